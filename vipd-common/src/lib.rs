@@ -1,0 +1,22 @@
+//! What vipd's XDP program and its user space share.
+//!
+//! * [`wire`]: formats on the wire (Ethernet, IPv4, VRRP, ARP) and the Internet checksum.
+//! * [`parse`]: the one advert parser. The XDP program runs it over a window of the frame, user
+//!   space over a slice, and both reach the same verdict for the same bytes.
+//! * [`records`]: the `#[repr(C)]` records and map keys that cross the boundary.
+//! * [`counters`]: what each cell of a counter row counts.
+//! * [`names`]: the names of the program and its maps.
+//! * [`Timestamp`]: nanoseconds of `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns()`.
+//!
+//! The crate is `no_std`, allocates nothing and never panics on input.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod counters;
+pub mod names;
+pub mod parse;
+pub mod records;
+mod time;
+pub mod wire;
+
+pub use time::Timestamp;

@@ -1,0 +1,13 @@
+//! Names of the XDP program and its maps, as they stand in the object's symbol table.
+
+/// The XDP program for drivers that hand over one linear buffer.
+pub const PROGRAM: &str = "vipd_xdp";
+/// The same program in section `xdp.frags`, for drivers that hand over multi-buffer frames
+/// (`BPF_F_XDP_HAS_FRAGS`, Linux 5.18).
+pub const PROGRAM_FRAGS: &str = "vipd_xdp_frags";
+/// Ring buffer of [`AdvertRecord`](crate::records::AdvertRecord).
+pub const MAP_ADVERTS: &str = "ADVERTS";
+/// Hash of [`RouterKey`](crate::records::RouterKey) to [`RouterSlot`](crate::records::RouterSlot).
+pub const MAP_ROUTERS: &str = "ROUTERS";
+/// Per-CPU array of [`CounterRow`](crate::counters::CounterRow); row 0 belongs to no virtual router.
+pub const MAP_COUNTERS: &str = "COUNTERS";

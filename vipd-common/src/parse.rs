@@ -1,0 +1,5 @@
+//! The parser.
+/// x
+pub enum ChecksumForm {}
+/// x
+pub fn address_digest(){}

@@ -1,0 +1,2 @@
+//! vipd's XDP program.
+fn main() {}

@@ -1,0 +1,4 @@
+//! vipd: a failover agent for Linux.
+
+pub mod control;
+pub mod vrrp;

@@ -1,0 +1,4 @@
+//! The VRRP core.
+
+pub mod config;
+pub mod interval;
