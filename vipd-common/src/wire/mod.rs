@@ -1,1 +1,7 @@
-//! Formats on the wire.
+//! Formats on the wire, in network byte order, as offsets and as writers into a caller's buffer.
+
+pub mod arp;
+pub mod checksum;
+pub mod ethernet;
+pub mod ipv4;
+pub mod vrrp;

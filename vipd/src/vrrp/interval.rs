@@ -64,7 +64,7 @@ impl Interval {
             Version::V3 => (NANOS_PER_CENTISECOND, 4095, IntervalError::V3),
         };
         let units = nanos / unit;
-        if nanos % unit != 0 || units == 0 || units > max {
+        if !nanos.is_multiple_of(unit) || units == 0 || units > max {
             return Err(error);
         }
         Ok(Self { version, units: u16::try_from(units).map_err(|_| error)? })
@@ -121,7 +121,7 @@ impl fmt::Display for Interval {
         let millis = self.nanos() / 1_000_000;
         if millis < 1000 {
             write!(f, "{millis}ms")
-        } else if millis % 1000 == 0 {
+        } else if millis.is_multiple_of(1000) {
             write!(f, "{}s", millis / 1000)
         } else {
             let fraction = format!("{:03}", millis % 1000);

@@ -1,0 +1,61 @@
+//! Ethernet II and VLAN tags (IEEE 802.3, 802.1Q).
+//!
+//! ```text
+//!  0            6            12          14
+//!  +------------+------------+-----------+----------------
+//!  | destination| source     | EtherType | payload
+//!  +------------+------------+-----------+----------------
+//!                            12    14    16          18
+//!                            +-----+-----+-----------+----
+//!            with a tag:     |TPID | TCI | EtherType | payload
+//!                            +-----+-----+-----------+----
+//! ```
+
+use crate::parse::Cursor;
+use crate::wire::ipv4;
+
+/// Length of the header without tags, bytes.
+pub const HEADER_LEN: usize = 14;
+/// EtherType of IPv4.
+pub const TYPE_IPV4: u16 = 0x0800;
+/// EtherType of ARP.
+pub const TYPE_ARP: u16 = 0x0806;
+/// TPID of an 802.1Q tag.
+pub const TYPE_VLAN: u16 = 0x8100;
+/// TPID of an 802.1ad service tag.
+pub const TYPE_QINQ: u16 = 0x88a8;
+/// Broadcast.
+pub const BROADCAST: [u8; 6] = [0xff; 6];
+
+/// Offset of the IPv4 header in a frame that carries IP protocol 112 on this interface's own LAN.
+///
+/// `None` for everything else, at the cost of two loads. Up to two tags are stepped over when their VLAN
+/// identifier is 0 (a priority tag). Any other identifier names another LAN: Linux hands such a frame to the
+/// VLAN's own interface, and so it is none of ours.
+#[inline(always)]
+pub fn vrrp_offset<C: Cursor>(frame: &C) -> Option<usize> {
+    // Each arm works with constant offsets, which is what the BPF verifier wants of packet pointers.
+    match frame.be16(12)? {
+        TYPE_IPV4 => (frame.byte(14 + ipv4::PROTOCOL)? == ipv4::PROTOCOL_VRRP).then_some(14),
+        TYPE_VLAN | TYPE_QINQ if frame.be16(14)? & 0x0fff == 0 => match frame.be16(16)? {
+            TYPE_IPV4 => (frame.byte(18 + ipv4::PROTOCOL)? == ipv4::PROTOCOL_VRRP).then_some(18),
+            TYPE_VLAN if frame.be16(18)? & 0x0fff == 0 && frame.be16(20)? == TYPE_IPV4 => {
+                (frame.byte(22 + ipv4::PROTOCOL)? == ipv4::PROTOCOL_VRRP).then_some(22)
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Writes an untagged header at the start of `buffer`.
+///
+/// # Errors
+/// `None` if the buffer is shorter than [`HEADER_LEN`].
+pub fn write(buffer: &mut [u8], destination: [u8; 6], source: [u8; 6], ethertype: u16) -> Option<()> {
+    let header = buffer.first_chunk_mut::<HEADER_LEN>()?;
+    header[0..6].copy_from_slice(&destination);
+    header[6..12].copy_from_slice(&source);
+    header[12..14].copy_from_slice(&ethertype.to_be_bytes());
+    Some(())
+}

@@ -1,0 +1,145 @@
+//! The parser's two views of a frame in the kernel.
+
+use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::programs::XdpContext;
+use vipd_common::parse::Cursor;
+
+use crate::maps::WINDOW;
+
+/// The frame where it lies, between `data` and `data_end`: for constant offsets, without a copy.
+pub(crate) struct Direct {
+    start: usize,
+    end: usize,
+}
+
+impl Direct {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &XdpContext) -> Self {
+        Self { start: ctx.data(), end: ctx.data_end() }
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if self.start + offset + N > self.end {
+            return None;
+        }
+        // SAFETY: the bytes lie between `data` and `data_end`, as just compared; the verifier checks it again.
+        Some(unsafe { *((self.start + offset) as *const [u8; N]) })
+    }
+}
+
+impl Cursor for Direct {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    #[inline(always)]
+    fn byte(&self, offset: usize) -> Option<u8> {
+        self.load::<1>(offset).map(|[byte]| byte)
+    }
+
+    #[inline(always)]
+    fn be16(&self, offset: usize) -> Option<u16> {
+        self.load(offset).map(u16::from_be_bytes)
+    }
+
+    #[inline(always)]
+    fn be32(&self, offset: usize) -> Option<u32> {
+        self.load(offset).map(u32::from_be_bytes)
+    }
+
+    #[inline(always)]
+    fn be32_before(&self, offset: usize, end: usize) -> u32 {
+        if offset < end { self.be32(offset).unwrap_or(0) } else { 0 }
+    }
+}
+
+/// Bytes of a window: the longest IPv4 header and the longest message (60 + 1044), rounded up to a power of two
+/// so that a mask bounds every offset.
+const WINDOW_LEN: usize = 2048;
+
+/// A value of the map `WINDOW`.
+#[repr(C, align(8))]
+pub(crate) struct Window {
+    bytes: [u8; WINDOW_LEN],
+}
+
+/// A copy of the frame from its IPv4 header on, in this CPU's window.
+///
+/// IHL and address count make the parser's offsets variable. On a copy in a map value a mask bounds them for
+/// the verifier; on packet pointers each would need a proof of its own. `bpf_xdp_load_bytes()` also gathers a
+/// frame that lies in several buffers (Linux 5.18).
+pub(crate) struct Windowed {
+    bytes: *const u8,
+    len: usize,
+}
+
+impl Windowed {
+    /// Copies the frame from `offset` on.
+    #[inline(always)]
+    pub(crate) fn copy(ctx: &XdpContext, offset: usize) -> Option<Self> {
+        let bytes = WINDOW.get_ptr_mut(0)?.cast::<u8>();
+        // SAFETY: the context is the one the kernel passed in.
+        let frame = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
+        if frame <= offset {
+            return None;
+        }
+        let available = frame - offset;
+        let len = if available > WINDOW_LEN { WINDOW_LEN } else { available };
+        // The mask tells the verifier that the length is 1 to WINDOW_LEN.
+        let len = (opaque(len - 1) & (WINDOW_LEN - 1)) + 1;
+        // SAFETY: the window has room for WINDOW_LEN bytes and `len` is no more.
+        let result = unsafe { bpf_xdp_load_bytes(ctx.ctx, offset as u32, bytes.cast(), len as u32) };
+        (result == 0).then_some(Self { bytes, len })
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if offset + N > self.len { None } else { Some(self.load_masked(offset)) }
+    }
+
+    /// The bytes at an offset that is a multiple of `N`, a power of two. The mask keeps it inside the window, and
+    /// aligned, so that it is a single instruction.
+    #[inline(always)]
+    fn load_masked<const N: usize>(&self, offset: usize) -> [u8; N] {
+        let offset = opaque(offset) & (WINDOW_LEN - N);
+        // SAFETY: `offset` is at most WINDOW_LEN - N, and the window is WINDOW_LEN bytes long.
+        unsafe { *self.bytes.add(offset).cast::<[u8; N]>() }
+    }
+}
+
+impl Cursor for Windowed {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
+    fn byte(&self, offset: usize) -> Option<u8> {
+        self.load::<1>(offset).map(|[byte]| byte)
+    }
+
+    #[inline(always)]
+    fn be16(&self, offset: usize) -> Option<u16> {
+        self.load(offset).map(u16::from_be_bytes)
+    }
+
+    #[inline(always)]
+    fn be32(&self, offset: usize) -> Option<u32> {
+        self.load(offset).map(u32::from_be_bytes)
+    }
+
+    #[inline(always)]
+    fn be32_before(&self, offset: usize, end: usize) -> u32 {
+        // All ones where offset < end, from the sign of their difference: a comparison would be a branch.
+        let mask = (opaque(offset.wrapping_sub(end)) as i64 >> 63) as u32;
+        u32::from_be_bytes(self.load_masked(offset)) & mask
+    }
+}
+
+/// Hides a value's range from the compiler, which would else drop the mask that the verifier needs.
+#[inline(always)]
+fn opaque(value: usize) -> usize {
+    core::hint::black_box(value)
+}

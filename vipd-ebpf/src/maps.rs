@@ -1,0 +1,40 @@
+//! The maps; their names stand in `vipd_common::names` too.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
+use vipd_common::counters::{Counter, CounterRow, ROW_FOREIGN};
+use vipd_common::records::{RouterKey, RouterSlot};
+
+use crate::cursor::Window;
+
+/// Valid adverts on their way to user space. The loader sets the size.
+#[map]
+pub(crate) static ADVERTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// The configured virtual routers. The loader sets the size.
+#[map]
+pub(crate) static ROUTERS: HashMap<RouterKey, RouterSlot> = HashMap::with_max_entries(1, 0);
+
+/// A row of counters for each virtual router, and row 0. The loader sets the size.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<CounterRow> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where a frame is copied to be parsed: one window a CPU.
+#[map]
+pub(crate) static WINDOW: PerCpuArray<Window> = PerCpuArray::with_max_entries(1, 0);
+
+/// Adds one to a cell.
+#[inline(always)]
+pub(crate) fn count(row: u32, counter: Counter) {
+    if let Some(cells) = COUNTERS.get_ptr_mut(row) {
+        // SAFETY: the map's value is one `CounterRow`, an array of u64 longer than every `Counter`, and this
+        // CPU's copy is written by nobody else while the program runs.
+        unsafe { *cells.cast::<u64>().add(counter as usize) += 1 };
+    }
+}
+
+/// Adds one to a cell of the row that belongs to no virtual router.
+#[inline(always)]
+pub(crate) fn count_foreign(counter: Counter) {
+    count(ROW_FOREIGN, counter);
+}

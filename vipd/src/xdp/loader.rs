@@ -1,0 +1,191 @@
+//! Loading the program, attaching it to interfaces, telling it which virtual routers are ours.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::xdp::{XdpLinkId, XdpMode};
+use aya::programs::{ProgramError, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use vipd_common::names;
+use vipd_common::records::{RouterKey, RouterSlot};
+
+use super::error::{AttachError, LoadError};
+use super::{Counters, Feed, KernelLog, feed};
+
+/// Where in the kernel the program runs on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver, before the kernel allocates a packet buffer.
+    Native,
+    /// In the kernel's generic hook, after it did.
+    Generic,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}
+
+/// Whether the program says something about each discarded advert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Nothing; the statements are removed when the program is loaded.
+    Quiet,
+    /// A line for each discarded advert.
+    Discards,
+}
+
+/// The loaded program and its attachments. Dropping it detaches everything.
+pub struct Kernel {
+    ebpf: Ebpf,
+    routers: HashMap<MapData, [u8; 8], [u8; 8]>,
+    links: BTreeMap<u32, (&'static str, XdpLinkId)>,
+}
+
+/// What [`Kernel::load`] returns.
+pub struct Loaded {
+    /// The program.
+    pub kernel: Kernel,
+    /// Its ring buffer.
+    pub feed: Feed,
+    /// Its counters.
+    pub counters: Counters,
+    /// Its log lines, with [`Verbosity::Discards`].
+    pub log: Option<KernelLog>,
+}
+
+impl Kernel {
+    /// Loads the program of `object` with room for `routers` virtual routers.
+    ///
+    /// # Errors
+    /// [`LoadError`] says what is missing and what to do.
+    pub fn load(object: &[u8], routers: u32, verbosity: Verbosity) -> Result<Loaded, LoadError> {
+        // Levels of aya-log: 0 off, 1 error, … 4 debug.
+        let level: u8 = match verbosity {
+            Verbosity::Quiet => 0,
+            Verbosity::Discards => 4,
+        };
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries(names::MAP_ROUTERS, routers.max(1))
+            .map_max_entries(names::MAP_COUNTERS, routers + 1)
+            .map_max_entries(names::MAP_ADVERTS, feed::RING_BYTES)
+            .override_global(aya_log::LEVEL, &level, false)
+            .load(object)
+            .map_err(LoadError::object)?;
+        let log = match verbosity {
+            Verbosity::Quiet => None,
+            Verbosity::Discards => KernelLog::new(&mut ebpf),
+        };
+        for name in [names::PROGRAM, names::PROGRAM_FRAGS] {
+            let program = program(&mut ebpf, name).ok_or(LoadError::Missing { kind: "program", name })?;
+            program.load().map_err(|error| LoadError::program(name, error))?;
+        }
+        let routers = take(&mut ebpf, names::MAP_ROUTERS, HashMap::try_from)?;
+        let counters = Counters::new(take(&mut ebpf, names::MAP_COUNTERS, PerCpuArray::try_from)?);
+        let feed = Feed::new(take(&mut ebpf, names::MAP_ADVERTS, RingBuf::try_from)?);
+        Ok(Loaded { kernel: Self { ebpf, routers, links: BTreeMap::new() }, feed, counters, log })
+    }
+
+    /// Makes the adverts of `key` ours.
+    ///
+    /// # Errors
+    /// When the map is full.
+    pub fn watch(&mut self, key: RouterKey, slot: RouterSlot) -> Result<(), MapError> {
+        self.routers.insert(bytemuck::cast::<_, [u8; 8]>(key), bytemuck::cast::<_, [u8; 8]>(slot), 0)
+    }
+
+    /// Makes the adverts of `key` foreign again. One that was not ours is no error.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn forget(&mut self, key: RouterKey) -> Result<(), MapError> {
+        match self.routers.remove(&bytemuck::cast::<_, [u8; 8]>(key)) {
+            Err(MapError::KeyNotFound | MapError::ElementNotFound) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Attaches the program: natively, or generically where the driver cannot.
+    ///
+    /// Returns the mode and, for [`Mode::Generic`], what the driver said.
+    ///
+    /// # Errors
+    /// [`AttachError`] when the slot is taken, the interface is gone, or no mode works.
+    pub fn attach(&mut self, ifindex: u32, interface: &str) -> Result<(Mode, Option<String>), AttachError> {
+        self.detach(ifindex);
+        // A driver with large frames may want a program that takes multi-buffer frames; one that does not know
+        // them may refuse it. The generic hook would flatten each long packet for a program without frags.
+        let ladder = [
+            (names::PROGRAM, XdpMode::Driver, Mode::Native),
+            (names::PROGRAM_FRAGS, XdpMode::Driver, Mode::Native),
+            (names::PROGRAM_FRAGS, XdpMode::Skb, Mode::Generic),
+        ];
+        let mut refusal = None;
+        for (name, flags, mode) in ladder {
+            let Some(program) = program(&mut self.ebpf, name) else { continue };
+            match program.attach_to_if_index(ifindex, flags) {
+                Ok(link) => {
+                    self.links.insert(ifindex, (name, link));
+                    return Ok((mode, refusal.as_ref().map(ToString::to_string)));
+                }
+                Err(error) => match AttachError::fatal(interface, &error) {
+                    Some(fatal) => return Err(fatal),
+                    None => refusal = Some(error),
+                },
+            }
+        }
+        let source = refusal.unwrap_or(ProgramError::NotLoaded);
+        Err(AttachError::Refused { interface: interface.to_owned(), source })
+    }
+
+    /// Detaches the program from an interface, if it is attached there. An interface that is gone has already
+    /// detached it.
+    pub fn detach(&mut self, ifindex: u32) {
+        if let Some((name, link)) = self.links.remove(&ifindex)
+            && let Some(program) = program(&mut self.ebpf, name)
+        {
+            // Nothing to do about a failure: the link dies with this process at the latest.
+            let _ = program.detach(link);
+        }
+    }
+
+    /// Runs the program once on `frame` as if it had arrived on `ifindex` (`BPF_PROG_TEST_RUN`) and returns its
+    /// action, and the mean nanoseconds over `repeat` runs.
+    ///
+    /// # Errors
+    /// When the kernel refuses the frame (shorter than 14 bytes) or the interface does not exist.
+    pub fn test_run(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<(u32, u64), ProgramError> {
+        use aya::programs::{TestRun as _, TestRunOptions};
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        let context: [u32; 6] = [0, length, 0, ifindex, 0, 0];
+        let program: &Xdp =
+            self.ebpf.program(names::PROGRAM).ok_or(ProgramError::NotLoaded)?.try_into()?;
+        let result = program.test_run(TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: Some(bytemuck::bytes_of(&context)),
+            repeat,
+            ..TestRunOptions::new()
+        })?;
+        #[expect(clippy::cast_possible_truncation, reason = "a mean of nanoseconds fits")]
+        Ok((result.return_value, result.duration.as_nanos() as u64))
+    }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Option<&'a mut Xdp> {
+    ebpf.program_mut(name)?.try_into().ok()
+}
+
+fn take<T>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    convert: impl Fn(Map) -> Result<T, MapError>,
+) -> Result<T, LoadError> {
+    let map = ebpf.take_map(name).ok_or(LoadError::Missing { kind: "map", name })?;
+    convert(map).map_err(|error| LoadError::map(name, error))
+}
