@@ -1,0 +1,366 @@
+//! The state machine of one virtual router (RFC 9568 section 6.4, RFC 3768 section 6.4).
+//!
+//! ```text
+//!                       Available, priority < 255
+//!            ┌────────────────────────────────────────────┐
+//!            │                                            ▼
+//!     ┌──────┴───────┐          Shutdown           ┌─────────────┐
+//!     │  Initialize  │◄────────────────────────────┤   Backup    │
+//!     │  (or Fault)  │                             └──┬───────▲──┘
+//!     └──┬───────▲───┘            Active_Down_Timer   │       │  higher priority,
+//!        │       │                                    ▼       │  or stalled
+//!        │       │  Shutdown (priority 0)          ┌──────────┴──┐
+//!        │       └─────────────────────────────────┤   Master    │
+//!        └────────────────────────────────────────►│             │
+//!                       Available, priority 255    └─────────────┘
+//! ```
+
+mod advert;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+use vipd_common::Timestamp;
+use vipd_common::parse::address_digest;
+
+use super::config::{PRIORITY_RELEASE, RouterConfig};
+use super::interval::Interval;
+use super::limit::Limit;
+use super::message::{Action, Addresses, Event, Fault, Input, Reason, State};
+use super::timer::{Timer, Timers};
+
+/// Rounds of gratuitous ARP on a takeover, and again after [`ANNOUNCE_AGAIN_AFTER`].
+pub const ANNOUNCE_ROUNDS: u8 = 5;
+/// Nanoseconds after which a new master announces its addresses again: switches and hosts that missed the first
+/// burst, while their port was still learning, hear the second.
+pub const ANNOUNCE_AGAIN_AFTER: u64 = 5_000_000_000;
+
+/// Why Active_Down_Timer runs as it does; it becomes the reason of the takeover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaiting {
+    /// The master is silent, so far as we know.
+    Silence,
+    /// The master has left.
+    Release,
+    /// The master is of lower priority.
+    Preemption,
+}
+
+/// What this virtual router counts itself; the kernel side counts the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Times it became master.
+    pub master_transitions: u64,
+    /// Adverts with another interval than ours.
+    pub interval_errors: u64,
+    /// Adverts with another address list than ours.
+    pub address_list_errors: u64,
+    /// Adverts of another owner while we are the owner.
+    pub owner_conflicts: u64,
+    /// Adverts from our own source address.
+    pub own_adverts: u64,
+    /// Adverts of lower precedence while we are master.
+    pub losing_adverts: u64,
+    /// Adverts sent to answer them.
+    pub asserts_sent: u64,
+    /// Answers held back.
+    pub asserts_suppressed: u64,
+    /// Times the mastership was given up because this process was held up.
+    pub stalls: u64,
+    /// Virtual addresses put back.
+    pub addresses_restored: u64,
+}
+
+/// What a virtual router is like now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// State.
+    pub state: State,
+    /// Why it is in it; none before the first change.
+    pub reason: Option<Reason>,
+    /// Since when.
+    pub since: Timestamp,
+    /// Source of the last advert accepted from a master.
+    pub master: Option<Ipv4Addr>,
+    /// Active_Adver_Interval: the master's interval, or our own.
+    pub active_interval: Interval,
+    /// Active_Down_Interval, nanoseconds.
+    pub master_down_interval: u64,
+    /// Skew_Time, nanoseconds.
+    pub skew: u64,
+    /// When Active_Down_Timer fires, in [`State::Backup`].
+    pub master_down_at: Option<Timestamp>,
+    /// Counters.
+    pub counters: Counters,
+}
+
+/// One IPv4 virtual router on one interface.
+#[derive(Clone, Debug)]
+pub struct Router {
+    config: RouterConfig,
+    /// Digest of the configured addresses.
+    digest: u64,
+    state: State,
+    reason: Option<Reason>,
+    since: Timestamp,
+    primary: Ipv4Addr,
+    /// Active_Adver_Interval (RFC 9568 section 6.1).
+    active_interval: Interval,
+    awaiting: Awaiting,
+    master: Option<Ipv4Addr>,
+    last_sent: Timestamp,
+    timers: Timers,
+    asserts: Limit,
+    /// Which repeating events were told already, a bit each.
+    told: u8,
+    counters: Counters,
+    actions: VecDeque<Action>,
+    events: VecDeque<Event>,
+}
+
+impl Router {
+    /// A virtual router in [`State::Initialize`].
+    pub fn new(config: RouterConfig) -> Self {
+        let digest = address_digest(config.virtual_addresses.iter().map(|vip| vip.address.octets()));
+        Self {
+            digest,
+            state: State::Initialize,
+            reason: None,
+            since: Timestamp::ZERO,
+            primary: Ipv4Addr::UNSPECIFIED,
+            active_interval: config.interval,
+            awaiting: Awaiting::Silence,
+            master: None,
+            last_sent: Timestamp::ZERO,
+            timers: Timers::default(),
+            asserts: Limit::new(config.interval.nanos()),
+            told: 0,
+            counters: Counters::default(),
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &RouterConfig {
+        &self.config
+    }
+
+    /// Its state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Takes one input in. `now` never goes back. Afterwards drain [`poll_action`](Self::poll_action) and
+    /// [`poll_event`](Self::poll_event).
+    pub fn handle(&mut self, now: Timestamp, input: Input) {
+        debug_assert!(self.actions.is_empty() && self.events.is_empty(), "drain before the next input");
+        match input {
+            Input::Available { primary } => self.available(now, primary),
+            Input::Unavailable(fault) => self.unavailable(now, fault),
+            Input::Shutdown => self.leave(now, State::Initialize, Reason::Shutdown),
+            Input::Advert(advert) => self.advert(now, advert),
+            Input::FeedLoss => self.feed_loss(now),
+            Input::AddressRemoved(address) => self.address_removed(address),
+            Input::Timeout => self.timeout(now),
+        }
+    }
+
+    /// The next thing to do, if any.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The next thing to tell, if any.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to come back with [`Input::Timeout`]. It may change with every [`handle`](Self::handle).
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        self.timers.next()
+    }
+
+    /// What it is like now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            state: self.state,
+            reason: self.reason,
+            since: self.since,
+            master: self.master,
+            active_interval: self.active_interval,
+            master_down_interval: self.active_interval.master_down(self.config.priority),
+            skew: self.active_interval.skew(self.config.priority),
+            master_down_at: self.timers.get(Timer::MasterDown),
+            counters: self.counters,
+        }
+    }
+
+    /// RFC 9568 section 6.4.1, or a new primary address.
+    fn available(&mut self, now: Timestamp, primary: Ipv4Addr) {
+        let changed = std::mem::replace(&mut self.primary, primary) != primary;
+        match self.state {
+            State::Initialize | State::Fault(_) if self.config.is_owner() => {
+                self.become_master(now, Reason::Startup, 0);
+            }
+            State::Initialize | State::Fault(_) => {
+                self.active_interval = self.config.interval;
+                self.awaiting = Awaiting::Silence;
+                self.change(now, State::Backup, Reason::Startup, 0);
+                self.restart_master_down(now);
+            }
+            State::Backup | State::Master if changed => {
+                self.events.push_back(Event::PrimaryChanged { primary });
+                if self.state == State::Master {
+                    // The backups compare sources (RFC 9568 section 6.4.3): let them know the new one at once.
+                    self.send_advert(now);
+                }
+            }
+            State::Backup | State::Master => {}
+        }
+    }
+
+    fn unavailable(&mut self, now: Timestamp, fault: Fault) {
+        if self.state != State::Fault(fault) {
+            self.leave(now, State::Fault(fault), Reason::Fault(fault));
+        }
+    }
+
+    /// Leaves Backup or Master; from Master with priority 0 (RFC 9568 section 6.4.3).
+    fn leave(&mut self, now: Timestamp, to: State, reason: Reason) {
+        self.timers.stop_all();
+        if self.state == State::Master {
+            // Over a dead link nothing can be said, and nobody needs to hear it.
+            if !matches!(to, State::Fault(Fault::NoInterface | Fault::InterfaceDown)) {
+                self.actions.push_back(Action::SendAdvert { priority: PRIORITY_RELEASE });
+            }
+            self.actions.push_back(Action::RemoveAddresses);
+        }
+        self.master = None;
+        if self.state != to {
+            self.change(now, to, reason, 0);
+        }
+    }
+
+    fn timeout(&mut self, now: Timestamp) {
+        while let Some((timer, deadline)) = self.timers.expire(now) {
+            match timer {
+                Timer::MasterDown => {
+                    let reason = match self.awaiting {
+                        Awaiting::Silence => Reason::MasterTimeout,
+                        Awaiting::Release => Reason::PriorityZero,
+                        Awaiting::Preemption => Reason::Preempted,
+                    };
+                    self.become_master(now, reason, now.nanos_since(deadline));
+                }
+                Timer::Advert => {
+                    self.send_advert(now);
+                    // Keep the cadence, unless a whole interval was missed.
+                    let interval = self.config.interval.nanos();
+                    let next = deadline + interval;
+                    self.timers.set(Timer::Advert, if next > now { next } else { now + interval });
+                }
+                Timer::AnnounceAgain => self.announce(),
+                Timer::Reannounce => {
+                    self.announce();
+                    self.events.push_back(Event::Reannounced);
+                }
+            }
+        }
+    }
+
+    /// RFC 9568 section 6.4.2: first the advert, then the addresses, then the announcement.
+    fn become_master(&mut self, now: Timestamp, reason: Reason, late: u64) {
+        self.timers.stop_all();
+        self.master = None;
+        self.counters.master_transitions += 1;
+        self.asserts = Limit::new(self.config.interval.nanos());
+        self.change(now, State::Master, reason, late);
+        self.send_advert(now);
+        self.timers.set(Timer::Advert, now + self.config.interval.nanos());
+        self.actions.push_back(Action::AddAddresses(Addresses::All));
+        self.announce();
+        self.timers.set(Timer::AnnounceAgain, now + ANNOUNCE_AGAIN_AFTER);
+    }
+
+    /// To Backup from Master, with Active_Down_Timer running from `from`.
+    fn become_backup(&mut self, now: Timestamp, from: Timestamp, reason: Reason) {
+        self.timers.stop_all();
+        self.actions.push_back(Action::RemoveAddresses);
+        self.awaiting = Awaiting::Silence;
+        self.change(now, State::Backup, reason, 0);
+        self.restart_master_down(from);
+    }
+
+    /// Active_Down_Timer := Active_Down_Interval, from the arrival of the advert that restarts it.
+    fn restart_master_down(&mut self, from: Timestamp) {
+        self.timers.set(Timer::MasterDown, from + self.active_interval.master_down(self.config.priority));
+    }
+
+    fn send_advert(&mut self, now: Timestamp) {
+        self.last_sent = now;
+        self.actions.push_back(Action::SendAdvert { priority: self.config.priority });
+    }
+
+    fn announce(&mut self) {
+        self.actions.push_back(Action::Announce { addresses: Addresses::All, rounds: ANNOUNCE_ROUNDS });
+    }
+
+    /// Adverts were lost on their way. They were valid, so a master is alive; in Master, if we were silent for so
+    /// long that another router may have taken over, we cannot know that none did.
+    fn feed_loss(&mut self, now: Timestamp) {
+        match self.state {
+            State::Backup => self.restart_master_down(now),
+            State::Master if self.was_silent_until(now) => {
+                self.counters.stalls += 1;
+                self.become_backup(now, now, Reason::Stalled);
+            }
+            State::Master | State::Initialize | State::Fault(_) => return,
+        }
+        self.tell_once(TOLD_FEED_LOSS, Event::FeedLoss);
+    }
+
+    /// Whether at `at` we had been silent for so long that a backup may have taken over: no backup does before
+    /// three intervals.
+    fn was_silent_until(&self, at: Timestamp) -> bool {
+        at.nanos_since(self.last_sent) >= 3 * self.config.interval.nanos()
+    }
+
+    /// A master keeps its addresses: put it back, tell the segment, no change of state.
+    fn address_removed(&mut self, address: super::config::VirtualAddress) {
+        if self.state == State::Master && self.config.virtual_addresses.contains(&address) {
+            self.counters.addresses_restored += 1;
+            self.actions.push_back(Action::AddAddresses(Addresses::One(address)));
+            self.actions.push_back(Action::Announce { addresses: Addresses::One(address), rounds: 1 });
+            self.events.push_back(Event::AddressRestored(address));
+        }
+    }
+
+    fn change(&mut self, now: Timestamp, to: State, reason: Reason, late: u64) {
+        let from = std::mem::replace(&mut self.state, to);
+        self.reason = Some(reason);
+        self.since = now;
+        self.told = 0;
+        self.events.push_back(Event::StateChanged { from, to, reason, late });
+    }
+
+    fn tell_once(&mut self, bit: u8, event: Event) {
+        if self.told & bit == 0 {
+            self.told |= bit;
+            self.events.push_back(event);
+        }
+    }
+}
+
+// One bit for each kind of event that the wire can repeat without end.
+const TOLD_OWN_SOURCE: u8 = 1;
+const TOLD_INTERVAL: u8 = 2;
+const TOLD_ADDRESS_LIST: u8 = 4;
+const TOLD_OWNER: u8 = 8;
+const TOLD_LOSING: u8 = 16;
+const TOLD_FEED_LOSS: u8 = 32;

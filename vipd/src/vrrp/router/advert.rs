@@ -1,0 +1,143 @@
+//! What an advert does to a virtual router (RFC 9568 sections 6.4.2, 6.4.3 and 7.1; RFC 3768 likewise).
+
+use vipd_common::Timestamp;
+
+use super::{
+    Awaiting, Router, TOLD_ADDRESS_LIST, TOLD_INTERVAL, TOLD_LOSING, TOLD_OWN_SOURCE, TOLD_OWNER,
+};
+use crate::vrrp::config::{PRIORITY_OWNER, PRIORITY_RELEASE};
+use crate::vrrp::interval::{Interval, Version};
+use crate::vrrp::message::{Discard, Event, Reason, Received, State};
+use crate::vrrp::timer::Timer;
+
+/// The longest wait after the last losing advert before the segment is told again, nanoseconds.
+const REANNOUNCE_MAX: u64 = 100_000_000;
+
+impl Router {
+    pub(super) fn advert(&mut self, now: Timestamp, advert: Received) {
+        if !matches!(self.state, State::Backup | State::Master) || !self.acceptable(&advert) {
+            return;
+        }
+        match self.state {
+            State::Backup => self.advert_in_backup(&advert),
+            State::Master => self.advert_in_master(now, &advert),
+            State::Initialize | State::Fault(_) => {}
+        }
+    }
+
+    /// The checks that need the configuration; the kernel side has done the others.
+    fn acceptable(&mut self, advert: &Received) -> bool {
+        let source = advert.source;
+        if source == self.primary {
+            self.counters.own_adverts += 1;
+            return self.discard(TOLD_OWN_SOURCE, Discard::OwnSource, advert);
+        }
+        let v2 = self.config.version() == Version::V2;
+        if self.config.is_owner() {
+            if advert.priority == PRIORITY_OWNER {
+                self.counters.owner_conflicts += 1;
+                self.tell_once(TOLD_OWNER, Event::OwnerConflict { source });
+            }
+            // RFC 3768 section 7.1. For VRRPv3, erratum 8298 of RFC 9568 takes the discarding back.
+            if v2 {
+                return self.discard(TOLD_OWNER, Discard::Owner, advert);
+            }
+        }
+        if advert.interval != self.config.interval.wire() {
+            self.counters.interval_errors += 1;
+            if v2 {
+                return self.discard(TOLD_INTERVAL, Discard::Interval, advert);
+            }
+        }
+        if advert.addresses != self.digest {
+            self.counters.address_list_errors += 1;
+            if v2 && advert.priority != PRIORITY_OWNER {
+                return self.discard(TOLD_ADDRESS_LIST, Discard::AddressList, advert);
+            }
+            self.tell_once(TOLD_ADDRESS_LIST, Event::AddressListDiffers { source });
+        }
+        true
+    }
+
+    fn discard(&mut self, bit: u8, reason: Discard, advert: &Received) -> bool {
+        self.tell_once(bit, Event::Discarded { reason, source: advert.source });
+        false
+    }
+
+    fn advert_in_backup(&mut self, advert: &Received) {
+        if advert.priority == PRIORITY_RELEASE {
+            self.awaiting = Awaiting::Release;
+            let skew = self.active_interval.skew(self.config.priority);
+            self.timers.set(Timer::MasterDown, advert.arrival + skew);
+        } else if !self.config.preempt || advert.priority >= self.config.priority {
+            self.follow(advert);
+            self.restart_master_down(advert.arrival);
+        } else if self.awaiting == Awaiting::Silence {
+            // Of lower priority: ignored, so that the timer runs out and we take over.
+            self.awaiting = Awaiting::Preemption;
+        }
+    }
+
+    fn advert_in_master(&mut self, now: Timestamp, advert: &Received) {
+        if advert.priority == PRIORITY_RELEASE {
+            self.send_advert(now);
+            self.timers.set(Timer::Advert, now + self.config.interval.nanos());
+            return;
+        }
+        // The tie-break compares sources (RFC 9568 section 6.4.3).
+        let wins = advert.priority > self.config.priority
+            || (advert.priority == self.config.priority && advert.source > self.primary);
+        if wins {
+            self.become_backup(now, advert.arrival, Reason::HigherPriority);
+            self.follow(advert);
+            self.restart_master_down(advert.arrival);
+        } else if self.was_silent_until(advert.arrival) {
+            // This process was held up past the deadline of every backup, and one of them has rightly taken
+            // over. Yield to it; with Preempt_Mode the timer brings the mastership back in good order.
+            self.counters.stalls += 1;
+            self.become_backup(now, now, Reason::Stalled);
+            self.advert_in_backup(advert);
+        } else {
+            self.assert(now, advert);
+        }
+    }
+
+    /// A second master of lower precedence.
+    fn assert(&mut self, now: Timestamp, advert: &Received) {
+        self.counters.losing_adverts += 1;
+        self.tell_once(TOLD_LOSING, Event::LosingAdvert { source: advert.source, priority: advert.priority });
+        // RFC 9568 section 6.4.3 answers at once; RFC 3768 section 6.4.3 discards.
+        if self.config.version() == Version::V3 {
+            if self.asserts.take(now) {
+                self.counters.asserts_sent += 1;
+                self.send_advert(now);
+            } else {
+                self.counters.asserts_suppressed += 1;
+            }
+        }
+        // Hosts may have learned the other's MAC. Tell them again once it has been quiet for long enough to have
+        // yielded; while it still adverts, there is nothing to be won from a storm of announcements.
+        let quiet = (self.config.interval.nanos() * 3 / 2).min(REANNOUNCE_MAX);
+        self.timers.set(Timer::Reannounce, now + quiet);
+    }
+
+    /// The sender is the master: its interval is adopted in VRRPv3 (RFC 9568 section 6.4.2).
+    fn follow(&mut self, advert: &Received) {
+        self.awaiting = Awaiting::Silence;
+        if self.master != Some(advert.source) {
+            self.master = Some(advert.source);
+            self.told = 0;
+            self.events
+                .push_back(Event::MasterChanged { source: advert.source, priority: advert.priority });
+        }
+        if self.config.version() == Version::V3
+            && let Some(interval) = Interval::from_wire(Version::V3, advert.interval)
+        {
+            self.active_interval = interval;
+            if interval != self.config.interval {
+                let event = Event::IntervalAdopted { source: advert.source, interval: advert.interval };
+                self.tell_once(TOLD_INTERVAL, event);
+            }
+        }
+    }
+}

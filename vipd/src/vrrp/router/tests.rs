@@ -1,0 +1,1 @@
+//! Transition table of the state machine.

@@ -1,0 +1,52 @@
+//! The timers of one virtual router.
+
+use vipd_common::Timestamp;
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// Active_Down_Timer: the master has been silent for too long.
+    MasterDown,
+    /// Adver_Timer: the next advert is due.
+    Advert,
+    /// The second burst of gratuitous ARP after a takeover.
+    AnnounceAgain,
+    /// Two masters have healed: tell the segment again which one is left.
+    Reannounce,
+}
+
+const ALL: [Timer; 4] = [Timer::Advert, Timer::MasterDown, Timer::AnnounceAgain, Timer::Reannounce];
+
+/// A deadline for each timer that runs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Timers([Option<Timestamp>; ALL.len()]);
+
+impl Timers {
+    pub(super) fn set(&mut self, timer: Timer, at: Timestamp) {
+        self.0[timer as usize] = Some(at);
+    }
+
+    pub(super) fn stop_all(&mut self) {
+        self.0 = [None; ALL.len()];
+    }
+
+    pub(super) fn get(&self, timer: Timer) -> Option<Timestamp> {
+        self.0[timer as usize]
+    }
+
+    /// The earliest deadline.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        self.0.iter().flatten().min().copied()
+    }
+
+    /// Stops and returns a timer whose deadline has come, with the deadline; adverts before everything else.
+    pub(super) fn expire(&mut self, now: Timestamp) -> Option<(Timer, Timestamp)> {
+        for timer in ALL {
+            let slot = &mut self.0[timer as usize];
+            if let Some(at) = slot.take_if(|at| *at <= now) {
+                return Some((timer, at));
+            }
+        }
+        None
+    }
+}
