@@ -1,5 +1,8 @@
 //! vipd: a failover agent for Linux.
 
 pub mod control;
+pub mod netlink;
+pub mod packet;
+pub mod realtime;
 pub mod xdp;
 pub mod vrrp;

@@ -1,0 +1,99 @@
+//! What vipd reads out of rtnetlink messages.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+
+/// The mark of vipd's own addresses (`IFA_PROTO`, Linux 5.18): `ip address` shows it as `proto 0x76`. Numbers from 4
+/// on are free for user space (`include/uapi/linux/if_addr.h`).
+pub const PROTO_VIPD: u8 = b'v';
+
+/// A link as vipd sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Interface index.
+    pub ifindex: u32,
+    /// Name.
+    pub name: String,
+    /// Up and with a carrier (IFF_UP and IFF_RUNNING).
+    pub running: bool,
+    /// Ethernet address; none on other kinds of link.
+    pub mac: Option<[u8; 6]>,
+}
+
+/// An IPv4 address on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Interface index.
+    pub ifindex: u32,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Prefix length.
+    pub prefix: u8,
+    /// Who put it there (`IFA_PROTO`); 0 where nobody said so.
+    pub protocol: u8,
+}
+
+/// A change that the kernel notifies of, or an entry of a dump.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A link is there, or has changed.
+    Link(Link),
+    /// A link is gone.
+    LinkGone {
+        /// Its index.
+        ifindex: u32,
+    },
+    /// An address is there, or has changed.
+    Address(Address),
+    /// An address is gone.
+    AddressGone(Address),
+}
+
+impl Notice {
+    /// The notice in a message; `None` for what vipd does not look at.
+    pub(super) fn read(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Self> {
+        let NetlinkPayload::InnerMessage(message) = message.payload else { return None };
+        match message {
+            RouteNetlinkMessage::NewLink(link) => read_link(link).map(Self::Link),
+            RouteNetlinkMessage::DelLink(link) => Some(Self::LinkGone { ifindex: link.header.index }),
+            RouteNetlinkMessage::NewAddress(address) => read_address(&address).map(Self::Address),
+            RouteNetlinkMessage::DelAddress(address) => read_address(&address).map(Self::AddressGone),
+            _ => None,
+        }
+    }
+}
+
+fn read_link(message: LinkMessage) -> Option<Link> {
+    let mut name = None;
+    let mut mac = None;
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(found) => name = Some(found),
+            LinkAttribute::Address(bytes) => mac = bytes.try_into().ok(),
+            _ => {}
+        }
+    }
+    let running = message.header.flags.contains(LinkFlags::Up | LinkFlags::Running);
+    Some(Link { ifindex: message.header.index, name: name?, running, mac })
+}
+
+fn read_address(message: &AddressMessage) -> Option<Address> {
+    let mut local = None;
+    let mut peer = None;
+    let mut protocol = 0;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(IpAddr::V4(found)) => local = Some(*found),
+            AddressAttribute::Address(IpAddr::V4(found)) => peer = Some(*found),
+            AddressAttribute::Protocol(found) => protocol = u8::from(*found),
+            _ => {}
+        }
+    }
+    // On a point-to-point link IFA_ADDRESS is the peer's.
+    let address = local.or(peer)?;
+    Some(Address { ifindex: message.header.index, address, prefix: message.header.prefix_len, protocol })
+}

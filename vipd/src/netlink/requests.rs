@@ -1,0 +1,188 @@
+//! Changing addresses, in batches, and dumping links and addresses.
+
+use std::io;
+use std::net::IpAddr;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use netlink_sys::constants::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::message::{Address, Notice, PROTO_VIPD};
+use super::monitor::for_each;
+
+/// Changes sent in one system call: their acknowledgements must fit the default receive buffer (208 KiB).
+const BATCH: usize = 64;
+
+/// A change of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Put it there, with vipd's mark; one that is there already is marked.
+    Add(Address),
+    /// Take it away; one that is gone already is no error.
+    Remove(Address),
+}
+
+impl Change {
+    /// The address.
+    pub fn address(&self) -> &Address {
+        match self {
+            Self::Add(address) | Self::Remove(address) => address,
+        }
+    }
+
+    fn message(&self, sequence: u32) -> NetlinkMessage<RouteNetlinkMessage> {
+        let address = self.address();
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.index = address.ifindex;
+        message.header.prefix_len = address.prefix;
+        let ip = IpAddr::V4(address.address);
+        message.attributes = vec![AddressAttribute::Local(ip), AddressAttribute::Address(ip)];
+        let (message, flags) = match self {
+            Self::Add(_) => {
+                message.attributes.push(AddressAttribute::Protocol(AddressProtocol::from(PROTO_VIPD)));
+                (RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+            }
+            Self::Remove(_) => (RouteNetlinkMessage::DelAddress(message), 0),
+        };
+        let mut message = NetlinkMessage::from(message);
+        message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        message.header.sequence_number = sequence;
+        message.finalize();
+        message
+    }
+
+    /// What an error means for this change: gone is what a removal wanted.
+    fn outcome(&self, errno: i32) -> io::Result<()> {
+        match (self, errno) {
+            (_, 0) | (Self::Remove(_), libc::EADDRNOTAVAIL | libc::ENODEV) => Ok(()),
+            _ => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+/// A socket for requests. The kernel answers within the call that sends.
+#[derive(Debug)]
+pub struct Requests {
+    socket: Socket,
+    sequence: u32,
+    outgoing: Vec<u8>,
+    incoming: Vec<u8>,
+}
+
+impl Requests {
+    /// Opens the socket.
+    ///
+    /// # Errors
+    /// When the kernel has no rtnetlink, or no more sockets.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind(&SocketAddr::new(0, 0))?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        // Acknowledgements need not quote the request.
+        socket.set_cap_ack(true)?;
+        Ok(Self { socket, sequence: 0, outgoing: Vec::new(), incoming: Vec::with_capacity(64 << 10) })
+    }
+
+    /// Makes the changes in order and reports each one that failed.
+    ///
+    /// # Errors
+    /// When the socket itself fails; then nothing is known of the changes.
+    pub fn apply(
+        &mut self,
+        changes: &[Change],
+        mut failed: impl FnMut(&Change, &io::Error),
+    ) -> io::Result<()> {
+        for batch in changes.chunks(BATCH) {
+            self.outgoing.clear();
+            let first = self.sequence.wrapping_add(1);
+            for change in batch {
+                self.sequence = self.sequence.wrapping_add(1);
+                append(&mut self.outgoing, &change.message(self.sequence));
+            }
+            self.socket.send(&self.outgoing, 0)?;
+            let mut pending = batch.len();
+            while pending > 0 {
+                receive(&self.socket, &mut self.incoming)?;
+                for_each(&self.incoming, |answer| {
+                    let NetlinkPayload::Error(error) = &answer.payload else { return };
+                    let index = answer.header.sequence_number.wrapping_sub(first) as usize;
+                    // A stale answer to an earlier request is not of this batch.
+                    let Some(change) = batch.get(index) else { return };
+                    pending = pending.saturating_sub(1);
+                    if let Err(error) = change.outcome(-error.raw_code()) {
+                        failed(change, &error);
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over every link, then every IPv4 address.
+    ///
+    /// # Errors
+    /// When the kernel refuses a dump.
+    pub fn dump(&mut self, mut notice: impl FnMut(Notice)) -> io::Result<()> {
+        self.dump_one(RouteNetlinkMessage::GetLink(LinkMessage::default()), &mut notice)?;
+        let mut addresses = AddressMessage::default();
+        addresses.header.family = AddressFamily::Inet;
+        self.dump_one(RouteNetlinkMessage::GetAddress(addresses), &mut notice)
+    }
+
+    fn dump_one(&mut self, request: RouteNetlinkMessage, notice: &mut impl FnMut(Notice)) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
+        let mut message = NetlinkMessage::from(request);
+        message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        message.header.sequence_number = sequence;
+        message.finalize();
+        self.outgoing.clear();
+        append(&mut self.outgoing, &message);
+        self.socket.send(&self.outgoing, 0)?;
+        let mut end = None;
+        while end.is_none() {
+            receive(&self.socket, &mut self.incoming)?;
+            for_each(&self.incoming, |answer| {
+                if answer.header.sequence_number != sequence {
+                    return;
+                }
+                match &answer.payload {
+                    NetlinkPayload::Done(_) => end = Some(Ok(())),
+                    NetlinkPayload::Error(error) => {
+                        end = Some(Err(io::Error::from_raw_os_error(-error.raw_code())));
+                    }
+                    _ => {
+                        if let Some(found) = Notice::read(answer) {
+                            notice(found);
+                        }
+                    }
+                }
+            });
+        }
+        end.unwrap_or(Ok(()))
+    }
+}
+
+fn append(buffer: &mut Vec<u8>, message: &NetlinkMessage<RouteNetlinkMessage>) {
+    let start = buffer.len();
+    buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
+    message.serialize(&mut buffer[start..start + message.buffer_len()]);
+}
+
+/// One datagram into the emptied buffer.
+fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
+    loop {
+        buffer.clear();
+        match socket.recv(buffer, 0) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
