@@ -29,11 +29,14 @@ impl Draft {
         table.refuse_unknown(keys::INSTANCE, problems);
         let version =
             table.optional(&keys::VERSION, problems, version).map(|found| found.unwrap_or(Version::V3));
+        let name = table.required(&keys::NAME, problems, name);
+        let interface = table.required(&keys::INTERFACE, problems, interface);
+        let vrid = table.required(&keys::VRID, problems, |value| value.integer(1));
         let (addresses, addresses_complete) = addresses(table, problems);
         Self {
-            name: table.required(&keys::NAME, problems, name),
-            interface: table.required(&keys::INTERFACE, problems, interface),
-            vrid: table.required(&keys::VRID, problems, |value| value.integer(1)),
+            name,
+            interface,
+            vrid,
             addresses,
             addresses_complete,
             priority: table

@@ -15,14 +15,17 @@ const fn key(name: &'static str, allowed: &'static str, example: &'static str) -
 pub(super) const REALTIME: Key = key("realtime", "\"auto\" or \"off\"", "realtime = \"auto\"");
 
 pub(super) const NAME: Key =
-    key("name", "a string of 1 to 64 characters without white space", "name = \"VI_1\"");
+    key("name", "a string of 1 to 64 printable characters without white space", "name = \"VI_1\"");
 pub(super) const INTERFACE: Key = key("interface", "the name of a network interface", "interface = \"eth1\"");
 pub(super) const VRID: Key = key("vrid", "an integer from 1 to 255", "vrid = 51");
 pub(super) const VERSION: Key = key("version", "2 or 3", "version = 3");
 pub(super) const PRIORITY: Key =
     key("priority", "an integer from 1 to 254, or 255 for the owner of the addresses", "priority = 100");
-pub(super) const ADVERT_INTERVAL: Key =
-    key("advert_interval", "a string of a number and ms or s", "advert_interval = \"1s\"");
+pub(super) const ADVERT_INTERVAL: Key = key(
+    "advert_interval",
+    "a duration as a string, from \"10ms\" to \"40.95s\" in VRRPv3, from \"1s\" to \"255s\" in VRRPv2",
+    "advert_interval = \"1s\"",
+);
 pub(super) const PREEMPT: Key = key("preempt", "true or false", "preempt = true");
 pub(super) const VIRTUAL_ADDRESSES: Key = key(
     "virtual_addresses",

@@ -49,7 +49,7 @@ pub enum Realtime {
 /// One virtual router on one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
-    /// Name in logs and reports, unique in the file: 1 to 64 characters without white space.
+    /// Name in logs and reports, unique in the file: 1 to 64 printable characters without white space.
     pub name: String,
     /// Name of the interface, 1 to 15 bytes.
     pub interface: String,
@@ -118,7 +118,7 @@ impl Config {
         let realtime = table.optional(&keys::REALTIME, problems, |value| match value.string()? {
             "auto" => Ok(Realtime::Auto),
             "off" => Ok(Realtime::Off),
-            other => Err(value.refused(format!("{other:?}"), "write \"auto\" or \"off\"")),
+            other => Err(value.refused(format!("{other:?}"), "choose one of them")),
         });
         let instances = instances(table, problems);
         Some(Self { realtime: realtime?.unwrap_or_default(), instances: instances? })
