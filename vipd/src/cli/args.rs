@@ -96,11 +96,11 @@ pub(super) struct StatusArgs {
     pub(super) json: bool,
 }
 
-/// Seconds with an optional fraction, more than 0.
+/// Seconds with an optional fraction, more than 0 and a day at most, so that no clock overflows.
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "it must be a number of seconds above 0, e.g. 1 or 0.5".to_owned())
+        .filter(|duration| !duration.is_zero() && *duration <= Duration::from_secs(86_400))
+        .ok_or_else(|| "it must be a number of seconds above 0 and at most 86400, e.g. 1 or 0.5".to_owned())
 }

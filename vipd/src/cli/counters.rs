@@ -1,7 +1,7 @@
 //! Every counter's kind and help, beside the names that serde gives them.
 //!
-//! The values come from the serialized report, so that a counter cannot be forgotten; a test holds the two lists
-//! together.
+//! The values come from the serialized report, so that a counter cannot be forgotten; a test holds the two
+//! lists together.
 
 use serde::Serialize;
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -15,7 +15,7 @@ const QUIET: [&str; 2] = ["netlink_packet_route=error", "netlink_proto=error"];
 
 /// Sets logging up for the whole process, the `log` crate's records included.
 ///
-/// Lines are written as long as the guard lives; when stderr does not take them fast enough, they are dropped.
+/// Lines are written as long as the guard lives; what stderr does not take fast enough is dropped.
 ///
 /// # Errors
 /// When `VIPD_LOG` cannot be understood.
@@ -24,7 +24,13 @@ pub(super) fn init() -> anyhow::Result<WorkerGuard> {
         .with_default_directive(LevelFilter::INFO.into())
         .with_env_var(VARIABLE)
         .from_env()
-        .with_context(|| format!("{VARIABLE} must be a level such as `debug`, or e.g. `info,vipd=trace`"))?;
+        .map_err(|_| {
+            let found = std::env::var_os(VARIABLE).unwrap_or_default();
+            anyhow!(
+                "{VARIABLE} is \"{}\"; it must be a level such as `debug`, or e.g. `info,vipd=trace`",
+                found.display()
+            )
+        })?;
     for directive in QUIET {
         filter = filter.add_directive(directive.parse()?);
     }

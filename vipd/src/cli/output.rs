@@ -20,7 +20,7 @@ pub(super) fn print(text: &str) -> Result<(), OutputError> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(OutputError)
 }
 
-/// Goes to the top left and clears what is below. Only for a terminal, and whatever `NO_COLOR` says: it is no colour.
+/// Goes to the top left and clears what is below; for a terminal only. `NO_COLOR` is about colours, not this.
 pub(super) fn clear_screen() -> Result<(), OutputError> {
     io::stdout().lock().write_all(b"\x1b[H\x1b[J").map_err(OutputError)
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::counters::{self, GLOBAL, INSTANCE};
 use crate::control::model::{InstanceStats, StatsReport};
 
-/// Every counter: those of the agent under `vipd_global_…`, those of the instances under `vipd_…` with labels.
+/// Every counter: the agent's under `vipd_global_…`, the instances' under `vipd_…` with labels.
 ///
 /// The prefix keeps a sum and its parts apart: they would count twice under one name.
 pub(super) fn render(report: &StatsReport) -> String {

@@ -7,7 +7,7 @@ use super::logging;
 use crate::config::Config;
 use crate::control::runtime::RuntimeDir;
 
-/// Checks everything that needs no agent first, so that a mistake is told in one line and nothing was touched.
+/// Checks what needs no agent first, so that a mistake is told at once and nothing was touched.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     let runtime = RuntimeDir::claim(runtime_dir)?;

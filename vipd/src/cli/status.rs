@@ -67,7 +67,7 @@ fn or_dash<T: ToString>(value: Option<&T>) -> String {
     value.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
-/// `10ms`, `30.07ms`, `3.609s`: nanoseconds to a hundredth of a millisecond below a second, to a millisecond above.
+/// `10ms`, `30.07ms`, `3.609s`: two decimals below a second, three above, cut off.
 fn seconds(nanos: u64) -> String {
     let (whole, fraction, unit) = if nanos < 1_000_000_000 {
         (nanos / 1_000_000, format!("{:02}", nanos % 1_000_000 / 10_000), "ms")

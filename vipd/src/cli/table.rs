@@ -39,7 +39,7 @@ impl<T: ToString> From<T> for Cell {
     }
 }
 
-/// Rows under column heads. A cell is never empty and has no white space, or its columns would shift for `awk`.
+/// Rows under column heads. A cell is never empty and has no white space, or columns would shift for `awk`.
 #[derive(Debug)]
 pub(super) struct Table {
     columns: Vec<(&'static str, Align)>,

@@ -108,7 +108,7 @@ impl Config {
         match (problems.finish(file_name), config) {
             (None, Some(config)) => Ok(config),
             (Some(problems), _) => Err(problems),
-            // Every `None` below has said why, and syntax errors are kept; this keeps the promise all the same.
+            // Whatever returned `None` has reported why; should it ever not, this still refuses with words.
             (None, None) => Err(Problems::unexplained(file_name)),
         }
     }

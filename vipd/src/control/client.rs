@@ -38,6 +38,13 @@ pub enum ClientError {
         TIMEOUT.as_secs()
     )]
     Timeout(PathBuf),
+    /// No socket can have such a path.
+    #[error(
+        "the path of the runtime directory {} is too long: with the socket's name it must be shorter than 108 \
+         bytes; name another with --runtime-dir DIR",
+        .0.display()
+    )]
+    PathTooLong(PathBuf),
     /// Something else of the system.
     #[error("cannot talk to the agent in {}: {cause}; see whether it still runs", .directory.display())]
     System {
@@ -126,6 +133,7 @@ impl Client {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoAgent(directory),
             io::ErrorKind::PermissionDenied => ClientError::Permission(directory),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Timeout(directory),
+            io::ErrorKind::InvalidInput => ClientError::PathTooLong(directory),
             _ => ClientError::System { directory, cause },
         }
     }

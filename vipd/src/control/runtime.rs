@@ -49,7 +49,7 @@ pub enum RuntimeError {
 
 /// A runtime directory that this process holds until it is dropped.
 ///
-/// The lock is the file's `flock`, so that it ends with the process however that ends; the file itself stays.
+/// The lock is the file's `flock`: it ends with the process, however that ends. The file itself stays.
 #[derive(Debug)]
 pub struct RuntimeDir {
     directory: PathBuf,
@@ -58,8 +58,8 @@ pub struct RuntimeDir {
 }
 
 impl RuntimeDir {
-    /// Takes the directory, creating it with mode 0755 if there is none, and removes the socket of an agent that
-    /// did not live to remove it.
+    /// Takes the directory, creating it with mode 0755 if there is none, and removes the socket of an agent
+    /// that did not live to remove it.
     ///
     /// # Errors
     /// When another agent holds it (which is left untouched), or the system refuses.
@@ -72,7 +72,8 @@ impl RuntimeDir {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o644)
+            // Whoever can open the file can lock it, and keep the agent from starting.
+            .mode(0o600)
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(|cause| RuntimeError::System { action: "open", path: path.clone(), cause })?;

@@ -1,7 +1,7 @@
 //! The server's side of the control socket.
 //!
-//! Every client is bounded in memory and time, and there are so many of them at most: a client that is stuck, or
-//! means harm, costs its own slot and nobody else's time.
+//! Every client is bounded in memory and time, and so is their number: a client that is stuck, or means harm,
+//! costs its own slot and nobody else's time.
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixListener as StdUnixListener;

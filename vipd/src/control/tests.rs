@@ -169,6 +169,9 @@ fn without_an_agent_the_client_says_what_to_do() {
     drop(std::os::unix::net::UnixListener::bind(socket_path(directory.path())).expect("bind"));
     let stale = Client::new(directory.path()).stats().expect_err("no agent");
     assert!(matches!(stale, ClientError::NoAgent(_)), "{stale}");
+
+    let long = Client::new("x".repeat(100)).stats().expect_err("too long");
+    assert!(matches!(long, ClientError::PathTooLong(_)), "{long}");
 }
 
 #[test]
