@@ -1,5 +1,8 @@
 //! vipd: a failover agent for Linux.
 
+pub mod agent;
+pub mod cli;
+pub mod config;
 pub mod control;
 pub mod netlink;
 pub mod packet;

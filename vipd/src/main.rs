@@ -1,2 +1,7 @@
-//! The agent.
-fn main() {}
+//! The agent and its tools; everything is in the library, where tests reach it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vipd::cli::main()
+}

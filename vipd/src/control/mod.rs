@@ -1,3 +1,10 @@
-//! The control socket.
+//! The control socket: one JSON object a line, asked by `vipd status` and `vipd stats`.
 
+pub mod client;
 pub mod model;
+pub mod protocol;
+pub mod runtime;
+pub mod server;
+
+#[cfg(test)]
+mod tests;

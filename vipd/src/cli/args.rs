@@ -1,0 +1,106 @@
+//! The command line's shape and its help.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A VRRP failover agent for Linux.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about,
+    after_help = "\
+Examples:
+  vipd check -c vipd.toml         every problem of a configuration at once
+  sudo vipd run -c vipd.toml      the agent, in the foreground
+  sudo vipd status                who is master, and why
+  sudo vipd stats --watch 1       counters and rates, every second
+
+Environment:
+  VIPD_LOG          log level of `vipd run`, e.g. debug or vipd=trace (default info)
+  VIPD_RUNTIME_DIR  as --runtime-dir
+  NO_COLOR          no colours"
+)]
+pub(super) struct Cli {
+    /// Directory of the control socket; one agent holds it at a time
+    #[arg(long, global = true, value_name = "DIR", env = "VIPD_RUNTIME_DIR", default_value = "/run/vipd")]
+    pub(super) runtime_dir: PathBuf,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the agent in the foreground
+    #[command(after_help = "\
+Examples:
+  sudo vipd run
+  sudo VIPD_LOG=debug vipd run -c vipd.toml
+  sudo vipd run -c second.toml --runtime-dir /run/vipd-second")]
+    Run(ConfigArgs),
+    /// Report every problem of a configuration, with line and column
+    #[command(after_help = "\
+Examples:
+  vipd check
+  vipd check -c vipd.toml && sudo systemctl restart vipd
+
+Exits with 1 if there is a problem.")]
+    Check(ConfigArgs),
+    /// Show the counters of a running agent
+    #[command(after_help = "\
+Examples:
+  vipd stats --watch 1                     totals and rates, every second
+  vipd stats --interface eth1 --vrid 51    one virtual router
+  vipd stats --json | jq .global
+  vipd stats --prometheus > /var/lib/node_exporter/vipd.prom")]
+    Stats(StatsArgs),
+    /// Show the state of every instance of a running agent
+    #[command(after_help = "\
+Examples:
+  vipd status
+  vipd status --json | jq -r '.instances[] | select(.state == \"master\") | .name'")]
+    Status(StatusArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    /// Configuration file
+    #[arg(short = 'c', value_name = "FILE", default_value = "/etc/vipd/vipd.toml")]
+    pub(super) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatsArgs {
+    /// Only instances on this interface
+    #[arg(long, value_name = "IF")]
+    pub(super) interface: Option<String>,
+    /// Only instances of this virtual router, 1 to 255
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub(super) vrid: Option<u8>,
+    /// One line of JSON, with the names of RFC 8347
+    #[arg(long, conflicts_with = "prometheus")]
+    pub(super) json: bool,
+    /// Prometheus text exposition format
+    #[arg(long)]
+    pub(super) prometheus: bool,
+    /// Repeat every so many seconds, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) watch: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// One line of JSON, with the names of RFC 8347
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Seconds with an optional fraction, more than 0 and a day at most, so that no clock overflows.
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|duration| !duration.is_zero() && *duration <= Duration::from_secs(86_400))
+        .ok_or_else(|| "it must be a number of seconds above 0 and at most 86400, e.g. 1 or 0.5".to_owned())
+}

@@ -1,0 +1,43 @@
+//! Which instances `--interface` and `--vrid` leave.
+
+use anyhow::bail;
+
+use crate::control::model::StatsReport;
+
+/// The instances asked for; without any option all of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filter {
+    pub(super) interface: Option<String>,
+    pub(super) vrid: Option<u8>,
+}
+
+impl Filter {
+    /// The report with those instances alone.
+    ///
+    /// # Errors
+    /// When there are none; it lists what there is.
+    pub(super) fn apply(&self, mut report: StatsReport) -> anyhow::Result<StatsReport> {
+        if self.interface.is_none() && self.vrid.is_none() {
+            return Ok(report);
+        }
+        let there: Vec<String> = report
+            .instances
+            .iter()
+            .map(|instance| {
+                format!("{} (--interface {} --vrid {})", instance.name, instance.interface, instance.vrid)
+            })
+            .collect();
+        report.instances.retain(|instance| {
+            self.interface.as_ref().is_none_or(|interface| *interface == instance.interface)
+                && self.vrid.is_none_or(|vrid| vrid == instance.vrid)
+        });
+        if report.instances.is_empty() {
+            let mut asked = Vec::new();
+            asked.extend(self.interface.as_ref().map(|interface| format!("interface {interface}")));
+            asked.extend(self.vrid.map(|vrid| format!("VRID {vrid}")));
+            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+            bail!("no instance has {}; there is: {there}", asked.join(" and "));
+        }
+        Ok(report)
+    }
+}

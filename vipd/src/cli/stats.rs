@@ -1,0 +1,150 @@
+//! `vipd stats`, once or again and again.
+
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::args::StatsArgs;
+use super::counters::{self, Counter, GLOBAL, INSTANCE};
+use super::filter::Filter;
+use super::table::{Align, BAD, Cell, Table};
+use super::{output, prometheus};
+use crate::control::client::Client;
+use crate::control::model::{InstanceStats, StatsReport};
+
+/// The counters with a column of their own, and its head.
+const COLUMNS: [(&str, &str); 5] = [
+    ("advertisement-rcvd", "RCVD"),
+    ("advertisement-sent", "SENT"),
+    ("master-transitions", "MASTER"),
+    ("priority-zero-pkts-rcvd", "PRIO0-RCVD"),
+    ("priority-zero-pkts-sent", "PRIO0-SENT"),
+];
+
+pub(super) fn run(args: &StatsArgs, runtime_dir: &Path) -> anyhow::Result<()> {
+    let client = Client::new(runtime_dir);
+    let filter = Filter { interface: args.interface.clone(), vrid: args.vrid };
+    let terminal = io::stdout().is_terminal();
+    let mut before: Option<(Instant, StatsReport)> = None;
+    let mut next = Instant::now();
+    loop {
+        let report = filter.apply(client.stats()?)?;
+        let now = Instant::now();
+        if terminal && args.watch.is_some() {
+            output::clear_screen()?;
+        } else if before.is_some() && !args.json {
+            output::print("\n")?;
+        }
+        let text = if args.json {
+            serde_json::to_string(&report)? + "\n"
+        } else if args.prometheus {
+            prometheus::render(&report)
+        } else {
+            let past = before.as_ref().map(|(then, report)| (report, now.duration_since(*then)));
+            render(&report, past.filter(|_| terminal))
+        };
+        output::print(&text)?;
+        let Some(period) = args.watch else { return Ok(()) };
+        before = Some((now, report));
+        // From a fixed beat, so that the time of asking does not add up; what was missed is not made up for.
+        next = (next + period).max(now);
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Totals, with rates beside them when there is a report of the past and the time since.
+pub(super) fn render(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> String {
+    let mut out = overview(report, past).render();
+    if let Some(table) = details(report, past) {
+        out.push('\n');
+        out.push_str(&table.render());
+    }
+    out
+}
+
+fn overview(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> Table {
+    let mut columns = vec![("NAME", Align::Left), ("INTERFACE", Align::Left), ("VRID", Align::Right)];
+    columns.extend(COLUMNS.map(|(_, head)| (head, Align::Right)));
+    columns.push(("ERRORS", Align::Right));
+    let mut table = Table::new(&columns);
+    for instance in &report.instances {
+        let now = Counters::of(instance);
+        let then = then(instance, past);
+        let mut row: Vec<Cell> =
+            vec![(&instance.name).into(), (&instance.interface).into(), instance.vrid.into()];
+        for (name, _) in COLUMNS {
+            row.push(amount(now.get(name), then.as_ref().map(|(then, time)| (then.get(name), *time))).into());
+        }
+        let errors = now.errors();
+        let text = amount(errors, then.as_ref().map(|(then, time)| (then.errors(), *time)));
+        row.push(if errors == 0 { text.into() } else { Cell::styled(text, BAD) });
+        table.row(row);
+    }
+    table
+}
+
+/// Every other counter that is not 0, by name; `global` for those of the agent.
+fn details(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> Option<Table> {
+    let mut table = Table::new(&[("NAME", Align::Left), ("COUNTER", Align::Left), ("COUNT", Align::Right)]);
+    let mut empty = true;
+    let mut add = |name: &str, known: &[Counter], now: &Counters, then: Option<(Counters, Duration)>| {
+        for (counter, count) in &now.0 {
+            if *count == 0 || COLUMNS.iter().any(|(column, _)| column == counter) {
+                continue;
+            }
+            empty = false;
+            let text = amount(*count, then.as_ref().map(|(then, time)| (then.get(counter), *time)));
+            let error = counters::is_error(known, counter);
+            let count = if error { Cell::styled(text, BAD) } else { text.into() };
+            table.row(vec![name.into(), counter.into(), count]);
+        }
+    };
+    for instance in &report.instances {
+        add(&instance.name, INSTANCE, &Counters::of(instance), then(instance, past));
+    }
+    let then = past.map(|(report, time)| (Counters::new(&report.global), time));
+    add("global", GLOBAL, &Counters::new(&report.global), then);
+    (!empty).then_some(table)
+}
+
+/// The same instance's counters in the report of the past.
+fn then(instance: &InstanceStats, past: Option<(&StatsReport, Duration)>) -> Option<(Counters, Duration)> {
+    let (report, time) = past?;
+    let same = |other: &&InstanceStats| other.name == instance.name && other.vrid == instance.vrid;
+    Some((Counters::of(report.instances.iter().find(same)?), time))
+}
+
+/// `1234`, or `1234(+100.0/s)`; a counter that went back (the agent was restarted) has no rate.
+fn amount(now: u64, then: Option<(u64, Duration)>) -> String {
+    let rate = then.and_then(|(before, time)| {
+        #[expect(clippy::cast_precision_loss, reason = "a rate is shown with one decimal")]
+        let gained = now.checked_sub(before)? as f64;
+        Some(gained / time.as_secs_f64()).filter(|rate| rate.is_finite())
+    });
+    rate.map_or_else(|| now.to_string(), |rate| format!("{now}(+{rate:.1}/s)"))
+}
+
+/// Counters by the name that reports give them.
+struct Counters(Vec<(String, u64)>);
+
+impl Counters {
+    fn new(statistics: &impl Serialize) -> Self {
+        Self(counters::of(statistics))
+    }
+
+    fn of(instance: &InstanceStats) -> Self {
+        Self::new(&instance.statistics)
+    }
+
+    fn get(&self, name: &str) -> u64 {
+        self.0.iter().find(|(known, _)| known == name).map_or(0, |(_, value)| *value)
+    }
+
+    fn errors(&self) -> u64 {
+        let errors = self.0.iter().filter(|(name, _)| counters::is_error(INSTANCE, name));
+        errors.fold(0, |sum, (_, value)| sum.saturating_add(*value))
+    }
+}

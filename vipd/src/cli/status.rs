@@ -1,0 +1,110 @@
+//! `vipd status`.
+
+use std::path::Path;
+
+use anstyle::Style;
+
+use super::args::StatusArgs;
+use super::output;
+use super::table::{Align, BAD, Cell, GOOD, Table, WAITING};
+use crate::control::client::Client;
+use crate::control::model::{InstanceStatus, State, StatusReport};
+
+pub(super) fn run(args: &StatusArgs, runtime_dir: &Path) -> anyhow::Result<()> {
+    let report = Client::new(runtime_dir).status()?;
+    let text = if args.json { serde_json::to_string(&report)? + "\n" } else { render(&report) };
+    output::print(&text)?;
+    Ok(())
+}
+
+/// The table, with the reason below each instance that is in fault.
+pub(super) fn render(report: &StatusReport) -> String {
+    let mut table = Table::new(&[
+        ("NAME", Align::Left),
+        ("INTERFACE", Align::Left),
+        ("VRID", Align::Right),
+        ("STATE", Align::Left),
+        ("PRIO", Align::Right),
+        ("INTERVAL", Align::Right),
+        ("MASTER-DOWN", Align::Right),
+        ("LAST-ADVERT-FROM", Align::Left),
+        ("XDP", Align::Left),
+        ("SINCE", Align::Right),
+        ("ADDRESSES", Align::Left),
+    ]);
+    for instance in &report.instances {
+        table.row(row(instance));
+        if let Some(reason) = &instance.fault_reason {
+            table.note(Cell::styled(format!("fault: {reason}"), BAD));
+        }
+    }
+    table.render()
+}
+
+fn row(instance: &InstanceStatus) -> Vec<Cell> {
+    let (state, style) = match instance.state {
+        State::Initialize => ("initialize", WAITING),
+        State::Backup => ("backup", Style::new()),
+        State::Master => ("master", GOOD),
+        State::Fault => ("fault", BAD),
+    };
+    vec![
+        (&instance.name).into(),
+        (&instance.interface).into(),
+        instance.vrid.into(),
+        Cell::styled(state, style),
+        instance.effective_priority.into(),
+        seconds(instance.active_advertise_interval_ns).into(),
+        seconds(instance.master_down_interval_ns).into(),
+        or_dash(instance.last_adv_source.as_ref()).into(),
+        or_dash(instance.xdp_mode.as_ref()).into(),
+        or_dash(instance.last_transition_ms.map(age).as_ref()).into(),
+        or_dash(Some(&instance.virtual_addresses.join(",")).filter(|list| !list.is_empty())).into(),
+    ]
+}
+
+fn or_dash<T: ToString>(value: Option<&T>) -> String {
+    value.map_or_else(|| "-".to_owned(), ToString::to_string)
+}
+
+/// `10ms`, `30.07ms`, `3.609s`: two decimals below a second, three above, cut off.
+fn seconds(nanos: u64) -> String {
+    let (whole, fraction, unit) = if nanos < 1_000_000_000 {
+        (nanos / 1_000_000, format!("{:02}", nanos % 1_000_000 / 10_000), "ms")
+    } else {
+        (nanos / 1_000_000_000, format!("{:03}", nanos % 1_000_000_000 / 1_000_000), "s")
+    };
+    match fraction.trim_end_matches('0') {
+        "" => format!("{whole}{unit}"),
+        fraction => format!("{whole}.{fraction}{unit}"),
+    }
+}
+
+/// `850ms`, `12.3s`, `4m05s`, `3h07m`, `12d04h`: two units at most.
+fn age(millis: u64) -> String {
+    let seconds = millis / 1000;
+    match seconds {
+        0 => format!("{millis}ms"),
+        1..60 => format!("{seconds}.{}s", millis % 1000 / 100),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{age, seconds};
+
+    #[test]
+    fn durations_are_short_and_have_no_white_space() {
+        assert_eq!(
+            [10_000_000, 30_078_125, 999_999_999, 1_000_000_000, 3_609_375_000].map(seconds),
+            ["10ms", "30.07ms", "999.99ms", "1s", "3.609s"]
+        );
+        assert_eq!(
+            [0, 999, 1000, 59_999, 60_000, 245_000, 3_600_000, 86_399_999, 86_400_000].map(age),
+            ["0ms", "999ms", "1.0s", "59.9s", "1m00s", "4m05s", "1h00m", "23h59m", "1d00h"]
+        );
+    }
+}

@@ -1,0 +1,115 @@
+//! Aligned columns for people that stay columns for `awk`.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+/// Something is as it should be and active.
+pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
+/// Something needs a person.
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// Something is under way.
+pub(super) const WAITING: Style = AnsiColor::Yellow.on_default();
+/// Column heads.
+pub(super) const HEAD: Style = Style::new().bold();
+
+/// Where the text of a column stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Align {
+    Left,
+    Right,
+}
+
+/// Text and its style.
+#[derive(Clone, Debug)]
+pub(super) struct Cell {
+    text: String,
+    style: Style,
+}
+
+impl Cell {
+    pub(super) fn styled(text: impl Into<String>, style: Style) -> Self {
+        Self { text: text.into(), style }
+    }
+}
+
+impl<T: ToString> From<T> for Cell {
+    fn from(value: T) -> Self {
+        Self { text: value.to_string(), style: Style::new() }
+    }
+}
+
+/// Rows under column heads. A cell is never empty and has no white space, or columns would shift for `awk`.
+#[derive(Debug)]
+pub(super) struct Table {
+    columns: Vec<(&'static str, Align)>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+enum Row {
+    Cells(Vec<Cell>),
+    Note(Cell),
+}
+
+impl Table {
+    pub(super) fn new(columns: &[(&'static str, Align)]) -> Self {
+        Self { columns: columns.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row; it has as many cells as there are columns.
+    pub(super) fn row(&mut self, cells: Vec<Cell>) {
+        debug_assert_eq!(cells.len(), self.columns.len());
+        self.rows.push(Row::Cells(cells));
+    }
+
+    /// Adds a line that belongs to the row above it, indented and free of the columns.
+    pub(super) fn note(&mut self, note: Cell) {
+        self.rows.push(Row::Note(note));
+    }
+
+    /// The lines with their styles as ANSI sequences, none with white space at its end.
+    pub(super) fn render(&self) -> String {
+        let mut widths: Vec<usize> = self.columns.iter().map(|(head, _)| head.len()).collect();
+        for row in &self.rows {
+            if let Row::Cells(cells) = row {
+                for (width, cell) in widths.iter_mut().zip(cells) {
+                    *width = (*width).max(cell.text.chars().count());
+                }
+            }
+        }
+        let mut out = String::new();
+        let heads: Vec<Cell> = self.columns.iter().map(|(head, _)| Cell::styled(*head, HEAD)).collect();
+        self.line(&mut out, &heads, &widths);
+        for row in &self.rows {
+            match row {
+                Row::Cells(cells) => self.line(&mut out, cells, &widths),
+                Row::Note(note) => {
+                    out.push_str("  ");
+                    push_styled(&mut out, note);
+                    out.push('\n');
+                }
+            }
+        }
+        out
+    }
+
+    fn line(&self, out: &mut String, cells: &[Cell], widths: &[usize]) {
+        let mut pending = 0;
+        for ((cell, width), (_, align)) in cells.iter().zip(widths).zip(&self.columns) {
+            let padding = width.saturating_sub(cell.text.chars().count());
+            let (before, after) = if *align == Align::Right { (padding, 0) } else { (0, padding) };
+            // Padding is owed until a next cell comes, so that no line ends in white space.
+            out.extend(std::iter::repeat_n(' ', pending + before));
+            push_styled(out, cell);
+            pending = after + 2;
+        }
+        out.push('\n');
+    }
+}
+
+fn push_styled(out: &mut String, cell: &Cell) {
+    let Cell { text, style } = cell;
+    // Writing to a String does not fail.
+    let _ = write!(out, "{style}{text}{style:#}");
+}

@@ -1,0 +1,279 @@
+//! What the command line understands, and what people and programs get to read.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anstream::adapter::strip_str;
+use clap::{CommandFactory as _, Parser as _};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::args::{Cli, Command, StatsArgs};
+use super::counters::{self, Counter, GLOBAL, INSTANCE};
+use super::filter::Filter;
+use super::{check, prometheus, report, stats, status};
+use crate::config::Config;
+use crate::control::model::{
+    GlobalStatistics, InstanceStats, InstanceStatus, State, Statistics, StatsReport, StatusReport,
+};
+
+fn parse_stats(line: &str) -> Result<StatsArgs, clap::Error> {
+    let words = ["vipd", "stats"].into_iter().chain(line.split_whitespace());
+    match Cli::try_parse_from(words)?.command {
+        Command::Stats(args) => Ok(args),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_defaults_are_the_packaged_paths() {
+    let cli = Cli::try_parse_from(["vipd", "run"]).expect("run");
+    let Command::Run(args) = cli.command else { panic!("{cli:?}") };
+    assert_eq!(args.config.to_str(), Some("/etc/vipd/vipd.toml"));
+    let cli =
+        Cli::try_parse_from(["vipd", "check", "-c", "a.toml", "--runtime-dir", "/run/b"]).expect("check");
+    assert_eq!(cli.runtime_dir.to_str(), Some("/run/b"));
+    let before =
+        Cli::try_parse_from(["vipd", "--runtime-dir", "/run/b", "status", "--json"]).expect("status");
+    assert_eq!(before.runtime_dir.to_str(), Some("/run/b"));
+}
+
+#[test]
+fn stats_options_and_what_they_refuse() {
+    let args = parse_stats("--interface eth1 --vrid 51 --json --watch 0.5").expect("valid");
+    assert_eq!((args.interface.as_deref(), args.vrid), (Some("eth1"), Some(51)));
+    assert_eq!((args.json, args.prometheus), (true, false));
+    assert_eq!(args.watch, Some(Duration::from_millis(500)));
+    for refused in [
+        "--json --prometheus",
+        "--vrid 0",
+        "--vrid 256",
+        "--watch 0",
+        "--watch -1",
+        "--watch nan",
+        "--watch inf",
+        "--watch 1e300",
+        "--watch 1e18",
+        "--watch 86401",
+        "--watch soon",
+        "--watch",
+        "--unknown",
+    ] {
+        let error = parse_stats(refused).expect_err(refused);
+        assert_eq!(error.exit_code(), 2, "{refused}");
+    }
+}
+
+/// The names of a struct's counters as serde gives them must be those of the table, in order.
+#[track_caller]
+fn assert_described(statistics: &impl Serialize, table: &[Counter]) {
+    let Value::Object(fields) = serde_json::to_value(statistics).expect("JSON") else { panic!("no object") };
+    let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+    let described: Vec<&str> = table.iter().map(|counter| counter.name).collect();
+    assert_eq!(names, described);
+    assert_eq!(counters::of(statistics).len(), table.len(), "every field is a number");
+}
+
+#[test]
+fn no_counter_is_forgotten() {
+    assert_described(&GlobalStatistics::default(), GLOBAL);
+    assert_described(&Statistics::default(), INSTANCE);
+}
+
+fn instance_status(name: &str, state: State) -> InstanceStatus {
+    InstanceStatus {
+        name: name.to_owned(),
+        interface: "eth1".to_owned(),
+        vrid: 51,
+        family: "ipv4".to_owned(),
+        version: 3,
+        state,
+        priority: 100,
+        effective_priority: 100,
+        last_adv_source: Some(Ipv4Addr::new(192, 0, 2, 2)),
+        master_down_interval: 360,
+        skew_time: 609_375,
+        virtual_addresses: vec!["192.0.2.10/24".to_owned(), "192.0.2.11/24".to_owned()],
+        advertise_interval_ns: 1_000_000_000,
+        active_advertise_interval_ns: 1_000_000_000,
+        master_down_interval_ns: 3_609_375_000,
+        preempt: true,
+        xdp_mode: Some("native".to_owned()),
+        primary_address: Some(Ipv4Addr::new(192, 0, 2, 1)),
+        fault_reason: None,
+        last_transition_reason: Some("startup".to_owned()),
+        last_transition_ms: Some(245_000),
+        master_down_in_ns: None,
+    }
+}
+
+#[test]
+fn status_is_a_table_with_the_reason_below_a_fault() {
+    let broken = InstanceStatus {
+        interface: "bond0.12".to_owned(),
+        vrid: 7,
+        last_adv_source: None,
+        xdp_mode: None,
+        last_transition_ms: None,
+        fault_reason: Some("the interface is down".to_owned()),
+        virtual_addresses: vec!["198.51.100.1/32".to_owned()],
+        ..instance_status("broken", State::Fault)
+    };
+    let report = StatusReport { instances: vec![instance_status("VI_1", State::Master), broken] };
+    let coloured = status::render(&report);
+    assert!(coloured.contains("\u{1b}[32mmaster\u{1b}[0m"), "{coloured:?}");
+    assert!(coloured.contains("\u{1b}[31mfault\u{1b}[0m"), "{coloured:?}");
+    assert_eq!(
+        strip_str(&coloured).to_string(),
+        "\
+NAME    INTERFACE  VRID  STATE   PRIO  INTERVAL  MASTER-DOWN  LAST-ADVERT-FROM  XDP     SINCE  ADDRESSES
+VI_1    eth1         51  master   100        1s       3.609s  192.0.2.2         native  4m05s  192.0.2.10/24,192.0.2.11/24
+broken  bond0.12      7  fault    100        1s       3.609s  -                 -           -  198.51.100.1/32
+  fault: the interface is down
+"
+    );
+}
+
+fn instance_stats(name: &str, interface: &str, vrid: u8, statistics: Statistics) -> InstanceStats {
+    InstanceStats {
+        name: name.to_owned(),
+        interface: interface.to_owned(),
+        vrid,
+        family: "ipv4".to_owned(),
+        statistics,
+    }
+}
+
+fn two_instances() -> StatsReport {
+    let first = Statistics {
+        master_transitions: 1,
+        advertisement_rcvd: 4,
+        advertisement_sent: 1200,
+        priority_zero_pkts_rcvd: 2,
+        checksum_errors: 3,
+        gratuitous_arp_sent: 10,
+        ..Default::default()
+    };
+    StatsReport {
+        global: GlobalStatistics { checksum_errors: 3, engine_wakeups: 99, ..Default::default() },
+        instances: vec![
+            instance_stats("VI_1", "eth1", 51, first),
+            instance_stats("VI_2", "eth2", 52, Statistics::default()),
+        ],
+    }
+}
+
+#[test]
+fn stats_is_a_table_and_what_else_is_not_zero() {
+    assert_eq!(
+        strip_str(&stats::render(&two_instances(), None)).to_string(),
+        "\
+NAME  INTERFACE  VRID  RCVD  SENT  MASTER  PRIO0-RCVD  PRIO0-SENT  ERRORS
+VI_1  eth1         51     4  1200       1           2           0       3
+VI_2  eth2         52     0     0       0           0           0       0
+
+NAME    COUNTER                   COUNT
+VI_1    vipd:checksum-errors          3
+VI_1    vipd:gratuitous-arp-sent     10
+global  checksum-errors               3
+global  vipd:engine-wakeups          99
+"
+    );
+    let quiet = StatsReport { global: GlobalStatistics::default(), instances: Vec::new() };
+    assert_eq!(
+        strip_str(&stats::render(&quiet, None)).to_string(),
+        "NAME  INTERFACE  VRID  RCVD  SENT  MASTER  PRIO0-RCVD  PRIO0-SENT  ERRORS\n"
+    );
+}
+
+#[test]
+fn rates_stand_beside_totals_and_never_go_back() {
+    let before = two_instances();
+    let mut now = before.clone();
+    now.instances[0].statistics.advertisement_sent += 5;
+    now.instances[0].statistics.checksum_errors = 1;
+    let text = strip_str(&stats::render(&now, Some((&before, Duration::from_secs(2))))).to_string();
+    let row: Vec<&str> = text.lines().nth(1).expect("row").split_whitespace().collect();
+    assert_eq!(
+        row,
+        ["VI_1", "eth1", "51", "4(+0.0/s)", "1205(+2.5/s)", "1(+0.0/s)", "2(+0.0/s)", "0(+0.0/s)", "1"]
+    );
+}
+
+#[test]
+fn filters_leave_what_was_asked_for_or_list_what_there_is() {
+    let names = |interface: Option<&str>, vrid| {
+        let filter = Filter { interface: interface.map(str::to_owned), vrid };
+        let left = filter.apply(two_instances()).map_err(|error| error.to_string())?;
+        assert_eq!(left.global, two_instances().global);
+        Ok::<_, String>(
+            left.instances.into_iter().map(|instance| instance.name).collect::<Vec<_>>().join(" "),
+        )
+    };
+    assert_eq!(names(None, None).as_deref(), Ok("VI_1 VI_2"));
+    assert_eq!(names(Some("eth2"), None).as_deref(), Ok("VI_2"));
+    assert_eq!(names(None, Some(51)).as_deref(), Ok("VI_1"));
+    assert_eq!(
+        names(Some("eth2"), Some(51)).expect_err("none"),
+        "no instance has interface eth2 and VRID 51; there is: VI_1 (--interface eth1 --vrid 51), \
+         VI_2 (--interface eth2 --vrid 52)"
+    );
+}
+
+#[test]
+fn prometheus_has_a_block_a_counter_and_escapes_labels() {
+    let mut report = two_instances();
+    report.instances[1].name = "a\"b\\c\nd".to_owned();
+    let text = prometheus::render(&report);
+    let sent = "\
+# HELP vipd_advertisement_sent_total Adverts sent
+# TYPE vipd_advertisement_sent_total counter
+vipd_advertisement_sent_total{name=\"VI_1\",interface=\"eth1\",vrid=\"51\",family=\"ipv4\"} 1200
+vipd_advertisement_sent_total{name=\"a\\\"b\\\\c\\nd\",interface=\"eth2\",vrid=\"52\",family=\"ipv4\"} 0
+";
+    assert!(text.contains(sent), "{text}");
+    let global = "\
+# HELP vipd_global_checksum_errors_total Adverts with a wrong VRRP checksum
+# TYPE vipd_global_checksum_errors_total counter
+vipd_global_checksum_errors_total 3
+# HELP";
+    assert!(text.starts_with(global), "{text}");
+    assert!(text.ends_with('\n'));
+    let types: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE ")).collect();
+    assert_eq!(types.len(), GLOBAL.len() + INSTANCE.len());
+    assert!(types.iter().all(|line| types.iter().filter(|other| *other == line).count() == 1), "{text}");
+}
+
+#[test]
+fn check_sums_up_what_it_read() {
+    let source = "
+[[instance]]
+name = \"VI_1\"
+interface = \"eth1\"
+vrid = 51
+advert_interval = \"10ms\"
+virtual_addresses = [\"192.0.2.10/24\", \"192.0.2.11\"]
+";
+    let config = Config::parse(source, "a.toml").expect("valid");
+    assert_eq!(
+        strip_str(&check::render("a.toml", &config)).to_string(),
+        "\
+a.toml: ok, 1 instance
+NAME  INTERFACE  VRID  VERSION  PRIO  INTERVAL  PREEMPT  ADDRESSES
+VI_1  eth1         51        3   100      10ms  yes      192.0.2.10/24,192.0.2.11/32
+"
+    );
+}
+
+#[test]
+fn an_error_is_told_with_its_causes_in_one_line() {
+    let error = anyhow::anyhow!("the cause").context("what failed");
+    let mut stderr = Vec::new();
+    report(&error, &mut stderr).expect("written");
+    assert_eq!(String::from_utf8_lossy(&stderr), "vipd: what failed: the cause\n");
+}

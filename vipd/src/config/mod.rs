@@ -1,0 +1,176 @@
+//! The configuration file: TOML in, checked virtual routers out, or every problem it has at once.
+
+mod duration;
+mod instance;
+mod keys;
+mod problem;
+mod table;
+mod unique;
+mod virtual_address;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+pub use problem::{Problem, Problems};
+
+use crate::vrrp::config::RouterConfig;
+use keys::TOP_LEVEL;
+use problem::Collector;
+use table::Table;
+
+/// A configuration is a few kilobytes; more than this many bytes is a mistake (a device, a log file).
+const MAX_BYTES: u64 = 1 << 20;
+
+/// A whole configuration, already checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Whether the engine asks for real-time scheduling.
+    pub realtime: Realtime,
+    /// The instances, at least one, in the order of the file.
+    pub instances: Vec<Instance>,
+}
+
+/// Whether the engine asks the kernel for real-time scheduling and locked memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Realtime {
+    /// `SCHED_FIFO` and `mlockall` where the process may; otherwise it runs without them and says so.
+    #[default]
+    Auto,
+    /// Neither is asked for.
+    Off,
+}
+
+/// One virtual router on one interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Name in logs and reports, unique in the file: 1 to 64 printable characters without white space.
+    pub name: String,
+    /// Name of the interface, 1 to 15 bytes.
+    pub interface: String,
+    /// The virtual router itself.
+    pub router: RouterConfig,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read at all.
+    #[error("cannot read {path}: {cause}; {remedy}")]
+    Read {
+        /// The file as it was named.
+        path: String,
+        /// What the system said.
+        cause: io::Error,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// It was read, and this is what is wrong in it.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or with every problem in it.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let file_name = path.display().to_string();
+        let bytes = read(path).map_err(|cause| ConfigError::Read {
+            path: file_name.clone(),
+            remedy: remedy(&cause),
+            cause,
+        })?;
+        match std::str::from_utf8(&bytes) {
+            Ok(source) => Ok(Self::parse(source, &file_name)?),
+            Err(error) => Err(Problems::not_utf8(&bytes, error.valid_up_to(), &file_name).into()),
+        }
+    }
+
+    /// Checks a configuration that was read already; `file_name` is what its problems are reported under.
+    ///
+    /// # Errors
+    /// With every problem in it, in the order of the file.
+    pub fn parse(source: &str, file_name: &str) -> Result<Self, Problems> {
+        let mut problems = Collector::new(source);
+        let (document, errors) = DeTable::parse_recoverable(source);
+        for error in &errors {
+            problems.syntax(error);
+        }
+        let config = Self::read(&Table::top_level(document.get_ref()), &mut problems);
+        match (problems.finish(file_name), config) {
+            (None, Some(config)) => Ok(config),
+            (Some(problems), _) => Err(problems),
+            // Whatever returned `None` has reported why; should it ever not, this still refuses with words.
+            (None, None) => Err(Problems::unexplained(file_name)),
+        }
+    }
+
+    fn read(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Self> {
+        table.refuse_unknown(TOP_LEVEL, problems);
+        let realtime = table.optional(&keys::REALTIME, problems, |value| match value.string()? {
+            "auto" => Ok(Realtime::Auto),
+            "off" => Ok(Realtime::Off),
+            other => Err(value.refused(format!("{other:?}"), "choose one of them")),
+        });
+        let instances = instances(table, problems);
+        Some(Self { realtime: realtime?.unwrap_or_default(), instances: instances? })
+    }
+}
+
+/// Reads every `[[instance]]`, then looks at what they must not share.
+fn instances(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Vec<Instance>> {
+    const REMEDY: &str = "write each virtual router under a line `[[instance]]`";
+    let Some(found) = table.get("instance") else {
+        problems.absent("instance", 0, format!("there is no instance; at least one is needed; {REMEDY}"));
+        return None;
+    };
+    let at = found.span().start;
+    let Some(array) = found.get_ref().as_array() else {
+        let kind = table::kind(found.get_ref());
+        problems.add(at, format!("instance is {kind}; it must be an array of tables; {REMEDY}"));
+        return None;
+    };
+    if array.is_empty() {
+        problems.add(at, format!("instance is an empty array; at least one is needed; {REMEDY}"));
+    }
+    let mut drafts = Vec::new();
+    for element in array {
+        let at = element.span().start;
+        if let DeValue::Table(entries) = element.get_ref() {
+            drafts.push(instance::Draft::read(&Table::new(entries, at), problems));
+        } else {
+            let kind = table::kind(element.get_ref());
+            problems.add(at, format!("an element of instance is {kind}; it must be a table; {REMEDY}"));
+        }
+    }
+    unique::check(&drafts, problems);
+    drafts.into_iter().map(instance::Draft::finish).collect()
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 1 MiB"));
+    }
+    Ok(bytes)
+}
+
+fn remedy(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::NotFound => "create it, or name another file with -c FILE",
+        io::ErrorKind::PermissionDenied => "run as a user who may read it, or change its mode",
+        io::ErrorKind::IsADirectory | io::ErrorKind::FileTooLarge => {
+            "name the configuration file itself with -c FILE"
+        }
+        _ => "name a readable file with -c FILE",
+    }
+}

@@ -1,0 +1,140 @@
+//! What is wrong in a configuration, and where.
+
+use std::fmt;
+
+/// One problem at one place of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What was found, what is allowed, what to do.
+    pub message: String,
+}
+
+/// Every problem of a file, in its order; never empty.
+///
+/// Displayed as one `file:line:column: message` a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems {
+    file: String,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    /// The file as it was named.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The problems in the order of the file, at least one.
+    pub fn list(&self) -> &[Problem] {
+        &self.list
+    }
+
+    /// The problem of a file whose bytes stop being UTF-8 at `valid_up_to`.
+    pub(super) fn not_utf8(bytes: &[u8], valid_up_to: usize, file: &str) -> Self {
+        let valid = String::from_utf8_lossy(&bytes[..valid_up_to]);
+        let (line, column) = position(&valid, valid.len());
+        let found = bytes.get(valid_up_to).copied().unwrap_or_default();
+        let message =
+            format!("byte 0x{found:02x} is not UTF-8; TOML is UTF-8; save the file in that encoding");
+        Self { file: file.to_owned(), list: vec![Problem { line, column, message }] }
+    }
+
+    /// A configuration that was refused without a word.
+    pub(super) fn unexplained(file: &str) -> Self {
+        let message = "the configuration was refused without a reason; please report this file".to_owned();
+        Self { file: file.to_owned(), list: vec![Problem { line: 1, column: 1, message }] }
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.list.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            let Problem { line, column, message } = problem;
+            write!(f, "{separator}{}:{line}:{column}: {message}", self.file)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Gathers problems while a file is read.
+///
+/// One syntax error must not be told twice: what is found on its line, or is missing because that line could
+/// not be read, is left out.
+#[derive(Debug)]
+pub(super) struct Collector<'s> {
+    source: &'s str,
+    broken_lines: Vec<usize>,
+    found: Vec<Problem>,
+}
+
+impl<'s> Collector<'s> {
+    pub(super) fn new(source: &'s str) -> Self {
+        Self { source, broken_lines: Vec::new(), found: Vec::new() }
+    }
+
+    /// A syntax error of the TOML parser.
+    pub(super) fn syntax(&mut self, error: &toml::de::Error) {
+        let span = error.span().unwrap_or(0..0);
+        let (line, column) = position(self.source, span.start);
+        let rest = self.source.get(span.start..).unwrap_or_default();
+        let value_missing = span.is_empty() && rest.lines().next().is_none_or(|rest| rest.trim().is_empty());
+        let message = if value_missing && self.text_of(line).trim_end().ends_with('=') {
+            "TOML syntax: no value after `=`; write one, or remove the key".to_owned()
+        } else {
+            format!("TOML syntax: {}; correct this line", error.message())
+        };
+        // The parser's recovery may stumble over one line several times; the first time says it.
+        if !self.broken_lines.contains(&line) {
+            self.broken_lines.push(line);
+            self.found.push(Problem { line, column, message });
+        }
+    }
+
+    /// A problem with what stands at byte `at`.
+    pub(super) fn add(&mut self, at: usize, message: impl Into<String>) {
+        let (line, column) = position(self.source, at);
+        if !self.broken_lines.contains(&line) {
+            self.found.push(Problem { line, column, message: message.into() });
+        }
+    }
+
+    /// A key that should be in the table at byte `at` and is not.
+    pub(super) fn absent(&mut self, key: &str, at: usize, message: impl Into<String>) {
+        if !self.broken_lines.iter().any(|line| self.text_of(*line).contains(key)) {
+            self.add(at, message);
+        }
+    }
+
+    /// Byte `at` in words, for a message that points at a second place.
+    pub(super) fn place(&self, at: usize) -> String {
+        let (line, column) = position(self.source, at);
+        format!("line {line}, column {column}")
+    }
+
+    /// The problems in the order of the file, if there are any.
+    pub(super) fn finish(self, file: &str) -> Option<Problems> {
+        let mut list = self.found;
+        list.sort_by_key(|problem| (problem.line, problem.column));
+        (!list.is_empty()).then(|| Problems { file: file.to_owned(), list })
+    }
+
+    fn text_of(&self, line: usize) -> &'s str {
+        self.source.lines().nth(line - 1).unwrap_or_default()
+    }
+}
+
+/// Line and column of byte `at`, both from 1; a byte-order mark has no width.
+fn position(source: &str, at: usize) -> (usize, usize) {
+    let before = source.get(..at).unwrap_or(source);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.matches('\n').count() + 1;
+    let column = before[line_start..].chars().filter(|c| *c != '\u{feff}').count() + 1;
+    (line, column)
+}

@@ -1,0 +1,223 @@
+//! What is refused in a file as a whole.
+
+use super::assert_sources;
+
+#[test]
+fn files_without_an_instance() {
+    assert_sources(&[
+        (
+            "",
+            "1:1: there is no instance; at least one is needed; write each virtual router under a line \
+             `[[instance]]`",
+        ),
+        (
+            "realtime = \"auto\"\n",
+            "1:1: there is no instance; at least one is needed; write each virtual router under a line \
+             `[[instance]]`",
+        ),
+        (
+            "instance = []\n",
+            "1:12: instance is an empty array; at least one is needed; write each virtual router under a \
+             line `[[instance]]`",
+        ),
+        (
+            "[instance]\nname = \"a\"\n",
+            "1:1: instance is a table; it must be an array of tables; write each virtual router under a \
+             line `[[instance]]`",
+        ),
+        (
+            "instance = 3\n",
+            "1:12: instance is an integer; it must be an array of tables; write each virtual router under \
+             a line `[[instance]]`",
+        ),
+        (
+            "instance = [3]\n",
+            "1:13: an element of instance is an integer; it must be a table; write each virtual router \
+             under a line `[[instance]]`",
+        ),
+        (
+            "[[instances]]\n",
+            "1:1: there is no instance; at least one is needed; write each virtual router under a line \
+             `[[instance]]`\n\
+             1:3: unknown key `instances` at the top of the file; allowed are realtime, instance; did you \
+             mean `instance`?",
+        ),
+    ]);
+}
+
+#[test]
+fn realtime() {
+    assert_sources(&[
+        (
+            "realtime = \"on\"\n\
+             [[instance]]\n\
+             name = \"a\"\n\
+             interface = \"eth1\"\n\
+             vrid = 1\n\
+             virtual_addresses = [\"192.0.2.1\"]\n",
+            "1:12: realtime is \"on\"; it must be \"auto\" or \"off\"; choose one of them",
+        ),
+        (
+            "realtime = true\n\
+             [[instance]]\n\
+             name = \"a\"\n\
+             interface = \"eth1\"\n\
+             vrid = 1\n\
+             virtual_addresses = [\"192.0.2.1\"]\n",
+            "1:12: realtime is a boolean; it must be \"auto\" or \"off\"; write e.g. `realtime = \"auto\"`",
+        ),
+    ]);
+}
+
+#[test]
+fn missing_keys() {
+    assert_sources(&[
+        (
+            "[[instance]]\n",
+            "1:1: name is missing; it must be a string of 1 to 64 printable characters without white \
+             space; add e.g. `name = \"VI_1\"`\n\
+             1:1: interface is missing; it must be the name of a network interface; add e.g. `interface = \
+             \"eth1\"`\n\
+             1:1: vrid is missing; it must be an integer from 1 to 255; add e.g. `vrid = 51`\n\
+             1:1: virtual_addresses is missing; it must be an array of 1 to 255 IPv4 addresses as \
+             strings; add e.g. `virtual_addresses = [\"192.0.2.10/24\"]`",
+        ),
+        (
+            "realtime = \"auto\"\n\n[[instance]]\nname = \"é\" # two bytes\npriority = 300\n",
+            "3:1: interface is missing; it must be the name of a network interface; add e.g. `interface = \
+             \"eth1\"`\n\
+             3:1: vrid is missing; it must be an integer from 1 to 255; add e.g. `vrid = 51`\n\
+             3:1: virtual_addresses is missing; it must be an array of 1 to 255 IPv4 addresses as \
+             strings; add e.g. `virtual_addresses = [\"192.0.2.10/24\"]`\n\
+             5:12: priority is 300; it must be an integer from 1 to 254, or 255 for the owner of the \
+             addresses; choose another number",
+        ),
+    ]);
+}
+
+#[test]
+fn what_instances_must_not_share() {
+    assert_sources(&[
+        (
+            "[[instance]]\n\
+             name = \"a\"\n\
+             interface = \"eth1\"\n\
+             vrid = 1\n\
+             virtual_addresses = [\"192.0.2.1\"]\n\
+             [[instance]]\n\
+             name = \"a\"\n\
+             interface = \"eth2\"\n\
+             vrid = 1\n\
+             virtual_addresses = [\"192.0.2.1\"]\n",
+            "7:8: name \"a\" is already taken at line 2, column 8; names must be unique; rename one of \
+             them",
+        ),
+        (
+            "[[instance]]\n\
+             name = \"a\"\n\
+             interface = \"eth1\"\n\
+             vrid = 1\n\
+             virtual_addresses = [\"192.0.2.1\"]\n\
+             [[instance]]\n\
+             name = \"b\"\n\
+             interface = \"eth1\"\n\
+             vrid = 1\n\
+             virtual_addresses = [\"192.0.2.2\"]\n",
+            "9:8: vrid 1 is already taken on eth1 at line 4, column 8; a VRID names one virtual router on \
+             an interface; choose another VRID or interface",
+        ),
+        (
+            "[[instance]]\n\
+             name = \"a\"\n\
+             interface = \"eth1\"\n\
+             vrid = 1\n\
+             virtual_addresses = [\"192.0.2.1\"]\n\
+             [[instance]]\n\
+             name = \"b\"\n\
+             interface = \"eth1\"\n\
+             vrid = 2\n\
+             virtual_addresses = [\"192.0.2.1/24\"]\n",
+            "10:22: virtual address 192.0.2.1 is already taken on eth1 at line 5, column 22; one virtual \
+             router holds an address; remove one of them",
+        ),
+        (
+            "[[instance]]\n\
+             name = \"a\"\n\
+             interface = \"eth1\"\n\
+             vrid = 1\n\
+             virtual_addresses = [\"192.0.2.1\"]\n\
+             [[instance]]\n\
+             name = \"a\"\n\
+             interface = \"eth1\"\n\
+             vrid = 1\n\
+             virtual_addresses = [\"192.0.2.1\"]\n\
+             [[instance]]\n\
+             name = \"a\"\n\
+             interface = \"eth1\"\n\
+             vrid = 1\n\
+             virtual_addresses = [\"192.0.2.1\"]\n",
+            "7:8: name \"a\" is already taken at line 2, column 8; names must be unique; rename one of \
+             them\n\
+             9:8: vrid 1 is already taken on eth1 at line 4, column 8; a VRID names one virtual router on \
+             an interface; choose another VRID or interface\n\
+             10:22: virtual address 192.0.2.1 is already taken on eth1 at line 5, column 22; one virtual \
+             router holds an address; remove one of them\n\
+             12:8: name \"a\" is already taken at line 2, column 8; names must be unique; rename one of \
+             them\n\
+             14:8: vrid 1 is already taken on eth1 at line 4, column 8; a VRID names one virtual router \
+             on an interface; choose another VRID or interface\n\
+             15:22: virtual address 192.0.2.1 is already taken on eth1 at line 5, column 22; one virtual \
+             router holds an address; remove one of them",
+        ),
+    ]);
+}
+
+#[test]
+fn syntax_errors() {
+    assert_sources(&[
+        (
+            "[[instance]]\nname = \"a\"\nvrid = \npriority = 0\n",
+            "1:1: interface is missing; it must be the name of a network interface; add e.g. `interface = \
+             \"eth1\"`\n\
+             1:1: virtual_addresses is missing; it must be an array of 1 to 255 IPv4 addresses as \
+             strings; add e.g. `virtual_addresses = [\"192.0.2.10/24\"]`\n\
+             3:8: TOML syntax: no value after `=`; write one, or remove the key\n\
+             4:12: priority is 0; it must be an integer from 1 to 254, or 255 for the owner of the \
+             addresses; choose another number",
+        ),
+        (
+            "[[instance]]\nname = \"a\ninterface = eth1\nvrid = 1\nvirtual_addresses = [\"192.0.2.1\"\n",
+            "2:10: TOML syntax: invalid basic string, expected `\"`; correct this line\n\
+             3:13: TOML syntax: string values must be quoted, expected literal string; correct this line\n\
+             5:33: TOML syntax: unclosed array, expected `]`; correct this line",
+        ),
+        (
+            "[[instance]]\n\
+             name = \"a\"\n\
+             interface = \"eth1\"\n\
+             vrid = 1\n\
+             virtual_addresses = [\"192.0.2.1\"]\n\
+             vrid = 2\n",
+            "6:1: TOML syntax: duplicate key; correct this line",
+        ),
+        (
+            "[[instance\nname = \"a\"\n",
+            "1:11: TOML syntax: unclosed array table, expected `]]`; correct this line\n\
+             2:1: unknown key `name` at the top of the file; allowed are realtime, instance; remove it",
+        ),
+        (
+            "[[instance]]\n\
+             name = \"a\"\n\
+             interface = \"eth1\"\n\
+             vrid = 1\n\
+             virtual_addresses = [\"192.0.2.1\"]\n\
+             vrid 2\n\
+             nonsense = 3\n",
+            "6:6: TOML syntax: key with no value, expected `=`; correct this line",
+        ),
+        (
+            "é = 1 = 2\n",
+            "1:7: TOML syntax: unexpected key or value, expected newline, `#`; correct this line",
+        ),
+    ]);
+}

@@ -1,0 +1,84 @@
+//! What instances must not share: names, a VRID on one interface, an address on one interface.
+
+use std::collections::BTreeMap;
+
+use super::instance::Draft;
+use super::problem::Collector;
+
+/// Reports every second use, with the place of the first.
+pub(super) fn check(drafts: &[Draft], problems: &mut Collector<'_>) {
+    names(drafts, problems);
+    vrids(drafts, problems);
+    addresses(drafts, problems);
+}
+
+fn names(drafts: &[Draft], problems: &mut Collector<'_>) {
+    let mut first = BTreeMap::new();
+    for name in drafts.iter().filter_map(|draft| draft.name.as_ref()) {
+        if let Some(taken) = first.get(&name.value) {
+            let place = problems.place(*taken);
+            problems.add(
+                name.at,
+                format!(
+                    "name {:?} is already taken at {place}; names must be unique; rename one of them",
+                    name.value
+                ),
+            );
+        } else {
+            first.insert(&name.value, name.at);
+        }
+    }
+}
+
+fn vrids(drafts: &[Draft], problems: &mut Collector<'_>) {
+    let mut first = BTreeMap::new();
+    for draft in drafts {
+        let (Some(interface), Some(vrid)) = (&draft.interface, &draft.vrid) else { continue };
+        let key = (&interface.value, vrid.value);
+        if let Some(taken) = first.get(&key) {
+            let place = problems.place(*taken);
+            problems.add(
+                vrid.at,
+                format!(
+                    "vrid {} is already taken on {} at {place}; a VRID names one virtual router on an interface; \
+                     choose another VRID or interface",
+                    vrid.value, interface.value
+                ),
+            );
+        } else {
+            first.insert(key, vrid.at);
+        }
+    }
+}
+
+/// An address twice in one instance, or in two instances on one interface; the prefix length does not matter.
+fn addresses(drafts: &[Draft], problems: &mut Collector<'_>) {
+    let mut on_interface = BTreeMap::new();
+    for draft in drafts {
+        let mut in_instance = BTreeMap::new();
+        for located in &draft.addresses {
+            let address = located.value.address;
+            let interface = draft.interface.as_ref().map(|interface| &interface.value);
+            let taken_here = in_instance.get(&address).map(|at| (*at, String::new()));
+            let taken = taken_here.or_else(|| {
+                let at = on_interface.get(&(interface?, address))?;
+                Some((*at, format!(" on {}", interface?)))
+            });
+            if let Some((at, interface)) = taken {
+                let place = problems.place(at);
+                problems.add(
+                    located.at,
+                    format!(
+                        "virtual address {address} is already taken{interface} at {place}; one virtual router \
+                         holds an address; remove one of them"
+                    ),
+                );
+            } else {
+                in_instance.insert(address, located.at);
+                if let Some(interface) = interface {
+                    on_interface.insert((interface, address), located.at);
+                }
+            }
+        }
+    }
+}

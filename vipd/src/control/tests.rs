@@ -1,0 +1,219 @@
+//! The control socket with real sockets in temporary directories.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::client::{Client, ClientError};
+use super::model::{GlobalStatistics, StatsReport, StatusReport};
+use super::protocol::MAX_REQUEST_BYTES;
+use super::runtime::{RuntimeDir, RuntimeError, socket_path};
+use super::server::{MAX_CLIENTS, Source, serve};
+
+/// Answers `stats`, and refuses `status` with a sentence.
+struct Fixed;
+
+impl Source for Fixed {
+    async fn status(&self) -> Result<StatusReport, String> {
+        Err("not today".to_owned())
+    }
+
+    async fn stats(&self) -> Result<StatsReport, String> {
+        Ok(report())
+    }
+}
+
+fn report() -> StatsReport {
+    StatsReport { global: GlobalStatistics { vrid_errors: 7, ..Default::default() }, instances: Vec::new() }
+}
+
+/// A served runtime directory; the server ends with its thread's runtime when the stop sender is dropped.
+struct Served {
+    directory: TempDir,
+    _stop: tokio::sync::oneshot::Sender<()>,
+}
+
+impl Served {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let runtime_dir = RuntimeDir::claim(directory.path()).expect("claim");
+        let listener = runtime_dir.listen().expect("listen");
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+            runtime.block_on(async {
+                tokio::select! {
+                    ended = serve(listener, Arc::new(Fixed)) => panic!("the server ended: {ended:?}"),
+                    _ = stopped => {}
+                }
+            });
+            drop(runtime_dir);
+        });
+        Self { directory, _stop: stop }
+    }
+
+    fn connect(&self) -> BufReader<UnixStream> {
+        let stream = UnixStream::connect(socket_path(self.directory.path())).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
+        BufReader::new(stream)
+    }
+}
+
+fn ask(client: &mut BufReader<UnixStream>, line: &[u8]) -> String {
+    client.get_mut().write_all(line).expect("write");
+    read_line(client)
+}
+
+fn read_line(client: &mut BufReader<UnixStream>) -> String {
+    let mut answer = String::new();
+    client.read_line(&mut answer).expect("read");
+    answer
+}
+
+#[test]
+fn the_client_gets_the_report_or_the_agents_sentence() {
+    let served = Served::start();
+    let client = Client::new(served.directory.path());
+    assert_eq!(client.stats().expect("stats"), report());
+    let refused = client.status().expect_err("refused");
+    assert_eq!(refused.to_string(), "the agent says: not today");
+}
+
+#[test]
+fn several_requests_on_one_connection_and_garbage_between_them() {
+    let served = Served::start();
+    let mut client = served.connect();
+    let first = ask(&mut client, b"{\"command\":\"stats\"}\n");
+    assert!(first.starts_with("{\"global\":{"), "{first}");
+    for garbage in [&b"hello\n"[..], b"\n", b"\xff\xfe\n", b"{\"command\":\"reboot\"}\n", b"[[[[\n", b"{}\n"]
+    {
+        let answer = ask(&mut client, garbage);
+        assert!(answer.starts_with("{\"error\":\"not a request: "), "{garbage:?}: {answer}");
+    }
+    assert_eq!(ask(&mut client, b"{\"command\":\"stats\"}\n"), first);
+}
+
+#[test]
+fn a_line_without_newline_at_the_end_is_a_request() {
+    let served = Served::start();
+    let mut client = served.connect();
+    client.get_mut().write_all(b"{\"command\":\"stats\"}").expect("write");
+    client.get_mut().shutdown(std::net::Shutdown::Write).expect("shutdown");
+    assert!(read_line(&mut client).starts_with("{\"global\":{"));
+    assert_eq!(read_line(&mut client), "");
+}
+
+#[test]
+fn an_oversized_line_is_refused_and_the_connection_closed() {
+    let served = Served::start();
+    let mut client = served.connect();
+    let answer = ask(&mut client, &vec![b'x'; MAX_REQUEST_BYTES + 1]);
+    assert_eq!(answer, "{\"error\":\"a request is longer than 65536 bytes\"}\n");
+    assert_eq!(read_line(&mut client), "");
+
+    let mut padded = b"{\"command\":\"stats\"}".to_vec();
+    padded.resize(MAX_REQUEST_BYTES, b' ');
+    padded.push(b'\n');
+    assert!(ask(&mut served.connect(), &padded).starts_with("{\"global\":{"));
+}
+
+#[test]
+fn a_stuck_client_does_not_delay_another() {
+    let served = Served::start();
+    // One says half a request, one asks and never reads.
+    let mut half = served.connect();
+    half.get_mut().write_all(b"{\"command\":").expect("write");
+    let deaf = served.connect();
+    deaf.get_ref().set_nonblocking(true).expect("non-blocking");
+    while deaf.get_ref().write(b"{\"command\":\"stats\"}\n").is_ok() {}
+
+    let begun = Instant::now();
+    assert_eq!(Client::new(served.directory.path()).stats().expect("stats"), report());
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn one_client_too_many_is_turned_away_with_a_sentence() {
+    let served = Served::start();
+    let mut clients: Vec<_> = (0..MAX_CLIENTS).map(|_| served.connect()).collect();
+    // All are served once, so that all are known to be accepted.
+    for client in &mut clients {
+        assert!(ask(client, b"{\"command\":\"stats\"}\n").starts_with("{\"global\":{"));
+    }
+    let answer = read_line(&mut served.connect());
+    assert_eq!(answer, "{\"error\":\"64 clients are connected already; try again later\"}\n");
+    drop(clients);
+    // The server notices that they left in its own time.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Client::new(served.directory.path()).stats().is_err() {
+        assert!(Instant::now() < deadline, "the slots stay taken");
+    }
+}
+
+#[test]
+fn without_an_agent_the_client_says_what_to_do() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let missing = Client::new(directory.path()).stats().expect_err("no agent");
+    let expected = format!(
+        "no agent runs in {}; start one with `vipd run`, or say where it is with --runtime-dir DIR",
+        directory.path().display()
+    );
+    assert_eq!(missing.to_string(), expected);
+
+    // A socket that nobody listens on any more.
+    drop(std::os::unix::net::UnixListener::bind(socket_path(directory.path())).expect("bind"));
+    let stale = Client::new(directory.path()).stats().expect_err("no agent");
+    assert!(matches!(stale, ClientError::NoAgent(_)), "{stale}");
+
+    let long = Client::new("x".repeat(100)).stats().expect_err("too long");
+    assert!(matches!(long, ClientError::PathTooLong(_)), "{long}");
+}
+
+#[test]
+fn a_second_claim_is_refused_and_leaves_the_first_untouched() {
+    let served = Served::start();
+    let path = served.directory.path();
+    let refused = RuntimeDir::claim(path).expect_err("taken");
+    let expected = format!(
+        "another vipd (pid {}) already runs with the runtime directory {}; stop it first, or give this one a \
+         directory of its own with --runtime-dir DIR",
+        std::process::id(),
+        path.display()
+    );
+    assert_eq!(refused.to_string(), expected);
+    assert_eq!(Client::new(path).stats().expect("still served"), report());
+}
+
+#[test]
+fn a_claim_ends_with_its_holder_and_takes_the_socket_along() {
+    let parent = tempfile::tempdir().expect("temporary directory");
+    let path = parent.path().join("new");
+    let first = RuntimeDir::claim(&path).expect("claim");
+    let _listener = first.listen().expect("listen");
+    assert!(socket_path(&path).exists());
+    // A child that outlives the agent must not keep the directory taken.
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+    drop(first);
+    assert!(!socket_path(&path).exists());
+
+    // The socket of an agent that was killed.
+    drop(std::os::unix::net::UnixListener::bind(socket_path(&path)).expect("bind"));
+    let second = RuntimeDir::claim(&path);
+    child.kill().and_then(|()| child.wait()).expect("child");
+    let second = second.expect("claim");
+    second.listen().expect("the stale socket is gone");
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_says_why() {
+    let parent = tempfile::tempdir().expect("temporary directory");
+    let file = parent.path().join("file");
+    std::fs::write(&file, "").expect("write");
+    let refused = RuntimeDir::claim(&file).expect_err("a file");
+    assert!(matches!(refused, RuntimeError::System { action: "create", .. }), "{refused}");
+}

@@ -1,0 +1,194 @@
+//! The binary as a user meets it: arguments in, text and exit code out.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use tempfile::TempDir;
+
+fn vipd(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vipd"));
+    command.args(arguments).env_remove("VIPD_RUNTIME_DIR").env_remove("VIPD_LOG").stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    vipd(arguments).output().expect("vipd starts")
+}
+
+#[track_caller]
+fn assert_output(output: &Output, code: i32, stdout: &str, stderr: &str) {
+    assert_eq!(String::from_utf8_lossy(&output.stdout), stdout);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), stderr);
+    assert_eq!(output.status.code(), Some(code));
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// Answers every request on the control socket of a directory with one line, whatever it says.
+fn answer_with(line: &'static str) -> TempDir {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let listener = UnixListener::bind(directory.path().join("control.sock")).expect("bind");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.expect("accept"));
+            stream.read_line(&mut String::new()).expect("request");
+            stream.get_mut().write_all(line.as_bytes()).expect("answer");
+        }
+    });
+    directory
+}
+
+const STATS: &str = "{\"global\":{\"checksum-errors\":0,\"version-errors\":0,\"vrid-errors\":0,\"ip-ttl-errors\":0,\
+    \"vipd:fragments-passed\":0,\"vipd:destination-passed\":0,\"vipd:unparsable-passed\":0,\"vipd:ring-full\":0,\
+    \"vipd:events-dropped\":0,\"vipd:netlink-overruns\":0,\"vipd:engine-wakeups\":0},\"instances\":[]}\n";
+
+#[test]
+fn check_accepts_a_good_file() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("good.toml");
+    let instance = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\n\
+                    virtual_addresses = [\"192.0.2.10/24\"]\n";
+    fs::write(&path, instance).expect("write");
+    let expected = format!(
+        "{}: ok, 1 instance\n\
+         NAME  INTERFACE  VRID  VERSION  PRIO  INTERVAL  PREEMPT  ADDRESSES\n\
+         VI_1  eth1         51        3   100        1s  yes      192.0.2.10/24\n",
+        path.display()
+    );
+    assert_output(&run(&["check", "-c", text(&path)]), 0, &expected, "");
+}
+
+#[test]
+fn check_and_run_tell_every_problem_at_once() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("bad.toml");
+    let instance = "[[instance]]\nname = \"VI_1\"\ninterface = \"lo\"\nvrid = 256\n\
+                    virtual_addresses = [\"192.0.2.10/24\"]\n";
+    fs::write(&path, instance).expect("write");
+    let name = text(&path);
+    let expected = format!(
+        "{name}:3:13: interface is \"lo\"; no VRRP router can be heard on the loopback interface; name the \
+         interface that faces the hosts\n\
+         {name}:4:8: vrid is 256; it must be an integer from 1 to 255; choose another number\n\
+         vipd: {name}: 2 problems\n"
+    );
+    assert_output(&run(&["check", "-c", name]), 1, "", &expected);
+    let runtime_dir = directory.path().join("run");
+    assert_output(&run(&["run", "-c", name, "--runtime-dir", text(&runtime_dir)]), 1, "", &expected);
+    assert!(!runtime_dir.exists(), "nothing is touched before the configuration is good");
+}
+
+#[test]
+fn a_missing_file_is_told_once() {
+    let expected = "vipd: cannot read /nonexistent/vipd.toml: No such file or directory (os error 2); create it, or \
+                    name another file with -c FILE\n";
+    assert_output(&run(&["check", "-c", "/nonexistent/vipd.toml"]), 1, "", expected);
+}
+
+#[test]
+fn without_an_agent_status_and_stats_say_what_to_do() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let expected = format!(
+        "vipd: no agent runs in {}; start one with `vipd run`, or say where it is with --runtime-dir DIR\n",
+        directory.path().display()
+    );
+    for command in ["status", "stats"] {
+        let option = run(&[command, "--runtime-dir", text(directory.path())]);
+        assert_output(&option, 1, "", &expected);
+        let environment =
+            vipd(&[command]).env("VIPD_RUNTIME_DIR", directory.path()).output().expect("vipd starts");
+        assert_output(&environment, 1, "", &expected);
+    }
+}
+
+#[test]
+fn answers_are_printed_plain_in_a_pipe() {
+    let directory = answer_with("{\"instances\":[]}\n");
+    let runtime_dir = text(directory.path());
+    assert_output(&run(&["status", "--json", "--runtime-dir", runtime_dir]), 0, "{\"instances\":[]}\n", "");
+    let head = "NAME  INTERFACE  VRID  STATE  PRIO  INTERVAL  MASTER-DOWN  LAST-ADVERT-FROM  XDP  SINCE  ADDRESSES\n";
+    assert_output(&run(&["status", "--runtime-dir", runtime_dir]), 0, head, "");
+    let directory = answer_with(STATS);
+    assert_output(&run(&["stats", "--json", "--runtime-dir", text(directory.path())]), 0, STATS, "");
+}
+
+#[test]
+fn an_error_or_nonsense_from_the_agent_is_passed_on() {
+    let directory = answer_with("{\"error\":\"the engine is busy\"}\n");
+    let expected = "vipd: the agent says: the engine is busy\n";
+    assert_output(&run(&["status", "--runtime-dir", text(directory.path())]), 1, "", expected);
+    let directory = answer_with("hello\n");
+    let output = run(&["stats", "--runtime-dir", text(directory.path())]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("answered something else than expected"), "{stderr}");
+}
+
+#[test]
+fn a_reader_that_leaves_ends_watch_quietly() {
+    let directory = answer_with(STATS);
+    let mut child = vipd(&["stats", "--json", "--watch", "0.01", "--runtime-dir", text(directory.path())])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("vipd starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    for _ in 0..2 {
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("read");
+        assert_eq!(line, STATS);
+    }
+    drop(stdout);
+    assert_output(&child.wait_with_output().expect("ends"), 0, "", "");
+}
+
+#[test]
+fn blocks_of_watch_are_apart_in_a_pipe() {
+    let directory = answer_with(STATS);
+    let mut child = vipd(&["stats", "--watch", "0.01", "--runtime-dir", text(directory.path())])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("vipd starts");
+    let stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let lines: Vec<String> = stdout.lines().take(3).collect::<Result<_, _>>().expect("read");
+    let head = "NAME  INTERFACE  VRID  RCVD  SENT  MASTER  PRIO0-RCVD  PRIO0-SENT  ERRORS";
+    assert_eq!(lines, [head, "", head]);
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
+}
+
+#[test]
+fn a_wrong_command_line_exits_with_2() {
+    for arguments in [&["stats", "--json", "--prometheus"][..], &["status", "--vrid", "1"], &["reboot"], &[]]
+    {
+        assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_shows_examples() {
+    let output = run(&["stats", "--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("vipd stats --watch 1"));
+}
+
+#[test]
+fn run_refuses_a_log_level_that_is_none() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("good.toml");
+    let instance = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\n\
+                    virtual_addresses = [\"192.0.2.10/24\"]\n";
+    fs::write(&path, instance).expect("write");
+    let output = vipd(&["run", "-c", text(&path), "--runtime-dir", text(directory.path())])
+        .env("VIPD_LOG", "=loud=")
+        .output()
+        .expect("vipd starts");
+    let expected =
+        "vipd: VIPD_LOG is \"=loud=\"; it must be a level such as `debug`, or e.g. `info,vipd=trace`\n";
+    assert_output(&output, 1, "", expected);
+}
