@@ -1,0 +1,58 @@
+//! Puts the eBPF object where `include_bytes_aligned!` finds it: `$OUT_DIR/vipd.bpf.o`.
+//!
+//! The object is committed, so that building vipd takes stable Rust alone. In the workspace a stale one stops the
+//! build; the published package has no kernel sources to compare it with, only the object.
+
+#[path = "build/provenance.rs"]
+mod provenance;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{env, fs};
+
+/// Names another object to put in, as the tests do with the one they have just rebuilt.
+const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
+/// In the workspace a link to the committed object; in the published package the object itself.
+const PACKAGED: &str = "vipd.bpf.o";
+
+fn main() -> ExitCode {
+    match place_object() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            println!("cargo::error={message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn place_object() -> Result<(), String> {
+    println!("cargo::rerun-if-env-changed={OBJECT_VARIABLE}");
+    let package = folder("CARGO_MANIFEST_DIR")?;
+    let workspace = package.join("..");
+
+    let object = if let Some(other) = env::var_os(OBJECT_VARIABLE) {
+        PathBuf::from(other)
+    } else {
+        if workspace.join("vipd-ebpf/src").is_dir() {
+            for input in provenance::inputs(&workspace) {
+                rerun_if_changed(&input);
+            }
+            provenance::check(&workspace)?;
+        }
+        package.join(PACKAGED)
+    };
+    rerun_if_changed(&object);
+
+    let placed = folder("OUT_DIR")?.join(PACKAGED);
+    fs::copy(&object, &placed)
+        .map(drop)
+        .map_err(|error| format!("cannot copy {} to {}: {error}", object.display(), placed.display()))
+}
+
+fn rerun_if_changed(path: &Path) {
+    println!("cargo::rerun-if-changed={}", path.display());
+}
+
+fn folder(variable: &str) -> Result<PathBuf, String> {
+    env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("cargo did not set {variable}"))
+}
