@@ -25,12 +25,6 @@ const MANIFESTS: [&str; 2] = ["vipd-common/Cargo.toml", "vipd-ebpf/Cargo.toml"];
 /// Folders whose every `.rs` file is hashed.
 const SOURCES: [&str; 2] = ["vipd-common/src", "vipd-ebpf/src"];
 
-/// Files and folders that the answer of [`check`] depends on.
-pub(crate) fn inputs(root: &Path) -> Vec<PathBuf> {
-    let fixed = [OBJECT, PROVENANCE, WORKSPACE_MANIFEST, LOCK];
-    fixed.iter().chain(&MANIFESTS).chain(&SOURCES).map(|path| root.join(path)).collect()
-}
-
 /// Says why the committed object is stale, and what to do.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let provenance = read_text(&root.join(PROVENANCE))?;

@@ -11,6 +11,8 @@ mod setup;
 mod support;
 mod test;
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 /// vipd's chores
@@ -23,11 +25,19 @@ enum Verb {
     Test(test::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Verb::parse() {
+fn main() -> ExitCode {
+    let result = match Verb::parse() {
         Verb::Setup(args) => setup::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Test(args) => test::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // The chain of causes, without the backtrace that anyhow's `Debug` adds: it is the user's to mend.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

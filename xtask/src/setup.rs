@@ -54,8 +54,8 @@ fn toolchain() -> Result<()> {
             install_linker()?;
         }
     }
-    let Toolchain { compiler, linker } = Toolchain::find().context("installed, and still not usable")?;
-    say(format_args!("ready: {compiler}; {linker}"));
+    Toolchain::find().context("installed, and still not usable")?;
+    say("ready: `cargo xtask ebpf` builds the eBPF object");
     Ok(())
 }
 

@@ -217,12 +217,12 @@ fn is_under(named: &Named, name: &str) -> bool {
 /// The top module of this crate that a path leads to from `module`; none for a path to another crate.
 fn sibling(module: &[String], named: &Named) -> Option<String> {
     let mut segments = named.segments.iter().map(String::as_str).peekable();
-    let mut position = match segments.peek()? {
-        &"crate" => {
+    let mut position = match *segments.peek()? {
+        "crate" => {
             segments.next();
             Vec::new()
         }
-        &("super" | "self") => module.to_vec(),
+        "super" | "self" => module.to_vec(),
         _ => return None,
     };
     for segment in segments {

@@ -34,8 +34,7 @@ fn literal(chars: &[char], at: usize) -> usize {
         ['/', '/', ..] => rest.iter().take_while(|c| **c != '\n').count(),
         ['/', '*', ..] => block_comment(rest),
         ['"', ..] => quoted(rest, '"'),
-        ['b', '"', ..] if !inside_word => 1 + quoted(&rest[1..], '"'),
-        ['c', '"', ..] if !inside_word => 1 + quoted(&rest[1..], '"'),
+        ['b' | 'c', '"', ..] if !inside_word => 1 + quoted(&rest[1..], '"'),
         ['r', '"' | '#', ..] if !inside_word => raw(rest, 1),
         ['b' | 'c', 'r', '"' | '#', ..] if !inside_word => raw(rest, 2),
         // A character, not a lifetime: escaped, or closed after one.
