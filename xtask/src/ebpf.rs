@@ -40,18 +40,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
     let toolchain = Toolchain::find()?;
     if let Some(out) = &args.out {
-        return build(&toolchain, out).map(drop);
+        return build(&toolchain, out);
     }
-    let packages = build(&toolchain, &root.join(OBJECT))?;
-    let text = describe(&toolchain, root, &packages)?;
+    build(&toolchain, &root.join(OBJECT))?;
+    let text = describe(&toolchain, root)?;
     let path = root.join(PROVENANCE);
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     say(format_args!("wrote {PROVENANCE}: commit both"));
     provenance::check(root).map_err(|message| anyhow!(message))
 }
 
-/// Builds the object into `out` and returns the `name version` of the packages compiled into it.
-pub(crate) fn build(toolchain: &Toolchain, out: &Path) -> Result<Vec<String>> {
+/// Builds the object into `out`.
+pub(crate) fn build(toolchain: &Toolchain, out: &Path) -> Result<()> {
     let root = workspace::root();
     say(format_args!("building with {} and {}", toolchain.compiler, toolchain.linker));
     let mut cargo = toolchain.cargo("build", root);
@@ -60,9 +60,8 @@ pub(crate) fn build(toolchain: &Toolchain, out: &Path) -> Result<Vec<String>> {
     // Another compiler than the host's: sharing its folder would rebuild the world at every change of hands.
     cargo.arg("--target-dir").arg(workspace::target().join("ebpf"));
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain, root).join("\x1f"));
-    let messages = output(cargo.stdin(Stdio::null()))?;
+    let object = built_program(&output(cargo.stdin(Stdio::null()))?)?;
 
-    let (packages, object) = read_messages(&messages)?;
     let folder = out.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     // Not `copy`: it would carry the linker's executable bit along.
@@ -74,7 +73,7 @@ pub(crate) fn build(toolchain: &Toolchain, out: &Path) -> Result<Vec<String>> {
         bytes.len(),
         provenance::sha256(&bytes)
     ));
-    Ok(packages)
+    Ok(())
 }
 
 /// The flags of every crate in the object; cargo's own configuration does not add to them.
@@ -93,44 +92,50 @@ fn flags(toolchain: &Toolchain, root: &Path) -> Vec<String> {
     flags
 }
 
-/// The packages compiled for the target, macros included, and the object, from cargo's messages.
-///
-/// Path packages are left out: their sources are hashed. So is what only runs inside the compiler's macros (`syn`
-/// and the like), which changes with the agent's dependencies and does not show in the object.
-fn read_messages(messages: &str) -> Result<(Vec<String>, PathBuf)> {
-    let mut packages = BTreeSet::new();
-    let mut object = None;
+/// The object, from cargo's messages about the build.
+fn built_program(messages: &str) -> Result<PathBuf> {
     for line in messages.lines() {
         let message: Value = serde_json::from_str(line).with_context(|| format!("cargo said `{line}`"))?;
-        if message["reason"] != "compiler-artifact" {
-            continue;
-        }
-        let file = message["filenames"][0].as_str().unwrap_or_default();
-        let kind = message["target"]["kind"][0].as_str().unwrap_or_default();
-        let for_target = Path::new(file).components().any(|part| part.as_os_str() == TARGET);
-        if !for_target && kind != "proc-macro" {
-            continue;
-        }
-        if kind == "bin" && message["target"]["name"] == PROGRAM {
-            object = message["executable"].as_str().map(PathBuf::from);
-        }
-        let id = message["package_id"].as_str().unwrap_or_default();
-        if let Some((_, package)) = id.split_once('#').filter(|_| id.starts_with("registry+")) {
-            packages.insert(package.replacen('@', " ", 1));
+        if message["target"]["name"] == PROGRAM
+            && let Some(path) = message["executable"].as_str()
+        {
+            return Ok(path.into());
         }
     }
-    let object =
-        object.with_context(|| format!("cargo built no program {PROGRAM} of vipd-ebpf for {TARGET}"))?;
-    if packages.is_empty() {
-        bail!("cargo named no package of a registry for {TARGET}; vipd-ebpf depends on aya-ebpf at least");
+    bail!("cargo built no program {PROGRAM} of vipd-ebpf for {TARGET}")
+}
+
+/// The `name version` of the packages of the object, sorted, from `cargo tree --prefix depth`.
+///
+/// Path packages are left out: their sources are hashed. Macros are in, what they are made with (`syn` and the like)
+/// is not: it changes with the agent's dependencies and does not show in the object.
+fn compiled_in(tree: &str) -> Vec<String> {
+    let mut packages = BTreeSet::new();
+    let mut macro_depth = usize::MAX;
+    for line in tree.lines() {
+        let digits = line.find(|c: char| !c.is_ascii_digit()).unwrap_or(line.len());
+        let depth = line[..digits].parse().unwrap_or(0);
+        if depth > macro_depth {
+            continue;
+        }
+        let mut words = line[digits..].split(' ');
+        let (name, version) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let remark = words.next().unwrap_or_default();
+        macro_depth = if remark == "(proc-macro)" { depth } else { usize::MAX };
+        if !remark.starts_with("(/") {
+            packages.insert(format!("{name} {}", version.trim_start_matches('v')));
+        }
     }
-    Ok((packages.into_iter().collect(), object))
+    packages.into_iter().collect()
 }
 
 /// The text of the provenance file; [`provenance::check`] reads it.
-fn describe(toolchain: &Toolchain, root: &Path, packages: &[String]) -> Result<String> {
+fn describe(toolchain: &Toolchain, root: &Path) -> Result<String> {
+    let mut cargo = toolchain.cargo("tree", root);
+    cargo.args(["--package", "vipd-ebpf", "--edges", "normal", "--prefix", "depth", "--locked"]);
+    let packages = compiled_in(&output(&mut cargo)?);
     let object = fs::read(root.join(OBJECT)).with_context(|| format!("cannot read {OBJECT}"))?;
-    let source = provenance::source_sha256(root, packages).map_err(|message| anyhow!(message))?;
+    let source = provenance::source_sha256(root, &packages).map_err(|message| anyhow!(message))?;
     let Toolchain { compiler, linker } = toolchain;
     let mut text = String::from(
         "# What vipd.bpf.o was made of and with: written by `cargo xtask ebpf`, read by vipd's build script.\n",
@@ -156,4 +161,18 @@ fn describe(toolchain: &Toolchain, root: &Path, packages: &[String]) -> Result<S
 
 fn say(message: impl std::fmt::Display) {
     process::say("ebpf", message);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compiled_in;
+
+    #[test]
+    fn packages_of_the_object() {
+        let tree = "0vipd-ebpf v0.1.0 (/home/me/vipd/vipd-ebpf)\n1aya-ebpf v0.2.1\n2aya-ebpf-macros v0.2.0 (proc-macro)\n\
+                    3syn v2.0.1\n4unicode-ident v1.0.0\n2aya-ebpf-cty v0.3.0\n1vipd-common v0.1.0 (/home/me/vipd/vipd-common)\n\
+                    2bytemuck v1.25.2\n1aya-ebpf v0.2.1 (*)\n";
+        let expected = ["aya-ebpf 0.2.1", "aya-ebpf-cty 0.3.0", "aya-ebpf-macros 0.2.0", "bytemuck 1.25.2"];
+        assert_eq!(compiled_in(tree), expected);
+    }
 }

@@ -75,7 +75,7 @@ impl Toolchain {
         cargo.current_dir(folder).arg(verb).args(["--target", TARGET]);
         // aya-ebpf's one unstable feature, for this crate alone, on a compiler that is not a nightly.
         cargo.env("RUSTC", &compiler.rustc).env("RUSTC_BOOTSTRAP", "aya_ebpf");
-        if compiler.build_std {
+        if compiler.build_std && verb != "tree" {
             cargo.args(["-Z", "build-std=core"]);
         }
         // Compiler first: a verb of cargo's (clippy) is looked for beside it. Then the linker, by its name.
