@@ -98,7 +98,7 @@ fn deny(advisories: bool) -> Result<()> {
         bail!("there is no cargo-deny: `cargo install cargo-deny --locked` builds it in some minutes");
     }
     let mut cargo = workspace::cargo();
-    cargo.args(["deny", "--workspace", "check", "bans", "licenses", "sources"]);
+    cargo.args(["deny", "--workspace", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"]);
     if advisories {
         cargo.arg("advisories");
     }
