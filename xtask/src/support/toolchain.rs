@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 
 use super::process::{ask, program};
 
@@ -62,9 +62,9 @@ impl Toolchain {
     /// # Errors
     /// Says what is missing or does not fit, and that `cargo xtask setup` installs it.
     pub(crate) fn find() -> Result<Self> {
-        const REMEDY: &str = "run `cargo xtask setup`";
-        let compiler = Compiler::find().with_context(|| format!("no BPF compiler; {REMEDY}"))?;
-        let linker = Linker::find().with_context(|| format!("no bpf-linker; {REMEDY}"))?;
+        let missing = |what: &str, reason: Error| anyhow!("no {what}: {reason:#}; run `cargo xtask setup`");
+        let compiler = Compiler::find().map_err(|reason| missing("compiler for the BPF target", reason))?;
+        let linker = Linker::find().map_err(|reason| missing("linker for the BPF target", reason))?;
         Ok(Self { compiler, linker })
     }
 
@@ -121,7 +121,7 @@ impl Compiler {
         let sysroot = ask(program(&rustc).args(["--print", "sysroot"]))
             .with_context(|| format!("{name} does not know its sysroot"))?;
         let sysroot = PathBuf::from(sysroot.trim());
-        let compiled = sysroot.join("lib/rustlib").join(TARGET).is_dir();
+        let compiled = sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir();
         let source = sysroot.join("lib/rustlib/src/rust/library/Cargo.lock").is_file();
         if !compiled && !source {
             bail!("{name} has neither a compiled core for {TARGET} nor the rust-src component");
