@@ -1,2 +1,43 @@
-//! Chores.
-fn main() {}
+//! vipd's chores, one verb a file: `cargo xtask --help`.
+//!
+//! Nothing here depends on the `vipd` crate: its build script refuses a stale eBPF object, and `cargo xtask ebpf`
+//! must be able to make a fresh one.
+
+mod ebpf;
+mod lint;
+#[path = "../../vipd/build/provenance.rs"]
+mod provenance;
+mod setup;
+mod support;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// vipd's chores
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Verb {
+    Setup(setup::Args),
+    Ebpf(ebpf::Args),
+    Lint(lint::Args),
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Verb::parse() {
+        Verb::Setup(args) => setup::run(&args),
+        Verb::Ebpf(args) => ebpf::run(&args),
+        Verb::Lint(args) => lint::run(&args),
+        Verb::Test(args) => test::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // The chain of causes, without the backtrace that anyhow's `Debug` adds: it is the user's to mend.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `cargo xtask lint`: everything that is checked without running vipd.
+
+mod paths;
+mod rules;
+mod source;
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::support::process::{self, ask, line, run as run_command};
+use crate::support::toolchain::Toolchain;
+use crate::support::workspace;
+
+/// Every crate but the one that only the BPF target compiles.
+const HOST_CRATES: [&str; 3] = ["--workspace", "--exclude", "vipd-ebpf"];
+
+/// Check format, lints, documentation, licences and the architecture
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Look the dependencies up in the advisory database too; needs the network
+    #[arg(long)]
+    advisories: bool,
+}
+
+/// Runs the verb: every check, also after one failed.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let mut failed = Vec::new();
+    for (name, result) in [
+        ("architecture", architecture()),
+        ("rustfmt", check(workspace::cargo().args(["fmt", "--all", "--check"]))),
+        ("clippy", clippy()),
+        ("clippy for the BPF target", clippy_for_bpf()),
+        ("rustdoc", rustdoc()),
+        ("cargo-deny", deny(args.advisories)),
+    ] {
+        if let Err(reason) = result {
+            say(format_args!("{name}: {reason:#}"));
+            failed.push(name);
+        }
+    }
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    say("all checks passed");
+    Ok(())
+}
+
+fn architecture() -> Result<()> {
+    say("architecture rules");
+    let report = rules::check(workspace::root())?;
+    for note in &report.notes {
+        eprintln!("note: {note}");
+    }
+    for violation in &report.violations {
+        eprintln!("{violation}");
+    }
+    match report.violations.len() {
+        0 => Ok(()),
+        count => bail!("{count} violations"),
+    }
+}
+
+fn clippy() -> Result<()> {
+    let mut cargo = workspace::cargo();
+    check(cargo.arg("clippy").args(HOST_CRATES).args(["--all-targets", "--locked", "--", "-D", "warnings"]))
+}
+
+fn clippy_for_bpf() -> Result<()> {
+    let toolchain = match Toolchain::find() {
+        Ok(toolchain) if toolchain.compiler.has_clippy() => toolchain,
+        Ok(toolchain) => {
+            say(format_args!(
+                "vipd-ebpf NOT linted: no clippy beside {}",
+                toolchain.compiler.rustc.display()
+            ));
+            return Ok(());
+        }
+        Err(reason) => {
+            say(format_args!("vipd-ebpf NOT linted: {reason:#}"));
+            return Ok(());
+        }
+    };
+    let mut cargo = toolchain.cargo("clippy", workspace::root());
+    cargo.args(["--package", "vipd-ebpf", "--release", "--locked"]);
+    cargo.arg("--target-dir").arg(workspace::target().join("ebpf"));
+    check(cargo.args(["--", "-D", "warnings"]))
+}
+
+fn rustdoc() -> Result<()> {
+    let mut cargo = workspace::cargo();
+    cargo.arg("doc").args(HOST_CRATES).args(["--no-deps", "--locked"]);
+    check(cargo.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn deny(advisories: bool) -> Result<()> {
+    if ask(workspace::cargo().args(["deny", "--version"])).is_none() {
+        bail!("there is no cargo-deny: `cargo install cargo-deny --locked` builds it in some minutes");
+    }
+    let mut cargo = workspace::cargo();
+    cargo.args(["deny", "--workspace", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"]);
+    if advisories {
+        cargo.arg("advisories");
+    }
+    check(&mut cargo)
+}
+
+fn check(command: &mut Command) -> Result<()> {
+    say(line(command));
+    run_command(command)
+}
+
+fn say(message: impl std::fmt::Display) {
+    process::say("lint", message);
+}

@@ -1,0 +1,57 @@
+//! Packages of Debian and its descendants.
+
+use anyhow::{Result, bail};
+
+use super::privilege;
+use super::process::{ask, program, run, say};
+
+/// Which of `packages` are not installed.
+pub(crate) fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
+    let installed = |package: &&str| {
+        let mut query = program("dpkg-query");
+        let status = ask(query.args(["--show", "--showformat=${db:Status-Status}"]).arg(package));
+        status.is_some_and(|status| status == "installed")
+    };
+    packages.iter().copied().filter(|package| !installed(package)).collect()
+}
+
+/// Whether this machine's package lists, as they are now, have `package`.
+pub(crate) fn offers(package: &str) -> bool {
+    let policy = ask(program("apt-cache").args(["policy", package])).unwrap_or_default();
+    policy.lines().any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)"))
+}
+
+/// Whether this machine has apt at all.
+pub(crate) fn has_apt() -> bool {
+    ask(program("apt-get").arg("--version")).is_some()
+}
+
+/// Fetches the package lists, which a fresh container does not have.
+pub(crate) fn update(verb: &str) -> Result<()> {
+    say(verb, "fetching apt's package lists");
+    run(program("apt-get").args(["update", "--quiet"]))
+}
+
+/// Installs what is missing of `packages`; asks apt for nothing when nothing is.
+pub(crate) fn install(verb: &str, packages: &[&str]) -> Result<()> {
+    let missing = missing(packages);
+    let list = packages.join(", ");
+    if missing.is_empty() {
+        say(verb, format_args!("Debian packages present: {list}"));
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    if !has_apt() {
+        bail!(
+            "{names} missing, and there is no apt-get to install them; install them by this system's own means"
+        );
+    }
+    if !privilege::is_root()? {
+        bail!("{names} missing, and only root can install them: `sudo apt-get install {names}`");
+    }
+    update(verb)?;
+    say(verb, format_args!("installing Debian packages: {names}"));
+    let mut apt = program("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    run(apt.args(["install", "--quiet", "--yes", "--no-install-recommends"]).args(missing))
+}

@@ -1,0 +1,7 @@
+//! What several verbs need.
+
+pub(crate) mod debian;
+pub(crate) mod privilege;
+pub(crate) mod process;
+pub(crate) mod toolchain;
+pub(crate) mod workspace;

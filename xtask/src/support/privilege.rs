@@ -1,0 +1,39 @@
+//! What this process is allowed to do, as the kernel says it.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+/// Capabilities that the tests need, by their bit in `CapEff` (linux/capability.h).
+const NEEDED: [(&str, u32); 4] =
+    [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_SYS_ADMIN", 21), ("CAP_BPF", 39)];
+
+/// Whether this process is root.
+pub(crate) fn is_root() -> Result<bool> {
+    Ok(field("Uid")?.split_whitespace().nth(1) == Some("0"))
+}
+
+/// Fails where the privileged tests could only fail, and says how to run them.
+pub(crate) fn require_for_tests() -> Result<()> {
+    const REMEDY: &str =
+        "run `sudo env \"PATH=$PATH\" cargo xtask test`, or, in a container, start it privileged";
+    if !is_root()? {
+        bail!("the tests need root for network namespaces and XDP, and this is an ordinary user; {REMEDY}");
+    }
+    let text = field("CapEff")?;
+    let effective = u64::from_str_radix(&text, 16)
+        .with_context(|| format!("CapEff of /proc/self/status is `{text}`, not a hexadecimal number"))?;
+    let missing: Vec<&str> =
+        NEEDED.iter().filter(|(_, bit)| effective & (1 << bit) == 0).map(|(name, _)| *name).collect();
+    if !missing.is_empty() {
+        bail!("the tests need {}, which this root does not have; {REMEDY}", missing.join(", "));
+    }
+    Ok(())
+}
+
+/// One field of /proc/self/status.
+fn field(name: &str) -> Result<String> {
+    let status = fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    Ok(value.with_context(|| format!("/proc/self/status has no field {name}"))?.trim().to_owned())
+}

@@ -1,0 +1,54 @@
+//! Other programs: run, watched, and named in the error when they fail.
+
+use std::ffi::OsStr;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// One line of progress on standard error; standard output is for answers.
+pub(crate) fn say(verb: &str, message: impl std::fmt::Display) {
+    eprintln!("[{verb}] {message}");
+}
+
+/// A command without what `cargo run` put into the environment for this process alone.
+pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(name);
+    // The library path of one toolchain, where a compiler of another one would look first.
+    command.env_remove("LD_LIBRARY_PATH");
+    command
+}
+
+/// Runs to the end with the terminal's input and output.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {}", line(command)))?;
+    if !status.success() {
+        bail!("{} failed: {status}", line(command));
+    }
+    Ok(())
+}
+
+/// Runs to the end and returns standard output; standard error goes to the terminal.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start {}", line(command)))?;
+    if !output.status.success() {
+        bail!("{} failed: {}", line(command), output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{} printed no UTF-8", line(command)))
+}
+
+/// Runs to the end in silence; standard output if that went well.
+///
+/// For questions whose answer may be "there is no such program".
+pub(crate) fn ask(command: &mut Command) -> Option<String> {
+    let output = command.stdin(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The command as one would type it.
+pub(crate) fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}

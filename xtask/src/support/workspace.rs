@@ -1,0 +1,25 @@
+//! Where things are in the workspace.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use super::process::program;
+
+/// The root of the workspace this xtask was built in.
+pub(crate) fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
+
+/// The folder of build products, wherever the user's cargo puts it.
+pub(crate) fn target() -> PathBuf {
+    let folder = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    root().join(folder)
+}
+
+/// The cargo that runs this xtask, at the root of the workspace.
+pub(crate) fn cargo() -> std::process::Command {
+    let mut command = program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
