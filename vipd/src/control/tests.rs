@@ -1,6 +1,6 @@
 //! The control socket with real sockets in temporary directories.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
@@ -12,7 +12,7 @@ use super::client::{Client, ClientError};
 use super::model::{GlobalStatistics, StatsReport, StatusReport};
 use super::protocol::MAX_REQUEST_BYTES;
 use super::runtime::{RuntimeDir, RuntimeError, socket_path};
-use super::server::{MAX_CLIENTS, Source, serve};
+use super::server::{MAX_CLIENTS, Source, WRITE_TIMEOUT, serve};
 
 /// Answers `stats`, and refuses `status` with a sentence.
 struct Fixed;
@@ -135,6 +135,22 @@ fn a_stuck_client_does_not_delay_another() {
     let begun = Instant::now();
     assert_eq!(Client::new(served.directory.path()).stats().expect("stats"), report());
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_client_that_never_reads_loses_its_slot() {
+    let served = Served::start();
+    let mut deaf = UnixStream::connect(socket_path(served.directory.path())).expect("connect");
+    deaf.set_nonblocking(true).expect("non-blocking");
+    let deadline = Instant::now() + WRITE_TIMEOUT + Duration::from_secs(10);
+    loop {
+        match deaf.write(b"{\"command\":\"stats\"}\n") {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(20)),
+            Err(_) => break,
+        }
+        assert!(Instant::now() < deadline, "the server waits for ever");
+    }
 }
 
 #[test]
