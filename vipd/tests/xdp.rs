@@ -9,7 +9,13 @@ fn loads() {
     let mut f = vec![0; 14 + 20];
     ethernet::write(&mut f, ipv4::VRRP_GROUP_MAC, [2; 6], 0x800).unwrap();
     let mut m = [0; 2000];
-    let n = vrrp::write(&mut m, vrrp::Fields { version: 3, vrid: 51, priority: 100, interval: 100 }, [10, 0, 0, 1], [[10, 0, 0, 50]].into_iter()).unwrap();
+    let n = vrrp::write(
+        &mut m,
+        vrrp::Fields { version: 3, vrid: 51, priority: 100, interval: 100 },
+        [10, 0, 0, 1],
+        [[10, 0, 0, 50]].into_iter(),
+    )
+    .unwrap();
     ipv4::write_vrrp(&mut f[14..], [10, 0, 0, 1], n).unwrap();
     f.extend_from_slice(&m[..n]);
     println!("{:?}", l.kernel.test_run(&f, 1, 1));
@@ -20,8 +26,14 @@ fn loads() {
     println!("{:?}", l.kernel.test_run(&[0u8; 64], 1, 1000000));
     let mut f = vec![0; 14 + 20];
     ethernet::write(&mut f, ipv4::VRRP_GROUP_MAC, [2; 6], 0x800).unwrap();
-    let a: Vec<[u8;4]> = (0..255u8).map(|i| [10, 0, 0, i]).collect();
-    let n = vrrp::write(&mut m, vrrp::Fields { version: 3, vrid: 51, priority: 100, interval: 100 }, [10, 0, 0, 1], a.into_iter()).unwrap();
+    let a: Vec<[u8; 4]> = (0..255u8).map(|i| [10, 0, 0, i]).collect();
+    let n = vrrp::write(
+        &mut m,
+        vrrp::Fields { version: 3, vrid: 51, priority: 100, interval: 100 },
+        [10, 0, 0, 1],
+        a.into_iter(),
+    )
+    .unwrap();
     ipv4::write_vrrp(&mut f[14..], [10, 0, 0, 1], n).unwrap();
     f.extend_from_slice(&m[..n]);
     while l.feed.next().is_some() {}

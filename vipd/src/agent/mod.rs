@@ -1,12 +1,124 @@
-//! Placeholder: the lead's branch brings the agent.
+//! The agent: the only place that knows the core and the adapters together.
+//!
+//! ```text
+//!  engine thread (never waits for anybody)          control thread (tokio)
+//!  ┌──────────────────────────────────────┐ Request ┌───────────────────────────────────┐
+//!  │ ring buffer ─► routers ─► outbox     ├────────►│ ports: XDP attach, group, sockets │
+//!  │ deadlines   ─►         ─► AF_PACKET  │ Report  │ log lines                         │
+//!  │ netlink     ─►         ─► netlink    ├────────►│ control socket, signals           │
+//!  │                                      │◄────────┤                                   │
+//!  └──────────────────────────────────────┘ Command └───────────────────────────────────┘
+//! ```
+//!
+//! Requests are few and never lost. Reports are dropped and counted when the log cannot follow. Commands wake the
+//! engine by an eventfd.
+
+mod clock;
+mod control;
+mod deadlines;
+mod engine;
+mod instance;
+mod interface;
+mod log;
+mod message;
+mod outbox;
+mod port;
+mod privilege;
+mod report;
+mod wait;
+
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context as _, bail};
+use tokio::sync::mpsc;
+use vipd_common::records::RouterSlot;
 
 use crate::config::Config;
 use crate::control::runtime::RuntimeDir;
+use crate::xdp::{self, Kernel, Loaded, Verbosity};
 
-/// Runs the agent until it is told to stop.
+use control::Control;
+use engine::{Engine, Outlets};
+use message::Command;
+use port::{PortError, Ports, Watched};
+use report::Reporter;
+
+/// Log lines that may wait for the log.
+const REPORTS: usize = 4096;
+
+/// Runs the agent until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Always, in this branch.
-pub fn run(_config: Config, _runtime: RuntimeDir) -> anyhow::Result<()> {
-    anyhow::bail!("the agent is not in this branch")
+/// When it may not do what it must (capabilities, BPF), when its XDP program fits no configured interface, or when its
+/// engine fails.
+pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
+    privilege::check()?;
+    let verbosity = if tracing::enabled!(target: "vipd_ebpf", tracing::Level::DEBUG) {
+        Verbosity::Discards
+    } else {
+        Verbosity::Quiet
+    };
+    let rows = u32::try_from(config.instances.len()).context("too many instances")?;
+    let Loaded { kernel, feed, counters, log } = Kernel::load(xdp::OBJECT, rows, verbosity)?;
+    let counters = Arc::new(counters);
+
+    let (watched, of) = group(&config);
+    let mut ports = Ports::new(kernel, watched);
+    let (requests, requested) = mpsc::unbounded_channel();
+    let (reports, reported) = mpsc::channel(REPORTS);
+    let names: Vec<String> = ports.names().map(str::to_owned).collect();
+    let outlets = Outlets { requests, reports };
+    let (engine, handle) = Engine::new(&config, names.into_iter(), &of, feed, Arc::clone(&counters), outlets)
+        .context("cannot set up the engine: netlink or file descriptors are not to be had")?;
+    open_present(&engine, &mut ports, &handle)?;
+
+    let engine = thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || engine.run())
+        .context("cannot start the engine's thread")?;
+    let reporter = Reporter::new(config.instances.clone(), counters, handle.clone());
+    let control = Control::new(config.instances, ports, handle.clone(), reporter, runtime);
+    let result = control.run(requested, reported, log);
+    handle.send(Command::Stop);
+    match engine.join() {
+        Ok(ended) => ended.context("the engine failed")?,
+        Err(_) => bail!("the engine panicked; this is a bug in vipd"),
+    }
+    result
+}
+
+/// The interfaces of the configuration with their virtual routers, and each instance's place among them.
+fn group(config: &Config) -> (Vec<Watched>, Vec<usize>) {
+    let mut watched: Vec<Watched> = Vec::new();
+    let mut of = Vec::with_capacity(config.instances.len());
+    for (instance, row) in config.instances.iter().zip(1..) {
+        let place = watched.iter().position(|found| found.name == instance.interface).unwrap_or_else(|| {
+            watched.push(Watched { name: instance.interface.clone(), routers: Vec::new() });
+            watched.len() - 1
+        });
+        let slot = RouterSlot { row, version: instance.router.version().number(), zero: [0; 3] };
+        watched[place].routers.push((instance.router.vrid, slot));
+        of.push(place);
+    }
+    (watched, of)
+}
+
+/// Opens the interfaces that are there. One of several that cannot be opened waits in `fault`; if it is the only one,
+/// there is nothing to run for.
+fn open_present(engine: &Engine, ports: &mut Ports, handle: &engine::Handle) -> anyhow::Result<()> {
+    let single = ports.names().count() == 1;
+    for (interface, ifindex) in engine.present() {
+        let port = match ports.open(interface, ifindex) {
+            Err(PortError::Attach(error)) if single => return Err(error.into()),
+            Err(PortError::Other(error)) if single => return Err(error),
+            Err(error) => {
+                tracing::error!("{error:#}");
+                Err(format!("{error:#}"))
+            }
+            Ok(port) => Ok(port),
+        };
+        handle.send(Command::Opened { interface, ifindex, port });
+    }
+    Ok(())
 }

@@ -37,8 +37,8 @@ impl PacketSocket {
 fn link_layer(ifindex: u32) -> io::Result<SockAddr> {
     let index = i32::try_from(ifindex).map_err(|_| io::ErrorKind::InvalidInput)?;
     let family = u16::try_from(libc::AF_PACKET).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>())
-        .map_err(|_| io::ErrorKind::InvalidInput)?;
+    let length =
+        libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut storage = SockAddrStorage::zeroed();
     // SAFETY: sockaddr_ll is a socket address made of integers; the storage is larger, aligned and zeroed.
     let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };

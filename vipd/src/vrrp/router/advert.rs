@@ -2,9 +2,7 @@
 
 use vipd_common::Timestamp;
 
-use super::{
-    Awaiting, Router, TOLD_ADDRESS_LIST, TOLD_INTERVAL, TOLD_LOSING, TOLD_OWN_SOURCE, TOLD_OWNER,
-};
+use super::{Awaiting, Router, TOLD_ADDRESS_LIST, TOLD_INTERVAL, TOLD_LOSING, TOLD_OWN_SOURCE, TOLD_OWNER};
 use crate::vrrp::config::{PRIORITY_OWNER, PRIORITY_RELEASE};
 use crate::vrrp::interval::{Interval, Version};
 use crate::vrrp::message::{Discard, Event, Reason, Received, State};
@@ -127,8 +125,7 @@ impl Router {
         if self.master != Some(advert.source) {
             self.master = Some(advert.source);
             self.told = 0;
-            self.events
-                .push_back(Event::MasterChanged { source: advert.source, priority: advert.priority });
+            self.events.push_back(Event::MasterChanged { source: advert.source, priority: advert.priority });
         }
         if self.config.version() == Version::V3
             && let Some(interval) = Interval::from_wire(Version::V3, advert.interval)

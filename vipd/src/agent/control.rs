@@ -1,0 +1,145 @@
+//! The control thread: ports, log lines, the control socket, signals.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::engine::Handle;
+use super::log::Log;
+use super::message::{Command, Report, Request};
+use super::port::Ports;
+use super::report::Reporter;
+use crate::config::Instance;
+use crate::control::runtime::RuntimeDir;
+use crate::control::server;
+use crate::xdp::KernelLog;
+
+/// How often an interface that could not be opened is tried again, and the discards of the kernel side looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// The control thread's state.
+pub(super) struct Control {
+    ports: Ports,
+    engine: Handle,
+    reporter: Arc<Reporter>,
+    runtime: RuntimeDir,
+    log: Log,
+    /// Interfaces that could not be opened, with their index.
+    failed: BTreeMap<usize, u32>,
+}
+
+impl Control {
+    pub(super) fn new(
+        instances: Vec<Instance>,
+        ports: Ports,
+        engine: Handle,
+        reporter: Reporter,
+        runtime: RuntimeDir,
+    ) -> Self {
+        Self {
+            ports,
+            engine,
+            reporter: Arc::new(reporter),
+            runtime,
+            log: Log::new(instances),
+            failed: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until SIGTERM or SIGINT, or until the engine ends. Afterwards the routers have left.
+    pub(super) fn run(
+        mut self,
+        requests: mpsc::UnboundedReceiver<Request>,
+        reports: mpsc::Receiver<Report>,
+        log: Option<KernelLog>,
+    ) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the control thread's runtime")?;
+        runtime.block_on(self.serve(requests, reports, log))
+    }
+
+    async fn serve(
+        &mut self,
+        mut requests: mpsc::UnboundedReceiver<Request>,
+        mut reports: mpsc::Receiver<Report>,
+        log: Option<KernelLog>,
+    ) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
+        let server = tokio::spawn(server::serve(self.runtime.listen()?, Arc::clone(&self.reporter)));
+        if let Some(log) = log {
+            tokio::spawn(log.forward());
+        }
+        let mut housekeeping = interval(HOUSEKEEPING);
+        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                _ = terminate.recv(), if !stopping => {
+                    tracing::info!("SIGTERM: leaving all virtual routers");
+                    self.engine.send(Command::Stop);
+                    stopping = true;
+                }
+                _ = interrupt.recv(), if !stopping => {
+                    tracing::info!("SIGINT: leaving all virtual routers");
+                    self.engine.send(Command::Stop);
+                    stopping = true;
+                }
+                report = reports.recv() => match report {
+                    Some(report) => self.log.write(report),
+                    // The engine has ended, and its last lines are written.
+                    None => break,
+                },
+                request = requests.recv(), if !requests.is_closed() => self.request(request),
+                _ = housekeeping.tick() => {
+                    self.retry();
+                    self.log.discards(&self.reporter.rows());
+                }
+            }
+        }
+        server.abort();
+        Ok(())
+    }
+
+    fn request(&mut self, request: Option<Request>) {
+        match request {
+            Some(Request::Open { interface, ifindex }) => self.open(interface, ifindex, true),
+            Some(Request::Close { interface, ifindex }) => {
+                self.failed.remove(&interface);
+                self.ports.close(interface, ifindex);
+            }
+            None => {}
+        }
+    }
+
+    fn open(&mut self, interface: usize, ifindex: u32, tell: bool) {
+        let port = match self.ports.open(interface, ifindex) {
+            Ok(port) => {
+                self.failed.remove(&interface);
+                Ok(port)
+            }
+            Err(error) => {
+                let sentence = format!("{:#}", anyhow::Error::from(error));
+                if tell {
+                    tracing::error!("{sentence}");
+                }
+                self.failed.insert(interface, ifindex);
+                Err(sentence)
+            }
+        };
+        self.engine.send(Command::Opened { interface, ifindex, port });
+    }
+
+    fn retry(&mut self) {
+        for (interface, ifindex) in self.failed.clone() {
+            self.open(interface, ifindex, false);
+        }
+    }
+}

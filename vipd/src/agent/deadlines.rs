@@ -1,0 +1,93 @@
+//! Which instance is due next.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use vipd_common::Timestamp;
+
+/// A heap of deadlines that is corrected late.
+///
+/// Each advert moves a backup's deadline further away. Such a move leaves the heap alone: the old, earlier entry
+/// stays, and when it comes up the instance is asked for its true deadline. So an advert costs a comparison, and the
+/// heap is touched about once in a master-down interval for each instance.
+#[derive(Debug)]
+pub(super) struct Deadlines {
+    heap: BinaryHeap<Reverse<(Timestamp, usize)>>,
+    /// The earliest entry of each instance.
+    scheduled: Vec<Option<Timestamp>>,
+}
+
+impl Deadlines {
+    /// For this many instances.
+    pub(super) fn new(instances: usize) -> Self {
+        Self { heap: BinaryHeap::with_capacity(2 * instances), scheduled: vec![None; instances] }
+    }
+
+    /// The instance's deadline is now `at`, or it has none.
+    pub(super) fn update(&mut self, instance: usize, at: Option<Timestamp>) {
+        let (Some(at), Some(slot)) = (at, self.scheduled.get_mut(instance)) else { return };
+        if slot.is_none_or(|scheduled| at < scheduled) {
+            *slot = Some(at);
+            self.heap.push(Reverse((at, instance)));
+        }
+    }
+
+    /// When to look again.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// An instance with an entry at or before `now`: ask it, then [`update`](Self::update) its deadline.
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<usize> {
+        while let Some(&Reverse((at, instance))) = self.heap.peek() {
+            if at > now {
+                return None;
+            }
+            self.heap.pop();
+            let slot = self.scheduled.get_mut(instance)?;
+            // An entry that an earlier one has overtaken is stale.
+            if slot.take_if(|scheduled| *scheduled == at).is_some() {
+                return Some(instance);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(nanos: u64) -> Timestamp {
+        Timestamp::from_nanos(nanos)
+    }
+
+    #[test]
+    fn later_deadlines_leave_the_heap_alone() {
+        let mut deadlines = Deadlines::new(1);
+        for nanos in 100..10_000 {
+            deadlines.update(0, Some(at(nanos)));
+        }
+        assert_eq!(deadlines.heap.len(), 1);
+        assert_eq!(deadlines.next(), Some(at(100)));
+        assert_eq!(deadlines.pop_due(at(99)), None);
+        assert_eq!(deadlines.pop_due(at(100)), Some(0));
+        assert_eq!(deadlines.pop_due(at(100)), None);
+        deadlines.update(0, Some(at(9_999)));
+        assert_eq!(deadlines.next(), Some(at(9_999)));
+    }
+
+    #[test]
+    fn an_earlier_deadline_overtakes_and_its_stale_entry_is_silent() {
+        let mut deadlines = Deadlines::new(2);
+        deadlines.update(0, Some(at(100)));
+        deadlines.update(1, Some(at(60)));
+        deadlines.update(0, Some(at(50)));
+        assert_eq!(deadlines.pop_due(at(200)), Some(0));
+        deadlines.update(0, Some(at(300)));
+        assert_eq!(deadlines.pop_due(at(200)), Some(1));
+        assert_eq!(deadlines.pop_due(at(200)), None, "the entry at 100 is stale");
+        assert_eq!(deadlines.pop_due(at(300)), Some(0));
+        assert_eq!(deadlines.next(), None);
+    }
+}

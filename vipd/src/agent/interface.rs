@@ -1,0 +1,190 @@
+//! What the engine knows of the configured interfaces.
+
+use std::net::Ipv4Addr;
+
+use super::port::Port;
+use crate::netlink::{Address, Link, Notice, PROTO_VIPD};
+use crate::vrrp::{Fault, VirtualAddress};
+use crate::xdp::Mode;
+
+/// One configured interface, as netlink tells of it.
+pub(super) struct Interface {
+    /// Name.
+    pub(super) name: String,
+    /// Index, while there is an interface of that name.
+    pub(super) ifindex: Option<u32>,
+    /// Up and with a carrier.
+    pub(super) running: bool,
+    /// Ethernet address.
+    pub(super) mac: Option<[u8; 6]>,
+    /// All its IPv4 addresses, in the kernel's order.
+    pub(super) addresses: Vec<Address>,
+    /// What it takes to speak on it.
+    pub(super) port: Option<Port>,
+    /// Why there is no port.
+    pub(super) failure: Option<String>,
+    /// Its instances.
+    pub(super) instances: Vec<usize>,
+    /// Whether a port was asked for; whoever answers with a failure tries again by itself.
+    pub(super) requested: bool,
+    /// Whether what an earlier run left behind was looked for.
+    pub(super) swept: bool,
+    /// Whether something has changed since it was looked at.
+    pub(super) changed: bool,
+    /// Whether a full dump has named it.
+    seen: bool,
+}
+
+impl Interface {
+    pub(super) fn new(name: String) -> Self {
+        Self {
+            name,
+            ifindex: None,
+            running: false,
+            mac: None,
+            addresses: Vec::new(),
+            port: None,
+            failure: None,
+            instances: Vec::new(),
+            requested: false,
+            swept: false,
+            changed: true,
+            seen: false,
+        }
+    }
+
+    /// Whether it can carry adverts, and from which address; `virtual_addresses` are never an address to send from,
+    /// unless they are there by somebody else's doing.
+    pub(super) fn availability(
+        &self,
+        is_virtual: impl Fn(Ipv4Addr) -> bool,
+    ) -> Result<([u8; 6], Ipv4Addr), Fault> {
+        self.ifindex.ok_or(Fault::NoInterface)?;
+        if !self.running {
+            return Err(Fault::InterfaceDown);
+        }
+        let (Some(_), Some(mac)) = (&self.port, self.mac) else { return Err(Fault::NotAttached) };
+        let own = |found: &&Address| found.protocol != PROTO_VIPD && !is_virtual(found.address);
+        let primary = self.addresses.iter().find(own).ok_or(Fault::NoPrimaryAddress)?;
+        Ok((mac, primary.address))
+    }
+
+    /// The address as it stands on the interface, whatever its prefix.
+    pub(super) fn find(&self, address: Ipv4Addr) -> Option<&Address> {
+        self.addresses.iter().find(|found| found.address == address)
+    }
+
+    /// Whether a virtual address is on the interface as configured.
+    pub(super) fn has(&self, wanted: VirtualAddress) -> bool {
+        self.addresses.iter().any(|found| found.address == wanted.address && found.prefix == wanted.prefix)
+    }
+
+    /// Mode of the XDP program.
+    pub(super) fn mode(&self) -> Option<Mode> {
+        self.port.as_ref().map(|port| port.mode)
+    }
+
+    fn link(&mut self, link: &Link) -> Option<Gone> {
+        self.seen = true;
+        let gone = self.ifindex.filter(|ifindex| *ifindex != link.ifindex).and_then(|_| self.gone());
+        self.changed |=
+            self.ifindex != Some(link.ifindex) || self.running != link.running || self.mac != link.mac;
+        self.ifindex = Some(link.ifindex);
+        self.running = link.running;
+        self.mac = link.mac;
+        gone
+    }
+
+    /// The interface is no more, or is called something else.
+    fn gone(&mut self) -> Option<Gone> {
+        let ifindex = self.ifindex.take()?;
+        self.running = false;
+        self.addresses.clear();
+        self.port = None;
+        self.failure = None;
+        self.requested = false;
+        self.swept = false;
+        self.changed = true;
+        Some(Gone { ifindex })
+    }
+}
+
+/// An interface that is gone had this index.
+pub(super) struct Gone {
+    /// The index.
+    pub(super) ifindex: u32,
+}
+
+/// All configured interfaces.
+pub(super) struct Interfaces(pub(super) Vec<Interface>);
+
+impl Interfaces {
+    /// Takes a notice in. Returns the interface that is gone by it, if any.
+    pub(super) fn notice(&mut self, notice: &Notice) -> Option<(usize, Gone)> {
+        match notice {
+            Notice::Link(link) => {
+                // One that had this index under another name was renamed, and is gone under the old name.
+                let renamed = self.position(|interface| {
+                    interface.ifindex == Some(link.ifindex) && interface.name != link.name
+                });
+                let gone = renamed.and_then(|index| Some((index, self.0.get_mut(index)?.gone()?)));
+                let Some(index) = self.position(|interface| interface.name == link.name) else { return gone };
+                let replaced = self.0.get_mut(index)?.link(link).map(|gone| (index, gone));
+                gone.or(replaced)
+            }
+            Notice::LinkGone { ifindex } => {
+                let index = self.position(|interface| interface.ifindex == Some(*ifindex))?;
+                Some((index, self.0.get_mut(index)?.gone()?))
+            }
+            Notice::Address(address) => {
+                let interface = self.by_ifindex(address.ifindex)?;
+                let same =
+                    |found: &&mut Address| found.address == address.address && found.prefix == address.prefix;
+                match interface.addresses.iter_mut().find(same) {
+                    Some(found) => *found = *address,
+                    None => interface.addresses.push(*address),
+                }
+                interface.changed = true;
+                None
+            }
+            Notice::AddressGone(address) => {
+                let interface = self.by_ifindex(address.ifindex)?;
+                interface
+                    .addresses
+                    .retain(|found| (found.address, found.prefix) != (address.address, address.prefix));
+                interface.changed = true;
+                None
+            }
+        }
+    }
+
+    /// Before a full dump: addresses are read anew, links are looked for.
+    pub(super) fn begin_dump(&mut self) {
+        for interface in &mut self.0 {
+            interface.addresses.clear();
+            interface.seen = false;
+            interface.changed = true;
+        }
+    }
+
+    /// After a full dump: interfaces it did not name are gone, if `exists` agrees. A message that could not be read
+    /// must not take an interface away.
+    pub(super) fn end_dump(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(usize, Gone)> {
+        let mut all = Vec::new();
+        for (index, interface) in self.0.iter_mut().enumerate() {
+            let known = interface.ifindex.is_some_and(|ifindex| exists(ifindex, &interface.name));
+            if !interface.seen && !known {
+                all.extend(interface.gone().map(|gone| (index, gone)));
+            }
+        }
+        all
+    }
+
+    fn position(&self, matches: impl Fn(&Interface) -> bool) -> Option<usize> {
+        self.0.iter().position(matches)
+    }
+
+    fn by_ifindex(&mut self, ifindex: u32) -> Option<&mut Interface> {
+        self.0.iter_mut().find(|interface| interface.ifindex == Some(ifindex))
+    }
+}

@@ -1,0 +1,185 @@
+//! Log lines.
+
+use std::time::{Duration, Instant};
+
+use vipd_common::counters::{Counter, CounterRow};
+
+use super::message::Report;
+use crate::config::Instance;
+use crate::vrrp::{Discard, Event, Interval, Reason, State, Version};
+
+/// Lines an instance may write back to back.
+const BURST: u32 = 20;
+/// After that, one in this time.
+const REFILL: Duration = Duration::from_millis(500);
+
+/// The kernel side's reasons to discard, with the words for them.
+const DISCARDS: [(Counter, &str); 10] = [
+    (Counter::IpHeaderErrors, "wrong IPv4 header checksum"),
+    (Counter::IpTtlErrors, "TTL is not 255: it was routed, or forged from afar"),
+    (Counter::VersionErrors, "another VRRP version than configured"),
+    (Counter::InvalidTypeRcvd, "unknown type"),
+    (Counter::PacketLengthErrors, "length does not fit the address count"),
+    (Counter::AddressCountErrors, "no addresses"),
+    (Counter::ChecksumErrors, "wrong VRRP checksum"),
+    (Counter::IntervalZeroErrors, "interval is 0"),
+    (Counter::InvalidAuthType, "unknown authentication type"),
+    (Counter::AuthTypeMismatch, "authentication is asked for, and none is configured"),
+];
+
+/// Writes reports as log lines; an instance that has too much to say is cut short, and that is said.
+pub(super) struct Log {
+    instances: Vec<Voice>,
+}
+
+struct Voice {
+    config: Instance,
+    tokens: u32,
+    refilled: Instant,
+    suppressed: u64,
+    /// Which of the kernel side's discards were told, until the state changes.
+    told: [bool; DISCARDS.len()],
+    last: CounterRow,
+}
+
+impl Voice {
+    /// Whether it may write a line now.
+    fn may_speak(&mut self) -> bool {
+        let periods = self.refilled.elapsed().as_millis() / REFILL.as_millis();
+        if let Ok(periods @ 1..) = u32::try_from(periods) {
+            self.tokens = self.tokens.saturating_add(periods).min(BURST);
+            self.refilled = Instant::now();
+        }
+        if self.tokens == 0 {
+            self.suppressed += 1;
+            return false;
+        }
+        self.tokens -= 1;
+        if self.suppressed > 0 {
+            let lines = std::mem::take(&mut self.suppressed);
+            tracing::warn!(instance = self.config.name, lines, "lines left out: too many in a short time");
+        }
+        true
+    }
+}
+
+impl Log {
+    pub(super) fn new(instances: Vec<Instance>) -> Self {
+        let voice = |config| Voice {
+            config,
+            tokens: BURST,
+            refilled: Instant::now(),
+            suppressed: 0,
+            told: [false; DISCARDS.len()],
+            last: CounterRow::default(),
+        };
+        Self { instances: instances.into_iter().map(voice).collect() }
+    }
+
+    /// Writes a report.
+    pub(super) fn write(&mut self, report: Report) {
+        match report {
+            Report::Router { instance, event } => self.event(instance, &event),
+            Report::LeftoverRemoved(found) => {
+                tracing::warn!(address = %found.address, prefix = found.prefix, "removed an address left behind");
+            }
+            Report::AddressRefused { address, error } => {
+                tracing::error!(address = %address.address, prefix = address.prefix, %error, "cannot change an address");
+            }
+            Report::SendRefused { instance, error } => {
+                if let Some(voice) = self.instances.get_mut(instance)
+                    && voice.may_speak()
+                {
+                    tracing::warn!(instance = voice.config.name, %error, "cannot send; told once until it works");
+                }
+            }
+            Report::NetlinkOverrun => {
+                tracing::warn!("netlink notifications were lost; everything was read anew")
+            }
+            Report::NetlinkFailed(error) => tracing::error!(%error, "netlink failed"),
+            Report::NotRealtime { what, error } => {
+                tracing::warn!(%error, "running without {what}: deadlines may be missed under load");
+            }
+        }
+    }
+
+    fn event(&mut self, instance: usize, event: &Event) {
+        let Some(voice) = self.instances.get_mut(instance) else { return };
+        if matches!(event, Event::StateChanged { .. }) {
+            voice.told = [false; DISCARDS.len()];
+        }
+        if voice.may_speak() {
+            write(&voice.config, event);
+        }
+    }
+
+    /// Tells once, until the state changes, of each reason for which the kernel side has discarded adverts.
+    pub(super) fn discards(&mut self, rows: &[CounterRow]) {
+        for (voice, row) in self.instances.iter_mut().zip(rows) {
+            for (place, (counter, reason)) in DISCARDS.iter().enumerate() {
+                let new = row.get(*counter).wrapping_sub(voice.last.get(*counter));
+                if new > 0 && !voice.told[place] && voice.may_speak() {
+                    voice.told[place] = true;
+                    tracing::warn!(instance = voice.config.name, adverts = new, reason, "adverts discarded");
+                }
+            }
+            voice.last = *row;
+        }
+    }
+}
+
+fn write(config: &Instance, event: &Event) {
+    let instance = config.name.as_str();
+    match event {
+        Event::StateChanged { from, to, reason, late } => {
+            if matches!(reason, Reason::MasterTimeout | Reason::Preempted | Reason::PriorityZero) {
+                tracing::info!(instance, %from, %to, %reason, late_us = late / 1000, "state changed");
+            } else if matches!(to, State::Fault(_)) || *reason == Reason::Stalled {
+                tracing::warn!(instance, %from, %to, %reason, "state changed");
+            } else {
+                tracing::info!(instance, %from, %to, %reason, "state changed");
+            }
+        }
+        Event::MasterChanged { source, priority } => {
+            tracing::info!(instance, master = %source, priority, "following a master");
+        }
+        Event::Discarded { reason, source } => {
+            let (reason, remedy) = match reason {
+                Discard::OwnSource => {
+                    ("it comes from our own address", "look for a loop or a duplicate address")
+                }
+                Discard::Interval => {
+                    ("its interval is not ours", "configure the same advert_interval everywhere")
+                }
+                Discard::AddressList => {
+                    ("its addresses are not ours", "configure the same virtual_addresses everywhere")
+                }
+                Discard::Owner => ("we own the addresses", "configure priority 255 on one router only"),
+            };
+            tracing::warn!(instance, %source, reason, remedy, "advert ignored");
+        }
+        Event::IntervalAdopted { source, interval } => {
+            let theirs = Interval::from_wire(Version::V3, *interval).map(|interval| interval.to_string());
+            let theirs = theirs.unwrap_or_default();
+            let ours = config.router.interval;
+            tracing::warn!(instance, %source, theirs, %ours, "the master's interval is not ours; following it");
+        }
+        Event::AddressListDiffers { source } => {
+            tracing::warn!(instance, %source, "a router advertises other addresses than ours");
+        }
+        Event::OwnerConflict { source } => {
+            tracing::warn!(instance, %source, "another router claims priority 255, too; configure it on one only");
+        }
+        Event::LosingAdvert { source, priority } => {
+            tracing::warn!(instance, %source, priority, "a second master of lower precedence; asserting ourselves");
+        }
+        Event::Reannounced => {
+            tracing::info!(instance, "the second master is gone; addresses announced again")
+        }
+        Event::AddressRestored(address) => {
+            tracing::warn!(instance, %address, "somebody removed a virtual address; put back and announced");
+        }
+        Event::PrimaryChanged { primary } => tracing::info!(instance, %primary, "primary address changed"),
+        Event::FeedLoss => tracing::warn!(instance, "adverts were lost between the kernel and the agent"),
+    }
+}

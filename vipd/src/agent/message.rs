@@ -1,0 +1,128 @@
+//! What the two threads tell each other.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use tokio::sync::oneshot;
+use vipd_common::Timestamp;
+
+use super::port::Port;
+use crate::netlink::Address;
+use crate::vrrp::{Event, Snapshot};
+use crate::xdp::Mode;
+
+/// From the control thread to the engine.
+pub(super) enum Command {
+    /// What came of a [`Request::Open`].
+    Opened {
+        /// Which interface of the configuration.
+        interface: usize,
+        /// Its index when it was asked for.
+        ifindex: u32,
+        /// The port, or why there is none, as a sentence.
+        port: Result<Port, String>,
+    },
+    /// Asks what everything is like now.
+    Snapshot(oneshot::Sender<EngineSnapshot>),
+    /// Leave all virtual routers and end.
+    Stop,
+}
+
+/// From the engine to the control thread: work that may take long, or wait.
+pub(super) enum Request {
+    /// Attach to an interface that has appeared.
+    Open {
+        /// Which interface of the configuration.
+        interface: usize,
+        /// Its index.
+        ifindex: u32,
+    },
+    /// Forget an interface that is gone.
+    Close {
+        /// Which interface of the configuration.
+        interface: usize,
+        /// The index it had.
+        ifindex: u32,
+    },
+}
+
+/// From the engine to the log; dropped and counted when the log cannot follow.
+pub(super) enum Report {
+    /// Something happened to a virtual router.
+    Router {
+        /// Which instance.
+        instance: usize,
+        /// What.
+        event: Event,
+    },
+    /// An address that an earlier run had left behind was taken away.
+    LeftoverRemoved(Address),
+    /// Netlink refused to change an address.
+    AddressRefused {
+        /// Which.
+        address: Address,
+        /// Why.
+        error: io::Error,
+    },
+    /// The kernel refused a frame.
+    SendRefused {
+        /// Which instance.
+        instance: usize,
+        /// Why.
+        error: io::Error,
+    },
+    /// Netlink notifications were lost, and everything was read anew.
+    NetlinkOverrun,
+    /// Reading netlink failed.
+    NetlinkFailed(io::Error),
+    /// The engine runs without real-time scheduling, or without locked memory.
+    NotRealtime {
+        /// What was asked for.
+        what: &'static str,
+        /// Why it was refused.
+        error: io::Error,
+    },
+}
+
+/// What the engine and its virtual routers are like at a moment.
+pub(super) struct EngineSnapshot {
+    /// The moment.
+    pub(super) now: Timestamp,
+    /// One entry an instance.
+    pub(super) instances: Vec<InstanceSnapshot>,
+    /// Wake-ups since the start.
+    pub(super) wakeups: u64,
+    /// Lost netlink notifications that were noticed.
+    pub(super) overruns: u64,
+    /// Reports that the log could not take.
+    pub(super) reports_dropped: u64,
+}
+
+/// What an instance is like.
+pub(super) struct InstanceSnapshot {
+    /// The virtual router.
+    pub(super) router: Snapshot,
+    /// What was sent for it.
+    pub(super) sent: Sent,
+    /// Source of its adverts.
+    pub(super) primary: Option<Ipv4Addr>,
+    /// Where its interface's XDP program runs.
+    pub(super) mode: Option<Mode>,
+    /// Why its interface has no port.
+    pub(super) failure: Option<String>,
+}
+
+/// What was sent for an instance.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    /// Adverts, those of priority 0 among them.
+    pub(super) adverts: u64,
+    /// Adverts of priority 0.
+    pub(super) releases: u64,
+    /// Gratuitous ARP packets.
+    pub(super) arps: u64,
+    /// Frames that the kernel refused.
+    pub(super) send_errors: u64,
+    /// Address changes that netlink refused.
+    pub(super) address_errors: u64,
+}

@@ -1,0 +1,177 @@
+//! What `status` and `stats` are told.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use vipd_common::counters::{Counter, CounterRow, ROW_FOREIGN};
+
+use super::engine::Handle;
+use super::message::{Command, EngineSnapshot, InstanceSnapshot};
+use crate::config::Instance;
+use crate::control::model::{
+    self, GlobalStatistics, InstanceStats, InstanceStatus, Statistics, StatsReport, StatusReport,
+};
+use crate::control::server::Source;
+use crate::vrrp::{Fault, State};
+use crate::xdp::Counters;
+
+/// Puts reports together from the configuration, the kernel's counters and the engine's snapshot.
+pub(super) struct Reporter {
+    instances: Vec<Instance>,
+    counters: Arc<Counters>,
+    engine: Handle,
+}
+
+impl Reporter {
+    pub(super) fn new(instances: Vec<Instance>, counters: Arc<Counters>, engine: Handle) -> Self {
+        Self { instances, counters, engine }
+    }
+
+    /// The kernel side's rows of all instances, in order.
+    pub(super) fn rows(&self) -> Vec<CounterRow> {
+        (1..).zip(&self.instances).map(|(row, _)| self.row(row)).collect()
+    }
+
+    fn row(&self, row: u32) -> CounterRow {
+        self.counters.row(row).unwrap_or_default()
+    }
+
+    async fn snapshot(&self) -> Result<EngineSnapshot, String> {
+        let (sender, receiver) = oneshot::channel();
+        self.engine.send(Command::Snapshot(sender));
+        receiver.await.map_err(|_| "the agent is stopping".to_owned())
+    }
+}
+
+impl Source for Reporter {
+    async fn status(&self) -> Result<StatusReport, String> {
+        let snapshot = self.snapshot().await?;
+        let each = self.instances.iter().zip(&snapshot.instances);
+        let instances = each.map(|(config, instance)| status(config, instance, &snapshot)).collect();
+        Ok(StatusReport { instances })
+    }
+
+    async fn stats(&self) -> Result<StatsReport, String> {
+        let snapshot = self.snapshot().await?;
+        let rows = self.rows();
+        let foreign = self.row(ROW_FOREIGN);
+        let global = global(&foreign, &rows, &snapshot);
+        let each = self.instances.iter().zip(&snapshot.instances).zip(&rows);
+        let instances = each.map(|((config, instance), row)| InstanceStats {
+            name: config.name.clone(),
+            interface: config.interface.clone(),
+            vrid: config.router.vrid,
+            family: FAMILY.to_owned(),
+            statistics: statistics(row, instance),
+        });
+        Ok(StatsReport { global, instances: instances.collect() })
+    }
+}
+
+const FAMILY: &str = "ipv4";
+
+fn status(config: &Instance, instance: &InstanceSnapshot, snapshot: &EngineSnapshot) -> InstanceStatus {
+    let router = &instance.router;
+    let changed = router.reason.is_some();
+    InstanceStatus {
+        name: config.name.clone(),
+        interface: config.interface.clone(),
+        vrid: config.router.vrid,
+        family: FAMILY.to_owned(),
+        version: config.router.version().number(),
+        state: match router.state {
+            State::Initialize => model::State::Initialize,
+            State::Fault(_) => model::State::Fault,
+            State::Backup => model::State::Backup,
+            State::Master => model::State::Master,
+        },
+        priority: config.router.priority,
+        effective_priority: config.router.priority,
+        last_adv_source: router.master,
+        master_down_interval: router.master_down_interval / 10_000_000,
+        skew_time: router.skew / 1_000,
+        virtual_addresses: config.router.virtual_addresses.iter().map(ToString::to_string).collect(),
+        advertise_interval_ns: config.router.interval.nanos(),
+        active_advertise_interval_ns: router.active_interval.nanos(),
+        master_down_interval_ns: router.master_down_interval,
+        preempt: config.router.preempt,
+        xdp_mode: instance.mode.map(|mode| mode.to_string()),
+        primary_address: instance.primary,
+        fault_reason: match router.state {
+            State::Fault(fault) => Some(sentence(fault, config, instance)),
+            State::Initialize | State::Backup | State::Master => None,
+        },
+        last_transition_reason: router.reason.map(|reason| reason.to_string()),
+        last_transition_ms: changed.then(|| snapshot.now.nanos_since(router.since) / 1_000_000),
+        master_down_in_ns: router.master_down_at.map(|at| at.nanos_since(snapshot.now)),
+    }
+}
+
+/// Why an instance is in fault, for a person.
+fn sentence(fault: Fault, config: &Instance, instance: &InstanceSnapshot) -> String {
+    let interface = &config.interface;
+    match fault {
+        Fault::NoInterface => format!("interface {interface} does not exist"),
+        Fault::InterfaceDown => format!("interface {interface} is down or has no carrier"),
+        Fault::NoPrimaryAddress => format!("interface {interface} has no IPv4 address of its own"),
+        Fault::NotAttached => {
+            instance.failure.clone().unwrap_or_else(|| format!("interface {interface} is being set up"))
+        }
+    }
+}
+
+fn global(foreign: &CounterRow, rows: &[CounterRow], snapshot: &EngineSnapshot) -> GlobalStatistics {
+    let mut sum = *foreign;
+    for row in rows {
+        sum.add(row);
+    }
+    GlobalStatistics {
+        checksum_errors: sum.get(Counter::ChecksumErrors),
+        version_errors: sum.get(Counter::VersionErrors),
+        vrid_errors: sum.get(Counter::VridErrors),
+        ip_ttl_errors: sum.get(Counter::IpTtlErrors),
+        fragments_passed: sum.get(Counter::FragmentsPassed),
+        destination_passed: sum.get(Counter::DestinationPassed),
+        unparsable_passed: sum.get(Counter::UnparsablePassed),
+        ring_full: sum.get(Counter::RingFull),
+        events_dropped: snapshot.reports_dropped,
+        netlink_overruns: snapshot.overruns,
+        engine_wakeups: snapshot.wakeups,
+    }
+}
+
+fn statistics(row: &CounterRow, instance: &InstanceSnapshot) -> Statistics {
+    let (core, sent) = (&instance.router.counters, &instance.sent);
+    Statistics {
+        master_transitions: core.master_transitions,
+        advertisement_rcvd: row.get(Counter::AdvertisementRcvd),
+        advertisement_sent: sent.adverts,
+        interval_errors: core.interval_errors,
+        priority_zero_pkts_rcvd: row.get(Counter::PriorityZeroRcvd),
+        priority_zero_pkts_sent: sent.releases,
+        invalid_type_pkts_rcvd: row.get(Counter::InvalidTypeRcvd),
+        address_list_errors: core.address_list_errors,
+        packet_length_errors: row.get(Counter::PacketLengthErrors),
+        checksum_errors: row.get(Counter::ChecksumErrors),
+        version_errors: row.get(Counter::VersionErrors),
+        ip_ttl_errors: row.get(Counter::IpTtlErrors),
+        ip_header_errors: row.get(Counter::IpHeaderErrors),
+        address_count_errors: row.get(Counter::AddressCountErrors),
+        interval_zero_errors: row.get(Counter::IntervalZeroErrors),
+        invalid_auth_type: row.get(Counter::InvalidAuthType),
+        auth_type_mismatch: row.get(Counter::AuthTypeMismatch),
+        checksum_rfc5798_rcvd: row.get(Counter::ChecksumRfc5798Rcvd),
+        checksum_rfc9568_rcvd: row.get(Counter::ChecksumRfc9568Rcvd),
+        ring_full: row.get(Counter::RingFull),
+        owner_conflicts: core.owner_conflicts,
+        own_adverts_rcvd: core.own_adverts,
+        losing_adverts_rcvd: core.losing_adverts,
+        assert_adverts_sent: core.asserts_sent,
+        assert_adverts_suppressed: core.asserts_suppressed,
+        stalls: core.stalls,
+        gratuitous_arp_sent: sent.arps,
+        send_errors: sent.send_errors,
+        addresses_restored: core.addresses_restored,
+        address_errors: sent.address_errors,
+    }
+}

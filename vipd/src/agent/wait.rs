@@ -1,0 +1,113 @@
+//! What the engine waits for: adverts, a deadline, netlink, commands.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::{io, mem};
+
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use vipd_common::Timestamp;
+
+const TIMER: u64 = 0;
+const WAKE: u64 = 1;
+const OTHER: u64 = 2;
+
+/// An epoll set with a timer of nanoseconds and a bell.
+#[derive(Debug)]
+pub(super) struct Wait {
+    epoll: OwnedFd,
+    timer: OwnedFd,
+    bell: Arc<OwnedFd>,
+    armed: Option<Timestamp>,
+}
+
+/// Rings the engine's bell from another thread.
+#[derive(Clone, Debug)]
+pub(super) struct Bell(Arc<OwnedFd>);
+
+impl Bell {
+    /// Wakes the engine up.
+    pub(super) fn ring(&self) {
+        // It fails only where 2^64 rings are unanswered, and then the engine is awake.
+        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
+    }
+}
+
+impl Wait {
+    /// An empty set.
+    ///
+    /// # Errors
+    /// Without file descriptors left.
+    pub(super) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
+        epoll::add(&epoll, &bell, EventData::new_u64(WAKE), EventFlags::IN)?;
+        Ok(Self { epoll, timer, bell, armed: None })
+    }
+
+    /// Waits for this descriptor, too, as long as it is readable.
+    ///
+    /// # Errors
+    /// When it cannot be polled.
+    pub(super) fn add(&self, source: impl AsFd) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, source, EventData::new_u64(OTHER), EventFlags::IN)?)
+    }
+
+    /// The bell of this set.
+    pub(super) fn bell(&self) -> Bell {
+        Bell(Arc::clone(&self.bell))
+    }
+
+    /// Waits until something is ready, or until `deadline`. At most one more system call than the wait itself, and
+    /// none for a deadline that is set already.
+    ///
+    /// # Errors
+    /// Never in practice; the descriptors are ours.
+    pub(super) fn wait(&mut self, deadline: Option<Timestamp>) -> io::Result<()> {
+        if deadline != self.armed {
+            self.arm(deadline)?;
+        }
+        let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(OTHER) }; 8];
+        let count = match epoll::wait(&self.epoll, &mut events[..], None) {
+            Ok(count) => count,
+            Err(Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        for event in events.iter().take(count) {
+            let mut value = [0; mem::size_of::<u64>()];
+            match event.data.u64() {
+                TIMER => {
+                    self.armed = None;
+                    // Nothing there only means that the timer was set anew meanwhile.
+                    let _ = rustix::io::read(&self.timer, &mut value);
+                }
+                WAKE => {
+                    let _ = rustix::io::read(&self.bell, &mut value);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn arm(&mut self, deadline: Option<Timestamp>) -> io::Result<()> {
+        // All zeros disarm, so the beginning of the clock is told as its first nanosecond.
+        let nanos = deadline.map_or(0, |at| at.as_nanos().max(1));
+        let time = Timespec {
+            tv_sec: i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX),
+            tv_nsec: i64::try_from(nanos % 1_000_000_000).unwrap_or(0),
+        };
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let new = Itimerspec { it_interval: zero, it_value: time };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &new)?;
+        self.armed = deadline;
+        Ok(())
+    }
+}
