@@ -122,7 +122,10 @@ impl Lab {
                 })
             })
             .with_context(|| format!("plugging in {station}"))?;
-        host.run(move || links::add_address(INTERFACE, station.ipv4(), PREFIX))
-            .with_context(|| format!("giving {station} its address"))
+        host.run(move || {
+            links::set_up(INTERFACE)?;
+            links::add_address(INTERFACE, station.ipv4(), PREFIX)
+        })
+        .with_context(|| format!("giving {station} its address"))
     }
 }

@@ -12,7 +12,8 @@ use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkUnspec, LinkVeth};
 use crate::netlink;
 use crate::station::Mac;
 
-/// A cable: a veth pair from a bridge here to a namespace there, both ends up.
+/// A cable: a veth pair from a bridge here, where it is up, to a namespace there, where it is down
+/// (the kernel makes the far end first, and an end cannot be up before there are two).
 #[derive(Debug)]
 pub(crate) struct Cable<'a> {
     /// Bridge that gets the near end as a port.
@@ -44,7 +45,6 @@ pub(crate) fn add_cable(cable: &Cable<'_>) -> Result<()> {
     let far = LinkUnspec::new_with_name(cable.interface)
         .address(cable.mac.0.to_vec())
         .setns_by_fd(cable.namespace)
-        .up()
         .build();
     let near = LinkVeth::new(cable.port, cable.interface)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(far)))
