@@ -3,6 +3,7 @@
 use std::env;
 use std::fmt::{self, Write as _};
 use std::fs;
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +24,9 @@ const STOP: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(20);
 /// 224.0.0.18 as `/proc/net/igmp` writes it on a little-endian and on a big-endian machine.
 const GROUP_IN_PROC: [&str; 2] = ["120000E0", "E0000012"];
+
+/// keepalived's pid files: its parent process's and its VRRP process's.
+const PID_FILES: [&str; 2] = ["keepalived.pid", "vrrp.pid"];
 
 /// Which program.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -160,6 +164,7 @@ impl Agent {
     pub fn start(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "{self} runs already");
         self.write_configuration()?;
+        self.remove_pid_files()?;
         self.process = Some(Process::spawn(&self.host, self.command())?);
         let host = self.host.clone();
         let listening = try_wait_until(&format!("{self} to join {}", crate::craft::GROUP), START, || {
@@ -254,6 +259,20 @@ impl Agent {
             .with_context(|| format!("writing {} on {}", path.display(), self.station))
     }
 
+    /// Removes what a killed keepalived has left behind. It refuses to start when the process named
+    /// there lives, and as the first of its process namespace it is that process itself.
+    fn remove_pid_files(&self) -> Result<()> {
+        let files = PID_FILES.map(|file| Self::runtime_dir().join(file));
+        self.host
+            .run(|| {
+                files.into_iter().try_for_each(|file| match fs::remove_file(file) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                    _ => Ok(()),
+                })
+            })
+            .with_context(|| format!("removing {}'s old pid files", self))
+    }
+
     fn command(&self) -> Command {
         match &self.kind {
             AgentKind::Vipd(program) => {
@@ -266,8 +285,9 @@ impl Agent {
                 let mut command = Command::new("keepalived");
                 command.args(["--vrrp", "--dont-fork", "--log-console", "--use-file"]);
                 command.arg(self.configuration_path());
-                command.arg("--pid").arg(Self::runtime_dir().join("keepalived.pid"));
-                command.arg("--vrrp_pid").arg(Self::runtime_dir().join("vrrp.pid"));
+                let [parent, vrrp] = PID_FILES;
+                command.arg("--pid").arg(Self::runtime_dir().join(parent));
+                command.arg("--vrrp_pid").arg(Self::runtime_dir().join(vrrp));
                 command
             }
         }

@@ -122,9 +122,11 @@ impl Shared {
     fn read(&self, socket: &Socket) -> io::Result<()> {
         let mut buffer = vec![0; LONGEST_FRAME];
         loop {
-            // Read before the socket: what was sent before the order to stop is still taken out.
+            // Looked at before the socket: what was sent before the order to stop is still taken out,
+            // but not waited for, because on a living segment there is always a next frame.
             let stop = self.stop.load(Ordering::Relaxed);
-            match packet_socket::receive(socket, &mut buffer) {
+            let receive = if stop { packet_socket::receive_now } else { packet_socket::receive };
+            match receive(socket, &mut buffer) {
                 Ok(received) => {
                     // The bridge's own interface is no port: what it gets has come in on one.
                     if let Some(from) = Station::behind_port(received.interface) {

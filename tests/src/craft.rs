@@ -220,9 +220,8 @@ mod tests {
         assert_eq!(&frame[34..40], [0x31, 51, 100, 1, 0, 1]);
         assert_eq!(&frame[42..], [192, 168, 122, 50]);
         // Pseudo-header and message word by word: with the checksum their sum is 0 modulo 2^16 - 1.
-        let words = [
-            0xc0a8_u32, 0x7a0b, 0xe000, 0x0012, 0x0070, 0x000c, 0x3133, 0x6401, 0x0001, 0xc0a8, 0x7a32,
-        ];
+        let words =
+            [0xc0a8_u32, 0x7a0b, 0xe000, 0x0012, 0x0070, 0x000c, 0x3133, 0x6401, 0x0001, 0xc0a8, 0x7a32];
         let checksum = u32::from(u16::from_be_bytes([frame[40], frame[41]]));
         assert_eq!((words.iter().sum::<u32>() + checksum) % 0xffff, 0, "checksum {checksum:04x}");
     }

@@ -24,10 +24,7 @@ impl Lab {
     /// # Errors
     /// Without root, with no or too many nodes, or when the kernel refuses a namespace or a link.
     pub fn new(nodes: u8) -> Result<Self> {
-        ensure!(
-            (1..=MAX_NODES).contains(&nodes),
-            "a lab has 1 to {MAX_NODES} nodes, {nodes} were asked for"
-        );
+        ensure!((1..=MAX_NODES).contains(&nodes), "a lab has 1 to {MAX_NODES} nodes, {nodes} were asked for");
         let switch = Namespace::new("switch")?;
         switch.run(|| links::add_bridge(BRIDGE))?;
         let lab = Self {

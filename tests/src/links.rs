@@ -52,7 +52,8 @@ pub(crate) fn add_cable(cable: &Cable<'_>) -> Result<()> {
         .controller(index(cable.bridge)?)
         .up()
         .build();
-    netlink::create(RouteNetlinkMessage::NewLink(near)).with_context(|| format!("adding cable {}", cable.port))
+    netlink::create(RouteNetlinkMessage::NewLink(near))
+        .with_context(|| format!("adding cable {}", cable.port))
 }
 
 /// Sets a link up.

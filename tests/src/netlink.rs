@@ -45,7 +45,8 @@ fn transact(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNet
         let (datagram, _) = socket.recv_from_full()?;
         let mut rest = &datagram[..];
         while !rest.is_empty() {
-            let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
+            let answer =
+                NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
             let length = usize::try_from(answer.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
             match answer.payload {
                 NetlinkPayload::Done(_) => return Ok(answers),

@@ -48,8 +48,17 @@ pub(crate) fn stamp(socket: &Socket) -> io::Result<()> {
     set_int(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
 }
 
-/// Receives one packet.
+/// Receives one packet, waiting for it as long as the socket's read timeout says.
 pub(crate) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
+    receive_with(socket, buffer, 0)
+}
+
+/// Receives one packet if there is one.
+pub(crate) fn receive_now(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
+    receive_with(socket, buffer, libc::MSG_DONTWAIT)
+}
+
+fn receive_with(socket: &Socket, buffer: &mut [u8], flags: i32) -> io::Result<Received> {
     // SAFETY: zeroes are a valid address of every family.
     let mut source = unsafe { SockAddr::new(SockAddrStorage::zeroed(), SockAddrStorage::zeroed().size_of()) };
     let mut control = [MaybeUninit::<u8>::zeroed(); 128];
@@ -58,7 +67,7 @@ pub(crate) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received
     let mut parts = [MaybeUninitSlice::new(view)];
     let mut message =
         MsgHdrMut::new().with_addr(&mut source).with_buffers(&mut parts).with_control(&mut control);
-    let length = socket.recvmsg(&mut message, 0)?;
+    let length = socket.recvmsg(&mut message, flags)?;
     let control_length = message.control_len();
     // SAFETY: the array was zeroed, so every byte of it is initialized.
     let control = control.map(|byte| unsafe { byte.assume_init() });
@@ -89,13 +98,7 @@ pub(crate) fn drops(socket: &Socket) -> io::Result<u32> {
 fn set_int(socket: &Socket, level: i32, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: the kernel reads the `int` that is passed with its own size.
     let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            (&raw const value).cast(),
-            length_of::<i32>(),
-        )
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length_of::<i32>())
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -179,9 +179,15 @@ impl Shared {
 
     fn receive(&self) -> io::Result<()> {
         let mut buffer = [0; 256];
+        let mut last_look = None;
         loop {
-            // Read before the socket: answers that came before the order to stop are still counted.
-            let stop = self.stop.load(Ordering::Relaxed);
+            // The answers to the last probes are waited for, but not those to somebody else's, of
+            // which there may be no end.
+            if self.stop.load(Ordering::Relaxed)
+                && last_look.get_or_insert_with(Instant::now).elapsed() >= LOOK
+            {
+                return Ok(());
+            }
             match packet_socket::receive(&self.socket, &mut buffer) {
                 Ok(received) => {
                     if let Some(number) = answered_probe(&buffer[..received.length], self.identifier)
@@ -191,11 +197,7 @@ impl Shared {
                         probe.answered.get_or_insert(received.time);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if stop {
-                        return Ok(());
-                    }
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if is_network_state(&error) => {}
                 Err(error) => return Err(error),
             }

@@ -171,7 +171,8 @@ fn start(namespace: &Namespace, mut command: Command) -> Result<Child> {
             unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.context("making a process namespace")?;
             let child = command.spawn().context("executing it");
             // Back again: a thread whose children are born elsewhere may not start threads.
-            move_into_link_name_space(own.as_fd(), None).context("returning to the lab's process namespace")?;
+            move_into_link_name_space(own.as_fd(), None)
+                .context("returning to the lab's process namespace")?;
             child
         })
         .with_context(|| format!("starting {name} on {}", namespace.name()))

@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::arp::Neighbour;
 use crate::compare::{Series, Spread};
-use crate::scenario::{Outcome, Takeover};
+use crate::scenario::{BACKUP, Outcome, PREFERRED, Takeover};
 use crate::station::VIP;
 use crate::time::{WallTime, millis};
 
@@ -47,12 +47,7 @@ pub fn tell(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "\n  Nobody took over after that.")?;
     }
     let probes = &outcome.probes;
-    writeln!(
-        out,
-        "\n  {HEADING}ping {VIP}{HEADING:#}  {} sent, {} lost in all",
-        probes.sent(),
-        probes.lost()
-    )
+    writeln!(out, "\n  {HEADING}ping {VIP}{HEADING:#}  {} sent, {} lost in all", probes.sent(), probes.lost())
 }
 
 fn timeline(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
@@ -71,9 +66,15 @@ fn timeline(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
         wire(takeover.first_garp, new, &format!("t2  first gratuitous ARP: {VIP} is at {new}"));
         wire(takeover.first_answer, new, "t3  first answer to the client");
     }
-    for (station, line) in outcome.log.iter().filter(|(_, line)| line.time >= zero) {
-        let agent = outcome.setup.kind(*station);
-        lines.push((line.time, QUIET, station.to_string(), format!("{agent}: {}", line.text)));
+    for station in [PREFERRED, BACKUP] {
+        let agent = outcome.setup.kind(station);
+        let log: Vec<_> =
+            outcome.log.iter().filter(|(who, line)| *who == station && line.time >= zero).collect();
+        for same in log.chunk_by(|(_, one), (_, next)| one.text == next.text) {
+            let line = &same[0].1;
+            let times = if same.len() > 1 { format!("  ({} times)", same.len()) } else { String::new() };
+            lines.push((line.time, QUIET, station.to_string(), format!("{agent}: {}{times}", line.text)));
+        }
     }
     lines.sort_by_key(|line| line.0);
     writeln!(out, "\n  {QUIET}      ms{QUIET:#}")?;

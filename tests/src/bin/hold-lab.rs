@@ -10,7 +10,8 @@ use vipd_tests::station::Station;
 
 fn main() -> Result<()> {
     let lab = Lab::new(2)?;
-    let agent = |number| Agent::new(&lab, Station::Node(number), AgentKind::Keepalived, &[Instance::default()]);
+    let agent =
+        |number| Agent::new(&lab, Station::Node(number), AgentKind::Keepalived, &[Instance::default()]);
     let (mut running, mut frozen) = (agent(1)?, agent(2)?);
     running.start()?;
     frozen.start()?;

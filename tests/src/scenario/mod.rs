@@ -106,7 +106,9 @@ impl FromStr for Scenario {
     fn from_str(name: &str) -> Result<Self> {
         match Self::ALL.into_iter().find(|scenario| scenario.name() == name) {
             Some(scenario) => Ok(scenario),
-            None => bail!("there is no scenario {name:?}: it is one of {}", Self::ALL.map(Self::name).join(", ")),
+            None => {
+                bail!("there is no scenario {name:?}: it is one of {}", Self::ALL.map(Self::name).join(", "))
+            }
         }
     }
 }
