@@ -270,7 +270,7 @@ impl Agent {
                     _ => Ok(()),
                 })
             })
-            .with_context(|| format!("removing {}'s old pid files", self))
+            .with_context(|| format!("removing old pid files of {self}"))
     }
 
     fn command(&self) -> Command {

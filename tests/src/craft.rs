@@ -203,7 +203,9 @@ pub fn internet_checksum(bytes: &[u8]) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    !u16::try_from(sum).expect("folded to 16 bits")
+    #[expect(clippy::cast_possible_truncation, reason = "the sum has just been folded to 16 bits")]
+    let folded = sum as u16;
+    !folded
 }
 
 #[cfg(test)]

@@ -61,7 +61,9 @@ impl Namespace {
                 // Both ends belong to this function: the receiver is there.
                 let _ = ready.send(entered);
                 if usable {
-                    inbox.iter().for_each(|job| job());
+                    for job in inbox {
+                        job();
+                    }
                 }
             })
             .with_context(|| format!("namespace {name}: starting its thread"))?;

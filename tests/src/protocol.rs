@@ -47,7 +47,7 @@ mod tests {
         assert_eq!(down_interval(Version::V3, ten, 100), Duration::from_nanos(36_093_750));
         assert_eq!(skew_time(Version::V3, ten, 254), Duration::from_nanos(78_125));
         let second = Duration::from_secs(1);
-        assert_eq!(down_interval(Version::V2, second, 100), Duration::from_nanos(3_609_375_000));
-        assert_eq!(skew_time(Version::V2, 10 * second, 100), Duration::from_nanos(609_375_000));
+        assert_eq!(down_interval(Version::V2, second, 100), Duration::from_micros(3_609_375));
+        assert_eq!(skew_time(Version::V2, 10 * second, 100), Duration::from_micros(609_375));
     }
 }

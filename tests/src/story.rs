@@ -21,6 +21,9 @@ const QUIET: Style = Style::new().dimmed();
 /// A line of the timeline: when, in which style, who, what.
 type Line = (WallTime, Style, String, String);
 
+/// How a series comes to one of its figures.
+type Figure = fn(&Series) -> Option<Spread>;
+
 /// Tells what happened, in order, and what it cost the client.
 ///
 /// # Errors
@@ -135,7 +138,7 @@ pub fn tell_comparison(all: &[Series], out: &mut impl Write) -> io::Result<()> {
         write!(out, "{HEADING}{:>30}{HEADING:#}", format!("{} ×{}", series.kind, series.outcomes.len()))?;
     }
     writeln!(out)?;
-    let rows: [(&str, fn(&Series) -> Option<Spread>); 4] = [
+    let rows: [(&str, Figure); 4] = [
         ("first advert after the deadline (t1-t0-d)", Series::lateness),
         ("gratuitous ARP after first advert (t2-t1)", Series::announcement),
         ("answer after first advert (t3-t1)", Series::service),
