@@ -1,0 +1,382 @@
+//! VRRP agents on a lab's nodes: vipd, and keepalived to compare it with.
+
+use std::env;
+use std::fmt::{self, Write as _};
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::lab::Lab;
+use crate::namespace::{Namespace, SCRATCH};
+use crate::process::{LogLine, Process};
+use crate::protocol::Version;
+use crate::station::{INTERFACE, PREFIX, Station, VIP};
+use crate::wait::try_wait_until;
+
+/// How long an agent may take to stop when asked to.
+const STOP: Duration = Duration::from_secs(10);
+/// How long an agent may take until it listens.
+const START: Duration = Duration::from_secs(20);
+/// 224.0.0.18 as `/proc/net/igmp` writes it on a little-endian and on a big-endian machine.
+const GROUP_IN_PROC: [&str; 2] = ["120000E0", "E0000012"];
+
+/// keepalived's pid files: its parent process's and its VRRP process's.
+const PID_FILES: [&str; 2] = ["keepalived.pid", "vrrp.pid"];
+
+/// Which program.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum AgentKind {
+    /// vipd, from this file.
+    Vipd(PathBuf),
+    /// keepalived, from the path.
+    Keepalived,
+}
+
+impl fmt::Display for AgentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Vipd(_) => "vipd",
+            Self::Keepalived => "keepalived",
+        })
+    }
+}
+
+/// A virtual router as both programs can be told of it, on [`INTERFACE`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Name in logs.
+    pub name: String,
+    /// Virtual router identifier.
+    pub vrid: u8,
+    /// Protocol version.
+    pub version: Version,
+    /// Priority, 1 to 254 (255: owner).
+    pub priority: u8,
+    /// Advertisement interval: multiples of 10 ms in version 3, of 1 s in version 2.
+    pub interval: Duration,
+    /// Whether a higher priority takes over from a living master.
+    pub preempt: bool,
+    /// Virtual addresses, in the segment's prefix.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+impl Default for Instance {
+    /// VRID 51, version 3, priority 100, once a second, with preemption, for [`VIP`].
+    fn default() -> Self {
+        Self {
+            name: "VI_1".to_owned(),
+            vrid: 51,
+            version: Version::V3,
+            priority: 100,
+            interval: Duration::from_secs(1),
+            preempt: true,
+            addresses: vec![VIP],
+        }
+    }
+}
+
+/// An agent on a node: its program, its configuration, and its process while it runs.
+#[derive(Debug)]
+pub struct Agent {
+    kind: AgentKind,
+    station: Station,
+    host: Namespace,
+    configuration: String,
+    process: Option<Process>,
+    /// Log lines of earlier processes.
+    past_log: Vec<LogLine>,
+}
+
+impl Agent {
+    /// Prepares an agent; [`Agent::start`] runs it.
+    ///
+    /// # Errors
+    /// When the lab has no such node, or the program is not on this machine.
+    pub fn new(lab: &Lab, station: Station, kind: AgentKind, instances: &[Instance]) -> Result<Self> {
+        let configuration = match &kind {
+            AgentKind::Vipd(_) => vipd_configuration(instances),
+            AgentKind::Keepalived => keepalived_configuration(instances)?,
+        };
+        Self::with_configuration(lab, station, kind, configuration)
+    }
+
+    /// Prepares an agent with a configuration of the caller's own, in the program's own syntax.
+    ///
+    /// # Errors
+    /// When the lab has no such node, or the program is not on this machine.
+    pub fn with_configuration(
+        lab: &Lab,
+        station: Station,
+        kind: AgentKind,
+        configuration: String,
+    ) -> Result<Self> {
+        match &kind {
+            AgentKind::Vipd(program) => ensure!(
+                program.is_file(),
+                "there is no vipd at {}: build it with `cargo build -p vipd`",
+                program.display()
+            ),
+            AgentKind::Keepalived => ensure_on_path("keepalived", "keepalived")?,
+        }
+        let host = lab.host(station)?.clone();
+        Ok(Self { kind, station, host, configuration, process: None, past_log: Vec::new() })
+    }
+
+    /// Which program.
+    pub fn kind(&self) -> &AgentKind {
+        &self.kind
+    }
+
+    /// Which node.
+    pub fn station(&self) -> Station {
+        self.station
+    }
+
+    /// The node's namespace.
+    pub fn host(&self) -> &Namespace {
+        &self.host
+    }
+
+    /// Directory for vipd's control socket and for configurations; private to the node.
+    pub fn runtime_dir() -> &'static Path {
+        Path::new(SCRATCH)
+    }
+
+    /// Replaces the configuration file, for the next start or a reload.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn configure(&mut self, configuration: String) -> Result<()> {
+        self.configuration = configuration;
+        self.write_configuration()
+    }
+
+    /// Starts the program and waits until it listens, that is, until the node is a member of the
+    /// VRRP group.
+    ///
+    /// # Errors
+    /// When it runs already, cannot be started, exits, or does not listen in time; with its log.
+    pub fn start(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "{self} runs already");
+        self.write_configuration()?;
+        self.remove_pid_files()?;
+        self.process = Some(Process::spawn(&self.host, self.command())?);
+        let host = self.host.clone();
+        let listening = try_wait_until(&format!("{self} to join {}", crate::craft::GROUP), START, || {
+            let process = self.process.as_mut().context("started above")?;
+            ensure!(process.is_running()?, "it exited");
+            let groups = host.run(|| fs::read_to_string("/proc/thread-self/net/igmp"))?;
+            Ok(GROUP_IN_PROC.iter().any(|group| groups.contains(group)))
+        });
+        listening.with_context(|| format!("{self} did not start; its log:\n{}", self.log_text()))
+    }
+
+    /// Stops the program gracefully (SIGTERM) and waits for its end.
+    ///
+    /// # Errors
+    /// When it does not run, or not stop in time.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut process = self.take()?;
+        let result = process.terminate(STOP);
+        self.past_log.extend(process.log());
+        result.map(drop).with_context(|| format!("stopping {self}"))
+    }
+
+    /// Kills the program and all its processes (SIGKILL) in one step. Its addresses stay on the
+    /// interface, and the node's kernel goes on answering ARP for them.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut process = self.take()?;
+        let result = process.kill();
+        self.past_log.extend(process.log());
+        result.with_context(|| format!("killing {self}"))
+    }
+
+    /// Freezes the program and its workers (SIGSTOP).
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.running()?.pause()
+    }
+
+    /// Thaws the program and its workers (SIGCONT).
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.running()?.resume()
+    }
+
+    /// Process id on the host of the running program.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn id(&self) -> Result<u32> {
+        Ok(self.running()?.id())
+    }
+
+    /// Everything the agent has logged, over all its starts.
+    pub fn log(&self) -> Vec<LogLine> {
+        let mut log = self.past_log.clone();
+        log.extend(self.process.iter().flat_map(Process::log));
+        log
+    }
+
+    fn running(&self) -> Result<&Process> {
+        self.process.as_ref().with_context(|| format!("{self} does not run"))
+    }
+
+    fn take(&mut self) -> Result<Process> {
+        self.process.take().with_context(|| format!("{self} does not run"))
+    }
+
+    fn log_text(&self) -> String {
+        self.log().iter().fold(String::new(), |text, line| text + "  " + &line.text + "\n")
+    }
+
+    fn configuration_path(&self) -> PathBuf {
+        Self::runtime_dir().join(match self.kind {
+            AgentKind::Vipd(_) => "vipd.toml",
+            AgentKind::Keepalived => "keepalived.conf",
+        })
+    }
+
+    fn write_configuration(&self) -> Result<()> {
+        let (path, text) = (self.configuration_path(), self.configuration.clone());
+        self.host
+            .run({
+                let path = path.clone();
+                move || fs::write(path, text)
+            })
+            .with_context(|| format!("writing {} on {}", path.display(), self.station))
+    }
+
+    /// Removes what a killed keepalived has left behind. It refuses to start when the process named
+    /// there lives, and as the first of its process namespace it is that process itself.
+    fn remove_pid_files(&self) -> Result<()> {
+        let files = PID_FILES.map(|file| Self::runtime_dir().join(file));
+        self.host
+            .run(|| {
+                files.into_iter().try_for_each(|file| match fs::remove_file(file) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                    _ => Ok(()),
+                })
+            })
+            .with_context(|| format!("removing old pid files of {self}"))
+    }
+
+    fn command(&self) -> Command {
+        match &self.kind {
+            AgentKind::Vipd(program) => {
+                let mut command = Command::new(program);
+                command.args(["run", "--runtime-dir"]).arg(Self::runtime_dir());
+                command.arg("-c").arg(self.configuration_path());
+                command
+            }
+            AgentKind::Keepalived => {
+                let mut command = Command::new("keepalived");
+                command.args(["--vrrp", "--dont-fork", "--log-console", "--use-file"]);
+                command.arg(self.configuration_path());
+                let [parent, vrrp] = PID_FILES;
+                command.arg("--pid").arg(Self::runtime_dir().join(parent));
+                command.arg("--vrrp_pid").arg(Self::runtime_dir().join(vrrp));
+                command
+            }
+        }
+    }
+}
+
+/// "vipd on node 1".
+impl fmt::Display for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.kind, self.station)
+    }
+}
+
+fn ensure_on_path(program: &str, package: &str) -> Result<()> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    if !env::split_paths(&path).any(|directory| directory.join(program).is_file()) {
+        bail!("{program} is not on the PATH: install it (Debian, Ubuntu: `apt-get install {package}`)");
+    }
+    Ok(())
+}
+
+/// vipd's configuration file.
+fn vipd_configuration(instances: &[Instance]) -> String {
+    let mut text = String::new();
+    for instance in instances {
+        let Instance { name, vrid, priority, preempt, .. } = instance;
+        let version = instance.version.number();
+        let interval = instance.interval.as_millis();
+        let addresses: Vec<_> = instance.addresses.iter().map(|a| format!("\"{a}/{PREFIX}\"")).collect();
+        let addresses = addresses.join(", ");
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "[[instance]]\nname = \"{name}\"\ninterface = \"{INTERFACE}\"\nvrid = {vrid}\nversion = {version}\n\
+             priority = {priority}\nadvert_interval = \"{interval}ms\"\npreempt = {preempt}\n\
+             virtual_addresses = [{addresses}]\n\n"
+        );
+    }
+    text
+}
+
+/// keepalived's configuration file. Its version is one for all instances.
+fn keepalived_configuration(instances: &[Instance]) -> Result<String> {
+    let version = instances.first().map_or(Version::V3, |first| first.version);
+    ensure!(
+        instances.iter().all(|instance| instance.version == version),
+        "the lab configures keepalived with one VRRP version for all instances of a node"
+    );
+    let mut text = format!("global_defs {{\n    vrrp_version {}\n}}\n", version.number());
+    for instance in instances {
+        let Instance { name, vrid, priority, .. } = instance;
+        let interval = instance.interval.as_secs_f64();
+        let preempt = if instance.preempt { "" } else { "    nopreempt\n" };
+        let addresses: Vec<_> =
+            instance.addresses.iter().map(|a| format!("        {a}/{PREFIX}\n")).collect();
+        let addresses = addresses.concat();
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "vrrp_instance {name} {{\n    state BACKUP\n    interface {INTERFACE}\n    virtual_router_id {vrid}\n\
+             \x20   priority {priority}\n    advert_int {interval}\n{preempt}    virtual_ipaddress {{\n{addresses}    }}\n}}\n"
+        );
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vipd_is_configured_in_its_own_words() {
+        let instance = Instance { interval: Duration::from_millis(10), ..Instance::default() };
+        assert_eq!(
+            vipd_configuration(&[instance]),
+            "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\nversion = 3\npriority = 100\n\
+             advert_interval = \"10ms\"\npreempt = true\nvirtual_addresses = [\"192.168.122.50/24\"]\n\n"
+        );
+    }
+
+    #[test]
+    fn keepalived_is_configured_in_its_own_words() {
+        let instance =
+            Instance { interval: Duration::from_millis(10), preempt: false, ..Instance::default() };
+        let text = keepalived_configuration(&[instance]).unwrap();
+        for expected in ["vrrp_version 3\n", "state BACKUP\n", "advert_int 0.01\n", "nopreempt\n"] {
+            assert!(text.contains(expected), "{expected:?} in {text}");
+        }
+        let mixed = [Instance::default(), Instance { version: Version::V2, ..Instance::default() }];
+        assert!(keepalived_configuration(&mixed).is_err());
+    }
+}

@@ -1,0 +1,68 @@
+//! What the client believes: its neighbour table.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use crate::namespace::Namespace;
+use crate::netlink;
+use crate::station::Mac;
+
+/// An entry of a neighbour table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The address asked for.
+    pub address: Ipv4Addr,
+    /// Where its frames go; `None` while or because the question is unanswered.
+    pub mac: Option<Mac>,
+    /// How sure the kernel is.
+    pub state: NeighbourState,
+}
+
+impl fmt::Display for Neighbour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = format!("{:?}", self.state).to_uppercase();
+        match self.mac {
+            Some(mac) => write!(f, "{} lladdr {mac} {state}", self.address),
+            None => write!(f, "{} {state}", self.address),
+        }
+    }
+}
+
+/// The entry for `address` in the namespace's table, if it has one.
+///
+/// # Errors
+/// When the kernel refuses the dump.
+pub fn neighbour(namespace: &Namespace, address: Ipv4Addr) -> Result<Option<Neighbour>> {
+    let table = namespace
+        .run(|| {
+            let mut all = NeighbourMessage::default();
+            all.header.family = AddressFamily::Inet;
+            netlink::dump(RouteNetlinkMessage::GetNeighbour(all))
+        })
+        .with_context(|| format!("listing the neighbour table of {}", namespace.name()))?;
+    Ok(table.into_iter().find_map(|message| match message {
+        RouteNetlinkMessage::NewNeighbour(entry) => read(&entry, address),
+        _ => None,
+    }))
+}
+
+fn read(entry: &NeighbourMessage, address: Ipv4Addr) -> Option<Neighbour> {
+    let mut mac = None;
+    let mut matches = false;
+    for attribute in &entry.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(found)) => matches = *found == address,
+            NeighbourAttribute::LinkLayerAddress(bytes) => {
+                mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
+            }
+            _ => {}
+        }
+    }
+    matches.then_some(Neighbour { address, mac, state: entry.header.state })
+}

@@ -1,0 +1,150 @@
+//! Everything that enters the switch, each frame once.
+//!
+//! The capture sits at the switch's end of every cable: a frame that an XDP program consumes in a
+//! node is invisible to a capture inside that node, but has passed here before. Only incoming frames
+//! are kept, so a flooded advert is seen once, with the port that tells who really sent it.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use socket2::Socket;
+
+use crate::frame::Frame;
+use crate::namespace::Namespace;
+use crate::packet_socket;
+use crate::station::Station;
+use crate::time::WallTime;
+
+/// How long the reader waits before it looks whether it should stop.
+const LOOK: Duration = Duration::from_millis(20);
+/// Longer than any frame, merged by the kernel or not.
+const LONGEST_FRAME: usize = 1 << 16;
+
+/// A running capture.
+#[derive(Debug)]
+pub struct Capture {
+    shared: Arc<Shared>,
+    reader: Option<JoinHandle<io::Result<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    frames: Mutex<Vec<Frame>>,
+    stop: AtomicBool,
+    drops: AtomicU32,
+}
+
+impl Capture {
+    /// Starts to capture in the switch's namespace. Every frame sent after this returns is seen.
+    ///
+    /// # Errors
+    /// When the kernel refuses the socket or the thread.
+    pub fn start(switch: &Namespace) -> Result<Self> {
+        let socket = switch
+            .run(|| {
+                let socket = packet_socket::receiver()?;
+                socket.set_read_timeout(Some(LOOK))?;
+                io::Result::Ok(socket)
+            })
+            .context("opening the capture's packet socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
+        let shared = Arc::new(Shared {
+            frames: Mutex::new(Vec::new()),
+            stop: AtomicBool::new(false),
+            drops: AtomicU32::new(0),
+        });
+        let reader = thread::Builder::new()
+            .name("capture".to_owned())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || shared.read(&socket)
+            })
+            .context("starting the capture's thread")?;
+        Ok(Self { shared, reader: Some(reader) })
+    }
+
+    /// Frames captured at or after `start`, in the order of their arrival.
+    pub fn since(&self, start: WallTime) -> Vec<Frame> {
+        self.search(start, |frame| Some(frame.clone()))
+    }
+
+    /// What `pick` finds in the frames captured at or after `start`, in the order of their arrival.
+    /// Cheaper than [`Capture::since`] where few frames matter.
+    pub fn search<T>(&self, start: WallTime, pick: impl FnMut(&Frame) -> Option<T>) -> Vec<T> {
+        let frames = self.shared.frames();
+        let first = frames.partition_point(|frame| frame.time < start);
+        frames[first..].iter().filter_map(pick).collect()
+    }
+
+    /// Whether some frame captured at or after `start` is `wanted`.
+    pub fn has(&self, start: WallTime, wanted: impl Fn(&Frame) -> bool) -> bool {
+        let frames = self.shared.frames();
+        frames.iter().rev().take_while(|frame| frame.time >= start).any(wanted)
+    }
+
+    /// Stops and returns all frames, in the order of their arrival.
+    ///
+    /// # Errors
+    /// When reading failed, or when the kernel dropped frames because the machine was too slow: a
+    /// capture with holes is no evidence.
+    pub fn stop(mut self) -> Result<Vec<Frame>> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        let Some(reader) = self.reader.take() else { bail!("the capture has been stopped before") };
+        match reader.join() {
+            Ok(result) => result.context("reading the capture's packet socket")?,
+            Err(_) => bail!("the capture's thread panicked"),
+        }
+        let drops = self.shared.drops.load(Ordering::Relaxed);
+        ensure!(drops == 0, "the capture lost {drops} frames: the machine is too busy for this load");
+        Ok(std::mem::take(&mut *self.shared.frames()))
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(reader) = self.reader.take() {
+            // Nobody is left to be told.
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Shared {
+    fn frames(&self) -> MutexGuard<'_, Vec<Frame>> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads until told to stop and the socket is empty.
+    fn read(&self, socket: &Socket) -> io::Result<()> {
+        let mut buffer = vec![0; LONGEST_FRAME];
+        loop {
+            // Looked at before the socket: what was sent before the order to stop is still taken out,
+            // but not waited for, because on a living segment there is always a next frame.
+            let stop = self.stop.load(Ordering::Relaxed);
+            let receive = if stop { packet_socket::receive_now } else { packet_socket::receive };
+            match receive(socket, &mut buffer) {
+                Ok(received) => {
+                    // The bridge's own interface is no port: what it gets has come in on one.
+                    if let Some(from) = Station::behind_port(received.interface) {
+                        let bytes = buffer[..received.length].to_vec();
+                        self.frames().push(Frame { time: received.time, from, bytes });
+                    }
+                }
+                // A port went down or away; the socket hears of it and goes on.
+                Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if stop {
+                        self.drops.fetch_add(packet_socket::drops(socket)?, Ordering::Relaxed);
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

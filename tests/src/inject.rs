@@ -1,0 +1,77 @@
+//! Sending frames that no agent would send, one by one or at a pace.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use socket2::Socket;
+
+use crate::links;
+use crate::namespace::Namespace;
+use crate::packet_socket;
+use crate::station::INTERFACE;
+
+/// A host's interface, open for sending whole frames.
+#[derive(Debug)]
+pub struct Injector {
+    socket: Socket,
+    name: String,
+}
+
+/// What a paced sending came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paced {
+    /// Frames sent.
+    pub sent: usize,
+    /// From the first to after the last.
+    pub elapsed: Duration,
+}
+
+impl Injector {
+    /// Opens the host's [`INTERFACE`]. After the interface has been deleted and made anew, open it
+    /// again.
+    ///
+    /// # Errors
+    /// When the host has no such interface, or the kernel refuses the socket.
+    pub fn open(host: &Namespace) -> Result<Self> {
+        let name = host.name().to_owned();
+        let socket = host
+            .run(|| {
+                let interface = links::index(INTERFACE)?;
+                packet_socket::sender(interface).context("binding a packet socket (needs CAP_NET_RAW)")
+            })
+            .with_context(|| format!("opening {INTERFACE} of {name} for sending"))?;
+        Ok(Self { socket, name })
+    }
+
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// When the interface is down or gone, or its queue stays full.
+    pub fn send(&self, frame: &[u8]) -> Result<()> {
+        let sent = self
+            .socket
+            .send(frame)
+            .with_context(|| format!("sending {} bytes from {}", frame.len(), self.name))?;
+        ensure!(sent == frame.len(), "{} sent {sent} of {} bytes", self.name, frame.len());
+        Ok(())
+    }
+
+    /// Sends `count` frames evenly over `duration`, taking turns through `frames`. A machine that
+    /// cannot keep the pace sends them late, not fewer.
+    ///
+    /// # Errors
+    /// When there are no frames to take turns through, or one cannot be sent.
+    pub fn pace(&self, frames: &[Vec<u8>], count: usize, duration: Duration) -> Result<Paced> {
+        ensure!(!frames.is_empty() || count == 0, "there is no frame to send {count} times");
+        let start = Instant::now();
+        for (number, frame) in frames.iter().cycle().take(count).enumerate() {
+            let part = u32::try_from(number).context("more frames than 2^32")?;
+            let whole = u32::try_from(count).context("more frames than 2^32")?;
+            let due = start + duration.mul_f64(f64::from(part) / f64::from(whole));
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            self.send(frame)?;
+        }
+        Ok(Paced { sent: count, elapsed: start.elapsed() })
+    }
+}

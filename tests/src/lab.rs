@@ -1,0 +1,128 @@
+//! The segment: hosts, a switch, and cables that can be cut.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::capture::Capture;
+use crate::links::{self, Cable};
+use crate::namespace::Namespace;
+use crate::station::{INTERFACE, MAX_NODES, PREFIX, Station};
+
+const BRIDGE: &str = "br0";
+
+/// Nodes and a client on a switch. Several labs can exist at once; they share nothing. Dropping one
+/// takes everything away.
+#[derive(Debug)]
+pub struct Lab {
+    switch: Namespace,
+    nodes: Vec<Namespace>,
+    client: Namespace,
+}
+
+impl Lab {
+    /// A lab with this many nodes and a client, all plugged in.
+    ///
+    /// # Errors
+    /// Without root, with no or too many nodes, or when the kernel refuses a namespace or a link.
+    pub fn new(nodes: u8) -> Result<Self> {
+        ensure!((1..=MAX_NODES).contains(&nodes), "a lab has 1 to {MAX_NODES} nodes, {nodes} were asked for");
+        let switch = Namespace::new("switch")?;
+        switch.run(|| links::add_bridge(BRIDGE))?;
+        let lab = Self {
+            switch,
+            nodes: (1..=nodes).map(|n| Namespace::new(&format!("node {n}"))).collect::<Result<_>>()?,
+            client: Namespace::new("client")?,
+        };
+        for station in lab.stations() {
+            lab.plug(station)?;
+        }
+        Ok(lab)
+    }
+
+    /// All stations: the nodes in order, then the client.
+    pub fn stations(&self) -> impl Iterator<Item = Station> + use<> {
+        let nodes = u8::try_from(self.nodes.len()).unwrap_or(MAX_NODES);
+        (1..=nodes).map(Station::Node).chain([Station::Client])
+    }
+
+    /// The station's namespace.
+    ///
+    /// # Errors
+    /// When the lab has no such node.
+    pub fn host(&self, station: Station) -> Result<&Namespace> {
+        match station {
+            Station::Client => Ok(&self.client),
+            Station::Node(number) => match number.checked_sub(1).and_then(|i| self.nodes.get(usize::from(i)))
+            {
+                Some(node) => Ok(node),
+                None => bail!("the lab has nodes 1 to {}, not {number}", self.nodes.len()),
+            },
+        }
+    }
+
+    /// The switch's namespace: the bridge, and a port for each station.
+    pub fn switch(&self) -> &Namespace {
+        &self.switch
+    }
+
+    /// Starts to capture every frame that enters the switch.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn capture(&self) -> Result<Capture> {
+        Capture::start(&self.switch)
+    }
+
+    /// Cuts a station's cable: the port at the switch goes down, the station loses its carrier and
+    /// keeps its interface and addresses.
+    ///
+    /// # Errors
+    /// When the station is not plugged in.
+    pub fn cut(&self, station: Station) -> Result<()> {
+        let port = station.port_name();
+        self.switch.run(move || links::set_down(&port)).with_context(|| format!("cutting {station}'s cable"))
+    }
+
+    /// Mends a cut cable.
+    ///
+    /// # Errors
+    /// When the station is not plugged in.
+    pub fn mend(&self, station: Station) -> Result<()> {
+        let port = station.port_name();
+        self.switch.run(move || links::set_up(&port)).with_context(|| format!("mending {station}'s cable"))
+    }
+
+    /// Takes a station's cable away, and with it the station's interface and addresses.
+    ///
+    /// # Errors
+    /// When the station is not plugged in.
+    pub fn unplug(&self, station: Station) -> Result<()> {
+        let port = station.port_name();
+        self.switch.run(move || links::delete(&port)).with_context(|| format!("unplugging {station}"))
+    }
+
+    /// Gives a station a cable, an interface and its address.
+    ///
+    /// # Errors
+    /// When the station is plugged in already.
+    pub fn plug(&self, station: Station) -> Result<()> {
+        let host = self.host(station)?;
+        let namespace = host.net_fd();
+        self.switch
+            .run(move || {
+                links::add_cable(&Cable {
+                    bridge: BRIDGE,
+                    port: &station.port_name(),
+                    port_index: station.port_index(),
+                    interface: INTERFACE,
+                    mac: station.mac(),
+                    namespace,
+                })
+            })
+            .with_context(|| format!("plugging in {station}"))?;
+        host.run(move || {
+            links::set_up(INTERFACE)?;
+            links::add_address(INTERFACE, station.ipv4(), PREFIX)
+        })
+        .with_context(|| format!("giving {station} its address"))
+    }
+}

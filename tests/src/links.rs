@@ -1,0 +1,177 @@
+//! Links and addresses of the namespace the calling thread is in.
+
+use std::net::Ipv4Addr;
+use std::os::fd::RawFd;
+
+use anyhow::{Context, Result};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
+use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkUnspec, LinkVeth};
+
+use crate::netlink;
+use crate::station::Mac;
+
+/// A cable: a veth pair from a bridge here, where it is up, to a namespace there, where it is down
+/// (the kernel makes the far end first, and an end cannot be up before there are two).
+#[derive(Debug)]
+pub(crate) struct Cable<'a> {
+    /// Bridge that gets the near end as a port.
+    pub(crate) bridge: &'a str,
+    /// Name of the near end.
+    pub(crate) port: &'a str,
+    /// Interface index of the near end.
+    pub(crate) port_index: u32,
+    /// Name of the far end.
+    pub(crate) interface: &'a str,
+    /// Hardware address of the far end.
+    pub(crate) mac: Mac,
+    /// Network namespace of the far end.
+    pub(crate) namespace: RawFd,
+}
+
+/// Adds a bridge that forwards at once (no spanning tree) and to everybody (no multicast snooping):
+/// a switch that has no opinion.
+///
+/// # Errors
+/// When the kernel refuses; the message names the bridge.
+pub fn add_bridge(name: &str) -> Result<()> {
+    let bridge = LinkBridge::new(name).mcast_snooping(false).up().build();
+    netlink::create(RouteNetlinkMessage::NewLink(bridge)).with_context(|| format!("adding bridge {name}"))
+}
+
+/// Plugs in a cable.
+pub(crate) fn add_cable(cable: &Cable<'_>) -> Result<()> {
+    let far = LinkUnspec::new_with_name(cable.interface)
+        .address(cable.mac.0.to_vec())
+        .setns_by_fd(cable.namespace)
+        .build();
+    let near = LinkVeth::new(cable.port, cable.interface)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(far)))
+        .index(cable.port_index)
+        .controller(index(cable.bridge)?)
+        .up()
+        .build();
+    netlink::create(RouteNetlinkMessage::NewLink(near))
+        .with_context(|| format!("adding cable {}", cable.port))
+}
+
+/// Sets a link up.
+///
+/// # Errors
+/// When there is no such link, or the kernel refuses.
+pub fn set_up(name: &str) -> Result<()> {
+    set(LinkUnspec::new_with_name(name).up().build()).with_context(|| format!("setting {name} up"))
+}
+
+/// Sets a link down. The other end of a veth loses its carrier.
+///
+/// # Errors
+/// When there is no such link, or the kernel refuses.
+pub fn set_down(name: &str) -> Result<()> {
+    set(LinkUnspec::new_with_name(name).down().build()).with_context(|| format!("setting {name} down"))
+}
+
+/// Turns a link's promiscuous mode on or off.
+///
+/// # Errors
+/// When there is no such link, or the kernel refuses.
+pub fn set_promiscuous(name: &str, on: bool) -> Result<()> {
+    set(LinkUnspec::new_with_name(name).promiscuous(on).build())
+        .with_context(|| format!("setting promiscuous mode of {name} to {on}"))
+}
+
+/// Deletes a link; the other end of a veth goes with it.
+///
+/// # Errors
+/// When there is no such link, or the kernel refuses.
+pub fn delete(name: &str) -> Result<()> {
+    let link = LinkUnspec::new_with_name(name).build();
+    netlink::change(RouteNetlinkMessage::DelLink(link)).with_context(|| format!("deleting link {name}"))
+}
+
+/// Names of all links, in the kernel's order.
+///
+/// # Errors
+/// When the kernel refuses the dump.
+pub fn names() -> Result<Vec<String>> {
+    Ok(dump()?.into_iter().filter_map(|link| name_of(&link)).collect())
+}
+
+/// Interface index of a link.
+///
+/// # Errors
+/// When there is no such link.
+pub fn index(name: &str) -> Result<u32> {
+    dump()?
+        .iter()
+        .find(|link| name_of(link).as_deref() == Some(name))
+        .map(|link| link.header.index)
+        .with_context(|| format!("there is no link {name} in this namespace"))
+}
+
+/// Adds an IPv4 address to a link.
+///
+/// # Errors
+/// When there is no such link, or the address is there already.
+pub fn add_address(link: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
+    netlink::create(RouteNetlinkMessage::NewAddress(address_message(link, address, prefix)?))
+        .with_context(|| format!("adding {address}/{prefix} to {link}"))
+}
+
+/// Removes an IPv4 address from a link.
+///
+/// # Errors
+/// When there is no such link or address.
+pub fn del_address(link: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
+    netlink::change(RouteNetlinkMessage::DelAddress(address_message(link, address, prefix)?))
+        .with_context(|| format!("removing {address}/{prefix} from {link}"))
+}
+
+/// IPv4 addresses of a link.
+///
+/// # Errors
+/// When there is no such link, or the kernel refuses the dump.
+pub fn addresses(link: &str) -> Result<Vec<Ipv4Addr>> {
+    let index = index(link)?;
+    let all = netlink::dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))
+        .context("listing addresses")?;
+    Ok(all
+        .into_iter()
+        .filter_map(|message| match message {
+            RouteNetlinkMessage::NewAddress(address) if address.header.index == index => {
+                address.attributes.into_iter().find_map(|attribute| match attribute {
+                    AddressAttribute::Local(std::net::IpAddr::V4(address)) => Some(address),
+                    _ => None,
+                })
+            }
+            _ => None,
+        })
+        .collect())
+}
+
+fn set(link: LinkMessage) -> std::io::Result<()> {
+    netlink::change(RouteNetlinkMessage::SetLink(link))
+}
+
+fn dump() -> Result<Vec<LinkMessage>> {
+    let all = netlink::dump(RouteNetlinkMessage::GetLink(LinkMessage::default())).context("listing links")?;
+    Ok(all
+        .into_iter()
+        .filter_map(|message| match message {
+            RouteNetlinkMessage::NewLink(link) => Some(link),
+            _ => None,
+        })
+        .collect())
+}
+
+fn name_of(link: &LinkMessage) -> Option<String> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })
+}
+
+fn address_message(link: &str, address: Ipv4Addr, prefix: u8) -> Result<AddressMessage> {
+    Ok(AddressMessageBuilder::<Ipv4Addr>::new().index(index(link)?).address(address, prefix).build())
+}

@@ -1,0 +1,147 @@
+//! `AF_PACKET` sockets, and receiving with the kernel's time stamps.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+use socket2::{Domain, MaybeUninitSlice, MsgHdrMut, SockAddr, SockAddrStorage, Socket, Type};
+
+use crate::time::WallTime;
+
+/// Every protocol, in network order as the kernel wants it.
+const ETH_P_ALL: u16 = 0x0003_u16.to_be();
+/// Received frames the kernel may hold for a reader that gets no processor for a while.
+const RECEIVE_BUFFER: usize = 64 << 20;
+
+/// What a reader learns about a received packet besides its bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Received {
+    pub(crate) length: usize,
+    /// When the kernel got it, or the reading if the kernel did not say.
+    pub(crate) time: WallTime,
+    /// Interface it came in on; 0 if the socket is not a packet socket.
+    pub(crate) interface: u32,
+}
+
+/// Opens a socket that sends whole frames out of an interface of the calling thread's namespace and
+/// receives nothing.
+pub(crate) fn sender(interface: u32) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+    socket.bind(&link_address(interface, 0)?)?;
+    Ok(socket)
+}
+
+/// Opens a socket that receives every frame that comes in on any interface of the calling thread's
+/// namespace, and none that goes out.
+pub(crate) fn receiver() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+    set_int(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
+    set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER)?;
+    stamp(&socket)?;
+    socket.bind(&link_address(0, ETH_P_ALL)?)?;
+    Ok(socket)
+}
+
+/// Has the kernel note when each packet arrives.
+pub(crate) fn stamp(socket: &Socket) -> io::Result<()> {
+    set_int(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
+}
+
+/// Receives one packet, waiting for it as long as the socket's read timeout says.
+pub(crate) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
+    receive_with(socket, buffer, 0)
+}
+
+/// Receives one packet if there is one.
+pub(crate) fn receive_now(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
+    receive_with(socket, buffer, libc::MSG_DONTWAIT)
+}
+
+fn receive_with(socket: &Socket, buffer: &mut [u8], flags: i32) -> io::Result<Received> {
+    // SAFETY: zeroes are a valid address of every family.
+    let mut source = unsafe { SockAddr::new(SockAddrStorage::zeroed(), SockAddrStorage::zeroed().size_of()) };
+    let mut control = [MaybeUninit::<u8>::zeroed(); 128];
+    // SAFETY: the kernel writes initialized bytes or none, and nobody else writes through this view.
+    let view = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
+    let mut parts = [MaybeUninitSlice::new(view)];
+    let mut message =
+        MsgHdrMut::new().with_addr(&mut source).with_buffers(&mut parts).with_control(&mut control);
+    let length = socket.recvmsg(&mut message, flags)?;
+    let control_length = message.control_len();
+    // SAFETY: the array was zeroed, so every byte of it is initialized.
+    let control = control.map(|byte| unsafe { byte.assume_init() });
+    Ok(Received {
+        length,
+        time: stamp_in(&control[..control_length]).unwrap_or_else(WallTime::now),
+        interface: interface_of(source),
+    })
+}
+
+/// Packets the kernel dropped because the reader was slow, since this was last asked.
+pub(crate) fn drops(socket: &Socket) -> io::Result<u32> {
+    let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut length = length_of::<libc::tpacket_stats>();
+    // SAFETY: the kernel writes at most `length` bytes, the size of the structure.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut statistics).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(statistics.tp_drops) } else { Err(io::Error::last_os_error()) }
+}
+
+fn set_int(socket: &Socket, level: i32, option: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the kernel reads the `int` that is passed with its own size.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length_of::<i32>())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn link_address(interface: u32, protocol: u16) -> io::Result<SockAddr> {
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: `sockaddr_ll` is an address structure, and shorter than the storage.
+    let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
+    address.sll_protocol = protocol;
+    address.sll_ifindex = i32::try_from(interface).map_err(io::Error::other)?;
+    // SAFETY: the storage has just been filled with an address of that length.
+    Ok(unsafe { SockAddr::new(storage, length_of::<libc::sockaddr_ll>()) })
+}
+
+fn interface_of(source: SockAddr) -> u32 {
+    if i32::from(source.family()) != libc::AF_PACKET {
+        return 0;
+    }
+    let mut storage = source.as_storage();
+    // SAFETY: the family says that the kernel wrote this structure.
+    let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
+    u32::try_from(address.sll_ifindex).unwrap_or(0)
+}
+
+/// The time stamp in a socket's control messages: each is a native `size_t` length, two `int`s for
+/// level and type, and its data, padded to the size of a `size_t`.
+fn stamp_in(mut control: &[u8]) -> Option<WallTime> {
+    const WORD: usize = size_of::<usize>();
+    const HEADER: usize = WORD + 8;
+    loop {
+        let length = usize::from_ne_bytes(control.get(..WORD)?.try_into().ok()?);
+        let level = i32::from_ne_bytes(control.get(WORD..WORD + 4)?.try_into().ok()?);
+        let kind = i32::from_ne_bytes(control.get(WORD + 4..HEADER)?.try_into().ok()?);
+        if level == libc::SOL_SOCKET && kind == libc::SCM_TIMESTAMPNS {
+            let seconds = i64::from_ne_bytes(control.get(HEADER..HEADER + 8)?.try_into().ok()?);
+            let nanoseconds = i64::from_ne_bytes(control.get(HEADER + 8..HEADER + 16)?.try_into().ok()?);
+            return Some(WallTime::from_parts(seconds, nanoseconds));
+        }
+        control = control.get(length.max(HEADER).next_multiple_of(WORD)..)?;
+    }
+}
+
+fn length_of<T>() -> libc::socklen_t {
+    libc::socklen_t::try_from(size_of::<T>()).expect("an option or address is a few bytes long")
+}

@@ -1,0 +1,285 @@
+//! The client's view: a ping at a fixed pace.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::namespace::Namespace;
+use crate::packet_socket;
+use crate::time::WallTime;
+
+/// How long the receiver waits before it looks whether it should stop, and so how long an answer to
+/// the last probes is waited for.
+const LOOK: Duration = Duration::from_millis(20);
+/// Raw sockets hear everybody's echo replies: each prober of the process knows its own by this.
+static NEXT_IDENTIFIER: AtomicU16 = AtomicU16::new(1);
+
+const ECHO_REPLY: u8 = 0;
+const ECHO_REQUEST: u8 = 8;
+/// Type, code, checksum, identifier, sequence number, and the probe's number in full.
+const PROBE_LENGTH: usize = 16;
+
+/// One echo request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// When it was sent.
+    pub sent: WallTime,
+    /// When the kernel received its first answer.
+    pub answered: Option<WallTime>,
+}
+
+/// What became of all probes, in the order they were sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Probes(pub Vec<Probe>);
+
+impl Probes {
+    /// How many were sent.
+    pub fn sent(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How many were not answered.
+    pub fn lost(&self) -> usize {
+        self.0.iter().filter(|probe| probe.answered.is_none()).count()
+    }
+
+    /// The longest time between two consecutive answers, and when it began: how long the address
+    /// was away. `None` with fewer than two answers.
+    pub fn longest_gap(&self) -> Option<(WallTime, Duration)> {
+        let mut answers: Vec<_> = self.0.iter().filter_map(|probe| probe.answered).collect();
+        answers.sort_unstable();
+        answers
+            .windows(2)
+            .map(|pair| (pair[0], pair[1].saturating_since(pair[0])))
+            .max_by_key(|&(_, gap)| gap)
+    }
+
+    /// The first answer received at or after `time`.
+    pub fn first_answer_since(&self, time: WallTime) -> Option<WallTime> {
+        self.0.iter().filter_map(|probe| probe.answered).filter(|&answered| answered >= time).min()
+    }
+}
+
+/// A running ping.
+#[derive(Debug)]
+pub struct Prober {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    socket: Socket,
+    identifier: u16,
+    probes: Mutex<Vec<Probe>>,
+    stop: AtomicBool,
+}
+
+impl Prober {
+    /// Starts to ping `target` from the namespace, one probe each `spacing`.
+    ///
+    /// # Errors
+    /// When the kernel refuses the socket or a thread.
+    pub fn start(client: &Namespace, target: Ipv4Addr, spacing: Duration) -> Result<Self> {
+        let socket = client
+            .run(move || {
+                let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+                packet_socket::stamp(&socket)?;
+                socket.set_read_timeout(Some(LOOK))?;
+                socket.connect(&SocketAddrV4::new(target, 0).into())?;
+                io::Result::Ok(socket)
+            })
+            .with_context(|| format!("opening a raw ICMP socket towards {target} (needs CAP_NET_RAW)"))?;
+        let shared = Arc::new(Shared {
+            socket,
+            identifier: NEXT_IDENTIFIER.fetch_add(1, Ordering::Relaxed),
+            probes: Mutex::new(Vec::new()),
+            stop: AtomicBool::new(false),
+        });
+        let mut prober = Self { shared: Arc::clone(&shared), threads: Vec::new() };
+        let receiver = Arc::clone(&shared);
+        prober.threads.push(spawn("ping receiver", move || receiver.receive())?);
+        prober.threads.push(spawn("ping sender", move || shared.send(spacing))?);
+        Ok(prober)
+    }
+
+    /// The ICMP identifier of this prober's echoes.
+    pub fn identifier(&self) -> u16 {
+        self.shared.identifier
+    }
+
+    /// How many probes have been answered so far.
+    pub fn answered(&self) -> usize {
+        self.shared.probes().iter().filter(|probe| probe.answered.is_some()).count()
+    }
+
+    /// When the first answer at or after `time` was received, if there has been one.
+    pub fn first_answer_since(&self, time: WallTime) -> Option<WallTime> {
+        let probes = self.shared.probes();
+        // Answers to probes sent before `time` are a round trip at most behind it.
+        probes.iter().filter_map(|probe| probe.answered).filter(|&answered| answered >= time).min()
+    }
+
+    /// Stops and returns what became of the probes.
+    ///
+    /// # Errors
+    /// When sending or receiving failed for a reason other than the network's state.
+    pub fn stop(mut self) -> Result<Probes> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            match thread.join() {
+                Ok(result) => result.context("pinging")?,
+                Err(_) => bail!("a thread of the prober panicked"),
+            }
+        }
+        Ok(Probes(std::mem::take(&mut *self.shared.probes())))
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // Nobody is left to be told.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn probes(&self) -> MutexGuard<'_, Vec<Probe>> {
+        self.probes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, spacing: Duration) -> io::Result<()> {
+        let mut due = Instant::now();
+        while !self.stop.load(Ordering::Relaxed) {
+            let number = {
+                let mut probes = self.probes();
+                probes.push(Probe { sent: WallTime::now(), answered: None });
+                probes.len() - 1
+            };
+            match self.socket.send(&echo_request(self.identifier, number)) {
+                Ok(_) => {}
+                // No route, nobody answers ARP, the queue is full: a lost probe, not a broken prober.
+                Err(error) if is_network_state(&error) => {}
+                Err(error) => return Err(error),
+            }
+            due += spacing;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        Ok(())
+    }
+
+    fn receive(&self) -> io::Result<()> {
+        let mut buffer = [0; 256];
+        let mut last_look = None;
+        loop {
+            // The answers to the last probes are waited for, but not those to somebody else's, of
+            // which there may be no end.
+            if self.stop.load(Ordering::Relaxed)
+                && last_look.get_or_insert_with(Instant::now).elapsed() >= LOOK
+            {
+                return Ok(());
+            }
+            match packet_socket::receive(&self.socket, &mut buffer) {
+                Ok(received) => {
+                    if let Some(number) = answered_probe(&buffer[..received.length], self.identifier)
+                        && let Some(probe) = self.probes().get_mut(number)
+                    {
+                        // Two masters answer twice: the first is the one the client had.
+                        probe.answered.get_or_insert(received.time);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if is_network_state(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn spawn(
+    name: &str,
+    body: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> Result<JoinHandle<io::Result<()>>> {
+    thread::Builder::new().name(name.to_owned()).spawn(body).with_context(|| format!("starting the {name}"))
+}
+
+fn is_network_state(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::ENETDOWN
+                | libc::EHOSTDOWN
+                | libc::ENOBUFS
+                | libc::ECONNREFUSED
+                | libc::EINTR
+        )
+    )
+}
+
+fn echo_request(identifier: u16, number: usize) -> [u8; PROBE_LENGTH] {
+    let number = (number as u64).to_be_bytes();
+    let mut packet = [0; PROBE_LENGTH];
+    packet[0] = ECHO_REQUEST;
+    packet[4..6].copy_from_slice(&identifier.to_be_bytes());
+    packet[6..8].copy_from_slice(&number[6..]);
+    packet[8..].copy_from_slice(&number);
+    let checksum = crate::craft::internet_checksum(&packet);
+    packet[2..4].copy_from_slice(&checksum.to_be_bytes());
+    packet
+}
+
+/// The number of the probe that an IPv4 packet answers, if it is one of ours.
+fn answered_probe(packet: &[u8], identifier: u16) -> Option<usize> {
+    let icmp = packet.get(usize::from(packet.first()? & 0xf) * 4..)?;
+    let ours = *icmp.first()? == ECHO_REPLY && *icmp.get(4..6)? == identifier.to_be_bytes();
+    let number = u64::from_be_bytes(icmp.get(8..PROBE_LENGTH)?.try_into().ok()?);
+    ours.then(|| usize::try_from(number).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> WallTime {
+        WallTime::from_parts(1, millis * 1_000_000)
+    }
+
+    #[test]
+    fn the_longest_gap_is_between_answers_not_between_probes() {
+        let probe = |sent, answered: Option<i64>| Probe { sent: at(sent), answered: answered.map(at) };
+        let probes = Probes(vec![
+            probe(0, Some(1)),
+            probe(10, None),
+            probe(20, None),
+            probe(30, Some(36)),
+            probe(40, Some(41)),
+        ]);
+        assert_eq!((probes.sent(), probes.lost()), (5, 2));
+        assert_eq!(probes.longest_gap(), Some((at(1), Duration::from_millis(35))));
+        assert_eq!(probes.first_answer_since(at(2)), Some(at(36)));
+        assert_eq!(probes.first_answer_since(at(42)), None);
+        assert_eq!(Probes::default().longest_gap(), None);
+    }
+
+    #[test]
+    fn a_probe_is_known_by_its_answer_and_only_by_its_own() {
+        let mut reply = vec![0x45; 20];
+        reply.extend(echo_request(7, 70_000));
+        assert_eq!(answered_probe(&reply, 7), None, "a request is no answer");
+        reply[20] = ECHO_REPLY;
+        assert_eq!(answered_probe(&reply, 7), Some(70_000), "beyond the 16 bits of the sequence number");
+        assert_eq!(answered_probe(&reply, 8), None, "somebody else's");
+        assert_eq!(answered_probe(&reply[..30], 7), None, "cut short");
+    }
+}

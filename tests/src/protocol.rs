@@ -1,0 +1,53 @@
+//! What the protocol promises: the deadlines that measurements are held against.
+
+use std::time::Duration;
+
+/// Protocol version, which decides how the skew is reckoned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// RFC 3768: intervals in whole seconds, skew in parts of a second.
+    V2,
+    /// RFC 9568: intervals in hundredths of a second, skew in parts of the interval.
+    V3,
+}
+
+impl Version {
+    /// The number on the wire.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::V2 => 2,
+            Self::V3 => 3,
+        }
+    }
+}
+
+/// `Skew_Time` of a backup: how much longer than three intervals it waits, so that of several
+/// backups the one with the highest priority is first.
+pub fn skew_time(version: Version, interval: Duration, priority: u8) -> Duration {
+    let whole = match version {
+        Version::V2 => Duration::from_secs(1),
+        Version::V3 => interval,
+    };
+    whole * (256 - u32::from(priority)) / 256
+}
+
+/// `Active_Down_Interval` of a backup (`Master_Down_Interval` in RFC 3768): from the last advert it
+/// heard to its own first.
+pub fn down_interval(version: Version, interval: Duration, priority: u8) -> Duration {
+    3 * interval + skew_time(version, interval, priority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_those_of_the_rfcs() {
+        let ten = Duration::from_millis(10);
+        assert_eq!(down_interval(Version::V3, ten, 100), Duration::from_nanos(36_093_750));
+        assert_eq!(skew_time(Version::V3, ten, 254), Duration::from_nanos(78_125));
+        let second = Duration::from_secs(1);
+        assert_eq!(down_interval(Version::V2, second, 100), Duration::from_micros(3_609_375));
+        assert_eq!(skew_time(Version::V2, 10 * second, 100), Duration::from_micros(609_375));
+    }
+}

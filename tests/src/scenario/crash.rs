@@ -1,0 +1,14 @@
+//! The whole agent is killed at once. Its kernel lives on: the dead node keeps the virtual address
+//! and answers the client until the new master's gratuitous ARP has turned it away.
+
+use anyhow::Result;
+
+use super::stage::{Deadline, Stage};
+use super::{BACKUP, PREFERRED};
+
+pub(super) fn play(stage: &mut Stage) -> Result<()> {
+    let arp = stage.arp()?;
+    let cause = stage.note(format!("SIGKILL to {}", stage.preferred));
+    stage.preferred.kill()?;
+    stage.expect_takeover(cause, arp, (PREFERRED, BACKUP), Deadline::Down)
+}

@@ -1,0 +1,19 @@
+//! The master's cable is cut at the switch: its link is down and nobody hears it any more. This is
+//! what the client suffers from: until the new master announces itself, nobody answers.
+
+use anyhow::Result;
+
+use super::stage::{Deadline, Stage};
+use super::{BACKUP, PREFERRED};
+
+pub(super) fn play(stage: &mut Stage) -> Result<()> {
+    let arp = stage.arp()?;
+    let cause = stage.note(format!("the cable of {PREFERRED} is cut"));
+    stage.lab.cut(PREFERRED)?;
+    stage.expect_takeover(cause, arp, (PREFERRED, BACKUP), Deadline::Down)?;
+
+    let arp = stage.arp()?;
+    let cause = stage.note(format!("the cable of {PREFERRED} is mended"));
+    stage.lab.mend(PREFERRED)?;
+    stage.expect_preemption(cause, arp)
+}

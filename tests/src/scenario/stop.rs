@@ -1,0 +1,14 @@
+//! The master is stopped gracefully. It says so (priority 0), and the backup waits for its skew
+//! alone.
+
+use anyhow::Result;
+
+use super::stage::{Deadline, Stage};
+use super::{BACKUP, PREFERRED};
+
+pub(super) fn play(stage: &mut Stage) -> Result<()> {
+    let arp = stage.arp()?;
+    let cause = stage.note(format!("SIGTERM to {}", stage.preferred));
+    stage.preferred.stop()?;
+    stage.expect_takeover(cause, arp, (PREFERRED, BACKUP), Deadline::Skew)
+}

@@ -1,0 +1,114 @@
+//! Who is on the segment, and the addresses that follow from it.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// A hardware address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// The broadcast address.
+    pub const BROADCAST: Self = Self([0xff; 6]);
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, rest @ ..] = self.0;
+        write!(f, "{first:02x}")?;
+        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
+    }
+}
+
+/// A host on the segment. Its interface is [`INTERFACE`]; its addresses and its port on the switch
+/// follow from what it is, so that a capture from any lab can be read without a legend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Station {
+    /// A VRRP node, numbered from 1.
+    Node(u8),
+    /// The host that uses the virtual address.
+    Client,
+}
+
+/// Every station's interface.
+pub const INTERFACE: &str = "eth1";
+/// Bits of network in every address of the segment.
+pub const PREFIX: u8 = 24;
+/// The virtual address.
+pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 50);
+/// How many nodes a segment has room for: .11 to .49.
+pub const MAX_NODES: u8 = 39;
+
+/// Switch ports are numbered from here; the bridge and the loopback have the small numbers.
+const PORT_BASE: u32 = 100;
+const CLIENT_HOST: u8 = 100;
+
+impl Station {
+    /// The last byte of the IPv4 address.
+    fn host(self) -> u8 {
+        match self {
+            Self::Node(number) => 10 + number,
+            Self::Client => CLIENT_HOST,
+        }
+    }
+
+    /// The station's own address: 192.168.122.11, .12, … for nodes, .100 for the client.
+    pub fn ipv4(self) -> Ipv4Addr {
+        Ipv4Addr::new(192, 168, 122, self.host())
+    }
+
+    /// The station's hardware address: locally administered, ending in the node's number or in 64
+    /// (hexadecimal) for the client.
+    pub fn mac(self) -> Mac {
+        match self {
+            Self::Node(number) => Mac([2, 0, 0, 0, 0, number]),
+            Self::Client => Mac([2, 0, 0, 0, 0, CLIENT_HOST]),
+        }
+    }
+
+    /// The switch's interface at the other end of the station's cable.
+    pub fn port_name(self) -> String {
+        match self {
+            Self::Node(number) => format!("node{number}"),
+            Self::Client => "client".to_owned(),
+        }
+    }
+
+    /// Interface index of that port, the same each time the cable is plugged in.
+    pub(crate) fn port_index(self) -> u32 {
+        PORT_BASE + u32::from(self.host())
+    }
+
+    /// The station behind a port, if it is a port.
+    pub(crate) fn behind_port(index: u32) -> Option<Self> {
+        let host = u8::try_from(index.checked_sub(PORT_BASE)?).ok()?;
+        match host {
+            CLIENT_HOST => Some(Self::Client),
+            11..=49 => Some(Self::Node(host - 10)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Station {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(number) => write!(f, "node {number}"),
+            Self::Client => f.write_str("client"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_station_is_found_behind_its_own_port() {
+        for station in (1..=MAX_NODES).map(Station::Node).chain([Station::Client]) {
+            assert_eq!(Station::behind_port(station.port_index()), Some(station));
+        }
+        assert_eq!(Station::behind_port(1), None, "loopback");
+        assert_eq!(Station::behind_port(PORT_BASE + 50), None, "the virtual address has no port");
+    }
+}

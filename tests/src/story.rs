@@ -1,0 +1,159 @@
+//! An outcome told to a person, with its evidence.
+//!
+//! Everything is written with colours; `anstream`'s streams take them away where they do not belong.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::arp::Neighbour;
+use crate::compare::{Series, Spread};
+use crate::scenario::{BACKUP, Outcome, PREFERRED, Takeover};
+use crate::station::VIP;
+use crate::time::{WallTime, millis};
+
+const HEADING: Style = Style::new().bold();
+const ACTION: Style = AnsiColor::Red.on_default().bold();
+const WIRE: Style = AnsiColor::Cyan.on_default();
+const FIGURE: Style = AnsiColor::Green.on_default().bold();
+const QUIET: Style = Style::new().dimmed();
+
+/// A line of the timeline: when, in which style, who, what.
+type Line = (WallTime, Style, String, String);
+
+/// How a series comes to one of its figures.
+type Figure = fn(&Series) -> Option<Spread>;
+
+/// Tells what happened, in order, and what it cost the client.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub fn tell(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
+    let setup = &outcome.setup;
+    writeln!(out, "{HEADING}{}: {}{HEADING:#}", outcome.scenario, outcome.scenario.summary())?;
+    writeln!(
+        out,
+        "  node 1: {}, priority {}; node 2: {}, priority {}; VRRPv{} every {} ms, preemption {}",
+        setup.preferred,
+        setup.preferred_priority,
+        setup.backup,
+        setup.backup_priority,
+        setup.version.number(),
+        setup.interval.as_millis(),
+        if setup.preempt { "on" } else { "off" },
+    )?;
+    timeline(outcome, out)?;
+    for takeover in &outcome.takeovers {
+        figures(outcome, takeover, out)?;
+    }
+    if outcome.takeovers.len() < 2 && outcome.events.len() > 1 {
+        writeln!(out, "\n  Nobody took over after that.")?;
+    }
+    let probes = &outcome.probes;
+    writeln!(out, "\n  {HEADING}ping {VIP}{HEADING:#}  {} sent, {} lost in all", probes.sent(), probes.lost())
+}
+
+fn timeline(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
+    let Some(zero) = outcome.events.first().map(|event| event.time) else { return Ok(()) };
+    let mut lines: Vec<Line> = Vec::new();
+    for event in &outcome.events {
+        lines.push((event.time, ACTION, String::new(), event.text.clone()));
+    }
+    for takeover in &outcome.takeovers {
+        let Takeover { old, new, .. } = takeover;
+        let mut wire = |time, who: &dyn ToString, what: &str| {
+            lines.push((time, WIRE, who.to_string(), what.to_owned()));
+        };
+        wire(takeover.last_advert, old, "t0  last advert of the old master");
+        wire(takeover.first_advert, new, "t1  first advert of the new master");
+        wire(takeover.first_garp, new, &format!("t2  first gratuitous ARP: {VIP} is at {new}"));
+        wire(takeover.first_answer, new, "t3  first answer to the client");
+    }
+    for station in [PREFERRED, BACKUP] {
+        let agent = outcome.setup.kind(station);
+        let log: Vec<_> =
+            outcome.log.iter().filter(|(who, line)| *who == station && line.time >= zero).collect();
+        for same in log.chunk_by(|(_, one), (_, next)| one.text == next.text) {
+            let line = &same[0].1;
+            let times = if same.len() > 1 { format!("  ({} times)", same.len()) } else { String::new() };
+            lines.push((line.time, QUIET, station.to_string(), format!("{agent}: {}{times}", line.text)));
+        }
+    }
+    lines.sort_by_key(|line| line.0);
+    writeln!(out, "\n  {QUIET}      ms{QUIET:#}")?;
+    for (time, style, who, what) in lines {
+        writeln!(out, "  {:>9.3}  {who:<7} {style}{what}{style:#}", time.millis_since(zero))?;
+    }
+    Ok(())
+}
+
+fn figures(outcome: &Outcome, takeover: &Takeover, out: &mut impl Write) -> io::Result<()> {
+    let Takeover { old, new, .. } = takeover;
+    writeln!(out, "\n  {HEADING}{new} takes over from {old}{HEADING:#}")?;
+    let silence = takeover.silence();
+    match (takeover.deadline, takeover.lateness()) {
+        (Some(deadline), Some(lateness)) => writeln!(
+            out,
+            "    silence (t1 - t0)         {FIGURE}{silence:9.3} ms{FIGURE:#}  the protocol's deadline {:.3} ms {lateness:+.3} ms",
+            millis(deadline),
+        )?,
+        _ => writeln!(out, "    t1 - t0                   {FIGURE}{silence:9.3} ms{FIGURE:#}")?,
+    }
+    let announcement = takeover.announcement();
+    writeln!(
+        out,
+        "    announcement (t2 - t1)    {FIGURE}{announcement:9.3} ms{FIGURE:#}  {} gratuitous ARPs",
+        takeover.garps
+    )?;
+    writeln!(out, "    service (t3 - t1)         {FIGURE}{:9.3} ms{FIGURE:#}", takeover.service())?;
+    if takeover.crossed > 0 {
+        writeln!(out, "    {} adverts of {old} after {new}'s first", takeover.crossed)?;
+    }
+    let probes = outcome.probes_around(takeover);
+    if let Some((_, gap)) = probes.longest_gap() {
+        let gap = millis(gap);
+        writeln!(
+            out,
+            "    client's longest gap      {FIGURE}{gap:9.3} ms{FIGURE:#}  {} of {} pings lost",
+            probes.lost(),
+            probes.sent()
+        )?;
+    }
+    writeln!(out, "    client's ARP table before   {}", entry(takeover.arp_before.as_ref()))?;
+    writeln!(out, "                       after    {}", entry(takeover.arp_after.as_ref()))
+}
+
+fn entry(neighbour: Option<&Neighbour>) -> String {
+    neighbour.map_or_else(|| format!("{VIP}: no entry"), ToString::to_string)
+}
+
+/// Prints the medians of several agents side by side, with least and greatest.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub fn tell_comparison(all: &[Series], out: &mut impl Write) -> io::Result<()> {
+    let heading = "milliseconds: least / median / greatest";
+    write!(out, "{HEADING}{heading:<44}{HEADING:#}")?;
+    for series in all {
+        write!(out, "{HEADING}{:>30}{HEADING:#}", format!("{} ×{}", series.kind, series.outcomes.len()))?;
+    }
+    writeln!(out)?;
+    let rows: [(&str, Figure); 4] = [
+        ("first advert after the deadline (t1-t0-d)", Series::lateness),
+        ("gratuitous ARP after first advert (t2-t1)", Series::announcement),
+        ("answer after first advert (t3-t1)", Series::service),
+        ("client's longest gap", Series::outage),
+    ];
+    for (name, figure) in rows {
+        write!(out, "{name:<44}")?;
+        for series in all {
+            let text = figure(series).map_or_else(
+                || "-".to_owned(),
+                |Spread { min, median, max }| format!("{min:.3} / {median:.3} / {max:.3}"),
+            );
+            write!(out, "{text:>30}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,322 @@
+//! The lab against the machine it runs on, and against keepalived.
+//!
+//! These tests need root and keepalived, and say so when they have not got them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use vipd_tests::agent::{Agent, AgentKind, Instance};
+use vipd_tests::arp::neighbour;
+use vipd_tests::craft::{Advert, Checksum};
+use vipd_tests::frame::Frame;
+use vipd_tests::inject::Injector;
+use vipd_tests::lab::Lab;
+use vipd_tests::links;
+use vipd_tests::namespace::{Namespace, SCRATCH};
+use vipd_tests::probe::Prober;
+use vipd_tests::process;
+use vipd_tests::protocol::Version;
+use vipd_tests::scenario::{BACKUP, Outcome, PREFERRED, Scenario, Setup};
+use vipd_tests::station::{INTERFACE, PREFIX, Station, VIP};
+use vipd_tests::time::WallTime;
+use vipd_tests::wait::{try_wait_until, wait_until};
+
+const NODE: Station = Station::Node(1);
+const SOON: Duration = Duration::from_secs(10);
+
+/// What of the host a lab could have touched: links, mounts of the kinds it makes, and files of its
+/// agents. Other programs of the host may change the rest meanwhile.
+fn traces() -> Result<BTreeSet<String>> {
+    let mut traces: BTreeSet<_> = links::names()?.into_iter().collect();
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    traces.extend(
+        mounts.lines().filter(|line| line.contains(SCRATCH) || line.contains("/sys ")).map(String::from),
+    );
+    for entry in fs::read_dir(SCRATCH)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        traces
+            .extend(["keepalived", "vrrp", "vipd"].iter().any(|ours| name.starts_with(ours)).then_some(name));
+    }
+    Ok(traces)
+}
+
+/// The network namespace of a process or thread, by its inode number.
+fn network_of(process: &Path) -> Option<u64> {
+    fs::metadata(process.join("ns/net")).ok().map(|net| net.ino())
+}
+
+fn inside(namespace: &Namespace) -> Result<u64> {
+    let thread = namespace.run(|| network_of(Path::new("/proc/thread-self")));
+    thread.with_context(|| format!("the network of {}", namespace.name()))
+}
+
+/// Processes in one of these network namespaces, other than this one.
+fn inhabitants(networks: &BTreeSet<u64>) -> Result<Vec<PathBuf>> {
+    let processes = fs::read_dir("/proc")?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    Ok(processes
+        .into_iter()
+        .filter(|path| network_of(path).is_some_and(|net| networks.contains(&net)))
+        .collect())
+}
+
+#[test]
+fn a_lab_leaves_nothing_on_the_host() -> Result<()> {
+    let before = traces()?;
+    let lab = Lab::new(2)?;
+    let mut agent = Agent::new(&lab, NODE, AgentKind::Keepalived, &[Instance::default()])?;
+    agent.start()?;
+    let mut networks = BTreeSet::from([inside(lab.switch())?]);
+    for station in lab.stations() {
+        networks.insert(inside(lab.host(station)?)?);
+    }
+    assert_eq!(networks.len(), 4, "a switch, two nodes and a client, each on its own");
+    assert!(!inhabitants(&networks)?.is_empty(), "the agent is one");
+    assert_eq!(traces()?, before, "while the lab is there");
+
+    drop((agent, lab));
+    assert_eq!(inhabitants(&networks)?, Vec::<PathBuf>::new());
+    assert_eq!(traces()?, before, "when it is gone");
+    Ok(())
+}
+
+#[test]
+fn a_killed_lab_takes_its_agents_with_it() -> Result<()> {
+    let mut holder = Command::new(env!("CARGO_BIN_EXE_hold-lab"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting a process that holds a lab")?;
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().context("its output")?).read_line(&mut line)?;
+    let agents: Vec<_> = line.split_whitespace().map(|id| Path::new("/proc").join(id)).collect();
+    ensure!(agents.len() == 2, "the holder did not start: it said {line:?}");
+    let networks: BTreeSet<_> = agents.iter().filter_map(|agent| network_of(agent)).collect();
+    assert_eq!(networks.len(), 2, "each agent on a node of its own");
+    assert!(inhabitants(&networks)?.len() >= 4, "keepalived is two processes on each node");
+
+    holder.kill()?;
+    holder.wait()?;
+    try_wait_until("the agents to die with the lab, the frozen one too", SOON, || {
+        Ok(inhabitants(&networks)?.is_empty())
+    })
+}
+
+#[test]
+fn two_labs_do_not_hear_each_other() -> Result<()> {
+    let (one, other) = (Lab::new(1)?, Lab::new(1)?);
+    let (heard_in_one, heard_in_other) = (one.capture()?, other.capture()?);
+    let start = WallTime::now();
+    let advert = Advert::new(Version::V3, 51, 100, NODE).frame();
+    Injector::open(one.host(NODE)?)?.send(&advert)?;
+    Injector::open(other.host(NODE)?)?.send(&Advert::new(Version::V3, 52, 100, NODE).frame())?;
+    for (capture, vrid) in [(&heard_in_one, 51), (&heard_in_other, 52)] {
+        wait_until("the lab's own advert", SOON, || capture.has(start, |frame| frame.advert().is_some()))?;
+        let vrids = capture.search(start, |frame| frame.advert().map(|advert| advert.vrid));
+        assert_eq!(vrids, [vrid]);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_sent_is_captured_once_and_unchanged() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let capture = lab.capture()?;
+    let right = Advert { interval: 1, ..Advert::new(Version::V3, 51, 200, NODE) };
+    let wrong = Advert { ttl: 1, checksum: Checksum::Bad, count: Some(200), ..right.clone() };
+    let old = Advert::new(Version::V2, 51, 0, NODE);
+    let frames = [right.frame(), wrong.frame(), old.frame()];
+    let paced = Injector::open(lab.host(NODE)?)?.pace(&frames, 3000, Duration::from_millis(300))?;
+    assert_eq!(paced.sent, 3000);
+    assert!(paced.elapsed >= Duration::from_millis(299), "{paced:?}");
+
+    let captured = capture.stop()?;
+    let adverts: Vec<_> = captured.iter().filter(|frame| frame.advert().is_some()).collect();
+    assert_eq!(adverts.len(), 3000);
+    for (number, frame) in adverts.iter().enumerate() {
+        assert_eq!((frame.from, &frame.bytes), (NODE, &frames[number % 3]), "frame {number}");
+    }
+    assert!(adverts.is_sorted_by_key(|frame| frame.time));
+    let read = adverts[0].advert().context("an advert")?;
+    assert_eq!((read.source_mac, read.source), (NODE.mac(), NODE.ipv4()));
+    assert_eq!((read.version, read.vrid, read.priority, read.interval), (3, 51, 200, 1));
+    let read = adverts[2].advert().context("an advert")?;
+    assert_eq!((read.version, read.priority, read.interval), (2, 0, 1));
+    Ok(())
+}
+
+#[test]
+fn ping_arp_table_and_capture_tell_the_same() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let capture = lab.capture()?;
+    let client = lab.host(Station::Client)?;
+    let mac_of_vip = || Ok::<_, anyhow::Error>(neighbour(client, VIP)?.and_then(|entry| entry.mac));
+    assert_eq!(mac_of_vip()?, None, "nobody has the address");
+
+    let start = WallTime::now();
+    let ping = Prober::start(client, VIP, Duration::from_millis(2))?;
+    let asks = |frame: &Frame| frame.arp().is_some_and(|arp| arp.operation == 1 && arp.target == VIP);
+    wait_until("the client to ask for the address", SOON, || capture.has(start, asks))?;
+    assert_eq!(ping.answered(), 0);
+
+    lab.host(NODE)?.run(|| links::add_address(INTERFACE, VIP, PREFIX))?;
+    wait_until("answers", SOON, || ping.answered() >= 20)?;
+    assert_eq!(mac_of_vip()?, Some(NODE.mac()));
+    assert_eq!(lab.host(NODE)?.run(|| links::addresses(INTERFACE))?, [NODE.ipv4(), VIP]);
+
+    let cut = WallTime::now();
+    lab.cut(NODE)?;
+    let mended_after = Duration::from_millis(100);
+    wait_until("some lost probes", SOON, || WallTime::now() >= cut + mended_after)?;
+    lab.mend(NODE)?;
+    wait_until("answers after the cut", SOON, || ping.first_answer_since(cut + mended_after).is_some())?;
+
+    let identifier = ping.identifier();
+    let probes = ping.stop()?;
+    let (_, gap) = probes.longest_gap().context("there were answers")?;
+    assert!(gap >= mended_after, "a gap of {gap:?} for a cut of {mended_after:?}");
+    assert!(probes.lost() > 0 && probes.lost() < probes.sent(), "{} of {}", probes.lost(), probes.sent());
+
+    let frames = capture.stop()?;
+    let echoes = |reply| {
+        let ours = |frame: &&Frame| {
+            frame.echo().is_some_and(|echo| echo.reply == reply && echo.identifier == identifier)
+        };
+        frames.iter().filter(ours).collect::<Vec<_>>()
+    };
+    assert_eq!(echoes(true).len(), probes.sent() - probes.lost(), "each reply is seen by both");
+    assert!(echoes(true).iter().all(|frame| frame.from == NODE && frame.source_mac() == Some(NODE.mac())));
+    assert!(echoes(false).iter().all(|frame| frame.from == Station::Client));
+    Ok(())
+}
+
+#[test]
+fn a_cable_can_be_taken_away_and_put_back() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let node = lab.host(NODE)?;
+    lab.unplug(NODE)?;
+    assert_eq!(node.run(links::names)?, ["lo"]);
+    assert!(Injector::open(node).is_err());
+
+    lab.plug(NODE)?;
+    assert_eq!(node.run(links::names)?, ["lo", INTERFACE]);
+    let capture = lab.capture()?;
+    let start = WallTime::now();
+    Injector::open(node)?.send(&Advert::new(Version::V3, 51, 100, NODE).frame())?;
+    wait_until("a frame over the new cable", SOON, || {
+        capture.has(start, |frame| frame.from == NODE && frame.advert().is_some())
+    })?;
+    assert!(lab.plug(NODE).is_err(), "there is a cable already");
+    assert!(lab.host(Station::Node(2)).is_err(), "there is no second node");
+    Ok(())
+}
+
+#[test]
+fn a_program_runs_inside_its_node() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let mut list = Command::new("ls");
+    list.args(["/sys/class/net", SCRATCH]);
+    let output = process::output(lab.host(NODE)?, list)?;
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout)?;
+    assert_eq!(text, format!("{SCRATCH}:\n\n/sys/class/net:\n{INTERFACE}\nlo\n"));
+    let missing = process::output(lab.host(NODE)?, Command::new("no-such-program"));
+    assert!(format!("{:#}", missing.unwrap_err()).contains("no-such-program"));
+    Ok(())
+}
+
+/// What holds of every takeover, however slow the machine.
+fn check_order(outcome: &Outcome) {
+    for takeover in &outcome.takeovers {
+        let context = format!("{} {takeover:#?}", outcome.scenario);
+        assert!(takeover.last_advert < takeover.first_advert, "t0 before t1: {context}");
+        assert!(takeover.first_garp <= takeover.first_answer, "t2 before t3: {context}");
+        assert!(
+            takeover.cause < takeover.first_advert && takeover.first_answer < takeover.observed,
+            "{context}"
+        );
+        assert!(takeover.garps > 0, "{context}");
+        let mac = |entry: &Option<vipd_tests::arp::Neighbour>| entry.as_ref().and_then(|entry| entry.mac);
+        assert_eq!(mac(&takeover.arp_before), Some(takeover.old.mac()), "{context}");
+        assert_eq!(mac(&takeover.arp_after), Some(takeover.new.mac()), "{context}");
+        if let Some(lateness) = takeover.lateness() {
+            // The wire's clock starts when the frame enters the switch, the backup's a moment later.
+            assert!(lateness > -1.0, "before its deadline: {context}");
+        }
+    }
+}
+
+fn play(scenario: Scenario, change: impl FnOnce(&mut Setup)) -> Result<Outcome> {
+    // Ten times the shortest interval: these tests share the machine with each other, and what they
+    // assert is order, not time.
+    let mut setup = Setup::new(AgentKind::Keepalived, AgentKind::Keepalived);
+    setup.interval = Duration::from_millis(100);
+    change(&mut setup);
+    let outcome = scenario.play(&setup)?;
+    check_order(&outcome);
+    Ok(outcome)
+}
+
+fn masters(outcome: &Outcome) -> Vec<(Station, Station)> {
+    outcome.takeovers.iter().map(|takeover| (takeover.old, takeover.new)).collect()
+}
+
+#[test]
+fn keepalived_crashes() -> Result<()> {
+    let outcome = play(Scenario::Crash, |_| ())?;
+    assert_eq!(masters(&outcome), [(PREFERRED, BACKUP)]);
+    let said = |text: &str| outcome.log.iter().any(|(who, line)| *who == BACKUP && line.text.contains(text));
+    assert!(said("Entering MASTER STATE"), "{:#?}", outcome.log);
+    Ok(())
+}
+
+#[test]
+fn keepalived_returns_and_takes_over_if_it_may() -> Result<()> {
+    let outcome = play(Scenario::Return, |_| ())?;
+    assert_eq!(masters(&outcome), [(PREFERRED, BACKUP), (BACKUP, PREFERRED)]);
+    let outcome = play(Scenario::Return, |setup| setup.preempt = false)?;
+    assert_eq!(masters(&outcome), [(PREFERRED, BACKUP)]);
+    Ok(())
+}
+
+#[test]
+fn keepalived_is_cut_off() -> Result<()> {
+    let outcome = play(Scenario::Cut, |_| ())?;
+    assert_eq!(masters(&outcome), [(PREFERRED, BACKUP), (BACKUP, PREFERRED)]);
+    let failover = &outcome.takeovers[0];
+    let probes = outcome.probes_around(failover);
+    let (_, gap) = probes.longest_gap().context("answers before and after")?;
+    // The last advert may have gone out just before the cut or an interval before it.
+    assert!(gap >= Duration::from_millis(200), "nobody answered for {gap:?}");
+    assert!(probes.lost() > 0);
+    Ok(())
+}
+
+#[test]
+fn keepalived_stops() -> Result<()> {
+    let outcome = play(Scenario::Stop, |_| ())?;
+    assert_eq!(masters(&outcome), [(PREFERRED, BACKUP)]);
+    assert_eq!(outcome.takeovers[0].deadline, Some(Duration::from_nanos(60_937_500)), "the skew alone");
+    Ok(())
+}
+
+#[test]
+fn keepalived_is_frozen() -> Result<()> {
+    let outcome = play(Scenario::Pause, |_| ())?;
+    assert_eq!(masters(&outcome)[0], (PREFERRED, BACKUP));
+    Ok(())
+}
+
+#[test]
+fn keepalived_speaks_version_2() -> Result<()> {
+    let outcome = play(Scenario::Crash, |setup| {
+        setup.version = Version::V2;
+        setup.interval = Duration::from_secs(1);
+    })?;
+    assert_eq!(outcome.takeovers[0].deadline, Some(Duration::from_micros(3_609_375)));
+    Ok(())
+}
