@@ -97,7 +97,7 @@ impl Control {
                     // The engine has ended, and its last lines are written.
                     None => break,
                 },
-                request = requests.recv(), if !requests.is_closed() => self.request(request),
+                Some(request) = requests.recv() => self.request(&request),
                 _ = housekeeping.tick() => {
                     self.retry();
                     self.log.discards(&self.reporter.rows());
@@ -108,14 +108,13 @@ impl Control {
         Ok(())
     }
 
-    fn request(&mut self, request: Option<Request>) {
-        match request {
-            Some(Request::Open { interface, ifindex }) => self.open(interface, ifindex, true),
-            Some(Request::Close { interface, ifindex }) => {
+    fn request(&mut self, request: &Request) {
+        match *request {
+            Request::Open { interface, ifindex } => self.open(interface, ifindex, true),
+            Request::Close { interface, ifindex } => {
                 self.failed.remove(&interface);
                 self.ports.close(interface, ifindex);
             }
-            None => {}
         }
     }
 

@@ -144,7 +144,8 @@ impl Engine {
             let stop = self.take_commands(now);
             self.look_at_interfaces(now);
             if stop {
-                return self.stop(now);
+                self.stop(now);
+                return Ok(());
             }
             while let Some(due) = self.deadlines.pop_due(now) {
                 self.handle(due, now, Input::Timeout);
@@ -355,12 +356,11 @@ impl Engine {
     }
 
     /// Every router leaves: all priority-0 adverts first, then all addresses.
-    fn stop(&mut self, now: Timestamp) -> io::Result<()> {
+    fn stop(&mut self, now: Timestamp) {
         for index in 0..self.instances.len() {
             self.handle(index, now, Input::Shutdown);
         }
         self.flush();
-        Ok(())
     }
 
     fn flush(&mut self) {

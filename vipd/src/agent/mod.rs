@@ -66,7 +66,7 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
     let (watched, of) = group(&config);
     let mut ports = Ports::new(kernel, watched);
     let (requests, requested) = mpsc::unbounded_channel();
-    let (reports, reported) = mpsc::channel(REPORTS);
+    let (reports, lines) = mpsc::channel(REPORTS);
     let names: Vec<String> = ports.names().map(str::to_owned).collect();
     let outlets = Outlets { requests, reports };
     let (engine, handle) = Engine::new(&config, names.into_iter(), &of, feed, Arc::clone(&counters), outlets)
@@ -79,7 +79,7 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
         .context("cannot start the engine's thread")?;
     let reporter = Reporter::new(config.instances.clone(), counters, handle.clone());
     let control = Control::new(config.instances, ports, handle.clone(), reporter, runtime);
-    let result = control.run(requested, reported, log);
+    let result = control.run(requested, lines, log);
     handle.send(Command::Stop);
     match engine.join() {
         Ok(ended) => ended.context("the engine failed")?,

@@ -1,8 +1,8 @@
 //! What the engine waits for: adverts, a deadline, netlink, commands.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::{io, mem};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
@@ -81,7 +81,7 @@ impl Wait {
             Err(error) => return Err(error.into()),
         };
         for event in events.iter().take(count) {
-            let mut value = [0; mem::size_of::<u64>()];
+            let mut value = [0; size_of::<u64>()];
             match event.data.u64() {
                 TIMER => {
                     self.armed = None;
