@@ -8,6 +8,7 @@ use crate::vrrp::{Fault, VirtualAddress};
 use crate::xdp::Mode;
 
 /// One configured interface, as netlink tells of it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state of one machine")]
 pub(super) struct Interface {
     /// Name.
     pub(super) name: String,

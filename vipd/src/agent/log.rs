@@ -94,7 +94,7 @@ impl Log {
                 }
             }
             Report::NetlinkOverrun => {
-                tracing::warn!("netlink notifications were lost; everything was read anew")
+                tracing::warn!("netlink notifications were lost; everything was read anew");
             }
             Report::NetlinkFailed(error) => tracing::error!(%error, "netlink failed"),
             Report::NotRealtime { what, error } => {
@@ -174,7 +174,7 @@ fn write(config: &Instance, event: &Event) {
             tracing::warn!(instance, %source, priority, "a second master of lower precedence; asserting ourselves");
         }
         Event::Reannounced => {
-            tracing::info!(instance, "the second master is gone; addresses announced again")
+            tracing::info!(instance, "the second master is gone; addresses announced again");
         }
         Event::AddressRestored(address) => {
             tracing::warn!(instance, %address, "somebody removed a virtual address; put back and announced");

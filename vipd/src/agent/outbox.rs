@@ -57,7 +57,7 @@ impl Outbox {
             }
         }
         for (index, action) in &actions {
-            self.collect(instances.get(*index), interfaces, action);
+            self.collect(instances.get(*index), interfaces, *action);
         }
         self.apply(instances, interfaces, &mut report);
         let rounds = actions.iter().map(|(_, action)| match action {
@@ -148,12 +148,12 @@ impl Outbox {
     }
 
     /// The changes of addresses that an action asks for.
-    fn collect(&mut self, instance: Option<&Instance>, interfaces: &[Interface], action: &Action) {
+    fn collect(&mut self, instance: Option<&Instance>, interfaces: &[Interface], action: Action) {
         let Some(instance) = instance else { return };
         let Some(interface) = interfaces.get(instance.interface) else { return };
         let Some(ifindex) = interface.ifindex else { return };
         let all = instance.router.config().virtual_addresses.as_slice();
-        let (vips, add) = match action {
+        let (vips, add) = match &action {
             Action::AddAddresses(Addresses::All) => (all, true),
             Action::AddAddresses(Addresses::One(vip)) => (std::slice::from_ref(vip), true),
             Action::RemoveAddresses => (all, false),
