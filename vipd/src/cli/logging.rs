@@ -37,6 +37,7 @@ pub(super) fn init() -> anyhow::Result<WorkerGuard> {
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_target(false)
         .with_writer(writer)
         .with_ansi(
             io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
