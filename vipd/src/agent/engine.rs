@@ -74,7 +74,7 @@ impl Engine {
     /// Without netlink or file descriptors.
     pub(super) fn new(
         config: &Config,
-        interfaces: impl Iterator<Item = String>,
+        interfaces: &[String],
         of: &[usize],
         feed: Feed,
         counters: Arc<Counters>,
@@ -84,7 +84,7 @@ impl Engine {
         let monitor = Monitor::open()?;
         wait.add(&feed)?;
         wait.add(&monitor)?;
-        let mut interfaces = Interfaces(interfaces.map(Interface::new).collect());
+        let mut interfaces = Interfaces(interfaces.iter().cloned().map(Interface::new).collect());
         let mut instances = Vec::with_capacity(of.len());
         for (index, (instance, interface)) in config.instances.iter().zip(of).enumerate() {
             instances.push(Instance::new(instance.router.clone(), *interface));

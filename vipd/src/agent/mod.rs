@@ -36,6 +36,7 @@ use vipd_common::records::RouterSlot;
 
 use crate::config::Config;
 use crate::control::runtime::RuntimeDir;
+use crate::netlink::Requests;
 use crate::xdp::{self, Kernel, Loaded, Verbosity};
 
 use control::Control;
@@ -69,7 +70,7 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
     let (reports, lines) = mpsc::channel(REPORTS);
     let names: Vec<String> = ports.names().map(str::to_owned).collect();
     let outlets = Outlets { requests, reports };
-    let (engine, handle) = Engine::new(&config, names.into_iter(), &of, feed, Arc::clone(&counters), outlets)
+    let (engine, handle) = Engine::new(&config, &names, &of, feed, Arc::clone(&counters), outlets)
         .context("cannot set up the engine: netlink or file descriptors are not to be had")?;
     open_present(&engine, &mut ports, &handle)?;
 
@@ -82,10 +83,24 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
     let result = control.run(requested, lines, log);
     handle.send(Command::Stop);
     match engine.join() {
-        Ok(ended) => ended.context("the engine failed")?,
-        Err(_) => bail!("the engine panicked; this is a bug in vipd"),
+        Ok(Ok(())) => result,
+        Ok(Err(error)) => {
+            withdraw(&names);
+            Err(error).context("the engine failed")
+        }
+        Err(_) => {
+            withdraw(&names);
+            bail!("the engine panicked; this is a bug in vipd")
+        }
     }
-    result
+}
+
+/// Takes vipd's addresses off the interfaces of an engine that did not end in good order: nobody defends them.
+fn withdraw(names: &[String]) {
+    let withdrawn = Requests::open().and_then(|mut requests| requests.withdraw(names));
+    if let Err(error) = withdrawn {
+        tracing::error!(%error, "cannot take the virtual addresses away; remove them by hand (`ip address`)");
+    }
 }
 
 /// The interfaces of the configuration with their virtual routers, and each instance's place among them.

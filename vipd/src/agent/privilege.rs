@@ -1,4 +1,6 @@
-//! Whether this process may do what it must.
+//! Whether this process may do what it must, and whether its clock is the kernel's.
+
+use std::fs;
 
 use anyhow::bail;
 use rustix::thread::{CapabilitySet, capabilities};
@@ -26,5 +28,34 @@ pub(super) fn check() -> anyhow::Result<()> {
             missing.join(", ")
         );
     }
+    if let Some(offset) = time_offset() {
+        bail!(
+            "this process runs in a time namespace whose monotonic clock is {offset} s off: adverts are stamped by \
+             the kernel's own clock and would seem early or late; run it in the host's time namespace"
+        );
+    }
     Ok(())
+}
+
+/// Seconds by which CLOCK_MONOTONIC is shifted here (time_namespaces(7)), if it is. `bpf_ktime_get_ns()` is not.
+fn time_offset() -> Option<String> {
+    offset_in(&fs::read_to_string("/proc/self/timens_offsets").ok()?)
+}
+
+fn offset_in(offsets: &str) -> Option<String> {
+    let mut monotonic = offsets.lines().find_map(|line| line.strip_prefix("monotonic"))?.split_whitespace();
+    let (seconds, nanos) = (monotonic.next()?, monotonic.next()?);
+    ((seconds, nanos) != ("0", "0")).then(|| seconds.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_of_the_monotonic_clock_is_seen() {
+        assert_eq!(offset_in("monotonic           0         0\nboottime            5         0\n"), None);
+        assert_eq!(offset_in("monotonic      172800         0\nboottime 0 0\n").as_deref(), Some("172800"));
+        assert_eq!(offset_in(""), None);
+    }
 }

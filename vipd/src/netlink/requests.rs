@@ -135,6 +135,29 @@ impl Requests {
         self.dump_one(RouteNetlinkMessage::GetAddress(addresses), &mut notice)
     }
 
+    /// Removes every address with vipd's mark from the named interfaces.
+    ///
+    /// # Errors
+    /// When the kernel refuses the dump, or one of the removals; the others are made all the same.
+    pub fn withdraw(&mut self, interfaces: &[String]) -> io::Result<()> {
+        let mut indices = Vec::new();
+        let mut changes = Vec::new();
+        self.dump(|notice| match notice {
+            Notice::Link(link) if interfaces.contains(&link.name) => indices.push(link.ifindex),
+            Notice::Address(found) if found.protocol == PROTO_VIPD && indices.contains(&found.ifindex) => {
+                changes.push(Change::Remove(found));
+            }
+            _ => {}
+        })?;
+        let mut refused = Ok(());
+        self.apply(&changes, |change, error| {
+            let address = change.address();
+            let sentence = format!("{}/{}: {error}", address.address, address.prefix);
+            refused = Err(io::Error::new(error.kind(), sentence));
+        })?;
+        refused
+    }
+
     fn dump_one(&mut self, request: RouteNetlinkMessage, notice: &mut impl FnMut(Notice)) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;

@@ -1,0 +1,108 @@
+//! Addresses over netlink, in a network namespace of the test's own thread.
+
+use std::net::Ipv4Addr;
+
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+use vipd::netlink::{Address, Change, Monitor, Notice, PROTO_VIPD, Requests};
+
+/// Loopback, the one interface a new namespace has.
+const LO: u32 = 1;
+
+/// Puts this thread, and so this test, into a namespace of its own. Needs root, and says so.
+fn private_namespace() {
+    // SAFETY: a new network namespace leaves the thread's file descriptors and memory as they are.
+    let result = unsafe { unshare_unsafe(UnshareFlags::NEWNET) };
+    result.expect("a network namespace needs CAP_SYS_ADMIN: run this test as root (`cargo xtask test`)");
+}
+
+fn address(last: u8, prefix: u8) -> Address {
+    Address { ifindex: LO, address: Ipv4Addr::new(10, 0, 0, last), prefix, protocol: PROTO_VIPD }
+}
+
+fn addresses(requests: &mut Requests) -> Vec<Address> {
+    let mut all = Vec::new();
+    requests
+        .dump(|notice| {
+            if let Notice::Address(found) = notice {
+                all.push(found);
+            }
+        })
+        .expect("a dump");
+    all
+}
+
+/// Everything asked for, nothing refused.
+fn apply(requests: &mut Requests, changes: &[Change]) {
+    requests
+        .apply(changes, |change, error| panic!("{change:?} was refused: {error}"))
+        .expect("the socket works");
+}
+
+#[test]
+fn what_is_added_is_there_with_our_mark_and_is_notified() {
+    private_namespace();
+    let mut monitor = Monitor::open().expect("a monitor");
+    let mut requests = Requests::open().expect("a socket");
+    apply(&mut requests, &[Change::Add(address(1, 32)), Change::Add(address(2, 24))]);
+    assert_eq!(addresses(&mut requests), [address(1, 32), address(2, 24)]);
+
+    // Adding again and removing what is not there are no errors.
+    apply(&mut requests, &[Change::Add(address(1, 32)), Change::Remove(address(3, 32))]);
+    apply(&mut requests, &[Change::Remove(address(1, 32))]);
+    assert_eq!(addresses(&mut requests), [address(2, 24)]);
+
+    let mut notices = Vec::new();
+    let overrun = monitor.drain(|notice| notices.push(notice)).expect("the monitor works");
+    assert!(!overrun);
+    assert!(notices.contains(&Notice::Address(address(1, 32))), "{notices:?}");
+    assert!(notices.contains(&Notice::AddressGone(address(1, 32))), "{notices:?}");
+}
+
+#[test]
+fn a_batch_of_many_changes_is_answered_one_by_one() {
+    private_namespace();
+    let mut requests = Requests::open().expect("a socket");
+    let all: Vec<Change> = (0..=255).map(|last| Change::Add(address(last, 32))).collect();
+    apply(&mut requests, &all);
+    assert_eq!(addresses(&mut requests).len(), 256);
+
+    // An interface that does not exist: each refusal names its own change.
+    let nowhere = |last| Change::Add(Address { ifindex: 4_000_000, ..address(last, 32) });
+    let mut refused = Vec::new();
+    requests
+        .apply(&[nowhere(1), Change::Remove(address(1, 32)), nowhere(2)], |change, error| {
+            refused.push((*change, error.raw_os_error()));
+        })
+        .expect("the socket works");
+    assert_eq!(refused, [(nowhere(1), Some(libc_enodev())), (nowhere(2), Some(libc_enodev()))]);
+    assert_eq!(addresses(&mut requests).len(), 255, "the change between them was made");
+}
+
+#[test]
+fn withdrawing_takes_only_our_own_addresses_away() {
+    private_namespace();
+    let mut requests = Requests::open().expect("a socket");
+    apply(&mut requests, &[Change::Add(address(1, 32)), Change::Add(address(2, 32))]);
+    foreign(Ipv4Addr::new(10, 0, 0, 9));
+    assert_eq!(addresses(&mut requests).len(), 3);
+
+    requests.withdraw(&["eth0".to_owned()]).expect("nothing to do");
+    assert_eq!(addresses(&mut requests).len(), 3, "another interface is none of its business");
+    requests.withdraw(&["lo".to_owned()]).expect("withdrawn");
+    let left: Vec<_> = addresses(&mut requests).iter().map(|found| (found.address, found.protocol)).collect();
+    assert_eq!(left, [(Ipv4Addr::new(10, 0, 0, 9), 0)]);
+}
+
+fn libc_enodev() -> i32 {
+    rustix::io::Errno::NODEV.raw_os_error()
+}
+
+/// An address that somebody else puts on loopback, without a mark.
+fn foreign(address: Ipv4Addr) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection().expect("a connection");
+        tokio::spawn(connection);
+        handle.address().add(LO, address.into(), 32).execute().await.expect("added");
+    });
+}
