@@ -1,5 +1,5 @@
 //! vipd: a failover agent for Linux.
 
 pub mod control;
-pub mod xdp;
 pub mod vrrp;
+pub mod xdp;

@@ -3,9 +3,9 @@
 use std::error::Error;
 use std::io;
 
+use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
-use aya::EbpfError;
 
 /// The XDP program could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -17,10 +17,14 @@ pub enum LoadError {
     )]
     Permission,
     /// `ENOSYS` or `EINVAL` from `bpf(2)`, before any program was seen.
-    #[error("this kernel has no BPF, or one that is too old: vipd needs Linux 5.18 or later with CONFIG_BPF_SYSCALL")]
+    #[error(
+        "this kernel has no BPF, or one that is too old: vipd needs Linux 5.18 or later with CONFIG_BPF_SYSCALL"
+    )]
     NoBpf,
     /// The object is not what this agent expects.
-    #[error("the XDP object has no {kind} `{name}`: it does not belong to this agent; rebuild it with `cargo xtask ebpf`")]
+    #[error(
+        "the XDP object has no {kind} `{name}`: it does not belong to this agent; rebuild it with `cargo xtask ebpf`"
+    )]
     Missing {
         /// `program` or `map`.
         kind: &'static str,

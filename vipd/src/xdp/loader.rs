@@ -164,8 +164,7 @@ impl Kernel {
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         let context: [u32; 6] = [0, length, 0, ifindex, 0, 0];
-        let program: &Xdp =
-            self.ebpf.program(names::PROGRAM).ok_or(ProgramError::NotLoaded)?.try_into()?;
+        let program: &Xdp = self.ebpf.program(names::PROGRAM).ok_or(ProgramError::NotLoaded)?.try_into()?;
         let result = program.test_run(TestRunOptions {
             data_in: Some(frame),
             ctx_in: Some(bytemuck::bytes_of(&context)),
