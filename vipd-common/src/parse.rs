@@ -13,6 +13,9 @@ use crate::counters::Counter;
 use crate::wire::checksum::Sum;
 use crate::wire::{ipv4, vrrp};
 
+#[cfg(test)]
+mod tests;
+
 /// Bounds-checked big-endian reads, at offsets that are multiples of the width read.
 pub trait Cursor {
     /// Number of bytes there are.
@@ -265,7 +268,8 @@ fn sum_and_digest<C: Cursor, const WORDS: usize>(
     let end = message + length;
     let addresses = message + vrrp::HEADER_LEN;
     let addresses_end = addresses + 4 * count as usize;
-    let mut sum = Sum::new().word(packet.be32_before(message, end)).word(packet.be32_before(message + 4, end));
+    let mut sum =
+        Sum::new().word(packet.be32_before(message, end)).word(packet.be32_before(message + 4, end));
     let mut digest = 0u64;
     for word in 0..WORDS - vrrp::HEADER_LEN / 4 {
         let offset = addresses + word * 4;

@@ -28,6 +28,8 @@ pub(super) struct Node {
     lateness: u64,
     /// Arrived, not yet heard.
     feed: VecDeque<Received>,
+    /// And more than that, which is lost.
+    lost: bool,
     /// The virtual addresses are on its interface.
     held: bool,
     /// Mastership changes before the last crash.
@@ -45,6 +47,7 @@ impl Node {
             paused: None,
             lateness: 0,
             feed: VecDeque::new(),
+            lost: false,
             held: false,
             transitions: 0,
         }
@@ -180,7 +183,7 @@ impl Lan {
         let config = node.config().clone();
         node.transitions += node.snapshot().counters.master_transitions;
         node.router = Router::new(config);
-        (node.up, node.paused, node.held) = (false, None, false);
+        (node.up, node.paused, node.held, node.lost) = (false, None, false, false);
         node.feed.clear();
     }
 
@@ -200,11 +203,12 @@ impl Lan {
         }
     }
 
-    /// The ring buffer ran over: what waits in it is gone.
+    /// The ring buffer ran over while the process was held up: what came last is gone.
     pub(super) fn lose_feed(&mut self, node: usize) {
-        if !self.nodes[node].feed.is_empty() {
-            self.nodes[node].feed.clear();
-            self.local(node, Input::FeedLoss);
+        let node = &mut self.nodes[node];
+        if !node.feed.is_empty() {
+            node.feed.truncate(node.feed.len() / 2);
+            node.lost = true;
         }
     }
 
@@ -273,6 +277,9 @@ impl Lan {
     fn wake(&mut self, node: usize) {
         while let Some(received) = self.nodes[node].feed.pop_front() {
             self.give(node, Input::Advert(received));
+        }
+        if std::mem::take(&mut self.nodes[node].lost) {
+            self.give(node, Input::FeedLoss);
         }
         if self.nodes[node].router.next_timeout().is_some_and(|at| at <= self.now) {
             self.give(node, Input::Timeout);
