@@ -13,6 +13,9 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::inline_always, reason = "a call costs the XDP program stack and the verifier its bounds")]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod counters;
 pub mod names;
 pub mod parse;

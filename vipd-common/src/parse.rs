@@ -13,6 +13,9 @@ use crate::counters::Counter;
 use crate::wire::checksum::Sum;
 use crate::wire::{ipv4, vrrp};
 
+#[cfg(test)]
+mod tests;
+
 /// Bounds-checked big-endian reads, at offsets that are multiples of the width read.
 pub trait Cursor {
     /// Number of bytes there are.

@@ -105,7 +105,9 @@ impl Windowed {
     fn load_masked<const N: usize>(&self, offset: usize) -> [u8; N] {
         let offset = opaque(offset) & (WINDOW_LEN - N);
         // SAFETY: `offset` is at most WINDOW_LEN - N, and the window is WINDOW_LEN bytes long.
-        unsafe { *self.bytes.add(offset).cast::<[u8; N]>() }
+        let bytes = unsafe { self.bytes.add(offset) };
+        // SAFETY: so the N bytes from there on are inside it, and they were written by `copy` or zero from the start.
+        unsafe { *bytes.cast::<[u8; N]>() }
     }
 }
 

@@ -9,6 +9,16 @@
 //!  ours and valid  ─► counted, handed to user space  ─► XDP_DROP (consumed)
 //! ```
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(clippy::inline_always, reason = "a call costs the program stack and the verifier its bounds"),
+    expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        reason = "the target has 64-bit pointers, and lengths and offsets of a frame fit into any integer"
+    )
+)]
 
 #[cfg(target_arch = "bpf")]
 mod classify;
@@ -20,6 +30,7 @@ mod maps;
 mod publish;
 
 #[cfg(target_arch = "bpf")]
+#[expect(clippy::needless_pass_by_value, reason = "the signature that aya's macro calls")]
 mod entry {
     use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
     use aya_ebpf::macros::xdp;

@@ -27,9 +27,10 @@ pub(crate) static WINDOW: PerCpuArray<Window> = PerCpuArray::with_max_entries(1,
 #[inline(always)]
 pub(crate) fn count(row: u32, counter: Counter) {
     if let Some(cells) = COUNTERS.get_ptr_mut(row) {
-        // SAFETY: the map's value is one `CounterRow`, an array of u64 longer than every `Counter`, and this
-        // CPU's copy is written by nobody else while the program runs.
-        unsafe { *cells.cast::<u64>().add(counter as usize) += 1 };
+        // SAFETY: the map's value is one `CounterRow`, an array of u64 longer than every `Counter`.
+        let cell = unsafe { cells.cast::<u64>().add(counter as usize) };
+        // SAFETY: this CPU's copy is written by nobody else while the program runs.
+        unsafe { *cell += 1 };
     }
 }
 

@@ -19,6 +19,8 @@ mod advert;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
@@ -48,6 +50,15 @@ enum Awaiting {
     Release,
     /// The master is of lower priority.
     Preemption,
+}
+
+/// Another master of lower precedence, while we are master.
+#[derive(Clone, Copy, Debug)]
+struct Rival {
+    /// When it was last heard.
+    heard: Timestamp,
+    /// It was still there after the segment had been told again.
+    lasts: bool,
 }
 
 /// What this virtual router counts itself; the kernel side counts the rest.
@@ -115,6 +126,7 @@ pub struct Router {
     last_sent: Timestamp,
     timers: Timers,
     asserts: Limit,
+    rival: Option<Rival>,
     /// Which repeating events were told already, a bit each.
     told: u8,
     counters: Counters,
@@ -138,6 +150,7 @@ impl Router {
             last_sent: Timestamp::ZERO,
             timers: Timers::default(),
             asserts: Limit::new(config.interval.nanos()),
+            rival: None,
             told: 0,
             counters: Counters::default(),
             actions: VecDeque::new(),
@@ -280,6 +293,9 @@ impl Router {
         self.master = None;
         self.counters.master_transitions += 1;
         self.asserts = Limit::new(self.config.interval.nanos());
+        self.rival = None;
+        // What the last master taught is of no use any more.
+        self.active_interval = self.config.interval;
         self.change(now, State::Master, reason, late);
         self.send_advert(now);
         self.timers.set(Timer::Advert, now + self.config.interval.nanos());
@@ -315,7 +331,10 @@ impl Router {
     /// long that another router may have taken over, we cannot know that none did.
     fn feed_loss(&mut self, now: Timestamp) {
         match self.state {
-            State::Backup => self.restart_master_down(now),
+            State::Backup => {
+                self.awaiting = Awaiting::Silence;
+                self.restart_master_down(now);
+            }
             State::Master if self.was_silent_until(now) => {
                 self.counters.stalls += 1;
                 self.become_backup(now, now, Reason::Stalled);
@@ -364,3 +383,4 @@ const TOLD_ADDRESS_LIST: u8 = 4;
 const TOLD_OWNER: u8 = 8;
 const TOLD_LOSING: u8 = 16;
 const TOLD_FEED_LOSS: u8 = 32;
+const TOLD_OWNER_CONFLICT: u8 = 64;

@@ -2,18 +2,21 @@
 
 use vipd_common::Timestamp;
 
-use super::{Awaiting, Router, TOLD_ADDRESS_LIST, TOLD_INTERVAL, TOLD_LOSING, TOLD_OWN_SOURCE, TOLD_OWNER};
+use super::{
+    Awaiting, Rival, Router, TOLD_ADDRESS_LIST, TOLD_INTERVAL, TOLD_LOSING, TOLD_OWN_SOURCE, TOLD_OWNER,
+    TOLD_OWNER_CONFLICT,
+};
 use crate::vrrp::config::{PRIORITY_OWNER, PRIORITY_RELEASE};
 use crate::vrrp::interval::{Interval, Version};
 use crate::vrrp::message::{Discard, Event, Reason, Received, State};
 use crate::vrrp::timer::Timer;
 
-/// The longest wait after the last losing advert before the segment is told again, nanoseconds.
+/// The longest wait after the first losing advert before the segment is told again, nanoseconds.
 const REANNOUNCE_MAX: u64 = 100_000_000;
 
 impl Router {
     pub(super) fn advert(&mut self, now: Timestamp, advert: Received) {
-        if !matches!(self.state, State::Backup | State::Master) || !self.acceptable(&advert) {
+        if !matches!(self.state, State::Backup | State::Master) || !self.acceptable(now, &advert) {
             return;
         }
         match self.state {
@@ -21,10 +24,14 @@ impl Router {
             State::Master => self.advert_in_master(now, &advert),
             State::Initialize | State::Fault(_) => {}
         }
+        // Told last: a new master or a new state would have it told again.
+        if advert.addresses != self.digest {
+            self.tell_once(TOLD_ADDRESS_LIST, Event::AddressListDiffers { source: advert.source });
+        }
     }
 
     /// The checks that need the configuration; the kernel side has done the others.
-    fn acceptable(&mut self, advert: &Received) -> bool {
+    fn acceptable(&mut self, now: Timestamp, advert: &Received) -> bool {
         let source = advert.source;
         if source == self.primary {
             self.counters.own_adverts += 1;
@@ -34,10 +41,13 @@ impl Router {
         if self.config.is_owner() {
             if advert.priority == PRIORITY_OWNER {
                 self.counters.owner_conflicts += 1;
-                self.tell_once(TOLD_OWNER, Event::OwnerConflict { source });
+                self.tell_once(TOLD_OWNER_CONFLICT, Event::OwnerConflict { source });
             }
             // RFC 3768 section 7.1. For VRRPv3, erratum 8298 of RFC 9568 takes the discarding back.
             if v2 {
+                if self.state == State::Master && advert.priority != PRIORITY_RELEASE {
+                    self.reannounce_when_quiet(now, advert);
+                }
                 return self.discard(TOLD_OWNER, Discard::Owner, advert);
             }
         }
@@ -52,7 +62,6 @@ impl Router {
             if v2 && advert.priority != PRIORITY_OWNER {
                 return self.discard(TOLD_ADDRESS_LIST, Discard::AddressList, advert);
             }
-            self.tell_once(TOLD_ADDRESS_LIST, Event::AddressListDiffers { source });
         }
         true
     }
@@ -67,7 +76,7 @@ impl Router {
             self.awaiting = Awaiting::Release;
             let skew = self.active_interval.skew(self.config.priority);
             self.timers.set(Timer::MasterDown, advert.arrival + skew);
-        } else if !self.config.preempt || advert.priority >= self.config.priority {
+        } else if !self.preempts() || advert.priority >= self.config.priority {
             self.follow(advert);
             self.restart_master_down(advert.arrival);
         } else if self.awaiting == Awaiting::Silence {
@@ -113,10 +122,28 @@ impl Router {
                 self.counters.asserts_suppressed += 1;
             }
         }
-        // Hosts may have learned the other's MAC. Tell them again once it has been quiet for long enough to have
-        // yielded; while it still adverts, there is nothing to be won from a storm of announcements.
-        let quiet = (self.config.interval.nanos() * 3 / 2).min(REANNOUNCE_MAX);
-        self.timers.set(Timer::Reannounce, now + quiet);
+        self.reannounce_when_quiet(now, advert);
+    }
+
+    /// Hosts may have learned the other master's MAC: tell them again once it has been quiet for long enough to
+    /// have yielded. When it adverts on after that, it does not hear us, and there is nothing to be won from a
+    /// storm of announcements: then only after more than one interval without an advert.
+    fn reannounce_when_quiet(&mut self, now: Timestamp, advert: &Received) {
+        let theirs = Interval::from_wire(self.config.version(), advert.interval).map_or(0, Interval::nanos);
+        let interval = self.config.interval.nanos().max(theirs);
+        let lasts = match self.rival {
+            Some(rival) if self.timers.get(Timer::Reannounce).is_some() => rival.lasts,
+            Some(rival) => now.nanos_since(rival.heard) <= 2 * interval,
+            None => false,
+        };
+        self.rival = Some(Rival { heard: now, lasts });
+        let quiet = interval * 3 / 2;
+        self.timers.set(Timer::Reannounce, now + if lasts { quiet } else { quiet.min(REANNOUNCE_MAX) });
+    }
+
+    /// Preempt_Mode; the owner always preempts (RFC 9568 section 6.1).
+    fn preempts(&self) -> bool {
+        self.config.preempt || self.config.is_owner()
     }
 
     /// The sender is the master: its interval is adopted in VRRPv3 (RFC 9568 section 6.4.2).

@@ -1,1 +1,242 @@
-//! Properties of the state machine.
+//! What holds for every sequence of inputs, however odd.
+
+use std::net::Ipv4Addr;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use vipd_common::Timestamp;
+
+use super::tests::{MILLI, SECOND, VIPS, config, digest};
+use super::{Counters, Router};
+use crate::vrrp::{
+    Action, Addresses, Event, Fault, Input, Received, RouterConfig, State, Version, VirtualAddress,
+};
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Time passes, and nobody serves the timers.
+    Pass(u64),
+    /// To the next deadline, and this much further before the timer is served.
+    Late(u64),
+    /// A timeout that may be early.
+    Timeout,
+    /// Some input, this many times.
+    Repeat(Piece, u8),
+}
+
+#[derive(Clone, Debug)]
+enum Piece {
+    Available(u8),
+    Unavailable(Fault),
+    Shutdown,
+    Advert { age: u64, source: u8, priority: u8, interval: u16, same_addresses: bool },
+    FeedLoss,
+    Removed(bool),
+}
+
+fn priority() -> impl Strategy<Value = u8> {
+    prop_oneof![Just(0), Just(99), Just(100), Just(101), Just(255), any::<u8>()]
+}
+
+fn piece() -> impl Strategy<Value = Piece> {
+    let age = prop_oneof![Just(0), 0..50 * MILLI, 0..10 * SECOND, any::<u64>()];
+    let interval = prop_oneof![Just(1u16), Just(100), 0u16..5000, any::<u16>()];
+    let faults = [Fault::NoInterface, Fault::InterfaceDown, Fault::NoPrimaryAddress, Fault::NotAttached];
+    prop_oneof![
+        3 => (1u8..5).prop_map(Piece::Available),
+        1 => proptest::sample::select(faults.to_vec()).prop_map(Piece::Unavailable),
+        1 => Just(Piece::Shutdown),
+        12 => (age, 0u8..6, priority(), interval, any::<bool>()).prop_map(
+            |(age, source, priority, interval, same_addresses)| Piece::Advert {
+                age, source, priority, interval, same_addresses
+            }
+        ),
+        2 => Just(Piece::FeedLoss),
+        2 => any::<bool>().prop_map(Piece::Removed),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        2 => prop_oneof![0..20 * MILLI, 0..5 * SECOND, 0..600 * SECOND].prop_map(Op::Pass),
+        4 => prop_oneof![Just(0), 0..MILLI, 0..10 * SECOND].prop_map(Op::Late),
+        1 => Just(Op::Timeout),
+        8 => (piece(), 1u8..6).prop_map(|(piece, times)| Op::Repeat(piece, times)),
+    ]
+}
+
+fn configuration() -> impl Strategy<Value = RouterConfig> {
+    let v3 = prop_oneof![Just(10 * MILLI), Just(SECOND), Just(40_950 * MILLI)].prop_map(|i| (Version::V3, i));
+    let v2 = prop_oneof![Just(SECOND), Just(255 * SECOND)].prop_map(|i| (Version::V2, i));
+    let priority = prop_oneof![Just(100u8), Just(255), 1u8..=254];
+    (prop_oneof![v3, v2], priority, any::<bool>()).prop_map(|((version, interval), priority, preempt)| {
+        RouterConfig { priority, preempt, ..config(version, interval) }
+    })
+}
+
+/// A router, and what must be true of it.
+struct Watched {
+    router: Router,
+    now: Timestamp,
+    /// Whether the addresses are on the interface.
+    held: bool,
+    /// Stopped, and not started again.
+    stopped: bool,
+    /// When this mastership began, and the answers counted then.
+    mastership: (Timestamp, u64),
+    counters: Counters,
+}
+
+impl Watched {
+    /// One input: the number of events.
+    fn give(&mut self, input: Input) -> usize {
+        let before = self.router.state();
+        self.router.handle(self.now, input);
+        let after = self.router.state();
+        match input {
+            Input::Shutdown => self.stopped = true,
+            Input::Available { .. } => self.stopped = false,
+            _ => {}
+        }
+        if after == State::Master && before != State::Master {
+            self.mastership = (self.now, self.counters.asserts_sent);
+        }
+        while let Some(action) = self.router.poll_action() {
+            self.check(action, before, after);
+        }
+        assert_eq!(self.held, after == State::Master, "addresses with the mastership and only then");
+        let participates = matches!(after, State::Backup | State::Master);
+        assert_eq!(self.router.next_timeout().is_some(), participates, "a timer in {after}");
+        self.check_counters();
+        let events: Vec<_> = std::iter::from_fn(|| self.router.poll_event()).collect();
+        assert!(events.len() <= 5, "conflict, change, master, interval, addresses at most: {events:?}");
+        let changes = events.iter().filter(|event| matches!(event, Event::StateChanged { .. })).count();
+        assert_eq!(changes, usize::from(before != after), "each change is told: {events:?}");
+        events.len()
+    }
+
+    fn check(&mut self, action: Action, before: State, after: State) {
+        match action {
+            Action::SendAdvert { priority: 0 } => {
+                assert!(before == State::Master && after != State::Master, "priority 0 is for leaving");
+            }
+            Action::SendAdvert { priority } => {
+                assert_eq!(after, State::Master, "only a master adverts");
+                assert_eq!(priority, self.router.config().priority);
+                assert!(!self.stopped, "nothing but priority 0 after a stop");
+            }
+            Action::AddAddresses(Addresses::All) => {
+                assert!(after == State::Master && !self.held);
+                self.held = true;
+            }
+            Action::RemoveAddresses => {
+                assert!(before == State::Master && self.held, "removed once");
+                self.held = false;
+            }
+            Action::AddAddresses(Addresses::One(_)) | Action::Announce { .. } => assert!(self.held),
+        }
+    }
+
+    fn check_counters(&mut self) {
+        let new = self.router.snapshot().counters;
+        let old = std::mem::replace(&mut self.counters, new);
+        for (old, new) in cells(&old).into_iter().zip(cells(&new)) {
+            assert!(old <= new, "a counter went back");
+        }
+        let (since, sent) = self.mastership;
+        let period = self.router.config().interval.nanos().min(100 * MILLI);
+        // The bucket refills at fixed times: one more can fall into a window that is no multiple of the period.
+        let most = 3 + self.now.nanos_since(since) / period + 1;
+        assert!(new.asserts_sent - sent <= most, "S23: {} answers, {most} allowed", new.asserts_sent - sent);
+    }
+
+    fn repeat(&mut self, piece: &Piece, times: u8) {
+        for time in 0..times {
+            let (input, from_the_wire) = self.input(piece);
+            let events = self.give(input);
+            // The first may change the state, the second the master; from then on it is no news.
+            assert!(!from_the_wire || time < 2 || events == 0, "{events} events of {piece:?} again");
+        }
+    }
+
+    fn input(&self, piece: &Piece) -> (Input, bool) {
+        let source = |last| Ipv4Addr::new(10, 0, 0, last);
+        match *piece {
+            Piece::Available(last) => (Input::Available { primary: source(last) }, false),
+            Piece::Unavailable(fault) => (Input::Unavailable(fault), false),
+            Piece::Shutdown => (Input::Shutdown, false),
+            Piece::FeedLoss => (Input::FeedLoss, true),
+            Piece::Removed(ours) => {
+                let other = VirtualAddress { prefix: 9, ..VIPS[0] };
+                (Input::AddressRemoved(if ours { VIPS[0] } else { other }), false)
+            }
+            Piece::Advert { age, source: last, priority, interval, same_addresses } => {
+                let arrival = Timestamp::from_nanos(self.now.as_nanos().saturating_sub(age));
+                let addresses = if same_addresses { digest() } else { 1 };
+                let received = Received { arrival, source: source(last), priority, interval, addresses };
+                (Input::Advert(received), true)
+            }
+        }
+    }
+}
+
+fn cells(counters: &Counters) -> [u64; 10] {
+    let Counters {
+        master_transitions,
+        interval_errors,
+        address_list_errors,
+        owner_conflicts,
+        own_adverts,
+        losing_adverts,
+        asserts_sent,
+        asserts_suppressed,
+        stalls,
+        addresses_restored,
+    } = *counters;
+    [
+        master_transitions,
+        interval_errors,
+        address_list_errors,
+        owner_conflicts,
+        own_adverts,
+        losing_adverts,
+        asserts_sent,
+        asserts_suppressed,
+        stalls,
+        addresses_restored,
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_comes_the_invariants_hold(config in configuration(), ops in vec(op(), 1..80), boot in 0..100 * SECOND) {
+        let mut watched = Watched {
+            router: Router::new(config),
+            now: Timestamp::from_nanos(boot),
+            held: false,
+            stopped: true,
+            mastership: (Timestamp::ZERO, 0),
+            counters: Counters::default(),
+        };
+        watched.give(Input::Available { primary: Ipv4Addr::new(10, 0, 0, 2) });
+        for op in &ops {
+            match op {
+                Op::Pass(nanos) => watched.now = watched.now + *nanos,
+                Op::Late(nanos) => {
+                    if let Some(at) = watched.router.next_timeout() {
+                        watched.now = watched.now.max(at) + *nanos;
+                    }
+                    watched.give(Input::Timeout);
+                    let next = watched.router.next_timeout();
+                    prop_assert!(next.is_none_or(|at| at > watched.now), "a served timer is not due again");
+                }
+                Op::Timeout => {
+                    watched.give(Input::Timeout);
+                }
+                Op::Repeat(piece, times) => watched.repeat(piece, *times),
+            }
+        }
+    }
+}

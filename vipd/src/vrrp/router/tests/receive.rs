@@ -1,0 +1,127 @@
+//! The checks that need the configuration: R7, R11, R12 of RFC 9568 section 7.1 and RFC 3768 section 7.1.
+
+use super::*;
+use crate::vrrp::Discard;
+
+/// Gives each advert `times` times and returns all events.
+fn repeat(script: &mut Script, advert: Received, times: usize) -> Vec<Event> {
+    let mut events = Vec::new();
+    for _ in 0..times {
+        script.input(Input::Advert(advert));
+        events.append(&mut script.events);
+    }
+    events
+}
+
+#[test]
+fn r7_the_owner_of_vrrpv2_discards_every_advert() {
+    for (priority, source) in [(0, LOWER), (1, HIGHER), (254, HIGHER)] {
+        let mut script = Script::master(owner(Version::V2, SECOND));
+        let advert = script.received(priority, source);
+        let events = repeat(&mut script, advert, 5);
+        assert_eq!(script.state(), State::Master, "R7");
+        assert_eq!(events, [Event::Discarded { reason: Discard::Owner, source }], "R7: told once");
+        assert_eq!(script.router.snapshot().counters.owner_conflicts, 0);
+    }
+}
+
+#[test]
+fn r7_a_second_owner_is_told_of_even_after_a_backup_was() {
+    for version in VERSIONS {
+        let mut script = Script::master(owner(version, SECOND));
+        script.advert(100, LOWER);
+        let advert = script.received(255, LOWER);
+        let events = repeat(&mut script, advert, 5);
+        let conflict = Event::OwnerConflict { source: LOWER };
+        assert_eq!(events.iter().filter(|event| **event == conflict).count(), 1, "R7: VRRPv{version}");
+        assert_eq!(script.router.snapshot().counters.owner_conflicts, 5, "R7: VRRPv{version}");
+        assert_eq!(script.state(), State::Master);
+    }
+}
+
+#[test]
+fn r7_erratum_8298_lets_the_owner_of_vrrpv3_yield_to_another_owner() {
+    let mut script = Script::master(owner(Version::V3, SECOND));
+    assert_eq!(script.advert(255, HIGHER), [Action::RemoveAddresses], "R7, S22");
+    assert_eq!(script.events[0], Event::OwnerConflict { source: HIGHER });
+}
+
+#[test]
+fn r11_another_interval_is_discarded_in_vrrpv2() {
+    let mut script = Script::started(config(Version::V2, SECOND));
+    script.wait(SECOND);
+    let before = script.router.next_timeout();
+    let advert = Received { interval: 2, ..script.received(200, HIGHER) };
+    let events = repeat(&mut script, advert, 5);
+    assert_eq!(events, [Event::Discarded { reason: Discard::Interval, source: HIGHER }], "R11: told once");
+    assert_eq!(script.router.next_timeout(), before, "R11");
+    assert_eq!(script.router.snapshot().counters.interval_errors, 5, "R11");
+
+    let mut script = Script::master(config(Version::V2, SECOND));
+    repeat(&mut script, advert, 5);
+    assert_eq!(script.state(), State::Master, "R11");
+}
+
+#[test]
+fn r11_another_interval_is_counted_and_adopted_in_vrrpv3() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    let advert = Received { interval: 50, ..script.received(200, HIGHER) };
+    let events = repeat(&mut script, advert, 5);
+    let adopted = Event::IntervalAdopted { source: HIGHER, interval: 50 };
+    assert_eq!(events, [Event::MasterChanged { source: HIGHER, priority: 200 }, adopted], "R11: told once");
+    assert_eq!(script.router.snapshot().counters.interval_errors, 5, "R11");
+}
+
+#[test]
+fn r12_another_address_list_is_discarded_in_vrrpv2_unless_the_owner_sent_it() {
+    let mut script = Script::started(config(Version::V2, SECOND));
+    script.wait(SECOND);
+    let before = script.router.next_timeout();
+    let advert = Received { addresses: 1, ..script.received(254, HIGHER) };
+    let events = repeat(&mut script, advert, 5);
+    assert_eq!(events, [Event::Discarded { reason: Discard::AddressList, source: HIGHER }], "R12: told once");
+    assert_eq!(script.router.next_timeout(), before, "R12");
+
+    let advert = Received { addresses: 1, ..script.received(255, HIGHER) };
+    let events = repeat(&mut script, advert, 5);
+    let changed = Event::MasterChanged { source: HIGHER, priority: 255 };
+    assert_eq!(events, [changed, Event::AddressListDiffers { source: HIGHER }], "R12: told once");
+    assert_eq!(script.next(), Some(3 * SECOND + 156 * SECOND / 256), "R12: the owner's counts");
+    assert_eq!(script.router.snapshot().counters.address_list_errors, 10, "R12");
+}
+
+#[test]
+fn r12_another_address_list_is_never_a_reason_to_drop_in_vrrpv3() {
+    for (start, priority) in [(Script::started as fn(_) -> _, 100), (Script::master, 200)] {
+        let mut script = start(config(Version::V3, SECOND));
+        let advert = Received { addresses: 1, ..script.received(priority, HIGHER) };
+        let events = repeat(&mut script, advert, 5);
+        assert_eq!(script.state(), State::Backup, "R12");
+        assert_eq!(script.router.snapshot().master, Some(HIGHER), "R12");
+        let differs = Event::AddressListDiffers { source: HIGHER };
+        assert_eq!(events.iter().filter(|event| **event == differs).count(), 1, "R12: told once");
+        assert_eq!(script.router.snapshot().counters.address_list_errors, 5, "R12");
+    }
+}
+
+#[test]
+fn what_the_wire_repeats_is_told_once_until_the_master_changes() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    let first = Received { interval: 50, addresses: 1, ..script.received(200, HIGHER) };
+    assert_eq!(repeat(&mut script, first, 100).len(), 3, "master, interval, addresses");
+    let second = Received { source: LOWER, ..first };
+    assert_eq!(repeat(&mut script, second, 100).len(), 3, "a new master, so once more");
+    let own = Received { source: OURS, ..first };
+    assert_eq!(repeat(&mut script, own, 100).len(), 1);
+}
+
+#[test]
+fn a_losing_master_is_told_once_and_counted_each_time() {
+    for version in VERSIONS {
+        let mut script = Script::master(config(version, SECOND));
+        let advert = script.received(50, HIGHER);
+        let events = repeat(&mut script, advert, 100);
+        assert_eq!(events, [Event::LosingAdvert { source: HIGHER, priority: 50 }]);
+        assert_eq!(script.router.snapshot().counters.losing_adverts, 100);
+    }
+}

@@ -1,0 +1,222 @@
+//! Walks through the states: who becomes master, when, and in which order it acts.
+
+use super::*;
+use crate::vrrp::{Fault, Reason};
+
+#[test]
+fn s1_the_owner_starts_as_master() {
+    for version in VERSIONS {
+        let mut script = Script::new(owner(version, SECOND));
+        let actions = script.input(Input::Available { primary: OURS });
+        assert_eq!(actions, [Action::SendAdvert { priority: 255 }, ADD, ANNOUNCE], "S1");
+        let change = Event::StateChanged {
+            from: State::Initialize,
+            to: State::Master,
+            reason: Reason::Startup,
+            late: 0,
+        };
+        assert_eq!(script.events, [change]);
+        assert_eq!(script.next(), Some(SECOND));
+    }
+}
+
+#[test]
+fn s2_and_s9_alone_it_takes_over_after_the_down_interval_and_then_sends_each_interval() {
+    for version in VERSIONS {
+        let mut script = Script::started(config(version, SECOND));
+        assert_eq!(script.state(), State::Backup);
+        let down = 3 * SECOND + 156 * SECOND / 256;
+        assert_eq!(script.wait(down - 1), [], "S2: not a nanosecond early");
+        assert_eq!(script.wait(1), [(1, ADVERT), (1, ADD), (1, ANNOUNCE)], "S9: in this order");
+        let reason = Reason::MasterTimeout;
+        let change = Event::StateChanged { from: State::Backup, to: State::Master, reason, late: 0 };
+        assert_eq!(script.events, [change]);
+        let sent = script.wait(10 * SECOND);
+        assert_eq!(adverts(&sent), (1..=10).map(|n| n * SECOND).collect::<Vec<_>>(), "S20");
+        assert_eq!(announcements(&sent), [5 * SECOND], "the second announcement, once");
+    }
+}
+
+#[test]
+fn s8_a_backup_leaves_without_a_word() {
+    for version in VERSIONS {
+        let mut script = Script::started(config(version, SECOND));
+        assert_eq!(script.input(Input::Shutdown), []);
+        assert_eq!((script.state(), script.next()), (State::Initialize, None));
+    }
+}
+
+#[test]
+fn s10_priority_0_shortens_the_wait_to_the_skew() {
+    for version in VERSIONS {
+        let mut script = Script::started(config(version, SECOND));
+        script.advert(200, HIGHER);
+        script.wait(SECOND / 2);
+        script.advert(0, HIGHER);
+        let skew = 156 * SECOND / 256;
+        assert_eq!(script.wait(skew), [(skew, ADVERT), (skew, ADD), (skew, ANNOUNCE)], "S10");
+        assert!(matches!(script.events[..], [Event::StateChanged { reason: Reason::PriorityZero, .. }]));
+    }
+}
+
+#[test]
+fn s10_a_better_router_that_answers_within_the_skew_is_followed() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.advert(200, HIGHER);
+    script.advert(0, HIGHER);
+    script.wait(100 * MILLI);
+    script.advert(150, LOWER);
+    assert_eq!(script.next(), Some(3 * SECOND + 156 * SECOND / 256), "S11 after S10");
+    let changed = Event::MasterChanged { source: LOWER, priority: 150 };
+    assert_eq!(script.events, [changed]);
+}
+
+#[test]
+fn s12_a_lower_priority_master_is_preempted_when_the_timer_fires_and_not_before() {
+    for version in VERSIONS {
+        let mut script = Script::started(config(version, SECOND));
+        let down = 3 * SECOND + 156 * SECOND / 256;
+        for second in 0..3 {
+            assert_eq!(script.advert(99, HIGHER), []);
+            assert_eq!(script.next(), Some(down - second * SECOND), "S12: the timer runs on");
+            assert_eq!(script.wait(SECOND), []);
+        }
+        script.wait(SECOND);
+        assert_eq!(script.state(), State::Master);
+        assert!(matches!(script.events[0], Event::StateChanged { reason: Reason::Preempted, .. }));
+    }
+}
+
+#[test]
+fn s11_without_preemption_any_priority_is_followed() {
+    for version in VERSIONS {
+        let mut script = Script::started(RouterConfig { preempt: false, ..config(version, SECOND) });
+        for _ in 0..10 {
+            script.advert(1, LOWER);
+            assert_eq!(script.wait(SECOND), [], "S11");
+        }
+        assert_eq!(script.state(), State::Backup);
+        assert_eq!(script.router.snapshot().master, Some(LOWER));
+        script.advert(0, LOWER);
+        script.wait(SECOND);
+        assert_eq!(script.state(), State::Master, "S10 holds without preemption too");
+    }
+}
+
+#[test]
+fn s24_preemption_is_not_asked_for_in_master() {
+    for version in VERSIONS {
+        let mut script = Script::master(RouterConfig { preempt: false, ..config(version, SECOND) });
+        assert_eq!(script.advert(101, LOWER), [Action::RemoveAddresses], "S22, S24");
+        assert_eq!(script.state(), State::Backup);
+        let mut script = Script::master(RouterConfig { preempt: false, ..config(version, SECOND) });
+        script.advert(99, HIGHER);
+        assert_eq!(script.state(), State::Master, "S23, S24");
+    }
+}
+
+#[test]
+fn s25_the_owner_preempts_whatever_its_preempt_mode() {
+    let mut script = Script::master(RouterConfig { preempt: false, ..owner(Version::V3, SECOND) });
+    // A second owner with a higher address sends it to Backup (erratum 8298), and then is gone.
+    script.advert(255, HIGHER);
+    assert_eq!(script.state(), State::Backup);
+    for _ in 0..5 {
+        script.advert(100, LOWER);
+        script.wait(SECOND);
+    }
+    assert_eq!(script.state(), State::Master, "S25: priority 100 does not hold the owner back");
+}
+
+#[test]
+fn s22_the_tie_break_compares_sources_as_numbers() {
+    for version in VERSIONS {
+        for (source, wins) in [
+            (Ipv4Addr::new(10, 0, 0, 1), false),
+            (Ipv4Addr::new(10, 0, 0, 3), true),
+            (Ipv4Addr::new(9, 255, 255, 255), false),
+            (Ipv4Addr::new(10, 0, 1, 0), true),
+            (Ipv4Addr::new(192, 0, 0, 1), true),
+        ] {
+            let mut script = Script::master(config(version, SECOND));
+            script.advert(100, source);
+            let state = if wins { State::Backup } else { State::Master };
+            assert_eq!(script.state(), state, "S26: {source} against {OURS}");
+        }
+    }
+}
+
+#[test]
+fn s26_the_tie_break_takes_the_primary_address_of_the_moment() {
+    let mut script = Script::master(config(Version::V3, SECOND));
+    script.input(Input::Available { primary: Ipv4Addr::new(10, 0, 0, 9) });
+    script.advert(100, HIGHER);
+    assert_eq!(script.state(), State::Master, "S26");
+}
+
+#[test]
+fn s13_no_addresses_are_compared_in_backup() {
+    for version in VERSIONS {
+        for source in [LOWER, HIGHER] {
+            let mut script = Script::started(config(version, SECOND));
+            script.wait(SECOND);
+            script.advert(100, source);
+            assert_eq!(script.next(), Some(3 * SECOND + 156 * SECOND / 256), "S13: {source}");
+        }
+    }
+}
+
+#[test]
+fn s21_priority_0_is_answered_at_once_and_restarts_the_timer() {
+    for version in VERSIONS {
+        let mut script = Script::master(config(version, SECOND));
+        script.wait(700 * MILLI);
+        assert_eq!(script.advert(0, HIGHER), [ADVERT], "S21");
+        assert_eq!(script.next(), Some(SECOND), "S21");
+    }
+}
+
+#[test]
+fn s19_a_fault_gives_the_mastership_up_and_its_end_starts_over() {
+    for version in VERSIONS {
+        let mut script = Script::master(config(version, SECOND));
+        let actions = script.input(Input::Unavailable(Fault::NotAttached));
+        assert_eq!(actions, [RELEASE, Action::RemoveAddresses], "S19");
+        assert_eq!(script.input(Input::Unavailable(Fault::NotAttached)), []);
+        assert_eq!(script.events, [], "the same fault is told once");
+        assert_eq!(script.wait(60 * SECOND), [], "S27");
+        assert_eq!(script.input(Input::Available { primary: OURS }), []);
+        assert_eq!(script.state(), State::Backup, "S2");
+    }
+}
+
+#[test]
+fn s27_nothing_wakes_a_router_that_has_stopped() {
+    for version in VERSIONS {
+        let mut script = Script::master(config(version, SECOND));
+        script.input(Input::Shutdown);
+        for _ in 0..3 {
+            for priority in [0, 1, 100, 255] {
+                assert_eq!(script.advert(priority, HIGHER), [], "S27: a late packet");
+            }
+            assert_eq!(script.input(Input::Timeout), [], "S27: a stale timer");
+            assert_eq!(script.input(Input::FeedLoss), []);
+            assert_eq!(script.input(Input::AddressRemoved(VIPS[0])), []);
+            assert_eq!(script.wait(10 * SECOND), []);
+            assert_eq!(script.events, []);
+        }
+        assert_eq!((script.state(), script.next()), (State::Initialize, None));
+    }
+}
+
+#[test]
+fn s28_an_advert_from_our_own_address_is_ignored_and_counted() {
+    for version in VERSIONS {
+        for priority in [0, 50, 100, 254] {
+            let mut script = Script::master(config(version, SECOND));
+            assert_eq!(script.advert(priority, OURS), [], "S28: no answer, so no loop");
+            assert_eq!(script.state(), State::Master, "S28");
+            assert_eq!(script.router.snapshot().counters.own_adverts, 1);
+        }
+    }
+}

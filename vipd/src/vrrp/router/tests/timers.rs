@@ -1,0 +1,133 @@
+//! Whose interval counts when (M1 to M5, T7).
+
+use super::*;
+
+/// An advert with another interval field.
+fn with_interval(script: &Script, priority: u8, interval: u16) -> Input {
+    Input::Advert(Received { interval, ..script.received(priority, HIGHER) })
+}
+
+#[test]
+fn m1_skew_and_down_interval_follow_the_learned_interval() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(with_interval(&script, 200, 10));
+    let skew = 156 * 100 * MILLI / 256;
+    assert_eq!(script.next(), Some(300 * MILLI + skew), "M1: learned 100 ms");
+    let snapshot = script.router.snapshot();
+    assert_eq!(snapshot.active_interval.nanos(), 100 * MILLI);
+    assert_eq!((snapshot.skew, snapshot.master_down_interval), (skew, 300 * MILLI + skew));
+    script.input(with_interval(&script, 200, 4095));
+    assert_eq!(script.next(), Some(3 * 40_950 * MILLI + 156 * 40_950 * MILLI / 256), "M1: learned 40.95 s");
+}
+
+#[test]
+fn m2_priority_0_waits_for_the_skew_of_the_learned_interval() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(with_interval(&script, 200, 10));
+    // The interval of the priority-0 advert itself is not adopted.
+    script.input(with_interval(&script, 0, 4000));
+    assert_eq!(script.next(), Some(156 * 100 * MILLI / 256), "M2");
+}
+
+#[test]
+fn m3_the_skew_at_one_centisecond_is_not_rounded_away() {
+    for (priority, nanos) in
+        [(255, 39_062), (254, 78_125), (200, 2_187_500), (100, 6_093_750), (1, 9_960_937)]
+    {
+        let config = RouterConfig { priority, preempt: false, ..config(Version::V3, 10 * MILLI) };
+        let mut script = Script::started(config);
+        if priority == 255 {
+            // The owner becomes a backup through erratum 8298 only.
+            script.advert(255, HIGHER);
+        }
+        script.advert(255, HIGHER);
+        assert_eq!(script.next(), Some(30 * MILLI + nanos), "M3: priority {priority}");
+        script.advert(0, HIGHER);
+        assert_eq!(script.next(), Some(nanos), "M3: priority {priority}");
+    }
+}
+
+#[test]
+fn m4_and_t7_a_master_sends_its_own_interval() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(with_interval(&script, 200, 20));
+    script.wait(600 * MILLI + 156 * 200 * MILLI / 256);
+    assert_eq!(script.state(), State::Master);
+    let sent = script.wait(3 * SECOND);
+    assert_eq!(adverts(&sent), [SECOND, 2 * SECOND, 3 * SECOND], "M4, T7: not each 200 ms");
+    assert_eq!(script.router.snapshot().active_interval.nanos(), SECOND, "M4");
+}
+
+#[test]
+fn m4_a_master_that_yields_after_a_stall_waits_by_its_own_interval() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(with_interval(&script, 200, 4095));
+    script.advert(0, HIGHER);
+    script.wait(40_950 * MILLI);
+    assert_eq!(script.state(), State::Master);
+    script.stall(10 * SECOND);
+    script.input(Input::FeedLoss);
+    assert_eq!(script.state(), State::Backup);
+    assert_eq!(script.next(), Some(3 * SECOND + 156 * SECOND / 256), "M4: 40.95 s was another master's");
+}
+
+#[test]
+fn m5_a_restart_forgets_the_learned_interval() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(with_interval(&script, 200, 4095));
+    script.input(Input::Shutdown);
+    script.input(Input::Available { primary: OURS });
+    assert_eq!(script.next(), Some(3 * SECOND + 156 * SECOND / 256), "M5");
+}
+
+#[test]
+fn s12_a_lower_priority_teaches_no_interval() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(with_interval(&script, 50, 4095));
+    assert_eq!(script.router.snapshot().active_interval.nanos(), SECOND, "S12");
+}
+
+#[test]
+fn s22_a_demoted_master_waits_by_the_interval_of_the_winner() {
+    let mut script = Script::master(config(Version::V3, SECOND));
+    script.input(with_interval(&script, 200, 10));
+    assert_eq!(script.next(), Some(300 * MILLI + 156 * 100 * MILLI / 256), "S22");
+}
+
+#[test]
+fn the_wait_starts_at_the_arrival_in_the_kernel() {
+    for priority in [0, 100, 200] {
+        let mut script = Script::started(config(Version::V3, SECOND));
+        let advert = script.received(priority, HIGHER);
+        script.stall(300 * MILLI);
+        let skew = 156 * SECOND / 256;
+        let wait = if priority == 0 { skew } else { 3 * SECOND + skew };
+        script.input(Input::Advert(advert));
+        assert_eq!(script.next(), Some(wait - 300 * MILLI), "priority {priority}");
+    }
+    let mut script = Script::master(config(Version::V3, SECOND));
+    let advert = script.received(200, HIGHER);
+    script.stall(300 * MILLI);
+    script.input(Input::Advert(advert));
+    assert_eq!(script.next(), Some(2700 * MILLI + 156 * SECOND / 256), "S22");
+}
+
+#[test]
+fn s20_a_late_timer_keeps_the_cadence_and_sends_no_backlog() {
+    let mut script = Script::master(config(Version::V3, SECOND));
+    script.stall(1200 * MILLI);
+    assert_eq!(script.input(Input::Timeout), [ADVERT]);
+    assert_eq!(script.next(), Some(800 * MILLI), "late by 200 ms: the next one is on time");
+    script.stall(3800 * MILLI);
+    assert_eq!(script.input(Input::Timeout), [ADVERT, ANNOUNCE], "one, not three");
+    assert_eq!(script.next(), Some(SECOND));
+}
+
+#[test]
+fn a_late_takeover_says_how_late_it_is() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    let due = script.next().expect("Backup has a timer");
+    script.stall(due + 7 * MILLI);
+    script.input(Input::Timeout);
+    assert!(matches!(script.events[..], [Event::StateChanged { late, .. }] if late == 7 * MILLI));
+}
