@@ -103,5 +103,5 @@ fn a_master_that_yields_announces_no_more() {
     let mut script = Script::master(config(Version::V3, SECOND));
     script.advert(99, HIGHER);
     script.advert(200, HIGHER);
-    assert_eq!(announcements(&script.wait(3 * SECOND)), [], "neither the second burst nor the healing");
+    assert_eq!(announcements(&script.wait(3 * SECOND)), [0u64; 0], "neither the second burst nor the healing");
 }
