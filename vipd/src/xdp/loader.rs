@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::xdp::{XdpLinkId, XdpMode};
@@ -105,8 +106,9 @@ impl Kernel {
     /// When the map refuses.
     pub fn forget(&mut self, key: RouterKey) -> Result<(), MapError> {
         match self.routers.remove(&bytemuck::cast::<_, [u8; 8]>(key)) {
-            Err(MapError::KeyNotFound | MapError::ElementNotFound) | Ok(()) => Ok(()),
-            Err(error) => Err(error),
+            // aya hands the ENOENT of bpf(2) through; it has a variant of its own for reads only.
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
         }
     }
 

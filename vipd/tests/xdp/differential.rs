@@ -1,0 +1,146 @@
+//! The program against the user-space parser, on frames that nobody thought of.
+
+use std::cell::RefCell;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use vipd_common::counters::{COUNTERS, Counter};
+use vipd_common::wire::{ethernet, ipv4, vrrp};
+
+use crate::bench::{Bench, LOOPBACK};
+use crate::frame::Frame;
+use crate::reference::Verdict;
+
+/// Frames that were valid once; more than this number of them are compared.
+const MUTATED: u32 = 20_000;
+/// Frames of noise.
+const NOISE: u32 = 5000;
+
+/// How a frame is spoilt after it was made.
+#[derive(Clone, Debug)]
+struct Spoil {
+    /// Places and values, anywhere in the frame.
+    edits: Vec<(prop::sample::Index, u8)>,
+    /// Cut to this part of it.
+    cut: Option<prop::sample::Index>,
+}
+
+fn edits(length: usize) -> impl Strategy<Value = Vec<(usize, u8)>> {
+    let value = prop_oneof![Just(0u8), Just(1), Just(0xff), any::<u8>()];
+    prop_oneof![3 => Just(Vec::new()), 1 => vec((0..length, value), 1..3)]
+}
+
+fn frame() -> impl Strategy<Value = Frame> {
+    let tpid = prop_oneof![4 => Just(ethernet::TYPE_VLAN), 2 => Just(ethernet::TYPE_QINQ), 1 => any::<u16>()];
+    let tci = prop_oneof![4 => Just(0u16), 1 => Just(0xe000), 1 => any::<u16>()];
+    let tags = prop_oneof![2 => Just(Vec::new()), 1 => vec((tpid, tci), 0..4)];
+    let addresses = prop_oneof![8 => 1u8..4, 3 => 4u8..12, 1 => any::<u8>()];
+    let word = prop_oneof![2 => Just(100u16), 2 => Just(1), 1 => any::<u16>()];
+    let vrid = prop_oneof![5 => Just(51u8), 5 => Just(52), 1 => any::<u8>()];
+    let message = (2u8..=3, vrid, any::<u8>(), word, addresses, any::<bool>());
+    let padding = prop_oneof![2 => Just(0usize), 2 => 0usize..30, 1 => 0usize..2200];
+    let trailing = prop_oneof![9 => Just(0usize), 1 => 0usize..20];
+    (tags, 5u8..=15, message, padding, trailing, edits(ipv4::HEADER_LEN), edits(vrrp::HEADER_LEN)).prop_map(
+        |(
+            tags,
+            ihl,
+            (version, vrid, priority, word, addresses, message_only),
+            padding,
+            trailing,
+            header,
+            edits,
+        )| {
+            Frame {
+                tags,
+                ihl,
+                vrid,
+                priority,
+                word,
+                addresses,
+                message_only,
+                padding,
+                trailing,
+                header,
+                message: edits,
+                ..Frame::valid(version)
+            }
+        },
+    )
+}
+
+fn spoil() -> impl Strategy<Value = Spoil> {
+    let edit = (any::<prop::sample::Index>(), any::<u8>());
+    let edits = prop_oneof![2 => Just(Vec::new()), 1 => vec(edit, 1..4)];
+    let cut = prop_oneof![4 => Just(None), 1 => any::<prop::sample::Index>().prop_map(Some)];
+    (edits, cut).prop_map(|(edits, cut)| Spoil { edits, cut })
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
+}
+
+#[test]
+fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
+    let bench = RefCell::new(Bench::new());
+    let reached = RefCell::new([false; COUNTERS]);
+    let mut runner = TestRunner::new(config(MUTATED));
+    let result = runner.run(&(frame(), spoil()), |(frame, spoil)| {
+        let mut bytes = frame.bytes();
+        for (at, value) in &spoil.edits {
+            let at = at.index(bytes.len());
+            bytes[at] = *value;
+        }
+        if let Some(cut) = spoil.cut {
+            bytes.truncate(ethernet::HEADER_LEN + cut.index(bytes.len() - ethernet::HEADER_LEN));
+        }
+        let verdict = bench.borrow_mut().compare(&bytes, LOOPBACK).map_err(TestCaseError::fail)?;
+        let counter = match verdict {
+            Verdict::Passed(counter) => counter,
+            Verdict::Discarded(_, counter) => Some(counter),
+            Verdict::Accepted(..) => Some(Counter::AdvertisementRcvd),
+        };
+        if let Some(counter) = counter {
+            reached.borrow_mut()[counter as usize] = true;
+        }
+        Ok(())
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+    // The generator is worth its time only while it reaches every reason.
+    let beside = [
+        Counter::PriorityZeroRcvd,
+        Counter::ChecksumRfc5798Rcvd,
+        Counter::ChecksumRfc9568Rcvd,
+        Counter::RingFull,
+    ];
+    let reached = reached.into_inner();
+    let missed: Vec<_> = (0..COUNTERS)
+        .filter(|cell| !reached[*cell] && !beside.iter().any(|c| *c as usize == *cell))
+        .collect();
+    assert!(missed.is_empty(), "the generator reached no verdict with the counters {missed:?}");
+}
+
+#[test]
+fn noise_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
+    let bench = RefCell::new(Bench::new());
+    let mut runner = TestRunner::new(config(NOISE));
+    let start = prop_oneof![
+        Just(Vec::new()),
+        Just([[0u8; 12].as_slice(), &[8, 0, 0x45]].concat()),
+        Just([[0u8; 12].as_slice(), &[0x81, 0, 0, 0, 8, 0, 0x45]].concat()),
+    ];
+    // The protocol, so that some of it is looked into.
+    let strategy = (start, vec(any::<u8>(), 14..300), any::<bool>());
+    let result = runner.run(&strategy, |(start, mut bytes, vrrp)| {
+        let packet = start.len().saturating_sub(1);
+        bytes[..start.len().min(14)].copy_from_slice(&start[..start.len().min(14)]);
+        if bytes.len() > packet + 20 && packet > 0 {
+            bytes[..start.len()].copy_from_slice(&start);
+            if vrrp {
+                bytes[packet + ipv4::PROTOCOL] = ipv4::PROTOCOL_VRRP;
+            }
+        }
+        bench.borrow_mut().compare(&bytes, LOOPBACK).map(|_| ()).map_err(TestCaseError::fail)
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+}

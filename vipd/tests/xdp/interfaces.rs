@@ -1,0 +1,45 @@
+//! Two interfaces: the same VRID on each is another virtual router.
+
+use std::process::Command;
+
+use rustix::thread::UnshareFlags;
+use vipd_common::counters::Counter;
+
+use crate::bench::{Bench, LOOPBACK, XDP_DROP, XDP_PASS};
+use crate::frame::Frame;
+
+/// A pair of interfaces in a network namespace of this thread's own, which vanishes with the thread.
+fn private_pair() -> [u32; 2] {
+    // SAFETY: only the network namespace is unshared, no file descriptor table.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.unwrap_or_else(|error| {
+        panic!("cannot make a network namespace: {error}; this test needs CAP_SYS_ADMIN: run it as root")
+    });
+    let status = Command::new("ip")
+        .args(["link", "add", "left", "type", "veth", "peer", "name", "right"])
+        .status()
+        .unwrap_or_else(|error| panic!("cannot run `ip`: {error}; install iproute2"));
+    assert!(status.success(), "`ip link add … type veth`: {status}; the kernel needs veth");
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
+        .expect("a socket");
+    ["left", "right"].map(|name| {
+        rustix::net::netdevice::name_to_index(&socket, name).expect("the interface was just made")
+    })
+}
+
+#[test]
+fn the_same_vrid_on_another_interface_is_another_virtual_router() {
+    let [left, right] = private_pair();
+    let mut bench = Bench::new();
+    bench.watch(left, 51, 3, 3);
+    bench.watch(right, 60, 3, 4);
+    let frame = Frame::valid(3).bytes();
+    for (ifindex, action, row) in [(LOOPBACK, XDP_DROP, 1), (left, XDP_DROP, 3), (right, XDP_PASS, 0)] {
+        let verdict = bench.compare(&frame, ifindex).unwrap_or_else(|error| panic!("{ifindex}: {error}"));
+        assert_eq!(verdict.action(), action, "interface {ifindex}");
+        let counter = if row == 0 { Counter::VridErrors } else { Counter::AdvertisementRcvd };
+        assert_eq!(bench.row(row).get(counter), 1, "interface {ifindex}");
+    }
+    let frame = Frame { vrid: 60, ..Frame::valid(3) }.bytes();
+    assert_eq!(bench.run(&frame, right), XDP_DROP);
+    assert_eq!(bench.run(&frame, left), XDP_PASS);
+}

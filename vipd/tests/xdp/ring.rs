@@ -1,0 +1,49 @@
+//! The ring buffer: order, and what happens when it is full.
+
+use vipd::xdp::MAX_PENDING;
+use vipd_common::counters::Counter;
+
+use crate::bench::{Bench, LOOPBACK, XDP_DROP};
+use crate::frame::Frame;
+
+#[test]
+fn records_come_in_the_order_of_arrival() {
+    let mut bench = Bench::new();
+    for priority in 0..=255 {
+        bench.run(&Frame { priority, ..Frame::valid(3) }.bytes(), LOOPBACK);
+    }
+    let mut last = 0;
+    for priority in 0..=255 {
+        let record = bench.loaded.feed.pop().expect("256 records");
+        assert_eq!(record.priority, priority);
+        assert!(record.arrival >= last, "time does not go back");
+        last = record.arrival;
+    }
+    assert_eq!(bench.loaded.feed.pop(), None);
+}
+
+#[test]
+fn a_full_ring_is_counted_and_nothing_else_is_lost() {
+    const MORE: u64 = 1000;
+    let mut bench = Bench::new();
+    let frame = Frame::valid(3).bytes();
+    let pending = u64::try_from(MAX_PENDING).expect("it fits");
+    let runs = u32::try_from(pending + MORE).expect("it fits");
+    let (action, _) = bench.loaded.kernel.test_run(&frame, LOOPBACK, runs).expect("the kernel runs it");
+    assert_eq!(action, XDP_DROP, "an advert that finds the ring full is still ours");
+    let row = bench.row(1);
+    assert_eq!(row.get(Counter::AdvertisementRcvd), u64::from(runs), "each is counted");
+    let mut popped = 0;
+    while bench.loaded.feed.pop().is_some() {
+        popped += 1;
+    }
+    let full = row.get(Counter::RingFull);
+    assert_eq!(popped + full, u64::from(runs), "received = handed over + ring full");
+    // A record is not split at the end of the ring, and one byte of it always stays free.
+    assert!((pending - 1..=pending).contains(&popped), "{popped} of {pending} fit");
+
+    // And it works again.
+    assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
+    assert!(bench.loaded.feed.pop().is_some());
+    assert_eq!(bench.row(1).get(Counter::RingFull), full);
+}

@@ -1,0 +1,231 @@
+//! Each counter and each action, by name.
+
+use vipd::xdp::Verbosity;
+use vipd_common::counters::{COUNTERS, Counter};
+use vipd_common::wire::{ethernet, ipv4, vrrp};
+
+use crate::bench::{Bench, LOOPBACK, XDP_DROP, XDP_PASS};
+use crate::frame::Frame;
+
+const VERSIONS: [u8; 2] = [2, 3];
+
+/// What is said of a frame, the frame, the action, and which counters of its row go up: row 0 with `XDP_PASS`, the
+/// virtual router's with `XDP_DROP`.
+struct Line(&'static str, Frame, u32, Vec<Counter>);
+
+fn header(version: u8, at: usize, value: u8) -> Frame {
+    Frame { header: vec![(at, value)], ..Frame::valid(version) }
+}
+
+fn message(version: u8, at: usize, value: u8) -> Frame {
+    Frame { message: vec![(at, value)], ..Frame::valid(version) }
+}
+
+fn foreign(version: u8) -> Vec<Line> {
+    let valid = || Frame::valid(version);
+    let tagged = |tags: &[(u16, u16)]| Frame { tags: tags.to_vec(), ..valid() };
+    let pass =
+        |what, frame, counter: Option<Counter>| Line(what, frame, XDP_PASS, counter.into_iter().collect());
+    let vlan = ethernet::TYPE_VLAN;
+    vec![
+        pass("ARP", Frame { ethertype: ethernet::TYPE_ARP, ..valid() }, None),
+        pass("IPv6", Frame { ethertype: 0x86dd, ..valid() }, None),
+        pass("TCP", header(version, ipv4::PROTOCOL, 6), None),
+        pass("OSPF", header(version, ipv4::PROTOCOL, 89), None),
+        pass("another VLAN", tagged(&[(vlan, 5)]), None),
+        pass("another VLAN with a priority", tagged(&[(vlan, 0xe005)]), None),
+        pass("another VLAN inside VLAN 0", tagged(&[(vlan, 0), (vlan, 5)]), None),
+        pass("another service VLAN", tagged(&[(ethernet::TYPE_QINQ, 5), (vlan, 0)]), None),
+        pass("three tags", tagged(&[(vlan, 0); 3]), None),
+        pass("foreign VRID", Frame { vrid: 53, ..valid() }, Some(Counter::VridErrors)),
+        pass("VRID 0", Frame { vrid: 0, ..valid() }, Some(Counter::VridErrors)),
+        pass("first fragment", header(version, ipv4::FRAGMENT, 0x20), Some(Counter::FragmentsPassed)),
+        pass("last fragment", header(version, ipv4::FRAGMENT + 1, 1), Some(Counter::FragmentsPassed)),
+        pass("unicast", header(version, ipv4::DESTINATION, 10), Some(Counter::DestinationPassed)),
+        pass("another group", header(version, ipv4::DESTINATION + 3, 5), Some(Counter::DestinationPassed)),
+        pass("IPv6 inside", header(version, 0, 0x65), Some(Counter::UnparsablePassed)),
+        pass("IHL 4", header(version, 0, 0x44), Some(Counter::UnparsablePassed)),
+        pass(
+            "no room for a VRID",
+            header(version, ipv4::TOTAL_LENGTH + 1, 21),
+            Some(Counter::UnparsablePassed),
+        ),
+    ]
+}
+
+fn ours(version: u8) -> Vec<Line> {
+    let valid = || Frame::valid(version);
+    let drop = |what, frame, counter| Line(what, frame, XDP_DROP, vec![counter]);
+    let short = Counter::PacketLengthErrors;
+    let mut lines = vec![
+        drop(
+            "R17 header checksum",
+            Frame { damage: vec![ipv4::CHECKSUM], ..valid() },
+            Counter::IpHeaderErrors,
+        ),
+        drop("R17 damaged option", Frame { ihl: 6, damage: vec![21], ..valid() }, Counter::IpHeaderErrors),
+        drop("R1 TTL 254", header(version, ipv4::TTL, 254), Counter::IpTtlErrors),
+        drop("R1 TTL 0", header(version, ipv4::TTL, 0), Counter::IpTtlErrors),
+        drop("R2 version", message(version, 0, (5 - version) << 4 | 1), Counter::VersionErrors),
+        drop("R2 version 0", message(version, 0, 1), Counter::VersionErrors),
+        drop("R3 type", message(version, 0, version << 4 | 2), Counter::InvalidTypeRcvd),
+        drop("R4 count", message(version, vrrp::COUNT, 2), short),
+        drop("R4 count 255", message(version, vrrp::COUNT, 255), short),
+        drop("R4 trailing bytes", Frame { trailing: 4, ..valid() }, short),
+        drop("R4 a trailing byte", Frame { trailing: 1, ..valid() }, short),
+        drop("R17 longer than the frame", header(version, ipv4::TOTAL_LENGTH, 4), short),
+        drop("R4 shorter than the fields", header(version, ipv4::TOTAL_LENGTH + 1, 27), short),
+        drop("R8 count 0", message(version, vrrp::COUNT, 0), Counter::AddressCountErrors),
+        drop("R5", Frame { damage: vec![20 + vrrp::PRIORITY], ..valid() }, Counter::ChecksumErrors),
+        drop("R5 address", Frame { damage: vec![20 + vrrp::HEADER_LEN], ..valid() }, Counter::ChecksumErrors),
+        drop("R9 interval 0", message(version, vrrp::INTERVAL + 1, 0), Counter::IntervalZeroErrors),
+    ];
+    let counters = match version {
+        2 => vec![Counter::AdvertisementRcvd],
+        _ => vec![Counter::AdvertisementRcvd, Counter::ChecksumRfc5798Rcvd],
+    };
+    let accept = |what, frame| Line(what, frame, XDP_DROP, counters.clone());
+    let vlan = ethernet::TYPE_VLAN;
+    lines.extend([
+        accept("valid", valid()),
+        accept("valid, padded", Frame { padding: 6, ..valid() }),
+        accept("valid, VLAN 0", Frame { tags: vec![(vlan, 0xe000)], ..valid() }),
+        accept("valid, VLAN 0 twice", Frame { tags: vec![(ethernet::TYPE_QINQ, 0), (vlan, 0)], ..valid() }),
+        accept("valid, priority 255", Frame { priority: 255, ..valid() }),
+    ]);
+    let mut release = counters.clone();
+    release.push(Counter::PriorityZeroRcvd);
+    lines.push(Line("valid, priority 0", Frame { priority: 0, ..valid() }, XDP_DROP, release));
+    if version == 3 {
+        let counters = vec![Counter::AdvertisementRcvd, Counter::ChecksumRfc9568Rcvd];
+        lines.push(Line("C4", Frame { message_only: true, ..valid() }, XDP_DROP, counters));
+        lines.push(accept("R16 reserved bits", Frame { word: 0xf001, ..valid() }));
+    } else {
+        for (auth, counter) in [
+            (1, Counter::AuthTypeMismatch),
+            (2, Counter::AuthTypeMismatch),
+            (3, Counter::InvalidAuthType),
+            (254, Counter::InvalidAuthType),
+        ] {
+            lines.push(drop("R13", message(version, vrrp::AUTH_TYPE, auth), counter));
+        }
+    }
+    lines
+}
+
+fn check(bench: &mut Bench, line: &Line, seen: &mut [bool; COUNTERS]) {
+    let Line(what, frame, action, counters) = line;
+    let what = format!("{what}, VRRPv{}", frame.version);
+    let row = match (*action, frame.version) {
+        (XDP_PASS, _) => 0,
+        (_, 3) => 1,
+        _ => 2,
+    };
+    let before = bench.row(row);
+    let verdict = bench.compare(&frame.bytes(), LOOPBACK).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(verdict.action(), *action, "{what}: {verdict:?}");
+    let after = bench.row(row);
+    for counter in counters {
+        assert_eq!(after.get(*counter) - before.get(*counter), 1, "{what}: {counter:?}");
+        seen[*counter as usize] = true;
+    }
+    // `compare` has seen that no other cell changed that the verdict does not name; this is for the table.
+    let sum = |row: [u64; vipd_common::counters::ROW_CELLS]| row.iter().sum::<u64>();
+    let more = sum(bytemuck::cast(after)) - sum(bytemuck::cast(before));
+    assert_eq!(more, counters.len() as u64, "{what}: other counters went up");
+}
+
+fn run_the_table(bench: &mut Bench) -> [bool; COUNTERS] {
+    let mut seen = [false; COUNTERS];
+    for version in VERSIONS {
+        for line in foreign(version).iter().chain(&ours(version)) {
+            check(bench, line, &mut seen);
+        }
+    }
+    seen
+}
+
+#[test]
+fn every_verdict_has_its_action_and_its_counter() {
+    let seen = run_the_table(&mut Bench::new());
+    let unseen: Vec<_> = (0..COUNTERS).filter(|cell| !seen[*cell]).collect();
+    assert_eq!(unseen, [Counter::RingFull as usize], "only the full ring has a test of its own");
+}
+
+#[test]
+fn the_verifier_takes_the_log_statements_and_they_change_nothing() {
+    run_the_table(&mut Bench::with(Verbosity::Discards));
+}
+
+#[test]
+fn options_of_every_length_with_every_number_of_addresses() {
+    let mut bench = Bench::new();
+    for version in VERSIONS {
+        for ihl in 5..=15 {
+            for addresses in (1..=255).step_by(if ihl == 5 || ihl == 15 { 1 } else { 14 }) {
+                let frame = Frame { ihl, addresses, ..Frame::valid(version) };
+                let verdict = bench.compare(&frame.bytes(), LOOPBACK).expect("as in user space");
+                assert_eq!(verdict.action(), XDP_DROP);
+                let row = if version == 3 { 1 } else { 2 };
+                let rejected = bench.row(row).get(Counter::PacketLengthErrors);
+                assert_eq!(rejected, 0, "IHL {ihl}, {addresses} addresses");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_frame_cut_at_any_length_is_never_accepted() {
+    let mut bench = Bench::new();
+    for version in VERSIONS {
+        for tags in
+            [vec![], vec![(ethernet::TYPE_VLAN, 0)], vec![(ethernet::TYPE_QINQ, 0), (ethernet::TYPE_VLAN, 0)]]
+        {
+            for (ihl, addresses) in [(5, 1), (15, 3), (6, 255)] {
+                let frame = Frame { tags: tags.clone(), ihl, addresses, ..Frame::valid(version) };
+                let bytes = frame.bytes();
+                let vrid = frame.packet() + usize::from(ihl) * 4 + vrrp::VRID;
+                // A long frame first: its bytes are still in the window when the cut one is looked at.
+                bench.compare(&bytes, LOOPBACK).expect("as in user space");
+                let accepted = bench.row(1).get(Counter::AdvertisementRcvd)
+                    + bench.row(2).get(Counter::AdvertisementRcvd);
+                for length in ethernet::HEADER_LEN..bytes.len() {
+                    let verdict = bench
+                        .compare(&bytes[..length], LOOPBACK)
+                        .unwrap_or_else(|error| panic!("{length} of {}: {error}", bytes.len()));
+                    let action = if length > vrid { XDP_DROP } else { XDP_PASS };
+                    assert_eq!(verdict.action(), action, "{length} of {}", bytes.len());
+                }
+                let now = bench.row(1).get(Counter::AdvertisementRcvd)
+                    + bench.row(2).get(Counter::AdvertisementRcvd);
+                assert_eq!(now, accepted, "R4: a cut frame was accepted");
+            }
+        }
+    }
+}
+
+#[test]
+fn padding_of_every_length_is_ignored() {
+    let mut bench = Bench::new();
+    for version in VERSIONS {
+        for padding in (0..64).chain([1000, 2000, 2500]) {
+            let frame = Frame { padding, ..Frame::valid(version) };
+            bench.compare(&frame.bytes(), LOOPBACK).expect("as in user space");
+        }
+        let row = if version == 3 { 1 } else { 2 };
+        assert_eq!(bench.row(row).get(Counter::AdvertisementRcvd), 67, "C7");
+    }
+}
+
+#[test]
+fn a_virtual_router_that_is_forgotten_is_foreign() {
+    let mut bench = Bench::new();
+    let frame = Frame::valid(3).bytes();
+    assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
+    bench.forget(LOOPBACK, 51);
+    assert_eq!(bench.run(&frame, LOOPBACK), XDP_PASS);
+    // Once more is no error.
+    bench.forget(LOOPBACK, 51);
+    bench.watch(LOOPBACK, 51, 3, 1);
+    assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
+}
