@@ -19,7 +19,7 @@ const AGENT_VARIABLE: &str = "VIPD_BIN";
 /// Tells vipd's build script to put another object in.
 const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
 /// The tests of the object itself, by BPF_PROG_TEST_RUN.
-const OBJECT_TESTS: [&str; 4] = ["--package", "vipd-tests", "--test", "prog_test_run"];
+const OBJECT_TESTS: [&str; 4] = ["--package", "vipd", "--test", "xdp"];
 
 /// Pass every test, the privileged ones included; needs root
 ///
