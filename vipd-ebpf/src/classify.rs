@@ -46,7 +46,10 @@ pub(crate) fn classify(ctx: &XdpContext) -> Verdict {
         Err(reason) => {
             count(slot.row, reason);
             // Removed by the verifier unless the loader asks for debug logging.
-            debug!(ctx, "vrid {} on interface {}: advert discarded, counter {}", located.vrid, ifindex, reason as u32);
+            debug!(
+                ctx,
+                "vrid {} on interface {}: advert discarded, counter {}", located.vrid, ifindex, reason as u32
+            );
         }
     }
     Verdict::Ours
