@@ -81,7 +81,7 @@ impl Bench {
         self.audit().map_err(|difference| format!("{difference}, but the parser says {verdict:?}"))?;
         let record = self.loaded.feed.pop();
         let wanted = match verdict {
-            Verdict::Accepted(row, advert) => Some(self.record(record, row, ifindex, &advert)),
+            Verdict::Accepted(row, advert) => Some(Self::record(record, row, ifindex, &advert)),
             Verdict::Passed(_) | Verdict::Discarded(..) => None,
         };
         if record != wanted {
@@ -142,7 +142,7 @@ impl Bench {
 
     /// The record that belongs to an advert; its arrival, which only the kernel knows, is that of `record`, after a
     /// check that it is now.
-    fn record(&self, record: Option<AdvertRecord>, row: u32, ifindex: u32, advert: &Advert) -> AdvertRecord {
+    fn record(record: Option<AdvertRecord>, row: u32, ifindex: u32, advert: &Advert) -> AdvertRecord {
         const { assert!(size_of::<AdvertRecord>() == 40) };
         let arrival = record.map_or(0, |record| record.arrival);
         let age = Duration::from_nanos(now().saturating_sub(arrival));
