@@ -95,6 +95,11 @@ impl Router {
         let wins = advert.priority > self.config.priority
             || (advert.priority == self.config.priority && advert.source > self.primary);
         if wins {
+            // Not the RFC's: one last losing advert. Two masters that heal may have the winner heard first; without
+            // this the winner would never learn that there was another, and hosts would keep the loser's MAC.
+            if !self.was_silent_until(advert.arrival) {
+                self.send_advert(now);
+            }
             self.become_backup(now, advert.arrival, Reason::HigherPriority);
             self.follow(advert);
             self.restart_master_down(advert.arrival);
@@ -112,7 +117,13 @@ impl Router {
     /// A second master of lower precedence.
     fn assert(&mut self, now: Timestamp, advert: &Received) {
         self.counters.losing_adverts += 1;
-        self.tell_once(TOLD_LOSING, Event::LosingAdvert { source: advert.source, priority: advert.priority });
+        let farewell = self.has_just_preempted(now, advert);
+        if !farewell {
+            self.tell_once(
+                TOLD_LOSING,
+                Event::LosingAdvert { source: advert.source, priority: advert.priority },
+            );
+        }
         // RFC 9568 section 6.4.3 answers at once; RFC 3768 section 6.4.3 discards.
         if self.config.version() == Version::V3 {
             if self.asserts.take(now) {
@@ -122,15 +133,28 @@ impl Router {
                 self.counters.asserts_suppressed += 1;
             }
         }
-        self.reannounce_when_quiet(now, advert);
+        if !farewell {
+            self.reannounce_when_quiet(now, advert);
+        }
+    }
+
+    /// Whether a losing advert is the last one of the master that was preempted in good order: the segment was told
+    /// less than an interval ago.
+    fn has_just_preempted(&self, now: Timestamp, advert: &Received) -> bool {
+        self.reason == Some(Reason::Preempted) && now.nanos_since(self.since) < self.longer_interval(advert)
+    }
+
+    /// The longer of our interval and an advert's, nanoseconds.
+    fn longer_interval(&self, advert: &Received) -> u64 {
+        let theirs = Interval::from_wire(self.config.version(), advert.interval).map_or(0, Interval::nanos);
+        self.config.interval.nanos().max(theirs)
     }
 
     /// Hosts may have learned the other master's MAC: tell them again once it has been quiet for long enough to
     /// have yielded. When it adverts on after that, it does not hear us, and there is nothing to be won from a
     /// storm of announcements: then only after more than one interval without an advert.
     fn reannounce_when_quiet(&mut self, now: Timestamp, advert: &Received) {
-        let theirs = Interval::from_wire(self.config.version(), advert.interval).map_or(0, Interval::nanos);
-        let interval = self.config.interval.nanos().max(theirs);
+        let interval = self.longer_interval(advert);
         let lasts = match self.rival {
             Some(rival) if self.timers.get(Timer::Reannounce).is_some() => rival.lasts,
             Some(rival) => now.nanos_since(rival.heard) <= 2 * interval,

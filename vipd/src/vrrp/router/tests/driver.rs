@@ -114,7 +114,7 @@ fn a_new_primary_address_is_told_to_the_backups_at_once() {
     assert_eq!(script.events, [], "once");
     assert_eq!(adverts(&script.wait(SECOND)), [600 * MILLI], "the cadence stays");
     assert_eq!(script.advert(254, other), [], "S28: now that address is our own");
-    assert_eq!(script.advert(254, OURS), [Action::RemoveAddresses], "S28: and the old one is not");
+    assert_eq!(script.advert(254, OURS), [ADVERT, Action::RemoveAddresses], "S28: and the old one is not");
 }
 
 #[test]

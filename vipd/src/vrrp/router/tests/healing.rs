@@ -1,6 +1,7 @@
 //! Two masters that meet: the answer to the losing advert (S23) and the announcement afterwards.
 
 use super::*;
+use crate::vrrp::Reason;
 
 #[test]
 fn s23_a_losing_advert_is_answered_at_once_and_the_timer_runs_on() {
@@ -103,5 +104,51 @@ fn a_master_that_yields_announces_no_more() {
     let mut script = Script::master(config(Version::V3, SECOND));
     script.advert(99, HIGHER);
     script.advert(200, HIGHER);
-    assert_eq!(announcements(&script.wait(3 * SECOND)), [0u64; 0], "neither the second burst nor the healing");
+    assert_eq!(
+        announcements(&script.wait(3 * SECOND)),
+        [0u64; 0],
+        "neither the second burst nor the healing"
+    );
+}
+
+#[test]
+fn the_loser_lets_a_winner_that_was_heard_first_know() {
+    for version in VERSIONS {
+        let mut script = Script::master(config(version, SECOND));
+        assert_eq!(
+            script.advert(200, HIGHER),
+            [ADVERT, Action::RemoveAddresses],
+            "VRRPv{version}: one last advert"
+        );
+        assert_eq!(script.advert(200, HIGHER), [], "and no more");
+    }
+}
+
+#[test]
+fn a_loser_that_was_held_up_has_nothing_to_say() {
+    let mut script = Script::master(config(Version::V3, SECOND));
+    script.stall(3 * SECOND);
+    assert_eq!(
+        script.advert(200, HIGHER),
+        [Action::RemoveAddresses],
+        "hosts have long been told of the other"
+    );
+}
+
+#[test]
+fn the_last_advert_of_a_preempted_master_is_no_second_master() {
+    for (version, answer) in [(Version::V2, vec![]), (Version::V3, vec![ADVERT])] {
+        let mut script = Script::started(config(version, SECOND));
+        while script.state() == State::Backup {
+            script.advert(50, HIGHER);
+            script.wait(SECOND / 2);
+        }
+        assert_eq!(script.router.snapshot().reason, Some(Reason::Preempted));
+        assert_eq!(script.advert(50, HIGHER), answer, "S23, VRRPv{version}");
+        assert_eq!(script.events, [], "nothing to tell");
+        assert_eq!(announcements(&script.wait(4 * SECOND)), [0u64; 0], "the takeover has just announced");
+        // One that goes on is a second master all the same.
+        script.advert(50, HIGHER);
+        assert_eq!(script.events, [Event::LosingAdvert { source: HIGHER, priority: 50 }]);
+    }
 }

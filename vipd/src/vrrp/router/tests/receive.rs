@@ -42,7 +42,8 @@ fn r7_a_second_owner_is_told_of_even_after_a_backup_was() {
 #[test]
 fn r7_erratum_8298_lets_the_owner_of_vrrpv3_yield_to_another_owner() {
     let mut script = Script::master(owner(Version::V3, SECOND));
-    assert_eq!(script.advert(255, HIGHER), [Action::RemoveAddresses], "R7, S22");
+    let farewell = Action::SendAdvert { priority: 255 };
+    assert_eq!(script.advert(255, HIGHER), [farewell, Action::RemoveAddresses], "R7, S22");
     assert_eq!(script.events[0], Event::OwnerConflict { source: HIGHER });
 }
 

@@ -107,7 +107,7 @@ fn s11_without_preemption_any_priority_is_followed() {
 fn s24_preemption_is_not_asked_for_in_master() {
     for version in VERSIONS {
         let mut script = Script::master(RouterConfig { preempt: false, ..config(version, SECOND) });
-        assert_eq!(script.advert(101, LOWER), [Action::RemoveAddresses], "S22, S24");
+        assert_eq!(script.advert(101, LOWER), [ADVERT, Action::RemoveAddresses], "S22, S24");
         assert_eq!(script.state(), State::Backup);
         let mut script = Script::master(RouterConfig { preempt: false, ..config(version, SECOND) });
         script.advert(99, HIGHER);

@@ -158,7 +158,7 @@ fn in_master(version: Version, own: u8, input: In) -> Cell {
         In::Advert(0, _) => master("S21", vec![advert], Next::In(INTERVAL)),
         In::Advert(priority, source) if priority > own || (priority == own && source > OURS) => {
             let next = Next::In(down(version, u64::from(own)));
-            Cell("S22, S26, R7", State::Backup, vec![Action::RemoveAddresses], next)
+            Cell("S22, S26, R7", State::Backup, vec![advert, Action::RemoveAddresses], next)
         }
         In::Advert(..) if version == Version::V2 => master("discard", vec![], Next::In(QUIET)),
         In::Advert(..) => master("S23", vec![advert], Next::In(QUIET)),
