@@ -1,5 +1,7 @@
 //! The engine's thread: the ring buffer, the deadlines, netlink's notices; nothing that waits for anybody.
 
+mod surroundings;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,12 +14,12 @@ use vipd_common::records::AdvertRecord;
 use super::clock;
 use super::deadlines::Deadlines;
 use super::instance::{Instance, received};
-use super::interface::{Gone, Interface, Interfaces};
+use super::interface::{Interface, Interfaces};
 use super::message::{Command, EngineSnapshot, InstanceSnapshot, Report, Request};
 use super::outbox::Outbox;
 use super::wait::{Bell, Wait};
 use crate::config::{Config, Realtime};
-use crate::netlink::{Change, Monitor, PROTO_VIPD, Requests};
+use crate::netlink::{Monitor, Requests};
 use crate::realtime;
 use crate::vrrp::{Fault, Input, State};
 use crate::xdp::{Counters, Feed, MAX_PENDING};
@@ -207,129 +209,6 @@ impl Engine {
         }
     }
 
-    fn drain_monitor(&mut self) {
-        let (interfaces, requests) = (&mut self.interfaces, &self.requests);
-        let lost = self.monitor.drain(|notice| {
-            if let Some((interface, gone)) = interfaces.notice(&notice) {
-                close(requests, interface, &gone);
-            }
-        });
-        match lost {
-            Ok(false) => {}
-            Ok(true) => {
-                self.overruns += 1;
-                self.report(Report::NetlinkOverrun);
-                if let Err(error) = self.dump() {
-                    self.report(Report::NetlinkFailed(error));
-                }
-            }
-            Err(error) => self.report(Report::NetlinkFailed(error)),
-        }
-    }
-
-    /// Reads links and addresses anew.
-    fn dump(&mut self) -> io::Result<()> {
-        self.interfaces.begin_dump();
-        let (interfaces, requests) = (&mut self.interfaces, &self.requests);
-        self.outbox.requests().dump(|notice| {
-            if let Some((interface, gone)) = interfaces.notice(&notice) {
-                close(requests, interface, &gone);
-            }
-        })?;
-        for (interface, gone) in self.interfaces.end_dump(exists) {
-            close(&self.requests, interface, &gone);
-        }
-        Ok(())
-    }
-
-    /// Lets the routers of every interface that has changed know.
-    fn look_at_interfaces(&mut self, now: Timestamp) {
-        for place in 0..self.interfaces.0.len() {
-            let Some(interface) = self.interfaces.0.get_mut(place) else { return };
-            if !std::mem::take(&mut interface.changed) {
-                continue;
-            }
-            if let (Some(ifindex), false, None) = (interface.ifindex, interface.requested, &interface.port) {
-                interface.requested = true;
-                // The receiver lives as long as the process wants to.
-                let _ = self.requests.send(Request::Open { interface: place, ifindex });
-            }
-            let instances = interface.instances.clone();
-            for index in instances {
-                self.look_at_instance(now, index);
-            }
-            self.sweep(place);
-        }
-    }
-
-    fn look_at_instance(&mut self, now: Timestamp, index: usize) {
-        let Some(instance) = self.instances.get(index) else { return };
-        let Some(interface) = self.interfaces.0.get(instance.interface) else { return };
-        // The owner sends from a virtual address if that is the interface's own; nobody else does.
-        let owner = instance.router.config().is_owner();
-        let siblings = || interface.instances.iter().filter_map(|sibling| self.instances.get(*sibling));
-        let available =
-            interface.availability(|address| !owner && siblings().any(|sibling| sibling.is_virtual(address)));
-        let input = match available {
-            Ok((mac, primary)) => {
-                if let Some(instance) = self.instances.get_mut(index) {
-                    instance.prepare(mac, primary);
-                }
-                Input::Available { primary }
-            }
-            Err(fault) => Input::Unavailable(fault),
-        };
-        // A master whose address was taken away, seen by what is there, not by who said so: notices of vipd's own
-        // changes come by here, too.
-        let was_master = self.is_master(index);
-        self.handle(index, now, input);
-        if was_master && self.is_master(index) {
-            for vip in self.missing(index) {
-                self.handle(index, now, Input::AddressRemoved(vip));
-            }
-        }
-    }
-
-    fn is_master(&self, index: usize) -> bool {
-        self.instances.get(index).is_some_and(|instance| instance.router.state() == State::Master)
-    }
-
-    /// Virtual addresses of an instance that are not on its interface.
-    fn missing(&self, index: usize) -> Vec<crate::vrrp::VirtualAddress> {
-        let Some(instance) = self.instances.get(index) else { return Vec::new() };
-        let Some(interface) = self.interfaces.0.get(instance.interface) else { return Vec::new() };
-        let vips = instance.router.config().virtual_addresses.iter();
-        let there = |vip: &crate::vrrp::VirtualAddress| {
-            interface.has(*vip)
-                || interface.find(vip.address).is_some_and(|found| instance.leaves_alone(found))
-        };
-        vips.filter(|vip| !there(vip)).copied().collect()
-    }
-
-    /// Takes away what an earlier run left behind on an interface: once, when it becomes ours.
-    fn sweep(&mut self, place: usize) {
-        let Some(interface) = self.interfaces.0.get_mut(place) else { return };
-        if interface.port.is_none() || std::mem::replace(&mut interface.swept, true) {
-            return;
-        }
-        for found in interface.addresses.clone() {
-            let holder = interface
-                .instances
-                .iter()
-                .filter_map(|index| self.instances.get(*index))
-                .find(|instance| instance.is_virtual(found.address));
-            let leftover = match holder {
-                Some(instance) => instance.router.state() != State::Master && !instance.leaves_alone(&found),
-                None => found.protocol == PROTO_VIPD,
-            };
-            if leftover {
-                self.outbox.change(Change::Remove(found));
-                let report = Report::LeftoverRemoved(found);
-                self.reports_dropped += u64::from(self.reports.try_send(report).is_err());
-            }
-        }
-    }
-
     /// Whether to stop.
     fn take_commands(&mut self, now: Timestamp) -> bool {
         while let Ok(command) = self.commands.try_recv() {
@@ -395,19 +274,4 @@ impl Engine {
             reports_dropped: self.reports_dropped,
         }
     }
-}
-
-/// Asks the control thread to let go of an interface.
-fn close(requests: &mpsc::UnboundedSender<Request>, interface: usize, gone: &Gone) {
-    let _ = requests.send(Request::Close { interface, ifindex: gone.ifindex });
-}
-
-/// Whether the kernel still knows an interface by this index and name.
-fn exists(ifindex: u32, name: &str) -> bool {
-    let Ok(socket) =
-        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
-    else {
-        return true;
-    };
-    rustix::net::netdevice::name_to_index(&socket, name) == Ok(ifindex)
 }
