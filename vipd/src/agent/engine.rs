@@ -38,6 +38,8 @@ pub(super) struct Engine {
     requests: mpsc::UnboundedSender<Request>,
     reports: mpsc::Sender<Report>,
     realtime: Realtime,
+    /// Netlink notices were lost, and a dump has not yet made up for them.
+    out_of_date: bool,
     wakeups: u64,
     overruns: u64,
     reports_dropped: u64,
@@ -110,6 +112,7 @@ impl Engine {
             requests: outlets.requests,
             reports: outlets.reports,
             realtime: config.realtime,
+            out_of_date: false,
             wakeups: 0,
             overruns: 0,
             reports_dropped: 0,

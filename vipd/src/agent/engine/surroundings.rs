@@ -24,24 +24,30 @@ impl Engine {
             Ok(false) => {}
             Ok(true) => {
                 self.overruns += 1;
+                self.out_of_date = true;
                 self.report(Report::NetlinkOverrun);
-                if let Err(error) = self.dump() {
-                    self.report(Report::NetlinkFailed(error));
-                }
             }
             Err(error) => self.report(Report::NetlinkFailed(error)),
         }
+        if self.out_of_date
+            && let Err(error) = self.dump()
+        {
+            self.report(Report::NetlinkFailed(error));
+        }
     }
 
-    /// Reads links and addresses anew.
+    /// Reads links and addresses anew. What is known stays as it is until all is read; a failure is made up for in the
+    /// next turn.
     pub(super) fn dump(&mut self) -> io::Result<()> {
+        let mut notices = Vec::new();
+        self.outbox.requests().dump(|notice| notices.push(notice))?;
+        self.out_of_date = false;
         self.interfaces.begin_dump();
-        let (interfaces, requests) = (&mut self.interfaces, &self.requests);
-        self.outbox.requests().dump(|notice| {
-            if let Some((interface, gone)) = interfaces.notice(&notice) {
-                close(requests, interface, &gone);
+        for notice in &notices {
+            if let Some((interface, gone)) = self.interfaces.notice(notice) {
+                close(&self.requests, interface, &gone);
             }
-        })?;
+        }
         for (interface, gone) in self.interfaces.end_dump(exists) {
             close(&self.requests, interface, &gone);
         }
