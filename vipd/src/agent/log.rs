@@ -27,24 +27,35 @@ const DISCARDS: [(Counter, &str); 10] = [
     (Counter::AuthTypeMismatch, "authentication is asked for, and none is configured"),
 ];
 
-/// Writes reports as log lines; an instance that has too much to say is cut short, and that is said.
+/// Writes reports as log lines; who has too much to say is cut short, and that is said.
 pub(super) struct Log {
     instances: Vec<Voice>,
+    /// For what belongs to no instance.
+    agent: Limit,
 }
 
 struct Voice {
     config: Instance,
-    tokens: u32,
-    refilled: Instant,
-    suppressed: u64,
+    limit: Limit,
     /// Which of the kernel side's discards were told, until the state changes.
     told: [bool; DISCARDS.len()],
     last: CounterRow,
 }
 
-impl Voice {
-    /// Whether it may write a line now.
-    fn may_speak(&mut self) -> bool {
+/// How many lines one speaker may still write.
+struct Limit {
+    tokens: u32,
+    refilled: Instant,
+    suppressed: u64,
+}
+
+impl Limit {
+    fn new() -> Self {
+        Self { tokens: BURST, refilled: Instant::now(), suppressed: 0 }
+    }
+
+    /// Whether `speaker` may write a line now.
+    fn permits(&mut self, speaker: &str) -> bool {
         let periods = self.refilled.elapsed().as_millis() / REFILL.as_millis();
         if let Ok(periods @ 1..) = u32::try_from(periods) {
             self.tokens = self.tokens.saturating_add(periods).min(BURST);
@@ -57,9 +68,15 @@ impl Voice {
         self.tokens -= 1;
         if self.suppressed > 0 {
             let lines = std::mem::take(&mut self.suppressed);
-            tracing::warn!(instance = self.config.name, lines, "lines left out: too many in a short time");
+            tracing::warn!(instance = speaker, lines, "lines left out: too many in a short time");
         }
         true
+    }
+}
+
+impl Voice {
+    fn may_speak(&mut self) -> bool {
+        self.limit.permits(&self.config.name)
     }
 }
 
@@ -67,25 +84,17 @@ impl Log {
     pub(super) fn new(instances: Vec<Instance>) -> Self {
         let voice = |config| Voice {
             config,
-            tokens: BURST,
-            refilled: Instant::now(),
-            suppressed: 0,
+            limit: Limit::new(),
             told: [false; DISCARDS.len()],
             last: CounterRow::default(),
         };
-        Self { instances: instances.into_iter().map(voice).collect() }
+        Self { instances: instances.into_iter().map(voice).collect(), agent: Limit::new() }
     }
 
     /// Writes a report.
     pub(super) fn write(&mut self, report: Report) {
         match report {
             Report::Router { instance, event } => self.event(instance, &event),
-            Report::LeftoverRemoved(found) => {
-                tracing::warn!(address = %found.address, prefix = found.prefix, "removed an address left behind");
-            }
-            Report::AddressRefused { address, error } => {
-                tracing::error!(address = %address.address, prefix = address.prefix, %error, "cannot change an address");
-            }
             Report::SendRefused { instance, error } => {
                 if let Some(voice) = self.instances.get_mut(instance)
                     && voice.may_speak()
@@ -93,8 +102,15 @@ impl Log {
                     tracing::warn!(instance = voice.config.name, %error, "cannot send; told once until it works");
                 }
             }
+            _ if !self.agent.permits("agent") => {}
+            Report::LeftoverRemoved(found) => {
+                tracing::warn!(address = %found.address, prefix = found.prefix, "removed an address left behind");
+            }
+            Report::AddressRefused { address, error } => {
+                tracing::error!(address = %address.address, prefix = address.prefix, %error, "cannot change an address");
+            }
             Report::NetlinkOverrun => {
-                tracing::warn!("netlink notifications were lost; everything was read anew");
+                tracing::warn!("netlink notifications were lost; reading everything anew");
             }
             Report::NetlinkFailed(error) => tracing::error!(%error, "netlink failed"),
             Report::NotRealtime { what, error } => {
