@@ -138,7 +138,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Some(rounds) => {
                 let kinds: Vec<_> = args.compare.iter().map(|kind| kind.agent(&vipd)).collect();
                 let all = compare(*scenario, &setup, &kinds, rounds, |round, outcome| {
-                    say("lab", format_args!("round {} of {rounds}: {}", round + 1, outcome.setup.preferred));
+                    say("lab", format_args!("round {round} of {rounds}: {}", outcome.setup.preferred));
                 })?;
                 println!(
                     "{scenario}: {}; VRRPv{} every {} ms\n",
