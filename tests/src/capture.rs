@@ -36,6 +36,8 @@ struct Shared {
     frames: Mutex<Vec<Frame>>,
     stop: AtomicBool,
     drops: AtomicU32,
+    /// Where all frames are taken to come from; elsewhere the switch's port says it.
+    at: Option<Station>,
 }
 
 impl Capture {
@@ -44,7 +46,20 @@ impl Capture {
     /// # Errors
     /// When the kernel refuses the socket or the thread.
     pub fn start(switch: &Namespace) -> Result<Self> {
-        let socket = switch
+        Self::open(switch, None)
+    }
+
+    /// Starts to capture what a host's own network stack receives, that is, what its XDP program
+    /// passes on. [`Frame::from`] is the host itself.
+    ///
+    /// # Errors
+    /// When the kernel refuses the socket or the thread.
+    pub fn behind_xdp(host: &Namespace, station: Station) -> Result<Self> {
+        Self::open(host, Some(station))
+    }
+
+    fn open(namespace: &Namespace, at: Option<Station>) -> Result<Self> {
+        let socket = namespace
             .run(|| {
                 let socket = packet_socket::receiver()?;
                 socket.set_read_timeout(Some(LOOK))?;
@@ -55,6 +70,7 @@ impl Capture {
             frames: Mutex::new(Vec::new()),
             stop: AtomicBool::new(false),
             drops: AtomicU32::new(0),
+            at,
         });
         let reader = thread::Builder::new()
             .name("capture".to_owned())
@@ -129,7 +145,7 @@ impl Shared {
             match receive(socket, &mut buffer) {
                 Ok(received) => {
                     // The bridge's own interface is no port: what it gets has come in on one.
-                    if let Some(from) = Station::behind_port(received.interface) {
+                    if let Some(from) = self.at.or_else(|| Station::behind_port(received.interface)) {
                         let bytes = buffer[..received.length].to_vec();
                         self.frames().push(Frame { time: received.time, from, bytes });
                     }

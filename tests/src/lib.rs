@@ -38,4 +38,5 @@ pub mod scenario;
 pub mod station;
 pub mod story;
 pub mod time;
+pub mod vipd;
 pub mod wait;

@@ -1,7 +1,9 @@
 //! Links and addresses of the namespace the calling thread is in.
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use rtnetlink::packet_route::RouteNetlinkMessage;
@@ -30,12 +32,20 @@ pub(crate) struct Cable<'a> {
     pub(crate) namespace: RawFd,
 }
 
-/// Adds a bridge that forwards at once (no spanning tree) and to everybody (no multicast snooping):
-/// a switch that has no opinion.
+/// Adds a bridge that forwards at once (no spanning tree), to everybody (no multicast snooping), and
+/// without looking into packets (no br_netfilter, which drops wrong IPv4 headers): a switch that has
+/// no opinion.
 ///
 /// # Errors
 /// When the kernel refuses; the message names the bridge.
 pub fn add_bridge(name: &str) -> Result<()> {
+    for table in ["arptables", "iptables", "ip6tables"] {
+        let path = format!("/proc/sys/net/bridge/bridge-nf-call-{table}");
+        // Absent where the kernel has no br_netfilter.
+        if Path::new(&path).exists() {
+            fs::write(&path, "0").with_context(|| format!("writing {path}"))?;
+        }
+    }
     let bridge = LinkBridge::new(name).mcast_snooping(false).up().build();
     netlink::create(RouteNetlinkMessage::NewLink(bridge)).with_context(|| format!("adding bridge {name}"))
 }
