@@ -4,11 +4,9 @@
 //! must be able to make a fresh one.
 
 mod ebpf;
-mod lab;
 mod lint;
 #[path = "../../vipd/build/provenance.rs"]
 mod provenance;
-mod run;
 mod setup;
 mod support;
 mod test;
@@ -21,8 +19,6 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Verb {
-    Run(run::Args),
-    Lab(lab::Args),
     Setup(setup::Args),
     Ebpf(ebpf::Args),
     Lint(lint::Args),
@@ -31,8 +27,6 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Verb::parse() {
-        Verb::Run(args) => run::run(&args),
-        Verb::Lab(args) => lab::run(&args),
         Verb::Setup(args) => setup::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
         Verb::Lint(args) => lint::run(&args),

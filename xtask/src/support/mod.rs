@@ -1,6 +1,5 @@
 //! What several verbs need.
 
-pub(crate) mod agent;
 pub(crate) mod debian;
 pub(crate) mod privilege;
 pub(crate) mod process;
