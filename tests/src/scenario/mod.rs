@@ -238,6 +238,19 @@ pub struct Outcome {
     pub probes: Probes,
     /// What both agents logged, in order.
     pub log: Vec<(Station, LogLine)>,
+    /// What vipd's own commands show at the end, where the node runs vipd.
+    pub views: Vec<View>,
+}
+
+/// What a command of vipd's shows on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// The node.
+    pub station: Station,
+    /// The command, `vipd status` or `vipd stats`.
+    pub command: &'static str,
+    /// What it printed.
+    pub text: String,
 }
 
 impl Outcome {

@@ -1,17 +1,18 @@
 //! A scenario's lab with everything in place, and the waits that all scenarios share.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{BACKUP, Event, Outcome, PREFERRED, Scenario, Setup, Takeover};
-use crate::agent::{Agent, Instance};
+use super::{BACKUP, Event, Outcome, PREFERRED, Scenario, Setup, Takeover, View};
+use crate::agent::{Agent, AgentKind, Instance};
 use crate::arp::{Neighbour, neighbour};
 use crate::capture::Capture;
 use crate::frame::Frame;
 use crate::lab::Lab;
 use crate::probe::Prober;
-use crate::process::LogLine;
+use crate::process::{LogLine, output};
 use crate::protocol::{down_interval, skew_time};
 use crate::station::{Station, VIP};
 use crate::time::WallTime;
@@ -230,6 +231,7 @@ impl Stage {
     /// Ends the scenario. The agents are killed with the lab.
     pub(super) fn close(self, scenario: Scenario) -> Result<Outcome> {
         let log = self.log();
+        let views = self.views()?;
         // A capture with holes is an error, and so are its figures.
         self.capture.stop()?;
         Ok(Outcome {
@@ -239,7 +241,33 @@ impl Stage {
             takeovers: self.takeovers,
             probes: self.prober.stop()?,
             log,
+            views,
         })
+    }
+
+    /// What vipd's own commands show on the nodes that run it.
+    fn views(&self) -> Result<Vec<View>> {
+        let mut views = Vec::new();
+        for agent in [&self.preferred, &self.backup] {
+            if !agent.is_running() {
+                continue;
+            }
+            for (command, verb) in [("vipd status", "status"), ("vipd stats", "stats")] {
+                let AgentKind::Vipd(program) = agent.kind() else { continue };
+                let mut asked = Command::new(program);
+                asked.arg("--runtime-dir").arg(Agent::runtime_dir()).arg(verb);
+                let shown = output(agent.host(), asked)?;
+                ensure!(
+                    shown.status.success(),
+                    "`{command}` on {} failed: {}",
+                    agent.station(),
+                    String::from_utf8_lossy(&shown.stderr)
+                );
+                let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+                views.push(View { station: agent.station(), command, text });
+            }
+        }
+        Ok(views)
     }
 
     fn down_interval(&self, station: Station) -> Duration {
