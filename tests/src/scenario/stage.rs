@@ -39,7 +39,7 @@ pub(super) enum Deadline {
 }
 
 /// Fields in the order they are taken down: agents before the lab they run in.
-pub(super) struct Stage {
+pub(super) struct Stage<'a> {
     pub(super) preferred: Agent,
     pub(super) backup: Agent,
     prober: Prober,
@@ -49,11 +49,14 @@ pub(super) struct Stage {
     start: WallTime,
     events: Vec<Event>,
     takeovers: Vec<Takeover>,
+    /// Is told what is done and what is waited for.
+    watch: &'a mut dyn FnMut(&str),
 }
 
-impl Stage {
+impl<'a> Stage<'a> {
     /// Two agents running, the preferred one master, the client's ping answered by it.
-    pub(super) fn open(setup: &Setup) -> Result<Self> {
+    pub(super) fn open(setup: &Setup, watch: &'a mut dyn FnMut(&str)) -> Result<Self> {
+        watch("two nodes, a client and a switch, each in namespaces of its own");
         let lab = Lab::new(2)?;
         let start = WallTime::now();
         let capture = lab.capture()?;
@@ -68,12 +71,14 @@ impl Stage {
             Agent::new(&lab, station, setup.kind(station).clone(), &[instance])
         };
         let (mut preferred, mut backup) = (agent(PREFERRED)?, agent(BACKUP)?);
+        watch(&format!("{preferred} starts; it looks for a master, then becomes it"));
         preferred.start()?;
         // The backup comes second and hears a master, so that the scenario starts without an election.
         let mastery = wait_until(&format!("{preferred} to become master"), PATIENCE, || {
             capture.has(start, |frame| is_master(frame, PREFERRED))
         });
         mastery.with_context(|| format!("its log:\n{}", text_of(&preferred.log())))?;
+        watch(&format!("{backup} starts, the client pings {VIP}, all has to be quiet for a while"));
         backup.start()?;
         let prober = Prober::start(lab.host(Station::Client)?, VIP, setup.ping_spacing)?;
         let stage = Self {
@@ -86,6 +91,7 @@ impl Stage {
             start,
             events: Vec::new(),
             takeovers: Vec::new(),
+            watch,
         };
         let steady = stage.expect_steadiness();
         steady.with_context(|| format!("before the scenario; the logs:\n{}", stage.log_text()))?;
@@ -102,8 +108,11 @@ impl Stage {
 
     /// Notes what is about to be done and returns the time.
     pub(super) fn note(&mut self, text: impl Into<String>) -> WallTime {
+        let text = text.into();
+        (self.watch)(&text);
+        // Not before the watcher is done with it: what is about to be done is done now.
         let time = WallTime::now();
-        self.events.push(Event { time, text: text.into() });
+        self.events.push(Event { time, text });
         time
     }
 
@@ -121,6 +130,7 @@ impl Stage {
         (old, new): (Station, Station),
         deadline: Deadline,
     ) -> Result<()> {
+        (self.watch)(&format!("waiting for {new} to take over"));
         let timeout = 2 * self.down_interval(new) + PATIENCE;
         self.wait_for(&format!("an advert of {new}"), timeout, cause, |frame| is_master(frame, new))?;
         self.wait_for(&format!("a gratuitous ARP of {new}"), timeout, cause, |frame| announces(frame, new))?;
@@ -128,6 +138,7 @@ impl Stage {
         self.wait_for(&format!("an answer of {new} to the client"), timeout, cause, |frame| {
             answers(frame, new, identifier)
         })?;
+        (self.watch)(&format!("{new} is master and answers the client; watching what follows"));
         self.observe(OBSERVATION.max(3 * self.setup.interval))?;
 
         let observed = WallTime::now();
@@ -173,7 +184,8 @@ impl Stage {
 
     /// Waits until `master` alone has advertised for twice the longest deadline after `cause`: nobody
     /// takes over.
-    pub(super) fn expect_stillness(&self, cause: WallTime, master: Station) -> Result<()> {
+    pub(super) fn expect_stillness(&mut self, cause: WallTime, master: Station) -> Result<()> {
+        (self.watch)(&format!("nobody may take over from {master}"));
         self.observe(2 * self.down_interval(BACKUP))?;
         let masters = self.masters_since(cause);
         ensure!(
