@@ -131,7 +131,8 @@ fn figures(outcome: &Outcome, takeover: &Takeover, out: &mut impl Write) -> io::
     )?;
     writeln!(out, "    service (t3 - t1)         {FIGURE}{:9.3} ms{FIGURE:#}", takeover.service())?;
     if takeover.crossed > 0 {
-        writeln!(out, "    {} adverts of {old} after {new}'s first", takeover.crossed)?;
+        let plural = if takeover.crossed == 1 { "" } else { "s" };
+        writeln!(out, "    {} advert{plural} of {old} after {new}'s first", takeover.crossed)?;
     }
     let probes = outcome.probes_around(takeover);
     if let Some((_, gap)) = probes.longest_gap() {

@@ -19,8 +19,7 @@ const HEADING: Style = Style::new().bold();
 /// The interval most installations have, so that the waits are those of real life.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-const TOPOLOGY: &str = "\
-   node 1   192.168.122.11    vipd, priority 200 ─┐
+const TOPOLOGY: &str = "   node 1   192.168.122.11    vipd, priority 200 ─┐
    node 2   192.168.122.12    vipd, priority 100 ─┼─ switch
    client   192.168.122.100   ping ───────────────┘
             192.168.122.50    the virtual address: on whichever node is master

@@ -15,7 +15,7 @@ use crate::probe::Prober;
 use crate::process::{LogLine, output};
 use crate::protocol::{down_interval, skew_time};
 use crate::station::{Station, VIP};
-use crate::time::WallTime;
+use crate::time::{WallTime, millis};
 use crate::wait::wait_until;
 
 /// Answers of the steady state before anything is done.
@@ -78,7 +78,7 @@ impl<'a> Stage<'a> {
             capture.has(start, |frame| is_master(frame, PREFERRED))
         });
         mastery.with_context(|| format!("its log:\n{}", text_of(&preferred.log())))?;
-        watch(&format!("{backup} starts, the client pings {VIP}, all has to be quiet for a while"));
+        watch(&format!("{backup} starts, the client pings {VIP}; nobody else may become master"));
         backup.start()?;
         let prober = Prober::start(lab.host(Station::Client)?, VIP, setup.ping_spacing)?;
         let stage = Self {
@@ -130,7 +130,17 @@ impl<'a> Stage<'a> {
         (old, new): (Station, Station),
         deadline: Deadline,
     ) -> Result<()> {
-        (self.watch)(&format!("waiting for {new} to take over"));
+        let deadline = match deadline {
+            Deadline::Down => Some(self.down_interval(new)),
+            Deadline::Skew => {
+                Some(skew_time(self.setup.version, self.setup.interval, self.setup.priority(new)))
+            }
+            Deadline::Open => None,
+        };
+        let due = deadline.map_or(String::new(), |deadline| {
+            format!(", due {:.3} ms after {old}'s last advert", millis(deadline))
+        });
+        (self.watch)(&format!("waiting for {new} to take over{due}"));
         let timeout = 2 * self.down_interval(new) + PATIENCE;
         self.wait_for(&format!("an advert of {new}"), timeout, cause, |frame| is_master(frame, new))?;
         self.wait_for(&format!("a gratuitous ARP of {new}"), timeout, cause, |frame| announces(frame, new))?;
@@ -162,13 +172,7 @@ impl<'a> Stage<'a> {
             first_advert,
             first_garp: first("gratuitous ARP", &|frame| announces(frame, new))?,
             first_answer: first("answer", &|frame| answers(frame, new, identifier))?,
-            deadline: match deadline {
-                Deadline::Down => Some(self.down_interval(new)),
-                Deadline::Skew => {
-                    Some(skew_time(self.setup.version, self.setup.interval, self.setup.priority(new)))
-                }
-                Deadline::Open => None,
-            },
+            deadline,
             garps: frames.iter().filter(|frame| frame.time >= cause && announces(frame, new)).count(),
             crossed: frames
                 .iter()
