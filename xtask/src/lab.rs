@@ -32,10 +32,11 @@ Scenarios:
   pause    the master's agent is frozen with SIGSTOP, then thawed
 
 Examples:
-  cargo xtask lab                                        a crash, then a crash and a return
-  cargo xtask lab cut --interval 10ms                    a cable cut, at the shortest interval there is
-  cargo xtask lab return --agents keepalived,vipd        keepalived is the master, vipd its backup
-  cargo xtask lab return --vrrp-version 2 --no-preempt   VRRPv2, and the old master comes back as a backup
+  cargo xtask lab                                    a crash, then a crash and a return
+  cargo xtask lab cut --interval 10ms                a cut cable, at the shortest interval
+  cargo xtask lab return --agents keepalived,vipd    vipd takes over from keepalived
+  cargo xtask lab return --no-preempt                the old master returns as a backup
+  cargo xtask lab stop --vrrp-version 2              VRRPv2, once a second
   cargo xtask lab cut --interval 10ms --repeat 9 --compare vipd,keepalived")]
 pub(crate) struct Args {
     /// What happens to the master: crash, return, cut, stop or pause [default: crash return]
