@@ -142,6 +142,11 @@ impl Agent {
         &self.host
     }
 
+    /// Whether it was started, and not stopped or killed since.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// Directory for vipd's control socket and for configurations; private to the node.
     pub fn runtime_dir() -> &'static Path {
         Path::new(SCRATCH)

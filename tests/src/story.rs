@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::arp::Neighbour;
 use crate::compare::{Series, Spread};
-use crate::scenario::{BACKUP, Outcome, PREFERRED, Takeover};
+use crate::scenario::{BACKUP, Outcome, PREFERRED, Takeover, View};
 use crate::station::VIP;
 use crate::time::{WallTime, millis};
 
@@ -23,6 +23,21 @@ type Line = (WallTime, Style, String, String);
 
 /// How a series comes to one of its figures.
 type Figure = fn(&Series) -> Option<Spread>;
+
+/// Shows what vipd's own commands show at the end of a scenario.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub fn show(views: &[View], out: &mut impl Write) -> io::Result<()> {
+    for View { station, command, text } in views {
+        writeln!(out, "{HEADING}{station}: {command}{HEADING:#}")?;
+        for line in text.lines() {
+            writeln!(out, "  {line}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
 
 /// Tells what happened, in order, and what it cost the client.
 ///
@@ -76,7 +91,8 @@ fn timeline(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
         for same in log.chunk_by(|(_, one), (_, next)| one.text == next.text) {
             let line = &same[0].1;
             let times = if same.len() > 1 { format!("  ({} times)", same.len()) } else { String::new() };
-            lines.push((line.time, QUIET, station.to_string(), format!("{agent}: {}{times}", line.text)));
+            let text = format!("{agent}: {}{times}", without_time(&line.text));
+            lines.push((line.time, QUIET, station.to_string(), text));
         }
     }
     lines.sort_by_key(|line| line.0);
@@ -85,6 +101,14 @@ fn timeline(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "  {:>9.3}  {who:<7} {style}{what}{style:#}", time.millis_since(zero))?;
     }
     Ok(())
+}
+
+/// A log line without the time it begins with: the story has its own.
+fn without_time(line: &str) -> &str {
+    match line.split_once(' ') {
+        Some((first, rest)) if first.starts_with("20") && first.ends_with('Z') => rest.trim_start(),
+        _ => line,
+    }
 }
 
 fn figures(outcome: &Outcome, takeover: &Takeover, out: &mut impl Write) -> io::Result<()> {
@@ -107,7 +131,8 @@ fn figures(outcome: &Outcome, takeover: &Takeover, out: &mut impl Write) -> io::
     )?;
     writeln!(out, "    service (t3 - t1)         {FIGURE}{:9.3} ms{FIGURE:#}", takeover.service())?;
     if takeover.crossed > 0 {
-        writeln!(out, "    {} adverts of {old} after {new}'s first", takeover.crossed)?;
+        let plural = if takeover.crossed == 1 { "" } else { "s" };
+        writeln!(out, "    {} advert{plural} of {old} after {new}'s first", takeover.crossed)?;
     }
     let probes = outcome.probes_around(takeover);
     if let Some((_, gap)) = probes.longest_gap() {

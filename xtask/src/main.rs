@@ -4,9 +4,11 @@
 //! must be able to make a fresh one.
 
 mod ebpf;
+mod lab;
 mod lint;
 #[path = "../../vipd/build/provenance.rs"]
 mod provenance;
+mod run;
 mod setup;
 mod support;
 mod test;
@@ -19,6 +21,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Verb {
+    Run(run::Args),
+    Lab(lab::Args),
     Setup(setup::Args),
     Ebpf(ebpf::Args),
     Lint(lint::Args),
@@ -27,6 +31,8 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Verb::parse() {
+        Verb::Run(args) => run::run(&args),
+        Verb::Lab(args) => lab::run(&args),
         Verb::Setup(args) => setup::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
         Verb::Lint(args) => lint::run(&args),

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::support::process::{self, line, run as run_command};
+use crate::support::process::{self, line};
 use crate::support::toolchain::Toolchain;
-use crate::support::{privilege, workspace};
+use crate::support::{agent, privilege, workspace};
 use crate::{ebpf, provenance, setup};
 
 /// Tells the tests which agent to start.
@@ -44,11 +44,10 @@ struct Tally {
 /// Runs the verb.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let start = Instant::now();
-    privilege::require_for_tests()?;
+    privilege::require("the test suite", "cargo xtask test")?;
     setup::tests()?;
 
-    say("building the agent in release");
-    run_command(workspace::cargo().args(["build", "--release", "--locked", "--package", "vipd"]))?;
+    agent::build("test")?;
 
     let mut tally = Tally::default();
     let mut everything = vec!["--workspace", "--exclude", "vipd-ebpf", "--no-fail-fast"];
@@ -95,7 +94,7 @@ fn test_rebuilt_object(toolchain: &Toolchain, tally: &mut Tally) -> Result<Strin
 fn cargo_test(arguments: &[&str], object: Option<&OsStr>, tally: &mut Tally) -> Result<bool> {
     let mut cargo = workspace::cargo();
     cargo.args(["test", "--locked"]).args(arguments).stdout(Stdio::piped());
-    cargo.env(AGENT_VARIABLE, workspace::target().join("release/vipd"));
+    cargo.env(AGENT_VARIABLE, agent::path());
     if let Some(object) = object {
         cargo.env(OBJECT_VARIABLE, object);
     }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use super::stage::{Deadline, Stage};
 use super::{BACKUP, PREFERRED};
 
-pub(super) fn play(stage: &mut Stage) -> Result<()> {
+pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     let arp = stage.arp()?;
     let cause = stage.note(format!("the cable of {PREFERRED} is cut"));
     stage.lab.cut(PREFERRED)?;

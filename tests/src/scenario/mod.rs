@@ -79,7 +79,16 @@ impl Scenario {
     /// When the lab cannot be made, an agent does not start, or what the protocol promises does not
     /// come; the message has both agents' logs.
     pub fn play(self, setup: &Setup) -> Result<Outcome> {
-        let mut stage = Stage::open(setup)?;
+        self.play_watched(setup, &mut |_| {})
+    }
+
+    /// Plays it, and says meanwhile what is done and what is waited for: some waits are as long as
+    /// the protocol's deadlines, and a person wants to know that it is these.
+    ///
+    /// # Errors
+    /// As [`Scenario::play`].
+    pub fn play_watched(self, setup: &Setup, watch: &mut dyn FnMut(&str)) -> Result<Outcome> {
+        let mut stage = Stage::open(setup, watch)?;
         let played = match self {
             Self::Crash => crash::play(&mut stage),
             Self::Return => r#return::play(&mut stage),
@@ -238,6 +247,19 @@ pub struct Outcome {
     pub probes: Probes,
     /// What both agents logged, in order.
     pub log: Vec<(Station, LogLine)>,
+    /// What vipd's own commands show at the end, where the node runs vipd.
+    pub views: Vec<View>,
+}
+
+/// What a command of vipd's shows on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// The node.
+    pub station: Station,
+    /// The command, `vipd status` or `vipd stats`.
+    pub command: &'static str,
+    /// What it printed.
+    pub text: String,
 }
 
 impl Outcome {

@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::stage::Stage;
 
-pub(super) fn play(stage: &mut Stage) -> Result<()> {
+pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     super::crash::play(stage)?;
     let arp = stage.arp()?;
     let cause = stage.note(format!("{} is started again", stage.preferred));

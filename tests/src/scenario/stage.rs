@@ -1,20 +1,21 @@
 //! A scenario's lab with everything in place, and the waits that all scenarios share.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{BACKUP, Event, Outcome, PREFERRED, Scenario, Setup, Takeover};
-use crate::agent::{Agent, Instance};
+use super::{BACKUP, Event, Outcome, PREFERRED, Scenario, Setup, Takeover, View};
+use crate::agent::{Agent, AgentKind, Instance};
 use crate::arp::{Neighbour, neighbour};
 use crate::capture::Capture;
 use crate::frame::Frame;
 use crate::lab::Lab;
 use crate::probe::Prober;
-use crate::process::LogLine;
+use crate::process::{LogLine, output};
 use crate::protocol::{down_interval, skew_time};
 use crate::station::{Station, VIP};
-use crate::time::WallTime;
+use crate::time::{WallTime, millis};
 use crate::wait::wait_until;
 
 /// Answers of the steady state before anything is done.
@@ -38,7 +39,7 @@ pub(super) enum Deadline {
 }
 
 /// Fields in the order they are taken down: agents before the lab they run in.
-pub(super) struct Stage {
+pub(super) struct Stage<'a> {
     pub(super) preferred: Agent,
     pub(super) backup: Agent,
     prober: Prober,
@@ -48,11 +49,14 @@ pub(super) struct Stage {
     start: WallTime,
     events: Vec<Event>,
     takeovers: Vec<Takeover>,
+    /// Is told what is done and what is waited for.
+    watch: &'a mut dyn FnMut(&str),
 }
 
-impl Stage {
+impl<'a> Stage<'a> {
     /// Two agents running, the preferred one master, the client's ping answered by it.
-    pub(super) fn open(setup: &Setup) -> Result<Self> {
+    pub(super) fn open(setup: &Setup, watch: &'a mut dyn FnMut(&str)) -> Result<Self> {
+        watch("two nodes, a client and a switch, each in namespaces of its own");
         let lab = Lab::new(2)?;
         let start = WallTime::now();
         let capture = lab.capture()?;
@@ -67,12 +71,14 @@ impl Stage {
             Agent::new(&lab, station, setup.kind(station).clone(), &[instance])
         };
         let (mut preferred, mut backup) = (agent(PREFERRED)?, agent(BACKUP)?);
+        watch(&format!("{preferred} starts; it looks for a master, then becomes it"));
         preferred.start()?;
         // The backup comes second and hears a master, so that the scenario starts without an election.
         let mastery = wait_until(&format!("{preferred} to become master"), PATIENCE, || {
             capture.has(start, |frame| is_master(frame, PREFERRED))
         });
         mastery.with_context(|| format!("its log:\n{}", text_of(&preferred.log())))?;
+        watch(&format!("{backup} starts, the client pings {VIP}; nobody else may become master"));
         backup.start()?;
         let prober = Prober::start(lab.host(Station::Client)?, VIP, setup.ping_spacing)?;
         let stage = Self {
@@ -85,6 +91,7 @@ impl Stage {
             start,
             events: Vec::new(),
             takeovers: Vec::new(),
+            watch,
         };
         let steady = stage.expect_steadiness();
         steady.with_context(|| format!("before the scenario; the logs:\n{}", stage.log_text()))?;
@@ -101,8 +108,11 @@ impl Stage {
 
     /// Notes what is about to be done and returns the time.
     pub(super) fn note(&mut self, text: impl Into<String>) -> WallTime {
+        let text = text.into();
+        (self.watch)(&text);
+        // Not before the watcher is done with it: what is about to be done is done now.
         let time = WallTime::now();
-        self.events.push(Event { time, text: text.into() });
+        self.events.push(Event { time, text });
         time
     }
 
@@ -120,6 +130,17 @@ impl Stage {
         (old, new): (Station, Station),
         deadline: Deadline,
     ) -> Result<()> {
+        let deadline = match deadline {
+            Deadline::Down => Some(self.down_interval(new)),
+            Deadline::Skew => {
+                Some(skew_time(self.setup.version, self.setup.interval, self.setup.priority(new)))
+            }
+            Deadline::Open => None,
+        };
+        let due = deadline.map_or(String::new(), |deadline| {
+            format!(", due {:.3} ms after {old}'s last advert", millis(deadline))
+        });
+        (self.watch)(&format!("waiting for {new} to take over{due}"));
         let timeout = 2 * self.down_interval(new) + PATIENCE;
         self.wait_for(&format!("an advert of {new}"), timeout, cause, |frame| is_master(frame, new))?;
         self.wait_for(&format!("a gratuitous ARP of {new}"), timeout, cause, |frame| announces(frame, new))?;
@@ -127,6 +148,7 @@ impl Stage {
         self.wait_for(&format!("an answer of {new} to the client"), timeout, cause, |frame| {
             answers(frame, new, identifier)
         })?;
+        (self.watch)(&format!("{new} is master and answers the client; watching what follows"));
         self.observe(OBSERVATION.max(3 * self.setup.interval))?;
 
         let observed = WallTime::now();
@@ -150,13 +172,7 @@ impl Stage {
             first_advert,
             first_garp: first("gratuitous ARP", &|frame| announces(frame, new))?,
             first_answer: first("answer", &|frame| answers(frame, new, identifier))?,
-            deadline: match deadline {
-                Deadline::Down => Some(self.down_interval(new)),
-                Deadline::Skew => {
-                    Some(skew_time(self.setup.version, self.setup.interval, self.setup.priority(new)))
-                }
-                Deadline::Open => None,
-            },
+            deadline,
             garps: frames.iter().filter(|frame| frame.time >= cause && announces(frame, new)).count(),
             crossed: frames
                 .iter()
@@ -172,7 +188,8 @@ impl Stage {
 
     /// Waits until `master` alone has advertised for twice the longest deadline after `cause`: nobody
     /// takes over.
-    pub(super) fn expect_stillness(&self, cause: WallTime, master: Station) -> Result<()> {
+    pub(super) fn expect_stillness(&mut self, cause: WallTime, master: Station) -> Result<()> {
+        (self.watch)(&format!("nobody may take over from {master}"));
         self.observe(2 * self.down_interval(BACKUP))?;
         let masters = self.masters_since(cause);
         ensure!(
@@ -230,6 +247,7 @@ impl Stage {
     /// Ends the scenario. The agents are killed with the lab.
     pub(super) fn close(self, scenario: Scenario) -> Result<Outcome> {
         let log = self.log();
+        let views = self.views()?;
         // A capture with holes is an error, and so are its figures.
         self.capture.stop()?;
         Ok(Outcome {
@@ -239,7 +257,33 @@ impl Stage {
             takeovers: self.takeovers,
             probes: self.prober.stop()?,
             log,
+            views,
         })
+    }
+
+    /// What vipd's own commands show on the nodes that run it.
+    fn views(&self) -> Result<Vec<View>> {
+        let mut views = Vec::new();
+        for agent in [&self.preferred, &self.backup] {
+            if !agent.is_running() {
+                continue;
+            }
+            for (command, verb) in [("vipd status", "status"), ("vipd stats", "stats")] {
+                let AgentKind::Vipd(program) = agent.kind() else { continue };
+                let mut asked = Command::new(program);
+                asked.arg("--runtime-dir").arg(Agent::runtime_dir()).arg(verb);
+                let shown = output(agent.host(), asked)?;
+                ensure!(
+                    shown.status.success(),
+                    "`{command}` on {} failed: {}",
+                    agent.station(),
+                    String::from_utf8_lossy(&shown.stderr)
+                );
+                let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+                views.push(View { station: agent.station(), command, text });
+            }
+        }
+        Ok(views)
     }
 
     fn down_interval(&self, station: Station) -> Duration {

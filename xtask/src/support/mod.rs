@@ -1,5 +1,6 @@
 //! What several verbs need.
 
+pub(crate) mod agent;
 pub(crate) mod debian;
 pub(crate) mod privilege;
 pub(crate) mod process;

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 
-/// Capabilities that the tests need, by their bit in `CapEff` (linux/capability.h).
+/// Capabilities that a lab and an agent in it need, by their bit in `CapEff` (linux/capability.h).
 const NEEDED: [(&str, u32); 4] =
     [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_SYS_ADMIN", 21), ("CAP_BPF", 39)];
 
@@ -13,12 +13,11 @@ pub(crate) fn is_root() -> Result<bool> {
     Ok(field("Uid")?.split_whitespace().nth(1) == Some("0"))
 }
 
-/// Fails where the privileged tests could only fail, and says how to run them.
-pub(crate) fn require_for_tests() -> Result<()> {
-    const REMEDY: &str =
-        "run `sudo env \"PATH=$PATH\" cargo xtask test`, or, in a container, start it privileged";
+/// Fails where `who` (the tests, the lab) could only fail, and says how to run `command` so that it does not.
+pub(crate) fn require(who: &str, command: &str) -> Result<()> {
+    let remedy = format!("run `sudo env \"PATH=$PATH\" {command}`, or, in a container, start it privileged");
     if !is_root()? {
-        bail!("the tests need root for network namespaces and XDP, and this is an ordinary user; {REMEDY}");
+        bail!("{who} needs root for network namespaces and XDP, and this is an ordinary user; {remedy}");
     }
     let text = field("CapEff")?;
     let effective = u64::from_str_radix(&text, 16)
@@ -26,7 +25,7 @@ pub(crate) fn require_for_tests() -> Result<()> {
     let missing: Vec<&str> =
         NEEDED.iter().filter(|(_, bit)| effective & (1 << bit) == 0).map(|(name, _)| *name).collect();
     if !missing.is_empty() {
-        bail!("the tests need {}, which this root does not have; {REMEDY}", missing.join(", "));
+        bail!("{who} needs {}, which this root does not have; {remedy}", missing.join(", "));
     }
     Ok(())
 }

@@ -2,12 +2,19 @@
 
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
 /// One line of progress on standard error; standard output is for answers.
 pub(crate) fn say(verb: &str, message: impl std::fmt::Display) {
     eprintln!("[{verb}] {message}");
+}
+
+/// Progress of something long: lines with the seconds since the beginning.
+pub(crate) fn clocked(verb: &'static str) -> impl FnMut(&str) {
+    let start = Instant::now();
+    move |what| say(verb, format_args!("{:5.1} s  {what}", start.elapsed().as_secs_f64()))
 }
 
 /// A command without what `cargo run` put into the environment for this process alone.
