@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -37,65 +37,59 @@ impl Control {
     pub(super) fn new(
         instances: Vec<Instance>,
         ports: Ports,
+        failed: BTreeMap<usize, u32>,
         engine: Handle,
         reporter: Reporter,
         runtime: RuntimeDir,
     ) -> Self {
-        Self {
-            ports,
-            engine,
-            reporter: Arc::new(reporter),
-            runtime,
-            log: Log::new(instances),
-            failed: BTreeMap::new(),
-        }
+        Self { ports, engine, reporter: Arc::new(reporter), runtime, log: Log::new(instances), failed }
     }
 
-    /// Runs until SIGTERM or SIGINT, or until the engine ends. Afterwards the routers have left.
-    pub(super) fn run(
+    /// Starts the engine and runs until SIGTERM or SIGINT, or until the engine ends. Afterwards the routers have left.
+    ///
+    /// The engine is started last: a signal before that ends a process that has not touched anything, and one after it
+    /// is caught.
+    pub(super) fn run<E>(
         mut self,
         requests: mpsc::UnboundedReceiver<Request>,
         reports: mpsc::Receiver<Report>,
         log: Option<KernelLog>,
-    ) -> anyhow::Result<()> {
+        start: impl FnOnce() -> anyhow::Result<E>,
+    ) -> anyhow::Result<E> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("cannot start the control thread's runtime")?;
-        runtime.block_on(self.serve(requests, reports, log))
+        runtime.block_on(async {
+            let terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
+            let interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
+            let server = tokio::spawn(server::serve(self.runtime.listen()?, Arc::clone(&self.reporter)));
+            if let Some(log) = log {
+                tokio::spawn(log.forward());
+            }
+            let engine = start()?;
+            self.serve([terminate, interrupt], requests, reports).await;
+            server.abort();
+            Ok(engine)
+        })
     }
 
     async fn serve(
         &mut self,
+        [mut terminate, mut interrupt]: [Signal; 2],
         mut requests: mpsc::UnboundedReceiver<Request>,
         mut reports: mpsc::Receiver<Report>,
-        log: Option<KernelLog>,
-    ) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
-        let server = tokio::spawn(server::serve(self.runtime.listen()?, Arc::clone(&self.reporter)));
-        if let Some(log) = log {
-            tokio::spawn(log.forward());
-        }
+    ) {
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut stopping = false;
         loop {
             tokio::select! {
-                _ = terminate.recv(), if !stopping => {
-                    tracing::info!("SIGTERM: leaving all virtual routers");
-                    self.engine.send(Command::Stop);
-                    stopping = true;
-                }
-                _ = interrupt.recv(), if !stopping => {
-                    tracing::info!("SIGINT: leaving all virtual routers");
-                    self.engine.send(Command::Stop);
-                    stopping = true;
-                }
+                _ = terminate.recv() => self.stop("SIGTERM"),
+                _ = interrupt.recv() => self.stop("SIGINT"),
                 report = reports.recv() => match report {
                     Some(report) => self.log.write(report),
                     // The engine has ended, and its last lines are written.
-                    None => break,
+                    None => return,
                 },
                 Some(request) = requests.recv() => self.request(&request),
                 _ = housekeeping.tick() => {
@@ -104,8 +98,12 @@ impl Control {
                 }
             }
         }
-        server.abort();
-        Ok(())
+    }
+
+    /// Has the engine leave all routers and end. Asking twice does no harm.
+    fn stop(&self, signal: &str) {
+        tracing::info!("{signal}: leaving all virtual routers");
+        self.engine.send(Command::Stop);
     }
 
     fn request(&mut self, request: &Request) {
@@ -125,7 +123,7 @@ impl Control {
                 Ok(port)
             }
             Err(error) => {
-                let sentence = format!("{:#}", anyhow::Error::from(error));
+                let sentence = format!("{error:#}");
                 if tell {
                     tracing::error!("{sentence}");
                 }

@@ -27,6 +27,7 @@ mod privilege;
 mod report;
 mod wait;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
@@ -42,7 +43,7 @@ use crate::xdp::{self, Kernel, Loaded, Verbosity};
 use control::Control;
 use engine::{Engine, Outlets};
 use message::Command;
-use port::{PortError, Ports, Watched};
+use port::{Ports, Watched};
 use report::Reporter;
 
 /// Log lines that may wait for the log.
@@ -72,18 +73,18 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
     let outlets = Outlets { requests, reports };
     let (engine, handle) = Engine::new(&config, &names, &of, feed, Arc::clone(&counters), outlets)
         .context("cannot set up the engine: netlink or file descriptors are not to be had")?;
-    open_present(&engine, &mut ports, &handle)?;
+    let failed = open_present(&engine, &mut ports, &handle)?;
 
-    let engine = thread::Builder::new()
-        .name("engine".to_owned())
-        .spawn(move || engine.run())
-        .context("cannot start the engine's thread")?;
     let reporter = Reporter::new(config.instances.clone(), counters, handle.clone());
-    let control = Control::new(config.instances, ports, handle.clone(), reporter, runtime);
-    let result = control.run(requested, lines, log);
-    handle.send(Command::Stop);
-    match engine.join() {
-        Ok(Ok(())) => result,
+    let control = Control::new(config.instances, ports, failed, handle, reporter, runtime);
+    let start = || {
+        thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || engine.run())
+            .context("cannot start the engine's thread")
+    };
+    match control.run(requested, lines, log, start)?.join() {
+        Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             withdraw(&names);
             Err(error).context("the engine failed")
@@ -119,21 +120,27 @@ fn group(config: &Config) -> (Vec<Watched>, Vec<usize>) {
     (watched, of)
 }
 
-/// Opens the interfaces that are there. One of several that cannot be opened waits in `fault`; if it is the only one,
-/// there is nothing to run for.
-fn open_present(engine: &Engine, ports: &mut Ports, handle: &engine::Handle) -> anyhow::Result<()> {
+/// Opens the interfaces that are there, and returns those that cannot be opened, which wait in `fault`. If there is only
+/// the one, there is nothing to run for.
+fn open_present(
+    engine: &Engine,
+    ports: &mut Ports,
+    handle: &engine::Handle,
+) -> anyhow::Result<BTreeMap<usize, u32>> {
     let single = ports.names().count() == 1;
+    let mut failed = BTreeMap::new();
     for (interface, ifindex) in engine.present() {
         let port = match ports.open(interface, ifindex) {
-            Err(PortError::Attach(error)) if single => return Err(error.into()),
-            Err(PortError::Other(error)) if single => return Err(error),
+            Err(error) if single => return Err(error),
             Err(error) => {
-                tracing::error!("{error:#}");
-                Err(format!("{error:#}"))
+                let sentence = format!("{error:#}");
+                tracing::error!("{sentence}");
+                failed.insert(interface, ifindex);
+                Err(sentence)
             }
             Ok(port) => Ok(port),
         };
         handle.send(Command::Opened { interface, ifindex, port });
     }
-    Ok(())
+    Ok(failed)
 }

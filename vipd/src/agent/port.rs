@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use vipd_common::records::{RouterKey, RouterSlot};
 
 use crate::packet::{Membership, PacketSocket};
-use crate::xdp::{AttachError, Kernel, Mode};
+use crate::xdp::{Kernel, Mode};
 
 /// An interface that is ready: the XDP program is attached, the group joined, a socket open.
 pub(super) struct Port {
@@ -30,17 +30,6 @@ pub(super) struct Ports {
     interfaces: Vec<Watched>,
 }
 
-/// Why a port could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum PortError {
-    /// The XDP program could not be attached.
-    #[error(transparent)]
-    Attach(#[from] AttachError),
-    /// A socket could not be had.
-    #[error("{0:#}")]
-    Other(#[from] anyhow::Error),
-}
-
 impl Ports {
     pub(super) fn new(kernel: Kernel, interfaces: Vec<Watched>) -> Self {
         Self { kernel, interfaces }
@@ -52,7 +41,7 @@ impl Ports {
     }
 
     /// Makes an interface ready. Opening one that is open re-attaches it.
-    pub(super) fn open(&mut self, interface: usize, ifindex: u32) -> Result<Port, PortError> {
+    pub(super) fn open(&mut self, interface: usize, ifindex: u32) -> anyhow::Result<Port> {
         let watched = self.interfaces.get(interface).context("no such interface in the configuration")?;
         let name = watched.name.as_str();
         let membership = Membership::join(ifindex).with_context(|| {
