@@ -2,15 +2,20 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::agent::{Agent, AgentKind};
 use crate::process::output;
+use crate::wait::wait_until;
 
 /// The environment variable that names the agent under test.
 pub const VARIABLE: &str = "VIPD_BIN";
+
+/// How long an agent may take to answer for the first time, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The agent under test, which `cargo xtask test` builds and names in the environment.
 ///
@@ -26,6 +31,15 @@ pub fn binary() -> PathBuf {
 /// The agent under test, for a lab.
 pub fn kind() -> AgentKind {
     AgentKind::Vipd(binary())
+}
+
+/// Starts an agent and waits until it answers.
+///
+/// # Errors
+/// When it does not start, or does not answer in time.
+pub fn start(agent: &mut Agent) -> Result<()> {
+    agent.start()?;
+    wait_until("vipd to answer on its control socket", PATIENCE, || status(agent).is_ok())
 }
 
 /// `vipd status --json` of an agent.

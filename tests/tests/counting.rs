@@ -61,7 +61,7 @@ fn two_hundred_thousand_adverts_over_255_vrids_are_counted_to_the_packet() {
     let lab = Lab::new(2).expect("a lab");
     let all: Vec<_> = (1..=255).map(backup).collect();
     let mut agent = Agent::new(&lab, LISTENER, vipd::kind(), &all).expect("an agent");
-    agent.start().expect("it starts");
+    vipd::start(&mut agent).expect("it starts");
     let injector = Injector::open(lab.host(SPEAKER).expect("a host")).expect("an injector");
     let frames: Vec<_> = (1..=255).map(|vrid| advert(Version::V3, vrid).frame()).collect();
     injector.pace(&frames, TOTAL, Duration::from_secs(8)).expect("all sent");
@@ -118,7 +118,7 @@ fn each_wrong_advert_has_its_counter_and_foreign_packets_are_passed_on() {
     let two =
         [backup(51), Instance { version: Version::V2, interval: Duration::from_secs(40), ..backup(52) }];
     let mut agent = Agent::new(&lab, LISTENER, vipd::kind(), &two).expect("an agent");
-    agent.start().expect("it starts");
+    vipd::start(&mut agent).expect("it starts");
     // Behind the XDP program: whatever the kernel's stack is given.
     let behind = Capture::behind_xdp(lab.host(LISTENER).expect("a host"), LISTENER).expect("a capture");
     let start = WallTime::now();
