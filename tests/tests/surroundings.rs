@@ -28,8 +28,7 @@ impl Scene {
     fn new() -> Self {
         let lab = Lab::new(1).expect("a lab");
         let capture = lab.capture().expect("a capture");
-        let instance =
-            Instance { vrid: VRID, interval: Duration::from_millis(100), ..Instance::default() };
+        let instance = Instance { vrid: VRID, interval: Duration::from_millis(100), ..Instance::default() };
         let mut agent = Agent::new(&lab, NODE, vipd::kind(), &[instance]).expect("an agent");
         vipd::start(&mut agent).expect("it starts");
         let scene = Self { agent, capture, lab };
@@ -130,8 +129,8 @@ fn an_interface_that_is_removed_and_made_anew_is_taken_up_again() {
     }
     assert!(scene.counter("advertisement-sent") > before, "counters go on");
     // It hears as well as it speaks: the program is attached to the new interface.
-    let injector =
-        vipd_tests::inject::Injector::open(scene.lab.host(Station::Client).expect("a host")).expect("an injector");
+    let injector = vipd_tests::inject::Injector::open(scene.lab.host(Station::Client).expect("a host"))
+        .expect("an injector");
     let heard = scene.counter("advertisement-rcvd");
     let lower = vipd_tests::craft::Advert {
         interval: 10,

@@ -1,0 +1,155 @@
+//! Cases A and B: the master is killed and comes back; vipd alone and with keepalived on either side.
+
+use std::sync::RwLock;
+use std::time::Duration;
+
+use vipd_tests::agent::AgentKind;
+use vipd_tests::protocol::Version;
+use vipd_tests::scenario::{BACKUP, Outcome, PREFERRED, Scenario, Setup, Takeover};
+use vipd_tests::station::Station;
+use vipd_tests::time::millis;
+use vipd_tests::vipd;
+
+/// At 10 ms a busy machine makes backups impatient, keepalived's too: such a scenario has the machine to itself.
+static MACHINE: RwLock<()> = RwLock::new(());
+/// What a ping may take beyond the takeover on a busy machine.
+const SLACK: f64 = 100.0;
+
+fn play(scenario: Scenario, preferred: AgentKind, backup: AgentKind, version: Version, ms: u64) -> Outcome {
+    play_with(
+        scenario,
+        &Setup { version, interval: Duration::from_millis(ms), ..Setup::new(preferred, backup) },
+    )
+}
+
+fn play_with(scenario: Scenario, setup: &Setup) -> Outcome {
+    let (alone, shared);
+    if setup.interval < Duration::from_millis(100) {
+        alone = MACHINE.write();
+        assert!(alone.is_ok(), "another test has failed meanwhile");
+    } else {
+        shared = MACHINE.read();
+        assert!(shared.is_ok(), "another test has failed meanwhile");
+    }
+    scenario.play(setup).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// One change of master went as the article says.
+fn check(outcome: &Outcome, takeover: &Takeover, from: Station, to: Station) {
+    let Takeover { old, new, last_advert, first_advert, first_garp, first_answer, .. } = *takeover;
+    assert_eq!((old, new), (from, to));
+    assert!(first_advert <= first_garp, "advert, then announcement: {takeover:?}");
+    assert!(first_garp <= first_answer, "announcement, then service: {takeover:?}");
+    assert!(last_advert < first_advert, "{takeover:?}");
+    let mac = |entry: &Option<vipd_tests::arp::Neighbour>| entry.as_ref().and_then(|entry| entry.mac);
+    assert_eq!(mac(&takeover.arp_before), Some(from.mac()), "the client's ARP table before");
+    assert_eq!(mac(&takeover.arp_after), Some(to.mac()), "the client's ARP table after");
+    let (_, gap) = outcome.probes_around(takeover).longest_gap().expect("answers before and after");
+    let needed = first_answer.millis_since(last_advert);
+    assert!(millis(gap) <= needed + SLACK, "no answer for {gap:?}, the takeover took {needed} ms");
+}
+
+/// The master is killed, node 2 takes over; it is started again and has the address back.
+fn there_and_back(preferred: AgentKind, backup: AgentKind, version: Version, ms: u64) {
+    let outcome = play(Scenario::Return, preferred, backup, version, ms);
+    let [there, back] = &outcome.takeovers[..] else { panic!("two takeovers: {:?}", outcome.takeovers) };
+    check(&outcome, there, PREFERRED, BACKUP);
+    check(&outcome, back, BACKUP, PREFERRED);
+    let lateness = there.lateness().expect("a deadline");
+    assert!(lateness > -1.0, "no takeover before the deadline: {lateness} ms");
+    assert!(there.garps >= 5, "{} gratuitous ARPs", there.garps);
+}
+
+/// The same, but without preemption the address stays where it is.
+fn there_and_not_back(preferred: AgentKind, backup: AgentKind) {
+    let setup =
+        Setup { preempt: false, interval: Duration::from_millis(100), ..Setup::new(preferred, backup) };
+    let outcome = play_with(Scenario::Return, &setup);
+    let [there] = &outcome.takeovers[..] else { panic!("one takeover: {:?}", outcome.takeovers) };
+    check(&outcome, there, PREFERRED, BACKUP);
+}
+
+/// A test for each pair of agents at a version and an interval.
+macro_rules! cases {
+    ($($name:ident: $version:ident every $ms:literal ms;)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn from_vipd_to_vipd_and_back() {
+                there_and_back(vipd::kind(), vipd::kind(), Version::$version, $ms);
+            }
+
+            #[test]
+            fn from_keepalived_to_vipd_and_back() {
+                there_and_back(AgentKind::Keepalived, vipd::kind(), Version::$version, $ms);
+            }
+
+            #[test]
+            fn from_vipd_to_keepalived_and_back() {
+                there_and_back(vipd::kind(), AgentKind::Keepalived, Version::$version, $ms);
+            }
+        }
+    )*};
+}
+
+cases! {
+    vrrpv2_1s: V2 every 1000 ms;
+    vrrpv3_1s: V3 every 1000 ms;
+    vrrpv3_100ms: V3 every 100 ms;
+    vrrpv3_10ms: V3 every 10 ms;
+}
+
+#[test]
+fn without_preemption_the_address_stays() {
+    there_and_not_back(vipd::kind(), vipd::kind());
+    there_and_not_back(AgentKind::Keepalived, vipd::kind());
+    there_and_not_back(vipd::kind(), AgentKind::Keepalived);
+}
+
+#[test]
+fn a_cut_cable_moves_the_address_and_a_mended_one_moves_it_back() {
+    for (preferred, backup) in [
+        (vipd::kind(), vipd::kind()),
+        (AgentKind::Keepalived, vipd::kind()),
+        (vipd::kind(), AgentKind::Keepalived),
+    ] {
+        let outcome = play(Scenario::Cut, preferred, backup, Version::V3, 100);
+        let [there, back] = &outcome.takeovers[..] else { panic!("two takeovers: {:?}", outcome.takeovers) };
+        check(&outcome, there, PREFERRED, BACKUP);
+        check(&outcome, back, BACKUP, PREFERRED);
+    }
+}
+
+#[test]
+fn a_master_that_stops_resigns_and_is_replaced_within_the_skew() {
+    for (preferred, backup) in [(vipd::kind(), vipd::kind()), (vipd::kind(), AgentKind::Keepalived)] {
+        let outcome = play(Scenario::Stop, preferred, backup, Version::V3, 100);
+        let [there] = &outcome.takeovers[..] else { panic!("one takeover: {:?}", outcome.takeovers) };
+        check(&outcome, there, PREFERRED, BACKUP);
+        // Three intervals and the skew would be 361 ms; the skew alone is 61 ms.
+        assert!(there.silence() < 300.0, "{} ms: priority 0 was not heard", there.silence());
+    }
+}
+
+#[test]
+fn a_master_that_was_frozen_yields_to_the_one_that_took_over() {
+    // With preemption it has the address back in good order, without it stays a backup: either way there is one.
+    let outcome = play(Scenario::Pause, vipd::kind(), vipd::kind(), Version::V3, 100);
+    let [there, back] = &outcome.takeovers[..] else { panic!("two takeovers: {:?}", outcome.takeovers) };
+    check(&outcome, there, PREFERRED, BACKUP);
+    check(&outcome, back, BACKUP, PREFERRED);
+    let stalled = outcome.log.iter().filter(|(who, line)| *who == PREFERRED && line.text.contains("stalled"));
+    assert_eq!(stalled.count(), 1, "it yielded first: {:#?}", outcome.log);
+
+    for backup in [vipd::kind(), AgentKind::Keepalived] {
+        let setup = Setup {
+            preempt: false,
+            interval: Duration::from_millis(100),
+            ..Setup::new(vipd::kind(), backup)
+        };
+        let outcome = play_with(Scenario::Pause, &setup);
+        let [there] = &outcome.takeovers[..] else { panic!("one takeover: {:?}", outcome.takeovers) };
+        check(&outcome, there, PREFERRED, BACKUP);
+    }
+}
