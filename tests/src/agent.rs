@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -181,15 +181,15 @@ impl Agent {
         listening.with_context(|| format!("{self} did not start; its log:\n{}", self.log_text()))
     }
 
-    /// Stops the program gracefully (SIGTERM) and waits for its end.
+    /// Stops the program gracefully (SIGTERM), waits for its end and returns how it ended.
     ///
     /// # Errors
     /// When it does not run, or not stop in time.
-    pub fn stop(&mut self) -> Result<()> {
+    pub fn stop(&mut self) -> Result<ExitStatus> {
         let mut process = self.take()?;
         let result = process.terminate(STOP);
         self.past_log.extend(process.log());
-        result.map(drop).with_context(|| format!("stopping {self}"))
+        result.with_context(|| format!("stopping {self}"))
     }
 
     /// Kills the program and all its processes (SIGKILL) in one step. Its addresses stay on the

@@ -1,0 +1,174 @@
+//! What vipd says to what cannot work, and that the rest works on.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use vipd_tests::agent::Agent;
+use vipd_tests::lab::Lab;
+use vipd_tests::links;
+use vipd_tests::namespace::Namespace;
+use vipd_tests::process::{Process, output};
+use vipd_tests::station::{INTERFACE, PREFIX, Station};
+use vipd_tests::vipd;
+use vipd_tests::wait::wait_until;
+
+const NODE: Station = Station::Node(1);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn configuration(instances: &[(&str, u8)]) -> String {
+    let tables = instances.iter().map(|(interface, vrid)| {
+        format!(
+            "[[instance]]\nname = \"VI_{vrid}\"\ninterface = \"{interface}\"\nvrid = {vrid}\n\
+             advert_interval = \"100ms\"\nvirtual_addresses = [\"10.0.{vrid}.1\"]\n"
+        )
+    });
+    tables.collect()
+}
+
+/// Writes a configuration where only the node sees it, and returns the command that runs vipd with it.
+fn command(node: &Namespace, name: &str, configuration: &str) -> Command {
+    let directory = Agent::runtime_dir().join(name);
+    let file = directory.join("vipd.toml");
+    let (text, path, folder) = (configuration.to_owned(), file.clone(), directory.clone());
+    node.run(move || -> std::io::Result<()> {
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(path, text)
+    })
+    .expect("a configuration");
+    let mut command = Command::new(vipd::binary());
+    command.arg("run").arg("-c").arg(file).arg("--runtime-dir").arg(directory);
+    command
+}
+
+/// The state of a VRID and why it is in fault, as `vipd status --json` says it; none while nobody answers.
+fn state(node: &Namespace, directory: &Path, vrid: u8) -> Option<(String, String)> {
+    let mut asked = Command::new(vipd::binary());
+    asked.args(["status", "--json", "--runtime-dir"]).arg(directory);
+    let answer = output(node, asked).ok().filter(|answer| answer.status.success())?;
+    let report = serde_json::from_slice(&answer.stdout).ok()?;
+    let found = vipd::instance(&report, vrid).ok()?;
+    let text = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
+    Some((text("state"), text("vipd:fault-reason")))
+}
+
+struct Running {
+    process: Process,
+    node: Namespace,
+    directory: PathBuf,
+}
+
+impl Running {
+    fn start(lab: &Lab, name: &str, configuration: &str) -> Self {
+        let node = lab.host(NODE).expect("a host").clone();
+        let process = Process::spawn(&node, command(&node, name, configuration)).expect("it runs");
+        Self { process, node, directory: Agent::runtime_dir().join(name) }
+    }
+
+    fn expect(&self, vrid: u8, wanted: &str, reason: &str) {
+        let seen = || state(&self.node, &self.directory, vrid);
+        wait_until(&format!("VRID {vrid} to be {wanted}"), PATIENCE, || {
+            seen().is_some_and(|(state, why)| state == wanted && why.contains(reason))
+        })
+        .unwrap_or_else(|error| panic!("{error}: {:?} {:#?}", seen(), self.process.log()));
+    }
+
+    fn stop(mut self) {
+        let status = self.process.terminate(PATIENCE).expect("it ends");
+        assert!(status.success(), "{status}: {:#?}", self.process.log());
+    }
+}
+
+/// One sentence, exit 1, and the words that must be in it.
+fn assert_refused(answer: &Output, words: &[&str]) {
+    let complaint = String::from_utf8_lossy(&answer.stderr);
+    assert_eq!(answer.status.code(), Some(1), "{complaint}");
+    for word in words {
+        assert!(complaint.contains(word), "no {word:?} in: {complaint}");
+    }
+    assert_eq!(complaint.trim().lines().count(), 1, "one clear sentence: {complaint}");
+}
+
+#[test]
+fn an_interface_that_is_missing_is_waited_for_and_the_others_run() {
+    let lab = Lab::new(1).expect("a lab");
+    let agent = Running::start(&lab, "a", &configuration(&[(INTERFACE, 1), ("eth9", 2)]));
+    agent.expect(1, "master", "");
+    agent.expect(2, "fault", "interface eth9 does not exist");
+    agent.stop();
+
+    lab.unplug(NODE).expect("unplugged");
+    let agent = Running::start(&lab, "a", &configuration(&[(INTERFACE, 1)]));
+    agent.expect(1, "fault", "interface eth1 does not exist");
+    lab.plug(NODE).expect("plugged in");
+    agent.expect(1, "master", "");
+    agent.stop();
+}
+
+#[test]
+fn an_interface_without_an_address_is_waited_for() {
+    let lab = Lab::new(1).expect("a lab");
+    let node = lab.host(NODE).expect("a host");
+    node.run(|| links::del_address(INTERFACE, NODE.ipv4(), PREFIX)).expect("removed");
+    let agent = Running::start(&lab, "a", &configuration(&[(INTERFACE, 1)]));
+    agent.expect(1, "fault", "interface eth1 has no IPv4 address of its own");
+    node.run(|| links::add_address(INTERFACE, NODE.ipv4(), PREFIX)).expect("added");
+    agent.expect(1, "master", "");
+    agent.stop();
+}
+
+#[test]
+fn a_slot_that_another_xdp_program_holds_is_named_and_left_alone() {
+    let lab = Lab::new(1).expect("a lab");
+    let node = lab.host(NODE).expect("a host");
+    // The other XDP program is another vipd's.
+    let holder = Running::start(&lab, "holder", &configuration(&[(INTERFACE, 1)]));
+    holder.expect(1, "master", "");
+
+    let alone = output(node, command(node, "alone", &configuration(&[(INTERFACE, 2)]))).expect("it runs");
+    assert_refused(&alone, &["another XDP program is attached to eth1", "ip link set dev eth1 xdp off"]);
+
+    node.run(|| links::add_bridge("eth2").and_then(|()| links::set_up("eth2"))).expect("added");
+    let both = Running::start(&lab, "both", &configuration(&[(INTERFACE, 2), ("eth2", 3)]));
+    both.expect(2, "fault", "another XDP program is attached to eth1");
+    // When the slot is free it is taken, without being asked.
+    holder.expect(1, "master", "");
+    holder.stop();
+    both.expect(2, "master", "");
+    both.stop();
+}
+
+#[test]
+fn missing_capabilities_are_named_with_the_remedy() {
+    let lab = Lab::new(1).expect("a lab");
+    let node = lab.host(NODE).expect("a host");
+    let mut unprivileged = command(node, "a", &configuration(&[(INTERFACE, 1)]));
+    // The directory is an ordinary user's, as `RuntimeDirectory=` of a unit would make it.
+    node.run(|| std::os::unix::fs::chown(Agent::runtime_dir().join("a"), Some(65_534), None))
+        .expect("a directory");
+    unprivileged.uid(65_534).gid(65_534);
+    let answer = output(node, unprivileged).expect("it runs");
+    assert_refused(&answer, &["CAP_BPF", "CAP_NET_ADMIN", "CAP_NET_RAW", "run it as root"]);
+    let addresses = node.run(|| links::addresses(INTERFACE)).expect("addresses");
+    assert_eq!(addresses, [NODE.ipv4()], "nothing was touched");
+}
+
+#[test]
+fn a_wrong_configuration_touches_nothing() {
+    let lab = Lab::new(1).expect("a lab");
+    let node = lab.host(NODE).expect("a host");
+    let wrong = configuration(&[(INTERFACE, 1)]).replace("100ms", "15ms") + "preemt = true\n";
+    let answer = output(node, command(node, "a", &wrong)).expect("it runs");
+    let complaint = String::from_utf8_lossy(&answer.stderr);
+    assert_eq!(answer.status.code(), Some(1), "{complaint}");
+    for words in [
+        "vipd.toml:5:19: advert_interval is \"15ms\"",
+        "vipd.toml:7:1: unknown key `preemt`",
+        "did you mean `preempt`",
+    ] {
+        assert!(complaint.contains(words), "no {words:?} in: {complaint}");
+    }
+    let left = node.run(|| std::fs::exists(Agent::runtime_dir().join("a/vipd.lock"))).expect("looked");
+    assert!(!left, "not even the lock");
+}

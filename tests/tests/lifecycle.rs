@@ -1,0 +1,226 @@
+//! How an agent begins and ends: signals, crashes, a second agent, announcements.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::capture::Capture;
+use vipd_tests::frame::Frame;
+use vipd_tests::lab::Lab;
+use vipd_tests::links;
+use vipd_tests::namespace::Namespace;
+use vipd_tests::process::output;
+use vipd_tests::station::{INTERFACE, PREFIX, Station, VIP};
+use vipd_tests::time::WallTime;
+use vipd_tests::vipd;
+use vipd_tests::wait::wait_until;
+
+const NODE: Station = Station::Node(1);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn instance(vrid: u8) -> Instance {
+    Instance {
+        name: format!("VI_{vrid}"),
+        vrid,
+        interval: Duration::from_millis(100),
+        addresses: vec![address(vrid)],
+        ..Instance::default()
+    }
+}
+
+fn address(vrid: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, vrid, 1)
+}
+
+fn host(lab: &Lab) -> &Namespace {
+    lab.host(NODE).expect("a host")
+}
+
+fn addresses(node: &Namespace) -> Vec<Ipv4Addr> {
+    node.run(|| links::addresses(INTERFACE)).expect("addresses")
+}
+
+/// A node that is master of VRIDs 1 to `count`.
+fn master(lab: &Lab, count: u8) -> Agent {
+    let instances: Vec<_> = (1..=count).map(instance).collect();
+    let mut agent = Agent::new(lab, NODE, vipd::kind(), &instances).expect("an agent");
+    vipd::start(&mut agent).expect("it starts");
+    wait_until("it to be master of all", PATIENCE, || addresses(host(lab)).len() == 1 + usize::from(count))
+        .expect("master");
+    agent
+}
+
+/// When the first address is gone, by looking without a pause.
+fn watch_for_loss(node: &Namespace, all: usize) -> (Arc<AtomicBool>, thread::JoinHandle<Option<WallTime>>) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (node, stopped) = (node.clone(), Arc::clone(&stop));
+    let watcher = thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            if addresses(&node).len() < all {
+                return Some(WallTime::now());
+            }
+        }
+        None
+    });
+    (stop, watcher)
+}
+
+fn releases(capture: &Capture, since: WallTime) -> Vec<(WallTime, u8)> {
+    capture.search(since, |frame| {
+        let advert = frame.advert().filter(|advert| advert.priority == 0)?;
+        Some((frame.time, advert.vrid))
+    })
+}
+
+#[test]
+fn on_sigterm_and_sigint_every_release_goes_out_before_the_first_address_goes() {
+    const COUNT: u8 = 50;
+    for signal in [Signal::TERM, Signal::INT] {
+        let lab = Lab::new(1).expect("a lab");
+        let capture = lab.capture().expect("a capture");
+        let mut agent = master(&lab, COUNT);
+        let (stop, watcher) = watch_for_loss(host(&lab), 1 + usize::from(COUNT));
+        let start = WallTime::now();
+        let pid = i32::try_from(agent.id().expect("it runs")).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, signal).expect("a signal");
+        wait_until("the addresses to be gone", PATIENCE, || addresses(host(&lab)) == [NODE.ipv4()])
+            .expect("gone");
+        // Already on its way: a second signal, SIGTERM, changes nothing.
+        let status = agent.stop().expect("it ends");
+        assert!(status.success(), "{signal:?}: {status}");
+        stop.store(true, Ordering::Relaxed);
+        let first_loss = watcher.join().expect("no panic").expect("an address went");
+
+        let releases = releases(&capture, start);
+        let mut vrids: Vec<_> = releases.iter().map(|(_, vrid)| *vrid).collect();
+        vrids.sort_unstable();
+        assert_eq!(vrids, (1..=COUNT).collect::<Vec<_>>(), "{signal:?}: one each");
+        let last = releases.iter().map(|(time, _)| *time).max().expect("releases");
+        assert!(last < first_loss, "{signal:?}: the last release came after the first address went");
+        let after = capture.search(last, |frame| frame.advert().filter(|advert| advert.priority > 0));
+        assert_eq!(after, [], "{signal:?}: nothing but releases at the end");
+    }
+}
+
+#[test]
+fn what_a_killed_agent_left_behind_is_taken_away_and_nothing_else() {
+    let lab = Lab::new(1).expect("a lab");
+    let mut agent = master(&lab, 2);
+    agent.kill().expect("killed");
+    assert_eq!(addresses(host(&lab)).len(), 3, "a killed agent's addresses stay");
+    let foreign = Ipv4Addr::new(10, 0, 9, 9);
+    host(&lab).run(move || links::add_address(INTERFACE, foreign, PREFIX)).expect("added");
+
+    // VRID 2 is configured no more; its address goes all the same, because it bears vipd's mark.
+    let slow = Instance { interval: Duration::from_secs(10), ..instance(1) };
+    let mut agent = Agent::new(&lab, NODE, vipd::kind(), &[slow]).expect("an agent");
+    vipd::start(&mut agent).expect("it starts");
+    wait_until("the addresses to be gone", PATIENCE, || addresses(host(&lab)) == [NODE.ipv4(), foreign])
+        .expect("gone");
+    assert_eq!(vipd::state(&agent, 1).expect("a state"), "backup");
+    let told = agent.log().iter().filter(|line| line.text.contains("left behind")).count();
+    assert_eq!(told, 2, "{:#?}", agent.log());
+}
+
+#[test]
+fn a_second_agent_on_the_same_runtime_directory_is_refused_and_the_first_goes_on() {
+    let lab = Lab::new(1).expect("a lab");
+    let capture = lab.capture().expect("a capture");
+    let agent = master(&lab, 1);
+    let mut second = Command::new(vipd::binary());
+    second.args(["run", "-c"]).arg(Agent::runtime_dir().join("vipd.toml"));
+    second.arg("--runtime-dir").arg(Agent::runtime_dir());
+    let refused = output(host(&lab), second).expect("it runs");
+    assert_eq!(refused.status.code(), Some(1));
+    let complaint = String::from_utf8_lossy(&refused.stderr);
+    assert!(complaint.contains("another agent") || complaint.contains("already"), "{complaint}");
+
+    let start = WallTime::now();
+    wait_until("the first to advert on", PATIENCE, || capture.has(start, |frame| frame.advert().is_some()))
+        .expect("adverts");
+    assert_eq!(vipd::state(&agent, 1).expect("it answers"), "master");
+    assert!(addresses(host(&lab)).contains(&address(1)));
+}
+
+#[test]
+fn a_new_master_announces_five_times_and_again_after_five_seconds() {
+    let lab = Lab::new(1).expect("a lab");
+    let capture = lab.capture().expect("a capture");
+    let start = WallTime::now();
+    let instance = Instance { vrid: 51, interval: Duration::from_millis(100), ..Instance::default() };
+    let mut agent = Agent::new(&lab, NODE, vipd::kind(), &[instance]).expect("an agent");
+    vipd::start(&mut agent).expect("it starts");
+    let times = || capture.search(start, |frame| frame.gratuitous_arp(VIP).map(|_| frame.time));
+    wait_until("ten announcements", PATIENCE, || times().len() >= 10).expect("announced");
+    let times = times();
+    assert_eq!(times.len(), 10);
+    let pause = times[5].millis_since(times[4]);
+    assert!((4_000.0..10_000.0).contains(&pause), "{pause} ms between the bursts");
+
+    // What the agent says agrees with what the wire has seen.
+    let adverts = || capture.search(start, Frame::advert).len() as u64;
+    let status = agent.stop().expect("it ends");
+    assert!(status.success());
+    let sent = adverts();
+    assert!(sent > 40, "{sent} adverts in five seconds at 100 ms");
+}
+
+#[test]
+fn status_and_stats_have_the_names_that_others_script_against() {
+    let lab = Lab::new(1).expect("a lab");
+    let capture = lab.capture().expect("a capture");
+    let start = WallTime::now();
+    let agent = master(&lab, 1);
+    let status = vipd::status(&agent).expect("status");
+    let instance = vipd::instance(&status, 1).expect("an instance");
+    for (name, value) in [
+        ("name", "VI_1"),
+        ("interface", INTERFACE),
+        ("family", "ipv4"),
+        ("state", "master"),
+        ("vipd:xdp-mode", "native"),
+    ] {
+        assert_eq!(instance[name], value, "{name}");
+    }
+    for (name, value) in [
+        ("vrid", 1),
+        ("version", 3),
+        ("priority", 100),
+        ("effective-priority", 100),
+        // RFC 8347: centiseconds, and microseconds.
+        ("master-down-interval", 36),
+        ("skew-time", 60_937),
+    ] {
+        assert_eq!(instance[name], value, "{name}");
+    }
+    assert!(instance["last-adv-source"].is_null());
+    assert_eq!(instance["virtual-addresses"], serde_json::json!(["10.0.1.1/24"]));
+
+    let counted = vipd::stats(&agent).expect("stats");
+    for name in ["checksum-errors", "version-errors", "vrid-errors", "ip-ttl-errors"] {
+        assert_eq!(counted["global"][name], 0, "{name}");
+    }
+    for name in [
+        "advertisement-rcvd",
+        "interval-errors",
+        "priority-zero-pkts-rcvd",
+        "priority-zero-pkts-sent",
+        "invalid-type-pkts-rcvd",
+        "address-list-errors",
+        "packet-length-errors",
+    ] {
+        assert_eq!(vipd::counter(&counted, 1, name).expect("a counter"), 0, "{name}");
+    }
+    assert_eq!(vipd::counter(&counted, 1, "master-transitions").expect("a counter"), 1);
+    // The counter lies between what was on the wire before and after it was read.
+    let before = vipd::counter(&counted, 1, "advertisement-sent").expect("a counter");
+    let seen = capture.search(start, Frame::advert).len() as u64;
+    let after =
+        vipd::counter(&vipd::stats(&agent).expect("stats"), 1, "advertisement-sent").expect("a counter");
+    assert!((before..=after).contains(&seen), "{before} to {after} sent, {seen} seen");
+}
