@@ -127,8 +127,12 @@ pub enum Action {
 /// Why the state changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The interface can carry adverts.
+    /// The interface can carry adverts, for the first time.
     Startup,
+    /// The interface is up again (RFC 8347 `vrrp-event-interface-up`).
+    InterfaceUp,
+    /// The interface has an address to send from again (RFC 8347 `vrrp-event-primary-ip-address`).
+    PrimaryAddress,
     /// The agent stops.
     Shutdown,
     /// The master was silent for the Active_Down_Interval.
@@ -149,6 +153,8 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Startup => "startup",
+            Self::InterfaceUp => "interface-up",
+            Self::PrimaryAddress => "primary-ip-address",
             Self::Shutdown => "shutdown",
             Self::MasterTimeout => "master-timeout",
             Self::PriorityZero => "priority-zero",

@@ -217,14 +217,19 @@ impl Router {
     /// RFC 9568 section 6.4.1, or a new primary address.
     fn available(&mut self, now: Timestamp, primary: Ipv4Addr) {
         let changed = std::mem::replace(&mut self.primary, primary) != primary;
+        let reason = match self.state {
+            State::Fault(Fault::NoInterface | Fault::InterfaceDown) => Reason::InterfaceUp,
+            State::Fault(Fault::NoPrimaryAddress) => Reason::PrimaryAddress,
+            _ => Reason::Startup,
+        };
         match self.state {
             State::Initialize | State::Fault(_) if self.config.is_owner() => {
-                self.become_master(now, Reason::Startup, 0);
+                self.become_master(now, reason, 0);
             }
             State::Initialize | State::Fault(_) => {
                 self.active_interval = self.config.interval;
                 self.awaiting = Awaiting::Silence;
-                self.change(now, State::Backup, Reason::Startup, 0);
+                self.change(now, State::Backup, reason, 0);
                 self.restart_master_down(now);
             }
             State::Backup | State::Master if changed => {

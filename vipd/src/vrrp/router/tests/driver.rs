@@ -123,3 +123,18 @@ fn a_stop_before_the_start_is_no_change() {
     assert_eq!(script.input(Input::Shutdown), []);
     assert_eq!(script.events, []);
 }
+
+#[test]
+fn what_ended_a_fault_is_the_reason_of_the_start() {
+    for (fault, reason) in [
+        (Fault::NoInterface, Reason::InterfaceUp),
+        (Fault::InterfaceDown, Reason::InterfaceUp),
+        (Fault::NoPrimaryAddress, Reason::PrimaryAddress),
+        (Fault::NotAttached, Reason::Startup),
+    ] {
+        let mut script = Script::new(config(Version::V3, SECOND));
+        script.input(Input::Unavailable(fault));
+        script.input(Input::Available { primary: OURS });
+        assert_eq!(script.router.snapshot().reason, Some(reason), "{fault}");
+    }
+}
