@@ -21,6 +21,7 @@
 
 pub mod agent;
 pub mod arp;
+pub mod binary;
 pub mod capture;
 pub mod compare;
 pub mod craft;
@@ -39,3 +40,5 @@ pub mod station;
 pub mod story;
 pub mod time;
 pub mod wait;
+
+pub use binary::vipd_binary;
