@@ -21,6 +21,7 @@
 
 pub mod agent;
 pub mod arp;
+pub mod ask;
 pub mod binary;
 pub mod capture;
 pub mod compare;
@@ -38,6 +39,7 @@ pub mod protocol;
 pub mod scenario;
 pub mod station;
 pub mod story;
+pub mod tap;
 pub mod time;
 pub mod wait;
 

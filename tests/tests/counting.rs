@@ -1,0 +1,228 @@
+//! Every advert is counted once, where it belongs, and what is not vipd's is left alone.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::ask::{self, Answer};
+use vipd_tests::binary::vipd;
+use vipd_tests::craft::{Advert, Checksum};
+use vipd_tests::inject::Injector;
+use vipd_tests::lab::Lab;
+use vipd_tests::protocol::Version;
+use vipd_tests::station::Station;
+use vipd_tests::tap::Tap;
+use vipd_tests::wait::try_wait_until;
+
+const NODE: Station = Station::Node(1);
+const SENDER: Station = Station::Client;
+const SOON: Duration = Duration::from_secs(20);
+/// Three of these pass before a backup takes over: no pause of a busy machine is as long.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+fn instance(vrid: u8, version: Version) -> Instance {
+    Instance {
+        name: format!("VI_{vrid}"),
+        vrid,
+        version,
+        // The lowest, and so the longest skew: a master that leaves is not followed at once.
+        priority: 1,
+        interval: INTERVAL,
+        addresses: vec![address(vrid)],
+        ..Instance::default()
+    }
+}
+
+fn address(vrid: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, vrid)
+}
+
+/// A master's advert as the instance expects it.
+fn advert(vrid: u8, version: Version) -> Advert {
+    let interval = match version {
+        Version::V2 => 10,
+        Version::V3 => 1000,
+    };
+    Advert { interval, addresses: vec![address(vrid)], ..Advert::new(version, vrid, 200, SENDER) }
+}
+
+fn all_in_backup(agent: &Agent) -> Result<bool> {
+    Ok(ask::status(agent)?.iter().all(|status| status.text("state") == "backup"))
+}
+
+/// No instance has ever been master, none has lost an advert, and nothing was said twice.
+fn check_calm(agent: &Agent, global: &Answer, instances: &[Answer], lines: usize) -> Result<()> {
+    assert!(all_in_backup(agent)?, "{:#?}", agent.log());
+    for statistics in instances {
+        for name in ["master-transitions", "advertisement-sent", "vipd:ring-full", "vipd:gratuitous-arp-sent"] {
+            assert_eq!(statistics.number(name)?, 0, "{name}");
+        }
+    }
+    assert_eq!(global.number("vipd:ring-full")?, 0);
+    let log = agent.log();
+    assert!(log.len() <= lines, "{} log lines, at most {lines} were expected: {log:#?}", log.len());
+    Ok(())
+}
+
+#[test]
+fn every_advert_of_255_routers_is_counted() -> Result<()> {
+    const ADVERTS: usize = 200_000;
+    let lab = Lab::new(1)?;
+    let instances: Vec<_> = (1..=255).map(|vrid| instance(vrid, Version::V3)).collect();
+    let mut agent = Agent::new(&lab, NODE, vipd()?, &instances)?;
+    agent.start()?;
+    try_wait_until("all to be backups", SOON, || all_in_backup(&agent))?;
+
+    let frames: Vec<_> = (1..=255).map(|vrid| advert(vrid, Version::V3).frame()).collect();
+    Injector::open(lab.host(SENDER)?)?.pace(&frames, ADVERTS, Duration::from_secs(8))?;
+    let total = || -> Result<u64> {
+        ask::stats(&agent)?.1.iter().map(|statistics| statistics.number("advertisement-rcvd")).sum()
+    };
+    let sent = u64::try_from(ADVERTS)?;
+    try_wait_until("as many adverts as were sent", SOON, || Ok(total()? >= sent)).with_context(|| {
+        format!("{:?} counted, {:?} lost by the segment", total(), lab.lost(SENDER, NODE))
+    })?;
+    assert_eq!(lab.lost(SENDER, NODE)?, 0, "the machine is too busy for this load");
+
+    let (global, statistics) = ask::stats(&agent)?;
+    for (number, statistics) in statistics.iter().enumerate() {
+        // The first ones get one more when the adverts do not divide evenly.
+        let expected = ADVERTS / 255 + usize::from(number < ADVERTS % 255);
+        assert_eq!(statistics.number("advertisement-rcvd")?, u64::try_from(expected)?, "VRID {}", number + 1);
+        assert_eq!(statistics.number("vipd:checksum-rfc5798-rcvd")?, u64::try_from(expected)?);
+        assert_eq!(statistics.number("interval-errors")?, 0);
+        assert_eq!(statistics.number("address-list-errors")?, 0);
+    }
+    // Each says that it is a backup and whom it follows; a few lines are about the agent.
+    check_calm(&agent, &global, &statistics, 255 * 2 + 20)?;
+    assert!(agent.stop()?.success());
+    Ok(())
+}
+
+/// A kind of advert that is not accepted, the counter it belongs to, and its frame for a router.
+type Wrong = (&'static str, fn(Advert) -> Advert);
+
+/// What every version refuses.
+const WRONG: [Wrong; 8] = [
+    ("vipd:ip-ttl-errors", |advert| Advert { ttl: 254, ..advert }),
+    ("vipd:checksum-errors", |advert| Advert { checksum: Checksum::Bad, ..advert }),
+    ("vipd:version-errors", |advert| Advert { version: 5 - advert.version, ..advert }),
+    ("invalid-type-pkts-rcvd", |advert| Advert { kind: 2, ..advert }),
+    ("packet-length-errors", |advert| Advert { count: Some(2), ..advert }),
+    ("vipd:address-count-errors", |advert| Advert { count: Some(0), ..advert }),
+    ("vipd:interval-zero-errors", |advert| Advert { interval: 0, ..advert }),
+    ("vipd:ip-header-errors", |advert| Advert { ip_checksum: Some(0x1234), ..advert }),
+];
+/// What version 2 refuses besides.
+const WRONG_IN_V2: [Wrong; 2] = [
+    ("vipd:invalid-auth-type", |advert| Advert { interval: 0x0900 | advert.interval, ..advert }),
+    ("vipd:auth-type-mismatch", |advert| Advert { interval: 0x0100 | advert.interval, ..advert }),
+];
+/// What is nobody's here, with the counter of the agent that it belongs to.
+const FOREIGN: [Wrong; 4] = [
+    ("vrid-errors", |advert| Advert { vrid: 200, ..advert }),
+    ("vipd:fragments-passed", |advert| Advert { fragment: 0x2000, ..advert }),
+    ("vipd:destination-passed", |advert| Advert {
+        destination: NODE.ipv4(),
+        destination_mac: NODE.mac(),
+        ..advert
+    }),
+    ("vipd:unparsable-passed", |advert| Advert { total_length: Some(21), ..advert }),
+];
+
+const V3_ROUTERS: [u8; 3] = [1, 2, 3];
+const V2_ROUTER: u8 = 9;
+
+/// Frames to take turns through, and what one turn adds to each counter of each instance (in the order
+/// of the configuration) and of the agent.
+struct Mix {
+    ours: Vec<Vec<u8>>,
+    foreign: Vec<Vec<u8>>,
+    instances: Vec<BTreeMap<&'static str, u64>>,
+    global: BTreeMap<&'static str, u64>,
+}
+
+impl Mix {
+    fn new() -> Self {
+        let mut mix =
+            Self { ours: Vec::new(), foreign: Vec::new(), instances: Vec::new(), global: BTreeMap::new() };
+        let routers = V3_ROUTERS.map(|vrid| (vrid, Version::V3)).into_iter().chain([(V2_ROUTER, Version::V2)]);
+        for (vrid, version) in routers {
+            let right = advert(vrid, version);
+            let mut counts = BTreeMap::from([("advertisement-rcvd", 1)]);
+            if version == Version::V3 {
+                // The master leaves, and the right advert that follows takes it back.
+                mix.ours.push(Advert { priority: 0, ..right.clone() }.frame());
+                counts = BTreeMap::from([("advertisement-rcvd", 2), ("priority-zero-pkts-rcvd", 1)]);
+            }
+            let more = if version == Version::V2 { &WRONG_IN_V2[..] } else { &[] };
+            for (counter, change) in WRONG.iter().chain(more) {
+                mix.ours.push(change(right.clone()).frame());
+                *counts.entry(counter).or_default() += 1;
+            }
+            mix.ours.push(right.frame());
+            mix.instances.push(counts);
+        }
+        for (counter, change) in FOREIGN {
+            mix.foreign.push(change(advert(V3_ROUTERS[0], Version::V3)).frame());
+            *mix.global.entry(counter).or_default() += 1;
+        }
+        for counter in ["checksum-errors", "version-errors", "ip-ttl-errors"] {
+            mix.global.insert(counter, u64::try_from(mix.instances.len()).unwrap_or(0));
+        }
+        mix
+    }
+}
+
+#[test]
+fn each_reason_has_its_own_counter_and_foreign_packets_pass() -> Result<()> {
+    const TURNS: usize = 500;
+    let lab = Lab::new(1)?;
+    let mut instances: Vec<_> = V3_ROUTERS.iter().map(|vrid| instance(*vrid, Version::V3)).collect();
+    instances.push(instance(V2_ROUTER, Version::V2));
+    let mut agent = Agent::new(&lab, NODE, vipd()?, &instances)?;
+    agent.start()?;
+    try_wait_until("all to be backups", SOON, || all_in_backup(&agent))?;
+    let tap = Tap::open(lab.host(NODE)?)?;
+
+    let mix = Mix::new();
+    let frames: Vec<_> = mix.ours.iter().chain(&mix.foreign).cloned().collect();
+    let count = TURNS * frames.len();
+    assert!(count >= 20_000, "{count} frames");
+    Injector::open(lab.host(SENDER)?)?.pace(&frames, count, Duration::from_secs(2))?;
+    let turns = u64::try_from(TURNS)?;
+    // Each turn's last frame is the last foreign one: what came before it has been counted.
+    let (last, _) = FOREIGN[FOREIGN.len() - 1];
+    try_wait_until("the last frame to be counted", SOON, || Ok(ask::stats(&agent)?.0.number(last)? >= turns))
+        .with_context(|| format!("{:?} lost by the segment", lab.lost(SENDER, NODE)))?;
+    assert_eq!(lab.lost(SENDER, NODE)?, 0, "the machine is too busy for this load");
+
+    let (global, statistics) = ask::stats(&agent)?;
+    for (counter, each_turn) in &mix.global {
+        assert_eq!(global.number(counter)?, each_turn * turns, "{counter}");
+    }
+    let reasons = WRONG.iter().chain(&WRONG_IN_V2).map(|(counter, _)| *counter);
+    let all: Vec<_> = reasons.chain(["advertisement-rcvd", "priority-zero-pkts-rcvd"]).collect();
+    for (number, (statistics, expected)) in statistics.iter().zip(&mix.instances).enumerate() {
+        for counter in &all {
+            let each_turn = expected.get(counter).copied().unwrap_or(0);
+            assert_eq!(statistics.number(counter)?, each_turn * turns, "{counter} of instance {number}");
+        }
+    }
+
+    // A kind is told once an instance. Following a master and losing it again is told, too, and cut
+    // short at 20 lines and two a second.
+    let bound = statistics.len() * (20 + 2 * 30) + 20;
+    check_calm(&agent, &global, &statistics, bound)?;
+
+    let mut passed = BTreeMap::<Vec<u8>, usize>::new();
+    for frame in tap.take()?.into_iter().filter(|frame| frames.contains(frame)) {
+        *passed.entry(frame).or_default() += 1;
+    }
+    let expected: BTreeMap<_, _> = mix.foreign.iter().map(|frame| (frame.clone(), TURNS)).collect();
+    assert_eq!(passed, expected, "the foreign frames pass, and none of ours");
+    assert!(agent.stop()?.success());
+    Ok(())
+}
