@@ -1,5 +1,8 @@
 //! The segment: hosts, a switch, and cables that can be cut.
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::capture::Capture;
@@ -26,7 +29,14 @@ impl Lab {
     pub fn new(nodes: u8) -> Result<Self> {
         ensure!((1..=MAX_NODES).contains(&nodes), "a lab has 1 to {MAX_NODES} nodes, {nodes} were asked for");
         let switch = Namespace::new("switch")?;
-        switch.run(|| links::add_bridge(BRIDGE))?;
+        switch.run(|| {
+            // Where br_netfilter is loaded (Docker does that), a bridge drops what IPv4 finds wrong.
+            let opinion = Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables");
+            if opinion.exists() {
+                fs::write(opinion, "0").with_context(|| format!("turning off {}", opinion.display()))?;
+            }
+            links::add_bridge(BRIDGE)
+        })?;
         let lab = Self {
             switch,
             nodes: (1..=nodes).map(|n| Namespace::new(&format!("node {n}"))).collect::<Result<_>>()?,
@@ -118,7 +128,7 @@ impl Lab {
     pub fn lost(&self, from: Station, to: Station) -> Result<u64> {
         let paths = [(from, "rx_dropped"), (to, "tx_dropped")]
             .map(|(station, counter)| format!("/sys/class/net/{}/statistics/{counter}", station.port_name()));
-        let texts = self.switch.run(move || paths.map(std::fs::read_to_string));
+        let texts = self.switch.run(move || paths.map(fs::read_to_string));
         let mut lost = 0;
         for text in texts {
             lost += text.context("reading a port's counters")?.trim().parse::<u64>()?;

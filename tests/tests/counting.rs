@@ -36,7 +36,7 @@ fn instance(vrid: u8, version: Version) -> Instance {
 }
 
 fn address(vrid: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 0, vrid)
+    Ipv4Addr::new(10, vrid, 0, 1)
 }
 
 /// A master's advert as the instance expects it.
