@@ -130,7 +130,16 @@ impl Agent {
             AgentKind::Keepalived => ensure_on_path("keepalived", "keepalived")?,
         }
         let host = lab.host(station)?.clone();
-        Ok(Self { kind, station, host, configuration, process: None, environment: Vec::new(), stderr: None, past_log: Vec::new() })
+        Ok(Self {
+            kind,
+            station,
+            host,
+            configuration,
+            process: None,
+            environment: Vec::new(),
+            stderr: None,
+            past_log: Vec::new(),
+        })
     }
 
     /// Which program.

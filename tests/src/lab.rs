@@ -117,7 +117,9 @@ impl Lab {
     /// When the station is not plugged in.
     pub fn rejoin(&self, station: Station) -> Result<()> {
         let port = station.port_name();
-        self.switch.run(move || links::join_bridge(&port, BRIDGE)).with_context(|| format!("rejoining {station}"))
+        self.switch
+            .run(move || links::join_bridge(&port, BRIDGE))
+            .with_context(|| format!("rejoining {station}"))
     }
 
     /// Frames that were sent and never reached a station, because a queue of the segment was full:

@@ -23,7 +23,8 @@ impl Tap {
     /// # Errors
     /// When the kernel refuses the socket.
     pub fn open(host: &Namespace) -> Result<Self> {
-        let socket = host.run(packet_socket::receiver).context("opening a packet socket (needs CAP_NET_RAW)")?;
+        let socket =
+            host.run(packet_socket::receiver).context("opening a packet socket (needs CAP_NET_RAW)")?;
         Ok(Self { socket })
     }
 

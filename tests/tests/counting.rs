@@ -56,7 +56,8 @@ fn all_in_backup(agent: &Agent) -> Result<bool> {
 fn check_calm(agent: &Agent, global: &Answer, instances: &[Answer], lines: usize) -> Result<()> {
     assert!(all_in_backup(agent)?, "{:#?}", agent.log());
     for statistics in instances {
-        for name in ["master-transitions", "advertisement-sent", "vipd:ring-full", "vipd:gratuitous-arp-sent"] {
+        for name in ["master-transitions", "advertisement-sent", "vipd:ring-full", "vipd:gratuitous-arp-sent"]
+        {
             assert_eq!(statistics.number(name)?, 0, "{name}");
         }
     }
@@ -148,7 +149,8 @@ impl Mix {
     fn new() -> Self {
         let mut mix =
             Self { ours: Vec::new(), foreign: Vec::new(), instances: Vec::new(), global: BTreeMap::new() };
-        let routers = V3_ROUTERS.map(|vrid| (vrid, Version::V3)).into_iter().chain([(V2_ROUTER, Version::V2)]);
+        let routers =
+            V3_ROUTERS.map(|vrid| (vrid, Version::V3)).into_iter().chain([(V2_ROUTER, Version::V2)]);
         for (vrid, version) in routers {
             let right = advert(vrid, version);
             let mut counts = BTreeMap::from([("advertisement-rcvd", 1)]);

@@ -142,7 +142,8 @@ fn a_log_on_a_full_disk_stops_nobody() -> Result<()> {
     let file = lab.host(ONE)?.run(|| -> Result<File> {
         let disk = Agent::runtime_dir().join("disk");
         std::fs::create_dir(&disk)?;
-        mount("tmpfs", &disk, "tmpfs", MountFlags::NOSUID, Some(c"size=4k")).context("mounting a small disk")?;
+        mount("tmpfs", &disk, "tmpfs", MountFlags::NOSUID, Some(c"size=4k"))
+            .context("mounting a small disk")?;
         let file = File::create(disk.join("log"))?;
         fill(&file)?;
         Ok(file)

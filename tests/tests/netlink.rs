@@ -179,7 +179,9 @@ fn a_new_primary_address_is_sent_from_without_a_change_of_state() -> Result<()> 
     })?;
     adverts_from(&capture, changed, OTHER)?;
     try_wait_until("the virtual address to be there", SOON, || has(one.host(), VIP))?;
-    until(&two, "to follow the new address", SOON, |status| status.address("last-adv-source") == Some(OTHER))?;
+    until(&two, "to follow the new address", SOON, |status| {
+        status.address("last-adv-source") == Some(OTHER)
+    })?;
     until(&one, "the new address", SOON, |status| status.address("vipd:primary-address") == Some(OTHER))?;
     until_state(&one, "master", SOON)?;
     assert_eq!(count(&one, "master-transitions")?, 1);

@@ -44,7 +44,9 @@ fn a_backup_adopts_the_masters_interval() -> Result<()> {
     let backup = started(&lab, TWO, router(100))?;
     let status = until(&backup, "the master's interval", SOON, |status| {
         status.text("state") == "backup"
-            && status.number("vipd:active-advertise-interval-ns").is_ok_and(|interval| interval == 300_000_000)
+            && status
+                .number("vipd:active-advertise-interval-ns")
+                .is_ok_and(|interval| interval == 300_000_000)
     })?;
     assert_eq!(status.number("vipd:advertise-interval-ns")?, 100_000_000, "the configured one stays");
     assert_eq!(status.address("last-adv-source"), Some(ONE.ipv4()));
@@ -63,11 +65,7 @@ fn a_backup_adopts_the_masters_interval() -> Result<()> {
 
 /// Parts node 1 from the others until both are masters, and joins them again in such a way that the
 /// winner hears the loser first.
-fn split_and_heal(
-    lab: &Lab,
-    (winner, loser): (&Agent, &Agent),
-    capture: &Capture,
-) -> Result<WallTime> {
+fn split_and_heal(lab: &Lab, (winner, loser): (&Agent, &Agent), capture: &Capture) -> Result<WallTime> {
     lab.isolate(ONE)?;
     until_state(winner, "master", SOON)?;
     until_state(loser, "master", SOON)?;
