@@ -70,6 +70,11 @@ fn split_and_heal(lab: &Lab, (winner, loser): (&Agent, &Agent), capture: &Captur
     until_state(winner, "master", SOON)?;
     until_state(loser, "master", SOON)?;
     wait_for_mac(lab.host(Station::Client)?, TWO.mac())?;
+    // A new master announces itself twice. What comes after that is an answer to the other.
+    try_wait_until("both to have announced themselves twice", SOON, || {
+        let announced = |agent| Ok::<_, anyhow::Error>(count(agent, "vipd:gratuitous-arp-sent")? >= 10);
+        Ok(announced(winner)? && announced(loser)?)
+    })?;
     // For less than three intervals, after which it would have to yield.
     winner.pause()?;
     let healed = WallTime::now();
