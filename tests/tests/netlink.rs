@@ -264,3 +264,18 @@ fn another_mtu_is_nothing_and_another_name_a_fault() -> Result<()> {
     })?;
     check_return(&one, &two)
 }
+
+#[test]
+fn a_master_whose_interface_is_renamed_leaves_no_address_on_it() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let (one, two) = pair(&lab)?;
+    // Linux 6.2 renames an interface that is up; before, nobody can.
+    let renamed = lab.host(ONE)?.run(|| links::rename(INTERFACE, "other0"));
+    renamed.context("renaming an interface that is up (needs Linux 6.2)")?;
+    check_fault(&one, "does not exist", &two)?;
+    try_wait_until("the address to be gone, under whatever name", SOON, || {
+        Ok(!lab.host(ONE)?.run(|| links::addresses("other0"))?.contains(&VIP))
+    })?;
+    lab.host(ONE)?.run(|| links::rename("other0", INTERFACE))?;
+    check_return(&one, &two)
+}

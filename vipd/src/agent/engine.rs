@@ -208,10 +208,10 @@ impl Engine {
     }
 
     fn drain_monitor(&mut self) {
-        let (interfaces, requests) = (&mut self.interfaces, &self.requests);
+        let (interfaces, requests, outbox) = (&mut self.interfaces, &self.requests, &mut self.outbox);
         let lost = self.monitor.drain(|notice| {
             if let Some((interface, gone)) = interfaces.notice(&notice) {
-                close(requests, interface, &gone);
+                close(requests, outbox, interface, gone);
             }
         });
         match lost {
@@ -230,16 +230,15 @@ impl Engine {
     /// Reads links and addresses anew.
     fn dump(&mut self) -> io::Result<()> {
         self.interfaces.begin_dump();
-        let (interfaces, requests) = (&mut self.interfaces, &self.requests);
-        self.outbox.requests().dump(|notice| {
-            if let Some((interface, gone)) = interfaces.notice(&notice) {
-                close(requests, interface, &gone);
-            }
-        })?;
-        for (interface, gone) in self.interfaces.end_dump(exists) {
-            close(&self.requests, interface, &gone);
+        let (interfaces, mut all_gone) = (&mut self.interfaces, Vec::new());
+        let result = self.outbox.requests().dump(|notice| all_gone.extend(interfaces.notice(&notice)));
+        if result.is_ok() {
+            all_gone.extend(self.interfaces.end_dump(exists));
         }
-        Ok(())
+        for (interface, gone) in all_gone {
+            close(&self.requests, &mut self.outbox, interface, gone);
+        }
+        result
     }
 
     /// Lets the routers of every interface that has changed know.
@@ -397,8 +396,12 @@ impl Engine {
     }
 }
 
-/// Asks the control thread to let go of an interface.
-fn close(requests: &mpsc::UnboundedSender<Request>, interface: usize, gone: &Gone) {
+/// Asks the control thread to let go of an interface, and takes vipd's addresses off it: one that was merely renamed
+/// would go on answering for them.
+fn close(requests: &mpsc::UnboundedSender<Request>, outbox: &mut Outbox, interface: usize, gone: Gone) {
+    for address in gone.left {
+        outbox.change(Change::Remove(address));
+    }
     let _ = requests.send(Request::Close { interface, ifindex: gone.ifindex });
 }
 

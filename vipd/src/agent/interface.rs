@@ -100,13 +100,14 @@ impl Interface {
     fn gone(&mut self) -> Option<Gone> {
         let ifindex = self.ifindex.take()?;
         self.running = false;
-        self.addresses.clear();
+        let mut left = std::mem::take(&mut self.addresses);
+        left.retain(|found| found.protocol == PROTO_VIPD);
         self.port = None;
         self.failure = None;
         self.requested = false;
         self.swept = false;
         self.changed = true;
-        Some(Gone { ifindex })
+        Some(Gone { ifindex, left })
     }
 }
 
@@ -114,6 +115,8 @@ impl Interface {
 pub(super) struct Gone {
     /// The index.
     pub(super) ifindex: u32,
+    /// vipd's addresses on it: renamed, it still has them.
+    pub(super) left: Vec<Address>,
 }
 
 /// All configured interfaces.
