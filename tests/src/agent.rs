@@ -5,8 +5,10 @@ use std::fmt::{self, Write as _};
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -88,6 +90,10 @@ pub struct Agent {
     host: Namespace,
     configuration: String,
     process: Option<Process>,
+    /// Variables of its environment.
+    environment: Vec<(String, String)>,
+    /// Where its standard error goes instead of to the lab.
+    stderr: Option<OwnedFd>,
     /// Log lines of earlier processes.
     past_log: Vec<LogLine>,
 }
@@ -124,7 +130,16 @@ impl Agent {
             AgentKind::Keepalived => ensure_on_path("keepalived", "keepalived")?,
         }
         let host = lab.host(station)?.clone();
-        Ok(Self { kind, station, host, configuration, process: None, past_log: Vec::new() })
+        Ok(Self {
+            kind,
+            station,
+            host,
+            configuration,
+            process: None,
+            environment: Vec::new(),
+            stderr: None,
+            past_log: Vec::new(),
+        })
     }
 
     /// Which program.
@@ -152,6 +167,11 @@ impl Agent {
         Path::new(SCRATCH)
     }
 
+    /// Where vipd answers questions, as the node sees it.
+    pub fn control_socket() -> PathBuf {
+        Self::runtime_dir().join("control.sock")
+    }
+
     /// Replaces the configuration file, for the next start or a reload.
     ///
     /// # Errors
@@ -161,8 +181,18 @@ impl Agent {
         self.write_configuration()
     }
 
+    /// Sets a variable of the program's environment, for the next start.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Has the program write its standard error here, from the next start on; the lab does not see it.
+    pub fn redirect_stderr(&mut self, to: OwnedFd) {
+        self.stderr = Some(to);
+    }
+
     /// Starts the program and waits until it listens, that is, until the node is a member of the
-    /// VRRP group.
+    /// VRRP group, and vipd answers on its control socket.
     ///
     /// # Errors
     /// When it runs already, cannot be started, exits, or does not listen in time; with its log.
@@ -170,18 +200,28 @@ impl Agent {
         ensure!(self.process.is_none(), "{self} runs already");
         self.write_configuration()?;
         self.remove_pid_files()?;
-        self.process = Some(Process::spawn(&self.host, self.command())?);
+        let stderr = match &self.stderr {
+            Some(stderr) => Stdio::from(stderr.try_clone().context("duplicating its standard error")?),
+            None => Stdio::piped(),
+        };
+        self.process = Some(Process::spawn_with(&self.host, self.command(), stderr)?);
         let host = self.host.clone();
+        let answers = matches!(self.kind, AgentKind::Vipd(_)).then(Self::control_socket);
         let listening = try_wait_until(&format!("{self} to join {}", crate::craft::GROUP), START, || {
             let process = self.process.as_mut().context("started above")?;
             ensure!(process.is_running()?, "it exited");
-            let groups = host.run(|| fs::read_to_string("/proc/thread-self/net/igmp"))?;
-            Ok(GROUP_IN_PROC.iter().any(|group| groups.contains(group)))
+            let answers = answers.clone();
+            let (groups, answers) = host.run(move || {
+                let groups = fs::read_to_string("/proc/thread-self/net/igmp");
+                (groups, answers.is_none_or(|socket| UnixStream::connect(socket).is_ok()))
+            });
+            let groups = groups?;
+            Ok(answers && GROUP_IN_PROC.iter().any(|group| groups.contains(group)))
         });
         listening.with_context(|| format!("{self} did not start; its log:\n{}", self.log_text()))
     }
 
-    /// Stops the program gracefully (SIGTERM), waits for its end and returns how it ended.
+    /// Stops the program gracefully (SIGTERM), waits for its end, and says how it ended.
     ///
     /// # Errors
     /// When it does not run, or not stop in time.
@@ -284,6 +324,7 @@ impl Agent {
                 let mut command = Command::new(program);
                 command.args(["run", "--runtime-dir"]).arg(Self::runtime_dir());
                 command.arg("-c").arg(self.configuration_path());
+                command.envs(self.environment.iter().map(|(name, value)| (name, value)));
                 command
             }
             AgentKind::Keepalived => {

@@ -1,5 +1,7 @@
 //! The segment: hosts, a switch, and cables that can be cut.
 
+use std::fs;
+
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::capture::Capture;
@@ -89,6 +91,43 @@ impl Lab {
     pub fn mend(&self, station: Station) -> Result<()> {
         let port = station.port_name();
         self.switch.run(move || links::set_up(&port)).with_context(|| format!("mending {station}'s cable"))
+    }
+
+    /// Parts a station from the others without its noticing: it keeps its carrier, and the switch no
+    /// longer forwards to or from it. Captures go on.
+    ///
+    /// # Errors
+    /// When the station is not plugged in.
+    pub fn isolate(&self, station: Station) -> Result<()> {
+        let port = station.port_name();
+        self.switch.run(move || links::leave_bridge(&port)).with_context(|| format!("isolating {station}"))
+    }
+
+    /// Joins an isolated station with the others again.
+    ///
+    /// # Errors
+    /// When the station is not plugged in.
+    pub fn rejoin(&self, station: Station) -> Result<()> {
+        let port = station.port_name();
+        self.switch
+            .run(move || links::join_bridge(&port, BRIDGE))
+            .with_context(|| format!("rejoining {station}"))
+    }
+
+    /// Frames that were sent and never reached a station, because a queue of the segment was full:
+    /// at the port of the sender, or at the station's own.
+    ///
+    /// # Errors
+    /// When one of them is not plugged in.
+    pub fn lost(&self, from: Station, to: Station) -> Result<u64> {
+        let paths = [(from, "rx_dropped"), (to, "tx_dropped")]
+            .map(|(station, counter)| format!("/sys/class/net/{}/statistics/{counter}", station.port_name()));
+        let texts = self.switch.run(move || paths.map(fs::read_to_string));
+        let mut lost = 0;
+        for text in texts {
+            lost += text.context("reading a port's counters")?.trim().parse::<u64>()?;
+        }
+        Ok(lost)
     }
 
     /// Takes a station's cable away, and with it the station's interface and addresses.

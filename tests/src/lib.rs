@@ -21,6 +21,8 @@
 
 pub mod agent;
 pub mod arp;
+pub mod ask;
+pub mod binary;
 pub mod capture;
 pub mod compare;
 pub mod craft;
@@ -37,6 +39,8 @@ pub mod protocol;
 pub mod scenario;
 pub mod station;
 pub mod story;
+pub mod tap;
 pub mod time;
-pub mod vipd;
 pub mod wait;
+
+pub use binary::vipd_binary;

@@ -82,6 +82,36 @@ pub fn set_down(name: &str) -> Result<()> {
     set(LinkUnspec::new_with_name(name).down().build()).with_context(|| format!("setting {name} down"))
 }
 
+/// Renames a link, which must be down.
+///
+/// # Errors
+/// When there is no such link, or the kernel refuses.
+pub fn rename(name: &str, to: &str) -> Result<()> {
+    set(LinkUnspec::new_with_index(index(name)?).name(to).build())
+        .with_context(|| format!("renaming {name} to {to}"))
+}
+
+/// Sets a link's MTU.
+///
+/// # Errors
+/// When there is no such link, or the kernel refuses.
+pub fn set_mtu(name: &str, mtu: u32) -> Result<()> {
+    set(LinkUnspec::new_with_name(name).mtu(mtu).build())
+        .with_context(|| format!("setting the MTU of {name} to {mtu}"))
+}
+
+/// Takes a port out of its bridge; it stays up.
+pub(crate) fn leave_bridge(port: &str) -> Result<()> {
+    set(LinkUnspec::new_with_name(port).nocontroller().build())
+        .with_context(|| format!("taking {port} out of its bridge"))
+}
+
+/// Makes a link a port of a bridge.
+pub(crate) fn join_bridge(port: &str, bridge: &str) -> Result<()> {
+    set(LinkUnspec::new_with_name(port).controller(index(bridge)?).build())
+        .with_context(|| format!("making {port} a port of {bridge}"))
+}
+
 /// Turns a link's promiscuous mode on or off.
 ///
 /// # Errors

@@ -47,9 +47,17 @@ impl Process {
     ///
     /// # Errors
     /// When the program cannot be started; the message names it.
-    pub fn spawn(namespace: &Namespace, mut command: Command) -> Result<Self> {
+    pub fn spawn(namespace: &Namespace, command: Command) -> Result<Self> {
+        Self::spawn_with(namespace, command, Stdio::piped())
+    }
+
+    /// As [`Process::spawn`], with its standard error going where the caller says.
+    ///
+    /// # Errors
+    /// When the program cannot be started; the message names it.
+    pub fn spawn_with(namespace: &Namespace, mut command: Command, stderr: Stdio) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = start(namespace, command)?;
         let log = Arc::new(Mutex::new(Vec::new()));
         let mut readers = Vec::new();

@@ -6,12 +6,12 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use vipd_tests::agent::Agent;
+use vipd_tests::binary::vipd_binary;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
 use vipd_tests::namespace::Namespace;
 use vipd_tests::process::{Process, output};
 use vipd_tests::station::{INTERFACE, PREFIX, Station};
-use vipd_tests::vipd;
 use vipd_tests::wait::wait_until;
 
 const NODE: Station = Station::Node(1);
@@ -37,18 +37,18 @@ fn command(node: &Namespace, name: &str, configuration: &str) -> Command {
         std::fs::write(path, text)
     })
     .expect("a configuration");
-    let mut command = Command::new(vipd::binary());
+    let mut command = Command::new(vipd_binary().expect("a vipd"));
     command.arg("run").arg("-c").arg(file).arg("--runtime-dir").arg(directory);
     command
 }
 
 /// The state of a VRID and why it is in fault, as `vipd status --json` says it; none while nobody answers.
 fn state(node: &Namespace, directory: &Path, vrid: u8) -> Option<(String, String)> {
-    let mut asked = Command::new(vipd::binary());
+    let mut asked = Command::new(vipd_binary().expect("a vipd"));
     asked.args(["status", "--json", "--runtime-dir"]).arg(directory);
     let answer = output(node, asked).ok().filter(|answer| answer.status.success())?;
-    let report = serde_json::from_slice(&answer.stdout).ok()?;
-    let found = vipd::instance(&report, vrid).ok()?;
+    let report: serde_json::Value = serde_json::from_slice(&answer.stdout).ok()?;
+    let found = report["instances"].as_array()?.iter().find(|instance| instance["vrid"] == vrid)?;
     let text = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
     Some((text("state"), text("vipd:fault-reason")))
 }

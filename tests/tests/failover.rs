@@ -4,16 +4,21 @@ use std::sync::RwLock;
 use std::time::Duration;
 
 use vipd_tests::agent::AgentKind;
+use vipd_tests::binary;
 use vipd_tests::protocol::Version;
 use vipd_tests::scenario::{BACKUP, Outcome, PREFERRED, Scenario, Setup, Takeover};
 use vipd_tests::station::Station;
 use vipd_tests::time::millis;
-use vipd_tests::vipd;
 
 /// At 10 ms a busy machine makes backups impatient, keepalived's too: such a scenario has the machine to itself.
 static MACHINE: RwLock<()> = RwLock::new(());
 /// What a ping may take beyond the takeover on a busy machine.
 const SLACK: f64 = 100.0;
+
+/// The vipd under test.
+fn vipd() -> AgentKind {
+    binary::vipd().unwrap_or_else(|error| panic!("{error:#}"))
+}
 
 fn play(scenario: Scenario, preferred: AgentKind, backup: AgentKind, version: Version, ms: u64) -> Outcome {
     play_with(
@@ -77,17 +82,17 @@ macro_rules! cases {
 
             #[test]
             fn from_vipd_to_vipd_and_back() {
-                there_and_back(vipd::kind(), vipd::kind(), Version::$version, $ms);
+                there_and_back(vipd(), vipd(), Version::$version, $ms);
             }
 
             #[test]
             fn from_keepalived_to_vipd_and_back() {
-                there_and_back(AgentKind::Keepalived, vipd::kind(), Version::$version, $ms);
+                there_and_back(AgentKind::Keepalived, vipd(), Version::$version, $ms);
             }
 
             #[test]
             fn from_vipd_to_keepalived_and_back() {
-                there_and_back(vipd::kind(), AgentKind::Keepalived, Version::$version, $ms);
+                there_and_back(vipd(), AgentKind::Keepalived, Version::$version, $ms);
             }
         }
     )*};
@@ -102,18 +107,16 @@ cases! {
 
 #[test]
 fn without_preemption_the_address_stays() {
-    there_and_not_back(vipd::kind(), vipd::kind());
-    there_and_not_back(AgentKind::Keepalived, vipd::kind());
-    there_and_not_back(vipd::kind(), AgentKind::Keepalived);
+    there_and_not_back(vipd(), vipd());
+    there_and_not_back(AgentKind::Keepalived, vipd());
+    there_and_not_back(vipd(), AgentKind::Keepalived);
 }
 
 #[test]
 fn a_cut_cable_moves_the_address_and_a_mended_one_moves_it_back() {
-    for (preferred, backup) in [
-        (vipd::kind(), vipd::kind()),
-        (AgentKind::Keepalived, vipd::kind()),
-        (vipd::kind(), AgentKind::Keepalived),
-    ] {
+    for (preferred, backup) in
+        [(vipd(), vipd()), (AgentKind::Keepalived, vipd()), (vipd(), AgentKind::Keepalived)]
+    {
         let outcome = play(Scenario::Cut, preferred, backup, Version::V3, 100);
         let [there, back] = &outcome.takeovers[..] else { panic!("two takeovers: {:?}", outcome.takeovers) };
         check(&outcome, there, PREFERRED, BACKUP);
@@ -123,7 +126,7 @@ fn a_cut_cable_moves_the_address_and_a_mended_one_moves_it_back() {
 
 #[test]
 fn a_master_that_stops_resigns_and_is_replaced_within_the_skew() {
-    for (preferred, backup) in [(vipd::kind(), vipd::kind()), (vipd::kind(), AgentKind::Keepalived)] {
+    for (preferred, backup) in [(vipd(), vipd()), (vipd(), AgentKind::Keepalived)] {
         let outcome = play(Scenario::Stop, preferred, backup, Version::V3, 100);
         let [there] = &outcome.takeovers[..] else { panic!("one takeover: {:?}", outcome.takeovers) };
         check(&outcome, there, PREFERRED, BACKUP);
@@ -135,19 +138,16 @@ fn a_master_that_stops_resigns_and_is_replaced_within_the_skew() {
 #[test]
 fn a_master_that_was_frozen_yields_to_the_one_that_took_over() {
     // With preemption it has the address back in good order, without it stays a backup: either way there is one.
-    let outcome = play(Scenario::Pause, vipd::kind(), vipd::kind(), Version::V3, 100);
+    let outcome = play(Scenario::Pause, vipd(), vipd(), Version::V3, 100);
     let [there, back] = &outcome.takeovers[..] else { panic!("two takeovers: {:?}", outcome.takeovers) };
     check(&outcome, there, PREFERRED, BACKUP);
     check(&outcome, back, BACKUP, PREFERRED);
     let stalled = outcome.log.iter().filter(|(who, line)| *who == PREFERRED && line.text.contains("stalled"));
     assert_eq!(stalled.count(), 1, "it yielded first: {:#?}", outcome.log);
 
-    for backup in [vipd::kind(), AgentKind::Keepalived] {
-        let setup = Setup {
-            preempt: false,
-            interval: Duration::from_millis(100),
-            ..Setup::new(vipd::kind(), backup)
-        };
+    for backup in [vipd(), AgentKind::Keepalived] {
+        let setup =
+            Setup { preempt: false, interval: Duration::from_millis(100), ..Setup::new(vipd(), backup) };
         let outcome = play_with(Scenario::Pause, &setup);
         let [there] = &outcome.takeovers[..] else { panic!("one takeover: {:?}", outcome.takeovers) };
         check(&outcome, there, PREFERRED, BACKUP);

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::ask;
+use vipd_tests::binary::{vipd, vipd_binary};
 use vipd_tests::capture::Capture;
 use vipd_tests::frame::Frame;
 use vipd_tests::lab::Lab;
@@ -17,7 +19,6 @@ use vipd_tests::namespace::Namespace;
 use vipd_tests::process::output;
 use vipd_tests::station::{INTERFACE, PREFIX, Station, VIP};
 use vipd_tests::time::WallTime;
-use vipd_tests::vipd;
 use vipd_tests::wait::wait_until;
 
 const NODE: Station = Station::Node(1);
@@ -48,8 +49,8 @@ fn addresses(node: &Namespace) -> Vec<Ipv4Addr> {
 /// A node that is master of VRIDs 1 to `count`.
 fn master(lab: &Lab, count: u8) -> Agent {
     let instances: Vec<_> = (1..=count).map(instance).collect();
-    let mut agent = Agent::new(lab, NODE, vipd::kind(), &instances).expect("an agent");
-    vipd::start(&mut agent).expect("it starts");
+    let mut agent = Agent::new(lab, NODE, vipd().expect("a vipd"), &instances).expect("an agent");
+    agent.start().expect("it starts");
     wait_until("it to be master of all", PATIENCE, || addresses(host(lab)).len() == 1 + usize::from(count))
         .expect("master");
     agent
@@ -118,11 +119,11 @@ fn what_a_killed_agent_left_behind_is_taken_away_and_nothing_else() {
 
     // VRID 2 is configured no more; its address goes all the same, because it bears vipd's mark.
     let slow = Instance { interval: Duration::from_secs(10), ..instance(1) };
-    let mut agent = Agent::new(&lab, NODE, vipd::kind(), &[slow]).expect("an agent");
-    vipd::start(&mut agent).expect("it starts");
+    let mut agent = Agent::new(&lab, NODE, vipd().expect("a vipd"), &[slow]).expect("an agent");
+    agent.start().expect("it starts");
     wait_until("the addresses to be gone", PATIENCE, || addresses(host(&lab)) == [NODE.ipv4(), foreign])
         .expect("gone");
-    assert_eq!(vipd::state(&agent, 1).expect("a state"), "backup");
+    assert_eq!(ask::state(&agent).expect("it answers"), "backup");
     let told = agent.log().iter().filter(|line| line.text.contains("left behind")).count();
     assert_eq!(told, 2, "{:#?}", agent.log());
 }
@@ -132,7 +133,7 @@ fn a_second_agent_on_the_same_runtime_directory_is_refused_and_the_first_goes_on
     let lab = Lab::new(1).expect("a lab");
     let capture = lab.capture().expect("a capture");
     let agent = master(&lab, 1);
-    let mut second = Command::new(vipd::binary());
+    let mut second = Command::new(vipd_binary().expect("a vipd"));
     second.args(["run", "-c"]).arg(Agent::runtime_dir().join("vipd.toml"));
     second.arg("--runtime-dir").arg(Agent::runtime_dir());
     let refused = output(host(&lab), second).expect("it runs");
@@ -143,7 +144,7 @@ fn a_second_agent_on_the_same_runtime_directory_is_refused_and_the_first_goes_on
     let start = WallTime::now();
     wait_until("the first to advert on", PATIENCE, || capture.has(start, |frame| frame.advert().is_some()))
         .expect("adverts");
-    assert_eq!(vipd::state(&agent, 1).expect("it answers"), "master");
+    assert_eq!(ask::state(&agent).expect("it answers"), "master");
     assert!(addresses(host(&lab)).contains(&address(1)));
 }
 
@@ -153,8 +154,8 @@ fn a_new_master_announces_five_times_and_again_after_five_seconds() {
     let capture = lab.capture().expect("a capture");
     let start = WallTime::now();
     let instance = Instance { vrid: 51, interval: Duration::from_millis(100), ..Instance::default() };
-    let mut agent = Agent::new(&lab, NODE, vipd::kind(), &[instance]).expect("an agent");
-    vipd::start(&mut agent).expect("it starts");
+    let mut agent = Agent::new(&lab, NODE, vipd().expect("a vipd"), &[instance]).expect("an agent");
+    agent.start().expect("it starts");
     let times = || capture.search(start, |frame| frame.gratuitous_arp(VIP).map(|_| frame.time));
     wait_until("ten announcements", PATIENCE, || times().len() >= 10).expect("announced");
     let times = times();
@@ -176,8 +177,8 @@ fn status_and_stats_have_the_names_that_others_script_against() {
     let capture = lab.capture().expect("a capture");
     let start = WallTime::now();
     let agent = master(&lab, 1);
-    let status = vipd::status(&agent).expect("status");
-    let instance = vipd::instance(&status, 1).expect("an instance");
+    let status = ask::status(&agent).expect("status");
+    let instance = &status.first().expect("an instance").0;
     for (name, value) in [
         ("name", "VI_1"),
         ("interface", INTERFACE),
@@ -201,9 +202,10 @@ fn status_and_stats_have_the_names_that_others_script_against() {
     assert!(instance["last-adv-source"].is_null());
     assert_eq!(instance["virtual-addresses"], serde_json::json!(["10.0.1.1/24"]));
 
-    let counted = vipd::stats(&agent).expect("stats");
+    let (global, each) = ask::stats(&agent).expect("stats");
+    let counter = |name: &str| each.first().expect("an instance").number(name).expect("a counter");
     for name in ["checksum-errors", "version-errors", "vrid-errors", "ip-ttl-errors"] {
-        assert_eq!(counted["global"][name], 0, "{name}");
+        assert_eq!(global.number(name).expect("a counter"), 0, "{name}");
     }
     for name in [
         "advertisement-rcvd",
@@ -214,13 +216,12 @@ fn status_and_stats_have_the_names_that_others_script_against() {
         "address-list-errors",
         "packet-length-errors",
     ] {
-        assert_eq!(vipd::counter(&counted, 1, name).expect("a counter"), 0, "{name}");
+        assert_eq!(counter(name), 0, "{name}");
     }
-    assert_eq!(vipd::counter(&counted, 1, "master-transitions").expect("a counter"), 1);
+    assert_eq!(counter("master-transitions"), 1);
     // The counter lies between what was on the wire before and after it was read.
-    let before = vipd::counter(&counted, 1, "advertisement-sent").expect("a counter");
+    let before = counter("advertisement-sent");
     let seen = capture.search(start, Frame::advert).len() as u64;
-    let after =
-        vipd::counter(&vipd::stats(&agent).expect("stats"), 1, "advertisement-sent").expect("a counter");
+    let after = ask::count(&agent, "advertisement-sent").expect("a counter");
     assert!((before..=after).contains(&seen), "{before} to {after} sent, {seen} seen");
 }

@@ -100,13 +100,14 @@ impl Interface {
     fn gone(&mut self) -> Option<Gone> {
         let ifindex = self.ifindex.take()?;
         self.running = false;
-        self.addresses.clear();
+        let mut left = std::mem::take(&mut self.addresses);
+        left.retain(|found| found.protocol == PROTO_VIPD);
         self.port = None;
         self.failure = None;
         self.requested = false;
         self.swept = false;
         self.changed = true;
-        Some(Gone { ifindex })
+        Some(Gone { ifindex, left })
     }
 }
 
@@ -114,6 +115,8 @@ impl Interface {
 pub(super) struct Gone {
     /// The index.
     pub(super) ifindex: u32,
+    /// vipd's addresses on it: renamed, it still has them.
+    pub(super) left: Vec<Address>,
 }
 
 /// All configured interfaces.
@@ -159,24 +162,24 @@ impl Interfaces {
         }
     }
 
-    /// Before a full dump: addresses are read anew, links are looked for.
+    /// Before the links of a full dump: they are looked for.
     pub(super) fn begin_dump(&mut self) {
         for interface in &mut self.0 {
-            interface.addresses.clear();
             interface.seen = false;
             interface.changed = true;
         }
     }
 
-    /// After a full dump: interfaces it did not name are gone, if `exists` agrees. A message that could not be read
-    /// must not take an interface away.
-    pub(super) fn end_dump(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(usize, Gone)> {
+    /// Between the links and the addresses of a full dump: interfaces it did not name are gone, if `exists` agrees (a
+    /// message that could not be read must not take an interface away), and the addresses are read anew.
+    pub(super) fn end_links(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(usize, Gone)> {
         let mut all = Vec::new();
         for (index, interface) in self.0.iter_mut().enumerate() {
             let known = interface.ifindex.is_some_and(|ifindex| exists(ifindex, &interface.name));
             if !interface.seen && !known {
                 all.extend(interface.gone().map(|gone| (index, gone)));
             }
+            interface.addresses.clear();
         }
         all
     }

@@ -9,15 +9,16 @@ use vipd_common::Timestamp;
 use super::Engine;
 use crate::agent::interface::Gone;
 use crate::agent::message::{Report, Request};
-use crate::netlink::{Change, PROTO_VIPD};
+use crate::agent::outbox::Outbox;
+use crate::netlink::{Change, Notice, PROTO_VIPD};
 use crate::vrrp::{Input, State, VirtualAddress};
 
 impl Engine {
     pub(super) fn drain_monitor(&mut self) {
-        let (interfaces, requests) = (&mut self.interfaces, &self.requests);
+        let (interfaces, requests, outbox) = (&mut self.interfaces, &self.requests, &mut self.outbox);
         let lost = self.monitor.drain(|notice| {
             if let Some((interface, gone)) = interfaces.notice(&notice) {
-                close(requests, interface, &gone);
+                close(requests, outbox, interface, gone);
             }
         });
         match lost {
@@ -42,14 +43,16 @@ impl Engine {
         let mut notices = Vec::new();
         self.outbox.requests().dump(|notice| notices.push(notice))?;
         self.out_of_date = false;
+        // Links first: one that is gone or renamed still says which addresses it had.
+        let (links, addresses): (Vec<_>, Vec<_>) =
+            notices.iter().partition(|notice| matches!(notice, Notice::Link(_)));
         self.interfaces.begin_dump();
-        for notice in &notices {
-            if let Some((interface, gone)) = self.interfaces.notice(notice) {
-                close(&self.requests, interface, &gone);
-            }
-        }
-        for (interface, gone) in self.interfaces.end_dump(exists) {
-            close(&self.requests, interface, &gone);
+        let mut all_gone: Vec<_> =
+            links.into_iter().filter_map(|link| self.interfaces.notice(link)).collect();
+        all_gone.extend(self.interfaces.end_links(exists));
+        all_gone.extend(addresses.into_iter().filter_map(|address| self.interfaces.notice(address)));
+        for (interface, gone) in all_gone {
+            close(&self.requests, &mut self.outbox, interface, gone);
         }
         Ok(())
     }
@@ -143,8 +146,12 @@ impl Engine {
     }
 }
 
-/// Asks the control thread to let go of an interface.
-fn close(requests: &mpsc::UnboundedSender<Request>, interface: usize, gone: &Gone) {
+/// Asks the control thread to let go of an interface, and takes vipd's addresses off it: one that was merely renamed
+/// would go on answering for them.
+fn close(requests: &mpsc::UnboundedSender<Request>, outbox: &mut Outbox, interface: usize, gone: Gone) {
+    for address in gone.left {
+        outbox.change(Change::Remove(address));
+    }
     let _ = requests.send(Request::Close { interface, ifindex: gone.ifindex });
 }
 

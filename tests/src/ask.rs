@@ -1,0 +1,122 @@
+//! What a vipd on a node says of itself.
+
+use std::ffi::OsStr;
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::agent::{Agent, AgentKind};
+use crate::process;
+use crate::wait::try_wait_until;
+
+/// An instance's status or statistics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer(pub Value);
+
+impl Answer {
+    /// A text; empty where there is none.
+    pub fn text(&self, name: &str) -> &str {
+        self.0[name].as_str().unwrap_or_default()
+    }
+
+    /// A number.
+    ///
+    /// # Errors
+    /// When there is no such number: a name that has changed must not read as 0.
+    pub fn number(&self, name: &str) -> Result<u64> {
+        self.0[name].as_u64().with_context(|| format!("there is no number {name} in {}", self.0))
+    }
+
+    /// An address, if there is one.
+    pub fn address(&self, name: &str) -> Option<Ipv4Addr> {
+        self.text(name).parse().ok()
+    }
+}
+
+/// `vipd status --json`: an answer for each instance.
+///
+/// # Errors
+/// When the agent is not vipd, or does not answer.
+pub fn status(agent: &Agent) -> Result<Vec<Answer>> {
+    let answer = ask(agent, "status")?;
+    Ok(instances(&answer)?.iter().cloned().map(Answer).collect())
+}
+
+/// `vipd stats --json`: the agent's counters, and each instance's.
+///
+/// # Errors
+/// When the agent is not vipd, or does not answer.
+pub fn stats(agent: &Agent) -> Result<(Answer, Vec<Answer>)> {
+    let answer = ask(agent, "stats")?;
+    let each = instances(&answer)?.iter().map(|instance| Answer(instance["statistics"].clone()));
+    Ok((Answer(answer["global"].clone()), each.collect()))
+}
+
+/// State of the agent's first instance.
+///
+/// # Errors
+/// As [`status`], or when there is no instance.
+pub fn state(agent: &Agent) -> Result<String> {
+    let first = status(agent)?.into_iter().next().context("vipd has no instance")?;
+    Ok(first.text("state").to_owned())
+}
+
+/// A counter of the agent's first instance.
+///
+/// # Errors
+/// As [`stats`], or when there is no such counter.
+pub fn count(agent: &Agent, name: &str) -> Result<u64> {
+    let (_, instances) = stats(agent)?;
+    instances.first().context("vipd has no instance")?.number(name)
+}
+
+/// Waits until the agent's first instance is as `wanted`, and returns its status.
+///
+/// # Errors
+/// When the agent does not answer, or the time is up; with the last status.
+pub fn until(
+    agent: &Agent,
+    description: &str,
+    timeout: Duration,
+    wanted: impl Fn(&Answer) -> bool,
+) -> Result<Answer> {
+    let mut last = None;
+    let result = try_wait_until(&format!("{agent}: {description}"), timeout, || {
+        let first = status(agent)?.into_iter().next();
+        let found = first.as_ref().is_some_and(&wanted);
+        last = first;
+        Ok(found)
+    });
+    result.with_context(|| format!("the last status: {last:?}; the log: {:#?}", agent.log()))?;
+    last.context("vipd has no instance")
+}
+
+/// Waits until the agent's first instance is in this state.
+///
+/// # Errors
+/// As [`until`].
+pub fn until_state(agent: &Agent, state: &str, timeout: Duration) -> Result<Answer> {
+    until(agent, state, timeout, |status| status.text("state") == state)
+}
+
+fn instances(answer: &Value) -> Result<&Vec<Value>> {
+    answer["instances"].as_array().context("vipd's answer has no instances")
+}
+
+fn ask(agent: &Agent, verb: &str) -> Result<Value> {
+    let AgentKind::Vipd(program) = agent.kind() else { bail!("{agent} does not answer questions") };
+    let mut command = Command::new(program);
+    let directory: &OsStr = Agent::runtime_dir().as_os_str();
+    command.args([verb, "--json", "--runtime-dir"]).arg(directory);
+    let output = process::output(agent.host(), command)?;
+    ensure!(
+        output.status.success(),
+        "vipd {verb} on {}: {}",
+        agent.station(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).with_context(|| format!("vipd {verb} --json"))
+}

@@ -1,0 +1,50 @@
+//! What comes in to a host past its XDP program.
+
+use std::io;
+
+use anyhow::{Context, Result, ensure};
+use socket2::Socket;
+
+use crate::namespace::Namespace;
+use crate::packet_socket;
+
+/// Longer than any frame, merged by the kernel or not.
+const LONGEST_FRAME: usize = 1 << 16;
+
+/// A packet socket on a host: it hears what an XDP program passes on, and nothing of what it takes.
+#[derive(Debug)]
+pub struct Tap {
+    socket: Socket,
+}
+
+impl Tap {
+    /// Starts to listen on all the host's interfaces.
+    ///
+    /// # Errors
+    /// When the kernel refuses the socket.
+    pub fn open(host: &Namespace) -> Result<Self> {
+        let socket =
+            host.run(packet_socket::receiver).context("opening a packet socket (needs CAP_NET_RAW)")?;
+        Ok(Self { socket })
+    }
+
+    /// The frames that have come in since the last call, in order.
+    ///
+    /// # Errors
+    /// When reading fails, or frames were lost because they were too many.
+    pub fn take(&self) -> Result<Vec<Vec<u8>>> {
+        let mut buffer = vec![0; LONGEST_FRAME];
+        let mut frames = Vec::new();
+        loop {
+            match packet_socket::receive_now(&self.socket, &mut buffer) {
+                Ok(received) => frames.push(buffer[..received.length].to_vec()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
+                Err(error) => return Err(error).context("reading a packet socket"),
+            }
+        }
+        let drops = packet_socket::drops(&self.socket)?;
+        ensure!(drops == 0, "the tap lost {drops} frames");
+        Ok(frames)
+    }
+}

@@ -1,0 +1,221 @@
+//! Whatever arrives, nothing happens that should not.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::ask::{self, until, until_state};
+use vipd_tests::binary::vipd;
+use vipd_tests::craft::{Advert, internet_checksum};
+use vipd_tests::inject::Injector;
+use vipd_tests::lab::Lab;
+use vipd_tests::protocol::Version;
+use vipd_tests::station::Station;
+use vipd_tests::wait::try_wait_until;
+
+const ONE: Station = Station::Node(1);
+const TWO: Station = Station::Node(2);
+const SENDER: Station = Station::Client;
+const SOON: Duration = Duration::from_secs(20);
+const FRAMES: usize = 60_000;
+/// The frames follow from this alone. Another one can be given, to look further.
+const SEED: u64 = 0x7669_7064;
+const SEED_VARIABLE: &str = "VIPD_TEST_SEED";
+
+/// SplitMix64: numbers enough to be nasty with, and the same ones for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().to_be_bytes()[0]
+    }
+
+    fn word(&mut self) -> u16 {
+        u16::from_be_bytes([self.byte(), self.byte()])
+    }
+
+    /// Less than `end`.
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % (end as u64)).unwrap_or(0)
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn some_bytes(&mut self) -> Vec<u8> {
+        let length = self.below(64);
+        self.bytes(length)
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.byte()).collect()
+    }
+}
+
+/// Bytes without meaning. Its sender is nobody, so that the switch learns nothing about anybody.
+fn noise(random: &mut Random) -> Vec<u8> {
+    let length = 14 + random.below(1501);
+    let mut frame = random.bytes(length);
+    frame[6..12].copy_from_slice(&[2, 0xff, 0, 0, 0, 1]);
+    if random.one_in(2) {
+        frame[12..14].copy_from_slice(&[0x08, 0x00]);
+    }
+    frame
+}
+
+/// An advert that is right but for a few fields. Its priority is lower than everybody's and never 0:
+/// where it is valid by chance, nobody needs to act on it.
+fn odd(random: &mut Random) -> Vec<u8> {
+    let version = if random.one_in(4) { Version::V2 } else { Version::V3 };
+    let mut advert = Advert::new(version, 51, 1 + random.byte() % 50, SENDER);
+    for _ in 0..=random.below(3) {
+        match random.below(14) {
+            0 => advert.ttl = random.byte(),
+            1 => advert.version = random.byte() & 0xf,
+            2 => advert.kind = random.byte() & 0xf,
+            3 => advert.vrid = random.byte(),
+            4 => advert.count = Some(random.byte()),
+            5 => advert.interval = if random.one_in(2) { 0 } else { random.word() },
+            6 => advert.fragment = random.word(),
+            7 => advert.total_length = Some(random.word()),
+            8 => advert.ip_checksum = Some(random.word()),
+            9 => advert.options = vec![random.byte(); 4 * random.below(11)],
+            10 => advert.trailing = random.some_bytes(),
+            11 => advert.padding = random.some_bytes(),
+            12 => advert.addresses = vec![[10, 0, 0, random.byte()].into(); random.below(256)],
+            _ => advert.vlans = vec![random.word() & 0x0fff; 1 + random.below(3)],
+        }
+    }
+    let mut frame = advert.frame();
+    frame.truncate(1514);
+    frame
+}
+
+/// An advert with a few bits flipped or its end cut off, behind the Ethernet addresses. The IPv4
+/// checksum is often set right again, so that what is behind it is read, too. The VRRP checksum is
+/// not: the priority cannot be mutated into one that counts.
+fn broken(random: &mut Random) -> Vec<u8> {
+    let mut frame = Advert::new(Version::V3, 51, 50, SENDER).frame();
+    let position = 12 + random.below(frame.len() - 12);
+    frame[position] ^= 1 << random.below(8);
+    if random.one_in(3) {
+        frame.truncate(14 + random.below(frame.len() - 13));
+    }
+    if random.one_in(2) && frame.len() >= 34 {
+        frame[24..26].fill(0);
+        let checksum = internet_checksum(&frame[14..34]);
+        frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+    }
+    frame
+}
+
+fn hostile(seed: u64) -> Vec<Vec<u8>> {
+    let mut random = Random(seed);
+    let make = [noise, odd, broken];
+    (0..FRAMES).map(|number| make[number % make.len()](&mut random)).collect()
+}
+
+/// Whether a frame is one that the kernel side counts: IPv4 protocol 112 without a VLAN tag, long enough
+/// to say so. `None` for a tagged one: whether the tag is seen depends on who took it off.
+fn counted(frame: &[u8]) -> Option<bool> {
+    match frame.get(12..14)? {
+        [0x81, 0x00] | [0x88, 0xa8] => None,
+        [0x08, 0x00] => Some(frame.get(23) == Some(&112)),
+        _ => Some(false),
+    }
+}
+
+/// Cells that say what became of an advert, each advert being in one; of the agent and of an instance.
+const OF_NONE: [&str; 4] =
+    ["vrid-errors", "vipd:fragments-passed", "vipd:destination-passed", "vipd:unparsable-passed"];
+const OF_ONE: [&str; 11] = [
+    "advertisement-rcvd",
+    "invalid-type-pkts-rcvd",
+    "packet-length-errors",
+    "vipd:checksum-errors",
+    "vipd:version-errors",
+    "vipd:ip-ttl-errors",
+    "vipd:ip-header-errors",
+    "vipd:address-count-errors",
+    "vipd:interval-zero-errors",
+    "vipd:invalid-auth-type",
+    "vipd:auth-type-mismatch",
+];
+
+fn cells(agent: &Agent) -> Result<BTreeMap<&'static str, u64>> {
+    let (global, instances) = ask::stats(agent)?;
+    let statistics = instances.first().context("an instance")?;
+    let of_none = OF_NONE.iter().map(|name| Ok((*name, global.number(name)?)));
+    of_none.chain(OF_ONE.iter().map(|name| Ok((*name, statistics.number(name)?)))).collect()
+}
+
+fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
+    let instance = Instance { priority, interval: Duration::from_millis(100), ..Instance::default() };
+    let mut agent = Agent::new(lab, station, vipd()?, &[instance])?;
+    agent.start()?;
+    Ok(agent)
+}
+
+#[test]
+fn arbitrary_frames_change_nothing_and_are_accounted_for() -> Result<()> {
+    let seed = match env::var(SEED_VARIABLE) {
+        Ok(text) => text.parse().with_context(|| format!("{SEED_VARIABLE} must be a number"))?,
+        Err(_) => SEED,
+    };
+    // Shown when the test fails.
+    println!("the frames of this run: {SEED_VARIABLE}={seed}");
+    let frames = hostile(seed);
+    let surely = frames.iter().filter(|frame| counted(frame) == Some(true)).count() as u64;
+    let perhaps = frames.iter().filter(|frame| counted(frame).is_none()).count() as u64;
+    assert!(surely > 20_000 && perhaps > 500, "{surely} and {perhaps} adverts: not hostile enough");
+
+    let lab = Lab::new(2)?;
+    let mut master = started(&lab, ONE, 200)?;
+    until_state(&master, "master", SOON)?;
+    let mut backup = started(&lab, TWO, 100)?;
+    until(&backup, "to follow node 1", SOON, |status| {
+        status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4())
+    })?;
+    let before = ask::count(&backup, "master-transitions")?;
+
+    let injector = Injector::open(lab.host(SENDER)?)?;
+    injector.pace(&frames, frames.len(), Duration::from_secs(4))?;
+    // The master hears nobody else: its cells are the hostile frames.
+    let total = || -> Result<u64> { Ok(cells(&master)?.values().sum()) };
+    try_wait_until("the last frame to be counted", SOON, || Ok(total()? >= surely))
+        .with_context(|| format!("{:?}, {:?} lost", cells(&master), lab.lost(SENDER, ONE)))?;
+    assert_eq!(lab.lost(SENDER, ONE)?, 0, "the machine is too busy for this load");
+    let found = cells(&master)?;
+    let sum: u64 = found.values().sum();
+    assert!(
+        (surely..=surely + perhaps).contains(&sum),
+        "{sum} of {surely} to {}: {found:?}",
+        surely + perhaps
+    );
+    for (name, value) in &found {
+        assert!(*value > 0 || name.contains("auth"), "{name} has never been counted: not hostile enough");
+    }
+
+    assert_eq!(ask::status(&master)?[0].text("state"), "master");
+    assert_eq!(ask::status(&backup)?[0].text("state"), "backup");
+    assert_eq!(ask::count(&master, "master-transitions")?, 1, "{:#?}", master.log());
+    assert_eq!(ask::count(&backup, "master-transitions")?, before, "{:#?}", backup.log());
+    for agent in [&mut master, &mut backup] {
+        // An instance may say 20 things at once and then two a second; a few lines are the agent's.
+        let log = agent.log();
+        assert!(log.len() <= 20 + 2 * 60 + 20, "{} log lines: {log:#?}", log.len());
+        assert!(agent.stop()?.success());
+    }
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! What others do to the interface and its addresses.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::ask::{self, count, until, until_state};
+use vipd_tests::binary::vipd;
+use vipd_tests::capture::Capture;
+use vipd_tests::lab::Lab;
+use vipd_tests::links;
+use vipd_tests::namespace::Namespace;
+use vipd_tests::station::{INTERFACE, PREFIX, Station, VIP};
+use vipd_tests::time::WallTime;
+use vipd_tests::wait::{try_wait_until, wait_until};
+
+const ONE: Station = Station::Node(1);
+const TWO: Station = Station::Node(2);
+const SOON: Duration = Duration::from_secs(20);
+/// An address of another subnet, which does not go with the first.
+const OTHER: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
+
+fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
+    let instance = Instance { priority, interval: Duration::from_millis(100), ..Instance::default() };
+    let mut agent = Agent::new(lab, station, vipd()?, &[instance])?;
+    agent.start()?;
+    Ok(agent)
+}
+
+/// A master on node 1 and a backup on node 2.
+fn pair(lab: &Lab) -> Result<(Agent, Agent)> {
+    let master = started(lab, ONE, 200)?;
+    until_state(&master, "master", SOON)?;
+    let backup = started(lab, TWO, 100)?;
+    until(&backup, "to follow node 1", SOON, |status| {
+        status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4())
+    })?;
+    Ok((master, backup))
+}
+
+fn has(host: &Namespace, address: Ipv4Addr) -> Result<bool> {
+    Ok(host.run(|| links::addresses(INTERFACE))?.contains(&address))
+}
+
+fn adverts_from(capture: &Capture, start: WallTime, source: Ipv4Addr) -> Result<()> {
+    wait_until(&format!("adverts from {source}"), SOON, || {
+        capture.has(start, |frame| frame.advert().is_some_and(|a| a.source == source && a.priority > 0))
+    })
+}
+
+/// The first is in fault for this reason and without the address, and the second is master.
+fn check_fault(first: &Agent, reason: &str, second: &Agent) -> Result<()> {
+    let status = until_state(first, "fault", SOON)?;
+    let said = status.text("vipd:fault-reason");
+    assert!(said.contains(reason), "{said:?} does not say {reason:?}");
+    until_state(second, "master", SOON)?;
+    Ok(())
+}
+
+/// The first is master again, and was a backup before.
+fn check_return(first: &Agent, second: &Agent) -> Result<()> {
+    let status = until_state(first, "master", SOON)?;
+    assert_eq!(status.text("vipd:last-transition-reason"), "lower-priority-master", "by way of backup");
+    until_state(second, "backup", SOON)?;
+    try_wait_until("the address on node 1 alone", SOON, || {
+        Ok(has(first.host(), VIP)? && !has(second.host(), VIP)?)
+    })
+}
+
+#[test]
+fn an_address_that_somebody_deleted_is_put_back_and_announced() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let capture = lab.capture()?;
+    let (master, backup) = pair(&lab)?;
+    for round in 1..=3 {
+        let deleted = WallTime::now();
+        lab.host(ONE)?.run(|| links::del_address(INTERFACE, VIP, PREFIX))?;
+        try_wait_until("the address to be back", SOON, || has(master.host(), VIP))?;
+        wait_until("gratuitous ARP", SOON, || {
+            capture.has(deleted, |frame| frame.from == ONE && frame.gratuitous_arp(VIP).is_some())
+        })?;
+        try_wait_until("it to be counted", SOON, || Ok(count(&master, "vipd:addresses-restored")? >= round))?;
+        assert_eq!(count(&master, "vipd:addresses-restored")?, round, "once each time");
+    }
+    until_state(&master, "master", SOON)?;
+    assert_eq!(count(&master, "master-transitions")?, 1);
+    assert_eq!(count(&backup, "master-transitions")?, 0);
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_goes_down_is_a_fault_until_it_is_up() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let (one, two) = pair(&lab)?;
+    lab.host(ONE)?.run(|| links::set_down(INTERFACE))?;
+    check_fault(&one, "down", &two)?;
+    assert!(!has(lab.host(ONE)?, VIP)?, "a router in fault has no virtual address");
+    lab.host(ONE)?.run(|| links::set_up(INTERFACE))?;
+    check_return(&one, &two)
+}
+
+#[test]
+fn a_cut_cable_is_a_fault_until_it_is_mended() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let (one, two) = pair(&lab)?;
+    lab.cut(ONE)?;
+    check_fault(&one, "carrier", &two)?;
+    assert!(!has(lab.host(ONE)?, VIP)?);
+    lab.mend(ONE)?;
+    check_return(&one, &two)
+}
+
+#[test]
+fn an_interface_that_is_made_anew_is_taken_up_again() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let capture = lab.capture()?;
+    let (one, two) = pair(&lab)?;
+    let index = || lab.host(ONE)?.run(|| links::index(INTERFACE));
+    let (old, sent) = (index()?, count(&one, "advertisement-sent")?);
+    lab.unplug(ONE)?;
+    check_fault(&one, "does not exist", &two)?;
+    let plugged = WallTime::now();
+    lab.plug(ONE)?;
+    assert_ne!(index()?, old, "another interface");
+    check_return(&one, &two)?;
+    adverts_from(&capture, plugged, ONE.ipv4())?;
+    assert!(count(&one, "advertisement-sent")? > sent, "the counters go on");
+    assert_eq!(count(&one, "master-transitions")?, 2);
+
+    // The other one receives: its kernel side is told of the new index, too.
+    let received = count(&two, "advertisement-rcvd")?;
+    lab.unplug(TWO)?;
+    until_state(&two, "fault", SOON)?;
+    lab.plug(TWO)?;
+    until_state(&two, "backup", SOON)?;
+    try_wait_until("adverts to be counted on", SOON, || {
+        Ok(count(&two, "advertisement-rcvd")? >= received + 5)
+    })?;
+    until_state(&two, "backup", SOON)?;
+    Ok(())
+}
+
+#[test]
+fn without_an_address_of_its_own_it_is_a_fault() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let capture = lab.capture()?;
+    let (one, two) = pair(&lab)?;
+    let start = WallTime::now();
+    lab.host(ONE)?.run(|| links::del_address(INTERFACE, ONE.ipv4(), PREFIX))?;
+    check_fault(&one, "no IPv4 address", &two)?;
+    assert!(!has(lab.host(ONE)?, VIP)?);
+    wait_until("it to resign", SOON, || {
+        capture.has(start, |frame| frame.from == ONE && frame.advert().is_some_and(|a| a.priority == 0))
+    })?;
+
+    let given = WallTime::now();
+    lab.host(ONE)?.run(|| links::add_address(INTERFACE, OTHER, PREFIX))?;
+    check_return(&one, &two)?;
+    adverts_from(&capture, given, OTHER)?;
+    let others = |frame: &vipd_tests::frame::Frame| {
+        frame.from == ONE && frame.advert().is_some_and(|advert| advert.source != OTHER)
+    };
+    assert!(!capture.has(given, others));
+    Ok(())
+}
+
+#[test]
+fn a_new_primary_address_is_sent_from_without_a_change_of_state() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let capture = lab.capture()?;
+    let (one, two) = pair(&lab)?;
+    let changed = WallTime::now();
+    lab.host(ONE)?.run(|| {
+        links::add_address(INTERFACE, OTHER, PREFIX)?;
+        // The kernel takes the virtual address away with it, as the same subnet's.
+        links::del_address(INTERFACE, ONE.ipv4(), PREFIX)
+    })?;
+    adverts_from(&capture, changed, OTHER)?;
+    try_wait_until("the virtual address to be there", SOON, || has(one.host(), VIP))?;
+    until(&two, "to follow the new address", SOON, |status| {
+        status.address("last-adv-source") == Some(OTHER)
+    })?;
+    until(&one, "the new address", SOON, |status| status.address("vipd:primary-address") == Some(OTHER))?;
+    until_state(&one, "master", SOON)?;
+    assert_eq!(count(&one, "master-transitions")?, 1);
+    assert_eq!(count(&two, "master-transitions")?, 0);
+    Ok(())
+}
+
+/// Notifications that sockets of the calling thread's namespace have lost.
+fn lost_notifications() -> Result<u64> {
+    let table = fs::read_to_string("/proc/thread-self/net/netlink")?;
+    let mut lines = table.lines();
+    let header = lines.next().context("a header")?;
+    let column = header.split_whitespace().position(|name| name == "Drops").context("a column Drops")?;
+    lines.map(|line| Ok(line.split_whitespace().nth(column).context("its value")?.parse::<u64>()?)).sum()
+}
+
+#[test]
+fn lost_notifications_are_made_up_for_by_reading_everything_anew() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let capture = lab.capture()?;
+    let agent = started(&lab, ONE, 200)?;
+    until_state(&agent, "master", SOON)?;
+    assert_eq!(ask::stats(&agent)?.0.number("vipd:netlink-overruns")?, 0);
+
+    agent.pause()?;
+    lab.host(ONE)?.run(|| {
+        let noise = Ipv4Addr::new(10, 1, 2, 3);
+        for _ in 0..50_000 {
+            links::add_address("lo", noise, 32)?;
+            links::del_address("lo", noise, 32)?;
+            if lost_notifications()? > 0 {
+                // Nobody is told of these.
+                links::add_address(INTERFACE, OTHER, PREFIX)?;
+                return links::del_address(INTERFACE, ONE.ipv4(), PREFIX);
+            }
+        }
+        ensure!(false, "100000 changes did not overrun the agent's socket");
+        Ok(())
+    })?;
+    assert!(!has(lab.host(ONE)?, VIP)?, "it went with the address of its subnet");
+    let resumed = WallTime::now();
+    agent.resume()?;
+
+    try_wait_until("the overrun to be counted", SOON, || {
+        Ok(ask::stats(&agent)?.0.number("vipd:netlink-overruns")? >= 1)
+    })?;
+    try_wait_until("the virtual address to be back", SOON, || has(agent.host(), VIP))?;
+    adverts_from(&capture, resumed, OTHER)?;
+    let status = until_state(&agent, "master", SOON)?;
+    assert_eq!(status.address("vipd:primary-address"), Some(OTHER));
+    assert!(agent.log().iter().any(|line| line.text.contains("notifications were lost")));
+    Ok(())
+}
+
+#[test]
+fn another_mtu_is_nothing_and_another_name_a_fault() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let capture = lab.capture()?;
+    let (one, two) = pair(&lab)?;
+    let changed = WallTime::now();
+    lab.host(ONE)?.run(|| links::set_mtu(INTERFACE, 1400))?;
+    wait_until("ten adverts", SOON, || {
+        capture.search(changed, |frame| frame.advert().filter(|_| frame.from == ONE)).len() >= 10
+    })?;
+    assert_eq!(count(&one, "master-transitions")?, 1);
+    assert_eq!(count(&two, "master-transitions")?, 0);
+
+    lab.host(ONE)?.run(|| {
+        links::set_down(INTERFACE)?;
+        links::rename(INTERFACE, "other0")
+    })?;
+    until(&one, "no interface of its name", SOON, |status| {
+        status.text("vipd:fault-reason").contains("does not exist")
+    })?;
+    until_state(&two, "master", SOON)?;
+    assert!(!lab.host(ONE)?.run(|| links::addresses("other0"))?.contains(&VIP), "under whatever name");
+    lab.host(ONE)?.run(|| {
+        links::rename("other0", INTERFACE)?;
+        links::set_up(INTERFACE)
+    })?;
+    check_return(&one, &two)
+}
+
+#[test]
+fn a_master_whose_interface_is_renamed_leaves_no_address_on_it() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let (one, two) = pair(&lab)?;
+    // Linux 6.2 renames an interface that is up; before, nobody can.
+    let renamed = lab.host(ONE)?.run(|| links::rename(INTERFACE, "other0"));
+    renamed.context("renaming an interface that is up (needs Linux 6.2)")?;
+    check_fault(&one, "does not exist", &two)?;
+    try_wait_until("the address to be gone, under whatever name", SOON, || {
+        Ok(!lab.host(ONE)?.run(|| links::addresses("other0"))?.contains(&VIP))
+    })?;
+    lab.host(ONE)?.run(|| links::rename("other0", INTERFACE))?;
+    check_return(&one, &two)
+}

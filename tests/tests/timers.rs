@@ -1,0 +1,199 @@
+//! Whose word counts: learned intervals, equal priorities, the owner, two masters.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::arp::neighbour;
+use vipd_tests::ask::{count, until, until_state};
+use vipd_tests::binary::vipd;
+use vipd_tests::capture::Capture;
+use vipd_tests::lab::Lab;
+use vipd_tests::links;
+use vipd_tests::probe::Prober;
+use vipd_tests::station::{INTERFACE, Mac, Station, VIP};
+use vipd_tests::time::WallTime;
+use vipd_tests::wait::{try_wait_until, wait_until};
+
+const ONE: Station = Station::Node(1);
+const TWO: Station = Station::Node(2);
+const SOON: Duration = Duration::from_secs(20);
+const INTERVAL: Duration = Duration::from_millis(100);
+
+fn started(lab: &Lab, station: Station, instance: Instance) -> Result<Agent> {
+    let mut agent = Agent::new(lab, station, vipd()?, &[instance])?;
+    agent.start()?;
+    Ok(agent)
+}
+
+fn router(priority: u8) -> Instance {
+    Instance { priority, interval: INTERVAL, ..Instance::default() }
+}
+
+/// With time enough to hold it still for less than three intervals.
+fn slow(priority: u8) -> Instance {
+    Instance { priority, ..Instance::default() }
+}
+
+#[test]
+fn a_backup_adopts_the_masters_interval() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let slow = Instance { interval: Duration::from_millis(300), ..router(200) };
+    let master = started(&lab, ONE, slow)?;
+    until_state(&master, "master", SOON)?;
+    let backup = started(&lab, TWO, router(100))?;
+    let status = until(&backup, "the master's interval", SOON, |status| {
+        status.text("state") == "backup"
+            && status
+                .number("vipd:active-advertise-interval-ns")
+                .is_ok_and(|interval| interval == 300_000_000)
+    })?;
+    assert_eq!(status.number("vipd:advertise-interval-ns")?, 100_000_000, "the configured one stays");
+    assert_eq!(status.address("last-adv-source"), Some(ONE.ipv4()));
+    // RFC 9568: the skew is (256 - priority) / 256 of the learned interval.
+    assert_eq!(status.number("vipd:master-down-interval-ns")?, 3 * 300_000_000 + 182_812_500);
+    assert_eq!(status.number("master-down-interval")?, 108);
+    assert_eq!(status.number("skew-time")?, 182_812);
+    let rounds = count(&backup, "master-transitions")?;
+    try_wait_until("each advert to be counted as another interval", SOON, || {
+        Ok(count(&backup, "interval-errors")? >= 10)
+    })?;
+    assert_eq!(count(&backup, "master-transitions")?, rounds, "three of its own intervals mean nothing");
+    until_state(&backup, "backup", SOON)?;
+    Ok(())
+}
+
+/// Parts node 1 from the others until both are masters, and joins them again in such a way that the
+/// winner hears the loser first.
+fn split_and_heal(lab: &Lab, (winner, loser): (&Agent, &Agent), capture: &Capture) -> Result<WallTime> {
+    lab.isolate(ONE)?;
+    until_state(winner, "master", SOON)?;
+    until_state(loser, "master", SOON)?;
+    wait_for_mac(lab.host(Station::Client)?, TWO.mac())?;
+    // A new master announces itself twice. What comes after that is an answer to the other.
+    try_wait_until("both to have announced themselves twice", SOON, || {
+        let announced = |agent| Ok::<_, anyhow::Error>(count(agent, "vipd:gratuitous-arp-sent")? >= 10);
+        Ok(announced(winner)? && announced(loser)?)
+    })?;
+    // For less than three intervals, after which it would have to yield.
+    winner.pause()?;
+    let healed = WallTime::now();
+    lab.rejoin(ONE)?;
+    let heard = wait_until("an advert of the loser", SOON, || {
+        capture.has(healed, |frame| frame.from == loser.station() && frame.advert().is_some())
+    });
+    winner.resume()?;
+    heard.map(|()| healed)
+}
+
+fn wait_for_mac(client: &vipd_tests::namespace::Namespace, mac: Mac) -> Result<()> {
+    try_wait_until(&format!("the client to believe that {VIP} is at {mac}"), SOON, || {
+        Ok(neighbour(client, VIP)?.is_some_and(|entry| entry.mac == Some(mac)))
+    })
+}
+
+fn announces_again(agent: &Agent, capture: &Capture, healed: WallTime) -> Result<()> {
+    let says = |text: &str| agent.log().iter().any(|line| line.time >= healed && line.text.contains(text));
+    wait_until("the log to say that the addresses were announced again", SOON, || says("announced again"))?;
+    let station = agent.station();
+    wait_until("gratuitous ARP after the split", SOON, || {
+        capture.has(healed, |frame| {
+            frame.from == station
+                && frame.gratuitous_arp(VIP).is_some_and(|arp| arp.sender_mac == station.mac())
+        })
+    })
+}
+
+#[test]
+fn two_masters_agree_once_the_segment_is_whole() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let capture = lab.capture()?;
+    let winner = started(&lab, ONE, slow(200))?;
+    until_state(&winner, "master", SOON)?;
+    let loser = started(&lab, TWO, slow(100))?;
+    until_state(&loser, "backup", SOON)?;
+    let client = lab.host(Station::Client)?;
+    let ping = Prober::start(client, VIP, Duration::from_millis(20))?;
+    wait_for_mac(client, ONE.mac())?;
+
+    let healed = split_and_heal(&lab, (&winner, &loser), &capture)?;
+    until_state(&loser, "backup", SOON)?;
+    announces_again(&winner, &capture, healed)?;
+    wait_for_mac(client, ONE.mac())?;
+    wait_until("answers from the winner", SOON, || {
+        capture.has(healed, |frame| {
+            frame.from == ONE
+                && frame.echo().is_some_and(|echo| echo.reply && echo.identifier == ping.identifier())
+        })
+    })?;
+    until_state(&winner, "master", SOON)?;
+    assert_eq!(count(&winner, "master-transitions")?, 1, "it has never yielded");
+    assert!(count(&winner, "vipd:losing-adverts-rcvd")? > 0);
+    assert!(count(&winner, "vipd:assert-adverts-sent")? > 0);
+    assert!(!lab.host(TWO)?.run(|| links::addresses(INTERFACE))?.contains(&VIP));
+    ping.stop()?;
+    Ok(())
+}
+
+#[test]
+fn of_equal_priorities_the_higher_address_wins() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let capture = lab.capture()?;
+    let lower = started(&lab, ONE, slow(100))?;
+    until_state(&lower, "master", SOON)?;
+    let higher = started(&lab, TWO, slow(100))?;
+    until_state(&higher, "backup", SOON)?;
+    let start = WallTime::now();
+    wait_until("4 adverts", SOON, || {
+        capture.search(start, |frame| frame.advert().filter(|_| frame.from == ONE)).len() >= 4
+    })?;
+    until_state(&higher, "backup", SOON)?;
+    let client = lab.host(Station::Client)?;
+    let ping = Prober::start(client, VIP, Duration::from_millis(20))?;
+    wait_for_mac(client, ONE.mac())?;
+
+    // Now that both are masters, the address decides.
+    let healed = split_and_heal(&lab, (&higher, &lower), &capture)?;
+    let status = until_state(&lower, "backup", SOON)?;
+    assert_eq!(status.text("vipd:last-transition-reason"), "higher-priority-advert");
+    until_state(&higher, "master", SOON)?;
+    assert_eq!(count(&higher, "master-transitions")?, 1, "it has never yielded");
+    announces_again(&higher, &capture, healed)?;
+    wait_for_mac(client, TWO.mac())?;
+    ping.stop()?;
+    Ok(())
+}
+
+#[test]
+fn the_owner_is_master_at_once_and_keeps_its_address() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let capture = lab.capture()?;
+    let own = ONE.ipv4();
+    let standby = started(&lab, TWO, Instance { addresses: vec![own], ..router(254) })?;
+    until_state(&standby, "master", SOON)?;
+    assert!(lab.host(TWO)?.run(|| links::addresses(INTERFACE))?.contains(&own));
+
+    let start = WallTime::now();
+    let owner = Instance { addresses: vec![own], preempt: false, ..router(255) };
+    let mut owner = started(&lab, ONE, owner)?;
+    let status = until_state(&owner, "master", SOON)?;
+    assert_eq!(status.text("vipd:last-transition-reason"), "startup", "not by a timer");
+    assert_eq!(status.address("vipd:primary-address"), Some(own));
+    let adverts = capture.search(start, |frame| frame.advert().filter(|_| frame.from == ONE));
+    assert!(!adverts.is_empty());
+    assert!(adverts.iter().all(|advert| advert.source == own && advert.priority == 255), "{adverts:?}");
+    until_state(&standby, "backup", SOON)?;
+    try_wait_until("the standby to give the address back", SOON, || {
+        Ok(!lab.host(TWO)?.run(|| links::addresses(INTERFACE))?.contains(&own))
+    })?;
+
+    let stopped = WallTime::now();
+    assert!(owner.stop()?.success());
+    assert_eq!(lab.host(ONE)?.run(|| links::addresses(INTERFACE))?, [own], "its own, not vipd's to take");
+    assert!(
+        capture.has(stopped, |frame| frame.from == ONE && frame.advert().is_some_and(|a| a.priority == 0)),
+        "it resigns"
+    );
+    until_state(&standby, "master", SOON)?;
+    Ok(())
+}
