@@ -63,26 +63,26 @@ fn a_backup_adopts_the_masters_interval() -> Result<()> {
     Ok(())
 }
 
-/// Parts node 1 from the others until both are masters, and joins them again in such a way that the
-/// winner hears the loser first.
-fn split_and_heal(lab: &Lab, (winner, loser): (&Agent, &Agent), capture: &Capture) -> Result<WallTime> {
+/// Parts node 1 from the others until both are masters, and joins them again in such a way that `hearer` hears
+/// `speaker` before it speaks itself.
+fn split_and_heal(lab: &Lab, (hearer, speaker): (&Agent, &Agent), capture: &Capture) -> Result<WallTime> {
     lab.isolate(ONE)?;
-    until_state(winner, "master", SOON)?;
-    until_state(loser, "master", SOON)?;
+    until_state(hearer, "master", SOON)?;
+    until_state(speaker, "master", SOON)?;
     wait_for_mac(lab.host(Station::Client)?, TWO.mac())?;
     // A new master announces itself twice. What comes after that is an answer to the other.
     try_wait_until("both to have announced themselves twice", SOON, || {
         let announced = |agent| Ok::<_, anyhow::Error>(count(agent, "vipd:gratuitous-arp-sent")? >= 10);
-        Ok(announced(winner)? && announced(loser)?)
+        Ok(announced(hearer)? && announced(speaker)?)
     })?;
     // For less than three intervals, after which it would have to yield.
-    winner.pause()?;
+    hearer.pause()?;
     let healed = WallTime::now();
     lab.rejoin(ONE)?;
-    let heard = wait_until("an advert of the loser", SOON, || {
-        capture.has(healed, |frame| frame.from == loser.station() && frame.advert().is_some())
+    let heard = wait_until("an advert of the speaker", SOON, || {
+        capture.has(healed, |frame| frame.from == speaker.station() && frame.advert().is_some())
     });
-    winner.resume()?;
+    hearer.resume()?;
     heard.map(|()| healed)
 }
 
@@ -106,6 +106,16 @@ fn announces_again(agent: &Agent, capture: &Capture, healed: WallTime) -> Result
 
 #[test]
 fn two_masters_agree_once_the_segment_is_whole() -> Result<()> {
+    two_masters_agree(true)
+}
+
+/// The loser yields before the winner has heard of it: its last advert is what tells the winner.
+#[test]
+fn two_masters_agree_also_when_the_loser_hears_the_winner_first() -> Result<()> {
+    two_masters_agree(false)
+}
+
+fn two_masters_agree(winner_hears_first: bool) -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let winner = started(&lab, ONE, slow(200))?;
@@ -116,7 +126,8 @@ fn two_masters_agree_once_the_segment_is_whole() -> Result<()> {
     let ping = Prober::start(client, VIP, Duration::from_millis(20))?;
     wait_for_mac(client, ONE.mac())?;
 
-    let healed = split_and_heal(&lab, (&winner, &loser), &capture)?;
+    let order = if winner_hears_first { (&winner, &loser) } else { (&loser, &winner) };
+    let healed = split_and_heal(&lab, order, &capture)?;
     until_state(&loser, "backup", SOON)?;
     announces_again(&winner, &capture, healed)?;
     wait_for_mac(client, ONE.mac())?;

@@ -46,6 +46,8 @@ use message::Command;
 use port::{Ports, Watched};
 use report::Reporter;
 
+pub use privilege::check as check_privileges;
+
 /// Log lines that may wait for the log.
 const REPORTS: usize = 4096;
 
@@ -55,7 +57,6 @@ const REPORTS: usize = 4096;
 /// When it may not do what it must (capabilities, BPF), when its XDP program fits no configured interface, or when its
 /// engine fails.
 pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
-    privilege::check()?;
     let verbosity = if tracing::enabled!(target: "vipd_ebpf", tracing::Level::DEBUG) {
         Verbosity::Discards
     } else {

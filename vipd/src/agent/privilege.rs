@@ -12,8 +12,11 @@ const NEEDED: [(CapabilitySet, &str); 3] = [
     (CapabilitySet::NET_RAW, "CAP_NET_RAW (adverts and gratuitous ARP)"),
 ];
 
-/// Names every capability that is missing, before anything is touched.
-pub(super) fn check() -> anyhow::Result<()> {
+/// Looks for what the agent needs of the process it runs in, before anything is touched.
+///
+/// # Errors
+/// Names every capability that is missing (capabilities(7)), or the time namespace that shifts the clock.
+pub fn check() -> anyhow::Result<()> {
     let Ok(sets) = capabilities(None) else { return Ok(()) };
     // CAP_SYS_ADMIN includes CAP_BPF.
     let may = |needed: CapabilitySet| {

@@ -10,6 +10,7 @@ use crate::control::runtime::RuntimeDir;
 /// Checks what needs no agent first, so that a mistake is told at once and nothing was touched.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
+    crate::agent::check_privileges()?;
     let runtime = RuntimeDir::claim(runtime_dir)?;
     let _guard = logging::init()?;
     crate::agent::run(config, runtime)
