@@ -66,6 +66,18 @@ pub(crate) fn add_cable(cable: &Cable<'_>) -> Result<()> {
         .with_context(|| format!("adding cable {}", cable.port))
 }
 
+/// Adds a veth pair with both ends here and up: an interface with a carrier that is not the lab's.
+///
+/// # Errors
+/// When the kernel refuses, or there is a link of either name.
+pub fn add_pair(name: &str, peer: &str) -> Result<()> {
+    let pair = LinkVeth::new(name, peer).build();
+    netlink::create(RouteNetlinkMessage::NewLink(pair))
+        .with_context(|| format!("adding veth pair {name} and {peer}"))?;
+    set_up(name)?;
+    set_up(peer)
+}
+
 /// Sets a link up.
 ///
 /// # Errors
@@ -107,7 +119,10 @@ pub(crate) fn leave_bridge(port: &str) -> Result<()> {
 }
 
 /// Makes a link a port of a bridge.
-pub(crate) fn join_bridge(port: &str, bridge: &str) -> Result<()> {
+///
+/// # Errors
+/// When there is no such link or bridge, or the kernel refuses.
+pub fn join_bridge(port: &str, bridge: &str) -> Result<()> {
     set(LinkUnspec::new_with_name(port).controller(index(bridge)?).build())
         .with_context(|| format!("making {port} a port of {bridge}"))
 }

@@ -1,0 +1,122 @@
+//! Several interfaces, interfaces whose driver takes no XDP program, and how the engine's thread runs.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use vipd_tests::agent::Agent;
+use vipd_tests::ask::{count, status, until_state};
+use vipd_tests::binary::vipd;
+use vipd_tests::craft::Advert;
+use vipd_tests::inject::Injector;
+use vipd_tests::lab::Lab;
+use vipd_tests::links;
+use vipd_tests::protocol::Version;
+use vipd_tests::station::{INTERFACE, PREFIX, Station};
+use vipd_tests::wait::try_wait_until;
+
+const NODE: Station = Station::Node(1);
+const SPEAKER: Station = Station::Node(2);
+const SOON: Duration = Duration::from_secs(20);
+
+/// A router on each of these interfaces, all with VRID 51.
+fn routers(interfaces: &[&str]) -> String {
+    let tables = interfaces.iter().enumerate().map(|(place, interface)| {
+        format!(
+            "[[instance]]\nname = \"VI_{place}\"\ninterface = \"{interface}\"\nvrid = 51\n\
+             advert_interval = \"100ms\"\nvirtual_addresses = [\"10.0.{place}.1\"]\n"
+        )
+    });
+    tables.collect()
+}
+
+#[test]
+fn the_same_vrid_on_two_interfaces_is_two_routers() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let node = lab.host(NODE)?;
+    node.run(|| {
+        links::add_pair("eth2", "far")?;
+        links::add_address("eth2", Ipv4Addr::new(10, 9, 9, 1), PREFIX)
+    })?;
+    let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[INTERFACE, "eth2"]))?;
+    agent.start()?;
+    try_wait_until("both to be master", SOON, || {
+        Ok(status(&agent)?.iter().all(|instance| instance.text("state") == "master"))
+    })?;
+    for (interface, address) in [(INTERFACE, [10, 0, 0, 1]), ("eth2", [10, 0, 1, 1])] {
+        let there = node.run(move || links::addresses(interface))?;
+        ensure!(there.contains(&Ipv4Addr::from(address)), "{interface} has {there:?}");
+    }
+    // A master on one of the two segments is heard by one of the two routers.
+    let injector = Injector::open(lab.host(SPEAKER)?)?;
+    let master = Advert { interval: 10, ..Advert::new(Version::V3, 51, 254, SPEAKER) }.frame();
+    let pace = || injector.pace(std::slice::from_ref(&master), 10, Duration::from_millis(500));
+    pace()?;
+    let states: Vec<_> = status(&agent)?.iter().map(|instance| instance.text("state").to_owned()).collect();
+    assert_eq!(states, ["backup", "master"]);
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_bridge_takes_no_native_program_and_hears_through_the_generic_one() -> Result<()> {
+    const BRIDGE: &str = "br1";
+    let lab = Lab::new(2)?;
+    // The node's own bridge, with its cable as a port: as a host of virtual machines has it.
+    lab.host(NODE)?.run(|| {
+        links::del_address(INTERFACE, NODE.ipv4(), PREFIX)?;
+        links::add_bridge(BRIDGE)?;
+        links::join_bridge(INTERFACE, BRIDGE)?;
+        links::add_address(BRIDGE, NODE.ipv4(), PREFIX)
+    })?;
+    let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[BRIDGE]))?;
+    agent.start()?;
+    let report = until_state(&agent, "master", SOON)?;
+    assert_eq!(report.text("vipd:xdp-mode"), "generic");
+    ensure!(
+        agent.log().iter().any(|line| line.text.contains("generic mode")),
+        "one line says so, and why: {:#?}",
+        agent.log()
+    );
+    let heard = count(&agent, "advertisement-rcvd")?;
+    let injector = Injector::open(lab.host(SPEAKER)?)?;
+    let master = Advert { interval: 100, ..Advert::new(Version::V3, 51, 254, SPEAKER) }.frame();
+    injector.send(&master)?;
+    until_state(&agent, "backup", SOON)?;
+    assert_eq!(count(&agent, "advertisement-rcvd")?, heard + 1);
+    Ok(())
+}
+
+/// Scheduling policies of the threads of a process, with their names (proc_pid_stat(5): field 41).
+fn policies(pid: u32) -> Result<Vec<(String, u32)>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = fs::read_to_string(entry?.path().join("stat"))?;
+        let (name, rest) = stat.rsplit_once(')').context("a name in parentheses")?;
+        let name = name.split_once('(').context("a name in parentheses")?.1.to_owned();
+        // The first field after the name is the third.
+        let policy = rest.split_whitespace().nth(41 - 3).context("41 fields")?.parse()?;
+        all.push((name, policy));
+    }
+    Ok(all)
+}
+
+#[test]
+fn the_engine_alone_runs_in_real_time_where_it_may_and_is_wanted() -> Result<()> {
+    const FIFO: u32 = 1;
+    for (setting, wanted) in [("auto", true), ("off", false)] {
+        let lab = Lab::new(1)?;
+        let configuration = format!("realtime = \"{setting}\"\n") + &routers(&[INTERFACE]);
+        let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, configuration)?;
+        agent.start()?;
+        until_state(&agent, "master", SOON)?;
+        for (name, policy) in policies(agent.id()?)? {
+            assert_eq!(policy == FIFO, wanted && name == "engine", "{setting}: thread {name}");
+        }
+        let memory = fs::read_to_string(format!("/proc/{}/status", agent.id()?))?;
+        let locked = memory.lines().find_map(|line| line.strip_prefix("VmLck:")).context("VmLck")?;
+        assert_eq!(locked.trim() != "0 kB", wanted, "{setting}: {locked} locked");
+    }
+    Ok(())
+}
