@@ -25,6 +25,7 @@ pub mod ask;
 pub mod binary;
 pub mod capture;
 pub mod compare;
+mod configuration;
 pub mod craft;
 pub mod frame;
 pub mod inject;
