@@ -120,3 +120,17 @@ fn the_engine_alone_runs_in_real_time_where_it_may_and_is_wanted() -> Result<()>
     }
     Ok(())
 }
+
+#[test]
+fn debug_logging_tells_of_each_discarded_advert() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[INTERFACE]))?;
+    agent.set_environment("VIPD_LOG", "debug");
+    agent.start()?;
+    let injector = Injector::open(lab.host(SPEAKER)?)?;
+    injector.send(&Advert { ttl: 254, ..Advert::new(Version::V3, 51, 254, SPEAKER) }.frame())?;
+    try_wait_until("the discarded advert to be told of", SOON, || {
+        Ok(agent.log().iter().any(|line| line.text.contains("vrid 51") && line.text.contains("discarded")))
+    })
+    .with_context(|| format!("{:#?}", agent.log()))
+}
