@@ -32,7 +32,7 @@ pub fn show(views: &[View], out: &mut impl Write) -> io::Result<()> {
     for View { station, command, text } in views {
         writeln!(out, "{HEADING}{station}: {command}{HEADING:#}")?;
         for line in text.lines() {
-            writeln!(out, "  {line}")?;
+            writeln!(out, "{}", format!("  {line}").trim_end())?;
         }
         writeln!(out)?;
     }

@@ -44,6 +44,7 @@ pub(crate) struct Args {
 /// Runs the verb.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if !args.arguments.is_empty() {
+        privilege::require("vipd", "cargo xtask run -- -c FILE")?;
         return run_here(agent::build("run")?, &args.arguments);
     }
     privilege::require("the lab", "cargo xtask run")?;

@@ -15,7 +15,9 @@ pub(crate) fn is_root() -> Result<bool> {
 
 /// Fails where `who` (the tests, the lab) could only fail, and says how to run `command` so that it does not.
 pub(crate) fn require(who: &str, command: &str) -> Result<()> {
-    let remedy = format!("run `sudo env \"PATH=$PATH\" {command}`, or, in a container, start it privileged");
+    let remedy = format!(
+        "run `sudo env \"PATH=$PATH\" \"HOME=$HOME\" {command}`, or, in a container, start it privileged"
+    );
     if !is_root()? {
         bail!("{who} needs root for network namespaces and XDP, and this is an ordinary user; {remedy}");
     }
