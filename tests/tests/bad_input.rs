@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use vipd_tests::agent::Agent;
 use vipd_tests::binary::vipd_binary;
 use vipd_tests::lab::Lab;
@@ -149,9 +150,48 @@ fn missing_capabilities_are_named_with_the_remedy() {
         .expect("a directory");
     unprivileged.uid(65_534).gid(65_534);
     let answer = output(node, unprivileged).expect("it runs");
-    assert_refused(&answer, &["CAP_BPF", "CAP_NET_ADMIN", "CAP_NET_RAW", "run it as root"]);
+    assert_refused(&answer, &["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_NET_RAW", "run it as root"]);
     let addresses = node.run(|| links::addresses(INTERFACE)).expect("addresses");
     assert_eq!(addresses, [NODE.ipv4()], "nothing was touched");
+}
+
+/// What the unit in `packaging/` grants is enough.
+#[test]
+fn the_capabilities_of_the_unit_are_enough() {
+    let unit = include_str!("../../packaging/vipd.service");
+    let granted = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a set");
+    let known = [
+        ("CAP_BPF", CapabilitySet::BPF),
+        ("CAP_PERFMON", CapabilitySet::PERFMON),
+        ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
+        ("CAP_NET_RAW", CapabilitySet::NET_RAW),
+        ("CAP_SYS_NICE", CapabilitySet::SYS_NICE),
+        ("CAP_IPC_LOCK", CapabilitySet::IPC_LOCK),
+    ];
+    let kept = granted.split_whitespace().fold(CapabilitySet::empty(), |kept, name| {
+        kept | known.iter().find(|(found, _)| *found == name).unwrap_or_else(|| panic!("what is {name}?")).1
+    });
+    let dropped: Vec<_> = CapabilitySet::all().difference(kept).iter().collect();
+
+    let lab = Lab::new(1).expect("a lab");
+    let node = lab.host(NODE).expect("a host").clone();
+    let mut limited = command(&node, "a", &configuration(&[(INTERFACE, 1)]));
+    // SAFETY: between fork and exec the closure makes system calls alone, and allocates nothing.
+    unsafe {
+        limited.pre_exec(move || {
+            for capability in &dropped {
+                // One that this kernel does not know cannot be held either.
+                let _ = remove_capability_from_bounding_set(*capability);
+            }
+            Ok(())
+        });
+    }
+    let process = Process::spawn(&node, limited).expect("it runs");
+    let agent = Running { process, node, directory: Agent::runtime_dir().join("a") };
+    agent.expect(1, "master", "");
+    let log = agent.process.log();
+    assert!(!log.iter().any(|line| line.text.contains("WARN") || line.text.contains("ERROR")), "{log:#?}");
+    agent.stop();
 }
 
 #[test]

@@ -6,8 +6,11 @@ use anyhow::bail;
 use rustix::thread::{CapabilitySet, capabilities};
 
 /// What each capability is for.
-const NEEDED: [(CapabilitySet, &str); 3] = [
+const NEEDED: [(CapabilitySet, &str); 4] = [
     (CapabilitySet::BPF, "CAP_BPF (the XDP program)"),
+    // Without it the verifier holds the program to its Spectre rules for the unprivileged, which forbid the masked
+    // offsets into the window (kernel/bpf/verifier.c, `bypass_spec_v1`).
+    (CapabilitySet::PERFMON, "CAP_PERFMON (its variable offsets)"),
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN (attaching it, addresses)"),
     (CapabilitySet::NET_RAW, "CAP_NET_RAW (adverts and gratuitous ARP)"),
 ];
@@ -18,10 +21,11 @@ const NEEDED: [(CapabilitySet, &str); 3] = [
 /// Names every capability that is missing (capabilities(7)), or the time namespace that shifts the clock.
 pub fn check() -> anyhow::Result<()> {
     let Ok(sets) = capabilities(None) else { return Ok(()) };
-    // CAP_SYS_ADMIN includes CAP_BPF.
+    // CAP_SYS_ADMIN includes both of BPF's.
+    let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
     let may = |needed: CapabilitySet| {
         sets.effective.contains(needed)
-            || needed == CapabilitySet::BPF && sets.effective.contains(CapabilitySet::SYS_ADMIN)
+            || bpf.contains(needed) && sets.effective.contains(CapabilitySet::SYS_ADMIN)
     };
     let missing: Vec<&str> =
         NEEDED.iter().filter(|(needed, _)| !may(*needed)).map(|(_, name)| *name).collect();

@@ -12,7 +12,7 @@ use aya::programs::ProgramError;
 pub enum LoadError {
     /// `EPERM` from `bpf(2)`.
     #[error(
-        "the kernel does not let this process load its XDP program: it needs CAP_BPF, CAP_NET_ADMIN and \
+        "the kernel does not let this process load its XDP program: it needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and \
          CAP_NET_RAW (run as root, or grant them in the service's unit), and a kernel that is not locked down"
     )]
     Permission,
