@@ -113,7 +113,10 @@ pub fn set_mtu(name: &str, mtu: u32) -> Result<()> {
 }
 
 /// Takes a port out of its bridge; it stays up.
-pub(crate) fn leave_bridge(port: &str) -> Result<()> {
+///
+/// # Errors
+/// When there is no such link, or the kernel refuses.
+pub fn leave_bridge(port: &str) -> Result<()> {
     set(LinkUnspec::new_with_name(port).nocontroller().build())
         .with_context(|| format!("taking {port} out of its bridge"))
 }

@@ -134,3 +134,72 @@ fn debug_logging_tells_of_each_discarded_advert() -> Result<()> {
     })
     .with_context(|| format!("{:#?}", agent.log()))
 }
+
+/// Load sharing of two routers: each owns one address and backs the other up.
+#[test]
+fn an_owner_and_a_backup_share_an_interface() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let instance = |vrid: u8, priority: u8, address: Ipv4Addr| {
+        format!(
+            "[[instance]]\nname = \"VI_{vrid}\"\ninterface = \"{INTERFACE}\"\nvrid = {vrid}\npriority = {priority}\n\
+             advert_interval = \"100ms\"\nvirtual_addresses = [\"{address}/{PREFIX}\"]\n"
+        )
+    };
+    let (own, other) = (NODE.ipv4(), SPEAKER.ipv4());
+    let first = instance(1, 255, own) + &instance(2, 100, other);
+    let second = instance(1, 100, own) + &instance(2, 255, other);
+    let mut one = Agent::with_configuration(&lab, NODE, vipd()?, first)?;
+    let mut two = Agent::with_configuration(&lab, SPEAKER, vipd()?, second)?;
+    one.start()?;
+    two.start()?;
+    let states = |agent: &Agent| -> Result<Vec<String>> {
+        Ok(status(agent)?.iter().map(|instance| instance.text("state").to_owned()).collect())
+    };
+    try_wait_until("each to own its own", SOON, || {
+        Ok(states(&one)? == ["master", "backup"] && states(&two)? == ["backup", "master"])
+    })?;
+    ensure!(two.stop()?.success());
+    try_wait_until("the one left to have both", SOON, || Ok(states(&one)? == ["master", "master"]))?;
+    ensure!(one.stop()?.success());
+    assert_eq!(lab.host(NODE)?.run(|| links::addresses(INTERFACE))?, [own], "the host keeps its own");
+    Ok(())
+}
+
+/// A mistake in the configuration must not cost the host its address.
+#[test]
+fn an_address_of_the_hosts_own_is_never_taken_away() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let wrong = routers(&[INTERFACE]).replace("10.0.0.1", &format!("{}/{PREFIX}", NODE.ipv4()));
+    let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, wrong)?;
+    agent.start()?;
+    let report = until_state(&agent, "fault", SOON)?;
+    ensure!(report.text("vipd:fault-reason").contains("no IPv4 address of its own"), "{report:?}");
+    ensure!(agent.stop()?.success());
+    assert_eq!(lab.host(NODE)?.run(|| links::addresses(INTERFACE))?, [NODE.ipv4()]);
+    Ok(())
+}
+
+/// A bridge tells of its ports in link messages of its own family, the last of which is a deletion.
+#[test]
+fn an_interface_that_was_a_bridge_port_for_a_while_is_still_there() -> Result<()> {
+    const BRIDGE: &str = "br1";
+    let lab = Lab::new(1)?;
+    let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[INTERFACE]))?;
+    agent.start()?;
+    until_state(&agent, "master", SOON)?;
+    lab.host(NODE)?.run(|| {
+        links::add_bridge(BRIDGE)?;
+        links::join_bridge(INTERFACE, BRIDGE)?;
+        links::leave_bridge(INTERFACE)?;
+        // What comes after it has been heard tells that it has been heard.
+        links::del_address(INTERFACE, Ipv4Addr::new(10, 0, 0, 1), 32)
+    })?;
+    try_wait_until(
+        "the address to be put back",
+        SOON,
+        || Ok(count(&agent, "vipd:addresses-restored")? == 1),
+    )?;
+    assert_eq!(count(&agent, "master-transitions")?, 1);
+    assert_eq!(status(&agent)?.first().context("an instance")?.text("state"), "master");
+    Ok(())
+}

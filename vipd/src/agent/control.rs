@@ -65,7 +65,7 @@ impl Control {
             let interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
             let server = tokio::spawn(server::serve(self.runtime.listen()?, Arc::clone(&self.reporter)));
             if let Some(log) = log {
-                tokio::spawn(log.forward());
+                log.forward().context("cannot start the thread for the XDP program's log")?;
             }
             let engine = start()?;
             self.serve([terminate, interrupt], requests, reports).await;
@@ -91,7 +91,7 @@ impl Control {
                     // The engine has ended, and its last lines are written.
                     None => return,
                 },
-                Some(request) = requests.recv() => self.request(&request),
+                Some(request) = requests.recv() => self.request(request),
                 _ = housekeeping.tick() => {
                     self.retry();
                     self.log.discards(&self.reporter.rows());
@@ -106,10 +106,11 @@ impl Control {
         self.engine.send(Command::Stop);
     }
 
-    fn request(&mut self, request: &Request) {
-        match *request {
+    fn request(&mut self, request: Request) {
+        match request {
             Request::Open { interface, ifindex } => self.open(interface, ifindex, true),
-            Request::Close { interface, ifindex } => {
+            Request::Close { interface, ifindex, port } => {
+                drop(port);
                 self.failed.remove(&interface);
                 self.ports.close(interface, ifindex);
             }

@@ -24,6 +24,9 @@ use crate::realtime;
 use crate::vrrp::{Fault, Input, State};
 use crate::xdp::{Counters, Feed, MAX_PENDING};
 
+/// Nanoseconds after which an address that could not be changed is tried again.
+const LOOK_AGAIN_AFTER: u64 = 1_000_000_000;
+
 /// The engine, before its thread runs.
 pub(super) struct Engine {
     wait: Wait,
@@ -40,6 +43,8 @@ pub(super) struct Engine {
     realtime: Realtime,
     /// Netlink notices were lost, and a dump has not yet made up for them.
     out_of_date: bool,
+    /// When to look whether every address is where it should be, after one could not be changed.
+    look_again: Option<Timestamp>,
     wakeups: u64,
     overruns: u64,
     reports_dropped: u64,
@@ -113,6 +118,7 @@ impl Engine {
             reports: outlets.reports,
             realtime: config.realtime,
             out_of_date: false,
+            look_again: None,
             wakeups: 0,
             overruns: 0,
             reports_dropped: 0,
@@ -145,6 +151,7 @@ impl Engine {
             // before a deadline of that time fires. A process that was held up hears what it missed first.
             let now = clock::now();
             self.drain_feed(now);
+            self.look_again_if_due(now);
             self.drain_monitor();
             let stop = self.take_commands(now);
             self.look_at_interfaces(now);
@@ -156,7 +163,11 @@ impl Engine {
                 self.handle(due, now, Input::Timeout);
             }
             self.flush();
-            self.wait.wait(self.deadlines.next())?;
+            if self.outbox.take_failure() {
+                self.look_again = Some(now + LOOK_AGAIN_AFTER);
+            }
+            let next = self.deadlines.next().into_iter().chain(self.look_again).min();
+            self.wait.wait(next)?;
             self.wakeups += 1;
         }
     }
@@ -221,6 +232,8 @@ impl Engine {
                     // An answer about the interface's former life is not of this one.
                     if interface.ifindex == Some(ifindex) {
                         interface.changed = true;
+                        // Whoever opened it tries again by itself.
+                        interface.requested = true;
                         (interface.port, interface.failure) = match port {
                             Ok(port) => (Some(port), None),
                             Err(failure) => (None, Some(failure)),

@@ -38,10 +38,12 @@ impl Instance {
         Self { router: Router::new(config), interface, sent: Sent::default(), ring_full: 0, frames: None }
     }
 
-    /// Prepares the frames anew, if they are not already for this MAC and primary address.
-    pub(super) fn prepare(&mut self, mac: [u8; 6], primary: Ipv4Addr) {
-        if self.frames.as_ref().is_some_and(|frames| (frames.mac, frames.primary) == (mac, primary)) {
-            return;
+    /// Prepares the frames anew, if they are not already for this MAC and primary address. Returns whether they were
+    /// for another MAC.
+    pub(super) fn prepare(&mut self, mac: [u8; 6], primary: Ipv4Addr) -> bool {
+        let before = self.frames.as_ref().map(|frames| (frames.mac, frames.primary));
+        if before == Some((mac, primary)) {
+            return false;
         }
         let config = self.router.config();
         let fields = Fields {
@@ -58,6 +60,7 @@ impl Instance {
             advert,
             arp: ArpFrame::new(mac),
         });
+        before.is_some_and(|(old, _)| old != mac)
     }
 
     /// The frames, once the interface could carry adverts.
@@ -75,10 +78,9 @@ impl Instance {
         self.router.config().virtual_addresses.iter().any(|vip| vip.address == address)
     }
 
-    /// Whether an address that is there by somebody else's doing is to be left alone: the owner's interface carries
-    /// the virtual addresses as its own (RFC 9568 section 1.7).
-    pub(super) fn leaves_alone(&self, found: &crate::netlink::Address) -> bool {
-        self.router.config().is_owner() && found.protocol != crate::netlink::PROTO_VIPD
+    /// Whether it is the owner (priority 255), whose interface carries the virtual addresses as its own.
+    pub(super) fn is_owner(&self) -> bool {
+        self.router.config().is_owner()
     }
 }
 
@@ -91,4 +93,10 @@ pub(super) fn received(record: &AdvertRecord) -> Received {
         interval: record.interval,
         addresses: record.addresses,
     }
+}
+
+/// Whether an address is there by somebody else's doing: vipd neither adds nor removes it. The owner's virtual addresses
+/// are of that kind (RFC 9568 section 1.7).
+pub(super) fn is_foreign(found: &crate::netlink::Address) -> bool {
+    found.protocol != crate::netlink::PROTO_VIPD
 }

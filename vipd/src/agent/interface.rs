@@ -102,12 +102,12 @@ impl Interface {
         self.running = false;
         let mut left = std::mem::take(&mut self.addresses);
         left.retain(|found| found.protocol == PROTO_VIPD);
-        self.port = None;
+        let port = self.port.take();
         self.failure = None;
         self.requested = false;
         self.swept = false;
         self.changed = true;
-        Some(Gone { ifindex, left })
+        Some(Gone { ifindex, left, port })
     }
 }
 
@@ -117,6 +117,8 @@ pub(super) struct Gone {
     pub(super) ifindex: u32,
     /// vipd's addresses on it: renamed, it still has them.
     pub(super) left: Vec<Address>,
+    /// Its port, for the control thread to close: leaving the group may wait for the kernel's lock.
+    pub(super) port: Option<Port>,
 }
 
 /// All configured interfaces.

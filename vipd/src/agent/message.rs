@@ -43,6 +43,8 @@ pub(super) enum Request {
         interface: usize,
         /// The index it had.
         ifindex: u32,
+        /// What it took to speak on it.
+        port: Option<Port>,
     },
 }
 

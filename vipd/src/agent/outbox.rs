@@ -5,7 +5,7 @@
 //! priority-0 advert, then the addresses away), puts every advert ahead of everybody's slower work, and makes one
 //! netlink batch of all addresses.
 
-use super::instance::Instance;
+use super::instance::{Instance, is_foreign};
 use super::interface::Interface;
 use super::message::Report;
 use crate::netlink::{Address, Change, Requests};
@@ -16,13 +16,21 @@ pub(super) struct Outbox {
     requests: Requests,
     actions: Vec<(usize, Action)>,
     changes: Vec<Change>,
+    /// Whether an address could not be changed since [`Outbox::take_failure`].
+    failed: bool,
     /// Instances whose refused frames were reported, until one goes through.
     refused: Vec<bool>,
 }
 
 impl Outbox {
     pub(super) fn new(requests: Requests, instances: usize) -> Self {
-        Self { requests, actions: Vec::new(), changes: Vec::new(), refused: vec![false; instances] }
+        Self {
+            requests,
+            actions: Vec::new(),
+            changes: Vec::new(),
+            failed: false,
+            refused: vec![false; instances],
+        }
     }
 
     /// The socket, for dumps.
@@ -33,6 +41,11 @@ impl Outbox {
     /// Takes an instance's action.
     pub(super) fn push(&mut self, instance: usize, action: Action) {
         self.actions.push((instance, action));
+    }
+
+    /// Whether an address could not be changed: then what is there must be compared with what should be.
+    pub(super) fn take_failure(&mut self) -> bool {
+        std::mem::take(&mut self.failed)
     }
 
     /// Takes a change of an address that no router asked for.
@@ -60,12 +73,14 @@ impl Outbox {
             self.collect(instances.get(*index), interfaces, *action);
         }
         self.apply(instances, interfaces, &mut report);
-        let rounds = actions.iter().map(|(_, action)| match action {
+        // An address that is not there must not be announced; it will be when it is.
+        let announced: &[_] = if self.failed { &[] } else { &actions };
+        let rounds = announced.iter().map(|(_, action)| match action {
             Action::Announce { rounds, .. } => *rounds,
             _ => 0,
         });
         for round in 0..rounds.max().unwrap_or(0) {
-            for (index, action) in &actions {
+            for (index, action) in announced {
                 if let Action::Announce { addresses, rounds } = action
                     && round < *rounds
                 {
@@ -160,7 +175,7 @@ impl Outbox {
             Action::SendAdvert { .. } | Action::Announce { .. } => return,
         };
         for vip in vips {
-            if interface.find(vip.address).is_some_and(|found| instance.leaves_alone(found)) {
+            if interface.find(vip.address).is_some_and(is_foreign) {
                 continue;
             }
             let address = on(ifindex, *vip);
@@ -177,7 +192,9 @@ impl Outbox {
         if self.changes.is_empty() {
             return;
         }
+        let mut refused = false;
         let result = self.requests.apply(&self.changes, |change, error| {
+            refused = true;
             let address = *change.address();
             let holder = instances.iter_mut().find(|instance| {
                 let interface = interfaces.get(instance.interface);
@@ -193,6 +210,7 @@ impl Outbox {
             );
             report(Report::AddressRefused { address, error });
         });
+        self.failed |= refused || result.is_err();
         if let Err(error) = result {
             report(Report::NetlinkFailed(error));
         }

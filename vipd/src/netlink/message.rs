@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 /// The mark of vipd's own addresses (`IFA_PROTO`, Linux 5.18): `ip address` shows it as `proto 0x76`. Numbers from 4
 /// on are free for user space (`include/uapi/linux/if_addr.h`).
@@ -58,6 +58,12 @@ impl Notice {
     pub(super) fn read(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Self> {
         let NetlinkPayload::InnerMessage(message) = message.payload else { return None };
         match message {
+            // A bridge tells of its ports in AF_BRIDGE: that a port has left it is no end of the link.
+            RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link)
+                if link.header.interface_family != AddressFamily::Unspec =>
+            {
+                None
+            }
             RouteNetlinkMessage::NewLink(link) => read_link(link).map(Self::Link),
             RouteNetlinkMessage::DelLink(link) => Some(Self::LinkGone { ifindex: link.header.index }),
             RouteNetlinkMessage::NewAddress(address) => read_address(&address).map(Self::Address),

@@ -15,6 +15,8 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use super::message::{Address, Notice, PROTO_VIPD};
 use super::monitor::for_each;
 
+/// A dump was interrupted by a change (`include/uapi/linux/netlink.h`).
+const NLM_F_DUMP_INTR: u16 = 0x10;
 /// Changes sent in one system call: their acknowledgements must fit the default receive buffer (208 KiB).
 const BATCH: usize = 64;
 
@@ -127,7 +129,8 @@ impl Requests {
     /// Hands over every link, then every IPv4 address.
     ///
     /// # Errors
-    /// When the kernel refuses a dump.
+    /// When the kernel refuses a dump; [`io::ErrorKind::Interrupted`] when something changed meanwhile, so that an entry
+    /// may be missing.
     pub fn dump(&mut self, mut notice: impl FnMut(Notice)) -> io::Result<()> {
         self.dump_one(RouteNetlinkMessage::GetLink(LinkMessage::default()), &mut notice)?;
         let mut addresses = AddressMessage::default();
@@ -169,13 +172,18 @@ impl Requests {
         append(&mut self.outgoing, &message);
         self.socket.send(&self.outgoing, 0)?;
         let mut end = None;
+        let mut interrupted = false;
         while end.is_none() {
             receive(&self.socket, &mut self.incoming)?;
             for_each(&self.incoming, |answer| {
                 if answer.header.sequence_number != sequence {
                     return;
                 }
+                interrupted |= answer.header.flags & NLM_F_DUMP_INTR != 0;
                 match &answer.payload {
+                    NetlinkPayload::Done(_) if interrupted => {
+                        end = Some(Err(io::ErrorKind::Interrupted.into()));
+                    }
                     NetlinkPayload::Done(_) => end = Some(Ok(())),
                     NetlinkPayload::Error(error) => {
                         end = Some(Err(io::Error::from_raw_os_error(-error.raw_code())));

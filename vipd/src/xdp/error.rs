@@ -35,13 +35,12 @@ pub enum LoadError {
     #[error("cannot load the XDP program; vipd needs Linux 5.18 or later")]
     Load(#[source] EbpfError),
     /// A program of the object was refused.
-    #[error("the kernel refuses the XDP program `{name}`; vipd needs Linux 5.18 or later")]
+    #[error("the kernel refuses the XDP program `{name}`: {reason}; vipd needs Linux 5.18 or later")]
     Program {
         /// Its name.
         name: &'static str,
-        /// Why.
-        #[source]
-        source: ProgramError,
+        /// Why, without the verifier's account, which goes to the log at debug level.
+        reason: String,
     },
     /// A map of the object cannot be used.
     #[error("cannot use the map `{name}` of the XDP program")]
@@ -63,11 +62,14 @@ impl LoadError {
         }
     }
 
-    pub(super) fn program(name: &'static str, source: ProgramError) -> Self {
-        match errno(&source) {
-            Some(libc::EPERM) => Self::Permission,
-            _ => Self::Program { name, source },
+    pub(super) fn program(name: &'static str, source: &ProgramError) -> Self {
+        if errno(source) == Some(libc::EPERM) {
+            return Self::Permission;
         }
+        let account = source.to_string();
+        ::log::debug!("{name}: {account}");
+        let reason = account.split(". Verifier output").next().unwrap_or_default().to_owned();
+        Self::Program { name, reason }
     }
 
     pub(super) fn map(name: &'static str, source: MapError) -> Self {

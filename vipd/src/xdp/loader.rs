@@ -84,7 +84,7 @@ impl Kernel {
         };
         for name in [names::PROGRAM, names::PROGRAM_FRAGS] {
             let program = program(&mut ebpf, name).ok_or(LoadError::Missing { kind: "program", name })?;
-            program.load().map_err(|error| LoadError::program(name, error))?;
+            program.load().map_err(|error| LoadError::program(name, &error))?;
         }
         let routers = take(&mut ebpf, names::MAP_ROUTERS, HashMap::try_from)?;
         let counters = Counters::new(take(&mut ebpf, names::MAP_COUNTERS, PerCpuArray::try_from)?);

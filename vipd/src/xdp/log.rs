@@ -1,5 +1,7 @@
 //! Log lines of the XDP program (aya-log).
 
+use std::io;
+use std::thread;
 use std::time::Duration;
 
 use ::log::Log;
@@ -21,12 +23,15 @@ impl KernelLog {
         EbpfLogger::init(ebpf).ok().map(Self)
     }
 
-    /// Hands the lines to the `log` crate as they come, for ever.
-    pub async fn forward(mut self) {
-        let mut ticks = tokio::time::interval(FLUSH_INTERVAL);
-        loop {
-            ticks.tick().await;
+    /// Hands the lines to the `log` crate as they come, from a thread of its own: under a flood they never end.
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn forward(mut self) -> io::Result<()> {
+        let lines = move || loop {
             self.0.flush();
-        }
+            thread::sleep(FLUSH_INTERVAL);
+        };
+        thread::Builder::new().name("kernel-log".to_owned()).spawn(lines).map(drop)
     }
 }

@@ -7,11 +7,15 @@ use tokio::sync::mpsc;
 use vipd_common::Timestamp;
 
 use super::Engine;
+use crate::agent::instance::is_foreign;
 use crate::agent::interface::Gone;
 use crate::agent::message::{Report, Request};
 use crate::agent::outbox::Outbox;
-use crate::netlink::{Change, Notice, PROTO_VIPD};
-use crate::vrrp::{Input, State, VirtualAddress};
+use crate::netlink::{Change, Notice};
+use crate::vrrp::{ANNOUNCE_ROUNDS, Action, Addresses, Input, State, VirtualAddress};
+
+/// Dumps in a row that may be interrupted by changes.
+const DUMP_ATTEMPTS: u32 = 8;
 
 impl Engine {
     pub(super) fn drain_monitor(&mut self) {
@@ -37,11 +41,29 @@ impl Engine {
         }
     }
 
+    /// After a change of an address failed: compares what is there with what should be, and mends it.
+    pub(super) fn look_again_if_due(&mut self, now: Timestamp) {
+        if self.look_again.take_if(|at| *at <= now).is_some() {
+            self.out_of_date = true;
+            for interface in &mut self.interfaces.0 {
+                interface.swept = false;
+            }
+        }
+    }
+
     /// Reads links and addresses anew. What is known stays as it is until all is read; a failure is made up for in the
     /// next turn.
     pub(super) fn dump(&mut self) -> io::Result<()> {
         let mut notices = Vec::new();
-        self.outbox.requests().dump(|notice| notices.push(notice))?;
+        let mut attempts = 0;
+        // Something changed meanwhile, and an entry may be missing: once more, for as long as that is likely to help.
+        while let Err(error) = self.outbox.requests().dump(|notice| notices.push(notice)) {
+            attempts += 1;
+            if error.kind() != io::ErrorKind::Interrupted || attempts == DUMP_ATTEMPTS {
+                return Err(error);
+            }
+            notices.clear();
+        }
         self.out_of_date = false;
         // Links first: one that is gone or renamed still says which addresses it had.
         let (links, addresses): (Vec<_>, Vec<_>) =
@@ -80,15 +102,23 @@ impl Engine {
     fn look_at_instance(&mut self, now: Timestamp, index: usize) {
         let Some(instance) = self.instances.get(index) else { return };
         let Some(interface) = self.interfaces.0.get(instance.interface) else { return };
-        // The owner sends from a virtual address if that is the interface's own; nobody else does.
-        let owner = instance.router.config().is_owner();
-        let siblings = || interface.instances.iter().filter_map(|sibling| self.instances.get(*sibling));
+        // An owner's virtual addresses are the interface's own; those of the others are nobody's to send from.
+        let others = interface
+            .instances
+            .iter()
+            .filter_map(|sibling| self.instances.get(*sibling))
+            .filter(|sibling| !sibling.is_owner());
         let available =
-            interface.availability(|address| !owner && siblings().any(|sibling| sibling.is_virtual(address)));
+            interface.availability(|address| others.clone().any(|other| other.is_virtual(address)));
         let input = match available {
             Ok((mac, primary)) => {
-                if let Some(instance) = self.instances.get_mut(index) {
-                    instance.prepare(mac, primary);
+                if let Some(instance) = self.instances.get_mut(index)
+                    && instance.prepare(mac, primary)
+                    && instance.router.state() == State::Master
+                {
+                    // The hosts know the addresses at the old MAC.
+                    let action = Action::Announce { addresses: Addresses::All, rounds: ANNOUNCE_ROUNDS };
+                    self.outbox.push(index, action);
                 }
                 Input::Available { primary }
             }
@@ -114,10 +144,8 @@ impl Engine {
         let Some(instance) = self.instances.get(index) else { return Vec::new() };
         let Some(interface) = self.interfaces.0.get(instance.interface) else { return Vec::new() };
         let vips = instance.router.config().virtual_addresses.iter();
-        let there = |vip: &VirtualAddress| {
-            interface.has(*vip)
-                || interface.find(vip.address).is_some_and(|found| instance.leaves_alone(found))
-        };
+        let there =
+            |vip: &VirtualAddress| interface.has(*vip) || interface.find(vip.address).is_some_and(is_foreign);
         vips.filter(|vip| !there(vip)).copied().collect()
     }
 
@@ -128,15 +156,11 @@ impl Engine {
             return;
         }
         for found in interface.addresses.clone() {
-            let holder = interface
-                .instances
-                .iter()
-                .filter_map(|index| self.instances.get(*index))
-                .find(|instance| instance.is_virtual(found.address));
-            let leftover = match holder {
-                Some(instance) => instance.router.state() != State::Master && !instance.leaves_alone(&found),
-                None => found.protocol == PROTO_VIPD,
-            };
+            let mastered =
+                interface.instances.iter().filter_map(|index| self.instances.get(*index)).any(|instance| {
+                    instance.router.state() == State::Master && instance.is_virtual(found.address)
+                });
+            let leftover = !is_foreign(&found) && !mastered;
             if leftover {
                 self.outbox.change(Change::Remove(found));
                 let report = Report::LeftoverRemoved(found);
@@ -152,7 +176,7 @@ fn close(requests: &mpsc::UnboundedSender<Request>, outbox: &mut Outbox, interfa
     for address in gone.left {
         outbox.change(Change::Remove(address));
     }
-    let _ = requests.send(Request::Close { interface, ifindex: gone.ifindex });
+    let _ = requests.send(Request::Close { interface, ifindex: gone.ifindex, port: gone.port });
 }
 
 /// Whether the kernel still knows an interface by this index and name.
