@@ -39,18 +39,26 @@ pub enum Counter {
     /// A VRRPv2 authentication type that is known but not the configured one
     /// (RFC 2787 `vrrpStatsAuthTypeMismatch`).
     AuthTypeMismatch = 14,
+    /// VRRPv2 authentication data other than the configured (RFC 2787 `vrrpStatsAuthFailures`).
+    AuthFailures = 15,
+    /// An advert to our unicast address from a host that is no configured peer.
+    PeerErrors = 16,
+    /// Valid IPv6 adverts whose first address is not link-local (RFC 9568 section 5.2.9): counted, not discarded.
+    NotLinkLocal = 17,
+    /// Packets to a virtual address that were not accepted (Accept_Mode false).
+    NotAccepted = 18,
     /// Row 0 only: an advert for a VRID that is not configured here, passed on (`vrid-errors`).
-    VridErrors = 15,
+    VridErrors = 19,
     /// Row 0 only: IP protocol 112 in a fragment, passed on.
-    FragmentsPassed = 16,
-    /// Row 0 only: IP protocol 112 to a destination other than 224.0.0.18, passed on.
-    DestinationPassed = 17,
+    FragmentsPassed = 20,
+    /// Row 0 only: IP protocol 112 that is not to one of our virtual routers' destinations, passed on.
+    DestinationPassed = 21,
     /// Row 0 only: IP protocol 112 too short or too broken to tell the VRID, passed on.
-    UnparsablePassed = 18,
+    UnparsablePassed = 22,
 }
 
 /// Number of cells of a row that are in use.
-pub const COUNTERS: usize = 19;
+pub const COUNTERS: usize = 23;
 
 /// Cells of a row, rounded up so that a row is whole cache lines (3 × 64 bytes).
 pub const ROW_CELLS: usize = 24;
@@ -61,9 +69,9 @@ pub const ROW_FOREIGN: u32 = 0;
 /// One row of counters, a value of the per-CPU map [`MAP_COUNTERS`](crate::names::MAP_COUNTERS).
 ///
 /// ```text
-///  0        8        16                     152      192
+///  0        8        16                     184      192
 ///  +--------+--------+---  ...  ---+--------+--------+
-///  | cell 0 | cell 1 |             | cell 18| unused |   u64 each, host byte order
+///  | cell 0 | cell 1 |             | cell 22| unused |   u64 each, host byte order
 ///  +--------+--------+---  ...  ---+--------+--------+
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

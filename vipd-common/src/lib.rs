@@ -16,6 +16,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod address;
 pub mod counters;
 pub mod names;
 pub mod parse;

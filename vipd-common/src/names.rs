@@ -11,3 +11,10 @@ pub const MAP_ADVERTS: &str = "ADVERTS";
 pub const MAP_ROUTERS: &str = "ROUTERS";
 /// Per-CPU array of [`CounterRow`](crate::counters::CounterRow); row 0 belongs to no virtual router.
 pub const MAP_COUNTERS: &str = "COUNTERS";
+/// Hash of [`PeerKey`](crate::records::PeerKey) to the smallest TTL, a u8: the unicast peers.
+pub const MAP_PEERS: &str = "PEERS";
+/// Hash of [`ClosedKey`](crate::records::ClosedKey) to a row, a u32: virtual addresses with Accept_Mode false.
+pub const MAP_CLOSED: &str = "CLOSED";
+/// A u8 that the loader sets to 1 if any virtual router has Accept_Mode false; the program looks at other packets than
+/// adverts only then.
+pub const GLOBAL_FILTERING: &str = "FILTERING";

@@ -1,12 +1,16 @@
 //! Records and map keys that cross between the XDP program and user space.
 //!
 //! All are `#[repr(C)]`, free of padding (bytemuck's derive refuses it) and in **host** byte order unless a
-//! field says otherwise.
+//! field says otherwise. Addresses are an [`Address`](crate::address::Address).
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::address::Address;
+
 /// Address family of a virtual router as it stands in a [`RouterKey`]: IPv4.
 pub const FAMILY_IPV4: u8 = 4;
+/// Address family of a virtual router as it stands in a [`RouterKey`]: IPv6.
+pub const FAMILY_IPV6: u8 = 6;
 
 /// Key of the map [`MAP_ROUTERS`](crate::names::MAP_ROUTERS): one virtual router on one interface.
 ///
@@ -18,23 +22,23 @@ pub const FAMILY_IPV4: u8 = 4;
 ///  | ifindex (u32) | vrid | family | zero   |
 ///  +---------------+------+--------+--------+
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C)]
 pub struct RouterKey {
     /// Interface index the advert arrives on.
     pub ifindex: u32,
     /// Virtual router identifier, 1 to 255.
     pub vrid: u8,
-    /// [`FAMILY_IPV4`].
+    /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
     pub family: u8,
     /// Always 0: keys are compared byte by byte.
     pub zero: u16,
 }
 
 impl RouterKey {
-    /// Key of the IPv4 virtual router `vrid` on the interface `ifindex`.
-    pub const fn ipv4(ifindex: u32, vrid: u8) -> Self {
-        Self { ifindex, vrid, family: FAMILY_IPV4, zero: 0 }
+    /// Key of the virtual router `vrid` of this family on the interface `ifindex`.
+    pub const fn new(ifindex: u32, vrid: u8, family: u8) -> Self {
+        Self { ifindex, vrid, family, zero: 0 }
     }
 }
 
@@ -42,10 +46,10 @@ impl RouterKey {
 /// configured virtual router.
 ///
 /// ```text
-///  0           4         5        8
-///  +-----------+---------+--------+
-///  | row (u32) | version | zero   |
-///  +-----------+---------+--------+
+///  0           4         5                6       7         8                 24              32
+///  +-----------+---------+----------------+-------+---------+-----------------+---------------+
+///  | row (u32) | version | authentication | empty | unicast | destination     | password      |
+///  +-----------+---------+----------------+-------+---------+-----------------+---------------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -54,21 +58,69 @@ pub struct RouterSlot {
     pub row: u32,
     /// Configured VRRP version, 2 or 3.
     pub version: u8,
+    /// VRRPv2's authentication type: 0, or [`AUTH_PASS`](crate::wire::vrrp::AUTH_PASS).
+    pub authentication: u8,
+    /// 1 if an advert without addresses is valid, else 0.
+    pub empty: u8,
+    /// 1 if the source must be in [`MAP_PEERS`](crate::names::MAP_PEERS), else 0.
+    pub unicast: u8,
+    /// Where its adverts go: the group, or our own address in unicast. Others are foreign.
+    pub destination: Address,
+    /// VRRPv2's authentication data, as it lies in memory.
+    pub password: [u32; 2],
+}
+
+/// Key of the map [`MAP_PEERS`](crate::names::MAP_PEERS): a unicast peer of a virtual router. The value is one
+/// byte, the smallest TTL or Hop Limit its adverts may arrive with.
+///
+/// ```text
+///  0           4                 20
+///  +-----------+-----------------+
+///  | row (u32) | address         |
+///  +-----------+-----------------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+#[repr(C)]
+pub struct PeerKey {
+    /// [`RouterSlot::row`] of the virtual router.
+    pub row: u32,
+    /// The peer's address.
+    pub address: Address,
+}
+
+/// Key of the map [`MAP_CLOSED`](crate::names::MAP_CLOSED): a virtual address that this host announces and does
+/// not accept packets for (Accept_Mode false, RFC 9568 section 6.1). The value is the row that counts them, a u32.
+///
+/// ```text
+///  0               4        5      8                 24
+///  +---------------+--------+------+-----------------+
+///  | ifindex (u32) | family | zero | address         |
+///  +---------------+--------+------+-----------------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+#[repr(C)]
+pub struct ClosedKey {
+    /// Interface index the packet arrives on.
+    pub ifindex: u32,
+    /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
+    pub family: u8,
     /// Always 0.
     pub zero: [u8; 3],
+    /// The virtual address.
+    pub address: Address,
 }
 
 /// One valid advert on its way to user space, a record of the ring buffer
 /// [`MAP_ADVERTS`](crate::names::MAP_ADVERTS).
 ///
 /// ```text
-///  0                 8                   16          20           24
-///  +-----------------+-------------------+-----------+------------+
-///  | arrival (u64)   | addresses (u64)   | row (u32) | ifindex    |
-///  +-----------------+-------------------+-----------+------------+
-///  | source (4, net) | interval (u16) | vrid | version | priority | count | checksum | zero |
-///  +-----------------+----------------+------+---------+----------+-------+----------+------+
-///  24                28               30     31        32         33      34         35     40
+///  0                 8                   16          20           24                40
+///  +-----------------+-------------------+-----------+------------+-----------------+
+///  | arrival (u64)   | addresses (u64)   | row (u32) | ifindex    | source          |
+///  +-----------------+------+--------+---+-----+-----+----+-------+----+------------+
+///  | interval (u16)  | vrid | family | version | priority | count | checksum |
+///  +-----------------+------+--------+---------+----------+-------+----------+
+///  40                42     43       44        45         46      47         48
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -81,12 +133,14 @@ pub struct AdvertRecord {
     pub row: u32,
     /// Interface index the advert arrived on.
     pub ifindex: u32,
-    /// IPv4 source address, network byte order.
-    pub source: [u8; 4],
+    /// IP source address.
+    pub source: Address,
     /// The interval field as sent: centiseconds in VRRPv3, seconds in VRRPv2.
     pub interval: u16,
     /// Virtual router identifier.
     pub vrid: u8,
+    /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
+    pub family: u8,
     /// VRRP version, 2 or 3.
     pub version: u8,
     /// Priority, 0 to 255.
@@ -95,6 +149,4 @@ pub struct AdvertRecord {
     pub count: u8,
     /// Which checksum form matched: a [`ChecksumForm`](crate::parse::ChecksumForm) as its number.
     pub checksum: u8,
-    /// Always 0.
-    pub zero: [u8; 5],
 }

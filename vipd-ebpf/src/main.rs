@@ -7,8 +7,9 @@
 //!  not VRRP, or not for a configured virtual router ─► XDP_PASS, untouched
 //!  ours, but wrong ─► counted with its reason        ─► XDP_DROP
 //!  ours and valid  ─► counted, handed to user space  ─► XDP_DROP (consumed)
+//!  to a virtual address that accepts nothing ─► counted ─► XDP_DROP (where Accept_Mode is false)
 //! ```
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",
     expect(clippy::inline_always, reason = "a call costs the program stack and the verifier its bounds"),
@@ -24,6 +25,8 @@
 mod classify;
 #[cfg(target_arch = "bpf")]
 mod cursor;
+#[cfg(target_arch = "bpf")]
+mod filter;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]

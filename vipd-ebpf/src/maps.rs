@@ -1,9 +1,10 @@
 //! The maps; their names stand in `vipd_common::names` too.
 
+use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
 use vipd_common::counters::{Counter, CounterRow, ROW_FOREIGN};
-use vipd_common::records::{RouterKey, RouterSlot};
+use vipd_common::records::{ClosedKey, PeerKey, RouterKey, RouterSlot};
 
 use crate::cursor::Window;
 
@@ -14,6 +15,20 @@ pub(crate) static ADVERTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 /// The configured virtual routers. The loader sets the size.
 #[map]
 pub(crate) static ROUTERS: HashMap<RouterKey, RouterSlot> = HashMap::with_max_entries(1, 0);
+
+/// The unicast peers, and the smallest TTL of each one's adverts. The loader sets the size.
+#[map]
+pub(crate) static PEERS: HashMap<PeerKey, u8> = HashMap::with_max_entries(1, 0);
+
+/// Virtual addresses that are announced and accept nothing, and the row that counts what was sent to them. The
+/// loader sets the size.
+#[map]
+pub(crate) static CLOSED: HashMap<ClosedKey, u32> = HashMap::with_max_entries(1, 0);
+
+/// Whether [`CLOSED`] is ever anything but empty. The loader sets it, and what depends on it is removed by the
+/// verifier where it is 0.
+#[unsafe(no_mangle)]
+pub(crate) static FILTERING: Global<u8> = Global::new(0);
 
 /// A row of counters for each virtual router, and row 0. The loader sets the size.
 #[map]

@@ -12,9 +12,12 @@ use crate::maps::{ADVERTS, count};
 pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
     count(row, Counter::AdvertisementRcvd);
     match advert.checksum {
-        ChecksumForm::V2 => {}
+        ChecksumForm::V2 | ChecksumForm::Ipv6 => {}
         ChecksumForm::Rfc5798 => count(row, Counter::ChecksumRfc5798Rcvd),
         ChecksumForm::Rfc9568 => count(row, Counter::ChecksumRfc9568Rcvd),
+    }
+    if !advert.link_local {
+        count(row, Counter::NotLinkLocal);
     }
     if advert.priority == 0 {
         count(row, Counter::PriorityZeroRcvd);
@@ -32,11 +35,11 @@ pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
         source: advert.source,
         interval: advert.interval,
         vrid: advert.vrid,
+        family: advert.family,
         version: advert.version,
         priority: advert.priority,
         count: advert.count,
         checksum: advert.checksum as u8,
-        zero: [0; 5],
     });
     // 0: wake the reader only if it had caught up, so that a burst costs one wake-up.
     entry.submit(0);

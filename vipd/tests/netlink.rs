@@ -1,6 +1,6 @@
 //! Addresses over netlink, in a network namespace of the test's own thread.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use vipd::netlink::{Address, Change, Monitor, Notice, PROTO_VIPD, Requests};
@@ -16,7 +16,7 @@ fn private_namespace() {
 }
 
 fn address(last: u8, prefix: u8) -> Address {
-    Address { ifindex: LO, address: Ipv4Addr::new(10, 0, 0, last), prefix, protocol: PROTO_VIPD }
+    Address { ifindex: LO, address: IpAddr::from([10, 0, 0, last]), prefix, protocol: PROTO_VIPD }
 }
 
 fn addresses(requests: &mut Requests) -> Vec<Address> {
@@ -83,14 +83,14 @@ fn withdrawing_takes_only_our_own_addresses_away() {
     private_namespace();
     let mut requests = Requests::open().expect("a socket");
     apply(&mut requests, &[Change::Add(address(1, 32)), Change::Add(address(2, 32))]);
-    foreign(Ipv4Addr::new(10, 0, 0, 9));
+    foreign(IpAddr::from([10, 0, 0, 9]));
     assert_eq!(addresses(&mut requests).len(), 3);
 
     requests.withdraw(&["eth0".to_owned()]).expect("nothing to do");
     assert_eq!(addresses(&mut requests).len(), 3, "another interface is none of its business");
     requests.withdraw(&["lo".to_owned()]).expect("withdrawn");
     let left: Vec<_> = addresses(&mut requests).iter().map(|found| (found.address, found.protocol)).collect();
-    assert_eq!(left, [(Ipv4Addr::new(10, 0, 0, 9), 0)]);
+    assert_eq!(left, [(IpAddr::from([10, 0, 0, 9]), 0)]);
 }
 
 fn libc_enodev() -> i32 {
@@ -98,7 +98,7 @@ fn libc_enodev() -> i32 {
 }
 
 /// An address that somebody else puts on loopback, without a mark.
-fn foreign(address: Ipv4Addr) {
+fn foreign(address: IpAddr) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection().expect("a connection");

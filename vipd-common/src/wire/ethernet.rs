@@ -12,12 +12,15 @@
 //! ```
 
 use crate::parse::Cursor;
-use crate::wire::ipv4;
+use crate::records::{FAMILY_IPV4, FAMILY_IPV6};
+use crate::wire::{ipv4, ipv6};
 
 /// Length of the header without tags, bytes.
 pub const HEADER_LEN: usize = 14;
 /// EtherType of IPv4.
 pub const TYPE_IPV4: u16 = 0x0800;
+/// EtherType of IPv6.
+pub const TYPE_IPV6: u16 = 0x86dd;
 /// EtherType of ARP.
 pub const TYPE_ARP: u16 = 0x0806;
 /// TPID of an 802.1Q tag.
@@ -27,25 +30,45 @@ pub const TYPE_QINQ: u16 = 0x88a8;
 /// Broadcast.
 pub const BROADCAST: [u8; 6] = [0xff; 6];
 
-/// Offset of the IPv4 header in a frame that carries IP protocol 112 on this interface's own LAN.
+/// An IP packet in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ip {
+    /// Offset of the IP header, bytes.
+    pub offset: usize,
+    /// IP version by the EtherType, 4 or 6.
+    pub version: u8,
+    /// Protocol, or Next Header in IPv6: 112 is VRRP. Behind an extension header there is another, and that is no
+    /// advert of ours.
+    pub protocol: u8,
+}
+
+/// The IP packet in a frame of this interface's own LAN; `None` for everything else, at the cost of two loads.
 ///
-/// `None` for everything else, at the cost of two loads. Up to two tags are stepped over when their VLAN
-/// identifier is 0 (a priority tag). Any other identifier names another LAN: Linux hands such a frame to the
-/// VLAN's own interface, and so it is none of ours.
+/// Up to two tags are stepped over when their VLAN identifier is 0 (a priority tag). Any other identifier names
+/// another LAN: Linux hands such a frame to the VLAN's own interface, and so it is none of ours.
 #[inline(always)]
-pub fn vrrp_offset<C: Cursor>(frame: &C) -> Option<usize> {
+pub fn ip<C: Cursor>(frame: &C) -> Option<Ip> {
     // Each arm works with constant offsets, which is what the BPF verifier wants of packet pointers.
     match frame.be16(12)? {
-        TYPE_IPV4 => (frame.byte(14 + ipv4::PROTOCOL)? == ipv4::PROTOCOL_VRRP).then_some(14),
+        TYPE_IPV4 => at(14, FAMILY_IPV4, frame.byte(14 + ipv4::PROTOCOL)?),
+        TYPE_IPV6 => at(14, FAMILY_IPV6, frame.byte(14 + ipv6::NEXT_HEADER)?),
         TYPE_VLAN | TYPE_QINQ if frame.be16(14)? & 0x0fff == 0 => match frame.be16(16)? {
-            TYPE_IPV4 => (frame.byte(18 + ipv4::PROTOCOL)? == ipv4::PROTOCOL_VRRP).then_some(18),
-            TYPE_VLAN if frame.be16(18)? & 0x0fff == 0 && frame.be16(20)? == TYPE_IPV4 => {
-                (frame.byte(22 + ipv4::PROTOCOL)? == ipv4::PROTOCOL_VRRP).then_some(22)
-            }
+            TYPE_IPV4 => at(18, FAMILY_IPV4, frame.byte(18 + ipv4::PROTOCOL)?),
+            TYPE_IPV6 => at(18, FAMILY_IPV6, frame.byte(18 + ipv6::NEXT_HEADER)?),
+            TYPE_VLAN if frame.be16(18)? & 0x0fff == 0 => match frame.be16(20)? {
+                TYPE_IPV4 => at(22, FAMILY_IPV4, frame.byte(22 + ipv4::PROTOCOL)?),
+                TYPE_IPV6 => at(22, FAMILY_IPV6, frame.byte(22 + ipv6::NEXT_HEADER)?),
+                _ => None,
+            },
             _ => None,
         },
         _ => None,
     }
+}
+
+#[inline(always)]
+const fn at(offset: usize, version: u8, protocol: u8) -> Option<Ip> {
+    Some(Ip { offset, version, protocol })
 }
 
 /// Writes an untagged header at the start of `buffer`.

@@ -4,4 +4,6 @@ pub mod arp;
 pub mod checksum;
 pub mod ethernet;
 pub mod ipv4;
+pub mod ipv6;
+pub mod nd;
 pub mod vrrp;

@@ -1,9 +1,9 @@
-//! VRRPv2 (RFC 3768 section 5.1) and VRRPv3 (RFC 9568 section 5.2) over IPv4.
+//! VRRPv2 (RFC 3768 section 5.1) over IPv4, and VRRPv3 (RFC 9568 section 5.2) over IPv4 and IPv6.
 //!
 //! ```text
 //!            0         1       2          3       4               6          8
 //!            +---------+-------+----------+-------+---------------+----------+---------------+
-//!  VRRPv3    |3 | type | VRID  | priority | count | 0 | interval  | checksum | count × IPv4  |
+//!  VRRPv3    |3 | type | VRID  | priority | count | 0 | interval  | checksum | count × IPvX  |
 //!            +---------+-------+----------+-------+-------+-------+----------+---------------+------+
 //!  VRRPv2    |2 | type | VRID  | priority | count | auth  | secs  | checksum | count × IPv4  | auth |
 //!            +---------+-------+----------+-------+-------+-------+----------+---------------+------+
@@ -12,6 +12,11 @@
 //! The v3 interval is 12 bits of centiseconds, the v2 interval 8 bits of seconds; the v2 authentication data
 //! is 8 bytes, always there.
 
+use core::net::IpAddr;
+
+use crate::address::Address;
+use crate::parse::ChecksumForm;
+use crate::records::FAMILY_IPV6;
 use crate::wire::checksum::Sum;
 use crate::wire::ipv4;
 
@@ -19,8 +24,10 @@ use crate::wire::ipv4;
 pub const HEADER_LEN: usize = 8;
 /// Length of VRRPv2's authentication data, bytes.
 pub const AUTH_LEN: usize = 8;
-/// The longest message: VRRPv2 with 255 addresses, bytes.
-pub const MAX_LEN: usize = HEADER_LEN + 4 * 255 + AUTH_LEN;
+/// VRRPv2's authentication type 1: a password in plain text (RFC 2338 section 5.3.6).
+pub const AUTH_PASS: u8 = 1;
+/// The longest message: VRRPv3 with 255 IPv6 addresses, bytes.
+pub const MAX_LEN: usize = HEADER_LEN + 16 * 255;
 /// The only type there is, ADVERTISEMENT.
 pub const TYPE_ADVERTISEMENT: u8 = 1;
 /// Offset of the VRID.
@@ -36,65 +43,114 @@ pub const INTERVAL: usize = 4;
 /// Offset of the checksum.
 pub const CHECKSUM: usize = 6;
 
-/// Length of a message with `count` addresses, bytes.
+/// Length of a message with `count` addresses of this family (4 or 6), bytes.
 #[inline(always)]
-pub const fn message_len(version: u8, count: u8) -> usize {
+pub const fn message_len(version: u8, family: u8, count: u8) -> usize {
     let auth = if version == 2 { AUTH_LEN } else { 0 };
-    HEADER_LEN + 4 * count as usize + auth
+    let address = if family == FAMILY_IPV6 { 16 } else { 4 };
+    HEADER_LEN + address * count as usize + auth
 }
 
 /// The fixed fields of an advert to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fields {
-    /// Version, 2 or 3.
-    pub version: u8,
     /// Virtual router identifier.
     pub vrid: u8,
     /// Priority.
     pub priority: u8,
     /// Centiseconds in VRRPv3 (12 bits), seconds in VRRPv2 (8 bits).
     pub interval: u16,
+    /// The form of the checksum; it says version and family.
+    pub checksum: ChecksumForm,
+    /// VRRPv2's authentication data, with type [`AUTH_PASS`]; none for type 0.
+    pub password: Option<[u8; AUTH_LEN]>,
 }
 
-/// The sum of the IPv4 pseudo-header that the RFC 5798 form of the VRRPv3 checksum includes: source,
-/// destination, zero and protocol, message length.
+impl Fields {
+    /// VRRP version, 2 or 3.
+    pub const fn version(&self) -> u8 {
+        match self.checksum {
+            ChecksumForm::V2 => 2,
+            ChecksumForm::Rfc5798 | ChecksumForm::Rfc9568 | ChecksumForm::Ipv6 => 3,
+        }
+    }
+
+    /// IP version, 4 or 6.
+    pub const fn family(&self) -> u8 {
+        match self.checksum {
+            ChecksumForm::Ipv6 => 6,
+            ChecksumForm::V2 | ChecksumForm::Rfc5798 | ChecksumForm::Rfc9568 => 4,
+        }
+    }
+}
+
+/// The sum of the pseudo-header (RFC 8200 section 8.1; RFC 5798 has it for IPv4, too): source, destination,
+/// length, zero and protocol 112.
+///
+/// What pads an IPv4 address is 0 and adds nothing.
 #[inline(always)]
 #[must_use]
-pub fn pseudo_header(source: u32, destination: u32, length: usize) -> Sum {
-    #[expect(clippy::cast_possible_truncation, reason = "a message is at most MAX_LEN bytes")]
-    let length = length as u32;
-    Sum::new().word(source).word(destination).word(u32::from(ipv4::PROTOCOL_VRRP) + length)
+pub fn pseudo_header(source: &Address, destination: &Address, length: usize) -> Sum {
+    pseudo_sum(source, destination, length, ipv4::PROTOCOL_VRRP)
 }
 
-/// Writes a message with its checksum and returns its length.
-///
-/// For VRRPv3 the checksum includes the pseudo-header (RFC 5798): keepalived, FRR and most vendors refuse the
-/// other form, and those that send the other form accept this one or have a knob for it.
+/// [`pseudo_header`] of any protocol.
+#[inline(always)]
+#[must_use]
+pub fn pseudo_sum(source: &Address, destination: &Address, length: usize, protocol: u8) -> Sum {
+    #[expect(clippy::cast_possible_truncation, reason = "a message is at most MAX_LEN bytes")]
+    let length = length as u32;
+    let mut sum = Sum::new().word(u32::from(protocol)).word(length);
+    for word in 0..4 {
+        sum = sum.word(u32::from_be(source[word])).word(u32::from_be(destination[word]));
+    }
+    sum
+}
+
+/// Writes a message with its checksum and returns its length. Source and destination are in the checksum of
+/// [`ChecksumForm::Rfc5798`] and [`ChecksumForm::Ipv6`].
 ///
 /// # Errors
-/// `None` if the buffer is too short or there are more than 255 addresses.
+/// `None` if the buffer is too short, there are more than 255 addresses, or one is of the other family.
 pub fn write(
     buffer: &mut [u8],
-    fields: Fields,
-    source: [u8; 4],
-    addresses: impl ExactSizeIterator<Item = [u8; 4]>,
+    fields: &Fields,
+    source: &Address,
+    destination: &Address,
+    addresses: impl ExactSizeIterator<Item = IpAddr>,
 ) -> Option<usize> {
     let count = u8::try_from(addresses.len()).ok()?;
-    let length = message_len(fields.version, count);
+    let version = fields.version();
+    let length = message_len(version, fields.family(), count);
     let message = buffer.get_mut(..length)?;
     message.fill(0);
-    message[0] = fields.version << 4 | TYPE_ADVERTISEMENT;
+    message[0] = version << 4 | TYPE_ADVERTISEMENT;
     message[VRID] = fields.vrid;
     message[PRIORITY] = fields.priority;
     message[COUNT] = count;
     // VRRPv2: authentication type 0 in the high byte, seconds in the low one; the same 16 bits.
     message[INTERVAL..6].copy_from_slice(&(fields.interval & 0x0fff).to_be_bytes());
-    for (slot, address) in message[HEADER_LEN..].chunks_exact_mut(4).zip(addresses) {
-        slot.copy_from_slice(&address);
+    let mut at = HEADER_LEN;
+    for address in addresses {
+        match (address, fields.checksum) {
+            (IpAddr::V6(address), ChecksumForm::Ipv6) => {
+                message[at..at + 16].copy_from_slice(&address.octets());
+                at += 16;
+            }
+            (IpAddr::V4(address), ChecksumForm::V2 | ChecksumForm::Rfc5798 | ChecksumForm::Rfc9568) => {
+                message[at..at + 4].copy_from_slice(&address.octets());
+                at += 4;
+            }
+            _ => return None,
+        }
     }
-    let sum = match fields.version {
-        2 => Sum::new(),
-        _ => pseudo_header(u32::from_be_bytes(source), u32::from_be_bytes(ipv4::VRRP_GROUP), length),
+    if let (2, Some(password)) = (version, fields.password) {
+        message[AUTH_TYPE] = AUTH_PASS;
+        message[at..].copy_from_slice(&password);
+    }
+    let sum = match fields.checksum {
+        ChecksumForm::V2 | ChecksumForm::Rfc9568 => Sum::new(),
+        ChecksumForm::Rfc5798 | ChecksumForm::Ipv6 => pseudo_header(source, destination, length),
     };
     let checksum = sum.bytes(message).checksum();
     message[CHECKSUM..8].copy_from_slice(&checksum.to_be_bytes());

@@ -207,8 +207,10 @@ impl Engine {
         let Some(instance) = self.instances.get(index) else { return };
         let interface = self.interfaces.0.get(instance.interface);
         // A record of the interface's former life is not of this one.
-        if interface.is_some_and(|interface| interface.ifindex == Some(record.ifindex)) {
-            self.handle(index, now, Input::Advert(received(record)));
+        if interface.is_some_and(|interface| interface.ifindex == Some(record.ifindex))
+            && let Some(advert) = received(record)
+        {
+            self.handle(index, now, Input::Advert(advert));
         }
     }
 

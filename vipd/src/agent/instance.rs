@@ -1,14 +1,16 @@
 //! A virtual router and the frames it sends.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use vipd_common::Timestamp;
+use vipd_common::address::narrow;
+use vipd_common::parse::ChecksumForm;
 use vipd_common::records::AdvertRecord;
 use vipd_common::wire::vrrp::Fields;
 
 use super::message::Sent;
-use crate::packet::{AdvertFrame, ArpFrame};
-use crate::vrrp::{Received, Router, RouterConfig};
+use crate::packet::{AdvertFrame, Announcement, announcement};
+use crate::vrrp::{Family, Received, Router, RouterConfig, Version};
 
 /// One configured instance.
 pub(super) struct Instance {
@@ -26,11 +28,16 @@ pub(super) struct Instance {
 /// Frames prepared for one MAC and primary address.
 pub(super) struct Frames {
     mac: [u8; 6],
-    primary: Ipv4Addr,
+    primary: IpAddr,
     /// The advert.
     pub(super) advert: AdvertFrame,
-    /// Gratuitous ARP.
-    pub(super) arp: ArpFrame,
+}
+
+impl Frames {
+    /// The frame that says where an address is.
+    pub(super) fn announcement(&self, address: IpAddr) -> Announcement {
+        announcement(self.mac, address)
+    }
 }
 
 impl Instance {
@@ -40,26 +47,27 @@ impl Instance {
 
     /// Prepares the frames anew, if they are not already for this MAC and primary address. Returns whether they were
     /// for another MAC.
-    pub(super) fn prepare(&mut self, mac: [u8; 6], primary: Ipv4Addr) -> bool {
+    pub(super) fn prepare(&mut self, mac: [u8; 6], primary: IpAddr) -> bool {
         let before = self.frames.as_ref().map(|frames| (frames.mac, frames.primary));
         if before == Some((mac, primary)) {
             return false;
         }
         let config = self.router.config();
         let fields = Fields {
-            version: config.version().number(),
             vrid: config.vrid,
             priority: config.priority,
             interval: config.interval.wire(),
+            checksum: match (config.version(), config.family) {
+                (Version::V2, _) => ChecksumForm::V2,
+                (Version::V3, Family::V4) => ChecksumForm::Rfc5798,
+                (Version::V3, Family::V6) => ChecksumForm::Ipv6,
+            },
+            password: None,
         };
         let addresses = config.virtual_addresses.iter().map(|vip| vip.address);
-        // The configuration has 1 to 255 addresses: there is always a frame.
-        self.frames = AdvertFrame::new(mac, primary, fields, addresses).ok().map(|advert| Frames {
-            mac,
-            primary,
-            advert,
-            arp: ArpFrame::new(mac),
-        });
+        // The configuration has up to 255 addresses of one family: there is always a frame.
+        let advert = AdvertFrame::multicast(mac, primary, &fields, addresses);
+        self.frames = advert.ok().map(|advert| Frames { mac, primary, advert });
         before.is_some_and(|(old, _)| old != mac)
     }
 
@@ -69,12 +77,12 @@ impl Instance {
     }
 
     /// Source of its adverts.
-    pub(super) fn primary(&self) -> Option<Ipv4Addr> {
+    pub(super) fn primary(&self) -> Option<IpAddr> {
         self.frames.as_ref().map(|frames| frames.primary)
     }
 
     /// Whether `address` is one of its virtual addresses.
-    pub(super) fn is_virtual(&self, address: Ipv4Addr) -> bool {
+    pub(super) fn is_virtual(&self, address: IpAddr) -> bool {
         self.router.config().virtual_addresses.iter().any(|vip| vip.address == address)
     }
 
@@ -84,15 +92,16 @@ impl Instance {
     }
 }
 
-/// A record of the ring as the core wants it.
-pub(super) fn received(record: &AdvertRecord) -> Received {
-    Received {
+/// A record of the ring as the core wants it; none for one that this program does not know how to read.
+pub(super) fn received(record: &AdvertRecord) -> Option<Received> {
+    Some(Received {
         arrival: Timestamp::from_nanos(record.arrival),
-        source: Ipv4Addr::from(record.source),
+        source: narrow(record.family, record.source),
         priority: record.priority,
         interval: record.interval,
         addresses: record.addresses,
-    }
+        checksum: ChecksumForm::from_number(record.checksum)?,
+    })
 }
 
 /// Whether an address is there by somebody else's doing: vipd neither adds nor removes it. The owner's virtual addresses

@@ -1,6 +1,6 @@
 //! What the engine knows of the configured interfaces.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::port::Port;
 use crate::netlink::{Address, Link, Notice, PROTO_VIPD};
@@ -58,8 +58,8 @@ impl Interface {
     /// unless they are there by somebody else's doing.
     pub(super) fn availability(
         &self,
-        is_virtual: impl Fn(Ipv4Addr) -> bool,
-    ) -> Result<([u8; 6], Ipv4Addr), Fault> {
+        is_virtual: impl Fn(IpAddr) -> bool,
+    ) -> Result<([u8; 6], IpAddr), Fault> {
         self.ifindex.ok_or(Fault::NoInterface)?;
         if !self.running {
             return Err(Fault::InterfaceDown);
@@ -71,7 +71,7 @@ impl Interface {
     }
 
     /// The address as it stands on the interface, whatever its prefix.
-    pub(super) fn find(&self, address: Ipv4Addr) -> Option<&Address> {
+    pub(super) fn find(&self, address: IpAddr) -> Option<&Address> {
         self.addresses.iter().find(|found| found.address == address)
     }
 

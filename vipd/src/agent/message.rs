@@ -1,7 +1,7 @@
 //! What the two threads tell each other.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use tokio::sync::oneshot;
 use vipd_common::Timestamp;
@@ -107,7 +107,7 @@ pub(super) struct InstanceSnapshot {
     /// What was sent for it.
     pub(super) sent: Sent,
     /// Source of its adverts.
-    pub(super) primary: Option<Ipv4Addr>,
+    pub(super) primary: Option<IpAddr>,
     /// Where its interface's XDP program runs.
     pub(super) mode: Option<Mode>,
     /// Why its interface has no port.

@@ -33,11 +33,14 @@ use std::thread;
 
 use anyhow::{Context as _, bail};
 use tokio::sync::mpsc;
+use vipd_common::address;
 use vipd_common::records::RouterSlot;
+use vipd_common::wire::{ipv4, ipv6};
 
 use crate::config::Config;
 use crate::control::runtime::RuntimeDir;
 use crate::netlink::Requests;
+use crate::vrrp::Family;
 use crate::xdp::{self, Kernel, Loaded, Verbosity};
 
 use control::Control;
@@ -114,8 +117,20 @@ fn group(config: &Config) -> (Vec<Watched>, Vec<usize>) {
             watched.push(Watched { name: instance.interface.clone(), routers: Vec::new() });
             watched.len() - 1
         });
-        let slot = RouterSlot { row, version: instance.router.version().number(), zero: [0; 3] };
-        watched[place].routers.push((instance.router.vrid, slot));
+        let family = instance.router.family;
+        let slot = RouterSlot {
+            row,
+            version: instance.router.version().number(),
+            authentication: 0,
+            empty: 0,
+            unicast: 0,
+            destination: match family {
+                Family::V4 => address::ipv4(ipv4::VRRP_GROUP),
+                Family::V6 => address::ipv6(ipv6::VRRP_GROUP),
+            },
+            password: [0; 2],
+        };
+        watched[place].routers.push((instance.router.vrid, family, slot));
         of.push(place);
     }
     (watched, of)

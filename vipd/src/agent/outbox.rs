@@ -140,7 +140,7 @@ impl Outbox {
                 continue;
             }
             let Some(frames) = instance.frames() else { return };
-            match port.socket.send(frames.arp.with_address(vip.address)) {
+            match port.socket.send(frames.announcement(vip.address).bytes()) {
                 Ok(()) => instance.sent.arps += 1,
                 Err(error) => self.refuse(index, instance, error, report),
             }

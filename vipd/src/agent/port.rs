@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use vipd_common::records::{RouterKey, RouterSlot};
 
 use crate::packet::{Membership, PacketSocket};
+use crate::vrrp::Family;
 use crate::xdp::{Kernel, Mode};
 
 /// An interface that is ready: the XDP program is attached, the group joined, a socket open.
@@ -20,8 +21,8 @@ pub(super) struct Port {
 pub(super) struct Watched {
     /// Interface name.
     pub(super) name: String,
-    /// VRID and slot of each.
-    pub(super) routers: Vec<(u8, RouterSlot)>,
+    /// VRID, family and slot of each.
+    pub(super) routers: Vec<(u8, Family, RouterSlot)>,
 }
 
 /// Opens and closes ports. It belongs to the control thread: attaching may take a driver a long time.
@@ -50,9 +51,9 @@ impl Ports {
         let socket = PacketSocket::open(ifindex)
             .with_context(|| format!("cannot open a packet socket on {name}; it needs CAP_NET_RAW"))?;
         // The routers first: once attached, nothing of theirs is taken for foreign.
-        for (vrid, slot) in &watched.routers {
+        for (vrid, family, slot) in &watched.routers {
             self.kernel
-                .watch(RouterKey::ipv4(ifindex, *vrid), *slot)
+                .watch(RouterKey::new(ifindex, *vrid, family.number()), *slot)
                 .with_context(|| format!("cannot tell the XDP program of VRID {vrid} on {name}"))?;
         }
         match self.kernel.attach(ifindex, name) {
@@ -74,8 +75,8 @@ impl Ports {
     /// Lets go of an interface; it may be gone already.
     pub(super) fn close(&mut self, interface: usize, ifindex: u32) {
         self.kernel.detach(ifindex);
-        for (vrid, _) in self.interfaces.get(interface).iter().flat_map(|watched| &watched.routers) {
-            if let Err(error) = self.kernel.forget(RouterKey::ipv4(ifindex, *vrid)) {
+        for (vrid, family, _) in self.interfaces.get(interface).iter().flat_map(|watched| &watched.routers) {
+            if let Err(error) = self.kernel.forget(RouterKey::new(ifindex, *vrid, family.number())) {
                 tracing::warn!(ifindex, vrid, %error, "cannot take a VRID back from the XDP program");
             }
         }

@@ -61,14 +61,12 @@ impl Source for Reporter {
             name: config.name.clone(),
             interface: config.interface.clone(),
             vrid: config.router.vrid,
-            family: FAMILY.to_owned(),
+            family: config.router.family.to_string(),
             statistics: statistics(row, instance),
         });
         Ok(StatsReport { global, instances: instances.collect() })
     }
 }
-
-const FAMILY: &str = "ipv4";
 
 fn status(config: &Instance, instance: &InstanceSnapshot, snapshot: &EngineSnapshot) -> InstanceStatus {
     let router = &instance.router;
@@ -77,7 +75,7 @@ fn status(config: &Instance, instance: &InstanceSnapshot, snapshot: &EngineSnaps
         name: config.name.clone(),
         interface: config.interface.clone(),
         vrid: config.router.vrid,
-        family: FAMILY.to_owned(),
+        family: config.router.family.to_string(),
         version: config.router.version().number(),
         state: match router.state {
             State::Initialize => model::State::Initialize,
@@ -113,7 +111,7 @@ fn sentence(fault: Fault, config: &Instance, instance: &InstanceSnapshot) -> Str
     match fault {
         Fault::NoInterface => format!("interface {interface} does not exist"),
         Fault::InterfaceDown => format!("interface {interface} is down or has no carrier"),
-        Fault::NoPrimaryAddress => format!("interface {interface} has no IPv4 address of its own"),
+        Fault::NoPrimaryAddress => format!("interface {interface} has no address of its own to send from"),
         Fault::NotAttached => {
             instance.failure.clone().unwrap_or_else(|| format!("interface {interface} is being set up"))
         }

@@ -1,6 +1,6 @@
 //! What the command line understands, and what people and programs get to read.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anstream::adapter::strip_str;
@@ -95,7 +95,7 @@ fn instance_status(name: &str, state: State) -> InstanceStatus {
         state,
         priority: 100,
         effective_priority: 100,
-        last_adv_source: Some(Ipv4Addr::new(192, 0, 2, 2)),
+        last_adv_source: Some(IpAddr::from([192, 0, 2, 2])),
         master_down_interval: 360,
         skew_time: 609_375,
         virtual_addresses: vec!["192.0.2.10/24".to_owned(), "192.0.2.11/24".to_owned()],
@@ -104,7 +104,7 @@ fn instance_status(name: &str, state: State) -> InstanceStatus {
         master_down_interval_ns: 3_609_375_000,
         preempt: true,
         xdp_mode: Some("native".to_owned()),
-        primary_address: Some(Ipv4Addr::new(192, 0, 2, 1)),
+        primary_address: Some(IpAddr::from([192, 0, 2, 1])),
         fault_reason: None,
         last_transition_reason: Some("startup".to_owned()),
         last_transition_ms: Some(245_000),

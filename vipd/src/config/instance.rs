@@ -4,9 +4,10 @@ use super::Instance;
 use super::duration::{self, DurationError};
 use super::keys;
 use super::problem::Collector;
+use super::settings::{Checksum, Placement, Transport};
 use super::table::{Located, Refusal, Table, Value, kind};
 use super::virtual_address;
-use crate::vrrp::config::{PRIORITY_DEFAULT, RouterConfig, VirtualAddress};
+use crate::vrrp::config::{Family, PRIORITY_DEFAULT, RouterConfig, VirtualAddress};
 use crate::vrrp::interval::{Interval, IntervalError, Version};
 
 /// An instance as far as it could be read; what is `None` has been reported.
@@ -54,15 +55,27 @@ impl Draft {
         if !self.addresses_complete {
             return None;
         }
+        let placements = vec![Placement::default(); self.addresses.len()];
         Some(Instance {
+            source: None,
+            transport: Transport::Multicast,
+            checksum: Checksum::Rfc5798,
+            password: None,
+            virtual_mac: None,
+            accept: true,
+            announce_interval: 0,
+            placements,
             name: self.name?.value,
             interface: self.interface?.value,
             router: RouterConfig {
-                vrid: self.vrid?.value,
                 priority: self.priority?,
-                interval: self.interval?,
                 preempt: self.preempt?,
-                virtual_addresses: self.addresses.into_iter().map(|located| located.value).collect(),
+                ..RouterConfig::new(
+                    self.vrid?.value,
+                    Family::V4,
+                    self.interval?,
+                    self.addresses.into_iter().map(|located| located.value).collect(),
+                )
             },
         })
     }

@@ -4,6 +4,7 @@ mod duration;
 mod instance;
 mod keys;
 mod problem;
+pub mod settings;
 mod table;
 mod unique;
 mod virtual_address;
@@ -13,6 +14,7 @@ mod tests;
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::IpAddr;
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
@@ -22,6 +24,7 @@ pub use problem::{Problem, Problems};
 use crate::vrrp::config::RouterConfig;
 use keys::TOP_LEVEL;
 use problem::Collector;
+use settings::{Checksum, Password, Placement, Transport, VirtualMac};
 use table::Table;
 
 /// A configuration is a few kilobytes; more than this many bytes is a mistake (a device, a log file).
@@ -55,6 +58,22 @@ pub struct Instance {
     pub interface: String,
     /// The virtual router itself.
     pub router: RouterConfig,
+    /// Source of its adverts (`unicast_source`, or `source` in multicast); none for the interface's primary address.
+    pub source: Option<IpAddr>,
+    /// Where its adverts go.
+    pub transport: Transport,
+    /// Which checksum its adverts have, in VRRPv3 over IPv4.
+    pub checksum: Checksum,
+    /// VRRPv2's authentication data.
+    pub password: Option<Password>,
+    /// Whether it has the virtual MAC.
+    pub virtual_mac: Option<VirtualMac>,
+    /// Accept_Mode (RFC 9568 section 6.1): as master, accept packets to the virtual addresses.
+    pub accept: bool,
+    /// Nanoseconds between two packets of an announcement; 0 for none (`garp.interval`).
+    pub announce_interval: u64,
+    /// How each of [`RouterConfig::all_addresses`] is put on an interface, in that order.
+    pub placements: Vec<Placement>,
 }
 
 /// Why there is no configuration.

@@ -85,7 +85,7 @@ virtual_addresses = ["198.51.100.7/32"]
     assert_eq!((one.router.vrid, one.router.priority, one.router.preempt), (51, 255, false));
     assert_eq!((one.router.version(), one.router.interval.nanos()), (Version::V2, 2_000_000_000));
     let addresses = [([192, 168, 122, 50], 24), ([10, 0, 0, 1], 32), ([10, 0, 0, 0], 31)]
-        .map(|(address, prefix)| VirtualAddress { address: Ipv4Addr::from(address), prefix });
+        .map(|(address, prefix)| VirtualAddress { address: Ipv4Addr::from(address).into(), prefix });
     assert_eq!(one.router.virtual_addresses, addresses);
     assert_eq!((two.name.as_str(), two.interface.as_str()), ("VI_2", "bond0.12"));
     assert_eq!((two.router.vrid, two.router.priority, two.router.preempt), (255, 100, true));

@@ -31,7 +31,7 @@ pub(super) fn parse(text: &str) -> Result<VirtualAddress, String> {
         })?,
     };
     match unusable(address, prefix) {
-        None => Ok(VirtualAddress { address, prefix }),
+        None => Ok(VirtualAddress { address: address.into(), prefix }),
         Some(reason) => Err(format!(
             "virtual address {text:?} is {reason}; it must be a unicast address that a host may own; \
              choose a free address of the interface's network"

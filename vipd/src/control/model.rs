@@ -3,7 +3,7 @@
 //! Names are the leaves of RFC 8347 (`ietf-vrrp`) where it has one, in its units; vipd's own carry the prefix
 //! `vipd:`. They are stable: others script against them.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +49,7 @@ pub struct InstanceStatus {
     /// Priority in force.
     pub effective_priority: u8,
     /// Source of the last advert accepted, if any.
-    pub last_adv_source: Option<Ipv4Addr>,
+    pub last_adv_source: Option<IpAddr>,
     /// Active_Down_Interval in **centiseconds** (RFC 8347), rounded down.
     pub master_down_interval: u64,
     /// Skew_Time in **microseconds** (RFC 8347), rounded down.
@@ -73,7 +73,7 @@ pub struct InstanceStatus {
     pub xdp_mode: Option<String>,
     /// Primary address of the interface, the source of adverts; none while there is none.
     #[serde(rename = "vipd:primary-address")]
-    pub primary_address: Option<Ipv4Addr>,
+    pub primary_address: Option<IpAddr>,
     /// Why the instance is in `fault`.
     #[serde(rename = "vipd:fault-reason")]
     pub fault_reason: Option<String>,

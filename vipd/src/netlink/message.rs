@@ -1,6 +1,6 @@
 //! What vipd reads out of rtnetlink messages.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
@@ -30,7 +30,7 @@ pub struct Address {
     /// Interface index.
     pub ifindex: u32,
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Prefix length.
     pub prefix: u8,
     /// Who put it there (`IFA_PROTO`); 0 where nobody said so.
@@ -100,6 +100,6 @@ fn read_address(message: &AddressMessage) -> Option<Address> {
         }
     }
     // On a point-to-point link IFA_ADDRESS is the peer's.
-    let address = local.or(peer)?;
+    let address = IpAddr::V4(local.or(peer)?);
     Some(Address { ifindex: message.header.index, address, prefix: message.header.prefix_len, protocol })
 }

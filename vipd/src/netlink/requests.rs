@@ -1,7 +1,6 @@
 //! Changing addresses, in batches, and dumping links and addresses.
 
 use std::io;
-use std::net::IpAddr;
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
@@ -43,7 +42,7 @@ impl Change {
         message.header.family = AddressFamily::Inet;
         message.header.index = address.ifindex;
         message.header.prefix_len = address.prefix;
-        let ip = IpAddr::V4(address.address);
+        let ip = address.address;
         message.attributes = vec![AddressAttribute::Local(ip), AddressAttribute::Address(ip)];
         let (message, flags) = match self {
             Self::Add(_) => {

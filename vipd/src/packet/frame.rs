@@ -1,53 +1,99 @@
 //! Prepared frames.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use vipd_common::wire::{arp, checksum, ethernet, ipv4, vrrp};
+use vipd_common::address::wide;
+use vipd_common::parse::ChecksumForm;
+use vipd_common::wire::{arp, checksum, ethernet, ipv4, ipv6, nd, vrrp};
 
-/// Offset of the VRRP message in the frame: no VLAN tag, no IPv4 options.
-const MESSAGE: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
-
-/// The advert does not fit into a frame.
+/// The advert cannot be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an advert carries 1 to 255 addresses")]
+#[error("an advert carries up to 255 addresses of one family")]
 pub struct FrameError;
 
 /// A virtual router's advert as it goes out, ready but for its priority.
 ///
 /// ```text
-///  0          14        34                36
-///  +----------+---------+------+----------+----------+----- …
-///  | Ethernet | IPv4    | VRID | priority | count …  | checksum …
-///  +----------+---------+------+----------+----------+----- …
+///  0          14             34 or 54           36 or 56
+///  +----------+--------------+------+----------+----------+----- …
+///  | Ethernet | IPv4 or IPv6 | VRID | priority | count …  | checksum …
+///  +----------+--------------+------+----------+----------+----- …
 /// ```
+///
+/// A unicast advert is the message alone: the kernel, which knows the way to the peer, puts the headers before it.
 #[derive(Clone, Debug)]
-pub struct AdvertFrame(Vec<u8>);
+pub struct AdvertFrame {
+    bytes: Vec<u8>,
+    /// Offset of the message.
+    message: usize,
+}
 
 impl AdvertFrame {
-    /// Prepares the frame.
+    /// Prepares the frame to the group of the family that `fields` says.
     ///
     /// # Errors
-    /// [`FrameError`] above 255 addresses.
-    pub fn new(
+    /// [`FrameError`] above 255 addresses, or for an address of the other family.
+    pub fn multicast(
+        mac: [u8; 6],
+        source: IpAddr,
+        fields: &vrrp::Fields,
+        addresses: impl ExactSizeIterator<Item = IpAddr>,
+    ) -> Result<Self, FrameError> {
+        match source {
+            IpAddr::V4(source) => Self::to_group4(mac, source, fields, addresses),
+            IpAddr::V6(source) => Self::to_group6(mac, source, fields, addresses),
+        }
+    }
+
+    /// Prepares the message from `source` to `peer`.
+    ///
+    /// # Errors
+    /// [`FrameError`] above 255 addresses, or for an address of the other family.
+    pub fn unicast(
+        source: IpAddr,
+        peer: IpAddr,
+        fields: &vrrp::Fields,
+        addresses: impl ExactSizeIterator<Item = IpAddr>,
+    ) -> Result<Self, FrameError> {
+        let bytes = message(0, source, peer, fields, addresses)?;
+        Ok(Self { bytes, message: 0 })
+    }
+
+    fn to_group4(
         mac: [u8; 6],
         source: Ipv4Addr,
-        fields: vrrp::Fields,
-        addresses: impl ExactSizeIterator<Item = Ipv4Addr>,
+        fields: &vrrp::Fields,
+        addresses: impl ExactSizeIterator<Item = IpAddr>,
     ) -> Result<Self, FrameError> {
-        let source = source.octets();
-        let mut frame = vec![0; MESSAGE + vrrp::MAX_LEN];
-        let (headers, message) = frame.split_at_mut(MESSAGE);
-        let length = vrrp::write(message, fields, source, addresses.map(|address| address.octets()));
-        let length = length.ok_or(FrameError)?;
-        ethernet::write(headers, ipv4::VRRP_GROUP_MAC, mac, ethernet::TYPE_IPV4).ok_or(FrameError)?;
-        ipv4::write_vrrp(&mut headers[ethernet::HEADER_LEN..], source, length).ok_or(FrameError)?;
-        frame.truncate(MESSAGE + length);
-        Ok(Self(frame))
+        const MESSAGE: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
+        let group = Ipv4Addr::from(ipv4::VRRP_GROUP);
+        let mut bytes = message(MESSAGE, source.into(), group.into(), fields, addresses)?;
+        let length = bytes.len() - MESSAGE;
+        ethernet::write(&mut bytes, ipv4::VRRP_GROUP_MAC, mac, ethernet::TYPE_IPV4).ok_or(FrameError)?;
+        ipv4::write_vrrp(&mut bytes[ethernet::HEADER_LEN..], source.octets(), length).ok_or(FrameError)?;
+        Ok(Self { bytes, message: MESSAGE })
+    }
+
+    fn to_group6(
+        mac: [u8; 6],
+        source: Ipv6Addr,
+        fields: &vrrp::Fields,
+        addresses: impl ExactSizeIterator<Item = IpAddr>,
+    ) -> Result<Self, FrameError> {
+        const MESSAGE: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN;
+        let group = Ipv6Addr::from(ipv6::VRRP_GROUP);
+        let mut bytes = message(MESSAGE, source.into(), group.into(), fields, addresses)?;
+        let length = bytes.len() - MESSAGE;
+        ethernet::write(&mut bytes, ipv6::VRRP_GROUP_MAC, mac, ethernet::TYPE_IPV6).ok_or(FrameError)?;
+        let header = &mut bytes[ethernet::HEADER_LEN..];
+        ipv6::write(header, source.octets(), ipv6::VRRP_GROUP, ipv4::PROTOCOL_VRRP, length)
+            .ok_or(FrameError)?;
+        Ok(Self { bytes, message: MESSAGE })
     }
 
     /// The frame with this priority: the byte and the checksum are patched, if they are not so already.
     pub fn with_priority(&mut self, priority: u8) -> &[u8] {
-        let message = &mut self.0[MESSAGE..];
+        let message = &mut self.bytes[self.message..];
         // The 16-bit word of the checksum that the priority is in: priority and address count.
         let count = message[vrrp::COUNT];
         let old = u16::from_be_bytes([message[vrrp::PRIORITY], count]);
@@ -58,26 +104,51 @@ impl AdvertFrame {
             message[vrrp::PRIORITY] = priority;
             message[vrrp::CHECKSUM..vrrp::CHECKSUM + 2].copy_from_slice(&sum);
         }
-        &self.0
+        &self.bytes
     }
 }
 
-/// A gratuitous ARP frame of one MAC address, ready but for the IPv4 address.
-#[derive(Clone, Debug)]
-pub struct ArpFrame([u8; arp::FRAME_LEN]);
-
-impl ArpFrame {
-    /// Prepares the frame.
-    pub fn new(mac: [u8; 6]) -> Self {
-        Self(arp::gratuitous(mac, [0; 4]))
+/// The message with room for `headers` bytes before it.
+fn message(
+    headers: usize,
+    source: IpAddr,
+    destination: IpAddr,
+    fields: &vrrp::Fields,
+    addresses: impl ExactSizeIterator<Item = IpAddr>,
+) -> Result<Vec<u8>, FrameError> {
+    if source.is_ipv6() != (fields.checksum == ChecksumForm::Ipv6) {
+        return Err(FrameError);
     }
+    let mut bytes = vec![0; headers + vrrp::MAX_LEN];
+    let length = vrrp::write(&mut bytes[headers..], fields, &wide(source), &wide(destination), addresses);
+    bytes.truncate(headers + length.ok_or(FrameError)?);
+    Ok(bytes)
+}
 
-    /// The frame for this address.
-    pub fn with_address(&mut self, address: Ipv4Addr) -> &[u8] {
-        for offset in [arp::FRAME_SENDER_IP, arp::FRAME_TARGET_IP] {
-            self.0[offset..offset + 4].copy_from_slice(&address.octets());
+/// Says where an address is: gratuitous ARP, or an unsolicited Neighbor Advertisement.
+pub fn announcement(mac: [u8; 6], address: IpAddr) -> Announcement {
+    match address {
+        IpAddr::V4(address) => Announcement::Arp(arp::gratuitous(mac, address.octets())),
+        IpAddr::V6(address) => Announcement::Neighbor(nd::unsolicited(mac, address.octets())),
+    }
+}
+
+/// A frame that says where a virtual address is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announcement {
+    /// Gratuitous ARP.
+    Arp([u8; arp::FRAME_LEN]),
+    /// An unsolicited Neighbor Advertisement.
+    Neighbor([u8; nd::FRAME_LEN]),
+}
+
+impl Announcement {
+    /// The frame.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Arp(frame) => frame,
+            Self::Neighbor(frame) => frame,
         }
-        &self.0
     }
 }
 
@@ -85,31 +156,52 @@ impl ArpFrame {
 mod tests {
     use super::*;
     use vipd_common::counters::Counter;
-    use vipd_common::parse::{Cursor, judge, locate};
+    use vipd_common::parse::{Cursor, Expected, judge, locate};
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-    const SOURCE: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 11);
+    const FORMS: [ChecksumForm; 4] =
+        [ChecksumForm::V2, ChecksumForm::Rfc5798, ChecksumForm::Rfc9568, ChecksumForm::Ipv6];
 
-    fn frame(version: u8, addresses: u8) -> AdvertFrame {
-        let fields = vrrp::Fields { version, vrid: 51, priority: 100, interval: 1 };
-        let addresses: Vec<_> = (0..addresses).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
-        AdvertFrame::new(MAC, SOURCE, fields, addresses.into_iter()).expect("fits")
+    fn fields(checksum: ChecksumForm) -> vrrp::Fields {
+        vrrp::Fields { vrid: 51, priority: 100, interval: 1, checksum, password: None }
+    }
+
+    fn source(form: ChecksumForm) -> IpAddr {
+        let text = if form == ChecksumForm::Ipv6 { "fe80::11" } else { "192.168.122.11" };
+        text.parse().expect("an address")
+    }
+
+    fn addresses(form: ChecksumForm, count: u8) -> std::vec::IntoIter<IpAddr> {
+        let address = |last: u8| match form {
+            ChecksumForm::Ipv6 => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last.into()).into(),
+            _ => Ipv4Addr::new(10, 0, 0, last).into(),
+        };
+        (0..count).map(address).collect::<Vec<_>>().into_iter()
+    }
+
+    fn frame(form: ChecksumForm, count: u8) -> AdvertFrame {
+        AdvertFrame::multicast(MAC, source(form), &fields(form), addresses(form, count)).expect("fits")
     }
 
     #[test]
     fn every_priority_leaves_a_valid_advert() {
-        for version in [2, 3] {
+        for form in FORMS {
             for addresses in [1, 2, 255] {
-                let mut frame = frame(version, addresses);
+                let mut frame = frame(form, addresses);
                 for priority in [100, 0, 255, 1, 100, 0, 0, 100] {
                     let bytes = frame.with_priority(priority);
-                    let offset = ethernet::vrrp_offset(&bytes).expect("VRRP");
-                    let packet = &bytes[offset..];
-                    let located = locate(&packet).expect("to the group");
-                    let advert = judge(&packet, &located, version).expect("valid");
-                    assert_eq!(advert.priority, priority);
-                    assert_eq!(advert.count, addresses);
-                    assert_eq!(packet.len(), packet.be16(ipv4::TOTAL_LENGTH).map_or(0, usize::from));
+                    let ip = ethernet::ip(&bytes).expect("IP");
+                    assert_eq!(ip.protocol, ipv4::PROTOCOL_VRRP);
+                    let packet = &bytes[ip.offset..];
+                    let located = locate(&packet, ip.version).expect("to the group");
+                    let expected = Expected::version(fields(form).version());
+                    let advert = judge(&packet, &located, &expected).expect("valid");
+                    assert_eq!((advert.priority, advert.count, advert.checksum), (priority, addresses, form));
+                    let length = match ip.version {
+                        4 => packet.be16(ipv4::TOTAL_LENGTH).map_or(0, usize::from),
+                        _ => ipv6::HEADER_LEN + packet.be16(ipv6::PAYLOAD_LENGTH).map_or(0, usize::from),
+                    };
+                    assert_eq!(packet.len(), length);
                 }
             }
         }
@@ -117,31 +209,53 @@ mod tests {
 
     #[test]
     fn a_wrong_byte_is_noticed() {
-        let mut frame = frame(3, 1);
-        let mut bytes = frame.with_priority(100).to_vec();
-        *bytes.last_mut().expect("not empty") ^= 1;
-        let packet = &bytes[ethernet::HEADER_LEN..];
-        let located = locate(&packet).expect("to the group");
-        assert_eq!(judge(&packet, &located, 3), Err(Counter::ChecksumErrors));
+        for form in FORMS {
+            let mut frame = frame(form, 1);
+            let mut bytes = frame.with_priority(100).to_vec();
+            *bytes.last_mut().expect("not empty") ^= 1;
+            let packet = &bytes[ethernet::HEADER_LEN..];
+            let located = locate(&packet, fields(form).family()).expect("to the group");
+            let expected = Expected::version(fields(form).version());
+            assert_eq!(judge(&packet, &located, &expected), Err(Counter::ChecksumErrors));
+        }
     }
 
     #[test]
-    fn more_than_255_addresses_are_refused() {
-        let fields = vrrp::Fields { version: 3, vrid: 1, priority: 1, interval: 1 };
-        let addresses = vec![SOURCE; 256];
-        assert_eq!(AdvertFrame::new(MAC, SOURCE, fields, addresses.into_iter()).err(), Some(FrameError));
+    fn more_than_255_addresses_and_another_family_are_refused() {
+        let form = ChecksumForm::Rfc5798;
+        let many = vec![source(form); 256].into_iter();
+        assert_eq!(AdvertFrame::multicast(MAC, source(form), &fields(form), many).err(), Some(FrameError));
+        let other = addresses(ChecksumForm::Ipv6, 1);
+        assert_eq!(AdvertFrame::multicast(MAC, source(form), &fields(form), other).err(), Some(FrameError));
+        let other = addresses(form, 1);
+        let from = source(ChecksumForm::Ipv6);
+        assert_eq!(AdvertFrame::multicast(MAC, from, &fields(form), other).err(), Some(FrameError));
+    }
+
+    #[test]
+    fn a_unicast_advert_is_the_message_alone_with_the_checksum_of_its_way() {
+        for form in FORMS {
+            let (from, peer) = (source(form), addresses(form, 13).last().expect("one"));
+            let frame = AdvertFrame::unicast(from, peer, &fields(form), addresses(form, 1)).expect("fits");
+            let mut frame = frame;
+            let message = frame.with_priority(0);
+            let sum = match form {
+                ChecksumForm::V2 | ChecksumForm::Rfc9568 => checksum::Sum::new(),
+                _ => vrrp::pseudo_header(&wide(from), &wide(peer), message.len()),
+            };
+            assert_eq!(sum.bytes(message).fold(), 0xffff, "{form:?}");
+        }
     }
 
     #[test]
     fn gratuitous_arp_says_the_address_twice() {
-        let mut frame = ArpFrame::new(MAC);
-        let bytes = frame.with_address(Ipv4Addr::new(10, 0, 0, 1)).to_vec();
+        let frame = announcement(MAC, Ipv4Addr::new(10, 0, 0, 1).into());
+        let bytes = frame.bytes();
         assert_eq!(&bytes[0..6], &[0xff; 6]);
         assert_eq!(&bytes[6..12], &MAC);
         assert_eq!(&bytes[12..22], &[0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
         assert_eq!(&bytes[22..28], &MAC);
         assert_eq!(&bytes[28..32], &[10, 0, 0, 1]);
         assert_eq!(&bytes[38..42], &[10, 0, 0, 1]);
-        assert_eq!(&frame.with_address(Ipv4Addr::new(10, 0, 0, 2))[38..42], &[10, 0, 0, 2]);
     }
 }

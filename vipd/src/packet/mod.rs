@@ -1,4 +1,4 @@
-//! Sending adverts and gratuitous ARP by AF_PACKET, and belonging to VRRP's multicast group.
+//! Sending adverts, gratuitous ARP and Neighbor Advertisements, and belonging to VRRP's multicast groups.
 //!
 //! Frames are prepared once, when the interface's MAC and primary address are known, and only patched afterwards.
 
@@ -6,6 +6,6 @@ mod frame;
 mod membership;
 mod socket;
 
-pub use frame::{AdvertFrame, ArpFrame, FrameError};
+pub use frame::{AdvertFrame, Announcement, FrameError, announcement};
 pub use membership::Membership;
 pub use socket::PacketSocket;

@@ -1,9 +1,10 @@
 //! What goes into a virtual router and what comes out.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use vipd_common::Timestamp;
+use vipd_common::parse::ChecksumForm;
 
 use super::config::VirtualAddress;
 
@@ -38,7 +39,7 @@ pub enum Fault {
     NoInterface,
     /// It is down, or has no carrier.
     InterfaceDown,
-    /// It has no IPv4 address of its own to send from.
+    /// It has no address of its own to send from: no IPv4 address, no link-local one, or not the configured source.
     NoPrimaryAddress,
     /// Its XDP program or its sockets could not be set up; the agent knows the details.
     NotAttached,
@@ -60,14 +61,16 @@ impl fmt::Display for Fault {
 pub struct Received {
     /// Arrival in the kernel.
     pub arrival: Timestamp,
-    /// IPv4 source.
-    pub source: Ipv4Addr,
+    /// IP source.
+    pub source: IpAddr,
     /// Priority, 0 to 255.
     pub priority: u8,
     /// The interval field: centiseconds in VRRPv3, seconds in VRRPv2.
     pub interval: u16,
     /// [Digest](vipd_common::parse::address_digest) of the advertised addresses.
     pub addresses: u64,
+    /// The checksum it came with.
+    pub checksum: ChecksumForm,
 }
 
 /// What happens to a virtual router.
@@ -77,7 +80,7 @@ pub enum Input {
     /// address.
     Available {
         /// Source of adverts from now on.
-        primary: Ipv4Addr,
+        primary: IpAddr,
     },
     /// The interface cannot carry adverts any more.
     Unavailable(Fault),
@@ -97,7 +100,7 @@ pub enum Input {
 /// Which of the virtual addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Addresses {
-    /// All of them, in the configured order.
+    /// All of them, in the configured order, the excluded ones last.
     All,
     /// This one.
     One(VirtualAddress),
@@ -115,7 +118,7 @@ pub enum Action {
     AddAddresses(Addresses),
     /// Take all virtual addresses off the interface.
     RemoveAddresses,
-    /// Send gratuitous ARP for each address, all of them once a round.
+    /// Send gratuitous ARP, or an unsolicited Neighbor Advertisement, for each address, all of them once a round.
     Announce {
         /// For which.
         addresses: Addresses,
@@ -196,7 +199,7 @@ pub enum Event {
     /// Another router is the master now.
     MasterChanged {
         /// Source of its adverts.
-        source: Ipv4Addr,
+        source: IpAddr,
         /// Its priority.
         priority: u8,
     },
@@ -205,29 +208,29 @@ pub enum Event {
         /// Why.
         reason: Discard,
         /// Who sent it.
-        source: Ipv4Addr,
+        source: IpAddr,
     },
     /// VRRPv3: the master's interval is not ours; it is adopted (RFC 9568 section 7.1).
     IntervalAdopted {
         /// The master.
-        source: Ipv4Addr,
+        source: IpAddr,
         /// Its interval, centiseconds.
         interval: u16,
     },
     /// VRRPv3: another router advertises other addresses; the advert counts all the same.
     AddressListDiffers {
         /// Who sent it.
-        source: Ipv4Addr,
+        source: IpAddr,
     },
     /// Another router claims priority 255, too.
     OwnerConflict {
         /// Who.
-        source: Ipv4Addr,
+        source: IpAddr,
     },
     /// Another router of lower precedence is master, too, and was answered.
     LosingAdvert {
         /// Who.
-        source: Ipv4Addr,
+        source: IpAddr,
         /// Its priority.
         priority: u8,
     },
@@ -238,7 +241,7 @@ pub enum Event {
     /// Adverts are sent from another primary address.
     PrimaryChanged {
         /// The new one.
-        primary: Ipv4Addr,
+        primary: IpAddr,
     },
     /// Adverts were lost between the kernel and here.
     FeedLoss,

@@ -24,12 +24,12 @@ mod simulation;
 mod tests;
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vipd_common::Timestamp;
 use vipd_common::parse::address_digest;
 
-use super::config::{PRIORITY_RELEASE, RouterConfig};
+use super::config::{Family, PRIORITY_RELEASE, RouterConfig};
 use super::interval::Interval;
 use super::limit::Limit;
 use super::message::{Action, Addresses, Event, Fault, Input, Reason, State};
@@ -96,7 +96,7 @@ pub struct Snapshot {
     /// Since when.
     pub since: Timestamp,
     /// Source of the last advert accepted from a master.
-    pub master: Option<Ipv4Addr>,
+    pub master: Option<IpAddr>,
     /// Active_Adver_Interval: the master's interval, or our own.
     pub active_interval: Interval,
     /// Active_Down_Interval, nanoseconds.
@@ -109,7 +109,7 @@ pub struct Snapshot {
     pub counters: Counters,
 }
 
-/// One IPv4 virtual router on one interface.
+/// One virtual router on one interface.
 #[derive(Clone, Debug)]
 pub struct Router {
     config: RouterConfig,
@@ -118,11 +118,11 @@ pub struct Router {
     state: State,
     reason: Option<Reason>,
     since: Timestamp,
-    primary: Ipv4Addr,
+    primary: IpAddr,
     /// Active_Adver_Interval (RFC 9568 section 6.1).
     active_interval: Interval,
     awaiting: Awaiting,
-    master: Option<Ipv4Addr>,
+    master: Option<IpAddr>,
     last_sent: Timestamp,
     timers: Timers,
     asserts: Limit,
@@ -137,13 +137,16 @@ pub struct Router {
 impl Router {
     /// A virtual router in [`State::Initialize`].
     pub fn new(config: RouterConfig) -> Self {
-        let digest = address_digest(config.virtual_addresses.iter().map(|vip| vip.address.octets()));
+        let digest = address_digest(config.virtual_addresses.iter().map(|vip| vip.address));
         Self {
             digest,
             state: State::Initialize,
             reason: None,
             since: Timestamp::ZERO,
-            primary: Ipv4Addr::UNSPECIFIED,
+            primary: match config.family {
+                Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+                Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+            },
             active_interval: config.interval,
             awaiting: Awaiting::Silence,
             master: None,
@@ -215,7 +218,7 @@ impl Router {
     }
 
     /// RFC 9568 section 6.4.1, or a new primary address.
-    fn available(&mut self, now: Timestamp, primary: Ipv4Addr) {
+    fn available(&mut self, now: Timestamp, primary: IpAddr) {
         let changed = std::mem::replace(&mut self.primary, primary) != primary;
         let reason = match self.state {
             State::Fault(Fault::NoInterface | Fault::InterfaceDown) => Reason::InterfaceUp,
@@ -357,7 +360,7 @@ impl Router {
 
     /// A master keeps its addresses: put it back, tell the segment, no change of state.
     fn address_removed(&mut self, address: super::config::VirtualAddress) {
-        if self.state == State::Master && self.config.virtual_addresses.contains(&address) {
+        if self.state == State::Master && self.config.all_addresses().any(|vip| vip == address) {
             self.counters.addresses_restored += 1;
             self.actions.push_back(Action::AddAddresses(Addresses::One(address)));
             self.actions.push_back(Action::Announce { addresses: Addresses::One(address), rounds: 1 });

@@ -44,7 +44,7 @@ pub enum Verbosity {
 /// The loaded program and its attachments. Dropping it detaches everything.
 pub struct Kernel {
     ebpf: Ebpf,
-    routers: HashMap<MapData, [u8; 8], [u8; 8]>,
+    routers: HashMap<MapData, [u8; 8], [u8; 32]>,
     links: BTreeMap<u32, (&'static str, XdpLinkId)>,
 }
 
@@ -97,7 +97,7 @@ impl Kernel {
     /// # Errors
     /// When the map is full.
     pub fn watch(&mut self, key: RouterKey, slot: RouterSlot) -> Result<(), MapError> {
-        self.routers.insert(bytemuck::cast::<_, [u8; 8]>(key), bytemuck::cast::<_, [u8; 8]>(slot), 0)
+        self.routers.insert(bytemuck::cast::<_, [u8; 8]>(key), bytemuck::cast::<_, [u8; 32]>(slot), 0)
     }
 
     /// Makes the adverts of `key` foreign again. One that was not ours is no error.

@@ -74,7 +74,7 @@ impl Toolchain {
         let mut cargo = program(&compiler.cargo);
         cargo.current_dir(folder).arg(verb).args(["--target", TARGET]);
         // aya-ebpf's one unstable feature, for this crate alone, on a compiler that is not a nightly.
-        cargo.env("RUSTC", &compiler.rustc).env("RUSTC_BOOTSTRAP", "aya_ebpf");
+        cargo.env("RUSTC", &compiler.rustc).env("RUSTC_BOOTSTRAP", "aya_ebpf,vipd");
         if compiler.build_std && verb != "tree" {
             cargo.args(["-Z", "build-std=core"]);
         }

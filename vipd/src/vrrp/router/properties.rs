@@ -1,10 +1,11 @@
 //! What holds for every sequence of inputs, however odd.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use vipd_common::Timestamp;
+use vipd_common::parse::ChecksumForm;
 
 use super::tests::{MILLI, SECOND, VIPS, config, digest};
 use super::{Counters, Router};
@@ -162,7 +163,7 @@ impl Watched {
     }
 
     fn input(&self, piece: &Piece) -> (Input, bool) {
-        let source = |last| Ipv4Addr::new(10, 0, 0, last);
+        let source = |last| IpAddr::from([10, 0, 0, last]);
         match *piece {
             Piece::Available(last) => (Input::Available { primary: source(last) }, false),
             Piece::Unavailable(fault) => (Input::Unavailable(fault), false),
@@ -175,7 +176,14 @@ impl Watched {
             Piece::Advert { age, source: last, priority, interval, same_addresses } => {
                 let arrival = Timestamp::from_nanos(self.now.as_nanos().saturating_sub(age));
                 let addresses = if same_addresses { digest() } else { 1 };
-                let received = Received { arrival, source: source(last), priority, interval, addresses };
+                let received = Received {
+                    arrival,
+                    source: source(last),
+                    priority,
+                    interval,
+                    addresses,
+                    checksum: ChecksumForm::V2,
+                };
                 (Input::Advert(received), true)
             }
         }
@@ -222,7 +230,7 @@ proptest! {
             mastership: (Timestamp::ZERO, 0),
             counters: Counters::default(),
         };
-        watched.give(Input::Available { primary: Ipv4Addr::new(10, 0, 0, 2) });
+        watched.give(Input::Available { primary: IpAddr::from([10, 0, 0, 2]) });
         for op in &ops {
             match op {
                 Op::Pass(nanos) => watched.now = watched.now + *nanos,

@@ -18,26 +18,26 @@ mod states;
 mod table;
 mod timers;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use vipd_common::Timestamp;
-use vipd_common::parse::address_digest;
+use vipd_common::parse::{ChecksumForm, address_digest};
 
 use super::{ANNOUNCE_ROUNDS, Router};
 use crate::vrrp::{
-    Action, Addresses, Event, Input, Interval, Received, RouterConfig, State, Version, VirtualAddress,
+    Action, Addresses, Event, Family, Input, Interval, Received, RouterConfig, State, Version, VirtualAddress,
 };
 
 pub(super) const MILLI: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1000 * MILLI;
 
-pub(super) const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
-pub(super) const LOWER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-pub(super) const HIGHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
+pub(super) const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+pub(super) const LOWER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+pub(super) const HIGHER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3));
 
 pub(super) const VIPS: [VirtualAddress; 2] = [
-    VirtualAddress { address: Ipv4Addr::new(10, 0, 0, 50), prefix: 24 },
-    VirtualAddress { address: Ipv4Addr::new(10, 0, 0, 51), prefix: 32 },
+    VirtualAddress { address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 50)), prefix: 24 },
+    VirtualAddress { address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 51)), prefix: 32 },
 ];
 
 const ADVERT: Action = Action::SendAdvert { priority: 100 };
@@ -49,13 +49,13 @@ const ANNOUNCE: Action = Action::Announce { addresses: Addresses::All, rounds: A
 const VERSIONS: [Version; 2] = [Version::V2, Version::V3];
 
 pub(super) fn digest() -> u64 {
-    address_digest(VIPS.iter().map(|vip| vip.address.octets()))
+    address_digest(VIPS.iter().map(|vip| vip.address))
 }
 
 /// Priority 100, preemption, two addresses.
 pub(super) fn config(version: Version, interval: u64) -> RouterConfig {
     let interval = Interval::from_nanos(version, interval).expect("the test's interval is one");
-    RouterConfig { vrid: 51, priority: 100, interval, preempt: true, virtual_addresses: VIPS.to_vec() }
+    RouterConfig::new(51, Family::V4, interval, VIPS.to_vec())
 }
 
 fn owner(version: Version, interval: u64) -> RouterConfig {
@@ -156,12 +156,19 @@ impl Script {
     }
 
     /// An advert that arrives now, in all but priority and source like ours.
-    fn received(&self, priority: u8, source: Ipv4Addr) -> Received {
+    fn received(&self, priority: u8, source: IpAddr) -> Received {
         let interval = self.router.config().interval.wire();
-        Received { arrival: self.now, source, priority, interval, addresses: digest() }
+        Received {
+            arrival: self.now,
+            source,
+            priority,
+            interval,
+            addresses: digest(),
+            checksum: ChecksumForm::V2,
+        }
     }
 
-    fn advert(&mut self, priority: u8, source: Ipv4Addr) -> Vec<Action> {
+    fn advert(&mut self, priority: u8, source: IpAddr) -> Vec<Action> {
         let advert = self.received(priority, source);
         self.input(Input::Advert(advert))
     }

@@ -2,9 +2,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use vipd_common::Timestamp;
+use vipd_common::parse::ChecksumForm;
 
 use super::super::tests::{MILLI, SECOND, VIPS, digest};
 use super::super::{Router, Snapshot};
@@ -17,7 +18,7 @@ const WAKE_UP: u64 = 50_000;
 /// One router and its process.
 pub(super) struct Node {
     router: Router,
-    pub(super) primary: Ipv4Addr,
+    pub(super) primary: IpAddr,
     /// Its part of the LAN.
     part: u64,
     /// The interface carries adverts, and the router is started.
@@ -41,7 +42,7 @@ impl Node {
         let last = u8::try_from(index + 1).expect("a small LAN");
         Self {
             router: Router::new(config),
-            primary: Ipv4Addr::new(10, 0, 0, last),
+            primary: IpAddr::from([10, 0, 0, last]),
             part: 0,
             up: false,
             paused: None,
@@ -71,12 +72,12 @@ impl Node {
     }
 
     /// What decides between two masters.
-    pub(super) fn rank(&self) -> (u8, Ipv4Addr) {
+    pub(super) fn rank(&self) -> (u8, IpAddr) {
         (self.config().priority, self.primary)
     }
 
     /// The master it follows.
-    pub(super) fn followed(&self) -> Option<Ipv4Addr> {
+    pub(super) fn followed(&self) -> Option<IpAddr> {
         self.snapshot().master
     }
 
@@ -103,7 +104,7 @@ type InFlight = (Timestamp, u64, usize, Letter);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Letter {
-    source: Ipv4Addr,
+    source: IpAddr,
     priority: u8,
     interval: u16,
 }
@@ -266,7 +267,14 @@ impl Lan {
         let Letter { source, priority, interval } = letter;
         if self.nodes[node].up {
             let addresses = digest();
-            self.nodes[node].feed.push_back(Received { arrival, source, priority, interval, addresses });
+            self.nodes[node].feed.push_back(Received {
+                arrival,
+                source,
+                priority,
+                interval,
+                addresses,
+                checksum: ChecksumForm::V2,
+            });
         }
         if self.nodes[node].paused.is_none() {
             self.wake(node);

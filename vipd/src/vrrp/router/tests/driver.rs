@@ -105,7 +105,7 @@ fn an_address_that_somebody_removed_comes_back_in_master_only() {
 
 #[test]
 fn a_new_primary_address_is_told_to_the_backups_at_once() {
-    let other = Ipv4Addr::new(10, 0, 0, 77);
+    let other = IpAddr::from([10, 0, 0, 77]);
     let mut script = Script::master(config(Version::V3, SECOND));
     script.wait(400 * MILLI);
     assert_eq!(script.input(Input::Available { primary: other }), [ADVERT]);

@@ -132,11 +132,11 @@ fn s25_the_owner_preempts_whatever_its_preempt_mode() {
 fn s22_the_tie_break_compares_sources_as_numbers() {
     for version in VERSIONS {
         for (source, wins) in [
-            (Ipv4Addr::new(10, 0, 0, 1), false),
-            (Ipv4Addr::new(10, 0, 0, 3), true),
-            (Ipv4Addr::new(9, 255, 255, 255), false),
-            (Ipv4Addr::new(10, 0, 1, 0), true),
-            (Ipv4Addr::new(192, 0, 0, 1), true),
+            (IpAddr::from([10, 0, 0, 1]), false),
+            (IpAddr::from([10, 0, 0, 3]), true),
+            (IpAddr::from([9, 255, 255, 255]), false),
+            (IpAddr::from([10, 0, 1, 0]), true),
+            (IpAddr::from([192, 0, 0, 1]), true),
         ] {
             let mut script = Script::master(config(version, SECOND));
             script.advert(100, source);
@@ -149,7 +149,7 @@ fn s22_the_tie_break_compares_sources_as_numbers() {
 #[test]
 fn s26_the_tie_break_takes_the_primary_address_of_the_moment() {
     let mut script = Script::master(config(Version::V3, SECOND));
-    script.input(Input::Available { primary: Ipv4Addr::new(10, 0, 0, 9) });
+    script.input(Input::Available { primary: IpAddr::from([10, 0, 0, 9]) });
     script.advert(100, HIGHER);
     assert_eq!(script.state(), State::Master, "S26");
 }

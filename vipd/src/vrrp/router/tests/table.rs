@@ -38,7 +38,7 @@ enum In {
     OtherPrimary,
     Unavailable(Fault),
     Shutdown,
-    Advert(u8, Ipv4Addr),
+    Advert(u8, IpAddr),
     FeedLoss,
     OursRemoved,
     OtherRemoved,
@@ -47,7 +47,7 @@ enum In {
 }
 
 /// Priorities around ours (100), sources around ours, and the special ones.
-const ADVERTS: [(u8, Ipv4Addr); 11] = [
+const ADVERTS: [(u8, IpAddr); 11] = [
     (0, LOWER),
     (0, HIGHER),
     (1, HIGHER),
@@ -194,7 +194,7 @@ fn script(version: Version, start: Start) -> Script {
 fn give(script: &mut Script, input: In) -> Vec<Action> {
     let input = match input {
         In::Available => Input::Available { primary: OURS },
-        In::OtherPrimary => Input::Available { primary: Ipv4Addr::new(10, 0, 0, 9) },
+        In::OtherPrimary => Input::Available { primary: IpAddr::from([10, 0, 0, 9]) },
         In::Unavailable(fault) => Input::Unavailable(fault),
         In::Shutdown => Input::Shutdown,
         In::Advert(priority, source) => Input::Advert(script.received(priority, source)),

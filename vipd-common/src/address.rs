@@ -1,0 +1,65 @@
+//! IP addresses of either family as four words.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::records::FAMILY_IPV6;
+
+/// An IP address of either family: its bytes as they lie in memory, in network byte order, a word at a time. An IPv4
+/// address is the first word, the others are 0.
+///
+/// Words rather than bytes, because the BPF target has ten registers and a stack of 512 bytes.
+pub type Address = [u32; 4];
+
+/// The words of an IPv4 address.
+#[inline(always)]
+pub const fn ipv4(address: [u8; 4]) -> Address {
+    [u32::from_ne_bytes(address), 0, 0, 0]
+}
+
+/// The words of an IPv6 address.
+#[inline(always)]
+pub const fn ipv6(address: [u8; 16]) -> Address {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+        u32::from_ne_bytes([i, j, k, l]),
+        u32::from_ne_bytes([m, n, o, p]),
+    ]
+}
+
+/// The words of an address.
+pub const fn wide(address: IpAddr) -> Address {
+    match address {
+        IpAddr::V4(address) => ipv4(address.octets()),
+        IpAddr::V6(address) => ipv6(address.octets()),
+    }
+}
+
+/// The address of this family (4 or 6) in the words.
+pub const fn narrow(family: u8, address: Address) -> IpAddr {
+    let [first, second, third, last] = address;
+    if family == FAMILY_IPV6 {
+        return IpAddr::V6(Ipv6Addr::from_bits(
+            (u32::from_be(first) as u128) << 96
+                | (u32::from_be(second) as u128) << 64
+                | (u32::from_be(third) as u128) << 32
+                | u32::from_be(last) as u128,
+        ));
+    }
+    IpAddr::V4(Ipv4Addr::from_bits(u32::from_be(first)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_survives_the_way_there_and_back() {
+        for (family, text) in [(4, "192.0.2.1"), (6, "fe80::1:2:3"), (6, "2001:db8:1:2:3:4:5:6")] {
+            let address: IpAddr = text.parse().expect("an address");
+            assert_eq!(narrow(family, wide(address)), address);
+        }
+        assert_eq!(wide(IpAddr::from([192, 0, 2, 1])), ipv4([192, 0, 2, 1]));
+    }
+}

@@ -1,0 +1,198 @@
+//! Whether an advert is valid.
+
+use super::digest::{share_of_zero, stir};
+use super::{Advert, ChecksumForm, Cursor, Located};
+use crate::counters::Counter;
+use crate::records::{FAMILY_IPV4, FAMILY_IPV6};
+use crate::wire::checksum::Sum;
+use crate::wire::{ipv4, ipv6, vrrp};
+
+/// What a virtual router is configured to accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// VRRP version, 2 or 3.
+    pub version: u8,
+    /// VRRPv2's authentication type: 0, or [`vrrp::AUTH_PASS`].
+    pub authentication: u8,
+    /// VRRPv2's authentication data, as it lies in memory; compared with [`vrrp::AUTH_PASS`] only (RFC 2338 section 5.3.10).
+    pub password: [u32; 2],
+    /// Smallest TTL or Hop Limit: 255, or less for a unicast peer behind routers.
+    pub ttl: u8,
+    /// Whether an advert without addresses is valid: a router that has none itself sends such.
+    pub empty: bool,
+}
+
+impl Expected {
+    /// Of a multicast virtual router of this version without authentication.
+    pub const fn version(version: u8) -> Self {
+        Self { version, authentication: 0, password: [0; 2], ttl: ipv4::VRRP_TTL, empty: false }
+    }
+}
+
+/// Checks a located advert as RFC 9568 section 7.1 and RFC 3768 section 7.1 demand, and reads it.
+///
+/// The length must fit the address count exactly, as keepalived and FRR have it: what follows the last address
+/// is nothing a VRRP speaker sends. Ethernet padding lies beyond the length in the IP header and does not count.
+///
+/// # Errors
+/// The counter of the reason to discard it for.
+#[inline(always)]
+pub fn judge<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -> Result<Advert, Counter> {
+    const SHORT: Counter = Counter::PacketLengthErrors;
+    let Located { family, vrid, source, destination, message, total } = *located;
+    let version = expected.version;
+
+    let ttl = ip_header(packet, located)?;
+    if ttl < expected.ttl {
+        return Err(Counter::IpTtlErrors);
+    }
+
+    let length = total - message;
+    if length < vrrp::HEADER_LEN {
+        return Err(SHORT);
+    }
+    let first = packet.byte(message).ok_or(SHORT)?;
+    if first >> 4 != version {
+        return Err(Counter::VersionErrors);
+    }
+    if first & 0x0f != vrrp::TYPE_ADVERTISEMENT {
+        return Err(Counter::InvalidTypeRcvd);
+    }
+    let count = packet.byte(message + vrrp::COUNT).ok_or(SHORT)?;
+    if count == 0 && !expected.empty {
+        return Err(Counter::AddressCountErrors);
+    }
+    if length != vrrp::message_len(version, family, count) {
+        return Err(SHORT);
+    }
+
+    // Nearly every advert is short; only the others pay for the longest.
+    let (sum, addresses) = if family == FAMILY_IPV4 {
+        if count <= 8 {
+            addresses::<C, 8, 1>(packet, message, count)
+        } else {
+            addresses::<C, 255, 1>(packet, message, count)
+        }
+    } else if count <= 4 {
+        addresses::<C, 4, 4>(packet, message, count)
+    } else {
+        addresses::<C, 255, 4>(packet, message, count)
+    };
+    // VRRPv2's authentication data; in VRRPv3 there is nothing, which reads as 0.
+    let end = message + length;
+    let data = if version == 2 { end - vrrp::AUTH_LEN } else { end };
+    let password = [packet.be32_before(data, end), packet.be32_before(data + 4, end)];
+    let sum = sum
+        .word(packet.be32_before(message, end))
+        .word(packet.be32_before(message + 4, end))
+        .word(password[0])
+        .word(password[1]);
+    let pseudo = vrrp::pseudo_header(&source, &destination, length);
+    let checksum = checksum_form(sum, pseudo, version, family).ok_or(Counter::ChecksumErrors)?;
+
+    let word = packet.be16(message + vrrp::INTERVAL).ok_or(SHORT)?;
+    let interval = if version == 2 {
+        authenticate((word >> 8) as u8, password, expected)?;
+        word & 0x00ff
+    } else {
+        word & 0x0fff
+    };
+    if interval == 0 {
+        return Err(Counter::IntervalZeroErrors);
+    }
+    // fe80::/10 (erratum 8300 of RFC 9568).
+    let link_local = family == FAMILY_IPV4
+        || count == 0
+        || packet.be16(message + vrrp::HEADER_LEN).ok_or(SHORT)? & 0xffc0 == 0xfe80;
+    let priority = packet.byte(message + vrrp::PRIORITY).ok_or(SHORT)?;
+    Ok(Advert { family, version, vrid, priority, count, interval, checksum, source, addresses, link_local })
+}
+
+/// The first byte of an address's first word.
+const FIRST_BYTE: u32 = u32::from_ne_bytes([0xff, 0, 0, 0]);
+
+/// What the kernel's raw socket would check for us. Returns TTL or Hop Limit.
+#[inline(always)]
+fn ip_header<C: Cursor>(packet: &C, located: &Located) -> Result<u8, Counter> {
+    const SHORT: Counter = Counter::PacketLengthErrors;
+    let source = located.source;
+    let ttl = if located.family == FAMILY_IPV6 {
+        // ff00::/8, and what begins with 64 zero bits: ::, ::1 and IPv4 in IPv6.
+        if source[0] & FIRST_BYTE == FIRST_BYTE || source[0] | source[1] == 0 {
+            return Err(Counter::IpHeaderErrors);
+        }
+        packet.byte(ipv6::HOP_LIMIT)
+    } else {
+        if packet.len() < located.message {
+            return Err(SHORT);
+        }
+        let mut header = Sum::new();
+        for word in 0..ipv4::MAX_HEADER_LEN / 4 {
+            header = header.word(packet.be32_before(word * 4, located.message));
+        }
+        // 0.0.0.0/8, multicast and beyond are nobody's source.
+        let first = u32::from_be(source[0]) >> 24;
+        if header.fold() != 0xffff || first == 0 || first >= 224 {
+            return Err(Counter::IpHeaderErrors);
+        }
+        packet.byte(ipv4::TTL)
+    };
+    if located.total > packet.len() {
+        return Err(SHORT);
+    }
+    ttl.ok_or(SHORT)
+}
+
+/// One pass over up to `COUNT` addresses of `WORDS` words: their sum and their digest.
+#[inline(always)]
+fn addresses<C: Cursor, const COUNT: usize, const WORDS: usize>(
+    packet: &C,
+    message: usize,
+    count: u8,
+) -> (Sum, u64) {
+    let start = message + vrrp::HEADER_LEN;
+    let end = start + 4 * WORDS * count as usize;
+    let mut sum = Sum::new();
+    let mut digest = 0u64;
+    for address in 0..COUNT {
+        let mut share = 0;
+        for word in 0..WORDS {
+            let word = packet.be32_before(start + (address * WORDS + word) * 4, end);
+            sum = sum.word(word);
+            share = stir(share, word);
+        }
+        // Past the last address this adds the share of one that is all zero, which is taken off below.
+        digest = digest.wrapping_add(share);
+    }
+    let beyond = (COUNT - count as usize) as u64;
+    (sum, digest.wrapping_sub(beyond.wrapping_mul(share_of_zero(WORDS))))
+}
+
+/// RFC 2338 section 7.1: the type must be known, be ours, and the data too. RFC 3768 keeps the fields.
+#[inline(always)]
+fn authenticate(kind: u8, data: [u32; 2], expected: &Expected) -> Result<(), Counter> {
+    if kind != expected.authentication {
+        // 2 is the IP Authentication Header of RFC 2338.
+        return Err(if kind <= 2 { Counter::AuthTypeMismatch } else { Counter::InvalidAuthType });
+    }
+    if kind == vrrp::AUTH_PASS && data.map(u32::to_be) != expected.password {
+        return Err(Counter::AuthFailures);
+    }
+    Ok(())
+}
+
+/// Which form of the checksum the message's sum fits, if any.
+#[inline(always)]
+fn checksum_form(sum: Sum, pseudo: Sum, version: u8, family: u8) -> Option<ChecksumForm> {
+    let alone = sum.fold() == 0xffff;
+    let with_pseudo = sum.plus(pseudo).fold() == 0xffff;
+    if version == 2 {
+        alone.then_some(ChecksumForm::V2)
+    } else if family == FAMILY_IPV6 {
+        with_pseudo.then_some(ChecksumForm::Ipv6)
+    } else if with_pseudo {
+        Some(ChecksumForm::Rfc5798)
+    } else {
+        alone.then_some(ChecksumForm::Rfc9568)
+    }
+}

@@ -1,0 +1,77 @@
+//! What an instance is configured to be beyond the protocol's own parameters.
+
+use std::fmt;
+use std::net::IpAddr;
+
+/// Which checksum VRRPv3 adverts over IPv4 are sent with; both are accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksum {
+    /// With the pseudo-header, as most read RFC 5798 section 5.2.8. keepalived and FRR refuse the other form.
+    #[default]
+    Rfc5798,
+    /// Over the message alone (RFC 9568 section 5.2.8).
+    Rfc9568,
+}
+
+/// Where adverts go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// To the group, 224.0.0.18 or ff02::12.
+    #[default]
+    Multicast,
+    /// To each peer, and from no one else (`unicast_peers`).
+    Unicast(Vec<Peer>),
+}
+
+/// A unicast peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address, of the virtual router's family.
+    pub address: IpAddr,
+    /// Smallest TTL or Hop Limit its adverts may arrive with: 255, or less for a peer behind routers.
+    pub min_ttl: u8,
+}
+
+/// VRRPv2's authentication data: a password of 1 to 8 bytes, padded with zeros. Its `Debug` does not show it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Password(pub [u8; 8]);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// `virtual_mac = true`: the addresses are on a macvlan with the virtual router's own MAC (RFC 9568 section 7.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtualMac {
+    /// Adverts come from the interface's own MAC all the same (`virtual_mac_transmit_on_base`).
+    pub transmit_on_base: bool,
+}
+
+/// How one virtual address is put on an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// On this interface instead of the instance's.
+    pub interface: Option<String>,
+    /// Label (`IFA_LABEL`, IPv4 only), up to 15 bytes.
+    pub label: Option<String>,
+    /// Scope.
+    pub scope: Scope,
+    /// Broadcast address (`IFA_BROADCAST`, IPv4 only).
+    pub broadcast: Option<std::net::Ipv4Addr>,
+    /// Not to be chosen as source of new connections (preferred lifetime 0, IPv6 only): `preferred = false`.
+    pub deprecated: bool,
+}
+
+/// Scope of an address (`include/uapi/linux/rtnetlink.h`, `RT_SCOPE_*`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Valid everywhere; IPv6 takes the scope of the address itself.
+    #[default]
+    Global,
+    /// Valid on this link only.
+    Link,
+    /// Valid on this host only.
+    Host,
+}
