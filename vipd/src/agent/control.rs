@@ -50,7 +50,7 @@ impl Control {
     /// The engine is started last: a signal before that ends a process that has not touched anything, and one after it
     /// is caught.
     pub(super) fn run<E>(
-        mut self,
+        &mut self,
         requests: mpsc::UnboundedReceiver<Request>,
         reports: mpsc::Receiver<Report>,
         log: Option<KernelLog>,
@@ -133,6 +133,11 @@ impl Control {
             }
         };
         self.engine.send(Command::Opened { interface, ifindex, port });
+    }
+
+    /// Takes away what the ports had made, when the engine has ended.
+    pub(super) fn clear(&mut self) {
+        self.ports.clear();
     }
 
     fn retry(&mut self) {

@@ -17,12 +17,13 @@ use super::instance::{Instance, received};
 use super::interface::{Interface, Interfaces};
 use super::message::{Command, EngineSnapshot, InstanceSnapshot, Report, Request};
 use super::outbox::Outbox;
+use super::plan::Plan;
 use super::wait::{Bell, Wait};
 use crate::config::{Config, Realtime};
 use crate::netlink::{Monitor, Requests};
 use crate::realtime;
 use crate::vrrp::{Fault, Input, State};
-use crate::xdp::{Counters, Feed, MAX_PENDING};
+use crate::xdp::{Closed, Counters, Feed, MAX_PENDING};
 
 /// Nanoseconds after which an address that could not be changed is tried again.
 const LOOK_AGAIN_AFTER: u64 = 1_000_000_000;
@@ -77,29 +78,34 @@ pub(super) struct Outlets {
 impl Engine {
     /// Opens the engine's own sockets and learns what interfaces and addresses there are.
     ///
-    /// `interfaces` are the names of the configured interfaces, and `of` tells each instance's place among them.
-    ///
     /// # Errors
     /// Without netlink or file descriptors.
     pub(super) fn new(
         config: &Config,
-        interfaces: &[String],
-        of: &[usize],
+        plan: Plan,
         feed: Feed,
         counters: Arc<Counters>,
+        closed: Closed,
         outlets: Outlets,
     ) -> io::Result<(Self, Handle)> {
         let wait = Wait::new()?;
         let monitor = Monitor::open()?;
         wait.add(&feed)?;
         wait.add(&monitor)?;
-        let mut interfaces = Interfaces(interfaces.iter().cloned().map(Interface::new).collect());
-        let mut instances = Vec::with_capacity(of.len());
-        for (index, (instance, interface)) in config.instances.iter().zip(of).enumerate() {
-            instances.push(Instance::new(instance.router.clone(), *interface));
-            if let Some(interface) = interfaces.0.get_mut(*interface) {
-                interface.instances.push(index);
+        let mut interfaces = Interfaces(plan.interfaces.into_iter().map(Interface::new).collect());
+        let mut instances = Vec::with_capacity(plan.instances.len());
+        for (index, (settings, placed)) in config.instances.iter().zip(plan.instances).enumerate() {
+            let mut places: Vec<_> =
+                [placed.interface].into_iter().chain(placed.homes.iter().copied()).collect();
+            places.extend(placed.macvlan);
+            places.sort_unstable();
+            places.dedup();
+            for place in places {
+                if let Some(interface) = interfaces.0.get_mut(place) {
+                    interface.instances.push(index);
+                }
             }
+            instances.push(Instance::new(settings.clone(), placed));
         }
         let (sender, commands) = channel();
         let handle = Handle { commands: sender, bell: wait.bell() };
@@ -109,7 +115,7 @@ impl Engine {
             feed,
             counters,
             monitor,
-            outbox: Outbox::new(Requests::open()?, count),
+            outbox: Outbox::new(Requests::open()?, closed, count),
             interfaces,
             instances,
             deadlines: Deadlines::new(count),
@@ -130,7 +136,8 @@ impl Engine {
     /// Indices of the interfaces that exist now, by their place in the configuration.
     pub(super) fn present(&self) -> Vec<(usize, u32)> {
         let interfaces = self.interfaces.0.iter().enumerate();
-        interfaces.filter_map(|(place, interface)| Some((place, interface.ifindex?))).collect()
+        let opened = interfaces.filter(|(_, interface)| !interface.is_virtual_mac());
+        opened.filter_map(|(place, interface)| Some((place, interface.ifindex?))).collect()
     }
 
     /// Runs until [`Command::Stop`].
@@ -162,11 +169,16 @@ impl Engine {
             while let Some(due) = self.deadlines.pop_due(now) {
                 self.handle(due, now, Input::Timeout);
             }
-            self.flush();
+            self.flush(now);
             if self.outbox.take_failure() {
                 self.look_again = Some(now + LOOK_AGAIN_AFTER);
             }
-            let next = self.deadlines.next().into_iter().chain(self.look_again).min();
+            // Announcements that wait for their turn want another one at once.
+            let busy = self.outbox.is_busy().then_some(now);
+            let next = [self.deadlines.next(), self.look_again, self.outbox.next(), busy]
+                .into_iter()
+                .flatten()
+                .min();
             self.wait.wait(next)?;
             self.wakeups += 1;
         }
@@ -236,10 +248,15 @@ impl Engine {
                         interface.changed = true;
                         // Whoever opened it tries again by itself.
                         interface.requested = true;
-                        (interface.port, interface.failure) = match port {
-                            Ok(port) => (Some(port), None),
-                            Err(failure) => (None, Some(failure)),
+                        let made;
+                        (interface.port, interface.failure, made) = match port {
+                            Ok(mut port) => {
+                                let made = std::mem::take(&mut port.macvlans);
+                                (Some(port), None, made)
+                            }
+                            Err(failure) => (None, Some(failure), Vec::new()),
                         };
+                        self.adopt(made);
                     }
                 }
                 Command::Snapshot(answer) => {
@@ -252,17 +269,33 @@ impl Engine {
         false
     }
 
+    /// Macvlans were made: their addresses are read anew.
+    fn adopt(&mut self, made: Vec<(usize, String, u32)>) {
+        for (place, name, ifindex) in made {
+            if let Some(macvlan) = self.interfaces.0.get_mut(place) {
+                macvlan.is_made(name, ifindex);
+                self.out_of_date = true;
+            }
+        }
+        // What was told of them before their names were known was nobody's.
+        if self.out_of_date
+            && let Err(error) = self.dump()
+        {
+            self.report(Report::NetlinkFailed(error));
+        }
+    }
+
     /// Every router leaves: all priority-0 adverts first, then all addresses.
     fn stop(&mut self, now: Timestamp) {
         for index in 0..self.instances.len() {
             self.handle(index, now, Input::Shutdown);
         }
-        self.flush();
+        self.flush(now);
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Timestamp) {
         let (reports, dropped) = (&self.reports, &mut self.reports_dropped);
-        self.outbox.flush(&mut self.instances, &self.interfaces.0, |report| {
+        self.outbox.flush(now, &mut self.instances, &self.interfaces.0, |report| {
             *dropped += u64::from(reports.try_send(report).is_err());
         });
     }
@@ -282,6 +315,8 @@ impl Engine {
                 primary: instance.primary().filter(|_| attached),
                 mode: interface.and_then(Interface::mode),
                 failure: interface.and_then(|interface| interface.failure.clone()),
+                virtual_mac: instance.macvlan.map(|_| instance.virtual_mac()),
+                peers: instance.router.peers().to_vec(),
             }
         });
         EngineSnapshot {

@@ -9,15 +9,26 @@ use vipd_common::records::AdvertRecord;
 use vipd_common::wire::vrrp::Fields;
 
 use super::message::Sent;
-use crate::packet::{AdvertFrame, Announcement, announcement};
-use crate::vrrp::{Family, Received, Router, RouterConfig, Version};
+use super::plan::Placed;
+use crate::config;
+use crate::config::settings::{Checksum, Transport};
+use crate::packet::AdvertFrame;
+use crate::vrrp::{Family, Received, Router, RouterConfig, Version, VirtualAddress};
 
 /// One configured instance.
 pub(super) struct Instance {
     /// The protocol.
     pub(super) router: Router,
-    /// Its interface in the configuration.
+    /// Everything else that was configured.
+    pub(super) settings: config::Instance,
+    /// Its interface in the plan.
     pub(super) interface: usize,
+    /// All its virtual addresses.
+    pub(super) addresses: Vec<VirtualAddress>,
+    /// The interface of each of them in the plan.
+    pub(super) homes: Vec<usize>,
+    /// Its macvlan in the plan.
+    pub(super) macvlan: Option<usize>,
     /// What was sent for it.
     pub(super) sent: Sent,
     /// Adverts of it that found the ring full, as last looked at.
@@ -25,55 +36,83 @@ pub(super) struct Instance {
     frames: Option<Frames>,
 }
 
-/// Frames prepared for one MAC and primary address.
+/// Adverts prepared for one MAC and primary address.
 pub(super) struct Frames {
     mac: [u8; 6],
     primary: IpAddr,
-    /// The advert.
-    pub(super) advert: AdvertFrame,
+    /// The adverts.
+    pub(super) adverts: Adverts,
 }
 
-impl Frames {
-    /// The frame that says where an address is.
-    pub(super) fn announcement(&self, address: IpAddr) -> Announcement {
-        announcement(self.mac, address)
-    }
+/// The adverts of one instance.
+pub(super) enum Adverts {
+    /// To the group: a whole frame.
+    Multicast(AdvertFrame),
+    /// To each peer: a message.
+    Unicast(Vec<(IpAddr, AdvertFrame)>),
 }
 
 impl Instance {
-    pub(super) fn new(config: RouterConfig, interface: usize) -> Self {
-        Self { router: Router::new(config), interface, sent: Sent::default(), ring_full: 0, frames: None }
+    pub(super) fn new(settings: config::Instance, placed: Placed) -> Self {
+        Self {
+            router: Router::new(settings.router.clone()),
+            interface: placed.interface,
+            addresses: settings.router.all_addresses().collect(),
+            homes: placed.homes,
+            macvlan: placed.macvlan,
+            sent: Sent::default(),
+            ring_full: 0,
+            frames: None,
+            settings,
+        }
     }
 
-    /// Prepares the frames anew, if they are not already for this MAC and primary address. Returns whether they were
-    /// for another MAC.
+    /// Prepares the frames anew, if they are not already for this MAC of the interface and primary address. Returns
+    /// whether they were for another MAC.
     pub(super) fn prepare(&mut self, mac: [u8; 6], primary: IpAddr) -> bool {
         let before = self.frames.as_ref().map(|frames| (frames.mac, frames.primary));
         if before == Some((mac, primary)) {
             return false;
         }
-        let config = self.router.config();
-        let fields = Fields {
-            vrid: config.vrid,
-            priority: config.priority,
-            interval: config.interval.wire(),
-            checksum: match (config.version(), config.family) {
-                (Version::V2, _) => ChecksumForm::V2,
-                (Version::V3, Family::V4) => ChecksumForm::Rfc5798,
-                (Version::V3, Family::V6) => ChecksumForm::Ipv6,
-            },
-            password: None,
-        };
-        let addresses = config.virtual_addresses.iter().map(|vip| vip.address);
-        // The configuration has up to 255 addresses of one family: there is always a frame.
-        let advert = AdvertFrame::multicast(mac, primary, &fields, addresses);
-        self.frames = advert.ok().map(|advert| Frames { mac, primary, advert });
+        // The configuration has up to 255 addresses of one family: there are always frames.
+        self.frames = self.adverts(mac, primary).map(|adverts| Frames { mac, primary, adverts });
         before.is_some_and(|(old, _)| old != mac)
     }
 
-    /// The frames, once the interface could carry adverts.
-    pub(super) fn frames(&mut self) -> Option<&mut Frames> {
-        self.frames.as_mut()
+    fn adverts(&self, mac: [u8; 6], primary: IpAddr) -> Option<Adverts> {
+        let fields = fields(&self.settings);
+        let advertised = self.router.config().virtual_addresses.iter().map(|vip| vip.address);
+        match &self.settings.transport {
+            Transport::Multicast => {
+                let mac = match self.settings.virtual_mac {
+                    Some(virtual_mac) if !virtual_mac.transmit_on_base => self.virtual_mac(),
+                    _ => mac,
+                };
+                AdvertFrame::multicast(mac, primary, &fields, advertised).ok().map(Adverts::Multicast)
+            }
+            Transport::Unicast(peers) => {
+                let message = |peer: IpAddr| {
+                    let frame = AdvertFrame::unicast(primary, peer, &fields, advertised.clone()).ok()?;
+                    Some((peer, frame))
+                };
+                peers.iter().map(|peer| message(peer.address)).collect::<Option<_>>().map(Adverts::Unicast)
+            }
+        }
+    }
+
+    /// The adverts, once the interface could carry them.
+    pub(super) fn adverts_mut(&mut self) -> Option<&mut Adverts> {
+        self.frames.as_mut().map(|frames| &mut frames.adverts)
+    }
+
+    /// The virtual router's own MAC (RFC 9568 section 7.3).
+    pub(super) fn virtual_mac(&self) -> [u8; 6] {
+        let RouterConfig { vrid, family, .. } = self.router.config();
+        let block = match family {
+            Family::V4 => 1,
+            Family::V6 => 2,
+        };
+        [0x00, 0x00, 0x5e, 0x00, block, *vrid]
     }
 
     /// Source of its adverts.
@@ -83,12 +122,38 @@ impl Instance {
 
     /// Whether `address` is one of its virtual addresses.
     pub(super) fn is_virtual(&self, address: IpAddr) -> bool {
-        self.router.config().virtual_addresses.iter().any(|vip| vip.address == address)
+        self.addresses.iter().any(|vip| vip.address == address)
+    }
+
+    /// Whether it has this address on this interface of the plan.
+    pub(super) fn holds(&self, home: usize, address: IpAddr) -> bool {
+        self.addresses.iter().zip(&self.homes).any(|(vip, place)| *place == home && vip.address == address)
     }
 
     /// Whether it is the owner (priority 255), whose interface carries the virtual addresses as its own.
     pub(super) fn is_owner(&self) -> bool {
         self.router.config().is_owner()
+    }
+}
+
+fn fields(settings: &config::Instance) -> Fields {
+    let config = &settings.router;
+    Fields {
+        vrid: config.vrid,
+        priority: config.priority,
+        interval: config.interval.wire(),
+        checksum: checksum_form(settings),
+        password: settings.password.map(|password| password.0),
+    }
+}
+
+/// The checksum that an instance's adverts are sent with.
+pub(super) fn checksum_form(settings: &config::Instance) -> ChecksumForm {
+    match (settings.router.version(), settings.router.family, settings.checksum) {
+        (Version::V2, ..) => ChecksumForm::V2,
+        (Version::V3, Family::V6, _) => ChecksumForm::Ipv6,
+        (Version::V3, Family::V4, Checksum::Rfc5798) => ChecksumForm::Rfc5798,
+        (Version::V3, Family::V4, Checksum::Rfc9568) => ChecksumForm::Rfc9568,
     }
 }
 

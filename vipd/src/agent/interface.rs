@@ -2,29 +2,32 @@
 
 use std::net::IpAddr;
 
+use super::plan::{Planned, Role};
 use super::port::Port;
 use crate::netlink::{Address, Link, Notice, PROTO_VIPD};
-use crate::vrrp::{Fault, VirtualAddress};
+use crate::vrrp::{Family, Fault, VirtualAddress};
 use crate::xdp::Mode;
 
 /// One configured interface, as netlink tells of it.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state of one machine")]
 pub(super) struct Interface {
-    /// Name.
+    /// Name; of a macvlan, once it is there.
     pub(super) name: String,
+    /// What it is for.
+    pub(super) role: Role,
     /// Index, while there is an interface of that name.
     pub(super) ifindex: Option<u32>,
     /// Up and with a carrier.
     pub(super) running: bool,
     /// Ethernet address.
     pub(super) mac: Option<[u8; 6]>,
-    /// All its IPv4 addresses, in the kernel's order.
+    /// All its addresses, in the kernel's order.
     pub(super) addresses: Vec<Address>,
     /// What it takes to speak on it.
     pub(super) port: Option<Port>,
     /// Why there is no port.
     pub(super) failure: Option<String>,
-    /// Its instances.
+    /// Its instances: those whose adverts travel on it, and those that have addresses on it.
     pub(super) instances: Vec<usize>,
     /// Whether a port was asked for; whoever answers with a failure tries again by itself.
     pub(super) requested: bool,
@@ -37,9 +40,10 @@ pub(super) struct Interface {
 }
 
 impl Interface {
-    pub(super) fn new(name: String) -> Self {
+    pub(super) fn new(planned: Planned) -> Self {
         Self {
-            name,
+            name: planned.name,
+            role: planned.role,
             ifindex: None,
             running: false,
             mac: None,
@@ -54,10 +58,13 @@ impl Interface {
         }
     }
 
-    /// Whether it can carry adverts, and from which address; `virtual_addresses` are never an address to send from,
-    /// unless they are there by somebody else's doing.
+    /// Whether it can carry adverts of this family, and from which address: `source` where one is configured, else the
+    /// first IPv4 or link-local IPv6 address. Virtual addresses are never an address to send from, unless they are there by
+    /// somebody else's doing.
     pub(super) fn availability(
         &self,
+        family: Family,
+        source: Option<IpAddr>,
         is_virtual: impl Fn(IpAddr) -> bool,
     ) -> Result<([u8; 6], IpAddr), Fault> {
         self.ifindex.ok_or(Fault::NoInterface)?;
@@ -65,9 +72,39 @@ impl Interface {
             return Err(Fault::InterfaceDown);
         }
         let (Some(_), Some(mac)) = (&self.port, self.mac) else { return Err(Fault::NotAttached) };
-        let own = |found: &&Address| found.protocol != PROTO_VIPD && !is_virtual(found.address);
-        let primary = self.addresses.iter().find(own).ok_or(Fault::NoPrimaryAddress)?;
+        let own = |found: &&Address| {
+            found.protocol != PROTO_VIPD && !is_virtual(found.address) && found.is_usable()
+        };
+        let wanted = |found: &&Address| match source {
+            Some(source) => found.address == source,
+            None => Family::of(found.address) == family && (family == Family::V4 || found.is_link_local()),
+        };
+        let primary = self.addresses.iter().filter(own).find(wanted).ok_or(Fault::NoPrimaryAddress)?;
         Ok((mac, primary.address))
+    }
+
+    /// Whether it is a macvlan of vipd's own.
+    pub(super) fn is_virtual_mac(&self) -> bool {
+        matches!(self.role, Role::VirtualMac { .. })
+    }
+
+    /// Whether addresses can be put on it.
+    pub(super) fn can_carry(&self) -> Result<(), Fault> {
+        self.ifindex.ok_or(Fault::NoInterface)?;
+        match self.role {
+            // It is up while its instance is master.
+            Role::VirtualMac { .. } => Ok(()),
+            Role::Speaks | Role::Carries if !self.running => Err(Fault::InterfaceDown),
+            Role::Speaks | Role::Carries if self.port.is_none() => Err(Fault::NotAttached),
+            Role::Speaks | Role::Carries => Ok(()),
+        }
+    }
+
+    /// A macvlan exists now, under this name and index.
+    pub(super) fn is_made(&mut self, name: String, ifindex: u32) {
+        self.name = name;
+        self.ifindex = Some(ifindex);
+        self.changed = true;
     }
 
     /// The address as it stands on the interface, whatever its prefix.
@@ -82,7 +119,7 @@ impl Interface {
 
     /// Mode of the XDP program.
     pub(super) fn mode(&self) -> Option<Mode> {
-        self.port.as_ref().map(|port| port.mode)
+        self.port.as_ref().and_then(|port| port.mode)
     }
 
     fn link(&mut self, link: &Link) -> Option<Gone> {

@@ -14,9 +14,9 @@ const BURST: u32 = 20;
 const REFILL: Duration = Duration::from_millis(500);
 
 /// The kernel side's reasons to discard, with the words for them.
-const DISCARDS: [(Counter, &str); 10] = [
-    (Counter::IpHeaderErrors, "wrong IPv4 header checksum"),
-    (Counter::IpTtlErrors, "TTL is not 255: it was routed, or forged from afar"),
+const DISCARDS: [(Counter, &str); 12] = [
+    (Counter::IpHeaderErrors, "wrong IPv4 header checksum, or an impossible source"),
+    (Counter::IpTtlErrors, "TTL or Hop Limit is too small: it was routed, or forged from afar"),
     (Counter::VersionErrors, "another VRRP version than configured"),
     (Counter::InvalidTypeRcvd, "unknown type"),
     (Counter::PacketLengthErrors, "length does not fit the address count"),
@@ -24,7 +24,9 @@ const DISCARDS: [(Counter, &str); 10] = [
     (Counter::ChecksumErrors, "wrong VRRP checksum"),
     (Counter::IntervalZeroErrors, "interval is 0"),
     (Counter::InvalidAuthType, "unknown authentication type"),
-    (Counter::AuthTypeMismatch, "authentication is asked for, and none is configured"),
+    (Counter::AuthTypeMismatch, "another authentication type than configured"),
+    (Counter::AuthFailures, "another password than configured"),
+    (Counter::PeerErrors, "its sender is no configured unicast peer"),
 ];
 
 /// Writes reports as log lines; who has too much to say is cut short, and that is said.
@@ -99,7 +101,12 @@ impl Log {
                 if let Some(voice) = self.instances.get_mut(instance)
                     && voice.may_speak()
                 {
-                    tracing::warn!(instance = voice.config.name, %error, "cannot send; told once until it works");
+                    let remedy = match error.raw_os_error() {
+                        // The list does not fit into a packet.
+                        Some(libc::EMSGSIZE) => "move addresses to virtual_addresses_excluded",
+                        _ => "told once until it works",
+                    };
+                    tracing::warn!(instance = voice.config.name, %error, remedy, "cannot send");
                 }
             }
             _ if !self.agent.permits("agent") => {}

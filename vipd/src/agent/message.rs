@@ -8,7 +8,7 @@ use vipd_common::Timestamp;
 
 use super::port::Port;
 use crate::netlink::Address;
-use crate::vrrp::{Event, Snapshot};
+use crate::vrrp::{Event, Peer, Snapshot};
 use crate::xdp::Mode;
 
 /// From the control thread to the engine.
@@ -112,6 +112,10 @@ pub(super) struct InstanceSnapshot {
     pub(super) mode: Option<Mode>,
     /// Why its interface has no port.
     pub(super) failure: Option<String>,
+    /// Its own MAC, if it has one.
+    pub(super) virtual_mac: Option<[u8; 6]>,
+    /// Who else speaks for this virtual router.
+    pub(super) peers: Vec<Peer>,
 }
 
 /// What was sent for an instance.
@@ -123,6 +127,8 @@ pub(super) struct Sent {
     pub(super) releases: u64,
     /// Gratuitous ARP packets.
     pub(super) arps: u64,
+    /// Unsolicited Neighbor Advertisements.
+    pub(super) neighbor_advertisements: u64,
     /// Frames that the kernel refused.
     pub(super) send_errors: u64,
     /// Address changes that netlink refused.

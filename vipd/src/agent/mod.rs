@@ -13,6 +13,7 @@
 //! Requests are few and never lost. Reports are dropped and counted when the log cannot follow. Commands wake the
 //! engine by an eventfd.
 
+mod announcer;
 mod clock;
 mod control;
 mod deadlines;
@@ -22,6 +23,7 @@ mod interface;
 mod log;
 mod message;
 mod outbox;
+mod plan;
 mod port;
 mod privilege;
 mod report;
@@ -31,22 +33,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use tokio::sync::mpsc;
-use vipd_common::address;
-use vipd_common::records::RouterSlot;
-use vipd_common::wire::{ipv4, ipv6};
 
 use crate::config::Config;
+use crate::config::settings::Transport;
 use crate::control::runtime::RuntimeDir;
-use crate::netlink::Requests;
-use crate::vrrp::Family;
-use crate::xdp::{self, Kernel, Loaded, Verbosity};
+use crate::netlink::{Macvlans, Requests};
+use crate::xdp::{self, Kernel, Loaded, Sizes, Verbosity};
 
 use control::Control;
 use engine::{Engine, Outlets};
 use message::Command;
-use port::{Ports, Watched};
+use plan::{Plan, Role, Watch};
+use port::{Ports, Site, Watched};
 use report::Reporter;
 
 pub use privilege::check as check_privileges;
@@ -65,29 +65,39 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
     } else {
         Verbosity::Quiet
     };
-    let rows = u32::try_from(config.instances.len()).context("too many instances")?;
-    let Loaded { kernel, feed, counters, log } = Kernel::load(xdp::OBJECT, rows, verbosity)?;
+    let plan = Plan::new(&config);
+    let sites = sites(&config, &plan);
+    let watched = || sites.iter().flat_map(|site| &site.routers);
+    let closed = config.instances.iter().filter(|instance| !instance.accept);
+    let sizes = Sizes {
+        routers: count(config.instances.len())?,
+        peers: count(watched().map(|router| router.watch.peers.len()).sum())?,
+        closed: count(closed.map(|instance| instance.placements.len()).sum())?,
+    };
+    let Loaded { kernel, feed, counters, closed, log } = Kernel::load(xdp::OBJECT, sizes, verbosity)?;
     let counters = Arc::new(counters);
 
-    let (watched, of) = group(&config);
-    let mut ports = Ports::new(kernel, watched);
+    let macvlans = Macvlans::open().context("cannot ask netlink for the virtual MACs of an earlier run")?;
+    let mut ports = Ports::new(kernel, macvlans, sites);
     let (requests, requested) = mpsc::unbounded_channel();
     let (reports, lines) = mpsc::channel(REPORTS);
-    let names: Vec<String> = ports.names().map(str::to_owned).collect();
+    let names: Vec<String> = ports.sites().iter().map(|site| site.name.clone()).collect();
     let outlets = Outlets { requests, reports };
-    let (engine, handle) = Engine::new(&config, &names, &of, feed, Arc::clone(&counters), outlets)
+    let (engine, handle) = Engine::new(&config, plan, feed, Arc::clone(&counters), closed, outlets)
         .context("cannot set up the engine: netlink or file descriptors are not to be had")?;
     let failed = open_present(&engine, &mut ports, &handle)?;
 
     let reporter = Reporter::new(config.instances.clone(), counters, handle.clone());
-    let control = Control::new(config.instances, ports, failed, handle, reporter, runtime);
+    let mut control = Control::new(config.instances, ports, failed, handle, reporter, runtime);
     let start = || {
         thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || engine.run())
             .context("cannot start the engine's thread")
     };
-    match control.run(requested, lines, log, start)?.join() {
+    let ended = control.run(requested, lines, log, start)?.join();
+    // Everything that vipd has put there goes with it, whatever the engine came to.
+    let result = match ended {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             withdraw(&names);
@@ -95,9 +105,38 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
         }
         Err(_) => {
             withdraw(&names);
-            bail!("the engine panicked; this is a bug in vipd")
+            Err(anyhow!("the engine panicked; this is a bug in vipd"))
         }
+    };
+    control.clear();
+    result
+}
+
+/// A size of a map.
+fn count(entries: usize) -> anyhow::Result<u32> {
+    u32::try_from(entries).context("too many instances")
+}
+
+/// The interfaces that ports are opened on: all but the macvlans, which vipd makes itself.
+fn sites(config: &Config, plan: &Plan) -> Vec<Site> {
+    let mut sites = Vec::new();
+    for (place, planned) in plan.interfaces.iter().enumerate() {
+        if matches!(planned.role, Role::VirtualMac { .. }) {
+            continue;
+        }
+        let routers = plan.routers(config, place).map(|(instance, settings)| Watched {
+            instance,
+            name: settings.name.clone(),
+            watch: Watch::new(instance, settings),
+            unicast: match settings.transport {
+                Transport::Multicast => None,
+                Transport::Unicast(_) => settings.source,
+            },
+            macvlan: plan.instances.get(instance).and_then(|placed| placed.macvlan),
+        });
+        sites.push(Site { place, name: planned.name.clone(), routers: routers.collect() });
     }
+    sites
 }
 
 /// Takes vipd's addresses off the interfaces of an engine that did not end in good order: nobody defends them.
@@ -108,34 +147,6 @@ fn withdraw(names: &[String]) {
     }
 }
 
-/// The interfaces of the configuration with their virtual routers, and each instance's place among them.
-fn group(config: &Config) -> (Vec<Watched>, Vec<usize>) {
-    let mut watched: Vec<Watched> = Vec::new();
-    let mut of = Vec::with_capacity(config.instances.len());
-    for (instance, row) in config.instances.iter().zip(1..) {
-        let place = watched.iter().position(|found| found.name == instance.interface).unwrap_or_else(|| {
-            watched.push(Watched { name: instance.interface.clone(), routers: Vec::new() });
-            watched.len() - 1
-        });
-        let family = instance.router.family;
-        let slot = RouterSlot {
-            row,
-            version: instance.router.version().number(),
-            authentication: 0,
-            empty: 0,
-            unicast: 0,
-            destination: match family {
-                Family::V4 => address::ipv4(ipv4::VRRP_GROUP),
-                Family::V6 => address::ipv6(ipv6::VRRP_GROUP),
-            },
-            password: [0; 2],
-        };
-        watched[place].routers.push((instance.router.vrid, family, slot));
-        of.push(place);
-    }
-    (watched, of)
-}
-
 /// Opens the interfaces that are there, and returns those that cannot be opened, which wait in `fault`. If there is only
 /// the one, there is nothing to run for.
 fn open_present(
@@ -143,7 +154,7 @@ fn open_present(
     ports: &mut Ports,
     handle: &engine::Handle,
 ) -> anyhow::Result<BTreeMap<usize, u32>> {
-    let single = ports.names().count() == 1;
+    let single = ports.sites().len() == 1;
     let mut failed = BTreeMap::new();
     for (interface, ifindex) in engine.present() {
         let port = match ports.open(interface, ifindex) {

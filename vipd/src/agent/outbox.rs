@@ -3,19 +3,34 @@
 //! A turn's actions are carried out together, in three passes over all routers: adverts, addresses, announcements.
 //! That keeps each router's own order (RFC 9568 section 6.4: advert, then addresses, then announcement; or the
 //! priority-0 advert, then the addresses away), puts every advert ahead of everybody's slower work, and makes one
-//! netlink batch of all addresses.
+//! netlink batch of all addresses. Announcements are given out a few at a time: between them the engine looks
+//! whether an advert is due.
 
-use super::instance::{Instance, is_foreign};
+mod addresses;
+
+use std::net::IpAddr;
+
+use vipd_common::Timestamp;
+
+use super::announcer::{Announcer, Packet};
+use super::instance::{Adverts, Instance};
 use super::interface::Interface;
 use super::message::Report;
-use crate::netlink::{Address, Change, Requests};
-use crate::vrrp::{Action, Addresses, State, VirtualAddress};
+use crate::netlink::{Change, Requests};
+use crate::packet::announcement;
+use crate::vrrp::{Action, State};
+use crate::xdp::Closed;
+
+/// Announcements sent before the engine looks for deadlines again.
+const ANNOUNCEMENTS: usize = 64;
 
 /// Actions waiting to be carried out, in order.
 pub(super) struct Outbox {
     requests: Requests,
+    closed: Closed,
     actions: Vec<(usize, Action)>,
     changes: Vec<Change>,
+    announcer: Announcer,
     /// Whether an address could not be changed since [`Outbox::take_failure`].
     failed: bool,
     /// Instances whose refused frames were reported, until one goes through.
@@ -23,11 +38,13 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(requests: Requests, instances: usize) -> Self {
+    pub(super) fn new(requests: Requests, closed: Closed, instances: usize) -> Self {
         Self {
             requests,
+            closed,
             actions: Vec::new(),
             changes: Vec::new(),
+            announcer: Announcer::default(),
             failed: false,
             refused: vec![false; instances],
         }
@@ -53,39 +70,59 @@ impl Outbox {
         self.changes.push(change);
     }
 
-    /// Carries everything out.
+    /// Whether there are announcements that wait for nothing but their turn.
+    pub(super) fn is_busy(&self) -> bool {
+        self.announcer.is_ready()
+    }
+
+    /// When a paced announcement is due.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        self.announcer.next()
+    }
+
+    /// Carries everything out; of the announcements, a first part.
     pub(super) fn flush(
         &mut self,
+        now: Timestamp,
         instances: &mut [Instance],
         interfaces: &[Interface],
         mut report: impl FnMut(Report),
     ) {
-        if self.actions.is_empty() && self.changes.is_empty() {
-            return;
+        if !self.actions.is_empty() || !self.changes.is_empty() {
+            self.carry_out(instances, interfaces, &mut report);
         }
+        for _ in 0..ANNOUNCEMENTS {
+            let packet = self
+                .announcer
+                .pop(now, |index| instances.get(index).map_or(&[], |instance| instance.addresses.as_slice()));
+            let Some(packet) = packet else { return };
+            self.announce(packet, instances, interfaces, &mut report);
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        instances: &mut [Instance],
+        interfaces: &[Interface],
+        report: &mut impl FnMut(Report),
+    ) {
         let actions = std::mem::take(&mut self.actions);
         for (index, action) in &actions {
             if let Action::SendAdvert { priority } = action {
-                self.advert(*index, *priority, instances, interfaces, &mut report);
+                self.advert(*index, *priority, instances, interfaces, report);
             }
         }
         for (index, action) in &actions {
-            self.collect(instances.get(*index), interfaces, *action);
+            self.collect(*index, instances, interfaces, *action);
         }
-        self.apply(instances, interfaces, &mut report);
-        // An address that is not there must not be announced; it will be when it is.
-        let announced: &[_] = if self.failed { &[] } else { &actions };
-        let rounds = announced.iter().map(|(_, action)| match action {
-            Action::Announce { rounds, .. } => *rounds,
-            _ => 0,
-        });
-        for round in 0..rounds.max().unwrap_or(0) {
-            for (index, action) in announced {
-                if let Action::Announce { addresses, rounds } = action
-                    && round < *rounds
-                {
-                    self.announce(*index, *addresses, instances, interfaces, &mut report);
-                }
+        self.apply(instances, interfaces, report);
+        for (index, action) in &actions {
+            // An address that is not there must not be announced; it will be when it is.
+            if let (Action::Announce { addresses, rounds }, false) = (action, self.failed)
+                && let Some(instance) = instances.get(*index)
+            {
+                let interval = instance.settings.announce_interval;
+                self.announcer.push(*index, *addresses, *rounds, interval);
             }
         }
         // Keep the allocation.
@@ -105,8 +142,19 @@ impl Outbox {
         let Some(port) = interfaces.get(instance.interface).and_then(|found| found.port.as_ref()) else {
             return;
         };
-        let Some(frames) = instance.frames() else { return };
-        match port.socket.send(frames.advert.with_priority(priority)) {
+        let Some(adverts) = instance.adverts_mut() else { return };
+        let result = match adverts {
+            Adverts::Multicast(frame) => port.socket.send(frame.with_priority(priority)),
+            Adverts::Unicast(messages) => {
+                let Some(socket) = port.unicast.get(&index) else { return };
+                // One peer that cannot be reached is no reason to be silent to the others.
+                messages.iter_mut().fold(Ok(()), |result, (peer, message)| {
+                    let sent = socket.send_to(*peer, message.with_priority(priority));
+                    result.and(sent)
+                })
+            }
+        };
+        match result {
             Ok(()) => {
                 instance.sent.adverts += 1;
                 instance.sent.releases += u64::from(priority == 0);
@@ -120,30 +168,36 @@ impl Outbox {
 
     fn announce(
         &mut self,
-        index: usize,
-        addresses: Addresses,
+        packet: Packet,
         instances: &mut [Instance],
         interfaces: &[Interface],
         report: &mut impl FnMut(Report),
     ) {
-        let Some(instance) = instances.get_mut(index) else { return };
-        let Some(port) = interfaces.get(instance.interface).and_then(|found| found.port.as_ref()) else {
-            return;
-        };
-        // Who has lost the mastership in the same turn has nothing to announce.
+        let Some(instance) = instances.get_mut(packet.instance) else { return };
+        // Who has lost the mastership meanwhile has nothing to announce.
         if instance.router.state() != State::Master {
             return;
         }
-        for position in 0..instance.router.config().virtual_addresses.len() {
-            let Some(vip) = instance.router.config().virtual_addresses.get(position).copied() else { return };
-            if matches!(addresses, Addresses::One(only) if only != vip) {
-                continue;
-            }
-            let Some(frames) = instance.frames() else { return };
-            match port.socket.send(frames.announcement(vip.address).bytes()) {
-                Ok(()) => instance.sent.arps += 1,
-                Err(error) => self.refuse(index, instance, error, report),
-            }
+        let (Some(vip), Some(home)) =
+            (instance.addresses.get(packet.position), instance.homes.get(packet.position))
+        else {
+            return;
+        };
+        let Some(home) = interfaces.get(*home) else { return };
+        // A macvlan's frames leave by its parent's socket, with its own MAC.
+        let (speaker, mac) = if home.is_virtual_mac() {
+            (interfaces.get(instance.interface), Some(instance.virtual_mac()))
+        } else {
+            (Some(home), home.mac)
+        };
+        let (Some(mac), Some(port)) = (mac, speaker.and_then(|found| found.port.as_ref())) else { return };
+        let address = vip.address;
+        match port.socket.send(announcement(mac, address).bytes()) {
+            Ok(()) => match address {
+                IpAddr::V4(_) => instance.sent.arps += 1,
+                IpAddr::V6(_) => instance.sent.neighbor_advertisements += 1,
+            },
+            Err(error) => self.refuse(packet.instance, instance, error, report),
         }
     }
 
@@ -161,64 +215,4 @@ impl Outbox {
             report(Report::SendRefused { instance: index, error });
         }
     }
-
-    /// The changes of addresses that an action asks for.
-    fn collect(&mut self, instance: Option<&Instance>, interfaces: &[Interface], action: Action) {
-        let Some(instance) = instance else { return };
-        let Some(interface) = interfaces.get(instance.interface) else { return };
-        let Some(ifindex) = interface.ifindex else { return };
-        let all = instance.router.config().virtual_addresses.as_slice();
-        let (vips, add) = match &action {
-            Action::AddAddresses(Addresses::All) => (all, true),
-            Action::AddAddresses(Addresses::One(vip)) => (std::slice::from_ref(vip), true),
-            Action::RemoveAddresses => (all, false),
-            Action::SendAdvert { .. } | Action::Announce { .. } => return,
-        };
-        for vip in vips {
-            if interface.find(vip.address).is_some_and(is_foreign) {
-                continue;
-            }
-            let address = on(ifindex, *vip);
-            self.changes.push(if add { Change::Add(address) } else { Change::Remove(address) });
-        }
-    }
-
-    fn apply(
-        &mut self,
-        instances: &mut [Instance],
-        interfaces: &[Interface],
-        report: &mut impl FnMut(Report),
-    ) {
-        if self.changes.is_empty() {
-            return;
-        }
-        let mut refused = false;
-        let result = self.requests.apply(&self.changes, |change, error| {
-            refused = true;
-            let address = *change.address();
-            let holder = instances.iter_mut().find(|instance| {
-                let interface = interfaces.get(instance.interface);
-                interface.is_some_and(|found| found.ifindex == Some(address.ifindex))
-                    && instance.is_virtual(address.address)
-            });
-            if let Some(instance) = holder {
-                instance.sent.address_errors += 1;
-            }
-            let error = error.raw_os_error().map_or_else(
-                || std::io::Error::new(error.kind(), error.to_string()),
-                std::io::Error::from_raw_os_error,
-            );
-            report(Report::AddressRefused { address, error });
-        });
-        self.failed |= refused || result.is_err();
-        if let Err(error) = result {
-            report(Report::NetlinkFailed(error));
-        }
-        self.changes.clear();
-    }
-}
-
-/// A virtual address on an interface, as vipd puts it there.
-fn on(ifindex: u32, vip: VirtualAddress) -> Address {
-    Address { ifindex, address: vip.address, prefix: vip.prefix, protocol: crate::netlink::PROTO_VIPD }
 }

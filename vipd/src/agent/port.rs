@@ -1,59 +1,104 @@
 //! What it takes to speak VRRP on an interface.
 
-use anyhow::Context as _;
-use vipd_common::records::{RouterKey, RouterSlot};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use crate::packet::{Membership, PacketSocket};
+use anyhow::Context as _;
+
+use super::plan::Watch;
+use crate::netlink::Macvlans;
+use crate::packet::{Membership, PacketSocket, UnicastSocket};
 use crate::vrrp::Family;
 use crate::xdp::{Kernel, Mode};
 
-/// An interface that is ready: the XDP program is attached, the group joined, a socket open.
+/// An interface that is ready: the XDP program is attached, the groups joined, sockets open.
 pub(super) struct Port {
-    /// Where the XDP program runs.
-    pub(super) mode: Mode,
+    /// Where the XDP program runs; nowhere on an interface that only has addresses.
+    pub(super) mode: Option<Mode>,
     /// Sends frames.
     pub(super) socket: PacketSocket,
+    /// Sends the adverts of those instances that have unicast peers.
+    pub(super) unicast: BTreeMap<usize, UnicastSocket>,
+    /// The macvlans on it: place in the plan, name and index.
+    pub(super) macvlans: Vec<(usize, String, u32)>,
     /// Kept for as long as the port.
-    _membership: Membership,
+    _memberships: Vec<Membership>,
 }
 
-/// The virtual routers of one interface, as the kernel side knows them.
+/// A virtual router of an interface, as the control thread sees it.
 pub(super) struct Watched {
-    /// Interface name.
+    /// The instance.
+    pub(super) instance: usize,
+    /// Its name.
     pub(super) name: String,
-    /// VRID, family and slot of each.
-    pub(super) routers: Vec<(u8, Family, RouterSlot)>,
+    /// What the kernel side is to know of it.
+    pub(super) watch: Watch,
+    /// Source of its unicast adverts.
+    pub(super) unicast: Option<IpAddr>,
+    /// Its macvlan in the plan.
+    pub(super) macvlan: Option<usize>,
+}
+
+/// An interface of the plan that ports are opened on.
+pub(super) struct Site {
+    /// Its place in the plan.
+    pub(super) place: usize,
+    /// Its name.
+    pub(super) name: String,
+    /// Its virtual routers; none where it only has addresses.
+    pub(super) routers: Vec<Watched>,
 }
 
 /// Opens and closes ports. It belongs to the control thread: attaching may take a driver a long time.
 pub(super) struct Ports {
     kernel: Kernel,
-    interfaces: Vec<Watched>,
+    macvlans: Macvlans,
+    sites: Vec<Site>,
 }
 
 impl Ports {
-    pub(super) fn new(kernel: Kernel, interfaces: Vec<Watched>) -> Self {
-        Self { kernel, interfaces }
+    pub(super) fn new(kernel: Kernel, macvlans: Macvlans, sites: Vec<Site>) -> Self {
+        Self { kernel, macvlans, sites }
     }
 
-    /// Names of the interfaces, in order.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.interfaces.iter().map(|watched| watched.name.as_str())
+    /// The interfaces, in order.
+    pub(super) fn sites(&self) -> &[Site] {
+        &self.sites
     }
 
     /// Makes an interface ready. Opening one that is open re-attaches it.
-    pub(super) fn open(&mut self, interface: usize, ifindex: u32) -> anyhow::Result<Port> {
-        let watched = self.interfaces.get(interface).context("no such interface in the configuration")?;
-        let name = watched.name.as_str();
-        let membership = Membership::join(ifindex).with_context(|| {
-            format!("cannot join 224.0.0.18 on {name}; see net.ipv4.igmp_max_memberships")
-        })?;
+    pub(super) fn open(&mut self, place: usize, ifindex: u32) -> anyhow::Result<Port> {
+        let site = self.sites.iter().find(|site| site.place == place);
+        let site = site.context("no such interface in the configuration")?;
+        let name = site.name.as_str();
+        let memberships = memberships(site, ifindex)?;
         let socket = PacketSocket::open(ifindex)
             .with_context(|| format!("cannot open a packet socket on {name}; it needs CAP_NET_RAW"))?;
+        let unicast = site.routers.iter().filter_map(|router| Some((router, router.unicast?)));
+        let unicast = unicast.map(|(router, source)| {
+            let socket = UnicastSocket::open(ifindex, source);
+            let socket =
+                socket.with_context(|| format!("cannot open a raw socket from {source} on {name}"))?;
+            Ok((router.instance, socket))
+        });
+        let unicast = unicast.collect::<anyhow::Result<_>>()?;
+        let macvlans = site.routers.iter().filter_map(|router| Some((router, router.macvlan?)));
+        let macvlans = macvlans.map(|(router, macvlan)| {
+            let Watched { name: instance, watch, .. } = router;
+            let made = self.macvlans.make(ifindex, name, watch.family().number(), watch.vrid(), instance);
+            let made =
+                made.with_context(|| format!("cannot make the virtual MAC's interface of {instance}"))?;
+            Ok((macvlan, made.name, made.ifindex))
+        });
+        let macvlans = macvlans.collect::<anyhow::Result<_>>()?;
+        if site.routers.is_empty() {
+            return Ok(Port { mode: None, socket, unicast, macvlans, _memberships: memberships });
+        }
         // The routers first: once attached, nothing of theirs is taken for foreign.
-        for (vrid, family, slot) in &watched.routers {
-            self.kernel
-                .watch(RouterKey::new(ifindex, *vrid, family.number()), *slot)
+        for Watched { watch, .. } in &site.routers {
+            let vrid = watch.vrid();
+            let told = watch.peers.iter().try_for_each(|(key, ttl)| self.kernel.admit(*key, *ttl));
+            told.and_then(|()| self.kernel.watch(watch.key(ifindex), watch.slot))
                 .with_context(|| format!("cannot tell the XDP program of VRID {vrid} on {name}"))?;
         }
         match self.kernel.attach(ifindex, name) {
@@ -63,22 +108,46 @@ impl Ports {
                 } else {
                     tracing::info!(interface = name, %mode, "XDP attached");
                 }
-                Ok(Port { mode, socket, _membership: membership })
+                Ok(Port { mode: Some(mode), socket, unicast, macvlans, _memberships: memberships })
             }
             Err(error) => {
-                self.close(interface, ifindex);
+                self.close(place, ifindex);
                 Err(error.into())
             }
         }
     }
 
     /// Lets go of an interface; it may be gone already.
-    pub(super) fn close(&mut self, interface: usize, ifindex: u32) {
+    pub(super) fn close(&mut self, place: usize, ifindex: u32) {
         self.kernel.detach(ifindex);
-        for (vrid, family, _) in self.interfaces.get(interface).iter().flat_map(|watched| &watched.routers) {
-            if let Err(error) = self.kernel.forget(RouterKey::new(ifindex, *vrid, family.number())) {
+        let site = self.sites.iter().find(|site| site.place == place);
+        for Watched { watch, .. } in site.into_iter().flat_map(|site| &site.routers) {
+            if let Err(error) = self.kernel.forget(watch.key(ifindex)) {
+                let vrid = watch.vrid();
                 tracing::warn!(ifindex, vrid, %error, "cannot take a VRID back from the XDP program");
             }
         }
     }
+
+    /// Takes away what was made: the macvlans, and what they changed of their parents.
+    pub(super) fn clear(&mut self) {
+        if let Err(error) = self.macvlans.clear() {
+            tracing::error!(%error, "cannot remove a virtual MAC's interface; remove it by hand (`ip link delete`)");
+        }
+    }
+}
+
+/// The groups of the families that are spoken on an interface.
+fn memberships(site: &Site, ifindex: u32) -> anyhow::Result<Vec<Membership>> {
+    let spoken = |family| site.routers.iter().any(|router| router.watch.family() == family);
+    let families = [(Family::V4, "224.0.0.18"), (Family::V6, "ff02::12")];
+    let joined = families.into_iter().filter(|(family, _)| spoken(*family)).map(|(family, group)| {
+        Membership::join(ifindex, family.number()).with_context(|| {
+            let name = &site.name;
+            format!(
+                "cannot join {group} on {name}; see net.ipv4.igmp_max_memberships and net.ipv6.mld_max_msf"
+            )
+        })
+    });
+    joined.collect()
 }

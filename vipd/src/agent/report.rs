@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use vipd_common::Timestamp;
 use vipd_common::counters::{Counter, CounterRow, ROW_FOREIGN};
+use vipd_common::parse::ChecksumForm;
 
 use super::engine::Handle;
+use super::instance::checksum_form;
 use super::message::{Command, EngineSnapshot, InstanceSnapshot};
 use crate::config::Instance;
+use crate::config::settings::Transport;
 use crate::control::model::{
-    self, GlobalStatistics, InstanceStats, InstanceStatus, Statistics, StatsReport, StatusReport,
+    self, GlobalStatistics, InstanceStats, InstanceStatus, PeerStatus, Statistics, StatsReport, StatusReport,
 };
 use crate::control::server::Source;
-use crate::vrrp::{Fault, State};
+use crate::vrrp::{Family, Fault, Peer, State};
 use crate::xdp::Counters;
 
 /// Puts reports together from the configuration, the kernel's counters and the engine's snapshot.
@@ -89,6 +93,17 @@ fn status(config: &Instance, instance: &InstanceSnapshot, snapshot: &EngineSnaps
         master_down_interval: router.master_down_interval / 10_000_000,
         skew_time: router.skew / 1_000,
         virtual_addresses: config.router.virtual_addresses.iter().map(ToString::to_string).collect(),
+        accept_mode: config.accept || config.router.is_owner(),
+        excluded_addresses: config.router.excluded_addresses.iter().map(ToString::to_string).collect(),
+        virtual_mac: instance.virtual_mac.map(mac),
+        transport: match config.transport {
+            Transport::Multicast => "multicast",
+            Transport::Unicast(_) => "unicast",
+        }
+        .to_owned(),
+        authentication: if config.password.is_some() { "pass" } else { "none" }.to_owned(),
+        checksum: form(checksum_form(config)),
+        peers: instance.peers.iter().map(|peer| peer_status(peer, snapshot.now)).collect(),
         advertise_interval_ns: config.router.interval.nanos(),
         active_advertise_interval_ns: router.active_interval.nanos(),
         master_down_interval_ns: router.master_down_interval,
@@ -105,13 +120,42 @@ fn status(config: &Instance, instance: &InstanceSnapshot, snapshot: &EngineSnaps
     }
 }
 
+fn peer_status(peer: &Peer, now: Timestamp) -> PeerStatus {
+    PeerStatus {
+        address: peer.address,
+        priority: peer.priority,
+        checksum: form(peer.checksum),
+        last_heard_ms: now.nanos_since(peer.last_heard) / 1_000_000,
+    }
+}
+
+fn form(form: ChecksumForm) -> String {
+    match form {
+        ChecksumForm::V2 => "v2",
+        ChecksumForm::Rfc5798 => "rfc5798",
+        ChecksumForm::Rfc9568 => "rfc9568",
+        ChecksumForm::Ipv6 => "ipv6",
+    }
+    .to_owned()
+}
+
+fn mac([a, b, c, d, e, f]: [u8; 6]) -> String {
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
 /// Why an instance is in fault, for a person.
 fn sentence(fault: Fault, config: &Instance, instance: &InstanceSnapshot) -> String {
     let interface = &config.interface;
     match fault {
         Fault::NoInterface => format!("interface {interface} does not exist"),
         Fault::InterfaceDown => format!("interface {interface} is down or has no carrier"),
-        Fault::NoPrimaryAddress => format!("interface {interface} has no address of its own to send from"),
+        Fault::NoPrimaryAddress => match (config.source, config.router.family) {
+            (Some(source), _) => {
+                format!("interface {interface} does not have the configured source {source}")
+            }
+            (None, Family::V4) => format!("interface {interface} has no IPv4 address of its own"),
+            (None, Family::V6) => format!("interface {interface} has no usable link-local address"),
+        },
         Fault::NotAttached => {
             instance.failure.clone().unwrap_or_else(|| format!("interface {interface} is being set up"))
         }
@@ -158,6 +202,9 @@ fn statistics(row: &CounterRow, instance: &InstanceSnapshot) -> Statistics {
         interval_zero_errors: row.get(Counter::IntervalZeroErrors),
         invalid_auth_type: row.get(Counter::InvalidAuthType),
         auth_type_mismatch: row.get(Counter::AuthTypeMismatch),
+        auth_failures: row.get(Counter::AuthFailures),
+        peer_errors: row.get(Counter::PeerErrors),
+        not_link_local_rcvd: row.get(Counter::NotLinkLocal),
         checksum_rfc5798_rcvd: row.get(Counter::ChecksumRfc5798Rcvd),
         checksum_rfc9568_rcvd: row.get(Counter::ChecksumRfc9568Rcvd),
         ring_full: row.get(Counter::RingFull),
@@ -168,6 +215,8 @@ fn statistics(row: &CounterRow, instance: &InstanceSnapshot) -> Statistics {
         assert_adverts_suppressed: core.asserts_suppressed,
         stalls: core.stalls,
         gratuitous_arp_sent: sent.arps,
+        neighbor_advertisements_sent: sent.neighbor_advertisements,
+        not_accepted: row.get(Counter::NotAccepted),
         send_errors: sent.send_errors,
         addresses_restored: core.addresses_restored,
         address_errors: sent.address_errors,

@@ -36,12 +36,16 @@ pub(super) const GLOBAL: &[Counter] = &[
         Kind::Traffic,
         "Adverts for a VRID that is not configured on their interface; they were passed on",
     ),
-    counter("ip-ttl-errors", Kind::Error, "Adverts with a TTL other than 255"),
+    counter(
+        "ip-ttl-errors",
+        Kind::Error,
+        "Adverts with a TTL or Hop Limit other than 255, or below a unicast peer's minimum",
+    ),
     counter("vipd:fragments-passed", Kind::Traffic, "Fragments of IP protocol 112, passed on"),
     counter(
         "vipd:destination-passed",
         Kind::Traffic,
-        "IP protocol 112 to another destination than 224.0.0.18, passed on",
+        "IP protocol 112 to where none of our virtual routers listens, passed on",
     ),
     counter(
         "vipd:unparsable-passed",
@@ -79,8 +83,16 @@ pub(super) const INSTANCE: &[Counter] = &[
     counter("packet-length-errors", Kind::Error, "Adverts whose length did not fit their address count"),
     counter("vipd:checksum-errors", Kind::Error, "Adverts with a wrong VRRP checksum"),
     counter("vipd:version-errors", Kind::Error, "Adverts with another version than configured"),
-    counter("vipd:ip-ttl-errors", Kind::Error, "Adverts with a TTL other than 255"),
-    counter("vipd:ip-header-errors", Kind::Error, "Adverts with a wrong IPv4 header checksum"),
+    counter(
+        "vipd:ip-ttl-errors",
+        Kind::Error,
+        "Adverts with a TTL or Hop Limit other than 255, or below a unicast peer's minimum",
+    ),
+    counter(
+        "vipd:ip-header-errors",
+        Kind::Error,
+        "Adverts with a wrong IPv4 header checksum, or an impossible source",
+    ),
     counter("vipd:address-count-errors", Kind::Error, "Adverts with an address count of 0"),
     counter("vipd:interval-zero-errors", Kind::Error, "Adverts with an interval of 0"),
     counter("vipd:invalid-auth-type", Kind::Error, "VRRPv2 adverts with an unknown authentication type"),
@@ -88,6 +100,17 @@ pub(super) const INSTANCE: &[Counter] = &[
         "vipd:auth-type-mismatch",
         Kind::Error,
         "VRRPv2 adverts with another authentication type than configured",
+    ),
+    counter("vipd:auth-failures", Kind::Error, "VRRPv2 adverts with another password than configured"),
+    counter(
+        "vipd:peer-errors",
+        Kind::Error,
+        "Adverts to our unicast address from hosts that are no configured peers",
+    ),
+    counter(
+        "vipd:not-link-local-rcvd",
+        Kind::Traffic,
+        "IPv6 adverts whose first address was not link-local; they count all the same",
     ),
     counter(
         "vipd:checksum-rfc5798-rcvd",
@@ -115,6 +138,12 @@ pub(super) const INSTANCE: &[Counter] = &[
     counter("vipd:assert-adverts-suppressed", Kind::Traffic, "Such answers held back by the rate limit"),
     counter("vipd:stalls", Kind::Error, "Times mastership was given up after a stall of this process"),
     counter("vipd:gratuitous-arp-sent", Kind::Traffic, "Gratuitous ARP packets sent"),
+    counter("vipd:neighbor-advertisements-sent", Kind::Traffic, "Unsolicited Neighbor Advertisements sent"),
+    counter(
+        "vipd:not-accepted",
+        Kind::Traffic,
+        "Packets to the virtual addresses that were dropped (Accept_Mode false)",
+    ),
     counter("vipd:send-errors", Kind::Error, "Packets the kernel refused to send"),
     counter(
         "vipd:addresses-restored",

@@ -38,7 +38,7 @@ pub struct InstanceStatus {
     pub interface: String,
     /// Virtual router identifier.
     pub vrid: u8,
-    /// `ipv4`.
+    /// `ipv4` or `ipv6`.
     pub family: String,
     /// VRRP version, 2 or 3.
     pub version: u8,
@@ -56,6 +56,26 @@ pub struct InstanceStatus {
     pub skew_time: u64,
     /// Virtual addresses with their prefix length.
     pub virtual_addresses: Vec<String>,
+    /// Whether packets to the virtual addresses are accepted as master (RFC 8347).
+    pub accept_mode: bool,
+    /// Virtual addresses that are not advertised.
+    #[serde(rename = "vipd:excluded-addresses")]
+    pub excluded_addresses: Vec<String>,
+    /// The MAC address of its own, where it has one.
+    #[serde(rename = "vipd:virtual-mac")]
+    pub virtual_mac: Option<String>,
+    /// `multicast` or `unicast`.
+    #[serde(rename = "vipd:transport")]
+    pub transport: String,
+    /// `none`, or `pass` for VRRPv2's password; never the password.
+    #[serde(rename = "vipd:authentication")]
+    pub authentication: String,
+    /// Form of the checksum that is sent: `v2`, `rfc5798`, `rfc9568` or `ipv6`.
+    #[serde(rename = "vipd:checksum")]
+    pub checksum: String,
+    /// Who else has sent valid adverts for this virtual router, 16 at most.
+    #[serde(rename = "vipd:peers")]
+    pub peers: Vec<PeerStatus>,
     /// Configured interval in nanoseconds.
     #[serde(rename = "vipd:advertise-interval-ns")]
     pub advertise_interval_ns: u64,
@@ -88,6 +108,20 @@ pub struct InstanceStatus {
     pub master_down_in_ns: Option<u64>,
 }
 
+/// Another router of the same virtual router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PeerStatus {
+    /// Source of its adverts.
+    pub address: IpAddr,
+    /// Priority of the last one.
+    pub priority: u8,
+    /// Form of its checksum: `v2`, `rfc5798`, `rfc9568` or `ipv6`.
+    pub checksum: String,
+    /// Milliseconds since then.
+    pub last_heard_ms: u64,
+}
+
 /// Answer to `stats`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatsReport {
@@ -107,12 +141,12 @@ pub struct GlobalStatistics {
     pub version_errors: u64,
     /// Adverts for a VRID that is not configured on their interface; they were passed on.
     pub vrid_errors: u64,
-    /// Adverts with a TTL other than 255.
+    /// Adverts with a TTL or Hop Limit other than 255, or below a unicast peer's minimum.
     pub ip_ttl_errors: u64,
     /// Fragments of IP protocol 112, passed on.
     #[serde(rename = "vipd:fragments-passed")]
     pub fragments_passed: u64,
-    /// IP protocol 112 to another destination than 224.0.0.18, passed on.
+    /// IP protocol 112 to where none of our virtual routers listens, passed on.
     #[serde(rename = "vipd:destination-passed")]
     pub destination_passed: u64,
     /// IP protocol 112 too short or broken to tell the VRID, passed on.
@@ -141,7 +175,7 @@ pub struct InstanceStats {
     pub interface: String,
     /// Virtual router identifier.
     pub vrid: u8,
-    /// `ipv4`.
+    /// `ipv4` or `ipv6`.
     pub family: String,
     /// The counters.
     pub statistics: Statistics,
@@ -175,10 +209,10 @@ pub struct Statistics {
     /// Adverts with another version than configured.
     #[serde(rename = "vipd:version-errors")]
     pub version_errors: u64,
-    /// Adverts with a TTL other than 255.
+    /// Adverts with a TTL or Hop Limit other than 255, or below a unicast peer's minimum.
     #[serde(rename = "vipd:ip-ttl-errors")]
     pub ip_ttl_errors: u64,
-    /// Adverts with a wrong IPv4 header checksum.
+    /// Adverts with a wrong IPv4 header checksum, or an impossible source.
     #[serde(rename = "vipd:ip-header-errors")]
     pub ip_header_errors: u64,
     /// Adverts with an address count of 0.
@@ -193,6 +227,15 @@ pub struct Statistics {
     /// VRRPv2 adverts with another authentication type than configured.
     #[serde(rename = "vipd:auth-type-mismatch")]
     pub auth_type_mismatch: u64,
+    /// VRRPv2 adverts with another password than configured.
+    #[serde(rename = "vipd:auth-failures")]
+    pub auth_failures: u64,
+    /// Adverts to our unicast address from hosts that are no configured peers.
+    #[serde(rename = "vipd:peer-errors")]
+    pub peer_errors: u64,
+    /// IPv6 adverts whose first address was not link-local; they count all the same.
+    #[serde(rename = "vipd:not-link-local-rcvd")]
+    pub not_link_local_rcvd: u64,
     /// Valid VRRPv3 adverts with the RFC 5798 checksum (pseudo-header).
     #[serde(rename = "vipd:checksum-rfc5798-rcvd")]
     pub checksum_rfc5798_rcvd: u64,
@@ -223,6 +266,12 @@ pub struct Statistics {
     /// Gratuitous ARP packets sent.
     #[serde(rename = "vipd:gratuitous-arp-sent")]
     pub gratuitous_arp_sent: u64,
+    /// Unsolicited Neighbor Advertisements sent.
+    #[serde(rename = "vipd:neighbor-advertisements-sent")]
+    pub neighbor_advertisements_sent: u64,
+    /// Packets to the virtual addresses that were dropped (Accept_Mode false).
+    #[serde(rename = "vipd:not-accepted")]
+    pub not_accepted: u64,
     /// Packets the kernel refused to send.
     #[serde(rename = "vipd:send-errors")]
     pub send_errors: u64,

@@ -8,11 +8,11 @@ use vipd_common::Timestamp;
 
 use super::Engine;
 use crate::agent::instance::is_foreign;
-use crate::agent::interface::Gone;
+use crate::agent::interface::{Gone, Interface};
 use crate::agent::message::{Report, Request};
 use crate::agent::outbox::Outbox;
 use crate::netlink::{Change, Notice};
-use crate::vrrp::{ANNOUNCE_ROUNDS, Action, Addresses, Input, State, VirtualAddress};
+use crate::vrrp::{Action, Addresses, Input, State, VirtualAddress};
 
 /// Dumps in a row that may be interrupted by changes.
 const DUMP_ATTEMPTS: u32 = 8;
@@ -86,7 +86,9 @@ impl Engine {
             if !std::mem::take(&mut interface.changed) {
                 continue;
             }
-            if let (Some(ifindex), false, None) = (interface.ifindex, interface.requested, &interface.port) {
+            if let (Some(ifindex), false, None) = (interface.ifindex, interface.requested, &interface.port)
+                && !interface.is_virtual_mac()
+            {
                 interface.requested = true;
                 // The receiver lives as long as the process wants to.
                 let _ = self.requests.send(Request::Open { interface: place, ifindex });
@@ -108,8 +110,15 @@ impl Engine {
             .iter()
             .filter_map(|sibling| self.instances.get(*sibling))
             .filter(|sibling| !sibling.is_owner());
-        let available =
-            interface.availability(|address| others.clone().any(|other| other.is_virtual(address)));
+        let carried = instance.homes.iter().chain(&instance.macvlan);
+        let carried =
+            carried.filter_map(|home| self.interfaces.0.get(*home)).try_for_each(Interface::can_carry);
+        let family = instance.router.config().family;
+        let available = interface
+            .availability(family, instance.settings.source, |address| {
+                others.clone().any(|other| other.is_virtual(address))
+            })
+            .and_then(|available| carried.map(|()| available));
         let input = match available {
             Ok((mac, primary)) => {
                 if let Some(instance) = self.instances.get_mut(index)
@@ -117,7 +126,8 @@ impl Engine {
                     && instance.router.state() == State::Master
                 {
                     // The hosts know the addresses at the old MAC.
-                    let action = Action::Announce { addresses: Addresses::All, rounds: ANNOUNCE_ROUNDS };
+                    let rounds = instance.router.config().announcements.repeat;
+                    let action = Action::Announce { addresses: Addresses::All, rounds };
                     self.outbox.push(index, action);
                 }
                 Input::Available { primary }
@@ -139,26 +149,29 @@ impl Engine {
         self.instances.get(index).is_some_and(|instance| instance.router.state() == State::Master)
     }
 
-    /// Virtual addresses of an instance that are not on its interface.
+    /// Virtual addresses of an instance that are not where they should be.
     fn missing(&self, index: usize) -> Vec<VirtualAddress> {
         let Some(instance) = self.instances.get(index) else { return Vec::new() };
-        let Some(interface) = self.interfaces.0.get(instance.interface) else { return Vec::new() };
-        let vips = instance.router.config().virtual_addresses.iter();
-        let there =
-            |vip: &VirtualAddress| interface.has(*vip) || interface.find(vip.address).is_some_and(is_foreign);
-        vips.filter(|vip| !there(vip)).copied().collect()
+        let there = |vip: VirtualAddress, home: usize| {
+            let home = self.interfaces.0.get(home);
+            home.is_some_and(|home| home.has(vip) || home.find(vip.address).is_some_and(is_foreign))
+        };
+        let each = instance.addresses.iter().copied().zip(instance.homes.iter().copied());
+        each.filter(|(vip, home)| !there(*vip, *home)).map(|(vip, _)| vip).collect()
     }
 
     /// Takes away what an earlier run left behind on an interface: once, when it becomes ours.
     fn sweep(&mut self, place: usize) {
         let Some(interface) = self.interfaces.0.get_mut(place) else { return };
-        if interface.port.is_none() || std::mem::replace(&mut interface.swept, true) {
+        if (interface.port.is_none() && !interface.is_virtual_mac())
+            || std::mem::replace(&mut interface.swept, true)
+        {
             return;
         }
         for found in interface.addresses.clone() {
             let mastered =
                 interface.instances.iter().filter_map(|index| self.instances.get(*index)).any(|instance| {
-                    instance.router.state() == State::Master && instance.is_virtual(found.address)
+                    instance.router.state() == State::Master && instance.holds(place, found.address)
                 });
             let leftover = !is_foreign(&found) && !mastered;
             if leftover {

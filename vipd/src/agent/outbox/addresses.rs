@@ -1,0 +1,137 @@
+//! Addresses: what a turn's actions mean for netlink, in one batch.
+
+use vipd_common::address::wide;
+use vipd_common::records::ClosedKey;
+
+use super::Outbox;
+use crate::agent::instance::{Instance, is_foreign};
+use crate::agent::interface::Interface;
+use crate::agent::message::Report;
+use crate::config::settings::{Placement, Scope};
+use crate::netlink::{self, Address, Attributes, Change};
+use crate::vrrp::{Action, Addresses, Family, VirtualAddress};
+
+impl Outbox {
+    /// The changes that an action asks for.
+    pub(super) fn collect(
+        &mut self,
+        index: usize,
+        instances: &[Instance],
+        interfaces: &[Interface],
+        action: Action,
+    ) {
+        let Some(instance) = instances.get(index) else { return };
+        let (which, add) = match action {
+            Action::AddAddresses(which) => (which, true),
+            Action::RemoveAddresses => (Addresses::All, false),
+            Action::SendAdvert { .. } | Action::Announce { .. } => return,
+        };
+        if !add {
+            self.announcer.silence(index);
+        }
+        let macvlan = macvlan(instance, interfaces);
+        if let (Some(ifindex), true) = (macvlan, add) {
+            self.changes.push(Change::Up { ifindex });
+        }
+        let placements = instance.settings.placements.iter();
+        for ((vip, home), placement) in instance.addresses.iter().zip(&instance.homes).zip(placements) {
+            let Some(home) = interfaces.get(*home) else { continue };
+            let Some(ifindex) = home.ifindex else { continue };
+            let wanted = matches!(which, Addresses::All) || which == Addresses::One(*vip);
+            if !wanted || home.find(vip.address).is_some_and(is_foreign) {
+                continue;
+            }
+            self.close(instance, interfaces, index, *vip, add);
+            let address = Address::vipd(ifindex, vip.address, vip.prefix);
+            self.changes.push(if add {
+                Change::Add(address, attributes(placement, home.is_virtual_mac()))
+            } else {
+                Change::Remove(address)
+            });
+        }
+        if let (Some(ifindex), false) = (macvlan, add) {
+            self.changes.push(Change::Down { ifindex });
+        }
+    }
+
+    /// Accept_Mode false: the kernel side drops what is for an address from before it is there until it is gone.
+    fn close(
+        &mut self,
+        instance: &Instance,
+        interfaces: &[Interface],
+        index: usize,
+        vip: VirtualAddress,
+        close: bool,
+    ) {
+        if instance.settings.accept {
+            return;
+        }
+        let Some(ifindex) = interfaces.get(instance.interface).and_then(|found| found.ifindex) else {
+            return;
+        };
+        let family = Family::of(vip.address).number();
+        let key = ClosedKey { ifindex, family, zero: [0; 3], address: wide(vip.address) };
+        let row = u32::try_from(index + 1).unwrap_or_default();
+        let result = if close { self.closed.close(key, row) } else { self.closed.open(key) };
+        // The address must not be there with its door open: an announcement is held back, and all is tried again.
+        self.failed |= result.is_err();
+    }
+
+    /// Makes the collected changes.
+    pub(super) fn apply(
+        &mut self,
+        instances: &mut [Instance],
+        interfaces: &[Interface],
+        report: &mut impl FnMut(Report),
+    ) {
+        if self.changes.is_empty() {
+            return;
+        }
+        let mut refused = false;
+        let result = self.requests.apply(&self.changes, |change, error| {
+            refused = true;
+            let error = error.raw_os_error().map_or_else(
+                || std::io::Error::new(error.kind(), error.to_string()),
+                std::io::Error::from_raw_os_error,
+            );
+            let Some(address) = change.address().copied() else {
+                report(Report::NetlinkFailed(error));
+                return;
+            };
+            let home = interfaces.iter().position(|found| found.ifindex == Some(address.ifindex));
+            let holder = instances
+                .iter_mut()
+                .find(|instance| home.is_some_and(|home| instance.holds(home, address.address)));
+            if let Some(instance) = holder {
+                instance.sent.address_errors += 1;
+            }
+            report(Report::AddressRefused { address, error });
+        });
+        self.failed |= refused || result.is_err();
+        if let Err(error) = result {
+            report(Report::NetlinkFailed(error));
+        }
+        self.changes.clear();
+    }
+}
+
+/// Index of the instance's macvlan, if it has one.
+fn macvlan(instance: &Instance, interfaces: &[Interface]) -> Option<u32> {
+    let found = interfaces.get(instance.macvlan?)?;
+    found.ifindex
+}
+
+/// How an address is put there.
+fn attributes(placement: &Placement, on_macvlan: bool) -> Attributes {
+    Attributes {
+        label: placement.label.clone(),
+        scope: match placement.scope {
+            Scope::Global => netlink::Scope::Global,
+            Scope::Link => netlink::Scope::Link,
+            Scope::Host => netlink::Scope::Host,
+        },
+        broadcast: placement.broadcast,
+        deprecated: placement.deprecated,
+        on_macvlan,
+    }
+}
