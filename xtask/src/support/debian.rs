@@ -55,3 +55,12 @@ pub(crate) fn install(verb: &str, packages: &[&str]) -> Result<()> {
     apt.env("DEBIAN_FRONTEND", "noninteractive");
     run(apt.args(["install", "--quiet", "--yes", "--no-install-recommends"]).args(missing))
 }
+
+/// Version of an installed package.
+pub(crate) fn version(package: &str) -> Result<String> {
+    let mut query = program("dpkg-query");
+    match ask(query.args(["--show", "--showformat=${Version}"]).arg(package)) {
+        Some(version) => Ok(version),
+        None => bail!("{package} is not installed; run `cargo xtask setup --tests`"),
+    }
+}

@@ -1,0 +1,91 @@
+//! vipd beside another implementation: every combination of what both can say.
+//!
+//! A [`Cell`] is one combination, and [`play`] takes it through an election, a crash, a return, a release and another
+//! return on a lab of its own, with a capture as the witness. [`table`] draws what came of all of them.
+
+mod play;
+pub mod table;
+
+use std::fmt;
+
+use crate::configuration::Family;
+use crate::protocol::Version;
+
+pub use play::{STEPS, Verdict, play};
+
+/// The other implementation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Peer {
+    /// keepalived.
+    Keepalived,
+    /// FRR's vrrpd.
+    Frr,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Keepalived => "keepalived",
+            Self::Frr => "FRR vrrpd",
+        })
+    }
+}
+
+/// One combination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cell {
+    /// Who the other is.
+    pub peer: Peer,
+    /// Protocol version.
+    pub version: Version,
+    /// Address family.
+    pub family: Family,
+    /// Adverts to each other's address instead of to the group.
+    pub unicast: bool,
+    /// vipd and keepalived have the virtual MAC; FRR always does.
+    pub virtual_mac: bool,
+    /// vipd has the higher priority.
+    pub vipd_preferred: bool,
+}
+
+impl Cell {
+    /// All combinations, those that cannot be among them.
+    pub fn all() -> Vec<Self> {
+        let mut cells = Vec::new();
+        for peer in [Peer::Keepalived, Peer::Frr] {
+            for (version, family) in
+                [(Version::V2, Family::V4), (Version::V2, Family::V6), (Version::V3, Family::V4), (Version::V3, Family::V6)]
+            {
+                for unicast in [false, true] {
+                    for virtual_mac in [false, true] {
+                        for vipd_preferred in [true, false] {
+                            cells.push(Self { peer, version, family, unicast, virtual_mac, vipd_preferred });
+                        }
+                    }
+                }
+            }
+        }
+        cells
+    }
+
+    /// Why there is no such combination.
+    pub fn impossible(&self) -> Option<&'static str> {
+        if self.version == Version::V2 && self.family == Family::V6 {
+            return Some("VRRPv2 is IPv4 only (RFC 3768)");
+        }
+        if self.peer == Peer::Frr && self.unicast {
+            return Some("vrrpd has no unicast");
+        }
+        None
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { peer, version, family, unicast, virtual_mac, vipd_preferred } = self;
+        let transport = if *unicast { "unicast" } else { "multicast" };
+        let mac = if *virtual_mac { "virtual MAC" } else { "interface MAC" };
+        let preferred = if *vipd_preferred { "vipd preferred" } else { "peer preferred" };
+        write!(f, "{peer}, VRRPv{}, {family}, {transport}, {mac}, {preferred}", version.number())
+    }
+}
