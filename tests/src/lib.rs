@@ -24,6 +24,7 @@ pub mod arp;
 pub mod ask;
 pub mod binary;
 pub mod capture;
+pub mod command;
 pub mod compare;
 pub mod configuration;
 pub mod craft;

@@ -1,0 +1,52 @@
+//! What an operator would type on a host: `ip` and `ping`.
+
+use std::net::IpAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::namespace::Namespace;
+use crate::process::output;
+use crate::wait::try_wait_until;
+
+/// What a program prints on a host.
+///
+/// # Errors
+/// When there is no such program, or it fails.
+pub fn text(host: &Namespace, program: &str, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let done = output(host, command).with_context(|| format!("{program} on {}", host.name()))?;
+    let error = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "{program} {} on {}: {error}", arguments.join(" "), host.name());
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// Whether a host answers one echo request within a second.
+///
+/// # Errors
+/// When there is no `ping`.
+pub fn ping(host: &Namespace, address: IpAddr) -> Result<bool> {
+    let mut command = Command::new("ping");
+    command.args(["-n", "-c", "1", "-W", "1"]).arg(address.to_string());
+    Ok(output(host, command).context("running ping")?.status.success())
+}
+
+/// The line of `ip -o address` that tells of an address on a host, if it is there.
+///
+/// # Errors
+/// When there is no `ip`.
+pub fn address_flags(host: &Namespace, address: IpAddr) -> Result<Option<String>> {
+    let all = text(host, "ip", &["-o", "address"])?;
+    let wanted = format!(" {address}/");
+    Ok(all.lines().find(|line| line.contains(&wanted)).map(str::to_owned))
+}
+
+/// Waits until something can be done.
+///
+/// # Errors
+/// Its own, or when the time is up.
+pub fn succeeds(what: &str, timeout: Duration, attempt: impl FnMut() -> Result<bool>) -> Result<()> {
+    try_wait_until(what, timeout, attempt)
+}
