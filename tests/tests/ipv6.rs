@@ -57,7 +57,10 @@ fn a_crash_moves_both_addresses_and_the_client_follows() {
     until_state(&backup, "backup", SOON).expect("backup");
     succeeds("the announcement", SOON, || Ok(announced(&capture, returned, ONE))).expect("announced");
     succeeds("the client's ping", SOON, || ping(client, VIP6.into())).expect("an answer");
-    assert_eq!(ask::status(&backup).expect("it answers")[0].address("last-adv-source"), Some(ONE.link_local().into()));
+    assert_eq!(
+        ask::status(&backup).expect("it answers")[0].address("last-adv-source"),
+        Some(ONE.link_local().into())
+    );
     backup.stop().expect("it stops");
     preferred.stop().expect("it stops");
 }
@@ -117,10 +120,14 @@ fn ipv4_and_ipv6_with_one_vrid_are_independent() {
     let first = agent(&lab, ONE, &[four(200), six(100)]);
     let second = agent(&lab, TWO, &[four(100), six(200)]);
     let states = |agent: &Agent| -> anyhow::Result<Vec<String>> {
-        Ok(ask::status(agent)?.iter().map(|status| format!("{} {}", status.text("family"), status.text("state"))).collect())
+        Ok(ask::status(agent)?
+            .iter()
+            .map(|status| format!("{} {}", status.text("family"), status.text("state")))
+            .collect())
     };
     try_wait_until("each to be master of one", SOON, || {
-        Ok(states(&first)? == ["ipv4 master", "ipv6 backup"] && states(&second)? == ["ipv4 backup", "ipv6 master"])
+        Ok(states(&first)? == ["ipv4 master", "ipv6 backup"]
+            && states(&second)? == ["ipv4 backup", "ipv6 master"])
     })
     .expect("independent");
 }
@@ -129,11 +136,13 @@ fn ipv4_and_ipv6_with_one_vrid_are_independent() {
 fn an_interface_without_a_link_local_address_is_a_fault_that_ends_with_one() {
     let lab = Lab::new(1).expect("a lab");
     let node = lab.host(ONE).expect("a host");
-    node.run(|| vipd_tests::links::del_address(vipd_tests::station::INTERFACE, ONE.link_local(), 64)).expect("deleted");
+    node.run(|| vipd_tests::links::del_address(vipd_tests::station::INTERFACE, ONE.link_local(), 64))
+        .expect("deleted");
     let agent = agent(&lab, ONE, &[instance(100)]);
     let status = until_state(&agent, "fault", SOON).expect("fault");
     assert!(status.text("vipd:fault-reason").contains("link-local"), "{status:?}");
-    node.run(|| vipd_tests::links::add_address(vipd_tests::station::INTERFACE, ONE.link_local(), 64)).expect("added");
+    node.run(|| vipd_tests::links::add_address(vipd_tests::station::INTERFACE, ONE.link_local(), 64))
+        .expect("added");
     until_state(&agent, "master", SOON).expect("master");
     assert_ne!(ONE.mac(), Mac::BROADCAST);
 }

@@ -53,9 +53,12 @@ impl Cell {
     pub fn all() -> Vec<Self> {
         let mut cells = Vec::new();
         for peer in [Peer::Keepalived, Peer::Frr] {
-            for (version, family) in
-                [(Version::V2, Family::V4), (Version::V2, Family::V6), (Version::V3, Family::V4), (Version::V3, Family::V6)]
-            {
+            for (version, family) in [
+                (Version::V2, Family::V4),
+                (Version::V2, Family::V6),
+                (Version::V3, Family::V4),
+                (Version::V3, Family::V6),
+            ] {
                 for unicast in [false, true] {
                     for virtual_mac in [false, true] {
                         for vipd_preferred in [true, false] {

@@ -108,7 +108,8 @@ impl Stage {
         let released = WallTime::now();
         self.preferred.stop()?;
         self.await_master(released, second, first)?;
-        let zero = |frame: &Frame| frame.from == first && self.advert(frame).is_some_and(|priority| priority == 0);
+        let zero =
+            |frame: &Frame| frame.from == first && self.advert(frame).is_some_and(|priority| priority == 0);
         ensure!(self.capture.has(released, zero), "node 1 left without a priority-0 advert");
         *passed += 1;
 

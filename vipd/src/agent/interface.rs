@@ -72,9 +72,8 @@ impl Interface {
             return Err(Fault::InterfaceDown);
         }
         let (Some(_), Some(mac)) = (&self.port, self.mac) else { return Err(Fault::NotAttached) };
-        let own = |found: &&Address| {
-            found.protocol != PROTO_VIPD && !is_virtual(found.address) && found.is_usable()
-        };
+        let own =
+            |found: &&Address| found.protocol != PROTO_VIPD && !is_virtual(found.address) && !found.unusable;
         let wanted = |found: &&Address| match source {
             Some(source) => found.address == source,
             None => Family::of(found.address) == family && (family == Family::V4 || found.is_link_local()),

@@ -77,7 +77,8 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
     let Loaded { kernel, feed, counters, closed, log } = Kernel::load(xdp::OBJECT, sizes, verbosity)?;
     let counters = Arc::new(counters);
 
-    let macvlans = Macvlans::open().context("cannot ask netlink for the virtual MACs of an earlier run")?;
+    let macvlans = Macvlans::open(&owner(&runtime))
+        .context("cannot ask netlink for the virtual MACs of an earlier run")?;
     let mut ports = Ports::new(kernel, macvlans, sites);
     let (requests, requested) = mpsc::unbounded_channel();
     let (reports, lines) = mpsc::channel(REPORTS);
@@ -110,6 +111,16 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
     };
     control.clear();
     result
+}
+
+/// A word that tells this agent's macvlans from those of another one: its runtime directory, of which it has a lock.
+fn owner(runtime: &RuntimeDir) -> String {
+    // An alias has 255 bytes, and more than this word in it.
+    const LONGEST: usize = 160;
+    let path = runtime.path().display().to_string();
+    let word: Vec<char> =
+        path.chars().map(|c| if c.is_whitespace() || !c.is_ascii() { '_' } else { c }).collect();
+    word[word.len().saturating_sub(LONGEST)..].iter().collect()
 }
 
 /// A size of a map.

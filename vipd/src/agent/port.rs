@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::Context as _;
 
 use super::plan::Watch;
-use crate::netlink::Macvlans;
+use crate::netlink::{Macvlans, Wanted};
 use crate::packet::{Membership, PacketSocket, UnicastSocket};
 use crate::vrrp::Family;
 use crate::xdp::{Kernel, Mode};
@@ -85,7 +85,9 @@ impl Ports {
         let macvlans = site.routers.iter().filter_map(|router| Some((router, router.macvlan?)));
         let macvlans = macvlans.map(|(router, macvlan)| {
             let Watched { name: instance, watch, .. } = router;
-            let made = self.macvlans.make(ifindex, name, watch.family().number(), watch.vrid(), instance);
+            let (family, vrid) = (watch.family().number(), watch.vrid());
+            let wanted = Wanted { parent: ifindex, parent_name: name, family, vrid };
+            let made = self.macvlans.make(&wanted);
             let made =
                 made.with_context(|| format!("cannot make the virtual MAC's interface of {instance}"))?;
             Ok((macvlan, made.name, made.ifindex))

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeader, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -24,7 +24,7 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
 }
 
-/// An IPv4 address on an interface.
+/// An address on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     /// Interface index.
@@ -35,6 +35,21 @@ pub struct Address {
     pub prefix: u8,
     /// Who put it there (`IFA_PROTO`); 0 where nobody said so.
     pub protocol: u8,
+    /// Whether nothing may be sent from it, now or ever: Duplicate Address Detection goes on, or has found another
+    /// (`IFA_F_TENTATIVE`, `IFA_F_DADFAILED`). Only in IPv6.
+    pub unusable: bool,
+}
+
+impl Address {
+    /// One with vipd's mark.
+    pub const fn vipd(ifindex: u32, address: IpAddr, prefix: u8) -> Self {
+        Self { ifindex, address, prefix, protocol: PROTO_VIPD, unusable: false }
+    }
+
+    /// Whether it is of fe80::/10.
+    pub fn is_link_local(&self) -> bool {
+        matches!(self.address, IpAddr::V6(address) if address.is_unicast_link_local())
+    }
 }
 
 /// A change that the kernel notifies of, or an entry of a dump.
@@ -91,15 +106,20 @@ fn read_address(message: &AddressMessage) -> Option<Address> {
     let mut local = None;
     let mut peer = None;
     let mut protocol = 0;
+    // The eight bits of the header are the lower ones of IFA_FLAGS, which every kernel that has IFA_PROTO sends.
+    let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
     for attribute in &message.attributes {
         match attribute {
-            AddressAttribute::Local(IpAddr::V4(found)) => local = Some(*found),
-            AddressAttribute::Address(IpAddr::V4(found)) => peer = Some(*found),
+            AddressAttribute::Local(found) => local = Some(*found),
+            AddressAttribute::Address(found) => peer = Some(*found),
             AddressAttribute::Protocol(found) => protocol = u8::from(*found),
+            AddressAttribute::Flags(found) => flags = *found,
             _ => {}
         }
     }
     // On a point-to-point link IFA_ADDRESS is the peer's.
-    let address = IpAddr::V4(local.or(peer)?);
-    Some(Address { ifindex: message.header.index, address, prefix: message.header.prefix_len, protocol })
+    let address = local.or(peer)?;
+    let unusable = address.is_ipv6() && flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
+    let AddressHeader { index, prefix_len, .. } = message.header;
+    Some(Address { ifindex: index, address, prefix: prefix_len, protocol, unusable })
 }

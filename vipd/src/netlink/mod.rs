@@ -4,10 +4,15 @@
 //! thread has no async runtime and wants a whole batch of changes in one system call. [`Requests`] changes addresses
 //! and dumps, [`Monitor`] listens: two sockets, so that a flood of notifications swallows no answer.
 
+mod change;
+mod macvlan;
 mod message;
 mod monitor;
 mod requests;
+mod sysctl;
 
+pub use change::{Attributes, Change, Scope};
+pub use macvlan::{Macvlan, Macvlans, Wanted};
 pub use message::{Address, Link, Notice, PROTO_VIPD};
 pub use monitor::Monitor;
-pub use requests::{Change, Requests};
+pub use requests::Requests;

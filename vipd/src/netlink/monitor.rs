@@ -1,4 +1,4 @@
-//! Notifications of links and IPv4 addresses.
+//! Notifications of links and addresses.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -10,12 +10,12 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 
 use super::message::Notice;
 
-/// RTNLGRP_LINK and RTNLGRP_IPV4_IFADDR (`include/uapi/linux/rtnetlink.h`).
-const GROUPS: [u32; 2] = [1, 5];
+/// RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR (`include/uapi/linux/rtnetlink.h`).
+const GROUPS: [u32; 3] = [1, 5, 9];
 /// Receive buffer asked for, bytes: several thousand notifications. The kernel caps it at `net.core.rmem_max`.
 const RECEIVE_BUFFER: i32 = 4 << 20;
 
-/// A socket that hears of every change of links and IPv4 addresses.
+/// A socket that hears of every change of links and addresses.
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,

@@ -2,70 +2,21 @@
 
 use std::io;
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_sys::constants::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::LinkMessage;
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::message::{Address, Notice, PROTO_VIPD};
+use super::change::Change;
+use super::message::{Notice, PROTO_VIPD};
 use super::monitor::for_each;
 
 /// A dump was interrupted by a change (`include/uapi/linux/netlink.h`).
 const NLM_F_DUMP_INTR: u16 = 0x10;
 /// Changes sent in one system call: their acknowledgements must fit the default receive buffer (208 KiB).
 const BATCH: usize = 64;
-
-/// A change of an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Put it there, with vipd's mark; one that is there already is marked.
-    Add(Address),
-    /// Take it away; one that is gone already is no error.
-    Remove(Address),
-}
-
-impl Change {
-    /// The address.
-    pub fn address(&self) -> &Address {
-        match self {
-            Self::Add(address) | Self::Remove(address) => address,
-        }
-    }
-
-    fn message(&self, sequence: u32) -> NetlinkMessage<RouteNetlinkMessage> {
-        let address = self.address();
-        let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
-        message.header.index = address.ifindex;
-        message.header.prefix_len = address.prefix;
-        let ip = address.address;
-        message.attributes = vec![AddressAttribute::Local(ip), AddressAttribute::Address(ip)];
-        let (message, flags) = match self {
-            Self::Add(_) => {
-                message.attributes.push(AddressAttribute::Protocol(AddressProtocol::from(PROTO_VIPD)));
-                (RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
-            }
-            Self::Remove(_) => (RouteNetlinkMessage::DelAddress(message), 0),
-        };
-        let mut message = NetlinkMessage::from(message);
-        message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        message.header.sequence_number = sequence;
-        message.finalize();
-        message
-    }
-
-    /// What an error means for this change: gone is what a removal wanted.
-    fn outcome(&self, errno: i32) -> io::Result<()> {
-        match (self, errno) {
-            (_, 0) | (Self::Remove(_), libc::EADDRNOTAVAIL | libc::ENODEV) => Ok(()),
-            _ => Err(io::Error::from_raw_os_error(errno)),
-        }
-    }
-}
 
 /// A socket for requests. The kernel answers within the call that sends.
 #[derive(Debug)]
@@ -125,16 +76,20 @@ impl Requests {
         Ok(())
     }
 
-    /// Hands over every link, then every IPv4 address.
+    /// Hands over every link, then every address.
     ///
     /// # Errors
     /// When the kernel refuses a dump; [`io::ErrorKind::Interrupted`] when something changed meanwhile, so that an entry
     /// may be missing.
     pub fn dump(&mut self, mut notice: impl FnMut(Notice)) -> io::Result<()> {
-        self.dump_one(RouteNetlinkMessage::GetLink(LinkMessage::default()), &mut notice)?;
-        let mut addresses = AddressMessage::default();
-        addresses.header.family = AddressFamily::Inet;
-        self.dump_one(RouteNetlinkMessage::GetAddress(addresses), &mut notice)
+        let mut each = |message| {
+            if let Some(found) = Notice::read(message) {
+                notice(found);
+            }
+        };
+        self.dump_one(RouteNetlinkMessage::GetLink(LinkMessage::default()), &mut each)?;
+        // Of all families.
+        self.dump_one(RouteNetlinkMessage::GetAddress(AddressMessage::default()), &mut each)
     }
 
     /// Removes every address with vipd's mark from the named interfaces.
@@ -153,14 +108,62 @@ impl Requests {
         })?;
         let mut refused = Ok(());
         self.apply(&changes, |change, error| {
-            let address = change.address();
-            let sentence = format!("{}/{}: {error}", address.address, address.prefix);
+            let sentence = format!("{change}: {error}");
             refused = Err(io::Error::new(error.kind(), sentence));
         })?;
         refused
     }
 
-    fn dump_one(&mut self, request: RouteNetlinkMessage, notice: &mut impl FnMut(Notice)) -> io::Result<()> {
+    /// Makes one request and waits for its answer.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub(super) fn request(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
+        let mut message = NetlinkMessage::from(request);
+        message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        message.header.sequence_number = sequence;
+        message.finalize();
+        self.outgoing.clear();
+        append(&mut self.outgoing, &message);
+        self.socket.send(&self.outgoing, 0)?;
+        let mut answer = None;
+        while answer.is_none() {
+            receive(&self.socket, &mut self.incoming)?;
+            for_each(&self.incoming, |message| {
+                if let NetlinkPayload::Error(error) = &message.payload
+                    && message.header.sequence_number == sequence
+                {
+                    answer = Some(-error.raw_code());
+                }
+            });
+        }
+        match answer {
+            None | Some(0) => Ok(()),
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    /// Every link, as the kernel tells of it.
+    ///
+    /// # Errors
+    /// As [`dump`](Self::dump).
+    pub(super) fn links(&mut self) -> io::Result<Vec<LinkMessage>> {
+        let mut links = Vec::new();
+        self.dump_one(RouteNetlinkMessage::GetLink(LinkMessage::default()), &mut |message| {
+            if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload {
+                links.push(link);
+            }
+        })?;
+        Ok(links)
+    }
+
+    fn dump_one(
+        &mut self,
+        request: RouteNetlinkMessage,
+        each: &mut impl FnMut(NetlinkMessage<RouteNetlinkMessage>),
+    ) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
         let mut message = NetlinkMessage::from(request);
@@ -187,11 +190,7 @@ impl Requests {
                     NetlinkPayload::Error(error) => {
                         end = Some(Err(io::Error::from_raw_os_error(-error.raw_code())));
                     }
-                    _ => {
-                        if let Some(found) = Notice::read(answer) {
-                            notice(found);
-                        }
-                    }
+                    _ => each(answer),
                 }
             });
         }

@@ -5,7 +5,9 @@
 mod frame;
 mod membership;
 mod socket;
+mod unicast;
 
 pub use frame::{AdvertFrame, Announcement, FrameError, announcement};
 pub use membership::Membership;
 pub use socket::PacketSocket;
+pub use unicast::UnicastSocket;

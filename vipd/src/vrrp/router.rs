@@ -16,6 +16,7 @@
 //! ```
 
 mod advert;
+mod peers;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -34,6 +35,9 @@ use super::interval::Interval;
 use super::limit::Limit;
 use super::message::{Action, Addresses, Event, Fault, Input, Reason, State};
 use super::timer::{Timer, Timers};
+use peers::Peers;
+
+pub use peers::Peer;
 
 /// Rounds of gratuitous ARP on a takeover, and again after [`ANNOUNCE_AGAIN_AFTER`].
 pub const ANNOUNCE_ROUNDS: u8 = 5;
@@ -130,6 +134,7 @@ pub struct Router {
     /// Which repeating events were told already, a bit each.
     told: u8,
     counters: Counters,
+    peers: Peers,
     actions: VecDeque<Action>,
     events: VecDeque<Event>,
 }
@@ -156,6 +161,7 @@ impl Router {
             rival: None,
             told: 0,
             counters: Counters::default(),
+            peers: Peers::new(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
             config,
@@ -165,6 +171,11 @@ impl Router {
     /// Its configuration.
     pub fn config(&self) -> &RouterConfig {
         &self.config
+    }
+
+    /// Who else has sent valid adverts for it.
+    pub fn peers(&self) -> &[Peer] {
+        self.peers.all()
     }
 
     /// Its state.

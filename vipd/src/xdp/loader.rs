@@ -9,10 +9,10 @@ use aya::programs::xdp::{XdpLinkId, XdpMode};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use vipd_common::names;
-use vipd_common::records::{RouterKey, RouterSlot};
+use vipd_common::records::{PeerKey, RouterKey, RouterSlot};
 
 use super::error::{AttachError, LoadError};
-use super::{Counters, Feed, KernelLog, feed};
+use super::{Closed, Counters, Feed, KernelLog, feed};
 
 /// Where in the kernel the program runs on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +41,23 @@ pub enum Verbosity {
     Discards,
 }
 
+/// Room in the program's maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Virtual routers.
+    pub routers: u32,
+    /// Unicast peers of all of them.
+    pub peers: u32,
+    /// Virtual addresses of those that accept nothing. With none, the program does not look at other packets than
+    /// adverts.
+    pub closed: u32,
+}
+
 /// The loaded program and its attachments. Dropping it detaches everything.
 pub struct Kernel {
     ebpf: Ebpf,
     routers: HashMap<MapData, [u8; 8], [u8; 32]>,
+    peers: HashMap<MapData, [u8; 20], u8>,
     links: BTreeMap<u32, (&'static str, XdpLinkId)>,
 }
 
@@ -56,26 +69,32 @@ pub struct Loaded {
     pub feed: Feed,
     /// Its counters.
     pub counters: Counters,
+    /// The virtual addresses that accept nothing.
+    pub closed: Closed,
     /// Its log lines, with [`Verbosity::Discards`].
     pub log: Option<KernelLog>,
 }
 
 impl Kernel {
-    /// Loads the program of `object` with room for `routers` virtual routers.
+    /// Loads the program of `object`.
     ///
     /// # Errors
     /// [`LoadError`] says what is missing and what to do.
-    pub fn load(object: &[u8], routers: u32, verbosity: Verbosity) -> Result<Loaded, LoadError> {
+    pub fn load(object: &[u8], sizes: Sizes, verbosity: Verbosity) -> Result<Loaded, LoadError> {
         // Levels of aya-log: 0 off, 1 error, … 4 debug.
         let level: u8 = match verbosity {
             Verbosity::Quiet => 0,
             Verbosity::Discards => 4,
         };
+        let filtering = u8::from(sizes.closed > 0);
         let mut ebpf = EbpfLoader::new()
-            .map_max_entries(names::MAP_ROUTERS, routers.max(1))
-            .map_max_entries(names::MAP_COUNTERS, routers + 1)
+            .map_max_entries(names::MAP_ROUTERS, sizes.routers.max(1))
+            .map_max_entries(names::MAP_PEERS, sizes.peers.max(1))
+            .map_max_entries(names::MAP_CLOSED, sizes.closed.max(1))
+            .map_max_entries(names::MAP_COUNTERS, sizes.routers + 1)
             .map_max_entries(names::MAP_ADVERTS, feed::RING_BYTES)
             .override_global(aya_log::LEVEL, &level, false)
+            .override_global(names::GLOBAL_FILTERING, &filtering, true)
             .load(object)
             .map_err(LoadError::object)?;
         let log = match verbosity {
@@ -87,9 +106,17 @@ impl Kernel {
             program.load().map_err(|error| LoadError::program(name, &error))?;
         }
         let routers = take(&mut ebpf, names::MAP_ROUTERS, HashMap::try_from)?;
+        let peers = take(&mut ebpf, names::MAP_PEERS, HashMap::try_from)?;
+        let closed = Closed::new(take(&mut ebpf, names::MAP_CLOSED, HashMap::try_from)?);
         let counters = Counters::new(take(&mut ebpf, names::MAP_COUNTERS, PerCpuArray::try_from)?);
         let feed = Feed::new(take(&mut ebpf, names::MAP_ADVERTS, RingBuf::try_from)?);
-        Ok(Loaded { kernel: Self { ebpf, routers, links: BTreeMap::new() }, feed, counters, log })
+        Ok(Loaded {
+            kernel: Self { ebpf, routers, peers, links: BTreeMap::new() },
+            feed,
+            counters,
+            closed,
+            log,
+        })
     }
 
     /// Makes the adverts of `key` ours.
@@ -105,11 +132,23 @@ impl Kernel {
     /// # Errors
     /// When the map refuses.
     pub fn forget(&mut self, key: RouterKey) -> Result<(), MapError> {
-        match self.routers.remove(&bytemuck::cast::<_, [u8; 8]>(key)) {
-            // aya hands the ENOENT of bpf(2) through; it has a variant of its own for reads only.
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        }
+        gone(self.routers.remove(&bytemuck::cast::<_, [u8; 8]>(key)))
+    }
+
+    /// Makes adverts of a unicast peer acceptable, from this TTL or Hop Limit on.
+    ///
+    /// # Errors
+    /// When the map is full.
+    pub fn admit(&mut self, peer: PeerKey, min_ttl: u8) -> Result<(), MapError> {
+        self.peers.insert(bytemuck::cast::<_, [u8; 20]>(peer), min_ttl, 0)
+    }
+
+    /// Makes a unicast peer a stranger again. One that was none is no error.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn expel(&mut self, peer: PeerKey) -> Result<(), MapError> {
+        gone(self.peers.remove(&bytemuck::cast::<_, [u8; 20]>(peer)))
     }
 
     /// Attaches the program: natively, or generically where the driver cannot.
@@ -175,6 +214,15 @@ impl Kernel {
         })?;
         #[expect(clippy::cast_possible_truncation, reason = "a mean of nanoseconds fits")]
         Ok((result.return_value, result.duration.as_nanos() as u64))
+    }
+}
+
+/// A removal, for which an entry that is not there is no error.
+pub(super) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        // aya hands the ENOENT of bpf(2) through; it has a variant of its own for reads only.
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 

@@ -3,16 +3,18 @@
 //! [`Kernel`] owns the program and its attachments, [`Feed`] the reading end of the ring, [`Counters`] a view of
 //! the counter rows. They are separate because they live on different threads.
 
+mod closed;
 mod counters;
 mod error;
 mod feed;
 mod loader;
 mod log;
 
+pub use closed::Closed;
 pub use counters::Counters;
 pub use error::{AttachError, LoadError};
 pub use feed::{Feed, MAX_PENDING};
-pub use loader::{Kernel, Loaded, Mode, Verbosity};
+pub use loader::{Kernel, Loaded, Mode, Sizes, Verbosity};
 pub use log::KernelLog;
 
 /// The committed object, built from `vipd-ebpf` by `cargo xtask ebpf`.

@@ -44,7 +44,7 @@ impl Outbox {
             self.close(instance, interfaces, index, *vip, add);
             let address = Address::vipd(ifindex, vip.address, vip.prefix);
             self.changes.push(if add {
-                Change::Add(address, attributes(placement, home.is_virtual_mac()))
+                Change::Add(address, attributes(placement))
             } else {
                 Change::Remove(address)
             });
@@ -122,7 +122,7 @@ fn macvlan(instance: &Instance, interfaces: &[Interface]) -> Option<u32> {
 }
 
 /// How an address is put there.
-fn attributes(placement: &Placement, on_macvlan: bool) -> Attributes {
+fn attributes(placement: &Placement) -> Attributes {
     Attributes {
         label: placement.label.clone(),
         scope: match placement.scope {
@@ -132,6 +132,6 @@ fn attributes(placement: &Placement, on_macvlan: bool) -> Attributes {
         },
         broadcast: placement.broadcast,
         deprecated: placement.deprecated,
-        on_macvlan,
+        no_prefix_route: false,
     }
 }

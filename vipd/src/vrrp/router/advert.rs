@@ -37,6 +37,7 @@ impl Router {
             self.counters.own_adverts += 1;
             return self.discard(TOLD_OWN_SOURCE, Discard::OwnSource, advert);
         }
+        self.peers.hear(advert);
         let v2 = self.config.version() == Version::V2;
         if self.config.is_owner() {
             if advert.priority == PRIORITY_OWNER {

@@ -1,0 +1,72 @@
+//! A raw IP socket of protocol 112 for adverts to unicast peers, for sending only.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
+use vipd_common::wire::ipv4;
+
+/// A socket that sends VRRP messages from one address out of one interface. The kernel finds the way to the peer, and
+/// its MAC address.
+#[derive(Debug)]
+pub struct UnicastSocket {
+    socket: Socket,
+    ifindex: u32,
+}
+
+impl UnicastSocket {
+    /// Opens a socket on the interface with this index. The address need not be there yet; sending fails until it is.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_NET_RAW, `ENODEV` when the interface is gone.
+    pub fn open(ifindex: u32, source: IpAddr) -> io::Result<Self> {
+        let domain = if source.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
+        let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(ipv4::PROTOCOL_VRRP))))?;
+        deafen(&socket)?;
+        let ttl = u32::from(ipv4::VRRP_TTL);
+        if source.is_ipv6() {
+            socket.set_freebind_v6(true)?;
+            socket.set_unicast_hops_v6(ttl)?;
+            socket.set_tclass_v6(u32::from(ipv4::TOS_CS6))?;
+        } else {
+            socket.set_freebind_v4(true)?;
+            socket.set_ttl_v4(ttl)?;
+            socket.set_tos_v4(u32::from(ipv4::TOS_CS6))?;
+        }
+        let index = std::num::NonZeroU32::new(ifindex).ok_or(io::ErrorKind::InvalidInput)?;
+        if source.is_ipv6() {
+            socket.bind_device_by_index_v6(Some(index))?;
+        } else {
+            socket.bind_device_by_index_v4(Some(index))?;
+        }
+        let unicast = Self { socket, ifindex };
+        unicast.socket.bind(&unicast.address(source))?;
+        unicast.socket.set_nonblocking(true)?;
+        Ok(unicast)
+    }
+
+    /// Sends one message to a peer without waiting.
+    ///
+    /// # Errors
+    /// `ENETUNREACH` or `EHOSTUNREACH` without a way to the peer, `EAGAIN` when the queue is full.
+    pub fn send_to(&self, peer: IpAddr, message: &[u8]) -> io::Result<()> {
+        self.socket.send_to(message, &self.address(peer)).map(drop)
+    }
+
+    /// A link-local address is one on our interface.
+    fn address(&self, address: IpAddr) -> SockAddr {
+        match address {
+            IpAddr::V4(_) => SocketAddr::new(address, 0).into(),
+            IpAddr::V6(address) => {
+                let scope = if address.is_unicast_link_local() { self.ifindex } else { 0 };
+                SocketAddrV6::new(address, 0, 0, scope).into()
+            }
+        }
+    }
+}
+
+/// Has a socket receive nothing: a filter of one instruction that drops every packet.
+pub(super) fn deafen(socket: &Socket) -> io::Result<()> {
+    // BPF_RET | BPF_K with 0, which is "keep no byte" (`include/uapi/linux/filter.h`).
+    socket.attach_filter(&[SockFilter::new(0x06, 0, 0, 0)])
+}
