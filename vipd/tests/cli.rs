@@ -73,7 +73,7 @@ fn check_and_run_tell_every_problem_at_once() {
     fs::write(&path, instance).expect("write");
     let name = text(&path);
     let expected = format!(
-        "{name}:3:13: interface is \"lo\"; no VRRP router can be heard on the loopback interface; name the \
+        "{name}:3:13: interface is \"lo\"; no other host can be reached by the loopback interface; name the \
          interface that faces the hosts\n\
          {name}:4:8: vrid is 256; it must be an integer from 1 to 255; choose another number\n\
          vipd: {name}: 2 problems\n"

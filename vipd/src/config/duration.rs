@@ -1,5 +1,9 @@
 //! Durations as a person writes them: a decimal number and its unit, exactly.
 
+use std::ops::RangeInclusive;
+
+use super::table::{Refusal, Value};
+
 /// What is wrong with the text of a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DurationError {
@@ -11,7 +15,7 @@ pub(super) enum DurationError {
     Range,
 }
 
-/// Nanoseconds of `1s`, `1.5s` or `10ms`; no rounding, no exponent, no sign.
+/// Nanoseconds of `5m`, `1.5s`, `10ms` or `500us`; no rounding, no exponent, no sign.
 pub(super) fn parse(text: &str) -> Result<u64, DurationError> {
     let unit_start = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_start);
@@ -23,17 +27,42 @@ pub(super) fn parse(text: &str) -> Result<u64, DurationError> {
     if whole.is_empty() || fraction.contains('.') {
         return Err(DurationError::Number);
     }
-    let decimals = match unit {
-        "s" => 9,
-        "ms" => 6,
+    let unit: u128 = match unit {
+        "m" => 60_000_000_000,
+        "s" => 1_000_000_000,
+        "ms" => 1_000_000,
+        "us" => 1_000,
         _ => return Err(DurationError::Unit),
     };
+    // "1.5" is 15 tenths: what is left of the tenths after the unit would have to be rounded.
     let fraction = fraction.trim_end_matches('0');
-    if fraction.len() > decimals {
-        return Err(DurationError::Range);
+    let exact = || {
+        let parts = format!("{whole}{fraction}").parse::<u128>().ok()?.checked_mul(unit)?;
+        let part = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+        if parts.is_multiple_of(part) { u64::try_from(parts / part).ok() } else { None }
+    };
+    exact().ok_or(DurationError::Range)
+}
+
+/// What to write instead of a text that is no duration.
+pub(super) fn remedy(text: &str, error: DurationError) -> String {
+    match error {
+        DurationError::Unit if text.bytes().all(|c| c.is_ascii_digit() || c == b'.') => {
+            format!("write \"{text}s\" or \"{text}ms\"")
+        }
+        DurationError::Number | DurationError::Unit => "write e.g. \"1s\", \"1.5s\" or \"10ms\"".to_owned(),
+        DurationError::Range => "write e.g. \"1s\"".to_owned(),
     }
-    // "1.5" s is the digits 1 and 500000000 read as one number.
-    format!("{whole}{fraction:0<decimals$}").parse().map_err(|_| DurationError::Range)
+}
+
+/// Nanoseconds of a value that must lie in `range`.
+pub(super) fn read(value: &Value<'_>, range: &RangeInclusive<u64>) -> Result<u64, Refusal> {
+    let text = value.string()?;
+    match parse(text) {
+        Ok(nanos) if range.contains(&nanos) => Ok(nanos),
+        Ok(_) => Err(value.refused(format!("{text:?}"), "choose another duration")),
+        Err(error) => Err(value.refused(format!("{text:?}"), &remedy(text, error))),
+    }
 }
 
 #[cfg(test)]
@@ -49,10 +78,19 @@ mod tests {
             ("10ms", Ok(10_000_000)),
             ("0.01s", Ok(10_000_000)),
             ("0s", Ok(0)),
+            ("5m", Ok(300_000_000_000)),
+            ("0.5m", Ok(30_000_000_000)),
+            ("500us", Ok(500_000)),
+            ("0.001us", Ok(1)),
             ("1.50000000000000s", Ok(1_500_000_000)),
             ("0.000001ms", Ok(1)),
+            ("18446744073.709551615s", Ok(u64::MAX)),
+            ("18446744073.709551616s", Err(DurationError::Range)),
             ("0.0000001ms", Err(DurationError::Range)),
+            ("0.0001us", Err(DurationError::Range)),
             ("99999999999999999999s", Err(DurationError::Range)),
+            ("9999999999999999999999999999999999999999s", Err(DurationError::Range)),
+            ("0.00000000000000000000000000000000000000001s", Err(DurationError::Range)),
             ("", Err(DurationError::Number)),
             ("s", Err(DurationError::Number)),
             (".5s", Err(DurationError::Number)),
@@ -62,7 +100,7 @@ mod tests {
             ("1", Err(DurationError::Unit)),
             ("1 s", Err(DurationError::Unit)),
             ("1e3ms", Err(DurationError::Unit)),
-            ("1us", Err(DurationError::Unit)),
+            ("1h", Err(DurationError::Unit)),
         ];
         for (text, expected) in rows {
             assert_eq!(parse(text), *expected, "{text:?}");

@@ -1,13 +1,21 @@
 //! The configuration file: TOML in, checked virtual routers out, or every problem it has at once.
 
+mod addresses;
+mod announcements;
 mod duration;
+mod election;
+mod host;
 mod instance;
+mod interval;
 mod keys;
+mod password;
 mod problem;
 pub mod settings;
 mod table;
+mod transport;
 mod unique;
 mod virtual_address;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +45,8 @@ pub struct Config {
     pub realtime: Realtime,
     /// The instances, at least one, in the order of the file.
     pub instances: Vec<Instance>,
+    /// What is allowed and may well not be what is wanted, in the order of the file.
+    pub warnings: Vec<Problem>,
 }
 
 /// Whether the engine asks the kernel for real-time scheduling and locked memory.
@@ -108,44 +118,53 @@ impl Config {
             cause,
         })?;
         match std::str::from_utf8(&bytes) {
-            Ok(source) => Ok(Self::parse(source, &file_name)?),
+            Ok(source) => Ok(Self::parse_in(folder(path), source, &file_name)?),
             Err(error) => Err(Problems::not_utf8(&bytes, error.valid_up_to(), &file_name).into()),
         }
     }
 
-    /// Checks a configuration that was read already; `file_name` is what its problems are reported under.
+    /// Checks a configuration that was read already; `file_name` is what its problems are reported under, and its folder
+    /// is the one that paths in the configuration start from.
     ///
     /// # Errors
     /// With every problem in it, in the order of the file.
     pub fn parse(source: &str, file_name: &str) -> Result<Self, Problems> {
+        Self::parse_in(folder(Path::new(file_name)), source, file_name)
+    }
+
+    fn parse_in(folder: &Path, source: &str, file_name: &str) -> Result<Self, Problems> {
         let mut problems = Collector::new(source);
         let (document, errors) = DeTable::parse_recoverable(source);
         for error in &errors {
             problems.syntax(error);
         }
-        let config = Self::read(&Table::top_level(document.get_ref()), &mut problems);
-        match (problems.finish(file_name), config) {
-            (None, Some(config)) => Ok(config),
-            (Some(problems), _) => Err(problems),
-            // Whatever returned `None` has reported why; should it ever not, this still refuses with words.
-            (None, None) => Err(Problems::unexplained(file_name)),
-        }
+        let table = Table::new(document.get_ref(), 0, "at the top of the file");
+        let config = Self::read(&table, folder, &mut problems);
+        let warnings = problems.finish(file_name)?;
+        // Whatever returned `None` has reported why; should it ever not, this still refuses with words.
+        let config = config.ok_or_else(|| Problems::unexplained(file_name))?;
+        Ok(Self { warnings, ..config })
     }
 
-    fn read(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Self> {
+    fn read(table: &Table<'_>, folder: &Path, problems: &mut Collector<'_>) -> Option<Self> {
         table.refuse_unknown(TOP_LEVEL, problems);
         let realtime = table.optional(&keys::REALTIME, problems, |value| match value.string()? {
             "auto" => Ok(Realtime::Auto),
             "off" => Ok(Realtime::Off),
             other => Err(value.refused(format!("{other:?}"), "choose one of them")),
         });
-        let instances = instances(table, problems);
-        Some(Self { realtime: realtime?.unwrap_or_default(), instances: instances? })
+        let instances = instances(table, folder, problems)?;
+        Some(Self { realtime: realtime?.unwrap_or_default(), instances, warnings: Vec::new() })
     }
 }
 
+/// The folder a file is in.
+fn folder(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
+}
+
 /// Reads every `[[instance]]`, then looks at what they must not share.
-fn instances(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Vec<Instance>> {
+fn instances(table: &Table<'_>, folder: &Path, problems: &mut Collector<'_>) -> Option<Vec<Instance>> {
     const REMEDY: &str = "write each virtual router under a line `[[instance]]`";
     let Some(found) = table.get("instance") else {
         problems.absent("instance", 0, format!("there is no instance; at least one is needed; {REMEDY}"));
@@ -164,7 +183,8 @@ fn instances(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Vec<Inst
     for element in array {
         let at = element.span().start;
         if let DeValue::Table(entries) = element.get_ref() {
-            drafts.push(instance::Draft::read(&Table::new(entries, at), problems));
+            let table = Table::new(entries, at, "in an instance");
+            drafts.push(instance::Draft::read(&table, folder, problems));
         } else {
             let kind = table::kind(element.get_ref());
             problems.add(at, format!("an element of instance is {kind}; it must be a table; {REMEDY}"));

@@ -13,6 +13,14 @@ pub struct Problem {
     pub message: String,
 }
 
+/// `line:column: message`.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, column, message } = self;
+        write!(f, "{line}:{column}: {message}")
+    }
+}
+
 /// Every problem of a file, in its order; never empty.
 ///
 /// Displayed as one `file:line:column: message` a line.
@@ -54,8 +62,7 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.list.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
-            let Problem { line, column, message } = problem;
-            write!(f, "{separator}{}:{line}:{column}: {message}", self.file)?;
+            write!(f, "{separator}{}:{problem}", self.file)?;
         }
         Ok(())
     }
@@ -72,11 +79,12 @@ pub(super) struct Collector<'s> {
     source: &'s str,
     broken_lines: Vec<usize>,
     found: Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 impl<'s> Collector<'s> {
     pub(super) fn new(source: &'s str) -> Self {
-        Self { source, broken_lines: Vec::new(), found: Vec::new() }
+        Self { source, broken_lines: Vec::new(), found: Vec::new(), warnings: Vec::new() }
     }
 
     /// A syntax error of the TOML parser.
@@ -105,6 +113,12 @@ impl<'s> Collector<'s> {
         }
     }
 
+    /// Something at byte `at` that is allowed and may well not be what is wanted.
+    pub(super) fn warn(&mut self, at: usize, message: impl Into<String>) {
+        let (line, column) = position(self.source, at);
+        self.warnings.push(Problem { line, column, message: message.into() });
+    }
+
     /// A key that should be in the table at byte `at` and is not.
     pub(super) fn absent(&mut self, key: &str, at: usize, message: impl Into<String>) {
         if !self.broken_lines.iter().any(|line| self.text_of(*line).contains(key)) {
@@ -118,11 +132,17 @@ impl<'s> Collector<'s> {
         format!("line {line}, column {column}")
     }
 
-    /// The problems in the order of the file, if there are any.
-    pub(super) fn finish(self, file: &str) -> Option<Problems> {
-        let mut list = self.found;
-        list.sort_by_key(|problem| (problem.line, problem.column));
-        (!list.is_empty()).then(|| Problems { file: file.to_owned(), list })
+    /// The problems, or the warnings if there are none, in the order of the file.
+    pub(super) fn finish(self, file: &str) -> Result<Vec<Problem>, Problems> {
+        let ordered = |mut list: Vec<Problem>| {
+            list.sort_by_key(|problem| (problem.line, problem.column));
+            list
+        };
+        if self.found.is_empty() {
+            Ok(ordered(self.warnings))
+        } else {
+            Err(Problems { file: file.to_owned(), list: ordered(self.found) })
+        }
     }
 
     fn text_of(&self, line: usize) -> &'s str {

@@ -14,16 +14,20 @@ pub(super) type Refusal = (usize, String);
 pub(super) struct Table<'t> {
     entries: &'t DeTable<'t>,
     at: usize,
-    top_level: bool,
+    /// Where a person sees it, for "unknown key `x` in an instance".
+    place: &'static str,
+}
+
+/// A value that may be a text alone or a table with more to say.
+#[derive(Debug)]
+pub(super) enum Form<'t> {
+    Text(&'t str),
+    Table(Table<'t>),
 }
 
 impl<'t> Table<'t> {
-    pub(super) fn new(entries: &'t DeTable<'t>, at: usize) -> Self {
-        Self { entries, at, top_level: false }
-    }
-
-    pub(super) fn top_level(entries: &'t DeTable<'t>) -> Self {
-        Self { entries, at: 0, top_level: true }
+    pub(super) fn new(entries: &'t DeTable<'t>, at: usize, place: &'static str) -> Self {
+        Self { entries, at, place }
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&'t Spanned<DeValue<'t>>> {
@@ -37,7 +41,7 @@ impl<'t> Table<'t> {
             if known.contains(&name.as_ref()) {
                 continue;
             }
-            let place = if self.top_level { "at the top of the file" } else { "in an instance" };
+            let place = self.place;
             let remedy = match nearest(name, known) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "remove it".to_owned(),
@@ -57,13 +61,13 @@ impl<'t> Table<'t> {
         problems: &mut Collector<'_>,
         read: impl FnOnce(&Value<'t>) -> Result<T, Refusal>,
     ) -> Option<Located<T>> {
-        let value = self.located(key, problems, read)?;
+        let value = self.given(key, problems, read)?;
         if value.is_none() {
-            let Key { name, allowed, example } = key;
+            let Key { name, allowed, example, .. } = key;
             problems.absent(
                 name,
                 self.at,
-                format!("{name} is missing; it must be {allowed}; add e.g. `{example}`"),
+                format!("{key} is missing; it must be {allowed}; add e.g. `{example}`"),
             );
         }
         value
@@ -77,11 +81,12 @@ impl<'t> Table<'t> {
         problems: &mut Collector<'_>,
         read: impl FnOnce(&Value<'t>) -> Result<T, Refusal>,
     ) -> Option<Option<T>> {
-        Some(self.located(key, problems, read)?.map(|located| located.value))
+        Some(self.given(key, problems, read)?.map(|located| located.value))
     }
 
+    /// As [`optional`](Self::optional), with the place of the value.
     #[expect(clippy::option_option, reason = "refused, left out and given are three answers")]
-    fn located<T>(
+    pub(super) fn given<T>(
         &self,
         key: &'static Key,
         problems: &mut Collector<'_>,
@@ -132,22 +137,48 @@ impl<'t> Value<'t> {
             .ok_or_else(|| self.refused(integer.to_string(), "choose another number"))
     }
 
-    /// The elements of an array with the byte each stands at.
-    pub(super) fn elements(&self) -> Result<impl Iterator<Item = (usize, &'t DeValue<'t>)>, Refusal> {
+    /// The elements of an array; `key` is what each is told to be.
+    pub(super) fn elements(&self, key: &'static Key) -> Result<Vec<Self>, Refusal> {
         let array = self.spanned.get_ref().as_array().ok_or_else(|| self.wrong_type())?;
-        Ok(array.iter().map(|element| (element.span().start, element.get_ref())))
+        Ok(array.iter().map(|spanned| Self { key, spanned }).collect())
+    }
+
+    /// A table that stands at `place`.
+    pub(super) fn table(&self, place: &'static str) -> Result<Table<'t>, Refusal> {
+        match self.spanned.get_ref() {
+            DeValue::Table(entries) => Ok(Table::new(entries, self.at(), place)),
+            _ => Err(self.wrong_type()),
+        }
+    }
+
+    /// A text, or a table that stands at `place`.
+    pub(super) fn form(&self, place: &'static str) -> Result<Form<'t>, Refusal> {
+        match self.spanned.get_ref() {
+            DeValue::String(text) => Ok(Form::Text(text)),
+            _ => self.table(place).map(Form::Table),
+        }
+    }
+
+    /// The byte it stands at.
+    pub(super) fn at(&self) -> usize {
+        self.spanned.span().start
+    }
+
+    /// Its key.
+    pub(super) fn key(&self) -> &'static Key {
+        self.key
     }
 
     /// The refusal of what was found, with what is allowed and what to do.
     pub(super) fn refused(&self, found: impl AsRef<str>, remedy: &str) -> Refusal {
-        let Key { name, allowed, .. } = self.key;
-        let found = found.as_ref();
-        (self.spanned.span().start, format!("{name} is {found}; it must be {allowed}; {remedy}"))
+        let Key { allowed, .. } = self.key;
+        let (key, found) = (self.key, found.as_ref());
+        (self.at(), format!("{key} is {found}; it must be {allowed}; {remedy}"))
     }
 
     /// A refusal in the words of the caller.
     pub(super) fn refused_because(&self, message: impl Into<String>) -> Refusal {
-        (self.spanned.span().start, message.into())
+        (self.at(), message.into())
     }
 
     fn wrong_type(&self) -> Refusal {
@@ -175,6 +206,6 @@ fn nearest<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
         .iter()
         .map(|word| (strsim::jaro_winkler(&lower, word), *word))
         .max_by(|one, other| one.0.total_cmp(&other.0))?;
-    // Below this the words share letters by chance ("garp_delay" is not "preempt").
+    // Below this the words share letters by chance ("weight" is not "preempt").
     (similarity >= 0.8).then_some(near)
 }

@@ -1,12 +1,19 @@
 //! Every rule of the file, each row with the exact place and words of its problems.
 
+mod addresses;
+mod announcements;
+mod election;
 mod files;
+mod password;
+mod transport;
 mod values;
+mod wire;
 
 use std::net::Ipv4Addr;
 
-use super::{Config, ConfigError, Realtime};
-use crate::vrrp::config::VirtualAddress;
+use super::settings::{Checksum, Placement, Transport};
+use super::{Config, ConfigError, Instance, Realtime};
+use crate::vrrp::config::{Family, RouterConfig, VirtualAddress};
 use crate::vrrp::interval::Version;
 
 /// An instance that is right in every key, for rows that are about one of them; `line` is its line 6.
@@ -40,6 +47,20 @@ fn problems(source: &str) -> String {
                 .join("\n")
         }
     }
+}
+
+/// The instance of a source that is right.
+#[track_caller]
+fn parsed(line: &str) -> Instance {
+    let mut config = Config::parse(&with(line), "f").unwrap_or_else(|problems| panic!("{problems}"));
+    config.instances.remove(0)
+}
+
+/// What the parser warns of, a warning a line.
+#[track_caller]
+fn warnings(line: &str) -> String {
+    let config = Config::parse(&with(line), "f").unwrap_or_else(|problems| panic!("{problems}"));
+    config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 #[track_caller]
@@ -98,7 +119,14 @@ fn what_may_be_left_out_has_its_default() {
     assert_eq!(config.realtime, Realtime::Auto);
     let router = &config.instances[0].router;
     assert_eq!((router.version(), router.interval.nanos()), (Version::V3, 1_000_000_000));
-    assert_eq!((router.priority, router.preempt), (100, true));
+    let expected = RouterConfig::new(51, Family::V4, router.interval, router.virtual_addresses.clone());
+    assert_eq!(*router, expected);
+    let instance = &config.instances[0];
+    assert_eq!((instance.transport.clone(), instance.source), (Transport::Multicast, None));
+    assert_eq!((instance.checksum, instance.password), (Checksum::Rfc5798, None));
+    assert_eq!((instance.virtual_mac, instance.accept, instance.announce_interval), (None, true, 0));
+    assert_eq!(instance.placements, [Placement::default()]);
+    assert_eq!(config.warnings, []);
 }
 
 #[test]
@@ -134,8 +162,8 @@ fn an_advert_has_room_for_255_addresses() {
     assert_eq!(config.instances[0].router.virtual_addresses.len(), 255);
     assert_eq!(
         problems(&list(255)),
-        "6:21: virtual_addresses is an array of 256; it must be an array of 1 to 255 IPv4 addresses as strings; \
-         spread them over several instances"
+        "6:21: virtual_addresses is an array of 256; it must be an array of up to 255 addresses, each a string or a \
+         table; move some to `virtual_addresses_excluded`, or spread them over several instances"
     );
 }
 

@@ -1,7 +1,8 @@
-//! What instances must not share: names, a VRID on one interface, an address on one interface.
+//! What instances must not share: names, a VRID of one family on one interface, an address on one interface.
 
 use std::collections::BTreeMap;
 
+use super::addresses::ip;
 use super::instance::Draft;
 use super::problem::Collector;
 
@@ -33,16 +34,22 @@ fn names(drafts: &[Draft], problems: &mut Collector<'_>) {
 fn vrids(drafts: &[Draft], problems: &mut Collector<'_>) {
     let mut first = BTreeMap::new();
     for draft in drafts {
-        let (Some(interface), Some(vrid)) = (&draft.interface, &draft.vrid) else { continue };
-        let key = (&interface.value, vrid.value);
+        let (Some(interface), Some(vrid), Some(family)) =
+            (&draft.interface, &draft.vrid, draft.addresses.family)
+        else {
+            continue;
+        };
+        let key = (&interface.value, vrid.value, family);
         if let Some(taken) = first.get(&key) {
             let place = problems.place(*taken);
             problems.add(
                 vrid.at,
                 format!(
-                    "vrid {} is already taken on {} at {place}; a VRID names one virtual router on an interface; \
-                     choose another VRID or interface",
-                    vrid.value, interface.value
+                    "vrid {} is already taken for {} on {} at {place}; a VRID names one virtual router of a family on \
+                     an interface; choose another VRID or interface",
+                    vrid.value,
+                    ip(family),
+                    interface.value
                 ),
             );
         } else {
@@ -51,14 +58,15 @@ fn vrids(drafts: &[Draft], problems: &mut Collector<'_>) {
     }
 }
 
-/// An address twice in one instance, or in two instances on one interface; the prefix length does not matter.
+/// An address twice in one instance, or twice on one interface; the prefix length does not matter.
 fn addresses(drafts: &[Draft], problems: &mut Collector<'_>) {
     let mut on_interface = BTreeMap::new();
     for draft in drafts {
         let mut in_instance = BTreeMap::new();
-        for located in &draft.addresses {
-            let address = located.value.address;
-            let interface = draft.interface.as_ref().map(|interface| &interface.value);
+        for located in draft.addresses.all() {
+            let address = located.value.address.address;
+            let dev = located.value.placement.interface.as_ref();
+            let interface = dev.or(draft.interface.as_ref().map(|interface| &interface.value));
             let taken_here = in_instance.get(&address).map(|at| (*at, String::new()));
             let taken = taken_here.or_else(|| {
                 let at = on_interface.get(&(interface?, address))?;

@@ -79,16 +79,16 @@ fn missing_keys() {
              1:1: interface is missing; it must be the name of a network interface; add e.g. `interface = \
              \"eth1\"`\n\
              1:1: vrid is missing; it must be an integer from 1 to 255; add e.g. `vrid = 51`\n\
-             1:1: virtual_addresses is missing; it must be an array of 1 to 255 IPv4 addresses as \
-             strings; add e.g. `virtual_addresses = [\"192.0.2.10/24\"]`",
+             1:1: virtual_addresses is missing; it must be an array of up to 255 addresses, each a \
+             string or a table; add e.g. `virtual_addresses = [\"192.0.2.10/24\"]`",
         ),
         (
             "realtime = \"auto\"\n\n[[instance]]\nname = \"é\" # two bytes\npriority = 300\n",
             "3:1: interface is missing; it must be the name of a network interface; add e.g. `interface = \
              \"eth1\"`\n\
              3:1: vrid is missing; it must be an integer from 1 to 255; add e.g. `vrid = 51`\n\
-             3:1: virtual_addresses is missing; it must be an array of 1 to 255 IPv4 addresses as \
-             strings; add e.g. `virtual_addresses = [\"192.0.2.10/24\"]`\n\
+             3:1: virtual_addresses is missing; it must be an array of up to 255 addresses, each a \
+             string or a table; add e.g. `virtual_addresses = [\"192.0.2.10/24\"]`\n\
              5:12: priority is 300; it must be an integer from 1 to 254, or 255 for the owner of the \
              addresses; choose another number",
         ),
@@ -123,8 +123,8 @@ fn what_instances_must_not_share() {
              interface = \"eth1\"\n\
              vrid = 1\n\
              virtual_addresses = [\"192.0.2.2\"]\n",
-            "9:8: vrid 1 is already taken on eth1 at line 4, column 8; a VRID names one virtual router on \
-             an interface; choose another VRID or interface",
+            "9:8: vrid 1 is already taken for IPv4 on eth1 at line 4, column 8; a VRID names one virtual router of a \
+             family on an interface; choose another VRID or interface",
         ),
         (
             "[[instance]]\n\
@@ -158,14 +158,14 @@ fn what_instances_must_not_share() {
              virtual_addresses = [\"192.0.2.1\"]\n",
             "7:8: name \"a\" is already taken at line 2, column 8; names must be unique; rename one of \
              them\n\
-             9:8: vrid 1 is already taken on eth1 at line 4, column 8; a VRID names one virtual router on \
-             an interface; choose another VRID or interface\n\
+             9:8: vrid 1 is already taken for IPv4 on eth1 at line 4, column 8; a VRID names one virtual router of a \
+             family on an interface; choose another VRID or interface\n\
              10:22: virtual address 192.0.2.1 is already taken on eth1 at line 5, column 22; one virtual \
              router holds an address; remove one of them\n\
              12:8: name \"a\" is already taken at line 2, column 8; names must be unique; rename one of \
              them\n\
-             14:8: vrid 1 is already taken on eth1 at line 4, column 8; a VRID names one virtual router \
-             on an interface; choose another VRID or interface\n\
+             14:8: vrid 1 is already taken for IPv4 on eth1 at line 4, column 8; a VRID names one virtual router \
+             of a family on an interface; choose another VRID or interface\n\
              15:22: virtual address 192.0.2.1 is already taken on eth1 at line 5, column 22; one virtual \
              router holds an address; remove one of them",
         ),
@@ -179,8 +179,8 @@ fn syntax_errors() {
             "[[instance]]\nname = \"a\"\nvrid = \npriority = 0\n",
             "1:1: interface is missing; it must be the name of a network interface; add e.g. `interface = \
              \"eth1\"`\n\
-             1:1: virtual_addresses is missing; it must be an array of 1 to 255 IPv4 addresses as \
-             strings; add e.g. `virtual_addresses = [\"192.0.2.10/24\"]`\n\
+             1:1: virtual_addresses is missing; it must be an array of up to 255 addresses, each a \
+             string or a table; add e.g. `virtual_addresses = [\"192.0.2.10/24\"]`\n\
              3:8: TOML syntax: no value after `=`; write one, or remove the key\n\
              4:12: priority is 0; it must be an integer from 1 to 254, or 255 for the owner of the \
              addresses; choose another number",

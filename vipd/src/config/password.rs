@@ -1,0 +1,104 @@
+//! `auth_pass` and `auth_pass_file`: VRRPv2's password. Its text goes into no message.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::keys;
+use super::problem::Collector;
+use super::settings::Password;
+use super::table::{Located, Refusal, Table, Value};
+use crate::vrrp::interval::Version;
+
+/// The most that is read of a file's first line, in bytes: enough to tell its length.
+const MAX_LINE: u64 = 4096;
+
+/// The password, if there is one.
+pub(super) fn read(
+    table: &Table<'_>,
+    folder: &Path,
+    version: Option<Version>,
+    problems: &mut Collector<'_>,
+) -> Option<Password> {
+    let written = table
+        .given(&keys::AUTH_PASS, problems, |value| password(value, "auth_pass", value.string()?.as_bytes()))
+        .flatten();
+    let file = table.given(&keys::AUTH_PASS_FILE, problems, |value| from_file(value, folder)).flatten();
+    if table.get(keys::AUTH_PASS.name).is_some()
+        && let Some(file) = &file
+    {
+        problems.add(
+            file.at,
+            "auth_pass_file is set beside auth_pass; there is one password; remove one of them",
+        );
+    }
+    if let Some(Located { at, value: (_, name, mode) }) = &file
+        && mode & 0o004 != 0
+    {
+        problems.warn(
+            *at,
+            format!("auth_pass_file {name:?} may be read by everybody; take that away: `chmod o-r {name}`"),
+        );
+    }
+    let at = written.as_ref().map(|found| found.at).or(file.as_ref().map(|found| found.at))?;
+    match version {
+        Some(Version::V3) => problems.add(
+            at,
+            "a password is set in VRRPv3, which has no authentication (RFC 9568 section 9); remove it, or set \
+             `version = 2`",
+        ),
+        Some(Version::V2) => problems.warn(
+            at,
+            "the password is sent in plain text; it keeps out routers that were set up by mistake, and no attacker",
+        ),
+        None => {}
+    }
+    written.map(|found| found.value).or(file.map(|found| found.value.0))
+}
+
+/// The bytes padded with zeros; `what` is what has them.
+fn password(value: &Value<'_>, what: &str, bytes: &[u8]) -> Result<Password, Refusal> {
+    let refused = |found: &str, remedy: &str| {
+        value.refused_because(format!("{what} {found}; a password is 1 to 8 bytes; {remedy}"))
+    };
+    // A zero byte would be taken for padding.
+    if bytes.contains(&0) {
+        return Err(refused("has a zero byte", "remove it"));
+    }
+    let mut padded = [0; 8];
+    match padded.get_mut(..bytes.len()) {
+        None => Err(refused(
+            &format!("has {} bytes", bytes.len()),
+            "write the first eight, which is what keepalived sends of a longer one",
+        )),
+        Some([]) => Err(refused("is empty", "write one, or remove the key")),
+        Some(start) => {
+            start.copy_from_slice(bytes);
+            Ok(Password(padded))
+        }
+    }
+}
+
+/// The password of a file, the file's name and its mode.
+fn from_file(value: &Value<'_>, folder: &Path) -> Result<(Password, String, u32), Refusal> {
+    let path: PathBuf = folder.join(value.string()?);
+    let name = path.display().to_string();
+    let (line, mode) = first_line(&path).map_err(|error| {
+        value.refused_because(format!(
+            "auth_pass_file {name:?} cannot be read: {error}; create it, or name another file"
+        ))
+    })?;
+    let password = password(value, &format!("auth_pass_file {name:?}"), &line)?;
+    Ok((password, name, mode))
+}
+
+/// The first line without its end, and the file's mode.
+fn first_line(path: &Path) -> io::Result<(Vec<u8>, u32)> {
+    let file = File::open(path)?;
+    let mode = file.metadata()?.permissions().mode();
+    let mut line = Vec::new();
+    BufReader::new(file.take(MAX_LINE)).read_until(b'\n', &mut line)?;
+    let line = line.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line)).unwrap_or(&line);
+    Ok((line.to_vec(), mode))
+}

@@ -1,0 +1,303 @@
+//! Virtual addresses: their texts, their tables, their family.
+
+use super::{assert_rows, assert_sources, parsed, problems, warnings, with};
+use crate::config::Config;
+use crate::config::settings::{Placement, Scope};
+use crate::vrrp::config::Family;
+
+#[test]
+fn what_is_no_array_of_addresses() {
+    assert_rows(&[
+        (
+            "virtual_addresses = \"192.0.2.1\"",
+            "6:21: virtual_addresses is a string; it must be an array of up to 255 addresses, each a string or a \
+             table; write e.g. `virtual_addresses = [\"192.0.2.10/24\"]`",
+        ),
+        (
+            "virtual_addresses = [\"192.0.2.1\", 5]",
+            "6:35: a virtual address is an integer; it must be a string or a table; write e.g. `\"192.0.2.10/24\"`",
+        ),
+        (
+            "virtual_addresses_excluded = 5",
+            "6:30: virtual_addresses_excluded is an integer; it must be an array of addresses, each a string or a \
+             table; write e.g. `virtual_addresses_excluded = [\"192.0.2.20/24\"]`",
+        ),
+        (
+            "virtual_addresses = [\n  \"::1\",\n  \"192.0.2.1\",\n  \"nonsense\",\n]",
+            "7:3: virtual address \"::1\" is a loopback address; it must be a unicast address that a host may own; \
+             choose a free address of the interface's network\n\
+             9:3: virtual address \"nonsense\" is not an IP address; it must be an IPv4 or IPv6 address, alone or \
+             with `/length`; write e.g. \"192.0.2.10/24\" or \"fe80::50/64\"",
+        ),
+    ]);
+}
+
+#[test]
+fn texts_that_are_no_address() {
+    for text in
+        ["", "192.0.2", "192.0.2.01", "192.0.2.1.1", "fe80::1%eth0", "fe80:::1", "/24", "vip.example.org"]
+    {
+        let expected = format!(
+            "6:22: virtual address {text:?} is not an IP address; it must be an IPv4 or IPv6 address, alone or with \
+             `/length`; write e.g. \"192.0.2.10/24\" or \"fe80::50/64\""
+        );
+        assert_eq!(problems(&with(&format!("virtual_addresses = [{text:?}]"))), expected);
+    }
+}
+
+#[test]
+fn prefix_lengths() {
+    for (address, digits, longest, usual) in [
+        ("192.0.2.1", "0", 32, 24),
+        ("192.0.2.1", "33", 32, 24),
+        ("192.0.2.1", "", 32, 24),
+        ("192.0.2.1", "+24", 32, 24),
+        ("192.0.2.1", "024", 32, 24),
+        ("192.0.2.1", "24/24", 32, 24),
+        ("fe80::1", "0", 128, 64),
+        ("fe80::1", "129", 128, 64),
+        ("fe80::1", "999", 128, 64),
+    ] {
+        let expected = format!(
+            "6:22: virtual address \"{address}/{digits}\" has the prefix length {digits:?}; it must be an integer \
+             from 1 to {longest}; write the length of the interface's network, e.g. \"{address}/{usual}\""
+        );
+        let line = format!("virtual_addresses = [\"{address}/{digits}\"]");
+        assert_eq!(problems(&with(&line)), expected);
+    }
+}
+
+#[test]
+fn addresses_that_no_host_may_own() {
+    for (address, reason) in [
+        ("0.0.0.0", "in 0.0.0.0/8, which means \"this network\""),
+        ("127.0.0.1", "a loopback address"),
+        ("224.0.0.18", "a multicast address"),
+        ("255.255.255.255", "the broadcast address"),
+        ("192.0.2.0/24", "the network address of its /24"),
+        ("192.0.2.255/24", "the broadcast address of its /24"),
+        ("::", "the unspecified address"),
+        ("::1", "a loopback address"),
+        ("ff02::12", "a multicast address"),
+        ("::ffff:192.0.2.1", "an IPv4-mapped address, which is never on a wire"),
+        ("2001:db8::/64", "the Subnet-Router anycast address of its /64"),
+    ] {
+        let expected = format!(
+            "6:22: virtual address {address:?} is {reason}; it must be a unicast address that a host may own; choose \
+             a free address of the interface's network"
+        );
+        assert_eq!(problems(&with(&format!("virtual_addresses = [{address:?}]"))), expected);
+    }
+}
+
+#[test]
+fn the_limits_themselves_are_allowed() {
+    for address in ["192.0.2.1/1", "192.0.2.0/31", "192.0.2.0", "fe80::1/1", "fe80::/127", "fe80::/128"] {
+        let instance = parsed(&format!("virtual_addresses = [{address:?}]"));
+        let found = instance.router.virtual_addresses[0].to_string();
+        let length = if address.contains(':') { "/128" } else { "/32" };
+        let expected = if address.contains('/') { address.to_owned() } else { format!("{address}{length}") };
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn the_family_is_that_of_the_addresses_or_said() {
+    for (line, family) in [
+        ("virtual_addresses = [\"192.0.2.1\"]", Family::V4),
+        ("virtual_addresses = [\"fe80::1\"]", Family::V6),
+        ("virtual_addresses = [\"fe80::1\"]\nfamily = \"ipv6\"", Family::V6),
+        ("virtual_addresses = []", Family::V4),
+        ("virtual_addresses = []\nfamily = \"ipv6\"", Family::V6),
+        ("virtual_addresses = []\nvirtual_addresses_excluded = [\"fe80::1\"]", Family::V4),
+    ] {
+        assert_eq!(parsed(line).router.family, family, "{line}");
+    }
+    assert_rows(&[
+        (
+            "family = \"inet\"",
+            "6:10: family is \"inet\"; it must be \"ipv4\" or \"ipv6\"; choose one of them",
+        ),
+        (
+            "family = \"ipv6\"",
+            "6:10: family is \"ipv6\" and the virtual addresses are IPv4; remove it, the addresses say it",
+        ),
+        (
+            "virtual_addresses = [\"192.0.2.1\", \"fe80::1/64\"]",
+            "6:35: virtual address fe80::1/64 is IPv6 in an IPv4 virtual router; an advert has addresses of one \
+             family (RFC 9568 section 5.2.9); move it to `virtual_addresses_excluded`, or to an instance of its own",
+        ),
+        (
+            "virtual_addresses = [\"192.0.2.1\", \"fe80::1/64\"]\nfamily = \"ipv6\"",
+            "6:22: virtual address 192.0.2.1/32 is IPv4 in an IPv6 virtual router; an advert has addresses of one \
+             family (RFC 9568 section 5.2.9); move it to `virtual_addresses_excluded`, or to an instance of its own",
+        ),
+        (
+            "virtual_addresses = [\"fe80::1/64\"]\nversion = 2",
+            "7:11: version is 2 in an IPv6 virtual router; VRRPv2 has IPv4 only (RFC 3768 section 1); remove it",
+        ),
+    ]);
+}
+
+#[test]
+fn excluded_addresses_may_be_of_either_family() {
+    let instance = parsed(
+        "virtual_addresses_excluded = [\"192.0.2.20/24\", { address = \"2001:db8::20/64\", dev = \"eth2\" }]",
+    );
+    let all: Vec<_> = instance.router.all_addresses().map(|address| address.to_string()).collect();
+    assert_eq!(all, ["192.0.2.10/24", "192.0.2.20/24", "2001:db8::20/64"]);
+    assert_eq!(instance.router.virtual_addresses.len(), 1);
+    assert_eq!(instance.placements.len(), 3);
+    assert_eq!(instance.placements[2].interface.as_deref(), Some("eth2"));
+}
+
+#[test]
+fn a_table_says_how_an_address_is_put_on_an_interface() {
+    let instance = parsed(
+        "virtual_addresses = [\n\
+         { address = \"192.0.2.10/24\", dev = \"eth2\", label = \"eth2:vip\", scope = \"link\", \
+         broadcast = \"192.0.2.255\", preferred = false },\n\
+         { address = \"192.0.2.11/24\", dev = \"eth1\", scope = \"host\", preferred = true },\n\
+         { address = \"192.0.2.12/24\", scope = \"global\" },\n]",
+    );
+    let first = Placement {
+        interface: Some("eth2".to_owned()),
+        label: Some("eth2:vip".to_owned()),
+        scope: Scope::Link,
+        broadcast: Some([192, 0, 2, 255].into()),
+        deprecated: true,
+    };
+    // The instance's own interface is no other interface.
+    let second = Placement { scope: Scope::Host, ..Placement::default() };
+    assert_eq!(instance.placements, [first, second, Placement::default()]);
+    let ipv6 = parsed("virtual_addresses = [{ address = \"fe80::1\", dev = \"eth2\", preferred = false }]");
+    assert!(ipv6.placements[0].deprecated);
+}
+
+#[test]
+fn what_is_refused_in_a_table() {
+    let rows = [
+        (
+            "{ dev = \"eth2\" }",
+            "22: address is missing; it must be an IPv4 or IPv6 address with its prefix length; add e.g. `address = \"192.0.2.10/24\"`",
+        ),
+        (
+            "{ address = 5 }",
+            "34: address is an integer; it must be an IPv4 or IPv6 address with its prefix length; write e.g. `address = \"192.0.2.10/24\"`",
+        ),
+        (
+            "{ address = \"192.0.2.1\", device = \"eth2\" }",
+            "47: unknown key `device` in a virtual address; allowed are address, dev, label, scope, broadcast, preferred; did you mean `dev`?",
+        ),
+        (
+            "{ address = \"192.0.2.1\", dev = \"a b\" }",
+            "53: dev is \"a b\"; it must be 1 to 15 bytes without `/`, `:` or white space; `ip link` lists the names",
+        ),
+        (
+            "{ address = \"192.0.2.1\", dev = \"lo\" }",
+            "53: dev is \"lo\"; no other host can be reached by the loopback interface; name the interface that faces the hosts",
+        ),
+        (
+            "{ address = \"192.0.2.1\", label = \"eth1: vip\" }",
+            "55: label is \"eth1: vip\"; it must be a string of 1 to 15 bytes without white space; write e.g. the interface's name, `:` and a word",
+        ),
+        (
+            "{ address = \"192.0.2.1\", label = \"0123456789abcdef\" }",
+            "55: label is \"0123456789abcdef\"; it must be a string of 1 to 15 bytes without white space; write e.g. the interface's name, `:` and a word",
+        ),
+        (
+            "{ address = \"192.0.2.1\", scope = \"site\" }",
+            "55: scope is \"site\"; it must be \"global\", \"link\" or \"host\"; choose one of them",
+        ),
+        (
+            "{ address = \"192.0.2.1\", broadcast = \"+\" }",
+            "59: broadcast is \"+\"; it must be an IPv4 address; write e.g. \"192.0.2.255\"",
+        ),
+        (
+            "{ address = \"192.0.2.1\", preferred = 0 }",
+            "59: preferred is an integer; it must be true or false; write e.g. `preferred = false`",
+        ),
+        (
+            "{ address = \"fe80::1\", label = \"a\" }",
+            "53: label is set for fe80::1/128; IPv6 addresses have no label; remove it",
+        ),
+        (
+            "{ address = \"fe80::1\", scope = \"link\" }",
+            "53: scope is set for fe80::1/128; IPv6 addresses have the scope that they say themselves; remove it",
+        ),
+        (
+            "{ address = \"fe80::1\", broadcast = \"192.0.2.255\" }",
+            "57: broadcast is set for fe80::1/128; IPv6 addresses have no broadcast; remove it",
+        ),
+    ];
+    for (table, expected) in rows {
+        assert_eq!(problems(&with(&format!("virtual_addresses = [{table}]"))), format!("6:{expected}"));
+    }
+}
+
+#[test]
+fn an_address_is_held_once_on_an_interface() {
+    assert_rows(&[
+        (
+            "virtual_addresses = [\"192.0.2.1\", \"192.0.2.1/24\"]",
+            "6:35: virtual address 192.0.2.1 is already taken at line 6, column 22; one virtual router holds an \
+             address; remove one of them",
+        ),
+        (
+            "virtual_addresses_excluded = [{ address = \"192.0.2.10/24\", dev = \"eth2\" }]",
+            "6:31: virtual address 192.0.2.10 is already taken at line 5, column 22; one virtual router holds an \
+             address; remove one of them",
+        ),
+    ]);
+    let on = |interface: &str, vrid: u8, addresses: &str| {
+        format!(
+            "[[instance]]\nname = \"{interface}-{vrid}\"\ninterface = \"{interface}\"\nvrid = {vrid}\n\
+             virtual_addresses = [{addresses}]\n"
+        )
+    };
+    let elsewhere = "{ address = \"192.0.2.1\", dev = \"eth2\" }";
+    let both = on("eth1", 1, "\"192.0.2.1\"") + &on("eth1", 2, elsewhere);
+    assert!(Config::parse(&both, "f").is_ok(), "on two interfaces");
+    assert_sources(&[(
+        &(on("eth2", 1, "\"192.0.2.1\"") + &on("eth1", 2, elsewhere)),
+        "10:22: virtual address 192.0.2.1 is already taken on eth2 at line 5, column 22; one virtual router holds an \
+         address; remove one of them",
+    )]);
+    // RFC 9568 section 1: an IPv4 and an IPv6 virtual router may share a VRID.
+    let families = on("eth1", 1, "\"192.0.2.1\"")
+        + &on("eth1", 1, "\"fe80::1\"").replace("name = \"eth1-1\"", "name = \"six\"");
+    assert!(Config::parse(&families, "f").is_ok());
+    let ipv6 = on("eth1", 1, "\"fe80::1\"");
+    assert_sources(&[(
+        &(ipv6.clone() + &ipv6.replace("eth1-1", "b").replace("fe80::1", "fe80::2")),
+        "9:8: vrid 1 is already taken for IPv6 on eth1 at line 4, column 8; a VRID names one virtual router of a \
+         family on an interface; choose another VRID or interface",
+    )]);
+}
+
+#[test]
+fn what_is_warned_of() {
+    assert_eq!(
+        warnings("virtual_addresses = []"),
+        "6:21: virtual_addresses is empty; RFC 9568 section 5.2.5 has routers ignore adverts without an address; let \
+         vipd alone, or keepalived with `no_virtual_ipaddress`, take part in this virtual router"
+    );
+    assert_eq!(
+        warnings("virtual_addresses = [\"2001:db8::1/64\", \"fe80::1/64\"]"),
+        "6:22: virtual address 2001:db8::1/64 is the first one of an IPv6 virtual router and not link-local; RFC 9568 \
+         section 5.2.9 demands that, and a strict router discards adverts without; put an address of fe80::/10 first, \
+         the same on all routers"
+    );
+    assert_eq!(warnings("virtual_addresses = [\"fe80::1/64\", \"2001:db8::1/64\"]"), "");
+    assert_eq!(warnings("virtual_addresses_excluded = [\"2001:db8::1/64\"]"), "", "not advertised");
+    let many = |count: u8| {
+        let all: Vec<_> = (1..=count).map(|last| format!("\"fe80::{last}\"")).collect();
+        warnings(&format!("virtual_addresses = [{}]", all.join(", ")))
+    };
+    assert_eq!(many(90), "");
+    assert_eq!(
+        many(91),
+        "6:1093: an advert with 91 IPv6 addresses is longer than Ethernet's 1500 bytes; they fit 90; move the others \
+         to `virtual_addresses_excluded`"
+    );
+}

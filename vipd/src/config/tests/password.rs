@@ -1,0 +1,105 @@
+//! VRRPv2's password, which no message may show.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::{assert_rows, parsed, warnings, with};
+use crate::config::Config;
+use crate::config::settings::Password;
+
+const PLAIN: &str =
+    "the password is sent in plain text; it keeps out routers that were set up by mistake, and no attacker";
+
+#[test]
+fn a_password_is_padded() {
+    let instance = parsed("auth_pass = \"geheim\"\nversion = 2");
+    assert_eq!(instance.password, Some(Password(*b"geheim\0\0")));
+    assert!(!format!("{instance:?}").contains("geheim"));
+    assert_eq!(parsed("auth_pass = \"geheimer\"\nversion = 2").password, Some(Password(*b"geheimer")));
+    assert_eq!(warnings("auth_pass = \"geheim\"\nversion = 2"), format!("6:13: {PLAIN}"));
+}
+
+#[test]
+fn what_is_refused() {
+    assert_rows(&[
+        (
+            "auth_pass = \"geheimnis\"\nversion = 2",
+            "6:13: auth_pass has 9 bytes; a password is 1 to 8 bytes; write the first eight, which is what keepalived \
+             sends of a longer one",
+        ),
+        (
+            "auth_pass = \"\"\nversion = 2",
+            "6:13: auth_pass is empty; a password is 1 to 8 bytes; write one, or remove the key",
+        ),
+        (
+            "auth_pass = \"a\\u0000b\"\nversion = 2",
+            "6:13: auth_pass has a zero byte; a password is 1 to 8 bytes; remove it",
+        ),
+        (
+            "auth_pass = 12345\nversion = 2",
+            "6:13: auth_pass is an integer; it must be a string of 1 to 8 bytes; write e.g. `auth_pass = \"…\"`",
+        ),
+        (
+            "auth_pass = \"geheim\"",
+            "6:13: a password is set in VRRPv3, which has no authentication (RFC 9568 section 9); remove it, or set \
+             `version = 2`",
+        ),
+        (
+            "auth_pass_file = \"/nonexistent/password\"\nversion = 2",
+            "6:18: auth_pass_file \"/nonexistent/password\" cannot be read: No such file or directory (os error 2); \
+             create it, or name another file",
+        ),
+    ]);
+}
+
+#[test]
+fn a_file_beside_the_configuration() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("vipd.toml");
+    let password = directory.path().join("password");
+    let name = password.display();
+    let write = |content: &[u8], mode: u32| {
+        fs::write(&password, content).expect("write");
+        fs::set_permissions(&password, Permissions::from_mode(mode)).expect("chmod");
+    };
+    let load = |line: &str| {
+        fs::write(&path, with(line)).expect("write");
+        Config::load(&path).map_err(|problems| problems.to_string())
+    };
+    let relative = "auth_pass_file = \"password\"\nversion = 2";
+    for content in ["geheim", "geheim\n", "geheim\r\n", "geheim\nsecond line\n"] {
+        write(content.as_bytes(), 0o600);
+        let config = load(relative).expect("valid");
+        assert_eq!(config.instances[0].password, Some(Password(*b"geheim\0\0")), "{content:?}");
+        assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    }
+    write(b"geheim\n", 0o604);
+    let config = load(relative).expect("valid");
+    assert_eq!(
+        config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            format!(
+                "6:18: auth_pass_file \"{name}\" may be read by everybody; take that away: `chmod o-r {name}`"
+            ),
+            format!("6:18: {PLAIN}")
+        ]
+    );
+    assert_eq!(
+        load("auth_pass_file = \"password\"\nversion = 2\nauth_pass = \"a\""),
+        Err(format!(
+            "{}:6:18: auth_pass_file is set beside auth_pass; there is one password; remove one of them",
+            path.display()
+        ))
+    );
+    for (content, expected) in [
+        (
+            &b"geheimnis\n"[..],
+            "has 9 bytes; a password is 1 to 8 bytes; write the first eight, which is what keepalived sends of a longer one",
+        ),
+        (b"\ngeheim", "is empty; a password is 1 to 8 bytes; write one, or remove the key"),
+    ] {
+        write(content, 0o600);
+        let expected = format!("{}:6:18: auth_pass_file \"{name}\" {expected}", path.display());
+        assert_eq!(load(relative), Err(expected));
+    }
+}

@@ -1,0 +1,190 @@
+//! `unicast_peers`, `unicast_source` and `source`: where adverts go, and from which address.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::addresses::{Addresses, ip};
+use super::host;
+use super::keys;
+use super::problem::Collector;
+use super::settings::{Peer, Transport};
+use super::table::{Form, Located, Table, Value};
+use crate::vrrp::config::Family;
+
+/// Where adverts go and where they come from.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) transport: Transport,
+    /// None for the interface's primary address.
+    pub(super) source: Option<IpAddr>,
+}
+
+/// Reads it; `owner` says whether the virtual addresses are the router's own.
+pub(super) fn read(
+    table: &Table<'_>,
+    addresses: &Addresses,
+    owner: bool,
+    problems: &mut Collector<'_>,
+) -> Route {
+    let elements = table.given(&keys::UNICAST_PEERS, problems, |value| {
+        let elements = value.elements(&keys::UNICAST_PEER)?;
+        match elements.len() {
+            0 => Err(value.refused("empty", "name the other routers, or remove it for multicast")),
+            // More would take longer to send to than most intervals are.
+            256.. => Err(value.refused(format!("an array of {}", elements.len()), "use multicast")),
+            _ => Ok(elements),
+        }
+    });
+    let source = table.given(&keys::SOURCE, problems, host::read).flatten();
+    let unicast_source = table.given(&keys::UNICAST_SOURCE, problems, host::read).flatten();
+    let is_unicast = !matches!(elements, Some(None));
+    let (source, other) = if is_unicast { (unicast_source, source) } else { (source, unicast_source) };
+    if let Some(other) = other {
+        problems.add(
+            other.at,
+            if is_unicast {
+                "source is set beside unicast_peers; it is for multicast; write `unicast_source`"
+            } else {
+                "unicast_source is set without unicast_peers; add the peers, or write `source` for multicast"
+            },
+        );
+    }
+    let check = Check { addresses, owner };
+    if let Some(source) = &source {
+        check.source(source, is_unicast, problems);
+    }
+    let transport = match elements {
+        None | Some(None) => Transport::Multicast,
+        Some(Some(elements)) => {
+            let peers = peers(&elements.value, problems);
+            check.peers(&peers, elements.at, source.as_ref(), problems);
+            Transport::Unicast(peers.into_iter().map(|peer| peer.value).collect())
+        }
+    };
+    Route { transport, source: source.map(|source| source.value) }
+}
+
+fn peers(elements: &[Value<'_>], problems: &mut Collector<'_>) -> Vec<Located<Peer>> {
+    let mut peers = Vec::new();
+    for element in elements {
+        let found = match element.form("in a unicast peer") {
+            Ok(Form::Text(_)) => host::read(element).map(|address| Some(Peer { address, min_ttl: 255 })),
+            Ok(Form::Table(table)) => Ok(with_ttl(&table, problems)),
+            Err(refusal) => Err(refusal),
+        };
+        match found {
+            Ok(found) => peers.extend(found.map(|value| Located { at: element.at(), value })),
+            Err((at, message)) => problems.add(at, message),
+        }
+    }
+    peers
+}
+
+fn with_ttl(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Peer> {
+    table.refuse_unknown(keys::IN_UNICAST_PEER, problems);
+    let address = table.required(&keys::PEER_ADDRESS, problems, host::read);
+    let min_ttl = table.optional(&keys::MIN_TTL, problems, |value| value.integer(1)).flatten();
+    Some(Peer { address: address?.value, min_ttl: min_ttl.unwrap_or(255) })
+}
+
+/// What an address must be beside an address.
+struct Check<'a> {
+    addresses: &'a Addresses,
+    owner: bool,
+}
+
+impl Check<'_> {
+    fn source(&self, source: &Located<IpAddr>, is_unicast: bool, problems: &mut Collector<'_>) {
+        let key = if is_unicast { &keys::UNICAST_SOURCE } else { &keys::SOURCE };
+        let Located { at, value: address } = source;
+        if let Some(family) = self.other_family(*address) {
+            problems.add(
+                *at,
+                format!(
+                    "{key} is {address} in an {family} virtual router; write an {family} address of this node"
+                ),
+            );
+        } else if self.is_virtual(*address) && !self.owner {
+            problems.add(
+                *at,
+                format!(
+                    "{key} is {address}, a virtual address, which a backup does not have; write an address that \
+                     stays on this node"
+                ),
+            );
+        } else if !is_unicast && address.is_ipv6() && !host::is_link_local(*address) {
+            problems.add(
+                *at,
+                format!(
+                    "source is {address}; IPv6 adverts come from a link-local address (RFC 9568 section 5.1.2.1); \
+                     write the interface's address of fe80::/10, or remove it"
+                ),
+            );
+        }
+    }
+
+    fn peers(
+        &self,
+        peers: &[Located<Peer>],
+        at: usize,
+        source: Option<&Located<IpAddr>>,
+        problems: &mut Collector<'_>,
+    ) {
+        let mut first = BTreeMap::new();
+        for peer in peers {
+            let address = peer.value.address;
+            if let Some(taken) = first.get(&address) {
+                let place = problems.place(*taken);
+                problems.add(
+                    peer.at,
+                    format!("unicast peer {address} is already named at {place}; remove one of them"),
+                );
+                continue;
+            }
+            first.insert(address, peer.at);
+            if let Some(family) = self.other_family(address) {
+                problems.add(
+                    peer.at,
+                    format!(
+                        "unicast peer {address} is in an {family} virtual router; write its {family} address"
+                    ),
+                );
+            } else if source.is_some_and(|source| source.value == address) {
+                problems.add(
+                    peer.at,
+                    format!("unicast peer {address} is this router's own unicast_source; name the other routers only"),
+                );
+            } else if self.is_virtual(address) {
+                problems.add(
+                    peer.at,
+                    format!(
+                        "unicast peer {address} is a virtual address, which moves between the routers; write an \
+                         address that stays on the peer"
+                    ),
+                );
+            }
+        }
+        let distant = peers.iter().find(|peer| !host::is_link_local(peer.value.address));
+        if let (Some(Family::V6), None, Some(peer)) = (self.addresses.family, source, distant) {
+            problems.absent(
+                keys::UNICAST_SOURCE.name,
+                at,
+                format!(
+                    "unicast_source is missing; without it adverts come from the interface's link-local address, \
+                     which peer {} does not expect; add the address that the peers name, e.g. `unicast_source = \
+                     \"2001:db8::1\"`",
+                    peer.value.address
+                ),
+            );
+        }
+    }
+
+    /// The virtual router's family, if the address has the other one.
+    fn other_family(&self, address: IpAddr) -> Option<&'static str> {
+        self.addresses.family.filter(|family| *family != Family::of(address)).map(ip)
+    }
+
+    fn is_virtual(&self, address: IpAddr) -> bool {
+        self.addresses.all().any(|placed| placed.value.address.address == address)
+    }
+}
