@@ -65,6 +65,47 @@ fn check_accepts_a_good_file() {
 }
 
 #[test]
+fn check_warns_and_accepts_all_the_same() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("odd.toml");
+    let instance = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\nvirtual_addresses = []\n\
+                    virtual_addresses_excluded = [\"192.0.2.10/24\"]\ndown_after_adverts = 5\n";
+    fs::write(&path, instance).expect("write");
+    let name = text(&path);
+    let output = run(&["check", "-c", name]);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let heads: Vec<&str> = stderr.lines().filter_map(|line| line.split(';').next()).collect();
+    assert_eq!(
+        heads,
+        [
+            format!("{name}:5:21: warning: virtual_addresses is empty"),
+            format!("{name}:7:22: warning: down_after_adverts is 5"),
+        ]
+    );
+    let expected = format!(
+        "{name}: ok, 1 instance, 2 warnings\n\
+         NAME  INTERFACE  VRID  VERSION  PRIO  INTERVAL  PREEMPT  ADDRESSES\n\
+         VI_1  eth1         51        3   100        1s  yes      192.0.2.10/24\n"
+    );
+    assert_output(&output, 0, &expected, &stderr);
+}
+
+#[test]
+fn check_accepts_the_examples() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let mut checked = Vec::new();
+    for entry in fs::read_dir(&examples).expect("examples") {
+        let path = entry.expect("entry").path();
+        let output = run(&["check", "-c", text(&path)]);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{}", path.display());
+        assert_eq!(output.status.code(), Some(0));
+        checked.push(path.file_name().expect("name").to_string_lossy().into_owned());
+    }
+    checked.sort();
+    assert_eq!(checked, ["dual-stack.toml", "unicast.toml", "vipd.toml", "virtual-mac.toml"]);
+}
+
+#[test]
 fn check_and_run_tell_every_problem_at_once() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("bad.toml");

@@ -13,5 +13,8 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     crate::agent::check_privileges()?;
     let runtime = RuntimeDir::claim(runtime_dir)?;
     let _guard = logging::init()?;
+    for warning in &config.warnings {
+        tracing::warn!("{}:{warning}", args.config.display());
+    }
     crate::agent::run(config, runtime)
 }

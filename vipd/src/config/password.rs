@@ -99,6 +99,6 @@ fn first_line(path: &Path) -> io::Result<(Vec<u8>, u32)> {
     let mode = file.metadata()?.permissions().mode();
     let mut line = Vec::new();
     BufReader::new(file.take(MAX_LINE)).read_until(b'\n', &mut line)?;
-    let line = line.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line)).unwrap_or(&line);
+    let line = line.strip_suffix(b"\n").map_or(&*line, |line| line.strip_suffix(b"\r").unwrap_or(line));
     Ok((line.to_vec(), mode))
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::{assert_rows, parsed, warnings, with};
+use super::{assert_rows, parsed, problems, warnings, with};
 use crate::config::Config;
 use crate::config::settings::Password;
 
@@ -50,6 +50,24 @@ fn what_is_refused() {
              create it, or name another file",
         ),
     ]);
+}
+
+#[test]
+fn no_message_shows_the_password() {
+    for line in [
+        "auth_pass = geheim",
+        "auth_pass = \"geheim",
+        "auth_pass = [\"geheim\"]",
+        "auth_pass = { word = \"geheim\" }",
+        "auth_pas = \"geheim\"",
+        "auth_pass = \"geheim\" \"geheim\"",
+        "auth_pass = \"geheim\"\nauth_pass = \"geheim\"",
+        "auth_pass = \"geheimnisvoll\"\nversion = 2",
+        "auth_pass = \"geheim\"\nversion = 3",
+    ] {
+        let told = problems(&with(line));
+        assert!(!told.contains("geheim"), "{told}");
+    }
 }
 
 #[test]
