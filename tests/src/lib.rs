@@ -30,7 +30,7 @@ pub mod configuration;
 pub mod craft;
 pub mod frame;
 pub mod inject;
-pub mod interop;
+//pub mod interop;
 pub mod lab;
 pub mod links;
 pub mod namespace;

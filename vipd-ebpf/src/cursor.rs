@@ -144,11 +144,13 @@ impl Cursor for Windowed {
 
 /// Hides a value's range from the compiler, which would else drop the mask that the verifier needs.
 ///
-/// An empty instruction that might change its register, and memory: `core::hint::black_box` would go through the stack,
-/// and reads that may change places are all begun at once, more than fit into ten registers and 512 bytes of stack.
+/// An instruction that moves a register to itself, and might change it and memory for all the compiler knows. (Without
+/// an instruction there would be two lines of source for the next one, which the kernel refuses as BTF.)
+/// `core::hint::black_box` would go through the stack, and reads that may change places are all begun at once, more than
+/// fit into ten registers and 512 bytes of stack.
 #[inline(always)]
 fn opaque(mut value: usize) -> usize {
-    // SAFETY: a comment, which leaves the register as it is.
-    unsafe { asm!("/* {0} */", inout(reg) value, options(nostack, preserves_flags)) };
+    // SAFETY: the register stays as it is.
+    unsafe { asm!("{0} = {0}", inout(reg) value, options(nostack, preserves_flags)) };
     value
 }
