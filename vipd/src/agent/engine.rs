@@ -295,7 +295,7 @@ impl Engine {
 
     fn flush(&mut self, now: Timestamp) {
         let (reports, dropped) = (&self.reports, &mut self.reports_dropped);
-        self.outbox.flush(now, &mut self.instances, &self.interfaces.0, |report| {
+        self.outbox.flush(now, &mut self.instances, &mut self.interfaces.0, |report| {
             *dropped += u64::from(reports.try_send(report).is_err());
         });
     }

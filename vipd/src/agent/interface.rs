@@ -99,6 +99,17 @@ impl Interface {
         }
     }
 
+    /// An address is there, or is not.
+    pub(super) fn note(&mut self, address: Address, is_there: bool) {
+        let same = |found: &Address| (found.address, found.prefix) == (address.address, address.prefix);
+        match self.addresses.iter().position(same) {
+            Some(place) if is_there => self.addresses[place] = address,
+            Some(place) => drop(self.addresses.remove(place)),
+            None if is_there => self.addresses.push(address),
+            None => {}
+        }
+    }
+
     /// A macvlan exists now, under this name and index.
     pub(super) fn is_made(&mut self, name: String, ifindex: u32) {
         self.name = name;
@@ -180,20 +191,13 @@ impl Interfaces {
             }
             Notice::Address(address) => {
                 let interface = self.by_ifindex(address.ifindex)?;
-                let same =
-                    |found: &&mut Address| found.address == address.address && found.prefix == address.prefix;
-                match interface.addresses.iter_mut().find(same) {
-                    Some(found) => *found = *address,
-                    None => interface.addresses.push(*address),
-                }
+                interface.note(*address, true);
                 interface.changed = true;
                 None
             }
             Notice::AddressGone(address) => {
                 let interface = self.by_ifindex(address.ifindex)?;
-                interface
-                    .addresses
-                    .retain(|found| (found.address, found.prefix) != (address.address, address.prefix));
+                interface.note(*address, false);
                 interface.changed = true;
                 None
             }

@@ -85,7 +85,7 @@ impl Outbox {
         &mut self,
         now: Timestamp,
         instances: &mut [Instance],
-        interfaces: &[Interface],
+        interfaces: &mut [Interface],
         mut report: impl FnMut(Report),
     ) {
         if !self.actions.is_empty() || !self.changes.is_empty() {
@@ -103,7 +103,7 @@ impl Outbox {
     fn carry_out(
         &mut self,
         instances: &mut [Instance],
-        interfaces: &[Interface],
+        interfaces: &mut [Interface],
         report: &mut impl FnMut(Report),
     ) {
         let actions = std::mem::take(&mut self.actions);

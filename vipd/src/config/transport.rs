@@ -164,16 +164,16 @@ impl Check<'_> {
                 );
             }
         }
-        let distant = peers.iter().find(|peer| !host::is_link_local(peer.value.address));
-        if let (Some(Family::V6), None, Some(peer)) = (self.addresses.family, source, distant) {
+        if let (None, Some(peer)) = (source, peers.first()) {
+            // An interface's primary address may change; the address that the peers name must not.
             problems.absent(
                 keys::UNICAST_SOURCE.name,
                 at,
                 format!(
-                    "unicast_source is missing; without it adverts come from the interface's link-local address, \
-                     which peer {} does not expect; add the address that the peers name, e.g. `unicast_source = \
-                     \"2001:db8::1\"`",
-                    peer.value.address
+                    "unicast_source is missing; it must be the address by which peer {} names this router; add e.g. \
+                     `unicast_source = \"{}\"`",
+                    peer.value.address,
+                    if peer.value.address.is_ipv6() { "2001:db8::1" } else { "192.0.2.1" }
                 ),
             );
         }

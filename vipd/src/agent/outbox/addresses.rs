@@ -81,15 +81,15 @@ impl Outbox {
     pub(super) fn apply(
         &mut self,
         instances: &mut [Instance],
-        interfaces: &[Interface],
+        interfaces: &mut [Interface],
         report: &mut impl FnMut(Report),
     ) {
         if self.changes.is_empty() {
             return;
         }
-        let mut refused = false;
+        let mut refused = Vec::new();
         let result = self.requests.apply(&self.changes, |change, error| {
-            refused = true;
+            refused.push(change.clone());
             let error = error.raw_os_error().map_or_else(
                 || std::io::Error::new(error.kind(), error.to_string()),
                 std::io::Error::from_raw_os_error,
@@ -107,9 +107,19 @@ impl Outbox {
             }
             report(Report::AddressRefused { address, error });
         });
-        self.failed |= refused || result.is_err();
-        if let Err(error) = result {
-            report(Report::NetlinkFailed(error));
+        self.failed |= !refused.is_empty() || result.is_err();
+        match result {
+            // The kernel has answered; its notice of an IPv6 address comes later, by a work queue.
+            Ok(()) => {
+                let made = self.changes.iter().filter(|change| !refused.contains(change));
+                for (change, address) in made.filter_map(|change| Some((change, change.address()?))) {
+                    let home = interfaces.iter_mut().find(|found| found.ifindex == Some(address.ifindex));
+                    if let Some(home) = home {
+                        home.note(*address, matches!(change, Change::Add(..)));
+                    }
+                }
+            }
+            Err(error) => report(Report::NetlinkFailed(error)),
         }
         self.changes.clear();
     }

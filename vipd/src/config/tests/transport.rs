@@ -14,8 +14,7 @@ fn peers_are_texts_or_tables() {
     let peers = vec![peer([192, 0, 2, 2], 255), peer([198, 51, 100, 7], 250)];
     assert_eq!(instance.transport, Transport::Unicast(peers));
     assert_eq!(instance.source, Some([192, 0, 2, 1].into()));
-    assert_eq!(parsed("unicast_peers = [\"192.0.2.2\"]").source, None);
-    assert_eq!(warnings("unicast_peers = [\"192.0.2.2\"]"), "");
+    assert_eq!(warnings("unicast_peers = [\"192.0.2.2\"]\nunicast_source = \"192.0.2.1\""), "");
 }
 
 #[test]
@@ -28,15 +27,21 @@ fn a_source_in_multicast() {
 }
 
 #[test]
-fn ipv6_peers_need_a_source_that_they_know() {
-    assert_eq!(parsed(&format!("{V6}unicast_peers = [\"fe80::2\"]")).source, None);
+fn peers_need_a_source_that_they_know() {
     let line = format!("{V6}unicast_peers = [\"2001:db8::2\"]\nunicast_source = \"2001:db8::1\"");
     assert!(parsed(&line).source.is_some());
-    assert_rows(&[(
-        &format!("{V6}unicast_peers = [\"fe80::2\", \"2001:db8::2\"]"),
-        "7:17: unicast_source is missing; without it adverts come from the interface's link-local address, which peer \
-         2001:db8::2 does not expect; add the address that the peers name, e.g. `unicast_source = \"2001:db8::1\"`",
-    )]);
+    assert_rows(&[
+        (
+            &format!("{V6}unicast_peers = [\"fe80::2\", \"2001:db8::2\"]"),
+            "7:17: unicast_source is missing; it must be the address by which peer fe80::2 names this router; add e.g. \
+             `unicast_source = \"2001:db8::1\"`",
+        ),
+        (
+            "unicast_peers = [\"192.0.2.2\"]",
+            "6:17: unicast_source is missing; it must be the address by which peer 192.0.2.2 names this router; add \
+             e.g. `unicast_source = \"192.0.2.1\"`",
+        ),
+    ]);
 }
 
 #[test]
@@ -74,19 +79,19 @@ fn what_is_refused_in_peers() {
              6:30: min_ttl is 0; it must be an integer from 1 to 255; choose another number",
         ),
         (
-            "unicast_peers = [{ address = \"192.0.2.2\", ttl = 1 }]",
+            "unicast_peers = [{ address = \"192.0.2.2\", ttl = 1 }]\nunicast_source = \"192.0.2.9\"",
             "6:43: unknown key `ttl` in a unicast peer; allowed are address, min_ttl; remove it",
         ),
         (
-            "unicast_peers = [\"192.0.2.2\", \"192.0.2.3\", \"192.0.2.2\"]",
+            "unicast_peers = [\"192.0.2.2\", \"192.0.2.3\", \"192.0.2.2\"]\nunicast_source = \"192.0.2.9\"",
             "6:44: unicast peer 192.0.2.2 is already named at line 6, column 18; remove one of them",
         ),
         (
-            "unicast_peers = [\"fe80::2\"]",
+            "unicast_peers = [\"fe80::2\"]\nunicast_source = \"192.0.2.9\"",
             "6:18: unicast peer fe80::2 is in an IPv4 virtual router; write its IPv4 address",
         ),
         (
-            "unicast_peers = [\"192.0.2.10\"]",
+            "unicast_peers = [\"192.0.2.10\"]\nunicast_source = \"192.0.2.9\"",
             "6:18: unicast peer 192.0.2.10 is a virtual address, which moves between the routers; write an address \
              that stays on the peer",
         ),
@@ -112,7 +117,7 @@ fn what_is_refused_in_sources() {
              \"192.0.2.1\"`",
         ),
         (
-            "source = \"192.0.2.1\"\nunicast_peers = [\"192.0.2.2\"]",
+            "source = \"192.0.2.1\"\nunicast_peers = [\"192.0.2.2\"]\nunicast_source = \"192.0.2.1\"",
             "6:10: source is set beside unicast_peers; it is for multicast; write `unicast_source`",
         ),
         (

@@ -25,7 +25,7 @@ fn checksums() {
 
 #[test]
 fn virtual_macs() {
-    let unicast = "unicast_peers = [\"192.0.2.2\"]";
+    let unicast = "unicast_peers = [\"192.0.2.2\"]\nunicast_source = \"192.0.2.1\"";
     for (line, expected) in [
         ("virtual_mac = false".to_owned(), None),
         ("virtual_mac = true".to_owned(), Some(false)),
