@@ -1,0 +1,62 @@
+//! Accept_Mode: who may talk to a virtual address, and who only passes by.
+
+use std::time::Duration;
+
+use vipd_tests::agent::Agent;
+use vipd_tests::ask::{self, until_state};
+use vipd_tests::binary::vipd;
+use vipd_tests::command::{ping, succeeds, text};
+use vipd_tests::lab::Lab;
+use vipd_tests::station::{Station, VIP, VIP6};
+
+const ONE: Station = Station::Node(1);
+const SOON: Duration = Duration::from_secs(20);
+
+fn agent(lab: &Lab, accept: bool) -> Agent {
+    let configuration = format!(
+        "[[instance]]\nname = \"V4\"\ninterface = \"eth1\"\nvrid = 51\nadvert_interval = \"100ms\"\naccept = {accept}\n\
+         virtual_addresses = [\"{VIP}/24\"]\n\n\
+         [[instance]]\nname = \"V6\"\ninterface = \"eth1\"\nvrid = 51\nadvert_interval = \"100ms\"\naccept = {accept}\n\
+         virtual_addresses = [\"fe80::50/64\", \"{VIP6}/64\"]\n"
+    );
+    let mut agent = Agent::with_configuration(lab, ONE, vipd().expect("a vipd"), configuration).expect("an agent");
+    agent.start().expect("it starts");
+    until_state(&agent, "master", SOON).expect("master");
+    agent
+}
+
+#[test]
+fn without_it_addresses_resolve_and_do_not_answer() {
+    let lab = Lab::new(1).expect("a lab");
+    let client = lab.host(Station::Client).expect("a client");
+    let mut agent = agent(&lab, false);
+    succeeds("both to be master", SOON, || {
+        Ok(ask::status(&agent)?.iter().all(|status| status.text("state") == "master"))
+    })
+    .expect("master");
+    for (place, address) in [VIP.into(), VIP6.into()].into_iter().enumerate() {
+        succeeds("a dropped echo", SOON, || {
+            assert!(!ping(client, address)?, "{address} answered");
+            Ok(ask::stats(&agent)?.1[place].number("vipd:not-accepted")? > 0)
+        })
+        .expect("dropped and counted");
+        // ARP, and Neighbor Solicitations and Advertisements, must pass (RFC 9568 section 6.4.3).
+        let entry = text(client, "ip", &["neighbour", "show", &address.to_string()]).expect("a table");
+        assert!(entry.contains(&ONE.mac().to_string()), "{entry}");
+    }
+    // The node's own addresses are nobody's business.
+    assert!(ping(client, ONE.ipv4().into()).expect("a ping") && ping(client, ONE.ipv6().into()).expect("a ping"));
+    agent.stop().expect("it stops");
+    assert!(ping(client, ONE.ipv4().into()).expect("a ping"));
+}
+
+#[test]
+fn with_it_they_answer() {
+    let lab = Lab::new(1).expect("a lab");
+    let client = lab.host(Station::Client).expect("a client");
+    let agent = agent(&lab, true);
+    for address in [VIP.into(), VIP6.into()] {
+        succeeds("the client's ping", SOON, || ping(client, address)).expect("an answer");
+    }
+    assert_eq!(ask::count(&agent, "vipd:not-accepted").expect("a counter"), 0);
+}
