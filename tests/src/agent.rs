@@ -13,7 +13,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 pub use crate::configuration::Instance;
-use crate::configuration::{keepalived_configuration, vipd_configuration};
+use crate::configuration::{frr_configuration, keepalived_configuration, vipd_configuration};
+use crate::frr;
 use crate::lab::Lab;
 use crate::namespace::{Namespace, SCRATCH};
 use crate::process::{LogLine, Process};
@@ -26,6 +27,8 @@ const STOP: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(20);
 /// 224.0.0.18 as `/proc/net/igmp` writes it on a little-endian and on a big-endian machine.
 const GROUP_IN_PROC: [&str; 2] = ["120000E0", "E0000012"];
+/// ff02::12 as `/proc/net/igmp6` writes it.
+const GROUP6_IN_PROC: &str = "ff020000000000000000000000000012";
 
 /// keepalived's pid files: its parent process's and its VRRP process's.
 const PID_FILES: [&str; 2] = ["keepalived.pid", "vrrp.pid"];
@@ -37,6 +40,8 @@ pub enum AgentKind {
     Vipd(PathBuf),
     /// keepalived, from the path.
     Keepalived,
+    /// FRR's zebra and vrrpd, from where Debian has them.
+    Frr,
 }
 
 impl fmt::Display for AgentKind {
@@ -44,6 +49,7 @@ impl fmt::Display for AgentKind {
         f.write_str(match self {
             Self::Vipd(_) => "vipd",
             Self::Keepalived => "keepalived",
+            Self::Frr => "FRR",
         })
     }
 }
@@ -55,6 +61,8 @@ pub struct Agent {
     station: Station,
     host: Namespace,
     configuration: String,
+    /// What the configuration says, where the lab has written it.
+    instances: Vec<Instance>,
     process: Option<Process>,
     /// Variables of its environment.
     environment: Vec<(String, String)>,
@@ -71,10 +79,13 @@ impl Agent {
     /// When the lab has no such node, or the program is not on this machine.
     pub fn new(lab: &Lab, station: Station, kind: AgentKind, instances: &[Instance]) -> Result<Self> {
         let configuration = match &kind {
-            AgentKind::Vipd(_) => vipd_configuration(instances),
-            AgentKind::Keepalived => keepalived_configuration(instances)?,
+            AgentKind::Vipd(_) => vipd_configuration(station, instances),
+            AgentKind::Keepalived => keepalived_configuration(station, instances)?,
+            AgentKind::Frr => frr_configuration(instances)?,
         };
-        Self::with_configuration(lab, station, kind, configuration)
+        let mut agent = Self::with_configuration(lab, station, kind, configuration)?;
+        agent.instances = instances.to_vec();
+        Ok(agent)
     }
 
     /// Prepares an agent with a configuration of the caller's own, in the program's own syntax.
@@ -94,6 +105,10 @@ impl Agent {
                 program.display()
             ),
             AgentKind::Keepalived => ensure_on_path("keepalived", "keepalived")?,
+            AgentKind::Frr => ensure!(
+                frr::is_installed(),
+                "FRR's zebra and vrrpd are not installed (Debian, Ubuntu: `apt-get install frr`)"
+            ),
         }
         let host = lab.host(station)?.clone();
         Ok(Self {
@@ -101,6 +116,7 @@ impl Agent {
             station,
             host,
             configuration,
+            instances: Vec::new(),
             process: None,
             environment: Vec::new(),
             stderr: None,
@@ -170,19 +186,30 @@ impl Agent {
             Some(stderr) => Stdio::from(stderr.try_clone().context("duplicating its standard error")?),
             None => Stdio::piped(),
         };
+        if self.kind == AgentKind::Frr {
+            frr::prepare(&self.host, self.station, &self.instances)?;
+        }
         self.process = Some(Process::spawn_with(&self.host, self.command(), stderr)?);
         let host = self.host.clone();
         let answers = matches!(self.kind, AgentKind::Vipd(_)).then(Self::control_socket);
+        let unicast = self.instances.iter().any(|instance| !instance.unicast_peers.is_empty());
+        let silent = self.kind == AgentKind::Keepalived && unicast;
         let listening = try_wait_until(&format!("{self} to join {}", crate::craft::GROUP), START, || {
             let process = self.process.as_mut().context("started above")?;
             ensure!(process.is_running()?, "it exited");
+            // keepalived joins no group for unicast; its log has to do.
+            if silent {
+                return Ok(process.log().iter().any(|line| line.text.contains("Entering BACKUP STATE")));
+            }
             let answers = answers.clone();
-            let (groups, answers) = host.run(move || {
+            let (groups, groups6, answers) = host.run(move || {
                 let groups = fs::read_to_string("/proc/thread-self/net/igmp");
-                (groups, answers.is_none_or(|socket| UnixStream::connect(socket).is_ok()))
+                let groups6 = fs::read_to_string("/proc/thread-self/net/igmp6");
+                (groups, groups6, answers.is_none_or(|socket| UnixStream::connect(socket).is_ok()))
             });
-            let groups = groups?;
-            Ok(answers && GROUP_IN_PROC.iter().any(|group| groups.contains(group)))
+            let (groups, groups6) = (groups?, groups6?);
+            let joined = GROUP_IN_PROC.iter().any(|group| groups.contains(group));
+            Ok(answers && (joined || groups6.contains(GROUP6_IN_PROC)))
         });
         listening.with_context(|| format!("{self} did not start; its log:\n{}", self.log_text()))
     }
@@ -257,6 +284,7 @@ impl Agent {
         Self::runtime_dir().join(match self.kind {
             AgentKind::Vipd(_) => "vipd.toml",
             AgentKind::Keepalived => "keepalived.conf",
+            AgentKind::Frr => "frr.conf",
         })
     }
 
@@ -302,6 +330,7 @@ impl Agent {
                 command.arg("--vrrp_pid").arg(Self::runtime_dir().join(vrrp));
                 command
             }
+            AgentKind::Frr => frr::command(Self::runtime_dir(), &self.configuration_path()),
         }
     }
 }

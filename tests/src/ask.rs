@@ -1,7 +1,7 @@
 //! What a vipd on a node says of itself.
 
 use std::ffi::OsStr;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl Answer {
     }
 
     /// An address, if there is one.
-    pub fn address(&self, name: &str) -> Option<Ipv4Addr> {
+    pub fn address(&self, name: &str) -> Option<IpAddr> {
         self.text(name).parse().ok()
     }
 }

@@ -1,15 +1,33 @@
-//! What an agent is configured with, in the words of either program.
+//! What an agent is configured with, in the words of each program.
 
-use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use crate::protocol::Version;
-use crate::station::{INTERFACE, PREFIX, VIP};
+use crate::station::{INTERFACE, PREFIX, PREFIX6, Station, VIP, VIP6, VIP6_LINK_LOCAL};
 
-/// A virtual router as both programs can be told of it, on [`INTERFACE`].
+/// Address family of a virtual router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// A virtual router as all programs can be told of it, on [`INTERFACE`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
     /// Name in logs.
@@ -24,8 +42,14 @@ pub struct Instance {
     pub interval: Duration,
     /// Whether a higher priority takes over from a living master.
     pub preempt: bool,
-    /// Virtual addresses, in the segment's prefix.
-    pub addresses: Vec<Ipv4Addr>,
+    /// Virtual addresses of one family, in the segment's prefix.
+    pub addresses: Vec<IpAddr>,
+    /// Where adverts go instead of to the group.
+    pub unicast_peers: Vec<IpAddr>,
+    /// The virtual router's own MAC.
+    pub virtual_mac: bool,
+    /// VRRPv2's password.
+    pub password: Option<String>,
 }
 
 impl Default for Instance {
@@ -38,33 +62,76 @@ impl Default for Instance {
             priority: 100,
             interval: Duration::from_secs(1),
             preempt: true,
-            addresses: vec![VIP],
+            addresses: vec![VIP.into()],
+            unicast_peers: Vec::new(),
+            virtual_mac: false,
+            password: None,
         }
     }
 }
 
-/// vipd's configuration file.
-pub(crate) fn vipd_configuration(instances: &[Instance]) -> String {
+impl Instance {
+    /// The usual one of a family: for [`VIP`], or for [`VIP6_LINK_LOCAL`] and [`VIP6`].
+    pub fn of(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::default(),
+            Family::V6 => Self { addresses: vec![VIP6_LINK_LOCAL.into(), VIP6.into()], ..Self::default() },
+        }
+    }
+
+    /// Its family.
+    pub fn family(&self) -> Family {
+        if self.addresses.iter().any(IpAddr::is_ipv6) { Family::V6 } else { Family::V4 }
+    }
+
+    /// The address at which a node's peers reach it.
+    fn source(&self, station: Station) -> IpAddr {
+        match self.family() {
+            Family::V4 => station.ipv4().into(),
+            Family::V6 => station.ipv6().into(),
+        }
+    }
+}
+
+/// An address with the segment's prefix.
+fn with_prefix(address: &IpAddr) -> String {
+    format!("{address}/{}", if address.is_ipv6() { PREFIX6 } else { PREFIX })
+}
+
+/// vipd's configuration file. Writing to a string cannot fail.
+pub(crate) fn vipd_configuration(station: Station, instances: &[Instance]) -> String {
     let mut text = String::new();
     for instance in instances {
         let Instance { name, vrid, priority, preempt, .. } = instance;
         let version = instance.version.number();
         let interval = instance.interval.as_millis();
-        let addresses: Vec<_> = instance.addresses.iter().map(|a| format!("\"{a}/{PREFIX}\"")).collect();
-        let addresses = addresses.join(", ");
-        // Writing to a string cannot fail.
+        let quoted =
+            |all: Vec<String>| all.iter().map(|one| format!("\"{one}\"")).collect::<Vec<_>>().join(", ");
+        let addresses = quoted(instance.addresses.iter().map(with_prefix).collect());
         let _ = write!(
             text,
             "[[instance]]\nname = \"{name}\"\ninterface = \"{INTERFACE}\"\nvrid = {vrid}\nversion = {version}\n\
              priority = {priority}\nadvert_interval = \"{interval}ms\"\npreempt = {preempt}\n\
-             virtual_addresses = [{addresses}]\n\n"
+             virtual_addresses = [{addresses}]\n"
         );
+        if !instance.unicast_peers.is_empty() {
+            let peers = quoted(instance.unicast_peers.iter().map(ToString::to_string).collect());
+            let source = instance.source(station);
+            let _ = write!(text, "unicast_source = \"{source}\"\nunicast_peers = [{peers}]\n");
+        }
+        if instance.virtual_mac {
+            text += "virtual_mac = true\n";
+        }
+        if let Some(password) = &instance.password {
+            let _ = writeln!(text, "auth_pass = \"{password}\"");
+        }
+        text.push('\n');
     }
     text
 }
 
 /// keepalived's configuration file. Its version is one for all instances.
-pub(crate) fn keepalived_configuration(instances: &[Instance]) -> Result<String> {
+pub(crate) fn keepalived_configuration(station: Station, instances: &[Instance]) -> Result<String> {
     let version = instances.first().map_or(Version::V3, |first| first.version);
     ensure!(
         instances.iter().all(|instance| instance.version == version),
@@ -74,17 +141,62 @@ pub(crate) fn keepalived_configuration(instances: &[Instance]) -> Result<String>
     for instance in instances {
         let Instance { name, vrid, priority, .. } = instance;
         let interval = instance.interval.as_secs_f64();
-        let preempt = if instance.preempt { "" } else { "    nopreempt\n" };
-        let addresses: Vec<_> =
-            instance.addresses.iter().map(|a| format!("        {a}/{PREFIX}\n")).collect();
-        let addresses = addresses.concat();
-        // Writing to a string cannot fail.
         let _ = write!(
             text,
             "vrrp_instance {name} {{\n    state BACKUP\n    interface {INTERFACE}\n    virtual_router_id {vrid}\n\
-             \x20   priority {priority}\n    advert_int {interval}\n{preempt}    virtual_ipaddress {{\n{addresses}    }}\n}}\n"
+             \x20   priority {priority}\n    advert_int {interval}\n"
         );
+        if !instance.preempt {
+            text += "    nopreempt\n";
+        }
+        if instance.virtual_mac {
+            text += "    use_vmac\n";
+        }
+        if !instance.unicast_peers.is_empty() {
+            if instance.virtual_mac {
+                text += "    vmac_xmit_base\n";
+            }
+            let _ = writeln!(text, "    unicast_src_ip {}\n    unicast_peer {{", instance.source(station));
+            for peer in &instance.unicast_peers {
+                let _ = writeln!(text, "        {peer}");
+            }
+            text += "    }\n";
+        }
+        if let Some(password) = &instance.password {
+            let _ = write!(
+                text,
+                "    authentication {{\n        auth_type PASS\n        auth_pass {password}\n    }}\n"
+            );
+        }
+        let addresses: String =
+            instance.addresses.iter().map(|address| format!("        {}\n", with_prefix(address))).collect();
+        let _ = write!(text, "    virtual_ipaddress {{\n{addresses}    }}\n}}\n");
     }
+    Ok(text)
+}
+
+/// FRR's configuration file.
+pub(crate) fn frr_configuration(instances: &[Instance]) -> Result<String> {
+    let mut text = format!("interface {INTERFACE}\n");
+    for instance in instances {
+        ensure!(instance.unicast_peers.is_empty(), "FRR's vrrpd has no unicast");
+        ensure!(instance.password.is_none(), "FRR's vrrpd has no authentication");
+        let Instance { vrid, priority, .. } = instance;
+        let (version, interval) = (instance.version.number(), instance.interval.as_millis());
+        let _ = write!(
+            text,
+            " vrrp {vrid} version {version}\n vrrp {vrid} priority {priority}\n vrrp {vrid} advertisement-interval \
+             {interval}\n"
+        );
+        if !instance.preempt {
+            let _ = writeln!(text, " no vrrp {vrid} preempt");
+        }
+        for address in &instance.addresses {
+            let word = if address.is_ipv6() { "ipv6" } else { "ip" };
+            let _ = writeln!(text, " vrrp {vrid} {word} {address}");
+        }
+    }
+    text += "exit\n";
     Ok(text)
 }
 
@@ -92,11 +204,13 @@ pub(crate) fn keepalived_configuration(instances: &[Instance]) -> Result<String>
 mod tests {
     use super::*;
 
+    const NODE: Station = Station::Node(1);
+
     #[test]
     fn vipd_is_configured_in_its_own_words() {
         let instance = Instance { interval: Duration::from_millis(10), ..Instance::default() };
         assert_eq!(
-            vipd_configuration(&[instance]),
+            vipd_configuration(NODE, &[instance]),
             "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\nversion = 3\npriority = 100\n\
              advert_interval = \"10ms\"\npreempt = true\nvirtual_addresses = [\"192.168.122.50/24\"]\n\n"
         );
@@ -104,13 +218,34 @@ mod tests {
 
     #[test]
     fn keepalived_is_configured_in_its_own_words() {
-        let instance =
-            Instance { interval: Duration::from_millis(10), preempt: false, ..Instance::default() };
-        let text = keepalived_configuration(&[instance]).unwrap();
-        for expected in ["vrrp_version 3\n", "state BACKUP\n", "advert_int 0.01\n", "nopreempt\n"] {
+        let instance = Instance {
+            interval: Duration::from_millis(10),
+            preempt: false,
+            unicast_peers: vec![Station::Node(2).ipv6().into()],
+            ..Instance::of(Family::V6)
+        };
+        let text = keepalived_configuration(NODE, &[instance]).unwrap();
+        for expected in [
+            "vrrp_version 3\n",
+            "state BACKUP\n",
+            "advert_int 0.01\n",
+            "nopreempt\n",
+            "unicast_src_ip fd00:122::b\n",
+            "        fd00:122::c\n",
+            "        fe80::50/64\n        fd00:122::50/64\n",
+        ] {
             assert!(text.contains(expected), "{expected:?} in {text}");
         }
         let mixed = [Instance::default(), Instance { version: Version::V2, ..Instance::default() }];
-        assert!(keepalived_configuration(&mixed).is_err());
+        assert!(keepalived_configuration(NODE, &mixed).is_err());
+    }
+
+    #[test]
+    fn frr_is_configured_in_its_own_words() {
+        let text = frr_configuration(&[Instance::of(Family::V6)]).unwrap();
+        assert!(text.contains(" vrrp 51 advertisement-interval 1000\n"), "{text}");
+        assert!(text.contains(" vrrp 51 ipv6 fe80::50\n vrrp 51 ipv6 fd00:122::50\n"), "{text}");
+        let unicast = Instance { unicast_peers: vec![VIP.into()], ..Instance::default() };
+        assert!(frr_configuration(&[unicast]).is_err());
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::capture::Capture;
 use crate::links::{self, Cable};
 use crate::namespace::Namespace;
-use crate::station::{INTERFACE, MAX_NODES, PREFIX, Station};
+use crate::station::{INTERFACE, MAX_NODES, PREFIX, PREFIX6, Station};
 
 const BRIDGE: &str = "br0";
 
@@ -159,8 +159,12 @@ impl Lab {
             })
             .with_context(|| format!("plugging in {station}"))?;
         host.run(move || {
+            // No link-local address out of the MAC: the station's own is the only one (`addr_gen_mode` 1, none).
+            fs::write(format!("/proc/sys/net/ipv6/conf/{INTERFACE}/addr_gen_mode"), "1")?;
             links::set_up(INTERFACE)?;
-            links::add_address(INTERFACE, station.ipv4(), PREFIX)
+            links::add_address(INTERFACE, station.ipv4(), PREFIX)?;
+            links::add_address(INTERFACE, station.link_local(), PREFIX6)?;
+            links::add_address(INTERFACE, station.ipv6(), PREFIX6)
         })
         .with_context(|| format!("giving {station} its address"))
     }

@@ -1,13 +1,13 @@
 //! Links and addresses of the namespace the calling thread is in.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::RawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
 use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkUnspec, LinkVeth};
 
@@ -168,20 +168,22 @@ pub fn index(name: &str) -> Result<u32> {
         .with_context(|| format!("there is no link {name} in this namespace"))
 }
 
-/// Adds an IPv4 address to a link.
+/// Adds an address to a link. An IPv6 address is usable at once.
 ///
 /// # Errors
 /// When there is no such link, or the address is there already.
-pub fn add_address(link: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
+pub fn add_address(link: &str, address: impl Into<IpAddr>, prefix: u8) -> Result<()> {
+    let address = address.into();
     netlink::create(RouteNetlinkMessage::NewAddress(address_message(link, address, prefix)?))
         .with_context(|| format!("adding {address}/{prefix} to {link}"))
 }
 
-/// Removes an IPv4 address from a link.
+/// Removes an address from a link.
 ///
 /// # Errors
 /// When there is no such link or address.
-pub fn del_address(link: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
+pub fn del_address(link: &str, address: impl Into<IpAddr>, prefix: u8) -> Result<()> {
+    let address = address.into();
     netlink::change(RouteNetlinkMessage::DelAddress(address_message(link, address, prefix)?))
         .with_context(|| format!("removing {address}/{prefix} from {link}"))
 }
@@ -199,7 +201,7 @@ pub fn addresses(link: &str) -> Result<Vec<Ipv4Addr>> {
         .filter_map(|message| match message {
             RouteNetlinkMessage::NewAddress(address) if address.header.index == index => {
                 address.attributes.into_iter().find_map(|attribute| match attribute {
-                    AddressAttribute::Local(std::net::IpAddr::V4(address)) => Some(address),
+                    AddressAttribute::Local(IpAddr::V4(address)) => Some(address),
                     _ => None,
                 })
             }
@@ -230,6 +232,17 @@ fn name_of(link: &LinkMessage) -> Option<String> {
     })
 }
 
-fn address_message(link: &str, address: Ipv4Addr, prefix: u8) -> Result<AddressMessage> {
-    Ok(AddressMessageBuilder::<Ipv4Addr>::new().index(index(link)?).address(address, prefix).build())
+fn address_message(link: &str, address: IpAddr, prefix: u8) -> Result<AddressMessage> {
+    let index = index(link)?;
+    Ok(match address {
+        IpAddr::V4(address) => {
+            AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(address, prefix).build()
+        }
+        IpAddr::V6(address) => {
+            let mut message =
+                AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(address, prefix).build();
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            message
+        }
+    })
 }

@@ -1,7 +1,7 @@
 //! Who is on the segment, and the addresses that follow from it.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A hardware address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,6 +36,12 @@ pub const INTERFACE: &str = "eth1";
 pub const PREFIX: u8 = 24;
 /// The virtual address.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 50);
+/// Bits of network in every IPv6 address of the segment.
+pub const PREFIX6: u8 = 64;
+/// The virtual address in IPv6.
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x122, 0, 0, 0, 0, 0, 0x50);
+/// The link-local one that goes before it in adverts (RFC 9568 section 5.2.9).
+pub const VIP6_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x50);
 /// How many nodes a segment has room for: .11 to .49.
 pub const MAX_NODES: u8 = 39;
 
@@ -55,6 +61,16 @@ impl Station {
     /// The station's own address: 192.168.122.11, .12, … for nodes, .100 for the client.
     pub fn ipv4(self) -> Ipv4Addr {
         Ipv4Addr::new(192, 168, 122, self.host())
+    }
+
+    /// The station's own IPv6 address: fd00:122::b, ::c, … for nodes, ::64 for the client.
+    pub fn ipv6(self) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd00, 0x122, 0, 0, 0, 0, 0, self.host().into())
+    }
+
+    /// The station's link-local address, with the same last byte.
+    pub fn link_local(self) -> Ipv6Addr {
+        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, self.host().into())
     }
 
     /// The station's hardware address: locally administered, ending in the node's number or in 64

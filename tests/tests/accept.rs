@@ -19,7 +19,8 @@ fn agent(lab: &Lab, accept: bool) -> Agent {
          [[instance]]\nname = \"V6\"\ninterface = \"eth1\"\nvrid = 51\nadvert_interval = \"100ms\"\naccept = {accept}\n\
          virtual_addresses = [\"fe80::50/64\", \"{VIP6}/64\"]\n"
     );
-    let mut agent = Agent::with_configuration(lab, ONE, vipd().expect("a vipd"), configuration).expect("an agent");
+    let mut agent =
+        Agent::with_configuration(lab, ONE, vipd().expect("a vipd"), configuration).expect("an agent");
     agent.start().expect("it starts");
     until_state(&agent, "master", SOON).expect("master");
     agent
@@ -45,7 +46,9 @@ fn without_it_addresses_resolve_and_do_not_answer() {
         assert!(entry.contains(&ONE.mac().to_string()), "{entry}");
     }
     // The node's own addresses are nobody's business.
-    assert!(ping(client, ONE.ipv4().into()).expect("a ping") && ping(client, ONE.ipv6().into()).expect("a ping"));
+    assert!(
+        ping(client, ONE.ipv4().into()).expect("a ping") && ping(client, ONE.ipv6().into()).expect("a ping")
+    );
     agent.stop().expect("it stops");
     assert!(ping(client, ONE.ipv4().into()).expect("a ping"));
 }

@@ -30,7 +30,7 @@ fn instance(vrid: u8, version: Version) -> Instance {
         // The lowest, and so the longest skew: a master that leaves is not followed at once.
         priority: 1,
         interval: INTERVAL,
-        addresses: vec![address(vrid)],
+        addresses: vec![address(vrid).into()],
         ..Instance::default()
     }
 }

@@ -185,7 +185,7 @@ fn arbitrary_frames_change_nothing_and_are_accounted_for() -> Result<()> {
     until_state(&master, "master", SOON)?;
     let mut backup = started(&lab, TWO, 100)?;
     until(&backup, "to follow node 1", SOON, |status| {
-        status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4())
+        status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
     })?;
     let before = ask::count(&backup, "master-transitions")?;
 

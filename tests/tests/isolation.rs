@@ -42,7 +42,7 @@ fn keeps_going<T>(
     let mut backup = prepared(lab, TWO, 100)?;
     backup.start()?;
     until(&backup, "to follow node 1", SOON, |status| {
-        status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4())
+        status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
     })?;
     // A busy machine may have had it take over while it started.
     let before = count(&backup, "master-transitions")?;

@@ -142,7 +142,7 @@ fn what_is_sent_is_captured_once_and_unchanged() -> Result<()> {
     }
     assert!(adverts.is_sorted_by_key(|frame| frame.time));
     let read = adverts[0].advert().context("an advert")?;
-    assert_eq!((read.source_mac, read.source), (NODE.mac(), NODE.ipv4()));
+    assert_eq!((read.source_mac, read.source), (NODE.mac(), NODE.ipv4().into()));
     assert_eq!((read.version, read.vrid, read.priority, read.interval), (3, 51, 200, 1));
     let read = adverts[2].advert().context("an advert")?;
     assert_eq!((read.version, read.priority, read.interval), (2, 0, 1));

@@ -29,7 +29,7 @@ fn instance(vrid: u8) -> Instance {
         name: format!("VI_{vrid}"),
         vrid,
         interval: Duration::from_millis(100),
-        addresses: vec![address(vrid)],
+        addresses: vec![address(vrid).into()],
         ..Instance::default()
     }
 }

@@ -35,7 +35,7 @@ fn pair(lab: &Lab) -> Result<(Agent, Agent)> {
     until_state(&master, "master", SOON)?;
     let backup = started(lab, TWO, 100)?;
     until(&backup, "to follow node 1", SOON, |status| {
-        status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4())
+        status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
     })?;
     Ok((master, backup))
 }
@@ -180,9 +180,9 @@ fn a_new_primary_address_is_sent_from_without_a_change_of_state() -> Result<()> 
     adverts_from(&capture, changed, OTHER)?;
     try_wait_until("the virtual address to be there", SOON, || has(one.host(), VIP))?;
     until(&two, "to follow the new address", SOON, |status| {
-        status.address("last-adv-source") == Some(OTHER)
+        status.address("last-adv-source") == Some(OTHER.into())
     })?;
-    until(&one, "the new address", SOON, |status| status.address("vipd:primary-address") == Some(OTHER))?;
+    until(&one, "the new address", SOON, |status| status.address("vipd:primary-address") == Some(OTHER.into()))?;
     until_state(&one, "master", SOON)?;
     assert_eq!(count(&one, "master-transitions")?, 1);
     assert_eq!(count(&two, "master-transitions")?, 0);
@@ -231,7 +231,7 @@ fn lost_notifications_are_made_up_for_by_reading_everything_anew() -> Result<()>
     try_wait_until("the virtual address to be back", SOON, || has(agent.host(), VIP))?;
     adverts_from(&capture, resumed, OTHER)?;
     let status = until_state(&agent, "master", SOON)?;
-    assert_eq!(status.address("vipd:primary-address"), Some(OTHER));
+    assert_eq!(status.address("vipd:primary-address"), Some(OTHER.into()));
     assert!(agent.log().iter().any(|line| line.text.contains("notifications were lost")));
     Ok(())
 }

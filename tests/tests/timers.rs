@@ -49,7 +49,7 @@ fn a_backup_adopts_the_masters_interval() -> Result<()> {
                 .is_ok_and(|interval| interval == 300_000_000)
     })?;
     assert_eq!(status.number("vipd:advertise-interval-ns")?, 100_000_000, "the configured one stays");
-    assert_eq!(status.address("last-adv-source"), Some(ONE.ipv4()));
+    assert_eq!(status.address("last-adv-source"), Some(ONE.ipv4().into()));
     // RFC 9568: the skew is (256 - priority) / 256 of the learned interval.
     assert_eq!(status.number("vipd:master-down-interval-ns")?, 3 * 300_000_000 + 182_812_500);
     assert_eq!(status.number("master-down-interval")?, 108);
@@ -180,16 +180,16 @@ fn the_owner_is_master_at_once_and_keeps_its_address() -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let own = ONE.ipv4();
-    let standby = started(&lab, TWO, Instance { addresses: vec![own], ..router(254) })?;
+    let standby = started(&lab, TWO, Instance { addresses: vec![own.into()], ..router(254) })?;
     until_state(&standby, "master", SOON)?;
     assert!(lab.host(TWO)?.run(|| links::addresses(INTERFACE))?.contains(&own));
 
     let start = WallTime::now();
-    let owner = Instance { addresses: vec![own], preempt: false, ..router(255) };
+    let owner = Instance { addresses: vec![own.into()], preempt: false, ..router(255) };
     let mut owner = started(&lab, ONE, owner)?;
     let status = until_state(&owner, "master", SOON)?;
     assert_eq!(status.text("vipd:last-transition-reason"), "startup", "not by a timer");
-    assert_eq!(status.address("vipd:primary-address"), Some(own));
+    assert_eq!(status.address("vipd:primary-address"), Some(own.into()));
     let adverts = capture.search(start, |frame| frame.advert().filter(|_| frame.from == ONE));
     assert!(!adverts.is_empty());
     assert!(adverts.iter().all(|advert| advert.source == own && advert.priority == 255), "{adverts:?}");

@@ -88,7 +88,7 @@ fn a_stranger_s_adverts_are_counted_and_change_nothing() {
     let injector = Injector::open(lab.host(STRANGER).expect("a host")).expect("an injector");
     let mut advert = Advert::new(Version::V3, 51, 254, STRANGER);
     advert.destination = ONE.ipv4().into();
-    advert.destination_mac = Some(ONE.mac());
+    advert.destination_mac = ONE.mac();
     for _ in 0..10 {
         injector.send(&advert.frame()).expect("sent");
     }
@@ -113,12 +113,13 @@ fn a_routed_peer_s_ttl_is_what_was_allowed_for_it() {
         ONE.ipv4(),
         TWO.ipv4()
     );
-    let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("a vipd"), configuration).expect("an agent");
+    let mut agent =
+        Agent::with_configuration(&lab, ONE, vipd().expect("a vipd"), configuration).expect("an agent");
     agent.start().expect("it starts");
     let injector = Injector::open(lab.host(TWO).expect("a host")).expect("an injector");
     let mut advert = Advert::new(Version::V3, 51, 200, TWO);
     advert.destination = ONE.ipv4().into();
-    advert.destination_mac = Some(ONE.mac());
+    advert.destination_mac = ONE.mac();
     for ttl in [249, 250, 255] {
         advert.ttl = ttl;
         injector.send(&advert.frame()).expect("sent");
@@ -137,9 +138,11 @@ fn without_its_source_it_waits_in_fault() {
     until_state(&one, "master", SOON).expect("master");
     let source = ONE.ipv4().to_string();
     vipd_tests::command::text(host, "ip", &["address", "add", "10.9.9.9/24", "dev", "eth1"]).expect("added");
-    vipd_tests::command::text(host, "ip", &["address", "del", &format!("{source}/24"), "dev", "eth1"]).expect("gone");
+    vipd_tests::command::text(host, "ip", &["address", "del", &format!("{source}/24"), "dev", "eth1"])
+        .expect("gone");
     let status = until_state(&one, "fault", SOON).expect("fault");
     assert!(status.text("vipd:fault-reason").contains(&source), "{status:?}");
-    vipd_tests::command::text(host, "ip", &["address", "add", &format!("{source}/24"), "dev", "eth1"]).expect("back");
+    vipd_tests::command::text(host, "ip", &["address", "add", &format!("{source}/24"), "dev", "eth1"])
+        .expect("back");
     until_state(&one, "master", SOON).expect("master");
 }

@@ -72,10 +72,12 @@ fn adverts_announcements_and_answers_bear_it_and_the_client_never_learns_another
             until_state(&backup, "master", SOON).expect("master");
         }
     }
-    let adverts = capture.search(start, |frame| frame.advert().map(|advert| (advert.source.is_ipv6(), advert.source_mac)));
+    let adverts = capture
+        .search(start, |frame| frame.advert().map(|advert| (advert.source.is_ipv6(), advert.source_mac)));
     assert!(adverts.iter().all(|(v6, mac)| *mac == if *v6 { MAC6 } else { MAC4 }), "{adverts:?}");
     // Nobody has ever said that the address is somewhere else.
-    let arps = capture.search(start, |frame| frame.arp().filter(|arp| arp.sender == VIP).map(|arp| arp.sender_mac));
+    let arps =
+        capture.search(start, |frame| frame.arp().filter(|arp| arp.sender == VIP).map(|arp| arp.sender_mac));
     assert!(!arps.is_empty() && arps.iter().all(|mac| *mac == MAC4), "{arps:?}");
     let said = capture.search(start, |frame| {
         frame.neighbor_advertisement().filter(|said| said.target == VIP6).and_then(|said| said.target_mac)
@@ -102,11 +104,13 @@ fn a_backup_is_silent_and_has_no_address_of_its_mac() {
     let shown = links(&lab, TWO);
     assert_eq!(shown.matches("macvlan mode private").count(), 2, "{shown}");
     for station in [ONE, TWO] {
-        let all = text(lab.host(station).expect("a host"), "ip", &["-6", "-o", "address"]).expect("addresses");
+        let all =
+            text(lab.host(station).expect("a host"), "ip", &["-6", "-o", "address"]).expect("addresses");
         assert!(!all.contains("fe80::200:5eff:fe00"), "RFC 9568 section 7.4: {all}");
     }
     // The master's own macvlan reports no group but those of its IPv6 addresses.
-    let reports = capture.search(start, |frame| frame.membership_report().filter(|report| report.source_mac == MAC4));
+    let reports =
+        capture.search(start, |frame| frame.membership_report().filter(|report| report.source_mac == MAC4));
     assert_eq!(reports, [], "IGMP from the virtual MAC");
 }
 
@@ -142,7 +146,8 @@ fn adverts_can_come_from_the_interface_s_own_mac() {
         "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\nadvert_interval = \"100ms\"\nvirtual_mac = true\n\
          virtual_mac_transmit_on_base = true\nvirtual_addresses = [\"{VIP}/24\"]\n"
     );
-    let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("a vipd"), configuration).expect("an agent");
+    let mut agent =
+        Agent::with_configuration(&lab, ONE, vipd().expect("a vipd"), configuration).expect("an agent");
     agent.start().expect("it starts");
     succeeds("the announcement", SOON, || {
         Ok(capture.has(start, |frame| frame.gratuitous_arp(VIP).is_some_and(|arp| arp.sender_mac == MAC4)))

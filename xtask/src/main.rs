@@ -4,7 +4,7 @@
 //! must be able to make a fresh one.
 
 mod ebpf;
-//mod interop;
+mod interop;
 mod lab;
 mod lint;
 #[path = "../../vipd/build/provenance.rs"]
@@ -24,7 +24,7 @@ use clap::Parser;
 enum Verb {
     Run(run::Args),
     Lab(lab::Args),
-    //Interop(interop::Args),
+    Interop(interop::Args),
     Setup(setup::Args),
     Ebpf(ebpf::Args),
     Lint(lint::Args),
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let result = match Verb::parse() {
         Verb::Run(args) => run::run(&args),
         Verb::Lab(args) => lab::run(&args),
-        //Verb::Interop(args) => interop::run(&args),
+        Verb::Interop(args) => interop::run(&args),
         Verb::Setup(args) => setup::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
         Verb::Lint(args) => lint::run(&args),

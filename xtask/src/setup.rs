@@ -14,7 +14,7 @@ const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "libstd-rust-web
 /// LLVM's library and headers, which bpf-linker is built with.
 const LLVM_PACKAGE: &str = "llvm-22-dev";
 /// Programs that the tests run vipd against.
-const TEST_PACKAGES: [&str; 1] = ["keepalived"];
+const TEST_PACKAGES: [&str; 4] = ["keepalived", "frr", "iproute2", "iputils-ping"];
 
 /// Find or install the toolchain that builds the eBPF object
 ///

@@ -1,0 +1,115 @@
+//! VRRP advertisements.
+
+use std::net::IpAddr;
+
+use super::Frame;
+use super::packet::{Packet, array_at, u16_at};
+use crate::craft::internet_checksum;
+use crate::station::Mac;
+
+const PROTOCOL_VRRP: u8 = 112;
+
+/// What a checksum is made over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChecksumForm {
+    /// VRRPv2: the message.
+    V2,
+    /// VRRPv3 over IPv4: the message and a pseudo-header, as most read RFC 5798.
+    Rfc5798,
+    /// VRRPv3 over IPv4: the message (RFC 9568).
+    Rfc9568,
+    /// VRRPv3 over IPv6: the message and a pseudo-header.
+    Ipv6,
+}
+
+/// A VRRP advertisement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advert {
+    /// Ethernet source.
+    pub source_mac: Mac,
+    /// IP source.
+    pub source: IpAddr,
+    /// IP destination.
+    pub destination: IpAddr,
+    /// TTL or Hop Limit.
+    pub ttl: u8,
+    /// Protocol version.
+    pub version: u8,
+    /// Virtual router.
+    pub vrid: u8,
+    /// Priority; 0 when the sender resigns.
+    pub priority: u8,
+    /// Interval as it is on the wire: hundredths of a second in version 3, seconds in version 2.
+    pub interval: u16,
+    /// The addresses it names.
+    pub addresses: Vec<IpAddr>,
+    /// Which rule its checksum follows; none if it is wrong by all.
+    pub checksum_form: Option<ChecksumForm>,
+    /// Authentication type and data of version 2.
+    pub authentication: Option<(u8, [u8; 8])>,
+}
+
+impl Frame {
+    /// The advertisement in it, if it is one.
+    pub fn advert(&self) -> Option<Advert> {
+        let packet = self.packet(PROTOCOL_VRRP)?;
+        let vrrp = packet.payload;
+        let first = *vrrp.first()?;
+        let version = first >> 4;
+        if first & 0xf != 1 || vrrp.len() < 8 {
+            return None;
+        }
+        let interval = match version {
+            2 => u16::from(vrrp[5]),
+            3 => u16_at(vrrp, 4)? & 0x0fff,
+            _ => return None,
+        };
+        let (vrid, priority) = (vrrp[1], vrrp[2]);
+        let size = if packet.source.is_ipv6() { 16 } else { 4 };
+        let end = 8 + size * usize::from(vrrp[3]);
+        let address = |bytes: &[u8]| match size {
+            16 => array_at::<16>(bytes, 0).map(IpAddr::from),
+            _ => array_at::<4>(bytes, 0).map(IpAddr::from),
+        };
+        let addresses = vrrp.get(8..end).unwrap_or_default().chunks(size).filter_map(address).collect();
+        let data = if version == 2 { array_at(vrrp, end) } else { None };
+        Some(Advert {
+            source_mac: self.source_mac()?,
+            source: packet.source,
+            destination: packet.destination,
+            ttl: packet.ttl,
+            version,
+            vrid,
+            priority,
+            interval,
+            addresses,
+            checksum_form: checksum_form(&packet, version),
+            authentication: data.map(|data| (vrrp[4], data)),
+        })
+    }
+}
+
+/// Over a message with its checksum in place, the checksum of all is 0.
+fn checksum_form(packet: &Packet<'_>, version: u8) -> Option<ChecksumForm> {
+    let message = packet.payload;
+    let alone = internet_checksum(message) == 0;
+    let length = u32::try_from(message.len()).ok()?;
+    let mut covered = Vec::new();
+    for address in [packet.source, packet.destination] {
+        match address {
+            IpAddr::V4(address) => covered.extend(address.octets()),
+            IpAddr::V6(address) => covered.extend(address.octets()),
+        }
+    }
+    // IPv4 has zero, protocol and a length of 16 bits, IPv6 a length of 32, zeros and the next header: the same sum.
+    covered.extend(length.to_be_bytes());
+    covered.extend([0, 0, 0, PROTOCOL_VRRP]);
+    covered.extend(message);
+    let with_header = internet_checksum(&covered) == 0;
+    match (version, packet.source) {
+        (2, _) => alone.then_some(ChecksumForm::V2),
+        (_, IpAddr::V6(_)) => with_header.then_some(ChecksumForm::Ipv6),
+        (_, IpAddr::V4(_)) if with_header => Some(ChecksumForm::Rfc5798),
+        (_, IpAddr::V4(_)) => alone.then_some(ChecksumForm::Rfc9568),
+    }
+}

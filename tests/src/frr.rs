@@ -1,0 +1,74 @@
+//! FRR's vrrpd on a node: its daemons, and the macvlans it wants to find.
+//!
+//! vrrpd neither makes interfaces nor addresses: for each virtual router there must be a macvlan with the virtual MAC
+//! and the virtual addresses, which it sets protodown while it is backup. Its IPv6 adverts come from the macvlan's own
+//! link-local address.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::command::text;
+use crate::configuration::{Family, Instance};
+use crate::namespace::Namespace;
+use crate::station::{INTERFACE, PREFIX, PREFIX6, Station};
+
+/// Where Debian has the daemons.
+const DAEMONS: &str = "/usr/lib/frr";
+
+/// zebra, then vrrpd; on SIGTERM vrrpd first, so that zebra can still carry out what it wants. `$1` is a directory that
+/// the user `frr` may write, `$2` the configuration.
+const SCRIPT: &str = r#"
+D=$1; C=$2
+rm -rf "$D"; mkdir -p "$D"; chmod 755 "$(dirname "$D")"; chown frr:frr "$D"
+/usr/lib/frr/zebra -z "$D/zserv.api" -i "$D/zebra.pid" --vty_socket "$D" -f /dev/null --log stdout & Z=$!
+until [ -S "$D/zserv.api" ]; do kill -0 $Z || exit 1; sleep 0.05; done
+/usr/lib/frr/vrrpd -z "$D/zserv.api" -i "$D/vrrpd.pid" --vty_socket "$D" -f "$C" --log stdout & V=$!
+trap 'kill $V; wait $V; kill $Z; wait $Z; exit 0' TERM
+wait $V
+"#;
+
+/// Whether the daemons are installed.
+pub(crate) fn is_installed() -> bool {
+    ["zebra", "vrrpd"].iter().all(|daemon| Path::new(DAEMONS).join(daemon).is_file())
+}
+
+/// The command that runs both daemons with a configuration file.
+pub(crate) fn command(scratch: &Path, configuration: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", SCRIPT, "frr"]).arg(scratch.join("frr")).arg(configuration);
+    command
+}
+
+/// Makes the macvlans that are not there yet.
+pub(crate) fn prepare(host: &Namespace, station: Station, instances: &[Instance]) -> Result<()> {
+    let links = text(host, "ip", &["-o", "link"])?;
+    for instance in instances {
+        let (digit, block, prefix) = match instance.family() {
+            Family::V4 => (4, 1, PREFIX),
+            Family::V6 => (6, 2, PREFIX6),
+        };
+        let name = format!("frr{digit}-{}", instance.vrid);
+        if links.contains(&format!(" {name}@")) {
+            continue;
+        }
+        let mac = format!("00:00:5e:00:{block:02x}:{:02x}", instance.vrid);
+        let ip = |arguments: &[&str]| text(host, "ip", arguments).with_context(|| format!("making {name}"));
+        ip(&["link", "add", &name, "link", INTERFACE, "address", &mac, "type", "macvlan", "mode", "bridge"])?;
+        ip(&["link", "set", &name, "addrgenmode", "none"])?;
+        let mut addresses: Vec<String> =
+            instance.addresses.iter().map(|address| format!("{address}/{prefix}")).collect();
+        if instance.family() == Family::V6 {
+            // The last one added is the first in the kernel's list, which is the one that vrrpd takes.
+            let own = u16::from_be_bytes([0xff, station.mac().0[5]]);
+            addresses.push(format!("fe80::{own:x}/{prefix}"));
+        }
+        for address in &addresses {
+            let nodad: &[&str] = if instance.family() == Family::V6 { &["nodad"] } else { &[] };
+            ip(&[&["address", "add", address, "dev", &name], nodad].concat())?;
+        }
+        ip(&["link", "set", &name, "up"])?;
+    }
+    Ok(())
+}
