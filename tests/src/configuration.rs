@@ -46,6 +46,8 @@ pub struct Instance {
     pub addresses: Vec<IpAddr>,
     /// Where adverts go instead of to the group.
     pub unicast_peers: Vec<IpAddr>,
+    /// Smallest TTL or Hop Limit that vipd accepts of them, instead of 255.
+    pub min_ttl: Option<u8>,
     /// The virtual router's own MAC.
     pub virtual_mac: bool,
     /// VRRPv2's password.
@@ -64,6 +66,7 @@ impl Default for Instance {
             preempt: true,
             addresses: vec![VIP.into()],
             unicast_peers: Vec::new(),
+            min_ttl: None,
             virtual_mac: false,
             password: None,
         }
@@ -115,7 +118,15 @@ pub(crate) fn vipd_configuration(station: Station, instances: &[Instance]) -> St
              virtual_addresses = [{addresses}]\n"
         );
         if !instance.unicast_peers.is_empty() {
-            let peers = quoted(instance.unicast_peers.iter().map(ToString::to_string).collect());
+            let peers: Vec<_> = instance
+                .unicast_peers
+                .iter()
+                .map(|peer| match instance.min_ttl {
+                    Some(ttl) => format!("{{ address = \"{peer}\", min_ttl = {ttl} }}"),
+                    None => format!("\"{peer}\""),
+                })
+                .collect();
+            let peers = peers.join(", ");
             let source = instance.source(station);
             let _ = write!(text, "unicast_source = \"{source}\"\nunicast_peers = [{peers}]\n");
         }

@@ -182,7 +182,9 @@ fn a_new_primary_address_is_sent_from_without_a_change_of_state() -> Result<()> 
     until(&two, "to follow the new address", SOON, |status| {
         status.address("last-adv-source") == Some(OTHER.into())
     })?;
-    until(&one, "the new address", SOON, |status| status.address("vipd:primary-address") == Some(OTHER.into()))?;
+    until(&one, "the new address", SOON, |status| {
+        status.address("vipd:primary-address") == Some(OTHER.into())
+    })?;
     until_state(&one, "master", SOON)?;
     assert_eq!(count(&one, "master-transitions")?, 1);
     assert_eq!(count(&two, "master-transitions")?, 0);

@@ -86,7 +86,9 @@ fn document(rows: &[Row], table: &str) -> Result<String> {
          it is killed with SIGKILL, and the other takes over. return: it is started again and preempts. release: it is \
          stopped, says so with priority 0, and the other takes over. return again: as before. one master: in all this, no \
          two routers were masters beyond the few adverts it takes to yield.\n\n\
-         In the rows with FRR, \"MAC\" is vipd's: vrrpd always has the virtual one.\n\n{table}",
+         In the rows with FRR, \"MAC\" is vipd's: vrrpd always has the virtual one. keepalived 2.2.7 sends IPv6 unicast \
+         adverts with a Hop Limit of 64; there vipd has `min_ttl = 64` for its peer, else it discards them and says so \
+         (`ip-ttl-errors`).\n\n{table}",
         version("keepalived")?,
         version("frr")?,
     ))

@@ -71,6 +71,12 @@ impl Cell {
         cells
     }
 
+    /// keepalived 2.2.7 sends its IPv6 unicast adverts with the kernel's Hop Limit of 64 instead of 255: vipd must be told
+    /// to accept that (`min_ttl`).
+    pub(crate) fn keepalived_forgets_the_hop_limit(&self) -> bool {
+        self.peer == Peer::Keepalived && self.family == Family::V6 && self.unicast
+    }
+
     /// Why there is no such combination.
     pub fn impossible(&self) -> Option<&'static str> {
         if self.version == Version::V2 && self.family == Family::V6 {

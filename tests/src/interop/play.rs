@@ -78,6 +78,7 @@ impl Stage {
                 interval,
                 virtual_mac,
                 unicast_peers: if cell.unicast { vec![peer] } else { Vec::new() },
+                min_ttl: cell.keepalived_forgets_the_hop_limit().then_some(64),
                 ..Instance::of(cell.family)
             };
             Agent::new(&lab, Station::Node(number), kind, &[instance])

@@ -16,7 +16,10 @@ const REFILL: Duration = Duration::from_millis(500);
 /// The kernel side's reasons to discard, with the words for them.
 const DISCARDS: [(Counter, &str); 12] = [
     (Counter::IpHeaderErrors, "wrong IPv4 header checksum, or an impossible source"),
-    (Counter::IpTtlErrors, "TTL or Hop Limit is too small: it was routed, or forged from afar"),
+    (
+        Counter::IpTtlErrors,
+        "TTL or Hop Limit is too small: routed, or forged from afar; a unicast peer behind routers needs min_ttl",
+    ),
     (Counter::VersionErrors, "another VRRP version than configured"),
     (Counter::InvalidTypeRcvd, "unknown type"),
     (Counter::PacketLengthErrors, "length does not fit the address count"),
