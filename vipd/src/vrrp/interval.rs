@@ -109,9 +109,10 @@ impl Interval {
         (256 - priority as u64) * base / 256
     }
 
-    /// Active_Down_Interval (RFC 3768: Master_Down_Interval) in nanoseconds: three intervals and the skew.
-    pub const fn master_down(self, priority: u8) -> u64 {
-        3 * self.nanos() + self.skew(priority)
+    /// Active_Down_Interval (RFC 3768: Master_Down_Interval) in nanoseconds: so many intervals, three by the RFC, and the
+    /// skew.
+    pub const fn master_down(self, priority: u8, adverts: u8) -> u64 {
+        adverts as u64 * self.nanos() + self.skew(priority)
     }
 }
 

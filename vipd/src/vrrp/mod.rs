@@ -25,4 +25,4 @@ mod timer;
 pub use config::{Announcements, Family, RouterConfig, VirtualAddress};
 pub use interval::{Interval, Version};
 pub use message::{Action, Addresses, Discard, Event, Fault, Input, Reason, Received, State};
-pub use router::{ANNOUNCE_AGAIN_AFTER, ANNOUNCE_ROUNDS, Counters, Peer, Router, Snapshot};
+pub use router::{Counters, Peer, Router, Snapshot};

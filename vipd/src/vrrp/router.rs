@@ -15,12 +15,14 @@
 //!                       Available, priority 255    └─────────────┘
 //! ```
 
+mod addresses;
 mod advert;
 mod peers;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod simulation;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +32,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vipd_common::Timestamp;
 use vipd_common::parse::address_digest;
 
-use super::config::{Family, PRIORITY_RELEASE, RouterConfig};
+use super::config::{Announcements, DOWN_AFTER_ADVERTS, Family, PRIORITY_RELEASE, RouterConfig};
 use super::interval::Interval;
 use super::limit::Limit;
 use super::message::{Action, Addresses, Event, Fault, Input, Reason, State};
@@ -38,12 +40,7 @@ use super::timer::{Timer, Timers};
 use peers::Peers;
 
 pub use peers::Peer;
-
-/// Rounds of gratuitous ARP on a takeover, and again after [`ANNOUNCE_AGAIN_AFTER`].
-pub const ANNOUNCE_ROUNDS: u8 = 5;
-/// Nanoseconds after which a new master announces its addresses again: switches and hosts that missed the first
-/// burst, while their port was still learning, hear the second.
-pub const ANNOUNCE_AGAIN_AFTER: u64 = 5_000_000_000;
+pub use snapshot::{Counters, Snapshot};
 
 /// Why Active_Down_Timer runs as it does; it becomes the reason of the takeover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,54 +62,6 @@ struct Rival {
     lasts: bool,
 }
 
-/// What this virtual router counts itself; the kernel side counts the rest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Times it became master.
-    pub master_transitions: u64,
-    /// Adverts with another interval than ours.
-    pub interval_errors: u64,
-    /// Adverts with another address list than ours.
-    pub address_list_errors: u64,
-    /// Adverts of another owner while we are the owner.
-    pub owner_conflicts: u64,
-    /// Adverts from our own source address.
-    pub own_adverts: u64,
-    /// Adverts of lower precedence while we are master.
-    pub losing_adverts: u64,
-    /// Adverts sent to answer them.
-    pub asserts_sent: u64,
-    /// Answers held back.
-    pub asserts_suppressed: u64,
-    /// Times the mastership was given up because this process was held up.
-    pub stalls: u64,
-    /// Virtual addresses put back.
-    pub addresses_restored: u64,
-}
-
-/// What a virtual router is like now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// State.
-    pub state: State,
-    /// Why it is in it; none before the first change.
-    pub reason: Option<Reason>,
-    /// Since when.
-    pub since: Timestamp,
-    /// Source of the last advert accepted from a master.
-    pub master: Option<IpAddr>,
-    /// Active_Adver_Interval: the master's interval, or our own.
-    pub active_interval: Interval,
-    /// Active_Down_Interval, nanoseconds.
-    pub master_down_interval: u64,
-    /// Skew_Time, nanoseconds.
-    pub skew: u64,
-    /// When Active_Down_Timer fires, in [`State::Backup`].
-    pub master_down_at: Option<Timestamp>,
-    /// Counters.
-    pub counters: Counters,
-}
-
 /// One virtual router on one interface.
 #[derive(Clone, Debug)]
 pub struct Router {
@@ -131,6 +80,10 @@ pub struct Router {
     timers: Timers,
     asserts: Limit,
     rival: Option<Rival>,
+    /// Until when a master of lower priority is followed.
+    hold_until: Option<Timestamp>,
+    /// When it starts, known from the first time that its interface can carry adverts.
+    starts_at: Option<Timestamp>,
     /// Which repeating events were told already, a bit each.
     told: u8,
     counters: Counters,
@@ -159,6 +112,8 @@ impl Router {
             timers: Timers::default(),
             asserts: Limit::new(config.interval.nanos()),
             rival: None,
+            hold_until: None,
+            starts_at: None,
             told: 0,
             counters: Counters::default(),
             peers: Peers::new(),
@@ -221,9 +176,11 @@ impl Router {
             since: self.since,
             master: self.master,
             active_interval: self.active_interval,
-            master_down_interval: self.active_interval.master_down(self.config.priority),
+            master_down_interval: self.master_down_interval(),
             skew: self.active_interval.skew(self.config.priority),
             master_down_at: self.timers.get(Timer::MasterDown),
+            hold_until: self.hold_until,
+            starts_at: self.timers.get(Timer::Startup),
             counters: self.counters,
         }
     }
@@ -237,14 +194,16 @@ impl Router {
             _ => Reason::Startup,
         };
         match self.state {
-            State::Initialize | State::Fault(_) if self.config.is_owner() => {
-                self.become_master(now, reason, 0);
-            }
             State::Initialize | State::Fault(_) => {
-                self.active_interval = self.config.interval;
-                self.awaiting = Awaiting::Silence;
-                self.change(now, State::Backup, reason, 0);
-                self.restart_master_down(now);
+                let starts_at = *self.starts_at.get_or_insert(now + self.config.startup_delay);
+                if now < starts_at {
+                    self.timers.set(Timer::Startup, starts_at);
+                    if self.state != State::Initialize {
+                        self.change(now, State::Initialize, reason, 0);
+                    }
+                } else {
+                    self.start(now, reason);
+                }
             }
             State::Backup | State::Master if changed => {
                 self.events.push_back(Event::PrimaryChanged { primary });
@@ -255,6 +214,18 @@ impl Router {
             }
             State::Backup | State::Master => {}
         }
+    }
+
+    /// RFC 9568 section 6.4.1: the owner is master at once.
+    fn start(&mut self, now: Timestamp, reason: Reason) {
+        self.timers.stop_all();
+        if self.config.is_owner() {
+            return self.become_master(now, reason, 0);
+        }
+        self.active_interval = self.config.interval;
+        self.awaiting = Awaiting::Silence;
+        self.change(now, State::Backup, reason, 0);
+        self.restart_master_down(now);
     }
 
     fn unavailable(&mut self, now: Timestamp, fault: Fault) {
@@ -271,7 +242,7 @@ impl Router {
             if !matches!(to, State::Fault(Fault::NoInterface | Fault::InterfaceDown)) {
                 self.actions.push_back(Action::SendAdvert { priority: PRIORITY_RELEASE });
             }
-            self.actions.push_back(Action::RemoveAddresses);
+            self.remove_addresses();
         }
         self.master = None;
         if self.state != to {
@@ -297,9 +268,16 @@ impl Router {
                     let next = deadline + interval;
                     self.timers.set(Timer::Advert, if next > now { next } else { now + interval });
                 }
-                Timer::AnnounceAgain => self.announce(),
+                Timer::Startup => self.start(now, Reason::Startup),
+                Timer::AnnounceAgain => self.announce(self.config.announcements.repeat),
+                Timer::Refresh => {
+                    self.announce(self.config.announcements.refresh_repeat);
+                    let next = deadline + self.config.announcements.refresh;
+                    let late = now + self.config.announcements.refresh;
+                    self.timers.set(Timer::Refresh, if next > now { next } else { late });
+                }
                 Timer::Reannounce => {
-                    self.announce();
+                    self.announce(self.config.announcements.repeat);
                     self.events.push_back(Event::Reannounced);
                 }
             }
@@ -318,15 +296,22 @@ impl Router {
         self.change(now, State::Master, reason, late);
         self.send_advert(now);
         self.timers.set(Timer::Advert, now + self.config.interval.nanos());
-        self.actions.push_back(Action::AddAddresses(Addresses::All));
-        self.announce();
-        self.timers.set(Timer::AnnounceAgain, now + ANNOUNCE_AGAIN_AFTER);
+        if self.has_addresses() {
+            self.actions.push_back(Action::AddAddresses(Addresses::All));
+        }
+        let Announcements { repeat, delay, refresh, .. } = self.config.announcements;
+        self.announce(repeat);
+        for (timer, after) in [(Timer::AnnounceAgain, delay), (Timer::Refresh, refresh)] {
+            if after > 0 {
+                self.timers.set(timer, now + after);
+            }
+        }
     }
 
     /// To Backup from Master, with Active_Down_Timer running from `from`.
     fn become_backup(&mut self, now: Timestamp, from: Timestamp, reason: Reason) {
         self.timers.stop_all();
-        self.actions.push_back(Action::RemoveAddresses);
+        self.remove_addresses();
         self.awaiting = Awaiting::Silence;
         self.change(now, State::Backup, reason, 0);
         self.restart_master_down(from);
@@ -334,7 +319,7 @@ impl Router {
 
     /// Active_Down_Timer := Active_Down_Interval, from the arrival of the advert that restarts it.
     fn restart_master_down(&mut self, from: Timestamp) {
-        self.timers.set(Timer::MasterDown, from + self.active_interval.master_down(self.config.priority));
+        self.timers.set(Timer::MasterDown, from + self.master_down_interval());
     }
 
     fn send_advert(&mut self, now: Timestamp) {
@@ -342,8 +327,9 @@ impl Router {
         self.actions.push_back(Action::SendAdvert { priority: self.config.priority });
     }
 
-    fn announce(&mut self) {
-        self.actions.push_back(Action::Announce { addresses: Addresses::All, rounds: ANNOUNCE_ROUNDS });
+    /// Active_Down_Interval, nanoseconds.
+    fn master_down_interval(&self) -> u64 {
+        self.active_interval.master_down(self.config.priority, self.config.down_after_adverts)
     }
 
     /// Adverts were lost on their way. They were valid, so a master is alive; in Master, if we were silent for so
@@ -363,20 +349,11 @@ impl Router {
         self.tell_once(TOLD_FEED_LOSS, Event::FeedLoss);
     }
 
-    /// Whether at `at` we had been silent for so long that a backup may have taken over: no backup does before
-    /// three intervals.
+    /// Whether at `at` we had been silent for so long that a backup may have taken over: no backup does before as many
+    /// intervals as all routers are configured with, or three, where another one has kept the RFC's number.
     fn was_silent_until(&self, at: Timestamp) -> bool {
-        at.nanos_since(self.last_sent) >= 3 * self.config.interval.nanos()
-    }
-
-    /// A master keeps its addresses: put it back, tell the segment, no change of state.
-    fn address_removed(&mut self, address: super::config::VirtualAddress) {
-        if self.state == State::Master && self.config.all_addresses().any(|vip| vip == address) {
-            self.counters.addresses_restored += 1;
-            self.actions.push_back(Action::AddAddresses(Addresses::One(address)));
-            self.actions.push_back(Action::Announce { addresses: Addresses::One(address), rounds: 1 });
-            self.events.push_back(Event::AddressRestored(address));
-        }
+        let intervals = u64::from(self.config.down_after_adverts.min(DOWN_AFTER_ADVERTS));
+        at.nanos_since(self.last_sent) >= intervals * self.config.interval.nanos()
     }
 
     fn change(&mut self, now: Timestamp, to: State, reason: Reason, late: u64) {
@@ -384,6 +361,7 @@ impl Router {
         self.reason = Some(reason);
         self.since = now;
         self.told = 0;
+        self.hold_until = None;
         self.events.push_back(Event::StateChanged { from, to, reason, late });
     }
 

@@ -9,13 +9,24 @@ pub(super) enum Timer {
     MasterDown,
     /// Adver_Timer: the next advert is due.
     Advert,
-    /// The second burst of gratuitous ARP after a takeover.
+    /// The start of the virtual router, after the configured delay.
+    Startup,
+    /// The second burst of announcements after a takeover.
     AnnounceAgain,
+    /// The next announcement of a master that stays.
+    Refresh,
     /// Two masters have healed: tell the segment again which one is left.
     Reannounce,
 }
 
-const ALL: [Timer; 4] = [Timer::Advert, Timer::MasterDown, Timer::AnnounceAgain, Timer::Reannounce];
+const ALL: [Timer; 6] = [
+    Timer::Advert,
+    Timer::MasterDown,
+    Timer::Startup,
+    Timer::AnnounceAgain,
+    Timer::Refresh,
+    Timer::Reannounce,
+];
 
 /// A deadline for each timer that runs.
 #[derive(Clone, Debug, Default)]

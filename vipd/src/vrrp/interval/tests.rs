@@ -27,7 +27,7 @@ fn m3_skew_and_down_interval_of_vrrpv3() {
     for (millis, priority, skew, down) in table {
         let interval = interval(Version::V3, millis);
         assert_eq!(interval.skew(priority), skew, "M3: {millis} ms, priority {priority}");
-        assert_eq!(interval.master_down(priority), down, "M1: {millis} ms, priority {priority}");
+        assert_eq!(interval.master_down(priority, 3), down, "M1: {millis} ms, priority {priority}");
     }
 }
 
@@ -43,7 +43,7 @@ fn skew_of_vrrpv2_does_not_depend_on_the_interval() {
     for (seconds, priority, skew, down) in table {
         let interval = interval(Version::V2, seconds * 1000);
         assert_eq!(interval.skew(priority), skew, "{seconds} s, priority {priority}");
-        assert_eq!(interval.master_down(priority), down, "{seconds} s, priority {priority}");
+        assert_eq!(interval.master_down(priority, 3), down, "{seconds} s, priority {priority}");
     }
 }
 

@@ -78,6 +78,10 @@ impl Router {
             let skew = self.active_interval.skew(self.config.priority);
             self.timers.set(Timer::MasterDown, advert.arrival + skew);
         } else if !self.preempts() || advert.priority >= self.config.priority {
+            self.hold_until = None;
+            self.follow(advert);
+            self.restart_master_down(advert.arrival);
+        } else if self.holds(advert) {
             self.follow(advert);
             self.restart_master_down(advert.arrival);
         } else if self.awaiting == Awaiting::Silence {
@@ -164,6 +168,16 @@ impl Router {
         self.rival = Some(Rival { heard: now, lasts });
         let quiet = interval * 3 / 2;
         self.timers.set(Timer::Reannounce, now + if lasts { quiet } else { quiet.min(REANNOUNCE_MAX) });
+    }
+
+    /// Whether a master of lower priority is still to be followed: `preempt_delay` (RFC 8347 `hold-time`) is counted from
+    /// its first advert. The owner does not wait.
+    fn holds(&mut self, advert: &Received) -> bool {
+        let delay = self.config.preempt_delay;
+        if delay == 0 || self.config.is_owner() {
+            return false;
+        }
+        advert.arrival < *self.hold_until.get_or_insert(advert.arrival + delay)
     }
 
     /// Preempt_Mode; the owner always preempts (RFC 9568 section 6.1).

@@ -13,6 +13,7 @@
 
 mod driver;
 mod healing;
+mod policy;
 mod receive;
 mod states;
 mod table;
@@ -23,7 +24,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use vipd_common::Timestamp;
 use vipd_common::parse::{ChecksumForm, address_digest};
 
-use super::{ANNOUNCE_ROUNDS, Router};
+use super::Router;
 use crate::vrrp::{
     Action, Addresses, Event, Family, Input, Interval, Received, RouterConfig, State, Version, VirtualAddress,
 };
@@ -43,7 +44,7 @@ pub(super) const VIPS: [VirtualAddress; 2] = [
 const ADVERT: Action = Action::SendAdvert { priority: 100 };
 const RELEASE: Action = Action::SendAdvert { priority: 0 };
 const ADD: Action = Action::AddAddresses(Addresses::All);
-const ANNOUNCE: Action = Action::Announce { addresses: Addresses::All, rounds: ANNOUNCE_ROUNDS };
+const ANNOUNCE: Action = Action::Announce { addresses: Addresses::All, rounds: 5 };
 
 /// Both versions, with an interval that both can say.
 const VERSIONS: [Version; 2] = [Version::V2, Version::V3];

@@ -1,0 +1,34 @@
+//! What becomes of the virtual addresses.
+
+use super::Router;
+use crate::vrrp::config::VirtualAddress;
+use crate::vrrp::message::{Action, Addresses, Event, State};
+
+impl Router {
+    pub(super) fn announce(&mut self, rounds: u8) {
+        if self.has_addresses() {
+            self.actions.push_back(Action::Announce { addresses: Addresses::All, rounds });
+        }
+    }
+
+    pub(super) fn remove_addresses(&mut self) {
+        if self.has_addresses() {
+            self.actions.push_back(Action::RemoveAddresses);
+        }
+    }
+
+    /// Without any, there is nothing but the state to tell.
+    pub(super) fn has_addresses(&self) -> bool {
+        self.config.all_addresses().next().is_some()
+    }
+
+    /// A master keeps its addresses: put it back, tell the segment, no change of state.
+    pub(super) fn address_removed(&mut self, address: VirtualAddress) {
+        if self.state == State::Master && self.config.all_addresses().any(|vip| vip == address) {
+            self.counters.addresses_restored += 1;
+            self.actions.push_back(Action::AddAddresses(Addresses::One(address)));
+            self.actions.push_back(Action::Announce { addresses: Addresses::One(address), rounds: 1 });
+            self.events.push_back(Event::AddressRestored(address));
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What operators may ask for beyond the RFC's timers: delays, announcements, no addresses at all; two owners, IPv6.
+
+use std::net::Ipv6Addr;
+
+use super::*;
+use crate::vrrp::{Announcements, Discard, Fault, Reason};
+
+fn announcements(actions: &[(u64, Action)]) -> Vec<(u64, u8)> {
+    let rounds = |action: &Action| match action {
+        Action::Announce { rounds, .. } => Some(*rounds),
+        _ => None,
+    };
+    actions.iter().filter_map(|(at, action)| Some((*at, rounds(action)?))).collect()
+}
+
+#[test]
+fn the_master_is_down_after_as_many_adverts_as_configured() {
+    for (adverts, version) in [(1, Version::V3), (30, Version::V3), (5, Version::V2)] {
+        let mut script =
+            Script::started(RouterConfig { down_after_adverts: adverts, ..config(version, SECOND) });
+        script.advert(200, HIGHER);
+        let down = u64::from(adverts) * SECOND + 156 * SECOND / 256;
+        assert_eq!(script.next(), Some(down), "{adverts} adverts");
+        assert_eq!(script.router.snapshot().master_down_interval, down);
+    }
+}
+
+#[test]
+fn a_stall_is_measured_by_the_number_of_adverts_and_three_at_most() {
+    for (adverts, intervals) in [(1, 1), (3, 3), (30, 3)] {
+        let config = RouterConfig { down_after_adverts: adverts, ..config(Version::V3, SECOND) };
+        let mut script = Script::master(config.clone());
+        script.stall(intervals * SECOND - 1);
+        assert_eq!(script.advert(50, HIGHER), [ADVERT], "{adverts}: S23");
+        let mut script = Script::master(config);
+        script.stall(intervals * SECOND);
+        assert_eq!(script.advert(50, HIGHER), [Action::RemoveAddresses], "{adverts}: yields");
+    }
+}
+
+#[test]
+fn a_lower_master_is_followed_until_the_preempt_delay_is_over() {
+    for version in VERSIONS {
+        let mut script =
+            Script::started(RouterConfig { preempt_delay: 10 * SECOND, ..config(version, SECOND) });
+        for second in 0..10 {
+            script.advert(50, LOWER);
+            assert_eq!(script.router.snapshot().master, Some(LOWER), "second {second}");
+            assert_eq!(script.wait(SECOND), []);
+        }
+        // The delay is over with this advert; what follows runs out.
+        script.advert(50, LOWER);
+        let left = script.next().expect("a timer");
+        script.advert(50, LOWER);
+        assert_eq!(script.next(), Some(left), "not restarted any more");
+        script.wait(left);
+        assert_eq!(script.state(), State::Master);
+        assert!(matches!(script.events[0], Event::StateChanged { reason: Reason::Preempted, .. }));
+    }
+}
+
+#[test]
+fn the_preempt_delay_counts_anew_after_a_higher_master() {
+    let mut script =
+        Script::started(RouterConfig { preempt_delay: 2 * SECOND, ..config(Version::V3, SECOND) });
+    script.advert(50, LOWER);
+    script.wait(SECOND);
+    script.advert(200, HIGHER);
+    script.wait(SECOND);
+    script.advert(50, LOWER);
+    script.wait(SECOND);
+    script.advert(50, LOWER);
+    assert_eq!(script.router.snapshot().hold_until.map(|at| at.nanos_since(script.now)), Some(SECOND));
+}
+
+#[test]
+fn a_lower_master_that_dies_meanwhile_is_replaced_at_once() {
+    let mut script =
+        Script::started(RouterConfig { preempt_delay: 100 * SECOND, ..config(Version::V3, SECOND) });
+    script.advert(50, LOWER);
+    script.wait(3 * SECOND + 156 * SECOND / 256);
+    assert_eq!(script.state(), State::Master);
+    assert!(matches!(script.events[0], Event::StateChanged { reason: Reason::MasterTimeout, .. }));
+    let mut script =
+        Script::started(RouterConfig { preempt_delay: 100 * SECOND, ..config(Version::V3, SECOND) });
+    script.advert(50, LOWER);
+    script.advert(0, LOWER);
+    script.wait(156 * SECOND / 256);
+    assert_eq!(script.state(), State::Master, "S10");
+}
+
+#[test]
+fn the_owner_waits_for_nobody() {
+    let mut script =
+        Script::started(RouterConfig { preempt_delay: 100 * SECOND, ..owner(Version::V3, SECOND) });
+    assert_eq!(script.state(), State::Master);
+    script.advert(255, HIGHER);
+    assert_eq!(script.state(), State::Backup, "R7: erratum 8298, S22");
+    script.advert(50, LOWER);
+    script.wait(3 * SECOND + SECOND / 256);
+    assert_eq!(script.state(), State::Master, "S25");
+}
+
+#[test]
+fn s27_nothing_happens_before_the_startup_delay_is_over() {
+    for (config, state) in
+        [(config(Version::V3, SECOND), State::Backup), (owner(Version::V3, SECOND), State::Master)]
+    {
+        let mut script = Script::started(RouterConfig { startup_delay: 5 * SECOND, ..config });
+        assert_eq!((script.state(), script.next()), (State::Initialize, Some(5 * SECOND)));
+        assert_eq!(script.advert(0, HIGHER), []);
+        script.wait(5 * SECOND - 1);
+        assert_eq!(script.state(), State::Initialize);
+        script.wait(1);
+        assert_eq!(script.state(), state);
+        // Later it is no start.
+        script.input(Input::Unavailable(Fault::InterfaceDown));
+        script.input(Input::Available { primary: OURS });
+        assert_eq!(script.state(), state);
+    }
+}
+
+#[test]
+fn an_interface_that_flaps_meanwhile_does_not_shorten_the_startup_delay() {
+    let mut script =
+        Script::started(RouterConfig { startup_delay: 5 * SECOND, ..config(Version::V3, SECOND) });
+    script.wait(SECOND);
+    script.input(Input::Unavailable(Fault::InterfaceDown));
+    script.wait(SECOND);
+    script.input(Input::Available { primary: OURS });
+    assert_eq!((script.state(), script.next()), (State::Initialize, Some(3 * SECOND)));
+    assert_eq!(script.input(Input::Shutdown), []);
+    assert_eq!(script.next(), None);
+}
+
+#[test]
+fn announcements_are_repeated_delayed_and_refreshed_as_configured() {
+    let play = |wanted| {
+        let mut script =
+            Script::started(RouterConfig { announcements: wanted, ..config(Version::V3, SECOND) });
+        let down = script.next().expect("a timer");
+        (announcements(&script.wait(down)), announcements(&script.wait(10 * SECOND)))
+    };
+    let usual = Announcements::default();
+    let (first, later) = play(usual);
+    assert_eq!((first.len(), later), (1, vec![(5 * SECOND, 5)]));
+    let (_, later) = play(Announcements { delay: 0, ..usual });
+    assert_eq!(later, []);
+    let refreshed = Announcements { repeat: 2, delay: SECOND, refresh: 3 * SECOND, refresh_repeat: 4 };
+    let (first, later) = play(refreshed);
+    assert_eq!(first.iter().map(|(_, rounds)| *rounds).collect::<Vec<_>>(), [2]);
+    assert_eq!(later, [(SECOND, 2), (3 * SECOND, 4), (6 * SECOND, 4), (9 * SECOND, 4)]);
+}
+
+#[test]
+fn without_addresses_there_are_only_adverts() {
+    let bare = RouterConfig { virtual_addresses: Vec::new(), ..config(Version::V3, SECOND) };
+    let mut router = Router::new(bare);
+    let now = Timestamp::from_nanos(SECOND);
+    router.handle(now, Input::Available { primary: OURS });
+    let down = router.next_timeout().expect("a timer");
+    while router.poll_event().is_some() {}
+    router.handle(down, Input::Timeout);
+    let actions: Vec<_> = std::iter::from_fn(|| router.poll_action()).collect();
+    assert_eq!((router.state(), actions), (State::Master, vec![ADVERT]));
+    while router.poll_event().is_some() {}
+    router.handle(down, Input::Shutdown);
+    let actions: Vec<_> = std::iter::from_fn(|| router.poll_action()).collect();
+    assert_eq!(actions, [RELEASE]);
+}
+
+#[test]
+fn excluded_addresses_are_added_and_are_not_in_the_list_that_is_compared() {
+    let excluded = VirtualAddress { address: Ipv6Addr::LOCALHOST.into(), prefix: 128 };
+    let with = RouterConfig { excluded_addresses: vec![excluded], ..config(Version::V2, SECOND) };
+    let mut script = Script::started(with.clone());
+    script.advert(200, HIGHER);
+    assert_eq!(script.router.snapshot().counters.address_list_errors, 0, "R12");
+    let mut script = Script::master(with);
+    let restored = script.input(Input::AddressRemoved(excluded));
+    assert_eq!(restored[0], Action::AddAddresses(Addresses::One(excluded)));
+}
+
+#[test]
+fn r7_and_p2_of_two_owners_the_lower_address_yields_in_v3_and_neither_in_v2() {
+    let mut script = Script::started(owner(Version::V3, SECOND));
+    assert_eq!(script.advert(255, LOWER), [Action::SendAdvert { priority: 255 }], "S23");
+    assert_eq!(script.state(), State::Master);
+    script.advert(255, HIGHER);
+    assert_eq!(script.state(), State::Backup, "S22");
+    assert_eq!(script.router.snapshot().counters.owner_conflicts, 2);
+    script.advert(255, HIGHER);
+    script.wait(3 * SECOND + SECOND / 256);
+    assert_eq!(script.state(), State::Master, "the other one is gone");
+
+    let mut script = Script::started(owner(Version::V2, SECOND));
+    assert_eq!(script.advert(255, HIGHER), []);
+    assert!(script.events.contains(&Event::OwnerConflict { source: HIGHER }), "P2: it is told");
+    assert!(script.events.contains(&Event::Discarded { reason: Discard::Owner, source: HIGHER }), "R7");
+    assert_eq!(script.advert(255, HIGHER), []);
+    assert!(!script.events.contains(&Event::OwnerConflict { source: HIGHER }), "once");
+    assert_eq!(script.state(), State::Master);
+}
+
+#[test]
+fn s22_and_s26_the_tie_break_compares_link_local_sources() {
+    let address = |last| IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last));
+    let vip = VirtualAddress { address: address(0x50), prefix: 64 };
+    let interval = Interval::from_nanos(Version::V3, SECOND).expect("an interval");
+    let mut script = Script::new(RouterConfig::new(51, Family::V6, interval, vec![vip]));
+    script.input(Input::Available { primary: address(2) });
+    let down = script.next().expect("a timer");
+    script.wait(down);
+    assert_eq!(script.advert(100, address(1)), [ADVERT], "S23");
+    assert_eq!(script.advert(100, address(2)), [], "S28: our own");
+    assert_eq!(script.advert(100, address(3)), [ADVERT, Action::RemoveAddresses], "S22");
+    assert_eq!(script.state(), State::Backup);
+}
+
+#[test]
+fn who_else_speaks_is_remembered_and_the_longest_silent_is_forgotten() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    let from = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 1, last));
+    for last in 0..17 {
+        script.stall(1);
+        script.advert(200, from(last));
+    }
+    let known: Vec<_> = script.router.peers().iter().map(|peer| peer.address).collect();
+    assert_eq!(known.len(), 16);
+    assert!(!known.contains(&from(0)) && known.contains(&from(16)));
+    script.advert(7, from(16));
+    let peer = script.router.peers().iter().find(|peer| peer.address == from(16)).expect("known");
+    assert_eq!((peer.priority, peer.checksum), (7, ChecksumForm::V2));
+}
