@@ -1,11 +1,18 @@
 //! The parser on slices: each verdict, and that no bytes make it panic.
 
+mod authentication;
+mod ipv6;
 mod packet;
+mod packet6;
 mod properties;
 mod verdicts;
 
-use super::{Advert, Foreign, judge, locate};
+use core::net::IpAddr;
+
+use super::{Advert, Expected, Foreign, judge, locate};
+use crate::address::{ipv4, wide};
 use crate::counters::Counter;
+use crate::records::FAMILY_IPV4;
 
 /// Why a packet is no advert of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +21,21 @@ enum Refusal {
     Discarded(Counter),
 }
 
-/// Both steps, as for a virtual router of this version.
+/// Both steps, as for a multicast IPv4 virtual router of this version.
 fn parse(packet: &[u8], version: u8) -> Result<Advert, Refusal> {
-    let located = locate(&packet).map_err(Refusal::Foreign)?;
-    judge(&packet, &located, version).map_err(Refusal::Discarded)
+    parse_as(packet, FAMILY_IPV4, IpAddr::from([224, 0, 0, 18]), &Expected::version(version))
+}
+
+/// Both steps, as for a virtual router of this family whose adverts go to `destination`.
+fn parse_as(packet: &[u8], family: u8, destination: IpAddr, expected: &Expected) -> Result<Advert, Refusal> {
+    let located = locate(&packet, family).map_err(Refusal::Foreign)?;
+    if located.destination != wide(destination) {
+        return Err(Refusal::Foreign(Foreign::Destination));
+    }
+    judge(&packet, &located, expected).map_err(Refusal::Discarded)
+}
+
+/// An IPv4 source as the parser has it.
+fn source(address: [u8; 4]) -> crate::address::Address {
+    ipv4(address)
 }

@@ -3,12 +3,14 @@
 use std::mem::size_of;
 use std::time::Duration;
 
-use vipd::xdp::{Kernel, Loaded, OBJECT, Verbosity};
+use vipd::xdp::{Kernel, Loaded, OBJECT, Sizes, Verbosity};
+use vipd_common::address::{ipv4, ipv6};
 use vipd_common::counters::{Counter, CounterRow, ROW_CELLS, ROW_FOREIGN};
 use vipd_common::parse::{Advert, ChecksumForm};
-use vipd_common::records::{AdvertRecord, RouterKey, RouterSlot};
+use vipd_common::records::{AdvertRecord, ClosedKey, PeerKey, RouterKey, RouterSlot};
+use vipd_common::wire;
 
-use crate::reference::{Verdict, reference};
+use crate::reference::{Told, Verdict};
 
 pub(crate) const XDP_DROP: u32 = 1;
 pub(crate) const XDP_PASS: u32 = 2;
@@ -16,10 +18,23 @@ pub(crate) const XDP_PASS: u32 = 2;
 /// The loopback interface has this index in every network namespace.
 pub(crate) const LOOPBACK: u32 = 1;
 
-/// VRID, version and counter row of what is watched on [`LOOPBACK`].
-pub(crate) const WATCHED: [(u8, u8, u32); 2] = [(51, 3, 1), (52, 2, 2)];
+/// VRID, family, version and counter row of the multicast routers that are watched on [`LOOPBACK`].
+pub(crate) const WATCHED: [(u8, u8, u8, u32); 3] = [(51, 4, 3, 1), (52, 4, 2, 2), (51, 6, 3, 3)];
+/// VRID and row of the unicast router on [`LOOPBACK`]: IPv4, version 3, at [`OURS`], for [`PEER`] with TTL 250 or more.
+pub(crate) const UNICAST: (u8, u32) = (61, 4);
+/// VRID and row of the VRRPv2 router with [`PASSWORD`].
+pub(crate) const AUTHENTIC: (u8, u32) = (62, 5);
+/// VRID and row of the VRRPv3 router without addresses.
+pub(crate) const EMPTY: (u8, u32) = (63, 6);
+/// Our unicast address.
+pub(crate) const OURS: [u8; 4] = [10, 0, 0, 2];
+/// The unicast peer, from which all frames of the tests come.
+pub(crate) const PEER: [u8; 4] = [10, 0, 0, 1];
+pub(crate) const PASSWORD: [u8; 8] = *b"geheim\0\0";
+/// Row that counts what was sent to closed addresses.
+pub(crate) const CLOSED_ROW: u32 = 7;
 /// Rows there are: for two virtual routers more, and row 0.
-const ROWS: usize = 5;
+const ROWS: usize = 10;
 
 type Cells = [u64; ROW_CELLS];
 
@@ -27,47 +42,76 @@ pub(crate) struct Bench {
     pub(crate) loaded: Loaded,
     /// All rows as they should be.
     account: [Cells; ROWS],
-    /// VRID, version, row and interface of what is watched.
-    watched: Vec<(u8, u8, u32, u32)>,
+    /// What the program has been told.
+    told: Told,
 }
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        Self::with(Verbosity::Quiet)
+        Self::with(Verbosity::Quiet, 0)
     }
 
-    pub(crate) fn with(verbosity: Verbosity) -> Self {
-        let loaded = Kernel::load(OBJECT, 4, verbosity).unwrap_or_else(|error| {
+    /// With room for so many closed addresses.
+    pub(crate) fn with(verbosity: Verbosity, closed: u32) -> Self {
+        let sizes = Sizes { routers: 9, peers: 4, closed };
+        let loaded = Kernel::load(OBJECT, sizes, verbosity).unwrap_or_else(|error| {
             panic!(
                 "cannot load the XDP program: {error}\n{error:?}\n\
                  These tests need CAP_BPF and CAP_NET_ADMIN: run them as root, with `cargo xtask test`."
             )
         });
-        let mut bench = Self { loaded, account: [[0; ROW_CELLS]; ROWS], watched: Vec::new() };
-        for (vrid, version, row) in WATCHED {
-            bench.watch(LOOPBACK, vrid, version, row);
+        let mut bench = Self { loaded, account: [[0; ROW_CELLS]; ROWS], told: Told::default() };
+        for (vrid, family, version, row) in WATCHED {
+            bench.watch(LOOPBACK, vrid, family, multicast(family, version, row));
         }
+        let slot = |(vrid, row), version| (vrid, multicast(4, version, row));
+        let (vrid, unicast) = slot(UNICAST, 3);
+        bench.watch(LOOPBACK, vrid, 4, RouterSlot { destination: ipv4(OURS), unicast: 1, ..unicast });
+        bench.admit(PeerKey { row: UNICAST.1, address: ipv4(PEER) }, 250);
+        let (vrid, authentic) = slot(AUTHENTIC, 2);
+        let (halves, _) = PASSWORD.as_chunks::<4>();
+        let password = [u32::from_ne_bytes(halves[0]), u32::from_ne_bytes(halves[1])];
+        bench.watch(LOOPBACK, vrid, 4, RouterSlot { authentication: 1, password, ..authentic });
+        let (vrid, empty) = slot(EMPTY, 3);
+        bench.watch(LOOPBACK, vrid, 4, RouterSlot { empty: 1, ..empty });
         bench
     }
 
-    pub(crate) fn watch(&mut self, ifindex: u32, vrid: u8, version: u8, row: u32) {
-        let slot = RouterSlot { row, version, zero: [0; 3] };
-        self.loaded.kernel.watch(RouterKey::ipv4(ifindex, vrid), slot).expect("there is room for four");
-        self.watched.push((vrid, version, row, ifindex));
+    pub(crate) fn watch(&mut self, ifindex: u32, vrid: u8, family: u8, slot: RouterSlot) {
+        let key = RouterKey::new(ifindex, vrid, family);
+        self.loaded.kernel.watch(key, slot).expect("there is room for nine");
+        self.told.routers.push((key, slot));
     }
 
-    pub(crate) fn forget(&mut self, ifindex: u32, vrid: u8) {
-        self.loaded.kernel.forget(RouterKey::ipv4(ifindex, vrid)).expect("the map takes it");
-        self.watched.retain(|watched| (watched.0, watched.3) != (vrid, ifindex));
+    pub(crate) fn forget(&mut self, ifindex: u32, vrid: u8, family: u8) {
+        let key = RouterKey::new(ifindex, vrid, family);
+        self.loaded.kernel.forget(key).expect("the map takes it");
+        self.told.routers.retain(|(known, _)| *known != key);
+    }
+
+    pub(crate) fn admit(&mut self, peer: PeerKey, min_ttl: u8) {
+        self.loaded.kernel.admit(peer, min_ttl).expect("there is room for four");
+        self.told.peers.push((peer, min_ttl));
+    }
+
+    pub(crate) fn expel(&mut self, peer: PeerKey) {
+        self.loaded.kernel.expel(peer).expect("the map takes it");
+        self.told.peers.retain(|(known, _)| *known != peer);
+    }
+
+    pub(crate) fn close(&mut self, key: ClosedKey) {
+        self.loaded.closed.close(key, CLOSED_ROW).expect("there is room");
+        self.told.closed.push((key, CLOSED_ROW));
+    }
+
+    pub(crate) fn open(&mut self, key: ClosedKey) {
+        self.loaded.closed.open(key).expect("the map takes it");
+        self.told.closed.retain(|(known, _)| *known != key);
     }
 
     /// The user-space parser's verdict.
     pub(crate) fn reference(&self, frame: &[u8], ifindex: u32) -> Verdict {
-        reference(frame, |vrid| {
-            let mut watched = self.watched.iter();
-            let slot = watched.find(|(number, _, _, index)| (*number, *index) == (vrid, ifindex))?;
-            Some((slot.2, slot.1))
-        })
+        self.told.verdict(frame, ifindex)
     }
 
     /// Runs the program once, and says in what it differs from the user-space parser, if it does.
@@ -108,9 +152,12 @@ impl Bench {
             Verdict::Accepted(row, advert) => {
                 self.add(*row, Counter::AdvertisementRcvd);
                 match advert.checksum {
-                    ChecksumForm::V2 => {}
+                    ChecksumForm::V2 | ChecksumForm::Ipv6 => {}
                     ChecksumForm::Rfc5798 => self.add(*row, Counter::ChecksumRfc5798Rcvd),
                     ChecksumForm::Rfc9568 => self.add(*row, Counter::ChecksumRfc9568Rcvd),
+                }
+                if !advert.link_local {
+                    self.add(*row, Counter::NotLinkLocal);
                 }
                 if advert.priority == 0 {
                     self.add(*row, Counter::PriorityZeroRcvd);
@@ -143,7 +190,7 @@ impl Bench {
     /// The record that belongs to an advert; its arrival, which only the kernel knows, is that of `record`, after a
     /// check that it is now.
     fn record(record: Option<AdvertRecord>, row: u32, ifindex: u32, advert: &Advert) -> AdvertRecord {
-        const { assert!(size_of::<AdvertRecord>() == 40) };
+        const { assert!(size_of::<AdvertRecord>() == 48) };
         let arrival = record.map_or(0, |record| record.arrival);
         let age = Duration::from_nanos(now().saturating_sub(arrival));
         assert!(record.is_none() || age < Duration::from_secs(60), "arrived {age:?} ago, by another clock");
@@ -155,12 +202,25 @@ impl Bench {
             source: advert.source,
             interval: advert.interval,
             vrid: advert.vrid,
+            family: advert.family,
             version: advert.version,
             priority: advert.priority,
             count: advert.count,
             checksum: advert.checksum as u8,
-            zero: [0; 5],
         }
+    }
+}
+
+/// The slot of a multicast router without authentication.
+pub(crate) fn multicast(family: u8, version: u8, row: u32) -> RouterSlot {
+    RouterSlot {
+        row,
+        version,
+        authentication: 0,
+        empty: 0,
+        unicast: 0,
+        destination: if family == 6 { ipv6(wire::ipv6::VRRP_GROUP) } else { ipv4(wire::ipv4::VRRP_GROUP) },
+        password: [0; 2],
     }
 }
 

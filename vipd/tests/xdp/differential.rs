@@ -6,9 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use vipd_common::counters::{COUNTERS, Counter};
-use vipd_common::wire::{ethernet, ipv4, vrrp};
+use vipd_common::wire::{ethernet, ipv4, ipv6, vrrp};
 
-use crate::bench::{Bench, LOOPBACK};
+use crate::bench::{AUTHENTIC, Bench, EMPTY, LOOPBACK, OURS, PASSWORD, UNICAST};
 use crate::frame::Frame;
 use crate::reference::Verdict;
 
@@ -37,21 +37,40 @@ fn frame() -> impl Strategy<Value = Frame> {
     let tags = prop_oneof![2 => Just(Vec::new()), 1 => vec((tpid, tci), 0..4)];
     let addresses = prop_oneof![8 => 1u8..4, 3 => 4u8..12, 1 => any::<u8>()];
     let word = prop_oneof![2 => Just(100u16), 2 => Just(1), 1 => any::<u16>()];
-    let vrid = prop_oneof![5 => Just(51u8), 5 => Just(52), 1 => any::<u8>()];
-    let message = (2u8..=3, vrid, any::<u8>(), word, addresses, any::<bool>());
+    let vrid = prop_oneof![
+        5 => Just(51u8),
+        5 => Just(52),
+        2 => Just(UNICAST.0),
+        2 => Just(AUTHENTIC.0),
+        1 => Just(EMPTY.0),
+        1 => any::<u8>(),
+    ];
+    let data = prop_oneof![Just([0u8; 8]), Just(PASSWORD), any::<[u8; 8]>()];
+    let kind = (
+        prop_oneof![Just((4u8, 2u8)), Just((4, 3)), Just((6, 3))],
+        data,
+        prop_oneof![3 => Just(false), 1 => Just(true)],
+    );
+    let message = (kind, vrid, any::<u8>(), word, addresses, any::<bool>());
     let padding = prop_oneof![2 => Just(0usize), 2 => 0usize..30, 1 => 0usize..2200];
     let trailing = prop_oneof![9 => Just(0usize), 1 => 0usize..20];
     (tags, 5u8..=15, message, padding, trailing, edits(ipv4::HEADER_LEN), edits(vrrp::HEADER_LEN)).prop_map(
         |(
             tags,
             ihl,
-            (version, vrid, priority, word, addresses, message_only),
+            (((family, version), data, unicast), vrid, priority, word, addresses, message_only),
             padding,
             trailing,
-            header,
+            mut header,
             edits,
         )| {
+            if family == 4 && (unicast || vrid == UNICAST.0) {
+                header.extend(OURS.iter().enumerate().map(|(at, byte)| (ipv4::DESTINATION + at, *byte)));
+            }
+            // The type of VRRPv2's authentication is the high byte.
+            let word = if vrid == AUTHENTIC.0 && word == 1 { 0x0101 } else { word };
             Frame {
+                data,
                 tags,
                 ihl,
                 vrid,
@@ -63,7 +82,7 @@ fn frame() -> impl Strategy<Value = Frame> {
                 trailing,
                 header,
                 message: edits,
-                ..Frame::valid(version)
+                ..if family == 6 { Frame::valid6() } else { Frame::valid(version) }
             }
         },
     )
@@ -112,6 +131,8 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         Counter::ChecksumRfc5798Rcvd,
         Counter::ChecksumRfc9568Rcvd,
         Counter::RingFull,
+        Counter::NotLinkLocal,
+        Counter::NotAccepted,
     ];
     let reached = reached.into_inner();
     let missed: Vec<_> = (0..COUNTERS)
@@ -128,6 +149,7 @@ fn noise_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         Just(Vec::new()),
         Just([[0u8; 12].as_slice(), &[8, 0, 0x45]].concat()),
         Just([[0u8; 12].as_slice(), &[0x81, 0, 0, 0, 8, 0, 0x45]].concat()),
+        Just([[0u8; 12].as_slice(), &[0x86, 0xdd, 0x60]].concat()),
     ];
     // The protocol, so that some of it is looked into.
     let strategy = (start, vec(any::<u8>(), 14..300), any::<bool>());
@@ -137,7 +159,8 @@ fn noise_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         if bytes.len() > packet + 20 && packet > 0 {
             bytes[..start.len()].copy_from_slice(&start);
             if vrrp {
-                bytes[packet + ipv4::PROTOCOL] = ipv4::PROTOCOL_VRRP;
+                let ipv6 = bytes[packet] >> 4 == 6;
+                bytes[packet + if ipv6 { ipv6::NEXT_HEADER } else { ipv4::PROTOCOL }] = ipv4::PROTOCOL_VRRP;
             }
         }
         bench.borrow_mut().compare(&bytes, LOOPBACK).map(|_| ()).map_err(TestCaseError::fail)

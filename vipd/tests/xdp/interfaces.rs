@@ -5,7 +5,7 @@ use std::process::Command;
 use rustix::thread::UnshareFlags;
 use vipd_common::counters::Counter;
 
-use crate::bench::{Bench, LOOPBACK, XDP_DROP, XDP_PASS};
+use crate::bench::{Bench, LOOPBACK, XDP_DROP, XDP_PASS, multicast};
 use crate::frame::Frame;
 
 /// A pair of interfaces in a network namespace of this thread's own, which vanishes with the thread.
@@ -30,10 +30,10 @@ fn private_pair() -> [u32; 2] {
 fn the_same_vrid_on_another_interface_is_another_virtual_router() {
     let [left, right] = private_pair();
     let mut bench = Bench::new();
-    bench.watch(left, 51, 3, 3);
-    bench.watch(right, 60, 3, 4);
+    bench.watch(left, 51, 4, multicast(4, 3, 8));
+    bench.watch(right, 60, 4, multicast(4, 3, 9));
     let frame = Frame::valid(3).bytes();
-    for (ifindex, action, row) in [(LOOPBACK, XDP_DROP, 1), (left, XDP_DROP, 3), (right, XDP_PASS, 0)] {
+    for (ifindex, action, row) in [(LOOPBACK, XDP_DROP, 1), (left, XDP_DROP, 8), (right, XDP_PASS, 0)] {
         let verdict = bench.compare(&frame, ifindex).unwrap_or_else(|error| panic!("{ifindex}: {error}"));
         assert_eq!(verdict.action(), action, "interface {ifindex}");
         let counter = if row == 0 { Counter::VridErrors } else { Counter::AdvertisementRcvd };

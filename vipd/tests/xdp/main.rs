@@ -4,6 +4,7 @@
 //! same bytes. These tests load programs into the kernel; without the right to they fail, and say how to get it.
 
 mod bench;
+mod closed;
 mod differential;
 mod frame;
 mod interfaces;

@@ -1,13 +1,14 @@
 //! What the user-space parser says of a frame.
 
 use vipd_common::counters::Counter;
-use vipd_common::parse::{Advert, judge, locate};
-use vipd_common::wire::ethernet;
+use vipd_common::parse::{Advert, Expected, judge, locate};
+use vipd_common::records::{ClosedKey, PeerKey, RouterKey, RouterSlot};
+use vipd_common::wire::{ethernet, ipv4, ipv6};
 
 use crate::bench::{XDP_DROP, XDP_PASS};
 
-/// Bytes that the program looks at, from the IPv4 header on. An advert has 1104 at the most.
-const WINDOW: usize = 2048;
+/// Bytes that the program looks at, from the IP header on. An advert has 4128 at the most.
+const WINDOW: usize = 8192;
 
 /// What becomes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,21 +30,68 @@ impl Verdict {
     }
 }
 
-/// The verdict on a frame; `watched` knows row and version of a VRID.
-pub(crate) fn reference(frame: &[u8], watched: impl Fn(u8) -> Option<(u32, u8)>) -> Verdict {
-    let Some(offset) = ethernet::vrrp_offset(&frame) else {
-        return Verdict::Passed(None);
-    };
-    let packet = &frame[offset..frame.len().min(offset + WINDOW)];
-    let located = match locate(&packet) {
-        Ok(located) => located,
-        Err(foreign) => return Verdict::Passed(Some(foreign.counter())),
-    };
-    let Some((row, version)) = watched(located.vrid) else {
-        return Verdict::Passed(Some(Counter::VridErrors));
-    };
-    match judge(&packet, &located, version) {
-        Ok(advert) => Verdict::Accepted(row, advert),
-        Err(reason) => Verdict::Discarded(row, reason),
+/// What the program has been told, as far as one interface goes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) routers: Vec<(RouterKey, RouterSlot)>,
+    pub(crate) peers: Vec<(PeerKey, u8)>,
+    pub(crate) closed: Vec<(ClosedKey, u32)>,
+}
+
+impl Told {
+    /// The verdict on a frame that arrives on `ifindex`.
+    pub(crate) fn verdict(&self, frame: &[u8], ifindex: u32) -> Verdict {
+        let Some(ip) = ethernet::ip(&frame) else {
+            return Verdict::Passed(None);
+        };
+        let packet = &frame[ip.offset..frame.len().min(ip.offset + WINDOW)];
+        if ip.protocol != ipv4::PROTOCOL_VRRP {
+            return self.other(packet, ip.version, ifindex);
+        }
+        let located = match locate(&packet, ip.version) {
+            Ok(located) => located,
+            Err(foreign) => return Verdict::Passed(Some(foreign.counter())),
+        };
+        let key = RouterKey::new(ifindex, located.vrid, located.family);
+        let Some((_, slot)) = self.routers.iter().find(|(known, _)| *known == key) else {
+            return Verdict::Passed(Some(located.unclaimed().counter()));
+        };
+        if slot.destination != located.destination {
+            return Verdict::Passed(Some(Counter::DestinationPassed));
+        }
+        let peer = PeerKey { row: slot.row, address: located.source };
+        let admitted = self.peers.iter().find(|(known, _)| *known == peer).map(|(_, ttl)| *ttl);
+        let ttl = if slot.unicast == 0 { Some(255) } else { admitted };
+        let Some(ttl) = ttl else { return Verdict::Discarded(slot.row, Counter::PeerErrors) };
+        let expected = Expected {
+            version: slot.version,
+            authentication: slot.authentication,
+            password: slot.password,
+            ttl,
+            empty: slot.empty != 0,
+        };
+        match judge(&packet, &located, &expected) {
+            Ok(advert) => Verdict::Accepted(slot.row, advert),
+            Err(reason) => Verdict::Discarded(slot.row, reason),
+        }
+    }
+
+    /// A packet that is no advert: dropped if it is for a closed address, and neither Neighbor Solicitation nor
+    /// Advertisement.
+    fn other(&self, packet: &[u8], version: u8, ifindex: u32) -> Verdict {
+        let (at, length) = if version == 6 { (ipv6::DESTINATION, 16) } else { (ipv4::DESTINATION, 4) };
+        let Some(bytes) = packet.get(at..at + length) else { return Verdict::Passed(None) };
+        let mut address = [0; 4];
+        for (word, bytes) in address.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *word = u32::from_ne_bytes(*bytes);
+        }
+        let key = ClosedKey { ifindex, family: version, zero: [0; 3], address };
+        let neighbor = version == 6
+            && packet[ipv6::NEXT_HEADER] == 58
+            && packet.get(40).is_some_and(|kind| [135, 136].contains(kind));
+        match self.closed.iter().find(|(known, _)| *known == key) {
+            Some((_, row)) if !neighbor => Verdict::Discarded(*row, Counter::NotAccepted),
+            _ => Verdict::Passed(None),
+        }
     }
 }

@@ -1,10 +1,14 @@
 //! Each counter and each action, by name.
 
 use vipd::xdp::Verbosity;
+use vipd_common::address::ipv4 as words;
 use vipd_common::counters::{COUNTERS, Counter};
-use vipd_common::wire::{ethernet, ipv4, vrrp};
+use vipd_common::records::PeerKey;
+use vipd_common::wire::{ethernet, ipv4, ipv6 as wire6, vrrp};
 
-use crate::bench::{Bench, LOOPBACK, XDP_DROP, XDP_PASS};
+use crate::bench::{
+    AUTHENTIC, Bench, EMPTY, LOOPBACK, OURS, PASSWORD, PEER, UNICAST, XDP_DROP, XDP_PASS, multicast,
+};
 use crate::frame::Frame;
 
 const VERSIONS: [u8; 2] = [2, 3];
@@ -29,7 +33,7 @@ fn foreign(version: u8) -> Vec<Line> {
     let vlan = ethernet::TYPE_VLAN;
     vec![
         pass("ARP", Frame { ethertype: ethernet::TYPE_ARP, ..valid() }, None),
-        pass("IPv6", Frame { ethertype: 0x86dd, ..valid() }, None),
+        pass("IPv6 by its EtherType", Frame { ethertype: 0x86dd, ..valid() }, None),
         pass("TCP", header(version, ipv4::PROTOCOL, 6), None),
         pass("OSPF", header(version, ipv4::PROTOCOL, 89), None),
         pass("another VLAN", tagged(&[(vlan, 5)]), None),
@@ -113,14 +117,119 @@ fn ours(version: u8) -> Vec<Line> {
     lines
 }
 
+fn ipv6() -> Vec<Line> {
+    let valid = Frame::valid6;
+    let header = |at, value| Frame { header: vec![(at, value)], ..valid() };
+    let message = |at, value| Frame { message: vec![(at, value)], ..valid() };
+    let pass =
+        |what, frame, counter: Option<Counter>| Line(what, frame, XDP_PASS, counter.into_iter().collect());
+    let drop = |what, frame, counter| Line(what, frame, XDP_DROP, vec![counter]);
+    let accept = |what, frame| Line(what, frame, XDP_DROP, vec![Counter::AdvertisementRcvd]);
+    let short = Counter::PacketLengthErrors;
+    vec![
+        pass("Hop-by-Hop Options first", header(wire6::NEXT_HEADER, 0), None),
+        pass("a fragment", header(wire6::NEXT_HEADER, 44), None),
+        pass("ICMPv6", header(wire6::NEXT_HEADER, 58), None),
+        pass("IPv4 inside", header(0, 0x45), Some(Counter::UnparsablePassed)),
+        pass("foreign VRID", Frame { vrid: 52, ..valid() }, Some(Counter::VridErrors)),
+        pass("unicast", header(wire6::DESTINATION, 0xfd), Some(Counter::DestinationPassed)),
+        pass("another group", header(wire6::DESTINATION + 15, 1), Some(Counter::DestinationPassed)),
+        pass("no room for a VRID", header(wire6::PAYLOAD_LENGTH + 1, 1), Some(Counter::UnparsablePassed)),
+        drop("R1 Hop Limit 254", header(wire6::HOP_LIMIT, 254), Counter::IpTtlErrors),
+        drop("R2 version", message(0, 0x21), Counter::VersionErrors),
+        drop("R3 type", message(0, 0x32), Counter::InvalidTypeRcvd),
+        drop("R4 count", message(vrrp::COUNT, 2), short),
+        drop("R4 trailing", Frame { trailing: 16, ..valid() }, short),
+        drop("R8 count 0", message(vrrp::COUNT, 0), Counter::AddressCountErrors),
+        drop("R5", Frame { damage: vec![40 + vrrp::PRIORITY], ..valid() }, Counter::ChecksumErrors),
+        drop("R5 source", Frame { damage: vec![wire6::SOURCE + 15], ..valid() }, Counter::ChecksumErrors),
+        drop("C2", Frame { message_only: true, ..valid() }, Counter::ChecksumErrors),
+        drop("R9", Frame { word: 0, ..valid() }, Counter::IntervalZeroErrors),
+        drop("source group", header(wire6::SOURCE, 0xff), Counter::IpHeaderErrors),
+        accept("valid", valid()),
+        accept("valid, padded", Frame { padding: 6, ..valid() }),
+        accept("valid, 90 addresses", Frame { addresses: 90, ..valid() }),
+        accept("valid, 255 addresses", Frame { addresses: 255, ..valid() }),
+        Line(
+            "R10",
+            message(vrrp::HEADER_LEN, 0x20),
+            XDP_DROP,
+            vec![Counter::AdvertisementRcvd, Counter::NotLinkLocal],
+        ),
+        Line(
+            "valid, priority 0",
+            Frame { priority: 0, ..valid() },
+            XDP_DROP,
+            vec![Counter::AdvertisementRcvd, Counter::PriorityZeroRcvd],
+        ),
+    ]
+}
+
+/// Unicast, passwords and empty lists: the row, and the line.
+fn special() -> Vec<(u32, Line)> {
+    let to_us = |vrid, ttl| {
+        let mut header = vec![(ipv4::TTL, ttl)];
+        header.extend(OURS.iter().enumerate().map(|(at, byte)| (ipv4::DESTINATION + at, *byte)));
+        Frame { vrid, header, ..Frame::valid(3) }
+    };
+    let (unicast, row) = UNICAST;
+    let valid = vec![Counter::AdvertisementRcvd, Counter::ChecksumRfc5798Rcvd];
+    let mut stranger = to_us(unicast, 255);
+    stranger.header.push((ipv4::SOURCE + 3, 9));
+    let mut lines = vec![
+        (row, Line("unicast", to_us(unicast, 255), XDP_DROP, valid.clone())),
+        (row, Line("unicast, TTL 250", to_us(unicast, 250), XDP_DROP, valid.clone())),
+        (row, Line("unicast, TTL 249", to_us(unicast, 249), XDP_DROP, vec![Counter::IpTtlErrors])),
+        (row, Line("a stranger", stranger, XDP_DROP, vec![Counter::PeerErrors])),
+        (
+            0,
+            Line(
+                "to the group of a unicast router",
+                Frame { vrid: unicast, ..Frame::valid(3) },
+                XDP_PASS,
+                vec![Counter::DestinationPassed],
+            ),
+        ),
+        (
+            0,
+            Line("unicast to a multicast router", to_us(51, 255), XDP_PASS, vec![Counter::DestinationPassed]),
+        ),
+        (0, Line("unicast for nobody", to_us(99, 255), XDP_PASS, vec![Counter::DestinationPassed])),
+    ];
+    let (authentic, row) = AUTHENTIC;
+    let with = |kind: u16, data| Frame { vrid: authentic, word: kind << 8 | 1, data, ..Frame::valid(2) };
+    for (kind, data, counter) in [
+        (1, PASSWORD, Counter::AdvertisementRcvd),
+        (1, *b"Geheim\0\0", Counter::AuthFailures),
+        (1, *b"geheim\0x", Counter::AuthFailures),
+        (0, PASSWORD, Counter::AuthTypeMismatch),
+        (2, PASSWORD, Counter::AuthTypeMismatch),
+        (3, PASSWORD, Counter::InvalidAuthType),
+    ] {
+        lines.push((row, Line("R13", with(kind, data), XDP_DROP, vec![counter])));
+    }
+    let (empty, row) = EMPTY;
+    for addresses in [0, 1] {
+        let frame = Frame { vrid: empty, addresses, ..Frame::valid(3) };
+        lines.push((row, Line("a router without addresses", frame, XDP_DROP, valid.clone())));
+    }
+    lines
+}
+
 fn check(bench: &mut Bench, line: &Line, seen: &mut [bool; COUNTERS]) {
-    let Line(what, frame, action, counters) = line;
-    let what = format!("{what}, VRRPv{}", frame.version);
-    let row = match (*action, frame.version) {
-        (XDP_PASS, _) => 0,
-        (_, 3) => 1,
+    let row = match (line.2, line.1.family, line.1.version) {
+        (XDP_PASS, ..) => 0,
+        (_, 6, _) => 3,
+        (_, _, 3) => 1,
         _ => 2,
     };
+    check_row(bench, line, row, seen);
+}
+
+/// With the row whose counters go up.
+fn check_row(bench: &mut Bench, line: &Line, row: u32, seen: &mut [bool; COUNTERS]) {
+    let Line(what, frame, action, counters) = line;
+    let what = format!("{what}, VRRPv{} over IPv{}", frame.version, frame.family);
     let before = bench.row(row);
     let verdict = bench.compare(&frame.bytes(), LOOPBACK).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(verdict.action(), *action, "{what}: {verdict:?}");
@@ -142,6 +251,12 @@ fn run_the_table(bench: &mut Bench) -> [bool; COUNTERS] {
             check(bench, line, &mut seen);
         }
     }
+    for line in &ipv6() {
+        check(bench, line, &mut seen);
+    }
+    for (row, line) in special() {
+        check_row(bench, &line, row, &mut seen);
+    }
     seen
 }
 
@@ -149,12 +264,13 @@ fn run_the_table(bench: &mut Bench) -> [bool; COUNTERS] {
 fn every_verdict_has_its_action_and_its_counter() {
     let seen = run_the_table(&mut Bench::new());
     let unseen: Vec<_> = (0..COUNTERS).filter(|cell| !seen[*cell]).collect();
-    assert_eq!(unseen, [Counter::RingFull as usize], "only the full ring has a test of its own");
+    let apart = [Counter::RingFull as usize, Counter::NotAccepted as usize];
+    assert_eq!(unseen, apart, "only the full ring and the closed addresses have tests of their own");
 }
 
 #[test]
 fn the_verifier_takes_the_log_statements_and_they_change_nothing() {
-    run_the_table(&mut Bench::with(Verbosity::Discards));
+    run_the_table(&mut Bench::with(Verbosity::Discards, 0));
 }
 
 #[test]
@@ -222,10 +338,26 @@ fn a_virtual_router_that_is_forgotten_is_foreign() {
     let mut bench = Bench::new();
     let frame = Frame::valid(3).bytes();
     assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
-    bench.forget(LOOPBACK, 51);
+    bench.forget(LOOPBACK, 51, 4);
     assert_eq!(bench.run(&frame, LOOPBACK), XDP_PASS);
+    assert_eq!(bench.run(&Frame::valid6().bytes(), LOOPBACK), XDP_DROP, "F7: IPv6 is another one");
     // Once more is no error.
-    bench.forget(LOOPBACK, 51);
-    bench.watch(LOOPBACK, 51, 3, 1);
+    bench.forget(LOOPBACK, 51, 4);
+    bench.watch(LOOPBACK, 51, 4, multicast(4, 3, 1));
     assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
+}
+
+#[test]
+fn a_peer_that_is_expelled_is_a_stranger() {
+    let mut bench = Bench::new();
+    let header: Vec<_> = OURS.iter().enumerate().map(|(at, byte)| (ipv4::DESTINATION + at, *byte)).collect();
+    let frame = Frame { vrid: UNICAST.0, header, ..Frame::valid(3) }.bytes();
+    bench.compare(&frame, LOOPBACK).expect("as in user space");
+    let peer = PeerKey { row: UNICAST.1, address: words(PEER) };
+    bench.expel(peer);
+    // Once more is no error.
+    bench.expel(peer);
+    bench.compare(&frame, LOOPBACK).expect("as in user space");
+    let row = bench.row(UNICAST.1);
+    assert_eq!((row.get(Counter::AdvertisementRcvd), row.get(Counter::PeerErrors)), (1, 1));
 }

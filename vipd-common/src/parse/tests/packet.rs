@@ -32,6 +32,8 @@ pub(super) struct Packet {
     pub(super) count: Option<u8>,
     pub(super) word: u16,
     pub(super) addresses: Vec<[u8; 4]>,
+    /// VRRPv2's authentication data.
+    pub(super) data: [u8; 8],
     /// After the last address (and after VRRPv2's authentication data), inside the total length.
     pub(super) trailing: usize,
     pub(super) form: Form,
@@ -58,6 +60,7 @@ impl Packet {
             count: None,
             word: if version == 2 { 1 } else { 100 },
             addresses: Vec::from([[10, 0, 0, 50]]),
+            data: [0; 8],
             trailing: 0,
             form: if version == 2 { Form::Message } else { Form::Pseudo },
             padding: 0,
@@ -99,8 +102,9 @@ impl Packet {
         bytes.extend(self.word.to_be_bytes());
         bytes.extend([0, 0]);
         bytes.extend(self.addresses.iter().flatten());
-        let auth = if self.version == 2 { 8 } else { 0 };
-        bytes.extend((0..auth).map(|_| 0));
+        if self.version == 2 {
+            bytes.extend(self.data);
+        }
         bytes.extend((0..self.trailing).map(|_| 0x77));
         let mut covered = Vec::new();
         if self.form == Form::Pseudo {

@@ -1,22 +1,24 @@
 //! Arbitrary packets, and what is written and read again.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::vec::Vec;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::packet::{Form, Packet, sum};
-use super::{judge, locate, parse};
+use super::{Expected, judge, locate, parse};
+use crate::address::wide;
 use crate::parse::{ChecksumForm, Cursor, address_digest};
 use crate::wire::checksum::Sum;
-use crate::wire::{arp, ethernet, ipv4, vrrp};
+use crate::wire::{arp, ethernet, ipv4, ipv6, vrrp};
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
     #[test]
     fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..200), version: u8) {
-        let _ = ethernet::vrrp_offset(&&bytes[..]);
+        let _ = ethernet::ip(&&bytes[..]);
         let _ = parse(&bytes, version);
     }
 
@@ -56,28 +58,48 @@ proptest! {
 
     #[test]
     fn what_is_written_is_read(
-        version in 2u8..=3,
+        form in prop_oneof![
+            Just(ChecksumForm::V2),
+            Just(ChecksumForm::Rfc5798),
+            Just(ChecksumForm::Rfc9568),
+            Just(ChecksumForm::Ipv6),
+        ],
         vrid: u8,
         priority: u8,
         interval in 1u16..=255,
         long in 1u16..=4095,
-        source: [u8; 4],
-        addresses in vec(any::<[u8; 4]>(), 1..=255),
+        password in any::<Option<[u8; 8]>>(),
+        addresses in vec(any::<u128>(), 1..=255),
     ) {
-        let interval = if version == 2 { interval } else { long };
-        let fields = vrrp::Fields { version, vrid, priority, interval };
-        let mut packet = [0; ipv4::HEADER_LEN + vrrp::MAX_LEN];
-        let (header, message) = packet.split_at_mut(ipv4::HEADER_LEN);
-        let length = vrrp::write(message, fields, source, addresses.iter().copied()).expect("there is room");
-        ipv4::write_vrrp(header, source, length).expect("there is room");
-        let advert = parse(&packet[..ipv4::HEADER_LEN + length], version).expect("a valid advert");
-        prop_assert_eq!((advert.version, advert.vrid, advert.priority), (version, vrid, priority));
-        prop_assert_eq!((advert.interval, advert.source), (interval, source));
+        let fields = vrrp::Fields {
+            vrid,
+            priority,
+            interval: if form == ChecksumForm::V2 { interval } else { long },
+            checksum: form,
+            password: password.filter(|_| form == ChecksumForm::V2),
+        };
+        let family = fields.family();
+        let addresses: Vec<IpAddr> = addresses
+            .into_iter()
+            .map(|bits| if family == 6 { Ipv6Addr::from_bits(bits).into() } else { Ipv4Addr::from_bits(bits as u32).into() })
+            .collect();
+        let bytes = written(&fields, &addresses);
+        let expected = Expected {
+            authentication: u8::from(fields.password.is_some()),
+            password: fields.password.map_or([0; 2], |password| {
+                let (halves, _) = password.as_chunks::<4>();
+                [u32::from_ne_bytes(halves[0]), u32::from_ne_bytes(halves[1])]
+            }),
+            ..Expected::version(fields.version())
+        };
+        let located = locate(&&bytes[..], family).expect("an advert");
+        let advert = judge(&&bytes[..], &located, &expected).expect("a valid advert");
+        prop_assert_eq!((advert.family, advert.version), (family, fields.version()));
+        prop_assert_eq!((advert.vrid, advert.priority, advert.interval), (vrid, priority, fields.interval));
         prop_assert_eq!(usize::from(advert.count), addresses.len());
         prop_assert_eq!(advert.addresses, address_digest(addresses.iter().rev().copied()), "in any order");
         // A sum of 0xffff in place of 0x0000 may make the forms agree; the first is then the answer.
-        let form = if version == 2 { ChecksumForm::V2 } else { ChecksumForm::Rfc5798 };
-        prop_assert_eq!(advert.checksum, form);
+        prop_assert!(advert.checksum == form || advert.checksum == ChecksumForm::Rfc5798);
     }
 
     #[test]
@@ -102,19 +124,50 @@ proptest! {
     }
 }
 
+/// An advert to the group, behind its IP header.
+fn written(fields: &vrrp::Fields, addresses: &[IpAddr]) -> Vec<u8> {
+    let (from, to, header): (IpAddr, IpAddr, usize) = if fields.family() == 6 {
+        ("fe80::1".parse().expect("an address"), Ipv6Addr::from(ipv6::VRRP_GROUP).into(), ipv6::HEADER_LEN)
+    } else {
+        ([10, 0, 0, 1].into(), Ipv4Addr::from(ipv4::VRRP_GROUP).into(), ipv4::HEADER_LEN)
+    };
+    let mut packet = std::vec![0; header + vrrp::MAX_LEN];
+    let message = &mut packet[header..];
+    let length = vrrp::write(message, fields, &wide(from), &wide(to), addresses.iter().copied());
+    let length = length.expect("there is room");
+    packet.truncate(header + length);
+    match from {
+        IpAddr::V4(from) => ipv4::write_vrrp(&mut packet, from.octets(), length),
+        IpAddr::V6(from) => {
+            ipv6::write(&mut packet, from.octets(), ipv6::VRRP_GROUP, ipv4::PROTOCOL_VRRP, length)
+        }
+    }
+    .expect("there is room");
+    packet
+}
+
 #[test]
 fn a_short_buffer_is_refused_and_not_written_past() {
-    let fields = vrrp::Fields { version: 3, vrid: 1, priority: 100, interval: 100 };
-    let addresses: Vec<[u8; 4]> = std::vec![[10, 0, 0, 50]; 256];
+    let fields = vrrp::Fields {
+        vrid: 1,
+        priority: 100,
+        interval: 100,
+        checksum: ChecksumForm::Rfc5798,
+        password: None,
+    };
+    let all: Vec<IpAddr> = std::vec![[10, 0, 0, 50].into(); 256];
     let mut buffer = [0; 2048];
-    assert_eq!(vrrp::write(&mut buffer[..11], fields, [10, 0, 0, 1], addresses[..1].iter().copied()), None);
-    assert_eq!(
-        vrrp::write(&mut buffer[..12], fields, [10, 0, 0, 1], addresses[..1].iter().copied()),
-        Some(12)
-    );
-    assert_eq!(vrrp::write(&mut buffer, fields, [10, 0, 0, 1], addresses[..].iter().copied()), None, "256");
+    let mut write = |room: usize, addresses: &[IpAddr]| {
+        vrrp::write(&mut buffer[..room], &fields, &[1; 4], &[2; 4], addresses.iter().copied())
+    };
+    assert_eq!(write(11, &all[..1]), None);
+    assert_eq!(write(12, &all[..1]), Some(12));
+    assert_eq!(write(2048, &all), None, "256");
+    assert_eq!(write(2048, &[Ipv6Addr::LOCALHOST.into()]), None, "R15: never mixed");
     assert_eq!(ipv4::write_vrrp(&mut buffer[..19], [10, 0, 0, 1], 12), None);
     assert_eq!(ipv4::write_vrrp(&mut buffer, [10, 0, 0, 1], 65_516), None);
+    assert_eq!(ipv6::write(&mut buffer[..39], [0; 16], [0; 16], 112, 8), None);
+    assert_eq!(ipv6::write(&mut buffer, [0; 16], [0; 16], 112, 65_536), None);
     assert_eq!(ethernet::write(&mut buffer[..13], [0; 6], [0; 6], 0), None);
 }
 
@@ -122,9 +175,9 @@ fn a_short_buffer_is_refused_and_not_written_past() {
 fn the_vrid_is_that_of_the_message_behind_the_options() {
     for ihl in 5..=15 {
         let bytes = Packet { ihl, vrid: 200, ..Packet::valid(3) }.bytes();
-        let located = locate(&&bytes[..]).expect("an advert");
+        let located = locate(&&bytes[..], 4).expect("an advert");
         assert_eq!(located.vrid, 200);
-        assert!(judge(&&bytes[..], &located, 3).is_ok());
+        assert!(judge(&&bytes[..], &located, &Expected::version(3)).is_ok());
     }
 }
 
@@ -138,19 +191,21 @@ fn tags_of_vlan_0_are_stepped_over_and_others_are_other_lans() {
         }
         frame.extend(inner.to_be_bytes());
         frame.extend(Packet::valid(3).bytes());
-        ethernet::vrrp_offset(&&frame[..])
+        ethernet::ip(&&frame[..]).map(|ip| (ip.offset, ip.version))
     };
     let (vlan, qinq) = (ethernet::TYPE_VLAN, ethernet::TYPE_QINQ);
-    assert_eq!(frame(&[], 0x0800), Some(14));
-    assert_eq!(frame(&[(vlan, 0)], 0x0800), Some(18));
-    assert_eq!(frame(&[(vlan, 0xe000)], 0x0800), Some(18), "a priority");
-    assert_eq!(frame(&[(qinq, 0), (vlan, 0xf000)], 0x0800), Some(22));
-    assert_eq!(frame(&[(vlan, 0), (vlan, 0)], 0x0800), Some(22));
+    assert_eq!(frame(&[], 0x0800), Some((14, 4)));
+    assert_eq!(frame(&[(vlan, 0)], 0x0800), Some((18, 4)));
+    assert_eq!(frame(&[(vlan, 0xe000)], 0x0800), Some((18, 4)), "a priority");
+    assert_eq!(frame(&[(qinq, 0), (vlan, 0xf000)], 0x0800), Some((22, 4)));
+    assert_eq!(frame(&[(vlan, 0), (vlan, 0)], 0x0800), Some((22, 4)));
     for other in [&[(vlan, 1)][..], &[(vlan, 0xefff)], &[(vlan, 0), (vlan, 5)], &[(qinq, 5), (vlan, 0)]] {
         assert_eq!(frame(other, 0x0800), None, "{other:?}");
     }
     assert_eq!(frame(&[(vlan, 0); 3], 0x0800), None, "three tags");
-    for ethertype in [ethernet::TYPE_ARP, 0x86dd, 0x88cc] {
+    assert_eq!(frame(&[], 0x86dd), Some((14, 6)));
+    assert_eq!(frame(&[(qinq, 0), (vlan, 0)], 0x86dd), Some((22, 6)));
+    for ethertype in [ethernet::TYPE_ARP, 0x88cc] {
         assert_eq!(frame(&[], ethertype), None);
         assert_eq!(frame(&[(vlan, 0)], ethertype), None);
     }

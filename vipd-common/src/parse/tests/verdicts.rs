@@ -4,7 +4,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::packet::{Form, Packet};
-use super::{Refusal, parse};
+use super::{Refusal, parse, source};
 use crate::counters::Counter;
 use crate::parse::{ChecksumForm, Foreign, address_digest};
 
@@ -18,8 +18,12 @@ fn a_valid_advert_is_read() {
             let advert = parse(&packet.bytes(), version).expect("a valid advert");
             assert_eq!((advert.version, advert.vrid, advert.priority), (version, 51, 100));
             assert_eq!((advert.count, advert.interval), (count, packet.word), "{count}");
-            assert_eq!(advert.source, packet.source);
-            assert_eq!(advert.addresses, address_digest(packet.addresses.into_iter()), "{count} addresses");
+            assert_eq!(advert.source, source(packet.source));
+            assert_eq!(
+                advert.addresses,
+                address_digest(packet.addresses.into_iter().map(Into::into)),
+                "{count} addresses"
+            );
         }
     }
 }
@@ -104,6 +108,13 @@ fn wrong(version: u8) -> Vec<(String, Packet, Refusal)> {
             foreign(Foreign::Destination)
         ),
         ("R17 header sum", Packet { header_error: 1, ..valid.clone() }, discarded(Counter::IpHeaderErrors)),
+        ("source 0/8", Packet { source: [0, 0, 0, 1], ..valid.clone() }, discarded(Counter::IpHeaderErrors)),
+        (
+            "source group",
+            Packet { source: [224, 0, 0, 1], ..valid.clone() },
+            discarded(Counter::IpHeaderErrors)
+        ),
+        ("source E", Packet { source: [255; 4], ..valid.clone() }, discarded(Counter::IpHeaderErrors)),
         ("R1", Packet { ttl: 254, ..valid.clone() }, discarded(Counter::IpTtlErrors)),
         ("R1", Packet { ttl: 1, ..valid.clone() }, discarded(Counter::IpTtlErrors)),
         ("R2", Packet { version: 5 - version, ..valid.clone() }, discarded(Counter::VersionErrors)),
@@ -167,7 +178,7 @@ fn r4_a_packet_cut_anywhere_is_never_an_advert() {
 
 #[test]
 fn the_digest_does_not_depend_on_the_order_and_does_on_everything_else() {
-    let digest = |list: &[[u8; 4]]| address_digest(list.iter().copied());
+    let digest = |list: &[[u8; 4]]| address_digest(list.iter().copied().map(Into::into));
     let (a, b, zero) = ([10, 0, 0, 1], [10, 0, 0, 2], [0; 4]);
     assert_eq!(digest(&[a, b]), digest(&[b, a]), "T8 only recommends an order");
     let different = [&[][..], &[a], &[b], &[a, a], &[a, b], &[b, b], &[zero], &[zero, zero], &[a, zero]];

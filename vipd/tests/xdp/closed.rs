@@ -1,0 +1,87 @@
+//! Accept_Mode false: what is for a closed address is dropped, and nothing else.
+
+use vipd::xdp::Verbosity;
+use vipd_common::address::{ipv4, ipv6};
+use vipd_common::counters::Counter;
+use vipd_common::records::ClosedKey;
+use vipd_common::wire::{ethernet, ipv4 as wire4, ipv6 as wire6};
+
+use crate::bench::{Bench, CLOSED_ROW, LOOPBACK, XDP_DROP, XDP_PASS};
+use crate::frame::Frame;
+
+const FOUR: [u8; 4] = [10, 0, 0, 50];
+const SIX: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x50];
+
+fn key(family: u8) -> ClosedKey {
+    let address = if family == 6 { ipv6(SIX) } else { ipv4(FOUR) };
+    ClosedKey { ifindex: LOOPBACK, family, zero: [0; 3], address }
+}
+
+/// A packet of this protocol whose payload begins with `kind`, to the address or to its neighbour.
+fn packet(family: u8, protocol: u8, kind: u8, neighbour: bool) -> Vec<u8> {
+    let (at, address): (usize, &[u8]) =
+        if family == 6 { (wire6::DESTINATION, &SIX) } else { (wire4::DESTINATION, &FOUR) };
+    let mut header: Vec<_> = (at..).zip(address.iter().copied()).collect();
+    if neighbour {
+        header.push((at + address.len() - 1, 0x51));
+    }
+    header.push((if family == 6 { wire6::NEXT_HEADER } else { wire4::PROTOCOL }, protocol));
+    let valid = if family == 6 { Frame::valid6() } else { Frame::valid(3) };
+    Frame { header, message: vec![(0, kind)], ..valid }.bytes()
+}
+
+#[test]
+fn only_what_is_for_a_closed_address_is_dropped() {
+    let mut bench = Bench::with(Verbosity::Quiet, 4);
+    let frames: Vec<(&str, Vec<u8>, bool)> = vec![
+        ("ICMP echo", packet(4, 1, 8, false), true),
+        ("TCP", packet(4, 6, 0, false), true),
+        ("UDP to a neighbour", packet(4, 17, 0, true), false),
+        ("ICMPv6 echo", packet(6, 58, 128, false), true),
+        ("TCP over IPv6", packet(6, 6, 0, false), true),
+        ("Neighbor Solicitation", packet(6, 58, 135, false), false),
+        ("Neighbor Advertisement", packet(6, 58, 136, false), false),
+        ("TCP with 135 in its port", packet(6, 6, 135, false), true),
+        ("UDP over IPv6 to a neighbour", packet(6, 17, 0, true), false),
+        ("ARP", Frame { ethertype: ethernet::TYPE_ARP, ..Frame::valid(3) }.bytes(), false),
+    ];
+    for round in ["open", "closed", "open again"] {
+        for (what, frame, dropped) in &frames {
+            let verdict =
+                bench.compare(frame, LOOPBACK).unwrap_or_else(|error| panic!("{what}, {round}: {error}"));
+            let action = if *dropped && round == "closed" { XDP_DROP } else { XDP_PASS };
+            assert_eq!(verdict.action(), action, "{what}, {round}");
+        }
+        for family in [4, 6] {
+            if round == "open" {
+                bench.close(key(family));
+            } else {
+                bench.open(key(family));
+            }
+        }
+    }
+    assert_eq!(bench.row(CLOSED_ROW).get(Counter::NotAccepted), 5);
+    // Adverts are looked at before.
+    assert_eq!(bench.run(&Frame::valid(3).bytes(), LOOPBACK), XDP_DROP);
+}
+
+#[test]
+fn a_frame_cut_at_any_length_passes_or_is_dropped_as_in_user_space() {
+    let mut bench = Bench::with(Verbosity::Quiet, 4);
+    for family in [4, 6] {
+        bench.close(key(family));
+        let whole = packet(family, if family == 6 { 58 } else { 1 }, 135, false);
+        for length in ethernet::HEADER_LEN..=whole.len() {
+            bench.compare(&whole[..length], LOOPBACK).unwrap_or_else(|error| panic!("{length}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn without_any_the_program_does_not_look() {
+    let mut bench = Bench::new();
+    bench.loaded.closed.close(key(4), CLOSED_ROW).expect("there is room for one");
+    assert_eq!(bench.run(&packet(4, 1, 8, false), LOOPBACK), XDP_PASS);
+    bench.audit().expect("nothing is counted");
+    let _ = bench.compare(&Frame::valid(3).bytes(), LOOPBACK);
+}
