@@ -1,0 +1,182 @@
+//! The configuration: any text is accepted or refused with places that are in it, and what is accepted is in range.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
+
+use arbitrary::{Arbitrary, Unstructured};
+use rustix::fs::{MemfdFlags, memfd_create};
+use vipd::config::{Config, ConfigError, Instance, Problems};
+use vipd::vrrp::Version;
+
+/// A valid file, whose words are what others are made of, too: it shows every key there is.
+const EXAMPLE: &str = include_str!("../../../examples/vipd.toml");
+/// What stands at the edges of what may be said.
+const EDGES: [&str; 24] = [
+    "0",
+    "1",
+    "2",
+    "255",
+    "256",
+    "-1",
+    "0xff",
+    "1e3",
+    "9223372036854775808",
+    "\"0s\"",
+    "\"10ms\"",
+    "\"1.5s\"",
+    "\"40.96s\"",
+    "\"99999999999999999999s\"",
+    "\"192.0.2.1/24\"",
+    "\"fe80::1/64\"",
+    "\"224.0.0.18\"",
+    "\"\"",
+    "\"\\u0000\"",
+    "[",
+    "]",
+    "\n[[instance]]\n",
+    "\n",
+    "\u{feff}é\r\n",
+];
+
+/// A change of a file.
+#[derive(Debug, Arbitrary)]
+enum Edit<'a> {
+    /// Another value of the key of this line.
+    Value { line: u8, word: u8 },
+    /// A line again, below.
+    Again { line: u8 },
+    /// A line less.
+    Without { line: u8 },
+    /// A word in the place of so many characters.
+    Word { at: u16, length: u8, word: u8 },
+    /// Any text in their place.
+    Text { at: u16, length: u8, text: &'a str },
+    /// The whole file again, below, with other names.
+    Double,
+}
+
+/// An input is a bit that says whether the rest is a file, or edits of one that is valid.
+///
+/// # Panics
+/// When a problem has no place in the file, or an accepted value is out of its range.
+pub fn run(input: &[u8]) {
+    let Some((kind, rest)) = input.split_first() else { return };
+    if kind % 2 == 0 {
+        match std::str::from_utf8(rest) {
+            Ok(text) => check(text, &Config::parse(text, "f")),
+            Err(error) => check_bytes(rest, error.valid_up_to()),
+        }
+    } else if let Ok(edits) = Vec::<Edit>::arbitrary_take_rest(Unstructured::new(rest)) {
+        let text = edits.iter().fold(EXAMPLE.to_owned(), |text, edit| apply(&text, edit));
+        check(&text, &Config::parse(&text, "f"));
+    }
+}
+
+/// Edit `n` of a list is as good as any other: numbers wrap around.
+fn apply(text: &str, edit: &Edit) -> String {
+    match *edit {
+        Edit::Value { line, word } => by_line(text, line, |line| {
+            let key = line.split('=').next().unwrap_or_default();
+            vec![format!("{key}= {}", words(word))]
+        }),
+        Edit::Again { line } => by_line(text, line, |line| vec![line.to_owned(); 2]),
+        Edit::Without { line } => by_line(text, line, |_| Vec::new()),
+        Edit::Word { at, length, word } => replace(text, at, length, words(word)),
+        Edit::Text { at, length, text: new } => replace(text, at, length, new),
+        Edit::Double if text.len() < 1 << 14 => {
+            let second =
+                text.replace("realtime", "# realtime").replace("VI_", "VI_1").replace("eth1", "eth2");
+            format!("{text}\n{second}")
+        }
+        Edit::Double => text.to_owned(),
+    }
+}
+
+fn by_line(text: &str, at: u8, change: impl Fn(&str) -> Vec<String>) -> String {
+    let count = text.lines().count().max(1);
+    let lines = text.lines().enumerate().flat_map(|(index, line)| {
+        if index == usize::from(at) % count { change(line) } else { vec![line.to_owned()] }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn replace(text: &str, at: u16, length: u8, new: &str) -> String {
+    let start = usize::from(at) % (text.chars().count() + 1);
+    let before = text.chars().take(start);
+    let after = text.chars().skip(start + usize::from(length));
+    before.chain(new.chars()).chain(after).collect()
+}
+
+/// A word of the example, or an edge.
+fn words(number: u8) -> &'static str {
+    let code = EXAMPLE.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let all: Vec<&str> = code.flat_map(str::split_whitespace).chain(EDGES).collect();
+    all[usize::from(number) % all.len()]
+}
+
+/// What must be true of an answer to `text`.
+fn check(text: &str, answer: &Result<Config, Problems>) {
+    match answer {
+        Ok(config) => accepted(config),
+        Err(problems) => refused(text, problems),
+    }
+}
+
+fn refused(text: &str, problems: &Problems) {
+    let list = problems.list();
+    assert!(!list.is_empty(), "refused without a reason");
+    assert!(list.is_sorted_by_key(|problem| (problem.line, problem.column)), "in the order of the file");
+    let lines: Vec<&str> = text.split('\n').collect();
+    for problem in list {
+        // The place behind the last character is one, too: something is missing there.
+        let line = problem.line.checked_sub(1).and_then(|line| lines.get(line));
+        let width = line.map(|line| line.chars().filter(|c| *c != '\u{feff}').count());
+        assert!(
+            width.is_some_and(|width| (1..=width + 1).contains(&problem.column)),
+            "not in the file: {problem:?}"
+        );
+        assert!(!problem.message.contains("without a reason"), "{problem:?}");
+        assert!(!problem.message.is_empty(), "{problem:?}");
+    }
+    assert_eq!(problems.to_string().lines().count(), list.len(), "a problem is a line: {problems}");
+}
+
+/// What the documentation of [`Config`] and of what is in it promises.
+fn accepted(config: &Config) {
+    let mut names = BTreeSet::new();
+    let mut routers = BTreeSet::new();
+    let mut addresses = BTreeSet::new();
+    assert!(!config.instances.is_empty());
+    for Instance { name, interface, router } in &config.instances {
+        let printable = name.chars().all(|c| !c.is_whitespace() && !c.is_control());
+        assert!(printable && (1..=64).contains(&name.chars().count()), "{name:?}");
+        assert!((1..=15).contains(&interface.len()) && !interface.contains(['/', '\0']), "{interface:?}");
+        assert!(names.insert(name), "name {name:?} twice");
+        assert!(routers.insert((interface, router.vrid)), "vrid {} twice on {interface:?}", router.vrid);
+        assert!(router.vrid > 0 && router.priority > 0, "{router:?}");
+        let range = match router.version() {
+            Version::V2 => 1..=255,
+            Version::V3 => 1..=4095,
+        };
+        assert!(range.contains(&router.interval.wire()), "{router:?}");
+        assert!((1..=255).contains(&router.virtual_addresses.len()), "{router:?}");
+        for vip in &router.virtual_addresses {
+            assert!((1..=32).contains(&vip.prefix) && !vip.address.is_multicast(), "{vip}");
+            assert!(addresses.insert((interface, vip.address)), "{vip} twice on {interface:?}");
+        }
+    }
+}
+
+/// Bytes that are no text can only come out of a file: one in memory, which nothing is left of.
+fn check_bytes(bytes: &[u8], valid_up_to: usize) {
+    let mut file = File::from(memfd_create("vipd.toml", MemfdFlags::CLOEXEC).expect("a file in memory"));
+    file.write_all(bytes).expect("a file that can be written");
+    match Config::load(format!("/proc/self/fd/{}", file.as_raw_fd())) {
+        Err(ConfigError::Problems(problems)) => {
+            refused(&String::from_utf8_lossy(&bytes[..valid_up_to]), &problems);
+        }
+        other => panic!("not UTF-8, and {other:?}"),
+    }
+}
