@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 enum Step<'a> {
     /// Sends these bytes.
     Send(&'a [u8]),
-    /// Sends one byte this many times: an input is too short for the longest line.
+    /// Sends one byte this many times, for long lines. A newline would make so many empty ones: that is a space.
     Repeat(u8, u16),
     /// Sends a request that is right.
     Status,
@@ -41,6 +41,7 @@ impl Step<'_> {
     fn bytes(&self) -> Vec<u8> {
         match self {
             Self::Send(bytes) => bytes.to_vec(),
+            Self::Repeat(b'\n', times) => vec![b' '; usize::from(*times)],
             Self::Repeat(byte, times) => vec![*byte; usize::from(*times)],
             Self::Status => br#"{"command":"status"}"#.to_vec(),
             Self::Stats => br#"{"command":"stats"}"#.to_vec(),

@@ -176,10 +176,11 @@ impl Watched {
         let interval = Interval::from_wire(Version::V3, advert.interval);
         let own = after.counters.own_adverts > before.counters.own_adverts;
         let (Version::V3, Some(interval), false) = (config.version(), interval, own) else { return };
+        let preempts = config.preempt || config.is_owner();
         let wait = if advert.priority == 0 {
             before.active_interval.skew(config.priority)
-        } else if advert.priority >= config.priority || !config.preempt {
-            assert_eq!(after.master, Some(advert.source));
+        } else if advert.priority >= config.priority || !preempts {
+            assert_eq!(after.master, Some(advert.source), "{advert:?} is not followed");
             interval.master_down(config.priority)
         } else {
             assert_eq!(before.master_down_at, after.master_down_at, "a lesser master puts nothing off");
