@@ -85,7 +85,7 @@ fn apply(text: &str, edit: &Edit) -> String {
         Edit::Without { line } => by_line(text, line, |_| Vec::new()),
         Edit::Word { at, length, word } => replace(text, at, length, words(word)),
         Edit::Text { at, length, text: new } => replace(text, at, length, new),
-        Edit::Double if text.len() < 1 << 14 => {
+        Edit::Double if text.len() < 1 << 12 => {
             let second =
                 text.replace("realtime", "# realtime").replace("VI_", "VI_1").replace("eth1", "eth2");
             format!("{text}\n{second}")
