@@ -27,6 +27,8 @@ enum Step<'a> {
     Send(&'a [u8]),
     /// Sends one byte this many times, for long lines. A newline would make so many empty ones: that is a space.
     Repeat(u8, u16),
+    /// Sends so many spaces more than 128 less than a line may have.
+    Longest(u8),
     /// Sends a request that is right.
     Status,
     /// Sends the other one.
@@ -43,6 +45,7 @@ impl Step<'_> {
             Self::Send(bytes) => bytes.to_vec(),
             Self::Repeat(b'\n', times) => vec![b' '; usize::from(*times)],
             Self::Repeat(byte, times) => vec![*byte; usize::from(*times)],
+            Self::Longest(more) => vec![b' '; MAX_REQUEST_BYTES - 128 + usize::from(*more)],
             Self::Status => br#"{"command":"status"}"#.to_vec(),
             Self::Stats => br#"{"command":"stats"}"#.to_vec(),
             Self::End => b"\n".to_vec(),
