@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
+use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -12,8 +13,12 @@ use vipd::vrrp::Version;
 
 /// A valid file, whose words are what others are made of, too: it shows every key there is.
 const EXAMPLE: &str = include_str!("../../../examples/vipd.toml");
+/// That file without its comments, where most edits would be lost.
+static BASE: LazyLock<String> = LazyLock::new(|| code().fold(String::new(), |text, line| text + line + "\n"));
+static WORDS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| code().flat_map(str::split_whitespace).chain(EDGES).collect());
 /// What stands at the edges of what may be said.
-const EDGES: [&str; 24] = [
+const EDGES: [&str; 29] = [
     "0",
     "1",
     "2",
@@ -29,6 +34,11 @@ const EDGES: [&str; 24] = [
     "\"40.96s\"",
     "\"99999999999999999999s\"",
     "\"192.0.2.1/24\"",
+    "\"192.0.2.1/0\"",
+    "\"192.0.2.1/32\"",
+    "\"192.0.2.1/33\"",
+    "\"192.0.2.1/31\"",
+    "\"192.0.2.255/24\"",
     "\"fe80::1/64\"",
     "\"224.0.0.18\"",
     "\"\"",
@@ -40,11 +50,21 @@ const EDGES: [&str; 24] = [
     "\u{feff}é\r\n",
 ];
 
+/// The lines of the example that say something.
+fn code() -> impl Iterator<Item = &'static str> {
+    EXAMPLE
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim())
+        .filter(|line| !line.is_empty())
+}
+
 /// A change of a file.
 #[derive(Debug, Arbitrary)]
 enum Edit<'a> {
     /// Another value of the key of this line.
     Value { line: u8, word: u8 },
+    /// A list as that value.
+    List { line: u8, one: u8, two: Option<u8> },
     /// A line again, below.
     Again { line: u8 },
     /// A line less.
@@ -69,7 +89,7 @@ pub fn run(input: &[u8]) {
             Err(error) => check_bytes(rest, error.valid_up_to()),
         }
     } else if let Ok(edits) = Vec::<Edit>::arbitrary_take_rest(Unstructured::new(rest)) {
-        let text = edits.iter().fold(EXAMPLE.to_owned(), |text, edit| apply(&text, edit));
+        let text = edits.iter().fold(BASE.clone(), |text, edit| apply(&text, edit));
         check(&text, &Config::parse(&text, "f"));
     }
 }
@@ -77,10 +97,11 @@ pub fn run(input: &[u8]) {
 /// Edit `n` of a list is as good as any other: numbers wrap around.
 fn apply(text: &str, edit: &Edit) -> String {
     match *edit {
-        Edit::Value { line, word } => by_line(text, line, |line| {
-            let key = line.split('=').next().unwrap_or_default();
-            vec![format!("{key}= {}", words(word))]
-        }),
+        Edit::Value { line, word } => value(text, line, words(word)),
+        Edit::List { line, one, two } => {
+            let two = two.map_or(String::new(), |two| format!(", {}", words(two)));
+            value(text, line, &format!("[{}{two}]", words(one)))
+        }
         Edit::Again { line } => by_line(text, line, |line| vec![line.to_owned(); 2]),
         Edit::Without { line } => by_line(text, line, |_| Vec::new()),
         Edit::Word { at, length, word } => replace(text, at, length, words(word)),
@@ -109,11 +130,14 @@ fn replace(text: &str, at: u16, length: u8, new: &str) -> String {
     before.chain(new.chars()).chain(after).collect()
 }
 
+/// The text with another value of the key of a line.
+fn value(text: &str, line: u8, value: &str) -> String {
+    by_line(text, line, |line| vec![format!("{}= {value}", line.split('=').next().unwrap_or_default())])
+}
+
 /// A word of the example, or an edge.
 fn words(number: u8) -> &'static str {
-    let code = EXAMPLE.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let all: Vec<&str> = code.flat_map(str::split_whitespace).chain(EDGES).collect();
-    all[usize::from(number) % all.len()]
+    WORDS[usize::from(number) % WORDS.len()]
 }
 
 /// What must be true of an answer to `text`.
