@@ -173,7 +173,7 @@ fn accepted(config: &Config) {
     let mut routers = BTreeSet::new();
     let mut addresses = BTreeSet::new();
     assert!(!config.instances.is_empty());
-    for Instance { name, interface, router } in &config.instances {
+    for Instance { name, interface, router, .. } in &config.instances {
         let printable = name.chars().all(|c| !c.is_whitespace() && !c.is_control());
         assert!(printable && (1..=64).contains(&name.chars().count()), "{name:?}");
         assert!((1..=15).contains(&interface.len()) && !interface.contains(['/', '\0']), "{interface:?}");
