@@ -4,6 +4,7 @@
 //! must be able to make a fresh one.
 
 mod ebpf;
+mod fuzz;
 mod interop;
 mod lab;
 mod lint;
@@ -29,6 +30,7 @@ enum Verb {
     Ebpf(ebpf::Args),
     Lint(lint::Args),
     Test(test::Args),
+    Fuzz(fuzz::Args),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Ebpf(args) => ebpf::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

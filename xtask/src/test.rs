@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::support::process::{self, line};
 use crate::support::toolchain::Toolchain;
 use crate::support::{agent, privilege, workspace};
-use crate::{ebpf, provenance, setup};
+use crate::{ebpf, fuzz, provenance, setup};
 
 /// Tells the tests which agent to start.
 const AGENT_VARIABLE: &str = "VIPD_BIN";
@@ -20,11 +20,14 @@ const AGENT_VARIABLE: &str = "VIPD_BIN";
 const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
 /// The tests of the object itself, by BPF_PROG_TEST_RUN.
 const OBJECT_TESTS: [&str; 4] = ["--package", "vipd", "--test", "xdp"];
+/// For which each fuzz target runs: enough to replay its corpus, and to see that it still works.
+const FUZZ_SECONDS: u32 = 10;
 
 /// Pass every test, the privileged ones included; needs root
 ///
 /// Installs what the tests need, builds the agent in release, passes the tests of every crate, and, where the
-/// BPF toolchain is installed, rebuilds the eBPF object and passes its tests on the rebuilt one.
+/// BPF toolchain is installed, rebuilds the eBPF object and passes its tests on the rebuilt one. Then it fuzzes every
+/// target for 10 s, unless it was given arguments for `cargo test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Passed on to `cargo test`: a filter, `--test NAME`, `-- --nocapture`
@@ -62,6 +65,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ),
     };
 
+    let fuzzed = if args.arguments.is_empty() {
+        fuzz::everything(FUZZ_SECONDS)
+    } else {
+        say("NOT FUZZED: the arguments ask for some of the tests; `cargo xtask fuzz` does it");
+        Ok(())
+    };
+
     say(rebuilt);
     let Tally { suites, passed: ok, failed, ignored } = tally;
     let seconds = start.elapsed().as_secs();
@@ -69,7 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !passed || failed > 0 {
         bail!("tests failed");
     }
-    Ok(())
+    fuzzed
 }
 
 /// Rebuilds the object and passes its tests on the rebuilt one, unless it is the same to the byte.

@@ -1,0 +1,172 @@
+//! Configurations and inputs of the core out of a fuzzer's bytes; the one place here that builds the core's types.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use arbitrary::Arbitrary;
+use vipd::vrrp::config::Family;
+use vipd::vrrp::{Announcements, Fault, Input, Interval, Received, RouterConfig, Version, VirtualAddress};
+use vipd_common::Timestamp;
+use vipd_common::parse::{ChecksumForm, address_digest};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A configuration, in numbers that wrap around to what is allowed.
+#[derive(Debug, Arbitrary)]
+pub(super) struct Configuration {
+    version2: bool,
+    ipv6: bool,
+    interval: u16,
+    priority: u8,
+    preempt: bool,
+    addresses: u8,
+    /// Excluded addresses, up to 3.
+    excluded: u8,
+    preempt_delay: Span,
+    startup_delay: Span,
+    down_after_adverts: u8,
+    /// Repeat, delay, refresh, repeat of the refresh.
+    announcements: (u8, Span, Span, u8),
+}
+
+impl Configuration {
+    pub(super) fn build(&self) -> RouterConfig {
+        let (version, longest) = if self.version2 { (Version::V2, 255) } else { (Version::V3, 4095) };
+        let interval = Interval::from_wire(version, self.interval % longest + 1).expect("in range");
+        // VRRPv2 has no IPv6.
+        let (family, prefix) = if self.ipv6 && !self.version2 { (Family::V6, 64) } else { (Family::V4, 24) };
+        let address = |last| VirtualAddress { address: address(family, 50 + last), prefix };
+        let addresses = (0..self.addresses % 9).map(address);
+        let excluded = (0..self.excluded % 4).map(|last| address(100 + last));
+        let (repeat, delay, refresh, refresh_repeat) = self.announcements;
+        // A refresh without end in no time is nothing that can be configured.
+        let refresh = match refresh.nanos() {
+            0 => 0,
+            nanos => nanos.clamp(SECOND, 86_400 * SECOND),
+        };
+        RouterConfig {
+            preempt_delay: self.preempt_delay.nanos().min(1000 * SECOND),
+            startup_delay: self.startup_delay.nanos().min(1000 * SECOND),
+            down_after_adverts: self.down_after_adverts % 100 + 1,
+            announcements: Announcements {
+                repeat: repeat.max(1),
+                delay: delay.nanos().min(1000 * SECOND),
+                refresh,
+                refresh_repeat: refresh_repeat.max(1),
+            },
+            excluded_addresses: excluded.collect(),
+            priority: self.priority.max(1),
+            preempt: self.preempt,
+            ..RouterConfig::new(51, family, interval, addresses.collect())
+        }
+    }
+}
+
+/// A length of time, near each of the scales that matter.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+pub(super) enum Span {
+    None,
+    Micros(u16),
+    Millis(u16),
+    Seconds(u16),
+    Nanos(u64),
+}
+
+impl Span {
+    pub(super) fn nanos(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Micros(count) => u64::from(count) * 1000,
+            Self::Millis(count) => u64::from(count) * 1_000_000,
+            Self::Seconds(count) => u64::from(count) * 1_000_000_000,
+            Self::Nanos(count) => count,
+        }
+    }
+}
+
+/// What happens next.
+#[derive(Debug, Arbitrary)]
+pub(super) enum Step {
+    /// Time passes, and nobody serves the timers.
+    Pass(Span),
+    /// To the next deadline and this much further, where the timer is served.
+    Serve(Span),
+    /// The timer is served, early as it may be.
+    Timeout,
+    /// An input, and the same again so many times.
+    Give(Piece, u8),
+}
+
+/// An input, before it is known when and to which router.
+#[derive(Debug, Arbitrary)]
+pub(super) enum Piece {
+    Available(u8),
+    Unavailable(u8),
+    Shutdown,
+    Advert(Advert),
+    FeedLoss,
+    Removed(u8),
+}
+
+#[derive(Debug, Arbitrary)]
+pub(super) struct Advert {
+    age: Span,
+    source: u8,
+    /// More than ours, modulo 256; or any, where that is not asked for.
+    priority: u8,
+    relative: bool,
+    /// Instead of ours.
+    interval: Option<u16>,
+    other_addresses: bool,
+}
+
+impl Piece {
+    /// Whether it comes from the wire, which can repeat it without end.
+    pub(super) fn is_from_the_wire(&self) -> bool {
+        matches!(self, Self::Advert(_) | Self::FeedLoss)
+    }
+
+    pub(super) fn input(&self, now: Timestamp, config: &RouterConfig) -> Input {
+        match self {
+            Self::Available(last) => Input::Available { primary: address(config.family, last % 8 + 1) },
+            Self::Unavailable(which) => Input::Unavailable(match which % 4 {
+                0 => Fault::NoInterface,
+                1 => Fault::InterfaceDown,
+                2 => Fault::NoPrimaryAddress,
+                _ => Fault::NotAttached,
+            }),
+            Self::Shutdown => Input::Shutdown,
+            Self::FeedLoss => Input::FeedLoss,
+            Self::Removed(which) => {
+                let all = &config.virtual_addresses;
+                let other = VirtualAddress { prefix: 9, ..all[0] };
+                Input::AddressRemoved(all.get(usize::from(which % 9)).copied().unwrap_or(other))
+            }
+            Self::Advert(advert) => Input::Advert(advert.received(now, config)),
+        }
+    }
+}
+
+impl Advert {
+    fn received(&self, now: Timestamp, config: &RouterConfig) -> Received {
+        let digest = address_digest(config.virtual_addresses.iter().map(|vip| vip.address));
+        Received {
+            arrival: Timestamp::from_nanos(now.as_nanos().saturating_sub(self.age.nanos())),
+            source: address(config.family, self.source % 8 + 1),
+            priority: if self.relative { config.priority.wrapping_add(self.priority) } else { self.priority },
+            interval: self.interval.unwrap_or(config.interval.wire()),
+            addresses: digest.wrapping_add(u64::from(self.other_addresses)),
+            checksum: match (config.family, config.version()) {
+                (Family::V6, _) => ChecksumForm::Ipv6,
+                (Family::V4, Version::V2) => ChecksumForm::V2,
+                (Family::V4, Version::V3) => ChecksumForm::Rfc5798,
+            },
+        }
+    }
+}
+
+fn address(family: Family, last: u8) -> IpAddr {
+    match family {
+        Family::V4 => [10, 0, 0, last].into(),
+        Family::V6 => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last.into()).into(),
+    }
+}

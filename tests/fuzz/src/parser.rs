@@ -1,0 +1,145 @@
+//! The advert parser over a slice: it never panics, and what it accepts is an advert.
+
+use std::net::IpAddr;
+
+use vipd_common::address;
+use vipd_common::counters::Counter;
+use vipd_common::parse::{Advert, ChecksumForm, Expected, address_digest, judge, locate};
+use vipd_common::wire::{ethernet, ipv4, ipv6, vrrp};
+
+use crate::repair;
+
+/// An input is a byte that says what to repair, and a frame.
+///
+/// # Panics
+/// When the parser accepts what is no advert, or does not read what was written.
+pub fn run(input: &[u8]) {
+    let Some(frame) = repair::frame(input) else { return };
+    let Some(ip) = ethernet::ip(&&frame[..]).filter(|ip| ip.protocol == ipv4::PROTOCOL_VRRP) else { return };
+    let packet = &frame[ip.offset..];
+    // The EtherType and the packet itself may tell two versions.
+    if packet.first().is_none_or(|first| first >> 4 != ip.version) {
+        assert!(locate(&packet, ip.version).is_err());
+        return;
+    }
+    // What a virtual router may be configured with: VRRPv2 has no IPv6.
+    let versions: &[u8] = if ip.version == 6 { &[3] } else { &[2, 3] };
+    let Some(found) = parse(packet, versions[0]) else { return };
+    let accepted: Vec<Advert> = versions.iter().filter_map(|version| parse(packet, *version)?.ok()).collect();
+    assert!(accepted.len() <= 1, "valid in both versions: {accepted:?}");
+    if let Some(advert) = accepted.first() {
+        check(packet, advert);
+    } else if let Err(reason) = found {
+        let beside = [
+            Counter::AdvertisementRcvd,
+            Counter::PriorityZeroRcvd,
+            Counter::ChecksumRfc5798Rcvd,
+            Counter::ChecksumRfc9568Rcvd,
+            Counter::RingFull,
+            Counter::VridErrors,
+        ];
+        assert!(!beside.contains(&reason), "{reason:?} is no reason to discard an advert");
+    }
+}
+
+/// Both steps; `None` for a packet that is passed on.
+fn parse(packet: &[u8], version: u8) -> Option<Result<Advert, Counter>> {
+    let located = locate(&packet, packet[0] >> 4).ok()?;
+    assert_eq!(Some(&located.vrid), packet.get(header_len(packet) + vrrp::VRID), "the VRID is another byte");
+    Some(judge(&packet, &located, &Expected::version(version)))
+}
+
+fn header_len(packet: &[u8]) -> usize {
+    if packet[0] >> 4 == 6 { ipv6::HEADER_LEN } else { usize::from(packet[0] & 0x0f) * 4 }
+}
+
+/// Length of the packet, source and destination, TTL or hop limit, protocol.
+fn header(packet: &[u8]) -> (usize, &[u8], u8, u8) {
+    let word = |at: usize| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
+    if packet[0] >> 4 == 6 {
+        (40 + word(4), &packet[8..40], packet[7], packet[6])
+    } else {
+        assert_eq!(repair::sum(&packet[..header_len(packet)]), 0xffff, "header checksum");
+        (word(2), &packet[12..20], packet[8], packet[9])
+    }
+}
+
+/// What must be true of a packet that was accepted.
+fn check(packet: &[u8], advert: &Advert) {
+    let (total, ends, ttl, protocol) = header(packet);
+    let message = &packet[header_len(packet)..total];
+    assert_eq!((ttl, protocol), (255, ipv4::PROTOCOL_VRRP));
+    assert_eq!(packet[0] >> 4, advert.family);
+    assert_eq!(message[0], advert.version << 4 | 1);
+    assert_eq!(message[1..4], [advert.vrid, advert.priority, advert.count]);
+    assert_eq!(message.len(), vrrp::message_len(advert.version, advert.family, advert.count));
+    assert_eq!(advert.source, wide(&ends[..ends.len() / 2]));
+    assert!(advert.count > 0, "no addresses");
+    let longest = if advert.version == 2 { 255 } else { 4095 };
+    assert!((1..=longest).contains(&advert.interval), "interval {}", advert.interval);
+
+    let mut pseudo = ends.to_vec();
+    pseudo.extend([0, ipv4::PROTOCOL_VRRP]);
+    pseudo.extend(u16::try_from(message.len()).expect("short").to_be_bytes());
+    let (alone, with_pseudo) = (repair::sum(message), repair::sum(&[&pseudo, message].concat()));
+    let (version, family, sum) = match advert.checksum {
+        ChecksumForm::V2 => (2, 4, alone),
+        ChecksumForm::Rfc5798 => (3, 4, with_pseudo),
+        ChecksumForm::Rfc9568 => (3, 4, alone),
+        ChecksumForm::Ipv6 => (3, 6, with_pseudo),
+    };
+    assert_eq!((advert.version, advert.family, 0xffff), (version, family, sum));
+
+    let length = ends.len() / 2;
+    let bytes = &message[vrrp::HEADER_LEN..][..length * usize::from(advert.count)];
+    let addresses: Vec<IpAddr> =
+        bytes.chunks(length).map(|bytes| address::narrow(advert.family, wide(bytes))).collect();
+    assert_eq!(advert.addresses, address_digest(addresses.iter().rev().copied()), "in any order");
+
+    surroundings(packet, total, advert);
+    rewritten(advert, wide(&ends[length..]), &addresses);
+}
+
+/// The words of an address as it lies in a packet.
+fn wide(bytes: &[u8]) -> address::Address {
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u32::from_ne_bytes(*bytes);
+    }
+    words
+}
+
+/// Padding is no part of an advert, and all of the rest is.
+fn surroundings(packet: &[u8], total: usize, advert: &Advert) {
+    let padded = [&packet[..total], &[0xa5; 46]].concat();
+    assert_eq!(parse(&padded, advert.version), Some(Ok(*advert)), "with other padding");
+    let cut = parse(&packet[..total - 1], advert.version);
+    assert_eq!(cut, Some(Err(Counter::PacketLengthErrors)), "without its last byte");
+}
+
+/// What vipd itself would send with these fields is read as the same advert.
+fn rewritten(advert: &Advert, destination: address::Address, addresses: &[IpAddr]) {
+    let Advert { family, version, vrid, priority, interval, checksum, source, .. } = *advert;
+    let fields = vrrp::Fields { vrid, priority, interval, checksum, password: None };
+    let mut message = vec![0; vrrp::MAX_LEN];
+    let length = vrrp::write(&mut message, &fields, &source, &destination, addresses.iter().copied())
+        .expect("there is room");
+    let mut packet = vec![0; if family == 6 { ipv6::HEADER_LEN } else { ipv4::HEADER_LEN }];
+    let written = match (address::narrow(family, source), address::narrow(family, destination)) {
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            ipv6::write(&mut packet, source.octets(), destination.octets(), ipv4::PROTOCOL_VRRP, length)
+        }
+        (IpAddr::V4(source), _) => ipv4::write_vrrp(&mut packet, source.octets(), length),
+        other => panic!("two families: {other:?}"),
+    };
+    written.expect("there is room");
+    packet.extend(&message[..length]);
+    if destination == wide(&header(&packet).1[address_len(family)..]) {
+        assert_eq!(parse(&packet, version), Some(Ok(*advert)), "written again");
+    }
+}
+
+/// Length of an address, bytes.
+fn address_len(family: u8) -> usize {
+    if family == 6 { 16 } else { 4 }
+}

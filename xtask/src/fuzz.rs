@@ -1,0 +1,243 @@
+//! `cargo xtask fuzz`: lets libFuzzer loose on vipd, with stable Rust.
+
+mod outcome;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::support::process::{self, ask, line, output, program, run as run_command};
+use crate::support::{debian, privilege, workspace};
+use outcome::Outcome;
+
+/// The package of the fuzz targets, from the root of the workspace.
+const PACKAGE: &str = "tests/fuzz";
+/// Its programs. The package itself knows them as `TARGETS`, but xtask must not depend on vipd: see main.rs.
+const TARGETS: [&str; 5] = ["parser", "xdp", "core", "config", "control"];
+/// The one that loads a program into the kernel.
+const PRIVILEGED: &str = "xdp";
+/// What libFuzzer is compiled with, where there is no C++ compiler yet.
+const COMPILER_PACKAGES: [&str; 1] = ["g++"];
+/// Seconds for one input, after which it counts as a hang.
+const INPUT_TIMEOUT: u32 = 20;
+/// LLVM's coverage for libFuzzer, as `clang -fsanitize=fuzzer` asks for it. `-Zsanitizer` and cargo-fuzz need a nightly,
+/// the pass itself does not.
+const FLAGS: [&str; 6] = [
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    // Folded branches would be one edge, and give no way to tell them apart.
+    "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
+];
+
+/// Fuzz vipd for a while and tell what came of it; the target xdp needs root
+///
+/// The kept corpus and all inputs that once found something come first, then what libFuzzer makes of them. What it
+/// finds new is gathered below the target folder.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Targets:
+  parser    the advert parser over a slice
+  xdp       the XDP program in the kernel against that parser
+  core      one virtual router, under any inputs at any times
+  config    the configuration file
+  control   the control socket
+
+Examples:
+  cargo xtask fuzz                                 all targets, 10 s each
+  cargo xtask fuzz core --seconds 600              one, for longer
+  cargo xtask fuzz core --seconds 600 --keep       and its new inputs into the corpus
+  cargo xtask fuzz core --input crash-0123         one input again")]
+pub(crate) struct Args {
+    /// What to fuzz [default: everything]
+    #[arg(value_name = "TARGET", value_parser = TARGETS)]
+    targets: Vec<String>,
+    /// For how long, each
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Run the target on this input alone
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["seconds", "keep"])]
+    input: Option<PathBuf>,
+    /// Put what reaches more code into the corpus in the repository, and take out what no longer does
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let mut targets: Vec<&str> = args.targets.iter().map(String::as_str).collect();
+    if let Some(input) = &args.input {
+        let [target] = targets[..] else { bail!("--input belongs to one target: name it") };
+        let fuzzer = Fuzzer::build(&[target])?;
+        return run_command(program(fuzzer.program(target)).arg(input));
+    }
+    if targets.is_empty() {
+        targets.extend(TARGETS);
+    }
+    fuzz(&targets, args.seconds, args.keep)
+}
+
+/// Every target for so many seconds.
+pub(crate) fn everything(seconds: u32) -> Result<()> {
+    fuzz(&TARGETS, seconds, false)
+}
+
+fn fuzz(targets: &[&str], seconds: u32, keep: bool) -> Result<()> {
+    let fuzzer = Fuzzer::build(targets)?;
+    let mut tallies = Vec::new();
+    let mut failed = Vec::new();
+    for target in targets {
+        say(format_args!("{target} for {seconds} s"));
+        let outcome = fuzzer.run(target, seconds)?;
+        if outcome.succeeded {
+            tallies.push((*target, outcome.tally));
+        } else {
+            eprintln!("{}", outcome.explain(target)?);
+            failed.push(*target);
+        }
+        if keep && outcome.succeeded {
+            fuzzer.keep(target)?;
+        }
+    }
+    print!("{}", outcome::table(&tallies));
+    ensure!(failed.is_empty(), "fuzzing found something in: {}", failed.join(", "));
+    Ok(())
+}
+
+/// The fuzz targets, built.
+struct Fuzzer {
+    /// Where they and what they write are.
+    folder: PathBuf,
+    /// This machine's target triple.
+    host: String,
+}
+
+impl Fuzzer {
+    fn build(targets: &[&str]) -> Result<Self> {
+        if targets.contains(&PRIVILEGED) {
+            privilege::require("the fuzz target xdp", "cargo xtask fuzz")?;
+        }
+        if ask(program("c++").arg("--version")).is_none() {
+            debian::install("fuzz", &COMPILER_PACKAGES)?;
+        }
+        let folder = workspace::target().join("fuzz");
+        let fuzzer = Self { folder, host: host()? };
+        say("building with coverage");
+        let mut cargo = workspace::cargo();
+        cargo.args(["build", "--locked", "--profile", "fuzz", "--package", "vipd-fuzz"]);
+        cargo.args(["--features", "libfuzzer", "--target", &fuzzer.host]);
+        cargo.args(targets.iter().flat_map(|target| ["--bin", target]));
+        // Other flags than those of all other builds. With `--target` they are not for build scripts and macros, which
+        // are not linked with libFuzzer.
+        cargo.arg("--target-dir").arg(&fuzzer.folder).env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
+        run_command(&mut cargo)?;
+        Ok(fuzzer)
+    }
+
+    fn program(&self, target: &str) -> PathBuf {
+        self.folder.join(&self.host).join("fuzz").join(target)
+    }
+
+    /// A folder of this target's own for what is not in the repository.
+    fn scratch(&self, kind: &str, target: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(kind).join(target);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// The corpus and what once found something, then what libFuzzer makes of them.
+    fn run(&self, target: &str, seconds: u32) -> Result<Outcome> {
+        let mut command = program(self.program(target));
+        command.arg(format!("-max_total_time={seconds}")).arg(format!("-timeout={INPUT_TIMEOUT}"));
+        // A trailing slash: this is a prefix of names, and not a folder.
+        command.arg(format!("-artifact_prefix={}/", self.scratch("artifacts", target)?.display()));
+        command.arg("-print_final_stats=1").arg(self.scratch("corpus", target)?);
+        command.args(
+            ["corpus", "regressions"].map(|kind| kept(kind, target)).iter().filter(|path| path.is_dir()),
+        );
+        watch(&mut command)
+    }
+
+    /// Replaces the corpus in the repository by the smallest one that reaches as much code.
+    fn keep(&self, target: &str) -> Result<()> {
+        let corpus = kept("corpus", target);
+        let merged = self.scratch("merged", target)?;
+        fs::remove_dir_all(&merged).with_context(|| format!("cannot empty {}", merged.display()))?;
+        fs::create_dir_all(&merged).with_context(|| format!("cannot create {}", merged.display()))?;
+        let mut command = program(self.program(target));
+        // Without counters: an edge once is enough, or the corpus would grow with every loop.
+        command.args(["-set_cover_merge=1", "-use_counters=0"]).arg(&merged);
+        command.args([&corpus, &self.scratch("corpus", target)?].into_iter().filter(|path| path.is_dir()));
+        let outcome = watch(&mut command)?;
+        ensure!(outcome.succeeded, "{}", outcome.explain(target)?);
+        if corpus.is_dir() {
+            fs::remove_dir_all(&corpus).with_context(|| format!("cannot empty {}", corpus.display()))?;
+        }
+        fs::create_dir_all(&corpus).with_context(|| format!("cannot create {}", corpus.display()))?;
+        for entry in fs::read_dir(&merged).with_context(|| format!("cannot list {}", merged.display()))? {
+            let from = entry.with_context(|| format!("cannot list {}", merged.display()))?;
+            let to = corpus.join(from.file_name());
+            fs::copy(from.path(), &to).with_context(|| format!("cannot write {}", to.display()))?;
+        }
+        say(format_args!("replaced {}: commit it", corpus.display()));
+        Ok(())
+    }
+}
+
+/// A target's folder in the repository.
+fn kept(kind: &str, target: &str) -> PathBuf {
+    workspace::root().join(PACKAGE).join(kind).join(target)
+}
+
+/// Runs libFuzzer to its end and reads what it says, which is too much for a person.
+fn watch(command: &mut Command) -> Result<Outcome> {
+    let name = line(command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {name}"))?;
+    let stderr = child.stderr.take().context("the standard error of libFuzzer was not piped")?;
+    // A target may print any bytes.
+    let lines =
+        BufReader::new(stderr).split(b'\n').map(|line| Ok(String::from_utf8_lossy(&line?).into_owned()));
+    let said: Vec<String> =
+        lines.collect::<std::io::Result<_>>().with_context(|| format!("cannot read what {name} says"))?;
+    let status = child.wait().with_context(|| format!("cannot wait for {name}"))?;
+    Ok(Outcome::read(status.success(), said))
+}
+
+/// The triple of this machine's compiler.
+fn host() -> Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = output(program(rustc).arg("-vV").current_dir(workspace::root()))?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` does not tell its host")?.to_owned())
+}
+
+fn say(message: impl std::fmt::Display) {
+    process::say("fuzz", message);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PACKAGE, TARGETS, workspace};
+
+    #[test]
+    fn every_target_is_known() {
+        let folder = workspace::root().join(PACKAGE).join("fuzz_targets");
+        let entries = std::fs::read_dir(&folder).expect("the folder of the targets");
+        let mut found: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        found.sort();
+        let mut known: Vec<_> =
+            TARGETS.iter().map(|target| folder.join(target).with_extension("rs")).collect();
+        known.sort();
+        assert_eq!(found, known);
+    }
+}
