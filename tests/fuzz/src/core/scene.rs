@@ -137,9 +137,9 @@ impl Piece {
             Self::Shutdown => Input::Shutdown,
             Self::FeedLoss => Input::FeedLoss,
             Self::Removed(which) => {
-                let all = &config.virtual_addresses;
-                let other = VirtualAddress { prefix: 9, ..all[0] };
-                Input::AddressRemoved(all.get(usize::from(which % 9)).copied().unwrap_or(other))
+                let other = VirtualAddress { address: address(config.family, 1), prefix: 9 };
+                let found = config.all_addresses().nth(usize::from(which % 13));
+                Input::AddressRemoved(found.unwrap_or(other))
             }
             Self::Advert(advert) => Input::Advert(advert.received(now, config)),
         }
