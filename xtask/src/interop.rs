@@ -44,34 +44,49 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     privilege::require("the matrix", "cargo xtask interop")?;
     setup::tests()?;
     agent::build("interop")?;
-    let vipd = AgentKind::Vipd(agent::path());
     let mut cells = Cell::all();
     let peer = args.peer.map(|name| match name {
         Name::Keepalived => Peer::Keepalived,
         Name::Frr => Peer::Frr,
     });
     cells.retain(|cell| peer.is_none_or(|peer| cell.peer == peer));
-    let start = Instant::now();
-    let rows = table::play_all(&cells, &vipd, |cell, verdict| match &verdict.failure {
-        None => process::say("interop", format_args!("ok      {cell}")),
-        Some(failure) => process::say("interop", format_args!("FAILED  {cell}: {failure:#}")),
-    });
+    let rows = play(&cells);
     let text = table::markdown(&rows);
     println!("{text}");
-    let failed = rows.iter().filter(|row| !row.is_fine()).count();
-    let played = rows.iter().filter(|row| row.verdict.is_some()).count();
-    process::say(
-        "interop",
-        format_args!("{played} combinations played, {failed} failed, {} s", start.elapsed().as_secs()),
-    );
     if let Some(path) = &args.markdown {
         fs::write(path, document(&rows, &text)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    if failed > 0 {
-        bail!("{failed} combinations failed");
+    verdict(&rows)
+}
+
+/// Plays every combination with the vipd that was built, as a step of the test suite.
+pub(crate) fn everything() -> Result<()> {
+    verdict(&play(&Cell::all()))
+}
+
+fn play(cells: &[Cell]) -> Vec<Row> {
+    let start = Instant::now();
+    let vipd = AgentKind::Vipd(agent::path());
+    let rows = table::play_all(cells, &vipd, |cell, verdict| match &verdict.failure {
+        None => process::say("interop", format_args!("ok      {cell}")),
+        Some(failure) => process::say("interop", format_args!("FAILED  {cell}: {failure:#}")),
+    });
+    let played = rows.iter().filter(|row| row.verdict.is_some()).count();
+    let (failed, seconds) = (failures(&rows), start.elapsed().as_secs());
+    process::say("interop", format_args!("{played} combinations played, {failed} failed, {seconds} s"));
+    rows
+}
+
+fn failures(rows: &[Row]) -> usize {
+    rows.iter().filter(|row| !row.is_fine()).count()
+}
+
+fn verdict(rows: &[Row]) -> Result<()> {
+    match failures(rows) {
+        0 => Ok(()),
+        failed => bail!("{failed} combinations failed"),
     }
-    Ok(())
 }
 
 /// The table with its head: versions, and how to repeat it.

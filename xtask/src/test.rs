@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::support::process::{self, line};
 use crate::support::toolchain::Toolchain;
 use crate::support::{agent, privilege, workspace};
-use crate::{ebpf, fuzz, provenance, setup};
+use crate::{ebpf, fuzz, interop, provenance, setup};
 
 /// Tells the tests which agent to start.
 const AGENT_VARIABLE: &str = "VIPD_BIN";
@@ -26,8 +26,8 @@ const FUZZ_SECONDS: u32 = 10;
 /// Pass every test, the privileged ones included; needs root
 ///
 /// Installs what the tests need, builds the agent in release, passes the tests of every crate, and, where the
-/// BPF toolchain is installed, rebuilds the eBPF object and passes its tests on the rebuilt one. Then it fuzzes every
-/// target for 10 s, unless it was given arguments for `cargo test`.
+/// BPF toolchain is installed, rebuilds the eBPF object and passes its tests on the rebuilt one. Then it plays every
+/// combination with keepalived and FRR, and fuzzes every target for 10 s, unless it was given arguments for `cargo test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Passed on to `cargo test`: a filter, `--test NAME`, `-- --nocapture`
@@ -65,10 +65,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ),
     };
 
-    let fuzzed = if args.arguments.is_empty() {
-        fuzz::everything(FUZZ_SECONDS)
+    let more = if args.arguments.is_empty() {
+        // Both, whatever becomes of the first.
+        let matrix = interop::everything();
+        fuzz::everything(FUZZ_SECONDS).and(matrix)
     } else {
-        say("NOT FUZZED: the arguments ask for some of the tests; `cargo xtask fuzz` does it");
+        say(
+            "NEITHER FUZZED NOR PLAYED WITH THE PEERS: the arguments ask for some of the tests; `cargo xtask fuzz` and \
+             `cargo xtask interop` do it",
+        );
         Ok(())
     };
 
@@ -79,7 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !passed || failed > 0 {
         bail!("tests failed");
     }
-    fuzzed
+    more
 }
 
 /// Rebuilds the object and passes its tests on the rebuilt one, unless it is the same to the byte.
