@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
-use vipd::netlink::{Address, Change, Monitor, Notice, PROTO_VIPD, Requests};
+use vipd::netlink::{Address, Attributes, Change, Monitor, Notice, Requests};
 
 /// Loopback, the one interface a new namespace has.
 const LO: u32 = 1;
@@ -16,7 +16,7 @@ fn private_namespace() {
 }
 
 fn address(last: u8, prefix: u8) -> Address {
-    Address { ifindex: LO, address: IpAddr::from([10, 0, 0, last]), prefix, protocol: PROTO_VIPD }
+    Address::vipd(LO, IpAddr::from([10, 0, 0, last]), prefix)
 }
 
 fn addresses(requests: &mut Requests) -> Vec<Address> {
@@ -31,6 +31,11 @@ fn addresses(requests: &mut Requests) -> Vec<Address> {
     all
 }
 
+/// In the usual way.
+fn add(address: Address) -> Change {
+    Change::Add(address, Attributes::default())
+}
+
 /// Everything asked for, nothing refused.
 fn apply(requests: &mut Requests, changes: &[Change]) {
     requests
@@ -43,11 +48,11 @@ fn what_is_added_is_there_with_our_mark_and_is_notified() {
     private_namespace();
     let mut monitor = Monitor::open().expect("a monitor");
     let mut requests = Requests::open().expect("a socket");
-    apply(&mut requests, &[Change::Add(address(1, 32)), Change::Add(address(2, 24))]);
+    apply(&mut requests, &[add(address(1, 32)), add(address(2, 24))]);
     assert_eq!(addresses(&mut requests), [address(1, 32), address(2, 24)]);
 
     // Adding again and removing what is not there are no errors.
-    apply(&mut requests, &[Change::Add(address(1, 32)), Change::Remove(address(3, 32))]);
+    apply(&mut requests, &[add(address(1, 32)), Change::Remove(address(3, 32))]);
     apply(&mut requests, &[Change::Remove(address(1, 32))]);
     assert_eq!(addresses(&mut requests), [address(2, 24)]);
 
@@ -62,12 +67,12 @@ fn what_is_added_is_there_with_our_mark_and_is_notified() {
 fn a_batch_of_many_changes_is_answered_one_by_one() {
     private_namespace();
     let mut requests = Requests::open().expect("a socket");
-    let all: Vec<Change> = (0..=255).map(|last| Change::Add(address(last, 32))).collect();
+    let all: Vec<Change> = (0..=255).map(|last| add(address(last, 32))).collect();
     apply(&mut requests, &all);
     assert_eq!(addresses(&mut requests).len(), 256);
 
     // An interface that does not exist: each refusal names its own change.
-    let nowhere = |last| Change::Add(Address { ifindex: 4_000_000, ..address(last, 32) });
+    let nowhere = |last| add(Address { ifindex: 4_000_000, ..address(last, 32) });
     let mut refused = Vec::new();
     requests
         .apply(&[nowhere(1), Change::Remove(address(1, 32)), nowhere(2)], |change, error| {
@@ -82,7 +87,7 @@ fn a_batch_of_many_changes_is_answered_one_by_one() {
 fn withdrawing_takes_only_our_own_addresses_away() {
     private_namespace();
     let mut requests = Requests::open().expect("a socket");
-    apply(&mut requests, &[Change::Add(address(1, 32)), Change::Add(address(2, 32))]);
+    apply(&mut requests, &[add(address(1, 32)), add(address(2, 32))]);
     foreign(IpAddr::from([10, 0, 0, 9]));
     assert_eq!(addresses(&mut requests).len(), 3);
 

@@ -1,0 +1,209 @@
+//! What operators may ask for: how often to announce, where addresses are put, when to take part.
+
+use std::time::Duration;
+
+use vipd_tests::agent::Agent;
+use vipd_tests::ask::{self, until_state};
+use vipd_tests::binary::vipd;
+use vipd_tests::capture::Capture;
+use vipd_tests::command::{address_flags, succeeds, text};
+use vipd_tests::frame::Frame;
+use vipd_tests::lab::Lab;
+use vipd_tests::station::{Station, VIP, VIP6};
+use vipd_tests::time::WallTime;
+
+const ONE: Station = Station::Node(1);
+const TWO: Station = Station::Node(2);
+const SOON: Duration = Duration::from_secs(20);
+
+/// An instance of one address, with these lines.
+fn instance(name: &str, vrid: u8, lines: &str) -> String {
+    format!("[[instance]]\nname = \"{name}\"\ninterface = \"eth1\"\nvrid = {vrid}\n{lines}\n")
+}
+
+fn agent(lab: &Lab, station: Station, configuration: String) -> Agent {
+    let mut agent =
+        Agent::with_configuration(lab, station, vipd().expect("a vipd"), configuration).expect("an agent");
+    agent.start().expect("it starts");
+    agent
+}
+
+fn garps(capture: &Capture, since: WallTime) -> usize {
+    capture.search(since, |frame| frame.gratuitous_arp(VIP)).len()
+}
+
+#[test]
+fn announcements_come_as_often_as_configured() {
+    let lab = Lab::new(1).expect("a lab");
+    let capture = lab.capture().expect("a capture");
+    let start = WallTime::now();
+    let lines = format!(
+        "advert_interval = \"100ms\"\nvirtual_addresses = [\"{VIP}/24\"]\n\
+         garp = {{ repeat = 2, delay = \"300ms\", refresh = \"1s\", refresh_repeat = 3 }}"
+    );
+    let agent = agent(&lab, ONE, instance("VI_1", 51, &lines));
+    until_state(&agent, "master", SOON).expect("master");
+    // Two, two more, and three of each refresh.
+    succeeds("two refreshes", SOON, || Ok(garps(&capture, start) >= 10)).expect("announced");
+    let sent = ask::count(&agent, "vipd:gratuitous-arp-sent").expect("a counter");
+    assert_eq!((sent - 4) % 3, 0, "{sent}: two, two, and then three at a time");
+}
+
+#[test]
+fn a_paced_announcement_keeps_no_advert_waiting() {
+    const ADDRESSES: usize = 100;
+    let lab = Lab::new(1).expect("a lab");
+    let capture = lab.capture().expect("a capture");
+    let start = WallTime::now();
+    let many: Vec<_> = (0..ADDRESSES).map(|last| format!("\"10.0.1.{}/24\"", last + 1)).collect();
+    let configuration = instance(
+        "PACED",
+        51,
+        &format!(
+            "advert_interval = \"10ms\"\nvirtual_addresses = [{}]\ngarp = {{ repeat = 1, delay = \"0s\", interval = \
+             \"5ms\" }}",
+            many.join(", ")
+        ),
+    ) + &instance(
+        "OTHER",
+        52,
+        &format!("advert_interval = \"10ms\"\nvirtual_addresses = [\"{VIP}/24\"]"),
+    );
+    let agent = agent(&lab, ONE, configuration);
+    until_state(&agent, "master", SOON).expect("master");
+    let told =
+        |frame: &Frame| frame.arp().filter(|arp| arp.sender == arp.target && arp.sender.octets()[1] == 0);
+    let told = || capture.search(start, |frame| told(frame).map(|_| ()));
+    succeeds("all to be announced", SOON, || Ok(told().len() >= ADDRESSES)).expect("announced");
+    // Between the first and the last of them, 495 ms, both have adverted on: order and counts, not time.
+    let story: Vec<Option<u8>> = capture.search(start, |frame| {
+        let garp = frame.arp().filter(|arp| arp.sender == arp.target && arp.sender.octets()[1] == 0);
+        garp.map(|_| None).or_else(|| frame.advert().map(|advert| Some(advert.vrid)))
+    });
+    let first = story.iter().position(Option::is_none).expect("announcements");
+    let last = story.iter().rposition(Option::is_none).expect("announcements");
+    for vrid in [51, 52] {
+        let adverts = story[first..last].iter().filter(|seen| **seen == Some(vrid)).count();
+        assert!(adverts >= 20, "VRID {vrid}: {adverts} adverts between the announcements");
+    }
+    let longest = story[first..last].split(Option::is_some).map(<[_]>::len).max().expect("some");
+    assert!(longest <= 20, "{longest} announcements in a row");
+}
+
+#[test]
+fn addresses_are_put_where_and_as_configured() {
+    let lab = Lab::new(1).expect("a lab");
+    let host = lab.host(ONE).expect("a host");
+    text(host, "ip", &["link", "add", "eth2", "type", "veth", "peer", "name", "far2"]).expect("a pair");
+    text(host, "ip", &["link", "set", "far2", "up"]).expect("up");
+    text(host, "ip", &["link", "set", "eth2", "up"]).expect("up");
+    let lines = format!(
+        "advert_interval = \"100ms\"\nvirtual_addresses = [\n\
+         {{ address = \"{VIP}/24\", label = \"eth1:vip\", broadcast = \"192.168.122.255\" }},\n\
+         {{ address = \"10.7.0.1/32\", scope = \"link\" }},\n\
+         {{ address = \"10.8.0.1/24\", dev = \"eth2\" }},\n]\n\
+         virtual_addresses_excluded = [{{ address = \"{VIP6}/64\", preferred = false }}]"
+    );
+    let mut agent = agent(&lab, ONE, instance("VI_1", 51, &lines));
+    until_state(&agent, "master", SOON).expect("master");
+    let expected: [(std::net::IpAddr, &[&str]); 4] = [
+        (VIP.into(), &["eth1:vip", "brd 192.168.122.255"]),
+        ([10, 7, 0, 1].into(), &["eth1 ", "scope link"]),
+        ([10, 8, 0, 1].into(), &["eth2 "]),
+        (VIP6.into(), &["eth1 ", "deprecated", "nodad"]),
+    ];
+    for (address, words) in expected {
+        succeeds("the address", SOON, || Ok(address_flags(host, address)?.is_some())).expect("there");
+        let line = address_flags(host, address).expect("addresses").expect("there");
+        assert!(words.iter().all(|word| line.contains(word)), "{words:?} in {line}");
+    }
+    // Where it lives, it must be able to live.
+    text(host, "ip", &["link", "set", "eth2", "down"]).expect("down");
+    until_state(&agent, "fault", SOON).expect("fault");
+    text(host, "ip", &["link", "set", "eth2", "up"]).expect("up");
+    until_state(&agent, "master", SOON).expect("master");
+    agent.stop().expect("it stops");
+    for (address, _) in expected {
+        assert_eq!(address_flags(host, address).expect("addresses"), None, "{address} is gone");
+    }
+}
+
+#[test]
+fn a_preempt_delay_leaves_the_address_with_the_other_for_a_while() {
+    let lab = Lab::new(2).expect("a lab");
+    let lines = |priority: u8, delay: &str| {
+        format!(
+            "advert_interval = \"100ms\"\npriority = {priority}\npreempt_delay = \"{delay}\"\n\
+             virtual_addresses = [\"{VIP}/24\"]"
+        )
+    };
+    let lower = agent(&lab, TWO, instance("VI_1", 51, &lines(100, "0s")));
+    until_state(&lower, "master", SOON).expect("master");
+    let patient = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "1000s")));
+    // It follows the lower one, as no router does that preempts at once.
+    let followed = ask::until(&patient, "to follow", SOON, |status| {
+        status.address("last-adv-source") == Some(TWO.ipv4().into())
+    });
+    assert_eq!(followed.expect("it follows").text("state"), "backup");
+    drop(patient);
+    let quick = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "500ms")));
+    until_state(&quick, "master", SOON).expect("it has waited long enough");
+}
+
+#[test]
+fn without_addresses_there_is_a_master_all_the_same() {
+    let lab = Lab::new(2).expect("a lab");
+    let lines =
+        |priority: u8| format!("advert_interval = \"100ms\"\npriority = {priority}\nvirtual_addresses = []");
+    let mut one = agent(&lab, ONE, instance("VI_1", 51, &lines(200)));
+    let two = agent(&lab, TWO, instance("VI_1", 51, &lines(100)));
+    until_state(&one, "master", SOON).expect("master");
+    until_state(&two, "backup", SOON).expect("backup");
+    one.stop().expect("it stops");
+    until_state(&two, "master", SOON).expect("master");
+}
+
+#[test]
+fn more_addresses_than_any_other_router_takes_go_up_whole() {
+    let lab = Lab::new(2).expect("a lab");
+    let list = |family: u8| -> String {
+        let address = |last: usize| match family {
+            4 => format!("\"10.0.1.{}/32\"", last + 1),
+            _ if last == 0 => "\"fe80::1:1/64\"".to_owned(),
+            _ => format!("\"fd00:122::1:{last:x}/64\""),
+        };
+        let count = if family == 4 { 254 } else { 89 };
+        (0..count).map(address).collect::<Vec<_>>().join(", ")
+    };
+    let configuration = |priority: u8| {
+        [4, 6]
+            .map(|family| {
+                let list = list(family);
+                let lines = format!(
+                    "advert_interval = \"200ms\"\npriority = {priority}\nvirtual_addresses = [{list}]\n\
+                     garp = {{ repeat = 1, delay = \"0s\" }}"
+                );
+                instance(&format!("V{family}"), 51, &lines)
+            })
+            .concat()
+    };
+    let one = agent(&lab, ONE, configuration(200));
+    let two = agent(&lab, TWO, configuration(100));
+    succeeds("one to be master of both, the other backup", SOON, || {
+        let states = |agent: &Agent| -> anyhow::Result<Vec<String>> {
+            Ok(ask::status(agent)?.iter().map(|status| status.text("state").to_owned()).collect())
+        };
+        Ok(states(&one)? == ["master", "master"] && states(&two)? == ["backup", "backup"])
+    })
+    .expect("elected");
+    let (_, each) = ask::stats(&two).expect("it answers");
+    for counters in each {
+        assert!(counters.number("advertisement-rcvd").expect("a counter") > 0, "heard");
+        assert_eq!(
+            counters.number("address-list-errors").expect("a counter"),
+            0,
+            "the whole list was compared"
+        );
+        assert_eq!(counters.number("packet-length-errors").expect("a counter"), 0);
+    }
+}
