@@ -76,7 +76,7 @@ fn a_batch_of_many_changes_is_answered_one_by_one() {
     let mut refused = Vec::new();
     requests
         .apply(&[nowhere(1), Change::Remove(address(1, 32)), nowhere(2)], |change, error| {
-            refused.push((*change, error.raw_os_error()));
+            refused.push((change.clone(), error.raw_os_error()));
         })
         .expect("the socket works");
     assert_eq!(refused, [(nowhere(1), Some(libc_enodev())), (nowhere(2), Some(libc_enodev()))]);
