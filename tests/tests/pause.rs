@@ -129,7 +129,8 @@ fn a_thawed_master_with_preemption_yields_before_it_takes_over() -> Result<()> {
     assert!(advert < announcement, "announced before advertised");
     duel.wait_for_adverts(PREFERRED, advert, 4)?;
     let crossed = duel.count(announcement, |frame| claims(frame, BACKUP));
-    assert_eq!(crossed, 0, "node 2 has heard node 1 and yielded");
+    // Its last advert, with which it yields, may cross the announcement.
+    assert!(crossed <= 1, "node 2 has heard node 1 and yielded: {crossed} adverts");
     assert_eq!(count(&duel.preferred, "vipd:stalls")?, 1);
     assert_eq!(count(&duel.preferred, "master-transitions")?, 2);
     assert_eq!(state(&duel.backup)?, "backup");
