@@ -179,9 +179,11 @@ pub(crate) fn keepalived_configuration(station: Station, instances: &[Instance])
                 "    authentication {{\n        auth_type PASS\n        auth_pass {password}\n    }}\n"
             );
         }
-        let addresses: String =
-            instance.addresses.iter().map(|address| format!("        {}\n", with_prefix(address))).collect();
-        let _ = write!(text, "    virtual_ipaddress {{\n{addresses}    }}\n}}\n");
+        text += "    virtual_ipaddress {\n";
+        for address in &instance.addresses {
+            let _ = writeln!(text, "        {}", with_prefix(address));
+        }
+        text += "    }\n}\n";
     }
     Ok(text)
 }

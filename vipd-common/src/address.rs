@@ -19,12 +19,12 @@ pub const fn ipv4(address: [u8; 4]) -> Address {
 /// The words of an IPv6 address.
 #[inline(always)]
 pub const fn ipv6(address: [u8; 16]) -> Address {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
+    let (words, _) = address.as_chunks::<4>();
     [
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-        u32::from_ne_bytes([i, j, k, l]),
-        u32::from_ne_bytes([m, n, o, p]),
+        u32::from_ne_bytes(words[0]),
+        u32::from_ne_bytes(words[1]),
+        u32::from_ne_bytes(words[2]),
+        u32::from_ne_bytes(words[3]),
     ]
 }
 

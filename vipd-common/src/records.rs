@@ -1,7 +1,7 @@
 //! Records and map keys that cross between the XDP program and user space.
 //!
 //! All are `#[repr(C)]`, free of padding (bytemuck's derive refuses it) and in **host** byte order unless a
-//! field says otherwise. Addresses are an [`Address`](crate::address::Address).
+//! field says otherwise. Addresses are an [`Address`].
 
 use bytemuck::{Pod, Zeroable};
 

@@ -108,6 +108,6 @@ fn foreign(address: IpAddr) {
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection().expect("a connection");
         tokio::spawn(connection);
-        handle.address().add(LO, address.into(), 32).execute().await.expect("added");
+        handle.address().add(LO, address, 32).execute().await.expect("added");
     });
 }

@@ -140,7 +140,8 @@ impl Stage {
         .with_context(|| {
             let log = |agent: &Agent| {
                 let log = agent.log();
-                log.iter().rev().take(15).rev().map(|line| format!("\n    {}", line.text)).collect::<String>()
+                let last = log.iter().skip(log.len().saturating_sub(15));
+                last.fold(String::new(), |text, line| text + "\n    " + &line.text)
             };
             format!("{}\n  node 1:{}\n  node 2:{}", self.cell, log(&self.preferred), log(&self.backup))
         })

@@ -50,25 +50,34 @@ pub struct Ip {
 pub fn ip<C: Cursor>(frame: &C) -> Option<Ip> {
     // Each arm works with constant offsets, which is what the BPF verifier wants of packet pointers.
     match frame.be16(12)? {
-        TYPE_IPV4 => at(14, FAMILY_IPV4, frame.byte(14 + ipv4::PROTOCOL)?),
-        TYPE_IPV6 => at(14, FAMILY_IPV6, frame.byte(14 + ipv6::NEXT_HEADER)?),
+        TYPE_IPV4 => {
+            Some(Ip { offset: 14, version: FAMILY_IPV4, protocol: frame.byte(14 + ipv4::PROTOCOL)? })
+        }
+        TYPE_IPV6 => {
+            Some(Ip { offset: 14, version: FAMILY_IPV6, protocol: frame.byte(14 + ipv6::NEXT_HEADER)? })
+        }
         TYPE_VLAN | TYPE_QINQ if frame.be16(14)? & 0x0fff == 0 => match frame.be16(16)? {
-            TYPE_IPV4 => at(18, FAMILY_IPV4, frame.byte(18 + ipv4::PROTOCOL)?),
-            TYPE_IPV6 => at(18, FAMILY_IPV6, frame.byte(18 + ipv6::NEXT_HEADER)?),
+            TYPE_IPV4 => {
+                Some(Ip { offset: 18, version: FAMILY_IPV4, protocol: frame.byte(18 + ipv4::PROTOCOL)? })
+            }
+            TYPE_IPV6 => {
+                Some(Ip { offset: 18, version: FAMILY_IPV6, protocol: frame.byte(18 + ipv6::NEXT_HEADER)? })
+            }
             TYPE_VLAN if frame.be16(18)? & 0x0fff == 0 => match frame.be16(20)? {
-                TYPE_IPV4 => at(22, FAMILY_IPV4, frame.byte(22 + ipv4::PROTOCOL)?),
-                TYPE_IPV6 => at(22, FAMILY_IPV6, frame.byte(22 + ipv6::NEXT_HEADER)?),
+                TYPE_IPV4 => {
+                    Some(Ip { offset: 22, version: FAMILY_IPV4, protocol: frame.byte(22 + ipv4::PROTOCOL)? })
+                }
+                TYPE_IPV6 => Some(Ip {
+                    offset: 22,
+                    version: FAMILY_IPV6,
+                    protocol: frame.byte(22 + ipv6::NEXT_HEADER)?,
+                }),
                 _ => None,
             },
             _ => None,
         },
         _ => None,
     }
-}
-
-#[inline(always)]
-const fn at(offset: usize, version: u8, protocol: u8) -> Option<Ip> {
-    Some(Ip { offset, version, protocol })
 }
 
 /// Writes an untagged header at the start of `buffer`.

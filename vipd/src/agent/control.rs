@@ -135,11 +135,6 @@ impl Control {
         self.engine.send(Command::Opened { interface, ifindex, port });
     }
 
-    /// Takes away what the ports had made, when the engine has ended.
-    pub(super) fn clear(&mut self) {
-        self.ports.clear();
-    }
-
     fn retry(&mut self) {
         for (interface, ifindex) in self.failed.clone() {
             self.open(interface, ifindex, false);

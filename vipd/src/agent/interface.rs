@@ -91,11 +91,10 @@ impl Interface {
     pub(super) fn can_carry(&self) -> Result<(), Fault> {
         self.ifindex.ok_or(Fault::NoInterface)?;
         match self.role {
-            // It is up while its instance is master.
-            Role::VirtualMac { .. } => Ok(()),
+            // A macvlan is up while its instance is master, and not before.
             Role::Speaks | Role::Carries if !self.running => Err(Fault::InterfaceDown),
             Role::Speaks | Role::Carries if self.port.is_none() => Err(Fault::NotAttached),
-            Role::Speaks | Role::Carries => Ok(()),
+            Role::VirtualMac { .. } | Role::Speaks | Role::Carries => Ok(()),
         }
     }
 

@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, bail};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
@@ -66,20 +66,20 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
         Verbosity::Quiet
     };
     let plan = Plan::new(&config);
-    let sites = sites(&config, &plan);
-    let watched = || sites.iter().flat_map(|site| &site.routers);
-    let closed = config.instances.iter().filter(|instance| !instance.accept);
+    let found = sites(&config, &plan);
+    let peers = found.iter().flat_map(|site| &site.routers).map(|router| router.watch.peers.len());
+    let silent = config.instances.iter().filter(|instance| !instance.accept);
     let sizes = Sizes {
         routers: count(config.instances.len())?,
-        peers: count(watched().map(|router| router.watch.peers.len()).sum())?,
-        closed: count(closed.map(|instance| instance.placements.len()).sum())?,
+        peers: count(peers.sum())?,
+        closed: count(silent.map(|instance| instance.placements.len()).sum())?,
     };
     let Loaded { kernel, feed, counters, closed, log } = Kernel::load(xdp::OBJECT, sizes, verbosity)?;
     let counters = Arc::new(counters);
 
     let macvlans = Macvlans::open(&owner(&runtime))
         .context("cannot ask netlink for the virtual MACs of an earlier run")?;
-    let mut ports = Ports::new(kernel, macvlans, sites);
+    let mut ports = Ports::new(kernel, macvlans, found);
     let (requests, requested) = mpsc::unbounded_channel();
     let (reports, lines) = mpsc::channel(REPORTS);
     let names: Vec<String> = ports.sites().iter().map(|site| site.name.clone()).collect();
@@ -96,9 +96,8 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
             .spawn(move || engine.run())
             .context("cannot start the engine's thread")
     };
-    let ended = control.run(requested, lines, log, start)?.join();
-    // Everything that vipd has put there goes with it, whatever the engine came to.
-    let result = match ended {
+    // The macvlans go with the ports, after the engine has ended.
+    match control.run(requested, lines, log, start)?.join() {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             withdraw(&names);
@@ -106,11 +105,9 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
         }
         Err(_) => {
             withdraw(&names);
-            Err(anyhow!("the engine panicked; this is a bug in vipd"))
+            bail!("the engine panicked; this is a bug in vipd")
         }
-    };
-    control.clear();
-    result
+    }
 }
 
 /// A word that tells this agent's macvlans from those of another one: its runtime directory, of which it has a lock.

@@ -148,10 +148,11 @@ impl Outbox {
             Adverts::Unicast(messages) => {
                 let Some(socket) = port.unicast.get(&index) else { return };
                 // One peer that cannot be reached is no reason to be silent to the others.
-                messages.iter_mut().fold(Ok(()), |result, (peer, message)| {
-                    let sent = socket.send_to(*peer, message.with_priority(priority));
-                    result.and(sent)
-                })
+                let mut result = Ok(());
+                for (peer, message) in messages {
+                    result = result.and(socket.send_to(*peer, message.with_priority(priority)));
+                }
+                result
             }
         };
         match result {

@@ -130,8 +130,8 @@ impl Watch {
             unicast: u8::from(!peers.is_empty()),
             destination: wide(destination),
             password: instance.password.map_or([0; 2], |password| {
-                let [a, b, c, d, e, f, g, h] = password.0;
-                [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
+                let (words, _) = password.0.as_chunks::<4>();
+                [u32::from_ne_bytes(words[0]), u32::from_ne_bytes(words[1])]
             }),
         };
         let peers =

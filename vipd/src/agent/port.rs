@@ -130,13 +130,6 @@ impl Ports {
             }
         }
     }
-
-    /// Takes away what was made: the macvlans, and what they changed of their parents.
-    pub(super) fn clear(&mut self) {
-        if let Err(error) = self.macvlans.clear() {
-            tracing::error!(%error, "cannot remove a virtual MAC's interface; remove it by hand (`ip link delete`)");
-        }
-    }
 }
 
 /// The groups of the families that are spoken on an interface.

@@ -146,13 +146,13 @@ broken  bond0.12      7  fault    100        1s       3.609s  -                 
     );
 }
 
-fn instance_stats(name: &str, interface: &str, vrid: u8, statistics: Statistics) -> InstanceStats {
+fn instance_stats(name: &str, interface: &str, vrid: u8, statistics: &Statistics) -> InstanceStats {
     InstanceStats {
         name: name.to_owned(),
         interface: interface.to_owned(),
         vrid,
         family: "ipv4".to_owned(),
-        statistics,
+        statistics: *statistics,
     }
 }
 
@@ -169,8 +169,8 @@ fn two_instances() -> StatsReport {
     StatsReport {
         global: GlobalStatistics { checksum_errors: 3, engine_wakeups: 99, ..Default::default() },
         instances: vec![
-            instance_stats("VI_1", "eth1", 51, first),
-            instance_stats("VI_2", "eth2", 52, Statistics::default()),
+            instance_stats("VI_1", "eth1", 51, &first),
+            instance_stats("VI_2", "eth2", 52, &Statistics::default()),
         ],
     }
 }

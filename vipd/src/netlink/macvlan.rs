@@ -63,7 +63,7 @@ pub struct Macvlans {
     requests: Requests,
     /// Whose they are: the first words of each alias.
     owner: String,
-    made: Vec<(Macvlan, String)>,
+    made: Vec<Macvlan>,
     /// The sysctls of each parent before the first macvlan was made on it.
     parents: BTreeMap<String, Sysctls>,
 }
@@ -101,31 +101,13 @@ impl Macvlans {
         let before = before.or_insert_with(|| Sysctls::of_parent(wanted.parent_name)).clone();
         let alias = format!("{}{before}", self.owner);
         let macvlan = self.create(wanted)?;
-        self.made.push((macvlan.clone(), wanted.parent_name.to_owned()));
+        self.made.push(macvlan.clone());
         self.describe(macvlan.ifindex, alias)?;
         sysctl::prepare(&macvlan.name, wanted.family)?;
         if wanted.family == 4 {
             sysctl::prepare_parent(wanted.parent_name)?;
         }
         Ok(macvlan)
-    }
-
-    /// Removes them all, and gives their parents back the sysctls they had.
-    ///
-    /// # Errors
-    /// The last one, when netlink refuses.
-    pub fn clear(&mut self) -> io::Result<()> {
-        let mut result = Ok(());
-        for (macvlan, _) in std::mem::take(&mut self.made) {
-            // It may have gone with its parent.
-            if let Err(error) = self.delete(macvlan.ifindex) {
-                result = Err(error);
-            }
-        }
-        for (parent, before) in std::mem::take(&mut self.parents) {
-            before.restore(&parent);
-        }
-        result
     }
 
     fn create(&mut self, wanted: &Wanted<'_>) -> io::Result<Macvlan> {
@@ -137,7 +119,7 @@ impl Macvlans {
         let mine: Vec<u32> = links.iter().map(Seen::of).filter(mine).map(|link| link.ifindex).collect();
         for ifindex in mine {
             self.delete(ifindex)?;
-            self.made.retain(|(macvlan, _)| macvlan.ifindex != ifindex);
+            self.made.retain(|macvlan| macvlan.ifindex != ifindex);
         }
         let mut result = Err(io::ErrorKind::AlreadyExists.into());
         for name in wanted.names() {
@@ -170,6 +152,22 @@ impl Macvlans {
         match self.requests.request(RouteNetlinkMessage::DelLink(link), 0) {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
             result => result,
+        }
+    }
+}
+
+/// Removes them all, and gives their parents back the sysctls they had.
+impl Drop for Macvlans {
+    fn drop(&mut self) {
+        for macvlan in std::mem::take(&mut self.made) {
+            // It may have gone with its parent.
+            if let Err(error) = self.delete(macvlan.ifindex) {
+                let interface = macvlan.name;
+                tracing::error!(interface, %error, "cannot remove a virtual MAC; `ip link delete` does it");
+            }
+        }
+        for (parent, before) in std::mem::take(&mut self.parents) {
+            before.restore(&parent);
         }
     }
 }

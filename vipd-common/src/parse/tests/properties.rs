@@ -69,7 +69,7 @@ proptest! {
         interval in 1u16..=255,
         long in 1u16..=4095,
         password in any::<Option<[u8; 8]>>(),
-        addresses in vec(any::<u128>(), 1..=255),
+        addresses in vec(any::<[u8; 16]>(), 1..=255),
     ) {
         let fields = vrrp::Fields {
             vrid,
@@ -81,7 +81,10 @@ proptest! {
         let family = fields.family();
         let addresses: Vec<IpAddr> = addresses
             .into_iter()
-            .map(|bits| if family == 6 { Ipv6Addr::from_bits(bits).into() } else { Ipv4Addr::from_bits(bits as u32).into() })
+            .map(|bytes| {
+                let (words, _) = bytes.as_chunks::<4>();
+                if family == 6 { IpAddr::from(bytes) } else { IpAddr::from(words[0]) }
+            })
             .collect();
         let bytes = written(&fields, &addresses);
         let expected = Expected {
