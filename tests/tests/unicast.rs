@@ -91,7 +91,7 @@ fn a_stranger_s_adverts_are_counted_and_change_nothing() {
     until_state(&one, "master", SOON).expect("master");
     let injector = Injector::open(lab.host(STRANGER).expect("a host")).expect("an injector");
     let mut advert = Advert::new(Version::V3, 51, 254, STRANGER);
-    advert.destination = ONE.ipv4().into();
+    advert.destination = ONE.ipv4();
     advert.destination_mac = ONE.mac();
     for _ in 0..10 {
         injector.send(&advert.frame()).expect("sent");
@@ -122,7 +122,7 @@ fn a_routed_peer_s_ttl_is_what_was_allowed_for_it() {
     agent.start().expect("it starts");
     let injector = Injector::open(lab.host(TWO).expect("a host")).expect("an injector");
     let mut advert = Advert::new(Version::V3, 51, 200, TWO);
-    advert.destination = ONE.ipv4().into();
+    advert.destination = ONE.ipv4();
     advert.destination_mac = ONE.mac();
     for ttl in [249, 250, 255] {
         advert.ttl = ttl;
