@@ -63,3 +63,27 @@ fn with_it_they_answer() {
     }
     assert_eq!(ask::count(&agent, "vipd:not-accepted").expect("a counter"), 0);
 }
+
+#[test]
+fn an_interface_that_is_made_anew_is_closed_anew() {
+    let lab = Lab::new(1).expect("a lab");
+    let client = lab.host(Station::Client).expect("a client");
+    let agent = agent(&lab, false);
+    let masters = || Ok(ask::status(&agent)?.iter().all(|status| status.text("state") == "master"));
+    succeeds("both to be master", SOON, masters).expect("master");
+    // Each time another interface index: what was told of the old one must not fill the kernel's map.
+    for _ in 0..3 {
+        lab.unplug(ONE).expect("unplugged");
+        until_state(&agent, "fault", SOON).expect("fault");
+        lab.plug(ONE).expect("plugged in");
+        succeeds("both to be master", SOON, masters).expect("master");
+        let before = ask::count(&agent, "vipd:not-accepted").expect("a counter");
+        succeeds("a dropped echo", SOON, || {
+            assert!(!ping(client, VIP.into())?, "it answered");
+            Ok(ask::count(&agent, "vipd:not-accepted")? > before)
+        })
+        .expect("dropped and counted");
+    }
+    let told = agent.log().iter().any(|line| line.text.contains("cannot"));
+    assert!(!told, "{:#?}", agent.log());
+}

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::until_state;
+use vipd_tests::ask::{self, until_state};
 use vipd_tests::binary::vipd;
 use vipd_tests::command::{ping, succeeds, text};
 use vipd_tests::configuration::Family;
@@ -155,4 +155,43 @@ fn adverts_can_come_from_the_interface_s_own_mac() {
     .expect("announced");
     let macs = capture.search(start, |frame| frame.advert().map(|advert| advert.source_mac));
     assert!(macs.iter().all(|mac| *mac == ONE.mac()), "{macs:?}");
+}
+
+#[test]
+fn one_that_somebody_deletes_is_made_again_and_the_other_stays() {
+    let lab = Lab::new(1).expect("a lab");
+    let host = lab.host(ONE).expect("a host");
+    let agent = agent(&lab, ONE, 100);
+    let states = || -> anyhow::Result<Vec<String>> {
+        Ok(ask::status(&agent)?.iter().map(|status| status.text("state").to_owned()).collect())
+    };
+    succeeds("both to be master", SOON, || Ok(states()? == ["master", "master"])).expect("master");
+    text(host, "ip", &["link", "delete", "vrrp4-51"]).expect("deleted");
+    succeeds("it to be there again", SOON, || {
+        Ok(states()? == ["master", "master"] && links(&lab, ONE).contains("vrrp4-51"))
+    })
+    .expect("made again");
+    let client = lab.host(Station::Client).expect("a client");
+    succeeds("the client's ping", SOON, || ping(client, VIP.into())).expect("an answer");
+    let (_, each) = ask::stats(&agent).expect("it answers");
+    assert_eq!(each[1].number("master-transitions").expect("a counter"), 1, "IPv6 has seen nothing of it");
+    assert_eq!(each[0].number("master-transitions").expect("a counter"), 2);
+}
+
+#[test]
+fn two_virtual_routers_share_an_interface_and_it_may_come_and_go() {
+    let lab = Lab::new(1).expect("a lab");
+    let agent = agent(&lab, ONE, 100);
+    let masters = || Ok(ask::status(&agent)?.iter().all(|status| status.text("state") == "master"));
+    succeeds("both to be master", SOON, masters).expect("master");
+    lab.unplug(ONE).expect("unplugged");
+    until_state(&agent, "fault", SOON).expect("fault");
+    lab.plug(ONE).expect("plugged in");
+    succeeds("both to be master", SOON, masters).expect("master");
+    let client = lab.host(Station::Client).expect("a client");
+    for address in [IpAddr::from(VIP), VIP6.into()] {
+        succeeds("the client's ping", SOON, || ping(client, address)).expect("an answer");
+    }
+    assert_eq!(links(&lab, ONE).matches("macvlan mode private").count(), 2, "{}", links(&lab, ONE));
+    assert_eq!(sysctl(&lab, ONE, "arp_ignore"), "1", "the new interface is prepared, too");
 }

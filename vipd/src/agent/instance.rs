@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use vipd_common::Timestamp;
 use vipd_common::address::narrow;
 use vipd_common::parse::ChecksumForm;
-use vipd_common::records::AdvertRecord;
+use vipd_common::records::{AdvertRecord, ClosedKey};
 use vipd_common::wire::vrrp::Fields;
 
 use super::message::Sent;
@@ -29,6 +29,8 @@ pub(super) struct Instance {
     pub(super) homes: Vec<usize>,
     /// Its macvlan in the plan.
     pub(super) macvlan: Option<usize>,
+    /// What the kernel side drops for it now (Accept_Mode false).
+    pub(super) closed: Vec<ClosedKey>,
     /// What was sent for it.
     pub(super) sent: Sent,
     /// Adverts of it that found the ring full, as last looked at.
@@ -60,6 +62,7 @@ impl Instance {
             addresses: settings.router.all_addresses().collect(),
             homes: placed.homes,
             macvlan: placed.macvlan,
+            closed: Vec::new(),
             sent: Sent::default(),
             ring_full: 0,
             frames: None,

@@ -111,9 +111,11 @@ impl Interface {
 
     /// A macvlan exists now, under this name and index.
     pub(super) fn is_made(&mut self, name: String, ifindex: u32) {
+        // As it was, if the parent was opened once more for another one.
+        self.changed |= self.ifindex != Some(ifindex);
         self.name = name;
         self.ifindex = Some(ifindex);
-        self.changed = true;
+        self.requested = false;
     }
 
     /// The address as it stands on the interface, whatever its prefix.

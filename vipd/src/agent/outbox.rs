@@ -11,6 +11,7 @@ mod addresses;
 use std::net::IpAddr;
 
 use vipd_common::Timestamp;
+use vipd_common::records::ClosedKey;
 
 use super::announcer::{Announcer, Packet};
 use super::instance::{Adverts, Instance};
@@ -30,6 +31,8 @@ pub(super) struct Outbox {
     closed: Closed,
     actions: Vec<(usize, Action)>,
     changes: Vec<Change>,
+    /// Addresses that are to accept again when they are gone.
+    opening: Vec<ClosedKey>,
     announcer: Announcer,
     /// Whether an address could not be changed since [`Outbox::take_failure`].
     failed: bool,
@@ -44,6 +47,7 @@ impl Outbox {
             closed,
             actions: Vec::new(),
             changes: Vec::new(),
+            opening: Vec::new(),
             announcer: Announcer::default(),
             failed: false,
             refused: vec![false; instances],

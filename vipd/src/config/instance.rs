@@ -52,6 +52,14 @@ impl Draft {
         }
         let version = said.map(|said| said.map_or(Version::V3, |said| said.value));
         let election = Election::read(table, problems);
+        let elsewhere = addresses.all().find(|placed| placed.value.placement.interface.is_some());
+        if let (Some(placed), false) = (elsewhere, election.accept) {
+            problems.add(
+                placed.at,
+                "accept is false and an address has a `dev` of its own; packets are dropped on the instance's interface \
+                 only; remove one of them",
+            );
+        }
         let route = transport::read(table, &addresses, election.priority == PRIORITY_OWNER, problems);
         let is_unicast = route.transport != Transport::Multicast;
         let (announcements, announce_interval) = announcements::read(table, problems);

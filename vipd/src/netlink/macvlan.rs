@@ -92,7 +92,7 @@ impl Macvlans {
         Ok(macvlans)
     }
 
-    /// Makes one, which is down; one that was made before and is still there is made anew.
+    /// Makes one, which is down; one that was made before and is still there is kept.
     ///
     /// # Errors
     /// When netlink refuses, or a sysctl.
@@ -101,6 +101,9 @@ impl Macvlans {
         let before = before.or_insert_with(|| Sysctls::of_parent(wanted.parent_name)).clone();
         let alias = format!("{}{before}", self.owner);
         let macvlan = self.create(wanted)?;
+        if self.made.contains(&macvlan) {
+            return Ok(macvlan);
+        }
         self.made.push(macvlan.clone());
         self.describe(macvlan.ifindex, alias)?;
         sysctl::prepare(&macvlan.name, wanted.family)?;
@@ -115,11 +118,14 @@ impl Macvlans {
         let mine = |link: &Seen<'_>| {
             link.parent == Some(wanted.parent) && link.mac == Some(&wanted.mac()) && link.is_mine(&self.owner)
         };
-        // Of this life, when the parent is opened again; or of one that ended before the alias was written.
         let mine: Vec<u32> = links.iter().map(Seen::of).filter(mine).map(|link| link.ifindex).collect();
+        // One of this life is in use: the parent is opened again for another one's sake.
+        if let Some(found) = self.made.iter().find(|macvlan| mine.contains(&macvlan.ifindex)) {
+            return Ok(found.clone());
+        }
+        // One of a life that ended before the alias was written.
         for ifindex in mine {
             self.delete(ifindex)?;
-            self.made.retain(|macvlan| macvlan.ifindex != ifindex);
         }
         let mut result = Err(io::ErrorKind::AlreadyExists.into());
         for name in wanted.names() {

@@ -11,6 +11,7 @@ use crate::agent::instance::is_foreign;
 use crate::agent::interface::{Gone, Interface};
 use crate::agent::message::{Report, Request};
 use crate::agent::outbox::Outbox;
+use crate::agent::plan::Role;
 use crate::netlink::{Change, Notice};
 use crate::vrrp::{Action, Addresses, Input, State, VirtualAddress};
 
@@ -94,10 +95,29 @@ impl Engine {
                 let _ = self.requests.send(Request::Open { interface: place, ifindex });
             }
             let instances = interface.instances.clone();
+            self.make_again(place);
             for index in instances {
                 self.look_at_instance(now, index);
             }
             self.sweep(place);
+        }
+    }
+
+    /// A macvlan that somebody has deleted: its parent is opened once more, which makes it.
+    fn make_again(&mut self, place: usize) {
+        let Some(interface) = self.interfaces.0.get(place) else { return };
+        let (Role::VirtualMac { parent, .. }, None, false) =
+            (interface.role, interface.ifindex, interface.requested)
+        else {
+            return;
+        };
+        let Some(above) = self.interfaces.0.get(parent) else { return };
+        if let (Some(ifindex), Some(_)) = (above.ifindex, &above.port) {
+            // The receiver lives as long as the process wants to.
+            let _ = self.requests.send(Request::Open { interface: parent, ifindex });
+            if let Some(interface) = self.interfaces.0.get_mut(place) {
+                interface.requested = true;
+            }
         }
     }
 

@@ -9,25 +9,28 @@ use crate::agent::interface::Interface;
 use crate::agent::message::Report;
 use crate::config::settings::{Placement, Scope};
 use crate::netlink::{self, Address, Attributes, Change};
-use crate::vrrp::{Action, Addresses, Family, VirtualAddress};
+use crate::vrrp::{Action, Addresses, Family};
 
 impl Outbox {
     /// The changes that an action asks for.
     pub(super) fn collect(
         &mut self,
         index: usize,
-        instances: &[Instance],
+        instances: &mut [Instance],
         interfaces: &[Interface],
         action: Action,
     ) {
-        let Some(instance) = instances.get(index) else { return };
+        let Some(instance) = instances.get_mut(index) else { return };
         let (which, add) = match action {
             Action::AddAddresses(which) => (which, true),
             Action::RemoveAddresses => (Addresses::All, false),
             Action::SendAdvert { .. } | Action::Announce { .. } => return,
         };
-        if !add {
+        if add {
+            self.close(instance, interfaces, index);
+        } else {
             self.announcer.silence(index);
+            self.opening.append(&mut instance.closed);
         }
         let macvlan = macvlan(instance, interfaces);
         if let (Some(ifindex), true) = (macvlan, add) {
@@ -41,7 +44,6 @@ impl Outbox {
             if !wanted || home.find(vip.address).is_some_and(is_foreign) {
                 continue;
             }
-            self.close(instance, interfaces, index, *vip, add);
             let address = Address::vipd(ifindex, vip.address, vip.prefix);
             self.changes.push(if add {
                 Change::Add(address, attributes(placement))
@@ -54,27 +56,30 @@ impl Outbox {
         }
     }
 
-    /// Accept_Mode false: the kernel side drops what is for an address from before it is there until it is gone.
-    fn close(
-        &mut self,
-        instance: &Instance,
-        interfaces: &[Interface],
-        index: usize,
-        vip: VirtualAddress,
-        close: bool,
-    ) {
-        if instance.settings.accept {
-            return;
-        }
-        let Some(ifindex) = interfaces.get(instance.interface).and_then(|found| found.ifindex) else {
-            return;
-        };
-        let family = Family::of(vip.address).number();
-        let key = ClosedKey { ifindex, family, zero: [0; 3], address: wide(vip.address) };
+    /// Accept_Mode false: the kernel side drops what is for the addresses from before they are there.
+    fn close(&mut self, instance: &mut Instance, interfaces: &[Interface], index: usize) {
+        let ifindex = interfaces.get(instance.interface).and_then(|found| found.ifindex);
+        let (Some(ifindex), false) = (ifindex, instance.settings.accept) else { return };
         let row = u32::try_from(index + 1).unwrap_or_default();
-        let result = if close { self.closed.close(key, row) } else { self.closed.open(key) };
-        // The address must not be there with its door open: an announcement is held back, and all is tried again.
-        self.failed |= result.is_err();
+        for vip in &instance.addresses {
+            let family = Family::of(vip.address).number();
+            let key = ClosedKey { ifindex, family, zero: [0; 3], address: wide(vip.address) };
+            if instance.closed.contains(&key) {
+                continue;
+            }
+            match self.closed.close(key, row) {
+                Ok(()) => instance.closed.push(key),
+                // An address with its door open is not announced.
+                Err(_) => self.failed = true,
+            }
+        }
+    }
+
+    /// Until they are gone.
+    fn open(&mut self) {
+        for key in std::mem::take(&mut self.opening) {
+            self.failed |= self.closed.open(key).is_err();
+        }
     }
 
     /// Makes the collected changes.
@@ -85,6 +90,7 @@ impl Outbox {
         report: &mut impl FnMut(Report),
     ) {
         if self.changes.is_empty() {
+            self.open();
             return;
         }
         let mut refused = Vec::new();
@@ -122,6 +128,7 @@ impl Outbox {
             Err(error) => report(Report::NetlinkFailed(error)),
         }
         self.changes.clear();
+        self.open();
     }
 }
 

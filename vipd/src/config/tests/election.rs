@@ -48,6 +48,11 @@ fn what_is_refused() {
             "6:10: accept is false and priority is 255; the owner of the addresses accepts packets to them (RFC 9568 \
              section 6.1); remove it, or lower the priority",
         ),
+        (
+            "accept = false\nvirtual_addresses_excluded = [{ address = \"10.0.0.1/24\", dev = \"eth2\" }]",
+            "7:31: accept is false and an address has a `dev` of its own; packets are dropped on the instance's \
+             interface only; remove one of them",
+        ),
         ("accept = \"no\"", "6:10: accept is a string; it must be true or false; write e.g. `accept = true`"),
     ]);
 }
