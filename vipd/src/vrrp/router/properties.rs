@@ -190,7 +190,7 @@ impl Watched {
     }
 }
 
-fn cells(counters: &Counters) -> [u64; 10] {
+fn cells(counters: &Counters) -> [u64; 11] {
     let Counters {
         master_transitions,
         interval_errors,
@@ -200,6 +200,7 @@ fn cells(counters: &Counters) -> [u64; 10] {
         losing_adverts,
         asserts_sent,
         asserts_suppressed,
+        foreign_releases,
         stalls,
         addresses_restored,
     } = *counters;
@@ -212,6 +213,7 @@ fn cells(counters: &Counters) -> [u64; 10] {
         losing_adverts,
         asserts_sent,
         asserts_suppressed,
+        foreign_releases,
         stalls,
         addresses_restored,
     ]

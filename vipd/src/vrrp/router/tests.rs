@@ -15,6 +15,7 @@ mod driver;
 mod healing;
 mod policy;
 mod receive;
+mod release;
 mod states;
 mod table;
 mod timers;
