@@ -1,5 +1,7 @@
 //! What an advert does to a virtual router (RFC 9568 sections 6.4.2, 6.4.3 and 7.1; RFC 3768 likewise).
 
+use std::net::IpAddr;
+
 use vipd_common::Timestamp;
 
 use super::{
@@ -16,6 +18,10 @@ const REANNOUNCE_MAX: u64 = 100_000_000;
 
 impl Router {
     pub(super) fn advert(&mut self, now: Timestamp, advert: Received) {
+        // A loop, or a duplicate address, is no other router.
+        if advert.source != self.primary {
+            self.peers.hear(&advert);
+        }
         if !matches!(self.state, State::Backup | State::Master) || !self.acceptable(now, &advert) {
             return;
         }
@@ -25,6 +31,9 @@ impl Router {
             State::Initialize | State::Fault(_) => {}
         }
         // Told last: a new master or a new state would have it told again.
+        if self.conflicts(&advert) {
+            self.owner_conflict(advert.source);
+        }
         if advert.addresses != self.digest {
             self.tell_once(TOLD_ADDRESS_LIST, Event::AddressListDiffers { source: advert.source });
         }
@@ -37,20 +46,16 @@ impl Router {
             self.counters.own_adverts += 1;
             return self.discard(TOLD_OWN_SOURCE, Discard::OwnSource, advert);
         }
-        self.peers.hear(advert);
         let v2 = self.config.version() == Version::V2;
-        if self.config.is_owner() {
-            if advert.priority == PRIORITY_OWNER {
-                self.counters.owner_conflicts += 1;
-                self.tell_once(TOLD_OWNER_CONFLICT, Event::OwnerConflict { source });
+        // RFC 3768 section 7.1. For VRRPv3, erratum 8298 of RFC 9568 takes the discarding back.
+        if v2 && self.config.is_owner() {
+            if self.conflicts(advert) {
+                self.owner_conflict(source);
             }
-            // RFC 3768 section 7.1. For VRRPv3, erratum 8298 of RFC 9568 takes the discarding back.
-            if v2 {
-                if self.state == State::Master && advert.priority != PRIORITY_RELEASE {
-                    self.reannounce_when_quiet(now, advert);
-                }
-                return self.discard(TOLD_OWNER, Discard::Owner, advert);
+            if self.state == State::Master && advert.priority != PRIORITY_RELEASE {
+                self.reannounce_when_quiet(now, advert);
             }
+            return self.discard(TOLD_OWNER, Discard::Owner, advert);
         }
         if advert.interval != self.config.interval.wire() {
             self.counters.interval_errors += 1;
@@ -65,6 +70,16 @@ impl Router {
             }
         }
         true
+    }
+
+    /// Whether a second router claims to own the virtual addresses: several should be told of (RFC 9568 section 8.3.2).
+    fn conflicts(&self, advert: &Received) -> bool {
+        self.config.is_owner() && advert.priority == PRIORITY_OWNER
+    }
+
+    fn owner_conflict(&mut self, source: IpAddr) {
+        self.counters.owner_conflicts += 1;
+        self.tell_once(TOLD_OWNER_CONFLICT, Event::OwnerConflict { source });
     }
 
     fn discard(&mut self, bit: u8, reason: Discard, advert: &Received) -> bool {
@@ -176,6 +191,9 @@ impl Router {
     /// have yielded. When it adverts on after that, it does not hear us, and there is nothing to be won from a
     /// storm of announcements: then only after more than one interval without an advert.
     fn reannounce_when_quiet(&mut self, now: Timestamp, advert: &Received) {
+        if !self.has_addresses() {
+            return;
+        }
         let interval = self.longer_interval(advert);
         let lasts = match self.rival {
             Some(rival) if self.timers.get(Timer::Reannounce).is_some() => rival.lasts,
