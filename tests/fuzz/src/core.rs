@@ -188,7 +188,12 @@ impl Watched {
         let own = after.counters.own_adverts > before.counters.own_adverts;
         let (Version::V3, Some(interval), false) = (config.version(), interval, own) else { return };
         let preempts = config.preempt || config.is_owner();
-        let wait = if advert.priority == 0 {
+        let foreign = after.counters.foreign_releases > before.counters.foreign_releases;
+        assert!(!foreign || before.master.is_some_and(|master| master != advert.source), "the master left");
+        let wait = if foreign {
+            assert_eq!(before.master_down_at, after.master_down_at, "another router's leaving");
+            return;
+        } else if advert.priority == 0 {
             before.active_interval.skew(config.priority)
         } else if advert.priority >= config.priority || !preempts {
             assert_eq!(after.master, Some(advert.source), "{advert:?} is not followed");
@@ -253,7 +258,7 @@ fn is_silent(input: Input, due: bool, state: State) -> bool {
     }
 }
 
-fn cells(counters: &Counters) -> [u64; 10] {
+fn cells(counters: &Counters) -> [u64; 11] {
     let Counters {
         master_transitions,
         interval_errors,
@@ -263,6 +268,7 @@ fn cells(counters: &Counters) -> [u64; 10] {
         losing_adverts,
         asserts_sent,
         asserts_suppressed,
+        foreign_releases,
         stalls,
         addresses_restored,
     } = *counters;
@@ -275,6 +281,7 @@ fn cells(counters: &Counters) -> [u64; 10] {
         losing_adverts,
         asserts_sent,
         asserts_suppressed,
+        foreign_releases,
         stalls,
         addresses_restored,
     ]

@@ -213,6 +213,7 @@ fn statistics(row: &CounterRow, instance: &InstanceSnapshot) -> Statistics {
         losing_adverts_rcvd: core.losing_adverts,
         assert_adverts_sent: core.asserts_sent,
         assert_adverts_suppressed: core.asserts_suppressed,
+        foreign_releases_rcvd: core.foreign_releases,
         stalls: core.stalls,
         gratuitous_arp_sent: sent.arps,
         neighbor_advertisements_sent: sent.neighbor_advertisements,

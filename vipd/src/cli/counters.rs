@@ -136,6 +136,11 @@ pub(super) const INSTANCE: &[Counter] = &[
         "Adverts sent at once to answer a losing one (RFC 9568 section 6.4.3)",
     ),
     counter("vipd:assert-adverts-suppressed", Kind::Traffic, "Such answers held back by the rate limit"),
+    counter(
+        "vipd:foreign-releases-rcvd",
+        Kind::Traffic,
+        "Adverts with priority 0 of a router that was not the master; they did not hasten a takeover",
+    ),
     counter("vipd:stalls", Kind::Error, "Times mastership was given up after a stall of this process"),
     counter("vipd:gratuitous-arp-sent", Kind::Traffic, "Gratuitous ARP packets sent"),
     counter("vipd:neighbor-advertisements-sent", Kind::Traffic, "Unsolicited Neighbor Advertisements sent"),

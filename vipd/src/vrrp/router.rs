@@ -32,10 +32,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vipd_common::Timestamp;
 use vipd_common::parse::address_digest;
 
-use super::config::{Announcements, DOWN_AFTER_ADVERTS, Family, PRIORITY_RELEASE, RouterConfig};
+use super::config::{DOWN_AFTER_ADVERTS, Family, PRIORITY_RELEASE, RouterConfig};
 use super::interval::Interval;
 use super::limit::Limit;
-use super::message::{Action, Addresses, Event, Fault, Input, Reason, State};
+use super::message::{Action, Event, Fault, Input, Reason, State};
 use super::timer::{Timer, Timers};
 use peers::Peers;
 
@@ -202,7 +202,7 @@ impl Router {
                         self.change(now, State::Initialize, reason, 0);
                     }
                 } else {
-                    self.start(now, reason);
+                    self.start(now, reason, 0);
                 }
             }
             State::Backup | State::Master if changed => {
@@ -217,14 +217,14 @@ impl Router {
     }
 
     /// RFC 9568 section 6.4.1: the owner is master at once.
-    fn start(&mut self, now: Timestamp, reason: Reason) {
+    fn start(&mut self, now: Timestamp, reason: Reason, late: u64) {
         self.timers.stop_all();
         if self.config.is_owner() {
-            return self.become_master(now, reason, 0);
+            return self.become_master(now, reason, late);
         }
         self.active_interval = self.config.interval;
         self.awaiting = Awaiting::Silence;
-        self.change(now, State::Backup, reason, 0);
+        self.change(now, State::Backup, reason, late);
         self.restart_master_down(now);
     }
 
@@ -263,18 +263,13 @@ impl Router {
                 }
                 Timer::Advert => {
                     self.send_advert(now);
-                    // Keep the cadence, unless a whole interval was missed.
-                    let interval = self.config.interval.nanos();
-                    let next = deadline + interval;
-                    self.timers.set(Timer::Advert, if next > now { next } else { now + interval });
+                    self.timers.set_next(Timer::Advert, deadline, self.config.interval.nanos(), now);
                 }
-                Timer::Startup => self.start(now, Reason::Startup),
+                Timer::Startup => self.start(now, Reason::Startup, now.nanos_since(deadline)),
                 Timer::AnnounceAgain => self.announce(self.config.announcements.repeat),
                 Timer::Refresh => {
                     self.announce(self.config.announcements.refresh_repeat);
-                    let next = deadline + self.config.announcements.refresh;
-                    let late = now + self.config.announcements.refresh;
-                    self.timers.set(Timer::Refresh, if next > now { next } else { late });
+                    self.timers.set_next(Timer::Refresh, deadline, self.config.announcements.refresh, now);
                 }
                 Timer::Reannounce => {
                     self.announce(self.config.announcements.repeat);
@@ -296,16 +291,7 @@ impl Router {
         self.change(now, State::Master, reason, late);
         self.send_advert(now);
         self.timers.set(Timer::Advert, now + self.config.interval.nanos());
-        if self.has_addresses() {
-            self.actions.push_back(Action::AddAddresses(Addresses::All));
-        }
-        let Announcements { repeat, delay, refresh, .. } = self.config.announcements;
-        self.announce(repeat);
-        for (timer, after) in [(Timer::AnnounceAgain, delay), (Timer::Refresh, refresh)] {
-            if after > 0 {
-                self.timers.set(timer, now + after);
-            }
-        }
+        self.take_addresses(now);
     }
 
     /// To Backup from Master, with Active_Down_Timer running from `from`.

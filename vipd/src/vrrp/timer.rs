@@ -37,6 +37,12 @@ impl Timers {
         self.0[timer as usize] = Some(at);
     }
 
+    /// Sets a timer that comes again and again: it keeps its cadence, unless it is late by a whole period.
+    pub(super) fn set_next(&mut self, timer: Timer, deadline: Timestamp, period: u64, now: Timestamp) {
+        let next = deadline + period;
+        self.set(timer, if next > now { next } else { now + period });
+    }
+
     pub(super) fn stop_all(&mut self) {
         self.0 = [None; ALL.len()];
     }

@@ -1,10 +1,28 @@
 //! What becomes of the virtual addresses.
 
+use vipd_common::Timestamp;
+
 use super::Router;
-use crate::vrrp::config::VirtualAddress;
+use crate::vrrp::config::{Announcements, VirtualAddress};
 use crate::vrrp::message::{Action, Addresses, Event, State};
+use crate::vrrp::timer::Timer;
 
 impl Router {
+    /// Puts the addresses on the interface and tells the segment, now and later as configured.
+    pub(super) fn take_addresses(&mut self, now: Timestamp) {
+        if !self.has_addresses() {
+            return;
+        }
+        self.actions.push_back(Action::AddAddresses(Addresses::All));
+        let Announcements { repeat, delay, refresh, .. } = self.config.announcements;
+        self.announce(repeat);
+        for (timer, after) in [(Timer::AnnounceAgain, delay), (Timer::Refresh, refresh)] {
+            if after > 0 {
+                self.timers.set(timer, now + after);
+            }
+        }
+    }
+
     pub(super) fn announce(&mut self, rounds: u8) {
         if self.has_addresses() {
             self.actions.push_back(Action::Announce { addresses: Addresses::All, rounds });

@@ -1,5 +1,7 @@
 //! What an advert does to a virtual router (RFC 9568 sections 6.4.2, 6.4.3 and 7.1; RFC 3768 likewise).
 
+use std::net::IpAddr;
+
 use vipd_common::Timestamp;
 
 use super::{
@@ -16,6 +18,10 @@ const REANNOUNCE_MAX: u64 = 100_000_000;
 
 impl Router {
     pub(super) fn advert(&mut self, now: Timestamp, advert: Received) {
+        // A loop, or a duplicate address, is no other router.
+        if advert.source != self.primary {
+            self.peers.hear(&advert);
+        }
         if !matches!(self.state, State::Backup | State::Master) || !self.acceptable(now, &advert) {
             return;
         }
@@ -25,6 +31,9 @@ impl Router {
             State::Initialize | State::Fault(_) => {}
         }
         // Told last: a new master or a new state would have it told again.
+        if self.conflicts(&advert) {
+            self.owner_conflict(advert.source);
+        }
         if advert.addresses != self.digest {
             self.tell_once(TOLD_ADDRESS_LIST, Event::AddressListDiffers { source: advert.source });
         }
@@ -37,20 +46,16 @@ impl Router {
             self.counters.own_adverts += 1;
             return self.discard(TOLD_OWN_SOURCE, Discard::OwnSource, advert);
         }
-        self.peers.hear(advert);
         let v2 = self.config.version() == Version::V2;
-        if self.config.is_owner() {
-            if advert.priority == PRIORITY_OWNER {
-                self.counters.owner_conflicts += 1;
-                self.tell_once(TOLD_OWNER_CONFLICT, Event::OwnerConflict { source });
+        // RFC 3768 section 7.1. For VRRPv3, erratum 8298 of RFC 9568 takes the discarding back.
+        if v2 && self.config.is_owner() {
+            if self.conflicts(advert) {
+                self.owner_conflict(source);
             }
-            // RFC 3768 section 7.1. For VRRPv3, erratum 8298 of RFC 9568 takes the discarding back.
-            if v2 {
-                if self.state == State::Master && advert.priority != PRIORITY_RELEASE {
-                    self.reannounce_when_quiet(now, advert);
-                }
-                return self.discard(TOLD_OWNER, Discard::Owner, advert);
+            if self.state == State::Master && advert.priority != PRIORITY_RELEASE {
+                self.reannounce_when_quiet(now, advert);
             }
+            return self.discard(TOLD_OWNER, Discard::Owner, advert);
         }
         if advert.interval != self.config.interval.wire() {
             self.counters.interval_errors += 1;
@@ -67,6 +72,16 @@ impl Router {
         true
     }
 
+    /// Whether a second router claims to own the virtual addresses: several should be told of (RFC 9568 section 8.3.2).
+    fn conflicts(&self, advert: &Received) -> bool {
+        self.config.is_owner() && advert.priority == PRIORITY_OWNER
+    }
+
+    fn owner_conflict(&mut self, source: IpAddr) {
+        self.counters.owner_conflicts += 1;
+        self.tell_once(TOLD_OWNER_CONFLICT, Event::OwnerConflict { source });
+    }
+
     fn discard(&mut self, bit: u8, reason: Discard, advert: &Received) -> bool {
         self.tell_once(bit, Event::Discarded { reason, source: advert.source });
         false
@@ -74,9 +89,7 @@ impl Router {
 
     fn advert_in_backup(&mut self, advert: &Received) {
         if advert.priority == PRIORITY_RELEASE {
-            self.awaiting = Awaiting::Release;
-            let skew = self.active_interval.skew(self.config.priority);
-            self.timers.set(Timer::MasterDown, advert.arrival + skew);
+            self.released(advert);
         } else if !self.preempts() || advert.priority >= self.config.priority {
             self.hold_until = None;
             self.follow(advert);
@@ -88,6 +101,25 @@ impl Router {
             // Of lower priority: ignored, so that the timer runs out and we take over.
             self.awaiting = Awaiting::Preemption;
         }
+    }
+
+    /// Priority 0: Active_Down_Timer := Skew_Time (RFC 9568 section 6.4.2).
+    ///
+    /// Not the RFC's: it binds priority 0 to no master. Whoever leaves, a second master in a segment that heals, say,
+    /// would set the timer of every backup. The true master answers at once (section 6.4.3), but the skew of priority
+    /// 254 at 10 ms is 78 µs, and its answer would come too late. So while a followed master is not silent, the leaving
+    /// of another router is counted, and no more. Should that one have been the master after all, Active_Down_Timer
+    /// still brings the takeover.
+    fn released(&mut self, advert: &Received) {
+        let foreign = self.master.is_some_and(|master| master != advert.source);
+        if foreign && self.awaiting != Awaiting::Release {
+            self.counters.foreign_releases += 1;
+            return;
+        }
+        self.awaiting = Awaiting::Release;
+        self.hold_until = None;
+        let skew = self.active_interval.skew(self.config.priority);
+        self.timers.set(Timer::MasterDown, advert.arrival + skew);
     }
 
     fn advert_in_master(&mut self, now: Timestamp, advert: &Received) {
@@ -159,6 +191,9 @@ impl Router {
     /// have yielded. When it adverts on after that, it does not hear us, and there is nothing to be won from a
     /// storm of announcements: then only after more than one interval without an advert.
     fn reannounce_when_quiet(&mut self, now: Timestamp, advert: &Received) {
+        if !self.has_addresses() {
+            return;
+        }
         let interval = self.longer_interval(advert);
         let lasts = match self.rival {
             Some(rival) if self.timers.get(Timer::Reannounce).is_some() => rival.lasts,

@@ -1,16 +1,17 @@
 //! What holds for every sequence of inputs, however odd.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use vipd_common::Timestamp;
 use vipd_common::parse::ChecksumForm;
 
-use super::tests::{MILLI, SECOND, VIPS, config, digest};
+use super::tests::{MILLI, SECOND, VIPS, config};
 use super::{Counters, Router};
 use crate::vrrp::{
-    Action, Addresses, Event, Fault, Input, Received, RouterConfig, State, Version, VirtualAddress,
+    Action, Addresses, Announcements, Event, Family, Fault, Input, Reason, Received, RouterConfig, State,
+    Version, VirtualAddress,
 };
 
 #[derive(Clone, Debug)]
@@ -66,13 +67,70 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn configuration() -> impl Strategy<Value = RouterConfig> {
-    let v3 = prop_oneof![Just(10 * MILLI), Just(SECOND), Just(40_950 * MILLI)].prop_map(|i| (Version::V3, i));
-    let v2 = prop_oneof![Just(SECOND), Just(255 * SECOND)].prop_map(|i| (Version::V2, i));
-    let priority = prop_oneof![Just(100u8), Just(255), 1u8..=254];
-    (prop_oneof![v3, v2], priority, any::<bool>()).prop_map(|((version, interval), priority, preempt)| {
-        RouterConfig { priority, preempt, ..config(version, interval) }
+/// A delay or a period: none, short or long.
+fn span() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => Just(0), 1 => 1..SECOND, 1 => 0..1000 * SECOND]
+}
+
+fn announcements() -> impl Strategy<Value = Announcements> {
+    (1u8.., span(), span(), 1u8..).prop_map(|(repeat, delay, refresh, refresh_repeat)| Announcements {
+        repeat,
+        delay,
+        refresh,
+        refresh_repeat,
     })
+}
+
+const EXCLUDED: VirtualAddress = VirtualAddress { address: IpAddr::V6(Ipv6Addr::LOCALHOST), prefix: 128 };
+
+/// The advertised addresses and the excluded ones: some of each, or none.
+fn addresses(family: Family) -> impl Strategy<Value = (Vec<VirtualAddress>, Vec<VirtualAddress>)> {
+    let virtual_addresses = match family {
+        Family::V4 => VIPS.to_vec(),
+        Family::V6 => vec![VirtualAddress { address: source(Family::V6, 0x50), prefix: 64 }],
+    };
+    let kept = |list: Vec<_>| move |keep: bool| if keep { list.clone() } else { Vec::new() };
+    let advertised = proptest::bool::weighted(0.8).prop_map(kept(virtual_addresses));
+    (advertised, any::<bool>().prop_map(kept(vec![EXCLUDED])))
+}
+
+fn configuration() -> impl Strategy<Value = RouterConfig> {
+    let v3 = prop_oneof![Just(10 * MILLI), Just(SECOND), Just(40_950 * MILLI)].prop_flat_map(|interval| {
+        (Just((Version::V3, interval)), prop_oneof![Just(Family::V4), Just(Family::V6)])
+    });
+    let v2 = prop_oneof![Just(SECOND), Just(255 * SECOND)]
+        .prop_map(|interval| ((Version::V2, interval), Family::V4));
+    let priority = prop_oneof![Just(100u8), Just(255), 1u8..=254];
+    let adverts = prop_oneof![2 => Just(3u8), 1 => 1u8..=100];
+    let times = (any::<bool>(), span(), span(), adverts);
+    let timing =
+        prop_oneof![v3, v2].prop_flat_map(|(timing, family)| (Just((timing, family)), addresses(family)));
+    (timing, priority, times, announcements()).prop_map(
+        |((((version, interval), family), listed), priority, times, announcements)| {
+            let (virtual_addresses, excluded_addresses) = listed;
+            let (preempt, preempt_delay, startup_delay, down_after_adverts) = times;
+            RouterConfig {
+                family,
+                priority,
+                preempt,
+                preempt_delay,
+                startup_delay,
+                down_after_adverts,
+                announcements,
+                virtual_addresses,
+                excluded_addresses,
+                ..config(version, interval)
+            }
+        },
+    )
+}
+
+/// An address on the segment.
+fn source(family: Family, last: u8) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from([10, 0, 0, last]),
+        Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last.into())),
+    }
 }
 
 /// A router, and what must be true of it.
@@ -83,6 +141,8 @@ struct Watched {
     held: bool,
     /// Stopped, and not started again.
     stopped: bool,
+    /// When its interface could carry adverts for the first time.
+    first: Option<Timestamp>,
     /// When this mastership began, and the answers counted then.
     mastership: (Timestamp, u64),
     counters: Counters,
@@ -92,11 +152,15 @@ impl Watched {
     /// One input: the number of events.
     fn give(&mut self, input: Input) -> usize {
         let before = self.router.state();
+        let held_back = self.router.snapshot().hold_until;
         self.router.handle(self.now, input);
         let after = self.router.state();
         match input {
             Input::Shutdown => self.stopped = true,
-            Input::Available { .. } => self.stopped = false,
+            Input::Available { .. } => {
+                self.stopped = false;
+                self.first.get_or_insert(self.now);
+            }
             _ => {}
         }
         if after == State::Master && before != State::Master {
@@ -105,15 +169,38 @@ impl Watched {
         while let Some(action) = self.router.poll_action() {
             self.check(action, before, after);
         }
-        assert_eq!(self.held, after == State::Master, "addresses with the mastership and only then");
-        let participates = matches!(after, State::Backup | State::Master);
-        assert_eq!(self.router.next_timeout().is_some(), participates, "a timer in {after}");
+        let holds = after == State::Master && self.router.config().all_addresses().next().is_some();
+        assert_eq!(self.held, holds, "addresses with the mastership and only then");
+        self.check_delays(before, after, held_back);
+        assert!(self.router.peers().len() <= 16, "the wire does not fill the memory");
         self.check_counters();
         let events: Vec<_> = std::iter::from_fn(|| self.router.poll_event()).collect();
         assert!(events.len() <= 5, "conflict, change, master, interval, addresses at most: {events:?}");
         let changes = events.iter().filter(|event| matches!(event, Event::StateChanged { .. })).count();
         assert_eq!(changes, usize::from(before != after), "each change is told: {events:?}");
         events.len()
+    }
+
+    fn check_delays(&self, before: State, after: State, held_back: Option<Timestamp>) {
+        let participates = matches!(after, State::Backup | State::Master);
+        let snapshot = self.router.snapshot();
+        let waits = snapshot.starts_at.is_some();
+        assert_eq!(self.router.next_timeout().is_some(), participates || waits, "a timer in {after}");
+        assert!(!waits || after == State::Initialize, "it has started");
+        if participates {
+            let delayed =
+                self.first.is_some_and(|first| self.now >= first + self.router.config().startup_delay);
+            assert!(delayed, "startup_delay");
+        }
+        // RFC 8347 hold-time: until it is over, a lower master is followed, and only its silence ends that.
+        if before == State::Backup && after == State::Master && snapshot.reason == Some(Reason::Preempted) {
+            assert!(held_back.is_none_or(|until| self.now >= until), "preempt_delay");
+        }
+        let delayed = self.router.config().preempt_delay > 0 && !self.router.config().is_owner();
+        assert!(
+            snapshot.hold_until.is_none() || (delayed && after == State::Backup),
+            "preempt_delay in {after}"
+        );
     }
 
     fn check(&mut self, action: Action, before: State, after: State) {
@@ -123,7 +210,8 @@ impl Watched {
             }
             Action::SendAdvert { priority } => {
                 // One that yields says so with its last advert, before its addresses go.
-                let yields = before == State::Master && after == State::Backup && self.held;
+                let has_addresses = self.router.config().all_addresses().next().is_some();
+                let yields = before == State::Master && after == State::Backup && self.held == has_addresses;
                 assert!(after == State::Master || yields, "only a master adverts");
                 assert_eq!(priority, self.router.config().priority);
                 assert!(!self.stopped, "nothing but priority 0 after a stop");
@@ -136,7 +224,8 @@ impl Watched {
                 assert!(before == State::Master && self.held, "removed once");
                 self.held = false;
             }
-            Action::AddAddresses(Addresses::One(_)) | Action::Announce { .. } => assert!(self.held),
+            Action::AddAddresses(Addresses::One(_)) => assert!(self.held),
+            Action::Announce { rounds, .. } => assert!(self.held && rounds > 0),
         }
     }
 
@@ -163,7 +252,7 @@ impl Watched {
     }
 
     fn input(&self, piece: &Piece) -> (Input, bool) {
-        let source = |last| IpAddr::from([10, 0, 0, last]);
+        let source = |last| source(self.router.config().family, last);
         match *piece {
             Piece::Available(last) => (Input::Available { primary: source(last) }, false),
             Piece::Unavailable(fault) => (Input::Unavailable(fault), false),
@@ -171,11 +260,12 @@ impl Watched {
             Piece::FeedLoss => (Input::FeedLoss, true),
             Piece::Removed(ours) => {
                 let other = VirtualAddress { prefix: 9, ..VIPS[0] };
-                (Input::AddressRemoved(if ours { VIPS[0] } else { other }), false)
+                let first = self.router.config().all_addresses().next();
+                (Input::AddressRemoved(first.filter(|_| ours).unwrap_or(other)), false)
             }
             Piece::Advert { age, source: last, priority, interval, same_addresses } => {
                 let arrival = Timestamp::from_nanos(self.now.as_nanos().saturating_sub(age));
-                let addresses = if same_addresses { digest() } else { 1 };
+                let addresses = if same_addresses { self.router.digest } else { 1 };
                 let received = Received {
                     arrival,
                     source: source(last),
@@ -190,7 +280,7 @@ impl Watched {
     }
 }
 
-fn cells(counters: &Counters) -> [u64; 10] {
+fn cells(counters: &Counters) -> [u64; 11] {
     let Counters {
         master_transitions,
         interval_errors,
@@ -200,6 +290,7 @@ fn cells(counters: &Counters) -> [u64; 10] {
         losing_adverts,
         asserts_sent,
         asserts_suppressed,
+        foreign_releases,
         stalls,
         addresses_restored,
     } = *counters;
@@ -212,6 +303,7 @@ fn cells(counters: &Counters) -> [u64; 10] {
         losing_adverts,
         asserts_sent,
         asserts_suppressed,
+        foreign_releases,
         stalls,
         addresses_restored,
     ]
@@ -227,10 +319,12 @@ proptest! {
             now: Timestamp::from_nanos(boot),
             held: false,
             stopped: true,
+            first: None,
             mastership: (Timestamp::ZERO, 0),
             counters: Counters::default(),
         };
-        watched.give(Input::Available { primary: IpAddr::from([10, 0, 0, 2]) });
+        let primary = source(watched.router.config().family, 2);
+        watched.give(Input::Available { primary });
         for op in &ops {
             match op {
                 Op::Pass(nanos) => watched.now = watched.now + *nanos,

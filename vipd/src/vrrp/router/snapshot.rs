@@ -26,6 +26,8 @@ pub struct Counters {
     pub asserts_sent: u64,
     /// Answers held back.
     pub asserts_suppressed: u64,
+    /// Priority-0 adverts, in Backup, of a router that is not the master.
+    pub foreign_releases: u64,
     /// Times the mastership was given up because this process was held up.
     pub stalls: u64,
     /// Virtual addresses put back.

@@ -1,9 +1,9 @@
-//! What operators may ask for beyond the RFC's timers: delays, announcements, no addresses at all; two owners, IPv6.
+//! What operators may ask for beyond the RFC's timers: delays, announcements, no addresses at all; who else is there.
 
 use std::net::Ipv6Addr;
 
 use super::*;
-use crate::vrrp::{Announcements, Discard, Fault, Reason};
+use crate::vrrp::{Announcements, Fault, Peer, Reason};
 
 fn announcements(actions: &[(u64, Action)]) -> Vec<(u64, u8)> {
     let rounds = |action: &Action| match action {
@@ -134,6 +134,16 @@ fn an_interface_that_flaps_meanwhile_does_not_shorten_the_startup_delay() {
 }
 
 #[test]
+fn a_start_that_comes_late_says_how_late_it_is() {
+    for config in [config(Version::V3, SECOND), owner(Version::V3, SECOND)] {
+        let mut script = Script::started(RouterConfig { startup_delay: 5 * SECOND, ..config });
+        script.stall(5 * SECOND + 7 * MILLI);
+        script.input(Input::Timeout);
+        assert!(matches!(script.events[..], [Event::StateChanged { late, .. }] if late == 7 * MILLI));
+    }
+}
+
+#[test]
 fn announcements_are_repeated_delayed_and_refreshed_as_configured() {
     let play = |wanted| {
         let mut script =
@@ -154,19 +164,21 @@ fn announcements_are_repeated_delayed_and_refreshed_as_configured() {
 
 #[test]
 fn without_addresses_there_are_only_adverts() {
-    let bare = RouterConfig { virtual_addresses: Vec::new(), ..config(Version::V3, SECOND) };
-    let mut router = Router::new(bare);
-    let now = Timestamp::from_nanos(SECOND);
-    router.handle(now, Input::Available { primary: OURS });
-    let down = router.next_timeout().expect("a timer");
-    while router.poll_event().is_some() {}
-    router.handle(down, Input::Timeout);
-    let actions: Vec<_> = std::iter::from_fn(|| router.poll_action()).collect();
-    assert_eq!((router.state(), actions), (State::Master, vec![ADVERT]));
-    while router.poll_event().is_some() {}
-    router.handle(down, Input::Shutdown);
-    let actions: Vec<_> = std::iter::from_fn(|| router.poll_action()).collect();
-    assert_eq!(actions, [RELEASE]);
+    for (version, answer) in [(Version::V2, vec![]), (Version::V3, vec![ADVERT])] {
+        let announcements = Announcements { refresh: SECOND, ..Announcements::default() };
+        let bare = RouterConfig { virtual_addresses: Vec::new(), ..config(version, SECOND) };
+        let mut script = Script::master(RouterConfig { announcements, ..bare });
+        assert_eq!(adverts(&script.wait(10 * SECOND)).len(), 10);
+        // Two masters heal, and there is nothing that hosts could have learned.
+        let digest = address_digest(std::iter::empty());
+        let losing = Received { addresses: digest, ..script.received(50, HIGHER) };
+        assert_eq!(script.input(Input::Advert(losing)), answer, "S23, VRRPv{version}");
+        let later = script.wait(10 * SECOND);
+        assert_eq!((adverts(&later).len(), later.len()), (10, 10), "adverts, and nothing else");
+        assert_eq!(script.events, []);
+        assert_eq!(script.router.snapshot().counters.address_list_errors, 0, "R12");
+        assert_eq!(script.input(Input::Shutdown), [RELEASE], "S19");
+    }
 }
 
 #[test]
@@ -179,42 +191,6 @@ fn excluded_addresses_are_added_and_are_not_in_the_list_that_is_compared() {
     let mut script = Script::master(with);
     let restored = script.input(Input::AddressRemoved(excluded));
     assert_eq!(restored[0], Action::AddAddresses(Addresses::One(excluded)));
-}
-
-#[test]
-fn r7_and_p2_of_two_owners_the_lower_address_yields_in_v3_and_neither_in_v2() {
-    let mut script = Script::started(owner(Version::V3, SECOND));
-    assert_eq!(script.advert(255, LOWER), [Action::SendAdvert { priority: 255 }], "S23");
-    assert_eq!(script.state(), State::Master);
-    script.advert(255, HIGHER);
-    assert_eq!(script.state(), State::Backup, "S22");
-    assert_eq!(script.router.snapshot().counters.owner_conflicts, 2);
-    script.advert(255, HIGHER);
-    script.wait(3 * SECOND + SECOND / 256);
-    assert_eq!(script.state(), State::Master, "the other one is gone");
-
-    let mut script = Script::started(owner(Version::V2, SECOND));
-    assert_eq!(script.advert(255, HIGHER), []);
-    assert!(script.events.contains(&Event::OwnerConflict { source: HIGHER }), "P2: it is told");
-    assert!(script.events.contains(&Event::Discarded { reason: Discard::Owner, source: HIGHER }), "R7");
-    assert_eq!(script.advert(255, HIGHER), []);
-    assert!(!script.events.contains(&Event::OwnerConflict { source: HIGHER }), "once");
-    assert_eq!(script.state(), State::Master);
-}
-
-#[test]
-fn s22_and_s26_the_tie_break_compares_link_local_sources() {
-    let address = |last| IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last));
-    let vip = VirtualAddress { address: address(0x50), prefix: 64 };
-    let interval = Interval::from_nanos(Version::V3, SECOND).expect("an interval");
-    let mut script = Script::new(RouterConfig::new(51, Family::V6, interval, vec![vip]));
-    script.input(Input::Available { primary: address(2) });
-    let down = script.next().expect("a timer");
-    script.wait(down);
-    assert_eq!(script.advert(100, address(1)), [ADVERT], "S23");
-    assert_eq!(script.advert(100, address(2)), [], "S28: our own");
-    assert_eq!(script.advert(100, address(3)), [ADVERT, Action::RemoveAddresses], "S22");
-    assert_eq!(script.state(), State::Backup);
 }
 
 #[test]
@@ -231,4 +207,23 @@ fn who_else_speaks_is_remembered_and_the_longest_silent_is_forgotten() {
     script.advert(7, from(16));
     let peer = script.router.peers().iter().find(|peer| peer.address == from(16)).expect("known");
     assert_eq!((peer.priority, peer.checksum), (7, ChecksumForm::V2));
+}
+
+#[test]
+fn those_whose_adverts_are_ignored_are_remembered_too_and_we_are_not() {
+    // In Initialize, of another interval, to an owner of VRRPv2: none of them counts.
+    let waiting = RouterConfig { startup_delay: SECOND, ..config(Version::V3, SECOND) };
+    for config in [waiting, config(Version::V2, SECOND), owner(Version::V2, SECOND)] {
+        let mut script = Script::started(config);
+        let advert = Received { interval: 7, checksum: ChecksumForm::Rfc9568, ..script.received(9, HIGHER) };
+        script.input(Input::Advert(advert));
+        script.advert(100, OURS);
+        let heard = Peer {
+            address: HIGHER,
+            priority: 9,
+            checksum: ChecksumForm::Rfc9568,
+            last_heard: advert.arrival,
+        };
+        assert_eq!(script.router.peers(), [heard]);
+    }
 }

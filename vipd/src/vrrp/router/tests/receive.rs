@@ -44,7 +44,7 @@ fn r7_erratum_8298_lets_the_owner_of_vrrpv3_yield_to_another_owner() {
     let mut script = Script::master(owner(Version::V3, SECOND));
     let farewell = Action::SendAdvert { priority: 255 };
     assert_eq!(script.advert(255, HIGHER), [farewell, Action::RemoveAddresses], "R7, S22");
-    assert_eq!(script.events[0], Event::OwnerConflict { source: HIGHER });
+    assert!(script.events.contains(&Event::OwnerConflict { source: HIGHER }), "P2");
 }
 
 #[test]
