@@ -94,6 +94,7 @@ fn a_paced_announcement_keeps_no_advert_waiting() {
 fn addresses_are_put_where_and_as_configured() {
     let lab = Lab::new(1).expect("a lab");
     let host = lab.host(ONE).expect("a host");
+    let capture = lab.capture().expect("a capture");
     text(host, "ip", &["link", "add", "eth2", "type", "veth", "peer", "name", "far2"]).expect("a pair");
     text(host, "ip", &["link", "set", "far2", "up"]).expect("up");
     text(host, "ip", &["link", "set", "eth2", "up"]).expect("up");
@@ -118,8 +119,12 @@ fn addresses_are_put_where_and_as_configured() {
         assert!(words.iter().all(|word| line.contains(word)), "{words:?} in {line}");
     }
     // Where it lives, it must be able to live.
+    let down = WallTime::now();
     text(host, "ip", &["link", "set", "eth2", "down"]).expect("down");
-    until_state(&agent, "fault", SOON).expect("fault");
+    let status = until_state(&agent, "fault", SOON).expect("fault");
+    assert!(status.text("vipd:fault-reason").contains("`dev`"), "{status:?}");
+    let released = |frame: &Frame| frame.advert().is_some_and(|advert| advert.priority == 0);
+    succeeds("it to say so to the others", SOON, || Ok(capture.has(down, released))).expect("priority 0");
     text(host, "ip", &["link", "set", "eth2", "up"]).expect("up");
     until_state(&agent, "master", SOON).expect("master");
     agent.stop().expect("it stops");

@@ -74,6 +74,7 @@ fn adverts_announcements_and_answers_bear_it_and_the_client_never_learns_another
     }
     let adverts = capture
         .search(start, |frame| frame.advert().map(|advert| (advert.source.is_ipv6(), advert.source_mac)));
+    assert!([false, true].iter().all(|family| adverts.iter().any(|(v6, _)| v6 == family)), "adverts of both");
     assert!(adverts.iter().all(|(v6, mac)| *mac == if *v6 { MAC6 } else { MAC4 }), "{adverts:?}");
     // Nobody has ever said that the address is somewhere else.
     let arps =
@@ -154,7 +155,7 @@ fn adverts_can_come_from_the_interface_s_own_mac() {
     })
     .expect("announced");
     let macs = capture.search(start, |frame| frame.advert().map(|advert| advert.source_mac));
-    assert!(macs.iter().all(|mac| *mac == ONE.mac()), "{macs:?}");
+    assert!(!macs.is_empty() && macs.iter().all(|mac| *mac == ONE.mac()), "{macs:?}");
 }
 
 #[test]
@@ -194,4 +195,78 @@ fn two_virtual_routers_share_an_interface_and_it_may_come_and_go() {
     }
     assert_eq!(links(&lab, ONE).matches("macvlan mode private").count(), 2, "{}", links(&lab, ONE));
     assert_eq!(sysctl(&lab, ONE, "arp_ignore"), "1", "the new interface is prepared, too");
+}
+
+#[test]
+fn addresses_of_the_other_family_have_the_interface_s_own_mac() {
+    let lab = Lab::new(1).expect("a lab");
+    let client = lab.host(Station::Client).expect("a client");
+    let configuration = format!(
+        "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\nadvert_interval = \"100ms\"\nvirtual_mac = true\n\
+         virtual_addresses = [\"{VIP}/24\"]\nvirtual_addresses_excluded = [\"{VIP6}/64\"]\n"
+    );
+    let mut agent =
+        Agent::with_configuration(&lab, ONE, vipd().expect("a vipd"), configuration).expect("an agent");
+    agent.start().expect("it starts");
+    for (address, mac) in [(IpAddr::from(VIP), MAC4), (VIP6.into(), ONE.mac())] {
+        succeeds("the client's ping", SOON, || ping(client, address)).expect("an answer");
+        assert!(learned(&lab, address).contains(&mac.to_string()), "{}", learned(&lab, address));
+    }
+}
+
+#[test]
+fn a_macvlan_that_somebody_else_has_made_is_left_alone() {
+    let lab = Lab::new(1).expect("a lab");
+    let host = lab.host(ONE).expect("a host");
+    let mac = MAC4.to_string();
+    let ip = |arguments: &[&str]| text(host, "ip", arguments).expect("done");
+    ip(&["link", "add", "hand-made", "link", "eth1", "address", &mac, "type", "macvlan", "mode", "private"]);
+    ip(&["address", "add", "10.9.9.9/32", "dev", "hand-made"]);
+    let mut agent = agent(&lab, ONE, 100);
+    agent.stop().expect("it stops");
+    assert!(ip(&["-o", "address"]).contains("10.9.9.9"), "{}", ip(&["-o", "address"]));
+}
+
+#[test]
+fn many_that_go_down_at_once_keep_nobody_waiting() {
+    const MANY: u8 = 40;
+    let lab = Lab::new(2).expect("a lab");
+    let capture = lab.capture().expect("a capture");
+    let one = |vrid: u8| Instance {
+        name: format!("VI_{vrid}"),
+        vrid,
+        priority: 100,
+        interval: Duration::from_millis(10),
+        addresses: vec![[10, 0, vrid, 1].into()],
+        virtual_mac: vrid <= MANY,
+        ..Instance::default()
+    };
+    let all: Vec<_> = (1..=MANY + 1).map(one).collect();
+    let mut lower = Agent::new(&lab, ONE, vipd().expect("a vipd"), &all).expect("an agent");
+    lower.start().expect("it starts");
+    let masters = |agent: &Agent, count: usize| -> anyhow::Result<bool> {
+        Ok(ask::status(agent)?.iter().filter(|status| status.text("state") == "master").count() == count)
+    };
+    succeeds("it to be master of all", SOON, || masters(&lower, all.len())).expect("master");
+    // Those with a virtual MAC go to the other one; the last stays, and adverts on.
+    let higher: Vec<_> =
+        all[..usize::from(MANY)].iter().cloned().map(|one| Instance { priority: 200, ..one }).collect();
+    let mut other = Agent::new(&lab, TWO, vipd().expect("a vipd"), &higher).expect("an agent");
+    let start = WallTime::now();
+    other.start().expect("it starts");
+    succeeds("the other to be master of the rest", SOON, || masters(&other, higher.len())).expect("master");
+    let yielded: Vec<_> = capture.search(start, |frame| {
+        frame.advert().filter(|advert| frame.from == TWO && advert.priority > 0).map(|_| frame.time)
+    });
+    let (first, last) = (yielded[0], *yielded.last().expect("adverts"));
+    let stayed = |frame: &vipd_tests::frame::Frame| {
+        frame.from == ONE
+            && frame.time >= first
+            && frame.advert().is_some_and(|advert| advert.vrid == MANY + 1)
+    };
+    let adverts = capture.search(start, |frame| stayed(frame).then_some(frame.time));
+    // An engine that waited for each link would be silent for half a second: a third of the adverts is far from that.
+    let wanted = last.millis_since(first) / 10.0 / 3.0;
+    assert!(adverts.len() as f64 >= wanted, "{} adverts, {wanted} wanted", adverts.len());
+    assert_eq!(ask::status(&lower).expect("it answers")[usize::from(MANY)].text("state"), "master");
 }

@@ -59,6 +59,10 @@ pub(super) struct Announcer {
 impl Announcer {
     /// Takes a burst in; it may begin at once. `interval` is the nanoseconds between two of its packets.
     pub(super) fn push(&mut self, instance: usize, addresses: Addresses, rounds: u8, interval: u64) {
+        // One at a time keeps its pace; of several, each would keep its own.
+        if interval > 0 && matches!(addresses, Addresses::All) {
+            self.silence(instance);
+        }
         self.asked += 1;
         let order = self.asked;
         self.ready.push(Reverse(Burst {

@@ -109,6 +109,7 @@ impl Control {
     fn request(&mut self, request: Request) {
         match request {
             Request::Open { interface, ifindex } => self.open(interface, ifindex, true),
+            Request::Down { ifindex, wanted_up } => self.ports.set_down(ifindex, &wanted_up),
             Request::Close { interface, ifindex, port } => {
                 drop(port);
                 self.failed.remove(&interface);

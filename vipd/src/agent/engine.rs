@@ -298,6 +298,10 @@ impl Engine {
         self.outbox.flush(now, &mut self.instances, &mut self.interfaces.0, |report| {
             *dropped += u64::from(reports.try_send(report).is_err());
         });
+        for (ifindex, wanted_up) in self.outbox.take_downs() {
+            // The receiver lives as long as the process wants to.
+            let _ = self.requests.send(Request::Down { ifindex, wanted_up });
+        }
     }
 
     fn report(&mut self, report: Report) {

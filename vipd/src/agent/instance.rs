@@ -1,6 +1,8 @@
 //! A virtual router and the frames it sends.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use vipd_common::Timestamp;
 use vipd_common::address::narrow;
@@ -29,6 +31,8 @@ pub(super) struct Instance {
     pub(super) homes: Vec<usize>,
     /// Its macvlan in the plan.
     pub(super) macvlan: Option<usize>,
+    /// Whether its macvlan is wanted up; the control thread, which sets it down, looks here before and after.
+    pub(super) wanted_up: Arc<AtomicBool>,
     /// What the kernel side drops for it now (Accept_Mode false).
     pub(super) closed: Vec<ClosedKey>,
     /// What was sent for it.
@@ -62,6 +66,7 @@ impl Instance {
             addresses: settings.router.all_addresses().collect(),
             homes: placed.homes,
             macvlan: placed.macvlan,
+            wanted_up: Arc::default(),
             closed: Vec::new(),
             sent: Sent::default(),
             ring_full: 0,

@@ -87,15 +87,10 @@ impl Interface {
         matches!(self.role, Role::VirtualMac { .. })
     }
 
-    /// Whether addresses can be put on it.
+    /// Whether addresses can be put on it. A macvlan is up while its instance is master, and not before.
     pub(super) fn can_carry(&self) -> Result<(), Fault> {
-        self.ifindex.ok_or(Fault::NoInterface)?;
-        match self.role {
-            // A macvlan is up while its instance is master, and not before.
-            Role::Speaks | Role::Carries if !self.running => Err(Fault::InterfaceDown),
-            Role::Speaks | Role::Carries if self.port.is_none() => Err(Fault::NotAttached),
-            Role::VirtualMac { .. } | Role::Speaks | Role::Carries => Ok(()),
-        }
+        let ready = self.is_virtual_mac() || (self.running && self.port.is_some());
+        if self.ifindex.is_some() && ready { Ok(()) } else { Err(Fault::AddressInterface) }
     }
 
     /// An address is there, or is not.

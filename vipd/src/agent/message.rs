@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::oneshot;
 use vipd_common::Timestamp;
@@ -36,6 +38,14 @@ pub(super) enum Request {
         interface: usize,
         /// Its index.
         ifindex: u32,
+    },
+    /// Set a macvlan down, unless it is wanted up again: the kernel waits for all its readers (`synchronize_net`), some
+    /// 10 ms.
+    Down {
+        /// Its index.
+        ifindex: u32,
+        /// Whether it is wanted up.
+        wanted_up: Arc<AtomicBool>,
     },
     /// Forget an interface that is gone.
     Close {

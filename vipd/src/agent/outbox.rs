@@ -9,6 +9,8 @@
 mod addresses;
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use vipd_common::Timestamp;
 use vipd_common::records::ClosedKey;
@@ -31,6 +33,8 @@ pub(super) struct Outbox {
     closed: Closed,
     actions: Vec<(usize, Action)>,
     changes: Vec<Change>,
+    /// Macvlans that are to be set down: index, and whether it is wanted up.
+    downs: Vec<(u32, Arc<AtomicBool>)>,
     /// Addresses that are to accept again when they are gone.
     opening: Vec<ClosedKey>,
     announcer: Announcer,
@@ -47,6 +51,7 @@ impl Outbox {
             closed,
             actions: Vec::new(),
             changes: Vec::new(),
+            downs: Vec::new(),
             opening: Vec::new(),
             announcer: Announcer::default(),
             failed: false,
@@ -72,6 +77,11 @@ impl Outbox {
     /// Takes a change of an address that no router asked for.
     pub(super) fn change(&mut self, change: Change) {
         self.changes.push(change);
+    }
+
+    /// Macvlans to be set down, which takes the kernel too long for this thread.
+    pub(super) fn take_downs(&mut self) -> Vec<(u32, Arc<AtomicBool>)> {
+        std::mem::take(&mut self.downs)
     }
 
     /// Whether there are announcements that wait for nothing but their turn.
@@ -121,8 +131,7 @@ impl Outbox {
         }
         self.apply(instances, interfaces, report);
         for (index, action) in &actions {
-            // An address that is not there must not be announced; it will be when it is.
-            if let (Action::Announce { addresses, rounds }, false) = (action, self.failed)
+            if let Action::Announce { addresses, rounds } = action
                 && let Some(instance) = instances.get(*index)
             {
                 let interval = instance.settings.announce_interval;
@@ -189,6 +198,10 @@ impl Outbox {
             return;
         };
         let Some(home) = interfaces.get(*home) else { return };
+        // An address that is not there must not be announced; it will be when it is.
+        if home.find(vip.address).is_none() {
+            return;
+        }
         // A macvlan's frames leave by its parent's socket, with its own MAC.
         let (speaker, mac) = if home.is_virtual_mac() {
             (interfaces.get(instance.interface), Some(instance.virtual_mac()))

@@ -70,10 +70,12 @@ impl Plan {
                     .push(Planned { name: format!("the virtual MAC's interface of {}", found.name), role });
                 interfaces.len() - 1
             });
-            let own = macvlan.unwrap_or(interface);
-            let homes = found.placements.iter().map(|placement| match &placement.interface {
+            let family = found.router.family;
+            let homes = found.placements.iter().zip(found.router.all_addresses());
+            let homes = homes.map(|(placement, vip)| match &placement.interface {
                 Some(name) => place(&mut interfaces, name, Role::Carries),
-                None => own,
+                // The virtual MAC is one of a family (RFC 9568 section 7.3).
+                None => macvlan.filter(|_| Family::of(vip.address) == family).unwrap_or(interface),
             });
             let homes = homes.collect();
             Placed { interface, homes, macvlan }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
@@ -115,6 +116,17 @@ impl Ports {
             Err(error) => {
                 self.close(place, ifindex);
                 Err(error.into())
+            }
+        }
+    }
+
+    /// Sets a macvlan down, unless it is wanted up, and up again if that is wanted meanwhile.
+    pub(super) fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool) {
+        for up in [false, true] {
+            if wanted_up.load(Ordering::SeqCst) == up
+                && let Err(error) = self.macvlans.set_up(ifindex, up)
+            {
+                tracing::warn!(ifindex, up, %error, "cannot set the link of a virtual MAC");
             }
         }
     }

@@ -156,6 +156,9 @@ fn sentence(fault: Fault, config: &Instance, instance: &InstanceSnapshot) -> Str
             (None, Family::V4) => format!("interface {interface} has no IPv4 address of its own"),
             (None, Family::V6) => format!("interface {interface} has no usable link-local address"),
         },
+        Fault::AddressInterface => {
+            "an interface that its addresses are on (`dev`, or its macvlan) is missing or down".to_owned()
+        }
         Fault::NotAttached => {
             instance.failure.clone().unwrap_or_else(|| format!("interface {interface} is being set up"))
         }

@@ -52,6 +52,15 @@ impl Draft {
         }
         let version = said.map(|said| said.map_or(Version::V3, |said| said.value));
         let election = Election::read(table, problems);
+        let virtual_mac =
+            table.get(keys::VIRTUAL_MAC.name).filter(|found| found.get_ref().as_bool() == Some(true));
+        if let (Some(found), PRIORITY_OWNER) = (virtual_mac, election.priority) {
+            problems.add(
+                found.span().start,
+                "virtual_mac is true and priority is 255; the addresses of an owner are the interface's own, with its \
+                 own MAC; remove it, or lower the priority",
+            );
+        }
         let elsewhere = addresses.all().find(|placed| placed.value.placement.interface.is_some());
         if let (Some(placed), false) = (elsewhere, election.accept) {
             problems.add(

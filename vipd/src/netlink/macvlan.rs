@@ -18,8 +18,9 @@ use std::io;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::LinkMacVlan;
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, MacVlanMode};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, MacVlanMode};
 
+use super::change::Change;
 use super::requests::Requests;
 use super::sysctl::{self, Sysctls};
 
@@ -54,7 +55,7 @@ impl Wanted<'_> {
     /// Its name, and another one where that is taken: two interfaces may have a router of one VRID.
     fn names(&self) -> [String; 2] {
         let Self { parent, family, vrid, .. } = self;
-        [format!("vrrp{family}-{vrid}"), format!("vrrp{family}-{vrid}-{parent}")]
+        [format!("vrrp{family}-{vrid}"), format!("v{family}-{vrid}-{parent}")]
     }
 }
 
@@ -106,17 +107,35 @@ impl Macvlans {
         }
         self.made.push(macvlan.clone());
         self.describe(macvlan.ifindex, alias)?;
-        sysctl::prepare(&macvlan.name, wanted.family)?;
+        sysctl::prepare(&macvlan.name, wanted.family, wanted.parent_name)?;
         if wanted.family == 4 {
             sysctl::prepare_parent(wanted.parent_name)?;
         }
         Ok(macvlan)
     }
 
+    /// Sets one up or down; one that is gone is no error.
+    ///
+    /// # Errors
+    /// When netlink refuses.
+    pub fn set_up(&mut self, ifindex: u32, up: bool) -> io::Result<()> {
+        let change = if up { Change::Up { ifindex } } else { Change::Down { ifindex } };
+        let mut result = Ok(());
+        self.requests.apply(&[change], |_, error| {
+            if error.raw_os_error() != Some(libc::ENODEV) {
+                result = Err(io::Error::new(error.kind(), error.to_string()));
+            }
+        })?;
+        result
+    }
+
     fn create(&mut self, wanted: &Wanted<'_>) -> io::Result<Macvlan> {
         let links = self.requests.links()?;
+        let names = wanted.names();
         let mine = |link: &Seen<'_>| {
-            link.parent == Some(wanted.parent) && link.mac == Some(&wanted.mac()) && link.is_mine(&self.owner)
+            link.parent == Some(wanted.parent)
+                && link.mac == Some(&wanted.mac())
+                && link.is_mine(&self.owner, &names)
         };
         let mine: Vec<u32> = links.iter().map(Seen::of).filter(mine).map(|link| link.ifindex).collect();
         // One of this life is in use: the parent is opened again for another one's sake.
@@ -128,7 +147,7 @@ impl Macvlans {
             self.delete(ifindex)?;
         }
         let mut result = Err(io::ErrorKind::AlreadyExists.into());
-        for name in wanted.names() {
+        for name in names {
             let link = LinkMacVlan::new(&name, wanted.parent, MacVlanMode::Private);
             let link = RouteNetlinkMessage::NewLink(link.address(wanted.mac().to_vec()).build());
             result = self.requests.request(link, NLM_F_CREATE | NLM_F_EXCL).map(|()| name);
@@ -185,11 +204,20 @@ struct Seen<'a> {
     alias: Option<&'a str>,
     parent: Option<u32>,
     mac: Option<&'a [u8]>,
+    is_down: bool,
 }
 
 impl<'a> Seen<'a> {
     fn of(link: &'a LinkMessage) -> Self {
-        let mut seen = Self { ifindex: link.header.index, name: None, alias: None, parent: None, mac: None };
+        let mut seen = Self {
+            ifindex: link.header.index,
+            name: None,
+            alias: None,
+            parent: None,
+            mac: None,
+            is_down: false,
+        };
+        seen.is_down = !link.header.flags.contains(LinkFlags::Up);
         for attribute in &link.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => seen.name = Some(name),
@@ -202,8 +230,10 @@ impl<'a> Seen<'a> {
         seen
     }
 
-    /// Whether it has our alias, or none at all.
-    fn is_mine(&self, owner: &str) -> bool {
-        self.alias.is_none_or(|alias| alias.starts_with(owner))
+    /// Whether it has our alias; or none, and our name, and is down, as it is before it has an alias. One with this MAC that
+    /// somebody else has made, for FRR's vrrpd, say, is not ours.
+    fn is_mine(&self, owner: &str, names: &[String]) -> bool {
+        let unfinished = self.is_down && self.name.is_some_and(|name| names.iter().any(|ours| ours == name));
+        self.alias.map_or(unfinished, |alias| alias.starts_with(owner))
     }
 }

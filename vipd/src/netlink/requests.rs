@@ -15,6 +15,8 @@ use super::monitor::for_each;
 
 /// A dump was interrupted by a change (`include/uapi/linux/netlink.h`).
 const NLM_F_DUMP_INTR: u16 = 0x10;
+/// Dumps in a row that may be interrupted by changes.
+const DUMP_ATTEMPTS: u32 = 32;
 /// Changes sent in one system call: their acknowledgements must fit the default receive buffer (208 KiB).
 const BATCH: usize = 64;
 
@@ -148,15 +150,26 @@ impl Requests {
     /// Every link, as the kernel tells of it.
     ///
     /// # Errors
-    /// As [`dump`](Self::dump).
+    /// As [`dump`](Self::dump), but for some interruptions.
     pub(super) fn links(&mut self) -> io::Result<Vec<LinkMessage>> {
-        let mut links = Vec::new();
-        self.dump_one(RouteNetlinkMessage::GetLink(LinkMessage::default()), &mut |message| {
-            if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload {
-                links.push(link);
+        let mut attempts = 0;
+        loop {
+            let mut links = Vec::new();
+            let result =
+                self.dump_one(RouteNetlinkMessage::GetLink(LinkMessage::default()), &mut |message| {
+                    if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload
+                    {
+                        links.push(link);
+                    }
+                });
+            attempts += 1;
+            match result {
+                Ok(()) => return Ok(links),
+                // Something changed meanwhile, and a link may be missing.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && attempts < DUMP_ATTEMPTS => {}
+                Err(error) => return Err(error),
             }
-        })?;
-        Ok(links)
+        }
     }
 
     fn dump_one(

@@ -62,7 +62,13 @@ impl fmt::Display for Sysctls {
 }
 
 /// Prepares a new macvlan, which is down.
-pub(super) fn prepare(interface: &str, family: u8) -> io::Result<()> {
+pub(super) fn prepare(interface: &str, family: u8, parent: &str) -> io::Result<()> {
+    // A router forwards what is sent to the virtual MAC (RFC 9568 section 6.4.3) as what is sent to its own.
+    if let Ok(forwards) = fs::read_to_string(path(family, parent, "forwarding"))
+        && let Ok(forwards) = forwards.trim().parse()
+    {
+        write(family, interface, "forwarding", forwards)?;
+    }
     for (name, value) in MACVLAN {
         write(4, interface, name, value)?;
     }

@@ -41,6 +41,8 @@ pub enum Fault {
     InterfaceDown,
     /// It has no address of its own to send from: no IPv4 address, no link-local one, or not the configured source.
     NoPrimaryAddress,
+    /// An interface that its addresses are on is missing or down; adverts still go out.
+    AddressInterface,
     /// Its XDP program or its sockets could not be set up; the agent knows the details.
     NotAttached,
 }
@@ -51,6 +53,7 @@ impl fmt::Display for Fault {
             Self::NoInterface => "no-interface",
             Self::InterfaceDown => "interface-down",
             Self::NoPrimaryAddress => "no-primary-ip-address",
+            Self::AddressInterface => "address-interface",
             Self::NotAttached => "not-attached",
         })
     }

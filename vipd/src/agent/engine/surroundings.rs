@@ -159,9 +159,21 @@ impl Engine {
         let was_master = self.is_master(index);
         self.handle(index, now, input);
         if was_master && self.is_master(index) {
+            self.set_up_again(index);
+        }
+        if was_master && self.is_master(index) {
             for vip in self.missing(index) {
                 self.handle(index, now, Input::AddressRemoved(vip));
             }
+        }
+    }
+
+    /// A master's macvlan that somebody has set down.
+    fn set_up_again(&mut self, index: usize) {
+        let macvlan = self.instances.get(index).and_then(|instance| instance.macvlan);
+        let Some(macvlan) = macvlan.and_then(|place| self.interfaces.0.get(place)) else { return };
+        if let (Some(ifindex), false) = (macvlan.ifindex, macvlan.running) {
+            self.outbox.change(Change::Up { ifindex });
         }
     }
 

@@ -1,5 +1,8 @@
 //! Addresses: what a turn's actions mean for netlink, in one batch.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use vipd_common::address::wide;
 use vipd_common::records::ClosedKey;
 
@@ -32,9 +35,13 @@ impl Outbox {
             self.announcer.silence(index);
             self.opening.append(&mut instance.closed);
         }
-        let macvlan = macvlan(instance, interfaces);
-        if let (Some(ifindex), true) = (macvlan, add) {
-            self.changes.push(Change::Up { ifindex });
+        if let Some(ifindex) = macvlan(instance, interfaces) {
+            instance.wanted_up.store(add, Ordering::SeqCst);
+            if add {
+                self.changes.push(Change::Up { ifindex });
+            } else {
+                self.downs.push((ifindex, Arc::clone(&instance.wanted_up)));
+            }
         }
         let placements = instance.settings.placements.iter();
         for ((vip, home), placement) in instance.addresses.iter().zip(&instance.homes).zip(placements) {
@@ -44,15 +51,17 @@ impl Outbox {
             if !wanted || home.find(vip.address).is_some_and(is_foreign) {
                 continue;
             }
+            // An address whose door could not be closed is not opened.
+            let closed = instance.closed.iter().any(|key| key.address == wide(vip.address));
+            if add && !instance.settings.accept && !closed {
+                continue;
+            }
             let address = Address::vipd(ifindex, vip.address, vip.prefix);
             self.changes.push(if add {
                 Change::Add(address, attributes(placement))
             } else {
                 Change::Remove(address)
             });
-        }
-        if let (Some(ifindex), false) = (macvlan, add) {
-            self.changes.push(Change::Down { ifindex });
         }
     }
 
@@ -69,7 +78,6 @@ impl Outbox {
             }
             match self.closed.close(key, row) {
                 Ok(()) => instance.closed.push(key),
-                // An address with its door open is not announced.
                 Err(_) => self.failed = true,
             }
         }

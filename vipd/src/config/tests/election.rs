@@ -49,6 +49,11 @@ fn what_is_refused() {
              section 6.1); remove it, or lower the priority",
         ),
         (
+            "priority = 255\nvirtual_mac = true",
+            "7:15: virtual_mac is true and priority is 255; the addresses of an owner are the interface's own, with its own \
+             MAC; remove it, or lower the priority",
+        ),
+        (
             "accept = false\nvirtual_addresses_excluded = [{ address = \"10.0.0.1/24\", dev = \"eth2\" }]",
             "7:31: accept is false and an address has a `dev` of its own; packets are dropped on the instance's \
              interface only; remove one of them",
