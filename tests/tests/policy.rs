@@ -7,7 +7,7 @@ use vipd_tests::ask::{self, until_state};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
 use vipd_tests::command::{address_flags, succeeds, text};
-use vipd_tests::frame::Frame;
+use vipd_tests::frame::{ChecksumForm, Frame};
 use vipd_tests::lab::Lab;
 use vipd_tests::station::{Station, VIP, VIP6};
 use vipd_tests::time::WallTime;
@@ -210,5 +210,36 @@ fn more_addresses_than_any_other_router_takes_go_up_whole() {
             "the whole list was compared"
         );
         assert_eq!(counters.number("packet-length-errors").expect("a counter"), 0);
+    }
+}
+
+#[test]
+fn both_forms_of_the_checksum_are_spoken_and_told_apart() {
+    let lab = Lab::new(2).expect("a lab");
+    let capture = lab.capture().expect("a capture");
+    let start = WallTime::now();
+    let lines = |priority: u8, form: &str| {
+        format!(
+            "advert_interval = \"100ms\"\npriority = {priority}\nchecksum = \"{form}\"\nvirtual_addresses = [\"{VIP}/24\"]"
+        )
+    };
+    let mut newer = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "rfc9568")));
+    let older = agent(&lab, TWO, instance("VI_1", 51, &lines(100, "rfc5798")));
+    until_state(&newer, "master", SOON).expect("master");
+    let told =
+        ask::until(&older, "to hear it", SOON, |status| status.0["vipd:peers"][0]["checksum"] == "rfc9568");
+    assert_eq!(told.expect("it follows").text("state"), "backup");
+    assert!(ask::count(&older, "vipd:checksum-rfc9568-rcvd").expect("a counter") > 0);
+    newer.stop().expect("it stops");
+    until_state(&older, "master", SOON).expect("master");
+    succeeds("its adverts", SOON, || {
+        Ok(capture.has(start, |frame| frame.from == TWO && frame.advert().is_some()))
+    })
+    .expect("adverts");
+    for (station, form) in [(ONE, ChecksumForm::Rfc9568), (TWO, ChecksumForm::Rfc5798)] {
+        let forms = capture.search(start, |frame| {
+            frame.advert().filter(|_| frame.from == station).map(|advert| advert.checksum_form)
+        });
+        assert!(!forms.is_empty() && forms.iter().all(|seen| *seen == Some(form)), "{station}: {forms:?}");
     }
 }
