@@ -11,6 +11,7 @@ use lan::{Lan, Node, Plan};
 use random::Random;
 
 use super::tests::{MILLI, SECOND, config};
+use crate::vrrp::config::DOWN_AFTER_ADVERTS;
 use crate::vrrp::{Fault, RouterConfig, State, Version};
 
 /// Runs of each scenario; together they take some seconds.
@@ -24,6 +25,8 @@ fn lan(random: &mut Random, uniform: bool) -> Lan {
         Version::V3 => 10 * MILLI,
     };
     let shared = unit * random.of(&[1, 1, 3, 100]);
+    // All routers must use the same number; where intervals differ, the RFC's.
+    let down_after_adverts = if uniform { random.of(&[1, 2, 3]) } else { DOWN_AFTER_ADVERTS };
     let mut nodes = Vec::new();
     for index in 0..random.between(2, 5) {
         // RFC 3768 demands one interval; RFC 9568 lives with several.
@@ -35,7 +38,10 @@ fn lan(random: &mut Random, uniform: bool) -> Lan {
             priority = 255;
         }
         let preempt = uniform || !random.one_in(3);
-        nodes.push(Node::new(RouterConfig { priority, preempt, ..config(version, own) }, index));
+        nodes.push(Node::new(
+            RouterConfig { priority, preempt, down_after_adverts, ..config(version, own) },
+            index,
+        ));
     }
     // A priority point is 39 µs at 1 cs: a LAN that is slower than that makes two of them fire together, which
     // the protocol allows for a delay's length.
