@@ -27,6 +27,7 @@ pub mod capture;
 pub mod command;
 pub mod compare;
 pub mod configuration;
+pub mod conformance;
 pub mod craft;
 pub mod frame;
 mod frr;

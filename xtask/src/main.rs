@@ -3,6 +3,7 @@
 //! Nothing here depends on the `vipd` crate: its build script refuses a stale eBPF object, and `cargo xtask ebpf`
 //! must be able to make a fresh one.
 
+mod conformance;
 mod ebpf;
 mod fuzz;
 mod interop;
@@ -26,6 +27,7 @@ enum Verb {
     Run(run::Args),
     Lab(lab::Args),
     Interop(interop::Args),
+    Conformance(conformance::Args),
     Setup(setup::Args),
     Ebpf(ebpf::Args),
     Lint(lint::Args),
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Verb::Run(args) => run::run(&args),
         Verb::Lab(args) => lab::run(&args),
         Verb::Interop(args) => interop::run(&args),
+        Verb::Conformance(args) => conformance::run(&args),
         Verb::Setup(args) => setup::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
         Verb::Lint(args) => lint::run(&args),

@@ -1,0 +1,56 @@
+//! What the protocol demands, item by item.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+
+use super::directory;
+
+/// One demand.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Its letter and number, by which scenarios and tests name it.
+    pub name: String,
+    /// RFC and section.
+    pub source: String,
+    /// MUST, SHOULD, MAY; or whose it is, where it is not the RFC's.
+    pub level: String,
+    /// What it demands.
+    pub demand: String,
+    /// What shows it besides scenarios, or why nothing does.
+    pub elsewhere: String,
+}
+
+impl Item {
+    /// The tests that `elsewhere` names: file and function.
+    pub fn tests(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.elsewhere.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once("::"))
+    }
+}
+
+/// All items, in the order of the document.
+///
+/// # Errors
+/// When the document cannot be read.
+pub fn all() -> Result<Vec<Item>> {
+    let path = directory().join("items/items.md");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| item |"));
+    rows.filter(|line| !line.starts_with("| ---")).map(item).collect()
+}
+
+fn item(line: &str) -> Result<Item> {
+    let cells: Vec<_> = line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();
+    ensure!(cells.len() == 5, "an item has five cells: {line}");
+    let [name, source, level, demand, elsewhere]: [String; 5] =
+        cells.try_into().ok().context("five cells")?;
+    Ok(Item { name, source, level, demand, elsewhere })
+}
+
+/// What sorts `S2` before `S10`.
+pub(super) fn natural(name: &str) -> (String, u32, String) {
+    let letters: String = name.chars().take_while(char::is_ascii_alphabetic).collect();
+    let digits: String = name[letters.len()..].chars().take_while(char::is_ascii_digit).collect();
+    let rest = name[letters.len() + digits.len()..].to_owned();
+    (letters.to_lowercase(), digits.parse().unwrap_or(0), rest)
+}

@@ -1,0 +1,56 @@
+//! The router under test as an agent on a lab's node.
+
+use anyhow::{Result, ensure};
+
+use super::heard::UNDER_TEST;
+use super::words::RouterWords;
+use super::{Program, Scenario};
+use crate::agent::{Agent, AgentKind, Instance};
+use crate::configuration::{Family, vipd_configuration};
+use crate::lab::Lab;
+use crate::station::Station;
+
+/// Prepares the agent of a scenario. `vipd` is the program under that name.
+pub(super) fn agent(lab: &Lab, scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<Agent> {
+    let instances: Vec<_> = scenario.routers().map(instance).collect();
+    let kind = match program {
+        Program::Vipd => vipd.clone(),
+        Program::Keepalived => AgentKind::Keepalived,
+        Program::Frr => AgentKind::Frr,
+    };
+    if program == Program::Vipd && !scenario.vipd_lines.is_empty() {
+        let mut text = vipd_configuration(UNDER_TEST, &instances).trim_end().to_owned();
+        for line in &scenario.vipd_lines {
+            text.push('\n');
+            text.push_str(line);
+        }
+        text.push('\n');
+        return Agent::with_configuration(lab, UNDER_TEST, kind, text);
+    }
+    ensure!(
+        scenario.vipd_lines.is_empty(),
+        "the scenario configures vipd by its own words; say with `* {program}: cannot: …` why {program} is not asked"
+    );
+    Agent::new(lab, UNDER_TEST, kind, &instances)
+}
+
+fn instance(words: &RouterWords) -> Instance {
+    let family = match words.family {
+        Family::V4 => "V4",
+        Family::V6 => "V6",
+    };
+    let peers = [Station::Node(1), Station::Node(3)];
+    Instance {
+        name: family.to_owned(),
+        vrid: words.vrid,
+        version: words.version,
+        priority: words.priority,
+        interval: words.interval,
+        preempt: words.preempt,
+        addresses: words.virtual_addresses(),
+        unicast_peers: if words.unicast { peers.map(|peer| peer.ipv4().into()).to_vec() } else { Vec::new() },
+        min_ttl: None,
+        virtual_mac: words.virtual_mac,
+        password: words.password.clone(),
+    }
+}

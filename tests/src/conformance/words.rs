@@ -1,0 +1,332 @@
+//! The words of a scenario: `key value` pairs after a verb.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::configuration::Family;
+use crate::protocol::Version;
+use crate::station::Station;
+
+/// `router version 3 family ipv4 priority 100 …`.
+#[derive(Debug, Clone)]
+pub struct RouterWords {
+    /// `version 2`.
+    pub version: Version,
+    /// `family ipv6`.
+    pub family: Family,
+    /// `vrid 51`.
+    pub vrid: u8,
+    /// `priority 100`.
+    pub priority: u8,
+    /// `interval 1s`.
+    pub interval: Duration,
+    /// `preempt off`.
+    pub preempt: bool,
+    /// `virtual_mac on`.
+    pub virtual_mac: bool,
+    /// `unicast on`: with nodes 1 and 3 as peers.
+    pub unicast: bool,
+    /// `password secret`.
+    pub password: Option<String>,
+    /// `addresses 3`: how many.
+    pub addresses: u8,
+}
+
+impl Default for RouterWords {
+    fn default() -> Self {
+        Self {
+            version: Version::V3,
+            family: Family::V4,
+            vrid: 51,
+            priority: 100,
+            interval: Duration::from_secs(1),
+            preempt: true,
+            virtual_mac: false,
+            unicast: false,
+            password: None,
+            addresses: 1,
+        }
+    }
+}
+
+/// How the checksum of a heard packet is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeardChecksum {
+    /// As the version and the family demand; RFC 5798's for VRRPv3 over IPv4.
+    Right,
+    /// `checksum message`: over the message alone.
+    Message,
+    /// `checksum bad`.
+    Bad,
+    /// `checksum zero`.
+    Zero,
+}
+
+/// `hear advert from higher priority 200 …`: what is not said is as the router under test has it.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// `family ipv6`: of which of the routers under test.
+    pub family: Option<Family>,
+    /// `from lower` (node 1), `from higher` (node 3) or `from itself` (node 2's address).
+    pub from: Station,
+    /// `priority 200`.
+    pub priority: u8,
+    /// `interval 1s`, or `interval 0`.
+    pub interval: Option<Duration>,
+    /// `ttl 254`.
+    pub ttl: u8,
+    /// `version 2`.
+    pub version: Option<u8>,
+    /// `type 2`.
+    pub kind: u8,
+    /// `vrid 52`.
+    pub vrid: Option<u8>,
+    /// `count 0`: what the message claims.
+    pub count: Option<u8>,
+    /// `checksum …`.
+    pub checksum: HeardChecksum,
+    /// `list other`: another address than configured; `list global` in IPv6: none that is link-local.
+    pub list: Option<String>,
+    /// `cut 4`: bytes missing at the end of the packet.
+    pub cut: usize,
+    /// `trailing 4`: bytes after the message.
+    pub trailing: usize,
+    /// `padding 20`: bytes after the packet.
+    pub padding: usize,
+    /// `reserved 15`: the four bits before the interval.
+    pub reserved: u8,
+    /// `fragment on`: More Fragments is set.
+    pub fragment: bool,
+    /// `options on`: 4 bytes of IPv4 options, or IPv6 Destination Options.
+    pub options: bool,
+    /// `header bad`: a wrong IPv4 header checksum.
+    pub header_bad: bool,
+    /// `vlan 7`.
+    pub vlan: Option<u16>,
+    /// `auth 1`: the authentication type.
+    pub auth: u8,
+    /// `password secret`.
+    pub password: Option<String>,
+    /// `destination unicast`: to node 2's own address.
+    pub unicast: bool,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self {
+            family: None,
+            from: Station::Node(3),
+            priority: 200,
+            interval: None,
+            ttl: 255,
+            version: None,
+            kind: 1,
+            vrid: None,
+            count: None,
+            checksum: HeardChecksum::Right,
+            list: None,
+            cut: 0,
+            trailing: 0,
+            padding: 0,
+            reserved: 0,
+            fragment: false,
+            options: false,
+            header_bad: false,
+            vlan: None,
+            auth: 0,
+            password: None,
+            unicast: false,
+        }
+    }
+}
+
+/// What a sent frame is to be like.
+#[derive(Debug, Clone, Default)]
+pub struct Said {
+    /// An announcement, not an advert.
+    pub announcement: bool,
+    /// `family ipv6`.
+    pub family: Option<Family>,
+    /// `first`: no announcement comes before it.
+    pub first: bool,
+    /// `priority 100`.
+    pub priority: Option<u8>,
+    /// `interval 1s`.
+    pub interval: Option<Duration>,
+    /// `version 3`.
+    pub version: Option<u8>,
+    /// `ttl 255`.
+    pub ttl: Option<u8>,
+    /// `source own`: node 2's primary or link-local address.
+    pub own_source: bool,
+    /// `destination group` or `destination peer`.
+    pub destination: Option<String>,
+    /// `mac virtual`, `mac own`.
+    pub mac: Option<String>,
+    /// `checksum right`: by one of the rules for its version and family. `rfc5798` or `rfc9568`: by this one.
+    pub checksum: Option<String>,
+    /// `list configured`: the addresses in the configured order.
+    pub list: bool,
+    /// `auth 0`.
+    pub auth: Option<u8>,
+}
+
+/// `key value` pairs.
+pub(super) struct Words<'a>(std::str::SplitWhitespace<'a>);
+
+impl<'a> Words<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self(text.split_whitespace())
+    }
+
+    fn next(&mut self) -> Option<&'a str> {
+        self.0.next()
+    }
+
+    fn value(&mut self, key: &str) -> Result<&'a str> {
+        self.0.next().with_context(|| format!("{key} needs a value"))
+    }
+
+    fn number<T: std::str::FromStr>(&mut self, key: &str) -> Result<T> {
+        let value = self.value(key)?;
+        value.parse().ok().with_context(|| format!("{key} is a number, not {value:?}"))
+    }
+
+    fn switch(&mut self, key: &str) -> Result<bool> {
+        match self.value(key)? {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            other => bail!("{key} is on or off, not {other:?}"),
+        }
+    }
+
+    fn family(&mut self) -> Result<Family> {
+        match self.value("family")? {
+            "ipv4" => Ok(Family::V4),
+            "ipv6" => Ok(Family::V6),
+            other => bail!("a family is ipv4 or ipv6, not {other:?}"),
+        }
+    }
+}
+
+/// A duration: `1s`, `0.5s`, `20ms`; `0`.
+pub(super) fn duration(text: &str) -> Result<Duration> {
+    let wrong = || format!("a duration is like 1s, 0.5s or 20ms, not {text:?}");
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1e-3),
+        None if text == "0" => (text, 1.0),
+        None => (text.strip_suffix('s').with_context(wrong)?, 1.0),
+    };
+    let seconds = number.parse::<f64>().ok().with_context(wrong)?;
+    Duration::try_from_secs_f64(seconds * unit).with_context(wrong)
+}
+
+impl RouterWords {
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let mut words = Words::new(text);
+        let mut router = Self::default();
+        while let Some(key) = words.next() {
+            match key {
+                "version" => {
+                    router.version = match words.value(key)? {
+                        "2" => Version::V2,
+                        "3" => Version::V3,
+                        other => bail!("a version is 2 or 3, not {other:?}"),
+                    }
+                }
+                "family" => router.family = words.family()?,
+                "vrid" => router.vrid = words.number(key)?,
+                "priority" => router.priority = words.number(key)?,
+                "interval" => router.interval = duration(words.value(key)?)?,
+                "preempt" => router.preempt = words.switch(key)?,
+                "virtual_mac" => router.virtual_mac = words.switch(key)?,
+                "unicast" => router.unicast = words.switch(key)?,
+                "password" => router.password = Some(words.value(key)?.to_owned()),
+                "addresses" => router.addresses = words.number(key)?,
+                other => bail!("a router has no {other:?}"),
+            }
+        }
+        Ok(router)
+    }
+}
+
+impl Heard {
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let mut words = Words::new(text);
+        let mut heard = Self::default();
+        while let Some(key) = words.next() {
+            match key {
+                "family" => heard.family = Some(words.family()?),
+                "from" => {
+                    heard.from = Station::Node(match words.value(key)? {
+                        "lower" => 1,
+                        "itself" => 2,
+                        "higher" => 3,
+                        other => bail!("an advert is from lower, higher or itself, not from {other:?}"),
+                    });
+                }
+                "priority" => heard.priority = words.number(key)?,
+                "interval" => heard.interval = Some(duration(words.value(key)?)?),
+                "ttl" => heard.ttl = words.number(key)?,
+                "version" => heard.version = Some(words.number(key)?),
+                "type" => heard.kind = words.number(key)?,
+                "vrid" => heard.vrid = Some(words.number(key)?),
+                "count" => heard.count = Some(words.number(key)?),
+                "checksum" => {
+                    heard.checksum = match words.value(key)? {
+                        "message" => HeardChecksum::Message,
+                        "bad" => HeardChecksum::Bad,
+                        "zero" => HeardChecksum::Zero,
+                        other => bail!("a checksum is message, bad or zero, not {other:?}"),
+                    }
+                }
+                "list" => heard.list = Some(words.value(key)?.to_owned()),
+                "cut" => heard.cut = words.number(key)?,
+                "trailing" => heard.trailing = words.number(key)?,
+                "padding" => heard.padding = words.number(key)?,
+                "reserved" => heard.reserved = words.number(key)?,
+                "fragment" => heard.fragment = words.switch(key)?,
+                "options" => heard.options = words.switch(key)?,
+                "header" => heard.header_bad = words.value(key)? == "bad",
+                "vlan" => heard.vlan = Some(words.number(key)?),
+                "auth" => heard.auth = words.number(key)?,
+                "password" => heard.password = Some(words.value(key)?.to_owned()),
+                "destination" => heard.unicast = words.value(key)? == "unicast",
+                other => bail!("a heard advert has no {other:?}"),
+            }
+        }
+        Ok(heard)
+    }
+}
+
+impl Said {
+    /// Reads what stands before the moment.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let mut words = Words::new(text);
+        let mut said = Self::default();
+        match words.next() {
+            Some("advert") => {}
+            Some("announcement") => said.announcement = true,
+            other => bail!("an advert or an announcement is expected, not {other:?}"),
+        }
+        while let Some(key) = words.next() {
+            match key {
+                "first" => said.first = true,
+                "family" => said.family = Some(words.family()?),
+                "priority" => said.priority = Some(words.number(key)?),
+                "interval" => said.interval = Some(duration(words.value(key)?)?),
+                "version" => said.version = Some(words.number(key)?),
+                "ttl" => said.ttl = Some(words.number(key)?),
+                "source" => said.own_source = words.value(key)? == "own",
+                "destination" => said.destination = Some(words.value(key)?.to_owned()),
+                "mac" => said.mac = Some(words.value(key)?.to_owned()),
+                "checksum" => said.checksum = Some(words.value(key)?.to_owned()),
+                "list" => said.list = words.value(key)? == "configured",
+                "auth" => said.auth = Some(words.number(key)?),
+                other => bail!("a sent advert has no {other:?}"),
+            }
+        }
+        Ok(said)
+    }
+}

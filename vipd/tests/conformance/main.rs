@@ -1,0 +1,68 @@
+//! The conformance suite with vipd's core in virtual time: bytes in, bytes out, and every time to the microsecond.
+//!
+//! The scenarios are the documents in `tests/conformance`; `cargo xtask conformance` plays them with real programs.
+
+mod ears;
+mod node;
+mod stage;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use vipd_tests::conformance::{Note, Program, document, items};
+
+#[test]
+fn the_core_does_what_every_scenario_says() {
+    let scenarios = document::all().expect("the scenarios can be read");
+    let mut wrong = Vec::new();
+    let mut played = 0;
+    for scenario in scenarios.iter().filter(|scenario| scenario.in_core) {
+        played += 1;
+        let result = stage::play(scenario);
+        match (scenario.note(Program::Vipd), result) {
+            (None, Ok(())) | (Some(Note::Differs(_)), Err(_)) => {}
+            (None, Err(error)) => wrong.push(format!("{}: {error:#}", scenario.name)),
+            (Some(_), _) => wrong.push(format!("{}: vipd does not differ any more", scenario.name)),
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {played} scenarios:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(played > 0, "there are scenarios");
+}
+
+#[test]
+fn every_item_is_shown_or_explained() {
+    let shown: BTreeSet<String> = document::all()
+        .expect("the scenarios can be read")
+        .into_iter()
+        .flat_map(|scenario| scenario.items)
+        .collect();
+    let items = items::all().expect("the items can be read");
+    for item in &items {
+        assert!(
+            shown.contains(&item.name) || !item.elsewhere.is_empty(),
+            "no scenario shows {}, and nothing is said of it",
+            item.name
+        );
+    }
+    for name in shown {
+        assert!(items.iter().any(|item| item.name == name), "there is no item {name}");
+    }
+}
+
+#[test]
+fn the_tests_that_items_name_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for item in items::all().expect("the items can be read") {
+        for (file, function) in item.tests() {
+            let path = root.join(file);
+            let source =
+                fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {file}: {error}", item.name));
+            assert!(
+                source.contains(&format!("fn {function}(")),
+                "{}: there is no {function} in {file}",
+                item.name
+            );
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `cargo xtask conformance`: vipd, keepalived and FRR against the RFCs, item by item.
+
+use std::fs;
+use std::io::{IsTerminal as _, stderr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use vipd_tests::agent::AgentKind;
+use vipd_tests::conformance::table::{self, Row, Verdict};
+use vipd_tests::conformance::{Program, Scenario, document, items};
+
+use crate::setup;
+use crate::support::process::{self, run as run_command};
+use crate::support::{agent, debian, privilege, workspace};
+
+/// Play the conformance suite with vipd, keepalived and FRR and print the table; needs root
+///
+/// First vipd's core in virtual time, then each program in private labs. Nothing on the host changes. It fails when vipd
+/// does other than a scenario says without a word of explanation there.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask conformance                                  everything
+  cargo xtask conformance --program keepalived s23 r1      one program, the scenarios that begin so
+  cargo xtask conformance --markdown docs/conformance.md   the table as a document, with versions")]
+pub(crate) struct Args {
+    /// Only the scenarios whose names begin so
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    /// Only this program; may be repeated
+    #[arg(long)]
+    program: Vec<Name>,
+    /// Write the table to this file as well
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+/// A program by its name on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Name {
+    Vipd,
+    Keepalived,
+    Frr,
+}
+
+impl From<Name> for Program {
+    fn from(name: Name) -> Self {
+        match name {
+            Name::Vipd => Self::Vipd,
+            Name::Keepalived => Self::Keepalived,
+            Name::Frr => Self::Frr,
+        }
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    privilege::require("the conformance suite", "cargo xtask conformance")?;
+    setup::tests()?;
+    agent::build("conformance")?;
+    let mut programs: Vec<_> = args.program.iter().copied().map(Program::from).collect();
+    if programs.is_empty() {
+        programs = Program::ALL.to_vec();
+    }
+    let mut scenarios = document::all()?;
+    let chosen = |scenario: &Scenario| args.scenarios.iter().any(|start| scenario.name.starts_with(start));
+    scenarios.retain(|scenario| args.scenarios.is_empty() || chosen(scenario));
+    ensure!(!scenarios.is_empty(), "no scenario begins with {}", args.scenarios.join(" or "));
+    if programs.contains(&Program::Vipd) {
+        let mut core = workspace::cargo();
+        run_command(core.args(["test", "--locked", "--package", "vipd", "--test", "conformance"]))?;
+    }
+    let (rows, seconds) = play(&scenarios, &programs);
+    let text = table::markdown(&rows, &items::all()?);
+    println!("{text}");
+    if let Some(path) = &args.markdown {
+        fs::write(path, document(&rows, &text, seconds)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    verdict(&rows)
+}
+
+/// Plays every scenario with every program, as a step of the test suite, which has tested the core.
+pub(crate) fn everything() -> Result<()> {
+    let scenarios = document::all()?;
+    let (rows, _) = play(&scenarios, &Program::ALL);
+    verdict(&rows)
+}
+
+fn play<'a>(scenarios: &'a [Scenario], programs: &[Program]) -> (Vec<Row<'a>>, u64) {
+    let start = Instant::now();
+    let vipd = AgentKind::Vipd(agent::path());
+    let all = scenarios.len() * programs.len();
+    let done = AtomicUsize::new(0);
+    let terminal = stderr().is_terminal();
+    let rows = table::play_all(scenarios, programs, &vipd, |scenario, program, verdict| {
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Verdict::Misses(error) = verdict {
+            let said = format_args!("MISSES  {program}: {}: {error:#}", scenario.name);
+            process::say("conformance", said);
+        } else if terminal || done.is_multiple_of(50) {
+            let said = format_args!("{done} of {all}  {verdict}  {program}: {}", scenario.name);
+            process::say("conformance", said);
+        }
+    });
+    let seconds = start.elapsed().as_secs();
+    let unexplained =
+        rows.iter().flat_map(|row| &row.verdicts).filter(|(_, verdict)| verdict.is_unexplained());
+    process::say(
+        "conformance",
+        format_args!(
+            "{all} verdicts on {} scenarios, {} unexplained, {seconds} s",
+            rows.len(),
+            unexplained.count()
+        ),
+    );
+    (rows, seconds)
+}
+
+/// vipd's misses are failures. What another version of a peer does otherwise is for people to look at.
+fn verdict(rows: &[Row<'_>]) -> Result<()> {
+    let misses = rows.iter().flat_map(|row| &row.verdicts);
+    let misses = misses.filter(|(program, verdict)| *program == Program::Vipd && verdict.is_unexplained());
+    match misses.count() {
+        0 => Ok(()),
+        misses => bail!("vipd does other than {misses} scenarios say"),
+    }
+}
+
+/// The tables with their head: versions, and how to repeat them.
+fn document(rows: &[Row<'_>], tables: &str, seconds: u64) -> Result<String> {
+    Ok(format!(
+        "# Conformance\n\n\
+         Made by `cargo xtask conformance --markdown docs/conformance.md` in {seconds} s: {} scenarios with vipd, \
+         keepalived {} and FRR {} of Debian, each on a segment of its own, after vipd's core had passed them in virtual \
+         time. [How to read and write a scenario](../tests/conformance/README.md).\n\n\
+         ok: it does what the scenario says. differs: it does not, and the remark says why. cannot: it cannot be \
+         configured so. -: not for the lab.\n\n{tables}",
+        rows.len(),
+        debian::version("keepalived")?,
+        debian::version("frr")?,
+    ))
+}
