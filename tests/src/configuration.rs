@@ -152,9 +152,11 @@ pub(crate) fn keepalived_configuration(station: Station, instances: &[Instance])
     for instance in instances {
         let Instance { name, vrid, priority, .. } = instance;
         let interval = instance.interval.as_secs_f64();
+        // The owner is master from the start (RFC 9568 section 6.4.1), which keepalived wants to be told.
+        let state = if *priority == 255 { "MASTER" } else { "BACKUP" };
         let _ = write!(
             text,
-            "vrrp_instance {name} {{\n    state BACKUP\n    interface {INTERFACE}\n    virtual_router_id {vrid}\n\
+            "vrrp_instance {name} {{\n    state {state}\n    interface {INTERFACE}\n    virtual_router_id {vrid}\n\
              \x20   priority {priority}\n    advert_int {interval}\n"
         );
         if !instance.preempt {

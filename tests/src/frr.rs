@@ -44,6 +44,8 @@ pub(crate) fn command(scratch: &Path, configuration: &Path) -> Command {
 /// Makes the macvlans that are not there yet.
 pub(crate) fn prepare(host: &Namespace, station: Station, instances: &[Instance]) -> Result<()> {
     let links = text(host, "ip", &["-o", "link"])?;
+    // Without it the interface answers ARP for the addresses of the macvlans upon it, in Backup too.
+    text(host, "sysctl", &["-qw", &format!("net.ipv4.conf.{INTERFACE}.arp_ignore=1")])?;
     for instance in instances {
         let (digit, block, prefix) = match instance.family() {
             Family::V4 => (4, 1, PREFIX),

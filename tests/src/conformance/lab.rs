@@ -29,6 +29,8 @@ use crate::wait::try_wait_until;
 const EARLY: Duration = Duration::from_millis(50);
 /// How much later: more than this, and it is something else that came.
 const LATE: Duration = Duration::from_millis(140);
+/// How long a program may need from joining the group to hearing: FRR in IPv6 half a second.
+const SETTLE: Duration = Duration::from_millis(500);
 /// How long something is waited for that may come at any time, besides ten intervals.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -80,6 +82,7 @@ impl Stage {
             Step::Start => {
                 self.move_to(WallTime::now());
                 self.agent.start()?;
+                self.settle()?;
                 self.mark = WallTime::now();
                 Ok(())
             }
@@ -98,6 +101,20 @@ impl Stage {
             Step::Echo(wanted) => self.echo(*wanted),
             Step::Counter(name, wanted) => self.counter(name, *wanted),
         }
+    }
+
+    /// Waits until the program hears: vipd says so, the others are given time, of which they have three intervals
+    /// before they say anything themselves.
+    fn settle(&self) -> Result<()> {
+        if self.program == Program::Vipd {
+            let patience = Duration::from_secs(5);
+            return stats::until(&self.agent, "its start", patience, |status| {
+                !["initialize", "fault"].contains(&status.text("state"))
+            })
+            .map(drop);
+        }
+        thread::sleep(SETTLE);
+        Ok(())
     }
 
     fn move_to(&mut self, time: WallTime) {

@@ -12,7 +12,7 @@ use super::{Item, Program, Scenario, lab};
 use crate::agent::AgentKind;
 
 /// Scenarios played at once. Most of the time all of them wait for a timer.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 9;
 
 /// What came of a scenario with a program.
 #[derive(Debug)]
@@ -62,8 +62,8 @@ pub struct Row<'a> {
 
 /// Plays scenarios with these programs; `vipd` is the one under that name, `progress` is told of each end.
 ///
-/// What is not as it was said to be is played once more when nothing else runs: a machine that is busy with six
-/// labs may have been late.
+/// What is not as it was said to be is played once more when nothing else runs: a machine that is busy with
+/// many labs may have been late.
 pub fn play_all<'a>(
     scenarios: &'a [Scenario],
     programs: &[Program],
