@@ -23,8 +23,7 @@ pub fn all() -> Result<Vec<Scenario>> {
             scenarios.push(read(&path)?);
         }
     }
-    scenarios
-        .sort_by(|left, right| super::items::natural(&left.name).cmp(&super::items::natural(&right.name)));
+    scenarios.sort_by_key(|scenario| super::items::natural(&scenario.name));
     Ok(scenarios)
 }
 

@@ -35,6 +35,9 @@ impl RouterWords {
     }
 
     /// An interval in the unit of the wire.
+    ///
+    /// # Errors
+    /// Above 65535 units.
     pub fn on_wire(version: u8, interval: Duration) -> Result<u16> {
         let unit = if version == Version::V2.number() { 1000 } else { 10 };
         u16::try_from(interval.as_millis() / unit).context("an interval that the wire can say")

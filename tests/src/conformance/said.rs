@@ -82,39 +82,39 @@ fn check_mac(mac: Option<Mac>, said: &Said, router: &RouterWords) -> Result<()> 
 }
 
 fn check_advert(advert: &Advert, destination: Mac, said: &Said, router: &RouterWords) -> Result<()> {
-    fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: Option<T>) -> Result<()> {
+    fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, wanted: Option<T>) -> Result<()> {
         match wanted {
-            Some(wanted) if wanted != found => bail!("{what} is {found:?}, not {wanted:?}"),
+            Some(wanted) if wanted != *found => bail!("{what} is {found:?}, not {wanted:?}"),
             _ => Ok(()),
         }
     }
-    same("the priority", advert.priority, said.priority)?;
-    same("the version", advert.version, said.version)?;
-    same("the TTL", advert.ttl, said.ttl)?;
+    same("the priority", &advert.priority, said.priority)?;
+    same("the version", &advert.version, said.version)?;
+    same("the TTL", &advert.ttl, said.ttl)?;
     let interval = said.interval.map(|interval| RouterWords::on_wire(router.version.number(), interval));
-    same("the interval", advert.interval, interval.transpose()?)?;
-    same("the authentication type", advert.authentication.map(|(kind, _)| kind), said.auth.map(Some))?;
+    same("the interval", &advert.interval, interval.transpose()?)?;
+    same("the authentication type", &advert.authentication.map(|(kind, _)| kind), said.auth.map(Some))?;
     let v6 = router.family == Family::V6;
     let own: IpAddr = if v6 { UNDER_TEST.link_local().into() } else { UNDER_TEST.ipv4().into() };
-    same("the source", advert.source, said.own_source.then_some(own))?;
+    same("the source", &advert.source, said.own_source.then_some(own))?;
     let group: IpAddr = if v6 { [0xff02, 0, 0, 0, 0, 0, 0, 0x12].into() } else { crate::craft::GROUP.into() };
     match said.destination.as_deref() {
         Some("group") => {
-            same("the destination", advert.destination, Some(group))?;
+            same("the destination", &advert.destination, Some(group))?;
             // RFC 1112 section 6.4, RFC 2464 section 7.
             let mac = if v6 { [0x33, 0x33, 0, 0, 0, 0x12] } else { [1, 0, 0x5e, 0, 0, 0x12] };
-            same("the Ethernet destination", destination, Some(Mac(mac)))?;
+            same("the Ethernet destination", &destination, Some(Mac(mac)))?;
         }
         Some("peer") => ensure!(advert.destination != group, "the destination is the group"),
         _ => {}
     }
     if said.list {
-        same("the list", &advert.addresses, Some(&router.virtual_addresses()))?;
+        same("the list", &advert.addresses, Some(router.virtual_addresses()))?;
     }
     match said.checksum.as_deref() {
         Some("right") => ensure!(advert.checksum_form.is_some(), "the checksum is wrong by every rule"),
-        Some("rfc5798") => same("the checksum", advert.checksum_form, Some(Some(ChecksumForm::Rfc5798)))?,
-        Some("rfc9568") => same("the checksum", advert.checksum_form, Some(Some(ChecksumForm::Rfc9568)))?,
+        Some("rfc5798") => same("the checksum", &advert.checksum_form, Some(Some(ChecksumForm::Rfc5798)))?,
+        Some("rfc9568") => same("the checksum", &advert.checksum_form, Some(Some(ChecksumForm::Rfc9568)))?,
         _ => {}
     }
     check_mac(Some(advert.source_mac), said, router)

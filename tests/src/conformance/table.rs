@@ -172,7 +172,7 @@ fn of_item(item: &str, program: Program, rows: &[Row<'_>]) -> String {
             // The core's suite has shown it for vipd before the labs began.
             Verdict::InCore if program != Program::Vipd => {}
             Verdict::Does | Verdict::DoesAfterAll | Verdict::InCore => {
-                (does, played) = (does + 1, played + 1)
+                (does, played) = (does + 1, played + 1);
             }
             Verdict::Differs | Verdict::Misses(_) => played += 1,
         }

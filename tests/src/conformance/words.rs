@@ -64,6 +64,7 @@ pub enum HeardChecksum {
 }
 
 /// `hear advert from higher priority 200 …`: what is not said is as the router under test has it.
+#[expect(clippy::struct_excessive_bools, reason = "the words of a scenario are switches of their own")]
 #[derive(Debug, Clone)]
 pub struct Heard {
     /// `family ipv6`: of which of the routers under test.
@@ -142,6 +143,7 @@ impl Default for Heard {
 }
 
 /// What a sent frame is to be like.
+#[expect(clippy::struct_excessive_bools, reason = "the words of a scenario are switches of their own")]
 #[derive(Debug, Clone, Default)]
 pub struct Said {
     /// An announcement, not an advert.

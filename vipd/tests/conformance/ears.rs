@@ -87,8 +87,7 @@ fn expected(router: &RouterWords) -> Expected {
     let mut expected = Expected::version(version);
     if let Some(password) = password(router) {
         expected.authentication = vrrp::AUTH_PASS;
-        let [a, b, c, d, e, f, g, h] = password;
-        expected.password = [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])];
+        expected.password = bytemuck::cast(password);
     }
     expected
 }

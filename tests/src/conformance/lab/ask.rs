@@ -25,7 +25,7 @@ impl Stage {
     pub(super) fn address(&self, wanted: bool) -> Result<()> {
         let router = &self.routers[0];
         // The last one: in IPv6 the first is link-local, which a host may have asked for before.
-        let address = *router.virtual_addresses().last().unwrap_or(&self.own());
+        let address = *router.virtual_addresses().last().unwrap_or(&IpAddr::from(UNDER_TEST.ipv4()));
         let is_virtual = router.virtual_mac || self.program == Program::Frr;
         let right = if is_virtual { virtual_mac(router) } else { UNDER_TEST.mac() };
         let began = WallTime::now();
@@ -58,7 +58,7 @@ impl Stage {
     /// Whether the first virtual address answers an echo request that is sent to the router's MAC.
     pub(super) fn echo(&self, wanted: bool) -> Result<()> {
         let router = &self.routers[0];
-        let address = router.virtual_addresses().first().copied().unwrap_or(self.own());
+        let address = router.virtual_addresses().first().copied().unwrap_or(UNDER_TEST.ipv4().into());
         let IpAddr::V4(v4) = address else { anyhow::bail!("an echo is asked for in IPv4") };
         let is_virtual = router.virtual_mac || self.program == Program::Frr;
         let mac = if is_virtual { virtual_mac(router) } else { UNDER_TEST.mac() };
@@ -76,10 +76,6 @@ impl Stage {
         }
         ensure!(!wanted, "{address} answered no echo request");
         Ok(())
-    }
-
-    fn own(&self) -> IpAddr {
-        UNDER_TEST.ipv4().into()
     }
 }
 
