@@ -62,6 +62,14 @@ struct Rival {
     lasts: bool,
 }
 
+/// Until when a master is not down, by its own advert.
+#[derive(Clone, Copy, Debug)]
+struct Promise {
+    source: IpAddr,
+    priority: u8,
+    deadline: Timestamp,
+}
+
 /// One virtual router on one interface.
 #[derive(Clone, Debug)]
 pub struct Router {
@@ -75,6 +83,8 @@ pub struct Router {
     /// Active_Adver_Interval (RFC 9568 section 6.1).
     active_interval: Interval,
     awaiting: Awaiting,
+    /// Of the followed master, or of another one that outranks it and whose time is not over.
+    promise: Option<Promise>,
     master: Option<IpAddr>,
     last_sent: Timestamp,
     timers: Timers,
@@ -107,6 +117,7 @@ impl Router {
             },
             active_interval: config.interval,
             awaiting: Awaiting::Silence,
+            promise: None,
             master: None,
             last_sent: Timestamp::ZERO,
             timers: Timers::default(),
@@ -348,6 +359,7 @@ impl Router {
         self.since = now;
         self.told = 0;
         self.hold_until = None;
+        self.promise = None;
         self.events.push_back(Event::StateChanged { from, to, reason, late });
     }
 

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use vipd_common::Timestamp;
 
 use super::{
-    Awaiting, Rival, Router, TOLD_ADDRESS_LIST, TOLD_INTERVAL, TOLD_LOSING, TOLD_OWN_SOURCE, TOLD_OWNER,
-    TOLD_OWNER_CONFLICT,
+    Awaiting, Promise, Rival, Router, TOLD_ADDRESS_LIST, TOLD_INTERVAL, TOLD_LOSING, TOLD_OWN_SOURCE,
+    TOLD_OWNER, TOLD_OWNER_CONFLICT,
 };
 use crate::vrrp::config::{PRIORITY_OWNER, PRIORITY_RELEASE};
 use crate::vrrp::interval::{Interval, Version};
@@ -93,10 +93,10 @@ impl Router {
         } else if !self.preempts() || advert.priority >= self.config.priority {
             self.hold_until = None;
             self.follow(advert);
-            self.restart_master_down(advert.arrival);
+            self.await_master(advert);
         } else if self.holds(advert) {
             self.follow(advert);
-            self.restart_master_down(advert.arrival);
+            self.await_master(advert);
         } else if self.awaiting == Awaiting::Silence {
             // Of lower priority: ignored, so that the timer runs out and we take over.
             self.awaiting = Awaiting::Preemption;
@@ -112,12 +112,16 @@ impl Router {
     /// still brings the takeover.
     fn released(&mut self, advert: &Received) {
         let foreign = self.master.is_some_and(|master| master != advert.source);
+        if self.promise.is_some_and(|promise| promise.source == advert.source) {
+            self.promise = None;
+        }
         if foreign && self.awaiting != Awaiting::Release {
             self.counters.foreign_releases += 1;
             return;
         }
         self.awaiting = Awaiting::Release;
         self.hold_until = None;
+        self.promise = None;
         let skew = self.active_interval.skew(self.config.priority);
         self.timers.set(Timer::MasterDown, advert.arrival + skew);
     }
@@ -139,7 +143,7 @@ impl Router {
             }
             self.become_backup(now, advert.arrival, Reason::HigherPriority);
             self.follow(advert);
-            self.restart_master_down(advert.arrival);
+            self.await_master(advert);
         } else if self.was_silent_until(advert.arrival) {
             // This process was held up past the deadline of every backup, and one of them has rightly taken
             // over. Yield to it; with Preempt_Mode the timer brings the mastership back in good order.
@@ -213,6 +217,29 @@ impl Router {
             return false;
         }
         advert.arrival < *self.hold_until.get_or_insert(advert.arrival + delay)
+    }
+
+    /// Active_Down_Timer := Active_Down_Interval (RFC 9568 section 6.4.2).
+    ///
+    /// Not the RFC's: where intervals differ, the last advert of a master that yields, or one that a switch has held
+    /// back, teaches its shorter interval. The timer would run out before the true master is due again. So an advert
+    /// moves it before what a master that outranks its sender has promised only once that promise is over or taken back.
+    fn await_master(&mut self, advert: &Received) {
+        self.restart_master_down(advert.arrival);
+        let Some(deadline) = self.timers.get(Timer::MasterDown) else { return };
+        // Of the two masters this one stays (RFC 9568 section 6.4.3); a new priority of the same one is its own.
+        let outranks = |promise: &Promise| {
+            (promise.priority, promise.source) > (advert.priority, advert.source)
+                && promise.source != advert.source
+        };
+        let kept = self.promise.filter(|promise| outranks(promise) && promise.deadline > deadline);
+        match kept {
+            Some(promise) => self.timers.set(Timer::MasterDown, promise.deadline),
+            None => {
+                let Received { source, priority, .. } = *advert;
+                self.promise = Some(Promise { source, priority, deadline });
+            }
+        }
     }
 
     /// Preempt_Mode; the owner always preempts (RFC 9568 section 6.1).

@@ -131,3 +131,44 @@ fn a_late_takeover_says_how_late_it_is() {
     script.input(Input::Timeout);
     assert!(matches!(script.events[..], [Event::StateChanged { late, .. }] if late == 7 * MILLI));
 }
+
+/// The last advert of a master that yields comes after the first of the winner, and has a shorter interval.
+#[test]
+fn s11_a_master_that_is_outranked_moves_no_deadline_of_the_one_that_outranks_it() {
+    for (priority, source) in [(150, LOWER), (200, LOWER)] {
+        let mut script = Script::started(config(Version::V3, SECOND));
+        script.input(with_interval(&script, 200, 100));
+        let promised = script.next();
+        script.input(Input::Advert(Received { interval: 1, ..script.received(priority, source) }));
+        assert_eq!(script.next(), promised, "priority {priority} of {source}");
+        // It is kept until that moment and no longer.
+        script.wait(3 * SECOND);
+        script.input(Input::Advert(Received { interval: 1, ..script.received(priority, source) }));
+        assert!(script.next() < Some(SECOND), "what is left of the promise");
+        script.wait(600 * MILLI);
+        script.input(Input::Advert(Received { interval: 100, ..script.received(priority, source) }));
+        assert_eq!(script.next(), Some(3 * SECOND + 156 * SECOND / 256), "a later deadline counts");
+    }
+}
+
+#[test]
+fn s11_a_promise_ends_when_its_master_leaves_or_says_otherwise() {
+    let down = 3 * 10 * MILLI + 156 * 10 * MILLI / 256;
+    // It leaves, while another one is followed.
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(with_interval(&script, 200, 100));
+    script.input(Input::Advert(Received { interval: 1, ..script.received(150, LOWER) }));
+    script.advert(0, HIGHER);
+    script.input(Input::Advert(Received { interval: 1, ..script.received(150, LOWER) }));
+    assert_eq!(script.next(), Some(down), "it has left");
+    // It has another priority and interval now.
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(with_interval(&script, 200, 100));
+    script.input(with_interval(&script, 120, 1));
+    assert_eq!(script.next(), Some(down), "its own word");
+    // Somebody who outranks it is heard.
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(Input::Advert(Received { interval: 100, ..script.received(150, LOWER) }));
+    script.input(with_interval(&script, 200, 1));
+    assert_eq!(script.next(), Some(down), "a better master");
+}
