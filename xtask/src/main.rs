@@ -13,6 +13,7 @@ mod lint;
 mod provenance;
 mod run;
 mod setup;
+mod simulate;
 mod support;
 mod test;
 
@@ -33,6 +34,7 @@ enum Verb {
     Lint(lint::Args),
     Test(test::Args),
     Fuzz(fuzz::Args),
+    Simulate(simulate::Args),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Lint(args) => lint::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
+        Verb::Simulate(args) => simulate::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

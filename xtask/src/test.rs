@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::support::process::{self, line};
 use crate::support::toolchain::Toolchain;
 use crate::support::{agent, privilege, workspace};
-use crate::{conformance, ebpf, fuzz, interop, provenance, setup};
+use crate::{conformance, ebpf, fuzz, interop, provenance, setup, simulate};
 
 /// Tells the tests which agent to start.
 const AGENT_VARIABLE: &str = "VIPD_BIN";
@@ -26,9 +26,9 @@ const FUZZ_SECONDS: u32 = 10;
 /// Pass every test, the privileged ones included; needs root
 ///
 /// Installs what the tests need, builds the agent in release, passes the tests of every crate, and, where the
-/// BPF toolchain is installed, rebuilds the eBPF object and passes its tests on the rebuilt one. Then it plays the
-/// conformance suite and every combination with keepalived and FRR, and fuzzes every target for 10 s, unless it was given
-/// arguments for `cargo test`.
+/// BPF toolchain is installed, rebuilds the eBPF object and passes its tests on the rebuilt one. Then it
+/// simulates a million takeovers, plays the conformance suite and every combination with keepalived and FRR, and fuzzes
+/// every target for 10 s, unless it was given arguments for `cargo test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Passed on to `cargo test`: a filter, `--test NAME`, `-- --nocapture`
@@ -68,13 +68,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
     let more = if args.arguments.is_empty() {
         // All of them, whatever becomes of the first.
+        let worlds = simulate::everything();
         let suite = conformance::everything();
         let matrix = interop::everything();
-        fuzz::everything(FUZZ_SECONDS).and(matrix).and(suite)
+        fuzz::everything(FUZZ_SECONDS).and(matrix).and(suite).and(worlds)
     } else {
         say(
-            "NEITHER FUZZED NOR PLAYED WITH THE PEERS: the arguments ask for some of the tests; `cargo xtask fuzz`, \
-             `cargo xtask interop` and `cargo xtask conformance` do it",
+            "NEITHER SIMULATED NOR FUZZED NOR PLAYED WITH THE PEERS: the arguments ask for some of the tests; `cargo \
+             xtask simulate`, `fuzz`, `interop` and `conformance` do it",
         );
         Ok(())
     };

@@ -233,12 +233,11 @@ impl Router {
                 && promise.source != advert.source
         };
         let kept = self.promise.filter(|promise| outranks(promise) && promise.deadline > deadline);
-        match kept {
-            Some(promise) => self.timers.set(Timer::MasterDown, promise.deadline),
-            None => {
-                let Received { source, priority, .. } = *advert;
-                self.promise = Some(Promise { source, priority, deadline });
-            }
+        if let Some(promise) = kept {
+            self.timers.set(Timer::MasterDown, promise.deadline);
+        } else {
+            let Received { source, priority, .. } = *advert;
+            self.promise = Some(Promise { source, priority, deadline });
         }
     }
 

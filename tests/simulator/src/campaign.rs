@@ -1,0 +1,69 @@
+//! World after world on all cores, until there were enough takeovers.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crate::world::Tally;
+use crate::{Sabotage, Violation, run};
+
+/// What came of all worlds.
+#[derive(Default)]
+pub struct Summary {
+    /// Worlds.
+    pub worlds: u64,
+    /// Routers in them.
+    pub routers: u64,
+    /// Virtual time in them, nanoseconds.
+    pub passed: u128,
+    /// What was counted.
+    pub tally: Tally,
+    /// The violation with the lowest seed.
+    pub violation: Option<Violation>,
+}
+
+/// Lives worlds from the seed `first` on until at least `takeovers` were seen, or one violates an invariant. `progress`
+/// is told how many takeovers there were so far.
+pub fn run_all(first: u64, takeovers: u64, threads: usize, progress: impl Fn(u64) + Sync) -> Summary {
+    let seed = AtomicU64::new(first);
+    let seen = AtomicU64::new(0);
+    let over = AtomicBool::new(false);
+    let summary = Mutex::new(Summary::default());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let outcome = run(seed.fetch_add(1, Ordering::Relaxed), Sabotage::None, false);
+                    let more = outcome.tally.takeovers();
+                    let so_far = seen.fetch_add(more, Ordering::Relaxed) + more;
+                    if so_far >= takeovers || outcome.violation.is_some() {
+                        over.store(true, Ordering::Relaxed);
+                    }
+                    let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
+                    summary.add(outcome);
+                    progress(so_far);
+                }
+            });
+        }
+    });
+    summary.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Summary {
+    /// Adds a world.
+    pub fn add(&mut self, outcome: crate::Outcome) {
+        self.worlds += 1;
+        self.routers += u64::try_from(outcome.routers).unwrap_or(u64::MAX);
+        self.passed += u128::from(outcome.passed);
+        self.tally.adverts += outcome.tally.adverts;
+        self.tally.inputs += outcome.tally.inputs;
+        self.tally.rests += outcome.tally.rests;
+        for (reason, count) in outcome.tally.takeovers {
+            *self.tally.takeovers.entry(reason).or_default() += count;
+        }
+        let lower = |other: &Violation| self.violation.as_ref().is_none_or(|known| other.seed < known.seed);
+        if let Some(violation) = outcome.violation.filter(lower) {
+            self.violation = Some(violation);
+        }
+    }
+}

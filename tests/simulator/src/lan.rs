@@ -1,0 +1,81 @@
+//! The segment: adverts under way, each on a way of its own length.
+
+use std::net::IpAddr;
+
+use vipd::vrrp::Received;
+use vipd_common::parse::ChecksumForm;
+
+use crate::trace::What;
+use crate::world::{Due, World};
+
+/// What the LAN does to adverts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Weather {
+    /// Lost, in percent.
+    pub(crate) loss: u64,
+    /// Delivered twice, in percent.
+    pub(crate) twice: u64,
+    /// What one host sends another may arrive in another order.
+    pub(crate) reorders: bool,
+}
+
+/// An advert under way, decoded: the core never sees bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Letter {
+    source: IpAddr,
+    priority: u8,
+    interval: u16,
+    addresses: u64,
+}
+
+impl World {
+    /// To every other member of the virtual router in the same part of the LAN.
+    pub(crate) fn send(&mut self, from: usize, priority: u8) {
+        let sender = &self.members[from];
+        let (host, group) = (sender.host, sender.group);
+        let interval = sender.router.config().interval.wire();
+        let letter = Letter { source: sender.address, priority, interval, addresses: sender.digest };
+        self.trace.add(self.now, host, Some(group), What::Sent(priority));
+        self.tally.adverts += 1;
+        let part = self.hosts[host].part;
+        for index in 0..self.groups[group].members.len() {
+            let to = self.groups[group].members[index];
+            if to == from || self.hosts[self.members[to].host].part != part {
+                continue;
+            }
+            if self.random.between(1, 100) > self.weather.loss {
+                self.post(from, index, to, letter);
+            }
+            if self.random.between(1, 100) <= self.weather.twice {
+                self.post(from, index, to, letter);
+            }
+        }
+    }
+
+    /// Each way has a length of its own. A switch in good order keeps what one host sends another in its order, and
+    /// a router that leaves relies on it: an advert that came after its priority 0 would bring it back.
+    fn post(&mut self, from: usize, index: usize, to: usize, letter: Letter) {
+        let mut arrival = self.now + self.random.between(self.delay / 10, self.delay);
+        let last = &mut self.members[from].last_arrival[index];
+        if !self.weather.reorders {
+            arrival = arrival.max(*last);
+        }
+        *last = arrival.max(*last);
+        self.plan(arrival, Due::Arrival(to, letter));
+    }
+
+    pub(crate) fn arrive(&mut self, to: usize, letter: Letter) {
+        let index = self.members[to].host;
+        let host = &mut self.hosts[index];
+        if !host.up {
+            return;
+        }
+        let Letter { source, priority, interval, addresses } = letter;
+        let arrival = host.clock.shows(self.now);
+        let checksum = ChecksumForm::V2;
+        host.feed.push((to, Received { arrival, source, priority, interval, addresses, checksum }));
+        if host.paused.is_none() {
+            self.hear(index);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `cargo xtask simulate` runs it: a campaign, or one world again.
+
+use std::io::{IsTerminal as _, Write as _, stderr};
+use std::process::ExitCode;
+use std::thread::available_parallelism;
+use std::time::Instant;
+
+use clap::Parser;
+use vipd_simulator::campaign::{Summary, run_all};
+use vipd_simulator::{Sabotage, run};
+
+/// Simulate hundreds of virtual routers on virtual LANs in virtual time, with the protocol's invariants
+#[derive(Parser)]
+#[command(name = "cargo xtask simulate", bin_name = "cargo xtask simulate")]
+struct Args {
+    /// Stop after at least this many takeovers
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    takeovers: u64,
+    /// Begin with this seed
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    from: u64,
+    /// Live this one world again
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["takeovers", "from", "threads"])]
+    seed: Option<u64>,
+    /// Print all that happens in it
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Worlds at once; as many as there are processors
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let start = Instant::now();
+    let summary = match args.seed {
+        Some(seed) => {
+            let mut summary = Summary::default();
+            summary.add(run(seed, Sabotage::None, args.trace));
+            summary
+        }
+        None => {
+            let threads = args.threads.unwrap_or_else(|| available_parallelism().map_or(1, Into::into));
+            let terminal = stderr().is_terminal();
+            let summary = run_all(args.from, args.takeovers, threads, |so_far| {
+                if terminal {
+                    // A terminal that is gone is nobody who wants to know.
+                    let _ = write!(stderr(), "\r{so_far} of {} takeovers", args.takeovers);
+                }
+            });
+            if terminal {
+                let _ = write!(stderr(), "\r\x1b[K");
+            }
+            summary
+        }
+    };
+    report(&summary, start.elapsed().as_secs_f64());
+    match summary.violation {
+        None => ExitCode::SUCCESS,
+        Some(violation) => {
+            eprintln!("{violation}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(summary: &Summary, seconds: f64) {
+    let Summary { worlds, routers, passed, tally, .. } = summary;
+    let hours = passed / 3_600_000_000_000;
+    anstream::println!("{:>12} takeovers in {seconds:.1} s", tally.takeovers());
+    for (reason, count) in &tally.takeovers {
+        anstream::println!("{count:>12}   {reason}");
+    }
+    anstream::println!("{worlds:>12} worlds with {routers} routers");
+    anstream::println!("{hours:>12} hours of virtual time");
+    anstream::println!("{:>12} adverts sent, {} inputs to routers", tally.adverts, tally.inputs);
+    anstream::println!("{:>12} times at rest with the right master everywhere", tally.rests);
+}

@@ -1,0 +1,148 @@
+//! What a world is made of.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use vipd::vrrp::{Family, Interval, RouterConfig, Version, VirtualAddress};
+
+use crate::clock::{Clock, WORST};
+use crate::host::Host;
+use crate::random::Random;
+
+pub(crate) const MILLI: u64 = 1_000_000;
+pub(crate) const SECOND: u64 = 1_000 * MILLI;
+
+/// A virtual router: the same VRID on several hosts.
+pub(crate) struct Group {
+    /// Its members' places in the world.
+    pub(crate) members: Vec<usize>,
+    /// One interval for all, and no two of a priority: what RFC 9568 section 8.3.2 recommends.
+    pub(crate) uniform: bool,
+    /// Several living masters since then.
+    pub(crate) several: Option<u64>,
+}
+
+/// What one host is to a virtual router.
+pub(crate) struct Role {
+    pub(crate) host: usize,
+    pub(crate) group: usize,
+    pub(crate) address: IpAddr,
+    pub(crate) config: RouterConfig,
+}
+
+/// How virtual routers lie on hosts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// 30 to 60 of them, each on some of 4 to 12 hosts.
+    Mesh,
+    /// 30 to 60 of them, each on all of 4 to 12 hosts, and the same host is preferred by all.
+    Ladder,
+    /// 3 of them, each on all of 60 hosts.
+    Crowd,
+}
+
+impl Shape {
+    /// By how often they are.
+    const ALL: [Self; 8] = {
+        let (mesh, ladder) = (Self::Mesh, Self::Ladder);
+        [mesh, mesh, mesh, mesh, ladder, ladder, ladder, Self::Crowd]
+    };
+}
+
+pub(crate) struct Plan {
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) roles: Vec<Role>,
+    /// The longest way of an advert, nanoseconds.
+    pub(crate) delay: u64,
+}
+
+impl Plan {
+    /// One of the [`Shape`]s.
+    pub(crate) fn new(random: &mut Random) -> Self {
+        let shape = random.of(&Shape::ALL);
+        let crowd = shape == Shape::Crowd;
+        let hosts: Vec<_> = (0..if crowd { 60 } else { random.between(4, 12) })
+            .map(|_| {
+                let gain = i64::try_from(random.between(0, 2 * WORST.unsigned_abs())).expect("small") - WORST;
+                Host::new(Clock::new(SECOND * random.between(100, 1_000_000), gain))
+            })
+            .collect();
+        let unit = random.of(&[10 * MILLI, 10 * MILLI, 30 * MILLI, 100 * MILLI, SECOND]);
+        let mut plan = Self {
+            hosts,
+            groups: Vec::new(),
+            roles: Vec::new(),
+            // A point of priority is 39 µs at 1 cs: on a LAN slower than that two of them fire together.
+            delay: random.of(&[20_000, 200_000, 2 * MILLI]),
+        };
+        for group in 0..if crowd { 3 } else { random.between(30, 60) } {
+            plan.add_group(usize::try_from(group).expect("small"), unit, shape, random);
+        }
+        plan
+    }
+
+    fn add_group(&mut self, group: usize, unit: u64, shape: Shape, random: &mut Random) {
+        let crowd = shape == Shape::Crowd;
+        let everywhere = shape != Shape::Mesh;
+        let version = if unit == SECOND && random.one_in(2) { Version::V2 } else { Version::V3 };
+        let family = if version == Version::V3 && random.one_in(3) { Family::V6 } else { Family::V4 };
+        let uniform = everywhere || !random.one_in(4);
+        let shared = unit * random.of(&[1, 1, 2, 3]);
+        // All routers must use the same number; where intervals differ, the RFC's. After one advert alone a master would
+        // be down that is late by more than the skew, which at priority 254 and 10 ms is 78 µs.
+        let down_after_adverts = if uniform { random.of(&[2, 3, 3, 3]) } else { 3 };
+        let preempt_delay = if random.one_in(6) { shared * random.between(1, 6) } else { 0 };
+        let owner = random.one_in(8);
+        let size = if everywhere { self.hosts.len() } else { self.hosts.len().min(random.index(5) + 2) };
+        let first = if everywhere { 0 } else { random.index(self.hosts.len()) };
+        let mut members = Vec::new();
+        for index in 0..size {
+            let own =
+                if uniform || version == Version::V2 { shared } else { unit * random.of(&[1, 2, 10, 30]) };
+            let small = u8::try_from(index).expect("at most 60 members");
+            // Uniform: so far apart that nobody has the priority of another.
+            let step = if crowd { 4 } else { 20 };
+            let spread = 10 + small * step + u8::try_from(random.index(step.into())).expect("below 20");
+            let mut priority = if uniform { spread } else { random.of(&[1, 99, 100, 100, 101, 200, 254]) };
+            if owner && index + 1 == size {
+                priority = 255;
+            }
+            let interval = Interval::from_nanos(version, own).expect("an interval that the version has");
+            let byte = u8::try_from(group + 1).expect("at most 60 groups");
+            let address = virtual_address(family, byte);
+            members.push(self.roles.len());
+            self.roles.push(Role {
+                host: (first + index) % self.hosts.len(),
+                group,
+                address: own_address(family, (first + index) % self.hosts.len()),
+                config: RouterConfig {
+                    priority,
+                    preempt: uniform || !random.one_in(3),
+                    preempt_delay,
+                    startup_delay: if random.one_in(10) { shared * random.between(1, 5) } else { 0 },
+                    down_after_adverts,
+                    ..RouterConfig::new(byte, family, interval, vec![address])
+                },
+            });
+        }
+        self.groups.push(Group { members, uniform, several: None });
+    }
+}
+
+fn virtual_address(family: Family, byte: u8) -> VirtualAddress {
+    match family {
+        Family::V4 => VirtualAddress { address: Ipv4Addr::new(10, 1, 0, byte).into(), prefix: 24 },
+        Family::V6 => {
+            let address = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 1, byte.into()).into();
+            VirtualAddress { address, prefix: 64 }
+        }
+    }
+}
+
+fn own_address(family: Family, host: usize) -> IpAddr {
+    let last = u8::try_from(host + 1).expect("at most 60 hosts");
+    match family {
+        Family::V4 => Ipv4Addr::new(10, 0, 0, last).into(),
+        Family::V6 => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last.into()).into(),
+    }
+}

@@ -1,0 +1,123 @@
+//! What happened last, in words.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::IpAddr;
+
+use vipd::vrrp::{Reason, State};
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+pub enum What {
+    /// A router sent an advert with this priority.
+    Sent(u8),
+    /// A router heard one of this source and priority.
+    Heard(IpAddr, u8),
+    /// A router changed its state.
+    Changed(State, State, Reason),
+    /// A host began, or began anew.
+    Started,
+    /// A host stopped in good order.
+    Stopped,
+    /// A host died.
+    Crashed,
+    /// A host lost its link.
+    LostLink,
+    /// A host's process is held up for this long, nanoseconds.
+    Paused(u64),
+    /// It goes on.
+    Resumed,
+    /// A host came into this part of the LAN.
+    Part(u64),
+    /// The LAN loses so many adverts in a hundred.
+    Loses(u64),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sent(priority) => write!(f, "sends an advert, priority {priority}"),
+            Self::Heard(source, priority) => write!(f, "hears an advert of {source}, priority {priority}"),
+            Self::Changed(from, to, reason) => write!(f, "changes from {from} to {to}: {reason}"),
+            Self::Started => f.write_str("starts"),
+            Self::Stopped => f.write_str("stops"),
+            Self::Crashed => f.write_str("crashes"),
+            Self::LostLink => f.write_str("loses its link"),
+            Self::Paused(nanos) => write!(f, "is held up for {} ms", nanos / 1_000_000),
+            Self::Resumed => f.write_str("goes on"),
+            Self::Part(part) => write!(f, "is in part {part} of the LAN"),
+            Self::Loses(percent) => write!(f, "the LAN loses {percent} % of all adverts"),
+        }
+    }
+}
+
+/// When, which host, which virtual router if one.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    now: u64,
+    host: usize,
+    group: Option<usize>,
+    what: What,
+}
+
+/// The last events, and a digest of all.
+pub(crate) struct Trace {
+    last: VecDeque<Entry>,
+    digest: u64,
+    /// Whether each is printed as it happens.
+    loud: bool,
+}
+
+/// Events kept: some hundreds for each virtual router.
+const KEPT: usize = 20_000;
+/// Of these, shown for one virtual router.
+const SHOWN: usize = 60;
+
+impl Trace {
+    pub(crate) fn new(loud: bool) -> Self {
+        Self { last: VecDeque::with_capacity(KEPT), digest: 0xcbf2_9ce4_8422_2325, loud }
+    }
+
+    pub(crate) fn add(&mut self, now: u64, host: usize, group: Option<usize>, what: What) {
+        let entry = Entry { now, host, group, what };
+        if self.loud {
+            anstream::println!("{entry}");
+        }
+        // FNV-1a over what decides the rest.
+        let index = u64::try_from(host).unwrap_or(u64::MAX);
+        for word in [now, index] {
+            self.digest = (self.digest ^ word).wrapping_mul(0x0100_0000_01b3);
+        }
+        if self.last.len() == KEPT {
+            self.last.pop_front();
+        }
+        self.last.push_back(entry);
+    }
+
+    /// Of all events.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// The last events that concern a virtual router; of what was heard, only what this host heard.
+    pub(crate) fn of(&self, group: usize, host: usize) -> Vec<String> {
+        let concern = self.last.iter().rev().filter(|entry| {
+            let elsewhere = matches!(entry.what, What::Heard(..)) && entry.host != host;
+            entry.group.is_none_or(|other| other == group) && !elsewhere
+        });
+        let mut lines: Vec<_> = concern.take(SHOWN).map(ToString::to_string).collect();
+        lines.reverse();
+        lines
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { now, host, group, what } = self;
+        write!(f, "{:>9}.{:06} ms  host {host:<3}", now / 1_000_000, now % 1_000_000)?;
+        match group {
+            Some(group) => write!(f, " vrid {:<4} {what}", group + 1),
+            None => write!(f, "           {what}"),
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! All that is on the LAN, and the queue of what happens next.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use vipd::vrrp::{Action, Addresses, Event, Input, State};
+
+use crate::Sabotage;
+use crate::host::{Host, LOST_LINK, Member};
+use crate::lan::{Letter, Weather};
+use crate::plan::{Group, Plan};
+use crate::random::Random;
+use crate::trace::{Trace, What};
+use crate::violation::{Invariant, Violation};
+
+/// How late a process wakes up at the most.
+pub(crate) const WAKE_UP: u64 = 50_000;
+
+/// What happens at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Due {
+    /// An advert arrives at a member.
+    Arrival(usize, Letter),
+    /// A member's timer is looked at.
+    Timer(usize),
+    /// A host that was held up goes on.
+    Resume(usize),
+}
+
+/// What came of it all.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Times that a router became master, by reason.
+    pub takeovers: BTreeMap<String, u64>,
+    /// Adverts sent.
+    pub adverts: u64,
+    /// Inputs that a router was given.
+    pub inputs: u64,
+    /// Times that all virtual routers were found at rest with the right master.
+    pub rests: u64,
+}
+
+impl Tally {
+    /// Takeovers for whatever reason.
+    pub fn takeovers(&self) -> u64 {
+        self.takeovers.values().sum()
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) seed: u64,
+    pub(crate) random: Random,
+    /// True time, nanoseconds.
+    pub(crate) now: u64,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) delay: u64,
+    pub(crate) weather: Weather,
+    pub(crate) trace: Trace,
+    pub(crate) tally: Tally,
+    /// Since when two masters are a violation.
+    pub(crate) strict: Option<u64>,
+    pub(crate) violation: Option<Violation>,
+    /// Who became master last.
+    pub(crate) newest: usize,
+    /// Virtual routers with several masters.
+    contested: Vec<usize>,
+    queue: BinaryHeap<Reverse<(u64, u64, Due)>>,
+    planned: u64,
+    sabotage: Sabotage,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, sabotage: Sabotage, loud: bool) -> Self {
+        let mut random = Random::new(seed);
+        let Plan { mut hosts, groups, roles, delay } = Plan::new(&mut random);
+        for (place, role) in roles.iter().enumerate() {
+            hosts[role.host].members.push(place);
+        }
+        Self {
+            seed,
+            random,
+            now: 0,
+            hosts,
+            members: roles
+                .into_iter()
+                .map(|role| {
+                    let members = groups[role.group].members.len();
+                    Member::new(role, members)
+                })
+                .collect(),
+            groups,
+            delay,
+            weather: Weather::default(),
+            trace: Trace::new(loud),
+            tally: Tally::default(),
+            strict: None,
+            violation: None,
+            newest: 0,
+            contested: Vec::new(),
+            queue: BinaryHeap::new(),
+            planned: 0,
+            sabotage,
+        }
+    }
+
+    pub(crate) fn plan(&mut self, at: u64, due: Due) {
+        self.planned += 1;
+        self.queue.push(Reverse((at, self.planned, due)));
+    }
+
+    /// Lets time pass until then, or until an invariant is violated.
+    pub(crate) fn run_until(&mut self, end: u64) {
+        while self.violation.is_none() {
+            match self.queue.peek() {
+                Some(Reverse((at, ..))) if *at <= end => {}
+                _ => break,
+            }
+            let Some(Reverse((at, _, due))) = self.queue.pop() else { break };
+            self.now = self.now.max(at);
+            match due {
+                Due::Arrival(to, letter) => self.arrive(to, letter),
+                Due::Timer(member) => self.look(member, at),
+                Due::Resume(host) => {
+                    if self.hosts[host].paused == Some(at) {
+                        self.resume(host);
+                    }
+                }
+            }
+            self.watch();
+        }
+        self.now = self.now.max(end);
+        self.watch();
+    }
+
+    /// What has arrived goes to the routers in its order, and then what the ring lost.
+    pub(crate) fn hear(&mut self, host: usize) {
+        for (member, mut received) in std::mem::take(&mut self.hosts[host].feed) {
+            let heard = What::Heard(received.source, received.priority);
+            self.trace.add(self.now, host, Some(self.members[member].group), heard);
+            let deaf = match self.sabotage {
+                Sabotage::DeafMaster => self.members[member].is_master(),
+                Sabotage::NoRelease => received.priority == 0,
+                _ => false,
+            };
+            if self.sabotage == Sabotage::Polite && received.priority > 0 && !self.members[member].is_master()
+            {
+                received.priority = 255;
+            }
+            if !deaf {
+                self.give(member, Input::Advert(received));
+            }
+        }
+        if std::mem::take(&mut self.hosts[host].lost) {
+            for index in 0..self.hosts[host].members.len() {
+                self.give(self.hosts[host].members[index], Input::FeedLoss);
+            }
+        }
+    }
+
+    fn look(&mut self, member: usize, at: u64) {
+        if self.members[member].armed != Some(at) {
+            return;
+        }
+        self.members[member].armed = None;
+        let host = &self.hosts[self.members[member].host];
+        if host.lives() {
+            self.serve(member);
+        }
+    }
+
+    /// Serves a timer that is due, and arms the next.
+    fn serve(&mut self, member: usize) {
+        let host = &self.hosts[self.members[member].host];
+        let local = host.clock.shows(self.now);
+        if self.members[member].router.next_timeout().is_some_and(|at| at <= local) {
+            self.give(member, Input::Timeout);
+        } else {
+            self.arm(member);
+        }
+    }
+
+    /// A timer that was put off is not taken out of the queue: it is looked at and armed anew.
+    fn arm(&mut self, member: usize) {
+        let Some(deadline) = self.members[member].router.next_timeout() else { return };
+        let at = self.hosts[self.members[member].host].clock.when(deadline).max(self.now);
+        if self.members[member].armed.is_none_or(|armed| at + WAKE_UP < armed) {
+            let at = at + self.random.between(0, WAKE_UP);
+            self.members[member].armed = Some(at);
+            self.plan(at, Due::Timer(member));
+        }
+    }
+
+    pub(crate) fn give(&mut self, member: usize, input: Input) {
+        self.tally.inputs += 1;
+        let host = self.members[member].host;
+        let local = self.hosts[host].clock.shows(self.now);
+        let was_master = self.members[member].is_master();
+        self.members[member].router.handle(local, input);
+        while let Some(event) = self.members[member].router.poll_event() {
+            if let Event::StateChanged { from, to, reason, .. } = event {
+                let group = self.members[member].group;
+                self.trace.add(self.now, host, Some(group), What::Changed(from, to, reason));
+                if to == State::Master {
+                    self.newest = member;
+                    *self.tally.takeovers.entry(reason.to_string()).or_default() += 1;
+                }
+            }
+        }
+        while let Some(action) = self.members[member].router.poll_action() {
+            self.act(member, action, was_master, input == Input::Shutdown);
+        }
+        if input == Input::Shutdown && self.sabotage == Sabotage::LastWord {
+            self.act(member, Action::SendAdvert { priority: 1 }, false, true);
+        }
+        let (held, master) = (self.members[member].held, self.members[member].is_master());
+        if held != master {
+            self.violate(member, Invariant::AddressesAreAMasters, format!("held: {held}, master: {master}"));
+        }
+        if was_master != master {
+            self.count_masters(self.members[member].group);
+        }
+        self.arm(member);
+    }
+
+    fn act(&mut self, member: usize, action: Action, was_master: bool, stops: bool) {
+        match action {
+            Action::SendAdvert { priority } => {
+                if stops && (priority != 0 || !was_master) {
+                    self.violate(member, Invariant::SilentAfterStop, format!("priority {priority} was sent"));
+                }
+                if !self.hosts[self.members[member].host].up {
+                    self.violate(member, Invariant::SilentAfterStop, "a host that is down sent".to_owned());
+                }
+                self.send(member, priority);
+            }
+            Action::AddAddresses(Addresses::All) => self.members[member].held = true,
+            Action::RemoveAddresses if self.sabotage == Sabotage::KeepsAddresses => {}
+            Action::RemoveAddresses => self.members[member].held = false,
+            Action::AddAddresses(Addresses::One(_)) | Action::Announce { .. } => {
+                if !self.members[member].held {
+                    let found = "it announced what it has not".to_owned();
+                    self.violate(member, Invariant::AddressesAreAMasters, found);
+                }
+            }
+        }
+    }
+
+    /// Starts a host's process, or mends its link.
+    pub(crate) fn start(&mut self, host: usize) {
+        self.trace.add(self.now, host, None, What::Started);
+        self.hosts[host].up = true;
+        if self.hosts[host].paused.is_none() {
+            for index in 0..self.hosts[host].members.len() {
+                let member = self.hosts[host].members[index];
+                let primary = self.members[member].address;
+                self.give(member, Input::Available { primary });
+            }
+        }
+    }
+
+    /// Stops a process in good order, or takes its link away; one that is held up does not notice.
+    pub(crate) fn stop(&mut self, host: usize, in_good_order: bool) {
+        if !self.hosts[host].lives() {
+            return;
+        }
+        let what = if in_good_order { What::Stopped } else { What::LostLink };
+        self.trace.add(self.now, host, None, what);
+        for index in 0..self.hosts[host].members.len() {
+            let input = if in_good_order { Input::Shutdown } else { Input::Unavailable(LOST_LINK) };
+            self.give(self.hosts[host].members[index], input);
+        }
+        self.hosts[host].up = false;
+        self.hosts[host].feed.clear();
+    }
+
+    /// The machine dies, and knows nothing when it is started again.
+    pub(crate) fn crash(&mut self, host: usize) {
+        self.trace.add(self.now, host, None, What::Crashed);
+        let machine = &mut self.hosts[host];
+        (machine.up, machine.paused, machine.lost) = (false, None, false);
+        machine.feed.clear();
+        for index in 0..self.hosts[host].members.len() {
+            let member = self.hosts[host].members[index];
+            self.members[member].forget();
+            self.count_masters(self.members[member].group);
+        }
+    }
+
+    /// Holds a process up.
+    pub(crate) fn pause(&mut self, host: usize, nanos: u64) {
+        if self.hosts[host].lives() {
+            self.trace.add(self.now, host, None, What::Paused(nanos));
+            self.hosts[host].paused = Some(self.now + nanos);
+            self.plan(self.now + nanos, Due::Resume(host));
+            self.count_masters_on(host);
+        }
+    }
+
+    pub(crate) fn resume(&mut self, host: usize) {
+        if self.hosts[host].paused.take().is_none() {
+            return;
+        }
+        self.trace.add(self.now, host, None, What::Resumed);
+        let timers_first = self.sabotage == Sabotage::TimersFirst;
+        if !timers_first {
+            self.hear(host);
+        }
+        for index in 0..self.hosts[host].members.len() {
+            let member = self.hosts[host].members[index];
+            self.members[member].armed = None;
+            self.serve(member);
+        }
+        if timers_first {
+            self.hear(host);
+        }
+        self.count_masters_on(host);
+    }
+
+    /// The ring ran over while the process was held up: what came last is gone.
+    pub(crate) fn lose_feed(&mut self, host: usize) {
+        let host = &mut self.hosts[host];
+        if !host.feed.is_empty() {
+            host.feed.truncate(host.feed.len() / 2);
+            host.lost = true;
+        }
+    }
+
+    fn count_masters_on(&mut self, host: usize) {
+        for index in 0..self.hosts[host].members.len() {
+            self.count_masters(self.members[self.hosts[host].members[index]].group);
+        }
+    }
+
+    /// Living masters of a virtual router.
+    pub(crate) fn masters(&self, group: usize) -> impl Iterator<Item = usize> + '_ {
+        let members = self.groups[group].members.iter().copied();
+        members.filter(|place| {
+            let member = &self.members[*place];
+            member.is_master() && self.hosts[member.host].lives()
+        })
+    }
+
+    fn count_masters(&mut self, group: usize) {
+        let several = self.masters(group).nth(1).is_some();
+        if !several {
+            self.groups[group].several = None;
+            self.contested.retain(|contested| *contested != group);
+        } else if self.groups[group].several.is_none() {
+            self.groups[group].several = Some(self.now);
+            self.contested.push(group);
+        }
+    }
+
+    /// A question and its answer: two ways and two wake-ups.
+    pub(crate) fn slack(&self) -> u64 {
+        2 * (self.delay + WAKE_UP)
+    }
+
+    /// Two masters are the protocol's way of changing over, for as long as an advert travels.
+    fn watch(&mut self) {
+        let Some(strict) = self.strict else { return };
+        for index in 0..self.contested.len() {
+            let group = self.contested[index];
+            let Some(since) = self.groups[group].several else { continue };
+            let lasted = self.now.saturating_sub(since.max(strict));
+            if lasted > self.slack() {
+                let masters: Vec<_> = self.masters(group).map(|place| self.members[place].address).collect();
+                let found = format!("{masters:?} are masters for {} µs", lasted / 1_000);
+                let master = self.masters(group).next().unwrap_or(self.groups[group].members[0]);
+                self.violate(master, Invariant::OneMasterAtMost, found);
+                return;
+            }
+        }
+    }
+
+    /// The first violation ends the run.
+    pub(crate) fn violate(&mut self, member: usize, invariant: Invariant, found: String) {
+        if self.violation.is_none() {
+            let group = self.members[member].group;
+            let host = self.members[member].host;
+            let found = format!("{found} (vrid {}, host {host})", group + 1);
+            let events = self.trace.of(group, host);
+            self.violation = Some(Violation { seed: self.seed, invariant, found, events });
+        }
+    }
+}
