@@ -26,7 +26,7 @@ pub struct Summary {
 /// is told how many takeovers there were so far.
 pub fn run_all(first: u64, takeovers: u64, threads: usize, progress: impl Fn(u64) + Sync) -> Summary {
     let seed = AtomicU64::new(first);
-    let seen = AtomicU64::new(0);
+    let total = AtomicU64::new(0);
     let over = AtomicBool::new(false);
     let summary = Mutex::new(Summary::default());
     thread::scope(|scope| {
@@ -35,7 +35,7 @@ pub fn run_all(first: u64, takeovers: u64, threads: usize, progress: impl Fn(u64
                 while !over.load(Ordering::Relaxed) {
                     let outcome = run(seed.fetch_add(1, Ordering::Relaxed), Sabotage::None, false);
                     let more = outcome.tally.takeovers();
-                    let so_far = seen.fetch_add(more, Ordering::Relaxed) + more;
+                    let so_far = total.fetch_add(more, Ordering::Relaxed) + more;
                     if so_far >= takeovers || outcome.violation.is_some() {
                         over.store(true, Ordering::Relaxed);
                     }

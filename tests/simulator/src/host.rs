@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use vipd::vrrp::{Fault, Received, Router, State};
+use vipd::vrrp::{Received, Router, State};
 use vipd_common::parse::address_digest;
 
 use crate::clock::Clock;
@@ -88,6 +88,3 @@ impl Member {
         self.router.state() == State::Master
     }
 }
-
-/// Why a host's routers cannot work.
-pub(crate) const LOST_LINK: Fault = Fault::InterfaceDown;

@@ -14,6 +14,7 @@ pub mod campaign;
 mod clock;
 mod host;
 mod lan;
+mod machine;
 mod plan;
 mod random;
 mod rest;

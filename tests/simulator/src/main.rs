@@ -34,25 +34,8 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let start = Instant::now();
     let summary = match args.seed {
-        Some(seed) => {
-            let mut summary = Summary::default();
-            summary.add(run(seed, Sabotage::None, args.trace));
-            summary
-        }
-        None => {
-            let threads = args.threads.unwrap_or_else(|| available_parallelism().map_or(1, Into::into));
-            let terminal = stderr().is_terminal();
-            let summary = run_all(args.from, args.takeovers, threads, |so_far| {
-                if terminal {
-                    // A terminal that is gone is nobody who wants to know.
-                    let _ = write!(stderr(), "\r{so_far} of {} takeovers", args.takeovers);
-                }
-            });
-            if terminal {
-                let _ = write!(stderr(), "\r\x1b[K");
-            }
-            summary
-        }
+        Some(seed) => again(seed, args.trace),
+        None => campaign(&args),
     };
     report(&summary, start.elapsed().as_secs_f64());
     match summary.violation {
@@ -62,6 +45,27 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn again(seed: u64, trace: bool) -> Summary {
+    let mut summary = Summary::default();
+    summary.add(run(seed, Sabotage::None, trace));
+    summary
+}
+
+fn campaign(args: &Args) -> Summary {
+    let threads = args.threads.unwrap_or_else(|| available_parallelism().map_or(1, Into::into));
+    let terminal = stderr().is_terminal();
+    let summary = run_all(args.from, args.takeovers, threads, |so_far| {
+        if terminal {
+            // A terminal that is gone is nobody who wants to know.
+            let _ = write!(stderr(), "\r{so_far} of {} takeovers", args.takeovers);
+        }
+    });
+    if terminal {
+        let _ = write!(stderr(), "\r\x1b[K");
+    }
+    summary
 }
 
 fn report(summary: &Summary, seconds: f64) {

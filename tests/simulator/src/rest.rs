@@ -40,7 +40,7 @@ impl World {
             let masters: Vec<_> = self.masters(group).collect();
             let &[master] = masters.as_slice() else {
                 let found = format!("{} masters of {} routers", masters.len(), living.len());
-                return self.violate(first, Invariant::TheRightMaster, found);
+                return self.violate(first, Invariant::TheRightMaster, &found);
             };
             for member in living {
                 if member == master {
@@ -49,12 +49,12 @@ impl World {
                 let (other, best) = (&self.members[member], &self.members[master]);
                 if other.preempts() && other.rank().0 > best.rank().0 {
                     let found = format!("{} should have preempted {}", other.address, best.address);
-                    return self.violate(member, Invariant::TheRightMaster, found);
+                    return self.violate(member, Invariant::TheRightMaster, &found);
                 }
                 let followed = other.router.snapshot().master;
                 if followed != Some(best.address) {
                     let found = format!("{} follows {followed:?} and not {}", other.address, best.address);
-                    return self.violate(member, Invariant::TheRightMaster, found);
+                    return self.violate(member, Invariant::TheRightMaster, &found);
                 }
             }
         }
@@ -68,7 +68,7 @@ impl World {
             let Some(ready) = ready.filter(|_| self.groups[group].uniform) else { continue };
             if self.masters(group).next().is_none() {
                 let found = format!("there is no master {why}");
-                return self.violate(ready, Invariant::TakeoverInTime, found);
+                return self.violate(ready, Invariant::TakeoverInTime, &found);
             }
         }
     }

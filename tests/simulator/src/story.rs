@@ -181,7 +181,7 @@ impl World {
         let more = self.tally.takeovers() - before;
         if more > 0 {
             let found = format!("{more} takeovers {when}");
-            self.violate(self.newest, Invariant::NoFalseTakeover, found);
+            self.violate(self.newest, Invariant::NoFalseTakeover, &found);
         }
     }
 }

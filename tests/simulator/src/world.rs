@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use vipd::vrrp::{Action, Addresses, Event, Input, State};
 
 use crate::Sabotage;
-use crate::host::{Host, LOST_LINK, Member};
+use crate::host::{Host, Member};
 use crate::lan::{Letter, Weather};
 use crate::plan::{Group, Plan};
 use crate::random::Random;
@@ -68,7 +68,7 @@ pub(crate) struct World {
     contested: Vec<usize>,
     queue: BinaryHeap<Reverse<(u64, u64, Due)>>,
     planned: u64,
-    sabotage: Sabotage,
+    pub(crate) sabotage: Sabotage,
 }
 
 impl World {
@@ -171,7 +171,7 @@ impl World {
     }
 
     /// Serves a timer that is due, and arms the next.
-    fn serve(&mut self, member: usize) {
+    pub(crate) fn serve(&mut self, member: usize) {
         let host = &self.hosts[self.members[member].host];
         let local = host.clock.shows(self.now);
         if self.members[member].router.next_timeout().is_some_and(|at| at <= local) {
@@ -216,7 +216,7 @@ impl World {
         }
         let (held, master) = (self.members[member].held, self.members[member].is_master());
         if held != master {
-            self.violate(member, Invariant::AddressesAreAMasters, format!("held: {held}, master: {master}"));
+            self.violate(member, Invariant::AddressesAreAMasters, &format!("held: {held}, master: {master}"));
         }
         if was_master != master {
             self.count_masters(self.members[member].group);
@@ -228,10 +228,14 @@ impl World {
         match action {
             Action::SendAdvert { priority } => {
                 if stops && (priority != 0 || !was_master) {
-                    self.violate(member, Invariant::SilentAfterStop, format!("priority {priority} was sent"));
+                    self.violate(
+                        member,
+                        Invariant::SilentAfterStop,
+                        &format!("priority {priority} was sent"),
+                    );
                 }
                 if !self.hosts[self.members[member].host].up {
-                    self.violate(member, Invariant::SilentAfterStop, "a host that is down sent".to_owned());
+                    self.violate(member, Invariant::SilentAfterStop, "a host that is down sent");
                 }
                 self.send(member, priority);
             }
@@ -240,94 +244,14 @@ impl World {
             Action::RemoveAddresses => self.members[member].held = false,
             Action::AddAddresses(Addresses::One(_)) | Action::Announce { .. } => {
                 if !self.members[member].held {
-                    let found = "it announced what it has not".to_owned();
+                    let found = "it announced what it has not";
                     self.violate(member, Invariant::AddressesAreAMasters, found);
                 }
             }
         }
     }
 
-    /// Starts a host's process, or mends its link.
-    pub(crate) fn start(&mut self, host: usize) {
-        self.trace.add(self.now, host, None, What::Started);
-        self.hosts[host].up = true;
-        if self.hosts[host].paused.is_none() {
-            for index in 0..self.hosts[host].members.len() {
-                let member = self.hosts[host].members[index];
-                let primary = self.members[member].address;
-                self.give(member, Input::Available { primary });
-            }
-        }
-    }
-
-    /// Stops a process in good order, or takes its link away; one that is held up does not notice.
-    pub(crate) fn stop(&mut self, host: usize, in_good_order: bool) {
-        if !self.hosts[host].lives() {
-            return;
-        }
-        let what = if in_good_order { What::Stopped } else { What::LostLink };
-        self.trace.add(self.now, host, None, what);
-        for index in 0..self.hosts[host].members.len() {
-            let input = if in_good_order { Input::Shutdown } else { Input::Unavailable(LOST_LINK) };
-            self.give(self.hosts[host].members[index], input);
-        }
-        self.hosts[host].up = false;
-        self.hosts[host].feed.clear();
-    }
-
-    /// The machine dies, and knows nothing when it is started again.
-    pub(crate) fn crash(&mut self, host: usize) {
-        self.trace.add(self.now, host, None, What::Crashed);
-        let machine = &mut self.hosts[host];
-        (machine.up, machine.paused, machine.lost) = (false, None, false);
-        machine.feed.clear();
-        for index in 0..self.hosts[host].members.len() {
-            let member = self.hosts[host].members[index];
-            self.members[member].forget();
-            self.count_masters(self.members[member].group);
-        }
-    }
-
-    /// Holds a process up.
-    pub(crate) fn pause(&mut self, host: usize, nanos: u64) {
-        if self.hosts[host].lives() {
-            self.trace.add(self.now, host, None, What::Paused(nanos));
-            self.hosts[host].paused = Some(self.now + nanos);
-            self.plan(self.now + nanos, Due::Resume(host));
-            self.count_masters_on(host);
-        }
-    }
-
-    pub(crate) fn resume(&mut self, host: usize) {
-        if self.hosts[host].paused.take().is_none() {
-            return;
-        }
-        self.trace.add(self.now, host, None, What::Resumed);
-        let timers_first = self.sabotage == Sabotage::TimersFirst;
-        if !timers_first {
-            self.hear(host);
-        }
-        for index in 0..self.hosts[host].members.len() {
-            let member = self.hosts[host].members[index];
-            self.members[member].armed = None;
-            self.serve(member);
-        }
-        if timers_first {
-            self.hear(host);
-        }
-        self.count_masters_on(host);
-    }
-
-    /// The ring ran over while the process was held up: what came last is gone.
-    pub(crate) fn lose_feed(&mut self, host: usize) {
-        let host = &mut self.hosts[host];
-        if !host.feed.is_empty() {
-            host.feed.truncate(host.feed.len() / 2);
-            host.lost = true;
-        }
-    }
-
-    fn count_masters_on(&mut self, host: usize) {
+    pub(crate) fn count_masters_on(&mut self, host: usize) {
         for index in 0..self.hosts[host].members.len() {
             self.count_masters(self.members[self.hosts[host].members[index]].group);
         }
@@ -342,7 +266,7 @@ impl World {
         })
     }
 
-    fn count_masters(&mut self, group: usize) {
+    pub(crate) fn count_masters(&mut self, group: usize) {
         let several = self.masters(group).nth(1).is_some();
         if !several {
             self.groups[group].several = None;
@@ -369,14 +293,14 @@ impl World {
                 let masters: Vec<_> = self.masters(group).map(|place| self.members[place].address).collect();
                 let found = format!("{masters:?} are masters for {} µs", lasted / 1_000);
                 let master = self.masters(group).next().unwrap_or(self.groups[group].members[0]);
-                self.violate(master, Invariant::OneMasterAtMost, found);
+                self.violate(master, Invariant::OneMasterAtMost, &found);
                 return;
             }
         }
     }
 
     /// The first violation ends the run.
-    pub(crate) fn violate(&mut self, member: usize, invariant: Invariant, found: String) {
+    pub(crate) fn violate(&mut self, member: usize, invariant: Invariant, found: &str) {
         if self.violation.is_none() {
             let group = self.members[member].group;
             let host = self.members[member].host;
