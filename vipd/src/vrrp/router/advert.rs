@@ -221,7 +221,7 @@ impl Router {
 
     /// Active_Down_Timer := Active_Down_Interval (RFC 9568 section 6.4.2).
     ///
-    /// Not the RFC's: where intervals differ, the last advert of a master that yields, or one that a switch has held
+    /// Not the RFC's alone: where intervals differ, the last advert of a master that yields, or one that a switch has held
     /// back, teaches its shorter interval. The timer would run out before the true master is due again. So an advert
     /// moves it before what a master that outranks its sender has promised only once that promise is over or taken back.
     fn await_master(&mut self, advert: &Received) {
