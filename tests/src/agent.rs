@@ -144,6 +144,15 @@ impl Agent {
         self.process.is_some()
     }
 
+    /// Whether its process lives still: a program may also end by itself.
+    ///
+    /// # Errors
+    /// When it was not started, or the kernel does not say.
+    pub fn is_alive(&mut self) -> Result<bool> {
+        let described = format!("{self} does not run");
+        self.process.as_mut().context(described)?.is_running()
+    }
+
     /// Directory for vipd's control socket and for configurations; private to the node.
     pub fn runtime_dir() -> &'static Path {
         Path::new(SCRATCH)

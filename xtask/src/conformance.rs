@@ -97,8 +97,8 @@ fn play<'a>(scenarios: &'a [Scenario], programs: &[Program]) -> (Vec<Row<'a>>, u
     let terminal = stderr().is_terminal();
     let rows = table::play_all(scenarios, programs, &vipd, |scenario, program, verdict| {
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        if let Verdict::Misses(error) = verdict {
-            let said = format_args!("MISSES  {program}: {}: {error:#}", scenario.name);
+        if let Verdict::Misses(error) | Verdict::Broken(error) = verdict {
+            let said = format_args!("{verdict}  {program}: {}: {error:#}", scenario.name);
             process::say("conformance", said);
         } else if terminal || done.is_multiple_of(50) {
             let said = format_args!("{done} of {all}  {verdict}  {program}: {}", scenario.name);

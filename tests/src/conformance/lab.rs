@@ -7,6 +7,7 @@
 
 mod ask;
 
+use std::fmt;
 use std::thread;
 use std::time::Duration;
 
@@ -34,10 +35,21 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// How long something is waited for that may come at any time, besides ten intervals.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What an error bears that says what a program did, and not that the lab failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unlike;
+
+impl fmt::Display for Unlike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not as the scenario says")
+    }
+}
+
 /// Plays a scenario to its end.
 ///
 /// # Errors
-/// The first step that is not as expected, with its line and what was seen.
+/// The first step that is not as expected, with its line and what was seen: it bears [`Unlike`]. Without that it is the
+/// lab that failed, or the program that did not live to the end.
 pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<()> {
     let lab = Lab::new(3)?;
     let mut stage = Stage {
@@ -55,6 +67,8 @@ pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<(
     for (line, step) in &scenario.steps {
         stage.step(step).with_context(|| format!("line {line}"))?;
     }
+    // A dead router sends nothing either.
+    ensure!(!stage.agent.is_running() || stage.agent.is_alive()?, "{program} has ended by itself");
     Ok(())
 }
 
@@ -95,11 +109,11 @@ impl Stage {
                 self.hear(heard)
             }
             Step::KeepHearing(heard, length) => self.keep_hearing(heard, *length),
-            Step::Expect(said, moment) => self.expect(said, *moment),
-            Step::Silence(length) => self.silence(*length),
-            Step::Address(wanted) => self.address(*wanted),
-            Step::Echo(wanted) => self.echo(*wanted),
-            Step::Counter(name, wanted) => self.counter(name, *wanted),
+            Step::Expect(said, moment) => self.expect(said, *moment).context(Unlike),
+            Step::Silence(length) => self.silence(*length).context(Unlike),
+            Step::Address(wanted) => self.address(*wanted).context(Unlike),
+            Step::Echo(wanted) => self.echo(*wanted).context(Unlike),
+            Step::Counter(name, wanted) => self.counter(name, *wanted).context(Unlike),
         }
     }
 

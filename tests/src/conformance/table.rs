@@ -29,12 +29,14 @@ pub enum Verdict {
     DoesAfterAll,
     /// It does not, and nobody has said why.
     Misses(Error),
+    /// The lab failed, or the program ended by itself: nothing was shown.
+    Broken(Error),
 }
 
 impl Verdict {
     /// Whether somebody has to look at it.
     pub fn is_unexplained(&self) -> bool {
-        matches!(self, Self::Misses(_) | Self::DoesAfterAll)
+        matches!(self, Self::Misses(_) | Self::Broken(_) | Self::DoesAfterAll)
     }
 }
 
@@ -47,6 +49,7 @@ impl fmt::Display for Verdict {
             Self::InCore => "-",
             Self::DoesAfterAll => "ok after all",
             Self::Misses(_) => "MISSES",
+            Self::Broken(_) => "BROKEN",
         })
     }
 }
@@ -114,6 +117,7 @@ fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Verdict {
     match (lab::play(scenario, program, vipd), note) {
         (Ok(()), None) => Verdict::Does,
         (Ok(()), Some(_)) => Verdict::DoesAfterAll,
+        (Err(error), _) if error.downcast_ref::<lab::Unlike>().is_none() => Verdict::Broken(error),
         (Err(_), Some(_)) => Verdict::Differs,
         (Err(error), None) => Verdict::Misses(error),
     }
@@ -174,7 +178,7 @@ fn of_item(item: &str, program: Program, rows: &[Row<'_>]) -> String {
             Verdict::Does | Verdict::DoesAfterAll | Verdict::InCore => {
                 (does, played) = (does + 1, played + 1);
             }
-            Verdict::Differs | Verdict::Misses(_) => played += 1,
+            Verdict::Differs | Verdict::Misses(_) | Verdict::Broken(_) => played += 1,
         }
     }
     match (does, played) {
