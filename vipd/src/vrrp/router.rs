@@ -314,9 +314,12 @@ impl Router {
         self.restart_master_down(from);
     }
 
-    /// Active_Down_Timer := Active_Down_Interval, from the arrival of the advert that restarts it.
+    /// Active_Down_Timer := Active_Down_Interval, from the arrival of the advert that restarts it; not before what was
+    /// promised.
     fn restart_master_down(&mut self, from: Timestamp) {
-        self.timers.set(Timer::MasterDown, from + self.master_down_interval());
+        let deadline = from + self.master_down_interval();
+        let promised = self.promise.map_or(deadline, |promise| promise.deadline);
+        self.timers.set(Timer::MasterDown, deadline.max(promised));
     }
 
     fn send_advert(&mut self, now: Timestamp) {

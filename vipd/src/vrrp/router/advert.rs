@@ -225,18 +225,14 @@ impl Router {
     /// back, teaches its shorter interval. The timer would run out before the true master is due again. So an advert
     /// moves it before what a master that outranks its sender has promised only once that promise is over or taken back.
     fn await_master(&mut self, advert: &Received) {
-        self.restart_master_down(advert.arrival);
-        let Some(deadline) = self.timers.get(Timer::MasterDown) else { return };
+        let Received { arrival, source, priority, .. } = *advert;
         // Of the two masters this one stays (RFC 9568 section 6.4.3); a new priority of the same one is its own.
-        let outranks = |promise: &Promise| {
-            (promise.priority, promise.source) > (advert.priority, advert.source)
-                && promise.source != advert.source
-        };
-        let kept = self.promise.filter(|promise| outranks(promise) && promise.deadline > deadline);
-        if let Some(promise) = kept {
-            self.timers.set(Timer::MasterDown, promise.deadline);
-        } else {
-            let Received { source, priority, .. } = *advert;
+        self.promise = self.promise.filter(|promise| {
+            (promise.priority, promise.source) > (priority, source) && promise.source != source
+        });
+        self.restart_master_down(arrival);
+        let deadline = arrival + self.master_down_interval();
+        if self.promise.is_none_or(|promise| promise.deadline <= deadline) {
             self.promise = Some(Promise { source, priority, deadline });
         }
     }

@@ -141,6 +141,8 @@ fn s11_a_master_that_is_outranked_moves_no_deadline_of_the_one_that_outranks_it(
         let promised = script.next();
         script.input(Input::Advert(Received { interval: 1, ..script.received(priority, source) }));
         assert_eq!(script.next(), promised, "priority {priority} of {source}");
+        script.input(Input::FeedLoss);
+        assert_eq!(script.next(), promised, "lost adverts are no reason either");
         // It is kept until that moment and no longer.
         script.wait(3 * SECOND);
         script.input(Input::Advert(Received { interval: 1, ..script.received(priority, source) }));
