@@ -1,7 +1,7 @@
 //! `cargo xtask conformance`: vipd, keepalived and FRR against the RFCs, item by item.
 
 use std::fs;
-use std::io::{IsTerminal as _, stderr};
+use std::io::{IsTerminal as _, stderr, stdout};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use vipd_tests::agent::AgentKind;
 use vipd_tests::conformance::table::{self, Row, Verdict};
-use vipd_tests::conformance::{Program, Scenario, document, items};
+use vipd_tests::conformance::{Program, Scenario, document, draw, items};
 
 use crate::setup;
 use crate::support::process::{self, run as run_command};
@@ -17,7 +17,8 @@ use crate::support::{agent, debian, privilege, workspace};
 
 /// Play the conformance suite with vipd, keepalived and FRR and print the table; needs root
 ///
-/// First vipd's core in virtual time, then each program in private labs. Nothing on the host changes. It fails when vipd
+/// First vipd's core in virtual time, then each program in private labs. Nothing on the host changes. In a pipe the
+/// table is Markdown. It fails when vipd
 /// does other than a scenario says without a word of explanation there.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -73,8 +74,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         run_command(core.args(["test", "--locked", "--package", "vipd", "--test", "conformance"]))?;
     }
     let (rows, seconds) = play(&scenarios, &programs);
-    let text = table::markdown(&rows, &items::all()?);
-    println!("{text}");
+    let mut items = items::all()?;
+    let shown = |name: &str| scenarios.iter().any(|scenario| scenario.items.iter().any(|item| item == name));
+    items.retain(|item| args.scenarios.is_empty() || shown(&item.name));
+    let text = draw::markdown(&rows, &items);
+    if stdout().is_terminal() {
+        println!("{}", draw::plain(&rows, &items));
+    } else {
+        println!("{text}");
+    }
     if let Some(path) = &args.markdown {
         fs::write(path, document(&rows, &text, seconds)?)
             .with_context(|| format!("cannot write {}", path.display()))?;

@@ -6,11 +6,12 @@
 //! ```
 //!
 //! A [`Scenario`] is frames in and frames out, with the time between them. Nothing in it is vipd's: [`lab`] plays it
-//! with vipd, keepalived and FRR alike, and knows of them only what the wire shows. [`table`] says which item each
-//! of them fulfils. The README beside the scenarios says how to write one.
+//! with vipd, keepalived and FRR alike, and knows of them only what the wire shows. [`table`] plays all of
+//! them, [`draw`] says which item each program fulfils. The README beside the scenarios says how to write one.
 
 mod craft6;
 pub mod document;
+pub mod draw;
 pub mod heard;
 pub mod items;
 pub mod lab;

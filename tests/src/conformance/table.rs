@@ -1,14 +1,14 @@
-//! Plays scenarios with all programs, several at once, and says what came of it: by scenario and by item.
+//! Plays scenarios with all programs, several at once.
 
 use std::collections::VecDeque;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Error;
 
 use super::scenario::Note;
-use super::{Item, Program, Scenario, lab};
+use super::{Program, Scenario, lab};
 use crate::agent::AgentKind;
 
 /// Scenarios played at once. Most of the time all of them wait for a timer.
@@ -120,70 +120,5 @@ fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Verdict {
         (Err(error), _) if error.downcast_ref::<lab::Unlike>().is_none() => Verdict::Broken(error),
         (Err(_), Some(_)) => Verdict::Differs,
         (Err(error), None) => Verdict::Misses(error),
-    }
-}
-
-/// Both tables in Markdown: by scenario with the notes, and by item.
-pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
-    let mut text = String::from("## By scenario\n\n| scenario | items |");
-    let programs: Vec<_> = rows
-        .first()
-        .map(|row| row.verdicts.iter().map(|(program, _)| *program).collect())
-        .unwrap_or_default();
-    for program in &programs {
-        let _ = write!(text, " {program} |");
-    }
-    text += " remarks |\n| --- | --- |";
-    text += &" --- |".repeat(programs.len() + 1);
-    for Row { scenario, verdicts } in rows {
-        let (name, items) = (&scenario.name, scenario.items.join(", "));
-        let _ = write!(text, "\n| [{}](../tests/conformance/{name}.md) | {items} |", scenario.title);
-        for (_, verdict) in verdicts {
-            let _ = write!(text, " {verdict} |");
-        }
-        let mut remarks: Vec<_> =
-            scenario.notes.iter().map(|(program, note)| format!("{program}: {}", note.text())).collect();
-        if !scenario.in_lab {
-            remarks.push("in virtual time, with vipd's core".to_owned());
-        }
-        let _ = write!(text, " {} |", remarks.join("; "));
-    }
-    text += "\n\n## By item\n\n| item | source | level | what it demands |";
-    for program in &programs {
-        let _ = write!(text, " {program} |");
-    }
-    text += " besides, or why not |\n| --- | --- | --- | --- |";
-    text += &" --- |".repeat(programs.len() + 1);
-    for item in items {
-        let Item { name, source, level, demand, elsewhere } = item;
-        let _ = write!(text, "\n| {name} | {source} | {level} | {demand} |");
-        for program in &programs {
-            let _ = write!(text, " {} |", of_item(name, *program, rows));
-        }
-        let _ = write!(text, " {elsewhere} |");
-    }
-    text.push('\n');
-    text
-}
-
-/// `3 of 4`: how many scenarios of an item a program does.
-fn of_item(item: &str, program: Program, rows: &[Row<'_>]) -> String {
-    let of_item = rows.iter().filter(|row| row.scenario.items.iter().any(|name| name == item));
-    let (mut does, mut played) = (0, 0);
-    for (_, verdict) in of_item.flat_map(|row| &row.verdicts).filter(|(who, _)| *who == program) {
-        match verdict {
-            Verdict::Cannot => {}
-            // The core's suite has shown it for vipd before the labs began.
-            Verdict::InCore if program != Program::Vipd => {}
-            Verdict::Does | Verdict::DoesAfterAll | Verdict::InCore => {
-                (does, played) = (does + 1, played + 1);
-            }
-            Verdict::Differs | Verdict::Misses(_) | Verdict::Broken(_) => played += 1,
-        }
-    }
-    match (does, played) {
-        (_, 0) => "-".to_owned(),
-        (does, played) if does == played => "ok".to_owned(),
-        (does, played) => format!("{does} of {played}"),
     }
 }

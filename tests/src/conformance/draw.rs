@@ -1,0 +1,112 @@
+//! What came of all scenarios, by scenario and by item: for a document, and for a terminal.
+
+use std::fmt::Write as _;
+
+use super::table::{Row, Verdict};
+use super::{Item, Program};
+
+fn programs(rows: &[Row<'_>]) -> Vec<Program> {
+    rows.first().map(|row| row.verdicts.iter().map(|(program, _)| *program).collect()).unwrap_or_default()
+}
+
+/// What is known beforehand of the programs that were asked.
+fn remarks(row: &Row<'_>, programs: &[Program]) -> Vec<String> {
+    let notes = row.scenario.notes.iter().filter(|(program, _)| programs.contains(program));
+    let mut remarks: Vec<_> = notes.map(|(program, note)| format!("{program}: {}", note.text())).collect();
+    if !row.scenario.in_lab {
+        remarks.push("in virtual time, with vipd's core".to_owned());
+    }
+    remarks
+}
+
+/// Both tables for a terminal: a line for each item that was asked for, and below what is to be said of scenarios.
+pub fn plain(rows: &[Row<'_>], items: &[Item]) -> String {
+    let programs = programs(rows);
+    let mut text = String::from("item");
+    for program in &programs {
+        let _ = write!(text, "  {:<10}", program.to_string());
+    }
+    text += "  what it demands\n";
+    for item in items {
+        let _ = write!(text, "{:<4}", item.name);
+        for program in &programs {
+            let _ = write!(text, "  {:<10}", of_item(&item.name, *program, rows));
+        }
+        let why = if item.elsewhere.is_empty() || item.elsewhere.starts_with('`') {
+            String::new()
+        } else {
+            format!(" ({})", item.elsewhere.split("; `").next().unwrap_or_default())
+        };
+        let _ = writeln!(text, "  {}{why}", item.demand);
+    }
+    text += "\nscenarios with a remark\n";
+    for row in rows {
+        let remarks = remarks(row, &programs);
+        if !remarks.is_empty() || row.verdicts.iter().any(|(_, verdict)| verdict.is_unexplained()) {
+            let verdicts: Vec<_> =
+                row.verdicts.iter().map(|(program, verdict)| format!("{program} {verdict}")).collect();
+            let _ = writeln!(text, "  {}: {}", row.scenario.name, verdicts.join(", "));
+            for remark in remarks {
+                let _ = writeln!(text, "      {remark}");
+            }
+        }
+    }
+    text
+}
+
+/// Both tables in Markdown: by scenario with the notes, and by item.
+pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
+    let mut text = String::from("## By scenario\n\n| scenario | items |");
+    let programs = programs(rows);
+    for program in &programs {
+        let _ = write!(text, " {program} |");
+    }
+    text += " remarks |\n| --- | --- |";
+    text += &" --- |".repeat(programs.len() + 1);
+    for row in rows {
+        let (name, items) = (&row.scenario.name, row.scenario.items.join(", "));
+        let _ = write!(text, "\n| [{}](../tests/conformance/{name}.md) | {items} |", row.scenario.title);
+        for (_, verdict) in &row.verdicts {
+            let _ = write!(text, " {verdict} |");
+        }
+        let _ = write!(text, " {} |", remarks(row, &programs).join("; "));
+    }
+    text += "\n\n## By item\n\n| item | source | level | what it demands |";
+    for program in &programs {
+        let _ = write!(text, " {program} |");
+    }
+    text += " besides, or why not |\n| --- | --- | --- | --- |";
+    text += &" --- |".repeat(programs.len() + 1);
+    for item in items {
+        let Item { name, source, level, demand, elsewhere } = item;
+        let _ = write!(text, "\n| {name} | {source} | {level} | {demand} |");
+        for program in &programs {
+            let _ = write!(text, " {} |", of_item(name, *program, rows));
+        }
+        let _ = write!(text, " {elsewhere} |");
+    }
+    text.push('\n');
+    text
+}
+
+/// `3 of 4`: how many scenarios of an item a program does.
+fn of_item(item: &str, program: Program, rows: &[Row<'_>]) -> String {
+    let of_item = rows.iter().filter(|row| row.scenario.items.iter().any(|name| name == item));
+    let (mut does, mut played) = (0, 0);
+    for (_, verdict) in of_item.flat_map(|row| &row.verdicts).filter(|(who, _)| *who == program) {
+        match verdict {
+            Verdict::Cannot => {}
+            // The core's suite has shown it for vipd before the labs began.
+            Verdict::InCore if program != Program::Vipd => {}
+            Verdict::Does | Verdict::DoesAfterAll | Verdict::InCore => {
+                (does, played) = (does + 1, played + 1);
+            }
+            Verdict::Differs | Verdict::Misses(_) | Verdict::Broken(_) => played += 1,
+        }
+    }
+    match (does, played) {
+        (_, 0) => "-".to_owned(),
+        (does, played) if does == played => "ok".to_owned(),
+        (does, played) => format!("{does} of {played}"),
+    }
+}
