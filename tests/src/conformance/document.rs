@@ -170,6 +170,7 @@ mod tests {
             ("hear advert priority 300", "priority is a number"),
             ("expect advert after 3x", "a duration is like"),
             ("sleep 3s", "\"sleep\" is no verb"),
+            ("expect advert mac vritual", "mac is virtual or own, not \"vritual\""),
         ] {
             let text = format!("{HEAD}router\n{line}\n```\n");
             let error = format!("{:#}", parse("x", &text).unwrap_err());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::configuration::Family;
 use crate::protocol::Version;
@@ -203,6 +203,13 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// One of these words.
+    fn one_of(&mut self, key: &str, choices: &[&str]) -> Result<&'a str> {
+        let value = self.value(key)?;
+        ensure!(choices.contains(&value), "{key} is {}, not {value:?}", choices.join(" or "));
+        Ok(value)
+    }
+
     fn family(&mut self) -> Result<Family> {
         match self.value("family")? {
             "ipv4" => Ok(Family::V4),
@@ -283,18 +290,18 @@ impl Heard {
                         other => bail!("a checksum is message, bad or zero, not {other:?}"),
                     }
                 }
-                "list" => heard.list = Some(words.value(key)?.to_owned()),
+                "list" => heard.list = Some(words.one_of(key, &["other", "global", "none"])?.to_owned()),
                 "cut" => heard.cut = words.number(key)?,
                 "trailing" => heard.trailing = words.number(key)?,
                 "padding" => heard.padding = words.number(key)?,
                 "reserved" => heard.reserved = words.number(key)?,
                 "fragment" => heard.fragment = words.switch(key)?,
                 "options" => heard.options = words.switch(key)?,
-                "header" => heard.header_bad = words.value(key)? == "bad",
+                "header" => heard.header_bad = words.one_of(key, &["bad"])? == "bad",
                 "vlan" => heard.vlan = Some(words.number(key)?),
                 "auth" => heard.auth = words.number(key)?,
                 "password" => heard.password = Some(words.value(key)?.to_owned()),
-                "destination" => heard.unicast = words.value(key)? == "unicast",
+                "destination" => heard.unicast = words.one_of(key, &["unicast"])? == "unicast",
                 other => bail!("a heard advert has no {other:?}"),
             }
         }
@@ -320,11 +327,14 @@ impl Said {
                 "interval" => said.interval = Some(duration(words.value(key)?)?),
                 "version" => said.version = Some(words.number(key)?),
                 "ttl" => said.ttl = Some(words.number(key)?),
-                "source" => said.own_source = words.value(key)? == "own",
-                "destination" => said.destination = Some(words.value(key)?.to_owned()),
-                "mac" => said.mac = Some(words.value(key)?.to_owned()),
-                "checksum" => said.checksum = Some(words.value(key)?.to_owned()),
-                "list" => said.list = words.value(key)? == "configured",
+                "source" => said.own_source = words.one_of(key, &["own"])? == "own",
+                "destination" => said.destination = Some(words.one_of(key, &["group", "peer"])?.to_owned()),
+                "mac" => said.mac = Some(words.one_of(key, &["virtual", "own"])?.to_owned()),
+                "checksum" => {
+                    let forms = ["right", "rfc5798", "rfc9568"];
+                    said.checksum = Some(words.one_of(key, &forms)?.to_owned());
+                }
+                "list" => said.list = words.one_of(key, &["configured"])? == "configured",
                 "auth" => said.auth = Some(words.number(key)?),
                 other => bail!("a sent advert has no {other:?}"),
             }
