@@ -62,7 +62,7 @@ struct Rival {
     lasts: bool,
 }
 
-/// Until when a master is not down, by its own advert.
+/// Until when the next advert of a master is not missing.
 #[derive(Clone, Copy, Debug)]
 struct Promise {
     source: IpAddr,

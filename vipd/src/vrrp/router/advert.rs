@@ -111,10 +111,8 @@ impl Router {
     /// of another router is counted, and no more. Should that one have been the master after all, Active_Down_Timer
     /// still brings the takeover.
     fn released(&mut self, advert: &Received) {
-        let foreign = self.master.is_some_and(|master| master != advert.source);
-        if self.promise.is_some_and(|promise| promise.source == advert.source) {
-            self.promise = None;
-        }
+        let promised = self.promise.is_some_and(|promise| promise.source == advert.source);
+        let foreign = !promised && self.master.is_some_and(|master| master != advert.source);
         if foreign && self.awaiting != Awaiting::Release {
             self.counters.foreign_releases += 1;
             return;
@@ -224,6 +222,8 @@ impl Router {
     /// Not the RFC's alone: where intervals differ, the last advert of a master that yields, or one that a switch has held
     /// back, teaches its shorter interval. The timer would run out before the true master is due again. So an advert
     /// moves it before what a master that outranks its sender has promised only once that promise is over or taken back.
+    /// It is over when the next advert of the one that gave it is missing: whoever promised and died delays no takeover
+    /// by more than that.
     fn await_master(&mut self, advert: &Received) {
         let Received { arrival, source, priority, .. } = *advert;
         // Of the two masters this one stays (RFC 9568 section 6.4.3); a new priority of the same one is its own.
@@ -231,7 +231,7 @@ impl Router {
             (promise.priority, promise.source) > (priority, source) && promise.source != source
         });
         self.restart_master_down(arrival);
-        let deadline = arrival + self.master_down_interval();
+        let deadline = arrival + self.active_interval.master_down(self.config.priority, 1);
         if self.promise.is_none_or(|promise| promise.deadline <= deadline) {
             self.promise = Some(Promise { source, priority, deadline });
         }
