@@ -227,14 +227,16 @@ impl Router {
     fn await_master(&mut self, advert: &Received) {
         let Received { arrival, source, priority, .. } = *advert;
         // Of the two masters this one stays (RFC 9568 section 6.4.3); a new priority of the same one is its own.
-        self.promise = self.promise.filter(|promise| {
-            (promise.priority, promise.source) > (priority, source) && promise.source != source
+        let stays = |promise: &Promise| {
+            promise.deadline > arrival
+                && promise.source != source
+                && (promise.priority, promise.source) > (priority, source)
+        };
+        self.promise = self.promise.filter(stays).or_else(|| {
+            let deadline = arrival + self.active_interval.master_down(self.config.priority, 1);
+            Some(Promise { source, priority, deadline })
         });
         self.restart_master_down(arrival);
-        let deadline = arrival + self.active_interval.master_down(self.config.priority, 1);
-        if self.promise.is_none_or(|promise| promise.deadline <= deadline) {
-            self.promise = Some(Promise { source, priority, deadline });
-        }
     }
 
     /// Preempt_Mode; the owner always preempts (RFC 9568 section 6.1).

@@ -157,6 +157,17 @@ fn s11_a_master_that_is_outranked_moves_no_deadline_of_the_one_that_outranks_it(
     }
 }
 
+/// Masters that find each other again, with three intervals: found by the simulator.
+#[test]
+fn s11_a_longer_promise_of_a_lesser_master_replaces_none() {
+    let next_advert = SECOND + 156 * SECOND / 256;
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(with_interval(&script, 200, 100));
+    script.input(Input::Advert(Received { interval: 300, ..script.received(150, LOWER) }));
+    script.input(Input::Advert(Received { interval: 2, ..script.received(151, LOWER) }));
+    assert_eq!(script.next(), Some(next_advert));
+}
+
 #[test]
 fn s11_a_promise_ends_when_its_master_leaves_or_says_otherwise() {
     let down = 3 * 10 * MILLI + 156 * 10 * MILLI / 256;
