@@ -15,6 +15,9 @@ pub(crate) struct Host {
     pub(crate) part: u64,
     /// The process runs, and the interface carries adverts.
     pub(crate) up: bool,
+    /// It was told to stop, or that its link is gone. What still arrives and what is still due reaches its routers, and
+    /// must move nothing.
+    pub(crate) left: bool,
     /// Held up until then, true time.
     pub(crate) paused: Option<u64>,
     /// Arrived and not yet heard: for which member.
@@ -27,7 +30,16 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, part: 0, up: false, paused: None, feed: Vec::new(), lost: false, members: Vec::new() }
+        Self {
+            clock,
+            part: 0,
+            up: false,
+            left: false,
+            paused: None,
+            feed: Vec::new(),
+            lost: false,
+            members: Vec::new(),
+        }
     }
 
     /// Whether its routers say and hear something.

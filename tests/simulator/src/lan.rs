@@ -67,7 +67,7 @@ impl World {
     pub(crate) fn arrive(&mut self, to: usize, letter: Letter) {
         let index = self.members[to].host;
         let host = &mut self.hosts[index];
-        if !host.up {
+        if !host.up && !host.left {
             return;
         }
         let Letter { source, priority, interval, addresses } = letter;

@@ -10,7 +10,7 @@ impl World {
     /// Starts a host's process, or mends its link.
     pub(crate) fn start(&mut self, host: usize) {
         self.trace.add(self.now, host, None, What::Started);
-        self.hosts[host].up = true;
+        (self.hosts[host].up, self.hosts[host].left) = (true, false);
         if self.hosts[host].paused.is_none() {
             for index in 0..self.hosts[host].members.len() {
                 let member = self.hosts[host].members[index];
@@ -32,15 +32,22 @@ impl World {
                 if in_good_order { Input::Shutdown } else { Input::Unavailable(Fault::InterfaceDown) };
             self.give(self.hosts[host].members[index], input);
         }
-        self.hosts[host].up = false;
+        (self.hosts[host].up, self.hosts[host].left) = (false, true);
         self.hosts[host].feed.clear();
+        if self.sabotage == Sabotage::Revives {
+            for index in 0..self.hosts[host].members.len() {
+                let member = self.hosts[host].members[index];
+                let primary = self.members[member].address;
+                self.give(member, Input::Available { primary });
+            }
+        }
     }
 
     /// The machine dies, and knows nothing when it is started again.
     pub(crate) fn crash(&mut self, host: usize) {
         self.trace.add(self.now, host, None, What::Crashed);
         let machine = &mut self.hosts[host];
-        (machine.up, machine.paused, machine.lost) = (false, None, false);
+        (machine.up, machine.left, machine.paused, machine.lost) = (false, false, None, false);
         machine.feed.clear();
         for index in 0..self.hosts[host].members.len() {
             let member = self.hosts[host].members[index];

@@ -15,8 +15,10 @@ pub(crate) const SECOND: u64 = 1_000 * MILLI;
 pub(crate) struct Group {
     /// Its members' places in the world.
     pub(crate) members: Vec<usize>,
-    /// One interval for all, and no two of a priority: what RFC 9568 section 8.3.2 recommends.
-    pub(crate) uniform: bool,
+    /// Times that one of them became master.
+    pub(crate) takeovers: u64,
+    /// Who did last.
+    pub(crate) newest: Option<usize>,
     /// Several living masters since then.
     pub(crate) several: Option<u64>,
 }
@@ -86,6 +88,7 @@ impl Plan {
         let everywhere = shape != Shape::Mesh;
         let version = if unit == SECOND && random.one_in(2) { Version::V2 } else { Version::V3 };
         let family = if version == Version::V3 && random.one_in(3) { Family::V6 } else { Family::V4 };
+        // One interval for all, and no two of a priority: what RFC 9568 section 8.3.2 recommends.
         let uniform = everywhere || !random.one_in(4);
         let shared = unit * random.of(&[1, 1, 2, 3]);
         // All routers must use the same number; where intervals differ, the RFC's. After one advert alone a master would
@@ -125,7 +128,7 @@ impl Plan {
                 },
             });
         }
-        self.groups.push(Group { members, uniform, several: None });
+        self.groups.push(Group { members, takeovers: 0, newest: None, several: None });
     }
 }
 

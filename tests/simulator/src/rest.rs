@@ -60,19 +60,6 @@ impl World {
         }
     }
 
-    /// Every virtual router whose members have one interval has a master.
-    pub(crate) fn expect_masters(&mut self, why: &str) {
-        for group in 0..self.groups.len() {
-            let members = &self.groups[group].members;
-            let ready = members.iter().copied().find(|member| self.is_ready(*member));
-            let Some(ready) = ready.filter(|_| self.groups[group].uniform) else { continue };
-            if self.masters(group).next().is_none() {
-                let found = format!("there is no master {why}");
-                return self.violate(ready, Invariant::TakeoverInTime, &found);
-            }
-        }
-    }
-
     /// Whether it could take over: neither held up nor still waiting to start.
     fn is_ready(&self, member: usize) -> bool {
         use vipd::vrrp::State;
@@ -80,19 +67,44 @@ impl World {
         self.hosts[member.host].lives() && matches!(member.router.state(), State::Backup | State::Master)
     }
 
-    /// How long the next router may take from now, when a master says nothing more (`crashed`), or has said that it
-    /// leaves; the longest over all virtual routers.
-    pub(crate) fn takeover_bound(&self, crashed: bool) -> u64 {
-        let waits = self.groups.iter().filter(|group| group.uniform).filter_map(|group| {
-            let ready = group.members.iter().copied().filter(|member| self.is_ready(*member));
-            let waits = ready.map(|member| {
-                let snapshot = self.members[member].router.snapshot();
-                if crashed { snapshot.master_down_interval } else { snapshot.skew }
-            });
-            waits.min()
-        });
-        at_the_most(waits.max().unwrap_or(0)) + self.slack()
+    /// Which virtual routers of a host lose their master with it, by when each must have the next, true time, and who
+    /// could be that. `says_so`: with priority 0.
+    pub(crate) fn successions(&self, host: usize, says_so: bool) -> Vec<Succession> {
+        let masters =
+            self.hosts[host].members.iter().copied().filter(|member| self.members[*member].is_master());
+        let mut successions: Vec<_> = masters
+            .filter_map(|master| {
+                let group = self.members[master].group;
+                let members = self.groups[group].members.iter().copied();
+                let heirs =
+                    members.filter(|member| self.members[*member].host != host && self.is_ready(*member));
+                let heirs = heirs.map(|heir| (self.waits(heir, master, says_so), heir));
+                let (wait, heir) = heirs.min()?;
+                Some(Succession { until: self.now + at_the_most(wait) + self.slack(), group, heir })
+            })
+            .collect();
+        successions.sort_by_key(|succession| succession.until);
+        successions
     }
+
+    /// Active_Down_Interval or Skew_Time of a backup, by the interval of the master that it follows, nanoseconds
+    /// (RFC 9568 section 6.1, RFC 3768 section 6.1). The simulator's own sum.
+    fn waits(&self, backup: usize, master: usize, says_so: bool) -> u64 {
+        let (own, masters) = (self.members[backup].router.config(), self.members[master].router.config());
+        let interval = masters.interval.nanos();
+        let unit = if skew_of_v2(own) > 0 { skew_of_v2(own) } else { interval };
+        let skew = (256 - u64::from(own.priority)) * unit / 256;
+        if says_so { skew } else { u64::from(own.down_after_adverts) * interval + skew }
+    }
+}
+
+/// That a virtual router has another master by then.
+pub(crate) struct Succession {
+    /// True time.
+    pub(crate) until: u64,
+    pub(crate) group: usize,
+    /// One of those that could.
+    pub(crate) heir: usize,
 }
 
 fn skew_of_v2(config: &vipd::vrrp::RouterConfig) -> u64 {

@@ -16,6 +16,6 @@ pub enum Sabotage {
     KeepsAddresses,
     /// A backup takes every advert for one of the highest priority.
     Polite,
-    /// A router that has stopped says a last word with its priority.
-    LastWord,
+    /// A router that has stopped is told that its interface is available.
+    Revives,
 }

@@ -2,6 +2,8 @@
 
 use crate::Sabotage;
 use crate::lan::Weather;
+use crate::plan::Group;
+use crate::rest::Succession;
 use crate::trace::What;
 use crate::violation::{Invariant, Violation};
 use crate::world::{Tally, World};
@@ -117,42 +119,56 @@ impl World {
 
     /// One failure after the other in a whole LAN: here nothing is forgiven.
     fn good_times(&mut self) {
+        self.weather.twice = self.random.of(&[0, 0, 10, 50]);
         for _ in 0..FAILURES {
             if self.violation.is_some() {
                 return;
             }
             self.nothing_happens();
-            match self.random.between(0, 5) {
-                0..=2 => self.lose_a_master(true),
-                3 | 4 => self.lose_a_master(false),
-                _ => self.hold_backups_up(),
+            match self.random.between(0, 6) {
+                0..=2 => self.lose_a_master(Loss::Crash),
+                3 | 4 => self.lose_a_master(Loss::Stop),
+                5 => self.lose_a_master(Loss::Link),
+                _ => self.hold_hosts_up(),
             }
         }
     }
 
+    /// Nothing that concerns a router: what somebody deletes is put back.
     fn nothing_happens(&mut self) {
-        let before = self.tally.takeovers();
+        let before = self.takeovers();
+        let host = self.random.index(self.hosts.len());
+        if self.random.one_in(4) {
+            self.steal_addresses(host);
+        }
         let length = self.random.between(0, self.longest_down());
         self.run_until(self.now + length);
-        self.expect_no_takeover_since(before, "while nothing happened");
+        self.expect_no_takeover_since(&before, &[], "while nothing happened");
     }
 
-    /// A host that is master of something dies or stops, is replaced in time, and comes back.
-    fn lose_a_master(&mut self, crashes: bool) {
+    /// A host that is master of something leaves, is replaced in time where it was master, and comes back.
+    fn lose_a_master(&mut self, loss: Loss) {
         let (down, delay, slack) = (self.longest_down(), self.longest_delay(), self.slack());
         let group = self.random.index(self.groups.len());
         let Some(master) = self.masters(group).next() else { return };
         let host = self.members[master].host;
-        if crashes {
-            self.crash(host);
-        } else {
-            self.stop(host, true);
+        let before = self.takeovers();
+        let bereft = self.groups_with_a_master_on(&[host]);
+        let successions = self.successions(host, loss == Loss::Stop);
+        match loss {
+            Loss::Crash => self.crash(host),
+            Loss::Stop => self.stop(host, true),
+            Loss::Link => self.stop(host, false),
         }
-        let bound = self.takeover_bound(crashes);
-        self.run_until(self.now + bound);
-        self.expect_masters(if crashes { "after a crash" } else { "after a stop" });
+        for Succession { until, group, heir } in successions {
+            self.run_until(until);
+            if self.masters(group).next().is_none() {
+                self.violate(heir, Invariant::TakeoverInTime, &format!("there is no master after {loss:?}"));
+            }
+        }
         let (settled, away) = (delay + 2 * down + slack, self.random.between(0, down));
         self.run_until(self.now + settled + away);
+        self.expect_no_takeover_since(&before, &bereft, "elsewhere");
         self.expect_rest();
         if self.violation.is_none() {
             self.start(host);
@@ -161,27 +177,60 @@ impl World {
         }
     }
 
-    /// Hosts that are master of nothing are held up, for as long as it takes: nobody may notice.
-    fn hold_backups_up(&mut self) {
-        let before = self.tally.takeovers();
-        let down = self.longest_down();
-        for host in 0..self.hosts.len() {
-            let masters = self.hosts[host].members.iter().filter(|member| self.members[**member].is_master());
-            if masters.count() == 0 && self.random.one_in(2) {
-                let nanos = self.random.between(0, 3 * down);
-                self.pause(host, nanos);
+    /// Hosts are held up, for as long as it takes, and some of their rings run over: nobody may notice where they are
+    /// backups.
+    fn hold_hosts_up(&mut self) {
+        let before = self.takeovers();
+        let (down, delay, slack) = (self.longest_down(), self.longest_delay(), self.slack());
+        let hosts: Vec<_> = (0..self.hosts.len()).filter(|_| self.random.one_in(4)).collect();
+        let bereft = self.groups_with_a_master_on(&hosts);
+        for host in hosts.iter().copied() {
+            let nanos = self.random.between(0, 3 * down);
+            self.pause(host, nanos);
+        }
+        self.run_until(self.now + down);
+        for host in hosts {
+            if self.random.one_in(2) {
+                self.lose_feed(host);
             }
         }
-        self.run_until(self.now + 4 * down);
-        self.expect_no_takeover_since(before, "while backups were held up");
+        self.run_until(self.now + 3 * down);
+        self.expect_no_takeover_since(&before, &bereft, "while backups were held up");
+        self.run_until(self.now + delay + 2 * down + slack);
         self.expect_rest();
     }
 
-    fn expect_no_takeover_since(&mut self, before: u64, when: &str) {
-        let more = self.tally.takeovers() - before;
-        if more > 0 {
-            let found = format!("{more} takeovers {when}");
-            self.violate(self.newest, Invariant::NoFalseTakeover, &found);
+    fn groups_with_a_master_on(&self, hosts: &[usize]) -> Vec<usize> {
+        let members = hosts.iter().flat_map(|host| &self.hosts[*host].members);
+        members
+            .map(|member| &self.members[*member])
+            .filter(|member| member.is_master())
+            .map(|member| member.group)
+            .collect()
+    }
+
+    /// Of each virtual router.
+    fn takeovers(&self) -> Vec<u64> {
+        self.groups.iter().map(|group| group.takeovers).collect()
+    }
+
+    fn expect_no_takeover_since(&mut self, before: &[u64], but: &[usize], when: &str) {
+        for (group, before) in before.iter().enumerate().filter(|(group, _)| !but.contains(group)) {
+            let more = self.groups[group].takeovers - before;
+            if more > 0 {
+                let Group { newest, members, .. } = &self.groups[group];
+                let member = newest.unwrap_or(members[0]);
+                self.violate(member, Invariant::NoFalseTakeover, &format!("{more} takeovers {when}"));
+            }
         }
     }
+}
+
+/// How a host leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    Crash,
+    /// In good order.
+    Stop,
+    Link,
 }

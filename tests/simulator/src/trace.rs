@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::net::IpAddr;
 
 use vipd::vrrp::{Reason, State};
 
 /// Something that happened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub enum What {
     /// A router sent an advert with this priority.
     Sent(u8),
@@ -52,7 +53,7 @@ impl fmt::Display for What {
 }
 
 /// When, which host, which virtual router if one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Entry {
     now: u64,
     host: usize,
@@ -63,7 +64,7 @@ struct Entry {
 /// The last events, and a digest of all.
 pub(crate) struct Trace {
     last: VecDeque<Entry>,
-    digest: u64,
+    digest: DefaultHasher,
     /// Whether each is printed as it happens.
     loud: bool,
 }
@@ -75,7 +76,7 @@ const SHOWN: usize = 60;
 
 impl Trace {
     pub(crate) fn new(loud: bool) -> Self {
-        Self { last: VecDeque::with_capacity(KEPT), digest: 0xcbf2_9ce4_8422_2325, loud }
+        Self { last: VecDeque::with_capacity(KEPT), digest: DefaultHasher::new(), loud }
     }
 
     pub(crate) fn add(&mut self, now: u64, host: usize, group: Option<usize>, what: What) {
@@ -83,11 +84,7 @@ impl Trace {
         if self.loud {
             anstream::println!("{entry}");
         }
-        // FNV-1a over what decides the rest.
-        let index = u64::try_from(host).unwrap_or(u64::MAX);
-        for word in [now, index] {
-            self.digest = (self.digest ^ word).wrapping_mul(0x0100_0000_01b3);
-        }
+        entry.hash(&mut self.digest);
         if self.last.len() == KEPT {
             self.last.pop_front();
         }
@@ -96,7 +93,7 @@ impl Trace {
 
     /// Of all events.
     pub(crate) fn digest(&self) -> u64 {
-        self.digest
+        self.digest.finish()
     }
 
     /// The last events that concern a virtual router; of what was heard, only what this host heard.

@@ -62,8 +62,6 @@ pub(crate) struct World {
     /// Since when two masters are a violation.
     pub(crate) strict: Option<u64>,
     pub(crate) violation: Option<Violation>,
-    /// Who became master last.
-    pub(crate) newest: usize,
     /// Virtual routers with several masters.
     contested: Vec<usize>,
     queue: BinaryHeap<Reverse<(u64, u64, Due)>>,
@@ -97,7 +95,6 @@ impl World {
             tally: Tally::default(),
             strict: None,
             violation: None,
-            newest: 0,
             contested: Vec::new(),
             queue: BinaryHeap::new(),
             planned: 0,
@@ -165,7 +162,7 @@ impl World {
         }
         self.members[member].armed = None;
         let host = &self.hosts[self.members[member].host];
-        if host.lives() {
+        if host.lives() || host.left {
             self.serve(member);
         }
     }
@@ -203,16 +200,22 @@ impl World {
                 let group = self.members[member].group;
                 self.trace.add(self.now, host, Some(group), What::Changed(from, to, reason));
                 if to == State::Master {
-                    self.newest = member;
+                    self.groups[group].takeovers += 1;
+                    self.groups[group].newest = Some(member);
                     *self.tally.takeovers.entry(reason.to_string()).or_default() += 1;
                 }
             }
         }
+        let mut words = 0;
         while let Some(action) = self.members[member].router.poll_action() {
-            self.act(member, action, was_master, input == Input::Shutdown);
-        }
-        if input == Input::Shutdown && self.sabotage == Sabotage::LastWord {
-            self.act(member, Action::SendAdvert { priority: 1 }, false, true);
+            words += u32::from(matches!(action, Action::SendAdvert { .. }));
+            if input == Input::Shutdown && !is_farewell(&action, was_master, words) {
+                self.violate(member, Invariant::SilentAfterStop, &format!("{action:?} at its stop"));
+            }
+            if !self.hosts[host].up && !matches!(action, Action::RemoveAddresses) {
+                self.violate(member, Invariant::SilentAfterStop, &format!("{action:?} after its stop"));
+            }
+            self.act(member, action);
         }
         let (held, master) = (self.members[member].held, self.members[member].is_master());
         if held != master {
@@ -224,21 +227,9 @@ impl World {
         self.arm(member);
     }
 
-    fn act(&mut self, member: usize, action: Action, was_master: bool, stops: bool) {
+    fn act(&mut self, member: usize, action: Action) {
         match action {
-            Action::SendAdvert { priority } => {
-                if stops && (priority != 0 || !was_master) {
-                    self.violate(
-                        member,
-                        Invariant::SilentAfterStop,
-                        &format!("priority {priority} was sent"),
-                    );
-                }
-                if !self.hosts[self.members[member].host].up {
-                    self.violate(member, Invariant::SilentAfterStop, "a host that is down sent");
-                }
-                self.send(member, priority);
-            }
+            Action::SendAdvert { priority } => self.send(member, priority),
             Action::AddAddresses(Addresses::All) => self.members[member].held = true,
             Action::RemoveAddresses if self.sabotage == Sabotage::KeepsAddresses => {}
             Action::RemoveAddresses => self.members[member].held = false,
@@ -308,5 +299,14 @@ impl World {
             let events = self.trace.of(group, host);
             self.violation = Some(Violation { seed: self.seed, invariant, found, events });
         }
+    }
+}
+
+/// What a router may do when it is asked to leave: a master says so once, and gives the addresses up.
+fn is_farewell(action: &Action, was_master: bool, words: u32) -> bool {
+    match action {
+        Action::SendAdvert { priority } => *priority == 0 && was_master && words == 1,
+        Action::RemoveAddresses => true,
+        Action::AddAddresses(_) | Action::Announce { .. } => false,
     }
 }

@@ -66,8 +66,8 @@ fn addresses_without_mastership_are_found() {
 }
 
 #[test]
-fn a_word_after_the_stop_is_found() {
-    expect_found(Sabotage::LastWord, Invariant::SilentAfterStop);
+fn a_router_that_goes_on_after_its_stop_is_found() {
+    expect_found(Sabotage::Revives, Invariant::SilentAfterStop);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use vipd_common::parse::ChecksumForm;
 use super::config::VirtualAddress;
 
 /// State of a virtual router (RFC 9568 section 6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// Not started, or stopped.
     Initialize,
@@ -33,7 +33,7 @@ impl fmt::Display for State {
 }
 
 /// Why a virtual router cannot take part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// There is no interface of that name.
     NoInterface,
@@ -131,7 +131,7 @@ pub enum Action {
 }
 
 /// Why the state changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// The interface can carry adverts, for the first time.
     Startup,
