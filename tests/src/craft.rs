@@ -75,7 +75,9 @@ pub struct Advert {
     pub addresses: Vec<Ipv4Addr>,
     /// Authentication data of version 2; not sent in others.
     pub authentication: [u8; 8],
-    /// Bytes after the message, inside the IPv4 packet.
+    /// Bytes missing at the end of the message; the checksum is that of what is left.
+    pub cut: usize,
+    /// Bytes after the message, inside the IPv4 packet and covered by its checksum.
     pub trailing: Vec<u8>,
     /// Bytes after the IPv4 packet: Ethernet padding.
     pub padding: Vec<u8>,
@@ -109,6 +111,7 @@ impl Advert {
             checksum,
             addresses: vec![VIP],
             authentication: [0; 8],
+            cut: 0,
             trailing: Vec::new(),
             padding: Vec::new(),
         }
@@ -128,9 +131,8 @@ impl Advert {
             frame.extend(vlan.to_be_bytes());
         }
         frame.extend(0x0800_u16.to_be_bytes());
-        frame.extend(self.ip_header(message.len() + self.trailing.len()));
+        frame.extend(self.ip_header(message.len()));
         frame.extend(message);
-        frame.extend(&self.trailing);
         frame.extend(&self.padding);
         frame
     }
@@ -164,6 +166,8 @@ impl Advert {
         if self.version == Version::V2.number() {
             message.extend(self.authentication);
         }
+        message.truncate(message.len().saturating_sub(self.cut));
+        message.extend(&self.trailing);
         let checksum = self.checksum(&message);
         message[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&checksum.to_be_bytes());
         message

@@ -28,9 +28,9 @@ pub(super) struct Advert6 {
     pub(super) message_only: bool,
     /// This value instead of the checksum.
     pub(super) checksum: Option<u16>,
-    /// Bytes missing at the end, inside the IPv6 payload.
+    /// Bytes missing at the end; the checksum is that of what is left.
     pub(super) cut: usize,
-    /// Bytes after the message, inside the IPv6 payload.
+    /// Bytes after the message, inside the IPv6 payload and covered by its checksum.
     pub(super) trailing: usize,
     /// A Destination Options header of 8 bytes comes before the message.
     pub(super) options: bool,
@@ -46,8 +46,6 @@ impl Advert6 {
             payload.extend([PROTOCOL_VRRP, 0, 1, 4, 0, 0, 0, 0]);
         }
         payload.extend(self.message(source));
-        payload.truncate(payload.len() - self.cut);
-        payload.extend(std::iter::repeat_n(0_u8, self.trailing));
         let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
         let mut frame = Vec::new();
         frame.extend(GROUP_MAC.0);
@@ -69,6 +67,8 @@ impl Advert6 {
         message.extend(self.interval.to_be_bytes());
         message.extend([0, 0]);
         message.extend(self.addresses.iter().flat_map(Ipv6Addr::octets));
+        message.truncate(message.len().saturating_sub(self.cut));
+        message.extend(std::iter::repeat_n(0_u8, self.trailing));
         let mut covered = Vec::new();
         if !self.message_only {
             covered.extend(source.octets());

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::scenario::{Moment, Note, Scenario, Step};
+use super::scenario::{Line, Moment, Note, Scenario, Step};
 use super::words::{Heard, RouterWords, Said, duration};
 use super::{Program, directory};
 
@@ -46,7 +46,7 @@ pub fn parse(name: &str, text: &str) -> Result<Scenario> {
         in_lab: true,
         notes: Vec::new(),
         vipd_lines: Vec::new(),
-        steps: Vec::new(),
+        lines: Vec::new(),
     };
     let mut in_script = false;
     for (index, line) in text.lines().enumerate() {
@@ -54,10 +54,9 @@ pub fn parse(name: &str, text: &str) -> Result<Scenario> {
         if line.starts_with("```") {
             in_script = line == "```scenario";
         } else if in_script {
-            let statement = line.split('#').next().unwrap_or_default().trim();
-            if !statement.is_empty() {
-                let step = step(statement).with_context(|| format!("line {number}: {statement}"))?;
-                scenario.steps.push((number, step));
+            if !line.trim().is_empty() {
+                let line = script(number, line).with_context(|| format!("line {number}: {line}"))?;
+                scenario.lines.push(line);
             }
         } else if let Some(title) = line.strip_prefix("# ") {
             title.clone_into(&mut scenario.title);
@@ -68,7 +67,25 @@ pub fn parse(name: &str, text: &str) -> Result<Scenario> {
     ensure!(!scenario.title.is_empty(), "there is no title");
     ensure!(!scenario.items.is_empty(), "it names no item");
     ensure!(scenario.routers().next().is_some(), "there is no router");
+    for program in Program::ALL {
+        let noted = matches!(scenario.note(program), Some(Note::Differs(_)));
+        let marked = scenario.lines.iter().any(|line| line.not.contains(&program));
+        ensure!(
+            noted == marked,
+            "{program}: `differs: …` and a line that ends in `# not {program}` go together"
+        );
+    }
     Ok(scenario)
+}
+
+/// `expect advert at once  # not FRR, keepalived`.
+fn script(number: usize, line: &str) -> Result<Line> {
+    let (statement, remark) = line.split_once('#').unwrap_or((line, ""));
+    let programs = remark.trim().strip_prefix("not ").unwrap_or_default();
+    let named = |name: &str| Program::ALL.into_iter().find(|program| program.to_string() == name.trim());
+    let programs = programs.split(',').filter(|name| !name.is_empty());
+    let not = programs.map(|name| named(name).with_context(|| format!("there is no program {name:?}")));
+    Ok(Line { number, step: step(statement.trim())?, not: not.collect::<Result<_>>()? })
 }
 
 fn head(scenario: &mut Scenario, line: &str) -> Result<()> {
@@ -120,8 +137,10 @@ fn step(text: &str) -> Result<Step> {
 }
 
 fn expect(text: &str) -> Result<Step> {
-    if let Some(time) = text.strip_prefix("no advert for ") {
-        return Ok(Step::Silence(duration(time)?));
+    if let Some(rest) = text.strip_prefix("no advert ") {
+        let (what, time) = rest.rsplit_once("for ").context("`expect no advert for D`")?;
+        let family = Said::parse(&format!("advert {what}"))?.family;
+        return Ok(Step::Silence(family, duration(time)?));
     }
     if let Some(counter) = text.strip_prefix("counter ") {
         let (name, value) = counter.split_once(' ').context("`expect counter NAME N`")?;
@@ -150,17 +169,19 @@ mod tests {
     #[test]
     fn a_document_is_read() {
         let text = format!(
-            "{HEAD}router priority 90  # us\nstart\nhear advert from lower priority 100\nkeep hearing advert for 2s\n\
-             expect advert first priority 90 after 3.5s\nexpect no advert for 20ms\n```\n"
+            "{HEAD}router priority 90  # that is us\nstart\nhear advert from lower priority 100\nkeep hearing advert for 2s\n\
+             expect advert first priority 90 after 3.5s  # not keepalived\nexpect no advert for 20ms\n```\n"
         );
         let scenario = parse("s1-x", &text).unwrap();
         assert_eq!(scenario.items, ["S1", "S2"]);
         assert_eq!(scenario.note(Program::Keepalived), Some(&Note::Differs("it waits".to_owned())));
-        assert_eq!(scenario.steps.len(), 6);
-        let Step::Expect(said, moment) = &scenario.steps[4].1 else { panic!("{:?}", scenario.steps[4]) };
+        assert_eq!(scenario.lines.len(), 6);
+        let Step::Expect(said, moment) = &scenario.lines[4].step else { panic!("{:?}", scenario.lines[4]) };
         assert!(said.first && said.priority == Some(90));
         assert_eq!(*moment, Moment::After(Duration::from_millis(3500)));
-        assert!(matches!(scenario.steps[5].1, Step::Silence(time) if time == Duration::from_millis(20)));
+        assert!(
+            matches!(scenario.lines[5].step, Step::Silence(None, time) if time == Duration::from_millis(20))
+        );
     }
 
     #[test]
@@ -170,6 +191,8 @@ mod tests {
             ("hear advert priority 300", "priority is a number"),
             ("expect advert after 3x", "a duration is like"),
             ("sleep 3s", "\"sleep\" is no verb"),
+            ("expect advert  # not bird", "there is no program"),
+            ("expect advert  # not FRR", "FRR: `differs: …` and a line"),
             ("expect advert mac vritual", "mac is virtual or own, not \"vritual\""),
         ] {
             let text = format!("{HEAD}router\n{line}\n```\n");

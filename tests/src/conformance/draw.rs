@@ -83,7 +83,11 @@ pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
         for program in &programs {
             let _ = write!(text, " {} |", of_item(name, *program, rows));
         }
-        let _ = write!(text, " {elsewhere} |");
+        let choices = rows.iter().filter(|row| row.scenario.items.contains(name)).filter_map(|row| {
+            row.scenario.note(Program::Vipd).map(|note| format!("vipd differs: {}", note.text()))
+        });
+        let besides: Vec<_> = choices.chain((!elsewhere.is_empty()).then(|| elsewhere.clone())).collect();
+        let _ = write!(text, " {} |", besides.join("; "));
     }
     text.push('\n');
     text
@@ -98,7 +102,7 @@ fn of_item(item: &str, program: Program, rows: &[Row<'_>]) -> String {
             Verdict::Cannot => {}
             // The core's suite has shown it for vipd before the labs began.
             Verdict::InCore if program != Program::Vipd => {}
-            Verdict::Does | Verdict::DoesAfterAll | Verdict::InCore => {
+            Verdict::Does | Verdict::DoesAlone(_) | Verdict::DoesAfterAll | Verdict::InCore => {
                 (does, played) = (does + 1, played + 1);
             }
             Verdict::Differs | Verdict::Misses(_) | Verdict::Broken(_) => played += 1,

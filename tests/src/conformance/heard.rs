@@ -99,6 +99,7 @@ fn frame4(heard: &Heard, router: &RouterWords, version: u8, interval: u16) -> Ve
         options: if heard.options { vec![1; 4] } else { Vec::new() },
         ip_checksum: heard.header_bad.then_some(0xbad1),
         vlans: heard.vlan.into_iter().collect(),
+        cut: heard.cut,
         trailing: vec![0; heard.trailing],
         padding: vec![0xa5; heard.padding],
         ..base
@@ -107,17 +108,12 @@ fn frame4(heard: &Heard, router: &RouterWords, version: u8, interval: u16) -> Ve
         // The switch must not learn the router's MAC at another port.
         advert.source_mac = Station::Node(3).mac();
     }
+    if let Some(source) = heard.source {
+        advert.source = source;
+    }
     if heard.unicast {
         advert.destination = UNDER_TEST.ipv4();
         advert.destination_mac = UNDER_TEST.mac();
-    }
-    if heard.cut > 0 {
-        let whole = advert.frame().len();
-        let packet = whole - 14 - heard.cut;
-        advert.total_length = u16::try_from(packet).ok();
-        let mut frame = advert.frame();
-        frame.truncate(whole - heard.cut);
-        return frame;
     }
     advert.frame()
 }

@@ -22,6 +22,11 @@ pub struct Item {
 }
 
 impl Item {
+    /// Whether it is a choice, or not applicable, and why.
+    pub fn is_explained(&self) -> bool {
+        ["choice: ", "not applicable: "].iter().any(|word| self.elsewhere.starts_with(word))
+    }
+
     /// The tests that `elsewhere` names: file and function.
     pub fn tests(&self) -> impl Iterator<Item = (&str, &str)> {
         self.elsewhere.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once("::"))

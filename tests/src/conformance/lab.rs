@@ -20,6 +20,7 @@ use super::{Program, Scenario, Step, native, said};
 use crate::agent::{Agent, AgentKind};
 use crate::ask as stats;
 use crate::capture::Capture;
+use crate::configuration::Family;
 use crate::inject::Injector;
 use crate::lab::Lab;
 use crate::station::Station;
@@ -32,6 +33,8 @@ const EARLY: Duration = Duration::from_millis(50);
 const LATE: Duration = Duration::from_millis(140);
 /// How long a program may need from joining the group to hearing: FRR in IPv6 half a second.
 const SETTLE: Duration = Duration::from_millis(500);
+/// How long a frame may be on its way into the capture.
+const IN_CAPTURE: Duration = Duration::from_millis(30);
 /// How long something is waited for that may come at any time, besides ten intervals.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -45,11 +48,27 @@ impl fmt::Display for Unlike {
     }
 }
 
+/// The line of the scenario at which an error came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At(pub usize);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}", self.0)
+    }
+}
+
+/// Ends a step because of what the program did.
+macro_rules! unlike {
+    ($($words:tt)*) => { return Err(anyhow::anyhow!($($words)*).context($crate::conformance::lab::Unlike)) };
+}
+use unlike;
+
 /// Plays a scenario to its end.
 ///
 /// # Errors
-/// The first step that is not as expected, with its line and what was seen: it bears [`Unlike`]. Without that it is the
-/// lab that failed, or the program that did not live to the end.
+/// The first step that is not as expected, with its line ([`At`]) and what was seen: it bears [`Unlike`]. Without that it
+/// is the lab that failed, or the program that did not live to the end.
 pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<()> {
     let lab = Lab::new(3)?;
     let mut stage = Stage {
@@ -64,12 +83,14 @@ pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<(
         mark: WallTime::now(),
         _lab: lab,
     };
-    for (line, step) in &scenario.steps {
-        stage.step(step).with_context(|| format!("line {line}"))?;
+    let mut lines = scenario.lines.iter();
+    let result = lines.try_for_each(|line| stage.step(&line.step).context(At(line.number)));
+    // A dead router sends nothing either, and what was not captured was not seen.
+    if stage.agent.is_running() && !stage.agent.is_alive()? {
+        bail!("{program} has ended by itself: {result:?}");
     }
-    // A dead router sends nothing either.
-    ensure!(!stage.agent.is_running() || stage.agent.is_alive()?, "{program} has ended by itself");
-    Ok(())
+    stage.capture.stop()?;
+    result
 }
 
 struct Stage {
@@ -109,11 +130,11 @@ impl Stage {
                 self.hear(heard)
             }
             Step::KeepHearing(heard, length) => self.keep_hearing(heard, *length),
-            Step::Expect(said, moment) => self.expect(said, *moment).context(Unlike),
-            Step::Silence(length) => self.silence(*length).context(Unlike),
-            Step::Address(wanted) => self.address(*wanted).context(Unlike),
-            Step::Echo(wanted) => self.echo(*wanted).context(Unlike),
-            Step::Counter(name, wanted) => self.counter(name, *wanted).context(Unlike),
+            Step::Expect(said, moment) => self.expect(said, *moment),
+            Step::Silence(family, length) => self.silence(*family, *length),
+            Step::Address(wanted) => self.address(*wanted),
+            Step::Echo(wanted) => self.echo(*wanted),
+            Step::Counter(name, wanted) => self.counter(name, *wanted),
         }
     }
 
@@ -136,7 +157,7 @@ impl Stage {
         self.mark = time;
     }
 
-    fn router(&self, family: Option<crate::configuration::Family>) -> &RouterWords {
+    fn router(&self, family: Option<Family>) -> &RouterWords {
         let named = |router: &&RouterWords| family.is_none_or(|family| router.family == family);
         self.routers.iter().find(named).unwrap_or(&self.routers[0])
     }
@@ -177,42 +198,42 @@ impl Stage {
         let found = loop {
             // Looked at the clock before the capture: what was sent in time is seen in the last look.
             let over = WallTime::now() > latest + LATE;
-            let found = self.next(&router, said.announcement);
+            let found = self.next(&router, said);
             if found.is_some() || over {
                 break found;
             }
             thread::sleep(Duration::from_millis(2));
         };
         let Some((time, sent)) = found else {
-            bail!("{what} was expected, and nothing came until {} ms later", self.since_mark(latest));
+            unlike!("{what} was expected, and nothing came until {} ms later", self.since_mark(latest));
         };
         let at = self.since_mark(time);
-        ensure!(
-            time >= earliest && time <= latest,
-            "{what} was expected between {} and {} ms later, and came after {at} ms",
-            self.since_mark(earliest),
-            self.since_mark(latest),
-        );
-        said::check(&sent, said, &router).with_context(|| format!("{what} after {at} ms"))?;
+        if time < earliest || time > latest {
+            let (earliest, latest) = (self.since_mark(earliest), self.since_mark(latest));
+            unlike!("{what} was expected between {earliest} and {latest} ms later, and came after {at} ms");
+        }
+        said::check(&sent, said, &router).with_context(|| format!("{what} after {at} ms")).context(Unlike)?;
         if said.first && !said.announcement {
             let announced = self.capture.search(self.cursor, |frame| {
                 let ours = frame.from == UNDER_TEST && frame.time > self.cursor && frame.time < time;
                 (ours && matches!(said::read(frame, &router), Some(said::Sent::Announcement(..))))
                     .then_some(())
             });
-            ensure!(announced.is_empty(), "an announcement came before the advert");
+            if !announced.is_empty() {
+                unlike!("an announcement came before the advert");
+            }
         }
         self.move_to(time);
         Ok(())
     }
 
     /// What came next of this kind.
-    fn next(&self, router: &RouterWords, announcement: bool) -> Option<(WallTime, said::Sent)> {
+    fn next(&self, router: &RouterWords, said: &Said) -> Option<(WallTime, said::Sent)> {
         let mut first = None;
         self.capture.search(self.cursor, |frame| {
             if first.is_none() && frame.from == UNDER_TEST && frame.time > self.cursor {
                 let sent = said::read(frame, router)?;
-                if matches!(sent, said::Sent::Announcement(..)) == announcement {
+                if sent.is_a(said, router) {
                     first = Some((frame.time, sent));
                 }
             }
@@ -221,14 +242,14 @@ impl Stage {
         first
     }
 
-    fn silence(&mut self, length: Duration) -> Result<()> {
+    fn silence(&mut self, family: Option<Family>, length: Duration) -> Result<()> {
         let end = self.mark + length;
-        thread::sleep(end.saturating_since(WallTime::now()) + Duration::from_millis(5));
-        let router = self.routers[0].clone();
-        if let Some((time, sent)) = self.next(&router, false)
+        thread::sleep(end.saturating_since(WallTime::now()) + IN_CAPTURE);
+        let router = self.router(family).clone();
+        if let Some((time, sent)) = self.next(&router, &Said::default())
             && time <= end
         {
-            bail!("no advert was expected, and one came {} ms later: {sent:?}", self.since_mark(time));
+            unlike!("no advert was expected, and one came {} ms later: {sent:?}", self.since_mark(time));
         }
         self.move_to(end);
         Ok(())
@@ -245,7 +266,10 @@ impl Stage {
             last = Some(global.number(name).or_else(|_| of_instance())?);
             Ok(last == Some(wanted))
         });
-        counted.with_context(|| format!("it is {last:?}"))
+        match (counted, last) {
+            (Err(error), Some(last)) => unlike!("{error}: it is {last}"),
+            (counted, _) => counted,
+        }
     }
 
     fn since_mark(&self, time: WallTime) -> i64 {

@@ -28,6 +28,20 @@ pub fn virtual_mac(router: &RouterWords) -> Mac {
     Mac([0, 0, 0x5e, 0, block, router.vrid])
 }
 
+impl Sent {
+    /// Whether it is of the kind that is expected, and of the address that is.
+    pub fn is_a(&self, said: &Said, router: &RouterWords) -> bool {
+        match self {
+            Self::Advert(..) => !said.announcement,
+            Self::Announcement(address, ..) => {
+                let wanted =
+                    said.of.and_then(|place| router.virtual_addresses().get(place.checked_sub(1)?).copied());
+                said.announcement && said.of.is_none_or(|_| wanted == Some(*address))
+            }
+        }
+    }
+}
+
 /// What a frame is to a router under test; none if it is nothing of it.
 pub fn read(frame: &Frame, router: &RouterWords) -> Option<Sent> {
     if let Some(advert) = frame.advert() {

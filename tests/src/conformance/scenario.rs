@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Program;
 use super::words::{Heard, RouterWords, Said};
+use crate::configuration::Family;
 
 /// A scenario, read from a document.
 #[derive(Debug, Clone)]
@@ -22,8 +23,19 @@ pub struct Scenario {
     pub notes: Vec<(Program, Note)>,
     /// Lines to add to vipd's configuration.
     pub vipd_lines: Vec<String>,
-    /// The steps, with their lines.
-    pub steps: Vec<(usize, Step)>,
+    /// The steps.
+    pub lines: Vec<Line>,
+}
+
+/// A line of the script.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Its number in the document.
+    pub number: usize,
+    /// What it says.
+    pub step: Step,
+    /// Which programs are not like it: `# not FRR, keepalived`.
+    pub not: Vec<Program>,
 }
 
 /// What is to be said of a program beforehand.
@@ -50,9 +62,14 @@ impl Scenario {
         self.notes.iter().find(|(about, _)| *about == program).map(|(_, note)| note)
     }
 
+    /// Whether a program is known to do otherwise than this line says.
+    pub fn differs_at(&self, program: Program, number: usize) -> bool {
+        self.lines.iter().any(|line| line.number == number && line.not.contains(&program))
+    }
+
     /// The routers under test: one of a family.
     pub fn routers(&self) -> impl Iterator<Item = &RouterWords> {
-        self.steps.iter().filter_map(|(_, step)| match step {
+        self.lines.iter().filter_map(|line| match &line.step {
             Step::Router(words) => Some(words),
             _ => None,
         })
@@ -74,8 +91,8 @@ pub enum Step {
     KeepHearing(Heard, Duration),
     /// `expect advert …` and `expect announcement …`: the next thing that it sends.
     Expect(Said, Moment),
-    /// `expect no advert for D`: it sends none, counted from what came last.
-    Silence(Duration),
+    /// `expect no advert for D`: it sends none, of this family if one is named, counted from what came last.
+    Silence(Option<Family>, Duration),
     /// `expect address` and `expect no address`: it is there for hosts, or not.
     Address(bool),
     /// `expect echo` and `expect no echo`: the address answers a ping sent to the router, or not.

@@ -19,6 +19,8 @@ const AT_ONCE: usize = 9;
 pub enum Verdict {
     /// It does what the scenario says.
     Does,
+    /// It does when nothing else runs; before that it did not.
+    DoesAlone(Error),
     /// It does not, as was said beforehand.
     Differs,
     /// It cannot be configured so, as was said beforehand.
@@ -44,6 +46,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Does => "ok",
+            Self::DoesAlone(_) => "ok (2nd)",
             Self::Differs => "differs",
             Self::Cannot => "cannot",
             Self::InCore => "-",
@@ -94,7 +97,11 @@ pub fn play_all<'a>(
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (index, program, verdict) in &mut done {
         if verdict.is_unexplained() {
-            *verdict = play(&scenarios[*index], *program, vipd);
+            let again = play(&scenarios[*index], *program, vipd);
+            let first = std::mem::replace(verdict, again);
+            if let (Verdict::Does, Verdict::Misses(error) | Verdict::Broken(error)) = (&*verdict, first) {
+                *verdict = Verdict::DoesAlone(error);
+            }
             progress(&scenarios[*index], *program, verdict);
         }
     }
@@ -118,7 +125,11 @@ fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Verdict {
         (Ok(()), None) => Verdict::Does,
         (Ok(()), Some(_)) => Verdict::DoesAfterAll,
         (Err(error), _) if error.downcast_ref::<lab::Unlike>().is_none() => Verdict::Broken(error),
-        (Err(_), Some(_)) => Verdict::Differs,
-        (Err(error), None) => Verdict::Misses(error),
+        (Err(error), Some(_))
+            if error.downcast_ref::<lab::At>().is_some_and(|at| scenario.differs_at(program, at.0)) =>
+        {
+            Verdict::Differs
+        }
+        (Err(error), _) => Verdict::Misses(error),
     }
 }

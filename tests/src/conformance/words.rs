@@ -1,5 +1,6 @@
 //! The words of a scenario: `key value` pairs after a verb.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -71,6 +72,8 @@ pub struct Heard {
     pub family: Option<Family>,
     /// `from lower` (node 1), `from higher` (node 3) or `from itself` (node 2's address).
     pub from: Station,
+    /// `source 10.0.0.1`: this IPv4 source instead of theirs.
+    pub source: Option<Ipv4Addr>,
     /// `priority 200`.
     pub priority: u8,
     /// `interval 1s`, or `interval 0`.
@@ -118,6 +121,7 @@ impl Default for Heard {
         Self {
             family: None,
             from: Station::Node(3),
+            source: None,
             priority: 200,
             interval: None,
             ttl: 255,
@@ -150,6 +154,8 @@ pub struct Said {
     pub announcement: bool,
     /// `family ipv6`.
     pub family: Option<Family>,
+    /// `of 2`: an announcement of the second of its addresses.
+    pub of: Option<usize>,
     /// `first`: no announcement comes before it.
     pub first: bool,
     /// `priority 100`.
@@ -275,6 +281,7 @@ impl Heard {
                         other => bail!("an advert is from lower, higher or itself, not from {other:?}"),
                     });
                 }
+                "source" => heard.source = Some(words.number(key)?),
                 "priority" => heard.priority = words.number(key)?,
                 "interval" => heard.interval = Some(duration(words.value(key)?)?),
                 "ttl" => heard.ttl = words.number(key)?,
@@ -322,6 +329,7 @@ impl Said {
         while let Some(key) = words.next() {
             match key {
                 "first" => said.first = true,
+                "of" => said.of = Some(words.number(key)?),
                 "family" => said.family = Some(words.family()?),
                 "priority" => said.priority = Some(words.number(key)?),
                 "interval" => said.interval = Some(duration(words.value(key)?)?),

@@ -7,6 +7,7 @@ use vipd::vrrp::Input;
 use vipd_common::Timestamp;
 use vipd_tests::configuration::Family;
 use vipd_tests::conformance::heard::{UNDER_TEST, frame};
+use vipd_tests::conformance::lab::At;
 use vipd_tests::conformance::said::{self, Sent};
 use vipd_tests::conformance::scenario::Moment;
 use vipd_tests::conformance::words::{Heard, RouterWords, Said};
@@ -26,10 +27,8 @@ pub(crate) fn play(scenario: &Scenario) -> Result<()> {
     let start = Timestamp::from_nanos(1_000_000_000_000);
     let mut stage =
         Stage { nodes, now: start, sent: Vec::new(), cursor: 0, mark: start, counts: Counts::new() };
-    for (line, step) in &scenario.steps {
-        stage.step(step).with_context(|| format!("line {line}"))?;
-    }
-    Ok(())
+    let mut lines = scenario.lines.iter();
+    lines.try_for_each(|line| stage.step(&line.step).context(At(line.number)))
 }
 
 struct Stage {
@@ -65,10 +64,10 @@ impl Stage {
             }
             Step::KeepHearing(heard, length) => self.keep_hearing(heard, nanos(*length))?,
             Step::Expect(said, moment) => self.expect(said, *moment)?,
-            Step::Silence(length) => {
+            Step::Silence(family, length) => {
                 let end = self.mark + nanos(*length);
                 self.run(end, |_| false);
-                if let Some((index, _)) = self.next(&self.nodes[0].words, false) {
+                if let Some((index, _)) = self.next(&self.words(*family), &Said::default()) {
                     let after = self.sent[index].0.nanos_since(self.mark) / 1_000_000;
                     bail!("no advert was expected, and one came after {after} ms");
                 }
@@ -152,8 +151,8 @@ impl Stage {
             Moment::After(time) => (self.mark + nanos(time), self.mark + nanos(time) + EXACT),
             Moment::Eventually => (Timestamp::ZERO, self.now + 10 * nanos(words.interval) + 5_000_000_000),
         };
-        self.run(latest, |stage| stage.next(&words, said.announcement).is_some());
-        let Some((index, sent)) = self.next(&words, said.announcement) else {
+        self.run(latest, |stage| stage.next(&words, said).is_some());
+        let Some((index, sent)) = self.next(&words, said) else {
             bail!("{what} was expected, and nothing came");
         };
         let at = self.sent[index].0;
@@ -174,10 +173,10 @@ impl Stage {
     }
 
     /// What was sent next of this kind, and its place.
-    fn next(&self, words: &RouterWords, announcement: bool) -> Option<(usize, Sent)> {
+    fn next(&self, words: &RouterWords, said: &Said) -> Option<(usize, Sent)> {
         (self.cursor..self.sent.len()).find_map(|index| {
             let sent = said::read(&seen(&self.sent[index].1), words)?;
-            (matches!(sent, Sent::Announcement(..)) == announcement).then_some((index, sent))
+            sent.is_a(said, words).then_some((index, sent))
         })
     }
 
