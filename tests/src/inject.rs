@@ -11,6 +11,10 @@ use crate::namespace::Namespace;
 use crate::packet_socket;
 use crate::station::INTERFACE;
 
+/// Frames sent in a row when they are late, and the pause after them: a veth queue with an XDP program holds 256.
+const BURST: usize = 32;
+const BREATH: Duration = Duration::from_micros(50);
+
 /// A host's interface, open for sending whole frames.
 #[derive(Debug)]
 pub struct Injector {
@@ -58,7 +62,7 @@ impl Injector {
     }
 
     /// Sends `count` frames evenly over `duration`, taking turns through `frames`. A machine that
-    /// cannot keep the pace sends them late, not fewer.
+    /// cannot keep the pace sends them late, not fewer, and not in bursts that no receiver's queue could hold.
     ///
     /// # Errors
     /// When there are no frames to take turns through, or one cannot be sent.
@@ -69,7 +73,12 @@ impl Injector {
             let part = u32::try_from(number).context("more frames than 2^32")?;
             let whole = u32::try_from(count).context("more frames than 2^32")?;
             let due = start + duration.mul_f64(f64::from(part) / f64::from(whole));
-            thread::sleep(due.saturating_duration_since(Instant::now()));
+            let early = due.saturating_duration_since(Instant::now());
+            if !early.is_zero() {
+                thread::sleep(early);
+            } else if number.is_multiple_of(BURST) {
+                thread::sleep(BREATH);
+            }
             self.send(frame)?;
         }
         Ok(Paced { sent: count, elapsed: start.elapsed() })

@@ -192,7 +192,7 @@ mod tests {
             ("expect advert after 3x", "a duration is like"),
             ("sleep 3s", "\"sleep\" is no verb"),
             ("expect advert  # not bird", "there is no program"),
-            ("expect advert  # not FRR", "FRR: `differs: …` and a line"),
+            ("expect advert  # not FRR", "keepalived: `differs: …` and a line"),
             ("expect advert mac vritual", "mac is virtual or own, not \"vritual\""),
         ] {
             let text = format!("{HEAD}router\n{line}\n```\n");
