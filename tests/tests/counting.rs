@@ -1,5 +1,6 @@
 //! Every advert is counted once, where it belongs, and what is not vipd's is left alone.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -97,6 +98,48 @@ fn every_advert_of_255_routers_is_counted() -> Result<()> {
     }
     // Each says that it is a backup and whom it follows; a few lines are about the agent.
     check_calm(&agent, &global, &statistics, 255 * 2 + 20)?;
+    assert!(agent.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn adverts_that_say_nothing_new_wake_nobody() -> Result<()> {
+    const ADVERTS: usize = 51_000;
+    let lab = Lab::new(1)?;
+    let instances: Vec<_> = (1..=255).map(|vrid| instance(vrid, Version::V3)).collect();
+    let mut agent = Agent::new(&lab, NODE, vipd()?, &instances)?;
+    agent.start()?;
+    try_wait_until("all to be backups", SOON, || all_in_backup(&agent))?;
+
+    let frames: Vec<_> = (1..=255).map(|vrid| advert(vrid, Version::V3).frame()).collect();
+    let injector = Injector::open(lab.host(SENDER)?)?;
+    // Of these, each says something new: there is a master.
+    injector.pace(&frames, frames.len(), Duration::from_millis(50))?;
+    let follows = |status: &Answer| status.address("last-adv-source") == Some(SENDER.ipv4().into());
+    try_wait_until("all to follow", SOON, || Ok(ask::status(&agent)?.iter().all(follows)))?;
+
+    // Whoever asks wakes it, too.
+    let asked = Cell::new(0);
+    let woken = || -> Result<u64> {
+        asked.set(asked.get() + 1);
+        ask::stats(&agent)?.0.number("vipd:engine-wakeups")
+    };
+    let before = woken()?;
+    injector.pace(&frames, ADVERTS, Duration::from_secs(2))?;
+    let total = || -> Result<u64> {
+        asked.set(asked.get() + 1);
+        ask::stats(&agent)?.1.iter().map(|statistics| statistics.number("advertisement-rcvd")).sum()
+    };
+    let sent = u64::try_from(ADVERTS + frames.len())?;
+    try_wait_until("as many adverts as were sent", SOON, || Ok(total()? >= sent))?;
+    let (global, statistics) = ask::stats(&agent)?;
+    let woken = woken()? - before;
+    assert!(woken <= 4 * asked.get() + 200, "{woken} wake-ups, {} questions, {ADVERTS} adverts", asked.get());
+    check_calm(&agent, &global, &statistics, 255 * 2 + 20)?;
+
+    // And what says something new is heard at once, behind all those: deadlines are half a minute away.
+    injector.pace(&[Advert { priority: 0, ..advert(7, Version::V3) }.frame()], 1, Duration::ZERO)?;
+    try_wait_until("number 7 to be master", SOON, || Ok(ask::status(&agent)?[6].text("state") == "master"))?;
     assert!(agent.stop()?.success());
     Ok(())
 }

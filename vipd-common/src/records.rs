@@ -110,6 +110,35 @@ pub struct ClosedKey {
     pub address: Address,
 }
 
+/// Bytes of the ring buffer [`MAP_ADVERTS`](crate::names::MAP_ADVERTS): a power of two of pages.
+pub const RING_BYTES: u32 = 1 << 20;
+
+/// Value of the map [`MAP_STEADY`](crate::names::MAP_STEADY), by row: the advert that a backup hears all the time. One that
+/// is like it changes nothing but the time, and wakes nobody.
+///
+/// ```text
+///  0                 8         24               26         27      28     32
+///  +-----------------+---------+----------------+----------+-------+------+
+///  | addresses (u64) | source  | interval (u16) | priority | armed | zero |
+///  +-----------------+---------+----------------+----------+-------+------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct SteadyAdvert {
+    /// [Digest](crate::parse::address_digest) of the advertised addresses.
+    pub addresses: u64,
+    /// IP source address.
+    pub source: Address,
+    /// The interval field as sent.
+    pub interval: u16,
+    /// Priority.
+    pub priority: u8,
+    /// 1 if there is such an advert, else 0: then every advert wakes the reader.
+    pub armed: u8,
+    /// Always 0.
+    pub zero: u32,
+}
+
 /// One valid advert on its way to user space, a record of the ring buffer
 /// [`MAP_ADVERTS`](crate::names::MAP_ADVERTS).
 ///

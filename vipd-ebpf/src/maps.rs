@@ -2,15 +2,19 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use vipd_common::counters::{Counter, CounterRow, ROW_FOREIGN};
-use vipd_common::records::{ClosedKey, PeerKey, RouterKey, RouterSlot};
+use vipd_common::records::{ClosedKey, PeerKey, RING_BYTES, RouterKey, RouterSlot, SteadyAdvert};
 
 use crate::cursor::Window;
 
-/// Valid adverts on their way to user space. The loader sets the size.
+/// Valid adverts on their way to user space.
 #[map]
-pub(crate) static ADVERTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+pub(crate) static ADVERTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// The advert of each virtual router that wakes nobody. The loader sets the size.
+#[map]
+pub(crate) static STEADY: Array<SteadyAdvert> = Array::with_max_entries(1, 0);
 
 /// The configured virtual routers. The loader sets the size.
 #[map]

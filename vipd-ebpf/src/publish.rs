@@ -1,11 +1,12 @@
 //! Handing a valid advert to user space.
 
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use vipd_common::counters::Counter;
 use vipd_common::parse::{Advert, ChecksumForm};
-use vipd_common::records::AdvertRecord;
+use vipd_common::records::{AdvertRecord, RING_BYTES};
 
-use crate::maps::{ADVERTS, count};
+use crate::maps::{ADVERTS, STEADY, count};
 
 /// Counts the advert and puts its record into the ring; a full ring is counted, never silent.
 #[inline(always)]
@@ -41,6 +42,19 @@ pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
         count: advert.count,
         checksum: advert.checksum as u8,
     });
-    // 0: wake the reader only if it had caught up, so that a burst costs one wake-up.
-    entry.submit(0);
+    // The ring's own choice, to wake a reader that had caught up, would leave a surprise behind steady adverts unseen.
+    let wake = if is_steady(row, advert) { BPF_RB_NO_WAKEUP } else { BPF_RB_FORCE_WAKEUP };
+    entry.submit(u64::from(wake));
+}
+
+/// Whether the advert says nothing but that the master lives, and the ring has room until the reader comes by itself.
+#[inline(always)]
+fn is_steady(row: u32, advert: &Advert) -> bool {
+    let Some(steady) = STEADY.get(row) else { return false };
+    steady.armed != 0
+        && steady.priority == advert.priority
+        && steady.interval == advert.interval
+        && steady.addresses == advert.addresses
+        && steady.source == advert.source
+        && ADVERTS.query(u64::from(BPF_RB_AVAIL_DATA)) < u64::from(RING_BYTES / 2)
 }

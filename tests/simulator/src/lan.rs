@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use vipd::vrrp::Received;
+use vipd::vrrp::{Received, Steady};
 use vipd_common::parse::ChecksumForm;
 
 use crate::trace::What;
@@ -74,7 +74,10 @@ impl World {
         let arrival = host.clock.shows(self.now);
         let checksum = ChecksumForm::V2;
         host.feed.push((to, Received { arrival, source, priority, interval, addresses, checksum }));
-        if host.paused.is_none() {
+        // What says nothing new wakes nobody: it is heard before the next deadline, or with the next surprise.
+        let steady = self.members[to].router.steady();
+        let wakes = steady.is_none_or(|steady| steady != Steady { source, priority, interval, addresses });
+        if wakes && self.hosts[index].paused.is_none() {
             self.hear(index);
         }
     }

@@ -161,8 +161,12 @@ impl World {
             return;
         }
         self.members[member].armed = None;
-        let host = &self.hosts[self.members[member].host];
+        let place = self.members[member].host;
+        let host = &self.hosts[place];
         if host.lives() || host.left {
+            if self.sabotage != Sabotage::TimersFirst {
+                self.hear(place);
+            }
             self.serve(member);
         }
     }

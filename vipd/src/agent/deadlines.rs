@@ -8,8 +8,8 @@ use vipd_common::Timestamp;
 /// A heap of deadlines that is corrected late.
 ///
 /// Each advert moves a backup's deadline further away. Such a move leaves the heap alone: the old, earlier entry
-/// stays, and when it comes up the instance is asked for its true deadline. So an advert costs a comparison, and the
-/// heap is touched about once in a master-down interval for each instance.
+/// stays, and before the engine waits for it the instance is asked for its true deadline. So an advert costs a comparison,
+/// and the heap is touched about once in a master-down interval for each instance.
 #[derive(Debug)]
 pub(super) struct Deadlines {
     heap: BinaryHeap<Reverse<(Timestamp, usize)>>,
@@ -32,9 +32,22 @@ impl Deadlines {
         }
     }
 
-    /// When to look again.
-    pub(super) fn next(&self) -> Option<Timestamp> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+    /// When to look again: the earliest entry that is still true, asked of the instances themselves. Those before it are
+    /// corrected here, so that nobody is woken by a deadline that has moved.
+    pub(super) fn settle(&mut self, truth: impl Fn(usize) -> Option<Timestamp>) -> Option<Timestamp> {
+        while let Some(&Reverse((at, instance))) = self.heap.peek() {
+            let slot = self.scheduled.get_mut(instance)?;
+            let moved = truth(instance);
+            if *slot == Some(at) && moved.is_some_and(|moved| moved <= at) {
+                return Some(at);
+            }
+            self.heap.pop();
+            // An entry that an earlier one has overtaken is stale, and the other one stands.
+            if slot.take_if(|scheduled| *scheduled == at).is_some() {
+                self.update(instance, moved);
+            }
+        }
+        None
     }
 
     /// An instance with an entry at or before `now`: ask it, then [`update`](Self::update) its deadline.
@@ -69,12 +82,26 @@ mod tests {
             deadlines.update(0, Some(at(nanos)));
         }
         assert_eq!(deadlines.heap.len(), 1);
-        assert_eq!(deadlines.next(), Some(at(100)));
+        assert_eq!(deadlines.settle(|_| Some(at(100))), Some(at(100)));
         assert_eq!(deadlines.pop_due(at(99)), None);
         assert_eq!(deadlines.pop_due(at(100)), Some(0));
         assert_eq!(deadlines.pop_due(at(100)), None);
         deadlines.update(0, Some(at(9_999)));
-        assert_eq!(deadlines.next(), Some(at(9_999)));
+        assert_eq!(deadlines.settle(|_| Some(at(9_999))), Some(at(9_999)));
+    }
+
+    #[test]
+    fn nobody_is_woken_by_a_deadline_that_has_moved() {
+        let mut deadlines = Deadlines::new(3);
+        deadlines.update(0, Some(at(100)));
+        deadlines.update(1, Some(at(110)));
+        deadlines.update(2, Some(at(120)));
+        let truth = [Some(at(300)), None, Some(at(200))];
+        assert_eq!(deadlines.settle(|instance| truth[instance]), Some(at(200)));
+        assert_eq!(deadlines.pop_due(at(199)), None);
+        assert_eq!(deadlines.pop_due(at(200)), Some(2));
+        assert_eq!(deadlines.pop_due(at(300)), Some(0));
+        assert_eq!(deadlines.settle(|instance| truth[instance]), None, "the second has none");
     }
 
     #[test]
@@ -88,6 +115,6 @@ mod tests {
         assert_eq!(deadlines.pop_due(at(200)), Some(1));
         assert_eq!(deadlines.pop_due(at(200)), None, "the entry at 100 is stale");
         assert_eq!(deadlines.pop_due(at(300)), Some(0));
-        assert_eq!(deadlines.next(), None);
+        assert_eq!(deadlines.settle(|_| None), None);
     }
 }

@@ -13,7 +13,7 @@ use vipd_common::records::AdvertRecord;
 
 use super::clock;
 use super::deadlines::Deadlines;
-use super::instance::{Instance, received};
+use super::instance::{Instance, received, steady_record};
 use super::interface::{Interface, Interfaces};
 use super::message::{Command, EngineSnapshot, InstanceSnapshot, Report, Request};
 use super::outbox::Outbox;
@@ -23,7 +23,7 @@ use crate::config::{Config, Realtime};
 use crate::netlink::{Monitor, Requests};
 use crate::realtime;
 use crate::vrrp::{Fault, Input, State};
-use crate::xdp::{Closed, Counters, Feed, MAX_PENDING};
+use crate::xdp::{Closed, Counters, Feed, MAX_PENDING, Steady};
 
 /// Nanoseconds after which an address that could not be changed is tried again.
 const LOOK_AGAIN_AFTER: u64 = 1_000_000_000;
@@ -33,6 +33,9 @@ pub(super) struct Engine {
     wait: Wait,
     feed: Feed,
     counters: Arc<Counters>,
+    steady: Steady,
+    /// Instances whose steady advert may be another one now.
+    unsteady: Vec<usize>,
     monitor: Monitor,
     outbox: Outbox,
     interfaces: Interfaces,
@@ -85,7 +88,7 @@ impl Engine {
         plan: Plan,
         feed: Feed,
         counters: Arc<Counters>,
-        closed: Closed,
+        (closed, steady): (Closed, Steady),
         outlets: Outlets,
     ) -> io::Result<(Self, Handle)> {
         let wait = Wait::new()?;
@@ -114,6 +117,8 @@ impl Engine {
             wait,
             feed,
             counters,
+            steady,
+            unsteady: Vec::with_capacity(count),
             monitor,
             outbox: Outbox::new(Requests::open()?, closed, count),
             interfaces,
@@ -157,7 +162,7 @@ impl Engine {
             // One turn. The clock is read before the ring is drained: whatever had arrived by that time is heard
             // before a deadline of that time fires. A process that was held up hears what it missed first.
             let now = clock::now();
-            self.drain_feed(now);
+            let mut busy = self.drain_feed(now);
             self.look_again_if_due(now);
             self.drain_monitor();
             let stop = self.take_commands(now);
@@ -173,9 +178,14 @@ impl Engine {
             if self.outbox.take_failure() {
                 self.look_again = Some(now + LOOK_AGAIN_AFTER);
             }
-            // Announcements that wait for their turn want another one at once.
-            let busy = self.outbox.is_busy().then_some(now);
-            let next = [self.deadlines.next(), self.look_again, self.outbox.next(), busy]
+            // Announcements that wait for their turn want another one at once, and so does an advert that was taken for
+            // steady until a moment ago: it has woken nobody.
+            busy |= self.tell_what_is_steady();
+            busy |= self.outbox.is_busy();
+            let instances = &self.instances;
+            let next_timeout = |index: usize| instances.get(index).and_then(|one| one.router.next_timeout());
+            let deadline = self.deadlines.settle(next_timeout);
+            let next = [deadline, self.look_again, self.outbox.next(), busy.then_some(now)]
                 .into_iter()
                 .flatten()
                 .min();
@@ -195,10 +205,33 @@ impl Engine {
             let report = Report::Router { instance: index, event };
             self.reports_dropped += u64::from(self.reports.try_send(report).is_err());
         }
+        if instance.router.steady() != instance.steady {
+            self.unsteady.push(index);
+        }
         self.deadlines.update(index, instance.router.next_timeout());
     }
 
-    fn drain_feed(&mut self, now: Timestamp) {
+    /// Lets the kernel side know which adverts need wake nobody. Whether one that did so before should have.
+    fn tell_what_is_steady(&mut self) -> bool {
+        let mut changed = false;
+        while let Some(index) = self.unsteady.pop() {
+            let Some(instance) = self.instances.get_mut(index) else { continue };
+            let steady = instance.router.steady();
+            // Several turns of a router in one of ours come to one change, or to none.
+            if steady != instance.steady
+                && let Ok(row) = u32::try_from(index + 1)
+            {
+                // It fails for a row that is not there, and each instance has one.
+                let told = self.steady.set(row, steady.map(steady_record)).is_ok();
+                changed |= instance.steady.is_some();
+                instance.steady = steady.filter(|_| told);
+            }
+        }
+        changed
+    }
+
+    /// Hands over what has arrived. Whether there may be more.
+    fn drain_feed(&mut self, now: Timestamp) -> bool {
         let mut drained = 0;
         while let Some(record) = self.feed.pop() {
             self.advert(now, &record);
@@ -212,6 +245,7 @@ impl Engine {
         if drained >= MAX_PENDING / 2 {
             self.look_for_losses(now);
         }
+        drained >= MAX_PENDING
     }
 
     fn advert(&mut self, now: Timestamp, record: &AdvertRecord) {

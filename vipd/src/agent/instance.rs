@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use vipd_common::Timestamp;
-use vipd_common::address::narrow;
+use vipd_common::address::{narrow, wide};
 use vipd_common::parse::ChecksumForm;
-use vipd_common::records::{AdvertRecord, ClosedKey};
+use vipd_common::records::{AdvertRecord, ClosedKey, SteadyAdvert};
 use vipd_common::wire::vrrp::Fields;
 
 use super::message::Sent;
@@ -15,7 +15,7 @@ use super::plan::Placed;
 use crate::config;
 use crate::config::settings::{Checksum, Transport};
 use crate::packet::AdvertFrame;
-use crate::vrrp::{Family, Received, Router, RouterConfig, Version, VirtualAddress};
+use crate::vrrp::{Family, Received, Router, RouterConfig, Steady, Version, VirtualAddress};
 
 /// One configured instance.
 pub(super) struct Instance {
@@ -39,6 +39,8 @@ pub(super) struct Instance {
     pub(super) sent: Sent,
     /// Adverts of it that found the ring full, as last looked at.
     pub(super) ring_full: u64,
+    /// The advert that wakes nobody, as the kernel side knows it.
+    pub(super) steady: Option<Steady>,
     frames: Option<Frames>,
 }
 
@@ -70,6 +72,7 @@ impl Instance {
             closed: Vec::new(),
             sent: Sent::default(),
             ring_full: 0,
+            steady: None,
             frames: None,
             settings,
         }
@@ -175,6 +178,12 @@ pub(super) fn received(record: &AdvertRecord) -> Option<Received> {
         addresses: record.addresses,
         checksum: ChecksumForm::from_number(record.checksum)?,
     })
+}
+
+/// The core's word for a steady advert as the kernel side wants it.
+pub(super) fn steady_record(steady: Steady) -> SteadyAdvert {
+    let Steady { source, priority, interval, addresses } = steady;
+    SteadyAdvert { addresses, source: wide(source), interval, priority, armed: 1, zero: 0 }
 }
 
 /// Whether an address is there by somebody else's doing: vipd neither adds nor removes it. The owner's virtual addresses

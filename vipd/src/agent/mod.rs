@@ -74,7 +74,7 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
         peers: count(peers.sum())?,
         closed: count(silent.map(|instance| instance.placements.len()).sum())?,
     };
-    let Loaded { kernel, feed, counters, closed, log } = Kernel::load(xdp::OBJECT, sizes, verbosity)?;
+    let Loaded { kernel, feed, counters, closed, steady, log } = Kernel::load(xdp::OBJECT, sizes, verbosity)?;
     let counters = Arc::new(counters);
 
     let macvlans = Macvlans::open(&owner(&runtime))
@@ -84,7 +84,7 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
     let (reports, lines) = mpsc::channel(REPORTS);
     let names: Vec<String> = ports.sites().iter().map(|site| site.name.clone()).collect();
     let outlets = Outlets { requests, reports };
-    let (engine, handle) = Engine::new(&config, plan, feed, Arc::clone(&counters), closed, outlets)
+    let (engine, handle) = Engine::new(&config, plan, feed, Arc::clone(&counters), (closed, steady), outlets)
         .context("cannot set up the engine: netlink or file descriptors are not to be had")?;
     let failed = open_present(&engine, &mut ports, &handle)?;
 

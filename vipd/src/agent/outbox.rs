@@ -19,6 +19,7 @@ use super::announcer::{Announcer, Packet};
 use super::instance::{Adverts, Instance};
 use super::interface::Interface;
 use super::message::Report;
+use super::port::{Kind, Tag};
 use crate::netlink::{Change, Requests};
 use crate::packet::announcement;
 use crate::vrrp::{Action, State};
@@ -42,6 +43,8 @@ pub(super) struct Outbox {
     failed: bool,
     /// Instances whose refused frames were reported, until one goes through.
     refused: Vec<bool>,
+    /// Interfaces that have something to send, each once.
+    batched: Vec<usize>,
 }
 
 impl Outbox {
@@ -56,6 +59,7 @@ impl Outbox {
             announcer: Announcer::default(),
             failed: false,
             refused: vec![false; instances],
+            batched: Vec::new(),
         }
     }
 
@@ -109,9 +113,10 @@ impl Outbox {
             let packet = self
                 .announcer
                 .pop(now, |index| instances.get(index).map_or(&[], |instance| instance.addresses.as_slice()));
-            let Some(packet) = packet else { return };
-            self.announce(packet, instances, interfaces, &mut report);
+            let Some(packet) = packet else { break };
+            self.announce(packet, instances, interfaces);
         }
+        self.send(instances, interfaces, &mut report);
     }
 
     fn carry_out(
@@ -126,6 +131,7 @@ impl Outbox {
                 self.advert(*index, *priority, instances, interfaces, report);
             }
         }
+        self.send(instances, interfaces, report);
         for (index, action) in &actions {
             self.collect(*index, instances, interfaces, *action);
         }
@@ -143,21 +149,28 @@ impl Outbox {
         self.actions.clear();
     }
 
+    /// Puts an advert into its interface's batch, or sends it to the peers.
     fn advert(
         &mut self,
         index: usize,
         priority: u8,
         instances: &mut [Instance],
-        interfaces: &[Interface],
+        interfaces: &mut [Interface],
         report: &mut impl FnMut(Report),
     ) {
         let Some(instance) = instances.get_mut(index) else { return };
-        let Some(port) = interfaces.get(instance.interface).and_then(|found| found.port.as_ref()) else {
-            return;
-        };
+        let place = instance.interface;
+        let Some(port) = interfaces.get_mut(place).and_then(|found| found.port.as_mut()) else { return };
+        let kind = if priority == 0 { Kind::Release } else { Kind::Advert };
+        let tag = Tag { instance: index, kind };
         let Some(adverts) = instance.adverts_mut() else { return };
-        let result = match adverts {
-            Adverts::Multicast(frame) => port.socket.send(frame.with_priority(priority)),
+        match adverts {
+            Adverts::Multicast(frame) => {
+                if port.batch.is_empty() {
+                    self.batched.push(place);
+                }
+                port.batch.push(tag, frame.with_priority(priority));
+            }
             Adverts::Unicast(messages) => {
                 let Some(socket) = port.unicast.get(&index) else { return };
                 // One peer that cannot be reached is no reason to be silent to the others.
@@ -165,29 +178,13 @@ impl Outbox {
                 for (peer, message) in messages {
                     result = result.and(socket.send_to(*peer, message.with_priority(priority)));
                 }
-                result
+                self.account(tag, result, instances, report);
             }
-        };
-        match result {
-            Ok(()) => {
-                instance.sent.adverts += 1;
-                instance.sent.releases += u64::from(priority == 0);
-                if let Some(refused) = self.refused.get_mut(index) {
-                    *refused = false;
-                }
-            }
-            Err(error) => self.refuse(index, instance, error, report),
         }
     }
 
-    fn announce(
-        &mut self,
-        packet: Packet,
-        instances: &mut [Instance],
-        interfaces: &[Interface],
-        report: &mut impl FnMut(Report),
-    ) {
-        let Some(instance) = instances.get_mut(packet.instance) else { return };
+    fn announce(&mut self, packet: Packet, instances: &[Instance], interfaces: &mut [Interface]) {
+        let Some(instance) = instances.get(packet.instance) else { return };
         // Who has lost the mastership meanwhile has nothing to announce.
         if instance.router.state() != State::Master {
             return;
@@ -197,25 +194,68 @@ impl Outbox {
         else {
             return;
         };
-        let Some(home) = interfaces.get(*home) else { return };
+        let home_place = *home;
+        let Some(home) = interfaces.get(home_place) else { return };
         // An address that is not there must not be announced; it will be when it is.
         if home.find(vip.address).is_none() {
             return;
         }
         // A macvlan's frames leave by its parent's socket, with its own MAC.
         let (speaker, mac) = if home.is_virtual_mac() {
-            (interfaces.get(instance.interface), Some(instance.virtual_mac()))
+            (instance.interface, Some(instance.virtual_mac()))
         } else {
-            (Some(home), home.mac)
+            (home_place, home.mac)
         };
-        let (Some(mac), Some(port)) = (mac, speaker.and_then(|found| found.port.as_ref())) else { return };
-        let address = vip.address;
-        match port.socket.send(announcement(mac, address).bytes()) {
-            Ok(()) => match address {
-                IpAddr::V4(_) => instance.sent.arps += 1,
-                IpAddr::V6(_) => instance.sent.neighbor_advertisements += 1,
-            },
-            Err(error) => self.refuse(packet.instance, instance, error, report),
+        let port = interfaces.get_mut(speaker).and_then(|found| found.port.as_mut());
+        let (Some(mac), Some(port)) = (mac, port) else { return };
+        let kind = match vip.address {
+            IpAddr::V4(_) => Kind::Arp,
+            IpAddr::V6(_) => Kind::NeighborAdvertisement,
+        };
+        let tag = Tag { instance: packet.instance, kind };
+        if port.batch.is_empty() {
+            self.batched.push(speaker);
+        }
+        port.batch.push(tag, announcement(mac, vip.address).bytes());
+    }
+
+    /// Sends what lies in the batches.
+    fn send(
+        &mut self,
+        instances: &mut [Instance],
+        interfaces: &mut [Interface],
+        report: &mut impl FnMut(Report),
+    ) {
+        while let Some(place) = self.batched.pop() {
+            let Some(port) = interfaces.get_mut(place).and_then(|found| found.port.as_mut()) else {
+                continue;
+            };
+            port.batch.send(&port.socket, |tag, result| self.account(tag, result, instances, report));
+        }
+    }
+
+    /// Counts a frame that was sent, or tells of one that was refused.
+    fn account(
+        &mut self,
+        tag: Tag,
+        result: std::io::Result<()>,
+        instances: &mut [Instance],
+        report: &mut impl FnMut(Report),
+    ) {
+        let Some(instance) = instances.get_mut(tag.instance) else { return };
+        if let Err(error) = result {
+            return self.refuse(tag.instance, instance, error, report);
+        }
+        match tag.kind {
+            Kind::Advert | Kind::Release => {
+                instance.sent.adverts += 1;
+                instance.sent.releases += u64::from(matches!(tag.kind, Kind::Release));
+                if let Some(refused) = self.refused.get_mut(tag.instance) {
+                    *refused = false;
+                }
+            }
+            Kind::Arp => instance.sent.arps += 1,
+            Kind::NeighborAdvertisement => instance.sent.neighbor_advertisements += 1,
         }
     }
 

@@ -8,9 +8,31 @@ use anyhow::Context as _;
 
 use super::plan::Watch;
 use crate::netlink::{Macvlans, Wanted};
-use crate::packet::{Membership, PacketSocket, UnicastSocket};
+use crate::packet::{Batch, Membership, PacketSocket, UnicastSocket};
 use crate::vrrp::Family;
 use crate::xdp::{Kernel, Mode};
+
+/// Whose a frame is, and what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tag {
+    /// The instance.
+    pub(super) instance: usize,
+    /// What it is.
+    pub(super) kind: Kind,
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// An advert.
+    Advert,
+    /// An advert with priority 0.
+    Release,
+    /// Gratuitous ARP.
+    Arp,
+    /// An unsolicited Neighbor Advertisement.
+    NeighborAdvertisement,
+}
 
 /// An interface that is ready: the XDP program is attached, the groups joined, sockets open.
 pub(super) struct Port {
@@ -18,6 +40,8 @@ pub(super) struct Port {
     pub(super) mode: Option<Mode>,
     /// Sends frames.
     pub(super) socket: PacketSocket,
+    /// What it is to send next.
+    pub(super) batch: Batch<Tag>,
     /// Sends the adverts of those instances that have unicast peers.
     pub(super) unicast: BTreeMap<usize, UnicastSocket>,
     /// The macvlans on it: place in the plan, name and index.
@@ -95,7 +119,14 @@ impl Ports {
         });
         let macvlans = macvlans.collect::<anyhow::Result<_>>()?;
         if site.routers.is_empty() {
-            return Ok(Port { mode: None, socket, unicast, macvlans, _memberships: memberships });
+            return Ok(Port {
+                mode: None,
+                socket,
+                batch: Batch::default(),
+                unicast,
+                macvlans,
+                _memberships: memberships,
+            });
         }
         // The routers first: once attached, nothing of theirs is taken for foreign.
         for Watched { watch, .. } in &site.routers {
@@ -111,7 +142,14 @@ impl Ports {
                 } else {
                     tracing::info!(interface = name, %mode, "XDP attached");
                 }
-                Ok(Port { mode: Some(mode), socket, unicast, macvlans, _memberships: memberships })
+                Ok(Port {
+                    mode: Some(mode),
+                    socket,
+                    batch: Batch::default(),
+                    unicast,
+                    macvlans,
+                    _memberships: memberships,
+                })
             }
             Err(error) => {
                 self.close(place, ifindex);

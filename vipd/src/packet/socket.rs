@@ -1,9 +1,13 @@
 //! An AF_PACKET socket bound to one interface, for sending only.
 
-use std::io;
-use std::mem::size_of;
+use std::mem::{self, size_of};
+use std::os::fd::AsRawFd as _;
+use std::{io, ptr};
 
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
+
+/// Frames that one system call sends.
+pub(super) const AT_ONCE: usize = 64;
 
 /// A socket that sends whole Ethernet frames out of one interface.
 #[derive(Debug)]
@@ -23,13 +27,28 @@ impl PacketSocket {
         Ok(Self(socket))
     }
 
-    /// Sends one frame without waiting.
+    /// Sends up to [`AT_ONCE`] frames without waiting, with one system call, and returns how many went out: all, or those
+    /// before the first that was refused. A packet socket sends a frame whole or not at all.
     ///
     /// # Errors
-    /// `ENETDOWN` when the interface is down, `ENOBUFS` or `EAGAIN` when its queue is full.
-    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
-        // A packet socket sends a frame whole or not at all.
-        self.0.send(frame).map(drop)
+    /// When the first is refused: `ENETDOWN` when the interface is down, `ENOBUFS` or `EAGAIN` when its queue is full.
+    pub(super) fn send_many<'a>(&self, frames: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
+        let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; AT_ONCE];
+        let mut count = 0;
+        for (part, frame) in parts.iter_mut().zip(frames) {
+            *part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+            count += 1;
+        }
+        // SAFETY: a mmsghdr is integers and pointers, for which zero means that there is nothing.
+        let mut messages: [libc::mmsghdr; AT_ONCE] = unsafe { mem::zeroed() };
+        for (message, part) in messages.iter_mut().zip(&mut parts) {
+            message.msg_hdr.msg_iov = part;
+            message.msg_hdr.msg_iovlen = 1;
+        }
+        // SAFETY: the first `count` messages have one part each, which lies in a frame that is borrowed until this returns;
+        // sendmmsg(2) reads the parts and writes nothing but each message's length.
+        let sent = unsafe { libc::sendmmsg(self.0.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 }
 

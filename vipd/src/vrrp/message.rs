@@ -130,6 +130,27 @@ pub enum Action {
     },
 }
 
+/// What an advert says besides that its sender lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steady {
+    /// IP source.
+    pub source: IpAddr,
+    /// Priority.
+    pub priority: u8,
+    /// The interval field as sent.
+    pub interval: u16,
+    /// [Digest](vipd_common::parse::address_digest) of the advertised addresses.
+    pub addresses: u64,
+}
+
+impl Steady {
+    /// Of this advert.
+    pub fn of(advert: &Received) -> Self {
+        let Received { source, priority, interval, addresses, .. } = *advert;
+        Self { source, priority, interval, addresses }
+    }
+}
+
 /// Why the state changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {

@@ -24,5 +24,5 @@ mod timer;
 
 pub use config::{Announcements, Family, RouterConfig, VirtualAddress};
 pub use interval::{Interval, Version};
-pub use message::{Action, Addresses, Discard, Event, Fault, Input, Reason, Received, State};
+pub use message::{Action, Addresses, Discard, Event, Fault, Input, Reason, Received, State, Steady};
 pub use router::{Counters, Peer, Router, Snapshot};

@@ -35,7 +35,7 @@ use vipd_common::parse::address_digest;
 use super::config::{DOWN_AFTER_ADVERTS, Family, PRIORITY_RELEASE, RouterConfig};
 use super::interval::Interval;
 use super::limit::Limit;
-use super::message::{Action, Event, Fault, Input, Reason, State};
+use super::message::{Action, Event, Fault, Input, Reason, State, Steady};
 use super::timer::{Timer, Timers};
 use peers::Peers;
 
@@ -86,6 +86,8 @@ pub struct Router {
     /// Of the followed master, or of another one that outranks it and whose time is not over.
     promise: Option<Promise>,
     master: Option<IpAddr>,
+    /// What it said last.
+    followed: Option<Steady>,
     last_sent: Timestamp,
     timers: Timers,
     asserts: Limit,
@@ -119,6 +121,7 @@ impl Router {
             awaiting: Awaiting::Silence,
             promise: None,
             master: None,
+            followed: None,
             last_sent: Timestamp::ZERO,
             timers: Timers::default(),
             asserts: Limit::new(config.interval.nanos()),
@@ -172,6 +175,12 @@ impl Router {
     /// The next thing to tell, if any.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// The advert that changes nothing but Active_Down_Timer: the followed master's, as it spoke last. Such adverts need
+    /// not be handed over before [`next_timeout`](Self::next_timeout), or before another input.
+    pub fn steady(&self) -> Option<Steady> {
+        self.followed.filter(|_| self.state == State::Backup && self.awaiting == Awaiting::Silence)
     }
 
     /// When to come back with [`Input::Timeout`]. It may change with every [`handle`](Self::handle).
@@ -363,6 +372,7 @@ impl Router {
         self.told = 0;
         self.hold_until = None;
         self.promise = None;
+        self.followed = None;
         self.events.push_back(Event::StateChanged { from, to, reason, late });
     }
 

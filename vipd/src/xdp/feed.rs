@@ -4,10 +4,7 @@ use std::mem::size_of;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{MapData, RingBuf};
-use vipd_common::records::AdvertRecord;
-
-/// Bytes of the ring buffer: a power of two of pages.
-pub(super) const RING_BYTES: u32 = 1 << 20;
+use vipd_common::records::{AdvertRecord, RING_BYTES};
 
 /// The most records that can be pending: each takes 8 bytes of header and is padded to 8
 /// (`kernel/bpf/ringbuf.c`). At 25 500 adverts a second (255 virtual routers at 10 ms) it is 0.85 s.

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::xdp::{XdpLinkId, XdpMode};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use vipd_common::names;
-use vipd_common::records::{PeerKey, RouterKey, RouterSlot};
+use vipd_common::records::{PeerKey, RING_BYTES, RouterKey, RouterSlot};
 
 use super::error::{AttachError, LoadError};
-use super::{Closed, Counters, Feed, KernelLog, feed};
+use super::{Closed, Counters, Feed, KernelLog, Steady};
 
 /// Where in the kernel the program runs on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct Loaded {
     pub counters: Counters,
     /// The virtual addresses that accept nothing.
     pub closed: Closed,
+    /// The adverts that wake nobody.
+    pub steady: Steady,
     /// Its log lines, with [`Verbosity::Discards`].
     pub log: Option<KernelLog>,
 }
@@ -92,7 +94,8 @@ impl Kernel {
             .map_max_entries(names::MAP_PEERS, sizes.peers.max(1))
             .map_max_entries(names::MAP_CLOSED, sizes.closed.max(1))
             .map_max_entries(names::MAP_COUNTERS, sizes.routers + 1)
-            .map_max_entries(names::MAP_ADVERTS, feed::RING_BYTES)
+            .map_max_entries(names::MAP_STEADY, sizes.routers + 1)
+            .map_max_entries(names::MAP_ADVERTS, RING_BYTES)
             .override_global(aya_log::LEVEL, &level, false)
             .override_global(names::GLOBAL_FILTERING, &filtering, true)
             .load(object)
@@ -109,12 +112,14 @@ impl Kernel {
         let peers = take(&mut ebpf, names::MAP_PEERS, HashMap::try_from)?;
         let closed = Closed::new(take(&mut ebpf, names::MAP_CLOSED, HashMap::try_from)?);
         let counters = Counters::new(take(&mut ebpf, names::MAP_COUNTERS, PerCpuArray::try_from)?);
+        let steady = Steady::new(take(&mut ebpf, names::MAP_STEADY, Array::try_from)?);
         let feed = Feed::new(take(&mut ebpf, names::MAP_ADVERTS, RingBuf::try_from)?);
         Ok(Loaded {
             kernel: Self { ebpf, routers, peers, links: BTreeMap::new() },
             feed,
             counters,
             closed,
+            steady,
             log,
         })
     }

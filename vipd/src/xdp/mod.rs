@@ -9,6 +9,7 @@ mod error;
 mod feed;
 mod loader;
 mod log;
+mod steady;
 
 pub use closed::Closed;
 pub use counters::Counters;
@@ -16,6 +17,7 @@ pub use error::{AttachError, LoadError};
 pub use feed::{Feed, MAX_PENDING};
 pub use loader::{Kernel, Loaded, Mode, Sizes, Verbosity};
 pub use log::KernelLog;
+pub use steady::Steady;
 
 /// The committed object, built from `vipd-ebpf` by `cargo xtask ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vipd.bpf.o"));

@@ -11,3 +11,4 @@ mod interfaces;
 mod reference;
 mod ring;
 mod verdicts;
+mod wakeups;

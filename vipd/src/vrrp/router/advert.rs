@@ -10,7 +10,7 @@ use super::{
 };
 use crate::vrrp::config::{PRIORITY_OWNER, PRIORITY_RELEASE};
 use crate::vrrp::interval::{Interval, Version};
-use crate::vrrp::message::{Discard, Event, Reason, Received, State};
+use crate::vrrp::message::{Discard, Event, Reason, Received, State, Steady};
 use crate::vrrp::timer::Timer;
 
 /// The longest wait after the first losing advert before the segment is told again, nanoseconds.
@@ -247,6 +247,7 @@ impl Router {
     /// The sender is the master: its interval is adopted in VRRPv3 (RFC 9568 section 6.4.2).
     fn follow(&mut self, advert: &Received) {
         self.awaiting = Awaiting::Silence;
+        self.followed = Some(Steady::of(advert));
         if self.master != Some(advert.source) {
             self.master = Some(advert.source);
             self.told = 0;

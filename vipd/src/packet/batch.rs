@@ -1,0 +1,88 @@
+//! Many frames with one system call.
+
+use std::io;
+use std::ops::Range;
+
+use super::socket::{AT_ONCE, PacketSocket};
+
+/// Frames on their way out of one interface, in their order, each with a tag that says whose it is.
+///
+/// It keeps its memory: in the steady state nothing is allocated.
+#[derive(Debug)]
+pub struct Batch<T> {
+    bytes: Vec<u8>,
+    frames: Vec<(T, Range<usize>)>,
+}
+
+impl<T> Default for Batch<T> {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), frames: Vec::new() }
+    }
+}
+
+impl<T: Copy> Batch<T> {
+    /// Takes a frame in.
+    pub fn push(&mut self, tag: T, frame: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(frame);
+        self.frames.push((tag, start..self.bytes.len()));
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Sends all without waiting, and is empty afterwards; `done` is told of each what came of it. One that the kernel
+    /// refuses holds nobody behind it up.
+    pub fn send(&mut self, socket: &PacketSocket, mut done: impl FnMut(T, io::Result<()>)) {
+        let mut next = 0;
+        while next < self.frames.len() {
+            let ready = self.frames.iter().skip(next).take(AT_ONCE);
+            let frames = ready.filter_map(|(_, range)| self.bytes.get(range.clone()));
+            // The error is the first frame's; those before it went out with the call before.
+            let (sent, refused) = match socket.send_many(frames) {
+                Ok(sent) => (sent, None),
+                Err(error) => (0, Some(error)),
+            };
+            let tags = self.frames.iter().skip(next).map(|(tag, _)| *tag);
+            tags.clone().take(sent).for_each(|tag| done(tag, Ok(())));
+            // A call that sends nothing and says nothing would be made for ever.
+            let refused = refused.or_else(|| (sent == 0).then(|| io::ErrorKind::WriteZero.into()));
+            next += sent;
+            if let (Some(error), Some((tag, _))) = (refused, self.frames.get(next)) {
+                done(*tag, Err(error));
+                next += 1;
+            }
+        }
+        self.bytes.clear();
+        self.frames.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_frame_is_told_of_once_and_in_its_order() {
+        // The loopback interface refuses what is shorter than an Ethernet header, or longer than its MTU.
+        let Ok(socket) = PacketSocket::open(1) else {
+            panic!(
+                "an AF_PACKET socket on the loopback interface needs CAP_NET_RAW: run as root, with `cargo xtask test`"
+            );
+        };
+        let mut batch = Batch::default();
+        let good = [0; 60];
+        let lengths: Vec<usize> =
+            (0..2 * AT_ONCE + 7).map(|index| if index % 5 == 0 { 3 } else { 60 }).collect();
+        for (index, length) in lengths.iter().enumerate() {
+            batch.push(index, &good[..*length]);
+        }
+        let mut told = Vec::new();
+        batch.send(&socket, |index, result| told.push((index, result.is_ok())));
+        let wanted: Vec<_> = lengths.iter().map(|length| *length == 60).enumerate().collect();
+        assert_eq!(told, wanted);
+        assert!(batch.is_empty());
+    }
+}
