@@ -22,6 +22,7 @@
 pub mod agent;
 pub mod arp;
 pub mod ask;
+pub mod bench;
 pub mod binary;
 pub mod capture;
 pub mod command;

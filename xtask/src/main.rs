@@ -3,6 +3,7 @@
 //! Nothing here depends on the `vipd` crate: its build script refuses a stale eBPF object, and `cargo xtask ebpf`
 //! must be able to make a fresh one.
 
+mod bench;
 mod conformance;
 mod ebpf;
 mod fuzz;
@@ -35,6 +36,7 @@ enum Verb {
     Test(test::Args),
     Fuzz(fuzz::Args),
     Simulate(simulate::Args),
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Simulate(args) => simulate::run(&args),
+        Verb::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

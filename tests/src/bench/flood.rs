@@ -1,0 +1,98 @@
+//! A healthy pair, and somebody who sends junk as fast as the machine lets him.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::Figure;
+use crate::agent::{Agent, AgentKind};
+use crate::configuration::Instance;
+use crate::craft::{Advert, Checksum};
+use crate::inject::Injector;
+use crate::lab::Lab;
+use crate::protocol::Version;
+use crate::station::{Station, VIP};
+use crate::time::{WallTime, millis};
+use crate::wait::wait_until;
+
+const MASTER: Station = Station::Node(1);
+const BACKUP: Station = Station::Node(2);
+const SOON: Duration = Duration::from_secs(30);
+/// Both are at rest, and all that a start announces has been announced.
+const REST: Duration = Duration::from_secs(7);
+
+/// A pair at this interval under `rate` junk adverts a second; 0 for as many as the machine makes.
+///
+/// # Errors
+/// When the lab fails.
+pub fn pair(kind: &AgentKind, interval: Duration, rate: u32, length: Duration) -> Result<Vec<Figure>> {
+    let lab = Lab::new(2)?;
+    let node = |priority| [Instance { priority, interval, ..Instance::default() }];
+    let mut master = Agent::new(&lab, MASTER, kind.clone(), &node(200))?;
+    let mut backup = Agent::new(&lab, BACKUP, kind.clone(), &node(100))?;
+    let capture = lab.capture()?;
+    let began = WallTime::now();
+    master.start()?;
+    wait_until("a master", SOON, || capture.has(began, |frame| frame.advert().is_some()))?;
+    backup.start()?;
+    thread::sleep(REST);
+    let injector = Injector::open(lab.host(Station::Client)?)?;
+    let junk = junk(interval)?;
+    let start = WallTime::now();
+    let sent = if rate == 0 {
+        let (mut sent, until) = (0, Instant::now() + length);
+        while Instant::now() < until {
+            for frame in junk.iter().cycle().take(32) {
+                injector.send(frame)?;
+                sent += 1;
+            }
+        }
+        sent
+    } else {
+        let count = usize::try_from(u64::from(rate) * length.as_secs())?;
+        injector.pace(&junk, count, length)?.sent
+    };
+    let elapsed = WallTime::now().saturating_since(start);
+    let ours = |frame: &crate::frame::Frame| {
+        (frame.time >= start && frame.from != Station::Client).then(|| frame.clone())
+    };
+    let frames = capture.search(start, ours);
+    let adverts = |from: Station| -> Vec<WallTime> {
+        let of = frames.iter().filter(|frame| frame.from == from);
+        of.filter(|frame| frame.advert().is_some_and(|advert| advert.vrid == 51))
+            .map(|frame| frame.time)
+            .collect()
+    };
+    let gap = adverts(MASTER).windows(2).map(|pair| pair[1].saturating_since(pair[0])).max();
+    ensure!(gap.is_some(), "the master is silent");
+    // A takeover is adverts of the backup after a silence of its own.
+    let mut takeovers = 0;
+    let mut last: Option<WallTime> = None;
+    for time in adverts(BACKUP) {
+        takeovers += u32::from(last.is_none_or(|last| time.saturating_since(last) > interval * 3));
+        last = Some(time);
+    }
+    let garps = frames.iter().filter(|frame| frame.gratuitous_arp(VIP).is_some()).count();
+    #[expect(clippy::cast_precision_loss, reason = "frames of seconds")]
+    let (garps, sent) = (garps as f64, sent as f64);
+    Ok(vec![
+        Figure::new("junk adverts a second", "", sent / elapsed.as_secs_f64()),
+        Figure::new("false takeovers", "", takeovers.into()),
+        Figure::new("stray GARPs", "", garps),
+        Figure::new("longest gap between adverts of the master", "ms", gap.map_or(0.0, millis)),
+    ])
+}
+
+/// Bad TTL, bad checksum, another VRID, and valid ones of a low priority.
+fn junk(interval: Duration) -> Result<Vec<Vec<u8>>> {
+    let interval = u16::try_from(interval.as_millis() / 10)?;
+    let valid = Advert { interval, ..Advert::new(Version::V3, 51, 250, Station::Client) };
+    let all = [
+        Advert { ttl: 64, ..valid.clone() },
+        Advert { checksum: Checksum::Bad, ..valid.clone() },
+        Advert { vrid: 99, ..valid.clone() },
+        Advert { priority: 1, ..valid },
+    ];
+    Ok(all.iter().map(Advert::frame).collect())
+}
