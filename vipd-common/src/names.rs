@@ -7,6 +7,8 @@ pub const PROGRAM: &str = "vipd_xdp";
 pub const PROGRAM_FRAGS: &str = "vipd_xdp_frags";
 /// Ring buffer of [`AdvertRecord`](crate::records::AdvertRecord).
 pub const MAP_ADVERTS: &str = "ADVERTS";
+/// Array of one u32: 1 while the reader of the ring sleeps and nobody has woken it.
+pub const MAP_ASLEEP: &str = "ASLEEP";
 /// Array of [`SteadyAdvert`](crate::records::SteadyAdvert), by row.
 pub const MAP_STEADY: &str = "STEADY";
 /// Hash of [`RouterKey`](crate::records::RouterKey) to [`RouterSlot`](crate::records::RouterSlot).

@@ -133,7 +133,7 @@ pub struct SteadyAdvert {
     pub interval: u16,
     /// Priority.
     pub priority: u8,
-    /// 1 if there is such an advert, else 0: then every advert wakes the reader.
+    /// 1 if there is such an advert, else 0: then every advert wakes a sleeping reader.
     pub armed: u8,
     /// Always 0.
     pub zero: u32,

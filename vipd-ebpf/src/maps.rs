@@ -12,6 +12,10 @@ use crate::cursor::Window;
 #[map]
 pub(crate) static ADVERTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
+/// 1 while the reader of the ring sleeps and nobody has woken it.
+#[map]
+pub(crate) static ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
+
 /// The advert of each virtual router that wakes nobody. The loader sets the size.
 #[map]
 pub(crate) static STEADY: Array<SteadyAdvert> = Array::with_max_entries(1, 0);

@@ -6,7 +6,7 @@ use vipd_common::counters::Counter;
 use vipd_common::parse::{Advert, ChecksumForm};
 use vipd_common::records::{AdvertRecord, RING_BYTES};
 
-use crate::maps::{ADVERTS, STEADY, count};
+use crate::maps::{ADVERTS, ASLEEP, STEADY, count};
 
 /// Counts the advert and puts its record into the ring; a full ring is counted, never silent.
 #[inline(always)]
@@ -42,9 +42,30 @@ pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
         count: advert.count,
         checksum: advert.checksum as u8,
     });
-    // The ring's own choice, to wake a reader that had caught up, would leave a surprise behind steady adverts unseen.
-    let wake = if is_steady(row, advert) { BPF_RB_NO_WAKEUP } else { BPF_RB_FORCE_WAKEUP };
-    entry.submit(u64::from(wake));
+    // Submitted is a full barrier (xchg in `bpf_ringbuf_commit`): either the reader, who looks into the ring after it has
+    // said that it will sleep, sees this record, or `wake` sees that it sleeps.
+    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    if !is_steady(row, advert) {
+        wake();
+    }
+}
+
+/// Wakes the reader if it sleeps: an interrupt to ourselves, which costs microseconds in a virtual machine, so once a sleep.
+///
+/// The ring's own choice, to wake a reader that had caught up, would leave a surprise behind steady adverts unseen.
+#[inline(always)]
+fn wake() {
+    let Some(asleep) = ASLEEP.get_ptr_mut(0) else { return };
+    // SAFETY: an aligned word of a map; other CPUs and user space write it whole.
+    if unsafe { asleep.read_volatile() } == 0 {
+        return;
+    }
+    // SAFETY: as above. Whoever stores 0 wakes the reader after that, so a 1 that it overwrites is not lost.
+    unsafe { asleep.write_volatile(0) };
+    // Only a record can wake: one that is discarded. A full ring has woken the reader when it was half full.
+    if let Some(nudge) = ADVERTS.reserve::<u64>(0) {
+        nudge.discard(u64::from(BPF_RB_FORCE_WAKEUP));
+    }
 }
 
 /// Whether the advert says nothing but that the master lives, and the ring has room until the reader comes by itself.

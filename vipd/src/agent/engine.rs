@@ -178,9 +178,10 @@ impl Engine {
             if self.outbox.take_failure() {
                 self.look_again = Some(now + LOOK_AGAIN_AFTER);
             }
-            // Announcements that wait for their turn want another one at once, and so does an advert that was taken for
-            // steady until a moment ago: it has woken nobody.
-            busy |= self.tell_what_is_steady();
+            self.tell_what_is_steady();
+            // Announcements that wait for their turn want another one at once, and so do adverts that came meanwhile: some
+            // of them may have woken nobody, because the engine was awake, or they were taken for steady until now.
+            busy |= self.feed.sleep().is_err() || self.hear_one(now);
             busy |= self.outbox.is_busy();
             let instances = &self.instances;
             let next_timeout = |index: usize| instances.get(index).and_then(|one| one.router.next_timeout());
@@ -211,9 +212,8 @@ impl Engine {
         self.deadlines.update(index, instance.router.next_timeout());
     }
 
-    /// Lets the kernel side know which adverts need wake nobody. Whether one that did so before should have.
-    fn tell_what_is_steady(&mut self) -> bool {
-        let mut changed = false;
+    /// Lets the kernel side know which adverts need wake nobody.
+    fn tell_what_is_steady(&mut self) {
         while let Some(index) = self.unsteady.pop() {
             let Some(instance) = self.instances.get_mut(index) else { continue };
             let steady = instance.router.steady();
@@ -223,18 +223,15 @@ impl Engine {
             {
                 // It fails for a row that is not there, and each instance has one.
                 let told = self.steady.set(row, steady.map(steady_record)).is_ok();
-                changed |= instance.steady.is_some();
                 instance.steady = steady.filter(|_| told);
             }
         }
-        changed
     }
 
     /// Hands over what has arrived. Whether there may be more.
     fn drain_feed(&mut self, now: Timestamp) -> bool {
         let mut drained = 0;
-        while let Some(record) = self.feed.pop() {
-            self.advert(now, &record);
+        while self.hear_one(now) {
             drained += 1;
             // Under a flood the ring never ends: what came after `now` may wait for the next turn.
             if drained >= MAX_PENDING {
@@ -246,6 +243,15 @@ impl Engine {
             self.look_for_losses(now);
         }
         drained >= MAX_PENDING
+    }
+
+    /// Hands over one advert, if there is one.
+    fn hear_one(&mut self, now: Timestamp) -> bool {
+        let record = self.feed.pop();
+        if let Some(record) = &record {
+            self.advert(now, record);
+        }
+        record.is_some()
     }
 
     fn advert(&mut self, now: Timestamp, record: &AdvertRecord) {

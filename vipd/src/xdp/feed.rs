@@ -2,8 +2,9 @@
 
 use std::mem::size_of;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{Ordering, fence};
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Array, MapData, MapError, RingBuf};
 use vipd_common::records::{AdvertRecord, RING_BYTES};
 
 /// The most records that can be pending: each takes 8 bytes of header and is padded to 8
@@ -11,11 +12,26 @@ use vipd_common::records::{AdvertRecord, RING_BYTES};
 pub const MAX_PENDING: usize = RING_BYTES as usize / (size_of::<AdvertRecord>() + 8);
 
 /// The reading end of the ring buffer, in order of arrival.
-pub struct Feed(RingBuf<MapData>);
+pub struct Feed {
+    ring: RingBuf<MapData>,
+    asleep: Array<MapData, u32>,
+}
 
 impl Feed {
-    pub(super) fn new(ring: RingBuf<MapData>) -> Self {
-        Self(ring)
+    pub(super) fn new(ring: RingBuf<MapData>, asleep: Array<MapData, u32>) -> Self {
+        Self { ring, asleep }
+    }
+
+    /// Says that the reader is about to sleep: the next surprise wakes it, and only that one. What came before may have woken
+    /// nobody, so look with [`pop`](Self::pop) once more before you sleep.
+    ///
+    /// # Errors
+    /// Never in practice: the map has this one entry.
+    pub fn sleep(&mut self) -> Result<(), MapError> {
+        self.asleep.set(0, 1, 0)?;
+        // Before the look at the ring; the program's barrier is between its record and its look at this.
+        fence(Ordering::SeqCst);
+        Ok(())
     }
 
     /// The next record, if there is one. No system call.
@@ -24,7 +40,7 @@ impl Feed {
     /// none.
     pub fn pop(&mut self) -> Option<AdvertRecord> {
         loop {
-            let item = self.0.next()?;
+            let item = self.ring.next()?;
             if let Ok(record) = bytemuck::try_pod_read_unaligned(&item) {
                 return Some(record);
             }
@@ -35,6 +51,6 @@ impl Feed {
 /// Readable when there are records. With edge-triggered epoll: only after [`Feed::pop`] said `None`.
 impl AsFd for Feed {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.ring.as_fd()
     }
 }

@@ -113,7 +113,10 @@ impl Kernel {
         let closed = Closed::new(take(&mut ebpf, names::MAP_CLOSED, HashMap::try_from)?);
         let counters = Counters::new(take(&mut ebpf, names::MAP_COUNTERS, PerCpuArray::try_from)?);
         let steady = Steady::new(take(&mut ebpf, names::MAP_STEADY, Array::try_from)?);
-        let feed = Feed::new(take(&mut ebpf, names::MAP_ADVERTS, RingBuf::try_from)?);
+        let feed = Feed::new(
+            take(&mut ebpf, names::MAP_ADVERTS, RingBuf::try_from)?,
+            take(&mut ebpf, names::MAP_ASLEEP, Array::try_from)?,
+        );
         Ok(Loaded {
             kernel: Self { ebpf, routers, peers, links: BTreeMap::new() },
             feed,

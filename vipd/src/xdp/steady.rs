@@ -12,7 +12,8 @@ impl Steady {
     }
 
     /// From now on adverts of this row that are like `advert` wait in the ring without waking the reader; without one,
-    /// every advert wakes it. Whoever changes this looks into the ring once more: what came just before has woken nobody.
+    /// every advert wakes it. To be followed by [`Feed::sleep`](super::Feed::sleep) and the look after it: what came just
+    /// before has woken nobody.
     ///
     /// # Errors
     /// When there is no such row.

@@ -33,6 +33,14 @@ impl Ear {
     }
 }
 
+/// Runs the program on a frame while the reader sleeps, or is awake.
+fn run(bench: &mut Bench, frame: &[u8], sleeps: bool) {
+    if sleeps {
+        bench.loaded.feed.sleep().expect("the map has one entry");
+    }
+    bench.run(frame, LOOPBACK);
+}
+
 fn advert(bench: &Bench, frame: &Frame) -> (u32, Advert) {
     match bench.reference(&frame.bytes(), LOOPBACK) {
         Verdict::Accepted(row, advert) => (row, advert),
@@ -55,8 +63,10 @@ fn only_what_is_steady_wakes_nobody() {
         let (row, expected) = steady(&bench, &valid);
         let set = |bench: &mut Bench, advert| bench.loaded.steady.set(row, advert).expect("the row exists");
 
-        bench.run(&frame, LOOPBACK);
+        run(&mut bench, &frame, true);
         assert!(ear.was_woken(SOON), "nothing is steady yet");
+        run(&mut bench, &frame, false);
+        assert!(!ear.was_woken(NOW), "it has been woken");
         let others = [
             SteadyAdvert { addresses: expected.addresses ^ 1, ..expected },
             SteadyAdvert {
@@ -70,23 +80,23 @@ fn only_what_is_steady_wakes_nobody() {
         ];
         for other in others {
             set(&mut bench, Some(other));
-            bench.run(&frame, LOOPBACK);
+            run(&mut bench, &frame, true);
             assert!(ear.was_woken(SOON), "{other:?}");
         }
 
         set(&mut bench, Some(expected));
         for _ in 0..100 {
-            bench.run(&frame, LOOPBACK);
+            run(&mut bench, &frame, true);
         }
         assert!(!ear.was_woken(NOW), "these change nothing");
         // A surprise behind them is not left unseen.
-        bench.run(&Frame { priority: 0, ..valid }.bytes(), LOOPBACK);
+        run(&mut bench, &Frame { priority: 0, ..valid }.bytes(), true);
         assert!(ear.was_woken(SOON), "its sender leaves");
         let records = std::iter::from_fn(|| bench.loaded.feed.pop());
-        assert_eq!(records.count(), 1 + others.len() + 100 + 1, "all of them are there");
+        assert_eq!(records.count(), 2 + others.len() + 100 + 1, "all of them are there");
 
         set(&mut bench, None);
-        bench.run(&frame, LOOPBACK);
+        run(&mut bench, &frame, true);
         assert!(ear.was_woken(SOON), "nothing is steady any more");
     }
 }
@@ -102,10 +112,10 @@ fn a_ring_that_is_half_full_wakes_the_reader() {
     // A record takes 8 bytes more than it has.
     let half = RING_BYTES / 2 / (48 + 8);
     for _ in 0..half {
-        bench.run(&frame, LOOPBACK);
+        run(&mut bench, &frame, true);
     }
     assert!(!ear.was_woken(NOW), "it has room");
-    bench.run(&frame, LOOPBACK);
-    bench.run(&frame, LOOPBACK);
+    run(&mut bench, &frame, true);
+    run(&mut bench, &frame, true);
     assert!(ear.was_woken(SOON), "it is half full");
 }

@@ -1,0 +1,146 @@
+//! What the XDP program costs a frame: `cargo bench -p vipd --bench xdp`, as root.
+//!
+//! `BPF_PROG_TEST_RUN` runs a program many times on one frame and says how long it took. A frame that is not ours is held
+//! against a program that does nothing but pass: what is above that, every packet of the host pays.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use anyhow::{Context, Result, ensure};
+use vipd::xdp::{Kernel, MAX_PENDING, OBJECT, Sizes, Verbosity};
+use vipd_common::address::ipv4;
+use vipd_common::parse::address_digest;
+use vipd_common::records::{RouterKey, RouterSlot, SteadyAdvert};
+use vipd_tests::craft::{Advert, Checksum, GROUP};
+use vipd_tests::protocol::Version;
+use vipd_tests::station::Station;
+
+/// The loopback interface has this index in every network namespace.
+const LOOPBACK: u32 = 1;
+const VRID: u8 = 51;
+const ROW: u32 = 1;
+/// Runs of one measurement, and measurements, of which the middle is shown.
+const REPEAT: u32 = 1_000_000;
+const MEASUREMENTS: usize = 9;
+const XDP_PASS: u32 = 2;
+
+fn main() -> Result<()> {
+    // Cargo passes `--bench`.
+    let empty = Empty::load().context("loading an empty XDP program: this needs CAP_BPF, run it as root")?;
+    let sizes = Sizes { routers: 1, peers: 0, closed: 0 };
+    let mut loaded = Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
+    let slot = RouterSlot {
+        row: ROW,
+        version: 3,
+        authentication: 0,
+        empty: 0,
+        unicast: 0,
+        destination: ipv4(GROUP.octets()),
+        password: [0; 2],
+    };
+    loaded.kernel.watch(RouterKey::new(LOOPBACK, VRID, 4), slot)?;
+
+    let valid = Advert::new(Version::V3, VRID, 200, Station::Client);
+    let foreign = Advert { protocol: 6, ..valid.clone() }.frame();
+    let kernel = &loaded.kernel;
+    let ours = |frame: &[u8]| Ok(kernel.test_run(frame, LOOPBACK, REPEAT)?.1);
+    let floor = middle(|| empty.test_run(&foreign, REPEAT))?;
+    let passed = middle(|| ours(&foreign))?;
+    say("a foreign packet, passed by an empty program", floor);
+    say("a foreign packet, passed by vipd", passed);
+    println!("{:<52} {:>6}", "what vipd adds to it", i64::try_from(passed)? - i64::try_from(floor)?);
+    say("an advert with a wrong TTL", middle(|| ours(&Advert { ttl: 64, ..valid.clone() }.frame()))?);
+    let wrong = Advert { checksum: Checksum::Bad, ..valid.clone() }.frame();
+    say("an advert with a wrong checksum", middle(|| ours(&wrong))?);
+
+    // A valid one leaves a record: as many as half the ring holds, then it is emptied.
+    let frame = valid.frame();
+    let batch = u32::try_from(MAX_PENDING / 2 - 1)?;
+    let mut accepted = || -> Result<u64> {
+        let (_, nanos) = loaded.kernel.test_run(&frame, LOOPBACK, batch)?;
+        while loaded.feed.pop().is_some() {}
+        Ok(nanos)
+    };
+    say("a valid advert, while the reader is awake", middle(&mut accepted)?);
+    let addresses = address_digest(valid.addresses.iter().map(|address| (*address).into()));
+    let source = ipv4(valid.source.octets());
+    let (interval, priority) = (valid.interval, valid.priority);
+    let steady = SteadyAdvert { addresses, source, interval, priority, armed: 1, zero: 0 };
+    loaded.steady.set(ROW, Some(steady))?;
+    say("a valid advert that says nothing new", middle(&mut accepted)?);
+    Ok(())
+}
+
+fn say(what: &str, nanos: u64) {
+    println!("{what:<52} {nanos:>6} ns");
+}
+
+fn middle(mut measure: impl FnMut() -> Result<u64>) -> Result<u64> {
+    let mut all = (0..MEASUREMENTS).map(|_| measure()).collect::<Result<Vec<_>>>()?;
+    all.sort_unstable();
+    Ok(all[MEASUREMENTS / 2])
+}
+
+/// `return XDP_PASS;`
+struct Empty(OwnedFd);
+
+impl Empty {
+    /// bpf(2), `BPF_PROG_LOAD`.
+    fn load() -> Result<Self> {
+        // mov r0, XDP_PASS; exit (RFC 9669): opcode, registers, offset, immediate.
+        let program: [u64; 2] = [0xb7 | u64::from(XDP_PASS) << 32, 0x95];
+        let licence = c"GPL";
+        #[repr(C)]
+        #[derive(Default)]
+        struct Load {
+            kind: u32,
+            instructions: u32,
+            program: u64,
+            licence: u64,
+            rest: [u64; 12],
+        }
+        let mut load = Load {
+            kind: 6, // BPF_PROG_TYPE_XDP
+            instructions: 2,
+            program: program.as_ptr() as u64,
+            licence: licence.as_ptr() as u64,
+            ..Load::default()
+        };
+        let descriptor = bpf(5, &mut load)?;
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(i32::try_from(descriptor)?) }))
+    }
+
+    /// bpf(2), `BPF_PROG_TEST_RUN`: mean nanoseconds.
+    fn test_run(&self, frame: &[u8], repeat: u32) -> Result<u64> {
+        #[repr(C)]
+        #[derive(Default)]
+        struct Test {
+            program: u32,
+            result: u32,
+            size_in: u32,
+            size_out: u32,
+            data_in: u64,
+            data_out: u64,
+            repeat: u32,
+            nanos: u32,
+            rest: [u64; 6],
+        }
+        let mut test = Test {
+            program: u32::try_from(self.0.as_raw_fd())?,
+            size_in: u32::try_from(frame.len())?,
+            data_in: frame.as_ptr() as u64,
+            repeat,
+            ..Test::default()
+        };
+        bpf(10, &mut test)?;
+        ensure!(test.result == XDP_PASS, "the empty program says {}", test.result);
+        Ok(test.nanos.into())
+    }
+}
+
+fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<i64> {
+    // SAFETY: the kernel reads and writes at most the size that is passed, and what the attributes point at outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
