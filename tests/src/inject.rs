@@ -38,13 +38,22 @@ impl Injector {
     /// # Errors
     /// When the host has no such interface, or the kernel refuses the socket.
     pub fn open(host: &Namespace) -> Result<Self> {
+        Self::open_at(host, INTERFACE)
+    }
+
+    /// Opens another interface of the host.
+    ///
+    /// # Errors
+    /// When the host has no such interface, or the kernel refuses the socket.
+    pub fn open_at(host: &Namespace, interface: &str) -> Result<Self> {
         let name = host.name().to_owned();
+        let wanted = interface.to_owned();
         let socket = host
-            .run(|| {
-                let interface = links::index(INTERFACE)?;
+            .run(move || {
+                let interface = links::index(&wanted)?;
                 packet_socket::sender(interface).context("binding a packet socket (needs CAP_NET_RAW)")
             })
-            .with_context(|| format!("opening {INTERFACE} of {name} for sending"))?;
+            .with_context(|| format!("opening {interface} of {name} for sending"))?;
         Ok(Self { socket, name })
     }
 

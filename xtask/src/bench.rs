@@ -1,15 +1,21 @@
 //! `cargo xtask bench`: what vipd costs and how fast it is, beside keepalived.
 
-use std::fmt;
-use std::time::Duration;
+mod report;
 
-use anyhow::{Context, Result};
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
 use vipd_tests::agent::AgentKind;
-use vipd_tests::bench::{Figure, flood, steady, takeover};
+use vipd_tests::bench::{Figure, flood, many, steady, takeover};
 
 use crate::setup;
 use crate::support::process::say;
-use crate::support::{agent, privilege};
+use crate::support::{agent, privilege, workspace};
+use report::Measured;
 
 /// The shortest interval of VRRPv3.
 const FAST: Duration = Duration::from_millis(10);
@@ -23,9 +29,11 @@ const ALL: u8 = 255;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
-  cargo xtask bench                     everything, five runs
-  cargo xtask bench backup master       what adverts cost who hears and who sends them
-  cargo xtask bench flood --runs 1")]
+  cargo xtask bench                                      everything, five runs
+  cargo xtask bench --quick                              everything, once
+  cargo xtask bench backup master                        what adverts cost who hears and who sends them
+  cargo xtask bench --markdown docs/bench/README.md      the report as a document
+  cargo xtask bench cut --vipd ../before/vipd            another vipd, to hold a change against what was before")]
 pub(crate) struct Args {
     /// What is measured [default: everything]
     #[arg(value_name = "SCENARIO")]
@@ -33,9 +41,15 @@ pub(crate) struct Args {
     /// Runs of each
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// One run of each
+    #[arg(long, conflicts_with = "runs")]
+    quick: bool,
+    /// Write the report to this file as well
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
     /// Another program instead of the vipd of this checkout, to hold a change against what was before
     #[arg(long, value_name = "FILE")]
-    vipd: Option<std::path::PathBuf>,
+    vipd: Option<PathBuf>,
 }
 
 /// Something that is measured.
@@ -55,11 +69,29 @@ enum Scenario {
     Cut,
     /// A healthy pair at 10 ms under as much junk as the machine makes
     Flood,
+    /// 4,080 virtual routers on 16 interfaces at 100 ms; vipd alone
+    Many,
+    /// What the XDP program costs a frame; vipd alone
+    Xdp,
 }
 
 impl Scenario {
-    const EVERYTHING: [Self; 7] =
-        [Self::Backup, Self::Slow, Self::Master, Self::One, Self::Addresses, Self::Cut, Self::Flood];
+    const EVERYTHING: [Self; 9] = [
+        Self::Backup,
+        Self::Slow,
+        Self::Master,
+        Self::One,
+        Self::Addresses,
+        Self::Cut,
+        Self::Flood,
+        Self::Many,
+        Self::Xdp,
+    ];
+
+    /// Whether it is vipd's alone.
+    fn is_ours(self) -> bool {
+        matches!(self, Self::Many | Self::Xdp)
+    }
 
     fn measure(self, kind: &AgentKind) -> Result<Vec<Figure>> {
         let length = Duration::from_secs(5);
@@ -71,6 +103,8 @@ impl Scenario {
             Self::Addresses => takeover::of_many_addresses(kind, 100, FAST),
             Self::Cut => takeover::of_many_routers(kind, ALL, FAST),
             Self::Flood => flood::pair(kind, FAST, 0, length),
+            Self::Many => many::routers(kind, FAST * 10, length),
+            Self::Xdp => in_xdp(),
         }
     }
 }
@@ -85,6 +119,8 @@ impl fmt::Display for Scenario {
             Self::Addresses => "cut, 1 virtual router with 100 addresses at 10 ms",
             Self::Cut => "cut, 255 virtual routers at 10 ms",
             Self::Flood => "junk against a pair at 10 ms",
+            Self::Many => "4,080 virtual routers at 100 ms",
+            Self::Xdp => "the XDP program",
         })
     }
 }
@@ -99,37 +135,46 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let kinds = [AgentKind::Vipd(vipd), AgentKind::Keepalived];
     let scenarios = if args.scenarios.is_empty() { &Scenario::EVERYTHING[..] } else { &args.scenarios };
-    println!("{:<44}  {:>20}  {:>20}", format!("medians of {} runs", args.runs), "vipd", "keepalived");
+    let runs = if args.quick { 1 } else { args.runs };
+    let start = Instant::now();
+    let mut measured = Vec::new();
     for scenario in scenarios {
-        let mut runs: [Vec<Vec<Figure>>; 2] = Default::default();
-        for run in 1..=args.runs {
-            for (kind, figures) in kinds.iter().zip(&mut runs) {
-                say("bench", format_args!("{scenario}: {kind}, run {run} of {}", args.runs));
-                figures.push(scenario.measure(kind).with_context(|| format!("{scenario}: {kind}"))?);
-            }
-        }
-        println!("{scenario}");
-        let [vipd, keepalived] = runs.map(|runs| medians(&runs));
-        for (ours, theirs) in vipd.iter().zip(&keepalived) {
-            let (ours_value, theirs_value) = (shown(ours), shown(theirs));
-            println!("  {:<42}  {ours_value:>20}  {theirs_value:>20}", ours.name);
-        }
+        let one = measure(*scenario, &kinds, runs)?;
+        // Shown as it comes: a full run takes a while.
+        print!("{}", report::plain(&one));
+        measured.push(one);
+    }
+    if let Some(path) = &args.markdown {
+        let text = report::markdown(&measured, runs, start.elapsed())?;
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
 
-/// The middle of each figure over all runs.
-fn medians(runs: &[Vec<Figure>]) -> Vec<Figure> {
-    let Some(first) = runs.first() else { return Vec::new() };
-    let middle = |(index, figure): (usize, &Figure)| {
-        let mut values: Vec<_> = runs.iter().filter_map(|run| Some(run.get(index)?.value)).collect();
-        values.sort_by(f64::total_cmp);
-        Figure { value: values[values.len() / 2], ..figure.clone() }
-    };
-    first.iter().enumerate().map(middle).collect()
+/// Alternates the agents: whatever else the machine does meets them alike.
+fn measure(scenario: Scenario, kinds: &[AgentKind], runs: u32) -> Result<Measured> {
+    let asked = if scenario.is_ours() { 1 } else { kinds.len() };
+    let mut all = vec![Vec::new(); asked];
+    for run in 1..=runs {
+        for (kind, figures) in kinds.iter().zip(&mut all) {
+            say("bench", format_args!("{scenario}: {kind}, run {run} of {runs}"));
+            figures.push(scenario.measure(kind).with_context(|| format!("{scenario}: {kind}"))?);
+        }
+    }
+    Ok(Measured { title: scenario.to_string(), agents: all })
 }
 
-fn shown(figure: &Figure) -> String {
-    let digits = if figure.unit.is_empty() { 0 } else { 3 };
-    format!("{:.digits$} {}", figure.value, figure.unit).trim_end().to_owned()
+/// The bench of the program itself, which knows the `vipd` crate (see main.rs): cargo builds and runs it. A line is what was
+/// measured, a tab, and nanoseconds.
+fn in_xdp() -> Result<Vec<Figure>> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["bench", "--quiet", "--locked", "--package", "vipd", "--bench", "xdp"]);
+    let output = cargo.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    ensure!(output.status.success(), "the bench of the XDP program failed: {}", output.status);
+    let text = String::from_utf8(output.stdout).context("the bench says no text")?;
+    let figure = |line: &str| -> Result<Figure> {
+        let (name, value) = line.split_once('\t').with_context(|| format!("{line:?} is no figure"))?;
+        Ok(Figure { name: name.to_owned(), unit: "ns", value: value.parse()? })
+    };
+    text.lines().map(figure).collect()
 }

@@ -1,11 +1,12 @@
 //! What the agents cost and how fast they are, vipd beside keepalived in labs of their own.
 //!
 //! [`cpu`] reads what a process has used, [`steady`] measures backups and masters at work, [`takeover`] what happens when
-//! a master's cable is cut, [`flood`] what becomes of a healthy pair under junk. A measurement is a few [`Figure`]s;
+//! a master's cable is cut, [`flood`] what becomes of a healthy pair under junk, [`many`] 4,080 virtual routers. A measurement is a few [`Figure`]s;
 //! who repeats them and prints them is `cargo xtask bench`.
 
 pub mod cpu;
 pub mod flood;
+pub mod many;
 pub mod steady;
 pub mod takeover;
 
@@ -18,7 +19,7 @@ use crate::configuration::Instance;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
     /// What was measured.
-    pub name: &'static str,
+    pub name: String,
     /// In what.
     pub unit: &'static str,
     /// How much.
@@ -26,8 +27,8 @@ pub struct Figure {
 }
 
 impl Figure {
-    fn new(name: &'static str, unit: &'static str, value: f64) -> Self {
-        Self { name, unit, value }
+    fn new(name: &str, unit: &'static str, value: f64) -> Self {
+        Self { name: name.to_owned(), unit, value }
     }
 }
 

@@ -17,8 +17,8 @@ use super::monitor::for_each;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 /// Dumps in a row that may be interrupted by changes.
 const DUMP_ATTEMPTS: u32 = 32;
-/// Changes sent in one system call: their acknowledgements must fit the default receive buffer (208 KiB).
-const BATCH: usize = 64;
+/// Changes sent in one system call: should all of them fail, the answers must fit the default receive buffer (208 KiB).
+const BATCH: usize = 128;
 
 /// A socket for requests. The kernel answers within the call that sends.
 #[derive(Debug)]
@@ -55,20 +55,25 @@ impl Requests {
         for batch in changes.chunks(BATCH) {
             self.outgoing.clear();
             let first = self.sequence.wrapping_add(1);
-            for change in batch {
+            for (index, change) in batch.iter().enumerate() {
                 self.sequence = self.sequence.wrapping_add(1);
-                append(&mut self.outgoing, &change.message(self.sequence));
+                let mut message = change.message(self.sequence);
+                // Failures are answered anyway and in order, so the last answer says that there are no more.
+                if index + 1 < batch.len() {
+                    message.header.flags &= !NLM_F_ACK;
+                }
+                append(&mut self.outgoing, &message);
             }
             self.socket.send(&self.outgoing, 0)?;
-            let mut pending = batch.len();
-            while pending > 0 {
+            let mut answered = false;
+            while !answered {
                 receive(&self.socket, &mut self.incoming)?;
                 for_each(&self.incoming, |answer| {
                     let NetlinkPayload::Error(error) = &answer.payload else { return };
                     let index = answer.header.sequence_number.wrapping_sub(first) as usize;
                     // A stale answer to an earlier request is not of this batch.
                     let Some(change) = batch.get(index) else { return };
-                    pending = pending.saturating_sub(1);
+                    answered |= index + 1 == batch.len();
                     if let Err(error) = change.outcome(-error.raw_code()) {
                         failed(change, &error);
                     }
