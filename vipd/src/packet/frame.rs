@@ -122,6 +122,8 @@ fn message(
     let mut bytes = vec![0; headers + vrrp::MAX_LEN];
     let length = vrrp::write(&mut bytes[headers..], fields, &wide(source), &wide(destination), addresses);
     bytes.truncate(headers + length.ok_or(FrameError)?);
+    // It stays as long as the virtual router, of which there may be thousands: 4 KiB for 40 bytes are too much.
+    bytes.shrink_to_fit();
     Ok(bytes)
 }
 
