@@ -1,12 +1,15 @@
 //! Handing a valid advert to user space.
 
-use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use vipd_common::counters::Counter;
 use vipd_common::parse::{Advert, ChecksumForm};
 use vipd_common::records::{AdvertRecord, RING_BYTES};
 
 use crate::maps::{ADVERTS, ASLEEP, STEADY, count};
+
+/// What a record takes of the ring, with its header (`kernel/bpf/ringbuf.c`).
+const RECORD: u64 = size_of::<AdvertRecord>() as u64 + 8;
 
 /// Counts the advert and puts its record into the ring; a full ring is counted, never silent.
 #[inline(always)]
@@ -23,6 +26,7 @@ pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
     if advert.priority == 0 {
         count(row, Counter::PriorityZeroRcvd);
     }
+    let end = ADVERTS.query(u64::from(BPF_RB_PROD_POS)) + RECORD;
     let Some(mut entry) = ADVERTS.reserve::<AdvertRecord>(0) else {
         count(row, Counter::RingFull);
         return;
@@ -45,7 +49,10 @@ pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
     // Submitted is a full barrier (xchg in `bpf_ringbuf_commit`): either the reader, who looks into the ring after it has
     // said that it will sleep, sees this record, or `wake` sees that it sleeps.
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
-    if !is_steady(row, advert) {
+    // While this record was not finished, the reader saw nothing of one that another CPU put behind it, and may sleep again
+    // for all that that one woke it.
+    let alone = ADVERTS.query(u64::from(BPF_RB_PROD_POS)) == end;
+    if !alone || !is_steady(row, advert) {
         wake();
     }
 }
