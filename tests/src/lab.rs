@@ -120,14 +120,21 @@ impl Lab {
     /// # Errors
     /// When one of them is not plugged in.
     pub fn lost(&self, from: Station, to: Station) -> Result<u64> {
-        let paths = [(from, "rx_dropped"), (to, "tx_dropped")]
-            .map(|(station, counter)| format!("/sys/class/net/{}/statistics/{counter}", station.port_name()));
-        let texts = self.switch.run(move || paths.map(fs::read_to_string));
-        let mut lost = 0;
-        for text in texts {
-            lost += text.context("reading a port's counters")?.trim().parse::<u64>()?;
-        }
-        Ok(lost)
+        Ok(self.port(from, "rx_dropped")? + self.port(to, "tx_dropped")?)
+    }
+
+    /// Frames that a station has sent, as its port of the switch counts them.
+    ///
+    /// # Errors
+    /// When it is not plugged in.
+    pub fn sent(&self, from: Station) -> Result<u64> {
+        self.port(from, "rx_packets")
+    }
+
+    fn port(&self, station: Station, counter: &str) -> Result<u64> {
+        let path = format!("/sys/class/net/{}/statistics/{counter}", station.port_name());
+        let text = self.switch.run(move || fs::read_to_string(path)).context("reading a port's counter")?;
+        Ok(text.trim().parse()?)
     }
 
     /// Takes a station's cable away, and with it the station's interface and addresses.

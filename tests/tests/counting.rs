@@ -68,16 +68,20 @@ fn check_calm(agent: &Agent, global: &Answer, instances: &[Answer], lines: usize
     Ok(())
 }
 
+/// 255 virtual routers in Backup, and an advert for each.
+fn backups(lab: &Lab) -> Result<(Agent, Vec<Vec<u8>>)> {
+    let instances: Vec<_> = (1..=255).map(|vrid| instance(vrid, Version::V3)).collect();
+    let mut agent = Agent::new(lab, NODE, vipd()?, &instances)?;
+    agent.start()?;
+    try_wait_until("all to be backups", SOON, || all_in_backup(&agent))?;
+    Ok((agent, (1..=255).map(|vrid| advert(vrid, Version::V3).frame()).collect()))
+}
+
 #[test]
 fn every_advert_of_255_routers_is_counted() -> Result<()> {
     const ADVERTS: usize = 200_000;
     let lab = Lab::new(1)?;
-    let instances: Vec<_> = (1..=255).map(|vrid| instance(vrid, Version::V3)).collect();
-    let mut agent = Agent::new(&lab, NODE, vipd()?, &instances)?;
-    agent.start()?;
-    try_wait_until("all to be backups", SOON, || all_in_backup(&agent))?;
-
-    let frames: Vec<_> = (1..=255).map(|vrid| advert(vrid, Version::V3).frame()).collect();
+    let (mut agent, frames) = backups(&lab)?;
     Injector::open(lab.host(SENDER)?)?.pace(&frames, ADVERTS, Duration::from_secs(8))?;
     let total = || -> Result<u64> {
         ask::stats(&agent)?.1.iter().map(|statistics| statistics.number("advertisement-rcvd")).sum()
@@ -106,12 +110,7 @@ fn every_advert_of_255_routers_is_counted() -> Result<()> {
 fn adverts_that_say_nothing_new_wake_nobody() -> Result<()> {
     const ADVERTS: usize = 51_000;
     let lab = Lab::new(1)?;
-    let instances: Vec<_> = (1..=255).map(|vrid| instance(vrid, Version::V3)).collect();
-    let mut agent = Agent::new(&lab, NODE, vipd()?, &instances)?;
-    agent.start()?;
-    try_wait_until("all to be backups", SOON, || all_in_backup(&agent))?;
-
-    let frames: Vec<_> = (1..=255).map(|vrid| advert(vrid, Version::V3).frame()).collect();
+    let (mut agent, frames) = backups(&lab)?;
     let injector = Injector::open(lab.host(SENDER)?)?;
     // Of these, each says something new: there is a master.
     injector.pace(&frames, frames.len(), Duration::from_millis(50))?;

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum as _;
 use vipd_tests::agent::AgentKind;
 use vipd_tests::bench::{Figure, flood, many, steady, takeover};
 
@@ -76,18 +77,6 @@ enum Scenario {
 }
 
 impl Scenario {
-    const EVERYTHING: [Self; 9] = [
-        Self::Backup,
-        Self::Slow,
-        Self::Master,
-        Self::One,
-        Self::Addresses,
-        Self::Cut,
-        Self::Flood,
-        Self::Many,
-        Self::Xdp,
-    ];
-
     /// Whether it is vipd's alone.
     fn is_ours(self) -> bool {
         matches!(self, Self::Many | Self::Xdp)
@@ -102,7 +91,7 @@ impl Scenario {
             Self::One => takeover::of_many_routers(kind, 1, FAST),
             Self::Addresses => takeover::of_many_addresses(kind, 100, FAST),
             Self::Cut => takeover::of_many_routers(kind, ALL, FAST),
-            Self::Flood => flood::pair(kind, FAST, 0, length),
+            Self::Flood => flood::pair(kind, FAST, length),
             Self::Many => many::routers(kind, FAST * 10, length),
             Self::Xdp => in_xdp(),
         }
@@ -134,7 +123,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => agent::build("bench")?,
     };
     let kinds = [AgentKind::Vipd(vipd), AgentKind::Keepalived];
-    let scenarios = if args.scenarios.is_empty() { &Scenario::EVERYTHING[..] } else { &args.scenarios };
+    let scenarios = if args.scenarios.is_empty() { Scenario::value_variants() } else { &args.scenarios };
     let runs = if args.quick { 1 } else { args.runs };
     let start = Instant::now();
     let mut measured = Vec::new();

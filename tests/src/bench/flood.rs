@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::Figure;
+use super::{Figure, REST, adverts, wait_for_masters};
 use crate::agent::{Agent, AgentKind};
 use crate::configuration::Instance;
 use crate::craft::{Advert, Checksum};
@@ -14,19 +14,14 @@ use crate::lab::Lab;
 use crate::protocol::Version;
 use crate::station::{Station, VIP};
 use crate::time::{WallTime, millis};
-use crate::wait::wait_until;
 
 const MASTER: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
-const SOON: Duration = Duration::from_secs(30);
-/// Both are at rest, and all that a start announces has been announced.
-const REST: Duration = Duration::from_secs(7);
-
-/// A pair at this interval under `rate` junk adverts a second; 0 for as many as the machine makes.
+/// A pair at this interval under as many junk adverts as the machine makes.
 ///
 /// # Errors
-/// When the lab fails.
-pub fn pair(kind: &AgentKind, interval: Duration, rate: u32, length: Duration) -> Result<Vec<Figure>> {
+/// When the lab fails, or the capture has holes.
+pub fn pair(kind: &AgentKind, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
     let lab = Lab::new(2)?;
     let node = |priority| [Instance { priority, interval, ..Instance::default() }];
     let mut master = Agent::new(&lab, MASTER, kind.clone(), &node(200))?;
@@ -34,35 +29,26 @@ pub fn pair(kind: &AgentKind, interval: Duration, rate: u32, length: Duration) -
     let capture = lab.capture()?;
     let began = WallTime::now();
     master.start()?;
-    wait_until("a master", SOON, || capture.has(began, |frame| frame.advert().is_some()))?;
+    wait_for_masters(&capture, began, 1)?;
     backup.start()?;
     thread::sleep(REST);
     let injector = Injector::open(lab.host(Station::Client)?)?;
     let junk = junk(interval)?;
     let start = WallTime::now();
-    let sent = if rate == 0 {
-        let (mut sent, until) = (0, Instant::now() + length);
-        while Instant::now() < until {
-            for frame in junk.iter().cycle().take(32) {
-                injector.send(frame)?;
-                sent += 1;
-            }
+    let (mut sent, until) = (0, Instant::now() + length);
+    while Instant::now() < until {
+        // Not a system call for the clock between any two.
+        for frame in junk.iter().cycle().take(32) {
+            injector.send(frame)?;
+            sent += 1;
         }
-        sent
-    } else {
-        let count = usize::try_from(u64::from(rate) * length.as_secs())?;
-        injector.pace(&junk, count, length)?.sent
-    };
+    }
     let elapsed = WallTime::now().saturating_since(start);
-    let ours = |frame: &crate::frame::Frame| {
-        (frame.time >= start && frame.from != Station::Client).then(|| frame.clone())
-    };
-    let frames = capture.search(start, ours);
+    let mut frames = capture.stop()?;
+    frames.retain(|frame| frame.time >= start && frame.from != Station::Client);
+    let said = adverts(&frames).remove(&Instance::default().vrid).unwrap_or_default();
     let adverts = |from: Station| -> Vec<WallTime> {
-        let of = frames.iter().filter(|frame| frame.from == from);
-        of.filter(|frame| frame.advert().is_some_and(|advert| advert.vrid == 51))
-            .map(|frame| frame.time)
-            .collect()
+        said.iter().filter(|(who, _)| *who == from).map(|(_, time)| *time).collect()
     };
     let gap = adverts(MASTER).windows(2).map(|pair| pair[1].saturating_since(pair[0])).max();
     ensure!(gap.is_some(), "the master is silent");
@@ -75,7 +61,7 @@ pub fn pair(kind: &AgentKind, interval: Duration, rate: u32, length: Duration) -
     }
     let garps = frames.iter().filter(|frame| frame.gratuitous_arp(VIP).is_some()).count();
     #[expect(clippy::cast_precision_loss, reason = "frames of seconds")]
-    let (garps, sent) = (garps as f64, sent as f64);
+    let (garps, sent) = (garps as f64, f64::from(sent));
     Ok(vec![
         Figure::new("junk adverts a second", "", sent / elapsed.as_secs_f64()),
         Figure::new("false takeovers", "", takeovers.into()),

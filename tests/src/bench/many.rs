@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Figure, cpu, millis};
+use super::{Figure, REST, SOON, cpu};
 use crate::agent::{Agent, AgentKind};
 use crate::ask;
 use crate::craft::Advert;
@@ -18,11 +18,11 @@ use crate::lab::Lab;
 use crate::links;
 use crate::protocol::Version;
 use crate::station::Station;
+use crate::time::millis;
 use crate::wait::try_wait_until;
 
 const NODE: Station = Station::Node(1);
 const INTERFACES: u8 = 16;
-const SOON: Duration = Duration::from_secs(60);
 
 /// vipd with 16 × 255 virtual routers at this interval: its start as backup of masters that are there, and what it does when
 /// they fall silent.
@@ -85,8 +85,7 @@ fn measure(agent: &mut Agent, all: usize, length: Duration, silent: &AtomicBool)
     let false_takeovers = transitions(agent)?;
     silent.store(true, Ordering::Relaxed);
     try_wait_until("all to be masters", SOON, || Ok(count(agent, "master")? == all))?;
-    // What a takeover announces has been announced.
-    thread::sleep(Duration::from_secs(7));
+    thread::sleep(REST);
     let as_master = load(agent)?;
     let now = transitions(agent)? - false_takeovers;
     ensure!(now == u64::try_from(all)?, "{now} takeovers of {all} routers: they are not steady");

@@ -10,10 +10,23 @@ pub mod many;
 pub mod steady;
 pub mod takeover;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use anyhow::Result;
+
+use crate::capture::Capture;
 use crate::configuration::Instance;
+use crate::frame::Frame;
+use crate::station::Station;
+use crate::time::WallTime;
+use crate::wait::wait_until;
+
+/// How long a state may take to be reached.
+const SOON: Duration = Duration::from_secs(60);
+/// After a start: all routers are at rest, and all that a start announces has been announced.
+const REST: Duration = Duration::from_secs(7);
 
 /// One figure of a measurement.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,19 +53,36 @@ pub fn routers(count: u8, priority: u8, interval: Duration) -> Vec<Instance> {
             vrid,
             priority,
             interval,
-            addresses: vec![address(vrid)],
+            addresses: vec![address(vrid).into()],
             ..Instance::default()
         })
         .collect()
 }
 
 /// The address of a virtual router of [`routers`].
-fn address(vrid: u8) -> IpAddr {
-    Ipv4Addr::new(10, 0, vrid, 1).into()
+fn address(vrid: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, vrid, 1)
 }
 
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
+/// The adverts among these frames: who sent them and when, by VRID.
+fn adverts(frames: &[Frame]) -> BTreeMap<u8, Vec<(Station, WallTime)>> {
+    let mut by_vrid = BTreeMap::<u8, Vec<_>>::new();
+    for frame in frames {
+        if let Some(advert) = frame.advert() {
+            by_vrid.entry(advert.vrid).or_default().push((frame.from, frame.time));
+        }
+    }
+    by_vrid
+}
+
+/// Waits until this many virtual routers have a master.
+fn wait_for_masters(capture: &Capture, since: WallTime, count: usize) -> Result<()> {
+    wait_until("all to be masters", SOON, || {
+        let mut vrids = capture.search(since, |frame| Some(frame.advert()?.vrid));
+        vrids.sort_unstable();
+        vrids.dedup();
+        vrids.len() == count
+    })
 }
 
 fn micros(duration: Duration) -> f64 {

@@ -1,26 +1,22 @@
 //! A master's cable is cut, and the backup takes everything over.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Figure, routers};
+use super::{Figure, REST, adverts, routers, wait_for_masters};
 use crate::agent::{Agent, AgentKind};
+use crate::compare::Spread;
 use crate::configuration::Instance;
 use crate::frame::Frame;
 use crate::lab::Lab;
 use crate::station::Station;
-use crate::time::WallTime;
-use crate::wait::wait_until;
+use crate::time::{WallTime, millis};
 
 const MASTER: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
-const SOON: Duration = Duration::from_secs(30);
-/// Both are at rest, and all that a start announces has been announced.
-const REST: Duration = Duration::from_secs(7);
 /// How long is looked on after the cut.
 const AFTERWARDS: Duration = Duration::from_secs(3);
 /// Of the backups.
@@ -53,13 +49,7 @@ fn cut(kind: &AgentKind, instances: &[Instance], interval: Duration) -> Result<V
     let capture = lab.capture()?;
     let began = WallTime::now();
     master.start()?;
-    let masters = || {
-        let mut vrids = capture.search(began, |frame| Some(frame.advert()?.vrid));
-        vrids.sort_unstable();
-        vrids.dedup();
-        vrids.len() == instances.len()
-    };
-    wait_until("all to be masters", SOON, masters)?;
+    wait_for_masters(&capture, began, instances.len())?;
     backup.start()?;
     thread::sleep(REST);
     let before_cut = WallTime::now();
@@ -73,7 +63,7 @@ fn cut(kind: &AgentKind, instances: &[Instance], interval: Duration) -> Result<V
 fn figures(frames: &[Frame], instances: &[Instance], interval: Duration) -> Result<Vec<Figure>> {
     let down = interval * 3 + interval * u32::from(256 - u16::from(PRIORITY)) / 256;
     let (mut last_announced, mut first_to_garp, mut silence) = (Vec::new(), Vec::new(), Duration::ZERO);
-    let adverts = by_vrid(frames);
+    let adverts = adverts(frames);
     for instance in instances {
         let times = adverts.get(&instance.vrid).context("its adverts")?;
         let heard = times.iter().filter(|(from, _)| *from == MASTER).map(|(_, time)| *time).max();
@@ -93,27 +83,13 @@ fn figures(frames: &[Frame], instances: &[Instance], interval: Duration) -> Resu
         first_to_garp.push(least.millis_since(first));
         last_announced.push(most.millis_since(deadline));
     }
-    let most = |figures: &[f64]| figures.iter().copied().fold(f64::MIN, f64::max);
-    first_to_garp.sort_by(f64::total_cmp);
+    let last = Spread::of(last_announced).context("there are routers")?;
+    let first = Spread::of(first_to_garp).context("there are routers")?;
     Ok(vec![
-        Figure::new("last address announced after its deadline", "ms", most(&last_announced)),
-        Figure::new(
-            "first GARP after the first advert, median",
-            "ms",
-            first_to_garp[first_to_garp.len() / 2],
-        ),
-        Figure::new("longest silence of the new master", "ms", silence.as_secs_f64() * 1e3),
+        Figure::new("last address announced after its deadline", "ms", last.max),
+        Figure::new("first GARP after the first advert, median", "ms", first.median),
+        Figure::new("longest silence of the new master", "ms", millis(silence)),
     ])
-}
-
-fn by_vrid(frames: &[Frame]) -> BTreeMap<u8, Vec<(Station, WallTime)>> {
-    let mut adverts = BTreeMap::<u8, Vec<_>>::new();
-    for frame in frames {
-        if let Some(advert) = frame.advert() {
-            adverts.entry(advert.vrid).or_default().push((frame.from, frame.time));
-        }
-    }
-    adverts
 }
 
 /// When the backup said where an address is.

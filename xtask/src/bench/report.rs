@@ -53,7 +53,7 @@ pub(super) fn plain(measured: &Measured) -> String {
 pub(super) fn markdown(all: &[Measured], runs: u32, took: Duration) -> Result<String> {
     let mut text = format!(
         "# Bench\n\n\
-         Made by `cargo xtask bench --markdown docs/bench/README.md` in {} minutes: {runs} runs of each, vipd and keepalived {} of \
+         Made by `cargo xtask bench --runs {runs} --markdown docs/bench/README.md` in {} minutes: vipd and keepalived {} of \
          Debian in turn, in labs of network namespaces with veth and a bridge.\n\n\
          Machine: {}.\n\n\
          A cell is the median of the runs, and the least and the greatest. Process CPU is what the kernel accounts to the \

@@ -192,3 +192,24 @@ fn s11_a_promise_ends_when_its_master_leaves_or_says_otherwise() {
     script.input(with_interval(&script, 200, 1));
     assert_eq!(script.next(), Some(down), "a better master");
 }
+
+/// What the kernel side need not wake anybody for.
+#[test]
+fn steady_is_what_the_followed_master_said_last_and_nothing_while_something_is_due() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    assert_eq!(script.router.steady(), None, "nobody is followed");
+    script.input(with_interval(&script, 200, 100));
+    let steady = script.router.steady().expect("a master is followed");
+    assert_eq!((steady.priority, steady.interval), (200, 100));
+    script.input(with_interval(&script, 210, 200));
+    let changed = script.router.steady().expect("it is still followed");
+    assert_eq!((changed.priority, changed.interval), (210, 200));
+    script.advert(0, changed.source);
+    assert_eq!(script.router.steady(), None, "it has left");
+    script.input(with_interval(&script, 210, 200));
+    assert_eq!(script.router.steady(), Some(changed), "it is back");
+    script.wait(10 * SECOND);
+    script.input(Input::Timeout);
+    assert_eq!(script.router.state(), State::Master);
+    assert_eq!(script.router.steady(), None, "a master is surprised by every advert");
+}
