@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use socket2::Socket;
 
 use crate::frame::Frame;
+use crate::links;
 use crate::namespace::Namespace;
 use crate::packet_socket;
 use crate::station::Station;
@@ -46,7 +47,7 @@ impl Capture {
     /// # Errors
     /// When the kernel refuses the socket or the thread.
     pub fn start(switch: &Namespace) -> Result<Self> {
-        Self::open(switch, None)
+        Self::open(switch, None, 0)
     }
 
     /// Starts to capture what a host's own network stack receives, that is, what its XDP program
@@ -55,13 +56,24 @@ impl Capture {
     /// # Errors
     /// When the kernel refuses the socket or the thread.
     pub fn behind_xdp(host: &Namespace, station: Station) -> Result<Self> {
-        Self::open(host, Some(station))
+        Self::open(host, Some(station), 0)
     }
 
-    fn open(namespace: &Namespace, at: Option<Station>) -> Result<Self> {
+    /// Starts to capture in the switch's namespace what one station sends, and nothing of the others: a flood would
+    /// leave holes.
+    ///
+    /// # Errors
+    /// When the station is not plugged in, or the kernel refuses the socket or the thread.
+    pub fn of(switch: &Namespace, station: Station) -> Result<Self> {
+        let port = station.port_name();
+        let interface = switch.run(move || links::index(&port))?;
+        Self::open(switch, Some(station), interface)
+    }
+
+    fn open(namespace: &Namespace, at: Option<Station>, interface: u32) -> Result<Self> {
         let socket = namespace
-            .run(|| {
-                let socket = packet_socket::receiver()?;
+            .run(move || {
+                let socket = packet_socket::receiver(interface)?;
                 socket.set_read_timeout(Some(LOOK))?;
                 io::Result::Ok(socket)
             })

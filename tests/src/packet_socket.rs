@@ -32,14 +32,14 @@ pub(crate) fn sender(interface: u32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Opens a socket that receives every frame that comes in on any interface of the calling thread's
-/// namespace, and none that goes out.
-pub(crate) fn receiver() -> io::Result<Socket> {
+/// Opens a socket that receives every frame that comes in on an interface of the calling thread's
+/// namespace, or on any (0), and none that goes out.
+pub(crate) fn receiver(interface: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
     set_int(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
     set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER)?;
     stamp(&socket)?;
-    socket.bind(&link_address(0, ETH_P_ALL)?)?;
+    socket.bind(&link_address(interface, ETH_P_ALL)?)?;
     Ok(socket)
 }
 

@@ -24,7 +24,7 @@ impl Tap {
     /// When the kernel refuses the socket.
     pub fn open(host: &Namespace) -> Result<Self> {
         let socket =
-            host.run(packet_socket::receiver).context("opening a packet socket (needs CAP_NET_RAW)")?;
+            host.run(|| packet_socket::receiver(0)).context("opening a packet socket (needs CAP_NET_RAW)")?;
         Ok(Self { socket })
     }
 

@@ -7,8 +7,10 @@ use anyhow::{Result, ensure};
 
 use super::{Figure, REST, adverts, wait_for_masters};
 use crate::agent::{Agent, AgentKind};
+use crate::capture::Capture;
 use crate::configuration::Instance;
 use crate::craft::{Advert, Checksum};
+use crate::frame::Frame;
 use crate::inject::Injector;
 use crate::lab::Lab;
 use crate::protocol::Version;
@@ -26,10 +28,10 @@ pub fn pair(kind: &AgentKind, interval: Duration, length: Duration) -> Result<Ve
     let node = |priority| [Instance { priority, interval, ..Instance::default() }];
     let mut master = Agent::new(&lab, MASTER, kind.clone(), &node(200))?;
     let mut backup = Agent::new(&lab, BACKUP, kind.clone(), &node(100))?;
-    let capture = lab.capture()?;
+    let captures = [Capture::of(lab.switch(), MASTER)?, Capture::of(lab.switch(), BACKUP)?];
     let began = WallTime::now();
     master.start()?;
-    wait_for_masters(&capture, began, 1)?;
+    wait_for_masters(&captures[0], began, 1)?;
     backup.start()?;
     thread::sleep(REST);
     let injector = Injector::open(lab.host(Station::Client)?)?;
@@ -44,22 +46,27 @@ pub fn pair(kind: &AgentKind, interval: Duration, length: Duration) -> Result<Ve
         }
     }
     let elapsed = WallTime::now().saturating_since(start);
-    let mut frames = capture.stop()?;
-    frames.retain(|frame| frame.time >= start && frame.from != Station::Client);
-    let said = adverts(&frames).remove(&Instance::default().vrid).unwrap_or_default();
-    let adverts = |from: Station| -> Vec<WallTime> {
-        said.iter().filter(|(who, _)| *who == from).map(|(_, time)| *time).collect()
+    let [of_master, of_backup] = captures.map(|capture| -> Result<Vec<Frame>> {
+        let mut frames = capture.stop()?;
+        frames.retain(|frame| frame.time >= start);
+        Ok(frames)
+    });
+    let (of_master, of_backup) = (of_master?, of_backup?);
+    let adverts = |frames: &[Frame]| -> Vec<WallTime> {
+        let ours = adverts(frames).remove(&Instance::default().vrid).unwrap_or_default();
+        ours.iter().map(|(_, time)| *time).collect()
     };
-    let gap = adverts(MASTER).windows(2).map(|pair| pair[1].saturating_since(pair[0])).max();
+    let gap = adverts(&of_master).windows(2).map(|pair| pair[1].saturating_since(pair[0])).max();
     ensure!(gap.is_some(), "the master is silent");
     // A takeover is adverts of the backup after a silence of its own.
     let mut takeovers = 0;
     let mut last: Option<WallTime> = None;
-    for time in adverts(BACKUP) {
+    for time in adverts(&of_backup) {
         takeovers += u32::from(last.is_none_or(|last| time.saturating_since(last) > interval * 3));
         last = Some(time);
     }
-    let garps = frames.iter().filter(|frame| frame.gratuitous_arp(VIP).is_some()).count();
+    let garps =
+        of_master.iter().chain(&of_backup).filter(|frame| frame.gratuitous_arp(VIP).is_some()).count();
     #[expect(clippy::cast_precision_loss, reason = "frames of seconds")]
     let (garps, sent) = (garps as f64, f64::from(sent));
     Ok(vec![
