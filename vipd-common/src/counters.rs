@@ -55,10 +55,12 @@ pub enum Counter {
     DestinationPassed = 21,
     /// Row 0 only: IP protocol 112 too short or too broken to tell the VRID, passed on.
     UnparsablePassed = 22,
+    /// Valid adverts above what their sender's interval allows: counted, and not seen by user space.
+    RateLimited = 23,
 }
 
 /// Number of cells of a row that are in use.
-pub const COUNTERS: usize = 23;
+pub const COUNTERS: usize = 24;
 
 /// Cells of a row, rounded up so that a row is whole cache lines (3 × 64 bytes).
 pub const ROW_CELLS: usize = 24;
@@ -71,7 +73,7 @@ pub const ROW_FOREIGN: u32 = 0;
 /// ```text
 ///  0        8        16                     184      192
 ///  +--------+--------+---  ...  ---+--------+--------+
-///  | cell 0 | cell 1 |             | cell 22| unused |   u64 each, host byte order
+///  | cell 0 | cell 1 |             | cell 22| cell 23|   u64 each, host byte order
 ///  +--------+--------+---  ...  ---+--------+--------+
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

@@ -7,10 +7,12 @@ pub const PROGRAM: &str = "vipd_xdp";
 pub const PROGRAM_FRAGS: &str = "vipd_xdp_frags";
 /// Ring buffer of [`AdvertRecord`](crate::records::AdvertRecord).
 pub const MAP_ADVERTS: &str = "ADVERTS";
-/// Array of one u32: 1 while the reader of the ring sleeps and nobody has woken it.
+/// Array of one u64, mapped by user space: 1 while the reader of the ring sleeps and nobody has woken it.
 pub const MAP_ASLEEP: &str = "ASLEEP";
-/// Array of [`SteadyAdvert`](crate::records::SteadyAdvert), by row.
+/// Array of [`SteadySlot`](crate::records::SteadySlot), by row, mapped by user space.
 pub const MAP_STEADY: &str = "STEADY";
+/// Least recently used hash of [`SenderKey`](crate::records::SenderKey) to a u64.
+pub const MAP_SENDERS: &str = "SENDERS";
 /// Hash of [`RouterKey`](crate::records::RouterKey) to [`RouterSlot`](crate::records::RouterSlot).
 pub const MAP_ROUTERS: &str = "ROUTERS";
 /// Per-CPU array of [`CounterRow`](crate::counters::CounterRow); row 0 belongs to no virtual router.
@@ -22,3 +24,5 @@ pub const MAP_CLOSED: &str = "CLOSED";
 /// A u8 that the loader sets to 1 if any virtual router has Accept_Mode false; the program looks at other packets than
 /// adverts only then.
 pub const GLOBAL_FILTERING: &str = "FILTERING";
+/// A u8 that the loader sets to 1 if senders are held to a rate.
+pub const GLOBAL_LIMITING: &str = "LIMITING";

@@ -21,7 +21,7 @@ mod tests;
 use crate::address::Address;
 
 pub use cursor::Cursor;
-pub use digest::address_digest;
+pub use digest::{address_digest, fingerprint};
 pub use judge::{Expected, judge};
 pub use locate::{Foreign, Located, locate};
 
@@ -75,4 +75,12 @@ pub struct Advert {
     pub addresses: u64,
     /// Whether the first IPv6 address is link-local, as RFC 9568 section 5.2.9 has it; true in IPv4.
     pub link_local: bool,
+}
+
+impl Advert {
+    /// Its [`fingerprint`].
+    #[inline(always)]
+    pub const fn fingerprint(&self) -> u64 {
+        fingerprint(&self.source, self.priority, self.interval, self.addresses, self.checksum)
+    }
 }

@@ -113,30 +113,56 @@ pub struct ClosedKey {
 /// Bytes of the ring buffer [`MAP_ADVERTS`](crate::names::MAP_ADVERTS): a power of two of pages.
 pub const RING_BYTES: u32 = 1 << 20;
 
-/// Value of the map [`MAP_STEADY`](crate::names::MAP_STEADY), by row: the advert that a backup hears all the time. One that
-/// is like it changes nothing but the time, and wakes nobody.
+/// Value of the map [`MAP_STEADY`](crate::names::MAP_STEADY), by row: the advert that a backup hears all the time, and when
+/// it was heard last. Such an advert changes nothing but that time: it leaves no record and wakes nobody.
+///
+/// User space, which maps it into its memory, writes `expected`; both sides write `heard`. All are whole words.
 ///
 /// ```text
-///  0                 8         24               26         27      28     32
-///  +-----------------+---------+----------------+----------+-------+------+
-///  | addresses (u64) | source  | interval (u16) | priority | armed | zero |
-///  +-----------------+---------+----------------+----------+-------+------+
+///  0                8              16
+///  +----------------+--------------+
+///  | expected (u64) | heard (u64)  |
+///  +----------------+--------------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct SteadyAdvert {
-    /// [Digest](crate::parse::address_digest) of the advertised addresses.
-    pub addresses: u64,
+pub struct SteadySlot {
+    /// [Fingerprint](crate::parse::fingerprint) of the advert, or 0 for none.
+    pub expected: u64,
+    /// Arrival of the last one, nanoseconds of `CLOCK_MONOTONIC`.
+    pub heard: u64,
+}
+
+/// Key of the map [`MAP_SENDERS`](crate::names::MAP_SENDERS): who sends adverts of a virtual router. The value is when its
+/// allowance is whole again, nanoseconds of `CLOCK_MONOTONIC`, a u64.
+///
+/// ```text
+///  0           4              8                 24
+///  +-----------+--------------+-----------------+
+///  | row (u32) | leaves (u32) | address         |
+///  +-----------+--------------+-----------------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct SenderKey {
+    /// [`RouterSlot::row`] of the virtual router.
+    pub row: u32,
+    /// 1 for adverts of priority 0, which have an allowance of their own, else 0.
+    pub leaves: u32,
     /// IP source address.
-    pub source: Address,
-    /// The interval field as sent.
-    pub interval: u16,
-    /// Priority.
-    pub priority: u8,
-    /// 1 if there is such an advert, else 0: then every advert wakes a sleeping reader.
-    pub armed: u8,
-    /// Always 0.
-    pub zero: u32,
+    pub address: Address,
+}
+
+/// Adverts that a sender may send at once before it is held to its rate.
+pub const BURST: u64 = 32;
+
+/// Nanoseconds between two adverts of a sender with this interval that is held to its rate: four in an interval, because a
+/// master that answers sends more than one (RFC 9568 section 6.4.3), and never fewer than a hundred in a second.
+#[inline(always)]
+pub const fn allowed_every(version: u8, interval: u16) -> u64 {
+    // VRRPv3 counts in centiseconds; VRRPv2's whole seconds are all longer.
+    let centiseconds = if version == 2 || interval > 4 { 4 } else { interval as u64 };
+    centiseconds * 2_500_000
 }
 
 /// One valid advert on its way to user space, a record of the ring buffer
@@ -146,10 +172,10 @@ pub struct SteadyAdvert {
 ///  0                 8                   16          20           24                40
 ///  +-----------------+-------------------+-----------+------------+-----------------+
 ///  | arrival (u64)   | addresses (u64)   | row (u32) | ifindex    | source          |
-///  +-----------------+------+--------+---+-----+-----+----+-------+----+------------+
-///  | interval (u16)  | vrid | family | version | priority | count | checksum |
-///  +-----------------+------+--------+---------+----------+-------+----------+
-///  40                42     43       44        45         46      47         48
+///  +-----------------+------+--------+---+-----+-----+----+-------+----+------------+---+
+///  | interval (u16)  | vrid | family | version | priority | count | checksum | before  |
+///  +-----------------+------+--------+---------+----------+-------+----------+---------+
+///  40                42     43       44        45         46      47         48        56
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -178,4 +204,6 @@ pub struct AdvertRecord {
     pub count: u8,
     /// Which checksum form matched: a [`ChecksumForm`](crate::parse::ChecksumForm) as its number.
     pub checksum: u8,
+    /// [`SteadySlot::heard`] when this one came: what was steady until then came before it.
+    pub before: u64,
 }

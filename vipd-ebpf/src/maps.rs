@@ -1,10 +1,11 @@
 //! The maps; their names stand in `vipd_common::names` too.
 
 use aya_ebpf::Global;
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use vipd_common::counters::{Counter, CounterRow, ROW_FOREIGN};
-use vipd_common::records::{ClosedKey, PeerKey, RING_BYTES, RouterKey, RouterSlot, SteadyAdvert};
+use vipd_common::records::{ClosedKey, PeerKey, RING_BYTES, RouterKey, RouterSlot, SenderKey, SteadySlot};
 
 use crate::cursor::Window;
 
@@ -14,11 +15,19 @@ pub(crate) static ADVERTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
 /// 1 while the reader of the ring sleeps and nobody has woken it.
 #[map]
-pub(crate) static ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
+pub(crate) static ASLEEP: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// The advert of each virtual router that wakes nobody. The loader sets the size.
+/// The advert of each virtual router that says nothing new, and when it came last. The loader sets the size.
 #[map]
-pub(crate) static STEADY: Array<SteadyAdvert> = Array::with_max_entries(1, 0);
+pub(crate) static STEADY: Array<SteadySlot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Who sends adverts that say something new, and when its allowance is whole again. The loader sets the size.
+#[map]
+pub(crate) static SENDERS: LruHashMap<SenderKey, u64> = LruHashMap::with_max_entries(1, 0);
+
+/// Whether senders are held to a rate. The loader sets it, and what depends on it is removed by the verifier where it is 0.
+#[unsafe(no_mangle)]
+pub(crate) static LIMITING: Global<u8> = Global::new(0);
 
 /// The configured virtual routers. The loader sets the size.
 #[map]

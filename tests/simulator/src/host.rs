@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use vipd::vrrp::{Received, Router, State};
+use vipd::vrrp::{Received, Router, State, Steady};
+use vipd_common::Timestamp;
 use vipd_common::parse::address_digest;
 
 use crate::clock::Clock;
@@ -20,8 +21,8 @@ pub(crate) struct Host {
     pub(crate) left: bool,
     /// Held up until then, true time.
     pub(crate) paused: Option<u64>,
-    /// Arrived and not yet heard: for which member.
-    pub(crate) feed: Vec<(usize, Received)>,
+    /// What the ring holds.
+    pub(crate) feed: Vec<Record>,
     /// And more than that, which is lost.
     pub(crate) lost: bool,
     /// Its members' places in the world.
@@ -48,6 +49,15 @@ impl Host {
     }
 }
 
+/// An advert that arrived and was not yet heard.
+pub(crate) struct Record {
+    /// For which member.
+    pub(crate) member: usize,
+    pub(crate) advert: Received,
+    /// When a steady one had come last.
+    pub(crate) before: Timestamp,
+}
+
 /// A virtual router on a host.
 pub(crate) struct Member {
     pub(crate) router: Router,
@@ -62,6 +72,12 @@ pub(crate) struct Member {
     pub(crate) last_arrival: Vec<u64>,
     /// When its timer is next looked at, true time.
     pub(crate) armed: Option<u64>,
+    /// The advert of which the kernel side notes nothing but the time.
+    pub(crate) expected: Option<Steady>,
+    /// When it came last.
+    pub(crate) noted: Timestamp,
+    /// Arrival of the last advert that the router was given.
+    pub(crate) heard: Timestamp,
 }
 
 impl Member {
@@ -76,6 +92,9 @@ impl Member {
             held: false,
             last_arrival: vec![0; members],
             armed: None,
+            expected: None,
+            noted: Timestamp::ZERO,
+            heard: Timestamp::ZERO,
         }
     }
 
@@ -84,6 +103,7 @@ impl Member {
         self.router = Router::new(self.router.config().clone());
         self.held = false;
         self.armed = None;
+        self.expected = None;
     }
 
     /// What decides between two masters (RFC 9568 section 6.4.3).

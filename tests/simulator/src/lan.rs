@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use vipd::vrrp::{Received, Steady};
+use vipd::vrrp::Received;
 use vipd_common::parse::ChecksumForm;
 
+use crate::host::Record;
 use crate::trace::What;
 use crate::world::{Due, World};
 
@@ -73,12 +74,17 @@ impl World {
         let Letter { source, priority, interval, addresses } = letter;
         let arrival = host.clock.shows(self.now);
         let checksum = ChecksumForm::V2;
-        host.feed.push((to, Received { arrival, source, priority, interval, addresses, checksum }));
-        // What says nothing new wakes nobody: it is heard before the next deadline, or with the next surprise.
-        let steady = self.members[to].router.steady();
-        let wakes = steady.is_none_or(|steady| steady != Steady { source, priority, interval, addresses });
-        if wakes && self.hosts[index].paused.is_none() {
+        let advert = Received { arrival, source, priority, interval, addresses, checksum };
+        let member = &mut self.members[to];
+        // What says nothing new leaves only its time: it is heard before the next deadline, or before the next surprise.
+        if member.expected.is_some_and(|steady| steady.at(arrival) == advert) {
+            member.noted = arrival;
+            return;
+        }
+        host.feed.push(Record { member: to, advert, before: member.noted });
+        if self.hosts[index].paused.is_none() {
             self.hear(index);
+            self.tell_what_is_steady(index);
         }
     }
 }

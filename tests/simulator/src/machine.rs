@@ -17,6 +17,7 @@ impl World {
                 let primary = self.members[member].address;
                 self.give(member, Input::Available { primary });
             }
+            self.tell_what_is_steady(host);
         }
     }
 
@@ -32,6 +33,7 @@ impl World {
                 if in_good_order { Input::Shutdown } else { Input::Unavailable(Fault::InterfaceDown) };
             self.give(self.hosts[host].members[index], input);
         }
+        self.tell_what_is_steady(host);
         (self.hosts[host].up, self.hosts[host].left) = (false, true);
         self.hosts[host].feed.clear();
         if self.sabotage == Sabotage::Revives {
@@ -83,6 +85,7 @@ impl World {
         if timers_first {
             self.hear(host);
         }
+        self.tell_what_is_steady(host);
         self.count_masters_on(host);
     }
 

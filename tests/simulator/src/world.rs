@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use vipd::vrrp::{Action, Addresses, Event, Input, State};
+use vipd_common::Timestamp;
 
 use crate::Sabotage;
-use crate::host::{Host, Member};
+use crate::host::{Host, Member, Record};
 use crate::lan::{Letter, Weather};
 use crate::plan::{Group, Plan};
 use crate::random::Random;
@@ -133,7 +134,9 @@ impl World {
 
     /// What has arrived goes to the routers in its order, and then what the ring lost.
     pub(crate) fn hear(&mut self, host: usize) {
-        for (member, mut received) in std::mem::take(&mut self.hosts[host].feed) {
+        for Record { member, advert: mut received, before } in std::mem::take(&mut self.hosts[host].feed) {
+            self.hear_steady(member, before);
+            self.members[member].heard = self.members[member].heard.max(received.arrival);
             let heard = What::Heard(received.source, received.priority);
             self.trace.add(self.now, host, Some(self.members[member].group), heard);
             let deaf = match self.sabotage {
@@ -156,6 +159,39 @@ impl World {
         }
     }
 
+    /// A steady advert came then, unless it was heard already.
+    fn hear_steady(&mut self, member: usize, arrival: Timestamp) {
+        let listener = &mut self.members[member];
+        if let Some(steady) = listener.expected
+            && arrival > listener.heard
+        {
+            listener.heard = arrival;
+            let (host, group) = (listener.host, listener.group);
+            self.trace.add(self.now, host, Some(group), What::Heard(steady.source, steady.priority));
+            self.give(member, Input::Advert(steady.at(arrival)));
+        }
+    }
+
+    /// The end of a turn: the kernel side learns which adverts say nothing new.
+    pub(crate) fn tell_what_is_steady(&mut self, host: usize) {
+        for index in 0..self.hosts[host].members.len() {
+            let place = self.hosts[host].members[index];
+            // What the former one had said meanwhile may change it once more.
+            loop {
+                let member = &mut self.members[place];
+                let steady = member.router.steady();
+                if steady == member.expected {
+                    break;
+                }
+                let (last, former) = (member.noted, member.expected);
+                member.expected = former;
+                self.hear_steady(place, last);
+                let member = &mut self.members[place];
+                (member.expected, member.noted) = (steady, member.heard);
+            }
+        }
+    }
+
     fn look(&mut self, member: usize, at: u64) {
         if self.members[member].armed != Some(at) {
             return;
@@ -168,11 +204,15 @@ impl World {
                 self.hear(place);
             }
             self.serve(member);
+            self.tell_what_is_steady(place);
         }
     }
 
     /// Serves a timer that is due, and arms the next.
     pub(crate) fn serve(&mut self, member: usize) {
+        if self.sabotage != Sabotage::TimersFirst {
+            self.hear_steady(member, self.members[member].noted);
+        }
         let host = &self.hosts[self.members[member].host];
         let local = host.clock.shows(self.now);
         if self.members[member].router.next_timeout().is_some_and(|at| at <= local) {
@@ -194,6 +234,10 @@ impl World {
     }
 
     pub(crate) fn give(&mut self, member: usize, input: Input) {
+        // What it has heard comes before whatever else happens to it.
+        if !matches!(input, Input::Advert(_) | Input::Timeout) {
+            self.hear_steady(member, self.members[member].noted);
+        }
         self.tally.inputs += 1;
         let host = self.members[member].host;
         let local = self.hosts[host].clock.shows(self.now);

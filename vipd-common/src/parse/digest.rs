@@ -2,14 +2,16 @@
 
 use core::net::IpAddr;
 
-/// Stirs a word of an address into what came before it.
+use super::ChecksumForm;
+use crate::address::Address;
+
+/// Stirs a word into what came before it.
 ///
 /// Two multiplications with odd constants of high entropy and a shift between them: enough that two lists which
 /// differ do not collide by accident. It is no defence against a forger, who can send anything.
 #[inline(always)]
-pub(super) const fn stir(before: u64, word: u32) -> u64 {
-    let mut share =
-        (before ^ word as u64).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xd6e8_feb8_6659_fd93);
+pub(super) const fn stir(before: u64, word: u64) -> u64 {
+    let mut share = (before ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xd6e8_feb8_6659_fd93);
     share ^= share >> 32;
     share.wrapping_mul(0xa076_1d64_78bd_642f)
 }
@@ -26,6 +28,23 @@ pub(super) const fn share_of_zero(words: usize) -> u64 {
     share
 }
 
+/// All that an advert says besides that its sender lives, as one word: adverts that differ in source, priority, interval,
+/// addresses (as their [digest](address_digest)) or checksum have different ones. It is never 0.
+#[inline(always)]
+pub const fn fingerprint(
+    source: &Address,
+    priority: u8,
+    interval: u16,
+    addresses: u64,
+    checksum: ChecksumForm,
+) -> u64 {
+    let rest = (interval as u64) << 16 | (priority as u64) << 8 | checksum as u64;
+    let mut print = stir(addresses, rest);
+    print = stir(print, (source[0] as u64) << 32 | source[1] as u64);
+    print = stir(print, (source[2] as u64) << 32 | source[3] as u64);
+    print | 1
+}
+
 /// The digest of an address list: equal for the same addresses in any order (RFC 9568 section 5.2.9 only
 /// recommends an order).
 ///
@@ -34,13 +53,13 @@ pub(super) const fn share_of_zero(words: usize) -> u64 {
 pub fn address_digest(addresses: impl Iterator<Item = IpAddr>) -> u64 {
     addresses.fold(0, |digest, address| {
         let share = match address {
-            IpAddr::V4(address) => stir(0, address.to_bits()),
+            IpAddr::V4(address) => stir(0, u64::from(address.to_bits())),
             IpAddr::V6(address) => address
                 .octets()
                 .as_chunks::<4>()
                 .0
                 .iter()
-                .fold(0, |share, word| stir(share, u32::from_be_bytes(*word))),
+                .fold(0, |share, word| stir(share, u64::from(u32::from_be_bytes(*word)))),
         };
         digest.wrapping_add(share)
     })

@@ -159,7 +159,7 @@ fn addresses<C: Cursor, const COUNT: usize, const WORDS: usize>(
         for word in 0..WORDS {
             let word = packet.be32_before(start + (address * WORDS + word) * 4, end);
             sum = sum.word(word);
-            share = stir(share, word);
+            share = stir(share, u64::from(word));
         }
         // Past the last address this adds the share of one that is all zero, which is taken off below.
         digest = digest.wrapping_add(share);

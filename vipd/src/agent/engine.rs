@@ -1,5 +1,6 @@
 //! The engine's thread: the ring buffer, the deadlines, netlink's notices; nothing that waits for anybody.
 
+mod hearing;
 mod surroundings;
 
 use std::io;
@@ -8,22 +9,21 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tokio::sync::mpsc;
 use vipd_common::Timestamp;
-use vipd_common::counters::Counter;
-use vipd_common::records::AdvertRecord;
 
 use super::clock;
 use super::deadlines::Deadlines;
-use super::instance::{Instance, received, steady_record};
+use super::instance::Instance;
 use super::interface::{Interface, Interfaces};
 use super::message::{Command, EngineSnapshot, InstanceSnapshot, Report, Request};
 use super::outbox::Outbox;
 use super::plan::Plan;
-use super::wait::{Bell, Wait};
+use super::vigil::Vigil;
+use super::wait::{Bell, Source, Wait};
 use crate::config::{Config, Realtime};
 use crate::netlink::{Monitor, Requests};
 use crate::realtime;
 use crate::vrrp::{Fault, Input, State};
-use crate::xdp::{Closed, Counters, Feed, MAX_PENDING, Steady};
+use crate::xdp::{Closed, Counters, Feed, Steady};
 
 /// Nanoseconds after which an address that could not be changed is tried again.
 const LOOK_AGAIN_AFTER: u64 = 1_000_000_000;
@@ -36,10 +36,15 @@ pub(super) struct Engine {
     steady: Steady,
     /// Instances whose steady advert may be another one now.
     unsteady: Vec<usize>,
+    /// Instances whose steady advert is missing.
+    silent: Vec<usize>,
     monitor: Monitor,
     outbox: Outbox,
     interfaces: Interfaces,
     instances: Vec<Instance>,
+    /// Of the instances that wait for a steady advert.
+    vigil: Vigil,
+    /// Of the others.
     deadlines: Deadlines,
     commands: Receiver<Command>,
     requests: mpsc::UnboundedSender<Request>,
@@ -93,8 +98,8 @@ impl Engine {
     ) -> io::Result<(Self, Handle)> {
         let wait = Wait::new()?;
         let monitor = Monitor::open()?;
-        wait.add(&feed)?;
-        wait.add(&monitor)?;
+        wait.add(&feed, Source::Adverts)?;
+        wait.add(&monitor, Source::Netlink)?;
         let mut interfaces = Interfaces(plan.interfaces.into_iter().map(Interface::new).collect());
         let mut instances = Vec::with_capacity(plan.instances.len());
         for (index, (settings, placed)) in config.instances.iter().zip(plan.instances).enumerate() {
@@ -119,10 +124,12 @@ impl Engine {
             counters,
             steady,
             unsteady: Vec::with_capacity(count),
+            silent: Vec::with_capacity(count),
             monitor,
             outbox: Outbox::new(Requests::open()?, closed, count),
             interfaces,
             instances,
+            vigil: Vigil::new(count),
             deadlines: Deadlines::new(count),
             commands,
             requests: outlets.requests,
@@ -158,19 +165,24 @@ impl Engine {
                 self.report(Report::NotRealtime { what: "SCHED_FIFO", error });
             }
         }
+        // What came between the dump and now is told by the first.
+        let mut netlink = true;
         loop {
             // One turn. The clock is read before the ring is drained: whatever had arrived by that time is heard
             // before a deadline of that time fires. A process that was held up hears what it missed first.
             let now = clock::now();
             let mut busy = self.drain_feed(now);
             self.look_again_if_due(now);
-            self.drain_monitor();
+            if netlink || self.out_of_date {
+                self.drain_monitor();
+            }
             let stop = self.take_commands(now);
             self.look_at_interfaces(now);
             if stop {
                 self.stop(now);
                 return Ok(());
             }
+            self.miss_masters(now);
             while let Some(due) = self.deadlines.pop_due(now) {
                 self.handle(due, now, Input::Timeout);
             }
@@ -178,25 +190,35 @@ impl Engine {
             if self.outbox.take_failure() {
                 self.look_again = Some(now + LOOK_AGAIN_AFTER);
             }
-            self.tell_what_is_steady();
-            // Announcements that wait for their turn want another one at once, and so do adverts that came meanwhile: some
-            // of them may have woken nobody, because the engine was awake, or they were taken for steady until now.
-            busy |= self.feed.sleep().is_err() || self.hear_one(now);
-            busy |= self.outbox.is_busy();
-            let instances = &self.instances;
-            let next_timeout = |index: usize| instances.get(index).and_then(|one| one.router.next_timeout());
-            let deadline = self.deadlines.settle(next_timeout);
-            let next = [deadline, self.look_again, self.outbox.next(), busy.then_some(now)]
-                .into_iter()
-                .flatten()
-                .min();
-            self.wait.wait(next)?;
+            busy |= self.tell_what_is_steady(now);
+            // Announcements that wait for their turn want another one at once, and so do adverts that came meanwhile: they
+            // have woken nobody, because the engine was awake.
+            self.feed.sleep();
+            busy |= self.hear_one(now) | self.outbox.is_busy();
+            let next = if busy { Some(now) } else { self.next_deadline() };
+            netlink = self.wait.wait(next)?;
             self.wakeups += 1;
         }
     }
 
+    /// When there is something to do without being woken.
+    fn next_deadline(&mut self) -> Option<Timestamp> {
+        let (instances, vigil) = (&self.instances, &self.vigil);
+        let next_timeout = |index: usize| {
+            // Of who waits for a steady advert, the vigil knows.
+            let instance = instances.get(index).filter(|_| !vigil.is_kept(index));
+            instance.and_then(|instance| instance.router.next_timeout())
+        };
+        let deadline = self.deadlines.settle(next_timeout);
+        [deadline, self.vigil.next(), self.look_again, self.outbox.next()].into_iter().flatten().min()
+    }
+
     /// One input into one router, and everything it wants done into the outbox.
     fn handle(&mut self, index: usize, now: Timestamp, input: Input) {
+        // What it has heard comes before whatever else happens to it: a deadline above all, and a loss in the ring.
+        if !matches!(input, Input::Advert(_)) {
+            self.catch_up(now, index);
+        }
         let Some(instance) = self.instances.get_mut(index) else { return };
         instance.router.handle(now, input);
         while let Some(action) = instance.router.poll_action() {
@@ -206,75 +228,13 @@ impl Engine {
             let report = Report::Router { instance: index, event };
             self.reports_dropped += u64::from(self.reports.try_send(report).is_err());
         }
-        if instance.router.steady() != instance.steady {
+        let (steady, deadline) = (instance.router.steady(), instance.router.next_timeout());
+        if steady != instance.steady {
             self.unsteady.push(index);
+        } else if let (Some(steady), Some(deadline)) = (steady, deadline) {
+            return self.vigil.keep(index, steady.patience, deadline);
         }
-        self.deadlines.update(index, instance.router.next_timeout());
-    }
-
-    /// Lets the kernel side know which adverts need wake nobody.
-    fn tell_what_is_steady(&mut self) {
-        while let Some(index) = self.unsteady.pop() {
-            let Some(instance) = self.instances.get_mut(index) else { continue };
-            let steady = instance.router.steady();
-            // Several turns of a router in one of ours come to one change, or to none.
-            if steady != instance.steady
-                && let Ok(row) = u32::try_from(index + 1)
-            {
-                // It fails for a row that is not there, and each instance has one.
-                let told = self.steady.set(row, steady.map(steady_record)).is_ok();
-                instance.steady = steady.filter(|_| told);
-            }
-        }
-    }
-
-    /// Hands over what has arrived. Whether there may be more.
-    fn drain_feed(&mut self, now: Timestamp) -> bool {
-        let mut drained = 0;
-        while self.hear_one(now) {
-            drained += 1;
-            // Under a flood the ring never ends: what came after `now` may wait for the next turn.
-            if drained >= MAX_PENDING {
-                break;
-            }
-        }
-        // A record is lost only to a full ring, and then at least so much was pending.
-        if drained >= MAX_PENDING / 2 {
-            self.look_for_losses(now);
-        }
-        drained >= MAX_PENDING
-    }
-
-    /// Hands over one advert, if there is one.
-    fn hear_one(&mut self, now: Timestamp) -> bool {
-        let record = self.feed.pop();
-        if let Some(record) = &record {
-            self.advert(now, record);
-        }
-        record.is_some()
-    }
-
-    fn advert(&mut self, now: Timestamp, record: &AdvertRecord) {
-        let Some(index) = (record.row as usize).checked_sub(1) else { return };
-        let Some(instance) = self.instances.get(index) else { return };
-        let interface = self.interfaces.0.get(instance.interface);
-        // A record of the interface's former life is not of this one.
-        if interface.is_some_and(|interface| interface.ifindex == Some(record.ifindex))
-            && let Some(advert) = received(record)
-        {
-            self.handle(index, now, Input::Advert(advert));
-        }
-    }
-
-    fn look_for_losses(&mut self, now: Timestamp) {
-        for (index, row) in (0..self.instances.len()).zip(1u32..) {
-            let Ok(cells) = self.counters.row(row) else { continue };
-            let lost = cells.get(Counter::RingFull);
-            let Some(instance) = self.instances.get_mut(index) else { continue };
-            if std::mem::replace(&mut instance.ring_full, lost) != lost {
-                self.handle(index, now, Input::FeedLoss);
-            }
-        }
+        self.deadlines.update(index, deadline);
     }
 
     /// Whether to stop.
@@ -348,7 +308,8 @@ impl Engine {
         self.reports_dropped += u64::from(self.reports.try_send(report).is_err());
     }
 
-    fn snapshot(&self, now: Timestamp) -> EngineSnapshot {
+    fn snapshot(&mut self, now: Timestamp) -> EngineSnapshot {
+        (0..self.instances.len()).for_each(|index| self.catch_up(now, index));
         let instances = self.instances.iter().map(|instance| {
             let interface = self.interfaces.0.get(instance.interface);
             let router = instance.router.snapshot();

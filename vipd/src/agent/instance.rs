@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 use vipd_common::Timestamp;
 use vipd_common::address::{narrow, wide};
 use vipd_common::parse::ChecksumForm;
-use vipd_common::records::{AdvertRecord, ClosedKey, SteadyAdvert};
+use vipd_common::parse::fingerprint;
+use vipd_common::records::{AdvertRecord, ClosedKey};
 use vipd_common::wire::vrrp::Fields;
 
 use super::message::Sent;
@@ -39,8 +40,10 @@ pub(super) struct Instance {
     pub(super) sent: Sent,
     /// Adverts of it that found the ring full, as last looked at.
     pub(super) ring_full: u64,
-    /// The advert that wakes nobody, as the kernel side knows it.
+    /// The advert that says nothing new, as the kernel side knows it.
     pub(super) steady: Option<Steady>,
+    /// Arrival of the last advert that the router was given.
+    pub(super) heard: Timestamp,
     frames: Option<Frames>,
 }
 
@@ -73,6 +76,7 @@ impl Instance {
             sent: Sent::default(),
             ring_full: 0,
             steady: None,
+            heard: Timestamp::ZERO,
             frames: None,
             settings,
         }
@@ -180,10 +184,10 @@ pub(super) fn received(record: &AdvertRecord) -> Option<Received> {
     })
 }
 
-/// The core's word for a steady advert as the kernel side wants it.
-pub(super) fn steady_record(steady: Steady) -> SteadyAdvert {
-    let Steady { source, priority, interval, addresses } = steady;
-    SteadyAdvert { addresses, source: wide(source), interval, priority, armed: 1, zero: 0 }
+/// The core's word for a steady advert as the kernel side knows it.
+pub(super) fn fingerprint_of(steady: Steady) -> u64 {
+    let Steady { source, priority, interval, addresses, checksum, patience: _ } = steady;
+    fingerprint(&wide(source), priority, interval, addresses, checksum)
 }
 
 /// Whether an address is there by somebody else's doing: vipd neither adds nor removes it. The owner's virtual addresses

@@ -14,7 +14,7 @@ const BURST: u32 = 20;
 const REFILL: Duration = Duration::from_millis(500);
 
 /// The kernel side's reasons to discard, with the words for them.
-const DISCARDS: [(Counter, &str); 12] = [
+const DISCARDS: [(Counter, &str); 13] = [
     (Counter::IpHeaderErrors, "wrong IPv4 header checksum, or an impossible source"),
     (
         Counter::IpTtlErrors,
@@ -30,6 +30,10 @@ const DISCARDS: [(Counter, &str); 12] = [
     (Counter::AuthTypeMismatch, "another authentication type than configured"),
     (Counter::AuthFailures, "another password than configured"),
     (Counter::PeerErrors, "its sender is no configured unicast peer"),
+    (
+        Counter::RateLimited,
+        "valid, but its sender says more than its interval allows; `vipd status --json` lists who was heard",
+    ),
 ];
 
 /// Writes reports as log lines; who has too much to say is cut short, and that is said.

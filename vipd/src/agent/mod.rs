@@ -27,6 +27,7 @@ mod plan;
 mod port;
 mod privilege;
 mod report;
+mod vigil;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,11 @@ use report::Reporter;
 
 pub use privilege::check as check_privileges;
 
+/// Senders of a virtual router whose rate the kernel side remembers, and of all of them at the least: with fewer, its list of
+/// the least recently used forgets some too soon (`kernel/bpf/bpf_lru_list.c` takes 128 at a time for each processor).
+const SENDERS_EACH: usize = 16;
+const SENDERS_LEAST: u32 = 4096;
+
 /// Log lines that may wait for the log.
 const REPORTS: usize = 4096;
 
@@ -73,6 +79,7 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
         routers: count(config.instances.len())?,
         peers: count(peers.sum())?,
         closed: count(silent.map(|instance| instance.placements.len()).sum())?,
+        senders: count(config.instances.len() * SENDERS_EACH)?.max(SENDERS_LEAST),
     };
     let Loaded { kernel, feed, counters, closed, steady, log } = Kernel::load(xdp::OBJECT, sizes, verbosity)?;
     let counters = Arc::new(counters);

@@ -211,6 +211,7 @@ fn statistics(row: &CounterRow, instance: &InstanceSnapshot) -> Statistics {
         checksum_rfc5798_rcvd: row.get(Counter::ChecksumRfc5798Rcvd),
         checksum_rfc9568_rcvd: row.get(Counter::ChecksumRfc9568Rcvd),
         ring_full: row.get(Counter::RingFull),
+        rate_limited: row.get(Counter::RateLimited),
         owner_conflicts: core.owner_conflicts,
         own_adverts_rcvd: core.own_adverts,
         losing_adverts_rcvd: core.losing_adverts,

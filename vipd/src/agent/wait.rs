@@ -14,7 +14,15 @@ use vipd_common::Timestamp;
 
 const TIMER: u64 = 0;
 const WAKE: u64 = 1;
-const OTHER: u64 = 2;
+
+/// What else it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The ring.
+    Adverts = 2,
+    /// Notices of links and addresses.
+    Netlink = 3,
+}
 
 /// An epoll set with a timer of nanoseconds and a bell.
 #[derive(Debug)]
@@ -23,6 +31,8 @@ pub(super) struct Wait {
     timer: OwnedFd,
     bell: Arc<OwnedFd>,
     armed: Option<Timestamp>,
+    /// The timer has run out, and is ready until it is set anew.
+    expired: bool,
 }
 
 /// Rings the engine's bell from another thread.
@@ -49,15 +59,15 @@ impl Wait {
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
         epoll::add(&epoll, &bell, EventData::new_u64(WAKE), EventFlags::IN)?;
-        Ok(Self { epoll, timer, bell, armed: None })
+        Ok(Self { epoll, timer, bell, armed: None, expired: false })
     }
 
     /// Waits for this descriptor, too, as long as it is readable.
     ///
     /// # Errors
     /// When it cannot be polled.
-    pub(super) fn add(&self, source: impl AsFd) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, source, EventData::new_u64(OTHER), EventFlags::IN)?)
+    pub(super) fn add(&self, descriptor: impl AsFd, source: Source) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(source as u64), EventFlags::IN)?)
     }
 
     /// The bell of this set.
@@ -65,36 +75,34 @@ impl Wait {
         Bell(Arc::clone(&self.bell))
     }
 
-    /// Waits until something is ready, or until `deadline`. At most one more system call than the wait itself, and
-    /// none for a deadline that is set already.
+    /// Waits until something is ready, or until `deadline`; returns whether [`Source::Netlink`] is. At most one more system
+    /// call than the wait itself, and none for a deadline that is set already.
     ///
     /// # Errors
     /// Never in practice; the descriptors are ours.
-    pub(super) fn wait(&mut self, deadline: Option<Timestamp>) -> io::Result<()> {
-        if deadline != self.armed {
+    pub(super) fn wait(&mut self, deadline: Option<Timestamp>) -> io::Result<bool> {
+        if self.expired || deadline != self.armed {
             self.arm(deadline)?;
         }
-        let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(OTHER) }; 8];
+        let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(TIMER) }; 8];
         let count = match epoll::wait(&self.epoll, &mut events[..], None) {
             Ok(count) => count,
             Err(Errno::INTR) => 0,
             Err(error) => return Err(error.into()),
         };
+        let mut netlink = false;
         for event in events.iter().take(count) {
-            let mut value = [0; size_of::<u64>()];
             match event.data.u64() {
-                TIMER => {
-                    self.armed = None;
-                    // Nothing there only means that the timer was set anew meanwhile.
-                    let _ = rustix::io::read(&self.timer, &mut value);
-                }
+                // Not read: to set it anew takes its expiry back.
+                TIMER => self.expired = true,
                 WAKE => {
-                    let _ = rustix::io::read(&self.bell, &mut value);
+                    let mut rings = [0; size_of::<u64>()];
+                    let _ = rustix::io::read(&self.bell, &mut rings);
                 }
-                _ => {}
+                other => netlink |= other == Source::Netlink as u64,
             }
         }
-        Ok(())
+        Ok(netlink)
     }
 
     fn arm(&mut self, deadline: Option<Timestamp>) -> io::Result<()> {
@@ -107,7 +115,7 @@ impl Wait {
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         let new = Itimerspec { it_interval: zero, it_value: time };
         timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &new)?;
-        self.armed = deadline;
+        (self.armed, self.expired) = (deadline, false);
         Ok(())
     }
 }

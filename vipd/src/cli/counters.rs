@@ -124,6 +124,11 @@ pub(super) const INSTANCE: &[Counter] = &[
     ),
     counter("vipd:ring-full", Kind::Error, "Valid adverts that found the ring buffer full"),
     counter(
+        "vipd:rate-limited",
+        Kind::Error,
+        "Valid adverts above what their sender's interval allows; they were not looked at",
+    ),
+    counter(
         "vipd:owner-conflicts",
         Kind::Error,
         "Adverts of another owner (priority 255) while this router is the owner",

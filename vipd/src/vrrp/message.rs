@@ -130,7 +130,7 @@ pub enum Action {
     },
 }
 
-/// What an advert says besides that its sender lives.
+/// The advert that a backup hears all the time, and of which only the last arrival matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Steady {
     /// IP source.
@@ -141,13 +141,22 @@ pub struct Steady {
     pub interval: u16,
     /// [Digest](vipd_common::parse::address_digest) of the advertised addresses.
     pub addresses: u64,
+    /// Its checksum.
+    pub checksum: ChecksumForm,
+    /// How long after its arrival the next one must have come, nanoseconds: Active_Down_Interval.
+    pub patience: u64,
 }
 
 impl Steady {
-    /// Of this advert.
-    pub fn of(advert: &Received) -> Self {
-        let Received { source, priority, interval, addresses, .. } = *advert;
-        Self { source, priority, interval, addresses }
+    pub(super) fn of(advert: &Received, patience: u64) -> Self {
+        let Received { source, priority, interval, addresses, checksum, arrival: _ } = *advert;
+        Self { source, priority, interval, addresses, checksum, patience }
+    }
+
+    /// The advert that arrived then.
+    pub fn at(self, arrival: Timestamp) -> Received {
+        let Self { source, priority, interval, addresses, checksum, patience: _ } = self;
+        Received { arrival, source, priority, interval, addresses, checksum }
     }
 }
 

@@ -86,7 +86,7 @@ pub struct Router {
     /// Of the followed master, or of another one that outranks it and whose time is not over.
     promise: Option<Promise>,
     master: Option<IpAddr>,
-    /// What it said last.
+    /// What it said last, unless each time that it says so is to be counted.
     followed: Option<Steady>,
     last_sent: Timestamp,
     timers: Timers,
@@ -177,10 +177,16 @@ impl Router {
         self.events.pop_front()
     }
 
-    /// The advert that changes nothing but Active_Down_Timer: the followed master's, as it spoke last. Such adverts need
-    /// not be handed over before [`next_timeout`](Self::next_timeout), or before another input.
+    /// The advert that changes nothing but Active_Down_Timer: the followed master's, as it spoke last. Of any number of
+    /// such adverts only the last needs to be handed over, before [`Input::Timeout`] and before an advert that arrived after
+    /// it; [`next_timeout`](Self::next_timeout) is then its arrival and [`Steady::patience`].
     pub fn steady(&self) -> Option<Steady> {
-        self.followed.filter(|_| self.state == State::Backup && self.awaiting == Awaiting::Silence)
+        // While another one's promise stands, or preempt_delay runs, each advert may change something.
+        let alone = self.hold_until.is_none()
+            && self.promise.is_none_or(|promise| Some(promise.source) == self.master);
+        let waits = self.state == State::Backup && self.awaiting == Awaiting::Silence;
+        // Our own address may have become the master's.
+        self.followed.filter(|steady| waits && alone && steady.source != self.primary)
     }
 
     /// When to come back with [`Input::Timeout`]. It may change with every [`handle`](Self::handle).

@@ -26,7 +26,7 @@ pub enum LoadError {
         "the XDP object has no {kind} `{name}`: it does not belong to this agent; rebuild it with `cargo xtask ebpf`"
     )]
     Missing {
-        /// `program` or `map`.
+        /// `program`, `map` or `array`.
         kind: &'static str,
         /// Its name.
         name: &'static str,
@@ -51,6 +51,15 @@ pub enum LoadError {
         #[source]
         source: MapError,
     },
+    /// A map of the object cannot be mapped into memory.
+    #[error("cannot map `{name}` of the XDP program into memory; vipd needs Linux 5.18 or later")]
+    Mapping {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl LoadError {
@@ -70,6 +79,10 @@ impl LoadError {
         ::log::debug!("{name}: {account}");
         let reason = account.split(". Verifier output").next().unwrap_or_default().to_owned();
         Self::Program { name, reason }
+    }
+
+    pub(super) fn mapping(name: &'static str, source: io::Error) -> Self {
+        Self::Mapping { name, source }
     }
 
     pub(super) fn map(name: &'static str, source: MapError) -> Self {

@@ -1,11 +1,14 @@
 //! The reading end of the ring buffer.
 
+use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use aya::maps::{Array, MapData, MapError, RingBuf};
+use aya::maps::{MapData, RingBuf};
 use vipd_common::records::{AdvertRecord, RING_BYTES};
+
+use super::mapping::{Mapping, Shared};
 
 /// The most records that can be pending: each takes 8 bytes of header and is padded to 8
 /// (`kernel/bpf/ringbuf.c`). At 25 500 adverts a second (255 virtual routers at 10 ms) it is 0.73 s.
@@ -14,24 +17,25 @@ pub const MAX_PENDING: usize = RING_BYTES as usize / (size_of::<AdvertRecord>() 
 /// The reading end of the ring buffer, in order of arrival.
 pub struct Feed {
     ring: RingBuf<MapData>,
-    asleep: Array<MapData, u32>,
+    asleep: Mapping<AtomicU64>,
 }
 
+// SAFETY: an atomic integer.
+unsafe impl Shared for AtomicU64 {}
+
 impl Feed {
-    pub(super) fn new(ring: RingBuf<MapData>, asleep: Array<MapData, u32>) -> Self {
-        Self { ring, asleep }
+    pub(super) fn new(ring: RingBuf<MapData>, asleep: &MapData) -> io::Result<Self> {
+        Ok(Self { ring, asleep: Mapping::new(asleep, 1)? })
     }
 
-    /// Says that the reader is about to sleep: the next surprise wakes it, and only that one. What came before may have woken
-    /// nobody, so look with [`pop`](Self::pop) once more before you sleep.
-    ///
-    /// # Errors
-    /// Never in practice: the map has this one entry.
-    pub fn sleep(&mut self) -> Result<(), MapError> {
-        self.asleep.set(0, 1, 0)?;
+    /// Says that the reader is about to sleep: the next record wakes it, and only that one. What came before may have woken
+    /// nobody, so look with [`pop`](Self::pop) once more before you sleep. No system call.
+    pub fn sleep(&mut self) {
+        for asleep in self.asleep.values() {
+            asleep.store(1, Ordering::Relaxed);
+        }
         // Before the look at the ring; the program's barrier is between its record and its look at this.
         fence(Ordering::SeqCst);
-        Ok(())
     }
 
     /// The next record, if there is one. No system call.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::xdp::{XdpLinkId, XdpMode};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
@@ -51,6 +51,8 @@ pub struct Sizes {
     /// Virtual addresses of those that accept nothing. With none, the program does not look at other packets than
     /// adverts.
     pub closed: u32,
+    /// Senders of adverts whose rate is remembered, of all virtual routers. With none, nobody is held to a rate.
+    pub senders: u32,
 }
 
 /// The loaded program and its attachments. Dropping it detaches everything.
@@ -71,7 +73,7 @@ pub struct Loaded {
     pub counters: Counters,
     /// The virtual addresses that accept nothing.
     pub closed: Closed,
-    /// The adverts that wake nobody.
+    /// The adverts that say nothing new.
     pub steady: Steady,
     /// Its log lines, with [`Verbosity::Discards`].
     pub log: Option<KernelLog>,
@@ -89,15 +91,18 @@ impl Kernel {
             Verbosity::Discards => 4,
         };
         let filtering = u8::from(sizes.closed > 0);
+        let limiting = u8::from(sizes.senders > 0);
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(names::MAP_ROUTERS, sizes.routers.max(1))
             .map_max_entries(names::MAP_PEERS, sizes.peers.max(1))
             .map_max_entries(names::MAP_CLOSED, sizes.closed.max(1))
             .map_max_entries(names::MAP_COUNTERS, sizes.routers + 1)
             .map_max_entries(names::MAP_STEADY, sizes.routers + 1)
+            .map_max_entries(names::MAP_SENDERS, sizes.senders.max(1))
             .map_max_entries(names::MAP_ADVERTS, RING_BYTES)
             .override_global(aya_log::LEVEL, &level, false)
             .override_global(names::GLOBAL_FILTERING, &filtering, true)
+            .override_global(names::GLOBAL_LIMITING, &limiting, true)
             .load(object)
             .map_err(LoadError::object)?;
         let log = match verbosity {
@@ -112,11 +117,13 @@ impl Kernel {
         let peers = take(&mut ebpf, names::MAP_PEERS, HashMap::try_from)?;
         let closed = Closed::new(take(&mut ebpf, names::MAP_CLOSED, HashMap::try_from)?);
         let counters = Counters::new(take(&mut ebpf, names::MAP_COUNTERS, PerCpuArray::try_from)?);
-        let steady = Steady::new(take(&mut ebpf, names::MAP_STEADY, Array::try_from)?);
+        let steady = Steady::new(&take_array(&mut ebpf, names::MAP_STEADY)?, sizes.routers as usize + 1)
+            .map_err(|error| LoadError::mapping(names::MAP_STEADY, error))?;
         let feed = Feed::new(
             take(&mut ebpf, names::MAP_ADVERTS, RingBuf::try_from)?,
-            take(&mut ebpf, names::MAP_ASLEEP, Array::try_from)?,
-        );
+            &take_array(&mut ebpf, names::MAP_ASLEEP)?,
+        )
+        .map_err(|error| LoadError::mapping(names::MAP_ASLEEP, error))?;
         Ok(Loaded {
             kernel: Self { ebpf, routers, peers, links: BTreeMap::new() },
             feed,
@@ -245,4 +252,12 @@ fn take<T>(
 ) -> Result<T, LoadError> {
     let map = ebpf.take_map(name).ok_or(LoadError::Missing { kind: "map", name })?;
     convert(map).map_err(|error| LoadError::map(name, error))
+}
+
+/// Takes an array out of the object, to be mapped into memory.
+fn take_array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, LoadError> {
+    match ebpf.take_map(name) {
+        Some(Map::Array(data)) => Ok(data),
+        _ => Err(LoadError::Missing { kind: "array", name }),
+    }
 }

@@ -9,6 +9,7 @@ mod error;
 mod feed;
 mod loader;
 mod log;
+mod mapping;
 mod steady;
 
 pub use closed::Closed;

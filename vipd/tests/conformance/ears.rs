@@ -125,6 +125,7 @@ fn name(counter: Counter) -> &'static str {
         | Counter::PriorityZeroRcvd
         | Counter::RingFull
         | Counter::PeerErrors
-        | Counter::NotAccepted => "not counted here",
+        | Counter::NotAccepted
+        | Counter::RateLimited => "not counted here",
     }
 }

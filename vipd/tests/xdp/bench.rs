@@ -36,6 +36,9 @@ pub(crate) const CLOSED_ROW: u32 = 7;
 /// Rows there are: for two virtual routers more, and row 0.
 const ROWS: usize = 10;
 
+/// What is compared frame by frame holds nobody to a rate.
+const SIZES: Sizes = Sizes { routers: 9, peers: 4, closed: 0, senders: 0 };
+
 type Cells = [u64; ROW_CELLS];
 
 pub(crate) struct Bench {
@@ -51,9 +54,17 @@ impl Bench {
         Self::with(Verbosity::Quiet, 0)
     }
 
+    /// With senders that are held to a rate.
+    pub(crate) fn limiting() -> Self {
+        Self::load(Verbosity::Quiet, Sizes { senders: 4096, ..SIZES })
+    }
+
     /// With room for so many closed addresses.
     pub(crate) fn with(verbosity: Verbosity, closed: u32) -> Self {
-        let sizes = Sizes { routers: 9, peers: 4, closed };
+        Self::load(verbosity, Sizes { closed, ..SIZES })
+    }
+
+    fn load(verbosity: Verbosity, sizes: Sizes) -> Self {
         let loaded = Kernel::load(OBJECT, sizes, verbosity).unwrap_or_else(|error| {
             panic!(
                 "cannot load the XDP program: {error}\n{error:?}\n\
@@ -190,7 +201,7 @@ impl Bench {
     /// The record that belongs to an advert; its arrival, which only the kernel knows, is that of `record`, after a
     /// check that it is now.
     fn record(record: Option<AdvertRecord>, row: u32, ifindex: u32, advert: &Advert) -> AdvertRecord {
-        const { assert!(size_of::<AdvertRecord>() == 48) };
+        const { assert!(size_of::<AdvertRecord>() == 56) };
         let arrival = record.map_or(0, |record| record.arrival);
         let age = Duration::from_nanos(now().saturating_sub(arrival));
         assert!(record.is_none() || age < Duration::from_secs(60), "arrived {age:?} ago, by another clock");
@@ -207,6 +218,7 @@ impl Bench {
             priority: advert.priority,
             count: advert.count,
             checksum: advert.checksum as u8,
+            before: 0,
         }
     }
 }

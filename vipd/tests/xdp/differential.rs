@@ -133,6 +133,7 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         Counter::RingFull,
         Counter::NotLinkLocal,
         Counter::NotAccepted,
+        Counter::RateLimited,
     ];
     let reached = reached.into_inner();
     let missed: Vec<_> = (0..COUNTERS)

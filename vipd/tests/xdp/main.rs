@@ -8,6 +8,7 @@ mod closed;
 mod differential;
 mod frame;
 mod interfaces;
+mod limit;
 mod reference;
 mod ring;
 mod verdicts;

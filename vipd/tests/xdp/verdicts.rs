@@ -264,8 +264,9 @@ fn run_the_table(bench: &mut Bench) -> [bool; COUNTERS] {
 fn every_verdict_has_its_action_and_its_counter() {
     let seen = run_the_table(&mut Bench::new());
     let unseen: Vec<_> = (0..COUNTERS).filter(|cell| !seen[*cell]).collect();
-    let apart = [Counter::RingFull as usize, Counter::NotAccepted as usize];
-    assert_eq!(unseen, apart, "only the full ring and the closed addresses have tests of their own");
+    let apart =
+        [Counter::RingFull, Counter::NotAccepted, Counter::RateLimited].map(|counter| counter as usize);
+    assert_eq!(unseen, apart, "the full ring, the closed addresses and the rates have tests of their own");
 }
 
 #[test]

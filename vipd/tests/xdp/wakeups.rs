@@ -1,12 +1,12 @@
-//! Which adverts wake the reader of the ring.
+//! Which adverts leave a record and wake the reader of the ring, and which leave only their time.
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use std::os::fd::OwnedFd;
-use vipd_common::parse::Advert;
-use vipd_common::records::{RING_BYTES, SteadyAdvert};
+use vipd_common::Timestamp;
+use vipd_common::parse::{Advert, ChecksumForm};
 
-use crate::bench::{Bench, LOOPBACK};
+use crate::bench::{Bench, LOOPBACK, now};
 use crate::frame::Frame;
 use crate::reference::Verdict;
 
@@ -33,89 +33,113 @@ impl Ear {
     }
 }
 
-/// Runs the program on a frame while the reader sleeps, or is awake.
-fn run(bench: &mut Bench, frame: &[u8], sleeps: bool) {
-    if sleeps {
-        bench.loaded.feed.sleep().expect("the map has one entry");
-    }
+/// Runs the program on a frame while the reader sleeps.
+fn run(bench: &mut Bench, frame: &[u8]) {
+    bench.loaded.feed.sleep();
     bench.run(frame, LOOPBACK);
 }
 
-fn advert(bench: &Bench, frame: &Frame) -> (u32, Advert) {
+/// The row of a valid advert, and what it says.
+fn advert(bench: &Bench, frame: &Frame) -> (usize, Advert) {
     match bench.reference(&frame.bytes(), LOOPBACK) {
-        Verdict::Accepted(row, advert) => (row, advert),
+        Verdict::Accepted(row, advert) => (row as usize, advert),
         other => panic!("{other:?}"),
     }
 }
 
-/// What the engine would say of a router that follows the sender of this frame.
-fn steady(bench: &Bench, frame: &Frame) -> (u32, SteadyAdvert) {
-    let (row, Advert { source, priority, interval, addresses, .. }) = advert(bench, frame);
-    (row, SteadyAdvert { addresses, source, interval, priority, armed: 1, zero: 0 })
+/// Arrivals of the records in the ring, and what each says was steady before it.
+fn records(bench: &mut Bench) -> Vec<(u64, u64)> {
+    std::iter::from_fn(|| bench.loaded.feed.pop()).map(|record| (record.arrival, record.before)).collect()
+}
+
+fn time() -> Timestamp {
+    Timestamp::from_nanos(now())
 }
 
 #[test]
-fn only_what_is_steady_wakes_nobody() {
+fn what_is_steady_leaves_its_time_and_wakes_nobody() {
     for valid in [Frame::valid(3), Frame::valid(2), Frame::valid6()] {
         let mut bench = Bench::new();
         let ear = Ear::on(&bench);
         let frame = valid.bytes();
-        let (row, expected) = steady(&bench, &valid);
-        let set = |bench: &mut Bench, advert| bench.loaded.steady.set(row, advert).expect("the row exists");
+        let (row, expected) = advert(&bench, &valid);
 
-        run(&mut bench, &frame, true);
+        run(&mut bench, &frame);
         assert!(ear.was_woken(SOON), "nothing is steady yet");
-        run(&mut bench, &frame, false);
+        bench.run(&frame, LOOPBACK);
         assert!(!ear.was_woken(NOW), "it has been woken");
+        assert_eq!(records(&mut bench).len(), 2);
+        let [a, b, c, d] = expected.source;
         let others = [
-            SteadyAdvert { addresses: expected.addresses ^ 1, ..expected },
-            SteadyAdvert {
-                source: [expected.source[0], expected.source[1], expected.source[2], 7],
-                ..expected
-            },
-            SteadyAdvert { interval: expected.interval + 1, ..expected },
-            SteadyAdvert { priority: 99, ..expected },
-            SteadyAdvert { priority: 0, ..expected },
-            SteadyAdvert { armed: 0, ..expected },
+            Advert { addresses: expected.addresses ^ 1, ..expected },
+            Advert { source: [a, b, c, d ^ 1], ..expected },
+            Advert { source: [a ^ 1, b, c, d], ..expected },
+            Advert { interval: expected.interval + 1, ..expected },
+            Advert { priority: 99, ..expected },
+            Advert { priority: 0, ..expected },
+            Advert { checksum: ChecksumForm::Rfc9568, ..expected },
         ];
+        let before = time();
         for other in others {
-            set(&mut bench, Some(other));
-            run(&mut bench, &frame, true);
+            bench.loaded.steady.expect(row, Some(other.fingerprint()), before);
+            run(&mut bench, &frame);
             assert!(ear.was_woken(SOON), "{other:?}");
+            assert_eq!(bench.loaded.steady.heard(row), before, "{other:?}");
         }
+        assert_eq!(records(&mut bench).len(), others.len());
 
-        set(&mut bench, Some(expected));
+        bench.loaded.steady.expect(row, Some(expected.fingerprint()), before);
+        let mut last = before;
         for _ in 0..100 {
-            run(&mut bench, &frame, true);
+            run(&mut bench, &frame);
+            let heard = bench.loaded.steady.heard(row);
+            assert!(last < heard && heard <= time(), "its arrival is noted");
+            last = heard;
         }
         assert!(!ear.was_woken(NOW), "these change nothing");
-        // A surprise behind them is not left unseen.
-        run(&mut bench, &Frame { priority: 0, ..valid }.bytes(), true);
+        assert_eq!(
+            bench.row(u32::try_from(row).expect("small")).get(COUNTED),
+            2 + 7 + 100,
+            "all are counted"
+        );
+        // What says something new says what came before it.
+        run(&mut bench, &Frame { priority: 0, ..valid.clone() }.bytes());
         assert!(ear.was_woken(SOON), "its sender leaves");
-        let records = std::iter::from_fn(|| bench.loaded.feed.pop());
-        assert_eq!(records.count(), 2 + others.len() + 100 + 1, "all of them are there");
+        let [(arrival, heard_before)] = records(&mut bench)[..] else { panic!("one record") };
+        assert_eq!(heard_before, last.as_nanos());
+        assert!(arrival > heard_before);
 
-        set(&mut bench, None);
-        run(&mut bench, &frame, true);
+        assert_eq!(bench.loaded.steady.expect(row, None, last), last, "when it was heard last");
+        run(&mut bench, &frame);
         assert!(ear.was_woken(SOON), "nothing is steady any more");
+        assert_eq!(records(&mut bench).len(), 1);
     }
 }
 
+const COUNTED: vipd_common::counters::Counter = vipd_common::counters::Counter::AdvertisementRcvd;
+
 #[test]
-fn a_ring_that_is_half_full_wakes_the_reader() {
-    let valid = Frame::valid(3);
+fn what_is_expected_next_does_not_take_over_the_time_of_what_was() {
     let mut bench = Bench::new();
-    let ear = Ear::on(&bench);
-    let (row, expected) = steady(&bench, &valid);
-    bench.loaded.steady.set(row, Some(expected)).expect("the row exists");
-    let frame = valid.bytes();
-    // A record takes 8 bytes more than it has.
-    let half = RING_BYTES / 2 / (48 + 8);
-    for _ in 0..half {
-        run(&mut bench, &frame, true);
-    }
-    assert!(!ear.was_woken(NOW), "it has room");
-    run(&mut bench, &frame, true);
-    run(&mut bench, &frame, true);
-    assert!(ear.was_woken(SOON), "it is half full");
+    let (one, other) = (Frame::valid(3), Frame { priority: 99, ..Frame::valid(3) });
+    let (row, first) = advert(&bench, &one);
+    let (_, second) = advert(&bench, &other);
+    let begin = time();
+    assert_eq!(bench.loaded.steady.expect(row, Some(first.fingerprint()), begin), Timestamp::ZERO);
+    run(&mut bench, &one.bytes());
+    let heard = bench.loaded.steady.heard(row);
+    assert!(heard > begin);
+    assert_eq!(bench.loaded.steady.expect(row, Some(second.fingerprint()), begin), heard);
+    assert_eq!(bench.loaded.steady.heard(row), begin, "the second was not heard yet");
+    run(&mut bench, &one.bytes());
+    assert_eq!(records(&mut bench).len(), 1, "the first says something new now");
+    assert_eq!(bench.loaded.steady.heard(row), begin);
+}
+
+#[test]
+fn a_row_that_is_not_there_hears_nothing() {
+    let bench = Bench::new();
+    let begin = time();
+    assert_eq!(bench.loaded.steady.expect(1_000_000, Some(7), begin), begin);
+    assert_eq!(bench.loaded.steady.heard(1_000_000), Timestamp::ZERO);
 }

@@ -247,7 +247,6 @@ impl Router {
     /// The sender is the master: its interval is adopted in VRRPv3 (RFC 9568 section 6.4.2).
     fn follow(&mut self, advert: &Received) {
         self.awaiting = Awaiting::Silence;
-        self.followed = Some(Steady::of(advert));
         if self.master != Some(advert.source) {
             self.master = Some(advert.source);
             self.told = 0;
@@ -262,5 +261,14 @@ impl Router {
                 self.tell_once(TOLD_INTERVAL, event);
             }
         }
+        let patience = self.master_down_interval();
+        self.followed = self.is_flawless(advert).then(|| Steady::of(advert, patience));
+    }
+
+    /// Whether nothing about it is counted or told.
+    fn is_flawless(&self, advert: &Received) -> bool {
+        advert.interval == self.config.interval.wire()
+            && advert.addresses == self.digest
+            && !self.conflicts(advert)
     }
 }

@@ -176,6 +176,7 @@ impl Watched {
         self.check_counters();
         let events: Vec<_> = std::iter::from_fn(|| self.router.poll_event()).collect();
         assert!(events.len() <= 5, "conflict, change, master, interval, addresses at most: {events:?}");
+        self.check_steady();
         let changes = events.iter().filter(|event| matches!(event, Event::StateChanged { .. })).count();
         assert_eq!(changes, usize::from(before != after), "each change is told: {events:?}");
         events.len()
@@ -201,6 +202,21 @@ impl Watched {
             snapshot.hold_until.is_none() || (delayed && after == State::Backup),
             "preempt_delay in {after}"
         );
+    }
+
+    /// Of adverts that say nothing new only the last matters, and it moves the deadline by what was said.
+    fn check_steady(&self) {
+        let Some(steady) = self.router.steady() else { return };
+        let (mut all, mut last) = (self.router.clone(), self.router.clone());
+        let times = [1, 7 * MILLI, 3 * steady.patience / 4].map(|after| self.now + after);
+        for time in times {
+            all.handle(time, Input::Advert(steady.at(time)));
+            assert_eq!((all.poll_action(), all.poll_event()), (None, None), "{steady:?}");
+            assert_eq!(all.steady(), Some(steady));
+            assert_eq!(all.next_timeout(), Some(time + steady.patience));
+        }
+        last.handle(times[2], Input::Advert(steady.at(times[2])));
+        assert_eq!(format!("{all:?}"), format!("{last:?}"), "the first two have left a trace");
     }
 
     fn check(&mut self, action: Action, before: State, after: State) {

@@ -193,7 +193,7 @@ fn s11_a_promise_ends_when_its_master_leaves_or_says_otherwise() {
     assert_eq!(script.next(), Some(down), "a better master");
 }
 
-/// What the kernel side need not wake anybody for.
+/// What leaves nothing but its time with the kernel side.
 #[test]
 fn steady_is_what_the_followed_master_said_last_and_nothing_while_something_is_due() {
     let mut script = Script::started(config(Version::V3, SECOND));
@@ -201,15 +201,40 @@ fn steady_is_what_the_followed_master_said_last_and_nothing_while_something_is_d
     script.input(with_interval(&script, 200, 100));
     let steady = script.router.steady().expect("a master is followed");
     assert_eq!((steady.priority, steady.interval), (200, 100));
-    script.input(with_interval(&script, 210, 200));
+    assert_eq!(steady.patience, 3 * SECOND + 156 * SECOND / 256);
+    script.input(with_interval(&script, 210, 100));
     let changed = script.router.steady().expect("it is still followed");
-    assert_eq!((changed.priority, changed.interval), (210, 200));
+    assert_eq!(changed.priority, 210);
     script.advert(0, changed.source);
     assert_eq!(script.router.steady(), None, "it has left");
-    script.input(with_interval(&script, 210, 200));
+    script.input(with_interval(&script, 210, 100));
     assert_eq!(script.router.steady(), Some(changed), "it is back");
     script.wait(10 * SECOND);
     script.input(Input::Timeout);
     assert_eq!(script.router.state(), State::Master);
     assert_eq!(script.router.steady(), None, "a master is surprised by every advert");
+}
+
+#[test]
+fn what_is_counted_or_may_change_something_is_not_steady() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(with_interval(&script, 200, 200));
+    assert_eq!(script.router.steady(), None, "its interval is not ours: interval-errors");
+    let other = Received { addresses: 1, ..script.received(200, HIGHER) };
+    script.input(Input::Advert(other));
+    assert_eq!(script.router.steady(), None, "its addresses are not ours: address-list-errors");
+
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(with_interval(&script, 200, 100));
+    script.input(Input::Advert(script.received(150, LOWER)));
+    assert_eq!(script.router.steady(), None, "the promise of a better master stands");
+    script.wait(2 * SECOND);
+    script.input(Input::Advert(script.received(150, LOWER)));
+    assert!(script.router.steady().is_some(), "and is over");
+
+    let delayed = RouterConfig { preempt_delay: 5 * SECOND, ..config(Version::V3, SECOND) };
+    let mut script = Script::started(delayed);
+    script.advert(50, LOWER);
+    assert_eq!(script.router.snapshot().master, Some(LOWER));
+    assert_eq!(script.router.steady(), None, "one of them ends preempt_delay");
 }

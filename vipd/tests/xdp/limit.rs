@@ -1,0 +1,84 @@
+//! Senders are held to what their interval allows.
+
+use vipd_common::counters::Counter;
+use vipd_common::records::{BURST, allowed_every};
+use vipd_common::wire::{ipv4, ipv6};
+
+use crate::bench::{Bench, LOOPBACK, now};
+use crate::frame::Frame;
+use crate::reference::Verdict;
+
+/// So many adverts of one sender, back to back: how many have left a record, and the nanoseconds that it took.
+fn flood(bench: &mut Bench, frame: &Frame, count: u64) -> (u64, u64) {
+    let (bytes, begin) = (frame.bytes(), now());
+    for _ in 0..count {
+        bench.run(&bytes, LOOPBACK);
+    }
+    let took = now() - begin;
+    let records = std::iter::from_fn(|| bench.loaded.feed.pop()).count();
+    (u64::try_from(records).expect("a ring"), took)
+}
+
+/// The same from another source.
+fn from_another(frame: Frame) -> Frame {
+    let last = if frame.family == 6 { ipv6::SOURCE + 15 } else { ipv4::SOURCE + 3 };
+    Frame { header: vec![(last, 9)], ..frame }
+}
+
+fn limited(bench: &Bench, row: u32) -> u64 {
+    bench.row(row).get(Counter::RateLimited)
+}
+
+#[test]
+fn a_sender_that_floods_is_held_to_its_rate_and_counted() {
+    for valid in [Frame::valid(3), Frame::valid(2), Frame::valid6()] {
+        let mut bench = Bench::limiting();
+        let Verdict::Accepted(row, advert) = bench.reference(&valid.bytes(), LOOPBACK) else {
+            panic!("{valid:?}")
+        };
+        let (passed, took) = flood(&mut bench, &valid, 20_000);
+        let each = allowed_every(advert.version, advert.interval);
+        assert!(passed >= BURST, "{passed} of a burst");
+        assert!(passed <= BURST + 1 + took / each, "{passed} in {took} ns");
+        assert_eq!(limited(&bench, row), 20_000 - passed);
+        assert_eq!(bench.row(row).get(Counter::AdvertisementRcvd), 20_000, "all are counted");
+        assert_eq!(bench.row(row).get(Counter::RingFull), 0);
+
+        // It may still leave, and others are not to blame.
+        let (passed, _) = flood(&mut bench, &Frame { priority: 0, ..valid.clone() }, 1);
+        assert_eq!(passed, 1, "its priority 0 has an allowance of its own");
+        let before = limited(&bench, row);
+        let (passed, _) = flood(&mut bench, &from_another(valid), 10);
+        assert_eq!((passed, limited(&bench, row)), (10, before), "another sender");
+    }
+}
+
+#[test]
+fn what_is_steady_is_held_to_nothing() {
+    let mut bench = Bench::limiting();
+    let valid = Frame::valid(3);
+    let Verdict::Accepted(row, advert) = bench.reference(&valid.bytes(), LOOPBACK) else {
+        panic!("{valid:?}")
+    };
+    bench.loaded.steady.expect(row as usize, Some(advert.fingerprint()), vipd_common::Timestamp::ZERO);
+    flood(&mut bench, &valid, 10_000);
+    assert_eq!(limited(&bench, row), 0);
+    let (passed, _) = flood(&mut bench, &Frame { priority: 99, ..valid }, BURST);
+    assert_eq!(passed, BURST, "it has said nothing yet that counts");
+}
+
+#[test]
+fn the_rate_is_four_adverts_in_an_interval_and_at_least_a_hundred_a_second() {
+    const MILLI: u64 = 1_000_000;
+    for (version, interval, each) in [
+        (3, 1, 2_500_000),
+        (3, 2, 5 * MILLI),
+        (3, 4, 10 * MILLI),
+        (3, 5, 10 * MILLI),
+        (3, 4095, 10 * MILLI),
+        (2, 1, 10 * MILLI),
+        (2, 255, 10 * MILLI),
+    ] {
+        assert_eq!(allowed_every(version, interval), each, "version {version}, interval {interval}");
+    }
+}
