@@ -2,6 +2,8 @@
 
 mod hearing;
 mod surroundings;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -39,6 +41,8 @@ pub(super) struct Engine {
     /// Instances whose steady advert is missing.
     silent: Vec<usize>,
     monitor: Monitor,
+    /// Netlink has something to tell.
+    has_notices: bool,
     outbox: Outbox,
     interfaces: Interfaces,
     instances: Vec<Instance>,
@@ -126,6 +130,8 @@ impl Engine {
             unsteady: Vec::with_capacity(count),
             silent: Vec::with_capacity(count),
             monitor,
+            // What came between the dump and the first turn.
+            has_notices: true,
             outbox: Outbox::new(Requests::open()?, closed, count),
             interfaces,
             instances,
@@ -165,40 +171,43 @@ impl Engine {
                 self.report(Report::NotRealtime { what: "SCHED_FIFO", error });
             }
         }
-        // What came between the dump and now is told by the first.
-        let mut netlink = true;
-        loop {
-            // One turn. The clock is read before the ring is drained: whatever had arrived by that time is heard
-            // before a deadline of that time fires. A process that was held up hears what it missed first.
-            let now = clock::now();
-            let mut busy = self.drain_feed(now);
-            self.look_again_if_due(now);
-            if netlink || self.out_of_date {
-                self.drain_monitor();
-            }
-            let stop = self.take_commands(now);
-            self.look_at_interfaces(now);
-            if stop {
-                self.stop(now);
-                return Ok(());
-            }
-            self.miss_masters(now);
-            while let Some(due) = self.deadlines.pop_due(now) {
-                self.handle(due, now, Input::Timeout);
-            }
-            self.flush(now);
-            if self.outbox.take_failure() {
-                self.look_again = Some(now + LOOK_AGAIN_AFTER);
-            }
-            busy |= self.tell_what_is_steady(now);
-            // Announcements that wait for their turn want another one at once, and so do adverts that came meanwhile: they
-            // have woken nobody, because the engine was awake.
-            self.feed.sleep();
-            busy |= self.hear_one(now) | self.outbox.is_busy();
-            let next = if busy { Some(now) } else { self.next_deadline() };
-            netlink = self.wait.wait(next)?;
-            self.wakeups += 1;
+        while self.turn()? {}
+        Ok(())
+    }
+
+    /// One turn, and the wait after it. Whether another one follows.
+    fn turn(&mut self) -> io::Result<bool> {
+        // The clock is read before the ring is drained: whatever had arrived by that time is heard before a deadline of that
+        // time fires. A process that was held up hears what it missed first.
+        let now = clock::now();
+        let mut busy = self.drain_feed(now);
+        self.look_again_if_due(now);
+        if self.has_notices || self.out_of_date {
+            self.drain_monitor();
         }
+        let stop = self.take_commands(now);
+        self.look_at_interfaces(now);
+        if stop {
+            self.stop(now);
+            return Ok(false);
+        }
+        self.miss_masters(now);
+        while let Some(due) = self.deadlines.pop_due(now) {
+            self.handle(due, now, Input::Timeout);
+        }
+        self.flush(now);
+        if self.outbox.take_failure() {
+            self.look_again = Some(now + LOOK_AGAIN_AFTER);
+        }
+        busy |= self.tell_what_is_steady(now);
+        // Announcements that wait for their turn want another one at once, and so do adverts that came meanwhile: they have
+        // woken nobody, because the engine was awake.
+        self.feed.sleep();
+        busy |= self.hear_one(now) | self.outbox.is_busy();
+        let next = if busy { Some(now) } else { self.next_deadline() };
+        self.has_notices = self.wait.wait(next)?;
+        self.wakeups += 1;
+        Ok(true)
     }
 
     /// When there is something to do without being woken.

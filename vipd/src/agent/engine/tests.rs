@@ -1,0 +1,161 @@
+//! The engine on a segment, a turn at a time: in the steady state it allocates nothing.
+//!
+//! Memory is locked and the thread is real-time, but an allocator may take a lock or ask the kernel for pages all the same.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use vipd_tests::craft::Advert;
+use vipd_tests::inject::Injector;
+use vipd_tests::lab::Lab;
+use vipd_tests::protocol;
+use vipd_tests::station::Station;
+
+use super::*;
+use crate::agent::port::Ports;
+use crate::agent::{open_present, sites};
+use crate::netlink::Macvlans;
+use crate::xdp::{Kernel, Loaded, OBJECT, Sizes, Verbosity};
+
+const NODE: Station = Station::Node(1);
+const ROUTERS: u8 = 20;
+const INTERVAL: Duration = Duration::from_millis(10);
+/// Adverts that may be missing: a busy machine is no reason to take over here.
+const MISSING: u32 = 50;
+
+/// An engine whose interface is open, and what must live as long.
+struct Bench {
+    engine: Engine,
+    _ports: Ports,
+    _requested: mpsc::UnboundedReceiver<Request>,
+    _reported: mpsc::Receiver<Report>,
+}
+
+impl Bench {
+    /// In the namespace of this thread.
+    fn new() -> Result<Self> {
+        let config =
+            Config::parse(&configuration(), "vipd.toml").map_err(|found| anyhow::anyhow!("{found}"))?;
+        let plan = Plan::new(&config);
+        let found = sites(&config, &plan);
+        let sizes = Sizes { routers: ROUTERS.into(), peers: 0, closed: 0, senders: 4096 };
+        let Loaded { kernel, feed, counters, closed, steady, log: _ } =
+            Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
+        let mut ports = Ports::new(kernel, Macvlans::open("test")?, found);
+        let (requests, requested) = mpsc::unbounded_channel();
+        let (reports, reported) = mpsc::channel(4096);
+        let outlets = Outlets { requests, reports };
+        let (engine, handle) =
+            Engine::new(&config, plan, feed, Arc::new(counters), (closed, steady), outlets)?;
+        open_present(&engine, &mut ports, &handle)?;
+        Ok(Self { engine, _ports: ports, _requested: requested, _reported: reported })
+    }
+
+    /// Turns until all routers are in this state.
+    fn turn_until(&mut self, state: State) -> Result<()> {
+        while !self.all_are(state) {
+            self.engine.turn()?;
+        }
+        Ok(())
+    }
+
+    fn all_are(&self, state: State) -> bool {
+        self.engine.instances.iter().all(|instance| instance.router.state() == state)
+    }
+
+    /// How often memory was asked for in so many turns.
+    fn allocations(&mut self, turns: usize) -> Result<u64> {
+        let mut result = Ok(());
+        let counted = allocation_counter::measure(|| {
+            for _ in 0..turns {
+                result = self.engine.turn().map(drop);
+            }
+        });
+        result?;
+        Ok(counted.count_total)
+    }
+
+    fn sum(&self, counter: impl Fn(&Instance) -> u64) -> u64 {
+        self.engine.instances.iter().map(counter).sum()
+    }
+}
+
+fn configuration() -> String {
+    let mut text = String::from("realtime = \"off\"\n");
+    for vrid in 1..=ROUTERS {
+        let _ = write!(
+            text,
+            "[[instance]]\nname = \"{vrid}\"\ninterface = \"eth1\"\nvrid = {vrid}\nadvert_interval = \"10ms\"\n\
+             down_after_adverts = {MISSING}\nvirtual_addresses = [\"10.0.{vrid}.1\"]\ngarp = {{ delay = \"0s\" }}\n"
+        );
+    }
+    text
+}
+
+fn advert(vrid: u8, priority: u8) -> Vec<u8> {
+    let addresses = vec![Ipv4Addr::new(10, 0, vrid, 1)];
+    let valid = Advert::new(protocol::Version::V3, vrid, priority, Station::Client);
+    Advert { interval: 1, addresses, ..valid }.frame()
+}
+
+#[test]
+fn a_master_at_work_allocates_nothing() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let mut bench = Bench::new()?;
+        bench.turn_until(State::Master)?;
+        // All that a takeover announces.
+        let announced = |bench: &Bench| bench.sum(|instance| instance.sent.arps);
+        while announced(&bench) < 5 * u64::from(ROUTERS) {
+            bench.engine.turn()?;
+        }
+        bench.allocations(20)?;
+        let before = bench.sum(|instance| instance.sent.adverts);
+        assert_eq!(bench.allocations(100)?, 0);
+        let sent = bench.sum(|instance| instance.sent.adverts) - before;
+        assert!(sent >= 100, "{sent} adverts: every turn has sent some");
+        assert!(bench.all_are(State::Master));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_backup_at_work_allocates_nothing() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let injector = Injector::open(lab.host(Station::Client)?)?;
+    let done = Arc::new(AtomicBool::new(false));
+    let is_done = Arc::clone(&done);
+    // A master whose routers say the same over and over, but for one whose priority changes each time.
+    let master = thread::spawn(move || -> Result<()> {
+        let frames: Vec<_> = (1..=2 * ROUTERS)
+            .map(|turn| advert(1 + (turn - 1) % ROUTERS, if turn == 2 * ROUTERS { 201 } else { 200 }))
+            .collect();
+        while !is_done.load(Ordering::Relaxed) {
+            injector.pace(&frames, frames.len(), 2 * INTERVAL)?;
+        }
+        Ok(())
+    });
+    let measured = lab.host(NODE)?.run(|| -> Result<()> {
+        let mut bench = Bench::new()?;
+        bench.turn_until(State::Backup)?;
+        while bench.engine.instances.iter().any(|instance| instance.steady.is_none()) {
+            bench.engine.turn()?;
+        }
+        bench.allocations(20)?;
+        let surprises = bench.engine.instances[usize::from(ROUTERS) - 1].router.peers()[0].last_heard;
+        // At a hundred surprises a second, and a look at all masters in half of one.
+        assert_eq!(bench.allocations(200)?, 0);
+        let peer = bench.engine.instances[usize::from(ROUTERS) - 1].router.peers()[0];
+        assert!(peer.last_heard > surprises, "each was heard");
+        assert!(bench.all_are(State::Backup), "a steady master is followed");
+        Ok(())
+    });
+    done.store(true, Ordering::Relaxed);
+    master.join().expect("the master does not panic")?;
+    measured
+}
