@@ -61,10 +61,10 @@ pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
 #[inline(always)]
 fn unless_steady(row: u32, advert: &Advert, arrival: u64) -> Option<u64> {
     let Some(slot) = STEADY.get_ptr_mut(row) else { return Some(0) };
-    // SAFETY: an aligned word of a map, which user space writes whole.
-    let expected = unsafe { (&raw const (*slot).expected).read_volatile() };
-    // SAFETY: the second word of the same value.
+    // SAFETY: the value's second word.
     let heard = unsafe { &raw mut (*slot).heard };
+    // SAFETY: its first word, which user space writes whole.
+    let expected = unsafe { slot.cast::<u64>().read_volatile() };
     if expected == advert.fingerprint() {
         // SAFETY: an aligned word of a map; other CPUs and user space write it whole.
         unsafe { heard.write_volatile(arrival) };
