@@ -9,6 +9,8 @@ pub const PROGRAM_FRAGS: &str = "vipd_xdp_frags";
 pub const MAP_ADVERTS: &str = "ADVERTS";
 /// Array of one u64, mapped by user space: 1 while the reader of the ring sleeps and nobody has woken it.
 pub const MAP_ASLEEP: &str = "ASLEEP";
+/// Array of one u64, mapped by user space: 1 if an advert was discarded since user space has looked at the counters.
+pub const MAP_DISCARDED: &str = "DISCARDED";
 /// Array of [`SteadySlot`](crate::records::SteadySlot), by row, mapped by user space.
 pub const MAP_STEADY: &str = "STEADY";
 /// Least recently used hash of [`SenderKey`](crate::records::SenderKey) to a u64.

@@ -9,7 +9,7 @@ use vipd_common::wire::{ethernet, ipv4};
 
 use crate::cursor::{Direct, Windowed};
 use crate::filter::is_closed;
-use crate::maps::{FILTERING, PEERS, ROUTERS, count, count_foreign};
+use crate::maps::{FILTERING, PEERS, ROUTERS, count_discarded, count_foreign};
 use crate::publish::publish;
 
 /// Whose the frame is.
@@ -47,7 +47,7 @@ pub(crate) fn classify(ctx: &XdpContext) -> Verdict {
     match check(&packet, &located, &slot) {
         Ok(advert) => publish(ifindex, slot.row, &advert),
         Err(reason) => {
-            count(slot.row, reason);
+            count_discarded(slot.row, reason);
             // Removed by the verifier unless the loader asks for debug logging.
             debug!(
                 ctx,

@@ -17,6 +17,10 @@ pub(crate) static ADVERTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 pub(crate) static ASLEEP: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
+/// 1 if an advert was discarded since user space has looked at the counters.
+#[map]
+pub(crate) static DISCARDED: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// The advert of each virtual router that says nothing new, and when it came last. The loader sets the size.
 #[map]
 pub(crate) static STEADY: Array<SteadySlot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -63,6 +67,19 @@ pub(crate) fn count(row: u32, counter: Counter) {
         let cell = unsafe { cells.cast::<u64>().add(counter as usize) };
         // SAFETY: this CPU's copy is written by nobody else while the program runs.
         unsafe { *cell += 1 };
+    }
+}
+
+/// Counts an advert that is dropped, and leaves word that somebody should look at the counters.
+#[inline(always)]
+pub(crate) fn count_discarded(row: u32, counter: Counter) {
+    count(row, counter);
+    let Some(discarded) = DISCARDED.get_ptr_mut(0) else { return };
+    // SAFETY: an aligned word of a map; other CPUs and user space write it whole.
+    if unsafe { discarded.read_volatile() } == 0 {
+        // Not each time: under a flood the CPUs would take the line from each other.
+        // SAFETY: as above.
+        unsafe { discarded.write_volatile(1) };
     }
 }
 

@@ -7,7 +7,7 @@ use vipd_common::parse::{Advert, ChecksumForm};
 use vipd_common::records::AdvertRecord;
 
 use crate::limit::is_allowed;
-use crate::maps::{ADVERTS, ASLEEP, STEADY, count};
+use crate::maps::{ADVERTS, ASLEEP, STEADY, count, count_discarded};
 
 /// Counts the advert, and notes its time if it says nothing new; else it puts its record into the ring and wakes the reader,
 /// unless its sender has said too much. A full ring is counted, never silent.
@@ -29,7 +29,7 @@ pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
     let arrival = unsafe { bpf_ktime_get_ns() };
     let Some(before) = unless_steady(row, advert, arrival) else { return };
     if !is_allowed(row, advert, arrival) {
-        count(row, Counter::RateLimited);
+        count_discarded(row, Counter::RateLimited);
         return;
     }
     let Some(mut entry) = ADVERTS.reserve::<AdvertRecord>(0) else {

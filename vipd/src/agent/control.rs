@@ -94,7 +94,9 @@ impl Control {
                 Some(request) = requests.recv() => self.request(request),
                 _ = housekeeping.tick() => {
                     self.retry();
-                    self.log.discards(&self.reporter.rows());
+                    if let Some(rows) = self.reporter.rows_with_discards() {
+                        self.log.discards(&rows);
+                    }
                 }
             }
         }

@@ -31,8 +31,12 @@ impl Reporter {
         Self { instances, counters, engine }
     }
 
-    /// The kernel side's rows of all instances, in order.
-    pub(super) fn rows(&self) -> Vec<CounterRow> {
+    /// The kernel side's rows of all instances, in order, if it has discarded adverts since this was asked last.
+    pub(super) fn rows_with_discards(&self) -> Option<Vec<CounterRow>> {
+        self.counters.take_discarded().then(|| self.rows())
+    }
+
+    fn rows(&self) -> Vec<CounterRow> {
         (1..).zip(&self.instances).map(|(row, _)| self.row(row)).collect()
     }
 

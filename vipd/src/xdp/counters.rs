@@ -1,16 +1,30 @@
 //! The counter rows.
 
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use aya::maps::{MapData, MapError, PerCpuArray};
 use vipd_common::counters::{COUNTERS, CounterRow, ROW_CELLS};
 
+use super::mapping::Mapping;
+
 /// A view of the counter rows of the XDP program.
-pub struct Counters(PerCpuArray<MapData, [u64; ROW_CELLS]>);
+pub struct Counters {
+    rows: PerCpuArray<MapData, [u64; ROW_CELLS]>,
+    discarded: Mapping<AtomicU64>,
+}
 
 const _: () = assert!(COUNTERS <= ROW_CELLS);
 
 impl Counters {
-    pub(super) fn new(map: PerCpuArray<MapData, [u64; ROW_CELLS]>) -> Self {
-        Self(map)
+    pub(super) fn new(rows: PerCpuArray<MapData, [u64; ROW_CELLS]>, discarded: &MapData) -> io::Result<Self> {
+        Ok(Self { rows, discarded: Mapping::new(discarded, 1)? })
+    }
+
+    /// Whether adverts were discarded since this was asked last. No system call: where nothing is wrong, nobody need read a
+    /// row for each virtual router to know it.
+    pub fn take_discarded(&self) -> bool {
+        self.discarded.values().iter().any(|discarded| discarded.swap(0, Ordering::AcqRel) != 0)
     }
 
     /// The row summed over all CPUs. One `bpf(2)` call.
@@ -19,7 +33,7 @@ impl Counters {
     /// When the row does not exist.
     pub fn row(&self, row: u32) -> Result<CounterRow, MapError> {
         let mut sum = CounterRow::default();
-        for cells in self.0.get(&row, 0)?.iter() {
+        for cells in self.rows.get(&row, 0)?.iter() {
             sum.add(&bytemuck::cast(*cells));
         }
         Ok(sum)

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use aya::maps::{MapData, RingBuf};
 use vipd_common::records::{AdvertRecord, RING_BYTES};
 
-use super::mapping::{Mapping, Shared};
+use super::mapping::Mapping;
 
 /// The most records that can be pending: each takes 8 bytes of header and is padded to 8
 /// (`kernel/bpf/ringbuf.c`). At 25 500 adverts a second (255 virtual routers at 10 ms) it is 0.73 s.
@@ -19,9 +19,6 @@ pub struct Feed {
     ring: RingBuf<MapData>,
     asleep: Mapping<AtomicU64>,
 }
-
-// SAFETY: an atomic integer.
-unsafe impl Shared for AtomicU64 {}
 
 impl Feed {
     pub(super) fn new(ring: RingBuf<MapData>, asleep: &MapData) -> io::Result<Self> {

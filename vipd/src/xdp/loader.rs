@@ -116,7 +116,11 @@ impl Kernel {
         let routers = take(&mut ebpf, names::MAP_ROUTERS, HashMap::try_from)?;
         let peers = take(&mut ebpf, names::MAP_PEERS, HashMap::try_from)?;
         let closed = Closed::new(take(&mut ebpf, names::MAP_CLOSED, HashMap::try_from)?);
-        let counters = Counters::new(take(&mut ebpf, names::MAP_COUNTERS, PerCpuArray::try_from)?);
+        let counters = Counters::new(
+            take(&mut ebpf, names::MAP_COUNTERS, PerCpuArray::try_from)?,
+            &take_array(&mut ebpf, names::MAP_DISCARDED)?,
+        )
+        .map_err(|error| LoadError::mapping(names::MAP_DISCARDED, error))?;
         let steady = Steady::new(&take_array(&mut ebpf, names::MAP_STEADY)?, sizes.routers as usize + 1)
             .map_err(|error| LoadError::mapping(names::MAP_STEADY, error))?;
         let feed = Feed::new(

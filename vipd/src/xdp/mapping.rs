@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::AtomicU64;
 
 use aya::maps::MapData;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -19,6 +20,9 @@ pub(super) struct Mapping<T> {
 /// # Safety
 /// It consists of atomic integers, without padding.
 pub(super) unsafe trait Shared: Sync {}
+
+// SAFETY: an atomic integer.
+unsafe impl Shared for AtomicU64 {}
 
 impl<T: Shared> Mapping<T> {
     /// Maps the first `values` values of the map. They stay when the map's descriptor is closed.
@@ -54,6 +58,8 @@ impl<T: Shared> Mapping<T> {
 
 // SAFETY: it is nothing but a reference to values that threads may share.
 unsafe impl<T: Shared> Send for Mapping<T> {}
+// SAFETY: as above.
+unsafe impl<T: Shared> Sync for Mapping<T> {}
 
 impl<T> Drop for Mapping<T> {
     fn drop(&mut self) {

@@ -82,3 +82,20 @@ fn the_rate_is_four_adverts_in_an_interval_and_at_least_a_hundred_a_second() {
         assert_eq!(allowed_every(version, interval), each, "version {version}, interval {interval}");
     }
 }
+
+#[test]
+fn what_is_discarded_leaves_word_once() {
+    let mut bench = Bench::limiting();
+    let valid = Frame::valid(3);
+    assert!(!bench.loaded.counters.take_discarded(), "nothing yet");
+    flood(&mut bench, &valid, BURST);
+    bench.run(&Frame { vrid: 200, ..valid.clone() }.bytes(), LOOPBACK);
+    assert!(!bench.loaded.counters.take_discarded(), "what is valid or foreign is not discarded");
+    let wrong = Frame { damage: vec![ipv4::HEADER_LEN + 7], ..valid.clone() }.bytes();
+    bench.run(&wrong, LOOPBACK);
+    bench.run(&wrong, LOOPBACK);
+    assert!(bench.loaded.counters.take_discarded());
+    assert!(!bench.loaded.counters.take_discarded(), "it was told");
+    flood(&mut bench, &valid, 1000);
+    assert!(bench.loaded.counters.take_discarded(), "a sender has said too much");
+}
