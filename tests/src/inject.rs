@@ -110,7 +110,8 @@ impl Injector {
     /// # Errors
     /// As [`Injector::send_all`].
     pub fn flood(&self, frames: &[Vec<u8>], rate: Option<u32>, duration: Duration) -> Result<Paced> {
-        let batch: Vec<&[u8]> = frames.iter().map(Vec::as_slice).cycle().take(BATCH).collect();
+        let mut turns = frames.iter().map(Vec::as_slice).cycle();
+        let mut batch = Vec::with_capacity(BATCH);
         let pause = rate.map(|rate| Duration::from_secs(BATCH as u64) / rate);
         let (start, mut sent) = (Instant::now(), 0);
         while start.elapsed() < duration {
@@ -118,6 +119,8 @@ impl Injector {
                 let due = start + pause * u32::try_from(sent / BATCH).context("more batches than 2^32")?;
                 thread::sleep(due.saturating_duration_since(Instant::now()));
             }
+            batch.clear();
+            batch.extend(turns.by_ref().take(BATCH));
             self.send_all(&batch)?;
             sent += batch.len();
         }

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use clap::ValueEnum as _;
 
 use crate::setup;
@@ -111,7 +111,8 @@ fn measure(scenarios: &[Scenario], vipd: &Path, runs: u32, effort: Effort) -> Re
         for run in 1..=runs {
             for who in scenario.who() {
                 progress.begin(&format!("{scenario}: {who}, run {run} of {runs}"));
-                let figures = scenario.measure(*who, vipd, effort);
+                let one = || scenario.measure(*who, vipd, effort);
+                let figures = patiently(one, |error| progress.remark(&format!("once more: {error:#}")));
                 measured.add(*who, figures.with_context(|| format!("{scenario}: {who}, run {run}"))?);
                 progress.end(scenario.expected(effort));
             }
@@ -121,6 +122,17 @@ fn measure(scenarios: &[Scenario], vipd: &Path, runs: u32, effort: Effort) -> Re
         results.0.push(measured);
     }
     Ok(results)
+}
+
+/// Measures again what failed, twice at most: a machine that was too busy for a moment does not cost a whole run.
+fn patiently<T>(mut measure: impl FnMut() -> Result<T>, mut failed: impl FnMut(&Error)) -> Result<T> {
+    for _ in 0..2 {
+        match measure() {
+            Err(error) => failed(&error),
+            done => return done,
+        }
+    }
+    measure()
 }
 
 /// The report, and its pictures beside it.
@@ -135,4 +147,28 @@ fn write(path: &Path, results: &Results, verdicts: &[Verdict], command: &str, to
     let run = Run { command, took, reasons: &reasons };
     let text = report::markdown(results, verdicts, &pictures, &run)?;
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::bail;
+
+    #[test]
+    fn a_measurement_may_fail_twice() {
+        for (failures, succeeds) in [(0, true), (2, true), (3, false)] {
+            let (mut left, mut told) = (failures, 0);
+            let result = patiently(
+                || {
+                    if left > 0 {
+                        left -= 1;
+                        bail!("too busy")
+                    }
+                    Ok(())
+                },
+                |_| told += 1,
+            );
+            assert_eq!((result.is_ok(), told), (succeeds, failures.min(2)));
+        }
+    }
 }

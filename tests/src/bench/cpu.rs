@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Time on a processor of a process, its threads and its children, since they began: `/proc/PID/task/TID/schedstat`, the first
 /// number, nanoseconds. It has what the kernel did in their name, and that is most of what a packet costs its sender.
@@ -25,6 +26,12 @@ pub fn of_process(id: u32) -> Result<Duration> {
         }
     }
     Ok(total)
+}
+
+/// Time on a processor of the calling thread since it began.
+pub fn of_thread() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]

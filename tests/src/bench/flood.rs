@@ -21,14 +21,20 @@ const MASTER: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
 /// Between two floods: the last of the junk has been dealt with.
 const PAUSE: Duration = Duration::from_millis(300);
-/// Junk adverts a second; the last time as many as one thread can send.
-const RATES: [Option<u32>; 6] = [Some(4_000), Some(16_000), Some(30_000), Some(60_000), Some(120_000), None];
+/// Junk adverts a second that are asked for; the last time as many as one thread can send.
+pub const RATES: [Option<u32>; 6] =
+    [Some(4_000), Some(16_000), Some(30_000), Some(60_000), Some(120_000), None];
 
-/// A pair at this interval under junk at several rates, so long each.
+/// A pair at this interval under junk at these rates, so long each.
 ///
 /// # Errors
 /// When the lab fails, or a capture has holes.
-pub fn pair(kind: &AgentKind, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
+pub fn pair(
+    kind: &AgentKind,
+    interval: Duration,
+    rates: &[Option<u32>],
+    length: Duration,
+) -> Result<Vec<Figure>> {
     let lab = Lab::new(2)?;
     let node = |priority| [Instance { priority, interval, ..Instance::default() }];
     let mut master = Agent::new(&lab, MASTER, kind.clone(), &node(200))?;
@@ -39,15 +45,16 @@ pub fn pair(kind: &AgentKind, interval: Duration, length: Duration) -> Result<Ve
     wait_for_masters(&capture, began, 1)?;
     capture.stop()?;
     backup.start()?;
-    thread::sleep(REST);
     let injector = Injector::open(lab.host(Station::Client)?)?;
     let junk = junk(interval)?;
     let mut figures = Vec::new();
-    for rate in RATES {
+    let mut pause = REST;
+    for rate in rates {
         let point = rate.map_or("as many as go".to_owned(), |rate| format!("{} a second", thousands(rate)));
+        thread::sleep(pause);
         let captures = [Capture::of(lab.switch(), MASTER)?, Capture::of(lab.switch(), BACKUP)?];
         let start = WallTime::now();
-        let sent = injector.flood(&junk, rate, length)?;
+        let sent = injector.flood(&junk, *rate, length)?;
         let [of_master, of_backup] = captures.map(|capture| -> Result<Vec<Frame>> {
             let mut frames = capture.stop()?;
             frames.retain(|frame| frame.time >= start);
@@ -55,12 +62,13 @@ pub fn pair(kind: &AgentKind, interval: Duration, length: Duration) -> Result<Ve
         });
         let seen = Seen::in_frames(&of_master?, &of_backup?, interval)?;
         // What a shaken pair announces after its flood is no later flood's.
-        thread::sleep(if seen.takeovers + seen.garps > 0.0 { REST } else { PAUSE });
+        pause = if seen.takeovers + seen.garps > 0.0 { REST } else { PAUSE };
         let reached = sent.rate();
         let of_point = [
             Figure::new("junk adverts a second reached", "", reached),
             Figure::new("false takeovers", "", seen.takeovers),
             Figure::new("stray GARPs", "", seen.garps),
+            Figure::new("of them the backup's", "", seen.misleading),
             Figure::new("longest gap between adverts of the master", "ms", seen.gap),
         ];
         figures.extend(of_point.map(|figure| figure.at(&point, reached)));
@@ -72,6 +80,8 @@ pub fn pair(kind: &AgentKind, interval: Duration, length: Duration) -> Result<Ve
 struct Seen {
     takeovers: f64,
     garps: f64,
+    /// GARPs of the backup, which take the address away from the master.
+    misleading: f64,
     /// Milliseconds.
     gap: f64,
 }
@@ -90,10 +100,13 @@ impl Seen {
             takeovers += u32::from(last.is_none_or(|last| time.saturating_since(last) > interval * 3));
             last = Some(time);
         }
-        let announces = |frame: &&Frame| frame.gratuitous_arp(VIP).is_some();
-        let garps = u32::try_from(of_master.iter().chain(of_backup).filter(announces).count())?;
+        let announced = |frames: &[Frame]| {
+            u32::try_from(frames.iter().filter(|frame| frame.gratuitous_arp(VIP).is_some()).count())
+        };
+        let misleading = announced(of_backup)?;
+        let garps = announced(of_master)? + misleading;
         let gap = millis(gap.context("the master was silent all the time")?);
-        Ok(Self { takeovers: takeovers.into(), garps: garps.into(), gap })
+        Ok(Self { takeovers: takeovers.into(), garps: garps.into(), misleading: misleading.into(), gap })
     }
 }
 

@@ -5,9 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::time::{ClockId, clock_gettime};
 
-use super::{Figure, address, micros, routers};
+use super::{Figure, address, cpu, micros, routers};
 use crate::craft::Advert;
 use crate::inject::Injector;
 use crate::lab::Lab;
@@ -52,18 +51,12 @@ fn sending(injector: &Injector, count: u8, interval: Duration, length: Duration)
         .collect();
     let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
     let rounds = u32::try_from(length.as_nanos() / interval.as_nanos())?;
-    let (start, before) = (Instant::now(), used());
+    let (start, before) = (Instant::now(), cpu::of_thread());
     for round in 0..rounds {
         frames.chunks(BATCH).try_for_each(|batch| injector.send_all(batch))?;
         thread::sleep((start + interval * (round + 1)).saturating_duration_since(Instant::now()));
     }
-    Ok(micros(used().saturating_sub(before)) / f64::from(rounds * u32::from(count)))
-}
-
-/// What this thread has used of a processor.
-fn used() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    Ok(micros(cpu::of_thread().saturating_sub(before)) / f64::from(rounds * u32::from(count)))
 }
 
 /// Milliseconds of adding addresses, of announcing them, and of both.

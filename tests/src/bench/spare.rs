@@ -12,33 +12,37 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use super::percentile;
+
 /// Readings this far apart had somebody between them: a reading takes a tenth of it, an interrupt several times it.
 const GAP: Duration = Duration::from_nanos(400);
+/// The time is looked at in slices of this length, and the first quartile counts: who comes in between, and is no part of
+/// the work, does not.
+const SLICE: Duration = Duration::from_millis(50);
 
-/// Runs `work` and says how long all processors together were not to be had meanwhile.
+/// Runs `work`, which should be even, and says how much of the processors was not to be had meanwhile: 1 is one of them.
 ///
 /// # Errors
-/// Those of `work`, or when the kernel refuses a thread its place.
-pub fn taken_by<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
+/// Those of `work`, when it is shorter than a few slices, or when the kernel refuses a thread its place.
+pub fn taken_by<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
     let allowed = sched_getaffinity(None).context("asking which processors there are")?;
     let processors = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor));
-    let stop = AtomicBool::new(false);
+    let (stop, begin) = (AtomicBool::new(false), Instant::now());
     thread::scope(|scope| {
         let stop = &stop;
         let soakers: Vec<_> =
-            processors.map(|processor| scope.spawn(move || soak(processor, stop))).collect();
+            processors.map(|processor| scope.spawn(move || soak(processor, begin, stop))).collect();
         let result = work();
         stop.store(true, Ordering::Relaxed);
-        let mut taken = Duration::ZERO;
-        for soaker in soakers {
-            taken += soaker.join().map_err(|_| anyhow!("a soaker panicked"))??;
-        }
-        Ok((result?, taken))
+        let slices =
+            soakers.into_iter().map(|soaker| soaker.join().map_err(|_| anyhow!("a soaker panicked"))?);
+        let taken = quiet(&slices.collect::<Result<Vec<_>>>()?);
+        Ok((result?, taken.context("the work was too short to be measured")?))
     })
 }
 
-/// Reads the clock until told to stop; the sum of what was between readings.
-fn soak(processor: usize, stop: &AtomicBool) -> Result<Duration> {
+/// Reads the clock until told to stop; what was between readings, by the slice of time it ended in.
+fn soak(processor: usize, begin: Instant, stop: &AtomicBool) -> Result<Vec<Duration>> {
     let mut place = CpuSet::new();
     place.set(processor);
     sched_setaffinity(None, &place).with_context(|| format!("staying on processor {processor}"))?;
@@ -48,16 +52,25 @@ fn soak(processor: usize, stop: &AtomicBool) -> Result<Duration> {
     if result != 0 {
         return Err(std::io::Error::last_os_error()).context("SCHED_IDLE");
     }
-    let (mut taken, mut last) = (Duration::ZERO, Instant::now());
+    let (mut slices, mut last) = (Vec::new(), Instant::now());
     while !stop.load(Ordering::Relaxed) {
         let now = Instant::now();
-        let between = now - last;
-        if between > GAP {
-            taken += between;
+        if now - last > GAP {
+            let slice = usize::try_from((now - begin).as_nanos() / SLICE.as_nanos())?;
+            slices.resize(slices.len().max(slice + 1), Duration::ZERO);
+            slices[slice] += now - last;
         }
         last = now;
     }
-    Ok(taken)
+    Ok(slices)
+}
+
+/// The first quartile of the slices, all processors together, as a share of one. The first slice and the last are not whole.
+fn quiet(processors: &[Vec<Duration>]) -> Option<f64> {
+    let whole = 1..processors.iter().map(Vec::len).max()?.checked_sub(1)?;
+    let sum = |slice: usize| -> Duration { processors.iter().filter_map(|taken| taken.get(slice)).sum() };
+    let shares: Vec<_> = whole.map(|slice| sum(slice).as_secs_f64() / SLICE.as_secs_f64()).collect();
+    percentile(&shares, 0.25)
 }
 
 #[cfg(test)]
@@ -69,11 +82,20 @@ mod tests {
         let ((), taken) = taken_by(|| {
             // Longer than the soakers take to begin.
             let start = Instant::now();
-            while start.elapsed() < Duration::from_millis(100) {}
+            while start.elapsed() < SLICE * 6 {}
             Ok(())
         })
         .unwrap();
-        assert!(taken > Duration::ZERO);
+        assert!(taken > 0.0);
         assert!(taken_by(|| -> Result<()> { Err(anyhow!("work that fails")) }).is_err());
+    }
+
+    #[test]
+    fn a_quiet_slice_counts() {
+        let millis = |all: &[u64]| all.iter().map(|one| Duration::from_millis(*one)).collect::<Vec<_>>();
+        let one = millis(&[50, 10, 45, 10, 10, 50]);
+        assert_eq!(quiet(&[one.clone(), millis(&[0, 5, 5, 5])]), Some(0.3));
+        assert_eq!(quiet(&[millis(&[50, 50])]), None);
+        assert_eq!(quiet(&[]), None);
     }
 }

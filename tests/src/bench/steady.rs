@@ -60,18 +60,20 @@ pub fn machine(kind: &AgentKind, count: u8, interval: Duration, length: Duration
         thread::sleep(length);
         Ok(())
     })?;
+    let rate = f64::from(count) / interval.as_secs_f64();
     let each = || {
-        let (sent, taken) = spare::taken_by(|| masters.speak(length))?;
-        Ok::<_, anyhow::Error>(micros(taken.saturating_sub(background)) / sent)
+        let (generator, taken) = spare::taken_by(|| masters.pour(length))?;
+        Ok::<_, anyhow::Error>(((taken - background) * 1e6 / rate, generator))
     };
-    let alone = each()?;
+    let (alone, generator) = each()?;
     let _agent = masters.backup(kind)?;
     let before = masters.lab.sent(NODE)?;
-    let with = each()?;
+    let (with, _) = each()?;
     ensure_silent(masters.lab.sent(NODE)? - before)?;
     Ok(vec![
         Figure::new("machine CPU per advert", "µs", with),
         Figure::new("of that without an agent: generator, veth, bridge", "µs", alone),
+        Figure::new("the generator's thread by itself", "µs", generator),
         Figure::new("what the agent adds to the machine", "µs", with - alone),
     ])
 }
@@ -153,6 +155,14 @@ impl Masters {
         let count = u32::try_from(count).context("that many adverts")?;
         self.injector.pace(&self.frames, usize::try_from(count)?, length)?;
         Ok(count.into())
+    }
+
+    /// Adverts, in small groups, for so long; microseconds of processor that this takes the sending thread for one.
+    fn pour(&self, length: Duration) -> Result<f64> {
+        let rate = u128::from(self.count) * 1_000_000_000 / self.interval.as_nanos();
+        let before = cpu::of_thread();
+        let sent = self.injector.flood(&self.frames, Some(u32::try_from(rate)?), length)?.sent;
+        Ok(micros(cpu::of_thread().saturating_sub(before)) / f64::from(u32::try_from(sent)?))
     }
 }
 

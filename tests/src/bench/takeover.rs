@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Figure, REST, SOON, adverts, routers, wait_for_masters};
+use super::{Figure, SOON, adverts, routers, wait_for_masters};
 use crate::agent::{Agent, AgentKind};
 use crate::capture::Capture;
 use crate::configuration::Instance;
@@ -28,6 +28,8 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub struct Cuts {
     /// Takeovers, one after the other in one lab.
     pub count: u32,
+    /// Before the first of them; 7 s have the master's second announcement.
+    pub settled: Duration,
     /// How long the new master is watched: 6 s have its second announcement, 5 s after the first.
     pub watched: Duration,
 }
@@ -61,7 +63,7 @@ fn play(kind: &AgentKind, instances: &[Instance], interval: Duration, cuts: Cuts
     master.start()?;
     wait_for_masters(&capture, began, instances.len())?;
     backup.start()?;
-    thread::sleep(REST);
+    thread::sleep(cuts.settled);
     let mut samples = Samples::default();
     for number in 0..cuts.count {
         let before_cut = WallTime::now();

@@ -65,14 +65,8 @@ fn draw(area: &Area<'_>, picture: &Picture) -> Result<(), Box<dyn std::error::Er
         } else {
             chart.draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))?;
         }
-        match line.who {
-            _ if !line.marked => {}
-            Who::Keepalived => {
-                chart.draw_series(points.map(|point| TriangleMarker::new(point, 7, colour.filled())))?;
-            }
-            _ => {
-                chart.draw_series(points.map(|point| Circle::new(point, 5, colour.filled())))?;
-            }
+        if line.marked {
+            points.map(|point| chart.backend_coord(&point)).try_for_each(|at| mark(area, line.who, at))?;
         }
     }
     let (across, down) = chart.plotting_area().get_pixel_range();
@@ -103,6 +97,9 @@ fn legend(
             let ends = [(left + from, middle), (left + to, middle)];
             area.draw(&PathElement::new(ends, colour(line.who).stroke_width(3)))?;
         }
+        if line.marked {
+            mark(area, line.who, (left + 18, middle))?;
+        }
         let style = (FONT, TEXT).into_text_style(area).pos(Pos::new(HPos::Left, VPos::Center));
         area.draw(&Text::new(line.name.clone(), (left + 38, middle), style))?;
     }
@@ -111,6 +108,16 @@ fn legend(
 
 /// Pixels of a line of the legend.
 const ROW: i32 = 22;
+
+/// A point: a circle is vipd's, a triangle the other's.
+fn mark(area: &Area<'_>, who: Who, at: (i32, i32)) -> Result<(), Box<dyn std::error::Error>> {
+    let colour = colour(who).filled();
+    match who {
+        Who::Keepalived => area.draw(&TriangleMarker::new(at, 7, colour))?,
+        _ => area.draw(&Circle::new(at, 5, colour))?,
+    }
+    Ok(())
+}
 
 fn colour(who: Who) -> RGBColor {
     match who {

@@ -49,6 +49,14 @@ impl Progress {
         }
     }
 
+    /// Something that whoever looks should know.
+    pub(super) fn remark(&self, remark: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(format!("[bench] {remark}")),
+            None => say("bench", remark),
+        }
+    }
+
     /// Prints something on standard output, with the bar out of the way.
     pub(super) fn print(&self, text: &str) {
         match &self.bar {

@@ -83,19 +83,31 @@ pub(super) struct Effort {
     length: Duration,
     /// Of each rate of junk.
     junk: Duration,
+    /// These rates.
+    rates: &'static [Option<u32>],
     /// Takeovers of one virtual router, and of one with 100 addresses.
     cuts: (u32, u32),
-    /// Factor on the expected seconds of a full run.
-    part: f64,
+    /// Whether everything is there only to be looked at.
+    quick: bool,
 }
 
 impl Effort {
     /// What a report is made of.
-    pub(super) const FULL: Self =
-        Self { length: Duration::from_secs(3), junk: Duration::from_secs(6), cuts: (12, 4), part: 1.0 };
+    pub(super) const FULL: Self = Self {
+        length: Duration::from_secs(3),
+        junk: Duration::from_secs(6),
+        rates: &flood::RATES,
+        cuts: (10, 4),
+        quick: false,
+    };
     /// Something to look at.
-    pub(super) const QUICK: Self =
-        Self { length: Duration::from_millis(1500), junk: Duration::from_secs(2), cuts: (6, 2), part: 0.7 };
+    pub(super) const QUICK: Self = Self {
+        length: Duration::from_millis(1500),
+        junk: Duration::from_secs(2),
+        rates: &[Some(4_000), Some(30_000), Some(120_000), None],
+        cuts: (6, 2),
+        quick: true,
+    };
 }
 
 impl Scenario {
@@ -119,25 +131,30 @@ impl Scenario {
 
     /// About how long a run of one column takes.
     pub(super) fn expected(self, effort: Effort) -> Duration {
-        let seconds = match self {
-            Self::Backup => 20,
-            Self::Slow | Self::Floors => 6,
-            Self::Machine => 12,
-            Self::Master => 13,
-            Self::One => 25,
-            Self::Addresses | Self::Cut => 18,
-            Self::Flood => 70,
-            Self::Many => 35,
-            Self::Xdp => 5,
+        let (full, quick) = match self {
+            Self::Backup => (20, 14),
+            Self::Slow => (5, 4),
+            Self::Machine => (12, 8),
+            Self::Master => (12, 10),
+            Self::One => (22, 13),
+            Self::Addresses => (11, 6),
+            Self::Cut => (18, 18),
+            Self::Flood => (66, 28),
+            Self::Many => (20, 16),
+            Self::Xdp => (8, 8),
+            Self::Floors => (6, 4),
         };
-        Duration::from_secs(seconds).mul_f64(effort.part)
+        Duration::from_secs(if effort.quick { quick } else { full })
     }
 
     /// One run of one column.
     pub(super) fn measure(self, who: Who, vipd: &Path, effort: Effort) -> Result<Vec<Figure>> {
         let kind = &who.kind(vipd);
         let length = effort.length;
-        let shortly = |count| Cuts { count, watched: Duration::from_secs(1) };
+        let seconds = Duration::from_secs;
+        let shortly = |count| Cuts { count, settled: seconds(1), watched: FAST * 50 };
+        // Until the second announcement of the old master is over, and that of the new one.
+        let at_length = Cuts { count: 1, settled: seconds(7), watched: seconds(6) };
         match self {
             Self::Backup => steady::backups(kind, &COUNTS, FAST, length),
             Self::Slow => steady::backup(kind, ALL, FAST * 10, length),
@@ -145,10 +162,8 @@ impl Scenario {
             Self::Master => steady::master(kind, ALL, FAST, length),
             Self::One => takeover::of_many_routers(kind, 1, FAST, shortly(effort.cuts.0)),
             Self::Addresses => takeover::of_many_addresses(kind, 100, FAST, shortly(effort.cuts.1)),
-            Self::Cut => {
-                takeover::of_many_routers(kind, ALL, FAST, Cuts { count: 1, watched: Duration::from_secs(6) })
-            }
-            Self::Flood => flood::pair(kind, FAST, effort.junk),
+            Self::Cut => takeover::of_many_routers(kind, ALL, FAST, at_length),
+            Self::Flood => flood::pair(kind, FAST, effort.rates, effort.junk),
             Self::Many => many::routers(kind, FAST * 10, length),
             Self::Xdp => in_xdp(),
             Self::Floors => floors::all(ALL, FAST, length),
