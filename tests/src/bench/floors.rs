@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Figure, address, cpu, micros, routers};
+use super::{Figure, cpu, micros, routers};
 use crate::craft::Advert;
 use crate::inject::Injector;
 use crate::lab::Lab;
@@ -68,7 +68,8 @@ struct Announcing {
 }
 
 fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
-    let addresses: Vec<_> = (1..=count).map(address).collect();
+    // One network, as in the takeovers: all but the first address are secondary, and cheaper.
+    let addresses: Vec<_> = (1..=count).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
     let garps: Vec<_> = addresses.iter().map(|address| garp(NODE.mac(), *address)).collect();
     let garps: Vec<&[u8]> = garps.iter().map(Vec::as_slice).collect();
     let host = lab.host(NODE)?;
@@ -87,9 +88,10 @@ fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
         found.netlink.push(millis(netlink));
         found.sending.push(millis(sending));
         found.both.push(millis(netlink + sending));
+        // The first one would take the others with it.
         let added = addresses.clone();
         host.run(move || {
-            added.iter().try_for_each(|address| links::del_address(INTERFACE, *address, PREFIX))
+            added.iter().rev().try_for_each(|address| links::del_address(INTERFACE, *address, PREFIX))
         })?;
     }
     Ok(found)
@@ -114,12 +116,13 @@ fn garp(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::frame::Frame;
+    use crate::station::VIP;
     use crate::time::WallTime;
 
     #[test]
     fn a_garp_is_one() {
-        let bytes = garp(NODE.mac(), address(7));
+        let bytes = garp(NODE.mac(), VIP);
         let frame = Frame { time: WallTime::now(), from: NODE, bytes };
-        assert!(frame.gratuitous_arp(address(7)).is_some());
+        assert!(frame.gratuitous_arp(VIP).is_some());
     }
 }

@@ -3,7 +3,7 @@
 //! The kernel's own account of that (`/proc/stat`) looks at what runs a few hundred times a second, and short work between
 //! two looks is not seen or counted double. Here, each processor has a thread that nothing else yields to (SCHED_IDLE)
 //! and that does nothing but read the clock. When two readings lie apart, somebody else had the processor meanwhile: an
-//! interrupt, a program, or the hypervisor. What is there when nobody works has to be subtracted by the caller.
+//! interrupt, a program, or the hypervisor.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

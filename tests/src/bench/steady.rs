@@ -56,14 +56,10 @@ pub fn backups(kind: &AgentKind, counts: &[u8], interval: Duration, length: Dura
 /// As [`backup`].
 pub fn machine(kind: &AgentKind, count: u8, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
     let masters = Masters::new(count, interval)?;
-    let ((), background) = spare::taken_by(|| {
-        thread::sleep(length);
-        Ok(())
-    })?;
     let rate = f64::from(count) / interval.as_secs_f64();
     let each = || {
         let (generator, taken) = spare::taken_by(|| masters.pour(length))?;
-        Ok::<_, anyhow::Error>(((taken - background) * 1e6 / rate, generator))
+        Ok::<_, anyhow::Error>((taken * 1e6 / rate, generator))
     };
     let (alone, generator) = each()?;
     let _agent = masters.backup(kind)?;

@@ -16,8 +16,6 @@ pub(super) struct Picture {
     pub(super) y: Axis,
     /// What is drawn.
     pub(super) lines: Vec<Line>,
-    /// Whether the upper left corner is free; else the lower right one is.
-    pub(super) legend_above: bool,
 }
 
 /// An axis.
@@ -56,7 +54,7 @@ fn latency(results: &Results) -> Picture {
     let of = |who: Who, what: &str, dashed| {
         let series = results.series(Scenario::One, who, &format!("{what} after its deadline"))?;
         Some(Line {
-            name: format!("{who}: {what}"),
+            name: format!("{who}, {what}"),
             who,
             dashed,
             marked: false,
@@ -71,7 +69,6 @@ fn latency(results: &Results) -> Picture {
         x: Axis { label: "milliseconds after the deadline", logarithmic: true },
         y: Axis { label: "takeovers done, %", logarithmic: false },
         lines: lines.flatten().collect(),
-        legend_above: false,
     }
 }
 
@@ -82,7 +79,6 @@ fn load(results: &Results) -> Picture {
         x: Axis { label: "adverts a second", logarithmic: true },
         y: Axis { label: "process CPU, % of one core", logarithmic: true },
         lines: sweep(results, Scenario::Backup, "process, of one core"),
-        legend_above: true,
     }
 }
 
@@ -93,7 +89,6 @@ fn junk(results: &Results) -> Picture {
         x: Axis { label: "junk adverts a second, as reached", logarithmic: true },
         y: Axis { label: "false takeovers while it lasts", logarithmic: false },
         lines: sweep(results, Scenario::Flood, "false takeovers"),
-        legend_above: true,
     }
 }
 
@@ -104,7 +99,6 @@ fn start(results: &Results) -> Picture {
         x: Axis { label: "virtual routers, 255 an interface", logarithmic: false },
         y: Axis { label: "milliseconds until all are backups", logarithmic: true },
         lines: sweep(results, Scenario::Many, "from its start until all are backups"),
-        legend_above: true,
     }
 }
 

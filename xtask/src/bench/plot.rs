@@ -9,13 +9,15 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use vipd_tests::bench::thousands;
 
-use super::pictures::{Axis, Picture};
+use super::pictures::{Axis, Line, Picture};
 use super::scenario::Who;
 
-const SIZE: (u32, u32) = (860, 480);
+const SIZE: (u32, u32) = (860, 500);
 /// Sizes of letters in pixels.
 const TITLE: u32 = 20;
 const TEXT: u32 = 15;
+/// Height of title and legend in pixels.
+const HEAD: u32 = 68;
 const FONT: &str = "sans-serif";
 /// Two colours that people who see fewer of them can tell apart, too.
 const VIPD: RGBColor = RGBColor(0, 114, 178);
@@ -42,8 +44,9 @@ fn draw(area: &Area<'_>, picture: &Picture) -> Result<(), Box<dyn std::error::Er
         Scale::of(picture.x, points().map(|point| point.0)),
         Scale::of(picture.y, points().map(|point| point.1)),
     );
-    let mut chart = ChartBuilder::on(area)
-        .caption(picture.title, (FONT, TITLE))
+    let (above, below) = area.split_vertically(HEAD);
+    head(&above, picture)?;
+    let mut chart = ChartBuilder::on(&below)
         .margin(12)
         .margin_right(36)
         .x_label_area_size(52)
@@ -69,45 +72,34 @@ fn draw(area: &Area<'_>, picture: &Picture) -> Result<(), Box<dyn std::error::Er
             points.map(|point| chart.backend_coord(&point)).try_for_each(|at| mark(area, line.who, at))?;
         }
     }
-    let (across, down) = chart.plotting_area().get_pixel_range();
-    legend(area, picture, &across, &down)
-}
-
-/// The lines' names on a white field in the corner that is free.
-fn legend(
-    area: &Area<'_>,
-    picture: &Picture,
-    across: &Range<i32>,
-    down: &Range<i32>,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let longest = picture.lines.iter().map(|line| line.name.chars().count()).max().unwrap_or(0);
-    // A letter is a little over half as wide as high.
-    let size = (i32::try_from(longest)? * 9 + 52, i32::try_from(picture.lines.len())? * ROW + 8);
-    let (left, top) = if picture.legend_above {
-        (across.start + 14, down.start + 12)
-    } else {
-        (across.end - size.0 - 14, down.end - size.1 - 12)
-    };
-    let corners = [(left, top), (left + size.0, top + size.1)];
-    area.draw(&Rectangle::new(corners, WHITE.filled()))?;
-    area.draw(&Rectangle::new(corners, GRID.stroke_width(1)))?;
-    for (line, middle) in picture.lines.iter().zip((top + 4 + ROW / 2..).step_by(usize::try_from(ROW)?)) {
-        let parts: &[(i32, i32)] = if line.dashed { &[(8, 16), (20, 28)] } else { &[(8, 28)] };
-        for (from, to) in parts {
-            let ends = [(left + from, middle), (left + to, middle)];
-            area.draw(&PathElement::new(ends, colour(line.who).stroke_width(3)))?;
-        }
-        if line.marked {
-            mark(area, line.who, (left + 18, middle))?;
-        }
-        let style = (FONT, TEXT).into_text_style(area).pos(Pos::new(HPos::Left, VPos::Center));
-        area.draw(&Text::new(line.name.clone(), (left + 38, middle), style))?;
-    }
     Ok(())
 }
 
-/// Pixels of a line of the legend.
-const ROW: i32 = 22;
+/// The title, and under it the lines' names.
+fn head(area: &Area<'_>, picture: &Picture) -> Result<(), Box<dyn std::error::Error>> {
+    let middle = VPos::Center;
+    let title = (FONT, TITLE).into_text_style(area).pos(Pos::new(HPos::Center, middle));
+    let centre = i32::try_from(SIZE.0 / 2)?;
+    area.draw(&Text::new(picture.title, (centre, 24), title))?;
+    let name = (FONT, TEXT).into_text_style(area).pos(Pos::new(HPos::Left, middle));
+    // A letter is a little over half as wide as high.
+    let width = |line: &Line| i32::try_from(line.name.chars().count()).map(|letters| letters * 8 + 64);
+    let widths = picture.lines.iter().map(width).collect::<Result<Vec<_>, _>>()?;
+    let (mut left, y) = (centre - widths.iter().sum::<i32>() / 2, 54);
+    for (line, width) in picture.lines.iter().zip(widths) {
+        let parts: &[(i32, i32)] = if line.dashed { &[(0, 9), (15, 24)] } else { &[(0, 24)] };
+        for (from, to) in parts {
+            let ends = [(left + from, y), (left + to, y)];
+            area.draw(&PathElement::new(ends, colour(line.who).stroke_width(3)))?;
+        }
+        if line.marked {
+            mark(area, line.who, (left + 12, y))?;
+        }
+        area.draw(&Text::new(line.name.clone(), (left + 32, y), name.clone()))?;
+        left += width;
+    }
+    Ok(())
+}
 
 /// A point: a circle is vipd's, a triangle the other's.
 fn mark(area: &Area<'_>, who: Who, at: (i32, i32)) -> Result<(), Box<dyn std::error::Error>> {
@@ -210,7 +202,6 @@ impl ValueFormatter<f64> for Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::pictures::Line;
 
     #[test]
     fn an_axis_has_all_values_between_nice_numbers() {
@@ -245,7 +236,6 @@ mod tests {
                 line(Who::Vipd, vec![(1.0, 0.0), (10.0, 2.0)]),
                 line(Who::Keepalived, vec![(5.0, 7.0)]),
             ],
-            legend_above: true,
         };
         let text = svg(&picture).unwrap();
         for word in ["<svg", "A title", "across", "upwards", "vipd", "keepalived", "</svg>"] {
