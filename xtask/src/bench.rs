@@ -110,7 +110,7 @@ fn measure(scenarios: &[Scenario], vipd: &Path, runs: u32, effort: Effort) -> Re
         let runs = scenario.runs(runs);
         for run in 1..=runs {
             for who in scenario.who() {
-                progress.begin(&format!("{scenario}: {who}, run {run} of {runs}"));
+                progress.begin(&format!("{who}, run {run} of {runs}: {scenario}"));
                 let one = || scenario.measure(*who, vipd, effort);
                 let figures = patiently(one, |error| progress.remark(&format!("once more: {error:#}")));
                 measured.add(*who, figures.with_context(|| format!("{scenario}: {who}, run {run}"))?);

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::support::process::say;
 
-const TEMPLATE: &str = "[bench] {bar:20} {elapsed_precise}  {wide_msg}";
+const TEMPLATE: &str = "[bench] {bar:16} {elapsed}, {wide_msg}";
 
 /// Progress through steps that are expected to take some time each.
 pub(super) struct Progress {
@@ -34,7 +34,7 @@ impl Progress {
     /// A step begins.
     pub(super) fn begin(&self, step: &str) {
         let left = left(self.begun.elapsed(), self.done, self.total);
-        let step = format!("{step}, about {} min left", left.as_secs().div_ceil(60));
+        let step = format!("about {} min left: {step}", left.as_secs().div_ceil(60));
         match &self.bar {
             Some(bar) => bar.set_message(step),
             None => say("bench", step),
