@@ -41,7 +41,7 @@ pub fn taken_by<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
     })
 }
 
-/// Reads the clock until told to stop; what was between readings, by the slice of time it ended in.
+/// Reads the clock until told to stop; what was between readings, by slices of time.
 fn soak(processor: usize, begin: Instant, stop: &AtomicBool) -> Result<Vec<Duration>> {
     let mut place = CpuSet::new();
     place.set(processor);
@@ -56,13 +56,23 @@ fn soak(processor: usize, begin: Instant, stop: &AtomicBool) -> Result<Vec<Durat
     while !stop.load(Ordering::Relaxed) {
         let now = Instant::now();
         if now - last > GAP {
-            let slice = usize::try_from((now - begin).as_nanos() / SLICE.as_nanos())?;
-            slices.resize(slices.len().max(slice + 1), Duration::ZERO);
-            slices[slice] += now - last;
+            share_out(&mut slices, last - begin, now - begin);
         }
         last = now;
     }
     Ok(slices)
+}
+
+/// Gives each slice its part of the time between two readings.
+fn share_out(slices: &mut Vec<Duration>, mut from: Duration, to: Duration) {
+    while from < to {
+        let slice = usize::try_from(from.as_nanos() / SLICE.as_nanos()).expect("a run has few slices");
+        let end = SLICE * u32::try_from(slice + 1).expect("a run has few slices");
+        let next = to.min(end);
+        slices.resize(slices.len().max(slice + 1), Duration::ZERO);
+        slices[slice] += next.saturating_sub(from);
+        from = next;
+    }
 }
 
 /// The first quartile of the slices, all processors together, as a share of one. The first slice and the last are not whole.
@@ -94,8 +104,17 @@ mod tests {
     fn a_quiet_slice_counts() {
         let millis = |all: &[u64]| all.iter().map(|one| Duration::from_millis(*one)).collect::<Vec<_>>();
         let one = millis(&[50, 10, 45, 10, 10, 50]);
-        assert_eq!(quiet(&[one.clone(), millis(&[0, 5, 5, 5])]), Some(0.3));
+        let taken = quiet(&[one, millis(&[0, 5, 5, 5])]).unwrap();
+        assert!((taken - 0.2).abs() < 1e-9, "{taken}");
         assert_eq!(quiet(&[millis(&[50, 50])]), None);
         assert_eq!(quiet(&[]), None);
+    }
+
+    #[test]
+    fn a_long_absence_is_in_all_its_slices() {
+        let mut slices = Vec::new();
+        share_out(&mut slices, SLICE / 2, SLICE * 2 + SLICE / 5);
+        share_out(&mut slices, SLICE * 2 + SLICE / 2, SLICE * 3);
+        assert_eq!(slices, [SLICE / 2, SLICE, SLICE / 5 + SLICE / 2]);
     }
 }
