@@ -48,7 +48,7 @@ fn draw(area: &Area<'_>, picture: &Picture) -> Result<(), Box<dyn std::error::Er
     head(&above, picture)?;
     let mut chart = ChartBuilder::on(&below)
         .margin(12)
-        .margin_right(36)
+        .margin_right(44)
         .x_label_area_size(52)
         .y_label_area_size(72)
         .build_cartesian_2d(x, y)?;
