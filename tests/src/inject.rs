@@ -14,6 +14,8 @@ use crate::station::INTERFACE;
 /// Frames sent in a row when they are late, and the pause after them: a veth queue with an XDP program holds 256.
 const BURST: usize = 32;
 const BREATH: Duration = Duration::from_micros(50);
+/// Frames of a flood a system call.
+const BATCH: usize = 32;
 
 /// A host's interface, open for sending whole frames.
 #[derive(Debug)]
@@ -91,5 +93,46 @@ impl Injector {
             self.send(frame)?;
         }
         Ok(Paced { sent: count, elapsed: start.elapsed() })
+    }
+
+    /// Sends frames one after the other without a pause, with one system call if the kernel takes them all.
+    ///
+    /// # Errors
+    /// When the interface is down or gone, or its queue stays full.
+    pub fn send_all(&self, frames: &[&[u8]]) -> Result<()> {
+        packet_socket::send_all(&self.socket, frames)
+            .with_context(|| format!("sending {} frames from {}", frames.len(), self.name))
+    }
+
+    /// Sends frames in turn for so long, `rate` a second, or, without one, as many as one thread can. What is late is
+    /// made up for without a pause: nobody's queues are spared.
+    ///
+    /// # Errors
+    /// As [`Injector::send_all`].
+    pub fn flood(&self, frames: &[Vec<u8>], rate: Option<u32>, duration: Duration) -> Result<Paced> {
+        let mut turns = frames.iter().map(Vec::as_slice).cycle();
+        let mut batch = Vec::with_capacity(BATCH);
+        let pause = rate.map(|rate| Duration::from_secs(BATCH as u64) / rate);
+        let (start, mut sent) = (Instant::now(), 0);
+        while start.elapsed() < duration {
+            if let Some(pause) = pause {
+                let due = start + pause * u32::try_from(sent / BATCH).context("more batches than 2^32")?;
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            batch.clear();
+            batch.extend(turns.by_ref().take(BATCH));
+            self.send_all(&batch)?;
+            sent += batch.len();
+        }
+        Ok(Paced { sent, elapsed: start.elapsed() })
+    }
+}
+
+impl Paced {
+    /// Frames a second.
+    pub fn rate(self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "frames of seconds")]
+        let sent = self.sent as f64;
+        sent / self.elapsed.as_secs_f64()
     }
 }

@@ -178,6 +178,15 @@ pub fn add_address(link: &str, address: impl Into<IpAddr>, prefix: u8) -> Result
         .with_context(|| format!("adding {address}/{prefix} to {link}"))
 }
 
+/// IPv4 addresses for a link, to be added with one request.
+pub(crate) fn address_batch(link: &str, addresses: &[Ipv4Addr], prefix: u8) -> Result<netlink::Batch> {
+    let message = |address: &Ipv4Addr| {
+        Ok(RouteNetlinkMessage::NewAddress(address_message(link, (*address).into(), prefix)?))
+    };
+    let messages = addresses.iter().map(message).collect::<Result<_>>()?;
+    netlink::Batch::new(messages).context("opening a netlink socket")
+}
+
 /// Removes an address from a link.
 ///
 /// # Errors

@@ -27,35 +27,89 @@ pub(crate) fn dump(message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkM
     transact(message, NLM_F_DUMP)
 }
 
+/// Many things that must not exist yet, to be created with one request.
+pub(crate) struct Batch {
+    socket: Socket,
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Batch {
+    /// Writes the request down; [`Batch::send`] makes it.
+    pub(crate) fn new(messages: Vec<RouteNetlinkMessage>) -> io::Result<Self> {
+        let (socket, count) = (open()?, messages.len());
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        let bytes = messages.into_iter().flat_map(|message| request(message, flags)).collect();
+        Ok(Self { socket, bytes, count })
+    }
+
+    /// Sends it and waits for every answer.
+    pub(crate) fn send(&self) -> io::Result<()> {
+        self.socket.send(&self.bytes, 0)?;
+        let mut missing = self.count;
+        while missing > 0 {
+            let (datagram, _) = self.socket.recv_from_full()?;
+            for answer in answers(&datagram) {
+                match answer?.payload {
+                    NetlinkPayload::Error(error) if error.code.is_none() => missing -= 1,
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 fn transact(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+    let socket = open()?;
+    socket.send(&request(message, flags), 0)?;
+    let mut found = Vec::new();
+    loop {
+        let (datagram, _) = socket.recv_from_full()?;
+        for answer in answers(&datagram) {
+            match answer?.payload {
+                NetlinkPayload::Done(_) => return Ok(found),
+                NetlinkPayload::Error(error) if error.code.is_none() => return Ok(found),
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                NetlinkPayload::InnerMessage(message) => found.push(message),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn open() -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
+    Ok(socket)
+}
 
+/// A request as it is sent. Its length is a multiple of 4, as that of a netlink message with another behind it must be.
+fn request(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
     let mut request = NetlinkMessage::from(message);
     request.header.flags = NLM_F_REQUEST | flags;
     request.header.sequence_number = 1;
     request.finalize();
     let mut bytes = vec![0; request.buffer_len()];
     request.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
 
-    let mut answers = Vec::new();
-    loop {
-        let (datagram, _) = socket.recv_from_full()?;
-        let mut rest = &datagram[..];
-        while !rest.is_empty() {
-            let answer =
-                NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
-            let length = usize::try_from(answer.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
-            match answer.payload {
-                NetlinkPayload::Done(_) => return Ok(answers),
-                NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answers),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                NetlinkPayload::InnerMessage(message) => answers.push(message),
-                _ => {}
-            }
-            rest = rest.get(length..).unwrap_or_default();
+/// The messages of a datagram.
+fn answers(datagram: &[u8]) -> impl Iterator<Item = io::Result<NetlinkMessage<RouteNetlinkMessage>>> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
         }
-    }
+        let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other);
+        let length = answer.as_ref().map_or(usize::MAX, |answer| {
+            usize::try_from(answer.header.length).unwrap_or(usize::MAX).next_multiple_of(4)
+        });
+        rest = rest.get(length..).unwrap_or_default();
+        Some(answer)
+    })
 }

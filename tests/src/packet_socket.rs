@@ -78,6 +78,33 @@ fn receive_with(socket: &Socket, buffer: &mut [u8], flags: i32) -> io::Result<Re
     })
 }
 
+/// Sends these frames, with as few system calls as the kernel takes them in.
+pub(crate) fn send_all(socket: &Socket, frames: &[&[u8]]) -> io::Result<()> {
+    let mut parts: Vec<_> = frames
+        .iter()
+        .map(|frame| libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() })
+        .collect();
+    let mut messages: Vec<_> = parts
+        .iter_mut()
+        .map(|part| {
+            // SAFETY: zeroes are a message without address, data and control.
+            let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+            message.msg_hdr.msg_iov = part;
+            message.msg_hdr.msg_iovlen = 1;
+            message
+        })
+        .collect();
+    let mut sent = 0;
+    while let Some(rest) = messages.get_mut(sent..).filter(|rest| !rest.is_empty()) {
+        let count = libc::c_uint::try_from(rest.len()).map_err(io::Error::other)?;
+        // SAFETY: `count` messages follow, each with one part that points at a frame; both outlive the call, and the
+        // kernel reads the frames only.
+        let taken = unsafe { libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), count, 0) };
+        sent += usize::try_from(taken).map_err(|_| io::Error::last_os_error())?;
+    }
+    Ok(())
+}
+
 /// Packets the kernel dropped because the reader was slow, since this was last asked.
 pub(crate) fn drops(socket: &Socket) -> io::Result<u32> {
     let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };

@@ -33,6 +33,12 @@ impl WallTime {
         self.0
     }
 
+    /// So much earlier; not before the epoch.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// Milliseconds from `earlier` to this; negative if `earlier` is in fact later.
     pub fn millis_since(self, earlier: Self) -> f64 {
         let nanoseconds = i128::from(self.0) - i128::from(earlier.0);
@@ -83,6 +89,8 @@ mod tests {
         assert_eq!(late.saturating_since(early), Duration::from_micros(1500));
         assert_eq!(early.saturating_since(late), Duration::ZERO);
         assert_eq!(early + Duration::from_micros(1500), late);
+        assert_eq!(late.before(Duration::from_micros(1500)), early);
+        assert_eq!(early.before(Duration::from_secs(11)), WallTime::from_parts(0, 0));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! 4,080 virtual routers: 16 interfaces with all the VRIDs that there are.
+//! Thousands of virtual routers: up to 16 interfaces with all the VRIDs that there are.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
-use super::{Figure, REST, SOON, cpu};
+use super::{Figure, REST, SOON, cpu, thousands};
 use crate::agent::{Agent, AgentKind};
 use crate::ask;
 use crate::craft::Advert;
@@ -18,35 +18,62 @@ use crate::lab::Lab;
 use crate::links;
 use crate::protocol::Version;
 use crate::station::Station;
-use crate::time::millis;
+use crate::time::{WallTime, millis};
 use crate::wait::try_wait_until;
 
 const NODE: Station = Station::Node(1);
-const INTERFACES: u8 = 16;
+/// On how many interfaces there are 255 virtual routers each.
+const INTERFACES: [u8; 4] = [1, 4, 8, 16];
+/// How long a start may take.
+const BOUND: Duration = Duration::from_secs(30);
 
-/// vipd with 16 × 255 virtual routers at this interval: its start as backup of masters that are there, and what it does when
-/// they fall silent.
+/// The starts of several numbers of virtual routers at this interval as backups of masters that are there, and, of vipd,
+/// what 4,080 do after that and when the masters fall silent.
 ///
 /// # Errors
-/// When the lab fails, or not all are backups and then masters.
+/// When the lab fails, or not all of vipd's are masters in the end.
 pub fn routers(kind: &AgentKind, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for interfaces in INTERFACES {
+        let count = u32::from(interfaces) * 255;
+        let (started, later) = play(kind, interfaces, interval, length)?;
+        let start = Figure::perhaps("from its start until all are backups", "ms", started.map(millis));
+        figures.push(start.at(&format!("{} virtual routers", thousands(count)), count.into()));
+        figures.extend(later);
+        // More would take longer.
+        if started.is_none() {
+            break;
+        }
+    }
+    Ok(figures)
+}
+
+/// The time of a start, unless it took too long; and what is measured afterwards.
+fn play(
+    kind: &AgentKind,
+    interfaces: u8,
+    interval: Duration,
+    length: Duration,
+) -> Result<(Option<Duration>, Vec<Figure>)> {
     let lab = Lab::new(1)?;
     let host = lab.host(NODE)?;
-    host.run(|| {
-        (1..=INTERFACES).try_for_each(|number| {
+    host.run(move || {
+        (1..=interfaces).try_for_each(|number| {
             let (ours, theirs) = (ours(number), theirs(number));
             links::add_pair(&ours, &theirs)?;
-            links::set_up(&theirs)?;
-            links::set_up(&ours)?;
             links::add_address(&ours, Ipv4Addr::new(10, number, 0, 1), 16)
         })
     })
-    .context("16 pairs of interfaces")?;
-    let frames = frames(interval)?;
-    let injectors = (1..=INTERFACES).map(|number| Injector::open_at(host, &theirs(number)));
+    .context("pairs of interfaces")?;
+    let frames = frames(interfaces, interval)?;
+    let injectors = (1..=interfaces).map(|number| Injector::open_at(host, &theirs(number)));
     let injectors = injectors.collect::<Result<Vec<_>>>()?;
-    let mut agent = Agent::with_configuration(&lab, NODE, kind.clone(), configuration(interval))?;
-    let all = usize::from(INTERFACES) * 255;
+    let configuration = match kind {
+        AgentKind::Vipd(_) => vipd_configuration(interfaces, interval),
+        _ => keepalived_configuration(interfaces, interval),
+    };
+    let mut agent = Agent::with_configuration(&lab, NODE, kind.clone(), configuration)?;
+    let all = usize::from(interfaces) * 255;
     let silent = AtomicBool::new(false);
     thread::scope(|scope| {
         let masters = scope.spawn(|| -> Result<()> {
@@ -55,21 +82,47 @@ pub fn routers(kind: &AgentKind, interval: Duration, length: Duration) -> Result
             }
             Ok(())
         });
-        let measured = measure(&mut agent, all, length, &silent);
+        let measured = start(&mut agent, all).and_then(|started| {
+            let most = INTERFACES.last() == Some(&interfaces) && matches!(kind, AgentKind::Vipd(_));
+            let later = if most { at_work(&mut agent, all, length, &silent)? } else { Vec::new() };
+            Ok((started, later))
+        });
         silent.store(true, Ordering::Relaxed);
-        let spoken = masters.join().map_err(|_| anyhow::anyhow!("the masters panicked"))?;
+        let spoken = masters.join().map_err(|_| anyhow!("the masters panicked"))?;
         spoken.and(measured)
     })
 }
 
-fn measure(agent: &mut Agent, all: usize, length: Duration, silent: &AtomicBool) -> Result<Vec<Figure>> {
-    let count = |agent: &Agent, state: &str| -> Result<usize> {
-        Ok(ask::status(agent)?.iter().filter(|status| status.text("state") == state).count())
-    };
-    let begin = Instant::now();
-    agent.start()?;
-    try_wait_until("all to be backups", SOON, || Ok(count(agent, "backup")? == all))?;
-    let started = begin.elapsed();
+/// How long a start takes until all are backups; `None` for too long.
+fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
+    let (begin, wall) = (Instant::now(), WallTime::now());
+    let started = agent.start();
+    let mut last = WallTime::now();
+    let started = started.and_then(|()| {
+        try_wait_until("all to be backups", BOUND.saturating_sub(begin.elapsed()), || {
+            if matches!(agent.kind(), AgentKind::Vipd(_)) {
+                last = WallTime::now();
+                return Ok(count(agent, "backup")? == all);
+            }
+            // keepalived says so in its log, which has its own times.
+            thread::sleep(Duration::from_millis(100));
+            let log = agent.log();
+            let backups = log.iter().filter(|line| line.text.contains("Entering BACKUP STATE"));
+            let times: Vec<_> = backups.map(|line| line.time).collect();
+            last = times.last().copied().unwrap_or(last);
+            Ok(times.len() >= all)
+        })
+    });
+    match started {
+        Ok(()) => Ok(Some(last.saturating_since(wall))),
+        // Any other trouble comes sooner.
+        Err(_) if begin.elapsed() > BOUND / 2 => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Load as backups, false takeovers, load as masters, memory.
+fn at_work(agent: &mut Agent, all: usize, length: Duration, silent: &AtomicBool) -> Result<Vec<Figure>> {
     // Each of them has heard its master.
     thread::sleep(Duration::from_secs(1));
     let load = |agent: &Agent| -> Result<f64> {
@@ -94,12 +147,16 @@ fn measure(agent: &mut Agent, all: usize, length: Duration, silent: &AtomicBool)
     #[expect(clippy::cast_precision_loss, reason = "a few takeovers and megabytes")]
     let (false_takeovers, memory) = (false_takeovers as f64, memory as f64);
     Ok(vec![
-        Figure::new("from its start until all are backups", "ms", millis(started)),
         Figure::new("as backup, of one core", "%", as_backup),
         Figure::new("as master, of one core", "%", as_master),
         Figure::new("false takeovers", "", false_takeovers),
         Figure::new("memory (VmRSS)", "MB", memory / 1024.0),
     ])
+}
+
+/// vipd's instances in a state.
+fn count(agent: &Agent, state: &str) -> Result<usize> {
+    Ok(ask::status(agent)?.iter().filter(|status| status.text("state") == state).count())
 }
 
 /// Resident memory of a process, KiB.
@@ -122,7 +179,7 @@ fn address(number: u8, vrid: u8) -> Ipv4Addr {
 }
 
 /// The masters' adverts, by interface.
-fn frames(interval: Duration) -> Result<Vec<Vec<Vec<u8>>>> {
+fn frames(interfaces: u8, interval: Duration) -> Result<Vec<Vec<Vec<u8>>>> {
     let interval = u16::try_from(interval.as_millis() / 10)?;
     let advert = |number, vrid| {
         let addresses = vec![address(number, vrid)];
@@ -130,7 +187,7 @@ fn frames(interval: Duration) -> Result<Vec<Vec<Vec<u8>>>> {
         Advert { source, interval, addresses, ..Advert::new(Version::V3, vrid, 200, Station::Client) }.frame()
     };
     let of = |number| (1..=255).map(|vrid| advert(number, vrid)).collect();
-    Ok((1..=INTERFACES).map(of).collect())
+    Ok((1..=interfaces).map(of).collect())
 }
 
 /// All of them once, evenly over an interval.
@@ -142,19 +199,32 @@ fn speak(injectors: &[Injector], frames: &[Vec<Vec<u8>>], interval: Duration) ->
         .try_for_each(|(injector, frames)| injector.pace(frames, frames.len(), part).map(drop))
 }
 
-fn configuration(interval: Duration) -> String {
-    let mut text = String::new();
-    for number in 1..=INTERFACES {
-        for vrid in 1..=255 {
-            let _ = write!(
-                text,
-                "[[instance]]\nname = \"{number}-{vrid}\"\ninterface = \"{}\"\nvrid = {vrid}\npriority = 1\n\
-                 advert_interval = \"{}ms\"\nvirtual_addresses = [\"{}/16\"]\n\n",
-                ours(number),
-                interval.as_millis(),
-                address(number, vrid),
-            );
-        }
-    }
-    text
+/// Every virtual router: its interface's number and its VRID.
+fn each(interfaces: u8) -> impl Iterator<Item = (u8, u8)> {
+    (1..=interfaces).flat_map(|number| (1..=255).map(move |vrid| (number, vrid)))
+}
+
+fn vipd_configuration(interfaces: u8, interval: Duration) -> String {
+    each(interfaces).fold(String::new(), |mut text, (number, vrid)| {
+        let (interface, address, interval) = (ours(number), address(number, vrid), interval.as_millis());
+        let _ = write!(
+            text,
+            "[[instance]]\nname = \"{number}-{vrid}\"\ninterface = \"{interface}\"\nvrid = {vrid}\npriority = 1\n\
+             advert_interval = \"{interval}ms\"\nvirtual_addresses = [\"{address}/16\"]\n\n",
+        );
+        text
+    })
+}
+
+fn keepalived_configuration(interfaces: u8, interval: Duration) -> String {
+    let begin = "global_defs {\n    vrrp_version 3\n}\n".to_owned();
+    each(interfaces).fold(begin, |mut text, (number, vrid)| {
+        let (interface, address, interval) = (ours(number), address(number, vrid), interval.as_secs_f64());
+        let _ = write!(
+            text,
+            "vrrp_instance {number}-{vrid} {{\n    state BACKUP\n    interface {interface}\n    virtual_router_id {vrid}\n\
+             \x20   priority 1\n    advert_int {interval}\n    virtual_ipaddress {{\n        {address}/16\n    }}\n}}\n",
+        );
+        text
+    })
 }

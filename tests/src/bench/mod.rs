@@ -1,12 +1,16 @@
 //! What the agents cost and how fast they are, vipd beside keepalived in labs of their own.
 //!
-//! [`cpu`] reads what a process has used, [`steady`] measures backups and masters at work, [`takeover`] what happens when
-//! a master's cable is cut, [`flood`] what becomes of a healthy pair under junk, [`many`] 4,080 virtual routers. A measurement is a few [`Figure`]s;
-//! who repeats them and prints them is `cargo xtask bench`.
+//! [`cpu`] reads what a process has used and [`spare`] what all the machine has; [`steady`] measures backups and masters at
+//! work, [`takeover`] what happens when a master's cable is cut, [`flood`] what becomes of a healthy pair under junk,
+//! [`many`] thousands of virtual routers, [`floors`] what the kernel alone takes for the same. A measurement is a few
+//! [`Figure`]s; who repeats them and prints them is `cargo xtask bench`.
 
 pub mod cpu;
+mod figure;
 pub mod flood;
+pub mod floors;
 pub mod many;
+pub mod spare;
 pub mod steady;
 pub mod takeover;
 
@@ -23,27 +27,13 @@ use crate::station::Station;
 use crate::time::WallTime;
 use crate::wait::wait_until;
 
+pub use figure::{Figure, percentile, thousands};
+
 /// How long a state may take to be reached.
 const SOON: Duration = Duration::from_secs(60);
-/// After a start: all routers are at rest, and all that a start announces has been announced.
+/// After a router has become master, and the one before has yielded: what is announced again after 5 s has been
+/// announced, by either agent.
 const REST: Duration = Duration::from_secs(7);
-
-/// One figure of a measurement.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Figure {
-    /// What was measured.
-    pub name: String,
-    /// In what.
-    pub unit: &'static str,
-    /// How much.
-    pub value: f64,
-}
-
-impl Figure {
-    fn new(name: &str, unit: &'static str, value: f64) -> Self {
-        Self { name: name.to_owned(), unit, value }
-    }
-}
 
 /// So many virtual routers of one priority, VRID 1 and up, each for one address of its own.
 pub fn routers(count: u8, priority: u8, interval: Duration) -> Vec<Instance> {

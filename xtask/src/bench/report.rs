@@ -1,82 +1,182 @@
 //! What was measured, for a terminal and as a document.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use vipd_tests::bench::Figure;
-use vipd_tests::compare::Spread;
+use anyhow::Result;
 
+use super::machine;
+use super::pictures::Picture;
+use super::results::{Measured, Results, Series};
+use super::targets::Verdict;
 use crate::support::debian;
-
-/// A scenario's figures.
-pub(super) struct Measured {
-    /// What it was.
-    pub(super) title: String,
-    /// For vipd, and for keepalived unless it is vipd's alone: the figures of each run.
-    pub(super) agents: Vec<Vec<Vec<Figure>>>,
-}
-
-impl Measured {
-    /// Each figure over all runs of each agent.
-    fn rows(&self) -> Vec<(&Figure, Vec<Spread>)> {
-        let first = self.agents.first().and_then(|runs| runs.first()).into_iter().flatten().enumerate();
-        first
-            .map(|(index, figure)| {
-                let of = |runs: &Vec<Vec<Figure>>| {
-                    Spread::of(runs.iter().filter_map(|run| Some(run.get(index)?.value)))
-                };
-                (figure, self.agents.iter().filter_map(of).collect())
-            })
-            .collect()
-    }
-}
 
 /// A table of medians.
 pub(super) fn plain(measured: &Measured) -> String {
-    let mut text = format!("{:<48}  {:>16}  {:>16}\n", measured.title, "vipd", "keepalived");
-    if measured.agents.len() == 1 {
-        text = format!("{:<48}  {:>16}\n", measured.title, "vipd");
+    let mut text = format!("{:<62}", measured.scenario.to_string());
+    for (who, _) in &measured.columns {
+        let _ = write!(text, "  {:>24}", who.to_string());
     }
-    for (figure, spreads) in measured.rows() {
-        let _ = write!(text, "  {:<46}", figure.name);
-        for spread in spreads {
-            let _ = write!(text, "  {:>16}", shown(spread.median, figure.unit));
+    text.push('\n');
+    for name in measured.names() {
+        let _ = write!(text, "  {name:<60}");
+        for (_, column) in &measured.columns {
+            let cell = column.iter().find(|series| series.name == name).map_or_else(String::new, brief);
+            let _ = write!(text, "  {cell:>24}");
         }
         text.push('\n');
     }
     text
 }
 
-/// All tables with their spreads, the machine, and how to repeat them.
-pub(super) fn markdown(all: &[Measured], runs: u32, took: Duration) -> Result<String> {
+/// Which targets are reached.
+pub(super) fn plain_targets(verdicts: &[Verdict]) -> String {
+    let mut text = format!(
+        "{:<88}  {:>10}  {:>10}  {:>10}  {:>10}\n",
+        "what vipd must reach", "keepalived", "floor", "at most", "vipd"
+    );
+    for verdict in verdicts {
+        let [keepalived, floor, limit, vipd] = figures(verdict);
+        let _ = writeln!(
+            text,
+            "{:<88}  {keepalived:>10}  {floor:>10}  {limit:>10}  {vipd:>10}  {}",
+            verdict.target.what,
+            answer(verdict, None)
+        );
+    }
+    text
+}
+
+/// What the report says of the run besides its figures.
+pub(super) struct Run<'a> {
+    /// The command that repeats it.
+    pub(super) command: &'a str,
+    /// How long it took.
+    pub(super) took: Duration,
+    /// Why targets are missed, by their keys.
+    pub(super) reasons: &'a BTreeMap<String, String>,
+}
+
+/// Targets, pictures and all tables with their spreads, the machine, and how to repeat them.
+pub(super) fn markdown(
+    results: &Results,
+    verdicts: &[Verdict],
+    pictures: &[Picture],
+    run: &Run<'_>,
+) -> Result<String> {
     let mut text = format!(
         "# Bench\n\n\
-         Made by `cargo xtask bench --runs {runs} --markdown docs/bench/README.md` in {} minutes: vipd and keepalived {} of \
-         Debian in turn, in labs of network namespaces with veth and a bridge.\n\n\
+         Made by `{}` in {} minutes: vipd and keepalived {} of Debian in turn, in labs of network namespaces with veth and a \
+         bridge.\n\n\
          Machine: {}.\n\n\
-         A cell is the median of the runs, and the least and the greatest. Process CPU is what the kernel accounts to the \
-         program and its children; that of sending holds the way of each frame through veth and bridge to the other side.\n",
-        took.as_secs().div_ceil(60),
+         ## What vipd must reach\n\n",
+        run.command,
+        run.took.as_secs().div_ceil(60),
         debian::version("keepalived")?,
-        machine()?,
+        machine::described()?,
     );
-    for measured in all {
-        let agents = if measured.agents.len() == 1 { "vipd |" } else { "vipd | keepalived |" };
-        let rules = "--- |".repeat(measured.agents.len());
-        let _ = write!(text, "\n| {} | {agents}\n| --- | {rules}\n", measured.title);
-        for (figure, spreads) in measured.rows() {
-            let _ = write!(text, "| {} |", figure.name);
-            for Spread { min, median, max } in spreads {
-                let unit = figure.unit;
-                let _ = write!(text, " {} ({} to {}) |", shown(median, unit), shown(min, ""), shown(max, ""));
-            }
-            text.push('\n');
-        }
+    text += &targets(verdicts, run.reasons);
+    text += ABOUT_TARGETS;
+    text += "\n## Pictures\n";
+    for picture in pictures {
+        let _ = write!(text, "\n![{}]({})\n", picture.title, picture.file);
+    }
+    text += ABOUT_TABLES;
+    for measured in &results.0 {
+        text += &table(measured);
     }
     Ok(text)
 }
+
+const ABOUT_TARGETS: &str = "\n\
+    A floor is what the kernel alone takes for the work in the same lab, measured in the same run: no program can be under it. \
+    \"All the machine\" is what a thread of the lowest priority on each processor does not get, interrupts included. It has the \
+    generator's work, here 32 adverts a system call, and the way of each frame through veth and bridge, which are there without \
+    an agent, too, and alike for both: what an agent adds is the fair comparison, and the total, of which a third of \
+    keepalived's is asked, the severe one.\n";
+
+const ABOUT_TABLES: &str = "\n## Figures\n\n\
+    A cell is the median of the runs, and the least and the greatest; where a run has many samples, it is the median and the \
+    99th percentile of all, and their number. Process CPU is what the kernel accounts to the program and its children; that of \
+    sending holds the way of each frame through veth and bridge to the other side.\n";
+
+fn targets(verdicts: &[Verdict], reasons: &BTreeMap<String, String>) -> String {
+    let mut text =
+        "| | keepalived | floor | vipd must reach | vipd | reached |\n| --- | --- | --- | --- | --- | --- |\n"
+            .to_owned();
+    for verdict in verdicts {
+        let [keepalived, floor, limit, vipd] = figures(verdict);
+        let floor = match verdict.target.floor_is {
+            is if verdict.floor.is_none() || is.is_empty() => floor,
+            is => format!("{floor} ({is})"),
+        };
+        let limit = if verdict.limit.is_some() { format!("≤ {limit}") } else { limit };
+        let reason = reasons.get(verdict.target.key).map(String::as_str);
+        let _ = writeln!(
+            text,
+            "| {} | {keepalived} | {floor} | {limit} | **{vipd}** | {} |",
+            verdict.target.what,
+            answer(verdict, reason)
+        );
+    }
+    text
+}
+
+/// keepalived's figure, the floor, the limit and vipd's figure.
+fn figures(verdict: &Verdict) -> [String; 4] {
+    let all = [verdict.keepalived, verdict.floor, verdict.limit, Some(verdict.vipd)];
+    all.map(|value| value.map_or_else(|| "–".to_owned(), |value| shown(value, verdict.target.unit)))
+}
+
+fn answer(verdict: &Verdict, reason: Option<&str>) -> String {
+    match (verdict.limit, verdict.is_reached(), reason) {
+        (None, _, _) => "–".to_owned(),
+        (_, true, _) => "yes".to_owned(),
+        (_, false, None) => "**no**".to_owned(),
+        (_, false, Some(reason)) => format!("**no**, because {reason}"),
+    }
+}
+
+fn table(measured: &Measured) -> String {
+    let names: Vec<_> = measured.columns.iter().map(|(who, _)| who.to_string()).collect();
+    let rules = " --- |".repeat(names.len());
+    let mut text = format!("\n| {} | {} |\n| --- |{rules}\n", measured.scenario, names.join(" | "));
+    for name in measured.names() {
+        let _ = write!(text, "| {name} |");
+        for (_, column) in &measured.columns {
+            let cell = column.iter().find(|series| series.name == name).map_or_else(String::new, full);
+            let _ = write!(text, " {cell} |");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// A series in few words.
+fn brief(series: &Series) -> String {
+    match (series.spread(), series.p99()) {
+        (Some(spread), Some(p99)) if series.sampled => {
+            format!("{} (p99 {})", shown(spread.median, series.unit), shown(p99, ""))
+        }
+        (Some(spread), _) => shown(spread.median, series.unit),
+        (None, _) => NOT_REACHED.to_owned(),
+    }
+}
+
+/// A series with its spread.
+fn full(series: &Series) -> String {
+    let Some(spread) = series.spread() else { return NOT_REACHED.to_owned() };
+    let median = shown(spread.median, series.unit);
+    match series.p99() {
+        Some(p99) if series.sampled => {
+            format!("{median}, p99 {} (of {})", shown(p99, ""), series.values.len())
+        }
+        _ => format!("{median} ({} to {})", shown(spread.min, ""), shown(spread.max, "")),
+    }
+}
+
+const NOT_REACHED: &str = "not within 30 s";
 
 /// Three figures that count.
 fn shown(value: f64, unit: &str) -> String {
@@ -92,24 +192,53 @@ fn shown(value: f64, unit: &str) -> String {
     format!("{value:.digits$} {unit}").trim_end().to_owned()
 }
 
-/// Processors, memory and kernel.
-fn machine() -> Result<String> {
-    let read = |path: &str| fs::read_to_string(path).with_context(|| path.to_owned());
-    let processors = read("/proc/cpuinfo")?;
-    let named = |key: &str| {
-        let line = processors.lines().find(|line| line.starts_with(key))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    };
-    let count = processors.lines().filter(|line| line.starts_with("processor")).count();
-    let model = named("model name").unwrap_or_else(|| "processors".to_owned());
-    let hypervisor = named("flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor"));
-    let memory = read("/proc/meminfo")?;
-    let kib = memory.lines().next().and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    let kernel = read("/proc/sys/kernel/osrelease")?;
-    Ok(format!(
-        "{count} × {model}{}, {} GiB, Linux {}",
-        if hypervisor { " (virtual)" } else { "" },
-        kib.unwrap_or(0).div_ceil(1 << 20),
-        kernel.trim(),
-    ))
+/// Why targets are missed: lines "* key: reason".
+pub(super) fn reasons(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("* ")?.split_once(": "));
+    lines.map(|(key, reason)| (key.to_owned(), reason.trim_end_matches('.').to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::scenario::{Scenario, Who};
+    use crate::bench::targets::judge;
+    use vipd_tests::bench::Figure;
+
+    fn slow() -> Measured {
+        let mut slow = Measured::new(Scenario::Many);
+        let start = |value| Figure::perhaps("start", "ms", value);
+        for value in [900.0, 1000.0, 1100.0] {
+            slow.add(Who::Vipd, vec![start(Some(value)), Figure::samples("gap", "ms", vec![1.0, 2.0])]);
+        }
+        slow.add(Who::Keepalived, vec![start(None)]);
+        slow
+    }
+
+    #[test]
+    fn a_table_has_medians_spreads_and_percentiles() {
+        let text = table(&slow());
+        assert!(text.contains("| start | 1000 ms (900 to 1100) | not within 30 s |\n"), "{text}");
+        assert!(text.contains("| gap | 1.50 ms, p99 2 (of 6) |  |\n"), "{text}");
+        let text = plain(&slow());
+        assert!(text.contains("1.50 ms (p99 2)"), "{text}");
+    }
+
+    #[test]
+    fn a_missed_target_has_its_reason() {
+        let mut cut = Measured::new(Scenario::Cut);
+        cut.add(Who::Vipd, vec![Figure::new("longest silence of the new master", "ms", 25.0)]);
+        let reasons = reasons("# Reasons\n\n* silence: the machine has one processor.\n* cut: none\n");
+        let text = targets(&judge(&Results(vec![cut])), &reasons);
+        assert!(
+            text.contains("| ≤ 20 ms | **25 ms** | **no**, because the machine has one processor |\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn three_figures_count() {
+        let all = [0.0, 0.1234, 1.234, 12.34, 1234.5, 7.0].map(|value| shown(value, "ms"));
+        assert_eq!(all, ["0 ms", "0.123 ms", "1.23 ms", "12.3 ms", "1234 ms", "7 ms"]);
+    }
 }

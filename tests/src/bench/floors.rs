@@ -1,0 +1,128 @@
+//! What the kernel alone takes for what a master does: no program can be faster than that in the same lab.
+
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::{Figure, cpu, micros, routers};
+use crate::craft::Advert;
+use crate::inject::Injector;
+use crate::lab::Lab;
+use crate::links;
+use crate::protocol::Version;
+use crate::station::{INTERFACE, Mac, PREFIX, Station};
+use crate::time::millis;
+
+const NODE: Station = Station::Node(1);
+/// Frames a system call.
+const BATCH: usize = 64;
+/// How often what takes less than a millisecond is repeated.
+const REPEATS: u32 = 100;
+
+/// The floors of sending adverts and of announcing addresses, in a lab with a capture as the agents have it.
+///
+/// # Errors
+/// When the lab fails.
+pub fn all(count: u8, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
+    let lab = Lab::new(1)?;
+    let capture = lab.capture()?;
+    let injector = Injector::open(lab.host(NODE)?)?;
+    let adverts = sending(&injector, count, interval, length)?;
+    let one = announcing(&lab, &injector, 1)?;
+    let many = announcing(&lab, &injector, 100)?;
+    capture.stop()?;
+    Ok(vec![
+        Figure::new("CPU per advert sent: sendmmsg of 64 a call", "µs", adverts),
+        Figure::samples("one address over netlink", "ms", one.netlink),
+        Figure::samples("one address over netlink, one GARP sent", "ms", one.both),
+        Figure::samples("100 addresses over netlink, one request", "ms", many.netlink),
+        Figure::samples("100 GARPs, one sendmmsg", "ms", many.sending),
+        Figure::samples("100 addresses over netlink and their GARPs", "ms", many.both),
+    ])
+}
+
+/// All adverts of an interval in a few calls, interval by interval; microseconds of processor an advert.
+fn sending(injector: &Injector, count: u8, interval: Duration, length: Duration) -> Result<f64> {
+    let frames: Vec<_> = routers(count, 200, interval)
+        .iter()
+        .map(|instance| Advert::new(Version::V3, instance.vrid, 200, NODE).frame())
+        .collect();
+    let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+    let rounds = u32::try_from(length.as_nanos() / interval.as_nanos())?;
+    let (start, before) = (Instant::now(), cpu::of_thread());
+    for round in 0..rounds {
+        frames.chunks(BATCH).try_for_each(|batch| injector.send_all(batch))?;
+        thread::sleep((start + interval * (round + 1)).saturating_duration_since(Instant::now()));
+    }
+    Ok(micros(cpu::of_thread().saturating_sub(before)) / f64::from(rounds * u32::from(count)))
+}
+
+/// Milliseconds of adding addresses, of announcing them, and of both.
+#[derive(Default)]
+struct Announcing {
+    netlink: Vec<f64>,
+    sending: Vec<f64>,
+    both: Vec<f64>,
+}
+
+fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
+    // One network, as in the takeovers: all but the first address are secondary, and cheaper.
+    let addresses: Vec<_> = (1..=count).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
+    let garps: Vec<_> = addresses.iter().map(|address| garp(NODE.mac(), *address)).collect();
+    let garps: Vec<&[u8]> = garps.iter().map(Vec::as_slice).collect();
+    let host = lab.host(NODE)?;
+    let mut found = Announcing::default();
+    for _ in 0..REPEATS {
+        let added = addresses.clone();
+        let netlink = host.run(move || -> Result<Duration> {
+            let batch = links::address_batch(INTERFACE, &added, PREFIX)?;
+            let start = Instant::now();
+            batch.send().context("adding addresses")?;
+            Ok(start.elapsed())
+        })?;
+        let start = Instant::now();
+        injector.send_all(&garps)?;
+        let sending = start.elapsed();
+        found.netlink.push(millis(netlink));
+        found.sending.push(millis(sending));
+        found.both.push(millis(netlink + sending));
+        // The first one would take the others with it.
+        let added = addresses.clone();
+        host.run(move || {
+            added.iter().rev().try_for_each(|address| links::del_address(INTERFACE, *address, PREFIX))
+        })?;
+    }
+    Ok(found)
+}
+
+/// An Ethernet frame with a gratuitous ARP request (RFC 826, RFC 5227): sender and target are the address.
+fn garp(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame.extend(Mac::BROADCAST.0);
+    frame.extend(mac.0);
+    frame.extend(0x0806_u16.to_be_bytes());
+    // Ethernet, IPv4, the lengths of their addresses; a request.
+    frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend(mac.0);
+    frame.extend(address.octets());
+    frame.extend([0; 6]);
+    frame.extend(address.octets());
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Frame;
+    use crate::station::VIP;
+    use crate::time::WallTime;
+
+    #[test]
+    fn a_garp_is_one() {
+        let bytes = garp(NODE.mac(), VIP);
+        let frame = Frame { time: WallTime::now(), from: NODE, bytes };
+        assert!(frame.gratuitous_arp(VIP).is_some());
+    }
+}
