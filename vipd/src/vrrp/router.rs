@@ -56,9 +56,11 @@ enum Awaiting {
 /// Another master of lower precedence, while we are master.
 #[derive(Clone, Copy, Debug)]
 struct Rival {
+    /// When it was first heard.
+    since: Timestamp,
     /// When it was last heard.
     heard: Timestamp,
-    /// It was still there after the segment had been told again.
+    /// It does not yield: it was still there after some answers, or after the segment had been told again.
     lasts: bool,
 }
 

@@ -15,6 +15,10 @@ use crate::vrrp::timer::Timer;
 
 /// The longest wait after the first losing advert before the segment is told again, nanoseconds.
 const REANNOUNCE_MAX: u64 = 100_000_000;
+/// The shortest quiet of a rival that does not yield before the segment is told again, nanoseconds.
+const LASTING_QUIET: u64 = 1_000_000_000;
+/// Intervals in which a rival that hears us has yielded.
+const YIELDS_IN: u64 = 3;
 
 impl Router {
     pub(super) fn advert(&mut self, now: Timestamp, advert: Received) {
@@ -190,21 +194,25 @@ impl Router {
     }
 
     /// Hosts may have learned the other master's MAC: tell them again once it has been quiet for long enough to
-    /// have yielded. When it adverts on after that, it does not hear us, and there is nothing to be won from a
-    /// storm of announcements: then only after more than one interval without an advert.
+    /// have yielded. One that adverts on after some answers, or after that, does not hear us, or is none: somebody floods the
+    /// segment. There is nothing to be won from announcing at each of its pauses: then only after more than one interval, and
+    /// a second, without an advert.
     fn reannounce_when_quiet(&mut self, now: Timestamp, advert: &Received) {
         if !self.has_addresses() {
             return;
         }
         let interval = self.longer_interval(advert);
-        let lasts = match self.rival {
-            Some(rival) if self.timers.get(Timer::Reannounce).is_some() => rival.lasts,
-            Some(rival) => now.nanos_since(rival.heard) <= 2 * interval,
-            None => false,
+        let (since, lasts) = match self.rival {
+            Some(rival) if self.timers.get(Timer::Reannounce).is_some() => {
+                (rival.since, rival.lasts || now.nanos_since(rival.since) > YIELDS_IN * interval)
+            }
+            Some(rival) => (now, now.nanos_since(rival.heard) <= 2 * interval),
+            None => (now, false),
         };
-        self.rival = Some(Rival { heard: now, lasts });
+        self.rival = Some(Rival { since, heard: now, lasts });
         let quiet = interval * 3 / 2;
-        self.timers.set(Timer::Reannounce, now + if lasts { quiet } else { quiet.min(REANNOUNCE_MAX) });
+        let quiet = if lasts { quiet.max(LASTING_QUIET) } else { quiet.min(REANNOUNCE_MAX) };
+        self.timers.set(Timer::Reannounce, now + quiet);
     }
 
     /// Whether a master of lower priority is still to be followed: `preempt_delay` (RFC 8347 `hold-time`) is counted from

@@ -99,6 +99,26 @@ fn a_losing_master_that_does_not_yield_causes_no_storm_of_announcements() {
     }
 }
 
+/// A flood of adverts of the lowest priority at 10 ms: the generator's pauses of more than an interval and a half once had the
+/// master of a healthy pair announce its addresses again and again.
+#[test]
+fn the_pauses_of_a_rival_that_does_not_yield_are_no_news() {
+    for interval in [10 * MILLI, 100 * MILLI] {
+        let mut script = Script::master(config(Version::V3, interval));
+        script.wait(10 * SECOND);
+        for _ in 0..16 {
+            script.advert(1, HIGHER);
+            assert_eq!(announcements(&script.wait(interval / 4)), [0u64; 0]);
+        }
+        for _ in 0..20 {
+            script.advert(1, HIGHER);
+            assert_eq!(announcements(&script.wait(SECOND - 1)), [0u64; 0], "it has paused");
+        }
+        script.advert(1, HIGHER);
+        assert_eq!(announcements(&script.wait(60 * SECOND)), [SECOND], "it has gone");
+    }
+}
+
 #[test]
 fn a_master_that_yields_announces_no_more() {
     let mut script = Script::master(config(Version::V3, SECOND));
