@@ -164,7 +164,10 @@ impl Engine {
             let now = clock::now();
             let mut busy = self.drain_feed(now);
             self.look_again_if_due(now);
-            self.drain_monitor();
+            // Of a hundred addresses, a hundred notices of our own making are waiting: they wait until each address was said.
+            if !self.outbox.is_urgent() {
+                self.drain_monitor();
+            }
             let stop = self.take_commands(now);
             self.look_at_interfaces(now);
             if stop {
@@ -181,15 +184,15 @@ impl Engine {
             self.tell_what_is_steady();
             // Announcements that wait for their turn want another one at once, and so do adverts that came meanwhile: some
             // of them may have woken nobody, because the engine was awake, or they were taken for steady until now.
-            busy |= self.feed.sleep().is_err() || self.hear_one(now);
             busy |= self.outbox.is_busy();
+            if busy || self.feed.sleep().is_err() || self.hear_one(now) {
+                // Each turn asks everything that waiting would tell of.
+                continue;
+            }
             let instances = &self.instances;
             let next_timeout = |index: usize| instances.get(index).and_then(|one| one.router.next_timeout());
             let deadline = self.deadlines.settle(next_timeout);
-            let next = [deadline, self.look_again, self.outbox.next(), busy.then_some(now)]
-                .into_iter()
-                .flatten()
-                .min();
+            let next = [deadline, self.look_again, self.outbox.next()].into_iter().flatten().min();
             self.wait.wait(next)?;
             self.wakeups += 1;
         }
