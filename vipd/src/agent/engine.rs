@@ -158,6 +158,8 @@ impl Engine {
                 self.report(Report::NotRealtime { what: "SCHED_FIFO", error });
             }
         }
+        // Without, an address is announced later.
+        let _ = self.outbox.requests().make_ahead();
         loop {
             // One turn. The clock is read before the ring is drained: whatever had arrived by that time is heard
             // before a deadline of that time fires. A process that was held up hears what it missed first.

@@ -13,12 +13,8 @@ use crate::agent::instance::{Instance, is_foreign};
 use crate::agent::interface::Interface;
 use crate::agent::message::Report;
 use crate::config::settings::{Placement, Scope};
-use crate::netlink::{self, Address, Attributes, Change};
+use crate::netlink::{self, Address, Attributes, BATCH, Change};
 use crate::vrrp::{Action, Addresses, Family};
-
-/// Changes that are made before the announcements they allow are sent. The kernel takes 5 to 15 µs for each address, under
-/// its lock: the first of hundreds need not wait for the last.
-const CHANGES: usize = 32;
 
 impl Outbox {
     /// The changes that an action asks for.
@@ -105,7 +101,8 @@ impl Outbox {
         report: &mut impl FnMut(Report),
     ) {
         let changes = std::mem::take(&mut self.changes);
-        for some in changes.chunks(CHANGES) {
+        self.requests.ask(&changes);
+        for some in changes.chunks(BATCH) {
             self.make(some, instances, interfaces, report);
             self.say(some.len(), now, instances, interfaces, is_there, report);
         }
@@ -123,7 +120,7 @@ impl Outbox {
         report: &mut impl FnMut(Report),
     ) {
         let mut refused = Vec::new();
-        let result = self.requests.apply(changes, |change, error| {
+        let result = self.requests.answer(changes, |change, error| {
             refused.push(change.clone());
             let error = error.raw_os_error().map_or_else(
                 || std::io::Error::new(error.kind(), error.to_string()),
