@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
-use vipd::netlink::{Address, Attributes, Change, Monitor, Notice, Requests};
+use vipd::netlink::{Address, Attributes, BATCH, Change, Monitor, Notice, Requests};
 
 /// Loopback, the one interface a new namespace has.
 const LO: u32 = 1;
@@ -81,6 +81,36 @@ fn a_batch_of_many_changes_is_answered_one_by_one() {
         .expect("the socket works");
     assert_eq!(refused, [(nowhere(1), Some(libc_enodev())), (nowhere(2), Some(libc_enodev()))]);
     assert_eq!(addresses(&mut requests).len(), 255, "the change between them was made");
+}
+
+#[test]
+fn what_is_answered_is_there_and_each_batch_is_answered_in_its_turn() {
+    for ahead in [false, true] {
+        private_namespace();
+        let mut requests = Requests::open().expect("a socket");
+        if ahead {
+            requests.make_ahead().expect("a thread");
+        }
+        let mut all: Vec<Change> = (0..100).map(|last| add(address(last, 32))).collect();
+        let nowhere = add(Address { ifindex: 4_000_000, ..address(200, 32) });
+        all[3] = nowhere.clone();
+        all[BATCH] = nowhere.clone();
+        all[99] = nowhere.clone();
+        requests.ask(&all);
+        // Another socket sees what the kernel has, whoever makes the changes.
+        let mut onlooker = Requests::open().expect("a socket");
+        let mut refused = Vec::new();
+        for (turn, batch) in all.chunks(BATCH).enumerate() {
+            requests
+                .answer(batch, |change, _| refused.push((turn, change.clone())))
+                .expect("the socket works");
+            let there = addresses(&mut onlooker);
+            let made = batch.iter().filter(|change| **change != nowhere);
+            assert!(made.filter_map(Change::address).all(|address| there.contains(address)), "batch {turn}");
+        }
+        assert_eq!(refused, [(0, nowhere.clone()), (1, nowhere.clone()), (99 / BATCH, nowhere)]);
+        assert_eq!(addresses(&mut requests).len(), 97, "nothing is left over in the socket");
+    }
 }
 
 #[test]

@@ -87,28 +87,39 @@ impl Announcer {
         !self.ready.is_empty()
     }
 
+    /// Whether something waits that was not said at all yet.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.ready.peek().is_some_and(|Reverse(burst)| burst.round == 0)
+    }
+
     /// When the next paced packet is due.
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.paced.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// The next packet to send at `now`; `addresses` are those of an instance.
-    pub(super) fn pop<'a>(
+    /// The next packet to send at `now`, if it is `wanted`: one that is not stays the next. `addresses` are those of an
+    /// instance.
+    pub(super) fn pop_if<'a>(
         &mut self,
         now: Timestamp,
         addresses: impl Fn(usize) -> &'a [VirtualAddress],
+        wanted: impl FnOnce(Packet) -> bool,
     ) -> Option<Packet> {
         while self.next().is_some_and(|due| due <= now) {
             self.ready.extend(self.paced.pop().map(|Reverse((_, burst))| Reverse(burst)));
         }
         while let Some(Reverse(mut burst)) = self.ready.pop() {
             let all = addresses(burst.instance);
-            let wanted = |vip: &VirtualAddress| {
+            let meant = |vip: &VirtualAddress| {
                 matches!(burst.addresses, Addresses::All) || burst.addresses == Addresses::One(*vip)
             };
             let rest = all.get(burst.position..).unwrap_or_default();
-            if let Some(skipped) = rest.iter().position(wanted) {
+            if let Some(skipped) = rest.iter().position(meant) {
                 let packet = Packet { instance: burst.instance, position: burst.position + skipped };
+                if !wanted(packet) {
+                    self.ready.push(Reverse(burst));
+                    return None;
+                }
                 burst.position = packet.position + 1;
                 if burst.interval > 0 {
                     self.paced.push(Reverse((now + burst.interval, burst)));
@@ -139,7 +150,7 @@ mod tests {
     }
 
     fn drain(announcer: &mut Announcer, now: Timestamp, vips: &[VirtualAddress]) -> Vec<(usize, usize)> {
-        std::iter::from_fn(|| announcer.pop(now, |_| vips))
+        std::iter::from_fn(|| announcer.pop_if(now, |_| vips, |_| true))
             .map(|sent| (sent.instance, sent.position))
             .collect()
     }
@@ -153,6 +164,32 @@ mod tests {
         let sent = drain(&mut announcer, T0, &vips);
         assert_eq!(sent, [(7, 0), (7, 1), (3, 1), (7, 0), (7, 1), (3, 1)]);
         assert!(!announcer.is_ready());
+    }
+
+    #[test]
+    fn what_is_not_wanted_yet_stays_the_next_and_holds_back_what_is_behind_it() {
+        let vips = vips(3);
+        let mut announcer = Announcer::default();
+        announcer.push(0, Addresses::All, 2, 0);
+        announcer.push(1, Addresses::All, 1, 0);
+        assert!(announcer.is_urgent());
+        let mut pop = |there: usize| {
+            let popped = announcer.pop_if(T0, |_| &vips, |packet| packet.position < there);
+            popped.map(|packet| (packet.instance, packet.position))
+        };
+        assert_eq!([pop(0), pop(2), pop(2), pop(2)], [None, Some((0, 0)), Some((0, 1)), None]);
+        assert_eq!(drain(&mut announcer, T0, &vips)[..2], [(0, 2), (1, 0)]);
+    }
+
+    #[test]
+    fn only_a_first_round_is_urgent() {
+        let vips = vips(1);
+        let mut announcer = Announcer::default();
+        announcer.push(0, Addresses::All, 2, 0);
+        assert!(announcer.is_urgent());
+        let next = |announcer: &mut Announcer| announcer.pop_if(T0, |_| &vips, |_| true);
+        assert!(next(&mut announcer).is_some() && next(&mut announcer).is_some());
+        assert!(announcer.is_ready() && !announcer.is_urgent());
     }
 
     #[test]

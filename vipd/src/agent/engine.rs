@@ -171,6 +171,8 @@ impl Engine {
                 self.report(Report::NotRealtime { what: "SCHED_FIFO", error });
             }
         }
+        // Without, an address is announced later.
+        let _ = self.outbox.requests().make_ahead();
         while self.turn()? {}
         Ok(())
     }
@@ -182,7 +184,8 @@ impl Engine {
         let now = clock::now();
         let mut busy = self.drain_feed(now);
         self.look_again_if_due(now);
-        if self.has_notices || self.out_of_date {
+        // Of a hundred addresses, a hundred notices of our own making are waiting: they wait until each address was said.
+        if (self.has_notices || self.out_of_date) && !self.outbox.is_urgent() {
             self.drain_monitor();
         }
         let stop = self.take_commands(now);
@@ -202,11 +205,18 @@ impl Engine {
         busy |= self.tell_what_is_steady(now);
         // Announcements that wait for their turn want another one at once, and so do adverts that came meanwhile: they have
         // woken nobody, because the engine was awake.
-        self.feed.sleep();
-        busy |= self.hear_one(now) | self.outbox.is_busy();
-        let next = if busy { Some(now) } else { self.next_deadline() };
-        self.has_notices = self.wait.wait(next)?;
-        self.wakeups += 1;
+        busy |= self.outbox.is_busy();
+        if !busy {
+            self.feed.sleep();
+            busy = self.hear_one(now);
+        }
+        if busy {
+            self.has_notices = self.wait.poll()?;
+        } else {
+            let next = self.next_deadline();
+            self.has_notices = self.wait.wait(next)?;
+            self.wakeups += 1;
+        }
         Ok(true)
     }
 

@@ -2,9 +2,9 @@
 //!
 //! A turn's actions are carried out together, in three passes over all routers: adverts, addresses, announcements.
 //! That keeps each router's own order (RFC 9568 section 6.4: advert, then addresses, then announcement; or the
-//! priority-0 advert, then the addresses away), puts every advert ahead of everybody's slower work, and makes one
-//! netlink batch of all addresses. Announcements are given out a few at a time: between them the engine looks
-//! whether an advert is due.
+//! priority-0 advert, then the addresses away), puts every advert ahead of everybody's slower work, and makes few
+//! netlink batches of all addresses, whose first announcements do not wait for the last batch. Further announcements are
+//! given out a few at a time: between them the engine looks whether an advert is due.
 
 mod addresses;
 
@@ -88,6 +88,11 @@ impl Outbox {
         std::mem::take(&mut self.downs)
     }
 
+    /// Whether an address waits for its first announcement.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.announcer.is_urgent()
+    }
+
     /// Whether there are announcements that wait for nothing but their turn.
     pub(super) fn is_busy(&self) -> bool {
         self.announcer.is_ready()
@@ -107,20 +112,14 @@ impl Outbox {
         mut report: impl FnMut(Report),
     ) {
         if !self.actions.is_empty() || !self.changes.is_empty() {
-            self.carry_out(instances, interfaces, &mut report);
+            self.carry_out(now, instances, interfaces, &mut report);
         }
-        for _ in 0..ANNOUNCEMENTS {
-            let packet = self
-                .announcer
-                .pop(now, |index| instances.get(index).map_or(&[], |instance| instance.addresses.as_slice()));
-            let Some(packet) = packet else { break };
-            self.announce(packet, instances, interfaces);
-        }
-        self.send(instances, interfaces, &mut report);
+        self.say(ANNOUNCEMENTS, now, instances, interfaces, |_, _, _| true, &mut report);
     }
 
     fn carry_out(
         &mut self,
+        now: Timestamp,
         instances: &mut [Instance],
         interfaces: &mut [Interface],
         report: &mut impl FnMut(Report),
@@ -135,7 +134,6 @@ impl Outbox {
         for (index, action) in &actions {
             self.collect(*index, instances, interfaces, *action);
         }
-        self.apply(instances, interfaces, report);
         for (index, action) in &actions {
             if let Action::Announce { addresses, rounds } = action
                 && let Some(instance) = instances.get(*index)
@@ -144,6 +142,7 @@ impl Outbox {
                 self.announcer.push(*index, *addresses, *rounds, interval);
             }
         }
+        self.apply(now, instances, interfaces, report);
         // Keep the allocation.
         self.actions = actions;
         self.actions.clear();
@@ -181,6 +180,27 @@ impl Outbox {
                 self.account(tag, result, instances, report);
             }
         }
+    }
+
+    /// Sends the next announcements, up to so many; before one that is not wanted it ends.
+    fn say(
+        &mut self,
+        most: usize,
+        now: Timestamp,
+        instances: &mut [Instance],
+        interfaces: &mut [Interface],
+        wanted: impl Fn(Packet, &[Instance], &[Interface]) -> bool,
+        report: &mut impl FnMut(Report),
+    ) {
+        for _ in 0..most {
+            let addresses =
+                |index: usize| instances.get(index).map_or(&[][..], |one| one.addresses.as_slice());
+            let packet =
+                self.announcer.pop_if(now, addresses, |packet| wanted(packet, instances, interfaces));
+            let Some(packet) = packet else { break };
+            self.announce(packet, instances, interfaces);
+        }
+        self.send(instances, interfaces, report);
     }
 
     fn announce(&mut self, packet: Packet, instances: &[Instance], interfaces: &mut [Interface]) {

@@ -84,8 +84,20 @@ impl Wait {
         if self.expired || deadline != self.armed {
             self.arm(deadline)?;
         }
+        self.take(None)
+    }
+
+    /// What is ready now; returns whether [`Source::Netlink`] is. One system call.
+    ///
+    /// # Errors
+    /// Never in practice; the descriptors are ours.
+    pub(super) fn poll(&mut self) -> io::Result<bool> {
+        self.take(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
+    }
+
+    fn take(&mut self, timeout: Option<&Timespec>) -> io::Result<bool> {
         let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(TIMER) }; 8];
-        let count = match epoll::wait(&self.epoll, &mut events[..], None) {
+        let count = match epoll::wait(&self.epoll, &mut events[..], timeout) {
             Ok(count) => count,
             Err(Errno::INTR) => 0,
             Err(error) => return Err(error.into()),

@@ -4,6 +4,7 @@
 //! thread has no async runtime and wants a whole batch of changes in one system call. [`Requests`] changes addresses
 //! and dumps, [`Monitor`] listens: two sockets, so that a flood of notifications swallows no answer.
 
+mod ahead;
 mod change;
 mod macvlan;
 mod message;
@@ -15,4 +16,4 @@ pub use change::{Attributes, Change, Scope};
 pub use macvlan::{Macvlan, Macvlans, Wanted};
 pub use message::{Address, Link, Notice, PROTO_VIPD};
 pub use monitor::Monitor;
-pub use requests::Requests;
+pub use requests::{BATCH, Requests};

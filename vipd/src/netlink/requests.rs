@@ -1,6 +1,8 @@
 //! Changing addresses, in batches, and dumping links and addresses.
 
+use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_sys::constants::NETLINK_ROUTE;
@@ -9,6 +11,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::LinkMessage;
 
+use super::ahead::{Ahead, Exchange, receive};
 use super::change::Change;
 use super::message::{Notice, PROTO_VIPD};
 use super::monitor::for_each;
@@ -17,13 +20,17 @@ use super::monitor::for_each;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 /// Dumps in a row that may be interrupted by changes.
 const DUMP_ATTEMPTS: u32 = 32;
-/// Changes sent in one system call: should all of them fail, the answers must fit the default receive buffer (208 KiB).
-const BATCH: usize = 128;
+/// Changes that are made together. The kernel takes 5 to 15 µs for an IPv4 address, most of it for its route, and one lock
+/// for all: so many that a system call and a wake-up do not matter, and few enough that something can be done meanwhile.
+pub const BATCH: usize = 16;
 
 /// A socket for requests. The kernel answers within the call that sends.
 #[derive(Debug)]
 pub struct Requests {
-    socket: Socket,
+    socket: Arc<Socket>,
+    /// Batches that were asked for: their first sequence number, and what is to be sent, if it is not on its way.
+    asked: VecDeque<(u32, Option<Exchange>)>,
+    ahead: Option<Ahead>,
     sequence: u32,
     outgoing: Vec<u8>,
     incoming: Vec<u8>,
@@ -40,21 +47,33 @@ impl Requests {
         socket.connect(&SocketAddr::new(0, 0))?;
         // Acknowledgements need not quote the request.
         socket.set_cap_ack(true)?;
-        Ok(Self { socket, sequence: 0, outgoing: Vec::new(), incoming: Vec::with_capacity(64 << 10) })
+        let socket = Arc::new(socket);
+        Ok(Self {
+            socket,
+            asked: VecDeque::new(),
+            ahead: None,
+            sequence: 0,
+            outgoing: Vec::new(),
+            incoming: Vec::with_capacity(64 << 10),
+        })
     }
 
-    /// Makes the changes in order and reports each one that failed.
+    /// Has a thread make the changes of large batches from now on, while [`answer`](Self::answer) is not yet called for them. It
+    /// has the caller's priority.
     ///
     /// # Errors
-    /// When the socket itself fails; then nothing is known of the changes.
-    pub fn apply(
-        &mut self,
-        changes: &[Change],
-        mut failed: impl FnMut(&Change, &io::Error),
-    ) -> io::Result<()> {
+    /// When there can be no more threads; then all goes on without.
+    pub fn make_ahead(&mut self) -> io::Result<()> {
+        self.ahead = Some(Ahead::start(Arc::clone(&self.socket))?);
+        Ok(())
+    }
+
+    /// Asks for changes, to be made in order. Call [`answer`](Self::answer) for each [`BATCH`] of them.
+    pub fn ask(&mut self, changes: &[Change]) {
+        let ahead = self.ahead.take();
         for batch in changes.chunks(BATCH) {
-            self.outgoing.clear();
             let first = self.sequence.wrapping_add(1);
+            let mut requests = Vec::with_capacity(batch.len() * 64);
             for (index, change) in batch.iter().enumerate() {
                 self.sequence = self.sequence.wrapping_add(1);
                 let mut message = change.message(self.sequence);
@@ -62,25 +81,67 @@ impl Requests {
                 if index + 1 < batch.len() {
                     message.header.flags &= !NLM_F_ACK;
                 }
-                append(&mut self.outgoing, &message);
+                append(&mut requests, &message);
             }
-            self.socket.send(&self.outgoing, 0)?;
-            let mut answered = false;
-            while !answered {
-                receive(&self.socket, &mut self.incoming)?;
-                for_each(&self.incoming, |answer| {
-                    let NetlinkPayload::Error(error) = &answer.payload else { return };
-                    let index = answer.header.sequence_number.wrapping_sub(first) as usize;
-                    // A stale answer to an earlier request is not of this batch.
-                    let Some(change) = batch.get(index) else { return };
-                    answered |= index + 1 == batch.len();
-                    if let Err(error) = change.outcome(-error.raw_code()) {
-                        failed(change, &error);
+            let exchange = Exchange { requests, last: self.sequence };
+            // A few are made sooner than another thread is woken.
+            self.asked.push_back((
+                first,
+                match &ahead {
+                    Some(ahead) if changes.len() > BATCH => {
+                        ahead.give(exchange);
+                        None
                     }
-                });
-            }
+                    _ => Some(exchange),
+                },
+            ));
         }
+        self.ahead = ahead;
+    }
+
+    /// Reports each change of the next batch that was asked for and failed, when all of it is made.
+    ///
+    /// # Errors
+    /// When the socket itself fails; then nothing is known of these changes.
+    pub fn answer(
+        &mut self,
+        batch: &[Change],
+        mut failed: impl FnMut(&Change, &io::Error),
+    ) -> io::Result<()> {
+        let Some((first, exchange)) = self.asked.pop_front() else { return Ok(()) };
+        let answers = match (exchange, &self.ahead) {
+            (Some(exchange), _) => exchange.make(&self.socket)?,
+            (None, Some(ahead)) => ahead.take()?,
+            (None, None) => return Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        for_each(&answers, |answer| {
+            let NetlinkPayload::Error(error) = &answer.payload else { return };
+            let index = answer.header.sequence_number.wrapping_sub(first) as usize;
+            // A stale answer to an earlier request is not of this batch.
+            let Some(change) = batch.get(index) else { return };
+            if let Err(error) = change.outcome(-error.raw_code()) {
+                failed(change, &error);
+            }
+        });
         Ok(())
+    }
+
+    /// Makes the changes in order and reports each one that failed.
+    ///
+    /// # Errors
+    /// When the socket itself fails; then nothing is known of some changes.
+    pub fn apply(
+        &mut self,
+        changes: &[Change],
+        mut failed: impl FnMut(&Change, &io::Error),
+    ) -> io::Result<()> {
+        self.ask(changes);
+        let mut result = Ok(());
+        // To the end: an answer that is not taken would be the next one's.
+        for batch in changes.chunks(BATCH) {
+            result = result.and(self.answer(batch, &mut failed));
+        }
+        result
     }
 
     /// Hands over every link, then every address.
@@ -220,16 +281,4 @@ fn append(buffer: &mut Vec<u8>, message: &NetlinkMessage<RouteNetlinkMessage>) {
     let start = buffer.len();
     buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
     message.serialize(&mut buffer[start..start + message.buffer_len()]);
-}
-
-/// One datagram into the emptied buffer.
-fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
-    loop {
-        buffer.clear();
-        match socket.recv(buffer, 0) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }

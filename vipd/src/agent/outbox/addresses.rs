@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use vipd_common::Timestamp;
 use vipd_common::address::wide;
 use vipd_common::records::ClosedKey;
 
 use super::Outbox;
+use crate::agent::announcer::Packet;
 use crate::agent::instance::{Instance, is_foreign};
 use crate::agent::interface::Interface;
 use crate::agent::message::Report;
 use crate::config::settings::{Placement, Scope};
-use crate::netlink::{self, Address, Attributes, Change};
+use crate::netlink::{self, Address, Attributes, BATCH, Change};
 use crate::vrrp::{Action, Addresses, Family};
 
 impl Outbox {
@@ -90,19 +92,35 @@ impl Outbox {
         }
     }
 
-    /// Makes the collected changes.
+    /// Makes the collected changes. An address is announced as soon as it is there, if it is its turn.
     pub(super) fn apply(
         &mut self,
+        now: Timestamp,
         instances: &mut [Instance],
         interfaces: &mut [Interface],
         report: &mut impl FnMut(Report),
     ) {
-        if self.changes.is_empty() {
-            self.open();
-            return;
+        let changes = std::mem::take(&mut self.changes);
+        self.requests.ask(&changes);
+        for some in changes.chunks(BATCH) {
+            self.make(some, instances, interfaces, report);
+            self.say(some.len(), now, instances, interfaces, is_there, report);
         }
+        // Keep the allocation.
+        self.changes = changes;
+        self.changes.clear();
+        self.open();
+    }
+
+    fn make(
+        &mut self,
+        changes: &[Change],
+        instances: &mut [Instance],
+        interfaces: &mut [Interface],
+        report: &mut impl FnMut(Report),
+    ) {
         let mut refused = Vec::new();
-        let result = self.requests.apply(&self.changes, |change, error| {
+        let result = self.requests.answer(changes, |change, error| {
             refused.push(change.clone());
             let error = error.raw_os_error().map_or_else(
                 || std::io::Error::new(error.kind(), error.to_string()),
@@ -125,7 +143,7 @@ impl Outbox {
         match result {
             // The kernel has answered; its notice of an IPv6 address comes later, by a work queue.
             Ok(()) => {
-                let made = self.changes.iter().filter(|change| !refused.contains(change));
+                let made = changes.iter().filter(|change| !refused.contains(change));
                 for (change, address) in made.filter_map(|change| Some((change, change.address()?))) {
                     let home = interfaces.iter_mut().find(|found| found.ifindex == Some(address.ifindex));
                     if let Some(home) = home {
@@ -135,9 +153,15 @@ impl Outbox {
             }
             Err(error) => report(Report::NetlinkFailed(error)),
         }
-        self.changes.clear();
-        self.open();
     }
+}
+
+/// Whether what a packet announces is on its interface.
+fn is_there(packet: Packet, instances: &[Instance], interfaces: &[Interface]) -> bool {
+    let Some(instance) = instances.get(packet.instance) else { return false };
+    let home = instance.homes.get(packet.position).and_then(|home| interfaces.get(*home));
+    let vip = instance.addresses.get(packet.position);
+    home.zip(vip).is_some_and(|(home, vip)| home.find(vip.address).is_some())
 }
 
 /// Index of the instance's macvlan, if it has one.
