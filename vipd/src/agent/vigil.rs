@@ -58,8 +58,14 @@ impl Vigil {
         (self.next != NEVER).then(|| Timestamp::from_nanos(self.next))
     }
 
-    /// Adds those that are due at `now` to `due`; `heard` is when each one's steady advert came last.
-    pub(super) fn look(&mut self, now: Timestamp, heard: impl Fn(usize) -> Timestamp, due: &mut Vec<usize>) {
+    /// Calls `due` for those that are due at `now`, if any may be; `heard` is when each one's steady advert came last. Then
+    /// [`next`](Self::next) is true.
+    pub(super) fn look(
+        &mut self,
+        now: Timestamp,
+        heard: impl Fn(usize) -> Timestamp,
+        mut due: impl FnMut(usize),
+    ) {
         if self.next > now.as_nanos() {
             return;
         }
@@ -70,7 +76,7 @@ impl Vigil {
             }
             let at = heard(instance).as_nanos().saturating_add(wait.patience).max(wait.not_before);
             if at <= now.as_nanos() {
-                due.push(instance);
+                due(instance);
             }
             self.next = self.next.min(at);
         }
@@ -89,7 +95,7 @@ mod tests {
 
     fn look(vigil: &mut Vigil, now: u64, heard: [u64; 3]) -> Vec<usize> {
         let mut due = Vec::new();
-        vigil.look(at(now), |instance| at(heard[instance]), &mut due);
+        vigil.look(at(now), |instance| at(heard[instance]), |instance| due.push(instance));
         due
     }
 

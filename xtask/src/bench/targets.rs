@@ -276,7 +276,7 @@ const TARGETS: [Target; 19] = [
     },
 ];
 
-const WITHOUT: &str = "of that without an agent: generator, veth, bridge";
+const WITHOUT: &str = "of that without an agent: generator, veth";
 const LAST: &str = "last address announced after its deadline";
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! What the kernel side has heard: records in the ring, and the times of adverts that say nothing new.
 
+use std::hint;
+
 use vipd_common::Timestamp;
 use vipd_common::counters::Counter;
 use vipd_common::records::AdvertRecord;
 
-use super::Engine;
+use super::{AWAKE_BEFORE, Engine};
+use crate::agent::clock;
 use crate::agent::instance::{fingerprint_of, received};
 use crate::vrrp::Input;
 use crate::xdp::MAX_PENDING;
@@ -73,10 +76,23 @@ impl Engine {
         }
     }
 
+    /// With nothing else to do, the last moments before a master is missed are spent awake: the way out of a timer takes as long.
+    /// A master that lives was heard meanwhile, and nobody stays up for it.
+    pub(super) fn stay_awake(&mut self) {
+        let soon = clock::now() + AWAKE_BEFORE;
+        let steady = &self.steady;
+        self.vigil.look(soon, |index| steady.heard(index + 1), |_| {});
+        if let Some(next) = self.vigil.next().filter(|next| *next <= soon) {
+            while clock::now() < next {
+                hint::spin_loop();
+            }
+        }
+    }
+
     /// Serves those whose steady advert has not come.
     pub(super) fn miss_masters(&mut self, now: Timestamp) {
         let (steady, silent) = (&self.steady, &mut self.silent);
-        self.vigil.look(now, |index| steady.heard(index + 1), silent);
+        self.vigil.look(now, |index| steady.heard(index + 1), |index| silent.push(index));
         while let Some(index) = self.silent.pop() {
             self.handle(index, now, Input::Timeout);
         }
