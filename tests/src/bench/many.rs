@@ -150,7 +150,7 @@ fn at_work(agent: &mut Agent, all: usize, length: Duration, silent: &AtomicBool)
         Figure::new("as backup, of one core", "%", as_backup),
         Figure::new("as master, of one core", "%", as_master),
         Figure::new("false takeovers", "", false_takeovers),
-        Figure::new("memory (VmRSS)", "MB", memory / 1024.0),
+        Figure::new("memory (VmRSS)", "MB", memory * 1.024 / 1e3),
     ])
 }
 

@@ -8,6 +8,9 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+/// Lines that may wait for stderr: four for each virtual router where there are as many as 16 interfaces can have. The queue takes
+/// its memory at once, and tracing-appender's own number would be 5 MB.
+const LINES: usize = 16 << 10;
 /// Names the level: `debug`, `vipd=trace`, …
 const VARIABLE: &str = "VIPD_LOG";
 /// The netlink crates warn of every attribute that is newer than they are.
@@ -34,7 +37,8 @@ pub(super) fn init() -> anyhow::Result<WorkerGuard> {
     for directive in QUIET {
         filter = filter.add_directive(directive.parse()?);
     }
-    let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(io::stderr());
+    let (writer, guard) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES).finish(io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

@@ -92,7 +92,7 @@ pub(super) fn markdown(
 const ABOUT_TARGETS: &str = "\n\
     A floor is what the kernel alone takes for the work in the same lab, measured in the same run: no program can be under it. \
     \"All the machine\" is what a thread of the lowest priority on each processor does not get, interrupts included. It has the \
-    generator's work, here 32 adverts a system call, and the way of each frame through veth and bridge, which are there without \
+    generator's work, here 32 adverts a system call, and the way of each frame through a veth, which are there without \
     an agent, too, and alike for both: what an agent adds is the fair comparison, and the total, of which a third of \
     keepalived's is asked, the severe one.\n";
 

@@ -29,7 +29,8 @@ pub(super) struct Peers(Vec<Peer>);
 
 impl Peers {
     pub(super) fn new() -> Self {
-        Self(Vec::with_capacity(MOST))
+        // Most hear of one or two, and there may be thousands of routers.
+        Self(Vec::new())
     }
 
     pub(super) fn hear(&mut self, advert: &Received) {
