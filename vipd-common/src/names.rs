@@ -26,5 +26,5 @@ pub const MAP_CLOSED: &str = "CLOSED";
 /// A u8 that the loader sets to 1 if any virtual router has Accept_Mode false; the program looks at other packets than
 /// adverts only then.
 pub const GLOBAL_FILTERING: &str = "FILTERING";
-/// A u8 that the loader sets to 1 if senders are held to a rate.
-pub const GLOBAL_LIMITING: &str = "LIMITING";
+/// A u32 that the loader sets to what a sender may say at once, 0 if nobody is held to a rate.
+pub const GLOBAL_BURST: &str = "SENDER_BURST";

@@ -116,13 +116,13 @@ pub const RING_BYTES: u32 = 1 << 20;
 /// Value of the map [`MAP_STEADY`](crate::names::MAP_STEADY), by row: the advert that a backup hears all the time, and when
 /// it was heard last. Such an advert changes nothing but that time: it leaves no record and wakes nobody.
 ///
-/// User space, which maps it into its memory, writes `expected`; both sides write `heard`. All are whole words.
+/// User space, which maps it into its memory, writes `expected` and `familiar`; both sides write `heard`. All are whole words.
 ///
 /// ```text
-///  0                8              16
-///  +----------------+--------------+
-///  | expected (u64) | heard (u64)  |
-///  +----------------+--------------+
+///  0                8              16               24
+///  +----------------+--------------+----------------+
+///  | expected (u64) | heard (u64)  | familiar (u64) |
+///  +----------------+--------------+----------------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -131,6 +131,9 @@ pub struct SteadySlot {
     pub expected: u64,
     /// Arrival of the last one, nanoseconds of `CLOCK_MONOTONIC`.
     pub heard: u64,
+    /// What was expected last, even when nothing is now: whatever somebody sends in its sender's name, such an advert is
+    /// held to no rate.
+    pub familiar: u64,
 }
 
 /// Key of the map [`MAP_SENDERS`](crate::names::MAP_SENDERS): who sends adverts of a virtual router. The value is when its
@@ -153,17 +156,13 @@ pub struct SenderKey {
     pub address: Address,
 }
 
-/// Adverts that a sender may send at once before it is held to its rate.
-pub const BURST: u64 = 32;
+/// Adverts that say something new and that a sender may send at once, before it is held to its rate.
+pub const BURST: u32 = 32;
 
-/// Nanoseconds between two adverts of a sender with this interval that is held to its rate: four in an interval, because a
-/// master that answers sends more than one (RFC 9568 section 6.4.3), and never fewer than a hundred in a second.
-#[inline(always)]
-pub const fn allowed_every(version: u8, interval: u16) -> u64 {
-    // VRRPv3 counts in centiseconds; VRRPv2's whole seconds are all longer.
-    let centiseconds = if version == 2 || interval > 4 { 4 } else { interval as u64 };
-    centiseconds * 2_500_000
-}
+/// Nanoseconds between two adverts of a sender that is held to its rate: four in the shortest interval of VRRPv3, because a
+/// master that answers sends more than one (RFC 9568 section 6.4.3). The same for all: the interval in an advert is its sender's
+/// own word, and a bucket that is filled by one measure and emptied by another can be made to starve.
+pub const ALLOWED_EVERY: u64 = 2_500_000;
 
 /// One valid advert on its way to user space, a record of the ring buffer
 /// [`MAP_ADVERTS`](crate::names::MAP_ADVERTS).

@@ -29,9 +29,10 @@ pub(crate) static STEADY: Array<SteadySlot> = Array::with_max_entries(1, BPF_F_M
 #[map]
 pub(crate) static SENDERS: LruHashMap<SenderKey, u64> = LruHashMap::with_max_entries(1, 0);
 
-/// Whether senders are held to a rate. The loader sets it, and what depends on it is removed by the verifier where it is 0.
+/// What a sender may say at once before it is held to its rate. The loader sets it, and what depends on it is removed by the
+/// verifier where it is 0.
 #[unsafe(no_mangle)]
-pub(crate) static LIMITING: Global<u8> = Global::new(0);
+pub(crate) static SENDER_BURST: Global<u32> = Global::new(0);
 
 /// The configured virtual routers. The loader sets the size.
 #[map]

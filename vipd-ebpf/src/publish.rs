@@ -27,8 +27,12 @@ pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
     }
     // SAFETY: the helper has no preconditions.
     let arrival = unsafe { bpf_ktime_get_ns() };
-    let Some(before) = unless_steady(row, advert, arrival) else { return };
-    if !is_allowed(row, advert, arrival) {
+    let (before, familiar) = match recognise(row, advert, arrival) {
+        Known::Steady => return,
+        Known::Familiar(before) => (before, true),
+        Known::Not(before) => (before, false),
+    };
+    if !familiar && !is_allowed(row, advert, arrival) {
         count_discarded(row, Counter::RateLimited);
         return;
     }
@@ -57,21 +61,42 @@ pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
     wake();
 }
 
-/// Notes the arrival of an advert that says nothing but that the master lives. Of another one: when such a one came last.
+/// What user space knows of an advert; of one that is handed over, when a steady one came last.
+enum Known {
+    /// It says nothing new, and its arrival is noted.
+    Steady,
+    /// It did not until something else came.
+    Familiar(u64),
+    /// It says something new.
+    Not(u64),
+}
+
 #[inline(always)]
-fn unless_steady(row: u32, advert: &Advert, arrival: u64) -> Option<u64> {
-    let Some(slot) = STEADY.get_ptr_mut(row) else { return Some(0) };
+fn recognise(row: u32, advert: &Advert, arrival: u64) -> Known {
+    let Some(slot) = STEADY.get_ptr_mut(row) else { return Known::Not(0) };
+    let fingerprint = advert.fingerprint();
     // SAFETY: the value's second word.
     let heard = unsafe { &raw mut (*slot).heard };
-    // SAFETY: its first word, which user space writes whole.
+    // SAFETY: an aligned word of a map; other CPUs and user space write it whole.
+    let before = unsafe { heard.read_volatile() };
+    // SAFETY: the first word, which user space writes whole.
     let expected = unsafe { slot.cast::<u64>().read_volatile() };
-    if expected == advert.fingerprint() {
-        // SAFETY: an aligned word of a map; other CPUs and user space write it whole.
-        unsafe { heard.write_volatile(arrival) };
-        return None;
+    if expected == fingerprint {
+        // Another CPU may have been held up between its look at the clock and here: time does not go back for that.
+        if arrival > before {
+            // SAFETY: as above.
+            unsafe { heard.write_volatile(arrival) };
+        }
+        return Known::Steady;
     }
-    // SAFETY: as above.
-    Some(unsafe { heard.read_volatile() })
+    // SAFETY: the third word.
+    let familiar = unsafe { &raw const (*slot).familiar };
+    // SAFETY: user space writes it whole.
+    if unsafe { familiar.read_volatile() } == fingerprint {
+        Known::Familiar(before)
+    } else {
+        Known::Not(before)
+    }
 }
 
 /// Wakes the reader if it sleeps: an interrupt to ourselves, which costs microseconds in a virtual machine, so once a sleep.

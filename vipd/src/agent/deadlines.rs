@@ -7,9 +7,8 @@ use vipd_common::Timestamp;
 
 /// A heap of deadlines that is corrected late.
 ///
-/// Each advert moves a backup's deadline further away. Such a move leaves the heap alone: the old, earlier entry
-/// stays, and before the engine waits for it the instance is asked for its true deadline. So an advert costs a comparison,
-/// and the heap is touched about once in a master-down interval for each instance.
+/// A deadline that moves further away leaves the heap alone: the old, earlier entry stays, and before the engine waits for
+/// it the instance is asked for its true deadline. So the heap is touched about once in a deadline's time for each instance.
 #[derive(Debug)]
 pub(super) struct Deadlines {
     heap: BinaryHeap<Reverse<(Timestamp, usize)>>,

@@ -36,6 +36,7 @@ use std::thread;
 
 use anyhow::{Context as _, bail};
 use tokio::sync::mpsc;
+use vipd_common::records::BURST;
 
 use crate::config::Config;
 use crate::config::settings::Transport;
@@ -80,6 +81,7 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
         peers: count(peers.sum())?,
         closed: count(silent.map(|instance| instance.placements.len()).sum())?,
         senders: count(config.instances.len() * SENDERS_EACH)?.max(SENDERS_LEAST),
+        burst: BURST,
     };
     let Loaded { kernel, feed, counters, closed, steady, log } = Kernel::load(xdp::OBJECT, sizes, verbosity)?;
     let counters = Arc::new(counters);

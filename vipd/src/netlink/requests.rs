@@ -111,7 +111,16 @@ impl Requests {
         let Some((first, exchange)) = self.asked.pop_front() else { return Ok(()) };
         let answers = match (exchange, &self.ahead) {
             (Some(exchange), _) => exchange.make(&self.socket)?,
-            (None, Some(ahead)) => ahead.take()?,
+            (None, Some(ahead)) => match ahead.take() {
+                Ok(answers) => answers,
+                Err(error) => {
+                    // It has ended: what it was given is lost, and from now on all is made here.
+                    if error.kind() == io::ErrorKind::BrokenPipe {
+                        self.ahead = None;
+                    }
+                    return Err(error);
+                }
+            },
             (None, None) => return Err(io::ErrorKind::BrokenPipe.into()),
         };
         for_each(&answers, |answer| {

@@ -60,7 +60,9 @@ struct Rival {
     since: Timestamp,
     /// When it was last heard.
     heard: Timestamp,
-    /// It does not yield: it was still there after some answers, or after the segment had been told again.
+    /// How often since then.
+    adverts: u64,
+    /// It does not yield: it was still there after a second, or after the segment had been told again; or it is no router.
     lasts: bool,
 }
 
@@ -179,19 +181,7 @@ impl Router {
         self.events.pop_front()
     }
 
-    /// The advert that changes nothing but Active_Down_Timer: the followed master's, as it spoke last. Of any number of
-    /// such adverts only the last needs to be handed over, before [`Input::Timeout`] and before an advert that arrived after
-    /// it; [`next_timeout`](Self::next_timeout) is then its arrival and [`Steady::patience`].
-    pub fn steady(&self) -> Option<Steady> {
-        // While another one's promise stands, or preempt_delay runs, each advert may change something.
-        let alone = self.hold_until.is_none()
-            && self.promise.is_none_or(|promise| Some(promise.source) == self.master);
-        let waits = self.state == State::Backup && self.awaiting == Awaiting::Silence;
-        // Our own address may have become the master's.
-        self.followed.filter(|steady| waits && alone && steady.source != self.primary)
-    }
-
-    /// When to come back with [`Input::Timeout`]. It may change with every [`handle`](Self::handle).
+    /// When to come back with [`Input::Timeout`].
     pub fn next_timeout(&self) -> Option<Timestamp> {
         self.timers.next()
     }

@@ -11,7 +11,7 @@ use vipd_common::records::{AdvertRecord, RING_BYTES};
 use super::mapping::Mapping;
 
 /// The most records that can be pending: each takes 8 bytes of header and is padded to 8
-/// (`kernel/bpf/ringbuf.c`). At 25 500 adverts a second (255 virtual routers at 10 ms) it is 0.73 s.
+/// (`kernel/bpf/ringbuf.c`). Of 255 senders that each say as much as they may it is 0.16 s.
 pub const MAX_PENDING: usize = RING_BYTES as usize / (size_of::<AdvertRecord>() + 8);
 
 /// The reading end of the ring buffer, in order of arrival.

@@ -51,8 +51,11 @@ pub struct Sizes {
     /// Virtual addresses of those that accept nothing. With none, the program does not look at other packets than
     /// adverts.
     pub closed: u32,
-    /// Senders of adverts whose rate is remembered, of all virtual routers. With none, nobody is held to a rate.
+    /// Senders of adverts whose rate is remembered, of all virtual routers.
     pub senders: u32,
+    /// What each of them may say at once before it is held to its rate: [`BURST`](vipd_common::records::BURST), or 0 for no
+    /// rate.
+    pub burst: u32,
 }
 
 /// The loaded program and its attachments. Dropping it detaches everything.
@@ -91,7 +94,6 @@ impl Kernel {
             Verbosity::Discards => 4,
         };
         let filtering = u8::from(sizes.closed > 0);
-        let limiting = u8::from(sizes.senders > 0);
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(names::MAP_ROUTERS, sizes.routers.max(1))
             .map_max_entries(names::MAP_PEERS, sizes.peers.max(1))
@@ -102,7 +104,7 @@ impl Kernel {
             .map_max_entries(names::MAP_ADVERTS, RING_BYTES)
             .override_global(aya_log::LEVEL, &level, false)
             .override_global(names::GLOBAL_FILTERING, &filtering, true)
-            .override_global(names::GLOBAL_LIMITING, &limiting, true)
+            .override_global(names::GLOBAL_BURST, &sizes.burst, true)
             .load(object)
             .map_err(LoadError::object)?;
         let log = match verbosity {

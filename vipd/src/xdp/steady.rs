@@ -14,6 +14,7 @@ use super::mapping::{Mapping, Shared};
 struct Slot {
     expected: AtomicU64,
     heard: AtomicU64,
+    familiar: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Slot>() == size_of::<SteadySlot>());
@@ -42,6 +43,7 @@ impl Steady {
         let last = self.heard(row);
         if let Some(fingerprint) = fingerprint {
             slot.heard.store(heard.as_nanos(), Ordering::Relaxed);
+            slot.familiar.store(fingerprint, Ordering::Relaxed);
             slot.expected.store(fingerprint, Ordering::Release);
         }
         last

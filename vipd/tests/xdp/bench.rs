@@ -7,7 +7,7 @@ use vipd::xdp::{Kernel, Loaded, OBJECT, Sizes, Verbosity};
 use vipd_common::address::{ipv4, ipv6};
 use vipd_common::counters::{Counter, CounterRow, ROW_CELLS, ROW_FOREIGN};
 use vipd_common::parse::{Advert, ChecksumForm};
-use vipd_common::records::{AdvertRecord, ClosedKey, PeerKey, RouterKey, RouterSlot};
+use vipd_common::records::{AdvertRecord, BURST, ClosedKey, PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire;
 
 use crate::reference::{Told, Verdict};
@@ -37,7 +37,7 @@ pub(crate) const CLOSED_ROW: u32 = 7;
 const ROWS: usize = 10;
 
 /// What is compared frame by frame holds nobody to a rate.
-const SIZES: Sizes = Sizes { routers: 9, peers: 4, closed: 0, senders: 0 };
+const SIZES: Sizes = Sizes { routers: 9, peers: 4, closed: 0, senders: 0, burst: 0 };
 
 type Cells = [u64; ROW_CELLS];
 
@@ -56,7 +56,7 @@ impl Bench {
 
     /// With senders that are held to a rate.
     pub(crate) fn limiting() -> Self {
-        Self::load(Verbosity::Quiet, Sizes { senders: 4096, ..SIZES })
+        Self::load(Verbosity::Quiet, Sizes { senders: 4096, burst: BURST, ..SIZES })
     }
 
     /// With room for so many closed addresses.

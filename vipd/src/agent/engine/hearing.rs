@@ -77,12 +77,20 @@ impl Engine {
     }
 
     /// With nothing else to do, the last moments before a master is missed are spent awake: the way out of a timer takes as long.
-    /// A master that lives was heard meanwhile, and nobody stays up for it.
+    /// A master that lives was heard meanwhile, for several adverts must be missing. Where one is enough, the next may still be
+    /// on its way, and nobody stays up for each.
     pub(super) fn stay_awake(&mut self) {
         let soon = clock::now() + AWAKE_BEFORE;
-        let steady = &self.steady;
-        self.vigil.look(soon, |index| steady.heard(index + 1), |_| {});
-        if let Some(next) = self.vigil.next().filter(|next| *next <= soon) {
+        let (steady, instances, mut silent) = (&self.steady, &self.instances, false);
+        self.vigil.look(
+            soon,
+            |index| steady.heard(index + 1),
+            |index| {
+                let router = instances.get(index).map(|instance| instance.router.config());
+                silent |= router.is_some_and(|config| config.down_after_adverts > 1);
+            },
+        );
+        if let (true, Some(next)) = (silent, self.vigil.next()) {
             while clock::now() < next {
                 hint::spin_loop();
             }
@@ -98,10 +106,13 @@ impl Engine {
         }
     }
 
-    /// Lets the kernel side know which adverts say nothing new. Whether the former ones had been heard once more.
+    /// Lets the kernel side know which adverts say nothing new. Whether the former ones had been heard once more: what follows
+    /// from that is the next turn's.
     pub(super) fn tell_what_is_steady(&mut self, now: Timestamp) -> bool {
         let mut heard_more = false;
-        while let Some(index) = self.unsteady.pop() {
+        let count = self.unsteady.len();
+        for place in 0..count {
+            let Some(index) = self.unsteady.get(place).copied() else { break };
             let Some(instance) = self.instances.get_mut(index) else { continue };
             let steady = instance.router.steady();
             // Several turns of a router in one of ours come to one change, or to none.
@@ -117,7 +128,7 @@ impl Engine {
                 self.vigil.end(index);
                 self.deadlines.update(index, deadline);
             }
-            // A surprise that came before it may be unread in the ring: then they change places, as on the wire they might.
+            // A surprise that came microseconds before it may be unread in the ring: those two change places.
             if let Some(former) = former
                 && last > instance.heard
             {
@@ -126,6 +137,7 @@ impl Engine {
                 self.handle(index, now, Input::Advert(former.at(last)));
             }
         }
+        self.unsteady.drain(..count);
         heard_more
     }
 

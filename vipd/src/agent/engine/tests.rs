@@ -6,10 +6,12 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
+use vipd_common::records::BURST;
 use vipd_tests::craft::Advert;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
@@ -25,12 +27,14 @@ use crate::xdp::{Kernel, Loaded, OBJECT, Sizes, Verbosity};
 const NODE: Station = Station::Node(1);
 const ROUTERS: u8 = 20;
 const INTERVAL: Duration = Duration::from_millis(10);
+const SOON: Duration = Duration::from_secs(30);
 /// Adverts that may be missing: a busy machine is no reason to take over here.
 const MISSING: u32 = 50;
 
 /// An engine whose interface is open, and what must live as long.
 struct Bench {
     engine: Engine,
+    handle: Handle,
     _ports: Ports,
     _requested: mpsc::UnboundedReceiver<Request>,
     _reported: mpsc::Receiver<Report>,
@@ -43,7 +47,7 @@ impl Bench {
             Config::parse(&configuration(), "vipd.toml").map_err(|found| anyhow::anyhow!("{found}"))?;
         let plan = Plan::new(&config);
         let found = sites(&config, &plan);
-        let sizes = Sizes { routers: ROUTERS.into(), peers: 0, closed: 0, senders: 4096 };
+        let sizes = Sizes { routers: ROUTERS.into(), peers: 0, closed: 0, senders: 4096, burst: BURST };
         let Loaded { kernel, feed, counters, closed, steady, log: _ } =
             Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
         let mut ports = Ports::new(kernel, Macvlans::open("test")?, found);
@@ -53,19 +57,39 @@ impl Bench {
         let (engine, handle) =
             Engine::new(&config, plan, feed, Arc::new(counters), (closed, steady), outlets)?;
         open_present(&engine, &mut ports, &handle)?;
-        Ok(Self { engine, _ports: ports, _requested: requested, _reported: reported })
+        Ok(Self { engine, handle, _ports: ports, _requested: requested, _reported: reported })
     }
 
-    /// Turns until all routers are in this state.
-    fn turn_until(&mut self, state: State) -> Result<()> {
-        while !self.all_are(state) {
-            self.engine.turn()?;
+    /// Turns until it is so. An engine that sleeps for ever is stopped, and that fails.
+    fn turn_until(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) -> Result<()> {
+        let handle = self.handle.clone();
+        let (done, over) = channel::<()>();
+        let watchdog = thread::spawn(move || {
+            if over.recv_timeout(SOON) == Err(RecvTimeoutError::Timeout) {
+                handle.send(Command::Stop);
+            }
+        });
+        while !is_so(self) {
+            anyhow::ensure!(self.engine.turn()?, "it took longer than {SOON:?} until {what}");
         }
+        drop(done);
+        watchdog.join().expect("the watchdog does not panic");
         Ok(())
     }
 
     fn all_are(&self, state: State) -> bool {
         self.engine.instances.iter().all(|instance| instance.router.state() == state)
+    }
+
+    /// Whether each has told the kernel side what says nothing new.
+    fn all_follow(&self) -> bool {
+        self.engine.instances.iter().all(|instance| instance.steady.is_some())
+    }
+
+    /// When the first router has last heard of this source, so far as it was told.
+    fn last_heard(&self, source: Ipv4Addr) -> Option<Timestamp> {
+        let peers = self.engine.instances.first()?.router.peers();
+        Some(peers.iter().find(|peer| peer.address == source)?.last_heard)
     }
 
     /// How often memory was asked for in so many turns.
@@ -103,17 +127,91 @@ fn advert(vrid: u8, priority: u8) -> Vec<u8> {
     Advert { interval: 1, addresses, ..valid }.frame()
 }
 
+/// The followed master's adverts, one for each router.
+fn masters() -> Vec<Vec<u8>> {
+    (1..=ROUTERS).map(|vrid| advert(vrid, 200)).collect()
+}
+
+#[test]
+fn what_says_nothing_new_is_heard_before_what_says_something_and_before_a_question() -> Result<()> {
+    const OTHER: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 77);
+    let lab = Lab::new(1)?;
+    let injector = Injector::open(lab.host(Station::Client)?)?;
+    lab.host(NODE)?.run(move || {
+        let mut bench = Bench::new()?;
+        bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
+        injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+        bench.turn_until("all follow", Bench::all_follow)?;
+        let master = Station::Client.ipv4();
+        let begin = clock::now();
+        injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+        let noted = |bench: &Bench| bench.engine.steady.heard(1) > begin;
+        while !noted(&bench) {
+            thread::yield_now();
+        }
+        assert!(bench.last_heard(master) < Some(begin), "nobody was told yet");
+        // Another router, of a priority between ours and the master's.
+        let valid = Advert::new(protocol::Version::V3, 1, 150, Station::Client);
+        let addresses = vec![Ipv4Addr::new(10, 0, 1, 1)];
+        injector.send(&Advert { source: OTHER, interval: 1, addresses, ..valid }.frame())?;
+        bench.turn_until("the other is heard", |bench| bench.last_heard(OTHER).is_some())?;
+        assert!(bench.last_heard(master) > Some(begin), "what the record says came before it");
+        assert!(bench.last_heard(master) < bench.last_heard(OTHER));
+
+        injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+        bench.turn_until("all follow again", Bench::all_follow)?;
+        let begin = clock::now();
+        injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+        while !noted(&bench) {
+            thread::yield_now();
+        }
+        bench.engine.snapshot(clock::now());
+        assert!(bench.last_heard(master) > Some(begin), "who asks is told the latest");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_master_that_falls_silent_is_missed_whatever_was_steady() -> Result<()> {
+    for (what, farewell) in [("it said nothing new", None), ("it said something new last", Some(50))] {
+        let lab = Lab::new(1)?;
+        let injector = Injector::open(lab.host(Station::Client)?)?;
+        lab.host(NODE)?.run(move || -> Result<()> {
+            let mut bench = Bench::new()?;
+            bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
+            injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+            bench.turn_until("all follow", Bench::all_follow)?;
+            // A turn ends when the next one is due, so the time is taken here.
+            let begin = clock::now();
+            injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+            if let Some(priority) = farewell {
+                // Lower than ours: nothing is steady any more, and the deadline stands.
+                let frames: Vec<_> = (1..=ROUTERS).map(|vrid| advert(vrid, priority)).collect();
+                injector.pace(&frames, frames.len(), Duration::ZERO)?;
+                bench.turn_until("nobody follows", |bench| {
+                    bench.engine.instances.iter().all(|instance| instance.steady.is_none())
+                })?;
+            }
+            bench.turn_until(what, |bench| bench.all_are(State::Master))?;
+            assert!(
+                clock::now() > begin + u64::from(MISSING / 2) * 10_000_000,
+                "{what}: not before its time"
+            );
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_master_at_work_allocates_nothing() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut bench = Bench::new()?;
-        bench.turn_until(State::Master)?;
+        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
         // All that a takeover announces.
         let announced = |bench: &Bench| bench.sum(|instance| instance.sent.arps);
-        while announced(&bench) < 5 * u64::from(ROUTERS) {
-            bench.engine.turn()?;
-        }
+        bench.turn_until("all is announced", |bench| announced(bench) >= 5 * u64::from(ROUTERS))?;
         bench.allocations(20)?;
         let before = bench.sum(|instance| instance.sent.adverts);
         assert_eq!(bench.allocations(100)?, 0);
@@ -142,10 +240,8 @@ fn a_backup_at_work_allocates_nothing() -> Result<()> {
     });
     let measured = lab.host(NODE)?.run(|| -> Result<()> {
         let mut bench = Bench::new()?;
-        bench.turn_until(State::Backup)?;
-        while bench.engine.instances.iter().any(|instance| instance.steady.is_none()) {
-            bench.engine.turn()?;
-        }
+        bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
+        bench.turn_until("all follow", Bench::all_follow)?;
         bench.allocations(20)?;
         let surprises = bench.engine.instances[usize::from(ROUTERS) - 1].router.peers()[0].last_heard;
         // At a hundred surprises a second, and a look at all masters in half of one.

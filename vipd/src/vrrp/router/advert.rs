@@ -10,6 +10,8 @@ use super::{
 };
 use crate::vrrp::config::{PRIORITY_OWNER, PRIORITY_RELEASE};
 use crate::vrrp::interval::{Interval, Version};
+#[cfg(doc)]
+use crate::vrrp::message::Input;
 use crate::vrrp::message::{Discard, Event, Reason, Received, State, Steady};
 use crate::vrrp::timer::Timer;
 
@@ -17,10 +19,22 @@ use crate::vrrp::timer::Timer;
 const REANNOUNCE_MAX: u64 = 100_000_000;
 /// The shortest quiet of a rival that does not yield before the segment is told again, nanoseconds.
 const LASTING_QUIET: u64 = 1_000_000_000;
-/// Intervals in which a rival that hears us has yielded.
-const YIELDS_IN: u64 = 3;
+/// Adverts of a rival above two in an interval that are still a router's: its first answers come back to back.
+const ANSWERS: u64 = 8;
 
 impl Router {
+    /// The advert that changes nothing but Active_Down_Timer: the followed master's, as it spoke last. Of any number of
+    /// such adverts only the last needs to be handed over, before [`Input::Timeout`] and before an advert that arrived after
+    /// it; [`next_timeout`](Self::next_timeout) is then its arrival and [`Steady::patience`].
+    pub fn steady(&self) -> Option<Steady> {
+        // While another one's promise stands, or preempt_delay runs, each may change something.
+        let alone = self.hold_until.is_none()
+            && self.promise.is_none_or(|promise| Some(promise.source) == self.master);
+        let waits = self.state == State::Backup && self.awaiting == Awaiting::Silence;
+        // Our own address may have become the master's.
+        self.followed.filter(|steady| waits && alone && steady.source != self.primary)
+    }
+
     pub(super) fn advert(&mut self, now: Timestamp, advert: Received) {
         // A loop, or a duplicate address, is no other router.
         if advert.source != self.primary {
@@ -194,22 +208,27 @@ impl Router {
     }
 
     /// Hosts may have learned the other master's MAC: tell them again once it has been quiet for long enough to
-    /// have yielded. One that adverts on after some answers, or after that, does not hear us, or is none: somebody floods the
-    /// segment. There is nothing to be won from announcing at each of its pauses: then only after more than one interval, and
-    /// a second, without an advert.
+    /// have yielded. One that adverts on for a second, or after that, does not hear us, and one that adverts more often than
+    /// any router is none. There is nothing to be won from announcing at each of its pauses: then only after more than one
+    /// interval, and a second, without an advert.
     fn reannounce_when_quiet(&mut self, now: Timestamp, advert: &Received) {
         if !self.has_addresses() {
             return;
         }
         let interval = self.longer_interval(advert);
-        let (since, lasts) = match self.rival {
+        let new = Rival { since: now, heard: now, adverts: 1, lasts: false };
+        let rival = match self.rival {
             Some(rival) if self.timers.get(Timer::Reannounce).is_some() => {
-                (rival.since, rival.lasts || now.nanos_since(rival.since) > YIELDS_IN * interval)
+                let (adverts, lasted) = (rival.adverts + 1, now.nanos_since(rival.since));
+                let floods = adverts > ANSWERS + 2 * lasted / interval;
+                let lasts = rival.lasts || floods || lasted > LASTING_QUIET.max(3 * interval);
+                Rival { heard: now, adverts, lasts, ..rival }
             }
-            Some(rival) => (now, now.nanos_since(rival.heard) <= 2 * interval),
-            None => (now, false),
+            Some(rival) => Rival { lasts: now.nanos_since(rival.heard) <= 2 * interval, ..new },
+            None => new,
         };
-        self.rival = Some(Rival { since, heard: now, lasts });
+        let lasts = rival.lasts;
+        self.rival = Some(rival);
         let quiet = interval * 3 / 2;
         let quiet = if lasts { quiet.max(LASTING_QUIET) } else { quiet.min(REANNOUNCE_MAX) };
         self.timers.set(Timer::Reannounce, now + quiet);

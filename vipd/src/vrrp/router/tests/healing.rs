@@ -108,7 +108,7 @@ fn the_pauses_of_a_rival_that_does_not_yield_are_no_news() {
         script.wait(10 * SECOND);
         for _ in 0..16 {
             script.advert(1, HIGHER);
-            assert_eq!(announcements(&script.wait(interval / 4)), [0u64; 0]);
+            assert_eq!(announcements(&script.wait(interval / 8)), [0u64; 0]);
         }
         for _ in 0..20 {
             script.advert(1, HIGHER);
@@ -117,6 +117,23 @@ fn the_pauses_of_a_rival_that_does_not_yield_are_no_news() {
         script.advert(1, HIGHER);
         assert_eq!(announcements(&script.wait(60 * SECOND)), [SECOND], "it has gone");
     }
+}
+
+/// One direction of a port opens before the other: the rival hears us late, and then yields as it should.
+#[test]
+fn a_rival_that_yields_late_is_told_of_at_once() {
+    let interval = 10 * MILLI;
+    let mut script = Script::master(config(Version::V3, interval));
+    script.wait(10 * SECOND);
+    for _ in 0..20 {
+        script.advert(99, HIGHER);
+        assert_eq!(announcements(&script.wait(interval)), [0u64; 0]);
+    }
+    assert_eq!(
+        announcements(&script.wait(SECOND)),
+        [5 * MILLI],
+        "an interval and a half after its last advert"
+    );
 }
 
 #[test]
