@@ -112,14 +112,17 @@ fn measure(scenarios: &[Scenario], vipd: &Path, runs: u32, effort: Effort) -> Re
             for who in scenario.who() {
                 progress.begin(&format!("{who}, run {run} of {runs}: {scenario}"));
                 let one = || scenario.measure(*who, vipd, effort);
-                let figures = patiently(one, |error| progress.remark(&format!("once more: {error:#}")));
+                let figures = patiently(one, |error| {
+                    progress.remark(&format!("once more: {error:#}"));
+                    results.again.push(format!("{scenario}: {who}, run {run}: {error:#}"));
+                });
                 measured.add(*who, figures.with_context(|| format!("{scenario}: {who}, run {run}"))?);
                 progress.end(scenario.expected(effort));
             }
         }
         // Shown as it comes: a full run takes a while.
         progress.print(&report::plain(&measured));
-        results.0.push(measured);
+        results.measured.push(measured);
     }
     Ok(results)
 }

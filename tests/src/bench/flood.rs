@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 
 use super::{Figure, REST, adverts, thousands, wait_for_masters};
 use crate::agent::{Agent, AgentKind};
@@ -55,12 +55,13 @@ pub fn pair(
         let captures = [Capture::of(lab.switch(), MASTER)?, Capture::of(lab.switch(), BACKUP)?];
         let start = WallTime::now();
         let sent = injector.flood(&junk, *rate, length)?;
+        let end = WallTime::now();
         let [of_master, of_backup] = captures.map(|capture| -> Result<Vec<Frame>> {
             let mut frames = capture.stop()?;
             frames.retain(|frame| frame.time >= start);
             Ok(frames)
         });
-        let seen = Seen::in_frames(&of_master?, &of_backup?, interval)?;
+        let seen = Seen::in_frames(&of_master?, &of_backup?, interval, end)?;
         // What a shaken pair announces after its flood is no later flood's.
         pause = if seen.takeovers + seen.garps > 0.0 { REST } else { PAUSE };
         let reached = sent.rate();
@@ -87,12 +88,21 @@ struct Seen {
 }
 
 impl Seen {
-    fn in_frames(of_master: &[Frame], of_backup: &[Frame], interval: Duration) -> Result<Self> {
+    /// Until `end`, at which the master should still be heard.
+    fn in_frames(
+        of_master: &[Frame],
+        of_backup: &[Frame],
+        interval: Duration,
+        end: WallTime,
+    ) -> Result<Self> {
         let adverts = |frames: &[Frame]| -> Vec<WallTime> {
             let ours = adverts(frames).remove(&Instance::default().vrid).unwrap_or_default();
             ours.iter().map(|(_, time)| *time).collect()
         };
-        let gap = adverts(of_master).windows(2).map(|pair| pair[1].saturating_since(pair[0])).max();
+        let mut times = adverts(of_master);
+        ensure!(!times.is_empty(), "the master was silent all the time");
+        times.extend(times.last().is_some_and(|last| *last < end).then_some(end));
+        let gap = times.windows(2).map(|pair| pair[1].saturating_since(pair[0])).max().unwrap_or_default();
         // A takeover is adverts of the backup after a silence of its own.
         let mut takeovers = 0;
         let mut last: Option<WallTime> = None;
@@ -105,8 +115,8 @@ impl Seen {
         };
         let misleading = announced(of_backup)?;
         let garps = announced(of_master)? + misleading;
-        let gap = millis(gap.context("the master was silent all the time")?);
-        Ok(Self { takeovers: takeovers.into(), garps: garps.into(), misleading: misleading.into(), gap })
+        let (takeovers, garps, misleading) = (takeovers.into(), garps.into(), misleading.into());
+        Ok(Self { takeovers, garps, misleading, gap: millis(gap) })
     }
 }
 
@@ -138,8 +148,13 @@ mod tests {
         let of_master = [0, 10, 25, 35].map(|time| advert(MASTER, time));
         // Twice, with 40 ms between.
         let of_backup = [100, 110, 150].map(|time| advert(BACKUP, time));
-        let seen = Seen::in_frames(&of_master, &of_backup, Duration::from_millis(10)).unwrap();
+        let until = |of_master: &[Frame], millis: i64| {
+            let end = WallTime::from_parts(1, millis * 1_000_000);
+            Seen::in_frames(of_master, &of_backup, Duration::from_millis(10), end)
+        };
+        let seen = until(&of_master, 40).unwrap();
         assert_eq!((seen.takeovers, seen.garps, seen.gap), (2.0, 0.0, 15.0));
-        assert!(Seen::in_frames(&[], &of_backup, Duration::from_millis(10)).is_err());
+        assert_eq!(until(&of_master, 65).unwrap().gap, 30.0, "it was silent at the end");
+        assert!(until(&[], 40).is_err());
     }
 }

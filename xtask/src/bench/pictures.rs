@@ -144,7 +144,7 @@ mod tests {
         };
         many.add(Who::Vipd, vec![start(4080.0, Some(600.0)), start(255.0, Some(90.0))]);
         many.add(Who::Keepalived, vec![start(255.0, None)]);
-        let pictures = of(&Results(vec![many]));
+        let pictures = of(&Results { measured: vec![many], ..Results::default() });
         let [picture] = &pictures[..] else { panic!("{pictures:?}") };
         let [line] = &picture.lines[..] else { panic!("{picture:?}") };
         assert_eq!((line.who, &line.points[..]), (Who::Vipd, &[(255.0, 90.0), (4080.0, 600.0)][..]));

@@ -82,15 +82,22 @@ pub(super) fn markdown(
     for picture in pictures {
         let _ = write!(text, "\n![{}]({})\n", picture.title, picture.file);
     }
+    if !results.again.is_empty() {
+        text += "\n## Measured once more\n\nWhat a busy machine, or the agent, made fail:\n\n";
+        for reason in &results.again {
+            let _ = writeln!(text, "* {reason}");
+        }
+    }
     text += ABOUT_TABLES;
-    for measured in &results.0 {
+    for measured in &results.measured {
         text += &table(measured);
     }
     Ok(text)
 }
 
 const ABOUT_TARGETS: &str = "\n\
-    A floor is what the kernel alone takes for the work in the same lab, measured in the same run: no program can be under it. \
+    A floor is what the kernel alone takes for the work in the same lab, measured in the same run, one step after the other: only \
+    who does two at once can be under it. Memory is what is resident of the process; the XDP program's maps are the kernel's. \
     \"All the machine\" is what a thread of the lowest priority on each processor does not get, interrupts included. It has the \
     generator's work, here 32 adverts a system call, and the way of each frame through a veth, which are there without \
     an agent, too, and alike for both: what an agent adds is the fair comparison, and the total, of which a third of \
@@ -125,7 +132,7 @@ fn targets(verdicts: &[Verdict], reasons: &BTreeMap<String, String>) -> String {
 
 /// keepalived's figure, the floor, the limit and vipd's figure.
 fn figures(verdict: &Verdict) -> [String; 4] {
-    let all = [verdict.keepalived, verdict.floor, verdict.limit, Some(verdict.vipd)];
+    let all = [verdict.keepalived, verdict.floor, verdict.limit, verdict.vipd];
     all.map(|value| value.map_or_else(|| "–".to_owned(), |value| shown(value, verdict.target.unit)))
 }
 
@@ -229,7 +236,7 @@ mod tests {
         let mut cut = Measured::new(Scenario::Cut);
         cut.add(Who::Vipd, vec![Figure::new("longest silence of the new master", "ms", 25.0)]);
         let reasons = reasons("# Reasons\n\n* silence: the machine has one processor.\n* cut: none\n");
-        let text = targets(&judge(&Results(vec![cut])), &reasons);
+        let text = targets(&judge(&Results { measured: vec![cut], ..Results::default() }), &reasons);
         assert!(
             text.contains("| ≤ 20 ms | **25 ms** | **no**, because the machine has one processor |\n"),
             "{text}"

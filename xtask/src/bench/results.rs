@@ -1,5 +1,6 @@
 //! The figures of all runs, put together.
 
+use clap::ValueEnum as _;
 use vipd_tests::bench::{Figure, percentile};
 use vipd_tests::compare::Spread;
 
@@ -80,12 +81,23 @@ impl Measured {
 
 /// Everything that was measured.
 #[derive(Debug, Default)]
-pub(super) struct Results(pub(super) Vec<Measured>);
+pub(super) struct Results {
+    /// A scenario each.
+    pub(super) measured: Vec<Measured>,
+    /// What failed and was measured once more, and why.
+    pub(super) again: Vec<String>,
+}
 
 impl Results {
+    /// Whether every scenario was measured.
+    pub(super) fn is_whole(&self) -> bool {
+        let has = |scenario: &Scenario| self.measured.iter().any(|measured| measured.scenario == *scenario);
+        Scenario::value_variants().iter().all(has)
+    }
+
     /// All series of a column.
     pub(super) fn column(&self, scenario: Scenario, who: Who) -> &[Series] {
-        let measured = self.0.iter().find(|measured| measured.scenario == scenario);
+        let measured = self.measured.iter().find(|measured| measured.scenario == scenario);
         let column = measured.and_then(|measured| measured.columns.iter().find(|(name, _)| *name == who));
         column.map_or(&[], |(_, column)| column)
     }
@@ -131,7 +143,7 @@ mod tests {
         }
         flood.add(Who::Keepalived, vec![Figure::samples("other", "ms", vec![1.0, 2.0])]);
         assert_eq!(flood.names(), ["4,000 a second: false takeovers", "other"]);
-        let results = Results(vec![flood]);
+        let results = Results { measured: vec![flood], ..Results::default() };
         let points: Vec<_> = results.sweep(Scenario::Flood, Who::Vipd, "false takeovers").collect();
         assert_eq!(points[0].point(), Some((4_000.0, 1.0)));
         assert_eq!(results.worst(Scenario::Flood, Who::Vipd, "false takeovers"), Some(2.0));

@@ -121,12 +121,11 @@ impl Engine {
             }
             let last = self.steady.expect(index + 1, steady.map(fingerprint_of), instance.heard);
             let former = std::mem::replace(&mut instance.steady, steady);
-            let deadline = instance.router.next_timeout();
-            if let (Some(steady), Some(deadline)) = (steady, deadline) {
+            if let (Some(steady), Some(deadline)) = (steady, instance.router.next_timeout()) {
                 self.vigil.keep(index, steady.patience, deadline);
             } else {
+                // The heap has its deadline since the input that ended it.
                 self.vigil.end(index);
-                self.deadlines.update(index, deadline);
             }
             // A surprise that came microseconds before it may be unread in the ring: those two change places.
             if let Some(former) = former
