@@ -142,7 +142,7 @@ impl Samples {
             let announced = announced.with_context(|| format!("VRID {vrid} has an address unannounced"))?;
             let (begin, end) = (announced.iter().min(), announced.iter().max());
             let (begin, end) = (*begin.context("addresses")?, *end.context("addresses")?);
-            ensure!(end > deadline, "announced before the deadline: the backup was master already");
+            ensure!(begin > deadline, "announced before the deadline: the backup was master already");
             self.first_advert.push(first.millis_since(deadline));
             self.first_garp.push(begin.millis_since(deadline));
             self.announcement.push(begin.millis_since(first));

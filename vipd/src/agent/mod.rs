@@ -1,7 +1,7 @@
 //! The agent: the only place that knows the core and the adapters together.
 //!
 //! ```text
-//!  engine thread (never waits for anybody)          control thread (tokio)
+//!  engine thread (waits for the kernel alone)        control thread (tokio)
 //!  ┌──────────────────────────────────────┐ Request ┌───────────────────────────────────┐
 //!  │ ring buffer ─► routers ─► outbox     ├────────►│ ports: XDP attach, group, sockets │
 //!  │ deadlines   ─►         ─► AF_PACKET  │ Report  │ log lines                         │
