@@ -55,7 +55,7 @@ pub enum Counter {
     DestinationPassed = 21,
     /// Row 0 only: IP protocol 112 too short or too broken to tell the VRID, passed on.
     UnparsablePassed = 22,
-    /// Valid adverts above what their sender's interval allows: counted, and not seen by user space.
+    /// Valid adverts above what one sender may say (`records::ALLOWED_EVERY`): counted, and not seen by user space.
     RateLimited = 23,
 }
 

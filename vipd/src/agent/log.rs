@@ -32,7 +32,7 @@ const DISCARDS: [(Counter, &str); 13] = [
     (Counter::PeerErrors, "its sender is no configured unicast peer"),
     (
         Counter::RateLimited,
-        "valid, but its sender says more than its interval allows; `vipd status --json` lists who was heard",
+        "valid, but its sender says more than any interval allows; `vipd status --json` lists who was heard",
     ),
 ];
 

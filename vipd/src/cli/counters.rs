@@ -126,7 +126,7 @@ pub(super) const INSTANCE: &[Counter] = &[
     counter(
         "vipd:rate-limited",
         Kind::Error,
-        "Valid adverts above what their sender's interval allows; they were not looked at",
+        "Valid adverts above 400 a second of one sender; they were not looked at",
     ),
     counter(
         "vipd:owner-conflicts",

@@ -245,7 +245,7 @@ pub struct Statistics {
     /// Valid adverts that found the ring buffer full.
     #[serde(rename = "vipd:ring-full")]
     pub ring_full: u64,
-    /// Valid adverts above what their sender's interval allows; they were not looked at.
+    /// Valid adverts above 400 a second of one sender; they were not looked at.
     #[serde(rename = "vipd:rate-limited")]
     pub rate_limited: u64,
     /// Adverts of another owner (priority 255) while this router is the owner.

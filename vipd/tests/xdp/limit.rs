@@ -1,4 +1,4 @@
-//! Senders are held to what their interval allows.
+//! Senders are held to a rate.
 
 use vipd_common::counters::Counter;
 use vipd_common::records::{ALLOWED_EVERY, BURST as AT_ONCE};
