@@ -16,7 +16,7 @@ const AGENT: &str = "vipd/src";
 /// The pure core.
 const CORE: &str = "vrrp";
 /// Where core and adapters meet; they are no adapters.
-const MEETING_PLACES: [&str; 2] = ["agent", "cli"];
+const MEETING_PLACES: [&str; 3] = ["engine", "service", "cli"];
 /// The adapter that loads the eBPF object.
 const XDP: &str = "xdp";
 /// Crates that carry eBPF.
@@ -292,7 +292,7 @@ mod tests {
     fn adapters_do_not_know_each_other() {
         let text = "use crate::netlink::Monitor;\nuse crate::vrrp::Event;\nuse crate::packet::ring;";
         assert_eq!(found("packet/mod.rs", text), ["1: adapter `packet` names adapter `netlink`"]);
-        assert_eq!(found("agent/mod.rs", text), Vec::<String>::new());
+        assert_eq!(found("engine/mod.rs", text), Vec::<String>::new());
         let relative = "use super::super::netlink;\nuse super::ring;";
         assert_eq!(found("packet/send.rs", relative), ["1: adapter `packet` names adapter `netlink`"]);
     }
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(found("xdp/mod.rs", text), Vec::<String>::new());
         let expected =
             ["1: `aya::Ebpf` outside vipd/src/xdp", "1: `aya::maps::MapData` outside vipd/src/xdp"];
-        assert_eq!(found("agent/mod.rs", text), expected);
+        assert_eq!(found("engine/mod.rs", text), expected);
     }
 
     #[test]

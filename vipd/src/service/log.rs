@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use vipd_common::counters::{Counter, CounterRow};
 
-use super::message::Report;
 use crate::config::Instance;
+use crate::engine::message::Report;
 use crate::vrrp::{Discard, Event, Interval, Reason, State, Version};
 
 /// Lines an instance may write back to back.

@@ -9,14 +9,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::engine::Handle;
+use super::link_io::Ports;
 use super::log::Log;
-use super::message::{Command, Report, Request};
-use super::port::Ports;
 use super::report::Reporter;
 use crate::config::Instance;
 use crate::control::runtime::RuntimeDir;
 use crate::control::server;
+use crate::engine::Handle;
+use crate::engine::message::{Command, Report, Request};
 use crate::xdp::KernelLog;
 
 /// How often an interface that could not be opened is tried again, and the discards of the kernel side looked at.

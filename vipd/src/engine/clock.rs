@@ -4,7 +4,7 @@ use rustix::time::{ClockId, clock_gettime};
 use vipd_common::Timestamp;
 
 /// Now, by `CLOCK_MONOTONIC`: the clock of `bpf_ktime_get_ns()`.
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let time = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);

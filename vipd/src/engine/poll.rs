@@ -17,7 +17,7 @@ const WAKE: u64 = 1;
 
 /// What else it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// The ring.
     Adverts = 2,
     /// Notices of links and addresses.
@@ -26,7 +26,7 @@ pub(super) enum Source {
 
 /// An epoll set with a timer of nanoseconds and a bell.
 #[derive(Debug)]
-pub(super) struct Wait {
+pub(crate) struct Wait {
     epoll: OwnedFd,
     timer: OwnedFd,
     bell: Arc<OwnedFd>,
@@ -37,11 +37,11 @@ pub(super) struct Wait {
 
 /// Rings the engine's bell from another thread.
 #[derive(Clone, Debug)]
-pub(super) struct Bell(Arc<OwnedFd>);
+pub(crate) struct Bell(Arc<OwnedFd>);
 
 impl Bell {
     /// Wakes the engine up.
-    pub(super) fn ring(&self) {
+    pub(crate) fn ring(&self) {
         // It fails only where 2^64 rings are unanswered, and then the engine is awake.
         let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
     }
@@ -52,7 +52,7 @@ impl Wait {
     ///
     /// # Errors
     /// Without file descriptors left.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
@@ -66,12 +66,12 @@ impl Wait {
     ///
     /// # Errors
     /// When it cannot be polled.
-    pub(super) fn add(&self, descriptor: impl AsFd, source: Source) -> io::Result<()> {
+    pub(crate) fn add(&self, descriptor: impl AsFd, source: Source) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(source as u64), EventFlags::IN)?)
     }
 
     /// The bell of this set.
-    pub(super) fn bell(&self) -> Bell {
+    pub(crate) fn bell(&self) -> Bell {
         Bell(Arc::clone(&self.bell))
     }
 
@@ -80,7 +80,7 @@ impl Wait {
     ///
     /// # Errors
     /// Never in practice; the descriptors are ours.
-    pub(super) fn wait(&mut self, deadline: Option<Timestamp>) -> io::Result<bool> {
+    pub(crate) fn wait(&mut self, deadline: Option<Timestamp>) -> io::Result<bool> {
         if self.expired || deadline != self.armed {
             self.arm(deadline)?;
         }
@@ -91,7 +91,7 @@ impl Wait {
     ///
     /// # Errors
     /// Never in practice; the descriptors are ours.
-    pub(super) fn poll(&mut self) -> io::Result<bool> {
+    pub(crate) fn poll(&mut self) -> io::Result<bool> {
         self.take(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
     }
 

@@ -7,11 +7,11 @@ use tokio::sync::mpsc;
 use vipd_common::Timestamp;
 
 use super::Engine;
-use crate::agent::instance::is_foreign;
-use crate::agent::interface::{Gone, Interface};
-use crate::agent::message::{Report, Request};
-use crate::agent::outbox::Outbox;
-use crate::agent::plan::Role;
+use crate::engine::effects::Outbox;
+use crate::engine::instance::is_foreign;
+use crate::engine::layout::Role;
+use crate::engine::links::{Gone, Interface};
+use crate::engine::message::{Report, Request};
 use crate::netlink::{Change, Notice};
 use crate::vrrp::{Action, Addresses, Input, State, VirtualAddress};
 
@@ -19,7 +19,7 @@ use crate::vrrp::{Action, Addresses, Input, State, VirtualAddress};
 const DUMP_ATTEMPTS: u32 = 8;
 
 impl Engine {
-    pub(super) fn drain_monitor(&mut self) {
+    pub(crate) fn drain_monitor(&mut self) {
         let (interfaces, requests, outbox) = (&mut self.interfaces, &self.requests, &mut self.outbox);
         let lost = self.monitor.drain(|notice| {
             if let Some((interface, gone)) = interfaces.notice(&notice) {
@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// After a change of an address failed: compares what is there with what should be, and mends it.
-    pub(super) fn look_again_if_due(&mut self, now: Timestamp) {
+    pub(crate) fn look_again_if_due(&mut self, now: Timestamp) {
         if self.look_again.take_if(|at| *at <= now).is_some() {
             self.out_of_date = true;
             for interface in &mut self.interfaces.0 {
@@ -54,7 +54,7 @@ impl Engine {
 
     /// Reads links and addresses anew. What is known stays as it is until all is read; a failure is made up for in the
     /// next turn.
-    pub(super) fn dump(&mut self) -> io::Result<()> {
+    pub(crate) fn dump(&mut self) -> io::Result<()> {
         let mut notices = Vec::new();
         let mut attempts = 0;
         // Something changed meanwhile, and an entry may be missing: once more, for as long as that is likely to help.
@@ -81,7 +81,7 @@ impl Engine {
     }
 
     /// Lets the routers of every interface that has changed know.
-    pub(super) fn look_at_interfaces(&mut self, now: Timestamp) {
+    pub(crate) fn look_at_interfaces(&mut self, now: Timestamp) {
         for place in 0..self.interfaces.0.len() {
             let Some(interface) = self.interfaces.0.get_mut(place) else { return };
             if !std::mem::take(&mut interface.changed) {

@@ -1,98 +1,60 @@
-//! What it takes to speak VRRP on an interface.
+//! Opens and closes VRRP interfaces: XDP attachment, group memberships, sockets.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
-use super::plan::Watch;
+use crate::engine::layout::Watch;
+use crate::engine::port::Port;
 use crate::netlink::{Macvlans, Wanted};
 use crate::packet::{Batch, Membership, PacketSocket, UnicastSocket};
 use crate::vrrp::Family;
-use crate::xdp::{Kernel, Mode};
-
-/// Whose a frame is, and what.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tag {
-    /// The instance.
-    pub(super) instance: usize,
-    /// What it is.
-    pub(super) kind: Kind,
-}
-
-/// What a frame is.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
-    /// An advert.
-    Advert,
-    /// An advert with priority 0.
-    Release,
-    /// Gratuitous ARP.
-    Arp,
-    /// An unsolicited Neighbor Advertisement.
-    NeighborAdvertisement,
-}
-
-/// An interface that is ready: the XDP program is attached, the groups joined, sockets open.
-pub(super) struct Port {
-    /// Where the XDP program runs; nowhere on an interface that only has addresses.
-    pub(super) mode: Option<Mode>,
-    /// Sends frames.
-    pub(super) socket: PacketSocket,
-    /// What it is to send next.
-    pub(super) batch: Batch<Tag>,
-    /// Sends the adverts of those instances that have unicast peers.
-    pub(super) unicast: BTreeMap<usize, UnicastSocket>,
-    /// The macvlans on it: place in the plan, name and index.
-    pub(super) macvlans: Vec<(usize, String, u32)>,
-    /// Kept for as long as the port.
-    _memberships: Vec<Membership>,
-}
+use crate::xdp::Kernel;
 
 /// A virtual router of an interface, as the control thread sees it.
-pub(super) struct Watched {
+pub(crate) struct Watched {
     /// The instance.
-    pub(super) instance: usize,
+    pub(crate) instance: usize,
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// What the kernel side is to know of it.
-    pub(super) watch: Watch,
+    pub(crate) watch: Watch,
     /// Source of its unicast adverts.
-    pub(super) unicast: Option<IpAddr>,
+    pub(crate) unicast: Option<IpAddr>,
     /// Its macvlan in the plan.
-    pub(super) macvlan: Option<usize>,
+    pub(crate) macvlan: Option<usize>,
 }
 
 /// An interface of the plan that ports are opened on.
-pub(super) struct Site {
+pub(crate) struct Site {
     /// Its place in the plan.
-    pub(super) place: usize,
+    pub(crate) place: usize,
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its virtual routers; none where it only has addresses.
-    pub(super) routers: Vec<Watched>,
+    pub(crate) routers: Vec<Watched>,
 }
 
 /// Opens and closes ports. It belongs to the control thread: attaching may take a driver a long time.
-pub(super) struct Ports {
+pub(crate) struct Ports {
     kernel: Kernel,
     macvlans: Macvlans,
     sites: Vec<Site>,
 }
 
 impl Ports {
-    pub(super) fn new(kernel: Kernel, macvlans: Macvlans, sites: Vec<Site>) -> Self {
+    pub(crate) fn new(kernel: Kernel, macvlans: Macvlans, sites: Vec<Site>) -> Self {
         Self { kernel, macvlans, sites }
     }
 
     /// The interfaces, in order.
-    pub(super) fn sites(&self) -> &[Site] {
+    pub(crate) fn sites(&self) -> &[Site] {
         &self.sites
     }
 
     /// Makes an interface ready. Opening one that is open re-attaches it.
-    pub(super) fn open(&mut self, place: usize, ifindex: u32) -> anyhow::Result<Port> {
+    pub(crate) fn open(&mut self, place: usize, ifindex: u32) -> anyhow::Result<Port> {
         let site = self.sites.iter().find(|site| site.place == place);
         let site = site.context("no such interface in the configuration")?;
         let name = site.name.as_str();
@@ -119,14 +81,7 @@ impl Ports {
         });
         let macvlans = macvlans.collect::<anyhow::Result<_>>()?;
         if site.routers.is_empty() {
-            return Ok(Port {
-                mode: None,
-                socket,
-                batch: Batch::default(),
-                unicast,
-                macvlans,
-                _memberships: memberships,
-            });
+            return Ok(Port { mode: None, socket, batch: Batch::default(), unicast, macvlans, memberships });
         }
         // The routers first: once attached, nothing of theirs is taken for foreign.
         for Watched { watch, .. } in &site.routers {
@@ -142,14 +97,7 @@ impl Ports {
                 } else {
                     tracing::info!(interface = name, %mode, "XDP attached");
                 }
-                Ok(Port {
-                    mode: Some(mode),
-                    socket,
-                    batch: Batch::default(),
-                    unicast,
-                    macvlans,
-                    _memberships: memberships,
-                })
+                Ok(Port { mode: Some(mode), socket, batch: Batch::default(), unicast, macvlans, memberships })
             }
             Err(error) => {
                 self.close(place, ifindex);
@@ -159,7 +107,7 @@ impl Ports {
     }
 
     /// Sets a macvlan down, unless it is wanted up, and up again if that is wanted meanwhile.
-    pub(super) fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool) {
+    pub(crate) fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool) {
         for up in [false, true] {
             if wanted_up.load(Ordering::SeqCst) == up
                 && let Err(error) = self.macvlans.set_up(ifindex, up)
@@ -170,7 +118,7 @@ impl Ports {
     }
 
     /// Lets go of an interface; it may be gone already.
-    pub(super) fn close(&mut self, place: usize, ifindex: u32) {
+    pub(crate) fn close(&mut self, place: usize, ifindex: u32) {
         self.kernel.detach(ifindex);
         let site = self.sites.iter().find(|site| site.place == place);
         for Watched { watch, .. } in site.into_iter().flat_map(|site| &site.routers) {

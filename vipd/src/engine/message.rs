@@ -14,7 +14,7 @@ use crate::vrrp::{Event, Peer, Snapshot};
 use crate::xdp::Mode;
 
 /// From the control thread to the engine.
-pub(super) enum Command {
+pub(crate) enum Command {
     /// What came of a [`Request::Open`].
     Opened {
         /// Which interface of the configuration.
@@ -31,7 +31,7 @@ pub(super) enum Command {
 }
 
 /// From the engine to the control thread: work that may take long, or wait.
-pub(super) enum Request {
+pub(crate) enum Request {
     /// Attach to an interface that has appeared.
     Open {
         /// Which interface of the configuration.
@@ -59,7 +59,7 @@ pub(super) enum Request {
 }
 
 /// From the engine to the log; dropped and counted when the log cannot follow.
-pub(super) enum Report {
+pub(crate) enum Report {
     /// Something happened to a virtual router.
     Router {
         /// Which instance.
@@ -97,50 +97,50 @@ pub(super) enum Report {
 }
 
 /// What the engine and its virtual routers are like at a moment.
-pub(super) struct EngineSnapshot {
+pub(crate) struct EngineSnapshot {
     /// The moment.
-    pub(super) now: Timestamp,
+    pub(crate) now: Timestamp,
     /// One entry an instance.
-    pub(super) instances: Vec<InstanceSnapshot>,
+    pub(crate) instances: Vec<InstanceSnapshot>,
     /// Wake-ups since the start.
-    pub(super) wakeups: u64,
+    pub(crate) wakeups: u64,
     /// Lost netlink notifications that were noticed.
-    pub(super) overruns: u64,
+    pub(crate) overruns: u64,
     /// Reports that the log could not take.
-    pub(super) reports_dropped: u64,
+    pub(crate) reports_dropped: u64,
 }
 
 /// What an instance is like.
-pub(super) struct InstanceSnapshot {
+pub(crate) struct InstanceSnapshot {
     /// The virtual router.
-    pub(super) router: Snapshot,
+    pub(crate) router: Snapshot,
     /// What was sent for it.
-    pub(super) sent: Sent,
+    pub(crate) sent: Sent,
     /// Source of its adverts.
-    pub(super) primary: Option<IpAddr>,
+    pub(crate) primary: Option<IpAddr>,
     /// Where its interface's XDP program runs.
-    pub(super) mode: Option<Mode>,
+    pub(crate) mode: Option<Mode>,
     /// Why its interface has no port.
-    pub(super) failure: Option<String>,
+    pub(crate) failure: Option<String>,
     /// Its own MAC, if it has one.
-    pub(super) virtual_mac: Option<[u8; 6]>,
+    pub(crate) virtual_mac: Option<[u8; 6]>,
     /// Who else speaks for this virtual router.
-    pub(super) peers: Vec<Peer>,
+    pub(crate) peers: Vec<Peer>,
 }
 
 /// What was sent for an instance.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sent {
+pub(crate) struct Sent {
     /// Adverts, those of priority 0 among them.
-    pub(super) adverts: u64,
+    pub(crate) adverts: u64,
     /// Adverts of priority 0.
-    pub(super) releases: u64,
+    pub(crate) releases: u64,
     /// Gratuitous ARP packets.
-    pub(super) arps: u64,
+    pub(crate) arps: u64,
     /// Unsolicited Neighbor Advertisements.
-    pub(super) neighbor_advertisements: u64,
+    pub(crate) neighbor_advertisements: u64,
     /// Frames that the kernel refused.
-    pub(super) send_errors: u64,
+    pub(crate) send_errors: u64,
     /// Address changes that netlink refused.
-    pub(super) address_errors: u64,
+    pub(crate) address_errors: u64,
 }

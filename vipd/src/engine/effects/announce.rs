@@ -39,16 +39,16 @@ impl PartialOrd for Burst {
 
 /// One packet to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Packet {
+pub(crate) struct Packet {
     /// For which instance.
-    pub(super) instance: usize,
+    pub(crate) instance: usize,
     /// Which of [`RouterConfig::all_addresses`](crate::vrrp::RouterConfig::all_addresses).
-    pub(super) position: usize,
+    pub(crate) position: usize,
 }
 
 /// All bursts.
 #[derive(Debug, Default)]
-pub(super) struct Announcer {
+pub(crate) struct Announcer {
     /// Those that may go on at once.
     ready: BinaryHeap<Reverse<Burst>>,
     /// Those that are paced, by when they go on.
@@ -58,7 +58,7 @@ pub(super) struct Announcer {
 
 impl Announcer {
     /// Takes a burst in; it may begin at once. `interval` is the nanoseconds between two of its packets.
-    pub(super) fn push(&mut self, instance: usize, addresses: Addresses, rounds: u8, interval: u64) {
+    pub(crate) fn push(&mut self, instance: usize, addresses: Addresses, rounds: u8, interval: u64) {
         // One at a time keeps its pace; of several, each would keep its own.
         if interval > 0 && matches!(addresses, Addresses::All) {
             self.silence(instance);
@@ -77,29 +77,29 @@ impl Announcer {
     }
 
     /// Forgets what an instance had to say: it has lost the addresses.
-    pub(super) fn silence(&mut self, instance: usize) {
+    pub(crate) fn silence(&mut self, instance: usize) {
         self.ready.retain(|Reverse(burst)| burst.instance != instance);
         self.paced.retain(|Reverse((_, burst))| burst.instance != instance);
     }
 
     /// Whether there is something to send at once.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
     /// Whether something waits that was not said at all yet.
-    pub(super) fn is_urgent(&self) -> bool {
+    pub(crate) fn is_urgent(&self) -> bool {
         self.ready.peek().is_some_and(|Reverse(burst)| burst.round == 0)
     }
 
     /// When the next paced packet is due.
-    pub(super) fn next(&self) -> Option<Timestamp> {
+    pub(crate) fn next(&self) -> Option<Timestamp> {
         self.paced.peek().map(|Reverse((due, _))| *due)
     }
 
     /// The next packet to send at `now`, if it is `wanted`: one that is not stays the next. `addresses` are those of an
     /// instance.
-    pub(super) fn pop_if<'a>(
+    pub(crate) fn pop_if<'a>(
         &mut self,
         now: Timestamp,
         addresses: impl Fn(usize) -> &'a [VirtualAddress],

@@ -7,14 +7,14 @@ use vipd_common::counters::Counter;
 use vipd_common::records::AdvertRecord;
 
 use super::{AWAKE_BEFORE, Engine};
-use crate::agent::clock;
-use crate::agent::instance::{fingerprint_of, received};
+use crate::engine::clock;
+use crate::engine::instance::{fingerprint_of, received};
 use crate::vrrp::Input;
 use crate::xdp::MAX_PENDING;
 
 impl Engine {
     /// Hands over what has arrived. Whether there may be more.
-    pub(super) fn drain_feed(&mut self, now: Timestamp) -> bool {
+    pub(crate) fn drain_feed(&mut self, now: Timestamp) -> bool {
         let mut drained = 0;
         while self.hear_one(now) {
             drained += 1;
@@ -31,7 +31,7 @@ impl Engine {
     }
 
     /// Hands over one advert, if there is one.
-    pub(super) fn hear_one(&mut self, now: Timestamp) -> bool {
+    pub(crate) fn hear_one(&mut self, now: Timestamp) -> bool {
         let record = self.feed.pop();
         if let Some(record) = &record {
             self.advert(now, record);
@@ -69,7 +69,7 @@ impl Engine {
     }
 
     /// Hands over what an instance has heard without a record.
-    pub(super) fn catch_up(&mut self, now: Timestamp, index: usize) {
+    pub(crate) fn catch_up(&mut self, now: Timestamp, index: usize) {
         if self.vigil.is_kept(index) {
             let heard = self.steady.heard(index + 1);
             self.hear_steady(now, index, heard);
@@ -79,7 +79,7 @@ impl Engine {
     /// With nothing else to do, the last moments before a master is missed are spent awake: the way out of a timer takes as long.
     /// A master that lives was heard meanwhile, for several adverts must be missing. Where one is enough, the next may still be
     /// on its way, and nobody stays up for each.
-    pub(super) fn stay_awake(&mut self) {
+    pub(crate) fn stay_awake(&mut self) {
         let soon = clock::now() + AWAKE_BEFORE;
         let (steady, instances, mut silent) = (&self.steady, &self.instances, false);
         self.vigil.look(
@@ -98,7 +98,7 @@ impl Engine {
     }
 
     /// Serves those whose steady advert has not come.
-    pub(super) fn miss_masters(&mut self, now: Timestamp) {
+    pub(crate) fn miss_masters(&mut self, now: Timestamp) {
         let (steady, silent) = (&self.steady, &mut self.silent);
         self.vigil.look(now, |index| steady.heard(index + 1), |index| silent.push(index));
         while let Some(index) = self.silent.pop() {
@@ -108,7 +108,7 @@ impl Engine {
 
     /// Lets the kernel side know which adverts say nothing new. Whether the former ones had been heard once more: what follows
     /// from that is the next turn's.
-    pub(super) fn tell_what_is_steady(&mut self, now: Timestamp) -> bool {
+    pub(crate) fn tell_what_is_steady(&mut self, now: Timestamp) -> bool {
         let mut heard_more = false;
         let count = self.unsteady.len();
         for place in 0..count {

@@ -11,52 +11,52 @@ use vipd_common::parse::fingerprint;
 use vipd_common::records::{AdvertRecord, ClosedKey};
 use vipd_common::wire::vrrp::Fields;
 
+use super::layout::Placed;
 use super::message::Sent;
-use super::plan::Placed;
 use crate::config;
 use crate::config::settings::{Checksum, Transport};
 use crate::packet::AdvertFrame;
 use crate::vrrp::{Family, Received, Router, RouterConfig, Steady, Version, VirtualAddress};
 
 /// One configured instance.
-pub(super) struct Instance {
+pub(crate) struct Instance {
     /// The protocol.
-    pub(super) router: Router,
+    pub(crate) router: Router,
     /// Everything else that was configured.
-    pub(super) settings: config::Instance,
+    pub(crate) settings: config::Instance,
     /// Its interface in the plan.
-    pub(super) interface: usize,
+    pub(crate) interface: usize,
     /// All its virtual addresses.
-    pub(super) addresses: Vec<VirtualAddress>,
+    pub(crate) addresses: Vec<VirtualAddress>,
     /// The interface of each of them in the plan.
-    pub(super) homes: Vec<usize>,
+    pub(crate) homes: Vec<usize>,
     /// Its macvlan in the plan.
-    pub(super) macvlan: Option<usize>,
+    pub(crate) macvlan: Option<usize>,
     /// Whether its macvlan is wanted up; the control thread, which sets it down, looks here before and after.
-    pub(super) wanted_up: Arc<AtomicBool>,
+    pub(crate) wanted_up: Arc<AtomicBool>,
     /// What the kernel side drops for it now (Accept_Mode false).
-    pub(super) closed: Vec<ClosedKey>,
+    pub(crate) closed: Vec<ClosedKey>,
     /// What was sent for it.
-    pub(super) sent: Sent,
+    pub(crate) sent: Sent,
     /// Adverts of it that found the ring full, as last looked at.
-    pub(super) ring_full: u64,
+    pub(crate) ring_full: u64,
     /// The advert that says nothing new, as the kernel side knows it.
-    pub(super) steady: Option<Steady>,
+    pub(crate) steady: Option<Steady>,
     /// Arrival of the last advert that the router was given.
-    pub(super) heard: Timestamp,
+    pub(crate) heard: Timestamp,
     frames: Option<Frames>,
 }
 
 /// Adverts prepared for one MAC and primary address.
-pub(super) struct Frames {
+pub(crate) struct Frames {
     mac: [u8; 6],
     primary: IpAddr,
     /// The adverts.
-    pub(super) adverts: Adverts,
+    pub(crate) adverts: Adverts,
 }
 
 /// The adverts of one instance.
-pub(super) enum Adverts {
+pub(crate) enum Adverts {
     /// To the group: a whole frame.
     Multicast(AdvertFrame),
     /// To each peer: a message.
@@ -64,7 +64,7 @@ pub(super) enum Adverts {
 }
 
 impl Instance {
-    pub(super) fn new(settings: config::Instance, placed: Placed) -> Self {
+    pub(crate) fn new(settings: config::Instance, placed: Placed) -> Self {
         Self {
             router: Router::new(settings.router.clone()),
             interface: placed.interface,
@@ -84,7 +84,7 @@ impl Instance {
 
     /// Prepares the frames anew, if they are not already for this MAC of the interface and primary address. Returns
     /// whether they were for another MAC.
-    pub(super) fn prepare(&mut self, mac: [u8; 6], primary: IpAddr) -> bool {
+    pub(crate) fn prepare(&mut self, mac: [u8; 6], primary: IpAddr) -> bool {
         let before = self.frames.as_ref().map(|frames| (frames.mac, frames.primary));
         if before == Some((mac, primary)) {
             return false;
@@ -116,12 +116,12 @@ impl Instance {
     }
 
     /// The adverts, once the interface could carry them.
-    pub(super) fn adverts_mut(&mut self) -> Option<&mut Adverts> {
+    pub(crate) fn adverts_mut(&mut self) -> Option<&mut Adverts> {
         self.frames.as_mut().map(|frames| &mut frames.adverts)
     }
 
     /// The virtual router's own MAC (RFC 9568 section 7.3).
-    pub(super) fn virtual_mac(&self) -> [u8; 6] {
+    pub(crate) fn virtual_mac(&self) -> [u8; 6] {
         let RouterConfig { vrid, family, .. } = self.router.config();
         let block = match family {
             Family::V4 => 1,
@@ -131,22 +131,22 @@ impl Instance {
     }
 
     /// Source of its adverts.
-    pub(super) fn primary(&self) -> Option<IpAddr> {
+    pub(crate) fn primary(&self) -> Option<IpAddr> {
         self.frames.as_ref().map(|frames| frames.primary)
     }
 
     /// Whether `address` is one of its virtual addresses.
-    pub(super) fn is_virtual(&self, address: IpAddr) -> bool {
+    pub(crate) fn is_virtual(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|vip| vip.address == address)
     }
 
     /// Whether it has this address on this interface of the plan.
-    pub(super) fn holds(&self, home: usize, address: IpAddr) -> bool {
+    pub(crate) fn holds(&self, home: usize, address: IpAddr) -> bool {
         self.addresses.iter().zip(&self.homes).any(|(vip, place)| *place == home && vip.address == address)
     }
 
     /// Whether it is the owner (priority 255), whose interface carries the virtual addresses as its own.
-    pub(super) fn is_owner(&self) -> bool {
+    pub(crate) fn is_owner(&self) -> bool {
         self.router.config().is_owner()
     }
 }
@@ -163,7 +163,7 @@ fn fields(settings: &config::Instance) -> Fields {
 }
 
 /// The checksum that an instance's adverts are sent with.
-pub(super) fn checksum_form(settings: &config::Instance) -> ChecksumForm {
+pub(crate) fn checksum_form(settings: &config::Instance) -> ChecksumForm {
     match (settings.router.version(), settings.router.family, settings.checksum) {
         (Version::V2, ..) => ChecksumForm::V2,
         (Version::V3, Family::V6, _) => ChecksumForm::Ipv6,
@@ -173,7 +173,7 @@ pub(super) fn checksum_form(settings: &config::Instance) -> ChecksumForm {
 }
 
 /// A record of the ring as the core wants it; none for one that this program does not know how to read.
-pub(super) fn received(record: &AdvertRecord) -> Option<Received> {
+pub(crate) fn received(record: &AdvertRecord) -> Option<Received> {
     Some(Received {
         arrival: Timestamp::from_nanos(record.arrival),
         source: narrow(record.family, record.source),
@@ -185,13 +185,13 @@ pub(super) fn received(record: &AdvertRecord) -> Option<Received> {
 }
 
 /// The core's word for a steady advert as the kernel side knows it.
-pub(super) fn fingerprint_of(steady: Steady) -> u64 {
+pub(crate) fn fingerprint_of(steady: Steady) -> u64 {
     let Steady { source, priority, interval, addresses, checksum, patience: _ } = steady;
     fingerprint(&wide(source), priority, interval, addresses, checksum)
 }
 
 /// Whether an address is there by somebody else's doing: vipd neither adds nor removes it. The owner's virtual addresses
 /// are of that kind (RFC 9568 section 1.7).
-pub(super) fn is_foreign(found: &crate::netlink::Address) -> bool {
+pub(crate) fn is_foreign(found: &crate::netlink::Address) -> bool {
     found.protocol != crate::netlink::PROTO_VIPD
 }

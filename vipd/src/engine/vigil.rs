@@ -8,7 +8,7 @@ use vipd_common::Timestamp;
 
 /// The backups that wait for a steady advert.
 #[derive(Debug)]
-pub(super) struct Vigil {
+pub(crate) struct Vigil {
     waits: Vec<Wait>,
     /// None of them is due before this.
     next: u64,
@@ -28,13 +28,13 @@ const NOBODY: Wait = Wait { patience: NEVER, not_before: 0 };
 
 impl Vigil {
     /// Of this many instances, none of which waits.
-    pub(super) fn new(instances: usize) -> Self {
+    pub(crate) fn new(instances: usize) -> Self {
         Self { waits: vec![NOBODY; instances], next: NEVER }
     }
 
     /// From now on, or still, the instance is due when the steady advert has not come for `patience` nanoseconds, and not
     /// before `deadline`.
-    pub(super) fn keep(&mut self, instance: usize, patience: u64, deadline: Timestamp) {
+    pub(crate) fn keep(&mut self, instance: usize, patience: u64, deadline: Timestamp) {
         if let Some(wait) = self.waits.get_mut(instance) {
             *wait = Wait { patience, not_before: deadline.as_nanos() };
             self.next = self.next.min(wait.not_before);
@@ -42,25 +42,25 @@ impl Vigil {
     }
 
     /// The instance waits no more.
-    pub(super) fn end(&mut self, instance: usize) {
+    pub(crate) fn end(&mut self, instance: usize) {
         if let Some(wait) = self.waits.get_mut(instance) {
             *wait = NOBODY;
         }
     }
 
     /// Whether the instance waits.
-    pub(super) fn is_kept(&self, instance: usize) -> bool {
+    pub(crate) fn is_kept(&self, instance: usize) -> bool {
         self.waits.get(instance).is_some_and(|wait| wait.patience != NEVER)
     }
 
     /// When to [`look`](Self::look) again.
-    pub(super) fn next(&self) -> Option<Timestamp> {
+    pub(crate) fn next(&self) -> Option<Timestamp> {
         (self.next != NEVER).then(|| Timestamp::from_nanos(self.next))
     }
 
     /// Calls `due` for those that are due at `now`, if any may be; `heard` is when each one's steady advert came last. Then
     /// [`next`](Self::next) is true.
-    pub(super) fn look(
+    pub(crate) fn look(
         &mut self,
         now: Timestamp,
         heard: impl Fn(usize) -> Timestamp,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::plan::{Planned, Role};
+use super::layout::{Planned, Role};
 use super::port::Port;
 use crate::netlink::{Address, Link, Notice, PROTO_VIPD};
 use crate::vrrp::{Family, Fault, VirtualAddress};
@@ -10,37 +10,37 @@ use crate::xdp::Mode;
 
 /// One configured interface, as netlink tells of it.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state of one machine")]
-pub(super) struct Interface {
+pub(crate) struct Interface {
     /// Name; of a macvlan, once it is there.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// What it is for.
-    pub(super) role: Role,
+    pub(crate) role: Role,
     /// Index, while there is an interface of that name.
-    pub(super) ifindex: Option<u32>,
+    pub(crate) ifindex: Option<u32>,
     /// Up and with a carrier.
-    pub(super) running: bool,
+    pub(crate) running: bool,
     /// Ethernet address.
-    pub(super) mac: Option<[u8; 6]>,
+    pub(crate) mac: Option<[u8; 6]>,
     /// All its addresses, in the kernel's order.
-    pub(super) addresses: Vec<Address>,
+    pub(crate) addresses: Vec<Address>,
     /// What it takes to speak on it.
-    pub(super) port: Option<Port>,
+    pub(crate) port: Option<Port>,
     /// Why there is no port.
-    pub(super) failure: Option<String>,
+    pub(crate) failure: Option<String>,
     /// Its instances: those whose adverts travel on it, and those that have addresses on it.
-    pub(super) instances: Vec<usize>,
+    pub(crate) instances: Vec<usize>,
     /// Whether a port was asked for; whoever answers with a failure tries again by itself.
-    pub(super) requested: bool,
+    pub(crate) requested: bool,
     /// Whether what an earlier run left behind was looked for.
-    pub(super) swept: bool,
+    pub(crate) swept: bool,
     /// Whether something has changed since it was looked at.
-    pub(super) changed: bool,
+    pub(crate) changed: bool,
     /// Whether a full dump has named it.
     seen: bool,
 }
 
 impl Interface {
-    pub(super) fn new(planned: Planned) -> Self {
+    pub(crate) fn new(planned: Planned) -> Self {
         Self {
             name: planned.name,
             role: planned.role,
@@ -61,7 +61,7 @@ impl Interface {
     /// Whether it can carry adverts of this family, and from which address: `source` where one is configured, else the
     /// first IPv4 or link-local IPv6 address. Virtual addresses are never an address to send from, unless they are there by
     /// somebody else's doing.
-    pub(super) fn availability(
+    pub(crate) fn availability(
         &self,
         family: Family,
         source: Option<IpAddr>,
@@ -83,18 +83,18 @@ impl Interface {
     }
 
     /// Whether it is a macvlan of vipd's own.
-    pub(super) fn is_virtual_mac(&self) -> bool {
+    pub(crate) fn is_virtual_mac(&self) -> bool {
         matches!(self.role, Role::VirtualMac { .. })
     }
 
     /// Whether addresses can be put on it. A macvlan is up while its instance is master, and not before.
-    pub(super) fn can_carry(&self) -> Result<(), Fault> {
+    pub(crate) fn can_carry(&self) -> Result<(), Fault> {
         let ready = self.is_virtual_mac() || (self.running && self.port.is_some());
         if self.ifindex.is_some() && ready { Ok(()) } else { Err(Fault::AddressInterface) }
     }
 
     /// An address is there, or is not.
-    pub(super) fn note(&mut self, address: Address, is_there: bool) {
+    pub(crate) fn note(&mut self, address: Address, is_there: bool) {
         let same = |found: &Address| (found.address, found.prefix) == (address.address, address.prefix);
         match self.addresses.iter().position(same) {
             Some(place) if is_there => self.addresses[place] = address,
@@ -105,7 +105,7 @@ impl Interface {
     }
 
     /// A macvlan exists now, under this name and index.
-    pub(super) fn is_made(&mut self, name: String, ifindex: u32) {
+    pub(crate) fn is_made(&mut self, name: String, ifindex: u32) {
         // As it was, if the parent was opened once more for another one.
         self.changed |= self.ifindex != Some(ifindex);
         self.name = name;
@@ -114,17 +114,17 @@ impl Interface {
     }
 
     /// The address as it stands on the interface, whatever its prefix.
-    pub(super) fn find(&self, address: IpAddr) -> Option<&Address> {
+    pub(crate) fn find(&self, address: IpAddr) -> Option<&Address> {
         self.addresses.iter().find(|found| found.address == address)
     }
 
     /// Whether a virtual address is on the interface as configured.
-    pub(super) fn has(&self, wanted: VirtualAddress) -> bool {
+    pub(crate) fn has(&self, wanted: VirtualAddress) -> bool {
         self.addresses.iter().any(|found| found.address == wanted.address && found.prefix == wanted.prefix)
     }
 
     /// Mode of the XDP program.
-    pub(super) fn mode(&self) -> Option<Mode> {
+    pub(crate) fn mode(&self) -> Option<Mode> {
         self.port.as_ref().and_then(|port| port.mode)
     }
 
@@ -155,21 +155,21 @@ impl Interface {
 }
 
 /// An interface that is gone had this index.
-pub(super) struct Gone {
+pub(crate) struct Gone {
     /// The index.
-    pub(super) ifindex: u32,
+    pub(crate) ifindex: u32,
     /// vipd's addresses on it: renamed, it still has them.
-    pub(super) left: Vec<Address>,
+    pub(crate) left: Vec<Address>,
     /// Its port, for the control thread to close: leaving the group may wait for the kernel's lock.
-    pub(super) port: Option<Port>,
+    pub(crate) port: Option<Port>,
 }
 
 /// All configured interfaces.
-pub(super) struct Interfaces(pub(super) Vec<Interface>);
+pub(crate) struct Interfaces(pub(super) Vec<Interface>);
 
 impl Interfaces {
     /// Takes a notice in. Returns the interface that is gone by it, if any.
-    pub(super) fn notice(&mut self, notice: &Notice) -> Option<(usize, Gone)> {
+    pub(crate) fn notice(&mut self, notice: &Notice) -> Option<(usize, Gone)> {
         match notice {
             Notice::Link(link) => {
                 // One that had this index under another name was renamed, and is gone under the old name.
@@ -201,7 +201,7 @@ impl Interfaces {
     }
 
     /// Before the links of a full dump: they are looked for.
-    pub(super) fn begin_dump(&mut self) {
+    pub(crate) fn begin_dump(&mut self) {
         for interface in &mut self.0 {
             interface.seen = false;
             interface.changed = true;
@@ -210,7 +210,7 @@ impl Interfaces {
 
     /// Between the links and the addresses of a full dump: interfaces it did not name are gone, if `exists` agrees (a
     /// message that could not be read must not take an interface away), and the addresses are read anew.
-    pub(super) fn end_links(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(usize, Gone)> {
+    pub(crate) fn end_links(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(usize, Gone)> {
         let mut all = Vec::new();
         for (index, interface) in self.0.iter_mut().enumerate() {
             let known = interface.ifindex.is_some_and(|ifindex| exists(ifindex, &interface.name));

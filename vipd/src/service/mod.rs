@@ -13,22 +13,11 @@
 //! Requests are few and never lost. Reports are dropped and counted when the log cannot follow. Commands wake the
 //! engine by an eventfd.
 
-mod announcer;
-mod clock;
 mod control;
-mod deadlines;
-mod engine;
-mod instance;
-mod interface;
+pub(crate) mod link_io;
 mod log;
-mod message;
-mod outbox;
-mod plan;
-mod port;
 mod privilege;
 mod report;
-mod vigil;
-mod wait;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,14 +30,14 @@ use vipd_common::records::BURST;
 use crate::config::Config;
 use crate::config::settings::Transport;
 use crate::control::runtime::RuntimeDir;
+use crate::engine::layout::{Plan, Role, Watch};
+use crate::engine::message::Command;
+use crate::engine::{Engine, Handle, Outlets};
 use crate::netlink::{Macvlans, Requests};
 use crate::xdp::{self, Kernel, Loaded, Sizes, Verbosity};
 
 use control::Control;
-use engine::{Engine, Outlets};
-use message::Command;
-use plan::{Plan, Role, Watch};
-use port::{Ports, Site, Watched};
+use link_io::{Ports, Site, Watched};
 use report::Reporter;
 
 pub use privilege::check as check_privileges;
@@ -135,7 +124,7 @@ fn count(entries: usize) -> anyhow::Result<u32> {
 }
 
 /// The interfaces that ports are opened on: all but the macvlans, which vipd makes itself.
-fn sites(config: &Config, plan: &Plan) -> Vec<Site> {
+pub(crate) fn sites(config: &Config, plan: &Plan) -> Vec<Site> {
     let mut sites = Vec::new();
     for (place, planned) in plan.interfaces.iter().enumerate() {
         if matches!(planned.role, Role::VirtualMac { .. }) {
@@ -166,10 +155,10 @@ fn withdraw(names: &[String]) {
 
 /// Opens the interfaces that are there, and returns those that cannot be opened, which wait in `fault`. If there is only
 /// the one, there is nothing to run for.
-fn open_present(
+pub(crate) fn open_present(
     engine: &Engine,
     ports: &mut Ports,
-    handle: &engine::Handle,
+    handle: &Handle,
 ) -> anyhow::Result<BTreeMap<usize, u32>> {
     let single = ports.sites().len() == 1;
     let mut failed = BTreeMap::new();

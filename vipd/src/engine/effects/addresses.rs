@@ -8,17 +8,17 @@ use vipd_common::address::wide;
 use vipd_common::records::ClosedKey;
 
 use super::Outbox;
-use crate::agent::announcer::Packet;
-use crate::agent::instance::{Instance, is_foreign};
-use crate::agent::interface::Interface;
-use crate::agent::message::Report;
 use crate::config::settings::{Placement, Scope};
+use crate::engine::effects::announce::Packet;
+use crate::engine::instance::{Instance, is_foreign};
+use crate::engine::links::Interface;
+use crate::engine::message::Report;
 use crate::netlink::{self, Address, Attributes, BATCH, Change};
 use crate::vrrp::{Action, Addresses, Family};
 
 impl Outbox {
     /// The changes that an action asks for.
-    pub(super) fn collect(
+    pub(crate) fn collect(
         &mut self,
         index: usize,
         instances: &mut [Instance],
@@ -93,7 +93,7 @@ impl Outbox {
     }
 
     /// Makes the collected changes. An address is announced as soon as it is there, if it is its turn.
-    pub(super) fn apply(
+    pub(crate) fn apply(
         &mut self,
         now: Timestamp,
         instances: &mut [Instance],

@@ -1,9 +1,19 @@
 //! The engine's thread: the ring buffer, the deadlines, netlink's notices; nothing that waits for anybody.
 
-mod hearing;
-mod surroundings;
+mod clock;
+mod deadlines;
+mod effects;
+pub(crate) mod instance;
+pub(crate) mod layout;
+mod links;
+pub(crate) mod message;
+pub(crate) mod poll;
+pub(crate) mod port;
+mod reconcile;
+mod rx;
 #[cfg(test)]
 mod tests;
+mod vigil;
 
 use std::io;
 use std::sync::Arc;
@@ -12,20 +22,19 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::mpsc;
 use vipd_common::Timestamp;
 
-use super::clock;
-use super::deadlines::Deadlines;
-use super::instance::Instance;
-use super::interface::{Interface, Interfaces};
-use super::message::{Command, EngineSnapshot, InstanceSnapshot, Report, Request};
-use super::outbox::Outbox;
-use super::plan::Plan;
-use super::vigil::Vigil;
-use super::wait::{Bell, Source, Wait};
 use crate::config::{Config, Realtime};
 use crate::netlink::{Monitor, Requests};
 use crate::realtime;
 use crate::vrrp::{Fault, Input, State};
 use crate::xdp::{Closed, Counters, Feed, Steady};
+use deadlines::Deadlines;
+use effects::Outbox;
+use instance::Instance;
+use layout::Plan;
+use links::{Interface, Interfaces};
+use message::{Command, EngineSnapshot, InstanceSnapshot, Report, Request};
+use poll::{Bell, Source, Wait};
+use vigil::Vigil;
 
 /// Nanoseconds before a master is missed from which on the engine sleeps no more: what a timer and a switch of threads take,
 /// 70 µs in a virtual machine.
@@ -34,7 +43,7 @@ const AWAKE_BEFORE: u64 = 100_000;
 const LOOK_AGAIN_AFTER: u64 = 1_000_000_000;
 
 /// The engine, before its thread runs.
-pub(super) struct Engine {
+pub(crate) struct Engine {
     wait: Wait,
     feed: Feed,
     counters: Arc<Counters>,
@@ -68,14 +77,14 @@ pub(super) struct Engine {
 
 /// The control thread's hold on the engine.
 #[derive(Clone)]
-pub(super) struct Handle {
+pub(crate) struct Handle {
     commands: Sender<Command>,
     bell: Bell,
 }
 
 impl Handle {
     /// Hands a command over. One to an engine that has ended is lost.
-    pub(super) fn send(&self, command: Command) {
+    pub(crate) fn send(&self, command: Command) {
         if self.commands.send(command).is_ok() {
             self.bell.ring();
         }
@@ -83,11 +92,11 @@ impl Handle {
 }
 
 /// The engine's ways to the control thread.
-pub(super) struct Outlets {
+pub(crate) struct Outlets {
     /// Work; nothing of it may be lost.
-    pub(super) requests: mpsc::UnboundedSender<Request>,
+    pub(crate) requests: mpsc::UnboundedSender<Request>,
     /// Log lines; what does not fit is counted.
-    pub(super) reports: mpsc::Sender<Report>,
+    pub(crate) reports: mpsc::Sender<Report>,
 }
 
 impl Engine {
@@ -95,7 +104,7 @@ impl Engine {
     ///
     /// # Errors
     /// Without netlink or file descriptors.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &Config,
         plan: Plan,
         feed: Feed,
@@ -155,7 +164,7 @@ impl Engine {
     }
 
     /// Indices of the interfaces that exist now, by their place in the configuration.
-    pub(super) fn present(&self) -> Vec<(usize, u32)> {
+    pub(crate) fn present(&self) -> Vec<(usize, u32)> {
         let interfaces = self.interfaces.0.iter().enumerate();
         let opened = interfaces.filter(|(_, interface)| !interface.is_virtual_mac());
         opened.filter_map(|(place, interface)| Some((place, interface.ifindex?))).collect()
@@ -165,7 +174,7 @@ impl Engine {
     ///
     /// # Errors
     /// When waiting itself fails.
-    pub(super) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<()> {
         if self.realtime == Realtime::Auto {
             if let Err(error) = realtime::lock_memory() {
                 self.report(Report::NotRealtime { what: "locked memory", error });

@@ -7,6 +7,7 @@
 //! given out a few at a time: between them the engine looks whether an advert is due.
 
 mod addresses;
+mod announce;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,21 +16,21 @@ use std::sync::atomic::AtomicBool;
 use vipd_common::Timestamp;
 use vipd_common::records::ClosedKey;
 
-use super::announcer::{Announcer, Packet};
 use super::instance::{Adverts, Instance};
-use super::interface::Interface;
+use super::links::Interface;
 use super::message::Report;
 use super::port::{Kind, Tag};
 use crate::netlink::{Change, Requests};
 use crate::packet::announcement;
 use crate::vrrp::{Action, State};
 use crate::xdp::Closed;
+use announce::{Announcer, Packet};
 
 /// Announcements sent before the engine looks for deadlines again.
 const ANNOUNCEMENTS: usize = 64;
 
 /// Actions waiting to be carried out, in order.
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     requests: Requests,
     closed: Closed,
     actions: Vec<(usize, Action)>,
@@ -48,7 +49,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(requests: Requests, closed: Closed, instances: usize) -> Self {
+    pub(crate) fn new(requests: Requests, closed: Closed, instances: usize) -> Self {
         Self {
             requests,
             closed,
@@ -64,47 +65,47 @@ impl Outbox {
     }
 
     /// The socket, for dumps.
-    pub(super) fn requests(&mut self) -> &mut Requests {
+    pub(crate) fn requests(&mut self) -> &mut Requests {
         &mut self.requests
     }
 
     /// Takes an instance's action.
-    pub(super) fn push(&mut self, instance: usize, action: Action) {
+    pub(crate) fn push(&mut self, instance: usize, action: Action) {
         self.actions.push((instance, action));
     }
 
     /// Whether an address could not be changed: then what is there must be compared with what should be.
-    pub(super) fn take_failure(&mut self) -> bool {
+    pub(crate) fn take_failure(&mut self) -> bool {
         std::mem::take(&mut self.failed)
     }
 
     /// Takes a change of an address that no router asked for.
-    pub(super) fn change(&mut self, change: Change) {
+    pub(crate) fn change(&mut self, change: Change) {
         self.changes.push(change);
     }
 
     /// Macvlans to be set down, which takes the kernel too long for this thread.
-    pub(super) fn take_downs(&mut self) -> Vec<(u32, Arc<AtomicBool>)> {
+    pub(crate) fn take_downs(&mut self) -> Vec<(u32, Arc<AtomicBool>)> {
         std::mem::take(&mut self.downs)
     }
 
     /// Whether an address waits for its first announcement.
-    pub(super) fn is_urgent(&self) -> bool {
+    pub(crate) fn is_urgent(&self) -> bool {
         self.announcer.is_urgent()
     }
 
     /// Whether there are announcements that wait for nothing but their turn.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.announcer.is_ready()
     }
 
     /// When a paced announcement is due.
-    pub(super) fn next(&self) -> Option<Timestamp> {
+    pub(crate) fn next(&self) -> Option<Timestamp> {
         self.announcer.next()
     }
 
     /// Carries everything out; of the announcements, a first part.
-    pub(super) fn flush(
+    pub(crate) fn flush(
         &mut self,
         now: Timestamp,
         instances: &mut [Instance],

@@ -10,7 +10,7 @@ use vipd_common::Timestamp;
 /// A deadline that moves further away leaves the heap alone: the old, earlier entry stays, and before the engine waits for
 /// it the instance is asked for its true deadline. So the heap is touched about once in a deadline's time for each instance.
 #[derive(Debug)]
-pub(super) struct Deadlines {
+pub(crate) struct Deadlines {
     heap: BinaryHeap<Reverse<(Timestamp, usize)>>,
     /// The earliest entry of each instance.
     scheduled: Vec<Option<Timestamp>>,
@@ -18,12 +18,12 @@ pub(super) struct Deadlines {
 
 impl Deadlines {
     /// For this many instances.
-    pub(super) fn new(instances: usize) -> Self {
+    pub(crate) fn new(instances: usize) -> Self {
         Self { heap: BinaryHeap::with_capacity(2 * instances), scheduled: vec![None; instances] }
     }
 
     /// The instance's deadline is now `at`, or it has none.
-    pub(super) fn update(&mut self, instance: usize, at: Option<Timestamp>) {
+    pub(crate) fn update(&mut self, instance: usize, at: Option<Timestamp>) {
         let (Some(at), Some(slot)) = (at, self.scheduled.get_mut(instance)) else { return };
         if slot.is_none_or(|scheduled| at < scheduled) {
             *slot = Some(at);
@@ -33,7 +33,7 @@ impl Deadlines {
 
     /// When to look again: the earliest entry that is still true, asked of the instances themselves. Those before it are
     /// corrected here, so that nobody is woken by a deadline that has moved.
-    pub(super) fn settle(&mut self, truth: impl Fn(usize) -> Option<Timestamp>) -> Option<Timestamp> {
+    pub(crate) fn settle(&mut self, truth: impl Fn(usize) -> Option<Timestamp>) -> Option<Timestamp> {
         while let Some(&Reverse((at, instance))) = self.heap.peek() {
             let slot = self.scheduled.get_mut(instance)?;
             let moved = truth(instance);
@@ -50,7 +50,7 @@ impl Deadlines {
     }
 
     /// An instance with an entry at or before `now`: ask it, then [`update`](Self::update) its deadline.
-    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<usize> {
+    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<usize> {
         while let Some(&Reverse((at, instance))) = self.heap.peek() {
             if at > now {
                 return None;

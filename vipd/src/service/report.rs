@@ -7,15 +7,15 @@ use vipd_common::Timestamp;
 use vipd_common::counters::{Counter, CounterRow, ROW_FOREIGN};
 use vipd_common::parse::ChecksumForm;
 
-use super::engine::Handle;
-use super::instance::checksum_form;
-use super::message::{Command, EngineSnapshot, InstanceSnapshot};
 use crate::config::Instance;
 use crate::config::settings::Transport;
 use crate::control::model::{
     self, GlobalStatistics, InstanceStats, InstanceStatus, PeerStatus, Statistics, StatsReport, StatusReport,
 };
 use crate::control::server::Source;
+use crate::engine::Handle;
+use crate::engine::instance::checksum_form;
+use crate::engine::message::{Command, EngineSnapshot, InstanceSnapshot};
 use crate::vrrp::{Family, Fault, Peer, State};
 use crate::xdp::Counters;
 

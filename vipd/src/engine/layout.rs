@@ -11,24 +11,24 @@ use crate::config::{Config, Instance};
 use crate::vrrp::Family;
 
 /// Everything the configuration needs.
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// The interfaces; instances name them by their place here.
-    pub(super) interfaces: Vec<Planned>,
+    pub(crate) interfaces: Vec<Planned>,
     /// Where each instance is, in the order of the configuration.
-    pub(super) instances: Vec<Placed>,
+    pub(crate) instances: Vec<Placed>,
 }
 
 /// An interface.
-pub(super) struct Planned {
+pub(crate) struct Planned {
     /// Its name; for a macvlan a name for people, until it exists.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// What it is for.
-    pub(super) role: Role,
+    pub(crate) role: Role,
 }
 
 /// What an interface is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     /// Adverts come and go on it.
     Speaks,
     /// It only has virtual addresses (`dev`).
@@ -43,18 +43,18 @@ pub(super) enum Role {
 }
 
 /// Where an instance is.
-pub(super) struct Placed {
+pub(crate) struct Placed {
     /// The interface its adverts travel on.
-    pub(super) interface: usize,
+    pub(crate) interface: usize,
     /// The interface of each of its addresses.
-    pub(super) homes: Vec<usize>,
+    pub(crate) homes: Vec<usize>,
     /// Its macvlan.
-    pub(super) macvlan: Option<usize>,
+    pub(crate) macvlan: Option<usize>,
 }
 
 impl Plan {
     /// The plan of a configuration.
-    pub(super) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let mut interfaces: Vec<Planned> = Vec::new();
         // Those with adverts first: what merely carries addresses may be one of them.
         let speaks: Vec<usize> = config
@@ -85,7 +85,7 @@ impl Plan {
     }
 
     /// The instances whose adverts travel on an interface.
-    pub(super) fn routers<'a>(
+    pub(crate) fn routers<'a>(
         &'a self,
         config: &'a Config,
         interface: usize,
@@ -106,18 +106,18 @@ fn place(interfaces: &mut Vec<Planned>, name: &str, role: Role) -> usize {
 }
 
 /// What the kernel side is to know of a virtual router.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     vrid: u8,
     family: Family,
     /// Its slot.
-    pub(super) slot: RouterSlot,
+    pub(crate) slot: RouterSlot,
     /// Its unicast peers and the smallest TTL of each.
-    pub(super) peers: Vec<(PeerKey, u8)>,
+    pub(crate) peers: Vec<(PeerKey, u8)>,
 }
 
 impl Watch {
     /// Of the instance at this place in the configuration: its row is one more, because row 0 is nobody's.
-    pub(super) fn new(place: usize, instance: &Instance) -> Self {
+    pub(crate) fn new(place: usize, instance: &Instance) -> Self {
         let row = u32::try_from(place + 1).unwrap_or_default();
         let family = instance.router.family;
         let (peers, destination) = match &instance.transport {
@@ -142,17 +142,17 @@ impl Watch {
     }
 
     /// Its key on the interface with this index.
-    pub(super) fn key(&self, ifindex: u32) -> RouterKey {
+    pub(crate) fn key(&self, ifindex: u32) -> RouterKey {
         RouterKey::new(ifindex, self.vrid, self.family.number())
     }
 
     /// Its family.
-    pub(super) fn family(&self) -> Family {
+    pub(crate) fn family(&self) -> Family {
         self.family
     }
 
     /// Its VRID.
-    pub(super) fn vrid(&self) -> u8 {
+    pub(crate) fn vrid(&self) -> u8 {
         self.vrid
     }
 }

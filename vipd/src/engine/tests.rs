@@ -19,9 +19,9 @@ use vipd_tests::protocol;
 use vipd_tests::station::Station;
 
 use super::*;
-use crate::agent::port::Ports;
-use crate::agent::{open_present, sites};
 use crate::netlink::Macvlans;
+use crate::service::link_io::Ports;
+use crate::service::{open_present, sites};
 use crate::xdp::{Kernel, Loaded, OBJECT, Sizes, Verbosity};
 
 const NODE: Station = Station::Node(1);
