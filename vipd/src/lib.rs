@@ -17,5 +17,6 @@ pub mod netlink;
 pub mod packet;
 pub mod realtime;
 pub mod service;
-pub mod vrrp;
 pub mod xdp;
+
+pub use vipd_vrrp as vrrp;

@@ -10,7 +10,7 @@ use vipd_common::parse::ChecksumForm;
 use super::super::tests::{MILLI, SECOND, VIPS, digest};
 use super::super::{Router, Snapshot};
 use super::random::Random;
-use crate::vrrp::{Action, Addresses, Fault, Input, Received, RouterConfig, State};
+use crate::{Action, Addresses, Fault, Input, Received, RouterConfig, State};
 
 /// How late a router's process wakes up at the most.
 const WAKE_UP: u64 = 50_000;

@@ -14,6 +14,10 @@
 //!   it missed before it decides that it missed something.
 //!
 //! The core knows no clock, socket, file, random number or thread.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
 
 pub mod config;
 pub mod interval;

@@ -1,7 +1,7 @@
 //! Priority 0: whose leaving shortens the wait of a backup (S10), and whose does not.
 
 use super::*;
-use crate::vrrp::Reason;
+use crate::Reason;
 
 const SKEW: u64 = 156 * SECOND / 256;
 const DOWN: u64 = 3 * SECOND + SKEW;

@@ -1,7 +1,7 @@
 //! Two masters that meet: the answer to the losing advert (S23) and the announcement afterwards.
 
 use super::*;
-use crate::vrrp::Reason;
+use crate::Reason;
 
 #[test]
 fn s23_a_losing_advert_is_answered_at_once_and_the_timer_runs_on() {

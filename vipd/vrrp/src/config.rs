@@ -1,7 +1,8 @@
 //! What a virtual router is configured to be.
 
-use std::fmt;
-use std::net::IpAddr;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::IpAddr;
 
 use super::interval::{Interval, Version};
 

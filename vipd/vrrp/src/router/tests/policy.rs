@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::*;
-use crate::vrrp::{Announcements, Fault, Peer, Reason};
+use crate::{Announcements, Fault, Peer, Reason};
 
 fn announcements(actions: &[(u64, Action)]) -> Vec<(u64, u8)> {
     let rounds = |action: &Action| match action {

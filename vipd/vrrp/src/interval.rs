@@ -3,7 +3,8 @@
 //! All arithmetic is in nanoseconds and multiplies before it divides: at 1 cs and priority 254 the skew is
 //! 78 125 ns, not 0, so that two backups never fire together.
 
-use std::fmt;
+use core::error::Error;
+use core::fmt;
 
 /// VRRP version of a virtual router; it decides the wire format and the unit of the interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,15 +41,24 @@ pub struct Interval {
 }
 
 /// Why an interval cannot be said on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntervalError {
     /// Not a multiple of the version's unit, or 0, or too large.
-    #[error("VRRPv3 says intervals in steps of 10 ms from 10 ms to 40.95 s")]
     V3,
     /// As above, for VRRPv2.
-    #[error("VRRPv2 says intervals in whole seconds from 1 s to 255 s")]
     V2,
 }
+
+impl fmt::Display for IntervalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V3 => "VRRPv3 says intervals in steps of 10 ms from 10 ms to 40.95 s",
+            Self::V2 => "VRRPv2 says intervals in whole seconds from 1 s to 255 s",
+        })
+    }
+}
+
+impl Error for IntervalError {}
 
 const NANOS_PER_CENTISECOND: u64 = 10_000_000;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -125,8 +135,11 @@ impl fmt::Display for Interval {
         } else if millis.is_multiple_of(1000) {
             write!(f, "{}s", millis / 1000)
         } else {
-            let fraction = format!("{:03}", millis % 1000);
-            write!(f, "{}.{}s", millis / 1000, fraction.trim_end_matches('0'))
+            let fraction = match millis % 1000 {
+                hundreds if hundreds.is_multiple_of(100) => (hundreds / 100, 1),
+                tens => (tens / 10, 2),
+            };
+            write!(f, "{}.{:0width$}s", millis / 1000, fraction.0, width = fraction.1)
         }
     }
 }

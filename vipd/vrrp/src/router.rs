@@ -26,8 +26,8 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use alloc::collections::VecDeque;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vipd_common::Timestamp;
 use vipd_common::parse::address_digest;
@@ -205,7 +205,7 @@ impl Router {
 
     /// RFC 9568 section 6.4.1, or a new primary address.
     fn available(&mut self, now: Timestamp, primary: IpAddr) {
-        let changed = std::mem::replace(&mut self.primary, primary) != primary;
+        let changed = core::mem::replace(&mut self.primary, primary) != primary;
         let reason = match self.state {
             State::Fault(Fault::NoInterface | Fault::InterfaceDown) => Reason::InterfaceUp,
             State::Fault(Fault::NoPrimaryAddress) => Reason::PrimaryAddress,
@@ -364,7 +364,7 @@ impl Router {
     }
 
     fn change(&mut self, now: Timestamp, to: State, reason: Reason, late: u64) {
-        let from = std::mem::replace(&mut self.state, to);
+        let from = core::mem::replace(&mut self.state, to);
         self.reason = Some(reason);
         self.since = now;
         self.told = 0;

@@ -1,11 +1,11 @@
 //! What a virtual router tells of itself.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use vipd_common::Timestamp;
 
-use crate::vrrp::interval::Interval;
-use crate::vrrp::message::{Reason, State};
+use crate::interval::Interval;
+use crate::message::{Reason, State};
 
 /// What this virtual router counts itself; the kernel side counts the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Walks through the states: who becomes master, when, and in which order it acts.
 
 use super::*;
-use crate::vrrp::{Fault, Reason};
+use crate::{Fault, Reason};
 
 #[test]
 fn s1_the_owner_starts_as_master() {

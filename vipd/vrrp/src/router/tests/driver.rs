@@ -1,7 +1,7 @@
 //! What the RFC does not know: a process that was held up, a feed with gaps, an interface that changes.
 
 use super::*;
-use crate::vrrp::{Fault, Reason};
+use crate::{Fault, Reason};
 
 #[test]
 fn a_stalled_master_yields_to_the_backup_that_took_over() {

@@ -11,8 +11,8 @@ use lan::{Lan, Node, Plan};
 use random::Random;
 
 use super::tests::{MILLI, SECOND, config};
-use crate::vrrp::config::DOWN_AFTER_ADVERTS;
-use crate::vrrp::{Fault, RouterConfig, State, Version};
+use crate::config::DOWN_AFTER_ADVERTS;
+use crate::{Fault, RouterConfig, State, Version};
 
 /// Runs of each scenario; together they take some seconds.
 const RUNS: u64 = 800;

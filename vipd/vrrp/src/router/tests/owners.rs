@@ -4,7 +4,7 @@
 //! master. Erratum 8298 takes that back, and so the rules for everybody else hold: the lower address yields (S22).
 
 use super::*;
-use crate::vrrp::{Discard, Reason};
+use crate::{Discard, Reason};
 
 const DOWN: u64 = 3 * SECOND + SECOND / 256;
 const OWNER_ADVERT: Action = Action::SendAdvert { priority: 255 };

@@ -1,7 +1,7 @@
 //! The checks that need the configuration: R7, R11, R12 of RFC 9568 section 7.1 and RFC 3768 section 7.1.
 
 use super::*;
-use crate::vrrp::Discard;
+use crate::Discard;
 
 /// Gives each advert `times` times and returns all events.
 fn repeat(script: &mut Script, advert: Received, times: usize) -> Vec<Event> {

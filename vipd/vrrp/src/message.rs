@@ -1,7 +1,7 @@
 //! What goes into a virtual router and what comes out.
 
-use std::fmt;
-use std::net::IpAddr;
+use core::fmt;
+use core::net::IpAddr;
 
 use vipd_common::Timestamp;
 use vipd_common::parse::ChecksumForm;

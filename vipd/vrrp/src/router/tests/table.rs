@@ -1,7 +1,7 @@
 //! The whole transition table: each state, each input, both versions.
 
 use super::*;
-use crate::vrrp::Fault;
+use crate::Fault;
 
 /// An interval at which VRRPv2 and VRRPv3 have different skews.
 const INTERVAL: u64 = 2 * SECOND;

@@ -9,7 +9,7 @@ use vipd_common::parse::ChecksumForm;
 
 use super::tests::{MILLI, SECOND, VIPS, config};
 use super::{Counters, Router};
-use crate::vrrp::{
+use crate::{
     Action, Addresses, Announcements, Event, Family, Fault, Input, Reason, Received, RouterConfig, State,
     Version, VirtualAddress,
 };

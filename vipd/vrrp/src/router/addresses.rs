@@ -3,9 +3,9 @@
 use vipd_common::Timestamp;
 
 use super::Router;
-use crate::vrrp::config::{Announcements, VirtualAddress};
-use crate::vrrp::message::{Action, Addresses, Event, State};
-use crate::vrrp::timer::Timer;
+use crate::config::{Announcements, VirtualAddress};
+use crate::message::{Action, Addresses, Event, State};
+use crate::timer::Timer;
 
 impl Router {
     /// Puts the addresses on the interface and tells the segment, now and later as configured.

@@ -28,7 +28,7 @@ use vipd_common::Timestamp;
 use vipd_common::parse::{ChecksumForm, address_digest};
 
 use super::Router;
-use crate::vrrp::{
+use crate::{
     Action, Addresses, Event, Family, Input, Interval, Received, RouterConfig, State, Version, VirtualAddress,
 };
 

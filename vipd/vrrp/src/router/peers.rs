@@ -1,11 +1,12 @@
 //! Who else speaks for a virtual router.
 
-use std::net::IpAddr;
+use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use vipd_common::Timestamp;
 use vipd_common::parse::ChecksumForm;
 
-use crate::vrrp::message::Received;
+use crate::message::Received;
 
 /// Most routers of one virtual router that are remembered.
 const MOST: usize = 16;

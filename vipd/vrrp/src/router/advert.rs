@@ -1,6 +1,6 @@
 //! What an advert does to a virtual router (RFC 9568 sections 6.4.2, 6.4.3 and 7.1; RFC 3768 likewise).
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use vipd_common::Timestamp;
 
@@ -8,12 +8,12 @@ use super::{
     Awaiting, Promise, Rival, Router, TOLD_ADDRESS_LIST, TOLD_INTERVAL, TOLD_LOSING, TOLD_OWN_SOURCE,
     TOLD_OWNER, TOLD_OWNER_CONFLICT,
 };
-use crate::vrrp::config::{PRIORITY_OWNER, PRIORITY_RELEASE};
-use crate::vrrp::interval::{Interval, Version};
+use crate::config::{PRIORITY_OWNER, PRIORITY_RELEASE};
+use crate::interval::{Interval, Version};
 #[cfg(doc)]
-use crate::vrrp::message::Input;
-use crate::vrrp::message::{Discard, Event, Reason, Received, State, Steady};
-use crate::vrrp::timer::Timer;
+use crate::message::Input;
+use crate::message::{Discard, Event, Reason, Received, State, Steady};
+use crate::timer::Timer;
 
 /// The longest wait after the first losing advert before the segment is told again, nanoseconds.
 const REANNOUNCE_MAX: u64 = 100_000_000;
