@@ -1,9 +1,9 @@
-//! The one place that reads the clock.
+//! The engine's clock.
 
 use rustix::time::{ClockId, clock_gettime};
 use vipd_common::Timestamp;
 
-/// Now, by `CLOCK_MONOTONIC`: the clock of `bpf_ktime_get_ns()`.
+/// Reads `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns()`.
 pub(crate) fn now() -> Timestamp {
     let time = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

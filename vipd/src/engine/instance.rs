@@ -1,4 +1,4 @@
-//! A virtual router and the frames it sends.
+//! One configured virtual router: the protocol's state machine, and the frames prepared for it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,85 +11,95 @@ use vipd_common::parse::fingerprint;
 use vipd_common::records::{AdvertRecord, ClosedKey};
 use vipd_common::wire::vrrp::Fields;
 
-use super::layout::Placed;
-use super::message::Sent;
+use super::command::Sent;
+use super::id::LinkId;
+use super::link_spec::XdpEntry;
 use crate::config;
 use crate::config::settings::{Checksum, Transport};
 use crate::packet::AdvertFrame;
-use crate::vrrp::{Family, Received, Router, RouterConfig, Steady, Version, VirtualAddress};
+use crate::vrrp::{
+    FastPath, Family, Received, Router, RouterConfig, State, Steady, Version, VirtualAddress,
+};
+use crate::xdp::Row;
 
-/// One configured instance.
+/// A virtual router with everything that the engine keeps for it.
 pub(crate) struct Instance {
-    /// The protocol.
     pub(crate) router: Router,
-    /// Everything else that was configured.
-    pub(crate) settings: config::Instance,
-    /// Its interface in the plan.
-    pub(crate) interface: usize,
-    /// All its virtual addresses.
+    pub(crate) settings: Arc<config::Instance>,
+    /// Its row in the XDP program's arrays.
+    pub(crate) row: Row,
+    /// The link that its adverts are sent and received on.
+    pub(crate) link: LinkId,
+    /// All virtual addresses, the excluded ones last.
     pub(crate) addresses: Vec<VirtualAddress>,
-    /// The interface of each of them in the plan.
-    pub(crate) homes: Vec<usize>,
-    /// Its macvlan in the plan.
-    pub(crate) macvlan: Option<usize>,
-    /// Whether its macvlan is wanted up; the control thread, which sets it down, looks here before and after.
+    /// The link of each of them.
+    pub(crate) vip_links: Vec<LinkId>,
+    /// Its macvlan, if it uses a virtual MAC.
+    pub(crate) macvlan: Option<LinkId>,
+    /// Whether its macvlan is wanted up. The service, which sets it down, checks this before and after.
     pub(crate) wanted_up: Arc<AtomicBool>,
-    /// What the kernel side drops for it now (Accept_Mode false).
+    /// The addresses that the XDP program drops packets to (Accept_Mode false).
     pub(crate) closed: Vec<ClosedKey>,
-    /// What was sent for it.
     pub(crate) sent: Sent,
-    /// Adverts of it that found the ring full, as last looked at.
+    /// The last refused frame was reported; reset by the next that is sent.
+    pub(crate) refusal_reported: bool,
+    /// Adverts for it that found the ring full, when last read.
     pub(crate) ring_full: u64,
-    /// The advert that says nothing new, as the kernel side knows it.
-    pub(crate) steady: Option<Steady>,
-    /// Arrival of the last advert that the router was given.
-    pub(crate) heard: Timestamp,
+    pub(crate) fast_path: FastPath,
+    /// Its fast path may have to be published again at the end of this turn.
+    pub(crate) dirty: bool,
     frames: Option<Frames>,
 }
 
 /// Adverts prepared for one MAC and primary address.
-pub(crate) struct Frames {
+struct Frames {
     mac: [u8; 6],
     primary: IpAddr,
-    /// The adverts.
-    pub(crate) adverts: Adverts,
+    adverts: Adverts,
 }
 
-/// The adverts of one instance.
+/// The adverts of one virtual router.
 pub(crate) enum Adverts {
-    /// To the group: a whole frame.
+    /// One Ethernet frame to the group.
     Multicast(AdvertFrame),
-    /// To each peer: a message.
+    /// One VRRP message for each peer.
     Unicast(Vec<(IpAddr, AdvertFrame)>),
 }
 
 impl Instance {
-    pub(crate) fn new(settings: config::Instance, placed: Placed) -> Self {
+    pub(crate) fn new(
+        settings: Arc<config::Instance>,
+        row: Row,
+        link: LinkId,
+        vip_links: Vec<LinkId>,
+        macvlan: Option<LinkId>,
+    ) -> Self {
         Self {
             router: Router::new(settings.router.clone()),
-            interface: placed.interface,
+            row,
+            link,
             addresses: settings.router.all_addresses().collect(),
-            homes: placed.homes,
-            macvlan: placed.macvlan,
+            vip_links,
+            macvlan,
             wanted_up: Arc::default(),
             closed: Vec::new(),
             sent: Sent::default(),
+            refusal_reported: false,
             ring_full: 0,
-            steady: None,
-            heard: Timestamp::ZERO,
+            fast_path: FastPath::default(),
+            dirty: false,
             frames: None,
             settings,
         }
     }
 
-    /// Prepares the frames anew, if they are not already for this MAC of the interface and primary address. Returns
-    /// whether they were for another MAC.
+    /// Prepares the adverts for this MAC of the link and this primary address. Returns whether the MAC has changed.
     pub(crate) fn prepare(&mut self, mac: [u8; 6], primary: IpAddr) -> bool {
         let before = self.frames.as_ref().map(|frames| (frames.mac, frames.primary));
         if before == Some((mac, primary)) {
             return false;
         }
-        // The configuration has up to 255 addresses of one family: there are always frames.
+        // The configuration allows up to 255 addresses of one family, so that they always fit.
         self.frames = self.adverts(mac, primary).map(|adverts| Frames { mac, primary, adverts });
         before.is_some_and(|(old, _)| old != mac)
     }
@@ -115,7 +125,7 @@ impl Instance {
         }
     }
 
-    /// The adverts, once the interface could carry them.
+    /// The adverts, once the link was ready for them.
     pub(crate) fn adverts_mut(&mut self) -> Option<&mut Adverts> {
         self.frames.as_mut().map(|frames| &mut frames.adverts)
     }
@@ -135,17 +145,35 @@ impl Instance {
         self.frames.as_ref().map(|frames| frames.primary)
     }
 
+    pub(crate) fn xdp_entry(&self) -> XdpEntry {
+        XdpEntry::new(self.row, &self.settings)
+    }
+
+    pub(crate) fn is_master(&self) -> bool {
+        self.router.state() == State::Master
+    }
+
     /// Whether `address` is one of its virtual addresses.
     pub(crate) fn is_virtual(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|vip| vip.address == address)
     }
 
-    /// Whether it has this address on this interface of the plan.
-    pub(crate) fn holds(&self, home: usize, address: IpAddr) -> bool {
-        self.addresses.iter().zip(&self.homes).any(|(vip, place)| *place == home && vip.address == address)
+    /// Whether `address` is one of its virtual addresses on this link.
+    pub(crate) fn has_vip(&self, link: LinkId, address: IpAddr) -> bool {
+        self.vips().any(|(vip, on)| on == link && vip.address == address)
     }
 
-    /// Whether it is the owner (priority 255), whose interface carries the virtual addresses as its own.
+    /// Its virtual addresses with the link of each.
+    pub(crate) fn vips(&self) -> impl Iterator<Item = (VirtualAddress, LinkId)> + Clone {
+        self.addresses.iter().copied().zip(self.vip_links.iter().copied())
+    }
+
+    /// The virtual address at a position of [`vips`](Self::vips).
+    pub(crate) fn vip(&self, position: usize) -> Option<(VirtualAddress, LinkId)> {
+        Some((*self.addresses.get(position)?, *self.vip_links.get(position)?))
+    }
+
+    /// Whether it is the address owner (priority 255), whose interface has the virtual addresses as its own.
     pub(crate) fn is_owner(&self) -> bool {
         self.router.config().is_owner()
     }
@@ -162,7 +190,7 @@ fn fields(settings: &config::Instance) -> Fields {
     }
 }
 
-/// The checksum that an instance's adverts are sent with.
+/// The form of checksum that an instance sends.
 pub(crate) fn checksum_form(settings: &config::Instance) -> ChecksumForm {
     match (settings.router.version(), settings.router.family, settings.checksum) {
         (Version::V2, ..) => ChecksumForm::V2,
@@ -172,7 +200,7 @@ pub(crate) fn checksum_form(settings: &config::Instance) -> ChecksumForm {
     }
 }
 
-/// A record of the ring as the core wants it; none for one that this program does not know how to read.
+/// A record of the ring as the core's input; none if the record names an unknown form of checksum.
 pub(crate) fn received(record: &AdvertRecord) -> Option<Received> {
     Some(Received {
         arrival: Timestamp::from_nanos(record.arrival),
@@ -184,14 +212,13 @@ pub(crate) fn received(record: &AdvertRecord) -> Option<Received> {
     })
 }
 
-/// The core's word for a steady advert as the kernel side knows it.
-pub(crate) fn fingerprint_of(steady: Steady) -> u64 {
-    let Steady { source, priority, interval, addresses, checksum, patience: _ } = steady;
+/// The fingerprint by which the XDP program recognizes an unchanged advert.
+pub(crate) fn fingerprint_of(steady: &Steady) -> u64 {
+    let Steady { source, priority, interval, addresses, checksum, patience: _ } = *steady;
     fingerprint(&wide(source), priority, interval, addresses, checksum)
 }
 
-/// Whether an address is there by somebody else's doing: vipd neither adds nor removes it. The owner's virtual addresses
-/// are of that kind (RFC 9568 section 1.7).
+/// Whether vipd did not add this address itself (`IFA_PROTO`).
 pub(crate) fn is_foreign(found: &crate::netlink::Address) -> bool {
     found.protocol != crate::netlink::PROTO_VIPD
 }

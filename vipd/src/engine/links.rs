@@ -1,134 +1,142 @@
-//! What the engine knows of the configured interfaces.
+//! The links of the configuration, as netlink reports them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::layout::{Planned, Role};
-use super::port::Port;
-use crate::netlink::{Address, Link, Notice, PROTO_VIPD};
-use crate::vrrp::{Family, Fault, VirtualAddress};
+use super::address_table::AddressTable;
+use super::id::{LinkId, RouterId, Slab};
+use super::link_io::LinkIo;
+use crate::netlink::{Address, Notice, PROTO_VIPD};
 use crate::xdp::Mode;
 
-/// One configured interface, as netlink tells of it.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state of one machine")]
-pub(crate) struct Interface {
-    /// Name; of a macvlan, once it is there.
+/// What a link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkRole {
+    /// Adverts are sent and received on it.
+    Vrrp,
+    /// It only carries virtual addresses (`dev`).
+    AddressOnly,
+    /// It is the macvlan with the virtual MAC of this router; vipd creates it.
+    VirtualMac { router: RouterId, parent: LinkId },
+}
+
+/// A link of the configuration, and the interface that has its name at present.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not the states of one machine")]
+pub(crate) struct Link {
+    /// Name of the interface; of a macvlan, a description until it is created.
     pub(crate) name: String,
-    /// What it is for.
-    pub(crate) role: Role,
+    pub(crate) role: LinkRole,
     /// Index, while there is an interface of that name.
     pub(crate) ifindex: Option<u32>,
     /// Up and with a carrier.
     pub(crate) running: bool,
-    /// Ethernet address.
+    /// Ethernet address; none on links of other kinds.
     pub(crate) mac: Option<[u8; 6]>,
-    /// All its addresses, in the kernel's order.
-    pub(crate) addresses: Vec<Address>,
-    /// What it takes to speak on it.
-    pub(crate) port: Option<Port>,
-    /// Why there is no port.
+    pub(crate) addresses: AddressTable,
+    /// Its sockets and XDP attachment, once the service has opened it.
+    pub(crate) io: Option<LinkIo>,
+    /// Why it could not be opened.
     pub(crate) failure: Option<String>,
-    /// Its instances: those whose adverts travel on it, and those that have addresses on it.
-    pub(crate) instances: Vec<usize>,
-    /// Whether a port was asked for; whoever answers with a failure tries again by itself.
+    /// The routers whose adverts or addresses are on it.
+    pub(crate) routers: Vec<RouterId>,
+    /// The service was asked to open it. After a failure the service retries by itself.
     pub(crate) requested: bool,
-    /// Whether what an earlier run left behind was looked for.
+    /// Stale VIPs of a former run were removed.
     pub(crate) swept: bool,
-    /// Whether something has changed since it was looked at.
+    /// Something has changed that may concern all its routers.
     pub(crate) changed: bool,
-    /// Whether a full dump has named it.
+    /// Routers that a change of one of their addresses concerns.
+    pub(crate) touched: Vec<RouterId>,
+    /// The routers of each virtual address on it.
+    vips: BTreeMap<IpAddr, Vec<RouterId>>,
+    /// The current dump has named it.
     seen: bool,
 }
 
-impl Interface {
-    pub(crate) fn new(planned: Planned) -> Self {
+impl Link {
+    pub(crate) fn new(name: String, role: LinkRole) -> Self {
         Self {
-            name: planned.name,
-            role: planned.role,
+            name,
+            role,
             ifindex: None,
             running: false,
             mac: None,
-            addresses: Vec::new(),
-            port: None,
+            addresses: AddressTable::default(),
+            io: None,
             failure: None,
-            instances: Vec::new(),
+            routers: Vec::new(),
             requested: false,
             swept: false,
             changed: true,
+            touched: Vec::new(),
+            vips: BTreeMap::new(),
             seen: false,
         }
     }
 
-    /// Whether it can carry adverts of this family, and from which address: `source` where one is configured, else the
-    /// first IPv4 or link-local IPv6 address. Virtual addresses are never an address to send from, unless they are there by
-    /// somebody else's doing.
-    pub(crate) fn availability(
-        &self,
-        family: Family,
-        source: Option<IpAddr>,
-        is_virtual: impl Fn(IpAddr) -> bool,
-    ) -> Result<([u8; 6], IpAddr), Fault> {
-        self.ifindex.ok_or(Fault::NoInterface)?;
-        if !self.running {
-            return Err(Fault::InterfaceDown);
-        }
-        let (Some(_), Some(mac)) = (&self.port, self.mac) else { return Err(Fault::NotAttached) };
-        let own =
-            |found: &&Address| found.protocol != PROTO_VIPD && !is_virtual(found.address) && !found.unusable;
-        let wanted = |found: &&Address| match source {
-            Some(source) => found.address == source,
-            None => Family::of(found.address) == family && (family == Family::V4 || found.is_link_local()),
-        };
-        let primary = self.addresses.iter().filter(own).find(wanted).ok_or(Fault::NoPrimaryAddress)?;
-        Ok((mac, primary.address))
-    }
-
     /// Whether it is a macvlan of vipd's own.
     pub(crate) fn is_virtual_mac(&self) -> bool {
-        matches!(self.role, Role::VirtualMac { .. })
+        matches!(self.role, LinkRole::VirtualMac { .. })
     }
 
-    /// Whether addresses can be put on it. A macvlan is up while its instance is master, and not before.
-    pub(crate) fn can_carry(&self) -> Result<(), Fault> {
-        let ready = self.is_virtual_mac() || (self.running && self.port.is_some());
-        if self.ifindex.is_some() && ready { Ok(()) } else { Err(Fault::AddressInterface) }
-    }
-
-    /// An address is there, or is not.
-    pub(crate) fn note(&mut self, address: Address, is_there: bool) {
-        let same = |found: &Address| (found.address, found.prefix) == (address.address, address.prefix);
-        match self.addresses.iter().position(same) {
-            Some(place) if is_there => self.addresses[place] = address,
-            Some(place) => drop(self.addresses.remove(place)),
-            None if is_there => self.addresses.push(address),
-            None => {}
+    /// Registers a router that has these virtual addresses on this link.
+    pub(crate) fn add_router(&mut self, router: RouterId, vips: impl Iterator<Item = IpAddr>) {
+        self.routers.push(router);
+        for vip in vips {
+            self.vips.entry(vip).or_default().push(router);
         }
+        self.changed = true;
     }
 
-    /// A macvlan exists now, under this name and index.
-    pub(crate) fn is_made(&mut self, name: String, ifindex: u32) {
-        // As it was, if the parent was opened once more for another one.
+    /// Forgets a router.
+    pub(crate) fn remove_router(&mut self, router: RouterId) {
+        self.routers.retain(|other| *other != router);
+        self.touched.retain(|other| *other != router);
+        self.vips.retain(|_, routers| {
+            routers.retain(|other| *other != router);
+            !routers.is_empty()
+        });
+        self.changed = true;
+    }
+
+    /// The routers that have this virtual address on this link.
+    pub(crate) fn routers_of(&self, vip: IpAddr) -> &[RouterId] {
+        self.vips.get(&vip).map_or(&[], Vec::as_slice)
+    }
+
+    /// Mode of the XDP program.
+    pub(crate) fn mode(&self) -> Option<Mode> {
+        self.io.as_ref().and_then(|io| io.mode)
+    }
+
+    /// The service has created the macvlan, under this name and index.
+    pub(crate) fn created(&mut self, name: String, ifindex: u32) {
+        // Unchanged if its parent was opened again for another macvlan.
         self.changed |= self.ifindex != Some(ifindex);
         self.name = name;
         self.ifindex = Some(ifindex);
         self.requested = false;
     }
 
-    /// The address as it stands on the interface, whatever its prefix.
-    pub(crate) fn find(&self, address: IpAddr) -> Option<&Address> {
-        self.addresses.iter().find(|found| found.address == address)
+    fn address_changed(&mut self, address: Address, present: bool) {
+        // A VIP concerns the routers that have it; any other address may be the primary one of all.
+        match self.vips.get(&address.address) {
+            Some(routers) => self.touched.extend(routers),
+            None => self.changed = true,
+        }
+        self.record(address, present);
     }
 
-    /// Whether a virtual address is on the interface as configured.
-    pub(crate) fn has(&self, wanted: VirtualAddress) -> bool {
-        self.addresses.iter().any(|found| found.address == wanted.address && found.prefix == wanted.prefix)
+    /// Records that an address is there, or is not.
+    pub(crate) fn record(&mut self, address: Address, present: bool) {
+        if present {
+            self.addresses.insert(address);
+        } else {
+            self.addresses.remove(address.address, address.prefix);
+        }
     }
 
-    /// Mode of the XDP program.
-    pub(crate) fn mode(&self) -> Option<Mode> {
-        self.port.as_ref().and_then(|port| port.mode)
-    }
-
-    fn link(&mut self, link: &Link) -> Option<Gone> {
+    fn link_changed(&mut self, link: &crate::netlink::Link) -> Option<Gone> {
         self.seen = true;
         let gone = self.ifindex.filter(|ifindex| *ifindex != link.ifindex).and_then(|_| self.gone());
         self.changed |=
@@ -139,94 +147,140 @@ impl Interface {
         gone
     }
 
-    /// The interface is no more, or is called something else.
+    /// The interface was deleted or renamed.
     fn gone(&mut self) -> Option<Gone> {
         let ifindex = self.ifindex.take()?;
         self.running = false;
-        let mut left = std::mem::take(&mut self.addresses);
-        left.retain(|found| found.protocol == PROTO_VIPD);
-        let port = self.port.take();
+        let marked = self.addresses.iter().filter(|found| found.protocol == PROTO_VIPD);
+        let stale = marked.copied().collect();
+        self.addresses.clear();
         self.failure = None;
         self.requested = false;
         self.swept = false;
         self.changed = true;
-        Some(Gone { ifindex, left, port })
+        Some(Gone { ifindex, stale, io: self.io.take() })
     }
 }
 
-/// An interface that is gone had this index.
+/// What an interface that was deleted or renamed leaves behind.
 pub(crate) struct Gone {
-    /// The index.
     pub(crate) ifindex: u32,
-    /// vipd's addresses on it: renamed, it still has them.
-    pub(crate) left: Vec<Address>,
-    /// Its port, for the control thread to close: leaving the group may wait for the kernel's lock.
-    pub(crate) port: Option<Port>,
+    /// vipd's addresses on it: a renamed interface still has them.
+    pub(crate) stale: Vec<Address>,
+    /// For the service to drop.
+    pub(crate) io: Option<LinkIo>,
 }
 
-/// All configured interfaces.
-pub(crate) struct Interfaces(pub(super) Vec<Interface>);
+/// All links, by identity, by interface index and by name.
+pub(crate) struct Links(Slab<LinkId, Link>);
 
-impl Interfaces {
-    /// Takes a notice in. Returns the interface that is gone by it, if any.
-    pub(crate) fn notice(&mut self, notice: &Notice) -> Option<(usize, Gone)> {
+impl Default for Links {
+    fn default() -> Self {
+        Self(Slab::new())
+    }
+}
+
+impl Links {
+    pub(crate) fn add(&mut self, link: Link) -> LinkId {
+        self.0.insert(link)
+    }
+
+    /// The link of this name, which is added if it is new. One that only carried addresses takes the more demanding role.
+    pub(crate) fn find_or_add(&mut self, name: &str, role: LinkRole) -> LinkId {
+        let found = self.0.iter_mut().find(|(_, link)| link.name == name && !link.is_virtual_mac());
+        if let Some((id, link)) = found {
+            if link.role == LinkRole::AddressOnly && role == LinkRole::Vrrp {
+                link.role = role;
+            }
+            return id;
+        }
+        self.add(Link::new(name.to_owned(), role))
+    }
+
+    pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
+        self.0.remove(id)
+    }
+
+    pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
+        self.0.get(id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.0.get_mut(id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> + Clone {
+        self.0.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (LinkId, &mut Link)> {
+        self.0.iter_mut()
+    }
+
+    /// Slots of the table, for loops that change links on their way.
+    pub(crate) fn slots(&self) -> usize {
+        self.0.slots()
+    }
+
+    pub(crate) fn id_at(&self, slot: usize) -> Option<LinkId> {
+        self.0.id_at(slot)
+    }
+
+    /// The link whose interface has this index.
+    pub(crate) fn by_ifindex(&mut self, ifindex: u32) -> Option<&mut Link> {
+        self.0.iter_mut().map(|(_, link)| link).find(|link| link.ifindex == Some(ifindex))
+    }
+
+    fn find(&self, matches: impl Fn(&Link) -> bool) -> Option<LinkId> {
+        self.0.iter().find(|(_, link)| matches(link)).map(|(id, _)| id)
+    }
+
+    /// Applies a notice. Returns the link whose interface is gone by it, if any.
+    pub(crate) fn apply(&mut self, notice: &Notice) -> Option<(LinkId, Gone)> {
         match notice {
             Notice::Link(link) => {
-                // One that had this index under another name was renamed, and is gone under the old name.
-                let renamed = self.position(|interface| {
-                    interface.ifindex == Some(link.ifindex) && interface.name != link.name
-                });
-                let gone = renamed.and_then(|index| Some((index, self.0.get_mut(index)?.gone()?)));
-                let Some(index) = self.position(|interface| interface.name == link.name) else { return gone };
-                let replaced = self.0.get_mut(index)?.link(link).map(|gone| (index, gone));
+                // An interface with this index under another name was renamed, and is gone under the old one.
+                let renamed =
+                    self.find(|known| known.ifindex == Some(link.ifindex) && known.name != link.name);
+                let gone = renamed.and_then(|id| Some((id, self.get_mut(id)?.gone()?)));
+                let Some(id) = self.find(|known| known.name == link.name) else { return gone };
+                let replaced = self.get_mut(id)?.link_changed(link).map(|gone| (id, gone));
                 gone.or(replaced)
             }
             Notice::LinkGone { ifindex } => {
-                let index = self.position(|interface| interface.ifindex == Some(*ifindex))?;
-                Some((index, self.0.get_mut(index)?.gone()?))
+                let id = self.find(|link| link.ifindex == Some(*ifindex))?;
+                Some((id, self.get_mut(id)?.gone()?))
             }
             Notice::Address(address) => {
-                let interface = self.by_ifindex(address.ifindex)?;
-                interface.note(*address, true);
-                interface.changed = true;
+                self.by_ifindex(address.ifindex)?.address_changed(*address, true);
                 None
             }
             Notice::AddressGone(address) => {
-                let interface = self.by_ifindex(address.ifindex)?;
-                interface.note(*address, false);
-                interface.changed = true;
+                self.by_ifindex(address.ifindex)?.address_changed(*address, false);
                 None
             }
         }
     }
 
-    /// Before the links of a full dump: they are looked for.
+    /// Before the links of a full dump.
     pub(crate) fn begin_dump(&mut self) {
-        for interface in &mut self.0 {
-            interface.seen = false;
-            interface.changed = true;
+        for (_, link) in self.0.iter_mut() {
+            link.seen = false;
+            link.changed = true;
         }
     }
 
-    /// Between the links and the addresses of a full dump: interfaces it did not name are gone, if `exists` agrees (a
-    /// message that could not be read must not take an interface away), and the addresses are read anew.
-    pub(crate) fn end_links(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(usize, Gone)> {
+    /// Between the links and the addresses of a full dump. Interfaces that it did not name are gone if `exists` agrees: a
+    /// message that could not be parsed must not make an interface disappear. Addresses are read again.
+    pub(crate) fn end_links(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(LinkId, Gone)> {
         let mut all = Vec::new();
-        for (index, interface) in self.0.iter_mut().enumerate() {
-            let known = interface.ifindex.is_some_and(|ifindex| exists(ifindex, &interface.name));
-            if !interface.seen && !known {
-                all.extend(interface.gone().map(|gone| (index, gone)));
+        for (id, link) in self.0.iter_mut() {
+            let known = link.ifindex.is_some_and(|ifindex| exists(ifindex, &link.name));
+            if !link.seen && !known {
+                all.extend(link.gone().map(|gone| (id, gone)));
             }
-            interface.addresses.clear();
+            link.addresses.clear();
         }
         all
-    }
-
-    fn position(&self, matches: impl Fn(&Interface) -> bool) -> Option<usize> {
-        self.0.iter().position(matches)
-    }
-
-    fn by_ifindex(&mut self, ifindex: u32) -> Option<&mut Interface> {
-        self.0.iter_mut().find(|interface| interface.ifindex == Some(ifindex))
     }
 }

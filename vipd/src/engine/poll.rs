@@ -1,4 +1,4 @@
-//! What the engine waits for: adverts, a deadline, netlink, commands.
+//! Waiting for adverts, a deadline, netlink and commands.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,56 +13,56 @@ use rustix::time::{
 use vipd_common::Timestamp;
 
 const TIMER: u64 = 0;
-const WAKE: u64 = 1;
+const EVENT: u64 = 1;
 
-/// What else it waits for.
+/// A descriptor that is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// The ring.
+    /// The ring buffer.
     Adverts = 2,
-    /// Notices of links and addresses.
+    /// Notifications of links and addresses.
     Netlink = 3,
 }
 
-/// An epoll set with a timer of nanoseconds and a bell.
+/// An epoll set with a timerfd and an eventfd.
 #[derive(Debug)]
-pub(crate) struct Wait {
+pub(crate) struct Poll {
     epoll: OwnedFd,
     timer: OwnedFd,
-    bell: Arc<OwnedFd>,
+    event: Arc<OwnedFd>,
     armed: Option<Timestamp>,
-    /// The timer has run out, and is ready until it is set anew.
+    /// The timer has expired; it stays readable until it is set again.
     expired: bool,
 }
 
-/// Rings the engine's bell from another thread.
+/// Wakes the engine from another thread.
 #[derive(Clone, Debug)]
-pub(crate) struct Bell(Arc<OwnedFd>);
+pub(crate) struct Waker(Arc<OwnedFd>);
 
-impl Bell {
-    /// Wakes the engine up.
-    pub(crate) fn ring(&self) {
-        // It fails only where 2^64 rings are unanswered, and then the engine is awake.
+impl Waker {
+    /// Wakes the engine.
+    pub(crate) fn wake(&self) {
+        // It fails only when 2^64 wake-ups are pending, and then the engine is awake.
         let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
     }
 }
 
-impl Wait {
+impl Poll {
     /// An empty set.
     ///
     /// # Errors
-    /// Without file descriptors left.
+    /// `EMFILE` or `ENFILE` without file descriptors left.
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
-        epoll::add(&epoll, &bell, EventData::new_u64(WAKE), EventFlags::IN)?;
-        Ok(Self { epoll, timer, bell, armed: None, expired: false })
+        epoll::add(&epoll, &event, EventData::new_u64(EVENT), EventFlags::IN)?;
+        Ok(Self { epoll, timer, event, armed: None, expired: false })
     }
 
-    /// Waits for this descriptor, too, as long as it is readable.
+    /// Adds a descriptor, level-triggered.
     ///
     /// # Errors
     /// When it cannot be polled.
@@ -70,16 +70,16 @@ impl Wait {
         Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(source as u64), EventFlags::IN)?)
     }
 
-    /// The bell of this set.
-    pub(crate) fn bell(&self) -> Bell {
-        Bell(Arc::clone(&self.bell))
+    /// A handle that ends the wait from another thread.
+    pub(crate) fn waker(&self) -> Waker {
+        Waker(Arc::clone(&self.event))
     }
 
-    /// Waits until something is ready, or until `deadline`; returns whether [`Source::Netlink`] is. At most one more system
-    /// call than the wait itself, and none for a deadline that is set already.
+    /// Waits until a descriptor is ready or `deadline` has passed; returns whether [`Source::Netlink`] is ready. Setting the
+    /// timer takes one more system call, and none if it is set to `deadline` already.
     ///
     /// # Errors
-    /// Never in practice; the descriptors are ours.
+    /// Never in practice: the descriptors are valid.
     pub(crate) fn wait(&mut self, deadline: Option<Timestamp>) -> io::Result<bool> {
         if self.expired || deadline != self.armed {
             self.arm(deadline)?;
@@ -87,10 +87,10 @@ impl Wait {
         self.take(None)
     }
 
-    /// What is ready now; returns whether [`Source::Netlink`] is. One system call.
+    /// Returns whether [`Source::Netlink`] is ready, without waiting. One system call.
     ///
     /// # Errors
-    /// Never in practice; the descriptors are ours.
+    /// Never in practice: the descriptors are valid.
     pub(crate) fn poll(&mut self) -> io::Result<bool> {
         self.take(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
     }
@@ -105,11 +105,11 @@ impl Wait {
         let mut netlink = false;
         for event in events.iter().take(count) {
             match event.data.u64() {
-                // Not read: to set it anew takes its expiry back.
+                // Not read: setting it again clears the expiry.
                 TIMER => self.expired = true,
-                WAKE => {
-                    let mut rings = [0; size_of::<u64>()];
-                    let _ = rustix::io::read(&self.bell, &mut rings);
+                EVENT => {
+                    let mut count = [0; size_of::<u64>()];
+                    let _ = rustix::io::read(&self.event, &mut count);
                 }
                 other => netlink |= other == Source::Netlink as u64,
             }
@@ -118,7 +118,7 @@ impl Wait {
     }
 
     fn arm(&mut self, deadline: Option<Timestamp>) -> io::Result<()> {
-        // All zeros disarm, so the beginning of the clock is told as its first nanosecond.
+        // Zero disarms the timer, so the first instant of the clock becomes its first nanosecond.
         let nanos = deadline.map_or(0, |at| at.as_nanos().max(1));
         let time = Timespec {
             tv_sec: i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX),

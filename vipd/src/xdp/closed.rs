@@ -3,6 +3,7 @@
 use aya::maps::{HashMap, MapData, MapError};
 use vipd_common::records::ClosedKey;
 
+use super::Row;
 use super::loader::gone;
 
 /// The map of closed addresses. Who changes addresses has it, because an address must be closed before it is there.
@@ -18,8 +19,8 @@ impl Closed {
     ///
     /// # Errors
     /// When the map is full.
-    pub fn close(&mut self, key: ClosedKey, row: u32) -> Result<(), MapError> {
-        self.0.insert(bytemuck::cast::<_, [u8; 24]>(key), row, 0)
+    pub fn close(&mut self, key: ClosedKey, row: Row) -> Result<(), MapError> {
+        self.0.insert(bytemuck::cast::<_, [u8; 24]>(key), row.number(), 0)
     }
 
     /// Lets packets to an address pass again. One that was not closed is no error.

@@ -10,6 +10,7 @@ mod feed;
 mod loader;
 mod log;
 mod mapping;
+mod row;
 mod steady;
 
 pub use closed::Closed;
@@ -18,6 +19,7 @@ pub use error::{AttachError, LoadError};
 pub use feed::{Feed, MAX_PENDING};
 pub use loader::{Kernel, Loaded, Mode, Sizes, Verbosity};
 pub use log::KernelLog;
+pub use row::{Row, Rows};
 pub use steady::Steady;
 
 /// The committed object, built from `vipd-ebpf` by `cargo xtask ebpf`.

@@ -7,6 +7,7 @@ use aya::maps::MapData;
 use vipd_common::Timestamp;
 use vipd_common::records::SteadySlot;
 
+use super::Row;
 use super::mapping::{Mapping, Shared};
 
 /// A [`SteadySlot`] that the program reads and writes meanwhile.
@@ -35,8 +36,8 @@ impl Steady {
     ///
     /// Returns when the former one was heard last. An advert like that one which is being looked at just now may be noted
     /// later, and taken for one like this, or for none: it is one that has just arrived, and the wire may lose more.
-    pub fn expect(&self, row: usize, fingerprint: Option<u64>, heard: Timestamp) -> Timestamp {
-        let Some(slot) = self.0.values().get(row) else { return heard };
+    pub fn expect(&self, row: Row, fingerprint: Option<u64>, heard: Timestamp) -> Timestamp {
+        let Some(slot) = self.0.values().get(row.index()) else { return heard };
         slot.expected.store(0, Ordering::Relaxed);
         // Before the look at what the former one left.
         fence(Ordering::SeqCst);
@@ -50,8 +51,8 @@ impl Steady {
     }
 
     /// When the last steady advert of this row arrived. No system call.
-    pub fn heard(&self, row: usize) -> Timestamp {
-        let nanos = self.0.values().get(row).map_or(0, |slot| slot.heard.load(Ordering::Acquire));
+    pub fn heard(&self, row: Row) -> Timestamp {
+        let nanos = self.0.values().get(row.index()).map_or(0, |slot| slot.heard.load(Ordering::Acquire));
         Timestamp::from_nanos(nanos)
     }
 }

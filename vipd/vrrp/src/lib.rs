@@ -20,6 +20,7 @@
 extern crate alloc;
 
 pub mod config;
+mod fast_path;
 pub mod interval;
 mod limit;
 mod message;
@@ -27,6 +28,7 @@ mod router;
 mod timer;
 
 pub use config::{Announcements, Family, RouterConfig, VirtualAddress};
+pub use fast_path::{FastPath, FastPathSlot};
 pub use interval::{Interval, Version};
 pub use message::{Action, Addresses, Discard, Event, Fault, Input, Reason, Received, State, Steady};
 pub use router::{Counters, Peer, Router, Snapshot};

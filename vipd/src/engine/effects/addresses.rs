@@ -1,5 +1,7 @@
-//! Addresses: what a turn's actions mean for netlink, in one batch.
+//! Pass 2: addresses. The changes of a turn go to netlink in batches, and each address is announced once its batch is
+//! acknowledged.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -7,37 +9,41 @@ use vipd_common::Timestamp;
 use vipd_common::address::wide;
 use vipd_common::records::ClosedKey;
 
-use super::Outbox;
+use super::Effects;
+use super::announcer::Packet;
 use crate::config::settings::{Placement, Scope};
-use crate::engine::effects::announce::Packet;
+use crate::engine::command::{Report, Reports};
+use crate::engine::id::RouterId;
 use crate::engine::instance::{Instance, is_foreign};
-use crate::engine::links::Interface;
-use crate::engine::message::Report;
+use crate::engine::links::Links;
+use crate::engine::topology::Topology;
 use crate::netlink::{self, Address, Attributes, BATCH, Change};
 use crate::vrrp::{Action, Addresses, Family};
+use crate::xdp::Closed;
 
-impl Outbox {
-    /// The changes that an action asks for.
-    pub(crate) fn collect(
-        &mut self,
-        index: usize,
-        instances: &mut [Instance],
-        interfaces: &[Interface],
-        action: Action,
-    ) {
-        let Some(instance) = instances.get_mut(index) else { return };
-        let (which, add) = match action {
-            Action::AddAddresses(which) => (which, true),
-            Action::RemoveAddresses => (Addresses::All, false),
-            Action::SendAdvert { .. } | Action::Announce { .. } => return,
-        };
-        if add {
-            self.close(instance, interfaces, index);
-        } else {
-            self.announcer.silence(index);
-            self.opening.append(&mut instance.closed);
+impl Effects {
+    /// Collects the changes that the actions ask for.
+    pub(super) fn collect_changes(&mut self, actions: &[(RouterId, Action)], topology: &mut Topology) {
+        for (router, action) in actions {
+            match action {
+                Action::AddAddresses(which) => self.collect(*router, *which, true, topology),
+                Action::RemoveAddresses => self.collect(*router, Addresses::All, false, topology),
+                Action::SendAdvert { .. } | Action::Announce { .. } => {}
+            }
         }
-        if let Some(ifindex) = macvlan(instance, interfaces) {
+    }
+
+    fn collect(&mut self, router: RouterId, which: Addresses, add: bool, topology: &mut Topology) {
+        let Topology { links, routers, .. } = topology;
+        let Some(instance) = routers.get_mut(router) else { return };
+        if add {
+            self.failed |= close(&mut self.closed, instance, links).is_err();
+        } else {
+            self.announcer.silence(router);
+            self.reopen.append(&mut instance.closed);
+        }
+        let macvlan = instance.macvlan.and_then(|macvlan| links.get(macvlan)?.ifindex);
+        if let Some(ifindex) = macvlan {
             instance.wanted_up.store(add, Ordering::SeqCst);
             if add {
                 self.changes.push(Change::Up { ifindex });
@@ -45,15 +51,14 @@ impl Outbox {
                 self.downs.push((ifindex, Arc::clone(&instance.wanted_up)));
             }
         }
-        let placements = instance.settings.placements.iter();
-        for ((vip, home), placement) in instance.addresses.iter().zip(&instance.homes).zip(placements) {
-            let Some(home) = interfaces.get(*home) else { continue };
-            let Some(ifindex) = home.ifindex else { continue };
-            let wanted = matches!(which, Addresses::All) || which == Addresses::One(*vip);
-            if !wanted || home.find(vip.address).is_some_and(is_foreign) {
+        for ((vip, link), placement) in instance.vips().zip(&instance.settings.placements) {
+            let Some(link) = links.get(link) else { continue };
+            let Some(ifindex) = link.ifindex else { continue };
+            let wanted = matches!(which, Addresses::All) || which == Addresses::One(vip);
+            if !wanted || link.addresses.entries(vip.address).any(is_foreign) {
                 continue;
             }
-            // An address whose door could not be closed is not opened.
+            // An address that the XDP program does not drop packets to yet must not be added with `accept = false`.
             let closed = instance.closed.iter().any(|key| key.address == wide(vip.address));
             if add && !instance.settings.accept && !closed {
                 continue;
@@ -67,110 +72,89 @@ impl Outbox {
         }
     }
 
-    /// Accept_Mode false: the kernel side drops what is for the addresses from before they are there.
-    fn close(&mut self, instance: &mut Instance, interfaces: &[Interface], index: usize) {
-        let ifindex = interfaces.get(instance.interface).and_then(|found| found.ifindex);
-        let (Some(ifindex), false) = (ifindex, instance.settings.accept) else { return };
-        let row = u32::try_from(index + 1).unwrap_or_default();
-        for vip in &instance.addresses {
-            let family = Family::of(vip.address).number();
-            let key = ClosedKey { ifindex, family, zero: [0; 3], address: wide(vip.address) };
-            if instance.closed.contains(&key) {
-                continue;
-            }
-            match self.closed.close(key, row) {
-                Ok(()) => instance.closed.push(key),
-                Err(_) => self.failed = true,
-            }
-        }
-    }
-
-    /// Until they are gone.
-    fn open(&mut self) {
-        for key in std::mem::take(&mut self.opening) {
-            self.failed |= self.closed.open(key).is_err();
-        }
-    }
-
-    /// Makes the collected changes. An address is announced as soon as it is there, if it is its turn.
-    pub(crate) fn apply(
-        &mut self,
-        now: Timestamp,
-        instances: &mut [Instance],
-        interfaces: &mut [Interface],
-        report: &mut impl FnMut(Report),
-    ) {
+    /// Makes the collected changes, and announces each address that was added.
+    pub(super) fn apply_changes(&mut self, now: Timestamp, topology: &mut Topology, reports: &mut Reports) {
         let changes = std::mem::take(&mut self.changes);
-        self.requests.ask(&changes);
-        for some in changes.chunks(BATCH) {
-            self.make(some, instances, interfaces, report);
-            self.say(some.len(), now, instances, interfaces, is_there, report);
+        self.netlink.ask(&changes);
+        for batch in changes.chunks(BATCH) {
+            self.acknowledge(batch, topology, reports);
+            self.announce(batch.len(), now, topology, reports, is_present);
         }
         // Keep the allocation.
         self.changes = changes;
         self.changes.clear();
-        self.open();
+        for key in std::mem::take(&mut self.reopen) {
+            self.failed |= self.closed.open(key).is_err();
+        }
     }
 
-    fn make(
-        &mut self,
-        changes: &[Change],
-        instances: &mut [Instance],
-        interfaces: &mut [Interface],
-        report: &mut impl FnMut(Report),
-    ) {
+    /// Waits for the answers to a batch, and records what is there now.
+    fn acknowledge(&mut self, batch: &[Change], topology: &mut Topology, reports: &mut Reports) {
+        let Topology { links, routers, .. } = topology;
         let mut refused = Vec::new();
-        let result = self.requests.answer(changes, |change, error| {
+        let result = self.netlink.answer(batch, |change, error| {
             refused.push(change.clone());
-            let error = error.raw_os_error().map_or_else(
-                || std::io::Error::new(error.kind(), error.to_string()),
-                std::io::Error::from_raw_os_error,
-            );
+            let error = copy_of(error);
             let Some(address) = change.address().copied() else {
-                report(Report::NetlinkFailed(error));
-                return;
+                return reports.send(Report::NetlinkFailed(error));
             };
-            let home = interfaces.iter().position(|found| found.ifindex == Some(address.ifindex));
-            let holder = instances
-                .iter_mut()
-                .find(|instance| home.is_some_and(|home| instance.holds(home, address.address)));
-            if let Some(instance) = holder {
+            let owners = links.by_ifindex(address.ifindex);
+            let owners = owners.map_or(&[][..], |link| link.routers_of(address.address));
+            if let Some(instance) = owners.first().and_then(|router| routers.get_mut(*router)) {
                 instance.sent.address_errors += 1;
             }
-            report(Report::AddressRefused { address, error });
+            reports.send(Report::AddressRefused { address, error });
         });
         self.failed |= !refused.is_empty() || result.is_err();
         match result {
-            // The kernel has answered; its notice of an IPv6 address comes later, by a work queue.
+            // The kernel has answered; its notice of an IPv6 address comes later, from a work queue.
             Ok(()) => {
-                let made = changes.iter().filter(|change| !refused.contains(change));
-                for (change, address) in made.filter_map(|change| Some((change, change.address()?))) {
-                    let home = interfaces.iter_mut().find(|found| found.ifindex == Some(address.ifindex));
-                    if let Some(home) = home {
-                        home.note(*address, matches!(change, Change::Add(..)));
+                for change in batch.iter().filter(|change| !refused.contains(change)) {
+                    let Some(address) = change.address() else { continue };
+                    if let Some(link) = links.by_ifindex(address.ifindex) {
+                        link.record(*address, matches!(change, Change::Add(..)));
                     }
                 }
             }
-            Err(error) => report(Report::NetlinkFailed(error)),
+            Err(error) => reports.send(Report::NetlinkFailed(error)),
         }
     }
 }
 
-/// Whether what a packet announces is on its interface.
-fn is_there(packet: Packet, instances: &[Instance], interfaces: &[Interface]) -> bool {
-    let Some(instance) = instances.get(packet.instance) else { return false };
-    let home = instance.homes.get(packet.position).and_then(|home| interfaces.get(*home));
-    let vip = instance.addresses.get(packet.position);
-    home.zip(vip).is_some_and(|(home, vip)| home.find(vip.address).is_some())
+/// Has the XDP program drop packets to a router's addresses before they are added (Accept_Mode false).
+fn close(closed: &mut Closed, instance: &mut Instance, links: &Links) -> Result<(), ()> {
+    let ifindex = links.get(instance.link).and_then(|link| link.ifindex);
+    let (Some(ifindex), false) = (ifindex, instance.settings.accept) else { return Ok(()) };
+    let mut result = Ok(());
+    for vip in &instance.addresses {
+        let family = Family::of(vip.address).number();
+        let key = ClosedKey { ifindex, family, zero: [0; 3], address: wide(vip.address) };
+        if instance.closed.contains(&key) {
+            continue;
+        }
+        match closed.close(key, instance.row) {
+            Ok(()) => instance.closed.push(key),
+            Err(_) => result = Err(()),
+        }
+    }
+    result
 }
 
-/// Index of the instance's macvlan, if it has one.
-fn macvlan(instance: &Instance, interfaces: &[Interface]) -> Option<u32> {
-    let found = interfaces.get(instance.macvlan?)?;
-    found.ifindex
+/// Whether the address that a packet announces is on its link.
+fn is_present(packet: Packet, topology: &Topology) -> bool {
+    let vip = topology.routers.get(packet.router).and_then(|instance| instance.vip(packet.position));
+    vip.is_some_and(|(vip, link)| {
+        topology.links.get(link).is_some_and(|link| link.addresses.contains(vip.address))
+    })
 }
 
-/// How an address is put there.
+fn copy_of(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+}
+
+/// How an address is added.
 fn attributes(placement: &Placement) -> Attributes {
     Attributes {
         label: placement.label.clone(),

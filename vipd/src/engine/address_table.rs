@@ -1,0 +1,124 @@
+//! The addresses of one link, in the kernel's order, found by address and prefix length.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::netlink::Address;
+
+/// The addresses of one link.
+///
+/// An address is identified by its value *and* its prefix length: the kernel keeps 192.0.2.1/24 and 192.0.2.1/32 side by
+/// side, and the host answers for both. The order matters because the first address of a family is the primary one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AddressTable {
+    in_order: BTreeMap<u64, Address>,
+    by_key: BTreeMap<(IpAddr, u8), u64>,
+    next: u64,
+}
+
+impl AddressTable {
+    /// Records an address that was added or changed; one that is there keeps its place.
+    pub(crate) fn insert(&mut self, address: Address) {
+        let next = &mut self.next;
+        let place = *self.by_key.entry((address.address, address.prefix)).or_insert_with(|| {
+            *next += 1;
+            *next
+        });
+        self.in_order.insert(place, address);
+    }
+
+    /// Records that an address was removed.
+    pub(crate) fn remove(&mut self, address: IpAddr, prefix: u8) -> Option<Address> {
+        let place = self.by_key.remove(&(address, prefix))?;
+        self.in_order.remove(&place)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.in_order.clear();
+        self.by_key.clear();
+    }
+
+    /// All of them, in the kernel's order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Address> + Clone {
+        self.in_order.values()
+    }
+
+    pub(crate) fn get(&self, address: IpAddr, prefix: u8) -> Option<&Address> {
+        self.in_order.get(self.by_key.get(&(address, prefix))?)
+    }
+
+    /// The entries of one address, with whatever prefix length.
+    pub(crate) fn entries(&self, address: IpAddr) -> impl Iterator<Item = &Address> {
+        let keys = self.by_key.range((address, 0)..=(address, u8::MAX));
+        keys.filter_map(|(_, place)| self.in_order.get(place))
+    }
+
+    /// Whether the host answers for an address, with whatever prefix length.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        self.entries(address).next().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::netlink::PROTO_VIPD;
+
+    fn address(last: u8, prefix: u8, protocol: u8) -> Address {
+        Address {
+            ifindex: 1,
+            address: [192, 0, 2, last].into(),
+            prefix,
+            protocol,
+            unusable: false,
+        }
+    }
+
+    #[test]
+    fn the_same_address_with_two_prefix_lengths_is_two_entries() {
+        let mut table = AddressTable::default();
+        table.insert(address(1, 24, PROTO_VIPD));
+        table.insert(address(1, 32, 0));
+        let vip = [192, 0, 2, 1].into();
+        assert_eq!(table.entries(vip).count(), 2);
+        assert_eq!(table.remove(vip, 24).map(|found| found.protocol), Some(PROTO_VIPD));
+        assert!(table.contains(vip), "the host still answers for the /32");
+        assert_eq!((table.get(vip, 24), table.get(vip, 32)), (None, Some(&address(1, 32, 0))));
+    }
+
+    #[test]
+    fn a_changed_address_keeps_its_place() {
+        let mut table = AddressTable::default();
+        table.insert(address(2, 24, 0));
+        table.insert(address(1, 24, 0));
+        table.insert(address(2, 24, PROTO_VIPD));
+        let order: Vec<_> = table.iter().map(|found| (found.address, found.protocol)).collect();
+        assert_eq!(order, [([192, 0, 2, 2].into(), PROTO_VIPD), ([192, 0, 2, 1].into(), 0)]);
+    }
+
+    proptest! {
+        /// Whatever the order of a dump, the same entries are found.
+        #[test]
+        fn what_is_found_does_not_depend_on_the_order_of_a_dump(
+            dump in proptest::collection::vec((0u8..4, prop::sample::select(vec![24u8, 25, 32])), 0..12)
+                .prop_flat_map(|entries| (Just(entries.clone()), Just(entries).prop_shuffle()))
+        ) {
+            let (one, other) = dump;
+            let table = |entries: &[(u8, u8)]| {
+                let mut table = AddressTable::default();
+                entries.iter().for_each(|(last, prefix)| table.insert(address(*last, *prefix, 0)));
+                table
+            };
+            let (one, other) = (table(&one), table(&other));
+            for last in 0..4 {
+                let vip = [192, 0, 2, last].into();
+                prop_assert!(one.entries(vip).eq(other.entries(vip)));
+                for prefix in [24, 25, 32] {
+                    prop_assert_eq!(one.get(vip, prefix), other.get(vip, prefix));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The messages between the engine and the service.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::{mpsc, oneshot};
+use vipd_common::Timestamp;
+
+use super::id::{LinkId, RouterId};
+use super::link_io::LinkIo;
+use super::link_spec::{LinkSpec, XdpEntry};
+use crate::config;
+use crate::netlink::Address;
+use crate::vrrp::{Event, Peer, Snapshot};
+use crate::xdp::{Mode, Row};
+
+/// From the service to the engine.
+pub(crate) enum Command {
+    /// The result of a [`Request::Open`].
+    Opened {
+        link: LinkId,
+        /// Index of the interface when it was requested.
+        ifindex: u32,
+        /// The opened link, or the error for a person.
+        io: Result<LinkIo, String>,
+    },
+    /// The XDP program no longer uses the row of a removed router.
+    RowReleased(Row),
+    /// Adds a virtual router.
+    #[cfg_attr(not(test), expect(dead_code, reason = "reload, which sends it, is not there yet"))]
+    AddRouter(Arc<config::Instance>),
+    /// Removes a virtual router: priority-0 advert first, then its addresses.
+    #[cfg_attr(not(test), expect(dead_code, reason = "reload, which sends it, is not there yet"))]
+    RemoveRouter(RouterId),
+    /// Asks for the current state of everything.
+    Snapshot(oneshot::Sender<Arc<EngineSnapshot>>),
+    /// Shut down all virtual routers and end.
+    Stop,
+}
+
+/// From the engine to the service: work that may block. Never lost.
+pub(crate) enum Request {
+    /// Open a link whose interface exists, or bring one that is open up to date.
+    Open(LinkSpec),
+    /// Close a link whose interface is gone.
+    Close {
+        link: LinkId,
+        /// The index that the interface had.
+        ifindex: u32,
+        /// Its sockets and memberships.
+        io: Option<LinkIo>,
+    },
+    /// Drop the sockets and memberships that newer ones have replaced.
+    Drop(LinkIo),
+    /// Remove a router's entries from the XDP program, clear its row and answer with [`Command::RowReleased`].
+    Forget {
+        /// The interface its entries are for, if there is one.
+        ifindex: Option<u32>,
+        entry: XdpEntry,
+        row: Row,
+    },
+    /// Set a macvlan down, unless it is wanted up again: the kernel waits for all readers (`synchronize_net`), some 10 ms.
+    Down { ifindex: u32, wanted_up: Arc<AtomicBool> },
+}
+
+/// From the engine to the log. Dropped and counted when the log is full.
+pub(crate) enum Report {
+    /// An event of a virtual router.
+    Router { router: RouterId, event: Event },
+    /// A stale VIP of a former run was removed.
+    StaleVipRemoved(Address),
+    /// Netlink refused to add or remove an address.
+    AddressRefused { address: Address, error: io::Error },
+    /// The kernel refused a frame.
+    SendRefused { router: RouterId, error: io::Error },
+    /// Netlink notifications were lost; links and addresses are read again.
+    NetlinkOverrun,
+    /// A netlink request failed.
+    NetlinkFailed(io::Error),
+    /// The engine runs without real-time scheduling or without locked memory.
+    NotRealtime { what: &'static str, error: io::Error },
+}
+
+/// The engine's end of the log channel.
+pub(crate) struct Reports {
+    log: mpsc::Sender<Report>,
+    /// Reports that the channel had no room for.
+    pub(crate) dropped: u64,
+}
+
+impl Reports {
+    pub(crate) fn new(log: mpsc::Sender<Report>) -> Self {
+        Self { log, dropped: 0 }
+    }
+
+    /// Sends a report, or counts it as dropped. Never blocks.
+    pub(crate) fn send(&mut self, report: Report) {
+        self.dropped += u64::from(self.log.try_send(report).is_err());
+    }
+}
+
+/// The engine and its virtual routers at one moment.
+pub(crate) struct EngineSnapshot {
+    pub(crate) now: Timestamp,
+    pub(crate) routers: Vec<RouterSnapshot>,
+    /// Wake-ups since the start.
+    pub(crate) wakeups: u64,
+    /// Times that netlink notifications were lost.
+    pub(crate) overruns: u64,
+    /// Reports that the log channel had no room for.
+    pub(crate) reports_dropped: u64,
+}
+
+/// One virtual router at that moment.
+pub(crate) struct RouterSnapshot {
+    pub(crate) settings: Arc<config::Instance>,
+    pub(crate) row: Row,
+    pub(crate) router: Snapshot,
+    pub(crate) sent: Sent,
+    /// Source of its adverts.
+    pub(crate) primary: Option<IpAddr>,
+    /// Where its link's XDP program runs.
+    pub(crate) mode: Option<Mode>,
+    /// Why its link could not be opened.
+    pub(crate) failure: Option<String>,
+    /// Its virtual MAC, if it uses one.
+    pub(crate) virtual_mac: Option<[u8; 6]>,
+    /// The other routers with its VRID.
+    pub(crate) peers: Vec<Peer>,
+}
+
+/// What was sent for a virtual router, in frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    /// Adverts, priority 0 included.
+    pub(crate) adverts: u64,
+    pub(crate) priority_zero: u64,
+    pub(crate) gratuitous_arps: u64,
+    pub(crate) neighbor_advertisements: u64,
+    /// Frames that the kernel refused.
+    pub(crate) send_errors: u64,
+    /// Address changes that netlink refused.
+    pub(crate) address_errors: u64,
+}

@@ -1,0 +1,52 @@
+//! Pass 1: adverts. All frames of a link leave with one system call for each 64 of them.
+
+use super::{Effects, account};
+use crate::engine::command::Reports;
+use crate::engine::id::RouterId;
+use crate::engine::instance::Adverts;
+use crate::engine::link_io::{FrameKind, Tag};
+use crate::engine::topology::Topology;
+use crate::vrrp::Action;
+
+impl Effects {
+    pub(super) fn send_adverts(
+        &mut self,
+        actions: &[(RouterId, Action)],
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
+        for (router, action) in actions {
+            if let Action::SendAdvert { priority } = action {
+                self.advert(*router, *priority, topology, reports);
+            }
+        }
+        self.send_batches(topology, reports);
+    }
+
+    /// Adds an advert to its link's batch, or sends it to the unicast peers.
+    fn advert(&mut self, router: RouterId, priority: u8, topology: &mut Topology, reports: &mut Reports) {
+        let Some(instance) = topology.routers.get_mut(router) else { return };
+        let id = instance.link;
+        let Some(io) = topology.links.get_mut(id).and_then(|link| link.io.as_mut()) else { return };
+        let kind = if priority == 0 { FrameKind::PriorityZero } else { FrameKind::Advert };
+        let tag = Tag { router, kind };
+        let Some(adverts) = instance.adverts_mut() else { return };
+        match adverts {
+            Adverts::Multicast(frame) => {
+                if io.batch.is_empty() {
+                    self.batched.push(id);
+                }
+                io.batch.push(tag, frame.with_priority(priority));
+            }
+            Adverts::Unicast(messages) => {
+                let Some(socket) = io.unicast.get(&router) else { return };
+                // A peer that cannot be reached must not keep the advert from the others.
+                let mut result = Ok(());
+                for (peer, message) in messages {
+                    result = result.and(socket.send_to(*peer, message.with_priority(priority)));
+                }
+                account(tag, result, Some(instance), reports);
+            }
+        }
+    }
+}

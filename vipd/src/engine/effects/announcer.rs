@@ -1,0 +1,244 @@
+//! The queue of announcements: which gratuitous ARP or Neighbor Advertisement is sent next.
+//!
+//! A burst is rounds × addresses: hundreds of packets for some configurations, and none may delay an advert. The queue
+//! gives out one packet at a time, round by round over all routers: every first round before any second. A paced burst
+//! (`garp.interval`) has a time for each of its packets.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+use vipd_common::Timestamp;
+
+use crate::engine::id::{Id as _, RouterId};
+use crate::vrrp::{Addresses, VirtualAddress};
+
+/// One burst. Ordered by round, then by when it was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Burst {
+    round: u8,
+    order: u64,
+    router: RouterId,
+    addresses: Addresses,
+    rounds: u8,
+    /// Position of the next address.
+    position: usize,
+    /// Nanoseconds between two packets.
+    interval: u64,
+}
+
+impl Ord for Burst {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.round, self.order).cmp(&(other.round, other.order))
+    }
+}
+
+impl PartialOrd for Burst {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// One packet to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Packet {
+    pub(crate) router: RouterId,
+    /// Position in [`RouterConfig::all_addresses`](crate::vrrp::RouterConfig::all_addresses).
+    pub(crate) position: usize,
+}
+
+/// All bursts.
+#[derive(Debug, Default)]
+pub(crate) struct Announcer {
+    /// Those that can go on at once.
+    ready: BinaryHeap<Reverse<Burst>>,
+    /// Paced ones, by the time of their next packet.
+    paced: BinaryHeap<Reverse<(Timestamp, Burst)>>,
+    /// Bursts queued so far.
+    queued: u64,
+    /// By slot of the router: bursts up to this order are void. Skipped when they come up, so that silencing many routers at
+    /// once does not search the heaps for each.
+    void: Vec<u64>,
+}
+
+impl Announcer {
+    /// Queues a burst, which may begin at once. `interval` is nanoseconds between two of its packets.
+    pub(crate) fn push(&mut self, router: RouterId, addresses: Addresses, rounds: u8, interval: u64) {
+        // Two paced bursts of one router would double its rate.
+        if interval > 0 && matches!(addresses, Addresses::All) {
+            self.silence(router);
+        }
+        self.queued += 1;
+        let order = self.queued;
+        self.ready.push(Reverse(Burst { round: 0, order, router, addresses, rounds, position: 0, interval }));
+    }
+
+    /// Drops the bursts of a router: it no longer has the addresses.
+    pub(crate) fn silence(&mut self, router: RouterId) {
+        let slots = self.void.len().max(router.index() + 1);
+        self.void.resize(slots, 0);
+        if let Some(void) = self.void.get_mut(router.index()) {
+            *void = self.queued;
+        }
+    }
+
+    fn is_void(&self, burst: &Burst) -> bool {
+        self.void.get(burst.router.index()).is_some_and(|void| burst.order <= *void)
+    }
+
+    /// Whether a packet can be sent at once.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether an address waits for its first announcement.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.ready.peek().is_some_and(|Reverse(burst)| burst.round == 0 && !self.is_void(burst))
+    }
+
+    /// When the next paced packet is due.
+    pub(crate) fn next(&self) -> Option<Timestamp> {
+        self.paced.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// The next packet to send at `now`, if it is `wanted`; one that is not stays the next. `addresses` are those of a
+    /// router.
+    pub(crate) fn pop_if<'a>(
+        &mut self,
+        now: Timestamp,
+        addresses: impl Fn(RouterId) -> &'a [VirtualAddress],
+        wanted: impl FnOnce(Packet) -> bool,
+    ) -> Option<Packet> {
+        while self.next().is_some_and(|due| due <= now) {
+            self.ready.extend(self.paced.pop().map(|Reverse((_, burst))| Reverse(burst)));
+        }
+        while let Some(Reverse(mut burst)) = self.ready.pop() {
+            if self.is_void(&burst) {
+                continue;
+            }
+            let all = addresses(burst.router);
+            let meant = |vip: &VirtualAddress| {
+                matches!(burst.addresses, Addresses::All) || burst.addresses == Addresses::One(*vip)
+            };
+            let rest = all.get(burst.position..).unwrap_or_default();
+            if let Some(skipped) = rest.iter().position(meant) {
+                let packet = Packet { router: burst.router, position: burst.position + skipped };
+                if !wanted(packet) {
+                    self.ready.push(Reverse(burst));
+                    return None;
+                }
+                burst.position = packet.position + 1;
+                if burst.interval > 0 {
+                    self.paced.push(Reverse((now + burst.interval, burst)));
+                } else {
+                    self.ready.push(Reverse(burst));
+                }
+                return Some(packet);
+            }
+            // The round is over. A round without a packet would repeat without end.
+            if burst.round + 1 < burst.rounds && burst.position > 0 {
+                burst.round += 1;
+                burst.position = 0;
+                self.ready.push(Reverse(burst));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: Timestamp = Timestamp::from_nanos(1_000);
+
+    fn id(index: u32) -> RouterId {
+        RouterId::new(index, 0)
+    }
+
+    fn number(id: RouterId) -> u32 {
+        u32::try_from(id.index()).expect("a small slot")
+    }
+
+    fn vips(count: u8) -> Vec<VirtualAddress> {
+        (0..count).map(|last| VirtualAddress { address: [10, 0, 0, last].into(), prefix: 24 }).collect()
+    }
+
+    fn drain(announcer: &mut Announcer, now: Timestamp, vips: &[VirtualAddress]) -> Vec<(u32, usize)> {
+        std::iter::from_fn(|| announcer.pop_if(now, |_| vips, |_| true))
+            .map(|sent| (number(sent.router), sent.position))
+            .collect()
+    }
+
+    #[test]
+    fn first_rounds_of_all_routers_precede_second_rounds() {
+        let vips = vips(2);
+        let mut announcer = Announcer::default();
+        announcer.push(id(7), Addresses::All, 2, 0);
+        announcer.push(id(3), Addresses::One(vips[1]), 2, 0);
+        let sent = drain(&mut announcer, T0, &vips);
+        assert_eq!(sent, [(7, 0), (7, 1), (3, 1), (7, 0), (7, 1), (3, 1)]);
+        assert!(!announcer.is_ready());
+    }
+
+    #[test]
+    fn a_packet_that_is_not_wanted_yet_blocks_the_queue() {
+        let vips = vips(3);
+        let mut announcer = Announcer::default();
+        announcer.push(id(0), Addresses::All, 2, 0);
+        announcer.push(id(1), Addresses::All, 1, 0);
+        assert!(announcer.is_urgent());
+        let mut pop = |there: usize| {
+            let popped = announcer.pop_if(T0, |_| &vips, |packet| packet.position < there);
+            popped.map(|packet| (number(packet.router), packet.position))
+        };
+        assert_eq!([pop(0), pop(2), pop(2), pop(2)], [None, Some((0, 0)), Some((0, 1)), None]);
+        assert_eq!(drain(&mut announcer, T0, &vips)[..2], [(0, 2), (1, 0)]);
+    }
+
+    #[test]
+    fn only_a_first_round_is_urgent() {
+        let vips = vips(1);
+        let mut announcer = Announcer::default();
+        announcer.push(id(0), Addresses::All, 2, 0);
+        assert!(announcer.is_urgent());
+        let next = |announcer: &mut Announcer| announcer.pop_if(T0, |_| &vips, |_| true);
+        assert!(next(&mut announcer).is_some() && next(&mut announcer).is_some());
+        assert!(announcer.is_ready() && !announcer.is_urgent());
+    }
+
+    #[test]
+    fn a_paced_burst_keeps_its_interval_and_lets_others_pass() {
+        let vips = vips(2);
+        let mut announcer = Announcer::default();
+        announcer.push(id(0), Addresses::All, 2, 100);
+        assert_eq!(drain(&mut announcer, T0, &vips), [(0, 0)]);
+        announcer.push(id(1), Addresses::All, 1, 0);
+        assert_eq!(drain(&mut announcer, T0 + 50, &vips), [(1, 0), (1, 1)]);
+        assert_eq!(announcer.next(), Some(T0 + 100));
+        assert_eq!(drain(&mut announcer, T0 + 100, &vips), [(0, 1)]);
+        assert_eq!(drain(&mut announcer, T0 + 200, &vips), [(0, 0)]);
+        assert_eq!(drain(&mut announcer, T0 + 300, &vips), [(0, 1)]);
+        assert_eq!(drain(&mut announcer, T0 + 10_000, &vips), []);
+        assert_eq!(announcer.next(), None);
+    }
+
+    #[test]
+    fn silence_drops_queued_bursts() {
+        let vips = vips(2);
+        let mut announcer = Announcer::default();
+        announcer.push(id(0), Addresses::All, 5, 0);
+        announcer.push(id(1), Addresses::All, 1, 0);
+        announcer.silence(id(0));
+        assert_eq!(drain(&mut announcer, T0, &vips), [(1, 0), (1, 1)]);
+        announcer.push(id(0), Addresses::All, 1, 0);
+        assert_eq!(drain(&mut announcer, T0, &vips), [(0, 0), (0, 1)], "later bursts are sent");
+    }
+
+    #[test]
+    fn an_empty_address_list_terminates() {
+        let mut announcer = Announcer::default();
+        announcer.push(id(0), Addresses::All, 255, 0);
+        assert_eq!(drain(&mut announcer, T0, &[]), []);
+        assert_eq!(announcer.next(), None);
+    }
+}

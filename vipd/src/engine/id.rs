@@ -1,0 +1,185 @@
+//! Identities of routers and links, and the table that gives them out.
+//!
+//! Routers and links come and go while the agent runs, and other threads refer to them in messages. A position in a vector
+//! would then point at whatever took its place; an identity carries the generation of its slot and resolves to nothing once
+//! its entry has been removed.
+
+use std::fmt::Debug;
+use std::marker::PhantomData;
+
+/// An identity that a [`Slab`] gives out.
+pub(crate) trait Id: Copy + Eq + Ord + Debug {
+    /// The identity of the entry in slot `index`, in its `generation`th use.
+    fn new(index: u32, generation: u32) -> Self;
+    /// Its slot.
+    fn index(self) -> usize;
+    /// How often the slot was used before.
+    fn generation(self) -> u32;
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) struct $name {
+            index: u32,
+            generation: u32,
+        }
+
+        impl Id for $name {
+            fn new(index: u32, generation: u32) -> Self {
+                Self { index, generation }
+            }
+
+            fn index(self) -> usize {
+                self.index as usize
+            }
+
+            fn generation(self) -> u32 {
+                self.generation
+            }
+        }
+    };
+}
+
+id! {
+    /// A virtual router of the configuration.
+    RouterId
+}
+id! {
+    /// A network interface that the configuration names, or a macvlan that vipd creates.
+    LinkId
+}
+
+/// Entries by identity. Slots are reused; an identity is not.
+#[derive(Debug)]
+pub(crate) struct Slab<I, T> {
+    slots: Vec<Slot<T>>,
+    free: Vec<u32>,
+    id: PhantomData<fn() -> I>,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    generation: u32,
+    entry: Option<T>,
+}
+
+impl<I: Id, T> Slab<I, T> {
+    pub(crate) fn new() -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), id: PhantomData }
+    }
+
+    /// Adds the entry that `make` returns for its identity.
+    pub(crate) fn insert_with(&mut self, make: impl FnOnce(I) -> T) -> I {
+        if let Some(index) = self.free.pop()
+            && let Some(slot) = self.slots.get_mut(index as usize)
+        {
+            let id = I::new(index, slot.generation);
+            slot.entry = Some(make(id));
+            return id;
+        }
+        let index = u32::try_from(self.slots.len()).expect("a slot takes more than a byte of memory");
+        let id = I::new(index, 0);
+        self.slots.push(Slot { generation: 0, entry: Some(make(id)) });
+        id
+    }
+
+    /// Adds an entry.
+    pub(crate) fn insert(&mut self, entry: T) -> I {
+        self.insert_with(|_| entry)
+    }
+
+    /// Removes an entry; its identity never resolves again.
+    pub(crate) fn remove(&mut self, id: I) -> Option<T> {
+        let slot = self.slots.get_mut(id.index()).filter(|slot| slot.generation == id.generation())?;
+        let entry = slot.entry.take()?;
+        // A slot whose generations are used up is retired.
+        if let Some(next) = slot.generation.checked_add(1) {
+            slot.generation = next;
+            self.free.extend(u32::try_from(id.index()));
+        }
+        Some(entry)
+    }
+
+    pub(crate) fn get(&self, id: I) -> Option<&T> {
+        let slot = self.slots.get(id.index()).filter(|slot| slot.generation == id.generation())?;
+        slot.entry.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: I) -> Option<&mut T> {
+        let slot = self.slots.get_mut(id.index()).filter(|slot| slot.generation == id.generation())?;
+        slot.entry.as_mut()
+    }
+
+    /// The identity of the entry in slot `index`, if there is one: for loops that change entries on their way.
+    pub(crate) fn id_at(&self, index: usize) -> Option<I> {
+        let slot = self.slots.get(index).filter(|slot| slot.entry.is_some())?;
+        Some(I::new(u32::try_from(index).ok()?, slot.generation))
+    }
+
+    /// Slots, used and free.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Entries.
+    pub(crate) fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (I, &T)> + Clone {
+        (0u32..).zip(&self.slots).filter_map(|(index, slot)| {
+            slot.entry.as_ref().map(|entry| (I::new(index, slot.generation), entry))
+        })
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (I, &mut T)> {
+        (0u32..).zip(&mut self.slots).filter_map(|(index, slot)| {
+            let generation = slot.generation;
+            slot.entry.as_mut().map(|entry| (I::new(index, generation), entry))
+        })
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> + Clone {
+        self.iter().map(|(_, entry)| entry)
+    }
+
+    /// The same identities with other entries.
+    pub(crate) fn map<U>(self, mut change: impl FnMut(I, T) -> U) -> Slab<I, U> {
+        let slots = (0u32..).zip(self.slots).map(|(index, Slot { generation, entry })| {
+            let id = I::new(index, generation);
+            Slot { generation, entry: entry.map(|entry| change(id, entry)) }
+        });
+        Slab { slots: slots.collect(), free: self.free, id: PhantomData }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_resolves_to_nothing_once_its_entry_is_removed() {
+        let mut slab = Slab::<RouterId, _>::new();
+        let (first, second) = (slab.insert("a"), slab.insert("b"));
+        assert_eq!(slab.remove(first), Some("a"));
+        let third = slab.insert("c");
+        assert_eq!(third.index(), first.index(), "the slot is reused");
+        assert_eq!((slab.get(first), slab.get(second), slab.get(third)), (None, Some(&"b"), Some(&"c")));
+        assert_eq!((slab.remove(first), slab.get_mut(first)), (None, None));
+        assert_eq!((slab.len(), slab.slots()), (2, 2));
+    }
+
+    #[test]
+    fn ten_thousand_entries_that_come_and_go_use_one_slot() {
+        let mut slab = Slab::<LinkId, u32>::new();
+        let kept = slab.insert(7);
+        for round in 0..10_000 {
+            let id = slab.insert(round);
+            assert_eq!(slab.remove(id), Some(round));
+        }
+        assert_eq!(slab.slots(), 2);
+        assert_eq!(slab.iter().collect::<Vec<_>>(), [(kept, &7)]);
+    }
+}

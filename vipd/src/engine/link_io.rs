@@ -1,0 +1,48 @@
+//! The sockets, group memberships and XDP attachment of one link.
+
+use std::collections::BTreeMap;
+
+use super::id::{LinkId, RouterId};
+use crate::packet::{Batch, Membership, PacketSocket, UnicastSocket};
+use crate::xdp::Mode;
+
+/// Whose frame it is, and which kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tag {
+    pub(crate) router: RouterId,
+    pub(crate) kind: FrameKind,
+}
+
+/// Kind of a frame, for the counters of sent frames.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FrameKind {
+    Advert,
+    PriorityZero,
+    GratuitousArp,
+    NeighborAdvertisement,
+}
+
+/// A link that is ready for adverts and announcements. The service opens it and drops it: leaving a group may wait for the
+/// kernel's rtnl lock.
+pub(crate) struct LinkIo {
+    /// Where the XDP program runs; none on a link that only carries addresses.
+    pub(crate) mode: Option<Mode>,
+    /// Sends adverts and announcements.
+    pub(crate) socket: PacketSocket,
+    /// The frames that the socket sends next.
+    pub(crate) batch: Batch<Tag>,
+    /// Sends the adverts of routers with unicast peers.
+    pub(crate) unicast: BTreeMap<RouterId, UnicastSocket>,
+    /// The macvlans on it.
+    pub(crate) macvlans: Vec<MacvlanIo>,
+    #[expect(dead_code, reason = "a membership lasts as long as its value")]
+    pub(crate) memberships: Vec<Membership>,
+}
+
+/// A macvlan that the service has created.
+#[derive(Clone, Debug)]
+pub(crate) struct MacvlanIo {
+    pub(crate) link: LinkId,
+    pub(crate) name: String,
+    pub(crate) ifindex: u32,
+}

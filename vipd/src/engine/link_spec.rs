@@ -1,0 +1,87 @@
+//! What the service has to open on a link, and what the XDP program is told about its virtual routers.
+
+use std::net::IpAddr;
+
+use vipd_common::address::{self, wide};
+use vipd_common::records::{PeerKey, RouterKey, RouterSlot};
+use vipd_common::wire::{ipv4, ipv6, vrrp};
+
+use super::id::{LinkId, RouterId};
+use crate::config::Instance;
+use crate::config::settings::Transport;
+use crate::vrrp::Family;
+use crate::xdp::Row;
+
+/// A link that is to be opened, or brought up to date if it is open.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkSpec {
+    pub(crate) link: LinkId,
+    /// Index of the interface when the engine asked.
+    pub(crate) ifindex: u32,
+    pub(crate) name: String,
+    /// Its virtual routers; empty for a link that only carries addresses.
+    pub(crate) routers: Vec<RouterSpec>,
+}
+
+/// What one virtual router needs on its link.
+#[derive(Clone, Debug)]
+pub(crate) struct RouterSpec {
+    pub(crate) router: RouterId,
+    /// Name of the instance.
+    pub(crate) name: String,
+    pub(crate) entry: XdpEntry,
+    /// Source of its adverts to unicast peers; none in multicast.
+    pub(crate) unicast_source: Option<IpAddr>,
+    /// Its macvlan, if it uses a virtual MAC.
+    pub(crate) macvlan: Option<LinkId>,
+}
+
+/// A virtual router's entries in the XDP program's maps `ROUTERS` and `PEERS`.
+#[derive(Clone, Debug)]
+pub(crate) struct XdpEntry {
+    pub(crate) vrid: u8,
+    pub(crate) family: Family,
+    pub(crate) slot: RouterSlot,
+    /// Its unicast peers and the smallest TTL or Hop Limit of each.
+    pub(crate) peers: Vec<(PeerKey, u8)>,
+}
+
+impl XdpEntry {
+    pub(crate) fn new(row: Row, instance: &Instance) -> Self {
+        let row = row.number();
+        let family = instance.router.family;
+        let (peers, destination) = match &instance.transport {
+            Transport::Multicast => (&[][..], vrrp_group(family)),
+            Transport::Unicast(peers) => (peers.as_slice(), instance.source.unwrap_or(vrrp_group(family))),
+        };
+        let slot = RouterSlot {
+            row,
+            version: instance.router.version().number(),
+            authentication: instance.password.map_or(0, |_| vrrp::AUTH_PASS),
+            empty: u8::from(instance.router.virtual_addresses.is_empty()),
+            unicast: u8::from(!peers.is_empty()),
+            destination: wide(destination),
+            password: instance.password.map_or([0; 2], |password| {
+                let (words, _) = password.0.as_chunks::<4>();
+                [u32::from_ne_bytes(words[0]), u32::from_ne_bytes(words[1])]
+            }),
+        };
+        let peers =
+            peers.iter().map(|peer| (PeerKey { row, address: wide(peer.address) }, peer.min_ttl)).collect();
+        Self { vrid: instance.router.vrid, family, slot, peers }
+    }
+
+    /// Its key in `ROUTERS` on the interface with this index.
+    pub(crate) fn key(&self, ifindex: u32) -> RouterKey {
+        RouterKey::new(ifindex, self.vrid, self.family.number())
+    }
+}
+
+/// 224.0.0.18 or ff02::12 (RFC 9568 section 5.1).
+fn vrrp_group(family: Family) -> IpAddr {
+    let words = match family {
+        Family::V4 => address::ipv4(ipv4::VRRP_GROUP),
+        Family::V6 => address::ipv6(ipv6::VRRP_GROUP),
+    };
+    address::narrow(family.number(), words)
+}

@@ -1,0 +1,154 @@
+//! Deadlines in a heap that is corrected late.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use vipd_common::Timestamp;
+
+use crate::engine::id::{Id as _, RouterId};
+
+/// The deadlines of routers that are not on the fast path.
+///
+/// A deadline that moves further away leaves the heap alone: the earlier entry stays, and before the engine waits for it the
+/// router is asked again. So the heap is touched about once per deadline and router.
+#[derive(Debug, Default)]
+pub(crate) struct Heap {
+    heap: BinaryHeap<Reverse<(Timestamp, RouterId)>>,
+    /// The earliest entry of each router, by slot.
+    earliest: Vec<Option<Timestamp>>,
+}
+
+impl Heap {
+    /// Makes room for a router.
+    pub(crate) fn reserve(&mut self, id: RouterId) {
+        let slots = self.earliest.len().max(id.index() + 1);
+        self.earliest.resize(slots, None);
+        self.heap.reserve((2 * slots).saturating_sub(self.heap.len()));
+    }
+
+    /// Sets a router's deadline; `None` and later ones are noticed when the former comes up.
+    pub(crate) fn arm(&mut self, id: RouterId, at: Option<Timestamp>) {
+        let (Some(at), Some(slot)) = (at, self.earliest.get_mut(id.index())) else { return };
+        if slot.is_none_or(|earliest| at < earliest) {
+            *slot = Some(at);
+            self.heap.push(Reverse((at, id)));
+        }
+    }
+
+    /// Forgets a router that is removed.
+    pub(crate) fn disarm(&mut self, id: RouterId) {
+        self.heap.retain(|Reverse((_, other))| *other != id);
+        if let Some(slot) = self.earliest.get_mut(id.index()) {
+            *slot = None;
+        }
+    }
+
+    /// The earliest deadline that still holds according to `next_timeout`. Entries before it are corrected, so that the
+    /// engine does not wake for a deadline that has moved.
+    pub(crate) fn settle(
+        &mut self,
+        next_timeout: impl Fn(RouterId) -> Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        while let Some(&Reverse((at, id))) = self.heap.peek() {
+            let slot = self.earliest.get_mut(id.index())?;
+            let current = next_timeout(id);
+            if *slot == Some(at) && current.is_some_and(|current| current <= at) {
+                return Some(at);
+            }
+            self.heap.pop();
+            // An entry that an earlier one has replaced is stale; the earlier one stands.
+            if slot.take_if(|earliest| *earliest == at).is_some() {
+                self.arm(id, current);
+            }
+        }
+        None
+    }
+
+    /// A router with an entry at or before `now`. Ask it, then [`arm`](Self::arm) it.
+    pub(crate) fn pop_expired(&mut self, now: Timestamp) -> Option<RouterId> {
+        while let Some(&Reverse((at, id))) = self.heap.peek() {
+            if at > now {
+                return None;
+            }
+            self.heap.pop();
+            let slot = self.earliest.get_mut(id.index())?;
+            // An entry that an earlier one has replaced is stale.
+            if slot.take_if(|earliest| *earliest == at).is_some() {
+                return Some(id);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(nanos: u64) -> Timestamp {
+        Timestamp::from_nanos(nanos)
+    }
+
+    fn id(index: u32) -> RouterId {
+        RouterId::new(index, 0)
+    }
+
+    fn heap(routers: u32) -> Heap {
+        let mut heap = Heap::default();
+        (0..routers).for_each(|index| heap.reserve(id(index)));
+        heap
+    }
+
+    #[test]
+    fn later_deadlines_leave_the_heap_alone() {
+        let mut heap = heap(1);
+        for nanos in 100..10_000 {
+            heap.arm(id(0), Some(at(nanos)));
+        }
+        assert_eq!(heap.heap.len(), 1);
+        assert_eq!(heap.settle(|_| Some(at(100))), Some(at(100)));
+        assert_eq!(heap.pop_expired(at(99)), None);
+        assert_eq!(heap.pop_expired(at(100)), Some(id(0)));
+        assert_eq!(heap.pop_expired(at(100)), None);
+        heap.arm(id(0), Some(at(9_999)));
+        assert_eq!(heap.settle(|_| Some(at(9_999))), Some(at(9_999)));
+    }
+
+    #[test]
+    fn deadlines_that_moved_cause_no_wakeup() {
+        let mut heap = heap(3);
+        heap.arm(id(0), Some(at(100)));
+        heap.arm(id(1), Some(at(110)));
+        heap.arm(id(2), Some(at(120)));
+        let current = [Some(at(300)), None, Some(at(200))];
+        assert_eq!(heap.settle(|id| current[id.index()]), Some(at(200)));
+        assert_eq!(heap.pop_expired(at(199)), None);
+        assert_eq!(heap.pop_expired(at(200)), Some(id(2)));
+        assert_eq!(heap.pop_expired(at(300)), Some(id(0)));
+        assert_eq!(heap.settle(|id| current[id.index()]), None, "router 1 has no deadline");
+    }
+
+    #[test]
+    fn an_earlier_deadline_makes_the_former_entry_stale() {
+        let mut heap = heap(2);
+        heap.arm(id(0), Some(at(100)));
+        heap.arm(id(1), Some(at(60)));
+        heap.arm(id(0), Some(at(50)));
+        assert_eq!(heap.pop_expired(at(200)), Some(id(0)));
+        heap.arm(id(0), Some(at(300)));
+        assert_eq!(heap.pop_expired(at(200)), Some(id(1)));
+        assert_eq!(heap.pop_expired(at(200)), None, "the entry at 100 is stale");
+        assert_eq!(heap.pop_expired(at(300)), Some(id(0)));
+        assert_eq!(heap.settle(|_| None), None);
+    }
+
+    #[test]
+    fn a_removed_router_leaves_no_deadline_to_its_successor_in_the_slot() {
+        let mut heap = heap(1);
+        heap.arm(id(0), Some(at(100)));
+        heap.disarm(id(0));
+        heap.arm(RouterId::new(0, 1), Some(at(200)));
+        assert_eq!(heap.pop_expired(at(150)), None);
+        assert_eq!(heap.pop_expired(at(200)), Some(RouterId::new(0, 1)));
+    }
+}

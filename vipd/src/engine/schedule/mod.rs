@@ -1,0 +1,103 @@
+//! When each virtual router needs to be served next.
+//!
+//! Two stores behind one front. Deadlines of routers on the fast path move with every unchanged advert, without the engine
+//! being woken; they are computed from the memory-mapped arrivals in one pass over all. All others lie in a heap.
+
+mod fast_path;
+mod heap;
+
+use vipd_common::Timestamp;
+
+use super::id::RouterId;
+use crate::vrrp::Router;
+use crate::xdp::Row;
+use fast_path::FastPathDeadlines;
+use heap::Heap;
+
+/// Busy-wait for the last 100 µs before a master-down deadline: a timer and a switch of threads take up to 70 µs in a
+/// virtual machine.
+const SPIN_WINDOW: u64 = 100_000;
+
+/// The deadlines of all virtual routers.
+#[derive(Debug, Default)]
+pub(crate) struct Schedule {
+    heap: Heap,
+    fast_path: FastPathDeadlines,
+    /// Routers on the fast path whose master-down timer has fired.
+    expired: Vec<RouterId>,
+}
+
+impl Schedule {
+    /// Makes room for a router, so that nothing is allocated later.
+    pub(crate) fn reserve(&mut self, router: RouterId) {
+        self.heap.reserve(router);
+        self.fast_path.reserve(router);
+        self.expired.reserve(1);
+    }
+
+    /// Records a router's next timeout after an input. On the fast path, which it is on only while `published` holds, the
+    /// deadline is at least that, and moves with each unchanged advert.
+    pub(crate) fn arm(&mut self, id: RouterId, published: bool, router: &Router) {
+        let deadline = router.next_timeout();
+        match (router.steady(), deadline) {
+            (Some(steady), Some(deadline)) if published && self.fast_path.is_armed(id) => {
+                self.fast_path.rearm(id, steady.patience, deadline);
+            }
+            _ => self.heap.arm(id, deadline),
+        }
+    }
+
+    /// Moves a router onto the fast path, or off it, after its fast path was published.
+    pub(crate) fn published(&mut self, id: RouterId, row: Row, router: &Router) {
+        if let (Some(steady), Some(deadline)) = (router.steady(), router.next_timeout()) {
+            self.fast_path.arm(id, row, steady.patience, deadline);
+        } else {
+            // The heap has had its deadline since the input that took it off the fast path.
+            self.fast_path.disarm(id);
+        }
+    }
+
+    /// Whether a router's deadline moves with unchanged adverts.
+    pub(crate) fn is_on_fast_path(&self, id: RouterId) -> bool {
+        self.fast_path.is_armed(id)
+    }
+
+    /// Forgets a router that is removed.
+    pub(crate) fn remove(&mut self, id: RouterId) {
+        self.fast_path.disarm(id);
+        self.heap.disarm(id);
+    }
+
+    /// Looks for routers on the fast path whose deadline has passed, if any may have. `arrival` is the last arrival in a row.
+    pub(crate) fn expire_fast_path(&mut self, now: Timestamp, arrival: impl Fn(Row) -> Timestamp) {
+        let expired = &mut self.expired;
+        self.fast_path.expire(now, arrival, |id| expired.push(id));
+    }
+
+    /// A router whose deadline has passed: give it its timeout, then [`arm`](Self::arm) it.
+    pub(crate) fn pop_expired(&mut self, now: Timestamp) -> Option<RouterId> {
+        self.expired.pop().or_else(|| self.heap.pop_expired(now))
+    }
+
+    /// When the engine must be awake again; `next_timeout` asks a router.
+    pub(crate) fn next(&mut self, next_timeout: impl Fn(RouterId) -> Option<Timestamp>) -> Option<Timestamp> {
+        let fast_path = &self.fast_path;
+        // A router on the fast path has no deadline in the heap.
+        let heap = self.heap.settle(|id| next_timeout(id).filter(|_| !fast_path.is_armed(id)));
+        let early = |next: Timestamp| Timestamp::from_nanos(next.as_nanos().saturating_sub(SPIN_WINDOW));
+        [heap, self.fast_path.next().map(early)].into_iter().flatten().min()
+    }
+
+    /// The master-down deadline to spin for, if one lies within the spin window. Only routers with `spins` count: where one
+    /// missing advert is enough, the next may still be on its way, and spinning for each would burn a core.
+    pub(crate) fn spin_deadline(
+        &mut self,
+        now: Timestamp,
+        arrival: impl Fn(Row) -> Timestamp,
+        spins: impl Fn(RouterId) -> bool,
+    ) -> Option<Timestamp> {
+        let mut soon = false;
+        self.fast_path.expire(now + SPIN_WINDOW, arrival, |id| soon |= spins(id));
+        self.fast_path.next().filter(|_| soon)
+    }
+}

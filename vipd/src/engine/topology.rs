@@ -1,0 +1,208 @@
+//! Which virtual routers and links exist, and how they belong together.
+//!
+//! Bookkeeping without input or output: the engine adds and removes routers while others run, and the service is told
+//! separately what to open and close.
+
+use std::sync::Arc;
+
+use super::id::{LinkId, RouterId, Slab};
+use super::instance::Instance;
+use super::link_spec::{LinkSpec, RouterSpec};
+use super::links::{Link, LinkRole, Links};
+use crate::config::{self, settings::Transport};
+use crate::vrrp::Family;
+use crate::xdp::Row;
+use crate::xdp::Rows;
+
+/// The virtual routers and the links that carry their adverts and addresses.
+pub(crate) struct Topology {
+    pub(crate) links: Links,
+    pub(crate) routers: Slab<RouterId, Instance>,
+    rows: Rows,
+}
+
+/// The XDP program's maps have no row left for another virtual router.
+#[derive(Debug, thiserror::Error)]
+#[error("no room for instance {name}: all {capacity} rows of the XDP program's maps are in use; restart vipd to enlarge them")]
+pub(crate) struct NoRoom {
+    name: String,
+    capacity: u32,
+}
+
+impl Topology {
+    /// Without routers; `rows` says how many there is room for.
+    pub(crate) fn new(rows: Rows) -> Self {
+        Self { links: Links::default(), routers: Slab::new(), rows }
+    }
+
+    /// Adds a virtual router in Initialize, and the links it needs that are not there yet.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when the XDP program's maps are full.
+    pub(crate) fn add_router(&mut self, settings: Arc<config::Instance>) -> Result<RouterId, NoRoom> {
+        let Some(row) = self.rows.allocate() else {
+            return Err(NoRoom { name: settings.name.clone(), capacity: self.rows.capacity() });
+        };
+        let links = &mut self.links;
+        let router = self.routers.insert_with(|router| {
+            let link = links.find_or_add(&settings.interface, LinkRole::Vrrp);
+            let macvlan = settings.virtual_mac.map(|_| {
+                let role = LinkRole::VirtualMac { router, parent: link };
+                links.add(Link::new(format!("the macvlan of {}", settings.name), role))
+            });
+            let vips = settings.placements.iter().zip(settings.router.all_addresses());
+            let vip_links = vips.map(|(placement, vip)| match &placement.interface {
+                Some(name) => links.find_or_add(name, LinkRole::AddressOnly),
+                // A virtual MAC belongs to one address family (RFC 9568 section 7.3).
+                None => macvlan
+                    .filter(|_| Family::of(vip.address) == settings.router.family)
+                    .unwrap_or(link),
+            });
+            let vip_links = vip_links.collect();
+            Instance::new(settings, row, link, vip_links, macvlan)
+        });
+        for link in self.links_of(router) {
+            let Some(instance) = self.routers.get(router) else { continue };
+            if let Some(found) = self.links.get_mut(link) {
+                let vips = instance.vips().filter(|(_, on)| *on == link);
+                found.add_router(router, vips.map(|(vip, _)| vip.address));
+            }
+        }
+        Ok(router)
+    }
+
+    /// Removes a virtual router, and the links that no other router needs. Its row stays taken until
+    /// [`release`](Self::release): the XDP program may still write to it.
+    pub(crate) fn remove_router(&mut self, router: RouterId) -> Option<(Instance, Vec<(LinkId, Link)>)> {
+        let links = self.links_of(router);
+        let instance = self.routers.remove(router)?;
+        let mut unused = Vec::new();
+        for id in links {
+            let Some(link) = self.links.get_mut(id) else { continue };
+            link.remove_router(router);
+            if link.routers.is_empty() {
+                unused.extend(self.links.remove(id).map(|link| (id, link)));
+            }
+        }
+        Some((instance, unused))
+    }
+
+    /// Returns the row of a router that was removed, once the XDP program no longer uses it.
+    pub(crate) fn release(&mut self, row: Row) {
+        self.rows.release(row);
+    }
+
+    /// The router with this row.
+    ///
+    /// Rows are given out in the order of slots unless routers were removed, so the first guess is almost always right.
+    pub(crate) fn router_at(&self, row: Row) -> Option<RouterId> {
+        let has_row = |id: &RouterId| self.routers.get(*id).is_some_and(|instance| instance.row == row);
+        let guess = self.routers.id_at(row.number() as usize - 1).filter(has_row);
+        guess.or_else(|| self.routers.iter().map(|(id, _)| id).find(has_row))
+    }
+
+    /// Every link that a router's adverts or addresses are on, each once.
+    fn links_of(&self, router: RouterId) -> Vec<LinkId> {
+        let Some(instance) = self.routers.get(router) else { return Vec::new() };
+        let mut links: Vec<_> =
+            [instance.link].into_iter().chain(instance.vip_links.iter().copied()).chain(instance.macvlan).collect();
+        links.sort_unstable();
+        links.dedup();
+        links
+    }
+
+    /// What the service has to open on a link, while there is an interface for it.
+    pub(crate) fn spec(&self, id: LinkId) -> Option<LinkSpec> {
+        let link = self.links.get(id)?;
+        let routers = link.routers.iter().filter_map(|router| Some((*router, self.routers.get(*router)?)));
+        let vrrp = routers.filter(|(_, instance)| instance.link == id);
+        let routers = vrrp.map(|(router, instance)| RouterSpec {
+            router,
+            name: instance.settings.name.clone(),
+            entry: instance.xdp_entry(),
+            unicast_source: match instance.settings.transport {
+                Transport::Multicast => None,
+                Transport::Unicast(_) => instance.settings.source,
+            },
+            macvlan: instance.macvlan,
+        });
+        Some(LinkSpec { link: id, ifindex: link.ifindex?, name: link.name.clone(), routers: routers.collect() })
+    }
+
+    /// Whether a router's state is Master.
+    pub(crate) fn is_master(&self, router: RouterId) -> bool {
+        self.routers.get(router).is_some_and(Instance::is_master)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn instances(text: &str) -> Vec<Arc<config::Instance>> {
+        let config = Config::parse(text, "vipd.toml").expect("a valid configuration");
+        config.instances.into_iter().map(Arc::new).collect()
+    }
+
+    fn three() -> Vec<Arc<config::Instance>> {
+        let mut text = String::new();
+        for (vrid, more) in [(1, ""), (2, "virtual_mac = true"), (3, "")] {
+            let dev = if vrid == 3 { "{ address = \"10.0.3.1\", dev = \"eth2\" }" } else { "\"10.0.0.1\"" };
+            let _ = write!(
+                text,
+                "[[instance]]\nname = \"{vrid}\"\ninterface = \"eth1\"\nvrid = {vrid}\n{more}\n\
+                 virtual_addresses = [{}]\n",
+                dev.replace("10.0.0.1", &format!("10.0.{vrid}.1")),
+            );
+        }
+        instances(&text)
+    }
+
+    #[test]
+    fn each_router_has_its_own_row_and_links_are_shared() {
+        let mut topology = Topology::new(Rows::new(8));
+        let ids: Vec<_> = three().into_iter().map(|one| topology.add_router(one).expect("room")).collect();
+        for (number, id) in (1..).zip(&ids) {
+            let row = Row::new(number).expect("not 0");
+            assert_eq!(topology.router_at(row), Some(*id));
+        }
+        let names: Vec<_> = topology.links.iter().map(|(_, link)| link.name.as_str()).collect();
+        assert_eq!(names, ["eth1", "the macvlan of 2", "eth2"]);
+    }
+
+    #[test]
+    fn the_maps_size_limits_the_number_of_routers() {
+        let mut topology = Topology::new(Rows::new(1));
+        let [first, second, _] = &three()[..] else { panic!("three instances") };
+        topology.add_router(Arc::clone(first)).expect("room for one");
+        let error = topology.add_router(Arc::clone(second)).expect_err("no room for two");
+        assert!(error.to_string().contains("instance 2: all 1 rows"), "{error}");
+    }
+
+    /// A router with a macvlan and one with an address-only link come and go beside one that stays.
+    #[test]
+    fn adding_and_removing_routers_ten_thousand_times_leaks_nothing() {
+        let mut topology = Topology::new(Rows::new(3));
+        let settings = three();
+        let kept = topology.add_router(Arc::clone(&settings[0])).expect("room");
+        let row = |topology: &Topology, id| topology.routers.get(id).map(|instance: &Instance| instance.row);
+        let kept_row = row(&topology, kept);
+        for _ in 0..10_000 {
+            for (one, links) in [(&settings[1], 1), (&settings[2], 1)] {
+                let id = topology.add_router(Arc::clone(one)).expect("room");
+                assert_ne!(row(&topology, id), kept_row);
+                let (removed, unused) = topology.remove_router(id).expect("it was added");
+                assert_eq!(unused.len(), links, "its macvlan, or its address-only link");
+                assert!(topology.routers.get(id).is_none());
+                topology.release(removed.row);
+            }
+        }
+        assert_eq!((topology.routers.slots(), topology.links.slots()), (2, 2));
+        assert_eq!(row(&topology, kept), kept_row);
+        let eth1 = topology.links.iter().next().map(|(_, link)| link.routers.clone());
+        assert_eq!(eth1, Some(vec![kept]));
+    }
+}

@@ -1,0 +1,124 @@
+//! The fast path: unchanged adverts of the followed master, of which the kernel side keeps only the last arrival.
+//!
+//! A backup receives the same advert over and over; all that matters is that it keeps coming. So the kernel side is told
+//! which advert that is ([`Router::steady`](crate::Router::steady)) and stores its last arrival instead of handing each
+//! one over. This type keeps the order of events as if every advert had been handed over:
+//!
+//! * before any other input, the router is given the unchanged advert that arrived last ([`FastPath::catch_up`]);
+//! * a record of a changed advert says when an unchanged one had arrived last before it, and that one goes first;
+//! * when another advert is published, one of the former kind may have arrived just before ([`FastPath::publish`]).
+
+use vipd_common::Timestamp;
+
+use crate::message::{Received, Steady};
+
+/// The kernel side's half for one virtual router.
+pub trait FastPathSlot {
+    /// From now on adverts equal to `unchanged` leave only their arrival, which is `arrival` so far; with `None`, every
+    /// advert is handed over. Returns the last arrival of the advert that was published before.
+    fn publish(&mut self, unchanged: Option<&Steady>, arrival: Timestamp) -> Timestamp;
+}
+
+/// User space's half for one virtual router.
+#[derive(Clone, Debug, Default)]
+pub struct FastPath {
+    published: Option<Steady>,
+    /// Arrival of the last advert that the router was given.
+    handled: Timestamp,
+}
+
+impl FastPath {
+    /// The advert that leaves only its arrival now.
+    pub fn published(&self) -> Option<&Steady> {
+        self.published.as_ref()
+    }
+
+    /// The unchanged advert that arrived at `arrival`, if the router was not given it yet. Give it to the router before
+    /// anything else.
+    pub fn catch_up(&mut self, arrival: Timestamp) -> Option<Received> {
+        let unchanged = self.published.filter(|_| arrival > self.handled)?;
+        self.handled = arrival;
+        Some(unchanged.at(arrival))
+    }
+
+    /// The router was given an advert that the kernel side handed over.
+    pub fn handled(&mut self, arrival: Timestamp) {
+        self.handled = self.handled.max(arrival);
+    }
+
+    /// Publishes what [`Router::steady`](crate::Router::steady) returns now, if it has changed.
+    ///
+    /// Returns an advert of the former kind that arrived before the change: give it to the router, then call this again. A
+    /// changed advert that arrived microseconds before it may still be unread; those two change places.
+    pub fn publish(&mut self, steady: Option<Steady>, slot: &mut impl FastPathSlot) -> Option<Received> {
+        if steady == self.published {
+            return None;
+        }
+        let last = slot.publish(steady.as_ref(), self.handled);
+        let former = core::mem::replace(&mut self.published, steady)?;
+        if last <= self.handled {
+            return None;
+        }
+        self.handled = last;
+        Some(former.at(last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::{IpAddr, Ipv4Addr};
+
+    use vipd_common::parse::ChecksumForm;
+
+    use super::*;
+
+    /// The last arrival of what is published.
+    struct Slot(Timestamp);
+
+    impl FastPathSlot for Slot {
+        fn publish(&mut self, _: Option<&Steady>, arrival: Timestamp) -> Timestamp {
+            core::mem::replace(&mut self.0, arrival)
+        }
+    }
+
+    fn steady(priority: u8) -> Steady {
+        Steady {
+            source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+            priority,
+            interval: 100,
+            addresses: 7,
+            checksum: ChecksumForm::Rfc5798,
+            patience: 3,
+        }
+    }
+
+    fn at(nanos: u64) -> Timestamp {
+        Timestamp::from_nanos(nanos)
+    }
+
+    #[test]
+    fn an_unchanged_advert_is_given_once() {
+        let mut path = FastPath::default();
+        assert_eq!(path.catch_up(at(5)), None, "nothing is published");
+        assert_eq!(path.publish(Some(steady(200)), &mut Slot(at(5))), None);
+        assert_eq!(path.catch_up(at(10)), Some(steady(200).at(at(10))));
+        assert_eq!(path.catch_up(at(10)), None);
+        path.handled(at(20));
+        assert_eq!(path.catch_up(at(15)), None, "an advert that arrived later was handled");
+    }
+
+    #[test]
+    fn an_advert_of_the_former_kind_that_arrived_before_the_change_is_not_lost() {
+        let mut path = FastPath::default();
+        let mut slot = Slot(at(0));
+        assert_eq!(path.publish(Some(steady(200)), &mut slot), None);
+        path.handled(at(30));
+        slot.0 = at(40);
+        assert_eq!(path.publish(Some(steady(150)), &mut slot), Some(steady(200).at(at(40))));
+        assert_eq!(slot.0, at(30), "the new one starts at what was handled");
+        assert_eq!(path.publish(Some(steady(150)), &mut slot), None, "published already");
+        slot.0 = at(35);
+        assert_eq!(path.publish(None, &mut slot), None, "it had been handled");
+        assert_eq!(path.published(), None);
+    }
+}
