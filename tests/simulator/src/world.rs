@@ -277,7 +277,11 @@ impl World {
 
     fn act(&mut self, member: usize, action: Action) {
         match action {
-            Action::SendAdvert { priority } => self.send(member, priority),
+            Action::SendAdvert { priority } => {
+                self.send(member, priority);
+                let sender = &mut self.members[member];
+                sender.router.advert_sent(self.hosts[sender.host].clock.shows(self.now));
+            }
             Action::AddAddresses(Addresses::All) => self.members[member].held = true,
             Action::RemoveAddresses if self.sabotage == Sabotage::KeepsAddresses => {}
             Action::RemoveAddresses => self.members[member].held = false,

@@ -186,7 +186,7 @@ pub(crate) fn received(record: &AdvertRecord) -> Option<Received> {
 
 /// The core's word for a steady advert as the kernel side knows it.
 pub(crate) fn fingerprint_of(steady: Steady) -> u64 {
-    let Steady { source, priority, interval, addresses, checksum, patience: _ } = steady;
+    let Steady { source, priority, interval, addresses, checksum, down_interval: _ } = steady;
     fingerprint(&wide(source), priority, interval, addresses, checksum)
 }
 

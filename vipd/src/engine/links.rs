@@ -58,28 +58,33 @@ impl Interface {
         }
     }
 
-    /// Whether it can carry adverts of this family, and from which address: `source` where one is configured, else the
-    /// first IPv4 or link-local IPv6 address. Virtual addresses are never an address to send from, unless they are there by
-    /// somebody else's doing.
-    pub(crate) fn availability(
+    /// Whether it exists, is up and has a carrier.
+    pub(crate) fn link_state(&self) -> Result<(), Fault> {
+        self.ifindex.ok_or(Fault::NoInterface)?;
+        if self.running { Ok(()) } else { Err(Fault::InterfaceDown) }
+    }
+
+    /// Its MAC, if adverts can be sent and received.
+    pub(crate) fn io(&self) -> Result<[u8; 6], Fault> {
+        self.mac.filter(|_| self.port.is_some()).ok_or(Fault::NotAttached)
+    }
+
+    /// The source of adverts: `source` where one is configured, else the first IPv4 or link-local IPv6 address. Virtual
+    /// addresses that vipd added are none.
+    pub(crate) fn primary(
         &self,
         family: Family,
         source: Option<IpAddr>,
         is_virtual: impl Fn(IpAddr) -> bool,
-    ) -> Result<([u8; 6], IpAddr), Fault> {
-        self.ifindex.ok_or(Fault::NoInterface)?;
-        if !self.running {
-            return Err(Fault::InterfaceDown);
-        }
-        let (Some(_), Some(mac)) = (&self.port, self.mac) else { return Err(Fault::NotAttached) };
+    ) -> Result<IpAddr, Fault> {
         let own =
             |found: &&Address| found.protocol != PROTO_VIPD && !is_virtual(found.address) && !found.unusable;
         let wanted = |found: &&Address| match source {
             Some(source) => found.address == source,
             None => Family::of(found.address) == family && (family == Family::V4 || found.is_link_local()),
         };
-        let primary = self.addresses.iter().filter(own).find(wanted).ok_or(Fault::NoPrimaryAddress)?;
-        Ok((mac, primary.address))
+        let found = self.addresses.iter().filter(own).find(wanted);
+        found.map(|found| found.address).ok_or(Fault::NoPrimaryAddress)
     }
 
     /// Whether it is a macvlan of vipd's own.

@@ -266,7 +266,7 @@ impl Engine {
         if steady != instance.steady {
             self.unsteady.push(index);
         } else if let (Some(steady), Some(deadline)) = (steady, deadline) {
-            return self.vigil.keep(index, steady.patience, deadline);
+            return self.vigil.keep(index, steady.down_interval, deadline);
         }
         self.deadlines.update(index, deadline);
     }

@@ -1,6 +1,7 @@
 //! What the engine makes of netlink's notices: which interfaces can carry adverts, which addresses are missing.
 
 use std::io;
+use std::net::IpAddr;
 
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 use tokio::sync::mpsc;
@@ -13,7 +14,7 @@ use crate::engine::layout::Role;
 use crate::engine::links::{Gone, Interface};
 use crate::engine::message::{Report, Request};
 use crate::netlink::{Change, Notice};
-use crate::vrrp::{Action, Addresses, Input, State, VirtualAddress};
+use crate::vrrp::{Action, Addresses, Fault, Impediment, Input, State, VirtualAddress};
 
 /// Dumps in a row that may be interrupted by changes.
 const DUMP_ATTEMPTS: u32 = 8;
@@ -134,30 +135,24 @@ impl Engine {
         let carried =
             carried.filter_map(|home| self.interfaces.0.get(*home)).try_for_each(Interface::can_carry);
         let family = instance.router.config().family;
-        let available = interface
-            .availability(family, instance.settings.source, |address| {
-                others.clone().any(|other| other.is_virtual(address))
-            })
-            .and_then(|available| carried.map(|()| available));
-        let input = match available {
-            Ok((mac, primary)) => {
-                if let Some(instance) = self.instances.get_mut(index)
-                    && instance.prepare(mac, primary)
-                    && instance.router.state() == State::Master
-                {
-                    // The hosts know the addresses at the old MAC.
-                    let rounds = instance.router.config().announcements.repeat;
-                    let action = Action::Announce { addresses: Addresses::All, rounds };
-                    self.outbox.push(index, action);
-                }
-                Input::Available { primary }
-            }
-            Err(fault) => Input::Unavailable(fault),
-        };
+        let (link, io) = (interface.link_state(), interface.io());
+        let primary = interface.primary(family, instance.settings.source, |address| {
+            others.clone().any(|other| other.is_virtual(address))
+        });
+        if let (Ok(()), Ok(mac), Ok(primary), Ok(())) = (link, io, primary, carried)
+            && let Some(instance) = self.instances.get_mut(index)
+            && instance.prepare(mac, primary)
+            && instance.router.state() == State::Master
+        {
+            // The hosts know the addresses at the old MAC.
+            let rounds = instance.router.config().announcements.repeat;
+            let action = Action::Announce { addresses: Addresses::All, rounds };
+            self.outbox.push(index, action);
+        }
         // A master whose address was taken away, seen by what is there, not by who said so: notices of vipd's own
         // changes come by here, too.
         let was_master = self.is_master(index);
-        self.handle(index, now, input);
+        self.report_readiness(now, index, [link.err(), io.err(), primary.err(), carried.err()], primary.ok());
         if was_master && self.is_master(index) {
             self.set_up_again(index);
         }
@@ -165,6 +160,36 @@ impl Engine {
             for vip in self.missing(index) {
                 self.handle(index, now, Input::AddressRemoved(vip));
             }
+        }
+    }
+
+    /// Hands a router the impediments of its interfaces: those that are set first, so that it does not start in between.
+    fn report_readiness(
+        &mut self,
+        now: Timestamp,
+        index: usize,
+        faults: [Option<Fault>; 4],
+        primary: Option<IpAddr>,
+    ) {
+        for fault in faults.into_iter().flatten() {
+            self.set_impediment(now, index, fault.impediment(), Some(fault));
+        }
+        if let Some(primary) = primary {
+            self.handle(index, now, Input::PrimaryAddress(primary));
+        }
+        for (kind, fault) in
+            [Impediment::Link, Impediment::Io, Impediment::PrimaryAddress, Impediment::AddressInterface]
+                .into_iter()
+                .zip(faults)
+        {
+            self.set_impediment(now, index, kind, fault);
+        }
+    }
+
+    fn set_impediment(&mut self, now: Timestamp, index: usize, kind: Impediment, fault: Option<Fault>) {
+        let known = self.instances.get(index).map(|instance| instance.router.impediment(kind));
+        if known.is_some_and(|known| known != fault) {
+            self.handle(index, now, fault.map_or(Input::Clear(kind), Input::Impede));
         }
     }
 

@@ -122,7 +122,7 @@ impl Engine {
             let last = self.steady.expect(index + 1, steady.map(fingerprint_of), instance.heard);
             let former = std::mem::replace(&mut instance.steady, steady);
             if let (Some(steady), Some(deadline)) = (steady, instance.router.next_timeout()) {
-                self.vigil.keep(index, steady.patience, deadline);
+                self.vigil.keep(index, steady.down_interval, deadline);
             } else {
                 // The heap has its deadline since the input that ended it.
                 self.vigil.end(index);

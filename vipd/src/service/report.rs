@@ -92,7 +92,7 @@ fn status(config: &Instance, instance: &InstanceSnapshot, snapshot: &EngineSnaps
             State::Master => model::State::Master,
         },
         priority: config.router.priority,
-        effective_priority: config.router.priority,
+        effective_priority: router.priority,
         last_adv_source: router.master,
         master_down_interval: router.master_down_interval / 10_000_000,
         skew_time: router.skew / 1_000,
@@ -166,6 +166,11 @@ fn sentence(fault: Fault, config: &Instance, instance: &InstanceSnapshot) -> Str
         Fault::NotAttached => {
             instance.failure.clone().unwrap_or_else(|| format!("interface {interface} is being set up"))
         }
+        Fault::NotReceiving => format!("adverts can no longer be received on interface {interface}"),
+        Fault::Tracking => "a tracked object failed".to_owned(),
+        Fault::Group => "a member of its sync group failed".to_owned(),
+        Fault::Administrator => "disabled by the administrator".to_owned(),
+        Fault::Drained => "drained by the administrator".to_owned(),
     }
 }
 
@@ -221,7 +226,7 @@ fn statistics(row: &CounterRow, instance: &InstanceSnapshot) -> Statistics {
         losing_adverts_rcvd: core.losing_adverts,
         assert_adverts_sent: core.asserts_sent,
         assert_adverts_suppressed: core.asserts_suppressed,
-        foreign_releases_rcvd: core.foreign_releases,
+        priority_zero_ignored_rcvd: core.priority_zero_ignored,
         stalls: core.stalls,
         gratuitous_arp_sent: sent.arps,
         neighbor_advertisements_sent: sent.neighbor_advertisements,

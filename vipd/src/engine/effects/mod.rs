@@ -46,6 +46,8 @@ pub(crate) struct Outbox {
     refused: Vec<bool>,
     /// Interfaces that have something to send, each once.
     batched: Vec<usize>,
+    /// The clock of the turn that is carried out.
+    now: Timestamp,
 }
 
 impl Outbox {
@@ -61,6 +63,7 @@ impl Outbox {
             failed: false,
             refused: vec![false; instances],
             batched: Vec::new(),
+            now: Timestamp::ZERO,
         }
     }
 
@@ -125,6 +128,7 @@ impl Outbox {
         interfaces: &mut [Interface],
         report: &mut impl FnMut(Report),
     ) {
+        self.now = now;
         let actions = std::mem::take(&mut self.actions);
         for (index, action) in &actions {
             if let Action::SendAdvert { priority } = action {
@@ -269,6 +273,7 @@ impl Outbox {
         }
         match tag.kind {
             Kind::Advert | Kind::Release => {
+                instance.router.advert_sent(self.now);
                 instance.sent.adverts += 1;
                 instance.sent.releases += u64::from(matches!(tag.kind, Kind::Release));
                 if let Some(refused) = self.refused.get_mut(tag.instance) {
