@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use anyhow::{Context, Result, ensure};
-use vipd::xdp::{Kernel, Loaded, MAX_PENDING, OBJECT, Sizes, Verbosity};
+use vipd::xdp::{Kernel, Loaded, MAX_PENDING, OBJECT, Row, Sizes, Verbosity};
 use vipd_common::Timestamp;
 use vipd_common::address::ipv4;
 use vipd_common::parse::{ChecksumForm, address_digest, fingerprint};
@@ -61,7 +61,7 @@ fn main() -> Result<()> {
     let addresses = address_digest(valid.addresses.iter().map(|address| (*address).into()));
     let source = ipv4(valid.source.octets());
     let steady = fingerprint(&source, valid.priority, valid.interval, addresses, ChecksumForm::Rfc5798);
-    loaded.steady.expect(ROW as usize, Some(steady), Timestamp::ZERO);
+    loaded.steady.expect(Row::new(ROW).expect("not 0"), Some(steady), Timestamp::ZERO);
     say("a valid advert that says nothing new", middle(|| ours(&valid.frame()))?);
     ensure!(loaded.feed.pop().is_none(), "the steady advert has left a record");
     Ok(())

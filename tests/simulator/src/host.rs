@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use vipd::vrrp::{Received, Router, State, Steady};
+use vipd::vrrp::{FastPath, FastPathSlot, Received, Router, State, Steady};
 use vipd_common::Timestamp;
 use vipd_common::parse::address_digest;
 
@@ -58,6 +58,18 @@ pub(crate) struct Record {
     pub(crate) before: Timestamp,
 }
 
+/// What the XDP program keeps of unchanged adverts.
+pub(crate) struct Slot {
+    /// Arrival of the last one.
+    pub(crate) arrival: Timestamp,
+}
+
+impl FastPathSlot for Slot {
+    fn publish(&mut self, _: Option<&Steady>, arrival: Timestamp) -> Timestamp {
+        std::mem::replace(&mut self.arrival, arrival)
+    }
+}
+
 /// A virtual router on a host.
 pub(crate) struct Member {
     pub(crate) router: Router,
@@ -72,12 +84,9 @@ pub(crate) struct Member {
     pub(crate) last_arrival: Vec<u64>,
     /// When its timer is next looked at, true time.
     pub(crate) armed: Option<u64>,
-    /// The advert of which the kernel side notes nothing but the time.
-    pub(crate) expected: Option<Steady>,
-    /// When it came last.
-    pub(crate) noted: Timestamp,
-    /// Arrival of the last advert that the router was given.
-    pub(crate) heard: Timestamp,
+    /// The agent's own handling of unchanged adverts.
+    pub(crate) fast_path: FastPath,
+    pub(crate) slot: Slot,
 }
 
 impl Member {
@@ -92,9 +101,8 @@ impl Member {
             held: false,
             last_arrival: vec![0; members],
             armed: None,
-            expected: None,
-            noted: Timestamp::ZERO,
-            heard: Timestamp::ZERO,
+            fast_path: FastPath::default(),
+            slot: Slot { arrival: Timestamp::ZERO },
         }
     }
 
@@ -103,7 +111,7 @@ impl Member {
         self.router = Router::new(self.router.config().clone());
         self.held = false;
         self.armed = None;
-        self.expected = None;
+        self.fast_path = FastPath::default();
     }
 
     /// What decides between two masters (RFC 9568 section 6.4.3).

@@ -76,15 +76,15 @@ impl World {
         let checksum = ChecksumForm::V2;
         let advert = Received { arrival, source, priority, interval, addresses, checksum };
         let member = &mut self.members[to];
-        // What says nothing new leaves only its time: it is heard before the next deadline, or before the next surprise.
-        if member.expected.is_some_and(|steady| steady.at(arrival) == advert) {
-            member.noted = arrival;
+        // An unchanged advert leaves only its arrival.
+        if member.fast_path.published().is_some_and(|steady| steady.at(arrival) == advert) {
+            member.slot.arrival = arrival;
             return;
         }
-        host.feed.push(Record { member: to, advert, before: member.noted });
+        host.feed.push(Record { member: to, advert, before: member.slot.arrival });
         if self.hosts[index].paused.is_none() {
             self.hear(index);
-            self.tell_what_is_steady(index);
+            self.publish_fast_paths(index);
         }
     }
 }

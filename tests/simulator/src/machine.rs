@@ -1,6 +1,6 @@
 //! What happens to machines: they start, stop, die, lose their link, and are held up.
 
-use vipd::vrrp::{Fault, Input};
+use vipd::vrrp::{Fault, Impediment, Input};
 
 use crate::Sabotage;
 use crate::trace::What;
@@ -15,9 +15,10 @@ impl World {
             for index in 0..self.hosts[host].members.len() {
                 let member = self.hosts[host].members[index];
                 let primary = self.members[member].address;
-                self.give(member, Input::Available { primary });
+                self.give(member, Input::PrimaryAddress(primary));
+                self.give(member, Input::Clear(Impediment::Link));
             }
-            self.tell_what_is_steady(host);
+            self.publish_fast_paths(host);
         }
     }
 
@@ -29,18 +30,18 @@ impl World {
         let what = if in_good_order { What::Stopped } else { What::LostLink };
         self.trace.add(self.now, host, None, what);
         for index in 0..self.hosts[host].members.len() {
-            let input =
-                if in_good_order { Input::Shutdown } else { Input::Unavailable(Fault::InterfaceDown) };
+            let input = if in_good_order { Input::Shutdown } else { Input::Impede(Fault::InterfaceDown) };
             self.give(self.hosts[host].members[index], input);
         }
-        self.tell_what_is_steady(host);
+        self.publish_fast_paths(host);
         (self.hosts[host].up, self.hosts[host].left) = (false, true);
         self.hosts[host].feed.clear();
         if self.sabotage == Sabotage::Revives {
             for index in 0..self.hosts[host].members.len() {
                 let member = self.hosts[host].members[index];
                 let primary = self.members[member].address;
-                self.give(member, Input::Available { primary });
+                self.give(member, Input::PrimaryAddress(primary));
+                self.give(member, Input::Clear(Impediment::Link));
             }
         }
     }
@@ -85,7 +86,7 @@ impl World {
         if timers_first {
             self.hear(host);
         }
-        self.tell_what_is_steady(host);
+        self.publish_fast_paths(host);
         self.count_masters_on(host);
     }
 

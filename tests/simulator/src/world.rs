@@ -135,8 +135,8 @@ impl World {
     /// What has arrived goes to the routers in its order, and then what the ring lost.
     pub(crate) fn hear(&mut self, host: usize) {
         for Record { member, advert: mut received, before } in std::mem::take(&mut self.hosts[host].feed) {
-            self.hear_steady(member, before);
-            self.members[member].heard = self.members[member].heard.max(received.arrival);
+            self.catch_up(member, before);
+            self.members[member].fast_path.handled(received.arrival);
             let heard = What::Heard(received.source, received.priority);
             self.trace.add(self.now, host, Some(self.members[member].group), heard);
             let deaf = match self.sabotage {
@@ -159,35 +159,23 @@ impl World {
         }
     }
 
-    /// A steady advert came then, unless it was heard already.
-    fn hear_steady(&mut self, member: usize, arrival: Timestamp) {
-        let listener = &mut self.members[member];
-        if let Some(steady) = listener.expected
-            && arrival > listener.heard
-        {
-            listener.heard = arrival;
-            let (host, group) = (listener.host, listener.group);
-            self.trace.add(self.now, host, Some(group), What::Heard(steady.source, steady.priority));
-            self.give(member, Input::Advert(steady.at(arrival)));
+    /// Gives a member the unchanged advert that arrived at `arrival`, if it was not given it yet.
+    fn catch_up(&mut self, member: usize, arrival: Timestamp) {
+        if let Some(advert) = self.members[member].fast_path.catch_up(arrival) {
+            let (host, group) = (self.members[member].host, self.members[member].group);
+            self.trace.add(self.now, host, Some(group), What::Heard(advert.source, advert.priority));
+            self.give(member, Input::Advert(advert));
         }
     }
 
-    /// The end of a turn: the kernel side learns which adverts say nothing new.
-    pub(crate) fn tell_what_is_steady(&mut self, host: usize) {
+    /// The end of a turn: publishes which adverts are unchanged.
+    pub(crate) fn publish_fast_paths(&mut self, host: usize) {
         for index in 0..self.hosts[host].members.len() {
             let place = self.hosts[host].members[index];
-            // What the former one had said meanwhile may change it once more.
             loop {
-                let member = &mut self.members[place];
-                let steady = member.router.steady();
-                if steady == member.expected {
-                    break;
-                }
-                let (last, former) = (member.noted, member.expected);
-                member.expected = former;
-                self.hear_steady(place, last);
-                let member = &mut self.members[place];
-                (member.expected, member.noted) = (steady, member.heard);
+                let Member { router, fast_path, slot, .. } = &mut self.members[place];
+                let Some(former) = fast_path.publish(router.steady(), slot) else { break };
+                self.give(place, Input::Advert(former));
             }
         }
     }
@@ -204,14 +192,14 @@ impl World {
                 self.hear(place);
             }
             self.serve(member);
-            self.tell_what_is_steady(place);
+            self.publish_fast_paths(place);
         }
     }
 
     /// Serves a timer that is due, and arms the next.
     pub(crate) fn serve(&mut self, member: usize) {
         if self.sabotage != Sabotage::TimersFirst {
-            self.hear_steady(member, self.members[member].noted);
+            self.catch_up(member, self.members[member].slot.arrival);
         }
         let host = &self.hosts[self.members[member].host];
         let local = host.clock.shows(self.now);
@@ -234,9 +222,9 @@ impl World {
     }
 
     pub(crate) fn give(&mut self, member: usize, input: Input) {
-        // What it has heard comes before whatever else happens to it.
+        // Adverts that have arrived go before any other input.
         if !matches!(input, Input::Advert(_) | Input::Timeout) {
-            self.hear_steady(member, self.members[member].noted);
+            self.catch_up(member, self.members[member].slot.arrival);
         }
         self.tally.inputs += 1;
         let host = self.members[member].host;
@@ -277,7 +265,11 @@ impl World {
 
     fn act(&mut self, member: usize, action: Action) {
         match action {
-            Action::SendAdvert { priority } => self.send(member, priority),
+            Action::SendAdvert { priority } => {
+                self.send(member, priority);
+                let sender = &mut self.members[member];
+                sender.router.advert_sent(self.hosts[sender.host].clock.shows(self.now));
+            }
             Action::AddAddresses(Addresses::All) => self.members[member].held = true,
             Action::RemoveAddresses if self.sabotage == Sabotage::KeepsAddresses => {}
             Action::RemoveAddresses => self.members[member].held = false,

@@ -142,9 +142,9 @@ pub(super) const INSTANCE: &[Counter] = &[
     ),
     counter("vipd:assert-adverts-suppressed", Kind::Traffic, "Such answers held back by the rate limit"),
     counter(
-        "vipd:foreign-releases-rcvd",
+        "vipd:priority-zero-ignored-rcvd",
         Kind::Traffic,
-        "Adverts with priority 0 of a router that was not the master; they did not hasten a takeover",
+        "Priority-0 adverts from a router other than the current master",
     ),
     counter("vipd:stalls", Kind::Error, "Times mastership was given up after a stall of this process"),
     counter("vipd:gratuitous-arp-sent", Kind::Traffic, "Gratuitous ARP packets sent"),

@@ -263,9 +263,9 @@ pub struct Statistics {
     /// Such answers held back by the rate limit.
     #[serde(rename = "vipd:assert-adverts-suppressed")]
     pub assert_adverts_suppressed: u64,
-    /// Adverts with priority 0 of a router that was not the master; they did not hasten a takeover.
-    #[serde(rename = "vipd:foreign-releases-rcvd")]
-    pub foreign_releases_rcvd: u64,
+    /// Priority-0 adverts from a router other than the current master.
+    #[serde(rename = "vipd:priority-zero-ignored-rcvd")]
+    pub priority_zero_ignored_rcvd: u64,
     /// Times mastership was given up after a stall of this process.
     #[serde(rename = "vipd:stalls")]
     pub stalls: u64,

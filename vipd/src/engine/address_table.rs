@@ -67,13 +67,7 @@ mod tests {
     use crate::netlink::PROTO_VIPD;
 
     fn address(last: u8, prefix: u8, protocol: u8) -> Address {
-        Address {
-            ifindex: 1,
-            address: [192, 0, 2, last].into(),
-            prefix,
-            protocol,
-            unusable: false,
-        }
+        Address { ifindex: 1, address: [192, 0, 2, last].into(), prefix, protocol, unusable: false }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use vipd_common::Timestamp;
 use super::id::{LinkId, RouterId};
 use super::link_io::LinkIo;
 use super::link_spec::{LinkSpec, XdpEntry};
+use super::topology::NoRoom;
 use crate::config;
 use crate::netlink::Address;
 use crate::vrrp::{Event, Peer, Snapshot};
@@ -28,12 +29,6 @@ pub(crate) enum Command {
     },
     /// The XDP program no longer uses the row of a removed router.
     RowReleased(Row),
-    /// Adds a virtual router.
-    #[cfg_attr(not(test), expect(dead_code, reason = "reload, which sends it, is not there yet"))]
-    AddRouter(Arc<config::Instance>),
-    /// Removes a virtual router: priority-0 advert first, then its addresses.
-    #[cfg_attr(not(test), expect(dead_code, reason = "reload, which sends it, is not there yet"))]
-    RemoveRouter(RouterId),
     /// Asks for the current state of everything.
     Snapshot(oneshot::Sender<Arc<EngineSnapshot>>),
     /// Shut down all virtual routers and end.
@@ -71,6 +66,8 @@ pub(crate) enum Report {
     Router { router: RouterId, event: Event },
     /// A stale VIP of a former run was removed.
     StaleVipRemoved(Address),
+    /// There is no room for another virtual router.
+    NoRoom(NoRoom),
     /// Netlink refused to add or remove an address.
     AddressRefused { address: Address, error: io::Error },
     /// The kernel refused a frame.

@@ -80,11 +80,11 @@ impl Engine {
         while let Some(event) = router.poll_event() {
             self.reports.send(Report::Router { router: id, event });
         }
-        if router.steady().as_ref() != instance.fast_path.published() && !instance.dirty {
-            instance.dirty = true;
+        let published = router.steady().as_ref() == instance.fast_path.published();
+        if !published && !std::mem::replace(&mut instance.dirty, true) {
             self.dirty.push(id);
         }
-        self.schedule.arm(id, !instance.dirty, &instance.router);
+        self.schedule.arm(id, published, &instance.router);
     }
 
     /// Tells the XDP program which adverts are unchanged, for the routers where that differs now. Returns whether adverts of

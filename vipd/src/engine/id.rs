@@ -123,11 +123,6 @@ impl<I: Id, T> Slab<I, T> {
         self.slots.len()
     }
 
-    /// Entries.
-    pub(crate) fn len(&self) -> usize {
-        self.iter().count()
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = (I, &T)> + Clone {
         (0u32..).zip(&self.slots).filter_map(|(index, slot)| {
             slot.entry.as_ref().map(|entry| (I::new(index, slot.generation), entry))
@@ -144,15 +139,6 @@ impl<I: Id, T> Slab<I, T> {
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> + Clone {
         self.iter().map(|(_, entry)| entry)
     }
-
-    /// The same identities with other entries.
-    pub(crate) fn map<U>(self, mut change: impl FnMut(I, T) -> U) -> Slab<I, U> {
-        let slots = (0u32..).zip(self.slots).map(|(index, Slot { generation, entry })| {
-            let id = I::new(index, generation);
-            Slot { generation, entry: entry.map(|entry| change(id, entry)) }
-        });
-        Slab { slots: slots.collect(), free: self.free, id: PhantomData }
-    }
 }
 
 #[cfg(test)]
@@ -168,7 +154,7 @@ mod tests {
         assert_eq!(third.index(), first.index(), "the slot is reused");
         assert_eq!((slab.get(first), slab.get(second), slab.get(third)), (None, Some(&"b"), Some(&"c")));
         assert_eq!((slab.remove(first), slab.get_mut(first)), (None, None));
-        assert_eq!((slab.len(), slab.slots()), (2, 2));
+        assert_eq!((slab.iter().count(), slab.slots()), (2, 2));
     }
 
     #[test]

@@ -17,9 +17,7 @@ use super::link_spec::XdpEntry;
 use crate::config;
 use crate::config::settings::{Checksum, Transport};
 use crate::packet::AdvertFrame;
-use crate::vrrp::{
-    FastPath, Family, Received, Router, RouterConfig, State, Steady, Version, VirtualAddress,
-};
+use crate::vrrp::{Family, FastPath, Received, Router, RouterConfig, State, Steady, Version, VirtualAddress};
 use crate::xdp::Row;
 
 /// A virtual router with everything that the engine keeps for it.
@@ -153,16 +151,6 @@ impl Instance {
         self.router.state() == State::Master
     }
 
-    /// Whether `address` is one of its virtual addresses.
-    pub(crate) fn is_virtual(&self, address: IpAddr) -> bool {
-        self.addresses.iter().any(|vip| vip.address == address)
-    }
-
-    /// Whether `address` is one of its virtual addresses on this link.
-    pub(crate) fn has_vip(&self, link: LinkId, address: IpAddr) -> bool {
-        self.vips().any(|(vip, on)| on == link && vip.address == address)
-    }
-
     /// Its virtual addresses with the link of each.
     pub(crate) fn vips(&self) -> impl Iterator<Item = (VirtualAddress, LinkId)> + Clone {
         self.addresses.iter().copied().zip(self.vip_links.iter().copied())
@@ -214,7 +202,7 @@ pub(crate) fn received(record: &AdvertRecord) -> Option<Received> {
 
 /// The fingerprint by which the XDP program recognizes an unchanged advert.
 pub(crate) fn fingerprint_of(steady: &Steady) -> u64 {
-    let Steady { source, priority, interval, addresses, checksum, patience: _ } = *steady;
+    let Steady { source, priority, interval, addresses, checksum, down_interval: _ } = *steady;
     fingerprint(&wide(source), priority, interval, addresses, checksum)
 }
 

@@ -7,6 +7,7 @@ use super::address_table::AddressTable;
 use super::id::{LinkId, RouterId, Slab};
 use super::link_io::LinkIo;
 use crate::netlink::{Address, Notice, PROTO_VIPD};
+use crate::vrrp::{Family, Fault};
 use crate::xdp::Mode;
 
 /// What a link is for.
@@ -72,6 +73,41 @@ impl Link {
             vips: BTreeMap::new(),
             seen: false,
         }
+    }
+
+    /// Whether the interface exists, is up and has a carrier.
+    pub(crate) fn link_state(&self) -> Result<(), Fault> {
+        self.ifindex.ok_or(Fault::NoInterface)?;
+        if self.running { Ok(()) } else { Err(Fault::InterfaceDown) }
+    }
+
+    /// Its MAC, if adverts can be sent and received.
+    pub(crate) fn io_state(&self) -> Result<[u8; 6], Fault> {
+        self.mac.filter(|_| self.io.is_some()).ok_or(Fault::NotAttached)
+    }
+
+    /// Whether addresses can be added to it. A macvlan is up only while its router is master.
+    pub(crate) fn address_state(&self) -> Result<(), Fault> {
+        let ready = self.is_virtual_mac() || (self.running && self.io.is_some());
+        if self.ifindex.is_some() && ready { Ok(()) } else { Err(Fault::AddressInterface) }
+    }
+
+    /// The source of adverts: `source` where one is configured, else the first IPv4 or link-local IPv6 address. Virtual
+    /// addresses are not candidates, and neither are addresses that vipd added.
+    pub(crate) fn primary(
+        &self,
+        family: Family,
+        source: Option<IpAddr>,
+        is_virtual: impl Fn(IpAddr) -> bool,
+    ) -> Result<IpAddr, Fault> {
+        let own =
+            |found: &&Address| found.protocol != PROTO_VIPD && !is_virtual(found.address) && !found.unusable;
+        let wanted = |found: &&Address| match source {
+            Some(source) => found.address == source,
+            None => Family::of(found.address) == family && (family == Family::V4 || found.is_link_local()),
+        };
+        let found = self.addresses.iter().filter(own).find(wanted);
+        found.map(|found| found.address).ok_or(Fault::NoPrimaryAddress)
     }
 
     /// Whether it is a macvlan of vipd's own.

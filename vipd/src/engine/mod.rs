@@ -1,20 +1,38 @@
-//! The engine's thread: the ring buffer, the deadlines, netlink's notices; nothing that waits for anybody.
+//! The engine: the real-time thread that runs the virtual routers. It waits for the kernel alone, never for a log, a disk, a
+//! client or a driver.
+//!
+//! ```text
+//!  XDP program ── ring ──────► rx ────────┐
+//!              ── arrivals ──► schedule ──┤
+//!  netlink ──────────────────► reconcile ─┼─► dispatch ──► effects: adverts, addresses, announcements
+//!  service ── commands ──────► control ───┘      │
+//!                                                └──────► log, snapshots
+//! ```
+//!
+//! An advert passes through these files: `vipd-ebpf/src/main.rs` and `publish.rs` (kernel), `rx.rs`, `dispatch.rs`, the core
+//! (`vipd/vrrp/src/state/`), and `effects/adverts.rs`, `effects/addresses.rs`, `effects/announce.rs`.
 
+mod address_table;
 mod clock;
-mod deadlines;
+pub(crate) mod command;
+mod control;
+mod dispatch;
 mod effects;
+pub(crate) mod id;
 pub(crate) mod instance;
-pub(crate) mod layout;
+pub(crate) mod link_io;
+pub(crate) mod link_spec;
 mod links;
-pub(crate) mod message;
-pub(crate) mod poll;
-pub(crate) mod port;
+mod poll;
+mod readiness;
 mod reconcile;
 mod rx;
+mod schedule;
 #[cfg(test)]
 mod tests;
-mod vigil;
+pub(crate) mod topology;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -22,348 +40,224 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::mpsc;
 use vipd_common::Timestamp;
 
-use crate::config::{Config, Realtime};
+use crate::config::Realtime;
 use crate::netlink::{Monitor, Requests};
 use crate::realtime;
-use crate::vrrp::{Fault, Input, State};
-use crate::xdp::{Closed, Counters, Feed, Steady};
-use deadlines::Deadlines;
-use effects::Outbox;
-use instance::Instance;
-use layout::Plan;
-use links::{Interface, Interfaces};
-use message::{Command, EngineSnapshot, InstanceSnapshot, Report, Request};
-use poll::{Bell, Source, Wait};
-use vigil::Vigil;
+use crate::vrrp::Input;
+use crate::xdp::{Closed, Counters, Feed, MAX_PENDING, Steady};
+use command::{Command, EngineSnapshot, Report, Reports, Request};
+use effects::Effects;
+use id::{LinkId, RouterId};
+use poll::{Poll, Source, Waker};
+use schedule::Schedule;
+use topology::Topology;
 
-/// Nanoseconds before a master is missed from which on the engine sleeps no more: what a timer and a switch of threads take,
-/// 70 µs in a virtual machine.
-const AWAKE_BEFORE: u64 = 100_000;
-/// Nanoseconds after which an address that could not be changed is tried again.
-const LOOK_AGAIN_AFTER: u64 = 1_000_000_000;
+/// Records taken from the ring in one turn: as many as it can hold. Under a flood it never empties, and what arrived after the
+/// turn's clock was read can wait for the next turn.
+const RING_BUDGET: usize = MAX_PENDING;
+/// Announcements sent in one turn after the first of each address, about 10 µs each; then adverts that are due go first.
+const ANNOUNCEMENT_BUDGET: usize = 64;
+/// Nanoseconds until wanted and present addresses are compared again after a change has failed.
+const RECONCILE_AFTER: u64 = 1_000_000_000;
 
 /// The engine, before its thread runs.
 pub(crate) struct Engine {
-    wait: Wait,
+    poll: Poll,
     feed: Feed,
-    counters: Arc<Counters>,
     steady: Steady,
-    /// Instances whose steady advert may be another one now.
-    unsteady: Vec<usize>,
-    /// Instances whose steady advert is missing.
-    silent: Vec<usize>,
+    counters: Arc<Counters>,
     monitor: Monitor,
-    /// Netlink has something to tell.
+    /// Netlink notifications are pending.
     has_notices: bool,
-    outbox: Outbox,
-    interfaces: Interfaces,
-    instances: Vec<Instance>,
-    /// Of the instances that wait for a steady advert.
-    vigil: Vigil,
-    /// Of the others.
-    deadlines: Deadlines,
     commands: Receiver<Command>,
     requests: mpsc::UnboundedSender<Request>,
-    reports: mpsc::Sender<Report>,
+    reports: Reports,
+    topology: Topology,
+    /// Inputs that are to be given to routers.
+    worklist: VecDeque<(RouterId, Input)>,
+    /// Routers whose fast path may have to be published again.
+    dirty: Vec<RouterId>,
+    schedule: Schedule,
+    effects: Effects,
     realtime: Realtime,
-    /// Netlink notices were lost, and a dump has not yet made up for them.
-    out_of_date: bool,
-    /// When to look whether every address is where it should be, after one could not be changed.
-    look_again: Option<Timestamp>,
+    /// Netlink notifications were lost, and no dump has made up for them yet.
+    resync_needed: bool,
+    /// When to compare wanted and present addresses, after one could not be changed.
+    reconcile_at: Option<Timestamp>,
+    /// The snapshot of this turn, if one was asked for.
+    snapshot: Option<Arc<EngineSnapshot>>,
     wakeups: u64,
     overruns: u64,
-    reports_dropped: u64,
 }
 
-/// The control thread's hold on the engine.
+/// The service's handle of the engine.
 #[derive(Clone)]
 pub(crate) struct Handle {
     commands: Sender<Command>,
-    bell: Bell,
+    waker: Waker,
 }
 
 impl Handle {
-    /// Hands a command over. One to an engine that has ended is lost.
+    /// Sends a command. One to an engine that has ended is lost.
     pub(crate) fn send(&self, command: Command) {
         if self.commands.send(command).is_ok() {
-            self.bell.ring();
+            self.waker.wake();
         }
     }
 }
 
-/// The engine's ways to the control thread.
+/// The engine's channels to the service.
 pub(crate) struct Outlets {
-    /// Work; nothing of it may be lost.
+    /// Work for it; never lost.
     pub(crate) requests: mpsc::UnboundedSender<Request>,
-    /// Log lines; what does not fit is counted.
+    /// Reports for the log; dropped and counted when it is full.
     pub(crate) reports: mpsc::Sender<Report>,
 }
 
+/// The engine's parts of the loaded XDP program.
+pub(crate) struct KernelSide {
+    pub(crate) feed: Feed,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) closed: Closed,
+    pub(crate) steady: Steady,
+}
+
 impl Engine {
-    /// Opens the engine's own sockets and learns what interfaces and addresses there are.
+    /// Opens the engine's own sockets and reads which interfaces and addresses exist.
     ///
     /// # Errors
-    /// Without netlink or file descriptors.
+    /// When netlink sockets, timerfd, eventfd or epoll cannot be opened, or netlink cannot be read.
     pub(crate) fn new(
-        config: &Config,
-        plan: Plan,
-        feed: Feed,
-        counters: Arc<Counters>,
-        (closed, steady): (Closed, Steady),
+        topology: Topology,
+        kernel: KernelSide,
+        realtime: Realtime,
         outlets: Outlets,
     ) -> io::Result<(Self, Handle)> {
-        let wait = Wait::new()?;
+        let KernelSide { feed, counters, closed, steady } = kernel;
+        let poll = Poll::new()?;
         let monitor = Monitor::open()?;
-        wait.add(&feed, Source::Adverts)?;
-        wait.add(&monitor, Source::Netlink)?;
-        let mut interfaces = Interfaces(plan.interfaces.into_iter().map(Interface::new).collect());
-        let mut instances = Vec::with_capacity(plan.instances.len());
-        for (index, (settings, placed)) in config.instances.iter().zip(plan.instances).enumerate() {
-            let mut places: Vec<_> =
-                [placed.interface].into_iter().chain(placed.homes.iter().copied()).collect();
-            places.extend(placed.macvlan);
-            places.sort_unstable();
-            places.dedup();
-            for place in places {
-                if let Some(interface) = interfaces.0.get_mut(place) {
-                    interface.instances.push(index);
-                }
-            }
-            instances.push(Instance::new(settings.clone(), placed));
-        }
+        poll.add(&feed, Source::Adverts)?;
+        poll.add(&monitor, Source::Netlink)?;
         let (sender, commands) = channel();
-        let handle = Handle { commands: sender, bell: wait.bell() };
-        let count = instances.len();
+        let handle = Handle { commands: sender, waker: poll.waker() };
         let mut engine = Self {
-            wait,
+            poll,
             feed,
-            counters,
             steady,
-            unsteady: Vec::with_capacity(count),
-            silent: Vec::with_capacity(count),
+            counters,
             monitor,
-            // What came between the dump and the first turn.
+            // Notifications between the dump and the first turn.
             has_notices: true,
-            outbox: Outbox::new(Requests::open()?, closed, count),
-            interfaces,
-            instances,
-            vigil: Vigil::new(count),
-            deadlines: Deadlines::new(count),
             commands,
             requests: outlets.requests,
-            reports: outlets.reports,
-            realtime: config.realtime,
-            out_of_date: false,
-            look_again: None,
+            reports: Reports::new(outlets.reports),
+            worklist: VecDeque::with_capacity(4),
+            dirty: Vec::with_capacity(topology.routers.slots()),
+            schedule: Schedule::default(),
+            effects: Effects::new(Requests::open()?, closed),
+            topology,
+            realtime,
+            resync_needed: false,
+            reconcile_at: None,
+            snapshot: None,
             wakeups: 0,
             overruns: 0,
-            reports_dropped: 0,
         };
-        engine.dump()?;
+        for (id, _) in engine.topology.routers.iter() {
+            engine.schedule.reserve(id);
+        }
+        engine.resync()?;
         Ok((engine, handle))
     }
 
-    /// Indices of the interfaces that exist now, by their place in the configuration.
-    pub(crate) fn present(&self) -> Vec<(usize, u32)> {
-        let interfaces = self.interfaces.0.iter().enumerate();
-        let opened = interfaces.filter(|(_, interface)| !interface.is_virtual_mac());
-        opened.filter_map(|(place, interface)| Some((place, interface.ifindex?))).collect()
+    /// The links to open whose interfaces exist now.
+    pub(crate) fn present(&self) -> Vec<LinkId> {
+        let links = self.topology.links.iter();
+        let opened = links.filter(|(_, link)| !link.is_virtual_mac() && link.ifindex.is_some());
+        opened.map(|(id, _)| id).collect()
+    }
+
+    pub(crate) fn topology(&self) -> &Topology {
+        &self.topology
     }
 
     /// Runs until [`Command::Stop`].
     ///
     /// # Errors
-    /// When waiting itself fails.
+    /// When waiting fails.
     pub(crate) fn run(mut self) -> io::Result<()> {
         if self.realtime == Realtime::Auto {
             if let Err(error) = realtime::lock_memory() {
-                self.report(Report::NotRealtime { what: "locked memory", error });
+                self.reports.send(Report::NotRealtime { what: "locked memory", error });
             }
             if let Err(error) = realtime::schedule_fifo() {
-                self.report(Report::NotRealtime { what: "SCHED_FIFO", error });
+                self.reports.send(Report::NotRealtime { what: "SCHED_FIFO", error });
             }
         }
-        // Without, an address is announced later.
-        let _ = self.outbox.requests().make_ahead();
+        // Without the helper thread, addresses are announced a little later.
+        let _ = self.effects.netlink().make_ahead();
         while self.turn()? {}
         Ok(())
     }
 
-    /// One turn, and the wait after it. Whether another one follows.
+    /// One turn, and the wait after it. Returns whether another one follows.
     fn turn(&mut self) -> io::Result<bool> {
-        // The clock is read before the ring is drained: whatever had arrived by that time is heard before a deadline of that
-        // time fires. A process that was held up hears what it missed first.
+        // The clock is read before the ring is drained: what had arrived by then is handled before a deadline that passed by
+        // then. So a process that was not scheduled for long handles what it missed first.
         let now = clock::now();
-        let mut busy = self.drain_feed(now);
-        self.look_again_if_due(now);
-        // Of a hundred addresses, a hundred notices of our own making are waiting: they wait until each address was said.
-        if (self.has_notices || self.out_of_date) && !self.outbox.is_urgent() {
-            self.drain_monitor();
+        self.snapshot = None;
+        let mut busy = self.drain_ring(now);
+        self.reconcile_if_due(now);
+        // A hundred new addresses cause a hundred notices; the first announcement of each goes first.
+        if (self.has_notices || self.resync_needed) && !self.effects.is_urgent() {
+            self.drain_netlink();
         }
         let stop = self.take_commands(now);
-        self.look_at_interfaces(now);
+        self.reconcile(now);
         if stop {
-            self.stop(now);
+            self.shut_down(now);
             return Ok(false);
         }
-        self.miss_masters(now);
-        while let Some(due) = self.deadlines.pop_due(now) {
-            self.handle(due, now, Input::Timeout);
-        }
+        self.expire(now);
         self.flush(now);
-        if self.outbox.take_failure() {
-            self.look_again = Some(now + LOOK_AGAIN_AFTER);
-        }
-        busy |= self.tell_what_is_steady(now);
-        // Announcements that wait for their turn want another one at once, and so do adverts that came meanwhile: they have
-        // woken nobody, because the engine was awake.
-        busy |= self.outbox.is_busy();
+        busy |= self.publish_fast_paths(now);
+        busy |= self.effects.is_busy();
         if !busy {
+            // The program wakes a reader only if it sleeps, so look once more after saying so.
             self.feed.sleep();
-            busy = self.hear_one(now);
+            busy = self.receive(now);
         }
         if busy {
-            self.has_notices = self.wait.poll()?;
+            self.has_notices = self.poll.poll()?;
         } else {
             let next = self.next_deadline();
-            self.has_notices = self.wait.wait(next)?;
+            self.has_notices = self.poll.wait(next)?;
             self.wakeups += 1;
-            self.stay_awake();
+            self.spin();
         }
         Ok(true)
     }
 
-    /// When there is something to do without being woken.
-    fn next_deadline(&mut self) -> Option<Timestamp> {
-        let (instances, vigil) = (&self.instances, &self.vigil);
-        let next_timeout = |index: usize| {
-            // Of who waits for a steady advert, the vigil knows.
-            let instance = instances.get(index).filter(|_| !vigil.is_kept(index));
-            instance.and_then(|instance| instance.router.next_timeout())
-        };
-        let deadline = self.deadlines.settle(next_timeout);
-        let awake = |next: Timestamp| Timestamp::from_nanos(next.as_nanos().saturating_sub(AWAKE_BEFORE));
-        let vigil = self.vigil.next().map(awake);
-        [deadline, vigil, self.look_again, self.outbox.next()].into_iter().flatten().min()
-    }
-
-    /// One input into one router, and everything it wants done into the outbox.
-    fn handle(&mut self, index: usize, now: Timestamp, input: Input) {
-        // What it has heard comes before whatever else happens to it: a deadline above all, and a loss in the ring.
-        if !matches!(input, Input::Advert(_)) {
-            self.catch_up(now, index);
-        }
-        let Some(instance) = self.instances.get_mut(index) else { return };
-        instance.router.handle(now, input);
-        while let Some(action) = instance.router.poll_action() {
-            self.outbox.push(index, action);
-        }
-        while let Some(event) = instance.router.poll_event() {
-            let report = Report::Router { instance: index, event };
-            self.reports_dropped += u64::from(self.reports.try_send(report).is_err());
-        }
-        let (steady, deadline) = (instance.router.steady(), instance.router.next_timeout());
-        if steady != instance.steady {
-            self.unsteady.push(index);
-        } else if let (Some(steady), Some(deadline)) = (steady, deadline) {
-            return self.vigil.keep(index, steady.patience, deadline);
-        }
-        self.deadlines.update(index, deadline);
-    }
-
-    /// Whether to stop.
-    fn take_commands(&mut self, now: Timestamp) -> bool {
-        while let Ok(command) = self.commands.try_recv() {
-            match command {
-                Command::Opened { interface, ifindex, port } => {
-                    let Some(interface) = self.interfaces.0.get_mut(interface) else { continue };
-                    // An answer about the interface's former life is not of this one.
-                    if interface.ifindex == Some(ifindex) {
-                        interface.changed = true;
-                        // Whoever opened it tries again by itself.
-                        interface.requested = true;
-                        let made;
-                        (interface.port, interface.failure, made) = match port {
-                            Ok(mut port) => {
-                                let made = std::mem::take(&mut port.macvlans);
-                                (Some(port), None, made)
-                            }
-                            Err(failure) => (None, Some(failure), Vec::new()),
-                        };
-                        self.adopt(made);
-                    }
-                }
-                Command::Snapshot(answer) => {
-                    // Who asked may have gone.
-                    let _ = answer.send(self.snapshot(now));
-                }
-                Command::Stop => return true,
-            }
-        }
-        false
-    }
-
-    /// Macvlans were made: their addresses are read anew.
-    fn adopt(&mut self, made: Vec<(usize, String, u32)>) {
-        for (place, name, ifindex) in made {
-            if let Some(macvlan) = self.interfaces.0.get_mut(place) {
-                macvlan.is_made(name, ifindex);
-                self.out_of_date = true;
-            }
-        }
-        // What was told of them before their names were known was nobody's.
-        if self.out_of_date
-            && let Err(error) = self.dump()
-        {
-            self.report(Report::NetlinkFailed(error));
-        }
-    }
-
-    /// Every router leaves: all priority-0 adverts first, then all addresses.
-    fn stop(&mut self, now: Timestamp) {
-        for index in 0..self.instances.len() {
-            self.handle(index, now, Input::Shutdown);
-        }
-        self.flush(now);
-    }
-
+    /// Carries out what the routers asked for in this turn.
     fn flush(&mut self, now: Timestamp) {
-        let (reports, dropped) = (&self.reports, &mut self.reports_dropped);
-        self.outbox.flush(now, &mut self.instances, &mut self.interfaces.0, |report| {
-            *dropped += u64::from(reports.try_send(report).is_err());
-        });
-        for (ifindex, wanted_up) in self.outbox.take_downs() {
-            // The receiver lives as long as the process wants to.
-            let _ = self.requests.send(Request::Down { ifindex, wanted_up });
+        self.effects.flush(now, ANNOUNCEMENT_BUDGET, &mut self.topology, &mut self.reports);
+        for (ifindex, wanted_up) in self.effects.take_downs() {
+            self.request(Request::Down { ifindex, wanted_up });
+        }
+        if self.effects.take_failure() {
+            self.reconcile_at = Some(now + RECONCILE_AFTER);
         }
     }
 
-    fn report(&mut self, report: Report) {
-        self.reports_dropped += u64::from(self.reports.try_send(report).is_err());
+    /// When the engine must be awake without being woken.
+    fn next_deadline(&mut self) -> Option<Timestamp> {
+        let routers = &self.topology.routers;
+        let schedule = self.schedule.next(|id| routers.get(id)?.router.next_timeout());
+        [schedule, self.reconcile_at, self.effects.next()].into_iter().flatten().min()
     }
 
-    fn snapshot(&mut self, now: Timestamp) -> EngineSnapshot {
-        (0..self.instances.len()).for_each(|index| self.catch_up(now, index));
-        let instances = self.instances.iter().map(|instance| {
-            let interface = self.interfaces.0.get(instance.interface);
-            let router = instance.router.snapshot();
-            let attached = !matches!(router.state, State::Fault(Fault::NoInterface));
-            InstanceSnapshot {
-                router,
-                sent: instance.sent,
-                primary: instance.primary().filter(|_| attached),
-                mode: interface.and_then(Interface::mode),
-                failure: interface.and_then(|interface| interface.failure.clone()),
-                virtual_mac: instance.macvlan.map(|_| instance.virtual_mac()),
-                peers: instance.router.peers().to_vec(),
-            }
-        });
-        EngineSnapshot {
-            now,
-            instances: instances.collect(),
-            wakeups: self.wakeups,
-            overruns: self.overruns,
-            reports_dropped: self.reports_dropped,
-        }
+    fn request(&self, request: Request) {
+        // The service lives as long as the process.
+        let _ = self.requests.send(request);
     }
 }

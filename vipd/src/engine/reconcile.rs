@@ -1,232 +1,202 @@
-//! What the engine makes of netlink's notices: which interfaces can carry adverts, which addresses are missing.
+//! Comparing what should be with what netlink reports: links to open, macvlans to restore, addresses to add or remove.
 
 use std::io;
 
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
-use tokio::sync::mpsc;
 use vipd_common::Timestamp;
 
 use super::Engine;
-use crate::engine::effects::Outbox;
-use crate::engine::instance::is_foreign;
-use crate::engine::layout::Role;
-use crate::engine::links::{Gone, Interface};
-use crate::engine::message::{Report, Request};
+use super::command::{Report, Request};
+use super::id::{LinkId, RouterId};
+use super::instance::is_foreign;
+use super::links::{Gone, LinkRole};
 use crate::netlink::{Change, Notice};
-use crate::vrrp::{Action, Addresses, Input, State, VirtualAddress};
+use crate::vrrp::{Input, VirtualAddress};
 
 /// Dumps in a row that may be interrupted by changes.
 const DUMP_ATTEMPTS: u32 = 8;
 
 impl Engine {
-    pub(crate) fn drain_monitor(&mut self) {
-        let (interfaces, requests, outbox) = (&mut self.interfaces, &self.requests, &mut self.outbox);
-        let lost = self.monitor.drain(|notice| {
-            if let Some((interface, gone)) = interfaces.notice(&notice) {
-                close(requests, outbox, interface, gone);
-            }
-        });
-        match lost {
+    /// Applies pending netlink notifications.
+    pub(super) fn drain_netlink(&mut self) {
+        let (links, mut all_gone) = (&mut self.topology.links, Vec::new());
+        match self.monitor.drain(|notice| all_gone.extend(links.apply(&notice))) {
             Ok(false) => {}
             Ok(true) => {
                 self.overruns += 1;
-                self.out_of_date = true;
-                self.report(Report::NetlinkOverrun);
+                self.resync_needed = true;
+                self.reports.send(Report::NetlinkOverrun);
             }
-            Err(error) => self.report(Report::NetlinkFailed(error)),
+            Err(error) => self.reports.send(Report::NetlinkFailed(error)),
         }
-        if self.out_of_date
-            && let Err(error) = self.dump()
+        for (link, gone) in all_gone {
+            self.close(link, gone);
+        }
+        if self.resync_needed
+            && let Err(error) = self.resync()
         {
-            self.report(Report::NetlinkFailed(error));
+            self.reports.send(Report::NetlinkFailed(error));
         }
     }
 
-    /// After a change of an address failed: compares what is there with what should be, and mends it.
-    pub(crate) fn look_again_if_due(&mut self, now: Timestamp) {
-        if self.look_again.take_if(|at| *at <= now).is_some() {
-            self.out_of_date = true;
-            for interface in &mut self.interfaces.0 {
-                interface.swept = false;
+    /// After a change of an address has failed: reconciles everything.
+    pub(super) fn reconcile_if_due(&mut self, now: Timestamp) {
+        if self.reconcile_at.take_if(|at| *at <= now).is_some() {
+            self.resync_needed = true;
+            for (_, link) in self.topology.links.iter_mut() {
+                link.swept = false;
             }
         }
     }
 
-    /// Reads links and addresses anew. What is known stays as it is until all is read; a failure is made up for in the
-    /// next turn.
-    pub(crate) fn dump(&mut self) -> io::Result<()> {
+    /// Reads links and addresses again. What is known stays until everything is read; a failure is retried in the next
+    /// turn.
+    pub(super) fn resync(&mut self) -> io::Result<()> {
         let mut notices = Vec::new();
         let mut attempts = 0;
-        // Something changed meanwhile, and an entry may be missing: once more, for as long as that is likely to help.
-        while let Err(error) = self.outbox.requests().dump(|notice| notices.push(notice)) {
+        // Something changed during the dump and an entry may be missing: read again, as long as that is likely to help.
+        while let Err(error) = self.effects.netlink().dump(|notice| notices.push(notice)) {
             attempts += 1;
             if error.kind() != io::ErrorKind::Interrupted || attempts == DUMP_ATTEMPTS {
                 return Err(error);
             }
             notices.clear();
         }
-        self.out_of_date = false;
-        // Links first: one that is gone or renamed still says which addresses it had.
+        self.resync_needed = false;
+        // Links first: one that is gone or renamed still knows its addresses.
         let (links, addresses): (Vec<_>, Vec<_>) =
             notices.iter().partition(|notice| matches!(notice, Notice::Link(_)));
-        self.interfaces.begin_dump();
-        let mut all_gone: Vec<_> =
-            links.into_iter().filter_map(|link| self.interfaces.notice(link)).collect();
-        all_gone.extend(self.interfaces.end_links(exists));
-        all_gone.extend(addresses.into_iter().filter_map(|address| self.interfaces.notice(address)));
-        for (interface, gone) in all_gone {
-            close(&self.requests, &mut self.outbox, interface, gone);
+        let known = &mut self.topology.links;
+        known.begin_dump();
+        let mut all_gone: Vec<_> = links.into_iter().filter_map(|link| known.apply(link)).collect();
+        all_gone.extend(known.end_links(exists));
+        all_gone.extend(addresses.into_iter().filter_map(|address| known.apply(address)));
+        for (link, gone) in all_gone {
+            self.close(link, gone);
         }
         Ok(())
     }
 
-    /// Lets the routers of every interface that has changed know.
-    pub(crate) fn look_at_interfaces(&mut self, now: Timestamp) {
-        for place in 0..self.interfaces.0.len() {
-            let Some(interface) = self.interfaces.0.get_mut(place) else { return };
-            if !std::mem::take(&mut interface.changed) {
+    /// Asks the service to close a link whose interface is gone, and removes vipd's addresses from the interface: one that
+    /// was merely renamed would go on answering for them.
+    fn close(&mut self, link: LinkId, gone: Gone) {
+        let Gone { ifindex, stale, io } = gone;
+        for address in stale {
+            self.effects.change(Change::Remove(address));
+        }
+        self.request(Request::Close { link, ifindex, io });
+    }
+
+    /// Reconciles the links that have changed, and the routers that this concerns.
+    pub(super) fn reconcile(&mut self, now: Timestamp) {
+        for slot in 0..self.topology.links.slots() {
+            let Some(id) = self.topology.links.id_at(slot) else { continue };
+            let Some(link) = self.topology.links.get_mut(id) else { continue };
+            let changed = std::mem::take(&mut link.changed);
+            if !changed && link.touched.is_empty() {
                 continue;
             }
-            if let (Some(ifindex), false, None) = (interface.ifindex, interface.requested, &interface.port)
-                && !interface.is_virtual_mac()
-            {
-                interface.requested = true;
-                // The receiver lives as long as the process wants to.
-                let _ = self.requests.send(Request::Open { interface: place, ifindex });
+            let mut routers = std::mem::take(&mut link.touched);
+            if changed {
+                routers.clone_from(&link.routers);
+                self.open(id);
+                self.recreate_macvlan(id);
             }
-            let instances = interface.instances.clone();
-            self.make_again(place);
-            for index in instances {
-                self.look_at_instance(now, index);
+            routers.sort_unstable();
+            routers.dedup();
+            for router in routers {
+                self.reconcile_router(now, router);
             }
-            self.sweep(place);
+            self.sweep(id);
         }
     }
 
-    /// A macvlan that somebody has deleted: its parent is opened once more, which makes it.
-    fn make_again(&mut self, place: usize) {
-        let Some(interface) = self.interfaces.0.get(place) else { return };
-        let (Role::VirtualMac { parent, .. }, None, false) =
-            (interface.role, interface.ifindex, interface.requested)
+    /// Asks the service to open a link whose interface has appeared.
+    fn open(&mut self, id: LinkId) {
+        let Some(link) = self.topology.links.get_mut(id) else { return };
+        if link.ifindex.is_none() || link.requested || link.io.is_some() || link.is_virtual_mac() {
+            return;
+        }
+        link.requested = true;
+        if let Some(spec) = self.topology.spec(id) {
+            self.request(Request::Open(spec));
+        }
+    }
+
+    /// A macvlan that was deleted externally: its parent is opened again, which creates it.
+    fn recreate_macvlan(&mut self, id: LinkId) {
+        let Some(link) = self.topology.links.get_mut(id) else { return };
+        let (LinkRole::VirtualMac { parent, .. }, None, false) = (link.role, link.ifindex, link.requested)
         else {
             return;
         };
-        let Some(above) = self.interfaces.0.get(parent) else { return };
-        if let (Some(ifindex), Some(_)) = (above.ifindex, &above.port) {
-            // The receiver lives as long as the process wants to.
-            let _ = self.requests.send(Request::Open { interface: parent, ifindex });
-            if let Some(interface) = self.interfaces.0.get_mut(place) {
-                interface.requested = true;
-            }
-        }
-    }
-
-    fn look_at_instance(&mut self, now: Timestamp, index: usize) {
-        let Some(instance) = self.instances.get(index) else { return };
-        let Some(interface) = self.interfaces.0.get(instance.interface) else { return };
-        // An owner's virtual addresses are the interface's own; those of the others are nobody's to send from.
-        let others = interface
-            .instances
-            .iter()
-            .filter_map(|sibling| self.instances.get(*sibling))
-            .filter(|sibling| !sibling.is_owner());
-        let carried = instance.homes.iter().chain(&instance.macvlan);
-        let carried =
-            carried.filter_map(|home| self.interfaces.0.get(*home)).try_for_each(Interface::can_carry);
-        let family = instance.router.config().family;
-        let available = interface
-            .availability(family, instance.settings.source, |address| {
-                others.clone().any(|other| other.is_virtual(address))
-            })
-            .and_then(|available| carried.map(|()| available));
-        let input = match available {
-            Ok((mac, primary)) => {
-                if let Some(instance) = self.instances.get_mut(index)
-                    && instance.prepare(mac, primary)
-                    && instance.router.state() == State::Master
-                {
-                    // The hosts know the addresses at the old MAC.
-                    let rounds = instance.router.config().announcements.repeat;
-                    let action = Action::Announce { addresses: Addresses::All, rounds };
-                    self.outbox.push(index, action);
-                }
-                Input::Available { primary }
-            }
-            Err(fault) => Input::Unavailable(fault),
-        };
-        // A master whose address was taken away, seen by what is there, not by who said so: notices of vipd's own
-        // changes come by here, too.
-        let was_master = self.is_master(index);
-        self.handle(index, now, input);
-        if was_master && self.is_master(index) {
-            self.set_up_again(index);
-        }
-        if was_master && self.is_master(index) {
-            for vip in self.missing(index) {
-                self.handle(index, now, Input::AddressRemoved(vip));
-            }
-        }
-    }
-
-    /// A master's macvlan that somebody has set down.
-    fn set_up_again(&mut self, index: usize) {
-        let macvlan = self.instances.get(index).and_then(|instance| instance.macvlan);
-        let Some(macvlan) = macvlan.and_then(|place| self.interfaces.0.get(place)) else { return };
-        if let (Some(ifindex), false) = (macvlan.ifindex, macvlan.running) {
-            self.outbox.change(Change::Up { ifindex });
-        }
-    }
-
-    fn is_master(&self, index: usize) -> bool {
-        self.instances.get(index).is_some_and(|instance| instance.router.state() == State::Master)
-    }
-
-    /// Virtual addresses of an instance that are not where they should be.
-    fn missing(&self, index: usize) -> Vec<VirtualAddress> {
-        let Some(instance) = self.instances.get(index) else { return Vec::new() };
-        let there = |vip: VirtualAddress, home: usize| {
-            let home = self.interfaces.0.get(home);
-            home.is_some_and(|home| home.has(vip) || home.find(vip.address).is_some_and(is_foreign))
-        };
-        let each = instance.addresses.iter().copied().zip(instance.homes.iter().copied());
-        each.filter(|(vip, home)| !there(*vip, *home)).map(|(vip, _)| vip).collect()
-    }
-
-    /// Takes away what an earlier run left behind on an interface: once, when it becomes ours.
-    fn sweep(&mut self, place: usize) {
-        let Some(interface) = self.interfaces.0.get_mut(place) else { return };
-        if (interface.port.is_none() && !interface.is_virtual_mac())
-            || std::mem::replace(&mut interface.swept, true)
-        {
+        if self.topology.links.get(parent).is_none_or(|parent| parent.io.is_none()) {
             return;
         }
-        for found in interface.addresses.clone() {
-            let mastered =
-                interface.instances.iter().filter_map(|index| self.instances.get(*index)).any(|instance| {
-                    instance.router.state() == State::Master && instance.holds(place, found.address)
-                });
-            let leftover = !is_foreign(&found) && !mastered;
-            if leftover {
-                self.outbox.change(Change::Remove(found));
-                let report = Report::LeftoverRemoved(found);
-                self.reports_dropped += u64::from(self.reports.try_send(report).is_err());
+        if let Some(spec) = self.topology.spec(parent) {
+            self.request(Request::Open(spec));
+            if let Some(link) = self.topology.links.get_mut(id) {
+                link.requested = true;
             }
+        }
+    }
+
+    fn reconcile_router(&mut self, now: Timestamp, id: RouterId) {
+        // Compared with what is there, not with who removed it: notices of vipd's own changes arrive here, too.
+        let was_master = self.topology.is_master(id);
+        self.update_readiness(now, id);
+        if was_master && self.topology.is_master(id) {
+            self.bring_macvlan_up(id);
+            for vip in self.missing(id) {
+                self.dispatch(now, id, Input::AddressRemoved(vip));
+            }
+        }
+    }
+
+    /// A master's macvlan that was set down externally.
+    fn bring_macvlan_up(&mut self, id: RouterId) {
+        let macvlan = self.topology.routers.get(id).and_then(|instance| instance.macvlan);
+        let Some(macvlan) = macvlan.and_then(|macvlan| self.topology.links.get(macvlan)) else { return };
+        if let (Some(ifindex), false) = (macvlan.ifindex, macvlan.running) {
+            self.effects.change(Change::Up { ifindex });
+        }
+    }
+
+    /// Virtual addresses of a router that are not on their link.
+    fn missing(&self, id: RouterId) -> Vec<VirtualAddress> {
+        let Some(instance) = self.topology.routers.get(id) else { return Vec::new() };
+        let is_present = |vip: VirtualAddress, link: LinkId| {
+            let addresses = self.topology.links.get(link).map(|link| &link.addresses);
+            addresses.is_some_and(|addresses| {
+                addresses.get(vip.address, vip.prefix).is_some()
+                    || addresses.entries(vip.address).any(is_foreign)
+            })
+        };
+        instance.vips().filter(|(vip, link)| !is_present(*vip, *link)).map(|(vip, _)| vip).collect()
+    }
+
+    /// Removes stale VIPs of a former run from a link, once, when it becomes ours.
+    fn sweep(&mut self, id: LinkId) {
+        let Some(link) = self.topology.links.get_mut(id) else { return };
+        if (link.io.is_none() && !link.is_virtual_mac()) || std::mem::replace(&mut link.swept, true) {
+            return;
+        }
+        let stale: Vec<_> = link.addresses.iter().filter(|found| !is_foreign(found)).copied().collect();
+        for found in stale {
+            let Some(link) = self.topology.links.get(id) else { return };
+            let mut routers = link.routers_of(found.address).iter();
+            if routers.any(|router| self.topology.is_master(*router)) {
+                continue;
+            }
+            self.effects.change(Change::Remove(found));
+            self.reports.send(Report::StaleVipRemoved(found));
         }
     }
 }
 
-/// Asks the control thread to let go of an interface, and takes vipd's addresses off it: one that was merely renamed
-/// would go on answering for them.
-fn close(requests: &mpsc::UnboundedSender<Request>, outbox: &mut Outbox, interface: usize, gone: Gone) {
-    for address in gone.left {
-        outbox.change(Change::Remove(address));
-    }
-    let _ = requests.send(Request::Close { interface, ifindex: gone.ifindex, port: gone.port });
-}
-
-/// Whether the kernel still knows an interface by this index and name.
+/// Whether the kernel still has an interface with this index and name.
 fn exists(ifindex: u32, name: &str) -> bool {
-    // Without a socket to ask by, believe that it does.
+    // Without a socket to ask on, assume that it does.
     let Ok(socket) = socket(AddressFamily::INET, SocketType::DGRAM, None) else { return true };
     netdevice::name_to_index(&socket, name) == Ok(ifindex)
 }

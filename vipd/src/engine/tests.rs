@@ -19,10 +19,13 @@ use vipd_tests::protocol;
 use vipd_tests::station::Station;
 
 use super::*;
+use crate::config::Config;
+use crate::engine::instance::Instance;
 use crate::netlink::Macvlans;
-use crate::service::link_io::Ports;
-use crate::service::{open_present, sites};
-use crate::xdp::{Kernel, Loaded, OBJECT, Sizes, Verbosity};
+use crate::service::link_io::LinkOpener;
+use crate::service::{open_present, topology};
+use crate::vrrp::State;
+use crate::xdp::{Kernel, Loaded, OBJECT, Row, Sizes, Verbosity};
 
 const NODE: Station = Station::Node(1);
 const ROUTERS: u8 = 20;
@@ -35,8 +38,8 @@ const MISSING: u32 = 50;
 struct Bench {
     engine: Engine,
     handle: Handle,
-    _ports: Ports,
-    _requested: mpsc::UnboundedReceiver<Request>,
+    opener: LinkOpener,
+    requested: mpsc::UnboundedReceiver<Request>,
     _reported: mpsc::Receiver<Report>,
 }
 
@@ -45,19 +48,18 @@ impl Bench {
     fn new() -> Result<Self> {
         let config =
             Config::parse(&configuration(), "vipd.toml").map_err(|found| anyhow::anyhow!("{found}"))?;
-        let plan = Plan::new(&config);
-        let found = sites(&config, &plan);
         let sizes = Sizes { routers: ROUTERS.into(), peers: 0, closed: 0, senders: 4096, burst: BURST };
         let Loaded { kernel, feed, counters, closed, steady, log: _ } =
             Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
-        let mut ports = Ports::new(kernel, Macvlans::open("test")?, found);
+        let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?);
         let (requests, requested) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::channel(4096);
         let outlets = Outlets { requests, reports };
-        let (engine, handle) =
-            Engine::new(&config, plan, feed, Arc::new(counters), (closed, steady), outlets)?;
-        open_present(&engine, &mut ports, &handle)?;
-        Ok(Self { engine, handle, _ports: ports, _requested: requested, _reported: reported })
+        let kernel_side = KernelSide { feed, counters: Arc::new(counters), closed, steady };
+        let topology = topology(&config, sizes)?;
+        let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, outlets)?;
+        open_present(&engine, &mut opener, &handle)?;
+        Ok(Self { engine, handle, opener, requested, _reported: reported })
     }
 
     /// Turns until it is so. An engine that sleeps for ever is stopped, and that fails.
@@ -77,18 +79,41 @@ impl Bench {
         Ok(())
     }
 
+    /// Does the service's part.
+    fn serve(&mut self) -> Result<()> {
+        while let Ok(request) = self.requested.try_recv() {
+            match request {
+                Request::Open(spec) => {
+                    let io = Ok(self.opener.open(&spec)?);
+                    self.handle.send(Command::Opened { link: spec.link, ifindex: spec.ifindex, io });
+                }
+                Request::Forget { ifindex, entry, row } => {
+                    self.opener.forget(ifindex, &entry, row);
+                    self.handle.send(Command::RowReleased(row));
+                }
+                Request::Close { ifindex, io, .. } => {
+                    drop(io);
+                    self.opener.close(ifindex);
+                }
+                Request::Drop(io) => drop(io),
+                Request::Down { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
     fn all_are(&self, state: State) -> bool {
-        self.engine.instances.iter().all(|instance| instance.router.state() == state)
+        self.engine.topology.routers.values().all(|instance| instance.router.state() == state)
     }
 
     /// Whether each has told the kernel side what says nothing new.
     fn all_follow(&self) -> bool {
-        self.engine.instances.iter().all(|instance| instance.steady.is_some())
+        self.engine.topology.routers.values().all(|instance| instance.fast_path.published().is_some())
     }
 
     /// When the first router has last heard of this source, so far as it was told.
     fn last_heard(&self, source: Ipv4Addr) -> Option<Timestamp> {
-        let peers = self.engine.instances.first()?.router.peers();
+        let peers = self.engine.topology.routers.values().next()?.router.peers();
         Some(peers.iter().find(|peer| peer.address == source)?.last_heard)
     }
 
@@ -104,8 +129,12 @@ impl Bench {
         Ok(counted.count_total)
     }
 
+    fn last_router(&self) -> &Instance {
+        self.engine.topology.routers.values().last().expect("there are routers")
+    }
+
     fn sum(&self, counter: impl Fn(&Instance) -> u64) -> u64 {
-        self.engine.instances.iter().map(counter).sum()
+        self.engine.topology.routers.values().map(counter).sum()
     }
 }
 
@@ -145,7 +174,7 @@ fn what_says_nothing_new_is_heard_before_what_says_something_and_before_a_questi
         let master = Station::Client.ipv4();
         let begin = clock::now();
         injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
-        let noted = |bench: &Bench| bench.engine.steady.heard(1) > begin;
+        let noted = |bench: &Bench| bench.engine.steady.heard(Row::new(1).expect("not 0")) > begin;
         while !noted(&bench) {
             thread::yield_now();
         }
@@ -189,7 +218,12 @@ fn a_master_that_falls_silent_is_missed_whatever_was_steady() -> Result<()> {
                 let frames: Vec<_> = (1..=ROUTERS).map(|vrid| advert(vrid, priority)).collect();
                 injector.pace(&frames, frames.len(), Duration::ZERO)?;
                 bench.turn_until("nobody follows", |bench| {
-                    bench.engine.instances.iter().all(|instance| instance.steady.is_none())
+                    bench
+                        .engine
+                        .topology
+                        .routers
+                        .values()
+                        .all(|instance| instance.fast_path.published().is_none())
                 })?;
             }
             bench.turn_until(what, |bench| bench.all_are(State::Master))?;
@@ -210,7 +244,7 @@ fn a_master_at_work_allocates_nothing() -> Result<()> {
         let mut bench = Bench::new()?;
         bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
         // All that a takeover announces.
-        let announced = |bench: &Bench| bench.sum(|instance| instance.sent.arps);
+        let announced = |bench: &Bench| bench.sum(|instance| instance.sent.gratuitous_arps);
         bench.turn_until("all is announced", |bench| announced(bench) >= 5 * u64::from(ROUTERS))?;
         bench.allocations(20)?;
         let before = bench.sum(|instance| instance.sent.adverts);
@@ -243,10 +277,10 @@ fn a_backup_at_work_allocates_nothing() -> Result<()> {
         bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
         bench.turn_until("all follow", Bench::all_follow)?;
         bench.allocations(20)?;
-        let surprises = bench.engine.instances[usize::from(ROUTERS) - 1].router.peers()[0].last_heard;
+        let surprises = bench.last_router().router.peers()[0].last_heard;
         // At a hundred surprises a second, and a look at all masters in half of one.
         assert_eq!(bench.allocations(200)?, 0);
-        let peer = bench.engine.instances[usize::from(ROUTERS) - 1].router.peers()[0];
+        let peer = bench.last_router().router.peers()[0];
         assert!(peer.last_heard > surprises, "each was heard");
         assert!(bench.all_are(State::Backup), "a steady master is followed");
         Ok(())
@@ -254,4 +288,34 @@ fn a_backup_at_work_allocates_nothing() -> Result<()> {
     done.store(true, Ordering::Relaxed);
     master.join().expect("the master does not panic")?;
     measured
+}
+
+/// One of the routers is removed and added again; the others stay masters, and neither rows nor slots nor links are used up.
+#[test]
+fn routers_come_and_go_while_others_run() -> Result<()> {
+    const ROUNDS: u32 = 500;
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let mut bench = Bench::new()?;
+        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+        let transitions =
+            |bench: &Bench| bench.sum(|instance| instance.router.snapshot().counters.master_transitions);
+        for round in 0..ROUNDS {
+            let (id, last) = bench.engine.topology.routers.iter().last().expect("there are routers");
+            let (settings, row) = (Arc::clone(&last.settings), last.row);
+            bench.engine.remove_router(clock::now(), id);
+            assert!(bench.engine.topology.routers.get(id).is_none());
+            bench.serve()?;
+            bench.engine.take_commands(clock::now());
+            bench.engine.add_router(settings);
+            assert_eq!(bench.last_router().row, row, "the row is given out again");
+            bench.serve()?;
+            assert!(bench.engine.turn()?, "round {round}");
+        }
+        bench.turn_until("the last one is master again", |bench| bench.all_are(State::Master))?;
+        assert_eq!(bench.engine.topology.routers.slots(), usize::from(ROUTERS));
+        assert_eq!(bench.engine.topology.links.slots(), 1);
+        assert_eq!(transitions(&bench), u64::from(ROUTERS), "the others have stayed masters");
+        Ok(())
+    })
 }

@@ -23,7 +23,9 @@ pub(crate) struct Topology {
 
 /// The XDP program's maps have no row left for another virtual router.
 #[derive(Debug, thiserror::Error)]
-#[error("no room for instance {name}: all {capacity} rows of the XDP program's maps are in use; restart vipd to enlarge them")]
+#[error(
+    "no room for instance {name}: all {capacity} rows of the XDP program's maps are in use; restart vipd to enlarge them"
+)]
 pub(crate) struct NoRoom {
     name: String,
     capacity: u32,
@@ -54,9 +56,7 @@ impl Topology {
             let vip_links = vips.map(|(placement, vip)| match &placement.interface {
                 Some(name) => links.find_or_add(name, LinkRole::AddressOnly),
                 // A virtual MAC belongs to one address family (RFC 9568 section 7.3).
-                None => macvlan
-                    .filter(|_| Family::of(vip.address) == settings.router.family)
-                    .unwrap_or(link),
+                None => macvlan.filter(|_| Family::of(vip.address) == settings.router.family).unwrap_or(link),
             });
             let vip_links = vip_links.collect();
             Instance::new(settings, row, link, vip_links, macvlan)
@@ -104,8 +104,11 @@ impl Topology {
     /// Every link that a router's adverts or addresses are on, each once.
     fn links_of(&self, router: RouterId) -> Vec<LinkId> {
         let Some(instance) = self.routers.get(router) else { return Vec::new() };
-        let mut links: Vec<_> =
-            [instance.link].into_iter().chain(instance.vip_links.iter().copied()).chain(instance.macvlan).collect();
+        let mut links: Vec<_> = [instance.link]
+            .into_iter()
+            .chain(instance.vip_links.iter().copied())
+            .chain(instance.macvlan)
+            .collect();
         links.sort_unstable();
         links.dedup();
         links
@@ -126,7 +129,12 @@ impl Topology {
             },
             macvlan: instance.macvlan,
         });
-        Some(LinkSpec { link: id, ifindex: link.ifindex?, name: link.name.clone(), routers: routers.collect() })
+        Some(LinkSpec {
+            link: id,
+            ifindex: link.ifindex?,
+            name: link.name.clone(),
+            routers: routers.collect(),
+        })
     }
 
     /// Whether a router's state is Master.

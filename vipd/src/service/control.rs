@@ -9,40 +9,42 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::link_io::Ports;
+use super::link_io::LinkOpener;
 use super::log::Log;
 use super::report::Reporter;
 use crate::config::Instance;
 use crate::control::runtime::RuntimeDir;
 use crate::control::server;
 use crate::engine::Handle;
-use crate::engine::message::{Command, Report, Request};
-use crate::xdp::KernelLog;
+use crate::engine::command::{Command, Report, Request};
+use crate::engine::id::{LinkId, RouterId};
+use crate::engine::link_spec::LinkSpec;
+use crate::xdp::{KernelLog, Row};
 
 /// How often an interface that could not be opened is tried again, and the discards of the kernel side looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// The control thread's state.
 pub(super) struct Control {
-    ports: Ports,
+    opener: LinkOpener,
     engine: Handle,
     reporter: Arc<Reporter>,
     runtime: RuntimeDir,
     log: Log,
-    /// Interfaces that could not be opened, with their index.
-    failed: BTreeMap<usize, u32>,
+    /// Links that could not be opened.
+    failed: BTreeMap<LinkId, LinkSpec>,
 }
 
 impl Control {
     pub(super) fn new(
-        instances: Vec<Instance>,
-        ports: Ports,
-        failed: BTreeMap<usize, u32>,
+        roster: &[(RouterId, Row, Arc<Instance>)],
+        opener: LinkOpener,
+        failed: BTreeMap<LinkId, LinkSpec>,
         engine: Handle,
         reporter: Reporter,
         runtime: RuntimeDir,
     ) -> Self {
-        Self { ports, engine, reporter: Arc::new(reporter), runtime, log: Log::new(instances), failed }
+        Self { opener, engine, reporter: Arc::new(reporter), runtime, log: Log::new(roster), failed }
     }
 
     /// Starts the engine and runs until SIGTERM or SIGINT, or until the engine ends. Afterwards the routers have left.
@@ -94,8 +96,8 @@ impl Control {
                 Some(request) = requests.recv() => self.request(request),
                 _ = housekeeping.tick() => {
                     self.retry();
-                    if let Some(rows) = self.reporter.rows_with_discards() {
-                        self.log.discards(&rows);
+                    if self.reporter.take_discarded() {
+                        self.log.discards(|row| self.reporter.row(row));
                     }
                 }
             }
@@ -110,37 +112,43 @@ impl Control {
 
     fn request(&mut self, request: Request) {
         match request {
-            Request::Open { interface, ifindex } => self.open(interface, ifindex, true),
-            Request::Down { ifindex, wanted_up } => self.ports.set_down(ifindex, &wanted_up),
-            Request::Close { interface, ifindex, port } => {
-                drop(port);
-                self.failed.remove(&interface);
-                self.ports.close(interface, ifindex);
+            Request::Open(spec) => self.open(spec, true),
+            Request::Down { ifindex, wanted_up } => self.opener.set_down(ifindex, &wanted_up),
+            Request::Close { link, ifindex, io } => {
+                drop(io);
+                self.failed.remove(&link);
+                self.opener.close(ifindex);
+            }
+            Request::Drop(io) => drop(io),
+            Request::Forget { ifindex, entry, row } => {
+                self.opener.forget(ifindex, &entry, row);
+                self.engine.send(Command::RowReleased(row));
             }
         }
     }
 
-    fn open(&mut self, interface: usize, ifindex: u32, tell: bool) {
-        let port = match self.ports.open(interface, ifindex) {
-            Ok(port) => {
-                self.failed.remove(&interface);
-                Ok(port)
+    fn open(&mut self, spec: LinkSpec, log: bool) {
+        let (link, ifindex) = (spec.link, spec.ifindex);
+        let io = match self.opener.open(&spec) {
+            Ok(io) => {
+                self.failed.remove(&link);
+                Ok(io)
             }
             Err(error) => {
-                let sentence = format!("{error:#}");
-                if tell {
-                    tracing::error!("{sentence}");
+                let error = format!("{error:#}");
+                if log {
+                    tracing::error!("{error}");
                 }
-                self.failed.insert(interface, ifindex);
-                Err(sentence)
+                self.failed.insert(link, spec);
+                Err(error)
             }
         };
-        self.engine.send(Command::Opened { interface, ifindex, port });
+        self.engine.send(Command::Opened { link, ifindex, io });
     }
 
     fn retry(&mut self) {
-        for (interface, ifindex) in self.failed.clone() {
-            self.open(interface, ifindex, false);
+        for spec in self.failed.values().cloned().collect::<Vec<_>>() {
+            self.open(spec, false);
         }
     }
 }

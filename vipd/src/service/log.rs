@@ -1,12 +1,16 @@
 //! Log lines.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vipd_common::counters::{Counter, CounterRow};
 
 use crate::config::Instance;
-use crate::engine::message::Report;
+use crate::engine::command::Report;
+use crate::engine::id::RouterId;
 use crate::vrrp::{Discard, Event, Interval, Reason, State, Version};
+use crate::xdp::Row;
 
 /// Lines an instance may write back to back.
 const BURST: u32 = 20;
@@ -38,13 +42,14 @@ const DISCARDS: [(Counter, &str); 13] = [
 
 /// Writes reports as log lines; who has too much to say is cut short, and that is said.
 pub(super) struct Log {
-    instances: Vec<Voice>,
+    instances: BTreeMap<RouterId, Voice>,
     /// For what belongs to no instance.
     agent: Limit,
 }
 
 struct Voice {
-    config: Instance,
+    config: Arc<Instance>,
+    row: Row,
     limit: Limit,
     /// Which of the kernel side's discards were told, until the state changes.
     told: [bool; DISCARDS.len()],
@@ -90,22 +95,24 @@ impl Voice {
 }
 
 impl Log {
-    pub(super) fn new(instances: Vec<Instance>) -> Self {
-        let voice = |config| Voice {
+    pub(super) fn new(roster: &[(RouterId, Row, Arc<Instance>)]) -> Self {
+        let voice = |row, config| Voice {
             config,
+            row,
             limit: Limit::new(),
             told: [false; DISCARDS.len()],
             last: CounterRow::default(),
         };
-        Self { instances: instances.into_iter().map(voice).collect(), agent: Limit::new() }
+        let voices = roster.iter().map(|(id, row, config)| (*id, voice(*row, Arc::clone(config))));
+        Self { instances: voices.collect(), agent: Limit::new() }
     }
 
     /// Writes a report.
     pub(super) fn write(&mut self, report: Report) {
         match report {
-            Report::Router { instance, event } => self.event(instance, &event),
-            Report::SendRefused { instance, error } => {
-                if let Some(voice) = self.instances.get_mut(instance)
+            Report::Router { router, event } => self.event(router, &event),
+            Report::SendRefused { router, error } => {
+                if let Some(voice) = self.instances.get_mut(&router)
                     && voice.may_speak()
                 {
                     let remedy = match error.raw_os_error() {
@@ -117,12 +124,13 @@ impl Log {
                 }
             }
             _ if !self.agent.permits("agent") => {}
-            Report::LeftoverRemoved(found) => {
-                tracing::warn!(address = %found.address, prefix = found.prefix, "removed an address left behind");
+            Report::StaleVipRemoved(found) => {
+                tracing::warn!(address = %found.address, prefix = found.prefix, "removed stale VIP left by a previous run");
             }
             Report::AddressRefused { address, error } => {
                 tracing::error!(address = %address.address, prefix = address.prefix, %error, "cannot change an address");
             }
+            Report::NoRoom(error) => tracing::error!("{error}"),
             Report::NetlinkOverrun => {
                 tracing::warn!("netlink notifications were lost; reading everything anew");
             }
@@ -133,8 +141,8 @@ impl Log {
         }
     }
 
-    fn event(&mut self, instance: usize, event: &Event) {
-        let Some(voice) = self.instances.get_mut(instance) else { return };
+    fn event(&mut self, router: RouterId, event: &Event) {
+        let Some(voice) = self.instances.get_mut(&router) else { return };
         if matches!(event, Event::StateChanged { .. }) {
             voice.told = [false; DISCARDS.len()];
         }
@@ -144,8 +152,9 @@ impl Log {
     }
 
     /// Tells once, until the state changes, of each reason for which the kernel side has discarded adverts.
-    pub(super) fn discards(&mut self, rows: &[CounterRow]) {
-        for (voice, row) in self.instances.iter_mut().zip(rows) {
+    pub(super) fn discards(&mut self, row_of: impl Fn(Row) -> CounterRow) {
+        for voice in self.instances.values_mut() {
+            let row = row_of(voice.row);
             for (place, (counter, reason)) in DISCARDS.iter().enumerate() {
                 let new = row.get(*counter).wrapping_sub(voice.last.get(*counter));
                 if new > 0 && !voice.told[place] && voice.may_speak() {
@@ -153,7 +162,7 @@ impl Log {
                     tracing::warn!(instance = voice.config.name, adverts = new, reason, "adverts discarded");
                 }
             }
-            voice.last = *row;
+            voice.last = row;
         }
     }
 }

@@ -30,14 +30,16 @@ use vipd_common::records::BURST;
 use crate::config::Config;
 use crate::config::settings::Transport;
 use crate::control::runtime::RuntimeDir;
-use crate::engine::layout::{Plan, Role, Watch};
-use crate::engine::message::Command;
-use crate::engine::{Engine, Handle, Outlets};
+use crate::engine::command::Command;
+use crate::engine::id::LinkId;
+use crate::engine::link_spec::LinkSpec;
+use crate::engine::topology::Topology;
+use crate::engine::{Engine, Handle, KernelSide, Outlets};
 use crate::netlink::{Macvlans, Requests};
-use crate::xdp::{self, Kernel, Loaded, Sizes, Verbosity};
+use crate::xdp::{self, Kernel, Loaded, Rows, Sizes, Verbosity};
 
 use control::Control;
-use link_io::{Ports, Site, Watched};
+use link_io::LinkOpener;
 use report::Reporter;
 
 pub use privilege::check as check_privileges;
@@ -61,40 +63,33 @@ pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
     } else {
         Verbosity::Quiet
     };
-    let plan = Plan::new(&config);
-    let found = sites(&config, &plan);
-    let peers = found.iter().flat_map(|site| &site.routers).map(|router| router.watch.peers.len());
-    let silent = config.instances.iter().filter(|instance| !instance.accept);
-    let sizes = Sizes {
-        routers: count(config.instances.len())?,
-        peers: count(peers.sum())?,
-        closed: count(silent.map(|instance| instance.placements.len()).sum())?,
-        senders: count(config.instances.len() * SENDERS_EACH)?.max(SENDERS_LEAST),
-        burst: BURST,
-    };
+    let sizes = sizes(&config)?;
     let Loaded { kernel, feed, counters, closed, steady, log } = Kernel::load(xdp::OBJECT, sizes, verbosity)?;
     let counters = Arc::new(counters);
 
-    let macvlans = Macvlans::open(&owner(&runtime))
-        .context("cannot ask netlink for the virtual MACs of an earlier run")?;
-    let mut ports = Ports::new(kernel, macvlans, found);
+    let macvlans = Macvlans::open(&owner(&runtime)).context("cannot list the macvlans of an earlier run")?;
+    let mut opener = LinkOpener::new(kernel, macvlans);
+    let topology = topology(&config, sizes)?;
+    let names: Vec<String> = topology.links.iter().map(|(_, link)| link.name.clone()).collect();
+    let roster = topology.routers.iter();
+    let roster: Vec<_> = roster.map(|(id, router)| (id, router.row, Arc::clone(&router.settings))).collect();
     let (requests, requested) = mpsc::unbounded_channel();
     let (reports, lines) = mpsc::channel(REPORTS);
-    let names: Vec<String> = ports.sites().iter().map(|site| site.name.clone()).collect();
     let outlets = Outlets { requests, reports };
-    let (engine, handle) = Engine::new(&config, plan, feed, Arc::clone(&counters), (closed, steady), outlets)
-        .context("cannot set up the engine: netlink or file descriptors are not to be had")?;
-    let failed = open_present(&engine, &mut ports, &handle)?;
+    let kernel_side = KernelSide { feed, counters: Arc::clone(&counters), closed, steady };
+    let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, outlets)
+        .context("cannot set up the engine (netlink sockets, timerfd, eventfd)")?;
+    let failed = open_present(&engine, &mut opener, &handle)?;
 
-    let reporter = Reporter::new(config.instances.clone(), counters, handle.clone());
-    let mut control = Control::new(config.instances, ports, failed, handle, reporter, runtime);
+    let reporter = Reporter::new(counters, handle.clone());
+    let mut control = Control::new(&roster, opener, failed, handle, reporter, runtime);
     let start = || {
         thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || engine.run())
             .context("cannot start the engine's thread")
     };
-    // The macvlans go with the ports, after the engine has ended.
+    // The macvlans are removed with the opener, after the engine has ended.
     match control.run(requested, lines, log, start)?.join() {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
@@ -123,26 +118,30 @@ fn count(entries: usize) -> anyhow::Result<u32> {
     u32::try_from(entries).context("too many instances")
 }
 
-/// The interfaces that ports are opened on: all but the macvlans, which vipd makes itself.
-pub(crate) fn sites(config: &Config, plan: &Plan) -> Vec<Site> {
-    let mut sites = Vec::new();
-    for (place, planned) in plan.interfaces.iter().enumerate() {
-        if matches!(planned.role, Role::VirtualMac { .. }) {
-            continue;
-        }
-        let routers = plan.routers(config, place).map(|(instance, settings)| Watched {
-            instance,
-            name: settings.name.clone(),
-            watch: Watch::new(instance, settings),
-            unicast: match settings.transport {
-                Transport::Multicast => None,
-                Transport::Unicast(_) => settings.source,
-            },
-            macvlan: plan.instances.get(instance).and_then(|placed| placed.macvlan),
-        });
-        sites.push(Site { place, name: planned.name.clone(), routers: routers.collect() });
+/// Room in the XDP program's maps.
+pub(crate) fn sizes(config: &Config) -> anyhow::Result<Sizes> {
+    let instances = config.instances.iter();
+    let peers = instances.clone().map(|instance| match &instance.transport {
+        Transport::Multicast => 0,
+        Transport::Unicast(peers) => peers.len(),
+    });
+    let closed = instances.filter(|instance| !instance.accept).map(|instance| instance.placements.len());
+    Ok(Sizes {
+        routers: count(config.instances.len())?,
+        peers: count(peers.sum())?,
+        closed: count(closed.sum())?,
+        senders: count(config.instances.len() * SENDERS_EACH)?.max(SENDERS_LEAST),
+        burst: BURST,
+    })
+}
+
+/// The virtual routers of the configuration and their links.
+pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology> {
+    let mut topology = Topology::new(Rows::new(sizes.routers));
+    for instance in &config.instances {
+        topology.add_router(Arc::new(instance.clone()))?;
     }
-    sites
+    Ok(topology)
 }
 
 /// Takes vipd's addresses off the interfaces of an engine that did not end in good order: nobody defends them.
@@ -153,27 +152,28 @@ fn withdraw(names: &[String]) {
     }
 }
 
-/// Opens the interfaces that are there, and returns those that cannot be opened, which wait in `fault`. If there is only
-/// the one, there is nothing to run for.
+/// Opens the links whose interfaces exist, and returns those that cannot be opened: their routers wait in `fault`. If there is
+/// only the one link, vipd has nothing to run for.
 pub(crate) fn open_present(
     engine: &Engine,
-    ports: &mut Ports,
+    opener: &mut LinkOpener,
     handle: &Handle,
-) -> anyhow::Result<BTreeMap<usize, u32>> {
-    let single = ports.sites().len() == 1;
+) -> anyhow::Result<BTreeMap<LinkId, LinkSpec>> {
+    let links = engine.topology().links.iter();
+    let single = links.filter(|(_, link)| !link.is_virtual_mac()).count() == 1;
     let mut failed = BTreeMap::new();
-    for (interface, ifindex) in engine.present() {
-        let port = match ports.open(interface, ifindex) {
+    for spec in engine.present().into_iter().filter_map(|link| engine.topology().spec(link)) {
+        let io = match opener.open(&spec) {
             Err(error) if single => return Err(error),
             Err(error) => {
-                let sentence = format!("{error:#}");
-                tracing::error!("{sentence}");
-                failed.insert(interface, ifindex);
-                Err(sentence)
+                let error = format!("{error:#}");
+                tracing::error!("{error}");
+                failed.insert(spec.link, spec.clone());
+                Err(error)
             }
-            Ok(port) => Ok(port),
+            Ok(io) => Ok(io),
         };
-        handle.send(Command::Opened { interface, ifindex, port });
+        handle.send(Command::Opened { link: spec.link, ifindex: spec.ifindex, io });
     }
     Ok(failed)
 }

@@ -1,4 +1,4 @@
-//! What `status` and `stats` are told.
+//! Builds the `status` and `stats` reports.
 
 use std::sync::Arc;
 
@@ -14,37 +14,33 @@ use crate::control::model::{
 };
 use crate::control::server::Source;
 use crate::engine::Handle;
+use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot};
 use crate::engine::instance::checksum_form;
-use crate::engine::message::{Command, EngineSnapshot, InstanceSnapshot};
 use crate::vrrp::{Family, Fault, Peer, State};
-use crate::xdp::Counters;
+use crate::xdp::{Counters, Row};
 
-/// Puts reports together from the configuration, the kernel's counters and the engine's snapshot.
+/// Builds the reports from the engine's snapshot and the XDP program's counters.
 pub(super) struct Reporter {
-    instances: Vec<Instance>,
     counters: Arc<Counters>,
     engine: Handle,
 }
 
 impl Reporter {
-    pub(super) fn new(instances: Vec<Instance>, counters: Arc<Counters>, engine: Handle) -> Self {
-        Self { instances, counters, engine }
+    pub(super) fn new(counters: Arc<Counters>, engine: Handle) -> Self {
+        Self { counters, engine }
     }
 
-    /// The kernel side's rows of all instances, in order, if it has discarded adverts since this was asked last.
-    pub(super) fn rows_with_discards(&self) -> Option<Vec<CounterRow>> {
-        self.counters.take_discarded().then(|| self.rows())
+    /// Whether the XDP program has discarded adverts since the last call.
+    pub(super) fn take_discarded(&self) -> bool {
+        self.counters.take_discarded()
     }
 
-    fn rows(&self) -> Vec<CounterRow> {
-        (1..).zip(&self.instances).map(|(row, _)| self.row(row)).collect()
+    /// The counters of a row.
+    pub(super) fn row(&self, row: Row) -> CounterRow {
+        self.counters.row(row.number()).unwrap_or_default()
     }
 
-    fn row(&self, row: u32) -> CounterRow {
-        self.counters.row(row).unwrap_or_default()
-    }
-
-    async fn snapshot(&self) -> Result<EngineSnapshot, String> {
+    async fn snapshot(&self) -> Result<Arc<EngineSnapshot>, String> {
         let (sender, receiver) = oneshot::channel();
         self.engine.send(Command::Snapshot(sender));
         receiver.await.map_err(|_| "the agent is stopping".to_owned())
@@ -54,29 +50,27 @@ impl Reporter {
 impl Source for Reporter {
     async fn status(&self) -> Result<StatusReport, String> {
         let snapshot = self.snapshot().await?;
-        let each = self.instances.iter().zip(&snapshot.instances);
-        let instances = each.map(|(config, instance)| status(config, instance, &snapshot)).collect();
-        Ok(StatusReport { instances })
+        let instances = snapshot.routers.iter().map(|router| status(&router.settings, router, &snapshot));
+        Ok(StatusReport { instances: instances.collect() })
     }
 
     async fn stats(&self) -> Result<StatsReport, String> {
         let snapshot = self.snapshot().await?;
-        let rows = self.rows();
-        let foreign = self.row(ROW_FOREIGN);
+        let rows: Vec<_> = snapshot.routers.iter().map(|router| self.row(router.row)).collect();
+        let foreign = self.counters.row(ROW_FOREIGN).unwrap_or_default();
         let global = global(&foreign, &rows, &snapshot);
-        let each = self.instances.iter().zip(&snapshot.instances).zip(&rows);
-        let instances = each.map(|((config, instance), row)| InstanceStats {
-            name: config.name.clone(),
-            interface: config.interface.clone(),
-            vrid: config.router.vrid,
-            family: config.router.family.to_string(),
-            statistics: statistics(row, instance),
+        let instances = snapshot.routers.iter().zip(&rows).map(|(router, row)| InstanceStats {
+            name: router.settings.name.clone(),
+            interface: router.settings.interface.clone(),
+            vrid: router.settings.router.vrid,
+            family: router.settings.router.family.to_string(),
+            statistics: statistics(row, router),
         });
         Ok(StatsReport { global, instances: instances.collect() })
     }
 }
 
-fn status(config: &Instance, instance: &InstanceSnapshot, snapshot: &EngineSnapshot) -> InstanceStatus {
+fn status(config: &Instance, instance: &RouterSnapshot, snapshot: &EngineSnapshot) -> InstanceStatus {
     let router = &instance.router;
     let changed = router.reason.is_some();
     InstanceStatus {
@@ -92,7 +86,7 @@ fn status(config: &Instance, instance: &InstanceSnapshot, snapshot: &EngineSnaps
             State::Master => model::State::Master,
         },
         priority: config.router.priority,
-        effective_priority: config.router.priority,
+        effective_priority: router.priority,
         last_adv_source: router.master,
         master_down_interval: router.master_down_interval / 10_000_000,
         skew_time: router.skew / 1_000,
@@ -148,7 +142,7 @@ fn mac(mac: [u8; 6]) -> String {
 }
 
 /// Why an instance is in fault, for a person.
-fn sentence(fault: Fault, config: &Instance, instance: &InstanceSnapshot) -> String {
+fn sentence(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> String {
     let interface = &config.interface;
     match fault {
         Fault::NoInterface => format!("interface {interface} does not exist"),
@@ -166,6 +160,11 @@ fn sentence(fault: Fault, config: &Instance, instance: &InstanceSnapshot) -> Str
         Fault::NotAttached => {
             instance.failure.clone().unwrap_or_else(|| format!("interface {interface} is being set up"))
         }
+        Fault::NotReceiving => format!("adverts can no longer be received on interface {interface}"),
+        Fault::Tracking => "a tracked object failed".to_owned(),
+        Fault::Group => "a member of its sync group failed".to_owned(),
+        Fault::Administrator => "disabled by the administrator".to_owned(),
+        Fault::Drained => "drained by the administrator".to_owned(),
     }
 }
 
@@ -189,7 +188,7 @@ fn global(foreign: &CounterRow, rows: &[CounterRow], snapshot: &EngineSnapshot) 
     }
 }
 
-fn statistics(row: &CounterRow, instance: &InstanceSnapshot) -> Statistics {
+fn statistics(row: &CounterRow, instance: &RouterSnapshot) -> Statistics {
     let (core, sent) = (&instance.router.counters, &instance.sent);
     Statistics {
         master_transitions: core.master_transitions,
@@ -197,7 +196,7 @@ fn statistics(row: &CounterRow, instance: &InstanceSnapshot) -> Statistics {
         advertisement_sent: sent.adverts,
         interval_errors: core.interval_errors,
         priority_zero_pkts_rcvd: row.get(Counter::PriorityZeroRcvd),
-        priority_zero_pkts_sent: sent.releases,
+        priority_zero_pkts_sent: sent.priority_zero,
         invalid_type_pkts_rcvd: row.get(Counter::InvalidTypeRcvd),
         address_list_errors: core.address_list_errors,
         packet_length_errors: row.get(Counter::PacketLengthErrors),
@@ -221,9 +220,9 @@ fn statistics(row: &CounterRow, instance: &InstanceSnapshot) -> Statistics {
         losing_adverts_rcvd: core.losing_adverts,
         assert_adverts_sent: core.asserts_sent,
         assert_adverts_suppressed: core.asserts_suppressed,
-        foreign_releases_rcvd: core.foreign_releases,
+        priority_zero_ignored_rcvd: core.priority_zero_ignored,
         stalls: core.stalls,
-        gratuitous_arp_sent: sent.arps,
+        gratuitous_arp_sent: sent.gratuitous_arps,
         neighbor_advertisements_sent: sent.neighbor_advertisements,
         not_accepted: row.get(Counter::NotAccepted),
         send_errors: sent.send_errors,

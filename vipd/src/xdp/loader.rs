@@ -63,7 +63,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     routers: HashMap<MapData, [u8; 8], [u8; 32]>,
     peers: HashMap<MapData, [u8; 20], u8>,
-    links: BTreeMap<u32, (&'static str, XdpLinkId)>,
+    links: BTreeMap<u32, (&'static str, XdpLinkId, Mode)>,
 }
 
 /// What [`Kernel::load`] returns.
@@ -192,7 +192,7 @@ impl Kernel {
             let Some(program) = program(&mut self.ebpf, name) else { continue };
             match program.attach_to_if_index(ifindex, flags) {
                 Ok(link) => {
-                    self.links.insert(ifindex, (name, link));
+                    self.links.insert(ifindex, (name, link, mode));
                     return Ok((mode, refusal.as_ref().map(ToString::to_string)));
                 }
                 Err(error) => match AttachError::fatal(interface, &error) {
@@ -205,10 +205,15 @@ impl Kernel {
         Err(AttachError::Refused { interface: interface.to_owned(), source })
     }
 
+    /// The mode in which the program is attached to an interface, if it is.
+    pub fn mode(&self, ifindex: u32) -> Option<Mode> {
+        self.links.get(&ifindex).map(|(_, _, mode)| *mode)
+    }
+
     /// Detaches the program from an interface, if it is attached there. An interface that is gone has already
     /// detached it.
     pub fn detach(&mut self, ifindex: u32) {
-        if let Some((name, link)) = self.links.remove(&ifindex)
+        if let Some((name, link, _)) = self.links.remove(&ifindex)
             && let Some(program) = program(&mut self.ebpf, name)
         {
             // Nothing to do about a failure: the link dies with this process at the latest.

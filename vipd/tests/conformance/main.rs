@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use vipd::vrrp::Policy;
 use vipd_tests::conformance::lab::At;
 use vipd_tests::conformance::{Note, Program, document, items};
 
@@ -20,7 +21,7 @@ fn the_core_does_what_every_scenario_says() {
     let mut played = 0;
     for scenario in scenarios.iter().filter(|scenario| scenario.in_core) {
         played += 1;
-        let result = stage::play(scenario);
+        let result = stage::play(scenario, Policy::VIPD);
         match (scenario.note(Program::Vipd), result) {
             (None, Ok(())) => {}
             (Some(Note::Differs(_)), Err(error))
@@ -31,6 +32,18 @@ fn the_core_does_what_every_scenario_says() {
     }
     assert!(wrong.is_empty(), "{} of {played} scenarios:\n{}", wrong.len(), wrong.join("\n"));
     assert!(played > 0, "there are scenarios");
+}
+
+#[test]
+fn without_departures_from_the_rfc_no_scenario_differs() {
+    let scenarios = document::all().expect("the scenarios can be read");
+    let mut failed = Vec::new();
+    for scenario in scenarios.iter().filter(|scenario| scenario.in_core) {
+        if let Err(error) = stage::play(scenario, Policy::RFC) {
+            failed.push(format!("{}: {error:#}", scenario.name));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use vipd::packet::{AdvertFrame, announcement};
 use vipd::vrrp::{
-    Action, Addresses, Family, Input, Interval, Router, RouterConfig, State, Version, VirtualAddress,
+    Action, Addresses, Family, Input, Interval, Policy, Router, RouterConfig, State, Version, VirtualAddress,
 };
 use vipd_common::Timestamp;
 use vipd_common::parse::ChecksumForm;
@@ -29,7 +29,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(words: &RouterWords, vipd_lines: &[String]) -> Self {
+    pub(crate) fn new(words: &RouterWords, vipd_lines: &[String], policy: Policy) -> Self {
         let family = match words.family {
             configuration::Family::V4 => Family::V4,
             configuration::Family::V6 => Family::V6,
@@ -56,7 +56,7 @@ impl Node {
             }
             (Version::V3, Family::V4) => ChecksumForm::Rfc5798,
         };
-        Self { words: words.clone(), router: Router::new(config), held: false, checksum }
+        Self { words: words.clone(), router: Router::with_policy(config, policy), held: false, checksum }
     }
 
     /// Its primary address.
@@ -74,7 +74,10 @@ impl Node {
         let mut frames = Vec::new();
         while let Some(action) = self.router.poll_action() {
             match action {
-                Action::SendAdvert { priority } => frames.extend(self.adverts(priority)),
+                Action::SendAdvert { priority } => {
+                    frames.extend(self.adverts(priority));
+                    self.router.advert_sent(now);
+                }
                 Action::AddAddresses(Addresses::All) => self.held = true,
                 Action::AddAddresses(Addresses::One(_)) => {}
                 Action::RemoveAddresses => self.held = false,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use vipd::vrrp::Input;
+use vipd::vrrp::{Input, Policy};
 use vipd_common::Timestamp;
 use vipd_tests::configuration::Family;
 use vipd_tests::conformance::heard::{UNDER_TEST, frame};
@@ -21,9 +21,9 @@ use crate::node::Node;
 /// What the rounding of a scenario's own numbers may come to, nanoseconds.
 const EXACT: u64 = 1_000;
 
-/// Plays a scenario to its end.
-pub(crate) fn play(scenario: &Scenario) -> Result<()> {
-    let nodes = scenario.routers().map(|words| Node::new(words, &scenario.vipd_lines)).collect();
+/// Plays a scenario to its end, with these departures from the RFC.
+pub(crate) fn play(scenario: &Scenario, policy: Policy) -> Result<()> {
+    let nodes = scenario.routers().map(|words| Node::new(words, &scenario.vipd_lines, policy)).collect();
     let start = Timestamp::from_nanos(1_000_000_000_000);
     let mut stage =
         Stage { nodes, now: start, sent: Vec::new(), cursor: 0, mark: start, counts: Counts::new() };
@@ -51,7 +51,7 @@ impl Stage {
                 self.look_from_here();
                 for node in 0..self.nodes.len() {
                     let primary = self.nodes[node].primary();
-                    self.give(node, Input::Available { primary });
+                    self.give(node, Input::PrimaryAddress(primary));
                 }
             }
             Step::Stop => {

@@ -3,7 +3,7 @@
 use std::mem::size_of;
 use std::time::Duration;
 
-use vipd::xdp::{Kernel, Loaded, OBJECT, Sizes, Verbosity};
+use vipd::xdp::{Kernel, Loaded, OBJECT, Row, Sizes, Verbosity};
 use vipd_common::address::{ipv4, ipv6};
 use vipd_common::counters::{Counter, CounterRow, ROW_CELLS, ROW_FOREIGN};
 use vipd_common::parse::{Advert, ChecksumForm};
@@ -40,6 +40,11 @@ const ROWS: usize = 10;
 const SIZES: Sizes = Sizes { routers: 9, peers: 4, closed: 0, senders: 0, burst: 0 };
 
 type Cells = [u64; ROW_CELLS];
+
+/// A row by its number.
+pub(crate) fn row(number: u32) -> Row {
+    Row::new(number).expect("row 0 belongs to no virtual router")
+}
 
 pub(crate) struct Bench {
     pub(crate) loaded: Loaded,
@@ -111,7 +116,7 @@ impl Bench {
     }
 
     pub(crate) fn close(&mut self, key: ClosedKey) {
-        self.loaded.closed.close(key, CLOSED_ROW).expect("there is room");
+        self.loaded.closed.close(key, row(CLOSED_ROW)).expect("there is room");
         self.told.closed.push((key, CLOSED_ROW));
     }
 

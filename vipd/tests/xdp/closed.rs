@@ -80,7 +80,7 @@ fn a_frame_cut_at_any_length_passes_or_is_dropped_as_in_user_space() {
 #[test]
 fn without_any_the_program_does_not_look() {
     let mut bench = Bench::new();
-    bench.loaded.closed.close(key(4), CLOSED_ROW).expect("there is room for one");
+    bench.loaded.closed.close(key(4), crate::bench::row(CLOSED_ROW)).expect("there is room for one");
     assert_eq!(bench.run(&packet(4, 1, 8, false), LOOPBACK), XDP_PASS);
     bench.audit().expect("nothing is counted");
     let _ = bench.compare(&Frame::valid(3).bytes(), LOOPBACK);

@@ -61,7 +61,11 @@ fn what_is_steady_is_held_to_nothing() {
     let Verdict::Accepted(row, advert) = bench.reference(&valid.bytes(), LOOPBACK) else {
         panic!("{valid:?}")
     };
-    bench.loaded.steady.expect(row as usize, Some(advert.fingerprint()), vipd_common::Timestamp::ZERO);
+    bench.loaded.steady.expect(
+        crate::bench::row(row),
+        Some(advert.fingerprint()),
+        vipd_common::Timestamp::ZERO,
+    );
     flood(&mut bench, &valid, 10_000);
     assert_eq!(limited(&bench, row), 0);
     let (passed, _) = flood(&mut bench, &Frame { priority: 99, ..valid }, BURST);
@@ -77,8 +81,8 @@ fn what_was_steady_is_held_to_nothing_whatever_is_sent_in_its_name() {
         panic!("{master:?}")
     };
     let steady = &bench.loaded.steady;
-    steady.expect(row as usize, Some(advert.fingerprint()), vipd_common::Timestamp::ZERO);
-    steady.expect(row as usize, None, vipd_common::Timestamp::ZERO);
+    steady.expect(crate::bench::row(row), Some(advert.fingerprint()), vipd_common::Timestamp::ZERO);
+    steady.expect(crate::bench::row(row), None, vipd_common::Timestamp::ZERO);
     flood(&mut bench, &forged, 1000);
     assert!(limited(&bench, row) > 0);
     assert_eq!(flood(&mut bench, &master, 100).0, 100, "each is handed over");

@@ -3,6 +3,7 @@
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use std::os::fd::OwnedFd;
+use vipd::xdp::Row;
 use vipd_common::Timestamp;
 use vipd_common::parse::{Advert, ChecksumForm};
 
@@ -40,9 +41,9 @@ fn run(bench: &mut Bench, frame: &[u8]) {
 }
 
 /// The row of a valid advert, and what it says.
-fn advert(bench: &Bench, frame: &Frame) -> (usize, Advert) {
+fn advert(bench: &Bench, frame: &Frame) -> (Row, Advert) {
     match bench.reference(&frame.bytes(), LOOPBACK) {
-        Verdict::Accepted(row, advert) => (row as usize, advert),
+        Verdict::Accepted(row, advert) => (crate::bench::row(row), advert),
         other => panic!("{other:?}"),
     }
 }
@@ -97,11 +98,7 @@ fn what_is_steady_leaves_its_time_and_wakes_nobody() {
             last = heard;
         }
         assert!(!ear.was_woken(NOW), "these change nothing");
-        assert_eq!(
-            bench.row(u32::try_from(row).expect("small")).get(COUNTED),
-            2 + 7 + 100,
-            "all are counted"
-        );
+        assert_eq!(bench.row(row.number()).get(COUNTED), 2 + 7 + 100, "all are counted");
         // What says something new says what came before it.
         run(&mut bench, &Frame { priority: 0, ..valid.clone() }.bytes());
         assert!(ear.was_woken(SOON), "its sender leaves");
@@ -140,6 +137,6 @@ fn what_is_expected_next_does_not_take_over_the_time_of_what_was() {
 fn a_row_that_is_not_there_hears_nothing() {
     let bench = Bench::new();
     let begin = time();
-    assert_eq!(bench.loaded.steady.expect(1_000_000, Some(7), begin), begin);
-    assert_eq!(bench.loaded.steady.heard(1_000_000), Timestamp::ZERO);
+    assert_eq!(bench.loaded.steady.expect(crate::bench::row(1_000_000), Some(7), begin), begin);
+    assert_eq!(bench.loaded.steady.heard(crate::bench::row(1_000_000)), Timestamp::ZERO);
 }

@@ -1,27 +1,22 @@
-//! What a virtual router is configured to be.
+//! Configuration of a virtual router (RFC 9568 section 6.1, RFC 8347).
 
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
-use super::interval::{Interval, Version};
+use crate::interval::{Interval, Version};
+pub use crate::priority::{PRIORITY_DEFAULT, PRIORITY_OWNER, PRIORITY_ZERO};
 
-/// Priority of the router that owns the virtual addresses (RFC 9568 section 6.1).
-pub const PRIORITY_OWNER: u8 = 255;
-/// Priority of an advert whose sender gives the mastership up (RFC 9568 section 5.2.4).
-pub const PRIORITY_RELEASE: u8 = 0;
-/// Default priority of a backup (RFC 9568 section 5.2.4).
-pub const PRIORITY_DEFAULT: u8 = 100;
-/// Default number of intervals without an advert after which the master is down (RFC 9568 section 6.1).
+/// Default number of intervals in Active_Down_Interval (RFC 9568 section 6.1).
 pub const DOWN_AFTER_ADVERTS: u8 = 3;
 
-/// Address family of a virtual router. An IPv4 and an IPv6 virtual router with the same VRID are independent
-/// (RFC 9568 section 1).
+/// Address family of a virtual router. An IPv4 and an IPv6 virtual router with the same VRID are
+/// independent (RFC 9568 section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
-    /// IPv4: adverts to 224.0.0.18, addresses announced by gratuitous ARP.
+    /// IPv4: adverts to 224.0.0.18, addresses announced with gratuitous ARP.
     V4,
-    /// IPv6: adverts to ff02::12, addresses announced by unsolicited Neighbor Advertisements.
+    /// IPv6: adverts to ff02::12, addresses announced with unsolicited Neighbor Advertisements.
     V6,
 }
 
@@ -34,7 +29,7 @@ impl Family {
         }
     }
 
-    /// The IP version: 4 or 6. The kernel side's keys have it
+    /// The IP version, 4 or 6, as in the XDP program's keys
     /// ([`RouterKey::family`](vipd_common::records::RouterKey)).
     pub const fn number(self) -> u8 {
         match self {
@@ -44,7 +39,7 @@ impl Family {
     }
 }
 
-/// As RFC 8347 has it: `ipv4` or `ipv6`.
+/// `ipv4` or `ipv6`, as in RFC 8347.
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -54,12 +49,12 @@ impl fmt::Display for Family {
     }
 }
 
-/// A virtual address and the prefix length it is configured with on the interface.
+/// A virtual address and its prefix length on the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VirtualAddress {
     /// The address.
     pub address: IpAddr,
-    /// Prefix length, 1 to 32, or to 128 in IPv6.
+    /// Prefix length: 1 to 32 in IPv4, 1 to 128 in IPv6.
     pub prefix: u8,
 }
 
@@ -69,59 +64,61 @@ impl fmt::Display for VirtualAddress {
     }
 }
 
-/// How a master tells the segment where its addresses are: by gratuitous ARP, or by unsolicited Neighbor
-/// Advertisements.
+/// How a master announces its addresses with gratuitous ARP or unsolicited Neighbor Advertisements.
+/// A round has one packet for each address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announcements {
-    /// Rounds of a burst, 1 to 255. A round has one packet for each address.
+    /// Rounds of a burst, 1 to 255.
     pub repeat: u8,
-    /// Nanoseconds after a takeover until a second burst; 0 for none. Switches and hosts that missed the first one, while
-    /// their port was still learning, hear the second.
+    /// Nanoseconds from a takeover to a second burst; 0 for none. It reaches hosts behind switches
+    /// that dropped the first one while a port was still learning.
     pub delay: u64,
-    /// Nanoseconds between rounds of a master that stays; 0 for none.
+    /// Nanoseconds between refreshes in Master; 0 for none.
     pub refresh: u64,
-    /// Rounds of such a refresh, 1 to 255.
+    /// Rounds of a refresh, 1 to 255.
     pub refresh_repeat: u8,
 }
 
 impl Default for Announcements {
-    /// Five rounds, five more after 5 s, and no refresh: what keepalived does.
+    /// keepalived's: five rounds, five more after 5 s, no refresh.
     fn default() -> Self {
         Self { repeat: 5, delay: 5_000_000_000, refresh: 0, refresh_repeat: 1 }
     }
 }
 
-/// Configuration of one virtual router, already checked.
+/// Configuration of one virtual router. It is valid: the reader of the configuration file has
+/// checked it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouterConfig {
     /// Virtual router identifier, 1 to 255.
     pub vrid: u8,
-    /// Family of its adverts and of [`virtual_addresses`](Self::virtual_addresses).
+    /// Family of the adverts and of [`virtual_addresses`](Self::virtual_addresses).
     pub family: Family,
-    /// Priority, 1 to 254, or [`PRIORITY_OWNER`].
+    /// Configured priority: 1 to 254, or [`PRIORITY_OWNER`]. The effective one starts with it and
+    /// changes with [`Input::Priority`](crate::Input::Priority).
     pub priority: u8,
     /// Advertisement_Interval, in the unit of the configured version.
     pub interval: Interval,
     /// Preempt_Mode: take over from a master of lower priority. The owner always does.
     pub preempt: bool,
-    /// Nanoseconds for which a master of lower priority is followed before it is preempted (RFC 8347 `hold-time`),
-    /// counted from its first advert; 0 for none.
+    /// Nanoseconds for which a master of lower priority is followed before it is preempted (RFC 8347
+    /// `hold-time`), from its first advert on; 0 for none.
     pub preempt_delay: u64,
-    /// Nanoseconds spent in Initialize after the first [`Available`](super::Input::Available); 0 for none.
+    /// Nanoseconds in Initialize, from when the router could start first; 0 for none.
     pub startup_delay: u64,
-    /// Intervals without an advert after which the master is down, 1 to 100; [`DOWN_AFTER_ADVERTS`] by the RFC.
+    /// Intervals in Active_Down_Interval, 1 to 100; [`DOWN_AFTER_ADVERTS`] in the RFC.
     pub down_after_adverts: u8,
     /// How addresses are announced.
     pub announcements: Announcements,
-    /// The virtual addresses in the order they are advertised: up to 255, or none for a router that only tells who is
-    /// master.
+    /// The virtual addresses in the order they are advertised, 0 to 255. Without any the router only
+    /// elects a master.
     pub virtual_addresses: Vec<VirtualAddress>,
-    /// Virtual addresses that are not advertised, of either family.
+    /// Virtual addresses of either family that are not advertised.
     pub excluded_addresses: Vec<VirtualAddress>,
 }
 
 impl RouterConfig {
-    /// A virtual router with the RFC's defaults for everything but these.
+    /// A virtual router with the RFC's defaults for all other fields.
     pub fn new(vrid: u8, family: Family, interval: Interval, virtual_addresses: Vec<VirtualAddress>) -> Self {
         Self {
             vrid,
@@ -143,7 +140,7 @@ impl RouterConfig {
         self.interval.version()
     }
 
-    /// Whether this router owns the virtual addresses.
+    /// Whether this router owns the virtual addresses: it has priority 255.
     pub fn is_owner(&self) -> bool {
         self.priority == PRIORITY_OWNER
     }

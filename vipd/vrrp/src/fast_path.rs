@@ -10,7 +10,8 @@
 
 use vipd_common::Timestamp;
 
-use crate::message::{Received, Steady};
+use crate::input::Received;
+use crate::output::Steady;
 
 /// The kernel side's half for one virtual router.
 pub trait FastPathSlot {
@@ -88,7 +89,7 @@ mod tests {
             interval: 100,
             addresses: 7,
             checksum: ChecksumForm::Rfc5798,
-            patience: 3,
+            down_interval: 3,
         }
     }
 

@@ -1,16 +1,43 @@
-//! Configurations and inputs of the core out of a fuzzer's bytes; the one place here that builds the core's types.
+//! Configurations and inputs of a virtual router from a fuzzer's bytes.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use arbitrary::Arbitrary;
 use vipd::vrrp::config::Family;
-use vipd::vrrp::{Announcements, Fault, Input, Interval, Received, RouterConfig, Version, VirtualAddress};
+use vipd::vrrp::{
+    Announcements, Fault, Impediment, Input, Interval, Received, RouterConfig, Version, VirtualAddress,
+};
 use vipd_common::Timestamp;
 use vipd_common::parse::{ChecksumForm, address_digest};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// A configuration, in numbers that wrap around to what is allowed.
+/// Every kind of impediment in its order.
+pub(super) const KINDS: [Impediment; 8] = [
+    Impediment::Link,
+    Impediment::Io,
+    Impediment::PrimaryAddress,
+    Impediment::AddressInterface,
+    Impediment::Tracking,
+    Impediment::Group,
+    Impediment::Administrator,
+    Impediment::Drained,
+];
+
+const FAULTS: [Fault; 10] = [
+    Fault::NoInterface,
+    Fault::InterfaceDown,
+    Fault::NotAttached,
+    Fault::NotReceiving,
+    Fault::NoPrimaryAddress,
+    Fault::AddressInterface,
+    Fault::Tracking,
+    Fault::Group,
+    Fault::Administrator,
+    Fault::Drained,
+];
+
+/// A configuration in numbers that wrap around to the allowed range.
 #[derive(Debug, Arbitrary)]
 pub(super) struct Configuration {
     version2: bool,
@@ -38,7 +65,7 @@ impl Configuration {
         let addresses = (0..self.addresses % 9).map(address);
         let excluded = (0..self.excluded % 4).map(|last| address(100 + last));
         let (repeat, delay, refresh, refresh_repeat) = self.announcements;
-        // A refresh without end in no time is nothing that can be configured.
+        // The configuration allows no refresh below a second.
         let refresh = match refresh.nanos() {
             0 => 0,
             nanos => nanos.clamp(SECOND, 86_400 * SECOND),
@@ -61,7 +88,7 @@ impl Configuration {
     }
 }
 
-/// A length of time, near each of the scales that matter.
+/// A duration on one of several scales.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 pub(super) enum Span {
     None,
@@ -83,24 +110,26 @@ impl Span {
     }
 }
 
-/// What happens next.
+/// One step of a scene.
 #[derive(Debug, Arbitrary)]
 pub(super) enum Step {
-    /// Time passes, and nobody serves the timers.
+    /// Time passes without a timeout.
     Pass(Span),
-    /// To the next deadline and this much further, where the timer is served.
+    /// Time passes to the next deadline and this much further, then a timeout.
     Serve(Span),
-    /// The timer is served, early as it may be.
+    /// A timeout now, due or not.
     Timeout,
-    /// An input, and the same again so many times.
+    /// An input, repeated up to seven times.
     Give(Piece, u8),
 }
 
-/// An input, before it is known when and to which router.
+/// An input, independent of the time and the router.
 #[derive(Debug, Arbitrary)]
 pub(super) enum Piece {
-    Available(u8),
-    Unavailable(u8),
+    PrimaryAddress(u8),
+    Impede(u8),
+    Clear(u8),
+    Priority(u8),
     Shutdown,
     Advert(Advert),
     FeedLoss,
@@ -111,29 +140,26 @@ pub(super) enum Piece {
 pub(super) struct Advert {
     age: Span,
     source: u8,
-    /// More than ours, modulo 256; or any, where that is not asked for.
+    /// The priority, or its difference to the configured one, modulo 256.
     priority: u8,
     relative: bool,
-    /// Instead of ours.
+    /// Instead of the configured one.
     interval: Option<u16>,
     other_addresses: bool,
 }
 
 impl Piece {
-    /// Whether it comes from the wire, which can repeat it without end.
+    /// Whether other routers can cause it without end.
     pub(super) fn is_from_the_wire(&self) -> bool {
         matches!(self, Self::Advert(_) | Self::FeedLoss)
     }
 
     pub(super) fn input(&self, now: Timestamp, config: &RouterConfig) -> Input {
         match self {
-            Self::Available(last) => Input::Available { primary: address(config.family, last % 8 + 1) },
-            Self::Unavailable(which) => Input::Unavailable(match which % 4 {
-                0 => Fault::NoInterface,
-                1 => Fault::InterfaceDown,
-                2 => Fault::NoPrimaryAddress,
-                _ => Fault::NotAttached,
-            }),
+            Self::PrimaryAddress(last) => Input::PrimaryAddress(address(config.family, last % 8 + 1)),
+            Self::Impede(which) => Input::Impede(FAULTS[usize::from(*which) % FAULTS.len()]),
+            Self::Clear(which) => Input::Clear(KINDS[usize::from(*which) % KINDS.len()]),
+            Self::Priority(priority) => Input::Priority(*priority),
             Self::Shutdown => Input::Shutdown,
             Self::FeedLoss => Input::FeedLoss,
             Self::Removed(which) => {

@@ -45,7 +45,7 @@ impl Effects {
                 for (peer, message) in messages {
                     result = result.and(socket.send_to(*peer, message.with_priority(priority)));
                 }
-                account(tag, result, Some(instance), reports);
+                account(self.now, tag, result, Some(instance), reports);
             }
         }
     }

@@ -49,7 +49,9 @@ impl Effects {
     fn add_announcement(&mut self, packet: Packet, topology: &mut Topology) {
         let Topology { links, routers, .. } = topology;
         // A router that is no longer master has nothing to announce.
-        let Some(instance) = routers.get(packet.router).filter(|instance| instance.is_master()) else { return };
+        let Some(instance) = routers.get(packet.router).filter(|instance| instance.is_master()) else {
+            return;
+        };
         let Some((vip, on)) = instance.vip(packet.position) else { return };
         // An address that is not there is announced once it is.
         let Some(link) = links.get(on).filter(|link| link.addresses.contains(vip.address)) else { return };

@@ -42,6 +42,8 @@ pub(crate) struct Effects {
     failed: bool,
     /// Links whose batch holds frames, each once.
     batched: Vec<LinkId>,
+    /// The clock of the turn that is carried out.
+    now: Timestamp,
 }
 
 impl Effects {
@@ -56,6 +58,7 @@ impl Effects {
             announcer: Announcer::default(),
             failed: false,
             batched: Vec::new(),
+            now: Timestamp::ZERO,
         }
     }
 
@@ -107,6 +110,7 @@ impl Effects {
         topology: &mut Topology,
         reports: &mut Reports,
     ) {
+        self.now = now;
         if !self.actions.is_empty() || !self.changes.is_empty() {
             let actions = std::mem::take(&mut self.actions);
             self.send_adverts(&actions, topology, reports);
@@ -122,16 +126,19 @@ impl Effects {
 
     /// Sends the frames in the batches.
     fn send_batches(&mut self, topology: &mut Topology, reports: &mut Reports) {
-        let Topology { links, routers, .. } = topology;
+        let (Topology { links, routers, .. }, now) = (topology, self.now);
         for id in self.batched.drain(..) {
             let Some(io) = links.get_mut(id).and_then(|link| link.io.as_mut()) else { continue };
-            io.batch.send(&io.socket, |tag, result| account(tag, result, routers.get_mut(tag.router), reports));
+            io.batch.send(&io.socket, |tag, result| {
+                account(now, tag, result, routers.get_mut(tag.router), reports)
+            });
         }
     }
 }
 
 /// Counts a frame that was sent, or reports one that was refused.
 fn account(
+    now: Timestamp,
     tag: Tag,
     result: io::Result<()>,
     instance: Option<&mut super::instance::Instance>,
@@ -147,6 +154,7 @@ fn account(
     }
     match tag.kind {
         FrameKind::Advert | FrameKind::PriorityZero => {
+            instance.router.advert_sent(now);
             instance.sent.adverts += 1;
             instance.sent.priority_zero += u64::from(matches!(tag.kind, FrameKind::PriorityZero));
             instance.refusal_reported = false;

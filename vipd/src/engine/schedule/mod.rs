@@ -41,7 +41,7 @@ impl Schedule {
         let deadline = router.next_timeout();
         match (router.steady(), deadline) {
             (Some(steady), Some(deadline)) if published && self.fast_path.is_armed(id) => {
-                self.fast_path.rearm(id, steady.patience, deadline);
+                self.fast_path.rearm(id, steady.down_interval, deadline);
             }
             _ => self.heap.arm(id, deadline),
         }
@@ -50,7 +50,7 @@ impl Schedule {
     /// Moves a router onto the fast path, or off it, after its fast path was published.
     pub(crate) fn published(&mut self, id: RouterId, row: Row, router: &Router) {
         if let (Some(steady), Some(deadline)) = (router.steady(), router.next_timeout()) {
-            self.fast_path.arm(id, row, steady.patience, deadline);
+            self.fast_path.arm(id, row, steady.down_interval, deadline);
         } else {
             // The heap has had its deadline since the input that took it off the fast path.
             self.fast_path.disarm(id);

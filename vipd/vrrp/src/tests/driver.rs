@@ -46,13 +46,61 @@ fn a_stall_of_less_than_three_intervals_is_none() {
     assert_eq!(script.advert(50, HIGHER), [Action::RemoveAddresses], "no backup fires before that");
 }
 
+/// F12: one advert of priority 1 from a stranger, 5 ms after the process was stopped.
 #[test]
-fn a_stall_counts_up_to_the_arrival_and_not_to_the_reading() {
+fn an_advert_from_the_beginning_of_a_stall_does_not_end_it() {
+    for version in VERSIONS {
+        let mut script = Script::master(RouterConfig { preempt: false, ..config(version, SECOND) });
+        script.stall(5 * MILLI);
+        let stranger = script.received(1, LOWER);
+        script.stall(4 * SECOND);
+        let successor = script.received(50, HIGHER);
+        script.stall(2 * SECOND);
+        assert_eq!(
+            script.input(Input::Advert(stranger)),
+            [],
+            "VRRPv{version}: no answer before the rest is read"
+        );
+        assert_eq!(script.input(Input::Advert(successor)), [Action::RemoveAddresses], "VRRPv{version}");
+        assert_eq!(script.router.snapshot().reason, Some(Reason::Stalled));
+        assert_eq!(script.router.snapshot().counters.stalls, 1);
+        assert_eq!(script.router.snapshot().master, Some(HIGHER), "Preempt_Mode false: it follows");
+    }
+}
+
+/// F12: a flood of a stranger fills the ring, and the adverts of the successor are lost.
+#[test]
+fn a_flood_during_a_stall_does_not_hide_a_takeover() {
+    for priority in [0, 1] {
+        let mut script = Script::master(RouterConfig { preempt: false, ..config(Version::V3, SECOND) });
+        script.stall(5 * MILLI);
+        let stranger = script.received(priority, LOWER);
+        script.stall(6 * SECOND);
+        for _ in 0..1000 {
+            assert_eq!(script.input(Input::Advert(stranger)), [], "priority {priority}");
+        }
+        assert_eq!(script.input(Input::FeedLoss), [Action::RemoveAddresses], "priority {priority}");
+        assert_eq!(script.router.snapshot().reason, Some(Reason::Stalled));
+    }
+}
+
+#[test]
+fn an_advert_that_the_kernel_refused_was_not_sent() {
+    let mut script = Script::master(RouterConfig { preempt: false, ..config(Version::V3, SECOND) });
+    for _ in 0..4 {
+        script.stall(SECOND);
+        script.router.handle(script.now, Input::Timeout);
+        while script.router.poll_action().is_some() {}
+    }
+    assert_eq!(script.advert(50, HIGHER), [Action::RemoveAddresses], "a backup has rightly taken over");
+}
+
+#[test]
+fn a_stalled_master_sends_no_last_advert() {
     let mut script = Script::master(config(Version::V3, SECOND));
-    script.stall(SECOND);
-    let advert = script.received(50, HIGHER);
-    script.stall(9 * SECOND);
-    assert_eq!(script.input(Input::Advert(advert)), [ADVERT], "it came when we had been silent for 1 s");
+    let winner = script.received(200, HIGHER);
+    script.stall(3 * SECOND);
+    assert_eq!(script.input(Input::Advert(winner)), [Action::RemoveAddresses]);
 }
 
 #[test]
@@ -108,9 +156,9 @@ fn a_new_primary_address_is_told_to_the_backups_at_once() {
     let other = IpAddr::from([10, 0, 0, 77]);
     let mut script = Script::master(config(Version::V3, SECOND));
     script.wait(400 * MILLI);
-    assert_eq!(script.input(Input::Available { primary: other }), [ADVERT]);
+    assert_eq!(script.input(Input::PrimaryAddress(other)), [ADVERT]);
     assert_eq!(script.events, [Event::PrimaryChanged { primary: other }]);
-    assert_eq!(script.input(Input::Available { primary: other }), []);
+    assert_eq!(script.input(Input::PrimaryAddress(other)), []);
     assert_eq!(script.events, [], "once");
     assert_eq!(adverts(&script.wait(SECOND)), [600 * MILLI], "the cadence stays");
     assert_eq!(script.advert(254, other), [], "S28: now that address is our own");
@@ -133,8 +181,8 @@ fn what_ended_a_fault_is_the_reason_of_the_start() {
         (Fault::NotAttached, Reason::Startup),
     ] {
         let mut script = Script::new(config(Version::V3, SECOND));
-        script.input(Input::Unavailable(fault));
-        script.input(Input::Available { primary: OURS });
+        script.input(Input::Impede(fault));
+        script.clear(fault);
         assert_eq!(script.router.snapshot().reason, Some(reason), "{fault}");
     }
 }

@@ -76,7 +76,7 @@ fn m5_a_restart_forgets_the_learned_interval() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 4095));
     script.input(Input::Shutdown);
-    script.input(Input::Available { primary: OURS });
+    script.input(Input::PrimaryAddress(OURS));
     assert_eq!(script.next(), Some(3 * SECOND + 156 * SECOND / 256), "M5");
 }
 
@@ -201,7 +201,7 @@ fn steady_is_what_the_followed_master_said_last_and_nothing_while_something_is_d
     script.input(with_interval(&script, 200, 100));
     let steady = script.router.steady().expect("a master is followed");
     assert_eq!((steady.priority, steady.interval), (200, 100));
-    assert_eq!(steady.patience, 3 * SECOND + 156 * SECOND / 256);
+    assert_eq!(steady.down_interval, 3 * SECOND + 156 * SECOND / 256);
     script.input(with_interval(&script, 210, 100));
     let changed = script.router.steady().expect("it is still followed");
     assert_eq!(changed.priority, 210);

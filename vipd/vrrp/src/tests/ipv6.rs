@@ -18,7 +18,7 @@ fn config_v6(priority: u8) -> RouterConfig {
 /// A master that sends from `fe80::2`.
 fn master(priority: u8) -> Script {
     let mut script = Script::new(config_v6(priority));
-    script.input(Input::Available { primary: link_local(2) });
+    script.input(Input::PrimaryAddress(link_local(2)));
     if let Some(down) = script.next().filter(|_| script.state() == State::Backup) {
         script.wait(down);
     }
@@ -63,7 +63,7 @@ fn s28_an_advert_from_our_own_link_local_address_is_ignored() {
 #[test]
 fn f7_s9_and_s19_the_addresses_come_and_go_as_in_ipv4() {
     let mut script = Script::new(config_v6(100));
-    script.input(Input::Available { primary: link_local(2) });
+    script.input(Input::PrimaryAddress(link_local(2)));
     let down = 3 * SECOND + 156 * SECOND / 256;
     assert_eq!(script.wait(down), [(down, ADVERT), (down, ADD), (down, ANNOUNCE)], "S9");
     assert_eq!(script.input(Input::Shutdown), [RELEASE, Action::RemoveAddresses], "S19");
@@ -72,7 +72,7 @@ fn f7_s9_and_s19_the_addresses_come_and_go_as_in_ipv4() {
 #[test]
 fn r12_the_address_list_is_compared() {
     let mut script = Script::new(config_v6(100));
-    script.input(Input::Available { primary: link_local(2) });
+    script.input(Input::PrimaryAddress(link_local(2)));
     let list = |last| address_digest([link_local(last)].into_iter());
     for (last, errors) in [(0x50, 0), (0x51, 1)] {
         let advert = Received { addresses: list(last), ..script.received(200, link_local(3)) };

@@ -27,9 +27,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use vipd_common::Timestamp;
 use vipd_common::parse::{ChecksumForm, address_digest};
 
-use super::Router;
 use crate::{
-    Action, Addresses, Event, Family, Input, Interval, Received, RouterConfig, State, Version, VirtualAddress,
+    Action, Addresses, Event, Family, Fault, Input, Interval, Received, Router, RouterConfig, State, Version,
+    VirtualAddress,
 };
 
 pub(super) const MILLI: u64 = 1_000_000;
@@ -85,7 +85,7 @@ impl Script {
     /// Started: in Backup, or as owner in Master.
     fn started(config: RouterConfig) -> Self {
         let mut script = Self::new(config);
-        script.input(Input::Available { primary: OURS });
+        script.input(Input::PrimaryAddress(OURS));
         script
     }
 
@@ -131,6 +131,16 @@ impl Script {
     }
 
     /// Lets time pass with nobody to serve a timer, as when the process is held up.
+    /// Clears an impediment, as a fresh look at the interface does.
+    fn clear(&mut self, fault: Fault) -> Vec<Action> {
+        let actions = self.input(Input::PrimaryAddress(OURS));
+        if self.state() == State::Fault(fault) {
+            self.input(Input::Clear(fault.impediment()))
+        } else {
+            actions
+        }
+    }
+
     fn stall(&mut self, nanos: u64) {
         self.now = self.now + nanos;
     }
@@ -152,10 +162,10 @@ impl Script {
                 Action::AddAddresses(Addresses::One(_)) | Action::Announce { .. } => {
                     assert!(self.held, "S3: nothing is announced without mastership");
                 }
-                Action::SendAdvert { .. } => {}
+                Action::SendAdvert { .. } => self.router.advert_sent(self.now),
             }
         }
-        let holds = self.state() == State::Master && self.router.has_addresses();
+        let holds = self.state() == State::Master && self.router.config().all_addresses().next().is_some();
         assert_eq!(self.held, holds, "S3, S7, S14, S17: addresses in Master only");
         actions
     }

@@ -114,8 +114,8 @@ fn s27_nothing_happens_before_the_startup_delay_is_over() {
         script.wait(1);
         assert_eq!(script.state(), state);
         // Later it is no start.
-        script.input(Input::Unavailable(Fault::InterfaceDown));
-        script.input(Input::Available { primary: OURS });
+        script.input(Input::Impede(Fault::InterfaceDown));
+        script.clear(Fault::InterfaceDown);
         assert_eq!(script.state(), state);
     }
 }
@@ -125,9 +125,9 @@ fn an_interface_that_flaps_meanwhile_does_not_shorten_the_startup_delay() {
     let mut script =
         Script::started(RouterConfig { startup_delay: 5 * SECOND, ..config(Version::V3, SECOND) });
     script.wait(SECOND);
-    script.input(Input::Unavailable(Fault::InterfaceDown));
+    script.input(Input::Impede(Fault::InterfaceDown));
     script.wait(SECOND);
-    script.input(Input::Available { primary: OURS });
+    script.clear(Fault::InterfaceDown);
     assert_eq!((script.state(), script.next()), (State::Initialize, Some(3 * SECOND)));
     assert_eq!(script.input(Input::Shutdown), []);
     assert_eq!(script.next(), None);

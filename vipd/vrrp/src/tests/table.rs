@@ -180,7 +180,7 @@ fn script(version: Version, start: Start) -> Script {
         Start::OwnerInitialize => Script::new(owner(version, INTERVAL)),
         Start::Fault => {
             let mut script = Script::new(config(version, INTERVAL));
-            script.input(Input::Unavailable(Fault::NoPrimaryAddress));
+            script.input(Input::Impede(Fault::NoPrimaryAddress));
             script
         }
         Start::Backup => Script::started(config(version, INTERVAL)),
@@ -193,9 +193,9 @@ fn script(version: Version, start: Start) -> Script {
 
 fn give(script: &mut Script, input: In) -> Vec<Action> {
     let input = match input {
-        In::Available => Input::Available { primary: OURS },
-        In::OtherPrimary => Input::Available { primary: IpAddr::from([10, 0, 0, 9]) },
-        In::Unavailable(fault) => Input::Unavailable(fault),
+        In::Available => Input::PrimaryAddress(OURS),
+        In::OtherPrimary => Input::PrimaryAddress(IpAddr::from([10, 0, 0, 9])),
+        In::Unavailable(fault) => Input::Impede(fault),
         In::Shutdown => Input::Shutdown,
         In::Advert(priority, source) => Input::Advert(script.received(priority, source)),
         In::FeedLoss => Input::FeedLoss,

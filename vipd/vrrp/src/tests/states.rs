@@ -7,7 +7,7 @@ use crate::{Fault, Reason};
 fn s1_the_owner_starts_as_master() {
     for version in VERSIONS {
         let mut script = Script::new(owner(version, SECOND));
-        let actions = script.input(Input::Available { primary: OURS });
+        let actions = script.input(Input::PrimaryAddress(OURS));
         assert_eq!(actions, [Action::SendAdvert { priority: 255 }, ADD, ANNOUNCE], "S1");
         let change = Event::StateChanged {
             from: State::Initialize,
@@ -149,7 +149,7 @@ fn s22_the_tie_break_compares_sources_as_numbers() {
 #[test]
 fn s26_the_tie_break_takes_the_primary_address_of_the_moment() {
     let mut script = Script::master(config(Version::V3, SECOND));
-    script.input(Input::Available { primary: IpAddr::from([10, 0, 0, 9]) });
+    script.input(Input::PrimaryAddress(IpAddr::from([10, 0, 0, 9])));
     script.advert(100, HIGHER);
     assert_eq!(script.state(), State::Master, "S26");
 }
@@ -180,12 +180,12 @@ fn s21_priority_0_is_answered_at_once_and_restarts_the_timer() {
 fn s19_a_fault_gives_the_mastership_up_and_its_end_starts_over() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
-        let actions = script.input(Input::Unavailable(Fault::NotAttached));
+        let actions = script.input(Input::Impede(Fault::NotAttached));
         assert_eq!(actions, [RELEASE, Action::RemoveAddresses], "S19");
-        assert_eq!(script.input(Input::Unavailable(Fault::NotAttached)), []);
+        assert_eq!(script.input(Input::Impede(Fault::NotAttached)), []);
         assert_eq!(script.events, [], "the same fault is told once");
         assert_eq!(script.wait(60 * SECOND), [], "S27");
-        assert_eq!(script.input(Input::Available { primary: OURS }), []);
+        assert_eq!(script.clear(Fault::NotAttached), []);
         assert_eq!(script.state(), State::Backup, "S2");
     }
 }

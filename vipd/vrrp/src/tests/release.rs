@@ -7,7 +7,7 @@ const SKEW: u64 = 156 * SECOND / 256;
 const DOWN: u64 = 3 * SECOND + SKEW;
 
 fn foreign(script: &Script) -> u64 {
-    script.router.snapshot().counters.foreign_releases
+    script.router.snapshot().counters.priority_zero_ignored
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn s10_a_restart_forgets_whom_it_followed() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(200, HIGHER);
     script.input(Input::Shutdown);
-    script.input(Input::Available { primary: OURS });
+    script.input(Input::PrimaryAddress(OURS));
     script.advert(0, LOWER);
     assert_eq!((script.next(), foreign(&script)), (Some(SKEW), 0), "S10");
 }

@@ -1,0 +1,166 @@
+//! Commands of the service.
+
+use std::sync::Arc;
+
+use vipd_common::Timestamp;
+
+use super::Engine;
+use super::command::{Command, EngineSnapshot, Report, Request, RouterSnapshot};
+use super::id::{LinkId, RouterId};
+use super::link_io::{LinkIo, MacvlanIo};
+use super::links::Link;
+use crate::config;
+use crate::vrrp::{Fault, Input, State};
+
+impl Engine {
+    /// Carries out pending commands. Returns whether to stop.
+    pub(super) fn take_commands(&mut self, now: Timestamp) -> bool {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Opened { link, ifindex, io } => self.opened(link, ifindex, io),
+                Command::RowReleased(row) => self.topology.release(row),
+                Command::Snapshot(answer) => {
+                    // The client may have gone.
+                    let _ = answer.send(self.snapshot(now));
+                }
+                Command::Stop => return true,
+            }
+        }
+        false
+    }
+
+    fn opened(&mut self, id: LinkId, ifindex: u32, io: Result<LinkIo, String>) {
+        // The result for an interface that was replaced meanwhile is out of date.
+        let Some(link) = self.topology.links.get_mut(id).filter(|link| link.ifindex == Some(ifindex)) else {
+            if let Ok(io) = io {
+                self.request(Request::Drop(io));
+            }
+            return;
+        };
+        link.changed = true;
+        // After a failure the service retries by itself.
+        link.requested = true;
+        match io {
+            Ok(mut io) => {
+                let created = std::mem::take(&mut io.macvlans);
+                link.failure = None;
+                // Dropping it leaves multicast groups, which may wait for the rtnl lock.
+                if let Some(replaced) = link.io.replace(io) {
+                    self.request(Request::Drop(replaced));
+                }
+                self.adopt(created);
+            }
+            Err(failure) => link.failure = Some(failure),
+        }
+    }
+
+    /// Macvlans were created: their addresses are read, because notices before their names were known were not recognized.
+    fn adopt(&mut self, created: Vec<MacvlanIo>) {
+        for MacvlanIo { link, name, ifindex } in created {
+            if let Some(macvlan) = self.topology.links.get_mut(link) {
+                macvlan.created(name, ifindex);
+                self.resync_needed = true;
+            }
+        }
+        if self.resync_needed
+            && let Err(error) = self.resync()
+        {
+            self.reports.send(Report::NetlinkFailed(error));
+        }
+    }
+
+    /// Adds a virtual router while others run.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for reload"))]
+    pub(super) fn add_router(&mut self, settings: Arc<config::Instance>) {
+        match self.topology.add_router(settings) {
+            Ok(router) => {
+                self.schedule.reserve(router);
+                self.dirty.reserve(1);
+                self.reopen_link_of(router);
+                self.resync_needed = true;
+            }
+            Err(error) => self.reports.send(Report::NoRoom(error)),
+        }
+    }
+
+    /// Removes a virtual router: its priority-0 advert and its addresses first, then what it used.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for reload"))]
+    pub(super) fn remove_router(&mut self, now: Timestamp, router: RouterId) {
+        self.dispatch(now, router, Input::Shutdown);
+        self.flush(now);
+        self.publish_fast_paths(now);
+        self.schedule.remove(router);
+        self.dirty.retain(|other| *other != router);
+        let Some((instance, unused)) = self.topology.remove_router(router) else { return };
+        let ifindex = self.topology.links.get(instance.link).and_then(|link| link.ifindex);
+        let ifindex = ifindex.or_else(|| {
+            let own = unused.iter().find(|(id, _)| *id == instance.link);
+            own.and_then(|(_, link)| link.ifindex)
+        });
+        self.request(Request::Forget { ifindex, entry: instance.xdp_entry(), row: instance.row });
+        for (id, link) in unused {
+            if let Link { ifindex: Some(ifindex), io, .. } = link {
+                self.request(Request::Close { link: id, ifindex, io });
+            }
+        }
+        if let Some(spec) = self.topology.spec(instance.link) {
+            self.request(Request::Open(spec));
+        }
+    }
+
+    /// Brings the link of a new router up to date, if it is open; otherwise it is opened when its interface appears.
+    fn reopen_link_of(&mut self, router: RouterId) {
+        let Some(id) = self.topology.routers.get(router).map(|instance| instance.link) else { return };
+        let is_open = self.topology.links.get(id).is_some_and(|link| link.requested);
+        if let (true, Some(spec)) = (is_open, self.topology.spec(id)) {
+            self.request(Request::Open(spec));
+        }
+    }
+
+    /// Shuts all virtual routers down: all priority-0 adverts first, then all addresses.
+    pub(super) fn shut_down(&mut self, now: Timestamp) {
+        for slot in 0..self.topology.routers.slots() {
+            if let Some(id) = self.topology.routers.id_at(slot) {
+                self.dispatch(now, id, Input::Shutdown);
+            }
+        }
+        self.flush(now);
+    }
+
+    /// The state of everything, built at most once in a turn.
+    pub(super) fn snapshot(&mut self, now: Timestamp) -> Arc<EngineSnapshot> {
+        if let Some(snapshot) = &self.snapshot {
+            return Arc::clone(snapshot);
+        }
+        for slot in 0..self.topology.routers.slots() {
+            if let Some(id) = self.topology.routers.id_at(slot) {
+                self.dispatch_unchanged(now, id);
+            }
+        }
+        let routers = self.topology.routers.values().map(|instance| {
+            let link = self.topology.links.get(instance.link);
+            let router = instance.router.snapshot();
+            let exists = !matches!(router.state, State::Fault(Fault::NoInterface));
+            RouterSnapshot {
+                settings: Arc::clone(&instance.settings),
+                row: instance.row,
+                router,
+                sent: instance.sent,
+                primary: instance.primary().filter(|_| exists),
+                mode: link.and_then(Link::mode),
+                failure: link.and_then(|link| link.failure.clone()),
+                virtual_mac: instance.macvlan.map(|_| instance.virtual_mac()),
+                peers: instance.router.peers().to_vec(),
+            }
+        });
+        let snapshot = Arc::new(EngineSnapshot {
+            now,
+            routers: routers.collect(),
+            wakeups: self.wakeups,
+            overruns: self.overruns,
+            reports_dropped: self.reports.dropped,
+        });
+        self.snapshot = Some(Arc::clone(&snapshot));
+        snapshot
+    }
+}

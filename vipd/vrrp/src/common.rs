@@ -1,0 +1,148 @@
+//! What a virtual router has in every state.
+
+use alloc::collections::VecDeque;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use vipd_common::Timestamp;
+use vipd_common::parse::address_digest;
+
+use crate::config::{Family, RouterConfig};
+use crate::deviation::Policy;
+use crate::impediments::Impediments;
+use crate::input::Received;
+use crate::interval::Interval;
+use crate::output::{Action, Addresses, Event, Reason};
+use crate::peers::Peers;
+use crate::priority::{PRIORITY_OWNER, PRIORITY_ZERO};
+use crate::snapshot::Counters;
+
+/// The fields of a virtual router that no single state owns.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    pub(crate) config: RouterConfig,
+    pub(crate) policy: Policy,
+    /// Effective priority: the RFC's Priority.
+    pub(crate) priority: u8,
+    /// Digest of the configured addresses.
+    pub(crate) digest: u64,
+    /// Source of adverts; unspecified until one was reported.
+    pub(crate) primary: IpAddr,
+    /// Whether a primary address was reported since the start or the last shutdown.
+    pub(crate) has_primary: bool,
+    pub(crate) impediments: Impediments,
+    /// When `startup_delay` is over, counted from when the router could have started first.
+    pub(crate) starts_at: Option<Timestamp>,
+    /// Reason and time of the last transition.
+    pub(crate) reason: Option<Reason>,
+    pub(crate) since: Timestamp,
+    /// Kinds of repeating events that were returned since the last change, a bit each.
+    pub(crate) logged: u8,
+    pub(crate) counters: Counters,
+    pub(crate) peers: Peers,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) events: VecDeque<Event>,
+}
+
+/// Kinds of events that other routers can cause without end.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(crate) enum Repeating {
+    OwnSource = 1,
+    Interval = 2,
+    AddressList = 4,
+    Owner = 8,
+    LosingAdvert = 16,
+    FeedLoss = 32,
+    OwnerConflict = 64,
+}
+
+impl Common {
+    pub(crate) fn new(config: RouterConfig, policy: Policy) -> Self {
+        Self {
+            policy,
+            priority: config.priority,
+            digest: address_digest(config.virtual_addresses.iter().map(|vip| vip.address)),
+            primary: match config.family {
+                Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+                Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+            },
+            has_primary: false,
+            impediments: Impediments::default(),
+            starts_at: None,
+            reason: None,
+            since: Timestamp::ZERO,
+            logged: 0,
+            counters: Counters::default(),
+            peers: Peers::default(),
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Active_Down_Interval for an Active_Adver_Interval (RFC 9568 section 6.1), nanoseconds.
+    pub(crate) fn down_interval(&self, active: Interval) -> u64 {
+        active.master_down(self.priority, self.config.down_after_adverts)
+    }
+
+    /// Preempt_Mode. The owner always preempts (RFC 9568 section 6.1, S25).
+    pub(crate) fn preempts(&self) -> bool {
+        self.config.preempt || self.config.is_owner()
+    }
+
+    /// Whether another owner sent it; a misconfiguration (RFC 9568 section 8.3.2, P2).
+    pub(crate) fn is_owner_conflict(&self, advert: &Received) -> bool {
+        self.config.is_owner() && advert.priority == PRIORITY_OWNER
+    }
+
+    /// Whether an advert of the current master is neither counted nor logged.
+    pub(crate) fn matches_config(&self, advert: &Received) -> bool {
+        advert.interval == self.config.interval.wire()
+            && advert.addresses == self.digest
+            && !self.is_owner_conflict(advert)
+    }
+
+    /// The longer of the configured interval and an advert's, nanoseconds.
+    pub(crate) fn longer_interval(&self, advert: &Received) -> u64 {
+        let theirs = Interval::from_wire(self.config.version(), advert.interval).map_or(0, Interval::nanos);
+        self.config.interval.nanos().max(theirs)
+    }
+
+    pub(crate) fn has_addresses(&self) -> bool {
+        self.config.all_addresses().next().is_some()
+    }
+
+    pub(crate) fn send_advert(&mut self) {
+        self.actions.push_back(Action::SendAdvert { priority: self.priority });
+    }
+
+    pub(crate) fn send_priority_zero(&mut self) {
+        self.actions.push_back(Action::SendAdvert { priority: PRIORITY_ZERO });
+    }
+
+    pub(crate) fn add_addresses(&mut self) {
+        if self.has_addresses() {
+            self.actions.push_back(Action::AddAddresses(Addresses::All));
+        }
+    }
+
+    pub(crate) fn remove_addresses(&mut self) {
+        if self.has_addresses() {
+            self.actions.push_back(Action::RemoveAddresses);
+        }
+    }
+
+    pub(crate) fn announce(&mut self, rounds: u8) {
+        if self.has_addresses() {
+            self.actions.push_back(Action::Announce { addresses: Addresses::All, rounds });
+        }
+    }
+
+    pub(crate) fn log_once(&mut self, kind: Repeating, event: Event) {
+        let bit = kind as u8;
+        if self.logged & bit == 0 {
+            self.logged |= bit;
+            self.events.push_back(event);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Departures from RFC 9568 and RFC 3768, one file each with its reason and its tests.
+//!
+//! [`Policy`] has a switch for each. With [`Policy::RFC`] every scenario of the conformance suite
+//! passes, also those where vipd differs; `vipd/tests/conformance` checks that.
+//!
+//! | switch | section | scenario where vipd differs |
+//! | --- | --- | --- |
+//! | [`down_timer_floor`](Policy::down_timer_floor) | 6.4.2 (S11) | `s11-the-interval-of-a-lesser-master` |
+//! | [`ignore_foreign_priority_zero`](Policy::ignore_foreign_priority_zero) | 6.4.2 (S10) | `s10-somebody-else-leaves` |
+//! | [`last_advert_on_yield`](Policy::last_advert_on_yield) | 6.4.3 (S22) | `s22-no-last-advert` |
+//! | [`answer_limit`](Policy::answer_limit) | 6.4.3 (S21, S23) | `s23-every-losing-advert-is-answered` |
+//! | [`yield_after_stall`](Policy::yield_after_stall) | 6.4.3 (S21 to S23) | none: a scenario cannot stop the clock |
+//! | [`reannounce_after_split_brain`](Policy::reannounce_after_split_brain) | 6.4.3 (S23) | none: an additional announcement is allowed |
+//!
+//! `preempt_delay` (RFC 8347 hold-time), `startup_delay`, `down_after_adverts` and the repetition of
+//! announcements are configured extensions. With their defaults they change nothing.
+
+pub(crate) mod answer_limit;
+pub(crate) mod down_timer_floor;
+pub(crate) mod foreign_priority_zero;
+pub(crate) mod last_advert;
+pub(crate) mod split_brain;
+pub(crate) mod stall;
+
+/// Which departures from the RFC are in effect.
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, each named after its file")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// An outranked router does not shorten the wait for the next advert of the one that outranks it.
+    pub down_timer_floor: bool,
+    /// Priority 0 of another router than the current master does not shorten Active_Down_Timer.
+    pub ignore_foreign_priority_zero: bool,
+    /// A master that yields sends one last advert.
+    pub last_advert_on_yield: bool,
+    /// Losing and priority-0 adverts are answered at a limited rate.
+    pub answer_limit: bool,
+    /// A master that sent no advert for too long yields to a router that took over meanwhile.
+    pub yield_after_stall: bool,
+    /// After a split brain the remaining master announces its addresses once more.
+    pub reannounce_after_split_brain: bool,
+}
+
+impl Policy {
+    /// All of them: what vipd does.
+    pub const VIPD: Self = Self {
+        down_timer_floor: true,
+        ignore_foreign_priority_zero: true,
+        last_advert_on_yield: true,
+        answer_limit: true,
+        yield_after_stall: true,
+        reannounce_after_split_brain: true,
+    };
+    /// None of them: the RFC to the letter.
+    pub const RFC: Self = Self {
+        down_timer_floor: false,
+        ignore_foreign_priority_zero: false,
+        last_advert_on_yield: false,
+        answer_limit: false,
+        yield_after_stall: false,
+        reannounce_after_split_brain: false,
+    };
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::VIPD
+    }
+}

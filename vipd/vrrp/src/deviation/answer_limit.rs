@@ -1,0 +1,43 @@
+//! Answers to losing and priority-0 adverts are rate limited.
+//!
+//! RFC 9568 section 6.4.3 has a master answer each of them at once (S21, S23). Two routers that both
+//! take themselves for the winner would answer each other without end, and each small packet of a
+//! flood would cause a larger one to all hosts of the LAN. Three answers may go back to back, then
+//! one in 100 ms, or in an interval if that is shorter. A suppressed answer does not delay the next
+//! periodic advert.
+
+use vipd_common::Timestamp;
+
+/// Answers that may go back to back.
+const BURST: u64 = 3;
+/// The longest time in which one token comes back, nanoseconds.
+const PERIOD_MAX: u64 = 100_000_000;
+
+/// A token bucket.
+#[derive(Clone, Debug)]
+pub(crate) struct AnswerLimit {
+    /// Nanoseconds for one token.
+    period: u64,
+    tokens: u64,
+    /// When the last token came back.
+    refilled: Timestamp,
+}
+
+impl AnswerLimit {
+    /// A full bucket for a router with an Advertisement_Interval of `interval` nanoseconds.
+    pub(crate) fn new(interval: u64) -> Self {
+        Self { period: interval.clamp(1, PERIOD_MAX), tokens: BURST, refilled: Timestamp::ZERO }
+    }
+
+    /// Takes a token, if there is one.
+    pub(crate) fn take(&mut self, now: Timestamp) -> bool {
+        let refill = now.nanos_since(self.refilled) / self.period;
+        if refill > 0 {
+            self.tokens = self.tokens.saturating_add(refill).min(BURST);
+            self.refilled = self.refilled + refill.saturating_mul(self.period);
+        }
+        let granted = self.tokens > 0;
+        self.tokens = self.tokens.saturating_sub(1);
+        granted
+    }
+}

@@ -1,0 +1,66 @@
+//! After a split brain the remaining master announces its addresses once more.
+//!
+//! RFC 9568 section 6.4.3 answers the losing advert (S23), which updates bridges. Hosts may have
+//! learned the other master's MAC from its announcements, and an advert does not correct that.
+//!
+//! The announcement waits until the competing master was quiet for long enough to have yielded. One
+//! that goes on for a second, or comes back after the announcement, does not receive our adverts, and
+//! one that sends more often than a router does is none. To announce at each of its pauses would
+//! correct nothing; such a persistent one has to be quiet for more than an interval, and a second.
+
+use vipd_common::Timestamp;
+
+/// The longest wait after the first losing advert, nanoseconds.
+const QUIET_MAX: u64 = 100_000_000;
+/// The shortest quiet time of a persistent competing master, nanoseconds.
+const PERSISTENT_QUIET: u64 = 1_000_000_000;
+/// Adverts above two in an interval that a router may send: its first answers come back to back.
+const ANSWERS: u64 = 8;
+
+/// A competing master, and when to announce.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SplitBrain {
+    competing: Option<CompetingMaster>,
+    announce_at: Option<Timestamp>,
+}
+
+/// Another router that advertises as master and has to yield.
+#[derive(Clone, Copy, Debug)]
+struct CompetingMaster {
+    first: Timestamp,
+    last: Timestamp,
+    /// Adverts since the first one.
+    adverts: u64,
+    /// It does not yield.
+    persistent: bool,
+}
+
+impl SplitBrain {
+    /// An advert of a competing master. `interval` is the longer of both intervals, nanoseconds.
+    pub(crate) fn advert(&mut self, now: Timestamp, interval: u64) {
+        let new = CompetingMaster { first: now, last: now, adverts: 1, persistent: false };
+        let competing = match self.competing {
+            Some(known) if self.announce_at.is_some() => {
+                let (adverts, lasted) = (known.adverts + 1, now.nanos_since(known.first));
+                let floods = adverts > ANSWERS + 2 * lasted / interval;
+                let persistent = known.persistent || floods || lasted > PERSISTENT_QUIET.max(3 * interval);
+                CompetingMaster { last: now, adverts, persistent, ..known }
+            }
+            Some(known) => CompetingMaster { persistent: now.nanos_since(known.last) <= 2 * interval, ..new },
+            None => new,
+        };
+        let quiet = interval * 3 / 2;
+        let quiet = if competing.persistent { quiet.max(PERSISTENT_QUIET) } else { quiet.min(QUIET_MAX) };
+        self.competing = Some(competing);
+        self.announce_at = Some(now + quiet);
+    }
+
+    /// Whether the competing master has just been quiet for long enough.
+    pub(crate) fn is_over(&mut self, now: Timestamp) -> bool {
+        self.announce_at.take_if(|at| *at <= now).is_some()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        self.announce_at
+    }
+}

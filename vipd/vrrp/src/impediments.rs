@@ -1,0 +1,26 @@
+//! The set of things that keep a virtual router from taking part.
+
+use crate::input::{Fault, Impediment};
+
+/// One fault for each kind of impediment that is set.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Impediments([Option<Fault>; Impediment::COUNT]);
+
+impl Impediments {
+    pub(crate) fn set(&mut self, fault: Fault) {
+        self.0[fault.impediment() as usize] = Some(fault);
+    }
+
+    pub(crate) fn clear(&mut self, kind: Impediment) {
+        self.0[kind as usize] = None;
+    }
+
+    pub(crate) fn get(self, kind: Impediment) -> Option<Fault> {
+        self.0[kind as usize]
+    }
+
+    /// The first in the order of [`Impediment`]; `None` when the set is empty.
+    pub(crate) fn first(self) -> Option<Fault> {
+        self.0.into_iter().flatten().next()
+    }
+}

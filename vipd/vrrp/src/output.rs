@@ -1,0 +1,218 @@
+//! What a virtual router returns: its state, actions and events.
+
+use core::fmt;
+use core::net::IpAddr;
+
+use vipd_common::Timestamp;
+use vipd_common::parse::ChecksumForm;
+
+use crate::config::VirtualAddress;
+use crate::input::{Fault, Received};
+
+/// State of a virtual router (RFC 9568 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Not started, or shut down.
+    Initialize,
+    /// Cannot take part. RFC 9568 has Initialize for this, too.
+    Fault(Fault),
+    /// Monitors the master.
+    Backup,
+    /// Has the virtual addresses (RFC 9568: Active).
+    Master,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Initialize => "initialize",
+            Self::Fault(_) => "fault",
+            Self::Backup => "backup",
+            Self::Master => "master",
+        })
+    }
+}
+
+/// A set of virtual addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// All of them in the configured order, the excluded ones last.
+    All,
+    /// This one.
+    One(VirtualAddress),
+}
+
+/// What to do, in the order returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send an advert.
+    SendAdvert {
+        /// The effective priority, or 0 to give up mastership.
+        priority: u8,
+    },
+    /// Add virtual addresses to the interface.
+    AddAddresses(Addresses),
+    /// Remove all virtual addresses from the interface.
+    RemoveAddresses,
+    /// Announce addresses: gratuitous ARP or unsolicited Neighbor Advertisements.
+    Announce {
+        /// The addresses, each once a round.
+        addresses: Addresses,
+        /// Number of rounds.
+        rounds: u8,
+    },
+}
+
+/// The unchanged advert of the current master: one that is equal to its last advert and has no
+/// effect but to restart Active_Down_Timer.
+///
+/// The XDP program compares a fingerprint of these fields and records no more than the arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steady {
+    /// IP source.
+    pub source: IpAddr,
+    /// Priority.
+    pub priority: u8,
+    /// Max Advertise Interval as on the wire.
+    pub interval: u16,
+    /// [Digest](vipd_common::parse::address_digest) of the advertised addresses.
+    pub addresses: u64,
+    /// Checksum form.
+    pub checksum: ChecksumForm,
+    /// Active_Down_Interval, nanoseconds: the master is down this long after the last arrival.
+    pub down_interval: u64,
+}
+
+impl Steady {
+    pub(crate) fn of(advert: &Received, down_interval: u64) -> Self {
+        let Received { source, priority, interval, addresses, checksum, arrival: _ } = *advert;
+        Self { source, priority, interval, addresses, checksum, down_interval }
+    }
+
+    /// The unchanged advert that arrived at `arrival`.
+    pub fn at(self, arrival: Timestamp) -> Received {
+        let Self { source, priority, interval, addresses, checksum, down_interval: _ } = self;
+        Received { arrival, source, priority, interval, addresses, checksum }
+    }
+}
+
+/// Why the state changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// First start, or start after an impediment that RFC 8347 has no event for.
+    Startup,
+    /// The interface came up (RFC 8347 `vrrp-event-interface-up`).
+    InterfaceUp,
+    /// The interface got its primary address (RFC 8347 `vrrp-event-primary-ip-address`).
+    PrimaryAddress,
+    /// The agent stops.
+    Shutdown,
+    /// No advert of the master for Active_Down_Interval.
+    MasterTimeout,
+    /// The master gave up mastership with priority 0.
+    PriorityZero,
+    /// The master had a lower priority and was preempted.
+    Preempted,
+    /// An advert of higher priority, or of equal priority and higher source, was received as master.
+    HigherPriority,
+    /// No advert was sent for so long that another router may have taken over.
+    Stalled,
+    /// An impediment was set.
+    Fault(Fault),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Startup => "startup",
+            Self::InterfaceUp => "interface-up",
+            Self::PrimaryAddress => "primary-ip-address",
+            Self::Shutdown => "shutdown",
+            Self::MasterTimeout => "master-timeout",
+            Self::PriorityZero => "priority-zero",
+            Self::Preempted => "lower-priority-master",
+            Self::HigherPriority => "higher-priority-advert",
+            Self::Stalled => "stalled",
+            Self::Fault(fault) => return fault.fmt(f),
+        })
+    }
+}
+
+/// Why a valid advert was ignored (RFC 9568 section 7.1, RFC 3768 section 7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discard {
+    /// Its source is the router's own primary address: a loop or a duplicate address.
+    OwnSource,
+    /// VRRPv2: its interval is not the configured one.
+    Interval,
+    /// VRRPv2: its address list is not the configured one, and its sender is not the owner.
+    AddressList,
+    /// VRRPv2: received by the owner.
+    Owner,
+}
+
+/// What happened, for the log. What other routers can cause without end is returned once, until the
+/// state or the master changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The state changed.
+    StateChanged {
+        /// Previous state.
+        from: State,
+        /// New state.
+        to: State,
+        /// Why.
+        reason: Reason,
+        /// Nanoseconds between the deadline of the timer that caused it and `now`; else 0.
+        late: u64,
+    },
+    /// A new master is followed.
+    MasterChanged {
+        /// Source of its adverts.
+        source: IpAddr,
+        /// Its priority.
+        priority: u8,
+    },
+    /// A valid advert was ignored.
+    Discarded {
+        /// Why.
+        reason: Discard,
+        /// Its source.
+        source: IpAddr,
+    },
+    /// VRRPv3: the master has another interval, which is adopted (RFC 9568 section 7.1).
+    IntervalAdopted {
+        /// Source of its adverts.
+        source: IpAddr,
+        /// Its interval, centiseconds.
+        interval: u16,
+    },
+    /// VRRPv3: another router advertises other addresses. Its adverts are accepted.
+    AddressListDiffers {
+        /// Source of its adverts.
+        source: IpAddr,
+    },
+    /// Another router advertises priority 255, too.
+    OwnerConflict {
+        /// Source of its adverts.
+        source: IpAddr,
+    },
+    /// Split brain: a router that has to yield advertises as master, too.
+    LosingAdvert {
+        /// Source of its adverts.
+        source: IpAddr,
+        /// Its priority.
+        priority: u8,
+    },
+    /// The competing master is gone, and the addresses were announced again.
+    Reannounced,
+    /// A virtual address was removed externally and restored.
+    AddressRestored(VirtualAddress),
+    /// Adverts are sent from another primary address.
+    PrimaryChanged {
+        /// The new one.
+        primary: IpAddr,
+    },
+    /// Adverts were lost between the kernel and the agent.
+    FeedLoss,
+}

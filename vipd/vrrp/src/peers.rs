@@ -1,0 +1,47 @@
+//! The other routers of a virtual router.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use vipd_common::Timestamp;
+use vipd_common::parse::ChecksumForm;
+
+use crate::input::Received;
+
+/// Most peers that are remembered for one virtual router.
+const CAPACITY: usize = 16;
+
+/// Another router of the same virtual router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Source of its adverts.
+    pub address: IpAddr,
+    /// Priority of its last advert.
+    pub priority: u8,
+    /// Checksum form of its last advert.
+    pub checksum: ChecksumForm,
+    /// Arrival of its last advert.
+    pub last_heard: Timestamp,
+}
+
+/// Known peers. A new one replaces the least recently seen when the list is full.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peers(Vec<Peer>);
+
+impl Peers {
+    pub(crate) fn record(&mut self, advert: &Received) {
+        let Received { source: address, priority, checksum, arrival: last_heard, .. } = *advert;
+        let peer = Peer { address, priority, checksum, last_heard };
+        if let Some(known) = self.0.iter_mut().find(|known| known.address == address) {
+            *known = peer;
+        } else if self.0.len() < CAPACITY {
+            self.0.push(peer);
+        } else if let Some(oldest) = self.0.iter_mut().min_by_key(|known| known.last_heard) {
+            *oldest = peer;
+        }
+    }
+
+    pub(crate) fn all(&self) -> &[Peer] {
+        &self.0
+    }
+}

@@ -1,0 +1,56 @@
+//! Priorities (RFC 9568 section 5.2.4) and the effective priority of a tracked router.
+
+/// Priority of the router that owns the virtual addresses.
+pub const PRIORITY_OWNER: u8 = 255;
+/// Priority of an advert whose sender gives up mastership.
+pub const PRIORITY_ZERO: u8 = 0;
+/// Default priority of a router that is not the owner.
+pub const PRIORITY_DEFAULT: u8 = 100;
+
+/// The lowest and the highest priority of a router that is not the owner.
+const MIN: u8 = 1;
+const MAX: u8 = PRIORITY_OWNER - 1;
+
+/// The effective priority: `base` plus the sum of `weights`, held to 1 to 254. Weights do not apply
+/// to the owner (255), which has to be preferred by definition.
+pub fn effective(base: u8, weights: impl IntoIterator<Item = i64>) -> u8 {
+    if base == PRIORITY_OWNER {
+        return base;
+    }
+    let sum = weights.into_iter().fold(i64::from(base), i64::saturating_add);
+    held(u8::try_from(sum.clamp(MIN.into(), MAX.into())).unwrap_or(base))
+}
+
+/// A priority that a router which is not the owner can have.
+pub(crate) fn held(priority: u8) -> u8 {
+    priority.clamp(MIN, MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_add_up_and_the_sum_is_held_to_1_to_254() {
+        for (base, weights, priority) in [
+            (100, &[][..], 100),
+            (100, &[-50, 20], 70),
+            (100, &[-200, 150], 50),
+            (100, &[-100], 1),
+            (100, &[-99], 1),
+            (100, &[154], 254),
+            (100, &[155], 254),
+            (254, &[i64::MAX, i64::MAX], 254),
+            (1, &[i64::MIN, i64::MIN], 1),
+        ] {
+            assert_eq!(effective(base, weights.iter().copied()), priority, "{base} + {weights:?}");
+        }
+    }
+
+    #[test]
+    fn the_owner_keeps_its_priority() {
+        for weight in [0, -1, -254, i64::MIN, i64::MAX] {
+            assert_eq!(effective(PRIORITY_OWNER, [weight]), PRIORITY_OWNER);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The checks of received adverts that need the configuration (RFC 9568 section 7.1, RFC 3768
+//! section 7.1). The XDP program has made the others.
+//!
+//! | | VRRPv3 | VRRPv2 |
+//! | --- | --- | --- |
+//! | S28 own source | ignored | ignored |
+//! | R7 received by the owner | accepted (erratum 8298) | discarded |
+//! | R11 another interval | accepted, logged | discarded |
+//! | R12 another address list | accepted, logged | discarded unless its priority is 255 |
+
+use core::net::IpAddr;
+
+use crate::common::{Common, Repeating};
+use crate::input::Received;
+use crate::interval::Version;
+use crate::output::{Discard, Event};
+use crate::priority::PRIORITY_OWNER;
+
+/// Counts and logs what does not match the configuration.
+///
+/// # Errors
+/// When the advert is to be ignored.
+pub(crate) fn check(common: &mut Common, advert: &Received) -> Result<(), Discard> {
+    let v2 = common.config.version() == Version::V2;
+    // S28. A loop or a duplicate address is not another router.
+    if advert.source == common.primary {
+        common.counters.own_adverts += 1;
+        return discard(common, Repeating::OwnSource, Discard::OwnSource, advert);
+    }
+    // R7
+    if v2 && common.config.is_owner() {
+        if common.is_owner_conflict(advert) {
+            owner_conflict(common, advert.source);
+        }
+        return discard(common, Repeating::Owner, Discard::Owner, advert);
+    }
+    // R11
+    if advert.interval != common.config.interval.wire() {
+        common.counters.interval_errors += 1;
+        if v2 {
+            return discard(common, Repeating::Interval, Discard::Interval, advert);
+        }
+    }
+    // R12
+    if advert.addresses != common.digest {
+        common.counters.address_list_errors += 1;
+        if v2 && advert.priority != PRIORITY_OWNER {
+            return discard(common, Repeating::AddressList, Discard::AddressList, advert);
+        }
+    }
+    Ok(())
+}
+
+/// Logs what is accepted although it does not match, after the advert had its effect: a new state
+/// or master would have it logged again.
+pub(crate) fn log_mismatch(common: &mut Common, advert: &Received) {
+    if common.is_owner_conflict(advert) {
+        owner_conflict(common, advert.source);
+    }
+    if advert.addresses != common.digest {
+        common.log_once(Repeating::AddressList, Event::AddressListDiffers { source: advert.source });
+    }
+}
+
+/// P2
+fn owner_conflict(common: &mut Common, source: IpAddr) {
+    common.counters.owner_conflicts += 1;
+    common.log_once(Repeating::OwnerConflict, Event::OwnerConflict { source });
+}
+
+fn discard(common: &mut Common, kind: Repeating, reason: Discard, advert: &Received) -> Result<(), Discard> {
+    common.log_once(kind, Event::Discarded { reason, source: advert.source });
+    Err(reason)
+}

@@ -1,0 +1,64 @@
+//! The state of a virtual router for reports.
+
+use core::net::IpAddr;
+
+use vipd_common::Timestamp;
+
+use crate::interval::Interval;
+use crate::output::{Reason, State};
+
+/// What the core counts; the XDP program counts the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Times it became master.
+    pub master_transitions: u64,
+    /// Adverts with another interval than the configured one.
+    pub interval_errors: u64,
+    /// Adverts with another address list than the configured one.
+    pub address_list_errors: u64,
+    /// Priority-255 adverts of another router, received as the owner.
+    pub owner_conflicts: u64,
+    /// Adverts from its own primary address.
+    pub own_adverts: u64,
+    /// Adverts received as master from a router that has to yield to it.
+    pub losing_adverts: u64,
+    /// Adverts sent in answer to a losing or a priority-0 advert.
+    pub asserts_sent: u64,
+    /// Such answers suppressed, by the rate limit or after a stall.
+    pub asserts_suppressed: u64,
+    /// Priority-0 adverts received as backup from another router than the current master.
+    pub priority_zero_ignored: u64,
+    /// Times it gave up mastership because it had sent no advert for too long.
+    pub stalls: u64,
+    /// Virtual addresses restored after they were removed externally.
+    pub addresses_restored: u64,
+}
+
+/// The state of a virtual router at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Current state.
+    pub state: State,
+    /// Reason of the last transition; `None` before the first.
+    pub reason: Option<Reason>,
+    /// Time of the last transition.
+    pub since: Timestamp,
+    /// Effective priority: 1 to 254, or 255 for the owner.
+    pub priority: u8,
+    /// In Backup, the source of the last accepted advert.
+    pub master: Option<IpAddr>,
+    /// Active_Adver_Interval: learned from the master, else the configured interval.
+    pub active_interval: Interval,
+    /// Active_Down_Interval, nanoseconds.
+    pub master_down_interval: u64,
+    /// Skew_Time, nanoseconds.
+    pub skew: u64,
+    /// In Backup, when Active_Down_Timer fires.
+    pub master_down_at: Option<Timestamp>,
+    /// In Backup, the end of `preempt_delay` while a master of lower priority is followed.
+    pub hold_until: Option<Timestamp>,
+    /// In Initialize, the end of `startup_delay`.
+    pub starts_at: Option<Timestamp>,
+    /// Counters since the router was created.
+    pub counters: Counters,
+}

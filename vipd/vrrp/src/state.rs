@@ -1,0 +1,55 @@
+//! The states, each with the data that only it has.
+
+mod backup;
+mod initialize;
+mod master;
+
+use vipd_common::Timestamp;
+
+pub(crate) use backup::Backup;
+pub(crate) use initialize::{Initialize, startup};
+pub(crate) use master::Master;
+
+use crate::input::Fault;
+use crate::output::{Reason, State};
+
+/// A state and its data. Leaving a state drops its timers.
+#[derive(Clone, Debug)]
+pub(crate) enum StateData {
+    Initialize(Initialize),
+    Fault(Fault),
+    Backup(Backup),
+    Master(Master),
+}
+
+impl StateData {
+    #[inline]
+    pub(crate) fn state(&self) -> State {
+        match self {
+            Self::Initialize(_) => State::Initialize,
+            Self::Fault(fault) => State::Fault(*fault),
+            Self::Backup(_) => State::Backup,
+            Self::Master(_) => State::Master,
+        }
+    }
+
+    /// The earliest deadline of its timers.
+    #[inline]
+    pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
+        match self {
+            Self::Initialize(initialize) => initialize.starts_at,
+            Self::Fault(_) => None,
+            Self::Backup(backup) => Some(backup.down_timer()),
+            Self::Master(master) => Some(master.next_timeout()),
+        }
+    }
+}
+
+/// A change of state that an input causes.
+#[derive(Clone, Debug)]
+pub(crate) struct Transition {
+    pub(crate) to: StateData,
+    pub(crate) reason: Reason,
+    /// Nanoseconds between the deadline of its timer and `now`, else 0.
+    pub(crate) late: u64,
+}

@@ -1,0 +1,196 @@
+//! Backup (RFC 9568 section 6.4.2): monitors the master.
+//!
+//! S3 to S7, not to answer ARP and ND for the virtual addresses nor to accept packets for them, hold
+//! because a backup does not have the addresses. S8, Shutdown, needs no action: the timer goes with
+//! the state.
+
+use core::net::IpAddr;
+
+use vipd_common::Timestamp;
+
+use super::{Master, StateData, Transition};
+use crate::common::{Common, Repeating};
+use crate::deviation::down_timer_floor::DownTimerFloor;
+use crate::deviation::foreign_priority_zero;
+use crate::input::Received;
+use crate::interval::{Interval, Version};
+use crate::output::{Event, Reason, Steady};
+use crate::priority::PRIORITY_ZERO;
+
+/// Data of Backup.
+#[derive(Clone, Debug)]
+pub(crate) struct Backup {
+    /// Active_Down_Timer.
+    down_timer: Timestamp,
+    /// The arrival, or the start, that Active_Down_Timer was set from.
+    down_from: Timestamp,
+    /// What the timer runs out for: [`Reason::MasterTimeout`], [`Reason::PriorityZero`] or
+    /// [`Reason::Preempted`].
+    down_reason: Reason,
+    /// Active_Adver_Interval.
+    active_interval: Interval,
+    /// Source of the last accepted advert.
+    master: Option<IpAddr>,
+    /// That advert, unless it is counted or logged each time.
+    unchanged: Option<Steady>,
+    floor: Option<DownTimerFloor>,
+    /// End of `preempt_delay`, while a master of lower priority is followed.
+    preempt_at: Option<Timestamp>,
+}
+
+impl Backup {
+    /// Backup with Active_Down_Timer running from `from`.
+    pub(crate) fn new(common: &Common, from: Timestamp) -> Self {
+        let active_interval = common.config.interval;
+        Self {
+            down_timer: from + common.down_interval(active_interval),
+            down_from: from,
+            down_reason: Reason::MasterTimeout,
+            active_interval,
+            master: None,
+            unchanged: None,
+            floor: None,
+            preempt_at: None,
+        }
+    }
+
+    /// S9: when Active_Down_Timer fires, to Active.
+    pub(crate) fn timeout(&self, common: &mut Common, now: Timestamp) -> Option<Transition> {
+        (self.down_timer <= now).then(|| Transition {
+            to: StateData::Master(Master::enter(common, now, self.down_reason)),
+            reason: self.down_reason,
+            late: now.nanos_since(self.down_timer),
+        })
+    }
+
+    /// S10 to S13: an advert was received. RFC 3768 section 6.4.2 differs in that no interval is
+    /// learned.
+    pub(crate) fn advert(&mut self, common: &mut Common, advert: &Received) {
+        if advert.priority == PRIORITY_ZERO {
+            // S10
+            self.priority_zero(common, advert);
+        } else if !common.preempts() || advert.priority >= common.priority {
+            // S11, S13
+            self.preempt_at = None;
+            self.follow(common, advert);
+        } else if self.within_preempt_delay(common, advert) {
+            // RFC 8347 hold-time
+            self.follow(common, advert);
+        } else if self.down_reason == Reason::MasterTimeout {
+            // S12: discarded; Active_Down_Timer runs on.
+            self.down_reason = Reason::Preempted;
+        }
+    }
+
+    /// S10, M2: Active_Down_Timer := Skew_Time.
+    fn priority_zero(&mut self, common: &mut Common, advert: &Received) {
+        let leaving = self.down_reason == Reason::PriorityZero;
+        let floor = self.floor.as_ref();
+        if !leaving && foreign_priority_zero::is_ignored(common.policy, self.master, floor, advert) {
+            common.counters.priority_zero_ignored += 1;
+            return;
+        }
+        self.down_reason = Reason::PriorityZero;
+        self.preempt_at = None;
+        self.floor = None;
+        self.down_from = advert.arrival;
+        self.set_down_timer(common);
+    }
+
+    /// S11: adopts the interval (VRRPv3) and restarts Active_Down_Timer.
+    fn follow(&mut self, common: &mut Common, advert: &Received) {
+        let Received { arrival, source, priority, .. } = *advert;
+        self.down_reason = Reason::MasterTimeout;
+        if self.master != Some(source) {
+            self.master = Some(source);
+            common.logged = 0;
+            common.events.push_back(Event::MasterChanged { source, priority });
+        }
+        if common.config.version() == Version::V3
+            && let Some(interval) = Interval::from_wire(Version::V3, advert.interval)
+        {
+            self.active_interval = interval;
+            if interval != common.config.interval {
+                let event = Event::IntervalAdopted { source, interval: advert.interval };
+                common.log_once(Repeating::Interval, event);
+            }
+        }
+        let down_interval = common.down_interval(self.active_interval);
+        self.unchanged = common.matches_config(advert).then(|| Steady::of(advert, down_interval));
+        if common.policy.down_timer_floor {
+            let earlier = self.floor.take();
+            self.floor = Some(DownTimerFloor::update(earlier, advert, self.active_interval, common.priority));
+        }
+        self.restart_down_timer(common, arrival);
+    }
+
+    /// Active_Down_Timer := Active_Down_Interval, counted from `from`.
+    fn restart_down_timer(&mut self, common: &Common, from: Timestamp) {
+        self.down_from = from;
+        self.set_down_timer(common);
+    }
+
+    /// Sets Active_Down_Timer as the RFC's formulas have it (section 6.1).
+    fn set_down_timer(&mut self, common: &Common) {
+        let wait = if self.down_reason == Reason::PriorityZero {
+            self.active_interval.skew(common.priority)
+        } else {
+            common.down_interval(self.active_interval)
+        };
+        let deadline = self.down_from + wait;
+        let floor = self.floor.as_ref().map_or(deadline, |floor| floor.deadline(common.priority));
+        self.down_timer = deadline.max(floor);
+    }
+
+    /// Whether a master of lower priority is followed for now: `preempt_delay` is counted from its
+    /// first advert. The owner does not wait.
+    fn within_preempt_delay(&mut self, common: &Common, advert: &Received) -> bool {
+        let delay = common.config.preempt_delay;
+        if delay == 0 || common.config.is_owner() {
+            return false;
+        }
+        advert.arrival < *self.preempt_at.get_or_insert(advert.arrival + delay)
+    }
+
+    /// Valid adverts were lost: the master is alive, as far as is known.
+    pub(crate) fn feed_loss(&mut self, common: &Common, now: Timestamp) {
+        self.down_reason = Reason::MasterTimeout;
+        self.restart_down_timer(common, now);
+    }
+
+    /// Skew_Time is another one now; and the master may no longer be, or now be, preempted.
+    pub(crate) fn priority_changed(&mut self, common: &Common) {
+        self.set_down_timer(common);
+        let down_interval = common.down_interval(self.active_interval);
+        let followed = |steady: &Steady| !common.preempts() || steady.priority >= common.priority;
+        self.unchanged = self.unchanged.filter(followed).map(|steady| Steady { down_interval, ..steady });
+    }
+
+    /// The unchanged advert of the current master; `None` while each of its adverts could do more
+    /// than restart the timer.
+    #[inline]
+    pub(crate) fn steady(&self, common: &Common) -> Option<Steady> {
+        let only_master = self.preempt_at.is_none()
+            && self.floor.as_ref().is_none_or(|floor| Some(floor.source()) == self.master);
+        let waits = self.down_reason == Reason::MasterTimeout;
+        // The primary address may have become the master's.
+        self.unchanged.filter(|steady| waits && only_master && steady.source != common.primary)
+    }
+
+    #[inline]
+    pub(crate) fn down_timer(&self) -> Timestamp {
+        self.down_timer
+    }
+
+    pub(crate) fn active_interval(&self) -> Interval {
+        self.active_interval
+    }
+
+    pub(crate) fn master(&self) -> Option<IpAddr> {
+        self.master
+    }
+
+    pub(crate) fn preempt_at(&self) -> Option<Timestamp> {
+        self.preempt_at
+    }
+}

@@ -1,0 +1,34 @@
+//! Initialize (RFC 9568 section 6.4.1): waits for a Startup event.
+
+use vipd_common::Timestamp;
+
+use super::{Backup, Master, StateData, Transition};
+use crate::common::Common;
+use crate::output::Reason;
+
+/// Data of Initialize.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Initialize {
+    /// End of `startup_delay`, while nothing else keeps the router from starting.
+    pub(crate) starts_at: Option<Timestamp>,
+}
+
+impl Initialize {
+    pub(crate) fn timeout(&mut self, common: &mut Common, now: Timestamp) -> Option<Transition> {
+        let deadline = self.starts_at.take_if(|at| *at <= now)?;
+        Some(startup(common, now, Reason::Startup, now.nanos_since(deadline)))
+    }
+}
+
+/// A Startup event. RFC 3768 section 6.4.1 is the same.
+pub(crate) fn startup(common: &mut Common, now: Timestamp, reason: Reason, late: u64) -> Transition {
+    let to = if common.config.is_owner() {
+        // S1: send an advert, announce, Adver_Timer := Advertisement_Interval, to Active.
+        StateData::Master(Master::enter(common, now, reason))
+    } else {
+        // S2, M5: Active_Adver_Interval := Advertisement_Interval, Active_Down_Timer :=
+        // Active_Down_Interval, to Backup.
+        StateData::Backup(Backup::new(common, now))
+    };
+    Transition { to, reason, late }
+}

@@ -1,0 +1,211 @@
+//! Master (RFC 9568 section 6.4.3, there called Active): has the virtual addresses.
+//!
+//! S14 to S18, to answer ARP and ND for the virtual addresses and to forward, are the kernel's work
+//! while the addresses are on the interface.
+
+use vipd_common::Timestamp;
+
+use super::{Backup, StateData, Transition};
+use crate::common::{Common, Repeating};
+use crate::config::{Announcements, VirtualAddress};
+use crate::deviation::answer_limit::AnswerLimit;
+use crate::deviation::last_advert;
+use crate::deviation::split_brain::SplitBrain;
+use crate::deviation::stall;
+use crate::input::{Fault, Received};
+use crate::interval::Version;
+use crate::output::{Action, Addresses, Event, Reason};
+use crate::priority::PRIORITY_ZERO;
+
+/// Data of Master.
+#[derive(Clone, Debug)]
+pub(crate) struct Master {
+    /// Adver_Timer.
+    adver_timer: Timestamp,
+    /// When the second burst of announcements is due.
+    announce_again: Option<Timestamp>,
+    /// When the next refresh of the announcements is due.
+    refresh: Option<Timestamp>,
+    /// When the last advert was sent, or this mastership began.
+    last_sent: Timestamp,
+    /// When it began, if by preempting a master of lower priority.
+    preempted_at: Option<Timestamp>,
+    answers: AnswerLimit,
+    split_brain: SplitBrain,
+}
+
+impl Master {
+    /// S1, S9: sends an advert, announces the addresses, Adver_Timer := Advertisement_Interval. In
+    /// that order: adverts are what other routers wait for.
+    pub(crate) fn enter(common: &mut Common, now: Timestamp, reason: Reason) -> Self {
+        common.counters.master_transitions += 1;
+        common.send_advert();
+        common.add_addresses();
+        let Announcements { repeat, delay, refresh, .. } = common.config.announcements;
+        common.announce(repeat);
+        let has_addresses = common.has_addresses();
+        let after = |nanos: u64| (nanos > 0 && has_addresses).then(|| now + nanos);
+        // M4: a master's interval is its own.
+        let interval = common.config.interval.nanos();
+        Self {
+            adver_timer: now + interval,
+            announce_again: after(delay),
+            refresh: after(refresh),
+            last_sent: now,
+            preempted_at: (reason == Reason::Preempted).then_some(now),
+            answers: AnswerLimit::new(interval),
+            split_brain: SplitBrain::default(),
+        }
+    }
+
+    /// S19: Shutdown, or an impediment: sends priority 0, to Initialize. Over a link that is down
+    /// nothing can be sent.
+    pub(crate) fn leave(common: &mut Common, fault: Option<Fault>) {
+        if !matches!(fault, Some(Fault::NoInterface | Fault::InterfaceDown)) {
+            common.send_priority_zero();
+        }
+        common.remove_addresses();
+    }
+
+    /// S20, and the timers of the announcements. Adverts first.
+    pub(crate) fn timeout(&mut self, common: &mut Common, now: Timestamp) {
+        // S20: send an advert, Adver_Timer := Advertisement_Interval.
+        if self.adver_timer <= now {
+            common.send_advert();
+            self.adver_timer = next(self.adver_timer, common.config.interval.nanos(), now);
+        }
+        let Announcements { repeat, refresh, refresh_repeat, .. } = common.config.announcements;
+        if self.announce_again.take_if(|at| *at <= now).is_some() {
+            common.announce(repeat);
+        }
+        if let Some(at) = self.refresh.as_mut().filter(|at| **at <= now) {
+            *at = next(*at, refresh, now);
+            common.announce(refresh_repeat);
+        }
+        if self.split_brain.is_over(now) {
+            common.announce(repeat);
+            common.events.push_back(Event::Reannounced);
+        }
+    }
+
+    /// S21 to S24, S26: an advert was received.
+    pub(crate) fn advert(
+        &mut self,
+        common: &mut Common,
+        now: Timestamp,
+        advert: &Received,
+    ) -> Option<Transition> {
+        let stalled = self.is_stalled(common, now);
+        if advert.priority == PRIORITY_ZERO {
+            // S21: send an advert, Adver_Timer := Advertisement_Interval.
+            if self.answer(common, now, stalled) {
+                self.adver_timer = now + common.config.interval.nanos();
+            }
+            return None;
+        }
+        // S22, S26: a higher priority, or the same and a higher source, wins. Backup handles the
+        // advert: it adopts the interval and sets Active_Down_Timer.
+        if (advert.priority, advert.source) > (common.priority, common.primary) {
+            if last_advert::is_due(common.policy, stalled) {
+                common.send_advert();
+            }
+            return Some(Self::yield_mastership(common, advert.arrival, Reason::HigherPriority));
+        }
+        if stalled && stall::has_taken_over(&common.config, self.last_sent, advert) {
+            return Some(Self::stalled(common, now));
+        }
+        self.losing_advert(common, now, stalled, advert);
+        None
+    }
+
+    /// S23: a losing advert is answered at once; Adver_Timer runs on. RFC 3768 section 6.4.3
+    /// discards it.
+    fn losing_advert(&mut self, common: &mut Common, now: Timestamp, stalled: bool, advert: &Received) {
+        let Received { source, priority, .. } = *advert;
+        common.counters.losing_adverts += 1;
+        let final_advert = self.is_final_advert(common, now, advert);
+        if !final_advert {
+            common.log_once(Repeating::LosingAdvert, Event::LosingAdvert { source, priority });
+        }
+        if common.config.version() == Version::V3 {
+            self.answer(common, now, stalled);
+        }
+        if !final_advert {
+            self.competing_master(common, now, advert);
+        }
+    }
+
+    /// Answers an advert with one of its own, within the limit. Whether it did.
+    ///
+    /// A stalled master answers nothing: the next record may show that it was replaced.
+    fn answer(&mut self, common: &mut Common, now: Timestamp, stalled: bool) -> bool {
+        let granted = !stalled && (!common.policy.answer_limit || self.answers.take(now));
+        if granted {
+            common.counters.asserts_sent += 1;
+            common.send_advert();
+        } else {
+            common.counters.asserts_suppressed += 1;
+        }
+        granted
+    }
+
+    /// Whether a losing advert is the last one of the master that was preempted less than an
+    /// interval ago. The takeover has just announced the addresses.
+    fn is_final_advert(&self, common: &Common, now: Timestamp, advert: &Received) -> bool {
+        self.preempted_at.is_some_and(|at| now.nanos_since(at) < common.longer_interval(advert))
+    }
+
+    /// Another master is there, and hosts may have learned its MAC.
+    pub(crate) fn competing_master(&mut self, common: &Common, now: Timestamp, advert: &Received) {
+        if common.policy.reannounce_after_split_brain && common.has_addresses() {
+            self.split_brain.advert(now, common.longer_interval(advert));
+        }
+    }
+
+    /// To Backup, with Active_Down_Timer running from `from`.
+    fn yield_mastership(common: &mut Common, from: Timestamp, reason: Reason) -> Transition {
+        common.remove_addresses();
+        Transition { to: StateData::Backup(Backup::new(common, from)), reason, late: 0 }
+    }
+
+    fn stalled(common: &mut Common, now: Timestamp) -> Transition {
+        common.counters.stalls += 1;
+        Self::yield_mastership(common, now, Reason::Stalled)
+    }
+
+    /// Valid adverts were lost. After a stall they may have been those of a router that took over.
+    pub(crate) fn feed_loss(&self, common: &mut Common, now: Timestamp) -> Option<Transition> {
+        self.is_stalled(common, now).then(|| Self::stalled(common, now))
+    }
+
+    fn is_stalled(&self, common: &Common, now: Timestamp) -> bool {
+        common.policy.yield_after_stall && stall::is_stalled(&common.config, self.last_sent, now)
+    }
+
+    /// An advert was sent.
+    pub(crate) fn advert_sent(&mut self, at: Timestamp) {
+        self.last_sent = self.last_sent.max(at);
+    }
+
+    /// S14: a master has its addresses. One that was removed externally is restored.
+    pub(crate) fn address_removed(common: &mut Common, address: VirtualAddress) {
+        if common.config.all_addresses().any(|vip| vip == address) {
+            let one = Addresses::One(address);
+            common.counters.addresses_restored += 1;
+            common.actions.push_back(Action::AddAddresses(one));
+            common.actions.push_back(Action::Announce { addresses: one, rounds: 1 });
+            common.events.push_back(Event::AddressRestored(address));
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Timestamp {
+        let others = [self.announce_again, self.refresh, self.split_brain.deadline()];
+        others.into_iter().flatten().fold(self.adver_timer, Timestamp::min)
+    }
+}
+
+/// The next deadline of a periodic timer: it keeps its phase unless it is late by a whole period.
+fn next(deadline: Timestamp, period: u64, now: Timestamp) -> Timestamp {
+    let next = deadline + period;
+    if next > now { next } else { now + period }
+}
