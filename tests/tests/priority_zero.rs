@@ -1,0 +1,65 @@
+//! A flood of priority-0 adverts: a master answers them at a limited rate (RFC 9568 section 6.4.3).
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::ask::{count, state, until_state};
+use vipd_tests::binary::vipd;
+use vipd_tests::craft::Advert;
+use vipd_tests::inject::Injector;
+use vipd_tests::lab::Lab;
+use vipd_tests::protocol::Version;
+use vipd_tests::station::Station;
+use vipd_tests::time::WallTime;
+use vipd_tests::wait::wait_until;
+
+const NODE: Station = Station::Node(1);
+const FLOODER: Station = Station::Client;
+const SOON: Duration = Duration::from_secs(30);
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Adverts of the flood, each of a source of its own: the limit for each source does not apply.
+const FLOOD: u32 = 10_000;
+/// Answers that go back to back, and the time for each one after that.
+const BURST: u128 = 3;
+const PERIOD: Duration = Duration::from_millis(100);
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn a_flood_of_priority_zero_provokes_no_flood_of_adverts() {
+    let lab = Lab::new(1).expect("a lab");
+    let capture = lab.capture().expect("a capture");
+    let instance = Instance { priority: 200, interval: INTERVAL, ..Instance::default() };
+    let mut agent = Agent::new(&lab, NODE, vipd().expect("VIPD_BIN"), &[instance]).expect("an agent");
+    agent.start().expect("started");
+    until_state(&agent, "master", SOON).expect("node 1 is master");
+
+    let advert = |number: u32| {
+        let source = Ipv4Addr::from(0x0a40_0000 + number);
+        Advert { source, ..Advert::new(Version::V3, 51, 0, FLOODER) }.frame()
+    };
+    let frames: Vec<_> = (0..FLOOD).map(advert).collect();
+    let begin = WallTime::now();
+    let injector = Injector::open(lab.host(FLOODER).expect("a client")).expect("an injector");
+    injector.pace(&frames, frames.len(), Duration::from_secs(2)).expect("sent");
+    wait_until("the flood to be counted", SOON, || {
+        count(&agent, "priority-zero-pkts-rcvd").is_ok_and(|counted| counted >= u64::from(FLOOD))
+    })
+    .expect("counted");
+    // The engine drains the ring before it answers.
+    assert_eq!(state(&agent).expect("status"), "master");
+    let sent = capture.search(begin, |frame| {
+        let own = frame.from == NODE && frame.advert().is_some();
+        own.then_some(frame.time)
+    });
+    // The bucket refills, and Adver_Timer fires, while the agent works: allow for all of that time.
+    let span = WallTime::now().saturating_since(begin);
+    let answers = BURST + span.as_nanos() / PERIOD.as_nanos() + 1;
+    let periodic = span.as_nanos() / INTERVAL.as_nanos() + 1;
+    let found = sent.len() as u128;
+    assert!(found <= answers + periodic, "{found} adverts in {span:?} for {FLOOD} of priority 0");
+    assert!(found >= BURST, "priority 0 is answered: {found} adverts");
+    assert!(count(&agent, "vipd:assert-adverts-suppressed").expect("stats") > 0);
+    assert_eq!(count(&agent, "master-transitions").expect("stats"), 1);
+    assert!(agent.stop().expect("stopped").success());
+}

@@ -1,0 +1,132 @@
+//! What a master received while it was stopped (SIGSTOP) does not hide that it was replaced.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::ask::{count, state, until_state};
+use vipd_tests::binary::vipd;
+use vipd_tests::capture::Capture;
+use vipd_tests::craft::Advert;
+use vipd_tests::frame::Frame;
+use vipd_tests::inject::Injector;
+use vipd_tests::lab::Lab;
+use vipd_tests::protocol::Version;
+use vipd_tests::station::Station;
+use vipd_tests::time::WallTime;
+use vipd_tests::wait::wait_until;
+
+const PREFERRED: Station = Station::Node(1);
+const BACKUP: Station = Station::Node(2);
+const STRANGER: Station = Station::Client;
+const SOON: Duration = Duration::from_secs(30);
+const SECOND: Duration = Duration::from_secs(1);
+/// More records than the ring holds, each of a source of its own, so that none is rate limited.
+const FLOOD: u32 = 20_000;
+
+/// Two agents without preemption, node 1 master.
+struct Pair {
+    preferred: Agent,
+    backup: Agent,
+    capture: Capture,
+    stranger: Injector,
+    _lab: Lab,
+}
+
+impl Pair {
+    fn start() -> Self {
+        let lab = Lab::new(2).expect("a lab");
+        let capture = lab.capture().expect("a capture");
+        let agent = |station, priority| {
+            let instance = Instance { priority, interval: SECOND, preempt: false, ..Instance::default() };
+            let mut agent =
+                Agent::new(&lab, station, vipd().expect("VIPD_BIN"), &[instance]).expect("an agent");
+            agent.start().expect("started");
+            agent
+        };
+        let preferred = agent(PREFERRED, 200);
+        until_state(&preferred, "master", SOON).expect("node 1 is master");
+        let backup = agent(BACKUP, 100);
+        until_state(&backup, "backup", SOON).expect("node 2 is backup");
+        let stranger = Injector::open(lab.host(STRANGER).expect("a client")).expect("an injector");
+        Self { preferred, backup, capture, stranger, _lab: lab }
+    }
+
+    /// Stops node 1 right after an advert and calls `meanwhile`.
+    fn stop_preferred(&self, meanwhile: impl FnOnce(&Injector)) {
+        let before = WallTime::now();
+        self.wait_for_adverts(PREFERRED, before, 1);
+        self.preferred.pause().expect("SIGSTOP");
+        meanwhile(&self.stranger);
+    }
+
+    fn wait_for_adverts(&self, station: Station, since: WallTime, adverts: usize) {
+        wait_until(&format!("{adverts} adverts of {station}"), SOON, || {
+            self.adverts(station, since) >= adverts
+        })
+        .expect("adverts");
+    }
+
+    fn adverts(&self, station: Station, since: WallTime) -> usize {
+        self.capture.search(since, |frame| claims(frame, station).then_some(())).len()
+    }
+
+    /// Node 1 is continued after node 2 has taken over, and stays backup.
+    fn expect_successor_to_stay(&self) {
+        let continued = WallTime::now();
+        self.preferred.resume().expect("SIGCONT");
+        until_state(&self.preferred, "backup", SOON).expect("node 1 yields");
+        self.wait_for_adverts(BACKUP, continued, 4);
+        assert_eq!(
+            self.adverts(PREFERRED, continued),
+            0,
+            "node 1 claims mastership: {:#?}",
+            self.preferred.log()
+        );
+        assert_eq!(state(&self.preferred).expect("status"), "backup");
+        assert_eq!(state(&self.backup).expect("status"), "master");
+        assert_eq!(count(&self.preferred, "vipd:stalls").expect("stats"), 1);
+        assert_eq!(count(&self.preferred, "master-transitions").expect("stats"), 1);
+        assert_eq!(count(&self.backup, "master-transitions").expect("stats"), 1);
+    }
+}
+
+/// An advert by which the station claims to be master.
+fn claims(frame: &Frame, station: Station) -> bool {
+    frame.from == station && frame.advert().is_some_and(|advert| advert.priority > 0)
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn one_early_advert_of_a_stranger_does_not_hide_a_takeover() {
+    let pair = Pair::start();
+    let stopped = WallTime::now();
+    pair.stop_preferred(|stranger| {
+        std::thread::sleep(Duration::from_millis(5));
+        stranger.send(&Advert::new(Version::V3, 51, 1, STRANGER).frame()).expect("sent");
+    });
+    pair.wait_for_adverts(BACKUP, stopped, 2);
+    pair.expect_successor_to_stay();
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn a_flood_that_overruns_the_ring_does_not_hide_a_takeover() {
+    let pair = Pair::start();
+    let stopped = WallTime::now();
+    pair.stop_preferred(|stranger| {
+        let advert = |number: u32| {
+            let source = Ipv4Addr::from(0x0a40_0000 + number);
+            Advert { source, ..Advert::new(Version::V3, 51, 1, STRANGER) }.frame()
+        };
+        let frames: Vec<_> = (0..FLOOD).map(advert).collect();
+        stranger.pace(&frames, frames.len(), Duration::from_millis(1500)).expect("sent");
+    });
+    pair.wait_for_adverts(BACKUP, stopped, 2);
+    assert!(
+        count(&pair.backup, "advertisement-rcvd").expect("stats") >= u64::from(FLOOD),
+        "the flood arrived"
+    );
+    pair.expect_successor_to_stay();
+    assert!(count(&pair.preferred, "vipd:ring-full").expect("stats") > 0, "the ring was not full");
+}
