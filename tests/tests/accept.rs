@@ -27,6 +27,7 @@ fn agent(lab: &Lab, accept: bool) -> Agent {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn without_it_addresses_resolve_and_do_not_answer() {
     let lab = Lab::new(1).expect("a lab");
     let client = lab.host(Station::Client).expect("a client");
@@ -53,6 +54,7 @@ fn without_it_addresses_resolve_and_do_not_answer() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn with_it_they_answer() {
     let lab = Lab::new(1).expect("a lab");
     let client = lab.host(Station::Client).expect("a client");
@@ -64,6 +66,7 @@ fn with_it_they_answer() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn an_interface_that_is_made_anew_is_closed_anew() {
     let lab = Lab::new(1).expect("a lab");
     let client = lab.host(Station::Client).expect("a client");

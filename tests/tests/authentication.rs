@@ -32,6 +32,7 @@ fn agent(lab: &Lab, station: Station, kind: AgentKind, priority: u8) -> Agent {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn it_is_keepalived_s_on_the_wire_in_both_directions() {
     for (first, second) in
         [(vipd().expect("a vipd"), AgentKind::Keepalived), (AgentKind::Keepalived, vipd().expect("a vipd"))]
@@ -61,6 +62,7 @@ fn it_is_keepalived_s_on_the_wire_in_both_directions() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn each_way_to_fail_has_its_counter_and_none_ends_the_mastership() {
     let lab = Lab::new(2).expect("a lab");
     let one = agent(&lab, ONE, vipd().expect("a vipd"), 100);
@@ -87,6 +89,7 @@ fn each_way_to_fail_has_its_counter_and_none_ends_the_mastership() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn it_is_in_no_log_no_answer_and_no_process_list() {
     let lab = Lab::new(1).expect("a lab");
     let host = lab.host(ONE).expect("a host");

@@ -92,6 +92,7 @@ fn assert_refused(answer: &Output, words: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn an_interface_that_is_missing_is_waited_for_and_the_others_run() {
     let lab = Lab::new(1).expect("a lab");
     let agent = Running::start(&lab, "a", &configuration(&[(INTERFACE, 1), ("eth9", 2)]));
@@ -108,6 +109,7 @@ fn an_interface_that_is_missing_is_waited_for_and_the_others_run() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn an_interface_without_an_address_is_waited_for() {
     let lab = Lab::new(1).expect("a lab");
     let node = lab.host(NODE).expect("a host");
@@ -120,6 +122,7 @@ fn an_interface_without_an_address_is_waited_for() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_slot_that_another_xdp_program_holds_is_named_and_left_alone() {
     let lab = Lab::new(1).expect("a lab");
     let node = lab.host(NODE).expect("a host");
@@ -141,6 +144,7 @@ fn a_slot_that_another_xdp_program_holds_is_named_and_left_alone() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn missing_capabilities_are_named_with_the_remedy() {
     let lab = Lab::new(1).expect("a lab");
     let node = lab.host(NODE).expect("a host");
@@ -157,6 +161,7 @@ fn missing_capabilities_are_named_with_the_remedy() {
 
 /// What the unit in `packaging/` grants is enough.
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn the_capabilities_of_the_unit_are_enough() {
     let unit = include_str!("../../packaging/vipd.service");
     let granted = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a set");
@@ -195,6 +200,7 @@ fn the_capabilities_of_the_unit_are_enough() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_wrong_configuration_touches_nothing() {
     let lab = Lab::new(1).expect("a lab");
     let node = lab.host(NODE).expect("a host");

@@ -78,6 +78,7 @@ fn backups(lab: &Lab) -> Result<(Agent, Vec<Vec<u8>>)> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn every_advert_of_255_routers_is_counted() -> Result<()> {
     const ADVERTS: usize = 200_000;
     let lab = Lab::new(1)?;
@@ -107,6 +108,7 @@ fn every_advert_of_255_routers_is_counted() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn adverts_that_say_nothing_new_wake_nobody() -> Result<()> {
     const ADVERTS: usize = 51_000;
     let lab = Lab::new(1)?;
@@ -220,6 +222,7 @@ impl Mix {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn each_reason_has_its_own_counter_and_foreign_packets_pass() -> Result<()> {
     const TURNS: usize = 500;
     let lab = Lab::new(1)?;

@@ -81,16 +81,19 @@ macro_rules! cases {
             use super::*;
 
             #[test]
+            #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
             fn from_vipd_to_vipd_and_back() {
                 there_and_back(vipd(), vipd(), Version::$version, $ms);
             }
 
             #[test]
+            #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
             fn from_keepalived_to_vipd_and_back() {
                 there_and_back(AgentKind::Keepalived, vipd(), Version::$version, $ms);
             }
 
             #[test]
+            #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
             fn from_vipd_to_keepalived_and_back() {
                 there_and_back(vipd(), AgentKind::Keepalived, Version::$version, $ms);
             }
@@ -106,6 +109,7 @@ cases! {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn without_preemption_the_address_stays() {
     there_and_not_back(vipd(), vipd());
     there_and_not_back(AgentKind::Keepalived, vipd());
@@ -113,6 +117,7 @@ fn without_preemption_the_address_stays() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_cut_cable_moves_the_address_and_a_mended_one_moves_it_back() {
     for (preferred, backup) in
         [(vipd(), vipd()), (AgentKind::Keepalived, vipd()), (vipd(), AgentKind::Keepalived)]
@@ -125,6 +130,7 @@ fn a_cut_cable_moves_the_address_and_a_mended_one_moves_it_back() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_master_that_stops_resigns_and_is_replaced_within_the_skew() {
     for (preferred, backup) in [(vipd(), vipd()), (vipd(), AgentKind::Keepalived)] {
         let outcome = play(Scenario::Stop, preferred, backup, Version::V3, 100);
@@ -136,6 +142,7 @@ fn a_master_that_stops_resigns_and_is_replaced_within_the_skew() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_master_that_was_frozen_yields_to_the_one_that_took_over() {
     // With preemption it has the address back in good order, without it stays a backup: either way there is one.
     let outcome = play(Scenario::Pause, vipd(), vipd(), Version::V3, 100);

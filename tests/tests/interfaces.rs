@@ -32,6 +32,7 @@ fn routers(interfaces: &[&str]) -> String {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn the_same_vrid_on_two_interfaces_is_two_routers() -> Result<()> {
     let lab = Lab::new(2)?;
     let node = lab.host(NODE)?;
@@ -60,6 +61,7 @@ fn the_same_vrid_on_two_interfaces_is_two_routers() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_bridge_takes_no_native_program_and_hears_through_the_generic_one() -> Result<()> {
     const BRIDGE: &str = "br1";
     let lab = Lab::new(2)?;
@@ -103,6 +105,7 @@ fn policies(pid: u32) -> Result<Vec<(String, u32)>> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn the_engine_alone_runs_in_real_time_where_it_may_and_is_wanted() -> Result<()> {
     const FIFO: u32 = 1;
     for (setting, wanted) in [("auto", true), ("off", false)] {
@@ -124,6 +127,7 @@ fn the_engine_alone_runs_in_real_time_where_it_may_and_is_wanted() -> Result<()>
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn debug_logging_tells_of_each_discarded_advert() -> Result<()> {
     let lab = Lab::new(2)?;
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[INTERFACE]))?;
@@ -139,6 +143,7 @@ fn debug_logging_tells_of_each_discarded_advert() -> Result<()> {
 
 /// Load sharing of two routers: each owns one address and backs the other up.
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn an_owner_and_a_backup_share_an_interface() -> Result<()> {
     let lab = Lab::new(2)?;
     let instance = |vrid: u8, priority: u8, address: Ipv4Addr| {
@@ -169,6 +174,7 @@ fn an_owner_and_a_backup_share_an_interface() -> Result<()> {
 
 /// A mistake in the configuration must not cost the host its address.
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn an_address_of_the_hosts_own_is_never_taken_away() -> Result<()> {
     let lab = Lab::new(1)?;
     let wrong = routers(&[INTERFACE]).replace("10.0.0.1", &format!("{}/{PREFIX}", NODE.ipv4()));
@@ -183,6 +189,7 @@ fn an_address_of_the_hosts_own_is_never_taken_away() -> Result<()> {
 
 /// A bridge tells of its ports in link messages of its own family, the last of which is a deletion.
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn an_interface_that_was_a_bridge_port_for_a_while_is_still_there() -> Result<()> {
     const BRIDGE: &str = "br1";
     let lab = Lab::new(1)?;

@@ -35,6 +35,7 @@ fn announced(capture: &Capture, since: WallTime, from: Station) -> bool {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_crash_moves_both_addresses_and_the_client_follows() {
     let lab = Lab::new(2).expect("a lab");
     let client = lab.host(Station::Client).expect("a client");
@@ -66,6 +67,7 @@ fn a_crash_moves_both_addresses_and_the_client_follows() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn adverts_and_neighbor_advertisements_are_as_the_rfc_draws_them() {
     let lab = Lab::new(1).expect("a lab");
     let capture = lab.capture().expect("a capture");
@@ -95,6 +97,7 @@ fn adverts_and_neighbor_advertisements_are_as_the_rfc_draws_them() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn the_addresses_need_no_duplicate_address_detection() {
     let lab = Lab::new(1).expect("a lab");
     let agent = agent(&lab, ONE, &[instance(100)]);
@@ -108,6 +111,7 @@ fn the_addresses_need_no_duplicate_address_detection() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn ipv4_and_ipv6_with_one_vrid_are_independent() {
     let lab = Lab::new(2).expect("a lab");
     let four = |priority| Instance {
@@ -133,6 +137,7 @@ fn ipv4_and_ipv6_with_one_vrid_are_independent() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn an_interface_without_a_link_local_address_is_a_fault_that_ends_with_one() {
     let lab = Lab::new(1).expect("a lab");
     let node = lab.host(ONE).expect("a host");

@@ -87,6 +87,7 @@ fn ask_without_reading(stream: &mut UnixStream) -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn stuck_clients_stop_nobody() -> Result<()> {
     let lab = Lab::new(2)?;
     let master = prepared(&lab, ONE, 200)?;
@@ -126,6 +127,7 @@ fn with_stderr(lab: &Lab, to: OwnedFd) -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_log_that_nobody_reads_stops_nobody() -> Result<()> {
     let lab = Lab::new(2)?;
     let (_nobody_reads, writer) = io::pipe()?;
@@ -137,6 +139,7 @@ fn a_log_that_nobody_reads_stops_nobody() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_log_on_a_full_disk_stops_nobody() -> Result<()> {
     let lab = Lab::new(2)?;
     let file = lab.host(ONE)?.run(|| -> Result<File> {

@@ -66,6 +66,7 @@ fn inhabitants(networks: &BTreeSet<u64>) -> Result<Vec<PathBuf>> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_lab_leaves_nothing_on_the_host() -> Result<()> {
     let before = traces()?;
     let lab = Lab::new(2)?;
@@ -86,6 +87,7 @@ fn a_lab_leaves_nothing_on_the_host() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_killed_lab_takes_its_agents_with_it() -> Result<()> {
     let mut holder = Command::new(env!("CARGO_BIN_EXE_hold-lab"))
         .stdout(Stdio::piped())
@@ -107,6 +109,7 @@ fn a_killed_lab_takes_its_agents_with_it() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn two_labs_do_not_hear_each_other() -> Result<()> {
     let (one, other) = (Lab::new(1)?, Lab::new(1)?);
     let (heard_in_one, heard_in_other) = (one.capture()?, other.capture()?);
@@ -123,6 +126,7 @@ fn two_labs_do_not_hear_each_other() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn what_is_sent_is_captured_once_and_unchanged() -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
@@ -150,6 +154,7 @@ fn what_is_sent_is_captured_once_and_unchanged() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn ping_arp_table_and_capture_tell_the_same() -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
@@ -195,6 +200,7 @@ fn ping_arp_table_and_capture_tell_the_same() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_cable_can_be_taken_away_and_put_back() -> Result<()> {
     let lab = Lab::new(1)?;
     let node = lab.host(NODE)?;
@@ -216,6 +222,7 @@ fn a_cable_can_be_taken_away_and_put_back() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_program_runs_inside_its_node() -> Result<()> {
     let lab = Lab::new(1)?;
     let mut list = Command::new("ls");
@@ -266,6 +273,7 @@ fn masters(outcome: &Outcome) -> Vec<(Station, Station)> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn keepalived_crashes() -> Result<()> {
     let outcome = play(Scenario::Crash, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP)]);
@@ -275,6 +283,7 @@ fn keepalived_crashes() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn keepalived_returns_and_takes_over_if_it_may() -> Result<()> {
     let outcome = play(Scenario::Return, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP), (BACKUP, PREFERRED)]);
@@ -284,6 +293,7 @@ fn keepalived_returns_and_takes_over_if_it_may() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn keepalived_is_cut_off() -> Result<()> {
     let outcome = play(Scenario::Cut, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP), (BACKUP, PREFERRED)]);
@@ -297,6 +307,7 @@ fn keepalived_is_cut_off() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn keepalived_stops() -> Result<()> {
     let outcome = play(Scenario::Stop, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP)]);
@@ -305,6 +316,7 @@ fn keepalived_stops() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn keepalived_is_frozen() -> Result<()> {
     let outcome = play(Scenario::Pause, |_| ())?;
     assert_eq!(masters(&outcome)[0], (PREFERRED, BACKUP));
@@ -312,6 +324,7 @@ fn keepalived_is_frozen() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn keepalived_speaks_version_2() -> Result<()> {
     let outcome = play(Scenario::Crash, |setup| {
         setup.version = Version::V2;

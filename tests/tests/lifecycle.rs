@@ -79,6 +79,7 @@ fn releases(capture: &Capture, since: WallTime) -> Vec<(WallTime, u8)> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn on_sigterm_and_sigint_every_release_goes_out_before_the_first_address_goes() {
     const COUNT: u8 = 50;
     for signal in [Signal::TERM, Signal::INT] {
@@ -109,6 +110,7 @@ fn on_sigterm_and_sigint_every_release_goes_out_before_the_first_address_goes() 
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn what_a_killed_agent_left_behind_is_taken_away_and_nothing_else() {
     let lab = Lab::new(1).expect("a lab");
     let mut agent = master(&lab, 2);
@@ -129,6 +131,7 @@ fn what_a_killed_agent_left_behind_is_taken_away_and_nothing_else() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_second_agent_on_the_same_runtime_directory_is_refused_and_the_first_goes_on() {
     let lab = Lab::new(1).expect("a lab");
     let capture = lab.capture().expect("a capture");
@@ -149,6 +152,7 @@ fn a_second_agent_on_the_same_runtime_directory_is_refused_and_the_first_goes_on
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_new_master_announces_five_times_and_again_after_five_seconds() {
     let lab = Lab::new(1).expect("a lab");
     let capture = lab.capture().expect("a capture");
@@ -172,6 +176,7 @@ fn a_new_master_announces_five_times_and_again_after_five_seconds() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn status_and_stats_have_the_names_that_others_script_against() {
     let lab = Lab::new(1).expect("a lab");
     let capture = lab.capture().expect("a capture");

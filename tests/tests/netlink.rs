@@ -70,6 +70,7 @@ fn check_return(first: &Agent, second: &Agent) -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn an_address_that_somebody_deleted_is_put_back_and_announced() -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
@@ -91,6 +92,7 @@ fn an_address_that_somebody_deleted_is_put_back_and_announced() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn an_interface_that_goes_down_is_a_fault_until_it_is_up() -> Result<()> {
     let lab = Lab::new(2)?;
     let (one, two) = pair(&lab)?;
@@ -102,6 +104,7 @@ fn an_interface_that_goes_down_is_a_fault_until_it_is_up() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_cut_cable_is_a_fault_until_it_is_mended() -> Result<()> {
     let lab = Lab::new(2)?;
     let (one, two) = pair(&lab)?;
@@ -113,6 +116,7 @@ fn a_cut_cable_is_a_fault_until_it_is_mended() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn an_interface_that_is_made_anew_is_taken_up_again() -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
@@ -143,6 +147,7 @@ fn an_interface_that_is_made_anew_is_taken_up_again() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn without_an_address_of_its_own_it_is_a_fault() -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
@@ -167,6 +172,7 @@ fn without_an_address_of_its_own_it_is_a_fault() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_new_primary_address_is_sent_from_without_a_change_of_state() -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
@@ -201,6 +207,7 @@ fn lost_notifications() -> Result<u64> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn lost_notifications_are_made_up_for_by_reading_everything_anew() -> Result<()> {
     let lab = Lab::new(1)?;
     let capture = lab.capture()?;
@@ -239,6 +246,7 @@ fn lost_notifications_are_made_up_for_by_reading_everything_anew() -> Result<()>
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn another_mtu_is_nothing_and_another_name_a_fault() -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
@@ -268,6 +276,7 @@ fn another_mtu_is_nothing_and_another_name_a_fault() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_master_whose_interface_is_renamed_leaves_no_address_on_it() -> Result<()> {
     let lab = Lab::new(2)?;
     let (one, two) = pair(&lab)?;

@@ -33,6 +33,7 @@ fn garps(capture: &Capture, since: WallTime) -> usize {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn announcements_come_as_often_as_configured() {
     let lab = Lab::new(1).expect("a lab");
     let capture = lab.capture().expect("a capture");
@@ -50,6 +51,7 @@ fn announcements_come_as_often_as_configured() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_paced_announcement_keeps_no_advert_waiting() {
     const ADDRESSES: usize = 100;
     let lab = Lab::new(1).expect("a lab");
@@ -91,6 +93,7 @@ fn a_paced_announcement_keeps_no_advert_waiting() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn addresses_are_put_where_and_as_configured() {
     let lab = Lab::new(1).expect("a lab");
     let host = lab.host(ONE).expect("a host");
@@ -134,6 +137,7 @@ fn addresses_are_put_where_and_as_configured() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_preempt_delay_leaves_the_address_with_the_other_for_a_while() {
     let lab = Lab::new(2).expect("a lab");
     let lines = |priority: u8, delay: &str| {
@@ -156,6 +160,7 @@ fn a_preempt_delay_leaves_the_address_with_the_other_for_a_while() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn without_addresses_there_is_a_master_all_the_same() {
     let lab = Lab::new(2).expect("a lab");
     let lines =
@@ -169,6 +174,7 @@ fn without_addresses_there_is_a_master_all_the_same() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn more_addresses_than_any_other_router_takes_go_up_whole() {
     let lab = Lab::new(2).expect("a lab");
     let list = |family: u8| -> String {
@@ -214,6 +220,7 @@ fn more_addresses_than_any_other_router_takes_go_up_whole() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn both_forms_of_the_checksum_are_spoken_and_told_apart() {
     let lab = Lab::new(2).expect("a lab");
     let capture = lab.capture().expect("a capture");

@@ -36,6 +36,7 @@ fn slow(priority: u8) -> Instance {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_backup_adopts_the_masters_interval() -> Result<()> {
     let lab = Lab::new(2)?;
     let slow = Instance { interval: Duration::from_millis(300), ..router(200) };
@@ -105,12 +106,14 @@ fn announces_again(agent: &Agent, capture: &Capture, healed: WallTime) -> Result
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn two_masters_agree_once_the_segment_is_whole() -> Result<()> {
     two_masters_agree(true)
 }
 
 /// The loser yields before the winner has heard of it: its last advert is what tells the winner.
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn two_masters_agree_also_when_the_loser_hears_the_winner_first() -> Result<()> {
     two_masters_agree(false)
 }
@@ -147,6 +150,7 @@ fn two_masters_agree(winner_hears_first: bool) -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn of_equal_priorities_the_higher_address_wins() -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
@@ -176,6 +180,7 @@ fn of_equal_priorities_the_higher_address_wins() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn the_owner_is_master_at_once_and_keeps_its_address() -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;

@@ -47,6 +47,7 @@ fn agent(lab: &Lab, station: Station, peer: Station, family: Family, priority: u
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn peers_elect_and_take_over_without_a_frame_to_the_group() {
     for family in [Family::V4, Family::V6] {
         let lab = Lab::new(2).expect("a lab");
@@ -85,6 +86,7 @@ fn peers_elect_and_take_over_without_a_frame_to_the_group() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_stranger_s_adverts_are_counted_and_change_nothing() {
     let lab = Lab::new(2).expect("a lab");
     let one = agent(&lab, ONE, TWO, Family::V4, 100);
@@ -108,6 +110,7 @@ fn a_stranger_s_adverts_are_counted_and_change_nothing() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_routed_peer_s_ttl_is_what_was_allowed_for_it() {
     let lab = Lab::new(2).expect("a lab");
     let configuration = format!(
@@ -135,6 +138,7 @@ fn a_routed_peer_s_ttl_is_what_was_allowed_for_it() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn without_its_source_it_waits_in_fault() {
     let lab = Lab::new(2).expect("a lab");
     let host = lab.host(ONE).expect("a host");

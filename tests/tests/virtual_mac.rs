@@ -52,6 +52,7 @@ fn learned(lab: &Lab, address: IpAddr) -> String {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn adverts_announcements_and_answers_bear_it_and_the_client_never_learns_another() {
     let lab = Lab::new(2).expect("a lab");
     let client = lab.host(Station::Client).expect("a client");
@@ -87,6 +88,7 @@ fn adverts_announcements_and_answers_bear_it_and_the_client_never_learns_another
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_backup_is_silent_and_has_no_address_of_its_mac() {
     let lab = Lab::new(2).expect("a lab");
     let capture = lab.capture().expect("a capture");
@@ -116,6 +118,7 @@ fn a_backup_is_silent_and_has_no_address_of_its_mac() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn nothing_is_left_behind_by_a_stop_or_after_a_crash() {
     let lab = Lab::new(1).expect("a lab");
     let before = (sysctl(&lab, ONE, "arp_ignore"), sysctl(&lab, ONE, "arp_announce"));
@@ -139,6 +142,7 @@ fn nothing_is_left_behind_by_a_stop_or_after_a_crash() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn adverts_can_come_from_the_interface_s_own_mac() {
     let lab = Lab::new(1).expect("a lab");
     let capture = lab.capture().expect("a capture");
@@ -159,6 +163,7 @@ fn adverts_can_come_from_the_interface_s_own_mac() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn one_that_somebody_deletes_is_made_again_and_the_other_stays() {
     let lab = Lab::new(1).expect("a lab");
     let host = lab.host(ONE).expect("a host");
@@ -180,6 +185,7 @@ fn one_that_somebody_deletes_is_made_again_and_the_other_stays() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn two_virtual_routers_share_an_interface_and_it_may_come_and_go() {
     let lab = Lab::new(1).expect("a lab");
     let agent = agent(&lab, ONE, 100);
@@ -198,6 +204,7 @@ fn two_virtual_routers_share_an_interface_and_it_may_come_and_go() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn addresses_of_the_other_family_have_the_interface_s_own_mac() {
     let lab = Lab::new(1).expect("a lab");
     let client = lab.host(Station::Client).expect("a client");
@@ -215,6 +222,7 @@ fn addresses_of_the_other_family_have_the_interface_s_own_mac() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_macvlan_that_somebody_else_has_made_is_left_alone() {
     let lab = Lab::new(1).expect("a lab");
     let host = lab.host(ONE).expect("a host");
@@ -228,6 +236,7 @@ fn a_macvlan_that_somebody_else_has_made_is_left_alone() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn many_that_go_down_at_once_keep_nobody_waiting() {
     const MANY: u8 = 40;
     let lab = Lab::new(2).expect("a lab");

@@ -44,6 +44,7 @@ fn apply(requests: &mut Requests, changes: &[Change]) {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
 fn what_is_added_is_there_with_our_mark_and_is_notified() {
     private_namespace();
     let mut monitor = Monitor::open().expect("a monitor");
@@ -64,6 +65,7 @@ fn what_is_added_is_there_with_our_mark_and_is_notified() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
 fn a_batch_of_many_changes_is_answered_one_by_one() {
     private_namespace();
     let mut requests = Requests::open().expect("a socket");
@@ -84,6 +86,7 @@ fn a_batch_of_many_changes_is_answered_one_by_one() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
 fn what_is_answered_is_there_and_each_batch_is_answered_in_its_turn() {
     for ahead in [false, true] {
         private_namespace();
@@ -114,6 +117,7 @@ fn what_is_answered_is_there_and_each_batch_is_answered_in_its_turn() {
 }
 
 #[test]
+#[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
 fn withdrawing_takes_only_our_own_addresses_away() {
     private_namespace();
     let mut requests = Requests::open().expect("a socket");

@@ -31,6 +31,7 @@ fn packet(family: u8, protocol: u8, kind: u8, neighbour: bool) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn only_what_is_for_a_closed_address_is_dropped() {
     let mut bench = Bench::with(Verbosity::Quiet, 4);
     let frames: Vec<(&str, Vec<u8>, bool)> = vec![
@@ -66,6 +67,7 @@ fn only_what_is_for_a_closed_address_is_dropped() {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_frame_cut_at_any_length_passes_or_is_dropped_as_in_user_space() {
     let mut bench = Bench::with(Verbosity::Quiet, 4);
     for family in [4, 6] {
@@ -78,6 +80,7 @@ fn a_frame_cut_at_any_length_passes_or_is_dropped_as_in_user_space() {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn without_any_the_program_does_not_look() {
     let mut bench = Bench::new();
     bench.loaded.closed.close(key(4), crate::bench::row(CLOSED_ROW)).expect("there is room for one");

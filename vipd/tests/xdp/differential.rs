@@ -100,6 +100,7 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
     let bench = RefCell::new(Bench::new());
     let reached = RefCell::new([false; COUNTERS]);
@@ -143,6 +144,7 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn noise_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
     let bench = RefCell::new(Bench::new());
     let mut runner = TestRunner::new(config(NOISE));

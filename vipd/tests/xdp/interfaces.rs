@@ -27,6 +27,7 @@ fn private_pair() -> [u32; 2] {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn the_same_vrid_on_another_interface_is_another_virtual_router() {
     let [left, right] = private_pair();
     let mut bench = Bench::new();

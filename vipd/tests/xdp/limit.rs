@@ -32,6 +32,7 @@ fn limited(bench: &Bench, row: u32) -> u64 {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_sender_that_floods_is_held_to_its_rate_and_counted() {
     for valid in [Frame::valid(3), Frame::valid(2), Frame::valid6()] {
         let mut bench = Bench::limiting();
@@ -55,6 +56,7 @@ fn a_sender_that_floods_is_held_to_its_rate_and_counted() {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn what_is_steady_is_held_to_nothing() {
     let mut bench = Bench::limiting();
     let valid = Frame::valid(3);
@@ -74,6 +76,7 @@ fn what_is_steady_is_held_to_nothing() {
 
 /// Somebody who floods in the true master's name takes nothing from what the master is known to say.
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn what_was_steady_is_held_to_nothing_whatever_is_sent_in_its_name() {
     let mut bench = Bench::limiting();
     let (master, forged) = (Frame::valid(3), Frame { priority: 1, ..Frame::valid(3) });
@@ -91,6 +94,7 @@ fn what_was_steady_is_held_to_nothing_whatever_is_sent_in_its_name() {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn what_is_discarded_leaves_word_once() {
     let mut bench = Bench::limiting();
     let valid = Frame::valid(3);

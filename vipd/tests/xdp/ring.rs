@@ -7,6 +7,7 @@ use crate::bench::{Bench, LOOPBACK, XDP_DROP};
 use crate::frame::Frame;
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn records_come_in_the_order_of_arrival() {
     let mut bench = Bench::new();
     for priority in 0..=255 {
@@ -23,6 +24,7 @@ fn records_come_in_the_order_of_arrival() {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_full_ring_is_counted_and_nothing_else_is_lost() {
     const MORE: u64 = 1000;
     let mut bench = Bench::new();

@@ -261,6 +261,7 @@ fn run_the_table(bench: &mut Bench) -> [bool; COUNTERS] {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn every_verdict_has_its_action_and_its_counter() {
     let seen = run_the_table(&mut Bench::new());
     let unseen: Vec<_> = (0..COUNTERS).filter(|cell| !seen[*cell]).collect();
@@ -270,11 +271,13 @@ fn every_verdict_has_its_action_and_its_counter() {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn the_verifier_takes_the_log_statements_and_they_change_nothing() {
     run_the_table(&mut Bench::with(Verbosity::Discards, 0));
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn options_of_every_length_with_every_number_of_addresses() {
     let mut bench = Bench::new();
     for version in VERSIONS {
@@ -292,6 +295,7 @@ fn options_of_every_length_with_every_number_of_addresses() {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_frame_cut_at_any_length_is_never_accepted() {
     let mut bench = Bench::new();
     for version in VERSIONS {
@@ -322,6 +326,7 @@ fn a_frame_cut_at_any_length_is_never_accepted() {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn padding_of_every_length_is_ignored() {
     let mut bench = Bench::new();
     for version in VERSIONS {
@@ -335,6 +340,7 @@ fn padding_of_every_length_is_ignored() {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_virtual_router_that_is_forgotten_is_foreign() {
     let mut bench = Bench::new();
     let frame = Frame::valid(3).bytes();
@@ -349,6 +355,7 @@ fn a_virtual_router_that_is_forgotten_is_foreign() {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_peer_that_is_expelled_is_a_stranger() {
     let mut bench = Bench::new();
     let header: Vec<_> = OURS.iter().enumerate().map(|(at, byte)| (ipv4::DESTINATION + at, *byte)).collect();

@@ -58,6 +58,7 @@ fn time() -> Timestamp {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn what_is_steady_leaves_its_time_and_wakes_nobody() {
     for valid in [Frame::valid(3), Frame::valid(2), Frame::valid6()] {
         let mut bench = Bench::new();
@@ -116,6 +117,7 @@ fn what_is_steady_leaves_its_time_and_wakes_nobody() {
 const COUNTED: vipd_common::counters::Counter = vipd_common::counters::Counter::AdvertisementRcvd;
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn what_is_expected_next_does_not_take_over_the_time_of_what_was() {
     let mut bench = Bench::new();
     let (one, other) = (Frame::valid(3), Frame { priority: 99, ..Frame::valid(3) });
@@ -134,6 +136,7 @@ fn what_is_expected_next_does_not_take_over_the_time_of_what_was() {
 }
 
 #[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_row_that_is_not_there_hears_nothing() {
     let bench = Bench::new();
     let begin = time();
