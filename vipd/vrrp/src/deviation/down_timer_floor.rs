@@ -52,3 +52,6 @@ impl DownTimerFloor {
         self.source
     }
 }
+
+#[cfg(test)]
+mod tests;
