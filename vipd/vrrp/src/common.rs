@@ -81,21 +81,25 @@ impl Common {
     }
 
     /// Active_Down_Interval for an Active_Adver_Interval (RFC 9568 section 6.1), nanoseconds.
+    #[inline]
     pub(crate) fn down_interval(&self, active: Interval) -> u64 {
         active.master_down(self.priority, self.config.down_after_adverts)
     }
 
     /// Preempt_Mode. The owner always preempts (RFC 9568 section 6.1, S25).
+    #[inline]
     pub(crate) fn preempts(&self) -> bool {
         self.config.preempt || self.config.is_owner()
     }
 
     /// Whether another owner sent it; a misconfiguration (RFC 9568 section 8.3.2, P2).
+    #[inline]
     pub(crate) fn is_owner_conflict(&self, advert: &Received) -> bool {
         self.config.is_owner() && advert.priority == PRIORITY_OWNER
     }
 
     /// Whether an advert of the current master is neither counted nor logged.
+    #[inline]
     pub(crate) fn matches_config(&self, advert: &Received) -> bool {
         advert.interval == self.config.interval.wire()
             && advert.addresses == self.digest

@@ -1,12 +1,12 @@
 //! Advertisement intervals and the times derived from them (RFC 9568 section 6.1, RFC 3768 section 6.1).
 //!
-//! All arithmetic is in nanoseconds and multiplies before it divides: at 1 cs and priority 254 the skew is
-//! 78 125 ns, not 0, so that two backups never fire together.
+//! All arithmetic is in nanoseconds and multiplies before it divides (M3): at 10 ms and priority 254
+//! Skew_Time is 78,125 ns, not 0, and no two priorities fire together.
 
 use core::error::Error;
 use core::fmt;
 
-/// VRRP version of a virtual router; it decides the wire format and the unit of the interval.
+/// VRRP version of a virtual router: its wire format and the unit of its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Version {
     /// VRRPv2, RFC 3768: whole seconds, IPv4 only.
@@ -31,29 +31,28 @@ impl fmt::Display for Version {
     }
 }
 
-/// An advertisement interval in the unit of its version's wire field, never 0.
-///
-/// VRRPv3 says 1 to 4095 centiseconds (10 ms to 40.95 s), VRRPv2 1 to 255 seconds.
+/// An advertisement interval in the unit of its version's wire field, never 0: 1 to 4095
+/// centiseconds in VRRPv3 (10 ms to 40.95 s), 1 to 255 seconds in VRRPv2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
     version: Version,
     units: u16,
 }
 
-/// Why an interval cannot be said on the wire.
+/// Why an interval cannot be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntervalError {
     /// Not a multiple of the version's unit, or 0, or too large.
     V3,
-    /// As above, for VRRPv2.
+    /// The same for VRRPv2.
     V2,
 }
 
 impl fmt::Display for IntervalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::V3 => "VRRPv3 says intervals in steps of 10 ms from 10 ms to 40.95 s",
-            Self::V2 => "VRRPv2 says intervals in whole seconds from 1 s to 255 s",
+            Self::V3 => "VRRPv3 intervals are multiples of 10 ms from 10 ms to 40.95 s",
+            Self::V2 => "VRRPv2 intervals are whole seconds from 1 s to 255 s",
         })
     }
 }
@@ -67,7 +66,7 @@ impl Interval {
     /// The interval of `nanos` nanoseconds.
     ///
     /// # Errors
-    /// When the wire cannot say exactly that; it is never rounded.
+    /// When it cannot be encoded exactly; it is never rounded.
     pub fn from_nanos(version: Version, nanos: u64) -> Result<Self, IntervalError> {
         let (unit, max, error) = match version {
             Version::V2 => (NANOS_PER_SECOND, 255, IntervalError::V2),
@@ -80,7 +79,7 @@ impl Interval {
         Ok(Self { version, units: u16::try_from(units).map_err(|_| error)? })
     }
 
-    /// The interval of a wire field; `None` for 0 and for what the field cannot hold.
+    /// The interval of a wire field; `None` for 0 and for more than the field holds.
     pub fn from_wire(version: Version, units: u16) -> Option<Self> {
         let max = match version {
             Version::V2 => 255,
@@ -109,7 +108,7 @@ impl Interval {
 
     /// Skew_Time in nanoseconds for a router of this priority.
     ///
-    /// VRRPv3: `(256 - priority) × interval / 256`. VRRPv2: `(256 - priority) / 256` seconds, whatever the
+    /// VRRPv3: `(256 - priority) × interval / 256`. VRRPv2: `(256 - priority) / 256` seconds for any
     /// interval (RFC 3768 section 6.1).
     pub const fn skew(self, priority: u8) -> u64 {
         let base = match self.version {
@@ -119,14 +118,14 @@ impl Interval {
         (256 - priority as u64) * base / 256
     }
 
-    /// Active_Down_Interval (RFC 3768: Master_Down_Interval) in nanoseconds: so many intervals, three by the RFC, and the
-    /// skew.
+    /// Active_Down_Interval (RFC 3768: Master_Down_Interval) in nanoseconds: `adverts` intervals,
+    /// three in the RFC, and Skew_Time.
     pub const fn master_down(self, priority: u8, adverts: u8) -> u64 {
         adverts as u64 * self.nanos() + self.skew(priority)
     }
 }
 
-/// Milliseconds or seconds, as a configuration would say it: `10ms`, `1s`, `1.5s`.
+/// Milliseconds or seconds as in the configuration: `10ms`, `1s`, `1.5s`.
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.nanos() / 1_000_000;

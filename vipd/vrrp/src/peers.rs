@@ -29,6 +29,7 @@ pub struct Peer {
 pub(crate) struct Peers(Vec<Peer>);
 
 impl Peers {
+    #[inline]
     pub(crate) fn record(&mut self, advert: &Received) {
         let Received { source: address, priority, checksum, arrival: last_heard, .. } = *advert;
         let peer = Peer { address, priority, checksum, last_heard };

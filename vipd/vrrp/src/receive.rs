@@ -20,6 +20,7 @@ use crate::priority::PRIORITY_OWNER;
 ///
 /// # Errors
 /// When the advert is to be ignored.
+#[inline]
 pub(crate) fn check(common: &mut Common, advert: &Received) -> Result<(), Discard> {
     let v2 = common.config.version() == Version::V2;
     // S28. A loop or a duplicate address is not another router.
@@ -53,6 +54,7 @@ pub(crate) fn check(common: &mut Common, advert: &Received) -> Result<(), Discar
 
 /// Logs what is accepted although it does not match, after the advert had its effect: a new state
 /// or master would have it logged again.
+#[inline]
 pub(crate) fn log_mismatch(common: &mut Common, advert: &Received) {
     if common.is_owner_conflict(advert) {
         owner_conflict(common, advert.source);

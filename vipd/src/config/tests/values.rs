@@ -132,27 +132,27 @@ fn intervals() {
     assert_rows(&[
         (
             "advert_interval = \"0s\"",
-            "6:19: advert_interval is \"0s\"; VRRPv3 says intervals in steps of 10 ms from 10 ms to 40.95 \
+            "6:19: advert_interval is \"0s\"; VRRPv3 intervals are multiples of 10 ms from 10 ms to 40.95 \
              s; write \"10ms\"",
         ),
         (
             "advert_interval = \"15ms\"",
-            "6:19: advert_interval is \"15ms\"; VRRPv3 says intervals in steps of 10 ms from 10 ms to \
+            "6:19: advert_interval is \"15ms\"; VRRPv3 intervals are multiples of 10 ms from 10 ms to \
              40.95 s; write \"10ms\" or \"20ms\"",
         ),
         (
             "advert_interval = \"5ms\"",
-            "6:19: advert_interval is \"5ms\"; VRRPv3 says intervals in steps of 10 ms from 10 ms to \
+            "6:19: advert_interval is \"5ms\"; VRRPv3 intervals are multiples of 10 ms from 10 ms to \
              40.95 s; write \"10ms\"",
         ),
         (
             "advert_interval = \"0.005s\"",
-            "6:19: advert_interval is \"0.005s\"; VRRPv3 says intervals in steps of 10 ms from 10 ms to \
+            "6:19: advert_interval is \"0.005s\"; VRRPv3 intervals are multiples of 10 ms from 10 ms to \
              40.95 s; write \"10ms\"",
         ),
         (
             "advert_interval = \"40.96s\"",
-            "6:19: advert_interval is \"40.96s\"; VRRPv3 says intervals in steps of 10 ms from 10 ms to \
+            "6:19: advert_interval is \"40.96s\"; VRRPv3 intervals are multiples of 10 ms from 10 ms to \
              40.95 s; write \"40.95s\"",
         ),
         (
@@ -197,22 +197,22 @@ fn intervals() {
         ),
         (
             "version = 2\nadvert_interval = \"0.5s\"",
-            "7:19: advert_interval is \"0.5s\"; VRRPv2 says intervals in whole seconds from 1 s to 255 s; \
+            "7:19: advert_interval is \"0.5s\"; VRRPv2 intervals are whole seconds from 1 s to 255 s; \
              write \"1s\", or set `version = 3`",
         ),
         (
             "version = 2\nadvert_interval = \"1.5s\"",
-            "7:19: advert_interval is \"1.5s\"; VRRPv2 says intervals in whole seconds from 1 s to 255 s; \
+            "7:19: advert_interval is \"1.5s\"; VRRPv2 intervals are whole seconds from 1 s to 255 s; \
              write \"1s\" or \"2s\", or set `version = 3`",
         ),
         (
             "version = 2\nadvert_interval = \"256s\"",
-            "7:19: advert_interval is \"256s\"; VRRPv2 says intervals in whole seconds from 1 s to 255 s; \
+            "7:19: advert_interval is \"256s\"; VRRPv2 intervals are whole seconds from 1 s to 255 s; \
              write \"255s\"",
         ),
         (
             "version = 2\nadvert_interval = \"0s\"",
-            "7:19: advert_interval is \"0s\"; VRRPv2 says intervals in whole seconds from 1 s to 255 s; \
+            "7:19: advert_interval is \"0s\"; VRRPv2 intervals are whole seconds from 1 s to 255 s; \
              write \"1s\"",
         ),
         (

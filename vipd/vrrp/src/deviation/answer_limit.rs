@@ -41,3 +41,6 @@ impl AnswerLimit {
         granted
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,7 @@ pub(crate) struct DownTimerFloor {
 
 impl DownTimerFloor {
     /// The floor after an accepted advert: the earlier one while it stands, else the advert's own.
+    #[inline]
     pub(crate) fn update(
         earlier: Option<Self>,
         advert: &Received,
@@ -43,12 +44,17 @@ impl DownTimerFloor {
     }
 
     /// When the next advert of its router is overdue, for a backup of `own_priority`.
+    #[inline]
     pub(crate) fn deadline(&self, own_priority: u8) -> Timestamp {
         self.arrival + self.interval.master_down(own_priority, 1)
     }
 
     /// The router whose next advert is waited for.
+    #[inline]
     pub(crate) fn source(&self) -> IpAddr {
         self.source
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,3 +23,6 @@ pub(crate) fn is_ignored(
     let is_foreign = master.is_some_and(|master| master != advert.source);
     policy.ignore_foreign_priority_zero && is_foreign && !is_waited_for
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,3 +12,6 @@ use super::Policy;
 pub(crate) fn is_due(policy: Policy, stalled: bool) -> bool {
     policy.last_advert_on_yield && !stalled
 }
+
+#[cfg(test)]
+mod tests;

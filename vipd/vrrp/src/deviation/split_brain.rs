@@ -64,3 +64,6 @@ impl SplitBrain {
         self.announce_at
     }
 }
+
+#[cfg(test)]
+mod tests;

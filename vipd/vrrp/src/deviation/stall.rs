@@ -30,3 +30,6 @@ pub(crate) fn is_stalled(config: &RouterConfig, last_sent: Timestamp, now: Times
 pub(crate) fn has_taken_over(config: &RouterConfig, last_sent: Timestamp, advert: &Received) -> bool {
     is_stalled(config, last_sent, advert.arrival)
 }
+
+#[cfg(test)]
+mod tests;

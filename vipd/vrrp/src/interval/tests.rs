@@ -1,11 +1,11 @@
-//! Tables of the derived times (M1 to M3), and what is refused.
+//! Tables of the derived times (M1 to M3), and the intervals that are rejected.
 
 use proptest::prelude::*;
 
 use super::*;
 
 fn interval(version: Version, millis: u64) -> Interval {
-    Interval::from_nanos(version, millis * 1_000_000).expect("the wire can say it")
+    Interval::from_nanos(version, millis * 1_000_000).expect("a valid interval")
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn m3_no_two_priorities_fire_together() {
 }
 
 #[test]
-fn what_the_wire_cannot_say_is_refused_and_never_rounded() {
+fn intervals_that_cannot_be_encoded_are_rejected_and_never_rounded() {
     const MILLI: u64 = 1_000_000;
     for nanos in [0, 1, MILLI, 10 * MILLI - 1, 10 * MILLI + 1, 15 * MILLI, 40_960 * MILLI, u64::MAX] {
         assert_eq!(Interval::from_nanos(Version::V3, nanos), Err(IntervalError::V3), "{nanos}");
@@ -71,7 +71,7 @@ fn what_the_wire_cannot_say_is_refused_and_never_rounded() {
 }
 
 #[test]
-fn an_interval_reads_as_a_configuration_would_say_it() {
+fn an_interval_is_displayed_as_in_the_configuration() {
     for (millis, text) in [
         (10, "10ms"),
         (990, "990ms"),
@@ -87,7 +87,7 @@ fn an_interval_reads_as_a_configuration_would_say_it() {
 }
 
 #[test]
-fn an_error_says_what_is_possible() {
+fn an_error_names_the_valid_range() {
     assert!(IntervalError::V3.to_string().contains("10 ms to 40.95 s"));
     assert!(IntervalError::V2.to_string().contains("1 s to 255 s"));
 }
@@ -103,7 +103,7 @@ proptest! {
     }
 
     #[test]
-    fn the_skew_is_more_than_nothing_and_less_than_an_interval(units in 1u16..=4095, priority in 1u8..=255) {
+    fn skew_time_is_positive_and_less_than_an_interval(units in 1u16..=4095, priority in 1u8..=255) {
         let interval = Interval::from_wire(Version::V3, units).expect("1 to 4095");
         prop_assert!(interval.skew(priority) > 0 && interval.skew(priority) < interval.nanos());
     }

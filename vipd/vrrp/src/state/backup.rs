@@ -65,6 +65,7 @@ impl Backup {
 
     /// S10 to S13: an advert was received. RFC 3768 section 6.4.2 differs in that no interval is
     /// learned.
+    #[inline]
     pub(crate) fn advert(&mut self, common: &mut Common, advert: &Received) {
         if advert.priority == PRIORITY_ZERO {
             // S10
@@ -98,6 +99,7 @@ impl Backup {
     }
 
     /// S11: adopts the interval (VRRPv3) and restarts Active_Down_Timer.
+    #[inline]
     fn follow(&mut self, common: &mut Common, advert: &Received) {
         let Received { arrival, source, priority, .. } = *advert;
         self.down_reason = Reason::MasterTimeout;
@@ -117,11 +119,17 @@ impl Backup {
         }
         let down_interval = common.down_interval(self.active_interval);
         self.unchanged = common.matches_config(advert).then(|| Steady::of(advert, down_interval));
+        self.down_from = arrival;
+        self.down_timer = arrival + down_interval;
         if common.policy.down_timer_floor {
-            let earlier = self.floor.take();
-            self.floor = Some(DownTimerFloor::update(earlier, advert, self.active_interval, common.priority));
+            let floor =
+                DownTimerFloor::update(self.floor.take(), advert, self.active_interval, common.priority);
+            // The advert's own floor is not later than its Active_Down_Interval.
+            if floor.source() != source {
+                self.down_timer = self.down_timer.max(floor.deadline(common.priority));
+            }
+            self.floor = Some(floor);
         }
-        self.restart_down_timer(common, arrival);
     }
 
     /// Active_Down_Timer := Active_Down_Interval, counted from `from`.

@@ -66,7 +66,7 @@ fn f7_s9_and_s19_the_addresses_come_and_go_as_in_ipv4() {
     script.input(Input::PrimaryAddress(link_local(2)));
     let down = 3 * SECOND + 156 * SECOND / 256;
     assert_eq!(script.wait(down), [(down, ADVERT), (down, ADD), (down, ANNOUNCE)], "S9");
-    assert_eq!(script.input(Input::Shutdown), [RELEASE, Action::RemoveAddresses], "S19");
+    assert_eq!(script.input(Input::Shutdown), [PRIORITY_ZERO, Action::RemoveAddresses], "S19");
 }
 
 #[test]

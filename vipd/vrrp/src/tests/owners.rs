@@ -1,4 +1,5 @@
-//! Several owners of the same addresses: a misconfiguration that must be told of (P2) and must end with one master.
+//! Several owners of the same addresses: a misconfiguration that is logged (P2) and ends with one
+//! master.
 //!
 //! RFC 9568 section 7.1 had the owner discard whatever it receives, as RFC 3768 does (R7): then all owners stay
 //! master. Erratum 8298 takes that back, and so the rules for everybody else hold: the lower address yields (S22).
@@ -16,52 +17,52 @@ fn conflicts(events: &[Event], source: IpAddr) -> usize {
 #[test]
 fn r7_and_p2_the_owner_with_the_higher_address_stays() {
     let mut script = Script::started(owner(Version::V3, SECOND));
-    let mut told = 0;
+    let mut logged = 0;
     for count in 1..=5 {
         script.advert(255, LOWER);
-        told += conflicts(&script.events, LOWER);
+        logged += conflicts(&script.events, LOWER);
         assert_eq!(script.state(), State::Master, "S23");
         assert_eq!(script.router.snapshot().counters.owner_conflicts, count, "P2");
     }
-    assert_eq!(told, 1, "P2: once");
+    assert_eq!(logged, 1, "P2: once");
 }
 
 #[test]
-fn r7_and_p2_the_owner_with_the_lower_address_yields_and_tells_it_once() {
+fn r7_and_p2_the_owner_with_the_lower_address_yields_and_logs_it_once() {
     let mut script = Script::started(owner(Version::V3, SECOND));
-    let mut told = 0;
+    let mut logged = 0;
     for _ in 0..10 {
         script.advert(255, HIGHER);
-        told += conflicts(&script.events, HIGHER);
+        logged += conflicts(&script.events, HIGHER);
         assert_eq!(script.state(), State::Backup, "S22");
         assert_eq!(script.router.snapshot().master, Some(HIGHER));
         script.wait(SECOND);
     }
-    assert_eq!(told, 1, "P2: yielding is no news of another owner");
+    assert_eq!(logged, 1, "P2: once");
     assert_eq!(script.router.snapshot().counters.owner_conflicts, 10);
 }
 
 #[test]
-fn m2_and_s9_the_owner_that_yielded_comes_back_when_the_other_one_dies_or_leaves() {
-    for (release, wait, reason) in
+fn m2_and_s9_the_owner_that_yielded_takes_over_when_the_other_one_is_gone() {
+    for (priority_zero, wait, reason) in
         [(false, DOWN, Reason::MasterTimeout), (true, SECOND / 256, Reason::PriorityZero)]
     {
         let mut script = Script::started(owner(Version::V3, SECOND));
         script.advert(255, HIGHER);
-        if release {
+        if priority_zero {
             script.advert(0, HIGHER);
         }
         let actions: Vec<_> = script.wait(wait).into_iter().map(|(_, action)| action).collect();
         assert_eq!(actions, [OWNER_ADVERT, ADD, ANNOUNCE], "S9");
         assert_eq!(script.router.snapshot().reason, Some(reason));
-        // And it tells of the next conflict again.
+        // The next conflict is logged again.
         script.advert(255, HIGHER);
         assert_eq!(conflicts(&script.events, HIGHER), 1, "P2");
     }
 }
 
 #[test]
-fn s25_an_owner_in_backup_lets_no_backup_hold_it_back() {
+fn s25_an_owner_in_backup_preempts_any_backup() {
     let delayed = RouterConfig { preempt: false, preempt_delay: 100 * SECOND, ..owner(Version::V3, SECOND) };
     let mut script = Script::started(delayed);
     script.advert(255, HIGHER);
@@ -84,7 +85,7 @@ fn s13_an_owner_in_backup_follows_another_owner_whatever_its_address() {
 }
 
 #[test]
-fn r7_owners_of_vrrpv2_discard_and_stay_and_tell_the_segment_when_it_is_quiet() {
+fn r7_owners_of_vrrpv2_discard_and_stay_and_announce_when_it_is_quiet() {
     for source in [LOWER, HIGHER] {
         let mut script = Script::started(owner(Version::V2, SECOND));
         script.wait(10 * SECOND);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::Discard;
 
-/// Gives each advert `times` times and returns all events.
+/// Gives an advert `times` times and returns all events.
 fn repeat(script: &mut Script, advert: Received, times: usize) -> Vec<Event> {
     let mut events = Vec::new();
     for _ in 0..times {
@@ -20,13 +20,13 @@ fn r7_the_owner_of_vrrpv2_discards_every_advert() {
         let advert = script.received(priority, source);
         let events = repeat(&mut script, advert, 5);
         assert_eq!(script.state(), State::Master, "R7");
-        assert_eq!(events, [Event::Discarded { reason: Discard::Owner, source }], "R7: told once");
+        assert_eq!(events, [Event::Discarded { reason: Discard::Owner, source }], "R7: logged once");
         assert_eq!(script.router.snapshot().counters.owner_conflicts, 0);
     }
 }
 
 #[test]
-fn r7_a_second_owner_is_told_of_even_after_a_backup_was() {
+fn r7_a_second_owner_is_logged_even_after_a_backup_was() {
     for version in VERSIONS {
         let mut script = Script::master(owner(version, SECOND));
         script.advert(100, LOWER);
@@ -42,8 +42,8 @@ fn r7_a_second_owner_is_told_of_even_after_a_backup_was() {
 #[test]
 fn r7_erratum_8298_lets_the_owner_of_vrrpv3_yield_to_another_owner() {
     let mut script = Script::master(owner(Version::V3, SECOND));
-    let farewell = Action::SendAdvert { priority: 255 };
-    assert_eq!(script.advert(255, HIGHER), [farewell, Action::RemoveAddresses], "R7, S22");
+    let last = Action::SendAdvert { priority: 255 };
+    assert_eq!(script.advert(255, HIGHER), [last, Action::RemoveAddresses], "R7, S22");
     assert!(script.events.contains(&Event::OwnerConflict { source: HIGHER }), "P2");
 }
 
@@ -54,7 +54,7 @@ fn r11_another_interval_is_discarded_in_vrrpv2() {
     let before = script.router.next_timeout();
     let advert = Received { interval: 2, ..script.received(200, HIGHER) };
     let events = repeat(&mut script, advert, 5);
-    assert_eq!(events, [Event::Discarded { reason: Discard::Interval, source: HIGHER }], "R11: told once");
+    assert_eq!(events, [Event::Discarded { reason: Discard::Interval, source: HIGHER }], "R11: logged once");
     assert_eq!(script.router.next_timeout(), before, "R11");
     assert_eq!(script.router.snapshot().counters.interval_errors, 5, "R11");
 
@@ -69,7 +69,7 @@ fn r11_another_interval_is_counted_and_adopted_in_vrrpv3() {
     let advert = Received { interval: 50, ..script.received(200, HIGHER) };
     let events = repeat(&mut script, advert, 5);
     let adopted = Event::IntervalAdopted { source: HIGHER, interval: 50 };
-    assert_eq!(events, [Event::MasterChanged { source: HIGHER, priority: 200 }, adopted], "R11: told once");
+    assert_eq!(events, [Event::MasterChanged { source: HIGHER, priority: 200 }, adopted], "R11: logged once");
     assert_eq!(script.router.snapshot().counters.interval_errors, 5, "R11");
 }
 
@@ -80,13 +80,17 @@ fn r12_another_address_list_is_discarded_in_vrrpv2_unless_the_owner_sent_it() {
     let before = script.router.next_timeout();
     let advert = Received { addresses: 1, ..script.received(254, HIGHER) };
     let events = repeat(&mut script, advert, 5);
-    assert_eq!(events, [Event::Discarded { reason: Discard::AddressList, source: HIGHER }], "R12: told once");
+    assert_eq!(
+        events,
+        [Event::Discarded { reason: Discard::AddressList, source: HIGHER }],
+        "R12: logged once"
+    );
     assert_eq!(script.router.next_timeout(), before, "R12");
 
     let advert = Received { addresses: 1, ..script.received(255, HIGHER) };
     let events = repeat(&mut script, advert, 5);
     let changed = Event::MasterChanged { source: HIGHER, priority: 255 };
-    assert_eq!(events, [changed, Event::AddressListDiffers { source: HIGHER }], "R12: told once");
+    assert_eq!(events, [changed, Event::AddressListDiffers { source: HIGHER }], "R12: logged once");
     assert_eq!(script.next(), Some(3 * SECOND + 156 * SECOND / 256), "R12: the owner's counts");
     assert_eq!(script.router.snapshot().counters.address_list_errors, 10, "R12");
 }
@@ -100,13 +104,13 @@ fn r12_another_address_list_is_never_a_reason_to_drop_in_vrrpv3() {
         assert_eq!(script.state(), State::Backup, "R12");
         assert_eq!(script.router.snapshot().master, Some(HIGHER), "R12");
         let differs = Event::AddressListDiffers { source: HIGHER };
-        assert_eq!(events.iter().filter(|event| **event == differs).count(), 1, "R12: told once");
+        assert_eq!(events.iter().filter(|event| **event == differs).count(), 1, "R12: logged once");
         assert_eq!(script.router.snapshot().counters.address_list_errors, 5, "R12");
     }
 }
 
 #[test]
-fn what_the_wire_repeats_is_told_once_until_the_master_changes() {
+fn repeated_events_are_returned_once_until_the_master_changes() {
     let mut script = Script::started(config(Version::V3, SECOND));
     let first = Received { interval: 50, addresses: 1, ..script.received(200, HIGHER) };
     assert_eq!(repeat(&mut script, first, 100).len(), 3, "master, interval, addresses");
@@ -117,7 +121,7 @@ fn what_the_wire_repeats_is_told_once_until_the_master_changes() {
 }
 
 #[test]
-fn a_losing_master_is_told_once_and_counted_each_time() {
+fn a_losing_advert_is_logged_once_and_counted_each_time() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
         let advert = script.received(50, HIGHER);

@@ -1,7 +1,7 @@
-//! Walks through the states: who becomes master, when, and in which order it acts.
+//! Transitions: when they happen, and the order of their actions.
 
 use super::*;
-use crate::{Fault, Reason};
+use crate::Reason;
 
 #[test]
 fn s1_the_owner_starts_as_master() {
@@ -38,7 +38,7 @@ fn s2_and_s9_alone_it_takes_over_after_the_down_interval_and_then_sends_each_int
 }
 
 #[test]
-fn s8_a_backup_leaves_without_a_word() {
+fn s8_a_backup_shuts_down_without_an_advert() {
     for version in VERSIONS {
         let mut script = Script::started(config(version, SECOND));
         assert_eq!(script.input(Input::Shutdown), []);
@@ -104,7 +104,7 @@ fn s11_without_preemption_any_priority_is_followed() {
 }
 
 #[test]
-fn s24_preemption_is_not_asked_for_in_master() {
+fn s24_preempt_mode_is_not_consulted_in_master() {
     for version in VERSIONS {
         let mut script = Script::master(RouterConfig { preempt: false, ..config(version, SECOND) });
         assert_eq!(script.advert(101, LOWER), [ADVERT, Action::RemoveAddresses], "S22, S24");
@@ -118,14 +118,14 @@ fn s24_preemption_is_not_asked_for_in_master() {
 #[test]
 fn s25_the_owner_preempts_whatever_its_preempt_mode() {
     let mut script = Script::master(RouterConfig { preempt: false, ..owner(Version::V3, SECOND) });
-    // A second owner with a higher address sends it to Backup (erratum 8298), and then is gone.
+    // It yields to a second owner with a higher address (erratum 8298), which then is gone.
     script.advert(255, HIGHER);
     assert_eq!(script.state(), State::Backup);
     for _ in 0..5 {
         script.advert(100, LOWER);
         script.wait(SECOND);
     }
-    assert_eq!(script.state(), State::Master, "S25: priority 100 does not hold the owner back");
+    assert_eq!(script.state(), State::Master, "S25: priority 100 is preempted");
 }
 
 #[test]
@@ -177,21 +177,21 @@ fn s21_priority_0_is_answered_at_once_and_restarts_the_timer() {
 }
 
 #[test]
-fn s19_a_fault_gives_the_mastership_up_and_its_end_starts_over() {
+fn s19_an_impediment_gives_up_mastership_and_its_end_restarts() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
         let actions = script.input(Input::Impede(Fault::NotAttached));
-        assert_eq!(actions, [RELEASE, Action::RemoveAddresses], "S19");
+        assert_eq!(actions, [PRIORITY_ZERO, Action::RemoveAddresses], "S19");
         assert_eq!(script.input(Input::Impede(Fault::NotAttached)), []);
-        assert_eq!(script.events, [], "the same fault is told once");
+        assert_eq!(script.events, [], "the same fault is logged once");
         assert_eq!(script.wait(60 * SECOND), [], "S27");
-        assert_eq!(script.clear(Fault::NotAttached), []);
+        assert_eq!(script.input(Input::Clear(Impediment::Io)), []);
         assert_eq!(script.state(), State::Backup, "S2");
     }
 }
 
 #[test]
-fn s27_nothing_wakes_a_router_that_has_stopped() {
+fn s27_nothing_happens_after_a_shutdown() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
         script.input(Input::Shutdown);
@@ -219,4 +219,19 @@ fn s28_an_advert_from_our_own_address_is_ignored_and_counted() {
             assert_eq!(script.router.snapshot().counters.own_adverts, 1);
         }
     }
+}
+
+#[test]
+fn s23_a_losing_advert_is_answered_at_once_and_the_timer_runs_on() {
+    let mut script = Script::master(config(Version::V3, SECOND));
+    script.wait(400 * MILLI);
+    assert_eq!(script.advert(99, HIGHER), [ADVERT], "S23");
+    assert_eq!(adverts(&script.wait(SECOND)), [600 * MILLI], "S23 does not restart Adver_Timer");
+}
+
+#[test]
+fn s23_is_not_in_rfc_3768() {
+    let mut script = Script::master(config(Version::V2, SECOND));
+    assert_eq!(script.advert(99, HIGHER), [], "VRRPv2 discards");
+    assert_eq!(script.router.snapshot().counters.asserts_sent, 0);
 }

@@ -1,7 +1,6 @@
 //! The whole transition table: each state, each input, both versions.
 
 use super::*;
-use crate::Fault;
 
 /// An interval at which VRRPv2 and VRRPv3 have different skews.
 const INTERVAL: u64 = 2 * SECOND;
@@ -85,7 +84,7 @@ enum Next {
     In(u64),
 }
 
-/// What has to come out, and which item says so.
+/// The expected result, and the item that demands it.
 struct Cell(&'static str, State, Vec<Action>, Next);
 
 fn down(version: Version, priority: u64) -> u64 {
@@ -143,16 +142,18 @@ fn in_master(version: Version, own: u8, input: In) -> Cell {
     let advert = Action::SendAdvert { priority: own };
     let master = |item, actions, next| Cell(item, State::Master, actions, next);
     match input {
-        In::Shutdown => Cell("S19", State::Initialize, vec![RELEASE, Action::RemoveAddresses], Next::Never),
+        In::Shutdown => {
+            Cell("S19", State::Initialize, vec![PRIORITY_ZERO, Action::RemoveAddresses], Next::Never)
+        }
         In::Unavailable(fault @ (Fault::NoInterface | Fault::InterfaceDown)) => {
             Cell("S19, link gone", State::Fault(fault), vec![Action::RemoveAddresses], Next::Never)
         }
         In::Unavailable(fault) => {
-            Cell("S19", State::Fault(fault), vec![RELEASE, Action::RemoveAddresses], Next::Never)
+            Cell("S19", State::Fault(fault), vec![PRIORITY_ZERO, Action::RemoveAddresses], Next::Never)
         }
         In::TimeoutDue => master("S20", vec![advert], Next::In(INTERVAL)),
         In::Advert(_, OURS) => master("S28", vec![], Next::Unchanged),
-        // The owner of VRRPv2 hears nobody, but tells the segment who it is when there was another master.
+        // The owner of VRRPv2 discards all, and announces when there was another master.
         In::Advert(0, _) if own == 255 && version == Version::V2 => master("R7", vec![], Next::Unchanged),
         In::Advert(..) if own == 255 && version == Version::V2 => master("R7", vec![], Next::In(QUIET)),
         In::Advert(0, _) => master("S21", vec![advert], Next::In(INTERVAL)),
@@ -233,8 +234,8 @@ fn s1_to_s28_every_state_and_input() {
                     Event::StateChanged { from, to, .. } => Some((*from, *to)),
                     _ => None,
                 });
-                let told: Vec<_> = (from != state).then_some((from, state)).into_iter().collect();
-                assert_eq!(changes.collect::<Vec<_>>(), told, "{cell}: each change is told once");
+                let expected: Vec<_> = (from != state).then_some((from, state)).into_iter().collect();
+                assert_eq!(changes.collect::<Vec<_>>(), expected, "{cell}: each change is logged once");
                 cells += 1;
             }
         }

@@ -1,4 +1,4 @@
-//! Whose interval counts when (M1 to M5, T7).
+//! Timers and intervals (M1 to M5, T7).
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn m1_skew_and_down_interval_follow_the_learned_interval() {
 fn m2_priority_0_waits_for_the_skew_of_the_learned_interval() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 10));
-    // The interval of the priority-0 advert itself is not adopted.
+    // The interval of a priority-0 advert is not adopted.
     script.input(with_interval(&script, 0, 4000));
     assert_eq!(script.next(), Some(156 * 100 * MILLI / 256), "M2");
 }
@@ -37,7 +37,7 @@ fn m3_the_skew_at_one_centisecond_is_not_rounded_away() {
         let config = RouterConfig { priority, preempt: false, ..config(Version::V3, 10 * MILLI) };
         let mut script = Script::started(config);
         if priority == 255 {
-            // The owner becomes a backup through erratum 8298 only.
+            // An owner becomes backup only by erratum 8298.
             script.advert(255, HIGHER);
         }
         script.advert(255, HIGHER);
@@ -59,7 +59,7 @@ fn m4_and_t7_a_master_sends_its_own_interval() {
 }
 
 #[test]
-fn m4_a_master_that_yields_after_a_stall_waits_by_its_own_interval() {
+fn m4_a_stalled_master_waits_by_its_own_interval() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 4095));
     script.advert(0, HIGHER);
@@ -68,7 +68,11 @@ fn m4_a_master_that_yields_after_a_stall_waits_by_its_own_interval() {
     script.stall(10 * SECOND);
     script.input(Input::FeedLoss);
     assert_eq!(script.state(), State::Backup);
-    assert_eq!(script.next(), Some(3 * SECOND + 156 * SECOND / 256), "M4: 40.95 s was another master's");
+    assert_eq!(
+        script.next(),
+        Some(3 * SECOND + 156 * SECOND / 256),
+        "M4: 40.95 s was learned from another master"
+    );
 }
 
 #[test]
@@ -81,7 +85,7 @@ fn m5_a_restart_forgets_the_learned_interval() {
 }
 
 #[test]
-fn s12_a_lower_priority_teaches_no_interval() {
+fn s12_no_interval_is_learned_from_a_lower_priority() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 50, 4095));
     assert_eq!(script.router.snapshot().active_interval.nanos(), SECOND, "S12");
@@ -95,7 +99,7 @@ fn s22_a_demoted_master_waits_by_the_interval_of_the_winner() {
 }
 
 #[test]
-fn the_wait_starts_at_the_arrival_in_the_kernel() {
+fn active_down_timer_starts_at_the_arrival_in_the_kernel() {
     for priority in [0, 100, 200] {
         let mut script = Script::started(config(Version::V3, SECOND));
         let advert = script.received(priority, HIGHER);
@@ -117,14 +121,14 @@ fn s20_a_late_timer_keeps_the_cadence_and_sends_no_backlog() {
     let mut script = Script::master(config(Version::V3, SECOND));
     script.stall(1200 * MILLI);
     assert_eq!(script.input(Input::Timeout), [ADVERT]);
-    assert_eq!(script.next(), Some(800 * MILLI), "late by 200 ms: the next one is on time");
+    assert_eq!(script.next(), Some(800 * MILLI), "late by 200 ms: the phase stays");
     script.stall(3800 * MILLI);
     assert_eq!(script.input(Input::Timeout), [ADVERT, ANNOUNCE], "one, not three");
     assert_eq!(script.next(), Some(SECOND));
 }
 
 #[test]
-fn a_late_takeover_says_how_late_it_is() {
+fn a_late_takeover_reports_its_lateness() {
     let mut script = Script::started(config(Version::V3, SECOND));
     let due = script.next().expect("Backup has a timer");
     script.stall(due + 7 * MILLI);
@@ -132,72 +136,10 @@ fn a_late_takeover_says_how_late_it_is() {
     assert!(matches!(script.events[..], [Event::StateChanged { late, .. }] if late == 7 * MILLI));
 }
 
-/// The last advert of a master that yields comes after the first of the winner, and has a shorter interval.
 #[test]
-fn s11_a_master_that_is_outranked_moves_no_deadline_of_the_one_that_outranks_it() {
-    let next_advert = SECOND + 156 * SECOND / 256;
-    let short = |script: &Script, priority| Received { interval: 1, ..script.received(priority, LOWER) };
-    for priority in [150, 200] {
-        let mut script = Script::started(config(Version::V3, SECOND));
-        script.input(with_interval(&script, 200, 100));
-        assert_eq!(script.next(), Some(2 * SECOND + next_advert));
-        script.input(Input::Advert(short(&script, priority)));
-        assert_eq!(script.next(), Some(next_advert), "priority {priority}: until its next advert is missing");
-        script.input(Input::FeedLoss);
-        assert_eq!(script.next(), Some(next_advert), "lost adverts are no reason either");
-        script.wait(SECOND);
-        script.input(with_interval(&script, 200, 100));
-        assert_eq!(script.next(), Some(2 * SECOND + next_advert), "it lives");
-        // It does not, and the other one goes on: the takeover is put off by no more than its next advert.
-        script.wait(SECOND);
-        script.input(Input::Advert(short(&script, priority)));
-        script.wait(next_advert - SECOND - MILLI);
-        script.input(Input::Advert(short(&script, priority)));
-        assert_eq!(script.next(), Some(30 * MILLI + 156 * 10 * MILLI / 256), "the promise is over");
-    }
-}
-
-/// Masters that find each other again, with three intervals: found by the simulator.
-#[test]
-fn s11_a_longer_promise_of_a_lesser_master_replaces_none() {
-    let next_advert = SECOND + 156 * SECOND / 256;
+fn steady_is_the_last_advert_of_the_current_master() {
     let mut script = Script::started(config(Version::V3, SECOND));
-    script.input(with_interval(&script, 200, 100));
-    script.input(Input::Advert(Received { interval: 300, ..script.received(150, LOWER) }));
-    script.input(Input::Advert(Received { interval: 2, ..script.received(151, LOWER) }));
-    assert_eq!(script.next(), Some(next_advert));
-}
-
-#[test]
-fn s11_a_promise_ends_when_its_master_leaves_or_says_otherwise() {
-    let down = 3 * 10 * MILLI + 156 * 10 * MILLI / 256;
-    // It leaves, while another one was heard last.
-    let mut script = Script::started(config(Version::V3, SECOND));
-    script.input(with_interval(&script, 200, 400));
-    script.input(Input::Advert(Received { interval: 1, ..script.received(150, LOWER) }));
-    script.advert(0, HIGHER);
-    assert_eq!(
-        script.next(),
-        Some(156 * 10 * MILLI / 256),
-        "it has left: the skew of the interval learned last"
-    );
-    // It has another priority and interval now.
-    let mut script = Script::started(config(Version::V3, SECOND));
-    script.input(with_interval(&script, 200, 100));
-    script.input(with_interval(&script, 120, 1));
-    assert_eq!(script.next(), Some(down), "its own word");
-    // Somebody who outranks it is heard.
-    let mut script = Script::started(config(Version::V3, SECOND));
-    script.input(Input::Advert(Received { interval: 100, ..script.received(150, LOWER) }));
-    script.input(with_interval(&script, 200, 1));
-    assert_eq!(script.next(), Some(down), "a better master");
-}
-
-/// What leaves nothing but its time with the kernel side.
-#[test]
-fn steady_is_what_the_followed_master_said_last_and_nothing_while_something_is_due() {
-    let mut script = Script::started(config(Version::V3, SECOND));
-    assert_eq!(script.router.steady(), None, "nobody is followed");
+    assert_eq!(script.router.steady(), None, "no master is followed");
     script.input(with_interval(&script, 200, 100));
     let steady = script.router.steady().expect("a master is followed");
     assert_eq!((steady.priority, steady.interval), (200, 100));
@@ -206,28 +148,28 @@ fn steady_is_what_the_followed_master_said_last_and_nothing_while_something_is_d
     let changed = script.router.steady().expect("it is still followed");
     assert_eq!(changed.priority, 210);
     script.advert(0, changed.source);
-    assert_eq!(script.router.steady(), None, "it has left");
+    assert_eq!(script.router.steady(), None, "priority 0");
     script.input(with_interval(&script, 210, 100));
     assert_eq!(script.router.steady(), Some(changed), "it is back");
     script.wait(10 * SECOND);
     script.input(Input::Timeout);
     assert_eq!(script.router.state(), State::Master);
-    assert_eq!(script.router.steady(), None, "a master is surprised by every advert");
+    assert_eq!(script.router.steady(), None, "a master handles every advert");
 }
 
 #[test]
-fn what_is_counted_or_may_change_something_is_not_steady() {
+fn an_advert_that_is_counted_or_changes_something_is_not_steady() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 200));
-    assert_eq!(script.router.steady(), None, "its interval is not ours: interval-errors");
+    assert_eq!(script.router.steady(), None, "another interval is counted");
     let other = Received { addresses: 1, ..script.received(200, HIGHER) };
     script.input(Input::Advert(other));
-    assert_eq!(script.router.steady(), None, "its addresses are not ours: address-list-errors");
+    assert_eq!(script.router.steady(), None, "another address list is counted");
 
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 100));
     script.input(Input::Advert(script.received(150, LOWER)));
-    assert_eq!(script.router.steady(), None, "the promise of a better master stands");
+    assert_eq!(script.router.steady(), None, "the floor of a better master stands");
     script.wait(2 * SECOND);
     script.input(Input::Advert(script.received(150, LOWER)));
     assert!(script.router.steady().is_some(), "and is over");
@@ -236,5 +178,5 @@ fn what_is_counted_or_may_change_something_is_not_steady() {
     let mut script = Script::started(delayed);
     script.advert(50, LOWER);
     assert_eq!(script.router.snapshot().master, Some(LOWER));
-    assert_eq!(script.router.steady(), None, "one of them ends preempt_delay");
+    assert_eq!(script.router.steady(), None, "one of its adverts ends preempt_delay");
 }

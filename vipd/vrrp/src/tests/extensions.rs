@@ -1,9 +1,9 @@
-//! What operators may ask for beyond the RFC's timers: delays, announcements, no addresses at all; who else is there.
+//! Configured extensions: delays, announcements, no addresses; and the list of peers.
 
 use std::net::Ipv6Addr;
 
 use super::*;
-use crate::{Announcements, Fault, Peer, Reason};
+use crate::{Announcements, Peer, Reason};
 
 fn announcements(actions: &[(u64, Action)]) -> Vec<(u64, u8)> {
     let rounds = |action: &Action| match action {
@@ -39,7 +39,7 @@ fn a_stall_is_measured_by_the_number_of_adverts_and_three_at_most() {
 }
 
 #[test]
-fn a_lower_master_is_followed_until_the_preempt_delay_is_over() {
+fn a_lower_master_is_followed_until_preempt_delay_is_over() {
     for version in VERSIONS {
         let mut script =
             Script::started(RouterConfig { preempt_delay: 10 * SECOND, ..config(version, SECOND) });
@@ -48,11 +48,11 @@ fn a_lower_master_is_followed_until_the_preempt_delay_is_over() {
             assert_eq!(script.router.snapshot().master, Some(LOWER), "second {second}");
             assert_eq!(script.wait(SECOND), []);
         }
-        // The delay is over with this advert; what follows runs out.
+        // The delay is over with this advert.
         script.advert(50, LOWER);
         let left = script.next().expect("a timer");
         script.advert(50, LOWER);
-        assert_eq!(script.next(), Some(left), "not restarted any more");
+        assert_eq!(script.next(), Some(left), "S12: the timer runs on");
         script.wait(left);
         assert_eq!(script.state(), State::Master);
         assert!(matches!(script.events[0], Event::StateChanged { reason: Reason::Preempted, .. }));
@@ -60,7 +60,7 @@ fn a_lower_master_is_followed_until_the_preempt_delay_is_over() {
 }
 
 #[test]
-fn the_preempt_delay_counts_anew_after_a_higher_master() {
+fn preempt_delay_restarts_after_a_higher_master() {
     let mut script =
         Script::started(RouterConfig { preempt_delay: 2 * SECOND, ..config(Version::V3, SECOND) });
     script.advert(50, LOWER);
@@ -74,7 +74,7 @@ fn the_preempt_delay_counts_anew_after_a_higher_master() {
 }
 
 #[test]
-fn a_lower_master_that_dies_meanwhile_is_replaced_at_once() {
+fn a_lower_master_that_dies_within_preempt_delay_is_replaced() {
     let mut script =
         Script::started(RouterConfig { preempt_delay: 100 * SECOND, ..config(Version::V3, SECOND) });
     script.advert(50, LOWER);
@@ -90,7 +90,7 @@ fn a_lower_master_that_dies_meanwhile_is_replaced_at_once() {
 }
 
 #[test]
-fn the_owner_waits_for_nobody() {
+fn the_owner_ignores_preempt_delay() {
     let mut script =
         Script::started(RouterConfig { preempt_delay: 100 * SECOND, ..owner(Version::V3, SECOND) });
     assert_eq!(script.state(), State::Master);
@@ -102,7 +102,7 @@ fn the_owner_waits_for_nobody() {
 }
 
 #[test]
-fn s27_nothing_happens_before_the_startup_delay_is_over() {
+fn s27_nothing_happens_before_startup_delay_is_over() {
     for (config, state) in
         [(config(Version::V3, SECOND), State::Backup), (owner(Version::V3, SECOND), State::Master)]
     {
@@ -113,28 +113,28 @@ fn s27_nothing_happens_before_the_startup_delay_is_over() {
         assert_eq!(script.state(), State::Initialize);
         script.wait(1);
         assert_eq!(script.state(), state);
-        // Later it is no start.
+        // Not after later faults.
         script.input(Input::Impede(Fault::InterfaceDown));
-        script.clear(Fault::InterfaceDown);
+        script.input(Input::Clear(Impediment::Link));
         assert_eq!(script.state(), state);
     }
 }
 
 #[test]
-fn an_interface_that_flaps_meanwhile_does_not_shorten_the_startup_delay() {
+fn a_flapping_interface_does_not_shorten_startup_delay() {
     let mut script =
         Script::started(RouterConfig { startup_delay: 5 * SECOND, ..config(Version::V3, SECOND) });
     script.wait(SECOND);
     script.input(Input::Impede(Fault::InterfaceDown));
     script.wait(SECOND);
-    script.clear(Fault::InterfaceDown);
+    script.input(Input::Clear(Impediment::Link));
     assert_eq!((script.state(), script.next()), (State::Initialize, Some(3 * SECOND)));
     assert_eq!(script.input(Input::Shutdown), []);
     assert_eq!(script.next(), None);
 }
 
 #[test]
-fn a_start_that_comes_late_says_how_late_it_is() {
+fn a_late_start_reports_its_lateness() {
     for config in [config(Version::V3, SECOND), owner(Version::V3, SECOND)] {
         let mut script = Script::started(RouterConfig { startup_delay: 5 * SECOND, ..config });
         script.stall(5 * SECOND + 7 * MILLI);
@@ -169,7 +169,7 @@ fn without_addresses_there_are_only_adverts() {
         let bare = RouterConfig { virtual_addresses: Vec::new(), ..config(version, SECOND) };
         let mut script = Script::master(RouterConfig { announcements, ..bare });
         assert_eq!(adverts(&script.wait(10 * SECOND)).len(), 10);
-        // Two masters heal, and there is nothing that hosts could have learned.
+        // After a split brain hosts have nothing to learn.
         let digest = address_digest(std::iter::empty());
         let losing = Received { addresses: digest, ..script.received(50, HIGHER) };
         assert_eq!(script.input(Input::Advert(losing)), answer, "S23, VRRPv{version}");
@@ -177,7 +177,7 @@ fn without_addresses_there_are_only_adverts() {
         assert_eq!((adverts(&later).len(), later.len()), (10, 10), "adverts, and nothing else");
         assert_eq!(script.events, []);
         assert_eq!(script.router.snapshot().counters.address_list_errors, 0, "R12");
-        assert_eq!(script.input(Input::Shutdown), [RELEASE], "S19");
+        assert_eq!(script.input(Input::Shutdown), [PRIORITY_ZERO], "S19");
     }
 }
 
@@ -194,7 +194,7 @@ fn excluded_addresses_are_added_and_are_not_in_the_list_that_is_compared() {
 }
 
 #[test]
-fn who_else_speaks_is_remembered_and_the_longest_silent_is_forgotten() {
+fn peers_are_recorded_and_the_least_recent_is_replaced() {
     let mut script = Script::started(config(Version::V3, SECOND));
     let from = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 1, last));
     for last in 0..17 {
@@ -210,20 +210,33 @@ fn who_else_speaks_is_remembered_and_the_longest_silent_is_forgotten() {
 }
 
 #[test]
-fn those_whose_adverts_are_ignored_are_remembered_too_and_we_are_not() {
-    // In Initialize, of another interval, to an owner of VRRPv2: none of them counts.
+fn senders_of_ignored_adverts_are_recorded_and_the_router_itself_is_not() {
+    // In Initialize, with another interval, and to an owner of VRRPv2.
     let waiting = RouterConfig { startup_delay: SECOND, ..config(Version::V3, SECOND) };
     for config in [waiting, config(Version::V2, SECOND), owner(Version::V2, SECOND)] {
         let mut script = Script::started(config);
         let advert = Received { interval: 7, checksum: ChecksumForm::Rfc9568, ..script.received(9, HIGHER) };
         script.input(Input::Advert(advert));
         script.advert(100, OURS);
-        let heard = Peer {
+        let peer = Peer {
             address: HIGHER,
             priority: 9,
             checksum: ChecksumForm::Rfc9568,
             last_heard: advert.arrival,
         };
-        assert_eq!(script.router.peers(), [heard]);
+        assert_eq!(script.router.peers(), [peer]);
     }
+}
+
+#[test]
+fn preempt_delay_restarts_after_priority_zero() {
+    let mut script =
+        Script::started(RouterConfig { preempt_delay: 10 * SECOND, ..config(Version::V3, SECOND) });
+    script.advert(50, LOWER);
+    script.wait(SECOND);
+    script.advert(0, LOWER);
+    assert_eq!(script.router.snapshot().hold_until, None);
+    script.advert(60, HIGHER);
+    let left = script.router.snapshot().hold_until.map(|until| until.nanos_since(script.now));
+    assert_eq!(left, Some(10 * SECOND));
 }

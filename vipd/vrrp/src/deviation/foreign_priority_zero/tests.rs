@@ -1,36 +1,36 @@
-//! Priority 0: whose leaving shortens the wait of a backup (S10), and whose does not.
+//! Whose priority 0 shortens the wait of a backup (S10).
 
-use super::*;
-use crate::Reason;
+use crate::tests::*;
+use crate::{Policy, Reason};
 
 const SKEW: u64 = 156 * SECOND / 256;
 const DOWN: u64 = 3 * SECOND + SKEW;
 
-fn foreign(script: &Script) -> u64 {
+fn ignored(script: &Script) -> u64 {
     script.router.snapshot().counters.priority_zero_ignored
 }
 
 #[test]
-fn s10_the_leaving_of_another_router_than_the_master_arms_nothing() {
+fn priority_zero_of_another_router_than_the_master_is_ignored() {
     for version in VERSIONS {
         let mut script = Script::started(config(version, SECOND));
         script.advert(200, HIGHER);
         script.wait(SECOND / 2);
         for count in 1..=3 {
             assert_eq!(script.advert(0, LOWER), [], "S10");
-            assert_eq!((script.next(), foreign(&script)), (Some(DOWN - SECOND / 2), count), "VRRPv{version}");
+            assert_eq!((script.next(), ignored(&script)), (Some(DOWN - SECOND / 2), count), "VRRPv{version}");
             assert_eq!(script.events, []);
         }
-        // The master's own leaving does, all the same.
+        // The master's own is not.
         script.advert(0, HIGHER);
-        assert_eq!((script.next(), foreign(&script)), (Some(SKEW), 3), "S10: VRRPv{version}");
+        assert_eq!((script.next(), ignored(&script)), (Some(SKEW), 3), "S10: VRRPv{version}");
         script.wait(SKEW);
         assert_eq!(script.router.snapshot().reason, Some(Reason::PriorityZero), "S10");
     }
 }
 
 #[test]
-fn s10_at_priority_254_and_10_ms_a_stray_release_elects_nobody() {
+fn a_stray_priority_zero_at_254_and_10_ms_causes_no_takeover() {
     let config = RouterConfig { priority: 254, preempt: false, ..config(Version::V3, 10 * MILLI) };
     let mut script = Script::started(config);
     for _ in 0..100 {
@@ -38,66 +38,62 @@ fn s10_at_priority_254_and_10_ms_a_stray_release_elects_nobody() {
         script.advert(0, LOWER);
         assert_eq!(script.wait(10 * MILLI), [], "the skew is 78 µs, and no answer comes within it");
     }
-    assert_eq!(foreign(&script), 100);
+    assert_eq!(ignored(&script), 100);
 }
 
 #[test]
-fn s10_before_any_master_is_known_whoever_leaves_arms_the_skew() {
+fn without_a_known_master_any_priority_zero_sets_the_skew() {
     for version in VERSIONS {
         let mut script = Script::started(config(version, SECOND));
         script.advert(0, LOWER);
-        assert_eq!((script.next(), foreign(&script)), (Some(SKEW), 0), "S10: VRRPv{version}");
+        assert_eq!((script.next(), ignored(&script)), (Some(SKEW), 0), "S10: VRRPv{version}");
     }
 }
 
 #[test]
-fn s10_a_lower_master_that_leaves_before_it_is_preempted_is_replaced_after_the_skew() {
+fn priority_zero_of_a_lower_master_sets_the_skew() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(50, LOWER);
     script.advert(0, LOWER);
-    assert_eq!((script.next(), foreign(&script)), (Some(SKEW), 0), "S10: it was never followed, nor anyone");
+    assert_eq!((script.next(), ignored(&script)), (Some(SKEW), 0), "S10: no master was followed");
 }
 
 #[test]
-fn s10_once_the_master_has_left_another_one_may_leave_too() {
+fn after_the_master_s_priority_zero_another_one_counts_too() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(200, HIGHER);
     script.advert(0, HIGHER);
     script.wait(100 * MILLI);
     script.advert(0, LOWER);
-    assert_eq!((script.next(), foreign(&script)), (Some(SKEW), 0), "S10");
+    assert_eq!((script.next(), ignored(&script)), (Some(SKEW), 0), "S10");
 }
 
 #[test]
-fn s10_a_new_master_is_the_one_whose_leaving_counts() {
+fn priority_zero_of_the_new_master_counts() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(150, LOWER);
     script.advert(200, HIGHER);
     script.advert(0, LOWER);
-    assert_eq!((script.next(), foreign(&script)), (Some(DOWN), 1));
+    assert_eq!((script.next(), ignored(&script)), (Some(DOWN), 1));
     script.advert(0, HIGHER);
-    assert_eq!((script.next(), foreign(&script)), (Some(SKEW), 1), "S10");
+    assert_eq!((script.next(), ignored(&script)), (Some(SKEW), 1), "S10");
 }
 
 #[test]
-fn s10_a_restart_forgets_whom_it_followed() {
+fn a_restart_forgets_the_master() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(200, HIGHER);
     script.input(Input::Shutdown);
     script.input(Input::PrimaryAddress(OURS));
     script.advert(0, LOWER);
-    assert_eq!((script.next(), foreign(&script)), (Some(SKEW), 0), "S10");
+    assert_eq!((script.next(), ignored(&script)), (Some(SKEW), 0), "S10");
 }
 
 #[test]
-fn the_preempt_delay_counts_anew_after_the_lower_master_has_left() {
-    let mut script =
-        Script::started(RouterConfig { preempt_delay: 10 * SECOND, ..config(Version::V3, SECOND) });
-    script.advert(50, LOWER);
-    script.wait(SECOND);
+fn with_the_switch_off_any_priority_zero_sets_the_skew() {
+    let policy = Policy { ignore_foreign_priority_zero: false, ..Policy::VIPD };
+    let mut script = Script::started_with(config(Version::V3, SECOND), policy);
+    script.advert(200, HIGHER);
     script.advert(0, LOWER);
-    assert_eq!(script.router.snapshot().hold_until, None);
-    script.advert(60, HIGHER);
-    let left = script.router.snapshot().hold_until.map(|until| until.nanos_since(script.now));
-    assert_eq!(left, Some(10 * SECOND));
+    assert_eq!((script.next(), ignored(&script)), (Some(SKEW), 0), "S10");
 }

@@ -1,0 +1,133 @@
+//! The announcement after a split brain.
+
+use crate::tests::*;
+use crate::{Policy, Reason};
+
+#[test]
+fn after_a_split_brain_the_addresses_are_announced_once() {
+    for version in VERSIONS {
+        let mut script = Script::master(config(version, SECOND));
+        script.wait(10 * SECOND);
+        script.advert(99, HIGHER);
+        let later = script.wait(60 * SECOND);
+        assert_eq!(announcements(&later), [100 * MILLI], "VRRPv{version}: once it was quiet");
+        assert!(script.events.contains(&Event::Reannounced));
+    }
+}
+
+#[test]
+fn at_short_intervals_the_quiet_time_is_an_interval_and_a_half() {
+    let mut script = Script::master(config(Version::V3, 10 * MILLI));
+    script.wait(10 * SECOND);
+    script.advert(99, HIGHER);
+    assert_eq!(announcements(&script.wait(SECOND)), [15 * MILLI]);
+}
+
+#[test]
+fn the_owner_announces_too() {
+    for version in VERSIONS {
+        let mut script = Script::master(owner(version, SECOND));
+        script.wait(10 * SECOND);
+        script.advert(99, HIGHER);
+        let later = script.wait(60 * SECOND);
+        assert_eq!(announcements(&later), [100 * MILLI], "VRRPv{version}: hosts may have the backup's MAC");
+    }
+}
+
+#[test]
+fn a_competing_master_that_does_not_yield_causes_no_storm_of_announcements() {
+    for (version, interval) in
+        [(Version::V2, SECOND), (Version::V3, SECOND), (Version::V3, 100 * MILLI), (Version::V3, 10 * MILLI)]
+    {
+        let mut script = Script::master(config(version, interval));
+        script.wait(10 * SECOND);
+        let mut announced = 0;
+        let mut events = 0;
+        for _ in 0..100 {
+            script.advert(99, HIGHER);
+            events += script.events.len();
+            announced += announcements(&script.wait(interval)).len();
+            events += script.events.len();
+        }
+        assert!(announced <= 1, "{announced} announcements in 100 intervals of {interval} ns");
+        assert!(events <= 2, "{events} events in 100 intervals of {interval} ns");
+        let after = script.wait(60 * SECOND);
+        assert_eq!(announcements(&after).len(), 1, "once it is quiet, and then no more");
+    }
+}
+
+/// A flood of adverts of priority 1: pauses of more than an interval and a half once had the master
+/// of a healthy pair announce its addresses again and again.
+#[test]
+fn a_persistent_competing_master_has_to_be_quiet_for_a_second() {
+    for interval in [10 * MILLI, 100 * MILLI] {
+        let mut script = Script::master(config(Version::V3, interval));
+        script.wait(10 * SECOND);
+        for _ in 0..16 {
+            script.advert(1, HIGHER);
+            assert_eq!(announcements(&script.wait(interval / 8)), [0u64; 0]);
+        }
+        for _ in 0..20 {
+            script.advert(1, HIGHER);
+            assert_eq!(announcements(&script.wait(SECOND - 1)), [0u64; 0], "it has paused");
+        }
+        script.advert(1, HIGHER);
+        assert_eq!(announcements(&script.wait(60 * SECOND)), [SECOND], "it has gone");
+    }
+}
+
+/// One direction of a port opens before the other: the competing master receives adverts late.
+#[test]
+fn a_competing_master_that_yields_late_is_not_persistent() {
+    let interval = 10 * MILLI;
+    let mut script = Script::master(config(Version::V3, interval));
+    script.wait(10 * SECOND);
+    for _ in 0..20 {
+        script.advert(99, HIGHER);
+        assert_eq!(announcements(&script.wait(interval)), [0u64; 0]);
+    }
+    assert_eq!(
+        announcements(&script.wait(SECOND)),
+        [5 * MILLI],
+        "an interval and a half after its last advert"
+    );
+}
+
+#[test]
+fn a_master_that_yields_does_not_announce() {
+    let mut script = Script::master(config(Version::V3, SECOND));
+    script.advert(99, HIGHER);
+    script.advert(200, HIGHER);
+    assert_eq!(
+        announcements(&script.wait(3 * SECOND)),
+        [0u64; 0],
+        "neither the second burst nor after the split brain"
+    );
+}
+
+#[test]
+fn the_final_advert_of_a_preempted_master_is_no_split_brain() {
+    for (version, answer) in [(Version::V2, vec![]), (Version::V3, vec![ADVERT])] {
+        let mut script = Script::started(config(version, SECOND));
+        while script.state() == State::Backup {
+            script.advert(50, HIGHER);
+            script.wait(SECOND / 2);
+        }
+        assert_eq!(script.router.snapshot().reason, Some(Reason::Preempted));
+        assert_eq!(script.advert(50, HIGHER), answer, "S23, VRRPv{version}");
+        assert_eq!(script.events, [], "nothing to log");
+        assert_eq!(announcements(&script.wait(4 * SECOND)), [0u64; 0], "the takeover has just announced");
+        // One that goes on is a competing master.
+        script.advert(50, HIGHER);
+        assert_eq!(script.events, [Event::LosingAdvert { source: HIGHER, priority: 50 }]);
+    }
+}
+
+#[test]
+fn with_the_switch_off_nothing_is_announced() {
+    let policy = Policy { reannounce_after_split_brain: false, ..Policy::VIPD };
+    let mut script = Script::master_with(config(Version::V3, SECOND), policy);
+    script.wait(10 * SECOND);
+    script.advert(99, HIGHER);
+    assert_eq!(announcements(&script.wait(60 * SECOND)), [0u64; 0]);
+}

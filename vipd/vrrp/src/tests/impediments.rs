@@ -1,0 +1,121 @@
+//! The set of impediments: the router takes part while it is empty and a primary address is known.
+
+use super::*;
+use crate::Reason;
+
+/// One fault of each kind, in their order.
+const FAULTS: [Fault; 8] = [
+    Fault::InterfaceDown,
+    Fault::NotReceiving,
+    Fault::NoPrimaryAddress,
+    Fault::AddressInterface,
+    Fault::Tracking,
+    Fault::Group,
+    Fault::Administrator,
+    Fault::Drained,
+];
+
+#[test]
+fn each_kind_alone_keeps_the_router_out() {
+    for fault in FAULTS {
+        let mut script = Script::master(config(Version::V3, SECOND));
+        let actions = script.input(Input::Impede(fault));
+        assert_eq!(script.state(), State::Fault(fault));
+        if fault == Fault::InterfaceDown {
+            assert_eq!(actions, [Action::RemoveAddresses], "nothing can be sent over a link that is down");
+        } else {
+            assert_eq!(actions, [PRIORITY_ZERO, Action::RemoveAddresses], "S19: {fault}");
+        }
+        assert_eq!(script.wait(60 * SECOND), [], "S27: {fault}");
+        script.input(Input::Clear(fault.impediment()));
+        assert_eq!((script.state(), script.events.len()), (State::Backup, 1), "S2: {fault}");
+    }
+}
+
+#[test]
+fn the_router_starts_with_the_last_impediment_cleared() {
+    for last in FAULTS {
+        let mut script = Script::started(config(Version::V3, SECOND));
+        for fault in FAULTS {
+            script.input(Input::Impede(fault));
+        }
+        for fault in FAULTS.into_iter().filter(|fault| *fault != last) {
+            script.input(Input::Clear(fault.impediment()));
+            assert!(matches!(script.state(), State::Fault(_)), "{last} is still set");
+        }
+        assert_eq!(script.state(), State::Fault(last));
+        script.input(Input::Clear(last.impediment()));
+        assert_eq!(script.state(), State::Backup);
+    }
+}
+
+#[test]
+fn fault_has_the_first_impediment() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    for fault in FAULTS.into_iter().rev() {
+        script.input(Input::Impede(fault));
+        assert_eq!(script.state(), State::Fault(fault), "an earlier kind is shown");
+    }
+    for pair in FAULTS.windows(2) {
+        assert!(pair[0].impediment() < pair[1].impediment(), "in their order");
+        script.input(Input::Clear(pair[0].impediment()));
+        assert_eq!(script.state(), State::Fault(pair[1]));
+    }
+}
+
+#[test]
+fn a_later_kind_changes_neither_state_nor_log() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(Input::Impede(Fault::InterfaceDown));
+    for fault in [Fault::Tracking, Fault::InterfaceDown] {
+        assert_eq!(script.input(Input::Impede(fault)), []);
+        assert_eq!((script.state(), script.events.len()), (State::Fault(Fault::InterfaceDown), 0));
+    }
+    script.input(Input::Clear(Impediment::Tracking));
+    assert_eq!((script.state(), script.events.len()), (State::Fault(Fault::InterfaceDown), 0));
+}
+
+#[test]
+fn another_detail_of_the_same_kind_replaces_it() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    for fault in [Fault::InterfaceDown, Fault::NoInterface] {
+        script.input(Input::Impede(fault));
+        assert_eq!(script.state(), State::Fault(fault));
+        assert_eq!(script.router.impediment(Impediment::Link), Some(fault));
+    }
+    script.input(Input::Clear(Impediment::Link));
+    assert_eq!(script.state(), State::Backup);
+    assert_eq!(script.router.impediment(Impediment::Link), None);
+}
+
+#[test]
+fn without_a_primary_address_a_router_does_not_start() {
+    let mut script = Script::new(config(Version::V3, SECOND));
+    script.input(Input::Impede(Fault::NotAttached));
+    script.input(Input::Clear(Impediment::Io));
+    assert_eq!((script.state(), script.next()), (State::Initialize, None));
+    script.input(Input::PrimaryAddress(OURS));
+    assert_eq!(script.state(), State::Backup);
+}
+
+#[test]
+fn impediments_that_are_set_before_the_primary_address_delay_the_start() {
+    let mut script = Script::new(owner(Version::V3, SECOND));
+    script.input(Input::Impede(Fault::NotAttached));
+    assert_eq!(script.input(Input::PrimaryAddress(OURS)), []);
+    let started = script.input(Input::Clear(Impediment::Io));
+    assert_eq!(started, [Action::SendAdvert { priority: 255 }, ADD, ANNOUNCE], "S1");
+}
+
+#[test]
+fn impediments_outlast_a_shutdown() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(Input::Impede(Fault::Drained));
+    script.input(Input::Shutdown);
+    assert_eq!(script.state(), State::Initialize);
+    script.input(Input::PrimaryAddress(OURS));
+    assert_eq!(script.state(), State::Fault(Fault::Drained));
+    script.input(Input::Clear(Impediment::Drained));
+    assert_eq!(script.router.snapshot().reason, Some(Reason::Startup));
+    assert_eq!(script.state(), State::Backup);
+}

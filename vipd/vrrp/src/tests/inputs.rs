@@ -1,0 +1,68 @@
+//! Inputs that the RFC does not have: losses in the ring, removed addresses, a new primary address.
+
+use super::*;
+use crate::Reason;
+
+#[test]
+fn feed_loss_in_backup_counts_as_an_advert() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    for round in 0..10 {
+        assert_eq!(script.wait(3 * SECOND), []);
+        assert_eq!(script.input(Input::FeedLoss), []);
+        assert_eq!(script.events.len(), usize::from(round == 0), "logged once");
+        assert_eq!(script.next(), Some(3 * SECOND + 156 * SECOND / 256));
+    }
+}
+
+#[test]
+fn an_address_that_was_removed_externally_is_restored_in_master_only() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    assert_eq!(script.input(Input::AddressRemoved(VIPS[0])), [], "Backup");
+    let mut script = Script::master(config(Version::V3, SECOND));
+    for (count, vip) in [(1, VIPS[0]), (2, VIPS[1])] {
+        let one = Addresses::One(vip);
+        let announce = Action::Announce { addresses: one, rounds: 1 };
+        assert_eq!(script.input(Input::AddressRemoved(vip)), [Action::AddAddresses(one), announce]);
+        assert_eq!(script.events, [Event::AddressRestored(vip)]);
+        assert_eq!(script.router.snapshot().counters.addresses_restored, count);
+    }
+    let other = VirtualAddress { prefix: 16, ..VIPS[0] };
+    assert_eq!(script.input(Input::AddressRemoved(other)), [], "not configured");
+}
+
+#[test]
+fn a_new_primary_address_is_advertised_at_once() {
+    let other = IpAddr::from([10, 0, 0, 77]);
+    let mut script = Script::master(config(Version::V3, SECOND));
+    script.wait(400 * MILLI);
+    assert_eq!(script.input(Input::PrimaryAddress(other)), [ADVERT]);
+    assert_eq!(script.events, [Event::PrimaryChanged { primary: other }]);
+    assert_eq!(script.input(Input::PrimaryAddress(other)), []);
+    assert_eq!(script.events, [], "once");
+    assert_eq!(adverts(&script.wait(SECOND)), [600 * MILLI], "the phase stays");
+    assert_eq!(script.advert(254, other), [], "S28: the new one is our own");
+    assert_eq!(script.advert(254, OURS), [ADVERT, Action::RemoveAddresses], "S28: the old one is not");
+}
+
+#[test]
+fn a_shutdown_before_the_start_changes_nothing() {
+    let mut script = Script::new(config(Version::V3, SECOND));
+    assert_eq!(script.input(Input::Shutdown), []);
+    assert_eq!(script.events, []);
+}
+
+#[test]
+fn the_reason_of_a_start_is_the_fault_that_ended() {
+    for (fault, reason) in [
+        (Fault::NoInterface, Reason::InterfaceUp),
+        (Fault::InterfaceDown, Reason::InterfaceUp),
+        (Fault::NoPrimaryAddress, Reason::PrimaryAddress),
+        (Fault::NotAttached, Reason::Startup),
+    ] {
+        let mut script = Script::new(config(Version::V3, SECOND));
+        script.input(Input::Impede(fault));
+        script.input(Input::PrimaryAddress(OURS));
+        script.input(Input::Clear(fault.impediment()));
+        assert_eq!(script.router.snapshot().reason, Some(reason), "{fault}");
+    }
+}

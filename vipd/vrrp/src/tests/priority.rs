@@ -1,0 +1,162 @@
+//! A new effective priority follows from the RFC's formulas: adverts, comparisons and Skew_Time.
+
+use super::*;
+use crate::Reason;
+
+/// Active_Down_Interval at one second, and Skew_Time, for a priority.
+fn down(priority: u64) -> u64 {
+    3 * SECOND + skew(priority)
+}
+
+fn skew(priority: u64) -> u64 {
+    (256 - priority) * SECOND / 256
+}
+
+#[test]
+fn a_master_advertises_it_when_adver_timer_fires() {
+    for version in VERSIONS {
+        let mut script = Script::master(config(version, SECOND));
+        script.wait(400 * MILLI);
+        assert_eq!(script.input(Input::Priority(60)), [], "VRRPv{version}: not out of turn");
+        assert_eq!(script.wait(600 * MILLI), [(600 * MILLI, Action::SendAdvert { priority: 60 })]);
+        assert_eq!(script.router.snapshot().priority, 60);
+        assert_eq!(script.router.config().priority, 100, "the configured one stays");
+    }
+}
+
+#[test]
+fn a_master_compares_with_it() {
+    for (effective, received, state) in [
+        (60, 99, State::Backup),
+        (60, 60, State::Backup),
+        (60, 59, State::Master),
+        (150, 149, State::Master),
+        (150, 151, State::Backup),
+    ] {
+        let mut script = Script::master(config(Version::V3, SECOND));
+        script.input(Input::Priority(effective));
+        let actions = script.advert(received, HIGHER);
+        assert_eq!(actions[0], Action::SendAdvert { priority: effective }, "S22, S23");
+        assert_eq!(script.state(), state, "{effective} against {received}");
+    }
+}
+
+#[test]
+fn a_running_active_down_timer_is_recomputed() {
+    for version in VERSIONS {
+        let mut script = Script::started(config(version, SECOND));
+        script.advert(200, HIGHER);
+        script.wait(SECOND);
+        for priority in [1, 60, 150, 199, 254] {
+            assert_eq!(script.input(Input::Priority(priority)), []);
+            assert_eq!(script.next(), Some(down(priority.into()) - SECOND), "VRRPv{version}: {priority}");
+            let snapshot = script.router.snapshot();
+            assert_eq!(snapshot.skew, skew(priority.into()));
+            assert_eq!(snapshot.master_down_interval, down(priority.into()));
+        }
+        // As if it had been so from the beginning.
+        script.input(Input::Priority(100));
+        assert_eq!(script.next(), Some(down(100) - SECOND));
+    }
+}
+
+#[test]
+fn skew_time_after_priority_zero_is_recomputed() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.advert(200, HIGHER);
+    script.advert(0, HIGHER);
+    script.wait(100 * MILLI);
+    script.input(Input::Priority(150));
+    assert_eq!(script.next(), Some(skew(150) - 100 * MILLI), "S10");
+    script.wait(skew(150));
+    assert_eq!(script.router.snapshot().reason, Some(Reason::PriorityZero));
+}
+
+/// The better of two backups goes first, also when its priority has just changed.
+#[test]
+fn a_deadline_that_has_passed_fires_with_the_next_timeout() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.advert(200, HIGHER);
+    script.wait(down(100) - MILLI);
+    script.input(Input::Priority(150));
+    assert!(script.router.next_timeout().is_some_and(|at| at < script.now));
+    script.input(Input::Timeout);
+    assert_eq!(script.state(), State::Master, "S9");
+}
+
+#[test]
+fn a_raised_priority_preempts_the_master_from_its_next_advert_on() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.advert(120, HIGHER);
+    assert!(script.router.steady().is_some());
+    script.input(Input::Priority(150));
+    assert_eq!(script.router.steady(), None, "its next advert does more than restart the timer");
+    script.wait(SECOND);
+    script.advert(120, HIGHER);
+    assert_eq!(script.next(), Some(down(150) - SECOND), "S12: discarded");
+    script.wait(down(150) - SECOND);
+    assert_eq!(script.router.snapshot().reason, Some(Reason::Preempted));
+}
+
+#[test]
+fn without_preemption_a_raised_priority_preempts_nothing() {
+    let mut script = Script::started(RouterConfig { preempt: false, ..config(Version::V3, SECOND) });
+    script.advert(120, HIGHER);
+    script.input(Input::Priority(150));
+    let steady = script.router.steady().expect("the master is followed");
+    assert_eq!(steady.down_interval, down(150), "with the new Skew_Time");
+    for _ in 0..10 {
+        script.advert(120, HIGHER);
+        assert_eq!(script.wait(SECOND), [], "S11");
+    }
+}
+
+#[test]
+fn a_raised_priority_waits_for_preempt_delay() {
+    let delayed = RouterConfig { preempt_delay: 5 * SECOND, ..config(Version::V3, SECOND) };
+    let mut script = Script::started(delayed);
+    script.advert(120, HIGHER);
+    script.input(Input::Priority(150));
+    for _ in 0..5 {
+        script.advert(120, HIGHER);
+        assert_eq!(script.router.snapshot().master, Some(HIGHER));
+        assert_eq!(script.wait(SECOND), []);
+    }
+    script.advert(120, HIGHER);
+    script.wait(down(150));
+    assert_eq!(script.router.snapshot().reason, Some(Reason::Preempted));
+}
+
+#[test]
+fn a_lowered_priority_follows_the_master_from_its_next_advert_on() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.advert(80, HIGHER);
+    assert_eq!(script.router.snapshot().master, None, "S12");
+    script.input(Input::Priority(60));
+    script.wait(SECOND);
+    script.advert(80, HIGHER);
+    assert_eq!(script.router.snapshot().master, Some(HIGHER), "S11");
+    assert_eq!(script.next(), Some(down(60)));
+}
+
+#[test]
+fn it_is_held_to_1_to_254_and_the_owner_keeps_255() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    for (given, effective) in [(0, 1), (1, 1), (254, 254), (255, 254)] {
+        script.input(Input::Priority(given));
+        assert_eq!(script.router.snapshot().priority, effective, "{given}");
+    }
+    let mut script = Script::master(owner(Version::V3, SECOND));
+    script.input(Input::Priority(1));
+    assert_eq!(script.router.snapshot().priority, 255);
+    assert_eq!(script.wait(SECOND), [(SECOND, Action::SendAdvert { priority: 255 })]);
+}
+
+#[test]
+fn it_outlasts_a_restart() {
+    let mut script = Script::started(config(Version::V3, SECOND));
+    script.input(Input::Priority(150));
+    script.input(Input::Impede(Fault::InterfaceDown));
+    script.input(Input::Clear(Impediment::Link));
+    assert_eq!(script.next(), Some(down(150)), "S2");
+}
