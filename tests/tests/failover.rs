@@ -1,6 +1,5 @@
 //! Cases A and B: the master is killed and comes back; vipd alone and with keepalived on either side.
 
-use std::sync::RwLock;
 use std::time::Duration;
 
 use vipd_tests::agent::AgentKind;
@@ -8,12 +7,6 @@ use vipd_tests::binary;
 use vipd_tests::protocol::Version;
 use vipd_tests::scenario::{BACKUP, Outcome, PREFERRED, Scenario, Setup, Takeover};
 use vipd_tests::station::Station;
-use vipd_tests::time::millis;
-
-/// At 10 ms a busy machine makes backups impatient, keepalived's too: such a scenario has the machine to itself.
-static MACHINE: RwLock<()> = RwLock::new(());
-/// What a ping may take beyond the takeover on a busy machine.
-const SLACK: f64 = 100.0;
 
 /// The vipd under test.
 fn vipd() -> AgentKind {
@@ -28,19 +21,11 @@ fn play(scenario: Scenario, preferred: AgentKind, backup: AgentKind, version: Ve
 }
 
 fn play_with(scenario: Scenario, setup: &Setup) -> Outcome {
-    let (alone, shared);
-    if setup.interval < Duration::from_millis(100) {
-        alone = MACHINE.write();
-        assert!(alone.is_ok(), "another test has failed meanwhile");
-    } else {
-        shared = MACHINE.read();
-        assert!(shared.is_ok(), "another test has failed meanwhile");
-    }
     scenario.play(setup).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// One change of master went as the article says.
-fn check(outcome: &Outcome, takeover: &Takeover, from: Station, to: Station) {
+/// The order of one takeover: advert, announcement, service.
+fn check(takeover: &Takeover, from: Station, to: Station) {
     let Takeover { old, new, last_advert, first_advert, first_garp, first_answer, .. } = *takeover;
     assert_eq!((old, new), (from, to));
     assert!(first_advert <= first_garp, "advert, then announcement: {takeover:?}");
@@ -49,17 +34,14 @@ fn check(outcome: &Outcome, takeover: &Takeover, from: Station, to: Station) {
     let mac = |entry: &Option<vipd_tests::arp::Neighbour>| entry.as_ref().and_then(|entry| entry.mac);
     assert_eq!(mac(&takeover.arp_before), Some(from.mac()), "the client's ARP table before");
     assert_eq!(mac(&takeover.arp_after), Some(to.mac()), "the client's ARP table after");
-    let (_, gap) = outcome.probes_around(takeover).longest_gap().expect("answers before and after");
-    let needed = first_answer.millis_since(last_advert);
-    assert!(millis(gap) <= needed + SLACK, "no answer for {gap:?}, the takeover took {needed} ms");
 }
 
 /// The master is killed, node 2 takes over; it is started again and has the address back.
 fn there_and_back(preferred: AgentKind, backup: AgentKind, version: Version, ms: u64) {
     let outcome = play(Scenario::Return, preferred, backup, version, ms);
     let [there, back] = &outcome.takeovers[..] else { panic!("two takeovers: {:?}", outcome.takeovers) };
-    check(&outcome, there, PREFERRED, BACKUP);
-    check(&outcome, back, BACKUP, PREFERRED);
+    check(there, PREFERRED, BACKUP);
+    check(back, BACKUP, PREFERRED);
     let lateness = there.lateness().expect("a deadline");
     assert!(lateness > -1.0, "no takeover before the deadline: {lateness} ms");
     assert!(there.garps >= 5, "{} gratuitous ARPs", there.garps);
@@ -71,7 +53,7 @@ fn there_and_not_back(preferred: AgentKind, backup: AgentKind) {
         Setup { preempt: false, interval: Duration::from_millis(100), ..Setup::new(preferred, backup) };
     let outcome = play_with(Scenario::Return, &setup);
     let [there] = &outcome.takeovers[..] else { panic!("one takeover: {:?}", outcome.takeovers) };
-    check(&outcome, there, PREFERRED, BACKUP);
+    check(there, PREFERRED, BACKUP);
 }
 
 /// A test for each pair of agents at a version and an interval.
@@ -124,20 +106,21 @@ fn a_cut_cable_moves_the_address_and_a_mended_one_moves_it_back() {
     {
         let outcome = play(Scenario::Cut, preferred, backup, Version::V3, 100);
         let [there, back] = &outcome.takeovers[..] else { panic!("two takeovers: {:?}", outcome.takeovers) };
-        check(&outcome, there, PREFERRED, BACKUP);
-        check(&outcome, back, BACKUP, PREFERRED);
+        check(there, PREFERRED, BACKUP);
+        check(back, BACKUP, PREFERRED);
     }
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_master_that_stops_resigns_and_is_replaced_within_the_skew() {
+fn a_priority_0_advert_of_a_stopping_master_leads_to_takeover_after_the_skew() {
     for (preferred, backup) in [(vipd(), vipd()), (vipd(), AgentKind::Keepalived)] {
-        let outcome = play(Scenario::Stop, preferred, backup, Version::V3, 100);
+        let outcome = play(Scenario::Stop, preferred, backup, Version::V3, 1000);
         let [there] = &outcome.takeovers[..] else { panic!("one takeover: {:?}", outcome.takeovers) };
-        check(&outcome, there, PREFERRED, BACKUP);
-        // Three intervals and the skew would be 361 ms; the skew alone is 61 ms.
-        assert!(there.silence() < 300.0, "{} ms: priority 0 was not heard", there.silence());
+        check(there, PREFERRED, BACKUP);
+        // Skew_Time is 0.6 s; without the priority-0 advert the deadline would be three intervals later.
+        let lateness = there.lateness().expect("a deadline");
+        assert!(lateness < 0.0, "{lateness} ms after Active_Down_Interval: priority 0 had no effect");
     }
 }
 
@@ -147,8 +130,8 @@ fn a_master_that_was_frozen_yields_to_the_one_that_took_over() {
     // With preemption it has the address back in good order, without it stays a backup: either way there is one.
     let outcome = play(Scenario::Pause, vipd(), vipd(), Version::V3, 100);
     let [there, back] = &outcome.takeovers[..] else { panic!("two takeovers: {:?}", outcome.takeovers) };
-    check(&outcome, there, PREFERRED, BACKUP);
-    check(&outcome, back, BACKUP, PREFERRED);
+    check(there, PREFERRED, BACKUP);
+    check(back, BACKUP, PREFERRED);
     let stalled = outcome.log.iter().filter(|(who, line)| *who == PREFERRED && line.text.contains("stalled"));
     assert_eq!(stalled.count(), 1, "it yielded first: {:#?}", outcome.log);
 
@@ -157,6 +140,6 @@ fn a_master_that_was_frozen_yields_to_the_one_that_took_over() {
             Setup { preempt: false, interval: Duration::from_millis(100), ..Setup::new(vipd(), backup) };
         let outcome = play_with(Scenario::Pause, &setup);
         let [there] = &outcome.takeovers[..] else { panic!("one takeover: {:?}", outcome.takeovers) };
-        check(&outcome, there, PREFERRED, BACKUP);
+        check(there, PREFERRED, BACKUP);
     }
 }

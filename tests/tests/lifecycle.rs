@@ -126,7 +126,7 @@ fn what_a_killed_agent_left_behind_is_taken_away_and_nothing_else() {
     wait_until("the addresses to be gone", PATIENCE, || addresses(host(&lab)) == [NODE.ipv4(), foreign])
         .expect("gone");
     assert_eq!(ask::state(&agent).expect("it answers"), "backup");
-    let told = agent.log().iter().filter(|line| line.text.contains("left behind")).count();
+    let told = agent.log().iter().filter(|line| line.text.contains("removed stale VIP")).count();
     assert_eq!(told, 2, "{:#?}", agent.log());
 }
 

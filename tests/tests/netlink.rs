@@ -50,11 +50,11 @@ fn adverts_from(capture: &Capture, start: WallTime, source: Ipv4Addr) -> Result<
     })
 }
 
-/// The first is in fault for this reason and without the address, and the second is master.
+/// Waits until the first is in fault for this reason, and the second is master.
 fn check_fault(first: &Agent, reason: &str, second: &Agent) -> Result<()> {
-    let status = until_state(first, "fault", SOON)?;
-    let said = status.text("vipd:fault-reason");
-    assert!(said.contains(reason), "{said:?} does not say {reason:?}");
+    until(first, &format!("to be in fault: {reason}"), SOON, |status| {
+        status.text("state") == "fault" && status.text("vipd:fault-reason").contains(reason)
+    })?;
     until_state(second, "master", SOON)?;
     Ok(())
 }
