@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod debian;
+pub(crate) mod nextest;
 pub(crate) mod privilege;
 pub(crate) mod process;
 pub(crate) mod toolchain;
