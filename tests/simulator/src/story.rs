@@ -92,7 +92,7 @@ impl World {
             for index in 0..self.hosts[host].members.len() {
                 let member = self.hosts[host].members[index];
                 let address = self.members[member].router.config().virtual_addresses[0];
-                self.give(member, vipd::vrrp::Input::AddressRemoved(address));
+                self.give(member, vipd::vrrp::Input::AddressRestored(address));
             }
         }
     }

@@ -91,6 +91,9 @@ pub struct InstanceStatus {
     /// How the XDP program is attached: `native` or `generic`; none while it is not.
     #[serde(rename = "vipd:xdp-mode")]
     pub xdp_mode: Option<String>,
+    /// VIPs that a master should have and does not: the kernel refused them.
+    #[serde(rename = "vipd:missing-addresses", default)]
+    pub missing_addresses: Vec<String>,
     /// Primary address of the interface, the source of adverts; none while there is none.
     #[serde(rename = "vipd:primary-address")]
     pub primary_address: Option<IpAddr>,

@@ -1,9 +1,9 @@
 //! The addresses of one link, in the kernel's order, found by address and prefix length.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::netlink::Address;
+use crate::netlink::{Address, PROTO_VIPD};
 
 /// The addresses of one link.
 ///
@@ -13,6 +13,8 @@ use crate::netlink::Address;
 pub(crate) struct AddressTable {
     in_order: BTreeMap<u64, Address>,
     by_key: BTreeMap<(IpAddr, u8), u64>,
+    /// Those that vipd added. Another tool that rewrites one removes the mark.
+    added: BTreeSet<(IpAddr, u8)>,
     next: u64,
 }
 
@@ -27,15 +29,37 @@ impl AddressTable {
         self.in_order.insert(place, address);
     }
 
+    /// Records an address that vipd added.
+    pub(crate) fn insert_added(&mut self, address: Address) {
+        self.added.insert((address.address, address.prefix));
+        self.insert(address);
+    }
+
+    /// Whether vipd added an address: in this run, or in a former one, by its mark.
+    pub(crate) fn is_ours(&self, address: &Address) -> bool {
+        address.protocol == PROTO_VIPD || self.added.contains(&(address.address, address.prefix))
+    }
+
     /// Records that an address was removed.
     pub(crate) fn remove(&mut self, address: IpAddr, prefix: u8) -> Option<Address> {
+        self.added.remove(&(address, prefix));
         let place = self.by_key.remove(&(address, prefix))?;
         self.in_order.remove(&place)
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Before the addresses of a dump are inserted.
+    pub(crate) fn begin_dump(&mut self) {
         self.in_order.clear();
         self.by_key.clear();
+    }
+
+    /// After the addresses of a dump were inserted.
+    pub(crate) fn end_dump(&mut self) {
+        self.added.retain(|key| self.by_key.contains_key(key));
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
     }
 
     /// All of them, in the kernel's order.
@@ -64,10 +88,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::netlink::PROTO_VIPD;
 
     fn address(last: u8, prefix: u8, protocol: u8) -> Address {
-        Address { ifindex: 1, address: [192, 0, 2, last].into(), prefix, protocol, unusable: false }
+        Address { protocol, ..Address::vipd(1, [192, 0, 2, last].into(), prefix) }
     }
 
     #[test]
@@ -90,6 +113,26 @@ mod tests {
         table.insert(address(2, 24, PROTO_VIPD));
         let order: Vec<_> = table.iter().map(|found| (found.address, found.protocol)).collect();
         assert_eq!(order, [([192, 0, 2, 2].into(), PROTO_VIPD), ([192, 0, 2, 1].into(), 0)]);
+    }
+
+    #[test]
+    fn an_added_address_stays_ours_when_another_tool_rewrites_it() {
+        let mut table = AddressTable::default();
+        let rewritten = address(1, 24, 0);
+        table.insert_added(address(1, 24, PROTO_VIPD));
+        table.insert(rewritten);
+        assert!(table.is_ours(&rewritten));
+        table.begin_dump();
+        table.insert(rewritten);
+        table.end_dump();
+        assert!(table.is_ours(&rewritten), "after a dump, too");
+        table.remove(rewritten.address, 24);
+        table.insert(rewritten);
+        assert!(!table.is_ours(&rewritten), "removed, and added by another tool");
+        table.insert_added(address(1, 24, PROTO_VIPD));
+        table.begin_dump();
+        table.end_dump();
+        assert!(!table.is_ours(&rewritten), "gone during the dump");
     }
 
     proptest! {

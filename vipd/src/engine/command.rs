@@ -14,7 +14,7 @@ use super::link_spec::{LinkSpec, XdpEntry};
 use super::topology::NoRoom;
 use crate::config;
 use crate::netlink::Address;
-use crate::vrrp::{Event, Peer, Snapshot};
+use crate::vrrp::{Event, Peer, Snapshot, VirtualAddress};
 use crate::xdp::{Mode, Row};
 
 /// From the service to the engine.
@@ -66,10 +66,12 @@ pub(crate) enum Report {
     Router { router: RouterId, event: Event },
     /// A stale VIP of a former run was removed.
     StaleVipRemoved(Address),
+    /// A VIP was removed because its router is not master.
+    VipRemoved { router: RouterId, address: Address },
     /// There is no room for another virtual router.
     NoRoom(NoRoom),
-    /// Netlink refused to add or remove an address.
-    AddressRefused { address: Address, error: io::Error },
+    /// The kernel refused to add or to remove an address.
+    AddressRefused { address: Address, is_added: bool, error: io::Error },
     /// The kernel refused a frame.
     SendRefused { router: RouterId, error: io::Error },
     /// Netlink notifications were lost; links and addresses are read again.
@@ -124,6 +126,10 @@ pub(crate) struct RouterSnapshot {
     pub(crate) failure: Option<String>,
     /// Its virtual MAC, if it uses one.
     pub(crate) virtual_mac: Option<[u8; 6]>,
+    /// The VIPs that it should have and does not.
+    pub(crate) missing: Vec<VirtualAddress>,
+    /// The VIP that is the primary address of an interface.
+    pub(crate) conflict: Option<IpAddr>,
     /// The other routers with its VRID.
     pub(crate) peers: Vec<Peer>,
 }

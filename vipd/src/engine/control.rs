@@ -150,6 +150,11 @@ impl Engine {
                 mode: link.and_then(Link::mode),
                 failure: link.and_then(|link| link.failure.clone()),
                 virtual_mac: instance.macvlan.map(|_| instance.virtual_mac()),
+                missing: instance.missing(&self.topology.links).collect(),
+                conflict: match router.state {
+                    State::Fault(Fault::PrimaryIsVirtual) => instance.conflict(&self.topology.links),
+                    _ => None,
+                },
                 peers: instance.router.peers().to_vec(),
             }
         });

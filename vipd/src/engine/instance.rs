@@ -14,6 +14,7 @@ use vipd_common::wire::vrrp::Fields;
 use super::command::Sent;
 use super::id::LinkId;
 use super::link_spec::XdpEntry;
+use super::links::Links;
 use crate::config;
 use crate::config::settings::{Checksum, Transport};
 use crate::packet::AdvertFrame;
@@ -46,12 +47,14 @@ pub(crate) struct Instance {
     pub(crate) fast_path: FastPath,
     /// Its fast path may have to be published again at the end of this turn.
     pub(crate) dirty: bool,
+    /// When each VIP has used up its corrections.
+    corrected: Vec<Timestamp>,
     frames: Option<Frames>,
 }
 
 /// Adverts prepared for one MAC and primary address.
 struct Frames {
-    mac: [u8; 6],
+    mac: Option<[u8; 6]>,
     primary: IpAddr,
     adverts: Adverts,
 }
@@ -86,13 +89,14 @@ impl Instance {
             ring_full: 0,
             fast_path: FastPath::default(),
             dirty: false,
+            corrected: vec![Timestamp::ZERO; settings.router.all_addresses().count()],
             frames: None,
             settings,
         }
     }
 
     /// Prepares the adverts for this MAC of the link and this primary address. Returns whether the MAC has changed.
-    pub(crate) fn prepare(&mut self, mac: [u8; 6], primary: IpAddr) -> bool {
+    pub(crate) fn prepare(&mut self, mac: Option<[u8; 6]>, primary: IpAddr) -> bool {
         let before = self.frames.as_ref().map(|frames| (frames.mac, frames.primary));
         if before == Some((mac, primary)) {
             return false;
@@ -102,14 +106,14 @@ impl Instance {
         before.is_some_and(|(old, _)| old != mac)
     }
 
-    fn adverts(&self, mac: [u8; 6], primary: IpAddr) -> Option<Adverts> {
+    fn adverts(&self, mac: Option<[u8; 6]>, primary: IpAddr) -> Option<Adverts> {
         let fields = fields(&self.settings);
         let advertised = self.router.config().virtual_addresses.iter().map(|vip| vip.address);
         match &self.settings.transport {
             Transport::Multicast => {
                 let mac = match self.settings.virtual_mac {
                     Some(virtual_mac) if !virtual_mac.transmit_on_base => self.virtual_mac(),
-                    _ => mac,
+                    _ => mac?,
                 };
                 AdvertFrame::multicast(mac, primary, &fields, advertised).ok().map(Adverts::Multicast)
             }
@@ -161,6 +165,57 @@ impl Instance {
         Some((*self.addresses.get(position)?, *self.vip_links.get(position)?))
     }
 
+    /// The links where a VIP may be: its own, and the parent of its macvlan, where another agent or a
+    /// network manager may have added it.
+    pub(crate) fn links_of(&self, position: usize) -> impl Iterator<Item = LinkId> + Clone + use<> {
+        let on = self.vip_links.get(position).copied();
+        let parent = on.filter(|on| self.macvlan == Some(*on)).map(|_| self.link);
+        on.into_iter().chain(parent)
+    }
+
+    /// Whether a VIP may be added. With `accept = false`, packets to it are dropped first.
+    pub(crate) fn may_add(&self, address: IpAddr) -> bool {
+        self.settings.accept || self.closed.iter().any(|key| key.address == wide(address))
+    }
+
+    /// Takes one of the corrections that a VIP is given: five at once, and one a second, in case
+    /// another tool undoes them. Returns when to try again if there is none.
+    pub(crate) fn correct(&mut self, position: usize, now: Timestamp) -> Option<Timestamp> {
+        const PERIOD: u64 = 1_000_000_000;
+        const BURST: u64 = 5;
+        let corrected = self.corrected.get_mut(position)?;
+        let next = (*corrected).max(now);
+        if next.nanos_since(now) > (BURST - 1) * PERIOD {
+            return Some(now + PERIOD);
+        }
+        *corrected = next + PERIOD;
+        None
+    }
+
+    /// The VIP without which a link would lose its primary address.
+    pub(crate) fn conflict(&self, links: &Links) -> Option<IpAddr> {
+        if self.is_owner() {
+            return None;
+        }
+        let conflicts = |position: usize, vip: IpAddr| {
+            self.links_of(position).filter_map(|id| links.get(id)).any(|link| link.conflicts(vip))
+        };
+        let mut each = self.addresses.iter().enumerate();
+        each.find(|(position, vip)| conflicts(*position, vip.address)).map(|(_, vip)| vip.address)
+    }
+
+    /// The VIPs that it should have and does not.
+    pub(crate) fn missing(&self, links: &Links) -> impl Iterator<Item = VirtualAddress> {
+        let is_present = |vip: VirtualAddress, on: LinkId| {
+            links.get(on).is_some_and(|link| {
+                link.addresses.get(vip.address, vip.prefix).is_some()
+                    || (self.is_owner() && link.addresses.contains(vip.address))
+            })
+        };
+        let held = self.vips().filter(|_| self.is_master());
+        held.filter(move |(vip, on)| !is_present(*vip, *on)).map(|(vip, _)| vip)
+    }
+
     /// Whether it is the address owner (priority 255), whose interface has the virtual addresses as its own.
     pub(crate) fn is_owner(&self) -> bool {
         self.router.config().is_owner()
@@ -204,9 +259,4 @@ pub(crate) fn received(record: &AdvertRecord) -> Option<Received> {
 pub(crate) fn fingerprint_of(steady: &Steady) -> u64 {
     let Steady { source, priority, interval, addresses, checksum, down_interval: _ } = *steady;
     fingerprint(&wide(source), priority, interval, addresses, checksum)
-}
-
-/// Whether vipd did not add this address itself (`IFA_PROTO`).
-pub(crate) fn is_foreign(found: &crate::netlink::Address) -> bool {
-    found.protocol != crate::netlink::PROTO_VIPD
 }

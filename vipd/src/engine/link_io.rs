@@ -27,6 +27,8 @@ pub(crate) enum FrameKind {
 pub(crate) struct LinkIo {
     /// Where the XDP program runs; none on a link that only carries addresses.
     pub(crate) mode: Option<Mode>,
+    /// The XDP program was detached externally.
+    pub(crate) is_detached: bool,
     /// Sends adverts and announcements.
     pub(crate) socket: PacketSocket,
     /// The frames that the socket sends next.

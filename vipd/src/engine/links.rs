@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use super::address_table::AddressTable;
 use super::id::{LinkId, RouterId, Slab};
 use super::link_io::LinkIo;
-use crate::netlink::{Address, Notice, PROTO_VIPD};
+use super::ownership::{Primary, dependent};
+use crate::netlink::{Address, Notice};
 use crate::vrrp::{Family, Fault};
 use crate::xdp::Mode;
 
@@ -19,6 +20,14 @@ pub(crate) enum LinkRole {
     AddressOnly,
     /// It is the macvlan with the virtual MAC of this router; vipd creates it.
     VirtualMac { router: RouterId, parent: LinkId },
+}
+
+/// A configured VIP of a link.
+#[derive(Debug, Default)]
+struct Vip {
+    routers: Vec<RouterId>,
+    /// One of them owns its addresses (priority 255): it is the interface's own.
+    is_own: bool,
 }
 
 /// A link of the configuration, and the interface that has its name at present.
@@ -48,8 +57,14 @@ pub(crate) struct Link {
     pub(crate) changed: bool,
     /// Routers that a change of one of their addresses concerns.
     pub(crate) touched: Vec<RouterId>,
-    /// The routers of each virtual address on it.
-    vips: BTreeMap<IpAddr, Vec<RouterId>>,
+    /// The configured VIPs that may be on it.
+    vips: BTreeMap<IpAddr, Vip>,
+    /// Its primary addresses may be others now.
+    own_changed: bool,
+    /// Primary address of IPv4 and of IPv6.
+    primaries: [Primary; 2],
+    /// Its own IPv4 addresses: those that are no VIPs.
+    own: Vec<Address>,
     /// The current dump has named it.
     seen: bool,
 }
@@ -71,6 +86,9 @@ impl Link {
             changed: true,
             touched: Vec::new(),
             vips: BTreeMap::new(),
+            own_changed: true,
+            primaries: [Primary::Missing; 2],
+            own: Vec::new(),
             seen: false,
         }
     }
@@ -81,9 +99,13 @@ impl Link {
         if self.running { Ok(()) } else { Err(Fault::InterfaceDown) }
     }
 
-    /// Its MAC, if adverts can be sent and received.
-    pub(crate) fn io_state(&self) -> Result<[u8; 6], Fault> {
-        self.mac.filter(|_| self.io.is_some()).ok_or(Fault::NotAttached)
+    /// Whether adverts can be sent and received.
+    pub(crate) fn io_state(&self, is_multicast: bool) -> Result<(), Fault> {
+        if self.ifindex.is_some() && self.mac.is_none() && is_multicast {
+            return Err(Fault::NoHardwareAddress);
+        }
+        let io = self.io.as_ref().ok_or(Fault::NotAttached)?;
+        if io.is_detached { Err(Fault::NotReceiving) } else { Ok(()) }
     }
 
     /// Whether addresses can be added to it. A macvlan is up only while its router is master.
@@ -92,22 +114,39 @@ impl Link {
         if self.ifindex.is_some() && ready { Ok(()) } else { Err(Fault::AddressInterface) }
     }
 
-    /// The source of adverts: `source` where one is configured, else the first IPv4 or link-local IPv6 address. Virtual
-    /// addresses are not candidates, and neither are addresses that vipd added.
-    pub(crate) fn primary(
-        &self,
-        family: Family,
-        source: Option<IpAddr>,
-        is_virtual: impl Fn(IpAddr) -> bool,
-    ) -> Result<IpAddr, Fault> {
-        let own =
-            |found: &&Address| found.protocol != PROTO_VIPD && !is_virtual(found.address) && !found.unusable;
-        let wanted = |found: &&Address| match source {
-            Some(source) => found.address == source,
-            None => Family::of(found.address) == family && (family == Family::V4 || found.is_link_local()),
-        };
-        let found = self.addresses.iter().filter(own).find(wanted);
-        found.map(|found| found.address).ok_or(Fault::NoPrimaryAddress)
+    /// The source of adverts: `source` where one is configured, else the first IPv4 or link-local
+    /// IPv6 address that is no VIP.
+    pub(crate) fn primary(&self, family: Family, source: Option<IpAddr>) -> Primary {
+        match source {
+            Some(source) => Primary::configured(&self.addresses, source),
+            None => self.primaries[slot(family)],
+        }
+    }
+
+    /// Selects the primary addresses again if they may be others now. Returns whether that was the
+    /// case.
+    pub(crate) fn refresh_primaries(&mut self) -> bool {
+        if !std::mem::take(&mut self.own_changed) {
+            return false;
+        }
+        let is_virtual = |address: IpAddr| self.vips.get(&address).is_some_and(|vip| !vip.is_own);
+        let select = |family| Primary::select(&self.addresses, family, is_virtual);
+        self.primaries = [select(Family::V4), select(Family::V6)];
+        let own = self.addresses.iter().filter(|own| own.address.is_ipv4() && !is_virtual(own.address));
+        self.own = own.copied().collect();
+        true
+    }
+
+    /// Whether the interface would lose its primary address with this one, which vipd did not add.
+    pub(crate) fn is_protected(&self, found: &Address) -> bool {
+        !self.addresses.is_ours(found)
+            && (self.primaries[slot(Family::of(found.address))] == Primary::Virtual(found.address)
+                || dependent(found, &self.own).is_some())
+    }
+
+    /// Whether the interface would lose its primary address with this VIP.
+    pub(crate) fn conflicts(&self, vip: IpAddr) -> bool {
+        self.addresses.entries(vip).any(|found| self.is_protected(found))
     }
 
     /// Whether it is a macvlan of vipd's own.
@@ -116,33 +155,40 @@ impl Link {
     }
 
     /// Registers a router that has these virtual addresses on this link.
-    pub(crate) fn add_router(&mut self, router: RouterId, vips: impl Iterator<Item = IpAddr>) {
+    pub(crate) fn add_router(
+        &mut self,
+        router: RouterId,
+        is_owner: bool,
+        vips: impl Iterator<Item = IpAddr>,
+    ) {
         self.routers.push(router);
         for vip in vips {
-            self.vips.entry(vip).or_default().push(router);
+            let vip = self.vips.entry(vip).or_default();
+            vip.routers.push(router);
+            vip.is_own |= is_owner;
         }
-        self.changed = true;
+        (self.changed, self.own_changed) = (true, true);
     }
 
     /// Forgets a router.
     pub(crate) fn remove_router(&mut self, router: RouterId) {
         self.routers.retain(|other| *other != router);
         self.touched.retain(|other| *other != router);
-        self.vips.retain(|_, routers| {
-            routers.retain(|other| *other != router);
-            !routers.is_empty()
+        self.vips.retain(|_, vip| {
+            vip.routers.retain(|other| *other != router);
+            !vip.routers.is_empty()
         });
-        self.changed = true;
+        (self.changed, self.own_changed) = (true, true);
     }
 
     /// The routers that have this virtual address on this link.
     pub(crate) fn routers_of(&self, vip: IpAddr) -> &[RouterId] {
-        self.vips.get(&vip).map_or(&[], Vec::as_slice)
+        self.vips.get(&vip).map_or(&[], |vip| vip.routers.as_slice())
     }
 
-    /// Mode of the XDP program.
+    /// Mode of the XDP program, while it is attached.
     pub(crate) fn mode(&self) -> Option<Mode> {
-        self.io.as_ref().and_then(|io| io.mode)
+        self.io.as_ref().filter(|io| !io.is_detached).and_then(|io| io.mode)
     }
 
     /// The service has created the macvlan, under this name and index.
@@ -155,16 +201,11 @@ impl Link {
     }
 
     fn address_changed(&mut self, address: Address, present: bool) {
-        // A VIP concerns the routers that have it; any other address may be the primary one of all.
-        match self.vips.get(&address.address) {
-            Some(routers) => self.touched.extend(routers),
-            None => self.changed = true,
-        }
-        self.record(address, present);
-    }
-
-    /// Records that an address is there, or is not.
-    pub(crate) fn record(&mut self, address: Address, present: bool) {
+        let vip = self.vips.get(&address.address);
+        self.touched.extend(vip.into_iter().flat_map(|vip| &vip.routers));
+        // A VIP matters for the primary address only where the interface has no other.
+        let primary = self.primaries[slot(Family::of(address.address))];
+        self.own_changed |= vip.is_none_or(|vip| vip.is_own) || !matches!(primary, Primary::Own(_));
         if present {
             self.addresses.insert(address);
         } else {
@@ -187,15 +228,19 @@ impl Link {
     fn gone(&mut self) -> Option<Gone> {
         let ifindex = self.ifindex.take()?;
         self.running = false;
-        let marked = self.addresses.iter().filter(|found| found.protocol == PROTO_VIPD);
-        let stale = marked.copied().collect();
+        let ours = self.addresses.iter().filter(|found| self.addresses.is_ours(found));
+        let stale = ours.copied().collect();
         self.addresses.clear();
         self.failure = None;
         self.requested = false;
         self.swept = false;
-        self.changed = true;
+        (self.changed, self.own_changed) = (true, true);
         Some(Gone { ifindex, stale, io: self.io.take() })
     }
+}
+
+fn slot(family: Family) -> usize {
+    usize::from(family == Family::V6)
 }
 
 /// What an interface that was deleted or renamed leaves behind.
@@ -315,8 +360,16 @@ impl Links {
             if !link.seen && !known {
                 all.extend(link.gone().map(|gone| (id, gone)));
             }
-            link.addresses.clear();
+            link.addresses.begin_dump();
         }
         all
+    }
+
+    /// After the addresses of a full dump.
+    pub(crate) fn end_dump(&mut self) {
+        for (_, link) in self.0.iter_mut() {
+            link.addresses.end_dump();
+            link.own_changed = true;
+        }
     }
 }

@@ -23,9 +23,11 @@ pub(crate) mod instance;
 pub(crate) mod link_io;
 pub(crate) mod link_spec;
 mod links;
+mod ownership;
 mod poll;
 mod readiness;
 mod reconcile;
+mod retry;
 mod rx;
 mod schedule;
 #[cfg(test)]
@@ -220,6 +222,9 @@ impl Engine {
         }
         self.expire(now);
         self.flush(now);
+        if self.announce_added(now) {
+            self.flush(now);
+        }
         busy |= self.publish_fast_paths(now);
         busy |= self.effects.is_busy();
         if !busy {

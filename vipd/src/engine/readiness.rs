@@ -1,4 +1,4 @@
-//! Whether a virtual router can take part: the impediments that its links put in its way.
+//! Which impediments a router has, by the state of its interfaces.
 
 use std::net::IpAddr;
 
@@ -7,18 +7,21 @@ use vipd_common::Timestamp;
 use super::Engine;
 use super::id::RouterId;
 use super::links::Link;
+use super::ownership::Primary;
 use super::topology::Topology;
+use crate::config::settings::Transport;
 use crate::vrrp::{Action, Addresses, Fault, Impediment, Input};
 
-/// What the links of a router have to offer.
+/// The kinds of impediment that interfaces are the reason of, in the order of [`Readiness`].
+const KINDS: [Impediment; 4] =
+    [Impediment::Link, Impediment::Io, Impediment::PrimaryAddress, Impediment::AddressInterface];
+
+/// The state of a router's interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Readiness {
-    link: Result<(), Fault>,
-    /// MAC of the VRRP interface.
-    io: Result<[u8; 6], Fault>,
-    primary: Result<IpAddr, Fault>,
-    /// The links that its addresses are on.
-    addresses: Result<(), Fault>,
+    faults: [Option<Fault>; 4],
+    /// The source of its adverts.
+    pub(crate) primary: Option<IpAddr>,
 }
 
 impl Readiness {
@@ -26,36 +29,52 @@ impl Readiness {
     pub(crate) fn of(id: RouterId, topology: &Topology) -> Option<Self> {
         let instance = topology.routers.get(id)?;
         let link = topology.links.get(instance.link)?;
-        // The virtual addresses of an owner are the interface's own; those of other routers come and go.
-        let is_virtual = |address| {
-            let routers = link.routers_of(address).iter().filter_map(|id| topology.routers.get(*id));
-            routers.into_iter().any(|instance| !instance.is_owner())
+        let is_multicast = matches!(instance.settings.transport, Transport::Multicast);
+        let others = instance.vip_links.iter().chain(&instance.macvlan).filter(|on| **on != instance.link);
+        let mut others = others.filter_map(|on| topology.links.get(*on));
+        Some(Self::new(
+            link.link_state(),
+            link.io_state(is_multicast),
+            link.primary(instance.router.config().family, instance.settings.source),
+            others.try_for_each(Link::address_state),
+            instance.conflict(&topology.links).is_some(),
+        ))
+    }
+
+    /// `link`: its VRRP interface is up. `io`: adverts can be sent and received there. `carried`:
+    /// VIPs can be added to its other interfaces. `has_conflict`: one of its VIPs, which it does not
+    /// own, is an interface's primary address.
+    fn new(
+        link: Result<(), Fault>,
+        io: Result<(), Fault>,
+        primary: Primary,
+        carried: Result<(), Fault>,
+        has_conflict: bool,
+    ) -> Self {
+        let (source, fault) = match primary {
+            _ if has_conflict => (None, Some(Fault::PrimaryIsVirtual)),
+            Primary::Own(address) => (Some(address), None),
+            Primary::Virtual(_) | Primary::Missing => (None, Some(Fault::NoPrimaryAddress)),
         };
-        let family = instance.router.config().family;
-        let carrying = instance.vip_links.iter().chain(&instance.macvlan);
-        let mut carrying = carrying.filter_map(|id| topology.links.get(*id));
-        Some(Self {
-            link: link.link_state(),
-            io: link.io_state(),
-            primary: link.primary(family, instance.settings.source, is_virtual),
-            addresses: carrying.try_for_each(Link::address_state),
-        })
+        Self { faults: [link.err(), io.err(), fault, carried.err()], primary: source }
     }
 
-    /// The MAC and the primary address to send from, if nothing is in the way.
-    fn ready(&self) -> Option<([u8; 6], IpAddr)> {
-        self.link.ok()?;
-        self.addresses.ok()?;
-        self.io.ok().zip(self.primary.ok())
+    /// Whether nothing impedes the router.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.faults == [None; 4]
     }
 
-    fn faults(&self) -> [(Impediment, Option<Fault>); 4] {
-        [
-            (Impediment::Link, self.link.err()),
-            (Impediment::Io, self.io.err()),
-            (Impediment::PrimaryAddress, self.primary.err()),
-            (Impediment::AddressInterface, self.addresses.err()),
-        ]
+    /// The inputs for a router whose impediments are `known`, in the order of [`KINDS`]. Those that
+    /// impede it are first, so that it does not start in between.
+    pub(crate) fn inputs(self, known: [Option<Fault>; KINDS.len()]) -> impl Iterator<Item = Input> {
+        let changed: [_; KINDS.len()] =
+            std::array::from_fn(|place| (known[place] != self.faults[place]).then_some(self.faults[place]));
+        let impede = changed.into_iter().flatten().flatten().map(Input::Impede);
+        let cleared = KINDS.into_iter().zip(changed).filter(|(_, changed)| *changed == Some(None));
+        // A primary address clears its kind by itself.
+        let cleared = cleared.filter(|(kind, _)| *kind != Impediment::PrimaryAddress);
+        let primary = self.primary.map(Input::PrimaryAddress);
+        impede.chain(primary).chain(cleared.map(|(kind, _)| Input::Clear(kind)))
     }
 }
 
@@ -63,31 +82,72 @@ impl Engine {
     /// Gives a router the impediments of its links, and prepares its frames if there are none.
     pub(super) fn update_readiness(&mut self, now: Timestamp, id: RouterId) {
         let Some(readiness) = Readiness::of(id, &self.topology) else { return };
-        if let (Some((mac, primary)), Some(instance)) = (readiness.ready(), self.topology.routers.get_mut(id))
-            && instance.prepare(mac, primary)
-            && instance.is_master()
+        let Some(instance) = self.topology.routers.get_mut(id) else { return };
+        if readiness.is_ready()
+            && let Some(primary) = readiness.primary
         {
-            // Hosts have the addresses at the old MAC.
-            let rounds = instance.router.config().announcements.repeat;
-            self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
+            let mac = self.topology.links.get(instance.link).and_then(|link| link.mac);
+            if instance.prepare(mac, primary) && instance.is_master() {
+                // Hosts have the addresses at the old MAC.
+                let rounds = instance.router.config().announcements.repeat;
+                self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
+            }
         }
-        let faults = readiness.faults();
-        // Those that are set go first, so that the router does not start in between.
-        for (kind, fault) in faults.iter().filter(|(_, fault)| fault.is_some()) {
-            self.set_impediment(now, id, *kind, *fault);
-        }
-        if let Ok(primary) = readiness.primary {
-            self.dispatch(now, id, Input::PrimaryAddress(primary));
-        }
-        for (kind, fault) in faults {
-            self.set_impediment(now, id, kind, fault);
+        let known = KINDS.map(|kind| instance.router.impediment(kind));
+        for input in readiness.inputs(known) {
+            self.dispatch(now, id, input);
         }
     }
+}
 
-    fn set_impediment(&mut self, now: Timestamp, id: RouterId, kind: Impediment, fault: Option<Fault>) {
-        let known = self.topology.routers.get(id).map(|instance| instance.router.impediment(kind));
-        if known.is_some_and(|known| known != fault) {
-            self.dispatch(now, id, fault.map_or(Input::Clear(kind), Input::Impede));
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn inputs(readiness: Readiness, known: [Option<Fault>; 4]) -> Vec<Input> {
+        readiness.inputs(known).collect()
+    }
+
+    #[test]
+    fn impediments_are_set_before_others_are_cleared() {
+        let readiness = Readiness::new(
+            Ok(()),
+            Err(Fault::NotReceiving),
+            Primary::Own(ADDRESS),
+            Err(Fault::AddressInterface),
+            false,
+        );
+        assert!(!readiness.is_ready());
+        let known = [Some(Fault::InterfaceDown), Some(Fault::NotAttached), Some(Fault::NoPrimaryAddress), None];
+        assert_eq!(
+            inputs(readiness, known),
+            [
+                Input::Impede(Fault::NotReceiving),
+                Input::Impede(Fault::AddressInterface),
+                Input::PrimaryAddress(ADDRESS),
+                Input::Clear(Impediment::Link),
+            ]
+        );
+    }
+
+    #[test]
+    fn known_impediments_are_not_repeated() {
+        let faults = [Some(Fault::NoInterface), Some(Fault::NotAttached), Some(Fault::NoPrimaryAddress), None];
+        let readiness =
+            Readiness::new(Err(Fault::NoInterface), Err(Fault::NotAttached), Primary::Missing, Ok(()), false);
+        assert_eq!(inputs(readiness, faults), []);
+        assert_eq!(inputs(readiness, [None; 4]).len(), 3);
+    }
+
+    #[test]
+    fn a_vip_is_no_source() {
+        let readiness = |primary, conflict| Readiness::new(Ok(()), Ok(()), primary, Ok(()), conflict);
+        let fault = |primary, conflict| inputs(readiness(primary, conflict), [None; 4]);
+        assert_eq!(fault(Primary::Virtual(ADDRESS), true), [Input::Impede(Fault::PrimaryIsVirtual)]);
+        assert_eq!(fault(Primary::Virtual(ADDRESS), false), [Input::Impede(Fault::NoPrimaryAddress)]);
+        assert_eq!(fault(Primary::Own(ADDRESS), true), [Input::Impede(Fault::PrimaryIsVirtual)]);
+        assert!(readiness(Primary::Own(ADDRESS), false).is_ready());
     }
 }

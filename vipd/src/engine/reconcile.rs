@@ -7,11 +7,12 @@ use vipd_common::Timestamp;
 
 use super::Engine;
 use super::command::{Report, Request};
+use super::effects::{Added, Vip};
 use super::id::{LinkId, RouterId};
-use super::instance::is_foreign;
 use super::links::{Gone, LinkRole};
-use crate::netlink::{Change, Notice};
-use crate::vrrp::{Input, VirtualAddress};
+use super::ownership::{Claim, Difference, compare};
+use crate::netlink::{Address, Change, Notice, PROTO_VIPD};
+use crate::vrrp::{Action, Addresses, Input};
 
 /// Dumps in a row that may be interrupted by changes.
 const DUMP_ATTEMPTS: u32 = 8;
@@ -71,6 +72,7 @@ impl Engine {
         let mut all_gone: Vec<_> = links.into_iter().filter_map(|link| known.apply(link)).collect();
         all_gone.extend(known.end_links(exists));
         all_gone.extend(addresses.into_iter().filter_map(|address| known.apply(address)));
+        known.end_dump();
         for (link, gone) in all_gone {
             self.close(link, gone);
         }
@@ -89,25 +91,52 @@ impl Engine {
 
     /// Reconciles the links that have changed, and the routers that this concerns.
     pub(super) fn reconcile(&mut self, now: Timestamp) {
+        self.retry_refused(now);
         for slot in 0..self.topology.links.slots() {
             let Some(id) = self.topology.links.id_at(slot) else { continue };
             let Some(link) = self.topology.links.get_mut(id) else { continue };
             let changed = std::mem::take(&mut link.changed);
-            if !changed && link.touched.is_empty() {
+            let own_changed = link.refresh_primaries();
+            if !changed && !own_changed && link.touched.is_empty() {
                 continue;
             }
-            let mut routers = std::mem::take(&mut link.touched);
+            let mut touched = std::mem::take(&mut link.touched);
             if changed {
-                routers.clone_from(&link.routers);
-                self.open(id);
-                self.recreate_macvlan(id);
+                touched.clone_from(&link.routers);
             }
-            routers.sort_unstable();
-            routers.dedup();
-            for router in routers {
-                self.reconcile_router(now, router);
+            if changed || own_changed {
+                let routers = link.routers.clone();
+                if changed {
+                    self.open(id);
+                    self.recreate_macvlan(id);
+                }
+                for router in routers {
+                    self.update_readiness(now, router);
+                }
+            }
+            touched.sort_unstable();
+            touched.dedup();
+            for router in touched.drain(..) {
+                self.reconcile_vips(now, router);
+            }
+            if let Some(link) = self.topology.links.get_mut(id) {
+                // Keep the allocation.
+                link.touched = touched;
             }
             self.sweep(id);
+        }
+    }
+
+    /// Tries refused changes again whose pause is over. Whatever is still different stays refused
+    /// until it succeeds.
+    fn retry_refused(&mut self, now: Timestamp) {
+        if self.effects.retries.next().is_none_or(|next| next > now) {
+            return;
+        }
+        for vip in self.effects.retries.due(now).collect::<Vec<_>>() {
+            if !self.reconcile_vip(now, vip) {
+                self.effects.retries.take(vip);
+            }
         }
     }
 
@@ -141,16 +170,85 @@ impl Engine {
         }
     }
 
-    fn reconcile_router(&mut self, now: Timestamp, id: RouterId) {
-        // Compared with what is there, not with who removed it: notices of vipd's own changes arrive here, too.
-        let was_master = self.topology.is_master(id);
-        self.update_readiness(now, id);
-        if was_master && self.topology.is_master(id) {
+    /// Compares the VIPs of a router with what is there, and corrects the differences. It does not
+    /// matter which tool caused them: notices of vipd's own changes arrive here, too.
+    fn reconcile_vips(&mut self, now: Timestamp, id: RouterId) {
+        let Some(instance) = self.topology.routers.get(id) else { return };
+        let count = instance.addresses.len();
+        if instance.is_master() {
             self.bring_macvlan_up(id);
-            for vip in self.missing(id) {
-                self.dispatch(now, id, Input::AddressRemoved(vip));
+        }
+        for position in 0..count {
+            self.reconcile_vip(now, (id, position));
+        }
+    }
+
+    /// The same for one VIP. Returns whether there is a difference.
+    fn reconcile_vip(&mut self, now: Timestamp, vip: Vip) -> bool {
+        let Some(instance) = self.topology.routers.get(vip.0) else { return false };
+        let Some((address, on)) = instance.vip(vip.1) else { return false };
+        let mut differences = Vec::new();
+        for id in instance.links_of(vip.1) {
+            let Some(link) = self.topology.links.get(id).filter(|link| link.ifindex.is_some()) else {
+                continue;
+            };
+            let claim = match (instance.is_master() && id == on, instance.is_owner()) {
+                // An owner's address may be there with whatever prefix length.
+                (true, true) if link.addresses.contains(address.address) => continue,
+                (true, _) if !instance.may_add(address.address) => continue,
+                (true, _) => Claim::Held,
+                (false, true) => Claim::Owned,
+                (false, false) => Claim::Unwanted,
+            };
+            compare(address, claim, &link.addresses, |found| link.is_protected(found), |difference| {
+                differences.push((id, difference));
+            });
+        }
+        for (link, difference) in &differences {
+            match difference {
+                Difference::Missing => self.effects.restore(vip, now, &mut self.topology),
+                Difference::Unwanted(found) => self.remove_unwanted(now, *link, vip, *found),
             }
         }
+        !differences.is_empty()
+    }
+
+    fn remove_unwanted(&mut self, now: Timestamp, link: LinkId, vip: Vip, found: Address) {
+        if self.effects.retries.is_pending(vip, now) {
+            return;
+        }
+        let Some(instance) = self.topology.routers.get_mut(vip.0) else { return };
+        if let Some(at) = instance.correct(vip.1, now) {
+            return self.effects.retries.postpone(vip, at, false);
+        }
+        if !self.effects.remove_unwanted(found, link, Some(vip)) {
+            return;
+        }
+        let is_swept = self.topology.links.get(link).is_some_and(|link| link.swept);
+        match (found.protocol == PROTO_VIPD, is_swept) {
+            (false, _) => self.reports.send(Report::VipRemoved { router: vip.0, address: found }),
+            (true, false) => self.reports.send(Report::StaleVipRemoved(found)),
+            // One of this run, whose removal was refused before.
+            (true, true) => {}
+        }
+    }
+
+    /// Announces the VIPs that were added without a transition. Returns whether there are any.
+    pub(super) fn announce_added(&mut self, now: Timestamp) -> bool {
+        let added = self.effects.take_added();
+        for Added { vip: (id, position), is_restored } in &added {
+            let Some(instance) = self.topology.routers.get(*id).filter(|instance| instance.is_master()) else {
+                continue;
+            };
+            let Some((vip, _)) = instance.vip(*position) else { continue };
+            if *is_restored {
+                self.dispatch(now, *id, Input::AddressRestored(vip));
+            } else {
+                let rounds = instance.router.config().announcements.repeat;
+                self.effects.push(*id, Action::Announce { addresses: Addresses::One(vip), rounds });
+            }
+        }
+        !added.is_empty()
     }
 
     /// A master's macvlan that was set down externally.
@@ -162,33 +260,17 @@ impl Engine {
         }
     }
 
-    /// Virtual addresses of a router that are not on their link.
-    fn missing(&self, id: RouterId) -> Vec<VirtualAddress> {
-        let Some(instance) = self.topology.routers.get(id) else { return Vec::new() };
-        let is_present = |vip: VirtualAddress, link: LinkId| {
-            let addresses = self.topology.links.get(link).map(|link| &link.addresses);
-            addresses.is_some_and(|addresses| {
-                addresses.get(vip.address, vip.prefix).is_some()
-                    || addresses.entries(vip.address).any(is_foreign)
-            })
-        };
-        instance.vips().filter(|(vip, link)| !is_present(*vip, *link)).map(|(vip, _)| vip).collect()
-    }
-
-    /// Removes stale VIPs of a former run from a link, once, when it becomes ours.
+    /// Removes stale VIPs of a former run that are no longer configured from a link, once, when it
+    /// becomes ours.
     fn sweep(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         if (link.io.is_none() && !link.is_virtual_mac()) || std::mem::replace(&mut link.swept, true) {
             return;
         }
-        let stale: Vec<_> = link.addresses.iter().filter(|found| !is_foreign(found)).copied().collect();
-        for found in stale {
-            let Some(link) = self.topology.links.get(id) else { return };
-            let mut routers = link.routers_of(found.address).iter();
-            if routers.any(|router| self.topology.is_master(*router)) {
-                continue;
-            }
-            self.effects.change(Change::Remove(found));
+        let unassigned =
+            |found: &&Address| found.protocol == PROTO_VIPD && link.routers_of(found.address).is_empty();
+        for found in link.addresses.iter().filter(unassigned).copied().collect::<Vec<_>>() {
+            self.effects.remove_unwanted(found, id, None);
             self.reports.send(Report::StaleVipRemoved(found));
         }
     }

@@ -64,8 +64,10 @@ impl Topology {
         for link in self.links_of(router) {
             let Some(instance) = self.routers.get(router) else { continue };
             if let Some(found) = self.links.get_mut(link) {
-                let vips = instance.vips().filter(|(_, on)| *on == link);
-                found.add_router(router, vips.map(|(vip, _)| vip.address));
+                // The VIPs of a macvlan may be on its parent, too: another tool may have added them there.
+                let own = |on: LinkId| on == link || (link == instance.link && Some(on) == instance.macvlan);
+                let vips = instance.vips().filter(|(_, on)| own(*on));
+                found.add_router(router, instance.is_owner(), vips.map(|(vip, _)| vip.address));
             }
         }
         Ok(router)
@@ -135,11 +137,6 @@ impl Topology {
             name: link.name.clone(),
             routers: routers.collect(),
         })
-    }
-
-    /// Whether a router's state is Master.
-    pub(crate) fn is_master(&self, router: RouterId) -> bool {
-        self.routers.get(router).is_some_and(Instance::is_master)
     }
 }
 

@@ -38,12 +38,15 @@ pub struct Address {
     /// Whether nothing may be sent from it, now or ever: Duplicate Address Detection goes on, or has found another
     /// (`IFA_F_TENTATIVE`, `IFA_F_DADFAILED`). Only in IPv6.
     pub unusable: bool,
+    /// Whether the kernel removes it with the primary address of its subnet (`IFA_F_SECONDARY`).
+    /// Only in IPv4.
+    pub secondary: bool,
 }
 
 impl Address {
     /// One with vipd's mark.
     pub const fn vipd(ifindex: u32, address: IpAddr, prefix: u8) -> Self {
-        Self { ifindex, address, prefix, protocol: PROTO_VIPD, unusable: false }
+        Self { ifindex, address, prefix, protocol: PROTO_VIPD, unusable: false, secondary: false }
     }
 
     /// Whether it is of fe80::/10.
@@ -120,6 +123,8 @@ fn read_address(message: &AddressMessage) -> Option<Address> {
     // On a point-to-point link IFA_ADDRESS is the peer's.
     let address = local.or(peer)?;
     let unusable = address.is_ipv6() && flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
+    // IPv6 uses the same bit for temporary addresses.
+    let secondary = address.is_ipv4() && flags.contains(AddressFlags::Secondary);
     let AddressHeader { index, prefix_len, .. } = message.header;
-    Some(Address { ifindex: index, address, prefix: prefix_len, protocol, unusable })
+    Some(Address { ifindex: index, address, prefix: prefix_len, protocol, unusable, secondary })
 }

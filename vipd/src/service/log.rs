@@ -9,6 +9,7 @@ use vipd_common::counters::{Counter, CounterRow};
 use crate::config::Instance;
 use crate::engine::command::Report;
 use crate::engine::id::RouterId;
+use crate::netlink::Address;
 use crate::vrrp::{Discard, Event, Interval, Reason, State, Version};
 use crate::xdp::Row;
 
@@ -127,8 +128,13 @@ impl Log {
             Report::StaleVipRemoved(found) => {
                 tracing::warn!(address = %found.address, prefix = found.prefix, "removed stale VIP left by a previous run");
             }
-            Report::AddressRefused { address, error } => {
-                tracing::error!(address = %address.address, prefix = address.prefix, %error, "cannot change an address");
+            Report::VipRemoved { router, address: Address { address, prefix, .. } } => {
+                let instance = self.instances.get(&router).map_or("", |voice| voice.config.name.as_str());
+                tracing::warn!(instance, %address, prefix, "VIP present while not master; removed");
+            }
+            Report::AddressRefused { address: Address { address, prefix, .. }, is_added, error } => {
+                let verb = if is_added { "add" } else { "remove" };
+                tracing::error!(%address, prefix, %error, "cannot {verb} VIP; retrying after 1 to 60 s");
             }
             Report::NoRoom(error) => tracing::error!("{error}"),
             Report::NetlinkOverrun => {
@@ -216,7 +222,7 @@ fn write(config: &Instance, event: &Event) {
             tracing::info!(instance, "the second master is gone; addresses announced again");
         }
         Event::AddressRestored(address) => {
-            tracing::warn!(instance, %address, "somebody removed a virtual address; put back and announced");
+            tracing::warn!(instance, %address, "VIP removed externally; restored and announced");
         }
         Event::PrimaryChanged { primary } => tracing::info!(instance, %primary, "primary address changed"),
         Event::FeedLoss => tracing::warn!(instance, "adverts were lost between the kernel and the agent"),

@@ -107,6 +107,7 @@ fn status(config: &Instance, instance: &RouterSnapshot, snapshot: &EngineSnapsho
         master_down_interval_ns: router.master_down_interval,
         preempt: config.router.preempt,
         xdp_mode: instance.mode.map(|mode| mode.to_string()),
+        missing_addresses: instance.missing.iter().map(ToString::to_string).collect(),
         primary_address: instance.primary,
         fault_reason: match router.state {
             State::Fault(fault) => Some(sentence(fault, config, instance)),
@@ -154,6 +155,17 @@ fn sentence(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
             (None, Family::V4) => format!("interface {interface} has no IPv4 address of its own"),
             (None, Family::V6) => format!("interface {interface} has no usable link-local address"),
         },
+        Fault::PrimaryIsVirtual => {
+            let vip = instance.conflict.map_or_else(|| "a VIP".to_owned(), |vip| vip.to_string());
+            format!(
+                "{vip} is the primary address of {interface} and a VIP with priority {}; give the interface an address \
+                 of its own before it, or configure priority 255",
+                config.router.priority
+            )
+        }
+        Fault::NoHardwareAddress => format!(
+            "interface {interface} has no Ethernet address and cannot carry multicast adverts; configure unicast_peers"
+        ),
         Fault::AddressInterface => {
             "an interface that its addresses are on (`dev`, or its macvlan) is missing or down".to_owned()
         }

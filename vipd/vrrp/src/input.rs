@@ -37,8 +37,8 @@ pub enum Input {
     Advert(Received),
     /// Valid adverts for this router were lost between the kernel and the agent.
     FeedLoss,
-    /// A virtual address was removed from the interface externally.
-    AddressRemoved(VirtualAddress),
+    /// A virtual address was removed from the interface externally, and is there again.
+    AddressRestored(VirtualAddress),
     /// A timeout may be due. Without effect when none is.
     Timeout,
 }
@@ -100,8 +100,12 @@ pub enum Fault {
     NotAttached,
     /// They were set up, and adverts cannot be received any more.
     NotReceiving,
+    /// Multicast adverts cannot be sent on it: it has no Ethernet address.
+    NoHardwareAddress,
     /// No IPv4 address, no link-local address, or not the configured source.
     NoPrimaryAddress,
+    /// The only address to send from is a VIP of this router, which does not own it.
+    PrimaryIsVirtual,
     /// An interface for its addresses is missing or down. Adverts can still be sent.
     AddressInterface,
     /// A tracked object failed; the agent knows which.
@@ -119,8 +123,8 @@ impl Fault {
     pub const fn impediment(self) -> Impediment {
         match self {
             Self::NoInterface | Self::InterfaceDown => Impediment::Link,
-            Self::NotAttached | Self::NotReceiving => Impediment::Io,
-            Self::NoPrimaryAddress => Impediment::PrimaryAddress,
+            Self::NotAttached | Self::NotReceiving | Self::NoHardwareAddress => Impediment::Io,
+            Self::NoPrimaryAddress | Self::PrimaryIsVirtual => Impediment::PrimaryAddress,
             Self::AddressInterface => Impediment::AddressInterface,
             Self::Tracking => Impediment::Tracking,
             Self::Group => Impediment::Group,
@@ -137,7 +141,9 @@ impl fmt::Display for Fault {
             Self::InterfaceDown => "interface-down",
             Self::NotAttached => "not-attached",
             Self::NotReceiving => "not-receiving",
+            Self::NoHardwareAddress => "no-hardware-address",
             Self::NoPrimaryAddress => "no-primary-ip-address",
+            Self::PrimaryIsVirtual => "primary-ip-address-is-virtual",
             Self::AddressInterface => "address-interface",
             Self::Tracking => "tracking",
             Self::Group => "sync-group",

@@ -59,9 +59,9 @@ impl Router {
             Input::Advert(advert) => self.advert(now, &advert),
             Input::Timeout => self.timeout(now),
             Input::FeedLoss => self.feed_loss(now),
-            Input::AddressRemoved(address) => {
+            Input::AddressRestored(address) => {
                 if let StateData::Master(_) = self.state {
-                    Master::address_removed(&mut self.common, address);
+                    Master::address_restored(&mut self.common, address);
                 }
             }
             Input::PrimaryAddress(primary) => self.primary_address(now, primary),
@@ -327,7 +327,7 @@ impl Router {
 fn start_reason(fault: Fault) -> Reason {
     match fault {
         Fault::NoInterface | Fault::InterfaceDown => Reason::InterfaceUp,
-        Fault::NoPrimaryAddress => Reason::PrimaryAddress,
+        Fault::NoPrimaryAddress | Fault::PrimaryIsVirtual => Reason::PrimaryAddress,
         _ => Reason::Startup,
     }
 }

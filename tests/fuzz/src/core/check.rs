@@ -50,7 +50,7 @@ pub(super) fn has_no_effect(input: Input, due: bool, state: State) -> bool {
         State::Backup | State::Master => input == Input::Timeout && !due,
         State::Initialize if due => false,
         State::Initialize | State::Fault(_) => {
-            matches!(input, Input::Advert(_) | Input::FeedLoss | Input::AddressRemoved(_) | Input::Timeout)
+            matches!(input, Input::Advert(_) | Input::FeedLoss | Input::AddressRestored(_) | Input::Timeout)
         }
     }
 }

@@ -133,7 +133,7 @@ pub(super) enum Piece {
     Shutdown,
     Advert(Advert),
     FeedLoss,
-    Removed(u8),
+    Restored(u8),
 }
 
 #[derive(Debug, Arbitrary)]
@@ -162,10 +162,10 @@ impl Piece {
             Self::Priority(priority) => Input::Priority(*priority),
             Self::Shutdown => Input::Shutdown,
             Self::FeedLoss => Input::FeedLoss,
-            Self::Removed(which) => {
+            Self::Restored(which) => {
                 let other = VirtualAddress { address: address(config.family, 1), prefix: 9 };
                 let found = config.all_addresses().nth(usize::from(which % 13));
-                Input::AddressRemoved(found.unwrap_or(other))
+                Input::AddressRestored(found.unwrap_or(other))
             }
             Self::Advert(advert) => Input::Advert(advert.received(now, config)),
         }

@@ -2,6 +2,7 @@
 //! acknowledged.
 
 use std::io;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,13 +14,43 @@ use super::Effects;
 use super::announcer::Packet;
 use crate::config::settings::{Placement, Scope};
 use crate::engine::command::{Report, Reports};
-use crate::engine::id::RouterId;
-use crate::engine::instance::{Instance, is_foreign};
+use crate::engine::id::{LinkId, RouterId};
+use crate::engine::instance::Instance;
 use crate::engine::links::Links;
+use crate::engine::ownership::{Claim, Difference, compare};
 use crate::engine::topology::Topology;
 use crate::netlink::{self, Address, Attributes, BATCH, Change};
 use crate::vrrp::{Action, Addresses, Family};
 use crate::xdp::Closed;
+
+/// A VIP: its router, and its position in the router's list.
+pub(crate) type Vip = (RouterId, usize);
+
+/// Where a change of an address comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    link: LinkId,
+    /// None for an address that is no longer configured.
+    vip: Option<Vip>,
+    purpose: Purpose,
+}
+
+/// Why an address is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// A router asked for it.
+    Transition,
+    /// What is there differs from what the router asked for.
+    Reconcile,
+}
+
+/// A VIP that was added without a transition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Added {
+    pub(crate) vip: Vip,
+    /// It had been there before and was removed externally.
+    pub(crate) is_restored: bool,
+}
 
 impl Effects {
     /// Collects the changes that the actions ask for.
@@ -46,77 +77,168 @@ impl Effects {
         if let Some(ifindex) = macvlan {
             instance.wanted_up.store(add, Ordering::SeqCst);
             if add {
-                self.changes.push(Change::Up { ifindex });
+                self.enqueue(Change::Up { ifindex }, None);
             } else {
                 self.downs.push((ifindex, Arc::clone(&instance.wanted_up)));
             }
         }
-        for ((vip, link), placement) in instance.vips().zip(&instance.settings.placements) {
-            let Some(link) = links.get(link) else { continue };
-            let Some(ifindex) = link.ifindex else { continue };
-            let wanted = matches!(which, Addresses::All) || which == Addresses::One(vip);
-            if !wanted || link.addresses.entries(vip.address).any(is_foreign) {
+        let instance = &*instance;
+        for (position, vip) in instance.addresses.iter().enumerate() {
+            if !matches!(which, Addresses::All) && which != Addresses::One(*vip) {
                 continue;
             }
-            // An address that the XDP program does not drop packets to yet must not be added with `accept = false`.
-            let closed = instance.closed.iter().any(|key| key.address == wide(vip.address));
-            if add && !instance.settings.accept && !closed {
-                continue;
-            }
-            let address = Address::vipd(ifindex, vip.address, vip.prefix);
-            self.changes.push(if add {
-                Change::Add(address, attributes(placement))
+            let vip = (router, position);
+            if add {
+                self.add(vip, instance, links, Purpose::Transition);
             } else {
-                Change::Remove(address)
-            });
+                self.retries.take(vip);
+                self.remove(vip, instance, links);
+            }
         }
+    }
+
+    /// Adds a VIP that is missing although its router is master.
+    pub(crate) fn restore(&mut self, vip: Vip, now: Timestamp, topology: &mut Topology) {
+        let Some(instance) = topology.routers.get_mut(vip.0) else { return };
+        if self.retries.is_pending(vip, now) {
+            return;
+        }
+        if let Some(at) = instance.correct(vip.1, now) {
+            return self.retries.postpone(vip, at, true);
+        }
+        self.add(vip, instance, &topology.links, Purpose::Reconcile);
+    }
+
+    fn add(&mut self, vip: Vip, instance: &Instance, links: &Links, purpose: Purpose) {
+        let (Some((address, on)), Some(placement)) =
+            (instance.vip(vip.1), instance.settings.placements.get(vip.1))
+        else {
+            return;
+        };
+        let Some((link, ifindex)) = links.get(on).and_then(|link| Some((link, link.ifindex?))) else { return };
+        let ours = |found: &Address| link.addresses.is_ours(found);
+        // An owner's addresses are the interface's own.
+        let is_own = instance.is_owner() && !link.addresses.entries(address.address).all(ours);
+        if is_own || !instance.may_add(address.address) {
+            return;
+        }
+        let address = Address::vipd(ifindex, address.address, address.prefix);
+        let origin = Origin { link: on, vip: Some(vip), purpose };
+        self.enqueue(Change::Add(address, attributes(placement)), Some(origin));
+    }
+
+    /// Removes a VIP from where its router may have it, whichever tool wrote it last.
+    fn remove(&mut self, vip: Vip, instance: &Instance, links: &Links) {
+        let Some((address, on)) = instance.vip(vip.1) else { return };
+        let claim = if instance.is_owner() { Claim::Owned } else { Claim::Unwanted };
+        for id in instance.links_of(vip.1) {
+            let Some((link, ifindex)) = links.get(id).and_then(|link| Some((link, link.ifindex?))) else {
+                continue;
+            };
+            let origin = Some(Origin { link: id, vip: Some(vip), purpose: Purpose::Transition });
+            compare(address, claim, &link.addresses, |found| link.is_protected(found), |difference| {
+                if let Difference::Unwanted(found) = difference {
+                    self.enqueue(Change::Remove(found), origin);
+                }
+            });
+            // The notice of an address that was just added may still be on its way.
+            if id == on && link.addresses.get(address.address, address.prefix).is_none() {
+                let added = Address::vipd(ifindex, address.address, address.prefix);
+                self.enqueue(Change::Remove(added), origin);
+            }
+        }
+    }
+
+    /// Removes an address that no router should have. Returns false if that is requested already.
+    pub(crate) fn remove_unwanted(&mut self, found: Address, link: LinkId, vip: Option<Vip>) -> bool {
+        self.enqueue(Change::Remove(found), Some(Origin { link, vip, purpose: Purpose::Reconcile }))
+    }
+
+    /// Adds a change to the turn's batch. A difference that is found twice is corrected once.
+    pub(super) fn enqueue(&mut self, change: Change, origin: Option<Origin>) -> bool {
+        if let Some(address) = change.address() {
+            let key = (address.ifindex, address.address, address.prefix, matches!(change, Change::Add(..)));
+            let is_new = self.proposed.insert(key);
+            if !is_new && origin.is_some_and(|origin| origin.purpose == Purpose::Reconcile) {
+                return false;
+            }
+        }
+        self.changes.push(change);
+        self.origins.push(origin);
+        true
     }
 
     /// Makes the collected changes, and announces each address that was added.
     pub(super) fn apply_changes(&mut self, now: Timestamp, topology: &mut Topology, reports: &mut Reports) {
-        let changes = std::mem::take(&mut self.changes);
+        let (changes, origins) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.origins));
         self.netlink.ask(&changes);
-        for batch in changes.chunks(BATCH) {
-            self.acknowledge(batch, topology, reports);
-            self.announce(batch.len(), now, topology, reports, is_present);
+        for (changes, origins) in changes.chunks(BATCH).zip(origins.chunks(BATCH)) {
+            self.acknowledge(now, changes, origins, topology, reports);
+            self.announce(changes.len(), now, topology, reports, is_present);
         }
-        // Keep the allocation.
-        self.changes = changes;
+        // Keep the allocations.
+        (self.changes, self.origins) = (changes, origins);
         self.changes.clear();
+        self.origins.clear();
+        self.proposed.clear();
         for key in std::mem::take(&mut self.reopen) {
             self.failed |= self.closed.open(key).is_err();
         }
     }
 
     /// Waits for the answers to a batch, and records what is there now.
-    fn acknowledge(&mut self, batch: &[Change], topology: &mut Topology, reports: &mut Reports) {
+    fn acknowledge(
+        &mut self,
+        now: Timestamp,
+        changes: &[Change],
+        origins: &[Option<Origin>],
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
         let Topology { links, routers, .. } = topology;
-        let mut refused = Vec::new();
-        let result = self.netlink.answer(batch, |change, error| {
-            refused.push(change.clone());
+        let mut refused = [false; BATCH];
+        let (retries, failed) = (&mut self.retries, &mut self.failed);
+        let result = self.netlink.answer(changes, |change, error| {
+            let place = changes.iter().position(|made| ptr::eq(made, change)).unwrap_or_default();
+            refused[place] = true;
             let error = copy_of(error);
-            let Some(address) = change.address().copied() else {
+            let Some((address, origin)) = change.address().zip(origins.get(place).copied().flatten()) else {
+                *failed = true;
                 return reports.send(Report::NetlinkFailed(error));
             };
-            let owners = links.by_ifindex(address.ifindex);
-            let owners = owners.map_or(&[][..], |link| link.routers_of(address.address));
-            if let Some(instance) = owners.first().and_then(|router| routers.get_mut(*router)) {
-                instance.sent.address_errors += 1;
-            }
-            reports.send(Report::AddressRefused { address, error });
-        });
-        self.failed |= !refused.is_empty() || result.is_err();
-        match result {
-            // The kernel has answered; its notice of an IPv6 address comes later, from a work queue.
-            Ok(()) => {
-                for change in batch.iter().filter(|change| !refused.contains(change)) {
-                    let Some(address) = change.address() else { continue };
-                    if let Some(link) = links.by_ifindex(address.ifindex) {
-                        link.record(*address, matches!(change, Change::Add(..)));
-                    }
+            let is_logged = if let Some(vip) = origin.vip {
+                if let Some(instance) = routers.get_mut(vip.0) {
+                    instance.sent.address_errors += 1;
                 }
+                let errno = error.raw_os_error().unwrap_or_default();
+                retries.refused(vip, errno, origin.purpose == Purpose::Reconcile, now)
+            } else {
+                *failed = true;
+                true
+            };
+            if is_logged {
+                let is_added = matches!(change, Change::Add(..));
+                reports.send(Report::AddressRefused { address: *address, is_added, error });
             }
-            Err(error) => reports.send(Report::NetlinkFailed(error)),
+        });
+        if let Err(error) = result {
+            self.failed = true;
+            return reports.send(Report::NetlinkFailed(error));
+        }
+        // The kernel has answered; its notice of an IPv6 address comes later, from a work queue.
+        for ((change, origin), _) in changes.iter().zip(origins).zip(refused).filter(|(_, refused)| !refused) {
+            let Some((address, origin)) = change.address().zip(*origin) else { continue };
+            let Some(link) = links.get_mut(origin.link) else { continue };
+            if matches!(change, Change::Remove(_)) {
+                link.addresses.remove(address.address, address.prefix);
+                continue;
+            }
+            link.addresses.insert_added(*address);
+            let Some(vip) = origin.vip else { continue };
+            let retried = self.retries.take(vip);
+            if origin.purpose == Purpose::Reconcile {
+                self.added.push(Added { vip, is_restored: retried.unwrap_or(true) });
+            }
         }
     }
 }

@@ -11,7 +11,9 @@ mod adverts;
 mod announce;
 mod announcer;
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -21,10 +23,13 @@ use vipd_common::records::ClosedKey;
 use super::command::{Report, Reports};
 use super::id::{LinkId, RouterId};
 use super::link_io::{FrameKind, Tag};
+use super::retry::Retries;
 use super::topology::Topology;
 use crate::netlink::{Change, Requests};
 use crate::vrrp::Action;
 use crate::xdp::Closed;
+pub(crate) use addresses::{Added, Vip};
+use addresses::Origin;
 use announcer::Announcer;
 
 /// The actions of one turn, and the announcements of earlier ones that are still to be sent.
@@ -33,6 +38,14 @@ pub(crate) struct Effects {
     closed: Closed,
     actions: Vec<(RouterId, Action)>,
     changes: Vec<Change>,
+    /// Where each of them comes from.
+    origins: Vec<Option<Origin>>,
+    /// The addresses among them: index, address, prefix length, and whether it is added.
+    proposed: BTreeSet<(u32, IpAddr, u8, bool)>,
+    /// Changes that the kernel refused.
+    pub(super) retries: Retries<Vip>,
+    /// VIPs that were added without a transition, since [`Effects::take_added`].
+    added: Vec<Added>,
     /// Macvlans to be set down: index, and whether it is wanted up after all.
     downs: Vec<(u32, Arc<AtomicBool>)>,
     /// Addresses that accept packets again once they are removed.
@@ -53,6 +66,10 @@ impl Effects {
             closed,
             actions: Vec::new(),
             changes: Vec::new(),
+            origins: Vec::new(),
+            proposed: BTreeSet::new(),
+            retries: Retries::default(),
+            added: Vec::new(),
             downs: Vec::new(),
             reopen: Vec::new(),
             announcer: Announcer::default(),
@@ -72,9 +89,14 @@ impl Effects {
         self.actions.push((router, action));
     }
 
-    /// Adds a change of an address that no router asked for.
+    /// Adds a change that no router asked for.
     pub(crate) fn change(&mut self, change: Change) {
-        self.changes.push(change);
+        self.enqueue(change, None);
+    }
+
+    /// VIPs that were added without a transition, to be announced.
+    pub(crate) fn take_added(&mut self) -> Vec<Added> {
+        std::mem::take(&mut self.added)
     }
 
     /// Whether an address could not be changed since the last call: then wanted and present must be reconciled.
@@ -97,9 +119,9 @@ impl Effects {
         self.announcer.is_ready()
     }
 
-    /// When a paced announcement is due.
+    /// When a paced announcement is due, or a refused change is tried again.
     pub(crate) fn next(&self) -> Option<Timestamp> {
-        self.announcer.next()
+        [self.announcer.next(), self.retries.next()].into_iter().flatten().min()
     }
 
     /// Carries out all actions; of the announcements, up to `announcements`.

@@ -187,12 +187,11 @@ impl Master {
         self.last_sent = self.last_sent.max(at);
     }
 
-    /// S14: a master has its addresses. One that was removed externally is restored.
-    pub(crate) fn address_removed(common: &mut Common, address: VirtualAddress) {
+    /// S14: a master has its addresses. One that was removed externally is there again.
+    pub(crate) fn address_restored(common: &mut Common, address: VirtualAddress) {
         if common.config.all_addresses().any(|vip| vip == address) {
             let one = Addresses::One(address);
             common.counters.addresses_restored += 1;
-            common.actions.push_back(Action::AddAddresses(one));
             common.actions.push_back(Action::Announce { addresses: one, rounds: 1 });
             common.events.push_back(Event::AddressRestored(address));
         }

@@ -189,8 +189,8 @@ fn excluded_addresses_are_added_and_are_not_in_the_list_that_is_compared() {
     script.advert(200, HIGHER);
     assert_eq!(script.router.snapshot().counters.address_list_errors, 0, "R12");
     let mut script = Script::master(with);
-    let restored = script.input(Input::AddressRemoved(excluded));
-    assert_eq!(restored[0], Action::AddAddresses(Addresses::One(excluded)));
+    let restored = script.input(Input::AddressRestored(excluded));
+    assert_eq!(restored, [Action::Announce { addresses: Addresses::One(excluded), rounds: 1 }]);
 }
 
 #[test]

@@ -17,17 +17,17 @@ fn feed_loss_in_backup_counts_as_an_advert() {
 #[test]
 fn an_address_that_was_removed_externally_is_restored_in_master_only() {
     let mut script = Script::started(config(Version::V3, SECOND));
-    assert_eq!(script.input(Input::AddressRemoved(VIPS[0])), [], "Backup");
+    assert_eq!(script.input(Input::AddressRestored(VIPS[0])), [], "Backup");
     let mut script = Script::master(config(Version::V3, SECOND));
     for (count, vip) in [(1, VIPS[0]), (2, VIPS[1])] {
         let one = Addresses::One(vip);
         let announce = Action::Announce { addresses: one, rounds: 1 };
-        assert_eq!(script.input(Input::AddressRemoved(vip)), [Action::AddAddresses(one), announce]);
+        assert_eq!(script.input(Input::AddressRestored(vip)), [announce]);
         assert_eq!(script.events, [Event::AddressRestored(vip)]);
         assert_eq!(script.router.snapshot().counters.addresses_restored, count);
     }
     let other = VirtualAddress { prefix: 16, ..VIPS[0] };
-    assert_eq!(script.input(Input::AddressRemoved(other)), [], "not configured");
+    assert_eq!(script.input(Input::AddressRestored(other)), [], "not configured");
 }
 
 #[test]

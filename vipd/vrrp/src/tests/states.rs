@@ -201,7 +201,7 @@ fn s27_nothing_happens_after_a_shutdown() {
             }
             assert_eq!(script.input(Input::Timeout), [], "S27: a stale timer");
             assert_eq!(script.input(Input::FeedLoss), []);
-            assert_eq!(script.input(Input::AddressRemoved(VIPS[0])), []);
+            assert_eq!(script.input(Input::AddressRestored(VIPS[0])), []);
             assert_eq!(script.wait(10 * SECOND), []);
             assert_eq!(script.events, []);
         }

@@ -39,8 +39,8 @@ enum In {
     Shutdown,
     Advert(u8, IpAddr),
     FeedLoss,
-    OursRemoved,
-    OtherRemoved,
+    OursRestored,
+    OtherRestored,
     TimeoutEarly,
     TimeoutDue,
 }
@@ -66,8 +66,8 @@ fn inputs() -> Vec<In> {
         In::OtherPrimary,
         In::Shutdown,
         In::FeedLoss,
-        In::OursRemoved,
-        In::OtherRemoved,
+        In::OursRestored,
+        In::OtherRestored,
         In::TimeoutEarly,
         In::TimeoutDue,
     ];
@@ -132,7 +132,7 @@ fn in_backup(version: Version, input: In) -> Cell {
         In::Advert(priority, _) if priority > 100 => backup("S11", Next::In(down)),
         In::Advert(..) => backup("S12", Next::Unchanged),
         In::FeedLoss => backup("a lost advert was a valid one", Next::In(down)),
-        In::Available | In::OtherPrimary | In::OursRemoved | In::OtherRemoved | In::TimeoutEarly => {
+        In::Available | In::OtherPrimary | In::OursRestored | In::OtherRestored | In::TimeoutEarly => {
             backup("no event of the RFC", Next::Unchanged)
         }
     }
@@ -164,12 +164,12 @@ fn in_master(version: Version, own: u8, input: In) -> Cell {
         In::Advert(..) if version == Version::V2 => master("discard", vec![], Next::In(QUIET)),
         In::Advert(..) => master("S23", vec![advert], Next::In(QUIET)),
         In::OtherPrimary => master("S26: sources are compared", vec![advert], Next::Unchanged),
-        In::OursRemoved => {
+        In::OursRestored => {
             let one = Addresses::One(VIPS[1]);
             let announce = Action::Announce { addresses: one, rounds: 1 };
-            master("S14", vec![Action::AddAddresses(one), announce], Next::Unchanged)
+            master("S14", vec![announce], Next::Unchanged)
         }
-        In::FeedLoss | In::Available | In::OtherRemoved | In::TimeoutEarly => {
+        In::FeedLoss | In::Available | In::OtherRestored | In::TimeoutEarly => {
             master("no event of the RFC", vec![], Next::Unchanged)
         }
     }
@@ -200,8 +200,8 @@ fn give(script: &mut Script, input: In) -> Vec<Action> {
         In::Shutdown => Input::Shutdown,
         In::Advert(priority, source) => Input::Advert(script.received(priority, source)),
         In::FeedLoss => Input::FeedLoss,
-        In::OursRemoved => Input::AddressRemoved(VIPS[1]),
-        In::OtherRemoved => Input::AddressRemoved(VirtualAddress { prefix: 8, ..VIPS[1] }),
+        In::OursRestored => Input::AddressRestored(VIPS[1]),
+        In::OtherRestored => Input::AddressRestored(VirtualAddress { prefix: 8, ..VIPS[1] }),
         In::TimeoutEarly => Input::Timeout,
         In::TimeoutDue => {
             script.now = script.router.next_timeout().unwrap_or(script.now);

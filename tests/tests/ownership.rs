@@ -1,0 +1,254 @@
+//! Configured VIPs belong to their virtual router, whichever tool wrote them last.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::ask::{count, status, until, until_state};
+use vipd_tests::binary::vipd;
+use vipd_tests::command::text;
+use vipd_tests::lab::Lab;
+use vipd_tests::station::{INTERFACE, PREFIX, Station, VIP};
+use vipd_tests::wait::try_wait_until;
+
+const ONE: Station = Station::Node(1);
+const TWO: Station = Station::Node(2);
+const SOON: Duration = Duration::from_secs(20);
+
+fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
+    let instance = Instance { priority, interval: Duration::from_millis(100), ..Instance::default() };
+    let mut agent = Agent::new(lab, station, vipd()?, &[instance])?;
+    agent.start()?;
+    Ok(agent)
+}
+
+/// A node with this configuration of its only instance, and interval 100 ms.
+fn configured(lab: &Lab, station: Station, lines: &str) -> Result<Agent> {
+    let configuration = format!(
+        "[[instance]]\nname = \"VI_1\"\ninterface = \"{INTERFACE}\"\nvrid = 51\nadvert_interval = \"100ms\"\n{lines}\n"
+    );
+    let mut agent = Agent::with_configuration(lab, station, vipd()?, configuration)?;
+    agent.start()?;
+    Ok(agent)
+}
+
+fn ip(lab: &Lab, station: Station, arguments: &str) -> Result<String> {
+    text(lab.host(station)?, "ip", &arguments.split_whitespace().collect::<Vec<_>>())
+}
+
+/// The lines of `ip -o address` about an address, one for each prefix length.
+fn entries(lab: &Lab, station: Station, address: impl Into<IpAddr>) -> Result<Vec<String>> {
+    let wanted = format!(" {}/", address.into());
+    let all = ip(lab, station, "-o address show")?;
+    Ok(all.lines().filter(|line| line.contains(&wanted)).map(str::to_owned).collect())
+}
+
+fn until_removed(lab: &Lab, station: Station, address: impl Into<IpAddr>) -> Result<()> {
+    let address = address.into();
+    try_wait_until(&format!("{address} to leave {station}"), SOON, || {
+        Ok(entries(lab, station, address)?.is_empty())
+    })
+}
+
+/// Writes an address again, as network managers do: the kernel keeps it and forgets who added it.
+fn rewrite(lab: &Lab, station: Station, address: Ipv4Addr) -> Result<()> {
+    ip(lab, station, &format!("address replace {address}/{PREFIX} dev {INTERFACE}"))?;
+    let found = entries(lab, station, address)?;
+    ensure!(found.len() == 1 && !found[0].contains("proto 0x76"), "still marked: {found:?}");
+    Ok(())
+}
+
+fn logged(agent: &Agent, what: &str) -> usize {
+    agent.log().iter().filter(|line| line.text.contains(what)).count()
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn a_vip_rewritten_by_another_tool_is_removed_when_the_master_is_outranked() {
+    let lab = Lab::new(2).unwrap();
+    let one = started(&lab, ONE, 100).unwrap();
+    until_state(&one, "master", SOON).unwrap();
+    rewrite(&lab, ONE, VIP).unwrap();
+    let two = started(&lab, TWO, 200).unwrap();
+    until_state(&two, "master", SOON).unwrap();
+    until_state(&one, "backup", SOON).unwrap();
+    until_removed(&lab, ONE, VIP).unwrap();
+    assert_eq!(entries(&lab, TWO, VIP).unwrap().len(), 1);
+    assert!(!entries(&lab, ONE, ONE.ipv4()).unwrap().is_empty(), "its own address stays");
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn a_vip_rewritten_by_another_tool_is_removed_at_the_stop() {
+    let lab = Lab::new(1).unwrap();
+    let mut agent = started(&lab, ONE, 100).unwrap();
+    until_state(&agent, "master", SOON).unwrap();
+    rewrite(&lab, ONE, VIP).unwrap();
+    assert!(agent.stop().unwrap().success());
+    assert_eq!(entries(&lab, ONE, VIP).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn a_vip_present_before_the_start_of_a_backup_is_removed() {
+    let lab = Lab::new(2).unwrap();
+    let one = started(&lab, ONE, 200).unwrap();
+    until_state(&one, "master", SOON).unwrap();
+    for prefix in [PREFIX, 32] {
+        ip(&lab, TWO, &format!("address add {VIP}/{prefix} dev {INTERFACE}")).unwrap();
+    }
+    let two = started(&lab, TWO, 100).unwrap();
+    until_removed(&lab, TWO, VIP).unwrap();
+    until_state(&two, "backup", SOON).unwrap();
+    assert_eq!(logged(&two, "VIP present while not master; removed"), 2, "{:#?}", two.log());
+    assert!(!entries(&lab, TWO, TWO.ipv4()).unwrap().is_empty(), "its own address stays");
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn a_vip_added_to_a_running_backup_is_removed_each_time() {
+    let lab = Lab::new(2).unwrap();
+    let one = started(&lab, ONE, 200).unwrap();
+    until_state(&one, "master", SOON).unwrap();
+    let two = started(&lab, TWO, 100).unwrap();
+    until(&two, "to follow node 1", SOON, |status| {
+        status.address("last-adv-source") == Some(ONE.ipv4().into())
+    })
+    .unwrap();
+    for prefix in [PREFIX, 32, 16] {
+        ip(&lab, TWO, &format!("address add {VIP}/{prefix} dev {INTERFACE}")).unwrap();
+        until_removed(&lab, TWO, VIP).unwrap();
+    }
+    assert_eq!(status(&two).unwrap()[0].text("state"), "backup");
+    assert_eq!(count(&one, "master-transitions").unwrap(), 1);
+}
+
+/// After an overrun the kernel's dump may name the foreign entry first.
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn both_prefixes_of_a_vip_are_removed_after_lost_notifications() {
+    let lab = Lab::new(2).unwrap();
+    let one = started(&lab, ONE, 100).unwrap();
+    until_state(&one, "master", SOON).unwrap();
+    ip(&lab, ONE, &format!("address add {VIP}/32 dev {INTERFACE}")).unwrap();
+    assert_eq!(entries(&lab, ONE, VIP).unwrap().len(), 2, "a master keeps both");
+    one.pause().unwrap();
+    overrun(&lab, ONE).unwrap();
+    one.resume().unwrap();
+    try_wait_until("the overrun to be counted", SOON, || {
+        Ok(vipd_tests::ask::stats(&one)?.0.number("vipd:netlink-overruns")? >= 1)
+    })
+    .unwrap();
+    let two = started(&lab, TWO, 200).unwrap();
+    until_state(&two, "master", SOON).unwrap();
+    until_removed(&lab, ONE, VIP).unwrap();
+}
+
+/// Overruns the netlink sockets of a node with notifications about its loopback.
+fn overrun(lab: &Lab, station: Station) -> Result<()> {
+    lab.host(station)?.run(|| {
+        let noise = Ipv4Addr::new(10, 1, 2, 3);
+        for _ in 0..50_000 {
+            vipd_tests::links::add_address("lo", noise, 32)?;
+            vipd_tests::links::del_address("lo", noise, 32)?;
+            let table = std::fs::read_to_string("/proc/thread-self/net/netlink")?;
+            // The ninth column is Drops.
+            let drops = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(8));
+            if drops.filter_map(|drops| drops.parse::<u64>().ok()).any(|drops| drops > 0) {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("100,000 changes did not overrun the agent's socket")
+    })
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn a_vip_that_is_the_primary_address_of_the_interface_is_a_fault_and_stays() {
+    let lab = Lab::new(1).unwrap();
+    let own = ONE.ipv4();
+    let mut agent = configured(&lab, ONE, &format!("virtual_addresses = [\"{own}/{PREFIX}\"]")).unwrap();
+    let report = until_state(&agent, "fault", SOON).unwrap();
+    let reason = report.text("vipd:fault-reason");
+    assert!(reason.contains(&format!("{own} is the primary address of {INTERFACE}")), "{reason}");
+    // With an address of the interface's own it takes part, and the VIP becomes an ordinary one.
+    ip(&lab, ONE, &format!("address add 10.9.9.9/24 dev {INTERFACE}")).unwrap();
+    until_state(&agent, "master", SOON).unwrap();
+    ip(&lab, ONE, &format!("address del 10.9.9.9/24 dev {INTERFACE}")).unwrap();
+    until_state(&agent, "fault", SOON).unwrap();
+    assert!(agent.stop().unwrap().success());
+}
+
+/// The kernel removes the secondary addresses of a subnet with its primary one.
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn a_vip_is_not_removed_where_the_own_address_would_go_with_it() {
+    let lab = Lab::new(1).unwrap();
+    let own = ONE.ipv4();
+    for change in [
+        format!("address del {own}/{PREFIX} dev {INTERFACE}"),
+        format!("address add {VIP}/{PREFIX} dev {INTERFACE}"),
+        format!("address add {own}/{PREFIX} dev {INTERFACE}"),
+    ] {
+        ip(&lab, ONE, &change).unwrap();
+    }
+    let mut agent = started(&lab, ONE, 100).unwrap();
+    let report = until_state(&agent, "fault", SOON).unwrap();
+    let reason = report.text("vipd:fault-reason");
+    assert!(reason.contains(&format!("{VIP} is the primary address of {INTERFACE}")), "{reason}");
+    assert!(agent.stop().unwrap().success());
+    assert!(!entries(&lab, ONE, own).unwrap().is_empty(), "its own address stays");
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn the_address_of_an_owner_stays_at_the_stop() {
+    let lab = Lab::new(1).unwrap();
+    let own = ONE.ipv4();
+    let lines = format!("priority = 255\nvirtual_addresses = [\"{own}/{PREFIX}\"]");
+    let mut agent = configured(&lab, ONE, &lines).unwrap();
+    until_state(&agent, "master", SOON).unwrap();
+    rewrite(&lab, ONE, own).unwrap();
+    assert!(agent.stop().unwrap().success());
+    assert_eq!(entries(&lab, ONE, own).unwrap().len(), 1);
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn an_address_that_the_kernel_refuses_is_reported_once_until_it_can_be_added() {
+    let refused = "fd00:122::77".parse::<IpAddr>().unwrap();
+    let lab = Lab::new(1).unwrap();
+    let off = |off: u8| {
+        text(lab.host(ONE)?, "sysctl", &["-qw", &format!("net.ipv6.conf.{INTERFACE}.disable_ipv6={off}")])
+    };
+    off(1).unwrap();
+    let lines = format!(
+        "virtual_addresses = [\"{VIP}/{PREFIX}\"]\nvirtual_addresses_excluded = [\"{refused}/64\"]"
+    );
+    let agent = configured(&lab, ONE, &lines).unwrap();
+    until_state(&agent, "master", SOON).unwrap();
+    let missing = |count: usize| {
+        until(&agent, &format!("{count} missing addresses"), SOON, |status| {
+            status.0["vipd:missing-addresses"].as_array().is_some_and(|list| list.len() == count)
+        })
+    };
+    let report = missing(1).unwrap();
+    assert_eq!(report.0["vipd:missing-addresses"][0], format!("{refused}/64"));
+    try_wait_until("three attempts", SOON, || Ok(count(&agent, "vipd:address-errors")? >= 3)).unwrap();
+    assert_eq!(logged(&agent, "cannot add"), 1, "{:#?}", agent.log());
+    assert_eq!(count(&agent, "vipd:addresses-restored").unwrap(), 0);
+
+    off(0).unwrap();
+    missing(0).unwrap();
+    assert_eq!(entries(&lab, ONE, refused).unwrap().len(), 1);
+    assert_eq!(count(&agent, "vipd:addresses-restored").unwrap(), 0, "it had not been there before");
+
+    // IPv6 takes it along and is back at once: now it is restored.
+    off(1).and_then(|_| off(0)).unwrap();
+    try_wait_until("the address to be restored", SOON, || {
+        Ok(count(&agent, "vipd:addresses-restored")? == 1 && entries(&lab, ONE, refused)?.len() == 1)
+    })
+    .with_context(|| format!("{:#?}", agent.log()))
+    .unwrap();
+}

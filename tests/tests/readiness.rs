@@ -1,0 +1,222 @@
+//! Routers that cannot send or receive adverts do not elect themselves, and recover by themselves.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::ask::{count, status, until, until_state};
+use vipd_tests::binary::vipd;
+use vipd_tests::capture::Capture;
+use vipd_tests::command::text;
+use vipd_tests::configuration::Family;
+use vipd_tests::lab::Lab;
+use vipd_tests::namespace::Namespace;
+use vipd_tests::station::{INTERFACE, Station};
+use vipd_tests::time::WallTime;
+use vipd_tests::wait::{try_wait_until, wait_until};
+
+const ONE: Station = Station::Node(1);
+const TWO: Station = Station::Node(2);
+const SOON: Duration = Duration::from_secs(20);
+
+fn instance(family: Family, priority: u8) -> Instance {
+    Instance { priority, interval: Duration::from_millis(100), ..Instance::of(family) }
+}
+
+fn started(lab: &Lab, station: Station, instances: &[Instance]) -> Result<Agent> {
+    let mut agent = Agent::new(lab, station, vipd()?, instances)?;
+    agent.start()?;
+    Ok(agent)
+}
+
+fn run(host: &Namespace, command: &str) -> Result<String> {
+    let words: Vec<_> = command.split_whitespace().collect();
+    text(host, words[0], &words[1..])
+}
+
+fn has_advert(capture: &Capture, since: WallTime, from: Station) -> bool {
+    capture.has(since, |frame| frame.from == from && frame.advert().is_some_and(|advert| advert.priority > 0))
+}
+
+/// The BPF link of the XDP program on a node's interface.
+fn xdp_link(host: &Namespace) -> Result<u64> {
+    let index = host.run(|| vipd_tests::links::index(INTERFACE))?;
+    let links: serde_json::Value = serde_json::from_str(&run(host, "bpftool -j link show")?)?;
+    let found = links.as_array().into_iter().flatten().find(|link| {
+        link["type"] == "xdp" && (link["ifindex"] == index || link["devname"] == INTERFACE)
+    });
+    found.and_then(|link| link["id"].as_u64()).with_context(|| format!("no XDP link in {links}"))
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn a_backup_whose_xdp_link_is_detached_recovers_without_becoming_master() {
+    let lab = Lab::new(2).unwrap();
+    let capture = lab.capture().unwrap();
+    let one = started(&lab, ONE, &[instance(Family::V4, 200)]).unwrap();
+    until_state(&one, "master", SOON).unwrap();
+    let two = started(&lab, TWO, &[instance(Family::V4, 100)]).unwrap();
+    let node = lab.host(TWO).unwrap();
+    for round in 1..=3 {
+        until(&two, "to follow node 1", SOON, |status| {
+            status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
+        })
+        .unwrap();
+        let detached = WallTime::now();
+        run(node, &format!("bpftool link detach id {}", xdp_link(node).unwrap())).unwrap();
+        let received = count(&two, "advertisement-rcvd").unwrap();
+        try_wait_until("adverts to be received again", SOON, || {
+            Ok(count(&two, "advertisement-rcvd")? >= received + 10)
+        })
+        .unwrap();
+        assert!(!has_advert(&capture, detached, TWO), "round {round}: a second master");
+        let lines = two.log().iter().filter(|line| line.text.contains("XDP program detached")).count();
+        assert_eq!(lines, round, "{:#?}", two.log());
+    }
+    assert_eq!(count(&two, "master-transitions").unwrap(), 0);
+    until_state(&two, "backup", SOON).unwrap();
+    assert_eq!(status(&two).unwrap()[0].text("vipd:xdp-mode"), "native");
+    assert_eq!(count(&one, "master-transitions").unwrap(), 1);
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn a_node_that_is_alone_recovers_from_a_detached_xdp_link() {
+    let lab = Lab::new(1).unwrap();
+    let one = started(&lab, ONE, &[instance(Family::V4, 200)]).unwrap();
+    until_state(&one, "master", SOON).unwrap();
+    let node = lab.host(ONE).unwrap();
+    let old = xdp_link(node).unwrap();
+    run(node, &format!("bpftool link detach id {old}")).unwrap();
+    try_wait_until("another link", SOON, || Ok(xdp_link(node).is_ok_and(|link| link != old))).unwrap();
+    until_state(&one, "master", SOON).unwrap();
+}
+
+fn is_member(host: &Namespace, group: &'static str) -> bool {
+    host.run(move || {
+        ["igmp", "igmp6"].into_iter().any(|file| {
+            let table = std::fs::read_to_string(format!("/proc/thread-self/net/{file}"));
+            // The interface of an IPv4 group is on a line above.
+            table.is_ok_and(|table| table.contains(group))
+        })
+    })
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn group_memberships_are_renewed_after_ipv6_was_off() {
+    const GROUP6: &str = "ff020000000000000000000000000012";
+    let lab = Lab::new(2).unwrap();
+    let (one, two) = (lab.host(ONE).unwrap(), lab.host(TWO).unwrap());
+    let master = started(&lab, ONE, &[instance(Family::V6, 200)]).unwrap();
+    until_state(&master, "master", SOON).unwrap();
+    let backup = started(&lab, TWO, &[instance(Family::V6, 100)]).unwrap();
+    let follows = || {
+        until(&backup, "to follow node 1", SOON, |status| {
+            status.text("state") == "backup"
+                && status.address("last-adv-source") == Some(ONE.link_local().into())
+        })
+    };
+    follows().unwrap();
+    for (off, on) in [
+        (format!("sysctl -qw net.ipv6.conf.{INTERFACE}.disable_ipv6=1"),
+         format!("sysctl -qw net.ipv6.conf.{INTERFACE}.disable_ipv6=0")),
+        (format!("ip link set {INTERFACE} mtu 1000"), format!("ip link set {INTERFACE} mtu 1500")),
+    ] {
+        assert!(is_member(two, GROUP6));
+        run(two, &off).unwrap();
+        until_state(&backup, "fault", SOON).unwrap();
+        run(two, &on).unwrap();
+        run(two, &format!("ip address add {}/64 dev {INTERFACE} nodad", TWO.link_local())).unwrap();
+        follows().with_context(|| off.clone()).unwrap();
+        wait_until("membership of ff02::12", SOON, || is_member(two, GROUP6)).unwrap();
+    }
+    assert!(is_member(one, GROUP6));
+    assert_eq!(count(&backup, "master-transitions").unwrap(), 0);
+}
+
+/// What an interface without a hardware address is configured with, on node `number` of two.
+fn tunnel(number: u8, transport: &str) -> String {
+    format!(
+        "[[instance]]\nname = \"VI_1\"\ninterface = \"gre1\"\nvrid = 51\nadvert_interval = \"100ms\"\n\
+         priority = {}\nvirtual_addresses = [\"10.99.0.50/24\"]\n{transport}",
+        220 - number
+    )
+}
+
+fn add_tunnel(lab: &Lab, number: u8) -> Result<()> {
+    let (station, peer) = (Station::Node(number), Station::Node(3 - number));
+    let node = lab.host(station)?;
+    let (local, remote) = (station.ipv4(), peer.ipv4());
+    run(node, &format!("ip link add gre1 type gre local {local} remote {remote} ttl 64"))?;
+    run(node, &format!("ip address add 10.99.0.{number}/24 dev gre1"))?;
+    run(node, "ip link set gre1 up").map(drop)
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn unicast_works_on_an_interface_without_a_hardware_address() {
+    let lab = Lab::new(2).unwrap();
+    let mut agents = Vec::new();
+    for number in [1, 2] {
+        add_tunnel(&lab, number).unwrap();
+        let transport = format!(
+            "unicast_source = \"10.99.0.{number}\"\nunicast_peers = [{{ address = \"10.99.0.{}\" }}]\n",
+            3 - number
+        );
+        let configuration = tunnel(number, &transport);
+        let mut agent =
+            Agent::with_configuration(&lab, Station::Node(number), vipd().unwrap(), configuration).unwrap();
+        agent.start().unwrap();
+        agents.push(agent);
+    }
+    until_state(&agents[0], "master", SOON).unwrap();
+    until(&agents[1], "to follow node 1", SOON, |status| {
+        status.text("state") == "backup"
+            && status.address("last-adv-source") == Some("10.99.0.1".parse().unwrap())
+    })
+    .unwrap();
+    assert!(run(lab.host(ONE).unwrap(), "ip -o address show dev gre1").unwrap().contains("10.99.0.50/24"));
+    agents[0].stop().unwrap();
+    until_state(&agents[1], "master", SOON).unwrap();
+    assert_eq!(count(&agents[1], "vipd:send-errors").unwrap(), 0);
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn multicast_on_an_interface_without_a_hardware_address_is_a_fault_that_says_so() {
+    let lab = Lab::new(2).unwrap();
+    add_tunnel(&lab, 1).unwrap();
+    let mut agent = Agent::with_configuration(&lab, ONE, vipd().unwrap(), tunnel(1, "")).unwrap();
+    agent.start().unwrap();
+    let report = until_state(&agent, "fault", SOON).unwrap();
+    let reason = report.text("vipd:fault-reason");
+    assert!(reason.contains("gre1 has no Ethernet address"), "{reason}");
+    assert!(reason.contains("unicast_peers"), "{reason}");
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn a_unicast_source_is_announced_when_its_interface_comes_up() {
+    let lab = Lab::new(2).unwrap();
+    let capture = lab.capture().unwrap();
+    let unicast = |peer: Station| Instance {
+        unicast_peers: vec![peer.ipv4().into()],
+        preempt: false,
+        ..instance(Family::V4, 100)
+    };
+    let one = started(&lab, ONE, &[unicast(TWO)]).unwrap();
+    until_state(&one, "master", SOON).unwrap();
+    let two = started(&lab, TWO, &[unicast(ONE)]).unwrap();
+    until_state(&two, "backup", SOON).unwrap();
+    lab.cut(TWO).unwrap();
+    until_state(&two, "fault", SOON).unwrap();
+    let mended = WallTime::now();
+    lab.mend(TWO).unwrap();
+    wait_until("gratuitous ARP for its own address", SOON, || {
+        capture.has(mended, |frame| frame.from == TWO && frame.gratuitous_arp(TWO.ipv4()).is_some())
+    })
+    .unwrap();
+    until_state(&two, "backup", SOON).unwrap();
+    assert_eq!(count(&two, "master-transitions").unwrap(), 0);
+}

@@ -1,0 +1,221 @@
+//! Which addresses of an interface belong to virtual routers, and which are the interface's own.
+//!
+//! A configured VIP belongs to its virtual router, whichever tool wrote it last and with whatever
+//! prefix length: the host answers ARP for it either way. A master has it as configured; otherwise
+//! it is removed. Two exceptions:
+//!
+//! * The addresses of an owner (priority 255) are the interface's own (RFC 9568 section 1.7). Only
+//!   those with vipd's mark are removed.
+//! * An address without which the interface would lose its primary address stays. Its router cannot
+//!   take part.
+
+use std::net::IpAddr;
+
+use super::address_table::AddressTable;
+use crate::netlink::{Address, PROTO_VIPD};
+use crate::vrrp::{Family, VirtualAddress};
+
+/// The source of adverts on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Primary {
+    /// This address of the interface's own.
+    Own(IpAddr),
+    /// The interface has no other address than this VIP of a router that does not own it.
+    Virtual(IpAddr),
+    /// There is no address to send from.
+    Missing,
+}
+
+impl Primary {
+    /// Selects the first IPv4 or link-local IPv6 address. `is_virtual` tells VIPs of routers that do
+    /// not own them.
+    pub(crate) fn select(table: &AddressTable, family: Family, is_virtual: impl Fn(IpAddr) -> bool) -> Self {
+        let candidate = |address: &&Address| {
+            Family::of(address.address) == family
+                && (family == Family::V4 || address.is_link_local())
+                && address.protocol != PROTO_VIPD
+                && !address.unusable
+        };
+        let mut candidates = table.iter().filter(candidate);
+        if let Some(own) = candidates.clone().find(|found| !is_virtual(found.address)) {
+            return Self::Own(own.address);
+        }
+        let only = candidates.find(|found| !table.is_ours(found));
+        only.map_or(Self::Missing, |found| Self::Virtual(found.address))
+    }
+
+    /// The configured source, if the interface has it.
+    pub(crate) fn configured(table: &AddressTable, source: IpAddr) -> Self {
+        let usable = |found: &Address| found.protocol != PROTO_VIPD && !found.unusable;
+        if table.entries(source).any(usable) { Self::Own(source) } else { Self::Missing }
+    }
+}
+
+/// An own IPv4 address that the kernel would remove with the VIP `found`: it is secondary to `found`
+/// in the same subnet (`__inet_del_ifa`, without `promote_secondaries`).
+pub(crate) fn dependent(found: &Address, own: &[Address]) -> Option<IpAddr> {
+    let IpAddr::V4(primary) = found.address else { return None };
+    let mask = u32::MAX.checked_shl(32 - u32::from(found.prefix)).unwrap_or(0);
+    let depends = |own: &&Address| match own.address {
+        IpAddr::V4(address) => {
+            own.secondary
+                && own.prefix == found.prefix
+                && (u32::from(address) ^ u32::from(primary)) & mask == 0
+        }
+        IpAddr::V6(_) => false,
+    };
+    if found.secondary { None } else { own.iter().find(depends).map(|own| own.address) }
+}
+
+/// What a router does with one of its VIPs on one interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// The router is master and has the VIP here.
+    Held,
+    /// The router is not master, or has the VIP on another interface.
+    Unwanted,
+    /// Unwanted, of a router that owns its addresses.
+    Owned,
+}
+
+/// One difference between an interface and its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Difference {
+    /// A held VIP is not there as configured.
+    Missing,
+    /// This address has to be removed.
+    Unwanted(Address),
+}
+
+/// Compares one VIP with the addresses of an interface. `is_protected` tells addresses that stay.
+pub(crate) fn compare(
+    vip: VirtualAddress,
+    claim: Claim,
+    table: &AddressTable,
+    is_protected: impl Fn(&Address) -> bool,
+    mut difference: impl FnMut(Difference),
+) {
+    match claim {
+        Claim::Held => {
+            if table.get(vip.address, vip.prefix).is_none() {
+                difference(Difference::Missing);
+            }
+        }
+        Claim::Unwanted => {
+            let found = table.entries(vip.address).filter(|found| !is_protected(found));
+            found.for_each(|found| difference(Difference::Unwanted(*found)));
+        }
+        Claim::Owned => {
+            let marked = table.entries(vip.address).filter(|found| found.protocol == PROTO_VIPD);
+            marked.for_each(|found| difference(Difference::Unwanted(*found)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIP: VirtualAddress =
+        VirtualAddress { address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 50)), prefix: 24 };
+
+    fn entry(last: u8, prefix: u8, protocol: u8) -> Address {
+        Address { protocol, ..Address::vipd(1, [192, 0, 2, last].into(), prefix) }
+    }
+
+    fn table(entries: &[Address]) -> AddressTable {
+        let mut table = AddressTable::default();
+        entries.iter().for_each(|entry| table.insert(*entry));
+        table
+    }
+
+    fn differences(claim: Claim, table: &AddressTable) -> Vec<Difference> {
+        let mut all = Vec::new();
+        compare(VIP, claim, table, |_| false, |difference| all.push(difference));
+        all
+    }
+
+    /// All orders of a list.
+    fn permutations(list: &[Address]) -> Vec<Vec<Address>> {
+        let Some((first, rest)) = list.split_first() else { return vec![Vec::new()] };
+        let mut all = Vec::new();
+        for shorter in permutations(rest) {
+            for place in 0..=shorter.len() {
+                let mut longer = shorter.clone();
+                longer.insert(place, *first);
+                all.push(longer);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn the_differences_do_not_depend_on_the_order_of_a_dump() {
+        let kinds = [
+            entry(50, 24, PROTO_VIPD),
+            entry(50, 32, 0),
+            entry(50, 16, PROTO_VIPD),
+            entry(11, 24, 0),
+            entry(51, 24, PROTO_VIPD),
+        ];
+        for chosen in 0_usize..1 << kinds.len() {
+            let present: Vec<_> =
+                (0..kinds.len()).filter(|kind| chosen >> kind & 1 == 1).map(|kind| kinds[kind]).collect();
+            for order in permutations(&present) {
+                let mut table = table(&order);
+                let missing = differences(Claim::Held, &table) == [Difference::Missing];
+                assert_eq!(missing, !present.contains(&kinds[0]), "{order:?}");
+                for unwanted in differences(Claim::Unwanted, &table) {
+                    let Difference::Unwanted(address) = unwanted else { panic!("{unwanted:?}") };
+                    table.remove(address.address, address.prefix);
+                }
+                assert_eq!(table.entries(VIP.address).count(), 0, "{order:?}");
+                let others = present.iter().filter(|entry| entry.address != VIP.address).count();
+                assert_eq!(table.iter().count(), others, "{order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_owner_s_addresses_stay_unless_vipd_added_them() {
+        let table = table(&[entry(50, 24, 0), entry(50, 32, PROTO_VIPD)]);
+        assert_eq!(
+            differences(Claim::Owned, &table),
+            [Difference::Unwanted(entry(50, 32, PROTO_VIPD))]
+        );
+    }
+
+    #[test]
+    fn the_primary_address_is_the_first_that_is_not_virtual() {
+        let is_virtual = |address: IpAddr| address == VIP.address;
+        let select = |entries: &[Address]| Primary::select(&table(entries), Family::V4, is_virtual);
+        let own = |last: u8| Primary::Own([192, 0, 2, last].into());
+        assert_eq!(select(&[entry(50, 24, 0), entry(11, 24, 0), entry(12, 24, 0)]), own(11));
+        assert_eq!(select(&[entry(50, 24, 0)]), Primary::Virtual(VIP.address));
+        assert_eq!(select(&[entry(50, 24, PROTO_VIPD)]), Primary::Missing);
+        assert_eq!(select(&[]), Primary::Missing);
+        let mut rewritten = AddressTable::default();
+        rewritten.insert_added(entry(50, 24, PROTO_VIPD));
+        rewritten.insert(entry(50, 24, 0));
+        assert_eq!(Primary::select(&rewritten, Family::V4, is_virtual), Primary::Missing);
+        let link_local = |unusable| Address {
+            protocol: 0,
+            unusable,
+            ..Address::vipd(1, "fe80::1".parse().unwrap(), 64)
+        };
+        let select6 = |entries: &[Address]| Primary::select(&table(entries), Family::V6, is_virtual);
+        assert_eq!(select6(&[link_local(false)]), Primary::Own("fe80::1".parse().unwrap()));
+        assert_eq!(select6(&[link_local(true)]), Primary::Missing, "its DAD runs");
+    }
+
+    #[test]
+    fn the_secondary_addresses_of_a_subnet_depend_on_its_primary() {
+        let secondary = |last, prefix| Address { secondary: true, ..entry(last, prefix, 0) };
+        let own = Some([192, 0, 2, 11].into());
+        assert_eq!(dependent(&entry(50, 24, 0), &[secondary(11, 24)]), own);
+        assert_eq!(dependent(&secondary(50, 24), &[secondary(11, 24)]), None);
+        assert_eq!(dependent(&entry(50, 24, 0), &[entry(11, 24, 0)]), None);
+        assert_eq!(dependent(&entry(50, 32, 0), &[secondary(11, 24)]), None);
+        assert_eq!(dependent(&entry(50, 0, 0), &[secondary(11, 0)]), own);
+    }
+}

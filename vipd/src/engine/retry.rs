@@ -1,0 +1,111 @@
+//! Address changes that the kernel refused, and when to try them again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use vipd_common::Timestamp;
+
+/// Nanoseconds from the first refusal to the second attempt; doubled with each one.
+const FIRST: u64 = 1_000_000_000;
+/// The longest pause.
+const LONGEST: u64 = 60_000_000_000;
+
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    at: Timestamp,
+    pause: u64,
+    errno: i32,
+    /// Whether it was there before and has been removed externally.
+    restores: bool,
+}
+
+/// The refused changes, by router and VIP.
+#[derive(Debug)]
+pub(crate) struct Retries<K> {
+    all: BTreeMap<K, Retry>,
+    schedule: BTreeSet<(Timestamp, K)>,
+}
+
+impl<K> Default for Retries<K> {
+    fn default() -> Self {
+        Self { all: BTreeMap::new(), schedule: BTreeSet::new() }
+    }
+}
+
+impl<K: Copy + Ord> Retries<K> {
+    /// Records a refusal. Returns whether it is a new one or has another reason than the last.
+    pub(crate) fn refused(&mut self, key: K, errno: i32, restores: bool, now: Timestamp) -> bool {
+        let former = self.all.get(&key).copied();
+        let pause = former.map_or(FIRST, |former| (former.pause * 2).min(LONGEST));
+        let restores = former.map_or(restores, |former| former.restores);
+        if let Some(former) = former {
+            self.schedule.remove(&(former.at, key));
+        }
+        let at = now + pause;
+        self.all.insert(key, Retry { at, pause, errno, restores });
+        self.schedule.insert((at, key));
+        former.is_none_or(|former| former.errno != errno)
+    }
+
+    /// Has a change wait until `at`: too many were made.
+    pub(crate) fn postpone(&mut self, key: K, at: Timestamp, restores: bool) {
+        let former = self.take(key);
+        let restores = former.unwrap_or(restores);
+        self.all.insert(key, Retry { at, pause: FIRST / 2, errno: 0, restores });
+        self.schedule.insert((at, key));
+    }
+
+    /// Forgets a refusal: the change was made, or is obsolete. Returns whether it restores an
+    /// address, if there was a refusal.
+    pub(crate) fn take(&mut self, key: K) -> Option<bool> {
+        let retry = self.all.remove(&key)?;
+        self.schedule.remove(&(retry.at, key));
+        Some(retry.restores)
+    }
+
+    /// Whether a change was refused and is not due again.
+    pub(crate) fn is_pending(&self, key: K, now: Timestamp) -> bool {
+        self.all.get(&key).is_some_and(|retry| retry.at > now)
+    }
+
+    /// When the next change is due.
+    pub(crate) fn next(&self) -> Option<Timestamp> {
+        self.schedule.first().map(|(at, _)| *at)
+    }
+
+    /// The changes that are due.
+    pub(crate) fn due(&self, now: Timestamp) -> impl Iterator<Item = K> {
+        self.schedule.iter().take_while(move |(at, _)| *at <= now).map(|(_, key)| *key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_a_minute() {
+        let (mut retries, mut now) = (Retries::default(), Timestamp::from_nanos(5));
+        let mut pauses = Vec::new();
+        for attempt in 0..8 {
+            assert_eq!(retries.refused(7, 13, false, now), attempt == 0, "logged once");
+            let next = retries.next().unwrap();
+            assert!(retries.is_pending(7, now) && !retries.is_pending(7, next));
+            assert_eq!(retries.due(next).collect::<Vec<_>>(), [7]);
+            pauses.push(next.nanos_since(now) / 1_000_000_000);
+            now = next;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert!(retries.refused(7, 99, false, now), "another reason");
+        assert_eq!(retries.take(7), Some(false));
+        assert_eq!((retries.take(7), retries.next()), (None, None));
+    }
+
+    #[test]
+    fn a_restoration_stays_one_until_it_succeeds() {
+        let (mut retries, now) = (Retries::default(), Timestamp::from_nanos(5));
+        retries.refused(1, 13, true, now);
+        retries.refused(1, 13, false, now);
+        retries.refused(2, 13, false, now);
+        assert_eq!((retries.take(1), retries.take(2)), (Some(true), Some(false)));
+    }
+}
