@@ -181,7 +181,7 @@ fn an_address_of_the_hosts_own_is_never_taken_away() -> Result<()> {
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, wrong)?;
     agent.start()?;
     let report = until_state(&agent, "fault", SOON)?;
-    ensure!(report.text("vipd:fault-reason").contains("no IPv4 address of its own"), "{report:?}");
+    ensure!(report.text("vipd:fault-reason").contains("is the primary address of"), "{report:?}");
     ensure!(agent.stop()?.success());
     assert_eq!(lab.host(NODE)?.run(|| links::addresses(INTERFACE))?, [NODE.ipv4()]);
     Ok(())

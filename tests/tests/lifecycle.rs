@@ -111,7 +111,7 @@ fn on_sigterm_and_sigint_every_release_goes_out_before_the_first_address_goes() 
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn what_a_killed_agent_left_behind_is_taken_away_and_nothing_else() {
+fn stale_vips_of_a_killed_agent_are_removed_and_no_other_address() {
     let lab = Lab::new(1).expect("a lab");
     let mut agent = master(&lab, 2);
     agent.kill().expect("killed");

@@ -64,7 +64,7 @@ fn logged(agent: &Agent, what: &str) -> usize {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_vip_rewritten_by_another_tool_is_removed_when_the_master_is_outranked() {
     let lab = Lab::new(2).unwrap();
     let one = started(&lab, ONE, 100).unwrap();
@@ -79,7 +79,7 @@ fn a_vip_rewritten_by_another_tool_is_removed_when_the_master_is_outranked() {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_vip_rewritten_by_another_tool_is_removed_at_the_stop() {
     let lab = Lab::new(1).unwrap();
     let mut agent = started(&lab, ONE, 100).unwrap();
@@ -90,7 +90,7 @@ fn a_vip_rewritten_by_another_tool_is_removed_at_the_stop() {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_vip_present_before_the_start_of_a_backup_is_removed() {
     let lab = Lab::new(2).unwrap();
     let one = started(&lab, ONE, 200).unwrap();
@@ -106,7 +106,7 @@ fn a_vip_present_before_the_start_of_a_backup_is_removed() {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_vip_added_to_a_running_backup_is_removed_each_time() {
     let lab = Lab::new(2).unwrap();
     let one = started(&lab, ONE, 200).unwrap();
@@ -126,7 +126,7 @@ fn a_vip_added_to_a_running_backup_is_removed_each_time() {
 
 /// After an overrun the kernel's dump may name the foreign entry first.
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn both_prefixes_of_a_vip_are_removed_after_lost_notifications() {
     let lab = Lab::new(2).unwrap();
     let one = started(&lab, ONE, 100).unwrap();
@@ -164,7 +164,7 @@ fn overrun(lab: &Lab, station: Station) -> Result<()> {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_vip_that_is_the_primary_address_of_the_interface_is_a_fault_and_stays() {
     let lab = Lab::new(1).unwrap();
     let own = ONE.ipv4();
@@ -182,7 +182,7 @@ fn a_vip_that_is_the_primary_address_of_the_interface_is_a_fault_and_stays() {
 
 /// The kernel removes the secondary addresses of a subnet with its primary one.
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_vip_is_not_removed_where_the_own_address_would_go_with_it() {
     let lab = Lab::new(1).unwrap();
     let own = ONE.ipv4();
@@ -202,7 +202,7 @@ fn a_vip_is_not_removed_where_the_own_address_would_go_with_it() {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn the_address_of_an_owner_stays_at_the_stop() {
     let lab = Lab::new(1).unwrap();
     let own = ONE.ipv4();
@@ -215,7 +215,7 @@ fn the_address_of_an_owner_stays_at_the_stop() {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn an_address_that_the_kernel_refuses_is_reported_once_until_it_can_be_added() {
     let refused = "fd00:122::77".parse::<IpAddr>().unwrap();
     let lab = Lab::new(1).unwrap();
@@ -223,9 +223,8 @@ fn an_address_that_the_kernel_refuses_is_reported_once_until_it_can_be_added() {
         text(lab.host(ONE)?, "sysctl", &["-qw", &format!("net.ipv6.conf.{INTERFACE}.disable_ipv6={off}")])
     };
     off(1).unwrap();
-    let lines = format!(
-        "virtual_addresses = [\"{VIP}/{PREFIX}\"]\nvirtual_addresses_excluded = [\"{refused}/64\"]"
-    );
+    let lines =
+        format!("virtual_addresses = [\"{VIP}/{PREFIX}\"]\nvirtual_addresses_excluded = [\"{refused}/64\"]");
     let agent = configured(&lab, ONE, &lines).unwrap();
     until_state(&agent, "master", SOON).unwrap();
     let missing = |count: usize| {

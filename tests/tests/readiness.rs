@@ -42,14 +42,16 @@ fn has_advert(capture: &Capture, since: WallTime, from: Station) -> bool {
 fn xdp_link(host: &Namespace) -> Result<u64> {
     let index = host.run(|| vipd_tests::links::index(INTERFACE))?;
     let links: serde_json::Value = serde_json::from_str(&run(host, "bpftool -j link show")?)?;
-    let found = links.as_array().into_iter().flatten().find(|link| {
-        link["type"] == "xdp" && (link["ifindex"] == index || link["devname"] == INTERFACE)
-    });
+    let found = links
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|link| link["type"] == "xdp" && (link["ifindex"] == index || link["devname"] == INTERFACE));
     found.and_then(|link| link["id"].as_u64()).with_context(|| format!("no XDP link in {links}"))
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_backup_whose_xdp_link_is_detached_recovers_without_becoming_master() {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();
@@ -80,7 +82,7 @@ fn a_backup_whose_xdp_link_is_detached_recovers_without_becoming_master() {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_node_that_is_alone_recovers_from_a_detached_xdp_link() {
     let lab = Lab::new(1).unwrap();
     let one = started(&lab, ONE, &[instance(Family::V4, 200)]).unwrap();
@@ -103,7 +105,7 @@ fn is_member(host: &Namespace, group: &'static str) -> bool {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn group_memberships_are_renewed_after_ipv6_was_off() {
     const GROUP6: &str = "ff020000000000000000000000000012";
     let lab = Lab::new(2).unwrap();
@@ -119,8 +121,10 @@ fn group_memberships_are_renewed_after_ipv6_was_off() {
     };
     follows().unwrap();
     for (off, on) in [
-        (format!("sysctl -qw net.ipv6.conf.{INTERFACE}.disable_ipv6=1"),
-         format!("sysctl -qw net.ipv6.conf.{INTERFACE}.disable_ipv6=0")),
+        (
+            format!("sysctl -qw net.ipv6.conf.{INTERFACE}.disable_ipv6=1"),
+            format!("sysctl -qw net.ipv6.conf.{INTERFACE}.disable_ipv6=0"),
+        ),
         (format!("ip link set {INTERFACE} mtu 1000"), format!("ip link set {INTERFACE} mtu 1500")),
     ] {
         assert!(is_member(two, GROUP6));
@@ -154,7 +158,7 @@ fn add_tunnel(lab: &Lab, number: u8) -> Result<()> {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn unicast_works_on_an_interface_without_a_hardware_address() {
     let lab = Lab::new(2).unwrap();
     let mut agents = Vec::new();
@@ -183,7 +187,7 @@ fn unicast_works_on_an_interface_without_a_hardware_address() {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn multicast_on_an_interface_without_a_hardware_address_is_a_fault_that_says_so() {
     let lab = Lab::new(2).unwrap();
     add_tunnel(&lab, 1).unwrap();
@@ -196,7 +200,7 @@ fn multicast_on_an_interface_without_a_hardware_address_is_a_fault_that_says_so(
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_unicast_source_is_announced_when_its_interface_comes_up() {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();

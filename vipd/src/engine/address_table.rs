@@ -145,7 +145,9 @@ mod tests {
             let (one, other) = dump;
             let table = |entries: &[(u8, u8)]| {
                 let mut table = AddressTable::default();
-                entries.iter().for_each(|(last, prefix)| table.insert(address(*last, *prefix, 0)));
+                for (last, prefix) in entries {
+                    table.insert(address(*last, *prefix, 0));
+                }
                 table
             };
             let (one, other) = (table(&one), table(&other));

@@ -125,7 +125,9 @@ mod tests {
 
     fn table(entries: &[Address]) -> AddressTable {
         let mut table = AddressTable::default();
-        entries.iter().for_each(|entry| table.insert(*entry));
+        for entry in entries {
+            table.insert(*entry);
+        }
         table
     }
 
@@ -179,10 +181,7 @@ mod tests {
     #[test]
     fn an_owner_s_addresses_stay_unless_vipd_added_them() {
         let table = table(&[entry(50, 24, 0), entry(50, 32, PROTO_VIPD)]);
-        assert_eq!(
-            differences(Claim::Owned, &table),
-            [Difference::Unwanted(entry(50, 32, PROTO_VIPD))]
-        );
+        assert_eq!(differences(Claim::Owned, &table), [Difference::Unwanted(entry(50, 32, PROTO_VIPD))]);
     }
 
     #[test]
@@ -198,11 +197,8 @@ mod tests {
         rewritten.insert_added(entry(50, 24, PROTO_VIPD));
         rewritten.insert(entry(50, 24, 0));
         assert_eq!(Primary::select(&rewritten, Family::V4, is_virtual), Primary::Missing);
-        let link_local = |unusable| Address {
-            protocol: 0,
-            unusable,
-            ..Address::vipd(1, "fe80::1".parse().unwrap(), 64)
-        };
+        let link_local =
+            |unusable| Address { protocol: 0, unusable, ..Address::vipd(1, "fe80::1".parse().unwrap(), 64) };
         let select6 = |entries: &[Address]| Primary::select(&table(entries), Family::V6, is_virtual);
         assert_eq!(select6(&[link_local(false)]), Primary::Own("fe80::1".parse().unwrap()));
         assert_eq!(select6(&[link_local(true)]), Primary::Missing, "its DAD runs");

@@ -120,7 +120,8 @@ mod tests {
             false,
         );
         assert!(!readiness.is_ready());
-        let known = [Some(Fault::InterfaceDown), Some(Fault::NotAttached), Some(Fault::NoPrimaryAddress), None];
+        let known =
+            [Some(Fault::InterfaceDown), Some(Fault::NotAttached), Some(Fault::NoPrimaryAddress), None];
         assert_eq!(
             inputs(readiness, known),
             [
@@ -134,7 +135,8 @@ mod tests {
 
     #[test]
     fn known_impediments_are_not_repeated() {
-        let faults = [Some(Fault::NoInterface), Some(Fault::NotAttached), Some(Fault::NoPrimaryAddress), None];
+        let faults =
+            [Some(Fault::NoInterface), Some(Fault::NotAttached), Some(Fault::NoPrimaryAddress), None];
         let readiness =
             Readiness::new(Err(Fault::NoInterface), Err(Fault::NotAttached), Primary::Missing, Ok(()), false);
         assert_eq!(inputs(readiness, faults), []);

@@ -200,9 +200,15 @@ impl Engine {
                 (false, true) => Claim::Owned,
                 (false, false) => Claim::Unwanted,
             };
-            compare(address, claim, &link.addresses, |found| link.is_protected(found), |difference| {
-                differences.push((id, difference));
-            });
+            compare(
+                address,
+                claim,
+                &link.addresses,
+                |found| link.is_protected(found),
+                |difference| {
+                    differences.push((id, difference));
+                },
+            );
         }
         for (link, difference) in &differences {
             match difference {
@@ -237,7 +243,8 @@ impl Engine {
     pub(super) fn announce_added(&mut self, now: Timestamp) -> bool {
         let added = self.effects.take_added();
         for Added { vip: (id, position), is_restored } in &added {
-            let Some(instance) = self.topology.routers.get(*id).filter(|instance| instance.is_master()) else {
+            let Some(instance) = self.topology.routers.get(*id).filter(|instance| instance.is_master())
+            else {
                 continue;
             };
             let Some((vip, _)) = instance.vip(*position) else { continue };

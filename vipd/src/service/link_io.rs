@@ -45,7 +45,15 @@ impl LinkOpener {
         let unicast = unicast.collect::<anyhow::Result<_>>()?;
         let macvlans = self.create_macvlans(spec)?;
         let mode = if routers.is_empty() { None } else { Some(self.ensure_attached(spec)?) };
-        Ok(LinkIo { mode, is_detached: false, socket, batch: Batch::default(), unicast, macvlans, memberships })
+        Ok(LinkIo {
+            mode,
+            is_detached: false,
+            socket,
+            batch: Batch::default(),
+            unicast,
+            macvlans,
+            memberships,
+        })
     }
 
     fn create_macvlans(&mut self, spec: &LinkSpec) -> anyhow::Result<Vec<MacvlanIo>> {

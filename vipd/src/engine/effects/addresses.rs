@@ -115,7 +115,9 @@ impl Effects {
         else {
             return;
         };
-        let Some((link, ifindex)) = links.get(on).and_then(|link| Some((link, link.ifindex?))) else { return };
+        let Some((link, ifindex)) = links.get(on).and_then(|link| Some((link, link.ifindex?))) else {
+            return;
+        };
         let ours = |found: &Address| link.addresses.is_ours(found);
         // An owner's addresses are the interface's own.
         let is_own = instance.is_owner() && !link.addresses.entries(address.address).all(ours);
@@ -136,11 +138,17 @@ impl Effects {
                 continue;
             };
             let origin = Some(Origin { link: id, vip: Some(vip), purpose: Purpose::Transition });
-            compare(address, claim, &link.addresses, |found| link.is_protected(found), |difference| {
-                if let Difference::Unwanted(found) = difference {
-                    self.enqueue(Change::Remove(found), origin);
-                }
-            });
+            compare(
+                address,
+                claim,
+                &link.addresses,
+                |found| link.is_protected(found),
+                |difference| {
+                    if let Difference::Unwanted(found) = difference {
+                        self.enqueue(Change::Remove(found), origin);
+                    }
+                },
+            );
             // The notice of an address that was just added may still be on its way.
             if id == on && link.addresses.get(address.address, address.prefix).is_none() {
                 let added = Address::vipd(ifindex, address.address, address.prefix);
@@ -226,7 +234,8 @@ impl Effects {
             return reports.send(Report::NetlinkFailed(error));
         }
         // The kernel has answered; its notice of an IPv6 address comes later, from a work queue.
-        for ((change, origin), _) in changes.iter().zip(origins).zip(refused).filter(|(_, refused)| !refused) {
+        for ((change, origin), _) in changes.iter().zip(origins).zip(refused).filter(|(_, refused)| !refused)
+        {
             let Some((address, origin)) = change.address().zip(*origin) else { continue };
             let Some(link) = links.get_mut(origin.link) else { continue };
             if matches!(change, Change::Remove(_)) {
@@ -235,9 +244,9 @@ impl Effects {
             }
             link.addresses.insert_added(*address);
             let Some(vip) = origin.vip else { continue };
-            let retried = self.retries.take(vip);
+            let restores = self.retries.take(vip);
             if origin.purpose == Purpose::Reconcile {
-                self.added.push(Added { vip, is_restored: retried.unwrap_or(true) });
+                self.added.push(Added { vip, is_restored: restores.unwrap_or(true) });
             }
         }
     }

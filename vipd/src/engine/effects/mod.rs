@@ -28,8 +28,8 @@ use super::topology::Topology;
 use crate::netlink::{Change, Requests};
 use crate::vrrp::Action;
 use crate::xdp::Closed;
-pub(crate) use addresses::{Added, Vip};
 use addresses::Origin;
+pub(crate) use addresses::{Added, Vip};
 use announcer::Announcer;
 
 /// The actions of one turn, and the announcements of earlier ones that are still to be sent.
