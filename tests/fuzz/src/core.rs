@@ -8,7 +8,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use vipd::vrrp::{Action, Addresses, Fault, Input, Policy, Router, Snapshot, State};
 use vipd_common::Timestamp;
 
-use scene::{Configuration, KINDS, Step};
+use scene::{Configuration, KINDS, Step, primary};
 
 /// Where the clock stops here, nanoseconds: 146 years of uptime. Timers saturate at the end of the
 /// clock, four times as far, and would always be due there.
@@ -73,14 +73,27 @@ impl Watched {
                 self.give(Input::Timeout);
             }
             Step::Give(piece, times) => {
-                for time in 0..=times % 8 {
-                    let input = piece.input(self.now, self.router.config());
-                    let events = self.give(input);
-                    // The first may change the state, the second the master; the others are logged.
-                    let may_log = !piece.is_from_the_wire() || time < 2;
-                    assert!(may_log || events == 0, "{events} events of {input:?} again");
-                }
+                let input = piece.input(self.router.config());
+                self.repeat(input, *times, piece.is_from_the_wire());
             }
+            Step::Advert(advert, times) => {
+                let advert = advert.received(self.now, self.router.config());
+                self.repeat(Input::Advert(advert), *times, true);
+            }
+            Step::Recover(last) => {
+                for kind in KINDS {
+                    self.give(Input::Clear(kind));
+                }
+                self.give(Input::PrimaryAddress(primary(self.router.config(), *last)));
+            }
+        }
+    }
+
+    fn repeat(&mut self, input: Input, times: u8, is_from_the_wire: bool) {
+        for time in 0..=times % 8 {
+            let events = self.give(input);
+            // The first may change the state, the second the master; the others are logged already.
+            assert!(!is_from_the_wire || time < 2 || events == 0, "{events} events of {input:?} again");
         }
     }
 

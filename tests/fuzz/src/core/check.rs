@@ -115,6 +115,7 @@ pub(super) fn follows(
         before.active_interval.skew(before.priority)
     } else if advert.priority >= before.priority || !preempts {
         assert_eq!(after.master, Some(advert.source), "{advert:?} is not followed");
+        assert_eq!(after.hold_until, None, "preempt_delay restarts");
         interval.master_down(before.priority, config.down_after_adverts)
     } else if after.hold_until.is_some_and(|until| advert.arrival < until) {
         assert!(config.preempt_delay > 0 && !config.is_owner(), "a lower priority is followed");

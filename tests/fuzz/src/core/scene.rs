@@ -105,7 +105,8 @@ impl Span {
             Self::Micros(count) => u64::from(count) * 1000,
             Self::Millis(count) => u64::from(count) * 1_000_000,
             Self::Seconds(count) => u64::from(count) * 1_000_000_000,
-            Self::Nanos(count) => count,
+            // Up to three days: the clock is to go on.
+            Self::Nanos(count) => count >> 16,
         }
     }
 }
@@ -121,6 +122,10 @@ pub(super) enum Step {
     Timeout,
     /// An input, repeated up to seven times.
     Give(Piece, u8),
+    /// An advert, likewise: most of what a router receives.
+    Advert(Advert, u8),
+    /// Clears all impediments and reports a primary address.
+    Recover(u8),
 }
 
 /// An input, independent of the time and the router.
@@ -131,7 +136,6 @@ pub(super) enum Piece {
     Clear(u8),
     Priority(u8),
     Shutdown,
-    Advert(Advert),
     FeedLoss,
     Restored(u8),
 }
@@ -143,20 +147,26 @@ pub(super) struct Advert {
     /// The priority, or its difference to the configured one, modulo 256.
     priority: u8,
     relative: bool,
-    /// Instead of the configured one.
-    interval: Option<u16>,
+    interval: AdvertInterval,
     other_addresses: bool,
+}
+
+#[derive(Debug, Arbitrary)]
+enum AdvertInterval {
+    Configured,
+    Times(u8),
+    Any(u16),
 }
 
 impl Piece {
     /// Whether other routers can cause it without end.
     pub(super) fn is_from_the_wire(&self) -> bool {
-        matches!(self, Self::Advert(_) | Self::FeedLoss)
+        matches!(self, Self::FeedLoss)
     }
 
-    pub(super) fn input(&self, now: Timestamp, config: &RouterConfig) -> Input {
+    pub(super) fn input(&self, config: &RouterConfig) -> Input {
         match self {
-            Self::PrimaryAddress(last) => Input::PrimaryAddress(address(config.family, last % 8 + 1)),
+            Self::PrimaryAddress(last) => Input::PrimaryAddress(primary(config, *last)),
             Self::Impede(which) => Input::Impede(FAULTS[usize::from(*which) % FAULTS.len()]),
             Self::Clear(which) => Input::Clear(KINDS[usize::from(*which) % KINDS.len()]),
             Self::Priority(priority) => Input::Priority(*priority),
@@ -167,19 +177,22 @@ impl Piece {
                 let found = config.all_addresses().nth(usize::from(which % 13));
                 Input::AddressRestored(found.unwrap_or(other))
             }
-            Self::Advert(advert) => Input::Advert(advert.received(now, config)),
         }
     }
 }
 
 impl Advert {
-    fn received(&self, now: Timestamp, config: &RouterConfig) -> Received {
+    pub(super) fn received(&self, now: Timestamp, config: &RouterConfig) -> Received {
         let digest = address_digest(config.virtual_addresses.iter().map(|vip| vip.address));
         Received {
             arrival: Timestamp::from_nanos(now.as_nanos().saturating_sub(self.age.nanos())),
-            source: address(config.family, self.source % 8 + 1),
+            source: address(config.family, self.source % 4 + 1),
             priority: if self.relative { config.priority.wrapping_add(self.priority) } else { self.priority },
-            interval: self.interval.unwrap_or(config.interval.wire()),
+            interval: match self.interval {
+                AdvertInterval::Configured => config.interval.wire(),
+                AdvertInterval::Times(factor) => config.interval.wire().saturating_mul(factor.into()),
+                AdvertInterval::Any(interval) => interval,
+            },
             addresses: digest.wrapping_add(u64::from(self.other_addresses)),
             checksum: match (config.family, config.version()) {
                 (Family::V6, _) => ChecksumForm::Ipv6,
@@ -188,6 +201,11 @@ impl Advert {
             },
         }
     }
+}
+
+/// A primary address of the router under test.
+pub(super) fn primary(config: &RouterConfig, last: u8) -> IpAddr {
+    address(config.family, last % 8 + 1)
 }
 
 fn address(family: Family, last: u8) -> IpAddr {
