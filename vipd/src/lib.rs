@@ -9,14 +9,20 @@
 //! * `engine`: the real-time thread that runs the virtual routers.
 //! * [`service`]: the control thread around it.
 
+#![deny(unsafe_code)]
+
 pub mod cli;
 pub mod config;
 pub mod control;
 mod engine;
+#[expect(unsafe_code, reason = "a socket of the netlink-sys crate, borrowed for poll")]
 pub mod netlink;
+#[expect(unsafe_code, reason = "sockaddr_ll, sendmmsg and socket filters")]
 pub mod packet;
+#[expect(unsafe_code, reason = "sched_setscheduler and prctl")]
 pub mod realtime;
 pub mod service;
+#[expect(unsafe_code, reason = "maps shared with the kernel")]
 pub mod xdp;
 
 pub use vipd_vrrp as vrrp;

@@ -1,8 +1,6 @@
-//! `cargo xtask lint`: everything that is checked without running vipd.
+//! `cargo xtask lint`: every check that does not run vipd.
 
-mod paths;
-mod rules;
-mod source;
+mod architecture;
 
 use std::process::Command;
 
@@ -12,22 +10,22 @@ use crate::support::process::{self, ask, line, run as run_command};
 use crate::support::toolchain::Toolchain;
 use crate::support::workspace;
 
-/// Every crate but the one that only the BPF target compiles.
+/// Every crate except vipd-ebpf, which compiles for the BPF target only.
 const HOST_CRATES: [&str; 3] = ["--workspace", "--exclude", "vipd-ebpf"];
 
-/// Check format, lints, documentation, licences and the architecture
+/// Check formatting, lints, documentation, licenses and module boundaries
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Look the dependencies up in the advisory database too; needs the network
+    /// Also check dependencies against the advisory database; needs the network
     #[arg(long)]
     advisories: bool,
 }
 
-/// Runs the verb: every check, also after one failed.
+/// Runs every check, even after one fails.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut failed = Vec::new();
     for (name, result) in [
-        ("architecture", architecture()),
+        ("architecture", imports()),
         ("rustfmt", check(workspace::cargo().args(["fmt", "--all", "--check"]))),
         ("clippy", clippy()),
         ("clippy for the BPF target", clippy_for_bpf()),
@@ -46,9 +44,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn architecture() -> Result<()> {
-    say("architecture rules");
-    let report = rules::check(workspace::root())?;
+fn imports() -> Result<()> {
+    say("imports and file lengths");
+    let report = architecture::check(workspace::root())?;
     for note in &report.notes {
         eprintln!("note: {note}");
     }
@@ -63,7 +61,7 @@ fn architecture() -> Result<()> {
 
 fn clippy() -> Result<()> {
     let mut cargo = workspace::cargo();
-    // The fuzz targets' programs are built with this feature alone.
+    // The fuzz target binaries need this feature.
     cargo.arg("clippy").args(HOST_CRATES).args(["--all-targets", "--features", "vipd-fuzz/libfuzzer"]);
     check(cargo.args(["--locked", "--", "-D", "warnings"]))
 }
@@ -73,7 +71,7 @@ fn clippy_for_bpf() -> Result<()> {
         Ok(toolchain) if toolchain.compiler.has_clippy() => toolchain,
         Ok(toolchain) => {
             say(format_args!(
-                "vipd-ebpf NOT linted: no clippy beside {}",
+                "vipd-ebpf NOT linted: no clippy next to {}",
                 toolchain.compiler.rustc.display()
             ));
             return Ok(());
@@ -97,7 +95,7 @@ fn rustdoc() -> Result<()> {
 
 fn deny(advisories: bool) -> Result<()> {
     if ask(workspace::cargo().args(["deny", "--version"])).is_none() {
-        bail!("there is no cargo-deny: `cargo install cargo-deny --locked` builds it in some minutes");
+        bail!("cargo-deny is not installed; run `cargo install cargo-deny --locked` (takes a few minutes)");
     }
     let mut cargo = workspace::cargo();
     cargo.args(["deny", "--workspace", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"]);

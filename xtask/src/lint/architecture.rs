@@ -1,0 +1,131 @@
+//! Which module of the agent imports which: the rules that neither a crate boundary nor a compiler lint can express.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The agent's sources, from the root of the workspace.
+const AGENT: &str = "vipd/src";
+/// Modules that import none of each other; `engine`, `service` and `cli` combine them.
+const ADAPTERS: [&str; 6] = ["config", "control", "netlink", "packet", "realtime", "xdp"];
+/// The only module that imports aya.
+const XDP: &str = "xdp";
+/// Longer files get a note.
+const LINES: usize = 400;
+
+/// Violations, and notes that do not fail the check; one line each.
+#[derive(Default)]
+pub(super) struct Report {
+    pub(super) violations: Vec<String>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Checks the imports of the agent and the length of every source file.
+pub(super) fn check(root: &Path) -> Result<Report> {
+    let mut report = Report::default();
+    for folder in ["vipd", "vipd-common", "vipd-ebpf", "tests", "xtask"] {
+        for path in sources(&root.join(folder))? {
+            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let file = path.strip_prefix(root).unwrap_or(&path).display();
+            let lines = text.lines().count();
+            if lines > LINES {
+                report.notes.push(format!("{file}: {lines} lines; split files longer than {LINES}"));
+            }
+            if let Ok(module) = path.strip_prefix(root.join(AGENT)) {
+                let found = examine(module, &text).into_iter();
+                report.violations.extend(found.map(|what| format!("{file}: {what}")));
+            }
+        }
+    }
+    Ok(report)
+}
+
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(sources(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What one file of the agent, `module` below [`AGENT`], must not import.
+fn examine(module: &Path, text: &str) -> Vec<String> {
+    let own = module.iter().next().and_then(|name| name.to_str()).unwrap_or_default();
+    let mut found = Vec::new();
+    for path in imports(text) {
+        let mut segments = path.split("::");
+        match (segments.next(), segments.next()) {
+            (Some(name), _) if name.starts_with("aya") && own != XDP => {
+                found.push(format!("imports `{path}`; only {AGENT}/{XDP} uses aya"));
+            }
+            (Some("crate"), Some(other))
+                if other != own && ADAPTERS.contains(&own) && ADAPTERS.contains(&other) =>
+            {
+                found.push(format!("imports `{path}`; adapters do not depend on each other"));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The paths of all `use` declarations, with the outermost group expanded: `use crate::{a::b, c};` is two.
+fn imports(text: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    for part in text.split_inclusive(';') {
+        let Some((before, path)) = part.trim_end_matches(';').rsplit_once("use ") else { continue };
+        let line = before.rsplit('\n').next().unwrap_or_default().trim_start();
+        if !(line.is_empty() || line.starts_with("pub")) {
+            continue;
+        }
+        let path: String = path.split_whitespace().collect();
+        match path.split_once("::{") {
+            None => paths.push(path),
+            Some((prefix, group)) => {
+                let mut depth = 0;
+                let split = group.split(|c: char| {
+                    depth += i32::from(c == '{') - i32::from(c == '}');
+                    c == ',' && depth == 0
+                });
+                paths.extend(split.map(|branch| format!("{prefix}::{branch}")));
+            }
+        }
+    }
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(module: &str, text: &str) -> usize {
+        examine(Path::new(module), text).len()
+    }
+
+    #[test]
+    fn this_workspace_has_no_violations() {
+        let report = check(crate::support::workspace::root()).unwrap();
+        assert_eq!(report.violations, [""; 0]);
+    }
+
+    #[test]
+    fn adapters_do_not_import_each_other() {
+        let text =
+            "use crate::netlink::Monitor;\nuse crate::vrrp::Event;\npub(crate) use crate::packet::batch;\n";
+        assert_eq!((found("packet/mod.rs", text), found("engine/mod.rs", text)), (1, 0));
+        assert_eq!(found("packet/mod.rs", "use crate::{\n    packet::{a, b},\n    xdp::Row,\n};\n"), 1);
+    }
+
+    #[test]
+    fn only_xdp_imports_aya() {
+        let text = "fn f() {}\nuse aya::{Ebpf, maps::MapData};\n";
+        assert_eq!((found("xdp/mod.rs", text), found("engine/mod.rs", text)), (0, 2));
+    }
+}
