@@ -59,7 +59,7 @@ use topology::Topology;
 const RING_BUDGET: usize = MAX_PENDING;
 /// Announcements sent in one turn after the first of each address, about 10 µs each; then adverts that are due go first.
 const ANNOUNCEMENT_BUDGET: usize = 64;
-/// Nanoseconds until wanted and present addresses are compared again after a change has failed.
+/// Nanoseconds until wanted and present addresses are compared again, after a change or a dump has failed.
 const RECONCILE_AFTER: u64 = 1_000_000_000;
 
 /// The engine, before its thread runs.
