@@ -34,7 +34,8 @@ impl Engine {
         record.is_some()
     }
 
-    fn dispatch_record(&mut self, now: Timestamp, record: &AdvertRecord) {
+    /// Dispatches an advert of the ring to its router, if that still exists.
+    pub(super) fn dispatch_record(&mut self, now: Timestamp, record: &AdvertRecord) {
         let router = Row::new(record.row).and_then(|row| self.topology.router_at(row));
         let Some((id, instance)) = router.and_then(|id| Some((id, self.topology.routers.get(id)?))) else {
             return;
@@ -42,7 +43,11 @@ impl Engine {
         let config = instance.router.config();
         // Stale: the row belonged to another router when the advert arrived, or the interface was replaced since.
         let is_current = (config.vrid, config.family.number()) == (record.vrid, record.family)
-            && self.topology.links.get(instance.link).is_some_and(|link| link.ifindex == Some(record.ifindex));
+            && self
+                .topology
+                .links
+                .get(instance.link)
+                .is_some_and(|link| link.ifindex == Some(record.ifindex));
         if is_current {
             self.dispatch_advert(now, id, Timestamp::from_nanos(record.before), received(record));
         }
