@@ -153,7 +153,7 @@ impl Effects {
         for id in self.batched.drain(..) {
             let Some(io) = links.get_mut(id).and_then(|link| link.io.as_mut()) else { continue };
             io.batch.send(&io.socket, |tag, result| {
-                account(now, tag, result, routers.get_mut(tag.router), reports)
+                account(now, tag, result, routers.get_mut(tag.router), reports);
             });
         }
     }
