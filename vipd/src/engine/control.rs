@@ -17,7 +17,7 @@ impl Engine {
     pub(super) fn take_commands(&mut self, now: Timestamp) -> bool {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Opened { link, ifindex, io } => self.opened(link, ifindex, io),
+                Command::Opened { link, ifindex, io } => self.opened(now, link, ifindex, io),
                 Command::RowReleased(row) => self.topology.release(row),
                 Command::Snapshot(answer) => {
                     // The client may have gone.
@@ -29,7 +29,7 @@ impl Engine {
         false
     }
 
-    fn opened(&mut self, id: LinkId, ifindex: u32, io: Result<LinkIo, String>) {
+    fn opened(&mut self, now: Timestamp, id: LinkId, ifindex: u32, io: Result<LinkIo, String>) {
         // The result for an interface that was replaced meanwhile is out of date.
         let Some(link) = self.topology.links.get_mut(id).filter(|link| link.ifindex == Some(ifindex)) else {
             if let Ok(io) = io {
@@ -48,25 +48,21 @@ impl Engine {
                 if let Some(replaced) = link.io.replace(io) {
                     self.request(Request::Drop(replaced));
                 }
-                self.adopt(created);
+                self.adopt(now, created);
             }
             Err(failure) => link.failure = Some(failure),
         }
     }
 
     /// Macvlans were created: their addresses are read, because notices before their names were known were not recognized.
-    fn adopt(&mut self, created: Vec<MacvlanIo>) {
+    fn adopt(&mut self, now: Timestamp, created: Vec<MacvlanIo>) {
         for MacvlanIo { link, name, ifindex } in created {
             if let Some(macvlan) = self.topology.links.get_mut(link) {
                 macvlan.created(name, ifindex);
                 self.resync_needed = true;
             }
         }
-        if self.resync_needed
-            && let Err(error) = self.resync()
-        {
-            self.reports.send(Report::NetlinkFailed(error));
-        }
+        self.resync_if_needed(now);
     }
 
     /// Adds a virtual router while others run.
@@ -74,8 +70,7 @@ impl Engine {
     pub(super) fn add_router(&mut self, settings: Arc<config::Instance>) {
         match self.topology.add_router(settings) {
             Ok(router) => {
-                self.schedule.reserve(router);
-                self.dirty.reserve(1);
+                self.reserve();
                 self.reopen_link_of(router);
                 self.resync_needed = true;
             }

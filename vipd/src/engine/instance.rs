@@ -13,6 +13,7 @@ use vipd_common::wire::vrrp::Fields;
 
 use super::command::Sent;
 use super::id::LinkId;
+use super::link_io::FrameKind;
 use super::link_spec::XdpEntry;
 use super::links::Links;
 use crate::config;
@@ -145,6 +146,20 @@ impl Instance {
     /// Source of its adverts.
     pub(crate) fn primary(&self) -> Option<IpAddr> {
         self.frames.as_ref().map(|frames| frames.primary)
+    }
+
+    /// Counts a frame that the kernel took, and records when an advert was really sent.
+    pub(crate) fn count_sent(&mut self, now: Timestamp, kind: FrameKind) {
+        let sent = &mut self.sent;
+        match kind {
+            FrameKind::Advert | FrameKind::PriorityZero => {
+                self.router.advert_sent(now);
+                sent.adverts += 1;
+                sent.priority_zero += u64::from(matches!(kind, FrameKind::PriorityZero));
+            }
+            FrameKind::GratuitousArp => sent.gratuitous_arps += 1,
+            FrameKind::NeighborAdvertisement => sent.neighbor_advertisements += 1,
+        }
     }
 
     pub(crate) fn xdp_entry(&self) -> XdpEntry {

@@ -59,7 +59,7 @@ use topology::Topology;
 const RING_BUDGET: usize = MAX_PENDING;
 /// Announcements sent in one turn after the first of each address, about 10 µs each; then adverts that are due go first.
 const ANNOUNCEMENT_BUDGET: usize = 64;
-/// Nanoseconds until wanted and present addresses are compared again after a change has failed.
+/// Nanoseconds until wanted and present addresses are compared again, after a change or a dump has failed.
 const RECONCILE_AFTER: u64 = 1_000_000_000;
 
 /// The engine, before its thread runs.
@@ -77,14 +77,14 @@ pub(crate) struct Engine {
     topology: Topology,
     /// Inputs that are to be given to routers.
     worklist: VecDeque<(RouterId, Input)>,
-    /// Routers whose fast path may have to be published again.
+    /// Routers whose fast path may have to be published again, each once; twice while they are published.
     dirty: Vec<RouterId>,
     schedule: Schedule,
     effects: Effects,
     realtime: Realtime,
-    /// Netlink notifications were lost, and no dump has made up for them yet.
+    /// Netlink notifications were lost: read links and addresses again in this turn.
     resync_needed: bool,
-    /// When to compare wanted and present addresses, after one could not be changed.
+    /// When to read links and addresses again, after an address could not be changed or a dump has failed.
     reconcile_at: Option<Timestamp>,
     /// The snapshot of this turn, if one was asked for.
     snapshot: Option<Arc<EngineSnapshot>>,
@@ -154,7 +154,7 @@ impl Engine {
             requests: outlets.requests,
             reports: Reports::new(outlets.reports),
             worklist: VecDeque::with_capacity(4),
-            dirty: Vec::with_capacity(topology.routers.slots()),
+            dirty: Vec::new(),
             schedule: Schedule::default(),
             effects: Effects::new(Requests::open()?, closed),
             topology,
@@ -165,11 +165,18 @@ impl Engine {
             wakeups: 0,
             overruns: 0,
         };
-        for (id, _) in engine.topology.routers.iter() {
-            engine.schedule.reserve(id);
-        }
+        engine.reserve();
         engine.resync()?;
         Ok((engine, handle))
+    }
+
+    /// Makes room for all routers, so that nothing is allocated later.
+    fn reserve(&mut self) {
+        let slots = self.topology.routers.slots();
+        self.dirty.reserve((2 * slots).saturating_sub(self.dirty.len()));
+        for (id, _) in self.topology.routers.iter() {
+            self.schedule.reserve(id);
+        }
     }
 
     /// The links to open whose interfaces exist now.
@@ -212,7 +219,7 @@ impl Engine {
         self.reconcile_if_due(now);
         // A hundred new addresses cause a hundred notices; the first announcement of each goes first.
         if (self.has_notices || self.resync_needed) && !self.effects.is_urgent() {
-            self.drain_netlink();
+            self.drain_netlink(now);
         }
         let stop = self.take_commands(now);
         self.reconcile(now);
@@ -226,7 +233,7 @@ impl Engine {
             self.flush(now);
         }
         busy |= self.publish_fast_paths(now);
-        busy |= self.effects.is_busy();
+        busy |= self.effects.is_busy() || self.resync_needed;
         if !busy {
             // The program wakes a reader only if it sleeps, so look once more after saying so.
             self.feed.sleep();
@@ -250,7 +257,7 @@ impl Engine {
             self.request(Request::Down { ifindex, wanted_up });
         }
         if self.effects.take_failure() {
-            self.reconcile_at = Some(now + RECONCILE_AFTER);
+            self.reconcile_at.get_or_insert(now + RECONCILE_AFTER);
         }
     }
 

@@ -5,12 +5,12 @@ use std::io;
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 use vipd_common::Timestamp;
 
-use super::Engine;
 use super::command::{Report, Request};
 use super::effects::{Added, Vip};
 use super::id::{LinkId, RouterId};
 use super::links::{Gone, LinkRole};
 use super::ownership::{Claim, Difference, compare};
+use super::{Engine, RECONCILE_AFTER};
 use crate::netlink::{Address, Change, Notice, PROTO_VIPD};
 use crate::vrrp::{Action, Addresses, Input};
 
@@ -19,7 +19,7 @@ const DUMP_ATTEMPTS: u32 = 8;
 
 impl Engine {
     /// Applies pending netlink notifications.
-    pub(super) fn drain_netlink(&mut self) {
+    pub(super) fn drain_netlink(&mut self, now: Timestamp) {
         let (links, mut all_gone) = (&mut self.topology.links, Vec::new());
         match self.monitor.drain(|notice| all_gone.extend(links.apply(&notice))) {
             Ok(false) => {}
@@ -33,14 +33,21 @@ impl Engine {
         for (link, gone) in all_gone {
             self.close(link, gone);
         }
-        if self.resync_needed
+        self.resync_if_needed(now);
+    }
+
+    /// Reads links and addresses again after notifications were lost. A failed dump is repeated after a pause: it takes
+    /// milliseconds, and most causes last.
+    pub(super) fn resync_if_needed(&mut self, now: Timestamp) {
+        if std::mem::take(&mut self.resync_needed)
             && let Err(error) = self.resync()
         {
+            self.reconcile_at.get_or_insert(now + RECONCILE_AFTER);
             self.reports.send(Report::NetlinkFailed(error));
         }
     }
 
-    /// After a change of an address has failed: reconciles everything.
+    /// After a change of an address or a dump has failed: reconciles everything.
     pub(super) fn reconcile_if_due(&mut self, now: Timestamp) {
         if self.reconcile_at.take_if(|at| *at <= now).is_some() {
             self.resync_needed = true;
@@ -50,8 +57,7 @@ impl Engine {
         }
     }
 
-    /// Reads links and addresses again. What is known stays until everything is read; a failure is retried in the next
-    /// turn.
+    /// Reads links and addresses again. What is known stays until everything is read.
     pub(super) fn resync(&mut self) -> io::Result<()> {
         let mut notices = Vec::new();
         let mut attempts = 0;
@@ -63,7 +69,6 @@ impl Engine {
             }
             notices.clear();
         }
-        self.resync_needed = false;
         // Links first: one that is gone or renamed still knows its addresses.
         let (links, addresses): (Vec<_>, Vec<_>) =
             notices.iter().partition(|notice| matches!(notice, Notice::Link(_)));

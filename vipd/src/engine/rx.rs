@@ -34,19 +34,26 @@ impl Engine {
         record.is_some()
     }
 
-    fn dispatch_record(&mut self, now: Timestamp, record: &AdvertRecord) {
+    /// Dispatches an advert of the ring to its router, if that still exists.
+    pub(super) fn dispatch_record(&mut self, now: Timestamp, record: &AdvertRecord) {
         let router = Row::new(record.row).and_then(|row| self.topology.router_at(row));
         let Some((id, instance)) = router.and_then(|id| Some((id, self.topology.routers.get(id)?))) else {
             return;
         };
-        // A record of an interface that was replaced is out of date.
-        let link = self.topology.links.get(instance.link);
-        if link.is_some_and(|link| link.ifindex == Some(record.ifindex)) {
+        let config = instance.router.config();
+        // Stale: the row belonged to another router when the advert arrived, or the interface was replaced since.
+        let is_current = (config.vrid, config.family.number()) == (record.vrid, record.family)
+            && self
+                .topology
+                .links
+                .get(instance.link)
+                .is_some_and(|link| link.ifindex == Some(record.ifindex));
+        if is_current {
             self.dispatch_advert(now, id, Timestamp::from_nanos(record.before), received(record));
         }
     }
 
-    /// Tells routers of adverts that the ring had no room for.
+    /// Reports adverts that the ring had no room for to their routers.
     fn check_for_losses(&mut self, now: Timestamp) {
         for slot in 0..self.topology.routers.slots() {
             let Some(id) = self.topology.routers.id_at(slot) else { continue };
@@ -59,7 +66,7 @@ impl Engine {
         }
     }
 
-    /// Busy-waits for a master-down deadline that is about to pass. A living master's advert moves it long before.
+    /// Busy-waits for a master-down deadline within the spin window. Adverts of a running master move it long before.
     pub(super) fn spin(&mut self) {
         let (steady, routers) = (&self.steady, &self.topology.routers);
         let deadline = self.schedule.spin_deadline(

@@ -19,6 +19,8 @@ pub(crate) struct Topology {
     pub(crate) links: Links,
     pub(crate) routers: Slab<RouterId, Instance>,
     rows: Rows,
+    /// The router of each row.
+    by_row: Vec<Option<RouterId>>,
 }
 
 /// The XDP program's maps have no row left for another virtual router.
@@ -32,9 +34,9 @@ pub(crate) struct NoRoom {
 }
 
 impl Topology {
-    /// Without routers; `rows` says how many there is room for.
+    /// An empty topology with room for as many routers as there are `rows`.
     pub(crate) fn new(rows: Rows) -> Self {
-        Self { links: Links::default(), routers: Slab::new(), rows }
+        Self { links: Links::default(), routers: Slab::new(), rows, by_row: Vec::new() }
     }
 
     /// Adds a virtual router in Initialize, and the links it needs that are not there yet.
@@ -61,6 +63,11 @@ impl Topology {
             let vip_links = vip_links.collect();
             Instance::new(settings, row, link, vip_links, macvlan)
         });
+        let position = row.number() as usize;
+        self.by_row.resize(self.by_row.len().max(position + 1), None);
+        if let Some(slot) = self.by_row.get_mut(position) {
+            *slot = Some(router);
+        }
         for link in self.links_of(router) {
             let Some(instance) = self.routers.get(router) else { continue };
             if let Some(found) = self.links.get_mut(link) {
@@ -89,18 +96,14 @@ impl Topology {
         Some((instance, unused))
     }
 
-    /// Returns the row of a router that was removed, once the XDP program no longer uses it.
+    /// Frees the row of a removed router, once the XDP program no longer uses it.
     pub(crate) fn release(&mut self, row: Row) {
         self.rows.release(row);
     }
 
-    /// The router with this row.
-    ///
-    /// Rows are given out in the order of slots unless routers were removed, so the first guess is almost always right.
+    /// The router with this row. The identity of a removed router resolves to nothing.
     pub(crate) fn router_at(&self, row: Row) -> Option<RouterId> {
-        let has_row = |id: &RouterId| self.routers.get(*id).is_some_and(|instance| instance.row == row);
-        let guess = self.routers.id_at(row.number() as usize - 1).filter(has_row);
-        guess.or_else(|| self.routers.iter().map(|(id, _)| id).find(has_row))
+        self.by_row.get(row.number() as usize).copied().flatten()
     }
 
     /// Every link that a router's adverts or addresses are on, each once.
@@ -146,6 +149,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::engine::id::Id as _;
 
     fn instances(text: &str) -> Vec<Arc<config::Instance>> {
         let config = Config::parse(text, "vipd.toml").expect("a valid configuration");
@@ -178,6 +182,28 @@ mod tests {
         assert_eq!(names, ["eth1", "the macvlan of 2", "eth2"]);
     }
 
+    /// Slots are free at once and rows later, so that the two are reused in different orders.
+    #[test]
+    fn rows_resolve_to_their_routers_whatever_the_order_of_reuse() {
+        let mut topology = Topology::new(Rows::new(4));
+        let settings = three();
+        let add = |topology: &mut Topology, one: usize| {
+            topology.add_router(Arc::clone(&settings[one])).expect("room")
+        };
+        let first = add(&mut topology, 0);
+        let second = add(&mut topology, 1);
+        let (removed, _) = topology.remove_router(first).expect("it was added");
+        let third = add(&mut topology, 2);
+        assert_eq!(third.index(), first.index(), "the slot is reused, its row is not free yet");
+        assert_eq!(topology.router_at(removed.row).and_then(|id| topology.routers.get(id)).map(|_| ()), None);
+        topology.release(removed.row);
+        let fourth = add(&mut topology, 0);
+        for id in [second, third, fourth] {
+            let row = topology.routers.get(id).expect("it was added").row;
+            assert_eq!(topology.router_at(row), Some(id));
+        }
+    }
+
     #[test]
     fn the_maps_size_limits_the_number_of_routers() {
         let mut topology = Topology::new(Rows::new(1));
@@ -207,6 +233,7 @@ mod tests {
         }
         assert_eq!((topology.routers.slots(), topology.links.slots()), (2, 2));
         assert_eq!(row(&topology, kept), kept_row);
+        assert!(topology.by_row.len() <= 4, "row 0 and three rows");
         let eth1 = topology.links.iter().next().map(|(_, link)| link.routers.clone());
         assert_eq!(eth1, Some(vec![kept]));
     }

@@ -1,6 +1,6 @@
 //! Pass 1: adverts. All frames of a link leave with one system call for each 64 of them.
 
-use super::{Effects, account};
+use super::{Effects, report_refused};
 use crate::engine::command::Reports;
 use crate::engine::id::RouterId;
 use crate::engine::instance::Adverts;
@@ -40,12 +40,22 @@ impl Effects {
             }
             Adverts::Unicast(messages) => {
                 let Some(socket) = io.unicast.get(&router) else { return };
-                // A peer that cannot be reached must not keep the advert from the others.
-                let mut result = Ok(());
+                let mut refused = None;
+                let mut is_sent = false;
                 for (peer, message) in messages {
-                    result = result.and(socket.send_to(*peer, message.with_priority(priority)));
+                    match socket.send_to(*peer, message.with_priority(priority)) {
+                        Ok(()) => is_sent = true,
+                        Err(error) => refused = Some(error),
+                    }
                 }
-                account(self.now, tag, result, Some(instance), reports);
+                // An unreachable peer does not make a master stalled that the others receive.
+                if is_sent {
+                    instance.count_sent(self.now, tag.kind);
+                }
+                match refused {
+                    Some(error) => report_refused(tag.router, error, instance, reports),
+                    None => instance.refusal_reported = false,
+                }
             }
         }
     }

@@ -22,6 +22,7 @@ use vipd_common::records::ClosedKey;
 
 use super::command::{Report, Reports};
 use super::id::{LinkId, RouterId};
+use super::instance::Instance;
 use super::link_io::{FrameKind, Tag};
 use super::retry::Retries;
 use super::topology::Topology;
@@ -152,7 +153,7 @@ impl Effects {
         for id in self.batched.drain(..) {
             let Some(io) = links.get_mut(id).and_then(|link| link.io.as_mut()) else { continue };
             io.batch.send(&io.socket, |tag, result| {
-                account(now, tag, result, routers.get_mut(tag.router), reports)
+                account(now, tag, result, routers.get_mut(tag.router), reports);
             });
         }
     }
@@ -163,25 +164,25 @@ fn account(
     now: Timestamp,
     tag: Tag,
     result: io::Result<()>,
-    instance: Option<&mut super::instance::Instance>,
+    instance: Option<&mut Instance>,
     reports: &mut Reports,
 ) {
     let Some(instance) = instance else { return };
-    if let Err(error) = result {
-        instance.sent.send_errors += 1;
-        if !std::mem::replace(&mut instance.refusal_reported, true) {
-            reports.send(Report::SendRefused { router: tag.router, error });
+    match result {
+        Ok(()) => {
+            instance.count_sent(now, tag.kind);
+            if matches!(tag.kind, FrameKind::Advert | FrameKind::PriorityZero) {
+                instance.refusal_reported = false;
+            }
         }
-        return;
+        Err(error) => report_refused(tag.router, error, instance, reports),
     }
-    match tag.kind {
-        FrameKind::Advert | FrameKind::PriorityZero => {
-            instance.router.advert_sent(now);
-            instance.sent.adverts += 1;
-            instance.sent.priority_zero += u64::from(matches!(tag.kind, FrameKind::PriorityZero));
-            instance.refusal_reported = false;
-        }
-        FrameKind::GratuitousArp => instance.sent.gratuitous_arps += 1,
-        FrameKind::NeighborAdvertisement => instance.sent.neighbor_advertisements += 1,
+}
+
+/// Counts a refused frame, and reports it unless frames of the router have been refused since its last advert was sent.
+fn report_refused(router: RouterId, error: io::Error, instance: &mut Instance, reports: &mut Reports) {
+    instance.sent.send_errors += 1;
+    if !std::mem::replace(&mut instance.refusal_reported, true) {
+        reports.send(Report::SendRefused { router, error });
     }
 }

@@ -31,11 +31,23 @@ impl Heap {
         let (Some(at), Some(slot)) = (at, self.earliest.get_mut(id.index())) else { return };
         if slot.is_none_or(|earliest| at < earliest) {
             *slot = Some(at);
+            self.drop_stale_if_full();
             self.heap.push(Reverse((at, id)));
         }
     }
 
-    /// Forgets a router that is removed.
+    /// Drops stale entries instead of allocating. At most one entry of each router stands, and there is room for two, so that
+    /// this happens once in as many changes as there are routers.
+    fn drop_stale_if_full(&mut self) {
+        if self.heap.len() == self.heap.capacity() {
+            let earliest = &self.earliest;
+            self.heap.retain(|Reverse((at, id))| {
+                earliest.get(id.index()).is_some_and(|earliest| *earliest == Some(*at))
+            });
+        }
+    }
+
+    /// Removes a router's deadlines.
     pub(crate) fn disarm(&mut self, id: RouterId) {
         self.heap.retain(|Reverse((_, other))| *other != id);
         if let Some(slot) = self.earliest.get_mut(id.index()) {
@@ -140,6 +152,22 @@ mod tests {
         assert_eq!(heap.pop_expired(at(200)), None, "the entry at 100 is stale");
         assert_eq!(heap.pop_expired(at(300)), Some(id(0)));
         assert_eq!(heap.settle(|_| None), None);
+    }
+
+    /// A sender can shorten its advertised interval with every advert.
+    #[test]
+    fn deadlines_that_come_closer_again_and_again_do_not_grow_the_heap() {
+        let mut heap = heap(2);
+        let capacity = heap.heap.capacity();
+        heap.arm(id(1), Some(at(50)));
+        for nanos in (100..10_000).rev() {
+            heap.arm(id(0), Some(at(nanos)));
+        }
+        assert_eq!(heap.heap.capacity(), capacity);
+        assert_eq!(heap.pop_expired(at(99)), Some(id(1)));
+        assert_eq!(heap.pop_expired(at(99)), None);
+        assert_eq!(heap.pop_expired(at(100)), Some(id(0)));
+        assert_eq!(heap.pop_expired(at(20_000)), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod heap;
 
 use vipd_common::Timestamp;
 
-use super::id::RouterId;
+use super::id::{Id as _, RouterId};
 use crate::vrrp::Router;
 use crate::xdp::Row;
 use fast_path::FastPathDeadlines;
@@ -32,7 +32,7 @@ impl Schedule {
     pub(crate) fn reserve(&mut self, router: RouterId) {
         self.heap.reserve(router);
         self.fast_path.reserve(router);
-        self.expired.reserve(1);
+        self.expired.reserve((router.index() + 1).saturating_sub(self.expired.len()));
     }
 
     /// Records a router's next timeout after an input. On the fast path, which it is on only while `published` holds, the
@@ -62,7 +62,7 @@ impl Schedule {
         self.fast_path.is_armed(id)
     }
 
-    /// Forgets a router that is removed.
+    /// Removes a router's deadlines.
     pub(crate) fn remove(&mut self, id: RouterId) {
         self.fast_path.disarm(id);
         self.heap.disarm(id);
