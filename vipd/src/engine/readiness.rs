@@ -10,7 +10,7 @@ use super::links::Link;
 use super::ownership::Primary;
 use super::topology::Topology;
 use crate::config::settings::Transport;
-use crate::vrrp::{Action, Addresses, Fault, Impediment, Input};
+use crate::vrrp::{Action, Addresses, Fault, Impediment, Input, State};
 
 /// The kinds of impediment that interfaces are the reason of, in the order of [`Readiness`].
 const KINDS: [Impediment; 4] =
@@ -81,6 +81,9 @@ impl Readiness {
 impl Engine {
     /// Gives a router the impediments of its links, and prepares its frames if there are none.
     pub(super) fn update_readiness(&mut self, now: Timestamp, id: RouterId) {
+        if self.is_starting(id) {
+            return;
+        }
         let Some(readiness) = Readiness::of(id, &self.topology) else { return };
         let Some(instance) = self.topology.routers.get_mut(id) else { return };
         if readiness.is_ready()

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use vipd_common::counters::CounterRow;
 
 use super::bus::Transitions;
 use super::log::Log;
 use super::signals::Response;
-use super::worker::{FirstAttempt, LinkWork, Worker};
+use super::worker::{LinkWork, Worker};
 use crate::control::runtime::RuntimeDir;
 use crate::control::server::{self, Source};
 use crate::engine::Handle;
@@ -69,13 +69,14 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             .enable_all()
             .build()
             .context("cannot start the control thread's runtime")?;
-        let (attempts, mut attempted) = mpsc::unbounded_channel();
+        let (fatal, mut failed) = oneshot::channel();
+        let fatal = self.has_single_link.then_some(fatal);
         let served = runtime.block_on(async {
             let mut signals = signals.into_stream().context("cannot wait for signals")?;
             let server = tokio::spawn(server::serve(runtime_dir.listen()?, Arc::clone(&self.source)));
-            let worker = Worker::start(work, self.engine.clone(), attempts)?;
+            let worker = Worker::start(work, self.engine.clone(), fatal)?;
             start_engine()?;
-            let served = self.serve(&mut signals, &worker, &mut attempted, &mut from_engine).await;
+            let served = self.serve(&mut signals, &worker, &mut failed, &mut from_engine).await;
             server.abort();
             if !worker.stop(WORKER_TIMEOUT) {
                 tracing::warn!(
@@ -93,12 +94,13 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         &mut self,
         signals: &mut SignalStream,
         worker: &Worker,
-        attempted: &mut mpsc::UnboundedReceiver<FirstAttempt>,
+        failed: &mut oneshot::Receiver<anyhow::Error>,
         from: &mut FromEngine,
     ) -> anyhow::Result<()> {
         let mut discard_check = interval(DISCARD_CHECK);
         discard_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut result = Ok(());
+        let mut may_fail = true;
         loop {
             tokio::select! {
                 signal = signals.receive() => match signal {
@@ -120,9 +122,13 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         result = Err(anyhow::anyhow!("the link-io thread panicked; this is a bug in vipd"));
                     }
                 }
-                Some(FirstAttempt { failure: Some(error) }) = attempted.recv(), if self.has_single_link => {
-                    self.stop();
-                    result = Err(error);
+                error = &mut *failed, if may_fail => {
+                    // Without an error the link is open.
+                    may_fail = false;
+                    if let Ok(error) = error {
+                        self.stop();
+                        result = Err(error);
+                    }
                 }
                 _ = discard_check.tick() => {
                     if self.source.take_discarded() {

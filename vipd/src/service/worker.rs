@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 use crate::engine::Handle;
 use crate::engine::command::{Command, Request};
@@ -42,12 +42,6 @@ pub(crate) trait LinkWork: Send + 'static {
     fn detached(&mut self) -> BTreeSet<u32>;
 }
 
-/// The result of the first attempt to open a link.
-pub(super) struct FirstAttempt {
-    /// Why it failed.
-    pub(super) failure: Option<anyhow::Error>,
-}
-
 /// The control thread's end.
 pub(super) struct Worker {
     jobs: Sender<Request>,
@@ -59,12 +53,14 @@ pub(super) struct Worker {
 impl Worker {
     /// Starts the thread. It answers [`Request::Open`] with [`Command::Opened`].
     ///
+    /// With `fatal`, the first attempt to open the first link must succeed; its error is sent there instead.
+    ///
     /// # Errors
     /// When no thread can be started.
     pub(super) fn start(
         work: impl LinkWork,
         engine: Handle,
-        attempts: UnboundedSender<FirstAttempt>,
+        fatal: Option<oneshot::Sender<anyhow::Error>>,
     ) -> anyhow::Result<Self> {
         let (jobs, submitted) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
@@ -72,8 +68,7 @@ impl Worker {
         let state = State {
             work,
             engine,
-            attempts,
-            attempted: BTreeSet::new(),
+            fatal,
             open: BTreeMap::new(),
             failed: BTreeMap::new(),
             stopping: Arc::clone(&stopping),
@@ -112,9 +107,7 @@ struct Failure {
 struct State<W> {
     work: W,
     engine: Handle,
-    attempts: UnboundedSender<FirstAttempt>,
-    /// Links that were tried.
-    attempted: BTreeSet<LinkId>,
+    fatal: Option<oneshot::Sender<anyhow::Error>>,
     /// Links that are open.
     open: BTreeMap<LinkId, LinkSpec>,
     failed: BTreeMap<LinkId, Failure>,
@@ -171,24 +164,21 @@ impl<W: LinkWork> State<W> {
             Ok(io) => {
                 self.failed.remove(&link);
                 self.open.insert(link, spec);
-                self.note_attempt(link, None);
+                self.fatal = None;
                 Ok(io)
             }
             Err(error) => {
+                if let Some(fatal) = self.fatal.take() {
+                    // The receiver is gone when the agent is stopping anyway.
+                    let _ = fatal.send(error);
+                    return;
+                }
                 let reason = format!("{error:#}");
                 self.note_failure(spec, &reason);
-                self.note_attempt(link, Some(error));
                 Err(reason)
             }
         };
         self.engine.send(Command::Opened { link, ifindex, io });
-    }
-
-    fn note_attempt(&mut self, link: LinkId, failure: Option<anyhow::Error>) {
-        if self.attempted.insert(link) {
-            // The receiver is gone at the end of the process.
-            let _ = self.attempts.send(FirstAttempt { failure });
-        }
     }
 
     /// Logs a new failure and schedules its retry.
