@@ -101,6 +101,14 @@ impl Engine {
             self.dispatch(now, id, input);
         }
     }
+
+    /// Whether a router has not started because one of its links is being opened for the first time, which is no fault.
+    fn is_starting(&self, id: RouterId) -> bool {
+        let Some(instance) = self.topology.routers.get(id) else { return false };
+        let mut links = instance.vip_links.iter().chain([&instance.link]);
+        instance.router.state() == State::Initialize
+            && links.any(|link| self.topology.links.get(*link).is_some_and(Link::is_opening))
+    }
 }
 
 #[cfg(test)]
