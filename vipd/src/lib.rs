@@ -4,7 +4,7 @@
 //! know each other only through `engine` and [`service`]:
 //!
 //! * [`vrrp`]: the protocol, as a state machine without input or output.
-//! * [`xdp`], [`packet`], [`netlink`], [`realtime`]: the kernel's interfaces, one adapter each.
+//! * [`xdp`], [`packet`], [`netlink`], [`realtime`], [`process`]: the kernel's interfaces, one adapter each.
 //! * [`config`], [`control`], [`cli`]: the people's interfaces.
 //! * `engine`: the real-time thread that runs the virtual routers.
 //! * [`service`]: the control thread around it.
@@ -19,6 +19,8 @@ mod engine;
 pub mod netlink;
 #[expect(unsafe_code, reason = "sockaddr_ll, sendmmsg and socket filters")]
 pub mod packet;
+#[expect(unsafe_code, reason = "signalfd, signal masks and credentials of a peer")]
+pub mod process;
 #[expect(unsafe_code, reason = "sched_setscheduler and prctl")]
 pub mod realtime;
 pub mod service;

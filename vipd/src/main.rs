@@ -1,4 +1,4 @@
-//! The agent and its tools; everything is in the library, where tests reach it.
+//! The program `vipd`. Its code is in the library, where tests can reach it.
 
 #![forbid(unsafe_code)]
 

@@ -136,7 +136,8 @@ fn a_missing_file_is_told_once() {
 fn without_an_agent_status_and_stats_say_what_to_do() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let expected = format!(
-        "vipd: no agent runs in {}; start one with `vipd run`, or say where it is with --runtime-dir DIR\n",
+        "vipd: no agent runs with the runtime directory {}; start one with `vipd run`, or name its directory with \
+         --runtime-dir DIR\n",
         directory.path().display()
     );
     for command in ["status", "stats"] {
@@ -162,7 +163,7 @@ fn answers_are_printed_plain_in_a_pipe() {
 #[test]
 fn an_error_or_nonsense_from_the_agent_is_passed_on() {
     let directory = answer_with("{\"error\":\"the engine is busy\"}\n");
-    let expected = "vipd: the agent says: the engine is busy\n";
+    let expected = "vipd: the agent refused the request: the engine is busy\n";
     assert_output(&run(&["status", "--runtime-dir", text(directory.path())]), 1, "", expected);
     let directory = answer_with("hello\n");
     let output = run(&["stats", "--runtime-dir", text(directory.path())]);

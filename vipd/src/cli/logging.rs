@@ -1,28 +1,88 @@
-//! Log lines of `vipd run`: UTC with microseconds, to stderr, by a thread that nobody waits for.
+//! Log lines of `vipd run`: UTC with microseconds, to stderr, written by a separate thread.
+//!
+//! A terminal or pipe that is not read blocks that thread alone. Lines that do not fit into its queue are dropped.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Lines that may wait for stderr: four for each virtual router where there are as many as 16 interfaces can have. The queue takes
-/// its memory at once, and tracing-appender's own number would be 5 MB.
+/// Lines in the queue: four for each of 4,080 virtual routers, which is 16 interfaces with all their VRIDs.
 const LINES: usize = 16 << 10;
-/// Names the level: `debug`, `vipd=trace`, …
+/// How long the process waits at its end for stderr to accept what is left.
+pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Environment variable with the level: `debug`, `vipd=trace`, …
 const VARIABLE: &str = "VIPD_LOG";
-/// The netlink crates warn of every attribute that is newer than they are.
+/// The netlink crates warn about each attribute that is newer than they are.
 const QUIET: [&str; 2] = ["netlink_packet_route=error", "netlink_proto=error"];
 
-/// Sets logging up for the whole process, the `log` crate's records included.
-///
-/// Lines are written as long as the guard lives; what stderr does not take fast enough is dropped.
+/// Whether stderr has blocked for [`FLUSH_TIMEOUT`] at the end of the log.
+static BLOCKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether stderr is known to block: further output would only delay the exit.
+pub(super) fn is_blocked() -> bool {
+    BLOCKED.load(Ordering::Relaxed)
+}
+
+/// What the writer thread receives.
+enum Message {
+    Line(Vec<u8>),
+    /// The last one; answered when all lines before it are written.
+    Flush(SyncSender<()>),
+}
+
+/// Flushes the log when it is dropped, for [`FLUSH_TIMEOUT`] at most.
+pub(super) struct Guard {
+    queue: SyncSender<Message>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let (written, flushed) = sync_channel(1);
+        // A full queue means that stderr blocks.
+        let flushed = self.queue.try_send(Message::Flush(written)).is_ok()
+            && flushed.recv_timeout(FLUSH_TIMEOUT).is_ok();
+        BLOCKED.store(!flushed, Ordering::Relaxed);
+    }
+}
+
+/// Puts formatted lines into the queue of the writer thread; never blocks.
+struct Writer(SyncSender<Message>);
+
+impl io::Write for Writer {
+    /// Called once a line by the formatter.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // A full queue drops the line.
+        let _ = self.0.try_send(Message::Line(line.to_vec()));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_lines(messages: &Receiver<Message>) {
+    while let Ok(message) = messages.recv() {
+        match message {
+            // Without stderr there is no place left to report to.
+            Message::Line(line) => drop(io::stderr().write_all(&line)),
+            Message::Flush(written) => drop(written.try_send(())),
+        }
+    }
+}
+
+/// Sets up logging for the whole process, records of the `log` crate and panics included.
 ///
 /// # Errors
-/// When `VIPD_LOG` cannot be understood.
-pub(super) fn init() -> anyhow::Result<WorkerGuard> {
+/// When `VIPD_LOG` is not a valid filter, or no thread can be started.
+pub(super) fn init() -> anyhow::Result<Guard> {
     let mut filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .with_env_var(VARIABLE)
@@ -37,17 +97,40 @@ pub(super) fn init() -> anyhow::Result<WorkerGuard> {
     for directive in QUIET {
         filter = filter.add_directive(directive.parse()?);
     }
-    let (writer, guard) =
-        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES).finish(io::stderr());
+    let (queue, messages) = sync_channel(LINES);
+    thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || write_lines(&messages))
+        .context("cannot start the log thread")?;
+    let writer = queue.clone();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
-        .with_writer(writer)
+        .with_writer(move || Writer(writer.clone()))
         .with_ansi(
             io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
         )
         .finish()
         .try_init()
         .context("logging is set up already")?;
-    Ok(guard)
+    // The default hook writes to stderr itself: it would block a panicking engine, whose addresses are then never removed.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("panic: {panic}")));
+    Ok(Guard { queue })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_drops_lines_and_does_not_block() {
+        let (queue, messages) = sync_channel(2);
+        let mut writer = Writer(queue);
+        for line in [b"one", b"two", b"six"] {
+            assert_eq!(writer.write(line).expect("never fails"), 3);
+        }
+        drop(writer);
+        let lines: Vec<_> = messages.iter().map(|message| matches!(message, Message::Line(_))).collect();
+        assert_eq!(lines, [true, true]);
+    }
 }

@@ -1,4 +1,4 @@
-//! The command line: what each subcommand asks, says and exits with.
+//! The command line: subcommands, their output and exit codes.
 
 mod args;
 mod check;
@@ -15,8 +15,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use clap::Parser as _;
 
@@ -24,7 +26,7 @@ use crate::config::ConfigError;
 use args::{Cli, Command};
 use output::OutputError;
 
-/// The whole program: 0 when all is well, 1 after an error, 2 for a command line that cannot be understood.
+/// Runs the program. Exit codes: 0 success, 1 error, 2 invalid command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
@@ -35,19 +37,38 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // `vipd stats --watch 1 | head -1` has what it wanted.
+        // `vipd stats --watch 1 | head -1` has read what it needs.
         Err(error) if error.downcast_ref::<OutputError>().is_some_and(OutputError::reader_left) => {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            // Where stderr is gone too, the exit code is all there is left to say.
-            let _ = report(&error, &mut io::stderr().lock());
+            report_in_time(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-/// One `vipd: …` line; the problems of a configuration before it, in the form that editors jump to.
+/// Writes the error to stderr, and gives up when that blocks: an exit does not wait for the reader of a full pipe.
+fn report_in_time(error: &anyhow::Error) {
+    if logging::is_blocked() {
+        return;
+    }
+    let mut text = Vec::new();
+    // Writing to memory does not fail.
+    let _ = report(error, &mut text);
+    let (done, written) = sync_channel(1);
+    let write = move || {
+        // Without stderr the exit code has to do.
+        let _ = io::stderr().lock().write_all(&text);
+        let _ = done.try_send(());
+    };
+    match thread::Builder::new().spawn(write) {
+        Ok(_) => drop(written.recv_timeout(logging::FLUSH_TIMEOUT)),
+        Err(_) => drop(report(error, &mut io::stderr().lock())),
+    }
+}
+
+/// One `vipd: …` line; the problems of a configuration before it, in the form that editors recognize.
 fn report(error: &anyhow::Error, stderr: &mut impl io::Write) -> io::Result<()> {
     let Some(ConfigError::Problems(problems)) = error.downcast_ref() else {
         return writeln!(stderr, "vipd: {error:#}");

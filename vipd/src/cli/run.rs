@@ -2,19 +2,29 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
+
 use super::args::ConfigArgs;
 use super::logging;
 use crate::config::Config;
-use crate::control::runtime::RuntimeDir;
+use crate::process::{AgentLock, Signals};
+use crate::service;
 
-/// Checks everything that can be checked without touching the system first.
+/// Checks first whatever can be checked without touching anything; stale addresses of a killed agent are removed before
+/// anything that may fail.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
-    let _guard = logging::init()?;
-    crate::service::check_privileges()?;
-    let runtime = RuntimeDir::claim(runtime_dir)?;
+    // Before the first thread, and before anything that a signal must not leave half done.
+    let signals = Signals::block().context("cannot open a file descriptor for signals")?;
+    let log = logging::init();
+    if let Err(error) = service::check_privileges().and_then(|()| service::check_open_files(&config)) {
+        return log.and(Err(error));
+    }
+    let lock = AgentLock::acquire(runtime_dir)?;
+    service::remove_stale_addresses(&config);
+    let _guard = log?;
     for warning in &config.warnings {
         tracing::warn!("{}:{warning}", args.config.display());
     }
-    crate::service::run(config, runtime)
+    service::run(config, lock, runtime_dir, signals)
 }

@@ -1,4 +1,4 @@
-//! The client's side of the control socket: blocking, with an end to every wait.
+//! The client side of the control socket: blocking, with a timeout for each wait.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -12,99 +12,97 @@ use super::model::{StatsReport, StatusReport};
 use super::protocol::{ErrorAnswer, MAX_ANSWER_BYTES, Request};
 use super::runtime::socket_path;
 
-/// How long the agent may take to connect, to read or to answer.
+/// How long connecting, sending the request and each read of the answer may take.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why there is no answer; each says what to do.
+/// Why there is no answer, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens there.
+    /// No agent listens there.
     #[error(
-        "no agent runs in {}; start one with `vipd run`, or say where it is with --runtime-dir DIR",
+        "no agent runs with the runtime directory {}; start one with `vipd run`, or name its directory with \
+         --runtime-dir DIR",
         .0.display()
     )]
     NoAgent(PathBuf),
-    /// The socket belongs to somebody else.
+    /// The socket is not accessible to this user.
     #[error(
-        "permission denied to talk to the agent in {}; run as its user (usually root), or as a member of its \
-         socket's group",
+        "permission denied on the control socket in {}; run as the user of the agent (usually root), or as a member \
+         of the socket's group",
         .0.display()
     )]
     Permission(PathBuf),
     /// The agent took too long.
     #[error(
-        "the agent in {} did not answer within {} s; it is overloaded or stopped; see its log",
+        "the agent in {} did not answer within {} s; it is overloaded or stopped: see its log",
         .0.display(),
         TIMEOUT.as_secs()
     )]
     Timeout(PathBuf),
-    /// No socket can have such a path.
+    /// The path does not fit into a socket address.
     #[error(
-        "the path of the runtime directory {} is too long: with the socket's name it must be shorter than 108 \
-         bytes; name another with --runtime-dir DIR",
+        "the path of the runtime directory {} is too long: with the name of the socket it must be shorter than 108 \
+         bytes; use another with --runtime-dir DIR",
         .0.display()
     )]
     PathTooLong(PathBuf),
-    /// Something else of the system.
-    #[error("cannot talk to the agent in {}: {cause}; see whether it still runs", .directory.display())]
+    /// Another error of the system.
+    #[error("cannot query the agent in {}: {cause}; check whether it still runs", .directory.display())]
     System {
         /// The runtime directory.
         directory: PathBuf,
-        /// What the system said.
+        /// What the system answered.
         cause: io::Error,
     },
-    /// An answer that this version does not understand.
-    #[error(
-        "the agent in {} answered something else than expected: {reason}; is it of another version?",
-        .directory.display()
-    )]
+    /// An answer that this version cannot parse.
+    #[error("unexpected reply from the agent in {}: {reason} (version mismatch?)", .directory.display())]
     Protocol {
         /// The runtime directory.
         directory: PathBuf,
-        /// What was wrong with it.
+        /// The error in it.
         reason: String,
     },
-    /// The agent's own words.
-    #[error("the agent says: {0}")]
+    /// The agent refused the request.
+    #[error("the agent refused the request: {0}")]
     Agent(String),
 }
 
-/// Asks the agent of one runtime directory; a connection a question.
+/// Queries the agent of one runtime directory, with a connection for each request.
 #[derive(Clone, Debug)]
 pub struct Client {
     directory: PathBuf,
 }
 
 impl Client {
-    /// A client of the agent that runs in `directory`.
+    /// A client of the agent with this runtime directory.
     pub fn new(directory: impl AsRef<Path>) -> Self {
         Self { directory: directory.as_ref().to_owned() }
     }
 
-    /// Asks for `status`.
+    /// Requests `status`.
     ///
     /// # Errors
-    /// When there is no agent, it may not be asked, or it does not answer properly within [`TIMEOUT`].
+    /// When there is no agent, access is denied, or there is no valid answer within [`TIMEOUT`].
     pub fn status(&self) -> Result<StatusReport, ClientError> {
-        self.ask(Request::Status)
+        self.request(Request::Status)
     }
 
-    /// Asks for `stats`.
+    /// Requests `stats`.
     ///
     /// # Errors
     /// As [`Client::status`].
     pub fn stats(&self) -> Result<StatsReport, ClientError> {
-        self.ask(Request::Stats)
+        self.request(Request::Stats)
     }
 
-    fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, ClientError> {
+    fn request<T: DeserializeOwned>(&self, request: Request) -> Result<T, ClientError> {
         let answer = self.exchange(request).map_err(|cause| self.explain(cause))?;
         if let Ok(ErrorAnswer { error }) = serde_json::from_slice(&answer) {
             return Err(ClientError::Agent(error));
         }
         serde_json::from_slice(&answer).map_err(|error| ClientError::Protocol {
             directory: self.directory.clone(),
-            reason: if answer.is_empty() { "nothing".to_owned() } else { error.to_string() },
+            reason: if answer.is_empty() { "empty".to_owned() } else { error.to_string() },
         })
     }
 
@@ -118,7 +116,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// `UnixStream::connect` with a timeout: it would wait for ever on an agent that has stopped accepting.
+    /// Connects with a timeout: `UnixStream::connect` would wait for ever for an agent that has stopped accepting.
     fn connect(&self) -> io::Result<UnixStream> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_write_timeout(Some(TIMEOUT))?;

@@ -1,4 +1,4 @@
-//! The control socket: one JSON object a line, asked by `vipd status` and `vipd stats`.
+//! The control socket: one JSON object a line, for `vipd status` and `vipd stats`.
 
 pub mod client;
 pub mod model;

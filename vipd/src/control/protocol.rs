@@ -1,13 +1,13 @@
-//! What travels on the control socket: a request a line, an answer a line.
+//! Messages on the control socket: each request and each answer is a line of JSON.
 
 use serde::{Deserialize, Serialize};
 
 /// Longest request line in bytes, without its newline.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
-/// Longest answer in bytes: thousands of instances, and an end to a peer that never stops talking.
+/// Longest answer in bytes: enough for thousands of instances, and a bound on what a client reads.
 pub const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 
-/// What a client may ask.
+/// A request of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
@@ -17,9 +17,9 @@ pub enum Request {
     Stats,
 }
 
-/// The answer to a request that cannot be answered.
+/// The answer to an invalid or refused request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorAnswer {
-    /// One sentence for the person who asked.
+    /// A sentence for the user.
     pub error: String,
 }

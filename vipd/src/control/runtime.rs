@@ -1,12 +1,13 @@
-//! The runtime directory: one agent's lock and control socket.
+//! The runtime directory: the control socket of one agent.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::process::geteuid;
 
 const LOCK: &str = "vipd.lock";
 const SOCKET: &str = "control.sock";
@@ -16,10 +17,10 @@ pub fn socket_path(directory: &Path) -> PathBuf {
     directory.join(SOCKET)
 }
 
-/// Why a runtime directory cannot be used; each says what to do.
+/// Why a runtime directory cannot be used, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// Another agent holds it.
+    /// Another agent uses it, in another network namespace.
     #[error(
         "another vipd{} already runs with the runtime directory {}; stop it first, or give this one a directory \
          of its own with --runtime-dir DIR",
@@ -29,54 +30,81 @@ pub enum RuntimeError {
     Taken {
         /// The directory.
         directory: PathBuf,
-        /// The process that holds it, as it wrote into the lock file.
+        /// Process id of the other agent, as it wrote into the lock file.
         pid: Option<u32>,
     },
-    /// The system refused.
+    /// Another user owns it, who could replace the control socket or hold the lock.
     #[error(
-        "cannot {action} {}: {cause}; run as a user who may, or choose another directory with --runtime-dir DIR",
+        "{} belongs to user {found}, not to root or to the user of this process ({expected}); change its owner, or \
+         choose another directory with --runtime-dir DIR",
         .path.display()
     )]
+    OtherUser {
+        /// The directory or its lock file.
+        path: PathBuf,
+        /// User id of its owner.
+        found: u32,
+        /// User id of this process.
+        expected: u32,
+    },
+    /// The system refused.
+    #[error("cannot {action} {}: {cause}; {}", .path.display(), remedy(cause))]
     System {
         /// What was tried, as a verb.
         action: &'static str,
         /// On which path.
         path: PathBuf,
-        /// What the system said.
+        /// What the system answered.
         cause: io::Error,
     },
 }
 
-/// A runtime directory that this process holds until it is dropped.
+fn remedy(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room there, or choose another directory with --runtime-dir DIR"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "run as root or as the owner of the directory, or choose another with --runtime-dir DIR"
+        }
+        _ if cause.raw_os_error() == Some(libc::EMFILE) => "raise the limit on open files (LimitNOFILE=)",
+        _ => "choose another directory with --runtime-dir DIR",
+    }
+}
+
+/// A runtime directory in use by this process until it is dropped.
 ///
-/// The lock is the file's `flock`: it ends with the process, however that ends. The file itself stays.
+/// Two agents of one network namespace are kept apart by [`AgentLock`](crate::process::AgentLock), which depends on no
+/// file. The `flock` on the lock file keeps two agents of different network namespaces from sharing a control socket.
+/// It ends with the process; the file stays.
 #[derive(Debug)]
 pub struct RuntimeDir {
     directory: PathBuf,
-    // Held for its lock alone. Opened with O_CLOEXEC, so that no child keeps the directory taken.
+    // Opened with O_CLOEXEC, so that a child does not keep the lock.
     _lock: File,
 }
 
 impl RuntimeDir {
-    /// Takes the directory, creating it with mode 0755 if there is none, and removes the socket of an agent
-    /// that did not live to remove it.
+    /// Opens the directory, creating it with mode 0755 if it does not exist, and removes a stale control socket.
     ///
     /// # Errors
-    /// When another agent holds it (which is left untouched), or the system refuses.
-    pub fn claim(directory: impl AsRef<Path>) -> Result<Self, RuntimeError> {
+    /// When another agent uses it, another user owns it or its lock file, or the system refuses.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, RuntimeError> {
         let directory = directory.as_ref().to_owned();
         create(&directory)?;
+        check_owner(&directory, fs::metadata(&directory))?;
         let path = directory.join(LOCK);
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            // Whoever can open the file can lock it, and keep the agent from starting.
+            // Any process that can open the file can lock it and keep the agent from starting.
             .mode(0o600)
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(|cause| RuntimeError::System { action: "open", path: path.clone(), cause })?;
+        check_owner(&path, lock.metadata())?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -89,20 +117,15 @@ impl RuntimeDir {
         lock.set_len(0)
             .and_then(|()| writeln!(lock, "{}", std::process::id()))
             .map_err(|cause| RuntimeError::System { action: "write", path, cause })?;
-        let claimed = Self { directory, _lock: lock };
-        claimed.remove_socket()?;
-        Ok(claimed)
+        let opened = Self { directory, _lock: lock };
+        opened.remove_socket()?;
+        Ok(opened)
     }
 
-    /// The directory.
-    pub fn path(&self) -> &Path {
-        &self.directory
-    }
-
-    /// Binds the control socket: non-blocking, open to its owner and group.
+    /// Binds the control socket: non-blocking, accessible to its owner and group.
     ///
     /// # Errors
-    /// When the system refuses, e.g. because the path is longer than a socket address can hold (107 bytes).
+    /// When the system refuses, e.g. because the path does not fit into a socket address (107 bytes).
     pub fn listen(&self) -> Result<UnixListener, RuntimeError> {
         let path = socket_path(&self.directory);
         let bind = || {
@@ -127,7 +150,7 @@ impl RuntimeDir {
 
 impl Drop for RuntimeDir {
     fn drop(&mut self) {
-        // What cannot be removed now is removed by the next claim.
+        // A socket that cannot be removed now is removed at the next start.
         let _ = self.remove_socket();
     }
 }
@@ -138,8 +161,20 @@ fn create(directory: &Path) -> Result<(), RuntimeError> {
     }
     let failed = |cause| RuntimeError::System { action: "create", path: directory.to_owned(), cause };
     DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
-    // The umask of a service manager must not lock `vipd status` out.
+    // A service manager's umask would keep `vipd status` of other users out.
     fs::set_permissions(directory, Permissions::from_mode(0o755)).map_err(failed)
+}
+
+fn check_owner(path: &Path, metadata: io::Result<fs::Metadata>) -> Result<(), RuntimeError> {
+    let found = metadata
+        .map_err(|cause| RuntimeError::System { action: "inspect", path: path.to_owned(), cause })?
+        .uid();
+    let expected = geteuid().as_raw();
+    if found == 0 || found == expected {
+        Ok(())
+    } else {
+        Err(RuntimeError::OtherUser { path: path.to_owned(), found, expected })
+    }
 }
 
 fn read_pid(lock: &mut File) -> Option<u32> {

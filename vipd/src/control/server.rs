@@ -1,7 +1,8 @@
-//! The server's side of the control socket.
+//! The server side of the control socket.
 //!
-//! Every client is bounded in memory and time, and so is their number: a client that is stuck, or means harm,
-//! costs its own slot and nobody else's time.
+//! Each client is bounded in memory and time, and their number is bounded: one that is stuck or hostile costs its own slot
+//! and does not delay the others. Requests that wait while reports are built are answered together, from one report:
+//! building a report for thousands of routers is work for the engine, too.
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -11,22 +12,26 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::model::{StatsReport, StatusReport};
 use super::protocol::{ErrorAnswer, MAX_REQUEST_BYTES, Request};
 
-/// Clients served at a time; one more is told so and closed.
+/// Clients served at a time; one more gets an error and is closed.
 pub const MAX_CLIENTS: usize = 64;
-/// A client may be silent this long between two requests.
+/// How long a client may take between two requests, and for one.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// A client has this long to take an answer.
+/// How long a client may take to read an answer.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The agent has this long to make a report.
+/// How long the agent may take to build a report.
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where the reports come from. An `Err` is one sentence for the person who asked.
+/// An answer, shared by the clients that get it.
+type Line = Arc<[u8]>;
+
+/// Builds the reports. An `Err` is a sentence for the user.
 pub trait Source: Send + Sync + 'static {
     /// The answer to `status`.
     fn status(&self) -> impl Future<Output = Result<StatusReport, String>> + Send;
@@ -34,91 +39,147 @@ pub trait Source: Send + Sync + 'static {
     fn stats(&self) -> impl Future<Output = Result<StatsReport, String>> + Send;
 }
 
-/// Serves clients until dropped, which closes their connections; call it inside a tokio runtime.
+/// Serves clients until it is dropped, which closes their connections; call it inside a tokio runtime.
 ///
 /// # Errors
-/// When the listener cannot be handed to the runtime. Afterwards it only returns by being dropped.
+/// When the listener cannot be registered with the runtime. Afterwards it does not return.
 pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>) -> io::Result<()> {
     let listener = UnixListener::from_std(listener)?;
     let mut clients = JoinSet::new();
+    // A client waits for its answer before it sends the next request.
+    let (asks, asked) = mpsc::channel(MAX_CLIENTS);
+    let mut answers = std::pin::pin!(answer_asks(&*source, asked));
+    let mut accepts = true;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = clients.join_next(), if !clients.is_empty() => continue,
+            () = &mut answers => continue,
         };
         while clients.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) if clients.len() >= MAX_CLIENTS => turn_away(stream),
             Ok((stream, _)) => {
-                clients.spawn(converse(stream, Arc::clone(&source)));
+                accepts = true;
+                clients.spawn(converse(stream, asks.clone()));
             }
             Err(error) => {
-                // Out of file descriptors, most likely: waiting is all that helps.
-                tracing::warn!(%error, "cannot accept a client on the control socket");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                // Most likely out of file descriptors. Logged once until a client is accepted again.
+                if std::mem::take(&mut accepts) {
+                    tracing::warn!(%error, "cannot accept a client on the control socket; trying again");
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                    () = &mut answers => {}
+                }
             }
         }
     }
 }
 
-/// Tells a client that there are too many, without waiting for it: a fresh socket has room for one line.
+/// Sends an error to a client that is one too many, without waiting: a new socket has room for one line.
 fn turn_away(stream: UnixStream) {
     if let Ok(mut stream) = stream.into_std() {
-        let line =
-            answer(Err::<(), _>(format!("{MAX_CLIENTS} clients are connected already; try again later")));
+        let line = refusal(format!("{MAX_CLIENTS} clients are connected already; try again later"));
         let _ = stream.write(&line);
     }
 }
 
-/// Answers one client until it leaves, is silent for too long or breaks the protocol's bounds.
-async fn converse(mut stream: UnixStream, source: Arc<impl Source>) {
+/// A request that waits for its answer.
+struct Ask {
+    request: Request,
+    answer: oneshot::Sender<Line>,
+}
+
+/// Answers all waiting requests from one report of each kind, then those that have come meanwhile from the next.
+///
+/// A report is never older than the request it answers.
+async fn answer_asks(source: &impl Source, mut asked: mpsc::Receiver<Ask>) {
+    while let Some(first) = asked.recv().await {
+        let mut waiting = vec![first];
+        while let Ok(ask) = asked.try_recv() {
+            waiting.push(ask);
+        }
+        let wants = |wanted| waiting.iter().any(|ask| ask.request == wanted);
+        let (wants_status, wants_stats) = (wants(Request::Status), wants(Request::Stats));
+        let status = async {
+            if wants_status { Some(Line::from(answer(in_time(source.status()).await))) } else { None }
+        };
+        let stats = async {
+            if wants_stats { Some(Line::from(answer(in_time(source.stats()).await))) } else { None }
+        };
+        let (status, stats) = tokio::join!(status, stats);
+        for Ask { request, answer } in waiting {
+            let line = match request {
+                Request::Status => &status,
+                Request::Stats => &stats,
+            };
+            if let Some(line) = line {
+                // The client may have gone.
+                let _ = answer.send(Arc::clone(line));
+            }
+        }
+    }
+}
+
+/// Answers one client until it closes, is idle for too long or exceeds the limits of the protocol.
+async fn converse(mut stream: UnixStream, asks: mpsc::Sender<Ask>) {
     let (read_half, mut write_half) = stream.split();
     let mut reader = BufReader::new(read_half);
     loop {
         let Ok(Ok(request)) = timeout(READ_TIMEOUT, read_request(&mut reader)).await else { return };
         let line = match &request {
-            Line::Request(text) => respond(text, &*source).await,
-            Line::TooLong => {
-                answer(Err::<(), _>(format!("a request is longer than {MAX_REQUEST_BYTES} bytes")))
+            Received::Request(text) => respond(text, &asks).await,
+            Received::TooLong => {
+                refusal(format!("a request is longer than {MAX_REQUEST_BYTES} bytes")).into()
             }
-            Line::End => return,
+            Received::End => return,
         };
         let written = timeout(WRITE_TIMEOUT, write_half.write_all(&line)).await;
-        // Where the next request begins is not known after one that was cut off.
-        if !matches!(written, Ok(Ok(()))) || matches!(request, Line::TooLong) {
+        // The start of the next request is unknown after one that was cut off.
+        if !matches!(written, Ok(Ok(()))) || matches!(request, Received::TooLong) {
             return;
         }
     }
 }
 
-enum Line {
+/// What a client has sent.
+enum Received {
     Request(Vec<u8>),
     TooLong,
     End,
 }
 
-/// One line; the last may lack its newline.
-async fn read_request(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Line> {
+/// Reads one line; the last may lack its newline.
+async fn read_request(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Received> {
     let mut line = Vec::new();
     reader.take(MAX_REQUEST_BYTES as u64 + 1).read_until(b'\n', &mut line).await?;
     Ok(match line.last() {
-        None => Line::End,
+        None => Received::End,
         Some(b'\n') => {
             line.pop();
-            Line::Request(line)
+            Received::Request(line)
         }
-        Some(_) if line.len() > MAX_REQUEST_BYTES => Line::TooLong,
-        Some(_) => Line::Request(line),
+        Some(_) if line.len() > MAX_REQUEST_BYTES => Received::TooLong,
+        Some(_) => Received::Request(line),
     })
 }
 
-async fn respond(text: &[u8], source: &impl Source) -> Vec<u8> {
-    match serde_json::from_slice(text) {
-        Ok(Request::Status) => answer(in_time(source.status()).await),
-        Ok(Request::Stats) => answer(in_time(source.stats()).await),
-        Err(error) => answer(Err::<(), _>(format!(
-            "not a request: {error}; send {{\"command\":\"status\"}} or {{\"command\":\"stats\"}}"
-        ))),
+async fn respond(text: &[u8], asks: &mpsc::Sender<Ask>) -> Line {
+    let request = match serde_json::from_slice(text) {
+        Ok(request) => request,
+        Err(error) => {
+            return refusal(format!(
+                "not a request: {error}; send {{\"command\":\"status\"}} or {{\"command\":\"stats\"}}"
+            ))
+            .into();
+        }
+    };
+    let (answer, answered) = oneshot::channel();
+    let sent = asks.send(Ask { request, answer }).await.is_ok();
+    match answered.await {
+        Ok(line) if sent => line,
+        _ => refusal("the agent is stopping".to_owned()).into(),
     }
 }
 
@@ -131,11 +192,19 @@ async fn in_time<T>(report: impl Future<Output = Result<T, String>>) -> Result<T
 
 /// A report or an error as one line of JSON.
 fn answer<T: Serialize>(result: Result<T, String>) -> Vec<u8> {
-    let encoded = match result {
-        Ok(report) => serde_json::to_vec(&report),
-        Err(error) => serde_json::to_vec(&ErrorAnswer { error }),
-    };
-    let mut line = encoded.unwrap_or_else(|_| br#"{"error":"the report cannot be said in JSON"}"#.to_vec());
+    match result {
+        Ok(report) => encode(&report),
+        Err(error) => refusal(error),
+    }
+}
+
+fn refusal(error: String) -> Vec<u8> {
+    encode(&ErrorAnswer { error })
+}
+
+fn encode(answer: &impl Serialize) -> Vec<u8> {
+    let encoded = serde_json::to_vec(answer);
+    let mut line = encoded.unwrap_or_else(|_| br#"{"error":"failed to serialize the report"}"#.to_vec());
     line.push(b'\n');
     line
 }

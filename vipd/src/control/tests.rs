@@ -40,7 +40,7 @@ struct Served {
 impl Served {
     fn start() -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let runtime_dir = RuntimeDir::claim(directory.path()).expect("claim");
+        let runtime_dir = RuntimeDir::open(directory.path()).expect("opened");
         let listener = runtime_dir.listen().expect("listen");
         let (stop, stopped) = tokio::sync::oneshot::channel();
         thread::spawn(move || {
@@ -81,7 +81,7 @@ fn the_client_gets_the_report_or_the_agents_sentence() {
     let client = Client::new(served.directory.path());
     assert_eq!(client.stats().expect("stats"), report());
     let refused = client.status().expect_err("refused");
-    assert_eq!(refused.to_string(), "the agent says: not today");
+    assert_eq!(refused.to_string(), "the agent refused the request: not today");
 }
 
 #[test]
@@ -176,7 +176,8 @@ fn without_an_agent_the_client_says_what_to_do() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let missing = Client::new(directory.path()).stats().expect_err("no agent");
     let expected = format!(
-        "no agent runs in {}; start one with `vipd run`, or say where it is with --runtime-dir DIR",
+        "no agent runs with the runtime directory {}; start one with `vipd run`, or name its directory with \
+         --runtime-dir DIR",
         directory.path().display()
     );
     assert_eq!(missing.to_string(), expected);
@@ -194,7 +195,7 @@ fn without_an_agent_the_client_says_what_to_do() {
 fn a_second_claim_is_refused_and_leaves_the_first_untouched() {
     let served = Served::start();
     let path = served.directory.path();
-    let refused = RuntimeDir::claim(path).expect_err("taken");
+    let refused = RuntimeDir::open(path).expect_err("taken");
     let expected = format!(
         "another vipd (pid {}) already runs with the runtime directory {}; stop it first, or give this one a \
          directory of its own with --runtime-dir DIR",
@@ -209,7 +210,7 @@ fn a_second_claim_is_refused_and_leaves_the_first_untouched() {
 fn a_claim_ends_with_its_holder_and_takes_the_socket_along() {
     let parent = tempfile::tempdir().expect("temporary directory");
     let path = parent.path().join("new");
-    let first = RuntimeDir::claim(&path).expect("claim");
+    let first = RuntimeDir::open(&path).expect("opened");
     let _listener = first.listen().expect("listen");
     assert!(socket_path(&path).exists());
     // A child that outlives the agent must not keep the directory taken.
@@ -219,9 +220,9 @@ fn a_claim_ends_with_its_holder_and_takes_the_socket_along() {
 
     // The socket of an agent that was killed.
     drop(std::os::unix::net::UnixListener::bind(socket_path(&path)).expect("bind"));
-    let second = RuntimeDir::claim(&path);
+    let second = RuntimeDir::open(&path);
     child.kill().and_then(|()| child.wait()).expect("child");
-    let second = second.expect("claim");
+    let second = second.expect("opened");
     second.listen().expect("the stale socket is gone");
 }
 
@@ -230,6 +231,6 @@ fn a_directory_that_cannot_be_made_says_why() {
     let parent = tempfile::tempdir().expect("temporary directory");
     let file = parent.path().join("file");
     std::fs::write(&file, "").expect("write");
-    let refused = RuntimeDir::claim(&file).expect_err("a file");
+    let refused = RuntimeDir::open(&file).expect_err("a file");
     assert!(matches!(refused, RuntimeError::System { action: "create", .. }), "{refused}");
 }

@@ -14,6 +14,7 @@ use super::link_spec::{LinkSpec, XdpEntry};
 use super::topology::NoRoom;
 use crate::config;
 use crate::netlink::Address;
+use crate::service::bus::Publisher;
 use crate::vrrp::{Event, Peer, Snapshot, VirtualAddress};
 use crate::xdp::{Mode, Row};
 
@@ -44,10 +45,10 @@ pub(crate) enum Request {
         link: LinkId,
         /// The index that the interface had.
         ifindex: u32,
-        /// Its sockets and memberships.
+        /// Its sockets.
         io: Option<LinkIo>,
     },
-    /// Drop the sockets and memberships that newer ones have replaced.
+    /// Drop the sockets that newer ones have replaced.
     Drop(LinkIo),
     /// Remove a router's entries from the XDP program, clear its row and answer with [`Command::RowReleased`].
     Forget {
@@ -82,16 +83,26 @@ pub(crate) enum Report {
     NotRealtime { what: &'static str, error: io::Error },
 }
 
-/// The engine's end of the log channel.
+/// The engine's ends of the log channel and of the bus.
 pub(crate) struct Reports {
     log: mpsc::Sender<Report>,
+    transitions: Publisher,
     /// Reports that the channel had no room for.
     pub(crate) dropped: u64,
 }
 
 impl Reports {
-    pub(crate) fn new(log: mpsc::Sender<Report>) -> Self {
-        Self { log, dropped: 0 }
+    pub(crate) fn new(log: mpsc::Sender<Report>, transitions: Publisher) -> Self {
+        Self { log, transitions, dropped: 0 }
+    }
+
+    /// Sends an event. A state change is also published, after its report: so a reader of the bus knows that the report has
+    /// been sent or dropped.
+    pub(crate) fn event(&mut self, now: Timestamp, router: RouterId, event: Event) {
+        self.send(Report::Router { router, event });
+        if let Event::StateChanged { to, reason, .. } = event {
+            self.transitions.publish(router, to, reason, now);
+        }
     }
 
     /// Sends a report, or counts it as dropped. Never blocks.
@@ -114,6 +125,7 @@ pub(crate) struct EngineSnapshot {
 
 /// One virtual router at that moment.
 pub(crate) struct RouterSnapshot {
+    pub(crate) id: RouterId,
     pub(crate) settings: Arc<config::Instance>,
     pub(crate) row: Row,
     pub(crate) router: Snapshot,

@@ -44,7 +44,7 @@ impl Engine {
             Ok(mut io) => {
                 let created = std::mem::take(&mut io.macvlans);
                 link.failure = None;
-                // Dropping it leaves multicast groups, which may wait for the rtnl lock.
+                // Closing its sockets blocks.
                 if let Some(replaced) = link.io.replace(io) {
                     self.request(Request::Drop(replaced));
                 }
@@ -132,11 +132,12 @@ impl Engine {
                 self.dispatch_unchanged(now, id);
             }
         }
-        let routers = self.topology.routers.values().map(|instance| {
+        let routers = self.topology.routers.iter().map(|(id, instance)| {
             let link = self.topology.links.get(instance.link);
             let router = instance.router.snapshot();
             let exists = !matches!(router.state, State::Fault(Fault::NoInterface));
             RouterSnapshot {
+                id,
                 settings: Arc::clone(&instance.settings),
                 row: instance.row,
                 router,

@@ -13,7 +13,6 @@
 use vipd_common::Timestamp;
 
 use super::Engine;
-use super::command::Report;
 use super::id::RouterId;
 use crate::vrrp::{FastPathSlot, Input, Received, Steady};
 use crate::xdp::{self, Row};
@@ -78,7 +77,7 @@ impl Engine {
             self.effects.push(id, action);
         }
         while let Some(event) = router.poll_event() {
-            self.reports.send(Report::Router { router: id, event });
+            self.reports.event(now, id, event);
         }
         let published = router.steady().as_ref() == instance.fast_path.published();
         if !published && !std::mem::replace(&mut instance.dirty, true) {

@@ -136,6 +136,7 @@ impl<I: Id, T> Slab<I, T> {
         })
     }
 
+    #[cfg(test)]
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> + Clone {
         self.iter().map(|(_, entry)| entry)
     }

@@ -1,9 +1,9 @@
-//! The sockets, group memberships and XDP attachment of one link.
+//! The sockets of one link, and the mode of its XDP program.
 
 use std::collections::BTreeMap;
 
 use super::id::{LinkId, RouterId};
-use crate::packet::{Batch, Membership, PacketSocket, UnicastSocket};
+use crate::packet::{Batch, PacketSocket, UnicastSocket};
 use crate::xdp::Mode;
 
 /// Whose frame it is, and which kind.
@@ -22,8 +22,8 @@ pub(crate) enum FrameKind {
     NeighborAdvertisement,
 }
 
-/// A link that is ready for adverts and announcements. The service opens it and drops it: leaving a group may wait for the
-/// kernel's rtnl lock.
+/// A link that is ready for adverts and announcements. The service opens it and drops it: closing a packet socket waits for
+/// all its readers (`synchronize_net`).
 pub(crate) struct LinkIo {
     /// Where the XDP program runs; none on a link that only carries addresses.
     pub(crate) mode: Option<Mode>,
@@ -37,8 +37,6 @@ pub(crate) struct LinkIo {
     pub(crate) unicast: BTreeMap<RouterId, UnicastSocket>,
     /// The macvlans on it.
     pub(crate) macvlans: Vec<MacvlanIo>,
-    #[expect(dead_code, reason = "a membership lasts as long as its value")]
-    pub(crate) memberships: Vec<Membership>,
 }
 
 /// A macvlan that the service has created.

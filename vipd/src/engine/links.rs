@@ -149,6 +149,11 @@ impl Link {
         self.addresses.entries(vip).any(|found| self.is_protected(found))
     }
 
+    /// Whether its interface exists, and the service has neither opened it nor failed to.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.ifindex.is_some() && self.io.is_none() && self.failure.is_none() && !self.is_virtual_mac()
+    }
+
     /// Whether it is a macvlan of vipd's own.
     pub(crate) fn is_virtual_mac(&self) -> bool {
         matches!(self.role, LinkRole::VirtualMac { .. })

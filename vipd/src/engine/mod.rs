@@ -45,11 +45,12 @@ use vipd_common::Timestamp;
 use crate::config::Realtime;
 use crate::netlink::{Monitor, Requests};
 use crate::realtime;
+use crate::service::bus::Publisher;
 use crate::vrrp::Input;
 use crate::xdp::{Closed, Counters, Feed, MAX_PENDING, Steady};
 use command::{Command, EngineSnapshot, Report, Reports, Request};
 use effects::Effects;
-use id::{LinkId, RouterId};
+use id::RouterId;
 use poll::{Poll, Source, Waker};
 use schedule::Schedule;
 use topology::Topology;
@@ -114,6 +115,8 @@ pub(crate) struct Outlets {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
     /// Reports for the log; dropped and counted when it is full.
     pub(crate) reports: mpsc::Sender<Report>,
+    /// State changes; never lost.
+    pub(crate) transitions: Publisher,
 }
 
 /// The engine's parts of the loaded XDP program.
@@ -152,7 +155,7 @@ impl Engine {
             has_notices: true,
             commands,
             requests: outlets.requests,
-            reports: Reports::new(outlets.reports),
+            reports: Reports::new(outlets.reports, outlets.transitions),
             worklist: VecDeque::with_capacity(4),
             dirty: Vec::new(),
             schedule: Schedule::default(),
@@ -180,12 +183,14 @@ impl Engine {
     }
 
     /// The links to open whose interfaces exist now.
-    pub(crate) fn present(&self) -> Vec<LinkId> {
+    #[cfg(test)]
+    pub(crate) fn present(&self) -> Vec<id::LinkId> {
         let links = self.topology.links.iter();
         let opened = links.filter(|(_, link)| !link.is_virtual_mac() && link.ifindex.is_some());
         opened.map(|(id, _)| id).collect()
     }
 
+    #[cfg(test)]
     pub(crate) fn topology(&self) -> &Topology {
         &self.topology
     }

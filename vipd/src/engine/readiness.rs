@@ -10,7 +10,7 @@ use super::links::Link;
 use super::ownership::Primary;
 use super::topology::Topology;
 use crate::config::settings::Transport;
-use crate::vrrp::{Action, Addresses, Fault, Impediment, Input};
+use crate::vrrp::{Action, Addresses, Fault, Impediment, Input, State};
 
 /// The kinds of impediment that interfaces are the reason of, in the order of [`Readiness`].
 const KINDS: [Impediment; 4] =
@@ -81,6 +81,9 @@ impl Readiness {
 impl Engine {
     /// Gives a router the impediments of its links, and prepares its frames if there are none.
     pub(super) fn update_readiness(&mut self, now: Timestamp, id: RouterId) {
+        if self.is_starting(id) {
+            return;
+        }
         let Some(readiness) = Readiness::of(id, &self.topology) else { return };
         let Some(instance) = self.topology.routers.get_mut(id) else { return };
         if readiness.is_ready()
@@ -97,6 +100,14 @@ impl Engine {
         for input in readiness.inputs(known) {
             self.dispatch(now, id, input);
         }
+    }
+
+    /// Whether a router has not started because one of its links is being opened for the first time, which is no fault.
+    fn is_starting(&self, id: RouterId) -> bool {
+        let Some(instance) = self.topology.routers.get(id) else { return false };
+        let mut links = instance.vip_links.iter().chain([&instance.link]);
+        instance.router.state() == State::Initialize
+            && links.any(|link| self.topology.links.get(*link).is_some_and(Link::is_opening))
     }
 }
 

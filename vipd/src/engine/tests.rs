@@ -25,7 +25,8 @@ use crate::config::Config;
 use crate::engine::instance::Instance;
 use crate::netlink::Macvlans;
 use crate::service::link_io::LinkOpener;
-use crate::service::{open_present, topology};
+use crate::service::worker::LinkWork as _;
+use crate::service::{bus, topology};
 use crate::vrrp::{Family, State};
 use crate::xdp::{Kernel, Loaded, OBJECT, Row, Sizes, Verbosity};
 
@@ -56,11 +57,15 @@ impl Bench {
         let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?);
         let (requests, requested) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::channel(4096);
-        let outlets = Outlets { requests, reports };
+        let (transitions, _) = bus::bus(ROUTERS.into());
+        let outlets = Outlets { requests, reports, transitions };
         let kernel_side = KernelSide { feed, counters: Arc::new(counters), closed, steady };
         let topology = topology(&config, sizes)?;
         let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, outlets)?;
-        open_present(&engine, &mut opener, &handle)?;
+        for spec in engine.present().into_iter().filter_map(|link| engine.topology().spec(link)) {
+            let io = Ok(opener.open(&spec)?);
+            handle.send(Command::Opened { link: spec.link, ifindex: spec.ifindex, io });
+        }
         Ok(Self { engine, handle, opener, requested, _reported: reported })
     }
 

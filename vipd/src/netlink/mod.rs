@@ -10,6 +10,7 @@ mod macvlan;
 mod message;
 mod monitor;
 mod requests;
+mod stale;
 mod sysctl;
 
 pub use change::{Attributes, Change, Scope};
@@ -17,3 +18,4 @@ pub use macvlan::{Macvlan, Macvlans, Wanted};
 pub use message::{Address, Link, Notice, PROTO_VIPD};
 pub use monitor::Monitor;
 pub use requests::{BATCH, Requests};
+pub use stale::Configured;

@@ -1,10 +1,22 @@
-//! Opens and closes links: multicast groups, sockets, macvlans, the XDP program and its maps.
+//! Opens and closes links, in steps that can be repeated.
+//!
+//! ```text
+//!  ensure_groups     the NIC lets adverts in              kept until the link is closed
+//!  ensure_sockets    adverts can be sent                  given to the engine
+//!  ensure_macvlans   virtual MACs, down                   kept until the agent ends
+//!  ensure_routers    VRIDs in the XDP program's maps      before it is attached: no advert is passed on as unknown
+//!  ensure_attached   the XDP program sees the adverts     never detached in order to be attached again
+//! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 
+use super::worker::LinkWork;
+use crate::engine::id::RouterId;
 use crate::engine::link_io::{LinkIo, MacvlanIo};
 use crate::engine::link_spec::{LinkSpec, RouterSpec, XdpEntry};
 use crate::netlink::{Macvlans, Wanted};
@@ -12,12 +24,21 @@ use crate::packet::{Batch, Membership, PacketSocket, UnicastSocket};
 use crate::vrrp::Family;
 use crate::xdp::{Kernel, Mode, Row};
 
-/// Opens and closes links. Not for the engine's thread: attaching may take a driver seconds.
+/// Opens and closes links. It blocks: attaching may take a driver seconds, and netlink waits for the rtnl lock.
 pub(crate) struct LinkOpener {
     kernel: Kernel,
     macvlans: Macvlans,
-    /// The XDP entries of each open interface, by its index.
-    open: BTreeMap<u32, Vec<XdpEntry>>,
+    /// What is set up, by interface index.
+    open: BTreeMap<u32, Open>,
+}
+
+/// What is set up on one interface.
+#[derive(Default)]
+struct Open {
+    /// The groups that were joined, by family.
+    groups: BTreeMap<u8, Membership>,
+    /// The entries in the XDP program's maps.
+    entries: Vec<XdpEntry>,
 }
 
 impl LinkOpener {
@@ -25,38 +46,40 @@ impl LinkOpener {
         Self { kernel, macvlans, open: BTreeMap::new() }
     }
 
-    /// Makes a link ready for adverts and announcements. One that is open is brought up to date; its XDP program stays
-    /// attached meanwhile.
-    ///
-    /// # Errors
-    /// Names the link and what was refused.
-    pub(crate) fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
-        let LinkSpec { link: _, ifindex, name, routers } = spec;
-        let memberships = join_groups(spec)?;
-        let socket = PacketSocket::open(*ifindex)
-            .with_context(|| format!("cannot open a packet socket on {name}; it needs CAP_NET_RAW"))?;
-        let unicast = routers.iter().filter_map(|router| Some((router, router.unicast_source?)));
-        let unicast = unicast.map(|(router, source)| {
-            let socket = UnicastSocket::open(*ifindex, source);
-            let socket =
-                socket.with_context(|| format!("cannot open a raw socket from {source} on {name}"))?;
-            Ok((router.router, socket))
-        });
-        let unicast = unicast.collect::<anyhow::Result<_>>()?;
-        let macvlans = self.create_macvlans(spec)?;
-        let mode = if routers.is_empty() { None } else { Some(self.ensure_attached(spec)?) };
-        Ok(LinkIo {
-            mode,
-            is_detached: false,
-            socket,
-            batch: Batch::default(),
-            unicast,
-            macvlans,
-            memberships,
-        })
+    /// The steps of [`open`](LinkWork::open).
+    fn ensure(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
+        self.ensure_groups(spec)?;
+        let (socket, unicast) = ensure_sockets(spec)?;
+        let macvlans = self.ensure_macvlans(spec)?;
+        let mode = if spec.routers.is_empty() {
+            None
+        } else {
+            self.ensure_routers(spec)?;
+            Some(self.ensure_attached(spec)?)
+        };
+        Ok(LinkIo { mode, is_detached: false, socket, batch: Batch::default(), unicast, macvlans })
     }
 
-    fn create_macvlans(&mut self, spec: &LinkSpec) -> anyhow::Result<Vec<MacvlanIo>> {
+    /// Joins the groups of the families that have routers on the link, and leaves the others.
+    fn ensure_groups(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
+        let groups = &mut self.open.entry(spec.ifindex).or_default().groups;
+        for (family, group) in [(Family::V4, "224.0.0.18"), (Family::V6, "ff02::12")] {
+            let number = family.number();
+            if !spec.routers.iter().any(|router| router.entry.family == family) {
+                groups.remove(&number);
+            } else if !groups.contains_key(&number) {
+                let joined = Membership::join(spec.ifindex, number).map_err(|error| {
+                    let limits = "see net.ipv4.igmp_max_memberships and net.ipv6.mld_max_msf";
+                    failure(format!("cannot join {group} on {}", spec.name), error, limits)
+                })?;
+                groups.insert(number, joined);
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates the macvlans that do not exist.
+    fn ensure_macvlans(&mut self, spec: &LinkSpec) -> anyhow::Result<Vec<MacvlanIo>> {
         let wanted = spec.routers.iter().filter_map(|router| Some((router, router.macvlan?)));
         let created = wanted.map(|(RouterSpec { name, entry, .. }, link)| {
             let (family, vrid) = (entry.family.number(), entry.vrid);
@@ -68,10 +91,12 @@ impl LinkOpener {
         created.collect()
     }
 
-    /// Enters the routers into the XDP program's maps and attaches it. The entries go first: once the program is attached, an
-    /// advert must not be passed on as unknown.
-    fn ensure_attached(&mut self, spec: &LinkSpec) -> anyhow::Result<Mode> {
+    /// Enters the routers into the XDP program's maps.
+    fn ensure_routers(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
         let LinkSpec { ifindex, name, routers, .. } = spec;
+        // Before the first is entered: after a failure, close() removes those that were.
+        self.open.entry(*ifindex).or_default().entries =
+            routers.iter().map(|router| router.entry.clone()).collect();
         for RouterSpec { entry, .. } in routers {
             let vrid = entry.vrid;
             let entered = entry.peers.iter().try_for_each(|(key, ttl)| self.kernel.admit(*key, *ttl));
@@ -79,29 +104,71 @@ impl LinkOpener {
                 .and_then(|()| self.kernel.watch(entry.key(*ifindex), entry.slot))
                 .with_context(|| format!("cannot enter VRID {vrid} on {name} into the XDP program's maps"))?;
         }
-        let entries = routers.iter().map(|router| router.entry.clone()).collect();
-        let former = self.open.insert(*ifindex, entries);
-        if let Some(mode) = former.and_then(|_| self.kernel.mode(*ifindex)) {
+        Ok(())
+    }
+
+    /// Attaches the XDP program, if it is not attached.
+    fn ensure_attached(&mut self, spec: &LinkSpec) -> anyhow::Result<Mode> {
+        let interface = spec.name.as_str();
+        if let Some(mode) = self.kernel.mode(spec.ifindex) {
             return Ok(mode);
         }
-        match self.kernel.attach(*ifindex, name) {
-            Ok((mode, refusal)) => {
-                if let Some(refusal) = refusal {
-                    tracing::info!(interface = name, driver = refusal, "XDP runs in generic mode");
-                } else {
-                    tracing::info!(interface = name, %mode, "XDP attached");
-                }
-                Ok(mode)
-            }
-            Err(error) => {
-                self.close(*ifindex);
-                Err(error.into())
-            }
+        let (mode, refusal) = self.kernel.attach(spec.ifindex, interface)?;
+        if let Some(refusal) = refusal {
+            tracing::info!(interface, driver = refusal, "XDP runs in generic mode");
+        } else {
+            tracing::info!(interface, %mode, "XDP attached");
+        }
+        Ok(mode)
+    }
+
+    fn forget_entry(&mut self, ifindex: u32, entry: &XdpEntry) {
+        if let Err(error) = self.kernel.forget(entry.key(ifindex)) {
+            tracing::warn!(ifindex, vrid = entry.vrid, %error, "cannot remove a VRID from the XDP program");
         }
     }
 
-    /// Sets a macvlan down, unless it is wanted up, and up again if it is wanted up meanwhile.
-    pub(crate) fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool) {
+    fn expel_peers(&mut self, entry: &XdpEntry) {
+        for (peer, _) in &entry.peers {
+            if let Err(error) = self.kernel.expel(*peer) {
+                tracing::warn!(vrid = entry.vrid, %error, "cannot remove a unicast peer from the XDP program");
+            }
+        }
+    }
+}
+
+impl LinkWork for LinkOpener {
+    /// Opening a link that is open repeats only the steps whose result is missing, and returns new sockets.
+    ///
+    /// After a failure a link that was closed before is closed again, and one that was open keeps its XDP program.
+    fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
+        let was_open = self.open.contains_key(&spec.ifindex);
+        let opened = self.ensure(spec);
+        if opened.is_err() && !was_open {
+            self.close(spec.ifindex);
+        }
+        opened
+    }
+
+    fn close(&mut self, ifindex: u32) {
+        self.kernel.detach(ifindex);
+        for entry in self.open.remove(&ifindex).unwrap_or_default().entries {
+            self.forget_entry(ifindex, &entry);
+            self.expel_peers(&entry);
+        }
+    }
+
+    fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry, row: Row) {
+        if let Some(ifindex) = ifindex {
+            self.forget_entry(ifindex, entry);
+            if let Some(open) = self.open.get_mut(&ifindex) {
+                open.entries.retain(|other| other.slot.row != row.number());
+            }
+        }
+        self.expel_peers(entry);
+    }
+
+    fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool) {
         for up in [false, true] {
             if wanted_up.load(Ordering::SeqCst) == up
                 && let Err(error) = self.macvlans.set_up(ifindex, up)
@@ -111,47 +178,51 @@ impl LinkOpener {
         }
     }
 
-    /// Closes a link; its interface may be gone.
-    pub(crate) fn close(&mut self, ifindex: u32) {
-        self.kernel.detach(ifindex);
-        for entry in self.open.remove(&ifindex).unwrap_or_default() {
-            self.forget_entry(ifindex, &entry);
-        }
-    }
-
-    /// Removes a router's entries and clears its row, so that the row can be used for another router.
-    pub(crate) fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry, row: Row) {
-        if let Some(ifindex) = ifindex {
-            self.forget_entry(ifindex, entry);
-            if let Some(open) = self.open.get_mut(&ifindex) {
-                open.retain(|other| other.slot.row != row.number());
-            }
-        }
-        for (peer, _) in &entry.peers {
-            if let Err(error) = self.kernel.expel(*peer) {
-                tracing::warn!(vrid = entry.vrid, %error, "cannot remove a unicast peer from the XDP program");
-            }
-        }
-    }
-
-    fn forget_entry(&mut self, ifindex: u32, entry: &XdpEntry) {
-        if let Err(error) = self.kernel.forget(entry.key(ifindex)) {
-            tracing::warn!(ifindex, vrid = entry.vrid, %error, "cannot remove a VRID from the XDP program");
-        }
+    fn detached(&mut self) -> BTreeSet<u32> {
+        BTreeSet::new()
     }
 }
 
-/// Joins VRRP's groups of the families that are used on a link.
-fn join_groups(spec: &LinkSpec) -> anyhow::Result<Vec<Membership>> {
-    let used = |family| spec.routers.iter().any(|router| router.entry.family == family);
-    let families = [(Family::V4, "224.0.0.18"), (Family::V6, "ff02::12")];
-    let joined = families.into_iter().filter(|(family, _)| used(*family)).map(|(family, group)| {
-        Membership::join(spec.ifindex, family.number()).with_context(|| {
-            let name = &spec.name;
-            format!(
-                "cannot join {group} on {name}; see net.ipv4.igmp_max_memberships and net.ipv6.mld_max_msf"
-            )
-        })
+/// Opens the sockets that send adverts and announcements.
+fn ensure_sockets(spec: &LinkSpec) -> anyhow::Result<(PacketSocket, BTreeMap<RouterId, UnicastSocket>)> {
+    const NEEDED: &str = "it needs CAP_NET_RAW";
+    let LinkSpec { ifindex, name, routers, .. } = spec;
+    let socket = PacketSocket::open(*ifindex)
+        .map_err(|error| failure(format!("cannot open a packet socket on {name}"), error, NEEDED))?;
+    let unicast = routers.iter().filter_map(|router| Some((router.router, router.unicast_source?)));
+    let unicast = unicast.map(|(router, source)| {
+        let socket = UnicastSocket::open(*ifindex, source).map_err(|error| {
+            failure(format!("cannot open a raw socket from {source} on {name}"), error, NEEDED)
+        })?;
+        Ok((router, socket))
     });
-    joined.collect()
+    Ok((socket, unicast.collect::<anyhow::Result<_>>()?))
+}
+
+/// An error with the remedy for what failed: `otherwise`, unless the error itself names another cause.
+fn failure(what: impl Display, error: io::Error, otherwise: &str) -> anyhow::Error {
+    let remedy = match error.raw_os_error() {
+        Some(libc::EMFILE) => "raise the limit on open files (LimitNOFILE= in the unit)",
+        Some(libc::ENFILE) => "the system has no more open files; raise fs.file-max",
+        Some(libc::ENOMEM) => "the system is out of memory",
+        Some(libc::ENODEV) => "the interface has been removed",
+        _ => otherwise,
+    };
+    anyhow!(error).context(format!("{what}; {remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_remedy_fits_the_error() {
+        let remedy = |errno| {
+            let error = io::Error::from_raw_os_error(errno);
+            format!("{:#}", failure("cannot open it", error, "it needs CAP_NET_RAW"))
+        };
+        assert!(remedy(libc::EPERM).starts_with("cannot open it; it needs CAP_NET_RAW: "));
+        assert!(remedy(libc::EMFILE).starts_with("cannot open it; raise the limit on open files"));
+        assert!(remedy(libc::ENFILE).starts_with("cannot open it; the system has no more open files"));
+    }
 }

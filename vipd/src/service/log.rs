@@ -1,4 +1,8 @@
 //! Log lines.
+//!
+//! What another router can cause without end is limited: by the core, which reports it once until the state or the master
+//! changes, and by a limit for each instance here. A state change is always logged in the end, if only as the last of
+//! several.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use vipd_common::counters::{Counter, CounterRow};
 
+use super::bus::Transition;
 use crate::config::Instance;
 use crate::engine::command::Report;
 use crate::engine::id::RouterId;
@@ -13,51 +18,56 @@ use crate::netlink::Address;
 use crate::vrrp::{Discard, Event, Interval, Reason, State, Version};
 use crate::xdp::Row;
 
-/// Lines an instance may write back to back.
+/// Lines that an instance may write back to back.
 const BURST: u32 = 20;
-/// After that, one in this time.
+/// After that, one line in this time.
 const REFILL: Duration = Duration::from_millis(500);
+/// Shortest and longest time between two lines about the same failure of the agent.
+const REPEAT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 
-/// The kernel side's reasons to discard, with the words for them.
+/// Why the XDP program discards adverts, for the log.
 const DISCARDS: [(Counter, &str); 13] = [
-    (Counter::IpHeaderErrors, "wrong IPv4 header checksum, or an impossible source"),
+    (Counter::IpHeaderErrors, "invalid IPv4 header checksum or source address"),
     (
         Counter::IpTtlErrors,
-        "TTL or Hop Limit is too small: routed, or forged from afar; a unicast peer behind routers needs min_ttl",
+        "TTL or Hop Limit too small: routed or spoofed; a unicast peer behind routers needs min_ttl",
     ),
-    (Counter::VersionErrors, "another VRRP version than configured"),
-    (Counter::InvalidTypeRcvd, "unknown type"),
-    (Counter::PacketLengthErrors, "length does not fit the address count"),
+    (Counter::VersionErrors, "VRRP version mismatch"),
+    (Counter::InvalidTypeRcvd, "unknown VRRP type"),
+    (Counter::PacketLengthErrors, "length does not match the address count"),
     (Counter::AddressCountErrors, "no addresses"),
-    (Counter::ChecksumErrors, "wrong VRRP checksum"),
-    (Counter::IntervalZeroErrors, "interval is 0"),
+    (Counter::ChecksumErrors, "invalid VRRP checksum"),
+    (Counter::IntervalZeroErrors, "advert interval is 0"),
     (Counter::InvalidAuthType, "unknown authentication type"),
-    (Counter::AuthTypeMismatch, "another authentication type than configured"),
-    (Counter::AuthFailures, "another password than configured"),
-    (Counter::PeerErrors, "its sender is no configured unicast peer"),
+    (Counter::AuthTypeMismatch, "authentication type mismatch"),
+    (Counter::AuthFailures, "authentication failed: different password"),
+    (Counter::PeerErrors, "sender is not a configured unicast peer"),
     (
         Counter::RateLimited,
-        "valid, but its sender says more than any interval allows; `vipd status --json` lists who was heard",
+        "rate limited: over 400 adverts/s from one source; see `vipd:peers` in `vipd status --json`",
     ),
 ];
 
-/// Writes reports as log lines; who has too much to say is cut short, and that is said.
+/// Writes reports as log lines.
 pub(super) struct Log {
-    instances: BTreeMap<RouterId, Voice>,
-    /// For what belongs to no instance.
+    instances: BTreeMap<RouterId, InstanceLog>,
+    /// For reports that belong to no instance.
     agent: Limit,
+    netlink: Repeats,
 }
 
-struct Voice {
+struct InstanceLog {
     config: Arc<Instance>,
     row: Row,
     limit: Limit,
-    /// Which of the kernel side's discards were told, until the state changes.
-    told: [bool; DISCARDS.len()],
+    /// Which entries of [`DISCARDS`] were logged since the last state change.
+    logged: [bool; DISCARDS.len()],
     last: CounterRow,
+    /// State changes that were logged, alone or as one of several.
+    transitions: u64,
 }
 
-/// How many lines one speaker may still write.
+/// How many lines may still be written.
 struct Limit {
     tokens: u32,
     refilled: Instant,
@@ -69,8 +79,8 @@ impl Limit {
         Self { tokens: BURST, refilled: Instant::now(), suppressed: 0 }
     }
 
-    /// Whether `speaker` may write a line now.
-    fn permits(&mut self, speaker: &str) -> bool {
+    /// Whether a line may be written now; `name` is for the line about those that were not.
+    fn permits(&mut self, name: &str) -> bool {
         let periods = self.refilled.elapsed().as_millis() / REFILL.as_millis();
         if let Ok(periods @ 1..) = u32::try_from(periods) {
             self.tokens = self.tokens.saturating_add(periods).min(BURST);
@@ -83,29 +93,51 @@ impl Limit {
         self.tokens -= 1;
         if self.suppressed > 0 {
             let lines = std::mem::take(&mut self.suppressed);
-            tracing::warn!(instance = speaker, lines, "lines left out: too many in a short time");
+            tracing::warn!(instance = name, "log rate limit: {lines} lines suppressed");
         }
         true
     }
 }
 
-impl Voice {
-    fn may_speak(&mut self) -> bool {
+/// A failure that may repeat without end: logged again only when it is another one, or after a time that doubles.
+#[derive(Default)]
+struct Repeats {
+    last: String,
+    next: Option<(Instant, Duration)>,
+}
+
+impl Repeats {
+    fn is_due(&mut self, failure: &str, now: Instant) -> bool {
+        let (least, most) = REPEAT;
+        let pause = match self.next {
+            Some((at, _)) if self.last == failure && now < at => return false,
+            Some((_, pause)) if self.last == failure => (pause * 2).min(most),
+            _ => least,
+        };
+        failure.clone_into(&mut self.last);
+        self.next = Some((now + pause, pause));
+        true
+    }
+}
+
+impl InstanceLog {
+    fn permits(&mut self) -> bool {
         self.limit.permits(&self.config.name)
     }
 }
 
 impl Log {
     pub(super) fn new(roster: &[(RouterId, Row, Arc<Instance>)]) -> Self {
-        let voice = |row, config| Voice {
+        let log = |row, config| InstanceLog {
             config,
             row,
             limit: Limit::new(),
-            told: [false; DISCARDS.len()],
+            logged: [false; DISCARDS.len()],
             last: CounterRow::default(),
+            transitions: 0,
         };
-        let voices = roster.iter().map(|(id, row, config)| (*id, voice(*row, Arc::clone(config))));
-        Self { instances: voices.collect(), agent: Limit::new() }
+        let instances = roster.iter().map(|(id, row, config)| (*id, log(*row, Arc::clone(config))));
+        Self { instances: instances.collect(), agent: Limit::new(), netlink: Repeats::default() }
     }
 
     /// Writes a report.
@@ -113,15 +145,21 @@ impl Log {
         match report {
             Report::Router { router, event } => self.event(router, &event),
             Report::SendRefused { router, error } => {
-                if let Some(voice) = self.instances.get_mut(&router)
-                    && voice.may_speak()
+                if let Some(log) = self.instances.get_mut(&router)
+                    && log.permits()
                 {
                     let remedy = match error.raw_os_error() {
-                        // The list does not fit into a packet.
+                        // The address list does not fit into a packet.
                         Some(libc::EMSGSIZE) => "move addresses to virtual_addresses_excluded",
-                        _ => "told once until it works",
+                        _ => "further failures are not logged until a send succeeds",
                     };
-                    tracing::warn!(instance = voice.config.name, %error, remedy, "cannot send");
+                    tracing::warn!(instance = log.config.name, %error, remedy, "cannot send");
+                }
+            }
+            Report::NetlinkFailed(error) => {
+                let failure = error.to_string();
+                if self.netlink.is_due(&failure, Instant::now()) {
+                    tracing::error!(error = failure, "cannot read links and addresses; trying again");
                 }
             }
             _ if !self.agent.permits("agent") => {}
@@ -138,9 +176,8 @@ impl Log {
             }
             Report::NoRoom(error) => tracing::error!("{error}"),
             Report::NetlinkOverrun => {
-                tracing::warn!("netlink notifications were lost; reading everything anew");
+                tracing::warn!("netlink notifications were lost; reading all links and addresses again");
             }
-            Report::NetlinkFailed(error) => tracing::error!(%error, "netlink failed"),
             Report::NotRealtime { what, error } => {
                 tracing::warn!(%error, "running without {what}: deadlines may be missed under load");
             }
@@ -148,27 +185,44 @@ impl Log {
     }
 
     fn event(&mut self, router: RouterId, event: &Event) {
-        let Some(voice) = self.instances.get_mut(&router) else { return };
-        if matches!(event, Event::StateChanged { .. }) {
-            voice.told = [false; DISCARDS.len()];
+        let Some(log) = self.instances.get_mut(&router) else { return };
+        let is_transition = matches!(event, Event::StateChanged { .. });
+        if is_transition {
+            log.logged = [false; DISCARDS.len()];
         }
-        if voice.may_speak() {
-            write(&voice.config, event);
+        if log.permits() {
+            log.transitions += u64::from(is_transition);
+            write(&log.config, event);
         }
     }
 
-    /// Tells once, until the state changes, of each reason for which the kernel side has discarded adverts.
+    /// Logs the latest state change of each instance that has changes without a line of their own: dropped because the
+    /// channel was full, or suppressed by the limit.
+    pub(super) fn lost_transitions(&mut self, latest: &[(RouterId, Transition)]) {
+        for (router, Transition { state, reason, count, .. }) in latest {
+            let Some(log) = self.instances.get_mut(router) else { continue };
+            let lost = count.saturating_sub(log.transitions);
+            if lost > 0 && log.permits() {
+                log.transitions = *count;
+                log.logged = [false; DISCARDS.len()];
+                let instance = log.config.name.as_str();
+                tracing::warn!(instance, to = %state, %reason, changes = lost, "state changed; earlier lines were dropped");
+            }
+        }
+    }
+
+    /// Logs each reason for which adverts were discarded, once until the state changes.
     pub(super) fn discards(&mut self, row_of: impl Fn(Row) -> CounterRow) {
-        for voice in self.instances.values_mut() {
-            let row = row_of(voice.row);
+        for log in self.instances.values_mut() {
+            let row = row_of(log.row);
             for (place, (counter, reason)) in DISCARDS.iter().enumerate() {
-                let new = row.get(*counter).wrapping_sub(voice.last.get(*counter));
-                if new > 0 && !voice.told[place] && voice.may_speak() {
-                    voice.told[place] = true;
-                    tracing::warn!(instance = voice.config.name, adverts = new, reason, "adverts discarded");
+                let new = row.get(*counter).wrapping_sub(log.last.get(*counter));
+                if new > 0 && !log.logged[place] && log.permits() {
+                    log.logged[place] = true;
+                    tracing::warn!(instance = log.config.name, adverts = new, reason, "adverts discarded");
                 }
             }
-            voice.last = row;
+            log.last = row;
         }
     }
 }
@@ -191,15 +245,17 @@ fn write(config: &Instance, event: &Event) {
         Event::Discarded { reason, source } => {
             let (reason, remedy) = match reason {
                 Discard::OwnSource => {
-                    ("it comes from our own address", "look for a loop or a duplicate address")
+                    ("its source is our own address", "look for a loop or a duplicate address")
                 }
                 Discard::Interval => {
-                    ("its interval is not ours", "configure the same advert_interval everywhere")
+                    ("advert interval mismatch", "configure the same advert_interval on all routers")
                 }
                 Discard::AddressList => {
-                    ("its addresses are not ours", "configure the same virtual_addresses everywhere")
+                    ("address list mismatch", "configure the same virtual_addresses on all routers")
                 }
-                Discard::Owner => ("we own the addresses", "configure priority 255 on one router only"),
+                Discard::Owner => {
+                    ("this router is the address owner", "configure priority 255 on one router only")
+                }
             };
             tracing::warn!(instance, %source, reason, remedy, "advert ignored");
         }
@@ -207,24 +263,29 @@ fn write(config: &Instance, event: &Event) {
             let theirs = Interval::from_wire(Version::V3, *interval).map(|interval| interval.to_string());
             let theirs = theirs.unwrap_or_default();
             let ours = config.router.interval;
-            tracing::warn!(instance, %source, theirs, %ours, "the master's interval is not ours; following it");
+            tracing::warn!(instance, %source, theirs, %ours, "advert interval mismatch; using the master's interval");
         }
         Event::AddressListDiffers { source } => {
-            tracing::warn!(instance, %source, "a router advertises other addresses than ours");
+            tracing::warn!(instance, %source, "address list mismatch: the router advertises other addresses");
         }
         Event::OwnerConflict { source } => {
-            tracing::warn!(instance, %source, "another router claims priority 255, too; configure it on one only");
+            tracing::warn!(instance, %source, "another router also has priority 255; configure it on one only");
         }
         Event::LosingAdvert { source, priority } => {
-            tracing::warn!(instance, %source, priority, "a second master of lower precedence; asserting ourselves");
+            tracing::warn!(
+                instance, %source, priority,
+                "split brain: a lower-priority router also claims master; re-advertising"
+            );
         }
         Event::Reannounced => {
-            tracing::info!(instance, "the second master is gone; addresses announced again");
+            tracing::info!(instance, "split brain is over; VIPs announced again");
         }
         Event::AddressRestored(address) => {
             tracing::warn!(instance, %address, "VIP removed externally; restored and announced");
         }
         Event::PrimaryChanged { primary } => tracing::info!(instance, %primary, "primary address changed"),
-        Event::FeedLoss => tracing::warn!(instance, "adverts were lost between the kernel and the agent"),
+        Event::FeedLoss => {
+            tracing::warn!(instance, "adverts were lost between the XDP program and the agent");
+        }
     }
 }

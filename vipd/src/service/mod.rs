@@ -1,29 +1,38 @@
-//! The agent: the only place that knows the core and the adapters together.
+//! The agent around the engine: start, supervision, and everything that may block.
 //!
 //! ```text
-//!  engine thread (waits for the kernel alone)        control thread (tokio)
+//!  engine thread (real-time)                         control thread (tokio)
 //!  ┌──────────────────────────────────────┐ Request ┌───────────────────────────────────┐
-//!  │ ring buffer ─► routers ─► outbox     ├────────►│ ports: XDP attach, group, sockets │
+//!  │ ring buffer ─► routers ─► effects    ├────────►│ signals, control socket           │
 //!  │ deadlines   ─►         ─► AF_PACKET  │ Report  │ log lines                         │
-//!  │ netlink     ─►         ─► netlink    ├────────►│ control socket, signals           │
-//!  │                                      │◄────────┤                                   │
-//!  └──────────────────────────────────────┘ Command └───────────────────────────────────┘
+//!  │ netlink     ─►         ─► netlink    ├────────►│                                   │
+//!  │                                      │   bus   │                                   │
+//!  │                                      ├────────►│                                   │
+//!  └──────────────────▲───────────────────┘         └─────────────┬─────────────────────┘
+//!                     │ Command        worker thread              │ jobs, in order
+//!                     │              ┌──────────────────────────┐ │
+//!                     └──────────────┤ XDP, groups, macvlans    │◄┘
+//!                                    └──────────────────────────┘
 //! ```
 //!
-//! Requests are few and never lost. Reports are dropped and counted when the log cannot follow. Commands wake the
-//! engine by an eventfd.
+//! Requests are few and never lost. Reports are dropped and counted when the log cannot follow; state changes reach it in
+//! any case, by the [`bus`]. Commands wake the engine by an eventfd.
 
-mod control;
+pub(crate) mod bus;
 pub(crate) mod link_io;
 mod log;
 mod privilege;
 mod report;
+mod signals;
+mod supervisor;
+pub(crate) mod worker;
 
-use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use tokio::sync::mpsc;
 use vipd_common::records::BURST;
 
@@ -31,86 +40,109 @@ use crate::config::Config;
 use crate::config::settings::Transport;
 use crate::control::runtime::RuntimeDir;
 use crate::engine::command::Command;
-use crate::engine::id::LinkId;
-use crate::engine::link_spec::LinkSpec;
 use crate::engine::topology::Topology;
-use crate::engine::{Engine, Handle, KernelSide, Outlets};
-use crate::netlink::{Macvlans, Requests};
+use crate::engine::{Engine, KernelSide, Outlets};
+use crate::netlink::{Configured, Macvlans, Requests};
+use crate::process::{AgentLock, Signals};
 use crate::xdp::{self, Kernel, Loaded, Rows, Sizes, Verbosity};
 
-use control::Control;
 use link_io::LinkOpener;
+use log::Log;
 use report::Reporter;
+use supervisor::{FromEngine, Supervisor};
 
-pub use privilege::check as check_privileges;
+pub use privilege::{check as check_privileges, check_open_files};
 
-/// Senders of a virtual router whose rate the kernel side remembers, and of all of them at the least: with fewer, its list of
-/// the least recently used forgets some too soon (`kernel/bpf/bpf_lru_list.c` takes 128 at a time for each processor).
+/// Sources for each router whose rate the XDP program tracks, and for all of them at least: with fewer, its LRU map
+/// evicts some too soon (`kernel/bpf/bpf_lru_list.c` takes 128 at a time for each CPU).
 const SENDERS_EACH: usize = 16;
 const SENDERS_LEAST: u32 = 4096;
 
-/// Log lines that may wait for the log.
+/// Reports in the channel to the log.
 const REPORTS: usize = 4096;
 
-/// Runs the agent until SIGTERM or SIGINT.
+/// Runs the agent until a signal ends it.
 ///
 /// # Errors
-/// When it may not do what it must (capabilities, BPF), when its XDP program fits no configured interface, or when its
-/// engine fails.
-pub fn run(config: Config, runtime: RuntimeDir) -> anyhow::Result<()> {
+/// When the runtime directory or the XDP program cannot be used, the only interface cannot be opened, or the engine
+/// fails.
+pub fn run(config: Config, lock: AgentLock, runtime_dir: &Path, signals: Signals) -> anyhow::Result<()> {
+    let macvlans = Macvlans::open(lock.name()).context("cannot remove the macvlans of a previous run")?;
+    let runtime_dir = RuntimeDir::open(runtime_dir)?;
     let verbosity = if tracing::enabled!(target: "vipd_ebpf", tracing::Level::DEBUG) {
         Verbosity::Discards
     } else {
         Verbosity::Quiet
     };
     let sizes = sizes(&config)?;
-    let Loaded { kernel, feed, counters, closed, steady, log } = Kernel::load(xdp::OBJECT, sizes, verbosity)?;
+    let loaded = Kernel::load(xdp::OBJECT, sizes, verbosity)?;
+    let Loaded { kernel, feed, counters, closed, steady, log: kernel_log } = loaded;
     let counters = Arc::new(counters);
 
-    let macvlans = Macvlans::open(&owner(&runtime)).context("cannot list the macvlans of an earlier run")?;
-    let mut opener = LinkOpener::new(kernel, macvlans);
+    let opener = LinkOpener::new(kernel, macvlans);
     let topology = topology(&config, sizes)?;
     let names: Vec<String> = topology.links.iter().map(|(_, link)| link.name.clone()).collect();
+    let opened = topology.links.iter().filter(|(_, link)| !link.is_virtual_mac());
+    let has_single_link = opened.count() == 1;
     let roster = topology.routers.iter();
     let roster: Vec<_> = roster.map(|(id, router)| (id, router.row, Arc::clone(&router.settings))).collect();
     let (requests, requested) = mpsc::unbounded_channel();
-    let (reports, lines) = mpsc::channel(REPORTS);
-    let outlets = Outlets { requests, reports };
+    let (reports, reported) = mpsc::channel(REPORTS);
+    let (publisher, transitions) = bus::bus(sizes.routers as usize);
+    let latest = transitions.latest();
+    let outlets = Outlets { requests, reports, transitions: publisher };
     let kernel_side = KernelSide { feed, counters: Arc::clone(&counters), closed, steady };
     let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, outlets)
-        .context("cannot set up the engine (netlink sockets, timerfd, eventfd)")?;
-    let failed = open_present(&engine, &mut opener, &handle)?;
+        .context("cannot initialize the engine: cannot open a netlink socket, timerfd or eventfd")?;
 
-    let reporter = Reporter::new(counters, handle.clone());
-    let mut control = Control::new(&roster, opener, failed, handle, reporter, runtime);
-    let start = || {
-        thread::Builder::new()
-            .name("engine".to_owned())
-            .spawn(move || engine.run())
-            .context("cannot start the engine's thread")
+    let supervisor = Supervisor {
+        engine: handle.clone(),
+        source: Arc::new(Reporter::new(counters, handle.clone(), latest)),
+        log: Log::new(&roster),
+        has_single_link,
     };
-    // The macvlans are removed with the opener, after the engine has ended.
-    match control.run(requested, lines, log, start)?.join() {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
-            withdraw(&names);
-            Err(error).context("the engine failed")
+    let from_engine = FromEngine { requests: requested, reports: reported, transitions };
+    let mut engine_thread = None;
+    let start = || {
+        if let Some(kernel_log) = kernel_log {
+            kernel_log.forward().context("cannot start the thread for the log of the XDP program")?;
         }
-        Err(_) => {
-            withdraw(&names);
-            bail!("the engine panicked; this is a bug in vipd")
-        }
+        let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run());
+        engine_thread = Some(thread.context("cannot start the engine thread")?);
+        Ok(())
+    };
+    let served =
+        catch_unwind(AssertUnwindSafe(|| supervisor.run(signals, &runtime_dir, opener, from_engine, start)));
+    // After a panic or an error of the control thread: no router is left advertising, and no address behind.
+    handle.send(Command::Stop);
+    let ended = engine_thread.map_or(Ok(()), |thread| match thread.join() {
+        Ok(result) => result.context("the engine failed"),
+        Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
+    });
+    if ended.is_err() {
+        withdraw(&names);
     }
+    let served =
+        served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")));
+    ended.and(served)
 }
 
-/// A word that tells this agent's macvlans from those of another one: its runtime directory, of which it has a lock.
-fn owner(runtime: &RuntimeDir) -> String {
-    // An alias has 255 bytes, and more than this word in it.
-    const LONGEST: usize = 160;
-    let path = runtime.path().display().to_string();
-    let word: Vec<char> =
-        path.chars().map(|c| if c.is_whitespace() || !c.is_ascii() { '_' } else { c }).collect();
-    word[word.len().saturating_sub(LONGEST)..].iter().collect()
+/// Removes the virtual addresses that a killed agent has left on the interfaces of this configuration. A failure is
+/// logged, and does not keep the agent from starting.
+pub fn remove_stale_addresses(config: &Config) {
+    let configured = config.instances.iter().map(|instance| Configured {
+        interface: instance.interface.clone(),
+        addresses: instance.router.all_addresses().map(|vip| vip.address).collect(),
+    });
+    let configured: Vec<Configured> = configured.collect();
+    match Requests::open().and_then(|mut requests| requests.remove_stale(&configured)) {
+        Ok(removed) => {
+            for found in removed {
+                tracing::warn!(address = %found.address, prefix = found.prefix, "removed stale VIP left by a previous run");
+            }
+        }
+        Err(error) => tracing::error!(%error, "cannot remove stale VIPs of a previous run"),
+    }
 }
 
 /// A size of a map.
@@ -144,36 +176,10 @@ pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology
     Ok(topology)
 }
 
-/// Takes vipd's addresses off the interfaces of an engine that did not end in good order: nobody defends them.
+/// Removes our VIPs after an engine failure: no adverts are sent for them any more.
 fn withdraw(names: &[String]) {
     let withdrawn = Requests::open().and_then(|mut requests| requests.withdraw(names));
     if let Err(error) = withdrawn {
-        tracing::error!(%error, "cannot take the virtual addresses away; remove them by hand (`ip address`)");
+        tracing::error!(%error, "cannot remove the VIPs; remove them by hand (`ip address del`)");
     }
-}
-
-/// Opens the links whose interfaces exist, and returns those that cannot be opened: their routers wait in `fault`. If there is
-/// only the one link, vipd has nothing to run for.
-pub(crate) fn open_present(
-    engine: &Engine,
-    opener: &mut LinkOpener,
-    handle: &Handle,
-) -> anyhow::Result<BTreeMap<LinkId, LinkSpec>> {
-    let links = engine.topology().links.iter();
-    let single = links.filter(|(_, link)| !link.is_virtual_mac()).count() == 1;
-    let mut failed = BTreeMap::new();
-    for spec in engine.present().into_iter().filter_map(|link| engine.topology().spec(link)) {
-        let io = match opener.open(&spec) {
-            Err(error) if single => return Err(error),
-            Err(error) => {
-                let error = format!("{error:#}");
-                tracing::error!("{error}");
-                failed.insert(spec.link, spec.clone());
-                Err(error)
-            }
-            Ok(io) => Ok(io),
-        };
-        handle.send(Command::Opened { link: spec.link, ifindex: spec.ifindex, io });
-    }
-    Ok(failed)
 }

@@ -1,24 +1,28 @@
-//! Whether this process may do what it must, and whether its clock is the kernel's.
+//! Checks of the process before anything is touched: capabilities, clock, limit on open files.
 
 use std::fs;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use rustix::thread::{CapabilitySet, capabilities};
 
-/// What each capability is for.
+use crate::config::Config;
+use crate::control::server::MAX_CLIENTS;
+use crate::process::raise_open_files;
+
+/// The capabilities that are needed, and for what.
 const NEEDED: [(CapabilitySet, &str); 4] = [
     (CapabilitySet::BPF, "CAP_BPF (the XDP program)"),
-    // Without it the verifier holds the program to its Spectre rules for the unprivileged, which forbid the masked
-    // offsets into the window (kernel/bpf/verifier.c, `bypass_spec_v1`).
-    (CapabilitySet::PERFMON, "CAP_PERFMON (its variable offsets)"),
-    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN (attaching it, addresses)"),
-    (CapabilitySet::NET_RAW, "CAP_NET_RAW (adverts and gratuitous ARP)"),
+    // Without it the verifier applies its Spectre rules for unprivileged programs, which forbid the masked offsets into
+    // the window (kernel/bpf/verifier.c, `bypass_spec_v1`).
+    (CapabilitySet::PERFMON, "CAP_PERFMON (variable offsets in it)"),
+    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN (attaching it, VIPs)"),
+    (CapabilitySet::NET_RAW, "CAP_NET_RAW (adverts, gratuitous ARP)"),
 ];
 
-/// Looks for what the agent needs of the process it runs in, before anything is touched.
+/// Checks that this process has the capabilities (capabilities(7)) and the clock that the agent needs.
 ///
 /// # Errors
-/// Names every capability that is missing (capabilities(7)), or the time namespace that shifts the clock.
+/// Names each missing capability, or the offset of the time namespace.
 pub fn check() -> anyhow::Result<()> {
     let Ok(sets) = capabilities(None) else { return Ok(()) };
     // CAP_SYS_ADMIN includes both of BPF's.
@@ -37,11 +41,49 @@ pub fn check() -> anyhow::Result<()> {
     }
     if let Some(offset) = time_offset() {
         bail!(
-            "this process runs in a time namespace whose monotonic clock is {offset} s off: adverts are stamped by \
-             the kernel's own clock and would seem early or late; run it in the host's time namespace"
+            "this process runs in a time namespace whose monotonic clock is {offset} s off: adverts are timestamped \
+             with the kernel's own clock and would seem early or late; run it in the host's time namespace"
         );
     }
     Ok(())
+}
+
+/// Raises the soft limit on open files, and checks that it is enough for the configuration.
+///
+/// # Errors
+/// When the hard limit is too low.
+pub fn check_open_files(config: &Config) -> anyhow::Result<()> {
+    let limit = raise_open_files().context("cannot raise the limit on open files")?;
+    let needed = open_files(config);
+    match limit {
+        Some(limit) if limit < needed => bail!(
+            "the limit on open files is {limit}; this configuration needs {needed}: raise it (LimitNOFILE= in the \
+             unit, `ulimit -n` in a shell)"
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// File descriptors that the agent may have open at once.
+fn open_files(config: &Config) -> u64 {
+    // Standard streams, runtime, signals, netlink, BPF objects: 41 are counted; the rest is room for libraries.
+    const AGENT: usize = 64;
+    // Packet socket and groups of both families, twice while a link is opened again, and the XDP link.
+    const LINK: usize = 6;
+    // Unicast socket, twice.
+    const ROUTER: usize = 2;
+    let mut links: Vec<&str> = config.instances.iter().map(|instance| instance.interface.as_str()).collect();
+    links.extend(
+        config
+            .instances
+            .iter()
+            .flat_map(|instance| &instance.placements)
+            .filter_map(|placement| placement.interface.as_deref()),
+    );
+    links.sort_unstable();
+    links.dedup();
+    let files = AGENT + MAX_CLIENTS + LINK * links.len() + ROUTER * config.instances.len();
+    u64::try_from(files).unwrap_or(u64::MAX)
 }
 
 /// Seconds by which CLOCK_MONOTONIC is shifted here (time_namespaces(7)), if it is. `bpf_ktime_get_ns()` is not.

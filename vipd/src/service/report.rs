@@ -7,6 +7,8 @@ use vipd_common::Timestamp;
 use vipd_common::counters::{Counter, CounterRow, ROW_FOREIGN};
 use vipd_common::parse::ChecksumForm;
 
+use super::bus::{Latest, Transition};
+use super::supervisor::DiscardCounters;
 use crate::config::Instance;
 use crate::config::settings::Transport;
 use crate::control::model::{
@@ -23,21 +25,12 @@ use crate::xdp::{Counters, Row};
 pub(super) struct Reporter {
     counters: Arc<Counters>,
     engine: Handle,
+    latest: Latest,
 }
 
 impl Reporter {
-    pub(super) fn new(counters: Arc<Counters>, engine: Handle) -> Self {
-        Self { counters, engine }
-    }
-
-    /// Whether the XDP program has discarded adverts since the last call.
-    pub(super) fn take_discarded(&self) -> bool {
-        self.counters.take_discarded()
-    }
-
-    /// The counters of a row.
-    pub(super) fn row(&self, row: Row) -> CounterRow {
-        self.counters.row(row.number()).unwrap_or_default()
+    pub(super) fn new(counters: Arc<Counters>, engine: Handle, latest: Latest) -> Self {
+        Self { counters, engine, latest }
     }
 
     async fn snapshot(&self) -> Result<Arc<EngineSnapshot>, String> {
@@ -47,10 +40,23 @@ impl Reporter {
     }
 }
 
+impl DiscardCounters for Reporter {
+    fn take_discarded(&self) -> bool {
+        self.counters.take_discarded()
+    }
+
+    fn row(&self, row: Row) -> CounterRow {
+        self.counters.row(row.number()).unwrap_or_default()
+    }
+}
+
 impl Source for Reporter {
     async fn status(&self) -> Result<StatusReport, String> {
         let snapshot = self.snapshot().await?;
-        let instances = snapshot.routers.iter().map(|router| status(&router.settings, router, &snapshot));
+        let instances = snapshot.routers.iter().map(|router| {
+            let transition = self.latest.get(router.id);
+            status(&router.settings, router, transition, &snapshot)
+        });
         Ok(StatusReport { instances: instances.collect() })
     }
 
@@ -70,9 +76,13 @@ impl Source for Reporter {
     }
 }
 
-fn status(config: &Instance, instance: &RouterSnapshot, snapshot: &EngineSnapshot) -> InstanceStatus {
+fn status(
+    config: &Instance,
+    instance: &RouterSnapshot,
+    transition: Option<Transition>,
+    snapshot: &EngineSnapshot,
+) -> InstanceStatus {
     let router = &instance.router;
-    let changed = router.reason.is_some();
     InstanceStatus {
         name: config.name.clone(),
         interface: config.interface.clone(),
@@ -113,8 +123,8 @@ fn status(config: &Instance, instance: &RouterSnapshot, snapshot: &EngineSnapsho
             State::Fault(fault) => Some(sentence(fault, config, instance)),
             State::Initialize | State::Backup | State::Master => None,
         },
-        last_transition_reason: router.reason.map(|reason| reason.to_string()),
-        last_transition_ms: changed.then(|| snapshot.now.nanos_since(router.since) / 1_000_000),
+        last_transition_reason: transition.map(|transition| transition.reason.to_string()),
+        last_transition_ms: transition.map(|transition| snapshot.now.nanos_since(transition.at) / 1_000_000),
         master_down_in_ns: router.master_down_at.map(|at| at.nanos_since(snapshot.now)),
     }
 }

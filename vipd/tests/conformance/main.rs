@@ -1,9 +1,10 @@
-//! The conformance suite with vipd's core in virtual time: bytes in, bytes out, and every time to the microsecond.
+//! The conformance suite with vipd's core in virtual time: frames in, frames out, and times to the
+//! microsecond.
 //!
 //! The scenarios are the documents in `tests/conformance`; `cargo xtask conformance` plays them with real programs.
 
-mod ears;
 mod node;
+mod receive;
 mod stage;
 
 use std::collections::BTreeSet;
@@ -15,9 +16,9 @@ use vipd_tests::conformance::lab::At;
 use vipd_tests::conformance::{Note, Program, document, items};
 
 #[test]
-fn the_core_does_what_every_scenario_says() {
+fn the_core_passes_every_scenario() {
     let scenarios = document::all().expect("the scenarios can be read");
-    let mut wrong = Vec::new();
+    let mut failed = Vec::new();
     let mut played = 0;
     for scenario in scenarios.iter().filter(|scenario| scenario.in_core) {
         played += 1;
@@ -26,11 +27,11 @@ fn the_core_does_what_every_scenario_says() {
             (None, Ok(())) => {}
             (Some(Note::Differs(_)), Err(error))
                 if error.downcast_ref::<At>().is_some_and(|at| scenario.differs_at(Program::Vipd, at.0)) => {}
-            (_, Err(error)) => wrong.push(format!("{}: {error:#}", scenario.name)),
-            (Some(_), Ok(())) => wrong.push(format!("{}: vipd does not differ any more", scenario.name)),
+            (_, Err(error)) => failed.push(format!("{}: {error:#}", scenario.name)),
+            (Some(_), Ok(())) => failed.push(format!("{}: vipd does not differ any more", scenario.name)),
         }
     }
-    assert!(wrong.is_empty(), "{} of {played} scenarios:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(failed.is_empty(), "{} of {played} scenarios:\n{}", failed.len(), failed.join("\n"));
     assert!(played > 0, "there are scenarios");
 }
 
@@ -47,7 +48,7 @@ fn without_departures_from_the_rfc_no_scenario_differs() {
 }
 
 #[test]
-fn every_item_is_shown_or_explained() {
+fn every_item_has_a_scenario_a_test_or_a_reason() {
     let shown: BTreeSet<String> = document::all()
         .expect("the scenarios can be read")
         .into_iter()
@@ -57,7 +58,7 @@ fn every_item_is_shown_or_explained() {
     for item in &items {
         assert!(
             shown.contains(&item.name) || item.is_explained() || item.tests().next().is_some(),
-            "no scenario shows {}, no test, and it is neither a choice nor not applicable",
+            "{} has no scenario and no test, and is neither a choice nor not applicable",
             item.name
         );
     }

@@ -17,14 +17,14 @@ use vipd_tests::craft::internet_checksum;
 use vipd_tests::protocol;
 use vipd_tests::station::Station;
 
-use crate::ears::password;
+use crate::receive::password;
 
 /// A router under test.
 pub(crate) struct Node {
     pub(crate) words: RouterWords,
     pub(crate) router: Router,
-    /// The virtual addresses are on the interface.
-    pub(crate) held: bool,
+    /// Whether the virtual addresses are on the interface.
+    pub(crate) has_addresses: bool,
     checksum: ChecksumForm,
 }
 
@@ -39,7 +39,7 @@ impl Node {
             protocol::Version::V3 => Version::V3,
         };
         let nanos = u64::try_from(words.interval.as_nanos()).expect("an interval fits");
-        let interval = Interval::from_nanos(version, nanos).expect("an interval that the version has");
+        let interval = Interval::from_nanos(version, nanos).expect("a valid interval");
         let prefix = if family == Family::V4 { 24 } else { 64 };
         let addresses = words.virtual_addresses().into_iter();
         let addresses = addresses.map(|address| VirtualAddress { address, prefix }).collect();
@@ -56,7 +56,12 @@ impl Node {
             }
             (Version::V3, Family::V4) => ChecksumForm::Rfc5798,
         };
-        Self { words: words.clone(), router: Router::with_policy(config, policy), held: false, checksum }
+        Self {
+            words: words.clone(),
+            router: Router::with_policy(config, policy),
+            has_addresses: false,
+            checksum,
+        }
     }
 
     /// Its primary address.
@@ -67,7 +72,7 @@ impl Node {
         }
     }
 
-    /// Gives it an input, and returns the frames that it sends.
+    /// Gives the router an input and returns the frames it sends.
     pub(crate) fn give(&mut self, now: Timestamp, input: Input) -> Vec<Vec<u8>> {
         self.router.handle(now, input);
         while self.router.poll_event().is_some() {}
@@ -78,18 +83,18 @@ impl Node {
                     frames.extend(self.adverts(priority));
                     self.router.advert_sent(now);
                 }
-                Action::AddAddresses(Addresses::All) => self.held = true,
+                Action::AddAddresses(Addresses::All) => self.has_addresses = true,
                 Action::AddAddresses(Addresses::One(_)) => {}
-                Action::RemoveAddresses => self.held = false,
+                Action::RemoveAddresses => self.has_addresses = false,
                 Action::Announce { .. } => {
                     // RFC 9568 section 8.1.2: not before address and MAC are configured.
-                    assert!(self.held, "it announces what it has not");
+                    assert!(self.has_addresses, "an announcement without the addresses");
                     let all = self.words.virtual_addresses().into_iter();
                     frames.extend(all.map(|address| announcement(self.mac(), address).bytes().to_vec()));
                 }
             }
         }
-        assert_eq!(self.held, self.router.state() == State::Master, "addresses are a master's");
+        assert_eq!(self.has_addresses, self.router.state() == State::Master, "addresses in Master only");
         frames
     }
 
@@ -121,7 +126,7 @@ impl Node {
     }
 }
 
-/// What the kernel puts before a unicast message.
+/// Adds the headers that the kernel adds to a unicast message.
 fn routed(mac: [u8; 6], peer: Station, message: &[u8]) -> Vec<u8> {
     let length = u16::try_from(20 + message.len()).expect("an IPv4 packet");
     let mut header = vec![0x45, 0xc0];

@@ -15,10 +15,10 @@ use vipd_tests::conformance::{Scenario, Step};
 use vipd_tests::frame::Frame;
 use vipd_tests::time::WallTime;
 
-use crate::ears::{self, Counts};
 use crate::node::Node;
+use crate::receive::{Counts, receive};
 
-/// What the rounding of a scenario's own numbers may come to, nanoseconds.
+/// Rounding of the numbers in scenarios, nanoseconds.
 const EXACT: u64 = 1_000;
 
 /// Plays a scenario to its end, with these departures from the RFC.
@@ -34,11 +34,11 @@ pub(crate) fn play(scenario: &Scenario, policy: Policy) -> Result<()> {
 struct Stage {
     nodes: Vec<Node>,
     now: Timestamp,
-    /// All that was sent, and when.
+    /// All frames sent, and when.
     sent: Vec<(Timestamp, Vec<u8>)>,
-    /// What has been looked at of it.
+    /// Number of frames that were matched or skipped.
     cursor: usize,
-    /// What times are counted from.
+    /// Times in the scenario count from here.
     mark: Timestamp,
     counts: Counts,
 }
@@ -74,7 +74,7 @@ impl Stage {
                 self.mark = end;
             }
             Step::Address(wanted) => {
-                let held = self.nodes[0].held;
+                let held = self.nodes[0].has_addresses;
                 ensure!(held == *wanted, "the address is {}there", if held { "" } else { "not " });
             }
             Step::Echo(_) => bail!("an echo is asked for in the lab only"),
@@ -105,7 +105,7 @@ impl Stage {
         let frame = frame(heard, &self.words(heard.family))?;
         for node in 0..self.nodes.len() {
             let words = &self.nodes[node].words;
-            if let Some(received) = ears::listen(&frame, words, self.now, &mut self.counts) {
+            if let Some(received) = receive(&frame, words, self.now, &mut self.counts) {
                 self.give(node, Input::Advert(received));
             }
         }
@@ -126,7 +126,7 @@ impl Stage {
         }
     }
 
-    /// Lets time pass until then, or until it is `enough`.
+    /// Lets time pass to `end`, or until `enough` returns true.
     fn run(&mut self, end: Timestamp, enough: impl Fn(&Self) -> bool) {
         while !enough(self) {
             let timeouts = self.nodes.iter().enumerate();
@@ -172,7 +172,7 @@ impl Stage {
         Ok(())
     }
 
-    /// What was sent next of this kind, and its place.
+    /// The next frame of this kind, and its index.
     fn next(&self, words: &RouterWords, said: &Said) -> Option<(usize, Sent)> {
         (self.cursor..self.sent.len()).find_map(|index| {
             let sent = said::read(&seen(&self.sent[index].1), words)?;
@@ -190,7 +190,7 @@ impl Stage {
     }
 }
 
-/// As the lab's witness would see it.
+/// The frame as a capture in the lab has it.
 fn seen(bytes: &[u8]) -> Frame {
     Frame { time: WallTime::now(), from: UNDER_TEST, bytes: bytes.to_vec() }
 }

@@ -1,56 +1,60 @@
-//! The fast path: unchanged adverts of the followed master, of which the kernel side keeps only the last arrival.
+//! The fast path: of unchanged adverts the XDP program keeps only the last arrival.
 //!
-//! A backup receives the same advert over and over; all that matters is that it keeps coming. So the kernel side is told
-//! which advert that is ([`Router::steady`](crate::Router::steady)) and stores its last arrival instead of handing each
-//! one over. This type keeps the order of events as if every advert had been handed over:
+//! A backup receives the same advert over and over, and all that matters is the last arrival. The
+//! engine publishes that advert ([`Router::steady`](crate::Router::steady)); the XDP program stores
+//! the arrival of adverts equal to it and records only the others. This type keeps the order of
+//! inputs as if each advert had been recorded:
 //!
-//! * before any other input, the router is given the unchanged advert that arrived last ([`FastPath::catch_up`]);
-//! * a record of a changed advert says when an unchanged one had arrived last before it, and that one goes first;
-//! * when another advert is published, one of the former kind may have arrived just before ([`FastPath::publish`]).
+//! * Before any other input the router is given the last unchanged advert ([`FastPath::catch_up`]).
+//! * The record of another advert has the arrival of the last unchanged one before it, which goes
+//!   first.
+//! * When another advert is published, one equal to the former may have arrived just before
+//!   ([`FastPath::publish`]).
 
 use vipd_common::Timestamp;
 
 use crate::input::Received;
 use crate::output::Steady;
 
-/// The kernel side's half for one virtual router.
+/// What the XDP program has of one virtual router.
 pub trait FastPathSlot {
-    /// From now on adverts equal to `unchanged` leave only their arrival, which is `arrival` so far; with `None`, every
-    /// advert is handed over. Returns the last arrival of the advert that was published before.
+    /// Publishes `unchanged`, with `arrival` as its last arrival so far. With `None` every advert is
+    /// recorded. Returns the last arrival of the advert that was published before.
     fn publish(&mut self, unchanged: Option<&Steady>, arrival: Timestamp) -> Timestamp;
 }
 
-/// User space's half for one virtual router.
+/// What user space has of it.
 #[derive(Clone, Debug, Default)]
 pub struct FastPath {
     published: Option<Steady>,
-    /// Arrival of the last advert that the router was given.
+    /// Arrival of the last advert that the router handled.
     handled: Timestamp,
 }
 
 impl FastPath {
-    /// The advert that leaves only its arrival now.
+    /// The published advert.
     pub fn published(&self) -> Option<&Steady> {
         self.published.as_ref()
     }
 
-    /// The unchanged advert that arrived at `arrival`, if the router was not given it yet. Give it to the router before
-    /// anything else.
+    /// Returns the unchanged advert that arrived at `arrival`, unless the router has handled it. Give it
+    /// to the router before anything else.
     pub fn catch_up(&mut self, arrival: Timestamp) -> Option<Received> {
         let unchanged = self.published.filter(|_| arrival > self.handled)?;
         self.handled = arrival;
         Some(unchanged.at(arrival))
     }
 
-    /// The router was given an advert that the kernel side handed over.
+    /// Notes that the router handled a recorded advert.
     pub fn handled(&mut self, arrival: Timestamp) {
         self.handled = self.handled.max(arrival);
     }
 
-    /// Publishes what [`Router::steady`](crate::Router::steady) returns now, if it has changed.
+    /// Publishes `steady`, from [`Router::steady`](crate::Router::steady), if it has changed.
     ///
-    /// Returns an advert of the former kind that arrived before the change: give it to the router, then call this again. A
-    /// changed advert that arrived microseconds before it may still be unread; those two change places.
+    /// Returns an advert equal to the former one that arrived before the change: give it to the router,
+    /// then call this again. A record of some microseconds before may still be unread; the two are
+    /// handled in reverse order.
     pub fn publish(&mut self, steady: Option<Steady>, slot: &mut impl FastPathSlot) -> Option<Received> {
         if steady == self.published {
             return None;

@@ -39,6 +39,7 @@
 //! | 6.4.2 Backup | `state/backup.rs` |
 //! | 6.4.3 Active | `state/master.rs` |
 //! | 7.1 Receiving, checks that need the configuration | `receive.rs` |
+//! | - unchanged adverts that the XDP program does not record | `fast_path.rs` |
 //! | every departure from the RFC | [`deviation`], one file each |
 //!
 //! S1 to S28, M1 to M5, R7, R11 and R12 are the items of the conformance suite

@@ -1,4 +1,4 @@
-//! What a router hears of a frame: the way from the wire to the core, in user space.
+//! From a frame on the wire to the core's input, with the parser in user space.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,11 @@ use vipd_tests::conformance::heard::UNDER_TEST;
 use vipd_tests::conformance::words::RouterWords;
 use vipd_tests::protocol::Version;
 
-/// What was counted, by the names of `vipd stats`.
+/// Counters by their names in `vipd stats`.
 pub(crate) type Counts = BTreeMap<&'static str, u64>;
 
-/// The advert in a frame, if it is a valid one for this router; what becomes of it otherwise is counted.
-pub(crate) fn listen(
+/// Returns the advert in a frame if it is valid for this router; counts it otherwise.
+pub(crate) fn receive(
     frame: &[u8],
     router: &RouterWords,
     arrival: Timestamp,
@@ -92,7 +92,7 @@ fn expected(router: &RouterWords) -> Expected {
     expected
 }
 
-/// VRRPv2's authentication data, filled up with zeros.
+/// VRRPv2's authentication data, padded with zeros.
 pub(crate) fn password(router: &RouterWords) -> Option<[u8; vrrp::AUTH_LEN]> {
     let text = router.password.as_ref()?;
     let mut data = [0; vrrp::AUTH_LEN];
@@ -100,7 +100,7 @@ pub(crate) fn password(router: &RouterWords) -> Option<[u8; vrrp::AUTH_LEN]> {
     Some(data)
 }
 
-/// As `vipd stats` calls it.
+/// The counter's name in `vipd stats`.
 fn name(counter: Counter) -> &'static str {
     match counter {
         Counter::ChecksumRfc5798Rcvd => "vipd:checksum-rfc5798-rcvd",

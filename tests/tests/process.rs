@@ -1,0 +1,310 @@
+//! The agent as a process: signals, its lock, stale addresses, limits, a standard error that blocks.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
+use vipd_tests::agent::Agent;
+use vipd_tests::binary::vipd_binary;
+use vipd_tests::lab::Lab;
+use vipd_tests::links;
+use vipd_tests::namespace::Namespace;
+use vipd_tests::station::{INTERFACE, Station};
+use vipd_tests::time::WallTime;
+use vipd_tests::wait::wait_until;
+
+const NODE: Station = Station::Node(1);
+const PATIENCE: Duration = Duration::from_secs(20);
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
+
+fn configuration(extra: &str) -> String {
+    format!(
+        "[[instance]]\nname = \"VI_1\"\ninterface = \"{INTERFACE}\"\nvrid = 1\n\
+         advert_interval = \"100ms\"\nvirtual_addresses = [\"{VIP}\"]\n{extra}"
+    )
+}
+
+fn directory(name: &str) -> PathBuf {
+    Agent::runtime_dir().join(name)
+}
+
+/// The command that runs vipd with this runtime directory; its configuration is outside of it.
+fn command(node: &Namespace, name: &str, extra: &str) -> Command {
+    let (file, text) = (directory(&format!("{name}.toml")), configuration(extra));
+    let path = file.clone();
+    node.run(move || fs::write(path, text)).expect("a configuration");
+    let mut command = Command::new(vipd_binary().expect("a vipd"));
+    command.arg("run").arg("-c").arg(file).arg("--runtime-dir").arg(directory(name));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// An agent in the process namespace of the test: as the first process of its own one, signals that it does not handle would
+/// not reach it.
+struct Plain {
+    child: Child,
+    node: Namespace,
+    name: String,
+}
+
+impl Plain {
+    fn start(node: &Namespace, name: &str, extra: &str) -> Self {
+        Self::spawn(node, name, command(node, name, extra))
+    }
+
+    fn spawn(node: &Namespace, name: &str, mut command: Command) -> Self {
+        let child = node.run(move || command.spawn()).expect("it runs");
+        Self { child, node: node.clone(), name: name.to_owned() }
+    }
+
+    fn master(node: &Namespace, name: &str, extra: &str) -> Self {
+        let agent = Self::start(node, name, extra);
+        agent.wait_for_master();
+        agent
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("a signal");
+    }
+
+    fn state(&self) -> Option<String> {
+        state(&self.node, &directory(&self.name))
+    }
+
+    fn wait_for_master(&self) {
+        wait_until("it to be master", PATIENCE, || self.state().as_deref() == Some("master"))
+            .unwrap_or_else(|error| panic!("{error}: {:?}", self.state()));
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("it to end", PATIENCE, || {
+            status = self.child.try_wait().expect("a child");
+            status.is_some()
+        })
+        .expect("it ends");
+        status.expect("a status")
+    }
+
+    fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut text).expect("text");
+        }
+        text
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        // Fails when it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn state(node: &Namespace, directory: &Path) -> Option<String> {
+    let mut command = Command::new(vipd_binary().expect("a vipd"));
+    command.args(["status", "--json", "--runtime-dir"]).arg(directory);
+    let answer = node.run(move || command.output()).ok().filter(|answer| answer.status.success())?;
+    let report: serde_json::Value = serde_json::from_slice(&answer.stdout).ok()?;
+    Some(report["instances"][0]["state"].as_str()?.to_owned())
+}
+
+fn addresses(node: &Namespace) -> Vec<Ipv4Addr> {
+    node.run(|| links::addresses(INTERFACE)).expect("addresses")
+}
+
+fn run_to_end(node: &Namespace, mut command: Command) -> Output {
+    node.run(move || command.output()).expect("it runs")
+}
+
+fn assert_refused(answer: &Output, words: &[&str]) {
+    let complaint = String::from_utf8_lossy(&answer.stderr);
+    assert_eq!(answer.status.code(), Some(1), "{complaint}");
+    for word in words {
+        assert!(complaint.contains(word), "no {word:?} in: {complaint}");
+    }
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn signals_shut_the_agent_down_cleanly_or_are_ignored() {
+    let lab = Lab::new(1).expect("a lab");
+    let node = lab.host(NODE).expect("a host");
+    let capture = lab.capture().expect("a capture");
+    let mut agent = Plain::master(node, "a", "");
+    let ignored = [
+        Signal::HUP,
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::IO,
+        Signal::TSTP,
+        Signal::TTIN,
+        Signal::TTOU,
+        Signal::PIPE,
+        Signal::XFSZ,
+    ];
+    for signal in ignored {
+        agent.signal(signal);
+        let start = WallTime::now();
+        wait_until(&format!("adverts after {signal:?}"), PATIENCE, || {
+            capture.has(start, |frame| frame.advert().is_some_and(|advert| advert.priority > 0))
+        })
+        .expect("it goes on");
+        assert_eq!(agent.state().as_deref(), Some("master"), "{signal:?}");
+    }
+    for signal in [Signal::QUIT, Signal::XCPU, Signal::POWER, Signal::INT, Signal::TERM] {
+        let start = WallTime::now();
+        agent.signal(signal);
+        let status = agent.wait();
+        let log = agent.stderr();
+        assert!(status.success(), "{signal:?}: {status}: {log}");
+        assert!(
+            capture.has(start, |frame| frame.advert().is_some_and(|advert| advert.priority == 0)),
+            "{signal:?}: priority 0"
+        );
+        assert_eq!(addresses(node), [NODE.ipv4()], "{signal:?}");
+        agent = Plain::master(node, "a", "");
+    }
+    // A terminal that is closed, and reopened by nobody.
+    agent.signal(Signal::HUP);
+    agent.signal(Signal::TERM);
+    assert!(agent.wait().success());
+    assert!(agent.stderr().contains("reload is not supported yet"));
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn a_second_agent_in_a_new_directory_of_the_same_name_is_refused() {
+    let lab = Lab::new(1).expect("a lab");
+    let node = lab.host(NODE).expect("a host");
+    let first = Plain::master(node, "a", "virtual_mac = true\n");
+    let before = node.run(|| links::names()).expect("interfaces");
+    node.run(|| fs::remove_dir_all(directory("a"))).expect("removed");
+    let answer = run_to_end(node, command(node, "a", "virtual_mac = true\n"));
+    assert_refused(&answer, &["another vipd", &format!("(pid {})", first.child.id()), "already runs"]);
+    assert_eq!(node.run(|| links::names()).expect("interfaces"), before, "no macvlan was removed");
+}
+
+/// Kills a master and returns while its address is still there.
+fn killed_master(node: &Namespace) {
+    let mut agent = Plain::master(node, "a", "");
+    agent.child.kill().expect("killed");
+    agent.wait();
+    assert!(addresses(node).contains(&VIP), "a killed agent's address stays");
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn stale_addresses_are_removed_before_anything_fails() {
+    let lab = Lab::new(1).expect("a lab");
+    let node = lab.host(NODE).expect("a host");
+    // A directory that is read-only, one without a free inode, one of another user, and a log level that is none.
+    let read_only = |path: &Path| {
+        mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::RDONLY, None).map_err(io::Error::from)
+    };
+    let full = |path: &Path| {
+        mount("tmpfs", path, "tmpfs", MountFlags::NOSUID, Some(c"nr_inodes=1")).map_err(io::Error::from)
+    };
+    let foreign = |path: &Path| std::os::unix::fs::chown(path, Some(1234), None);
+    type Trouble = fn(&Path) -> io::Result<()>;
+    let troubles: [(Trouble, &str); 3] =
+        [(read_only, "Read-only file system"), (full, "make room there"), (foreign, "belongs to user 1234")];
+    for (trouble, words) in troubles {
+        killed_master(node);
+        node.run(move || trouble(&directory("a"))).expect("trouble");
+        assert_refused(&run_to_end(node, command(node, "a", "")), &[words]);
+        assert_eq!(addresses(node), [NODE.ipv4()], "{words}");
+        node.run(|| {
+            // Not mounted, or not foreign.
+            let _ = unmount(directory("a"), UnmountFlags::DETACH);
+            fs::remove_dir_all(directory("a"))
+        })
+        .expect("removed");
+    }
+    killed_master(node);
+    let mut wrong = command(node, "a", "");
+    wrong.env("VIPD_LOG", "vipd=loud");
+    assert_refused(&run_to_end(node, wrong), &["VIPD_LOG is"]);
+    assert_eq!(addresses(node), [NODE.ipv4()]);
+}
+
+/// Another agent that is alive keeps its addresses, whatever is configured here.
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn addresses_of_an_agent_that_lives_are_not_stale() {
+    let lab = Lab::new(1).expect("a lab");
+    let node = lab.host(NODE).expect("a host");
+    let first = Plain::master(node, "a", "");
+    let answer = run_to_end(node, command(node, "b", ""));
+    assert_refused(&answer, &["another XDP program is attached"]);
+    assert!(addresses(node).contains(&VIP));
+    assert_eq!(first.state().as_deref(), Some("master"));
+}
+
+fn with_open_files(mut command: Command, soft: u64, hard: u64) -> Command {
+    let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe {
+        command.pre_exec(move || Ok(setrlimit(Resource::Nofile, limit.clone())?));
+    }
+    command
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn the_limit_on_open_files_is_raised_or_named() {
+    let lab = Lab::new(1).expect("a lab");
+    let node = lab.host(NODE).expect("a host");
+    let agent = Plain::spawn(node, "a", with_open_files(command(node, "a", ""), 20, 1024));
+    agent.wait_for_master();
+    drop(agent);
+    for limit in [5, 17, 24, 32] {
+        let answer = run_to_end(node, with_open_files(command(node, "b", ""), limit, limit));
+        assert_refused(&answer, &[&format!("the limit on open files is {limit}"), "LimitNOFILE="]);
+    }
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn a_full_pipe_at_standard_error_does_not_keep_a_failing_agent_alive() {
+    let lab = Lab::new(1).expect("a lab");
+    let node = lab.host(NODE).expect("a host");
+    let (_unread, writer) = io::pipe().expect("a pipe");
+    fill(&writer);
+    let stuck = |mut command: Command| {
+        command.stderr(writer.try_clone().expect("a pipe"));
+        Plain::spawn(node, "a", command)
+    };
+    let mut master = stuck(command(node, "a", ""));
+    master.wait_for_master();
+    master.signal(Signal::TERM);
+    assert!(master.wait().success());
+    assert_eq!(addresses(node), [NODE.ipv4()]);
+    // It fails with its log started: its runtime directory is a file.
+    node.run(|| fs::write(directory("b"), "")).expect("a file");
+    assert_eq!(stuck(command(node, "b", "")).wait().code(), Some(1));
+    // And before.
+    assert_eq!(stuck(with_open_files(command(node, "a", ""), 17, 17)).wait().code(), Some(1));
+}
+
+/// Fills a pipe and leaves it blocking.
+fn fill(writer: &io::PipeWriter) {
+    rustix::io::ioctl_fionbio(writer, true).expect("non-blocking");
+    while rustix::io::write(writer, &[b'x'; 512]).is_ok() {}
+    rustix::io::ioctl_fionbio(writer, false).expect("blocking");
+}

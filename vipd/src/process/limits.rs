@@ -1,0 +1,32 @@
+//! Resource limits (getrlimit(2)).
+
+use std::io;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// Raises the soft limit on open files to the hard limit and returns what it is now; `None` is no limit.
+///
+/// The soft limit of 1024 that most service managers set is there for programs that use select(2).
+///
+/// # Errors
+/// When the kernel refuses, which it does not for a soft limit up to the hard one.
+pub fn raise_open_files() -> io::Result<Option<u64>> {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        setrlimit(Resource::Nofile, limit.clone())?;
+    }
+    Ok(limit.current)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_on_open_files_becomes_the_hard_limit() {
+        let raised = raise_open_files().expect("raised");
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!((limit.current, raised), (limit.maximum, limit.maximum));
+    }
+}

@@ -1,0 +1,304 @@
+//! State changes of virtual routers, none of which is lost.
+//!
+//! The engine publishes each change in the slot of its router: latest wins, and a count says how many there were. A slot
+//! is a seqlock with one writer, which never waits, allocates or fails; a reader that meets a write in progress reads
+//! again. The first change after [`Transitions::take`] wakes the reader, the others cost a few stores.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+
+use tokio::sync::mpsc;
+use vipd_common::Timestamp;
+
+use crate::engine::id::{Id as _, RouterId};
+use crate::vrrp::{Fault, Reason, State};
+
+/// The latest state change of a router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transition {
+    /// The state since then.
+    pub(crate) state: State,
+    /// Why it changed.
+    pub(crate) reason: Reason,
+    /// When.
+    pub(crate) at: Timestamp,
+    /// Changes of this router since the start, this one included.
+    pub(crate) count: u64,
+}
+
+/// One router's slot, in a cache line without another's.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Slot {
+    /// Odd while the writer is at work.
+    sequence: AtomicU64,
+    /// Generation of the router in the high half, reason and state in the two low bytes.
+    what: AtomicU64,
+    at: AtomicU64,
+    count: AtomicU64,
+}
+
+impl Slot {
+    /// The latest change of the router that was the last to use the slot, and its generation.
+    fn read(&self) -> Option<(u32, Transition)> {
+        loop {
+            let before = self.sequence.load(Ordering::Acquire);
+            let what = self.what.load(Ordering::Relaxed);
+            let at = self.at.load(Ordering::Relaxed);
+            let count = self.count.load(Ordering::Relaxed);
+            // Orders the loads above before the one below.
+            fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == before {
+                let (generation, state, reason) = decode(what)?;
+                let at = Timestamp::from_nanos(at);
+                return (count > 0).then_some((generation, Transition { state, reason, at, count }));
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// For the one writer.
+    fn write(&self, generation: u32, state: State, reason: Reason, at: Timestamp) {
+        let same = generation_of(self.what.load(Ordering::Relaxed)) == generation;
+        let before = if same { self.count.load(Ordering::Relaxed) } else { 0 };
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        self.sequence.store(sequence + 1, Ordering::Relaxed);
+        // Orders the store above before those below.
+        fence(Ordering::Release);
+        self.what.store(encode(generation, state, reason), Ordering::Relaxed);
+        self.at.store(at.as_nanos(), Ordering::Relaxed);
+        self.count.store(before + 1, Ordering::Relaxed);
+        self.sequence.store(sequence + 2, Ordering::Release);
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    slots: Box<[Slot]>,
+    /// Whether something was published since the reader took all.
+    changed: AtomicBool,
+}
+
+/// The engine's end.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    shared: Arc<Shared>,
+    /// Of capacity 1.
+    wake: mpsc::Sender<()>,
+}
+
+impl Publisher {
+    /// Publishes a state change. One of a router without a slot is ignored.
+    pub(crate) fn publish(&mut self, router: RouterId, state: State, reason: Reason, at: Timestamp) {
+        let Some(slot) = self.shared.slots.get(router.index()) else { return };
+        slot.write(router.generation(), state, reason, at);
+        if !self.shared.changed.swap(true, Ordering::SeqCst) {
+            // A full channel: the reader has not yet been woken by the last one.
+            let _ = self.wake.try_send(());
+        }
+    }
+}
+
+/// Reads the latest state change of each router, without waiting for the engine.
+#[derive(Clone, Debug)]
+pub(crate) struct Latest(Arc<Shared>);
+
+impl Latest {
+    /// The latest change of a router; `None` before the first.
+    pub(crate) fn get(&self, router: RouterId) -> Option<Transition> {
+        let (generation, transition) = self.0.slots.get(router.index())?.read()?;
+        (generation == router.generation()).then_some(transition)
+    }
+}
+
+/// The control thread's end.
+#[derive(Debug)]
+pub(crate) struct Transitions {
+    shared: Arc<Shared>,
+    woken: mpsc::Receiver<()>,
+}
+
+impl Transitions {
+    /// Another reader.
+    pub(crate) fn latest(&self) -> Latest {
+        Latest(Arc::clone(&self.shared))
+    }
+
+    /// Waits until something was published after [`take`](Self::take).
+    pub(crate) async fn changed(&mut self) {
+        if self.woken.recv().await.is_none() {
+            // The engine has ended.
+            std::future::pending().await
+        }
+    }
+
+    /// The latest change of each router that has changed since the start.
+    pub(crate) fn take(&mut self) -> Vec<(RouterId, Transition)> {
+        // Before the slots are read: what is published from now on wakes the reader again.
+        self.shared.changed.store(false, Ordering::SeqCst);
+        let slots = (0..).zip(&self.shared.slots);
+        let found = slots.filter_map(|(index, slot)| {
+            let (generation, transition) = slot.read()?;
+            Some((RouterId::new(index, generation), transition))
+        });
+        found.collect()
+    }
+}
+
+/// A bus for routers whose slots are below `routers`.
+pub(crate) fn bus(routers: usize) -> (Publisher, Transitions) {
+    let slots = (0..routers).map(|_| Slot::default()).collect();
+    let shared = Arc::new(Shared { slots, changed: AtomicBool::new(false) });
+    let (wake, woken) = mpsc::channel(1);
+    (Publisher { shared: Arc::clone(&shared), wake }, Transitions { shared, woken })
+}
+
+const FAULTS: [Fault; 10] = [
+    Fault::NoInterface,
+    Fault::InterfaceDown,
+    Fault::NotAttached,
+    Fault::NotReceiving,
+    Fault::NoPrimaryAddress,
+    Fault::AddressInterface,
+    Fault::Tracking,
+    Fault::Group,
+    Fault::Administrator,
+    Fault::Drained,
+];
+const REASONS: [Reason; 9] = [
+    Reason::Startup,
+    Reason::InterfaceUp,
+    Reason::PrimaryAddress,
+    Reason::Shutdown,
+    Reason::MasterTimeout,
+    Reason::PriorityZero,
+    Reason::Preempted,
+    Reason::HigherPriority,
+    Reason::Stalled,
+];
+/// Codes from here on are faults.
+const FIRST_FAULT: u8 = 32;
+
+fn encode(generation: u32, state: State, reason: Reason) -> u64 {
+    let state = match state {
+        State::Initialize => 0,
+        State::Backup => 1,
+        State::Master => 2,
+        State::Fault(fault) => FIRST_FAULT + position(&FAULTS, fault),
+    };
+    let reason = match reason {
+        Reason::Fault(fault) => FIRST_FAULT + position(&FAULTS, fault),
+        other => position(&REASONS, other),
+    };
+    u64::from(generation) << 32 | u64::from(reason) << 8 | u64::from(state)
+}
+
+fn generation_of(what: u64) -> u32 {
+    let [.., a, b, c, d] = what.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+fn decode(what: u64) -> Option<(u32, State, Reason)> {
+    let [state, reason, ..] = what.to_le_bytes();
+    let fault = |code: u8| FAULTS.get(usize::from(code.checked_sub(FIRST_FAULT)?)).copied();
+    let state = match state {
+        0 => State::Initialize,
+        1 => State::Backup,
+        2 => State::Master,
+        code => State::Fault(fault(code)?),
+    };
+    let reason = match REASONS.get(usize::from(reason)) {
+        Some(reason) => *reason,
+        None => Reason::Fault(fault(reason)?),
+    };
+    Some((generation_of(what), state, reason))
+}
+
+fn position<T: Copy + PartialEq>(all: &[T], wanted: T) -> u8 {
+    let found = all.iter().position(|one| *one == wanted).and_then(|place| u8::try_from(place).ok());
+    debug_assert!(found.is_some(), "a variant is missing from the table");
+    found.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn every_state_and_reason_is_read_as_it_was_written() {
+        let faults = FAULTS.map(State::Fault).into_iter().zip(FAULTS.map(Reason::Fault));
+        let plain = [State::Initialize, State::Backup, State::Master].into_iter().cycle().zip(REASONS);
+        for (state, reason) in faults.chain(plain) {
+            assert_eq!(decode(encode(7, state, reason)), Some((7, state, reason)));
+        }
+    }
+
+    #[test]
+    fn the_latest_change_and_the_count_survive_any_number_of_changes() {
+        let (mut publisher, mut transitions) = bus(2);
+        let router = RouterId::new(1, 0);
+        assert_eq!(transitions.take(), []);
+        for at in 1..=10_000 {
+            let state = if at % 2 == 0 { State::Master } else { State::Backup };
+            publisher.publish(router, state, Reason::MasterTimeout, Timestamp::from_nanos(at));
+        }
+        let latest = Transition {
+            state: State::Master,
+            reason: Reason::MasterTimeout,
+            at: Timestamp::from_nanos(10_000),
+            count: 10_000,
+        };
+        assert_eq!(transitions.take(), [(router, latest)]);
+        assert_eq!(transitions.latest().get(router), Some(latest));
+        // The next router with this slot starts anew.
+        let next = RouterId::new(1, 1);
+        publisher.publish(next, State::Backup, Reason::Startup, Timestamp::from_nanos(10_001));
+        assert_eq!(transitions.latest().get(router), None);
+        assert_eq!(transitions.latest().get(next).map(|found| found.count), Some(1));
+    }
+
+    #[test]
+    fn a_concurrent_reader_sees_no_torn_change() {
+        const CHANGES: u64 = 100_000;
+        let (mut publisher, mut transitions) = bus(1);
+        let writer = thread::spawn(move || {
+            for at in 1..=CHANGES {
+                let fault = FAULTS[usize::try_from(at).expect("small") % FAULTS.len()];
+                publisher.publish(
+                    RouterId::new(0, 3),
+                    State::Fault(fault),
+                    Reason::Fault(fault),
+                    Timestamp::from_nanos(at),
+                );
+            }
+        });
+        let mut last = 0;
+        while last < CHANGES {
+            let Some((_, found)) = transitions.take().pop() else { continue };
+            assert_eq!(found.at.as_nanos(), found.count);
+            assert!(found.count >= last);
+            assert!(matches!((found.state, found.reason), (State::Fault(a), Reason::Fault(b)) if a == b));
+            last = found.count;
+        }
+        writer.join().expect("no panic");
+    }
+
+    #[test]
+    fn a_reader_is_woken_once_for_the_changes_between_two_reads() {
+        let (mut publisher, mut transitions) = bus(1);
+        let mut publish = || {
+            publisher.publish(RouterId::new(0, 0), State::Backup, Reason::Startup, Timestamp::from_nanos(1))
+        };
+        let woken = |transitions: &mut Transitions| transitions.woken.try_recv().is_ok();
+        publish();
+        publish();
+        assert!(woken(&mut transitions) && !woken(&mut transitions), "once for both");
+        publish();
+        assert!(!woken(&mut transitions), "not before the reader has taken what there is");
+        drop(transitions.take());
+        publish();
+        assert!(woken(&mut transitions));
+    }
+}

@@ -1,0 +1,178 @@
+//! The control thread: signals, log lines, the control socket, requests of the engine to the worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+use vipd_common::counters::CounterRow;
+
+use super::bus::Transitions;
+use super::log::Log;
+use super::signals::Response;
+use super::worker::{LinkWork, Worker};
+use crate::control::runtime::RuntimeDir;
+use crate::control::server::{self, Source};
+use crate::engine::Handle;
+use crate::engine::command::{Command, Report, Request};
+use crate::process::{Received, SignalStream, Signals};
+use crate::xdp::Row;
+
+/// How often the counters of discarded adverts are read for the log.
+const DISCARD_CHECK: Duration = Duration::from_secs(5);
+/// How long the end of the process waits for the worker, which may be attaching to a slow driver.
+const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The counters that the log reports on.
+pub(super) trait DiscardCounters {
+    /// Whether adverts were discarded since the last call.
+    fn take_discarded(&self) -> bool;
+    /// The counters of a row.
+    fn row(&self, row: Row) -> CounterRow;
+}
+
+/// What the engine sends.
+pub(super) struct FromEngine {
+    /// Work that may block.
+    pub(super) requests: mpsc::UnboundedReceiver<Request>,
+    /// Log lines; the channel closes when the engine ends.
+    pub(super) reports: mpsc::Receiver<Report>,
+    /// State changes.
+    pub(super) transitions: Transitions,
+}
+
+/// The control thread's state.
+pub(super) struct Supervisor<S> {
+    pub(super) engine: Handle,
+    pub(super) source: Arc<S>,
+    pub(super) log: Log,
+    /// Whether the configuration has one interface only: if that cannot be opened at the start, the agent ends.
+    pub(super) has_single_link: bool,
+}
+
+impl<S: Source + DiscardCounters> Supervisor<S> {
+    /// Starts worker and engine, and serves until the engine has ended: after a signal, or by its own failure. Then all
+    /// routers have sent their priority-0 adverts and removed their addresses.
+    ///
+    /// # Errors
+    /// When something cannot be started, or the only interface cannot be opened.
+    pub(super) fn run(
+        mut self,
+        signals: Signals,
+        runtime_dir: &RuntimeDir,
+        work: impl LinkWork,
+        mut from_engine: FromEngine,
+        start_engine: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the control thread's runtime")?;
+        let (fatal, mut failed) = oneshot::channel();
+        let fatal = self.has_single_link.then_some(fatal);
+        let served = runtime.block_on(async {
+            let mut signals = signals.into_stream().context("cannot wait for signals")?;
+            let server = tokio::spawn(server::serve(runtime_dir.listen()?, Arc::clone(&self.source)));
+            let worker = Worker::start(work, self.engine.clone(), fatal)?;
+            start_engine()?;
+            let served = self.serve(&mut signals, &worker, &mut failed, &mut from_engine).await;
+            server.abort();
+            if !worker.stop(WORKER_TIMEOUT) {
+                tracing::warn!(
+                    "an interface is still being opened or closed; exiting without waiting for it"
+                );
+            }
+            served
+        });
+        // A blocked report of a client does not delay the end.
+        runtime.shutdown_background();
+        served
+    }
+
+    async fn serve(
+        &mut self,
+        signals: &mut SignalStream,
+        worker: &Worker,
+        failed: &mut oneshot::Receiver<anyhow::Error>,
+        from: &mut FromEngine,
+    ) -> anyhow::Result<()> {
+        let mut discard_check = interval(DISCARD_CHECK);
+        discard_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut result = Ok(());
+        let mut may_fail = true;
+        loop {
+            tokio::select! {
+                signal = signals.receive() => match signal {
+                    Ok(signal) => self.signal(signal),
+                    Err(error) => {
+                        self.stop();
+                        result = Err(error).context("cannot wait for signals");
+                    }
+                },
+                report = from.reports.recv() => match report {
+                    Some(report) => self.log.write(report),
+                    // The engine has ended, and its last lines are written.
+                    None => break,
+                },
+                () = from.transitions.changed() => self.log_lost_transitions(from),
+                Some(request) = from.requests.recv() => {
+                    if !worker.submit(request) && result.is_ok() {
+                        self.stop();
+                        result = Err(anyhow::anyhow!("the link-io thread panicked; this is a bug in vipd"));
+                    }
+                }
+                error = &mut *failed, if may_fail => {
+                    // Without an error the link is open.
+                    may_fail = false;
+                    if let Ok(error) = error {
+                        self.stop();
+                        result = Err(error);
+                    }
+                }
+                _ = discard_check.tick() => {
+                    if self.source.take_discarded() {
+                        self.log.discards(|row| self.source.row(row));
+                    }
+                    // Those that the rate limit has suppressed.
+                    self.log_lost_transitions(from);
+                }
+            }
+        }
+        self.log_lost_transitions(from);
+        result
+    }
+
+    fn signal(&self, signal: Received) {
+        let (response, name) = Response::to(signal);
+        let sender = signal.sender;
+        match response {
+            Response::Stop => {
+                tracing::info!(sender, "{name}: shutting down");
+                self.stop();
+            }
+            Response::Reload => {
+                tracing::warn!(
+                    sender,
+                    "{name}: reload is not supported yet; restart vipd to apply a new configuration"
+                );
+            }
+            Response::Ignore => tracing::debug!(sender, number = signal.number, "signal ignored"),
+        }
+    }
+
+    /// Has the engine shut all routers down and end. Repeating it does no harm.
+    fn stop(&self) {
+        self.engine.send(Command::Stop);
+    }
+
+    /// Logs the state changes whose own line did not fit into the channel.
+    fn log_lost_transitions(&mut self, from: &mut FromEngine) {
+        // In this order: the engine sends the line of a change before it publishes the change.
+        let published = from.transitions.take();
+        while let Ok(report) = from.reports.try_recv() {
+            self.log.write(report);
+        }
+        self.log.lost_transitions(&published);
+    }
+}

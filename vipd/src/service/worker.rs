@@ -1,0 +1,216 @@
+//! The worker: a thread for what may block, so that signals and `status` are served meanwhile.
+//!
+//! Its jobs are done one after the other, in the order they were submitted. A link that cannot be opened is tried
+//! again, after 1 s first and then after twice as long each time, up to [`RETRY_MAX`]. A failure is logged when it first
+//! occurs and when its reason changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::sync::oneshot;
+
+use crate::engine::Handle;
+use crate::engine::command::{Command, Request};
+use crate::engine::id::LinkId;
+use crate::engine::link_io::LinkIo;
+use crate::engine::link_spec::{LinkSpec, XdpEntry};
+use crate::xdp::Row;
+
+/// Delay of the first retry.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// Longest delay between two retries.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// How often XDP attachments are checked.
+const CHECK: Duration = Duration::from_secs(5);
+
+/// What the worker does. Each call may block for seconds.
+pub(crate) trait LinkWork: Send + 'static {
+    /// Makes a link ready for its routers; repeating it does not interrupt them.
+    fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo>;
+    /// Undoes [`open`](Self::open); the interface may be gone.
+    fn close(&mut self, ifindex: u32);
+    /// Removes a router from the XDP program and clears its row.
+    fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry, row: Row);
+    /// Sets a macvlan down, unless it is wanted up, and up again if that is wanted meanwhile.
+    fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool);
+    /// Indices of open interfaces from which another process has detached the XDP program.
+    fn detached(&mut self) -> BTreeSet<u32>;
+}
+
+/// The control thread's end.
+pub(super) struct Worker {
+    jobs: Sender<Request>,
+    stopping: Arc<AtomicBool>,
+    /// Disconnected when the thread has released everything.
+    ended: Receiver<()>,
+}
+
+impl Worker {
+    /// Starts the thread. It answers [`Request::Open`] with [`Command::Opened`].
+    ///
+    /// With `fatal`, the first attempt to open the first link must succeed; its error is sent there instead.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn start(
+        work: impl LinkWork,
+        engine: Handle,
+        fatal: Option<oneshot::Sender<anyhow::Error>>,
+    ) -> anyhow::Result<Self> {
+        let (jobs, submitted) = mpsc::channel();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (running, ended) = mpsc::channel();
+        let state = State {
+            work,
+            engine,
+            fatal,
+            open: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            stopping: Arc::clone(&stopping),
+            _running: running,
+        };
+        thread::Builder::new()
+            .name("link-io".to_owned())
+            .spawn(move || state.run(&submitted))
+            .context("cannot start the thread that opens links")?;
+        Ok(Self { jobs, stopping, ended })
+    }
+
+    /// Adds a job. Returns whether the worker is alive.
+    pub(super) fn submit(&self, request: Request) -> bool {
+        self.jobs.send(request).is_ok()
+    }
+
+    /// Drops the jobs that are left, lets the current one end and releases all links.
+    ///
+    /// Returns whether it has ended within `timeout`; otherwise the end of the process releases them.
+    pub(super) fn stop(self, timeout: Duration) -> bool {
+        self.stopping.store(true, Ordering::SeqCst);
+        drop(self.jobs);
+        self.ended.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
+    }
+}
+
+/// A link that could not be opened.
+struct Failure {
+    spec: LinkSpec,
+    reason: String,
+    delay: Duration,
+    retry_at: Instant,
+}
+
+struct State<W> {
+    work: W,
+    engine: Handle,
+    fatal: Option<oneshot::Sender<anyhow::Error>>,
+    /// Links that are open.
+    open: BTreeMap<LinkId, LinkSpec>,
+    failed: BTreeMap<LinkId, Failure>,
+    stopping: Arc<AtomicBool>,
+    /// Dropped last, after the interfaces are released.
+    _running: Sender<()>,
+}
+
+impl<W: LinkWork> State<W> {
+    fn run(mut self, submitted: &Receiver<Request>) {
+        let mut check_at = Instant::now() + CHECK;
+        loop {
+            let now = Instant::now();
+            let next = self.failed.values().map(|failure| failure.retry_at).fold(check_at, Instant::min);
+            let job = submitted.recv_timeout(next.saturating_duration_since(now));
+            if self.stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            match job {
+                Ok(request) => self.carry_out(request),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let now = Instant::now();
+            if now >= check_at {
+                self.check();
+                check_at = now + CHECK;
+            }
+            self.retry(now);
+        }
+    }
+
+    fn carry_out(&mut self, request: Request) {
+        match request {
+            Request::Open(spec) => self.open(spec),
+            Request::Down { ifindex, wanted_up } => self.work.set_down(ifindex, &wanted_up),
+            Request::Close { link, ifindex, io } => {
+                drop(io);
+                self.failed.remove(&link);
+                self.open.remove(&link);
+                self.work.close(ifindex);
+            }
+            Request::Drop(io) => drop(io),
+            Request::Forget { ifindex, entry, row } => {
+                self.work.forget(ifindex, &entry, row);
+                self.engine.send(Command::RowReleased(row));
+            }
+        }
+    }
+
+    fn open(&mut self, spec: LinkSpec) {
+        let (link, ifindex) = (spec.link, spec.ifindex);
+        let io = match self.work.open(&spec) {
+            Ok(io) => {
+                self.failed.remove(&link);
+                self.open.insert(link, spec);
+                self.fatal = None;
+                Ok(io)
+            }
+            Err(error) => {
+                if let Some(fatal) = self.fatal.take() {
+                    // The receiver is gone when the agent is stopping anyway.
+                    let _ = fatal.send(error);
+                    return;
+                }
+                let reason = format!("{error:#}");
+                self.note_failure(spec, &reason);
+                Err(reason)
+            }
+        };
+        self.engine.send(Command::Opened { link, ifindex, io });
+    }
+
+    /// Logs a new failure and schedules its retry.
+    fn note_failure(&mut self, spec: LinkSpec, reason: &str) {
+        let known = self.failed.get(&spec.link);
+        let same = known.filter(|known| known.spec.ifindex == spec.ifindex && known.reason == reason);
+        let delay = same.map_or(RETRY_MIN, |known| (known.delay * 2).min(RETRY_MAX));
+        if same.is_none() {
+            tracing::error!("{reason}");
+        }
+        let retry_at = Instant::now() + delay;
+        self.failed.insert(spec.link, Failure { spec, reason: reason.to_owned(), delay, retry_at });
+    }
+
+    fn retry(&mut self, now: Instant) {
+        let due = self.failed.values().filter(|failure| failure.retry_at <= now);
+        for spec in due.map(|failure| failure.spec.clone()).collect::<Vec<_>>() {
+            if self.stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            self.open(spec);
+        }
+    }
+
+    /// Attaches the XDP program again where another process has detached it.
+    fn check(&mut self) {
+        let detached = self.work.detached();
+        let lost = self.open.values().filter(|spec| detached.contains(&spec.ifindex));
+        for spec in lost.cloned().collect::<Vec<_>>() {
+            if !self.failed.contains_key(&spec.link) {
+                self.open(spec);
+            }
+        }
+    }
+}
