@@ -15,6 +15,8 @@ pub mod cli;
 pub mod config;
 pub mod control;
 mod engine;
+#[cfg(test)]
+mod generated;
 #[expect(unsafe_code, reason = "a socket of the netlink-sys crate, borrowed for poll")]
 pub mod netlink;
 #[expect(unsafe_code, reason = "sockaddr_ll, sendmmsg and socket filters")]

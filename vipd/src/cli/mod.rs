@@ -2,7 +2,6 @@
 
 mod args;
 mod check;
-mod counters;
 mod filter;
 mod logging;
 mod output;

@@ -2,25 +2,24 @@
 
 use std::fmt::Write as _;
 
-use super::counters::{self, GLOBAL, INSTANCE};
+use crate::control::counters::{Counter, Kind};
 use crate::control::model::{InstanceStats, StatsReport};
 
-/// Every counter: the agent's under `vipd_global_…`, the instances' under `vipd_…` with labels.
+/// Every counter: the agent's as `vipd_global_…`, the instances' as `vipd_…` with labels.
 ///
-/// The prefix keeps a sum and its parts apart: they would count twice under one name.
+/// The prefix separates a sum from its parts; under one name they would be counted twice.
 pub(super) fn render(report: &StatsReport) -> String {
     let mut out = String::new();
-    for (name, value) in counters::of(&report.global) {
-        let metric = format!("vipd_global_{}_total", snake(&name));
-        family(&mut out, &metric, counters::help(GLOBAL, &name));
+    for (counter, value) in report.global.entries() {
+        let metric = family(&mut out, "vipd_global", counter);
         let _ = writeln!(out, "{metric} {value}");
     }
     let labels: Vec<String> = report.instances.iter().map(labels).collect();
-    let values: Vec<_> = report.instances.iter().map(|instance| counters::of(&instance.statistics)).collect();
-    // A family is one block: all instances of one counter, then the next counter.
-    for (index, (name, _)) in values.first().into_iter().flatten().enumerate() {
-        let metric = format!("vipd_{}_total", snake(name));
-        family(&mut out, &metric, counters::help(INSTANCE, name));
+    let values: Vec<Vec<_>> =
+        report.instances.iter().map(|instance| instance.statistics.entries().collect()).collect();
+    // The format wants all samples of a metric in one block.
+    for (index, (counter, _)) in values.first().into_iter().flatten().enumerate() {
+        let metric = family(&mut out, "vipd", counter);
         for (labels, values) in labels.iter().zip(&values) {
             let _ = writeln!(out, "{metric}{labels} {}", values[index].1);
         }
@@ -28,9 +27,16 @@ pub(super) fn render(report: &StatsReport) -> String {
     out
 }
 
-fn family(out: &mut String, metric: &str, help: &str) {
-    let help = help.replace('\\', "\\\\").replace('\n', "\\n");
-    let _ = writeln!(out, "# HELP {metric} {help}\n# TYPE {metric} counter");
+/// Writes a metric's header and returns its name.
+fn family(out: &mut String, prefix: &str, counter: &Counter) -> String {
+    let metric = counter.metric(prefix);
+    let kind = match counter.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+    };
+    let help = counter.help.replace('\\', "\\\\").replace('\n', "\\n");
+    let _ = writeln!(out, "# HELP {metric} {help}\n# TYPE {metric} {kind}");
+    metric
 }
 
 fn labels(instance: &InstanceStats) -> String {
@@ -45,9 +51,4 @@ fn labels(instance: &InstanceStats) -> String {
 
 fn escape(label: &str) -> String {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-/// `vipd:ip-ttl-errors` as `ip_ttl_errors`.
-fn snake(name: &str) -> String {
-    name.trim_start_matches("vipd:").replace('-', "_")
 }

@@ -1,21 +1,19 @@
-//! `vipd stats`, once or again and again.
+//! `vipd stats`, once or repeatedly.
 
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 use super::args::StatsArgs;
-use super::counters::{self, Counter, GLOBAL, INSTANCE};
 use super::filter::Filter;
 use super::table::{Align, BAD, Cell, Table};
 use super::{output, prometheus};
 use crate::control::client::Client;
+use crate::control::counters::{Counter, Kind};
 use crate::control::model::{InstanceStats, StatsReport};
 
-/// The counters with a column of their own, and its head.
+/// The counters that have a column, and its heading.
 const COLUMNS: [(&str, &str); 5] = [
     ("advertisement-rcvd", "RCVD"),
     ("advertisement-sent", "SENT"),
@@ -49,13 +47,13 @@ pub(super) fn run(args: &StatsArgs, runtime_dir: &Path) -> anyhow::Result<()> {
         output::print(&text)?;
         let Some(period) = args.watch else { return Ok(()) };
         before = Some((now, report));
-        // From a fixed beat, so that the time of asking does not add up; what was missed is not made up for.
+        // A fixed schedule, so that the time of a request does not add up; missed beats are skipped.
         next = (next + period).max(now);
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }
 }
 
-/// Totals, with rates beside them when there is a report of the past and the time since.
+/// Totals; with rates if there is an earlier report.
 pub(super) fn render(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> String {
     let mut out = overview(report, past).render();
     if let Some(table) = details(report, past) {
@@ -86,31 +84,31 @@ fn overview(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> Tab
     table
 }
 
-/// Every other counter that is not 0, by name; `global` for those of the agent.
+/// Every other counter that is not 0; the agent's own under the name `global`.
 fn details(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> Option<Table> {
     let mut table = Table::new(&[("NAME", Align::Left), ("COUNTER", Align::Left), ("COUNT", Align::Right)]);
     let mut empty = true;
-    let mut add = |name: &str, known: &[Counter], now: &Counters, then: Option<(Counters, Duration)>| {
+    let mut add = |name: &str, now: &Counters, then: Option<(Counters, Duration)>| {
         for (counter, count) in &now.0 {
-            if *count == 0 || COLUMNS.iter().any(|(column, _)| column == counter) {
+            if *count == 0 || COLUMNS.iter().any(|(column, _)| *column == counter.name) {
                 continue;
             }
             empty = false;
-            let text = amount(*count, then.as_ref().map(|(then, time)| (then.get(counter), *time)));
-            let error = counters::is_error(known, counter);
-            let count = if error { Cell::styled(text, BAD) } else { text.into() };
-            table.row(vec![name.into(), counter.into(), count]);
+            let then = then.as_ref().filter(|_| counter.kind == Kind::Counter);
+            let text = amount(*count, then.map(|(then, time)| (then.get(counter.name), *time)));
+            let count = if counter.is_error() { Cell::styled(text, BAD) } else { text.into() };
+            table.row(vec![name.into(), counter.name.into(), count]);
         }
     };
     for instance in &report.instances {
-        add(&instance.name, INSTANCE, &Counters::of(instance), then(instance, past));
+        add(&instance.name, &Counters::of(instance), then(instance, past));
     }
-    let then = past.map(|(report, time)| (Counters::new(&report.global), time));
-    add("global", GLOBAL, &Counters::new(&report.global), then);
+    let then = past.map(|(report, time)| (Counters(report.global.entries().collect()), time));
+    add("global", &Counters(report.global.entries().collect()), then);
     (!empty).then_some(table)
 }
 
-/// The same instance's counters in the report of the past.
+/// The same instance's counters in the earlier report.
 fn then(instance: &InstanceStats, past: Option<(&StatsReport, Duration)>) -> Option<(Counters, Duration)> {
     let (report, time) = past?;
     let same = |other: &&InstanceStats| other.name == instance.name && other.vrid == instance.vrid;
@@ -127,24 +125,20 @@ fn amount(now: u64, then: Option<(u64, Duration)>) -> String {
     rate.map_or_else(|| now.to_string(), |rate| format!("{now}(+{rate:.1}/s)"))
 }
 
-/// Counters by the name that reports give them.
-struct Counters(Vec<(String, u64)>);
+/// The rows of a table with their values.
+struct Counters(Vec<(&'static Counter, u64)>);
 
 impl Counters {
-    fn new(statistics: &impl Serialize) -> Self {
-        Self(counters::of(statistics))
-    }
-
     fn of(instance: &InstanceStats) -> Self {
-        Self::new(&instance.statistics)
+        Self(instance.statistics.entries().collect())
     }
 
     fn get(&self, name: &str) -> u64 {
-        self.0.iter().find(|(known, _)| known == name).map_or(0, |(_, value)| *value)
+        self.0.iter().find(|(counter, _)| counter.name == name).map_or(0, |(_, value)| *value)
     }
 
     fn errors(&self) -> u64 {
-        let errors = self.0.iter().filter(|(name, _)| counters::is_error(INSTANCE, name));
+        let errors = self.0.iter().filter(|(counter, _)| counter.is_error());
         errors.fold(0, |sum, (_, value)| sum.saturating_add(*value))
     }
 }

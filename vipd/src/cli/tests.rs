@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use anstream::adapter::strip_str;
 use clap::{CommandFactory as _, Parser as _};
-use serde::Serialize;
-use serde_json::Value;
 
 use super::args::{Cli, Command, StatsArgs};
-use super::counters::{self, Counter, GLOBAL, INSTANCE};
 use super::filter::Filter;
 use super::{check, prometheus, report, stats, status};
 use crate::config::Config;
+use crate::control::counters::{GLOBAL, INSTANCE};
 use crate::control::model::{
     GlobalStatistics, InstanceStats, InstanceStatus, State, Statistics, StatsReport, StatusReport,
 };
@@ -67,22 +65,6 @@ fn stats_options_and_what_they_refuse() {
         let error = parse_stats(refused).expect_err(refused);
         assert_eq!(error.exit_code(), 2, "{refused}");
     }
-}
-
-/// The names of a struct's counters as serde gives them must be those of the table, in order.
-#[track_caller]
-fn assert_described(statistics: &impl Serialize, table: &[Counter]) {
-    let Value::Object(fields) = serde_json::to_value(statistics).expect("JSON") else { panic!("no object") };
-    let names: Vec<&str> = fields.keys().map(String::as_str).collect();
-    let described: Vec<&str> = table.iter().map(|counter| counter.name).collect();
-    assert_eq!(names, described);
-    assert_eq!(counters::of(statistics).len(), table.len(), "every field is a number");
-}
-
-#[test]
-fn no_counter_is_forgotten() {
-    assert_described(&GlobalStatistics::default(), GLOBAL);
-    assert_described(&Statistics::default(), INSTANCE);
 }
 
 fn instance_status(name: &str, state: State) -> InstanceStatus {

@@ -4,14 +4,15 @@
 //! changes, and by a limit for each instance here. A state change is always logged in the end, if only as the last of
 //! several.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vipd_common::counters::{Counter, CounterRow};
+use vipd_common::counters::CounterRow;
 
 use super::bus::Transition;
 use crate::config::Instance;
+use crate::control::counters::drop_reasons;
 use crate::engine::command::Report;
 use crate::engine::id::RouterId;
 use crate::netlink::Address;
@@ -25,29 +26,6 @@ const REFILL: Duration = Duration::from_millis(500);
 /// Shortest and longest time between two lines about the same failure of the agent.
 const REPEAT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 
-/// Why the XDP program discards adverts, for the log.
-const DISCARDS: [(Counter, &str); 13] = [
-    (Counter::IpHeaderErrors, "invalid IPv4 header checksum or source address"),
-    (
-        Counter::IpTtlErrors,
-        "TTL or Hop Limit too small: routed or spoofed; a unicast peer behind routers needs min_ttl",
-    ),
-    (Counter::VersionErrors, "VRRP version mismatch"),
-    (Counter::InvalidTypeRcvd, "unknown VRRP type"),
-    (Counter::PacketLengthErrors, "length does not match the address count"),
-    (Counter::AddressCountErrors, "no addresses"),
-    (Counter::ChecksumErrors, "invalid VRRP checksum"),
-    (Counter::IntervalZeroErrors, "advert interval is 0"),
-    (Counter::InvalidAuthType, "unknown authentication type"),
-    (Counter::AuthTypeMismatch, "authentication type mismatch"),
-    (Counter::AuthFailures, "authentication failed: different password"),
-    (Counter::PeerErrors, "sender is not a configured unicast peer"),
-    (
-        Counter::RateLimited,
-        "rate limited: over 400 adverts/s from one source; see `vipd:peers` in `vipd status --json`",
-    ),
-];
-
 /// Writes reports as log lines.
 pub(super) struct Log {
     instances: BTreeMap<RouterId, InstanceLog>,
@@ -60,8 +38,8 @@ struct InstanceLog {
     config: Arc<Instance>,
     row: Row,
     limit: Limit,
-    /// Which entries of [`DISCARDS`] were logged since the last state change.
-    logged: [bool; DISCARDS.len()],
+    /// The reasons for discarded adverts that were logged since the last state change.
+    logged: BTreeSet<&'static str>,
     last: CounterRow,
     /// State changes that were logged, alone or as one of several.
     transitions: u64,
@@ -132,7 +110,7 @@ impl Log {
             config,
             row,
             limit: Limit::new(),
-            logged: [false; DISCARDS.len()],
+            logged: BTreeSet::new(),
             last: CounterRow::default(),
             transitions: 0,
         };
@@ -188,7 +166,7 @@ impl Log {
         let Some(log) = self.instances.get_mut(&router) else { return };
         let is_transition = matches!(event, Event::StateChanged { .. });
         if is_transition {
-            log.logged = [false; DISCARDS.len()];
+            log.logged.clear();
         }
         if log.permits() {
             log.transitions += u64::from(is_transition);
@@ -204,7 +182,7 @@ impl Log {
             let lost = count.saturating_sub(log.transitions);
             if lost > 0 && log.permits() {
                 log.transitions = *count;
-                log.logged = [false; DISCARDS.len()];
+                log.logged.clear();
                 let instance = log.config.name.as_str();
                 tracing::warn!(instance, to = %state, %reason, changes = lost, "state changed; earlier lines were dropped");
             }
@@ -215,10 +193,10 @@ impl Log {
     pub(super) fn discards(&mut self, row_of: impl Fn(Row) -> CounterRow) {
         for log in self.instances.values_mut() {
             let row = row_of(log.row);
-            for (place, (counter, reason)) in DISCARDS.iter().enumerate() {
-                let new = row.get(*counter).wrapping_sub(log.last.get(*counter));
-                if new > 0 && !log.logged[place] && log.permits() {
-                    log.logged[place] = true;
+            for (counter, reason) in drop_reasons() {
+                let new = row.get(counter).wrapping_sub(log.last.get(counter));
+                if new > 0 && !log.logged.contains(reason) && log.permits() {
+                    log.logged.insert(reason);
                     tracing::warn!(instance = log.config.name, adverts = new, reason, "adverts discarded");
                 }
             }

@@ -11,14 +11,15 @@ use super::bus::{Latest, Transition};
 use super::supervisor::DiscardCounters;
 use crate::config::Instance;
 use crate::config::settings::Transport;
+use crate::control::counters::table;
 use crate::control::model::{
     self, GlobalStatistics, InstanceStats, InstanceStatus, PeerStatus, Statistics, StatsReport, StatusReport,
 };
 use crate::control::server::Source;
 use crate::engine::Handle;
-use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot};
+use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot, Sent};
 use crate::engine::instance::checksum_form;
-use crate::vrrp::{Family, Fault, Peer, State};
+use crate::vrrp::{self, Family, Fault, Peer, State};
 use crate::xdp::{Counters, Row};
 
 /// Builds the reports from the engine's snapshot and the XDP program's counters.
@@ -64,13 +65,20 @@ impl Source for Reporter {
         let snapshot = self.snapshot().await?;
         let rows: Vec<_> = snapshot.routers.iter().map(|router| self.row(router.row)).collect();
         let foreign = self.counters.row(ROW_FOREIGN).unwrap_or_default();
-        let global = global(&foreign, &rows, &snapshot);
+        let mut sum = foreign;
+        rows.iter().for_each(|row| sum.add(row));
+        let global = global(&GlobalSources { kernel: sum, engine: &snapshot });
         let instances = snapshot.routers.iter().zip(&rows).map(|(router, row)| InstanceStats {
             name: router.settings.name.clone(),
             interface: router.settings.interface.clone(),
             vrid: router.settings.router.vrid,
             family: router.settings.router.family.to_string(),
-            statistics: statistics(row, router),
+            statistics: instance(&InstanceSources {
+                kernel: row,
+                core: &router.router.counters,
+                sent: &router.sent,
+                engine: Computed { missing_addresses: router.missing.len() as u64 },
+            }),
         });
         Ok(StatsReport { global, instances: instances.collect() })
     }
@@ -190,65 +198,43 @@ fn sentence(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
     }
 }
 
-fn global(foreign: &CounterRow, rows: &[CounterRow], snapshot: &EngineSnapshot) -> GlobalStatistics {
-    let mut sum = *foreign;
-    for row in rows {
-        sum.add(row);
-    }
-    GlobalStatistics {
-        checksum_errors: sum.get(Counter::ChecksumErrors),
-        version_errors: sum.get(Counter::VersionErrors),
-        vrid_errors: sum.get(Counter::VridErrors),
-        ip_ttl_errors: sum.get(Counter::IpTtlErrors),
-        fragments_passed: sum.get(Counter::FragmentsPassed),
-        destination_passed: sum.get(Counter::DestinationPassed),
-        unparsable_passed: sum.get(Counter::UnparsablePassed),
-        ring_full: sum.get(Counter::RingFull),
-        events_dropped: snapshot.reports_dropped,
-        netlink_overruns: snapshot.overruns,
-        engine_wakeups: snapshot.wakeups,
-    }
+/// Sources of the agent's own counters.
+struct GlobalSources<'a> {
+    /// The sum over all rows.
+    kernel: CounterRow,
+    engine: &'a EngineSnapshot,
 }
 
-fn statistics(row: &CounterRow, instance: &RouterSnapshot) -> Statistics {
-    let (core, sent) = (&instance.router.counters, &instance.sent);
-    Statistics {
-        master_transitions: core.master_transitions,
-        advertisement_rcvd: row.get(Counter::AdvertisementRcvd),
-        advertisement_sent: sent.adverts,
-        interval_errors: core.interval_errors,
-        priority_zero_pkts_rcvd: row.get(Counter::PriorityZeroRcvd),
-        priority_zero_pkts_sent: sent.priority_zero,
-        invalid_type_pkts_rcvd: row.get(Counter::InvalidTypeRcvd),
-        address_list_errors: core.address_list_errors,
-        packet_length_errors: row.get(Counter::PacketLengthErrors),
-        checksum_errors: row.get(Counter::ChecksumErrors),
-        version_errors: row.get(Counter::VersionErrors),
-        ip_ttl_errors: row.get(Counter::IpTtlErrors),
-        ip_header_errors: row.get(Counter::IpHeaderErrors),
-        address_count_errors: row.get(Counter::AddressCountErrors),
-        interval_zero_errors: row.get(Counter::IntervalZeroErrors),
-        invalid_auth_type: row.get(Counter::InvalidAuthType),
-        auth_type_mismatch: row.get(Counter::AuthTypeMismatch),
-        auth_failures: row.get(Counter::AuthFailures),
-        peer_errors: row.get(Counter::PeerErrors),
-        not_link_local_rcvd: row.get(Counter::NotLinkLocal),
-        checksum_rfc5798_rcvd: row.get(Counter::ChecksumRfc5798Rcvd),
-        checksum_rfc9568_rcvd: row.get(Counter::ChecksumRfc9568Rcvd),
-        ring_full: row.get(Counter::RingFull),
-        rate_limited: row.get(Counter::RateLimited),
-        owner_conflicts: core.owner_conflicts,
-        own_adverts_rcvd: core.own_adverts,
-        losing_adverts_rcvd: core.losing_adverts,
-        assert_adverts_sent: core.asserts_sent,
-        assert_adverts_suppressed: core.asserts_suppressed,
-        priority_zero_ignored_rcvd: core.priority_zero_ignored,
-        stalls: core.stalls,
-        gratuitous_arp_sent: sent.gratuitous_arps,
-        neighbor_advertisements_sent: sent.neighbor_advertisements,
-        not_accepted: row.get(Counter::NotAccepted),
-        send_errors: sent.send_errors,
-        addresses_restored: core.addresses_restored,
-        address_errors: sent.address_errors,
-    }
+/// Sources of an instance's counters.
+struct InstanceSources<'a> {
+    kernel: &'a CounterRow,
+    core: &'a vrrp::Counters,
+    sent: &'a Sent,
+    engine: Computed,
 }
+
+/// Counts that are taken from the snapshot.
+struct Computed {
+    missing_addresses: u64,
+}
+
+/// Fills each field of the statistics from its source.
+macro_rules! collect {
+    ($(
+        $(#[$doc:meta])* $name:ident, $table:ident, $scope:ident {
+            $($field:ident: $json:literal, $kind:ident, $severity:ident, $source:ident($from:ident), $help:literal
+                $(, dropped $reason:literal)?;)*
+        }
+    )*) => {$(
+        fn $scope(sources: &collect!(@sources $scope)) -> $name {
+            $name { $($field: collect!(@value sources $source $from)),* }
+        }
+    )*};
+    (@sources global) => { GlobalSources<'_> };
+    (@sources instance) => { InstanceSources<'_> };
+    (@value $sources:ident Kernel $cell:ident) => { $sources.kernel.get(Counter::$cell) };
+    (@value $sources:ident Core $field:ident) => { $sources.core.$field };
+    (@value $sources:ident Sent $field:ident) => { $sources.sent.$field };
+    (@value $sources:ident Engine $field:ident) => { $sources.engine.$field };
+}
+table!(collect);

@@ -1,0 +1,297 @@
+//! The counters: one row each, from which reports, tables, metrics, log texts and `docs/counters.md` are made.
+//!
+//! A new counter is a row here and, if its source is new, one accessor in `service/report.rs`.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use vipd_common::counters::Counter as Cell;
+
+/// Whether a value can fall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows while the agent runs.
+    Counter,
+    /// The value at this moment.
+    Gauge,
+}
+
+/// Whether a value other than 0 needs attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Normal operation.
+    Traffic,
+    /// Worth an operator's look; part of the column `ERRORS`.
+    Error,
+}
+
+/// Where a value is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The XDP program.
+    Kernel(Cell),
+    /// The protocol's state machine.
+    Core,
+    /// Frames and address changes of a virtual router, counted by the engine.
+    Sent,
+    /// The engine.
+    Engine,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Counter {
+    /// Name in JSON: a leaf of RFC 8347's `statistics`, or one with the prefix `vipd:`.
+    pub name: &'static str,
+    /// Whether it can fall.
+    pub kind: Kind,
+    /// Whether it needs attention.
+    pub severity: Severity,
+    /// Where it is counted.
+    pub source: Source,
+    /// One line for `# HELP` and the reference.
+    pub help: &'static str,
+    /// Why such adverts are dropped, for the log; none where the log has no line for it.
+    pub reason: Option<&'static str>,
+}
+
+/// The table. A row is
+/// `field: "name", kind, severity, source(cell or field), "help"` and for dropped adverts `, dropped "reason in the log"`.
+macro_rules! table {
+    ($use:ident) => {
+        $use! {
+            /// Counters of the agent as a whole: sums over all instances, and those of no instance.
+            GlobalStatistics, GLOBAL, global {
+                checksum_errors: "checksum-errors", Counter, Error, Kernel(ChecksumErrors),
+                    "Adverts with a wrong VRRP checksum";
+                version_errors: "version-errors", Counter, Error, Kernel(VersionErrors),
+                    "Adverts of a VRRP version other than the configured one";
+                vrid_errors: "vrid-errors", Counter, Traffic, Kernel(VridErrors),
+                    "Adverts for a VRID that is not configured on their interface, passed on";
+                ip_ttl_errors: "ip-ttl-errors", Counter, Error, Kernel(IpTtlErrors),
+                    "Adverts with a TTL or Hop Limit other than 255, or below a unicast peer's min_ttl";
+                fragments_passed: "vipd:fragments-passed", Counter, Traffic, Kernel(FragmentsPassed),
+                    "Fragments of IP protocol 112, passed on";
+                destination_passed: "vipd:destination-passed", Counter, Traffic, Kernel(DestinationPassed),
+                    "IP protocol 112 packets to an address that no instance listens on, passed on";
+                unparsable_passed: "vipd:unparsable-passed", Counter, Traffic, Kernel(UnparsablePassed),
+                    "IP protocol 112 packets too short or malformed to read a VRID, passed on";
+                ring_full: "vipd:ring-full", Counter, Error, Kernel(RingFull),
+                    "Valid adverts lost because the ring buffer was full";
+                events_dropped: "vipd:events-dropped", Counter, Error, Engine(reports_dropped),
+                    "Events missing from the log because its queue was full";
+                netlink_overruns: "vipd:netlink-overruns", Counter, Error, Engine(overruns),
+                    "Times netlink notifications were lost, each followed by a resync";
+                engine_wakeups: "vipd:engine-wakeups", Counter, Traffic, Engine(wakeups),
+                    "Wake-ups of the engine";
+            }
+
+            /// Counters of one instance since the agent started.
+            Statistics, INSTANCE, instance {
+                master_transitions: "master-transitions", Counter, Traffic, Core(master_transitions),
+                    "Transitions to master";
+                advertisement_rcvd: "advertisement-rcvd", Counter, Traffic, Kernel(AdvertisementRcvd),
+                    "Valid adverts received, counted in the kernel";
+                advertisement_sent: "advertisement-sent", Counter, Traffic, Sent(adverts),
+                    "Adverts sent";
+                interval_errors: "interval-errors", Counter, Error, Core(interval_errors),
+                    "Adverts with an interval other than the configured one (VRRPv2: dropped, VRRPv3: learned)";
+                priority_zero_pkts_rcvd: "priority-zero-pkts-rcvd", Counter, Traffic, Kernel(PriorityZeroRcvd),
+                    "Priority-0 adverts received";
+                priority_zero_pkts_sent: "priority-zero-pkts-sent", Counter, Traffic, Sent(priority_zero),
+                    "Priority-0 adverts sent";
+                invalid_type_pkts_rcvd: "invalid-type-pkts-rcvd", Counter, Error, Kernel(InvalidTypeRcvd),
+                    "Adverts of a type other than 1", dropped "unknown VRRP type";
+                address_list_errors: "address-list-errors", Counter, Error, Core(address_list_errors),
+                    "Adverts with an address list other than the configured one";
+                packet_length_errors: "packet-length-errors", Counter, Error, Kernel(PacketLengthErrors),
+                    "Adverts whose length does not match their address count",
+                    dropped "length does not match the address count";
+                checksum_errors: "vipd:checksum-errors", Counter, Error, Kernel(ChecksumErrors),
+                    "Adverts with a wrong VRRP checksum", dropped "invalid VRRP checksum";
+                version_errors: "vipd:version-errors", Counter, Error, Kernel(VersionErrors),
+                    "Adverts of a VRRP version other than the configured one",
+                    dropped "VRRP version mismatch";
+                ip_ttl_errors: "vipd:ip-ttl-errors", Counter, Error, Kernel(IpTtlErrors),
+                    "Adverts with a TTL or Hop Limit other than 255, or below a unicast peer's min_ttl",
+                    dropped "TTL or Hop Limit too small: routed or spoofed; a unicast peer behind routers needs min_ttl";
+                ip_header_errors: "vipd:ip-header-errors", Counter, Error, Kernel(IpHeaderErrors),
+                    "Adverts with a wrong IPv4 header checksum or an impossible source address",
+                    dropped "invalid IPv4 header checksum or source address";
+                address_count_errors: "vipd:address-count-errors", Counter, Error, Kernel(AddressCountErrors),
+                    "Adverts with an address count of 0", dropped "no addresses";
+                interval_zero_errors: "vipd:interval-zero-errors", Counter, Error, Kernel(IntervalZeroErrors),
+                    "Adverts with an interval of 0", dropped "advert interval is 0";
+                invalid_auth_type: "vipd:invalid-auth-type", Counter, Error, Kernel(InvalidAuthType),
+                    "VRRPv2 adverts with an unknown authentication type", dropped "unknown authentication type";
+                auth_type_mismatch: "vipd:auth-type-mismatch", Counter, Error, Kernel(AuthTypeMismatch),
+                    "VRRPv2 adverts with an authentication type other than the configured one",
+                    dropped "authentication type mismatch";
+                auth_failures: "vipd:auth-failures", Counter, Error, Kernel(AuthFailures),
+                    "VRRPv2 adverts with a wrong password", dropped "authentication failed: different password";
+                peer_errors: "vipd:peer-errors", Counter, Error, Kernel(PeerErrors),
+                    "Adverts to our unicast address from a source that is not a configured peer",
+                    dropped "sender is not a configured unicast peer";
+                not_link_local_rcvd: "vipd:not-link-local-rcvd", Counter, Traffic, Kernel(NotLinkLocal),
+                    "Valid IPv6 adverts whose first address is not link-local";
+                checksum_rfc5798_rcvd: "vipd:checksum-rfc5798-rcvd", Counter, Traffic, Kernel(ChecksumRfc5798Rcvd),
+                    "Valid VRRPv3 adverts with the RFC 5798 checksum (pseudo-header)";
+                checksum_rfc9568_rcvd: "vipd:checksum-rfc9568-rcvd", Counter, Traffic, Kernel(ChecksumRfc9568Rcvd),
+                    "Valid VRRPv3 adverts with the RFC 9568 checksum (message only)";
+                ring_full: "vipd:ring-full", Counter, Error, Kernel(RingFull),
+                    "Valid adverts lost because the ring buffer was full";
+                rate_limited: "vipd:rate-limited", Counter, Error, Kernel(RateLimited),
+                    "Valid adverts dropped by the per-source rate limit",
+                    dropped "rate limited: over 400 adverts/s from one source; see `vipd:peers` in `vipd status --json`";
+                owner_conflicts: "vipd:owner-conflicts", Counter, Error, Core(owner_conflicts),
+                    "Priority-255 adverts from another router, received as the owner";
+                own_adverts_rcvd: "vipd:own-adverts-rcvd", Counter, Error, Core(own_adverts),
+                    "Adverts received from this router's own source address";
+                losing_adverts_rcvd: "vipd:losing-adverts-rcvd", Counter, Traffic, Core(losing_adverts),
+                    "Adverts of lower precedence received as master";
+                assert_adverts_sent: "vipd:assert-adverts-sent", Counter, Traffic, Core(asserts_sent),
+                    "Adverts sent in answer to a losing or a priority-0 advert (RFC 9568 section 6.4.3)";
+                assert_adverts_suppressed: "vipd:assert-adverts-suppressed", Counter, Traffic,
+                    Core(asserts_suppressed), "Such answers suppressed by the rate limit or after a stall";
+                priority_zero_ignored_rcvd: "vipd:priority-zero-ignored-rcvd", Counter, Traffic,
+                    Core(priority_zero_ignored), "Priority-0 adverts from a router other than the current master";
+                stalls: "vipd:stalls", Counter, Error, Core(stalls),
+                    "Times mastership was given up because this process had stalled";
+                gratuitous_arp_sent: "vipd:gratuitous-arp-sent", Counter, Traffic, Sent(gratuitous_arps),
+                    "Gratuitous ARP packets sent";
+                neighbor_advertisements_sent: "vipd:neighbor-advertisements-sent", Counter, Traffic,
+                    Sent(neighbor_advertisements), "Unsolicited Neighbor Advertisements sent";
+                not_accepted: "vipd:not-accepted", Counter, Traffic, Kernel(NotAccepted),
+                    "Packets to a VIP dropped because accept is false";
+                send_errors: "vipd:send-errors", Counter, Error, Sent(send_errors),
+                    "Frames that the kernel refused to send";
+                addresses_restored: "vipd:addresses-restored", Counter, Error, Core(addresses_restored),
+                    "VIPs restored after they were removed externally";
+                address_errors: "vipd:address-errors", Counter, Error, Sent(address_errors),
+                    "Address changes that the kernel refused";
+                missing_addresses: "vipd:missing-addresses", Gauge, Error, Engine(missing_addresses),
+                    "VIPs that a master should have and does not";
+            }
+        }
+    };
+}
+pub(crate) use table;
+
+macro_rules! define {
+    ($(
+        $(#[$doc:meta])* $name:ident, $table:ident, $scope:ident {
+            $($field:ident: $json:literal, $kind:ident, $severity:ident, $source:ident($from:ident), $help:literal
+                $(, dropped $reason:literal)?;)*
+        }
+    )*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct $name {
+            $(#[doc = $help] #[serde(rename = $json, default)] pub $field: u64,)*
+        }
+
+        #[doc = concat!("The rows of [`", stringify!($name), "`], in the order of its fields.")]
+        pub const $table: &[Counter] = &[$(Counter {
+            name: $json,
+            kind: Kind::$kind,
+            severity: Severity::$severity,
+            source: define!(@source $source $from),
+            help: $help,
+            reason: define!(@reason $($reason)?),
+        },)*];
+
+        impl $name {
+            /// Each row with its value.
+            pub fn entries(&self) -> impl Iterator<Item = (&'static Counter, u64)> + use<> {
+                $table.iter().zip([$(self.$field),*])
+            }
+        }
+    )*};
+    (@source Kernel $cell:ident) => { Source::Kernel(Cell::$cell) };
+    (@source $source:ident $field:ident) => { Source::$source };
+    (@reason) => { None };
+    (@reason $reason:literal) => { Some($reason) };
+}
+table!(define);
+
+impl Counter {
+    /// Whether a value other than 0 needs attention.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// Name of the Prometheus metric: `vipd:ip-ttl-errors` is `vipd_ip_ttl_errors_total`.
+    pub fn metric(&self, prefix: &str) -> String {
+        let suffix = if self.kind == Kind::Counter { "_total" } else { "" };
+        format!("{prefix}_{}{suffix}", self.name.trim_start_matches("vipd:").replace('-', "_"))
+    }
+}
+
+/// The reasons for which the XDP program drops adverts of an instance, and their words in the log.
+pub fn drop_reasons() -> impl Iterator<Item = (Cell, &'static str)> {
+    INSTANCE.iter().filter_map(|counter| match (counter.source, counter.reason) {
+        (Source::Kernel(cell), Some(reason)) => Some((cell, reason)),
+        _ => None,
+    })
+}
+
+/// The tables of `docs/counters.md`.
+pub fn markdown() -> String {
+    let mut out = String::new();
+    for (title, prefix, table) in
+        [("Of an instance", "vipd", INSTANCE), ("Of the agent", "vipd_global", GLOBAL)]
+    {
+        let _ = write!(
+            out,
+            "## {title}\n\n| counter | metric | needs attention | counts | counted by |\n| --- | --- | --- | --- | --- |\n"
+        );
+        for counter in table {
+            let attention = if counter.is_error() { "yes" } else { "" };
+            let source = match counter.source {
+                Source::Kernel(_) => "XDP program",
+                Source::Core => "protocol",
+                Source::Sent | Source::Engine => "engine",
+            };
+            let (name, metric, help) = (counter.name, counter.metric(prefix), counter.help);
+            let _ = writeln!(out, "| `{name}` | `{metric}` | {attention} | {help} | {source} |");
+        }
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GLOBAL, INSTANCE, markdown};
+    use crate::control::model::StatsReport;
+
+    /// A report as vipd 0.1 wrote it, before the table existed; each value occurs once.
+    const FIXTURE: &str = include_str!("fixtures/stats.json");
+
+    #[test]
+    fn json_is_unchanged_but_for_new_counters_at_its_end() {
+        let report: StatsReport = serde_json::from_str(FIXTURE).expect("a report");
+        let json = serde_json::to_string(&report).expect("JSON") + "\n";
+        let new = ",\"vipd:missing-addresses\":0";
+        assert_eq!(json.replace(new, ""), FIXTURE);
+    }
+
+    #[test]
+    fn entries_are_in_the_order_of_the_table() {
+        let report: StatsReport = serde_json::from_str(FIXTURE).expect("a report");
+        let global: Vec<u64> = report.global.entries().map(|(_, value)| value).collect();
+        assert_eq!(global, (1..=GLOBAL.len() as u64).collect::<Vec<_>>());
+        let counters = report.instances[0].statistics.entries();
+        let values: Vec<u64> = counters
+            .filter(|(counter, _)| counter.name != "vipd:missing-addresses")
+            .map(|(_, value)| value)
+            .collect();
+        assert_eq!(values, (101..101 + values.len() as u64).collect::<Vec<_>>());
+        assert_eq!(values.len() + 1, INSTANCE.len());
+    }
+
+    #[test]
+    fn the_reference_is_current() {
+        crate::generated::check("docs/counters.md", &markdown());
+    }
+}
