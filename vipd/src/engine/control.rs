@@ -57,10 +57,8 @@ impl Engine {
     /// Macvlans were created: their addresses are read, because notices before their names were known were not recognized.
     fn adopt(&mut self, now: Timestamp, created: Vec<MacvlanIo>) {
         for MacvlanIo { link, name, ifindex } in created {
-            if let Some(macvlan) = self.topology.links.get_mut(link) {
-                macvlan.created(name, ifindex);
-                self.resync_needed = true;
-            }
+            self.topology.links.macvlan_created(link, name, ifindex);
+            self.resync_needed = true;
         }
         self.resync_if_needed(now);
     }

@@ -196,11 +196,9 @@ impl Link {
         self.io.as_ref().filter(|io| !io.is_detached).and_then(|io| io.mode)
     }
 
-    /// The service has created the macvlan, under this name and index.
-    pub(crate) fn created(&mut self, name: String, ifindex: u32) {
+    fn created(&mut self, ifindex: u32) {
         // Unchanged if its parent was opened again for another macvlan.
         self.changed |= self.ifindex != Some(ifindex);
-        self.name = name;
         self.ifindex = Some(ifindex);
         self.requested = false;
     }
@@ -258,67 +256,82 @@ pub(crate) struct Gone {
 }
 
 /// All links, by identity, by interface index and by name.
-pub(crate) struct Links(Slab<LinkId, Link>);
+pub(crate) struct Links {
+    links: Slab<LinkId, Link>,
+    by_name: BTreeMap<String, LinkId>,
+    by_ifindex: BTreeMap<u32, LinkId>,
+}
 
 impl Default for Links {
     fn default() -> Self {
-        Self(Slab::new())
+        Self { links: Slab::new(), by_name: BTreeMap::new(), by_ifindex: BTreeMap::new() }
     }
 }
 
 impl Links {
+    /// Adds a link whose interface is not known yet.
     pub(crate) fn add(&mut self, link: Link) -> LinkId {
-        self.0.insert(link)
+        let name = link.name.clone();
+        let id = self.links.insert(link);
+        self.by_name.insert(name, id);
+        id
     }
 
     /// The link of this name, which is added if it is new. One that only carried addresses takes the more demanding role.
     pub(crate) fn find_or_add(&mut self, name: &str, role: LinkRole) -> LinkId {
-        let found = self.0.iter_mut().find(|(_, link)| link.name == name && !link.is_virtual_mac());
-        if let Some((id, link)) = found {
-            if link.role == LinkRole::AddressOnly && role == LinkRole::Vrrp {
-                link.role = role;
-            }
-            return id;
+        let Some(id) = self.by_name.get(name).copied() else {
+            return self.add(Link::new(name.to_owned(), role));
+        };
+        if role == LinkRole::Vrrp
+            && let Some(link) = self.links.get_mut(id)
+            && link.role == LinkRole::AddressOnly
+        {
+            link.role = role;
         }
-        self.add(Link::new(name.to_owned(), role))
+        id
     }
 
     pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
-        self.0.remove(id)
+        let link = self.links.remove(id)?;
+        self.by_name.remove(&link.name);
+        self.forget_ifindex(id, link.ifindex);
+        Some(link)
     }
 
     pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
-        self.0.get(id)
+        self.links.get(id)
     }
 
     pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
-        self.0.get_mut(id)
+        self.links.get_mut(id)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> + Clone {
-        self.0.iter()
+        self.links.iter()
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (LinkId, &mut Link)> {
-        self.0.iter_mut()
+        self.links.iter_mut()
     }
 
     /// Slots of the table, for loops that change links on their way.
     pub(crate) fn slots(&self) -> usize {
-        self.0.slots()
+        self.links.slots()
     }
 
     pub(crate) fn id_at(&self, slot: usize) -> Option<LinkId> {
-        self.0.id_at(slot)
+        self.links.id_at(slot)
     }
 
-    /// The link whose interface has this index.
-    pub(crate) fn by_ifindex(&mut self, ifindex: u32) -> Option<&mut Link> {
-        self.0.iter_mut().map(|(_, link)| link).find(|link| link.ifindex == Some(ifindex))
-    }
-
-    fn find(&self, matches: impl Fn(&Link) -> bool) -> Option<LinkId> {
-        self.0.iter().find(|(_, link)| matches(link)).map(|(id, _)| id)
+    /// The service has created the macvlan of a link, under this name and index.
+    pub(crate) fn macvlan_created(&mut self, id: LinkId, name: String, ifindex: u32) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let (former, former_name) = (link.ifindex, std::mem::replace(&mut link.name, name.clone()));
+        link.created(ifindex);
+        self.by_name.remove(&former_name);
+        self.by_name.insert(name, id);
+        self.forget_ifindex(id, former);
+        self.by_ifindex.insert(ifindex, id);
     }
 
     /// Applies a notice. Returns the link whose interface is gone by it, if any.
@@ -326,31 +339,56 @@ impl Links {
         match notice {
             Notice::Link(link) => {
                 // An interface with this index under another name was renamed, and is gone under the old one.
-                let renamed =
-                    self.find(|known| known.ifindex == Some(link.ifindex) && known.name != link.name);
-                let gone = renamed.and_then(|id| Some((id, self.get_mut(id)?.gone()?)));
-                let Some(id) = self.find(|known| known.name == link.name) else { return gone };
-                let replaced = self.get_mut(id)?.link_changed(link).map(|gone| (id, gone));
+                let known = self.by_ifindex.get(&link.ifindex).copied();
+                let named = self.by_name.get(&link.name).copied();
+                let renamed = known.filter(|known| Some(*known) != named);
+                let gone = renamed.and_then(|id| Some((id, self.gone(id)?)));
+                let Some(id) = named else { return gone };
+                let replaced = self.links.get_mut(id)?.link_changed(link).map(|gone| (id, gone));
+                self.forget_ifindex(id, replaced.as_ref().map(|(_, gone)| gone.ifindex));
+                self.by_ifindex.insert(link.ifindex, id);
                 gone.or(replaced)
             }
             Notice::LinkGone { ifindex } => {
-                let id = self.find(|link| link.ifindex == Some(*ifindex))?;
-                Some((id, self.get_mut(id)?.gone()?))
+                let id = self.by_ifindex.get(ifindex).copied()?;
+                Some((id, self.gone(id)?))
             }
             Notice::Address(address) => {
-                self.by_ifindex(address.ifindex)?.address_changed(*address, true);
+                self.address_changed(*address, true);
                 None
             }
             Notice::AddressGone(address) => {
-                self.by_ifindex(address.ifindex)?.address_changed(*address, false);
+                self.address_changed(*address, false);
                 None
             }
         }
     }
 
+    fn address_changed(&mut self, address: Address, present: bool) {
+        let id = self.by_ifindex.get(&address.ifindex).copied();
+        if let Some(link) = id.and_then(|id| self.links.get_mut(id)) {
+            link.address_changed(address, present);
+        }
+    }
+
+    fn gone(&mut self, id: LinkId) -> Option<Gone> {
+        let gone = self.links.get_mut(id)?.gone()?;
+        self.forget_ifindex(id, Some(gone.ifindex));
+        Some(gone)
+    }
+
+    /// Removes an index that a link no longer has, unless another link has it by now.
+    fn forget_ifindex(&mut self, id: LinkId, ifindex: Option<u32>) {
+        if let Some(ifindex) = ifindex
+            && self.by_ifindex.get(&ifindex) == Some(&id)
+        {
+            self.by_ifindex.remove(&ifindex);
+        }
+    }
+
     /// Before the links of a full dump.
     pub(crate) fn begin_dump(&mut self) {
-        for (_, link) in self.0.iter_mut() {
+        for (_, link) in self.links.iter_mut() {
             link.seen = false;
             link.changed = true;
         }
@@ -359,22 +397,98 @@ impl Links {
     /// Between the links and the addresses of a full dump. Interfaces that it did not name are gone if `exists` agrees: a
     /// message that could not be parsed must not make an interface disappear. Addresses are read again.
     pub(crate) fn end_links(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(LinkId, Gone)> {
-        let mut all = Vec::new();
-        for (id, link) in self.0.iter_mut() {
-            let known = link.ifindex.is_some_and(|ifindex| exists(ifindex, &link.name));
-            if !link.seen && !known {
-                all.extend(link.gone().map(|gone| (id, gone)));
+        let mut unnamed = Vec::new();
+        for (id, link) in self.links.iter_mut() {
+            let exists = link.ifindex.is_some_and(|ifindex| exists(ifindex, &link.name));
+            if !link.seen && !exists {
+                unnamed.push(id);
             }
             link.addresses.begin_dump();
         }
-        all
+        unnamed.into_iter().filter_map(|id| Some((id, self.gone(id)?))).collect()
     }
 
     /// After the addresses of a full dump.
     pub(crate) fn end_dump(&mut self) {
-        for (_, link) in self.0.iter_mut() {
+        for (_, link) in self.links.iter_mut() {
             link.addresses.end_dump();
             link.own_changed = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink;
+
+    fn notice(ifindex: u32, name: &str) -> Notice {
+        Notice::Link(netlink::Link { ifindex, name: name.to_owned(), running: true, mac: Some([2; 6]) })
+    }
+
+    fn address(ifindex: u32) -> Notice {
+        Notice::Address(Address::vipd(ifindex, [192, 0, 2, 1].into(), 24))
+    }
+
+    fn links() -> (Links, LinkId, LinkId) {
+        let mut links = Links::default();
+        let eth0 = links.find_or_add("eth0", LinkRole::AddressOnly);
+        let eth1 = links.find_or_add("eth1", LinkRole::Vrrp);
+        assert_eq!(links.find_or_add("eth0", LinkRole::Vrrp), eth0);
+        (links, eth0, eth1)
+    }
+
+    fn gone(links: &mut Links, notice: &Notice) -> Option<(LinkId, u32)> {
+        links.apply(notice).map(|(id, gone)| (id, gone.ifindex))
+    }
+
+    fn indices(links: &Links) -> Vec<Option<u32>> {
+        links.iter().map(|(_, link)| link.ifindex).collect()
+    }
+
+    #[test]
+    fn a_renamed_interface_is_gone_under_its_old_name() {
+        let (mut links, eth0, eth1) = links();
+        assert_eq!(gone(&mut links, &notice(5, "eth0")), None);
+        assert_eq!(gone(&mut links, &address(5)), None);
+        assert_eq!(gone(&mut links, &notice(5, "eth1")), Some((eth0, 5)));
+        assert_eq!(indices(&links), [None, Some(5)]);
+        assert_eq!(gone(&mut links, &address(5)), None);
+        let addresses = |id| links.get(id).map(|link: &Link| link.addresses.iter().count());
+        assert_eq!((addresses(eth0), addresses(eth1)), (Some(0), Some(1)));
+        assert_eq!(gone(&mut links, &notice(5, "unrelated")), Some((eth1, 5)));
+        assert_eq!(gone(&mut links, &Notice::LinkGone { ifindex: 5 }), None);
+    }
+
+    #[test]
+    fn two_interfaces_that_swap_their_names_swap_their_links() {
+        let (mut links, eth0, eth1) = links();
+        for (ifindex, name, expected) in [
+            (5, "eth0", None),
+            (6, "eth1", None),
+            (5, "spare", Some((eth0, 5))),
+            (6, "eth0", Some((eth1, 6))),
+            (5, "eth1", None),
+        ] {
+            assert_eq!(gone(&mut links, &notice(ifindex, name)), expected, "{name}");
+        }
+        assert_eq!(indices(&links), [Some(6), Some(5)]);
+        assert_eq!(gone(&mut links, &Notice::LinkGone { ifindex: 6 }), Some((eth0, 6)));
+    }
+
+    #[test]
+    fn a_replaced_interface_of_the_same_name_is_found_by_its_new_index() {
+        let (mut links, eth0, _) = links();
+        links.apply(&notice(5, "eth0"));
+        assert_eq!(gone(&mut links, &notice(9, "eth0")), Some((eth0, 5)));
+        assert_eq!(
+            gone(&mut links, &Notice::LinkGone { ifindex: 5 }),
+            None,
+            "the late notice of the old one"
+        );
+        assert_eq!(indices(&links), [Some(9), None]);
+        links.remove(eth0);
+        assert!(links.apply(&notice(9, "eth0")).is_none());
+        assert_ne!(links.find_or_add("eth0", LinkRole::Vrrp), eth0);
     }
 }
