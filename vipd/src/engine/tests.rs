@@ -121,7 +121,7 @@ impl Bench {
     /// Arrival of the last advert from this source that the first router was given.
     fn last_given(&self, source: Ipv4Addr) -> Option<Timestamp> {
         let peers = self.engine.topology.routers.values().next()?.router.peers();
-        Some(peers.iter().find(|peer| peer.address == source)?.last_heard)
+        Some(peers.iter().find(|peer| peer.address == source)?.last_arrival)
     }
 
     /// Allocations in this number of turns.
@@ -286,11 +286,11 @@ fn the_steady_state_of_a_backup_does_not_allocate() -> Result<()> {
         bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
         bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
         bench.allocations(20)?;
-        let changed = bench.last_router().router.peers()[0].last_heard;
+        let changed = bench.last_router().router.peers()[0].last_arrival;
         // A hundred changed adverts a second, and a pass over the fast-path deadlines in each half of one.
         assert_eq!(bench.allocations(200)?, 0);
         let peer = bench.last_router().router.peers()[0];
-        assert!(peer.last_heard > changed, "changed adverts were given");
+        assert!(peer.last_arrival > changed, "changed adverts were given");
         assert!(bench.all_are(State::Backup), "the master is followed");
         Ok(())
     });

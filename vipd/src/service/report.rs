@@ -142,7 +142,7 @@ fn peer_status(peer: &Peer, now: Timestamp) -> PeerStatus {
         address: peer.address,
         priority: peer.priority,
         checksum: form(peer.checksum),
-        last_heard_ms: now.nanos_since(peer.last_heard) / 1_000_000,
+        last_heard_ms: now.nanos_since(peer.last_arrival) / 1_000_000,
     }
 }
 

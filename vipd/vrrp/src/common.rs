@@ -10,7 +10,7 @@ use crate::config::{Family, RouterConfig};
 use crate::deviation::Policy;
 use crate::impediments::Impediments;
 use crate::input::Received;
-use crate::interval::Interval;
+use crate::interval::{Interval, Nanos};
 use crate::output::{Action, Addresses, Event, Reason};
 use crate::peers::Peers;
 use crate::priority::{PRIORITY_OWNER, PRIORITY_ZERO};
@@ -80,9 +80,9 @@ impl Common {
         }
     }
 
-    /// Active_Down_Interval for an Active_Adver_Interval (RFC 9568 section 6.1), nanoseconds.
+    /// Active_Down_Interval for an Active_Adver_Interval (RFC 9568 section 6.1).
     #[inline]
-    pub(crate) fn down_interval(&self, active: Interval) -> u64 {
+    pub(crate) fn down_interval(&self, active: Interval) -> Nanos {
         active.master_down(self.priority, self.config.down_after_adverts)
     }
 
@@ -106,8 +106,8 @@ impl Common {
             && !self.is_owner_conflict(advert)
     }
 
-    /// The longer of the configured interval and an advert's, nanoseconds.
-    pub(crate) fn longer_interval(&self, advert: &Received) -> u64 {
+    /// The longer of the configured interval and an advert's.
+    pub(crate) fn longer_interval(&self, advert: &Received) -> Nanos {
         let theirs = Interval::from_wire(self.config.version(), advert.interval).map_or(0, Interval::nanos);
         self.config.interval.nanos().max(theirs)
     }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
-use crate::interval::{Interval, Version};
+use crate::interval::{Interval, Nanos, Version};
 pub use crate::priority::{PRIORITY_DEFAULT, PRIORITY_OWNER, PRIORITY_ZERO};
 
 /// Default number of intervals in Active_Down_Interval (RFC 9568 section 6.1).
@@ -70,11 +70,11 @@ impl fmt::Display for VirtualAddress {
 pub struct Announcements {
     /// Rounds of a burst, 1 to 255.
     pub repeat: u8,
-    /// Nanoseconds from a takeover to a second burst; 0 for none. It reaches hosts behind switches
+    /// From a takeover to a second burst; 0 for none. It reaches hosts behind switches
     /// that dropped the first one while a port was still learning.
-    pub delay: u64,
-    /// Nanoseconds between refreshes in Master; 0 for none.
-    pub refresh: u64,
+    pub delay: Nanos,
+    /// Between refreshes in Master; 0 for none.
+    pub refresh: Nanos,
     /// Rounds of a refresh, 1 to 255.
     pub refresh_repeat: u8,
 }
@@ -101,11 +101,11 @@ pub struct RouterConfig {
     pub interval: Interval,
     /// Preempt_Mode: take over from a master of lower priority. The owner always does.
     pub preempt: bool,
-    /// Nanoseconds for which a master of lower priority is followed before it is preempted (RFC 8347
-    /// `hold-time`), from its first advert on; 0 for none.
-    pub preempt_delay: u64,
-    /// Nanoseconds in Initialize, from when the router could start first; 0 for none.
-    pub startup_delay: u64,
+    /// How long a master of lower priority is followed before it is preempted (RFC 8347 `hold-time`),
+    /// from its first advert on; 0 for none.
+    pub preempt_delay: Nanos,
+    /// How long it stays in Initialize, from when it could start first; 0 for none.
+    pub startup_delay: Nanos,
     /// Intervals in Active_Down_Interval, 1 to 100; [`DOWN_AFTER_ADVERTS`] in the RFC.
     pub down_after_adverts: u8,
     /// How addresses are announced.

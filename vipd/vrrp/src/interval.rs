@@ -6,6 +6,9 @@
 use core::error::Error;
 use core::fmt;
 
+/// A duration in nanoseconds. [`Timestamp`](vipd_common::Timestamp) adds and returns it.
+pub type Nanos = u64;
+
 /// VRRP version of a virtual router: its wire format and the unit of its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Version {
@@ -59,15 +62,15 @@ impl fmt::Display for IntervalError {
 
 impl Error for IntervalError {}
 
-const NANOS_PER_CENTISECOND: u64 = 10_000_000;
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
+const NANOS_PER_CENTISECOND: Nanos = 10_000_000;
+const NANOS_PER_SECOND: Nanos = 1_000_000_000;
 
 impl Interval {
-    /// The interval of `nanos` nanoseconds.
+    /// The interval of this duration.
     ///
     /// # Errors
     /// When it cannot be encoded exactly; it is never rounded.
-    pub fn from_nanos(version: Version, nanos: u64) -> Result<Self, IntervalError> {
+    pub fn from_nanos(version: Version, nanos: Nanos) -> Result<Self, IntervalError> {
         let (unit, max, error) = match version {
             Version::V2 => (NANOS_PER_SECOND, 255, IntervalError::V2),
             Version::V3 => (NANOS_PER_CENTISECOND, 4095, IntervalError::V3),
@@ -98,19 +101,19 @@ impl Interval {
         self.version
     }
 
-    /// Nanoseconds.
-    pub const fn nanos(self) -> u64 {
+    /// Its duration.
+    pub const fn nanos(self) -> Nanos {
         match self.version {
             Version::V2 => self.units as u64 * NANOS_PER_SECOND,
             Version::V3 => self.units as u64 * NANOS_PER_CENTISECOND,
         }
     }
 
-    /// Skew_Time in nanoseconds for a router of this priority.
+    /// Skew_Time for a router of this priority.
     ///
     /// VRRPv3: `(256 - priority) × interval / 256`. VRRPv2: `(256 - priority) / 256` seconds for any
     /// interval (RFC 3768 section 6.1).
-    pub const fn skew(self, priority: u8) -> u64 {
+    pub const fn skew(self, priority: u8) -> Nanos {
         let base = match self.version {
             Version::V2 => NANOS_PER_SECOND,
             Version::V3 => self.nanos(),
@@ -118,9 +121,9 @@ impl Interval {
         (256 - priority as u64) * base / 256
     }
 
-    /// Active_Down_Interval (RFC 3768: Master_Down_Interval) in nanoseconds: `adverts` intervals,
-    /// three in the RFC, and Skew_Time.
-    pub const fn master_down(self, priority: u8, adverts: u8) -> u64 {
+    /// Active_Down_Interval (RFC 3768: Master_Down_Interval): `adverts` intervals, three in the RFC, and
+    /// Skew_Time.
+    pub const fn master_down(self, priority: u8, adverts: u8) -> Nanos {
         adverts as u64 * self.nanos() + self.skew(priority)
     }
 }

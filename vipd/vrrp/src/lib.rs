@@ -25,7 +25,7 @@
 //!
 //! `handle` returns no error. Invalid adverts do not reach this crate; adverts that do not match the
 //! configuration are counted, and each kind is logged once until the state or the master changes.
-//! Durations are nanoseconds.
+//! Durations are [nanoseconds](interval::Nanos).
 //!
 //! The crate is `no_std` and uses no clock, socket, thread or random number. Equal inputs at equal
 //! times have equal results.

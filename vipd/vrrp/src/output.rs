@@ -8,6 +8,7 @@ use vipd_common::parse::ChecksumForm;
 
 use crate::config::VirtualAddress;
 use crate::input::{Fault, Received};
+use crate::interval::Nanos;
 
 /// State of a virtual router (RFC 9568 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,12 +80,12 @@ pub struct Steady {
     pub addresses: u64,
     /// Checksum form.
     pub checksum: ChecksumForm,
-    /// Active_Down_Interval, nanoseconds: the master is down this long after the last arrival.
-    pub down_interval: u64,
+    /// Active_Down_Interval: the master is down this long after the last arrival.
+    pub down_interval: Nanos,
 }
 
 impl Steady {
-    pub(crate) fn of(advert: &Received, down_interval: u64) -> Self {
+    pub(crate) fn of(advert: &Received, down_interval: Nanos) -> Self {
         let Received { source, priority, interval, addresses, checksum, arrival: _ } = *advert;
         Self { source, priority, interval, addresses, checksum, down_interval }
     }
@@ -163,8 +164,8 @@ pub enum Event {
         to: State,
         /// Why.
         reason: Reason,
-        /// Nanoseconds between the deadline of the timer that caused it and `now`; else 0.
-        late: u64,
+        /// From the deadline of the timer that caused it to `now`; 0 for other causes.
+        late: Nanos,
     },
     /// A new master is followed.
     MasterChanged {

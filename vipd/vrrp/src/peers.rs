@@ -21,7 +21,7 @@ pub struct Peer {
     /// Checksum form of its last advert.
     pub checksum: ChecksumForm,
     /// Arrival of its last advert.
-    pub last_heard: Timestamp,
+    pub last_arrival: Timestamp,
 }
 
 /// Known peers. A new one replaces the least recently seen when the list is full.
@@ -31,13 +31,13 @@ pub(crate) struct Peers(Vec<Peer>);
 impl Peers {
     #[inline]
     pub(crate) fn record(&mut self, advert: &Received) {
-        let Received { source: address, priority, checksum, arrival: last_heard, .. } = *advert;
-        let peer = Peer { address, priority, checksum, last_heard };
+        let Received { source: address, priority, checksum, arrival: last_arrival, .. } = *advert;
+        let peer = Peer { address, priority, checksum, last_arrival };
         if let Some(known) = self.0.iter_mut().find(|known| known.address == address) {
             *known = peer;
         } else if self.0.len() < CAPACITY {
             self.0.push(peer);
-        } else if let Some(oldest) = self.0.iter_mut().min_by_key(|known| known.last_heard) {
+        } else if let Some(oldest) = self.0.iter_mut().min_by_key(|known| known.last_arrival) {
             *oldest = peer;
         }
     }

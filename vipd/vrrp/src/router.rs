@@ -78,8 +78,8 @@ impl Router {
         }
     }
 
-    /// An advert that the last input asked for was sent, at `at` or later. One that the kernel
-    /// refused was not.
+    /// Records that the advert of the last input was sent, at `at` or later. Do not call it for an
+    /// advert that the kernel refused: other routers did not receive it.
     #[inline]
     pub fn advert_sent(&mut self, at: Timestamp) {
         if let StateData::Master(master) = &mut self.state {

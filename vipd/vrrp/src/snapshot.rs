@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use vipd_common::Timestamp;
 
-use crate::interval::Interval;
+use crate::interval::{Interval, Nanos};
 use crate::output::{Reason, State};
 
 /// What the core counts; the XDP program counts the rest.
@@ -49,10 +49,10 @@ pub struct Snapshot {
     pub master: Option<IpAddr>,
     /// Active_Adver_Interval: learned from the master, else the configured interval.
     pub active_interval: Interval,
-    /// Active_Down_Interval, nanoseconds.
-    pub master_down_interval: u64,
-    /// Skew_Time, nanoseconds.
-    pub skew: u64,
+    /// Active_Down_Interval.
+    pub master_down_interval: Nanos,
+    /// Skew_Time.
+    pub skew: Nanos,
     /// In Backup, when Active_Down_Timer fires.
     pub master_down_at: Option<Timestamp>,
     /// In Backup, the end of `preempt_delay` while a master of lower priority is followed.

@@ -11,6 +11,7 @@ pub(crate) use initialize::{Initialize, startup};
 pub(crate) use master::Master;
 
 use crate::input::Fault;
+use crate::interval::Nanos;
 use crate::output::{Reason, State};
 
 /// A state and its data. Leaving a state drops its timers.
@@ -50,6 +51,6 @@ impl StateData {
 pub(crate) struct Transition {
     pub(crate) to: StateData,
     pub(crate) reason: Reason,
-    /// Nanoseconds between the deadline of its timer and `now`, else 0.
-    pub(crate) late: u64,
+    /// From the deadline of the timer that caused it to `now`; 0 for other causes.
+    pub(crate) late: Nanos,
 }

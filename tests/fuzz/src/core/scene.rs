@@ -24,12 +24,13 @@ pub(super) const KINDS: [Impediment; 8] = [
     Impediment::Drained,
 ];
 
-const FAULTS: [Fault; 10] = [
+const FAULTS: [Fault; 11] = [
     Fault::NoInterface,
     Fault::InterfaceDown,
     Fault::NotAttached,
     Fault::NotReceiving,
     Fault::NoPrimaryAddress,
+    Fault::PrimaryIsVirtual,
     Fault::AddressInterface,
     Fault::Tracking,
     Fault::Group,

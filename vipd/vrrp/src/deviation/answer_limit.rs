@@ -8,24 +8,26 @@
 
 use vipd_common::Timestamp;
 
+use crate::interval::Nanos;
+
 /// Answers that may go back to back.
 const BURST: u64 = 3;
-/// The longest time in which one token comes back, nanoseconds.
-const PERIOD_MAX: u64 = 100_000_000;
+/// The longest time in which one token comes back.
+const PERIOD_MAX: Nanos = 100_000_000;
 
 /// A token bucket.
 #[derive(Clone, Debug)]
 pub(crate) struct AnswerLimit {
-    /// Nanoseconds for one token.
-    period: u64,
+    /// In which one token comes back.
+    period: Nanos,
     tokens: u64,
     /// When the last token came back.
     refilled: Timestamp,
 }
 
 impl AnswerLimit {
-    /// A full bucket for a router with an Advertisement_Interval of `interval` nanoseconds.
-    pub(crate) fn new(interval: u64) -> Self {
+    /// A full bucket for a router with this Advertisement_Interval.
+    pub(crate) fn new(interval: Nanos) -> Self {
         Self { period: interval.clamp(1, PERIOD_MAX), tokens: BURST, refilled: Timestamp::ZERO }
     }
 

@@ -10,10 +10,12 @@
 
 use vipd_common::Timestamp;
 
-/// The longest wait after the first losing advert, nanoseconds.
-const QUIET_MAX: u64 = 100_000_000;
-/// The shortest quiet time of a persistent competing master, nanoseconds.
-const PERSISTENT_QUIET: u64 = 1_000_000_000;
+use crate::interval::Nanos;
+
+/// The longest quiet time of a competing master that is not persistent.
+const QUIET_MAX: Nanos = 100_000_000;
+/// The shortest quiet time of a persistent one.
+const PERSISTENT_QUIET: Nanos = 1_000_000_000;
 /// Adverts above two in an interval that a router may send: its first answers come back to back.
 const ANSWERS: u64 = 8;
 
@@ -36,8 +38,8 @@ struct CompetingMaster {
 }
 
 impl SplitBrain {
-    /// An advert of a competing master. `interval` is the longer of both intervals, nanoseconds.
-    pub(crate) fn advert(&mut self, now: Timestamp, interval: u64) {
+    /// An advert of a competing master. `interval` is the longer of both intervals.
+    pub(crate) fn advert(&mut self, now: Timestamp, interval: Nanos) {
         let new = CompetingMaster { first: now, last: now, adverts: 1, persistent: false };
         let competing = match self.competing {
             Some(known) if self.announce_at.is_some() => {

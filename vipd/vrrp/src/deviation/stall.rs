@@ -14,10 +14,11 @@ use vipd_common::Timestamp;
 
 use crate::config::{DOWN_AFTER_ADVERTS, RouterConfig};
 use crate::input::Received;
+use crate::interval::Nanos;
 
-/// Nanoseconds without an advert of the master before which no backup takes over: as many intervals
-/// as all routers are configured with, or three, where another router has the RFC's number.
-fn limit(config: &RouterConfig) -> u64 {
+/// The time without an advert of the master before which no backup takes over: as many intervals as
+/// all routers are configured with, or three, where another router has the RFC's number.
+fn limit(config: &RouterConfig) -> Nanos {
     u64::from(config.down_after_adverts.min(DOWN_AFTER_ADVERTS)) * config.interval.nanos()
 }
 

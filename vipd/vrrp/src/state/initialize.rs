@@ -4,6 +4,7 @@ use vipd_common::Timestamp;
 
 use super::{Backup, Master, StateData, Transition};
 use crate::common::Common;
+use crate::interval::Nanos;
 use crate::output::Reason;
 
 /// Data of Initialize.
@@ -21,7 +22,7 @@ impl Initialize {
 }
 
 /// A Startup event. RFC 3768 section 6.4.1 is the same.
-pub(crate) fn startup(common: &mut Common, now: Timestamp, reason: Reason, late: u64) -> Transition {
+pub(crate) fn startup(common: &mut Common, now: Timestamp, reason: Reason, late: Nanos) -> Transition {
     let to = if common.config.is_owner() {
         // S1: send an advert, announce, Adver_Timer := Advertisement_Interval, to Active.
         StateData::Master(Master::enter(common, now, reason))

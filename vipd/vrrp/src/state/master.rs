@@ -13,7 +13,7 @@ use crate::deviation::last_advert;
 use crate::deviation::split_brain::SplitBrain;
 use crate::deviation::stall;
 use crate::input::{Fault, Received};
-use crate::interval::Version;
+use crate::interval::{Nanos, Version};
 use crate::output::{Action, Addresses, Event, Reason};
 use crate::priority::PRIORITY_ZERO;
 
@@ -44,7 +44,7 @@ impl Master {
         let Announcements { repeat, delay, refresh, .. } = common.config.announcements;
         common.announce(repeat);
         let has_addresses = common.has_addresses();
-        let after = |nanos: u64| (nanos > 0 && has_addresses).then(|| now + nanos);
+        let after = |delay: Nanos| (delay > 0 && has_addresses).then(|| now + delay);
         // M4: a master's interval is its own.
         let interval = common.config.interval.nanos();
         Self {
@@ -204,7 +204,7 @@ impl Master {
 }
 
 /// The next deadline of a periodic timer: it keeps its phase unless it is late by a whole period.
-fn next(deadline: Timestamp, period: u64, now: Timestamp) -> Timestamp {
+fn next(deadline: Timestamp, period: Nanos, now: Timestamp) -> Timestamp {
     let next = deadline + period;
     if next > now { next } else { now + period }
 }

@@ -222,7 +222,7 @@ fn senders_of_ignored_adverts_are_recorded_and_the_router_itself_is_not() {
             address: HIGHER,
             priority: 9,
             checksum: ChecksumForm::Rfc9568,
-            last_heard: advert.arrival,
+            last_arrival: advert.arrival,
         };
         assert_eq!(script.router.peers(), [peer]);
     }
