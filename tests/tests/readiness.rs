@@ -40,13 +40,11 @@ fn has_advert(capture: &Capture, since: WallTime, from: Station) -> bool {
 
 /// The BPF link of the XDP program on a node's interface.
 fn xdp_link(host: &Namespace) -> Result<u64> {
-    let index = host.run(|| vipd_tests::links::index(INTERFACE))?;
+    let interface: serde_json::Value =
+        serde_json::from_str(&run(host, &format!("ip -j -d link show dev {INTERFACE}"))?)?;
+    let program = &interface[0]["xdp"]["prog"]["id"];
     let links: serde_json::Value = serde_json::from_str(&run(host, "bpftool -j link show")?)?;
-    let found = links
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|link| link["type"] == "xdp" && (link["ifindex"] == index || link["devname"] == INTERFACE));
+    let found = links.as_array().into_iter().flatten().find(|link| link["prog_id"] == *program);
     found.and_then(|link| link["id"].as_u64()).with_context(|| format!("no XDP link in {links}"))
 }
 

@@ -69,6 +69,8 @@ pub(crate) enum Report {
     StaleVipRemoved(Address),
     /// A VIP was removed because its router is not master.
     VipRemoved { router: RouterId, address: Address },
+    /// The XDP program of a link was detached externally; the service attaches it again.
+    XdpDetached { interface: String },
     /// There is no room for another virtual router.
     NoRoom(NoRoom),
     /// The kernel refused to add or to remove an address.

@@ -37,12 +37,16 @@ impl Engine {
             }
             return;
         };
+        let intervals = link.routers.iter().filter_map(|router| self.topology.routers.get(*router));
+        let intervals = intervals.map(|instance| instance.router.config().interval.nanos());
+        let shortest = intervals.min().unwrap_or_default();
         link.changed = true;
         // After a failure the service retries by itself.
         link.requested = true;
         match io {
             Ok(mut io) => {
                 let created = std::mem::take(&mut io.macvlans);
+                io.probe_interval = shortest;
                 link.failure = None;
                 // Closing its sockets blocks.
                 if let Some(replaced) = link.io.replace(io) {

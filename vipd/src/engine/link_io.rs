@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use vipd_common::Timestamp;
+
 use super::id::{LinkId, RouterId};
 use crate::packet::{Batch, PacketSocket, UnicastSocket};
-use crate::xdp::Mode;
+use crate::xdp::{LinkProbe, Mode};
 
 /// Whose frame it is, and which kind.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +29,14 @@ pub(crate) enum FrameKind {
 pub(crate) struct LinkIo {
     /// Where the XDP program runs; none on a link that only carries addresses.
     pub(crate) mode: Option<Mode>,
+    /// Tells whether the XDP program is still attached.
+    pub(crate) probe: Option<LinkProbe>,
     /// The XDP program was detached externally.
     pub(crate) is_detached: bool,
+    /// When it was last probed.
+    pub(crate) probed: Timestamp,
+    /// Nanoseconds from one probe to the next: the shortest advert interval of its routers.
+    pub(crate) probe_interval: u64,
     /// Sends adverts and announcements.
     pub(crate) socket: PacketSocket,
     /// The frames that the socket sends next.

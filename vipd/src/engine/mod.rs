@@ -13,6 +13,7 @@
 //! (`vipd/vrrp/src/state/`), and `effects/adverts.rs`, `effects/addresses.rs`, `effects/announce.rs`.
 
 mod address_table;
+mod attachment;
 mod clock;
 pub(crate) mod command;
 mod control;
@@ -227,6 +228,7 @@ impl Engine {
             self.drain_netlink(now);
         }
         let stop = self.take_commands(now);
+        self.probe_links(now);
         self.reconcile(now);
         if stop {
             self.shut_down(now);

@@ -86,6 +86,8 @@ impl Engine {
         }
         let Some(readiness) = Readiness::of(id, &self.topology) else { return };
         let Some(instance) = self.topology.routers.get_mut(id) else { return };
+        let is_unicast = matches!(instance.settings.transport, Transport::Unicast(_));
+        let was_ready = matches!(instance.router.state(), State::Backup | State::Master);
         if readiness.is_ready()
             && let Some(primary) = readiness.primary
         {
@@ -95,7 +97,11 @@ impl Engine {
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }
+            if is_unicast && !was_ready {
+                self.effects.announce_source(id, primary, &mut self.topology);
+            }
         }
+        let Some(instance) = self.topology.routers.get(id) else { return };
         let known = KINDS.map(|kind| instance.router.impediment(kind));
         for input in readiness.inputs(known) {
             self.dispatch(now, id, input);

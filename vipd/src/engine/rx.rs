@@ -86,6 +86,7 @@ impl Engine {
         let steady = &self.steady;
         self.schedule.expire_fast_path(now, |row| steady.heard(row));
         while let Some(id) = self.schedule.pop_expired(now) {
+            self.probe_before_election(now, id);
             self.dispatch(now, id, Input::Timeout);
         }
     }

@@ -14,6 +14,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, anyhow};
+use vipd_common::Timestamp;
 
 use super::worker::LinkWork;
 use crate::engine::id::RouterId;
@@ -57,7 +58,17 @@ impl LinkOpener {
             self.ensure_routers(spec)?;
             Some(self.ensure_attached(spec)?)
         };
-        Ok(LinkIo { mode, is_detached: false, socket, batch: Batch::default(), unicast, macvlans })
+        Ok(LinkIo {
+            mode,
+            probe: self.kernel.probe(spec.ifindex),
+            is_detached: false,
+            probed: Timestamp::ZERO,
+            probe_interval: 0,
+            socket,
+            batch: Batch::default(),
+            unicast,
+            macvlans,
+        })
     }
 
     /// Joins the groups of the families that have routers on the link, and leaves the others.
@@ -179,7 +190,8 @@ impl LinkWork for LinkOpener {
     }
 
     fn detached(&mut self) -> BTreeSet<u32> {
-        BTreeSet::new()
+        let vrrp = self.open.iter().filter(|(_, open)| !open.entries.is_empty());
+        vrrp.map(|(ifindex, _)| *ifindex).filter(|ifindex| self.kernel.mode(*ifindex).is_none()).collect()
     }
 }
 

@@ -152,6 +152,9 @@ impl Log {
                 let verb = if is_added { "add" } else { "remove" };
                 tracing::error!(%address, prefix, %error, "cannot {verb} VIP; retrying after 1 to 60 s");
             }
+            Report::XdpDetached { interface } => {
+                tracing::warn!(interface, "XDP program detached externally; attaching it again");
+            }
             Report::NoRoom(error) => tracing::error!("{error}"),
             Report::NetlinkOverrun => {
                 tracing::warn!("netlink notifications were lost; reading all links and addresses again");

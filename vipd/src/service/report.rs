@@ -190,7 +190,10 @@ fn sentence(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
         Fault::NotAttached => {
             instance.failure.clone().unwrap_or_else(|| format!("interface {interface} is being set up"))
         }
-        Fault::NotReceiving => format!("adverts can no longer be received on interface {interface}"),
+        Fault::NotReceiving => instance
+            .failure
+            .clone()
+            .unwrap_or_else(|| format!("the XDP program was detached from interface {interface}")),
         Fault::Tracking => "a tracked object failed".to_owned(),
         Fault::Group => "a member of its sync group failed".to_owned(),
         Fault::Administrator => "disabled by the administrator".to_owned(),

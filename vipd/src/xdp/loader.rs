@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd as _;
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::xdp::{XdpLinkId, XdpMode};
 use aya::programs::{ProgramError, Xdp};
+use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfLoader};
 use vipd_common::names;
 use vipd_common::records::{PeerKey, RING_BYTES, RouterKey, RouterSlot};
 
 use super::error::{AttachError, LoadError};
+use super::link::{LinkProbe, XdpLink};
 use super::{Closed, Counters, Feed, KernelLog, Steady};
 
 /// Where in the kernel the program runs on an interface.
@@ -21,6 +23,16 @@ pub enum Mode {
     Native,
     /// In the kernel's generic hook, after it did.
     Generic,
+}
+
+impl Mode {
+    /// `XDP_FLAGS_DRV_MODE` or `XDP_FLAGS_SKB_MODE` (`include/uapi/linux/if_link.h`).
+    fn flags(self) -> u32 {
+        match self {
+            Self::Native => 1 << 2,
+            Self::Generic => 1 << 1,
+        }
+    }
 }
 
 impl fmt::Display for Mode {
@@ -63,7 +75,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     routers: HashMap<MapData, [u8; 8], [u8; 32]>,
     peers: HashMap<MapData, [u8; 20], u8>,
-    links: BTreeMap<u32, (&'static str, XdpLinkId, Mode)>,
+    links: BTreeMap<u32, (XdpLink, Mode)>,
 }
 
 /// What [`Kernel::load`] returns.
@@ -183,16 +195,20 @@ impl Kernel {
         // A driver with large frames may want a program that takes multi-buffer frames; one that does not know
         // them may refuse it. The generic hook would flatten each long packet for a program without frags.
         let ladder = [
-            (names::PROGRAM, XdpMode::Driver, Mode::Native),
-            (names::PROGRAM_FRAGS, XdpMode::Driver, Mode::Native),
-            (names::PROGRAM_FRAGS, XdpMode::Skb, Mode::Generic),
+            (names::PROGRAM, Mode::Native),
+            (names::PROGRAM_FRAGS, Mode::Native),
+            (names::PROGRAM_FRAGS, Mode::Generic),
         ];
         let mut refusal = None;
-        for (name, flags, mode) in ladder {
+        for (name, mode) in ladder {
             let Some(program) = program(&mut self.ebpf, name) else { continue };
-            match program.attach_to_if_index(ifindex, flags) {
+            let attached = program.fd().and_then(|program| {
+                let created = XdpLink::create(program.as_fd(), ifindex, mode.flags());
+                created.map_err(|io_error| SyscallError { call: "bpf_link_create", io_error }.into())
+            });
+            match attached {
                 Ok(link) => {
-                    self.links.insert(ifindex, (name, link, mode));
+                    self.links.insert(ifindex, (link, mode));
                     return Ok((mode, refusal.as_ref().map(ToString::to_string)));
                 }
                 Err(error) => match AttachError::fatal(interface, &error) {
@@ -205,20 +221,21 @@ impl Kernel {
         Err(AttachError::Refused { interface: interface.to_owned(), source })
     }
 
-    /// The mode in which the program is attached to an interface, if it is.
+    /// The mode in which the program is attached to an interface, if it still is.
     pub fn mode(&self, ifindex: u32) -> Option<Mode> {
-        self.links.get(&ifindex).map(|(_, _, mode)| *mode)
+        self.links.get(&ifindex).filter(|(link, _)| link.probe().is_attached()).map(|(_, mode)| *mode)
+    }
+
+    /// A probe of the attachment to an interface, for another thread.
+    pub fn probe(&self, ifindex: u32) -> Option<LinkProbe> {
+        self.links.get(&ifindex).map(|(link, _)| link.probe())
     }
 
     /// Detaches the program from an interface, if it is attached there. An interface that is gone has already
     /// detached it.
     pub fn detach(&mut self, ifindex: u32) {
-        if let Some((name, link, _)) = self.links.remove(&ifindex)
-            && let Some(program) = program(&mut self.ebpf, name)
-        {
-            // Nothing to do about a failure: the link dies with this process at the latest.
-            let _ = program.detach(link);
-        }
+        // The kernel detaches it when the last descriptor is closed, that of a probe included.
+        self.links.remove(&ifindex);
     }
 
     /// Runs the program once on `frame` as if it had arrived on `ifindex` (`BPF_PROG_TEST_RUN`) and returns its

@@ -7,8 +7,8 @@ use vipd_common::Timestamp;
 use super::Effects;
 use super::announcer::Packet;
 use crate::engine::command::Reports;
-use crate::engine::id::RouterId;
-use crate::engine::link_io::{FrameKind, Tag};
+use crate::engine::id::{LinkId, RouterId};
+use crate::engine::link_io::{FrameKind, LinkIo, Tag};
 use crate::engine::topology::Topology;
 use crate::packet::announcement;
 use crate::vrrp::Action;
@@ -46,6 +46,22 @@ impl Effects {
         self.send_batches(topology, reports);
     }
 
+    /// Announces the source of a router's unicast adverts, on the link that they leave by. Peers whose
+    /// neighbor entry has failed while the link was down learn its MAC at once.
+    pub(crate) fn announce_source(&mut self, router: RouterId, source: IpAddr, topology: &mut Topology) {
+        let Some(id) = topology.routers.get(router).map(|instance| instance.link) else { return };
+        let Some(link) = topology.links.get_mut(id) else { return };
+        let (Some(mac), Some(io)) = (link.mac, link.io.as_mut()) else { return };
+        self.add_frame(id, io, Tag { router, kind: kind_of(source) }, mac, source);
+    }
+
+    fn add_frame(&mut self, via: LinkId, io: &mut LinkIo, tag: Tag, mac: [u8; 6], address: IpAddr) {
+        if io.batch.is_empty() {
+            self.batched.push(via);
+        }
+        io.batch.push(tag, announcement(mac, address).bytes());
+    }
+
     fn add_announcement(&mut self, packet: Packet, topology: &mut Topology) {
         let Topology { links, routers, .. } = topology;
         // A router that is no longer master has nothing to announce.
@@ -63,13 +79,14 @@ impl Effects {
         };
         let io = links.get_mut(via).and_then(|link| link.io.as_mut());
         let (Some(mac), Some(io)) = (mac, io) else { return };
-        let kind = match vip.address {
-            IpAddr::V4(_) => FrameKind::GratuitousArp,
-            IpAddr::V6(_) => FrameKind::NeighborAdvertisement,
-        };
-        if io.batch.is_empty() {
-            self.batched.push(via);
-        }
-        io.batch.push(Tag { router: packet.router, kind }, announcement(mac, vip.address).bytes());
+        let tag = Tag { router: packet.router, kind: kind_of(vip.address) };
+        self.add_frame(via, io, tag, mac, vip.address);
+    }
+}
+
+fn kind_of(address: IpAddr) -> FrameKind {
+    match address {
+        IpAddr::V4(_) => FrameKind::GratuitousArp,
+        IpAddr::V6(_) => FrameKind::NeighborAdvertisement,
     }
 }
