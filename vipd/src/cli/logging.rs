@@ -19,8 +19,6 @@ const LINES: usize = 16 << 10;
 pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Environment variable with the level: `debug`, `vipd=trace`, …
 const VARIABLE: &str = "VIPD_LOG";
-/// The netlink crates warn about each attribute that is newer than they are.
-const QUIET: [&str; 2] = ["netlink_packet_route=error", "netlink_proto=error"];
 
 /// Whether stderr has blocked for [`FLUSH_TIMEOUT`] at the end of the log.
 static BLOCKED: AtomicBool = AtomicBool::new(false);
@@ -83,7 +81,7 @@ fn write_lines(messages: &Receiver<Message>) {
 /// # Errors
 /// When `VIPD_LOG` is not a valid filter, or no thread can be started.
 pub(super) fn init() -> anyhow::Result<Guard> {
-    let mut filter = EnvFilter::builder()
+    let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .with_env_var(VARIABLE)
         .from_env()
@@ -94,9 +92,6 @@ pub(super) fn init() -> anyhow::Result<Guard> {
                 found.display()
             )
         })?;
-    for directive in QUIET {
-        filter = filter.add_directive(directive.parse()?);
-    }
     let (queue, messages) = sync_channel(LINES);
     thread::Builder::new()
         .name("log".to_owned())

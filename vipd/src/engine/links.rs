@@ -357,6 +357,8 @@ impl Links {
                 self.address_changed(*address, true);
                 None
             }
+            // For unicast: see the caller.
+            Notice::Neighbor { .. } => None,
             Notice::AddressGone(address) => {
                 self.address_changed(*address, false);
                 None

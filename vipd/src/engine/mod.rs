@@ -210,7 +210,7 @@ impl Engine {
             }
         }
         // Without the helper thread, addresses are announced a little later.
-        let _ = self.effects.netlink().make_ahead();
+        let _ = self.effects.netlink().start_worker();
         while self.turn()? {}
         Ok(())
     }
@@ -225,7 +225,7 @@ impl Engine {
         self.reconcile_if_due(now);
         // A hundred new addresses cause a hundred notices; the first announcement of each goes first.
         if (self.has_notices || self.resync_needed) && !self.effects.is_urgent() {
-            self.drain_netlink(now);
+            busy |= self.drain_netlink(now);
         }
         let stop = self.take_commands(now);
         self.probe_links(now);

@@ -11,29 +11,31 @@ use super::id::{LinkId, RouterId};
 use super::links::{Gone, LinkRole};
 use super::ownership::{Claim, Difference, compare};
 use super::{Engine, RECONCILE_AFTER};
-use crate::netlink::{Address, Change, Notice, PROTO_VIPD};
+use crate::netlink::{Address, Change, Drained, Notice, PROTO_VIPD};
 use crate::vrrp::{Action, Addresses, Input};
 
-/// Dumps in a row that may be interrupted by changes.
-const DUMP_ATTEMPTS: u32 = 8;
+/// Netlink notifications applied in one turn, each with a system call: between them, adverts are due.
+const NETLINK_BUDGET: usize = 64;
 
 impl Engine {
-    /// Applies pending netlink notifications.
-    pub(super) fn drain_netlink(&mut self, now: Timestamp) {
+    /// Applies pending netlink notifications, up to a budget. Returns whether more may be pending.
+    pub(super) fn drain_netlink(&mut self, now: Timestamp) -> bool {
         let (links, mut all_gone) = (&mut self.topology.links, Vec::new());
-        match self.monitor.drain(|notice| all_gone.extend(links.apply(&notice))) {
-            Ok(false) => {}
-            Ok(true) => {
-                self.overruns += 1;
-                self.resync_needed = true;
-                self.reports.send(Report::NetlinkOverrun);
-            }
-            Err(error) => self.reports.send(Report::NetlinkFailed(error)),
+        let drained = self.monitor.drain(NETLINK_BUDGET, |notice| all_gone.extend(links.apply(&notice)));
+        let drained = drained.unwrap_or_else(|error| {
+            self.reports.send(Report::NetlinkFailed(error));
+            Drained::default()
+        });
+        if drained.overrun {
+            self.overruns += 1;
+            self.reports.send(Report::NetlinkOverrun);
         }
+        self.resync_needed |= drained.overrun || drained.appeared;
         for (link, gone) in all_gone {
             self.close(link, gone);
         }
         self.resync_if_needed(now);
+        drained.more
     }
 
     /// Reads links and addresses again after notifications were lost. A failed dump is repeated after a pause: it takes
@@ -60,15 +62,8 @@ impl Engine {
     /// Reads links and addresses again. What is known stays until everything is read.
     pub(super) fn resync(&mut self) -> io::Result<()> {
         let mut notices = Vec::new();
-        let mut attempts = 0;
-        // Something changed during the dump and an entry may be missing: read again, as long as that is likely to help.
-        while let Err(error) = self.effects.netlink().dump(|notice| notices.push(notice)) {
-            attempts += 1;
-            if error.kind() != io::ErrorKind::Interrupted || attempts == DUMP_ATTEMPTS {
-                return Err(error);
-            }
-            notices.clear();
-        }
+        let names: Vec<&str> = self.topology.links.iter().map(|(_, link)| link.name.as_str()).collect();
+        self.effects.netlink().read(&mut self.monitor, &names, |notice| notices.push(notice))?;
         // Links first: one that is gone or renamed still knows its addresses.
         let (links, addresses): (Vec<_>, Vec<_>) =
             notices.iter().partition(|notice| matches!(notice, Notice::Link(_)));

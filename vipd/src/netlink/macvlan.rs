@@ -1,12 +1,12 @@
 //! Macvlans with a virtual router's own MAC (RFC 9568 section 7.3).
 //!
-//! Such a link is **down** while its router is not master: nothing is received for the MAC, no ARP is answered, no
-//! IGMP or MLD report leaves a backup with it, which would point switches the wrong way. It is in private mode: two of
-//! them on one parent do not hear each other, and frames from its own MAC, which are the other routers' adverts, are not
+//! Such a link is **down** while its router is not master: nothing is received for the MAC, no ARP request is answered,
+//! and no IGMP or MLD report from a backup points switches the wrong way. It is in private mode: two of them on one
+//! parent do not receive each other's frames, and frames from its own MAC, which are the other routers' adverts, are not
 //! taken for its own.
 //!
-//! What must not outlive vipd is written on the link itself, as its alias: whose it is, and what its parent's sysctls
-//! were before. So a crash loses nothing, and the next start clears up.
+//! What the next start needs after a crash is in the link's alias: which agent created it, and its parent's sysctls
+//! before.
 //!
 //! ```text
 //! vipd /run/vipd arp_ignore=0 arp_announce=0
@@ -15,25 +15,31 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use rtnetlink::LinkMacVlan;
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, MacVlanMode};
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::change::Change;
-use super::requests::Requests;
+use super::message::RawLink;
+use super::requests::{Requests, Traffic};
 use super::sysctl::{self, Sysctls};
+use super::wire::{Request, ifinfomsg};
 
-/// A macvlan that is there.
+/// `IFLA_INFO_KIND`, `IFLA_INFO_DATA` and `IFLA_MACVLAN_MODE` (`include/uapi/linux/if_link.h`).
+const INFO_KIND: u16 = 1;
+const INFO_DATA: u16 = 2;
+const MACVLAN_MODE: u16 = 1;
+/// `MACVLAN_MODE_PRIVATE`.
+const PRIVATE: u32 = 1;
+
+/// A macvlan that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Macvlan {
-    /// Its name.
+    /// Interface name.
     pub name: String,
-    /// Its index.
+    /// Interface index.
     pub ifindex: u32,
 }
 
-/// What a macvlan is to be.
+/// Which macvlan is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted<'a> {
     /// Index of its parent.
@@ -47,193 +53,304 @@ pub struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
+    fn key(&self) -> Key {
+        (self.parent, self.family, self.vrid)
+    }
+
     fn mac(&self) -> [u8; 6] {
         let block = if self.family == 6 { 2 } else { 1 };
         [0x00, 0x00, 0x5e, 0x00, block, self.vrid]
     }
 
-    /// Its name, and another one where that is taken: two interfaces may have a router of one VRID.
+    /// Its name, and one to use where that is taken: two interfaces may have a router with the same VRID.
     fn names(&self) -> [String; 2] {
         let Self { parent, family, vrid, .. } = self;
         [format!("vrrp{family}-{vrid}"), format!("v{family}-{vrid}-{parent}")]
     }
 }
 
-/// The macvlans of one agent.
+/// The parent's index, the IP version and the VRID.
+type Key = (u32, u8, u8);
+
+/// The macvlans of one agent. Dropping it deletes them and restores their parents' sysctls.
 pub struct Macvlans {
     requests: Requests,
-    /// Whose they are: the first words of each alias.
+    /// How the aliases of this agent's links start.
     owner: String,
-    made: Vec<Macvlan>,
-    /// The sysctls of each parent before the first macvlan was made on it.
+    /// Those that are complete, with the names of their parents.
+    created: BTreeMap<Key, (Macvlan, String)>,
+    /// Sysctls of each parent before its first macvlan.
     parents: BTreeMap<String, Sysctls>,
 }
 
 impl Macvlans {
-    /// Clears up what an earlier run of the same `owner`, a word, has left behind.
+    /// Deletes what an earlier run of the same agent has left. `owner` is a word without spaces.
     ///
     /// # Errors
-    /// When netlink refuses.
+    /// When a netlink socket cannot be opened, or the kernel refuses the dump or a deletion.
     pub fn open(owner: &str) -> io::Result<Self> {
+        let requests = Requests::open()?;
         let owner = format!("vipd {owner} ");
-        let mut macvlans =
-            Self { requests: Requests::open()?, owner, made: Vec::new(), parents: BTreeMap::new() };
-        let links = macvlans.requests.links()?;
-        for link in links.iter().map(Seen::of) {
-            let Some(note) = link.alias.and_then(|alias| alias.strip_prefix(&macvlans.owner)) else {
-                continue;
-            };
-            let name_of = |index| links.iter().find(|found| found.header.index == index).map(Seen::of);
-            if let Some(parent) = link.parent.and_then(name_of).and_then(|parent| parent.name) {
-                Sysctls::read(note).restore(parent);
-            }
-            macvlans.delete(link.ifindex)?;
-            tracing::warn!(interface = link.name.unwrap_or_default(), "removed a virtual MAC left behind");
-        }
+        let mut macvlans = Self { requests, owner, created: BTreeMap::new(), parents: BTreeMap::new() };
+        macvlans.delete_stale()?;
         Ok(macvlans)
     }
 
-    /// Makes one, which is down; one that was made before and is still there is kept.
+    /// Returns the macvlan, which is created if it does not exist. A new one is down.
     ///
     /// # Errors
-    /// When netlink refuses, or a sysctl.
-    pub fn make(&mut self, wanted: &Wanted<'_>) -> io::Result<Macvlan> {
-        let before = self.parents.entry(wanted.parent_name.to_owned());
-        let before = before.or_insert_with(|| Sysctls::of_parent(wanted.parent_name)).clone();
-        let alias = format!("{}{before}", self.owner);
+    /// When the kernel refuses it, or when a sysctl has the wrong value and cannot be set; the macvlan is then deleted
+    /// again.
+    pub fn ensure(&mut self, wanted: &Wanted<'_>) -> io::Result<Macvlan> {
+        self.forget_former_parent(wanted);
+        if let Some((known, _)) = self.created.get(&wanted.key()).cloned() {
+            if self.find(&known.name)?.is_some_and(|found| found.ifindex == known.ifindex) {
+                return Ok(known);
+            }
+            self.created.remove(&wanted.key());
+        }
+        let parent = wanted.parent_name;
+        let before = self.parents.get(parent).cloned().unwrap_or_else(|| Sysctls::of_parent(parent));
         let macvlan = self.create(wanted)?;
-        if self.made.contains(&macvlan) {
-            return Ok(macvlan);
+        if let Err(error) = self.complete(&macvlan, wanted, &before) {
+            // Half-made, it would answer with two MACs.
+            self.delete_or_log(&macvlan);
+            if !self.parents.contains_key(parent) {
+                before.restore(parent);
+            }
+            return Err(error);
         }
-        self.made.push(macvlan.clone());
-        self.describe(macvlan.ifindex, alias)?;
-        sysctl::prepare(&macvlan.name, wanted.family, wanted.parent_name)?;
-        if wanted.family == 4 {
-            sysctl::prepare_parent(wanted.parent_name)?;
-        }
+        self.parents.entry(parent.to_owned()).or_insert(before);
+        self.created.insert(wanted.key(), (macvlan.clone(), parent.to_owned()));
         Ok(macvlan)
     }
 
-    /// Sets one up or down; one that is gone is no error.
+    /// Deletes the macvlan of a virtual router, if it has one. With the last one of a parent, the parent's sysctls are
+    /// restored.
+    pub fn remove(&mut self, parent: u32, family: u8, vrid: u8) {
+        let Some((macvlan, parent)) = self.created.remove(&(parent, family, vrid)) else { return };
+        self.delete_or_log(&macvlan);
+        if !self.created.values().any(|(_, other)| *other == parent)
+            && let Some(before) = self.parents.remove(&parent)
+        {
+            before.restore(&parent);
+        }
+    }
+
+    /// Deletes all macvlans and restores their parents' sysctls.
+    pub fn clear(&mut self) {
+        let created: Vec<_> =
+            std::mem::take(&mut self.created).into_values().map(|(macvlan, _)| macvlan).collect();
+        self.delete_all(&created);
+        for (parent, before) in std::mem::take(&mut self.parents) {
+            before.restore(&parent);
+        }
+    }
+
+    /// Sets one up or down. One that is gone is not an error.
     ///
     /// # Errors
-    /// When netlink refuses.
+    /// The kernel's.
     pub fn set_up(&mut self, ifindex: u32, up: bool) -> io::Result<()> {
         let change = if up { Change::Up { ifindex } } else { Change::Down { ifindex } };
         let mut result = Ok(());
         self.requests.apply(&[change], |_, error| {
             if error.raw_os_error() != Some(libc::ENODEV) {
-                result = Err(io::Error::new(error.kind(), error.to_string()));
+                result = Err(error);
             }
         })?;
         result
     }
 
-    fn create(&mut self, wanted: &Wanted<'_>) -> io::Result<Macvlan> {
-        let links = self.requests.links()?;
-        let names = wanted.names();
-        let mine = |link: &Seen<'_>| {
-            link.parent == Some(wanted.parent)
-                && link.mac == Some(&wanted.mac())
-                && link.is_mine(&self.owner, &names)
-        };
-        let mine: Vec<u32> = links.iter().map(Seen::of).filter(mine).map(|link| link.ifindex).collect();
-        // One of this life is in use: the parent is opened again for another one's sake.
-        if let Some(found) = self.made.iter().find(|macvlan| mine.contains(&macvlan.ifindex)) {
-            return Ok(found.clone());
-        }
-        // One of a life that ended before the alias was written.
-        for ifindex in mine {
-            self.delete(ifindex)?;
-        }
-        let mut result = Err(io::ErrorKind::AlreadyExists.into());
-        for name in names {
-            let link = LinkMacVlan::new(&name, wanted.parent, MacVlanMode::Private);
-            let link = RouteNetlinkMessage::NewLink(link.address(wanted.mac().to_vec()).build());
-            result = self.requests.request(link, NLM_F_CREATE | NLM_F_EXCL).map(|()| name);
-            if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
-                continue;
-            }
-            break;
-        }
-        let name = result?;
-        let links = self.requests.links()?;
-        let made = links.iter().map(Seen::of).find(|link| link.name == Some(&name));
-        let ifindex = made.ok_or(io::ErrorKind::NotFound)?.ifindex;
-        Ok(Macvlan { name, ifindex })
+    /// What was exchanged with the kernel.
+    pub fn traffic(&self) -> Traffic {
+        self.requests.traffic()
     }
 
-    /// The kernel takes no alias when a link is created.
-    fn describe(&mut self, ifindex: u32, alias: String) -> io::Result<()> {
-        let mut link = LinkMessage::default();
-        link.header.index = ifindex;
-        link.attributes.push(LinkAttribute::IfAlias(alias));
-        self.requests.request(RouteNetlinkMessage::SetLink(link), 0)
+    fn delete_stale(&mut self) -> io::Result<()> {
+        let (mut stale, mut names) = (Vec::new(), BTreeMap::new());
+        let owner = &self.owner;
+        self.requests.dump_links(|message| {
+            let Some(link) = RawLink::decode(message.body) else { return };
+            let name = link.name.unwrap_or_default().to_owned();
+            names.insert(link.ifindex, name.clone());
+            if let Some(note) = link.alias.and_then(|alias| alias.strip_prefix(owner)) {
+                stale.push((Macvlan { name, ifindex: link.ifindex }, link.parent, Sysctls::parse(note)));
+            }
+        })?;
+        for (macvlan, parent, before) in &stale {
+            if let Some(parent) = parent.and_then(|parent| names.get(&parent)) {
+                before.restore(parent);
+            }
+            tracing::warn!(interface = macvlan.name, "removing a stale virtual MAC left by a previous run");
+        }
+        let stale: Vec<_> = stale.into_iter().map(|(macvlan, ..)| macvlan).collect();
+        self.delete_all(&stale);
+        Ok(())
+    }
+
+    /// A parent that was deleted took its macvlans with it, and one of the same name has other sysctls.
+    fn forget_former_parent(&mut self, wanted: &Wanted<'_>) {
+        let former = |key: &Key, parent: &str| parent == wanted.parent_name && key.0 != wanted.parent;
+        if self.created.iter().any(|(key, (_, parent))| former(key, parent)) {
+            self.created.retain(|key, (_, parent)| !former(key, parent));
+            self.parents.remove(wanted.parent_name);
+        }
+    }
+
+    /// Creates the link alone, under the first name that is free.
+    fn create(&mut self, wanted: &Wanted<'_>) -> io::Result<Macvlan> {
+        for name in wanted.names() {
+            let mut result = self.create_named(&name, wanted);
+            if is_taken(&result)
+                && let Some(taken) = self.find(&name)?
+                && self.is_unfinished(&taken, wanted)
+            {
+                self.delete(taken.ifindex)?;
+                result = self.create_named(&name, wanted);
+            }
+            if !is_taken(&result) {
+                result?;
+                let found = self.find(&name)?.ok_or(io::ErrorKind::NotFound)?;
+                return Ok(Macvlan { name, ifindex: found.ifindex });
+            }
+        }
+        let [first, second] = wanted.names();
+        let error = format!("other interfaces have the names {first} and {second}; rename or delete one");
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, error))
+    }
+
+    fn create_named(&mut self, name: &str, wanted: &Wanted<'_>) -> io::Result<()> {
+        self.requests.request(|buffer, flags, sequence| {
+            let flags = flags | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+            Request::begin(buffer, libc::RTM_NEWLINK, flags, sequence)
+                .fixed(&ifinfomsg(0, 0, 0))
+                .string(libc::IFLA_IFNAME, name)
+                .attribute(libc::IFLA_LINK, &wanted.parent.to_ne_bytes())
+                .attribute(libc::IFLA_ADDRESS, &wanted.mac())
+                .nested(libc::IFLA_LINKINFO, |info| {
+                    info.string(INFO_KIND, "macvlan")
+                        .nested(INFO_DATA, |data| data.attribute(MACVLAN_MODE, &PRIVATE.to_ne_bytes()))
+                })
+                .end();
+        })
+    }
+
+    /// Writes the alias, which the kernel does not take when a link is created, and sets the sysctls.
+    fn complete(&mut self, macvlan: &Macvlan, wanted: &Wanted<'_>, before: &Sysctls) -> io::Result<()> {
+        let alias = format!("{}{before}", self.owner);
+        self.requests.request(|buffer, flags, sequence| {
+            Request::begin(buffer, libc::RTM_SETLINK, flags, sequence)
+                .fixed(&ifinfomsg(macvlan.ifindex, 0, 0))
+                .string(libc::IFLA_IFALIAS, &alias)
+                .end();
+        })?;
+        sysctl::prepare(&macvlan.name, wanted.family, wanted.parent_name)?;
+        if wanted.family == 4 {
+            sysctl::prepare_parent(wanted.parent_name)?;
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, name: &str) -> io::Result<Option<Found>> {
+        let mut found = None;
+        self.requests.link(name, |message| {
+            found = RawLink::decode(message.body).map(|link| Found {
+                ifindex: link.ifindex,
+                is_up: link.is_up(),
+                parent: link.parent,
+                mac: link.mac,
+                alias: link.alias.map(str::to_owned),
+            });
+        })?;
+        Ok(found)
+    }
+
+    /// Whether a link is one that this agent was creating when it died: its MAC and parent, down, and no other alias than
+    /// its own. Another agent's, of FRR's vrrpd for example, must not be deleted.
+    fn is_unfinished(&self, found: &Found, wanted: &Wanted<'_>) -> bool {
+        (found.parent, found.mac) == (Some(wanted.parent), Some(wanted.mac()))
+            && !found.is_up
+            && found.alias.as_ref().is_none_or(|alias| alias.starts_with(&self.owner))
+    }
+
+    /// Deletes links with one request, for which the kernel waits once until no packet uses them (`synchronize_net`), as
+    /// otherwise for each.
+    fn delete_all(&mut self, links: &[Macvlan]) {
+        if links.len() > 1 && self.delete_as_group(links).is_ok() {
+            return;
+        }
+        for macvlan in links {
+            self.delete_or_log(macvlan);
+        }
+    }
+
+    /// Moves links to a group that has no other member, and deletes the group.
+    fn delete_as_group(&mut self, links: &[Macvlan]) -> io::Result<()> {
+        let mut used = Vec::new();
+        self.requests
+            .dump_links(|message| used.extend(RawLink::decode(message.body).map(|link| link.group)))?;
+        let group = loop {
+            let mut bytes = [0; 4];
+            getrandom(&mut bytes, GetRandomFlags::empty())?;
+            // Small numbers are those that administrators use (iproute2's group file), 0 is every other link.
+            let group = u32::from_ne_bytes(bytes) | 1 << 30;
+            if !used.contains(&group) {
+                break group;
+            }
+        };
+        for Macvlan { ifindex, .. } in links {
+            gone_is_fine(self.requests.request(|buffer, flags, sequence| {
+                Request::begin(buffer, libc::RTM_SETLINK, flags, sequence)
+                    .fixed(&ifinfomsg(*ifindex, 0, 0))
+                    .attribute(libc::IFLA_GROUP, &group.to_ne_bytes())
+                    .end();
+            }))?;
+        }
+        gone_is_fine(self.requests.request(|buffer, flags, sequence| {
+            Request::begin(buffer, libc::RTM_DELLINK, flags, sequence)
+                .fixed(&ifinfomsg(0, 0, 0))
+                .attribute(libc::IFLA_GROUP, &group.to_ne_bytes())
+                .end();
+        }))
+    }
+
+    fn delete_or_log(&mut self, Macvlan { name: interface, ifindex }: &Macvlan) {
+        if let Err(error) = self.delete(*ifindex) {
+            tracing::error!(interface, %error, "cannot delete a virtual MAC; delete it with `ip link delete`");
+        }
     }
 
     fn delete(&mut self, ifindex: u32) -> io::Result<()> {
-        let mut link = LinkMessage::default();
-        link.header.index = ifindex;
-        match self.requests.request(RouteNetlinkMessage::DelLink(link), 0) {
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
-            result => result,
-        }
+        gone_is_fine(self.requests.request(|buffer, flags, sequence| {
+            Request::begin(buffer, libc::RTM_DELLINK, flags, sequence).fixed(&ifinfomsg(ifindex, 0, 0)).end();
+        }))
     }
 }
 
-/// Removes them all, and gives their parents back the sysctls they had.
 impl Drop for Macvlans {
     fn drop(&mut self) {
-        for macvlan in std::mem::take(&mut self.made) {
-            // It may have gone with its parent.
-            if let Err(error) = self.delete(macvlan.ifindex) {
-                let interface = macvlan.name;
-                tracing::error!(interface, %error, "cannot remove a virtual MAC; `ip link delete` does it");
-            }
-        }
-        for (parent, before) in std::mem::take(&mut self.parents) {
-            before.restore(&parent);
-        }
+        self.clear();
     }
 }
 
-/// What matters of a link.
-struct Seen<'a> {
+/// A link found by its name.
+struct Found {
     ifindex: u32,
-    name: Option<&'a str>,
-    alias: Option<&'a str>,
+    is_up: bool,
     parent: Option<u32>,
-    mac: Option<&'a [u8]>,
-    is_down: bool,
+    mac: Option<[u8; 6]>,
+    alias: Option<String>,
 }
 
-impl<'a> Seen<'a> {
-    fn of(link: &'a LinkMessage) -> Self {
-        let mut seen = Self {
-            ifindex: link.header.index,
-            name: None,
-            alias: None,
-            parent: None,
-            mac: None,
-            is_down: false,
-        };
-        seen.is_down = !link.header.flags.contains(LinkFlags::Up);
-        for attribute in &link.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => seen.name = Some(name),
-                LinkAttribute::IfAlias(alias) => seen.alias = Some(alias),
-                LinkAttribute::Link(parent) => seen.parent = Some(*parent),
-                LinkAttribute::Address(mac) => seen.mac = Some(mac),
-                _ => {}
-            }
-        }
-        seen
-    }
+fn is_taken(result: &io::Result<()>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
+}
 
-    /// Whether it has our alias; or none, and our name, and is down, as it is before it has an alias. One with this MAC that
-    /// somebody else has made, for FRR's vrrpd, say, is not ours.
-    fn is_mine(&self, owner: &str, names: &[String]) -> bool {
-        let unfinished = self.is_down && self.name.is_some_and(|name| names.iter().any(|ours| ours == name));
-        self.alias.map_or(unfinished, |alias| alias.starts_with(owner))
+/// A link that is gone, possibly with its parent, needs no change.
+fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+        result => result,
     }
 }

@@ -1,21 +1,24 @@
-//! Interfaces and addresses by rtnetlink.
+//! Links and addresses by rtnetlink.
 //!
-//! The message types are those of the `rtnetlink` crate; the socket is the plain one below it, because the engine's
-//! thread has no async runtime and wants a whole batch of changes in one system call. [`Requests`] changes addresses
-//! and dumps, [`Monitor`] listens: two sockets, so that a flood of notifications swallows no answer.
+//! [`Requests`] changes addresses and reads links and addresses; [`Monitor`] receives notifications of those in use. They
+//! have a socket each, so that many notifications cannot displace an answer. [`Macvlans`] creates and deletes the
+//! macvlans of virtual routers with their own MAC.
 
-mod ahead;
 mod change;
+mod dump;
+mod filter;
 mod macvlan;
 mod message;
 mod monitor;
 mod requests;
 mod stale;
 mod sysctl;
+mod wire;
+mod worker;
 
-pub use change::{Attributes, Change, Scope};
+pub use change::{Attributes, Change, Label, Scope};
 pub use macvlan::{Macvlan, Macvlans, Wanted};
 pub use message::{Address, Link, Notice, PROTO_VIPD};
-pub use monitor::Monitor;
-pub use requests::{BATCH, Requests};
+pub use monitor::{Drained, Monitor, MonitorTraffic};
+pub use requests::{BATCH, Requests, Traffic};
 pub use stale::Configured;

@@ -1,178 +1,180 @@
-//! Changing addresses, in batches, and dumping links and addresses.
+//! Batches of changes, and single requests.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_sys::constants::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::address::AddressMessage;
-use rtnetlink::packet_route::link::LinkMessage;
 
-use super::ahead::{Ahead, Exchange, receive};
 use super::change::Change;
 use super::message::{Notice, PROTO_VIPD};
-use super::monitor::for_each;
+use super::wire::{Message, acknowledged, messages};
+use super::worker::{AddressWorker, Batch, receive};
 
-/// A dump was interrupted by a change (`include/uapi/linux/netlink.h`).
-const NLM_F_DUMP_INTR: u16 = 0x10;
-/// Dumps in a row that may be interrupted by changes.
-const DUMP_ATTEMPTS: u32 = 32;
-/// Changes that are made together. The kernel takes 5 to 15 µs for an IPv4 address, most of it for its route, and one lock
-/// for all: so many that a system call and a wake-up do not matter, and few enough that something can be done meanwhile.
+/// Changes that one system call makes. The kernel takes 5 to 15 µs for an IPv4 address, most of it for its route, and the
+/// rtnl lock once for all: enough that the system call and a wake-up are negligible, few enough that the engine can
+/// announce addresses in between.
 pub const BATCH: usize = 16;
+/// Room for a datagram of a dump, bytes: the kernel fills no more (`net/netlink/af_netlink.c`, `netlink_dump`).
+const DATAGRAM: usize = 32 << 10;
+
+/// What a socket has exchanged with the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests sent.
+    pub requests: u64,
+    /// Dumps among them.
+    pub dumps: u64,
+    /// Messages received, other than those of address batches.
+    pub received: u64,
+}
+
+/// A batch that was submitted and not yet waited for.
+#[derive(Debug)]
+enum Pending {
+    /// The worker runs it.
+    Submitted,
+    /// It is run when it is waited for.
+    Deferred(Batch),
+}
 
 /// A socket for requests. The kernel answers within the call that sends.
 #[derive(Debug)]
 pub struct Requests {
-    socket: Arc<Socket>,
-    /// Batches that were asked for: their first sequence number, and what is to be sent, if it is not on its way.
-    asked: VecDeque<(u32, Option<Exchange>)>,
-    ahead: Option<Ahead>,
-    sequence: u32,
-    outgoing: Vec<u8>,
-    incoming: Vec<u8>,
+    pub(super) socket: Arc<Socket>,
+    pending: VecDeque<Pending>,
+    worker: Option<AddressWorker>,
+    /// Batches to use again, for their buffers.
+    spare: Vec<Batch>,
+    pub(super) sequence: u32,
+    pub(super) outgoing: Vec<u8>,
+    pub(super) incoming: Vec<u8>,
+    pub(super) traffic: Traffic,
 }
 
 impl Requests {
     /// Opens the socket.
     ///
     /// # Errors
-    /// When the kernel has no rtnetlink, or no more sockets.
+    /// `EPROTONOSUPPORT` without rtnetlink, `EMFILE` or `ENFILE` without file descriptors.
     pub fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, 0))?;
         socket.connect(&SocketAddr::new(0, 0))?;
         // Acknowledgements need not quote the request.
         socket.set_cap_ack(true)?;
-        let socket = Arc::new(socket);
+        // Linux 4.20: dumps honor their filters. Without it they are complete, and filtered by their reader.
+        let _ = socket.set_netlink_get_strict_chk(true);
         Ok(Self {
-            socket,
-            asked: VecDeque::new(),
-            ahead: None,
+            socket: Arc::new(socket),
+            pending: VecDeque::new(),
+            worker: None,
+            spare: Vec::new(),
             sequence: 0,
             outgoing: Vec::new(),
-            incoming: Vec::with_capacity(64 << 10),
+            incoming: Vec::with_capacity(DATAGRAM),
+            traffic: Traffic::default(),
         })
     }
 
-    /// Has a thread make the changes of large batches from now on, while [`answer`](Self::answer) is not yet called for them. It
-    /// has the caller's priority.
+    /// What was exchanged since the socket was opened.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Starts a thread that runs batches from now on while the caller does something else. It inherits the caller's
+    /// scheduling policy.
     ///
     /// # Errors
-    /// When there can be no more threads; then all goes on without.
-    pub fn make_ahead(&mut self) -> io::Result<()> {
-        self.ahead = Some(Ahead::start(Arc::clone(&self.socket))?);
+    /// `EAGAIN` when no thread can be started; batches are then run by [`wait`](Self::wait).
+    pub fn start_worker(&mut self) -> io::Result<()> {
+        self.worker = Some(AddressWorker::start(Arc::clone(&self.socket))?);
         Ok(())
     }
 
-    /// Asks for changes, to be made in order. Call [`answer`](Self::answer) for each [`BATCH`] of them.
-    pub fn ask(&mut self, changes: &[Change]) {
-        let ahead = self.ahead.take();
-        for batch in changes.chunks(BATCH) {
-            let first = self.sequence.wrapping_add(1);
-            let mut requests = Vec::with_capacity(batch.len() * 64);
-            for (index, change) in batch.iter().enumerate() {
+    /// Submits changes, to be made in order. Call [`wait`](Self::wait) for each [`BATCH`] of them.
+    pub fn submit(&mut self, changes: &[Change]) {
+        for group in changes.chunks(BATCH) {
+            let mut batch = self.spare.pop().unwrap_or_default();
+            batch.requests.clear();
+            batch.first = self.sequence.wrapping_add(1);
+            for (index, change) in group.iter().enumerate() {
                 self.sequence = self.sequence.wrapping_add(1);
-                let mut message = change.message(self.sequence);
-                // Failures are answered anyway and in order, so the last answer says that there are no more.
-                if index + 1 < batch.len() {
-                    message.header.flags &= !NLM_F_ACK;
-                }
-                append(&mut requests, &message);
+                // Failures are answered in order without being asked for, so the last answer ends the batch.
+                change.encode(&mut batch.requests, index + 1 == group.len(), self.sequence);
             }
-            let exchange = Exchange { requests, last: self.sequence };
-            // A few are made sooner than another thread is woken.
-            self.asked.push_back((
-                first,
-                match &ahead {
-                    Some(ahead) if changes.len() > BATCH => {
-                        ahead.give(exchange);
-                        None
-                    }
-                    _ => Some(exchange),
-                },
-            ));
+            batch.last = self.sequence;
+            self.traffic.requests += group.len() as u64;
+            // A single batch takes less time than waking another thread.
+            self.pending.push_back(match &self.worker {
+                Some(worker) if changes.len() > BATCH => {
+                    worker.submit(batch);
+                    Pending::Submitted
+                }
+                _ => Pending::Deferred(batch),
+            });
         }
-        self.ahead = ahead;
     }
 
-    /// Reports each change of the next batch that was asked for and failed, when all of it is made.
+    /// Waits until the next batch that was submitted is made, and reports each change in it that failed.
     ///
     /// # Errors
-    /// When the socket itself fails; then nothing is known of these changes.
-    pub fn answer(
-        &mut self,
-        batch: &[Change],
-        mut failed: impl FnMut(&Change, &io::Error),
-    ) -> io::Result<()> {
-        let Some((first, exchange)) = self.asked.pop_front() else { return Ok(()) };
-        let answers = match (exchange, &self.ahead) {
-            (Some(exchange), _) => exchange.make(&self.socket)?,
-            (None, Some(ahead)) => match ahead.take() {
-                Ok(answers) => answers,
+    /// When the socket fails; the result of these changes is then unknown.
+    pub fn wait(&mut self, changes: &[Change], mut failed: impl FnMut(&Change, io::Error)) -> io::Result<()> {
+        let (batch, result) = match (self.pending.pop_front(), &self.worker) {
+            (None, _) => return Ok(()),
+            (Some(Pending::Deferred(mut batch)), _) => {
+                let result = batch.run(&self.socket);
+                (batch, result)
+            }
+            (Some(Pending::Submitted), Some(worker)) => match worker.wait() {
+                Ok(outcome) => outcome,
                 Err(error) => {
-                    // It has ended: what it was given is lost, and from now on all is made here.
-                    if error.kind() == io::ErrorKind::BrokenPipe {
-                        self.ahead = None;
-                    }
+                    // The thread has ended with its batches; later ones are run here.
+                    self.worker = None;
                     return Err(error);
                 }
             },
-            (None, None) => return Err(io::ErrorKind::BrokenPipe.into()),
+            (Some(Pending::Submitted), None) => return Err(io::ErrorKind::BrokenPipe.into()),
         };
-        for_each(&answers, |answer| {
-            let NetlinkPayload::Error(error) = &answer.payload else { return };
-            let index = answer.header.sequence_number.wrapping_sub(first) as usize;
-            // A stale answer to an earlier request is not of this batch.
-            let Some(change) = batch.get(index) else { return };
-            if let Err(error) = change.outcome(-error.raw_code()) {
-                failed(change, &error);
+        if result.is_ok() {
+            for answer in messages(&batch.answers) {
+                let Some(errno) = answer.errno() else { continue };
+                let index = answer.sequence.wrapping_sub(batch.first) as usize;
+                // An answer to an earlier request is not part of this batch.
+                let Some(change) = changes.get(index) else { continue };
+                if let Err(error) = change.outcome(errno) {
+                    failed(change, error);
+                }
             }
-        });
-        Ok(())
+        }
+        self.spare.push(batch);
+        result
     }
 
     /// Makes the changes in order and reports each one that failed.
     ///
     /// # Errors
-    /// When the socket itself fails; then nothing is known of some changes.
+    /// When the socket fails; the result of some changes is then unknown.
     pub fn apply(
         &mut self,
         changes: &[Change],
-        mut failed: impl FnMut(&Change, &io::Error),
+        mut failed: impl FnMut(&Change, io::Error),
     ) -> io::Result<()> {
-        self.ask(changes);
+        self.submit(changes);
         let mut result = Ok(());
-        // To the end: an answer that is not taken would be the next one's.
+        // All of them: a batch that is not waited for would be taken for the next one's.
         for batch in changes.chunks(BATCH) {
-            result = result.and(self.answer(batch, &mut failed));
+            result = result.and(self.wait(batch, &mut failed));
         }
         result
-    }
-
-    /// Hands over every link, then every address.
-    ///
-    /// # Errors
-    /// When the kernel refuses a dump; [`io::ErrorKind::Interrupted`] when something changed meanwhile, so that an entry
-    /// may be missing.
-    pub fn dump(&mut self, mut notice: impl FnMut(Notice)) -> io::Result<()> {
-        let mut each = |message| {
-            if let Some(found) = Notice::read(message) {
-                notice(found);
-            }
-        };
-        self.dump_one(RouteNetlinkMessage::GetLink(LinkMessage::default()), &mut each)?;
-        // Of all families.
-        self.dump_one(RouteNetlinkMessage::GetAddress(AddressMessage::default()), &mut each)
     }
 
     /// Removes every address with vipd's mark from the named interfaces.
     ///
     /// # Errors
-    /// When the kernel refuses the dump, or one of the removals; the others are made all the same.
+    /// When the dump or one of the removals fails; the other removals are made all the same.
     pub fn withdraw(&mut self, interfaces: &[String]) -> io::Result<()> {
         let mut indices = Vec::new();
         let mut changes = Vec::new();
@@ -185,109 +187,51 @@ impl Requests {
         })?;
         let mut refused = Ok(());
         self.apply(&changes, |change, error| {
-            let sentence = format!("{change}: {error}");
+            let sentence = format!("cannot remove {change}: {error}");
             refused = Err(io::Error::new(error.kind(), sentence));
         })?;
         refused
     }
 
-    /// Makes one request and waits for its answer.
+    /// Makes one request and waits for its acknowledgement. `write` appends it to the buffer, with the flags and the
+    /// sequence number that it is given.
     ///
     /// # Errors
-    /// What the kernel answers.
-    pub(super) fn request(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let sequence = self.sequence;
-        let mut message = NetlinkMessage::from(request);
-        message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        message.header.sequence_number = sequence;
-        message.finalize();
-        self.outgoing.clear();
-        append(&mut self.outgoing, &message);
-        self.socket.send(&self.outgoing, 0)?;
-        let mut answer = None;
-        while answer.is_none() {
-            receive(&self.socket, &mut self.incoming)?;
-            for_each(&self.incoming, |message| {
-                if let NetlinkPayload::Error(error) = &message.payload
-                    && message.header.sequence_number == sequence
-                {
-                    answer = Some(-error.raw_code());
-                }
-            });
-        }
-        match answer {
-            None | Some(0) => Ok(()),
-            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-        }
+    /// The kernel's answer.
+    pub(super) fn request(&mut self, write: impl FnOnce(&mut Vec<u8>, i32, u32)) -> io::Result<()> {
+        let sequence = self.send(libc::NLM_F_ACK, write)?;
+        self.answers(sequence, |_| {}).map(drop)
     }
 
-    /// Every link, as the kernel tells of it.
-    ///
-    /// # Errors
-    /// As [`dump`](Self::dump), but for some interruptions.
-    pub(super) fn links(&mut self) -> io::Result<Vec<LinkMessage>> {
-        let mut attempts = 0;
+    /// Sends one request and returns its sequence number.
+    pub(super) fn send(&mut self, flags: i32, write: impl FnOnce(&mut Vec<u8>, i32, u32)) -> io::Result<u32> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.outgoing.clear();
+        write(&mut self.outgoing, flags, self.sequence);
+        self.traffic.requests += 1;
+        self.socket.send(&self.outgoing, 0)?;
+        Ok(self.sequence)
+    }
+
+    /// Receives the answers to a request, up to its acknowledgement, its error or the end of the dump. Returns whether a
+    /// change has interrupted the dump, so that an entry may be missing (`NLM_F_DUMP_INTR`).
+    pub(super) fn answers(&mut self, sequence: u32, mut each: impl FnMut(&Message<'_>)) -> io::Result<bool> {
+        let mut interrupted = false;
         loop {
-            let mut links = Vec::new();
-            let result =
-                self.dump_one(RouteNetlinkMessage::GetLink(LinkMessage::default()), &mut |message| {
-                    if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = message.payload
-                    {
-                        links.push(link);
-                    }
-                });
-            attempts += 1;
-            match result {
-                Ok(()) => return Ok(links),
-                // Something changed meanwhile, and a link may be missing.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted && attempts < DUMP_ATTEMPTS => {}
-                Err(error) => return Err(error),
+            self.incoming.clear();
+            receive(&self.socket, &mut self.incoming, DATAGRAM)?;
+            for answer in messages(&self.incoming) {
+                // An answer to an earlier request, which failed before all its answers were received.
+                if answer.sequence != sequence {
+                    continue;
+                }
+                self.traffic.received += 1;
+                interrupted |= i32::from(answer.flags) & libc::NLM_F_DUMP_INTR != 0;
+                match answer.errno() {
+                    Some(errno) => return acknowledged(errno).map(|()| interrupted),
+                    None => each(&answer),
+                }
             }
         }
     }
-
-    fn dump_one(
-        &mut self,
-        request: RouteNetlinkMessage,
-        each: &mut impl FnMut(NetlinkMessage<RouteNetlinkMessage>),
-    ) -> io::Result<()> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let sequence = self.sequence;
-        let mut message = NetlinkMessage::from(request);
-        message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        message.header.sequence_number = sequence;
-        message.finalize();
-        self.outgoing.clear();
-        append(&mut self.outgoing, &message);
-        self.socket.send(&self.outgoing, 0)?;
-        let mut end = None;
-        let mut interrupted = false;
-        while end.is_none() {
-            receive(&self.socket, &mut self.incoming)?;
-            for_each(&self.incoming, |answer| {
-                if answer.header.sequence_number != sequence {
-                    return;
-                }
-                interrupted |= answer.header.flags & NLM_F_DUMP_INTR != 0;
-                match &answer.payload {
-                    NetlinkPayload::Done(_) if interrupted => {
-                        end = Some(Err(io::ErrorKind::Interrupted.into()));
-                    }
-                    NetlinkPayload::Done(_) => end = Some(Ok(())),
-                    NetlinkPayload::Error(error) => {
-                        end = Some(Err(io::Error::from_raw_os_error(-error.raw_code())));
-                    }
-                    _ => each(answer),
-                }
-            });
-        }
-        end.unwrap_or(Ok(()))
-    }
-}
-
-fn append(buffer: &mut Vec<u8>, message: &NetlinkMessage<RouteNetlinkMessage>) {
-    let start = buffer.len();
-    buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
-    message.serialize(&mut buffer[start..start + message.buffer_len()]);
 }

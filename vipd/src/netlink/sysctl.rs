@@ -1,36 +1,71 @@
-//! Sysctls of interfaces, `net.ipv4.conf.IF.*` and `net.ipv6.conf.IF.*`, for virtual MACs.
+//! Sysctls of interfaces, `net.ipv4.conf.IF.*` and `net.ipv6.conf.IF.*`, for macvlans.
 //!
-//! `/proc/sys/net` is that of the network namespace of whoever opens a file.
+//! `/proc/sys` shows the network namespace of the thread that opens a file. In containers it is often read-only, so a
+//! value is written only where it differs.
 
 use std::fmt;
 use std::fs;
 use std::io;
 
-/// Sysctls of a parent that are changed, and to what.
+/// Sysctls of a parent and the values they need.
 ///
-/// `arp_ignore` 1: it answers ARP for its own addresses only, not for those of its macvlans with its own MAC.
-/// `arp_announce` 2: it asks with its own address, not with a virtual one, which would tell its own MAC to who hears it.
+/// `arp_ignore` 1: it answers ARP requests for its own addresses only, not for its macvlans' with its own MAC.
+/// `arp_announce` 2: its ARP requests carry its own address, not a VIP, which would update caches with its own MAC.
 const PARENT: [(&str, u32); 2] = [("arp_ignore", 1), ("arp_announce", 2)];
-/// Sysctls of a macvlan for IPv4. `rp_filter` 2: the way back to a host may be by the parent.
+/// Sysctls of a macvlan for IPv4. `rp_filter` 2: the route to a host may be through the parent.
 const MACVLAN: [(&str, u32); 3] = [("arp_ignore", 1), ("arp_announce", 2), ("rp_filter", 2)];
-/// Sysctls of a macvlan for IPv6. `addr_gen_mode` 1: no link-local address out of the MAC, which is the same on all
+/// Sysctls of a macvlan for IPv6. `addr_gen_mode` 1: no link-local address from the MAC, which is the same on all
 /// routers (RFC 9568 section 7.4).
 const MACVLAN6: [(&str, u32); 4] =
     [("addr_gen_mode", 1), ("accept_ra", 0), ("accept_dad", 0), ("router_solicitations", 0)];
 
-/// Sysctls of a parent as they were: `name=value`, with spaces between.
+/// A sysctl that has the wrong value and cannot be set.
+#[derive(Debug)]
+pub(super) struct SysctlError {
+    family: u8,
+    interface: String,
+    name: &'static str,
+    /// `None` when it cannot be read either.
+    found: Option<u32>,
+    wanted: u32,
+    /// Whether the interface is a new macvlan, which is deleted after this error: new interfaces take the default.
+    is_new: bool,
+    error: io::Error,
+}
+
+/// Names the sysctl as sysctl(8) does, where a dot in an interface's name is a slash.
+impl fmt::Display for SysctlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { family, interface, name, wanted, error, .. } = self;
+        let interface = interface.replace('.', "/");
+        let scope = if self.is_new { "default" } else { &interface };
+        let found = self.found.map_or_else(|| "unreadable".to_owned(), |found| found.to_string());
+        write!(
+            f,
+            "net.ipv{family}.conf.{interface}.{name} is {found}, must be {wanted} and cannot be set: {error}; \
+             set net.ipv{family}.conf.{scope}.{name} = {wanted} where /proc/sys is writable"
+        )
+    }
+}
+
+impl From<SysctlError> for io::Error {
+    fn from(error: SysctlError) -> Self {
+        Self::new(error.error.kind(), error.to_string())
+    }
+}
+
+/// A parent's sysctls before a macvlan was created on it: `name=value`, separated by spaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sysctls(Vec<(&'static str, u32)>);
 
 impl Sysctls {
-    /// As they are now.
+    /// The values now.
     pub(super) fn of_parent(interface: &str) -> Self {
-        let value = |name| fs::read_to_string(path(4, interface, name)).ok()?.trim().parse().ok();
-        Self(PARENT.iter().filter_map(|(name, _)| Some((*name, value(name)?))).collect())
+        Self(PARENT.iter().filter_map(|(name, _)| Some((*name, read(4, interface, name)?))).collect())
     }
 
-    /// As they were written down; what is unknown is left out.
-    pub(super) fn read(text: &str) -> Self {
+    /// The values in an alias. Unknown words are ignored.
+    pub(super) fn parse(text: &str) -> Self {
         let one = |word: &str| {
             let (name, value) = word.split_once('=')?;
             let (name, _) = PARENT.iter().find(|(known, _)| *known == name)?;
@@ -39,13 +74,13 @@ impl Sysctls {
         Self(text.split_whitespace().filter_map(one).collect())
     }
 
-    /// Sets them again. An interface that is gone needs none.
+    /// Sets them again, where they differ and the interface still exists.
     pub(super) fn restore(&self, interface: &str) {
         for (name, value) in &self.0 {
-            if let Err(error) = write(4, interface, name, *value)
-                && error.kind() != io::ErrorKind::NotFound
+            if let Err(error) = set(4, interface, name, *value)
+                && error.error.kind() != io::ErrorKind::NotFound
             {
-                tracing::warn!(interface, sysctl = name, value, %error, "cannot restore a sysctl");
+                tracing::warn!(interface, %error, "cannot restore a sysctl");
             }
         }
     }
@@ -61,41 +96,63 @@ impl fmt::Display for Sysctls {
     }
 }
 
-/// Prepares a new macvlan, which is down.
-pub(super) fn prepare(interface: &str, family: u8, parent: &str) -> io::Result<()> {
-    // A router forwards what is sent to the virtual MAC (RFC 9568 section 6.4.3) as what is sent to its own.
-    if let Ok(forwards) = fs::read_to_string(path(family, parent, "forwarding"))
-        && let Ok(forwards) = forwards.trim().parse()
-    {
-        write(family, interface, "forwarding", forwards)?;
+/// Sets the sysctls of a new macvlan, which is down.
+///
+/// # Errors
+/// The first one that has the wrong value and cannot be set.
+pub(super) fn prepare(interface: &str, family: u8, parent: &str) -> Result<(), SysctlError> {
+    let set = |family, name, value| {
+        set(family, interface, name, value).map_err(|error| SysctlError { is_new: true, ..error })
+    };
+    // A router forwards packets to the virtual MAC (RFC 9568 section 6.4.3) as it forwards those to its own.
+    if let Some(forwarding) = read(family, parent, "forwarding") {
+        set(family, "forwarding", forwarding)?;
     }
     for (name, value) in MACVLAN {
-        write(4, interface, name, value)?;
+        set(4, name, value)?;
     }
     let ipv6: &[_] = if family == 6 { &MACVLAN6 } else { &[("disable_ipv6", 1)] };
     for (name, value) in ipv6 {
-        match write(6, interface, name, *value) {
-            // A kernel without IPv6 has nothing to be prepared.
-            Err(error) if family == 4 && error.kind() == io::ErrorKind::NotFound => {}
+        match set(6, name, *value) {
+            // A kernel without IPv6.
+            Err(error) if family == 4 && error.error.kind() == io::ErrorKind::NotFound => {}
             result => result?,
         }
     }
     Ok(())
 }
 
-/// Prepares the parent of a macvlan for IPv4.
-pub(super) fn prepare_parent(interface: &str) -> io::Result<()> {
-    PARENT.iter().try_for_each(|(name, value)| write(4, interface, name, *value))
+/// Sets the sysctls of the parent of a macvlan for IPv4.
+///
+/// # Errors
+/// As [`prepare`].
+pub(super) fn prepare_parent(interface: &str) -> Result<(), SysctlError> {
+    PARENT.iter().try_for_each(|(name, value)| set(4, interface, name, *value))
 }
 
 fn path(family: u8, interface: &str, name: &str) -> String {
     format!("/proc/sys/net/ipv{family}/conf/{interface}/{name}")
 }
 
-fn write(family: u8, interface: &str, name: &str, value: u32) -> io::Result<()> {
-    let path = path(family, interface, name);
-    fs::write(&path, value.to_string())
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot write {value} to {path}: {error}")))
+fn read(family: u8, interface: &str, name: &str) -> Option<u32> {
+    fs::read_to_string(path(family, interface, name)).ok()?.trim().parse().ok()
+}
+
+/// Writes the value if it is another one.
+fn set(family: u8, interface: &str, name: &'static str, wanted: u32) -> Result<(), SysctlError> {
+    let found = read(family, interface, name);
+    if found == Some(wanted) {
+        return Ok(());
+    }
+    fs::write(path(family, interface, name), wanted.to_string()).map_err(|error| SysctlError {
+        family,
+        interface: interface.to_owned(),
+        name,
+        found,
+        wanted,
+        is_new: false,
+        error,
+    })
 }
 
 #[cfg(test)]
@@ -103,13 +160,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_down_is_read_again() {
+    fn values_in_an_alias_are_parsed_again() {
         let sysctls = Sysctls(vec![("arp_ignore", 0), ("arp_announce", 1)]);
         assert_eq!(sysctls.to_string(), "arp_ignore=0 arp_announce=1");
-        assert_eq!(Sysctls::read(&sysctls.to_string()), sysctls);
+        assert_eq!(Sysctls::parse(&sysctls.to_string()), sysctls);
         assert_eq!(
-            Sysctls::read("arp_ignore=x ../../x=1 arp_announce=2"),
+            Sysctls::parse("arp_ignore=x ../../x=1 arp_announce=2"),
             Sysctls(vec![("arp_announce", 2)])
         );
+    }
+
+    #[test]
+    fn the_error_names_the_sysctl_its_value_and_what_to_set() {
+        let mut error = SysctlError {
+            family: 4,
+            interface: "eth0.7".to_owned(),
+            name: "arp_ignore",
+            found: Some(0),
+            wanted: 1,
+            is_new: false,
+            error: io::Error::from_raw_os_error(libc::EROFS),
+        };
+        assert_eq!(
+            error.to_string(),
+            "net.ipv4.conf.eth0/7.arp_ignore is 0, must be 1 and cannot be set: Read-only file system (os error 30); \
+             set net.ipv4.conf.eth0/7.arp_ignore = 1 where /proc/sys is writable"
+        );
+        (error.is_new, error.found) = (true, None);
+        let text = error.to_string();
+        assert!(text.starts_with("net.ipv4.conf.eth0/7.arp_ignore is unreadable"), "{text}");
+        assert!(text.contains("set net.ipv4.conf.default.arp_ignore = 1"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! An AF_PACKET socket bound to one interface, for sending only.
+//! An AF_PACKET socket that sends on one interface.
 
 use std::mem::{self, size_of};
 use std::os::fd::AsRawFd as _;
@@ -8,30 +8,32 @@ use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 
 /// Frames that one system call sends.
 pub(super) const AT_ONCE: usize = 64;
+/// `SO_PRIORITY` of adverts and announcements (`include/uapi/linux/pkt_sched.h`): queueing disciplines send them before
+/// the node's other traffic, so that a saturated uplink does not delay or drop them. AF_PACKET ignores the DSCP.
+pub(super) const TC_PRIO_CONTROL: u32 = 7;
 
 /// A socket that sends whole Ethernet frames out of one interface.
 #[derive(Debug)]
 pub struct PacketSocket(Socket);
 
 impl PacketSocket {
-    /// Opens a socket on the interface with this index.
-    ///
-    /// Its protocol is 0, so that the kernel never queues a received frame on it (packet(7)).
+    /// Opens a socket on the interface with this index. Its protocol is 0, so it receives nothing (packet(7)).
     ///
     /// # Errors
-    /// `EPERM` without CAP_NET_RAW, `ENODEV` when the interface is gone.
+    /// `EPERM` without CAP_NET_RAW or CAP_NET_ADMIN, `ENODEV` when the interface is gone.
     pub fn open(ifindex: u32) -> io::Result<Self> {
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.bind(&link_layer(ifindex)?)?;
+        socket.set_priority(TC_PRIO_CONTROL)?;
         socket.set_nonblocking(true)?;
         Ok(Self(socket))
     }
 
-    /// Sends up to [`AT_ONCE`] frames without waiting, with one system call, and returns how many went out: all, or those
-    /// before the first that was refused. A packet socket sends a frame whole or not at all.
+    /// Sends up to [`AT_ONCE`] frames with one system call, without waiting, and returns how many were sent: all, or those
+    /// before the first that was refused. A packet socket sends a frame completely or not at all.
     ///
     /// # Errors
-    /// When the first is refused: `ENETDOWN` when the interface is down, `ENOBUFS` or `EAGAIN` when its queue is full.
+    /// When the first frame is refused: `ENETDOWN` when the interface is down, `ENOBUFS` or `EAGAIN` when its queue is full.
     pub(super) fn send_many<'a>(&self, frames: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
         let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; AT_ONCE];
         let mut count = 0;
@@ -39,7 +41,7 @@ impl PacketSocket {
             *part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
             count += 1;
         }
-        // SAFETY: a mmsghdr is integers and pointers, for which zero means that there is nothing.
+        // SAFETY: a mmsghdr is integers and pointers, for which zero is a valid value.
         let mut messages: [libc::mmsghdr; AT_ONCE] = unsafe { mem::zeroed() };
         for (message, part) in messages.iter_mut().zip(&mut parts) {
             message.msg_hdr.msg_iov = part;

@@ -1,4 +1,4 @@
-//! A raw IP socket of protocol 112 for adverts to unicast peers, for sending only.
+//! A raw IP socket of protocol 112 that sends adverts to unicast peers.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -6,8 +6,10 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use vipd_common::wire::ipv4;
 
-/// A socket that sends VRRP messages from one address out of one interface. The kernel finds the way to the peer, and
-/// its MAC address.
+use super::socket::TC_PRIO_CONTROL;
+
+/// A socket that sends VRRP messages from one address out of one interface. The kernel chooses the route to the peer and
+/// resolves its MAC address.
 #[derive(Debug)]
 pub struct UnicastSocket {
     socket: Socket,
@@ -15,14 +17,14 @@ pub struct UnicastSocket {
 }
 
 impl UnicastSocket {
-    /// Opens a socket on the interface with this index. The address need not be there yet; sending fails until it is.
+    /// Opens a socket on the interface with this index. The address need not exist yet; sending fails until it does.
     ///
     /// # Errors
-    /// `EPERM` without CAP_NET_RAW, `ENODEV` when the interface is gone.
+    /// `EPERM` without CAP_NET_RAW or CAP_NET_ADMIN, `ENODEV` when the interface is gone.
     pub fn open(ifindex: u32, source: IpAddr) -> io::Result<Self> {
         let domain = if source.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
         let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(ipv4::PROTOCOL_VRRP))))?;
-        deafen(&socket)?;
+        drop_all_input(&socket)?;
         let ttl = u32::from(ipv4::VRRP_TTL);
         if source.is_ipv6() {
             socket.set_freebind_v6(true)?;
@@ -33,6 +35,8 @@ impl UnicastSocket {
             socket.set_ttl_v4(ttl)?;
             socket.set_tos_v4(u32::from(ipv4::TOS_CS6))?;
         }
+        // After IP_TOS, which sets another priority (`rt_tos2priority`).
+        socket.set_priority(TC_PRIO_CONTROL)?;
         let index = std::num::NonZeroU32::new(ifindex).ok_or(io::ErrorKind::InvalidInput)?;
         if source.is_ipv6() {
             socket.bind_device_by_index_v6(Some(index))?;
@@ -48,12 +52,12 @@ impl UnicastSocket {
     /// Sends one message to a peer without waiting.
     ///
     /// # Errors
-    /// `ENETUNREACH` or `EHOSTUNREACH` without a way to the peer, `EAGAIN` when the queue is full.
+    /// `ENETUNREACH` or `EHOSTUNREACH` without a route to the peer, `EAGAIN` when the queue is full.
     pub fn send_to(&self, peer: IpAddr, message: &[u8]) -> io::Result<()> {
         self.socket.send_to(message, &self.address(peer)).map(drop)
     }
 
-    /// A link-local address is one on our interface.
+    /// Link-local addresses are scoped to the interface.
     fn address(&self, address: IpAddr) -> SockAddr {
         match address {
             IpAddr::V4(_) => SocketAddr::new(address, 0).into(),
@@ -65,8 +69,8 @@ impl UnicastSocket {
     }
 }
 
-/// Has a socket receive nothing: a filter of one instruction that drops every packet.
-pub(super) fn deafen(socket: &Socket) -> io::Result<()> {
-    // BPF_RET | BPF_K with 0, which is "keep no byte" (`include/uapi/linux/filter.h`).
+/// Has a socket drop all input before it is queued.
+pub(super) fn drop_all_input(socket: &Socket) -> io::Result<()> {
+    // BPF_RET | BPF_K with 0, "keep 0 bytes" (`include/uapi/linux/filter.h`).
     socket.attach_filter(&[SockFilter::new(0x06, 0, 0, 0)])
 }

@@ -95,7 +95,7 @@ impl LinkOpener {
         let created = wanted.map(|(RouterSpec { name, entry, .. }, link)| {
             let (family, vrid) = (entry.family.number(), entry.vrid);
             let wanted = Wanted { parent: spec.ifindex, parent_name: &spec.name, family, vrid };
-            let created = self.macvlans.make(&wanted);
+            let created = self.macvlans.ensure(&wanted);
             let created = created.with_context(|| format!("cannot create the macvlan of {name}"))?;
             Ok(MacvlanIo { link, name: created.name, ifindex: created.ifindex })
         });
@@ -175,6 +175,7 @@ impl LinkWork for LinkOpener {
             if let Some(open) = self.open.get_mut(&ifindex) {
                 open.entries.retain(|other| other.slot.row != row.number());
             }
+            self.macvlans.remove(ifindex, entry.family.number(), entry.vrid);
         }
         self.expel_peers(entry);
     }

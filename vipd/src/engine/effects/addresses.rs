@@ -1,7 +1,6 @@
 //! Pass 2: addresses. The changes of a turn go to netlink in batches, and each address is announced once its batch is
 //! acknowledged.
 
-use std::io;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +18,7 @@ use crate::engine::instance::Instance;
 use crate::engine::links::Links;
 use crate::engine::ownership::{Claim, Difference, compare};
 use crate::engine::topology::Topology;
-use crate::netlink::{self, Address, Attributes, BATCH, Change};
+use crate::netlink::{self, Address, Attributes, BATCH, Change, Label};
 use crate::vrrp::{Action, Addresses, Family};
 use crate::xdp::Closed;
 
@@ -179,7 +178,7 @@ impl Effects {
     /// Makes the collected changes, and announces each address that was added.
     pub(super) fn apply_changes(&mut self, now: Timestamp, topology: &mut Topology, reports: &mut Reports) {
         let (changes, origins) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.origins));
-        self.netlink.ask(&changes);
+        self.netlink.submit(&changes);
         for (changes, origins) in changes.chunks(BATCH).zip(origins.chunks(BATCH)) {
             self.acknowledge(now, changes, origins, topology, reports);
             self.announce(changes.len(), now, topology, reports, is_present);
@@ -206,10 +205,9 @@ impl Effects {
         let Topology { links, routers, .. } = topology;
         let mut refused = [false; BATCH];
         let (retries, failed) = (&mut self.retries, &mut self.failed);
-        let result = self.netlink.answer(changes, |change, error| {
+        let result = self.netlink.wait(changes, |change, error| {
             let place = changes.iter().position(|made| ptr::eq(made, change)).unwrap_or_default();
             refused[place] = true;
-            let error = copy_of(error);
             let Some((address, origin)) = change.address().zip(origins.get(place).copied().flatten()) else {
                 *failed = true;
                 return reports.send(Report::NetlinkFailed(error));
@@ -279,16 +277,10 @@ fn is_present(packet: Packet, topology: &Topology) -> bool {
     })
 }
 
-fn copy_of(error: &io::Error) -> io::Error {
-    error
-        .raw_os_error()
-        .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
-}
-
 /// How an address is added.
 fn attributes(placement: &Placement) -> Attributes {
     Attributes {
-        label: placement.label.clone(),
+        label: placement.label.as_deref().and_then(Label::new),
         scope: match placement.scope {
             Scope::Global => netlink::Scope::Global,
             Scope::Link => netlink::Scope::Link,

@@ -1,0 +1,148 @@
+//! Reading links and addresses.
+
+use std::io;
+
+use super::message::{Notice, RawLink, ifindex};
+use super::monitor::Monitor;
+use super::requests::Requests;
+use super::wire::{Message, Request, ifaddrmsg, ifinfomsg};
+
+/// Attempts at a dump that changes interrupt.
+const ATTEMPTS: u32 = 32;
+/// Up to this many links are read one by one; a host has more links than vipd uses, but for macvlans by the thousand.
+const ONE_BY_ONE: usize = 64;
+/// `RTEXT_FILTER_SKIP_STATS` (`include/uapi/linux/rtnetlink.h`): statistics are most of a link message.
+const SKIP_STATISTICS: u32 = 1 << 3;
+
+impl Requests {
+    /// Reads every link, then every address.
+    ///
+    /// # Errors
+    /// The kernel's; [`io::ErrorKind::Interrupted`] when something changed during the dump, so that an entry may be
+    /// missing.
+    pub fn dump(&mut self, mut notice: impl FnMut(Notice)) -> io::Result<()> {
+        self.dump_links(|link| notice_of(link, &mut notice))?;
+        self.dump_addresses(0, |address| notice_of(address, &mut notice))
+    }
+
+    /// Reads the named links and their addresses, and has the monitor report changes of these links from now on. The
+    /// monitor is set between the two, so that no change of an address is missed.
+    ///
+    /// # Errors
+    /// As [`dump`](Self::dump).
+    pub fn read(
+        &mut self,
+        monitor: &mut Monitor,
+        names: &[&str],
+        mut notice: impl FnMut(Notice),
+    ) -> io::Result<()> {
+        let mut indices = Vec::with_capacity(names.len());
+        let mut found = |message: &Message<'_>| {
+            let link = RawLink::decode(message.body);
+            let Some(link) = link.filter(|link| link.name.is_some_and(|name| names.contains(&name))) else {
+                return;
+            };
+            indices.push(link.ifindex);
+            notice_of(message, &mut notice);
+        };
+        let one_by_one = names.len() <= ONE_BY_ONE;
+        if one_by_one {
+            for name in names {
+                self.link(name, &mut found)?;
+            }
+        } else {
+            self.dump_links(&mut found)?;
+        }
+        indices.sort_unstable();
+        indices.dedup();
+        monitor.watch(names, &indices)?;
+        if !one_by_one {
+            return self.dump_addresses(0, |message| {
+                if ifindex(message).is_some_and(|index| indices.binary_search(&index).is_ok()) {
+                    notice_of(message, &mut notice);
+                }
+            });
+        }
+        for index in &indices {
+            let result = self.dump_addresses(*index, |message| {
+                // A kernel without filters returns all.
+                if ifindex(message) == Some(*index) {
+                    notice_of(message, &mut notice);
+                }
+            });
+            match result {
+                // The link has gone meanwhile, and the monitor reports it.
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one link by its name, if it exists.
+    pub(super) fn link(&mut self, name: &str, mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
+        let sequence = self.send(libc::NLM_F_ACK, |buffer, flags, sequence| {
+            Request::begin(buffer, libc::RTM_GETLINK, flags, sequence)
+                .fixed(&ifinfomsg(0, 0, 0))
+                .string(libc::IFLA_IFNAME, name)
+                .attribute(libc::IFLA_EXT_MASK, &SKIP_STATISTICS.to_ne_bytes())
+                .end();
+        })?;
+        match self.answers(sequence, &mut each) {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// Reads every link; changes meanwhile are no error after some more attempts, in each of which `each` is called again.
+    pub(super) fn dump_links(&mut self, mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
+        self.repeat(|requests| {
+            requests.dump_one(&mut each, |buffer, flags, sequence| {
+                Request::begin(buffer, libc::RTM_GETLINK, flags, sequence)
+                    .fixed(&ifinfomsg(0, 0, 0))
+                    .attribute(libc::IFLA_EXT_MASK, &SKIP_STATISTICS.to_ne_bytes())
+                    .end();
+            })
+        })
+    }
+
+    /// Reads the addresses of one link, or of all with index 0.
+    fn dump_addresses(&mut self, index: u32, mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
+        self.repeat(|requests| {
+            requests.dump_one(&mut each, |buffer, flags, sequence| {
+                Request::begin(buffer, libc::RTM_GETADDR, flags, sequence)
+                    .fixed(&ifaddrmsg(libc::AF_UNSPEC, 0, 0, index))
+                    .end();
+            })
+        })
+    }
+
+    /// Repeats a dump that a change has interrupted: an entry may be missing. One that was reported twice does no harm.
+    fn repeat(&mut self, mut dump: impl FnMut(&mut Self) -> io::Result<()>) -> io::Result<()> {
+        let mut attempts = 1;
+        loop {
+            match dump(self) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && attempts < ATTEMPTS => {
+                    attempts += 1
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn dump_one(
+        &mut self,
+        each: &mut impl FnMut(&Message<'_>),
+        write: impl FnOnce(&mut Vec<u8>, i32, u32),
+    ) -> io::Result<()> {
+        self.traffic.dumps += 1;
+        let sequence = self.send(libc::NLM_F_DUMP, write)?;
+        if self.answers(sequence, each)? { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    }
+}
+
+fn notice_of(message: &Message<'_>, notice: &mut impl FnMut(Notice)) {
+    if let Some(found) = Notice::decode(message) {
+        notice(found);
+    }
+}

@@ -1,0 +1,369 @@
+//! The monitor's socket filter: which notifications the kernel queues, and wakes the engine for.
+//!
+//! A host may have thousands of containers whose links and addresses come and go. A classic BPF program on the socket
+//! (`sk_filter` in `net/netlink/af_netlink.c`, `do_one_broadcast`) drops their notifications before they are queued.
+//! Its verdict may be too broad, never too narrow: the monitor looks at what passes once more.
+
+use std::net::IpAddr;
+
+use socket2::SockFilter;
+
+/// Longest program the kernel accepts, instructions (`BPF_MAXINSNS`).
+const MAX_LEN: usize = 4096;
+/// Instructions that a range of indices, a name and a peer take, the longest of each.
+const RANGE_LEN: usize = 3;
+const NAME_LEN: usize = 14;
+const PEER_LEN: usize = 2;
+/// Instructions for everything else.
+const FIXED_LEN: usize = 64;
+/// Names and peers above which all links or all neighbors pass.
+const MAX_NAMES: usize = 128;
+const MAX_PEERS: usize = 256;
+
+/// Offset of a message's type, then of what follows its header.
+const TYPE: u32 = 4;
+const FAMILY: u32 = 16;
+const INDEX: u32 = 20;
+/// Offsets of the first attribute of a link and a neighbor message.
+const LINK_ATTRIBUTES: u32 = 32;
+const NEIGHBOR_ATTRIBUTES: u32 = 28;
+/// `SKF_AD_OFF + SKF_AD_NLATTR` (`include/uapi/linux/filter.h`): the offset of the attribute of type X at or after offset A.
+const FIND_ATTRIBUTE: u32 = (-0x1000_i32 + 12).cast_unsigned();
+
+/// Opcodes (`include/uapi/linux/filter.h`).
+const LOAD_U8: u16 = 0x30;
+const LOAD_U16: u16 = 0x28;
+const LOAD_U32: u16 = 0x20;
+const LOAD_U32_AT_X: u16 = 0x40;
+const LOAD_CONSTANT: u16 = 0x00;
+const LOAD_X_CONSTANT: u16 = 0x01;
+const LOAD_MEMORY: u16 = 0x60;
+const LOAD_X_MEMORY: u16 = 0x61;
+const STORE: u16 = 0x02;
+const SHIFT_LEFT: u16 = 0x64;
+const OR_X: u16 = 0x4c;
+const AND: u16 = 0x54;
+const COPY_TO_X: u16 = 0x07;
+const IF_EQUAL: u16 = 0x15;
+const IF_GREATER: u16 = 0x25;
+const IF_AT_LEAST: u16 = 0x35;
+const RETURN: u16 = 0x06;
+/// `BPF_JMP | BPF_JA`.
+const JUMP: u16 = 0x05;
+const PASS: u32 = u32::MAX;
+const DROP: u32 = 0;
+
+/// One instruction: opcode, where to continue, operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Instruction {
+    code: u16,
+    if_true: u8,
+    if_false: u8,
+    k: u32,
+}
+
+impl From<Instruction> for SockFilter {
+    fn from(Instruction { code, if_true, if_false, k }: Instruction) -> Self {
+        Self::new(code, if_true, if_false, k)
+    }
+}
+
+/// The program for these links and unicast peers. `indices` are sorted.
+///
+/// It passes notifications of links and addresses with one of the indices, new links with one of the names, and neighbors
+/// with a peer's address.
+pub(super) fn program(names: &[String], indices: &[u32], peers: &[IpAddr]) -> Vec<Instruction> {
+    let used = FIXED_LEN + names.len().min(MAX_NAMES) * NAME_LEN + peers.len().min(MAX_PEERS) * PEER_LEN;
+    let links = link_block(names, &ranges(indices, (MAX_LEN - used) / RANGE_LEN));
+    // The kernel loads in network byte order, and a netlink message is in the host's.
+    let kind = |kind: u16| u32::from(kind.to_be());
+    let mut program = Program::default();
+    program.push(LOAD_U16, TYPE);
+    program.push(STORE, 0);
+    program.branch(IF_EQUAL, kind(libc::RTM_NEWADDR), 10, 0);
+    program.branch(IF_EQUAL, kind(libc::RTM_DELADDR), 9, 0);
+    program.branch(IF_EQUAL, kind(libc::RTM_NEWLINK), 5, 0);
+    program.branch(IF_EQUAL, kind(libc::RTM_DELLINK), 4, 0);
+    program.branch(IF_EQUAL, kind(libc::RTM_NEWNEIGH), 2, 0);
+    program.branch(IF_EQUAL, kind(libc::RTM_DELNEIGH), 1, 0);
+    program.push(RETURN, PASS);
+    // Neighbors, further away than a conditional jump reaches.
+    program.push(JUMP, u32::try_from(3 + links.len()).unwrap_or_default());
+    // Links. A bridge reports its ports in AF_BRIDGE.
+    program.push(LOAD_U8, FAMILY);
+    program.branch(IF_EQUAL, libc::AF_UNSPEC.cast_unsigned(), 1, 0);
+    program.push(RETURN, DROP);
+    // Links and addresses.
+    program.0.extend(links);
+    program.0.extend(neighbor_block(peers));
+    program.0
+}
+
+/// Passes a link or address message with an index in one of the ranges, and a new link with one of the names.
+fn link_block(names: &[String], ranges: &[(u32, u32)]) -> Vec<Instruction> {
+    let mut program = Program::default();
+    program.load_index();
+    for (low, high) in ranges {
+        program.branch(IF_AT_LEAST, *low, 0, 2);
+        program.branch(IF_GREATER, *high, 1, 0);
+        program.push(RETURN, PASS);
+    }
+    program.push(LOAD_MEMORY, 0);
+    program.branch(IF_EQUAL, u32::from(libc::RTM_NEWLINK.to_be()), 1, 0);
+    program.push(RETURN, DROP);
+    if names.len() > MAX_NAMES {
+        program.push(RETURN, PASS);
+        return program.0;
+    }
+    program.find_attribute(LINK_ATTRIBUTES, libc::IFLA_IFNAME);
+    for name in names {
+        program.name(name);
+    }
+    program.push(RETURN, DROP);
+    program.0
+}
+
+/// Passes a neighbor message with a peer's address. Of an IPv6 address it compares the last 32 bits.
+fn neighbor_block(peers: &[IpAddr]) -> Vec<Instruction> {
+    let mut program = Program::default();
+    if peers.len() > MAX_PEERS {
+        program.push(RETURN, PASS);
+        return program.0;
+    }
+    program.find_attribute(NEIGHBOR_ATTRIBUTES, libc::NDA_DST);
+    // IPv4 first: a load beyond its end drops a message, and that of an IPv4 neighbor may be that short.
+    for (is_ipv6, offset) in [(false, 4), (true, 16)] {
+        let mut peers = peers.iter().filter(|peer| peer.is_ipv6() == is_ipv6).peekable();
+        if peers.peek().is_some() {
+            program.push(LOAD_U32_AT_X, offset);
+        }
+        for peer in peers {
+            let [.., a, b, c, d] = match peer {
+                IpAddr::V4(peer) => peer.to_ipv6_mapped().octets(),
+                IpAddr::V6(peer) => peer.octets(),
+            };
+            program.branch(IF_EQUAL, u32::from_be_bytes([a, b, c, d]), 0, 1);
+            program.push(RETURN, PASS);
+        }
+    }
+    program.push(RETURN, DROP);
+    program.0
+}
+
+/// The sorted indices as at most so many inclusive ranges: the narrowest gaps are closed until they fit.
+fn ranges(indices: &[u32], most: usize) -> Vec<(u32, u32)> {
+    let mut gap = 1;
+    loop {
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        for index in indices {
+            match ranges.last_mut() {
+                Some((_, high)) if index.saturating_sub(*high) <= gap => *high = *index,
+                _ => ranges.push((*index, *index)),
+            }
+        }
+        if ranges.len() <= most.max(1) || gap >= u32::MAX / 2 {
+            return ranges;
+        }
+        gap *= 2;
+    }
+}
+
+#[derive(Default)]
+struct Program(Vec<Instruction>);
+
+impl Program {
+    fn push(&mut self, code: u16, k: u32) {
+        self.branch(code, k, 0, 0);
+    }
+
+    fn branch(&mut self, code: u16, k: u32, if_true: u8, if_false: u8) {
+        self.0.push(Instruction { code, if_true, if_false, k });
+    }
+
+    /// Loads the index in the host's byte order, in which ranges can be compared.
+    fn load_index(&mut self) {
+        if cfg!(target_endian = "big") {
+            return self.push(LOAD_U32, INDEX);
+        }
+        self.push(LOAD_U8, INDEX + 3);
+        for byte in (INDEX..INDEX + 3).rev() {
+            self.push(SHIFT_LEFT, 8);
+            self.push(STORE, 1);
+            self.push(LOAD_X_MEMORY, 1);
+            self.push(LOAD_U8, byte);
+            self.push(OR_X, 0);
+        }
+    }
+
+    /// Sets X to the offset of an attribute. A message without it is dropped.
+    fn find_attribute(&mut self, first: u32, kind: u16) {
+        self.push(LOAD_X_CONSTANT, kind.into());
+        self.push(LOAD_CONSTANT, first);
+        self.push(LOAD_U32, FIND_ATTRIBUTE);
+        self.branch(IF_EQUAL, 0, 0, 1);
+        self.push(RETURN, DROP);
+        self.push(COPY_TO_X, 0);
+    }
+
+    /// Passes a message whose attribute at X is this name with its terminating NUL.
+    fn name(&mut self, name: &str) {
+        let mut padded = [0; libc::IFNAMSIZ];
+        let length = name.len().min(libc::IFNAMSIZ - 1);
+        padded[..length].copy_from_slice(&name.as_bytes()[..length]);
+        let words = (length + 1).div_ceil(4);
+        let unused_bits = 8 * (4 * words - (length + 1));
+        // Instructions up to the return: where a word differs, the next name follows.
+        let mut left = 2 * words + usize::from(unused_bits > 0);
+        for (index, word) in padded.chunks_exact(4).take(words).enumerate() {
+            self.push(LOAD_U32_AT_X, u32::try_from(4 + 4 * index).unwrap_or_default());
+            left -= 1;
+            if index + 1 == words && unused_bits > 0 {
+                self.push(AND, u32::MAX << unused_bits);
+                left -= 1;
+            }
+            left -= 1;
+            let word = u32::from_be_bytes([word[0], word[1], word[2], word[3]]);
+            self.branch(IF_EQUAL, word, 0, u8::try_from(left + 1).unwrap_or_default());
+        }
+        self.push(RETURN, PASS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::wire::{Request, attributes, ifaddrmsg, ifinfomsg};
+
+    /// Runs the program as the kernel does. Returns whether the message passes.
+    fn run(program: &[Instruction], message: &[u8]) -> bool {
+        let (mut a, mut x, mut memory, mut next) = (0_u32, 0_u32, [0_u32; 16], 0);
+        let load = |offset: u32, length: usize| -> Option<u32> {
+            let bytes = message.get(offset as usize..)?.get(..length)?;
+            Some(bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)))
+        };
+        loop {
+            let Instruction { code, if_true, if_false, k } = program[next];
+            next += 1;
+            let loaded = match code {
+                LOAD_U8 => load(k, 1),
+                LOAD_U16 => load(k, 2),
+                LOAD_U32 if k == FIND_ATTRIBUTE => Some(find(message, a, x)),
+                LOAD_U32 => load(k, 4),
+                LOAD_U32_AT_X => load(x + k, 4),
+                LOAD_CONSTANT => Some(k),
+                LOAD_MEMORY => Some(memory[k as usize]),
+                SHIFT_LEFT => Some(a << k),
+                OR_X => Some(a | x),
+                AND => Some(a & k),
+                _ => Some(a),
+            };
+            let Some(loaded) = loaded else { return false };
+            a = loaded;
+            let mut jump = |taken: bool| next += usize::from(if taken { if_true } else { if_false });
+            match code {
+                LOAD_X_CONSTANT => x = k,
+                LOAD_X_MEMORY => x = memory[k as usize],
+                STORE => memory[k as usize] = a,
+                COPY_TO_X => x = a,
+                IF_EQUAL => jump(a == k),
+                IF_GREATER => jump(a > k),
+                IF_AT_LEAST => jump(a >= k),
+                JUMP => next += k as usize,
+                RETURN => return k == PASS,
+                _ => {}
+            }
+        }
+    }
+
+    fn find(message: &[u8], first: u32, kind: u32) -> u32 {
+        let all = attributes(&message[first as usize..]);
+        let found =
+            all.filter(|(found, _)| u32::from(*found) == kind).map(|(_, value)| value.as_ptr()).next();
+        found.map_or(0, |value| u32::try_from(value as usize - message.as_ptr() as usize).expect("near") - 4)
+    }
+
+    fn link(kind: u16, family: u8, index: u32, name: &str) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        let mut header = ifinfomsg(index, 0, 0);
+        header[0] = family;
+        Request::begin(&mut buffer, kind, 0, 0)
+            .fixed(&header)
+            .string(libc::IFLA_IFNAME, name)
+            .attribute(libc::IFLA_MTU, &[0; 4])
+            .attribute(libc::IFLA_STATS, &[0; 64])
+            .end();
+        buffer
+    }
+
+    fn address(index: u32) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        Request::begin(&mut buffer, libc::RTM_NEWADDR, 0, 0)
+            .fixed(&ifaddrmsg(libc::AF_INET, 24, 0, index))
+            .end();
+        buffer
+    }
+
+    fn neighbor(address: &[u8]) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        Request::begin(&mut buffer, libc::RTM_NEWNEIGH, 0, 0)
+            .fixed(&[0; 12])
+            .attribute(libc::NDA_DST, address)
+            .end();
+        buffer
+    }
+
+    #[test]
+    fn links_pass_by_index_and_new_links_by_name() {
+        let names = ["eth0", "eth1", "vrrp4-51", "abc", "fifteen-letters"].map(str::to_owned);
+        let program = program(&names, &[3, 4, 300, 70_000], &[]);
+        for index in [3, 4, 300, 70_000] {
+            assert!(run(&program, &address(index)), "{index}");
+            assert!(run(&program, &link(libc::RTM_DELLINK, 0, index, "x")), "{index}");
+        }
+        for index in [0, 2, 5, 299, 301, 69_999, 0x0300_0000] {
+            assert!(!run(&program, &address(index)), "{index}");
+            assert!(!run(&program, &link(libc::RTM_DELLINK, 0, index, "eth0")), "{index}");
+            assert!(!run(&program, &link(libc::RTM_NEWLINK, 0, index, "veth0")), "{index}");
+        }
+        for name in &names {
+            assert!(run(&program, &link(libc::RTM_NEWLINK, 0, 9, name)), "{name}");
+            assert!(!run(&program, &link(libc::RTM_NEWLINK, 7, 9, name)), "AF_BRIDGE: {name}");
+        }
+        for name in ["eth", "eth00", "eth2", "ab", "abcd", "fifteen-lettert", "fifteen-letter", ""] {
+            assert!(!run(&program, &link(libc::RTM_NEWLINK, 0, 9, name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn neighbors_pass_by_the_peer_s_address() {
+        let peers = ["192.0.2.1", "192.0.2.2", "fe80::1", "2001:db8::2"]
+            .map(|text| text.parse().expect("an address"));
+        let program = program(&[], &[], &peers);
+        for peer in peers {
+            let bytes = match peer {
+                IpAddr::V4(peer) => peer.octets().to_vec(),
+                IpAddr::V6(peer) => peer.octets().to_vec(),
+            };
+            assert!(run(&program, &neighbor(&bytes)), "{peer}");
+        }
+        assert!(!run(&program, &neighbor(&[192, 0, 2, 3])));
+        assert!(!run(&program, &neighbor(&[0; 16])));
+    }
+
+    #[test]
+    fn many_links_fit_into_a_program_that_passes_at_least_these() {
+        let names: Vec<_> = (0..MAX_NAMES).map(|n| format!("interface-{n}")).collect();
+        let indices: Vec<_> = (1..5000).map(|n| n * 7).collect();
+        let peers: Vec<_> = (0..MAX_PEERS as u32).map(|n| IpAddr::V4(n.into())).collect();
+        let many = program(&names, &indices, &peers);
+        assert!(many.len() <= MAX_LEN, "{}", many.len());
+        assert!(indices.iter().all(|index| run(&many, &address(*index))));
+        assert!(!run(&many, &address(40_000)));
+        let names: Vec<_> = (0..5000).map(|n| format!("interface-{n}")).collect();
+        let peers: Vec<_> = (0..5000).map(|n| IpAddr::V4(n.into())).collect();
+        let more = program(&names, &indices, &peers);
+        assert!(more.len() <= MAX_LEN, "{}", more.len());
+        assert!(run(&more, &link(libc::RTM_NEWLINK, 0, 40_000, "interface-4999")));
+        assert!(run(&more, &neighbor(&[10, 0, 0, 1])));
+    }
+}

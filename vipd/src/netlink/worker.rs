@@ -1,0 +1,96 @@
+//! A thread that changes addresses while the engine announces those that are added already.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use netlink_sys::Socket;
+
+use super::wire::messages;
+
+/// Room for one answer, bytes: an error without the quoted request (`NETLINK_CAP_ACK`) has 36.
+const ANSWER: usize = 256;
+
+/// Requests that one system call sends, and the answers to them.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) requests: Vec<u8>,
+    pub(super) answers: Vec<u8>,
+    /// Sequence number of the first request.
+    pub(super) first: u32,
+    /// Sequence number of the last request, the only one that asks for an acknowledgement.
+    pub(super) last: u32,
+}
+
+impl Batch {
+    /// Sends the requests and receives all answers. The kernel answers within the call that sends.
+    pub(super) fn run(&mut self, socket: &Socket) -> io::Result<()> {
+        socket.send(&self.requests, 0)?;
+        self.answers.clear();
+        let mut answered = false;
+        while !answered {
+            let start = self.answers.len();
+            receive(socket, &mut self.answers, ANSWER)?;
+            let datagram = self.answers.get(start..).unwrap_or_default();
+            answered = messages(datagram).any(|answer| answer.sequence == self.last);
+            // Messages start aligned.
+            self.answers.resize(self.answers.len().next_multiple_of(4), 0);
+        }
+        Ok(())
+    }
+}
+
+/// A batch that was run, and how that went.
+pub(super) type Outcome = (Batch, io::Result<()>);
+
+/// Runs batches on its own thread, in order, and ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct AddressWorker {
+    submitted: Sender<Batch>,
+    outcomes: Receiver<Outcome>,
+}
+
+impl AddressWorker {
+    /// Starts the thread. It inherits the caller's scheduling policy (pthread_attr_setinheritsched(3)), so that a
+    /// real-time caller does not wait for an ordinary thread.
+    pub(super) fn start(socket: Arc<Socket>) -> io::Result<Self> {
+        let (submitted, batches) = channel::<Batch>();
+        let (sender, outcomes) = channel();
+        thread::Builder::new().name("addresses".to_owned()).spawn(move || {
+            for mut batch in batches {
+                let result = batch.run(&socket);
+                if sender.send((batch, result)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { submitted, outcomes })
+    }
+
+    /// Submits a batch.
+    pub(super) fn submit(&self, batch: Batch) {
+        // If the thread has ended, `wait` reports it.
+        let _ = self.submitted.send(batch);
+    }
+
+    /// Waits for the oldest batch that was submitted.
+    ///
+    /// # Errors
+    /// `BrokenPipe` when the thread has ended.
+    pub(super) fn wait(&self) -> io::Result<Outcome> {
+        self.outcomes.recv().map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// Appends one datagram of up to `room` bytes to the buffer.
+pub(super) fn receive(socket: &Socket, buffer: &mut Vec<u8>, room: usize) -> io::Result<()> {
+    loop {
+        buffer.reserve(room);
+        match socket.recv(buffer, 0) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
