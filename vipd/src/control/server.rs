@@ -208,3 +208,48 @@ fn encode(answer: &impl Serialize) -> Vec<u8> {
     line.push(b'\n');
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counting(AtomicUsize);
+
+    impl Source for Counting {
+        async fn status(&self) -> Result<StatusReport, String> {
+            Err("not today".to_owned())
+        }
+
+        async fn stats(&self) -> Result<StatsReport, String> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(StatsReport {
+                global: super::super::model::GlobalStatistics::default(),
+                instances: Vec::new(),
+            })
+        }
+    }
+
+    #[test]
+    fn requests_that_wait_are_answered_from_one_report() {
+        let (asks, asked) = mpsc::channel(MAX_CLIENTS);
+        let ask = |request| {
+            let (answer, answered) = oneshot::channel();
+            asks.try_send(Ask { request, answer }).ok().expect("room");
+            answered
+        };
+        let mut stats: Vec<_> = (1..MAX_CLIENTS).map(|_| ask(Request::Stats)).collect();
+        let mut status = ask(Request::Status);
+        drop(asks);
+        let source = Counting::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(answer_asks(&source, asked));
+        assert_eq!(source.0.load(Ordering::Relaxed), 1);
+        let lines: Vec<Line> =
+            stats.iter_mut().map(|answered| answered.try_recv().expect("answered")).collect();
+        assert!(lines.iter().all(|line| Arc::ptr_eq(line, &lines[0])));
+        assert_eq!(&*status.try_recv().expect("answered"), b"{\"error\":\"not today\"}\n");
+    }
+}

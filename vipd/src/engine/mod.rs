@@ -110,6 +110,15 @@ impl Handle {
     }
 }
 
+#[cfg(test)]
+impl Handle {
+    /// A handle without an engine, and the commands that are sent with it.
+    pub(crate) fn without_engine() -> io::Result<(Self, Receiver<Command>)> {
+        let (sender, commands) = channel();
+        Ok((Self { commands: sender, waker: Poll::new()?.waker() }, commands))
+    }
+}
+
 /// The engine's channels to the service.
 pub(crate) struct Outlets {
     /// Work for it; never lost.

@@ -6,4 +6,6 @@ mod signals;
 
 pub use limits::raise_open_files;
 pub use lock::{AgentLock, LockError};
+#[cfg(test)]
+pub(crate) use signals::raise;
 pub use signals::{Received, SignalStream, Signals};

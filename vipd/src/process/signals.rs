@@ -117,11 +117,17 @@ fn read(descriptor: &OwnedFd) -> io::Result<Received> {
     Ok(Received { number: i32::from_ne_bytes(words[0]), sender: u32::from_ne_bytes(words[3]) })
 }
 
+/// Sends a signal to the calling thread, where it is blocked.
+#[cfg(test)]
+pub(crate) fn raise(number: i32) {
+    // SAFETY: it only makes the signal pending.
+    unsafe { libc::raise(number) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Of this thread: `raise` sends to the thread that calls it.
     #[test]
     fn every_signal_that_ends_or_stops_a_process_is_kept_pending() {
         let signals = Signals::block().expect("blocked");
@@ -131,8 +137,7 @@ mod tests {
             .chain(real_time)
             .collect();
         for number in all {
-            // SAFETY: the signal is blocked in this thread, and only raised.
-            unsafe { libc::raise(number) };
+            raise(number);
             assert_eq!(read(&signals.descriptor).expect("pending").number, number);
         }
         let none = read(&signals.descriptor).expect_err("none is pending");

@@ -270,3 +270,125 @@ fn write(config: &Instance, event: &Event) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+
+    use tokio::sync::mpsc;
+    use vipd_common::Timestamp;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::engine::command::Reports;
+    use crate::engine::id::Id as _;
+    use crate::service::bus::bus;
+    use crate::xdp::Rows;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").extend(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines {
+        /// What `job` logs.
+        fn of(job: impl FnOnce()) -> Vec<String> {
+            let lines = Self::default();
+            let writer = lines.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_writer(move || writer.clone())
+                .with_ansi(false)
+                .without_time()
+                .with_target(false)
+                .finish();
+            tracing::subscriber::with_default(subscriber, job);
+            let text = String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("text");
+            text.lines().map(|line| line.trim().to_owned()).collect()
+        }
+    }
+
+    fn log() -> Log {
+        let text = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
+        let config = Config::parse(text, "vipd.toml").ok().expect("a configuration");
+        let row = Rows::new(1).allocate().expect("a row");
+        Log::new(&[(RouterId::new(0, 0), row, Arc::new(config.instances[0].clone()))])
+    }
+
+    fn change(to: State, reason: Reason) -> Event {
+        Event::StateChanged { from: State::Backup, to, reason, late: 0 }
+    }
+
+    #[test]
+    fn a_state_change_whose_line_was_dropped_is_logged_from_the_bus() {
+        let mut log = log();
+        let (sender, mut received) = mpsc::channel(2);
+        let (publisher, mut transitions) = bus(1);
+        let mut reports = Reports::new(sender, publisher);
+        let router = RouterId::new(0, 0);
+        for (at, to) in (1..=5).zip([State::Backup, State::Master].into_iter().cycle()) {
+            reports.event(Timestamp::from_nanos(at), router, change(to, Reason::PriorityZero));
+        }
+        reports.event(Timestamp::from_nanos(6), router, change(State::Master, Reason::MasterTimeout));
+        assert_eq!(reports.dropped, 4);
+        let lines = Lines::of(|| {
+            let latest = transitions.take();
+            while let Ok(report) = received.try_recv() {
+                log.write(report);
+            }
+            log.lost_transitions(&latest);
+            log.lost_transitions(&latest);
+        });
+        assert_eq!(lines.len(), 3, "{lines:#?}");
+        assert_eq!(
+            lines[2],
+            "WARN state changed; earlier lines were dropped instance=\"VI_1\" to=master reason=master-timeout changes=4"
+        );
+    }
+
+    #[test]
+    fn a_state_change_beyond_the_rate_limit_is_logged_later() {
+        let mut log = log();
+        let (sender, mut received) = mpsc::channel(64);
+        let (publisher, mut transitions) = bus(1);
+        let mut reports = Reports::new(sender, publisher);
+        let router = RouterId::new(0, 0);
+        for at in 0..30 {
+            reports.event(Timestamp::from_nanos(at), router, change(State::Master, Reason::Startup));
+        }
+        let first = Lines::of(|| {
+            while let Ok(report) = received.try_recv() {
+                log.write(report);
+            }
+        });
+        let lost = 30 - first.len();
+        assert!(lost > 0, "the limit is lower than 30 lines");
+        // As if time had passed.
+        log.instances.values_mut().for_each(|log| log.limit = Limit::new());
+        let later = Lines::of(|| log.lost_transitions(&transitions.take()));
+        let expected = format!(
+            "WARN state changed; earlier lines were dropped instance=\"VI_1\" to=master reason=startup changes={lost}"
+        );
+        assert_eq!(later, [expected]);
+    }
+
+    #[test]
+    fn a_repeated_failure_is_logged_with_growing_pauses_and_another_one_at_once() {
+        let start = Instant::now();
+        let mut repeats = Repeats::default();
+        let logged: Vec<u64> = (0..1000)
+            .filter(|second| repeats.is_due("no buffer", start + Duration::from_secs(*second)))
+            .collect();
+        assert_eq!(logged, [0, 60, 180, 420, 900]);
+        assert!(repeats.is_due("no memory", start + Duration::from_secs(1000)));
+    }
+}

@@ -176,3 +176,100 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         self.log.lost_transitions(&published);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::thread;
+
+    use super::*;
+    use crate::control::client::Client;
+    use crate::control::model::{StatsReport, StatusReport};
+    use crate::engine::id::{Id as _, LinkId};
+    use crate::engine::link_io::LinkIo;
+    use crate::engine::link_spec::{LinkSpec, XdpEntry};
+    use crate::process::raise;
+    use crate::service::bus::bus;
+
+    /// Answers `status`, and sends SIGTERM to the control thread.
+    struct Terminating;
+
+    impl Source for Terminating {
+        async fn status(&self) -> Result<StatusReport, String> {
+            raise(libc::SIGTERM);
+            Ok(StatusReport { instances: Vec::new() })
+        }
+
+        async fn stats(&self) -> Result<StatsReport, String> {
+            Err("not asked".to_owned())
+        }
+    }
+
+    impl DiscardCounters for Terminating {
+        fn take_discarded(&self) -> bool {
+            false
+        }
+
+        fn row(&self, _row: Row) -> CounterRow {
+            CounterRow::default()
+        }
+    }
+
+    /// A driver that attaches when the test says so.
+    struct Slow {
+        opening: Sender<()>,
+        attached: Receiver<()>,
+    }
+
+    impl LinkWork for Slow {
+        fn open(&mut self, _spec: &LinkSpec) -> anyhow::Result<LinkIo> {
+            self.opening.send(()).expect("the test waits");
+            self.attached.recv().expect("the test says so");
+            anyhow::bail!("the driver refuses")
+        }
+
+        fn close(&mut self, _ifindex: u32) {}
+
+        fn forget(&mut self, _ifindex: Option<u32>, _entry: &XdpEntry, _row: Row) {}
+
+        fn set_down(&mut self, _ifindex: u32, _wanted_up: &AtomicBool) {}
+
+        fn detached(&mut self) -> BTreeSet<u32> {
+            BTreeSet::new()
+        }
+    }
+
+    #[test]
+    fn a_slow_driver_delays_neither_status_nor_shutdown() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let runtime_dir = RuntimeDir::open(directory.path()).expect("a runtime directory");
+        let (engine, commands) = Handle::without_engine().expect("a handle");
+        let (requests, requested) = mpsc::unbounded_channel();
+        let (reports, reported) = mpsc::channel(1);
+        let (_publisher, transitions) = bus(1);
+        let (opening, is_opening) = channel();
+        let (attach, attached) = channel();
+        let spec =
+            LinkSpec { link: LinkId::new(0, 0), ifindex: 1, name: "eth0".to_owned(), routers: Vec::new() };
+        requests.send(Request::Open(spec)).ok().expect("the supervisor reads it");
+
+        let client = Client::new(directory.path());
+        let test = thread::spawn(move || {
+            is_opening.recv().expect("the driver is attaching");
+            client.status().expect("status is served meanwhile");
+            assert!(matches!(commands.recv(), Ok(Command::Stop)), "the shutdown does not wait either");
+            // The engine ends, and then the driver.
+            drop(reports);
+            attach.send(()).expect("the worker waits");
+        });
+        let supervisor =
+            Supervisor { engine, source: Arc::new(Terminating), log: Log::new(&[]), has_single_link: false };
+        let from_engine = FromEngine { requests: requested, reports: reported, transitions };
+        let signals = Signals::block().expect("signals");
+        let work = Slow { opening, attached };
+        supervisor.run(signals, &runtime_dir, work, from_engine, || Ok(())).expect("it ends");
+        test.join().expect("no panic");
+    }
+}

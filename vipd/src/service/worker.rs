@@ -214,3 +214,74 @@ impl<W: LinkWork> State<W> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::id::Id as _;
+
+    struct Refusing;
+
+    impl LinkWork for Refusing {
+        fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
+            anyhow::bail!("{} refuses", spec.name)
+        }
+
+        fn close(&mut self, _ifindex: u32) {}
+
+        fn forget(&mut self, _ifindex: Option<u32>, _entry: &XdpEntry, _row: Row) {}
+
+        fn set_down(&mut self, _ifindex: u32, _wanted_up: &AtomicBool) {}
+
+        fn detached(&mut self) -> BTreeSet<u32> {
+            BTreeSet::new()
+        }
+    }
+
+    fn spec(ifindex: u32) -> LinkSpec {
+        LinkSpec { link: LinkId::new(0, 0), ifindex, name: "eth0".to_owned(), routers: Vec::new() }
+    }
+
+    #[test]
+    fn retries_back_off_until_the_reason_or_the_interface_is_another() {
+        let (engine, _commands) = Handle::without_engine().expect("a handle");
+        let mut state = State {
+            work: Refusing,
+            engine,
+            fatal: None,
+            open: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            stopping: Arc::default(),
+            _running: mpsc::channel().0,
+        };
+        let delay = |state: &State<Refusing>| {
+            state.failed.values().map(|failure| failure.delay.as_secs()).sum::<u64>()
+        };
+        let mut delays = Vec::new();
+        for _ in 0..7 {
+            state.open(spec(1));
+            delays.push(delay(&state));
+        }
+        assert_eq!(delays, [1, 2, 4, 8, 16, 30, 30]);
+        state.note_failure(spec(1), "another reason");
+        assert_eq!(delay(&state), 1);
+        state.open(spec(2));
+        assert_eq!(delay(&state), 1);
+        state.carry_out(Request::Close { link: LinkId::new(0, 0), ifindex: 2, io: None });
+        assert!(state.failed.is_empty());
+    }
+
+    #[test]
+    fn the_first_failure_of_the_only_link_is_handed_over() {
+        let (engine, commands) = Handle::without_engine().expect("a handle");
+        let (fatal, mut failed) = oneshot::channel();
+        let worker = Worker::start(Refusing, engine, Some(fatal)).expect("a worker");
+        assert!(worker.submit(Request::Open(spec(1))));
+        // The second fails as usual.
+        assert!(worker.submit(Request::Open(spec(1))));
+        let opened = commands.recv().expect("an answer");
+        assert!(matches!(opened, Command::Opened { io: Err(reason), .. } if reason == "eth0 refuses"));
+        assert_eq!(failed.try_recv().expect("the first failure").to_string(), "eth0 refuses");
+        assert!(worker.stop(Duration::from_secs(60)));
+    }
+}
