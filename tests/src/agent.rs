@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 pub use crate::configuration::Instance;
-use crate::configuration::{frr_configuration, keepalived_configuration, vipd_configuration};
+use crate::configuration::{XdpMode, frr_configuration, keepalived_configuration, vipd_configuration};
 use crate::frr;
 use crate::lab::Lab;
 use crate::namespace::{Namespace, SCRATCH};
@@ -170,6 +170,17 @@ impl Agent {
     pub fn configure(&mut self, configuration: String) -> Result<()> {
         self.configuration = configuration;
         self.write_configuration()
+    }
+
+    /// Sets vipd's XDP mode on all interfaces, for the next start.
+    ///
+    /// # Errors
+    /// When the agent is not vipd.
+    pub fn set_xdp(&mut self, mode: XdpMode) -> Result<()> {
+        ensure!(matches!(self.kind, AgentKind::Vipd(_)), "{self} has no XDP mode");
+        // Keys of the top level come before the first table.
+        self.configuration = format!("xdp = \"{mode}\"\n\n{}", self.configuration);
+        Ok(())
     }
 
     /// Sets a variable of the program's environment, for the next start.

@@ -27,6 +27,27 @@ impl fmt::Display for Family {
     }
 }
 
+/// XDP mode of vipd, the value of its configuration key `xdp`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum XdpMode {
+    /// vipd decides by driver.
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the network stack.
+    Generic,
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}
+
 /// A virtual router as all programs can be told of it, on [`INTERFACE`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {

@@ -22,7 +22,6 @@
 pub mod agent;
 pub mod arp;
 pub mod ask;
-pub mod bench;
 pub mod binary;
 pub mod capture;
 pub mod command;

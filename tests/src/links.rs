@@ -178,8 +178,11 @@ pub fn add_address(link: &str, address: impl Into<IpAddr>, prefix: u8) -> Result
         .with_context(|| format!("adding {address}/{prefix} to {link}"))
 }
 
-/// IPv4 addresses for a link, to be added with one request.
-pub(crate) fn address_batch(link: &str, addresses: &[Ipv4Addr], prefix: u8) -> Result<netlink::Batch> {
+/// Prepares a request that adds IPv4 addresses to a link.
+///
+/// # Errors
+/// When there is no such link, or no netlink socket.
+pub fn address_batch(link: &str, addresses: &[Ipv4Addr], prefix: u8) -> Result<netlink::Batch> {
     let message = |address: &Ipv4Addr| {
         Ok(RouteNetlinkMessage::NewAddress(address_message(link, (*address).into(), prefix)?))
     };

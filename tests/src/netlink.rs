@@ -27,15 +27,15 @@ pub(crate) fn dump(message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkM
     transact(message, NLM_F_DUMP)
 }
 
-/// Many things that must not exist yet, to be created with one request.
-pub(crate) struct Batch {
+/// Objects to create with one request; none of them may exist yet.
+pub struct Batch {
     socket: Socket,
     bytes: Vec<u8>,
     count: usize,
 }
 
 impl Batch {
-    /// Writes the request down; [`Batch::send`] makes it.
+    /// Encodes the request; [`Batch::send`] sends it.
     pub(crate) fn new(messages: Vec<RouteNetlinkMessage>) -> io::Result<Self> {
         let (socket, count) = (open()?, messages.len());
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
@@ -43,8 +43,11 @@ impl Batch {
         Ok(Self { socket, bytes, count })
     }
 
-    /// Sends it and waits for every answer.
-    pub(crate) fn send(&self) -> io::Result<()> {
+    /// Sends the request and waits for every answer.
+    ///
+    /// # Errors
+    /// When an object exists already, or the kernel refuses it.
+    pub fn send(&self) -> io::Result<()> {
         self.socket.send(&self.bytes, 0)?;
         let mut missing = self.count;
         while missing > 0 {

@@ -22,7 +22,7 @@ impl WallTime {
 
     /// From seconds and nanoseconds since the epoch, as the kernel hands them out. A time before
     /// the epoch becomes the epoch.
-    pub(crate) fn from_parts(seconds: i64, nanoseconds: i64) -> Self {
+    pub fn from_parts(seconds: i64, nanoseconds: i64) -> Self {
         let seconds = u64::try_from(seconds).unwrap_or(0);
         let nanoseconds = u64::try_from(nanoseconds).unwrap_or(0);
         Self(seconds * 1_000_000_000 + nanoseconds)

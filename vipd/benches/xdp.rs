@@ -1,8 +1,8 @@
 //! What the XDP program costs a frame: `cargo bench -p vipd --bench xdp`, as root.
 //!
-//! `BPF_PROG_TEST_RUN` runs a program many times on one frame and says how long it took. A frame that is not ours is held
-//! against a program that does nothing but pass: what is above that, every packet of the host pays. A line is what was measured,
-//! a tab, and nanoseconds; `cargo xtask bench xdp` draws the table.
+//! `BPF_PROG_TEST_RUN` runs a program many times on one frame and reports the mean time. A foreign frame is also timed with a program
+//! that only returns `XDP_PASS`: every packet of the host pays the difference. Each line of output is a metric's key in
+//! `tests/bench/src/metric.rs`, a tab, and nanoseconds; `cargo xtask bench xdp` shows them as a table.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -21,7 +21,7 @@ use vipd_tests::station::Station;
 const LOOPBACK: u32 = 1;
 const VRID: u8 = 51;
 const ROW: u32 = 1;
-/// Runs of one measurement, and measurements, of which the middle is shown.
+/// Runs per measurement, and measurements, of which the median is printed.
 const REPEAT: u32 = 1_000_000;
 const MEASUREMENTS: usize = 9;
 const XDP_PASS: u32 = 2;
@@ -35,39 +35,39 @@ fn main() -> Result<()> {
     let foreign = Advert { protocol: 6, ..valid.clone() }.frame();
     let kernel = &loaded.kernel;
     let ours = |frame: &[u8]| Ok(kernel.test_run(frame, LOOPBACK, REPEAT)?.1);
-    let floor = middle(|| empty.test_run(&foreign, REPEAT))?;
-    let passed = middle(|| ours(&foreign))?;
-    say("a foreign packet, passed by an empty program", floor);
-    say("a foreign packet, passed by vipd", passed);
-    println!("what vipd adds to it\t{}", i64::try_from(passed)? - i64::try_from(floor)?);
-    say("an advert with a wrong TTL", middle(|| ours(&Advert { ttl: 64, ..valid.clone() }.frame()))?);
+    let floor = median(|| empty.test_run(&foreign, REPEAT))?;
+    let passed = median(|| ours(&foreign))?;
+    print("xdp-empty", floor);
+    print("xdp-foreign", passed);
+    println!("xdp-added\t{}", i64::try_from(passed)? - i64::try_from(floor)?);
+    print("xdp-bad-ttl", median(|| ours(&Advert { ttl: 64, ..valid.clone() }.frame()))?);
     let wrong = Advert { checksum: Checksum::Bad, ..valid.clone() }.frame();
-    say("an advert with a wrong checksum", middle(|| ours(&wrong))?);
+    print("xdp-bad-checksum", median(|| ours(&wrong))?);
 
-    // One that says something new leaves a record: as many as half the ring holds, then it is emptied. Here its sender may say
-    // as much at once, and is held to its rate all the same.
+    // New content leaves a record in the ring: half the ring is filled, then drained. The burst is unlimited here, but the bucket
+    // is charged as usual.
     let batch = u32::try_from(MAX_PENDING / 2)?;
-    let mut patient = load(u32::MAX)?;
+    let mut unlimited = load(u32::MAX)?;
     let frame = valid.frame();
-    let surprise = || -> Result<u64> {
-        let (_, nanos) = patient.kernel.test_run(&frame, LOOPBACK, batch)?;
-        let left = std::iter::from_fn(|| patient.feed.pop()).count();
+    let new_content = || -> Result<u64> {
+        let (_, nanos) = unlimited.kernel.test_run(&frame, LOOPBACK, batch)?;
+        let left = std::iter::from_fn(|| unlimited.feed.pop()).count();
         ensure!(left == MAX_PENDING / 2, "{left} records of {batch} adverts");
         Ok(nanos)
     };
-    say("a valid advert that says something new", middle(surprise)?);
-    say("a valid advert of a sender that says too much", middle(|| ours(&valid.frame()))?);
+    print("xdp-new", median(new_content)?);
+    print("xdp-limited", median(|| ours(&valid.frame()))?);
     while loaded.feed.pop().is_some() {}
     let addresses = address_digest(valid.addresses.iter().map(|address| (*address).into()));
     let source = ipv4(valid.source.octets());
-    let steady = fingerprint(&source, valid.priority, valid.interval, addresses, ChecksumForm::Rfc5798);
-    loaded.steady.expect(Row::new(ROW).expect("not 0"), Some(steady), Timestamp::ZERO);
-    say("a valid advert that says nothing new", middle(|| ours(&valid.frame()))?);
-    ensure!(loaded.feed.pop().is_none(), "the steady advert has left a record");
+    let unchanged = fingerprint(&source, valid.priority, valid.interval, addresses, ChecksumForm::Rfc5798);
+    loaded.steady.expect(Row::new(ROW).expect("not 0"), Some(unchanged), Timestamp::ZERO);
+    print("xdp-unchanged", median(|| ours(&valid.frame()))?);
+    ensure!(loaded.feed.pop().is_none(), "the unchanged advert left a record");
     Ok(())
 }
 
-/// vipd's program with one virtual router, each sender of which may say so much at once.
+/// vipd's program with one virtual router and this burst per sender.
 fn load(burst: u32) -> Result<Loaded> {
     let sizes = Sizes { routers: 1, peers: 0, closed: 0, senders: 4096, burst };
     let mut loaded = Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
@@ -84,11 +84,11 @@ fn load(burst: u32) -> Result<Loaded> {
     Ok(loaded)
 }
 
-fn say(what: &str, nanos: u64) {
+fn print(what: &str, nanos: u64) {
     println!("{what}\t{nanos}");
 }
 
-fn middle(mut measure: impl FnMut() -> Result<u64>) -> Result<u64> {
+fn median(mut measure: impl FnMut() -> Result<u64>) -> Result<u64> {
     let mut all = (0..MEASUREMENTS).map(|_| measure()).collect::<Result<Vec<_>>>()?;
     all.sort_unstable();
     Ok(all[MEASUREMENTS / 2])
@@ -111,7 +111,7 @@ impl Empty {
             ..Load::default()
         };
         let descriptor = bpf(5, &mut load)?;
-        // SAFETY: the kernel has just made this descriptor for us.
+        // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(i32::try_from(descriptor)?) }))
     }
 
@@ -125,7 +125,7 @@ impl Empty {
             ..Test::default()
         };
         bpf(10, &mut test)?;
-        ensure!(test.result == XDP_PASS, "the empty program says {}", test.result);
+        ensure!(test.result == XDP_PASS, "the empty program returned {}", test.result);
         Ok(test.nanos.into())
     }
 }

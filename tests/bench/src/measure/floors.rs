@@ -1,4 +1,4 @@
-//! What the kernel alone takes for what a master does: no program can be faster than that in the same lab.
+//! The system calls of a master without an agent: a lower bound for any program in the same lab.
 
 use std::net::Ipv4Addr;
 use std::thread;
@@ -6,26 +6,29 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Figure, cpu, micros, routers};
-use crate::craft::Advert;
-use crate::inject::Injector;
-use crate::lab::Lab;
-use crate::links;
-use crate::protocol::Version;
-use crate::station::{INTERFACE, Mac, PREFIX, Station};
-use crate::time::millis;
+use super::{cpu, micros, routers};
+use vipd_tests::craft::Advert;
+use vipd_tests::inject::Injector;
+use vipd_tests::lab::Lab;
+use vipd_tests::links;
+use vipd_tests::protocol::Version;
+use vipd_tests::station::{INTERFACE, Mac, PREFIX, Station};
+use vipd_tests::time::millis;
+
+use crate::figure::Figure;
+use crate::metric::Metric;
 
 const NODE: Station = Station::Node(1);
-/// Frames a system call.
+/// Frames per system call.
 const BATCH: usize = 64;
-/// How often what takes less than a millisecond is repeated.
+/// Repetitions of measurements shorter than a millisecond.
 const REPEATS: u32 = 100;
 
-/// The floors of sending adverts and of announcing addresses, in a lab with a capture as the agents have it.
+/// The floors of sending adverts and of announcing addresses, in a lab with a capture, as the agents have.
 ///
 /// # Errors
 /// When the lab fails.
-pub fn all(count: u8, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
+pub(crate) fn all(count: u8, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
     let lab = Lab::new(1)?;
     let capture = lab.capture()?;
     let injector = Injector::open(lab.host(NODE)?)?;
@@ -34,16 +37,16 @@ pub fn all(count: u8, interval: Duration, length: Duration) -> Result<Vec<Figure
     let many = announcing(&lab, &injector, 100)?;
     capture.stop()?;
     Ok(vec![
-        Figure::new("CPU per advert sent: sendmmsg of 64 a call", "µs", adverts),
-        Figure::samples("one address over netlink", "ms", one.netlink),
-        Figure::samples("one address over netlink, one GARP sent", "ms", one.both),
-        Figure::samples("100 addresses over netlink, one request", "ms", many.netlink),
-        Figure::samples("100 GARPs, one sendmmsg", "ms", many.sending),
-        Figure::samples("100 addresses over netlink and their GARPs", "ms", many.both),
+        Figure::new(Metric::SendFloor, adverts),
+        Figure::samples(Metric::AddressFloor, one.netlink),
+        Figure::samples(Metric::TakeoverFloor, one.both),
+        Figure::samples(Metric::AddressesFloor, many.netlink),
+        Figure::samples(Metric::GarpsFloor, many.sending),
+        Figure::samples(Metric::TakeoversFloor, many.both),
     ])
 }
 
-/// All adverts of an interval in a few calls, interval by interval; microseconds of processor an advert.
+/// Sends the adverts of each interval in a few calls; returns microseconds of CPU per advert.
 fn sending(injector: &Injector, count: u8, interval: Duration, length: Duration) -> Result<f64> {
     let frames: Vec<_> = routers(count, 200, interval)
         .iter()
@@ -59,7 +62,7 @@ fn sending(injector: &Injector, count: u8, interval: Duration, length: Duration)
     Ok(micros(cpu::of_thread().saturating_sub(before)) / f64::from(rounds * u32::from(count)))
 }
 
-/// Milliseconds of adding addresses, of announcing them, and of both.
+/// Milliseconds for adding addresses, for announcing them, and for both.
 #[derive(Default)]
 struct Announcing {
     netlink: Vec<f64>,
@@ -68,7 +71,7 @@ struct Announcing {
 }
 
 fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
-    // One network, as in the takeovers: all but the first address are secondary, and cheaper.
+    // One subnet, as in the takeover scenarios: all but the first address are secondary, and cheaper.
     let addresses: Vec<_> = (1..=count).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
     let garps: Vec<_> = addresses.iter().map(|address| garp(NODE.mac(), *address)).collect();
     let garps: Vec<&[u8]> = garps.iter().map(Vec::as_slice).collect();
@@ -88,7 +91,7 @@ fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
         found.netlink.push(millis(netlink));
         found.sending.push(millis(sending));
         found.both.push(millis(netlink + sending));
-        // The first one would take the others with it.
+        // Removing the primary address first would remove the secondary ones with it.
         let added = addresses.clone();
         host.run(move || {
             added.iter().rev().try_for_each(|address| links::del_address(INTERFACE, *address, PREFIX))
@@ -97,7 +100,7 @@ fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
     Ok(found)
 }
 
-/// An Ethernet frame with a gratuitous ARP request (RFC 826, RFC 5227): sender and target are the address.
+/// A gratuitous ARP request (RFC 826, RFC 5227): sender and target are the address.
 fn garp(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
     let mut frame = Vec::new();
     frame.extend(Mac::BROADCAST.0);
@@ -115,12 +118,12 @@ fn garp(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Frame;
-    use crate::station::VIP;
-    use crate::time::WallTime;
+    use vipd_tests::frame::Frame;
+    use vipd_tests::station::VIP;
+    use vipd_tests::time::WallTime;
 
     #[test]
-    fn a_garp_is_one() {
+    fn the_decoder_recognizes_a_garp() {
         let bytes = garp(NODE.mac(), VIP);
         let frame = Frame { time: WallTime::now(), from: NODE, bytes };
         assert!(frame.gratuitous_arp(VIP).is_some());

@@ -1,9 +1,7 @@
-//! What all that happens on a machine takes of its processors, interrupts included.
+//! CPU time of the whole machine, interrupts included.
 //!
-//! The kernel's own account of that (`/proc/stat`) looks at what runs a few hundred times a second, and short work between
-//! two looks is not seen or counted double. Here, each processor has a thread that nothing else yields to (SCHED_IDLE)
-//! and that does nothing but read the clock. When two readings lie apart, somebody else had the processor meanwhile: an
-//! interrupt, a program, or the hypervisor.
+//! `/proc/stat` is sampled a few hundred times per second and misses or double-counts short work. Here, each CPU has a SCHED_IDLE
+//! thread that only reads the clock. A gap between two readings is time taken by an interrupt, another program or the hypervisor.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -12,40 +10,38 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::percentile;
+use crate::figure::percentile;
 
-/// Readings this far apart had somebody between them: a reading takes a tenth of it, an interrupt several times it.
+/// A larger gap between two readings is counted: a reading takes a tenth of it, an interrupt several times it.
 const GAP: Duration = Duration::from_nanos(400);
-/// The time is looked at in slices of this length, and the first quartile counts: who comes in between, and is no part of
-/// the work, does not.
+/// Time is divided into slices of this length, and the first quartile counts, which excludes occasional unrelated work.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Runs `work`, which should be even, and says how much of the processors was not to be had meanwhile: 1 is one of them.
+/// Runs `work`, which should load the machine evenly, and returns its result and the CPU share taken meanwhile; 1 is one CPU.
 ///
 /// # Errors
-/// Those of `work`, when it is shorter than a few slices, or when the kernel refuses a thread its place.
-pub fn taken_by<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
-    let allowed = sched_getaffinity(None).context("asking which processors there are")?;
+/// Those of `work`; when it is shorter than a few slices, or a thread cannot be pinned to its CPU.
+pub(crate) fn taken_by<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
+    let allowed = sched_getaffinity(None).context("reading the CPU affinity")?;
     let processors = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor));
     let (stop, begin) = (AtomicBool::new(false), Instant::now());
     thread::scope(|scope| {
         let stop = &stop;
-        let soakers: Vec<_> =
-            processors.map(|processor| scope.spawn(move || soak(processor, begin, stop))).collect();
+        let idlers: Vec<_> =
+            processors.map(|processor| scope.spawn(move || idle(processor, begin, stop))).collect();
         let result = work();
         stop.store(true, Ordering::Relaxed);
-        let slices =
-            soakers.into_iter().map(|soaker| soaker.join().map_err(|_| anyhow!("a soaker panicked"))?);
+        let slices = idlers.into_iter().map(|idler| idler.join().map_err(|_| anyhow!("a idler panicked"))?);
         let taken = quiet(&slices.collect::<Result<Vec<_>>>()?);
         Ok((result?, taken.context("the work was too short to be measured")?))
     })
 }
 
-/// Reads the clock until told to stop; what was between readings, by slices of time.
-fn soak(processor: usize, begin: Instant, stop: &AtomicBool) -> Result<Vec<Duration>> {
+/// Reads the clock until `stop`; returns the time lost between readings, by slice.
+fn idle(processor: usize, begin: Instant, stop: &AtomicBool) -> Result<Vec<Duration>> {
     let mut place = CpuSet::new();
     place.set(processor);
-    sched_setaffinity(None, &place).with_context(|| format!("staying on processor {processor}"))?;
+    sched_setaffinity(None, &place).with_context(|| format!("pinning a thread to CPU {processor}"))?;
     let parameter = libc::sched_param { sched_priority: 0 };
     // SAFETY: the kernel reads the parameter, and 0 is the calling thread.
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) };
@@ -56,15 +52,15 @@ fn soak(processor: usize, begin: Instant, stop: &AtomicBool) -> Result<Vec<Durat
     while !stop.load(Ordering::Relaxed) {
         let now = Instant::now();
         if now - last > GAP {
-            share_out(&mut slices, last - begin, now - begin);
+            distribute(&mut slices, last - begin, now - begin);
         }
         last = now;
     }
     Ok(slices)
 }
 
-/// Gives each slice its part of the time between two readings.
-fn share_out(slices: &mut Vec<Duration>, mut from: Duration, to: Duration) {
+/// Distributes the time between two readings over the slices.
+fn distribute(slices: &mut Vec<Duration>, mut from: Duration, to: Duration) {
     while from < to {
         let slice = usize::try_from(from.as_nanos() / SLICE.as_nanos()).expect("a run has few slices");
         let end = SLICE * u32::try_from(slice + 1).expect("a run has few slices");
@@ -75,7 +71,7 @@ fn share_out(slices: &mut Vec<Duration>, mut from: Duration, to: Duration) {
     }
 }
 
-/// The first quartile of the slices, all processors together, as a share of one. The first slice and the last are not whole.
+/// The first quartile of the slices, summed over all CPUs, as a share of one CPU. The first and the last slice are incomplete.
 fn quiet(processors: &[Vec<Duration>]) -> Option<f64> {
     let whole = 1..processors.iter().map(Vec::len).max()?.checked_sub(1)?;
     let sum = |slice: usize| -> Duration { processors.iter().filter_map(|taken| taken.get(slice)).sum() };
@@ -88,20 +84,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_works_takes_time() {
+    fn a_busy_thread_takes_cpu_time() {
         let ((), taken) = taken_by(|| {
-            // Longer than the soakers take to begin.
+            // Longer than the idle threads take to start.
             let start = Instant::now();
             while start.elapsed() < SLICE * 6 {}
             Ok(())
         })
         .unwrap();
         assert!(taken > 0.0);
-        assert!(taken_by(|| -> Result<()> { Err(anyhow!("work that fails")) }).is_err());
+        assert!(taken_by(|| -> Result<()> { Err(anyhow!("failing work")) }).is_err());
     }
 
     #[test]
-    fn a_quiet_slice_counts() {
+    fn the_first_quartile_of_slices_counts() {
         let millis = |all: &[u64]| all.iter().map(|one| Duration::from_millis(*one)).collect::<Vec<_>>();
         let one = millis(&[50, 10, 45, 10, 10, 50]);
         let taken = quiet(&[one, millis(&[0, 5, 5, 5])]).unwrap();
@@ -111,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn a_long_absence_is_in_all_its_slices() {
+    fn a_long_gap_is_distributed_over_its_slices() {
         let mut slices = Vec::new();
-        share_out(&mut slices, SLICE / 2, SLICE * 2 + SLICE / 5);
-        share_out(&mut slices, SLICE * 2 + SLICE / 2, SLICE * 3);
+        distribute(&mut slices, SLICE / 2, SLICE * 2 + SLICE / 5);
+        distribute(&mut slices, SLICE * 2 + SLICE / 2, SLICE * 3);
         assert_eq!(slices, [SLICE / 2, SLICE, SLICE / 5 + SLICE / 2]);
     }
 }

@@ -1,11 +1,11 @@
-//! The machine that was measured, in a line.
+//! Description of the machine, for the report.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 
-/// Processors, memory and kernel.
-pub(super) fn described() -> Result<String> {
+/// CPUs, memory and kernel, in one line.
+pub(crate) fn describe() -> Result<String> {
     let read = |path: &str| fs::read_to_string(path).with_context(|| path.to_owned());
     let processors = read("/proc/cpuinfo")?;
     let named = |key: &str| {
@@ -13,7 +13,7 @@ pub(super) fn described() -> Result<String> {
         Some(line.split_once(':')?.1.trim().to_owned())
     };
     let count = processors.lines().filter(|line| line.starts_with("processor")).count();
-    let model = named("model name").unwrap_or_else(|| "processors".to_owned());
+    let model = named("model name").unwrap_or_else(|| "CPUs".to_owned());
     let hypervisor = named("flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor"));
     let memory = read("/proc/meminfo")?;
     let kib = memory.lines().next().and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());

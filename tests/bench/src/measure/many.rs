@@ -1,4 +1,4 @@
-//! Thousands of virtual routers: up to 16 interfaces with all the VRIDs that there are.
+//! Thousands of virtual routers: all 255 VRIDs on up to 16 interfaces.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,38 +9,42 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use super::{Figure, REST, SOON, cpu, thousands};
-use crate::agent::{Agent, AgentKind};
-use crate::ask;
-use crate::craft::Advert;
-use crate::inject::Injector;
-use crate::lab::Lab;
-use crate::links;
-use crate::protocol::Version;
-use crate::station::Station;
-use crate::time::{WallTime, millis};
-use crate::wait::try_wait_until;
+use super::{REST, SOON, cpu};
+use vipd_tests::agent::{Agent, AgentKind};
+use vipd_tests::ask;
+use vipd_tests::craft::Advert;
+use vipd_tests::inject::Injector;
+use vipd_tests::lab::Lab;
+use vipd_tests::links;
+use vipd_tests::protocol::Version;
+use vipd_tests::station::Station;
+use vipd_tests::time::{WallTime, millis};
+use vipd_tests::wait::try_wait_until;
+
+use crate::figure::Figure;
+use crate::metric::Metric;
+use crate::subject::Subject;
 
 const NODE: Station = Station::Node(1);
-/// On how many interfaces there are 255 virtual routers each.
+/// Numbers of interfaces with 255 virtual routers each.
 const INTERFACES: [u8; 4] = [1, 4, 8, 16];
-/// How long a start may take.
+/// Time limit for a start.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// The starts of several numbers of virtual routers at this interval as backups of masters that are there, and, of vipd,
-/// what 4,080 do after that and when the masters fall silent.
+/// Start time as backups of running masters, for several numbers of virtual routers; for vipd with 4,080 of them also CPU, memory
+/// and false takeovers, before and after the masters stop.
 ///
 /// # Errors
-/// When the lab fails, or not all of vipd's are masters in the end.
-pub fn routers(kind: &AgentKind, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
+/// When the lab fails, or not all of vipd's routers become master.
+pub(crate) fn routers(subject: &Subject, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for interfaces in INTERFACES {
         let count = u32::from(interfaces) * 255;
-        let (started, later) = play(kind, interfaces, interval, length)?;
-        let start = Figure::perhaps("from its start until all are backups", "ms", started.map(millis));
-        figures.push(start.at(&format!("{} virtual routers", thousands(count)), count.into()));
+        let (started, later) = play(subject, interfaces, interval, length)?;
+        let start = Figure::perhaps(Metric::Start, started.map(millis));
+        figures.push(start.at(count, count.into()));
         figures.extend(later);
-        // More would take longer.
+        // Larger numbers would take even longer.
         if started.is_none() {
             break;
         }
@@ -48,9 +52,9 @@ pub fn routers(kind: &AgentKind, interval: Duration, length: Duration) -> Result
     Ok(figures)
 }
 
-/// The time of a start, unless it took too long; and what is measured afterwards.
+/// The time of a start unless it exceeded the limit, and the figures measured afterwards.
 fn play(
-    kind: &AgentKind,
+    subject: &Subject,
     interfaces: u8,
     interval: Duration,
     length: Duration,
@@ -68,43 +72,43 @@ fn play(
     let frames = frames(interfaces, interval)?;
     let injectors = (1..=interfaces).map(|number| Injector::open_at(host, &theirs(number)));
     let injectors = injectors.collect::<Result<Vec<_>>>()?;
-    let configuration = match kind {
+    let configuration = match &subject.kind {
         AgentKind::Vipd(_) => vipd_configuration(interfaces, interval),
         _ => keepalived_configuration(interfaces, interval),
     };
-    let mut agent = Agent::with_configuration(&lab, NODE, kind.clone(), configuration)?;
+    let mut agent = subject.with_configuration(&lab, NODE, configuration)?;
     let all = usize::from(interfaces) * 255;
-    let silent = AtomicBool::new(false);
+    let stopped = AtomicBool::new(false);
     thread::scope(|scope| {
         let masters = scope.spawn(|| -> Result<()> {
-            while !silent.load(Ordering::Relaxed) {
-                speak(&injectors, &frames, interval)?;
+            while !stopped.load(Ordering::Relaxed) {
+                send(&injectors, &frames, interval)?;
             }
             Ok(())
         });
         let measured = start(&mut agent, all).and_then(|started| {
-            let most = INTERFACES.last() == Some(&interfaces) && matches!(kind, AgentKind::Vipd(_));
-            let later = if most { at_work(&mut agent, all, length, &silent)? } else { Vec::new() };
+            let most = INTERFACES.last() == Some(&interfaces) && matches!(subject.kind, AgentKind::Vipd(_));
+            let later = if most { at_work(&mut agent, all, length, &stopped)? } else { Vec::new() };
             Ok((started, later))
         });
-        silent.store(true, Ordering::Relaxed);
-        let spoken = masters.join().map_err(|_| anyhow!("the masters panicked"))?;
-        spoken.and(measured)
+        stopped.store(true, Ordering::Relaxed);
+        let sent = masters.join().map_err(|_| anyhow!("the masters panicked"))?;
+        sent.and(measured)
     })
 }
 
-/// How long a start takes until all are backups; `None` for too long.
+/// Time until all routers are backups; `None` beyond the limit.
 fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
     let (begin, wall) = (Instant::now(), WallTime::now());
     let started = agent.start();
     let mut last = WallTime::now();
     let started = started.and_then(|()| {
-        try_wait_until("all to be backups", BOUND.saturating_sub(begin.elapsed()), || {
+        try_wait_until("all routers to be backups", BOUND.saturating_sub(begin.elapsed()), || {
             if matches!(agent.kind(), AgentKind::Vipd(_)) {
                 last = WallTime::now();
                 return Ok(count(agent, "backup")? == all);
             }
-            // keepalived says so in its log, which has its own times.
+            // keepalived's log has timestamps of its own.
             thread::sleep(Duration::from_millis(100));
             let log = agent.log();
             let backups = log.iter().filter(|line| line.text.contains("Entering BACKUP STATE"));
@@ -115,15 +119,15 @@ fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
     });
     match started {
         Ok(()) => Ok(Some(last.saturating_since(wall))),
-        // Any other trouble comes sooner.
+        // Other errors occur earlier.
         Err(_) if begin.elapsed() > BOUND / 2 => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 /// Load as backups, false takeovers, load as masters, memory.
-fn at_work(agent: &mut Agent, all: usize, length: Duration, silent: &AtomicBool) -> Result<Vec<Figure>> {
-    // Each of them has heard its master.
+fn at_work(agent: &mut Agent, all: usize, length: Duration, stopped: &AtomicBool) -> Result<Vec<Figure>> {
+    // Every router has received an advert.
     thread::sleep(Duration::from_secs(1));
     let load = |agent: &Agent| -> Result<f64> {
         let before = cpu::of_process(agent.id()?)?;
@@ -136,25 +140,28 @@ fn at_work(agent: &mut Agent, all: usize, length: Duration, silent: &AtomicBool)
         ask::stats(agent)?.1.iter().map(|statistics| statistics.number("master-transitions")).sum()
     };
     let false_takeovers = transitions(agent)?;
-    silent.store(true, Ordering::Relaxed);
-    try_wait_until("all to be masters", SOON, || Ok(count(agent, "master")? == all))?;
+    stopped.store(true, Ordering::Relaxed);
+    try_wait_until("all routers to be masters", SOON, || Ok(count(agent, "master")? == all))?;
     thread::sleep(REST);
     let as_master = load(agent)?;
     let now = transitions(agent)? - false_takeovers;
-    ensure!(now == u64::try_from(all)?, "{now} takeovers of {all} routers: they are not steady");
+    ensure!(
+        now == u64::try_from(all)?,
+        "{now} takeovers of {all} routers: some router changed state more than once"
+    );
     let memory = memory(agent.id()?)?;
-    ensure!(agent.stop()?.success(), "it did not stop in good order");
+    ensure!(agent.stop()?.success(), "vipd did not shut down cleanly");
     #[expect(clippy::cast_precision_loss, reason = "a few takeovers and megabytes")]
     let (false_takeovers, memory) = (false_takeovers as f64, memory as f64);
     Ok(vec![
-        Figure::new("as backup, of one core", "%", as_backup),
-        Figure::new("as master, of one core", "%", as_master),
-        Figure::new("false takeovers", "", false_takeovers),
-        Figure::new("memory (VmRSS)", "MB", memory * 1.024 / 1e3),
+        Figure::new(Metric::BackupShare, as_backup),
+        Figure::new(Metric::MasterShare, as_master),
+        Figure::new(Metric::FalseTakeovers, false_takeovers),
+        Figure::new(Metric::Memory, memory * 1.024 / 1e3),
     ])
 }
 
-/// vipd's instances in a state.
+/// Number of vipd's instances in this state.
 fn count(agent: &Agent, state: &str) -> Result<usize> {
     Ok(ask::status(agent)?.iter().filter(|status| status.text("state") == state).count())
 }
@@ -178,7 +185,7 @@ fn address(number: u8, vrid: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, number, vrid, 1)
 }
 
-/// The masters' adverts, by interface.
+/// Adverts of the impersonated masters, by interface.
 fn frames(interfaces: u8, interval: Duration) -> Result<Vec<Vec<Vec<u8>>>> {
     let interval = u16::try_from(interval.as_millis() / 10)?;
     let advert = |number, vrid| {
@@ -190,8 +197,8 @@ fn frames(interfaces: u8, interval: Duration) -> Result<Vec<Vec<Vec<u8>>>> {
     Ok((1..=interfaces).map(of).collect())
 }
 
-/// All of them once, evenly over an interval.
-fn speak(injectors: &[Injector], frames: &[Vec<Vec<u8>>], interval: Duration) -> Result<()> {
+/// Sends every advert once, spread evenly over an interval.
+fn send(injectors: &[Injector], frames: &[Vec<Vec<u8>>], interval: Duration) -> Result<()> {
     let part = interval / u32::try_from(injectors.len())?;
     injectors
         .iter()
@@ -199,7 +206,7 @@ fn speak(injectors: &[Injector], frames: &[Vec<Vec<u8>>], interval: Duration) ->
         .try_for_each(|(injector, frames)| injector.pace(frames, frames.len(), part).map(drop))
 }
 
-/// Every virtual router: its interface's number and its VRID.
+/// Interface number and VRID of every virtual router.
 fn each(interfaces: u8) -> impl Iterator<Item = (u8, u8)> {
     (1..=interfaces).flat_map(|number| (1..=255).map(move |vrid| (number, vrid)))
 }

@@ -1,4 +1,4 @@
-//! What processes have used of the processors.
+//! CPU time of processes and threads.
 
 use std::fs;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Time on a processor of a process, its threads and its children, since they began: `/proc/PID/task/TID/schedstat`, the first
-/// number, nanoseconds. It has what the kernel did in their name, and that is most of what a packet costs its sender.
+/// CPU time of a process, its threads and its children since their start, from `/proc/PID/task/TID/schedstat`. It includes the
+/// kernel's work on their behalf, which is most of the cost of sending a packet.
 ///
 /// # Errors
-/// When the process is gone.
-pub fn of_process(id: u32) -> Result<Duration> {
+/// When the process has ended.
+pub(crate) fn of_process(id: u32) -> Result<Duration> {
     let mut total = Duration::ZERO;
     let tasks = fs::read_dir(format!("/proc/{id}/task")).with_context(|| format!("process {id}"))?;
     for task in tasks {
         let task = task?.path();
-        // A thread may end meanwhile.
+        // The thread may have ended since.
         let Ok(text) = fs::read_to_string(task.join("schedstat")) else { continue };
         let nanos = text.split_whitespace().next().and_then(|number| number.parse().ok());
         total += Duration::from_nanos(nanos.with_context(|| format!("{}: {text:?}", task.display()))?);
@@ -28,8 +28,8 @@ pub fn of_process(id: u32) -> Result<Duration> {
     Ok(total)
 }
 
-/// Time on a processor of the calling thread since it began.
-pub fn of_thread() -> Duration {
+/// CPU time of the calling thread since its start.
+pub(crate) fn of_thread() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
@@ -41,7 +41,7 @@ mod tests {
     use std::time::Instant;
 
     #[test]
-    fn who_works_has_used_time() {
+    fn a_busy_process_accumulates_cpu_time() {
         let before = of_process(process::id()).unwrap();
         let start = Instant::now();
         while of_process(process::id()).unwrap() < before + Duration::from_millis(20) {

@@ -1,4 +1,4 @@
-//! What the bench is at, on standard error: a bar on a terminal, lines elsewhere. Standard output has the tables.
+//! Progress on standard error: a bar on a terminal, lines elsewhere. The tables go to standard output.
 
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
@@ -6,13 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::support::process::say;
-
 const TEMPLATE: &str = "[bench] {bar:16} {elapsed}, {wide_msg}";
 
-/// Progress through steps that are expected to take some time each.
-pub(super) struct Progress {
-    /// Where somebody looks.
+/// Progress through steps of known approximate duration.
+pub(crate) struct Progress {
+    /// On a terminal.
     bar: Option<ProgressBar>,
     begun: Instant,
     total: Duration,
@@ -20,45 +18,45 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Of all steps together.
-    pub(super) fn new(total: Duration) -> Result<Self> {
+    /// `total` is the expected duration of all steps.
+    pub(crate) fn new(total: Duration) -> Result<Self> {
         let bar = io::stderr().is_terminal().then(|| -> Result<ProgressBar> {
             let bar = ProgressBar::new(total.as_secs());
-            bar.set_style(ProgressStyle::with_template(TEMPLATE).context("the bar's form")?);
+            bar.set_style(ProgressStyle::with_template(TEMPLATE).context("progress bar template")?);
             bar.enable_steady_tick(Duration::from_secs(1));
             Ok(bar)
         });
         Ok(Self { bar: bar.transpose()?, begun: Instant::now(), total, done: Duration::ZERO })
     }
 
-    /// A step begins.
-    pub(super) fn begin(&self, step: &str) {
+    /// Announces a step and the time left.
+    pub(crate) fn begin(&self, step: &str) {
         let left = left(self.begun.elapsed(), self.done, self.total);
         let step = format!("about {} min left: {step}", left.as_secs().div_ceil(60));
         match &self.bar {
             Some(bar) => bar.set_message(step),
-            None => say("bench", step),
+            None => eprintln!("[bench] {step}"),
         }
     }
 
-    /// A step is done that was expected to take so long.
-    pub(super) fn end(&mut self, expected: Duration) {
+    /// Finishes a step whose expected duration was `expected`.
+    pub(crate) fn end(&mut self, expected: Duration) {
         self.done += expected;
         if let Some(bar) = &self.bar {
             bar.set_position(self.done.as_secs());
         }
     }
 
-    /// Something that whoever looks should know.
-    pub(super) fn remark(&self, remark: &str) {
+    /// Prints a message without disturbing the bar.
+    pub(crate) fn remark(&self, remark: &str) {
         match &self.bar {
             Some(bar) => bar.println(format!("[bench] {remark}")),
-            None => say("bench", remark),
+            None => eprintln!("[bench] {remark}"),
         }
     }
 
-    /// Prints something on standard output, with the bar out of the way.
-    pub(super) fn print(&self, text: &str) {
+    /// Prints to standard output without disturbing the bar.
+    pub(crate) fn print(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| print!("{text}")),
             None => print!("{text}"),
@@ -74,7 +72,7 @@ impl Drop for Progress {
     }
 }
 
-/// What is left, if it takes as much longer than expected as what is done.
+/// Remaining time, scaled by how much longer than expected the finished steps took.
 fn left(elapsed: Duration, done: Duration, total: Duration) -> Duration {
     let left = total.saturating_sub(done);
     if done.is_zero() { left } else { left.mul_f64(elapsed.as_secs_f64() / done.as_secs_f64()) }
@@ -85,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slow_machine_is_slow_to_the_end() {
+    fn remaining_time_scales_with_the_time_taken_so_far() {
         let seconds = Duration::from_secs;
         assert_eq!(left(seconds(0), seconds(0), seconds(60)), seconds(60));
         assert_eq!(left(seconds(40), seconds(20), seconds(60)), seconds(80));

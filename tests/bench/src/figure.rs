@@ -1,0 +1,85 @@
+//! Results of one measurement.
+
+use super::metric::Metric;
+
+/// The values of one metric in one run.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Figure {
+    /// What was measured.
+    pub(crate) metric: Metric,
+    /// The nominal point of a sweep: virtual routers, or flood adverts per second (0: unlimited).
+    pub(crate) point: Option<u32>,
+    /// One value, or all samples of the run; empty if a time limit was exceeded.
+    pub(crate) values: Vec<f64>,
+    /// Whether the values are samples, so that percentiles are meaningful.
+    pub(crate) sampled: bool,
+    /// The x value actually reached at this point of the sweep.
+    pub(crate) at: Option<f64>,
+}
+
+impl Figure {
+    /// One value.
+    pub(crate) fn new(metric: Metric, value: f64) -> Self {
+        Self { metric, point: None, values: vec![value], sampled: false, at: None }
+    }
+
+    /// All samples of a run.
+    pub(crate) fn samples(metric: Metric, values: Vec<f64>) -> Self {
+        Self { values, sampled: true, ..Self::new(metric, 0.0) }
+    }
+
+    /// One value, or none if a time limit was exceeded.
+    pub(crate) fn perhaps(metric: Metric, value: Option<f64>) -> Self {
+        Self { values: value.into_iter().collect(), ..Self::new(metric, 0.0) }
+    }
+
+    /// The same as one point of a sweep; `at` is the x value reached.
+    #[must_use]
+    pub(crate) fn at(self, point: u32, at: f64) -> Self {
+        Self { point: Some(point), at: Some(at), ..self }
+    }
+}
+
+/// The smallest value that `share` (0 to 1) of all values do not exceed; `None` if there are no values.
+pub(crate) fn percentile(values: &[f64], share: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1)?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "a share of a number of samples"
+    )]
+    let index = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(index.saturating_sub(1).min(last)).copied()
+}
+
+/// Formats with a thousands separator: "16,000".
+pub(crate) fn thousands(number: u32) -> String {
+    match number / 1000 {
+        0 => number.to_string(),
+        thousands => format!("{thousands},{:03}", number % 1000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(percentile(&hundred, 0.99), Some(99.0));
+        assert_eq!(percentile(&hundred, 0.5), Some(50.0));
+        assert_eq!(percentile(&hundred, 1.0), Some(100.0));
+        assert_eq!(percentile(&hundred, 0.0), Some(1.0));
+        assert_eq!(percentile(&[7.0], 0.999), Some(7.0));
+        assert_eq!(percentile(&[], 0.5), None);
+    }
+
+    #[test]
+    fn large_numbers_have_separators() {
+        assert_eq!([255, 1_020, 120_000].map(thousands), ["255", "1,020", "120,000"]);
+    }
+}

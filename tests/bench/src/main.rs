@@ -1,0 +1,218 @@
+//! CPU cost and latency of vipd beside keepalived, or beside another vipd: `cargo xtask bench`.
+
+mod figure;
+mod machine;
+mod measure;
+mod metric;
+mod pictures;
+mod plot;
+mod progress;
+mod regression;
+mod report;
+mod results;
+mod scenario;
+mod subject;
+mod targets;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result, ensure};
+use clap::{Parser, ValueEnum as _};
+use serde_json::json;
+
+use progress::Progress;
+use report::Run;
+use results::{Measured, Results};
+use scenario::{Effort, Scenario};
+use subject::{Programs, Who};
+use targets::{Verdict, judge};
+
+/// Next to the report: why targets are missed.
+const REASONS: &str = "misses.md";
+
+/// Measure vipd beside keepalived, alternating, in the same labs; needs root
+///
+/// Prints medians of several runs and compares them with vipd's targets. The host's network is not touched, but all CPUs are busy:
+/// other load on the machine distorts the results.
+#[derive(Parser, Debug)]
+#[command(
+    name = "cargo xtask bench",
+    bin_name = "cargo xtask bench",
+    after_help = "\
+Examples:
+  cargo xtask bench                                      everything, five runs, about 35 minutes
+  cargo xtask bench --quick                              everything, one short run, about 6 minutes
+  cargo xtask bench backup master                        CPU per advert received and sent
+  cargo xtask bench --check                              exit status 1 if a target is missed
+  cargo xtask bench --json FILE                          all results by key
+  cargo xtask bench --markdown docs/bench/README.md      the report as a document, with charts next to it
+  cargo xtask bench --vipd OLD                           compare with another vipd instead of keepalived"
+)]
+struct Args {
+    /// What to measure [default: everything]
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<Scenario>,
+    /// Runs of each scenario; long scenarios run less often
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// One short run of each
+    #[arg(long, conflicts_with = "runs")]
+    quick: bool,
+    /// Fail if a target is missed or, with --vipd, if a CPU metric is worse by more than 5 %
+    #[arg(long)]
+    check: bool,
+    /// Also write the report to this file, and charts next to it
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Also write all results to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Compare with this vipd instead of keepalived
+    #[arg(long, value_name = "FILE")]
+    vipd: Option<PathBuf>,
+}
+
+impl Args {
+    /// The command that repeats this run.
+    fn command(&self) -> String {
+        let mut words = vec!["cargo xtask bench".to_owned()];
+        words.extend(self.scenarios.iter().map(|scenario| scenario.key()));
+        words.push(if self.quick { "--quick".to_owned() } else { format!("--runs {}", self.runs) });
+        words.extend(self.vipd.iter().map(|path| format!("--vipd {}", path.display())));
+        words.extend(self.markdown.iter().map(|path| format!("--markdown {}", path.display())));
+        words.join(" ")
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let programs = Programs::new(vipd_tests::vipd_binary()?, args.vipd.clone())?;
+    let scenarios = if args.scenarios.is_empty() { Scenario::value_variants() } else { &args.scenarios };
+    scenarios.iter().try_for_each(|scenario| scenario.prepare())?;
+    let (runs, effort) = if args.quick { (1, Effort::QUICK) } else { (args.runs, Effort::FULL) };
+    let start = Instant::now();
+    let results = measure(scenarios, &programs, runs, effort)?;
+    let verdicts = judge(&results);
+    print!("{}", report::plain_targets(&verdicts));
+    if let Some(path) = &args.markdown {
+        write(path, &results, &verdicts, &args.command(), start.elapsed())?;
+    }
+    if let Some(path) = &args.json {
+        let document =
+            json!({ "machine": machine::describe()?, "command": args.command(), "results": results.json() });
+        let text = serde_json::to_string_pretty(&document)?;
+        fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if args.check {
+        check(&results, &verdicts)?;
+    }
+    Ok(())
+}
+
+/// Fails for missed targets and for CPU regressions.
+fn check(results: &Results, verdicts: &[Verdict]) -> Result<()> {
+    let missed = verdicts.iter().filter(|verdict| !verdict.is_met());
+    let mut failures: Vec<_> = missed.map(|verdict| format!("missed: {}", verdict.target.title)).collect();
+    for measured in &results.measured {
+        let worse = regression::compare(measured).into_iter();
+        let worse = worse.filter(|(.., change)| *change == regression::Change::Worse);
+        failures.extend(worse.map(|(row, ..)| format!("worse: {}: {row}", measured.scenario)));
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("; "));
+    Ok(())
+}
+
+/// Runs every scenario with all its columns in turn, so that all columns see the same machine.
+fn measure(scenarios: &[Scenario], programs: &Programs, runs: u32, effort: Effort) -> Result<Results> {
+    let columns = |scenario: Scenario| -> Vec<Who> {
+        scenario.who().iter().copied().filter(|who| programs.subject(*who).is_some()).collect()
+    };
+    let time = |scenario: &Scenario| {
+        let runs: u32 = columns(*scenario).iter().map(|who| scenario.runs(*who, runs)).sum();
+        scenario.expected(effort) * runs
+    };
+    let mut progress = Progress::new(scenarios.iter().map(time).sum::<Duration>())?;
+    let mut results = Results::default();
+    for scenario in scenarios {
+        let mut measured = Measured::new(*scenario);
+        for run in 1..=runs {
+            for who in columns(*scenario).into_iter().filter(|who| run <= scenario.runs(*who, runs)) {
+                let Some(subject) = programs.subject(who) else { continue };
+                progress.begin(&format!("{who}, run {run}: {scenario}"));
+                let figures = with_retries(
+                    || scenario.measure(&subject, effort),
+                    |error| {
+                        progress.remark(&format!("repeating: {error:#}"));
+                        results.repeated.push(format!("{scenario}: {who}, run {run}: {error:#}"));
+                    },
+                );
+                measured.add(who, figures.with_context(|| format!("{scenario}: {who}, run {run}"))?);
+                progress.end(scenario.expected(effort));
+            }
+        }
+        progress.print(&report::plain(&measured));
+        results.measured.push(measured);
+    }
+    Ok(results)
+}
+
+/// Repeats a failed measurement, at most twice: a busy moment of the machine must not cost the whole run.
+fn with_retries<T>(mut measure: impl FnMut() -> Result<T>, mut failed: impl FnMut(&Error)) -> Result<T> {
+    for _ in 0..2 {
+        match measure() {
+            Err(error) => failed(&error),
+            done => return done,
+        }
+    }
+    measure()
+}
+
+/// Writes the report, and its charts next to it.
+fn write(path: &Path, results: &Results, verdicts: &[Verdict], command: &str, took: Duration) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let reasons = report::reasons(&fs::read_to_string(folder.join(REASONS)).unwrap_or_default());
+    let pictures = pictures::of(results);
+    for picture in &pictures {
+        let path = folder.join(picture.file);
+        fs::write(&path, plot::svg(picture)?).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let run = Run { command, took, reasons: &reasons };
+    let text = report::markdown(results, verdicts, &pictures, &run)?;
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::bail;
+
+    #[test]
+    fn a_measurement_is_repeated_twice_at_most() {
+        for (failures, succeeds) in [(0, true), (2, true), (3, false)] {
+            let (mut left, mut reported) = (failures, 0);
+            let result = with_retries(
+                || {
+                    if left > 0 {
+                        left -= 1;
+                        bail!("the machine is busy")
+                    }
+                    Ok(())
+                },
+                |_| reported += 1,
+            );
+            assert_eq!((result.is_ok(), reported), (succeeds, failures.min(2)));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The measurements, each in labs of its own.
+//!
+//! [`steady`] measures backups and masters at rest, [`takeover`] a link cut at the master, [`flood`] a pair under invalid and
+//! low-priority adverts, [`many`] thousands of virtual routers, [`foreign`] TCP traffic of the node, and [`floors`] the system
+//! calls alone. [`cpu`] reads the CPU time of a process, [`spare`] that of the machine.
+
+pub(crate) mod cpu;
+pub(crate) mod flood;
+pub(crate) mod floors;
+pub(crate) mod foreign;
+pub(crate) mod many;
+pub(crate) mod spare;
+pub(crate) mod steady;
+pub(crate) mod takeover;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::Result;
+use vipd_tests::agent::Instance;
+use vipd_tests::capture::Capture;
+use vipd_tests::frame::Frame;
+use vipd_tests::station::Station;
+use vipd_tests::time::WallTime;
+use vipd_tests::wait::wait_until;
+
+/// Time limit for reaching a state.
+const SOON: Duration = Duration::from_secs(60);
+/// Pause after a takeover: both agents repeat their announcements after 5 s.
+const REST: Duration = Duration::from_secs(7);
+
+/// `count` virtual routers of one priority, VRID 1 and up, with one address each.
+fn routers(count: u8, priority: u8, interval: Duration) -> Vec<Instance> {
+    (1..=count)
+        .map(|vrid| Instance {
+            name: format!("VI_{vrid}"),
+            vrid,
+            priority,
+            interval,
+            addresses: vec![address(vrid).into()],
+            ..Instance::default()
+        })
+        .collect()
+}
+
+/// The address of a virtual router of [`routers`].
+fn address(vrid: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, vrid, 1)
+}
+
+/// Sender and time of each advert among these frames, by VRID.
+fn adverts(frames: &[Frame]) -> BTreeMap<u8, Vec<(Station, WallTime)>> {
+    let mut by_vrid = BTreeMap::<u8, Vec<_>>::new();
+    for frame in frames {
+        if let Some(advert) = frame.advert() {
+            by_vrid.entry(advert.vrid).or_default().push((frame.from, frame.time));
+        }
+    }
+    by_vrid
+}
+
+/// Waits until `count` virtual routers have a master.
+fn wait_for_masters(capture: &Capture, since: WallTime, count: usize) -> Result<()> {
+    wait_until("all routers to have a master", SOON, || {
+        let mut vrids = capture.search(since, |frame| Some(frame.advert()?.vrid));
+        vrids.sort_unstable();
+        vrids.dedup();
+        vrids.len() == count
+    })
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}

@@ -1,0 +1,101 @@
+//! Everything that is measured, by key.
+
+use std::fmt;
+
+macro_rules! metrics {
+    ($($name:ident $key:literal $unit:literal $title:literal $(($kind:ident))?;)*) => {
+        /// A measured quantity.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Metric {
+            $(#[doc = $title] $name,)*
+        }
+
+        impl Metric {
+            /// All of them, in the order of the tables.
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The key in JSON; stable across versions.
+            pub(crate) fn key(self) -> &'static str {
+                match self { $(Self::$name => $key,)* }
+            }
+
+            /// The unit; empty for counts.
+            pub(crate) fn unit(self) -> &'static str {
+                match self { $(Self::$name => $unit,)* }
+            }
+
+            /// Whether it is a CPU cost of the program, so that a change must not make it worse.
+            pub(crate) fn is_cpu(self) -> bool {
+                match self { $(Self::$name => metrics!(@cpu $($kind)?),)* }
+            }
+        }
+
+        impl fmt::Display for Metric {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$name => $title,)* })
+            }
+        }
+    };
+    (@cpu cpu) => { true };
+    (@cpu) => { false };
+}
+
+metrics! {
+    ProcessPerAdvert "process-per-advert" "µs" "process CPU per advert received" (cpu);
+    ProcessPerAdvertSent "process-per-advert-sent" "µs" "process CPU per advert sent" (cpu);
+    ProcessShare "process-share" "%" "process CPU, share of one core" (cpu);
+    MachinePerAdvert "machine-per-advert" "µs" "machine CPU per advert";
+    MachineWithoutAgent "machine-without-agent" "µs" "of that without an agent: generator and veth";
+    GeneratorPerAdvert "generator-per-advert" "µs" "the generator's thread alone";
+    MachineAdded "machine-added" "µs" "machine CPU per advert added by the agent" (cpu);
+    SpacingP99 "spacing-p99" "ms" "deviation of advert spacing from the interval, p99";
+    SpacingP999 "spacing-p999" "ms" "deviation of advert spacing from the interval, p99.9";
+    FirstAdvert "first-advert" "ms" "first advert after the deadline";
+    FirstGarp "first-garp" "ms" "first GARP after the deadline";
+    GarpAfterAdvert "garp-after-advert" "ms" "first GARP after the first advert";
+    LastAnnounced "last-announced" "ms" "last address announced after the deadline";
+    LongestSilence "longest-silence" "ms" "longest gap between adverts of the new master";
+    FloodRate "flood-rate" "/s" "flood adverts per second reached";
+    FalseTakeovers "false-takeovers" "" "false takeovers";
+    StrayGarps "stray-garps" "" "stray GARPs";
+    BackupGarps "backup-garps" "" "of these sent by the backup";
+    MasterGap "master-gap" "ms" "longest gap between adverts of the master";
+    Start "start" "ms" "from start until all routers are backups";
+    BackupShare "backup-share" "%" "process CPU as backup, share of one core" (cpu);
+    MasterShare "master-share" "%" "process CPU as master, share of one core" (cpu);
+    Memory "memory" "MB" "resident memory as master";
+    SendFloor "send-floor" "µs" "CPU per advert sent with sendmmsg, 64 per call";
+    AddressFloor "address-floor" "ms" "one address added over netlink";
+    TakeoverFloor "takeover-floor" "ms" "one address added over netlink and one GARP sent";
+    AddressesFloor "addresses-floor" "ms" "100 addresses added over netlink in one request";
+    GarpsFloor "garps-floor" "ms" "100 GARPs sent in one sendmmsg call";
+    TakeoversFloor "takeovers-floor" "ms" "100 addresses added and announced";
+    XdpEmpty "xdp-empty" "ns" "foreign packet, passed by an empty program";
+    XdpForeign "xdp-foreign" "ns" "foreign packet, passed by vipd" (cpu);
+    XdpAdded "xdp-added" "ns" "foreign packet, time added by vipd";
+    XdpBadTtl "xdp-bad-ttl" "ns" "advert with a wrong TTL" (cpu);
+    XdpBadChecksum "xdp-bad-checksum" "ns" "advert with a wrong checksum" (cpu);
+    XdpNew "xdp-new" "ns" "valid advert with new content" (cpu);
+    XdpLimited "xdp-limited" "ns" "valid advert of a rate-limited sender" (cpu);
+    XdpUnchanged "xdp-unchanged" "ns" "valid unchanged advert" (cpu);
+    ThroughputWithout "throughput-without" "Gbit/s" "TCP throughput into the node without an agent";
+    ThroughputWith "throughput-with" "Gbit/s" "TCP throughput into the node with an agent";
+    ThroughputKept "throughput-kept" "%" "TCP throughput kept";
+    RoundTripsWithout "round-trips-without" "/s" "TCP round trips per second without an agent";
+    RoundTripsWith "round-trips-with" "/s" "TCP round trips per second with an agent";
+    RoundTripsKept "round-trips-kept" "%" "TCP round trips kept";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Metric;
+
+    #[test]
+    fn keys_are_unique() {
+        let mut keys: Vec<_> = Metric::ALL.iter().map(|metric| metric.key()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), Metric::ALL.len());
+        assert!(Metric::ProcessShare.is_cpu() && !Metric::Memory.is_cpu());
+    }
+}

@@ -1,0 +1,147 @@
+//! The charts of the report: which there are, and their data.
+
+use crate::metric::Metric;
+use crate::results::{Results, Series};
+use crate::scenario::Scenario;
+use crate::subject::Who;
+
+/// A chart.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Picture {
+    /// File name.
+    pub(crate) file: &'static str,
+    /// Title.
+    pub(crate) title: &'static str,
+    /// Horizontal axis.
+    pub(crate) x: Axis,
+    /// Vertical axis.
+    pub(crate) y: Axis,
+    /// Its lines.
+    pub(crate) lines: Vec<Line>,
+}
+
+/// An axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Axis {
+    /// Quantity and unit.
+    pub(crate) label: &'static str,
+    /// Whether the scale is logarithmic.
+    pub(crate) logarithmic: bool,
+}
+
+/// A line of a chart.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Line {
+    /// Name in the legend.
+    pub(crate) name: String,
+    /// Determines the color.
+    pub(crate) who: Who,
+    /// Whether it is a second line of the same color.
+    pub(crate) thin: bool,
+    /// Points from left to right.
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+const AGENTS: [Who; 3] = [Who::Vipd, Who::Other, Who::Keepalived];
+
+const fn linear(label: &'static str) -> Axis {
+    Axis { label, logarithmic: false }
+}
+
+const fn logarithmic(label: &'static str) -> Axis {
+    Axis { label, logarithmic: true }
+}
+
+/// The charts for which there are results.
+pub(crate) fn of(results: &Results) -> Vec<Picture> {
+    let all = [
+        Picture {
+            file: "takeover.svg",
+            title: "Takeover of one virtual router at 10 ms after a link cut",
+            x: logarithmic("milliseconds after the deadline"),
+            y: linear("takeovers done, %"),
+            lines: AGENTS.into_iter().flat_map(|who| latency(results, who)).collect(),
+        },
+        Picture {
+            file: "cpu.svg",
+            title: "CPU of a backup at 10 ms, 25 to 255 virtual routers",
+            x: logarithmic("adverts per second"),
+            y: logarithmic("process CPU, % of one core"),
+            lines: sweep(results, Scenario::Backup, Metric::ProcessShare),
+        },
+        Picture {
+            file: "junk.svg",
+            title: "Flood against a pair at 10 ms",
+            x: logarithmic("flood adverts per second reached"),
+            y: linear("false takeovers"),
+            lines: sweep(results, Scenario::Flood, Metric::FalseTakeovers),
+        },
+        Picture {
+            file: "start.svg",
+            title: "Start with many virtual routers at 100 ms",
+            x: linear("virtual routers, 255 per interface"),
+            y: logarithmic("milliseconds until all are backups"),
+            lines: sweep(results, Scenario::Many, Metric::Start),
+        },
+    ];
+    all.into_iter().filter(|picture| !picture.lines.is_empty()).collect()
+}
+
+/// Distributions of the first advert and of the first GARP.
+fn latency(results: &Results, who: Who) -> Vec<Line> {
+    let of = |metric, name, thin| {
+        let series = results.of(Scenario::One)?.series(who, (metric, None))?;
+        Some(Line { name: format!("{who}, {name}"), who, thin, points: shares(&series.values) })
+    };
+    [of(Metric::FirstAdvert, "first advert", true), of(Metric::FirstGarp, "first GARP", false)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The medians of a sweep, one line per agent.
+fn sweep(results: &Results, scenario: Scenario, metric: Metric) -> Vec<Line> {
+    let of = |who: Who| {
+        let series = results.sweep(scenario, who, metric).into_iter();
+        let mut points: Vec<_> = series.filter_map(Series::position).collect();
+        // A flood rate that was not reached may be below the previous one.
+        points.sort_by(|one, other| one.0.total_cmp(&other.0));
+        (!points.is_empty()).then(|| Line { name: who.to_string(), who, thin: false, points })
+    };
+    AGENTS.into_iter().filter_map(of).collect()
+}
+
+/// The empirical distribution: for each value, the percentage of values up to it, as a staircase.
+fn shares(values: &[f64]) -> Vec<(f64, f64)> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    #[expect(clippy::cast_precision_loss, reason = "some hundred takeovers")]
+    let share = |count: usize| 100.0 * count as f64 / sorted.len() as f64;
+    let steps = sorted.iter().enumerate();
+    steps.flat_map(|(index, value)| [(*value, share(index)), (*value, share(index + 1))]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figure::Figure;
+    use crate::results::Measured;
+
+    #[test]
+    fn a_distribution_ends_at_all_values() {
+        assert_eq!(shares(&[3.0, 1.0]), [(1.0, 0.0), (1.0, 50.0), (3.0, 50.0), (3.0, 100.0)]);
+        assert!(shares(&[]).is_empty());
+    }
+
+    #[test]
+    fn points_are_sorted_and_exceeded_time_limits_left_out() {
+        let mut many = Measured::new(Scenario::Many);
+        let start = |count: u32, value| Figure::perhaps(Metric::Start, value).at(count, count.into());
+        many.add(Who::Vipd, vec![start(4080, Some(600.0)), start(255, Some(90.0))]);
+        many.add(Who::Keepalived, vec![start(255, None)]);
+        let pictures = of(&Results { measured: vec![many], ..Results::default() });
+        let [picture] = &pictures[..] else { panic!("{pictures:?}") };
+        let [line] = &picture.lines[..] else { panic!("{picture:?}") };
+        assert_eq!((line.who, &line.points[..]), (Who::Vipd, &[(255.0, 90.0), (4080.0, 600.0)][..]));
+    }
+}

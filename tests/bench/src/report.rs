@@ -1,0 +1,295 @@
+//! Results for a terminal, and as a Markdown document.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::machine;
+use crate::pictures::Picture;
+use crate::regression;
+use crate::results::{Measured, Results, Series};
+use crate::targets::{Limit, Verdict};
+
+/// A table of medians, and the comparison with the other vipd if there is one.
+pub(crate) fn plain(measured: &Measured) -> String {
+    let mut text = format!("{:<62}", measured.scenario.to_string());
+    for (who, _) in &measured.columns {
+        let _ = write!(text, "  {:>24}", who.to_string());
+    }
+    text.push('\n');
+    for row in measured.rows() {
+        let _ = write!(text, "  {:<60}", measured.row_name(row));
+        for (who, _) in &measured.columns {
+            let cell = measured.series(*who, row).map_or_else(String::new, brief);
+            let _ = write!(text, "  {cell:>24}");
+        }
+        text.push('\n');
+    }
+    for (row, new, old, change) in regression::compare(measured) {
+        let _ = writeln!(text, "  {row}: vipd {}, other vipd {}: {change}", shown(new, ""), shown(old, ""));
+    }
+    text
+}
+
+/// The targets and whether they are met.
+pub(crate) fn plain_targets(verdicts: &[Verdict]) -> String {
+    let mut text =
+        format!("{:<88}  {:>10}  {:>10}  {:>10}  {:>10}\n", "target", "keepalived", "floor", "limit", "vipd");
+    for verdict in verdicts {
+        let [keepalived, floor, limit, vipd] = figures(verdict);
+        let _ = writeln!(
+            text,
+            "{:<88}  {keepalived:>10}  {floor:>10}  {limit:>10}  {vipd:>10}  {}",
+            verdict.target.title,
+            answer(verdict, None)
+        );
+    }
+    text
+}
+
+/// What the document says about the run besides its figures.
+pub(crate) struct Run<'a> {
+    /// The command that repeats it.
+    pub(crate) command: &'a str,
+    /// Its duration.
+    pub(crate) took: Duration,
+    /// Why targets are missed, by target key.
+    pub(crate) reasons: &'a BTreeMap<String, String>,
+}
+
+/// The document: targets, charts, and tables with spreads.
+///
+/// # Errors
+/// When the machine or the keepalived package cannot be described.
+pub(crate) fn markdown(
+    results: &Results,
+    verdicts: &[Verdict],
+    pictures: &[Picture],
+    run: &Run<'_>,
+) -> Result<String> {
+    let mut text = format!(
+        "# Bench\n\n\
+         Result of `{}` in {} minutes. The programs ({}) were measured in turn, in labs of network namespaces with veth and a \
+         bridge.\n\n\
+         Machine: {}.\n\n\
+         ## Targets\n\n",
+        run.command,
+        run.took.as_secs().div_ceil(60),
+        peer(results)?,
+        machine::describe()?,
+    );
+    text += &targets(verdicts, run.reasons);
+    text += ABOUT_TARGETS;
+    text += "\n## Charts\n";
+    for picture in pictures {
+        let _ = write!(text, "\n![{}]({})\n", picture.title, picture.file);
+    }
+    if !results.repeated.is_empty() {
+        text += "\n## Repeated runs\n\nThese runs failed and were repeated:\n\n";
+        for reason in &results.repeated {
+            let _ = writeln!(text, "* {reason}");
+        }
+    }
+    text += ABOUT_TABLES;
+    for measured in &results.measured {
+        text += &table(measured);
+    }
+    Ok(text)
+}
+
+const ABOUT_TARGETS: &str = "\n\
+    A floor is the time of the system calls alone, measured in the same lab in the same run, one step after the other; a program \
+    that overlaps two steps can be below it. Memory is the resident memory of the process, without the maps of the XDP program. \
+    Machine CPU is the time that idle-priority threads on all CPUs did not get, interrupts included. It includes the generator \
+    (32 adverts per system call) and each frame's way through a veth, which cost the same without an agent; the fair comparison \
+    is therefore what the agent adds, and the limit of a third of keepalived's total is stricter.\n";
+
+const ABOUT_TABLES: &str = "\n## Results\n\n\
+    A cell is the median of the runs with minimum and maximum; for metrics with many samples per run, the median and the 99th \
+    percentile of all samples, and their number. Process CPU is what the kernel accounts to the program and its children; for \
+    sent adverts it includes each frame's way through veth and bridge.\n";
+
+/// The program that vipd is compared with.
+fn peer(results: &Results) -> Result<String> {
+    use crate::subject::Who;
+    let has = |who| results.measured.iter().any(|measured| measured.columns.iter().any(|one| one.0 == who));
+    if has(Who::Other) {
+        return Ok("vipd and an earlier vipd".to_owned());
+    }
+    if !has(Who::Keepalived) {
+        return Ok("vipd".to_owned());
+    }
+    let mut query = Command::new("dpkg-query");
+    let output = query.args(["--show", "--showformat=${Version}", "keepalived"]).output();
+    let output = output.context("cannot start dpkg-query")?;
+    ensure!(output.status.success(), "keepalived is not installed as a Debian package");
+    Ok(format!("vipd and Debian's keepalived {}", String::from_utf8_lossy(&output.stdout)))
+}
+
+fn targets(verdicts: &[Verdict], reasons: &BTreeMap<String, String>) -> String {
+    let mut text =
+        "| | keepalived | floor | limit | vipd | met |\n| --- | --- | --- | --- | --- | --- |\n".to_owned();
+    for verdict in verdicts {
+        let [keepalived, mut floor, limit, vipd] = figures(verdict);
+        if let Some((_, name)) = verdict.floor
+            && !name.is_empty()
+        {
+            let _ = write!(floor, " ({name})");
+        }
+        let reason = reasons.get(verdict.target.key).map(String::as_str);
+        let _ = writeln!(
+            text,
+            "| {} | {keepalived} | {floor} | {limit} | **{vipd}** | {} |",
+            verdict.target.title,
+            answer(verdict, reason)
+        );
+    }
+    text
+}
+
+/// keepalived's figure, the floor, the limit and vipd's figure.
+fn figures(verdict: &Verdict) -> [String; 4] {
+    let unit = verdict.target.unit;
+    let some = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| shown(value, unit));
+    let limit = match verdict.limit {
+        Limit::AtMost(limit) => format!("≤ {}", shown(limit, unit)),
+        Limit::AtLeast(limit) => format!("≥ {}", shown(limit, unit)),
+        Limit::OfKeepalived(_) | Limit::Unlimited => "–".to_owned(),
+    };
+    [some(verdict.keepalived), some(verdict.floor.map(|floor| floor.0)), limit, some(verdict.vipd)]
+}
+
+fn answer(verdict: &Verdict, reason: Option<&str>) -> String {
+    match (verdict.limit, verdict.is_met(), reason) {
+        (Limit::Unlimited, _, _) => "–".to_owned(),
+        (_, true, _) => "yes".to_owned(),
+        (_, false, None) => "**no**".to_owned(),
+        (_, false, Some(reason)) => format!("**no**, because {reason}"),
+    }
+}
+
+fn table(measured: &Measured) -> String {
+    let names: Vec<_> = measured.columns.iter().map(|(who, _)| who.to_string()).collect();
+    let rules = " --- |".repeat(names.len());
+    let mut text = format!("\n| {} | {} |\n| --- |{rules}\n", measured.scenario, names.join(" | "));
+    for row in measured.rows() {
+        let _ = write!(text, "| {} |", measured.row_name(row));
+        for (who, _) in &measured.columns {
+            let _ = write!(text, " {} |", measured.series(*who, row).map_or_else(String::new, full));
+        }
+        text.push('\n');
+    }
+    let changes = regression::compare(measured);
+    if !changes.is_empty() {
+        text += "\nCPU compared with the other vipd (no worse: at most 5 % more):\n\n";
+        for (row, new, old, change) in changes {
+            let _ = writeln!(text, "* {row}: {} after, {} before: {change}", shown(new, ""), shown(old, ""));
+        }
+    }
+    text
+}
+
+/// A cell on a terminal.
+fn brief(series: &Series) -> String {
+    match (series.spread(), series.p99()) {
+        (Some(spread), Some(p99)) if series.sampled => {
+            format!("{} (p99 {})", shown(spread.median, series.metric.unit()), shown(p99, ""))
+        }
+        (Some(spread), _) => shown(spread.median, series.metric.unit()),
+        (None, _) => NOT_REACHED.to_owned(),
+    }
+}
+
+/// A cell of the document.
+fn full(series: &Series) -> String {
+    let Some(spread) = series.spread() else { return NOT_REACHED.to_owned() };
+    let median = shown(spread.median, series.metric.unit());
+    match series.p99() {
+        Some(p99) if series.sampled => {
+            format!("{median}, p99 {} (of {})", shown(p99, ""), series.values.len())
+        }
+        _ => format!("{median} ({} to {})", shown(spread.min, ""), shown(spread.max, "")),
+    }
+}
+
+const NOT_REACHED: &str = "not within 30 s";
+
+/// Three significant digits.
+fn shown(value: f64, unit: &str) -> String {
+    let digits = match value.abs() {
+        0.0 => 0,
+        small if small < 1.0 => 3,
+        small if small < 10.0 => 2,
+        small if small < 100.0 => 1,
+        _ => 0,
+    };
+    let digits = if value.fract() == 0.0 { 0 } else { digits };
+    format!("{value:.digits$} {unit}").trim_end().to_owned()
+}
+
+/// Reads why targets are missed: lines "* key: reason".
+pub(crate) fn reasons(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("* ")?.split_once(": "));
+    lines.map(|(key, reason)| (key.to_owned(), reason.trim_end_matches('.').to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figure::Figure;
+    use crate::metric::Metric;
+    use crate::scenario::Scenario;
+    use crate::subject::Who;
+    use crate::targets::judge;
+
+    fn slow() -> Measured {
+        let mut slow = Measured::new(Scenario::Many);
+        let start = |value| Figure::perhaps(Metric::Start, value);
+        for value in [900.0, 1000.0, 1100.0] {
+            slow.add(Who::Vipd, vec![start(Some(value)), Figure::samples(Metric::MasterGap, vec![1.0, 2.0])]);
+        }
+        slow.add(Who::Keepalived, vec![start(None)]);
+        slow
+    }
+
+    #[test]
+    fn a_table_has_medians_spreads_and_percentiles() {
+        let text = table(&slow());
+        let row = format!("| {} | 1000 ms (900 to 1100) | not within 30 s |\n", Metric::Start);
+        assert!(text.contains(&row), "{text}");
+        let row = format!("| {} | 1.50 ms, p99 2 (of 6) |  |\n", Metric::MasterGap);
+        assert!(text.contains(&row), "{text}");
+        let text = plain(&slow());
+        assert!(text.contains("1.50 ms (p99 2)"), "{text}");
+    }
+
+    #[test]
+    fn another_vipd_gets_a_verdict_per_cpu_row() {
+        let mut master = Measured::new(Scenario::Master);
+        master.add(Who::Vipd, vec![Figure::new(Metric::ProcessPerAdvertSent, 3.0)]);
+        master.add(Who::Other, vec![Figure::new(Metric::ProcessPerAdvertSent, 3.1)]);
+        assert!(plain(&master).contains("vipd 3, other vipd 3.10: no worse\n"), "{}", plain(&master));
+        assert!(table(&master).contains("3 after, 3.10 before: no worse\n"), "{}", table(&master));
+    }
+
+    #[test]
+    fn a_missed_target_has_its_reason() {
+        let mut cut = Measured::new(Scenario::Cut);
+        cut.add(Who::Vipd, vec![Figure::new(Metric::LongestSilence, 25.0)]);
+        let reasons = reasons("# Reasons\n\n* silence: the machine has one processor.\n* cut: none\n");
+        let text = targets(&judge(&Results { measured: vec![cut], ..Results::default() }), &reasons);
+        assert!(
+            text.contains("| ≤ 20 ms | **25 ms** | **no**, because the machine has one processor |\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn values_have_three_significant_digits() {
+        let all = [0.0, 0.1234, 1.234, 12.34, 1234.5, 7.0].map(|value| shown(value, "ms"));
+        assert_eq!(all, ["0 ms", "0.123 ms", "1.23 ms", "12.3 ms", "1234 ms", "7 ms"]);
+    }
+}

@@ -1,0 +1,235 @@
+//! The scenarios: which columns they have, how often they run and for how long.
+
+use std::env;
+use std::fmt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::figure::{Figure, thousands};
+use crate::measure::takeover::Cuts;
+use crate::measure::{flood, floors, foreign, many, steady, takeover};
+use crate::metric::Metric;
+use crate::subject::{Subject, Who};
+
+/// The shortest interval of VRRPv3.
+const FAST: Duration = Duration::from_millis(10);
+/// VRIDs per interface.
+pub(crate) const ALL: u8 = 255;
+/// Virtual routers of the backup sweep: 2,500 to 25,500 adverts per second.
+pub(crate) const COUNTS: [u8; 4] = [25, 51, 102, ALL];
+/// Virtual routers on all interfaces of the largest start.
+pub(crate) const MOST: u32 = 4080;
+
+/// Something that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Scenario {
+    /// 25, 51, 102 and 255 virtual routers in Backup at 10 ms
+    Backup,
+    /// 255 virtual routers in Backup at 100 ms
+    Slow,
+    /// CPU of the whole machine with 255 virtual routers in Backup at 10 ms
+    Machine,
+    /// 255 virtual routers in Master at 10 ms
+    Master,
+    /// Repeated link cuts at the master of one virtual router at 10 ms
+    One,
+    /// The same with 100 addresses
+    Addresses,
+    /// One link cut with 255 virtual routers at 10 ms
+    Cut,
+    /// A pair at 10 ms under floods of invalid and low-priority adverts
+    Flood,
+    /// 255 to 4,080 virtual routers on up to 16 interfaces at 100 ms
+    Many,
+    /// TCP throughput and round trips of the node with and without the agent
+    Foreign,
+    /// Time of the XDP program per frame; vipd only
+    Xdp,
+    /// The system calls of a master, without an agent
+    Floors,
+}
+
+/// Duration of a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// Of a steady state.
+    length: Duration,
+    /// Of each flood rate.
+    flood: Duration,
+    /// Flood rates.
+    rates: &'static [Option<u32>],
+    /// Link cuts with one address, and with 100.
+    cuts: (u32, u32),
+    /// One short run of everything.
+    quick: bool,
+}
+
+impl Effort {
+    /// For reports.
+    pub(crate) const FULL: Self = Self {
+        length: Duration::from_secs(3),
+        flood: Duration::from_secs(6),
+        rates: &flood::RATES,
+        cuts: (10, 4),
+        quick: false,
+    };
+    /// For a first look.
+    pub(crate) const QUICK: Self = Self {
+        length: Duration::from_millis(1500),
+        flood: Duration::from_secs(2),
+        rates: &[Some(4_000), Some(30_000), Some(120_000), None],
+        cuts: (6, 2),
+        quick: true,
+    };
+}
+
+impl Scenario {
+    /// Its columns; a run leaves out those it has no program for.
+    pub(crate) fn who(self) -> &'static [Who] {
+        match self {
+            Self::Xdp => &[Who::Vipd],
+            Self::Floors => &[Who::Kernel],
+            Self::Backup | Self::Machine | Self::Flood | Self::Foreign => {
+                &[Who::Vipd, Who::Native, Who::Generic, Who::Other, Who::Keepalived]
+            }
+            _ => &[Who::Vipd, Who::Other, Who::Keepalived],
+        }
+    }
+
+    /// Number of runs of a column if `asked` were requested: fewer where runs are long.
+    pub(crate) fn runs(self, who: Who, asked: u32) -> u32 {
+        match (self, who) {
+            (_, Who::Native | Who::Generic) | (Self::Many, _) => asked.min(2),
+            (Self::Flood | Self::Xdp, _) => asked.min(3),
+            _ => asked,
+        }
+    }
+
+    /// Approximate duration of one run of one column.
+    pub(crate) fn expected(self, effort: Effort) -> Duration {
+        let (full, quick) = match self {
+            Self::Backup => (20, 14),
+            Self::Slow => (5, 4),
+            Self::Machine => (12, 8),
+            Self::Master => (12, 10),
+            Self::One => (22, 13),
+            Self::Addresses => (11, 6),
+            Self::Cut => (18, 18),
+            Self::Flood => (66, 28),
+            Self::Many => (20, 16),
+            Self::Foreign => (26, 14),
+            Self::Xdp => (8, 8),
+            Self::Floors => (6, 4),
+        };
+        Duration::from_secs(if effort.quick { quick } else { full })
+    }
+
+    /// One run of one column.
+    pub(crate) fn measure(self, subject: &Subject, effort: Effort) -> Result<Vec<Figure>> {
+        let length = effort.length;
+        let seconds = Duration::from_secs;
+        let short = |count| Cuts { count, settled: seconds(1), watched: FAST * 50 };
+        // Until the repeated announcement of the old master, and that of the new one.
+        let long = Cuts { count: 1, settled: seconds(7), watched: seconds(6) };
+        match self {
+            Self::Backup => steady::backups(subject, &COUNTS, FAST, length),
+            Self::Slow => steady::backup(subject, ALL, FAST * 10, length),
+            Self::Machine => steady::machine(subject, ALL, FAST, length),
+            Self::Master => steady::master(subject, ALL, FAST, length),
+            Self::One => takeover::of_many_routers(subject, 1, FAST, short(effort.cuts.0)),
+            Self::Addresses => takeover::of_many_addresses(subject, 100, FAST, short(effort.cuts.1)),
+            Self::Cut => takeover::of_many_routers(subject, ALL, FAST, long),
+            Self::Flood => flood::pair(subject, FAST, effort.rates, effort.flood),
+            Self::Many => many::routers(subject, FAST * 10, length),
+            Self::Foreign => foreign::traffic(subject, length / 3),
+            Self::Xdp => xdp_program(),
+            Self::Floors => floors::all(ALL, FAST, length),
+        }
+    }
+
+    /// Compiles what a run starts, so that compilation is not measured.
+    pub(crate) fn prepare(self) -> Result<()> {
+        if self != Self::Xdp {
+            return Ok(());
+        }
+        let status = xdp_bench("--no-run").status().context("cannot start cargo")?;
+        ensure!(status.success(), "the bench of the XDP program does not compile: {status}");
+        Ok(())
+    }
+
+    /// The name of a point of its sweep.
+    pub(crate) fn point_name(self, point: u32) -> String {
+        match (self, point) {
+            (Self::Flood, 0) => "unlimited".to_owned(),
+            (Self::Flood, rate) => format!("{}/s", thousands(rate)),
+            (_, count) => format!("{} virtual routers", thousands(count)),
+        }
+    }
+
+    /// The key in JSON and on the command line.
+    pub(crate) fn key(self) -> String {
+        let value = clap::ValueEnum::to_possible_value(&self);
+        value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Backup => "backup at 10 ms",
+            Self::Slow => "backup, 255 virtual routers at 100 ms",
+            Self::Machine => "whole machine, 255 virtual routers in Backup at 10 ms",
+            Self::Master => "master, 255 virtual routers at 10 ms",
+            Self::One => "link cut, 1 virtual router at 10 ms",
+            Self::Addresses => "link cut, 1 virtual router with 100 addresses at 10 ms",
+            Self::Cut => "link cut, 255 virtual routers at 10 ms",
+            Self::Flood => "flood against a pair at 10 ms",
+            Self::Many => "up to 4,080 virtual routers at 100 ms",
+            Self::Foreign => "foreign TCP traffic into the node",
+            Self::Xdp => "XDP program",
+            Self::Floors => "floors: system calls only",
+        })
+    }
+}
+
+/// The bench of the XDP program is part of the `vipd` package, which this one must not depend on. Each line of its output is the
+/// key of a metric, a tab, and nanoseconds.
+fn xdp_program() -> Result<Vec<Figure>> {
+    let output = xdp_bench("--quiet").stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    ensure!(output.status.success(), "the bench of the XDP program failed: {}", output.status);
+    let text = String::from_utf8(output.stdout).context("its output is not UTF-8")?;
+    text.lines().map(figure).collect()
+}
+
+fn xdp_bench(option: &str) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    cargo.args(["bench", "--locked", "--package", "vipd", "--bench", "xdp", option]);
+    cargo
+}
+
+fn figure(line: &str) -> Result<Figure> {
+    let (key, value) = line.split_once('\t').with_context(|| format!("no tab in {line:?}"))?;
+    let metric = Metric::ALL.iter().find(|metric| metric.key() == key);
+    Ok(Figure::new(*metric.with_context(|| format!("unknown metric {key:?}"))?, value.parse()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_xdp_bench_is_a_figure() {
+        assert_eq!(figure("xdp-foreign\t24").unwrap(), Figure::new(Metric::XdpForeign, 24.0));
+        assert!(figure("xdp-foreign 24").is_err() && figure("xdp\t24").is_err());
+    }
+
+    #[test]
+    fn long_scenarios_run_less_often() {
+        assert_eq!(Scenario::Flood.runs(Who::Vipd, 5), 3);
+        assert_eq!(Scenario::Flood.runs(Who::Native, 5), 2);
+        assert_eq!((Scenario::Flood.runs(Who::Vipd, 1), Scenario::Cut.runs(Who::Vipd, 5)), (1, 5));
+    }
+}

@@ -1,0 +1,138 @@
+//! The programs under measurement.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use vipd_tests::agent::{Agent, AgentKind, Instance};
+use vipd_tests::configuration::XdpMode;
+use vipd_tests::lab::Lab;
+use vipd_tests::station::Station;
+
+/// A column of the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// This vipd in its default XDP mode.
+    Vipd,
+    /// This vipd in native XDP mode.
+    Native,
+    /// This vipd in generic XDP mode.
+    Generic,
+    /// The vipd of `--vipd`, in its default XDP mode.
+    Other,
+    /// keepalived.
+    Keepalived,
+    /// No agent: the same work done with system calls only.
+    Kernel,
+}
+
+impl Who {
+    /// The key in JSON.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Vipd => "vipd",
+            Self::Native => "vipd-native",
+            Self::Generic => "vipd-generic",
+            Self::Other => "other-vipd",
+            Self::Keepalived => "keepalived",
+            Self::Kernel => "kernel",
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Vipd => "vipd",
+            Self::Native => "vipd, native XDP",
+            Self::Generic => "vipd, generic XDP",
+            Self::Other => "other vipd",
+            Self::Keepalived => "keepalived",
+            Self::Kernel => "kernel",
+        })
+    }
+}
+
+/// The programs of one bench run.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    /// The vipd of this checkout.
+    vipd: PathBuf,
+    /// The vipd it is compared with; keepalived is compared with if there is none.
+    other: Option<PathBuf>,
+    /// Whether the configuration key `xdp` is known to `vipd`.
+    modes: bool,
+}
+
+impl Programs {
+    /// Finds out what `vipd` supports.
+    ///
+    /// # Errors
+    /// When `vipd` cannot be started.
+    pub(crate) fn new(vipd: PathBuf, other: Option<PathBuf>) -> Result<Self> {
+        let modes = accepts_xdp_key(&vipd)?;
+        Ok(Self { vipd, other, modes })
+    }
+
+    /// The program of a column; `None` if this run has no such column.
+    pub(crate) fn subject(&self, who: Who) -> Option<Subject> {
+        let vipd = |xdp| Some(Subject { kind: AgentKind::Vipd(self.vipd.clone()), xdp });
+        match who {
+            Who::Vipd | Who::Kernel => vipd(None),
+            Who::Native => vipd(Some(XdpMode::Native)).filter(|_| self.modes),
+            Who::Generic => vipd(Some(XdpMode::Generic)).filter(|_| self.modes),
+            Who::Other => self.other.clone().map(|path| Subject { kind: AgentKind::Vipd(path), xdp: None }),
+            Who::Keepalived => {
+                self.other.is_none().then_some(Subject { kind: AgentKind::Keepalived, xdp: None })
+            }
+        }
+    }
+}
+
+/// One program and its XDP mode.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    /// The program.
+    pub(crate) kind: AgentKind,
+    /// vipd's XDP mode; `None` leaves the key out of the configuration.
+    xdp: Option<XdpMode>,
+}
+
+impl Subject {
+    /// An agent of this program, not started yet.
+    ///
+    /// # Errors
+    /// As [`Agent::new`].
+    pub(crate) fn agent(&self, lab: &Lab, station: Station, instances: &[Instance]) -> Result<Agent> {
+        self.in_mode(Agent::new(lab, station, self.kind.clone(), instances)?)
+    }
+
+    /// An agent of this program with a whole configuration of its own.
+    ///
+    /// # Errors
+    /// As [`Agent::with_configuration`].
+    pub(crate) fn with_configuration(&self, lab: &Lab, station: Station, text: String) -> Result<Agent> {
+        self.in_mode(Agent::with_configuration(lab, station, self.kind.clone(), text)?)
+    }
+
+    fn in_mode(&self, mut agent: Agent) -> Result<Agent> {
+        if let Some(mode) = self.xdp {
+            agent.set_xdp(mode)?;
+        }
+        Ok(agent)
+    }
+}
+
+/// Whether this vipd knows the configuration key `xdp`: earlier versions reject it.
+fn accepts_xdp_key(vipd: &Path) -> Result<bool> {
+    let file = std::env::temp_dir().join(format!("vipd-bench-{}.toml", std::process::id()));
+    let instance = "[[instance]]\nname = \"a\"\ninterface = \"eth1\"\nvrid = 1\nvirtual_addresses = [\"192.0.2.1/24\"]\n";
+    fs::write(&file, format!("xdp = \"generic\"\n\n{instance}"))
+        .with_context(|| file.display().to_string())?;
+    let output = Command::new(vipd).args(["check", "-c"]).arg(&file).output();
+    let _ = fs::remove_file(&file);
+    let output = output.with_context(|| format!("cannot start {}", vipd.display()))?;
+    Ok(output.status.success())
+}

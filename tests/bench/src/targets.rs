@@ -1,0 +1,201 @@
+//! The performance targets of vipd, and whether the results meet them.
+
+mod table;
+
+use crate::metric::Metric;
+use crate::results::Results;
+use crate::scenario::Scenario;
+use crate::subject::Who;
+use table::TARGETS;
+
+/// How a target's figure is read from the results.
+#[derive(Debug, Clone, Copy)]
+enum Reading {
+    /// The median.
+    Median(Scenario, Metric),
+    /// The median at one point of a sweep.
+    At(Scenario, Metric, u32),
+    /// The greatest value at any point of a sweep.
+    Worst(Scenario, Metric),
+    /// The first divided by the second.
+    Ratio(&'static Reading, &'static Reading),
+    /// The greatest of several.
+    Greatest(&'static [Reading]),
+}
+
+impl Reading {
+    fn of(&self, results: &Results, who: Who) -> Option<f64> {
+        match *self {
+            Self::Median(scenario, metric) => results.median(scenario, who, metric, None),
+            Self::At(scenario, metric, point) => results.median(scenario, who, metric, Some(point)),
+            Self::Worst(scenario, metric) => results.worst(scenario, who, metric),
+            Self::Ratio(one, other) => Some(one.of(results, who)? / other.of(results, who)?),
+            Self::Greatest(all) => all.iter().filter_map(|one| one.of(results, who)).max_by(f64::total_cmp),
+        }
+    }
+}
+
+/// The lower bound of a figure in the same lab.
+#[derive(Debug, Clone, Copy)]
+enum Floor {
+    /// There is none.
+    Unknown,
+    /// A constant.
+    Fixed(f64, &'static str),
+    /// Measured in this run, times a factor that converts units.
+    Measured(Who, Reading, f64, &'static str),
+}
+
+/// What vipd must reach.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Limit {
+    /// At most this.
+    AtMost(f64),
+    /// At least this.
+    AtLeast(f64),
+    /// At most this fraction of keepalived's.
+    OfKeepalived(f64),
+    /// No limit; shown for comparison.
+    Unlimited,
+}
+
+/// A figure and its limit.
+pub(crate) struct Target {
+    /// The key in `docs/bench/misses.md`.
+    pub(crate) key: &'static str,
+    /// What is measured.
+    pub(crate) title: &'static str,
+    /// The unit.
+    pub(crate) unit: &'static str,
+    of: Reading,
+    floor: Floor,
+    limit: Limit,
+}
+
+/// A target and the results.
+pub(crate) struct Verdict {
+    /// The target.
+    pub(crate) target: &'static Target,
+    /// keepalived's figure.
+    pub(crate) keepalived: Option<f64>,
+    /// The floor and what it is.
+    pub(crate) floor: Option<(f64, &'static str)>,
+    /// The limit in the target's unit.
+    pub(crate) limit: Limit,
+    /// vipd's figure; `None` if it was not reached within the time limit.
+    pub(crate) vipd: Option<f64>,
+}
+
+impl Verdict {
+    /// Whether vipd keeps the limit.
+    pub(crate) fn is_met(&self) -> bool {
+        match (self.limit, self.vipd) {
+            (Limit::Unlimited, _) => true,
+            (_, None) | (Limit::OfKeepalived(_), _) => false,
+            (Limit::AtMost(limit), Some(vipd)) => vipd <= limit,
+            (Limit::AtLeast(limit), Some(vipd)) => vipd >= limit,
+        }
+    }
+}
+
+/// Compares the results with the targets. A target without results is left out, unless every scenario was run: then missing
+/// results are a missed target. What is compared with keepalived is left out if keepalived was not measured.
+pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
+    TARGETS.iter().filter_map(|target| verdict(results, target)).collect()
+}
+
+fn verdict(results: &Results, target: &'static Target) -> Option<Verdict> {
+    let vipd = target.of.of(results, Who::Vipd);
+    if vipd.is_none() && !results.is_whole() {
+        return None;
+    }
+    let keepalived = target.of.of(results, Who::Keepalived);
+    let limit = match target.limit {
+        Limit::OfKeepalived(part) => Limit::AtMost(part * keepalived?),
+        limit => limit,
+    };
+    let floor = match target.floor {
+        Floor::Unknown => None,
+        Floor::Fixed(value, name) => Some((value, name)),
+        Floor::Measured(who, reading, factor, name) => {
+            reading.of(results, who).map(|value| (value * factor, name))
+        }
+    };
+    Some(Verdict { target, keepalived, floor, limit, vipd })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figure::Figure;
+    use crate::results::Measured;
+    use clap::ValueEnum as _;
+
+    use Scenario::{Backup, Cut, Flood, Foreign, Machine};
+
+    fn measured(scenario: Scenario, figures: Vec<(Who, Figure)>) -> Results {
+        let mut measured = Measured::new(scenario);
+        for (who, figure) in figures {
+            measured.add(who, vec![figure]);
+        }
+        Results { measured: vec![measured], ..Results::default() }
+    }
+
+    fn met(results: &Results) -> Vec<(&'static str, bool)> {
+        judge(results).iter().map(|verdict| (verdict.target.key, verdict.is_met())).collect()
+    }
+
+    #[test]
+    fn unmeasured_targets_are_left_out() {
+        assert!(judge(&Results::default()).is_empty());
+        let last = |who, value| (who, Figure::new(Metric::LastAnnounced, value));
+        assert_eq!(met(&measured(Cut, vec![last(Who::Vipd, 15.0)])), [("cut", true)]);
+        let slow = vec![last(Who::Vipd, 15.1), last(Who::Keepalived, 269.0)];
+        assert_eq!(met(&measured(Cut, slow)), [("cut", false)]);
+    }
+
+    #[test]
+    fn missing_results_of_a_complete_run_are_missed_targets() {
+        let all = Scenario::value_variants().iter().copied().map(Measured::new);
+        let verdicts = judge(&Results { measured: all.collect(), ..Results::default() });
+        assert_eq!(verdicts.len(), TARGETS.len() - 1, "all but the one that needs keepalived");
+        assert!(
+            verdicts.iter().all(|verdict| matches!(verdict.limit, Limit::Unlimited) || !verdict.is_met())
+        );
+    }
+
+    #[test]
+    fn a_fraction_of_keepalived_needs_keepalived() {
+        let cpu = |who, value| (who, Figure::new(Metric::MachinePerAdvert, value));
+        assert!(judge(&measured(Machine, vec![cpu(Who::Vipd, 3.0)])).is_empty());
+        for (vipd, expected) in [(3.0, true), (4.0, false)] {
+            let both = measured(Machine, vec![cpu(Who::Vipd, vipd), cpu(Who::Keepalived, 10.0)]);
+            assert_eq!(met(&both), [("machine", expected)]);
+        }
+    }
+
+    #[test]
+    fn one_false_takeover_at_one_rate_misses_the_target() {
+        let flood = [(4_000, 0.0), (4_000, 1.0), (16_000, 0.0)];
+        let flood = flood.map(|(rate, takeovers)| {
+            (Who::Vipd, Figure::new(Metric::FalseTakeovers, takeovers).at(rate, 1.0))
+        });
+        assert_eq!(met(&measured(Flood, flood.to_vec())), [("takeovers", false)]);
+    }
+
+    #[test]
+    fn growth_compares_points_of_the_sweep() {
+        let share = |count: u32, value| {
+            (Who::Vipd, Figure::new(Metric::ProcessShare, value).at(count, f64::from(count)))
+        };
+        assert_eq!(met(&measured(Backup, vec![share(25, 0.2), share(255, 0.5)])), [("growth", false)]);
+    }
+
+    #[test]
+    fn throughput_has_a_lower_limit() {
+        for (kept, expected) in [(97.5, true), (96.9, false)] {
+            let foreign = measured(Foreign, vec![(Who::Vipd, Figure::new(Metric::ThroughputKept, kept))]);
+            assert_eq!(met(&foreign), [("throughput", expected)]);
+        }
+    }
+}
