@@ -84,7 +84,7 @@ impl Engine {
     #[cfg_attr(not(test), expect(dead_code, reason = "for reload"))]
     pub(super) fn remove_router(&mut self, now: Timestamp, router: RouterId) {
         self.dispatch(now, router, Input::Shutdown);
-        self.flush(now);
+        self.flush_all(now);
         self.publish_fast_paths(now);
         self.schedule.remove(router);
         self.dirty.retain(|other| *other != router);
@@ -121,7 +121,7 @@ impl Engine {
                 self.dispatch(now, id, Input::Shutdown);
             }
         }
-        self.flush(now);
+        self.flush_all(now);
     }
 
     /// The state of everything, built at most once in a turn.

@@ -50,7 +50,7 @@ use crate::service::bus::Publisher;
 use crate::vrrp::Input;
 use crate::xdp::{Closed, Counters, Feed, MAX_PENDING, Steady};
 use command::{Command, EngineSnapshot, Report, Reports, Request};
-use effects::Effects;
+use effects::{Budget, Effects};
 use id::RouterId;
 use poll::{Poll, Source, Waker};
 use schedule::Schedule;
@@ -59,8 +59,9 @@ use topology::Topology;
 /// Records taken from the ring in one turn: as many as it can hold. Under a flood it never empties, and what arrived after the
 /// turn's clock was read can wait for the next turn.
 const RING_BUDGET: usize = MAX_PENDING;
-/// Announcements sent in one turn after the first of each address, about 10 µs each; then adverts that are due go first.
-const ANNOUNCEMENT_BUDGET: usize = 64;
+/// Address changes made in one turn, about 20 µs each with the first announcement, and announcements after the first, about
+/// 10 µs each; then adverts that are due go first.
+const BUDGET: Budget = Budget { changes: 256, announcements: 64 };
 /// Nanoseconds until wanted and present addresses are compared again, after a change or a dump has failed.
 const RECONCILE_AFTER: u64 = 1_000_000_000;
 
@@ -268,12 +269,20 @@ impl Engine {
 
     /// Carries out what the routers asked for in this turn.
     fn flush(&mut self, now: Timestamp) {
-        self.effects.flush(now, ANNOUNCEMENT_BUDGET, &mut self.topology, &mut self.reports);
+        self.effects.flush(now, BUDGET, &mut self.topology, &mut self.reports);
         for (ifindex, wanted_up) in self.effects.take_downs() {
             self.request(Request::Down { ifindex, wanted_up });
         }
         if self.effects.take_failure() {
             self.reconcile_at.get_or_insert(now + RECONCILE_AFTER);
+        }
+    }
+
+    /// The same until all addresses are changed.
+    fn flush_all(&mut self, now: Timestamp) {
+        self.flush(now);
+        while self.effects.has_changes() {
+            self.flush(now);
         }
     }
 

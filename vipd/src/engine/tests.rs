@@ -49,8 +49,12 @@ struct Bench {
 impl Bench {
     /// Opens an engine in the network namespace of this thread.
     fn new() -> Result<Self> {
-        let config =
-            Config::parse(&configuration(), "vipd.toml").map_err(|found| anyhow::anyhow!("{found}"))?;
+        Self::configured(&configuration())
+    }
+
+    /// The same with another configuration.
+    fn configured(text: &str) -> Result<Self> {
+        let config = Config::parse(text, "vipd.toml").map_err(|found| anyhow::anyhow!("{found}"))?;
         let sizes = Sizes { routers: ROUTERS.into(), peers: 0, closed: 0, senders: 4096, burst: BURST };
         let Loaded { kernel, feed, counters, closed, steady, log: _ } =
             Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
@@ -362,6 +366,49 @@ fn a_record_of_a_former_router_is_not_given_to_the_next_one_with_its_row() -> Re
             bench.engine.dispatch_record(clock::now(), &stale);
             assert_eq!(bench.last_given(Station::Client.ipv4()).is_some(), given, "{stale:?}");
         }
+        Ok(())
+    })
+}
+
+/// More addresses than one turn may change: adverts that are due go out in between, each address is added and announced, and
+/// a shutdown removes them all.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn a_takeover_of_many_addresses_takes_several_turns() -> Result<()> {
+    const ADDRESSES: usize = 250;
+    let mut text = String::from("realtime = \"off\"\n");
+    for vrid in 1..=4 {
+        let addresses: Vec<_> = (1..=ADDRESSES).map(|last| format!("\"10.0.{vrid}.{last}/32\"")).collect();
+        let _ = write!(
+            text,
+            "[[instance]]\nname = \"{vrid}\"\ninterface = \"eth1\"\nvrid = {vrid}\nadvert_interval = \"10ms\"\n\
+             virtual_addresses = [{}]\ngarp = {{ delay = \"0s\", repeat = 1 }}\n",
+            addresses.join(", ")
+        );
+    }
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(move || {
+        let mut bench = Bench::configured(&text)?;
+        let present = |bench: &Bench| {
+            let links = bench.engine.topology.links.iter();
+            let ours = links.flat_map(|(_, link)| link.addresses.iter().filter(|found| found.prefix == 32));
+            ours.count()
+        };
+        let mut turns = 0;
+        bench.turn_until("all addresses are there", |bench| {
+            let count = present(bench);
+            turns += usize::from(count > 0);
+            count == 4 * ADDRESSES
+        })?;
+        assert!(turns >= 4 * ADDRESSES / BUDGET.changes, "{turns} turns");
+        bench.turn_until("all are announced", |bench| {
+            bench.sum(|instance| instance.sent.gratuitous_arps) >= 4 * ADDRESSES as u64
+        })?;
+        assert_eq!(bench.sum(|instance| instance.sent.gratuitous_arps), 4 * ADDRESSES as u64);
+        bench.engine.shut_down(clock::now());
+        assert_eq!(present(&bench), 0);
+        bench.engine.resync()?;
+        assert_eq!(present(&bench), 0, "in the kernel, too");
         Ok(())
     })
 }

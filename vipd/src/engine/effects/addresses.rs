@@ -175,16 +175,30 @@ impl Effects {
         true
     }
 
-    /// Makes the collected changes, and announces each address that was added.
-    pub(super) fn apply_changes(&mut self, now: Timestamp, topology: &mut Topology, reports: &mut Reports) {
+    /// Makes the next of the collected changes, up to `most`, and announces each address that was added.
+    pub(super) fn apply_changes(
+        &mut self,
+        most: usize,
+        now: Timestamp,
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
         let (changes, origins) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.origins));
-        self.netlink.submit(&changes);
-        for (changes, origins) in changes.chunks(BATCH).zip(origins.chunks(BATCH)) {
-            self.acknowledge(now, changes, origins, topology, reports);
-            self.announce(changes.len(), now, topology, reports, is_present);
+        let next = self.applied..changes.len().min(self.applied + most);
+        self.applied = next.end;
+        let (due, from) =
+            (changes.get(next.clone()).unwrap_or_default(), origins.get(next).unwrap_or_default());
+        self.netlink.submit(due);
+        for (batch, origins) in due.chunks(BATCH).zip(from.chunks(BATCH)) {
+            self.acknowledge(now, batch, origins, topology, reports);
+            self.announce(batch.len(), now, topology, reports, is_present);
         }
         // Keep the allocations.
         (self.changes, self.origins) = (changes, origins);
+        if self.has_changes() {
+            return;
+        }
+        self.applied = 0;
         self.changes.clear();
         self.origins.clear();
         self.proposed.clear();
@@ -270,7 +284,7 @@ fn close(closed: &mut Closed, instance: &mut Instance, links: &Links) -> Result<
 }
 
 /// Whether the address that a packet announces is on its link.
-fn is_present(packet: Packet, topology: &Topology) -> bool {
+pub(super) fn is_present(packet: Packet, topology: &Topology) -> bool {
     let vip = topology.routers.get(packet.router).and_then(|instance| instance.vip(packet.position));
     vip.is_some_and(|(vip, link)| {
         topology.links.get(link).is_some_and(|link| link.addresses.contains(vip.address))

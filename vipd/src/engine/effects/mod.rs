@@ -33,12 +33,23 @@ use addresses::Origin;
 pub(crate) use addresses::{Added, Vip};
 use announcer::Announcer;
 
+/// How much a turn may carry out besides its adverts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    /// Address changes.
+    pub(crate) changes: usize,
+    /// Announcements after the first of each address.
+    pub(crate) announcements: usize,
+}
+
 /// The actions of one turn, and the announcements of earlier ones that are still to be sent.
 pub(crate) struct Effects {
     netlink: Requests,
     closed: Closed,
     actions: Vec<(RouterId, Action)>,
     changes: Vec<Change>,
+    /// How many of them were made.
+    applied: usize,
     /// Where each of them comes from.
     origins: Vec<Option<Origin>>,
     /// The addresses among them: index, address, prefix length, and whether it is added.
@@ -67,6 +78,7 @@ impl Effects {
             closed,
             actions: Vec::new(),
             changes: Vec::new(),
+            applied: 0,
             origins: Vec::new(),
             proposed: BTreeSet::new(),
             retries: Retries::default(),
@@ -105,9 +117,9 @@ impl Effects {
         std::mem::take(&mut self.failed)
     }
 
-    /// Macvlans to be set down, for which the kernel takes too long for this thread.
+    /// Macvlans to be set down, for which the kernel takes too long for this thread. None before their addresses are removed.
     pub(crate) fn take_downs(&mut self) -> Vec<(u32, Arc<AtomicBool>)> {
-        std::mem::take(&mut self.downs)
+        if self.has_changes() { Vec::new() } else { std::mem::take(&mut self.downs) }
     }
 
     /// Whether an address waits for its first announcement.
@@ -115,9 +127,9 @@ impl Effects {
         self.announcer.is_urgent()
     }
 
-    /// Whether announcements can be sent at once.
+    /// Whether changes can be made or announcements sent at once.
     pub(crate) fn is_busy(&self) -> bool {
-        self.announcer.is_ready()
+        self.has_changes() || self.announcer.is_ready()
     }
 
     /// When a paced announcement is due, or a refused change is tried again.
@@ -125,26 +137,35 @@ impl Effects {
         [self.announcer.next(), self.retries.next()].into_iter().flatten().min()
     }
 
-    /// Carries out all actions; of the announcements, up to `announcements`.
+    /// Whether address changes are still to be made.
+    pub(crate) fn has_changes(&self) -> bool {
+        self.applied < self.changes.len()
+    }
+
+    /// Sends all adverts, and makes address changes and sends announcements up to their budgets.
     pub(crate) fn flush(
         &mut self,
         now: Timestamp,
-        announcements: usize,
+        budget: Budget,
         topology: &mut Topology,
         reports: &mut Reports,
     ) {
         self.now = now;
-        if !self.actions.is_empty() || !self.changes.is_empty() {
+        if !self.actions.is_empty() || self.has_changes() {
             let actions = std::mem::take(&mut self.actions);
             self.send_adverts(&actions, topology, reports);
             self.collect_changes(&actions, topology);
             self.queue_announcements(&actions, topology);
-            self.apply_changes(now, topology, reports);
+            self.apply_changes(budget.changes, now, topology, reports);
             // Keep the allocation.
             self.actions = actions;
             self.actions.clear();
         }
-        self.announce(announcements, now, topology, reports, |_, _| true);
+        // While changes are left, the next announcement may be of an address that is still to be added.
+        let all_made = !self.has_changes();
+        self.announce(budget.announcements, now, topology, reports, |packet, topology| {
+            all_made || addresses::is_present(packet, topology)
+        });
     }
 
     /// Sends the frames in the batches.
