@@ -1,4 +1,4 @@
-//! World after world on all cores, until there were enough takeovers.
+//! Runs worlds on all cores until there are enough takeovers.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,23 +7,23 @@ use std::thread;
 use crate::world::Tally;
 use crate::{Sabotage, Violation, run};
 
-/// What came of all worlds.
+/// The results of all worlds.
 #[derive(Default)]
 pub struct Summary {
     /// Worlds.
     pub worlds: u64,
-    /// Routers in them.
+    /// Routers in all of them.
     pub routers: u64,
     /// Virtual time in them, nanoseconds.
     pub passed: u128,
-    /// What was counted.
+    /// Counts.
     pub tally: Tally,
     /// The violation with the lowest seed.
     pub violation: Option<Violation>,
 }
 
-/// Lives worlds from the seed `first` on until at least `takeovers` were seen, or one violates an invariant. `progress`
-/// is told how many takeovers there were so far.
+/// Runs worlds from the seed `first` on until there were at least `takeovers`, or one violates an
+/// invariant. Calls `progress` with the number of takeovers so far.
 pub fn run_all(first: u64, takeovers: u64, threads: usize, progress: impl Fn(u64) + Sync) -> Summary {
     let seed = AtomicU64::new(first);
     let total = AtomicU64::new(0);

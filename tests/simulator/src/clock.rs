@@ -2,7 +2,7 @@
 
 use vipd_common::Timestamp;
 
-/// How wrong a clock runs at the most, millionths.
+/// The largest drift of a clock, millionths.
 pub(crate) const WORST: i64 = 10_000;
 const MILLION: i64 = 1_000_000;
 

@@ -1,4 +1,4 @@
-//! A machine, and the virtual routers that its process runs.
+//! A host, and the virtual routers that its process runs.
 
 use std::net::IpAddr;
 
@@ -9,23 +9,23 @@ use vipd_common::parse::address_digest;
 use crate::clock::Clock;
 use crate::plan::Role;
 
-/// A machine and its process.
+/// A host and its process.
 pub(crate) struct Host {
     pub(crate) clock: Clock,
-    /// Its part of the LAN.
+    /// The part of the LAN it is in.
     pub(crate) part: u64,
-    /// The process runs, and the interface carries adverts.
+    /// The process runs, and the link is up.
     pub(crate) up: bool,
-    /// It was told to stop, or that its link is gone. What still arrives and what is still due reaches its routers, and
-    /// must move nothing.
+    /// It was shut down, or lost its link. What still arrives and is still due reaches its routers and must
+    /// have no effect.
     pub(crate) left: bool,
-    /// Held up until then, true time.
-    pub(crate) paused: Option<u64>,
-    /// What the ring holds.
-    pub(crate) feed: Vec<Record>,
-    /// And more than that, which is lost.
+    /// End of a stall, true time.
+    pub(crate) stalled_until: Option<u64>,
+    /// Records in the ring.
+    pub(crate) ring: Vec<Record>,
+    /// More were lost.
     pub(crate) lost: bool,
-    /// Its members' places in the world.
+    /// Its members' indices in the world.
     pub(crate) members: Vec<usize>,
 }
 
@@ -36,25 +36,25 @@ impl Host {
             part: 0,
             up: false,
             left: false,
-            paused: None,
-            feed: Vec::new(),
+            stalled_until: None,
+            ring: Vec::new(),
             lost: false,
             members: Vec::new(),
         }
     }
 
-    /// Whether its routers say and hear something.
-    pub(crate) fn lives(&self) -> bool {
-        self.up && self.paused.is_none()
+    /// Whether its routers send and receive.
+    pub(crate) fn is_running(&self) -> bool {
+        self.up && self.stalled_until.is_none()
     }
 }
 
-/// An advert that arrived and was not yet heard.
+/// An advert that arrived and was not handled yet.
 pub(crate) struct Record {
-    /// For which member.
+    /// Its receiver.
     pub(crate) member: usize,
     pub(crate) advert: Received,
-    /// When a steady one had come last.
+    /// Arrival of the last unchanged advert before it.
     pub(crate) before: Timestamp,
 }
 
@@ -76,13 +76,13 @@ pub(crate) struct Member {
     pub(crate) host: usize,
     pub(crate) group: usize,
     pub(crate) address: IpAddr,
-    /// Of its addresses.
+    /// Digest of its addresses.
     pub(crate) digest: u64,
-    /// The virtual addresses are on the interface.
-    pub(crate) held: bool,
-    /// When its last advert arrives at each member of its virtual router, true time.
+    /// Whether the virtual addresses are on the interface.
+    pub(crate) has_addresses: bool,
+    /// Arrival of its last advert at each member of the virtual router, true time.
     pub(crate) last_arrival: Vec<u64>,
-    /// When its timer is next looked at, true time.
+    /// When its timer is checked next, true time.
     pub(crate) armed: Option<u64>,
     /// The agent's own handling of unchanged adverts.
     pub(crate) fast_path: FastPath,
@@ -98,7 +98,7 @@ impl Member {
             group: role.group,
             address: role.address,
             digest,
-            held: false,
+            has_addresses: false,
             last_arrival: vec![0; members],
             armed: None,
             fast_path: FastPath::default(),
@@ -106,10 +106,10 @@ impl Member {
         }
     }
 
-    /// The machine has died, and nothing is left of what it knew.
-    pub(crate) fn forget(&mut self) {
+    /// The host crashed and lost its state.
+    pub(crate) fn reset(&mut self) {
         self.router = Router::new(self.router.config().clone());
-        self.held = false;
+        self.has_addresses = false;
         self.armed = None;
         self.fast_path = FastPath::default();
     }

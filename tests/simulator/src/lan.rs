@@ -1,4 +1,4 @@
-//! The segment: adverts under way, each on a way of its own length.
+//! The LAN: adverts in transit, each with its own delay.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ pub(crate) struct Weather {
     pub(crate) reorders: bool,
 }
 
-/// An advert under way, decoded: the core never sees bytes.
+/// An advert in transit, decoded: the core has no bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Letter {
     source: IpAddr,
@@ -53,8 +53,8 @@ impl World {
         }
     }
 
-    /// Each way has a length of its own. A switch in good order keeps what one host sends another in its order, and
-    /// a router that leaves relies on it: an advert that came after its priority 0 would bring it back.
+    /// Each advert has its own delay. A switch keeps the order of what one host sends to another, and a
+    /// router that shuts down relies on it: an advert after its priority 0 would be followed again.
     fn post(&mut self, from: usize, index: usize, to: usize, letter: Letter) {
         let mut arrival = self.now + self.random.between(self.delay / 10, self.delay);
         let last = &mut self.members[from].last_arrival[index];
@@ -81,9 +81,9 @@ impl World {
             member.slot.arrival = arrival;
             return;
         }
-        host.feed.push(Record { member: to, advert, before: member.slot.arrival });
-        if self.hosts[index].paused.is_none() {
-            self.hear(index);
+        host.ring.push(Record { member: to, advert, before: member.slot.arrival });
+        if self.hosts[index].stalled_until.is_none() {
+            self.drain_ring(index);
             self.publish_fast_paths(index);
         }
     }

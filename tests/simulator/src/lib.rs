@@ -1,14 +1,15 @@
-//! Hundreds of virtual routers on a virtual LAN in virtual time, and the invariants that must hold all the way.
+//! Hundreds of virtual routers on a virtual LAN in virtual time, and the invariants that hold
+//! throughout.
 //!
 //! ```text
-//!   seed ─► plan ─► World ─┬─ Host: a clock that runs wrong, a process that is held up, a feed
+//!   seed ─► plan ─► World ─┬─ Host: a clock that drifts, a process that stalls, a ring
 //!                          ├─ Member: vipd's core for one virtual router of that host
-//!                          ├─ lan: adverts under way, with delay, reordering, duplication, loss, partition
-//!                          └─ Watch: the invariants, the last events, the tally
-//!   story: bad times ─► whole again ─► at rest ─► one failure after the other ─► bad times …
+//!                          ├─ lan: adverts in transit, with delay, reordering, duplication, loss, partition
+//!                          └─ the invariants, the last events, the tally
+//!   story: bad times ─► healed ─► at rest ─► one failure after the other ─► bad times …
 //! ```
 //!
-//! A world follows from its seed alone, so a seed is all it takes to see a failure again.
+//! A world follows from its seed alone: a seed reproduces a failure.
 
 pub mod campaign;
 mod clock;

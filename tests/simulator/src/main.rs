@@ -1,4 +1,4 @@
-//! `cargo xtask simulate` runs it: a campaign, or one world again.
+//! The program of `cargo xtask simulate`: a campaign, or one world again.
 
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::process::ExitCode;
@@ -19,10 +19,10 @@ struct Args {
     /// Begin with this seed
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     from: u64,
-    /// Live this one world again
+    /// Run this one world again
     #[arg(long, value_name = "SEED", conflicts_with_all = ["takeovers", "from", "threads"])]
     seed: Option<u64>,
-    /// Print all that happens in it
+    /// Print all its events
     #[arg(long, requires = "seed")]
     trace: bool,
     /// Worlds at once; as many as there are processors
@@ -58,7 +58,7 @@ fn campaign(args: &Args) -> Summary {
     let terminal = stderr().is_terminal();
     let summary = run_all(args.from, args.takeovers, threads, |so_far| {
         if terminal {
-            // A terminal that is gone is nobody who wants to know.
+            // The terminal may be gone.
             let _ = write!(stderr(), "\r{so_far} of {} takeovers", args.takeovers);
         }
     });

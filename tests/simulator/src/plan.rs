@@ -1,4 +1,4 @@
-//! What a world is made of.
+//! The hosts and virtual routers of a world.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,17 +13,17 @@ pub(crate) const SECOND: u64 = 1_000 * MILLI;
 
 /// A virtual router: the same VRID on several hosts.
 pub(crate) struct Group {
-    /// Its members' places in the world.
+    /// Its members' indices in the world.
     pub(crate) members: Vec<usize>,
-    /// Times that one of them became master.
+    /// Transitions to Master.
     pub(crate) takeovers: u64,
-    /// Who did last.
+    /// The member of the last one.
     pub(crate) newest: Option<usize>,
-    /// Several living masters since then.
+    /// Since when there are several running masters.
     pub(crate) several: Option<u64>,
 }
 
-/// What one host is to a virtual router.
+/// A host's part in a virtual router.
 pub(crate) struct Role {
     pub(crate) host: usize,
     pub(crate) group: usize,
@@ -31,7 +31,7 @@ pub(crate) struct Role {
     pub(crate) config: RouterConfig,
 }
 
-/// How virtual routers lie on hosts.
+/// How virtual routers are distributed over hosts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
     /// 30 to 60 of them, each on some of 4 to 12 hosts.
@@ -43,7 +43,7 @@ enum Shape {
 }
 
 impl Shape {
-    /// By how often they are.
+    /// By frequency.
     const ALL: [Self; 8] = {
         let (mesh, ladder) = (Self::Mesh, Self::Ladder);
         [mesh, mesh, mesh, mesh, ladder, ladder, ladder, Self::Crowd]
@@ -54,7 +54,7 @@ pub(crate) struct Plan {
     pub(crate) hosts: Vec<Host>,
     pub(crate) groups: Vec<Group>,
     pub(crate) roles: Vec<Role>,
-    /// The longest way of an advert, nanoseconds.
+    /// The longest delay of an advert, nanoseconds.
     pub(crate) delay: u64,
 }
 
@@ -74,7 +74,7 @@ impl Plan {
             hosts,
             groups: Vec::new(),
             roles: Vec::new(),
-            // A point of priority is 39 µs at 1 cs: on a LAN slower than that two of them fire together.
+            // A point of priority is 39 µs at 1 cs: on a slower LAN two of them fire together.
             delay: random.of(&[20_000, 200_000, 2 * MILLI]),
         };
         for group in 0..if crowd { 3 } else { random.between(30, 60) } {
@@ -107,7 +107,7 @@ impl Plan {
             let own =
                 if uniform || version == Version::V2 { shared } else { unit * random.of(&[1, 2, 10, 30]) };
             let small = u8::try_from(index).expect("at most 60 members");
-            // Uniform: so far apart that nobody has the priority of another.
+            // Uniform: so far apart that no two are equal.
             let step = if crowd { 4 } else { 20 };
             let spread = 10 + small * step + u8::try_from(random.index(step.into())).expect("below 20");
             let mut priority = if uniform { spread } else { random.of(&[1, 99, 100, 100, 101, 200, 254]) };

@@ -1,4 +1,4 @@
-//! What must be true of a LAN that is whole.
+//! What holds in a LAN that is whole.
 
 use crate::clock::at_the_most;
 use crate::plan::SECOND;
@@ -26,23 +26,23 @@ impl World {
         at_the_most(delays.max().unwrap_or(0))
     }
 
-    /// Every virtual router has one master, the right one, and the others follow it.
+    /// Checks that every virtual router has one master, the right one, which the others follow.
     pub(crate) fn expect_rest(&mut self) {
         self.tally.rests += 1;
         for group in 0..self.groups.len() {
-            let living: Vec<_> = self.groups[group]
+            let running: Vec<_> = self.groups[group]
                 .members
                 .iter()
                 .copied()
-                .filter(|member| self.hosts[self.members[*member].host].lives())
+                .filter(|member| self.hosts[self.members[*member].host].is_running())
                 .collect();
-            let Some(first) = living.first().copied() else { continue };
+            let Some(first) = running.first().copied() else { continue };
             let masters: Vec<_> = self.masters(group).collect();
             let &[master] = masters.as_slice() else {
-                let found = format!("{} masters of {} routers", masters.len(), living.len());
+                let found = format!("{} masters of {} routers", masters.len(), running.len());
                 return self.violate(first, Invariant::TheRightMaster, &found);
             };
-            for member in living {
+            for member in running {
                 if member == master {
                     continue;
                 }
@@ -60,27 +60,27 @@ impl World {
         }
     }
 
-    /// Whether it could take over: neither held up nor still waiting to start.
+    /// Whether it could take over: neither stalled nor waiting to start.
     fn is_ready(&self, member: usize) -> bool {
         use vipd::vrrp::State;
         let member = &self.members[member];
-        self.hosts[member.host].lives() && matches!(member.router.state(), State::Backup | State::Master)
+        self.hosts[member.host].is_running() && matches!(member.router.state(), State::Backup | State::Master)
     }
 
-    /// Which virtual routers of a host lose their master with it, by when each must have the next, true time, and who
-    /// could be that. `says_so`: with priority 0.
-    pub(crate) fn successions(&self, host: usize, says_so: bool) -> Vec<Succession> {
+    /// The virtual routers that lose their master with a host, by when each has the next one, and a
+    /// candidate. `priority_zero`: it shuts down.
+    pub(crate) fn successions(&self, host: usize, priority_zero: bool) -> Vec<Succession> {
         let masters =
             self.hosts[host].members.iter().copied().filter(|member| self.members[*member].is_master());
         let mut successions: Vec<_> = masters
             .filter_map(|master| {
                 let group = self.members[master].group;
                 let members = self.groups[group].members.iter().copied();
-                let heirs =
+                let candidates =
                     members.filter(|member| self.members[*member].host != host && self.is_ready(*member));
-                let heirs = heirs.map(|heir| (self.waits(heir, master, says_so), heir));
-                let (wait, heir) = heirs.min()?;
-                Some(Succession { until: self.now + at_the_most(wait) + self.slack(), group, heir })
+                let candidates = candidates.map(|backup| (self.waits(backup, master, priority_zero), backup));
+                let (wait, candidate) = candidates.min()?;
+                Some(Succession { until: self.now + at_the_most(wait) + self.slack(), group, candidate })
             })
             .collect();
         successions.sort_by_key(|succession| succession.until);
@@ -88,23 +88,23 @@ impl World {
     }
 
     /// Active_Down_Interval or Skew_Time of a backup, by the interval of the master that it follows, nanoseconds
-    /// (RFC 9568 section 6.1, RFC 3768 section 6.1). The simulator's own sum.
-    fn waits(&self, backup: usize, master: usize, says_so: bool) -> u64 {
+    /// (RFC 9568 section 6.1, RFC 3768 section 6.1), computed independently of the core.
+    fn waits(&self, backup: usize, master: usize, priority_zero: bool) -> u64 {
         let (own, masters) = (self.members[backup].router.config(), self.members[master].router.config());
         let interval = masters.interval.nanos();
         let unit = if skew_of_v2(own) > 0 { skew_of_v2(own) } else { interval };
         let skew = (256 - u64::from(own.priority)) * unit / 256;
-        if says_so { skew } else { u64::from(own.down_after_adverts) * interval + skew }
+        if priority_zero { skew } else { u64::from(own.down_after_adverts) * interval + skew }
     }
 }
 
-/// That a virtual router has another master by then.
+/// When a virtual router has another master at the latest.
 pub(crate) struct Succession {
     /// True time.
     pub(crate) until: u64,
     pub(crate) group: usize,
-    /// One of those that could.
-    pub(crate) heir: usize,
+    /// The backup that takes over first.
+    pub(crate) candidate: usize,
 }
 
 fn skew_of_v2(config: &vipd::vrrp::RouterConfig) -> u64 {

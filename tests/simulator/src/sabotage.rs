@@ -1,21 +1,21 @@
-//! What a broken router would do: the invariants must notice each of these.
+//! Broken routers: the invariants detect each kind.
 
 /// How the routers of a world are broken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sabotage {
-    /// They are not.
+    /// Not at all.
     #[default]
     None,
-    /// A master hears nobody.
+    /// A master receives nothing.
     DeafMaster,
-    /// After a pause the timers are served before what has arrived.
+    /// After a stall timers fire before pending adverts are handled.
     TimersFirst,
-    /// Priority 0 is not heard.
-    NoRelease,
+    /// Priority-0 adverts are not received.
+    NoPriorityZero,
     /// A backup keeps the addresses.
     KeepsAddresses,
-    /// A backup takes every advert for one of the highest priority.
-    Polite,
-    /// A router that has stopped is told that its interface is available.
-    Revives,
+    /// A backup handles every advert as one of priority 255.
+    NeverPreempts,
+    /// A router is started again right after its shutdown.
+    Restarts,
 }

@@ -1,4 +1,4 @@
-//! The life of a world: bad times, healing, rest, and one failure after the other.
+//! A world from its start to its end: bad times, healing, rest, and one failure after the other.
 
 use crate::Sabotage;
 use crate::lan::Weather;
@@ -8,26 +8,26 @@ use crate::trace::What;
 use crate::violation::{Invariant, Violation};
 use crate::world::{Tally, World};
 
-/// Rounds of a life.
+/// Rounds of a world.
 const ROUNDS: u64 = 3;
 /// Failures of a round.
 const FAILURES: u64 = 12;
 
-/// What came of a world.
+/// The result of a world.
 pub struct Outcome {
-    /// What was counted.
+    /// Counts.
     pub tally: Tally,
-    /// Routers in it.
+    /// Number of routers.
     pub routers: usize,
     /// Virtual time that passed, nanoseconds.
     pub passed: u64,
-    /// Of all that happened: the same for the same seed.
+    /// Digest of all events: equal for equal seeds.
     pub digest: u64,
     /// The first invariant that did not hold.
     pub violation: Option<Violation>,
 }
 
-/// Lives a world from its seed to its end, or to the first violation. `loud`: prints all that happens.
+/// Runs a world to its end or to the first violation. `loud` prints all events.
 pub fn run(seed: u64, sabotage: Sabotage, loud: bool) -> Outcome {
     let mut world = World::new(seed, sabotage, loud);
     for _ in 0..ROUNDS {
@@ -47,7 +47,7 @@ pub fn run(seed: u64, sabotage: Sabotage, loud: bool) -> Outcome {
 }
 
 impl World {
-    /// Everything may happen.
+    /// Any failure, and several at once.
     fn bad_times(&mut self) {
         self.strict = None;
         let down = self.longest_down();
@@ -63,19 +63,19 @@ impl World {
                 3..=6 => self.start(host),
                 7 | 8 => {
                     let nanos = self.random.between(0, 2 * down);
-                    self.pause(host, nanos);
+                    self.stall(host, nanos);
                 }
                 9 => self.part(2),
                 10 => self.part(1),
-                11 => self.lose_feed(host),
-                _ => self.steal_addresses(host),
+                11 => self.lose_records(host),
+                _ => self.remove_addresses_externally(host),
             }
             let pause = self.random.between(0, down);
             self.run_until(self.now + pause);
         }
     }
 
-    /// Into so many parts, at random.
+    /// Divides the LAN into this many parts at random.
     fn part(&mut self, parts: u64) {
         for host in 0..self.hosts.len() {
             let part = self.random.between(1, parts);
@@ -86,9 +86,9 @@ impl World {
         }
     }
 
-    /// Somebody deletes the virtual addresses of a host that holds them.
-    fn steal_addresses(&mut self, host: usize) {
-        if self.hosts[host].lives() {
+    /// Removes the virtual addresses of a host externally.
+    fn remove_addresses_externally(&mut self, host: usize) {
+        if self.hosts[host].is_running() {
             for index in 0..self.hosts[host].members.len() {
                 let member = self.hosts[host].members[index];
                 let address = self.members[member].router.config().virtual_addresses[0];
@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    /// The LAN is whole, everybody runs, nothing is lost any more.
+    /// The LAN is whole, all hosts run, nothing is lost.
     fn heal(&mut self) {
         self.weather = Weather::default();
         self.trace.add(self.now, 0, None, What::Loses(0));
@@ -109,66 +109,70 @@ impl World {
             }
         }
         let (down, delay, slack) = (self.longest_down(), self.longest_delay(), self.slack());
-        // What was under way, then the longest Active_Down_Interval of those that start last.
+        // Adverts in transit, then the longest Active_Down_Interval of the hosts that started last.
         self.run_until(self.now + delay + down + slack);
         self.strict = Some(self.now);
-        // A lower router may have been first: the higher one waits as long again, or longer if it was told to.
+        // A lower priority may have been first: the higher one waits as long again, and for preempt_delay.
         self.run_until(self.now + delay + 2 * down + slack);
         self.expect_rest();
     }
 
-    /// One failure after the other in a whole LAN: here nothing is forgiven.
+    /// One failure after the other in a LAN that is whole: every invariant applies.
     fn good_times(&mut self) {
         self.weather.twice = self.random.of(&[0, 0, 10, 50]);
         for _ in 0..FAILURES {
             if self.violation.is_some() {
                 return;
             }
-            self.nothing_happens();
+            self.expect_stability();
             match self.random.between(0, 6) {
                 0..=2 => self.lose_a_master(Loss::Crash),
-                3 | 4 => self.lose_a_master(Loss::Stop),
+                3 | 4 => self.lose_a_master(Loss::Shutdown),
                 5 => self.lose_a_master(Loss::Link),
-                _ => self.hold_hosts_up(),
+                _ => self.stall_hosts(),
             }
         }
     }
 
-    /// Nothing that concerns a router: what somebody deletes is put back.
-    fn nothing_happens(&mut self) {
+    /// Without a failure there is no takeover; removed addresses are restored.
+    fn expect_stability(&mut self) {
         let before = self.takeovers();
         let host = self.random.index(self.hosts.len());
         if self.random.one_in(4) {
-            self.steal_addresses(host);
+            self.remove_addresses_externally(host);
         }
         let length = self.random.between(0, self.longest_down());
         self.run_until(self.now + length);
-        self.expect_no_takeover_since(&before, &[], "while nothing happened");
+        self.expect_no_takeover_since(&before, &[], "without a failure");
     }
 
-    /// A host that is master of something leaves, is replaced in time where it was master, and comes back.
+    /// A host that is a master fails, is replaced in time where it was master, and comes back.
     fn lose_a_master(&mut self, loss: Loss) {
         let (down, delay, slack) = (self.longest_down(), self.longest_delay(), self.slack());
         let group = self.random.index(self.groups.len());
         let Some(master) = self.masters(group).next() else { return };
         let host = self.members[master].host;
         let before = self.takeovers();
-        let bereft = self.groups_with_a_master_on(&[host]);
-        let successions = self.successions(host, loss == Loss::Stop);
+        let affected = self.groups_with_a_master_on(&[host]);
+        let successions = self.successions(host, loss == Loss::Shutdown);
         match loss {
             Loss::Crash => self.crash(host),
-            Loss::Stop => self.stop(host, true),
+            Loss::Shutdown => self.stop(host, true),
             Loss::Link => self.stop(host, false),
         }
-        for Succession { until, group, heir } in successions {
+        for Succession { until, group, candidate } in successions {
             self.run_until(until);
             if self.masters(group).next().is_none() {
-                self.violate(heir, Invariant::TakeoverInTime, &format!("there is no master after {loss:?}"));
+                self.violate(
+                    candidate,
+                    Invariant::TakeoverInTime,
+                    &format!("there is no master after {loss:?}"),
+                );
             }
         }
         let (settled, away) = (delay + 2 * down + slack, self.random.between(0, down));
         self.run_until(self.now + settled + away);
-        self.expect_no_takeover_since(&before, &bereft, "elsewhere");
+        self.expect_no_takeover_since(&before, &affected, "elsewhere");
         self.expect_rest();
         if self.violation.is_none() {
             self.start(host);
@@ -177,25 +181,24 @@ impl World {
         }
     }
 
-    /// Hosts are held up, for as long as it takes, and some of their rings run over: nobody may notice where they are
-    /// backups.
-    fn hold_hosts_up(&mut self) {
+    /// Hosts stall for any time, and some of their rings are full: without effect where they are backups.
+    fn stall_hosts(&mut self) {
         let before = self.takeovers();
         let (down, delay, slack) = (self.longest_down(), self.longest_delay(), self.slack());
         let hosts: Vec<_> = (0..self.hosts.len()).filter(|_| self.random.one_in(4)).collect();
-        let bereft = self.groups_with_a_master_on(&hosts);
+        let affected = self.groups_with_a_master_on(&hosts);
         for host in hosts.iter().copied() {
             let nanos = self.random.between(0, 3 * down);
-            self.pause(host, nanos);
+            self.stall(host, nanos);
         }
         self.run_until(self.now + down);
         for host in hosts {
             if self.random.one_in(2) {
-                self.lose_feed(host);
+                self.lose_records(host);
             }
         }
         self.run_until(self.now + 3 * down);
-        self.expect_no_takeover_since(&before, &bereft, "while backups were held up");
+        self.expect_no_takeover_since(&before, &affected, "while backups were stalled");
         self.run_until(self.now + delay + 2 * down + slack);
         self.expect_rest();
     }
@@ -209,7 +212,7 @@ impl World {
             .collect()
     }
 
-    /// Of each virtual router.
+    /// Takeovers of each virtual router.
     fn takeovers(&self) -> Vec<u64> {
         self.groups.iter().map(|group| group.takeovers).collect()
     }
@@ -226,11 +229,10 @@ impl World {
     }
 }
 
-/// How a host leaves.
+/// How a host fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
     Crash,
-    /// In good order.
-    Stop,
+    Shutdown,
     Link,
 }

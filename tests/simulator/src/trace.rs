@@ -1,4 +1,4 @@
-//! What happened last, in words.
+//! The last events of a world as text.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,30 +7,30 @@ use std::net::IpAddr;
 
 use vipd::vrrp::{Reason, State};
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Copy, Debug, Hash)]
 pub enum What {
     /// A router sent an advert with this priority.
     Sent(u8),
-    /// A router heard one of this source and priority.
-    Heard(IpAddr, u8),
+    /// A router handled one of this source and priority.
+    Received(IpAddr, u8),
     /// A router changed its state.
     Changed(State, State, Reason),
-    /// A host began, or began anew.
+    /// A host started, or its link came back.
     Started,
-    /// A host stopped in good order.
+    /// A host shut down cleanly.
     Stopped,
-    /// A host died.
+    /// A host crashed.
     Crashed,
     /// A host lost its link.
     LostLink,
-    /// A host's process is held up for this long, nanoseconds.
-    Paused(u64),
-    /// It goes on.
+    /// A host's process stalls for this long, nanoseconds.
+    Stalled(u64),
+    /// It continues.
     Resumed,
-    /// A host came into this part of the LAN.
+    /// A host is in this part of the LAN.
     Part(u64),
-    /// The LAN loses so many adverts in a hundred.
+    /// The LAN loses this percentage of adverts.
     Loses(u64),
 }
 
@@ -38,21 +38,23 @@ impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sent(priority) => write!(f, "sends an advert, priority {priority}"),
-            Self::Heard(source, priority) => write!(f, "hears an advert of {source}, priority {priority}"),
+            Self::Received(source, priority) => {
+                write!(f, "receives an advert of {source}, priority {priority}")
+            }
             Self::Changed(from, to, reason) => write!(f, "changes from {from} to {to}: {reason}"),
             Self::Started => f.write_str("starts"),
             Self::Stopped => f.write_str("stops"),
             Self::Crashed => f.write_str("crashes"),
             Self::LostLink => f.write_str("loses its link"),
-            Self::Paused(nanos) => write!(f, "is held up for {} ms", nanos / 1_000_000),
-            Self::Resumed => f.write_str("goes on"),
+            Self::Stalled(nanos) => write!(f, "stalls for {} ms", nanos / 1_000_000),
+            Self::Resumed => f.write_str("continues"),
             Self::Part(part) => write!(f, "is in part {part} of the LAN"),
             Self::Loses(percent) => write!(f, "the LAN loses {percent} % of all adverts"),
         }
     }
 }
 
-/// When, which host, which virtual router if one.
+/// An event with its time, host and virtual router.
 #[derive(Clone, Copy, Debug, Hash)]
 struct Entry {
     now: u64,
@@ -91,15 +93,15 @@ impl Trace {
         self.last.push_back(entry);
     }
 
-    /// Of all events.
+    /// Digest of all events.
     pub(crate) fn digest(&self) -> u64 {
         self.digest.finish()
     }
 
-    /// The last events that concern a virtual router; of what was heard, only what this host heard.
+    /// The last events of a virtual router; of received adverts only those of this host.
     pub(crate) fn of(&self, group: usize, host: usize) -> Vec<String> {
         let concern = self.last.iter().rev().filter(|entry| {
-            let elsewhere = matches!(entry.what, What::Heard(..)) && entry.host != host;
+            let elsewhere = matches!(entry.what, What::Received(..)) && entry.host != host;
             entry.group.is_none_or(|other| other == group) && !elsewhere
         });
         let mut lines: Vec<_> = concern.take(SHOWN).map(ToString::to_string).collect();

@@ -1,33 +1,33 @@
-//! An invariant that does not hold.
+//! Invariants and their violations.
 
 use std::fmt;
 
-/// Which invariant.
+/// What holds in every world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invariant {
-    /// Never two masters once the LAN has been whole for the longest Active_Down_Interval, beyond an advert's way there
-    /// and back.
+    /// Once the LAN has been whole for the longest Active_Down_Interval, two masters last no longer than
+    /// an advert and its answer.
     OneMasterAtMost,
     /// At rest there is one master, the right one, and all others follow it.
     TheRightMaster,
-    /// A master that is gone is replaced within Active_Down_Interval, or Skew_Time if it said so.
+    /// A master that is gone is replaced within Active_Down_Interval, or Skew_Time after priority 0.
     TakeoverInTime,
-    /// Nothing changes while nothing happens, or while a backup is held up.
+    /// No takeover without a cause, nor while a backup is stalled.
     NoFalseTakeover,
-    /// A virtual address is held by a master and by nobody else, and nothing is announced that is not held.
-    AddressesAreAMasters,
-    /// After a stop nothing is sent but one advert with priority 0 by a master.
-    SilentAfterStop,
+    /// Only a master has the virtual addresses, and only what is on the interface is announced.
+    AddressesInMasterOnly,
+    /// At a shutdown a master sends one priority-0 advert; after it nothing is sent.
+    SilentAfterShutdown,
 }
 
-/// What was found, and what led there.
+/// A violation, and the events before it.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// The world.
+    /// Seed of the world.
     pub seed: u64,
     /// Which invariant.
     pub invariant: Invariant,
-    /// What was found instead.
+    /// What was found.
     pub found: String,
     /// The last events of the virtual router.
     pub events: Vec<String>,
@@ -40,6 +40,6 @@ impl fmt::Display for Violation {
             writeln!(f, "  {event}")?;
         }
         writeln!(f, "seed {seed}: {invariant:?} does not hold: {found}")?;
-        write!(f, "see it again with `cargo xtask simulate --seed {seed} --trace`")
+        write!(f, "reproduce with `cargo xtask simulate --seed {seed} --trace`")
     }
 }

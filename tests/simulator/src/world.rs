@@ -1,4 +1,4 @@
-//! All that is on the LAN, and the queue of what happens next.
+//! A world: hosts, routers, the LAN, and the queue of events.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -14,35 +14,35 @@ use crate::random::Random;
 use crate::trace::{Trace, What};
 use crate::violation::{Invariant, Violation};
 
-/// How late a process wakes up at the most.
+/// The longest delay of a wake-up.
 pub(crate) const WAKE_UP: u64 = 50_000;
 
-/// What happens at a moment.
+/// An event in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
     /// An advert arrives at a member.
     Arrival(usize, Letter),
-    /// A member's timer is looked at.
+    /// A member's timer is checked.
     Timer(usize),
-    /// A host that was held up goes on.
+    /// A stalled host continues.
     Resume(usize),
 }
 
-/// What came of it all.
+/// Counts of a world.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// Times that a router became master, by reason.
+    /// Transitions to Master by reason.
     pub takeovers: BTreeMap<String, u64>,
     /// Adverts sent.
     pub adverts: u64,
-    /// Inputs that a router was given.
+    /// Inputs of routers.
     pub inputs: u64,
-    /// Times that all virtual routers were found at rest with the right master.
+    /// Times at which all virtual routers were at rest with the right master.
     pub rests: u64,
 }
 
 impl Tally {
-    /// Takeovers for whatever reason.
+    /// All transitions to Master.
     pub fn takeovers(&self) -> u64 {
         self.takeovers.values().sum()
     }
@@ -60,7 +60,7 @@ pub(crate) struct World {
     pub(crate) weather: Weather,
     pub(crate) trace: Trace,
     pub(crate) tally: Tally,
-    /// Since when two masters are a violation.
+    /// From when on two masters are a violation.
     pub(crate) strict: Option<u64>,
     pub(crate) violation: Option<Violation>,
     /// Virtual routers with several masters.
@@ -108,7 +108,7 @@ impl World {
         self.queue.push(Reverse((at, self.planned, due)));
     }
 
-    /// Lets time pass until then, or until an invariant is violated.
+    /// Lets time pass to `end`, or until an invariant is violated.
     pub(crate) fn run_until(&mut self, end: u64) {
         while self.violation.is_none() {
             match self.queue.peek() {
@@ -119,9 +119,9 @@ impl World {
             self.now = self.now.max(at);
             match due {
                 Due::Arrival(to, letter) => self.arrive(to, letter),
-                Due::Timer(member) => self.look(member, at),
+                Due::Timer(member) => self.check_timer(member, at),
                 Due::Resume(host) => {
-                    if self.hosts[host].paused == Some(at) {
+                    if self.hosts[host].stalled_until == Some(at) {
                         self.resume(host);
                     }
                 }
@@ -132,19 +132,21 @@ impl World {
         self.watch();
     }
 
-    /// What has arrived goes to the routers in its order, and then what the ring lost.
-    pub(crate) fn hear(&mut self, host: usize) {
-        for Record { member, advert: mut received, before } in std::mem::take(&mut self.hosts[host].feed) {
+    /// Hands over the records of the ring, then its losses.
+    pub(crate) fn drain_ring(&mut self, host: usize) {
+        for Record { member, advert: mut received, before } in std::mem::take(&mut self.hosts[host].ring) {
             self.catch_up(member, before);
             self.members[member].fast_path.handled(received.arrival);
-            let heard = What::Heard(received.source, received.priority);
-            self.trace.add(self.now, host, Some(self.members[member].group), heard);
+            let event = What::Received(received.source, received.priority);
+            self.trace.add(self.now, host, Some(self.members[member].group), event);
             let deaf = match self.sabotage {
                 Sabotage::DeafMaster => self.members[member].is_master(),
-                Sabotage::NoRelease => received.priority == 0,
+                Sabotage::NoPriorityZero => received.priority == 0,
                 _ => false,
             };
-            if self.sabotage == Sabotage::Polite && received.priority > 0 && !self.members[member].is_master()
+            if self.sabotage == Sabotage::NeverPreempts
+                && received.priority > 0
+                && !self.members[member].is_master()
             {
                 received.priority = 255;
             }
@@ -163,7 +165,7 @@ impl World {
     fn catch_up(&mut self, member: usize, arrival: Timestamp) {
         if let Some(advert) = self.members[member].fast_path.catch_up(arrival) {
             let (host, group) = (self.members[member].host, self.members[member].group);
-            self.trace.add(self.now, host, Some(group), What::Heard(advert.source, advert.priority));
+            self.trace.add(self.now, host, Some(group), What::Received(advert.source, advert.priority));
             self.give(member, Input::Advert(advert));
         }
     }
@@ -180,16 +182,16 @@ impl World {
         }
     }
 
-    fn look(&mut self, member: usize, at: u64) {
+    fn check_timer(&mut self, member: usize, at: u64) {
         if self.members[member].armed != Some(at) {
             return;
         }
         self.members[member].armed = None;
         let place = self.members[member].host;
         let host = &self.hosts[place];
-        if host.lives() || host.left {
+        if host.is_running() || host.left {
             if self.sabotage != Sabotage::TimersFirst {
-                self.hear(place);
+                self.drain_ring(place);
             }
             self.serve(member);
             self.publish_fast_paths(place);
@@ -210,7 +212,7 @@ impl World {
         }
     }
 
-    /// A timer that was put off is not taken out of the queue: it is looked at and armed anew.
+    /// A timer that was moved to later stays in the queue: it is checked and armed again.
     fn arm(&mut self, member: usize) {
         let Some(deadline) = self.members[member].router.next_timeout() else { return };
         let at = self.hosts[self.members[member].host].clock.when(deadline).max(self.now);
@@ -242,20 +244,28 @@ impl World {
                 }
             }
         }
-        let mut words = 0;
+        let mut adverts = 0;
         while let Some(action) = self.members[member].router.poll_action() {
-            words += u32::from(matches!(action, Action::SendAdvert { .. }));
-            if input == Input::Shutdown && !is_farewell(&action, was_master, words) {
-                self.violate(member, Invariant::SilentAfterStop, &format!("{action:?} at its stop"));
+            adverts += u32::from(matches!(action, Action::SendAdvert { .. }));
+            if input == Input::Shutdown && !is_shutdown_action(&action, was_master, adverts) {
+                self.violate(member, Invariant::SilentAfterShutdown, &format!("{action:?} at its shutdown"));
             }
             if !self.hosts[host].up && !matches!(action, Action::RemoveAddresses) {
-                self.violate(member, Invariant::SilentAfterStop, &format!("{action:?} after its stop"));
+                self.violate(
+                    member,
+                    Invariant::SilentAfterShutdown,
+                    &format!("{action:?} after its shutdown"),
+                );
             }
             self.act(member, action);
         }
-        let (held, master) = (self.members[member].held, self.members[member].is_master());
-        if held != master {
-            self.violate(member, Invariant::AddressesAreAMasters, &format!("held: {held}, master: {master}"));
+        let (has_addresses, master) = (self.members[member].has_addresses, self.members[member].is_master());
+        if has_addresses != master {
+            self.violate(
+                member,
+                Invariant::AddressesInMasterOnly,
+                &format!("addresses: {has_addresses}, master: {master}"),
+            );
         }
         if was_master != master {
             self.count_masters(self.members[member].group);
@@ -270,13 +280,13 @@ impl World {
                 let sender = &mut self.members[member];
                 sender.router.advert_sent(self.hosts[sender.host].clock.shows(self.now));
             }
-            Action::AddAddresses(Addresses::All) => self.members[member].held = true,
+            Action::AddAddresses(Addresses::All) => self.members[member].has_addresses = true,
             Action::RemoveAddresses if self.sabotage == Sabotage::KeepsAddresses => {}
-            Action::RemoveAddresses => self.members[member].held = false,
+            Action::RemoveAddresses => self.members[member].has_addresses = false,
             Action::AddAddresses(Addresses::One(_)) | Action::Announce { .. } => {
-                if !self.members[member].held {
-                    let found = "it announced what it has not";
-                    self.violate(member, Invariant::AddressesAreAMasters, found);
+                if !self.members[member].has_addresses {
+                    let found = "an announcement without the addresses";
+                    self.violate(member, Invariant::AddressesInMasterOnly, found);
                 }
             }
         }
@@ -288,12 +298,12 @@ impl World {
         }
     }
 
-    /// Living masters of a virtual router.
+    /// Running masters of a virtual router.
     pub(crate) fn masters(&self, group: usize) -> impl Iterator<Item = usize> + '_ {
         let members = self.groups[group].members.iter().copied();
         members.filter(|place| {
             let member = &self.members[*place];
-            member.is_master() && self.hosts[member.host].lives()
+            member.is_master() && self.hosts[member.host].is_running()
         })
     }
 
@@ -308,12 +318,12 @@ impl World {
         }
     }
 
-    /// A question and its answer: two ways and two wake-ups.
+    /// An advert and its answer: two delays and two wake-ups.
     pub(crate) fn slack(&self) -> u64 {
         2 * (self.delay + WAKE_UP)
     }
 
-    /// Two masters are the protocol's way of changing over, for as long as an advert travels.
+    /// While mastership changes there are two masters for as long as an advert takes.
     fn watch(&mut self) {
         let Some(strict) = self.strict else { return };
         for index in 0..self.contested.len() {
@@ -342,10 +352,10 @@ impl World {
     }
 }
 
-/// What a router may do when it is asked to leave: a master says so once, and gives the addresses up.
-fn is_farewell(action: &Action, was_master: bool, words: u32) -> bool {
+/// Whether a shutdown allows the action: one priority-0 advert of a master, and removing its addresses.
+fn is_shutdown_action(action: &Action, was_master: bool, adverts: u32) -> bool {
     match action {
-        Action::SendAdvert { priority } => *priority == 0 && was_master && words == 1,
+        Action::SendAdvert { priority } => *priority == 0 && was_master && adverts == 1,
         Action::RemoveAddresses => true,
         Action::AddAddresses(_) | Action::Announce { .. } => false,
     }

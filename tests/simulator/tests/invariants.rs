@@ -1,4 +1,4 @@
-//! The invariants hold for vipd's core, and do not hold for routers that are broken.
+//! The invariants hold for vipd's core and not for broken routers.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use vipd_simulator::violation::Invariant;
 use vipd_simulator::{Sabotage, run};
 
-/// Seeds that once found a fault, with a word about it: `17  what it was`.
+/// Seeds that once found a fault, each with a description.
 fn regressions() -> Vec<u64> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
     let text = fs::read_to_string(path).expect("the file of seeds can be read");
@@ -15,7 +15,7 @@ fn regressions() -> Vec<u64> {
 }
 
 #[test]
-fn they_hold_where_they_once_did_not() {
+fn former_violations_do_not_come_back() {
     for seed in regressions() {
         if let Some(violation) = run(seed, Sabotage::None, false).violation {
             panic!("{violation}");
@@ -32,7 +32,7 @@ fn the_same_seed_is_the_same_world() {
     assert!(one.routers >= 50 && one.tally.takeovers() > 100, "{} routers", one.routers);
 }
 
-/// Whether one of the first worlds with such routers violates this invariant.
+/// Expects one of the first worlds with such routers to violate this invariant.
 fn expect_found(sabotage: Sabotage, invariant: Invariant) {
     let mut found = Vec::new();
     for seed in 1..=12 {
@@ -46,31 +46,31 @@ fn expect_found(sabotage: Sabotage, invariant: Invariant) {
 }
 
 #[test]
-fn a_master_that_hears_nobody_is_found() {
+fn a_deaf_master_is_detected() {
     expect_found(Sabotage::DeafMaster, Invariant::OneMasterAtMost);
 }
 
 #[test]
-fn timers_before_the_feed_are_found() {
+fn timers_before_pending_adverts_are_detected() {
     expect_found(Sabotage::TimersFirst, Invariant::NoFalseTakeover);
 }
 
 #[test]
-fn a_release_that_nobody_hears_is_found() {
-    expect_found(Sabotage::NoRelease, Invariant::TakeoverInTime);
+fn lost_priority_zero_adverts_are_detected() {
+    expect_found(Sabotage::NoPriorityZero, Invariant::TakeoverInTime);
 }
 
 #[test]
-fn addresses_without_mastership_are_found() {
-    expect_found(Sabotage::KeepsAddresses, Invariant::AddressesAreAMasters);
+fn addresses_outside_master_are_detected() {
+    expect_found(Sabotage::KeepsAddresses, Invariant::AddressesInMasterOnly);
 }
 
 #[test]
-fn a_router_that_goes_on_after_its_stop_is_found() {
-    expect_found(Sabotage::Revives, Invariant::SilentAfterStop);
+fn a_router_that_continues_after_its_shutdown_is_detected() {
+    expect_found(Sabotage::Restarts, Invariant::SilentAfterShutdown);
 }
 
 #[test]
-fn preemption_that_does_not_happen_is_found() {
-    expect_found(Sabotage::Polite, Invariant::TheRightMaster);
+fn missing_preemption_is_detected() {
+    expect_found(Sabotage::NeverPreempts, Invariant::TheRightMaster);
 }
