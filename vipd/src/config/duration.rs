@@ -1,15 +1,11 @@
-//! Durations as a person writes them: a decimal number and its unit, exactly.
+//! Durations as text: a decimal number and its unit, without rounding.
 
-use std::ops::RangeInclusive;
-
-use super::table::{Refusal, Value};
-
-/// What is wrong with the text of a duration.
+/// Why a text is no duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DurationError {
-    /// No number, or something else than digits and one point in it.
+    /// No number, or a character other than digits and one point in it.
     Number,
-    /// No unit after the number, or one that is not known.
+    /// No unit after the number, or an unknown one.
     Unit,
     /// More than 64 bits of nanoseconds, or finer than one.
     Range,
@@ -34,7 +30,7 @@ pub(super) fn parse(text: &str) -> Result<u64, DurationError> {
         "us" => 1_000,
         _ => return Err(DurationError::Unit),
     };
-    // "1.5" is 15 tenths: what is left of the tenths after the unit would have to be rounded.
+    // "1.5" is 15 tenths; a remainder after the unit would have to be rounded.
     let fraction = fraction.trim_end_matches('0');
     let exact = || {
         let parts = format!("{whole}{fraction}").parse::<u128>().ok()?.checked_mul(unit)?;
@@ -44,7 +40,7 @@ pub(super) fn parse(text: &str) -> Result<u64, DurationError> {
     exact().ok_or(DurationError::Range)
 }
 
-/// What to write instead of a text that is no duration.
+/// What to write instead.
 pub(super) fn remedy(text: &str, error: DurationError) -> String {
     match error {
         DurationError::Unit if text.bytes().all(|c| c.is_ascii_digit() || c == b'.') => {
@@ -55,13 +51,12 @@ pub(super) fn remedy(text: &str, error: DurationError) -> String {
     }
 }
 
-/// Nanoseconds of a value that must lie in `range`.
-pub(super) fn read(value: &Value<'_>, range: &RangeInclusive<u64>) -> Result<u64, Refusal> {
-    let text = value.string()?;
-    match parse(text) {
-        Ok(nanos) if range.contains(&nanos) => Ok(nanos),
-        Ok(_) => Err(value.refused(format!("{text:?}"), "choose another duration")),
-        Err(error) => Err(value.refused(format!("{text:?}"), &remedy(text, error))),
+/// `1000s` or `10ms`; whole milliseconds only.
+pub(super) fn text(nanos: u64) -> String {
+    if nanos.is_multiple_of(1_000_000_000) {
+        format!("{}s", nanos / 1_000_000_000)
+    } else {
+        format!("{}ms", nanos / 1_000_000)
     }
 }
 

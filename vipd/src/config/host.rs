@@ -1,10 +1,11 @@
-//! Addresses of hosts: which ones a host may own, and those that are written without a prefix length.
+//! Hosts, interfaces and families in general: which addresses a host may own, and names of interfaces.
 
 use std::net::IpAddr;
 
 use super::table::{Refusal, Value};
+use crate::vrrp::config::Family;
 
-/// Why no host may own this address, if so.
+/// Why no host may own this address, if none may.
 pub(super) fn unusable(address: IpAddr) -> Option<&'static str> {
     if address.is_loopback() {
         return Some("a loopback address");
@@ -28,11 +29,11 @@ pub(super) fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-/// The address of a router, written alone.
+/// The address of a router, without a prefix length.
 pub(super) fn read(value: &Value<'_>) -> Result<IpAddr, Refusal> {
     let text = value.string()?;
     let Ok(address) = text.parse() else {
-        let example = value.key().example;
+        let example = value.key().example();
         return Err(value.refused(format!("{text:?}"), &format!("write e.g. `{example}`")));
     };
     match unusable(address) {
@@ -41,4 +42,31 @@ pub(super) fn read(value: &Value<'_>) -> Result<IpAddr, Refusal> {
             Err(value.refused(format!("{text:?}, {reason}"), "write an address that a router sends from"))
         }
     }
+}
+
+/// IP with its version, for messages.
+pub(super) fn family_name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    }
+}
+
+/// A name that the kernel accepts for an interface, other than the loopback's.
+pub(super) fn interface(value: &Value<'_>) -> Result<String, Refusal> {
+    let (key, name) = (value.key(), value.string()?);
+    if name == "lo" {
+        return Err(value.refused_because(format!(
+            "{key} is \"lo\"; no other host is reachable through the loopback interface; name the interface that faces \
+             the hosts"
+        )));
+    }
+    let forbidden = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+    if !(1..=15).contains(&name.len()) || name.contains(forbidden) || name == "." || name == ".." {
+        return Err(value.refused_because(format!(
+            "{key} is {name:?}; it must be 1 to 15 bytes without `/`, `:` or white space; \
+             `ip link` lists the names"
+        )));
+    }
+    Ok(name.to_owned())
 }

@@ -1,21 +1,13 @@
-//! The configuration file: TOML in, checked virtual routers out, or every problem it has at once.
+//! The configuration file: from TOML to checked virtual routers, or to all problems at once.
 
-mod addresses;
-mod announcements;
 mod duration;
-mod election;
 mod host;
-mod instance;
-mod interval;
-mod keys;
-mod password;
 mod problem;
+mod schema;
+mod section;
 pub mod settings;
 mod table;
-mod transport;
 mod unique;
-mod virtual_address;
-mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -30,12 +22,13 @@ use toml::de::{DeTable, DeValue};
 pub use problem::{Problem, Problems};
 
 use crate::vrrp::config::RouterConfig;
-use keys::TOP_LEVEL;
 use problem::Collector;
-use settings::{Checksum, Password, Placement, Transport, VirtualMac};
+use schema::Section;
+use section::{instance, interface};
+use settings::{Checksum, Password, Placement, Transport, VirtualMac, XdpMode};
 use table::Table;
 
-/// A configuration is a few kilobytes; more than this many bytes is a mistake (a device, a log file).
+/// Largest file in bytes; a larger one is a mistake (a device, a log file).
 const MAX_BYTES: u64 = 1 << 20;
 
 /// A whole configuration, already checked.
@@ -45,14 +38,14 @@ pub struct Config {
     pub realtime: Realtime,
     /// The instances, at least one, in the order of the file.
     pub instances: Vec<Instance>,
-    /// What is allowed and may well not be what is wanted, in the order of the file.
+    /// Valid but suspicious settings, in the order of the file.
     pub warnings: Vec<Problem>,
 }
 
 /// Whether the engine asks the kernel for real-time scheduling and locked memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Realtime {
-    /// `SCHED_FIFO` and `mlockall` where the process may; otherwise it runs without them and says so.
+    /// `SCHED_FIFO` and `mlockall`; where they are denied, the agent logs that and runs without.
     #[default]
     Auto,
     /// Neither is asked for.
@@ -70,10 +63,12 @@ pub struct Instance {
     pub router: RouterConfig,
     /// Source of its adverts (`unicast_source`, or `source` in multicast); none for the interface's primary address.
     pub source: Option<IpAddr>,
-    /// Where its adverts go.
+    /// Destination of its adverts.
     pub transport: Transport,
-    /// Which checksum its adverts have, in VRRPv3 over IPv4.
+    /// Checksum of its adverts in VRRPv3 over IPv4.
     pub checksum: Checksum,
+    /// Mode of the XDP program on its interface.
+    pub xdp: XdpMode,
     /// VRRPv2's authentication data.
     pub password: Option<Password>,
     /// Whether it has the virtual MAC.
@@ -82,24 +77,24 @@ pub struct Instance {
     pub accept: bool,
     /// Nanoseconds between two packets of an announcement; 0 for none (`garp.interval`).
     pub announce_interval: u64,
-    /// How each of [`RouterConfig::all_addresses`] is put on an interface, in that order.
+    /// Placement of each of [`RouterConfig::all_addresses`], in that order.
     pub placements: Vec<Placement>,
 }
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read at all.
+    /// The file cannot be read.
     #[error("cannot read {path}: {cause}; {remedy}")]
     Read {
-        /// The file as it was named.
+        /// The file as named on the command line.
         path: String,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
-        /// What to do about it.
+        /// What to do.
         remedy: &'static str,
     },
-    /// It was read, and this is what is wrong in it.
+    /// The file has errors.
     #[error(transparent)]
     Problems(#[from] Problems),
 }
@@ -123,8 +118,7 @@ impl Config {
         }
     }
 
-    /// Checks a configuration that was read already; `file_name` is what its problems are reported under, and its folder
-    /// is the one that paths in the configuration start from.
+    /// Checks a configuration; problems are reported for `file_name`, whose directory is the base of relative paths.
     ///
     /// # Errors
     /// With every problem in it, in the order of the file.
@@ -141,18 +135,15 @@ impl Config {
         let table = Table::new(document.get_ref(), 0, "at the top of the file");
         let config = Self::read(&table, folder, &mut problems);
         let warnings = problems.finish(file_name)?;
-        // Whatever returned `None` has reported why; should it ever not, this still refuses with words.
+        // A `None` has been reported; if not, this still refuses with a message.
         let config = config.ok_or_else(|| Problems::unexplained(file_name))?;
         Ok(Self { warnings, ..config })
     }
 
     fn read(table: &Table<'_>, folder: &Path, problems: &mut Collector<'_>) -> Option<Self> {
-        table.refuse_unknown(TOP_LEVEL, problems);
-        let realtime = table.optional(&keys::REALTIME, problems, |value| match value.string()? {
-            "auto" => Ok(Realtime::Auto),
-            "off" => Ok(Realtime::Off),
-            other => Err(value.refused(format!("{other:?}"), "choose one of them")),
-        });
+        table.refuse_unknown(Section::Top, problems);
+        let realtime = table
+            .optional(&schema::REALTIME, problems, |value| value.choice([Realtime::Auto, Realtime::Off]));
         let instances = instances(table, folder, problems)?;
         Some(Self { realtime: realtime?.unwrap_or_default(), instances, warnings: Vec::new() })
     }
@@ -163,35 +154,56 @@ fn folder(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new(""))
 }
 
-/// Reads every `[[instance]]`, then looks at what they must not share.
+/// Reads every `[[instance]]` and `[[interface]]`, and checks them for conflicts.
 fn instances(table: &Table<'_>, folder: &Path, problems: &mut Collector<'_>) -> Option<Vec<Instance>> {
-    const REMEDY: &str = "write each virtual router under a line `[[instance]]`";
-    let Some(found) = table.get("instance") else {
-        problems.absent("instance", 0, format!("there is no instance; at least one is needed; {REMEDY}"));
-        return None;
-    };
-    let at = found.span().start;
-    let Some(array) = found.get_ref().as_array() else {
-        let kind = table::kind(found.get_ref());
-        problems.add(at, format!("instance is {kind}; it must be an array of tables; {REMEDY}"));
-        return None;
-    };
-    if array.is_empty() {
-        problems.add(at, format!("instance is an empty array; at least one is needed; {REMEDY}"));
-    }
+    let default = table.optional(&schema::XDP, problems, interface::xdp).flatten().unwrap_or_default();
+    let mut interfaces = Vec::new();
+    tables(table, &schema::INTERFACES, "in an interface", problems, |table, problems| {
+        interfaces.push(interface::Interface::read(table, problems));
+    });
     let mut drafts = Vec::new();
+    let found = tables(table, &schema::INSTANCES, "in an instance", problems, |table, problems| {
+        drafts.push(instance::Draft::read(table, folder, problems));
+    });
+    if found == Some(0) {
+        let remedy = remedy_for(&schema::INSTANCES);
+        problems.absent("instance", 0, format!("there is no instance; at least one is required; {remedy}"));
+    }
+    found.filter(|count| *count > 0)?;
+    unique::check(&drafts, problems);
+    let modes = interface::modes(&interfaces, &drafts, problems);
+    let mode = |name: &str| modes.get(name).copied().unwrap_or(default);
+    drafts.into_iter().map(|draft| draft.finish(mode)).collect()
+}
+
+/// Reads an array of tables, and returns the number of its elements; `None` after a problem was reported.
+fn tables(
+    table: &Table<'_>,
+    key: &schema::Key,
+    place: &'static str,
+    problems: &mut Collector<'_>,
+    mut read: impl FnMut(&Table<'_>, &mut Collector<'_>),
+) -> Option<usize> {
+    let Some(found) = table.get(key.name) else { return Some(0) };
+    let Some(array) = found.get_ref().as_array() else {
+        let (kind, allowed, remedy) = (table::kind(found.get_ref()), key.allowed, remedy_for(key));
+        problems.add(found.span().start, format!("{key} is {kind}; it must be {allowed}; {remedy}"));
+        return None;
+    };
     for element in array {
         let at = element.span().start;
         if let DeValue::Table(entries) = element.get_ref() {
-            let table = Table::new(entries, at, "in an instance");
-            drafts.push(instance::Draft::read(&table, folder, problems));
+            read(&Table::new(entries, at, place), problems);
         } else {
-            let kind = table::kind(element.get_ref());
-            problems.add(at, format!("an element of instance is {kind}; it must be a table; {REMEDY}"));
+            let (kind, remedy) = (table::kind(element.get_ref()), remedy_for(key));
+            problems.add(at, format!("an element of {key} is {kind}; it must be a table; {remedy}"));
         }
     }
-    unique::check(&drafts, problems);
-    drafts.into_iter().map(instance::Draft::finish).collect()
+    Some(array.len())
+}
+
+fn remedy_for(key: &schema::Key) -> String {
+    format!("write each under a line `[[{key}]]`")
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

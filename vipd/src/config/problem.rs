@@ -1,4 +1,4 @@
-//! What is wrong in a configuration, and where.
+//! Problems of a configuration and their places in the file.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ pub struct Problem {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// What was found, what is allowed, what to do.
+    /// What was found, what is allowed and what to do.
     pub message: String,
 }
 
@@ -21,7 +21,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every problem of a file, in its order; never empty.
+/// All problems of a file, in its order; never empty.
 ///
 /// Displayed as one `file:line:column: message` a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Problems {
         Self { file: file.to_owned(), list: vec![Problem { line, column, message }] }
     }
 
-    /// A configuration that was refused without a word.
+    /// A configuration that was refused without a message.
     pub(super) fn unexplained(file: &str) -> Self {
         let message = "the configuration was refused without a reason; please report this file".to_owned();
         Self { file: file.to_owned(), list: vec![Problem { line: 1, column: 1, message }] }
@@ -70,10 +70,9 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Gathers problems while a file is read.
+/// Collects problems while a file is read.
 ///
-/// One syntax error must not be told twice: what is found on its line, or is missing because that line could
-/// not be read, is left out.
+/// A syntax error is reported once: other problems of its line, and keys missing because of it, are left out.
 #[derive(Debug)]
 pub(super) struct Collector<'s> {
     source: &'s str,
@@ -98,14 +97,14 @@ impl<'s> Collector<'s> {
         } else {
             format!("TOML syntax: {}; correct this line", error.message())
         };
-        // The parser's recovery may stumble over one line several times; the first time says it.
+        // The parser's recovery may report one line several times.
         if !self.broken_lines.contains(&line) {
             self.broken_lines.push(line);
             self.found.push(Problem { line, column, message });
         }
     }
 
-    /// A problem with what stands at byte `at`.
+    /// A problem at byte offset `at`.
     pub(super) fn add(&mut self, at: usize, message: impl Into<String>) {
         let (line, column) = position(self.source, at);
         if !self.broken_lines.contains(&line) {
@@ -113,20 +112,20 @@ impl<'s> Collector<'s> {
         }
     }
 
-    /// Something at byte `at` that is allowed and may well not be what is wanted.
+    /// A valid but suspicious setting at byte offset `at`.
     pub(super) fn warn(&mut self, at: usize, message: impl Into<String>) {
         let (line, column) = position(self.source, at);
         self.warnings.push(Problem { line, column, message: message.into() });
     }
 
-    /// A key that should be in the table at byte `at` and is not.
+    /// A key that is missing in the table at byte offset `at`.
     pub(super) fn absent(&mut self, key: &str, at: usize, message: impl Into<String>) {
         if !self.broken_lines.iter().any(|line| self.text_of(*line).contains(key)) {
             self.add(at, message);
         }
     }
 
-    /// Byte `at` in words, for a message that points at a second place.
+    /// Byte offset `at` as line and column, for a message about a second place.
     pub(super) fn place(&self, at: usize) -> String {
         let (line, column) = position(self.source, at);
         format!("line {line}, column {column}")

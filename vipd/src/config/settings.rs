@@ -1,25 +1,37 @@
-//! What an instance is configured to be beyond the protocol's own parameters.
+//! Settings of an instance beyond the protocol's parameters.
 
 use std::fmt;
 use std::net::IpAddr;
 
-/// Which checksum VRRPv3 adverts over IPv4 are sent with; both are accepted.
+/// How the XDP program is attached to an interface (`xdp`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native where the driver loses nothing by it, otherwise generic.
+    #[default]
+    Auto,
+    /// Native, or generic if the driver refuses.
+    Native,
+    /// Generic only.
+    Generic,
+}
+
+/// Checksum of VRRPv3 adverts sent over IPv4; both are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
-    /// With the pseudo-header, as most read RFC 5798 section 5.2.8. keepalived and FRR refuse the other form.
+    /// With the pseudo-header (RFC 5798 section 5.2.8 as usually implemented). keepalived and FRR reject the other form.
     #[default]
     Rfc5798,
-    /// Over the message alone (RFC 9568 section 5.2.8).
+    /// Over the message only (RFC 9568 section 5.2.8).
     Rfc9568,
 }
 
-/// Where adverts go.
+/// Destination of adverts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
     /// To the group, 224.0.0.18 or ff02::12.
     #[default]
     Multicast,
-    /// To each peer, and from no one else (`unicast_peers`).
+    /// To each peer; adverts are accepted from peers only (`unicast_peers`).
     Unicast(Vec<Peer>),
 }
 
@@ -45,11 +57,11 @@ impl fmt::Debug for Password {
 /// `virtual_mac = true`: the addresses are on a macvlan with the virtual router's own MAC (RFC 9568 section 7.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VirtualMac {
-    /// Adverts come from the interface's own MAC all the same (`virtual_mac_transmit_on_base`).
+    /// Adverts are sent from the interface's own MAC all the same (`virtual_mac_transmit_on_base`).
     pub transmit_on_base: bool,
 }
 
-/// How one virtual address is put on an interface.
+/// How one VIP is added to an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
     /// On this interface instead of the instance's.
@@ -60,7 +72,8 @@ pub struct Placement {
     pub scope: Scope,
     /// Broadcast address (`IFA_BROADCAST`, IPv4 only).
     pub broadcast: Option<std::net::Ipv4Addr>,
-    /// Not to be chosen as source of new connections (preferred lifetime 0, IPv6 only): `preferred = false`.
+    /// Never chosen as source of new connections (preferred lifetime 0, IPv6 only): `preferred = false`, the default of a
+    /// /128.
     pub deprecated: bool,
 }
 

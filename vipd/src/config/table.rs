@@ -1,24 +1,25 @@
-//! Typed access to a TOML table that remembers where everything stands.
+//! Typed access to a TOML table; every value keeps its place in the file.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::Key;
+use super::duration;
 use super::problem::Collector;
+use super::schema::{self, Key, Kind, Section};
 
-/// What is wrong with a value: the byte it stands at and the message.
+/// Why a value is refused: its byte offset and the message.
 pub(super) type Refusal = (usize, String);
 
-/// A table and the byte its header stands at.
+/// A table and the byte offset of its header.
 #[derive(Debug)]
 pub(super) struct Table<'t> {
     entries: &'t DeTable<'t>,
     at: usize,
-    /// Where a person sees it, for "unknown key `x` in an instance".
+    /// Its description in messages: "unknown key `x` in an instance".
     place: &'static str,
 }
 
-/// A value that may be a text alone or a table with more to say.
+/// A value that is a text or a table.
 #[derive(Debug)]
 pub(super) enum Form<'t> {
     Text(&'t str),
@@ -34,15 +35,16 @@ impl<'t> Table<'t> {
         self.entries.get(key)
     }
 
-    /// Refuses every key that is not in `known`, with the nearest one that is.
-    pub(super) fn refuse_unknown(&self, known: &[&str], problems: &mut Collector<'_>) {
+    /// Reports every key that the schema does not have in `section`, and the nearest one that it has.
+    pub(super) fn refuse_unknown(&self, section: Section, problems: &mut Collector<'_>) {
+        let known = schema::names(section);
         for key in self.entries.keys() {
             let name = key.get_ref();
             if known.contains(&name.as_ref()) {
                 continue;
             }
             let place = self.place;
-            let remedy = match nearest(name, known) {
+            let remedy = match nearest(name, &known) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "remove it".to_owned(),
             };
@@ -54,7 +56,7 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// Reads a key that must be there; `None` after a problem was reported.
+    /// Reads a required key; `None` after a problem was reported.
     pub(super) fn required<T>(
         &self,
         key: &'static Key,
@@ -63,18 +65,18 @@ impl<'t> Table<'t> {
     ) -> Option<Located<T>> {
         let value = self.given(key, problems, read)?;
         if value.is_none() {
-            let Key { name, allowed, example, .. } = key;
+            let Key { name, allowed, .. } = key;
             problems.absent(
                 name,
                 self.at,
-                format!("{key} is missing; it must be {allowed}; add e.g. `{example}`"),
+                format!("{key} is missing; it must be {allowed}; add e.g. `{}`", key.example()),
             );
         }
         value
     }
 
-    /// Reads a key that may be left out, `Some(None)` then; `None` after a problem was reported.
-    #[expect(clippy::option_option, reason = "refused, left out and given are three answers")]
+    /// Reads an optional key: `Some(None)` if it is absent, `None` after a problem was reported.
+    #[expect(clippy::option_option, reason = "refused, absent and given are three results")]
     pub(super) fn optional<T>(
         &self,
         key: &'static Key,
@@ -85,7 +87,7 @@ impl<'t> Table<'t> {
     }
 
     /// As [`optional`](Self::optional), with the place of the value.
-    #[expect(clippy::option_option, reason = "refused, left out and given are three answers")]
+    #[expect(clippy::option_option, reason = "refused, absent and given are three results")]
     pub(super) fn given<T>(
         &self,
         key: &'static Key,
@@ -104,7 +106,7 @@ impl<'t> Table<'t> {
     }
 }
 
-/// A value that was read and the byte it stands at.
+/// A value that was read and its byte offset.
 #[derive(Clone, Debug)]
 pub(super) struct Located<T> {
     pub(super) at: usize,
@@ -127,23 +129,57 @@ impl<'t> Value<'t> {
         self.spanned.get_ref().as_bool().ok_or_else(|| self.wrong_type())
     }
 
-    /// An integer from `min` to 255.
-    pub(super) fn integer(&self, min: u8) -> Result<u8, Refusal> {
-        let integer = self.spanned.get_ref().as_integer().ok_or_else(|| self.wrong_type())?;
-        i128::from_str_radix(integer.as_str(), integer.radix())
-            .ok()
+    /// An integer in the key's range.
+    pub(super) fn integer(&self) -> Result<u8, Refusal> {
+        let Kind::Integer(min, max) = self.key.allowed else { unreachable!("{} is no integer", self.key) };
+        self.any_integer()?
             .and_then(|number| u8::try_from(number).ok())
-            .filter(|number| *number >= min)
-            .ok_or_else(|| self.refused(integer.to_string(), "choose another number"))
+            .filter(|number| (min..=max).contains(number))
+            .ok_or_else(|| self.refused(self.source_of_integer(), "choose another number"))
     }
 
-    /// The elements of an array; `key` is what each is told to be.
+    /// An integer, if 128 bits can hold it.
+    pub(super) fn any_integer(&self) -> Result<Option<i128>, Refusal> {
+        let integer = self.spanned.get_ref().as_integer().ok_or_else(|| self.wrong_type())?;
+        Ok(i128::from_str_radix(integer.as_str(), integer.radix()).ok())
+    }
+
+    /// An integer as the file has it.
+    pub(super) fn source_of_integer(&self) -> String {
+        self.spanned.get_ref().as_integer().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// One of `values`, which stand for the key's words in their order.
+    pub(super) fn choice<T, const N: usize>(&self, values: [T; N]) -> Result<T, Refusal> {
+        let Kind::Choice(words) = self.key.allowed else { unreachable!("{} is no choice", self.key) };
+        debug_assert_eq!(words.len(), N, "{}", self.key);
+        let found = self.string()?;
+        let chosen = words.iter().zip(values).find(|(word, _)| **word == found);
+        chosen.map(|(_, value)| value).ok_or_else(|| self.refused(format!("{found:?}"), "choose one of them"))
+    }
+
+    /// Nanoseconds in the key's range.
+    pub(super) fn duration(&self) -> Result<u64, Refusal> {
+        let (range, never) = match self.key.allowed {
+            Kind::Duration(min, max) => (min..=max, false),
+            Kind::DurationOrNever(min, max) => (min..=max, true),
+            _ => unreachable!("{} is no duration", self.key),
+        };
+        let text = self.string()?;
+        match duration::parse(text) {
+            Ok(nanos) if range.contains(&nanos) || (never && nanos == 0) => Ok(nanos),
+            Ok(_) => Err(self.refused(format!("{text:?}"), "choose another duration")),
+            Err(error) => Err(self.refused(format!("{text:?}"), &duration::remedy(text, error))),
+        }
+    }
+
+    /// The elements of an array; `key` describes each in messages.
     pub(super) fn elements(&self, key: &'static Key) -> Result<Vec<Self>, Refusal> {
         let array = self.spanned.get_ref().as_array().ok_or_else(|| self.wrong_type())?;
         Ok(array.iter().map(|spanned| Self { key, spanned }).collect())
     }
 
-    /// A table that stands at `place`.
+    /// A table, described as `place` in messages.
     pub(super) fn table(&self, place: &'static str) -> Result<Table<'t>, Refusal> {
         match self.spanned.get_ref() {
             DeValue::Table(entries) => Ok(Table::new(entries, self.at(), place)),
@@ -151,7 +187,7 @@ impl<'t> Value<'t> {
         }
     }
 
-    /// A text, or a table that stands at `place`.
+    /// A text, or a table described as `place` in messages.
     pub(super) fn form(&self, place: &'static str) -> Result<Form<'t>, Refusal> {
         match self.spanned.get_ref() {
             DeValue::String(text) => Ok(Form::Text(text)),
@@ -159,7 +195,7 @@ impl<'t> Value<'t> {
         }
     }
 
-    /// The byte it stands at.
+    /// Its byte offset.
     pub(super) fn at(&self) -> usize {
         self.spanned.span().start
     }
@@ -169,20 +205,20 @@ impl<'t> Value<'t> {
         self.key
     }
 
-    /// The refusal of what was found, with what is allowed and what to do.
+    /// The refusal of `found`: what is allowed, and the remedy.
     pub(super) fn refused(&self, found: impl AsRef<str>, remedy: &str) -> Refusal {
         let Key { allowed, .. } = self.key;
         let (key, found) = (self.key, found.as_ref());
         (self.at(), format!("{key} is {found}; it must be {allowed}; {remedy}"))
     }
 
-    /// A refusal in the words of the caller.
+    /// A refusal with this message.
     pub(super) fn refused_because(&self, message: impl Into<String>) -> Refusal {
         (self.at(), message.into())
     }
 
     fn wrong_type(&self) -> Refusal {
-        self.refused(kind(self.spanned.get_ref()), &format!("write e.g. `{}`", self.key.example))
+        self.refused(kind(self.spanned.get_ref()), &format!("write e.g. `{}`", self.key.example()))
     }
 }
 
@@ -199,7 +235,7 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// The known word that `found` is most likely a slip of.
+/// The known word that `found` is most likely a misspelling of.
 fn nearest<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
     let lower = found.to_lowercase();
     let (similarity, near) = known

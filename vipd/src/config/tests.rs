@@ -4,6 +4,7 @@ mod addresses;
 mod announcements;
 mod election;
 mod files;
+mod interface;
 mod password;
 mod transport;
 mod values;

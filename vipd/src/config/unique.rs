@@ -1,10 +1,10 @@
-//! What instances must not share: names, a VRID of one family on one interface, an address on one interface.
+//! Conflicts between instances: names, a VRID and family on an interface, an address on an interface.
 
 use std::collections::BTreeMap;
 
-use super::addresses::ip;
-use super::instance::Draft;
+use super::host;
 use super::problem::Collector;
+use super::section::instance::Draft;
 
 /// Reports every second use, with the place of the first.
 pub(super) fn check(drafts: &[Draft], problems: &mut Collector<'_>) {
@@ -21,7 +21,7 @@ fn names(drafts: &[Draft], problems: &mut Collector<'_>) {
             problems.add(
                 name.at,
                 format!(
-                    "name {:?} is already taken at {place}; names must be unique; rename one of them",
+                    "name {:?} is already used at {place}; names must be unique; rename one of them",
                     name.value
                 ),
             );
@@ -45,10 +45,10 @@ fn vrids(drafts: &[Draft], problems: &mut Collector<'_>) {
             problems.add(
                 vrid.at,
                 format!(
-                    "vrid {} is already taken for {} on {} at {place}; a VRID names one virtual router of a family on \
-                     an interface; choose another VRID or interface",
+                    "vrid {} is already used for {} on {} at {place}; a VRID identifies one virtual router per family \
+                     and interface; choose another VRID or interface",
                     vrid.value,
-                    ip(family),
+                    host::family_name(family),
                     interface.value
                 ),
             );
@@ -67,8 +67,8 @@ fn addresses(drafts: &[Draft], problems: &mut Collector<'_>) {
             let address = located.value.address.address;
             let dev = located.value.placement.interface.as_ref();
             let interface = dev.or(draft.interface.as_ref().map(|interface| &interface.value));
-            let taken_here = in_instance.get(&address).map(|at| (*at, String::new()));
-            let taken = taken_here.or_else(|| {
+            let used_here = in_instance.get(&address).map(|at| (*at, String::new()));
+            let taken = used_here.or_else(|| {
                 let at = on_interface.get(&(interface?, address))?;
                 Some((*at, format!(" on {}", interface?)))
             });
@@ -77,8 +77,8 @@ fn addresses(drafts: &[Draft], problems: &mut Collector<'_>) {
                 problems.add(
                     located.at,
                     format!(
-                        "virtual address {address} is already taken{interface} at {place}; one virtual router \
-                         holds an address; remove one of them"
+                        "virtual address {address} is already used{interface} at {place}; an address belongs to one \
+                         virtual router; remove one of them"
                     ),
                 );
             } else {

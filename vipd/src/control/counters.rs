@@ -2,8 +2,6 @@
 //!
 //! A new counter is a row here and, if its source is new, one accessor in `service/report.rs`.
 
-use std::fmt::Write as _;
-
 use serde::{Deserialize, Serialize};
 use vipd_common::counters::Counter as Cell;
 
@@ -236,13 +234,13 @@ pub fn drop_reasons() -> impl Iterator<Item = (Cell, &'static str)> {
 }
 
 /// The tables of `docs/counters.md`.
-pub fn markdown() -> String {
+#[cfg(test)]
+fn markdown() -> String {
     let mut out = String::new();
     for (title, prefix, table) in
         [("Of an instance", "vipd", INSTANCE), ("Of the agent", "vipd_global", GLOBAL)]
     {
-        let _ = write!(
-            out,
+        out += &format!(
             "## {title}\n\n| counter | metric | needs attention | counts | counted by |\n| --- | --- | --- | --- | --- |\n"
         );
         for counter in table {
@@ -253,7 +251,7 @@ pub fn markdown() -> String {
                 Source::Sent | Source::Engine => "engine",
             };
             let (name, metric, help) = (counter.name, counter.metric(prefix), counter.help);
-            let _ = writeln!(out, "| `{name}` | `{metric}` | {attention} | {help} | {source} |");
+            out += &format!("| `{name}` | `{metric}` | {attention} | {help} | {source} |\n");
         }
         out.push('\n');
     }

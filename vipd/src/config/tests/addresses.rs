@@ -118,10 +118,7 @@ fn the_family_is_that_of_the_addresses_or_said() {
             "family = \"inet\"",
             "6:10: family is \"inet\"; it must be \"ipv4\" or \"ipv6\"; choose one of them",
         ),
-        (
-            "family = \"ipv6\"",
-            "6:10: family is \"ipv6\" and the virtual addresses are IPv4; remove it, the addresses say it",
-        ),
+        ("family = \"ipv6\"", "6:10: family is \"ipv6\" and the virtual addresses are IPv4; remove it"),
         (
             "virtual_addresses = [\"192.0.2.1\", \"fe80::1/64\"]",
             "6:35: virtual address fe80::1/64 is IPv6 in an IPv4 virtual router; an advert has addresses of one \
@@ -134,7 +131,7 @@ fn the_family_is_that_of_the_addresses_or_said() {
         ),
         (
             "virtual_addresses = [\"fe80::1/64\"]\nversion = 2",
-            "7:11: version is 2 in an IPv6 virtual router; VRRPv2 has IPv4 only (RFC 3768 section 1); remove it",
+            "7:11: version is 2 in an IPv6 virtual router; VRRPv2 is for IPv4 only (RFC 3768 section 1); remove it",
         ),
     ]);
 }
@@ -195,7 +192,7 @@ fn what_is_refused_in_a_table() {
         ),
         (
             "{ address = \"192.0.2.1\", dev = \"lo\" }",
-            "53: dev is \"lo\"; no other host can be reached by the loopback interface; name the interface that faces the hosts",
+            "53: dev is \"lo\"; no other host is reachable through the loopback interface; name the interface that faces the hosts",
         ),
         (
             "{ address = \"192.0.2.1\", label = \"eth1: vip\" }",
@@ -223,7 +220,7 @@ fn what_is_refused_in_a_table() {
         ),
         (
             "{ address = \"fe80::1\", scope = \"link\" }",
-            "53: scope is set for fe80::1/128; IPv6 addresses have the scope that they say themselves; remove it",
+            "53: scope is set for fe80::1/128; IPv6 addresses have a scope by themselves; remove it",
         ),
         (
             "{ address = \"fe80::1\", broadcast = \"192.0.2.255\" }",
@@ -240,13 +237,11 @@ fn an_address_is_held_once_on_an_interface() {
     assert_rows(&[
         (
             "virtual_addresses = [\"192.0.2.1\", \"192.0.2.1/24\"]",
-            "6:35: virtual address 192.0.2.1 is already taken at line 6, column 22; one virtual router holds an \
-             address; remove one of them",
+            "6:35: virtual address 192.0.2.1 is already used at line 6, column 22; an address belongs to one virtual router; remove one of them",
         ),
         (
             "virtual_addresses_excluded = [{ address = \"192.0.2.10/24\", dev = \"eth2\" }]",
-            "6:31: virtual address 192.0.2.10 is already taken at line 5, column 22; one virtual router holds an \
-             address; remove one of them",
+            "6:31: virtual address 192.0.2.10 is already used at line 5, column 22; an address belongs to one virtual router; remove one of them",
         ),
     ]);
     let on = |interface: &str, vrid: u8, addresses: &str| {
@@ -260,8 +255,7 @@ fn an_address_is_held_once_on_an_interface() {
     assert!(Config::parse(&both, "f").is_ok(), "on two interfaces");
     assert_sources(&[(
         &(on("eth2", 1, "\"192.0.2.1\"") + &on("eth1", 2, elsewhere)),
-        "10:22: virtual address 192.0.2.1 is already taken on eth2 at line 5, column 22; one virtual router holds an \
-         address; remove one of them",
+        "10:22: virtual address 192.0.2.1 is already used on eth2 at line 5, column 22; an address belongs to one virtual router; remove one of them",
     )]);
     // RFC 9568 section 1: an IPv4 and an IPv6 virtual router may share a VRID.
     let families = on("eth1", 1, "\"192.0.2.1\"")
@@ -270,8 +264,7 @@ fn an_address_is_held_once_on_an_interface() {
     let ipv6 = on("eth1", 1, "\"fe80::1\"");
     assert_sources(&[(
         &(ipv6.clone() + &ipv6.replace("eth1-1", "b").replace("fe80::1", "fe80::2")),
-        "9:8: vrid 1 is already taken for IPv6 on eth1 at line 4, column 8; a VRID names one virtual router of a \
-         family on an interface; choose another VRID or interface",
+        "9:8: vrid 1 is already used for IPv6 on eth1 at line 4, column 8; a VRID identifies one virtual router per family and interface; choose another VRID or interface",
     )]);
 }
 
@@ -279,13 +272,12 @@ fn an_address_is_held_once_on_an_interface() {
 fn what_is_warned_of() {
     assert_eq!(
         warnings("virtual_addresses = []"),
-        "6:21: virtual_addresses is empty; RFC 9568 section 5.2.5 has routers ignore adverts without an address; let \
-         vipd alone, or keepalived with `no_virtual_ipaddress`, take part in this virtual router"
+        "6:21: virtual_addresses is empty; by RFC 9568 section 5.2.5 routers ignore adverts without an address; use vipd, or keepalived with `no_virtual_ipaddress`, on all routers of this virtual router"
     );
     assert_eq!(
         warnings("virtual_addresses = [\"2001:db8::1/64\", \"fe80::1/64\"]"),
         "6:22: virtual address 2001:db8::1/64 is the first one of an IPv6 virtual router and not link-local; RFC 9568 \
-         section 5.2.9 demands that, and a strict router discards adverts without; put an address of fe80::/10 first, \
+         section 5.2.9 requires that, and a strict router discards other adverts; put an address of fe80::/10 first, \
          the same on all routers"
     );
     assert_eq!(warnings("virtual_addresses = [\"fe80::1/64\", \"2001:db8::1/64\"]"), "");
@@ -297,7 +289,22 @@ fn what_is_warned_of() {
     assert_eq!(many(90), "");
     assert_eq!(
         many(91),
-        "6:1093: an advert with 91 IPv6 addresses is longer than Ethernet's 1500 bytes; they fit 90; move the others \
+        "6:1093: an advert with 91 IPv6 addresses is longer than Ethernet's 1500 bytes; 90 fit; move the others \
          to `virtual_addresses_excluded`"
     );
+}
+
+#[test]
+fn an_ipv6_host_address_is_no_source_unless_preferred() {
+    let deprecated = |list: &str| {
+        let instance = parsed(&format!("virtual_addresses = [\"fe80::50/64\", {list}]"));
+        instance.placements[1].deprecated
+    };
+    assert!(deprecated("\"2001:db8::50/128\""));
+    assert!(deprecated("\"2001:db8::50\""));
+    assert!(deprecated("{ address = \"2001:db8::50\" }"));
+    assert!(!deprecated("\"2001:db8::50/64\""));
+    assert!(!deprecated("{ address = \"2001:db8::50\", preferred = true }"));
+    assert!(deprecated("{ address = \"2001:db8::50/64\", preferred = false }"));
+    assert!(!parsed("virtual_addresses = [\"192.0.2.1/32\"]").placements[0].deprecated);
 }

@@ -47,17 +47,16 @@ fn what_is_refused() {
         ),
         (
             "garp = { refresh = \"999ms\" }",
-            "6:20: garp.refresh is \"999ms\"; it must be a duration as a string, from \"1s\" to \"86400s\", or \"0s\" \
-             for none; choose another duration",
+            "6:20: garp.refresh is \"999ms\"; it must be a duration as a string, from \"1s\" to \"86400s\", or \"0s\" for never; choose another duration",
         ),
         (
             "garp = { interval = \"1001ms\" }",
-            "6:21: garp.interval is \"1001ms\"; it must be a duration as a string, from \"0ms\" to \"1s\"; choose \
+            "6:21: garp.interval is \"1001ms\"; it must be a duration as a string, from \"0s\" to \"1s\"; choose \
              another duration",
         ),
         (
             "garp = { interval = 5 }",
-            "6:21: garp.interval is an integer; it must be a duration as a string, from \"0ms\" to \"1s\"; write e.g. \
+            "6:21: garp.interval is an integer; it must be a duration as a string, from \"0s\" to \"1s\"; write e.g. \
              `interval = \"1ms\"`",
         ),
     ]);

@@ -33,7 +33,7 @@ fn what_is_refused() {
         ),
         (
             "preempt = false\npreempt_delay = \"30s\"",
-            "7:17: preempt_delay is set and preempt is false; there is nothing to delay; remove one of them",
+            "7:17: preempt_delay and preempt = false are mutually exclusive; remove one of them",
         ),
         (
             "down_after_adverts = 0",
@@ -55,7 +55,7 @@ fn what_is_refused() {
         ),
         (
             "accept = false\nvirtual_addresses_excluded = [{ address = \"10.0.0.1/24\", dev = \"eth2\" }]",
-            "7:31: accept is false and an address has a `dev` of its own; packets are dropped on the instance's \
+            "7:31: accept is false and a VIP has its own `dev`; packets are dropped on the instance's \
              interface only; remove one of them",
         ),
         ("accept = \"no\"", "6:10: accept is a string; it must be true or false; write e.g. `accept = true`"),
@@ -73,7 +73,7 @@ fn what_is_warned_of() {
     );
     assert_eq!(
         warnings("down_after_adverts = 5"),
-        "6:22: down_after_adverts is 5; RFC 9568 section 6.1 has 3; set the same on all routers of this virtual router"
+        "6:22: down_after_adverts is 5; the default of RFC 9568 section 6.1 is 3; set the same on all routers of this virtual router"
     );
     assert_eq!(warnings("priority = 255\npreempt = true\naccept = true\ndown_after_adverts = 3"), "");
 }

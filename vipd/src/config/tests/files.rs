@@ -5,41 +5,31 @@ use super::assert_sources;
 #[test]
 fn files_without_an_instance() {
     assert_sources(&[
-        (
-            "",
-            "1:1: there is no instance; at least one is needed; write each virtual router under a line \
-             `[[instance]]`",
-        ),
+        ("", "1:1: there is no instance; at least one is required; write each under a line `[[instance]]`"),
         (
             "realtime = \"auto\"\n",
-            "1:1: there is no instance; at least one is needed; write each virtual router under a line \
-             `[[instance]]`",
+            "1:1: there is no instance; at least one is required; write each under a line `[[instance]]`",
         ),
         (
             "instance = []\n",
-            "1:12: instance is an empty array; at least one is needed; write each virtual router under a \
-             line `[[instance]]`",
+            "1:1: there is no instance; at least one is required; write each under a line `[[instance]]`",
         ),
         (
             "[instance]\nname = \"a\"\n",
-            "1:1: instance is a table; it must be an array of tables; write each virtual router under a \
-             line `[[instance]]`",
+            "1:1: instance is a table; it must be an array of tables; write each under a line `[[instance]]`",
         ),
         (
             "instance = 3\n",
-            "1:12: instance is an integer; it must be an array of tables; write each virtual router under \
-             a line `[[instance]]`",
+            "1:12: instance is an integer; it must be an array of tables; write each under a line `[[instance]]`",
         ),
         (
             "instance = [3]\n",
-            "1:13: an element of instance is an integer; it must be a table; write each virtual router \
-             under a line `[[instance]]`",
+            "1:13: an element of instance is an integer; it must be a table; write each under a line `[[instance]]`",
         ),
         (
             "[[instances]]\n",
-            "1:1: there is no instance; at least one is needed; write each virtual router under a line \
-             `[[instance]]`\n\
-             1:3: unknown key `instances` at the top of the file; allowed are realtime, instance; did you \
+            "1:1: there is no instance; at least one is required; write each under a line `[[instance]]`\n\
+             1:3: unknown key `instances` at the top of the file; allowed are realtime, xdp, instance, interface; did you \
              mean `instance`?",
         ),
     ]);
@@ -89,8 +79,7 @@ fn missing_keys() {
              3:1: vrid is missing; it must be an integer from 1 to 255; add e.g. `vrid = 51`\n\
              3:1: virtual_addresses is missing; it must be an array of up to 255 addresses, each a \
              string or a table; add e.g. `virtual_addresses = [\"192.0.2.10/24\"]`\n\
-             5:12: priority is 300; it must be an integer from 1 to 254, or 255 for the owner of the \
-             addresses; choose another number",
+             5:12: priority is 300; it must be an integer from 1 to 255; choose another number",
         ),
     ]);
 }
@@ -109,7 +98,7 @@ fn what_instances_must_not_share() {
              interface = \"eth2\"\n\
              vrid = 1\n\
              virtual_addresses = [\"192.0.2.1\"]\n",
-            "7:8: name \"a\" is already taken at line 2, column 8; names must be unique; rename one of \
+            "7:8: name \"a\" is already used at line 2, column 8; names must be unique; rename one of \
              them",
         ),
         (
@@ -123,8 +112,7 @@ fn what_instances_must_not_share() {
              interface = \"eth1\"\n\
              vrid = 1\n\
              virtual_addresses = [\"192.0.2.2\"]\n",
-            "9:8: vrid 1 is already taken for IPv4 on eth1 at line 4, column 8; a VRID names one virtual router of a \
-             family on an interface; choose another VRID or interface",
+            "9:8: vrid 1 is already used for IPv4 on eth1 at line 4, column 8; a VRID identifies one virtual router per family and interface; choose another VRID or interface",
         ),
         (
             "[[instance]]\n\
@@ -137,8 +125,7 @@ fn what_instances_must_not_share() {
              interface = \"eth1\"\n\
              vrid = 2\n\
              virtual_addresses = [\"192.0.2.1/24\"]\n",
-            "10:22: virtual address 192.0.2.1 is already taken on eth1 at line 5, column 22; one virtual \
-             router holds an address; remove one of them",
+            "10:22: virtual address 192.0.2.1 is already used on eth1 at line 5, column 22; an address belongs to one virtual router; remove one of them",
         ),
         (
             "[[instance]]\n\
@@ -156,18 +143,14 @@ fn what_instances_must_not_share() {
              interface = \"eth1\"\n\
              vrid = 1\n\
              virtual_addresses = [\"192.0.2.1\"]\n",
-            "7:8: name \"a\" is already taken at line 2, column 8; names must be unique; rename one of \
+            "7:8: name \"a\" is already used at line 2, column 8; names must be unique; rename one of \
              them\n\
-             9:8: vrid 1 is already taken for IPv4 on eth1 at line 4, column 8; a VRID names one virtual router of a \
-             family on an interface; choose another VRID or interface\n\
-             10:22: virtual address 192.0.2.1 is already taken on eth1 at line 5, column 22; one virtual \
-             router holds an address; remove one of them\n\
-             12:8: name \"a\" is already taken at line 2, column 8; names must be unique; rename one of \
+             9:8: vrid 1 is already used for IPv4 on eth1 at line 4, column 8; a VRID identifies one virtual router per family and interface; choose another VRID or interface\n\
+             10:22: virtual address 192.0.2.1 is already used on eth1 at line 5, column 22; an address belongs to one virtual router; remove one of them\n\
+             12:8: name \"a\" is already used at line 2, column 8; names must be unique; rename one of \
              them\n\
-             14:8: vrid 1 is already taken for IPv4 on eth1 at line 4, column 8; a VRID names one virtual router \
-             of a family on an interface; choose another VRID or interface\n\
-             15:22: virtual address 192.0.2.1 is already taken on eth1 at line 5, column 22; one virtual \
-             router holds an address; remove one of them",
+             14:8: vrid 1 is already used for IPv4 on eth1 at line 4, column 8; a VRID identifies one virtual router per family and interface; choose another VRID or interface\n\
+             15:22: virtual address 192.0.2.1 is already used on eth1 at line 5, column 22; an address belongs to one virtual router; remove one of them",
         ),
     ]);
 }
@@ -182,8 +165,7 @@ fn syntax_errors() {
              1:1: virtual_addresses is missing; it must be an array of up to 255 addresses, each a \
              string or a table; add e.g. `virtual_addresses = [\"192.0.2.10/24\"]`\n\
              3:8: TOML syntax: no value after `=`; write one, or remove the key\n\
-             4:12: priority is 0; it must be an integer from 1 to 254, or 255 for the owner of the \
-             addresses; choose another number",
+             4:12: priority is 0; it must be an integer from 1 to 255; choose another number",
         ),
         (
             "[[instance]]\nname = \"a\ninterface = eth1\nvrid = 1\nvirtual_addresses = [\"192.0.2.1\"\n",
@@ -203,7 +185,7 @@ fn syntax_errors() {
         (
             "[[instance\nname = \"a\"\n",
             "1:11: TOML syntax: unclosed array table, expected `]]`; correct this line\n\
-             2:1: unknown key `name` at the top of the file; allowed are realtime, instance; remove it",
+             2:1: unknown key `name` at the top of the file; allowed are realtime, xdp, instance, interface; remove it",
         ),
         (
             "[[instance]]\n\
@@ -220,4 +202,9 @@ fn syntax_errors() {
             "1:7: TOML syntax: unexpected key or value, expected newline, `#`; correct this line",
         ),
     ]);
+}
+
+#[test]
+fn the_reference_is_current() {
+    crate::generated::check("docs/configuration.md", &crate::config::schema::markdown());
 }

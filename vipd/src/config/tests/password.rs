@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::config::settings::Password;
 
 const PLAIN: &str =
-    "the password is sent in plain text; it keeps out routers that were set up by mistake, and no attacker";
+    "the password is sent in plain text; it protects against misconfigured routers, not against attackers";
 
 #[test]
 fn a_password_is_padded() {
@@ -24,8 +24,7 @@ fn what_is_refused() {
     assert_rows(&[
         (
             "auth_pass = \"geheimnis\"\nversion = 2",
-            "6:13: auth_pass has 9 bytes; a password is 1 to 8 bytes; write the first eight, which is what keepalived \
-             sends of a longer one",
+            "6:13: auth_pass has 9 bytes; a password is 1 to 8 bytes; write the first eight; keepalived sends only those of a longer one",
         ),
         (
             "auth_pass = \"\"\nversion = 2",
@@ -96,23 +95,21 @@ fn a_file_beside_the_configuration() {
     assert_eq!(
         config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
-            format!(
-                "6:18: auth_pass_file \"{name}\" may be read by everybody; take that away: `chmod o-r {name}`"
-            ),
+            format!("6:18: auth_pass_file \"{name}\" is world-readable; run `chmod o-r {name}`"),
             format!("6:18: {PLAIN}")
         ]
     );
     assert_eq!(
         load("auth_pass_file = \"password\"\nversion = 2\nauth_pass = \"a\""),
         Err(format!(
-            "{}:6:18: auth_pass_file is set beside auth_pass; there is one password; remove one of them",
+            "{}:6:18: auth_pass and auth_pass_file are mutually exclusive; remove one of them",
             path.display()
         ))
     );
     for (content, expected) in [
         (
             &b"geheimnis\n"[..],
-            "has 9 bytes; a password is 1 to 8 bytes; write the first eight, which is what keepalived sends of a longer one",
+            "has 9 bytes; a password is 1 to 8 bytes; write the first eight; keepalived sends only those of a longer one",
         ),
         (b"\ngeheim", "is empty; a password is 1 to 8 bytes; write one, or remove the key"),
     ] {

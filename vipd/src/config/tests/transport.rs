@@ -118,7 +118,7 @@ fn what_is_refused_in_sources() {
         ),
         (
             "source = \"192.0.2.1\"\nunicast_peers = [\"192.0.2.2\"]\nunicast_source = \"192.0.2.1\"",
-            "6:10: source is set beside unicast_peers; it is for multicast; write `unicast_source`",
+            "6:10: source and unicast_peers are mutually exclusive; source is for multicast; write `unicast_source`",
         ),
         (
             "unicast_source = \"192.0.2.1\"",
@@ -130,7 +130,7 @@ fn what_is_refused_in_sources() {
         ),
         (
             "source = \"192.0.2.10\"",
-            "6:10: source is 192.0.2.10, a virtual address, which a backup does not have; write an address that stays \
+            "6:10: source is 192.0.2.10, a VIP, which a backup does not have; write an address that stays \
              on this node",
         ),
         (

@@ -38,7 +38,7 @@ fn interfaces() {
     assert_rows(&[
         (
             "interface = \"lo\"",
-            "6:13: interface is \"lo\"; no other host can be reached by the loopback interface; name the \
+            "6:13: interface is \"lo\"; no other host is reachable through the loopback interface; name the \
              interface that faces the hosts",
         ),
         (
@@ -109,20 +109,14 @@ fn vrids_versions_and_priorities() {
         ("version = 4", "6:11: version is 4; it must be 2 or 3; choose another number"),
         ("version = \"3\"", "6:11: version is a string; it must be 2 or 3; write e.g. `version = 3`"),
         ("version = 300", "6:11: version is 300; it must be 2 or 3; choose another number"),
-        (
-            "priority = 0",
-            "6:12: priority is 0; it must be an integer from 1 to 254, or 255 for the owner of the \
-             addresses; choose another number",
-        ),
+        ("priority = 0", "6:12: priority is 0; it must be an integer from 1 to 255; choose another number"),
         (
             "priority = 256",
-            "6:12: priority is 256; it must be an integer from 1 to 254, or 255 for the owner of the \
-             addresses; choose another number",
+            "6:12: priority is 256; it must be an integer from 1 to 255; choose another number",
         ),
         (
             "priority = true",
-            "6:12: priority is a boolean; it must be an integer from 1 to 254, or 255 for the owner of \
-             the addresses; write e.g. `priority = 100`",
+            "6:12: priority is a boolean; it must be an integer from 1 to 255; write e.g. `priority = 100`",
         ),
     ]);
 }

@@ -49,7 +49,7 @@ fn virtual_macs() {
         ),
         (
             &format!("virtual_mac = true\nvirtual_mac_transmit_on_base = false\n{unicast}"),
-            "7:32: virtual_mac_transmit_on_base is false beside unicast_peers; the kernel routes adverts to peers, \
+            "7:32: virtual_mac_transmit_on_base = false and unicast_peers are mutually exclusive; the kernel routes adverts to peers, \
              from the interface's own MAC; remove it",
         ),
     ]);

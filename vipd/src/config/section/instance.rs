@@ -1,29 +1,31 @@
-//! One `[[instance]]`: every key read and checked by itself.
+//! `[[instance]]`: each of its keys, read and checked.
 
 use std::path::Path;
 
-use super::Instance;
 use super::addresses::{Addresses, Placed};
 use super::announcements;
 use super::election::Election;
 use super::interval;
-use super::keys;
+use crate::config::Instance;
+use crate::config::host;
+
 use super::password;
-use super::problem::Collector;
-use super::settings::{Checksum, Password, Transport, VirtualMac};
-use super::table::{Located, Refusal, Table, Value};
 use super::transport::{self, Route};
 use super::wire;
+use crate::config::problem::Collector;
+use crate::config::schema;
+use crate::config::settings::{Checksum, Password, Transport, VirtualMac, XdpMode};
+use crate::config::table::{Located, Refusal, Table, Value};
 use crate::vrrp::config::{Announcements, Family, PRIORITY_OWNER, RouterConfig};
 use crate::vrrp::interval::{Interval, Version};
 
-/// An instance as far as it could be read; what could not has been reported.
+/// An instance as far as it is valid; the rest has been reported.
 #[derive(Debug)]
-pub(super) struct Draft {
-    pub(super) name: Option<Located<String>>,
-    pub(super) interface: Option<Located<String>>,
-    pub(super) vrid: Option<Located<u8>>,
-    pub(super) addresses: Addresses,
+pub(in crate::config) struct Draft {
+    pub(in crate::config) name: Option<Located<String>>,
+    pub(in crate::config) interface: Option<Located<String>>,
+    pub(in crate::config) vrid: Option<Located<u8>>,
+    pub(in crate::config) addresses: Addresses,
     interval: Option<Interval>,
     election: Election,
     route: Route,
@@ -35,25 +37,26 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Reads a table and reports what is wrong with it; paths in it start from `folder`.
-    pub(super) fn read(table: &Table<'_>, folder: &Path, problems: &mut Collector<'_>) -> Self {
-        table.refuse_unknown(keys::IN_INSTANCE, problems);
-        let said = table.given(&keys::VERSION, problems, version);
-        let name = table.required(&keys::NAME, problems, name);
-        let interface = table.required(&keys::INTERFACE, problems, interface);
-        let vrid = table.required(&keys::VRID, problems, |value| value.integer(1));
+    /// Reads a table and reports its problems; relative paths in it start in `folder`.
+    pub(in crate::config) fn read(table: &Table<'_>, folder: &Path, problems: &mut Collector<'_>) -> Self {
+        table.refuse_unknown(schema::Section::Instance, problems);
+        let configured = table.given(&schema::VERSION, problems, version);
+        let name = table.required(&schema::NAME, problems, name);
+        let interface = table.required(&schema::INTERFACE, problems, host::interface);
+        let vrid = table.required(&schema::VRID, problems, Value::integer);
         let addresses = Addresses::read(table, problems);
-        if let (Some(Some(Located { at, value: Version::V2 })), Some(Family::V6)) = (&said, addresses.family)
+        if let (Some(Some(Located { at, value: Version::V2 })), Some(Family::V6)) =
+            (&configured, addresses.family)
         {
             problems.add(
                 *at,
-                "version is 2 in an IPv6 virtual router; VRRPv2 has IPv4 only (RFC 3768 section 1); remove it",
+                "version is 2 in an IPv6 virtual router; VRRPv2 is for IPv4 only (RFC 3768 section 1); remove it",
             );
         }
-        let version = said.map(|said| said.map_or(Version::V3, |said| said.value));
+        let version = configured.map(|version| version.map_or(Version::V3, |version| version.value));
         let election = Election::read(table, problems);
         let virtual_mac =
-            table.get(keys::VIRTUAL_MAC.name).filter(|found| found.get_ref().as_bool() == Some(true));
+            table.get(schema::VIRTUAL_MAC.name).filter(|found| found.get_ref().as_bool() == Some(true));
         if let (Some(found), PRIORITY_OWNER) = (virtual_mac, election.priority) {
             problems.add(
                 found.span().start,
@@ -65,8 +68,8 @@ impl Draft {
         if let (Some(placed), false) = (elsewhere, election.accept) {
             problems.add(
                 placed.at,
-                "accept is false and an address has a `dev` of its own; packets are dropped on the instance's interface \
-                 only; remove one of them",
+                "accept is false and a VIP has its own `dev`; packets are dropped on the instance's interface only; \
+                 remove one of them",
             );
         }
         let route = transport::read(table, &addresses, election.priority == PRIORITY_OWNER, problems);
@@ -88,13 +91,14 @@ impl Draft {
         }
     }
 
-    /// The instance, if what it cannot do without could be read.
-    pub(super) fn finish(self) -> Option<Instance> {
+    /// The instance, if its required keys are valid; `xdp` is the mode of its interface.
+    pub(in crate::config) fn finish(self, xdp: impl Fn(&str) -> XdpMode) -> Option<Instance> {
         let Addresses { advertised, excluded, family } = self.addresses;
         let Route { transport, source } = self.route;
         let Election { priority, preempt, preempt_delay, startup_delay, down_after_adverts, accept } =
             self.election;
         let interface = self.interface?.value;
+        let xdp = xdp(&interface);
         let placements = advertised
             .iter()
             .chain(&excluded)
@@ -126,6 +130,7 @@ impl Draft {
             transport,
             checksum: self.checksum,
             password: self.password,
+            xdp,
             virtual_mac: self.virtual_mac,
             accept,
             announce_interval: self.announce_interval,
@@ -144,30 +149,10 @@ fn name(value: &Value<'_>) -> Result<String, Refusal> {
     }
 }
 
-/// A name the kernel would give an interface, other than the loopback's.
-pub(super) fn interface(value: &Value<'_>) -> Result<String, Refusal> {
-    let (key, name) = (value.key(), value.string()?);
-    if name == "lo" {
-        return Err(value.refused_because(format!(
-            "{key} is \"lo\"; no other host can be reached by the loopback interface; name the interface that faces \
-             the hosts"
-        )));
-    }
-    let forbidden = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
-    if !(1..=15).contains(&name.len()) || name.contains(forbidden) || name == "." || name == ".." {
-        return Err(value.refused_because(format!(
-            "{key} is {name:?}; it must be 1 to 15 bytes without `/`, `:` or white space; \
-             `ip link` lists the names"
-        )));
-    }
-    Ok(name.to_owned())
-}
-
 fn version(value: &Value<'_>) -> Result<Version, Refusal> {
-    match value.integer(0) {
-        Ok(2) => Ok(Version::V2),
-        Ok(3) => Ok(Version::V3),
-        Ok(other) => Err(value.refused(other.to_string(), "choose another number")),
-        Err(refusal) => Err(refusal),
+    match value.any_integer()? {
+        Some(2) => Ok(Version::V2),
+        Some(3) => Ok(Version::V3),
+        _ => Err(value.refused(value.source_of_integer(), "choose another number")),
     }
 }

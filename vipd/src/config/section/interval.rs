@@ -1,24 +1,25 @@
-//! `advert_interval`: what the wire can say, never rounded.
+//! `advert_interval`: rejected if it cannot be encoded, never rounded.
 
-use super::duration;
-use super::keys;
-use super::problem::Collector;
-use super::table::Table;
+use crate::config::duration;
+
+use crate::config::problem::Collector;
+use crate::config::schema;
+use crate::config::table::Table;
 use crate::vrrp::interval::{Interval, IntervalError, Version};
 
-/// The interval; without a valid version it can only be checked for being a duration.
-pub(super) fn read(
+/// The interval; without a valid version only its syntax is checked.
+pub(in crate::config) fn read(
     table: &Table<'_>,
     version: Option<Version>,
     problems: &mut Collector<'_>,
 ) -> Option<Interval> {
-    let found = table.optional(&keys::ADVERT_INTERVAL, problems, |value| {
+    let found = table.optional(&schema::ADVERT_INTERVAL, problems, |value| {
         let text = value.string()?;
         let nanos = duration::parse(text)
             .map_err(|error| value.refused(format!("{text:?}"), &duration::remedy(text, error)))?;
         let Some(version) = version else { return Ok(None) };
         Interval::from_nanos(version, nanos).map(Some).map_err(|error| {
-            let remedy = sayable(version, nanos);
+            let remedy = encodable(version, nanos);
             value.refused_because(format!("advert_interval is {text:?}; {error}; {remedy}"))
         })
     })?;
@@ -28,16 +29,16 @@ pub(super) fn read(
     }
 }
 
-/// What to write instead of an interval that the wire cannot say: its neighbours that it can.
-fn sayable(version: Version, nanos: u64) -> String {
+/// What to write instead of an interval that cannot be encoded: the nearest ones that can.
+fn encodable(version: Version, nanos: u64) -> String {
     let (unit, max) = match version {
         Version::V2 => (1_000_000_000, 255),
         Version::V3 => (10_000_000, 4095),
     };
-    let neighbour = |units: u64| {
+    let neighbor = |units: u64| {
         u16::try_from(units.clamp(1, max)).ok().and_then(|units| Interval::from_wire(version, units))
     };
-    let (below, above) = (neighbour(nanos / unit), neighbour(nanos.div_ceil(unit)));
+    let (below, above) = (neighbor(nanos / unit), neighbor(nanos.div_ceil(unit)));
     let mut remedy = match (below, above) {
         (Some(below), Some(above)) if below != above => format!("write \"{below}\" or \"{above}\""),
         (Some(only), _) | (_, Some(only)) => format!("write \"{only}\""),

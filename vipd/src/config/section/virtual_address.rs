@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::host;
+use crate::config::host;
 use crate::vrrp::config::VirtualAddress;
 
 /// The address of `text`, or what was found, what is allowed and what to do.
-pub(super) fn parse(text: &str) -> Result<VirtualAddress, String> {
+pub(in crate::config) fn parse(text: &str) -> Result<VirtualAddress, String> {
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),

@@ -1,49 +1,50 @@
-//! `unicast_peers`, `unicast_source` and `source`: where adverts go, and from which address.
+//! `unicast_peers`, `unicast_source` and `source`: destination and source of adverts.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::addresses::{Addresses, ip};
-use super::host;
-use super::keys;
-use super::problem::Collector;
-use super::settings::{Peer, Transport};
-use super::table::{Form, Located, Table, Value};
+use super::addresses::Addresses;
+use crate::config::host;
+
+use crate::config::problem::Collector;
+use crate::config::schema;
+use crate::config::settings::{Peer, Transport};
+use crate::config::table::{Form, Located, Table, Value};
 use crate::vrrp::config::Family;
 
-/// Where adverts go and where they come from.
+/// Destination and source of adverts.
 #[derive(Debug)]
-pub(super) struct Route {
-    pub(super) transport: Transport,
+pub(in crate::config) struct Route {
+    pub(in crate::config) transport: Transport,
     /// None for the interface's primary address.
-    pub(super) source: Option<IpAddr>,
+    pub(in crate::config) source: Option<IpAddr>,
 }
 
-/// Reads it; `owner` says whether the virtual addresses are the router's own.
-pub(super) fn read(
+/// Reads it; `owner`: whether the router owns its virtual addresses.
+pub(in crate::config) fn read(
     table: &Table<'_>,
     addresses: &Addresses,
     owner: bool,
     problems: &mut Collector<'_>,
 ) -> Route {
-    let elements = table.given(&keys::UNICAST_PEERS, problems, |value| {
-        let elements = value.elements(&keys::UNICAST_PEER)?;
+    let elements = table.given(&schema::UNICAST_PEERS, problems, |value| {
+        let elements = value.elements(&schema::UNICAST_PEER)?;
         match elements.len() {
             0 => Err(value.refused("empty", "name the other routers, or remove it for multicast")),
-            // More would take longer to send to than most intervals are.
+            // Sending to more would take longer than most intervals.
             256.. => Err(value.refused(format!("an array of {}", elements.len()), "use multicast")),
             _ => Ok(elements),
         }
     });
-    let source = table.given(&keys::SOURCE, problems, host::read).flatten();
-    let unicast_source = table.given(&keys::UNICAST_SOURCE, problems, host::read).flatten();
+    let source = table.given(&schema::SOURCE, problems, host::read).flatten();
+    let unicast_source = table.given(&schema::UNICAST_SOURCE, problems, host::read).flatten();
     let is_unicast = !matches!(elements, Some(None));
     let (source, other) = if is_unicast { (unicast_source, source) } else { (source, unicast_source) };
     if let Some(other) = other {
         problems.add(
             other.at,
             if is_unicast {
-                "source is set beside unicast_peers; it is for multicast; write `unicast_source`"
+                "source and unicast_peers are mutually exclusive; source is for multicast; write `unicast_source`"
             } else {
                 "unicast_source is set without unicast_peers; add the peers, or write `source` for multicast"
             },
@@ -81,13 +82,13 @@ fn peers(elements: &[Value<'_>], problems: &mut Collector<'_>) -> Vec<Located<Pe
 }
 
 fn with_ttl(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Peer> {
-    table.refuse_unknown(keys::IN_UNICAST_PEER, problems);
-    let address = table.required(&keys::PEER_ADDRESS, problems, host::read);
-    let min_ttl = table.optional(&keys::MIN_TTL, problems, |value| value.integer(1)).flatten();
+    table.refuse_unknown(schema::Section::Peer, problems);
+    let address = table.required(&schema::PEER_ADDRESS, problems, host::read);
+    let min_ttl = table.optional(&schema::MIN_TTL, problems, Value::integer).flatten();
     Some(Peer { address: address?.value, min_ttl: min_ttl.unwrap_or(255) })
 }
 
-/// What an address must be beside an address.
+/// Checks of addresses against the instance.
 struct Check<'a> {
     addresses: &'a Addresses,
     owner: bool,
@@ -95,7 +96,7 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn source(&self, source: &Located<IpAddr>, is_unicast: bool, problems: &mut Collector<'_>) {
-        let key = if is_unicast { &keys::UNICAST_SOURCE } else { &keys::SOURCE };
+        let key = if is_unicast { &schema::UNICAST_SOURCE } else { &schema::SOURCE };
         let Located { at, value: address } = source;
         if let Some(family) = self.other_family(*address) {
             problems.add(
@@ -108,7 +109,7 @@ impl Check<'_> {
             problems.add(
                 *at,
                 format!(
-                    "{key} is {address}, a virtual address, which a backup does not have; write an address that \
+                    "{key} is {address}, a VIP, which a backup does not have; write an address that \
                      stays on this node"
                 ),
             );
@@ -165,9 +166,9 @@ impl Check<'_> {
             }
         }
         if let (None, Some(peer)) = (source, peers.first()) {
-            // An interface's primary address may change; the address that the peers name must not.
+            // The peers name it, so it must not change as an interface's primary address may.
             problems.absent(
-                keys::UNICAST_SOURCE.name,
+                schema::UNICAST_SOURCE.name,
                 at,
                 format!(
                     "unicast_source is missing; it must be the address by which peer {} names this router; add e.g. \
@@ -181,7 +182,7 @@ impl Check<'_> {
 
     /// The virtual router's family, if the address has the other one.
     fn other_family(&self, address: IpAddr) -> Option<&'static str> {
-        self.addresses.family.filter(|family| *family != Family::of(address)).map(ip)
+        self.addresses.family.filter(|family| *family != Family::of(address)).map(host::family_name)
     }
 
     fn is_virtual(&self, address: IpAddr) -> bool {

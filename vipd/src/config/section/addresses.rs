@@ -1,37 +1,37 @@
-//! `virtual_addresses`, `virtual_addresses_excluded` and `family`: which addresses, on which interface, and how.
+//! `virtual_addresses`, `virtual_addresses_excluded` and `family`.
 
-use super::host;
-use super::instance::interface;
-use super::keys;
-use super::problem::Collector;
-use super::settings::{Placement, Scope};
-use super::table::{Form, Located, Refusal, Table, Value};
+use crate::config::host;
+
 use super::virtual_address;
+use crate::config::problem::Collector;
+use crate::config::schema;
+use crate::config::settings::{Placement, Scope};
+use crate::config::table::{Form, Located, Refusal, Table, Value};
 use crate::vrrp::config::{Family, VirtualAddress};
 
 /// IPv6 addresses in the longest advert that fits an Ethernet frame: 40 bytes of IPv6 header, 8 of VRRP, 16 each.
 const FIT_ETHERNET6: usize = (1500 - 40 - 8) / 16;
 
-/// A virtual address and how it is put on an interface.
+/// A VIP and its placement on an interface.
 #[derive(Clone, Debug)]
-pub(super) struct Placed {
-    pub(super) address: VirtualAddress,
-    pub(super) placement: Placement,
+pub(in crate::config) struct Placed {
+    pub(in crate::config) address: VirtualAddress,
+    pub(in crate::config) placement: Placement,
 }
 
-/// The addresses of an instance; what is not one of them has been reported.
+/// The valid VIPs of an instance; the others have been reported.
 #[derive(Debug)]
-pub(super) struct Addresses {
-    pub(super) advertised: Vec<Located<Placed>>,
-    pub(super) excluded: Vec<Located<Placed>>,
-    /// None where the file contradicts itself or does not say.
-    pub(super) family: Option<Family>,
+pub(in crate::config) struct Addresses {
+    pub(in crate::config) advertised: Vec<Located<Placed>>,
+    pub(in crate::config) excluded: Vec<Located<Placed>>,
+    /// None where it is contradictory or unknown.
+    pub(in crate::config) family: Option<Family>,
 }
 
 impl Addresses {
-    pub(super) fn read(table: &Table<'_>, problems: &mut Collector<'_>) -> Self {
-        let advertised = table.required(&keys::VIRTUAL_ADDRESSES, problems, |value| {
-            let elements = value.elements(&keys::VIRTUAL_ADDRESS)?;
+    pub(in crate::config) fn read(table: &Table<'_>, problems: &mut Collector<'_>) -> Self {
+        let advertised = table.required(&schema::VIRTUAL_ADDRESSES, problems, |value| {
+            let elements = value.elements(&schema::VIRTUAL_ADDRESS)?;
             match elements.len() {
                 // The count is one byte on the wire.
                 256.. => Err(value.refused(
@@ -42,8 +42,8 @@ impl Addresses {
             }
         });
         let excluded = table
-            .optional(&keys::VIRTUAL_ADDRESSES_EXCLUDED, problems, |value| {
-                value.elements(&keys::VIRTUAL_ADDRESS)
+            .optional(&schema::VIRTUAL_ADDRESSES_EXCLUDED, problems, |value| {
+                value.elements(&schema::VIRTUAL_ADDRESS)
             })
             .flatten()
             .unwrap_or_default();
@@ -54,8 +54,8 @@ impl Addresses {
         if let Some(at) = without_any {
             problems.warn(
                 at,
-                "virtual_addresses is empty; RFC 9568 section 5.2.5 has routers ignore adverts without an address; \
-                 let vipd alone, or keepalived with `no_virtual_ipaddress`, take part in this virtual router",
+                "virtual_addresses is empty; by RFC 9568 section 5.2.5 routers ignore adverts without an address; \
+                 use vipd, or keepalived with `no_virtual_ipaddress`, on all routers of this virtual router",
             );
         }
         if family == Some(Family::V6) {
@@ -64,17 +64,9 @@ impl Addresses {
         Self { advertised, excluded, family }
     }
 
-    /// The advertised ones, then the excluded ones.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Located<Placed>> {
+    /// The advertised VIPs, then the excluded ones.
+    pub(in crate::config) fn all(&self) -> impl Iterator<Item = &Located<Placed>> {
         self.advertised.iter().chain(&self.excluded)
-    }
-}
-
-/// IP with its version, for sentences.
-pub(super) fn ip(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
     }
 }
 
@@ -85,45 +77,39 @@ fn family(
     without_any: bool,
     problems: &mut Collector<'_>,
 ) -> Option<Family> {
-    let said = table.given(&keys::FAMILY, problems, |value| match value.string()? {
-        "ipv4" => Ok(Family::V4),
-        "ipv6" => Ok(Family::V6),
-        other => Err(value.refused(format!("{other:?}"), "choose one of them")),
-    })?;
+    let configured =
+        table.given(&schema::FAMILY, problems, |value| value.choice([Family::V4, Family::V6]))?;
     let of = |located: &Located<Placed>| Family::of(located.value.address.address);
     let Some(first) = advertised.first() else {
-        return said.map(|said| said.value).or(without_any.then_some(Family::V4));
+        return configured.map(|family| family.value).or(without_any.then_some(Family::V4));
     };
-    if let Some(said) = &said
-        && advertised.iter().all(|located| of(located) != said.value)
+    if let Some(configured) = &configured
+        && advertised.iter().all(|located| of(located) != configured.value)
     {
-        let found = ip(of(first));
+        let found = host::family_name(of(first));
         problems.add(
-            said.at,
-            format!(
-                "family is \"{}\" and the virtual addresses are {found}; remove it, the addresses say it",
-                said.value
-            ),
+            configured.at,
+            format!("family is \"{}\" and the virtual addresses are {found}; remove it", configured.value),
         );
         return None;
     }
-    let family = said.map_or_else(|| of(first), |said| said.value);
-    for stranger in advertised.iter().filter(|located| of(located) != family) {
+    let family = configured.map_or_else(|| of(first), |family| family.value);
+    for other in advertised.iter().filter(|located| of(located) != family) {
         problems.add(
-            stranger.at,
+            other.at,
             format!(
                 "virtual address {} is {} in an {} virtual router; an advert has addresses of one family (RFC 9568 \
                  section 5.2.9); move it to `virtual_addresses_excluded`, or to an instance of its own",
-                stranger.value.address,
-                ip(of(stranger)),
-                ip(family),
+                other.value.address,
+                host::family_name(of(other)),
+                host::family_name(family),
             ),
         );
     }
     Some(family)
 }
 
-/// Two things that IPv6 asks for and other routers may do without.
+/// Warns of a first address that is not link-local and of adverts longer than Ethernet's MTU.
 fn warn_ipv6(advertised: &[Located<Placed>], problems: &mut Collector<'_>) {
     if let Some(first) = advertised.first()
         && !host::is_link_local(first.value.address.address)
@@ -132,7 +118,7 @@ fn warn_ipv6(advertised: &[Located<Placed>], problems: &mut Collector<'_>) {
             first.at,
             format!(
                 "virtual address {} is the first one of an IPv6 virtual router and not link-local; RFC 9568 section \
-                 5.2.9 demands that, and a strict router discards adverts without; put an address of fe80::/10 \
+                 5.2.9 requires that, and a strict router discards other adverts; put an address of fe80::/10 \
                  first, the same on all routers",
                 first.value.address
             ),
@@ -142,7 +128,7 @@ fn warn_ipv6(advertised: &[Located<Placed>], problems: &mut Collector<'_>) {
         problems.warn(
             over.at,
             format!(
-                "an advert with {} IPv6 addresses is longer than Ethernet's 1500 bytes; they fit {FIT_ETHERNET6}; \
+                "an advert with {} IPv6 addresses is longer than Ethernet's 1500 bytes; {FIT_ETHERNET6} fit; \
                  move the others to `virtual_addresses_excluded`",
                 advertised.len()
             ),
@@ -155,7 +141,10 @@ fn list(elements: &[Value<'_>], problems: &mut Collector<'_>) -> Vec<Located<Pla
     for element in elements {
         let found = match element.form("in a virtual address") {
             Ok(Form::Text(text)) => virtual_address::parse(text)
-                .map(|address| Some(Placed { address, placement: Placement::default() }))
+                .map(|address| {
+                    let deprecated = is_host_ipv6(address);
+                    Some(Placed { address, placement: Placement { deprecated, ..Placement::default() } })
+                })
                 .map_err(|message| element.refused_because(message)),
             Ok(Form::Table(table)) => Ok(with_placement(&table, problems)),
             Err(refusal) => Err(refusal),
@@ -169,26 +158,28 @@ fn list(elements: &[Value<'_>], problems: &mut Collector<'_>) -> Vec<Located<Pla
 }
 
 fn with_placement(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Placed> {
-    table.refuse_unknown(keys::IN_VIRTUAL_ADDRESS, problems);
-    let address = table.required(&keys::ADDRESS, problems, |value| {
+    table.refuse_unknown(schema::Section::VirtualAddress, problems);
+    let address = table.required(&schema::ADDRESS, problems, |value| {
         virtual_address::parse(value.string()?).map_err(|message| value.refused_because(message))
     });
-    let interface = table.optional(&keys::DEV, problems, interface).flatten();
-    let label = table.given(&keys::LABEL, problems, label).flatten();
-    let scope = table.given(&keys::SCOPE, problems, scope).flatten();
+    let interface = table.optional(&schema::DEV, problems, host::interface).flatten();
+    let label = table.given(&schema::LABEL, problems, label).flatten();
+    let scope = table
+        .given(&schema::SCOPE, problems, |value| value.choice([Scope::Global, Scope::Link, Scope::Host]))
+        .flatten();
     let broadcast = table
-        .given(&keys::BROADCAST, problems, |value| {
+        .given(&schema::BROADCAST, problems, |value| {
             let text = value.string()?;
             text.parse().map_err(|_| value.refused(format!("{text:?}"), "write e.g. \"192.0.2.255\""))
         })
         .flatten();
-    let preferred = table.optional(&keys::PREFERRED, problems, Value::boolean).flatten().unwrap_or(true);
+    let preferred = table.optional(&schema::PREFERRED, problems, Value::boolean).flatten();
     let address = address?.value;
     if address.address.is_ipv6() {
         let only_ipv4 = [
-            (label.as_ref().map(|label| label.at), &keys::LABEL, "have no label"),
-            (scope.as_ref().map(|scope| scope.at), &keys::SCOPE, "have the scope that they say themselves"),
-            (broadcast.as_ref().map(|broadcast| broadcast.at), &keys::BROADCAST, "have no broadcast"),
+            (label.as_ref().map(|label| label.at), &schema::LABEL, "have no label"),
+            (scope.as_ref().map(|scope| scope.at), &schema::SCOPE, "have a scope by themselves"),
+            (broadcast.as_ref().map(|broadcast| broadcast.at), &schema::BROADCAST, "have no broadcast"),
         ];
         for (at, key, reason) in only_ipv4 {
             if let Some(at) = at {
@@ -201,12 +192,12 @@ fn with_placement(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Pla
         label: label.map(|label| label.value),
         scope: scope.map(|scope| scope.value).unwrap_or_default(),
         broadcast: broadcast.map(|broadcast| broadcast.value),
-        deprecated: !preferred,
+        deprecated: preferred.map_or_else(|| is_host_ipv6(address), |preferred| !preferred),
     };
     Some(Placed { address, placement })
 }
 
-/// `IFA_LABEL` is a string of `IFNAMSIZ` bytes with its zero; the kernel takes any.
+/// `IFA_LABEL` is a string of `IFNAMSIZ` bytes with its terminating zero; the kernel accepts any.
 fn label(value: &Value<'_>) -> Result<String, Refusal> {
     let label = value.string()?;
     let forbidden = |c: char| c.is_whitespace() || c.is_control();
@@ -217,11 +208,8 @@ fn label(value: &Value<'_>) -> Result<String, Refusal> {
     }
 }
 
-fn scope(value: &Value<'_>) -> Result<Scope, Refusal> {
-    match value.string()? {
-        "global" => Ok(Scope::Global),
-        "link" => Ok(Scope::Link),
-        "host" => Ok(Scope::Host),
-        other => Err(value.refused(format!("{other:?}"), "choose one of them")),
-    }
+/// Whether a VIP is an IPv6 /128. The kernel would choose it as source of new connections before an address of the subnet (RFC
+/// 6724 rule 8 prefers the longest matching prefix), and they would break when the VIP moves; keepalived deprecates it, too.
+fn is_host_ipv6(address: VirtualAddress) -> bool {
+    address.address.is_ipv6() && address.prefix == 128
 }

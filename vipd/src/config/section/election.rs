@@ -1,53 +1,39 @@
-//! Who becomes master, how soon, and whether it accepts packets to the addresses.
+//! Priority, preemption, delays and Accept_Mode.
 
-use super::duration;
-use super::keys;
-use super::problem::Collector;
-use super::table::{Table, Value};
+use crate::config::problem::Collector;
+use crate::config::schema;
+use crate::config::table::{Table, Value};
 use crate::vrrp::config::{DOWN_AFTER_ADVERTS, PRIORITY_DEFAULT, PRIORITY_OWNER};
 
-/// Longest delay in nanoseconds: 1000 s, as keepalived.
-const MAX_DELAY: u64 = 1_000_000_000_000;
-
-/// The keys of the election; what was refused has its default here and was reported.
+/// The keys of the election; a key that was refused has its default.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Election {
-    pub(super) priority: u8,
-    pub(super) preempt: bool,
+pub(in crate::config) struct Election {
+    pub(in crate::config) priority: u8,
+    pub(in crate::config) preempt: bool,
     /// Nanoseconds.
-    pub(super) preempt_delay: u64,
+    pub(in crate::config) preempt_delay: u64,
     /// Nanoseconds.
-    pub(super) startup_delay: u64,
-    pub(super) down_after_adverts: u8,
-    pub(super) accept: bool,
+    pub(in crate::config) startup_delay: u64,
+    pub(in crate::config) down_after_adverts: u8,
+    pub(in crate::config) accept: bool,
 }
 
 impl Election {
-    pub(super) fn read(table: &Table<'_>, problems: &mut Collector<'_>) -> Self {
-        let priority = table
-            .optional(&keys::PRIORITY, problems, |value| value.integer(1))
-            .flatten()
-            .unwrap_or(PRIORITY_DEFAULT);
-        let delay = |value: &Value<'_>| duration::read(value, &(0..=MAX_DELAY));
-        let preempt = table.given(&keys::PREEMPT, problems, Value::boolean).flatten();
-        let preempt_delay = table.given(&keys::PREEMPT_DELAY, problems, delay).flatten();
-        let startup_delay = table.optional(&keys::STARTUP_DELAY, problems, delay).flatten();
-        let down_after_adverts = table
-            .given(&keys::DOWN_AFTER_ADVERTS, problems, |value| {
-                value.integer(1).and_then(|adverts| match adverts {
-                    1..=100 => Ok(adverts),
-                    more => Err(value.refused(more.to_string(), "choose another number")),
-                })
-            })
-            .flatten();
-        let accept = table.given(&keys::ACCEPT, problems, Value::boolean).flatten();
+    pub(in crate::config) fn read(table: &Table<'_>, problems: &mut Collector<'_>) -> Self {
+        let priority =
+            table.optional(&schema::PRIORITY, problems, Value::integer).flatten().unwrap_or(PRIORITY_DEFAULT);
+        let preempt = table.given(&schema::PREEMPT, problems, Value::boolean).flatten();
+        let preempt_delay = table.given(&schema::PREEMPT_DELAY, problems, Value::duration).flatten();
+        let startup_delay = table.optional(&schema::STARTUP_DELAY, problems, Value::duration).flatten();
+        let down_after_adverts = table.given(&schema::DOWN_AFTER_ADVERTS, problems, Value::integer).flatten();
+        let accept = table.given(&schema::ACCEPT, problems, Value::boolean).flatten();
 
         let is_owner = priority == PRIORITY_OWNER;
         let never = preempt.as_ref().filter(|preempt| !preempt.value);
         let delayed = preempt_delay.as_ref().filter(|delay| delay.value > 0);
         if is_owner {
             for (at, key) in
-                [(never.map(|at| at.at), &keys::PREEMPT), (delayed.map(|at| at.at), &keys::PREEMPT_DELAY)]
+                [(never.map(|at| at.at), &schema::PREEMPT), (delayed.map(|at| at.at), &schema::PREEMPT_DELAY)]
             {
                 if let Some(at) = at {
                     problems.warn(
@@ -62,7 +48,7 @@ impl Election {
         } else if let (Some(_), Some(delayed)) = (never, delayed) {
             problems.add(
                 delayed.at,
-                "preempt_delay is set and preempt is false; there is nothing to delay; remove one of them",
+                "preempt_delay and preempt = false are mutually exclusive; remove one of them",
             );
         }
         if let Some(refused) = accept.as_ref().filter(|accept| is_owner && !accept.value) {
@@ -76,7 +62,7 @@ impl Election {
             problems.warn(
                 unusual.at,
                 format!(
-                    "down_after_adverts is {}; RFC 9568 section 6.1 has 3; set the same on all routers of this virtual \
+                    "down_after_adverts is {}; the default of RFC 9568 section 6.1 is 3; set the same on all routers of this virtual \
                      router",
                     unusual.value
                 ),

@@ -1,45 +1,39 @@
-//! `auth_pass` and `auth_pass_file`: VRRPv2's password. Its text goes into no message.
+//! `auth_pass` and `auth_pass_file`: VRRPv2's password, which no message shows.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::keys;
-use super::problem::Collector;
-use super::settings::Password;
-use super::table::{Located, Refusal, Table, Value};
+use crate::config::problem::Collector;
+use crate::config::schema;
+use crate::config::settings::Password;
+use crate::config::table::{Located, Refusal, Table, Value};
 use crate::vrrp::interval::Version;
 
-/// The most that is read of a file's first line, in bytes: enough to tell its length.
+/// Bytes read of a file's first line at most.
 const MAX_LINE: u64 = 4096;
 
-/// The password, if there is one.
-pub(super) fn read(
+/// The configured password.
+pub(in crate::config) fn read(
     table: &Table<'_>,
     folder: &Path,
     version: Option<Version>,
     problems: &mut Collector<'_>,
 ) -> Option<Password> {
     let written = table
-        .given(&keys::AUTH_PASS, problems, |value| password(value, "auth_pass", value.string()?.as_bytes()))
+        .given(&schema::AUTH_PASS, problems, |value| password(value, "auth_pass", value.string()?.as_bytes()))
         .flatten();
-    let file = table.given(&keys::AUTH_PASS_FILE, problems, |value| from_file(value, folder)).flatten();
-    if table.get(keys::AUTH_PASS.name).is_some()
+    let file = table.given(&schema::AUTH_PASS_FILE, problems, |value| from_file(value, folder)).flatten();
+    if table.get(schema::AUTH_PASS.name).is_some()
         && let Some(file) = &file
     {
-        problems.add(
-            file.at,
-            "auth_pass_file is set beside auth_pass; there is one password; remove one of them",
-        );
+        problems.add(file.at, "auth_pass and auth_pass_file are mutually exclusive; remove one of them");
     }
     if let Some(Located { at, value: (_, name, mode) }) = &file
         && mode & 0o004 != 0
     {
-        problems.warn(
-            *at,
-            format!("auth_pass_file {name:?} may be read by everybody; take that away: `chmod o-r {name}`"),
-        );
+        problems.warn(*at, format!("auth_pass_file {name:?} is world-readable; run `chmod o-r {name}`"));
     }
     let at = written.as_ref().map(|found| found.at).or(file.as_ref().map(|found| found.at))?;
     match version {
@@ -50,19 +44,19 @@ pub(super) fn read(
         ),
         Some(Version::V2) => problems.warn(
             at,
-            "the password is sent in plain text; it keeps out routers that were set up by mistake, and no attacker",
+            "the password is sent in plain text; it protects against misconfigured routers, not against attackers",
         ),
         None => {}
     }
     written.map(|found| found.value).or(file.map(|found| found.value.0))
 }
 
-/// The bytes padded with zeros; `what` is what has them.
+/// The bytes padded with zeros; `what` names their origin in messages.
 fn password(value: &Value<'_>, what: &str, bytes: &[u8]) -> Result<Password, Refusal> {
     let refused = |found: &str, remedy: &str| {
         value.refused_because(format!("{what} {found}; a password is 1 to 8 bytes; {remedy}"))
     };
-    // A zero byte would be taken for padding.
+    // A zero byte is indistinguishable from padding.
     if bytes.contains(&0) {
         return Err(refused("has a zero byte", "remove it"));
     }
@@ -70,7 +64,7 @@ fn password(value: &Value<'_>, what: &str, bytes: &[u8]) -> Result<Password, Ref
     match padded.get_mut(..bytes.len()) {
         None => Err(refused(
             &format!("has {} bytes", bytes.len()),
-            "write the first eight, which is what keepalived sends of a longer one",
+            "write the first eight; keepalived sends only those of a longer one",
         )),
         Some([]) => Err(refused("is empty", "write one, or remove the key")),
         Some(start) => {

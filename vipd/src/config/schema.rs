@@ -1,0 +1,252 @@
+//! The configuration keys: one row each, from which messages, range checks and `docs/configuration.md` are made.
+//!
+//! A new key is a row here and the line that reads it.
+
+use std::fmt;
+
+use super::duration;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A table of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Section {
+    /// The top of the file.
+    Top,
+    /// `[[instance]]`.
+    Instance,
+    /// `[[interface]]`.
+    Interface,
+    /// A virtual address that is a table.
+    VirtualAddress,
+    /// A unicast peer that is a table.
+    Peer,
+    /// `garp`.
+    Garp,
+    /// Not a key: an element of an array.
+    Element,
+}
+
+/// What a key accepts.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Boolean,
+    /// From and to, inclusive.
+    Integer(u8, u8),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Nanoseconds from and to, inclusive.
+    Duration(u64, u64),
+    /// As `Duration`, or 0 for never.
+    DurationOrNever(u64, u64),
+    /// Read by a function of its own; in words.
+    Other(&'static str),
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let range = |f: &mut fmt::Formatter<'_>, from: u64, to: u64| {
+            let [from, to] = [from, to].map(duration::text);
+            write!(f, "a duration as a string, from \"{from}\" to \"{to}\"")
+        };
+        match *self {
+            Self::Boolean => f.write_str("true or false"),
+            Self::Integer(from, to) => write!(f, "an integer from {from} to {to}"),
+            Self::Choice([words @ .., last]) => {
+                let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+                write!(f, "{} or {last:?}", words.join(", "))
+            }
+            Self::Choice([]) => Ok(()),
+            Self::Duration(from, to) => range(f, from, to),
+            Self::DurationOrNever(from, to) => {
+                range(f, from, to)?;
+                f.write_str(", or \"0s\" for never")
+            }
+            Self::Other(words) => f.write_str(words),
+        }
+    }
+}
+
+/// One row. Displayed as an error names it: `garp.repeat`.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) section: Section,
+    pub(super) name: &'static str,
+    pub(super) allowed: Kind,
+    /// Value to copy from an error.
+    pub(super) example: &'static str,
+    /// For the reference, as Markdown; "required" if it has none.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the reference only"))]
+    default: &'static str,
+    /// For the reference, as Markdown.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the reference only"))]
+    doc: &'static str,
+    /// keepalived's keyword.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the reference only"))]
+    keepalived: &'static str,
+}
+
+impl Key {
+    /// `vrid = 51`; an element of an array has no name.
+    pub(super) fn example(&self) -> String {
+        match self.section {
+            Section::Element => self.example.to_owned(),
+            _ => format!("{} = {}", self.name, self.example),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = if self.section == Section::Garp { "garp." } else { "" };
+        write!(f, "{prefix}{}", self.name)
+    }
+}
+
+/// The names of a table's keys, in the order of their rows.
+pub(super) fn names(section: Section) -> Vec<&'static str> {
+    KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect()
+}
+
+macro_rules! schema {
+    ($($section:ident { $(
+        $id:ident $name:literal, $allowed:expr, $default:literal, $example:literal, $doc:literal, $keepalived:literal;
+    )* })*) => {
+        $($(pub(super) static $id: Key = Key {
+            section: Section::$section,
+            name: $name,
+            allowed: $allowed,
+            default: $default,
+            example: $example,
+            doc: $doc,
+            keepalived: $keepalived,
+        };)*)*
+        /// Every row.
+        static KEYS: &[&Key] = &[$($(&$id,)*)*];
+    };
+}
+
+const HOST: Kind = Kind::Other("an IPv4 or IPv6 address without prefix length");
+const INTERFACE_NAME: Kind = Kind::Other("the name of a network interface");
+const DELAY: Kind = Kind::Duration(0, 1000 * SECOND);
+const XDP_MODE: Kind = Kind::Choice(&["auto", "native", "generic"]);
+
+// id "name", allowed, default, example, doc, keepalived's keyword
+schema! {
+    Top {
+        REALTIME "realtime", Kind::Choice(&["auto", "off"]), "`\"auto\"`", "\"auto\"",
+            "`\"auto\"` asks for SCHED_FIFO and locked memory, and runs without where that is denied", "`vrrp_rt_priority`";
+        XDP "xdp", XDP_MODE, "`\"auto\"`", "\"auto\"",
+            "XDP mode of all interfaces; `\"auto\"` uses native mode where the driver loses nothing by it", "";
+        INSTANCES "instance", Kind::Other("an array of tables"), "required", "…", "the virtual routers, at least one", "`vrrp_instance`";
+        INTERFACES "interface", Kind::Other("an array of tables"), "none", "…", "settings of an interface", "";
+    }
+    Instance {
+        NAME "name", Kind::Other("a string of 1 to 64 printable characters without white space"), "required", "\"VI_1\"",
+            "name in logs and reports, unique in the file", "`vrrp_instance`";
+        INTERFACE "interface", INTERFACE_NAME, "required", "\"eth1\"",
+            "interface for adverts and VIPs", "`interface`";
+        VRID "vrid", Kind::Integer(1, 255), "required", "51",
+            "virtual router identifier, the same on all routers; an IPv4 and an IPv6 instance may share one", "`virtual_router_id`";
+        VERSION "version", Kind::Other("2 or 3"), "`3`", "3",
+            "3 (RFC 9568) or 2 (RFC 3768, IPv4 only)", "`version`, default 2 for IPv4";
+        FAMILY "family", Kind::Choice(&["ipv4", "ipv6"]), "family of the VIPs", "\"ipv4\"",
+            "needed only without VIPs, where the default is IPv4", "`native_ipv6`";
+        PRIORITY "priority", Kind::Integer(1, 255), "`100`", "100",
+            "255 for the owner of the addresses only", "`priority`";
+        ADVERT_INTERVAL "advert_interval",
+            Kind::Other("a duration as a string, from \"10ms\" to \"40.95s\" in VRRPv3, from \"1s\" to \"255s\" in VRRPv2"),
+            "`\"1s\"`", "\"1s\"", "multiples of 10 ms in VRRPv3, of 1 s in VRRPv2", "`advert_int`";
+        DOWN_AFTER_ADVERTS "down_after_adverts", Kind::Integer(1, 100), "`3`", "3",
+            "missing adverts until the master is down, the same on all routers", "`down_timer_adverts`";
+        PREEMPT "preempt", Kind::Boolean, "`true`", "true",
+            "take over from a master of lower priority", "`nopreempt` for false";
+        PREEMPT_DELAY "preempt_delay", DELAY, "`\"0s\"`", "\"30s\"",
+            "how long a master of lower priority is followed before it is preempted", "`preempt_delay`";
+        STARTUP_DELAY "startup_delay", DELAY, "`\"0s\"`", "\"10s\"",
+            "how long the router stays in Initialize after the start", "`vrrp_startup_delay`";
+        ACCEPT "accept", Kind::Boolean, "`true`", "true",
+            "Accept_Mode: as master, accept packets to the VIPs; `false` drops them", "`accept`, `no_accept`";
+        CHECKSUM "checksum", Kind::Choice(&["rfc5798", "rfc9568"]), "`\"rfc5798\"`", "\"rfc5798\"",
+            "checksum of VRRPv3 adverts sent over IPv4; both are accepted", "`v3_checksum_as_v2` for RFC 9568's";
+        AUTH_PASS "auth_pass", Kind::Other("a string of 1 to 8 bytes"), "none", "\"…\"",
+            "VRRPv2 password, sent in plain text", "`auth_type PASS`, `auth_pass`";
+        AUTH_PASS_FILE "auth_pass_file", Kind::Other("the path of a file whose first line is a password of 1 to 8 bytes"),
+            "none", "\"/etc/vipd/password\"", "as `auth_pass`; a relative path starts in the configuration's directory", "";
+        VIRTUAL_MAC "virtual_mac", Kind::Boolean, "`false`", "true",
+            "put the VIPs on a macvlan with the virtual router MAC, 00:00:5e:00:01:VRID (IPv6: 02:VRID)", "`use_vmac`";
+        VIRTUAL_MAC_TRANSMIT_ON_BASE "virtual_mac_transmit_on_base", Kind::Boolean, "`false`; `true` with peers", "true",
+            "send adverts from the interface's own MAC all the same", "`vmac_xmit_base`";
+        SOURCE "source", HOST, "the interface's primary address", "\"192.0.2.1\"",
+            "source of multicast adverts, an address of the interface; link-local in IPv6", "`mcast_src_ip`";
+        UNICAST_SOURCE "unicast_source", HOST, "required with peers", "\"192.0.2.1\"",
+            "source of adverts to peers, and the address at which theirs arrive", "`unicast_src_ip`";
+        UNICAST_PEERS "unicast_peers", Kind::Other("an array of 1 to 255 peers, each a string or a table"), "none: multicast",
+            "[\"192.0.2.2\"]", "adverts are sent to these peers and accepted from them only", "`unicast_peer`";
+        VIRTUAL_ADDRESSES "virtual_addresses", Kind::Other("an array of up to 255 addresses, each a string or a table"),
+            "required", "[\"192.0.2.10/24\"]",
+            "VIPs in the adverts, of one family, the same on all routers; `[]` for an election without VIPs",
+            "`virtual_ipaddress`, `no_virtual_ipaddress`";
+        VIRTUAL_ADDRESSES_EXCLUDED "virtual_addresses_excluded", Kind::Other("an array of addresses, each a string or a table"),
+            "`[]`", "[\"192.0.2.20/24\"]", "VIPs that are not in the adverts, of either family", "`virtual_ipaddress_excluded`";
+        GARP "garp", Kind::Other("a table"), "", "{ repeat = 5 }", "how VIPs are announced", "";
+    }
+    Interface {
+        INTERFACE_NAMED "name", INTERFACE_NAME, "required", "\"eth1\"", "an interface that instances use", "";
+        INTERFACE_XDP "xdp", XDP_MODE, "the top-level `xdp`", "\"native\"", "XDP mode of this interface", "";
+    }
+    VirtualAddress {
+        ADDRESS "address", Kind::Other("an IPv4 or IPv6 address with its prefix length"), "required", "\"192.0.2.10/24\"",
+            "the VIP; without a length /32 or /128", "";
+        DEV "dev", INTERFACE_NAME, "the instance's `interface`", "\"eth2\"", "put it on this interface instead", "`dev`";
+        LABEL "label", Kind::Other("a string of 1 to 15 bytes without white space"), "none", "\"eth1:vip\"", "IPv4: its label", "`label`";
+        SCOPE "scope", Kind::Choice(&["global", "link", "host"]), "`\"global\"`", "\"global\"", "IPv4: its scope", "`scope`";
+        BROADCAST "broadcast", Kind::Other("an IPv4 address"), "none", "\"192.0.2.255\"", "IPv4: its broadcast address", "`brd`";
+        PREFERRED "preferred", Kind::Boolean, "`true`; `false` for an IPv6 /128", "false",
+            "whether IPv6 may choose it as source of new connections (`false`: preferred lifetime 0)", "`preferred_lft`, default 0 for /128";
+    }
+    Peer {
+        PEER_ADDRESS "address", HOST, "required", "\"192.0.2.2\"", "its address, of the instance's family", "";
+        MIN_TTL "min_ttl", Kind::Integer(1, 255), "`255`", "255",
+            "smallest TTL or Hop Limit of its adverts: 255 less the routers in between", "`min_ttl`";
+    }
+    Garp {
+        GARP_REPEAT "repeat", Kind::Integer(1, 255), "`5`", "5",
+            "gratuitous ARPs, or Neighbor Advertisements, per VIP at a takeover", "`garp_master_repeat`";
+        GARP_DELAY "delay", DELAY, "`\"5s\"`", "\"5s\"", "when they are sent a second time; `\"0s\"`: not", "`garp_master_delay`";
+        GARP_REFRESH "refresh", Kind::DurationOrNever(SECOND, 86_400 * SECOND), "`\"0s\"`", "\"60s\"",
+            "how often a master repeats them", "`garp_master_refresh`";
+        GARP_REFRESH_REPEAT "refresh_repeat", Kind::Integer(1, 255), "`1`", "1", "packets per VIP of a refresh", "`garp_master_refresh_repeat`";
+        GARP_INTERVAL "interval", Kind::Duration(0, SECOND), "`\"0s\"`", "\"1ms\"",
+            "pause between two packets", "`vrrp_garp_interval`, `vrrp_gna_interval`";
+    }
+    Element {
+        VIRTUAL_ADDRESS "a virtual address", Kind::Other("a string or a table"), "", "\"192.0.2.10/24\"", "", "";
+        UNICAST_PEER "a unicast peer", HOST, "", "\"192.0.2.2\"", "", "";
+    }
+}
+
+/// The tables of `docs/configuration.md`.
+#[cfg(test)]
+pub(super) fn markdown() -> String {
+    let mut out = String::new();
+    for (section, title) in [
+        (Section::Top, "Top of the file"),
+        (Section::Instance, "`[[instance]]`"),
+        (Section::VirtualAddress, "A virtual address as a table"),
+        (Section::Peer, "A unicast peer as a table"),
+        (Section::Garp, "`garp`"),
+        (Section::Interface, "`[[interface]]`"),
+    ] {
+        out += &format!(
+            "## {title}\n\n| key | default | value | meaning | keepalived |\n| --- | --- | --- | --- | --- |\n"
+        );
+        for Key { name, default, allowed, doc, keepalived, .. } in
+            KEYS.iter().filter(|key| key.section == section)
+        {
+            out += &format!("| `{name}` | {default} | {allowed} | {doc} | {keepalived} |\n");
+        }
+        out.push('\n');
+    }
+    out
+}

@@ -1,0 +1,12 @@
+//! The tables of the file, read and checked one subject per file.
+
+pub(super) mod addresses;
+mod announcements;
+mod election;
+pub(super) mod instance;
+pub(super) mod interface;
+mod interval;
+mod password;
+mod transport;
+mod virtual_address;
+mod wire;
