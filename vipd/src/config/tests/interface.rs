@@ -37,9 +37,9 @@ fn interfaces_that_are_refused() {
             "3:7: xdp is \"fast\"; it must be \"auto\", \"native\" or \"generic\"; choose one of them",
         ),
         (
-            "[[interface]]\nxpd = \"native\"",
+            "[[interface]]\nxdp_mode = \"native\"",
             "1:1: name is missing; it must be the name of a network interface; add e.g. `name = \"eth1\"`\n\
-             2:1: unknown key `xpd` in an interface; allowed are name, xdp; did you mean `xdp`?",
+             2:1: unknown key `xdp_mode` in an interface; allowed are name, xdp; did you mean `xdp`?",
         ),
         (
             "interface = 5",
