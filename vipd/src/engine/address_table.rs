@@ -7,8 +7,9 @@ use crate::netlink::{Address, PROTO_VIPD};
 
 /// The addresses of one link.
 ///
-/// An address is identified by its value *and* its prefix length: the kernel keeps 192.0.2.1/24 and 192.0.2.1/32 side by
-/// side, and the host answers for both. The order matters because the first address of a family is the primary one.
+/// An address is identified by its value *and* its prefix length: the kernel keeps 192.0.2.1/24 and
+/// 192.0.2.1/32 side by side, and the host answers for both. The order matters because the first
+/// address of a family is the primary one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AddressTable {
     in_order: BTreeMap<u64, Address>,

@@ -1,9 +1,9 @@
 //! Noticing that an XDP program was detached externally.
 //!
-//! The kernel sends no notification when a BPF link is detached. A router that receives no adverts would
-//! elect itself, so its link is probed before each election, and otherwise once an advert interval
-//! when the engine is awake anyway. A backup needs no more: without adverts its master-down timer
-//! wakes the engine.
+//! The kernel sends no notification when a BPF link is detached. A router that receives no adverts
+//! would elect itself, so its link is probed before each election, and otherwise once an advert
+//! interval when the engine is awake anyway. A backup needs no more: without adverts its
+//! master-down timer wakes the engine.
 
 use vipd_common::Timestamp;
 

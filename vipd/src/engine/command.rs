@@ -30,7 +30,7 @@ pub(crate) enum Command {
     },
     /// The XDP program no longer uses the row of a removed router.
     RowReleased(Row),
-    /// Asks for the current state of everything.
+    /// Requests a snapshot of the current state.
     Snapshot(oneshot::Sender<Arc<EngineSnapshot>>),
     /// Shut down all virtual routers and end.
     Stop,
@@ -50,14 +50,16 @@ pub(crate) enum Request {
     },
     /// Drop the sockets that newer ones have replaced.
     Drop(LinkIo),
-    /// Remove a router's entries from the XDP program, clear its row and answer with [`Command::RowReleased`].
+    /// Remove a router's entries from the XDP program, clear its row and answer with
+    /// [`Command::RowReleased`].
     Forget {
         /// The interface its entries are for, if there is one.
         ifindex: Option<u32>,
         entry: XdpEntry,
         row: Row,
     },
-    /// Set a macvlan down, unless it is wanted up again: the kernel waits for all readers (`synchronize_net`), some 10 ms.
+    /// Set a macvlan down, unless it is wanted up again: the kernel waits for all readers
+    /// (`synchronize_net`), some 10 ms.
     Down { ifindex: u32, wanted_up: Arc<AtomicBool> },
 }
 
@@ -98,8 +100,8 @@ impl Reports {
         Self { log, transitions, dropped: 0 }
     }
 
-    /// Sends an event. A state change is also published, after its report: so a reader of the bus knows that the report has
-    /// been sent or dropped.
+    /// Sends an event. A state change is also published, after its report: so a reader of the bus
+    /// knows that the report has been sent or dropped.
     pub(crate) fn event(&mut self, now: Timestamp, router: RouterId, event: Event) {
         self.send(Report::Router { router, event });
         if let Event::StateChanged { to, reason, .. } = event {

@@ -58,7 +58,8 @@ impl Engine {
         }
     }
 
-    /// Macvlans were created: their addresses are read, because notices before their names were known were not recognized.
+    /// Macvlans were created: their addresses are read, because notices before their names were
+    /// known were not recognized.
     fn adopt(&mut self, now: Timestamp, created: Vec<MacvlanIo>) {
         for MacvlanIo { link, name, ifindex } in created {
             self.topology.links.macvlan_created(link, name, ifindex);
@@ -105,7 +106,8 @@ impl Engine {
         }
     }
 
-    /// Brings the link of a new router up to date, if it is open; otherwise it is opened when its interface appears.
+    /// Brings the link of a new router up to date, if it is open; otherwise it is opened when its
+    /// interface appears.
     fn reopen_link_of(&mut self, router: RouterId) {
         let Some(id) = self.topology.routers.get(router).map(|instance| instance.link) else { return };
         let is_open = self.topology.links.get(id).is_some_and(|link| link.requested);

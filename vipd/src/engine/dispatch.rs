@@ -1,4 +1,5 @@
-//! The one way into the virtual routers: every input passes here, and only here is `Router::handle` called.
+//! The only caller of [`Router::handle`](crate::vrrp::Router::handle): every input of a router
+//! passes through here.
 //!
 //! ```text
 //!  ring record, timeout, netlink, command
@@ -6,7 +7,7 @@
 //!        ▼
 //!  worklist ──► unchanged adverts first (FastPath) ──► Router::handle
 //!                                                        ├─► actions ──► Effects, carried out at the end of the turn
-//!                                                        ├─► events  ──► log
+//!                                                        ├─► events  ──► log; state changes to the bus, too
 //!                                                        └─► next timeout ──► Schedule
 //! ```
 
@@ -20,15 +21,16 @@ use crate::xdp::{self, Row};
 use super::instance::fingerprint_of;
 
 impl Engine {
-    /// Gives a router an input. An unchanged advert that arrived before goes first: a master-down timer above all must not
-    /// fire past an advert that has arrived.
+    /// Passes an input to a router. An unchanged advert that arrived before it goes first: above
+    /// all, a master-down timer must not fire although an advert has arrived.
     pub(super) fn dispatch(&mut self, now: Timestamp, router: RouterId, input: Input) {
         self.catch_up(router);
         self.worklist.push_back((router, input));
         self.work(now);
     }
 
-    /// Gives a router an advert of the ring. `before` is the last arrival of an unchanged advert when this one came.
+    /// Passes an advert of the ring to a router. `before` is the arrival of the last unchanged
+    /// advert before it.
     pub(super) fn dispatch_advert(
         &mut self,
         now: Timestamp,
@@ -46,7 +48,7 @@ impl Engine {
         self.work(now);
     }
 
-    /// Brings a router up to date with the unchanged adverts that arrived.
+    /// Passes the last unchanged advert to a router.
     pub(super) fn dispatch_unchanged(&mut self, now: Timestamp, router: RouterId) {
         self.catch_up(router);
         self.work(now);
@@ -62,7 +64,7 @@ impl Engine {
         self.worklist.extend(unchanged.map(|advert| (router, Input::Advert(advert))));
     }
 
-    /// Works the list off.
+    /// Handles all inputs of the worklist, in order.
     fn work(&mut self, now: Timestamp) {
         while let Some((router, input)) = self.worklist.pop_front() {
             self.handle(now, router, input);
@@ -86,8 +88,9 @@ impl Engine {
         self.schedule.arm(id, published, &instance.router);
     }
 
-    /// Tells the XDP program which adverts are unchanged, for the routers where that differs now. Returns whether adverts of
-    /// the former kind had arrived meanwhile: what follows from them is the next turn's.
+    /// Publishes which adverts are unchanged to the XDP program, for the routers where that has
+    /// changed. Returns whether an advert of the former kind arrived just before: then another turn
+    /// carries out what follows from it.
     pub(super) fn publish_fast_paths(&mut self, now: Timestamp) -> bool {
         let mut more = false;
         let count = self.dirty.len();
@@ -96,7 +99,7 @@ impl Engine {
             let Some(instance) = self.topology.routers.get_mut(id) else { continue };
             instance.dirty = false;
             let steady = instance.router.steady();
-            // Several inputs of one turn may cancel out.
+            // The inputs of a turn may cancel each other out.
             if steady.as_ref() == instance.fast_path.published() {
                 continue;
             }

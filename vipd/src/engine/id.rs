@@ -1,8 +1,8 @@
 //! Identities of routers and links, and the table that gives them out.
 //!
-//! Routers and links come and go while the agent runs, and other threads refer to them in messages. A position in a vector
-//! would then point at whatever took its place; an identity carries the generation of its slot and resolves to nothing once
-//! its entry has been removed.
+//! Routers and links come and go while the agent runs, and other threads refer to them in messages.
+//! A position in a vector would then point at whatever took its place; an identity carries the
+//! generation of its slot and resolves to nothing once its entry has been removed.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -112,7 +112,8 @@ impl<I: Id, T> Slab<I, T> {
         slot.entry.as_mut()
     }
 
-    /// The identity of the entry in slot `index`, if there is one: for loops that change entries on their way.
+    /// The identity of the entry in slot `index`, if there is one: for loops that change entries on
+    /// their way.
     pub(crate) fn id_at(&self, index: usize) -> Option<I> {
         let slot = self.slots.get(index).filter(|slot| slot.entry.is_some())?;
         Some(I::new(u32::try_from(index).ok()?, slot.generation))

@@ -36,7 +36,8 @@ pub(crate) struct Instance {
     pub(crate) vip_links: Vec<LinkId>,
     /// Its macvlan, if it uses a virtual MAC.
     pub(crate) macvlan: Option<LinkId>,
-    /// Whether its macvlan is wanted up. The service, which sets it down, checks this before and after.
+    /// Whether its macvlan is wanted up. The service, which sets it down, checks this before and
+    /// after.
     pub(crate) wanted_up: Arc<AtomicBool>,
     /// The addresses that the XDP program drops packets to (Accept_Mode false).
     pub(crate) closed: Vec<ClosedKey>,
@@ -96,7 +97,8 @@ impl Instance {
         }
     }
 
-    /// Prepares the adverts for this MAC of the link and this primary address. Returns whether the MAC has changed.
+    /// Prepares the adverts for this MAC of the link and this primary address. Returns whether the
+    /// MAC has changed.
     pub(crate) fn prepare(&mut self, mac: Option<[u8; 6]>, primary: IpAddr) -> bool {
         let before = self.frames.as_ref().map(|frames| (frames.mac, frames.primary));
         if before == Some((mac, primary)) {
@@ -180,8 +182,8 @@ impl Instance {
         Some((*self.addresses.get(position)?, *self.vip_links.get(position)?))
     }
 
-    /// The links where a VIP may be: its own, and the parent of its macvlan, where another agent or a
-    /// network manager may have added it.
+    /// The links where a VIP may be: its own, and the parent of its macvlan, where another agent or
+    /// a network manager may have added it.
     pub(crate) fn links_of(&self, position: usize) -> impl Iterator<Item = LinkId> + Clone + use<> {
         let on = self.vip_links.get(position).copied();
         let parent = on.filter(|on| self.macvlan == Some(*on)).map(|_| self.link);
@@ -231,7 +233,8 @@ impl Instance {
         held.filter(move |(vip, on)| !is_present(*vip, *on)).map(|(vip, _)| vip)
     }
 
-    /// Whether it is the address owner (priority 255), whose interface has the virtual addresses as its own.
+    /// Whether it is the address owner (priority 255), whose interface has the virtual addresses as
+    /// its own.
     pub(crate) fn is_owner(&self) -> bool {
         self.router.config().is_owner()
     }

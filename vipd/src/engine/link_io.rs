@@ -8,7 +8,7 @@ use super::id::{LinkId, RouterId};
 use crate::packet::{Batch, PacketSocket, UnicastSocket};
 use crate::xdp::{LinkProbe, Mode};
 
-/// Whose frame it is, and which kind.
+/// The router and the kind of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tag {
     pub(crate) router: RouterId,
@@ -24,12 +24,12 @@ pub(crate) enum FrameKind {
     NeighborAdvertisement,
 }
 
-/// A link that is ready for adverts and announcements. The service opens it and drops it: closing a packet socket waits for
-/// all its readers (`synchronize_net`).
+/// A link that is ready for adverts and announcements. The service opens it and drops it: closing a
+/// packet socket waits for all its readers (`synchronize_net`).
 pub(crate) struct LinkIo {
     /// Where the XDP program runs; none on a link that only carries addresses.
     pub(crate) mode: Option<Mode>,
-    /// Tells whether the XDP program is still attached.
+    /// Checks whether the XDP program is still attached.
     pub(crate) probe: Option<LinkProbe>,
     /// The XDP program was detached externally.
     pub(crate) is_detached: bool,

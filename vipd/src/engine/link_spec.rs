@@ -1,4 +1,5 @@
-//! What the service has to open on a link, and what the XDP program is told about its virtual routers.
+//! What the service has to open on a link, and the entries of its virtual routers in the XDP
+//! program's maps.
 
 use std::net::IpAddr;
 
@@ -16,7 +17,7 @@ use crate::xdp::Row;
 #[derive(Clone, Debug)]
 pub(crate) struct LinkSpec {
     pub(crate) link: LinkId,
-    /// Index of the interface when the engine asked.
+    /// Index of the interface at the time of the request.
     pub(crate) ifindex: u32,
     pub(crate) name: String,
     /// Its virtual routers; empty for a link that only carries addresses.

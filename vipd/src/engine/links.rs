@@ -49,7 +49,7 @@ pub(crate) struct Link {
     pub(crate) failure: Option<String>,
     /// The routers whose adverts or addresses are on it.
     pub(crate) routers: Vec<RouterId>,
-    /// The service was asked to open it. After a failure the service retries by itself.
+    /// The service was requested to open it, and retries by itself after a failure.
     pub(crate) requested: bool,
     /// Stale VIPs of a former run were removed.
     pub(crate) swept: bool,
@@ -65,7 +65,7 @@ pub(crate) struct Link {
     primaries: [Primary; 2],
     /// Its own IPv4 addresses: those that are no VIPs.
     own: Vec<Address>,
-    /// The current dump has named it.
+    /// It is in the current dump.
     seen: bool,
 }
 
@@ -175,7 +175,7 @@ impl Link {
         (self.changed, self.own_changed) = (true, true);
     }
 
-    /// Forgets a router.
+    /// Removes a router.
     pub(crate) fn remove_router(&mut self, router: RouterId) {
         self.routers.retain(|other| *other != router);
         self.touched.retain(|other| *other != router);
@@ -277,7 +277,8 @@ impl Links {
         id
     }
 
-    /// The link of this name, which is added if it is new. One that only carried addresses takes the more demanding role.
+    /// The link of this name, which is added if it is new. One that only carried addresses takes
+    /// the more demanding role.
     pub(crate) fn find_or_add(&mut self, name: &str, role: LinkRole) -> LinkId {
         let Some(id) = self.by_name.get(name).copied() else {
             return self.add(Link::new(name.to_owned(), role));
@@ -338,7 +339,8 @@ impl Links {
     pub(crate) fn apply(&mut self, notice: &Notice) -> Option<(LinkId, Gone)> {
         match notice {
             Notice::Link(link) => {
-                // An interface with this index under another name was renamed, and is gone under the old one.
+                // An interface with this index under another name was renamed, and is gone under
+                // the old one.
                 let known = self.by_ifindex.get(&link.ifindex).copied();
                 let named = self.by_name.get(&link.name).copied();
                 let renamed = known.filter(|known| Some(*known) != named);
@@ -396,8 +398,9 @@ impl Links {
         }
     }
 
-    /// Between the links and the addresses of a full dump. Interfaces that it did not name are gone if `exists` agrees: a
-    /// message that could not be parsed must not make an interface disappear. Addresses are read again.
+    /// Between the links and the addresses of a full dump. Interfaces that it did not name are gone
+    /// if `exists` agrees: a message that could not be parsed must not make an interface disappear.
+    /// Addresses are read again.
     pub(crate) fn end_links(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(LinkId, Gone)> {
         let mut unnamed = Vec::new();
         for (id, link) in self.links.iter_mut() {

@@ -1,16 +1,28 @@
-//! The engine: the real-time thread that runs the virtual routers. It waits for the kernel alone, never for a log, a disk, a
-//! client or a driver.
+//! The engine: the real-time thread that runs the virtual routers. It waits for the kernel alone,
+//! never for a log, a disk, a client or a driver.
 //!
 //! ```text
 //!  XDP program ── ring ──────► rx ────────┐
-//!              ── arrivals ──► schedule ──┤
-//!  netlink ──────────────────► reconcile ─┼─► dispatch ──► effects: adverts, addresses, announcements
-//!  service ── commands ──────► control ───┘      │
-//!                                                └──────► log, snapshots
+//!              ── arrivals ──► schedule ──┤             ┌─► effects/adverts      ─► link I/O
+//!  netlink ──────────────────► reconcile ─┼─► dispatch ─┼─► effects/addresses    ─► netlink
+//!  service ── commands ──────► control ───┘   (core)    ├─► effects/announce     ─► link I/O
+//!                                                       └─► log, bus, snapshots
 //! ```
 //!
-//! An advert passes through these files: `vipd-ebpf/src/main.rs` and `publish.rs` (kernel), `rx.rs`, `dispatch.rs`, the core
-//! (`vipd/vrrp/src/state/`), and `effects/adverts.rs`, `effects/addresses.rs`, `effects/announce.rs`.
+//! [`Engine::turn`] runs these from left to right, then waits. `topology` holds what all of them
+//! work on: the routers (`instance`) and the links (`links`, `address_table`), found by the
+//! identities of `id`.
+//!
+//! An advert and the takeover that follows from it pass through seven files:
+//!
+//! 1. `vipd-ebpf/src/main.rs`: the entry points; the verdict on a frame (`classify`) becomes an action,
+//! 2. `vipd-ebpf/src/publish.rs`: puts a record into the ring, or stores the arrival if the advert
+//!    is unchanged,
+//! 3. `rx.rs`: reads the record, and finds the routers whose master-down timer has fired,
+//! 4. `dispatch.rs`: passes it to the router, and collects the router's actions,
+//! 5. `vipd/vrrp/src/state/backup.rs`: the router's decision,
+//! 6. `effects/addresses.rs`: adds the addresses,
+//! 7. `effects/announce.rs`: announces each one that was added.
 
 mod address_table;
 mod attachment;
@@ -56,13 +68,14 @@ use poll::{Poll, Source, Waker};
 use schedule::Schedule;
 use topology::Topology;
 
-/// Records taken from the ring in one turn: as many as it can hold. Under a flood it never empties, and what arrived after the
-/// turn's clock was read can wait for the next turn.
+/// Records taken from the ring in one turn: as many as it can hold. Under a flood it never empties,
+/// and what arrived after the turn's clock was read can wait for the next turn.
 const RING_BUDGET: usize = MAX_PENDING;
-/// Address changes made in one turn, about 20 µs each with the first announcement, and announcements after the first, about
-/// 10 µs each; then adverts that are due go first.
+/// Address changes made in one turn, about 20 µs each with the first announcement, and
+/// announcements after the first, about 10 µs each; then adverts that are due go first.
 const BUDGET: Budget = Budget { changes: 256, announcements: 64 };
-/// Nanoseconds until wanted and present addresses are compared again, after a change or a dump has failed.
+/// Nanoseconds until wanted and present addresses are compared again, after a change or a dump has
+/// failed.
 const RECONCILE_AFTER: u64 = 1_000_000_000;
 
 /// The engine, before its thread runs.
@@ -78,18 +91,20 @@ pub(crate) struct Engine {
     requests: mpsc::UnboundedSender<Request>,
     reports: Reports,
     topology: Topology,
-    /// Inputs that are to be given to routers.
+    /// Inputs that are to be handled.
     worklist: VecDeque<(RouterId, Input)>,
-    /// Routers whose fast path may have to be published again, each once; twice while they are published.
+    /// Routers whose fast path may have to be published again, each once; twice while they are
+    /// published.
     dirty: Vec<RouterId>,
     schedule: Schedule,
     effects: Effects,
     realtime: Realtime,
     /// Netlink notifications were lost: read links and addresses again in this turn.
     resync_needed: bool,
-    /// When to read links and addresses again, after an address could not be changed or a dump has failed.
+    /// When to read links and addresses again, after an address could not be changed or a dump has
+    /// failed.
     reconcile_at: Option<Timestamp>,
-    /// The snapshot of this turn, if one was asked for.
+    /// The snapshot of this turn, if one was requested.
     snapshot: Option<Arc<EngineSnapshot>>,
     wakeups: u64,
     overruns: u64,
@@ -193,7 +208,7 @@ impl Engine {
         }
     }
 
-    /// The links to open whose interfaces exist now.
+    /// The links to open, whose interfaces exist.
     #[cfg(test)]
     pub(crate) fn present(&self) -> Vec<id::LinkId> {
         let links = self.topology.links.iter();
@@ -227,13 +242,15 @@ impl Engine {
 
     /// One turn, and the wait after it. Returns whether another one follows.
     fn turn(&mut self) -> io::Result<bool> {
-        // The clock is read before the ring is drained: what had arrived by then is handled before a deadline that passed by
-        // then. So a process that was not scheduled for long handles what it missed first.
+        // The clock is read before the ring is drained: what had arrived by then is handled before
+        // a deadline that passed by then. So a process that was not scheduled for long handles what
+        // it missed first.
         let now = clock::now();
         self.snapshot = None;
         let mut busy = self.drain_ring(now);
         self.reconcile_if_due(now);
-        // A hundred new addresses cause a hundred notices; the first announcement of each goes first.
+        // A hundred new addresses cause a hundred notices; the first announcement of each goes
+        // first.
         if (self.has_notices || self.resync_needed) && !self.effects.is_urgent() {
             busy |= self.drain_netlink(now);
         }
@@ -252,7 +269,8 @@ impl Engine {
         busy |= self.publish_fast_paths(now);
         busy |= self.effects.is_busy() || self.resync_needed;
         if !busy {
-            // The program wakes a reader only if it sleeps, so look once more after saying so.
+            // The XDP program wakes only a reader that is marked as asleep: a record may have
+            // arrived just before the mark.
             self.feed.sleep();
             busy = self.receive(now);
         }
@@ -267,7 +285,7 @@ impl Engine {
         Ok(true)
     }
 
-    /// Carries out what the routers asked for in this turn.
+    /// Carries out the routers' actions of this turn.
     fn flush(&mut self, now: Timestamp) {
         self.effects.flush(now, BUDGET, &mut self.topology, &mut self.reports);
         for (ifindex, wanted_up) in self.effects.take_downs() {

@@ -27,8 +27,8 @@ pub(crate) enum Primary {
 }
 
 impl Primary {
-    /// Selects the first IPv4 or link-local IPv6 address. `is_virtual` tells VIPs of routers that do
-    /// not own them.
+    /// Selects the first IPv4 or link-local IPv6 address. `is_virtual` selects VIPs of routers that
+    /// do not own them.
     pub(crate) fn select(table: &AddressTable, family: Family, is_virtual: impl Fn(IpAddr) -> bool) -> Self {
         let candidate = |address: &&Address| {
             Family::of(address.address) == family
@@ -51,8 +51,8 @@ impl Primary {
     }
 }
 
-/// An own IPv4 address that the kernel would remove with the VIP `found`: it is secondary to `found`
-/// in the same subnet (`__inet_del_ifa`, without `promote_secondaries`).
+/// An own IPv4 address that the kernel would remove with the VIP `found`: it is secondary to
+/// `found` in the same subnet (`__inet_del_ifa`, without `promote_secondaries`).
 pub(crate) fn dependent(found: &Address, own: &[Address]) -> Option<IpAddr> {
     let IpAddr::V4(primary) = found.address else { return None };
     let mask = u32::MAX.checked_shl(32 - u32::from(found.prefix)).unwrap_or(0);
@@ -87,7 +87,7 @@ pub(crate) enum Difference {
     Unwanted(Address),
 }
 
-/// Compares one VIP with the addresses of an interface. `is_protected` tells addresses that stay.
+/// Compares one VIP with the addresses of an interface. `is_protected` selects addresses that stay.
 pub(crate) fn compare(
     vip: VirtualAddress,
     claim: Claim,

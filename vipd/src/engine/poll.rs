@@ -75,8 +75,9 @@ impl Poll {
         Waker(Arc::clone(&self.event))
     }
 
-    /// Waits until a descriptor is ready or `deadline` has passed; returns whether [`Source::Netlink`] is ready. Setting the
-    /// timer takes one more system call, and none if it is set to `deadline` already.
+    /// Waits until a descriptor is ready or `deadline` has passed; returns whether
+    /// [`Source::Netlink`] is ready. Setting the timer takes one more system call, and none if it
+    /// is set to `deadline` already.
     ///
     /// # Errors
     /// Never in practice: the descriptors are valid.

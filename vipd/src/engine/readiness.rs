@@ -42,8 +42,8 @@ impl Readiness {
     }
 
     /// `link`: its VRRP interface is up. `io`: adverts can be sent and received there. `carried`:
-    /// VIPs can be added to its other interfaces. `has_conflict`: one of its VIPs, which it does not
-    /// own, is an interface's primary address.
+    /// VIPs can be added to its other interfaces. `has_conflict`: one of its VIPs, which it does
+    /// not own, is an interface's primary address.
     fn new(
         link: Result<(), Fault>,
         io: Result<(), Fault>,
@@ -108,7 +108,8 @@ impl Engine {
         }
     }
 
-    /// Whether a router has not started because one of its links is being opened for the first time, which is no fault.
+    /// Whether a router has not started because one of its links is being opened for the first
+    /// time, which is no fault.
     fn is_starting(&self, id: RouterId) -> bool {
         let Some(instance) = self.topology.routers.get(id) else { return false };
         let mut links = instance.vip_links.iter().chain([&instance.link]);

@@ -1,4 +1,5 @@
-//! Comparing what should be with what netlink reports: links to open, macvlans to restore, addresses to add or remove.
+//! Comparing what should be with what netlink reports: links to open, macvlans to restore,
+//! addresses to add or remove.
 
 use std::io;
 
@@ -14,7 +15,8 @@ use super::{Engine, RECONCILE_AFTER};
 use crate::netlink::{Address, Change, Drained, Notice, PROTO_VIPD};
 use crate::vrrp::{Action, Addresses, Input};
 
-/// Netlink notifications applied in one turn, each with a system call: between them, adverts are due.
+/// Netlink notifications applied in one turn, each with a system call: between them, adverts are
+/// due.
 const NETLINK_BUDGET: usize = 64;
 
 impl Engine {
@@ -38,8 +40,8 @@ impl Engine {
         drained.more
     }
 
-    /// Reads links and addresses again after notifications were lost. A failed dump is repeated after a pause: it takes
-    /// milliseconds, and most causes last.
+    /// Reads links and addresses again after notifications were lost. A failed dump is repeated
+    /// after a pause: it takes milliseconds, and most causes last.
     pub(super) fn resync_if_needed(&mut self, now: Timestamp) {
         if std::mem::take(&mut self.resync_needed)
             && let Err(error) = self.resync()
@@ -64,7 +66,7 @@ impl Engine {
         let mut notices = Vec::new();
         let names: Vec<&str> = self.topology.links.iter().map(|(_, link)| link.name.as_str()).collect();
         self.effects.netlink().read(&mut self.monitor, &names, |notice| notices.push(notice))?;
-        // Links first: one that is gone or renamed still knows its addresses.
+        // Links first: one that is gone or renamed still has its addresses.
         let (links, addresses): (Vec<_>, Vec<_>) =
             notices.iter().partition(|notice| matches!(notice, Notice::Link(_)));
         let known = &mut self.topology.links;
@@ -79,8 +81,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks the service to close a link whose interface is gone, and removes vipd's addresses from the interface: one that
-    /// was merely renamed would go on answering for them.
+    /// Requests the service to close a link whose interface is gone, and removes vipd's addresses
+    /// from the interface: one that was merely renamed would go on answering for them.
     fn close(&mut self, link: LinkId, gone: Gone) {
         let Gone { ifindex, stale, io } = gone;
         for address in stale {
@@ -140,7 +142,7 @@ impl Engine {
         }
     }
 
-    /// Asks the service to open a link whose interface has appeared.
+    /// Requests the service to open a link whose interface has appeared.
     fn open(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         if link.ifindex.is_none() || link.requested || link.io.is_some() || link.is_virtual_mac() {
@@ -285,7 +287,7 @@ impl Engine {
 
 /// Whether the kernel still has an interface with this index and name.
 fn exists(ifindex: u32, name: &str) -> bool {
-    // Without a socket to ask on, assume that it does.
+    // Without a socket for the request, assume that it does.
     let Ok(socket) = socket(AddressFamily::INET, SocketType::DGRAM, None) else { return true };
     netdevice::name_to_index(&socket, name) == Ok(ifindex)
 }

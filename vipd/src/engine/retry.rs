@@ -54,7 +54,7 @@ impl<K: Copy + Ord> Retries<K> {
         self.schedule.insert((at, key));
     }
 
-    /// Forgets a refusal: the change was made, or is obsolete. Returns whether it restores an
+    /// Removes a refusal: the change was made, or is obsolete. Returns whether it restores an
     /// address, if there was a refusal.
     pub(crate) fn take(&mut self, key: K) -> Option<bool> {
         let retry = self.all.remove(&key)?;

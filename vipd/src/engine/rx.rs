@@ -12,7 +12,8 @@ use crate::vrrp::Input;
 use crate::xdp::Row;
 
 impl Engine {
-    /// Dispatches the records in the ring, up to [`RING_BUDGET`]. Returns whether there may be more.
+    /// Dispatches the records in the ring, up to [`RING_BUDGET`]. Returns whether there may be
+    /// more.
     pub(super) fn drain_ring(&mut self, now: Timestamp) -> bool {
         let mut drained = 0;
         while drained < RING_BUDGET && self.receive(now) {
@@ -41,7 +42,8 @@ impl Engine {
             return;
         };
         let config = instance.router.config();
-        // Stale: the row belonged to another router when the advert arrived, or the interface was replaced since.
+        // Stale: the row belonged to another router when the advert arrived, or the interface was
+        // replaced since.
         let is_current = (config.vrid, config.family.number()) == (record.vrid, record.family)
             && self
                 .topology
@@ -66,7 +68,8 @@ impl Engine {
         }
     }
 
-    /// Busy-waits for a master-down deadline within the spin window. Adverts of a running master move it long before.
+    /// Busy-waits for a master-down deadline within the spin window. Adverts of a running master
+    /// move it long before.
     pub(super) fn spin(&mut self) {
         let (steady, routers) = (&self.steady, &self.topology.routers);
         let deadline = self.schedule.spin_deadline(

@@ -1,6 +1,8 @@
-//! The engine on a segment, a turn at a time: the order of adverts, and no allocation in the steady state.
+//! The engine on a segment, a turn at a time: the order of adverts, and no allocation in the steady
+//! state.
 //!
-//! Locked memory and real-time scheduling do not help where an allocator takes a lock or asks the kernel for pages.
+//! Locked memory and real-time scheduling do not help where an allocator takes a lock or gets pages
+//! from the kernel.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -291,7 +293,8 @@ fn the_steady_state_of_a_backup_does_not_allocate() -> Result<()> {
         bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
         bench.allocations(20)?;
         let changed = bench.last_router().router.peers()[0].last_arrival;
-        // A hundred changed adverts a second, and a pass over the fast-path deadlines in each half of one.
+        // A hundred changed adverts a second, and a pass over the fast-path deadlines in each half
+        // of one.
         assert_eq!(bench.allocations(200)?, 0);
         let peer = bench.last_router().router.peers()[0];
         assert!(peer.last_arrival > changed, "changed adverts were given");
@@ -303,7 +306,8 @@ fn the_steady_state_of_a_backup_does_not_allocate() -> Result<()> {
     measured
 }
 
-/// One router is removed and added again and again: the others stay masters, and its row, slot and link are reused.
+/// One router is removed and added again and again: the others stay masters, and its row, slot and
+/// link are reused.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn routers_are_added_and_removed_while_others_run() -> Result<()> {
@@ -334,7 +338,8 @@ fn routers_are_added_and_removed_while_others_run() -> Result<()> {
     })
 }
 
-/// Records that are still in the ring when their router is removed carry its row, which another router may have by then.
+/// Records that are still in the ring when their router is removed carry its row, which another
+/// router may have by then.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_record_of_a_former_router_is_not_given_to_the_next_one_with_its_row() -> Result<()> {
@@ -370,8 +375,8 @@ fn a_record_of_a_former_router_is_not_given_to_the_next_one_with_its_row() -> Re
     })
 }
 
-/// More addresses than one turn may change: adverts that are due go out in between, each address is added and announced, and
-/// a shutdown removes them all.
+/// More addresses than one turn may change: adverts that are due go out in between, each address is
+/// added and announced, and a shutdown removes them all.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_takeover_of_many_addresses_takes_several_turns() -> Result<()> {

@@ -1,7 +1,7 @@
 //! Which virtual routers and links exist, and how they belong together.
 //!
-//! Bookkeeping without input or output: the engine adds and removes routers while others run, and the service is told
-//! separately what to open and close.
+//! Bookkeeping without input or output: the engine adds and removes routers while others run, and
+//! requests separately what the service has to open and close.
 
 use std::sync::Arc;
 
@@ -71,7 +71,8 @@ impl Topology {
         for link in self.links_of(router) {
             let Some(instance) = self.routers.get(router) else { continue };
             if let Some(found) = self.links.get_mut(link) {
-                // The VIPs of a macvlan may be on its parent, too: another tool may have added them there.
+                // The VIPs of a macvlan may be on its parent, too: another tool may have added them
+                // there.
                 let own = |on: LinkId| on == link || (link == instance.link && Some(on) == instance.macvlan);
                 let vips = instance.vips().filter(|(_, on)| own(*on));
                 found.add_router(router, instance.is_owner(), vips.map(|(vip, _)| vip.address));
@@ -80,8 +81,8 @@ impl Topology {
         Ok(router)
     }
 
-    /// Removes a virtual router, and the links that no other router needs. Its row stays taken until
-    /// [`release`](Self::release): the XDP program may still write to it.
+    /// Removes a virtual router, and the links that no other router needs. Its row stays taken
+    /// until [`release`](Self::release): the XDP program may still write to it.
     pub(crate) fn remove_router(&mut self, router: RouterId) -> Option<(Instance, Vec<(LinkId, Link)>)> {
         let links = self.links_of(router);
         let instance = self.routers.remove(router)?;

@@ -1,5 +1,5 @@
-//! Pass 2: addresses. The changes of a turn go to netlink in batches, and each address is announced once its batch is
-//! acknowledged.
+//! Pass 2: addresses. The changes of a turn go to netlink in batches, and each address is announced
+//! once its batch is acknowledged.
 
 use std::ptr;
 use std::sync::Arc;
@@ -37,9 +37,9 @@ pub(super) struct Origin {
 /// Why an address is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// A router asked for it.
+    /// An action of a router.
     Transition,
-    /// What is there differs from what the router asked for.
+    /// A difference between the wanted and the present addresses.
     Reconcile,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Added {
 }
 
 impl Effects {
-    /// Collects the changes that the actions ask for.
+    /// Collects the changes of the actions.
     pub(super) fn collect_changes(&mut self, actions: &[(RouterId, Action)], topology: &mut Topology) {
         for (router, action) in actions {
             match action {
@@ -175,7 +175,8 @@ impl Effects {
         true
     }
 
-    /// Makes the next of the collected changes, up to `most`, and announces each address that was added.
+    /// Makes the next of the collected changes, up to `most`, and announces each address that was
+    /// added.
     pub(super) fn apply_changes(
         &mut self,
         most: usize,
@@ -264,7 +265,8 @@ impl Effects {
     }
 }
 
-/// Has the XDP program drop packets to a router's addresses before they are added (Accept_Mode false).
+/// Has the XDP program drop packets to a router's addresses before they are added (Accept_Mode
+/// false).
 fn close(closed: &mut Closed, instance: &mut Instance, links: &Links) -> Result<(), ()> {
     let ifindex = links.get(instance.link).and_then(|link| link.ifindex);
     let (Some(ifindex), false) = (ifindex, instance.settings.accept) else { return Ok(()) };

@@ -14,7 +14,7 @@ use crate::packet::announcement;
 use crate::vrrp::Action;
 
 impl Effects {
-    /// Queues the announcements that the actions ask for.
+    /// Queues the announcements of the actions.
     pub(super) fn queue_announcements(&mut self, actions: &[(RouterId, Action)], topology: &Topology) {
         for (router, action) in actions {
             if let Action::Announce { addresses, rounds } = action
@@ -46,8 +46,8 @@ impl Effects {
         self.send_batches(topology, reports);
     }
 
-    /// Announces the source of a router's unicast adverts, on the link that they leave by. Peers whose
-    /// neighbor entry has failed while the link was down learn its MAC at once.
+    /// Announces the source of a router's unicast adverts, on the link that they leave by. Peers
+    /// whose neighbor entry has failed while the link was down learn its MAC at once.
     pub(crate) fn announce_source(&mut self, router: RouterId, source: IpAddr, topology: &mut Topology) {
         let Some(id) = topology.routers.get(router).map(|instance| instance.link) else { return };
         let Some(link) = topology.links.get_mut(id) else { return };

@@ -1,8 +1,9 @@
 //! The queue of announcements: which gratuitous ARP or Neighbor Advertisement is sent next.
 //!
-//! A burst is rounds × addresses: hundreds of packets for some configurations, and none may delay an advert. The queue
-//! gives out one packet at a time, round by round over all routers: every first round before any second. A paced burst
-//! (`garp.interval`) has a time for each of its packets.
+//! A burst is rounds × addresses: hundreds of packets for some configurations, and none may delay
+//! an advert. The queue gives out one packet at a time, round by round over all routers: every
+//! first round before any second. A paced burst (`garp.interval`) has a time for each of its
+//! packets.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -55,13 +56,14 @@ pub(crate) struct Announcer {
     paced: BinaryHeap<Reverse<(Timestamp, Burst)>>,
     /// Bursts queued so far.
     queued: u64,
-    /// By slot of the router: bursts up to this order are void. Skipped when they come up, so that silencing many routers at
-    /// once does not search the heaps for each.
+    /// By slot of the router: bursts up to this order are void. Skipped when they come up, so that
+    /// silencing many routers at once does not search the heaps for each.
     void: Vec<u64>,
 }
 
 impl Announcer {
-    /// Queues a burst, which may begin at once. `interval` is nanoseconds between two of its packets.
+    /// Queues a burst, which may begin at once. `interval` is nanoseconds between two of its
+    /// packets.
     pub(crate) fn push(&mut self, router: RouterId, addresses: Addresses, rounds: u8, interval: u64) {
         // Two paced bursts of one router would double its rate.
         if interval > 0 && matches!(addresses, Addresses::All) {
@@ -100,8 +102,8 @@ impl Announcer {
         self.paced.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// The next packet to send at `now`, if it is `wanted`; one that is not stays the next. `addresses` are those of a
-    /// router.
+    /// The next packet to send at `now`, if it is `wanted`; one that is not stays the next.
+    /// `addresses` are those of a router.
     pub(crate) fn pop_if<'a>(
         &mut self,
         now: Timestamp,

@@ -1,10 +1,11 @@
-//! Carrying out what the virtual routers of one turn ask for.
+//! Carrying out the actions of the virtual routers.
 //!
-//! The actions of a turn are carried out together, in three passes over all routers: adverts, addresses, announcements. That
-//! keeps the order of each router (RFC 9568 section 6.4: advert, then addresses, then announcement; or the priority-0 advert,
-//! then the removal), sends every advert before any slower work, and makes few netlink batches of all addresses. An address is
-//! announced as soon as netlink has acknowledged it; further announcements are sent a few at a time, so that adverts that are
-//! due meanwhile are not late.
+//! The actions of a turn are carried out together, in three passes over all routers: adverts,
+//! addresses, announcements. That keeps the order of each router (RFC 9568 section 6.4: advert,
+//! then addresses, then announcement; or the priority-0 advert, then the removal), sends every
+//! advert before any slower work, and makes few netlink batches of all addresses. An address is
+//! announced as soon as netlink has acknowledged it; further announcements are sent a few at a
+//! time, so that adverts that are due meanwhile are not late.
 
 mod addresses;
 mod adverts;
@@ -102,7 +103,7 @@ impl Effects {
         self.actions.push((router, action));
     }
 
-    /// Adds a change that no router asked for.
+    /// Adds a change that is not an action of a router.
     pub(crate) fn change(&mut self, change: Change) {
         self.enqueue(change, None);
     }
@@ -112,12 +113,14 @@ impl Effects {
         std::mem::take(&mut self.added)
     }
 
-    /// Whether an address could not be changed since the last call: then wanted and present must be reconciled.
+    /// Whether an address could not be changed since the last call: then wanted and present must be
+    /// reconciled.
     pub(crate) fn take_failure(&mut self) -> bool {
         std::mem::take(&mut self.failed)
     }
 
-    /// Macvlans to be set down, for which the kernel takes too long for this thread. None before their addresses are removed.
+    /// Macvlans to be set down, for which the kernel takes too long for this thread. None before
+    /// their addresses are removed.
     pub(crate) fn take_downs(&mut self) -> Vec<(u32, Arc<AtomicBool>)> {
         if self.has_changes() { Vec::new() } else { std::mem::take(&mut self.downs) }
     }
@@ -161,7 +164,8 @@ impl Effects {
             self.actions = actions;
             self.actions.clear();
         }
-        // While changes are left, the next announcement may be of an address that is still to be added.
+        // While changes are left, the next announcement may be of an address that is still to be
+        // added.
         let all_made = !self.has_changes();
         self.announce(budget.announcements, now, topology, reports, |packet, topology| {
             all_made || addresses::is_present(packet, topology)
@@ -200,7 +204,8 @@ fn account(
     }
 }
 
-/// Counts a refused frame, and reports it unless frames of the router have been refused since its last advert was sent.
+/// Counts a refused frame, and reports it unless frames of the router have been refused since its
+/// last advert was sent.
 fn report_refused(router: RouterId, error: io::Error, instance: &mut Instance, reports: &mut Reports) {
     instance.sent.send_errors += 1;
     if !std::mem::replace(&mut instance.refusal_reported, true) {

@@ -1,8 +1,9 @@
 //! Deadlines of routers on the fast path.
 //!
-//! An unchanged advert of the followed master leaves only its arrival in a memory-mapped array of the XDP program. So these
-//! deadlines are not in the heap: they are computed from the arrivals when the earliest of them may have passed, in one pass
-//! over all. On a quiet segment that is about once in two advert intervals for all virtual routers together.
+//! An unchanged advert of the followed master leaves only its arrival in a memory-mapped array of
+//! the XDP program. So these deadlines are not in the heap: they are computed from the arrivals
+//! when the earliest of them may have passed, in one pass over all. On a quiet segment that is
+//! about once in two advert intervals for all virtual routers together.
 
 use vipd_common::Timestamp;
 
@@ -24,7 +25,8 @@ struct Deadline {
     row: Row,
     /// Active_Down_Interval: the deadline is this long after the last unchanged advert.
     down_interval: u64,
-    /// The router's own deadline, if that is later: after records were lost in the ring, for example.
+    /// The router's own deadline, if that is later: after records were lost in the ring, for
+    /// example.
     not_before: u64,
 }
 
@@ -42,7 +44,8 @@ impl FastPathDeadlines {
         self.armed.resize(self.armed.len().max(id.index() + 1), None);
     }
 
-    /// The router's deadline is `down_interval` nanoseconds after the last arrival in `row`, and not before `not_before`.
+    /// The router's deadline is `down_interval` nanoseconds after the last arrival in `row`, and
+    /// not before `not_before`.
     pub(crate) fn arm(&mut self, id: RouterId, row: Row, down_interval: u64, not_before: Timestamp) {
         if let Some(slot) = self.armed.get_mut(id.index()) {
             *slot = Some(Deadline { id, row, down_interval, not_before: not_before.as_nanos() });
@@ -80,8 +83,8 @@ impl FastPathDeadlines {
         (self.next != NEVER).then(|| Timestamp::from_nanos(self.next))
     }
 
-    /// Calls `expired` for each router whose deadline has passed at `now`, if any may have. `arrival` is the last arrival in a
-    /// row.
+    /// Calls `expired` for each router whose deadline has passed at `now`. `arrival` returns the
+    /// last arrival in a row.
     pub(crate) fn expire(
         &mut self,
         now: Timestamp,

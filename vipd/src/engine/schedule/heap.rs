@@ -9,8 +9,9 @@ use crate::engine::id::{Id as _, RouterId};
 
 /// The deadlines of routers that are not on the fast path.
 ///
-/// A deadline that moves further away leaves the heap alone: the earlier entry stays, and before the engine waits for it the
-/// router is asked again. So the heap is touched about once per deadline and router.
+/// A deadline that moves away leaves the heap unchanged: the earlier entry stays, and is corrected
+/// before the engine waits for it. So the heap changes about once per deadline and router, not once
+/// per advert.
 #[derive(Debug, Default)]
 pub(crate) struct Heap {
     heap: BinaryHeap<Reverse<(Timestamp, RouterId)>>,
@@ -26,7 +27,7 @@ impl Heap {
         self.heap.reserve((2 * slots).saturating_sub(self.heap.len()));
     }
 
-    /// Sets a router's deadline; `None` and later ones are noticed when the former comes up.
+    /// Sets a router's deadline. `None` and a later one take effect when the former comes up.
     pub(crate) fn arm(&mut self, id: RouterId, at: Option<Timestamp>) {
         let (Some(at), Some(slot)) = (at, self.earliest.get_mut(id.index())) else { return };
         if slot.is_none_or(|earliest| at < earliest) {
@@ -36,8 +37,8 @@ impl Heap {
         }
     }
 
-    /// Drops stale entries instead of allocating. At most one entry of each router stands, and there is room for two, so that
-    /// this happens once in as many changes as there are routers.
+    /// Drops stale entries instead of allocating. At most one entry of each router stands, and
+    /// there is room for two, so that this happens once in as many changes as there are routers.
     fn drop_stale_if_full(&mut self) {
         if self.heap.len() == self.heap.capacity() {
             let earliest = &self.earliest;
@@ -55,8 +56,8 @@ impl Heap {
         }
     }
 
-    /// The earliest deadline that still holds according to `next_timeout`. Entries before it are corrected, so that the
-    /// engine does not wake for a deadline that has moved.
+    /// The earliest deadline that still holds according to `next_timeout`. Entries before it are
+    /// corrected, so that the engine does not wake for a deadline that has moved.
     pub(crate) fn settle(
         &mut self,
         next_timeout: impl Fn(RouterId) -> Option<Timestamp>,
@@ -76,7 +77,8 @@ impl Heap {
         None
     }
 
-    /// A router with an entry at or before `now`. Ask it, then [`arm`](Self::arm) it.
+    /// Removes and returns a router whose entry is at or before `now`, to be [armed](Self::arm)
+    /// again.
     pub(crate) fn pop_expired(&mut self, now: Timestamp) -> Option<RouterId> {
         while let Some(&Reverse((at, id))) = self.heap.peek() {
             if at > now {

@@ -1,7 +1,8 @@
 //! When each virtual router needs to be served next.
 //!
-//! Two stores behind one front. Deadlines of routers on the fast path move with every unchanged advert, without the engine
-//! being woken; they are computed from the memory-mapped arrivals in one pass over all. All others lie in a heap.
+//! Two stores behind one front. Deadlines of routers on the fast path move with every unchanged
+//! advert, without the engine being woken; they are computed from the memory-mapped arrivals in one
+//! pass over all. All others lie in a heap.
 
 mod fast_path;
 mod heap;
@@ -14,8 +15,8 @@ use crate::xdp::Row;
 use fast_path::FastPathDeadlines;
 use heap::Heap;
 
-/// Busy-wait for the last 100 µs before a master-down deadline: a timer and a switch of threads take up to 70 µs in a
-/// virtual machine.
+/// Busy-wait for the last 100 µs before a master-down deadline: a timer and a switch of threads
+/// take up to 70 µs in a virtual machine.
 const SPIN_WINDOW: u64 = 100_000;
 
 /// The deadlines of all virtual routers.
@@ -35,8 +36,8 @@ impl Schedule {
         self.expired.reserve((router.index() + 1).saturating_sub(self.expired.len()));
     }
 
-    /// Records a router's next timeout after an input. On the fast path, which it is on only while `published` holds, the
-    /// deadline is at least that, and moves with each unchanged advert.
+    /// Records a router's next timeout after an input. On the fast path, which it is on only while
+    /// `published` holds, the deadline is at least that, and moves with each unchanged advert.
     pub(crate) fn arm(&mut self, id: RouterId, published: bool, router: &Router) {
         let deadline = router.next_timeout();
         match (router.steady(), deadline) {
@@ -68,18 +69,20 @@ impl Schedule {
         self.heap.disarm(id);
     }
 
-    /// Looks for routers on the fast path whose deadline has passed, if any may have. `arrival` is the last arrival in a row.
+    /// Collects the routers on the fast path whose deadline has passed. `arrival` returns the last
+    /// arrival in a row.
     pub(crate) fn expire_fast_path(&mut self, now: Timestamp, arrival: impl Fn(Row) -> Timestamp) {
         let expired = &mut self.expired;
         self.fast_path.expire(now, arrival, |id| expired.push(id));
     }
 
-    /// A router whose deadline has passed: give it its timeout, then [`arm`](Self::arm) it.
+    /// Removes and returns a router whose deadline has passed, to be [armed](Self::arm) again after
+    /// its timeout.
     pub(crate) fn pop_expired(&mut self, now: Timestamp) -> Option<RouterId> {
         self.expired.pop().or_else(|| self.heap.pop_expired(now))
     }
 
-    /// When the engine must be awake again; `next_timeout` asks a router.
+    /// When the engine must be awake again. `next_timeout` returns that of a router.
     pub(crate) fn next(&mut self, next_timeout: impl Fn(RouterId) -> Option<Timestamp>) -> Option<Timestamp> {
         let fast_path = &self.fast_path;
         // A router on the fast path has no deadline in the heap.
@@ -88,8 +91,9 @@ impl Schedule {
         [heap, self.fast_path.next().map(early)].into_iter().flatten().min()
     }
 
-    /// The master-down deadline to spin for, if one lies within the spin window. Only routers with `spins` count: where one
-    /// missing advert is enough, the next may still be on its way, and spinning for each would burn a core.
+    /// The master-down deadline to spin for, if one lies within the spin window. Only routers with
+    /// `spins` count: where one missing advert is enough, the next may still be on its way, and
+    /// spinning for each would burn a core.
     pub(crate) fn spin_deadline(
         &mut self,
         now: Timestamp,
