@@ -2,21 +2,24 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::records::FAMILY_IPV6;
+/// Address family of an IPv4 virtual router, in map keys and records.
+pub const FAMILY_IPV4: u8 = 4;
+/// Address family of an IPv6 virtual router, in map keys and records.
+pub const FAMILY_IPV6: u8 = 6;
 
-/// An IP address of either family: its bytes as they lie in memory, in network byte order, a word at a time. An IPv4
-/// address is the first word, the others are 0.
+/// An IP address of either family: its bytes in network byte order, four to a word. An IPv4 address
+/// is the first word; the others are 0.
 ///
 /// Words rather than bytes, because the BPF target has ten registers and a stack of 512 bytes.
 pub type Address = [u32; 4];
 
-/// The words of an IPv4 address.
+/// Returns the words of an IPv4 address.
 #[inline(always)]
 pub const fn ipv4(address: [u8; 4]) -> Address {
     [u32::from_ne_bytes(address), 0, 0, 0]
 }
 
-/// The words of an IPv6 address.
+/// Returns the words of an IPv6 address.
 #[inline(always)]
 pub const fn ipv6(address: [u8; 16]) -> Address {
     let (words, _) = address.as_chunks::<4>();
@@ -28,16 +31,17 @@ pub const fn ipv6(address: [u8; 16]) -> Address {
     ]
 }
 
-/// The words of an address.
-pub const fn wide(address: IpAddr) -> Address {
+/// Returns the words of an address of either family.
+pub const fn to_words(address: IpAddr) -> Address {
     match address {
         IpAddr::V4(address) => ipv4(address.octets()),
         IpAddr::V6(address) => ipv6(address.octets()),
     }
 }
 
-/// The address of this family (4 or 6) in the words.
-pub const fn narrow(family: u8, address: Address) -> IpAddr {
+/// Returns the address in `address`: IPv6 if `family` is [`FAMILY_IPV6`], otherwise IPv4 from the
+/// first word.
+pub const fn from_words(family: u8, address: Address) -> IpAddr {
     let [first, second, third, last] = address;
     if family == FAMILY_IPV6 {
         return IpAddr::V6(Ipv6Addr::from_bits(
@@ -55,11 +59,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_survives_the_way_there_and_back() {
+    fn words_and_addresses_convert_both_ways() {
         for (family, text) in [(4, "192.0.2.1"), (6, "fe80::1:2:3"), (6, "2001:db8:1:2:3:4:5:6")] {
             let address: IpAddr = text.parse().expect("an address");
-            assert_eq!(narrow(family, wide(address)), address);
+            assert_eq!(from_words(family, to_words(address)), address);
         }
-        assert_eq!(wide(IpAddr::from([192, 0, 2, 1])), ipv4([192, 0, 2, 1]));
+        assert_eq!(to_words(IpAddr::from([192, 0, 2, 1])), ipv4([192, 0, 2, 1]));
     }
 }

@@ -1,4 +1,4 @@
-//! What the XDP program counts: one row of cells per virtual router, and row 0 for what belongs to none.
+//! Counters of the XDP program: a row for each virtual router, and row 0 for packets of none.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -10,23 +10,23 @@ use bytemuck::{Pod, Zeroable};
 pub enum Counter {
     /// Valid adverts for this virtual router (RFC 8347 `advertisement-rcvd`), priority 0 included.
     AdvertisementRcvd = 0,
-    /// Valid adverts with priority 0: the master leaves (`priority-zero-pkts-rcvd`).
+    /// Valid adverts with priority 0: the master gives up mastership (`priority-zero-pkts-rcvd`).
     PriorityZeroRcvd = 1,
     /// Valid VRRPv3 adverts over IPv4 whose checksum includes a pseudo-header (the RFC 5798 form).
     ChecksumRfc5798Rcvd = 2,
     /// Valid VRRPv3 adverts over IPv4 whose checksum is over the message alone (the RFC 9568 form).
     ChecksumRfc9568Rcvd = 3,
-    /// Valid adverts that found the ring buffer full: counted, but not seen by user space.
+    /// Valid adverts lost because the ring buffer was full.
     RingFull = 4,
-    /// IPv4 header of an advert with a wrong header checksum.
+    /// IP header with a wrong checksum (IPv4) or an invalid source address.
     IpHeaderErrors = 5,
-    /// TTL other than 255 (RFC 9568 section 7.1; `ip-ttl-errors`).
+    /// TTL other than 255, or too low from a unicast peer (RFC 9568 section 7.1; `ip-ttl-errors`).
     IpTtlErrors = 6,
     /// A VRRP version other than the configured one (`version-errors`).
     VersionErrors = 7,
     /// A type other than 1, ADVERTISEMENT (`invalid-type-pkts-rcvd`).
     InvalidTypeRcvd = 8,
-    /// A length that does not fit the address count (`packet-length-errors`).
+    /// A length that does not match the address count (`packet-length-errors`).
     PacketLengthErrors = 9,
     /// An address count of 0 (RFC 9568 section 5.2.5).
     AddressCountErrors = 10,
@@ -39,34 +39,35 @@ pub enum Counter {
     /// A VRRPv2 authentication type that is known but not the configured one
     /// (RFC 2787 `vrrpStatsAuthTypeMismatch`).
     AuthTypeMismatch = 14,
-    /// VRRPv2 authentication data other than the configured (RFC 2787 `vrrpStatsAuthFailures`).
+    /// VRRPv2 authentication data other than configured (RFC 2787 `vrrpStatsAuthFailures`).
     AuthFailures = 15,
-    /// An advert to our unicast address from a host that is no configured peer.
+    /// A unicast advert from a source that is not a configured peer.
     PeerErrors = 16,
-    /// Valid IPv6 adverts whose first address is not link-local (RFC 9568 section 5.2.9): counted, not discarded.
+    /// Valid IPv6 adverts whose first address is not link-local (RFC 9568 section 5.2.9): counted, not dropped.
     NotLinkLocal = 17,
-    /// Packets to a virtual address that were not accepted (Accept_Mode false).
+    /// Packets to a VIP that were dropped because Accept_Mode is false.
     NotAccepted = 18,
-    /// Row 0 only: an advert for a VRID that is not configured here, passed on (`vrid-errors`).
+    /// Row 0 only: an advert for a VRID that is not configured, passed (`vrid-errors`).
     VridErrors = 19,
-    /// Row 0 only: IP protocol 112 in a fragment, passed on.
+    /// Row 0 only: IP protocol 112 in a fragment, passed.
     FragmentsPassed = 20,
-    /// Row 0 only: IP protocol 112 that is not to one of our virtual routers' destinations, passed on.
+    /// Row 0 only: IP protocol 112 to a destination that no virtual router uses, passed.
     DestinationPassed = 21,
-    /// Row 0 only: IP protocol 112 too short or too broken to tell the VRID, passed on.
+    /// Row 0 only: IP protocol 112 too short or too malformed to contain a VRID, passed.
     UnparsablePassed = 22,
-    /// Valid adverts above what one sender may say (`records::ALLOWED_EVERY`): counted, and not seen by user space.
+    /// Valid adverts dropped by the rate limit of their sender
+    /// ([`TOKEN_INTERVAL`](crate::records::TOKEN_INTERVAL)).
     RateLimited = 23,
 }
 
-/// Number of cells of a row that are in use.
+/// Number of counters in use.
 pub const COUNTERS: usize = 24;
 
-/// Cells of a row, rounded up so that a row is whole cache lines (3 × 64 bytes).
+/// Cells of a row: a multiple of 8, so that a row is whole cache lines (3 × 64 bytes).
 pub const ROW_CELLS: usize = 24;
 
-/// The row that belongs to no virtual router.
-pub const ROW_FOREIGN: u32 = 0;
+/// The row of packets that belong to no virtual router.
+pub const ROW_UNASSIGNED: u32 = 0;
 
 /// One row of counters, a value of the per-CPU map [`MAP_COUNTERS`](crate::names::MAP_COUNTERS).
 ///
@@ -83,12 +84,12 @@ pub struct CounterRow {
 }
 
 impl CounterRow {
-    /// The cell's value.
+    /// Returns the value of a counter.
     pub fn get(&self, counter: Counter) -> u64 {
         self.cells[counter as usize]
     }
 
-    /// Adds the cells of `other`, as for the rows of several CPUs.
+    /// Adds another row, as for the sum over CPUs.
     pub fn add(&mut self, other: &Self) {
         for (cell, more) in self.cells.iter_mut().zip(other.cells) {
             *cell = cell.wrapping_add(more);

@@ -1,17 +1,20 @@
-//! What vipd's XDP program and its user space share.
+//! Code shared by vipd's XDP program and its user space.
 //!
 //! * [`wire`]: formats on the wire (Ethernet, IPv4, VRRP, ARP) and the Internet checksum.
-//! * [`parse`]: the one advert parser. The XDP program runs it over a window of the frame, user
-//!   space over a slice, and both reach the same verdict for the same bytes.
-//! * [`records`]: the `#[repr(C)]` records and map keys that cross the boundary.
-//! * [`counters`]: what each cell of a counter row counts.
+//! * [`parse`]: the advert parser. The XDP program runs it over a window of the frame, user space over
+//!   a slice; both reach the same verdict for the same bytes.
+//! * [`records`]: `#[repr(C)]` records, map keys and map values.
+//! * [`counters`]: the counters of a row.
 //! * [`names`]: the names of the program and its maps.
 //! * [`Timestamp`]: nanoseconds of `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns()`.
 //!
 //! The crate is `no_std`, allocates nothing and never panics on input.
 #![no_std]
 #![forbid(unsafe_code)]
-#![expect(clippy::inline_always, reason = "a call costs the XDP program stack and the verifier its bounds")]
+#![expect(
+    clippy::inline_always,
+    reason = "a call costs the XDP program stack, and the verifier loses bounds"
+)]
 
 #[cfg(test)]
 extern crate std;

@@ -1,30 +1,33 @@
 //! Names of the XDP program and its maps, as they stand in the object's symbol table.
 
-/// The XDP program for drivers that hand over one linear buffer.
+/// XDP program for drivers that support linear buffers only.
 pub const PROGRAM: &str = "vipd_xdp";
-/// The same program in section `xdp.frags`, for drivers that hand over multi-buffer frames
+/// The same program in section `xdp.frags`, for drivers that support multi-buffer frames
 /// (`BPF_F_XDP_HAS_FRAGS`, Linux 5.18).
 pub const PROGRAM_FRAGS: &str = "vipd_xdp_frags";
 /// Ring buffer of [`AdvertRecord`](crate::records::AdvertRecord).
 pub const MAP_ADVERTS: &str = "ADVERTS";
-/// Array of one u64, mapped by user space: 1 while the reader of the ring sleeps and nobody has woken it.
+/// Array of one u64, memory-mapped: 1 while the reader of the ring is blocked and not yet woken.
 pub const MAP_ASLEEP: &str = "ASLEEP";
-/// Array of one u64, mapped by user space: 1 if an advert was discarded since user space has looked at the counters.
+/// Array of one u64, memory-mapped: 1 if an advert was dropped since user space last reset it.
 pub const MAP_DISCARDED: &str = "DISCARDED";
-/// Array of [`SteadySlot`](crate::records::SteadySlot), by row, mapped by user space.
+/// Array of u64, by row, memory-mapped: 1 if a record of this row found the ring full since user space
+/// last reset it.
+pub const MAP_LOST: &str = "LOST";
+/// Array of [`SteadySlot`](crate::records::SteadySlot), by row, memory-mapped.
 pub const MAP_STEADY: &str = "STEADY";
-/// Least recently used hash of [`SenderKey`](crate::records::SenderKey) to a u64.
+/// LRU hash of [`SenderKey`](crate::records::SenderKey) to a u64: the senders' token buckets.
 pub const MAP_SENDERS: &str = "SENDERS";
 /// Hash of [`RouterKey`](crate::records::RouterKey) to [`RouterSlot`](crate::records::RouterSlot).
 pub const MAP_ROUTERS: &str = "ROUTERS";
-/// Per-CPU array of [`CounterRow`](crate::counters::CounterRow); row 0 belongs to no virtual router.
+/// Per-CPU array of [`CounterRow`](crate::counters::CounterRow); row 0 is unassigned.
 pub const MAP_COUNTERS: &str = "COUNTERS";
-/// Hash of [`PeerKey`](crate::records::PeerKey) to the smallest TTL, a u8: the unicast peers.
+/// Hash of [`PeerKey`](crate::records::PeerKey) to the lowest accepted TTL, a u8: the unicast peers.
 pub const MAP_PEERS: &str = "PEERS";
-/// Hash of [`ClosedKey`](crate::records::ClosedKey) to a row, a u32: virtual addresses with Accept_Mode false.
+/// Hash of [`ClosedKey`](crate::records::ClosedKey) to a row, a u32: VIPs with Accept_Mode false.
 pub const MAP_CLOSED: &str = "CLOSED";
-/// A u8 that the loader sets to 1 if any virtual router has Accept_Mode false; the program looks at other packets than
-/// adverts only then.
-pub const GLOBAL_FILTERING: &str = "FILTERING";
-/// A u32 that the loader sets to what a sender may say at once, 0 if nobody is held to a rate.
+/// Array of one u64, memory-mapped: number of entries of [`MAP_CLOSED`]. While it is 0 the program
+/// passes packets other than adverts without a map lookup.
+pub const MAP_FILTERING: &str = "FILTERING";
+/// A u32 in read-only data: [`BURST`](crate::records::BURST), or 0 for no rate limit. Fixed at load.
 pub const GLOBAL_BURST: &str = "SENDER_BURST";

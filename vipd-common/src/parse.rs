@@ -1,19 +1,18 @@
-//! The one advert parser, for the XDP program and for user space.
+//! The advert parser, shared by the XDP program and user space.
 //!
-//! It works in three steps over a [`Cursor`], so that the caller can look the virtual router up between the
-//! second and the third:
+//! Three steps over a [`Cursor`]; the caller looks up the virtual router between the last two:
 //!
-//! 1. [`ethernet::ip`](crate::wire::ethernet::ip): is this IP, on our LAN, of protocol 112?
-//! 2. [`locate`]: whose advert is it? What is not plainly an advert to one of ours is [`Foreign`].
-//! 3. [`judge`]: is it what is [`Expected`]? Either an [`Advert`], or the [`Counter`](crate::counters::Counter) of
-//!    the reason it is discarded for.
+//! 1. [`ethernet::ip`](crate::wire::ethernet::ip) finds an IP packet of this interface's own LAN.
+//! 2. [`locate`] finds the VRRP message and its VRID, or returns [`NotOurs`].
+//! 3. [`validate`] compares it with what is [`Expected`] and returns an [`Advert`], or the
+//!    [`Counter`](crate::counters::Counter) of the reason to drop it.
 //!
-//! An error of step 1 or 2 means "pass the frame on, it is not ours"; an error of step 3 means "drop it".
+//! A failure of step 1 or 2 means "pass", a failure of step 3 "drop".
 
 mod cursor;
 mod digest;
-mod judge;
 mod locate;
+mod validate;
 
 #[cfg(test)]
 mod tests;
@@ -22,10 +21,10 @@ use crate::address::Address;
 
 pub use cursor::Cursor;
 pub use digest::{address_digest, fingerprint};
-pub use judge::{Expected, judge};
-pub use locate::{Foreign, Located, locate};
+pub use locate::{Located, NotOurs, locate};
+pub use validate::{Expected, validate};
 
-/// Which checksum an advert came with.
+/// Form of the checksum of an advert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum ChecksumForm {
@@ -40,7 +39,7 @@ pub enum ChecksumForm {
 }
 
 impl ChecksumForm {
-    /// The form of this number, as it stands in a record.
+    /// Returns the form with this number, as in [`AdvertRecord::checksum`](crate::records::AdvertRecord::checksum).
     pub const fn from_number(number: u8) -> Option<Self> {
         match number {
             2 => Some(Self::V2),
@@ -67,18 +66,18 @@ pub struct Advert {
     pub count: u8,
     /// Centiseconds in VRRPv3, seconds in VRRPv2; never 0.
     pub interval: u16,
-    /// The checksum it came with.
+    /// Form of its checksum.
     pub checksum: ChecksumForm,
-    /// IP source.
+    /// IP source address.
     pub source: Address,
     /// [Digest](address_digest) of the addresses.
     pub addresses: u64,
-    /// Whether the first IPv6 address is link-local, as RFC 9568 section 5.2.9 has it; true in IPv4.
+    /// Whether the first IPv6 address is link-local (RFC 9568 section 5.2.9); true in IPv4.
     pub link_local: bool,
 }
 
 impl Advert {
-    /// Its [`fingerprint`].
+    /// Returns its [`fingerprint`].
     #[inline(always)]
     pub const fn fingerprint(&self) -> u64 {
         fingerprint(&self.source, self.priority, self.interval, self.addresses, self.checksum)

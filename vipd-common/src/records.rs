@@ -1,26 +1,22 @@
-//! Records and map keys that cross between the XDP program and user space.
+//! Records, map keys and map values shared by the XDP program and user space.
 //!
-//! All are `#[repr(C)]`, free of padding (bytemuck's derive refuses it) and in **host** byte order unless a
-//! field says otherwise. Addresses are an [`Address`].
+//! All are `#[repr(C)]` and free of padding (bytemuck's derive rejects it). Drawings mark the byte
+//! order of each field: `h` is host byte order, `n` network byte order, `b` single bytes.
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::address::Address;
 
-/// Address family of a virtual router as it stands in a [`RouterKey`]: IPv4.
-pub const FAMILY_IPV4: u8 = 4;
-/// Address family of a virtual router as it stands in a [`RouterKey`]: IPv6.
-pub const FAMILY_IPV6: u8 = 6;
-
-/// Key of the map [`MAP_ROUTERS`](crate::names::MAP_ROUTERS): one virtual router on one interface.
+/// Key of [`MAP_ROUTERS`](crate::names::MAP_ROUTERS): one virtual router on one interface.
 ///
 /// An IPv4 and an IPv6 virtual router with the same VRID are independent (RFC 9568 section 1).
 ///
 /// ```text
-///  0               4      5        6        8
-///  +---------------+------+--------+--------+
-///  | ifindex (u32) | vrid | family | zero   |
-///  +---------------+------+--------+--------+
+///  0            4       5         6         8
+///  +------------+-------+---------+---------+
+///  | ifindex  h | vrid  | family  | zero  h |
+///  |       u32  |    b  |      b  |   u16   |
+///  +------------+-------+---------+---------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C)]
@@ -29,27 +25,29 @@ pub struct RouterKey {
     pub ifindex: u32,
     /// Virtual router identifier, 1 to 255.
     pub vrid: u8,
-    /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
+    /// [`FAMILY_IPV4`](crate::address::FAMILY_IPV4) or
+    /// [`FAMILY_IPV6`](crate::address::FAMILY_IPV6).
     pub family: u8,
     /// Always 0: keys are compared byte by byte.
     pub zero: u16,
 }
 
 impl RouterKey {
-    /// Key of the virtual router `vrid` of this family on the interface `ifindex`.
+    /// Returns the key of the virtual router `vrid` of this family on the interface `ifindex`.
     pub const fn new(ifindex: u32, vrid: u8, family: u8) -> Self {
         Self { ifindex, vrid, family, zero: 0 }
     }
 }
 
-/// Value of the map [`MAP_ROUTERS`](crate::names::MAP_ROUTERS): what the kernel side needs to know of a
-/// configured virtual router.
+/// Value of [`MAP_ROUTERS`](crate::names::MAP_ROUTERS): the part of a virtual router's configuration
+/// that the XDP program validates adverts against.
 ///
 /// ```text
-///  0           4         5                6       7         8                 24              32
-///  +-----------+---------+----------------+-------+---------+-----------------+---------------+
-///  | row (u32) | version | authentication | empty | unicast | destination     | password      |
-///  +-----------+---------+----------------+-------+---------+-----------------+---------------+
+///  0       4         5                6       7         8              24           32
+///  +-------+---------+----------------+-------+---------+--------------+------------+
+///  | row h | version | authentication | empty | unicast | destination  | password   |
+///  |  u32  |      b  |             b  |    b  |      b  |  n, 4 × u32  | n, 2 × u32 |
+///  +-------+---------+----------------+-------+---------+--------------+------------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -64,117 +62,134 @@ pub struct RouterSlot {
     pub empty: u8,
     /// 1 if the source must be in [`MAP_PEERS`](crate::names::MAP_PEERS), else 0.
     pub unicast: u8,
-    /// Where its adverts go: the group, or our own address in unicast. Others are foreign.
+    /// Destination of its adverts: the VRRP group in multicast, the router's own address in unicast.
+    /// Adverts to another destination are passed.
     pub destination: Address,
-    /// VRRPv2's authentication data, as it lies in memory.
+    /// VRRPv2's authentication data, as in the packet.
     pub password: [u32; 2],
 }
 
-/// Key of the map [`MAP_PEERS`](crate::names::MAP_PEERS): a unicast peer of a virtual router. The value is one
-/// byte, the smallest TTL or Hop Limit its adverts may arrive with.
+/// Key of [`MAP_PEERS`](crate::names::MAP_PEERS): a unicast peer of a virtual router. The value is
+/// one byte, the lowest TTL or Hop Limit accepted from the peer.
 ///
 /// ```text
-///  0           4                 20
-///  +-----------+-----------------+
-///  | row (u32) | address         |
-///  +-----------+-----------------+
+///  0       4               20
+///  +-------+---------------+
+///  | row h | address       |
+///  |  u32  |   n, 4 × u32  |
+///  +-------+---------------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C)]
 pub struct PeerKey {
     /// [`RouterSlot::row`] of the virtual router.
     pub row: u32,
-    /// The peer's address.
+    /// IP source address of the peer's adverts.
     pub address: Address,
 }
 
-/// Key of the map [`MAP_CLOSED`](crate::names::MAP_CLOSED): a virtual address that this host announces and does
-/// not accept packets for (Accept_Mode false, RFC 9568 section 6.1). The value is the row that counts them, a u32.
+/// Key of [`MAP_CLOSED`](crate::names::MAP_CLOSED): a VIP that this host announces without accepting
+/// packets for it (Accept_Mode false, RFC 9568 section 6.1). The value is a u32, the counter row of
+/// its virtual router.
 ///
 /// ```text
-///  0               4        5      8                 24
-///  +---------------+--------+------+-----------------+
-///  | ifindex (u32) | family | zero | address         |
-///  +---------------+--------+------+-----------------+
+///  0           4         5       8               24
+///  +-----------+---------+-------+---------------+
+///  | ifindex h | family  | zero  | address       |
+///  |      u32  |      b  | 3 × b |   n, 4 × u32  |
+///  +-----------+---------+-------+---------------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C)]
 pub struct ClosedKey {
     /// Interface index the packet arrives on.
     pub ifindex: u32,
-    /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
+    /// [`FAMILY_IPV4`](crate::address::FAMILY_IPV4) or
+    /// [`FAMILY_IPV6`](crate::address::FAMILY_IPV6).
     pub family: u8,
-    /// Always 0.
+    /// Always 0: keys are compared byte by byte.
     pub zero: [u8; 3],
     /// The virtual address.
     pub address: Address,
 }
 
-/// Bytes of the ring buffer [`MAP_ADVERTS`](crate::names::MAP_ADVERTS): a power of two of pages.
+/// Size of the ring buffer [`MAP_ADVERTS`](crate::names::MAP_ADVERTS) in bytes, a power of two of pages.
 pub const RING_BYTES: u32 = 1 << 20;
 
-/// Value of the map [`MAP_STEADY`](crate::names::MAP_STEADY), by row: the advert that a backup hears all the time, and when
-/// it was heard last. Such an advert changes nothing but that time: it leaves no record and wakes nobody.
+/// Value of [`MAP_STEADY`](crate::names::MAP_STEADY), by row: the fast path for unchanged adverts.
 ///
-/// User space, which maps it into its memory, writes `expected` and `familiar`; both sides write `heard`. All are whole words.
+/// A backup receives the same advert of its master in every interval. Such an advert updates
+/// `arrival` only: no record, no wake-up. User space maps the array into its memory and writes
+/// `expected` and `previous`; the XDP program writes `limit`; both write `arrival`. Four words, so
+/// that no slot crosses a cache line.
 ///
 /// ```text
-///  0                8              16               24
-///  +----------------+--------------+----------------+
-///  | expected (u64) | heard (u64)  | familiar (u64) |
-///  +----------------+--------------+----------------+
+///  0              8             16             24            32
+///  +--------------+-------------+--------------+-------------+
+///  | expected   h | arrival   h | previous   h | limit     h |
+///  |         u64  |        u64  |         u64  |        u64  |
+///  +--------------+-------------+--------------+-------------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct SteadySlot {
-    /// [Fingerprint](crate::parse::fingerprint) of the advert, or 0 for none.
+    /// [Fingerprint](crate::parse::fingerprint) of the unchanged advert; 0 while the fast path is off.
     pub expected: u64,
-    /// Arrival of the last one, nanoseconds of `CLOCK_MONOTONIC`.
-    pub heard: u64,
-    /// What was expected last, even when nothing is now: whatever somebody sends in its sender's name, such an advert is
-    /// held to no rate.
-    pub familiar: u64,
+    /// Arrival of the last unchanged advert, nanoseconds of `CLOCK_MONOTONIC`. It never decreases
+    /// while `expected` stays the same.
+    pub arrival: u64,
+    /// The last nonzero value of `expected`. Such adverts have a token bucket of their own, so that a
+    /// flood of other adverts from a forged source cannot use up the master's.
+    pub previous: u64,
+    /// That bucket: when it is full again, nanoseconds of `CLOCK_MONOTONIC`.
+    pub limit: u64,
 }
 
-/// Key of the map [`MAP_SENDERS`](crate::names::MAP_SENDERS): who sends adverts of a virtual router. The value is when its
-/// allowance is whole again, nanoseconds of `CLOCK_MONOTONIC`, a u64.
+/// Key of [`MAP_SENDERS`](crate::names::MAP_SENDERS): the token bucket of one sender. The value is when
+/// the bucket is full again, nanoseconds of `CLOCK_MONOTONIC`, a u64.
 ///
 /// ```text
-///  0           4              8                 24
-///  +-----------+--------------+-----------------+
-///  | row (u32) | leaves (u32) | address         |
-///  +-----------+--------------+-----------------+
+///  0       4                      8               24
+///  +-------+----------------------+---------------+
+///  | row h | is_priority_zero   h | address       |
+///  |  u32  |                 u32  |   n, 4 × u32  |
+///  +-------+----------------------+---------------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct SenderKey {
     /// [`RouterSlot::row`] of the virtual router.
     pub row: u32,
-    /// 1 for adverts of priority 0, which have an allowance of their own, else 0.
-    pub leaves: u32,
+    /// 1 for priority-0 adverts, which have a bucket of their own, else 0.
+    pub is_priority_zero: u32,
     /// IP source address.
     pub address: Address,
 }
 
-/// Adverts that say something new and that a sender may send at once, before it is held to its rate.
+/// Capacity of a token bucket: adverts that one sender may send back to back.
 pub const BURST: u32 = 32;
 
-/// Nanoseconds between two adverts of a sender that is held to its rate: four in the shortest interval of VRRPv3, because a
-/// master that answers sends more than one (RFC 9568 section 6.4.3). The same for all: the interval in an advert is its sender's
-/// own word, and a bucket that is filled by one measure and emptied by another can be made to starve.
-pub const ALLOWED_EVERY: u64 = 2_500_000;
+/// Nanoseconds after which a token bucket regains one advert: 2.5 ms, 400 adverts/s.
+///
+/// That is four adverts in the shortest VRRPv3 interval; a master that answers competing adverts
+/// sends more than one (RFC 9568 section 6.4.3). The rate is fixed because an interval in an advert is
+/// chosen by its sender, who could use it to drain a bucket that others rely on.
+pub const TOKEN_INTERVAL: u64 = 2_500_000;
 
-/// One valid advert on its way to user space, a record of the ring buffer
+/// A valid advert as handed to user space, a record of the ring buffer
 /// [`MAP_ADVERTS`](crate::names::MAP_ADVERTS).
 ///
 /// ```text
-///  0                 8                   16          20           24                40
-///  +-----------------+-------------------+-----------+------------+-----------------+
-///  | arrival (u64)   | addresses (u64)   | row (u32) | ifindex    | source          |
-///  +-----------------+------+--------+---+-----+-----+----+-------+----+------------+---+
-///  | interval (u16)  | vrid | family | version | priority | count | checksum | before  |
-///  +-----------------+------+--------+---------+----------+-------+----------+---------+
-///  40                42     43       44        45         46      47         48        56
+///  0            8             16      20          24             40
+///  +------------+-------------+-------+-----------+--------------+
+///  | arrival  h | addresses h | row h | ifindex h | source       |
+///  |       u64  |        u64  |  u32  |      u32  |  n, 4 × u32  |
+///  +------------+-------------+-------+-----------+--------------+
+///  40         42     43       44        45         46      47         48                 56
+///  +----------+------+--------+---------+----------+-------+----------+------------------+
+///  |interval h| vrid | family | version | priority | count | checksum | last_unchanged h |
+///  |     u16  |   b  |     b  |      b  |       b  |    b  |       b  |             u64  |
+///  +----------+------+--------+---------+----------+-------+----------+------------------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -183,17 +198,17 @@ pub struct AdvertRecord {
     pub arrival: u64,
     /// [Digest](crate::parse::address_digest) of the advertised addresses.
     pub addresses: u64,
-    /// The virtual router's row, as in [`RouterSlot::row`].
+    /// [`RouterSlot::row`] of the virtual router.
     pub row: u32,
-    /// Interface index the advert arrived on.
+    /// Index of the interface the advert arrived on.
     pub ifindex: u32,
     /// IP source address.
     pub source: Address,
     /// The interval field as sent: centiseconds in VRRPv3, seconds in VRRPv2.
     pub interval: u16,
-    /// Virtual router identifier.
+    /// Virtual router identifier, 1 to 255.
     pub vrid: u8,
-    /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
+    /// [`FAMILY_IPV4`](crate::address::FAMILY_IPV4) or [`FAMILY_IPV6`](crate::address::FAMILY_IPV6).
     pub family: u8,
     /// VRRP version, 2 or 3.
     pub version: u8,
@@ -201,8 +216,8 @@ pub struct AdvertRecord {
     pub priority: u8,
     /// Number of advertised addresses.
     pub count: u8,
-    /// Which checksum form matched: a [`ChecksumForm`](crate::parse::ChecksumForm) as its number.
+    /// Which checksum form matched: the number of a [`ChecksumForm`](crate::parse::ChecksumForm).
     pub checksum: u8,
-    /// [`SteadySlot::heard`] when this one came: what was steady until then came before it.
-    pub before: u64,
+    /// [`SteadySlot::arrival`] when this advert arrived: the unchanged advert received before it.
+    pub last_unchanged: u64,
 }

@@ -1,79 +1,75 @@
-//! What a frame is.
+//! Maps a frame to a verdict.
 
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
 use vipd_common::counters::Counter;
-use vipd_common::parse::{Advert, Expected, Foreign, Located, judge, locate};
+use vipd_common::parse::{Advert, Expected, Located, NotOurs, locate, validate};
 use vipd_common::records::{PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire::{ethernet, ipv4};
 
+use crate::accept::is_closed;
 use crate::cursor::{Direct, Windowed};
-use crate::filter::is_closed;
-use crate::maps::{FILTERING, PEERS, ROUTERS, count_discarded, count_foreign};
+use crate::maps::{PEERS, ROUTERS, count_discarded, count_unassigned};
 use crate::publish::publish;
 
-/// Whose the frame is.
+/// Action for a frame.
 pub(crate) enum Verdict {
-    /// Not ours: to be passed on untouched.
-    Foreign,
-    /// For a configured virtual router: handed over or discarded, in either case finished with.
-    Ours,
+    /// Not for a configured virtual router: passed untouched.
+    Pass,
+    /// For a configured virtual router: published or discarded, and not for the network stack.
+    Drop,
 }
 
-/// Decides, counts, and hands a valid advert over.
+/// Classifies and counts a frame, and publishes a valid advert.
 #[inline(always)]
 pub(crate) fn classify(ctx: &XdpContext) -> Verdict {
     let Some(ip) = ethernet::ip(&Direct::new(ctx)) else {
-        return Verdict::Foreign;
+        return Verdict::Pass;
     };
     if ip.protocol != ipv4::PROTOCOL_VRRP {
-        // Removed by the verifier unless the loader asks for it.
-        if FILTERING.load() != 0 && is_closed(ctx, &ip) {
-            return Verdict::Ours;
-        }
-        return Verdict::Foreign;
+        return if is_closed(ctx, &ip) { Verdict::Drop } else { Verdict::Pass };
     }
     let Some(packet) = Windowed::copy(ctx, ip.offset) else {
-        return Verdict::Foreign;
+        return Verdict::Pass;
     };
     let ifindex = ctx.ingress_ifindex() as u32;
     let (located, slot) = match claim(&packet, ip.version, ifindex) {
         Ok(found) => found,
-        Err(foreign) => {
-            count_foreign(foreign.counter());
-            return Verdict::Foreign;
+        Err(reason) => {
+            count_unassigned(reason.counter());
+            return Verdict::Pass;
         }
     };
     match check(&packet, &located, &slot) {
         Ok(advert) => publish(ifindex, slot.row, &advert),
         Err(reason) => {
             count_discarded(slot.row, reason);
-            // Removed by the verifier unless the loader asks for debug logging.
+            // Removed by the verifier unless the loader enables debug logging.
             debug!(
                 ctx,
                 "vrid {} on interface {}: advert discarded, counter {}", located.vrid, ifindex, reason as u32
             );
         }
     }
-    Verdict::Ours
+    Verdict::Drop
 }
 
-/// The virtual router that a packet is for.
+/// Finds the virtual router that a packet is for.
 #[inline(always)]
-fn claim(packet: &Windowed, version: u8, ifindex: u32) -> Result<(Located, RouterSlot), Foreign> {
+fn claim(packet: &Windowed, version: u8, ifindex: u32) -> Result<(Located, RouterSlot), NotOurs> {
     let located = locate(packet, version)?;
     let key = RouterKey::new(ifindex, located.vrid, located.family);
-    // SAFETY: the value is read once and copied; user space replaces it as a whole.
+    // SAFETY: the value is read once and copied; user space replaces it whole.
     let Some(slot) = (unsafe { ROUTERS.get(key) }).copied() else {
         return Err(located.unclaimed());
     };
     if located.destination != slot.destination {
-        return Err(Foreign::Destination);
+        return Err(NotOurs::Destination);
     }
     Ok((located, slot))
 }
 
-/// Whether it is a valid advert, of a peer where peers are configured.
+/// Validates an advert, and its source where peers are configured.
 #[inline(always)]
 fn check(packet: &Windowed, located: &Located, slot: &RouterSlot) -> Result<Advert, Counter> {
     let ttl = if slot.unicast == 0 {
@@ -90,5 +86,5 @@ fn check(packet: &Windowed, located: &Located, slot: &RouterSlot) -> Result<Adve
         ttl,
         empty: slot.empty != 0,
     };
-    judge(packet, located, &expected)
+    validate(packet, located, &expected)
 }

@@ -1,4 +1,4 @@
-//! The parser's two views of a frame in the kernel.
+//! Cursors over a frame in the kernel: in place, and over a copy.
 
 use core::arch::asm;
 
@@ -6,9 +6,9 @@ use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
 use vipd_common::parse::Cursor;
 
-use crate::maps::WINDOW;
+use crate::maps::{WINDOW, WINDOW_LEN};
 
-/// The frame where it lies, between `data` and `data_end`: for constant offsets, without a copy.
+/// The frame in place, between `data` and `data_end`: for constant offsets.
 pub(crate) struct Direct {
     start: usize,
     end: usize,
@@ -25,7 +25,7 @@ impl Direct {
         if self.start + offset + N > self.end {
             return None;
         }
-        // SAFETY: the bytes lie between `data` and `data_end`, as just compared; the verifier checks it again.
+        // SAFETY: the bytes lie between `data` and `data_end`, as just compared and as the verifier checks.
         Some(unsafe { *((self.start + offset) as *const [u8; N]) })
     }
 }
@@ -57,39 +57,29 @@ impl Cursor for Direct {
     }
 }
 
-/// Bytes of a window: the IPv6 header and the longest message (40 + 4088), rounded up to a power of two so that a
-/// mask bounds every offset.
-const WINDOW_LEN: usize = 8192;
-
-/// A value of the map `WINDOW`.
-#[repr(C, align(8))]
-pub(crate) struct Window {
-    bytes: [u8; WINDOW_LEN],
-}
-
-/// A copy of the frame from its IP header on, in this CPU's window.
+/// A copy of the packet from its IP header on, in this CPU's window.
 ///
-/// IHL and address count make the parser's offsets variable. On a copy in a map value a mask bounds them for
-/// the verifier; on packet pointers each would need a proof of its own. `bpf_xdp_load_bytes()` also gathers a
-/// frame that lies in several buffers (Linux 5.18).
+/// IHL and address count make the parser's offsets variable. In a map value a mask bounds them for the
+/// verifier; packet pointers would need a comparison each. `bpf_xdp_load_bytes()` also collects
+/// multi-buffer frames (Linux 5.18).
 pub(crate) struct Windowed {
     bytes: *const u8,
     len: usize,
 }
 
 impl Windowed {
-    /// Copies the frame from `offset` on.
+    /// Copies the frame from `offset` on, up to the length of the window.
     #[inline(always)]
     pub(crate) fn copy(ctx: &XdpContext, offset: usize) -> Option<Self> {
         let bytes = WINDOW.get_ptr_mut(0)?.cast::<u8>();
-        // SAFETY: the context is the one the kernel passed in.
+        // SAFETY: the context is the one that the kernel passed.
         let frame = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
         if frame <= offset {
             return None;
         }
         let available = frame - offset;
         let len = if available > WINDOW_LEN { WINDOW_LEN } else { available };
-        // The mask tells the verifier that the length is 1 to WINDOW_LEN.
+        // The mask bounds the length to 1..=WINDOW_LEN for the verifier.
         let len = (opaque(len - 1) & (WINDOW_LEN - 1)) + 1;
         // SAFETY: the window has room for WINDOW_LEN bytes and `len` is no more.
         let result = unsafe { bpf_xdp_load_bytes(ctx.ctx, offset as u32, bytes.cast(), len as u32) };
@@ -101,14 +91,14 @@ impl Windowed {
         if offset + N > self.len { None } else { Some(self.load_masked(offset)) }
     }
 
-    /// The bytes at an offset that is a multiple of `N`, a power of two. The mask keeps it inside the window, and
-    /// aligned, so that it is a single instruction.
+    /// Reads `N` bytes at a multiple of `N`, a power of two. The mask keeps the offset inside the
+    /// window and aligned, so that the read is a single instruction.
     #[inline(always)]
     fn load_masked<const N: usize>(&self, offset: usize) -> [u8; N] {
         let offset = opaque(offset) & (WINDOW_LEN - N);
         // SAFETY: `offset` is at most WINDOW_LEN - N, and the window is WINDOW_LEN bytes long.
         let bytes = unsafe { self.bytes.add(offset) };
-        // SAFETY: so the N bytes from there on are inside it, and they were written by `copy` or zero from the start.
+        // SAFETY: the N bytes are inside the window, which the kernel zeroed when it created the map.
         unsafe { *bytes.cast::<[u8; N]>() }
     }
 }
@@ -136,21 +126,21 @@ impl Cursor for Windowed {
 
     #[inline(always)]
     fn be32_before(&self, offset: usize, end: usize) -> u32 {
-        // All ones where offset < end, from the sign of their difference: a comparison would be a branch.
+        // All ones if offset < end, from the sign of the difference: a comparison would be a branch.
         let mask = (opaque(offset.wrapping_sub(end)) as i64 >> 63) as u32;
         u32::from_be_bytes(self.load_masked(offset)) & mask
     }
 }
 
-/// Hides a value's range from the compiler, which would else drop the mask that the verifier needs.
+/// Hides a value's range from the compiler, which would otherwise drop the mask that the verifier needs.
 ///
-/// An instruction that moves a register to itself, and might change it and memory for all the compiler knows. (Without
-/// an instruction there would be two lines of source for the next one, which the kernel refuses as BTF.)
-/// `core::hint::black_box` would go through the stack, and reads that may change places are all begun at once, more than
-/// fit into ten registers and 512 bytes of stack.
+/// The assembly moves a register to itself; to the compiler it may change that register and memory.
+/// (Empty assembly would give the next instruction two source lines, which the kernel rejects as BTF.)
+/// `core::hint::black_box` would go through the stack, and without the barrier the compiler starts all
+/// reads at once, more than ten registers and 512 bytes of stack can hold.
 #[inline(always)]
 fn opaque(mut value: usize) -> usize {
-    // SAFETY: the register stays as it is.
+    // SAFETY: the register keeps its value.
     unsafe { asm!("{0} = {0}", inout(reg) value, options(nostack, preserves_flags)) };
     value
 }

@@ -1,37 +1,46 @@
-//! Holding senders to what an interval allows.
+//! Rate limit for adverts that take the slow path: [`BURST`](vipd_common::records::BURST) back to
+//! back, then one each [`TOKEN_INTERVAL`].
 //!
-//! One that floods the segment with valid adverts of its own must not keep the engine busy. What says nothing new costs user
-//! space nothing and is not held to anything; the rest has a bucket for each sender, by the generic cell rate algorithm (ITU-T
-//! I.371, appendix on virtual scheduling): one word says when the bucket is full again. A flood from ever new sources is not held:
-//! who would be dropped then is the router that takes over.
+//! Token buckets by the generic cell rate algorithm (ITU-T I.371, virtual scheduling): one word, the
+//! time at which the bucket is full again. Unchanged adverts cost user space nothing and are exempt.
+//! There is no limit across sources: it would drop the adverts of a router that takes over.
 
 use vipd_common::parse::Advert;
-use vipd_common::records::{ALLOWED_EVERY, SenderKey};
+use vipd_common::records::{SenderKey, TOKEN_INTERVAL};
 
 use crate::maps::{SENDER_BURST, SENDERS};
 
-/// Whether the sender may say this, too; then it has said it.
+/// Charges the sender's bucket and returns whether the advert conforms.
 #[inline(always)]
-pub(crate) fn is_allowed(row: u32, advert: &Advert, now: u64) -> bool {
-    // Removed by the verifier unless the loader asks for it.
+pub(crate) fn charge_sender(row: u32, advert: &Advert, now: u64) -> bool {
+    if SENDER_BURST.load() == 0 {
+        return true;
+    }
+    // A rate-limited sender can still give up mastership.
+    let is_priority_zero = u32::from(advert.priority == 0);
+    let key = SenderKey { row, is_priority_zero, address: advert.source };
+    let Some(bucket) = SENDERS.get_ptr_mut(key) else {
+        // Without room for a bucket the advert conforms: losing adverts is worse than too many.
+        let _ = SENDERS.insert(key, now + TOKEN_INTERVAL, 0);
+        return true;
+    };
+    charge(bucket, now)
+}
+
+/// Charges the bucket in a word of a map and returns whether the advert conforms.
+#[inline(always)]
+pub(crate) fn charge(bucket: *mut u64, now: u64) -> bool {
     let burst = u64::from(SENDER_BURST.load());
     if burst == 0 {
         return true;
     }
-    // Who has said too much may still leave.
-    let key = SenderKey { row, leaves: u32::from(advert.priority == 0), address: advert.source };
-    let Some(whole) = SENDERS.get_ptr_mut(key) else {
-        // Where there is no room, nobody is held to anything.
-        let _ = SENDERS.insert(key, now + ALLOWED_EVERY, 0);
-        return true;
-    };
-    // SAFETY: an aligned word of a map; another CPU that writes it meanwhile gives an advert away.
-    let until = unsafe { whole.read_volatile() };
-    let until = if until > now { until } else { now } + ALLOWED_EVERY;
-    if until - now > burst * ALLOWED_EVERY {
+    // SAFETY: an aligned word of a map; a racing CPU may admit one extra advert.
+    let full_at = unsafe { bucket.read_volatile() };
+    let full_at = if full_at > now { full_at } else { now } + TOKEN_INTERVAL;
+    if full_at - now > burst * TOKEN_INTERVAL {
         return false;
     }
     // SAFETY: as above.
-    unsafe { whole.write_volatile(until) };
+    unsafe { bucket.write_volatile(full_at) };
     true
 }

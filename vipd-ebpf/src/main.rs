@@ -1,13 +1,13 @@
 //! vipd's XDP program.
 //!
-//! The entry points do nothing but map a verdict to an action. What a frame is, is decided by
-//! `vipd_common::parse`, the parser that user space runs too:
+//! The entry points map a verdict to an action. `vipd_common::parse`, the parser that user space runs
+//! too, decides it:
 //!
 //! ```text
-//!  not VRRP, or not for a configured virtual router ─► XDP_PASS, untouched
-//!  ours, but wrong ─► counted with its reason        ─► XDP_DROP
-//!  ours and valid  ─► counted, handed to user space  ─► XDP_DROP (consumed)
-//!  to a virtual address that accepts nothing ─► counted ─► XDP_DROP (where Accept_Mode is false)
+//!  not VRRP, or no configured virtual router        ─► XDP_PASS, untouched
+//!  invalid advert ─► counted by reason              ─► XDP_DROP
+//!  valid advert   ─► counted, handed to user space  ─► XDP_DROP
+//!  packet to a VIP with Accept_Mode false ─► counted ─► XDP_DROP
 //! ```
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(
@@ -22,11 +22,11 @@
 )]
 
 #[cfg(target_arch = "bpf")]
+mod accept;
+#[cfg(target_arch = "bpf")]
 mod classify;
 #[cfg(target_arch = "bpf")]
 mod cursor;
-#[cfg(target_arch = "bpf")]
-mod filter;
 #[cfg(target_arch = "bpf")]
 mod limit;
 #[cfg(target_arch = "bpf")]
@@ -43,13 +43,13 @@ mod entry {
 
     use crate::classify::{Verdict, classify};
 
-    /// For drivers that hand over a frame in one linear buffer.
+    /// For drivers that support linear buffers only.
     #[xdp]
     pub(crate) fn vipd_xdp(ctx: XdpContext) -> u32 {
         action(&ctx)
     }
 
-    /// For drivers that may hand over a frame in several buffers (Linux 5.18).
+    /// For drivers that support multi-buffer frames (Linux 5.18).
     #[xdp(frags)]
     pub(crate) fn vipd_xdp_frags(ctx: XdpContext) -> u32 {
         action(&ctx)
@@ -58,23 +58,23 @@ mod entry {
     #[inline(always)]
     fn action(ctx: &XdpContext) -> u32 {
         match classify(ctx) {
-            Verdict::Foreign => XDP_PASS,
-            Verdict::Ours => XDP_DROP,
+            Verdict::Pass => XDP_PASS,
+            Verdict::Drop => XDP_DROP,
         }
     }
 
-    /// The program has no panicking path; were there one, the verifier would refuse the endless loop.
+    /// No path panics: the verifier would reject the endless loop.
     #[panic_handler]
     fn panic(_info: &core::panic::PanicInfo) -> ! {
         loop {}
     }
 
-    /// The kernel reads the licence to decide which helpers may be called.
+    /// The license decides which helpers the kernel offers.
     #[unsafe(link_section = "license")]
     #[unsafe(no_mangle)]
     static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 }
 
-/// The host build of the workspace has nothing to do here.
+/// Empty in the host build of the workspace.
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -1,4 +1,6 @@
-//! Handing a valid advert to user space.
+//! Hands valid adverts to user space.
+
+use core::arch::asm;
 
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
@@ -6,11 +8,11 @@ use vipd_common::counters::Counter;
 use vipd_common::parse::{Advert, ChecksumForm};
 use vipd_common::records::AdvertRecord;
 
-use crate::limit::is_allowed;
-use crate::maps::{ADVERTS, ASLEEP, STEADY, count, count_discarded};
+use crate::limit::{charge, charge_sender};
+use crate::maps::{ADVERTS, ASLEEP, STEADY, count, count_discarded, count_lost};
 
-/// Counts the advert, and notes its time if it says nothing new; else it puts its record into the ring and wakes the reader,
-/// unless its sender has said too much. A full ring is counted, never silent.
+/// Counts the advert. An unchanged one updates its arrival; any other one within the rate limit is
+/// written to the ring and wakes the reader. A full ring is counted.
 #[inline(always)]
 pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
     count(row, Counter::AdvertisementRcvd);
@@ -27,17 +29,17 @@ pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
     }
     // SAFETY: the helper has no preconditions.
     let arrival = unsafe { bpf_ktime_get_ns() };
-    let (before, familiar) = match recognise(row, advert, arrival) {
-        Known::Steady => return,
-        Known::Familiar(before) => (before, true),
-        Known::Not(before) => (before, false),
+    let (last_unchanged, conforms) = match compare(row, advert, arrival) {
+        Novelty::Unchanged => return,
+        Novelty::PreviouslySteady { last_unchanged, bucket } => (last_unchanged, charge(bucket, arrival)),
+        Novelty::New { last_unchanged } => (last_unchanged, charge_sender(row, advert, arrival)),
     };
-    if !familiar && !is_allowed(row, advert, arrival) {
+    if !conforms {
         count_discarded(row, Counter::RateLimited);
         return;
     }
     let Some(mut entry) = ADVERTS.reserve::<AdvertRecord>(0) else {
-        count(row, Counter::RingFull);
+        count_lost(row);
         return;
     };
     entry.write(AdvertRecord {
@@ -53,56 +55,99 @@ pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
         priority: advert.priority,
         count: advert.count,
         checksum: advert.checksum as u8,
-        before,
+        last_unchanged,
     });
-    // Submitted is a full barrier (xchg in `bpf_ringbuf_commit`): either the reader, who looks into the ring after it has
-    // said that it will sleep, sees this record, or `wake` sees that it sleeps.
+    // Committing is a full barrier (xchg in `bpf_ringbuf_commit`): either the reader, which checks the
+    // ring after setting ASLEEP, sees this record, or `wake` sees ASLEEP set.
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     wake();
 }
 
-/// What user space knows of an advert; of one that is handed over, when a steady one came last.
-enum Known {
-    /// It says nothing new, and its arrival is noted.
-    Steady,
-    /// It did not until something else came.
-    Familiar(u64),
-    /// It says something new.
-    Not(u64),
+/// How an advert relates to the fast path of its virtual router.
+enum Novelty {
+    /// Equal to the expected advert; its arrival is stored.
+    Unchanged,
+    /// Equal to the advert that was expected last, while another one or none is expected now. It has
+    /// a token bucket of its own.
+    PreviouslySteady { last_unchanged: u64, bucket: *mut u64 },
+    /// Any other advert.
+    New { last_unchanged: u64 },
 }
 
 #[inline(always)]
-fn recognise(row: u32, advert: &Advert, arrival: u64) -> Known {
-    let Some(slot) = STEADY.get_ptr_mut(row) else { return Known::Not(0) };
+fn compare(row: u32, advert: &Advert, arrival: u64) -> Novelty {
+    let Some(slot) = STEADY.get_ptr_mut(row) else { return Novelty::New { last_unchanged: 0 } };
     let fingerprint = advert.fingerprint();
-    // SAFETY: the value's second word.
-    let heard = unsafe { &raw mut (*slot).heard };
+    // SAFETY: a field of the map's value.
+    let last = unsafe { &raw mut (*slot).arrival };
     // SAFETY: an aligned word of a map; other CPUs and user space write it whole.
-    let before = unsafe { heard.read_volatile() };
-    // SAFETY: the first word, which user space writes whole.
-    let expected = unsafe { slot.cast::<u64>().read_volatile() };
-    if expected == fingerprint {
-        // Another CPU may have been held up between its look at the clock and here: time does not go back for that.
-        if arrival > before {
-            // SAFETY: as above.
-            unsafe { heard.write_volatile(arrival) };
-        }
-        return Known::Steady;
+    let last_unchanged = unsafe { last.read_volatile() };
+    // SAFETY: a field of the map's value.
+    let expected = unsafe { &raw const (*slot).expected };
+    // SAFETY: as above.
+    if unsafe { expected.read_volatile() } == fingerprint {
+        store_arrival(last, last_unchanged, arrival);
+        return Novelty::Unchanged;
     }
-    // SAFETY: the third word.
-    let familiar = unsafe { &raw const (*slot).familiar };
-    // SAFETY: user space writes it whole.
-    if unsafe { familiar.read_volatile() } == fingerprint {
-        Known::Familiar(before)
+    // SAFETY: a field of the map's value.
+    let previous = unsafe { &raw const (*slot).previous };
+    // SAFETY: as above.
+    if unsafe { previous.read_volatile() } == fingerprint {
+        // SAFETY: a field of the map's value.
+        let bucket = unsafe { &raw mut (*slot).limit };
+        Novelty::PreviouslySteady { last_unchanged, bucket }
     } else {
-        Known::Not(before)
+        Novelty::New { last_unchanged }
     }
 }
 
-/// Wakes the reader if it sleeps: an interrupt to ourselves, which costs microseconds in a virtual machine, so once a sleep.
+/// Attempts to store an arrival while other CPUs store theirs. Each failed attempt means that another
+/// one succeeded within the same nanoseconds, so giving up loses no more than those.
+const STORE_ATTEMPTS: usize = 4;
+
+/// Raises `last`, which was `known`, to `arrival`. A CPU that was interrupted between reading the clock
+/// and here does not lower it.
+#[inline(always)]
+fn store_arrival(last: *mut u64, mut known: u64, arrival: u64) {
+    for _ in 0..STORE_ATTEMPTS {
+        if arrival <= known {
+            return;
+        }
+        // SAFETY: an aligned word of a map that outlives the program's run.
+        let found = unsafe { compare_exchange(last, known, arrival) };
+        if found == known {
+            return;
+        }
+        known = found;
+    }
+}
+
+/// Stores `new` if the word is `known`, atomically, and returns what it was (`BPF_CMPXCHG`, Linux 5.12).
+/// In assembly because `core` has no compare-and-swap for this target.
 ///
-/// Not left to the ring's own choice, to wake a reader that had caught up: one that stands behind a record which another CPU
-/// has not finished has not, and sleeps all the same.
+/// # Safety
+/// `word` must be an aligned word of a map.
+#[inline(always)]
+unsafe fn compare_exchange(word: *mut u64, known: u64, new: u64) -> u64 {
+    let found;
+    // SAFETY: the caller's; the instruction takes the expected value in r0 and leaves the old one there.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({word} + 0, r0, {new})",
+            word = in(reg) word,
+            new = in(reg) new,
+            inlateout("r0") known => found,
+            options(nostack),
+        );
+    }
+    found
+}
+
+/// Wakes the reader if it is blocked: an interrupt to this CPU, which costs microseconds in a virtual
+/// machine, so once per sleep.
+///
+/// The ring's adaptive wake-up does not suffice: it wakes a reader that had caught up, and one that
+/// waits behind an uncommitted record of another CPU has not.
 #[inline(always)]
 fn wake() {
     let Some(asleep) = ASLEEP.get_ptr_mut(0) else { return };
@@ -110,9 +155,9 @@ fn wake() {
     if unsafe { asleep.read_volatile() } == 0 {
         return;
     }
-    // SAFETY: as above. Whoever stores 0 wakes the reader after that, so a 1 that it overwrites is not lost.
+    // SAFETY: as above. Every CPU that stores 0 wakes the reader afterwards: no wake-up is lost.
     unsafe { asleep.write_volatile(0) };
-    // Only a record can wake: one that is discarded.
+    // Only a record can wake the reader; this one is discarded.
     if let Some(nudge) = ADVERTS.reserve::<u64>(0) {
         nudge.discard(u64::from(BPF_RB_FORCE_WAKEUP));
     }

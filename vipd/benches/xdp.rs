@@ -61,7 +61,7 @@ fn main() -> Result<()> {
     let addresses = address_digest(valid.addresses.iter().map(|address| (*address).into()));
     let source = ipv4(valid.source.octets());
     let unchanged = fingerprint(&source, valid.priority, valid.interval, addresses, ChecksumForm::Rfc5798);
-    loaded.steady.expect(Row::new(ROW).expect("not 0"), Some(unchanged), Timestamp::ZERO);
+    loaded.steady.publish(Row::new(ROW).expect("not 0"), Some(unchanged), Timestamp::ZERO);
     print("xdp-unchanged", median(|| ours(&valid.frame()))?);
     ensure!(loaded.feed.pop().is_none(), "the unchanged advert left a record");
     Ok(())
@@ -80,7 +80,7 @@ fn load(burst: u32) -> Result<Loaded> {
         destination: ipv4(GROUP.octets()),
         password: [0; 2],
     };
-    loaded.kernel.watch(RouterKey::new(LOOPBACK, VRID, 4), slot)?;
+    loaded.kernel.insert_router(RouterKey::new(LOOPBACK, VRID, 4), slot)?;
     Ok(loaded)
 }
 

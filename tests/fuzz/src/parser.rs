@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use vipd_common::address;
 use vipd_common::counters::Counter;
-use vipd_common::parse::{Advert, ChecksumForm, Expected, address_digest, judge, locate};
+use vipd_common::parse::{Advert, ChecksumForm, Expected, address_digest, locate, validate};
 use vipd_common::wire::{ethernet, ipv4, ipv6, vrrp};
 
 use crate::repair;
@@ -46,7 +46,7 @@ pub fn run(input: &[u8]) {
 fn parse(packet: &[u8], version: u8) -> Option<Result<Advert, Counter>> {
     let located = locate(&packet, packet[0] >> 4).ok()?;
     assert_eq!(Some(&located.vrid), packet.get(header_len(packet) + vrrp::VRID), "the VRID is another byte");
-    Some(judge(&packet, &located, &Expected::version(version)))
+    Some(validate(&packet, &located, &Expected::version(version)))
 }
 
 fn header_len(packet: &[u8]) -> usize {
@@ -73,7 +73,7 @@ fn check(packet: &[u8], advert: &Advert) {
     assert_eq!(message[0], advert.version << 4 | 1);
     assert_eq!(message[1..4], [advert.vrid, advert.priority, advert.count]);
     assert_eq!(message.len(), vrrp::message_len(advert.version, advert.family, advert.count));
-    assert_eq!(advert.source, wide(&ends[..ends.len() / 2]));
+    assert_eq!(advert.source, to_words(&ends[..ends.len() / 2]));
     assert!(advert.count > 0, "no addresses");
     let longest = if advert.version == 2 { 255 } else { 4095 };
     assert!((1..=longest).contains(&advert.interval), "interval {}", advert.interval);
@@ -93,15 +93,15 @@ fn check(packet: &[u8], advert: &Advert) {
     let length = ends.len() / 2;
     let bytes = &message[vrrp::HEADER_LEN..][..length * usize::from(advert.count)];
     let addresses: Vec<IpAddr> =
-        bytes.chunks(length).map(|bytes| address::narrow(advert.family, wide(bytes))).collect();
+        bytes.chunks(length).map(|bytes| address::from_words(advert.family, to_words(bytes))).collect();
     assert_eq!(advert.addresses, address_digest(addresses.iter().rev().copied()), "in any order");
 
     surroundings(packet, total, advert);
-    rewritten(advert, wide(&ends[length..]), &addresses);
+    rewritten(advert, to_words(&ends[length..]), &addresses);
 }
 
 /// The words of an address as it lies in a packet.
-fn wide(bytes: &[u8]) -> address::Address {
+fn to_words(bytes: &[u8]) -> address::Address {
     let mut words = [0; 4];
     for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
         *word = u32::from_ne_bytes(*bytes);
@@ -125,7 +125,7 @@ fn rewritten(advert: &Advert, destination: address::Address, addresses: &[IpAddr
     let length = vrrp::write(&mut message, &fields, &source, &destination, addresses.iter().copied())
         .expect("there is room");
     let mut packet = vec![0; if family == 6 { ipv6::HEADER_LEN } else { ipv4::HEADER_LEN }];
-    let written = match (address::narrow(family, source), address::narrow(family, destination)) {
+    let written = match (address::from_words(family, source), address::from_words(family, destination)) {
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
             ipv6::write(&mut packet, source.octets(), destination.octets(), ipv4::PROTOCOL_VRRP, length)
         }
@@ -134,7 +134,7 @@ fn rewritten(advert: &Advert, destination: address::Address, addresses: &[IpAddr
     };
     written.expect("there is room");
     packet.extend(&message[..length]);
-    if destination == wide(&header(&packet).1[address_len(family)..]) {
+    if destination == to_words(&header(&packet).1[address_len(family)..]) {
         assert_eq!(parse(&packet, version), Some(Ok(*advert)), "written again");
     }
 }

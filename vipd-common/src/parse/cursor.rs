@@ -1,33 +1,33 @@
-//! Reading a packet, wherever it lies.
+//! Bounds-checked reads of a packet, on a slice or in the kernel.
 
 /// Bounds-checked big-endian reads, at offsets that are multiples of the width read.
 pub trait Cursor {
-    /// Number of bytes there are.
+    /// Number of bytes.
     fn len(&self) -> usize;
 
-    /// Whether there are none.
+    /// Whether there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The byte at `offset`, if there is one.
+    /// Returns the byte at `offset`, or `None` past the end.
     fn byte(&self, offset: usize) -> Option<u8>;
 
-    /// The 16-bit word at `offset`.
+    /// Returns the 16-bit word at `offset`, or `None` past the end.
     fn be16(&self, offset: usize) -> Option<u16>;
 
-    /// The 32-bit word at `offset`.
+    /// Returns the 32-bit word at `offset`, or `None` past the end.
     fn be32(&self, offset: usize) -> Option<u32>;
 
-    /// The 32-bit word at `offset` if that is before `end`, and 0 if not.
+    /// Returns the 32-bit word at `offset`, or 0 if `offset` is not below `end`.
     ///
-    /// For loops over a length that is only known at run time: a loop that leaves early gives the BPF verifier a
-    /// path for each length, one that reads on and adds zeros gives it a single one. `end` is within
-    /// [`len`](Self::len).
+    /// For loops with a fixed trip count over a length known only at run time: with an early exit the
+    /// BPF verifier follows one path per length, with zeros past the end a single one. `end` must not
+    /// exceed [`len`](Self::len).
     fn be32_before(&self, offset: usize, end: usize) -> u32;
 }
 
-/// User space's cursor.
+/// The cursor of user space.
 impl Cursor for &[u8] {
     fn len(&self) -> usize {
         <[u8]>::len(self)

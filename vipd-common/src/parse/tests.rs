@@ -9,15 +9,15 @@ mod verdicts;
 
 use core::net::IpAddr;
 
-use super::{Advert, Expected, Foreign, judge, locate};
-use crate::address::{ipv4, wide};
+use super::{Advert, Expected, NotOurs, locate, validate};
+use crate::address::FAMILY_IPV4;
+use crate::address::{ipv4, to_words};
 use crate::counters::Counter;
-use crate::records::FAMILY_IPV4;
 
 /// Why a packet is no advert of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
-    Foreign(Foreign),
+    NotOurs(NotOurs),
     Discarded(Counter),
 }
 
@@ -28,11 +28,11 @@ fn parse(packet: &[u8], version: u8) -> Result<Advert, Refusal> {
 
 /// Both steps, as for a virtual router of this family whose adverts go to `destination`.
 fn parse_as(packet: &[u8], family: u8, destination: IpAddr, expected: &Expected) -> Result<Advert, Refusal> {
-    let located = locate(&packet, family).map_err(Refusal::Foreign)?;
-    if located.destination != wide(destination) {
-        return Err(Refusal::Foreign(Foreign::Destination));
+    let located = locate(&packet, family).map_err(Refusal::NotOurs)?;
+    if located.destination != to_words(destination) {
+        return Err(Refusal::NotOurs(NotOurs::Destination));
     }
-    judge(&packet, &located, expected).map_err(Refusal::Discarded)
+    validate(&packet, &located, expected).map_err(Refusal::Discarded)
 }
 
 /// An IPv4 source as the parser has it.

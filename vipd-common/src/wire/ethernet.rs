@@ -11,8 +11,8 @@
 //!                            +-----+-----+-----------+----
 //! ```
 
+use crate::address::{FAMILY_IPV4, FAMILY_IPV6};
 use crate::parse::Cursor;
-use crate::records::{FAMILY_IPV4, FAMILY_IPV6};
 use crate::wire::{ipv4, ipv6};
 
 /// Length of the header without tags, bytes.

@@ -15,8 +15,8 @@
 use core::net::IpAddr;
 
 use crate::address::Address;
+use crate::address::FAMILY_IPV6;
 use crate::parse::ChecksumForm;
-use crate::records::FAMILY_IPV6;
 use crate::wire::checksum::Sum;
 use crate::wire::ipv4;
 

@@ -59,7 +59,7 @@ impl Engine {
             return;
         }
         let Some(instance) = self.topology.routers.get_mut(router) else { return };
-        let arrival = self.steady.heard(instance.row);
+        let arrival = self.steady.last_arrival(instance.row);
         let unchanged = instance.fast_path.catch_up(arrival);
         self.worklist.extend(unchanged.map(|advert| (router, Input::Advert(advert))));
     }
@@ -125,6 +125,6 @@ struct Slot<'a> {
 
 impl FastPathSlot for Slot<'_> {
     fn publish(&mut self, unchanged: Option<&Steady>, arrival: Timestamp) -> Timestamp {
-        self.steady.expect(self.row, unchanged.map(fingerprint_of), arrival)
+        self.steady.publish(self.row, unchanged.map(fingerprint_of), arrival)
     }
 }

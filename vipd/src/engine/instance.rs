@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use vipd_common::Timestamp;
-use vipd_common::address::{narrow, wide};
+use vipd_common::address::{from_words, to_words};
 use vipd_common::parse::ChecksumForm;
 use vipd_common::parse::fingerprint;
 use vipd_common::records::{AdvertRecord, ClosedKey};
@@ -45,7 +45,6 @@ pub(crate) struct Instance {
     /// The last refused frame was reported; reset by the next that is sent.
     pub(crate) refusal_reported: bool,
     /// Adverts for it that found the ring full, when last read.
-    pub(crate) ring_full: u64,
     pub(crate) fast_path: FastPath,
     /// Its fast path may have to be published again at the end of this turn.
     pub(crate) dirty: bool,
@@ -88,7 +87,7 @@ impl Instance {
             closed: Vec::new(),
             sent: Sent::default(),
             refusal_reported: false,
-            ring_full: 0,
+
             fast_path: FastPath::default(),
             dirty: false,
             corrected: vec![Timestamp::ZERO; settings.router.all_addresses().count()],
@@ -192,7 +191,7 @@ impl Instance {
 
     /// Whether a VIP may be added. With `accept = false`, packets to it are dropped first.
     pub(crate) fn may_add(&self, address: IpAddr) -> bool {
-        self.settings.accept || self.closed.iter().any(|key| key.address == wide(address))
+        self.settings.accept || self.closed.iter().any(|key| key.address == to_words(address))
     }
 
     /// Takes one of the corrections that a VIP is given: five at once, and one a second, in case
@@ -265,7 +264,7 @@ pub(crate) fn checksum_form(settings: &config::Instance) -> ChecksumForm {
 pub(crate) fn received(record: &AdvertRecord) -> Option<Received> {
     Some(Received {
         arrival: Timestamp::from_nanos(record.arrival),
-        source: narrow(record.family, record.source),
+        source: from_words(record.family, record.source),
         priority: record.priority,
         interval: record.interval,
         addresses: record.addresses,
@@ -276,5 +275,5 @@ pub(crate) fn received(record: &AdvertRecord) -> Option<Received> {
 /// The fingerprint by which the XDP program recognizes an unchanged advert.
 pub(crate) fn fingerprint_of(steady: &Steady) -> u64 {
     let Steady { source, priority, interval, addresses, checksum, down_interval: _ } = *steady;
-    fingerprint(&wide(source), priority, interval, addresses, checksum)
+    fingerprint(&to_words(source), priority, interval, addresses, checksum)
 }

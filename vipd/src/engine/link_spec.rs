@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use vipd_common::address::{self, wide};
+use vipd_common::address::{self, to_words};
 use vipd_common::records::{PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire::{ipv4, ipv6, vrrp};
 
@@ -61,14 +61,16 @@ impl XdpEntry {
             authentication: instance.password.map_or(0, |_| vrrp::AUTH_PASS),
             empty: u8::from(instance.router.virtual_addresses.is_empty()),
             unicast: u8::from(!peers.is_empty()),
-            destination: wide(destination),
+            destination: to_words(destination),
             password: instance.password.map_or([0; 2], |password| {
                 let (words, _) = password.0.as_chunks::<4>();
                 [u32::from_ne_bytes(words[0]), u32::from_ne_bytes(words[1])]
             }),
         };
-        let peers =
-            peers.iter().map(|peer| (PeerKey { row, address: wide(peer.address) }, peer.min_ttl)).collect();
+        let peers = peers
+            .iter()
+            .map(|peer| (PeerKey { row, address: to_words(peer.address) }, peer.min_ttl))
+            .collect();
         Self { vrid: instance.router.vrid, family, slot, peers }
     }
 
@@ -84,5 +86,5 @@ fn vrrp_group(family: Family) -> IpAddr {
         Family::V4 => address::ipv4(ipv4::VRRP_GROUP),
         Family::V6 => address::ipv6(ipv6::VRRP_GROUP),
     };
-    address::narrow(family.number(), words)
+    address::from_words(family.number(), words)
 }

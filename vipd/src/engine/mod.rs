@@ -60,7 +60,7 @@ use crate::netlink::{Monitor, Requests};
 use crate::realtime;
 use crate::service::bus::Publisher;
 use crate::vrrp::Input;
-use crate::xdp::{Closed, Counters, Feed, MAX_PENDING, Steady};
+use crate::xdp::{Closed, Feed, MAX_PENDING, Steady};
 use command::{Command, EngineSnapshot, Report, Reports, Request};
 use effects::{Budget, Effects};
 use id::RouterId;
@@ -83,7 +83,6 @@ pub(crate) struct Engine {
     poll: Poll,
     feed: Feed,
     steady: Steady,
-    counters: Arc<Counters>,
     monitor: Monitor,
     /// Netlink notifications are pending.
     has_notices: bool,
@@ -148,7 +147,6 @@ pub(crate) struct Outlets {
 /// The engine's parts of the loaded XDP program.
 pub(crate) struct KernelSide {
     pub(crate) feed: Feed,
-    pub(crate) counters: Arc<Counters>,
     pub(crate) closed: Closed,
     pub(crate) steady: Steady,
 }
@@ -164,7 +162,7 @@ impl Engine {
         realtime: Realtime,
         outlets: Outlets,
     ) -> io::Result<(Self, Handle)> {
-        let KernelSide { feed, counters, closed, steady } = kernel;
+        let KernelSide { feed, closed, steady } = kernel;
         let poll = Poll::new()?;
         let monitor = Monitor::open()?;
         poll.add(&feed, Source::Adverts)?;
@@ -175,7 +173,6 @@ impl Engine {
             poll,
             feed,
             steady,
-            counters,
             monitor,
             // Notifications between the dump and the first turn.
             has_notices: true,

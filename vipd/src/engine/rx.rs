@@ -3,7 +3,6 @@
 use std::hint;
 
 use vipd_common::Timestamp;
-use vipd_common::counters::Counter;
 use vipd_common::records::AdvertRecord;
 
 use super::instance::received;
@@ -51,7 +50,7 @@ impl Engine {
                 .get(instance.link)
                 .is_some_and(|link| link.ifindex == Some(record.ifindex));
         if is_current {
-            self.dispatch_advert(now, id, Timestamp::from_nanos(record.before), received(record));
+            self.dispatch_advert(now, id, Timestamp::from_nanos(record.last_unchanged), received(record));
         }
     }
 
@@ -59,10 +58,8 @@ impl Engine {
     fn check_for_losses(&mut self, now: Timestamp) {
         for slot in 0..self.topology.routers.slots() {
             let Some(id) = self.topology.routers.id_at(slot) else { continue };
-            let Some(instance) = self.topology.routers.get_mut(id) else { continue };
-            let Ok(cells) = self.counters.row(instance.row.number()) else { continue };
-            let lost = cells.get(Counter::RingFull);
-            if std::mem::replace(&mut instance.ring_full, lost) != lost {
+            let Some(instance) = self.topology.routers.get(id) else { continue };
+            if self.steady.take_lost(instance.row) {
                 self.dispatch(now, id, Input::FeedLoss);
             }
         }
@@ -74,7 +71,7 @@ impl Engine {
         let (steady, routers) = (&self.steady, &self.topology.routers);
         let deadline = self.schedule.spin_deadline(
             clock::now(),
-            |row| steady.heard(row),
+            |row| steady.last_arrival(row),
             |id| routers.get(id).is_some_and(|instance| instance.router.config().down_after_adverts > 1),
         );
         if let Some(deadline) = deadline {
@@ -87,7 +84,7 @@ impl Engine {
     /// Dispatches the timeouts that are due.
     pub(super) fn expire(&mut self, now: Timestamp) {
         let steady = &self.steady;
-        self.schedule.expire_fast_path(now, |row| steady.heard(row));
+        self.schedule.expire_fast_path(now, |row| steady.last_arrival(row));
         while let Some(id) = self.schedule.pop_expired(now) {
             self.probe_before_election(now, id);
             self.dispatch(now, id, Input::Timeout);

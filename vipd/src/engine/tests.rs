@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use vipd_common::address::wide;
+use vipd_common::address::to_words;
 use vipd_common::parse::ChecksumForm;
 use vipd_common::records::{AdvertRecord, BURST};
 use vipd_tests::craft::Advert;
@@ -58,14 +58,14 @@ impl Bench {
     fn configured(text: &str) -> Result<Self> {
         let config = Config::parse(text, "vipd.toml").map_err(|found| anyhow::anyhow!("{found}"))?;
         let sizes = Sizes { routers: ROUTERS.into(), peers: 0, closed: 0, senders: 4096, burst: BURST };
-        let Loaded { kernel, feed, counters, closed, steady, log: _ } =
+        let Loaded { kernel, feed, counters: _, closed, steady, log: _ } =
             Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
         let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?);
         let (requests, requested) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::channel(4096);
         let (transitions, _) = bus::bus(ROUTERS.into());
         let outlets = Outlets { requests, reports, transitions };
-        let kernel_side = KernelSide { feed, counters: Arc::new(counters), closed, steady };
+        let kernel_side = KernelSide { feed, closed, steady };
         let topology = topology(&config, sizes)?;
         let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, outlets)?;
         for spec in engine.present().into_iter().filter_map(|link| engine.topology().spec(link)) {
@@ -188,7 +188,8 @@ fn unchanged_adverts_are_given_before_a_later_record_and_before_a_snapshot() -> 
         let master = Station::Client.ipv4();
         let begin = clock::now();
         injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
-        let has_arrived = |bench: &Bench| bench.engine.steady.heard(Row::new(1).expect("not 0")) > begin;
+        let has_arrived =
+            |bench: &Bench| bench.engine.steady.last_arrival(Row::new(1).expect("not 0")) > begin;
         while !has_arrived(&bench) {
             thread::yield_now();
         }
@@ -359,7 +360,7 @@ fn a_record_of_a_former_router_is_not_given_to_the_next_one_with_its_row() -> Re
             checksum: ChecksumForm::Rfc5798 as u8,
             priority: 200,
             interval: 1,
-            source: wide(Station::Client.ipv4().into()),
+            source: to_words(Station::Client.ipv4().into()),
             ..bytemuck::Zeroable::zeroed()
         };
         for (stale, given) in [

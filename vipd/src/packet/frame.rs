@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use vipd_common::address::wide;
+use vipd_common::address::to_words;
 use vipd_common::parse::ChecksumForm;
 use vipd_common::wire::{arp, checksum, ethernet, ipv4, ipv6, nd, vrrp};
 
@@ -120,7 +120,8 @@ fn message(
         return Err(FrameError);
     }
     let mut bytes = vec![0; headers + vrrp::MAX_LEN];
-    let length = vrrp::write(&mut bytes[headers..], fields, &wide(source), &wide(destination), addresses);
+    let length =
+        vrrp::write(&mut bytes[headers..], fields, &to_words(source), &to_words(destination), addresses);
     bytes.truncate(headers + length.ok_or(FrameError)?);
     // It stays as long as the virtual router, of which there may be thousands: 4 KiB for 40 bytes are too much.
     bytes.shrink_to_fit();
@@ -158,7 +159,7 @@ impl Announcement {
 mod tests {
     use super::*;
     use vipd_common::counters::Counter;
-    use vipd_common::parse::{Cursor, Expected, judge, locate};
+    use vipd_common::parse::{Cursor, Expected, locate, validate};
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
     const FORMS: [ChecksumForm; 4] =
@@ -197,7 +198,7 @@ mod tests {
                     let packet = &bytes[ip.offset..];
                     let located = locate(&packet, ip.version).expect("to the group");
                     let expected = Expected::version(fields(form).version());
-                    let advert = judge(&packet, &located, &expected).expect("valid");
+                    let advert = validate(&packet, &located, &expected).expect("valid");
                     assert_eq!((advert.priority, advert.count, advert.checksum), (priority, addresses, form));
                     let length = match ip.version {
                         4 => packet.be16(ipv4::TOTAL_LENGTH).map_or(0, usize::from),
@@ -218,7 +219,7 @@ mod tests {
             let packet = &bytes[ethernet::HEADER_LEN..];
             let located = locate(&packet, fields(form).family()).expect("to the group");
             let expected = Expected::version(fields(form).version());
-            assert_eq!(judge(&packet, &located, &expected), Err(Counter::ChecksumErrors));
+            assert_eq!(validate(&packet, &located, &expected), Err(Counter::ChecksumErrors));
         }
     }
 
@@ -243,7 +244,7 @@ mod tests {
             let message = frame.with_priority(0);
             let sum = match form {
                 ChecksumForm::V2 | ChecksumForm::Rfc9568 => checksum::Sum::new(),
-                _ => vrrp::pseudo_header(&wide(from), &wide(peer), message.len()),
+                _ => vrrp::pseudo_header(&to_words(from), &to_words(peer), message.len()),
             };
             assert_eq!(sum.bytes(message).fold(), 0xffff, "{form:?}");
         }

@@ -23,7 +23,7 @@ use crate::engine::link_spec::{LinkSpec, RouterSpec, XdpEntry};
 use crate::netlink::{Macvlans, Wanted};
 use crate::packet::{Batch, Membership, PacketSocket, UnicastSocket};
 use crate::vrrp::Family;
-use crate::xdp::{Kernel, Mode, Row};
+use crate::xdp::{Attached, Kernel, Mode, Preference, Row};
 
 /// Opens and closes links. It blocks: attaching may take a driver seconds, and netlink waits for the rtnl lock.
 pub(crate) struct LinkOpener {
@@ -110,38 +110,34 @@ impl LinkOpener {
             routers.iter().map(|router| router.entry.clone()).collect();
         for RouterSpec { entry, .. } in routers {
             let vrid = entry.vrid;
-            let entered = entry.peers.iter().try_for_each(|(key, ttl)| self.kernel.admit(*key, *ttl));
+            let entered = entry.peers.iter().try_for_each(|(key, ttl)| self.kernel.insert_peer(*key, *ttl));
             entered
-                .and_then(|()| self.kernel.watch(entry.key(*ifindex), entry.slot))
+                .and_then(|()| self.kernel.insert_router(entry.key(*ifindex), entry.slot))
                 .with_context(|| format!("cannot enter VRID {vrid} on {name} into the XDP program's maps"))?;
         }
         Ok(())
     }
 
-    /// Attaches the XDP program, if it is not attached.
+    /// Attaches the XDP program, or keeps it if it is attached.
     fn ensure_attached(&mut self, spec: &LinkSpec) -> anyhow::Result<Mode> {
         let interface = spec.name.as_str();
-        if let Some(mode) = self.kernel.mode(spec.ifindex) {
-            return Ok(mode);
-        }
-        let (mode, refusal) = self.kernel.attach(spec.ifindex, interface)?;
-        if let Some(refusal) = refusal {
-            tracing::info!(interface, driver = refusal, "XDP runs in generic mode");
-        } else {
-            tracing::info!(interface, %mode, "XDP attached");
+        let Attached { mode, reason, probe: _ } =
+            self.kernel.attach(spec.ifindex, interface, Preference::Native)?;
+        if let Some(reason) = reason {
+            tracing::info!(interface, %mode, reason, "XDP attached");
         }
         Ok(mode)
     }
 
     fn forget_entry(&mut self, ifindex: u32, entry: &XdpEntry) {
-        if let Err(error) = self.kernel.forget(entry.key(ifindex)) {
+        if let Err(error) = self.kernel.remove_router(entry.key(ifindex)) {
             tracing::warn!(ifindex, vrid = entry.vrid, %error, "cannot remove a VRID from the XDP program");
         }
     }
 
-    fn expel_peers(&mut self, entry: &XdpEntry) {
+    fn remove_peers(&mut self, entry: &XdpEntry) {
         for (peer, _) in &entry.peers {
-            if let Err(error) = self.kernel.expel(*peer) {
+            if let Err(error) = self.kernel.remove_peer(*peer) {
                 tracing::warn!(vrid = entry.vrid, %error, "cannot remove a unicast peer from the XDP program");
             }
         }
@@ -165,7 +161,7 @@ impl LinkWork for LinkOpener {
         self.kernel.detach(ifindex);
         for entry in self.open.remove(&ifindex).unwrap_or_default().entries {
             self.forget_entry(ifindex, &entry);
-            self.expel_peers(&entry);
+            self.remove_peers(&entry);
         }
     }
 
@@ -177,7 +173,10 @@ impl LinkWork for LinkOpener {
             }
             self.macvlans.remove(ifindex, entry.family.number(), entry.vrid);
         }
-        self.expel_peers(entry);
+        self.remove_peers(entry);
+        if let Err(error) = self.kernel.clear_row(row) {
+            tracing::warn!(vrid = entry.vrid, %error, "cannot clear a row of the XDP program's maps");
+        }
     }
 
     fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool) {

@@ -91,7 +91,7 @@ pub fn run(config: Config, lock: AgentLock, runtime_dir: &Path, signals: Signals
     let (publisher, transitions) = bus::bus(sizes.routers as usize);
     let latest = transitions.latest();
     let outlets = Outlets { requests, reports, transitions: publisher };
-    let kernel_side = KernelSide { feed, counters: Arc::clone(&counters), closed, steady };
+    let kernel_side = KernelSide { feed, closed, steady };
     let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, outlets)
         .context("cannot initialize the engine: cannot open a netlink socket, timerfd or eventfd")?;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use vipd_common::Timestamp;
-use vipd_common::counters::{Counter, CounterRow, ROW_FOREIGN};
+use vipd_common::counters::{Counter, CounterRow, ROW_UNASSIGNED};
 use vipd_common::parse::ChecksumForm;
 
 use super::bus::{Latest, Transition};
@@ -64,7 +64,7 @@ impl Source for Reporter {
     async fn stats(&self) -> Result<StatsReport, String> {
         let snapshot = self.snapshot().await?;
         let rows: Vec<_> = snapshot.routers.iter().map(|router| self.row(router.row)).collect();
-        let foreign = self.counters.row(ROW_FOREIGN).unwrap_or_default();
+        let foreign = self.counters.row(ROW_UNASSIGNED).unwrap_or_default();
         let mut sum = foreign;
         rows.iter().for_each(|row| sum.add(row));
         let global = global(&GlobalSources { kernel: sum, engine: &snapshot });

@@ -1,33 +1,62 @@
-//! Virtual addresses that accept nothing (Accept_Mode false).
+//! VIPs with Accept_Mode false.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{HashMap, MapData, MapError};
 use vipd_common::records::ClosedKey;
 
 use super::Row;
-use super::loader::gone;
+use super::mapping::Mapping;
+use super::routers::ignore_missing;
 
-/// The map of closed addresses. Who changes addresses has it, because an address must be closed before it is there.
-#[derive(Debug)]
-pub struct Closed(HashMap<MapData, [u8; 24], u32>);
+/// The map of VIPs with Accept_Mode false. The engine owns it, because a VIP must be closed before it
+/// is added to an interface.
+pub struct Closed {
+    entries: HashMap<MapData, [u8; 24], u32>,
+    /// `FILTERING`: the number of entries.
+    count: Mapping<AtomicU64>,
+}
 
 impl Closed {
-    pub(super) fn new(map: HashMap<MapData, [u8; 24], u32>) -> Self {
-        Self(map)
+    pub(super) fn new(entries: HashMap<MapData, [u8; 24], u32>, count: &MapData) -> io::Result<Self> {
+        Ok(Self { entries, count: Mapping::new(count, 1)? })
     }
 
-    /// Drops packets to an address from now on, and counts them in this row.
+    /// Drops packets to a VIP from now on and counts them in this row. One `bpf(2)` call.
     ///
     /// # Errors
     /// When the map is full.
-    pub fn close(&mut self, key: ClosedKey, row: Row) -> Result<(), MapError> {
-        self.0.insert(bytemuck::cast::<_, [u8; 24]>(key), row.number(), 0)
+    pub fn insert(&mut self, key: ClosedKey, row: Row) -> Result<(), MapError> {
+        const BPF_NOEXIST: u64 = 1;
+        let key = bytemuck::cast::<_, [u8; 24]>(key);
+        match self.entries.insert(key, row.number(), BPF_NOEXIST) {
+            Ok(()) => {
+                self.adjust(1);
+                Ok(())
+            }
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::AlreadyExists => {
+                self.entries.insert(key, row.number(), 0)
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Lets packets to an address pass again. One that was not closed is no error.
+    /// Passes packets to a VIP again. A VIP that is not closed is no error. One `bpf(2)` call.
     ///
     /// # Errors
-    /// When the map refuses.
-    pub fn open(&mut self, key: ClosedKey) -> Result<(), MapError> {
-        gone(self.0.remove(&bytemuck::cast::<_, [u8; 24]>(key)))
+    /// When `bpf(2)` fails for another reason than a missing entry.
+    pub fn remove(&mut self, key: ClosedKey) -> Result<(), MapError> {
+        let removed = self.entries.remove(&bytemuck::cast::<_, [u8; 24]>(key));
+        if removed.is_ok() {
+            self.adjust(-1);
+        }
+        ignore_missing(removed)
+    }
+
+    fn adjust(&self, difference: i64) {
+        for count in self.count.values() {
+            count.fetch_add(difference.cast_unsigned(), Ordering::Release);
+        }
     }
 }

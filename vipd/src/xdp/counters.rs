@@ -21,13 +21,13 @@ impl Counters {
         Ok(Self { rows, discarded: Mapping::new(discarded, 1)? })
     }
 
-    /// Whether adverts were discarded since this was asked last. No system call: where nothing is wrong, nobody need read a
-    /// row for each virtual router to know it.
+    /// Returns whether an advert was dropped since the last call. No system call: while nothing is
+    /// dropped, no row needs to be read to find that out.
     pub fn take_discarded(&self) -> bool {
         self.discarded.values().iter().any(|discarded| discarded.swap(0, Ordering::AcqRel) != 0)
     }
 
-    /// The row summed over all CPUs. One `bpf(2)` call.
+    /// Returns the row summed over all CPUs. One `bpf(2)` call.
     ///
     /// # Errors
     /// When the row does not exist.

@@ -1,4 +1,4 @@
-//! What can go wrong with the XDP program, in sentences that say what to do.
+//! Errors of loading and attaching the XDP program, with their remedies.
 
 use std::error::Error;
 use std::io;
@@ -7,56 +7,56 @@ use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
 
+use super::mode::Preference;
+
 /// The XDP program could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// `EPERM` from `bpf(2)`.
     #[error(
-        "the kernel does not let this process load its XDP program: it needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and \
-         CAP_NET_RAW (run as root, or grant them in the service's unit), and a kernel that is not locked down"
+        "not permitted to load the XDP program: vipd needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW \
+         (run as root, or grant them in the service's unit), and a kernel that is not locked down"
     )]
     Permission,
     /// `ENOSYS` or `EINVAL` from `bpf(2)`, before any program was seen.
-    #[error(
-        "this kernel has no BPF, or one that is too old: vipd needs Linux 5.18 or later with CONFIG_BPF_SYSCALL"
-    )]
+    #[error("this kernel has no BPF: vipd needs Linux 5.18 or later with CONFIG_BPF_SYSCALL")]
     NoBpf,
-    /// The object is not what this agent expects.
+    /// The object was built from other sources than this binary.
     #[error(
-        "the XDP object has no {kind} `{name}`: it does not belong to this agent; rebuild it with `cargo xtask ebpf`"
+        "the XDP object has no {kind} `{name}`: it was built from other sources; rebuild it with `cargo xtask ebpf`"
     )]
     Missing {
         /// `program`, `map` or `array`.
         kind: &'static str,
-        /// Its name.
+        /// Name in the object.
         name: &'static str,
     },
-    /// Anything else, the verifier's refusal among it.
+    /// Any other failure to load the object.
     #[error("cannot load the XDP program; vipd needs Linux 5.18 or later")]
     Load(#[source] EbpfError),
-    /// A program of the object was refused.
-    #[error("the kernel refuses the XDP program `{name}`: {reason}; vipd needs Linux 5.18 or later")]
+    /// The verifier rejected a program.
+    #[error("the kernel rejects the XDP program `{name}`: {reason}; vipd needs Linux 5.18 or later")]
     Program {
-        /// Its name.
+        /// Name in the object.
         name: &'static str,
-        /// Why, without the verifier's account, which goes to the log at debug level.
+        /// Reason without the verifier's log, which is logged at debug level.
         reason: String,
     },
     /// A map of the object cannot be used.
     #[error("cannot use the map `{name}` of the XDP program")]
     Map {
-        /// Its name.
+        /// Name in the object.
         name: &'static str,
-        /// Why.
+        /// Cause.
         #[source]
         source: MapError,
     },
     /// A map of the object cannot be mapped into memory.
     #[error("cannot map `{name}` of the XDP program into memory; vipd needs Linux 5.18 or later")]
     Mapping {
-        /// Its name.
+        /// Name in the object.
         name: &'static str,
-        /// Why.
+        /// Cause.
         #[source]
         source: io::Error,
     },
@@ -75,9 +75,9 @@ impl LoadError {
         if errno(source) == Some(libc::EPERM) {
             return Self::Permission;
         }
-        let account = source.to_string();
-        ::log::debug!("{name}: {account}");
-        let reason = account.split(". Verifier output").next().unwrap_or_default().to_owned();
+        let text = source.to_string();
+        ::log::debug!("{name}: {text}");
+        let reason = text.split(". Verifier output").next().unwrap_or_default().to_owned();
         Self::Program { name, reason }
     }
 
@@ -98,41 +98,42 @@ impl LoadError {
 pub enum AttachError {
     /// Another XDP program holds the interface's slot (`EBUSY`, `EEXIST`).
     #[error(
-        "another XDP program is attached to {interface}, and there is room for one: detach it \
-         (`ip link set dev {interface} xdp off`) or run vipd on another interface"
+        "another XDP program is attached to {interface}, which takes only one: detach it \
+         (`ip link set dev {interface} xdp off`, or `bpftool link detach`), or use another interface"
     )]
     Busy {
-        /// The interface.
+        /// Name of the interface.
         interface: String,
     },
     /// The interface is gone (`ENODEV`).
-    #[error("interface {interface} does not exist any more")]
+    #[error("interface {interface} no longer exists")]
     NoDevice {
-        /// The interface.
+        /// Name of the interface.
         interface: String,
     },
     /// `EPERM`.
-    #[error("attaching to {interface} is not permitted: it needs CAP_NET_ADMIN and CAP_BPF (run as root)")]
+    #[error("not permitted to attach to {interface}: vipd needs CAP_NET_ADMIN and CAP_BPF (run as root)")]
     Permission {
-        /// The interface.
+        /// Name of the interface.
         interface: String,
     },
-    /// Neither the driver nor the kernel's generic hook takes the program.
-    #[error("interface {interface} takes no XDP program, neither natively nor generically")]
+    /// No mode that may be tried works.
+    #[error("interface {interface} takes no XDP program with xdp = \"{preference}\": {reason}")]
     Refused {
-        /// The interface.
+        /// Name of the interface.
         interface: String,
-        /// What the generic hook said.
-        #[source]
-        source: ProgramError,
+        /// The configured mode.
+        preference: Preference,
+        /// The last refusal: errno and the kernel's text.
+        reason: String,
     },
 }
 
 impl AttachError {
-    /// The errors that trying another mode cannot mend.
-    pub(super) fn fatal(interface: &str, error: &ProgramError) -> Option<Self> {
+    /// Returns the error if it is one that another mode would meet too.
+    pub(super) fn fatal(interface: &str, error: &io::Error) -> Option<Self> {
         let interface = interface.to_owned();
-        match errno(error)? {
+        match error.raw_os_error()? {
             libc::EBUSY | libc::EEXIST => Some(Self::Busy { interface }),
             libc::ENODEV => Some(Self::NoDevice { interface }),
             libc::EPERM => Some(Self::Permission { interface }),
@@ -141,7 +142,24 @@ impl AttachError {
     }
 }
 
-/// The operating system's error at the bottom of a chain of causes.
+/// Returns the symbol and the text of an errno that drivers refuse a program with.
+pub(super) fn errno_name(error: &io::Error) -> String {
+    let name = match error.raw_os_error() {
+        Some(libc::EINVAL) => "EINVAL",
+        Some(libc::EOPNOTSUPP) => "EOPNOTSUPP",
+        Some(libc::ENOMEM) => "ENOMEM",
+        Some(libc::ENOSPC) => "ENOSPC",
+        Some(libc::ERANGE) => "ERANGE",
+        Some(libc::EFAULT) => "EFAULT",
+        Some(libc::EIO) => "EIO",
+        _ => return error.to_string(),
+    };
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    format!("{name} ({text})")
+}
+
+/// Returns the errno at the bottom of a chain of causes.
 fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut cause = Some(error);
     while let Some(error) = cause {

@@ -1,94 +1,86 @@
-//! Loading the program, attaching it to interfaces, telling it which virtual routers are ours.
+//! Loads the XDP program and owns its maps and attachments.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::io;
 use std::os::fd::AsFd as _;
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{ProgramError, Xdp};
-use aya::sys::SyscallError;
+use aya::programs::{ProgramError, ProgramFd, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use vipd_common::names;
 use vipd_common::records::{PeerKey, RING_BYTES, RouterKey, RouterSlot};
 
+use super::attach::{Attached, Attachments, LinkProbe, Mode, Programs};
 use super::error::{AttachError, LoadError};
-use super::link::{LinkProbe, XdpLink};
-use super::{Closed, Counters, Feed, KernelLog, Steady};
+use super::mode::Preference;
+use super::routers::Routers;
+use super::{Closed, Counters, Feed, KernelLog, Row, Steady};
 
-/// Where in the kernel the program runs on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// In the driver, before the kernel allocates a packet buffer.
-    Native,
-    /// In the kernel's generic hook, after it did.
-    Generic,
-}
-
-impl Mode {
-    /// `XDP_FLAGS_DRV_MODE` or `XDP_FLAGS_SKB_MODE` (`include/uapi/linux/if_link.h`).
-    fn flags(self) -> u32 {
-        match self {
-            Self::Native => 1 << 2,
-            Self::Generic => 1 << 1,
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        })
-    }
-}
-
-/// Whether the program says something about each discarded advert.
+/// Whether the program logs each discarded advert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
-    /// Nothing; the statements are removed when the program is loaded.
+    /// No log lines; the verifier removes the statements.
     Quiet,
     /// A line for each discarded advert.
     Discards,
 }
 
-/// Room in the program's maps.
+/// Entries that the program's maps have room for. Fixed at load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Virtual routers.
     pub routers: u32,
     /// Unicast peers of all of them.
     pub peers: u32,
-    /// Virtual addresses of those that accept nothing. With none, the program does not look at other packets than
-    /// adverts.
+    /// VIPs with Accept_Mode false, of all of them.
     pub closed: u32,
-    /// Senders of adverts whose rate is remembered, of all virtual routers.
+    /// Senders of adverts whose token bucket is kept, of all of them.
     pub senders: u32,
-    /// What each of them may say at once before it is held to its rate: [`BURST`](vipd_common::records::BURST), or 0 for no
-    /// rate.
+    /// Capacity of a token bucket: [`BURST`](vipd_common::records::BURST), or 0 for no rate limit.
     pub burst: u32,
+}
+
+impl Sizes {
+    /// Least room for virtual routers and VIPs.
+    const FLOOR: u32 = 64;
+
+    /// Adds head-room to what a configuration needs, so that routers can be added while vipd runs: the
+    /// next power of two above one and a half times as many, at least 64 routers, peers and VIPs. The senders
+    /// grow with the routers.
+    ///
+    /// Memory: 40 bytes a row for `STEADY` and `LOST`, 192 bytes a row and CPU for `COUNTERS`, about 100
+    /// bytes for each entry of a hash. 64 rows on 8 CPUs take 101 kB, 8192 rows 13 MB.
+    #[must_use]
+    pub fn with_head_room(self) -> Self {
+        let room = |needed: u32| (needed + needed / 2).max(Self::FLOOR).next_power_of_two();
+        let routers = room(self.routers);
+        let per_router = self.senders.div_ceil(self.routers.max(1));
+        Self {
+            routers,
+            peers: room(self.peers),
+            closed: room(self.closed),
+            senders: self.senders.max(routers.saturating_mul(per_router.min(16))),
+            burst: self.burst,
+        }
+    }
 }
 
 /// The loaded program and its attachments. Dropping it detaches everything.
 pub struct Kernel {
     ebpf: Ebpf,
-    routers: HashMap<MapData, [u8; 8], [u8; 32]>,
-    peers: HashMap<MapData, [u8; 20], u8>,
-    links: BTreeMap<u32, (XdpLink, Mode)>,
+    routers: Routers,
+    attachments: Attachments,
 }
 
 /// What [`Kernel::load`] returns.
 pub struct Loaded {
-    /// The program.
+    /// The program and its attachments.
     pub kernel: Kernel,
-    /// Its ring buffer.
+    /// Reading end of its ring buffer.
     pub feed: Feed,
     /// Its counters.
     pub counters: Counters,
-    /// The virtual addresses that accept nothing.
+    /// The VIPs with Accept_Mode false.
     pub closed: Closed,
-    /// The adverts that say nothing new.
+    /// The fast path for unchanged adverts.
     pub steady: Steady,
     /// Its log lines, with [`Verbosity::Discards`].
     pub log: Option<KernelLog>,
@@ -98,24 +90,23 @@ impl Kernel {
     /// Loads the program of `object`.
     ///
     /// # Errors
-    /// [`LoadError`] says what is missing and what to do.
+    /// [`LoadError`] names what failed and the remedy.
     pub fn load(object: &[u8], sizes: Sizes, verbosity: Verbosity) -> Result<Loaded, LoadError> {
         // Levels of aya-log: 0 off, 1 error, … 4 debug.
         let level: u8 = match verbosity {
             Verbosity::Quiet => 0,
             Verbosity::Discards => 4,
         };
-        let filtering = u8::from(sizes.closed > 0);
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(names::MAP_ROUTERS, sizes.routers.max(1))
             .map_max_entries(names::MAP_PEERS, sizes.peers.max(1))
             .map_max_entries(names::MAP_CLOSED, sizes.closed.max(1))
             .map_max_entries(names::MAP_COUNTERS, sizes.routers + 1)
             .map_max_entries(names::MAP_STEADY, sizes.routers + 1)
+            .map_max_entries(names::MAP_LOST, sizes.routers + 1)
             .map_max_entries(names::MAP_SENDERS, sizes.senders.max(1))
             .map_max_entries(names::MAP_ADVERTS, RING_BYTES)
             .override_global(aya_log::LEVEL, &level, false)
-            .override_global(names::GLOBAL_FILTERING, &filtering, true)
             .override_global(names::GLOBAL_BURST, &sizes.burst, true)
             .load(object)
             .map_err(LoadError::object)?;
@@ -127,23 +118,40 @@ impl Kernel {
             let program = program(&mut ebpf, name).ok_or(LoadError::Missing { kind: "program", name })?;
             program.load().map_err(|error| LoadError::program(name, &error))?;
         }
-        let routers = take(&mut ebpf, names::MAP_ROUTERS, HashMap::try_from)?;
-        let peers = take(&mut ebpf, names::MAP_PEERS, HashMap::try_from)?;
-        let closed = Closed::new(take(&mut ebpf, names::MAP_CLOSED, HashMap::try_from)?);
+        let closed = Closed::new(
+            take(&mut ebpf, names::MAP_CLOSED, HashMap::try_from)?,
+            &take_array(&mut ebpf, names::MAP_FILTERING)?,
+        )
+        .map_err(|error| LoadError::mapping(names::MAP_FILTERING, error))?;
+        let rows = sizes.routers as usize + 1;
+        let slots = take_array(&mut ebpf, names::MAP_STEADY)?;
+        let lost = take_array(&mut ebpf, names::MAP_LOST)?;
+        let map_steady =
+            || Steady::new(&slots, &lost, rows).map_err(|error| LoadError::mapping(names::MAP_STEADY, error));
+        let counters: Map = ebpf
+            .take_map(names::MAP_COUNTERS)
+            .ok_or(LoadError::Missing { kind: "map", name: names::MAP_COUNTERS })?;
+        let map_error = |error| LoadError::map(names::MAP_COUNTERS, error);
+        let routers = Routers {
+            routers: take(&mut ebpf, names::MAP_ROUTERS, HashMap::try_from)?,
+            peers: take(&mut ebpf, names::MAP_PEERS, HashMap::try_from)?,
+            senders: take(&mut ebpf, names::MAP_SENDERS, HashMap::try_from)?,
+            counters: PerCpuArray::try_from(duplicate(&counters).map_err(map_error)?).map_err(map_error)?,
+            steady: map_steady()?,
+        };
         let counters = Counters::new(
-            take(&mut ebpf, names::MAP_COUNTERS, PerCpuArray::try_from)?,
+            PerCpuArray::try_from(counters).map_err(map_error)?,
             &take_array(&mut ebpf, names::MAP_DISCARDED)?,
         )
         .map_err(|error| LoadError::mapping(names::MAP_DISCARDED, error))?;
-        let steady = Steady::new(&take_array(&mut ebpf, names::MAP_STEADY)?, sizes.routers as usize + 1)
-            .map_err(|error| LoadError::mapping(names::MAP_STEADY, error))?;
+        let steady = map_steady()?;
         let feed = Feed::new(
             take(&mut ebpf, names::MAP_ADVERTS, RingBuf::try_from)?,
             &take_array(&mut ebpf, names::MAP_ASLEEP)?,
         )
         .map_err(|error| LoadError::mapping(names::MAP_ASLEEP, error))?;
         Ok(Loaded {
-            kernel: Self { ebpf, routers, peers, links: BTreeMap::new() },
+            kernel: Self { ebpf, routers, attachments: Attachments::default() },
             feed,
             counters,
             closed,
@@ -152,97 +160,92 @@ impl Kernel {
         })
     }
 
-    /// Makes the adverts of `key` ours.
+    /// Receives the adverts of a virtual router from now on. One `bpf(2)` call.
     ///
     /// # Errors
     /// When the map is full.
-    pub fn watch(&mut self, key: RouterKey, slot: RouterSlot) -> Result<(), MapError> {
-        self.routers.insert(bytemuck::cast::<_, [u8; 8]>(key), bytemuck::cast::<_, [u8; 32]>(slot), 0)
+    pub fn insert_router(&mut self, key: RouterKey, slot: RouterSlot) -> Result<(), MapError> {
+        self.routers.insert(key, slot)
     }
 
-    /// Makes the adverts of `key` foreign again. One that was not ours is no error.
+    /// Passes the adverts of a virtual router again. A missing entry is no error.
     ///
     /// # Errors
-    /// When the map refuses.
-    pub fn forget(&mut self, key: RouterKey) -> Result<(), MapError> {
-        gone(self.routers.remove(&bytemuck::cast::<_, [u8; 8]>(key)))
+    /// When `bpf(2)` fails for another reason.
+    pub fn remove_router(&mut self, key: RouterKey) -> Result<(), MapError> {
+        self.routers.remove(key)
     }
 
-    /// Makes adverts of a unicast peer acceptable, from this TTL or Hop Limit on.
+    /// Accepts adverts of a unicast peer with this TTL or Hop Limit or more.
     ///
     /// # Errors
     /// When the map is full.
-    pub fn admit(&mut self, peer: PeerKey, min_ttl: u8) -> Result<(), MapError> {
-        self.peers.insert(bytemuck::cast::<_, [u8; 20]>(peer), min_ttl, 0)
+    pub fn insert_peer(&mut self, peer: PeerKey, min_ttl: u8) -> Result<(), MapError> {
+        self.routers.insert_peer(peer, min_ttl)
     }
 
-    /// Makes a unicast peer a stranger again. One that was none is no error.
+    /// Drops adverts of a unicast peer again. A missing entry is no error.
     ///
     /// # Errors
-    /// When the map refuses.
-    pub fn expel(&mut self, peer: PeerKey) -> Result<(), MapError> {
-        gone(self.peers.remove(&bytemuck::cast::<_, [u8; 20]>(peer)))
+    /// When `bpf(2)` fails for another reason.
+    pub fn remove_peer(&mut self, peer: PeerKey) -> Result<(), MapError> {
+        self.routers.remove_peer(peer)
     }
 
-    /// Attaches the program: natively, or generically where the driver cannot.
-    ///
-    /// Returns the mode and, for [`Mode::Generic`], what the driver said.
+    /// Resets counters, fast path and token buckets of a row, so that another virtual router can use it.
+    /// Its router and its peers must have been removed. A `bpf(2)` call for each sender in the map: not
+    /// for the engine's thread.
     ///
     /// # Errors
-    /// [`AttachError`] when the slot is taken, the interface is gone, or no mode works.
-    pub fn attach(&mut self, ifindex: u32, interface: &str) -> Result<(Mode, Option<String>), AttachError> {
-        self.detach(ifindex);
-        // A driver with large frames may want a program that takes multi-buffer frames; one that does not know
-        // them may refuse it. The generic hook would flatten each long packet for a program without frags.
-        let ladder = [
-            (names::PROGRAM, Mode::Native),
-            (names::PROGRAM_FRAGS, Mode::Native),
-            (names::PROGRAM_FRAGS, Mode::Generic),
-        ];
-        let mut refusal = None;
-        for (name, mode) in ladder {
-            let Some(program) = program(&mut self.ebpf, name) else { continue };
-            let attached = program.fd().and_then(|program| {
-                let created = XdpLink::create(program.as_fd(), ifindex, mode.flags());
-                created.map_err(|io_error| SyscallError { call: "bpf_link_create", io_error }.into())
-            });
-            match attached {
-                Ok(link) => {
-                    self.links.insert(ifindex, (link, mode));
-                    return Ok((mode, refusal.as_ref().map(ToString::to_string)));
-                }
-                Err(error) => match AttachError::fatal(interface, &error) {
-                    Some(fatal) => return Err(fatal),
-                    None => refusal = Some(error),
-                },
-            }
-        }
-        let source = refusal.unwrap_or(ProgramError::NotLoaded);
-        Err(AttachError::Refused { interface: interface.to_owned(), source })
+    /// When the row does not exist.
+    pub fn clear_row(&mut self, row: Row) -> Result<(), MapError> {
+        self.routers.clear_row(row)
     }
 
-    /// The mode in which the program is attached to an interface, if it still is.
+    /// Attaches the program in the preferred mode, or keeps it if it is attached.
+    ///
+    /// An attachment in the wanted mode is never interrupted. With another mode it is created anew,
+    /// because the kernel allows one mode at a time.
+    ///
+    /// # Errors
+    /// [`AttachError`] when another program is attached, the interface is gone, or no mode works.
+    pub fn attach(
+        &mut self,
+        ifindex: u32,
+        interface: &str,
+        preference: Preference,
+    ) -> Result<Attached, AttachError> {
+        let refused = |error: ProgramError| AttachError::Refused {
+            interface: interface.to_owned(),
+            preference,
+            reason: error.to_string(),
+        };
+        let linear = descriptor(&self.ebpf, names::PROGRAM).map_err(refused)?;
+        let frags = descriptor(&self.ebpf, names::PROGRAM_FRAGS).map_err(refused)?;
+        let programs = Programs { linear: linear.as_fd(), frags: frags.as_fd() };
+        self.attachments.ensure(programs, ifindex, interface, preference)
+    }
+
+    /// Returns the mode in which the program is attached to an interface, if it still is.
     pub fn mode(&self, ifindex: u32) -> Option<Mode> {
-        self.links.get(&ifindex).filter(|(link, _)| link.probe().is_attached()).map(|(_, mode)| *mode)
+        self.attachments.get(ifindex).filter(|(_, probe)| probe.is_attached()).map(|(mode, _)| mode)
     }
 
-    /// A probe of the attachment to an interface, for another thread.
+    /// Returns a probe of the attachment to an interface, for another thread.
     pub fn probe(&self, ifindex: u32) -> Option<LinkProbe> {
-        self.links.get(&ifindex).map(|(link, _)| link.probe())
+        self.attachments.get(ifindex).map(|(_, probe)| probe)
     }
 
-    /// Detaches the program from an interface, if it is attached there. An interface that is gone has already
-    /// detached it.
+    /// Detaches the program from an interface. Without an attachment this does nothing.
     pub fn detach(&mut self, ifindex: u32) {
-        // The kernel detaches it when the last descriptor is closed, that of a probe included.
-        self.links.remove(&ifindex);
+        self.attachments.detach(ifindex);
     }
 
-    /// Runs the program once on `frame` as if it had arrived on `ifindex` (`BPF_PROG_TEST_RUN`) and returns its
-    /// action, and the mean nanoseconds over `repeat` runs.
+    /// Runs the program `repeat` times on `frame` as if received on `ifindex` (`BPF_PROG_TEST_RUN`).
+    /// Returns its action and the mean duration of a run in nanoseconds.
     ///
     /// # Errors
-    /// When the kernel refuses the frame (shorter than 14 bytes) or the interface does not exist.
+    /// When the frame is shorter than 14 bytes or the interface does not exist.
     pub fn test_run(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<(u32, u64), ProgramError> {
         use aya::programs::{TestRun as _, TestRunOptions};
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
@@ -255,18 +258,14 @@ impl Kernel {
             repeat,
             ..TestRunOptions::new()
         })?;
-        #[expect(clippy::cast_possible_truncation, reason = "a mean of nanoseconds fits")]
+        #[expect(clippy::cast_possible_truncation, reason = "nanoseconds of one run fit")]
         Ok((result.return_value, result.duration.as_nanos() as u64))
     }
 }
 
-/// A removal, for which an entry that is not there is no error.
-pub(super) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
-    match result {
-        // aya hands the ENOENT of bpf(2) through; it has a variant of its own for reads only.
-        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
+fn descriptor<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a ProgramFd, ProgramError> {
+    let program: &Xdp = ebpf.program(name).ok_or(ProgramError::NotLoaded)?.try_into()?;
+    program.fd()
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Option<&'a mut Xdp> {
@@ -280,6 +279,13 @@ fn take<T>(
 ) -> Result<T, LoadError> {
     let map = ebpf.take_map(name).ok_or(LoadError::Missing { kind: "map", name })?;
     convert(map).map_err(|error| LoadError::map(name, error))
+}
+
+/// Opens a second descriptor of a per-CPU array.
+fn duplicate(map: &Map) -> Result<Map, MapError> {
+    let Map::PerCpuArray(data) = map else { return Err(MapError::InvalidMapType { map_type: 0 }) };
+    let fd = data.fd().as_fd().try_clone_to_owned().map_err(MapError::IoError)?;
+    MapData::from_fd(fd).map(Map::PerCpuArray)
 }
 
 /// Takes an array out of the object, to be mapped into memory.

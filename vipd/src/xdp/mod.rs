@@ -1,26 +1,33 @@
-//! The XDP program: loading, attaching, its ring buffer, its counters. The only place that knows aya.
+//! The XDP program: loading, attaching, its ring buffer, its maps. The only module that uses aya.
 //!
-//! [`Kernel`] owns the program and its attachments, [`Feed`] the reading end of the ring, [`Counters`] a view of
-//! the counter rows. They are separate because they live on different threads.
+//! [`Kernel`] owns the program, its attachments and the router entries, [`Feed`] the reading end of the
+//! ring, [`Steady`] the fast path, [`Closed`] the VIPs with Accept_Mode false, [`Counters`] a view of the
+//! counters. They are separate because they live on different threads.
 
+mod attach;
 mod closed;
 mod counters;
+mod driver;
 mod error;
+mod extack;
 mod feed;
-mod link;
 mod loader;
 mod log;
 mod mapping;
+mod mode;
+mod routers;
 mod row;
 mod steady;
+mod syscall;
 
+pub use attach::{Attached, LinkProbe, Mode};
 pub use closed::Closed;
 pub use counters::Counters;
 pub use error::{AttachError, LoadError};
 pub use feed::{Feed, MAX_PENDING};
-pub use link::LinkProbe;
-pub use loader::{Kernel, Loaded, Mode, Sizes, Verbosity};
+pub use loader::{Kernel, Loaded, Sizes, Verbosity};
 pub use log::KernelLog;
+pub use mode::Preference;
 pub use row::{Row, Rows};
 pub use steady::Steady;
 

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use vipd_common::counters::ROW_FOREIGN;
+use vipd_common::counters::ROW_UNASSIGNED;
 
 /// A virtual router's row in the arrays of the program (`COUNTERS`, `STEADY`).
 ///
@@ -10,7 +10,7 @@ use vipd_common::counters::ROW_FOREIGN;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row(NonZeroU32);
 
-const _: () = assert!(ROW_FOREIGN == 0);
+const _: () = assert!(ROW_UNASSIGNED == 0);
 
 impl Row {
     /// The row with this number; none for row 0.

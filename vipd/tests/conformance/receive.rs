@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use vipd::vrrp::Received;
 use vipd_common::Timestamp;
-use vipd_common::address::narrow;
+use vipd_common::address::from_words;
 use vipd_common::counters::Counter;
-use vipd_common::parse::{ChecksumForm, Expected, judge, locate};
+use vipd_common::parse::{ChecksumForm, Expected, locate, validate};
 use vipd_common::wire::{ethernet, ipv4, ipv6, vrrp};
 use vipd_tests::configuration::Family;
 use vipd_tests::conformance::heard::UNDER_TEST;
@@ -41,11 +41,11 @@ pub(crate) fn receive(
         count(located.unclaimed().counter());
         return None;
     }
-    if narrow(family, located.destination) != destination(router) {
+    if from_words(family, located.destination) != destination(router) {
         count(Counter::DestinationPassed);
         return None;
     }
-    match judge(&packet, &located, &expected(router)) {
+    match validate(&packet, &located, &expected(router)) {
         Ok(advert) => {
             match advert.checksum {
                 ChecksumForm::Rfc5798 => count(Counter::ChecksumRfc5798Rcvd),
@@ -57,7 +57,7 @@ pub(crate) fn receive(
             }
             Some(Received {
                 arrival,
-                source: narrow(family, advert.source),
+                source: from_words(family, advert.source),
                 priority: advert.priority,
                 interval: advert.interval,
                 addresses: advert.addresses,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vipd::xdp::{Kernel, Loaded, OBJECT, Row, Sizes, Verbosity};
 use vipd_common::address::{ipv4, ipv6};
-use vipd_common::counters::{Counter, CounterRow, ROW_CELLS, ROW_FOREIGN};
+use vipd_common::counters::{Counter, CounterRow, ROW_CELLS, ROW_UNASSIGNED};
 use vipd_common::parse::{Advert, ChecksumForm};
 use vipd_common::records::{AdvertRecord, BURST, ClosedKey, PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire;
@@ -95,33 +95,33 @@ impl Bench {
 
     pub(crate) fn watch(&mut self, ifindex: u32, vrid: u8, family: u8, slot: RouterSlot) {
         let key = RouterKey::new(ifindex, vrid, family);
-        self.loaded.kernel.watch(key, slot).expect("there is room for nine");
+        self.loaded.kernel.insert_router(key, slot).expect("there is room for nine");
         self.told.routers.push((key, slot));
     }
 
     pub(crate) fn forget(&mut self, ifindex: u32, vrid: u8, family: u8) {
         let key = RouterKey::new(ifindex, vrid, family);
-        self.loaded.kernel.forget(key).expect("the map takes it");
+        self.loaded.kernel.remove_router(key).expect("the map takes it");
         self.told.routers.retain(|(known, _)| *known != key);
     }
 
     pub(crate) fn admit(&mut self, peer: PeerKey, min_ttl: u8) {
-        self.loaded.kernel.admit(peer, min_ttl).expect("there is room for four");
+        self.loaded.kernel.insert_peer(peer, min_ttl).expect("there is room for four");
         self.told.peers.push((peer, min_ttl));
     }
 
     pub(crate) fn expel(&mut self, peer: PeerKey) {
-        self.loaded.kernel.expel(peer).expect("the map takes it");
+        self.loaded.kernel.remove_peer(peer).expect("the map takes it");
         self.told.peers.retain(|(known, _)| *known != peer);
     }
 
     pub(crate) fn close(&mut self, key: ClosedKey) {
-        self.loaded.closed.close(key, row(CLOSED_ROW)).expect("there is room");
+        self.loaded.closed.insert(key, row(CLOSED_ROW)).expect("there is room");
         self.told.closed.push((key, CLOSED_ROW));
     }
 
     pub(crate) fn open(&mut self, key: ClosedKey) {
-        self.loaded.closed.open(key).expect("the map takes it");
+        self.loaded.closed.remove(key).expect("the map takes it");
         self.told.closed.retain(|(known, _)| *known != key);
     }
 
@@ -163,7 +163,7 @@ impl Bench {
     pub(crate) fn enter(&mut self, verdict: &Verdict) {
         match verdict {
             Verdict::Passed(None) => {}
-            Verdict::Passed(Some(counter)) => self.add(ROW_FOREIGN, *counter),
+            Verdict::Passed(Some(counter)) => self.add(ROW_UNASSIGNED, *counter),
             Verdict::Discarded(row, counter) => self.add(*row, *counter),
             Verdict::Accepted(row, advert) => {
                 self.add(*row, Counter::AdvertisementRcvd);
@@ -223,7 +223,7 @@ impl Bench {
             priority: advert.priority,
             count: advert.count,
             checksum: advert.checksum as u8,
-            before: 0,
+            last_unchanged: 0,
         }
     }
 }

@@ -81,10 +81,16 @@ fn a_frame_cut_at_any_length_passes_or_is_dropped_as_in_user_space() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn without_any_the_program_does_not_look() {
+fn a_vip_inserted_twice_is_removed_once() {
     let mut bench = Bench::new();
-    bench.loaded.closed.close(key(4), crate::bench::row(CLOSED_ROW)).expect("there is room for one");
-    assert_eq!(bench.run(&packet(4, 1, 8, false), LOOPBACK), XDP_PASS);
-    bench.audit().expect("nothing is counted");
-    let _ = bench.compare(&Frame::valid(3).bytes(), LOOPBACK);
+    let echo = packet(4, 1, 8, false);
+    assert_eq!(bench.run(&echo, LOOPBACK), XDP_PASS);
+    for _ in 0..2 {
+        bench.close(key(4));
+        bench.close(key(4));
+        assert_eq!(bench.run(&echo, LOOPBACK), XDP_DROP);
+        bench.open(key(4));
+        bench.open(key(4));
+        assert_eq!(bench.run(&echo, LOOPBACK), XDP_PASS);
+    }
 }

@@ -8,20 +8,27 @@ use vipd_common::counters::Counter;
 use crate::bench::{Bench, LOOPBACK, XDP_DROP, XDP_PASS, multicast};
 use crate::frame::Frame;
 
-/// A pair of interfaces in a network namespace of this thread's own, which vanishes with the thread.
-fn private_pair() -> [u32; 2] {
+/// Creates a veth pair in a new network namespace of this thread, which is deleted with the thread.
+pub(crate) fn private_pair() -> [u32; 2] {
+    private_links("left type veth peer name right", ["left", "right"])
+}
+
+/// Creates interfaces with these arguments to `ip link add` in a new network namespace, and returns the indices
+/// of two.
+pub(crate) fn private_links(arguments: &str, names: [&str; 2]) -> [u32; 2] {
     // SAFETY: only the network namespace is unshared, no file descriptor table.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.unwrap_or_else(|error| {
         panic!("cannot make a network namespace: {error}; this test needs CAP_SYS_ADMIN: run it as root")
     });
     let status = Command::new("ip")
-        .args(["link", "add", "left", "type", "veth", "peer", "name", "right"])
+        .args(["link", "add"])
+        .args(arguments.split(' '))
         .status()
         .unwrap_or_else(|error| panic!("cannot run `ip`: {error}; install iproute2"));
     assert!(status.success(), "`ip link add … type veth`: {status}; the kernel needs veth");
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
         .expect("a socket");
-    ["left", "right"].map(|name| {
+    names.map(|name| {
         rustix::net::netdevice::name_to_index(&socket, name).expect("the interface was just made")
     })
 }

@@ -3,6 +3,7 @@
 //! What the program says (action, counters, ring record) is compared with what the user-space parser says of the
 //! same bytes. These tests load programs into the kernel; without the right to they fail, and say how to get it.
 
+mod attach;
 mod bench;
 mod closed;
 mod differential;
@@ -11,5 +12,6 @@ mod interfaces;
 mod limit;
 mod reference;
 mod ring;
+mod rows;
 mod verdicts;
 mod wakeups;

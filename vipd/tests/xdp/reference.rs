@@ -1,7 +1,7 @@
 //! What the user-space parser says of a frame.
 
 use vipd_common::counters::Counter;
-use vipd_common::parse::{Advert, Expected, judge, locate};
+use vipd_common::parse::{Advert, Expected, locate, validate};
 use vipd_common::records::{ClosedKey, PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire::{ethernet, ipv4, ipv6};
 
@@ -70,7 +70,7 @@ impl Told {
             ttl,
             empty: slot.empty != 0,
         };
-        match judge(&packet, &located, &expected) {
+        match validate(&packet, &located, &expected) {
             Ok(advert) => Verdict::Accepted(slot.row, advert),
             Err(reason) => Verdict::Discarded(slot.row, reason),
         }

@@ -44,6 +44,10 @@ fn a_full_ring_is_counted_and_nothing_else_is_lost() {
     // A record is not split at the end of the ring, and one byte of it always stays free.
     assert!((pending - 1..=pending).contains(&popped), "{popped} of {pending} fit");
 
+    assert!(bench.loaded.steady.take_lost(crate::bench::row(1)), "the row lost records");
+    assert!(!bench.loaded.steady.take_lost(crate::bench::row(1)), "reset by the first call");
+    assert!(!bench.loaded.steady.take_lost(crate::bench::row(2)), "no other row did");
+
     // And it works again.
     assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
     assert!(bench.loaded.feed.pop().is_some());

@@ -5,9 +5,9 @@ use std::vec::Vec;
 
 use super::packet::Packet;
 use super::{Refusal, parse_as};
+use crate::address::FAMILY_IPV4;
 use crate::counters::Counter;
-use crate::parse::{Advert, Expected, Foreign};
-use crate::records::FAMILY_IPV4;
+use crate::parse::{Advert, Expected, NotOurs};
 
 const GROUP: [u8; 4] = [224, 0, 0, 18];
 const PASSWORD: [u8; 8] = *b"geheim\0\0";
@@ -59,7 +59,7 @@ fn the_destination_and_the_ttl_are_those_of_the_transport() {
         );
     }
     assert_eq!(parse(&to_us(249), OURS, &routed), Err(Refusal::Discarded(Counter::IpTtlErrors)));
-    let elsewhere = Err(Refusal::Foreign(Foreign::Destination));
+    let elsewhere = Err(Refusal::NotOurs(NotOurs::Destination));
     assert_eq!(parse(&to_us(255), GROUP, &Expected::version(3)), elsewhere);
     assert_eq!(parse(&Packet::valid(3), OURS, &routed), elsewhere);
 }

@@ -5,10 +5,10 @@ use std::vec::Vec;
 
 use super::packet6::{GROUP, Packet6, link_local};
 use super::{Refusal, parse_as};
+use crate::address::FAMILY_IPV6;
 use crate::address::ipv6;
 use crate::counters::Counter;
-use crate::parse::{Advert, ChecksumForm, Expected, Foreign, address_digest};
-use crate::records::FAMILY_IPV6;
+use crate::parse::{Advert, ChecksumForm, Expected, NotOurs, address_digest};
 
 fn parse(packet: &Packet6) -> Result<Advert, Refusal> {
     parse_bytes(&packet.bytes())
@@ -62,15 +62,15 @@ fn r10_a_first_address_that_is_not_link_local_is_told_and_no_reason_to_discard()
 fn each_fault_has_its_reason() {
     let valid = Packet6::valid;
     let discarded = Refusal::Discarded;
-    let foreign = Refusal::Foreign;
+    let foreign = Refusal::NotOurs;
     let mapped = {
         let mut address = [0; 16];
         address[10..].copy_from_slice(&[0xff, 0xff, 10, 0, 0, 1]);
         address
     };
     let table = [
-        ("R17 another version", Packet6 { ip_version: 4, ..valid() }, foreign(Foreign::Unparsable)),
-        ("unicast", Packet6 { destination: link_local(2), ..valid() }, foreign(Foreign::Destination)),
+        ("R17 another version", Packet6 { ip_version: 4, ..valid() }, foreign(NotOurs::Unparsable)),
+        ("unicast", Packet6 { destination: link_local(2), ..valid() }, foreign(NotOurs::Destination)),
         ("R1", Packet6 { hops: 254, ..valid() }, discarded(Counter::IpTtlErrors)),
         ("R2", Packet6 { version: 2, ..valid() }, discarded(Counter::VersionErrors)),
         ("R3", Packet6 { kind: 2, ..valid() }, discarded(Counter::InvalidTypeRcvd)),
@@ -101,7 +101,7 @@ fn r4_a_packet_cut_anywhere_is_never_an_advert() {
     for length in 0..bytes.len() {
         let refusal = parse_bytes(&bytes[..length]).expect_err("a cut packet");
         let wanted = if length < 42 {
-            Refusal::Foreign(Foreign::Unparsable)
+            Refusal::NotOurs(NotOurs::Unparsable)
         } else {
             Refusal::Discarded(Counter::PacketLengthErrors)
         };

@@ -7,8 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::packet::{Form, Packet, sum};
-use super::{Expected, judge, locate, parse};
-use crate::address::wide;
+use super::{Expected, locate, parse, validate};
+use crate::address::to_words;
 use crate::parse::{ChecksumForm, Cursor, address_digest};
 use crate::wire::checksum::Sum;
 use crate::wire::{arp, ethernet, ipv4, ipv6, vrrp};
@@ -17,13 +17,13 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..200), version: u8) {
+    fn arbitrary_bytes_do_not_panic(bytes in vec(any::<u8>(), 0..200), version: u8) {
         let _ = ethernet::ip(&&bytes[..]);
         let _ = parse(&bytes, version);
     }
 
     #[test]
-    fn no_edit_of_an_advert_makes_it_panic(
+    fn an_edited_advert_does_not_panic(
         version in 2u8..=3,
         count in prop_oneof![1u8..12, any::<u8>()],
         ihl in 5u8..=15,
@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_read(
+    fn written_adverts_are_read_back(
         form in prop_oneof![
             Just(ChecksumForm::V2),
             Just(ChecksumForm::Rfc5798),
@@ -96,7 +96,7 @@ proptest! {
             ..Expected::version(fields.version())
         };
         let located = locate(&&bytes[..], family).expect("an advert");
-        let advert = judge(&&bytes[..], &located, &expected).expect("a valid advert");
+        let advert = validate(&&bytes[..], &located, &expected).expect("a valid advert");
         prop_assert_eq!((advert.family, advert.version), (family, fields.version()));
         prop_assert_eq!((advert.vrid, advert.priority, advert.interval), (vrid, priority, fields.interval));
         prop_assert_eq!(usize::from(advert.count), addresses.len());
@@ -106,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn the_sum_is_that_of_rfc_1071(bytes in vec(any::<u8>(), 0..1100)) {
+    fn the_sum_matches_rfc_1071(bytes in vec(any::<u8>(), 0..1100)) {
         prop_assert_eq!(Sum::new().bytes(&bytes).fold(), sum(&bytes));
         // In any split at an even offset.
         let middle = bytes.len() / 4 * 2;
@@ -136,7 +136,7 @@ fn written(fields: &vrrp::Fields, addresses: &[IpAddr]) -> Vec<u8> {
     };
     let mut packet = std::vec![0; header + vrrp::MAX_LEN];
     let message = &mut packet[header..];
-    let length = vrrp::write(message, fields, &wide(from), &wide(to), addresses.iter().copied());
+    let length = vrrp::write(message, fields, &to_words(from), &to_words(to), addresses.iter().copied());
     let length = length.expect("there is room");
     packet.truncate(header + length);
     match from {
@@ -150,7 +150,7 @@ fn written(fields: &vrrp::Fields, addresses: &[IpAddr]) -> Vec<u8> {
 }
 
 #[test]
-fn a_short_buffer_is_refused_and_not_written_past() {
+fn writers_reject_short_buffers_without_writing() {
     let fields = vrrp::Fields {
         vrid: 1,
         priority: 100,
@@ -175,17 +175,17 @@ fn a_short_buffer_is_refused_and_not_written_past() {
 }
 
 #[test]
-fn the_vrid_is_that_of_the_message_behind_the_options() {
+fn the_vrid_is_read_after_ip_options() {
     for ihl in 5..=15 {
         let bytes = Packet { ihl, vrid: 200, ..Packet::valid(3) }.bytes();
         let located = locate(&&bytes[..], 4).expect("an advert");
         assert_eq!(located.vrid, 200);
-        assert!(judge(&&bytes[..], &located, &Expected::version(3)).is_ok());
+        assert!(validate(&&bytes[..], &located, &Expected::version(3)).is_ok());
     }
 }
 
 #[test]
-fn tags_of_vlan_0_are_stepped_over_and_others_are_other_lans() {
+fn priority_tags_are_skipped_and_vlan_tags_are_not_ip() {
     let frame = |tags: &[(u16, u16)], inner: u16| {
         let mut frame = std::vec![0; 12];
         for (tpid, tci) in tags {

@@ -6,7 +6,7 @@ use std::vec::Vec;
 use super::packet::{Form, Packet};
 use super::{Refusal, parse, source};
 use crate::counters::Counter;
-use crate::parse::{ChecksumForm, Foreign, address_digest};
+use crate::parse::{ChecksumForm, NotOurs, address_digest};
 
 const VERSIONS: [u8; 2] = [2, 3];
 
@@ -95,17 +95,17 @@ fn the_largest_intervals_are_read() {
 fn wrong(version: u8) -> Vec<(String, Packet, Refusal)> {
     let valid = Packet::valid(version);
     let discarded = Refusal::Discarded;
-    let foreign = Refusal::Foreign;
+    let foreign = Refusal::NotOurs;
     let mut table = std::vec![
-        ("R17 fragment", Packet { fragment: 0x2000, ..valid.clone() }, foreign(Foreign::Fragment)),
-        ("R17 later fragment", Packet { fragment: 1, ..valid.clone() }, foreign(Foreign::Fragment)),
-        ("R17 IPv6", Packet { ip_version: 6, ..valid.clone() }, foreign(Foreign::Unparsable)),
-        ("R17 IHL 4", Packet { ihl: 4, ..valid.clone() }, foreign(Foreign::Unparsable)),
-        ("unicast", Packet { destination: [10, 0, 0, 2], ..valid.clone() }, foreign(Foreign::Destination)),
+        ("R17 fragment", Packet { fragment: 0x2000, ..valid.clone() }, foreign(NotOurs::Fragment)),
+        ("R17 later fragment", Packet { fragment: 1, ..valid.clone() }, foreign(NotOurs::Fragment)),
+        ("R17 IPv6", Packet { ip_version: 6, ..valid.clone() }, foreign(NotOurs::Unparsable)),
+        ("R17 IHL 4", Packet { ihl: 4, ..valid.clone() }, foreign(NotOurs::Unparsable)),
+        ("unicast", Packet { destination: [10, 0, 0, 2], ..valid.clone() }, foreign(NotOurs::Destination)),
         (
             "OSPF's group",
             Packet { destination: [224, 0, 0, 5], ..valid.clone() },
-            foreign(Foreign::Destination)
+            foreign(NotOurs::Destination)
         ),
         ("R17 header sum", Packet { header_error: 1, ..valid.clone() }, discarded(Counter::IpHeaderErrors)),
         ("source 0/8", Packet { source: [0, 0, 0, 1], ..valid.clone() }, discarded(Counter::IpHeaderErrors)),
@@ -166,7 +166,7 @@ fn r4_a_packet_cut_anywhere_is_never_an_advert() {
             for length in 0..bytes.len() {
                 let refusal = parse(&bytes[..length], version).expect_err("a cut packet");
                 let wanted = if length < vrid {
-                    Refusal::Foreign(Foreign::Unparsable)
+                    Refusal::NotOurs(NotOurs::Unparsable)
                 } else {
                     Refusal::Discarded(Counter::PacketLengthErrors)
                 };

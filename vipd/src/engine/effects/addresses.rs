@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use vipd_common::Timestamp;
-use vipd_common::address::wide;
+use vipd_common::address::to_words;
 use vipd_common::records::ClosedKey;
 
 use super::Effects;
@@ -204,7 +204,7 @@ impl Effects {
         self.origins.clear();
         self.proposed.clear();
         for key in std::mem::take(&mut self.reopen) {
-            self.failed |= self.closed.open(key).is_err();
+            self.failed |= self.closed.remove(key).is_err();
         }
     }
 
@@ -273,11 +273,11 @@ fn close(closed: &mut Closed, instance: &mut Instance, links: &Links) -> Result<
     let mut result = Ok(());
     for vip in &instance.addresses {
         let family = Family::of(vip.address).number();
-        let key = ClosedKey { ifindex, family, zero: [0; 3], address: wide(vip.address) };
+        let key = ClosedKey { ifindex, family, zero: [0; 3], address: to_words(vip.address) };
         if instance.closed.contains(&key) {
             continue;
         }
-        match closed.close(key, instance.row) {
+        match closed.insert(key, instance.row) {
             Ok(()) => instance.closed.push(key),
             Err(_) => result = Err(()),
         }

@@ -1,43 +1,44 @@
-//! Whether an advert is valid.
+//! Validates a located advert.
 
-use super::digest::{share_of_zero, stir};
+use super::digest::{mix, zero_term};
 use super::{Advert, ChecksumForm, Cursor, Located};
+use crate::address::{FAMILY_IPV4, FAMILY_IPV6};
 use crate::counters::Counter;
-use crate::records::{FAMILY_IPV4, FAMILY_IPV6};
 use crate::wire::checksum::Sum;
 use crate::wire::{ipv4, ipv6, vrrp};
 
-/// What a virtual router is configured to accept.
+/// The part of a virtual router's configuration that its adverts are validated against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
     /// VRRP version, 2 or 3.
     pub version: u8,
     /// VRRPv2's authentication type: 0, or [`vrrp::AUTH_PASS`].
     pub authentication: u8,
-    /// VRRPv2's authentication data, as it lies in memory; compared with [`vrrp::AUTH_PASS`] only (RFC 2338 section 5.3.10).
+    /// VRRPv2's authentication data, as in the packet; compared only with [`vrrp::AUTH_PASS`]
+    /// (RFC 2338 section 5.3.10).
     pub password: [u32; 2],
-    /// Smallest TTL or Hop Limit: 255, or less for a unicast peer behind routers.
+    /// Lowest accepted TTL or Hop Limit: 255, or less for a unicast peer behind routers.
     pub ttl: u8,
-    /// Whether an advert without addresses is valid: a router that has none itself sends such.
+    /// Whether an advert without addresses is valid: true for a router without VIPs.
     pub empty: bool,
 }
 
 impl Expected {
-    /// Of a multicast virtual router of this version without authentication.
+    /// Returns the expectation of a multicast router of this version without authentication.
     pub const fn version(version: u8) -> Self {
         Self { version, authentication: 0, password: [0; 2], ttl: ipv4::VRRP_TTL, empty: false }
     }
 }
 
-/// Checks a located advert as RFC 9568 section 7.1 and RFC 3768 section 7.1 demand, and reads it.
+/// Validates a located advert (RFC 9568 section 7.1, RFC 3768 section 7.1) and reads it.
 ///
-/// The length must fit the address count exactly, as keepalived and FRR have it: what follows the last address
-/// is nothing a VRRP speaker sends. Ethernet padding lies beyond the length in the IP header and does not count.
+/// The length must match the address count exactly, as in keepalived and FRR: no VRRP router sends
+/// anything after the last address. Ethernet padding lies beyond the length in the IP header.
 ///
 /// # Errors
-/// The counter of the reason to discard it for.
+/// The counter of the reason to drop it.
 #[inline(always)]
-pub fn judge<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -> Result<Advert, Counter> {
+pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -> Result<Advert, Counter> {
     const SHORT: Counter = Counter::PacketLengthErrors;
     let Located { family, vrid, source, destination, message, total } = *located;
     let version = expected.version;
@@ -66,7 +67,7 @@ pub fn judge<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -> R
         return Err(SHORT);
     }
 
-    // Nearly every advert is short; only the others pay for the longest.
+    // Separate loops, so that short adverts do not pay for the maximum address count.
     let (sum, addresses) = if family == FAMILY_IPV4 {
         if count <= 8 {
             addresses::<C, 8, 1>(packet, message, count)
@@ -78,7 +79,7 @@ pub fn judge<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -> R
     } else {
         addresses::<C, 255, 4>(packet, message, count)
     };
-    // VRRPv2's authentication data; in VRRPv3 there is nothing, which reads as 0.
+    // VRRPv2's authentication data. VRRPv3 has none: reads past the end return 0.
     let end = message + length;
     let data = if version == 2 { end - vrrp::AUTH_LEN } else { end };
     let password = [packet.be32_before(data, end), packet.be32_before(data + 4, end)];
@@ -111,13 +112,13 @@ pub fn judge<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -> R
 /// The first byte of an address's first word.
 const FIRST_BYTE: u32 = u32::from_ne_bytes([0xff, 0, 0, 0]);
 
-/// What the kernel's raw socket would check for us. Returns TTL or Hop Limit.
+/// Validates the IP header, as the kernel would for a raw socket. Returns TTL or Hop Limit.
 #[inline(always)]
 fn ip_header<C: Cursor>(packet: &C, located: &Located) -> Result<u8, Counter> {
     const SHORT: Counter = Counter::PacketLengthErrors;
     let source = located.source;
     let ttl = if located.family == FAMILY_IPV6 {
-        // ff00::/8, and what begins with 64 zero bits: ::, ::1 and IPv4 in IPv6.
+        // ff00::/8 and ::/64, which contains ::, ::1 and IPv4-mapped addresses.
         if source[0] & FIRST_BYTE == FIRST_BYTE || source[0] | source[1] == 0 {
             return Err(Counter::IpHeaderErrors);
         }
@@ -130,7 +131,7 @@ fn ip_header<C: Cursor>(packet: &C, located: &Located) -> Result<u8, Counter> {
         for word in 0..ipv4::MAX_HEADER_LEN / 4 {
             header = header.word(packet.be32_before(word * 4, located.message));
         }
-        // 0.0.0.0/8, multicast and beyond are nobody's source.
+        // 0.0.0.0/8 and 224.0.0.0 upward are no valid sources.
         let first = u32::from_be(source[0]) >> 24;
         if header.fold() != 0xffff || first == 0 || first >= 224 {
             return Err(Counter::IpHeaderErrors);
@@ -143,7 +144,7 @@ fn ip_header<C: Cursor>(packet: &C, located: &Located) -> Result<u8, Counter> {
     ttl.ok_or(SHORT)
 }
 
-/// One pass over up to `COUNT` addresses of `WORDS` words: their sum and their digest.
+/// Returns checksum and digest of up to `COUNT` addresses of `WORDS` words in one pass.
 #[inline(always)]
 fn addresses<C: Cursor, const COUNT: usize, const WORDS: usize>(
     packet: &C,
@@ -155,20 +156,20 @@ fn addresses<C: Cursor, const COUNT: usize, const WORDS: usize>(
     let mut sum = Sum::new();
     let mut digest = 0u64;
     for address in 0..COUNT {
-        let mut share = 0;
+        let mut term = 0;
         for word in 0..WORDS {
             let word = packet.be32_before(start + (address * WORDS + word) * 4, end);
             sum = sum.word(word);
-            share = stir(share, u64::from(word));
+            term = mix(term, u64::from(word));
         }
-        // Past the last address this adds the share of one that is all zero, which is taken off below.
-        digest = digest.wrapping_add(share);
+        // Past the last address this adds the term of a zero address, subtracted below.
+        digest = digest.wrapping_add(term);
     }
     let beyond = (COUNT - count as usize) as u64;
-    (sum, digest.wrapping_sub(beyond.wrapping_mul(share_of_zero(WORDS))))
+    (sum, digest.wrapping_sub(beyond.wrapping_mul(zero_term(WORDS))))
 }
 
-/// RFC 2338 section 7.1: the type must be known, be ours, and the data too. RFC 3768 keeps the fields.
+/// Compares type and data (RFC 2338 section 7.1; RFC 3768 keeps the fields).
 #[inline(always)]
 fn authenticate(kind: u8, data: [u32; 2], expected: &Expected) -> Result<(), Counter> {
     if kind != expected.authentication {
@@ -181,7 +182,7 @@ fn authenticate(kind: u8, data: [u32; 2], expected: &Expected) -> Result<(), Cou
     Ok(())
 }
 
-/// Which form of the checksum the message's sum fits, if any.
+/// Returns the checksum form that the message's sum matches, if any.
 #[inline(always)]
 fn checksum_form(sum: Sum, pseudo: Sum, version: u8, family: u8) -> Option<ChecksumForm> {
     let alone = sum.fold() == 0xffff;

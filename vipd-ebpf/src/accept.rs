@@ -1,20 +1,27 @@
-//! Accept_Mode false (RFC 9568 section 6.1): what is sent to a virtual address that this host merely announces.
+//! Accept_Mode false (RFC 9568 section 6.1): drops packets to VIPs that this host announces without
+//! accepting them.
 //!
-//! ARP is no IP and never comes here. Neighbor Solicitations and Advertisements must not be dropped (section
-//! 6.4.3).
+//! ARP is not IP and is not affected. Neighbor Solicitations and Advertisements must not be dropped
+//! (section 6.4.3).
 
 use aya_ebpf::helpers::generated::bpf_xdp_load_bytes;
 use aya_ebpf::programs::XdpContext;
+use vipd_common::address::FAMILY_IPV4;
 use vipd_common::counters::Counter;
-use vipd_common::records::{ClosedKey, FAMILY_IPV4};
+use vipd_common::records::ClosedKey;
 use vipd_common::wire::ethernet::Ip;
 use vipd_common::wire::{ipv4, ipv6, nd};
 
-use crate::maps::{CLOSED, count};
+use crate::maps::{CLOSED, FILTERING, count};
 
-/// Whether the packet is for a closed address, and counted as such.
+/// Counts a packet to a VIP with Accept_Mode false and returns whether it is one.
 #[inline(always)]
 pub(crate) fn is_closed(ctx: &XdpContext, ip: &Ip) -> bool {
+    let Some(closed) = FILTERING.get_ptr(0) else { return false };
+    // SAFETY: an aligned word of a map, which user space writes whole.
+    if unsafe { closed.read_volatile() } == 0 {
+        return false;
+    }
     let mut key = ClosedKey {
         ifindex: ctx.ingress_ifindex() as u32,
         family: ip.version,
@@ -43,9 +50,9 @@ pub(crate) fn is_closed(ctx: &XdpContext, ip: &Ip) -> bool {
     true
 }
 
-/// Copies `length` bytes of the frame, which the buffer has room for.
+/// Copies `length` bytes of the frame into `buffer`, which is at least as long.
 #[inline(always)]
 fn load<T>(ctx: &XdpContext, offset: usize, buffer: &mut T, length: u32) -> bool {
-    // SAFETY: the callers' lengths are constants, no more than `T` has bytes; the kernel checks the offset.
+    // SAFETY: callers pass constants up to the size of `T`; the kernel checks the offset.
     unsafe { bpf_xdp_load_bytes(ctx.ctx, offset as u32, core::ptr::from_mut(buffer).cast(), length) == 0 }
 }

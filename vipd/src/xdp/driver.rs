@@ -1,0 +1,121 @@
+//! What native XDP costs the other traffic of an interface, by driver.
+//!
+//! Read in the kernel's drivers; `docs/xdp-modes.md` has the table with its sources and measurements.
+
+use std::mem::size_of;
+use std::os::fd::AsRawFd;
+
+use rustix::net::{AddressFamily, SocketType, socket};
+
+/// The driver of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Driver {
+    /// As `ethtool -i` prints it; the kind of the link for a virtual interface.
+    pub(super) name: String,
+    pub(super) cost: Cost,
+}
+
+/// What other traffic loses while a native program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cost {
+    /// Nothing measurable, once the rings have been set up again.
+    None,
+    /// An offload, in words that follow "native mode on <driver>".
+    Loses(&'static str),
+    /// There is no native mode.
+    Unsupported,
+    /// The driver is not in the table. Generic mode changes nothing about the device, so it is the
+    /// safe choice.
+    Unknown,
+}
+
+/// The drivers whose source was read. Hardware drivers that refuse native XDP while an offload is in
+/// use (LRO, hardware GRO) are listed without a cost: they refuse, and generic mode is the fallback.
+const DRIVERS: [(&str, Cost); 21] = [
+    ("veth", Cost::Loses("disables segmentation offload of its peer")),
+    ("virtio_net", Cost::Loses("disables the host's segmentation and checksum offloads")),
+    ("hv_netvsc", Cost::Loses("requires LRO off and is passed to the virtual function")),
+    ("bnxt_en", Cost::Loses("disables LRO and hardware GRO")),
+    ("bonding", Cost::Loses("costs what it costs its ports")),
+    ("bond", Cost::Loses("costs what it costs its ports")),
+    ("ena", Cost::None),
+    ("gve", Cost::None),
+    ("i40e", Cost::None),
+    ("ice", Cost::None),
+    ("igc", Cost::None),
+    ("ixgbe", Cost::None),
+    ("mlx5_core", Cost::None),
+    ("tun", Cost::None),
+    ("bridge", Cost::Unsupported),
+    ("macvlan", Cost::Unsupported),
+    ("ipvlan", Cost::Unsupported),
+    ("802.1Q VLAN Support", Cost::Unsupported),
+    ("vlan", Cost::Unsupported),
+    ("dummy", Cost::Unsupported),
+    ("team", Cost::Unsupported),
+];
+
+impl Driver {
+    pub(super) fn named(name: String) -> Self {
+        let known = DRIVERS.iter().find(|(known, _)| *known == name);
+        Self { name, cost: known.map_or(Cost::Unknown, |(_, cost)| *cost) }
+    }
+}
+
+/// Returns the driver of an interface of this network namespace, by `ETHTOOL_GDRVINFO`.
+pub(super) fn find(interface: &str) -> Option<Driver> {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    const ETHTOOL_GDRVINFO: u32 = 3;
+    /// `struct ethtool_drvinfo`: command, name of the driver, and what is not used here.
+    #[repr(C)]
+    struct Info {
+        command: u32,
+        driver: [u8; 32],
+        rest: [u8; 160],
+    }
+    /// `struct ifreq`.
+    #[repr(C)]
+    struct Request {
+        name: [u8; libc::IFNAMSIZ],
+        data: *mut Info,
+        rest: [u64; 2],
+    }
+    const { assert!(size_of::<Info>() == 196) };
+
+    let name = interface.as_bytes();
+    let mut request = Request { name: [0; libc::IFNAMSIZ], data: std::ptr::null_mut(), rest: [0; 2] };
+    // The last byte stays 0.
+    request.name[..libc::IFNAMSIZ - 1].get_mut(..name.len())?.copy_from_slice(name);
+    let mut info = Info { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
+    request.data = &raw mut info;
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    // SAFETY: the kernel writes one `ethtool_drvinfo` through `data`, which outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+    let length = info.driver.iter().position(|byte| *byte == 0)?;
+    let driver = std::str::from_utf8(&info.driver[..length]).ok()?;
+    (result == 0 && !driver.is_empty()).then(|| Driver::named(driver.to_owned()))
+}
+
+/// Returns whether an interface with this index exists in this network namespace.
+pub(super) fn exists(ifindex: u32) -> bool {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None);
+    socket.is_ok_and(|socket| rustix::net::netdevice::index_to_name(socket, ifindex).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_without_driver_or_with_an_impossible_name_has_none() {
+        for name in ["", "no-such-interfa", "a-name-that-is-too-long"] {
+            assert_eq!(find(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_driver_that_was_not_read_has_no_known_cost() {
+        assert_eq!(Driver::named("e1000e".to_owned()).cost, Cost::Unknown);
+        assert_eq!(Driver::named("bridge".to_owned()).cost, Cost::Unsupported);
+    }
+}

@@ -1,0 +1,61 @@
+//! Map entries of virtual routers: every insertion has its removal, and a row can be cleared for
+//! another router.
+
+use std::io;
+
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::util::nr_cpus;
+use vipd_common::counters::ROW_CELLS;
+use vipd_common::records::{PeerKey, RouterKey, RouterSlot, SenderKey};
+
+use super::{Row, Steady};
+
+const SENDER_KEY: usize = size_of::<SenderKey>();
+
+/// The maps `ROUTERS` and `PEERS`, and what has to be cleared in the others when a row is returned.
+pub(super) struct Routers {
+    pub(super) routers: HashMap<MapData, [u8; 8], [u8; 32]>,
+    pub(super) peers: HashMap<MapData, [u8; 20], u8>,
+    pub(super) senders: HashMap<MapData, [u8; SENDER_KEY], u64>,
+    pub(super) counters: PerCpuArray<MapData, [u64; ROW_CELLS]>,
+    /// A mapping of its own: the engine owns the other one.
+    pub(super) steady: Steady,
+}
+
+impl Routers {
+    pub(super) fn insert(&mut self, key: RouterKey, slot: RouterSlot) -> Result<(), MapError> {
+        self.routers.insert(bytemuck::cast::<_, [u8; 8]>(key), bytemuck::cast::<_, [u8; 32]>(slot), 0)
+    }
+
+    pub(super) fn remove(&mut self, key: RouterKey) -> Result<(), MapError> {
+        ignore_missing(self.routers.remove(&bytemuck::cast::<_, [u8; 8]>(key)))
+    }
+
+    pub(super) fn insert_peer(&mut self, peer: PeerKey, min_ttl: u8) -> Result<(), MapError> {
+        self.peers.insert(bytemuck::cast::<_, [u8; 20]>(peer), min_ttl, 0)
+    }
+
+    pub(super) fn remove_peer(&mut self, peer: PeerKey) -> Result<(), MapError> {
+        ignore_missing(self.peers.remove(&bytemuck::cast::<_, [u8; 20]>(peer)))
+    }
+
+    pub(super) fn clear_row(&mut self, row: Row) -> Result<(), MapError> {
+        self.steady.clear(row);
+        let zero = vec![[0; ROW_CELLS]; nr_cpus().map_err(|(_, error)| MapError::IoError(error))?];
+        self.counters.set(row.number(), PerCpuValues::try_from(zero)?, 0)?;
+        // Collected first: a removal during the iteration restarts it.
+        let row = row.number().to_ne_bytes();
+        let of_row: Vec<_> =
+            self.senders.keys().filter_map(Result::ok).filter(|key| key.starts_with(&row)).collect();
+        of_row.iter().try_for_each(|key| ignore_missing(self.senders.remove(key)))
+    }
+}
+
+/// Treats the removal of a missing entry as success.
+pub(super) fn ignore_missing(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        // aya reports the ENOENT of a removal as a failed system call.
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}

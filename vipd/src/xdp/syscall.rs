@@ -1,0 +1,80 @@
+//! The `bpf(2)` commands on XDP links that aya does not offer, or whose error it does not pass on.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Commands and constants of `include/uapi/linux/bpf.h` and `if_link.h`.
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_LINK_CREATE: libc::c_int = 28;
+const BPF_LINK_UPDATE: libc::c_int = 29;
+const BPF_LINK_DETACH: libc::c_int = 34;
+const BPF_XDP: u32 = 37;
+pub(super) const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
+pub(super) const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+
+/// Attaches a program to an interface.
+pub(super) fn create_link(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> io::Result<OwnedFd> {
+    let mut attributes = [fd(program), ifindex, BPF_XDP, flags];
+    let link = bpf(BPF_LINK_CREATE, &mut attributes)?;
+    // SAFETY: the kernel has just made this descriptor for this call.
+    Ok(unsafe { OwnedFd::from_raw_fd(link) })
+}
+
+/// Replaces the program of a link atomically. Fails with `ENOLINK` if it is detached.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    // The last two words: no flags, no expected program.
+    let mut attributes = [fd(link), fd(program), 0, 0];
+    bpf(BPF_LINK_UPDATE, &mut attributes).map(drop)
+}
+
+/// Detaches a link whatever other descriptors of it are open.
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = [fd(link)];
+    bpf(BPF_LINK_DETACH, &mut attributes).map(drop)
+}
+
+/// Returns the interface that a link is attached to, 0 if it is detached.
+///
+/// The kernel takes the rtnl lock for it (`bpf_xdp_link_fill_link_info`, `net/core/dev.c`).
+pub(super) fn link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = LinkInfo::default();
+    let length = const { size_of::<LinkInfo>() as u32 };
+    let mut attributes = InfoByFd { fd: fd(link), length, info: &raw mut info };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    Ok(info.ifindex)
+}
+
+/// The first members of `struct bpf_link_info`, for an XDP link.
+#[repr(C, align(8))]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    ifindex: u32,
+    rest: u32,
+}
+
+/// `union bpf_attr` of `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct InfoByFd {
+    fd: u32,
+    length: u32,
+    info: *mut LinkInfo,
+}
+
+fn fd(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_fd().as_raw_fd().cast_unsigned()
+}
+
+fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
+    // SAFETY: the kernel reads and writes at most `size_of::<T>()` bytes of the attributes, and what they
+    // point at outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a descriptor or 0")]
+    Ok(result as libc::c_int)
+}

@@ -1,0 +1,109 @@
+//! Attaching: what is attached stays attached, and a detached link is noticed.
+
+use std::process::Command;
+
+use vipd::xdp::{AttachError, Mode, Preference};
+
+use crate::bench::Bench;
+use crate::interfaces::{private_links, private_pair};
+
+/// Output of a command that must succeed.
+fn output(command: &str) -> String {
+    let words: Vec<_> = command.split(' ').collect();
+    let output = Command::new(words[0]).args(&words[1..]).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run `{command}`: {error}"));
+    assert!(output.status.success(), "`{command}`: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Identifier of the link whose program runs on an interface: `bpftool` of Debian 12 prints no interface.
+fn link_id(interface: &str) -> u64 {
+    let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
+    let device = parse(output(&format!("ip -j -d link show {interface}")));
+    let links = parse(output("bpftool -j link"));
+    let mut links = links.as_array().expect("an array").iter();
+    let link = links.find(|link| link["prog_id"] == device[0]["xdp"]["prog"]["id"]);
+    link.and_then(|link| link["id"].as_u64()).unwrap_or_else(|| panic!("no XDP link: {device}"))
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_BPF, CAP_SYS_ADMIN and bpftool"]
+fn attaching_again_keeps_the_link() {
+    let [left, _] = private_pair();
+    let mut bench = Bench::new();
+    for preference in [Preference::Native, Preference::Generic] {
+        let first = bench.loaded.kernel.attach(left, "left", preference).expect("veth takes it");
+        assert!(first.reason.is_some(), "a new attachment has a reason");
+        let id = link_id("left");
+        let again = bench.loaded.kernel.attach(left, "left", preference).expect("it is attached");
+        assert_eq!((again.mode, again.reason, link_id("left")), (first.mode, None, id));
+        let auto = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect("it is attached");
+        assert_eq!((auto.mode, link_id("left")), (first.mode, id), "auto does not change a running mode");
+    }
+    assert_eq!(bench.loaded.kernel.mode(left), Some(Mode::Generic));
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_BPF, CAP_SYS_ADMIN and bpftool"]
+fn a_link_detached_externally_is_noticed_and_attached_again() {
+    let [left, _] = private_pair();
+    let mut bench = Bench::new();
+    let kernel = &mut bench.loaded.kernel;
+    let first = kernel.attach(left, "left", Preference::Native).expect("veth takes it");
+    let probe = first.probe.clone();
+    assert!(std::thread::spawn(move || probe.is_attached()).join().expect("no panic"));
+    output(&format!("bpftool link detach id {}", link_id("left")));
+    assert!(!first.probe.is_attached());
+    assert_eq!(kernel.mode(left), None);
+    let again = kernel.attach(left, "left", Preference::Native).expect("veth takes it");
+    assert!(again.reason.is_some() && again.probe.is_attached());
+    assert!(!first.probe.is_attached(), "the former link stays detached");
+    // A probe outlives the attachment without keeping it.
+    kernel.detach(left);
+    assert!(!again.probe.is_attached());
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
+fn a_deleted_interface_has_no_attachment() {
+    let [left, _] = private_pair();
+    let mut bench = Bench::new();
+    let attached = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect("veth takes it");
+    output("ip link delete left");
+    assert!(!attached.probe.is_attached());
+    let error = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect_err("it is gone");
+    assert!(matches!(error, AttachError::NoDevice { .. }), "{error}");
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
+fn auto_is_generic_on_veth_and_says_why() {
+    let [left, _] = private_pair();
+    let mut bench = Bench::new();
+    let attached = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect("veth takes it");
+    assert_eq!(attached.mode, Mode::Generic);
+    let reason = attached.reason.expect("a new attachment");
+    assert!(reason.contains("veth") && reason.contains("segmentation"), "{reason}");
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
+fn a_refused_native_mode_is_reported_with_errno_and_the_kernel_s_text() {
+    let [bridge, _] = private_links("left type bridge", ["left", "lo"]);
+    let mut bench = Bench::new();
+    let attached = bench.loaded.kernel.attach(bridge, "left", Preference::Native).expect("generic works");
+    assert_eq!(attached.mode, Mode::Generic);
+    let reason = attached.reason.expect("a new attachment");
+    assert!(reason.contains("native mode refused: EOPNOTSUPP"), "{reason}");
+    assert!(reason.contains("driver does not support XDP in native mode"), "{reason}");
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
+fn an_interface_with_another_program_is_busy() {
+    let [left, _] = private_pair();
+    let (mut first, mut second) = (Bench::new(), Bench::new());
+    first.loaded.kernel.attach(left, "left", Preference::Native).expect("veth takes it");
+    let error = second.loaded.kernel.attach(left, "left", Preference::Native).expect_err("it is taken");
+    assert!(matches!(error, AttachError::Busy { .. }), "{error}");
+}

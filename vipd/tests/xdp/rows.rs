@@ -1,0 +1,64 @@
+//! Rows, routers and peers that come and go.
+
+use vipd_common::Timestamp;
+use vipd_common::address::ipv4;
+use vipd_common::counters::{Counter, CounterRow};
+use vipd_common::records::{BURST, PeerKey, RouterKey};
+
+use crate::bench::{Bench, LOOPBACK, XDP_DROP, XDP_PASS, multicast, row};
+use crate::frame::Frame;
+use crate::reference::Verdict;
+
+/// A row starts as new for the next router: no counters, no fast path, full buckets.
+#[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
+fn a_cleared_row_keeps_nothing_of_the_former_router() {
+    let mut bench = Bench::limiting();
+    let valid = Frame::valid(3);
+    let bytes = valid.bytes();
+    let Verdict::Accepted(number, advert) = bench.reference(&bytes, LOOPBACK) else { panic!("{valid:?}") };
+    for _ in 0..10 * BURST {
+        bench.run(&bytes, LOOPBACK);
+    }
+    while bench.loaded.feed.pop().is_some() {}
+    bench.loaded.steady.publish(row(number), Some(advert.fingerprint()), Timestamp::ZERO);
+    bench.run(&bytes, LOOPBACK);
+    let other = bench.row(2);
+    bench.forget(LOOPBACK, valid.vrid, 4);
+    bench.loaded.kernel.clear_row(row(number)).expect("the row exists");
+    assert_eq!(bench.row(number), CounterRow::default());
+    assert_eq!(bench.row(2), other, "other rows are untouched");
+    assert_eq!(bench.loaded.steady.last_arrival(row(number)), Timestamp::ZERO);
+    assert!(!bench.loaded.steady.take_lost(row(number)));
+
+    bench.watch(LOOPBACK, valid.vrid, 4, multicast(4, 3, number));
+    for _ in 0..BURST {
+        bench.run(&bytes, LOOPBACK);
+    }
+    let records = std::iter::from_fn(|| bench.loaded.feed.pop()).count();
+    assert_eq!(records, BURST as usize, "no fast path, and a full bucket");
+    assert_eq!(bench.row(number).get(Counter::RateLimited), 0);
+}
+
+/// Maps with room for one router more take ten thousand, one after the other.
+#[test]
+#[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
+fn routers_and_peers_come_and_go_without_a_leak() {
+    let mut bench = Bench::new();
+    let frame = Frame { vrid: 99, ..Frame::valid(3) }.bytes();
+    let key = RouterKey::new(LOOPBACK, 99, 4);
+    for round in 0..10_000u32 {
+        let peer = PeerKey { row: 8, address: ipv4(round.to_be_bytes()) };
+        bench.loaded.kernel.insert_router(key, multicast(4, 3, 8)).expect("there is room");
+        bench.loaded.kernel.insert_peer(peer, 255).expect("there is room");
+        if round % 1000 == 0 {
+            assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
+        }
+        bench.loaded.kernel.remove_peer(peer).expect("it is there");
+        bench.loaded.kernel.remove_router(key).expect("it is there");
+        if round % 1000 == 0 {
+            assert_eq!(bench.run(&frame, LOOPBACK), XDP_PASS);
+            bench.loaded.kernel.clear_row(row(8)).expect("the row exists");
+        }
+    }
+}
