@@ -1,4 +1,5 @@
-//! The agent as a process: signals, its lock, stale addresses, limits, a standard error that blocks.
+//! The agent as a process: signals, its lock, stale addresses, limits, a standard error that
+//! blocks.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -45,8 +46,8 @@ fn command(node: &Namespace, name: &str, extra: &str) -> Command {
     command
 }
 
-/// An agent in the process namespace of the test: as the first process of its own one, signals that it does not handle would
-/// not reach it.
+/// An agent in the process namespace of the test: as the first process of its own one, signals that
+/// it does not handle would not reach it.
 struct Plain {
     child: Child,
     node: Namespace,
@@ -180,7 +181,7 @@ fn signals_shut_the_agent_down_cleanly_or_are_ignored() {
         assert_eq!(addresses(node), [NODE.ipv4()], "{signal:?}");
         agent = Plain::master(node, "a", "");
     }
-    // A terminal that is closed, and reopened by nobody.
+    // As when its terminal is closed.
     agent.signal(Signal::HUP);
     agent.signal(Signal::TERM);
     assert!(agent.wait().success());
@@ -213,7 +214,8 @@ fn killed_master(node: &Namespace) {
 fn stale_addresses_are_removed_before_anything_fails() {
     let lab = Lab::new(1).expect("a lab");
     let node = lab.host(NODE).expect("a host");
-    // A directory that is read-only, one without a free inode, one of another user, and a log level that is none.
+    // A directory that is read-only, one without a free inode, one of another user, and a log level
+    // that is none.
     let read_only = |path: &Path| {
         mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::RDONLY, None).map_err(io::Error::from)
     };
@@ -302,7 +304,7 @@ fn a_full_pipe_at_standard_error_does_not_keep_a_failing_agent_alive() {
     assert_eq!(stuck(with_open_files(command(node, "a", ""), 17, 17)).wait().code(), Some(1));
 }
 
-/// Fills a pipe and leaves it blocking.
+/// Fills a pipe; its end stays blocking.
 fn fill(writer: &io::PipeWriter) {
     rustix::io::ioctl_fionbio(writer, true).expect("non-blocking");
     while rustix::io::write(writer, &[b'x'; 512]).is_ok() {}

@@ -1,6 +1,7 @@
 //! Log lines of `vipd run`: UTC with microseconds, to stderr, written by a separate thread.
 //!
-//! A terminal or pipe that is not read blocks that thread alone. Lines that do not fit into its queue are dropped.
+//! A terminal or pipe that is not read blocks that thread alone. Lines that do not fit into its
+//! queue are dropped.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Lines in the queue: four for each of 4,080 virtual routers, which is 16 interfaces with all their VRIDs.
+/// Lines in the queue: four for each of 4,080 virtual routers, which is 16 interfaces with all
+/// their VRIDs.
 const LINES: usize = 16 << 10;
 /// How long the process waits at its end for stderr to accept what is left.
 pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -108,7 +110,8 @@ pub(super) fn init() -> anyhow::Result<Guard> {
         .finish()
         .try_init()
         .context("logging is set up already")?;
-    // The default hook writes to stderr itself: it would block a panicking engine, whose addresses are then never removed.
+    // The default hook writes to stderr itself: it would block a panicking engine, whose addresses
+    // are then never removed.
     std::panic::set_hook(Box::new(|panic| tracing::error!("panic: {panic}")));
     Ok(Guard { queue })
 }

@@ -47,7 +47,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Writes the error to stderr, and gives up when that blocks: an exit does not wait for the reader of a full pipe.
+/// Writes the error to stderr, and gives up when that blocks: an exit does not wait for the reader
+/// of a full pipe.
 fn report_in_time(error: &anyhow::Error) {
     if logging::is_blocked() {
         return;
@@ -67,7 +68,8 @@ fn report_in_time(error: &anyhow::Error) {
     }
 }
 
-/// One `vipd: …` line; the problems of a configuration before it, in the form that editors recognize.
+/// One `vipd: …` line; the problems of a configuration before it, in the form that editors
+/// recognize.
 fn report(error: &anyhow::Error, stderr: &mut impl io::Write) -> io::Result<()> {
     let Some(ConfigError::Problems(problems)) = error.downcast_ref() else {
         return writeln!(stderr, "vipd: {error:#}");

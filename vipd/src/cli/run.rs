@@ -10,8 +10,8 @@ use crate::config::Config;
 use crate::process::{AgentLock, Signals};
 use crate::service;
 
-/// Checks first whatever can be checked without touching anything; stale addresses of a killed agent are removed before
-/// anything that may fail.
+/// Checks first whatever can be checked without touching anything; stale addresses of a killed
+/// agent are removed before anything that may fail.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     // Before the first thread, and before anything that a signal must not leave half done.
@@ -26,5 +26,5 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{}:{warning}", args.config.display());
     }
-    service::run(config, lock, runtime_dir, signals)
+    service::run(&config, &lock, runtime_dir, signals)
 }

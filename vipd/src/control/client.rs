@@ -116,7 +116,8 @@ impl Client {
         Ok(answer)
     }
 
-    /// Connects with a timeout: `UnixStream::connect` would wait for ever for an agent that has stopped accepting.
+    /// Connects with a timeout: `UnixStream::connect` would wait for ever for an agent that has
+    /// stopped accepting.
     fn connect(&self) -> io::Result<UnixStream> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_write_timeout(Some(TIMEOUT))?;

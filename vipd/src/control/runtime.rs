@@ -74,9 +74,9 @@ fn remedy(cause: &io::Error) -> &'static str {
 
 /// A runtime directory in use by this process until it is dropped.
 ///
-/// Two agents of one network namespace are kept apart by [`AgentLock`](crate::process::AgentLock), which depends on no
-/// file. The `flock` on the lock file keeps two agents of different network namespaces from sharing a control socket.
-/// It ends with the process; the file stays.
+/// Two agents of one network namespace are kept apart by [`AgentLock`](crate::process::AgentLock),
+/// which depends on no file. The `flock` on the lock file keeps two agents of different network
+/// namespaces from sharing a control socket. It ends with the process; the file stays.
 #[derive(Debug)]
 pub struct RuntimeDir {
     directory: PathBuf,
@@ -85,7 +85,8 @@ pub struct RuntimeDir {
 }
 
 impl RuntimeDir {
-    /// Opens the directory, creating it with mode 0755 if it does not exist, and removes a stale control socket.
+    /// Opens the directory, creating it with mode 0755 if it does not exist, and removes a stale
+    /// control socket.
     ///
     /// # Errors
     /// When another agent uses it, another user owns it or its lock file, or the system refuses.
@@ -125,7 +126,8 @@ impl RuntimeDir {
     /// Binds the control socket: non-blocking, accessible to its owner and group.
     ///
     /// # Errors
-    /// When the system refuses, e.g. because the path does not fit into a socket address (107 bytes).
+    /// When the system refuses, e.g. because the path does not fit into a socket address (107
+    /// bytes).
     pub fn listen(&self) -> Result<UnixListener, RuntimeError> {
         let path = socket_path(&self.directory);
         let bind = || {

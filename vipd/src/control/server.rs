@@ -1,8 +1,9 @@
 //! The server side of the control socket.
 //!
-//! Each client is bounded in memory and time, and their number is bounded: one that is stuck or hostile costs its own slot
-//! and does not delay the others. Requests that wait while reports are built are answered together, from one report:
-//! building a report for thousands of routers is work for the engine, too.
+//! Each client is bounded in memory and time, and their number is bounded: one that is stuck or
+//! hostile costs its own slot and does not delay the others. Requests that wait while reports are
+//! built are answered together, from one report: building a report for thousands of routers is work
+//! for the engine, too.
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -39,7 +40,8 @@ pub trait Source: Send + Sync + 'static {
     fn stats(&self) -> impl Future<Output = Result<StatsReport, String>> + Send;
 }
 
-/// Serves clients until it is dropped, which closes their connections; call it inside a tokio runtime.
+/// Serves clients until it is dropped, which closes their connections; call it inside a tokio
+/// runtime.
 ///
 /// # Errors
 /// When the listener cannot be registered with the runtime. Afterwards it does not return.
@@ -47,8 +49,8 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>) -> io::R
     let listener = UnixListener::from_std(listener)?;
     let mut clients = JoinSet::new();
     // A client waits for its answer before it sends the next request.
-    let (asks, asked) = mpsc::channel(MAX_CLIENTS);
-    let mut answers = std::pin::pin!(answer_asks(&*source, asked));
+    let (queries, received) = mpsc::channel(MAX_CLIENTS);
+    let mut answers = std::pin::pin!(answer_queries(&*source, received));
     let mut accepts = true;
     loop {
         let accepted = tokio::select! {
@@ -61,10 +63,11 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>) -> io::R
             Ok((stream, _)) if clients.len() >= MAX_CLIENTS => turn_away(stream),
             Ok((stream, _)) => {
                 accepts = true;
-                clients.spawn(converse(stream, asks.clone()));
+                clients.spawn(converse(stream, queries.clone()));
             }
             Err(error) => {
-                // Most likely out of file descriptors. Logged once until a client is accepted again.
+                // Most likely out of file descriptors. Logged once until a client is accepted
+                // again.
                 if std::mem::take(&mut accepts) {
                     tracing::warn!(%error, "cannot accept a client on the control socket; trying again");
                 }
@@ -77,7 +80,8 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>) -> io::R
     }
 }
 
-/// Sends an error to a client that is one too many, without waiting: a new socket has room for one line.
+/// Sends an error to a client that is one too many, without waiting: a new socket has room for one
+/// line.
 fn turn_away(stream: UnixStream) {
     if let Ok(mut stream) = stream.into_std() {
         let line = refusal(format!("{MAX_CLIENTS} clients are connected already; try again later"));
@@ -86,33 +90,31 @@ fn turn_away(stream: UnixStream) {
 }
 
 /// A request that waits for its answer.
-struct Ask {
+#[derive(Debug)]
+struct Query {
     request: Request,
     answer: oneshot::Sender<Line>,
 }
 
-/// Answers all waiting requests from one report of each kind, then those that have come meanwhile from the next.
+/// Answers all waiting requests from one report of each kind, then those that have come meanwhile
+/// from the next.
 ///
 /// A report is never older than the request it answers.
-async fn answer_asks(source: &impl Source, mut asked: mpsc::Receiver<Ask>) {
-    while let Some(first) = asked.recv().await {
+async fn answer_queries(source: &impl Source, mut received: mpsc::Receiver<Query>) {
+    while let Some(first) = received.recv().await {
         let mut waiting = vec![first];
-        while let Ok(ask) = asked.try_recv() {
-            waiting.push(ask);
+        while let Ok(query) = received.try_recv() {
+            waiting.push(query);
         }
-        let wants = |wanted| waiting.iter().any(|ask| ask.request == wanted);
-        let (wants_status, wants_stats) = (wants(Request::Status), wants(Request::Stats));
-        let status = async {
-            if wants_status { Some(Line::from(answer(in_time(source.status()).await))) } else { None }
-        };
-        let stats = async {
-            if wants_stats { Some(Line::from(answer(in_time(source.stats()).await))) } else { None }
-        };
-        let (status, stats) = tokio::join!(status, stats);
-        for Ask { request, answer } in waiting {
+        let wants = |wanted| waiting.iter().any(|query| query.request == wanted);
+        let (states, counters) = tokio::join!(
+            report(wants(Request::Status), source.status()),
+            report(wants(Request::Stats), source.stats())
+        );
+        for Query { request, answer } in waiting {
             let line = match request {
-                Request::Status => &status,
-                Request::Stats => &stats,
+                Request::Status => &states,
+                Request::Stats => &counters,
             };
             if let Some(line) = line {
                 // The client may have gone.
@@ -122,14 +124,22 @@ async fn answer_asks(source: &impl Source, mut asked: mpsc::Receiver<Ask>) {
     }
 }
 
+/// Builds a report, if it is wanted.
+async fn report<T: Serialize>(
+    is_wanted: bool,
+    building: impl Future<Output = Result<T, String>>,
+) -> Option<Line> {
+    if is_wanted { Some(answer(in_time(building).await).into()) } else { None }
+}
+
 /// Answers one client until it closes, is idle for too long or exceeds the limits of the protocol.
-async fn converse(mut stream: UnixStream, asks: mpsc::Sender<Ask>) {
+async fn converse(mut stream: UnixStream, queries: mpsc::Sender<Query>) {
     let (read_half, mut write_half) = stream.split();
     let mut reader = BufReader::new(read_half);
     loop {
         let Ok(Ok(request)) = timeout(READ_TIMEOUT, read_request(&mut reader)).await else { return };
         let line = match &request {
-            Received::Request(text) => respond(text, &asks).await,
+            Received::Request(text) => respond(text, &queries).await,
             Received::TooLong => {
                 refusal(format!("a request is longer than {MAX_REQUEST_BYTES} bytes")).into()
             }
@@ -165,7 +175,7 @@ async fn read_request(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Re
     })
 }
 
-async fn respond(text: &[u8], asks: &mpsc::Sender<Ask>) -> Line {
+async fn respond(text: &[u8], queries: &mpsc::Sender<Query>) -> Line {
     let request = match serde_json::from_slice(text) {
         Ok(request) => request,
         Err(error) => {
@@ -176,7 +186,7 @@ async fn respond(text: &[u8], asks: &mpsc::Sender<Ask>) -> Line {
         }
     };
     let (answer, answered) = oneshot::channel();
-    let sent = asks.send(Ask { request, answer }).await.is_ok();
+    let sent = queries.send(Query { request, answer }).await.is_ok();
     match answered.await {
         Ok(line) if sent => line,
         _ => refusal("the agent is stopping".to_owned()).into(),
@@ -234,22 +244,22 @@ mod tests {
 
     #[test]
     fn requests_that_wait_are_answered_from_one_report() {
-        let (asks, asked) = mpsc::channel(MAX_CLIENTS);
-        let ask = |request| {
+        let (queries, received) = mpsc::channel(MAX_CLIENTS);
+        let query = |request| {
             let (answer, answered) = oneshot::channel();
-            asks.try_send(Ask { request, answer }).ok().expect("room");
+            queries.try_send(Query { request, answer }).expect("room");
             answered
         };
-        let mut stats: Vec<_> = (1..MAX_CLIENTS).map(|_| ask(Request::Stats)).collect();
-        let mut status = ask(Request::Status);
-        drop(asks);
+        let mut stats: Vec<_> = (1..MAX_CLIENTS).map(|_| query(Request::Stats)).collect();
+        let mut other = query(Request::Status);
+        drop(queries);
         let source = Counting::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-        runtime.block_on(answer_asks(&source, asked));
+        runtime.block_on(answer_queries(&source, received));
         assert_eq!(source.0.load(Ordering::Relaxed), 1);
         let lines: Vec<Line> =
             stats.iter_mut().map(|answered| answered.try_recv().expect("answered")).collect();
         assert!(lines.iter().all(|line| Arc::ptr_eq(line, &lines[0])));
-        assert_eq!(&*status.try_recv().expect("answered"), b"{\"error\":\"not today\"}\n");
+        assert_eq!(&*other.try_recv().expect("answered"), b"{\"error\":\"not today\"}\n");
     }
 }

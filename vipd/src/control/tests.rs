@@ -1,4 +1,4 @@
-//! The control socket with real sockets in temporary directories.
+//! The control socket, with real sockets in temporary directories.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
@@ -14,7 +14,7 @@ use super::protocol::MAX_REQUEST_BYTES;
 use super::runtime::{RuntimeDir, RuntimeError, socket_path};
 use super::server::{MAX_CLIENTS, Source, WRITE_TIMEOUT, serve};
 
-/// Answers `stats`, and refuses `status` with a sentence.
+/// Answers `stats` and refuses `status`.
 struct Fixed;
 
 impl Source for Fixed {
@@ -31,7 +31,8 @@ fn report() -> StatsReport {
     StatsReport { global: GlobalStatistics { vrid_errors: 7, ..Default::default() }, instances: Vec::new() }
 }
 
-/// A served runtime directory; the server ends with its thread's runtime when the stop sender is dropped.
+/// A served runtime directory; the server ends with its thread's runtime when the stop sender is
+/// dropped.
 struct Served {
     directory: TempDir,
     _stop: tokio::sync::oneshot::Sender<()>,
@@ -76,7 +77,7 @@ fn read_line(client: &mut BufReader<UnixStream>) -> String {
 }
 
 #[test]
-fn the_client_gets_the_report_or_the_agents_sentence() {
+fn the_client_returns_the_report_or_the_agents_error() {
     let served = Served::start();
     let client = Client::new(served.directory.path());
     assert_eq!(client.stats().expect("stats"), report());
@@ -85,7 +86,7 @@ fn the_client_gets_the_report_or_the_agents_sentence() {
 }
 
 #[test]
-fn several_requests_on_one_connection_and_garbage_between_them() {
+fn garbage_on_a_connection_does_not_affect_the_next_request() {
     let served = Served::start();
     let mut client = served.connect();
     let first = ask(&mut client, b"{\"command\":\"stats\"}\n");
@@ -125,12 +126,12 @@ fn an_oversized_line_is_refused_and_the_connection_closed() {
 #[test]
 fn a_stuck_client_does_not_delay_another() {
     let served = Served::start();
-    // One says half a request, one asks and never reads.
+    // One sends half a request, one never reads an answer.
     let mut half = served.connect();
     half.get_mut().write_all(b"{\"command\":").expect("write");
-    let deaf = served.connect();
-    deaf.get_ref().set_nonblocking(true).expect("non-blocking");
-    while deaf.get_ref().write(b"{\"command\":\"stats\"}\n").is_ok() {}
+    let unread = served.connect();
+    unread.get_ref().set_nonblocking(true).expect("non-blocking");
+    while unread.get_ref().write(b"{\"command\":\"stats\"}\n").is_ok() {}
 
     let begun = Instant::now();
     assert_eq!(Client::new(served.directory.path()).stats().expect("stats"), report());
@@ -140,39 +141,39 @@ fn a_stuck_client_does_not_delay_another() {
 #[test]
 fn a_client_that_never_reads_loses_its_slot() {
     let served = Served::start();
-    let mut deaf = UnixStream::connect(socket_path(served.directory.path())).expect("connect");
-    deaf.set_nonblocking(true).expect("non-blocking");
+    let mut unread = UnixStream::connect(socket_path(served.directory.path())).expect("connect");
+    unread.set_nonblocking(true).expect("non-blocking");
     let deadline = Instant::now() + WRITE_TIMEOUT + Duration::from_secs(10);
     loop {
-        match deaf.write(b"{\"command\":\"stats\"}\n") {
+        match unread.write(b"{\"command\":\"stats\"}\n") {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(20)),
             Err(_) => break,
         }
-        assert!(Instant::now() < deadline, "the server waits for ever");
+        assert!(Instant::now() < deadline, "the server waits without end");
     }
 }
 
 #[test]
-fn one_client_too_many_is_turned_away_with_a_sentence() {
+fn a_client_beyond_the_limit_gets_an_error() {
     let served = Served::start();
     let mut clients: Vec<_> = (0..MAX_CLIENTS).map(|_| served.connect()).collect();
-    // All are served once, so that all are known to be accepted.
+    // After an answer each is known to be accepted.
     for client in &mut clients {
         assert!(ask(client, b"{\"command\":\"stats\"}\n").starts_with("{\"global\":{"));
     }
     let answer = read_line(&mut served.connect());
     assert_eq!(answer, "{\"error\":\"64 clients are connected already; try again later\"}\n");
     drop(clients);
-    // The server notices that they left in its own time.
+    // The server notices asynchronously that they have closed.
     let deadline = Instant::now() + Duration::from_secs(10);
     while Client::new(served.directory.path()).stats().is_err() {
-        assert!(Instant::now() < deadline, "the slots stay taken");
+        assert!(Instant::now() < deadline, "the slots stay in use");
     }
 }
 
 #[test]
-fn without_an_agent_the_client_says_what_to_do() {
+fn without_an_agent_the_error_names_the_remedy() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let missing = Client::new(directory.path()).stats().expect_err("no agent");
     let expected = format!(
@@ -182,7 +183,7 @@ fn without_an_agent_the_client_says_what_to_do() {
     );
     assert_eq!(missing.to_string(), expected);
 
-    // A socket that nobody listens on any more.
+    // A stale socket.
     drop(std::os::unix::net::UnixListener::bind(socket_path(directory.path())).expect("bind"));
     let stale = Client::new(directory.path()).stats().expect_err("no agent");
     assert!(matches!(stale, ClientError::NoAgent(_)), "{stale}");
@@ -192,7 +193,7 @@ fn without_an_agent_the_client_says_what_to_do() {
 }
 
 #[test]
-fn a_second_claim_is_refused_and_leaves_the_first_untouched() {
+fn a_directory_in_use_is_refused_and_its_user_goes_on() {
     let served = Served::start();
     let path = served.directory.path();
     let refused = RuntimeDir::open(path).expect_err("taken");
@@ -207,18 +208,18 @@ fn a_second_claim_is_refused_and_leaves_the_first_untouched() {
 }
 
 #[test]
-fn a_claim_ends_with_its_holder_and_takes_the_socket_along() {
+fn dropping_the_directory_releases_it_and_removes_the_socket() {
     let parent = tempfile::tempdir().expect("temporary directory");
     let path = parent.path().join("new");
     let first = RuntimeDir::open(&path).expect("opened");
     let _listener = first.listen().expect("listen");
     assert!(socket_path(&path).exists());
-    // A child that outlives the agent must not keep the directory taken.
+    // A child that outlives the agent must not keep the lock.
     let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
     drop(first);
     assert!(!socket_path(&path).exists());
 
-    // The socket of an agent that was killed.
+    // The stale socket of a killed agent.
     drop(std::os::unix::net::UnixListener::bind(socket_path(&path)).expect("bind"));
     let second = RuntimeDir::open(&path);
     child.kill().and_then(|()| child.wait()).expect("child");
@@ -227,7 +228,7 @@ fn a_claim_ends_with_its_holder_and_takes_the_socket_along() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_says_why() {
+fn a_directory_that_cannot_be_created_is_named() {
     let parent = tempfile::tempdir().expect("temporary directory");
     let file = parent.path().join("file");
     std::fs::write(&file, "").expect("write");

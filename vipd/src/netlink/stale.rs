@@ -19,8 +19,8 @@ pub struct Configured {
 impl Requests {
     /// Removes configured virtual addresses with vipd's mark and returns them.
     ///
-    /// Addresses of a router whose interface has an XDP program stay: another agent may be running there. The program of
-    /// an agent that was killed is gone with its process.
+    /// Addresses of a router whose interface has an XDP program stay: another agent may be running
+    /// there. The program of an agent that was killed is gone with its process.
     ///
     /// # Errors
     /// When a dump or one of the removals fails; the other removals are made all the same.

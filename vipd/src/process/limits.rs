@@ -4,7 +4,8 @@ use std::io;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Raises the soft limit on open files to the hard limit and returns what it is now; `None` is no limit.
+/// Raises the soft limit on open files to the hard limit and returns what it is now; `None` is no
+/// limit.
 ///
 /// The soft limit of 1024 that most service managers set is there for programs that use select(2).
 ///
@@ -14,7 +15,7 @@ pub fn raise_open_files() -> io::Result<Option<u64>> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
-        setrlimit(Resource::Nofile, limit.clone())?;
+        setrlimit(Resource::Nofile, limit)?;
     }
     Ok(limit.current)
 }

@@ -1,8 +1,9 @@
 //! The lock of an agent: one of its name in each network namespace.
 //!
-//! It is an abstract unix socket (unix(7)), which belongs to the network namespace, as the addresses and macvlans of the
-//! agent do, and ends with the process. A lock file would not do: its directory may be deleted, or mounted over, while the
-//! agent runs, and a second agent would find no lock and remove the first one's macvlans.
+//! It is an abstract unix socket (unix(7)), which belongs to the network namespace, as the
+//! addresses and macvlans of the agent do, and ends with the process. A lock file would not do: its
+//! directory may be deleted, or mounted over, while the agent runs, and a second agent would find
+//! no lock and remove the first one's macvlans.
 
 use std::fs;
 use std::io;
@@ -34,7 +35,8 @@ pub enum LockError {
         /// Its process id, where it is in this process namespace.
         pid: Option<u32>,
     },
-    /// A process of another user has taken the name. Any user may, in a network namespace that it can enter.
+    /// A process of another user has taken the name. Any user may, in a network namespace that it
+    /// can enter.
     #[error(
         "a process of user {uid}{} holds the lock of the runtime directory {name} (the abstract unix socket \
          \"{PREFIX}{name}\"); stop it, or use another directory with --runtime-dir DIR",
@@ -70,7 +72,8 @@ pub enum LockError {
 #[derive(Debug)]
 pub struct AgentLock {
     name: String,
-    // Connections to it are never accepted: a connecting agent only wants to know the process behind it.
+    // Connections to it are never accepted: a connecting agent only wants to know the process
+    // behind it.
     _socket: UnixListener,
 }
 
@@ -94,8 +97,9 @@ impl AgentLock {
         }
     }
 
-    /// The name of the agent, one word: its runtime directory as an absolute path without symbolic links, spaces and
-    /// non-ASCII characters replaced. No other agent of this network namespace has it.
+    /// The name of the agent, one word: its runtime directory as an absolute path without symbolic
+    /// links, spaces and non-ASCII characters replaced. No other agent of this network namespace
+    /// has it.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -1,4 +1,5 @@
-//! The process as the kernel sees it: its signals, its limits, and the lock that makes it the only agent of its name.
+//! The process as the kernel sees it: its signals, its limits, and the lock that makes it the only
+//! agent of its name.
 
 mod limits;
 mod lock;

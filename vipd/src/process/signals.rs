@@ -1,7 +1,7 @@
 //! Signals as a file descriptor: blocked in every thread, read by the control thread.
 //!
-//! A blocked signal interrupts no system call of the engine, cannot end the process, and stays pending until it is
-//! read, however early it was sent.
+//! A blocked signal interrupts no system call of the engine, cannot end the process, and stays
+//! pending until it is read, however early it was sent.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -10,11 +10,12 @@ use std::ptr;
 
 use tokio::io::unix::AsyncFd;
 
-/// Signals that keep their default: those of a fault in the program (a core dump is what they are for; SIGABRT is also
-/// systemd's watchdog), those whose default does nothing, and SIGPIPE, which the Rust runtime ignores.
+/// Signals that keep their default: those of a fault in the program (a core dump is what they are
+/// for; SIGABRT is also systemd's watchdog), those whose default does nothing, and SIGPIPE, which
+/// the Rust runtime ignores.
 ///
-/// SIGKILL and SIGSTOP cannot be blocked. All others can, SIGTSTP, SIGTTIN and SIGTTOU among them: a stopped master
-/// keeps its addresses and sends no adverts.
+/// SIGKILL and SIGSTOP cannot be blocked. All others can, SIGTSTP, SIGTTIN and SIGTTOU among them:
+/// a stopped master keeps its addresses and sends no adverts.
 const KEPT: [libc::c_int; 12] = [
     libc::SIGILL,
     libc::SIGTRAP,
@@ -48,7 +49,8 @@ pub struct Signals {
 impl Signals {
     /// Blocks the signals in this thread and in those that it starts, and opens the descriptor.
     ///
-    /// Call it before the first thread is started. A child process inherits the mask: reset it before exec.
+    /// Call it before the first thread is started. A child process inherits the mask: reset it
+    /// before exec.
     ///
     /// # Errors
     /// `EMFILE` or `ENFILE` without a free file descriptor.

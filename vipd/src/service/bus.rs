@@ -1,8 +1,9 @@
 //! State changes of virtual routers, none of which is lost.
 //!
-//! The engine publishes each change in the slot of its router: latest wins, and a count says how many there were. A slot
-//! is a seqlock with one writer, which never waits, allocates or fails; a reader that meets a write in progress reads
-//! again. The first change after [`Transitions::take`] wakes the reader, the others cost a few stores.
+//! The engine publishes each change in the slot of its router: latest wins, and a count says how
+//! many there were. A slot is a seqlock with one writer, which never waits, allocates or fails; a
+//! reader that meets a write in progress reads again. The first change after [`Transitions::take`]
+//! wakes the reader, the others cost a few stores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -128,7 +129,7 @@ impl Transitions {
     pub(crate) async fn changed(&mut self) {
         if self.woken.recv().await.is_none() {
             // The engine has ended.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -156,7 +157,8 @@ pub(crate) fn bus(routers: usize) -> (Publisher, Transitions) {
 /// Codes of states and reasons from here on are those of faults.
 const FIRST_FAULT: u8 = 32;
 
-/// Defines the functions between the variants of an enum and their codes. A variant without a code does not compile.
+/// Defines the functions between the variants of an enum and their codes. A variant without a code
+/// does not compile.
 macro_rules! codes {
     ($encode:ident, $decode:ident: $type:ident { $($variant:ident = $code:literal,)* } $($fault:ident)?) => {
         fn $encode(variant: $type) -> u8 {
@@ -290,7 +292,7 @@ mod tests {
     fn a_reader_is_woken_once_for_the_changes_between_two_reads() {
         let (mut publisher, mut transitions) = bus(1);
         let mut publish = || {
-            publisher.publish(RouterId::new(0, 0), State::Backup, Reason::Startup, Timestamp::from_nanos(1))
+            publisher.publish(RouterId::new(0, 0), State::Backup, Reason::Startup, Timestamp::from_nanos(1));
         };
         let woken = |transitions: &mut Transitions| transitions.woken.try_recv().is_ok();
         publish();

@@ -8,6 +8,7 @@
 //!  ensure_attached   the XDP program sees the adverts     never detached in order to be attached again
 //! ```
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::io;
@@ -25,7 +26,8 @@ use crate::packet::{Batch, Membership, PacketSocket, UnicastSocket};
 use crate::vrrp::Family;
 use crate::xdp::{Attached, Kernel, Mode, Preference, Row};
 
-/// Opens and closes links. It blocks: attaching may take a driver seconds, and netlink waits for the rtnl lock.
+/// Opens and closes links. It blocks: attaching may take a driver seconds, and netlink waits for
+/// the rtnl lock.
 pub(crate) struct LinkOpener {
     kernel: Kernel,
     macvlans: Macvlans,
@@ -71,19 +73,19 @@ impl LinkOpener {
         })
     }
 
-    /// Joins the groups of the families that have routers on the link, and leaves the others.
+    /// Joins the groups of the address families that have routers on the link, and no others.
     fn ensure_groups(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
         let groups = &mut self.open.entry(spec.ifindex).or_default().groups;
         for (family, group) in [(Family::V4, "224.0.0.18"), (Family::V6, "ff02::12")] {
             let number = family.number();
             if !spec.routers.iter().any(|router| router.entry.family == family) {
                 groups.remove(&number);
-            } else if !groups.contains_key(&number) {
+            } else if let Entry::Vacant(membership) = groups.entry(number) {
                 let joined = Membership::join(spec.ifindex, number).map_err(|error| {
                     let limits = "see net.ipv4.igmp_max_memberships and net.ipv6.mld_max_msf";
                     failure(format!("cannot join {group} on {}", spec.name), error, limits)
                 })?;
-                groups.insert(number, joined);
+                membership.insert(joined);
             }
         }
         Ok(())
@@ -145,9 +147,11 @@ impl LinkOpener {
 }
 
 impl LinkWork for LinkOpener {
-    /// Opening a link that is open repeats only the steps whose result is missing, and returns new sockets.
+    /// Opening a link that is open repeats only the steps whose result is missing, and returns new
+    /// sockets.
     ///
-    /// After a failure a link that was closed before is closed again, and one that was open keeps its XDP program.
+    /// After a failure a link that was closed before is closed again, and one that was open keeps
+    /// its XDP program.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
         let was_open = self.open.contains_key(&spec.ifindex);
         let opened = self.ensure(spec);
@@ -211,7 +215,8 @@ fn ensure_sockets(spec: &LinkSpec) -> anyhow::Result<(PacketSocket, BTreeMap<Rou
     Ok((socket, unicast.collect::<anyhow::Result<_>>()?))
 }
 
-/// An error with the remedy for what failed: `otherwise`, unless the error itself names another cause.
+/// An error with the remedy for what failed: `otherwise`, unless the error itself names another
+/// cause.
 fn failure(what: impl Display, error: io::Error, otherwise: &str) -> anyhow::Error {
     let remedy = match error.raw_os_error() {
         Some(libc::EMFILE) => "raise the limit on open files (LimitNOFILE= in the unit)",

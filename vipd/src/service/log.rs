@@ -1,8 +1,8 @@
 //! Log lines.
 //!
-//! What another router can cause without end is limited: by the core, which reports it once until the state or the master
-//! changes, and by a limit for each instance here. A state change is always logged in the end, if only as the last of
-//! several.
+//! What another router can cause without end is limited: by the core, which reports it once until
+//! the state or the master changes, and by a limit for each instance here. A state change is always
+//! logged in the end, if only as the last of several.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,7 +31,8 @@ pub(super) struct Log {
     instances: BTreeMap<RouterId, InstanceLog>,
     /// For reports that belong to no instance.
     agent: Limit,
-    netlink: Repeats,
+    /// Failures of the agent, by what fails.
+    failures: BTreeMap<String, Repeats>,
 }
 
 struct InstanceLog {
@@ -77,7 +78,8 @@ impl Limit {
     }
 }
 
-/// A failure that may repeat without end: logged again only when it is another one, or after a time that doubles.
+/// A failure that may repeat without end: logged again only when it is another one, or after a time
+/// that doubles.
 #[derive(Default)]
 struct Repeats {
     last: String,
@@ -89,7 +91,8 @@ impl Repeats {
         let (least, most) = REPEAT;
         let pause = match self.next {
             Some((at, _)) if self.last == failure && now < at => return false,
-            Some((_, pause)) if self.last == failure => (pause * 2).min(most),
+            // Unless it has not occurred for a while.
+            Some((at, pause)) if self.last == failure && now < at + pause => (pause * 2).min(most),
             _ => least,
         };
         failure.clone_into(&mut self.last);
@@ -115,7 +118,7 @@ impl Log {
             transitions: 0,
         };
         let instances = roster.iter().map(|(id, row, config)| (*id, log(*row, Arc::clone(config))));
-        Self { instances: instances.collect(), agent: Limit::new(), netlink: Repeats::default() }
+        Self { instances: instances.collect(), agent: Limit::new(), failures: BTreeMap::new() }
     }
 
     /// Writes a report.
@@ -136,8 +139,18 @@ impl Log {
             }
             Report::NetlinkFailed(error) => {
                 let failure = error.to_string();
-                if self.netlink.is_due(&failure, Instant::now()) {
+                if self.is_due("netlink dump", &failure) {
                     tracing::error!(error = failure, "cannot read links and addresses; trying again");
+                }
+            }
+            Report::NetlinkOverrun => {
+                if self.is_due("netlink notifications", "") {
+                    tracing::warn!("netlink notifications were lost; reading all links and addresses again");
+                }
+            }
+            Report::XdpDetached { interface } => {
+                if self.is_due(&interface, "") {
+                    tracing::warn!(interface, "XDP program detached externally; attaching it again");
                 }
             }
             _ if !self.agent.permits("agent") => {}
@@ -145,24 +158,26 @@ impl Log {
                 tracing::warn!(address = %found.address, prefix = found.prefix, "removed stale VIP left by a previous run");
             }
             Report::VipRemoved { router, address: Address { address, prefix, .. } } => {
-                let instance = self.instances.get(&router).map_or("", |voice| voice.config.name.as_str());
+                let instance = self.instances.get(&router).map_or("", |log| log.config.name.as_str());
                 tracing::warn!(instance, %address, prefix, "VIP present while not master; removed");
             }
             Report::AddressRefused { address: Address { address, prefix, .. }, is_added, error } => {
                 let verb = if is_added { "add" } else { "remove" };
                 tracing::error!(%address, prefix, %error, "cannot {verb} VIP; retrying after 1 to 60 s");
             }
-            Report::XdpDetached { interface } => {
-                tracing::warn!(interface, "XDP program detached externally; attaching it again");
-            }
             Report::NoRoom(error) => tracing::error!("{error}"),
-            Report::NetlinkOverrun => {
-                tracing::warn!("netlink notifications were lost; reading all links and addresses again");
-            }
             Report::NotRealtime { what, error } => {
                 tracing::warn!(%error, "running without {what}: deadlines may be missed under load");
             }
         }
+    }
+
+    /// Whether to log a failure that may repeat without end.
+    fn is_due(&mut self, subject: &str, failure: &str) -> bool {
+        if !self.failures.contains_key(subject) {
+            self.failures.insert(subject.to_owned(), Repeats::default());
+        }
+        self.failures.get_mut(subject).is_some_and(|repeats| repeats.is_due(failure, Instant::now()))
     }
 
     fn event(&mut self, router: RouterId, event: &Event) {
@@ -177,8 +192,8 @@ impl Log {
         }
     }
 
-    /// Logs the latest state change of each instance that has changes without a line of their own: dropped because the
-    /// channel was full, or suppressed by the limit.
+    /// Logs the latest state change of each instance that has changes without a line of their own:
+    /// dropped because the channel was full, or suppressed by the limit.
     pub(super) fn lost_transitions(&mut self, latest: &[(RouterId, Transition)]) {
         for (router, Transition { state, reason, count, .. }) in latest {
             let Some(log) = self.instances.get_mut(router) else { continue };
@@ -319,7 +334,7 @@ mod tests {
 
     fn log() -> Log {
         let text = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
-        let config = Config::parse(text, "vipd.toml").ok().expect("a configuration");
+        let Ok(config) = Config::parse(text, "vipd.toml") else { panic!("a valid configuration") };
         let row = Rows::new(1).allocate().expect("a row");
         Log::new(&[(RouterId::new(0, 0), row, Arc::new(config.instances[0].clone()))])
     }
@@ -390,5 +405,8 @@ mod tests {
             .collect();
         assert_eq!(logged, [0, 60, 180, 420, 900]);
         assert!(repeats.is_due("no memory", start + Duration::from_secs(1000)));
+        let later = start + Duration::from_secs(100_000);
+        assert!(repeats.is_due("no memory", later));
+        assert!(repeats.is_due("no memory", later + Duration::from_secs(60)), "the pause starts anew");
     }
 }

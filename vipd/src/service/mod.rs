@@ -15,8 +15,8 @@
 //!                                    └──────────────────────────┘
 //! ```
 //!
-//! Requests are few and never lost. Reports are dropped and counted when the log cannot follow; state changes reach it in
-//! any case, by the [`bus`]. Commands wake the engine by an eventfd.
+//! Requests are few and never lost. Reports are dropped and counted when the log cannot follow;
+//! state changes reach it in any case, by the [`bus`]. Commands wake the engine by an eventfd.
 
 pub(crate) mod bus;
 pub(crate) mod link_io;
@@ -53,8 +53,9 @@ use supervisor::{FromEngine, Supervisor};
 
 pub use privilege::{check as check_privileges, check_open_files};
 
-/// Sources for each router whose rate the XDP program tracks, and for all of them at least: with fewer, its LRU map
-/// evicts some too soon (`kernel/bpf/bpf_lru_list.c` takes 128 at a time for each CPU).
+/// Sources for each router whose rate the XDP program tracks, and for all of them at least: with
+/// fewer, its LRU map evicts some too soon (`kernel/bpf/bpf_lru_list.c` takes 128 at a time for
+/// each CPU).
 const SENDERS_EACH: usize = 16;
 const SENDERS_LEAST: u32 = 4096;
 
@@ -64,9 +65,9 @@ const REPORTS: usize = 4096;
 /// Runs the agent until a signal ends it.
 ///
 /// # Errors
-/// When the runtime directory or the XDP program cannot be used, the only interface cannot be opened, or the engine
-/// fails.
-pub fn run(config: Config, lock: AgentLock, runtime_dir: &Path, signals: Signals) -> anyhow::Result<()> {
+/// When the runtime directory or the XDP program cannot be used, the only interface cannot be
+/// opened, or the engine fails.
+pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signals) -> anyhow::Result<()> {
     let macvlans = Macvlans::open(lock.name()).context("cannot remove the macvlans of a previous run")?;
     let runtime_dir = RuntimeDir::open(runtime_dir)?;
     let verbosity = if tracing::enabled!(target: "vipd_ebpf", tracing::Level::DEBUG) {
@@ -74,16 +75,16 @@ pub fn run(config: Config, lock: AgentLock, runtime_dir: &Path, signals: Signals
     } else {
         Verbosity::Quiet
     };
-    let sizes = sizes(&config)?;
+    let sizes = sizes(config)?;
     let loaded = Kernel::load(xdp::OBJECT, sizes, verbosity)?;
     let Loaded { kernel, feed, counters, closed, steady, log: kernel_log } = loaded;
     let counters = Arc::new(counters);
 
     let opener = LinkOpener::new(kernel, macvlans);
-    let topology = topology(&config, sizes)?;
+    let topology = topology(config, sizes)?;
     let names: Vec<String> = topology.links.iter().map(|(_, link)| link.name.clone()).collect();
-    let opened = topology.links.iter().filter(|(_, link)| !link.is_virtual_mac());
-    let has_single_link = opened.count() == 1;
+    let to_open = topology.links.iter().filter(|(_, link)| !link.is_virtual_mac());
+    let has_single_link = to_open.count() == 1;
     let roster = topology.routers.iter();
     let roster: Vec<_> = roster.map(|(id, router)| (id, router.row, Arc::clone(&router.settings))).collect();
     let (requests, requested) = mpsc::unbounded_channel();
@@ -113,7 +114,8 @@ pub fn run(config: Config, lock: AgentLock, runtime_dir: &Path, signals: Signals
     };
     let served =
         catch_unwind(AssertUnwindSafe(|| supervisor.run(signals, &runtime_dir, opener, from_engine, start)));
-    // After a panic or an error of the control thread: no router is left advertising, and no address behind.
+    // After a panic or an error of the control thread: no router is left advertising, and no
+    // address behind.
     handle.send(Command::Stop);
     let ended = engine_thread.map_or(Ok(()), |thread| match thread.join() {
         Ok(result) => result.context("the engine failed"),
@@ -127,8 +129,8 @@ pub fn run(config: Config, lock: AgentLock, runtime_dir: &Path, signals: Signals
     ended.and(served)
 }
 
-/// Removes the virtual addresses that a killed agent has left on the interfaces of this configuration. A failure is
-/// logged, and does not keep the agent from starting.
+/// Removes the virtual addresses that a killed agent has left on the interfaces of this
+/// configuration. A failure is logged, and does not keep the agent from starting.
 pub fn remove_stale_addresses(config: &Config) {
     let configured = config.instances.iter().map(|instance| Configured {
         interface: instance.interface.clone(),

@@ -12,14 +12,15 @@ use crate::process::raise_open_files;
 /// The capabilities that are needed, and for what.
 const NEEDED: [(CapabilitySet, &str); 4] = [
     (CapabilitySet::BPF, "CAP_BPF (the XDP program)"),
-    // Without it the verifier applies its Spectre rules for unprivileged programs, which forbid the masked offsets into
-    // the window (kernel/bpf/verifier.c, `bypass_spec_v1`).
+    // Without it the verifier applies its Spectre rules for unprivileged programs, which forbid the
+    // masked offsets into the window (kernel/bpf/verifier.c, `bypass_spec_v1`).
     (CapabilitySet::PERFMON, "CAP_PERFMON (variable offsets in it)"),
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN (attaching it, VIPs)"),
     (CapabilitySet::NET_RAW, "CAP_NET_RAW (adverts, gratuitous ARP)"),
 ];
 
-/// Checks that this process has the capabilities (capabilities(7)) and the clock that the agent needs.
+/// Checks that this process has the capabilities (capabilities(7)) and the clock that the agent
+/// needs.
 ///
 /// # Errors
 /// Names each missing capability, or the offset of the time namespace.
@@ -66,9 +67,10 @@ pub fn check_open_files(config: &Config) -> anyhow::Result<()> {
 
 /// File descriptors that the agent may have open at once.
 fn open_files(config: &Config) -> u64 {
-    // Standard streams, runtime, signals, netlink, BPF objects: 41 are counted; the rest is room for libraries.
-    const AGENT: usize = 64;
-    // Packet socket and groups of both families, twice while a link is opened again, and the XDP link.
+    // Standard streams, runtime, signals, netlink and BPF objects are 30 or so.
+    const AGENT: usize = 40;
+    // Packet socket and groups of both families, twice while a link is opened again, and the XDP
+    // link.
     const LINK: usize = 6;
     // Unicast socket, twice.
     const ROUTER: usize = 2;
@@ -86,7 +88,8 @@ fn open_files(config: &Config) -> u64 {
     u64::try_from(files).unwrap_or(u64::MAX)
 }
 
-/// Seconds by which CLOCK_MONOTONIC is shifted here (time_namespaces(7)), if it is. `bpf_ktime_get_ns()` is not.
+/// Seconds by which CLOCK_MONOTONIC is shifted here (time_namespaces(7)), if it is.
+/// `bpf_ktime_get_ns()` is not.
 fn time_offset() -> Option<String> {
     offset_in(&fs::read_to_string("/proc/self/timens_offsets").ok()?)
 }

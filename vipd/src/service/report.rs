@@ -66,7 +66,9 @@ impl Source for Reporter {
         let rows: Vec<_> = snapshot.routers.iter().map(|router| self.row(router.row)).collect();
         let foreign = self.counters.row(ROW_UNASSIGNED).unwrap_or_default();
         let mut sum = foreign;
-        rows.iter().for_each(|row| sum.add(row));
+        for row in &rows {
+            sum.add(row);
+        }
         let global = global(&GlobalSources { kernel: sum, engine: &snapshot });
         let instances = snapshot.routers.iter().zip(&rows).map(|(router, row)| InstanceStats {
             name: router.settings.name.clone(),
@@ -160,7 +162,7 @@ fn mac(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-/// Why an instance is in fault, for a person.
+/// Why an instance is in fault, for the user.
 fn sentence(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> String {
     let interface = &config.interface;
     match fault {
@@ -185,7 +187,7 @@ fn sentence(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
             "interface {interface} has no Ethernet address and cannot carry multicast adverts; configure unicast_peers"
         ),
         Fault::AddressInterface => {
-            "an interface that its addresses are on (`dev`, or its macvlan) is missing or down".to_owned()
+            "an interface carrying its VIPs (`dev`, or its macvlan) is missing or down".to_owned()
         }
         Fault::NotAttached => {
             instance.failure.clone().unwrap_or_else(|| format!("interface {interface} is being set up"))

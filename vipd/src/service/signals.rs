@@ -1,7 +1,8 @@
 //! The agent's response to each signal.
 //!
-//! No signal that can be caught ends the agent without a clean shutdown, or stops it: its addresses would stay, and
-//! answer ARP beside the next master's. SIGQUIT is a clean shutdown, too, rather than a core dump.
+//! No signal that can be caught ends the agent without a clean shutdown, or stops it: its addresses
+//! would stay, and answer ARP beside the next master's. SIGQUIT is a clean shutdown, too, rather
+//! than a core dump.
 
 use crate::process::Received;
 

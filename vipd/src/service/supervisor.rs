@@ -1,4 +1,5 @@
-//! The control thread: signals, log lines, the control socket, requests of the engine to the worker.
+//! The control thread: signals, log lines, the control socket, requests of the engine to the
+//! worker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,13 +48,15 @@ pub(super) struct Supervisor<S> {
     pub(super) engine: Handle,
     pub(super) source: Arc<S>,
     pub(super) log: Log,
-    /// Whether the configuration has one interface only: if that cannot be opened at the start, the agent ends.
+    /// Whether the configuration has one interface only: if that cannot be opened at the start, the
+    /// agent ends.
     pub(super) has_single_link: bool,
 }
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
-    /// Starts worker and engine, and serves until the engine has ended: after a signal, or by its own failure. Then all
-    /// routers have sent their priority-0 adverts and removed their addresses.
+    /// Starts worker and engine, and serves until the engine has ended: after a signal, or by its
+    /// own failure. Then all routers have sent their priority-0 adverts and removed their
+    /// addresses.
     ///
     /// # Errors
     /// When something cannot be started, or the only interface cannot be opened.
@@ -71,23 +74,23 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             .context("cannot start the control thread's runtime")?;
         let (fatal, mut failed) = oneshot::channel();
         let fatal = self.has_single_link.then_some(fatal);
-        let served = runtime.block_on(async {
+        let result = runtime.block_on(async {
             let mut signals = signals.into_stream().context("cannot wait for signals")?;
             let server = tokio::spawn(server::serve(runtime_dir.listen()?, Arc::clone(&self.source)));
             let worker = Worker::start(work, self.engine.clone(), fatal)?;
             start_engine()?;
-            let served = self.serve(&mut signals, &worker, &mut failed, &mut from_engine).await;
+            let result = self.serve(&mut signals, &worker, &mut failed, &mut from_engine).await;
             server.abort();
             if !worker.stop(WORKER_TIMEOUT) {
                 tracing::warn!(
                     "an interface is still being opened or closed; exiting without waiting for it"
                 );
             }
-            served
+            result
         });
         // A blocked report of a client does not delay the end.
         runtime.shutdown_background();
-        served
+        result
     }
 
     async fn serve(
@@ -217,7 +220,7 @@ mod tests {
         }
     }
 
-    /// A driver that attaches when the test says so.
+    /// A driver that attaches when the test lets it.
     struct Slow {
         opening: Sender<()>,
         attached: Receiver<()>,
@@ -226,7 +229,7 @@ mod tests {
     impl LinkWork for Slow {
         fn open(&mut self, _spec: &LinkSpec) -> anyhow::Result<LinkIo> {
             self.opening.send(()).expect("the test waits");
-            self.attached.recv().expect("the test says so");
+            self.attached.recv().expect("the test lets it");
             anyhow::bail!("the driver refuses")
         }
 
@@ -253,7 +256,7 @@ mod tests {
         let (attach, attached) = channel();
         let spec =
             LinkSpec { link: LinkId::new(0, 0), ifindex: 1, name: "eth0".to_owned(), routers: Vec::new() };
-        requests.send(Request::Open(spec)).ok().expect("the supervisor reads it");
+        assert!(requests.send(Request::Open(spec)).is_ok());
 
         let client = Client::new(directory.path());
         let test = thread::spawn(move || {

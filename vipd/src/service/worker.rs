@@ -1,8 +1,8 @@
 //! The worker: a thread for what may block, so that signals and `status` are served meanwhile.
 //!
-//! Its jobs are done one after the other, in the order they were submitted. A link that cannot be opened is tried
-//! again, after 1 s first and then after twice as long each time, up to [`RETRY_MAX`]. A failure is logged when it first
-//! occurs and when its reason changes.
+//! Its jobs are done one after the other, in the order they were submitted. A link that cannot be
+//! opened is tried again, after 1 s first and then after twice as long each time, up to
+//! [`RETRY_MAX`]. A failure is logged when it first occurs and when its reason changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,7 +53,8 @@ pub(super) struct Worker {
 impl Worker {
     /// Starts the thread. It answers [`Request::Open`] with [`Command::Opened`].
     ///
-    /// With `fatal`, the first attempt to open the first link must succeed; its error is sent there instead.
+    /// With `fatal`, the first attempt to open the first link must succeed; its error is sent there
+    /// instead.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -88,7 +89,8 @@ impl Worker {
 
     /// Drops the jobs that are left, lets the current one end and releases all links.
     ///
-    /// Returns whether it has ended within `timeout`; otherwise the end of the process releases them.
+    /// Returns whether it has ended within `timeout`; otherwise the end of the process releases
+    /// them.
     pub(super) fn stop(self, timeout: Duration) -> bool {
         self.stopping.store(true, Ordering::SeqCst);
         drop(self.jobs);
