@@ -194,12 +194,14 @@ fn a_second_agent_in_a_new_directory_of_the_same_name_is_refused() {
     let lab = Lab::new(1).expect("a lab");
     let node = lab.host(NODE).expect("a host");
     let first = Plain::master(node, "a", "virtual_mac = true\n");
-    let before = node.run(|| links::names()).expect("interfaces");
+    let before = node.run(links::names).expect("interfaces");
     node.run(|| fs::remove_dir_all(directory("a"))).expect("removed");
     let answer = run_to_end(node, command(node, "a", "virtual_mac = true\n"));
     assert_refused(&answer, &["another vipd", &format!("(pid {})", first.child.id()), "already runs"]);
-    assert_eq!(node.run(|| links::names()).expect("interfaces"), before, "no macvlan was removed");
+    assert_eq!(node.run(links::names).expect("interfaces"), before, "no macvlan was removed");
 }
+
+type Trouble = fn(&Path) -> io::Result<()>;
 
 /// Kills a master and returns while its address is still there.
 fn killed_master(node: &Namespace) {
@@ -223,7 +225,6 @@ fn stale_addresses_are_removed_before_anything_fails() {
         mount("tmpfs", path, "tmpfs", MountFlags::NOSUID, Some(c"nr_inodes=1")).map_err(io::Error::from)
     };
     let foreign = |path: &Path| std::os::unix::fs::chown(path, Some(1234), None);
-    type Trouble = fn(&Path) -> io::Result<()>;
     let troubles: [(Trouble, &str); 3] =
         [(read_only, "Read-only file system"), (full, "make room there"), (foreign, "belongs to user 1234")];
     for (trouble, words) in troubles {
@@ -262,7 +263,7 @@ fn with_open_files(mut command: Command, soft: u64, hard: u64) -> Command {
     let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
     // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
     unsafe {
-        command.pre_exec(move || Ok(setrlimit(Resource::Nofile, limit.clone())?));
+        command.pre_exec(move || Ok(setrlimit(Resource::Nofile, limit)?));
     }
     command
 }
