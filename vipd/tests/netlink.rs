@@ -190,7 +190,9 @@ fn unrelated_links_and_addresses_wake_no_reader() {
     let mut monitor = Monitor::open().expect("a monitor");
     let mut requests = Requests::open().expect("a socket");
     let mut read = Vec::new();
-    requests.read(&mut monitor, &["lo", "eth9"], |notice| read.push(notice)).expect("links and addresses");
+    requests
+        .read(&mut monitor, &["lo", "eth9", "a macvlan that is not created yet"], |notice| read.push(notice))
+        .expect("links and addresses");
     assert!(matches!(&read[..], [Notice::Link(link), ..] if link.name == "lo"), "{read:?}");
     drain(&mut monitor);
     let before = monitor.traffic();

@@ -16,6 +16,7 @@ use super::id::LinkId;
 use super::link_io::FrameKind;
 use super::link_spec::XdpEntry;
 use super::links::Links;
+use super::unicast_peer::UnicastPeer;
 use crate::config;
 use crate::config::settings::{Checksum, Transport};
 use crate::packet::AdvertFrame;
@@ -65,7 +66,7 @@ pub(crate) enum Adverts {
     /// One Ethernet frame to the group.
     Multicast(AdvertFrame),
     /// One VRRP message for each peer.
-    Unicast(Vec<(IpAddr, AdvertFrame)>),
+    Unicast(Vec<UnicastPeer>),
 }
 
 impl Instance {
@@ -96,19 +97,19 @@ impl Instance {
         }
     }
 
-    /// Prepares the adverts for this MAC of the link and this primary address. Returns whether the
+    /// Prepares the adverts for this MAC of the link and this primary address with its prefix length. Returns whether the
     /// MAC has changed.
-    pub(crate) fn prepare(&mut self, mac: Option<[u8; 6]>, primary: IpAddr) -> bool {
+    pub(crate) fn prepare(&mut self, mac: Option<[u8; 6]>, primary: IpAddr, prefix: Option<u8>) -> bool {
         let before = self.frames.as_ref().map(|frames| (frames.mac, frames.primary));
         if before == Some((mac, primary)) {
             return false;
         }
         // The configuration allows up to 255 addresses of one family, so that they always fit.
-        self.frames = self.adverts(mac, primary).map(|adverts| Frames { mac, primary, adverts });
+        self.frames = self.adverts(mac, primary, prefix).map(|adverts| Frames { mac, primary, adverts });
         before.is_some_and(|(old, _)| old != mac)
     }
 
-    fn adverts(&self, mac: Option<[u8; 6]>, primary: IpAddr) -> Option<Adverts> {
+    fn adverts(&self, mac: Option<[u8; 6]>, primary: IpAddr, prefix: Option<u8>) -> Option<Adverts> {
         let fields = fields(&self.settings);
         let advertised = self.router.config().virtual_addresses.iter().map(|vip| vip.address);
         match &self.settings.transport {
@@ -122,7 +123,7 @@ impl Instance {
             Transport::Unicast(peers) => {
                 let message = |peer: IpAddr| {
                     let frame = AdvertFrame::unicast(primary, peer, &fields, advertised.clone()).ok()?;
-                    Some((peer, frame))
+                    Some(UnicastPeer::new(peer, frame, primary, prefix, mac))
                 };
                 peers.iter().map(|peer| message(peer.address)).collect::<Option<_>>().map(Adverts::Unicast)
             }
@@ -160,6 +161,7 @@ impl Instance {
             }
             FrameKind::GratuitousArp => sent.gratuitous_arps += 1,
             FrameKind::NeighborAdvertisement => sent.neighbor_advertisements += 1,
+            FrameKind::Solicitation => {}
         }
     }
 

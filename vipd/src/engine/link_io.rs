@@ -22,6 +22,8 @@ pub(crate) enum FrameKind {
     PriorityZero,
     GratuitousArp,
     NeighborAdvertisement,
+    /// An ARP request or Neighbor Solicitation for a unicast peer. Not counted.
+    Solicitation,
 }
 
 /// A link that is ready for adverts and announcements. The service opens it and drops it: closing a

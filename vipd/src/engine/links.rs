@@ -335,6 +335,12 @@ impl Links {
         self.by_ifindex.insert(ifindex, id);
     }
 
+    /// The routers of the link with this index.
+    pub(crate) fn routers_on(&self, ifindex: u32) -> &[RouterId] {
+        let id = self.by_ifindex.get(&ifindex);
+        id.and_then(|id| self.links.get(*id)).map_or(&[][..], |link| link.routers.as_slice())
+    }
+
     /// Applies a notice. Returns the link whose interface is gone by it, if any.
     pub(crate) fn apply(&mut self, notice: &Notice) -> Option<(LinkId, Gone)> {
         match notice {
@@ -359,7 +365,7 @@ impl Links {
                 self.address_changed(*address, true);
                 None
             }
-            // For unicast: see the caller.
+            // Concerns routers: `Topology::neighbor_changed`.
             Notice::Neighbor { .. } => None,
             Notice::AddressGone(address) => {
                 self.address_changed(*address, false);

@@ -46,6 +46,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 pub(crate) mod topology;
+mod unicast_peer;
 
 use std::collections::VecDeque;
 use std::io;

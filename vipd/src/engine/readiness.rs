@@ -91,8 +91,10 @@ impl Engine {
         if readiness.is_ready()
             && let Some(primary) = readiness.primary
         {
-            let mac = self.topology.links.get(instance.link).and_then(|link| link.mac);
-            if instance.prepare(mac, primary) && instance.is_master() {
+            let link = self.topology.links.get(instance.link);
+            let mac = link.and_then(|link| link.mac);
+            let entry = link.and_then(|link| link.addresses.entries(primary).next());
+            if instance.prepare(mac, primary, entry.map(|entry| entry.prefix)) && instance.is_master() {
                 // Hosts have the addresses at the old MAC.
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });

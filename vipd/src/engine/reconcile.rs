@@ -22,8 +22,13 @@ const NETLINK_BUDGET: usize = 64;
 impl Engine {
     /// Applies pending netlink notifications, up to a budget. Returns whether more may be pending.
     pub(super) fn drain_netlink(&mut self, now: Timestamp) -> bool {
-        let (links, mut all_gone) = (&mut self.topology.links, Vec::new());
-        let drained = self.monitor.drain(NETLINK_BUDGET, |notice| all_gone.extend(links.apply(&notice)));
+        let (topology, mut all_gone) = (&mut self.topology, Vec::new());
+        let drained = self.monitor.drain(NETLINK_BUDGET, |notice| {
+            if let Notice::Neighbor { ifindex, address, resolved } = notice {
+                topology.neighbor_changed(ifindex, address, resolved);
+            }
+            all_gone.extend(topology.links.apply(&notice));
+        });
         let drained = drained.unwrap_or_else(|error| {
             self.reports.send(Report::NetlinkFailed(error));
             Drained::default()
@@ -64,6 +69,7 @@ impl Engine {
     /// Reads links and addresses again. What is known stays until everything is read.
     pub(super) fn resync(&mut self) -> io::Result<()> {
         let mut notices = Vec::new();
+        self.monitor.watch_peers(&self.topology.unicast_peers())?;
         let names: Vec<&str> = self.topology.links.iter().map(|(_, link)| link.name.as_str()).collect();
         self.effects.netlink().read(&mut self.monitor, &names, |notice| notices.push(notice))?;
         // Links first: one that is gone or renamed still has its addresses.

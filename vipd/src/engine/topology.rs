@@ -3,10 +3,11 @@
 //! Bookkeeping without input or output: the engine adds and removes routers while others run, and
 //! requests separately what the service has to open and close.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::id::{LinkId, RouterId, Slab};
-use super::instance::Instance;
+use super::instance::{Adverts, Instance};
 use super::link_spec::{LinkSpec, RouterSpec};
 use super::links::{Link, LinkRole, Links};
 use crate::config::{self, settings::Transport};
@@ -34,6 +35,30 @@ pub(crate) struct NoRoom {
 }
 
 impl Topology {
+    /// The unicast peers of all routers, sorted.
+    pub(crate) fn unicast_peers(&self) -> Vec<IpAddr> {
+        let transports = self.routers.iter().map(|(_, instance)| &instance.settings.transport);
+        let peers = transports.filter_map(|transport| match transport {
+            Transport::Unicast(peers) => Some(peers.iter().map(|peer| peer.address)),
+            Transport::Multicast => None,
+        });
+        let mut peers: Vec<_> = peers.flatten().collect();
+        peers.sort_unstable();
+        peers.dedup();
+        peers
+    }
+
+    /// The kernel's neighbor entry of a unicast peer has changed.
+    pub(crate) fn neighbor_changed(&mut self, ifindex: u32, address: IpAddr, is_resolved: bool) {
+        for router in self.links.routers_on(ifindex) {
+            let adverts = self.routers.get_mut(*router).and_then(Instance::adverts_mut);
+            if let Some(Adverts::Unicast(peers)) = adverts {
+                let peers = peers.iter_mut().filter(|peer| peer.address == address);
+                peers.for_each(|peer| peer.set_resolved(is_resolved));
+            }
+        }
+    }
+
     /// An empty topology with room for as many routers as there are `rows`.
     pub(crate) fn new(rows: Rows) -> Self {
         Self { links: Links::default(), routers: Slab::new(), rows, by_row: Vec::new() }

@@ -1,11 +1,12 @@
 //! Reading links and addresses.
 
 use std::io;
+use std::net::IpAddr;
 
 use super::message::{Notice, RawLink, ifindex};
 use super::monitor::Monitor;
 use super::requests::Requests;
-use super::wire::{Message, Request, ifaddrmsg, ifinfomsg};
+use super::wire::{Message, Request, ifaddrmsg, ifinfomsg, ndmsg};
 
 /// Attempts at a dump that changes interrupt.
 const ATTEMPTS: u32 = 32;
@@ -36,6 +37,8 @@ impl Requests {
         names: &[&str],
         mut notice: impl FnMut(Notice),
     ) -> io::Result<()> {
+        // Of a macvlan that is not created yet, the engine has a description instead of a name.
+        let names: Vec<&str> = names.iter().copied().filter(|name| is_interface_name(name)).collect();
         let mut indices = Vec::with_capacity(names.len());
         let mut found = |message: &Message<'_>| {
             let link = RawLink::decode(message.body);
@@ -47,7 +50,7 @@ impl Requests {
         };
         let one_by_one = names.len() <= ONE_BY_ONE;
         if one_by_one {
-            for name in names {
+            for name in &names {
                 self.link(name, &mut found)?;
             }
         } else {
@@ -55,7 +58,7 @@ impl Requests {
         }
         indices.sort_unstable();
         indices.dedup();
-        monitor.watch(names, &indices)?;
+        monitor.watch(&names, &indices)?;
         if !one_by_one {
             return self.dump_addresses(0, |message| {
                 if ifindex(message).is_some_and(|index| indices.binary_search(&index).is_ok()) {
@@ -92,6 +95,29 @@ impl Requests {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
             result => result.map(drop),
         }
+    }
+
+    /// Whether the kernel knows the MAC address of a neighbor.
+    ///
+    /// # Errors
+    /// `ENOENT` without an entry.
+    pub fn is_resolved(&mut self, ifindex: u32, address: IpAddr) -> io::Result<bool> {
+        let mut is_resolved = false;
+        let sequence = self.send(libc::NLM_F_ACK, |buffer, flags, sequence| {
+            let family = if address.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
+            let request =
+                Request::begin(buffer, libc::RTM_GETNEIGH, flags, sequence).fixed(&ndmsg(family, ifindex));
+            match address {
+                IpAddr::V4(address) => request.attribute(libc::NDA_DST, &address.octets()).end(),
+                IpAddr::V6(address) => request.attribute(libc::NDA_DST, &address.octets()).end(),
+            }
+        })?;
+        self.answers(sequence, |message| {
+            if let Some(Notice::Neighbor { resolved, .. }) = Notice::decode(message) {
+                is_resolved = resolved;
+            }
+        })?;
+        Ok(is_resolved)
     }
 
     /// Reads every link; changes meanwhile are no error after some more attempts, in each of which `each` is called again.
@@ -139,6 +165,11 @@ impl Requests {
         let sequence = self.send(libc::NLM_F_DUMP, write)?;
         if self.answers(sequence, each)? { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
+}
+
+/// Whether an interface can have this name: the kernel refuses a longer one with `ERANGE` (`IFNAMSIZ`).
+fn is_interface_name(name: &str) -> bool {
+    (1..libc::IFNAMSIZ).contains(&name.len())
 }
 
 fn notice_of(message: &Message<'_>, notice: &mut impl FnMut(Notice)) {

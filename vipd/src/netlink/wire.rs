@@ -172,6 +172,14 @@ pub(super) fn ifaddrmsg(family: i32, prefix: u8, scope: u8, ifindex: u32) -> [u8
     bytes
 }
 
+/// `struct ndmsg` (`include/uapi/linux/neighbour.h`).
+pub(super) fn ndmsg(family: i32, ifindex: u32) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    bytes[0] = u8::try_from(family).unwrap_or_default();
+    bytes[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+    bytes
+}
+
 /// The error of an acknowledgement; 0 is success.
 pub(super) fn acknowledged(errno: i32) -> io::Result<()> {
     if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }

@@ -1,15 +1,17 @@
-//! Sending adverts, gratuitous ARP and Neighbor Advertisements, and belonging to VRRP's multicast groups.
+//! Sends adverts, announcements and solicitations, and joins VRRP's multicast groups.
 //!
-//! Frames are prepared once, when the interface's MAC and primary address are known, and only patched afterwards.
+//! Frames are prepared once, when the interface's MAC and primary address are known; later only the priority changes.
 
 mod batch;
 mod frame;
 mod membership;
 mod socket;
+mod solicitation;
 mod unicast;
 
 pub use batch::Batch;
 pub use frame::{AdvertFrame, Announcement, FrameError, announcement};
 pub use membership::Membership;
 pub use socket::PacketSocket;
+pub use solicitation::Solicitation;
 pub use unicast::UnicastSocket;

@@ -38,12 +38,18 @@ impl Effects {
                 }
                 io.batch.push(tag, frame.with_priority(priority));
             }
-            Adverts::Unicast(messages) => {
+            Adverts::Unicast(peers) => {
                 let Some(socket) = io.unicast.get(&router) else { return };
                 let mut refused = None;
                 let mut is_sent = false;
-                for (peer, message) in messages {
-                    match socket.send_to(*peer, message.with_priority(priority)) {
+                for peer in peers {
+                    if let Some(solicitation) = peer.solicit(self.now) {
+                        if io.batch.is_empty() {
+                            self.batched.push(id);
+                        }
+                        io.batch.push(Tag { router, kind: FrameKind::Solicitation }, solicitation.bytes());
+                    }
+                    match socket.send_to(peer.address, peer.advert.with_priority(priority)) {
                         Ok(()) => is_sent = true,
                         Err(error) => refused = Some(error),
                     }

@@ -8,6 +8,7 @@ use super::Effects;
 use super::announcer::Packet;
 use crate::engine::command::Reports;
 use crate::engine::id::{LinkId, RouterId};
+use crate::engine::instance::{Adverts, Instance};
 use crate::engine::link_io::{FrameKind, LinkIo, Tag};
 use crate::engine::topology::Topology;
 use crate::packet::announcement;
@@ -46,13 +47,24 @@ impl Effects {
         self.send_batches(topology, reports);
     }
 
-    /// Announces the source of a router's unicast adverts, on the link that they leave by. Peers
+    /// Announces the source of a router's unicast adverts, on the link that they leave by, and solicits its peers. Peers
     /// whose neighbor entry has failed while the link was down learn its MAC at once.
     pub(crate) fn announce_source(&mut self, router: RouterId, source: IpAddr, topology: &mut Topology) {
         let Some(id) = topology.routers.get(router).map(|instance| instance.link) else { return };
         let Some(link) = topology.links.get_mut(id) else { return };
-        let (Some(mac), Some(io)) = (link.mac, link.io.as_mut()) else { return };
+        let (Some(ifindex), Some(mac), Some(io)) = (link.ifindex, link.mac, link.io.as_mut()) else { return };
         self.add_frame(id, io, Tag { router, kind: kind_of(source) }, mac, source);
+        let Some(Adverts::Unicast(peers)) = topology.routers.get_mut(router).and_then(Instance::adverts_mut)
+        else {
+            return;
+        };
+        for peer in peers {
+            // What the kernel has learned before is not notified.
+            peer.set_resolved(self.netlink.is_resolved(ifindex, peer.address).unwrap_or(false));
+            if let Some(solicitation) = peer.solicitation() {
+                io.batch.push(Tag { router, kind: FrameKind::Solicitation }, solicitation.bytes());
+            }
+        }
     }
 
     fn add_frame(&mut self, via: LinkId, io: &mut LinkIo, tag: Tag, mac: [u8; 6], address: IpAddr) {

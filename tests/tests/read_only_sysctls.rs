@@ -1,0 +1,103 @@
+//! `virtual_mac = true` where /proc/sys is read-only, as in most containers.
+
+use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
+
+use rustix::mount::{MountFlags, mount_bind, mount_remount};
+use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::ask::{self, until_state};
+use vipd_tests::binary::vipd;
+use vipd_tests::command::{ping, succeeds, text};
+use vipd_tests::lab::Lab;
+use vipd_tests::station::{Mac, Station, VIP};
+use vipd_tests::time::WallTime;
+
+const ONE: Station = Station::Node(1);
+const SOON: Duration = Duration::from_secs(20);
+const VIRTUAL_MAC: Mac = Mac([0, 0, 0x5e, 0, 1, 51]);
+/// What a container runtime can be told to set for new interfaces.
+const DEFAULTS: [(&str, u32); 5] = [
+    ("ipv4/conf/default/arp_ignore", 1),
+    ("ipv4/conf/default/arp_announce", 2),
+    ("ipv4/conf/default/rp_filter", 2),
+    ("ipv6/conf/default/disable_ipv6", 1),
+    ("ipv4/conf/eth1/arp_announce", 2),
+];
+
+/// Sets the sysctls of a node and makes them read-only.
+fn restrict(lab: &Lab, arp_ignore: u32) {
+    lab.host(ONE).unwrap().run(move || {
+        let write = |name: &str, value: u32| {
+            std::fs::write(format!("/proc/sys/net/{name}"), value.to_string()).expect("a sysctl");
+        };
+        // The interface's own value first: once written, it does not follow the default.
+        write("ipv4/conf/eth1/arp_ignore", arp_ignore);
+        DEFAULTS.iter().for_each(|(name, value)| write(name, *value));
+        mount_bind("/proc/sys", "/proc/sys").expect("a bind mount");
+        mount_remount("/proc/sys", MountFlags::BIND | MountFlags::RDONLY, "").expect("a read-only mount");
+    });
+}
+
+fn instance() -> Instance {
+    Instance { interval: Duration::from_millis(100), virtual_mac: true, ..Instance::default() }
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn right_values_suffice() {
+    let lab = Lab::new(1).unwrap();
+    restrict(&lab, 1);
+    let capture = lab.capture().unwrap();
+    let start = WallTime::now();
+    let mut agent = Agent::new(&lab, ONE, vipd().expect("VIPD_BIN"), &[instance()]).unwrap();
+    agent.start().unwrap();
+    until_state(&agent, "master", SOON).unwrap();
+    let client = lab.host(Station::Client).unwrap();
+    succeeds("the client's ping", SOON, || ping(client, VIP.into())).unwrap();
+    let macs =
+        capture.search(start, |frame| frame.arp().filter(|arp| arp.sender == VIP).map(|arp| arp.sender_mac));
+    assert!(!macs.is_empty() && macs.iter().all(|mac| *mac == VIRTUAL_MAC), "{macs:?}");
+}
+
+/// With a second interface, which works: with one, the agent does not start at all.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn a_wrong_value_is_a_fault_that_names_it_and_no_mac_answers() {
+    let lab = Lab::new(1).unwrap();
+    let host = lab.host(ONE).unwrap();
+    text(host, "ip", &["link", "add", "eth2", "type", "veth", "peer", "name", "eth3"]).unwrap();
+    for arguments in ["link set eth2 up", "link set eth3 up", "address add 198.51.100.1/24 dev eth2"] {
+        text(host, "ip", &arguments.split(' ').collect::<Vec<_>>()).unwrap();
+    }
+    restrict(&lab, 0);
+    let capture = lab.capture().unwrap();
+    let start = WallTime::now();
+    let configuration = format!(
+        "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\nadvert_interval = \"100ms\"\n\
+         virtual_mac = true\nvirtual_addresses = [\"{VIP}/24\"]\n\
+         [[instance]]\nname = \"VI_2\"\ninterface = \"eth2\"\nvrid = 52\nadvert_interval = \"100ms\"\n\
+         virtual_addresses = [\"198.51.100.2/24\"]\n"
+    );
+    let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("VIPD_BIN"), configuration).unwrap();
+    agent.start().unwrap();
+    succeeds("the other instance to be master", SOON, || {
+        Ok(ask::status(&agent)?.iter().any(|instance| instance.text("state") == "master"))
+    })
+    .unwrap();
+    // Longer than until the next attempt, which is not logged.
+    thread::sleep(Duration::from_secs(6));
+    let all = ask::status(&agent).unwrap();
+    let faults: Vec<_> = all.iter().filter(|instance| instance.text("state") == "fault").collect();
+    assert_eq!(faults.len(), 1, "{all:?}");
+    let reason = faults[0].text("vipd:fault-reason");
+    assert!(reason.contains("net.ipv4.conf.eth1.arp_ignore is 0, must be 1"), "{reason}");
+    let client = lab.host(Station::Client).unwrap();
+    assert!(!ping(client, IpAddr::from(VIP)).unwrap(), "nothing has the address");
+    let answers = capture.search(start, |frame| frame.arp().filter(|arp| arp.sender == VIP));
+    assert!(answers.is_empty(), "{answers:?}");
+    assert!(
+        !text(host, "ip", &["-o", "-d", "link"]).unwrap().contains("macvlan"),
+        "a half-made macvlan is left"
+    );
+}
