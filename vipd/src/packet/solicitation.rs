@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use vipd_common::address::wide;
+use vipd_common::address::to_words;
 use vipd_common::wire::{arp, ethernet, ipv6, nd, vrrp};
 
 /// Offset of the target MAC in an ARP frame.
@@ -60,7 +60,7 @@ fn neighbor(mac: [u8; 6], source: [u8; 16], target: [u8; 16]) -> Option<[u8; nd:
     // Source Link-Layer Address, one unit of 8 bytes.
     message[24..26].copy_from_slice(&[1, 1]);
     message[26..32].copy_from_slice(&mac);
-    let (from, to) = (wide(IpAddr::from(source)), wide(IpAddr::from(group)));
+    let (from, to) = (to_words(IpAddr::from(source)), to_words(IpAddr::from(group)));
     let sum = vrrp::pseudo_sum(&from, &to, nd::LEN, ipv6::NEXT_HEADER_ICMPV6);
     let checksum = sum.bytes(message).checksum();
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!((message[0], &message[26..]), (135, &MAC[..]));
         let address = |offset: usize| {
             let bytes: [u8; 16] = packet[offset..offset + 16].try_into().expect("16 bytes");
-            wide(IpAddr::from(bytes))
+            to_words(IpAddr::from(bytes))
         };
         let sum = vrrp::pseudo_sum(&address(ipv6::SOURCE), &address(ipv6::DESTINATION), nd::LEN, 58);
         assert_eq!(sum.bytes(message).fold(), 0xffff);
