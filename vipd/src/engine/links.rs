@@ -61,6 +61,8 @@ pub(crate) struct Link {
     vips: BTreeMap<IpAddr, Vip>,
     /// Its primary addresses may be others now.
     own_changed: bool,
+    /// It came up or got an address: the kernel may have left VRRP's groups on it before.
+    groups_uncertain: bool,
     /// Primary address of IPv4 and of IPv6.
     primaries: [Primary; 2],
     /// Its own IPv4 addresses: those that are no VIPs.
@@ -87,6 +89,7 @@ impl Link {
             touched: Vec::new(),
             vips: BTreeMap::new(),
             own_changed: true,
+            groups_uncertain: false,
             primaries: [Primary::Missing; 2],
             own: Vec::new(),
             seen: false,
@@ -131,10 +134,19 @@ impl Link {
         }
         let is_virtual = |address: IpAddr| self.vips.get(&address).is_some_and(|vip| !vip.is_own);
         let select = |family| Primary::select(&self.addresses, family, is_virtual);
-        self.primaries = [select(Family::V4), select(Family::V6)];
+        let former = std::mem::replace(&mut self.primaries, [select(Family::V4), select(Family::V6)]);
+        let is_own = |primary: &Primary| matches!(primary, Primary::Own(_));
+        self.groups_uncertain |=
+            former.iter().zip(&self.primaries).any(|(former, now)| !is_own(former) && is_own(now));
         let own = self.addresses.iter().filter(|own| own.address.is_ipv4() && !is_virtual(own.address));
         self.own = own.copied().collect();
         true
+    }
+
+    /// Whether to look after its group memberships: it is open, and came up or got an address since the last call. The
+    /// kernel leaves all groups when it removes IPv4 or IPv6 from an interface (an MTU below 68 or 1280).
+    pub(crate) fn take_groups_uncertain(&mut self) -> bool {
+        std::mem::take(&mut self.groups_uncertain) && self.io.is_some()
     }
 
     /// Whether the interface would lose its primary address with this one, which vipd did not add.
@@ -219,6 +231,7 @@ impl Link {
     fn link_changed(&mut self, link: &crate::netlink::Link) -> Option<Gone> {
         self.seen = true;
         let gone = self.ifindex.filter(|ifindex| *ifindex != link.ifindex).and_then(|_| self.gone());
+        self.groups_uncertain |= link.running && !self.running;
         self.changed |=
             self.ifindex != Some(link.ifindex) || self.running != link.running || self.mac != link.mac;
         self.ifindex = Some(link.ifindex);

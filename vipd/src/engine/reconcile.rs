@@ -105,6 +105,12 @@ impl Engine {
             let Some(link) = self.topology.links.get_mut(id) else { continue };
             let changed = std::mem::take(&mut link.changed);
             let own_changed = link.refresh_primaries();
+            if link.take_groups_uncertain()
+                && let Some(spec) = self.topology.spec(id)
+            {
+                self.request(Request::Open(spec));
+            }
+            let Some(link) = self.topology.links.get_mut(id) else { continue };
             if !changed && !own_changed && link.touched.is_empty() {
                 continue;
             }

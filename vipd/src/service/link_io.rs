@@ -8,7 +8,6 @@
 //!  ensure_attached   the XDP program sees the adverts     never detached in order to be attached again
 //! ```
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::io;
@@ -73,19 +72,31 @@ impl LinkOpener {
         })
     }
 
-    /// Joins the groups of the address families that have routers on the link, and no others.
+    /// Joins the groups of the families that have routers on the link, also those that the kernel has left, and leaves
+    /// the others.
     fn ensure_groups(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
         let groups = &mut self.open.entry(spec.ifindex).or_default().groups;
         for (family, group) in [(Family::V4, "224.0.0.18"), (Family::V6, "ff02::12")] {
             let number = family.number();
             if !spec.routers.iter().any(|router| router.entry.family == family) {
                 groups.remove(&number);
-            } else if let Entry::Vacant(membership) = groups.entry(number) {
+            } else if let Some(joined) = groups.get(&number) {
+                let renewed = joined.renew().map_err(|error| {
+                    failure(format!("cannot join {group} on {} again", spec.name), error, "is IPv6 off?")
+                })?;
+                if renewed {
+                    tracing::info!(
+                        interface = spec.name,
+                        group,
+                        "joined the group again: the kernel had left it"
+                    );
+                }
+            } else {
                 let joined = Membership::join(spec.ifindex, number).map_err(|error| {
                     let limits = "see net.ipv4.igmp_max_memberships and net.ipv6.mld_max_msf";
                     failure(format!("cannot join {group} on {}", spec.name), error, limits)
                 })?;
-                membership.insert(joined);
+                groups.insert(number, joined);
             }
         }
         Ok(())
