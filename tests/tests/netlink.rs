@@ -219,8 +219,8 @@ fn lost_notifications_are_made_up_for_by_reading_everything_anew() -> Result<()>
     lab.host(ONE)?.run(|| {
         let noise = Ipv4Addr::new(10, 1, 2, 3);
         for _ in 0..50_000 {
-            links::add_address("lo", noise, 32)?;
-            links::del_address("lo", noise, 32)?;
+            links::add_address(INTERFACE, noise, 32)?;
+            links::del_address(INTERFACE, noise, 32)?;
             if lost_notifications()? > 0 {
                 // Nobody is told of these.
                 links::add_address(INTERFACE, OTHER, PREFIX)?;
