@@ -46,6 +46,7 @@ pub mod station;
 pub mod story;
 pub mod tap;
 pub mod time;
+pub mod tun;
 pub mod wait;
 
 pub use binary::vipd_binary;

@@ -13,6 +13,7 @@ use vipd_tests::lab::Lab;
 use vipd_tests::namespace::Namespace;
 use vipd_tests::station::{INTERFACE, Station};
 use vipd_tests::time::WallTime;
+use vipd_tests::tun::Tun;
 use vipd_tests::wait::{try_wait_until, wait_until};
 
 const ONE: Station = Station::Node(1);
@@ -140,28 +141,30 @@ fn group_memberships_are_renewed_after_ipv6_was_off() {
 /// What an interface without a hardware address is configured with, on node `number` of two.
 fn tunnel(number: u8, transport: &str) -> String {
     format!(
-        "[[instance]]\nname = \"VI_1\"\ninterface = \"gre1\"\nvrid = 51\nadvert_interval = \"100ms\"\n\
+        "[[instance]]\nname = \"VI_1\"\ninterface = \"tun1\"\nvrid = 51\nadvert_interval = \"100ms\"\n\
          priority = {}\nvirtual_addresses = [\"10.99.0.50/24\"]\n{transport}",
         220 - number
     )
 }
 
-fn add_tunnel(lab: &Lab, number: u8) -> Result<()> {
-    let (station, peer) = (Station::Node(number), Station::Node(3 - number));
-    let node = lab.host(station)?;
-    let (local, remote) = (station.ipv4(), peer.ipv4());
-    run(node, &format!("ip link add gre1 type gre local {local} remote {remote} ttl 64"))?;
-    run(node, &format!("ip address add 10.99.0.{number}/24 dev gre1"))?;
-    run(node, "ip link set gre1 up").map(drop)
+/// A link without hardware addresses between two nodes.
+fn connect(lab: &Lab) -> Result<Tun> {
+    let tun = Tun::connect("tun1", lab.host(ONE)?, lab.host(TWO)?)?;
+    for number in [1, 2] {
+        let peer = 3 - number;
+        let address = format!("ip address add 10.99.0.{number} peer 10.99.0.{peer} dev tun1");
+        run(lab.host(Station::Node(number))?, &address)?;
+    }
+    Ok(tun)
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn unicast_works_on_an_interface_without_a_hardware_address() {
     let lab = Lab::new(2).unwrap();
+    let _tun = connect(&lab).unwrap();
     let mut agents = Vec::new();
     for number in [1, 2] {
-        add_tunnel(&lab, number).unwrap();
         let transport = format!(
             "unicast_source = \"10.99.0.{number}\"\nunicast_peers = [{{ address = \"10.99.0.{}\" }}]\n",
             3 - number
@@ -178,7 +181,7 @@ fn unicast_works_on_an_interface_without_a_hardware_address() {
             && status.address("last-adv-source") == Some("10.99.0.1".parse().unwrap())
     })
     .unwrap();
-    assert!(run(lab.host(ONE).unwrap(), "ip -o address show dev gre1").unwrap().contains("10.99.0.50/24"));
+    assert!(run(lab.host(ONE).unwrap(), "ip -o address show dev tun1").unwrap().contains("10.99.0.50/24"));
     agents[0].stop().unwrap();
     until_state(&agents[1], "master", SOON).unwrap();
     assert_eq!(count(&agents[1], "vipd:send-errors").unwrap(), 0);
@@ -188,12 +191,12 @@ fn unicast_works_on_an_interface_without_a_hardware_address() {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn multicast_on_an_interface_without_a_hardware_address_is_a_fault_that_says_so() {
     let lab = Lab::new(2).unwrap();
-    add_tunnel(&lab, 1).unwrap();
+    let _tun = connect(&lab).unwrap();
     let mut agent = Agent::with_configuration(&lab, ONE, vipd().unwrap(), tunnel(1, "")).unwrap();
     agent.start().unwrap();
     let report = until_state(&agent, "fault", SOON).unwrap();
     let reason = report.text("vipd:fault-reason");
-    assert!(reason.contains("gre1 has no Ethernet address"), "{reason}");
+    assert!(reason.contains("tun1 has no Ethernet address"), "{reason}");
     assert!(reason.contains("unicast_peers"), "{reason}");
 }
 
