@@ -103,8 +103,9 @@ impl Link {
     }
 
     /// Whether adverts can be sent and received.
-    pub(crate) fn io_state(&self, is_multicast: bool) -> Result<(), Fault> {
-        if self.ifindex.is_some() && self.mac.is_none() && is_multicast {
+    pub(crate) fn io_state(&self) -> Result<(), Fault> {
+        // The XDP program parses Ethernet frames: unicast adverts would not be received, either.
+        if self.ifindex.is_some() && self.mac.is_none() {
             return Err(Fault::NoHardwareAddress);
         }
         let io = self.io.as_ref().ok_or(Fault::NotAttached)?;

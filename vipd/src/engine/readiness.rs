@@ -29,12 +29,11 @@ impl Readiness {
     pub(crate) fn of(id: RouterId, topology: &Topology) -> Option<Self> {
         let instance = topology.routers.get(id)?;
         let link = topology.links.get(instance.link)?;
-        let is_multicast = matches!(instance.settings.transport, Transport::Multicast);
         let others = instance.vip_links.iter().chain(&instance.macvlan).filter(|on| **on != instance.link);
         let mut others = others.filter_map(|on| topology.links.get(*on));
         Some(Self::new(
             link.link_state(),
-            link.io_state(is_multicast),
+            link.io_state(),
             link.primary(instance.router.config().family, instance.settings.source),
             others.try_for_each(Link::address_state),
             instance.conflict(&topology.links).is_some(),

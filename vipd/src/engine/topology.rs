@@ -176,6 +176,8 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::engine::id::Id as _;
+    use crate::engine::ownership::Primary;
+    use crate::netlink::{self, Address, Notice};
 
     fn instances(text: &str) -> Vec<Arc<config::Instance>> {
         let config = Config::parse(text, "vipd.toml").expect("a valid configuration");
@@ -262,5 +264,54 @@ mod tests {
         assert!(topology.by_row.len() <= 4, "row 0 and three rows");
         let eth1 = topology.links.iter().next().map(|(_, link)| link.routers.clone());
         assert_eq!(eth1, Some(vec![kept]));
+    }
+
+    /// 255 routers with 20 VIPs each on one link: the routers to look at after the notices of a
+    /// takeover are as many as it concerns, and none of the others.
+    #[test]
+    fn a_notice_of_a_vip_concerns_its_router_only() {
+        const VIPS: u8 = 20;
+        let mut text = String::new();
+        for vrid in 1..=255 {
+            let vips: Vec<_> = (0..VIPS).map(|last| format!("\"10.1.{vrid}.{last}/32\"")).collect();
+            let _ = write!(
+                text,
+                "[[instance]]\nname = \"{vrid}\"\ninterface = \"eth1\"\nvrid = {vrid}\n\
+                 virtual_addresses = [{}]\n",
+                vips.join(", ")
+            );
+        }
+        let mut topology = Topology::new(Rows::new(255));
+        for one in instances(&text) {
+            topology.add_router(one).expect("room");
+        }
+        let links = &mut topology.links;
+        let eth1 = links.find_or_add("eth1", LinkRole::Vrrp);
+        let link = netlink::Link {
+            ifindex: 7,
+            name: "eth1".to_owned(),
+            running: true,
+            mac: Some([2, 0, 0, 0, 0, 1]),
+        };
+        links.apply(&Notice::Link(link));
+        let own = Address { protocol: 0, ..Address::vipd(7, [10, 0, 0, 1].into(), 8) };
+        links.apply(&Notice::Address(own));
+        let link = links.get_mut(eth1).expect("eth1");
+        assert!(std::mem::take(&mut link.changed), "it appeared");
+        assert!(link.refresh_primaries());
+        for vrid in 1..=255 {
+            for last in 0..VIPS {
+                links.apply(&Notice::Address(Address::vipd(7, [10, 1, vrid, last].into(), 32)));
+            }
+            let link = links.get_mut(eth1).expect("eth1");
+            assert!(!link.changed && !link.refresh_primaries(), "the other routers are not looked at");
+            let mut touched = std::mem::take(&mut link.touched);
+            touched.dedup();
+            assert_eq!(touched.len(), 1);
+        }
+        links.apply(&Notice::AddressGone(own));
+        let link = links.get_mut(eth1).expect("eth1");
+        assert!(link.refresh_primaries(), "the primary address concerns all");
+        assert_eq!(link.primary(Family::V4, None), Primary::Missing);
     }
 }

@@ -183,9 +183,9 @@ fn sentence(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
                 config.router.priority
             )
         }
-        Fault::NoHardwareAddress => format!(
-            "interface {interface} has no Ethernet address and cannot carry multicast adverts; configure unicast_peers"
-        ),
+        Fault::NoHardwareAddress => {
+            format!("interface {interface} has no Ethernet address; adverts cannot be sent or received on it")
+        }
         Fault::AddressInterface => {
             "an interface carrying its VIPs (`dev`, or its macvlan) is missing or down".to_owned()
         }

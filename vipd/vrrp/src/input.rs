@@ -100,7 +100,7 @@ pub enum Fault {
     NotAttached,
     /// They were set up, and adverts cannot be received any more.
     NotReceiving,
-    /// Multicast adverts cannot be sent on it: it has no Ethernet address.
+    /// It has no Ethernet address: WireGuard, GRE, tun.
     NoHardwareAddress,
     /// No IPv4 address, no link-local address, or not the configured source.
     NoPrimaryAddress,
