@@ -70,7 +70,10 @@ impl Engine {
     pub(super) fn resync(&mut self) -> io::Result<()> {
         let mut notices = Vec::new();
         self.monitor.watch_peers(&self.topology.unicast_peers())?;
-        let names: Vec<&str> = self.topology.links.iter().map(|(_, link)| link.name.as_str()).collect();
+        // A macvlan that was not created yet has no name.
+        let named =
+            self.topology.links.iter().filter(|(_, link)| link.ifindex.is_some() || !link.is_virtual_mac());
+        let names: Vec<&str> = named.map(|(_, link)| link.name.as_str()).collect();
         self.effects.netlink().read(&mut self.monitor, &names, |notice| notices.push(notice))?;
         // Links first: one that is gone or renamed still has its addresses.
         let (links, addresses): (Vec<_>, Vec<_>) =
