@@ -189,7 +189,7 @@ fn status_and_stats_have_the_names_that_others_script_against() {
         ("interface", INTERFACE),
         ("family", "ipv4"),
         ("state", "master"),
-        ("vipd:xdp-mode", "native"),
+        ("vipd:xdp-mode", "generic"),
     ] {
         assert_eq!(instance[name], value, "{name}");
     }

@@ -76,7 +76,7 @@ fn a_backup_whose_xdp_link_is_detached_recovers_without_becoming_master() {
     }
     assert_eq!(count(&two, "master-transitions").unwrap(), 0);
     until_state(&two, "backup", SOON).unwrap();
-    assert_eq!(status(&two).unwrap()[0].text("vipd:xdp-mode"), "native");
+    assert_eq!(status(&two).unwrap()[0].text("vipd:xdp-mode"), "generic");
     assert_eq!(count(&one, "master-transitions").unwrap(), 1);
 }
 

@@ -1,27 +1,54 @@
 //! `vipd check`.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 
 use super::args::ConfigArgs;
 use super::output;
-use super::table::{Align, Table};
+use super::table::{Align, Table, WAITING};
+use crate::config::machine::{Interface, Machine};
 use crate::config::{Config, Problem};
+use crate::netlink::{Notice, PROTO_VIPD, Requests};
 
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
-    let config = Config::load(&args.config)?;
+    // A file for another machine, or for one that cannot be read, is checked by itself.
+    let machine = machine().unwrap_or_default();
+    let config = Config::load_on(&args.config, &machine)?;
     let file = args.config.display().to_string();
-    let mut stderr = io::stderr().lock();
+    let mut stderr = anstream::stderr().lock();
     for Problem { line, column, message } in &config.warnings {
-        writeln!(stderr, "{file}:{line}:{column}: warning: {message}")
+        let style = WAITING;
+        writeln!(stderr, "{file}:{line}:{column}: {style}warning{style:#}: {message}")
             .context("cannot write to standard error")?;
     }
     output::print(&render(&file, &config))?;
     Ok(())
 }
 
-/// What the configuration says, in one line and a table.
+/// The interfaces of this machine and their addresses.
+fn machine() -> io::Result<Machine> {
+    let mut names = BTreeMap::new();
+    let mut machine = Machine::default();
+    Requests::open()?.dump(|notice| match notice {
+        Notice::Link(link) => {
+            let facts = Interface { has_ethernet: link.mac.is_some(), addresses: Vec::new() };
+            names.insert(link.ifindex, link.name.clone());
+            machine.0.insert(link.name, facts);
+        }
+        Notice::Address(found) if found.protocol != PROTO_VIPD && !found.unusable => {
+            let facts = names.get(&found.ifindex).and_then(|name| machine.0.get_mut(name));
+            if let Some(facts) = facts {
+                facts.addresses.push(found.address);
+            }
+        }
+        _ => {}
+    })?;
+    Ok(machine)
+}
+
+/// A summary in one line, and the instances as a table.
 pub(super) fn render(file: &str, config: &Config) -> String {
     let mut summary = counted(config.instances.len(), "instance");
     if !config.warnings.is_empty() {

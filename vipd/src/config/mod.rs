@@ -2,6 +2,7 @@
 
 mod duration;
 mod host;
+pub mod machine;
 mod problem;
 mod schema;
 mod section;
@@ -22,6 +23,7 @@ use toml::de::{DeTable, DeValue};
 pub use problem::{Problem, Problems};
 
 use crate::vrrp::config::RouterConfig;
+use machine::Machine;
 use problem::Collector;
 use schema::Section;
 use section::{instance, interface};
@@ -105,6 +107,14 @@ impl Config {
     /// # Errors
     /// When it cannot be read, or with every problem in it.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        Self::load_on(path, &Machine::default())
+    }
+
+    /// As [`load`](Self::load), with warnings about the interfaces of a machine.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_on(path: impl AsRef<Path>, machine: &Machine) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let file_name = path.display().to_string();
         let bytes = read(path).map_err(|cause| ConfigError::Read {
@@ -113,7 +123,7 @@ impl Config {
             cause,
         })?;
         match std::str::from_utf8(&bytes) {
-            Ok(source) => Ok(Self::parse_in(folder(path), source, &file_name)?),
+            Ok(source) => Ok(Self::parse_in(folder(path), source, &file_name, machine)?),
             Err(error) => Err(Problems::not_utf8(&bytes, error.valid_up_to(), &file_name).into()),
         }
     }
@@ -123,28 +133,41 @@ impl Config {
     /// # Errors
     /// With every problem in it, in the order of the file.
     pub fn parse(source: &str, file_name: &str) -> Result<Self, Problems> {
-        Self::parse_in(folder(Path::new(file_name)), source, file_name)
+        Self::parse_on(source, file_name, &Machine::default())
     }
 
-    fn parse_in(folder: &Path, source: &str, file_name: &str) -> Result<Self, Problems> {
+    /// As [`parse`](Self::parse), with warnings about the interfaces of a machine.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_on(source: &str, file_name: &str, machine: &Machine) -> Result<Self, Problems> {
+        Self::parse_in(folder(Path::new(file_name)), source, file_name, machine)
+    }
+
+    fn parse_in(folder: &Path, source: &str, file_name: &str, machine: &Machine) -> Result<Self, Problems> {
         let mut problems = Collector::new(source);
         let (document, errors) = DeTable::parse_recoverable(source);
         for error in &errors {
             problems.syntax(error);
         }
         let table = Table::new(document.get_ref(), 0, "at the top of the file");
-        let config = Self::read(&table, folder, &mut problems);
+        let config = Self::read(&table, folder, machine, &mut problems);
         let warnings = problems.finish(file_name)?;
         // A `None` has been reported; if not, this still refuses with a message.
         let config = config.ok_or_else(|| Problems::unexplained(file_name))?;
         Ok(Self { warnings, ..config })
     }
 
-    fn read(table: &Table<'_>, folder: &Path, problems: &mut Collector<'_>) -> Option<Self> {
+    fn read(
+        table: &Table<'_>,
+        folder: &Path,
+        machine: &Machine,
+        problems: &mut Collector<'_>,
+    ) -> Option<Self> {
         table.refuse_unknown(Section::Top, problems);
         let realtime = table
             .optional(&schema::REALTIME, problems, |value| value.choice([Realtime::Auto, Realtime::Off]));
-        let instances = instances(table, folder, problems)?;
+        let instances = instances(table, folder, machine, problems)?;
         Some(Self { realtime: realtime?.unwrap_or_default(), instances, warnings: Vec::new() })
     }
 }
@@ -155,7 +178,12 @@ fn folder(file: &Path) -> &Path {
 }
 
 /// Reads every `[[instance]]` and `[[interface]]`, and checks them for conflicts.
-fn instances(table: &Table<'_>, folder: &Path, problems: &mut Collector<'_>) -> Option<Vec<Instance>> {
+fn instances(
+    table: &Table<'_>,
+    folder: &Path,
+    machine: &Machine,
+    problems: &mut Collector<'_>,
+) -> Option<Vec<Instance>> {
     let default = table.optional(&schema::XDP, problems, interface::xdp).flatten().unwrap_or_default();
     let mut interfaces = Vec::new();
     tables(table, &schema::INTERFACES, "in an interface", problems, |table, problems| {
@@ -171,6 +199,7 @@ fn instances(table: &Table<'_>, folder: &Path, problems: &mut Collector<'_>) -> 
     }
     found.filter(|count| *count > 0)?;
     unique::check(&drafts, problems);
+    machine.check(&drafts, problems);
     let modes = interface::modes(&interfaces, &drafts, problems);
     let mode = |name: &str| modes.get(name).copied().unwrap_or(default);
     drafts.into_iter().map(|draft| draft.finish(mode)).collect()

@@ -5,6 +5,7 @@ mod announcements;
 mod election;
 mod files;
 mod interface;
+mod machine;
 mod password;
 mod transport;
 mod values;

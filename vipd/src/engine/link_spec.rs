@@ -9,9 +9,9 @@ use vipd_common::wire::{ipv4, ipv6, vrrp};
 
 use super::id::{LinkId, RouterId};
 use crate::config::Instance;
-use crate::config::settings::Transport;
+use crate::config::settings::{Transport, XdpMode};
 use crate::vrrp::Family;
-use crate::xdp::Row;
+use crate::xdp::{Preference, Row};
 
 /// A link that is to be opened, or brought up to date if it is open.
 #[derive(Clone, Debug)]
@@ -20,8 +20,19 @@ pub(crate) struct LinkSpec {
     /// Index of the interface at the time of the request.
     pub(crate) ifindex: u32,
     pub(crate) name: String,
+    /// The configured XDP mode.
+    pub(crate) xdp: Preference,
     /// Its virtual routers; empty for a link that only carries addresses.
     pub(crate) routers: Vec<RouterSpec>,
+}
+
+/// The XDP mode that the configuration asks for.
+pub(crate) fn preference(mode: XdpMode) -> Preference {
+    match mode {
+        XdpMode::Auto => Preference::Auto,
+        XdpMode::Native => Preference::Native,
+        XdpMode::Generic => Preference::Generic,
+    }
 }
 
 /// What one virtual router needs on its link.

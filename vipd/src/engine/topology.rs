@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::id::{LinkId, RouterId, Slab};
 use super::instance::{Adverts, Instance};
-use super::link_spec::{LinkSpec, RouterSpec};
+use super::link_spec::{LinkSpec, RouterSpec, preference};
 use super::links::{Link, LinkRole, Links};
-use crate::config::{self, settings::Transport};
+use crate::config;
+use crate::config::settings::{Transport, XdpMode};
 use crate::vrrp::Family;
 use crate::xdp::Row;
 use crate::xdp::Rows;
@@ -150,6 +151,8 @@ impl Topology {
         let link = self.links.get(id)?;
         let routers = link.routers.iter().filter_map(|router| Some((*router, self.routers.get(*router)?)));
         let vrrp = routers.filter(|(_, instance)| instance.link == id);
+        // All routers of an interface have its mode.
+        let xdp = vrrp.clone().next().map_or(XdpMode::Auto, |(_, instance)| instance.settings.xdp);
         let routers = vrrp.map(|(router, instance)| RouterSpec {
             router,
             name: instance.settings.name.clone(),
@@ -164,6 +167,7 @@ impl Topology {
             link: id,
             ifindex: link.ifindex?,
             name: link.name.clone(),
+            xdp: preference(xdp),
             routers: routers.collect(),
         })
     }

@@ -23,7 +23,7 @@ use crate::engine::link_spec::{LinkSpec, RouterSpec, XdpEntry};
 use crate::netlink::{Macvlans, Wanted};
 use crate::packet::{Batch, Membership, PacketSocket, UnicastSocket};
 use crate::vrrp::Family;
-use crate::xdp::{Attached, Kernel, Mode, Preference, Row};
+use crate::xdp::{Attached, Kernel, Mode, Row};
 
 /// Opens and closes links. It blocks: attaching may take a driver seconds, and netlink waits for
 /// the rtnl lock.
@@ -134,8 +134,7 @@ impl LinkOpener {
     /// Attaches the XDP program, or keeps it if it is attached.
     fn ensure_attached(&mut self, spec: &LinkSpec) -> anyhow::Result<Mode> {
         let interface = spec.name.as_str();
-        let Attached { mode, reason, probe: _ } =
-            self.kernel.attach(spec.ifindex, interface, Preference::Native)?;
+        let Attached { mode, reason, probe: _ } = self.kernel.attach(spec.ifindex, interface, spec.xdp)?;
         if let Some(reason) = reason {
             tracing::info!(interface, %mode, reason, "XDP attached");
         }

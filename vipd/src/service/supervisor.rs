@@ -195,6 +195,7 @@ mod tests {
     use crate::engine::link_spec::{LinkSpec, XdpEntry};
     use crate::process::raise;
     use crate::service::bus::bus;
+    use crate::xdp::Preference;
 
     /// Answers `status`, and sends SIGTERM to the control thread.
     struct Terminating;
@@ -254,8 +255,13 @@ mod tests {
         let (_publisher, transitions) = bus(1);
         let (opening, is_opening) = channel();
         let (attach, attached) = channel();
-        let spec =
-            LinkSpec { link: LinkId::new(0, 0), ifindex: 1, name: "eth0".to_owned(), routers: Vec::new() };
+        let spec = LinkSpec {
+            link: LinkId::new(0, 0),
+            ifindex: 1,
+            name: "eth0".to_owned(),
+            xdp: Preference::Auto,
+            routers: Vec::new(),
+        };
         assert!(requests.send(Request::Open(spec)).is_ok());
 
         let client = Client::new(directory.path());

@@ -221,6 +221,7 @@ impl<W: LinkWork> State<W> {
 mod tests {
     use super::*;
     use crate::engine::id::Id as _;
+    use crate::xdp::Preference;
 
     struct Refusing;
 
@@ -241,7 +242,13 @@ mod tests {
     }
 
     fn spec(ifindex: u32) -> LinkSpec {
-        LinkSpec { link: LinkId::new(0, 0), ifindex, name: "eth0".to_owned(), routers: Vec::new() }
+        LinkSpec {
+            link: LinkId::new(0, 0),
+            ifindex,
+            name: "eth0".to_owned(),
+            xdp: Preference::Auto,
+            routers: Vec::new(),
+        }
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 pub(super) mod addresses;
 mod announcements;
-mod election;
+pub(super) mod election;
 pub(super) mod instance;
 pub(super) mod interface;
 mod interval;
 mod password;
-mod transport;
+pub(super) mod transport;
 mod virtual_address;
 mod wire;

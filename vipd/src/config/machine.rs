@@ -1,0 +1,78 @@
+//! Warnings about the machine that the configuration is for, as far as its interfaces exist.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::host;
+use super::problem::Collector;
+use super::section::instance::Draft;
+use super::settings::Transport;
+use crate::vrrp::config::{Family, PRIORITY_OWNER};
+
+/// Interfaces by name. An interface that is missing causes no warning.
+#[derive(Clone, Debug, Default)]
+pub struct Machine(pub BTreeMap<String, Interface>);
+
+/// Facts about one interface.
+#[derive(Clone, Debug, Default)]
+pub struct Interface {
+    /// Whether it has an Ethernet address.
+    pub has_ethernet: bool,
+    /// Its usable addresses that vipd did not add.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Machine {
+    /// Warns of instances that will be in fault on this machine.
+    pub(super) fn check(&self, drafts: &[Draft], problems: &mut Collector<'_>) {
+        for draft in drafts {
+            let Some(interface) = &draft.interface else { continue };
+            if let Some(found) = self.0.get(&interface.value)
+                && !found.has_ethernet
+                && draft.route.transport == Transport::Multicast
+            {
+                problems.warn(
+                    interface.at,
+                    format!(
+                        "interface {} has no Ethernet address and cannot carry multicast adverts; configure unicast_peers",
+                        interface.value
+                    ),
+                );
+            }
+            if draft.election.priority == PRIORITY_OWNER {
+                continue;
+            }
+            for vip in draft.addresses.all() {
+                let address = vip.value.address.address;
+                let name = vip.value.placement.interface.as_ref().unwrap_or(&interface.value);
+                let Some(found) = self.0.get(name) else { continue };
+                if found.addresses.contains(&address) && !found.has_own(Family::of(address), drafts) {
+                    problems.warn(
+                        vip.at,
+                        format!(
+                            "virtual address {address} is the primary address of {name} and a VIP with priority {}; \
+                             give {name} an address of its own before it, or set `priority = 255`",
+                            draft.election.priority
+                        ),
+                    );
+                }
+            }
+        }
+    }
+}
+
+impl Interface {
+    /// Whether it has an address that adverts can be sent from and that is no VIP.
+    fn has_own(&self, family: Family, drafts: &[Draft]) -> bool {
+        let is_vip = |address: IpAddr| {
+            drafts
+                .iter()
+                .filter(|draft| draft.election.priority != PRIORITY_OWNER)
+                .any(|draft| draft.addresses.all().any(|vip| vip.value.address.address == address))
+        };
+        let is_source = |address: IpAddr| {
+            Family::of(address) == family && (family == Family::V4 || host::is_link_local(address))
+        };
+        self.addresses.iter().any(|address| is_source(*address) && !is_vip(*address))
+    }
+}

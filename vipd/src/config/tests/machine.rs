@@ -1,0 +1,37 @@
+//! Warnings about a machine's interfaces.
+
+use std::net::IpAddr;
+
+use super::with;
+use crate::config::Config;
+use crate::config::machine::{Interface, Machine};
+
+fn warnings(line: &str, interface: &str, has_ethernet: bool, addresses: &[&str]) -> String {
+    let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().expect("an address")).collect();
+    let machine = Machine([(interface.to_owned(), Interface { has_ethernet, addresses })].into());
+    let config = Config::parse_on(&with(line), "f", &machine).unwrap_or_else(|problems| panic!("{problems}"));
+    config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_vip_that_is_the_primary_address_is_warned_of_unless_it_is_owned() {
+    let warned = "5:22: virtual address 192.0.2.10 is the primary address of eth1 and a VIP with priority 100; give eth1 an \
+                  address of its own before it, or set `priority = 255`";
+    assert_eq!(warnings("", "eth1", true, &["192.0.2.10"]), warned);
+    assert_eq!(warnings("", "eth1", true, &["192.0.2.10", "2001:db8::1"]), warned);
+    assert_eq!(warnings("", "eth1", true, &["192.0.2.10", "192.0.2.1"]), "");
+    assert_eq!(warnings("", "eth2", true, &["192.0.2.10"]), "");
+    assert_eq!(warnings("priority = 255", "eth1", true, &["192.0.2.10"]), "");
+}
+
+#[test]
+fn multicast_on_an_interface_without_ethernet_address_is_warned_of() {
+    assert_eq!(
+        warnings("", "eth1", false, &[]),
+        "3:13: interface eth1 has no Ethernet address and cannot carry multicast adverts; configure unicast_peers"
+    );
+    assert_eq!(
+        warnings("unicast_peers = [\"192.0.2.2\"]\nunicast_source = \"192.0.2.1\"", "eth1", false, &[]),
+        ""
+    );
+}
