@@ -1,4 +1,4 @@
-//! The command line's shape and its help.
+//! Arguments and help.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,18 +12,20 @@ use clap::{Args, Parser, Subcommand};
     about,
     after_help = "\
 Examples:
-  vipd check -c vipd.toml         every problem of a configuration at once
-  sudo vipd run -c vipd.toml      the agent, in the foreground
-  sudo vipd status                who is master, and why
-  sudo vipd stats --watch 1       counters and rates, every second
+  vipd check -c vipd.toml         report all errors and warnings of a configuration
+  sudo vipd run -c vipd.toml      run the agent in the foreground
+  sudo vipd status                show which instances are master, and why
+  sudo vipd stats --watch 1       show counters and rates every second
 
 Environment:
   VIPD_LOG          log level of `vipd run`, e.g. debug or vipd=trace (default info)
-  VIPD_RUNTIME_DIR  as --runtime-dir
-  NO_COLOR          no colours"
+  VIPD_RUNTIME_DIR  same as --runtime-dir
+  NO_COLOR          disables colors
+
+Configuration keys and counters: docs/configuration.md, docs/counters.md"
 )]
 pub(super) struct Cli {
-    /// Directory of the control socket; one agent holds it at a time
+    /// Directory of the control socket, for one agent at a time
     #[arg(long, global = true, value_name = "DIR", env = "VIPD_RUNTIME_DIR", default_value = "/run/vipd")]
     pub(super) runtime_dir: PathBuf,
     #[command(subcommand)]
@@ -39,18 +41,19 @@ Examples:
   sudo VIPD_LOG=debug vipd run -c vipd.toml
   sudo vipd run -c second.toml --runtime-dir /run/vipd-second")]
     Run(ConfigArgs),
-    /// Report every problem of a configuration, with line and column
+    /// Report all errors and warnings of a configuration, with line and column
     #[command(after_help = "\
 Examples:
   vipd check
   vipd check -c vipd.toml && sudo systemctl restart vipd
 
-Exits with 1 if there is a problem.")]
+Exits with 1 if there is an error. Warnings, also about this machine's interfaces, go to
+standard error.")]
     Check(ConfigArgs),
     /// Show the counters of a running agent
     #[command(after_help = "\
 Examples:
-  vipd stats --watch 1                     totals and rates, every second
+  vipd stats --watch 1                     totals and rates every second
   vipd stats --interface eth1 --vrid 51    one virtual router
   vipd stats --json | jq .global
   vipd stats --prometheus > /var/lib/node_exporter/vipd.prom")]
@@ -75,7 +78,7 @@ pub(super) struct StatsArgs {
     /// Only instances on this interface
     #[arg(long, value_name = "IF")]
     pub(super) interface: Option<String>,
-    /// Only instances of this virtual router, 1 to 255
+    /// Only instances with this VRID, 1 to 255
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     pub(super) vrid: Option<u8>,
     /// One line of JSON, with the names of RFC 8347
@@ -84,7 +87,7 @@ pub(super) struct StatsArgs {
     /// Prometheus text exposition format
     #[arg(long)]
     pub(super) prometheus: bool,
-    /// Repeat every so many seconds, until Ctrl-C
+    /// Repeat at this interval until Ctrl-C, e.g. 1 or 0.5
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) watch: Option<Duration>,
 }
@@ -96,11 +99,11 @@ pub(super) struct StatusArgs {
     pub(super) json: bool,
 }
 
-/// Seconds with an optional fraction, more than 0 and a day at most, so that no clock overflows.
+/// Seconds with an optional fraction: more than 0, and at most a day so that no clock overflows.
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|duration| !duration.is_zero() && *duration <= Duration::from_secs(86_400))
-        .ok_or_else(|| "it must be a number of seconds above 0 and at most 86400, e.g. 1 or 0.5".to_owned())
+        .ok_or_else(|| "must be a number of seconds above 0 and at most 86400, e.g. 1 or 0.5".to_owned())
 }

@@ -1,10 +1,10 @@
-//! Which instances `--interface` and `--vrid` leave.
+//! `--interface` and `--vrid`.
 
 use anyhow::bail;
 
 use crate::control::model::StatsReport;
 
-/// The instances asked for; without any option all of them.
+/// Selects instances; without any option, all.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filter {
     pub(super) interface: Option<String>,
@@ -12,10 +12,10 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// The report with those instances alone.
+    /// Removes the other instances from a report.
     ///
     /// # Errors
-    /// When there are none; it lists what there is.
+    /// When none is left; lists the instances of the report.
     pub(super) fn apply(&self, mut report: StatsReport) -> anyhow::Result<StatsReport> {
         if self.interface.is_none() && self.vrid.is_none() {
             return Ok(report);
@@ -36,7 +36,7 @@ impl Filter {
             asked.extend(self.interface.as_ref().map(|interface| format!("interface {interface}")));
             asked.extend(self.vrid.map(|vrid| format!("VRID {vrid}")));
             let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-            bail!("no instance has {}; there is: {there}", asked.join(" and "));
+            bail!("no instance has {}; instances: {there}", asked.join(" and "));
         }
         Ok(report)
     }

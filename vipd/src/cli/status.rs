@@ -17,7 +17,7 @@ pub(super) fn run(args: &StatusArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The table, with the reason below each instance that is in fault.
+/// The table, with notes below instances in fault or without some of their VIPs.
 pub(super) fn render(report: &StatusReport) -> String {
     let mut table = Table::new(&[
         ("NAME", Align::Left),
@@ -36,6 +36,13 @@ pub(super) fn render(report: &StatusReport) -> String {
         table.row(row(instance));
         if let Some(reason) = &instance.fault_reason {
             table.note(Cell::styled(format!("fault: {reason}"), BAD));
+        }
+        if !instance.missing_addresses.is_empty() {
+            let missing = instance.missing_addresses.join(",");
+            table.note(Cell::styled(
+                format!("missing: {missing}; the kernel refused to add them, see the log"),
+                BAD,
+            ));
         }
     }
     table.render()

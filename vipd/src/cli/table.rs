@@ -1,19 +1,19 @@
-//! Aligned columns for people that stay columns for `awk`.
+//! Aligned columns, which `awk` can split.
 
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-/// Something is as it should be and active.
+/// Active.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
-/// Something needs a person.
+/// Needs attention.
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// Something is under way.
+/// Transitional, or a warning.
 pub(super) const WAITING: Style = AnsiColor::Yellow.on_default();
-/// Column heads.
+/// Column headings.
 pub(super) const HEAD: Style = Style::new().bold();
 
-/// Where the text of a column stands.
+/// Alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Align {
     Left,
@@ -39,7 +39,7 @@ impl<T: ToString> From<T> for Cell {
     }
 }
 
-/// Rows under column heads. A cell is never empty and has no white space, or columns would shift for `awk`.
+/// Rows under column headings. A cell is never empty and has no white space, so that `awk` can split columns.
 #[derive(Debug)]
 pub(super) struct Table {
     columns: Vec<(&'static str, Align)>,
@@ -57,18 +57,18 @@ impl Table {
         Self { columns: columns.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row; it has as many cells as there are columns.
+    /// Adds a row with one cell per column.
     pub(super) fn row(&mut self, cells: Vec<Cell>) {
         debug_assert_eq!(cells.len(), self.columns.len());
         self.rows.push(Row::Cells(cells));
     }
 
-    /// Adds a line that belongs to the row above it, indented and free of the columns.
+    /// Adds an indented line about the row above.
     pub(super) fn note(&mut self, note: Cell) {
         self.rows.push(Row::Note(note));
     }
 
-    /// The lines with their styles as ANSI sequences, none with white space at its end.
+    /// The lines, with styles as ANSI sequences and without trailing white space.
     pub(super) fn render(&self) -> String {
         let mut widths: Vec<usize> = self.columns.iter().map(|(head, _)| head.len()).collect();
         for row in &self.rows {
@@ -99,7 +99,7 @@ impl Table {
         for ((cell, width), (_, align)) in cells.iter().zip(widths).zip(&self.columns) {
             let padding = width.saturating_sub(cell.text.chars().count());
             let (before, after) = if *align == Align::Right { (padding, 0) } else { (0, padding) };
-            // Padding is owed until a next cell comes, so that no line ends in white space.
+            // Padding is written before the next cell, so that no line ends in white space.
             out.extend(std::iter::repeat_n(' ', pending + before));
             push_styled(out, cell);
             pending = after + 2;

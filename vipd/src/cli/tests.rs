@@ -1,4 +1,4 @@
-//! What the command line understands, and what people and programs get to read.
+//! Arguments and output.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn parse_stats(line: &str) -> Result<StatsArgs, clap::Error> {
 }
 
 #[test]
-fn the_definition_is_consistent() {
+fn the_arguments_are_consistent() {
     Cli::command().debug_assert();
 }
 
@@ -42,7 +42,7 @@ fn the_defaults_are_the_packaged_paths() {
 }
 
 #[test]
-fn stats_options_and_what_they_refuse() {
+fn stats_options() {
     let args = parse_stats("--interface eth1 --vrid 51 --json --watch 0.5").expect("valid");
     assert_eq!((args.interface.as_deref(), args.vrid), (Some("eth1"), Some(51)));
     assert_eq!((args.json, args.prometheus), (true, false));
@@ -160,7 +160,7 @@ fn two_instances() -> StatsReport {
 }
 
 #[test]
-fn stats_is_a_table_and_what_else_is_not_zero() {
+fn stats_lists_the_other_counters_that_are_not_zero() {
     assert_eq!(
         strip_str(&stats::render(&two_instances(), None)).to_string(),
         "\
@@ -183,7 +183,7 @@ global  vipd:engine-wakeups          99
 }
 
 #[test]
-fn rates_stand_beside_totals_and_never_go_back() {
+fn rates_are_beside_totals_and_never_negative() {
     let before = two_instances();
     let mut now = before.clone();
     now.instances[0].statistics.advertisement_sent += 5;
@@ -197,7 +197,7 @@ fn rates_stand_beside_totals_and_never_go_back() {
 }
 
 #[test]
-fn filters_leave_what_was_asked_for_or_list_what_there_is() {
+fn filters_select_instances_or_list_them() {
     let names = |interface: Option<&str>, vrid| {
         let filter = Filter { interface: interface.map(str::to_owned), vrid };
         let left = filter.apply(two_instances()).map_err(|error| error.to_string())?;
@@ -211,13 +211,13 @@ fn filters_leave_what_was_asked_for_or_list_what_there_is() {
     assert_eq!(names(None, Some(51)).as_deref(), Ok("VI_1"));
     assert_eq!(
         names(Some("eth2"), Some(51)).expect_err("none"),
-        "no instance has interface eth2 and VRID 51; there is: VI_1 (--interface eth1 --vrid 51), \
+        "no instance has interface eth2 and VRID 51; instances: VI_1 (--interface eth1 --vrid 51), \
          VI_2 (--interface eth2 --vrid 52)"
     );
 }
 
 #[test]
-fn prometheus_has_a_block_a_counter_and_escapes_labels() {
+fn prometheus_has_one_block_per_counter_and_escapes_labels() {
     let mut report = two_instances();
     report.instances[1].name = "a\"b\\c\nd".to_owned();
     let text = prometheus::render(&report);
@@ -241,7 +241,7 @@ vipd_global_checksum_errors_total 3
 }
 
 #[test]
-fn check_sums_up_what_it_read() {
+fn check_prints_a_summary_and_the_instances() {
     let source = "
 [[instance]]
 name = \"VI_1\"
