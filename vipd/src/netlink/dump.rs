@@ -149,7 +149,7 @@ impl Requests {
         loop {
             match dump(self) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted && attempts < ATTEMPTS => {
-                    attempts += 1
+                    attempts += 1;
                 }
                 result => return result,
             }

@@ -124,7 +124,7 @@ impl Monitor {
                 Ok(_) => {
                     for message in messages(&self.buffer) {
                         self.traffic.received += 1;
-                        let relevance = relevance(self.watched.as_mut(), &self.peers, &message);
+                        let relevance = relevance(&mut self.watched, &self.peers, &message);
                         if relevance == Relevance::Irrelevant {
                             continue;
                         }
@@ -180,7 +180,7 @@ enum Relevance {
 }
 
 /// Reads just enough of a message to know whether to decode it, and keeps the indices up to date.
-fn relevance(watched: Option<&mut Watched>, peers: &[IpAddr], message: &Message<'_>) -> Relevance {
+fn relevance(watched: &mut Option<Watched>, peers: &[IpAddr], message: &Message<'_>) -> Relevance {
     let Some(index) = ifindex(message) else { return Relevance::Irrelevant };
     if matches!(message.kind, libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH) {
         let is_peer = neighbor_address(message).is_some_and(|address| peers.contains(&address));
@@ -196,13 +196,12 @@ fn relevance(watched: Option<&mut Watched>, peers: &[IpAddr], message: &Message<
         (libc::RTM_NEWLINK, place) => {
             let is_named = link_name(message).is_some_and(|name| names.iter().any(|known| known == name));
             match (is_named, place) {
-                (true, Ok(_)) => Relevance::Relevant,
                 (true, Err(place)) => {
                     indices.insert(place, index);
                     Relevance::Appeared
                 }
-                // Renamed away. Its index stays, so that it is reported if it is renamed back or deleted.
-                (false, Ok(_)) => Relevance::Relevant,
+                // Renamed away, it stays watched, to be reported when it is renamed back or deleted.
+                (_, Ok(_)) => Relevance::Relevant,
                 (false, Err(_)) => Relevance::Irrelevant,
             }
         }

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use super::socket::{AT_ONCE, PacketSocket};
 
-/// Frames on their way out of one interface, in their order, each with a tag that says whose it is.
+/// Frames to send on one interface, in order, each with a tag that identifies it.
 ///
-/// It keeps its memory: in the steady state nothing is allocated.
+/// It keeps its memory, so that nothing is allocated in the steady state.
 #[derive(Debug)]
 pub struct Batch<T> {
     bytes: Vec<u8>,
@@ -21,7 +21,7 @@ impl<T> Default for Batch<T> {
 }
 
 impl<T: Copy> Batch<T> {
-    /// Takes a frame in.
+    /// Adds a frame.
     pub fn push(&mut self, tag: T, frame: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(frame);
@@ -33,8 +33,8 @@ impl<T: Copy> Batch<T> {
         self.frames.is_empty()
     }
 
-    /// Sends all without waiting, and is empty afterwards; `done` is told of each what came of it. One that the kernel
-    /// refuses holds nobody behind it up.
+    /// Sends all frames without waiting, and is empty afterwards. `done` receives each tag with its result; the frames after
+    /// one that the kernel refuses are sent all the same.
     pub fn send(&mut self, socket: &PacketSocket, mut done: impl FnMut(T, io::Result<()>)) {
         let mut next = 0;
         while next < self.frames.len() {
@@ -47,7 +47,7 @@ impl<T: Copy> Batch<T> {
             };
             let tags = self.frames.iter().skip(next).map(|(tag, _)| *tag);
             tags.clone().take(sent).for_each(|tag| done(tag, Ok(())));
-            // A call that sends nothing and says nothing would be made for ever.
+            // A call that sends nothing without an error would be repeated forever.
             let refused = refused.or_else(|| (sent == 0).then(|| io::ErrorKind::WriteZero.into()));
             next += sent;
             if let (Some(error), Some((tag, _))) = (refused, self.frames.get(next)) {
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     #[ignore = "needs CAP_NET_RAW"]
-    fn each_frame_is_told_of_once_and_in_its_order() {
+    fn each_frame_is_reported_once_and_in_order() {
         // The loopback interface refuses what is shorter than an Ethernet header, or longer than its MTU.
         let Ok(socket) = PacketSocket::open(1) else {
             panic!(
@@ -80,10 +80,10 @@ mod tests {
         for (index, length) in lengths.iter().enumerate() {
             batch.push(index, &good[..*length]);
         }
-        let mut told = Vec::new();
-        batch.send(&socket, |index, result| told.push((index, result.is_ok())));
+        let mut reported = Vec::new();
+        batch.send(&socket, |index, result| reported.push((index, result.is_ok())));
         let wanted: Vec<_> = lengths.iter().map(|length| *length == 60).enumerate().collect();
-        assert_eq!(told, wanted);
+        assert_eq!(reported, wanted);
         assert!(batch.is_empty());
     }
 }

@@ -6,12 +6,12 @@ use vipd_common::address::to_words;
 use vipd_common::parse::ChecksumForm;
 use vipd_common::wire::{arp, checksum, ethernet, ipv4, ipv6, nd, vrrp};
 
-/// The advert cannot be said.
+/// Too many addresses, or of both families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an advert carries up to 255 addresses of one family")]
 pub struct FrameError;
 
-/// A virtual router's advert as it goes out, ready but for its priority.
+/// A virtual router's advert, complete but for its priority.
 ///
 /// ```text
 ///  0          14             34 or 54           36 or 56
@@ -20,7 +20,7 @@ pub struct FrameError;
 ///  +----------+--------------+------+----------+----------+----- …
 /// ```
 ///
-/// A unicast advert is the message alone: the kernel, which knows the way to the peer, puts the headers before it.
+/// A unicast advert is the message alone: the kernel, which knows the route to the peer, adds the headers.
 #[derive(Clone, Debug)]
 pub struct AdvertFrame {
     bytes: Vec<u8>,
@@ -29,7 +29,7 @@ pub struct AdvertFrame {
 }
 
 impl AdvertFrame {
-    /// Prepares the frame to the group of the family that `fields` says.
+    /// Prepares the frame to the group of the family in `fields`.
     ///
     /// # Errors
     /// [`FrameError`] above 255 addresses, or for an address of the other family.
@@ -91,7 +91,7 @@ impl AdvertFrame {
         Ok(Self { bytes, message: MESSAGE })
     }
 
-    /// The frame with this priority: the byte and the checksum are patched, if they are not so already.
+    /// The frame with this priority. The priority and the checksum are updated if they differ.
     pub fn with_priority(&mut self, priority: u8) -> &[u8] {
         let message = &mut self.bytes[self.message..];
         // The 16-bit word of the checksum that the priority is in: priority and address count.
@@ -123,12 +123,12 @@ fn message(
     let length =
         vrrp::write(&mut bytes[headers..], fields, &to_words(source), &to_words(destination), addresses);
     bytes.truncate(headers + length.ok_or(FrameError)?);
-    // It stays as long as the virtual router, of which there may be thousands: 4 KiB for 40 bytes are too much.
+    // It lives as long as its virtual router, of which there may be thousands: not 4 KiB for 40 bytes.
     bytes.shrink_to_fit();
     Ok(bytes)
 }
 
-/// Says where an address is: gratuitous ARP, or an unsolicited Neighbor Advertisement.
+/// Announces an address: gratuitous ARP, or an unsolicited Neighbor Advertisement.
 pub fn announcement(mac: [u8; 6], address: IpAddr) -> Announcement {
     match address {
         IpAddr::V4(address) => Announcement::Arp(arp::gratuitous(mac, address.octets())),
@@ -136,7 +136,7 @@ pub fn announcement(mac: [u8; 6], address: IpAddr) -> Announcement {
     }
 }
 
-/// A frame that says where a virtual address is.
+/// A frame that updates other hosts' neighbor entries for an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announcement {
     /// Gratuitous ARP.
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn every_priority_leaves_a_valid_advert() {
+    fn an_advert_is_valid_with_every_priority() {
         for form in FORMS {
             for addresses in [1, 2, 255] {
                 let mut frame = frame(form, addresses);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_byte_is_noticed() {
+    fn a_changed_byte_fails_the_checksum() {
         for form in FORMS {
             let mut frame = frame(form, 1);
             let mut bytes = frame.with_priority(100).to_vec();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_255_addresses_and_another_family_are_refused() {
+    fn more_than_255_addresses_and_mixed_families_are_rejected() {
         let form = ChecksumForm::Rfc5798;
         let many = vec![source(form); 256].into_iter();
         assert_eq!(AdvertFrame::multicast(MAC, source(form), &fields(form), many).err(), Some(FrameError));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unicast_advert_is_the_message_alone_with_the_checksum_of_its_way() {
+    fn a_unicast_advert_is_the_message_alone_with_the_peer_s_checksum() {
         for form in FORMS {
             let (from, peer) = (source(form), addresses(form, 13).last().expect("one"));
             let frame = AdvertFrame::unicast(from, peer, &fields(form), addresses(form, 1)).expect("fits");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn gratuitous_arp_says_the_address_twice() {
+    fn gratuitous_arp_has_the_address_as_sender_and_target() {
         let frame = announcement(MAC, Ipv4Addr::new(10, 0, 0, 1).into());
         let bytes = frame.bytes();
         assert_eq!(&bytes[0..6], &[0xff; 6]);

@@ -5,10 +5,10 @@ use std::io;
 use rustix::mm::{MlockAllFlags, mlockall};
 
 /// SCHED_FIFO priority of the engine: above every ordinary thread, below the kernel's threaded interrupts (50), which
-/// bring the adverts in.
+/// deliver the adverts.
 const PRIORITY: i32 = 40;
 
-/// Schedules the calling thread by SCHED_FIFO.
+/// Schedules the calling thread with SCHED_FIFO.
 ///
 /// # Errors
 /// `EPERM` without CAP_SYS_NICE or a sufficient RLIMIT_RTPRIO.
@@ -19,11 +19,11 @@ pub fn schedule_fifo() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Keeps every page of the process in memory once it has been touched.
+/// Locks every page of the process in memory once it is touched.
 ///
 /// # Errors
 /// `EPERM` or `ENOMEM` without CAP_IPC_LOCK or a sufficient RLIMIT_MEMLOCK.
 pub fn lock_memory() -> io::Result<()> {
-    // On fault: else the kernel would fill all the stacks at once.
+    // On fault: otherwise the kernel would populate all stacks at once.
     Ok(mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?)
 }
