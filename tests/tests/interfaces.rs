@@ -77,7 +77,7 @@ fn a_bridge_takes_no_native_program_and_hears_through_the_generic_one() -> Resul
     let report = until_state(&agent, "master", SOON)?;
     assert_eq!(report.text("vipd:xdp-mode"), "generic");
     ensure!(
-        agent.log().iter().any(|line| line.text.contains("generic mode")),
+        agent.log().iter().any(|line| line.text.contains("bridge has no native mode")),
         "one line says so, and why: {:#?}",
         agent.log()
     );

@@ -160,13 +160,14 @@ pub(crate) fn sizes(config: &Config) -> anyhow::Result<Sizes> {
         Transport::Unicast(peers) => peers.len(),
     });
     let closed = instances.filter(|instance| !instance.accept).map(|instance| instance.placements.len());
-    Ok(Sizes {
+    let needed = Sizes {
         routers: count(config.instances.len())?,
         peers: count(peers.sum())?,
         closed: count(closed.sum())?,
         senders: count(config.instances.len() * SENDERS_EACH)?.max(SENDERS_LEAST),
         burst: BURST,
-    })
+    };
+    Ok(needed.with_head_room())
 }
 
 /// The virtual routers of the configuration and their links.

@@ -18,7 +18,8 @@ pub(super) struct Driver {
 /// What other traffic loses while a native program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cost {
-    /// Nothing measurable, once the rings have been set up again.
+    /// No offload in use. Hardware drivers set up their rings again when the program is attached and
+    /// when it is detached.
     None,
     /// An offload, in words that follow "native mode on <driver>".
     Loses(&'static str),
@@ -31,18 +32,15 @@ pub(super) enum Cost {
 
 /// The drivers whose source was read. Hardware drivers that refuse native XDP while an offload is in
 /// use (LRO, hardware GRO) are listed without a cost: they refuse, and generic mode is the fallback.
-const DRIVERS: [(&str, Cost); 21] = [
+const DRIVERS: [(&str, Cost); 18] = [
     ("veth", Cost::Loses("disables segmentation offload of its peer")),
     ("virtio_net", Cost::Loses("disables the host's segmentation and checksum offloads")),
-    ("hv_netvsc", Cost::Loses("requires LRO off and is passed to the virtual function")),
+    ("hv_netvsc", Cost::Loses("keeps LRO off and limits the MTU to a page")),
     ("bnxt_en", Cost::Loses("disables LRO and hardware GRO")),
     ("bonding", Cost::Loses("costs what it costs its ports")),
     ("bond", Cost::Loses("costs what it costs its ports")),
     ("ena", Cost::None),
-    ("gve", Cost::None),
     ("i40e", Cost::None),
-    ("ice", Cost::None),
-    ("igc", Cost::None),
     ("ixgbe", Cost::None),
     ("mlx5_core", Cost::None),
     ("tun", Cost::None),
