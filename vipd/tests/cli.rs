@@ -1,4 +1,4 @@
-//! The binary as a user meets it: arguments in, text and exit code out.
+//! The program: arguments, output and exit code.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -30,7 +30,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// Answers every request on the control socket of a directory with one line, whatever it says.
+/// Replies to every request on a control socket with one line.
 fn answer_with(line: &'static str) -> TempDir {
     let directory = tempfile::tempdir().expect("temporary directory");
     let listener = UnixListener::bind(directory.path().join("control.sock")).expect("bind");
@@ -65,7 +65,7 @@ fn check_accepts_a_good_file() {
 }
 
 #[test]
-fn check_warns_and_accepts_all_the_same() {
+fn warnings_do_not_fail_check() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("odd.toml");
     let instance = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\nvirtual_addresses = []\n\
@@ -106,7 +106,7 @@ fn check_accepts_the_examples() {
 }
 
 #[test]
-fn check_and_run_tell_every_problem_at_once() {
+fn check_and_run_report_all_errors_at_once() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("bad.toml");
     let instance = "[[instance]]\nname = \"VI_1\"\ninterface = \"lo\"\nvrid = 256\n\
@@ -114,7 +114,7 @@ fn check_and_run_tell_every_problem_at_once() {
     fs::write(&path, instance).expect("write");
     let name = text(&path);
     let expected = format!(
-        "{name}:3:13: interface is \"lo\"; no other host can be reached by the loopback interface; name the \
+        "{name}:3:13: interface is \"lo\"; no other host is reachable through the loopback interface; name the \
          interface that faces the hosts\n\
          {name}:4:8: vrid is 256; it must be an integer from 1 to 255; choose another number\n\
          vipd: {name}: 2 problems\n"
@@ -122,18 +122,18 @@ fn check_and_run_tell_every_problem_at_once() {
     assert_output(&run(&["check", "-c", name]), 1, "", &expected);
     let runtime_dir = directory.path().join("run");
     assert_output(&run(&["run", "-c", name, "--runtime-dir", text(&runtime_dir)]), 1, "", &expected);
-    assert!(!runtime_dir.exists(), "nothing is touched before the configuration is good");
+    assert!(!runtime_dir.exists(), "an invalid configuration changes nothing");
 }
 
 #[test]
-fn a_missing_file_is_told_once() {
+fn a_missing_file_is_reported_once() {
     let expected = "vipd: cannot read /nonexistent/vipd.toml: No such file or directory (os error 2); create it, or \
                     name another file with -c FILE\n";
     assert_output(&run(&["check", "-c", "/nonexistent/vipd.toml"]), 1, "", expected);
 }
 
 #[test]
-fn without_an_agent_status_and_stats_say_what_to_do() {
+fn status_and_stats_without_an_agent_name_the_remedy() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let expected = format!(
         "vipd: no agent runs with the runtime directory {}; start one with `vipd run`, or name its directory with \
@@ -150,7 +150,7 @@ fn without_an_agent_status_and_stats_say_what_to_do() {
 }
 
 #[test]
-fn answers_are_printed_plain_in_a_pipe() {
+fn output_in_a_pipe_is_plain() {
     let directory = answer_with("{\"instances\":[]}\n");
     let runtime_dir = text(directory.path());
     assert_output(&run(&["status", "--json", "--runtime-dir", runtime_dir]), 0, "{\"instances\":[]}\n", "");
@@ -161,7 +161,7 @@ fn answers_are_printed_plain_in_a_pipe() {
 }
 
 #[test]
-fn an_error_or_nonsense_from_the_agent_is_passed_on() {
+fn errors_and_invalid_replies_of_the_agent_are_reported() {
     let directory = answer_with("{\"error\":\"the engine is busy\"}\n");
     let expected = "vipd: the agent refused the request: the engine is busy\n";
     assert_output(&run(&["status", "--runtime-dir", text(directory.path())]), 1, "", expected);
@@ -169,11 +169,11 @@ fn an_error_or_nonsense_from_the_agent_is_passed_on() {
     let output = run(&["stats", "--runtime-dir", text(directory.path())]);
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(stderr.contains("answered something else than expected"), "{stderr}");
+    assert!(stderr.contains("unexpected reply"), "{stderr}");
 }
 
 #[test]
-fn a_reader_that_leaves_ends_watch_quietly() {
+fn a_closed_pipe_ends_watch_without_error() {
     let directory = answer_with(STATS);
     let mut child = vipd(&["stats", "--json", "--watch", "0.01", "--runtime-dir", text(directory.path())])
         .stdout(Stdio::piped())
@@ -191,7 +191,7 @@ fn a_reader_that_leaves_ends_watch_quietly() {
 }
 
 #[test]
-fn blocks_of_watch_are_apart_in_a_pipe() {
+fn watch_separates_its_outputs_in_a_pipe() {
     let directory = answer_with(STATS);
     let mut child = vipd(&["stats", "--watch", "0.01", "--runtime-dir", text(directory.path())])
         .stdout(Stdio::piped())
@@ -220,7 +220,7 @@ fn help_shows_examples() {
 }
 
 #[test]
-fn run_refuses_a_log_level_that_is_none() {
+fn run_refuses_an_invalid_log_level() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("good.toml");
     let instance = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\n\

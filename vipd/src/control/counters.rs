@@ -241,7 +241,7 @@ fn markdown() -> String {
         [("Of an instance", "vipd", INSTANCE), ("Of the agent", "vipd_global", GLOBAL)]
     {
         out += &format!(
-            "## {title}\n\n| counter | metric | needs attention | counts | counted by |\n| --- | --- | --- | --- | --- |\n"
+            "## {title}\n\n| counter | metric | needs attention | counts | counted by | reason in the log |\n| --- | --- | --- | --- | --- | --- |\n"
         );
         for counter in table {
             let attention = if counter.is_error() { "yes" } else { "" };
@@ -251,7 +251,8 @@ fn markdown() -> String {
                 Source::Sent | Source::Engine => "engine",
             };
             let (name, metric, help) = (counter.name, counter.metric(prefix), counter.help);
-            out += &format!("| `{name}` | `{metric}` | {attention} | {help} | {source} |\n");
+            let reason = counter.reason.unwrap_or_default();
+            out += &format!("| `{name}` | `{metric}` | {attention} | {help} | {source} | {reason} |\n");
         }
         out.push('\n');
     }
