@@ -1,23 +1,25 @@
-//! What a vipd on a node says of itself.
+//! Requests to a vipd on a node, on its control socket.
 
-use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::IpAddr;
-use std::process::Command;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::agent::{Agent, AgentKind};
-use crate::process;
 use crate::wait::try_wait_until;
+
+/// Time limit for an answer.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// An instance's status or statistics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer(pub Value);
 
 impl Answer {
-    /// A text; empty where there is none.
+    /// A string; empty if there is none.
     pub fn text(&self, name: &str) -> &str {
         self.0[name].as_str().unwrap_or_default()
     }
@@ -25,7 +27,7 @@ impl Answer {
     /// A number.
     ///
     /// # Errors
-    /// When there is no such number: a name that has changed must not read as 0.
+    /// When there is no such number: a renamed one must not read as 0.
     pub fn number(&self, name: &str) -> Result<u64> {
         self.0[name].as_u64().with_context(|| format!("there is no number {name} in {}", self.0))
     }
@@ -36,7 +38,7 @@ impl Answer {
     }
 }
 
-/// `vipd status --json`: an answer for each instance.
+/// The status of each instance.
 ///
 /// # Errors
 /// When the agent is not vipd, or does not answer.
@@ -45,7 +47,7 @@ pub fn status(agent: &Agent) -> Result<Vec<Answer>> {
     Ok(instances(&answer)?.iter().cloned().map(Answer).collect())
 }
 
-/// `vipd stats --json`: the agent's counters, and each instance's.
+/// The agent's counters, and each instance's.
 ///
 /// # Errors
 /// When the agent is not vipd, or does not answer.
@@ -73,7 +75,7 @@ pub fn count(agent: &Agent, name: &str) -> Result<u64> {
     instances.first().context("vipd has no instance")?.number(name)
 }
 
-/// Waits until the agent's first instance is as `wanted`, and returns its status.
+/// Waits until the status of the agent's first instance satisfies `wanted`, and returns it.
 ///
 /// # Errors
 /// When the agent does not answer, or the time is up; with the last status.
@@ -106,17 +108,22 @@ fn instances(answer: &Value) -> Result<&Vec<Value>> {
     answer["instances"].as_array().context("vipd's answer has no instances")
 }
 
-fn ask(agent: &Agent, verb: &str) -> Result<Value> {
-    let AgentKind::Vipd(program) = agent.kind() else { bail!("{agent} does not answer questions") };
-    let mut command = Command::new(program);
-    let directory: &OsStr = Agent::runtime_dir().as_os_str();
-    command.args([verb, "--json", "--runtime-dir"]).arg(directory);
-    let output = process::output(agent.host(), command)?;
-    ensure!(
-        output.status.success(),
-        "vipd {verb} on {}: {}",
-        agent.station(),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).with_context(|| format!("vipd {verb} --json"))
+/// One request on the control socket. The file system of the agent's host has the socket.
+fn ask(agent: &Agent, command: &str) -> Result<Value> {
+    let AgentKind::Vipd(_) = agent.kind() else { bail!("{agent} has no control socket") };
+    let request = format!("{{\"command\":\"{command}\"}}\n");
+    let exchange = move || -> Result<String> {
+        let mut stream = UnixStream::connect(Agent::control_socket())?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        stream.set_write_timeout(Some(ANSWER))?;
+        stream.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = agent.host().run(exchange).with_context(|| format!("asking {agent} for {command}"))?;
+    let answer: Value =
+        serde_json::from_str(&answer).with_context(|| format!("{agent} answered {answer:?}"))?;
+    ensure!(answer["error"].is_null(), "{agent} refused {command}: {}", answer["error"]);
+    Ok(answer)
 }

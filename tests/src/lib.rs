@@ -29,6 +29,7 @@ pub mod compare;
 pub mod configuration;
 pub mod conformance;
 pub mod craft;
+pub mod failure;
 pub mod frame;
 mod frr;
 pub mod inject;
@@ -50,3 +51,4 @@ pub mod tun;
 pub mod wait;
 
 pub use binary::vipd_binary;
+pub use failure::TestResult;

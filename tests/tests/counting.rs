@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::ask::{self, Answer};
 use vipd_tests::binary::vipd;
@@ -79,7 +80,7 @@ fn backups(lab: &Lab) -> Result<(Agent, Vec<Vec<u8>>)> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn every_advert_of_255_routers_is_counted() -> Result<()> {
+fn every_advert_of_255_routers_is_counted() -> TestResult {
     const ADVERTS: usize = 200_000;
     let lab = Lab::new(1)?;
     let (mut agent, frames) = backups(&lab)?;
@@ -109,7 +110,7 @@ fn every_advert_of_255_routers_is_counted() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn adverts_that_say_nothing_new_wake_nobody() -> Result<()> {
+fn adverts_that_say_nothing_new_wake_nobody() -> TestResult {
     const ADVERTS: usize = 51_000;
     let lab = Lab::new(1)?;
     let (mut agent, frames) = backups(&lab)?;
@@ -223,7 +224,7 @@ impl Mix {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn each_reason_has_its_own_counter_and_foreign_packets_pass() -> Result<()> {
+fn each_reason_has_its_own_counter_and_foreign_packets_pass() -> TestResult {
     const TURNS: usize = 500;
     let lab = Lab::new(1)?;
     let mut instances: Vec<_> = V3_ROUTERS.iter().map(|vrid| instance(*vrid, Version::V3)).collect();

@@ -5,6 +5,7 @@ use std::env;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::ask::{self, until, until_state};
 use vipd_tests::binary::vipd;
@@ -169,7 +170,7 @@ fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn arbitrary_frames_change_nothing_and_are_accounted_for() -> Result<()> {
+fn arbitrary_frames_change_nothing_and_are_accounted_for() -> TestResult {
     let seed = match env::var(SEED_VARIABLE) {
         Ok(text) => text.parse().with_context(|| format!("{SEED_VARIABLE} must be a number"))?,
         Err(_) => SEED,

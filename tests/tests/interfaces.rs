@@ -4,7 +4,8 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use vipd_tests::TestResult;
 use vipd_tests::agent::Agent;
 use vipd_tests::ask::{count, status, until_state};
 use vipd_tests::binary::vipd;
@@ -33,7 +34,7 @@ fn routers(interfaces: &[&str]) -> String {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn the_same_vrid_on_two_interfaces_is_two_routers() -> Result<()> {
+fn the_same_vrid_on_two_interfaces_is_two_routers() -> TestResult {
     let lab = Lab::new(2)?;
     let node = lab.host(NODE)?;
     node.run(|| {
@@ -47,7 +48,7 @@ fn the_same_vrid_on_two_interfaces_is_two_routers() -> Result<()> {
     })?;
     for (interface, address) in [(INTERFACE, [10, 0, 0, 1]), ("eth2", [10, 0, 1, 1])] {
         let there = node.run(move || links::addresses(interface))?;
-        ensure!(there.contains(&Ipv4Addr::from(address)), "{interface} has {there:?}");
+        assert!(there.contains(&Ipv4Addr::from(address)), "{interface} has {there:?}");
     }
     // A master on one of the two segments is heard by one of the two routers.
     let injector = Injector::open(lab.host(SPEAKER)?)?;
@@ -56,13 +57,13 @@ fn the_same_vrid_on_two_interfaces_is_two_routers() -> Result<()> {
     pace()?;
     let states: Vec<_> = status(&agent)?.iter().map(|instance| instance.text("state").to_owned()).collect();
     assert_eq!(states, ["backup", "master"]);
-    ensure!(agent.stop()?.success());
+    assert!(agent.stop()?.success());
     Ok(())
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_bridge_takes_no_native_program_and_hears_through_the_generic_one() -> Result<()> {
+fn a_bridge_takes_no_native_program_and_hears_through_the_generic_one() -> TestResult {
     const BRIDGE: &str = "br1";
     let lab = Lab::new(2)?;
     // The node's own bridge, with its cable as a port: as a host of virtual machines has it.
@@ -76,7 +77,7 @@ fn a_bridge_takes_no_native_program_and_hears_through_the_generic_one() -> Resul
     agent.start()?;
     let report = until_state(&agent, "master", SOON)?;
     assert_eq!(report.text("vipd:xdp-mode"), "generic");
-    ensure!(
+    assert!(
         agent.log().iter().any(|line| line.text.contains("bridge has no native mode")),
         "one line says so, and why: {:#?}",
         agent.log()
@@ -106,7 +107,7 @@ fn policies(pid: u32) -> Result<Vec<(String, u32)>> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn the_engine_alone_runs_in_real_time_where_it_may_and_is_wanted() -> Result<()> {
+fn the_engine_alone_runs_in_real_time_where_it_may_and_is_wanted() -> TestResult {
     const FIFO: u32 = 1;
     for (setting, wanted) in [("auto", true), ("off", false)] {
         let lab = Lab::new(1)?;
@@ -128,7 +129,7 @@ fn the_engine_alone_runs_in_real_time_where_it_may_and_is_wanted() -> Result<()>
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn debug_logging_tells_of_each_discarded_advert() -> Result<()> {
+fn debug_logging_tells_of_each_discarded_advert() -> TestResult {
     let lab = Lab::new(2)?;
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[INTERFACE]))?;
     agent.set_environment("VIPD_LOG", "debug");
@@ -138,13 +139,14 @@ fn debug_logging_tells_of_each_discarded_advert() -> Result<()> {
     try_wait_until("the discarded advert to be told of", SOON, || {
         Ok(agent.log().iter().any(|line| line.text.contains("vrid 51") && line.text.contains("discarded")))
     })
-    .with_context(|| format!("{:#?}", agent.log()))
+    .with_context(|| format!("{:#?}", agent.log()))?;
+    Ok(())
 }
 
 /// Load sharing of two routers: each owns one address and backs the other up.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_owner_and_a_backup_share_an_interface() -> Result<()> {
+fn an_owner_and_a_backup_share_an_interface() -> TestResult {
     let lab = Lab::new(2)?;
     let instance = |vrid: u8, priority: u8, address: Ipv4Addr| {
         format!(
@@ -165,9 +167,9 @@ fn an_owner_and_a_backup_share_an_interface() -> Result<()> {
     try_wait_until("each to own its own", SOON, || {
         Ok(states(&one)? == ["master", "backup"] && states(&two)? == ["backup", "master"])
     })?;
-    ensure!(two.stop()?.success());
+    assert!(two.stop()?.success());
     try_wait_until("the one left to have both", SOON, || Ok(states(&one)? == ["master", "master"]))?;
-    ensure!(one.stop()?.success());
+    assert!(one.stop()?.success());
     assert_eq!(lab.host(NODE)?.run(|| links::addresses(INTERFACE))?, [own], "the host keeps its own");
     Ok(())
 }
@@ -175,14 +177,14 @@ fn an_owner_and_a_backup_share_an_interface() -> Result<()> {
 /// A mistake in the configuration must not cost the host its address.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_address_of_the_hosts_own_is_never_taken_away() -> Result<()> {
+fn an_address_of_the_hosts_own_is_never_taken_away() -> TestResult {
     let lab = Lab::new(1)?;
     let wrong = routers(&[INTERFACE]).replace("10.0.0.1", &format!("{}/{PREFIX}", NODE.ipv4()));
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, wrong)?;
     agent.start()?;
     let report = until_state(&agent, "fault", SOON)?;
-    ensure!(report.text("vipd:fault-reason").contains("is the primary address of"), "{report:?}");
-    ensure!(agent.stop()?.success());
+    assert!(report.text("vipd:fault-reason").contains("is the primary address of"), "{report:?}");
+    assert!(agent.stop()?.success());
     assert_eq!(lab.host(NODE)?.run(|| links::addresses(INTERFACE))?, [NODE.ipv4()]);
     Ok(())
 }
@@ -190,7 +192,7 @@ fn an_address_of_the_hosts_own_is_never_taken_away() -> Result<()> {
 /// A bridge tells of its ports in link messages of its own family, the last of which is a deletion.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_interface_that_was_a_bridge_port_for_a_while_is_still_there() -> Result<()> {
+fn an_interface_that_was_a_bridge_port_for_a_while_is_still_there() -> TestResult {
     const BRIDGE: &str = "br1";
     let lab = Lab::new(1)?;
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[INTERFACE]))?;

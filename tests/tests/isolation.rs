@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount};
+use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::ask::{self, count, until, until_state};
 use vipd_tests::binary::vipd;
@@ -88,7 +89,7 @@ fn ask_without_reading(stream: &mut UnixStream) -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn stuck_clients_stop_nobody() -> Result<()> {
+fn stuck_clients_stop_nobody() -> TestResult {
     let lab = Lab::new(2)?;
     let master = prepared(&lab, ONE, 200)?;
     keeps_going(
@@ -102,7 +103,8 @@ fn stuck_clients_stop_nobody() -> Result<()> {
             Ok((half, deaf))
         },
         |(_, deaf)| deaf.iter_mut().try_for_each(ask_without_reading),
-    )
+    )?;
+    Ok(())
 }
 
 /// Writes until there is no room.
@@ -128,19 +130,20 @@ fn with_stderr(lab: &Lab, to: OwnedFd) -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_log_that_nobody_reads_stops_nobody() -> Result<()> {
+fn a_log_that_nobody_reads_stops_nobody() -> TestResult {
     let lab = Lab::new(2)?;
     let (_nobody_reads, writer) = io::pipe()?;
     // The mode belongs to the pipe's end, which the agent gets blocking, as from a shell.
     rustix::io::ioctl_fionbio(&writer, true)?;
     fill(&writer)?;
     rustix::io::ioctl_fionbio(&writer, false)?;
-    with_stderr(&lab, writer.into())
+    with_stderr(&lab, writer.into())?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_log_on_a_full_disk_stops_nobody() -> Result<()> {
+fn a_log_on_a_full_disk_stops_nobody() -> TestResult {
     let lab = Lab::new(2)?;
     let file = lab.host(ONE)?.run(|| -> Result<File> {
         let disk = Agent::runtime_dir().join("disk");
@@ -151,5 +154,6 @@ fn a_log_on_a_full_disk_stops_nobody() -> Result<()> {
         fill(&file)?;
         Ok(file)
     })?;
-    with_stderr(&lab, file.into())
+    with_stderr(&lab, file.into())?;
+    Ok(())
 }

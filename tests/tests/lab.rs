@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, AgentKind, Instance};
 use vipd_tests::arp::neighbour;
 use vipd_tests::craft::{Advert, Checksum};
@@ -67,7 +68,7 @@ fn inhabitants(networks: &BTreeSet<u64>) -> Result<Vec<PathBuf>> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_lab_leaves_nothing_on_the_host() -> Result<()> {
+fn a_lab_leaves_nothing_on_the_host() -> TestResult {
     let before = traces()?;
     let lab = Lab::new(2)?;
     let mut agent = Agent::new(&lab, NODE, AgentKind::Keepalived, &[Instance::default()])?;
@@ -88,7 +89,7 @@ fn a_lab_leaves_nothing_on_the_host() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_killed_lab_takes_its_agents_with_it() -> Result<()> {
+fn a_killed_lab_takes_its_agents_with_it() -> TestResult {
     let mut holder = Command::new(env!("CARGO_BIN_EXE_hold-lab"))
         .stdout(Stdio::piped())
         .spawn()
@@ -96,7 +97,7 @@ fn a_killed_lab_takes_its_agents_with_it() -> Result<()> {
     let mut line = String::new();
     BufReader::new(holder.stdout.take().context("its output")?).read_line(&mut line)?;
     let agents: Vec<_> = line.split_whitespace().map(|id| Path::new("/proc").join(id)).collect();
-    ensure!(agents.len() == 2, "the holder did not start: it said {line:?}");
+    assert!(agents.len() == 2, "the holder did not start: it said {line:?}");
     let networks: BTreeSet<_> = agents.iter().filter_map(|agent| network_of(agent)).collect();
     assert_eq!(networks.len(), 2, "each agent on a node of its own");
     assert!(inhabitants(&networks)?.len() >= 4, "keepalived is two processes on each node");
@@ -105,12 +106,13 @@ fn a_killed_lab_takes_its_agents_with_it() -> Result<()> {
     holder.wait()?;
     try_wait_until("the agents to die with the lab, the frozen one too", SOON, || {
         Ok(inhabitants(&networks)?.is_empty())
-    })
+    })?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn two_labs_do_not_hear_each_other() -> Result<()> {
+fn two_labs_do_not_hear_each_other() -> TestResult {
     let (one, other) = (Lab::new(1)?, Lab::new(1)?);
     let (heard_in_one, heard_in_other) = (one.capture()?, other.capture()?);
     let start = WallTime::now();
@@ -127,7 +129,7 @@ fn two_labs_do_not_hear_each_other() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn what_is_sent_is_captured_once_and_unchanged() -> Result<()> {
+fn what_is_sent_is_captured_once_and_unchanged() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let right = Advert { interval: 1, ..Advert::new(Version::V3, 51, 200, NODE) };
@@ -155,7 +157,7 @@ fn what_is_sent_is_captured_once_and_unchanged() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn ping_arp_table_and_capture_tell_the_same() -> Result<()> {
+fn ping_arp_table_and_capture_tell_the_same() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let client = lab.host(Station::Client)?;
@@ -201,7 +203,7 @@ fn ping_arp_table_and_capture_tell_the_same() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_cable_can_be_taken_away_and_put_back() -> Result<()> {
+fn a_cable_can_be_taken_away_and_put_back() -> TestResult {
     let lab = Lab::new(1)?;
     let node = lab.host(NODE)?;
     lab.unplug(NODE)?;
@@ -223,7 +225,7 @@ fn a_cable_can_be_taken_away_and_put_back() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_program_runs_inside_its_node() -> Result<()> {
+fn a_program_runs_inside_its_node() -> TestResult {
     let lab = Lab::new(1)?;
     let mut list = Command::new("ls");
     list.args(["/sys/class/net", SCRATCH]);
@@ -274,7 +276,7 @@ fn masters(outcome: &Outcome) -> Vec<(Station, Station)> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn keepalived_crashes() -> Result<()> {
+fn keepalived_crashes() -> TestResult {
     let outcome = play(Scenario::Crash, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP)]);
     let said = |text: &str| outcome.log.iter().any(|(who, line)| *who == BACKUP && line.text.contains(text));
@@ -284,7 +286,7 @@ fn keepalived_crashes() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn keepalived_returns_and_takes_over_if_it_may() -> Result<()> {
+fn keepalived_returns_and_takes_over_if_it_may() -> TestResult {
     let outcome = play(Scenario::Return, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP), (BACKUP, PREFERRED)]);
     let outcome = play(Scenario::Return, |setup| setup.preempt = false)?;
@@ -294,7 +296,7 @@ fn keepalived_returns_and_takes_over_if_it_may() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn keepalived_is_cut_off() -> Result<()> {
+fn keepalived_is_cut_off() -> TestResult {
     let outcome = play(Scenario::Cut, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP), (BACKUP, PREFERRED)]);
     let failover = &outcome.takeovers[0];
@@ -308,7 +310,7 @@ fn keepalived_is_cut_off() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn keepalived_stops() -> Result<()> {
+fn keepalived_stops() -> TestResult {
     let outcome = play(Scenario::Stop, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP)]);
     assert_eq!(outcome.takeovers[0].deadline, Some(Duration::from_nanos(60_937_500)), "the skew alone");
@@ -317,7 +319,7 @@ fn keepalived_stops() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn keepalived_is_frozen() -> Result<()> {
+fn keepalived_is_frozen() -> TestResult {
     let outcome = play(Scenario::Pause, |_| ())?;
     assert_eq!(masters(&outcome)[0], (PREFERRED, BACKUP));
     Ok(())
@@ -325,7 +327,7 @@ fn keepalived_is_frozen() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn keepalived_speaks_version_2() -> Result<()> {
+fn keepalived_speaks_version_2() -> TestResult {
     let outcome = play(Scenario::Crash, |setup| {
         setup.version = Version::V2;
         setup.interval = Duration::from_secs(1);

@@ -4,7 +4,8 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::ask::{self, count, until, until_state};
 use vipd_tests::binary::vipd;
@@ -71,7 +72,7 @@ fn check_return(first: &Agent, second: &Agent) -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_address_that_somebody_deleted_is_put_back_and_announced() -> Result<()> {
+fn an_address_that_somebody_deleted_is_put_back_and_announced() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let (master, backup) = pair(&lab)?;
@@ -93,31 +94,33 @@ fn an_address_that_somebody_deleted_is_put_back_and_announced() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_interface_that_goes_down_is_a_fault_until_it_is_up() -> Result<()> {
+fn an_interface_that_goes_down_is_a_fault_until_it_is_up() -> TestResult {
     let lab = Lab::new(2)?;
     let (one, two) = pair(&lab)?;
     lab.host(ONE)?.run(|| links::set_down(INTERFACE))?;
     check_fault(&one, "down", &two)?;
     assert!(!has(lab.host(ONE)?, VIP)?, "a router in fault has no virtual address");
     lab.host(ONE)?.run(|| links::set_up(INTERFACE))?;
-    check_return(&one, &two)
+    check_return(&one, &two)?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_cut_cable_is_a_fault_until_it_is_mended() -> Result<()> {
+fn a_cut_cable_is_a_fault_until_it_is_mended() -> TestResult {
     let lab = Lab::new(2)?;
     let (one, two) = pair(&lab)?;
     lab.cut(ONE)?;
     check_fault(&one, "carrier", &two)?;
     assert!(!has(lab.host(ONE)?, VIP)?);
     lab.mend(ONE)?;
-    check_return(&one, &two)
+    check_return(&one, &two)?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_interface_that_is_made_anew_is_taken_up_again() -> Result<()> {
+fn an_interface_that_is_made_anew_is_taken_up_again() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let (one, two) = pair(&lab)?;
@@ -148,7 +151,7 @@ fn an_interface_that_is_made_anew_is_taken_up_again() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn without_an_address_of_its_own_it_is_a_fault() -> Result<()> {
+fn without_an_address_of_its_own_it_is_a_fault() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let (one, two) = pair(&lab)?;
@@ -173,7 +176,7 @@ fn without_an_address_of_its_own_it_is_a_fault() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_new_primary_address_is_sent_from_without_a_change_of_state() -> Result<()> {
+fn a_new_primary_address_is_sent_from_without_a_change_of_state() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let (one, two) = pair(&lab)?;
@@ -208,7 +211,7 @@ fn lost_notifications() -> Result<u64> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn lost_notifications_are_made_up_for_by_reading_everything_anew() -> Result<()> {
+fn lost_notifications_are_made_up_for_by_reading_everything_anew() -> TestResult {
     let lab = Lab::new(1)?;
     let capture = lab.capture()?;
     let agent = started(&lab, ONE, 200)?;
@@ -227,7 +230,7 @@ fn lost_notifications_are_made_up_for_by_reading_everything_anew() -> Result<()>
                 return links::del_address(INTERFACE, ONE.ipv4(), PREFIX);
             }
         }
-        ensure!(false, "100000 changes did not overrun the agent's socket");
+        assert!(false, "100000 changes did not overrun the agent's socket");
         Ok(())
     })?;
     assert!(!has(lab.host(ONE)?, VIP)?, "it went with the address of its subnet");
@@ -247,7 +250,7 @@ fn lost_notifications_are_made_up_for_by_reading_everything_anew() -> Result<()>
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn another_mtu_is_nothing_and_another_name_a_fault() -> Result<()> {
+fn another_mtu_is_nothing_and_another_name_a_fault() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let (one, two) = pair(&lab)?;
@@ -272,12 +275,13 @@ fn another_mtu_is_nothing_and_another_name_a_fault() -> Result<()> {
         links::rename("other0", INTERFACE)?;
         links::set_up(INTERFACE)
     })?;
-    check_return(&one, &two)
+    check_return(&one, &two)?;
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_master_whose_interface_is_renamed_leaves_no_address_on_it() -> Result<()> {
+fn a_master_whose_interface_is_renamed_leaves_no_address_on_it() -> TestResult {
     let lab = Lab::new(2)?;
     let (one, two) = pair(&lab)?;
     // Linux 6.2 renames an interface that is up; before, nobody can.
@@ -288,5 +292,6 @@ fn a_master_whose_interface_is_renamed_leaves_no_address_on_it() -> Result<()> {
         Ok(!lab.host(ONE)?.run(|| links::addresses("other0"))?.contains(&VIP))
     })?;
     lab.host(ONE)?.run(|| links::rename("other0", INTERFACE))?;
-    check_return(&one, &two)
+    check_return(&one, &two)?;
+    Ok(())
 }

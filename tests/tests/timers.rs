@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::arp::neighbour;
 use vipd_tests::ask::{count, until, until_state};
@@ -37,7 +38,7 @@ fn slow(priority: u8) -> Instance {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_backup_adopts_the_masters_interval() -> Result<()> {
+fn a_backup_adopts_the_masters_interval() -> TestResult {
     let lab = Lab::new(2)?;
     let slow = Instance { interval: Duration::from_millis(300), ..router(200) };
     let master = started(&lab, ONE, slow)?;
@@ -107,15 +108,17 @@ fn announces_again(agent: &Agent, capture: &Capture, healed: WallTime) -> Result
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn two_masters_agree_once_the_segment_is_whole() -> Result<()> {
-    two_masters_agree(true)
+fn two_masters_agree_once_the_segment_is_whole() -> TestResult {
+    two_masters_agree(true)?;
+    Ok(())
 }
 
 /// The loser yields before the winner has heard of it: its last advert is what tells the winner.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn two_masters_agree_also_when_the_loser_hears_the_winner_first() -> Result<()> {
-    two_masters_agree(false)
+fn two_masters_agree_also_when_the_loser_hears_the_winner_first() -> TestResult {
+    two_masters_agree(false)?;
+    Ok(())
 }
 
 fn two_masters_agree(winner_hears_first: bool) -> Result<()> {
@@ -151,7 +154,7 @@ fn two_masters_agree(winner_hears_first: bool) -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn of_equal_priorities_the_higher_address_wins() -> Result<()> {
+fn of_equal_priorities_the_higher_address_wins() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let lower = started(&lab, ONE, slow(100))?;
@@ -181,7 +184,7 @@ fn of_equal_priorities_the_higher_address_wins() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn the_owner_is_master_at_once_and_keeps_its_address() -> Result<()> {
+fn the_owner_is_master_at_once_and_keeps_its_address() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let own = ONE.ipv4();

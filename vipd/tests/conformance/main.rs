@@ -67,6 +67,27 @@ fn every_item_has_a_scenario_a_test_or_a_reason() {
     }
 }
 
+/// Whether the source has this function with `#[test]` among the attributes above it; comments do not count.
+fn has_test(source: &str, function: &str) -> bool {
+    let lines: Vec<_> = source.lines().map(str::trim).collect();
+    let starts = format!("fn {function}(");
+    let above = |at: usize| {
+        lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"))
+    };
+    lines
+        .iter()
+        .enumerate()
+        .any(|(at, line)| line.starts_with(&starts) && above(at).any(|line| *line == "#[test]"))
+}
+
+#[test]
+fn commented_functions_are_no_tests() {
+    assert!(has_test("    #[test]\n    // why\n    #[ignore]\n    fn a() {}", "a"));
+    for source in ["// #[test]\n// fn a() {}", "fn a() {}", "#[test]\nfn ab() {}"] {
+        assert!(!has_test(source, "a"), "{source}");
+    }
+}
+
 #[test]
 fn the_tests_that_items_name_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -75,11 +96,7 @@ fn the_tests_that_items_name_exist() {
             let path = root.join(file);
             let source =
                 fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {file}: {error}", item.name));
-            assert!(
-                source.contains(&format!("fn {function}(")),
-                "{}: there is no {function} in {file}",
-                item.name
-            );
+            assert!(has_test(&source, function), "{}: no test {function} in {file}", item.name);
         }
     }
 }

@@ -1,0 +1,47 @@
+//! The error of a test: `?` in a test reports its own line.
+
+use std::fmt;
+use std::panic::Location;
+
+/// The result of a test.
+pub type TestResult = Result<(), Failure>;
+
+/// An error and the line of the test that returned it.
+pub struct Failure {
+    location: &'static Location<'static>,
+    error: anyhow::Error,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    /// `?` calls this: the caller's location is the line of the `?`.
+    #[track_caller]
+    fn from(error: E) -> Self {
+        Self { location: Location::caller(), error: error.into() }
+    }
+}
+
+/// What the test harness prints.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:#}", self.location, self.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{Context as _, Result};
+
+    #[test]
+    fn a_failure_has_the_line_of_the_question_mark() {
+        let fails = || -> Result<()> { "x".parse::<u8>().map(drop).context("reading") };
+        let test = || -> TestResult {
+            fails()?;
+            Ok(())
+        };
+        let printed = format!("{:?}", test().unwrap_err());
+        let line = line!() - 4;
+        assert!(printed.starts_with(&format!("{}:{line}:", file!())), "{printed}");
+        assert!(printed.contains("reading: invalid digit"), "{printed}");
+    }
+}
