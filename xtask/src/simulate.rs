@@ -1,17 +1,17 @@
-//! `cargo xtask simulate`: vipd's core in virtual time, by the million takeovers.
+//! `cargo xtask simulate`: simulates vipd's core in virtual time.
 
 use anyhow::Result;
 
 use crate::support::process::run as run_command;
 use crate::support::workspace;
 
-/// How many takeovers the test suite simulates.
+/// Takeovers that the test suite simulates.
 const TAKEOVERS: u64 = 1_000_000;
 
-/// Simulate hundreds of virtual routers on virtual LANs, with the protocol's invariants asserted all the way
+/// Simulate hundreds of virtual routers on virtual LANs and check the protocol's invariants
 ///
-/// Delay, reordering, loss, duplication, partition, pauses, clocks that run 1 % off, crashes and restarts, all from a seed
-/// that makes the same world again. It stops at the first invariant that does not hold and shows what led there.
+/// Covers delay, reordering, loss, duplication, partitions, pauses, clock drift of 1 %, crashes and restarts. A seed reproduces a
+/// world exactly. Stops at the first violated invariant and prints the events before it.
 #[derive(clap::Args)]
 #[command(
     disable_help_flag = true,
@@ -19,7 +19,7 @@ const TAKEOVERS: u64 = 1_000_000;
 Examples:
   cargo xtask simulate                              a million takeovers
   cargo xtask simulate --from 5000 --takeovers 10000000
-  cargo xtask simulate --seed 17 --trace            one world again, with all that happens in it"
+  cargo xtask simulate --seed 17 --trace            one world, with every event"
 )]
 pub(crate) struct Args {
     /// Passed on to the simulator: `--takeovers N`, `--from SEED`, `--seed SEED`, `--trace`, `--threads N`
@@ -37,7 +37,7 @@ pub(crate) fn everything() -> Result<()> {
     simulate(&["--takeovers".to_owned(), TAKEOVERS.to_string()])
 }
 
-/// The simulator knows vipd's core, which nothing here depends on (see main.rs): cargo builds and runs it.
+/// xtask must not depend on vipd's core (see main.rs), so cargo builds and runs the simulator.
 fn simulate(arguments: &[String]) -> Result<()> {
     let mut cargo = workspace::cargo();
     cargo.args(["run", "--locked", "--release", "--package", "vipd-simulator", "--"]).args(arguments);

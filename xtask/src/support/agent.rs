@@ -1,4 +1,4 @@
-//! The agent as users run it: built in release, wherever cargo puts it.
+//! The release build of vipd.
 
 use std::path::PathBuf;
 
@@ -7,14 +7,14 @@ use anyhow::Result;
 use super::process::{run, say};
 use super::workspace;
 
-/// Builds vipd, with cargo's own progress on the terminal, and returns the program.
+/// Builds vipd, with cargo's progress on the terminal, and returns its path.
 pub(crate) fn build(verb: &str) -> Result<PathBuf> {
     say(verb, "building vipd in release");
     run(workspace::cargo().args(["build", "--release", "--locked", "--package", "vipd"]))?;
     Ok(path())
 }
 
-/// Where the program is once it is built.
+/// The path of the release build.
 pub(crate) fn path() -> PathBuf {
     workspace::target().join("release/vipd")
 }

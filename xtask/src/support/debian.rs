@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::privilege;
 use super::process::{ask, program, run, say};
 
-/// Which of `packages` are not installed.
+/// Those of `packages` that are not installed.
 pub(crate) fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     let installed = |package: &&str| {
         let mut query = program("dpkg-query");
@@ -15,7 +15,7 @@ pub(crate) fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     packages.iter().copied().filter(|package| !installed(package)).collect()
 }
 
-/// Whether this machine's package lists, as they are now, have `package`.
+/// Whether apt's current package lists contain `package`.
 pub(crate) fn offers(package: &str) -> bool {
     let policy = ask(program("apt-cache").args(["policy", package])).unwrap_or_default();
     policy.lines().any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)"))
@@ -26,13 +26,13 @@ pub(crate) fn has_apt() -> bool {
     ask(program("apt-get").arg("--version")).is_some()
 }
 
-/// Fetches the package lists, which a fresh container does not have.
+/// Fetches apt's package lists; a fresh container has none.
 pub(crate) fn update(verb: &str) -> Result<()> {
     say(verb, "fetching apt's package lists");
     run(program("apt-get").args(["update", "--quiet"]))
 }
 
-/// Installs what is missing of `packages`; asks apt for nothing when nothing is.
+/// Installs those of `packages` that are missing, and prints their names first.
 pub(crate) fn install(verb: &str, packages: &[&str]) -> Result<()> {
     let missing = missing(packages);
     let list = packages.join(", ");
@@ -43,11 +43,11 @@ pub(crate) fn install(verb: &str, packages: &[&str]) -> Result<()> {
     let names = missing.join(" ");
     if !has_apt() {
         bail!(
-            "{names} missing, and there is no apt-get to install them; install them by this system's own means"
+            "missing packages: {names}; there is no apt-get, install them with this system's package manager"
         );
     }
     if !privilege::is_root()? {
-        bail!("{names} missing, and only root can install them: `sudo apt-get install {names}`");
+        bail!("missing packages: {names}; run `sudo apt-get install {names}`");
     }
     update(verb)?;
     say(verb, format_args!("installing Debian packages: {names}"));

@@ -1,4 +1,4 @@
-//! What this process is allowed to do, as the kernel says it.
+//! Privileges of this process.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ pub(crate) fn is_root() -> Result<bool> {
     Ok(field("Uid")?.split_whitespace().nth(1) == Some("0"))
 }
 
-/// Fails where `who` (the tests, the lab) could only fail, and says how to run `command` so that it does not.
+/// Fails if this process lacks the privileges that `who` (the tests, the lab) needs; the error says how to run `command` with them.
 pub(crate) fn require(who: &str, command: &str) -> Result<()> {
     let remedy = format!(
         "run `sudo env \"PATH=$PATH\" \"HOME=$HOME\" {command}`, or, in a container, start it privileged"

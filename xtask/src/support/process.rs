@@ -1,4 +1,4 @@
-//! Other programs: run, watched, and named in the error when they fail.
+//! Running other programs; errors contain the command line.
 
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ pub(crate) fn say(verb: &str, message: impl std::fmt::Display) {
     eprintln!("[{verb}] {message}");
 }
 
-/// Progress of something long: lines with the seconds since the beginning.
+/// Progress lines with the seconds elapsed.
 pub(crate) fn clocked(verb: &'static str) -> impl FnMut(&str) {
     let start = Instant::now();
     move |what| say(verb, format_args!("{:5.1} s  {what}", start.elapsed().as_secs_f64()))
@@ -46,15 +46,13 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{} printed no UTF-8", line(command)))
 }
 
-/// Runs to the end in silence; standard output if that went well.
-///
-/// For questions whose answer may be "there is no such program".
+/// Runs to the end without output and returns standard output; `None` if the program is missing or fails.
 pub(crate) fn ask(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The command as one would type it.
+/// The command line.
 pub(crate) fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")

@@ -1,4 +1,4 @@
-//! Where things are in the workspace.
+//! Paths of the workspace.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ pub(crate) fn root() -> &'static Path {
     xtask.parent().unwrap_or(xtask)
 }
 
-/// The folder of build products, wherever the user's cargo puts it.
+/// Cargo's target directory.
 pub(crate) fn target() -> PathBuf {
     let folder = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     root().join(folder)
