@@ -229,6 +229,8 @@ schema! {
 /// The tables of `docs/configuration.md`.
 #[cfg(test)]
 pub(super) fn markdown() -> String {
+    use std::fmt::Write as _;
+
     let mut out = String::new();
     for (section, title) in [
         (Section::Top, "Top of the file"),
@@ -238,13 +240,14 @@ pub(super) fn markdown() -> String {
         (Section::Garp, "`garp`"),
         (Section::Interface, "`[[interface]]`"),
     ] {
-        out += &format!(
+        let _ = write!(
+            out,
             "## {title}\n\n| key | default | value | meaning | keepalived |\n| --- | --- | --- | --- | --- |\n"
         );
         for Key { name, default, allowed, doc, keepalived, .. } in
             KEYS.iter().filter(|key| key.section == section)
         {
-            out += &format!("| `{name}` | {default} | {allowed} | {doc} | {keepalived} |\n");
+            let _ = write!(out, "| `{name}` | {default} | {allowed} | {doc} | {keepalived} |\n");
         }
         out.push('\n');
     }

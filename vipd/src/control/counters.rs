@@ -236,11 +236,14 @@ pub fn drop_reasons() -> impl Iterator<Item = (Cell, &'static str)> {
 /// The tables of `docs/counters.md`.
 #[cfg(test)]
 fn markdown() -> String {
+    use std::fmt::Write as _;
+
     let mut out = String::new();
     for (title, prefix, table) in
         [("Of an instance", "vipd", INSTANCE), ("Of the agent", "vipd_global", GLOBAL)]
     {
-        out += &format!(
+        let _ = write!(
+            out,
             "## {title}\n\n| counter | metric | needs attention | counts | counted by | reason in the log |\n| --- | --- | --- | --- | --- | --- |\n"
         );
         for counter in table {
@@ -252,7 +255,7 @@ fn markdown() -> String {
             };
             let (name, metric, help) = (counter.name, counter.metric(prefix), counter.help);
             let reason = counter.reason.unwrap_or_default();
-            out += &format!("| `{name}` | `{metric}` | {attention} | {help} | {source} | {reason} |\n");
+            let _ = write!(out, "| `{name}` | `{metric}` | {attention} | {help} | {source} | {reason} |\n");
         }
         out.push('\n');
     }
