@@ -74,7 +74,7 @@ use topology::Topology;
 const RING_BUDGET: usize = MAX_PENDING;
 /// Address changes made in one turn, about 20 µs each with the first announcement, and
 /// announcements after the first, about 10 µs each; then adverts that are due go first.
-const BUDGET: Budget = Budget { changes: 256, announcements: 64 };
+const BUDGET: Budget = Budget { changes: 128, announcements: 64 };
 /// Nanoseconds until wanted and present addresses are compared again, after a change or a dump has
 /// failed.
 const RECONCILE_AFTER: u64 = 1_000_000_000;
