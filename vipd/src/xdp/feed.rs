@@ -10,8 +10,8 @@ use vipd_common::records::{AdvertRecord, RING_BYTES};
 
 use super::mapping::Mapping;
 
-/// The most records that can be pending: each takes 8 bytes of header and is padded to 8
-/// (`kernel/bpf/ringbuf.c`). Of 255 senders that each say as much as they may it is 0.16 s.
+/// Maximum number of pending records: each has a header of 8 bytes and is padded to 8
+/// (`kernel/bpf/ringbuf.c`). 255 rate-limited senders take 0.16 s to write as many.
 pub const MAX_PENDING: usize = RING_BYTES as usize / (size_of::<AdvertRecord>() + 8);
 
 /// The reading end of the ring buffer, in order of arrival.
@@ -25,20 +25,19 @@ impl Feed {
         Ok(Self { ring, asleep: Mapping::new(asleep, 1)? })
     }
 
-    /// Says that the reader is about to sleep: the next record wakes it, and only that one. What came before may have woken
-    /// nobody, so look with [`pop`](Self::pop) once more before you sleep. No system call.
+    /// Requests a wake-up by the next record, and by that one only. Earlier records may not have caused
+    /// one: call [`pop`](Self::pop) once more before blocking. No system call.
     pub fn sleep(&mut self) {
         for asleep in self.asleep.values() {
             asleep.store(1, Ordering::Relaxed);
         }
-        // Before the look at the ring; the program's barrier is between its record and its look at this.
+        // Orders the store before reading the ring; the program has a barrier between committing a record
+        // and reading this word.
         fence(Ordering::SeqCst);
     }
 
-    /// The next record, if there is one. No system call.
-    ///
-    /// A record of another size than [`AdvertRecord`] is not ours to read and is skipped; the program writes
-    /// none.
+    /// Returns the next record, if there is one. No system call. Records of another size than
+    /// [`AdvertRecord`] are skipped; the program writes none.
     pub fn pop(&mut self) -> Option<AdvertRecord> {
         loop {
             let item = self.ring.next()?;
@@ -49,7 +48,7 @@ impl Feed {
     }
 }
 
-/// Readable when there are records. With edge-triggered epoll: only after [`Feed::pop`] said `None`.
+/// Readable when there are records. With edge-triggered epoll, only after [`Feed::pop`] returned `None`.
 impl AsFd for Feed {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()

@@ -8,17 +8,17 @@ use std::sync::atomic::AtomicU64;
 use aya::maps::MapData;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// The values of an array map with `BPF_F_MMAPABLE` (Linux 5.5): read and written without system calls, while the program
-/// reads and writes them.
+/// The values of an array map with `BPF_F_MMAPABLE` (Linux 5.5), read and written without system calls
+/// while the program does the same.
 pub(super) struct Mapping<T> {
     start: NonNull<T>,
     values: usize,
 }
 
-/// What any bytes are a value of, and both sides may write at any time.
+/// A type whose values the program may write at any time.
 ///
 /// # Safety
-/// It consists of atomic integers, without padding.
+/// The type must consist of atomic integers, without padding: any bytes are a value.
 pub(super) unsafe trait Shared: Sync {}
 
 // SAFETY: an atomic integer.
@@ -48,22 +48,22 @@ impl<T: Shared> Mapping<T> {
         Ok(Self { start, values })
     }
 
-    /// The values.
+    /// Returns the values.
     pub(super) fn values(&self) -> &[T] {
-        // SAFETY: the mapping begins at a page, is this long, lives as long as `self`, and `Shared` says that any bytes are
-        // values and may change.
+        // SAFETY: the mapping is page-aligned, of this length and lives as long as `self`; by `Shared` any
+        // bytes are values and may change.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.values) }
     }
 }
 
-// SAFETY: it is nothing but a reference to values that threads may share.
+// SAFETY: a reference to values that threads may share.
 unsafe impl<T: Shared> Send for Mapping<T> {}
 // SAFETY: as above.
 unsafe impl<T: Shared> Sync for Mapping<T> {}
 
 impl<T> Drop for Mapping<T> {
     fn drop(&mut self) {
-        // SAFETY: ours, and nobody has a reference into it any more.
+        // SAFETY: created by `new`, and references into it have ended with the borrow of `self`.
         let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.values * size_of::<T>()) };
         debug_assert!(unmapped.is_ok(), "a mapping of ours");
     }

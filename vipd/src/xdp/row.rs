@@ -1,4 +1,4 @@
-//! Rows of the program's arrays: one for each virtual router.
+//! Rows of the XDP program's arrays.
 
 use std::num::NonZeroU32;
 
@@ -6,35 +6,35 @@ use vipd_common::counters::ROW_UNASSIGNED;
 
 /// A virtual router's row in the arrays of the program (`COUNTERS`, `STEADY`).
 ///
-/// Row 0 counts what belongs to no virtual router; a `Row` is never that one.
+/// Row 0 is unassigned; a `Row` is never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row(NonZeroU32);
 
 const _: () = assert!(ROW_UNASSIGNED == 0);
 
 impl Row {
-    /// The row with this number; none for row 0.
+    /// Returns the row with this number, `None` for 0.
     pub fn new(number: u32) -> Option<Self> {
         NonZeroU32::new(number).map(Self)
     }
 
-    /// Its number, as it stands in the program's maps and records.
+    /// Returns the number used in the program's maps and records, 1 or more.
     pub fn number(self) -> u32 {
         self.0.get()
     }
 
-    /// Its position in an array that is mapped into memory.
+    /// Returns the index in a memory-mapped array.
     pub(super) fn index(self) -> usize {
         self.0.get() as usize
     }
 }
 
-/// Gives rows out and takes them back.
+/// Allocator of rows.
 #[derive(Debug)]
 pub struct Rows {
-    /// Rows that were returned.
+    /// Rows that were released.
     free: Vec<Row>,
-    /// The lowest row that was never given out.
+    /// The lowest row that was never allocated.
     next: Option<Row>,
     /// The highest row that the maps have room for.
     last: u32,
@@ -51,7 +51,7 @@ impl Rows {
         self.last
     }
 
-    /// A row that is not in use; none when the maps are full.
+    /// Allocates a row, `None` when the maps are full.
     pub fn allocate(&mut self) -> Option<Row> {
         if let Some(row) = self.free.pop() {
             return Some(row);
@@ -61,7 +61,7 @@ impl Rows {
         Some(row)
     }
 
-    /// Returns a row. Its counters and its map entries must have been cleared.
+    /// Releases a row, after [`Kernel::clear_row`](super::Kernel::clear_row).
     pub fn release(&mut self, row: Row) {
         debug_assert!(!self.free.contains(&row), "{row:?} is released twice");
         self.free.push(row);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_comes_and_goes_ten_thousand_times_stays_one_row() {
+    fn ten_thousand_allocations_and_releases_use_one_row() {
         let mut rows = Rows::new(2);
         let kept = rows.allocate();
         for _ in 0..10_000 {

@@ -1,4 +1,4 @@
-//! The program against the user-space parser, on frames that nobody thought of.
+//! The program compared with the user-space parser on generated frames.
 
 use std::cell::RefCell;
 
@@ -17,7 +17,7 @@ const MUTATED: u32 = 20_000;
 /// Frames of noise.
 const NOISE: u32 = 5000;
 
-/// How a frame is spoilt after it was made.
+/// Corruption of a finished frame.
 #[derive(Clone, Debug)]
 struct Spoil {
     /// Places and values, anywhere in the frame.
@@ -126,7 +126,7 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
-    // The generator is worth its time only while it reaches every reason.
+    // The generator must reach every reason.
     let beside = [
         Counter::PriorityZeroRcvd,
         Counter::ChecksumRfc5798Rcvd,

@@ -1,7 +1,7 @@
 //! The XDP program itself, in the kernel: `BPF_PROG_TEST_RUN` on frames of every kind.
 //!
-//! What the program says (action, counters, ring record) is compared with what the user-space parser says of the
-//! same bytes. These tests load programs into the kernel; without the right to they fail, and say how to get it.
+//! The program's action, counters and ring record are compared with the verdict of the user-space parser on
+//! the same bytes. The tests load programs into the kernel and need privileges.
 
 mod attach;
 mod bench;

@@ -25,7 +25,7 @@ fn message(version: u8, at: usize, value: u8) -> Frame {
     Frame { message: vec![(at, value)], ..Frame::valid(version) }
 }
 
-fn foreign(version: u8) -> Vec<Line> {
+fn not_ours(version: u8) -> Vec<Line> {
     let valid = || Frame::valid(version);
     let tagged = |tags: &[(u16, u16)]| Frame { tags: tags.to_vec(), ..valid() };
     let pass =
@@ -247,7 +247,7 @@ fn check_row(bench: &mut Bench, line: &Line, row: u32, seen: &mut [bool; COUNTER
 fn run_the_table(bench: &mut Bench) -> [bool; COUNTERS] {
     let mut seen = [false; COUNTERS];
     for version in VERSIONS {
-        for line in foreign(version).iter().chain(&ours(version)) {
+        for line in not_ours(version).iter().chain(&ours(version)) {
             check(bench, line, &mut seen);
         }
     }
@@ -272,7 +272,7 @@ fn every_verdict_has_its_action_and_its_counter() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn the_verifier_takes_the_log_statements_and_they_change_nothing() {
+fn log_statements_pass_the_verifier_and_change_no_verdict() {
     run_the_table(&mut Bench::with(Verbosity::Discards, 0));
 }
 
@@ -341,14 +341,14 @@ fn padding_of_every_length_is_ignored() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_virtual_router_that_is_forgotten_is_foreign() {
+fn adverts_of_a_removed_router_are_passed() {
     let mut bench = Bench::new();
     let frame = Frame::valid(3).bytes();
     assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
     bench.forget(LOOPBACK, 51, 4);
     assert_eq!(bench.run(&frame, LOOPBACK), XDP_PASS);
     assert_eq!(bench.run(&Frame::valid6().bytes(), LOOPBACK), XDP_DROP, "F7: IPv6 is another one");
-    // Once more is no error.
+    // Removing a missing entry is no error.
     bench.forget(LOOPBACK, 51, 4);
     bench.watch(LOOPBACK, 51, 4, multicast(4, 3, 1));
     assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
@@ -356,14 +356,14 @@ fn a_virtual_router_that_is_forgotten_is_foreign() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_peer_that_is_expelled_is_a_stranger() {
+fn adverts_of_a_removed_peer_are_dropped() {
     let mut bench = Bench::new();
     let header: Vec<_> = OURS.iter().enumerate().map(|(at, byte)| (ipv4::DESTINATION + at, *byte)).collect();
     let frame = Frame { vrid: UNICAST.0, header, ..Frame::valid(3) }.bytes();
     bench.compare(&frame, LOOPBACK).expect("as in user space");
     let peer = PeerKey { row: UNICAST.1, address: words(PEER) };
     bench.expel(peer);
-    // Once more is no error.
+    // Removing a missing entry is no error.
     bench.expel(peer);
     bench.compare(&frame, LOOPBACK).expect("as in user space");
     let row = bench.row(UNICAST.1);
