@@ -14,7 +14,8 @@ const NLM_F_REQUEST_ACK: u16 = 1 | 4;
 const NLM_F_CAPPED: u16 = 0x100;
 const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLMSGERR_ATTR_MSG: u16 = 1;
-const IFLA_XDP: u16 = 43 | 1 << 15;
+/// Number 43 with `NLA_F_NESTED`.
+const IFLA_XDP: u16 = 0x802b;
 const IFLA_XDP_FD: u16 = 1;
 const IFLA_XDP_FLAGS: u16 = 3;
 const XDP_FLAGS_UPDATE_IF_NOEXIST: u32 = 1;

@@ -142,7 +142,7 @@ impl Kernel {
             .ok_or(LoadError::Missing { kind: "map", name: names::MAP_COUNTERS })?;
         let map_error = |error| LoadError::map(names::MAP_COUNTERS, error);
         let routers = Routers {
-            routers: take(&mut ebpf, names::MAP_ROUTERS, HashMap::try_from)?,
+            entries: take(&mut ebpf, names::MAP_ROUTERS, HashMap::try_from)?,
             peers: take(&mut ebpf, names::MAP_PEERS, HashMap::try_from)?,
             senders: take(&mut ebpf, names::MAP_SENDERS, HashMap::try_from)?,
             counters: PerCpuArray::try_from(duplicate(&counters).map_err(map_error)?).map_err(map_error)?,

@@ -14,7 +14,7 @@ const SENDER_KEY: usize = size_of::<SenderKey>();
 
 /// The maps `ROUTERS` and `PEERS`, and what has to be cleared in the others when a row is returned.
 pub(super) struct Routers {
-    pub(super) routers: HashMap<MapData, [u8; 8], [u8; 32]>,
+    pub(super) entries: HashMap<MapData, [u8; 8], [u8; 32]>,
     pub(super) peers: HashMap<MapData, [u8; 20], u8>,
     pub(super) senders: HashMap<MapData, [u8; SENDER_KEY], u64>,
     pub(super) counters: PerCpuArray<MapData, [u64; ROW_CELLS]>,
@@ -24,11 +24,11 @@ pub(super) struct Routers {
 
 impl Routers {
     pub(super) fn insert(&mut self, key: RouterKey, slot: RouterSlot) -> Result<(), MapError> {
-        self.routers.insert(bytemuck::cast::<_, [u8; 8]>(key), bytemuck::cast::<_, [u8; 32]>(slot), 0)
+        self.entries.insert(bytemuck::cast::<_, [u8; 8]>(key), bytemuck::cast::<_, [u8; 32]>(slot), 0)
     }
 
     pub(super) fn remove(&mut self, key: RouterKey) -> Result<(), MapError> {
-        ignore_missing(self.routers.remove(&bytemuck::cast::<_, [u8; 8]>(key)))
+        ignore_missing(self.entries.remove(&bytemuck::cast::<_, [u8; 8]>(key)))
     }
 
     pub(super) fn insert_peer(&mut self, peer: PeerKey, min_ttl: u8) -> Result<(), MapError> {

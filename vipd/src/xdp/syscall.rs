@@ -38,7 +38,8 @@ pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
 /// The kernel takes the rtnl lock for it (`bpf_xdp_link_fill_link_info`, `net/core/dev.c`).
 pub(super) fn link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
     let mut info = LinkInfo::default();
-    let length = const { size_of::<LinkInfo>() as u32 };
+    #[expect(clippy::cast_possible_truncation, reason = "a small structure")]
+    let length = size_of::<LinkInfo>() as u32;
     let mut attributes = InfoByFd { fd: fd(link), length, info: &raw mut info };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
     Ok(info.ifindex)
