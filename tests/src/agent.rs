@@ -214,23 +214,24 @@ impl Agent {
         let answers = matches!(self.kind, AgentKind::Vipd(_)).then(Self::control_socket);
         let unicast = self.instances.iter().any(|instance| !instance.unicast_peers.is_empty());
         let silent = self.kind == AgentKind::Keepalived && unicast;
-        let listening = try_wait_until(&format!("{self} to join {}", crate::craft::GROUP), START, || {
-            let process = self.process.as_mut().context("started above")?;
-            ensure!(process.is_running()?, "it exited");
-            // keepalived joins no group for unicast; its log has to do.
-            if silent {
-                return Ok(process.log().iter().any(|line| line.text.contains("Entering BACKUP STATE")));
-            }
-            let answers = answers.clone();
-            let (groups, groups6, answers) = host.run(move || {
-                let groups = fs::read_to_string("/proc/thread-self/net/igmp");
-                let groups6 = fs::read_to_string("/proc/thread-self/net/igmp6");
-                (groups, groups6, answers.is_none_or(|socket| UnixStream::connect(socket).is_ok()))
+        let listening =
+            try_wait_until(&format!("{self} to join {}", vipd_witness::GROUP_IPV4), START, || {
+                let process = self.process.as_mut().context("started above")?;
+                ensure!(process.is_running()?, "it exited");
+                // keepalived joins no group for unicast; its log has to do.
+                if silent {
+                    return Ok(process.log().iter().any(|line| line.text.contains("Entering BACKUP STATE")));
+                }
+                let answers = answers.clone();
+                let (groups, groups6, answers) = host.run(move || {
+                    let groups = fs::read_to_string("/proc/thread-self/net/igmp");
+                    let groups6 = fs::read_to_string("/proc/thread-self/net/igmp6");
+                    (groups, groups6, answers.is_none_or(|socket| UnixStream::connect(socket).is_ok()))
+                });
+                let (groups, groups6) = (groups?, groups6?);
+                let joined = GROUP_IN_PROC.iter().any(|group| groups.contains(group));
+                Ok(answers && (joined || groups6.contains(GROUP6_IN_PROC)))
             });
-            let (groups, groups6) = (groups?, groups6?);
-            let joined = GROUP_IN_PROC.iter().any(|group| groups.contains(group));
-            Ok(answers && (joined || groups6.contains(GROUP6_IN_PROC)))
-        });
         listening.with_context(|| format!("{self} did not start; its log:\n{}", self.log_text()))
     }
 

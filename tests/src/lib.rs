@@ -28,7 +28,6 @@ pub mod command;
 pub mod compare;
 pub mod configuration;
 pub mod conformance;
-pub mod craft;
 pub mod failure;
 pub mod frame;
 mod frr;

@@ -234,7 +234,7 @@ fn echo_request(identifier: u16, number: usize) -> [u8; PROBE_LENGTH] {
     packet[4..6].copy_from_slice(&identifier.to_be_bytes());
     packet[6..8].copy_from_slice(&number[6..]);
     packet[8..].copy_from_slice(&number);
-    let checksum = crate::craft::internet_checksum(&packet);
+    let checksum = vipd_witness::internet_checksum(&packet);
     packet[2..4].copy_from_slice(&checksum.to_be_bytes());
     packet
 }

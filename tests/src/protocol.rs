@@ -2,24 +2,7 @@
 
 use std::time::Duration;
 
-/// Protocol version, which decides how the skew is reckoned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// RFC 3768: intervals in whole seconds, skew in parts of a second.
-    V2,
-    /// RFC 9568: intervals in hundredths of a second, skew in parts of the interval.
-    V3,
-}
-
-impl Version {
-    /// The number on the wire.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::V2 => 2,
-            Self::V3 => 3,
-        }
-    }
-}
+pub use vipd_witness::Version;
 
 /// `Skew_Time` of a backup: how much longer than three intervals it waits, so that of several
 /// backups the one with the highest priority is first.

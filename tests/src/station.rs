@@ -3,22 +3,8 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// A hardware address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Mac(pub [u8; 6]);
-
-impl Mac {
-    /// The broadcast address.
-    pub const BROADCAST: Self = Self([0xff; 6]);
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [first, rest @ ..] = self.0;
-        write!(f, "{first:02x}")?;
-        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
-    }
-}
+pub use vipd_witness::Mac;
+use vipd_witness::{Advert, Version};
 
 /// A host on the segment. Its interface is [`INTERFACE`]; its addresses and its port on the switch
 /// follow from what it is, so that a capture from any lab can be read without a legend.
@@ -79,6 +65,15 @@ impl Station {
         match self {
             Self::Node(number) => Mac([2, 0, 0, 0, 0, number]),
             Self::Client => Mac([2, 0, 0, 0, 0, CLIENT_HOST]),
+        }
+    }
+
+    /// A valid advert from this station for [`VIP`], once a second.
+    pub fn advert(self, version: Version, vrid: u8, priority: u8) -> Advert {
+        Advert {
+            source_mac: self.mac(),
+            addresses: vec![VIP.into()],
+            ..Advert::new(version, vrid, priority, self.ipv4())
         }
     }
 

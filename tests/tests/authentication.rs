@@ -8,7 +8,6 @@ use vipd_tests::agent::{Agent, AgentKind, Instance};
 use vipd_tests::ask::{self, until_state};
 use vipd_tests::binary::{vipd, vipd_binary};
 use vipd_tests::command::{succeeds, text};
-use vipd_tests::craft::Advert;
 use vipd_tests::frame::Frame;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
@@ -68,7 +67,7 @@ fn each_way_to_fail_has_its_counter_and_none_ends_the_mastership() {
     let one = agent(&lab, ONE, vipd().expect("a vipd"), 100);
     until_state(&one, "master", SOON).expect("master");
     let injector = Injector::open(lab.host(TWO).expect("a host")).expect("an injector");
-    let mut advert = Advert::new(Version::V2, 51, 254, TWO);
+    let mut advert = TWO.advert(Version::V2, 51, 254);
     for (kind, times) in [(1u16, 3), (0, 2), (7, 1)] {
         advert.interval = kind << 8 | 1;
         advert.authentication = *b"wrong\0\0\0";

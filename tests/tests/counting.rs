@@ -10,13 +10,13 @@ use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::ask::{self, Answer};
 use vipd_tests::binary::vipd;
-use vipd_tests::craft::{Advert, Checksum};
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
 use vipd_tests::station::Station;
 use vipd_tests::tap::Tap;
 use vipd_tests::wait::try_wait_until;
+use vipd_witness::{Advert, Checksum};
 
 const NODE: Station = Station::Node(1);
 const SENDER: Station = Station::Client;
@@ -47,7 +47,7 @@ fn advert(vrid: u8, version: Version) -> Advert {
         Version::V2 => 10,
         Version::V3 => 1000,
     };
-    Advert { interval, addresses: vec![address(vrid)], ..Advert::new(version, vrid, 200, SENDER) }
+    Advert { interval, addresses: vec![address(vrid).into()], ..SENDER.advert(version, vrid, 200) }
 }
 
 fn all_in_backup(agent: &Agent) -> Result<bool> {
@@ -170,7 +170,7 @@ const FOREIGN: [Wrong; 4] = [
     ("vrid-errors", |advert| Advert { vrid: 200, ..advert }),
     ("vipd:fragments-passed", |advert| Advert { fragment: 0x2000, ..advert }),
     ("vipd:destination-passed", |advert| Advert {
-        destination: NODE.ipv4(),
+        destination: NODE.ipv4().into(),
         destination_mac: NODE.mac(),
         ..advert
     }),

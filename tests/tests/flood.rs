@@ -8,12 +8,12 @@ use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::ask::{self, until, until_state};
 use vipd_tests::binary::vipd;
-use vipd_tests::craft::Advert;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
 use vipd_tests::station::Station;
 use vipd_tests::wait::try_wait_until;
+use vipd_witness::Advert;
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
@@ -37,7 +37,7 @@ fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn it_changes_nothing_and_is_counted_and_told_once() -> TestResult {
     // Of the lowest priority: a master answers it, a backup that preempts waits for its own time.
-    flooded(&Advert { interval: 10, ..Advert::new(Version::V3, 51, 1, FLOODER) })?;
+    flooded(&Advert { interval: 10, ..FLOODER.advert(Version::V3, 51, 1) })?;
     Ok(())
 }
 
@@ -45,8 +45,8 @@ fn it_changes_nothing_and_is_counted_and_told_once() -> TestResult {
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn in_the_name_of_the_master_it_changes_nothing_either() -> TestResult {
-    let forged = Advert::new(Version::V3, 51, 1, FLOODER);
-    flooded(&Advert { interval: 4095, source: ONE.ipv4(), ..forged })?;
+    let forged = FLOODER.advert(Version::V3, 51, 1);
+    flooded(&Advert { interval: 4095, source: ONE.ipv4().into(), ..forged })?;
     Ok(())
 }
 

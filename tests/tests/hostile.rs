@@ -9,12 +9,12 @@ use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::ask::{self, until, until_state};
 use vipd_tests::binary::vipd;
-use vipd_tests::craft::{Advert, internet_checksum};
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
 use vipd_tests::station::Station;
 use vipd_tests::wait::try_wait_until;
+use vipd_witness::internet_checksum;
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
@@ -79,7 +79,7 @@ fn noise(random: &mut Random) -> Vec<u8> {
 /// where it is valid by chance, nobody needs to act on it.
 fn odd(random: &mut Random) -> Vec<u8> {
     let version = if random.one_in(4) { Version::V2 } else { Version::V3 };
-    let mut advert = Advert::new(version, 51, 1 + random.byte() % 50, SENDER);
+    let mut advert = SENDER.advert(version, 51, 1 + random.byte() % 50);
     for _ in 0..=random.below(3) {
         match random.below(14) {
             0 => advert.ttl = random.byte(),
@@ -95,7 +95,7 @@ fn odd(random: &mut Random) -> Vec<u8> {
             10 => advert.trailing = random.some_bytes(),
             11 => advert.padding = random.some_bytes(),
             12 => advert.addresses = vec![[10, 0, 0, random.byte()].into(); random.below(256)],
-            _ => advert.vlans = vec![random.word() & 0x0fff; 1 + random.below(3)],
+            _ => advert.tags = vec![(0x8100, random.word() & 0x0fff); 1 + random.below(3)],
         }
     }
     let mut frame = advert.frame();
@@ -107,7 +107,7 @@ fn odd(random: &mut Random) -> Vec<u8> {
 /// checksum is often set right again, so that what is behind it is read, too. The VRRP checksum is
 /// not: the priority cannot be mutated into one that counts.
 fn broken(random: &mut Random) -> Vec<u8> {
-    let mut frame = Advert::new(Version::V3, 51, 50, SENDER).frame();
+    let mut frame = SENDER.advert(Version::V3, 51, 50).frame();
     let position = 12 + random.below(frame.len() - 12);
     frame[position] ^= 1 << random.below(8);
     if random.one_in(3) {

@@ -9,13 +9,13 @@ use vipd_tests::TestResult;
 use vipd_tests::agent::Agent;
 use vipd_tests::ask::{count, status, until_state};
 use vipd_tests::binary::vipd;
-use vipd_tests::craft::Advert;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
 use vipd_tests::protocol::Version;
 use vipd_tests::station::{INTERFACE, PREFIX, Station};
 use vipd_tests::wait::try_wait_until;
+use vipd_witness::Advert;
 
 const NODE: Station = Station::Node(1);
 const SPEAKER: Station = Station::Node(2);
@@ -52,7 +52,7 @@ fn the_same_vrid_on_two_interfaces_is_two_routers() -> TestResult {
     }
     // A master on one of the two segments is heard by one of the two routers.
     let injector = Injector::open(lab.host(SPEAKER)?)?;
-    let master = Advert { interval: 10, ..Advert::new(Version::V3, 51, 254, SPEAKER) }.frame();
+    let master = Advert { interval: 10, ..SPEAKER.advert(Version::V3, 51, 254) }.frame();
     let pace = || injector.pace(std::slice::from_ref(&master), 10, Duration::from_millis(500));
     pace()?;
     let states: Vec<_> = status(&agent)?.iter().map(|instance| instance.text("state").to_owned()).collect();
@@ -84,7 +84,7 @@ fn a_bridge_takes_no_native_program_and_hears_through_the_generic_one() -> TestR
     );
     let heard = count(&agent, "advertisement-rcvd")?;
     let injector = Injector::open(lab.host(SPEAKER)?)?;
-    let master = Advert { interval: 100, ..Advert::new(Version::V3, 51, 254, SPEAKER) }.frame();
+    let master = Advert { interval: 100, ..SPEAKER.advert(Version::V3, 51, 254) }.frame();
     injector.send(&master)?;
     until_state(&agent, "backup", SOON)?;
     assert_eq!(count(&agent, "advertisement-rcvd")?, heard + 1);
@@ -135,7 +135,7 @@ fn debug_logging_tells_of_each_discarded_advert() -> TestResult {
     agent.set_environment("VIPD_LOG", "debug");
     agent.start()?;
     let injector = Injector::open(lab.host(SPEAKER)?)?;
-    injector.send(&Advert { ttl: 254, ..Advert::new(Version::V3, 51, 254, SPEAKER) }.frame())?;
+    injector.send(&Advert { ttl: 254, ..SPEAKER.advert(Version::V3, 51, 254) }.frame())?;
     try_wait_until("the discarded advert to be told of", SOON, || {
         Ok(agent.log().iter().any(|line| line.text.contains("vrid 51") && line.text.contains("discarded")))
     })

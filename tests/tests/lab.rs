@@ -14,7 +14,6 @@ use anyhow::{Context, Result};
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, AgentKind, Instance};
 use vipd_tests::arp::neighbour;
-use vipd_tests::craft::{Advert, Checksum};
 use vipd_tests::frame::Frame;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
@@ -27,6 +26,7 @@ use vipd_tests::scenario::{BACKUP, Outcome, PREFERRED, Scenario, Setup};
 use vipd_tests::station::{INTERFACE, PREFIX, Station, VIP};
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::{try_wait_until, wait_until};
+use vipd_witness::{Advert, Checksum};
 
 const NODE: Station = Station::Node(1);
 const SOON: Duration = Duration::from_secs(10);
@@ -116,9 +116,9 @@ fn two_labs_do_not_hear_each_other() -> TestResult {
     let (one, other) = (Lab::new(1)?, Lab::new(1)?);
     let (heard_in_one, heard_in_other) = (one.capture()?, other.capture()?);
     let start = WallTime::now();
-    let advert = Advert::new(Version::V3, 51, 100, NODE).frame();
+    let advert = NODE.advert(Version::V3, 51, 100).frame();
     Injector::open(one.host(NODE)?)?.send(&advert)?;
-    Injector::open(other.host(NODE)?)?.send(&Advert::new(Version::V3, 52, 100, NODE).frame())?;
+    Injector::open(other.host(NODE)?)?.send(&NODE.advert(Version::V3, 52, 100).frame())?;
     for (capture, vrid) in [(&heard_in_one, 51), (&heard_in_other, 52)] {
         wait_until("the lab's own advert", SOON, || capture.has(start, |frame| frame.advert().is_some()))?;
         let vrids = capture.search(start, |frame| frame.advert().map(|advert| advert.vrid));
@@ -132,9 +132,9 @@ fn two_labs_do_not_hear_each_other() -> TestResult {
 fn what_is_sent_is_captured_once_and_unchanged() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
-    let right = Advert { interval: 1, ..Advert::new(Version::V3, 51, 200, NODE) };
+    let right = Advert { interval: 1, ..NODE.advert(Version::V3, 51, 200) };
     let wrong = Advert { ttl: 1, checksum: Checksum::Bad, count: Some(200), ..right.clone() };
-    let old = Advert::new(Version::V2, 51, 0, NODE);
+    let old = NODE.advert(Version::V2, 51, 0);
     let frames = [right.frame(), wrong.frame(), old.frame()];
     let paced = Injector::open(lab.host(NODE)?)?.pace(&frames, 3000, Duration::from_millis(300))?;
     assert_eq!(paced.sent, 3000);
@@ -214,7 +214,7 @@ fn a_cable_can_be_taken_away_and_put_back() -> TestResult {
     assert_eq!(node.run(links::names)?, ["lo", INTERFACE]);
     let capture = lab.capture()?;
     let start = WallTime::now();
-    Injector::open(node)?.send(&Advert::new(Version::V3, 51, 100, NODE).frame())?;
+    Injector::open(node)?.send(&NODE.advert(Version::V3, 51, 100).frame())?;
     wait_until("a frame over the new cable", SOON, || {
         capture.has(start, |frame| frame.from == NODE && frame.advert().is_some())
     })?;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::ask::{count, state, until_state};
 use vipd_tests::binary::vipd;
-use vipd_tests::craft::Advert;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
 use vipd_tests::station::Station;
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::wait_until;
+use vipd_witness::Advert;
 
 const NODE: Station = Station::Node(1);
 const FLOODER: Station = Station::Client;
@@ -35,8 +35,8 @@ fn a_flood_of_priority_zero_provokes_no_flood_of_adverts() {
     until_state(&agent, "master", SOON).expect("node 1 is master");
 
     let advert = |number: u32| {
-        let source = Ipv4Addr::from(0x0a40_0000 + number);
-        Advert { source, ..Advert::new(Version::V3, 51, 0, FLOODER) }.frame()
+        let source = Ipv4Addr::from(0x0a40_0000 + number).into();
+        Advert { source, ..FLOODER.advert(Version::V3, 51, 0) }.frame()
     };
     let frames: Vec<_> = (0..FLOOD).map(advert).collect();
     let begin = WallTime::now();

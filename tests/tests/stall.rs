@@ -7,7 +7,6 @@ use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::ask::{count, state, until_state};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
-use vipd_tests::craft::Advert;
 use vipd_tests::frame::Frame;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
@@ -15,6 +14,7 @@ use vipd_tests::protocol::Version;
 use vipd_tests::station::Station;
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::wait_until;
+use vipd_witness::Advert;
 
 const PREFERRED: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
@@ -103,7 +103,7 @@ fn one_early_advert_of_a_stranger_does_not_hide_a_takeover() {
     let stopped = WallTime::now();
     pair.stop_preferred(|stranger| {
         std::thread::sleep(Duration::from_millis(5));
-        stranger.send(&Advert::new(Version::V3, 51, 1, STRANGER).frame()).expect("sent");
+        stranger.send(&STRANGER.advert(Version::V3, 51, 1).frame()).expect("sent");
     });
     pair.wait_for_adverts(BACKUP, stopped, 2);
     pair.expect_successor_to_stay();
@@ -116,8 +116,8 @@ fn a_flood_that_overruns_the_ring_does_not_hide_a_takeover() {
     let stopped = WallTime::now();
     pair.stop_preferred(|stranger| {
         let advert = |number: u32| {
-            let source = Ipv4Addr::from(0x0a40_0000 + number);
-            Advert { source, ..Advert::new(Version::V3, 51, 1, STRANGER) }.frame()
+            let source = Ipv4Addr::from(0x0a40_0000 + number).into();
+            Advert { source, ..STRANGER.advert(Version::V3, 51, 1) }.frame()
         };
         let frames: Vec<_> = (0..FLOOD).map(advert).collect();
         stranger.pace(&frames, frames.len(), Duration::from_millis(1500)).expect("sent");

@@ -8,7 +8,6 @@ use vipd_tests::ask::{self, until_state};
 use vipd_tests::binary::vipd;
 use vipd_tests::command::{ping, succeeds};
 use vipd_tests::configuration::Family;
-use vipd_tests::craft::Advert;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
@@ -92,14 +91,14 @@ fn a_stranger_s_adverts_are_counted_and_change_nothing() {
     let one = agent(&lab, ONE, TWO, Family::V4, 100);
     until_state(&one, "master", SOON).expect("master");
     let injector = Injector::open(lab.host(STRANGER).expect("a host")).expect("an injector");
-    let mut advert = Advert::new(Version::V3, 51, 254, STRANGER);
-    advert.destination = ONE.ipv4();
+    let mut advert = STRANGER.advert(Version::V3, 51, 254);
+    advert.destination = ONE.ipv4().into();
     advert.destination_mac = ONE.mac();
     for _ in 0..10 {
         injector.send(&advert.frame()).expect("sent");
     }
     // To the group, this virtual router listens to nobody.
-    injector.send(&Advert::new(Version::V3, 51, 254, STRANGER).frame()).expect("sent");
+    injector.send(&STRANGER.advert(Version::V3, 51, 254).frame()).expect("sent");
     succeeds("the adverts to be counted", SOON, || {
         let (global, _) = ask::stats(&one)?;
         Ok(ask::count(&one, "vipd:peer-errors")? == 10 && global.number("vipd:destination-passed")? == 1)
@@ -124,8 +123,8 @@ fn a_routed_peer_s_ttl_is_what_was_allowed_for_it() {
         Agent::with_configuration(&lab, ONE, vipd().expect("a vipd"), configuration).expect("an agent");
     agent.start().expect("it starts");
     let injector = Injector::open(lab.host(TWO).expect("a host")).expect("an injector");
-    let mut advert = Advert::new(Version::V3, 51, 200, TWO);
-    advert.destination = ONE.ipv4();
+    let mut advert = TWO.advert(Version::V3, 51, 200);
+    advert.destination = ONE.ipv4().into();
     advert.destination_mac = ONE.mac();
     for ttl in [249, 250, 255] {
         advert.ttl = ttl;

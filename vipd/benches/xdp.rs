@@ -13,9 +13,9 @@ use vipd_common::Timestamp;
 use vipd_common::address::ipv4;
 use vipd_common::parse::{ChecksumForm, address_digest, fingerprint};
 use vipd_common::records::{BURST, RouterKey, RouterSlot};
-use vipd_tests::craft::{Advert, Checksum, GROUP};
 use vipd_tests::protocol::Version;
 use vipd_tests::station::Station;
+use vipd_witness::{Advert, Checksum, GROUP_IPV4};
 
 /// The loopback interface has this index in every network namespace.
 const LOOPBACK: u32 = 1;
@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     let empty = Empty::load().context("loading an empty XDP program: this needs CAP_BPF, run it as root")?;
     let mut loaded = load(BURST)?;
 
-    let valid = Advert::new(Version::V3, VRID, 200, Station::Client);
+    let valid = Station::Client.advert(Version::V3, VRID, 200);
     let foreign = Advert { protocol: 6, ..valid.clone() }.frame();
     let kernel = &loaded.kernel;
     let ours = |frame: &[u8]| Ok(kernel.test_run(frame, LOOPBACK, REPEAT)?.1);
@@ -58,8 +58,8 @@ fn main() -> Result<()> {
     print("xdp-new", median(new_content)?);
     print("xdp-limited", median(|| ours(&valid.frame()))?);
     while loaded.feed.pop().is_some() {}
-    let addresses = address_digest(valid.addresses.iter().map(|address| (*address).into()));
-    let source = ipv4(valid.source.octets());
+    let addresses = address_digest(valid.addresses.iter().copied());
+    let source = ipv4(Station::Client.ipv4().octets());
     let unchanged = fingerprint(&source, valid.priority, valid.interval, addresses, ChecksumForm::Rfc5798);
     loaded.steady.publish(Row::new(ROW).expect("not 0"), Some(unchanged), Timestamp::ZERO);
     print("xdp-unchanged", median(|| ours(&valid.frame()))?);
@@ -77,7 +77,7 @@ fn load(burst: u32) -> Result<Loaded> {
         authentication: 0,
         empty: 0,
         unicast: 0,
-        destination: ipv4(GROUP.octets()),
+        destination: ipv4(GROUP_IPV4.octets()),
         password: [0; 2],
     };
     loaded.kernel.insert_router(RouterKey::new(LOOPBACK, VRID, 4), slot)?;

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::craft6::Advert6;
 use super::words::{Heard, HeardChecksum, RouterWords};
 use crate::configuration::Family;
-use crate::craft::{Advert, Checksum};
 use crate::protocol::Version;
 use crate::station::{Station, VIP, VIP6, VIP6_LINK_LOCAL};
+use vipd_witness::{Advert, Checksum};
 
 /// Where the router under test is.
 pub const UNDER_TEST: Station = Station::Node(2);
@@ -44,38 +43,31 @@ impl RouterWords {
     }
 }
 
-/// The frame that a scenario asks for; what it does not say is as `router` has it.
+/// Returns the frame that a scenario describes; fields it leaves out are those of `router`.
 ///
 /// # Errors
-/// When the interval cannot be said.
+/// When the interval cannot be encoded.
 pub fn frame(heard: &Heard, router: &RouterWords) -> Result<Vec<u8>> {
     let version = heard.version.unwrap_or(router.version.number());
     let interval = RouterWords::on_wire(version, heard.interval.unwrap_or(router.interval))?;
-    match router.family {
-        Family::V4 => Ok(frame4(heard, router, version, interval)),
-        Family::V6 => Ok(frame6(heard, router, version, interval)),
-    }
-}
-
-fn frame4(heard: &Heard, router: &RouterWords, version: u8, interval: u16) -> Vec<u8> {
     let is_v2 = version == Version::V2.number();
+    let is_ipv4 = router.family == Family::V4;
     let mut authentication = [0; 8];
     for (to, from) in authentication.iter_mut().zip(heard.password.iter().flat_map(|word| word.bytes())) {
         *to = from;
     }
-    let list = match heard.list.as_deref() {
-        Some("other") => vec![Ipv4Addr::new(192, 168, 122, 99)],
-        Some("none") => Vec::new(),
-        _ => router
-            .virtual_addresses()
-            .into_iter()
-            .filter_map(|address| match address {
-                IpAddr::V4(address) => Some(address),
-                IpAddr::V6(_) => None,
-            })
-            .collect(),
+    // RFC 791: No Operation. RFC 8200 section 4.2: PadN over the 6 bytes behind the header's first two.
+    let options = if is_ipv4 { vec![1; 4] } else { vec![1, 4, 0, 0, 0, 0] };
+    // More Fragments.
+    let fragment = if is_ipv4 { 0x2000 } else { 1 };
+    let vrid = heard.vrid.unwrap_or(router.vrid);
+    let base = match router.family {
+        Family::V4 => heard.from.advert(router.version, vrid, heard.priority),
+        Family::V6 => Advert {
+            source_mac: heard.from.mac(),
+            ..Advert::new(router.version, vrid, heard.priority, heard.from.link_local())
+        },
     };
-    let base = Advert::new(router.version, heard.vrid.unwrap_or(router.vrid), heard.priority, heard.from);
     let mut advert = Advert {
         ttl: heard.ttl,
         version,
@@ -87,18 +79,18 @@ fn frame4(heard: &Heard, router: &RouterWords, version: u8, interval: u16) -> Ve
             u16::from(heard.reserved) << 12 | interval
         },
         checksum: match heard.checksum {
-            HeardChecksum::Right if is_v2 => Checksum::Message,
+            HeardChecksum::Right if is_v2 && is_ipv4 => Checksum::Message,
             HeardChecksum::Right => Checksum::PseudoHeader,
             HeardChecksum::Message => Checksum::Message,
             HeardChecksum::Bad => Checksum::Bad,
             HeardChecksum::Zero => Checksum::Value(0),
         },
-        addresses: list,
+        addresses: addresses(heard, router),
         authentication,
-        fragment: if heard.fragment { 0x2000 } else { 0 },
-        options: if heard.options { vec![1; 4] } else { Vec::new() },
+        fragment: if heard.fragment { fragment } else { 0 },
+        options: if heard.options { options } else { Vec::new() },
         ip_checksum: heard.header_bad.then_some(0xbad1),
-        vlans: heard.vlan.into_iter().collect(),
+        tags: heard.vlan.into_iter().map(|id| (0x8100, id)).collect(),
         cut: heard.cut,
         trailing: vec![0; heard.trailing],
         padding: vec![0xa5; heard.padding],
@@ -109,44 +101,23 @@ fn frame4(heard: &Heard, router: &RouterWords, version: u8, interval: u16) -> Ve
         advert.source_mac = Station::Node(3).mac();
     }
     if let Some(source) = heard.source {
-        advert.source = source;
+        advert.source = source.into();
     }
     if heard.unicast {
-        advert.destination = UNDER_TEST.ipv4();
+        advert.destination = if is_ipv4 { UNDER_TEST.ipv4().into() } else { UNDER_TEST.link_local().into() };
         advert.destination_mac = UNDER_TEST.mac();
     }
-    advert.frame()
+    Ok(advert.frame())
 }
 
-fn frame6(heard: &Heard, router: &RouterWords, version: u8, interval: u16) -> Vec<u8> {
-    let configured = router.virtual_addresses().into_iter().filter_map(|address| match address {
-        IpAddr::V6(address) => Some(address),
-        IpAddr::V4(_) => None,
-    });
-    let addresses: Vec<Ipv6Addr> = match heard.list.as_deref() {
-        Some("other") => vec![VIP6_LINK_LOCAL, Ipv6Addr::new(0xfd00, 0x122, 0, 0, 0, 0, 0, 0x99)],
-        Some("global") => vec![VIP6],
-        _ => configured.collect(),
-    };
-    Advert6 {
-        from: heard.from,
-        hop_limit: heard.ttl,
-        version,
-        kind: heard.kind,
-        vrid: heard.vrid.unwrap_or(router.vrid),
-        priority: heard.priority,
-        count: heard.count,
-        interval: u16::from(heard.reserved) << 12 | interval,
-        addresses,
-        message_only: heard.checksum == HeardChecksum::Message,
-        checksum: match heard.checksum {
-            HeardChecksum::Bad => Some(0x1234),
-            HeardChecksum::Zero => Some(0),
-            HeardChecksum::Right | HeardChecksum::Message => None,
-        },
-        cut: heard.cut,
-        trailing: heard.trailing,
-        options: heard.options,
+fn addresses(heard: &Heard, router: &RouterWords) -> Vec<IpAddr> {
+    match (heard.list.as_deref(), router.family) {
+        (Some("other"), Family::V4) => vec![Ipv4Addr::new(192, 168, 122, 99).into()],
+        (Some("other"), Family::V6) => {
+            vec![VIP6_LINK_LOCAL.into(), Ipv6Addr::new(0xfd00, 0x122, 0, 0, 0, 0, 0, 0x99).into()]
+        }
+        (Some("none"), Family::V4) => Vec::new(),
+        (Some("global"), Family::V6) => vec![VIP6.into()],
+        _ => router.virtual_addresses(),
     }
-    .frame()
 }

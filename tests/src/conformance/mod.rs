@@ -9,7 +9,6 @@
 //! with vipd, keepalived and FRR alike, and knows of them only what the wire shows. [`table`] plays all of
 //! them, [`draw`] says which item each program fulfils. The README beside the scenarios says how to write one.
 
-mod craft6;
 pub mod document;
 pub mod draw;
 pub mod heard;

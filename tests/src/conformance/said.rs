@@ -111,7 +111,8 @@ fn check_advert(advert: &Advert, destination: Mac, said: &Said, router: &RouterW
     let v6 = router.family == Family::V6;
     let own: IpAddr = if v6 { UNDER_TEST.link_local().into() } else { UNDER_TEST.ipv4().into() };
     same("the source", &advert.source, said.own_source.then_some(own))?;
-    let group: IpAddr = if v6 { [0xff02, 0, 0, 0, 0, 0, 0, 0x12].into() } else { crate::craft::GROUP.into() };
+    let group: IpAddr =
+        if v6 { [0xff02, 0, 0, 0, 0, 0, 0, 0x12].into() } else { vipd_witness::GROUP_IPV4.into() };
     match said.destination.as_deref() {
         Some("group") => {
             same("the destination", &advert.destination, Some(group))?;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::Frame;
 use super::packet::{Packet, array_at, u16_at};
-use crate::craft::internet_checksum;
 use crate::station::Mac;
+use vipd_witness::internet_checksum;
 
 const PROTOCOL_VRRP: u8 = 112;
 

@@ -16,11 +16,11 @@ use anyhow::Result;
 use vipd_common::address::to_words;
 use vipd_common::parse::ChecksumForm;
 use vipd_common::records::{AdvertRecord, BURST};
-use vipd_tests::craft::Advert;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol;
 use vipd_tests::station::Station;
+use vipd_witness::Advert;
 
 use super::*;
 use crate::config::Config;
@@ -164,8 +164,8 @@ fn configuration() -> String {
 }
 
 fn advert(vrid: u8, priority: u8) -> Vec<u8> {
-    let addresses = vec![Ipv4Addr::new(10, 0, vrid, 1)];
-    let valid = Advert::new(protocol::Version::V3, vrid, priority, Station::Client);
+    let addresses = vec![Ipv4Addr::new(10, 0, vrid, 1).into()];
+    let valid = Station::Client.advert(protocol::Version::V3, vrid, priority);
     Advert { interval: 1, addresses, ..valid }.frame()
 }
 
@@ -195,9 +195,9 @@ fn unchanged_adverts_are_given_before_a_later_record_and_before_a_snapshot() -> 
         }
         assert!(bench.last_given(master) < Some(begin), "the router was not given it yet");
         // Another router, with a priority between the node's and the master's.
-        let valid = Advert::new(protocol::Version::V3, 1, 150, Station::Client);
-        let addresses = vec![Ipv4Addr::new(10, 0, 1, 1)];
-        injector.send(&Advert { source: OTHER, interval: 1, addresses, ..valid }.frame())?;
+        let valid = Station::Client.advert(protocol::Version::V3, 1, 150);
+        let addresses = vec![Ipv4Addr::new(10, 0, 1, 1).into()];
+        injector.send(&Advert { source: OTHER.into(), interval: 1, addresses, ..valid }.frame())?;
         bench.turn_until("the other router's advert was given", |bench| bench.last_given(OTHER).is_some())?;
         assert!(bench.last_given(master) > Some(begin), "the unchanged advert arrived before the record");
         assert!(bench.last_given(master) < bench.last_given(OTHER));

@@ -13,9 +13,9 @@ use vipd_tests::configuration;
 use vipd_tests::conformance::heard::UNDER_TEST;
 use vipd_tests::conformance::said::virtual_mac;
 use vipd_tests::conformance::words::RouterWords;
-use vipd_tests::craft::internet_checksum;
 use vipd_tests::protocol;
 use vipd_tests::station::Station;
+use vipd_witness::internet_checksum;
 
 use crate::receive::password;
 

@@ -8,13 +8,13 @@ use anyhow::{Result, ensure};
 use super::{REST, adverts, wait_for_masters};
 use vipd_tests::capture::Capture;
 use vipd_tests::configuration::Instance;
-use vipd_tests::craft::{Advert, Checksum};
 use vipd_tests::frame::Frame;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
 use vipd_tests::station::{Station, VIP};
 use vipd_tests::time::{WallTime, millis};
+use vipd_witness::{Advert, Checksum};
 
 use crate::figure::Figure;
 use crate::metric::Metric;
@@ -125,7 +125,7 @@ impl Seen {
 /// Bad TTL, bad checksum, another VRID, and valid adverts of a low priority.
 fn flood_frames(interval: Duration) -> Result<Vec<Vec<u8>>> {
     let interval = u16::try_from(interval.as_millis() / 10)?;
-    let valid = Advert { interval, ..Advert::new(Version::V3, 51, 250, Station::Client) };
+    let valid = Advert { interval, ..Station::Client.advert(Version::V3, 51, 250) };
     let all = [
         Advert { ttl: 64, ..valid.clone() },
         Advert { checksum: Checksum::Bad, ..valid.clone() },
@@ -146,7 +146,7 @@ mod tests {
             from,
             bytes: bytes.to_vec(),
         };
-        let advert = |from, millis| frame(from, millis, &Advert::new(Version::V3, 51, 200, from).frame());
+        let advert = |from, millis| frame(from, millis, &from.advert(Version::V3, 51, 200).frame());
         let of_master = [0, 10, 25, 35].map(|time| advert(MASTER, time));
         // Two takeovers, 40 ms apart.
         let of_backup = [100, 110, 150].map(|time| advert(BACKUP, time));

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::{cpu, micros, routers};
-use vipd_tests::craft::Advert;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
@@ -50,7 +49,7 @@ pub(crate) fn all(count: u8, interval: Duration, length: Duration) -> Result<Vec
 fn sending(injector: &Injector, count: u8, interval: Duration, length: Duration) -> Result<f64> {
     let frames: Vec<_> = routers(count, 200, interval)
         .iter()
-        .map(|instance| Advert::new(Version::V3, instance.vrid, 200, NODE).frame())
+        .map(|instance| NODE.advert(Version::V3, instance.vrid, 200).frame())
         .collect();
     let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
     let rounds = u32::try_from(length.as_nanos() / interval.as_nanos())?;

@@ -12,7 +12,6 @@ use anyhow::{Context, Result, anyhow, ensure};
 use super::{REST, SOON, cpu};
 use vipd_tests::agent::{Agent, AgentKind};
 use vipd_tests::ask;
-use vipd_tests::craft::Advert;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
@@ -20,6 +19,7 @@ use vipd_tests::protocol::Version;
 use vipd_tests::station::Station;
 use vipd_tests::time::{WallTime, millis};
 use vipd_tests::wait::try_wait_until;
+use vipd_witness::Advert;
 
 use crate::figure::Figure;
 use crate::metric::Metric;
@@ -189,9 +189,9 @@ fn address(number: u8, vrid: u8) -> Ipv4Addr {
 fn frames(interfaces: u8, interval: Duration) -> Result<Vec<Vec<Vec<u8>>>> {
     let interval = u16::try_from(interval.as_millis() / 10)?;
     let advert = |number, vrid| {
-        let addresses = vec![address(number, vrid)];
-        let source = Ipv4Addr::new(10, number, 0, 2);
-        Advert { source, interval, addresses, ..Advert::new(Version::V3, vrid, 200, Station::Client) }.frame()
+        let addresses = vec![address(number, vrid).into()];
+        let source = Ipv4Addr::new(10, number, 0, 2).into();
+        Advert { source, interval, addresses, ..Station::Client.advert(Version::V3, vrid, 200) }.frame()
     };
     let of = |number| (1..=255).map(|vrid| advert(number, vrid)).collect();
     Ok((1..=interfaces).map(of).collect())

@@ -7,12 +7,12 @@ use anyhow::{Context, Result, ensure};
 
 use super::{REST, address, adverts, cpu, micros, routers, spare, wait_for_masters};
 use vipd_tests::agent::Agent;
-use vipd_tests::craft::Advert;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
 use vipd_tests::station::Station;
 use vipd_tests::time::{WallTime, millis};
+use vipd_witness::Advert;
 
 use crate::figure::{Figure, percentile};
 use crate::metric::Metric;
@@ -196,6 +196,6 @@ impl Masters {
 
 /// The advert of an impersonated master.
 fn advert(vrid: u8, interval: u16) -> Vec<u8> {
-    let addresses = vec![address(vrid)];
-    Advert { interval, addresses, ..Advert::new(Version::V3, vrid, 200, Station::Client) }.frame()
+    let addresses = vec![address(vrid).into()];
+    Advert { interval, addresses, ..Station::Client.advert(Version::V3, vrid, 200) }.frame()
 }

@@ -10,9 +10,9 @@ use super::{Stage, unlike};
 use crate::conformance::Program;
 use crate::conformance::heard::UNDER_TEST;
 use crate::conformance::said::virtual_mac;
-use crate::craft::internet_checksum;
 use crate::station::{Mac, Station};
 use crate::time::WallTime;
+use vipd_witness::internet_checksum;
 
 /// How often the client asks, and how long it waits each time.
 const QUESTIONS: u32 = 20;

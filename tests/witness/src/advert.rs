@@ -1,0 +1,386 @@
+//! Adverts with every field under the test's control.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::checksum::PROTOCOL_VRRP;
+use crate::{Checksum, Mac, Version, internet_checksum};
+
+/// Destination of adverts over IPv4: 224.0.0.18.
+pub const GROUP_IPV4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
+/// Destination of adverts over IPv6: ff02::12.
+pub const GROUP_IPV6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
+
+const ETHERNET_HEADER: usize = 14;
+const TAG: usize = 4;
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+/// Offset of the checksum in an IPv4 header.
+const IPV4_CHECKSUM: usize = 10;
+/// Offset of the checksum in a VRRP message.
+const VRRP_CHECKSUM: usize = 6;
+/// Next Header values (RFC 8200).
+const FRAGMENT_HEADER: u8 = 44;
+const DESTINATION_OPTIONS: u8 = 60;
+
+/// An advert to encode. Start from [`Advert::new`] and set the fields that should differ:
+///
+/// ```
+/// use std::net::Ipv4Addr;
+/// use vipd_witness::{Advert, Version};
+///
+/// let valid = Advert {
+///     addresses: vec![Ipv4Addr::new(192, 0, 2, 50).into()],
+///     ..Advert::new(Version::V3, 51, 200, Ipv4Addr::new(192, 0, 2, 1))
+/// };
+/// let wrong_ttl = Advert { ttl: 254, ..valid };
+/// assert_eq!(wrong_ttl.frame().len(), 14 + 20 + 12);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advert {
+    /// Ethernet source.
+    pub source_mac: Mac,
+    /// Ethernet destination.
+    pub destination_mac: Mac,
+    /// VLAN tags from the outside in: EtherType of the tag (TPID) and priority with VLAN ID (TCI).
+    pub tags: Vec<(u16, u16)>,
+    /// EtherType behind the tags.
+    pub ethertype: u16,
+    /// IP source. Its family decides between IPv4 and IPv6.
+    pub source: IpAddr,
+    /// IP destination, of the same family.
+    pub destination: IpAddr,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// IP protocol, or the last Next Header of IPv6.
+    pub protocol: u8,
+    /// Flags and fragment offset as encoded. Over IPv6 a value other than 0 adds a Fragment header.
+    pub fragment: u16,
+    /// Over IPv4 the options, a multiple of 4 bytes. Over IPv6 the content of a Destination Options header, 6 bytes
+    /// more than a multiple of 8; empty for none.
+    pub options: Vec<u8>,
+    /// Total length (IPv4) or payload length (IPv6) instead of the computed one.
+    pub total_length: Option<u16>,
+    /// IPv4 header checksum instead of the computed one.
+    pub ip_checksum: Option<u16>,
+    /// Offsets in the IP header and the bytes to store there, before any checksum is computed.
+    pub ip_edits: Vec<(usize, u8)>,
+    /// VRRP version, 4 bits. A message of version 2 over IPv4 ends with authentication data.
+    pub version: u8,
+    /// VRRP type, 4 bits.
+    pub kind: u8,
+    /// VRID.
+    pub vrid: u8,
+    /// Priority.
+    pub priority: u8,
+    /// Address count instead of the computed one.
+    pub count: Option<u8>,
+    /// In version 3 the 4 reserved bits and the interval in centiseconds; in version 2 the authentication type (high
+    /// byte) and the interval in seconds (low byte).
+    pub interval: u16,
+    /// What the VRRP checksum is computed over.
+    pub checksum: Checksum,
+    /// Virtual addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Authentication data of version 2; not sent in others.
+    pub authentication: [u8; 8],
+    /// Number of bytes cut off the end of the message before its checksum is computed.
+    pub cut: usize,
+    /// Bytes behind the message, inside the IP packet and covered by the VRRP checksum.
+    pub trailing: Vec<u8>,
+    /// Offsets in the message and the bytes to store there, before the checksum is computed.
+    pub message_edits: Vec<(usize, u8)>,
+    /// Offsets from the start of the IP header of bytes to corrupt, after all checksums are computed.
+    pub corrupt: Vec<usize>,
+    /// Bytes behind the IP packet: Ethernet padding.
+    pub padding: Vec<u8>,
+}
+
+impl Advert {
+    /// Returns a multicast advert without addresses, with an interval of one second, the checksum that most routers
+    /// send, and the hardware address 02:00:00:00:00:01.
+    pub fn new(version: Version, vrid: u8, priority: u8, source: impl Into<IpAddr>) -> Self {
+        let source = source.into();
+        let (ethertype, destination_mac, destination) = match source {
+            IpAddr::V4(_) => (0x0800, Mac([0x01, 0x00, 0x5e, 0x00, 0x00, 0x12]), GROUP_IPV4.into()),
+            IpAddr::V6(_) => (0x86dd, Mac([0x33, 0x33, 0x00, 0x00, 0x00, 0x12]), GROUP_IPV6.into()),
+        };
+        let (interval, checksum) = match version {
+            Version::V2 => (1, Checksum::Message),
+            Version::V3 => (100, Checksum::PseudoHeader),
+        };
+        Self {
+            source_mac: Mac([2, 0, 0, 0, 0, 1]),
+            destination_mac,
+            tags: Vec::new(),
+            ethertype,
+            source,
+            destination,
+            ttl: 255,
+            protocol: PROTOCOL_VRRP,
+            fragment: 0,
+            options: Vec::new(),
+            total_length: None,
+            ip_checksum: None,
+            ip_edits: Vec::new(),
+            version: version.number(),
+            kind: 1,
+            vrid,
+            priority,
+            count: None,
+            interval,
+            checksum,
+            addresses: Vec::new(),
+            authentication: [0; 8],
+            cut: 0,
+            trailing: Vec::new(),
+            message_edits: Vec::new(),
+            corrupt: Vec::new(),
+            padding: Vec::new(),
+        }
+    }
+
+    /// Offset of the IP header in the frame.
+    pub fn ip_offset(&self) -> usize {
+        ETHERNET_HEADER + TAG * self.tags.len()
+    }
+
+    /// Returns the whole frame, without frame check sequence.
+    ///
+    /// # Panics
+    /// When a list is longer than its length field can express, the addresses are of different families, or an edit is
+    /// out of bounds.
+    pub fn frame(&self) -> Vec<u8> {
+        let mut message = self.message();
+        let header = self.ip_header(message.len());
+        // Taken from the header as sent: edits may have changed them.
+        let (source, destination) = addresses_of(&header, self.source);
+        let checksum = self.checksum.of(&message, source, destination);
+        if let Some(field) = message.get_mut(VRRP_CHECKSUM..VRRP_CHECKSUM + 2) {
+            field.copy_from_slice(&checksum.to_be_bytes());
+        }
+
+        let mut frame = Vec::new();
+        frame.extend(self.destination_mac.0);
+        frame.extend(self.source_mac.0);
+        for (tpid, tci) in &self.tags {
+            frame.extend(tpid.to_be_bytes());
+            frame.extend(tci.to_be_bytes());
+        }
+        frame.extend(self.ethertype.to_be_bytes());
+        frame.extend(header);
+        frame.extend(message);
+        for offset in &self.corrupt {
+            frame[self.ip_offset() + offset] ^= 0x40;
+        }
+        frame.extend(&self.padding);
+        frame
+    }
+
+    /// The message, with a checksum of zero.
+    fn message(&self) -> Vec<u8> {
+        let true_count = u8::try_from(self.addresses.len()).expect("an advert has at most 255 addresses");
+        let count = self.count.unwrap_or(true_count);
+        let mut message = vec![self.version << 4 | self.kind & 0xf, self.vrid, self.priority, count];
+        message.extend(self.interval.to_be_bytes());
+        message.extend([0, 0]);
+        for address in &self.addresses {
+            match address {
+                IpAddr::V4(address) => message.extend(address.octets()),
+                IpAddr::V6(address) => message.extend(address.octets()),
+            }
+        }
+        if self.version == Version::V2.number() && self.source.is_ipv4() {
+            message.extend(self.authentication);
+        }
+        message.truncate(message.len().saturating_sub(self.cut));
+        message.extend(&self.trailing);
+        for (offset, value) in &self.message_edits {
+            message[*offset] = *value;
+        }
+        message.iter_mut().skip(VRRP_CHECKSUM).take(2).for_each(|byte| *byte = 0);
+        message
+    }
+
+    fn ip_header(&self, payload: usize) -> Vec<u8> {
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => self.ipv4_header(source, destination, payload),
+            (IpAddr::V6(source), IpAddr::V6(destination)) => self.ipv6_header(source, destination, payload),
+            (source, destination) => panic!("{source} and {destination} are of different families"),
+        }
+    }
+
+    fn ipv4_header(&self, source: Ipv4Addr, destination: Ipv4Addr, payload: usize) -> Vec<u8> {
+        let length = IPV4_HEADER + self.options.len();
+        let words = u8::try_from(length / 4).expect("at most 40 bytes of options");
+        let total = u16::try_from(length + payload).expect("an IPv4 packet has at most 65535 bytes");
+        let mut header = vec![0x40 | words, 0xc0];
+        header.extend(self.total_length.unwrap_or(total).to_be_bytes());
+        header.extend([0, 0]);
+        header.extend(self.fragment.to_be_bytes());
+        header.extend([self.ttl, self.protocol, 0, 0]);
+        header.extend(source.octets());
+        header.extend(destination.octets());
+        header.extend(&self.options);
+        self.edit_ip(&mut header);
+        header[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].fill(0);
+        let checksum = self.ip_checksum.unwrap_or_else(|| internet_checksum(&header));
+        header[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].copy_from_slice(&checksum.to_be_bytes());
+        header
+    }
+
+    /// The IPv6 header and the extension headers.
+    fn ipv6_header(&self, source: Ipv6Addr, destination: Ipv6Addr, payload: usize) -> Vec<u8> {
+        let mut extensions = Vec::new();
+        let mut next = self.protocol;
+        // From the inside out, because each header names the next one.
+        if !self.options.is_empty() {
+            let units =
+                u8::try_from((self.options.len() + 2) / 8 - 1).expect("at most 2046 bytes of options");
+            extensions = [&[next, units], &self.options[..]].concat();
+            next = DESTINATION_OPTIONS;
+        }
+        if self.fragment != 0 {
+            let [high, low] = self.fragment.to_be_bytes();
+            extensions = [&[next, 0, high, low, 0, 0, 0, 1], &extensions[..]].concat();
+            next = FRAGMENT_HEADER;
+        }
+        let length =
+            u16::try_from(extensions.len() + payload).expect("an IPv6 payload has at most 65535 bytes");
+        let mut header = vec![0x60, 0, 0, 0];
+        header.extend(self.total_length.unwrap_or(length).to_be_bytes());
+        header.extend([next, self.ttl]);
+        header.extend(source.octets());
+        header.extend(destination.octets());
+        self.edit_ip(&mut header);
+        header.extend(extensions);
+        header
+    }
+
+    fn edit_ip(&self, header: &mut [u8]) {
+        for (offset, value) in &self.ip_edits {
+            header[*offset] = *value;
+        }
+    }
+}
+
+/// Source and destination in an IP header of the family of `like`.
+fn addresses_of(header: &[u8], like: IpAddr) -> (IpAddr, IpAddr) {
+    match like {
+        IpAddr::V4(_) => {
+            let at = |offset: usize| header[offset..].first_chunk::<4>().expect("a whole header");
+            (Ipv4Addr::from(*at(12)).into(), Ipv4Addr::from(*at(16)).into())
+        }
+        IpAddr::V6(_) => {
+            let at = |offset: usize| header[offset..IPV6_HEADER].first_chunk::<16>().expect("a whole header");
+            (Ipv6Addr::from(*at(8)).into(), Ipv6Addr::from(*at(24)).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pseudo_header;
+
+    const SOURCE: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 11);
+    const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 50);
+    const SOURCE6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xb);
+    const VIP6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x50);
+
+    fn ipv4(version: Version, vrid: u8) -> Advert {
+        Advert { addresses: vec![VIP.into()], ..Advert::new(version, vrid, 100, SOURCE) }
+    }
+
+    fn ipv6() -> Advert {
+        Advert { addresses: vec![VIP6.into()], ..Advert::new(Version::V3, 51, 100, SOURCE6) }
+    }
+
+    #[test]
+    fn v3_advert_matches_the_rfc() {
+        let frame = Advert { interval: 1, ..ipv4(Version::V3, 51) }.frame();
+        assert_eq!(&frame[..6], [0x01, 0, 0x5e, 0, 0, 0x12]);
+        assert_eq!((frame[14 + 8], frame[14 + 9]), (255, 112));
+        assert_eq!(&frame[34..40], [0x31, 51, 100, 1, 0, 1]);
+        assert_eq!(&frame[42..], [192, 168, 122, 50]);
+        // Pseudo-header and message word by word: with the checksum their sum is 0 modulo 2^16 - 1.
+        let words =
+            [0xc0a8_u32, 0x7a0b, 0xe000, 0x0012, 0x0070, 0x000c, 0x3133, 0x6401, 0x0001, 0xc0a8, 0x7a32];
+        let checksum = u32::from(u16::from_be_bytes([frame[40], frame[41]]));
+        assert_eq!((words.iter().sum::<u32>() + checksum) % 0xffff, 0, "checksum {checksum:04x}");
+    }
+
+    #[test]
+    fn v2_advert_ends_with_authentication_data_and_its_checksum_covers_the_message_alone() {
+        let frame = ipv4(Version::V2, 51).frame();
+        let message = &frame[34..];
+        assert_eq!(message.len(), 20);
+        assert_eq!(&message[..6], [0x21, 51, 100, 1, 0, 1]);
+        assert_eq!(internet_checksum(message), 0, "the sum including its checksum is zero");
+    }
+
+    #[test]
+    fn ipv6_advert_matches_the_rfc() {
+        let frame = ipv6().frame();
+        assert_eq!(&frame[..6], [0x33, 0x33, 0, 0, 0, 0x12]);
+        assert_eq!(&frame[12..22], [0x86, 0xdd, 0x60, 0, 0, 0, 0, 24, 112, 255]);
+        let pseudo = pseudo_header(SOURCE6.into(), GROUP_IPV6.into(), 24);
+        assert_eq!(internet_checksum(&[&pseudo, &frame[54..]].concat()), 0);
+    }
+
+    #[test]
+    fn ipv6_extension_headers_are_chained() {
+        let frame = Advert { fragment: 1, options: vec![1, 4, 0, 0, 0, 0], ..ipv6() }.frame();
+        let packet = &frame[14..];
+        assert_eq!(packet[4..7], [0, 40, FRAGMENT_HEADER], "payload length and first header");
+        assert_eq!(packet[40..44], [DESTINATION_OPTIONS, 0, 0, 1]);
+        assert_eq!(packet[48..50], [PROTOCOL_VRRP, 0]);
+        assert_eq!(packet[56..58], [0x31, 51]);
+    }
+
+    #[test]
+    fn bad_checksum_is_wrong_in_both_forms() {
+        for vrid in 1..=255 {
+            let good = ipv4(Version::V3, vrid);
+            let plain = Advert { checksum: Checksum::Message, ..good.clone() };
+            let bad = Advert { checksum: Checksum::Bad, ..good.clone() };
+            assert_ne!(bad.frame()[40..42], good.frame()[40..42]);
+            assert_ne!(bad.frame()[40..42], plain.frame()[40..42]);
+        }
+    }
+
+    #[test]
+    fn overridden_fields_are_sent_unchanged() {
+        let advert = Advert {
+            total_length: Some(7),
+            ip_checksum: Some(0xbeef),
+            count: Some(9),
+            checksum: Checksum::Value(0xcafe),
+            tags: vec![(0x8100, 5)],
+            trailing: vec![1, 2],
+            padding: vec![3],
+            ..ipv4(Version::V3, 51)
+        };
+        let frame = advert.frame();
+        assert_eq!(&frame[12..18], [0x81, 0, 0, 5, 8, 0]);
+        let ip = &frame[advert.ip_offset()..];
+        assert_eq!(u16::from_be_bytes([ip[2], ip[3]]), 7);
+        assert_eq!(u16::from_be_bytes([ip[10], ip[11]]), 0xbeef);
+        assert_eq!(ip[20 + 3], 9);
+        assert_eq!(u16::from_be_bytes([ip[26], ip[27]]), 0xcafe);
+        assert_eq!(&ip[32..], [1, 2, 3]);
+    }
+
+    #[test]
+    fn edits_are_covered_by_the_checksums_and_corruption_is_not() {
+        let edited = Advert { ip_edits: vec![(15, 9)], message_edits: vec![(2, 7)], ..ipv4(Version::V3, 51) };
+        let packet = edited.frame().split_off(14);
+        assert_eq!((packet[15], packet[22]), (9, 7));
+        assert_eq!(internet_checksum(&packet[..20]), 0);
+        let source = Ipv4Addr::new(192, 168, 122, 9);
+        let pseudo = pseudo_header(source.into(), GROUP_IPV4.into(), 12);
+        assert_eq!(internet_checksum(&[&pseudo, &packet[20..]].concat()), 0);
+
+        let corrupt = Advert { corrupt: vec![15], ..edited }.frame().split_off(14);
+        assert_ne!(internet_checksum(&corrupt[..20]), 0);
+    }
+}
