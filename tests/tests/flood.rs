@@ -24,7 +24,7 @@ const ADVERTS: u64 = 40_000;
 const BURST: u64 = 32;
 /// What it may say in a second after that, and adverts that a master sends by itself meanwhile, and more.
 const A_SECOND: u64 = 400 + 100;
-const TOLD: &str = "says more than any interval allows";
+const TOLD: &str = "rate limited: over 400 adverts/s";
 
 fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
     let instance = Instance { priority, interval: Duration::from_millis(100), ..Instance::default() };
