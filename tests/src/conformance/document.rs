@@ -1,4 +1,4 @@
-//! Reads a scenario from its document.
+//! Parses scenario documents.
 
 use std::fs;
 use std::path::Path;
@@ -6,13 +6,13 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::scenario::{Line, Moment, Note, Scenario, Step};
-use super::words::{Heard, RouterWords, Said, duration};
+use super::words::{ExpectedFrame, ReceivedAdvert, RouterWords, duration};
 use super::{Program, directory};
 
-/// All scenarios, by name.
+/// Returns all scenarios, sorted by name.
 ///
 /// # Errors
-/// When a document cannot be read; it names the file and the line.
+/// If a document cannot be read or parsed; the error names the file and the line.
 pub fn all() -> Result<Vec<Scenario>> {
     let directory = directory();
     let mut scenarios = Vec::new();
@@ -33,10 +33,10 @@ fn read(path: &Path) -> Result<Scenario> {
     parse(&name, &text).with_context(|| format!("{}", path.display()))
 }
 
-/// Reads a document.
+/// Parses a document.
 ///
 /// # Errors
-/// When a line says nothing that is known, with its number.
+/// If a line is invalid; the error contains its number.
 pub fn parse(name: &str, text: &str) -> Result<Scenario> {
     let mut scenario = Scenario {
         name: name.to_owned(),
@@ -64,15 +64,15 @@ pub fn parse(name: &str, text: &str) -> Result<Scenario> {
             head(&mut scenario, header).with_context(|| format!("line {number}: {line}"))?;
         }
     }
-    ensure!(!scenario.title.is_empty(), "there is no title");
-    ensure!(!scenario.items.is_empty(), "it names no item");
-    ensure!(scenario.routers().next().is_some(), "there is no router");
+    ensure!(!scenario.title.is_empty(), "the title is missing");
+    ensure!(!scenario.items.is_empty(), "`* items: …` is missing");
+    ensure!(scenario.routers().next().is_some(), "a `router` line is missing");
     for program in Program::ALL {
         let noted = matches!(scenario.note(program), Some(Note::Differs(_)));
         let marked = scenario.lines.iter().any(|line| line.not.contains(&program));
         ensure!(
             noted == marked,
-            "{program}: `differs: …` and a line that ends in `# not {program}` go together"
+            "{program}: `differs: …` requires a line ending in `# not {program}`, and vice versa"
         );
     }
     Ok(scenario)
@@ -84,7 +84,7 @@ fn script(number: usize, line: &str) -> Result<Line> {
     let programs = remark.trim().strip_prefix("not ").unwrap_or_default();
     let named = |name: &str| Program::ALL.into_iter().find(|program| program.to_string() == name.trim());
     let programs = programs.split(',').filter(|name| !name.is_empty());
-    let not = programs.map(|name| named(name).with_context(|| format!("there is no program {name:?}")));
+    let not = programs.map(|name| named(name).with_context(|| format!("unknown program {name:?}")));
     Ok(Line { number, step: step(statement.trim())?, not: not.collect::<Result<_>>()? })
 }
 
@@ -92,22 +92,23 @@ fn head(scenario: &mut Scenario, line: &str) -> Result<()> {
     let (key, value) = line.split_once(": ").context("a header is `* key: value`")?;
     match key {
         "items" => scenario.items = value.split(", ").map(str::to_owned).collect(),
-        // For people.
+        // For the reader only.
         "source" => {}
         "played" => {
             scenario.in_core = value.contains("core");
             scenario.in_lab = value.contains("lab");
-            ensure!(scenario.in_core || scenario.in_lab, "it is played in the core or in the lab");
+            ensure!(scenario.in_core || scenario.in_lab, "played must be core, lab or both");
         }
         "vipd configuration" => scenario.vipd_lines.push(value.trim_matches('`').to_owned()),
         _ => {
             let program = Program::ALL.into_iter().find(|program| program.to_string() == key);
-            let program = program.with_context(|| format!("there is no header {key:?}"))?;
-            let (kind, text) = value.split_once(": ").context("a note is `differs: …` or `cannot: …`")?;
+            let program = program.with_context(|| format!("unknown header {key:?}"))?;
+            let (kind, text) =
+                value.split_once(": ").context("a note is `differs: …` or `unsupported: …`")?;
             let note = match kind {
                 "differs" => Note::Differs(text.to_owned()),
-                "cannot" => Note::Cannot(text.to_owned()),
-                other => bail!("a note is `differs: …` or `cannot: …`, not {other:?}"),
+                "unsupported" => Note::Unsupported(text.to_owned()),
+                other => bail!("a note is `differs: …` or `unsupported: …`, not {other:?}"),
             };
             scenario.notes.push((program, note));
         }
@@ -121,42 +122,42 @@ fn step(text: &str) -> Result<Step> {
         ("router", _) => Step::Router(RouterWords::parse(rest)?),
         ("start", "") => Step::Start,
         ("stop", "") => Step::Stop,
-        ("hear", _) => Step::Hear(heard(rest)?),
+        ("receive", _) => Step::Receive(received(rest)?),
         ("keep", _) => {
-            let rest = rest.strip_prefix("hearing ").context("`keep hearing advert … for D`")?;
-            let (what, time) = rest.rsplit_once(" for ").context("`keep hearing advert … for D`")?;
-            Step::KeepHearing(heard(what)?, duration(time)?)
+            let rest = rest.strip_prefix("receiving ").context("`keep receiving advert … for D`")?;
+            let (what, time) = rest.rsplit_once(" for ").context("`keep receiving advert … for D`")?;
+            Step::KeepReceiving(received(what)?, duration(time)?)
         }
         ("expect", "address") => Step::Address(true),
         ("expect", "no address") => Step::Address(false),
         ("expect", "echo") => Step::Echo(true),
         ("expect", "no echo") => Step::Echo(false),
         ("expect", _) => expect(rest)?,
-        _ => bail!("{verb:?} is no verb"),
+        _ => bail!("unknown verb {verb:?}"),
     })
 }
 
 fn expect(text: &str) -> Result<Step> {
     if let Some(rest) = text.strip_prefix("no advert ") {
         let (what, time) = rest.rsplit_once("for ").context("`expect no advert for D`")?;
-        let family = Said::parse(&format!("advert {what}"))?.family;
+        let family = ExpectedFrame::parse(&format!("advert {what}"))?.family;
         return Ok(Step::Silence(family, duration(time)?));
     }
     if let Some(counter) = text.strip_prefix("counter ") {
         let (name, value) = counter.split_once(' ').context("`expect counter NAME N`")?;
-        return Ok(Step::Counter(name.to_owned(), value.parse().context("a counter is a number")?));
+        return Ok(Step::Counter(name.to_owned(), value.parse().context("a counter must be a number")?));
     }
     if let Some(what) = text.strip_suffix(" at once") {
-        return Ok(Step::Expect(Said::parse(what)?, Moment::After(std::time::Duration::ZERO)));
+        return Ok(Step::Expect(ExpectedFrame::parse(what)?, Moment::After(std::time::Duration::ZERO)));
     }
     if let Some((what, time)) = text.rsplit_once(" after ") {
-        return Ok(Step::Expect(Said::parse(what)?, Moment::After(duration(time)?)));
+        return Ok(Step::Expect(ExpectedFrame::parse(what)?, Moment::After(duration(time)?)));
     }
-    Ok(Step::Expect(Said::parse(text)?, Moment::Eventually))
+    Ok(Step::Expect(ExpectedFrame::parse(text)?, Moment::Eventually))
 }
 
-fn heard(text: &str) -> Result<Heard> {
-    Heard::parse(text.strip_prefix("advert").context("`hear advert …`")?)
+fn received(text: &str) -> Result<ReceivedAdvert> {
+    ReceivedAdvert::parse(text.strip_prefix("advert").context("`receive advert …`")?)
 }
 
 #[cfg(test)]
@@ -164,20 +165,23 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const HEAD: &str = "# T\n\n* items: S1, S2\n* keepalived: differs: it waits\n\nWords.\n\n```scenario\n";
+    const HEAD: &str =
+        "# T\n\n* items: S1, S2\n* keepalived: differs: waits longer\n\nProse.\n\n```scenario\n";
 
     #[test]
-    fn a_document_is_read() {
+    fn a_document_is_parsed() {
         let text = format!(
-            "{HEAD}router priority 90  # that is us\nstart\nhear advert from lower priority 100\nkeep hearing advert for 2s\n\
+            "{HEAD}router priority 90  # under test\nstart\nreceive advert from lower priority 100\nkeep receiving advert for 2s\n\
              expect advert first priority 90 after 3.5s  # not keepalived\nexpect no advert for 20ms\n```\n"
         );
         let scenario = parse("s1-x", &text).unwrap();
         assert_eq!(scenario.items, ["S1", "S2"]);
-        assert_eq!(scenario.note(Program::Keepalived), Some(&Note::Differs("it waits".to_owned())));
+        assert_eq!(scenario.note(Program::Keepalived), Some(&Note::Differs("waits longer".to_owned())));
         assert_eq!(scenario.lines.len(), 6);
-        let Step::Expect(said, moment) = &scenario.lines[4].step else { panic!("{:?}", scenario.lines[4]) };
-        assert!(said.first && said.priority == Some(90));
+        let Step::Expect(expected, moment) = &scenario.lines[4].step else {
+            panic!("{:?}", scenario.lines[4])
+        };
+        assert!(expected.first && expected.priority == Some(90));
         assert_eq!(*moment, Moment::After(Duration::from_millis(3500)));
         assert!(
             matches!(scenario.lines[5].step, Step::Silence(None, time) if time == Duration::from_millis(20))
@@ -185,15 +189,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_named_with_its_line() {
+    fn parse_errors_contain_the_line_and_the_unknown_word() {
         for (line, wanted) in [
-            ("hear advert colour red", "line 10: hear advert colour red: a heard advert has no \"colour\""),
-            ("hear advert priority 300", "priority is a number"),
-            ("expect advert after 3x", "a duration is like"),
-            ("sleep 3s", "\"sleep\" is no verb"),
-            ("expect advert  # not bird", "there is no program"),
-            ("expect advert  # not FRR", "keepalived: `differs: …` and a line"),
-            ("expect advert mac vritual", "mac is virtual or own, not \"vritual\""),
+            (
+                "receive advert colour red",
+                "line 10: receive advert colour red: unknown key \"colour\" for a received advert",
+            ),
+            ("receive advert priority 300", "priority must be a number"),
+            ("expect advert after 3x", "invalid duration"),
+            ("sleep 3s", "unknown verb \"sleep\""),
+            ("expect advert  # not bird", "unknown program"),
+            ("expect advert  # not FRR", "keepalived: `differs: …` requires a line"),
+            ("expect advert mac vritual", "mac must be virtual or own, not \"vritual\""),
         ] {
             let text = format!("{HEAD}router\n{line}\n```\n");
             let error = format!("{:#}", parse("x", &text).unwrap_err());

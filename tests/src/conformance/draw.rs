@@ -1,4 +1,4 @@
-//! What came of all scenarios, by scenario and by item: for a document, and for a terminal.
+//! Renders the verdicts by scenario and by item, as Markdown and for a terminal.
 
 use std::fmt::Write as _;
 
@@ -9,24 +9,24 @@ fn programs(rows: &[Row<'_>]) -> Vec<Program> {
     rows.first().map(|row| row.verdicts.iter().map(|(program, _)| *program).collect()).unwrap_or_default()
 }
 
-/// What is known beforehand of the programs that were asked.
+/// The known differences of the programs that were played.
 fn remarks(row: &Row<'_>, programs: &[Program]) -> Vec<String> {
     let notes = row.scenario.notes.iter().filter(|(program, _)| programs.contains(program));
     let mut remarks: Vec<_> = notes.map(|(program, note)| format!("{program}: {}", note.text())).collect();
     if !row.scenario.in_lab {
-        remarks.push("in virtual time, with vipd's core".to_owned());
+        remarks.push("virtual time only, with vipd's core".to_owned());
     }
     remarks
 }
 
-/// Both tables for a terminal: a line for each item that was asked for, and below what is to be said of scenarios.
+/// Renders both tables for a terminal: one line per item, followed by the remarks on scenarios.
 pub fn plain(rows: &[Row<'_>], items: &[Item]) -> String {
     let programs = programs(rows);
     let mut text = String::from("item");
     for program in &programs {
         let _ = write!(text, "  {:<10}", program.to_string());
     }
-    text += "  what it demands\n";
+    text += "  requirement\n";
     for item in items {
         let _ = write!(text, "{:<4}", item.name);
         for program in &programs {
@@ -54,7 +54,7 @@ pub fn plain(rows: &[Row<'_>], items: &[Item]) -> String {
     text
 }
 
-/// Both tables in Markdown: by scenario with the notes, and by item.
+/// Renders both tables as Markdown: by scenario with the remarks, and by item.
 pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
     let mut text = String::from("## By scenario\n\n| scenario | items |");
     let programs = programs(rows);
@@ -71,11 +71,11 @@ pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
         }
         let _ = write!(text, " {} |", remarks(row, &programs).join("; "));
     }
-    text += "\n\n## By item\n\n| item | source | level | what it demands |";
+    text += "\n\n## By item\n\n| item | source | level | requirement |";
     for program in &programs {
         let _ = write!(text, " {program} |");
     }
-    text += " besides, or why not |\n| --- | --- | --- | --- |";
+    text += " other tests, or reason |\n| --- | --- | --- | --- |";
     text += &" --- |".repeat(programs.len() + 1);
     for item in items {
         let Item { name, source, level, demand, elsewhere } = item;
@@ -93,19 +93,20 @@ pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
     text
 }
 
-/// `3 of 4`: how many scenarios of an item a program does.
+/// Returns how many of an item's scenarios a program passes: `3 of 4`, `ok` for all, `-` if none was
+/// played.
 fn of_item(item: &str, program: Program, rows: &[Row<'_>]) -> String {
     let of_item = rows.iter().filter(|row| row.scenario.items.iter().any(|name| name == item));
     let (mut does, mut played) = (0, 0);
     for (_, verdict) in of_item.flat_map(|row| &row.verdicts).filter(|(who, _)| *who == program) {
         match verdict {
-            Verdict::Cannot => {}
-            // The core's suite has shown it for vipd before the labs began.
+            Verdict::Unsupported => {}
+            // For vipd, the core's suite has already passed them.
             Verdict::InCore if program != Program::Vipd => {}
-            Verdict::Does | Verdict::DoesAlone(_) | Verdict::DoesAfterAll | Verdict::InCore => {
+            Verdict::Passes | Verdict::PassesOnRetry(_) | Verdict::UnexpectedPass | Verdict::InCore => {
                 (does, played) = (does + 1, played + 1);
             }
-            Verdict::Differs | Verdict::Misses(_) | Verdict::Broken(_) => played += 1,
+            Verdict::Differs | Verdict::Fails(_) | Verdict::LabError(_) => played += 1,
         }
     }
     match (does, played) {

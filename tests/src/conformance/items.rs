@@ -1,4 +1,4 @@
-//! What the protocol demands, item by item.
+//! The protocol requirements, item by item.
 
 use std::fs;
 
@@ -6,37 +6,37 @@ use anyhow::{Context, Result, ensure};
 
 use super::directory;
 
-/// One demand.
+/// A protocol requirement.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// Its letter and number, by which scenarios and tests name it.
+    /// Letter and number, referenced by scenarios and tests.
     pub name: String,
     /// RFC and section.
     pub source: String,
-    /// MUST, SHOULD, MAY; or whose it is, where it is not the RFC's.
+    /// MUST, SHOULD, MAY, or `custom` if no RFC requires it.
     pub level: String,
-    /// What it demands.
+    /// The requirement in one sentence.
     pub demand: String,
-    /// What shows it besides scenarios, or why nothing does.
+    /// Tests besides the scenarios, or the reason why there are none.
     pub elsewhere: String,
 }
 
 impl Item {
-    /// Whether it is a choice, or not applicable, and why.
+    /// Whether it is marked as a choice or as not applicable.
     pub fn is_explained(&self) -> bool {
         ["choice: ", "not applicable: "].iter().any(|word| self.elsewhere.starts_with(word))
     }
 
-    /// The tests that `elsewhere` names: file and function.
+    /// The tests in `elsewhere`, as file and function.
     pub fn tests(&self) -> impl Iterator<Item = (&str, &str)> {
         self.elsewhere.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once("::"))
     }
 }
 
-/// All items, in the order of the document.
+/// Returns all items in document order.
 ///
 /// # Errors
-/// When the document cannot be read.
+/// If the document cannot be read or parsed.
 pub fn all() -> Result<Vec<Item>> {
     let path = directory().join("items/items.md");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -46,13 +46,13 @@ pub fn all() -> Result<Vec<Item>> {
 
 fn item(line: &str) -> Result<Item> {
     let cells: Vec<_> = line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();
-    ensure!(cells.len() == 5, "an item has five cells: {line}");
+    ensure!(cells.len() == 5, "an item must have five cells: {line}");
     let [name, source, level, demand, elsewhere]: [String; 5] =
         cells.try_into().ok().context("five cells")?;
     Ok(Item { name, source, level, demand, elsewhere })
 }
 
-/// What sorts `S2` before `S10`.
+/// A sort key that orders `S2` before `S10`.
 pub(super) fn natural(name: &str) -> (String, u32, String) {
     let letters: String = name.chars().take_while(char::is_ascii_alphabetic).collect();
     let digits: String = name[letters.len()..].chars().take_while(char::is_ascii_digit).collect();

@@ -1,9 +1,9 @@
-//! Plays a scenario with a real program: the router under test is node 2 of a lab, nodes 1 and 3 are impersonated, the
-//! client asks for the addresses.
+//! Plays a scenario with a real program: the router under test is node 2 of a lab, nodes 1 and 3 are
+//! impersonated, the client resolves and pings the addresses.
 //!
-//! Nothing is known of the program but what the switch sees, and vipd's own counters. Times are held against windows
-//! that a busy machine does not miss, but a router that does something else does: order is what is tested here, the
-//! exact times are tested in virtual time.
+//! The program is observed only through the switch and through vipd's own counters. Time windows are
+//! wide enough for a busy machine and narrow enough to catch a router that behaves differently: the lab
+//! tests order, virtual time tests exact times.
 
 mod ask;
 
@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::heard::{UNDER_TEST, frame};
+use super::received::{UNDER_TEST, frame};
 use super::scenario::Moment;
-use super::words::{Heard, RouterWords, Said};
-use super::{Program, Scenario, Step, native, said};
+use super::words::{ExpectedFrame, ReceivedAdvert, RouterWords};
+use super::{Program, Scenario, Step, native, sent};
 use crate::agent::{Agent, AgentKind};
 use crate::ask as stats;
 use crate::capture::Capture;
@@ -27,28 +27,28 @@ use crate::station::Station;
 use crate::time::{WallTime, millis};
 use crate::wait::try_wait_until;
 
-/// How much earlier than its time something may come: FRR rounds to hundredths of a second.
+/// Tolerance for early frames: FRR rounds to hundredths of a second.
 const EARLY: Duration = Duration::from_millis(50);
-/// How much later: more than this, and it is something else that came.
+/// Tolerance for late frames; a frame later than this is a different event.
 const LATE: Duration = Duration::from_millis(140);
-/// How long a program may need from joining the group to hearing: FRR in IPv6 half a second.
+/// Time from joining the group until a program receives adverts: FRR needs half a second in IPv6.
 const SETTLE: Duration = Duration::from_millis(500);
-/// How long a frame may be on its way into the capture.
+/// Maximum delay of a frame in the capture.
 const IN_CAPTURE: Duration = Duration::from_millis(30);
-/// How long something is waited for that may come at any time, besides ten intervals.
+/// Timeout for a frame without a deadline, in addition to ten intervals.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What an error bears that says what a program did, and not that the lab failed.
+/// Marks an error caused by the behavior of a program, not by a failure of the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unlike;
+pub struct Mismatch;
 
-impl fmt::Display for Unlike {
+impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not as the scenario says")
+        f.write_str("does not match the scenario")
     }
 }
 
-/// The line of the scenario at which an error came.
+/// The line of the scenario that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct At(pub usize);
 
@@ -58,17 +58,17 @@ impl fmt::Display for At {
     }
 }
 
-/// Ends a step because of what the program did.
-macro_rules! unlike {
-    ($($words:tt)*) => { return Err(anyhow::anyhow!($($words)*).context($crate::conformance::lab::Unlike)) };
+/// Fails a step because of the behavior of the program.
+macro_rules! mismatch {
+    ($($words:tt)*) => { return Err(anyhow::anyhow!($($words)*).context($crate::conformance::lab::Mismatch)) };
 }
-use unlike;
+use mismatch;
 
 /// Plays a scenario to its end.
 ///
 /// # Errors
-/// The first step that is not as expected, with its line ([`At`]) and what was seen: it bears [`Unlike`]. Without that it
-/// is the lab that failed, or the program that did not live to the end.
+/// For the first step that does not match, with its line ([`At`]), the observed frame and [`Mismatch`].
+/// An error without [`Mismatch`] is a failure of the lab or an exit of the program.
 pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<()> {
     let lab = Lab::new(3)?;
     let mut stage = Stage {
@@ -85,9 +85,9 @@ pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<(
     };
     let mut lines = scenario.lines.iter();
     let result = lines.try_for_each(|line| stage.step(&line.step).context(At(line.number)));
-    // A dead router sends nothing either, and what was not captured was not seen.
+    // An exited program or an incomplete capture must not pass for silence.
     if stage.agent.is_running() && !stage.agent.is_alive()? {
-        bail!("{program} has ended by itself: {result:?}");
+        bail!("{program} exited during the scenario: {result:?}");
     }
     stage.capture.stop()?;
     result
@@ -102,9 +102,9 @@ struct Stage {
     lower: Injector,
     higher: Injector,
     client: Injector,
-    /// What came until then has been looked at.
+    /// Frames up to this time have been matched or skipped.
     cursor: WallTime,
-    /// What times are counted from.
+    /// Origin of the times in the scenario.
     mark: WallTime,
     /// Dropped last: the agent runs in it.
     _lab: Lab,
@@ -125,12 +125,12 @@ impl Stage {
                 self.move_to(WallTime::now());
                 self.agent.stop().map(drop)
             }
-            Step::Hear(heard) => {
+            Step::Receive(received) => {
                 self.move_to(WallTime::now());
-                self.hear(heard)
+                self.receive(received)
             }
-            Step::KeepHearing(heard, length) => self.keep_hearing(heard, *length),
-            Step::Expect(said, moment) => self.expect(said, *moment),
+            Step::KeepReceiving(received, length) => self.keep_receiving(received, *length),
+            Step::Expect(expected, moment) => self.expect(expected, *moment),
             Step::Silence(family, length) => self.silence(*family, *length),
             Step::Address(wanted) => self.address(*wanted),
             Step::Echo(wanted) => self.echo(*wanted),
@@ -138,8 +138,8 @@ impl Stage {
         }
     }
 
-    /// Waits until the program hears: vipd says so, the others are given time, of which they have three intervals
-    /// before they say anything themselves.
+    /// Waits until the program receives adverts: vipd reports it, the others get [`SETTLE`], which is
+    /// shorter than the three intervals before their first advert.
     fn settle(&self) -> Result<()> {
         if self.program == Program::Vipd {
             let patience = Duration::from_secs(5);
@@ -162,22 +162,22 @@ impl Stage {
         self.routers.iter().find(named).unwrap_or(&self.routers[0])
     }
 
-    fn hear(&self, heard: &Heard) -> Result<()> {
-        let frame = frame(heard, self.router(heard.family))?;
-        // What seems to come from the router itself has to come in from elsewhere.
-        let voice = if heard.from == Station::Node(1) { &self.lower } else { &self.higher };
-        voice.send(&frame)
+    fn receive(&self, received: &ReceivedAdvert) -> Result<()> {
+        let frame = frame(received, self.router(received.family))?;
+        // A frame with the router's own source is injected at another node.
+        let injector = if received.from == Station::Node(1) { &self.lower } else { &self.higher };
+        injector.send(&frame)
     }
 
-    fn keep_hearing(&mut self, heard: &Heard, length: Duration) -> Result<()> {
-        let interval = heard.interval.unwrap_or(self.router(heard.family).interval);
-        ensure!(!interval.is_zero(), "an interval of 0 is no pace");
+    fn keep_receiving(&mut self, received: &ReceivedAdvert, length: Duration) -> Result<()> {
+        let interval = received.interval.unwrap_or(self.router(received.family).interval);
+        ensure!(!interval.is_zero(), "`keep receiving` needs an interval above 0");
         let start = WallTime::now();
         self.cursor = start;
         let mut due = start;
         loop {
             self.mark = WallTime::now();
-            self.hear(heard)?;
+            self.receive(received)?;
             due = due + interval;
             if due > start + length {
                 return Ok(());
@@ -186,54 +186,56 @@ impl Stage {
         }
     }
 
-    fn expect(&mut self, said: &Said, moment: Moment) -> Result<()> {
-        let router = self.router(said.family).clone();
+    fn expect(&mut self, expected: &ExpectedFrame, moment: Moment) -> Result<()> {
+        let router = self.router(expected.family).clone();
         let (earliest, latest) = match moment {
-            // After a start the program may have been faster than its sign that it listens.
+            // After a start the program may send before it reports that it is ready.
             Moment::After(Duration::ZERO) => (self.cursor, self.mark + LATE),
             Moment::After(time) => (self.mark + time.saturating_sub(EARLY), self.mark + time + LATE),
             Moment::Eventually => (self.cursor, WallTime::now() + 10 * router.interval + PATIENCE),
         };
-        let what = if said.announcement { "an announcement" } else { "an advert" };
+        let what = if expected.announcement { "an announcement" } else { "an advert" };
         let found = loop {
-            // Looked at the clock before the capture: what was sent in time is seen in the last look.
+            // The clock is read before the capture, so that the last search includes every frame in time.
             let over = WallTime::now() > latest + LATE;
-            let found = self.next(&router, said);
+            let found = self.next(&router, expected);
             if found.is_some() || over {
                 break found;
             }
             thread::sleep(Duration::from_millis(2));
         };
         let Some((time, sent)) = found else {
-            unlike!("{what} was expected, and nothing came until {} ms later", self.since_mark(latest));
+            mismatch!("expected {what}, but none was sent within {} ms", self.since_mark(latest));
         };
         let at = self.since_mark(time);
         if time < earliest || time > latest {
             let (earliest, latest) = (self.since_mark(earliest), self.since_mark(latest));
-            unlike!("{what} was expected between {earliest} and {latest} ms later, and came after {at} ms");
+            mismatch!("expected {what} after {earliest} to {latest} ms, but it was sent after {at} ms");
         }
-        said::check(&sent, said, &router).with_context(|| format!("{what} after {at} ms")).context(Unlike)?;
-        if said.first && !said.announcement {
+        sent::check(&sent, expected, &router)
+            .with_context(|| format!("{what} after {at} ms"))
+            .context(Mismatch)?;
+        if expected.first && !expected.announcement {
             let announced = self.capture.search(self.cursor, |frame| {
                 let ours = frame.from == UNDER_TEST && frame.time > self.cursor && frame.time < time;
-                (ours && matches!(said::read(frame, &router), Some(said::Sent::Announcement(..))))
+                (ours && matches!(sent::read(frame, &router), Some(sent::Sent::Announcement(..))))
                     .then_some(())
             });
             if !announced.is_empty() {
-                unlike!("an announcement came before the advert");
+                mismatch!("an announcement was sent before the advert");
             }
         }
         self.move_to(time);
         Ok(())
     }
 
-    /// What came next of this kind.
-    fn next(&self, router: &RouterWords, said: &Said) -> Option<(WallTime, said::Sent)> {
+    /// Returns the next frame of the expected kind.
+    fn next(&self, router: &RouterWords, expected: &ExpectedFrame) -> Option<(WallTime, sent::Sent)> {
         let mut first = None;
         self.capture.search(self.cursor, |frame| {
             if first.is_none() && frame.from == UNDER_TEST && frame.time > self.cursor {
-                let sent = said::read(frame, router)?;
-                if sent.is_a(said, router) {
+                let sent = sent::read(frame, router)?;
+                if sent.matches(expected, router) {
                     first = Some((frame.time, sent));
                 }
             }
@@ -246,10 +248,10 @@ impl Stage {
         let end = self.mark + length;
         thread::sleep(end.saturating_since(WallTime::now()) + IN_CAPTURE);
         let router = self.router(family).clone();
-        if let Some((time, sent)) = self.next(&router, &Said::default())
+        if let Some((time, sent)) = self.next(&router, &ExpectedFrame::default())
             && time <= end
         {
-            unlike!("no advert was expected, and one came {} ms later: {sent:?}", self.since_mark(time));
+            mismatch!("expected no advert, but one was sent after {} ms: {sent:?}", self.since_mark(time));
         }
         self.move_to(end);
         Ok(())
@@ -262,12 +264,12 @@ impl Stage {
         let mut last = None;
         let counted = try_wait_until(&format!("{name} to be {wanted}"), Duration::from_secs(2), || {
             let (global, instances) = stats::stats(&self.agent)?;
-            let of_instance = || instances.first().context("there is no instance")?.number(name);
+            let of_instance = || instances.first().context("no instance")?.number(name);
             last = Some(global.number(name).or_else(|_| of_instance())?);
             Ok(last == Some(wanted))
         });
         match (counted, last) {
-            (Err(error), Some(last)) => unlike!("{error}: it is {last}"),
+            (Err(error), Some(last)) => mismatch!("{error}: it is {last}"),
             (counted, _) => counted,
         }
     }

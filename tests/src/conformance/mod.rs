@@ -1,22 +1,24 @@
-//! The conformance suite: what RFC 9568 and RFC 3768 demand, one scenario a document, run against any router.
+//! The conformance suite: the requirements of RFC 9568 and RFC 3768, one scenario per document, run
+//! against any router.
 //!
 //! ```text
 //!   tests/conformance/*.md ──► document ──► Scenario ──┬─► core, in virtual time (vipd/tests/conformance)
 //!   tests/conformance/items/*.md ──► items             └─► lab, with real programs (here)
 //! ```
 //!
-//! A [`Scenario`] is frames in and frames out, with the time between them. Nothing in it is vipd's: [`lab`] plays it
-//! with vipd, keepalived and FRR alike, and knows of them only what the wire shows. [`table`] plays all of
-//! them, [`draw`] says which item each program fulfils. The README beside the scenarios says how to write one.
+//! A [`Scenario`] lists received and sent frames and the time between them, and nothing specific to
+//! vipd: [`lab`] plays it with vipd, keepalived and FRR, and observes only the wire. [`table`] plays
+//! all scenarios, [`draw`] renders which items each program meets. The README next to the scenarios
+//! describes how to write one.
 
 pub mod document;
 pub mod draw;
-pub mod heard;
 pub mod items;
 pub mod lab;
 mod native;
-pub mod said;
+pub mod received;
 pub mod scenario;
+pub mod sent;
 pub mod table;
 pub mod words;
 
@@ -26,7 +28,7 @@ use std::path::{Path, PathBuf};
 pub use items::Item;
 pub use scenario::{Note, Scenario, Step};
 
-/// Who is put to the test.
+/// A VRRP implementation under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Program {
     /// vipd.
@@ -38,7 +40,7 @@ pub enum Program {
 }
 
 impl Program {
-    /// All of them, in the order of the table's columns.
+    /// All programs, in the order of the table's columns.
     pub const ALL: [Self; 3] = [Self::Vipd, Self::Keepalived, Self::Frr];
 }
 
@@ -52,7 +54,7 @@ impl fmt::Display for Program {
     }
 }
 
-/// Where the scenarios and the items are.
+/// The directory of the scenarios and items.
 pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance")
 }

@@ -1,8 +1,8 @@
-//! The router under test as an agent on a lab's node.
+//! Configures the router under test as an agent on a node of the lab.
 
 use anyhow::{Result, ensure};
 
-use super::heard::UNDER_TEST;
+use super::received::UNDER_TEST;
 use super::words::RouterWords;
 use super::{Program, Scenario};
 use crate::agent::{Agent, AgentKind, Instance};
@@ -10,7 +10,7 @@ use crate::configuration::{Family, vipd_configuration};
 use crate::lab::Lab;
 use crate::station::Station;
 
-/// Prepares the agent of a scenario. `vipd` is the program under that name.
+/// Prepares the agent of a scenario. `vipd` is the vipd executable to test.
 pub(super) fn agent(lab: &Lab, scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<Agent> {
     let instances: Vec<_> = scenario.routers().map(instance).collect();
     let kind = match program {
@@ -29,7 +29,7 @@ pub(super) fn agent(lab: &Lab, scenario: &Scenario, program: Program, vipd: &Age
     }
     ensure!(
         scenario.vipd_lines.is_empty(),
-        "the scenario configures vipd by its own words; say with `* {program}: cannot: …` why {program} is not asked"
+        "the scenario has vipd configuration lines: add `* {program}: unsupported: …` with the reason"
     );
     Agent::new(lab, UNDER_TEST, kind, &instances)
 }

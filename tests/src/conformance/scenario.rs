@@ -1,73 +1,73 @@
-//! A scenario: what it shows, and the steps that show it.
+//! Scenarios and their steps.
 
 use std::time::Duration;
 
 use super::Program;
-use super::words::{Heard, RouterWords, Said};
+use super::words::{ExpectedFrame, ReceivedAdvert, RouterWords};
 use crate::configuration::Family;
 
-/// A scenario, read from a document.
+/// A scenario parsed from a document.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    /// The document's name without its ending.
+    /// File name without its extension.
     pub name: String,
-    /// Its first line.
+    /// The heading of the document.
     pub title: String,
-    /// The items that it shows.
+    /// The items that the scenario covers.
     pub items: Vec<String>,
-    /// Whether it is played with the core alone, in virtual time.
+    /// Whether it is played with vipd's core in virtual time.
     pub in_core: bool,
     /// Whether it is played with real programs.
     pub in_lab: bool,
-    /// What is to be said of a program beforehand.
+    /// Known differences of programs.
     pub notes: Vec<(Program, Note)>,
     /// Lines to add to vipd's configuration.
     pub vipd_lines: Vec<String>,
-    /// The steps.
+    /// The script.
     pub lines: Vec<Line>,
 }
 
 /// A line of the script.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// Its number in the document.
+    /// Line number in the document, from 1.
     pub number: usize,
-    /// What it says.
+    /// The parsed step.
     pub step: Step,
-    /// Which programs are not like it: `# not FRR, keepalived`.
+    /// Programs known to fail this step: `# not FRR, keepalived`.
     pub not: Vec<Program>,
 }
 
-/// What is to be said of a program beforehand.
+/// A known difference of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// It does otherwise, and why.
+    /// It behaves differently, for this reason.
     Differs(String),
-    /// It cannot be configured so.
-    Cannot(String),
+    /// It cannot be configured that way, for this reason.
+    Unsupported(String),
 }
 
 impl Note {
-    /// The words.
+    /// The reason.
     pub fn text(&self) -> &str {
         match self {
-            Self::Differs(text) | Self::Cannot(text) => text,
+            Self::Differs(text) | Self::Unsupported(text) => text,
         }
     }
 }
 
 impl Scenario {
-    /// What is to be said of a program.
+    /// Returns the known difference of a program, if any.
     pub fn note(&self, program: Program) -> Option<&Note> {
         self.notes.iter().find(|(about, _)| *about == program).map(|(_, note)| note)
     }
 
-    /// Whether a program is known to do otherwise than this line says.
+    /// Whether a program is known to fail this line.
     pub fn differs_at(&self, program: Program, number: usize) -> bool {
         self.lines.iter().any(|line| line.number == number && line.not.contains(&program))
     }
 
-    /// The routers under test: one of a family.
+    /// The routers under test, at most one per address family.
     pub fn routers(&self) -> impl Iterator<Item = &RouterWords> {
         self.lines.iter().filter_map(|line| match &line.step {
             Step::Router(words) => Some(words),
@@ -81,31 +81,32 @@ impl Scenario {
 pub enum Step {
     /// `router …`: configures the router under test, which is node 2.
     Router(RouterWords),
-    /// `start`: runs it.
+    /// `start`: starts the program.
     Start,
-    /// `stop`: asks it to leave.
+    /// `stop`: shuts it down.
     Stop,
-    /// `hear advert …`: it hears a packet.
-    Hear(Heard),
-    /// `keep hearing advert … for D`: it hears one each interval.
-    KeepHearing(Heard, Duration),
-    /// `expect advert …` and `expect announcement …`: the next thing that it sends.
-    Expect(Said, Moment),
-    /// `expect no advert for D`: it sends none, of this family if one is named, counted from what came last.
+    /// `receive advert …`: injects a packet.
+    Receive(ReceivedAdvert),
+    /// `keep receiving advert … for D`: injects one per interval.
+    KeepReceiving(ReceivedAdvert, Duration),
+    /// `expect advert …` and `expect announcement …`: the next such frame it sends.
+    Expect(ExpectedFrame, Moment),
+    /// `expect no advert for D`: it sends no advert (of this family, if given) for this long after the
+    /// last frame.
     Silence(Option<Family>, Duration),
-    /// `expect address` and `expect no address`: it is there for hosts, or not.
+    /// `expect address` and `expect no address`: hosts can resolve the address, or not.
     Address(bool),
-    /// `expect echo` and `expect no echo`: the address answers a ping sent to the router, or not.
+    /// `expect echo` and `expect no echo`: the address answers an echo request, or not.
     Echo(bool),
-    /// `expect counter NAME N`: what vipd counts.
+    /// `expect counter NAME N`: the value of a vipd counter.
     Counter(String, u64),
 }
 
-/// When something is to come, counted from the last thing heard or sent.
+/// When a frame is expected, relative to the last frame received or sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// After this long.
     After(Duration),
-    /// Some time.
+    /// At any time.
     Eventually,
 }

@@ -1,4 +1,4 @@
-//! Plays scenarios with all programs, several at once.
+//! Plays scenarios with all programs, several in parallel.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,65 +11,66 @@ use super::scenario::Note;
 use super::{Program, Scenario, lab};
 use crate::agent::AgentKind;
 
-/// Scenarios played at once. Most of the time all of them wait for a timer.
-const AT_ONCE: usize = 9;
+/// Scenarios played in parallel. They spend most of their time waiting for timers.
+const PARALLEL: usize = 9;
 
-/// What came of a scenario with a program.
+/// The result of a scenario with a program.
 #[derive(Debug)]
 pub enum Verdict {
-    /// It does what the scenario says.
-    Does,
-    /// It does when nothing else runs; before that it did not.
-    DoesAlone(Error),
-    /// It does not, as was said beforehand.
+    /// It behaves as the scenario specifies.
+    Passes,
+    /// It failed in parallel with other scenarios and passed when played alone.
+    PassesOnRetry(Error),
+    /// It fails at a line marked as a known difference.
     Differs,
-    /// It cannot be configured so, as was said beforehand.
-    Cannot,
-    /// The lab cannot show it: it was played with vipd's core alone.
+    /// It cannot be configured that way, as noted in the document.
+    Unsupported,
+    /// Not played in the lab, only with vipd's core.
     InCore,
-    /// It does what the scenario says, though it was said to differ.
-    DoesAfterAll,
-    /// It does not, and nobody has said why.
-    Misses(Error),
-    /// The lab failed, or the program ended by itself: nothing was shown.
-    Broken(Error),
+    /// It passes although the document notes a difference.
+    UnexpectedPass,
+    /// It fails, and the document does not explain it.
+    Fails(Error),
+    /// The lab failed or the program exited: no verdict.
+    LabError(Error),
 }
 
 impl Verdict {
-    /// Whether somebody has to look at it.
+    /// Whether it needs investigation.
     pub fn is_unexplained(&self) -> bool {
-        matches!(self, Self::Misses(_) | Self::Broken(_) | Self::DoesAfterAll)
+        matches!(self, Self::Fails(_) | Self::LabError(_) | Self::UnexpectedPass)
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Does => "ok",
-            Self::DoesAlone(_) => "ok (2nd)",
+            Self::Passes => "ok",
+            Self::PassesOnRetry(_) => "ok (2nd)",
             Self::Differs => "differs",
-            Self::Cannot => "cannot",
+            Self::Unsupported => "unsupported",
             Self::InCore => "-",
-            Self::DoesAfterAll => "ok after all",
-            Self::Misses(_) => "MISSES",
-            Self::Broken(_) => "BROKEN",
+            Self::UnexpectedPass => "unexpected pass",
+            Self::Fails(_) => "FAILS",
+            Self::LabError(_) => "LAB ERROR",
         })
     }
 }
 
-/// A scenario with what came of it with each program.
+/// A scenario and its verdicts.
 #[derive(Debug)]
 pub struct Row<'a> {
-    /// The scenario.
+    /// What was played.
     pub scenario: &'a Scenario,
-    /// A verdict for each of the programs that were asked for.
+    /// One verdict per selected program.
     pub verdicts: Vec<(Program, Verdict)>,
 }
 
-/// Plays scenarios with these programs; `vipd` is the one under that name, `progress` is told of each end.
+/// Plays scenarios with these programs; `vipd` is the vipd executable, `progress` is called for each
+/// verdict.
 ///
-/// What is not as it was said to be is played once more when nothing else runs: a machine that is busy with
-/// many labs may have been late.
+/// An unexplained verdict is retried once with nothing else running, because parallel labs can delay
+/// frames.
 pub fn play_all<'a>(
     scenarios: &'a [Scenario],
     programs: &[Program],
@@ -80,7 +81,7 @@ pub fn play_all<'a>(
     let waiting: Mutex<VecDeque<_>> = Mutex::new(all().collect());
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..PARALLEL {
             scope.spawn(|| {
                 loop {
                     let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -99,8 +100,8 @@ pub fn play_all<'a>(
         if verdict.is_unexplained() {
             let again = play(&scenarios[*index], *program, vipd);
             let first = std::mem::replace(verdict, again);
-            if let (Verdict::Does, Verdict::Misses(error) | Verdict::Broken(error)) = (&*verdict, first) {
-                *verdict = Verdict::DoesAlone(error);
+            if let (Verdict::Passes, Verdict::Fails(error) | Verdict::LabError(error)) = (&*verdict, first) {
+                *verdict = Verdict::PassesOnRetry(error);
             }
             progress(&scenarios[*index], *program, verdict);
         }
@@ -115,21 +116,21 @@ pub fn play_all<'a>(
 
 fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Verdict {
     let note = scenario.note(program);
-    if let Some(Note::Cannot(_)) = note {
-        return Verdict::Cannot;
+    if let Some(Note::Unsupported(_)) = note {
+        return Verdict::Unsupported;
     }
     if !scenario.in_lab {
         return Verdict::InCore;
     }
     match (lab::play(scenario, program, vipd), note) {
-        (Ok(()), None) => Verdict::Does,
-        (Ok(()), Some(_)) => Verdict::DoesAfterAll,
-        (Err(error), _) if error.downcast_ref::<lab::Unlike>().is_none() => Verdict::Broken(error),
+        (Ok(()), None) => Verdict::Passes,
+        (Ok(()), Some(_)) => Verdict::UnexpectedPass,
+        (Err(error), _) if error.downcast_ref::<lab::Mismatch>().is_none() => Verdict::LabError(error),
         (Err(error), Some(_))
             if error.downcast_ref::<lab::At>().is_some_and(|at| scenario.differs_at(program, at.0)) =>
         {
             Verdict::Differs
         }
-        (Err(error), _) => Verdict::Misses(error),
+        (Err(error), _) => Verdict::Fails(error),
     }
 }

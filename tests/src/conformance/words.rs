@@ -1,4 +1,4 @@
-//! The words of a scenario: `key value` pairs after a verb.
+//! The vocabulary of a scenario: `key value` pairs after a verb.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct RouterWords {
     pub unicast: bool,
     /// `password secret`.
     pub password: Option<String>,
-    /// `addresses 3`: how many.
+    /// `addresses 3`: number of virtual addresses.
     pub addresses: u8,
 }
 
@@ -51,10 +51,10 @@ impl Default for RouterWords {
     }
 }
 
-/// How the checksum of a heard packet is made.
+/// How the checksum of an injected packet is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeardChecksum {
-    /// As the version and the family demand; RFC 5798's for VRRPv3 over IPv4.
+pub enum ReceivedChecksum {
+    /// Correct for the version and the family; RFC 5798's form for VRRPv3 over IPv4.
     Right,
     /// `checksum message`: over the message alone.
     Message,
@@ -64,15 +64,15 @@ pub enum HeardChecksum {
     Zero,
 }
 
-/// `hear advert from higher priority 200 …`: what is not said is as the router under test has it.
-#[expect(clippy::struct_excessive_bools, reason = "the words of a scenario are switches of their own")]
+/// `receive advert from higher priority 200 …`: omitted fields match the router under test.
+#[expect(clippy::struct_excessive_bools, reason = "each switch is a word of its own in a scenario")]
 #[derive(Debug, Clone)]
-pub struct Heard {
-    /// `family ipv6`: of which of the routers under test.
+pub struct ReceivedAdvert {
+    /// `family ipv6`: selects one of the routers under test.
     pub family: Option<Family>,
     /// `from lower` (node 1), `from higher` (node 3) or `from itself` (node 2's address).
     pub from: Station,
-    /// `source 10.0.0.1`: this IPv4 source instead of theirs.
+    /// `source 10.0.0.1`: overrides the IPv4 source address.
     pub source: Option<Ipv4Addr>,
     /// `priority 200`.
     pub priority: u8,
@@ -86,13 +86,14 @@ pub struct Heard {
     pub kind: u8,
     /// `vrid 52`.
     pub vrid: Option<u8>,
-    /// `count 0`: what the message claims.
+    /// `count 0`: overrides the address count in the message.
     pub count: Option<u8>,
     /// `checksum …`.
-    pub checksum: HeardChecksum,
-    /// `list other`: another address than configured; `list global` in IPv6: none that is link-local.
+    pub checksum: ReceivedChecksum,
+    /// `list other`: differs from the configured list; `list global` in IPv6: no link-local address;
+    /// `list none`: empty.
     pub list: Option<String>,
-    /// `cut 4`: bytes missing at the end of the packet.
+    /// `cut 4`: bytes removed from the end of the packet.
     pub cut: usize,
     /// `trailing 4`: bytes after the message.
     pub trailing: usize,
@@ -100,7 +101,7 @@ pub struct Heard {
     pub padding: usize,
     /// `reserved 15`: the four bits before the interval.
     pub reserved: u8,
-    /// `fragment on`: More Fragments is set.
+    /// `fragment on`: sets More Fragments.
     pub fragment: bool,
     /// `options on`: 4 bytes of IPv4 options, or IPv6 Destination Options.
     pub options: bool,
@@ -116,7 +117,7 @@ pub struct Heard {
     pub unicast: bool,
 }
 
-impl Default for Heard {
+impl Default for ReceivedAdvert {
     fn default() -> Self {
         Self {
             family: None,
@@ -129,7 +130,7 @@ impl Default for Heard {
             kind: 1,
             vrid: None,
             count: None,
-            checksum: HeardChecksum::Right,
+            checksum: ReceivedChecksum::Right,
             list: None,
             cut: 0,
             trailing: 0,
@@ -146,17 +147,17 @@ impl Default for Heard {
     }
 }
 
-/// What a sent frame is to be like.
-#[expect(clippy::struct_excessive_bools, reason = "the words of a scenario are switches of their own")]
+/// A frame that the router is expected to send.
+#[expect(clippy::struct_excessive_bools, reason = "each switch is a word of its own in a scenario")]
 #[derive(Debug, Clone, Default)]
-pub struct Said {
+pub struct ExpectedFrame {
     /// An announcement, not an advert.
     pub announcement: bool,
     /// `family ipv6`.
     pub family: Option<Family>,
-    /// `of 2`: an announcement of the second of its addresses.
+    /// `of 2`: an announcement of the router's second address.
     pub of: Option<usize>,
-    /// `first`: no announcement comes before it.
+    /// `first`: not preceded by an announcement.
     pub first: bool,
     /// `priority 100`.
     pub priority: Option<u8>,
@@ -172,7 +173,8 @@ pub struct Said {
     pub destination: Option<String>,
     /// `mac virtual`, `mac own`.
     pub mac: Option<String>,
-    /// `checksum right`: by one of the rules for its version and family. `rfc5798` or `rfc9568`: by this one.
+    /// `checksum right`: any form that is valid for the version and family; `rfc5798` or `rfc9568`: this
+    /// form.
     pub checksum: Option<String>,
     /// `list configured`: the addresses in the configured order.
     pub list: bool,
@@ -198,21 +200,21 @@ impl<'a> Words<'a> {
 
     fn number<T: std::str::FromStr>(&mut self, key: &str) -> Result<T> {
         let value = self.value(key)?;
-        value.parse().ok().with_context(|| format!("{key} is a number, not {value:?}"))
+        value.parse().ok().with_context(|| format!("{key} must be a number, not {value:?}"))
     }
 
     fn switch(&mut self, key: &str) -> Result<bool> {
         match self.value(key)? {
             "on" => Ok(true),
             "off" => Ok(false),
-            other => bail!("{key} is on or off, not {other:?}"),
+            other => bail!("{key} must be on or off, not {other:?}"),
         }
     }
 
-    /// One of these words.
+    /// Takes a value that must be one of `choices`.
     fn one_of(&mut self, key: &str, choices: &[&str]) -> Result<&'a str> {
         let value = self.value(key)?;
-        ensure!(choices.contains(&value), "{key} is {}, not {value:?}", choices.join(" or "));
+        ensure!(choices.contains(&value), "{key} must be {}, not {value:?}", choices.join(" or "));
         Ok(value)
     }
 
@@ -220,14 +222,14 @@ impl<'a> Words<'a> {
         match self.value("family")? {
             "ipv4" => Ok(Family::V4),
             "ipv6" => Ok(Family::V6),
-            other => bail!("a family is ipv4 or ipv6, not {other:?}"),
+            other => bail!("family must be ipv4 or ipv6, not {other:?}"),
         }
     }
 }
 
-/// A duration: `1s`, `0.5s`, `20ms`; `0`.
+/// Parses a duration: `1s`, `0.5s`, `20ms` or `0`.
 pub(super) fn duration(text: &str) -> Result<Duration> {
-    let wrong = || format!("a duration is like 1s, 0.5s or 20ms, not {text:?}");
+    let wrong = || format!("invalid duration {text:?}: expected a form like 1s, 0.5s or 20ms");
     let (number, unit) = match text.strip_suffix("ms") {
         Some(number) => (number, 1e-3),
         None if text == "0" => (text, 1.0),
@@ -247,7 +249,7 @@ impl RouterWords {
                     router.version = match words.value(key)? {
                         "2" => Version::V2,
                         "3" => Version::V3,
-                        other => bail!("a version is 2 or 3, not {other:?}"),
+                        other => bail!("version must be 2 or 3, not {other:?}"),
                     }
                 }
                 "family" => router.family = words.family()?,
@@ -259,94 +261,96 @@ impl RouterWords {
                 "unicast" => router.unicast = words.switch(key)?,
                 "password" => router.password = Some(words.value(key)?.to_owned()),
                 "addresses" => router.addresses = words.number(key)?,
-                other => bail!("a router has no {other:?}"),
+                other => bail!("unknown router key {other:?}"),
             }
         }
         Ok(router)
     }
 }
 
-impl Heard {
+impl ReceivedAdvert {
     pub(super) fn parse(text: &str) -> Result<Self> {
         let mut words = Words::new(text);
-        let mut heard = Self::default();
+        let mut received = Self::default();
         while let Some(key) = words.next() {
             match key {
-                "family" => heard.family = Some(words.family()?),
+                "family" => received.family = Some(words.family()?),
                 "from" => {
-                    heard.from = Station::Node(match words.value(key)? {
+                    received.from = Station::Node(match words.value(key)? {
                         "lower" => 1,
                         "itself" => 2,
                         "higher" => 3,
-                        other => bail!("an advert is from lower, higher or itself, not from {other:?}"),
+                        other => bail!("from must be lower, higher or itself, not {other:?}"),
                     });
                 }
-                "source" => heard.source = Some(words.number(key)?),
-                "priority" => heard.priority = words.number(key)?,
-                "interval" => heard.interval = Some(duration(words.value(key)?)?),
-                "ttl" => heard.ttl = words.number(key)?,
-                "version" => heard.version = Some(words.number(key)?),
-                "type" => heard.kind = words.number(key)?,
-                "vrid" => heard.vrid = Some(words.number(key)?),
-                "count" => heard.count = Some(words.number(key)?),
+                "source" => received.source = Some(words.number(key)?),
+                "priority" => received.priority = words.number(key)?,
+                "interval" => received.interval = Some(duration(words.value(key)?)?),
+                "ttl" => received.ttl = words.number(key)?,
+                "version" => received.version = Some(words.number(key)?),
+                "type" => received.kind = words.number(key)?,
+                "vrid" => received.vrid = Some(words.number(key)?),
+                "count" => received.count = Some(words.number(key)?),
                 "checksum" => {
-                    heard.checksum = match words.value(key)? {
-                        "message" => HeardChecksum::Message,
-                        "bad" => HeardChecksum::Bad,
-                        "zero" => HeardChecksum::Zero,
-                        other => bail!("a checksum is message, bad or zero, not {other:?}"),
+                    received.checksum = match words.value(key)? {
+                        "message" => ReceivedChecksum::Message,
+                        "bad" => ReceivedChecksum::Bad,
+                        "zero" => ReceivedChecksum::Zero,
+                        other => bail!("checksum must be message, bad or zero, not {other:?}"),
                     }
                 }
-                "list" => heard.list = Some(words.one_of(key, &["other", "global", "none"])?.to_owned()),
-                "cut" => heard.cut = words.number(key)?,
-                "trailing" => heard.trailing = words.number(key)?,
-                "padding" => heard.padding = words.number(key)?,
-                "reserved" => heard.reserved = words.number(key)?,
-                "fragment" => heard.fragment = words.switch(key)?,
-                "options" => heard.options = words.switch(key)?,
-                "header" => heard.header_bad = words.one_of(key, &["bad"])? == "bad",
-                "vlan" => heard.vlan = Some(words.number(key)?),
-                "auth" => heard.auth = words.number(key)?,
-                "password" => heard.password = Some(words.value(key)?.to_owned()),
-                "destination" => heard.unicast = words.one_of(key, &["unicast"])? == "unicast",
-                other => bail!("a heard advert has no {other:?}"),
+                "list" => received.list = Some(words.one_of(key, &["other", "global", "none"])?.to_owned()),
+                "cut" => received.cut = words.number(key)?,
+                "trailing" => received.trailing = words.number(key)?,
+                "padding" => received.padding = words.number(key)?,
+                "reserved" => received.reserved = words.number(key)?,
+                "fragment" => received.fragment = words.switch(key)?,
+                "options" => received.options = words.switch(key)?,
+                "header" => received.header_bad = words.one_of(key, &["bad"])? == "bad",
+                "vlan" => received.vlan = Some(words.number(key)?),
+                "auth" => received.auth = words.number(key)?,
+                "password" => received.password = Some(words.value(key)?.to_owned()),
+                "destination" => received.unicast = words.one_of(key, &["unicast"])? == "unicast",
+                other => bail!("unknown key {other:?} for a received advert"),
             }
         }
-        Ok(heard)
+        Ok(received)
     }
 }
 
-impl Said {
-    /// Reads what stands before the moment.
+impl ExpectedFrame {
+    /// Parses the part before the moment.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let mut words = Words::new(text);
-        let mut said = Self::default();
+        let mut expected = Self::default();
         match words.next() {
             Some("advert") => {}
-            Some("announcement") => said.announcement = true,
-            other => bail!("an advert or an announcement is expected, not {other:?}"),
+            Some("announcement") => expected.announcement = true,
+            other => bail!("expected `advert` or `announcement`, found {other:?}"),
         }
         while let Some(key) = words.next() {
             match key {
-                "first" => said.first = true,
-                "of" => said.of = Some(words.number(key)?),
-                "family" => said.family = Some(words.family()?),
-                "priority" => said.priority = Some(words.number(key)?),
-                "interval" => said.interval = Some(duration(words.value(key)?)?),
-                "version" => said.version = Some(words.number(key)?),
-                "ttl" => said.ttl = Some(words.number(key)?),
-                "source" => said.own_source = words.one_of(key, &["own"])? == "own",
-                "destination" => said.destination = Some(words.one_of(key, &["group", "peer"])?.to_owned()),
-                "mac" => said.mac = Some(words.one_of(key, &["virtual", "own"])?.to_owned()),
+                "first" => expected.first = true,
+                "of" => expected.of = Some(words.number(key)?),
+                "family" => expected.family = Some(words.family()?),
+                "priority" => expected.priority = Some(words.number(key)?),
+                "interval" => expected.interval = Some(duration(words.value(key)?)?),
+                "version" => expected.version = Some(words.number(key)?),
+                "ttl" => expected.ttl = Some(words.number(key)?),
+                "source" => expected.own_source = words.one_of(key, &["own"])? == "own",
+                "destination" => {
+                    expected.destination = Some(words.one_of(key, &["group", "peer"])?.to_owned())
+                }
+                "mac" => expected.mac = Some(words.one_of(key, &["virtual", "own"])?.to_owned()),
                 "checksum" => {
                     let forms = ["right", "rfc5798", "rfc9568"];
-                    said.checksum = Some(words.one_of(key, &forms)?.to_owned());
+                    expected.checksum = Some(words.one_of(key, &forms)?.to_owned());
                 }
-                "list" => said.list = words.one_of(key, &["configured"])? == "configured",
-                "auth" => said.auth = Some(words.number(key)?),
-                other => bail!("a sent advert has no {other:?}"),
+                "list" => expected.list = words.one_of(key, &["configured"])? == "configured",
+                "auth" => expected.auth = Some(words.number(key)?),
+                other => bail!("unknown key {other:?} for a sent frame"),
             }
         }
-        Ok(said)
+        Ok(expected)
     }
 }

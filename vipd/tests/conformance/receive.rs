@@ -9,7 +9,7 @@ use vipd_common::counters::Counter;
 use vipd_common::parse::{ChecksumForm, Expected, locate, validate};
 use vipd_common::wire::{ethernet, ipv4, ipv6, vrrp};
 use vipd_tests::configuration::Family;
-use vipd_tests::conformance::heard::UNDER_TEST;
+use vipd_tests::conformance::received::UNDER_TEST;
 use vipd_tests::conformance::words::RouterWords;
 use vipd_tests::protocol::Version;
 

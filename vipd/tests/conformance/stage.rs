@@ -6,11 +6,11 @@ use anyhow::{Context, Result, bail, ensure};
 use vipd::vrrp::{Input, Policy};
 use vipd_common::Timestamp;
 use vipd_tests::configuration::Family;
-use vipd_tests::conformance::heard::{UNDER_TEST, frame};
 use vipd_tests::conformance::lab::At;
-use vipd_tests::conformance::said::{self, Sent};
+use vipd_tests::conformance::received::{UNDER_TEST, frame};
 use vipd_tests::conformance::scenario::Moment;
-use vipd_tests::conformance::words::{Heard, RouterWords, Said};
+use vipd_tests::conformance::sent::{self, Sent};
+use vipd_tests::conformance::words::{ExpectedFrame, ReceivedAdvert, RouterWords};
 use vipd_tests::conformance::{Scenario, Step};
 use vipd_tests::frame::Frame;
 use vipd_tests::time::WallTime;
@@ -58,18 +58,18 @@ impl Stage {
                 self.look_from_here();
                 (0..self.nodes.len()).for_each(|node| self.give(node, Input::Shutdown));
             }
-            Step::Hear(heard) => {
+            Step::Receive(received) => {
                 self.look_from_here();
-                self.hear(heard)?;
+                self.receive(received)?;
             }
-            Step::KeepHearing(heard, length) => self.keep_hearing(heard, nanos(*length))?,
-            Step::Expect(said, moment) => self.expect(said, *moment)?,
+            Step::KeepReceiving(received, length) => self.keep_receiving(received, nanos(*length))?,
+            Step::Expect(expected, moment) => self.expect(expected, *moment)?,
             Step::Silence(family, length) => {
                 let end = self.mark + nanos(*length);
                 self.run(end, |_| false);
-                if let Some((index, _)) = self.next(&self.words(*family), &Said::default()) {
+                if let Some((index, _)) = self.next(&self.words(*family), &ExpectedFrame::default()) {
                     let after = self.sent[index].0.nanos_since(self.mark) / 1_000_000;
-                    bail!("no advert was expected, and one came after {after} ms");
+                    bail!("expected no advert, but one was sent after {after} ms");
                 }
                 self.mark = end;
             }
@@ -77,7 +77,7 @@ impl Stage {
                 let held = self.nodes[0].has_addresses;
                 ensure!(held == *wanted, "the address is {}there", if held { "" } else { "not " });
             }
-            Step::Echo(_) => bail!("an echo is asked for in the lab only"),
+            Step::Echo(_) => bail!("echo is supported in the lab only"),
             Step::Counter(name, wanted) => {
                 let found = self.count(name);
                 ensure!(found == *wanted, "{name} is {found}, not {wanted}");
@@ -101,8 +101,8 @@ impl Stage {
         self.nodes.iter().find(named).unwrap_or(&self.nodes[0]).words.clone()
     }
 
-    fn hear(&mut self, heard: &Heard) -> Result<()> {
-        let frame = frame(heard, &self.words(heard.family))?;
+    fn receive(&mut self, received: &ReceivedAdvert) -> Result<()> {
+        let frame = frame(received, &self.words(received.family))?;
         for node in 0..self.nodes.len() {
             let words = &self.nodes[node].words;
             if let Some(received) = receive(&frame, words, self.now, &mut self.counts) {
@@ -112,13 +112,13 @@ impl Stage {
         Ok(())
     }
 
-    fn keep_hearing(&mut self, heard: &Heard, length: u64) -> Result<()> {
-        let interval = nanos(heard.interval.unwrap_or(self.words(heard.family).interval));
+    fn keep_receiving(&mut self, received: &ReceivedAdvert, length: u64) -> Result<()> {
+        let interval = nanos(received.interval.unwrap_or(self.words(received.family).interval));
         self.look_from_here();
         let end = self.now + length;
         loop {
             self.mark = self.now;
-            self.hear(heard)?;
+            self.receive(received)?;
             if self.now + interval > end {
                 return Ok(());
             }
@@ -144,28 +144,31 @@ impl Stage {
         }
     }
 
-    fn expect(&mut self, said: &Said, moment: Moment) -> Result<()> {
-        let words = self.words(said.family);
-        let what = if said.announcement { "an announcement" } else { "an advert" };
+    fn expect(&mut self, expected: &ExpectedFrame, moment: Moment) -> Result<()> {
+        let words = self.words(expected.family);
+        let what = if expected.announcement { "an announcement" } else { "an advert" };
         let (earliest, latest) = match moment {
             Moment::After(time) => (self.mark + nanos(time), self.mark + nanos(time) + EXACT),
             Moment::Eventually => (Timestamp::ZERO, self.now + 10 * nanos(words.interval) + 5_000_000_000),
         };
-        self.run(latest, |stage| stage.next(&words, said).is_some());
-        let Some((index, sent)) = self.next(&words, said) else {
-            bail!("{what} was expected, and nothing came");
+        self.run(latest, |stage| stage.next(&words, expected).is_some());
+        let Some((index, sent)) = self.next(&words, expected) else {
+            bail!("expected {what}, but none was sent");
         };
         let at = self.sent[index].0;
         let (found, wanted) = (at.nanos_since(self.mark), latest.nanos_since(self.mark));
         ensure!(
             at + EXACT >= earliest && at <= latest,
-            "{what} was expected after {wanted} ns at the latest, and came after {found} ns"
+            "expected {what} after at most {wanted} ns, but it was sent after {found} ns"
         );
-        said::check(&sent, said, &words)?;
-        if said.first {
+        sent::check(&sent, expected, &words)?;
+        if expected.first {
             let before = self.sent[self.cursor..index].iter();
-            let mut before = before.filter_map(|(_, bytes)| said::read(&seen(bytes), &words));
-            ensure!(!before.any(|sent| matches!(sent, Sent::Announcement(..))), "an announcement came first");
+            let mut before = before.filter_map(|(_, bytes)| sent::read(&seen(bytes), &words));
+            ensure!(
+                !before.any(|sent| matches!(sent, Sent::Announcement(..))),
+                "an announcement was sent first"
+            );
         }
         self.cursor = index + 1;
         self.mark = at;
@@ -173,10 +176,10 @@ impl Stage {
     }
 
     /// The next frame of this kind, and its index.
-    fn next(&self, words: &RouterWords, said: &Said) -> Option<(usize, Sent)> {
+    fn next(&self, words: &RouterWords, expected: &ExpectedFrame) -> Option<(usize, Sent)> {
         (self.cursor..self.sent.len()).find_map(|index| {
-            let sent = said::read(&seen(&self.sent[index].1), words)?;
-            sent.is_a(said, words).then_some((index, sent))
+            let sent = sent::read(&seen(&self.sent[index].1), words)?;
+            sent.matches(expected, words).then_some((index, sent))
         })
     }
 

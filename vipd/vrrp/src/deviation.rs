@@ -5,8 +5,8 @@
 //!
 //! | switch | section | scenario where vipd differs |
 //! | --- | --- | --- |
-//! | [`down_timer_floor`](Policy::down_timer_floor) | 6.4.2 (S11) | `s11-the-interval-of-a-lesser-master` |
-//! | [`ignore_foreign_priority_zero`](Policy::ignore_foreign_priority_zero) | 6.4.2 (S10) | `s10-somebody-else-leaves` |
+//! | [`down_timer_floor`](Policy::down_timer_floor) | 6.4.2 (S11) | `s11-interval-of-a-lower-priority-master` |
+//! | [`ignore_foreign_priority_zero`](Policy::ignore_foreign_priority_zero) | 6.4.2 (S10) | `s10-priority-zero-from-another-router` |
 //! | [`last_advert_on_yield`](Policy::last_advert_on_yield) | 6.4.3 (S22) | `s22-no-last-advert` |
 //! | [`answer_limit`](Policy::answer_limit) | 6.4.3 (S21, S23) | `s23-every-losing-advert-is-answered` |
 //! | [`yield_after_stall`](Policy::yield_after_stall) | 6.4.3 (S21 to S23) | none: a scenario cannot stop the clock |

@@ -1,4 +1,4 @@
-//! What the client asks: who has an address, and does it answer.
+//! Address resolution and echo requests by the client.
 
 use std::net::IpAddr;
 use std::thread;
@@ -6,31 +6,31 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Stage, unlike};
+use super::{Stage, mismatch};
 use crate::conformance::Program;
-use crate::conformance::heard::UNDER_TEST;
-use crate::conformance::said::virtual_mac;
+use crate::conformance::received::UNDER_TEST;
+use crate::conformance::sent::virtual_mac;
 use crate::station::{Mac, Station};
 use crate::time::WallTime;
 use vipd_witness::internet_checksum;
 
-/// How often the client asks, and how long it waits each time.
-const QUESTIONS: u32 = 20;
+/// Requests sent by the client, and the wait after each.
+const REQUESTS: u32 = 20;
 const WAIT: Duration = Duration::from_millis(50);
-/// As often, where no answer is expected.
-const QUESTIONS_IN_VAIN: u32 = 4;
+/// Requests sent when no reply is expected.
+const UNANSWERED_REQUESTS: u32 = 4;
 
 impl Stage {
-    /// Whether the router answers who has the last of its virtual addresses, with the right MAC.
+    /// Checks whether the router resolves its last virtual address, and to the correct MAC.
     pub(super) fn address(&self, wanted: bool) -> Result<()> {
         let router = &self.routers[0];
-        // The last one: in IPv6 the first is link-local, which a host may have asked for before.
+        // In IPv6 the first address is link-local, which a host may already have resolved.
         let address = *router.virtual_addresses().last().unwrap_or(&IpAddr::from(UNDER_TEST.ipv4()));
         let is_virtual = router.virtual_mac || self.program == Program::Frr;
         let right = if is_virtual { virtual_mac(router) } else { UNDER_TEST.mac() };
         let began = WallTime::now();
-        for _ in 0..if wanted { QUESTIONS } else { QUESTIONS_IN_VAIN } {
-            self.client.send(&question(address))?;
+        for _ in 0..if wanted { REQUESTS } else { UNANSWERED_REQUESTS } {
+            self.client.send(&resolution_request(address))?;
             thread::sleep(WAIT);
             let answers = self.capture.search(began, |frame| match address {
                 IpAddr::V4(v4) => frame
@@ -39,34 +39,34 @@ impl Stage {
                     .map(|arp| Some(arp.sender_mac)),
                 IpAddr::V6(v6) => frame
                     .neighbor_advertisement()
-                    .filter(|said| said.target == v6 && said.solicited)
-                    .map(|said| said.target_mac.or(Some(said.source_mac))),
+                    .filter(|na| na.target == v6 && na.solicited)
+                    .map(|na| na.target_mac.or(Some(na.source_mac))),
             });
             if !answers.is_empty() {
                 if !wanted {
-                    unlike!("{address} was answered for, at {answers:?}");
+                    mismatch!("{address} resolves to {answers:?}, expected no reply");
                 }
                 if answers.iter().any(|mac| *mac != Some(right)) {
-                    unlike!("{address} is at {answers:?}, not {right}");
+                    mismatch!("{address} resolves to {answers:?}, not to {right}");
                 }
                 return Ok(());
             }
         }
         if wanted {
-            unlike!("nobody answered for {address}");
+            mismatch!("{address} does not resolve");
         }
         Ok(())
     }
 
-    /// Whether the first virtual address answers an echo request that is sent to the router's MAC.
+    /// Checks whether the first virtual address answers an echo request sent to the router's MAC.
     pub(super) fn echo(&self, wanted: bool) -> Result<()> {
         let router = &self.routers[0];
         let address = router.virtual_addresses().first().copied().unwrap_or(UNDER_TEST.ipv4().into());
-        let IpAddr::V4(v4) = address else { anyhow::bail!("an echo is asked for in IPv4") };
+        let IpAddr::V4(v4) = address else { anyhow::bail!("echo is supported in IPv4 only") };
         let is_virtual = router.virtual_mac || self.program == Program::Frr;
         let mac = if is_virtual { virtual_mac(router) } else { UNDER_TEST.mac() };
         let began = WallTime::now();
-        for _ in 0..if wanted { QUESTIONS } else { QUESTIONS_IN_VAIN } {
+        for _ in 0..if wanted { REQUESTS } else { UNANSWERED_REQUESTS } {
             self.client.send(&echo(v4.octets(), mac))?;
             thread::sleep(WAIT);
             let answered = self
@@ -74,20 +74,20 @@ impl Stage {
                 .has(began, |frame| frame.echo().is_some_and(|echo| echo.reply && echo.source == v4));
             if answered {
                 if !wanted {
-                    unlike!("{address} answered an echo request");
+                    mismatch!("{address} answered an echo request");
                 }
                 return Ok(());
             }
         }
         if wanted {
-            unlike!("{address} answered no echo request");
+            mismatch!("{address} did not answer an echo request");
         }
         Ok(())
     }
 }
 
-/// Who has this address? An ARP request (RFC 826), or a Neighbor Solicitation (RFC 4861 section 4.3).
-fn question(address: IpAddr) -> Vec<u8> {
+/// Builds an ARP request (RFC 826) or a Neighbor Solicitation (RFC 4861 section 4.3).
+fn resolution_request(address: IpAddr) -> Vec<u8> {
     let client = Station::Client;
     match address {
         IpAddr::V4(address) => {
@@ -125,7 +125,7 @@ fn question(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// An ICMP echo request (RFC 792) to an address at a MAC.
+/// Builds an ICMP echo request (RFC 792).
 fn echo(to: [u8; 4], mac: Mac) -> Vec<u8> {
     let mut frame = ethernet(mac, 0x0800);
     let mut header = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0];

@@ -1,0 +1,123 @@
+//! Builds the frames that the router under test receives.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::words::{ReceivedAdvert, ReceivedChecksum, RouterWords};
+use crate::configuration::Family;
+use crate::protocol::Version;
+use crate::station::{Station, VIP, VIP6, VIP6_LINK_LOCAL};
+use vipd_witness::{Advert, Checksum};
+
+/// The node of the router under test.
+pub const UNDER_TEST: Station = Station::Node(2);
+
+impl RouterWords {
+    /// Returns the virtual addresses in configuration order: in IPv6 the first is link-local.
+    pub fn virtual_addresses(&self) -> Vec<IpAddr> {
+        let last = |first: u8| (0..self.addresses).map(move |index| first.wrapping_add(index));
+        match self.family {
+            Family::V4 => {
+                last(VIP.octets()[3]).map(|byte| Ipv4Addr::new(192, 168, 122, byte).into()).collect()
+            }
+            Family::V6 => {
+                let global = |byte: u8| {
+                    let mut octets = VIP6.octets();
+                    octets[15] = byte;
+                    IpAddr::from(octets)
+                };
+                std::iter::once(VIP6_LINK_LOCAL.into()).chain(last(0x50).map(global)).collect()
+            }
+        }
+    }
+
+    /// Converts an interval to wire units: seconds in VRRPv2, centiseconds in VRRPv3.
+    ///
+    /// # Errors
+    /// If it exceeds 65535 units.
+    pub fn on_wire(version: u8, interval: Duration) -> Result<u16> {
+        let unit = if version == Version::V2.number() { 1000 } else { 10 };
+        u16::try_from(interval.as_millis() / unit).context("the interval exceeds the wire format")
+    }
+}
+
+/// Builds the frame that a scenario specifies; omitted fields come from `router`.
+///
+/// # Errors
+/// If the interval cannot be encoded.
+pub fn frame(received: &ReceivedAdvert, router: &RouterWords) -> Result<Vec<u8>> {
+    let version = received.version.unwrap_or(router.version.number());
+    let interval = RouterWords::on_wire(version, received.interval.unwrap_or(router.interval))?;
+    let is_v2 = version == Version::V2.number();
+    let is_ipv4 = router.family == Family::V4;
+    let mut authentication = [0; 8];
+    for (to, from) in authentication.iter_mut().zip(received.password.iter().flat_map(|word| word.bytes())) {
+        *to = from;
+    }
+    // RFC 791: No Operation. RFC 8200 section 4.2: PadN for the remaining 6 bytes of the header.
+    let options = if is_ipv4 { vec![1; 4] } else { vec![1, 4, 0, 0, 0, 0] };
+    // More Fragments.
+    let fragment = if is_ipv4 { 0x2000 } else { 1 };
+    let vrid = received.vrid.unwrap_or(router.vrid);
+    let base = match router.family {
+        Family::V4 => received.from.advert(router.version, vrid, received.priority),
+        Family::V6 => Advert {
+            source_mac: received.from.mac(),
+            ..Advert::new(router.version, vrid, received.priority, received.from.link_local())
+        },
+    };
+    let mut advert = Advert {
+        ttl: received.ttl,
+        version,
+        kind: received.kind,
+        count: received.count,
+        interval: if is_v2 {
+            u16::from(received.auth) << 8 | interval
+        } else {
+            u16::from(received.reserved) << 12 | interval
+        },
+        checksum: match received.checksum {
+            ReceivedChecksum::Right if is_v2 && is_ipv4 => Checksum::Message,
+            ReceivedChecksum::Right => Checksum::PseudoHeader,
+            ReceivedChecksum::Message => Checksum::Message,
+            ReceivedChecksum::Bad => Checksum::Bad,
+            ReceivedChecksum::Zero => Checksum::Value(0),
+        },
+        addresses: addresses(received, router),
+        authentication,
+        fragment: if received.fragment { fragment } else { 0 },
+        options: if received.options { options } else { Vec::new() },
+        ip_checksum: received.header_bad.then_some(0xbad1),
+        tags: received.vlan.into_iter().map(|id| (0x8100, id)).collect(),
+        cut: received.cut,
+        trailing: vec![0; received.trailing],
+        padding: vec![0xa5; received.padding],
+        ..base
+    };
+    if received.from == UNDER_TEST {
+        // Keeps the switch from learning the router's MAC on another port.
+        advert.source_mac = Station::Node(3).mac();
+    }
+    if let Some(source) = received.source {
+        advert.source = source.into();
+    }
+    if received.unicast {
+        advert.destination = if is_ipv4 { UNDER_TEST.ipv4().into() } else { UNDER_TEST.link_local().into() };
+        advert.destination_mac = UNDER_TEST.mac();
+    }
+    Ok(advert.frame())
+}
+
+fn addresses(received: &ReceivedAdvert, router: &RouterWords) -> Vec<IpAddr> {
+    match (received.list.as_deref(), router.family) {
+        (Some("other"), Family::V4) => vec![Ipv4Addr::new(192, 168, 122, 99).into()],
+        (Some("other"), Family::V6) => {
+            vec![VIP6_LINK_LOCAL.into(), Ipv6Addr::new(0xfd00, 0x122, 0, 0, 0, 0, 0, 0x99).into()]
+        }
+        (Some("none"), Family::V4) => Vec::new(),
+        (Some("global"), Family::V6) => vec![VIP6.into()],
+        _ => router.virtual_addresses(),
+    }
+}

@@ -1,0 +1,143 @@
+//! Compares the frames sent by the router under test with the expected ones.
+
+use std::net::IpAddr;
+
+use anyhow::{Result, bail, ensure};
+
+use super::received::UNDER_TEST;
+use super::words::{ExpectedFrame, RouterWords};
+use crate::configuration::Family;
+use crate::frame::{Advert, ChecksumForm, Frame};
+use crate::station::Mac;
+
+/// A sent frame that a scenario can expect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// An advert, and its Ethernet destination.
+    Advert(Advert, Mac),
+    /// Gratuitous ARP or unsolicited NA: the address, its MAC, and whether the packet is well-formed.
+    Announcement(IpAddr, Option<Mac>, Result<(), String>),
+}
+
+/// Returns the virtual router MAC (RFC 9568 section 7.3).
+pub fn virtual_mac(router: &RouterWords) -> Mac {
+    let block = match router.family {
+        Family::V4 => 1,
+        Family::V6 => 2,
+    };
+    Mac([0, 0, 0x5e, 0, block, router.vrid])
+}
+
+impl Sent {
+    /// Whether kind and announced address match the expected frame.
+    pub fn matches(&self, expected: &ExpectedFrame, router: &RouterWords) -> bool {
+        match self {
+            Self::Advert(..) => !expected.announcement,
+            Self::Announcement(address, ..) => {
+                let wanted = expected
+                    .of
+                    .and_then(|place| router.virtual_addresses().get(place.checked_sub(1)?).copied());
+                expected.announcement && expected.of.is_none_or(|_| wanted == Some(*address))
+            }
+        }
+    }
+}
+
+/// Parses a frame as sent by the router under test; `None` if it is not an advert or announcement of it.
+pub fn read(frame: &Frame, router: &RouterWords) -> Option<Sent> {
+    if let Some(advert) = frame.advert() {
+        let is_v6 = router.family == Family::V6;
+        let ours = advert.vrid == router.vrid && advert.source.is_ipv6() == is_v6;
+        let destination = Mac(*frame.bytes.first_chunk()?);
+        return ours.then_some(Sent::Advert(advert, destination));
+    }
+    router.virtual_addresses().into_iter().find_map(|address| match address {
+        IpAddr::V4(v4) => {
+            let arp = frame.gratuitous_arp(v4)?;
+            // RFC 9568 section 6.4.2: a broadcast from the announced MAC.
+            let fine =
+                frame.bytes.starts_with(&Mac::BROADCAST.0) && frame.source_mac() == Some(arp.sender_mac);
+            let fine = if fine { Ok(()) } else { Err("not a broadcast from the announced MAC".to_owned()) };
+            Some(Sent::Announcement(address, Some(arp.sender_mac), fine))
+        }
+        IpAddr::V6(v6) => {
+            let expected = frame.unsolicited_na(v6)?;
+            // RFC 9568 section 6.4.2: Router and Override set, Solicited not; RFC 4861 section 7.1.2: Hop Limit 255.
+            let fine = expected.router && expected.override_ && expected.hop_limit == 255;
+            let flags =
+                format!("R={} O={} Hop Limit {}", expected.router, expected.override_, expected.hop_limit);
+            Some(Sent::Announcement(address, expected.target_mac, if fine { Ok(()) } else { Err(flags) }))
+        }
+    })
+}
+
+/// Checks a sent frame against the expected one.
+///
+/// # Errors
+/// For the first field that differs, with its actual and expected value.
+pub fn check(sent: &Sent, expected: &ExpectedFrame, router: &RouterWords) -> Result<()> {
+    match sent {
+        Sent::Advert(advert, destination) => check_advert(advert, *destination, expected, router),
+        Sent::Announcement(address, mac, fine) => {
+            if let Err(fault) = fine {
+                bail!("malformed announcement of {address}: {fault}");
+            }
+            check_mac(*mac, expected, router)
+        }
+    }
+}
+
+fn check_mac(mac: Option<Mac>, expected: &ExpectedFrame, router: &RouterWords) -> Result<()> {
+    let wanted = match expected.mac.as_deref() {
+        Some("virtual") => virtual_mac(router),
+        Some("own") => UNDER_TEST.mac(),
+        _ => return Ok(()),
+    };
+    ensure!(mac == Some(wanted), "the MAC is {mac:?}, not {wanted}");
+    Ok(())
+}
+
+fn check_advert(
+    advert: &Advert,
+    destination: Mac,
+    expected: &ExpectedFrame,
+    router: &RouterWords,
+) -> Result<()> {
+    fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, wanted: Option<T>) -> Result<()> {
+        match wanted {
+            Some(wanted) if wanted != *found => bail!("{what} is {found:?}, not {wanted:?}"),
+            _ => Ok(()),
+        }
+    }
+    same("the priority", &advert.priority, expected.priority)?;
+    same("the version", &advert.version, expected.version)?;
+    same("the TTL", &advert.ttl, expected.ttl)?;
+    let interval = expected.interval.map(|interval| RouterWords::on_wire(router.version.number(), interval));
+    same("the interval", &advert.interval, interval.transpose()?)?;
+    same("the authentication type", &advert.authentication.map(|(kind, _)| kind), expected.auth.map(Some))?;
+    let v6 = router.family == Family::V6;
+    let own: IpAddr = if v6 { UNDER_TEST.link_local().into() } else { UNDER_TEST.ipv4().into() };
+    same("the source", &advert.source, expected.own_source.then_some(own))?;
+    let group: IpAddr =
+        if v6 { [0xff02, 0, 0, 0, 0, 0, 0, 0x12].into() } else { vipd_witness::GROUP_IPV4.into() };
+    match expected.destination.as_deref() {
+        Some("group") => {
+            same("the destination", &advert.destination, Some(group))?;
+            // RFC 1112 section 6.4, RFC 2464 section 7.
+            let mac = if v6 { [0x33, 0x33, 0, 0, 0, 0x12] } else { [1, 0, 0x5e, 0, 0, 0x12] };
+            same("the Ethernet destination", &destination, Some(Mac(mac)))?;
+        }
+        Some("peer") => ensure!(advert.destination != group, "the destination is the group"),
+        _ => {}
+    }
+    if expected.list {
+        same("the list", &advert.addresses, Some(router.virtual_addresses()))?;
+    }
+    match expected.checksum.as_deref() {
+        Some("right") => ensure!(advert.checksum_form.is_some(), "the checksum matches no valid form"),
+        Some("rfc5798") => same("the checksum", &advert.checksum_form, Some(Some(ChecksumForm::Rfc5798)))?,
+        Some("rfc9568") => same("the checksum", &advert.checksum_form, Some(Some(ChecksumForm::Rfc9568)))?,
+        _ => {}
+    }
+    check_mac(Some(advert.source_mac), expected, router)
+}
