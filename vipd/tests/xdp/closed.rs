@@ -4,10 +4,11 @@ use vipd::xdp::Verbosity;
 use vipd_common::address::{ipv4, ipv6};
 use vipd_common::counters::Counter;
 use vipd_common::records::ClosedKey;
-use vipd_common::wire::{ethernet, ipv4 as wire4, ipv6 as wire6};
+use vipd_common::wire::ethernet;
+use vipd_witness::Advert;
 
 use crate::bench::{Bench, CLOSED_ROW, LOOPBACK, XDP_DROP, XDP_PASS};
-use crate::frame::Frame;
+use crate::frame;
 
 const FOUR: [u8; 4] = [10, 0, 0, 50];
 const SIX: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x50];
@@ -19,15 +20,13 @@ fn key(family: u8) -> ClosedKey {
 
 /// A packet of this protocol whose payload begins with `kind`, to the address or to its neighbour.
 fn packet(family: u8, protocol: u8, kind: u8, neighbour: bool) -> Vec<u8> {
-    let (at, address): (usize, &[u8]) =
-        if family == 6 { (wire6::DESTINATION, &SIX) } else { (wire4::DESTINATION, &FOUR) };
-    let mut header: Vec<_> = (at..).zip(address.iter().copied()).collect();
+    let (mut four, mut six) = (FOUR, SIX);
     if neighbour {
-        header.push((at + address.len() - 1, 0x51));
+        (four[3], six[15]) = (0x51, 0x51);
     }
-    header.push((if family == 6 { wire6::NEXT_HEADER } else { wire4::PROTOCOL }, protocol));
-    let valid = if family == 6 { Frame::valid6() } else { Frame::valid(3) };
-    Frame { header, message: vec![(0, kind)], ..valid }.bytes()
+    let (valid, destination) =
+        if family == 6 { (frame::valid6(), six.into()) } else { (frame::valid(3), four.into()) };
+    Advert { destination, protocol, message_edits: vec![(0, kind)], ..valid }.frame()
 }
 
 #[test]
@@ -44,7 +43,7 @@ fn only_what_is_for_a_closed_address_is_dropped() {
         ("Neighbor Advertisement", packet(6, 58, 136, false), false),
         ("TCP with 135 in its port", packet(6, 6, 135, false), true),
         ("UDP over IPv6 to a neighbour", packet(6, 17, 0, true), false),
-        ("ARP", Frame { ethertype: ethernet::TYPE_ARP, ..Frame::valid(3) }.bytes(), false),
+        ("ARP", Advert { ethertype: ethernet::TYPE_ARP, ..frame::valid(3) }.frame(), false),
     ];
     for round in ["open", "closed", "open again"] {
         for (what, frame, dropped) in &frames {
@@ -63,7 +62,7 @@ fn only_what_is_for_a_closed_address_is_dropped() {
     }
     assert_eq!(bench.row(CLOSED_ROW).get(Counter::NotAccepted), 5);
     // Adverts are looked at before.
-    assert_eq!(bench.run(&Frame::valid(3).bytes(), LOOPBACK), XDP_DROP);
+    assert_eq!(bench.run(&frame::valid(3).frame(), LOOPBACK), XDP_DROP);
 }
 
 #[test]

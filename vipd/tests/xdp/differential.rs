@@ -7,9 +7,10 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use vipd_common::counters::{COUNTERS, Counter};
 use vipd_common::wire::{ethernet, ipv4, ipv6, vrrp};
+use vipd_witness::{Advert, Checksum};
 
 use crate::bench::{AUTHENTIC, Bench, EMPTY, LOOPBACK, OURS, PASSWORD, UNICAST};
-use crate::frame::Frame;
+use crate::frame;
 use crate::reference::Verdict;
 
 /// Frames that were valid once; more than this number of them are compared.
@@ -31,7 +32,7 @@ fn edits(length: usize) -> impl Strategy<Value = Vec<(usize, u8)>> {
     prop_oneof![3 => Just(Vec::new()), 1 => vec((0..length, value), 1..3)]
 }
 
-fn frame() -> impl Strategy<Value = Frame> {
+fn frame() -> impl Strategy<Value = Advert> {
     let tpid = prop_oneof![4 => Just(ethernet::TYPE_VLAN), 2 => Just(ethernet::TYPE_QINQ), 1 => any::<u16>()];
     let tci = prop_oneof![4 => Just(0u16), 1 => Just(0xe000), 1 => any::<u16>()];
     let tags = prop_oneof![2 => Just(Vec::new()), 1 => vec((tpid, tci), 0..4)];
@@ -61,28 +62,28 @@ fn frame() -> impl Strategy<Value = Frame> {
             (((family, version), data, unicast), vrid, priority, word, addresses, message_only),
             padding,
             trailing,
-            mut header,
+            header,
             edits,
         )| {
-            if family == 4 && (unicast || vrid == UNICAST.0) {
-                header.extend(OURS.iter().enumerate().map(|(at, byte)| (ipv4::DESTINATION + at, *byte)));
-            }
+            let valid = if family == 6 { frame::valid6() } else { frame::valid(version) };
+            let to_us = family == 4 && (unicast || vrid == UNICAST.0);
             // The type of VRRPv2's authentication is the high byte.
             let word = if vrid == AUTHENTIC.0 && word == 1 { 0x0101 } else { word };
-            Frame {
-                data,
+            Advert {
+                authentication: data,
                 tags,
-                ihl,
+                options: if family == 6 { Vec::new() } else { vec![1; usize::from(ihl - 5) * 4] },
+                destination: if to_us { OURS.into() } else { valid.destination },
                 vrid,
                 priority,
-                word,
-                addresses,
-                message_only,
-                padding,
-                trailing,
-                header,
-                message: edits,
-                ..if family == 6 { Frame::valid6() } else { Frame::valid(version) }
+                interval: word,
+                addresses: frame::addresses(family, addresses),
+                checksum: if message_only { Checksum::Message } else { valid.checksum },
+                padding: vec![0xa5; padding],
+                trailing: vec![0; trailing],
+                ip_edits: header,
+                message_edits: edits,
+                ..valid
             }
         },
     )
@@ -106,7 +107,7 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
     let reached = RefCell::new([false; COUNTERS]);
     let mut runner = TestRunner::new(config(MUTATED));
     let result = runner.run(&(frame(), spoil()), |(frame, spoil)| {
-        let mut bytes = frame.bytes();
+        let mut bytes = frame.frame();
         for (at, value) in &spoil.edits {
             let at = at.index(bytes.len());
             bytes[at] = *value;

@@ -4,9 +4,10 @@ use std::process::Command;
 
 use rustix::thread::UnshareFlags;
 use vipd_common::counters::Counter;
+use vipd_witness::Advert;
 
 use crate::bench::{Bench, LOOPBACK, XDP_DROP, XDP_PASS, multicast};
-use crate::frame::Frame;
+use crate::frame;
 
 /// Creates a veth pair in a new network namespace of this thread, which is deleted with the thread.
 pub(crate) fn private_pair() -> [u32; 2] {
@@ -40,14 +41,14 @@ fn the_same_vrid_on_another_interface_is_another_virtual_router() {
     let mut bench = Bench::new();
     bench.watch(left, 51, 4, multicast(4, 3, 8));
     bench.watch(right, 60, 4, multicast(4, 3, 9));
-    let frame = Frame::valid(3).bytes();
+    let frame = frame::valid(3).frame();
     for (ifindex, action, row) in [(LOOPBACK, XDP_DROP, 1), (left, XDP_DROP, 8), (right, XDP_PASS, 0)] {
         let verdict = bench.compare(&frame, ifindex).unwrap_or_else(|error| panic!("{ifindex}: {error}"));
         assert_eq!(verdict.action(), action, "interface {ifindex}");
         let counter = if row == 0 { Counter::VridErrors } else { Counter::AdvertisementRcvd };
         assert_eq!(bench.row(row).get(counter), 1, "interface {ifindex}");
     }
-    let frame = Frame { vrid: 60, ..Frame::valid(3) }.bytes();
+    let frame = Advert { vrid: 60, ..frame::valid(3) }.frame();
     assert_eq!(bench.run(&frame, right), XDP_DROP);
     assert_eq!(bench.run(&frame, left), XDP_PASS);
 }

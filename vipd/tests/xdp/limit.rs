@@ -2,17 +2,18 @@
 
 use vipd_common::counters::Counter;
 use vipd_common::records::{BURST as AT_ONCE, TOKEN_INTERVAL};
-use vipd_common::wire::{ipv4, ipv6};
+use vipd_common::wire::ipv4;
+use vipd_witness::Advert;
 
 use crate::bench::{Bench, LOOPBACK, now};
-use crate::frame::Frame;
+use crate::frame;
 use crate::reference::Verdict;
 
 const BURST: u64 = AT_ONCE as u64;
 
 /// Sends `count` adverts of one sender back to back. Returns the number of records and the nanoseconds taken.
-fn flood(bench: &mut Bench, frame: &Frame, count: u64) -> (u64, u64) {
-    let (bytes, begin) = (frame.bytes(), now());
+fn flood(bench: &mut Bench, frame: &Advert, count: u64) -> (u64, u64) {
+    let (bytes, begin) = (frame.frame(), now());
     for _ in 0..count {
         bench.run(&bytes, LOOPBACK);
     }
@@ -22,9 +23,10 @@ fn flood(bench: &mut Bench, frame: &Frame, count: u64) -> (u64, u64) {
 }
 
 /// Returns the frame with another source.
-fn from_another(frame: Frame) -> Frame {
-    let last = if frame.family == 6 { ipv6::SOURCE + 15 } else { ipv4::SOURCE + 3 };
-    Frame { header: vec![(last, 9)], ..frame }
+fn from_another(frame: Advert) -> Advert {
+    let source =
+        if frame.source.is_ipv6() { [0xfe80, 0, 0, 0, 0, 0, 0, 9].into() } else { [10, 0, 0, 9].into() };
+    Advert { source, ..frame }
 }
 
 fn limited(bench: &Bench, row: u32) -> u64 {
@@ -34,9 +36,9 @@ fn limited(bench: &Bench, row: u32) -> u64 {
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_flooding_sender_is_rate_limited_and_counted() {
-    for valid in [Frame::valid(3), Frame::valid(2), Frame::valid6()] {
+    for valid in [frame::valid(3), frame::valid(2), frame::valid6()] {
         let mut bench = Bench::limiting();
-        let Verdict::Accepted(row, _) = bench.reference(&valid.bytes(), LOOPBACK) else {
+        let Verdict::Accepted(row, _) = bench.reference(&valid.frame(), LOOPBACK) else {
             panic!("{valid:?}")
         };
         let (passed, took) = flood(&mut bench, &valid, 20_000);
@@ -47,7 +49,7 @@ fn a_flooding_sender_is_rate_limited_and_counted() {
         assert_eq!(bench.row(row).get(Counter::RingFull), 0);
 
         // Its priority-0 adverts and other senders are unaffected.
-        let (passed, _) = flood(&mut bench, &Frame { priority: 0, ..valid.clone() }, 1);
+        let (passed, _) = flood(&mut bench, &Advert { priority: 0, ..valid.clone() }, 1);
         assert_eq!(passed, 1, "priority 0 has a bucket of its own");
         let before = limited(&bench, row);
         let (passed, _) = flood(&mut bench, &from_another(valid), 10);
@@ -59,8 +61,8 @@ fn a_flooding_sender_is_rate_limited_and_counted() {
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn unchanged_adverts_are_not_rate_limited() {
     let mut bench = Bench::limiting();
-    let valid = Frame::valid(3);
-    let Verdict::Accepted(row, advert) = bench.reference(&valid.bytes(), LOOPBACK) else {
+    let valid = frame::valid(3);
+    let Verdict::Accepted(row, advert) = bench.reference(&valid.frame(), LOOPBACK) else {
         panic!("{valid:?}")
     };
     bench.loaded.steady.publish(
@@ -70,7 +72,7 @@ fn unchanged_adverts_are_not_rate_limited() {
     );
     flood(&mut bench, &valid, 10_000);
     assert_eq!(limited(&bench, row), 0);
-    let (passed, _) = flood(&mut bench, &Frame { priority: 99, ..valid }, BURST);
+    let (passed, _) = flood(&mut bench, &Advert { priority: 99, ..valid }, BURST);
     assert_eq!(passed, BURST, "unchanged adverts did not charge its bucket");
 }
 
@@ -80,8 +82,8 @@ fn unchanged_adverts_are_not_rate_limited() {
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_previously_steady_advert_has_a_bucket_of_its_own() {
     let mut bench = Bench::limiting();
-    let (master, forged) = (Frame::valid(3), Frame { priority: 1, ..Frame::valid(3) });
-    let Verdict::Accepted(row, advert) = bench.reference(&master.bytes(), LOOPBACK) else {
+    let (master, forged) = (frame::valid(3), Advert { priority: 1, ..frame::valid(3) });
+    let Verdict::Accepted(row, advert) = bench.reference(&master.frame(), LOOPBACK) else {
         panic!("{master:?}")
     };
     let steady = &bench.loaded.steady;
@@ -95,7 +97,7 @@ fn a_previously_steady_advert_has_a_bucket_of_its_own() {
     let (passed, _) = flood(&mut bench, &master, 20_000);
     let all = now() - begin;
     assert!(passed <= 1 + all / TOKEN_INTERVAL, "{passed} replays in {all} ns");
-    let other = Frame { priority: 99, ..master };
+    let other = Advert { priority: 99, ..master };
     assert!(flood(&mut bench, &other, 100).0 < 100, "the rest of that sender stays limited");
 }
 
@@ -103,12 +105,12 @@ fn a_previously_steady_advert_has_a_bucket_of_its_own() {
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_dropped_advert_sets_the_flag_once() {
     let mut bench = Bench::limiting();
-    let valid = Frame::valid(3);
+    let valid = frame::valid(3);
     assert!(!bench.loaded.counters.take_discarded(), "nothing yet");
     flood(&mut bench, &valid, BURST);
-    bench.run(&Frame { vrid: 200, ..valid.clone() }.bytes(), LOOPBACK);
+    bench.run(&Advert { vrid: 200, ..valid.clone() }.frame(), LOOPBACK);
     assert!(!bench.loaded.counters.take_discarded(), "valid and unassigned adverts are not dropped");
-    let wrong = Frame { damage: vec![ipv4::HEADER_LEN + 7], ..valid.clone() }.bytes();
+    let wrong = Advert { corrupt: vec![ipv4::HEADER_LEN + 7], ..valid.clone() }.frame();
     bench.run(&wrong, LOOPBACK);
     bench.run(&wrong, LOOPBACK);
     assert!(bench.loaded.counters.take_discarded());

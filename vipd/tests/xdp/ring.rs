@@ -2,16 +2,17 @@
 
 use vipd::xdp::MAX_PENDING;
 use vipd_common::counters::Counter;
+use vipd_witness::Advert;
 
 use crate::bench::{Bench, LOOPBACK, XDP_DROP};
-use crate::frame::Frame;
+use crate::frame;
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn records_come_in_the_order_of_arrival() {
     let mut bench = Bench::new();
     for priority in 0..=255 {
-        bench.run(&Frame { priority, ..Frame::valid(3) }.bytes(), LOOPBACK);
+        bench.run(&Advert { priority, ..frame::valid(3) }.frame(), LOOPBACK);
     }
     let mut last = 0;
     for priority in 0..=255 {
@@ -28,7 +29,7 @@ fn records_come_in_the_order_of_arrival() {
 fn a_full_ring_is_counted_and_nothing_else_is_lost() {
     const MORE: u64 = 1000;
     let mut bench = Bench::new();
-    let frame = Frame::valid(3).bytes();
+    let frame = frame::valid(3).frame();
     let pending = u64::try_from(MAX_PENDING).expect("it fits");
     let runs = u32::try_from(pending + MORE).expect("it fits");
     let (action, _) = bench.loaded.kernel.test_run(&frame, LOOPBACK, runs).expect("the kernel runs it");

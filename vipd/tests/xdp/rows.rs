@@ -4,9 +4,10 @@ use vipd_common::Timestamp;
 use vipd_common::address::ipv4;
 use vipd_common::counters::{Counter, CounterRow};
 use vipd_common::records::{BURST, PeerKey, RouterKey};
+use vipd_witness::Advert;
 
 use crate::bench::{Bench, LOOPBACK, XDP_DROP, XDP_PASS, multicast, row};
-use crate::frame::Frame;
+use crate::frame;
 use crate::reference::Verdict;
 
 /// A row starts as new for the next router: no counters, no fast path, full buckets.
@@ -14,8 +15,8 @@ use crate::reference::Verdict;
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_cleared_row_keeps_nothing_of_the_former_router() {
     let mut bench = Bench::limiting();
-    let valid = Frame::valid(3);
-    let bytes = valid.bytes();
+    let valid = frame::valid(3);
+    let bytes = valid.frame();
     let Verdict::Accepted(number, advert) = bench.reference(&bytes, LOOPBACK) else { panic!("{valid:?}") };
     for _ in 0..10 * BURST {
         bench.run(&bytes, LOOPBACK);
@@ -45,7 +46,7 @@ fn a_cleared_row_keeps_nothing_of_the_former_router() {
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn routers_and_peers_come_and_go_without_a_leak() {
     let mut bench = Bench::new();
-    let frame = Frame { vrid: 99, ..Frame::valid(3) }.bytes();
+    let frame = Advert { vrid: 99, ..frame::valid(3) }.frame();
     let key = RouterKey::new(LOOPBACK, 99, 4);
     for round in 0..10_000u32 {
         let peer = PeerKey { row: 8, address: ipv4(round.to_be_bytes()) };

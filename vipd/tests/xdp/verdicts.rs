@@ -5,35 +5,42 @@ use vipd_common::address::ipv4 as words;
 use vipd_common::counters::{COUNTERS, Counter};
 use vipd_common::records::PeerKey;
 use vipd_common::wire::{ethernet, ipv4, ipv6 as wire6, vrrp};
+use vipd_witness::{Advert, Checksum};
 
 use crate::bench::{
     AUTHENTIC, Bench, EMPTY, LOOPBACK, OURS, PASSWORD, PEER, UNICAST, XDP_DROP, XDP_PASS, multicast,
 };
-use crate::frame::Frame;
+use crate::frame;
 
 const VERSIONS: [u8; 2] = [2, 3];
 
 /// What is said of a frame, the frame, the action, and which counters of its row go up: row 0 with `XDP_PASS`, the
 /// virtual router's with `XDP_DROP`.
-struct Line(&'static str, Frame, u32, Vec<Counter>);
+struct Line(&'static str, Advert, u32, Vec<Counter>);
 
-fn header(version: u8, at: usize, value: u8) -> Frame {
-    Frame { header: vec![(at, value)], ..Frame::valid(version) }
+fn header(version: u8, at: usize, value: u8) -> Advert {
+    Advert { ip_edits: vec![(at, value)], ..frame::valid(version) }
 }
 
-fn message(version: u8, at: usize, value: u8) -> Frame {
-    Frame { message: vec![(at, value)], ..Frame::valid(version) }
+fn message(version: u8, at: usize, value: u8) -> Advert {
+    Advert { message_edits: vec![(at, value)], ..frame::valid(version) }
+}
+
+/// An advert of `addresses` addresses whose IPv4 header has `ihl` words.
+fn with_options(version: u8, ihl: u8, addresses: u8) -> Advert {
+    let options = vec![1; usize::from(ihl - 5) * 4];
+    Advert { options, addresses: frame::addresses(4, addresses), ..frame::valid(version) }
 }
 
 fn not_ours(version: u8) -> Vec<Line> {
-    let valid = || Frame::valid(version);
-    let tagged = |tags: &[(u16, u16)]| Frame { tags: tags.to_vec(), ..valid() };
+    let valid = || frame::valid(version);
+    let tagged = |tags: &[(u16, u16)]| Advert { tags: tags.to_vec(), ..valid() };
     let pass =
         |what, frame, counter: Option<Counter>| Line(what, frame, XDP_PASS, counter.into_iter().collect());
     let vlan = ethernet::TYPE_VLAN;
     vec![
-        pass("ARP", Frame { ethertype: ethernet::TYPE_ARP, ..valid() }, None),
-        pass("IPv6 by its EtherType", Frame { ethertype: 0x86dd, ..valid() }, None),
+        pass("ARP", Advert { ethertype: ethernet::TYPE_ARP, ..valid() }, None),
+        pass("IPv6 by its EtherType", Advert { ethertype: 0x86dd, ..valid() }, None),
         pass("TCP", header(version, ipv4::PROTOCOL, 6), None),
         pass("OSPF", header(version, ipv4::PROTOCOL, 89), None),
         pass("another VLAN", tagged(&[(vlan, 5)]), None),
@@ -41,8 +48,8 @@ fn not_ours(version: u8) -> Vec<Line> {
         pass("another VLAN inside VLAN 0", tagged(&[(vlan, 0), (vlan, 5)]), None),
         pass("another service VLAN", tagged(&[(ethernet::TYPE_QINQ, 5), (vlan, 0)]), None),
         pass("three tags", tagged(&[(vlan, 0); 3]), None),
-        pass("foreign VRID", Frame { vrid: 53, ..valid() }, Some(Counter::VridErrors)),
-        pass("VRID 0", Frame { vrid: 0, ..valid() }, Some(Counter::VridErrors)),
+        pass("foreign VRID", Advert { vrid: 53, ..valid() }, Some(Counter::VridErrors)),
+        pass("VRID 0", Advert { vrid: 0, ..valid() }, Some(Counter::VridErrors)),
         pass("first fragment", header(version, ipv4::FRAGMENT, 0x20), Some(Counter::FragmentsPassed)),
         pass("last fragment", header(version, ipv4::FRAGMENT + 1, 1), Some(Counter::FragmentsPassed)),
         pass("unicast", header(version, ipv4::DESTINATION, 10), Some(Counter::DestinationPassed)),
@@ -58,16 +65,20 @@ fn not_ours(version: u8) -> Vec<Line> {
 }
 
 fn ours(version: u8) -> Vec<Line> {
-    let valid = || Frame::valid(version);
+    let valid = || frame::valid(version);
     let drop = |what, frame, counter| Line(what, frame, XDP_DROP, vec![counter]);
     let short = Counter::PacketLengthErrors;
     let mut lines = vec![
         drop(
             "R17 header checksum",
-            Frame { damage: vec![ipv4::CHECKSUM], ..valid() },
+            Advert { corrupt: vec![ipv4::CHECKSUM], ..valid() },
             Counter::IpHeaderErrors,
         ),
-        drop("R17 damaged option", Frame { ihl: 6, damage: vec![21], ..valid() }, Counter::IpHeaderErrors),
+        drop(
+            "R17 damaged option",
+            Advert { options: vec![1; 4], corrupt: vec![21], ..valid() },
+            Counter::IpHeaderErrors,
+        ),
         drop("R1 TTL 254", header(version, ipv4::TTL, 254), Counter::IpTtlErrors),
         drop("R1 TTL 0", header(version, ipv4::TTL, 0), Counter::IpTtlErrors),
         drop("R2 version", message(version, 0, (5 - version) << 4 | 1), Counter::VersionErrors),
@@ -75,13 +86,17 @@ fn ours(version: u8) -> Vec<Line> {
         drop("R3 type", message(version, 0, version << 4 | 2), Counter::InvalidTypeRcvd),
         drop("R4 count", message(version, vrrp::COUNT, 2), short),
         drop("R4 count 255", message(version, vrrp::COUNT, 255), short),
-        drop("R4 trailing bytes", Frame { trailing: 4, ..valid() }, short),
-        drop("R4 a trailing byte", Frame { trailing: 1, ..valid() }, short),
+        drop("R4 trailing bytes", Advert { trailing: vec![0; 4], ..valid() }, short),
+        drop("R4 a trailing byte", Advert { trailing: vec![0; 1], ..valid() }, short),
         drop("R17 longer than the frame", header(version, ipv4::TOTAL_LENGTH, 4), short),
         drop("R4 shorter than the fields", header(version, ipv4::TOTAL_LENGTH + 1, 27), short),
         drop("R8 count 0", message(version, vrrp::COUNT, 0), Counter::AddressCountErrors),
-        drop("R5", Frame { damage: vec![20 + vrrp::PRIORITY], ..valid() }, Counter::ChecksumErrors),
-        drop("R5 address", Frame { damage: vec![20 + vrrp::HEADER_LEN], ..valid() }, Counter::ChecksumErrors),
+        drop("R5", Advert { corrupt: vec![20 + vrrp::PRIORITY], ..valid() }, Counter::ChecksumErrors),
+        drop(
+            "R5 address",
+            Advert { corrupt: vec![20 + vrrp::HEADER_LEN], ..valid() },
+            Counter::ChecksumErrors,
+        ),
         drop("R9 interval 0", message(version, vrrp::INTERVAL + 1, 0), Counter::IntervalZeroErrors),
     ];
     let counters = match version {
@@ -92,18 +107,18 @@ fn ours(version: u8) -> Vec<Line> {
     let vlan = ethernet::TYPE_VLAN;
     lines.extend([
         accept("valid", valid()),
-        accept("valid, padded", Frame { padding: 6, ..valid() }),
-        accept("valid, VLAN 0", Frame { tags: vec![(vlan, 0xe000)], ..valid() }),
-        accept("valid, VLAN 0 twice", Frame { tags: vec![(ethernet::TYPE_QINQ, 0), (vlan, 0)], ..valid() }),
-        accept("valid, priority 255", Frame { priority: 255, ..valid() }),
+        accept("valid, padded", Advert { padding: vec![0xa5; 6], ..valid() }),
+        accept("valid, VLAN 0", Advert { tags: vec![(vlan, 0xe000)], ..valid() }),
+        accept("valid, VLAN 0 twice", Advert { tags: vec![(ethernet::TYPE_QINQ, 0), (vlan, 0)], ..valid() }),
+        accept("valid, priority 255", Advert { priority: 255, ..valid() }),
     ]);
     let mut release = counters.clone();
     release.push(Counter::PriorityZeroRcvd);
-    lines.push(Line("valid, priority 0", Frame { priority: 0, ..valid() }, XDP_DROP, release));
+    lines.push(Line("valid, priority 0", Advert { priority: 0, ..valid() }, XDP_DROP, release));
     if version == 3 {
         let counters = vec![Counter::AdvertisementRcvd, Counter::ChecksumRfc9568Rcvd];
-        lines.push(Line("C4", Frame { message_only: true, ..valid() }, XDP_DROP, counters));
-        lines.push(accept("R16 reserved bits", Frame { word: 0xf001, ..valid() }));
+        lines.push(Line("C4", Advert { checksum: Checksum::Message, ..valid() }, XDP_DROP, counters));
+        lines.push(accept("R16 reserved bits", Advert { interval: 0xf001, ..valid() }));
     } else {
         for (auth, counter) in [
             (1, Counter::AuthTypeMismatch),
@@ -118,9 +133,9 @@ fn ours(version: u8) -> Vec<Line> {
 }
 
 fn ipv6() -> Vec<Line> {
-    let valid = Frame::valid6;
-    let header = |at, value| Frame { header: vec![(at, value)], ..valid() };
-    let message = |at, value| Frame { message: vec![(at, value)], ..valid() };
+    let valid = frame::valid6;
+    let header = |at, value| Advert { ip_edits: vec![(at, value)], ..valid() };
+    let message = |at, value| Advert { message_edits: vec![(at, value)], ..valid() };
     let pass =
         |what, frame, counter: Option<Counter>| Line(what, frame, XDP_PASS, counter.into_iter().collect());
     let drop = |what, frame, counter| Line(what, frame, XDP_DROP, vec![counter]);
@@ -131,7 +146,7 @@ fn ipv6() -> Vec<Line> {
         pass("a fragment", header(wire6::NEXT_HEADER, 44), None),
         pass("ICMPv6", header(wire6::NEXT_HEADER, 58), None),
         pass("IPv4 inside", header(0, 0x45), Some(Counter::UnparsablePassed)),
-        pass("foreign VRID", Frame { vrid: 52, ..valid() }, Some(Counter::VridErrors)),
+        pass("foreign VRID", Advert { vrid: 52, ..valid() }, Some(Counter::VridErrors)),
         pass("unicast", header(wire6::DESTINATION, 0xfd), Some(Counter::DestinationPassed)),
         pass("another group", header(wire6::DESTINATION + 15, 1), Some(Counter::DestinationPassed)),
         pass("no room for a VRID", header(wire6::PAYLOAD_LENGTH + 1, 1), Some(Counter::UnparsablePassed)),
@@ -139,17 +154,17 @@ fn ipv6() -> Vec<Line> {
         drop("R2 version", message(0, 0x21), Counter::VersionErrors),
         drop("R3 type", message(0, 0x32), Counter::InvalidTypeRcvd),
         drop("R4 count", message(vrrp::COUNT, 2), short),
-        drop("R4 trailing", Frame { trailing: 16, ..valid() }, short),
+        drop("R4 trailing", Advert { trailing: vec![0; 16], ..valid() }, short),
         drop("R8 count 0", message(vrrp::COUNT, 0), Counter::AddressCountErrors),
-        drop("R5", Frame { damage: vec![40 + vrrp::PRIORITY], ..valid() }, Counter::ChecksumErrors),
-        drop("R5 source", Frame { damage: vec![wire6::SOURCE + 15], ..valid() }, Counter::ChecksumErrors),
-        drop("C2", Frame { message_only: true, ..valid() }, Counter::ChecksumErrors),
-        drop("R9", Frame { word: 0, ..valid() }, Counter::IntervalZeroErrors),
+        drop("R5", Advert { corrupt: vec![40 + vrrp::PRIORITY], ..valid() }, Counter::ChecksumErrors),
+        drop("R5 source", Advert { corrupt: vec![wire6::SOURCE + 15], ..valid() }, Counter::ChecksumErrors),
+        drop("C2", Advert { checksum: Checksum::Message, ..valid() }, Counter::ChecksumErrors),
+        drop("R9", Advert { interval: 0, ..valid() }, Counter::IntervalZeroErrors),
         drop("source group", header(wire6::SOURCE, 0xff), Counter::IpHeaderErrors),
         accept("valid", valid()),
-        accept("valid, padded", Frame { padding: 6, ..valid() }),
-        accept("valid, 90 addresses", Frame { addresses: 90, ..valid() }),
-        accept("valid, 255 addresses", Frame { addresses: 255, ..valid() }),
+        accept("valid, padded", Advert { padding: vec![0xa5; 6], ..valid() }),
+        accept("valid, 90 addresses", Advert { addresses: frame::addresses(6, 90), ..valid() }),
+        accept("valid, 255 addresses", Advert { addresses: frame::addresses(6, 255), ..valid() }),
         Line(
             "R10",
             message(vrrp::HEADER_LEN, 0x20),
@@ -158,7 +173,7 @@ fn ipv6() -> Vec<Line> {
         ),
         Line(
             "valid, priority 0",
-            Frame { priority: 0, ..valid() },
+            Advert { priority: 0, ..valid() },
             XDP_DROP,
             vec![Counter::AdvertisementRcvd, Counter::PriorityZeroRcvd],
         ),
@@ -167,15 +182,10 @@ fn ipv6() -> Vec<Line> {
 
 /// Unicast, passwords and empty lists: the row, and the line.
 fn special() -> Vec<(u32, Line)> {
-    let to_us = |vrid, ttl| {
-        let mut header = vec![(ipv4::TTL, ttl)];
-        header.extend(OURS.iter().enumerate().map(|(at, byte)| (ipv4::DESTINATION + at, *byte)));
-        Frame { vrid, header, ..Frame::valid(3) }
-    };
+    let to_us = |vrid, ttl| Advert { vrid, ttl, destination: OURS.into(), ..frame::valid(3) };
     let (unicast, row) = UNICAST;
     let valid = vec![Counter::AdvertisementRcvd, Counter::ChecksumRfc5798Rcvd];
-    let mut stranger = to_us(unicast, 255);
-    stranger.header.push((ipv4::SOURCE + 3, 9));
+    let stranger = Advert { source: [10, 0, 0, 9].into(), ..to_us(unicast, 255) };
     let mut lines = vec![
         (row, Line("unicast", to_us(unicast, 255), XDP_DROP, valid.clone())),
         (row, Line("unicast, TTL 250", to_us(unicast, 250), XDP_DROP, valid.clone())),
@@ -185,7 +195,7 @@ fn special() -> Vec<(u32, Line)> {
             0,
             Line(
                 "to the group of a unicast router",
-                Frame { vrid: unicast, ..Frame::valid(3) },
+                Advert { vrid: unicast, ..frame::valid(3) },
                 XDP_PASS,
                 vec![Counter::DestinationPassed],
             ),
@@ -197,7 +207,12 @@ fn special() -> Vec<(u32, Line)> {
         (0, Line("unicast for nobody", to_us(99, 255), XDP_PASS, vec![Counter::DestinationPassed])),
     ];
     let (authentic, row) = AUTHENTIC;
-    let with = |kind: u16, data| Frame { vrid: authentic, word: kind << 8 | 1, data, ..Frame::valid(2) };
+    let with = |kind: u16, data| Advert {
+        vrid: authentic,
+        interval: kind << 8 | 1,
+        authentication: data,
+        ..frame::valid(2)
+    };
     for (kind, data, counter) in [
         (1, PASSWORD, Counter::AdvertisementRcvd),
         (1, *b"Geheim\0\0", Counter::AuthFailures),
@@ -209,17 +224,17 @@ fn special() -> Vec<(u32, Line)> {
         lines.push((row, Line("R13", with(kind, data), XDP_DROP, vec![counter])));
     }
     let (empty, row) = EMPTY;
-    for addresses in [0, 1] {
-        let frame = Frame { vrid: empty, addresses, ..Frame::valid(3) };
+    for count in [0, 1] {
+        let frame = Advert { vrid: empty, addresses: frame::addresses(4, count), ..frame::valid(3) };
         lines.push((row, Line("a router without addresses", frame, XDP_DROP, valid.clone())));
     }
     lines
 }
 
 fn check(bench: &mut Bench, line: &Line, seen: &mut [bool; COUNTERS]) {
-    let row = match (line.2, line.1.family, line.1.version) {
+    let row = match (line.2, line.1.source.is_ipv6(), line.1.version) {
         (XDP_PASS, ..) => 0,
-        (_, 6, _) => 3,
+        (_, true, _) => 3,
         (_, _, 3) => 1,
         _ => 2,
     };
@@ -229,9 +244,9 @@ fn check(bench: &mut Bench, line: &Line, seen: &mut [bool; COUNTERS]) {
 /// With the row whose counters go up.
 fn check_row(bench: &mut Bench, line: &Line, row: u32, seen: &mut [bool; COUNTERS]) {
     let Line(what, frame, action, counters) = line;
-    let what = format!("{what}, VRRPv{} over IPv{}", frame.version, frame.family);
+    let what = format!("{what}, VRRPv{} from {}", frame.version, frame.source);
     let before = bench.row(row);
-    let verdict = bench.compare(&frame.bytes(), LOOPBACK).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let verdict = bench.compare(&frame.frame(), LOOPBACK).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(verdict.action(), *action, "{what}: {verdict:?}");
     let after = bench.row(row);
     for counter in counters {
@@ -283,8 +298,8 @@ fn options_of_every_length_with_every_number_of_addresses() {
     for version in VERSIONS {
         for ihl in 5..=15 {
             for addresses in (1..=255).step_by(if ihl == 5 || ihl == 15 { 1 } else { 14 }) {
-                let frame = Frame { ihl, addresses, ..Frame::valid(version) };
-                let verdict = bench.compare(&frame.bytes(), LOOPBACK).expect("as in user space");
+                let frame = with_options(version, ihl, addresses);
+                let verdict = bench.compare(&frame.frame(), LOOPBACK).expect("as in user space");
                 assert_eq!(verdict.action(), XDP_DROP);
                 let row = if version == 3 { 1 } else { 2 };
                 let rejected = bench.row(row).get(Counter::PacketLengthErrors);
@@ -303,9 +318,9 @@ fn a_frame_cut_at_any_length_is_never_accepted() {
             [vec![], vec![(ethernet::TYPE_VLAN, 0)], vec![(ethernet::TYPE_QINQ, 0), (ethernet::TYPE_VLAN, 0)]]
         {
             for (ihl, addresses) in [(5, 1), (15, 3), (6, 255)] {
-                let frame = Frame { tags: tags.clone(), ihl, addresses, ..Frame::valid(version) };
-                let bytes = frame.bytes();
-                let vrid = frame.packet() + usize::from(ihl) * 4 + vrrp::VRID;
+                let frame = Advert { tags: tags.clone(), ..with_options(version, ihl, addresses) };
+                let bytes = frame.frame();
+                let vrid = frame.ip_offset() + usize::from(ihl) * 4 + vrrp::VRID;
                 // A long frame first: its bytes are still in the window when the cut one is looked at.
                 bench.compare(&bytes, LOOPBACK).expect("as in user space");
                 let accepted = bench.row(1).get(Counter::AdvertisementRcvd)
@@ -331,8 +346,8 @@ fn padding_of_every_length_is_ignored() {
     let mut bench = Bench::new();
     for version in VERSIONS {
         for padding in (0..64).chain([1000, 2000, 2500]) {
-            let frame = Frame { padding, ..Frame::valid(version) };
-            bench.compare(&frame.bytes(), LOOPBACK).expect("as in user space");
+            let frame = Advert { padding: vec![0xa5; padding], ..frame::valid(version) };
+            bench.compare(&frame.frame(), LOOPBACK).expect("as in user space");
         }
         let row = if version == 3 { 1 } else { 2 };
         assert_eq!(bench.row(row).get(Counter::AdvertisementRcvd), 67, "C7");
@@ -343,11 +358,11 @@ fn padding_of_every_length_is_ignored() {
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn adverts_of_a_removed_router_are_passed() {
     let mut bench = Bench::new();
-    let frame = Frame::valid(3).bytes();
+    let frame = frame::valid(3).frame();
     assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
     bench.forget(LOOPBACK, 51, 4);
     assert_eq!(bench.run(&frame, LOOPBACK), XDP_PASS);
-    assert_eq!(bench.run(&Frame::valid6().bytes(), LOOPBACK), XDP_DROP, "F7: IPv6 is another one");
+    assert_eq!(bench.run(&frame::valid6().frame(), LOOPBACK), XDP_DROP, "F7: IPv6 is another one");
     // Removing a missing entry is no error.
     bench.forget(LOOPBACK, 51, 4);
     bench.watch(LOOPBACK, 51, 4, multicast(4, 3, 1));
@@ -358,8 +373,7 @@ fn adverts_of_a_removed_router_are_passed() {
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn adverts_of_a_removed_peer_are_dropped() {
     let mut bench = Bench::new();
-    let header: Vec<_> = OURS.iter().enumerate().map(|(at, byte)| (ipv4::DESTINATION + at, *byte)).collect();
-    let frame = Frame { vrid: UNICAST.0, header, ..Frame::valid(3) }.bytes();
+    let frame = Advert { vrid: UNICAST.0, destination: OURS.into(), ..frame::valid(3) }.frame();
     bench.compare(&frame, LOOPBACK).expect("as in user space");
     let peer = PeerKey { row: UNICAST.1, address: words(PEER) };
     bench.expel(peer);

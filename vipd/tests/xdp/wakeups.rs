@@ -6,9 +6,10 @@ use std::os::fd::OwnedFd;
 use vipd::xdp::Row;
 use vipd_common::Timestamp;
 use vipd_common::parse::{Advert, ChecksumForm};
+use vipd_witness::Advert as Frame;
 
 use crate::bench::{Bench, LOOPBACK, now};
-use crate::frame::Frame;
+use crate::frame;
 use crate::reference::Verdict;
 
 /// Long enough for a wake-up that is on its way.
@@ -42,7 +43,7 @@ fn run(bench: &mut Bench, frame: &[u8]) {
 
 /// Returns the row of a valid advert and the parsed advert.
 fn advert(bench: &Bench, frame: &Frame) -> (Row, Advert) {
-    match bench.reference(&frame.bytes(), LOOPBACK) {
+    match bench.reference(&frame.frame(), LOOPBACK) {
         Verdict::Accepted(row, advert) => (crate::bench::row(row), advert),
         other => panic!("{other:?}"),
     }
@@ -62,10 +63,10 @@ fn time() -> Timestamp {
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn an_unchanged_advert_updates_its_arrival_without_a_wake_up() {
-    for valid in [Frame::valid(3), Frame::valid(2), Frame::valid6()] {
+    for valid in [frame::valid(3), frame::valid(2), frame::valid6()] {
         let mut bench = Bench::new();
         let waker = Waker::on(&bench);
-        let frame = valid.bytes();
+        let frame = valid.frame();
         let (row, expected) = advert(&bench, &valid);
 
         run(&mut bench, &frame);
@@ -103,7 +104,7 @@ fn an_unchanged_advert_updates_its_arrival_without_a_wake_up() {
         assert!(!waker.was_woken(NOW), "these change nothing");
         assert_eq!(bench.row(row.number()).get(COUNTED), 2 + 7 + 100, "all are counted");
         // What says something new says what came before it.
-        run(&mut bench, &Frame { priority: 0, ..valid.clone() }.bytes());
+        run(&mut bench, &Frame { priority: 0, ..valid.clone() }.frame());
         assert!(waker.was_woken(SOON), "its sender leaves");
         let [(arrival, heard_before)] = records(&mut bench)[..] else { panic!("one record") };
         assert_eq!(heard_before, last.as_nanos());
@@ -122,17 +123,17 @@ const COUNTED: vipd_common::counters::Counter = vipd_common::counters::Counter::
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_new_fingerprint_does_not_inherit_the_arrival_of_the_old_one() {
     let mut bench = Bench::new();
-    let (one, other) = (Frame::valid(3), Frame { priority: 99, ..Frame::valid(3) });
+    let (one, other) = (frame::valid(3), Frame { priority: 99, ..frame::valid(3) });
     let (row, first) = advert(&bench, &one);
     let (_, second) = advert(&bench, &other);
     let begin = time();
     assert_eq!(bench.loaded.steady.publish(row, Some(first.fingerprint()), begin), Timestamp::ZERO);
-    run(&mut bench, &one.bytes());
+    run(&mut bench, &one.frame());
     let heard = bench.loaded.steady.last_arrival(row);
     assert!(heard > begin);
     assert_eq!(bench.loaded.steady.publish(row, Some(second.fingerprint()), begin), heard);
     assert_eq!(bench.loaded.steady.last_arrival(row), begin, "the second was not heard yet");
-    run(&mut bench, &one.bytes());
+    run(&mut bench, &one.frame());
     assert_eq!(records(&mut bench).len(), 1, "the first says something new now");
     assert_eq!(bench.loaded.steady.last_arrival(row), begin);
 }
@@ -151,9 +152,9 @@ fn a_row_out_of_range_is_ignored() {
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn the_last_arrival_never_decreases() {
     let bench = Bench::new();
-    let valid = Frame::valid(3);
+    let valid = frame::valid(3);
     let (row, expected) = advert(&bench, &valid);
-    let bytes = valid.bytes();
+    let bytes = valid.frame();
     bench.loaded.steady.publish(row, Some(expected.fingerprint()), Timestamp::ZERO);
     let (kernel, steady) = (&bench.loaded.kernel, &bench.loaded.steady);
     let running = std::sync::atomic::AtomicUsize::new(2);
