@@ -6,6 +6,7 @@ use vipd_common::address;
 use vipd_common::counters::Counter;
 use vipd_common::parse::{Advert, ChecksumForm, Expected, address_digest, locate, validate};
 use vipd_common::wire::{ethernet, ipv4, ipv6, vrrp};
+use vipd_witness::{internet_checksum, pseudo_header};
 
 use crate::repair;
 
@@ -59,7 +60,7 @@ fn header(packet: &[u8]) -> (usize, &[u8], u8, u8) {
     if packet[0] >> 4 == 6 {
         (40 + word(4), &packet[8..40], packet[7], packet[6])
     } else {
-        assert_eq!(repair::sum(&packet[..header_len(packet)]), 0xffff, "header checksum");
+        assert_eq!(internet_checksum(&packet[..header_len(packet)]), 0, "header checksum");
         (word(2), &packet[12..20], packet[8], packet[9])
     }
 }
@@ -78,17 +79,18 @@ fn check(packet: &[u8], advert: &Advert) {
     let longest = if advert.version == 2 { 255 } else { 4095 };
     assert!((1..=longest).contains(&advert.interval), "interval {}", advert.interval);
 
-    let mut pseudo = ends.to_vec();
-    pseudo.extend([0, ipv4::PROTOCOL_VRRP]);
-    pseudo.extend(u16::try_from(message.len()).expect("short").to_be_bytes());
-    let (alone, with_pseudo) = (repair::sum(message), repair::sum(&[&pseudo, message].concat()));
-    let (version, family, sum) = match advert.checksum {
+    let end = |bytes| address::from_words(advert.family, to_words(bytes));
+    let (source, destination) = ends.split_at(ends.len() / 2);
+    let pseudo = pseudo_header(end(source), end(destination), message.len());
+    let alone = internet_checksum(message);
+    let with_pseudo = internet_checksum(&[&pseudo, message].concat());
+    let (version, family, checksum) = match advert.checksum {
         ChecksumForm::V2 => (2, 4, alone),
         ChecksumForm::Rfc5798 => (3, 4, with_pseudo),
         ChecksumForm::Rfc9568 => (3, 4, alone),
         ChecksumForm::Ipv6 => (3, 6, with_pseudo),
     };
-    assert_eq!((advert.version, advert.family, 0xffff), (version, family, sum));
+    assert_eq!((advert.version, advert.family, 0), (version, family, checksum));
 
     let length = ends.len() / 2;
     let bytes = &message[vrrp::HEADER_LEN..][..length * usize::from(advert.count)];

@@ -1,9 +1,12 @@
-//! Frames out of noise: what a fuzzer cannot guess, above all checksums, is put right on request.
+//! Makes frames of a fuzzer's noise by setting fields that it cannot guess, above all checksums.
 //!
-//! Lengths and checksums guard what lies behind them, and no feedback leads a fuzzer to a right one. So the first byte
-//! of an input says which of them to repair; the others stay as the fuzzer made them, to be found wrong.
+//! The parser reads on only behind a correct length and checksum, and coverage feedback does not lead a fuzzer to one.
+//! The first byte of an input therefore selects the fields to repair; the others stay as the fuzzer made them.
+
+use std::net::IpAddr;
 
 use vipd_common::wire::{ethernet, ipv4, vrrp};
+use vipd_witness::{GROUP_IPV6, internet_checksum, pseudo_header};
 
 /// EtherType and IP protocol, without fragmentation.
 const PROTOCOL: u8 = 0x01;
@@ -13,19 +16,18 @@ const DESTINATION: u8 = 0x02;
 const TTL: u8 = 0x04;
 /// The IP length is that of the frame.
 const LENGTH: u8 = 0x08;
-/// The address count is what the message has room for.
+/// The address count matches the length of the message.
 const COUNT: u8 = 0x10;
 /// The checksum of the IPv4 header.
 const HEADER: u8 = 0x20;
 /// The checksum of the message.
 const MESSAGE: u8 = 0x40;
-/// That one over the message alone, and not with a pseudo-header.
+/// The checksum of the message covers the message alone, without a pseudo-header.
 const MESSAGE_ONLY: u8 = 0x80;
 
 const IPV6_HEADER_LEN: usize = 40;
-const IPV6_GROUP: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12];
 
-/// The frame that an input describes: its first byte says what to repair in the rest. Without one, none.
+/// Returns the frame that an input describes: its first byte selects what to repair in the rest. None if it is empty.
 pub(crate) fn frame(input: &[u8]) -> Option<Vec<u8>> {
     let (what, rest) = input.split_first()?;
     let mut frame = rest.to_vec();
@@ -72,9 +74,9 @@ fn repair_ipv4(what: u8, packet: &mut [u8]) {
     if what & HEADER != 0 && header <= packet.len() {
         set_checksum(&mut packet[..header], ipv4::CHECKSUM, &[]);
     }
-    let pseudo = packet.get(ipv4::SOURCE..ipv4::HEADER_LEN).unwrap_or_default().to_vec();
+    let ends = address::<4>(packet, ipv4::SOURCE).zip(address::<4>(packet, ipv4::DESTINATION));
     let end = usize::from(word(packet, ipv4::TOTAL_LENGTH).unwrap_or(0)).min(packet.len());
-    repair_message(what, packet.get_mut(header..end).unwrap_or_default(), 4, pseudo);
+    repair_message(what, packet.get_mut(header..end).unwrap_or_default(), 4, ends);
 }
 
 fn repair_ipv6(what: u8, packet: &mut [u8]) {
@@ -83,7 +85,7 @@ fn repair_ipv6(what: u8, packet: &mut [u8]) {
         set(packet, 6, &[ipv4::PROTOCOL_VRRP]);
     }
     if what & DESTINATION != 0 {
-        set(packet, 24, &IPV6_GROUP);
+        set(packet, 24, &GROUP_IPV6.octets());
     }
     if what & TTL != 0 {
         set(packet, 7, &[255]);
@@ -92,23 +94,21 @@ fn repair_ipv6(what: u8, packet: &mut [u8]) {
         let length = u16::try_from(packet.len().saturating_sub(IPV6_HEADER_LEN)).unwrap_or(u16::MAX);
         set(packet, 4, &length.to_be_bytes());
     }
-    let pseudo = packet.get(8..IPV6_HEADER_LEN).unwrap_or_default().to_vec();
+    let ends = address::<16>(packet, 8).zip(address::<16>(packet, 24));
     let end = (IPV6_HEADER_LEN + usize::from(word(packet, 4).unwrap_or(0))).min(packet.len());
-    repair_message(what, packet.get_mut(IPV6_HEADER_LEN..end).unwrap_or_default(), 16, pseudo);
+    repair_message(what, packet.get_mut(IPV6_HEADER_LEN..end).unwrap_or_default(), 16, ends);
 }
 
-/// Puts the message right. `pseudo` begins with source and destination.
-fn repair_message(what: u8, message: &mut [u8], address: usize, mut pseudo: Vec<u8>) {
+/// Repairs the message between these two addresses of `size` bytes, if the packet has room for them.
+fn repair_message(what: u8, message: &mut [u8], size: usize, ends: Option<(IpAddr, IpAddr)>) {
     let version = message.first().map_or(0, |first| first >> 4);
     if what & COUNT != 0 {
         let auth = if version == 2 { vrrp::AUTH_LEN } else { 0 };
-        let room = message.len().saturating_sub(vrrp::HEADER_LEN + auth) / address;
+        let room = message.len().saturating_sub(vrrp::HEADER_LEN + auth) / size;
         set(message, vrrp::COUNT, &[u8::try_from(room).unwrap_or(u8::MAX)]);
     }
-    if what & MESSAGE != 0 {
-        let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
-        pseudo.extend([0, ipv4::PROTOCOL_VRRP]);
-        pseudo.extend(length.to_be_bytes());
+    if let (true, Some((source, destination))) = (what & MESSAGE != 0, ends) {
+        let pseudo = pseudo_header(source, destination, message.len());
         let alone = version == 2 || what & MESSAGE_ONLY != 0;
         set_checksum(message, vrrp::CHECKSUM, if alone { &[] } else { &pseudo });
     }
@@ -117,17 +117,16 @@ fn repair_message(what: u8, message: &mut [u8], address: usize, mut pseudo: Vec<
 /// Sets the checksum at `at`, over `pseudo` and `bytes`.
 fn set_checksum(bytes: &mut [u8], at: usize, pseudo: &[u8]) {
     set(bytes, at, &[0, 0]);
-    let checksum = !sum(&[pseudo, bytes].concat());
+    let checksum = internet_checksum(&[pseudo, bytes].concat());
     set(bytes, at, &checksum.to_be_bytes());
 }
 
-/// RFC 1071, word by word with the carry around the end: written again, apart from vipd-common's.
-pub(crate) fn sum(bytes: &[u8]) -> u16 {
-    bytes.chunks(2).fold(0u16, |sum, pair| {
-        let word = u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]);
-        let (sum, carry) = sum.overflowing_add(word);
-        sum + u16::from(carry)
-    })
+/// The address of `SIZE` bytes at `at`.
+fn address<const SIZE: usize>(packet: &[u8], at: usize) -> Option<IpAddr>
+where
+    IpAddr: From<[u8; SIZE]>,
+{
+    packet.get(at..)?.first_chunk::<SIZE>().map(|octets| IpAddr::from(*octets))
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u16> {
@@ -143,7 +142,7 @@ fn set(bytes: &mut [u8], at: usize, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{IPV6_HEADER_LEN, MESSAGE_ONLY, ethernet, frame, sum};
+    use super::{IPV6_HEADER_LEN, MESSAGE_ONLY, ethernet, frame, internet_checksum};
 
     /// A frame of zeros, but for EtherType, version and type.
     fn input(what: u8, ethertype: u16, header: usize, message: &[u8]) -> Vec<u8> {
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_from_zeros_sums_up() {
+    fn zeros_become_an_ipv4_packet_with_correct_checksums() {
         let message = [0x31, 51, 100, 0, 0, 100, 0, 0, 10, 0, 0, 50];
         for what in [!MESSAGE_ONLY, 0xff] {
             let frame = frame(&input(what, 0, 20, &message)).expect("a frame");
@@ -163,15 +162,15 @@ mod tests {
             assert_eq!(frame[12..16], [8, 0, 0x45, 0]);
             assert_eq!((packet[8], packet[9], packet[23]), (255, 112, 1), "TTL, protocol, count");
             assert_eq!(packet[2..4], [0, 32]);
-            assert_eq!(sum(&packet[..20]), 0xffff);
+            assert_eq!(internet_checksum(&packet[..20]), 0);
             let pseudo = [&packet[12..20], &[0, 112, 0, 12]].concat();
             let pseudo = if what & MESSAGE_ONLY == 0 { &pseudo[..] } else { &[] };
-            assert_eq!(sum(&[pseudo, &packet[20..]].concat()), 0xffff);
+            assert_eq!(internet_checksum(&[pseudo, &packet[20..]].concat()), 0);
         }
     }
 
     #[test]
-    fn ipv6_from_zeros_sums_up() {
+    fn zeros_become_an_ipv6_packet_with_a_correct_checksum() {
         let mut message = vec![0x31, 51, 100, 0, 0, 100, 0, 0, 0xfe, 0x80];
         message.resize(24, 1);
         let frame =
@@ -180,11 +179,11 @@ mod tests {
         assert_eq!(packet[4..8], [0, 24, 112, 255]);
         assert_eq!(packet[43], 1, "count");
         let pseudo = [&packet[8..40], &[0, 112, 0, 24]].concat();
-        assert_eq!(sum(&[&pseudo, &packet[40..]].concat()), 0xffff);
+        assert_eq!(internet_checksum(&[&pseudo, &packet[40..]].concat()), 0);
     }
 
     #[test]
-    fn every_prefix_is_survived() {
+    fn inputs_of_any_length_are_accepted() {
         let whole = input(0x7f, ethernet::TYPE_IPV6, 60, &[0x21; 40]);
         for length in 1..whole.len() {
             assert_eq!(frame(&whole[..length]).expect("a frame").len(), length - 1);
