@@ -10,7 +10,7 @@ use vipd_tests::lab::Lab;
 use vipd_tests::station::{Station, VIP, VIP6};
 
 const ONE: Station = Station::Node(1);
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn agent(lab: &Lab, accept: bool) -> Agent {
     let configuration = format!(
@@ -19,68 +19,70 @@ fn agent(lab: &Lab, accept: bool) -> Agent {
          [[instance]]\nname = \"V6\"\ninterface = \"eth1\"\nvrid = 51\nadvert_interval = \"100ms\"\naccept = {accept}\n\
          virtual_addresses = [\"fe80::50/64\", \"{VIP6}/64\"]\n"
     );
-    let mut agent =
-        Agent::with_configuration(lab, ONE, vipd().expect("a vipd"), configuration).expect("an agent");
-    agent.start().expect("it starts");
-    until_state(&agent, "master", SOON).expect("master");
+    let mut agent = Agent::with_configuration(lab, ONE, vipd().expect("vipd binary"), configuration)
+        .expect("create the agent");
+    agent.start().expect("start the agent");
+    until_state(&agent, "master", TIMEOUT).expect("master");
     agent
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn without_it_addresses_resolve_and_do_not_answer() {
-    let lab = Lab::new(1).expect("a lab");
-    let client = lab.host(Station::Client).expect("a client");
+fn vips_resolve_but_do_not_answer_without_accept() {
+    let lab = Lab::new(1).expect("create the lab");
+    let client = lab.host(Station::Client).expect("client host");
     let mut agent = agent(&lab, false);
-    succeeds("both to be master", SOON, || {
+    succeeds("both to be master", TIMEOUT, || {
         Ok(ask::status(&agent)?.iter().all(|status| status.text("state") == "master"))
     })
     .expect("master");
     for (place, address) in [VIP.into(), VIP6.into()].into_iter().enumerate() {
-        succeeds("a dropped echo", SOON, || {
+        succeeds("a dropped echo", TIMEOUT, || {
             assert!(!ping(client, address)?, "{address} answered");
             Ok(ask::stats(&agent)?.1[place].number("vipd:not-accepted")? > 0)
         })
         .expect("dropped and counted");
         // ARP, and Neighbor Solicitations and Advertisements, must pass (RFC 9568 section 6.4.3).
-        let entry = text(client, "ip", &["neighbour", "show", &address.to_string()]).expect("a table");
+        let entry = text(client, "ip", &["neighbour", "show", &address.to_string()])
+            .expect("read the neighbor table");
         assert!(entry.contains(&ONE.mac().to_string()), "{entry}");
     }
     // The node's own addresses are nobody's business.
     assert!(
-        ping(client, ONE.ipv4().into()).expect("a ping") && ping(client, ONE.ipv6().into()).expect("a ping")
+        ping(client, ONE.ipv4().into()).expect("run ping")
+            && ping(client, ONE.ipv6().into()).expect("run ping")
     );
-    agent.stop().expect("it stops");
+    agent.stop().expect("stop the agent");
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn with_it_they_answer() {
-    let lab = Lab::new(1).expect("a lab");
-    let client = lab.host(Station::Client).expect("a client");
+fn vips_answer_with_accept() {
+    let lab = Lab::new(1).expect("create the lab");
+    let client = lab.host(Station::Client).expect("client host");
     let agent = agent(&lab, true);
     for address in [VIP.into(), VIP6.into()] {
-        succeeds("the client's ping", SOON, || ping(client, address)).expect("an answer");
+        succeeds("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
     }
-    assert_eq!(ask::count(&agent, "vipd:not-accepted").expect("a counter"), 0);
+    assert_eq!(ask::count(&agent, "vipd:not-accepted").expect("read the counter"), 0);
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_interface_that_is_made_anew_is_closed_anew() {
-    let lab = Lab::new(1).expect("a lab");
-    let client = lab.host(Station::Client).expect("a client");
+fn accept_filter_is_restored_after_interface_recreation() {
+    let lab = Lab::new(1).expect("create the lab");
+    let client = lab.host(Station::Client).expect("client host");
     let agent = agent(&lab, false);
     let masters = || Ok(ask::status(&agent)?.iter().all(|status| status.text("state") == "master"));
-    succeeds("both to be master", SOON, masters).expect("master");
+    succeeds("both to be master", TIMEOUT, masters).expect("master");
     // Each time another interface index: what was told of the old one must not fill the kernel's map.
     for _ in 0..3 {
-        lab.unplug(ONE).expect("unplugged");
-        until_state(&agent, "fault", SOON).expect("fault");
-        lab.plug(ONE).expect("plugged in");
-        succeeds("both to be master", SOON, masters).expect("master");
-        let before = ask::count(&agent, "vipd:not-accepted").expect("a counter");
-        succeeds("a dropped echo", SOON, || {
+        lab.unplug(ONE).expect("unplug");
+        until_state(&agent, "fault", TIMEOUT).expect("fault");
+        lab.plug(ONE).expect("plug in");
+        succeeds("both to be master", TIMEOUT, masters).expect("master");
+        let before = ask::count(&agent, "vipd:not-accepted").expect("read the counter");
+        succeeds("a dropped echo", TIMEOUT, || {
             assert!(!ping(client, VIP.into())?, "it answered");
             Ok(ask::count(&agent, "vipd:not-accepted")? > before)
         })

@@ -16,7 +16,7 @@ use vipd_tests::station::{INTERFACE, PREFIX, Station};
 use vipd_tests::wait::wait_until;
 
 const NODE: Station = Station::Node(1);
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn configuration(instances: &[(&str, u8)]) -> String {
     let tables = instances.iter().map(|(interface, vrid)| {
@@ -37,15 +37,15 @@ fn command(node: &Namespace, name: &str, configuration: &str) -> Command {
         std::fs::create_dir_all(&folder)?;
         std::fs::write(path, text)
     })
-    .expect("a configuration");
-    let mut command = Command::new(vipd_binary().expect("a vipd"));
+    .expect("write the configuration");
+    let mut command = Command::new(vipd_binary().expect("vipd binary"));
     command.arg("run").arg("-c").arg(file).arg("--runtime-dir").arg(directory);
     command
 }
 
 /// The state of a VRID and why it is in fault, as `vipd status --json` says it; none while nobody answers.
 fn state(node: &Namespace, directory: &Path, vrid: u8) -> Option<(String, String)> {
-    let mut asked = Command::new(vipd_binary().expect("a vipd"));
+    let mut asked = Command::new(vipd_binary().expect("vipd binary"));
     asked.args(["status", "--json", "--runtime-dir"]).arg(directory);
     let answer = output(node, asked).ok().filter(|answer| answer.status.success())?;
     let report: serde_json::Value = serde_json::from_slice(&answer.stdout).ok()?;
@@ -62,21 +62,21 @@ struct Running {
 
 impl Running {
     fn start(lab: &Lab, name: &str, configuration: &str) -> Self {
-        let node = lab.host(NODE).expect("a host").clone();
-        let process = Process::spawn(&node, command(&node, name, configuration)).expect("it runs");
+        let node = lab.host(NODE).expect("lab host").clone();
+        let process = Process::spawn(&node, command(&node, name, configuration)).expect("run the process");
         Self { process, node, directory: Agent::runtime_dir().join(name) }
     }
 
     fn expect(&self, vrid: u8, wanted: &str, reason: &str) {
         let seen = || state(&self.node, &self.directory, vrid);
-        wait_until(&format!("VRID {vrid} to be {wanted}"), PATIENCE, || {
+        wait_until(&format!("VRID {vrid} to be {wanted}"), TIMEOUT, || {
             seen().is_some_and(|(state, why)| state == wanted && why.contains(reason))
         })
         .unwrap_or_else(|error| panic!("{error}: {:?} {:#?}", seen(), self.process.log()));
     }
 
     fn stop(mut self) {
-        let status = self.process.terminate(PATIENCE).expect("it ends");
+        let status = self.process.terminate(TIMEOUT).expect("agent exits");
         assert!(status.success(), "{status}: {:#?}", self.process.log());
     }
 }
@@ -93,47 +93,48 @@ fn assert_refused(answer: &Output, words: &[&str]) {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_interface_that_is_missing_is_waited_for_and_the_others_run() {
-    let lab = Lab::new(1).expect("a lab");
+fn missing_interface_is_awaited_while_others_run() {
+    let lab = Lab::new(1).expect("create the lab");
     let agent = Running::start(&lab, "a", &configuration(&[(INTERFACE, 1), ("eth9", 2)]));
     agent.expect(1, "master", "");
     agent.expect(2, "fault", "interface eth9 does not exist");
     agent.stop();
 
-    lab.unplug(NODE).expect("unplugged");
+    lab.unplug(NODE).expect("unplug");
     let agent = Running::start(&lab, "a", &configuration(&[(INTERFACE, 1)]));
     agent.expect(1, "fault", "interface eth1 does not exist");
-    lab.plug(NODE).expect("plugged in");
+    lab.plug(NODE).expect("plug in");
     agent.expect(1, "master", "");
     agent.stop();
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_interface_without_an_address_is_waited_for() {
-    let lab = Lab::new(1).expect("a lab");
-    let node = lab.host(NODE).expect("a host");
-    node.run(|| links::del_address(INTERFACE, NODE.ipv4(), PREFIX)).expect("removed");
+fn interface_without_address_is_awaited() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
+    node.run(|| links::del_address(INTERFACE, NODE.ipv4(), PREFIX)).expect("remove");
     let agent = Running::start(&lab, "a", &configuration(&[(INTERFACE, 1)]));
     agent.expect(1, "fault", "interface eth1 has no IPv4 address of its own");
-    node.run(|| links::add_address(INTERFACE, NODE.ipv4(), PREFIX)).expect("added");
+    node.run(|| links::add_address(INTERFACE, NODE.ipv4(), PREFIX)).expect("add");
     agent.expect(1, "master", "");
     agent.stop();
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_slot_that_another_xdp_program_holds_is_named_and_left_alone() {
-    let lab = Lab::new(1).expect("a lab");
-    let node = lab.host(NODE).expect("a host");
+fn foreign_xdp_program_is_reported_and_kept() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
     // The other XDP program is another vipd's.
     let holder = Running::start(&lab, "holder", &configuration(&[(INTERFACE, 1)]));
     holder.expect(1, "master", "");
 
-    let alone = output(node, command(node, "alone", &configuration(&[(INTERFACE, 2)]))).expect("it runs");
+    let alone =
+        output(node, command(node, "alone", &configuration(&[(INTERFACE, 2)]))).expect("run the process");
     assert_refused(&alone, &["another XDP program is attached to eth1", "ip link set dev eth1 xdp off"]);
 
-    node.run(|| links::add_bridge("eth2").and_then(|()| links::set_up("eth2"))).expect("added");
+    node.run(|| links::add_bridge("eth2").and_then(|()| links::set_up("eth2"))).expect("add");
     let both = Running::start(&lab, "both", &configuration(&[(INTERFACE, 2), ("eth2", 3)]));
     both.expect(2, "fault", "another XDP program is attached to eth1");
     // When the slot is free it is taken, without being asked.
@@ -145,26 +146,27 @@ fn a_slot_that_another_xdp_program_holds_is_named_and_left_alone() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn missing_capabilities_are_named_with_the_remedy() {
-    let lab = Lab::new(1).expect("a lab");
-    let node = lab.host(NODE).expect("a host");
+fn missing_capabilities_are_reported_with_a_remedy() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
     let mut unprivileged = command(node, "a", &configuration(&[(INTERFACE, 1)]));
     // The directory is an ordinary user's, as `RuntimeDirectory=` of a unit would make it.
     node.run(|| std::os::unix::fs::chown(Agent::runtime_dir().join("a"), Some(65_534), None))
-        .expect("a directory");
+        .expect("change the owner");
     unprivileged.uid(65_534).gid(65_534);
-    let answer = output(node, unprivileged).expect("it runs");
+    let answer = output(node, unprivileged).expect("run the process");
     assert_refused(&answer, &["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_NET_RAW", "run it as root"]);
-    let addresses = node.run(|| links::addresses(INTERFACE)).expect("addresses");
+    let addresses = node.run(|| links::addresses(INTERFACE)).expect("list the addresses");
     assert_eq!(addresses, [NODE.ipv4()], "nothing was touched");
 }
 
 /// What the unit in `packaging/` grants is enough.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn the_capabilities_of_the_unit_are_enough() {
+fn capabilities_of_the_systemd_unit_suffice() {
     let unit = include_str!("../../packaging/vipd.service");
-    let granted = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a set");
+    let granted =
+        unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("capability set");
     let known = [
         ("CAP_BPF", CapabilitySet::BPF),
         ("CAP_PERFMON", CapabilitySet::PERFMON),
@@ -178,8 +180,8 @@ fn the_capabilities_of_the_unit_are_enough() {
     });
     let dropped: Vec<_> = CapabilitySet::all().difference(kept).iter().collect();
 
-    let lab = Lab::new(1).expect("a lab");
-    let node = lab.host(NODE).expect("a host").clone();
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host").clone();
     let mut limited = command(&node, "a", &configuration(&[(INTERFACE, 1)]));
     // SAFETY: between fork and exec the closure makes system calls alone, and allocates nothing.
     unsafe {
@@ -191,7 +193,7 @@ fn the_capabilities_of_the_unit_are_enough() {
             Ok(())
         });
     }
-    let process = Process::spawn(&node, limited).expect("it runs");
+    let process = Process::spawn(&node, limited).expect("run the process");
     let agent = Running { process, node, directory: Agent::runtime_dir().join("a") };
     agent.expect(1, "master", "");
     let log = agent.process.log();
@@ -201,11 +203,11 @@ fn the_capabilities_of_the_unit_are_enough() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_wrong_configuration_touches_nothing() {
-    let lab = Lab::new(1).expect("a lab");
-    let node = lab.host(NODE).expect("a host");
+fn invalid_configuration_changes_nothing() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
     let wrong = configuration(&[(INTERFACE, 1)]).replace("100ms", "15ms") + "preemt = true\n";
-    let answer = output(node, command(node, "a", &wrong)).expect("it runs");
+    let answer = output(node, command(node, "a", &wrong)).expect("run the process");
     let complaint = String::from_utf8_lossy(&answer.stderr);
     assert_eq!(answer.status.code(), Some(1), "{complaint}");
     for words in [
@@ -215,6 +217,7 @@ fn a_wrong_configuration_touches_nothing() {
     ] {
         assert!(complaint.contains(words), "no {words:?} in: {complaint}");
     }
-    let left = node.run(|| std::fs::exists(Agent::runtime_dir().join("a/vipd.lock"))).expect("looked");
+    let left =
+        node.run(|| std::fs::exists(Agent::runtime_dir().join("a/vipd.lock"))).expect("check the lock file");
     assert!(!left, "not even the lock");
 }

@@ -20,7 +20,7 @@ use vipd_witness::{Advert, Checksum};
 
 const NODE: Station = Station::Node(1);
 const SENDER: Station = Station::Client;
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// Three of these pass before a backup takes over: no pause of a busy machine is as long.
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -74,13 +74,13 @@ fn backups(lab: &Lab) -> Result<(Agent, Vec<Vec<u8>>)> {
     let instances: Vec<_> = (1..=255).map(|vrid| instance(vrid, Version::V3)).collect();
     let mut agent = Agent::new(lab, NODE, vipd()?, &instances)?;
     agent.start()?;
-    try_wait_until("all to be backups", SOON, || all_in_backup(&agent))?;
+    try_wait_until("all to be backups", TIMEOUT, || all_in_backup(&agent))?;
     Ok((agent, (1..=255).map(|vrid| advert(vrid, Version::V3).frame()).collect()))
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn every_advert_of_255_routers_is_counted() -> TestResult {
+fn adverts_of_255_routers_are_all_counted() -> TestResult {
     const ADVERTS: usize = 200_000;
     let lab = Lab::new(1)?;
     let (mut agent, frames) = backups(&lab)?;
@@ -89,7 +89,7 @@ fn every_advert_of_255_routers_is_counted() -> TestResult {
         ask::stats(&agent)?.1.iter().map(|statistics| statistics.number("advertisement-rcvd")).sum()
     };
     let sent = u64::try_from(ADVERTS)?;
-    try_wait_until("as many adverts as were sent", SOON, || Ok(total()? >= sent)).with_context(|| {
+    try_wait_until("as many adverts as were sent", TIMEOUT, || Ok(total()? >= sent)).with_context(|| {
         format!("{:?} counted, {:?} lost by the segment", total(), lab.lost(SENDER, NODE))
     })?;
 
@@ -110,7 +110,7 @@ fn every_advert_of_255_routers_is_counted() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn adverts_that_say_nothing_new_wake_nobody() -> TestResult {
+fn unchanged_adverts_do_not_wake_the_engine() -> TestResult {
     const ADVERTS: usize = 51_000;
     let lab = Lab::new(1)?;
     let (mut agent, frames) = backups(&lab)?;
@@ -118,7 +118,7 @@ fn adverts_that_say_nothing_new_wake_nobody() -> TestResult {
     // Of these, each says something new: there is a master.
     injector.pace(&frames, frames.len(), Duration::from_millis(50))?;
     let follows = |status: &Answer| status.address("last-adv-source") == Some(SENDER.ipv4().into());
-    try_wait_until("all to follow", SOON, || Ok(ask::status(&agent)?.iter().all(follows)))?;
+    try_wait_until("all to follow", TIMEOUT, || Ok(ask::status(&agent)?.iter().all(follows)))?;
 
     // Whoever asks wakes it, too.
     let asked = Cell::new(0);
@@ -133,7 +133,7 @@ fn adverts_that_say_nothing_new_wake_nobody() -> TestResult {
         ask::stats(&agent)?.1.iter().map(|statistics| statistics.number("advertisement-rcvd")).sum()
     };
     let sent = u64::try_from(ADVERTS + frames.len())?;
-    try_wait_until("as many adverts as were sent", SOON, || Ok(total()? >= sent))?;
+    try_wait_until("as many adverts as were sent", TIMEOUT, || Ok(total()? >= sent))?;
     let (global, statistics) = ask::stats(&agent)?;
     let woken = woken()? - before;
     assert!(woken <= 4 * asked.get() + 200, "{woken} wake-ups, {} questions, {ADVERTS} adverts", asked.get());
@@ -141,7 +141,9 @@ fn adverts_that_say_nothing_new_wake_nobody() -> TestResult {
 
     // And what says something new is heard at once, behind all those: deadlines are half a minute away.
     injector.pace(&[Advert { priority: 0, ..advert(7, Version::V3) }.frame()], 1, Duration::ZERO)?;
-    try_wait_until("number 7 to be master", SOON, || Ok(ask::status(&agent)?[6].text("state") == "master"))?;
+    try_wait_until("number 7 to be master", TIMEOUT, || {
+        Ok(ask::status(&agent)?[6].text("state") == "master")
+    })?;
     assert!(agent.stop()?.success());
     Ok(())
 }
@@ -224,14 +226,14 @@ impl Mix {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn each_reason_has_its_own_counter_and_foreign_packets_pass() -> TestResult {
+fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult {
     const TURNS: usize = 500;
     let lab = Lab::new(1)?;
     let mut instances: Vec<_> = V3_ROUTERS.iter().map(|vrid| instance(*vrid, Version::V3)).collect();
     instances.push(instance(V2_ROUTER, Version::V2));
     let mut agent = Agent::new(&lab, NODE, vipd()?, &instances)?;
     agent.start()?;
-    try_wait_until("all to be backups", SOON, || all_in_backup(&agent))?;
+    try_wait_until("all to be backups", TIMEOUT, || all_in_backup(&agent))?;
     let tap = Tap::open(lab.host(NODE)?)?;
 
     let mix = Mix::new();
@@ -242,8 +244,10 @@ fn each_reason_has_its_own_counter_and_foreign_packets_pass() -> TestResult {
     let turns = u64::try_from(TURNS)?;
     // Each turn's last frame is the last foreign one: what came before it has been counted.
     let (last, _) = FOREIGN[FOREIGN.len() - 1];
-    try_wait_until("the last frame to be counted", SOON, || Ok(ask::stats(&agent)?.0.number(last)? >= turns))
-        .with_context(|| format!("{:?} lost by the segment", lab.lost(SENDER, NODE)))?;
+    try_wait_until("the last frame to be counted", TIMEOUT, || {
+        Ok(ask::stats(&agent)?.0.number(last)? >= turns)
+    })
+    .with_context(|| format!("{:?} lost by the segment", lab.lost(SENDER, NODE)))?;
     assert_eq!(lab.lost(SENDER, NODE)?, 0, "the machine is too busy for this load");
 
     let (global, statistics) = ask::stats(&agent)?;

@@ -42,7 +42,7 @@ fn there_and_back(preferred: AgentKind, backup: AgentKind, version: Version, ms:
     let [there, back] = &outcome.takeovers[..] else { panic!("two takeovers: {:?}", outcome.takeovers) };
     check(there, PREFERRED, BACKUP);
     check(back, BACKUP, PREFERRED);
-    let lateness = there.lateness().expect("a deadline");
+    let lateness = there.lateness().expect("deadline");
     assert!(lateness > -1.0, "no takeover before the deadline: {lateness} ms");
     assert!(there.garps >= 5, "{} gratuitous ARPs", there.garps);
 }
@@ -64,19 +64,19 @@ macro_rules! cases {
 
             #[test]
             #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-            fn from_vipd_to_vipd_and_back() {
+            fn vipd_to_vipd_and_back() {
                 there_and_back(vipd(), vipd(), Version::$version, $ms);
             }
 
             #[test]
             #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-            fn from_keepalived_to_vipd_and_back() {
+            fn keepalived_to_vipd_and_back() {
                 there_and_back(AgentKind::Keepalived, vipd(), Version::$version, $ms);
             }
 
             #[test]
             #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-            fn from_vipd_to_keepalived_and_back() {
+            fn vipd_to_keepalived_and_back() {
                 there_and_back(vipd(), AgentKind::Keepalived, Version::$version, $ms);
             }
         }
@@ -92,7 +92,7 @@ cases! {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn without_preemption_the_address_stays() {
+fn vip_stays_without_preemption() {
     there_and_not_back(vipd(), vipd());
     there_and_not_back(AgentKind::Keepalived, vipd());
     there_and_not_back(vipd(), AgentKind::Keepalived);
@@ -100,7 +100,7 @@ fn without_preemption_the_address_stays() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_cut_cable_moves_the_address_and_a_mended_one_moves_it_back() {
+fn link_loss_moves_the_vip_and_link_recovery_moves_it_back() {
     for (preferred, backup) in
         [(vipd(), vipd()), (AgentKind::Keepalived, vipd()), (vipd(), AgentKind::Keepalived)]
     {
@@ -113,7 +113,7 @@ fn a_cut_cable_moves_the_address_and_a_mended_one_moves_it_back() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_priority_0_advert_of_a_stopping_master_leads_to_takeover_after_the_skew() {
+fn priority_zero_shortens_takeover_to_skew_time() {
     for (preferred, backup) in [(vipd(), vipd()), (vipd(), AgentKind::Keepalived)] {
         let outcome = play(Scenario::Stop, preferred, backup, Version::V3, 1000);
         let [there] = &outcome.takeovers[..] else { panic!("one takeover: {:?}", outcome.takeovers) };
@@ -125,7 +125,7 @@ fn a_priority_0_advert_of_a_stopping_master_leads_to_takeover_after_the_skew() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_master_that_was_frozen_yields_to_the_one_that_took_over() {
+fn resumed_master_yields_to_its_successor() {
     // With preemption it has the address back in good order, without it stays a backup: either way there is one.
     let outcome = play(Scenario::Pause, vipd(), vipd(), Version::V3, 100);
     let [there, back] = &outcome.takeovers[..] else { panic!("two takeovers: {:?}", outcome.takeovers) };

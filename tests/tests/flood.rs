@@ -18,7 +18,7 @@ use vipd_witness::Advert;
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const FLOODER: Station = Station::Client;
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const ADVERTS: u64 = 40_000;
 /// What a sender may say at once.
 const BURST: u64 = 32;
@@ -35,7 +35,7 @@ fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn it_changes_nothing_and_is_counted_and_told_once() -> TestResult {
+fn flood_changes_no_state_and_is_logged_once() -> TestResult {
     // Of the lowest priority: a master answers it, a backup that preempts waits for its own time.
     flooded(&Advert { interval: 10, ..FLOODER.advert(Version::V3, 51, 1) })?;
     Ok(())
@@ -44,7 +44,7 @@ fn it_changes_nothing_and_is_counted_and_told_once() -> TestResult {
 /// In the master's name, and with an interval that would have it say little: its own adverts are heard all the same.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn in_the_name_of_the_master_it_changes_nothing_either() -> TestResult {
+fn flood_with_forged_master_source_changes_no_state() -> TestResult {
     let forged = FLOODER.advert(Version::V3, 51, 1);
     flooded(&Advert { interval: 4095, source: ONE.ipv4().into(), ..forged })?;
     Ok(())
@@ -54,9 +54,9 @@ fn in_the_name_of_the_master_it_changes_nothing_either() -> TestResult {
 fn flooded(advert: &Advert) -> Result<()> {
     let lab = Lab::new(2)?;
     let mut master = started(&lab, ONE, 200)?;
-    until_state(&master, "master", SOON)?;
+    until_state(&master, "master", TIMEOUT)?;
     let mut backup = started(&lab, TWO, 100)?;
-    until(&backup, "to follow node 1", SOON, |status| {
+    until(&backup, "to follow node 1", TIMEOUT, |status| {
         status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
     })?;
     let woken = |agent: &Agent| -> Result<u64> { ask::stats(agent)?.0.number("vipd:engine-wakeups") };
@@ -69,7 +69,7 @@ fn flooded(advert: &Advert) -> Result<()> {
         asked.set(asked.get() + 1);
         Ok(ask::count(agent, "advertisement-rcvd")? >= before + ADVERTS)
     };
-    try_wait_until("all to be counted", SOON, || Ok(all(&master, 0)? && all(&backup, before.2)?))
+    try_wait_until("all to be counted", TIMEOUT, || Ok(all(&master, 0)? && all(&backup, before.2)?))
         .with_context(|| format!("{:?} and {:?} lost", lab.lost(FLOODER, ONE), lab.lost(FLOODER, TWO)))?;
 
     let most = BURST + A_SECOND * (begin.elapsed().as_secs() + 1);
@@ -80,7 +80,7 @@ fn flooded(advert: &Advert) -> Result<()> {
         let woken = woken(agent)? - before;
         assert!(woken <= most + 4 * asked.get(), "{woken} wake-ups, {most} adverts passed at most");
         let told = |agent: &Agent| agent.log().iter().filter(|line| line.text.contains(TOLD)).count();
-        try_wait_until("it to be told", SOON, || Ok(told(agent) > 0))?;
+        try_wait_until("it to be told", TIMEOUT, || Ok(told(agent) > 0))?;
     }
     assert_eq!((ask::state(&master)?, ask::state(&backup)?), ("master".into(), "backup".into()));
     assert_eq!(ask::count(&master, "master-transitions")?, 1, "{:#?}", master.log());

@@ -19,7 +19,7 @@ use vipd_witness::internet_checksum;
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const SENDER: Station = Station::Client;
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const FRAMES: usize = 60_000;
 /// The frames follow from this alone. Another one can be given, to look further.
 const SEED: u64 = 0x7669_7064;
@@ -170,7 +170,7 @@ fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn arbitrary_frames_change_nothing_and_are_accounted_for() -> TestResult {
+fn arbitrary_frames_change_no_state_and_are_all_counted() -> TestResult {
     let seed = match env::var(SEED_VARIABLE) {
         Ok(text) => text.parse().with_context(|| format!("{SEED_VARIABLE} must be a number"))?,
         Err(_) => SEED,
@@ -184,9 +184,9 @@ fn arbitrary_frames_change_nothing_and_are_accounted_for() -> TestResult {
 
     let lab = Lab::new(2)?;
     let mut master = started(&lab, ONE, 200)?;
-    until_state(&master, "master", SOON)?;
+    until_state(&master, "master", TIMEOUT)?;
     let mut backup = started(&lab, TWO, 100)?;
-    until(&backup, "to follow node 1", SOON, |status| {
+    until(&backup, "to follow node 1", TIMEOUT, |status| {
         status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
     })?;
     let before = ask::count(&backup, "master-transitions")?;
@@ -195,7 +195,7 @@ fn arbitrary_frames_change_nothing_and_are_accounted_for() -> TestResult {
     injector.pace(&frames, frames.len(), Duration::from_secs(4))?;
     // The master hears nobody else: its cells are the hostile frames.
     let total = || -> Result<u64> { Ok(cells(&master)?.values().sum()) };
-    try_wait_until("the last frame to be counted", SOON, || Ok(total()? >= surely))
+    try_wait_until("the last frame to be counted", TIMEOUT, || Ok(total()? >= surely))
         .with_context(|| format!("{:?}, {:?} lost", cells(&master), lab.lost(SENDER, ONE)))?;
     assert_eq!(lab.lost(SENDER, ONE)?, 0, "the machine is too busy for this load");
     let found = cells(&master)?;

@@ -19,7 +19,7 @@ use vipd_witness::Advert;
 
 const NODE: Station = Station::Node(1);
 const SPEAKER: Station = Station::Node(2);
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A router on each of these interfaces, all with VRID 51.
 fn routers(interfaces: &[&str]) -> String {
@@ -34,7 +34,7 @@ fn routers(interfaces: &[&str]) -> String {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn the_same_vrid_on_two_interfaces_is_two_routers() -> TestResult {
+fn same_vrid_on_two_interfaces_is_two_routers() -> TestResult {
     let lab = Lab::new(2)?;
     let node = lab.host(NODE)?;
     node.run(|| {
@@ -43,7 +43,7 @@ fn the_same_vrid_on_two_interfaces_is_two_routers() -> TestResult {
     })?;
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[INTERFACE, "eth2"]))?;
     agent.start()?;
-    try_wait_until("both to be master", SOON, || {
+    try_wait_until("both to be master", TIMEOUT, || {
         Ok(status(&agent)?.iter().all(|instance| instance.text("state") == "master"))
     })?;
     for (interface, address) in [(INTERFACE, [10, 0, 0, 1]), ("eth2", [10, 0, 1, 1])] {
@@ -63,7 +63,7 @@ fn the_same_vrid_on_two_interfaces_is_two_routers() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_bridge_takes_no_native_program_and_hears_through_the_generic_one() -> TestResult {
+fn bridge_falls_back_to_generic_xdp() -> TestResult {
     const BRIDGE: &str = "br1";
     let lab = Lab::new(2)?;
     // The node's own bridge, with its cable as a port: as a host of virtual machines has it.
@@ -75,7 +75,7 @@ fn a_bridge_takes_no_native_program_and_hears_through_the_generic_one() -> TestR
     })?;
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[BRIDGE]))?;
     agent.start()?;
-    let report = until_state(&agent, "master", SOON)?;
+    let report = until_state(&agent, "master", TIMEOUT)?;
     assert_eq!(report.text("vipd:xdp-mode"), "generic");
     assert!(
         agent.log().iter().any(|line| line.text.contains("bridge has no native mode")),
@@ -86,7 +86,7 @@ fn a_bridge_takes_no_native_program_and_hears_through_the_generic_one() -> TestR
     let injector = Injector::open(lab.host(SPEAKER)?)?;
     let master = Advert { interval: 100, ..SPEAKER.advert(Version::V3, 51, 254) }.frame();
     injector.send(&master)?;
-    until_state(&agent, "backup", SOON)?;
+    until_state(&agent, "backup", TIMEOUT)?;
     assert_eq!(count(&agent, "advertisement-rcvd")?, heard + 1);
     Ok(())
 }
@@ -107,14 +107,14 @@ fn policies(pid: u32) -> Result<Vec<(String, u32)>> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn the_engine_alone_runs_in_real_time_where_it_may_and_is_wanted() -> TestResult {
+fn only_the_engine_threads_run_realtime_when_enabled() -> TestResult {
     const FIFO: u32 = 1;
     for (setting, wanted) in [("auto", true), ("off", false)] {
         let lab = Lab::new(1)?;
         let configuration = format!("realtime = \"{setting}\"\n") + &routers(&[INTERFACE]);
         let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, configuration)?;
         agent.start()?;
-        until_state(&agent, "master", SOON)?;
+        until_state(&agent, "master", TIMEOUT)?;
         for (name, policy) in policies(agent.id()?)? {
             // The engine waits for the thread that makes addresses.
             let engine = ["engine", "addresses"].contains(&name.as_str());
@@ -129,14 +129,14 @@ fn the_engine_alone_runs_in_real_time_where_it_may_and_is_wanted() -> TestResult
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn debug_logging_tells_of_each_discarded_advert() -> TestResult {
+fn discarded_adverts_are_logged_at_debug_level() -> TestResult {
     let lab = Lab::new(2)?;
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[INTERFACE]))?;
     agent.set_environment("VIPD_LOG", "debug");
     agent.start()?;
     let injector = Injector::open(lab.host(SPEAKER)?)?;
     injector.send(&Advert { ttl: 254, ..SPEAKER.advert(Version::V3, 51, 254) }.frame())?;
-    try_wait_until("the discarded advert to be told of", SOON, || {
+    try_wait_until("the discarded advert to be told of", TIMEOUT, || {
         Ok(agent.log().iter().any(|line| line.text.contains("vrid 51") && line.text.contains("discarded")))
     })
     .with_context(|| format!("{:#?}", agent.log()))?;
@@ -146,7 +146,7 @@ fn debug_logging_tells_of_each_discarded_advert() -> TestResult {
 /// Load sharing of two routers: each owns one address and backs the other up.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_owner_and_a_backup_share_an_interface() -> TestResult {
+fn two_routers_share_load_as_owner_and_backup() -> TestResult {
     let lab = Lab::new(2)?;
     let instance = |vrid: u8, priority: u8, address: Ipv4Addr| {
         format!(
@@ -164,11 +164,11 @@ fn an_owner_and_a_backup_share_an_interface() -> TestResult {
     let states = |agent: &Agent| -> Result<Vec<String>> {
         Ok(status(agent)?.iter().map(|instance| instance.text("state").to_owned()).collect())
     };
-    try_wait_until("each to own its own", SOON, || {
+    try_wait_until("each to own its own", TIMEOUT, || {
         Ok(states(&one)? == ["master", "backup"] && states(&two)? == ["backup", "master"])
     })?;
     assert!(two.stop()?.success());
-    try_wait_until("the one left to have both", SOON, || Ok(states(&one)? == ["master", "master"]))?;
+    try_wait_until("the one left to have both", TIMEOUT, || Ok(states(&one)? == ["master", "master"]))?;
     assert!(one.stop()?.success());
     assert_eq!(lab.host(NODE)?.run(|| links::addresses(INTERFACE))?, [own], "the host keeps its own");
     Ok(())
@@ -177,12 +177,12 @@ fn an_owner_and_a_backup_share_an_interface() -> TestResult {
 /// A mistake in the configuration must not cost the host its address.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_address_of_the_hosts_own_is_never_taken_away() -> TestResult {
+fn primary_address_configured_as_vip_is_never_removed() -> TestResult {
     let lab = Lab::new(1)?;
     let wrong = routers(&[INTERFACE]).replace("10.0.0.1", &format!("{}/{PREFIX}", NODE.ipv4()));
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, wrong)?;
     agent.start()?;
-    let report = until_state(&agent, "fault", SOON)?;
+    let report = until_state(&agent, "fault", TIMEOUT)?;
     assert!(report.text("vipd:fault-reason").contains("is the primary address of"), "{report:?}");
     assert!(agent.stop()?.success());
     assert_eq!(lab.host(NODE)?.run(|| links::addresses(INTERFACE))?, [NODE.ipv4()]);
@@ -192,12 +192,12 @@ fn an_address_of_the_hosts_own_is_never_taken_away() -> TestResult {
 /// A bridge tells of its ports in link messages of its own family, the last of which is a deletion.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_interface_that_was_a_bridge_port_for_a_while_is_still_there() -> TestResult {
+fn former_bridge_port_is_still_tracked() -> TestResult {
     const BRIDGE: &str = "br1";
     let lab = Lab::new(1)?;
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[INTERFACE]))?;
     agent.start()?;
-    until_state(&agent, "master", SOON)?;
+    until_state(&agent, "master", TIMEOUT)?;
     lab.host(NODE)?.run(|| {
         links::add_bridge(BRIDGE)?;
         links::join_bridge(INTERFACE, BRIDGE)?;
@@ -205,11 +205,9 @@ fn an_interface_that_was_a_bridge_port_for_a_while_is_still_there() -> TestResul
         // What comes after it has been heard tells that it has been heard.
         links::del_address(INTERFACE, Ipv4Addr::new(10, 0, 0, 1), 32)
     })?;
-    try_wait_until(
-        "the address to be put back",
-        SOON,
-        || Ok(count(&agent, "vipd:addresses-restored")? == 1),
-    )?;
+    try_wait_until("the address to be put back", TIMEOUT, || {
+        Ok(count(&agent, "vipd:addresses-restored")? == 1)
+    })?;
     assert_eq!(count(&agent, "master-transitions")?, 1);
     assert_eq!(status(&agent)?.first().context("an instance")?.text("state"), "master");
     Ok(())

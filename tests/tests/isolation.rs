@@ -20,7 +20,7 @@ use vipd_tests::wait::wait_until;
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// The shortest there is: whoever makes the master wait for 36 ms is found out.
 const INTERVAL: Duration = Duration::from_millis(10);
 
@@ -39,10 +39,10 @@ fn keeps_going<T>(
 ) -> Result<()> {
     let capture = lab.capture()?;
     master.start()?;
-    until_state(&master, "master", SOON)?;
+    until_state(&master, "master", TIMEOUT)?;
     let mut backup = prepared(lab, TWO, 100)?;
     backup.start()?;
-    until(&backup, "to follow node 1", SOON, |status| {
+    until(&backup, "to follow node 1", TIMEOUT, |status| {
         status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
     })?;
     // A busy machine may have had it take over while it started.
@@ -55,7 +55,7 @@ fn keeps_going<T>(
         meanwhile(&mut trouble)?;
         assert_eq!(ask::status(&master)?[0].text("state"), "master");
         let so_far = adverts();
-        wait_until("the master's adverts to go on", SOON, || adverts() > so_far)?;
+        wait_until("the master's adverts to go on", TIMEOUT, || adverts() > so_far)?;
     }
     assert_eq!(count(&backup, "master-transitions")? - before, 0, "{:#?}", backup.log());
     assert_eq!(count(&master, "master-transitions")?, 1, "{:#?}", master.log());
@@ -89,7 +89,7 @@ fn ask_without_reading(stream: &mut UnixStream) -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn stuck_clients_stop_nobody() -> TestResult {
+fn stuck_control_clients_do_not_delay_adverts() -> TestResult {
     let lab = Lab::new(2)?;
     let master = prepared(&lab, ONE, 200)?;
     keeps_going(
@@ -130,7 +130,7 @@ fn with_stderr(lab: &Lab, to: OwnedFd) -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_log_that_nobody_reads_stops_nobody() -> TestResult {
+fn unread_log_pipe_does_not_delay_adverts() -> TestResult {
     let lab = Lab::new(2)?;
     let (_nobody_reads, writer) = io::pipe()?;
     // The mode belongs to the pipe's end, which the agent gets blocking, as from a shell.
@@ -143,7 +143,7 @@ fn a_log_that_nobody_reads_stops_nobody() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_log_on_a_full_disk_stops_nobody() -> TestResult {
+fn full_log_disk_does_not_delay_adverts() -> TestResult {
     let lab = Lab::new(2)?;
     let file = lab.host(ONE)?.run(|| -> Result<File> {
         let disk = Agent::runtime_dir().join("disk");

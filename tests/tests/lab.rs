@@ -29,7 +29,7 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 use vipd_witness::{Advert, Checksum};
 
 const NODE: Station = Station::Node(1);
-const SOON: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What of the host a lab could have touched: links, mounts of the kinds it makes, and files of its
 /// agents. Other programs of the host may change the rest meanwhile.
@@ -68,7 +68,7 @@ fn inhabitants(networks: &BTreeSet<u64>) -> Result<Vec<PathBuf>> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_lab_leaves_nothing_on_the_host() -> TestResult {
+fn lab_leaves_no_trace_on_the_host() -> TestResult {
     let before = traces()?;
     let lab = Lab::new(2)?;
     let mut agent = Agent::new(&lab, NODE, AgentKind::Keepalived, &[Instance::default()])?;
@@ -89,7 +89,7 @@ fn a_lab_leaves_nothing_on_the_host() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_killed_lab_takes_its_agents_with_it() -> TestResult {
+fn killed_lab_terminates_its_agents() -> TestResult {
     let mut holder = Command::new(env!("CARGO_BIN_EXE_hold-lab"))
         .stdout(Stdio::piped())
         .spawn()
@@ -104,7 +104,7 @@ fn a_killed_lab_takes_its_agents_with_it() -> TestResult {
 
     holder.kill()?;
     holder.wait()?;
-    try_wait_until("the agents to die with the lab, the frozen one too", SOON, || {
+    try_wait_until("the agents to die with the lab, the frozen one too", TIMEOUT, || {
         Ok(inhabitants(&networks)?.is_empty())
     })?;
     Ok(())
@@ -112,7 +112,7 @@ fn a_killed_lab_takes_its_agents_with_it() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn two_labs_do_not_hear_each_other() -> TestResult {
+fn labs_are_isolated() -> TestResult {
     let (one, other) = (Lab::new(1)?, Lab::new(1)?);
     let (heard_in_one, heard_in_other) = (one.capture()?, other.capture()?);
     let start = WallTime::now();
@@ -120,7 +120,7 @@ fn two_labs_do_not_hear_each_other() -> TestResult {
     Injector::open(one.host(NODE)?)?.send(&advert)?;
     Injector::open(other.host(NODE)?)?.send(&NODE.advert(Version::V3, 52, 100).frame())?;
     for (capture, vrid) in [(&heard_in_one, 51), (&heard_in_other, 52)] {
-        wait_until("the lab's own advert", SOON, || capture.has(start, |frame| frame.advert().is_some()))?;
+        wait_until("the lab's own advert", TIMEOUT, || capture.has(start, |frame| frame.advert().is_some()))?;
         let vrids = capture.search(start, |frame| frame.advert().map(|advert| advert.vrid));
         assert_eq!(vrids, [vrid]);
     }
@@ -129,7 +129,7 @@ fn two_labs_do_not_hear_each_other() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn what_is_sent_is_captured_once_and_unchanged() -> TestResult {
+fn frames_are_captured_once_and_unchanged() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let right = Advert { interval: 1, ..NODE.advert(Version::V3, 51, 200) };
@@ -157,7 +157,7 @@ fn what_is_sent_is_captured_once_and_unchanged() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn ping_arp_table_and_capture_tell_the_same() -> TestResult {
+fn ping_arp_table_and_capture_agree() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let client = lab.host(Station::Client)?;
@@ -167,20 +167,20 @@ fn ping_arp_table_and_capture_tell_the_same() -> TestResult {
     let start = WallTime::now();
     let ping = Prober::start(client, VIP, Duration::from_millis(2))?;
     let asks = |frame: &Frame| frame.arp().is_some_and(|arp| arp.operation == 1 && arp.target == VIP);
-    wait_until("the client to ask for the address", SOON, || capture.has(start, asks))?;
+    wait_until("the client to ask for the address", TIMEOUT, || capture.has(start, asks))?;
     assert_eq!(ping.answered(), 0);
 
     lab.host(NODE)?.run(|| links::add_address(INTERFACE, VIP, PREFIX))?;
-    wait_until("answers", SOON, || ping.answered() >= 20)?;
+    wait_until("answers", TIMEOUT, || ping.answered() >= 20)?;
     assert_eq!(mac_of_vip()?, Some(NODE.mac()));
     assert_eq!(lab.host(NODE)?.run(|| links::addresses(INTERFACE))?, [NODE.ipv4(), VIP]);
 
     let cut = WallTime::now();
     lab.cut(NODE)?;
     let mended_after = Duration::from_millis(100);
-    wait_until("some lost probes", SOON, || WallTime::now() >= cut + mended_after)?;
+    wait_until("some lost probes", TIMEOUT, || WallTime::now() >= cut + mended_after)?;
     lab.mend(NODE)?;
-    wait_until("answers after the cut", SOON, || ping.first_answer_since(cut + mended_after).is_some())?;
+    wait_until("answers after the cut", TIMEOUT, || ping.first_answer_since(cut + mended_after).is_some())?;
 
     let identifier = ping.identifier();
     let probes = ping.stop()?;
@@ -203,7 +203,7 @@ fn ping_arp_table_and_capture_tell_the_same() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_cable_can_be_taken_away_and_put_back() -> TestResult {
+fn interface_can_be_removed_and_restored() -> TestResult {
     let lab = Lab::new(1)?;
     let node = lab.host(NODE)?;
     lab.unplug(NODE)?;
@@ -215,7 +215,7 @@ fn a_cable_can_be_taken_away_and_put_back() -> TestResult {
     let capture = lab.capture()?;
     let start = WallTime::now();
     Injector::open(node)?.send(&NODE.advert(Version::V3, 51, 100).frame())?;
-    wait_until("a frame over the new cable", SOON, || {
+    wait_until("a frame over the new cable", TIMEOUT, || {
         capture.has(start, |frame| frame.from == NODE && frame.advert().is_some())
     })?;
     assert!(lab.plug(NODE).is_err(), "there is a cable already");
@@ -225,7 +225,7 @@ fn a_cable_can_be_taken_away_and_put_back() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_program_runs_inside_its_node() -> TestResult {
+fn programs_run_inside_their_node() -> TestResult {
     let lab = Lab::new(1)?;
     let mut list = Command::new("ls");
     list.args(["/sys/class/net", SCRATCH]);
@@ -276,7 +276,7 @@ fn masters(outcome: &Outcome) -> Vec<(Station, Station)> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn keepalived_crashes() -> TestResult {
+fn keepalived_crash() -> TestResult {
     let outcome = play(Scenario::Crash, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP)]);
     let said = |text: &str| outcome.log.iter().any(|(who, line)| *who == BACKUP && line.text.contains(text));
@@ -286,7 +286,7 @@ fn keepalived_crashes() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn keepalived_returns_and_takes_over_if_it_may() -> TestResult {
+fn keepalived_preempts_after_restart_if_enabled() -> TestResult {
     let outcome = play(Scenario::Return, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP), (BACKUP, PREFERRED)]);
     let outcome = play(Scenario::Return, |setup| setup.preempt = false)?;
@@ -296,7 +296,7 @@ fn keepalived_returns_and_takes_over_if_it_may() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn keepalived_is_cut_off() -> TestResult {
+fn keepalived_link_loss() -> TestResult {
     let outcome = play(Scenario::Cut, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP), (BACKUP, PREFERRED)]);
     let failover = &outcome.takeovers[0];
@@ -310,7 +310,7 @@ fn keepalived_is_cut_off() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn keepalived_stops() -> TestResult {
+fn keepalived_shutdown() -> TestResult {
     let outcome = play(Scenario::Stop, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP)]);
     assert_eq!(outcome.takeovers[0].deadline, Some(Duration::from_nanos(60_937_500)), "the skew alone");
@@ -319,7 +319,7 @@ fn keepalived_stops() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn keepalived_is_frozen() -> TestResult {
+fn keepalived_pause() -> TestResult {
     let outcome = play(Scenario::Pause, |_| ())?;
     assert_eq!(masters(&outcome)[0], (PREFERRED, BACKUP));
     Ok(())
@@ -327,7 +327,7 @@ fn keepalived_is_frozen() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn keepalived_speaks_version_2() -> TestResult {
+fn keepalived_vrrpv2() -> TestResult {
     let outcome = play(Scenario::Crash, |setup| {
         setup.version = Version::V2;
         setup.interval = Duration::from_secs(1);

@@ -22,7 +22,7 @@ use vipd_tests::time::WallTime;
 use vipd_tests::wait::wait_until;
 
 const NODE: Station = Station::Node(1);
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn instance(vrid: u8) -> Instance {
     Instance {
@@ -39,19 +39,20 @@ fn address(vrid: u8) -> Ipv4Addr {
 }
 
 fn host(lab: &Lab) -> &Namespace {
-    lab.host(NODE).expect("a host")
+    lab.host(NODE).expect("lab host")
 }
 
 fn addresses(node: &Namespace) -> Vec<Ipv4Addr> {
-    node.run(|| links::addresses(INTERFACE)).expect("addresses")
+    node.run(|| links::addresses(INTERFACE)).expect("list the addresses")
 }
 
 /// A node that is master of VRIDs 1 to `count`.
 fn master(lab: &Lab, count: u8) -> Agent {
     let instances: Vec<_> = (1..=count).map(instance).collect();
-    let mut agent = Agent::new(lab, NODE, vipd().expect("a vipd"), &instances).expect("an agent");
-    agent.start().expect("it starts");
-    wait_until("it to be master of all", PATIENCE, || addresses(host(lab)).len() == 1 + usize::from(count))
+    let mut agent =
+        Agent::new(lab, NODE, vipd().expect("vipd binary"), &instances).expect("create the agent");
+    agent.start().expect("start the agent");
+    wait_until("it to be master of all", TIMEOUT, || addresses(host(lab)).len() == 1 + usize::from(count))
         .expect("master");
     agent
 }
@@ -80,29 +81,32 @@ fn releases(capture: &Capture, since: WallTime) -> Vec<(WallTime, u8)> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn on_sigterm_and_sigint_every_release_goes_out_before_the_first_address_goes() {
+fn shutdown_sends_all_priority_zero_adverts_before_removing_vips() {
     const COUNT: u8 = 50;
     for signal in [Signal::TERM, Signal::INT] {
-        let lab = Lab::new(1).expect("a lab");
-        let capture = lab.capture().expect("a capture");
+        let lab = Lab::new(1).expect("create the lab");
+        let capture = lab.capture().expect("start the capture");
         let mut agent = master(&lab, COUNT);
         let (stop, watcher) = watch_for_loss(host(&lab), 1 + usize::from(COUNT));
         let start = WallTime::now();
-        let pid = i32::try_from(agent.id().expect("it runs")).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(pid, signal).expect("a signal");
-        wait_until("the addresses to be gone", PATIENCE, || addresses(host(&lab)) == [NODE.ipv4()])
-            .expect("gone");
+        let pid = i32::try_from(agent.id().expect("run the process"))
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("process ID");
+        kill_process(pid, signal).expect("send the signal");
+        wait_until("the addresses to be gone", TIMEOUT, || addresses(host(&lab)) == [NODE.ipv4()])
+            .expect("addresses removed");
         // Already on its way: a second signal, SIGTERM, changes nothing.
-        let status = agent.stop().expect("it ends");
+        let status = agent.stop().expect("agent exits");
         assert!(status.success(), "{signal:?}: {status}");
         stop.store(true, Ordering::Relaxed);
-        let first_loss = watcher.join().expect("no panic").expect("an address went");
+        let first_loss = watcher.join().expect("watcher thread").expect("an address was removed");
 
         let releases = releases(&capture, start);
         let mut vrids: Vec<_> = releases.iter().map(|(_, vrid)| *vrid).collect();
         vrids.sort_unstable();
         assert_eq!(vrids, (1..=COUNT).collect::<Vec<_>>(), "{signal:?}: one each");
-        let last = releases.iter().map(|(time, _)| *time).max().expect("releases");
+        let last = releases.iter().map(|(time, _)| *time).max().expect("priority-0 adverts");
         assert!(last < first_loss, "{signal:?}: the last release came after the first address went");
         let after = capture.search(last, |frame| frame.advert().filter(|advert| advert.priority > 0));
         assert_eq!(after, [], "{signal:?}: nothing but releases at the end");
@@ -111,57 +115,58 @@ fn on_sigterm_and_sigint_every_release_goes_out_before_the_first_address_goes() 
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn stale_vips_of_a_killed_agent_are_removed_and_no_other_address() {
-    let lab = Lab::new(1).expect("a lab");
+fn only_stale_vips_of_a_killed_agent_are_removed() {
+    let lab = Lab::new(1).expect("create the lab");
     let mut agent = master(&lab, 2);
-    agent.kill().expect("killed");
+    agent.kill().expect("kill the agent");
     assert_eq!(addresses(host(&lab)).len(), 3, "a killed agent's addresses stay");
     let foreign = Ipv4Addr::new(10, 0, 9, 9);
-    host(&lab).run(move || links::add_address(INTERFACE, foreign, PREFIX)).expect("added");
+    host(&lab).run(move || links::add_address(INTERFACE, foreign, PREFIX)).expect("add");
 
     // VRID 2 is configured no more; its address goes all the same, because it bears vipd's mark.
     let slow = Instance { interval: Duration::from_secs(10), ..instance(1) };
-    let mut agent = Agent::new(&lab, NODE, vipd().expect("a vipd"), &[slow]).expect("an agent");
-    agent.start().expect("it starts");
-    wait_until("the addresses to be gone", PATIENCE, || addresses(host(&lab)) == [NODE.ipv4(), foreign])
-        .expect("gone");
-    assert_eq!(ask::state(&agent).expect("it answers"), "backup");
+    let mut agent = Agent::new(&lab, NODE, vipd().expect("vipd binary"), &[slow]).expect("create the agent");
+    agent.start().expect("start the agent");
+    wait_until("the addresses to be gone", TIMEOUT, || addresses(host(&lab)) == [NODE.ipv4(), foreign])
+        .expect("addresses removed");
+    assert_eq!(ask::state(&agent).expect("query the agent"), "backup");
     let told = agent.log().iter().filter(|line| line.text.contains("removed stale VIP")).count();
     assert_eq!(told, 2, "{:#?}", agent.log());
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_second_agent_on_the_same_runtime_directory_is_refused_and_the_first_goes_on() {
-    let lab = Lab::new(1).expect("a lab");
-    let capture = lab.capture().expect("a capture");
+fn second_agent_on_the_same_runtime_directory_is_rejected() {
+    let lab = Lab::new(1).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
     let agent = master(&lab, 1);
-    let mut second = Command::new(vipd_binary().expect("a vipd"));
+    let mut second = Command::new(vipd_binary().expect("vipd binary"));
     second.args(["run", "-c"]).arg(Agent::runtime_dir().join("vipd.toml"));
     second.arg("--runtime-dir").arg(Agent::runtime_dir());
-    let refused = output(host(&lab), second).expect("it runs");
+    let refused = output(host(&lab), second).expect("run the process");
     assert_eq!(refused.status.code(), Some(1));
     let complaint = String::from_utf8_lossy(&refused.stderr);
     assert!(complaint.contains("another agent") || complaint.contains("already"), "{complaint}");
 
     let start = WallTime::now();
-    wait_until("the first to advert on", PATIENCE, || capture.has(start, |frame| frame.advert().is_some()))
+    wait_until("the first to advert on", TIMEOUT, || capture.has(start, |frame| frame.advert().is_some()))
         .expect("adverts");
-    assert_eq!(ask::state(&agent).expect("it answers"), "master");
+    assert_eq!(ask::state(&agent).expect("query the agent"), "master");
     assert!(addresses(host(&lab)).contains(&address(1)));
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_new_master_announces_five_times_and_again_after_five_seconds() {
-    let lab = Lab::new(1).expect("a lab");
-    let capture = lab.capture().expect("a capture");
+fn new_master_announces_five_times_and_again_after_five_seconds() {
+    let lab = Lab::new(1).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
     let start = WallTime::now();
     let instance = Instance { vrid: 51, interval: Duration::from_millis(100), ..Instance::default() };
-    let mut agent = Agent::new(&lab, NODE, vipd().expect("a vipd"), &[instance]).expect("an agent");
-    agent.start().expect("it starts");
+    let mut agent =
+        Agent::new(&lab, NODE, vipd().expect("vipd binary"), &[instance]).expect("create the agent");
+    agent.start().expect("start the agent");
     let times = || capture.search(start, |frame| frame.gratuitous_arp(VIP).map(|_| frame.time));
-    wait_until("ten announcements", PATIENCE, || times().len() >= 10).expect("announced");
+    wait_until("ten announcements", TIMEOUT, || times().len() >= 10).expect("announced");
     let times = times();
     assert_eq!(times.len(), 10);
     let pause = times[5].millis_since(times[4]);
@@ -169,7 +174,7 @@ fn a_new_master_announces_five_times_and_again_after_five_seconds() {
 
     // What the agent says agrees with what the wire has seen.
     let adverts = || capture.search(start, Frame::advert).len() as u64;
-    let status = agent.stop().expect("it ends");
+    let status = agent.stop().expect("agent exits");
     assert!(status.success());
     let sent = adverts();
     assert!(sent > 40, "{sent} adverts in five seconds at 100 ms");
@@ -177,13 +182,13 @@ fn a_new_master_announces_five_times_and_again_after_five_seconds() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn status_and_stats_have_the_names_that_others_script_against() {
-    let lab = Lab::new(1).expect("a lab");
-    let capture = lab.capture().expect("a capture");
+fn status_and_stats_field_names_are_stable() {
+    let lab = Lab::new(1).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
     let start = WallTime::now();
     let agent = master(&lab, 1);
-    let status = ask::status(&agent).expect("status");
-    let instance = &status.first().expect("an instance").0;
+    let status = ask::status(&agent).expect("query status");
+    let instance = &status.first().expect("instance").0;
     for (name, value) in [
         ("name", "VI_1"),
         ("interface", INTERFACE),
@@ -207,10 +212,10 @@ fn status_and_stats_have_the_names_that_others_script_against() {
     assert!(instance["last-adv-source"].is_null());
     assert_eq!(instance["virtual-addresses"], serde_json::json!(["10.0.1.1/24"]));
 
-    let (global, each) = ask::stats(&agent).expect("stats");
-    let counter = |name: &str| each.first().expect("an instance").number(name).expect("a counter");
+    let (global, each) = ask::stats(&agent).expect("query statistics");
+    let counter = |name: &str| each.first().expect("instance").number(name).expect("read the counter");
     for name in ["checksum-errors", "version-errors", "vrid-errors", "ip-ttl-errors"] {
-        assert_eq!(global.number(name).expect("a counter"), 0, "{name}");
+        assert_eq!(global.number(name).expect("read the counter"), 0, "{name}");
     }
     for name in [
         "advertisement-rcvd",
@@ -227,6 +232,6 @@ fn status_and_stats_have_the_names_that_others_script_against() {
     // The counter lies between what was on the wire before and after it was read.
     let before = counter("advertisement-sent");
     let seen = capture.search(start, Frame::advert).len() as u64;
-    let after = ask::count(&agent, "advertisement-sent").expect("a counter");
+    let after = ask::count(&agent, "advertisement-sent").expect("read the counter");
     assert!((before..=after).contains(&seen), "{before} to {after} sent, {seen} seen");
 }

@@ -13,7 +13,7 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 
 const STRONG: Station = Station::Node(1);
 const WEAK: Station = Station::Node(2);
-const SOON: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn agent(lab: &Lab, station: Station, peer: Station, priority: u8) -> Agent {
     let configuration = format!(
@@ -24,7 +24,7 @@ fn agent(lab: &Lab, station: Station, peer: Station, priority: u8) -> Agent {
         peer.ipv4()
     );
     let mut agent =
-        Agent::with_configuration(lab, station, vipd().expect("VIPD_BIN"), configuration).unwrap();
+        Agent::with_configuration(lab, station, vipd().expect("vipd binary"), configuration).unwrap();
     agent.start().unwrap();
     agent
 }
@@ -40,7 +40,7 @@ fn shorten_neighbor_timers(lab: &Lab, station: Station) {
 
 /// Waits until a node's kernel no longer knows the MAC address of another.
 fn until_unresolved(lab: &Lab, station: Station, neighbor: Station) {
-    try_wait_until("the neighbor entry to fail", SOON, || {
+    try_wait_until("the neighbor entry to fail", TIMEOUT, || {
         let entry = text(lab.host(station)?, "ip", &["neighbour", "show", &neighbor.ipv4().to_string()])?;
         Ok(entry.contains("INCOMPLETE") || entry.contains("FAILED"))
     })
@@ -49,22 +49,22 @@ fn until_unresolved(lab: &Lab, station: Station, neighbor: Station) {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_stronger_node_whose_cable_was_out_follows_the_master_for_its_preempt_delay() {
+fn higher_priority_node_waits_for_preempt_delay_after_link_recovery() {
     let lab = Lab::new(2).unwrap();
     shorten_neighbor_timers(&lab, WEAK);
     let strong = agent(&lab, STRONG, WEAK, 200);
-    until_state(&strong, "master", SOON).unwrap();
+    until_state(&strong, "master", TIMEOUT).unwrap();
     let weak = agent(&lab, WEAK, STRONG, 100);
-    until_state(&weak, "backup", SOON).unwrap();
+    until_state(&weak, "backup", TIMEOUT).unwrap();
     for round in 1..=3 {
         lab.cut(STRONG).unwrap();
-        until_state(&strong, "fault", SOON).unwrap();
-        until_state(&weak, "master", SOON).unwrap();
+        until_state(&strong, "fault", TIMEOUT).unwrap();
+        until_state(&weak, "master", TIMEOUT).unwrap();
         until_unresolved(&lab, WEAK, STRONG);
 
         let before = count(&strong, "advertisement-rcvd").unwrap();
         lab.mend(STRONG).unwrap();
-        wait_until("adverts of the weaker node", SOON, || {
+        wait_until("adverts of the weaker node", TIMEOUT, || {
             count(&strong, "advertisement-rcvd").unwrap() >= before + 20
         })
         .unwrap();
@@ -76,12 +76,12 @@ fn a_stronger_node_whose_cable_was_out_follows_the_master_for_its_preempt_delay(
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn adverts_to_an_unresolved_peer_go_with_solicitations_and_those_to_a_resolved_one_without() {
+fn adverts_to_an_unresolved_peer_send_arp_requests() {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();
     shorten_neighbor_timers(&lab, WEAK);
     let node = agent(&lab, WEAK, STRONG, 100);
-    until_state(&node, "master", SOON).unwrap();
+    until_state(&node, "master", TIMEOUT).unwrap();
     let requests = |since: WallTime| {
         let broadcast = capture.search(since, |frame| {
             frame
@@ -92,7 +92,8 @@ fn adverts_to_an_unresolved_peer_go_with_solicitations_and_those_to_a_resolved_o
     };
     let adverts = |more: u64| {
         let before = count(&node, "advertisement-sent").unwrap();
-        wait_until("adverts", SOON, || count(&node, "advertisement-sent").unwrap() >= before + more).unwrap();
+        wait_until("adverts", TIMEOUT, || count(&node, "advertisement-sent").unwrap() >= before + more)
+            .unwrap();
     };
     // The peer exists and answers, without an agent.
     adverts(10);

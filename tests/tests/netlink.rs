@@ -19,7 +19,7 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// An address of another subnet, which does not go with the first.
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
 
@@ -33,9 +33,9 @@ fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
 /// A master on node 1 and a backup on node 2.
 fn pair(lab: &Lab) -> Result<(Agent, Agent)> {
     let master = started(lab, ONE, 200)?;
-    until_state(&master, "master", SOON)?;
+    until_state(&master, "master", TIMEOUT)?;
     let backup = started(lab, TWO, 100)?;
-    until(&backup, "to follow node 1", SOON, |status| {
+    until(&backup, "to follow node 1", TIMEOUT, |status| {
         status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
     })?;
     Ok((master, backup))
@@ -46,47 +46,49 @@ fn has(host: &Namespace, address: Ipv4Addr) -> Result<bool> {
 }
 
 fn adverts_from(capture: &Capture, start: WallTime, source: Ipv4Addr) -> Result<()> {
-    wait_until(&format!("adverts from {source}"), SOON, || {
+    wait_until(&format!("adverts from {source}"), TIMEOUT, || {
         capture.has(start, |frame| frame.advert().is_some_and(|a| a.source == source && a.priority > 0))
     })
 }
 
 /// Waits until the first is in fault for this reason, and the second is master.
 fn check_fault(first: &Agent, reason: &str, second: &Agent) -> Result<()> {
-    until(first, &format!("to be in fault: {reason}"), SOON, |status| {
+    until(first, &format!("to be in fault: {reason}"), TIMEOUT, |status| {
         status.text("state") == "fault" && status.text("vipd:fault-reason").contains(reason)
     })?;
-    until_state(second, "master", SOON)?;
+    until_state(second, "master", TIMEOUT)?;
     Ok(())
 }
 
 /// The first is master again, and was a backup before.
 fn check_return(first: &Agent, second: &Agent) -> Result<()> {
-    let status = until_state(first, "master", SOON)?;
+    let status = until_state(first, "master", TIMEOUT)?;
     assert_eq!(status.text("vipd:last-transition-reason"), "lower-priority-master", "by way of backup");
-    until_state(second, "backup", SOON)?;
-    try_wait_until("the address on node 1 alone", SOON, || {
+    until_state(second, "backup", TIMEOUT)?;
+    try_wait_until("the address on node 1 alone", TIMEOUT, || {
         Ok(has(first.host(), VIP)? && !has(second.host(), VIP)?)
     })
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_address_that_somebody_deleted_is_put_back_and_announced() -> TestResult {
+fn externally_removed_vip_is_restored_and_announced() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let (master, backup) = pair(&lab)?;
     for round in 1..=3 {
         let deleted = WallTime::now();
         lab.host(ONE)?.run(|| links::del_address(INTERFACE, VIP, PREFIX))?;
-        try_wait_until("the address to be back", SOON, || has(master.host(), VIP))?;
-        wait_until("gratuitous ARP", SOON, || {
+        try_wait_until("the address to be back", TIMEOUT, || has(master.host(), VIP))?;
+        wait_until("gratuitous ARP", TIMEOUT, || {
             capture.has(deleted, |frame| frame.from == ONE && frame.gratuitous_arp(VIP).is_some())
         })?;
-        try_wait_until("it to be counted", SOON, || Ok(count(&master, "vipd:addresses-restored")? >= round))?;
+        try_wait_until("it to be counted", TIMEOUT, || {
+            Ok(count(&master, "vipd:addresses-restored")? >= round)
+        })?;
         assert_eq!(count(&master, "vipd:addresses-restored")?, round, "once each time");
     }
-    until_state(&master, "master", SOON)?;
+    until_state(&master, "master", TIMEOUT)?;
     assert_eq!(count(&master, "master-transitions")?, 1);
     assert_eq!(count(&backup, "master-transitions")?, 0);
     Ok(())
@@ -94,7 +96,7 @@ fn an_address_that_somebody_deleted_is_put_back_and_announced() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_interface_that_goes_down_is_a_fault_until_it_is_up() -> TestResult {
+fn interface_down_is_a_fault_until_up() -> TestResult {
     let lab = Lab::new(2)?;
     let (one, two) = pair(&lab)?;
     lab.host(ONE)?.run(|| links::set_down(INTERFACE))?;
@@ -107,7 +109,7 @@ fn an_interface_that_goes_down_is_a_fault_until_it_is_up() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_cut_cable_is_a_fault_until_it_is_mended() -> TestResult {
+fn carrier_loss_is_a_fault_until_restored() -> TestResult {
     let lab = Lab::new(2)?;
     let (one, two) = pair(&lab)?;
     lab.cut(ONE)?;
@@ -120,7 +122,7 @@ fn a_cut_cable_is_a_fault_until_it_is_mended() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_interface_that_is_made_anew_is_taken_up_again() -> TestResult {
+fn recreated_interface_is_used_again() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let (one, two) = pair(&lab)?;
@@ -139,19 +141,19 @@ fn an_interface_that_is_made_anew_is_taken_up_again() -> TestResult {
     // The other one receives: its kernel side is told of the new index, too.
     let received = count(&two, "advertisement-rcvd")?;
     lab.unplug(TWO)?;
-    until_state(&two, "fault", SOON)?;
+    until_state(&two, "fault", TIMEOUT)?;
     lab.plug(TWO)?;
-    until_state(&two, "backup", SOON)?;
-    try_wait_until("adverts to be counted on", SOON, || {
+    until_state(&two, "backup", TIMEOUT)?;
+    try_wait_until("adverts to be counted on", TIMEOUT, || {
         Ok(count(&two, "advertisement-rcvd")? >= received + 5)
     })?;
-    until_state(&two, "backup", SOON)?;
+    until_state(&two, "backup", TIMEOUT)?;
     Ok(())
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn without_an_address_of_its_own_it_is_a_fault() -> TestResult {
+fn interface_without_primary_address_is_a_fault() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let (one, two) = pair(&lab)?;
@@ -159,7 +161,7 @@ fn without_an_address_of_its_own_it_is_a_fault() -> TestResult {
     lab.host(ONE)?.run(|| links::del_address(INTERFACE, ONE.ipv4(), PREFIX))?;
     check_fault(&one, "no IPv4 address", &two)?;
     assert!(!has(lab.host(ONE)?, VIP)?);
-    wait_until("it to resign", SOON, || {
+    wait_until("it to resign", TIMEOUT, || {
         capture.has(start, |frame| frame.from == ONE && frame.advert().is_some_and(|a| a.priority == 0))
     })?;
 
@@ -176,7 +178,7 @@ fn without_an_address_of_its_own_it_is_a_fault() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_new_primary_address_is_sent_from_without_a_change_of_state() -> TestResult {
+fn new_primary_address_is_used_as_source_without_state_change() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let (one, two) = pair(&lab)?;
@@ -187,14 +189,14 @@ fn a_new_primary_address_is_sent_from_without_a_change_of_state() -> TestResult 
         links::del_address(INTERFACE, ONE.ipv4(), PREFIX)
     })?;
     adverts_from(&capture, changed, OTHER)?;
-    try_wait_until("the virtual address to be there", SOON, || has(one.host(), VIP))?;
-    until(&two, "to follow the new address", SOON, |status| {
+    try_wait_until("the virtual address to be there", TIMEOUT, || has(one.host(), VIP))?;
+    until(&two, "to follow the new address", TIMEOUT, |status| {
         status.address("last-adv-source") == Some(OTHER.into())
     })?;
-    until(&one, "the new address", SOON, |status| {
+    until(&one, "the new address", TIMEOUT, |status| {
         status.address("vipd:primary-address") == Some(OTHER.into())
     })?;
-    until_state(&one, "master", SOON)?;
+    until_state(&one, "master", TIMEOUT)?;
     assert_eq!(count(&one, "master-transitions")?, 1);
     assert_eq!(count(&two, "master-transitions")?, 0);
     Ok(())
@@ -211,11 +213,11 @@ fn lost_notifications() -> Result<u64> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn lost_notifications_are_made_up_for_by_reading_everything_anew() -> TestResult {
+fn netlink_overrun_triggers_resync() -> TestResult {
     let lab = Lab::new(1)?;
     let capture = lab.capture()?;
     let agent = started(&lab, ONE, 200)?;
-    until_state(&agent, "master", SOON)?;
+    until_state(&agent, "master", TIMEOUT)?;
     assert_eq!(ask::stats(&agent)?.0.number("vipd:netlink-overruns")?, 0);
 
     agent.pause()?;
@@ -237,12 +239,12 @@ fn lost_notifications_are_made_up_for_by_reading_everything_anew() -> TestResult
     let resumed = WallTime::now();
     agent.resume()?;
 
-    try_wait_until("the overrun to be counted", SOON, || {
+    try_wait_until("the overrun to be counted", TIMEOUT, || {
         Ok(ask::stats(&agent)?.0.number("vipd:netlink-overruns")? >= 1)
     })?;
-    try_wait_until("the virtual address to be back", SOON, || has(agent.host(), VIP))?;
+    try_wait_until("the virtual address to be back", TIMEOUT, || has(agent.host(), VIP))?;
     adverts_from(&capture, resumed, OTHER)?;
-    let status = until_state(&agent, "master", SOON)?;
+    let status = until_state(&agent, "master", TIMEOUT)?;
     assert_eq!(status.address("vipd:primary-address"), Some(OTHER.into()));
     assert!(agent.log().iter().any(|line| line.text.contains("notifications were lost")));
     Ok(())
@@ -250,13 +252,13 @@ fn lost_notifications_are_made_up_for_by_reading_everything_anew() -> TestResult
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn another_mtu_is_nothing_and_another_name_a_fault() -> TestResult {
+fn mtu_change_is_ignored_and_rename_is_a_fault() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let (one, two) = pair(&lab)?;
     let changed = WallTime::now();
     lab.host(ONE)?.run(|| links::set_mtu(INTERFACE, 1400))?;
-    wait_until("ten adverts", SOON, || {
+    wait_until("ten adverts", TIMEOUT, || {
         capture.search(changed, |frame| frame.advert().filter(|_| frame.from == ONE)).len() >= 10
     })?;
     assert_eq!(count(&one, "master-transitions")?, 1);
@@ -266,10 +268,10 @@ fn another_mtu_is_nothing_and_another_name_a_fault() -> TestResult {
         links::set_down(INTERFACE)?;
         links::rename(INTERFACE, "other0")
     })?;
-    until(&one, "no interface of its name", SOON, |status| {
+    until(&one, "no interface of its name", TIMEOUT, |status| {
         status.text("vipd:fault-reason").contains("does not exist")
     })?;
-    until_state(&two, "master", SOON)?;
+    until_state(&two, "master", TIMEOUT)?;
     assert!(!lab.host(ONE)?.run(|| links::addresses("other0"))?.contains(&VIP), "under whatever name");
     lab.host(ONE)?.run(|| {
         links::rename("other0", INTERFACE)?;
@@ -281,14 +283,14 @@ fn another_mtu_is_nothing_and_another_name_a_fault() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_master_whose_interface_is_renamed_leaves_no_address_on_it() -> TestResult {
+fn vip_is_removed_from_a_renamed_interface() -> TestResult {
     let lab = Lab::new(2)?;
     let (one, two) = pair(&lab)?;
     // Linux 6.2 renames an interface that is up; before, nobody can.
     let renamed = lab.host(ONE)?.run(|| links::rename(INTERFACE, "other0"));
     renamed.context("renaming an interface that is up (needs Linux 6.2)")?;
     check_fault(&one, "does not exist", &two)?;
-    try_wait_until("the address to be gone, under whatever name", SOON, || {
+    try_wait_until("the address to be gone, under whatever name", TIMEOUT, || {
         Ok(!lab.host(ONE)?.run(|| links::addresses("other0"))?.contains(&VIP))
     })?;
     lab.host(ONE)?.run(|| links::rename("other0", INTERFACE))?;

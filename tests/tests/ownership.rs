@@ -14,7 +14,7 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
     let instance = Instance { priority, interval: Duration::from_millis(100), ..Instance::default() };
@@ -46,7 +46,7 @@ fn entries(lab: &Lab, station: Station, address: impl Into<IpAddr>) -> Result<Ve
 
 fn until_removed(lab: &Lab, station: Station, address: impl Into<IpAddr>) -> Result<()> {
     let address = address.into();
-    try_wait_until(&format!("{address} to leave {station}"), SOON, || {
+    try_wait_until(&format!("{address} to leave {station}"), TIMEOUT, || {
         Ok(entries(lab, station, address)?.is_empty())
     })
 }
@@ -65,14 +65,14 @@ fn logged(agent: &Agent, what: &str) -> usize {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_vip_rewritten_by_another_tool_is_removed_when_the_master_is_outranked() {
+fn vip_rewritten_by_another_tool_is_removed_on_yield() {
     let lab = Lab::new(2).unwrap();
     let one = started(&lab, ONE, 100).unwrap();
-    until_state(&one, "master", SOON).unwrap();
+    until_state(&one, "master", TIMEOUT).unwrap();
     rewrite(&lab, ONE, VIP).unwrap();
     let two = started(&lab, TWO, 200).unwrap();
-    until_state(&two, "master", SOON).unwrap();
-    until_state(&one, "backup", SOON).unwrap();
+    until_state(&two, "master", TIMEOUT).unwrap();
+    until_state(&one, "backup", TIMEOUT).unwrap();
     until_removed(&lab, ONE, VIP).unwrap();
     assert_eq!(entries(&lab, TWO, VIP).unwrap().len(), 1);
     assert!(!entries(&lab, ONE, ONE.ipv4()).unwrap().is_empty(), "its own address stays");
@@ -80,10 +80,10 @@ fn a_vip_rewritten_by_another_tool_is_removed_when_the_master_is_outranked() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_vip_rewritten_by_another_tool_is_removed_at_the_stop() {
+fn vip_rewritten_by_another_tool_is_removed_on_shutdown() {
     let lab = Lab::new(1).unwrap();
     let mut agent = started(&lab, ONE, 100).unwrap();
-    until_state(&agent, "master", SOON).unwrap();
+    until_state(&agent, "master", TIMEOUT).unwrap();
     rewrite(&lab, ONE, VIP).unwrap();
     assert!(agent.stop().unwrap().success());
     assert_eq!(entries(&lab, ONE, VIP).unwrap(), Vec::<String>::new());
@@ -91,29 +91,29 @@ fn a_vip_rewritten_by_another_tool_is_removed_at_the_stop() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_vip_present_before_the_start_of_a_backup_is_removed() {
+fn vip_present_before_startup_is_removed_in_backup() {
     let lab = Lab::new(2).unwrap();
     let one = started(&lab, ONE, 200).unwrap();
-    until_state(&one, "master", SOON).unwrap();
+    until_state(&one, "master", TIMEOUT).unwrap();
     for prefix in [PREFIX, 32] {
         ip(&lab, TWO, &format!("address add {VIP}/{prefix} dev {INTERFACE}")).unwrap();
     }
     let two = started(&lab, TWO, 100).unwrap();
     until_removed(&lab, TWO, VIP).unwrap();
-    until_state(&two, "backup", SOON).unwrap();
+    until_state(&two, "backup", TIMEOUT).unwrap();
     let removed = || logged(&two, "VIP present while not master; removed");
-    wait_until("both to be logged", SOON, || removed() == 2).unwrap();
+    wait_until("both to be logged", TIMEOUT, || removed() == 2).unwrap();
     assert!(!entries(&lab, TWO, TWO.ipv4()).unwrap().is_empty(), "its own address stays");
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_vip_added_to_a_running_backup_is_removed_each_time() {
+fn vip_added_to_a_running_backup_is_removed() {
     let lab = Lab::new(2).unwrap();
     let one = started(&lab, ONE, 200).unwrap();
-    until_state(&one, "master", SOON).unwrap();
+    until_state(&one, "master", TIMEOUT).unwrap();
     let two = started(&lab, TWO, 100).unwrap();
-    until(&two, "to follow node 1", SOON, |status| {
+    until(&two, "to follow node 1", TIMEOUT, |status| {
         status.address("last-adv-source") == Some(ONE.ipv4().into())
     })
     .unwrap();
@@ -128,21 +128,21 @@ fn a_vip_added_to_a_running_backup_is_removed_each_time() {
 /// After an overrun the kernel's dump may name the foreign entry first.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn both_prefixes_of_a_vip_are_removed_after_lost_notifications() {
+fn all_prefixes_of_a_vip_are_removed_after_netlink_overrun() {
     let lab = Lab::new(2).unwrap();
     let one = started(&lab, ONE, 100).unwrap();
-    until_state(&one, "master", SOON).unwrap();
+    until_state(&one, "master", TIMEOUT).unwrap();
     ip(&lab, ONE, &format!("address add {VIP}/32 dev {INTERFACE}")).unwrap();
     assert_eq!(entries(&lab, ONE, VIP).unwrap().len(), 2, "a master keeps both");
     one.pause().unwrap();
     overrun(&lab, ONE).unwrap();
     one.resume().unwrap();
-    try_wait_until("the overrun to be counted", SOON, || {
+    try_wait_until("the overrun to be counted", TIMEOUT, || {
         Ok(vipd_tests::ask::stats(&one)?.0.number("vipd:netlink-overruns")? >= 1)
     })
     .unwrap();
     let two = started(&lab, TWO, 200).unwrap();
-    until_state(&two, "master", SOON).unwrap();
+    until_state(&two, "master", TIMEOUT).unwrap();
     until_removed(&lab, ONE, VIP).unwrap();
 }
 
@@ -166,25 +166,25 @@ fn overrun(lab: &Lab, station: Station) -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_vip_that_is_the_primary_address_of_the_interface_is_a_fault_and_stays() {
+fn vip_equal_to_the_primary_address_is_a_fault_and_kept() {
     let lab = Lab::new(1).unwrap();
     let own = ONE.ipv4();
     let mut agent = configured(&lab, ONE, &format!("virtual_addresses = [\"{own}/{PREFIX}\"]")).unwrap();
-    let report = until_state(&agent, "fault", SOON).unwrap();
+    let report = until_state(&agent, "fault", TIMEOUT).unwrap();
     let reason = report.text("vipd:fault-reason");
     assert!(reason.contains(&format!("{own} is the primary address of {INTERFACE}")), "{reason}");
     // With an address of the interface's own it takes part, and the VIP becomes an ordinary one.
     ip(&lab, ONE, &format!("address add 10.9.9.9/24 dev {INTERFACE}")).unwrap();
-    until_state(&agent, "master", SOON).unwrap();
+    until_state(&agent, "master", TIMEOUT).unwrap();
     ip(&lab, ONE, &format!("address del 10.9.9.9/24 dev {INTERFACE}")).unwrap();
-    until_state(&agent, "fault", SOON).unwrap();
+    until_state(&agent, "fault", TIMEOUT).unwrap();
     assert!(agent.stop().unwrap().success());
 }
 
 /// The kernel removes the secondary addresses of a subnet with its primary one.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_vip_is_not_removed_where_the_own_address_would_go_with_it() {
+fn vip_is_kept_if_its_removal_would_remove_the_host_address() {
     let lab = Lab::new(1).unwrap();
     let own = ONE.ipv4();
     for change in [
@@ -195,7 +195,7 @@ fn a_vip_is_not_removed_where_the_own_address_would_go_with_it() {
         ip(&lab, ONE, &change).unwrap();
     }
     let mut agent = started(&lab, ONE, 100).unwrap();
-    let report = until_state(&agent, "fault", SOON).unwrap();
+    let report = until_state(&agent, "fault", TIMEOUT).unwrap();
     let reason = report.text("vipd:fault-reason");
     assert!(reason.contains(&format!("{VIP} is the primary address of {INTERFACE}")), "{reason}");
     assert!(agent.stop().unwrap().success());
@@ -204,12 +204,12 @@ fn a_vip_is_not_removed_where_the_own_address_would_go_with_it() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn the_address_of_an_owner_stays_at_the_stop() {
+fn owner_address_is_kept_on_shutdown() {
     let lab = Lab::new(1).unwrap();
     let own = ONE.ipv4();
     let lines = format!("priority = 255\nvirtual_addresses = [\"{own}/{PREFIX}\"]");
     let mut agent = configured(&lab, ONE, &lines).unwrap();
-    until_state(&agent, "master", SOON).unwrap();
+    until_state(&agent, "master", TIMEOUT).unwrap();
     rewrite(&lab, ONE, own).unwrap();
     assert!(agent.stop().unwrap().success());
     assert_eq!(entries(&lab, ONE, own).unwrap().len(), 1);
@@ -217,7 +217,7 @@ fn the_address_of_an_owner_stays_at_the_stop() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_address_that_the_kernel_refuses_is_reported_once_until_it_can_be_added() {
+fn rejected_address_is_logged_once_until_added() {
     let refused = "fd00:122::77".parse::<IpAddr>().unwrap();
     let lab = Lab::new(1).unwrap();
     let off = |off: u8| {
@@ -227,15 +227,15 @@ fn an_address_that_the_kernel_refuses_is_reported_once_until_it_can_be_added() {
     let lines =
         format!("virtual_addresses = [\"{VIP}/{PREFIX}\"]\nvirtual_addresses_excluded = [\"{refused}/64\"]");
     let agent = configured(&lab, ONE, &lines).unwrap();
-    until_state(&agent, "master", SOON).unwrap();
+    until_state(&agent, "master", TIMEOUT).unwrap();
     let missing = |count: usize| {
-        until(&agent, &format!("{count} missing addresses"), SOON, |status| {
+        until(&agent, &format!("{count} missing addresses"), TIMEOUT, |status| {
             status.0["vipd:missing-addresses"].as_array().is_some_and(|list| list.len() == count)
         })
     };
     let report = missing(1).unwrap();
     assert_eq!(report.0["vipd:missing-addresses"][0], format!("{refused}/64"));
-    try_wait_until("three attempts", SOON, || Ok(count(&agent, "vipd:address-errors")? >= 3)).unwrap();
+    try_wait_until("three attempts", TIMEOUT, || Ok(count(&agent, "vipd:address-errors")? >= 3)).unwrap();
     assert_eq!(logged(&agent, "cannot add"), 1, "{:#?}", agent.log());
     assert_eq!(count(&agent, "vipd:addresses-restored").unwrap(), 0);
 
@@ -246,7 +246,7 @@ fn an_address_that_the_kernel_refuses_is_reported_once_until_it_can_be_added() {
 
     // IPv6 takes it along and is back at once: now it is restored.
     off(1).and_then(|_| off(0)).unwrap();
-    try_wait_until("the address to be restored", SOON, || {
+    try_wait_until("the address to be restored", TIMEOUT, || {
         Ok(count(&agent, "vipd:addresses-restored")? == 1 && entries(&lab, ONE, refused)?.len() == 1)
     })
     .with_context(|| format!("{:#?}", agent.log()))

@@ -19,7 +19,7 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 
 const PREFERRED: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
-const SOON: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Fields in the order they are taken down: agents before the lab they run in.
 struct Duel {
@@ -42,9 +42,9 @@ impl Duel {
         };
         let (mut preferred, mut backup) = (agent(PREFERRED, 200)?, agent(BACKUP, 100)?);
         preferred.start()?;
-        wait_until("node 1 to be master", SOON, || capture.has(start, |frame| claims(frame, PREFERRED)))?;
+        wait_until("node 1 to be master", TIMEOUT, || capture.has(start, |frame| claims(frame, PREFERRED)))?;
         backup.start()?;
-        try_wait_until("node 2 to be a backup", SOON, || Ok(state(&backup)? == "backup"))?;
+        try_wait_until("node 2 to be a backup", TIMEOUT, || Ok(state(&backup)? == "backup"))?;
         Ok(Self { preferred, backup, capture, start, _lab: lab })
     }
 
@@ -52,7 +52,7 @@ impl Duel {
     fn freeze_until_replaced(&self) -> Result<()> {
         let frozen = WallTime::now();
         self.preferred.pause()?;
-        wait_until("node 2 to take over", SOON, || {
+        wait_until("node 2 to take over", TIMEOUT, || {
             self.capture.has(frozen, |frame| claims(frame, BACKUP))
                 && self.capture.has(frozen, |frame| announces(frame, BACKUP))
         })
@@ -63,7 +63,7 @@ impl Duel {
     }
 
     fn wait_for_adverts(&self, station: Station, since: WallTime, adverts: usize) -> Result<()> {
-        wait_until(&format!("{adverts} adverts of {station}"), SOON, || {
+        wait_until(&format!("{adverts} adverts of {station}"), TIMEOUT, || {
             self.count(since, |frame| claims(frame, station)) >= adverts
         })
     }
@@ -84,15 +84,15 @@ fn has_vip(agent: &Agent) -> Result<bool> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_thawed_master_without_preemption_becomes_a_silent_backup() -> TestResult {
+fn resumed_master_without_preemption_becomes_a_silent_backup() -> TestResult {
     let duel = Duel::begin(Duration::from_millis(100), false)?;
     duel.freeze_until_replaced()?;
     assert!(has_vip(&duel.preferred)?, "a frozen agent cannot have removed its address");
 
     let thawed = WallTime::now();
     duel.preferred.resume()?;
-    try_wait_until("node 1 to be a backup", SOON, || Ok(state(&duel.preferred)? == "backup"))?;
-    try_wait_until("node 1's address to go", SOON, || Ok(!has_vip(&duel.preferred)?))?;
+    try_wait_until("node 1 to be a backup", TIMEOUT, || Ok(state(&duel.preferred)? == "backup"))?;
+    try_wait_until("node 1's address to go", TIMEOUT, || Ok(!has_vip(&duel.preferred)?))?;
     duel.wait_for_adverts(BACKUP, thawed, 30)?;
 
     let asserted = duel.count(thawed, |frame| claims(frame, PREFERRED) || announces(frame, PREFERRED));
@@ -107,18 +107,18 @@ fn a_thawed_master_without_preemption_becomes_a_silent_backup() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_thawed_master_with_preemption_yields_before_it_takes_over() -> TestResult {
+fn resumed_master_with_preemption_yields_before_preempting() -> TestResult {
     // Long enough to see the address gone in the meantime, however busy the machine is.
     let duel = Duel::begin(Duration::from_millis(500), true)?;
     duel.freeze_until_replaced()?;
 
     let thawed = WallTime::now();
     duel.preferred.resume()?;
-    try_wait_until("node 1 to yield its address", SOON, || Ok(!has_vip(&duel.preferred)?))?;
+    try_wait_until("node 1 to yield its address", TIMEOUT, || Ok(!has_vip(&duel.preferred)?))?;
     let yielded = WallTime::now();
-    try_wait_until("node 1 to have its address again", SOON, || has_vip(&duel.preferred))?;
-    try_wait_until("node 2 to have lost it", SOON, || Ok(!has_vip(&duel.backup)?))?;
-    wait_until("node 1 to announce it", SOON, || {
+    try_wait_until("node 1 to have its address again", TIMEOUT, || has_vip(&duel.preferred))?;
+    try_wait_until("node 2 to have lost it", TIMEOUT, || Ok(!has_vip(&duel.backup)?))?;
+    wait_until("node 1 to announce it", TIMEOUT, || {
         duel.capture.has(yielded, |frame| announces(frame, PREFERRED))
     })?;
 
@@ -142,7 +142,7 @@ fn a_thawed_master_with_preemption_yields_before_it_takes_over() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_thawed_backup_hears_the_master_before_it_looks_at_the_clock() -> TestResult {
+fn resumed_backup_processes_queued_adverts_before_timers() -> TestResult {
     let duel = Duel::begin(Duration::from_millis(100), true)?;
     for _ in 0..5 {
         let frozen = WallTime::now();

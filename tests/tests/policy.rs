@@ -14,7 +14,7 @@ use vipd_tests::time::WallTime;
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An instance of one address, with these lines.
 fn instance(name: &str, vrid: u8, lines: &str) -> String {
@@ -22,9 +22,9 @@ fn instance(name: &str, vrid: u8, lines: &str) -> String {
 }
 
 fn agent(lab: &Lab, station: Station, configuration: String) -> Agent {
-    let mut agent =
-        Agent::with_configuration(lab, station, vipd().expect("a vipd"), configuration).expect("an agent");
-    agent.start().expect("it starts");
+    let mut agent = Agent::with_configuration(lab, station, vipd().expect("vipd binary"), configuration)
+        .expect("create the agent");
+    agent.start().expect("start the agent");
     agent
 }
 
@@ -34,28 +34,28 @@ fn garps(capture: &Capture, since: WallTime) -> usize {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn announcements_come_as_often_as_configured() {
-    let lab = Lab::new(1).expect("a lab");
-    let capture = lab.capture().expect("a capture");
+fn announcement_count_follows_the_configuration() {
+    let lab = Lab::new(1).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
     let start = WallTime::now();
     let lines = format!(
         "advert_interval = \"100ms\"\nvirtual_addresses = [\"{VIP}/24\"]\n\
          garp = {{ repeat = 2, delay = \"300ms\", refresh = \"1s\", refresh_repeat = 3 }}"
     );
     let agent = agent(&lab, ONE, instance("VI_1", 51, &lines));
-    until_state(&agent, "master", SOON).expect("master");
+    until_state(&agent, "master", TIMEOUT).expect("master");
     // Two, two more, and three of each refresh.
-    succeeds("two refreshes", SOON, || Ok(garps(&capture, start) >= 10)).expect("announced");
-    let sent = ask::count(&agent, "vipd:gratuitous-arp-sent").expect("a counter");
+    succeeds("two refreshes", TIMEOUT, || Ok(garps(&capture, start) >= 10)).expect("announced");
+    let sent = ask::count(&agent, "vipd:gratuitous-arp-sent").expect("read the counter");
     assert_eq!((sent - 4) % 3, 0, "{sent}: two, two, and then three at a time");
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_paced_announcement_keeps_no_advert_waiting() {
+fn paced_announcements_do_not_delay_adverts() {
     const ADDRESSES: usize = 100;
-    let lab = Lab::new(1).expect("a lab");
-    let capture = lab.capture().expect("a capture");
+    let lab = Lab::new(1).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
     let start = WallTime::now();
     let many: Vec<_> = (0..ADDRESSES).map(|last| format!("\"10.0.1.{}/24\"", last + 1)).collect();
     let configuration = instance(
@@ -72,11 +72,11 @@ fn a_paced_announcement_keeps_no_advert_waiting() {
         &format!("advert_interval = \"10ms\"\nvirtual_addresses = [\"{VIP}/24\"]"),
     );
     let agent = agent(&lab, ONE, configuration);
-    until_state(&agent, "master", SOON).expect("master");
+    until_state(&agent, "master", TIMEOUT).expect("master");
     let told =
         |frame: &Frame| frame.arp().filter(|arp| arp.sender == arp.target && arp.sender.octets()[1] == 0);
     let told = || capture.search(start, |frame| told(frame).map(|_| ()));
-    succeeds("all to be announced", SOON, || Ok(told().len() >= ADDRESSES)).expect("announced");
+    succeeds("all to be announced", TIMEOUT, || Ok(told().len() >= ADDRESSES)).expect("announced");
     // Between the first and the last of them, 495 ms, both have adverted on: order and counts, not time.
     let story: Vec<Option<u8>> = capture.search(start, |frame| {
         let garp = frame.arp().filter(|arp| arp.sender == arp.target && arp.sender.octets()[1] == 0);
@@ -88,17 +88,18 @@ fn a_paced_announcement_keeps_no_advert_waiting() {
         let adverts = story[first..last].iter().filter(|seen| **seen == Some(vrid)).count();
         assert!(adverts >= 20, "VRID {vrid}: {adverts} adverts between the announcements");
     }
-    let longest = story[first..last].split(Option::is_some).map(<[_]>::len).max().expect("some");
+    let longest = story[first..last].split(Option::is_some).map(<[_]>::len).max().expect("announcements");
     assert!(longest <= 20, "{longest} announcements in a row");
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn addresses_are_put_where_and_as_configured() {
-    let lab = Lab::new(1).expect("a lab");
-    let host = lab.host(ONE).expect("a host");
-    let capture = lab.capture().expect("a capture");
-    text(host, "ip", &["link", "add", "eth2", "type", "veth", "peer", "name", "far2"]).expect("a pair");
+fn address_options_are_applied() {
+    let lab = Lab::new(1).expect("create the lab");
+    let host = lab.host(ONE).expect("lab host");
+    let capture = lab.capture().expect("start the capture");
+    text(host, "ip", &["link", "add", "eth2", "type", "veth", "peer", "name", "far2"])
+        .expect("create the veth pair");
     text(host, "ip", &["link", "set", "far2", "up"]).expect("up");
     text(host, "ip", &["link", "set", "eth2", "up"]).expect("up");
     let lines = format!(
@@ -109,7 +110,7 @@ fn addresses_are_put_where_and_as_configured() {
          virtual_addresses_excluded = [{{ address = \"{VIP6}/64\", preferred = false }}]"
     );
     let mut agent = agent(&lab, ONE, instance("VI_1", 51, &lines));
-    until_state(&agent, "master", SOON).expect("master");
+    until_state(&agent, "master", TIMEOUT).expect("master");
     let expected: [(std::net::IpAddr, &[&str]); 4] = [
         (VIP.into(), &["eth1:vip", "brd 192.168.122.255"]),
         ([10, 7, 0, 1].into(), &["eth1 ", "scope link"]),
@@ -117,29 +118,30 @@ fn addresses_are_put_where_and_as_configured() {
         (VIP6.into(), &["eth1 ", "deprecated", "nodad"]),
     ];
     for (address, words) in expected {
-        succeeds("the address", SOON, || Ok(address_flags(host, address)?.is_some())).expect("there");
-        let line = address_flags(host, address).expect("addresses").expect("there");
+        succeeds("the address", TIMEOUT, || Ok(address_flags(host, address)?.is_some()))
+            .expect("address present");
+        let line = address_flags(host, address).expect("list the addresses").expect("address present");
         assert!(words.iter().all(|word| line.contains(word)), "{words:?} in {line}");
     }
     // Where it lives, it must be able to live.
     let down = WallTime::now();
     text(host, "ip", &["link", "set", "eth2", "down"]).expect("down");
-    let status = until_state(&agent, "fault", SOON).expect("fault");
+    let status = until_state(&agent, "fault", TIMEOUT).expect("fault");
     assert!(status.text("vipd:fault-reason").contains("`dev`"), "{status:?}");
     let released = |frame: &Frame| frame.advert().is_some_and(|advert| advert.priority == 0);
-    succeeds("it to say so to the others", SOON, || Ok(capture.has(down, released))).expect("priority 0");
+    succeeds("it to say so to the others", TIMEOUT, || Ok(capture.has(down, released))).expect("priority 0");
     text(host, "ip", &["link", "set", "eth2", "up"]).expect("up");
-    until_state(&agent, "master", SOON).expect("master");
-    agent.stop().expect("it stops");
+    until_state(&agent, "master", TIMEOUT).expect("master");
+    agent.stop().expect("stop the agent");
     for (address, _) in expected {
-        assert_eq!(address_flags(host, address).expect("addresses"), None, "{address} is gone");
+        assert_eq!(address_flags(host, address).expect("list the addresses"), None, "{address} is gone");
     }
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_preempt_delay_leaves_the_address_with_the_other_for_a_while() {
-    let lab = Lab::new(2).expect("a lab");
+fn preempt_delay_postpones_preemption() {
+    let lab = Lab::new(2).expect("create the lab");
     let lines = |priority: u8, delay: &str| {
         format!(
             "advert_interval = \"100ms\"\npriority = {priority}\npreempt_delay = \"{delay}\"\n\
@@ -147,36 +149,36 @@ fn a_preempt_delay_leaves_the_address_with_the_other_for_a_while() {
         )
     };
     let lower = agent(&lab, TWO, instance("VI_1", 51, &lines(100, "0s")));
-    until_state(&lower, "master", SOON).expect("master");
+    until_state(&lower, "master", TIMEOUT).expect("master");
     let patient = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "1000s")));
     // It follows the lower one, as no router does that preempts at once.
-    let followed = ask::until(&patient, "to follow", SOON, |status| {
+    let followed = ask::until(&patient, "to follow", TIMEOUT, |status| {
         status.address("last-adv-source") == Some(TWO.ipv4().into())
     });
-    assert_eq!(followed.expect("it follows").text("state"), "backup");
+    assert_eq!(followed.expect("router follows the master").text("state"), "backup");
     drop(patient);
     let quick = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "500ms")));
-    until_state(&quick, "master", SOON).expect("it has waited long enough");
+    until_state(&quick, "master", TIMEOUT).expect("preempt delay elapsed");
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn without_addresses_there_is_a_master_all_the_same() {
-    let lab = Lab::new(2).expect("a lab");
+fn router_without_vips_still_elects_a_master() {
+    let lab = Lab::new(2).expect("create the lab");
     let lines =
         |priority: u8| format!("advert_interval = \"100ms\"\npriority = {priority}\nvirtual_addresses = []");
     let mut one = agent(&lab, ONE, instance("VI_1", 51, &lines(200)));
     let two = agent(&lab, TWO, instance("VI_1", 51, &lines(100)));
-    until_state(&one, "master", SOON).expect("master");
-    until_state(&two, "backup", SOON).expect("backup");
-    one.stop().expect("it stops");
-    until_state(&two, "master", SOON).expect("master");
+    until_state(&one, "master", TIMEOUT).expect("master");
+    until_state(&two, "backup", TIMEOUT).expect("backup");
+    one.stop().expect("stop the agent");
+    until_state(&two, "master", TIMEOUT).expect("master");
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn more_addresses_than_any_other_router_takes_go_up_whole() {
-    let lab = Lab::new(2).expect("a lab");
+fn longest_address_lists_are_sent_and_compared() {
+    let lab = Lab::new(2).expect("create the lab");
     let list = |family: u8| -> String {
         let address = |last: usize| match family {
             4 => format!("\"10.0.1.{}/32\"", last + 1),
@@ -200,30 +202,30 @@ fn more_addresses_than_any_other_router_takes_go_up_whole() {
     };
     let one = agent(&lab, ONE, configuration(200));
     let two = agent(&lab, TWO, configuration(100));
-    succeeds("one to be master of both, the other backup", SOON, || {
+    succeeds("one to be master of both, the other backup", TIMEOUT, || {
         let states = |agent: &Agent| -> anyhow::Result<Vec<String>> {
             Ok(ask::status(agent)?.iter().map(|status| status.text("state").to_owned()).collect())
         };
         Ok(states(&one)? == ["master", "master"] && states(&two)? == ["backup", "backup"])
     })
     .expect("elected");
-    let (_, each) = ask::stats(&two).expect("it answers");
+    let (_, each) = ask::stats(&two).expect("query the agent");
     for counters in each {
-        assert!(counters.number("advertisement-rcvd").expect("a counter") > 0, "heard");
+        assert!(counters.number("advertisement-rcvd").expect("read the counter") > 0, "heard");
         assert_eq!(
-            counters.number("address-list-errors").expect("a counter"),
+            counters.number("address-list-errors").expect("read the counter"),
             0,
             "the whole list was compared"
         );
-        assert_eq!(counters.number("packet-length-errors").expect("a counter"), 0);
+        assert_eq!(counters.number("packet-length-errors").expect("read the counter"), 0);
     }
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn both_forms_of_the_checksum_are_spoken_and_told_apart() {
-    let lab = Lab::new(2).expect("a lab");
-    let capture = lab.capture().expect("a capture");
+fn both_checksum_forms_are_accepted_and_distinguished() {
+    let lab = Lab::new(2).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
     let start = WallTime::now();
     let lines = |priority: u8, form: &str| {
         format!(
@@ -232,14 +234,15 @@ fn both_forms_of_the_checksum_are_spoken_and_told_apart() {
     };
     let mut newer = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "rfc9568")));
     let older = agent(&lab, TWO, instance("VI_1", 51, &lines(100, "rfc5798")));
-    until_state(&newer, "master", SOON).expect("master");
-    let told =
-        ask::until(&older, "to hear it", SOON, |status| status.0["vipd:peers"][0]["checksum"] == "rfc9568");
-    assert_eq!(told.expect("it follows").text("state"), "backup");
-    assert!(ask::count(&older, "vipd:checksum-rfc9568-rcvd").expect("a counter") > 0);
-    newer.stop().expect("it stops");
-    until_state(&older, "master", SOON).expect("master");
-    succeeds("its adverts", SOON, || {
+    until_state(&newer, "master", TIMEOUT).expect("master");
+    let told = ask::until(&older, "to hear it", TIMEOUT, |status| {
+        status.0["vipd:peers"][0]["checksum"] == "rfc9568"
+    });
+    assert_eq!(told.expect("router follows the master").text("state"), "backup");
+    assert!(ask::count(&older, "vipd:checksum-rfc9568-rcvd").expect("read the counter") > 0);
+    newer.stop().expect("stop the agent");
+    until_state(&older, "master", TIMEOUT).expect("master");
+    succeeds("its adverts", TIMEOUT, || {
         Ok(capture.has(start, |frame| frame.from == TWO && frame.advert().is_some()))
     })
     .expect("adverts");

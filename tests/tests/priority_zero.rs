@@ -16,7 +16,7 @@ use vipd_witness::Advert;
 
 const NODE: Station = Station::Node(1);
 const FLOODER: Station = Station::Client;
-const SOON: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Adverts of the flood, each of a source of its own: the limit for each source does not apply.
 const FLOOD: u32 = 10_000;
@@ -26,13 +26,14 @@ const PERIOD: Duration = Duration::from_millis(100);
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
-fn a_flood_of_priority_zero_provokes_no_flood_of_adverts() {
-    let lab = Lab::new(1).expect("a lab");
-    let capture = lab.capture().expect("a capture");
+fn priority_zero_answers_are_rate_limited() {
+    let lab = Lab::new(1).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
     let instance = Instance { priority: 200, interval: INTERVAL, ..Instance::default() };
-    let mut agent = Agent::new(&lab, NODE, vipd().expect("VIPD_BIN"), &[instance]).expect("an agent");
-    agent.start().expect("started");
-    until_state(&agent, "master", SOON).expect("node 1 is master");
+    let mut agent =
+        Agent::new(&lab, NODE, vipd().expect("vipd binary"), &[instance]).expect("create the agent");
+    agent.start().expect("start the agent");
+    until_state(&agent, "master", TIMEOUT).expect("node 1 is master");
 
     let advert = |number: u32| {
         let source = Ipv4Addr::from(0x0a40_0000 + number).into();
@@ -40,14 +41,14 @@ fn a_flood_of_priority_zero_provokes_no_flood_of_adverts() {
     };
     let frames: Vec<_> = (0..FLOOD).map(advert).collect();
     let begin = WallTime::now();
-    let injector = Injector::open(lab.host(FLOODER).expect("a client")).expect("an injector");
-    injector.pace(&frames, frames.len(), Duration::from_secs(2)).expect("sent");
-    wait_until("the flood to be counted", SOON, || {
+    let injector = Injector::open(lab.host(FLOODER).expect("client host")).expect("open the injector");
+    injector.pace(&frames, frames.len(), Duration::from_secs(2)).expect("send");
+    wait_until("the flood to be counted", TIMEOUT, || {
         count(&agent, "priority-zero-pkts-rcvd").is_ok_and(|counted| counted >= u64::from(FLOOD))
     })
     .expect("counted");
     // The engine drains the ring before it answers.
-    assert_eq!(state(&agent).expect("status"), "master");
+    assert_eq!(state(&agent).expect("query status"), "master");
     let sent = capture.search(begin, |frame| {
         let own = frame.from == NODE && frame.advert().is_some();
         own.then_some(frame.time)
@@ -59,7 +60,7 @@ fn a_flood_of_priority_zero_provokes_no_flood_of_adverts() {
     let found = sent.len() as u128;
     assert!(found <= answers + periodic, "{found} adverts in {span:?} for {FLOOD} of priority 0");
     assert!(found >= BURST, "priority 0 is answered: {found} adverts");
-    assert!(count(&agent, "vipd:assert-adverts-suppressed").expect("stats") > 0);
-    assert_eq!(count(&agent, "master-transitions").expect("stats"), 1);
-    assert!(agent.stop().expect("stopped").success());
+    assert!(count(&agent, "vipd:assert-adverts-suppressed").expect("query statistics") > 0);
+    assert_eq!(count(&agent, "master-transitions").expect("query statistics"), 1);
+    assert!(agent.stop().expect("stop the agent").success());
 }

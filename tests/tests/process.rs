@@ -21,7 +21,7 @@ use vipd_tests::time::WallTime;
 use vipd_tests::wait::wait_until;
 
 const NODE: Station = Station::Node(1);
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
 
 fn configuration(extra: &str) -> String {
@@ -39,8 +39,8 @@ fn directory(name: &str) -> PathBuf {
 fn command(node: &Namespace, name: &str, extra: &str) -> Command {
     let (file, text) = (directory(&format!("{name}.toml")), configuration(extra));
     let path = file.clone();
-    node.run(move || fs::write(path, text)).expect("a configuration");
-    let mut command = Command::new(vipd_binary().expect("a vipd"));
+    node.run(move || fs::write(path, text)).expect("write the configuration");
+    let mut command = Command::new(vipd_binary().expect("vipd binary"));
     command.arg("run").arg("-c").arg(file).arg("--runtime-dir").arg(directory(name));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
@@ -60,7 +60,7 @@ impl Plain {
     }
 
     fn spawn(node: &Namespace, name: &str, mut command: Command) -> Self {
-        let child = node.run(move || command.spawn()).expect("it runs");
+        let child = node.run(move || command.spawn()).expect("run the process");
         Self { child, node: node.clone(), name: name.to_owned() }
     }
 
@@ -75,7 +75,7 @@ impl Plain {
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).expect("a signal");
+        kill_process(self.pid(), signal).expect("send the signal");
     }
 
     fn state(&self) -> Option<String> {
@@ -83,24 +83,24 @@ impl Plain {
     }
 
     fn wait_for_master(&self) {
-        wait_until("it to be master", PATIENCE, || self.state().as_deref() == Some("master"))
+        wait_until("it to be master", TIMEOUT, || self.state().as_deref() == Some("master"))
             .unwrap_or_else(|error| panic!("{error}: {:?}", self.state()));
     }
 
     fn wait(&mut self) -> ExitStatus {
         let mut status = None;
-        wait_until("it to end", PATIENCE, || {
-            status = self.child.try_wait().expect("a child");
+        wait_until("it to end", TIMEOUT, || {
+            status = self.child.try_wait().expect("child process");
             status.is_some()
         })
-        .expect("it ends");
-        status.expect("a status")
+        .expect("agent exits");
+        status.expect("exit status")
     }
 
     fn stderr(&mut self) -> String {
         let mut text = String::new();
         if let Some(mut stderr) = self.child.stderr.take() {
-            stderr.read_to_string(&mut text).expect("text");
+            stderr.read_to_string(&mut text).expect("read stderr");
         }
         text
     }
@@ -115,7 +115,7 @@ impl Drop for Plain {
 }
 
 fn state(node: &Namespace, directory: &Path) -> Option<String> {
-    let mut command = Command::new(vipd_binary().expect("a vipd"));
+    let mut command = Command::new(vipd_binary().expect("vipd binary"));
     command.args(["status", "--json", "--runtime-dir"]).arg(directory);
     let answer = node.run(move || command.output()).ok().filter(|answer| answer.status.success())?;
     let report: serde_json::Value = serde_json::from_slice(&answer.stdout).ok()?;
@@ -123,11 +123,11 @@ fn state(node: &Namespace, directory: &Path) -> Option<String> {
 }
 
 fn addresses(node: &Namespace) -> Vec<Ipv4Addr> {
-    node.run(|| links::addresses(INTERFACE)).expect("addresses")
+    node.run(|| links::addresses(INTERFACE)).expect("list the addresses")
 }
 
 fn run_to_end(node: &Namespace, mut command: Command) -> Output {
-    node.run(move || command.output()).expect("it runs")
+    node.run(move || command.output()).expect("run the process")
 }
 
 fn assert_refused(answer: &Output, words: &[&str]) {
@@ -140,10 +140,10 @@ fn assert_refused(answer: &Output, words: &[&str]) {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
-fn signals_shut_the_agent_down_cleanly_or_are_ignored() {
-    let lab = Lab::new(1).expect("a lab");
-    let node = lab.host(NODE).expect("a host");
-    let capture = lab.capture().expect("a capture");
+fn signals_shut_down_cleanly_or_are_ignored() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
+    let capture = lab.capture().expect("start the capture");
     let mut agent = Plain::master(node, "a", "");
     let ignored = [
         Signal::HUP,
@@ -162,10 +162,10 @@ fn signals_shut_the_agent_down_cleanly_or_are_ignored() {
     for signal in ignored {
         agent.signal(signal);
         let start = WallTime::now();
-        wait_until(&format!("adverts after {signal:?}"), PATIENCE, || {
+        wait_until(&format!("adverts after {signal:?}"), TIMEOUT, || {
             capture.has(start, |frame| frame.advert().is_some_and(|advert| advert.priority > 0))
         })
-        .expect("it goes on");
+        .expect("adverts continue");
         assert_eq!(agent.state().as_deref(), Some("master"), "{signal:?}");
     }
     for signal in [Signal::QUIT, Signal::XCPU, Signal::POWER, Signal::INT, Signal::TERM] {
@@ -190,15 +190,15 @@ fn signals_shut_the_agent_down_cleanly_or_are_ignored() {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
-fn a_second_agent_in_a_new_directory_of_the_same_name_is_refused() {
-    let lab = Lab::new(1).expect("a lab");
-    let node = lab.host(NODE).expect("a host");
+fn second_agent_in_a_recreated_runtime_directory_is_rejected() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
     let first = Plain::master(node, "a", "virtual_mac = true\n");
-    let before = node.run(links::names).expect("interfaces");
-    node.run(|| fs::remove_dir_all(directory("a"))).expect("removed");
+    let before = node.run(links::names).expect("list interfaces");
+    node.run(|| fs::remove_dir_all(directory("a"))).expect("remove");
     let answer = run_to_end(node, command(node, "a", "virtual_mac = true\n"));
     assert_refused(&answer, &["another vipd", &format!("(pid {})", first.child.id()), "already runs"]);
-    assert_eq!(node.run(links::names).expect("interfaces"), before, "no macvlan was removed");
+    assert_eq!(node.run(links::names).expect("list interfaces"), before, "no macvlan was removed");
 }
 
 type Trouble = fn(&Path) -> io::Result<()>;
@@ -206,16 +206,16 @@ type Trouble = fn(&Path) -> io::Result<()>;
 /// Kills a master and returns while its address is still there.
 fn killed_master(node: &Namespace) {
     let mut agent = Plain::master(node, "a", "");
-    agent.child.kill().expect("killed");
+    agent.child.kill().expect("kill the agent");
     agent.wait();
     assert!(addresses(node).contains(&VIP), "a killed agent's address stays");
 }
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
-fn stale_addresses_are_removed_before_anything_fails() {
-    let lab = Lab::new(1).expect("a lab");
-    let node = lab.host(NODE).expect("a host");
+fn stale_vips_are_removed_before_startup_errors() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
     // A directory that is read-only, one without a free inode, one of another user, and a log level
     // that is none.
     let read_only = |path: &Path| {
@@ -229,7 +229,7 @@ fn stale_addresses_are_removed_before_anything_fails() {
         [(read_only, "Read-only file system"), (full, "make room there"), (foreign, "belongs to user 1234")];
     for (trouble, words) in troubles {
         killed_master(node);
-        node.run(move || trouble(&directory("a"))).expect("trouble");
+        node.run(move || trouble(&directory("a"))).expect("break the runtime directory");
         assert_refused(&run_to_end(node, command(node, "a", "")), &[words]);
         assert_eq!(addresses(node), [NODE.ipv4()], "{words}");
         node.run(|| {
@@ -237,7 +237,7 @@ fn stale_addresses_are_removed_before_anything_fails() {
             let _ = unmount(directory("a"), UnmountFlags::DETACH);
             fs::remove_dir_all(directory("a"))
         })
-        .expect("removed");
+        .expect("remove");
     }
     killed_master(node);
     let mut wrong = command(node, "a", "");
@@ -249,9 +249,9 @@ fn stale_addresses_are_removed_before_anything_fails() {
 /// Another agent that is alive keeps its addresses, whatever is configured here.
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
-fn addresses_of_an_agent_that_lives_are_not_stale() {
-    let lab = Lab::new(1).expect("a lab");
-    let node = lab.host(NODE).expect("a host");
+fn vips_of_a_running_agent_are_not_stale() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
     let first = Plain::master(node, "a", "");
     let answer = run_to_end(node, command(node, "b", ""));
     assert_refused(&answer, &["another XDP program is attached"]);
@@ -270,9 +270,9 @@ fn with_open_files(mut command: Command, soft: u64, hard: u64) -> Command {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
-fn the_limit_on_open_files_is_raised_or_named() {
-    let lab = Lab::new(1).expect("a lab");
-    let node = lab.host(NODE).expect("a host");
+fn open_file_limit_is_raised_or_reported() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
     let agent = Plain::spawn(node, "a", with_open_files(command(node, "a", ""), 20, 1024));
     agent.wait_for_master();
     drop(agent);
@@ -284,13 +284,13 @@ fn the_limit_on_open_files_is_raised_or_named() {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
-fn a_full_pipe_at_standard_error_does_not_keep_a_failing_agent_alive() {
-    let lab = Lab::new(1).expect("a lab");
-    let node = lab.host(NODE).expect("a host");
-    let (_unread, writer) = io::pipe().expect("a pipe");
+fn full_stderr_pipe_does_not_block_shutdown() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
+    let (_unread, writer) = io::pipe().expect("create a pipe");
     fill(&writer);
     let stuck = |mut command: Command| {
-        command.stderr(writer.try_clone().expect("a pipe"));
+        command.stderr(writer.try_clone().expect("create a pipe"));
         Plain::spawn(node, "a", command)
     };
     let mut master = stuck(command(node, "a", ""));
@@ -299,7 +299,7 @@ fn a_full_pipe_at_standard_error_does_not_keep_a_failing_agent_alive() {
     assert!(master.wait().success());
     assert_eq!(addresses(node), [NODE.ipv4()]);
     // It fails with its log started: its runtime directory is a file.
-    node.run(|| fs::write(directory("b"), "")).expect("a file");
+    node.run(|| fs::write(directory("b"), "")).expect("write the file");
     assert_eq!(stuck(command(node, "b", "")).wait().code(), Some(1));
     // And before.
     assert_eq!(stuck(with_open_files(command(node, "a", ""), 17, 17)).wait().code(), Some(1));

@@ -14,7 +14,7 @@ use vipd_tests::station::{Mac, Station, VIP};
 use vipd_tests::time::WallTime;
 
 const ONE: Station = Station::Node(1);
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const VIRTUAL_MAC: Mac = Mac([0, 0, 0x5e, 0, 1, 51]);
 /// What a container runtime can be told to set for new interfaces.
 const DEFAULTS: [(&str, u32); 5] = [
@@ -29,13 +29,13 @@ const DEFAULTS: [(&str, u32); 5] = [
 fn restrict(lab: &Lab, arp_ignore: u32) {
     lab.host(ONE).unwrap().run(move || {
         let write = |name: &str, value: u32| {
-            std::fs::write(format!("/proc/sys/net/{name}"), value.to_string()).expect("a sysctl");
+            std::fs::write(format!("/proc/sys/net/{name}"), value.to_string()).expect("read the sysctl");
         };
         // The interface's own value first: once written, it does not follow the default.
         write("ipv4/conf/eth1/arp_ignore", arp_ignore);
         DEFAULTS.iter().for_each(|(name, value)| write(name, *value));
-        mount_bind("/proc/sys", "/proc/sys").expect("a bind mount");
-        mount_remount("/proc/sys", MountFlags::BIND | MountFlags::RDONLY, "").expect("a read-only mount");
+        mount_bind("/proc/sys", "/proc/sys").expect("bind mount");
+        mount_remount("/proc/sys", MountFlags::BIND | MountFlags::RDONLY, "").expect("remount read-only");
     });
 }
 
@@ -45,16 +45,16 @@ fn instance() -> Instance {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn right_values_suffice() {
+fn correct_read_only_sysctls_suffice() {
     let lab = Lab::new(1).unwrap();
     restrict(&lab, 1);
     let capture = lab.capture().unwrap();
     let start = WallTime::now();
-    let mut agent = Agent::new(&lab, ONE, vipd().expect("VIPD_BIN"), &[instance()]).unwrap();
+    let mut agent = Agent::new(&lab, ONE, vipd().expect("vipd binary"), &[instance()]).unwrap();
     agent.start().unwrap();
-    until_state(&agent, "master", SOON).unwrap();
+    until_state(&agent, "master", TIMEOUT).unwrap();
     let client = lab.host(Station::Client).unwrap();
-    succeeds("the client's ping", SOON, || ping(client, VIP.into())).unwrap();
+    succeeds("the client's ping", TIMEOUT, || ping(client, VIP.into())).unwrap();
     let macs =
         capture.search(start, |frame| frame.arp().filter(|arp| arp.sender == VIP).map(|arp| arp.sender_mac));
     assert!(!macs.is_empty() && macs.iter().all(|mac| *mac == VIRTUAL_MAC), "{macs:?}");
@@ -63,7 +63,7 @@ fn right_values_suffice() {
 /// With a second interface, which works: with one, the agent does not start at all.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_wrong_value_is_a_fault_that_names_it_and_no_mac_answers() {
+fn wrong_read_only_sysctl_is_a_fault_without_arp_replies() {
     let lab = Lab::new(1).unwrap();
     let host = lab.host(ONE).unwrap();
     text(host, "ip", &["link", "add", "eth2", "type", "veth", "peer", "name", "eth3"]).unwrap();
@@ -79,9 +79,10 @@ fn a_wrong_value_is_a_fault_that_names_it_and_no_mac_answers() {
          [[instance]]\nname = \"VI_2\"\ninterface = \"eth2\"\nvrid = 52\nadvert_interval = \"100ms\"\n\
          virtual_addresses = [\"198.51.100.2/24\"]\n"
     );
-    let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("VIPD_BIN"), configuration).unwrap();
+    let mut agent =
+        Agent::with_configuration(&lab, ONE, vipd().expect("vipd binary"), configuration).unwrap();
     agent.start().unwrap();
-    succeeds("the other instance to be master", SOON, || {
+    succeeds("the other instance to be master", TIMEOUT, || {
         Ok(ask::status(&agent)?.iter().any(|instance| instance.text("state") == "master"))
     })
     .unwrap();

@@ -18,7 +18,7 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn instance(family: Family, priority: u8) -> Instance {
     Instance { priority, interval: Duration::from_millis(100), ..Instance::of(family) }
@@ -51,33 +51,33 @@ fn xdp_link(host: &Namespace) -> Result<u64> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_backup_whose_xdp_link_is_detached_recovers_without_becoming_master() {
+fn backup_with_detached_xdp_link_recovers_without_takeover() {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();
     let one = started(&lab, ONE, &[instance(Family::V4, 200)]).unwrap();
-    until_state(&one, "master", SOON).unwrap();
+    until_state(&one, "master", TIMEOUT).unwrap();
     let two = started(&lab, TWO, &[instance(Family::V4, 100)]).unwrap();
     let node = lab.host(TWO).unwrap();
-    let report = until_state(&two, "backup", SOON).unwrap();
+    let report = until_state(&two, "backup", TIMEOUT).unwrap();
     let mode = report.text("vipd:xdp-mode");
     for round in 1..=3 {
-        until(&two, "to follow node 1", SOON, |status| {
+        until(&two, "to follow node 1", TIMEOUT, |status| {
             status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
         })
         .unwrap();
         let detached = WallTime::now();
         run(node, &format!("bpftool link detach id {}", xdp_link(node).unwrap())).unwrap();
         let received = count(&two, "advertisement-rcvd").unwrap();
-        try_wait_until("adverts to be received again", SOON, || {
+        try_wait_until("adverts to be received again", TIMEOUT, || {
             Ok(count(&two, "advertisement-rcvd")? >= received + 10)
         })
         .unwrap();
         assert!(!has_advert(&capture, detached, TWO), "round {round}: a second master");
     }
     assert_eq!(count(&two, "master-transitions").unwrap(), 0);
-    until_state(&two, "backup", SOON).unwrap();
+    until_state(&two, "backup", TIMEOUT).unwrap();
     assert_eq!(status(&two).unwrap()[0].text("vipd:xdp-mode"), mode);
-    wait_until("the log line", SOON, || {
+    wait_until("the log line", TIMEOUT, || {
         two.log().iter().any(|line| line.text.contains("XDP program detached"))
     })
     .unwrap();
@@ -86,15 +86,15 @@ fn a_backup_whose_xdp_link_is_detached_recovers_without_becoming_master() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_node_that_is_alone_recovers_from_a_detached_xdp_link() {
+fn single_node_recovers_from_a_detached_xdp_link() {
     let lab = Lab::new(1).unwrap();
     let one = started(&lab, ONE, &[instance(Family::V4, 200)]).unwrap();
-    until_state(&one, "master", SOON).unwrap();
+    until_state(&one, "master", TIMEOUT).unwrap();
     let node = lab.host(ONE).unwrap();
     let old = xdp_link(node).unwrap();
     run(node, &format!("bpftool link detach id {old}")).unwrap();
-    try_wait_until("another link", SOON, || Ok(xdp_link(node).is_ok_and(|link| link != old))).unwrap();
-    until_state(&one, "master", SOON).unwrap();
+    try_wait_until("another link", TIMEOUT, || Ok(xdp_link(node).is_ok_and(|link| link != old))).unwrap();
+    until_state(&one, "master", TIMEOUT).unwrap();
 }
 
 fn is_member(host: &Namespace, group: &'static str) -> bool {
@@ -109,15 +109,15 @@ fn is_member(host: &Namespace, group: &'static str) -> bool {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn group_memberships_are_renewed_after_ipv6_was_off() {
+fn group_memberships_are_renewed_after_ipv6_is_reenabled() {
     const GROUP6: &str = "ff020000000000000000000000000012";
     let lab = Lab::new(2).unwrap();
     let (one, two) = (lab.host(ONE).unwrap(), lab.host(TWO).unwrap());
     let master = started(&lab, ONE, &[instance(Family::V6, 200)]).unwrap();
-    until_state(&master, "master", SOON).unwrap();
+    until_state(&master, "master", TIMEOUT).unwrap();
     let backup = started(&lab, TWO, &[instance(Family::V6, 100)]).unwrap();
     let follows = || {
-        until(&backup, "to follow node 1", SOON, |status| {
+        until(&backup, "to follow node 1", TIMEOUT, |status| {
             status.text("state") == "backup"
                 && status.address("last-adv-source") == Some(ONE.link_local().into())
         })
@@ -132,11 +132,11 @@ fn group_memberships_are_renewed_after_ipv6_was_off() {
     ] {
         assert!(is_member(two, GROUP6));
         run(two, &off).unwrap();
-        until_state(&backup, "fault", SOON).unwrap();
+        until_state(&backup, "fault", TIMEOUT).unwrap();
         run(two, &on).unwrap();
         run(two, &format!("ip address add {}/64 dev {INTERFACE} nodad", TWO.link_local())).unwrap();
         follows().with_context(|| off.clone()).unwrap();
-        wait_until("membership of ff02::12", SOON, || is_member(two, GROUP6)).unwrap();
+        wait_until("membership of ff02::12", TIMEOUT, || is_member(two, GROUP6)).unwrap();
     }
     assert!(is_member(one, GROUP6));
     assert_eq!(count(&backup, "master-transitions").unwrap(), 0);
@@ -165,7 +165,7 @@ fn connect(lab: &Lab) -> Result<Tun> {
 /// Two masters would be worse than none.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_interface_without_a_hardware_address_is_a_fault_that_says_so() {
+fn interface_without_hardware_address_is_a_reported_fault() {
     for is_unicast in [false, true] {
         let lab = Lab::new(2).unwrap();
         let _tun = connect(&lab).unwrap();
@@ -182,7 +182,7 @@ fn an_interface_without_a_hardware_address_is_a_fault_that_says_so() {
             agents.push(agent);
         }
         for agent in &agents {
-            let report = until_state(agent, "fault", SOON).unwrap();
+            let report = until_state(agent, "fault", TIMEOUT).unwrap();
             let reason = report.text("vipd:fault-reason");
             assert!(reason.contains("tun1 has no Ethernet address"), "{reason}");
             assert_eq!(count(agent, "master-transitions").unwrap(), 0);
@@ -192,7 +192,7 @@ fn an_interface_without_a_hardware_address_is_a_fault_that_says_so() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_unicast_source_is_announced_when_its_interface_comes_up() {
+fn unicast_source_is_announced_on_link_up() {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();
     let unicast = |peer: Station| Instance {
@@ -201,17 +201,17 @@ fn a_unicast_source_is_announced_when_its_interface_comes_up() {
         ..instance(Family::V4, 100)
     };
     let one = started(&lab, ONE, &[unicast(TWO)]).unwrap();
-    until_state(&one, "master", SOON).unwrap();
+    until_state(&one, "master", TIMEOUT).unwrap();
     let two = started(&lab, TWO, &[unicast(ONE)]).unwrap();
-    until_state(&two, "backup", SOON).unwrap();
+    until_state(&two, "backup", TIMEOUT).unwrap();
     lab.cut(TWO).unwrap();
-    until_state(&two, "fault", SOON).unwrap();
+    until_state(&two, "fault", TIMEOUT).unwrap();
     let mended = WallTime::now();
     lab.mend(TWO).unwrap();
-    wait_until("gratuitous ARP for its own address", SOON, || {
+    wait_until("gratuitous ARP for its own address", TIMEOUT, || {
         capture.has(mended, |frame| frame.from == TWO && frame.gratuitous_arp(TWO.ipv4()).is_some())
     })
     .unwrap();
-    until_state(&two, "backup", SOON).unwrap();
+    until_state(&two, "backup", TIMEOUT).unwrap();
     assert_eq!(count(&two, "master-transitions").unwrap(), 0);
 }

@@ -10,7 +10,7 @@ use vipd_tests::lab::Lab;
 use vipd_tests::station::{Station, VIP6, VIP6_LINK_LOCAL};
 
 const ONE: Station = Station::Node(1);
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// VIP6 shares 127 bits with it, the node's own address fewer: RFC 6724 rule 8 prefers VIP6.
 const NEIGHBOR_OF_VIP6: &str = "fd00:122::51";
 
@@ -22,18 +22,19 @@ fn source_with(virtual_address: &str) -> String {
         "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\nadvert_interval = \"100ms\"\n\
          virtual_addresses = [\"{VIP6_LINK_LOCAL}/64\", {virtual_address}]\n"
     );
-    let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("VIPD_BIN"), configuration).unwrap();
+    let mut agent =
+        Agent::with_configuration(&lab, ONE, vipd().expect("vipd binary"), configuration).unwrap();
     agent.start().unwrap();
-    until_state(&agent, "master", SOON).unwrap();
-    succeeds("the VIP", SOON, || Ok(address_flags(host, VIP6.into())?.is_some())).unwrap();
+    until_state(&agent, "master", TIMEOUT).unwrap();
+    succeeds("the VIP", TIMEOUT, || Ok(address_flags(host, VIP6.into())?.is_some())).unwrap();
     let route = text(host, "ip", &["-6", "route", "get", NEIGHBOR_OF_VIP6]).unwrap();
     let source = route.split(" src ").nth(1).and_then(|rest| rest.split_whitespace().next());
-    source.expect("a source").to_owned()
+    source.expect("source address").to_owned()
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn preferred_decides_whether_an_ipv6_vip_is_a_source() {
+fn preferred_controls_ipv6_source_selection() {
     for (preferred, source) in [(true, VIP6), (false, ONE.ipv6())] {
         let entry = format!("{{ address = \"{VIP6}/128\", preferred = {preferred} }}");
         assert_eq!(source_with(&entry), source.to_string(), "{entry}");
@@ -43,6 +44,6 @@ fn preferred_decides_whether_an_ipv6_vip_is_a_source() {
 /// As with keepalived: such an address identifies a service, not the node.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_ipv6_vip_with_128_bits_is_no_source_by_default() {
+fn ipv6_vip_with_prefix_128_is_not_a_source_by_default() {
     assert_eq!(source_with(&format!("\"{VIP6}/128\"")), ONE.ipv6().to_string());
 }

@@ -19,7 +19,7 @@ use vipd_witness::Advert;
 const PREFERRED: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
 const STRANGER: Station = Station::Client;
-const SOON: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
 /// More records than the ring holds, each of a source of its own, so that none is rate limited.
 const FLOOD: u32 = 20_000;
@@ -35,20 +35,20 @@ struct Pair {
 
 impl Pair {
     fn start() -> Self {
-        let lab = Lab::new(2).expect("a lab");
-        let capture = lab.capture().expect("a capture");
+        let lab = Lab::new(2).expect("create the lab");
+        let capture = lab.capture().expect("start the capture");
         let agent = |station, priority| {
             let instance = Instance { priority, interval: SECOND, preempt: false, ..Instance::default() };
-            let mut agent =
-                Agent::new(&lab, station, vipd().expect("VIPD_BIN"), &[instance]).expect("an agent");
-            agent.start().expect("started");
+            let mut agent = Agent::new(&lab, station, vipd().expect("vipd binary"), &[instance])
+                .expect("create the agent");
+            agent.start().expect("start the agent");
             agent
         };
         let preferred = agent(PREFERRED, 200);
-        until_state(&preferred, "master", SOON).expect("node 1 is master");
+        until_state(&preferred, "master", TIMEOUT).expect("node 1 is master");
         let backup = agent(BACKUP, 100);
-        until_state(&backup, "backup", SOON).expect("node 2 is backup");
-        let stranger = Injector::open(lab.host(STRANGER).expect("a client")).expect("an injector");
+        until_state(&backup, "backup", TIMEOUT).expect("node 2 is backup");
+        let stranger = Injector::open(lab.host(STRANGER).expect("client host")).expect("open the injector");
         Self { preferred, backup, capture, stranger, _lab: lab }
     }
 
@@ -61,7 +61,7 @@ impl Pair {
     }
 
     fn wait_for_adverts(&self, station: Station, since: WallTime, adverts: usize) {
-        wait_until(&format!("{adverts} adverts of {station}"), SOON, || {
+        wait_until(&format!("{adverts} adverts of {station}"), TIMEOUT, || {
             self.adverts(station, since) >= adverts
         })
         .expect("adverts");
@@ -75,7 +75,7 @@ impl Pair {
     fn expect_successor_to_stay(&self) {
         let continued = WallTime::now();
         self.preferred.resume().expect("SIGCONT");
-        until_state(&self.preferred, "backup", SOON).expect("node 1 yields");
+        until_state(&self.preferred, "backup", TIMEOUT).expect("node 1 yields");
         self.wait_for_adverts(BACKUP, continued, 4);
         assert_eq!(
             self.adverts(PREFERRED, continued),
@@ -83,11 +83,11 @@ impl Pair {
             "node 1 claims mastership: {:#?}",
             self.preferred.log()
         );
-        assert_eq!(state(&self.preferred).expect("status"), "backup");
-        assert_eq!(state(&self.backup).expect("status"), "master");
-        assert_eq!(count(&self.preferred, "vipd:stalls").expect("stats"), 1);
-        assert_eq!(count(&self.preferred, "master-transitions").expect("stats"), 1);
-        assert_eq!(count(&self.backup, "master-transitions").expect("stats"), 1);
+        assert_eq!(state(&self.preferred).expect("query status"), "backup");
+        assert_eq!(state(&self.backup).expect("query status"), "master");
+        assert_eq!(count(&self.preferred, "vipd:stalls").expect("query statistics"), 1);
+        assert_eq!(count(&self.preferred, "master-transitions").expect("query statistics"), 1);
+        assert_eq!(count(&self.backup, "master-transitions").expect("query statistics"), 1);
     }
 }
 
@@ -98,12 +98,12 @@ fn claims(frame: &Frame, station: Station) -> bool {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
-fn one_early_advert_of_a_stranger_does_not_hide_a_takeover() {
+fn third_party_advert_during_stall_does_not_hide_takeover() {
     let pair = Pair::start();
     let stopped = WallTime::now();
     pair.stop_preferred(|stranger| {
         std::thread::sleep(Duration::from_millis(5));
-        stranger.send(&STRANGER.advert(Version::V3, 51, 1).frame()).expect("sent");
+        stranger.send(&STRANGER.advert(Version::V3, 51, 1).frame()).expect("send");
     });
     pair.wait_for_adverts(BACKUP, stopped, 2);
     pair.expect_successor_to_stay();
@@ -111,7 +111,7 @@ fn one_early_advert_of_a_stranger_does_not_hide_a_takeover() {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
-fn a_flood_that_overruns_the_ring_does_not_hide_a_takeover() {
+fn ring_overrun_during_stall_does_not_hide_takeover() {
     let pair = Pair::start();
     let stopped = WallTime::now();
     pair.stop_preferred(|stranger| {
@@ -120,13 +120,13 @@ fn a_flood_that_overruns_the_ring_does_not_hide_a_takeover() {
             Advert { source, ..STRANGER.advert(Version::V3, 51, 1) }.frame()
         };
         let frames: Vec<_> = (0..FLOOD).map(advert).collect();
-        stranger.pace(&frames, frames.len(), Duration::from_millis(1500)).expect("sent");
+        stranger.pace(&frames, frames.len(), Duration::from_millis(1500)).expect("send");
     });
     pair.wait_for_adverts(BACKUP, stopped, 2);
     assert!(
-        count(&pair.backup, "advertisement-rcvd").expect("stats") >= u64::from(FLOOD),
+        count(&pair.backup, "advertisement-rcvd").expect("query statistics") >= u64::from(FLOOD),
         "the flood arrived"
     );
     pair.expect_successor_to_stay();
-    assert!(count(&pair.preferred, "vipd:ring-full").expect("stats") > 0, "the ring was not full");
+    assert!(count(&pair.preferred, "vipd:ring-full").expect("query statistics") > 0, "the ring was not full");
 }

@@ -18,7 +18,7 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const INTERVAL: Duration = Duration::from_millis(100);
 
 fn started(lab: &Lab, station: Station, instance: Instance) -> Result<Agent> {
@@ -38,13 +38,13 @@ fn slow(priority: u8) -> Instance {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_backup_adopts_the_masters_interval() -> TestResult {
+fn backup_adopts_the_interval_of_the_master() -> TestResult {
     let lab = Lab::new(2)?;
     let slow = Instance { interval: Duration::from_millis(300), ..router(200) };
     let master = started(&lab, ONE, slow)?;
-    until_state(&master, "master", SOON)?;
+    until_state(&master, "master", TIMEOUT)?;
     let backup = started(&lab, TWO, router(100))?;
-    let status = until(&backup, "the master's interval", SOON, |status| {
+    let status = until(&backup, "the master's interval", TIMEOUT, |status| {
         status.text("state") == "backup"
             && status
                 .number("vipd:active-advertise-interval-ns")
@@ -57,11 +57,11 @@ fn a_backup_adopts_the_masters_interval() -> TestResult {
     assert_eq!(status.number("master-down-interval")?, 108);
     assert_eq!(status.number("skew-time")?, 182_812);
     let rounds = count(&backup, "master-transitions")?;
-    try_wait_until("each advert to be counted as another interval", SOON, || {
+    try_wait_until("each advert to be counted as another interval", TIMEOUT, || {
         Ok(count(&backup, "interval-errors")? >= 10)
     })?;
     assert_eq!(count(&backup, "master-transitions")?, rounds, "three of its own intervals mean nothing");
-    until_state(&backup, "backup", SOON)?;
+    until_state(&backup, "backup", TIMEOUT)?;
     Ok(())
 }
 
@@ -69,11 +69,11 @@ fn a_backup_adopts_the_masters_interval() -> TestResult {
 /// `speaker` before it speaks itself.
 fn split_and_heal(lab: &Lab, (hearer, speaker): (&Agent, &Agent), capture: &Capture) -> Result<WallTime> {
     lab.isolate(ONE)?;
-    until_state(hearer, "master", SOON)?;
-    until_state(speaker, "master", SOON)?;
+    until_state(hearer, "master", TIMEOUT)?;
+    until_state(speaker, "master", TIMEOUT)?;
     wait_for_mac(lab.host(Station::Client)?, TWO.mac())?;
     // A new master announces itself twice. What comes after that is an answer to the other.
-    try_wait_until("both to have announced themselves twice", SOON, || {
+    try_wait_until("both to have announced themselves twice", TIMEOUT, || {
         let announced = |agent| Ok::<_, anyhow::Error>(count(agent, "vipd:gratuitous-arp-sent")? >= 10);
         Ok(announced(hearer)? && announced(speaker)?)
     })?;
@@ -81,7 +81,7 @@ fn split_and_heal(lab: &Lab, (hearer, speaker): (&Agent, &Agent), capture: &Capt
     hearer.pause()?;
     let healed = WallTime::now();
     lab.rejoin(ONE)?;
-    let heard = wait_until("an advert of the speaker", SOON, || {
+    let heard = wait_until("an advert of the speaker", TIMEOUT, || {
         capture.has(healed, |frame| frame.from == speaker.station() && frame.advert().is_some())
     });
     hearer.resume()?;
@@ -89,16 +89,18 @@ fn split_and_heal(lab: &Lab, (hearer, speaker): (&Agent, &Agent), capture: &Capt
 }
 
 fn wait_for_mac(client: &vipd_tests::namespace::Namespace, mac: Mac) -> Result<()> {
-    try_wait_until(&format!("the client to believe that {VIP} is at {mac}"), SOON, || {
+    try_wait_until(&format!("the client to believe that {VIP} is at {mac}"), TIMEOUT, || {
         Ok(neighbour(client, VIP)?.is_some_and(|entry| entry.mac == Some(mac)))
     })
 }
 
 fn announces_again(agent: &Agent, capture: &Capture, healed: WallTime) -> Result<()> {
     let says = |text: &str| agent.log().iter().any(|line| line.time >= healed && line.text.contains(text));
-    wait_until("the log to say that the addresses were announced again", SOON, || says("announced again"))?;
+    wait_until("the log to say that the addresses were announced again", TIMEOUT, || {
+        says("announced again")
+    })?;
     let station = agent.station();
-    wait_until("gratuitous ARP after the split", SOON, || {
+    wait_until("gratuitous ARP after the split", TIMEOUT, || {
         capture.has(healed, |frame| {
             frame.from == station
                 && frame.gratuitous_arp(VIP).is_some_and(|arp| arp.sender_mac == station.mac())
@@ -108,42 +110,42 @@ fn announces_again(agent: &Agent, capture: &Capture, healed: WallTime) -> Result
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn two_masters_agree_once_the_segment_is_whole() -> TestResult {
-    two_masters_agree(true)?;
+fn split_brain_heals_when_the_winner_receives_first() -> TestResult {
+    check_split_brain_healing(true)?;
     Ok(())
 }
 
 /// The loser yields before the winner has heard of it: its last advert is what tells the winner.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn two_masters_agree_also_when_the_loser_hears_the_winner_first() -> TestResult {
-    two_masters_agree(false)?;
+fn split_brain_heals_when_the_loser_receives_first() -> TestResult {
+    check_split_brain_healing(false)?;
     Ok(())
 }
 
-fn two_masters_agree(winner_hears_first: bool) -> Result<()> {
+fn check_split_brain_healing(winner_hears_first: bool) -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let winner = started(&lab, ONE, slow(200))?;
-    until_state(&winner, "master", SOON)?;
+    until_state(&winner, "master", TIMEOUT)?;
     let loser = started(&lab, TWO, slow(100))?;
-    until_state(&loser, "backup", SOON)?;
+    until_state(&loser, "backup", TIMEOUT)?;
     let client = lab.host(Station::Client)?;
     let ping = Prober::start(client, VIP, Duration::from_millis(20))?;
     wait_for_mac(client, ONE.mac())?;
 
     let order = if winner_hears_first { (&winner, &loser) } else { (&loser, &winner) };
     let healed = split_and_heal(&lab, order, &capture)?;
-    until_state(&loser, "backup", SOON)?;
+    until_state(&loser, "backup", TIMEOUT)?;
     announces_again(&winner, &capture, healed)?;
     wait_for_mac(client, ONE.mac())?;
-    wait_until("answers from the winner", SOON, || {
+    wait_until("answers from the winner", TIMEOUT, || {
         capture.has(healed, |frame| {
             frame.from == ONE
                 && frame.echo().is_some_and(|echo| echo.reply && echo.identifier == ping.identifier())
         })
     })?;
-    until_state(&winner, "master", SOON)?;
+    until_state(&winner, "master", TIMEOUT)?;
     assert_eq!(count(&winner, "master-transitions")?, 1, "it has never yielded");
     assert!(count(&winner, "vipd:losing-adverts-rcvd")? > 0);
     assert!(count(&winner, "vipd:assert-adverts-sent")? > 0);
@@ -154,27 +156,27 @@ fn two_masters_agree(winner_hears_first: bool) -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn of_equal_priorities_the_higher_address_wins() -> TestResult {
+fn tie_break_prefers_the_higher_address() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let lower = started(&lab, ONE, slow(100))?;
-    until_state(&lower, "master", SOON)?;
+    until_state(&lower, "master", TIMEOUT)?;
     let higher = started(&lab, TWO, slow(100))?;
-    until_state(&higher, "backup", SOON)?;
+    until_state(&higher, "backup", TIMEOUT)?;
     let start = WallTime::now();
-    wait_until("4 adverts", SOON, || {
+    wait_until("4 adverts", TIMEOUT, || {
         capture.search(start, |frame| frame.advert().filter(|_| frame.from == ONE)).len() >= 4
     })?;
-    until_state(&higher, "backup", SOON)?;
+    until_state(&higher, "backup", TIMEOUT)?;
     let client = lab.host(Station::Client)?;
     let ping = Prober::start(client, VIP, Duration::from_millis(20))?;
     wait_for_mac(client, ONE.mac())?;
 
     // Now that both are masters, the address decides.
     let healed = split_and_heal(&lab, (&higher, &lower), &capture)?;
-    let status = until_state(&lower, "backup", SOON)?;
+    let status = until_state(&lower, "backup", TIMEOUT)?;
     assert_eq!(status.text("vipd:last-transition-reason"), "higher-priority-advert");
-    until_state(&higher, "master", SOON)?;
+    until_state(&higher, "master", TIMEOUT)?;
     assert_eq!(count(&higher, "master-transitions")?, 1, "it has never yielded");
     announces_again(&higher, &capture, healed)?;
     wait_for_mac(client, TWO.mac())?;
@@ -184,25 +186,25 @@ fn of_equal_priorities_the_higher_address_wins() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn the_owner_is_master_at_once_and_keeps_its_address() -> TestResult {
+fn owner_becomes_master_immediately_and_keeps_its_address() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let own = ONE.ipv4();
     let standby = started(&lab, TWO, Instance { addresses: vec![own.into()], ..router(254) })?;
-    until_state(&standby, "master", SOON)?;
+    until_state(&standby, "master", TIMEOUT)?;
     assert!(lab.host(TWO)?.run(|| links::addresses(INTERFACE))?.contains(&own));
 
     let start = WallTime::now();
     let owner = Instance { addresses: vec![own.into()], preempt: false, ..router(255) };
     let mut owner = started(&lab, ONE, owner)?;
-    let status = until_state(&owner, "master", SOON)?;
+    let status = until_state(&owner, "master", TIMEOUT)?;
     assert_eq!(status.text("vipd:last-transition-reason"), "startup", "not by a timer");
     assert_eq!(status.address("vipd:primary-address"), Some(own.into()));
     let adverts = capture.search(start, |frame| frame.advert().filter(|_| frame.from == ONE));
     assert!(!adverts.is_empty());
     assert!(adverts.iter().all(|advert| advert.source == own && advert.priority == 255), "{adverts:?}");
-    until_state(&standby, "backup", SOON)?;
-    try_wait_until("the standby to give the address back", SOON, || {
+    until_state(&standby, "backup", TIMEOUT)?;
+    try_wait_until("the standby to give the address back", TIMEOUT, || {
         Ok(!lab.host(TWO)?.run(|| links::addresses(INTERFACE))?.contains(&own))
     })?;
 
@@ -213,6 +215,6 @@ fn the_owner_is_master_at_once_and_keeps_its_address() -> TestResult {
         capture.has(stopped, |frame| frame.from == ONE && frame.advert().is_some_and(|a| a.priority == 0)),
         "it resigns"
     );
-    until_state(&standby, "master", SOON)?;
+    until_state(&standby, "master", TIMEOUT)?;
     Ok(())
 }

@@ -17,7 +17,7 @@ use vipd_tests::time::WallTime;
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const STRANGER: Station = Station::Client;
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn address(station: Station, family: Family) -> IpAddr {
     match family {
@@ -40,33 +40,34 @@ fn agent(lab: &Lab, station: Station, peer: Station, family: Family, priority: u
         unicast_peers: vec![address(peer, family)],
         ..Instance::of(family)
     };
-    let mut agent = Agent::new(lab, station, vipd().expect("a vipd"), &[instance]).expect("an agent");
-    agent.start().expect("it starts");
+    let mut agent =
+        Agent::new(lab, station, vipd().expect("vipd binary"), &[instance]).expect("create the agent");
+    agent.start().expect("start the agent");
     agent
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn peers_elect_and_take_over_without_a_frame_to_the_group() {
+fn unicast_election_and_takeover_send_no_multicast() {
     for family in [Family::V4, Family::V6] {
-        let lab = Lab::new(2).expect("a lab");
-        let client = lab.host(STRANGER).expect("a client");
-        let capture = lab.capture().expect("a capture");
+        let lab = Lab::new(2).expect("create the lab");
+        let client = lab.host(STRANGER).expect("client host");
+        let capture = lab.capture().expect("start the capture");
         let start = WallTime::now();
         let mut preferred = agent(&lab, ONE, TWO, family, 200);
         let backup = agent(&lab, TWO, ONE, family, 100);
-        until_state(&preferred, "master", SOON).expect("master");
-        until_state(&backup, "backup", SOON).expect("backup");
+        until_state(&preferred, "master", TIMEOUT).expect("master");
+        until_state(&backup, "backup", TIMEOUT).expect("backup");
         let elected = WallTime::now();
-        succeeds("the client's ping", SOON, || ping(client, vip(family))).expect("an answer");
+        succeeds("the client's ping", TIMEOUT, || ping(client, vip(family))).expect("ping is answered");
         let crashed = WallTime::now();
-        preferred.kill().expect("killed");
-        until_state(&backup, "master", SOON).expect("master");
-        preferred.start().expect("it starts again");
-        until_state(&preferred, "master", SOON).expect("master");
-        until_state(&backup, "backup", SOON).expect("backup");
-        preferred.stop().expect("it stops");
-        until_state(&backup, "master", SOON).expect("master");
+        preferred.kill().expect("kill the agent");
+        until_state(&backup, "master", TIMEOUT).expect("master");
+        preferred.start().expect("restart the agent");
+        until_state(&preferred, "master", TIMEOUT).expect("master");
+        until_state(&backup, "backup", TIMEOUT).expect("backup");
+        preferred.stop().expect("stop the agent");
+        until_state(&backup, "master", TIMEOUT).expect("master");
 
         let adverts = capture.search(start, |frame| frame.advert().map(|advert| (frame.from, advert)));
         assert!(adverts.iter().any(|(_, advert)| advert.priority == 0), "it said that it stops");
@@ -86,32 +87,32 @@ fn peers_elect_and_take_over_without_a_frame_to_the_group() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_stranger_s_adverts_are_counted_and_change_nothing() {
-    let lab = Lab::new(2).expect("a lab");
+fn adverts_from_unconfigured_peers_are_counted_and_ignored() {
+    let lab = Lab::new(2).expect("create the lab");
     let one = agent(&lab, ONE, TWO, Family::V4, 100);
-    until_state(&one, "master", SOON).expect("master");
-    let injector = Injector::open(lab.host(STRANGER).expect("a host")).expect("an injector");
+    until_state(&one, "master", TIMEOUT).expect("master");
+    let injector = Injector::open(lab.host(STRANGER).expect("lab host")).expect("open the injector");
     let mut advert = STRANGER.advert(Version::V3, 51, 254);
     advert.destination = ONE.ipv4().into();
     advert.destination_mac = ONE.mac();
     for _ in 0..10 {
-        injector.send(&advert.frame()).expect("sent");
+        injector.send(&advert.frame()).expect("send");
     }
     // To the group, this virtual router listens to nobody.
-    injector.send(&STRANGER.advert(Version::V3, 51, 254).frame()).expect("sent");
-    succeeds("the adverts to be counted", SOON, || {
+    injector.send(&STRANGER.advert(Version::V3, 51, 254).frame()).expect("send");
+    succeeds("the adverts to be counted", TIMEOUT, || {
         let (global, _) = ask::stats(&one)?;
         Ok(ask::count(&one, "vipd:peer-errors")? == 10 && global.number("vipd:destination-passed")? == 1)
     })
     .expect("counted");
-    assert_eq!(ask::count(&one, "advertisement-rcvd").expect("a counter"), 0);
-    assert_eq!(ask::state(&one).expect("it answers"), "master");
+    assert_eq!(ask::count(&one, "advertisement-rcvd").expect("read the counter"), 0);
+    assert_eq!(ask::state(&one).expect("query the agent"), "master");
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_routed_peer_s_ttl_is_what_was_allowed_for_it() {
-    let lab = Lab::new(2).expect("a lab");
+fn min_ttl_applies_to_unicast_peers() {
+    let lab = Lab::new(2).expect("create the lab");
     let configuration = format!(
         "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\npriority = 100\nadvert_interval = \"1s\"\n\
          unicast_source = \"{}\"\nunicast_peers = [{{ address = \"{}\", min_ttl = 250 }}]\n\
@@ -119,18 +120,18 @@ fn a_routed_peer_s_ttl_is_what_was_allowed_for_it() {
         ONE.ipv4(),
         TWO.ipv4()
     );
-    let mut agent =
-        Agent::with_configuration(&lab, ONE, vipd().expect("a vipd"), configuration).expect("an agent");
-    agent.start().expect("it starts");
-    let injector = Injector::open(lab.host(TWO).expect("a host")).expect("an injector");
+    let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("vipd binary"), configuration)
+        .expect("create the agent");
+    agent.start().expect("start the agent");
+    let injector = Injector::open(lab.host(TWO).expect("lab host")).expect("open the injector");
     let mut advert = TWO.advert(Version::V3, 51, 200);
     advert.destination = ONE.ipv4().into();
     advert.destination_mac = ONE.mac();
     for ttl in [249, 250, 255] {
         advert.ttl = ttl;
-        injector.send(&advert.frame()).expect("sent");
+        injector.send(&advert.frame()).expect("send");
     }
-    succeeds("the adverts to be counted", SOON, || {
+    succeeds("the adverts to be counted", TIMEOUT, || {
         Ok(ask::count(&agent, "vipd:ip-ttl-errors")? == 1 && ask::count(&agent, "advertisement-rcvd")? == 2)
     })
     .expect("counted");
@@ -138,18 +139,18 @@ fn a_routed_peer_s_ttl_is_what_was_allowed_for_it() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn without_its_source_it_waits_in_fault() {
-    let lab = Lab::new(2).expect("a lab");
-    let host = lab.host(ONE).expect("a host");
+fn missing_unicast_source_is_a_fault() {
+    let lab = Lab::new(2).expect("create the lab");
+    let host = lab.host(ONE).expect("lab host");
     let one = agent(&lab, ONE, TWO, Family::V4, 100);
-    until_state(&one, "master", SOON).expect("master");
+    until_state(&one, "master", TIMEOUT).expect("master");
     let source = ONE.ipv4().to_string();
-    vipd_tests::command::text(host, "ip", &["address", "add", "10.9.9.9/24", "dev", "eth1"]).expect("added");
+    vipd_tests::command::text(host, "ip", &["address", "add", "10.9.9.9/24", "dev", "eth1"]).expect("add");
     vipd_tests::command::text(host, "ip", &["address", "del", &format!("{source}/24"), "dev", "eth1"])
-        .expect("gone");
-    let status = until_state(&one, "fault", SOON).expect("fault");
+        .expect("addresses removed");
+    let status = until_state(&one, "fault", TIMEOUT).expect("fault");
     assert!(status.text("vipd:fault-reason").contains(&source), "{status:?}");
     vipd_tests::command::text(host, "ip", &["address", "add", &format!("{source}/24"), "dev", "eth1"])
-        .expect("back");
-    until_state(&one, "master", SOON).expect("master");
+        .expect("address restored");
+    until_state(&one, "master", TIMEOUT).expect("master");
 }

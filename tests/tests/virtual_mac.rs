@@ -14,7 +14,7 @@ use vipd_tests::time::WallTime;
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const MAC4: Mac = Mac([0, 0, 0x5e, 0, 1, 51]);
 const MAC6: Mac = Mac([0, 0, 0x5e, 0, 2, 51]);
 
@@ -30,47 +30,48 @@ fn instance(family: Family, priority: u8) -> Instance {
 
 fn agent(lab: &Lab, station: Station, priority: u8) -> Agent {
     let instances = [instance(Family::V4, priority), instance(Family::V6, priority)];
-    let mut agent = Agent::new(lab, station, vipd().expect("a vipd"), &instances).expect("an agent");
-    agent.start().expect("it starts");
+    let mut agent =
+        Agent::new(lab, station, vipd().expect("vipd binary"), &instances).expect("create the agent");
+    agent.start().expect("start the agent");
     agent
 }
 
 fn sysctl(lab: &Lab, station: Station, name: &str) -> String {
     let path = format!("/proc/sys/net/ipv4/conf/eth1/{name}");
-    let host = lab.host(station).expect("a host");
-    host.run(move || std::fs::read_to_string(path)).expect("a sysctl").trim().to_owned()
+    let host = lab.host(station).expect("lab host");
+    host.run(move || std::fs::read_to_string(path)).expect("read the sysctl").trim().to_owned()
 }
 
 fn links(lab: &Lab, station: Station) -> String {
-    text(lab.host(station).expect("a host"), "ip", &["-o", "-d", "link"]).expect("links")
+    text(lab.host(station).expect("lab host"), "ip", &["-o", "-d", "link"]).expect("list the links")
 }
 
 /// MAC of an address in the client's neighbour table.
 fn learned(lab: &Lab, address: IpAddr) -> String {
-    let client = lab.host(Station::Client).expect("a client");
-    text(client, "ip", &["neighbour", "show", &address.to_string()]).expect("a table")
+    let client = lab.host(Station::Client).expect("client host");
+    text(client, "ip", &["neighbour", "show", &address.to_string()]).expect("read the neighbor table")
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn adverts_announcements_and_answers_bear_it_and_the_client_never_learns_another() {
-    let lab = Lab::new(2).expect("a lab");
-    let client = lab.host(Station::Client).expect("a client");
-    let capture = lab.capture().expect("a capture");
+fn adverts_announcements_and_answers_use_the_virtual_mac() {
+    let lab = Lab::new(2).expect("create the lab");
+    let client = lab.host(Station::Client).expect("client host");
+    let capture = lab.capture().expect("start the capture");
     let start = WallTime::now();
     let mut preferred = agent(&lab, ONE, 200);
     let backup = agent(&lab, TWO, 100);
-    until_state(&preferred, "master", SOON).expect("master");
-    until_state(&backup, "backup", SOON).expect("backup");
+    until_state(&preferred, "master", TIMEOUT).expect("master");
+    until_state(&backup, "backup", TIMEOUT).expect("backup");
     for _ in 0..2 {
         for (address, mac) in [(IpAddr::from(VIP), MAC4), (VIP6.into(), MAC6)] {
-            succeeds("the client's ping", SOON, || ping(client, address)).expect("an answer");
+            succeeds("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
             let entry = learned(&lab, address);
             assert!(entry.contains(&mac.to_string()), "{entry}");
         }
         if preferred.is_running() {
-            preferred.stop().expect("it stops");
-            until_state(&backup, "master", SOON).expect("master");
+            preferred.stop().expect("stop the agent");
+            until_state(&backup, "master", TIMEOUT).expect("master");
         }
     }
     let adverts = capture
@@ -89,16 +90,18 @@ fn adverts_announcements_and_answers_bear_it_and_the_client_never_learns_another
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_backup_is_silent_and_has_no_address_of_its_mac() {
-    let lab = Lab::new(2).expect("a lab");
-    let capture = lab.capture().expect("a capture");
+fn backup_sends_nothing_from_the_virtual_mac() {
+    let lab = Lab::new(2).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
     let start = WallTime::now();
     let preferred = agent(&lab, ONE, 200);
     let backup = agent(&lab, TWO, 100);
-    until_state(&preferred, "master", SOON).expect("master");
-    until_state(&backup, "backup", SOON).expect("backup");
-    succeeds("some adverts", SOON, || Ok(capture.search(start, vipd_tests::frame::Frame::advert).len() > 40))
-        .expect("adverts");
+    until_state(&preferred, "master", TIMEOUT).expect("master");
+    until_state(&backup, "backup", TIMEOUT).expect("backup");
+    succeeds("some adverts", TIMEOUT, || {
+        Ok(capture.search(start, vipd_tests::frame::Frame::advert).len() > 40)
+    })
+    .expect("adverts");
     let leaked = capture.search(start, |frame| {
         let mac = frame.source_mac().filter(|mac| [MAC4, MAC6].contains(mac))?;
         (frame.from == TWO).then_some(mac)
@@ -107,8 +110,8 @@ fn a_backup_is_silent_and_has_no_address_of_its_mac() {
     let shown = links(&lab, TWO);
     assert_eq!(shown.matches("macvlan mode private").count(), 2, "{shown}");
     for station in [ONE, TWO] {
-        let all =
-            text(lab.host(station).expect("a host"), "ip", &["-6", "-o", "address"]).expect("addresses");
+        let all = text(lab.host(station).expect("lab host"), "ip", &["-6", "-o", "address"])
+            .expect("list the addresses");
         assert!(!all.contains("fe80::200:5eff:fe00"), "RFC 9568 section 7.4: {all}");
     }
     // The master's own macvlan reports no group but those of its IPv6 addresses.
@@ -119,42 +122,42 @@ fn a_backup_is_silent_and_has_no_address_of_its_mac() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn nothing_is_left_behind_by_a_stop_or_after_a_crash() {
-    let lab = Lab::new(1).expect("a lab");
+fn macvlans_and_sysctls_are_removed_after_shutdown_and_crash() {
+    let lab = Lab::new(1).expect("create the lab");
     let before = (sysctl(&lab, ONE, "arp_ignore"), sysctl(&lab, ONE, "arp_announce"));
     let mut agent = agent(&lab, ONE, 100);
-    until_state(&agent, "master", SOON).expect("master");
+    until_state(&agent, "master", TIMEOUT).expect("master");
     assert_eq!(sysctl(&lab, ONE, "arp_ignore"), "1");
-    agent.stop().expect("it stops");
+    agent.stop().expect("stop the agent");
     assert!(!links(&lab, ONE).contains("macvlan"), "{}", links(&lab, ONE));
     assert_eq!((sysctl(&lab, ONE, "arp_ignore"), sysctl(&lab, ONE, "arp_announce")), before);
 
-    agent.start().expect("it starts");
-    until_state(&agent, "master", SOON).expect("master");
-    agent.kill().expect("killed");
+    agent.start().expect("start the agent");
+    until_state(&agent, "master", TIMEOUT).expect("master");
+    agent.kill().expect("kill the agent");
     assert!(links(&lab, ONE).contains("macvlan"), "a killed agent's links stay");
     // Without the virtual MAC now: what it needed is taken away at the start.
     let plain = Instance { interval: Duration::from_millis(100), ..Instance::default() };
-    let mut plain = Agent::new(&lab, ONE, vipd().expect("a vipd"), &[plain]).expect("an agent");
-    plain.start().expect("it starts");
+    let mut plain = Agent::new(&lab, ONE, vipd().expect("vipd binary"), &[plain]).expect("create the agent");
+    plain.start().expect("start the agent");
     assert!(!links(&lab, ONE).contains("macvlan"), "{}", links(&lab, ONE));
     assert_eq!((sysctl(&lab, ONE, "arp_ignore"), sysctl(&lab, ONE, "arp_announce")), before);
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn adverts_can_come_from_the_interface_s_own_mac() {
-    let lab = Lab::new(1).expect("a lab");
-    let capture = lab.capture().expect("a capture");
+fn adverts_use_the_interface_mac_if_configured() {
+    let lab = Lab::new(1).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
     let start = WallTime::now();
     let configuration = format!(
         "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\nadvert_interval = \"100ms\"\nvirtual_mac = true\n\
          virtual_mac_transmit_on_base = true\nvirtual_addresses = [\"{VIP}/24\"]\n"
     );
-    let mut agent =
-        Agent::with_configuration(&lab, ONE, vipd().expect("a vipd"), configuration).expect("an agent");
-    agent.start().expect("it starts");
-    succeeds("the announcement", SOON, || {
+    let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("vipd binary"), configuration)
+        .expect("create the agent");
+    agent.start().expect("start the agent");
+    succeeds("the announcement", TIMEOUT, || {
         Ok(capture.has(start, |frame| frame.gratuitous_arp(VIP).is_some_and(|arp| arp.sender_mac == MAC4)))
     })
     .expect("announced");
@@ -164,40 +167,44 @@ fn adverts_can_come_from_the_interface_s_own_mac() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn one_that_somebody_deletes_is_made_again_and_the_other_stays() {
-    let lab = Lab::new(1).expect("a lab");
-    let host = lab.host(ONE).expect("a host");
+fn externally_deleted_macvlan_is_recreated() {
+    let lab = Lab::new(1).expect("create the lab");
+    let host = lab.host(ONE).expect("lab host");
     let agent = agent(&lab, ONE, 100);
     let states = || -> anyhow::Result<Vec<String>> {
         Ok(ask::status(&agent)?.iter().map(|status| status.text("state").to_owned()).collect())
     };
-    succeeds("both to be master", SOON, || Ok(states()? == ["master", "master"])).expect("master");
-    text(host, "ip", &["link", "delete", "vrrp4-51"]).expect("deleted");
-    succeeds("it to be there again", SOON, || {
+    succeeds("both to be master", TIMEOUT, || Ok(states()? == ["master", "master"])).expect("master");
+    text(host, "ip", &["link", "delete", "vrrp4-51"]).expect("delete");
+    succeeds("it to be there again", TIMEOUT, || {
         Ok(states()? == ["master", "master"] && links(&lab, ONE).contains("vrrp4-51"))
     })
-    .expect("made again");
-    let client = lab.host(Station::Client).expect("a client");
-    succeeds("the client's ping", SOON, || ping(client, VIP.into())).expect("an answer");
-    let (_, each) = ask::stats(&agent).expect("it answers");
-    assert_eq!(each[1].number("master-transitions").expect("a counter"), 1, "IPv6 has seen nothing of it");
-    assert_eq!(each[0].number("master-transitions").expect("a counter"), 2);
+    .expect("macvlan recreated");
+    let client = lab.host(Station::Client).expect("client host");
+    succeeds("the client's ping", TIMEOUT, || ping(client, VIP.into())).expect("ping is answered");
+    let (_, each) = ask::stats(&agent).expect("query the agent");
+    assert_eq!(
+        each[1].number("master-transitions").expect("read the counter"),
+        1,
+        "IPv6 has seen nothing of it"
+    );
+    assert_eq!(each[0].number("master-transitions").expect("read the counter"), 2);
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn two_virtual_routers_share_an_interface_and_it_may_come_and_go() {
-    let lab = Lab::new(1).expect("a lab");
+fn macvlans_are_recreated_with_their_interface() {
+    let lab = Lab::new(1).expect("create the lab");
     let agent = agent(&lab, ONE, 100);
     let masters = || Ok(ask::status(&agent)?.iter().all(|status| status.text("state") == "master"));
-    succeeds("both to be master", SOON, masters).expect("master");
-    lab.unplug(ONE).expect("unplugged");
-    until_state(&agent, "fault", SOON).expect("fault");
-    lab.plug(ONE).expect("plugged in");
-    succeeds("both to be master", SOON, masters).expect("master");
-    let client = lab.host(Station::Client).expect("a client");
+    succeeds("both to be master", TIMEOUT, masters).expect("master");
+    lab.unplug(ONE).expect("unplug");
+    until_state(&agent, "fault", TIMEOUT).expect("fault");
+    lab.plug(ONE).expect("plug in");
+    succeeds("both to be master", TIMEOUT, masters).expect("master");
+    let client = lab.host(Station::Client).expect("client host");
     for address in [IpAddr::from(VIP), VIP6.into()] {
-        succeeds("the client's ping", SOON, || ping(client, address)).expect("an answer");
+        succeeds("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
     }
     assert_eq!(links(&lab, ONE).matches("macvlan mode private").count(), 2, "{}", links(&lab, ONE));
     assert_eq!(sysctl(&lab, ONE, "arp_ignore"), "1", "the new interface is prepared, too");
@@ -205,42 +212,42 @@ fn two_virtual_routers_share_an_interface_and_it_may_come_and_go() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn addresses_of_the_other_family_have_the_interface_s_own_mac() {
-    let lab = Lab::new(1).expect("a lab");
-    let client = lab.host(Station::Client).expect("a client");
+fn vips_of_the_other_family_use_the_interface_mac() {
+    let lab = Lab::new(1).expect("create the lab");
+    let client = lab.host(Station::Client).expect("client host");
     let configuration = format!(
         "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\nadvert_interval = \"100ms\"\nvirtual_mac = true\n\
          virtual_addresses = [\"{VIP}/24\"]\nvirtual_addresses_excluded = [\"{VIP6}/64\"]\n"
     );
-    let mut agent =
-        Agent::with_configuration(&lab, ONE, vipd().expect("a vipd"), configuration).expect("an agent");
-    agent.start().expect("it starts");
+    let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("vipd binary"), configuration)
+        .expect("create the agent");
+    agent.start().expect("start the agent");
     for (address, mac) in [(IpAddr::from(VIP), MAC4), (VIP6.into(), ONE.mac())] {
-        succeeds("the client's ping", SOON, || ping(client, address)).expect("an answer");
+        succeeds("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
         assert!(learned(&lab, address).contains(&mac.to_string()), "{}", learned(&lab, address));
     }
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_macvlan_that_somebody_else_has_made_is_left_alone() {
-    let lab = Lab::new(1).expect("a lab");
-    let host = lab.host(ONE).expect("a host");
+fn foreign_macvlan_is_kept() {
+    let lab = Lab::new(1).expect("create the lab");
+    let host = lab.host(ONE).expect("lab host");
     let mac = MAC4.to_string();
-    let ip = |arguments: &[&str]| text(host, "ip", arguments).expect("done");
+    let ip = |arguments: &[&str]| text(host, "ip", arguments).expect("run ip");
     ip(&["link", "add", "hand-made", "link", "eth1", "address", &mac, "type", "macvlan", "mode", "private"]);
     ip(&["address", "add", "10.9.9.9/32", "dev", "hand-made"]);
     let mut agent = agent(&lab, ONE, 100);
-    agent.stop().expect("it stops");
+    agent.stop().expect("stop the agent");
     assert!(ip(&["-o", "address"]).contains("10.9.9.9"), "{}", ip(&["-o", "address"]));
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn many_that_go_down_at_once_keep_nobody_waiting() {
+fn mass_yield_does_not_delay_adverts() {
     const MANY: u8 = 40;
-    let lab = Lab::new(2).expect("a lab");
-    let capture = lab.capture().expect("a capture");
+    let lab = Lab::new(2).expect("create the lab");
+    let capture = lab.capture().expect("start the capture");
     let one = |vrid: u8| Instance {
         name: format!("VI_{vrid}"),
         vrid,
@@ -251,19 +258,20 @@ fn many_that_go_down_at_once_keep_nobody_waiting() {
         ..Instance::default()
     };
     let all: Vec<_> = (1..=MANY + 1).map(one).collect();
-    let mut lower = Agent::new(&lab, ONE, vipd().expect("a vipd"), &all).expect("an agent");
-    lower.start().expect("it starts");
+    let mut lower = Agent::new(&lab, ONE, vipd().expect("vipd binary"), &all).expect("create the agent");
+    lower.start().expect("start the agent");
     let masters = |agent: &Agent, count: usize| -> anyhow::Result<bool> {
         Ok(ask::status(agent)?.iter().filter(|status| status.text("state") == "master").count() == count)
     };
-    succeeds("it to be master of all", SOON, || masters(&lower, all.len())).expect("master");
+    succeeds("it to be master of all", TIMEOUT, || masters(&lower, all.len())).expect("master");
     // Those with a virtual MAC go to the other one; the last stays, and adverts on.
     let higher: Vec<_> =
         all[..usize::from(MANY)].iter().cloned().map(|one| Instance { priority: 200, ..one }).collect();
-    let mut other = Agent::new(&lab, TWO, vipd().expect("a vipd"), &higher).expect("an agent");
+    let mut other = Agent::new(&lab, TWO, vipd().expect("vipd binary"), &higher).expect("create the agent");
     let start = WallTime::now();
-    other.start().expect("it starts");
-    succeeds("the other to be master of the rest", SOON, || masters(&other, higher.len())).expect("master");
+    other.start().expect("start the agent");
+    succeeds("the other to be master of the rest", TIMEOUT, || masters(&other, higher.len()))
+        .expect("master");
     let yielded: Vec<_> = capture.search(start, |frame| {
         frame.advert().filter(|advert| frame.from == TWO && advert.priority > 0).map(|_| frame.time)
     });
@@ -278,5 +286,5 @@ fn many_that_go_down_at_once_keep_nobody_waiting() {
     let gaps = adverts.windows(2).map(|pair| pair[1].millis_since(pair[0]));
     let longest = gaps.fold(0.0, f64::max);
     assert!(last > first && longest < 250.0, "silent for {longest} ms");
-    assert_eq!(ask::status(&lower).expect("it answers")[usize::from(MANY)].text("state"), "master");
+    assert_eq!(ask::status(&lower).expect("query the agent")[usize::from(MANY)].text("state"), "master");
 }
