@@ -1,7 +1,7 @@
-//! Puts the eBPF object where `include_bytes_aligned!` finds it: `$OUT_DIR/vipd.bpf.o`.
+//! Copies the eBPF object to `$OUT_DIR/vipd.bpf.o`, for `include_bytes_aligned!`.
 //!
-//! The object is committed, so that building vipd takes stable Rust alone. In the workspace a stale one stops the
-//! build; the published package has no kernel sources to compare it with, only the object.
+//! The object is committed, so that building vipd requires stable Rust only. In the workspace a stale
+//! object fails the build; the published package has only the object, without sources to compare.
 
 #[path = "build/provenance.rs"]
 mod provenance;
@@ -9,16 +9,16 @@ mod provenance;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Names another object to put in, as the tests do with the one they have just rebuilt.
+/// Environment variable with the path of another object, such as one that the tests rebuilt.
 const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
-/// In the workspace a link to the committed object; in the published package the object itself.
+/// In the workspace a link to the committed object; in the published package the object.
 const PACKAGED: &str = "vipd.bpf.o";
-/// Files and folders of the workspace that decide whether the committed object is stale.
+/// Files and folders of the workspace that the committed object depends on.
 const INPUTS: [&str; 4] = ["Cargo.toml", "Cargo.lock", "vipd-common", "vipd-ebpf"];
 
 fn main() {
     if let Err(message) = place_object() {
-        // This alone fails the build; an exit code on top would have cargo print all that was said before.
+        // Fails the build. A nonzero exit code would make cargo print all earlier output as well.
         println!("cargo::error={message}");
     }
 }

@@ -1,4 +1,4 @@
-//! VRRP agents on a lab's nodes: vipd, and keepalived to compare it with.
+//! VRRP agents on the nodes of a lab: vipd, keepalived and FRR.
 
 use std::env;
 use std::fmt;
@@ -21,26 +21,26 @@ use crate::process::{LogLine, Process};
 use crate::station::Station;
 use crate::wait::try_wait_until;
 
-/// How long an agent may take to stop when asked to.
+/// Time limit for an agent to stop after SIGTERM.
 const STOP: Duration = Duration::from_secs(10);
-/// How long an agent may take until it listens.
+/// Time limit for an agent to start.
 const START: Duration = Duration::from_secs(20);
 /// 224.0.0.18 as `/proc/net/igmp` writes it on a little-endian and on a big-endian machine.
 const GROUP_IN_PROC: [&str; 2] = ["120000E0", "E0000012"];
 /// ff02::12 as `/proc/net/igmp6` writes it.
 const GROUP6_IN_PROC: &str = "ff020000000000000000000000000012";
 
-/// keepalived's pid files: its parent process's and its VRRP process's.
+/// Pid files of keepalived: of its parent process and its VRRP process.
 const PID_FILES: [&str; 2] = ["keepalived.pid", "vrrp.pid"];
 
-/// Which program.
+/// An agent program.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AgentKind {
-    /// vipd, from this file.
+    /// vipd at this path.
     Vipd(PathBuf),
-    /// keepalived, from the path.
+    /// keepalived on the PATH.
     Keepalived,
-    /// FRR's zebra and vrrpd, from where Debian has them.
+    /// FRR's zebra and vrrpd, at Debian's paths.
     Frr,
 }
 
@@ -61,12 +61,12 @@ pub struct Agent {
     station: Station,
     host: Namespace,
     configuration: String,
-    /// What the configuration says, where the lab has written it.
+    /// The configured instances, if the lab generated the configuration.
     instances: Vec<Instance>,
     process: Option<Process>,
-    /// Variables of its environment.
+    /// Additional environment variables.
     environment: Vec<(String, String)>,
-    /// Where its standard error goes instead of to the lab.
+    /// Receives standard error instead of the lab.
     stderr: Option<OwnedFd>,
     /// Log lines of earlier processes.
     past_log: Vec<LogLine>,
@@ -88,7 +88,7 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Prepares an agent with a configuration of the caller's own, in the program's own syntax.
+    /// Prepares an agent with a configuration in the program's syntax.
     ///
     /// # Errors
     /// When the lab has no such node, or the program is not on this machine.
@@ -101,7 +101,7 @@ impl Agent {
         match &kind {
             AgentKind::Vipd(program) => ensure!(
                 program.is_file(),
-                "there is no vipd at {}: build it with `cargo build -p vipd`",
+                "{} is not a file; build vipd with `cargo build -p vipd`",
                 program.display()
             ),
             AgentKind::Keepalived => ensure_on_path("keepalived", "keepalived")?,
@@ -124,12 +124,12 @@ impl Agent {
         })
     }
 
-    /// Which program.
+    /// Its program.
     pub fn kind(&self) -> &AgentKind {
         &self.kind
     }
 
-    /// Which node.
+    /// Its node.
     pub fn station(&self) -> Station {
         self.station
     }
@@ -139,26 +139,26 @@ impl Agent {
         &self.host
     }
 
-    /// Whether it was started, and not stopped or killed since.
+    /// Whether it was started and not stopped or killed since.
     pub fn is_running(&self) -> bool {
         self.process.is_some()
     }
 
-    /// Whether its process lives still: a program may also end by itself.
+    /// Whether its process is still running; the program may have exited.
     ///
     /// # Errors
-    /// When it was not started, or the kernel does not say.
+    /// When it was not started, or waitpid(2) fails.
     pub fn is_alive(&mut self) -> Result<bool> {
-        let described = format!("{self} does not run");
+        let described = format!("{self} is not running");
         self.process.as_mut().context(described)?.is_running()
     }
 
-    /// Directory for vipd's control socket and for configurations; private to the node.
+    /// Directory for vipd's control socket and configurations, private to the node.
     pub fn runtime_dir() -> &'static Path {
         Path::new(SCRATCH)
     }
 
-    /// Where vipd answers questions, as the node sees it.
+    /// Path of vipd's control socket on the node.
     pub fn control_socket() -> PathBuf {
         Self::runtime_dir().join("control.sock")
     }
@@ -178,28 +178,28 @@ impl Agent {
     /// When the agent is not vipd.
     pub fn set_xdp(&mut self, mode: XdpMode) -> Result<()> {
         ensure!(matches!(self.kind, AgentKind::Vipd(_)), "{self} has no XDP mode");
-        // Keys of the top level come before the first table.
+        // Top-level keys precede the first table.
         self.configuration = format!("xdp = \"{mode}\"\n\n{}", self.configuration);
         Ok(())
     }
 
-    /// Sets a variable of the program's environment, for the next start.
+    /// Sets an environment variable of the program, for the next start.
     pub fn set_environment(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Has the program write its standard error here, from the next start on; the lab does not see it.
+    /// Redirects the program's standard error from the next start on; the lab does not receive it.
     pub fn redirect_stderr(&mut self, to: OwnedFd) {
         self.stderr = Some(to);
     }
 
-    /// Starts the program and waits until it listens, that is, until the node is a member of the
-    /// VRRP group, and vipd answers on its control socket.
+    /// Starts the program and waits until the node has joined the VRRP group, and vipd accepts
+    /// connections on its control socket.
     ///
     /// # Errors
-    /// When it runs already, cannot be started, exits, or does not listen in time; with its log.
+    /// When it is already running, cannot be started, exits, or is not ready in time; with its log.
     pub fn start(&mut self) -> Result<()> {
-        ensure!(self.process.is_none(), "{self} runs already");
+        ensure!(self.process.is_none(), "{self} is already running");
         self.write_configuration()?;
         self.remove_pid_files()?;
         let stderr = match &self.stderr {
@@ -218,7 +218,7 @@ impl Agent {
             try_wait_until(&format!("{self} to join {}", vipd_witness::GROUP_IPV4), START, || {
                 let process = self.process.as_mut().context("started above")?;
                 ensure!(process.is_running()?, "it exited");
-                // keepalived joins no group for unicast; its log has to do.
+                // keepalived joins no group for unicast; wait for a log line instead.
                 if silent {
                     return Ok(process.log().iter().any(|line| line.text.contains("Entering BACKUP STATE")));
                 }
@@ -235,10 +235,10 @@ impl Agent {
         listening.with_context(|| format!("{self} did not start; its log:\n{}", self.log_text()))
     }
 
-    /// Stops the program gracefully (SIGTERM), waits for its end, and says how it ended.
+    /// Stops the program with SIGTERM and returns its exit status.
     ///
     /// # Errors
-    /// When it does not run, or not stop in time.
+    /// When it is not running, or does not stop in time.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         let mut process = self.take()?;
         let result = process.terminate(STOP);
@@ -246,11 +246,11 @@ impl Agent {
         result.with_context(|| format!("stopping {self}"))
     }
 
-    /// Kills the program and all its processes (SIGKILL) in one step. Its addresses stay on the
-    /// interface, and the node's kernel goes on answering ARP for them.
+    /// Kills the program and all its processes with SIGKILL at once. Its VIPs stay on the interface, and
+    /// the node's kernel still answers ARP for them.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn kill(&mut self) -> Result<()> {
         let mut process = self.take()?;
         let result = process.kill();
@@ -258,31 +258,31 @@ impl Agent {
         result.with_context(|| format!("killing {self}"))
     }
 
-    /// Freezes the program and its workers (SIGSTOP).
+    /// Stops the program and its workers with SIGSTOP.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn pause(&self) -> Result<()> {
         self.running()?.pause()
     }
 
-    /// Thaws the program and its workers (SIGCONT).
+    /// Continues the program and its workers with SIGCONT.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn resume(&self) -> Result<()> {
         self.running()?.resume()
     }
 
-    /// Process id on the host of the running program.
+    /// Returns the process id on the host.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn id(&self) -> Result<u32> {
         Ok(self.running()?.id())
     }
 
-    /// Everything the agent has logged, over all its starts.
+    /// Returns the log of all runs.
     pub fn log(&self) -> Vec<LogLine> {
         let mut log = self.past_log.clone();
         log.extend(self.process.iter().flat_map(Process::log));
@@ -290,11 +290,11 @@ impl Agent {
     }
 
     fn running(&self) -> Result<&Process> {
-        self.process.as_ref().with_context(|| format!("{self} does not run"))
+        self.process.as_ref().with_context(|| format!("{self} is not running"))
     }
 
     fn take(&mut self) -> Result<Process> {
-        self.process.take().with_context(|| format!("{self} does not run"))
+        self.process.take().with_context(|| format!("{self} is not running"))
     }
 
     fn log_text(&self) -> String {
@@ -319,8 +319,8 @@ impl Agent {
             .with_context(|| format!("writing {} on {}", path.display(), self.station))
     }
 
-    /// Removes what a killed keepalived has left behind. It refuses to start when the process named
-    /// there lives, and as the first of its process namespace it is that process itself.
+    /// Removes the pid files of a killed keepalived. It refuses to start while the process of that id
+    /// runs, which is itself: each run has the same id in its PID namespace.
     fn remove_pid_files(&self) -> Result<()> {
         let files = PID_FILES.map(|file| Self::runtime_dir().join(file));
         self.host
@@ -366,7 +366,7 @@ impl fmt::Display for Agent {
 fn ensure_on_path(program: &str, package: &str) -> Result<()> {
     let path = env::var_os("PATH").unwrap_or_default();
     if !env::split_paths(&path).any(|directory| directory.join(program).is_file()) {
-        bail!("{program} is not on the PATH: install it (Debian, Ubuntu: `apt-get install {package}`)");
+        bail!("{program} is not on the PATH; install it (Debian, Ubuntu: `apt-get install {package}`)");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the client believes: its neighbour table.
+//! The client's neighbor table.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -13,14 +13,14 @@ use crate::namespace::Namespace;
 use crate::netlink;
 use crate::station::Mac;
 
-/// An entry of a neighbour table.
+/// An entry of a neighbor table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbour {
-    /// The address asked for.
+    /// IPv4 address.
     pub address: Ipv4Addr,
-    /// Where its frames go; `None` while or because the question is unanswered.
+    /// Its MAC; `None` while unresolved, or after resolution failed.
     pub mac: Option<Mac>,
-    /// How sure the kernel is.
+    /// NUD state of the kernel.
     pub state: NeighbourState,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Neighbour {
     }
 }
 
-/// The entry for `address` in the namespace's table, if it has one.
+/// Returns the entry for `address` in the namespace's table, if it has one.
 ///
 /// # Errors
 /// When the kernel refuses the dump.
@@ -45,7 +45,7 @@ pub fn neighbour(namespace: &Namespace, address: Ipv4Addr) -> Result<Option<Neig
             all.header.family = AddressFamily::Inet;
             netlink::dump(RouteNetlinkMessage::GetNeighbour(all))
         })
-        .with_context(|| format!("listing the neighbour table of {}", namespace.name()))?;
+        .with_context(|| format!("listing the neighbor table of {}", namespace.name()))?;
     Ok(table.into_iter().find_map(|message| match message {
         RouteNetlinkMessage::NewNeighbour(entry) => read(&entry, address),
         _ => None,

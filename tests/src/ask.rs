@@ -1,4 +1,4 @@
-//! Requests to a vipd on a node, on its control socket.
+//! Requests to vipd on a node, on its control socket.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::agent::{Agent, AgentKind};
 use crate::wait::try_wait_until;
 
-/// Time limit for an answer.
+/// Time limit for a reply.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// An instance's status or statistics.
@@ -19,45 +19,45 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub struct Answer(pub Value);
 
 impl Answer {
-    /// A string; empty if there is none.
+    /// Returns a string; empty if it is missing.
     pub fn text(&self, name: &str) -> &str {
         self.0[name].as_str().unwrap_or_default()
     }
 
-    /// A number.
+    /// Returns a number.
     ///
     /// # Errors
-    /// When there is no such number: a renamed one must not read as 0.
+    /// When it is missing: a renamed one must not read as 0.
     pub fn number(&self, name: &str) -> Result<u64> {
-        self.0[name].as_u64().with_context(|| format!("there is no number {name} in {}", self.0))
+        self.0[name].as_u64().with_context(|| format!("no number {name} in {}", self.0))
     }
 
-    /// An address, if there is one.
+    /// Returns an address, if present.
     pub fn address(&self, name: &str) -> Option<IpAddr> {
         self.text(name).parse().ok()
     }
 }
 
-/// The status of each instance.
+/// Returns the status of each instance.
 ///
 /// # Errors
-/// When the agent is not vipd, or does not answer.
+/// When the agent is not vipd, or does not reply.
 pub fn status(agent: &Agent) -> Result<Vec<Answer>> {
     let answer = ask(agent, "status")?;
     Ok(instances(&answer)?.iter().cloned().map(Answer).collect())
 }
 
-/// The agent's counters, and each instance's.
+/// Returns the agent's counters, and those of each instance.
 ///
 /// # Errors
-/// When the agent is not vipd, or does not answer.
+/// When the agent is not vipd, or does not reply.
 pub fn stats(agent: &Agent) -> Result<(Answer, Vec<Answer>)> {
     let answer = ask(agent, "stats")?;
     let each = instances(&answer)?.iter().map(|instance| Answer(instance["statistics"].clone()));
     Ok((Answer(answer["global"].clone()), each.collect()))
 }
 
-/// State of the agent's first instance.
+/// Returns the state of the agent's first instance.
 ///
 /// # Errors
 /// As [`status`], or when there is no instance.
@@ -66,7 +66,7 @@ pub fn state(agent: &Agent) -> Result<String> {
     Ok(first.text("state").to_owned())
 }
 
-/// A counter of the agent's first instance.
+/// Returns a counter of the agent's first instance.
 ///
 /// # Errors
 /// As [`stats`], or when there is no such counter.
@@ -78,7 +78,7 @@ pub fn count(agent: &Agent, name: &str) -> Result<u64> {
 /// Waits until the status of the agent's first instance satisfies `wanted`, and returns it.
 ///
 /// # Errors
-/// When the agent does not answer, or the time is up; with the last status.
+/// When the agent does not reply, or after `timeout`; with the last status.
 pub fn until(
     agent: &Agent,
     description: &str,
@@ -105,10 +105,10 @@ pub fn until_state(agent: &Agent, state: &str, timeout: Duration) -> Result<Answ
 }
 
 fn instances(answer: &Value) -> Result<&Vec<Value>> {
-    answer["instances"].as_array().context("vipd's answer has no instances")
+    answer["instances"].as_array().context("vipd's reply has no instances")
 }
 
-/// One request on the control socket. The file system of the agent's host has the socket.
+/// Sends a request on the control socket, which is in the mount namespace of the agent's host.
 fn ask(agent: &Agent, command: &str) -> Result<Value> {
     let AgentKind::Vipd(_) = agent.kind() else { bail!("{agent} has no control socket") };
     let request = format!("{{\"command\":\"{command}\"}}\n");
@@ -121,9 +121,9 @@ fn ask(agent: &Agent, command: &str) -> Result<Value> {
         BufReader::new(stream).read_line(&mut answer)?;
         Ok(answer)
     };
-    let answer = agent.host().run(exchange).with_context(|| format!("asking {agent} for {command}"))?;
+    let answer = agent.host().run(exchange).with_context(|| format!("requesting {command} from {agent}"))?;
     let answer: Value =
-        serde_json::from_str(&answer).with_context(|| format!("{agent} answered {answer:?}"))?;
+        serde_json::from_str(&answer).with_context(|| format!("invalid reply of {agent}: {answer:?}"))?;
     ensure!(answer["error"].is_null(), "{agent} refused {command}: {}", answer["error"]);
     Ok(answer)
 }

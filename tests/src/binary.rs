@@ -7,26 +7,21 @@ use anyhow::{Context, Result, ensure};
 
 use crate::agent::AgentKind;
 
-/// Names the vipd under test; `cargo xtask test` sets it to the release build it has made.
+/// Environment variable with the path of the vipd under test; `cargo xtask test` sets it.
 const VARIABLE: &str = "VIPD_BIN";
 
-/// The vipd that `VIPD_BIN` names.
+/// Returns the path in `VIPD_BIN`.
 ///
 /// # Errors
-/// When the variable is unset or names no file; the message says what to run.
+/// When the variable is unset or does not name a file.
 pub fn vipd_binary() -> Result<PathBuf> {
     let path = env::var_os(VARIABLE).map(PathBuf::from);
-    let path =
-        path.context("VIPD_BIN does not say which vipd to test: run `cargo xtask test`, which sets it")?;
-    ensure!(
-        path.is_file(),
-        "VIPD_BIN is {}, and there is no such file: run `cargo xtask test`, which builds vipd and sets it",
-        path.display()
-    );
+    let path = path.context("VIPD_BIN, the path of the vipd to test, is not set; run `cargo xtask test`")?;
+    ensure!(path.is_file(), "VIPD_BIN is {}, which is not a file; run `cargo xtask test`", path.display());
     Ok(path)
 }
 
-/// The vipd under test as an agent for a lab's node.
+/// Returns the vipd under test as an agent for a lab node.
 ///
 /// # Errors
 /// As [`vipd_binary`].

@@ -1,8 +1,8 @@
-//! Everything that enters the switch, each frame once.
+//! Captures all frames that enter the switch, each once.
 //!
-//! The capture sits at the switch's end of every cable: a frame that an XDP program consumes in a
-//! node is invisible to a capture inside that node, but has passed here before. Only incoming frames
-//! are kept, so a flooded advert is seen once, with the port that tells who really sent it.
+//! The capture is at the switch's end of every cable: frames that an XDP program drops on a node are
+//! invisible to a capture on that node. Only incoming frames are kept, so a flooded advert appears once,
+//! with the port of its real sender.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -20,9 +20,9 @@ use crate::packet_socket;
 use crate::station::Station;
 use crate::time::WallTime;
 
-/// How long the reader waits before it looks whether it should stop.
+/// Interval at which the reader checks whether to stop.
 const LOOK: Duration = Duration::from_millis(20);
-/// Longer than any frame, merged by the kernel or not.
+/// Longer than any frame, including those merged by GRO.
 const LONGEST_FRAME: usize = 1 << 16;
 
 /// A running capture.
@@ -37,12 +37,12 @@ struct Shared {
     frames: Mutex<Vec<Frame>>,
     stop: AtomicBool,
     drops: AtomicU32,
-    /// Where all frames are taken to come from; elsewhere the switch's port says it.
+    /// Sender of all frames; if none, the sender is derived from the switch port.
     at: Option<Station>,
 }
 
 impl Capture {
-    /// Starts to capture in the switch's namespace. Every frame sent after this returns is seen.
+    /// Starts to capture in the switch's namespace. Every frame sent after this returns is captured.
     ///
     /// # Errors
     /// When the kernel refuses the socket or the thread.
@@ -50,8 +50,8 @@ impl Capture {
         Self::open(switch, None, 0)
     }
 
-    /// Starts to capture what a host's own network stack receives, that is, what its XDP program
-    /// passes on. [`Frame::from`] is the host itself.
+    /// Starts to capture the frames that a host's network stack receives, that is, those that its XDP
+    /// program passes. [`Frame::from`] is the host itself.
     ///
     /// # Errors
     /// When the kernel refuses the socket or the thread.
@@ -59,8 +59,8 @@ impl Capture {
         Self::open(host, Some(station), 0)
     }
 
-    /// Starts to capture in the switch's namespace what one station sends, and nothing of the others: a flood would
-    /// leave holes.
+    /// Starts to capture only one station's frames in the switch's namespace; with those of a flood the
+    /// capture would have gaps.
     ///
     /// # Errors
     /// When the station is not plugged in, or the kernel refuses the socket or the thread.
@@ -99,15 +99,15 @@ impl Capture {
         self.search(start, |frame| Some(frame.clone()))
     }
 
-    /// What `pick` finds in the frames captured at or after `start`, in the order of their arrival.
-    /// Cheaper than [`Capture::since`] where few frames matter.
+    /// Applies `pick` to the frames captured at or after `start`, in order of arrival, and returns its
+    /// results. Cheaper than [`Capture::since`] where few frames match.
     pub fn search<T>(&self, start: WallTime, pick: impl FnMut(&Frame) -> Option<T>) -> Vec<T> {
         let frames = self.shared.frames();
         let first = frames.partition_point(|frame| frame.time < start);
         frames[first..].iter().filter_map(pick).collect()
     }
 
-    /// Whether some frame captured at or after `start` is `wanted`.
+    /// Whether a frame captured at or after `start` satisfies `wanted`.
     pub fn has(&self, start: WallTime, wanted: impl Fn(&Frame) -> bool) -> bool {
         let frames = self.shared.frames();
         frames.iter().rev().take_while(|frame| frame.time >= start).any(wanted)
@@ -116,17 +116,16 @@ impl Capture {
     /// Stops and returns all frames, in the order of their arrival.
     ///
     /// # Errors
-    /// When reading failed, or when the kernel dropped frames because the machine was too slow: a
-    /// capture with holes is no evidence.
+    /// When reading failed, or the kernel dropped frames because the machine was too slow.
     pub fn stop(mut self) -> Result<Vec<Frame>> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        let Some(reader) = self.reader.take() else { bail!("the capture has been stopped before") };
+        let Some(reader) = self.reader.take() else { bail!("the capture was already stopped") };
         match reader.join() {
             Ok(result) => result.context("reading the capture's packet socket")?,
             Err(_) => bail!("the capture's thread panicked"),
         }
         let drops = self.shared.drops.load(Ordering::Relaxed);
-        ensure!(drops == 0, "the capture lost {drops} frames: the machine is too busy for this load");
+        ensure!(drops == 0, "the capture lost {drops} frames: the machine is overloaded");
         Ok(std::mem::take(&mut *self.shared.frames()))
     }
 }
@@ -135,7 +134,7 @@ impl Drop for Capture {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(reader) = self.reader.take() {
-            // Nobody is left to be told.
+            // An error cannot be reported here.
             let _ = reader.join();
         }
     }
@@ -146,23 +145,23 @@ impl Shared {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads until told to stop and the socket is empty.
+    /// Reads until `stop` is set and the socket is empty.
     fn read(&self, socket: &Socket) -> io::Result<()> {
         let mut buffer = vec![0; LONGEST_FRAME];
         loop {
-            // Looked at before the socket: what was sent before the order to stop is still taken out,
-            // but not waited for, because on a living segment there is always a next frame.
+            // Loaded before the socket is read: pending frames are still read after `stop` is set, but
+            // further ones are not waited for, because a live segment never goes quiet.
             let stop = self.stop.load(Ordering::Relaxed);
             let receive = if stop { packet_socket::receive_now } else { packet_socket::receive };
             match receive(socket, &mut buffer) {
                 Ok(received) => {
-                    // The bridge's own interface is no port: what it gets has come in on one.
+                    // Frames on the bridge's own interface have already been captured on a port.
                     if let Some(from) = self.at.or_else(|| Station::behind_port(received.interface)) {
                         let bytes = buffer[..received.length].to_vec();
                         self.frames().push(Frame { time: received.time, from, bytes });
                     }
                 }
-                // A port went down or away; the socket hears of it and goes on.
+                // A port went down or was deleted; the socket remains usable.
                 Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

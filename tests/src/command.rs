@@ -1,4 +1,4 @@
-//! What an operator would type on a host: `ip` and `ping`.
+//! Commands on a host: `ip` and `ping`.
 
 use std::net::IpAddr;
 use std::process::Command;
@@ -10,10 +10,10 @@ use crate::namespace::Namespace;
 use crate::process::output;
 use crate::wait::try_wait_until;
 
-/// What a program prints on a host.
+/// Runs a program on a host and returns its output.
 ///
 /// # Errors
-/// When there is no such program, or it fails.
+/// When it cannot be started, or fails.
 pub fn text(host: &Namespace, program: &str, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
     command.args(arguments);
@@ -33,7 +33,7 @@ pub fn ping(host: &Namespace, address: IpAddr) -> Result<bool> {
     Ok(output(host, command).context("running ping")?.status.success())
 }
 
-/// The line of `ip -o address` that tells of an address on a host, if it is there.
+/// Returns the line of `ip -o address` for an address on a host, if it has the address.
 ///
 /// # Errors
 /// When there is no `ip`.
@@ -43,10 +43,10 @@ pub fn address_flags(host: &Namespace, address: IpAddr) -> Result<Option<String>
     Ok(all.lines().find(|line| line.contains(&wanted)).map(str::to_owned))
 }
 
-/// Waits until something can be done.
+/// Retries `attempt` until it returns true.
 ///
 /// # Errors
-/// Its own, or when the time is up.
+/// Those of `attempt`, or after `timeout`.
 pub fn succeeds(what: &str, timeout: Duration, attempt: impl FnMut() -> Result<bool>) -> Result<()> {
     try_wait_until(what, timeout, attempt)
 }

@@ -1,5 +1,4 @@
-//! One scenario, many times, for several agents in turn: figures that were made on the same machine
-//! in the same minutes can be held against each other.
+//! Repeats a scenario with several agents in turn, so that their figures are comparable.
 
 use anyhow::{Context, Result};
 
@@ -7,28 +6,28 @@ use crate::agent::AgentKind;
 use crate::scenario::{Outcome, Scenario, Setup, Takeover};
 use crate::time::millis;
 
-/// The outcomes of one agent against itself.
+/// The outcomes with the same agent on both nodes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Which agent.
+    /// Agent on both nodes.
     pub kind: AgentKind,
-    /// One outcome for each round.
+    /// One outcome per round.
     pub outcomes: Vec<Outcome>,
 }
 
-/// The least, the middle and the greatest of some milliseconds.
+/// Minimum, median and maximum, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
-    /// Least.
+    /// Minimum.
     pub min: f64,
-    /// Middle; of an even number, the mean of the two in the middle.
+    /// For an even number of values, the mean of the middle two.
     pub median: f64,
-    /// Greatest.
+    /// Maximum.
     pub max: f64,
 }
 
 impl Spread {
-    /// The spread of some figures; `None` of none.
+    /// Returns the spread of `figures`; `None` without any.
     pub fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut figures: Vec<_> = figures.into_iter().collect();
         figures.sort_by(f64::total_cmp);
@@ -43,11 +42,11 @@ impl Spread {
     }
 }
 
-/// Plays `scenario` `rounds` times with each of the `kinds` on both nodes, the kinds in turn so that
-/// whatever else the machine does meets them alike. `progress` is called after each.
+/// Runs `scenario` `rounds` times with each of `kinds` on both nodes. The kinds alternate, so that other
+/// load on the machine affects all. `progress` is called after each run.
 ///
 /// # Errors
-/// When a round fails; the message says which.
+/// When a round fails, with its number.
 pub fn compare(
     scenario: Scenario,
     setup: &Setup,
@@ -71,17 +70,17 @@ pub fn compare(
 }
 
 impl Series {
-    /// How much later than its deadline the new master's first advert came (t1 - t0 - deadline).
+    /// Delay of the new master's first advert after its deadline (t1 - t0 - deadline).
     pub fn lateness(&self) -> Option<Spread> {
         Spread::of(self.failovers().filter_map(Takeover::lateness))
     }
 
-    /// From the new master's first advert to its first gratuitous ARP (t2 - t1).
+    /// Time from the new master's first advert to its first gratuitous ARP (t2 - t1).
     pub fn announcement(&self) -> Option<Spread> {
         Spread::of(self.failovers().map(Takeover::announcement))
     }
 
-    /// From the new master's first advert to its first answer (t3 - t1).
+    /// Time from the new master's first advert to its first echo reply (t3 - t1).
     pub fn service(&self) -> Option<Spread> {
         Spread::of(self.failovers().map(Takeover::service))
     }
@@ -104,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_the_middle() {
+    fn the_median_of_an_even_number_is_the_mean_of_the_middle_two() {
         assert_eq!(Spread::of([]), None);
         assert_eq!(Spread::of([3.0, 1.0, 2.0]), Some(Spread { min: 1.0, median: 2.0, max: 3.0 }));
         assert_eq!(Spread::of([4.0, 1.0]), Some(Spread { min: 1.0, median: 2.5, max: 4.0 }));

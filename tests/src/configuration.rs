@@ -1,4 +1,4 @@
-//! What an agent is configured with, in the words of each program.
+//! Configurations in the syntax of each program.
 
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
@@ -30,7 +30,7 @@ impl fmt::Display for Family {
 /// XDP mode of vipd, the value of its configuration key `xdp`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum XdpMode {
-    /// vipd decides by driver.
+    /// Depends on the driver.
     Auto,
     /// In the driver.
     Native,
@@ -48,7 +48,7 @@ impl fmt::Display for XdpMode {
     }
 }
 
-/// A virtual router as all programs can be told of it, on [`INTERFACE`].
+/// A virtual router on [`INTERFACE`], with the settings that all programs support.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
     /// Name in logs.
@@ -61,22 +61,22 @@ pub struct Instance {
     pub priority: u8,
     /// Advertisement interval: multiples of 10 ms in version 3, of 1 s in version 2.
     pub interval: Duration,
-    /// Whether a higher priority takes over from a living master.
+    /// Whether a higher priority takes over from an active master.
     pub preempt: bool,
-    /// Virtual addresses of one family, in the segment's prefix.
+    /// VIPs of one family, within the segment's prefix.
     pub addresses: Vec<IpAddr>,
-    /// Where adverts go instead of to the group.
+    /// Unicast destinations instead of the group.
     pub unicast_peers: Vec<IpAddr>,
-    /// Smallest TTL or Hop Limit that vipd accepts of them, instead of 255.
+    /// Minimum TTL or Hop Limit that vipd accepts from the peers, instead of 255.
     pub min_ttl: Option<u8>,
-    /// The virtual router's own MAC.
+    /// Whether the VIPs have the virtual router MAC.
     pub virtual_mac: bool,
     /// VRRPv2's password.
     pub password: Option<String>,
 }
 
 impl Default for Instance {
-    /// VRID 51, version 3, priority 100, once a second, with preemption, for [`VIP`].
+    /// VRID 51, version 3, priority 100, 1 s, preemption, [`VIP`].
     fn default() -> Self {
         Self {
             name: "VI_1".to_owned(),
@@ -95,7 +95,7 @@ impl Default for Instance {
 }
 
 impl Instance {
-    /// The usual one of a family: for [`VIP`], or for [`VIP6_LINK_LOCAL`] and [`VIP6`].
+    /// The default instance of a family: with [`VIP`], or [`VIP6_LINK_LOCAL`] and [`VIP6`].
     pub fn of(family: Family) -> Self {
         match family {
             Family::V4 => Self::default(),
@@ -108,7 +108,7 @@ impl Instance {
         if self.addresses.iter().any(IpAddr::is_ipv6) { Family::V6 } else { Family::V4 }
     }
 
-    /// The address at which a node's peers reach it.
+    /// The unicast source address of a node.
     fn source(&self, station: Station) -> IpAddr {
         match self.family() {
             Family::V4 => station.ipv4().into(),
@@ -122,7 +122,7 @@ fn with_prefix(address: &IpAddr) -> String {
     format!("{address}/{}", if address.is_ipv6() { PREFIX6 } else { PREFIX })
 }
 
-/// vipd's configuration file. Writing to a string cannot fail.
+/// Returns vipd's configuration file. Writing to a string cannot fail.
 pub(crate) fn vipd_configuration(station: Station, instances: &[Instance]) -> String {
     let mut text = String::new();
     for instance in instances {
@@ -162,7 +162,7 @@ pub(crate) fn vipd_configuration(station: Station, instances: &[Instance]) -> St
     text
 }
 
-/// keepalived's configuration file. Its version is one for all instances.
+/// Returns keepalived's configuration file, which has one version for all instances.
 pub(crate) fn keepalived_configuration(station: Station, instances: &[Instance]) -> Result<String> {
     let version = instances.first().map_or(Version::V3, |first| first.version);
     ensure!(
@@ -173,7 +173,7 @@ pub(crate) fn keepalived_configuration(station: Station, instances: &[Instance])
     for instance in instances {
         let Instance { name, vrid, priority, .. } = instance;
         let interval = instance.interval.as_secs_f64();
-        // The owner is master from the start (RFC 9568 section 6.4.1), which keepalived wants to be told.
+        // keepalived needs it for the owner, which starts as master (RFC 9568 section 6.4.1).
         let state = if *priority == 255 { "MASTER" } else { "BACKUP" };
         let _ = write!(
             text,
@@ -211,7 +211,7 @@ pub(crate) fn keepalived_configuration(station: Station, instances: &[Instance])
     Ok(text)
 }
 
-/// FRR's configuration file.
+/// Returns FRR's configuration file.
 pub(crate) fn frr_configuration(instances: &[Instance]) -> Result<String> {
     let mut text = format!("interface {INTERFACE}\n");
     for instance in instances {
@@ -243,7 +243,7 @@ mod tests {
     const NODE: Station = Station::Node(1);
 
     #[test]
-    fn vipd_is_configured_in_its_own_words() {
+    fn vipd_configuration_has_all_settings() {
         let instance = Instance { interval: Duration::from_millis(10), ..Instance::default() };
         assert_eq!(
             vipd_configuration(NODE, &[instance]),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn keepalived_is_configured_in_its_own_words() {
+    fn keepalived_configuration_has_all_settings_and_one_version() {
         let instance = Instance {
             interval: Duration::from_millis(10),
             preempt: false,
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn frr_is_configured_in_its_own_words() {
+    fn frr_configuration_has_all_settings_and_rejects_unicast() {
         let text = frr_configuration(&[Instance::of(Family::V6)]).unwrap();
         assert!(text.contains(" vrrp 51 advertisement-interval 1000\n"), "{text}");
         assert!(text.contains(" vrrp 51 ipv6 fe80::50\n vrrp 51 ipv6 fd00:122::50\n"), "{text}");

@@ -1,4 +1,4 @@
-//! The error of a test: `?` in a test reports its own line.
+//! The error type of tests: reports the line of the `?` that returned it.
 
 use std::fmt;
 use std::panic::Location;

@@ -1,4 +1,4 @@
-//! Frames as the switch saw them, and what they say.
+//! Captured frames and their decoding.
 
 mod advert;
 mod neighbor;
@@ -22,11 +22,11 @@ const PROTOCOL_ICMPV6: u8 = 58;
 /// A frame that entered the switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// When the kernel received it.
+    /// Receive time of the kernel.
     pub time: WallTime,
-    /// Who sent it: the station behind the port, whatever the frame itself claims.
+    /// Its sender: the station at the port, whatever the frame's source address.
     pub from: Station,
-    /// The frame, from the destination address on.
+    /// Its bytes, from the destination address on.
     pub bytes: Vec<u8>,
 }
 
@@ -35,7 +35,7 @@ pub struct Frame {
 pub struct Arp {
     /// 1 for a request, 2 for a reply.
     pub operation: u16,
-    /// Sender's hardware address.
+    /// Sender's MAC.
     pub sender_mac: Mac,
     /// Sender's address.
     pub sender: Ipv4Addr,
@@ -46,7 +46,7 @@ pub struct Arp {
 /// An ICMP echo request or reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Echo {
-    /// Whether it is the reply.
+    /// Whether it is a reply.
     pub reply: bool,
     /// Ethernet source.
     pub source_mac: Mac,
@@ -54,14 +54,14 @@ pub struct Echo {
     pub source: Ipv4Addr,
     /// IPv4 destination.
     pub destination: Ipv4Addr,
-    /// Identifier, the prober's own.
+    /// Identifier, unique per prober.
     pub identifier: u16,
     /// Sequence number, modulo 2^16.
     pub sequence: u16,
 }
 
 impl Frame {
-    /// The ARP packet in it, if it is one.
+    /// Decodes an ARP packet.
     pub fn arp(&self) -> Option<Arp> {
         let arp = self.payload(ETHERTYPE_ARP)?;
         // Ethernet (1), IPv4 (0x0800), and the lengths of their addresses.
@@ -76,13 +76,12 @@ impl Frame {
         })
     }
 
-    /// The ARP packet in it, if it is a gratuitous one for `address`: nobody is asked, everybody is
-    /// told. Both forms in use count, request and reply.
+    /// Decodes a gratuitous ARP for `address`, in either form: request or reply.
     pub fn gratuitous_arp(&self, address: Ipv4Addr) -> Option<Arp> {
         self.arp().filter(|arp| arp.sender == address && arp.target == address)
     }
 
-    /// The IPv4 echo in it, if it is one.
+    /// Decodes an ICMP echo.
     pub fn echo(&self) -> Option<Echo> {
         let packet = self.packet(PROTOCOL_ICMP)?;
         let reply = match packet.payload.first()? {
@@ -103,8 +102,8 @@ impl Frame {
         })
     }
 
-    /// Type and code of an ICMP error in it that says that nobody takes a packet: destination unreachable, or an unknown
-    /// next header in IPv6.
+    /// Returns type and code of an ICMP error for an unexpected packet: destination unreachable, or
+    /// unrecognized next header in IPv6.
     pub fn icmp_unreachable(&self) -> Option<(u8, u8)> {
         let of = |protocol, types: &[u8]| {
             let packet = self.packet(protocol)?;

@@ -1,8 +1,8 @@
-//! FRR's vrrpd on a node: its daemons, and the macvlans it wants to find.
+//! FRR's vrrpd on a node: its daemons and the macvlans it requires.
 //!
-//! vrrpd neither makes interfaces nor addresses: for each virtual router there must be a macvlan with the virtual MAC
-//! and the virtual addresses, which it sets protodown while it is backup. Its IPv6 adverts come from the macvlan's own
-//! link-local address.
+//! vrrpd does not create interfaces or addresses: each virtual router needs a macvlan with the virtual
+//! MAC and the VIPs, which vrrpd sets protodown while backup. Its IPv6 adverts have the macvlan's
+//! link-local address as source.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,11 +14,11 @@ use crate::configuration::{Family, Instance};
 use crate::namespace::Namespace;
 use crate::station::{INTERFACE, PREFIX, PREFIX6, Station};
 
-/// Where Debian has the daemons.
+/// Directory of the daemons in Debian.
 const DAEMONS: &str = "/usr/lib/frr";
 
-/// zebra, then vrrpd; on SIGTERM vrrpd first, so that zebra can still carry out what it wants. `$1` is a directory that
-/// the user `frr` may write, `$2` the configuration.
+/// Starts zebra, then vrrpd; on SIGTERM stops vrrpd first, because zebra executes its requests. `$1` is a
+/// directory writable by the user `frr`, `$2` the configuration.
 const SCRIPT: &str = r#"
 D=$1; C=$2
 rm -rf "$D"; mkdir -p "$D"; chmod 755 "$(dirname "$D")"; chown frr:frr "$D"
@@ -34,17 +34,17 @@ pub(crate) fn is_installed() -> bool {
     ["zebra", "vrrpd"].iter().all(|daemon| Path::new(DAEMONS).join(daemon).is_file())
 }
 
-/// The command that runs both daemons with a configuration file.
+/// Returns the command that runs both daemons with a configuration file.
 pub(crate) fn command(scratch: &Path, configuration: &Path) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", SCRIPT, "frr"]).arg(scratch.join("frr")).arg(configuration);
     command
 }
 
-/// Makes the macvlans that are not there yet.
+/// Creates the missing macvlans.
 pub(crate) fn prepare(host: &Namespace, station: Station, instances: &[Instance]) -> Result<()> {
     let links = text(host, "ip", &["-o", "link"])?;
-    // Without it the interface answers ARP for the addresses of the macvlans upon it, in Backup too.
+    // Without it the interface answers ARP for the addresses of its macvlans, even in Backup.
     text(host, "sysctl", &["-qw", &format!("net.ipv4.conf.{INTERFACE}.arp_ignore=1")])?;
     for instance in instances {
         let (digit, block, prefix) = match instance.family() {
@@ -62,7 +62,7 @@ pub(crate) fn prepare(host: &Namespace, station: Station, instances: &[Instance]
         let mut addresses: Vec<String> =
             instance.addresses.iter().map(|address| format!("{address}/{prefix}")).collect();
         if instance.family() == Family::V6 {
-            // The last one added is the first in the kernel's list, which is the one that vrrpd takes.
+            // vrrpd uses the first address in the kernel's list, which is the one added last.
             let own = u16::from_be_bytes([0xff, station.mac().0[5]]);
             addresses.push(format!("fe80::{own:x}/{prefix}"));
         }

@@ -1,4 +1,4 @@
-//! Sending frames that no agent would send, one by one or at a pace.
+//! Sends arbitrary frames, singly or at a given rate.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,31 +11,30 @@ use crate::namespace::Namespace;
 use crate::packet_socket;
 use crate::station::INTERFACE;
 
-/// Frames sent in a row when they are late, and the pause after them: a veth queue with an XDP program holds 256.
+/// Late frames sent back to back, and the pause after them: a veth queue with an XDP program holds 256.
 const BURST: usize = 32;
 const BREATH: Duration = Duration::from_micros(50);
-/// Frames of a flood a system call.
+/// Frames of a flood per system call.
 const BATCH: usize = 32;
 
-/// A host's interface, open for sending whole frames.
+/// A socket that sends whole frames from a host's interface.
 #[derive(Debug)]
 pub struct Injector {
     socket: Socket,
     name: String,
 }
 
-/// What a paced sending came to.
+/// Result of sending at a rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paced {
     /// Frames sent.
     pub sent: usize,
-    /// From the first to after the last.
+    /// Time from before the first to after the last frame.
     pub elapsed: Duration,
 }
 
 impl Injector {
-    /// Opens the host's [`INTERFACE`]. After the interface has been deleted and made anew, open it
-    /// again.
+    /// Opens the host's [`INTERFACE`]. Reopen it after the interface was deleted and created again.
     ///
     /// # Errors
     /// When the host has no such interface, or the kernel refuses the socket.
@@ -62,7 +61,7 @@ impl Injector {
     /// Sends a frame.
     ///
     /// # Errors
-    /// When the interface is down or gone, or its queue stays full.
+    /// When the interface is down or deleted, or its queue stays full.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
         let sent = self
             .socket
@@ -72,13 +71,13 @@ impl Injector {
         Ok(())
     }
 
-    /// Sends `count` frames evenly over `duration`, taking turns through `frames`. A machine that
-    /// cannot keep the pace sends them late, not fewer, and not in bursts that no receiver's queue could hold.
+    /// Sends `count` frames evenly over `duration`, cycling through `frames`. A machine that cannot keep
+    /// the rate sends frames late, but not fewer, and not in bursts that overflow receive queues.
     ///
     /// # Errors
-    /// When there are no frames to take turns through, or one cannot be sent.
+    /// When `frames` is empty, or one cannot be sent.
     pub fn pace(&self, frames: &[Vec<u8>], count: usize, duration: Duration) -> Result<Paced> {
-        ensure!(!frames.is_empty() || count == 0, "there is no frame to send {count} times");
+        ensure!(!frames.is_empty() || count == 0, "no frames to send {count} times");
         let start = Instant::now();
         for (number, frame) in frames.iter().cycle().take(count).enumerate() {
             let part = u32::try_from(number).context("more frames than 2^32")?;
@@ -95,17 +94,17 @@ impl Injector {
         Ok(Paced { sent: count, elapsed: start.elapsed() })
     }
 
-    /// Sends frames one after the other without a pause, with one system call if the kernel takes them all.
+    /// Sends frames back to back, with one system call if the kernel accepts all.
     ///
     /// # Errors
-    /// When the interface is down or gone, or its queue stays full.
+    /// When the interface is down or deleted, or its queue stays full.
     pub fn send_all(&self, frames: &[&[u8]]) -> Result<()> {
         packet_socket::send_all(&self.socket, frames)
             .with_context(|| format!("sending {} frames from {}", frames.len(), self.name))
     }
 
-    /// Sends frames in turn for so long, `rate` a second, or, without one, as many as one thread can. What is late is
-    /// made up for without a pause: nobody's queues are spared.
+    /// Sends frames in turn for `duration`, at `rate` per second, or as fast as one thread can without a
+    /// rate. Late frames are sent without a pause and may overflow receive queues.
     ///
     /// # Errors
     /// As [`Injector::send_all`].
@@ -129,7 +128,7 @@ impl Injector {
 }
 
 impl Paced {
-    /// Frames a second.
+    /// Frames per second.
     pub fn rate(self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "frames of seconds")]
         let sent = self.sent as f64;

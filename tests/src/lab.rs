@@ -11,8 +11,7 @@ use crate::station::{INTERFACE, MAX_NODES, PREFIX, PREFIX6, Station};
 
 const BRIDGE: &str = "br0";
 
-/// Nodes and a client on a switch. Several labs can exist at once; they share nothing. Dropping one
-/// takes everything away.
+/// Nodes and a client on a switch. Several labs can coexist independently. Dropping one removes it.
 #[derive(Debug)]
 pub struct Lab {
     switch: Namespace,
@@ -21,12 +20,12 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A lab with this many nodes and a client, all plugged in.
+    /// Creates a lab with this many nodes and a client, all plugged in.
     ///
     /// # Errors
     /// Without root, with no or too many nodes, or when the kernel refuses a namespace or a link.
     pub fn new(nodes: u8) -> Result<Self> {
-        ensure!((1..=MAX_NODES).contains(&nodes), "a lab has 1 to {MAX_NODES} nodes, {nodes} were asked for");
+        ensure!((1..=MAX_NODES).contains(&nodes), "a lab has 1 to {MAX_NODES} nodes, not {nodes}");
         let switch = Namespace::new("switch")?;
         switch.run(|| links::add_bridge(BRIDGE))?;
         let lab = Self {
@@ -40,13 +39,13 @@ impl Lab {
         Ok(lab)
     }
 
-    /// All stations: the nodes in order, then the client.
+    /// Returns all stations: the nodes in order, then the client.
     pub fn stations(&self) -> impl Iterator<Item = Station> + use<> {
         let nodes = u8::try_from(self.nodes.len()).unwrap_or(MAX_NODES);
         (1..=nodes).map(Station::Node).chain([Station::Client])
     }
 
-    /// The station's namespace.
+    /// Returns the station's namespace.
     ///
     /// # Errors
     /// When the lab has no such node.
@@ -61,12 +60,12 @@ impl Lab {
         }
     }
 
-    /// The switch's namespace: the bridge, and a port for each station.
+    /// Returns the switch's namespace, with the bridge and a port for each station.
     pub fn switch(&self) -> &Namespace {
         &self.switch
     }
 
-    /// Starts to capture every frame that enters the switch.
+    /// Starts capturing every frame that enters the switch.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -84,17 +83,19 @@ impl Lab {
         self.switch.run(move || links::set_down(&port)).with_context(|| format!("cutting {station}'s cable"))
     }
 
-    /// Mends a cut cable.
+    /// Reconnects a cut cable.
     ///
     /// # Errors
     /// When the station is not plugged in.
     pub fn mend(&self, station: Station) -> Result<()> {
         let port = station.port_name();
-        self.switch.run(move || links::set_up(&port)).with_context(|| format!("mending {station}'s cable"))
+        self.switch
+            .run(move || links::set_up(&port))
+            .with_context(|| format!("reconnecting {station}'s cable"))
     }
 
-    /// Parts a station from the others without its noticing: it keeps its carrier, and the switch no
-    /// longer forwards to or from it. Captures go on.
+    /// Isolates a station: it keeps its carrier, but the switch no longer forwards to or from it.
+    /// Captures continue.
     ///
     /// # Errors
     /// When the station is not plugged in.
@@ -103,7 +104,7 @@ impl Lab {
         self.switch.run(move || links::leave_bridge(&port)).with_context(|| format!("isolating {station}"))
     }
 
-    /// Joins an isolated station with the others again.
+    /// Ends the isolation of a station.
     ///
     /// # Errors
     /// When the station is not plugged in.
@@ -114,16 +115,16 @@ impl Lab {
             .with_context(|| format!("rejoining {station}"))
     }
 
-    /// Frames that were sent and never reached a station, because a queue of the segment was full:
-    /// at the port of the sender, or at the station's own.
+    /// Returns the number of frames between two stations that a full queue dropped, at the port of
+    /// either.
     ///
     /// # Errors
-    /// When one of them is not plugged in.
+    /// When one of the stations is not plugged in.
     pub fn lost(&self, from: Station, to: Station) -> Result<u64> {
         Ok(self.port(from, "rx_dropped")? + self.port(to, "tx_dropped")?)
     }
 
-    /// Frames that a station has sent, as its port of the switch counts them.
+    /// Returns the number of frames that a station has sent, from the counter of its switch port.
     ///
     /// # Errors
     /// When it is not plugged in.
@@ -137,7 +138,7 @@ impl Lab {
         Ok(text.trim().parse()?)
     }
 
-    /// Takes a station's cable away, and with it the station's interface and addresses.
+    /// Removes a station's cable, and with it the station's interface and addresses.
     ///
     /// # Errors
     /// When the station is not plugged in.
@@ -146,10 +147,10 @@ impl Lab {
         self.switch.run(move || links::delete(&port)).with_context(|| format!("unplugging {station}"))
     }
 
-    /// Gives a station a cable, an interface and its address.
+    /// Adds a station's cable, interface and addresses.
     ///
     /// # Errors
-    /// When the station is plugged in already.
+    /// When the station is already plugged in.
     pub fn plug(&self, station: Station) -> Result<()> {
         let host = self.host(station)?;
         let namespace = host.net_fd();
@@ -166,13 +167,13 @@ impl Lab {
             })
             .with_context(|| format!("plugging in {station}"))?;
         host.run(move || {
-            // No link-local address out of the MAC: the station's own is the only one (`addr_gen_mode` 1, none).
+            // `addr_gen_mode` 1 (none): no link-local address is derived from the MAC.
             fs::write(format!("/proc/sys/net/ipv6/conf/{INTERFACE}/addr_gen_mode"), "1")?;
             links::set_up(INTERFACE)?;
             links::add_address(INTERFACE, station.ipv4(), PREFIX)?;
             links::add_address(INTERFACE, station.link_local(), PREFIX6)?;
             links::add_address(INTERFACE, station.ipv6(), PREFIX6)
         })
-        .with_context(|| format!("giving {station} its address"))
+        .with_context(|| format!("adding the addresses of {station}"))
     }
 }

@@ -1,23 +1,21 @@
-//! The lab: VRRP nodes and a client on one LAN segment, made of namespaces.
+//! The lab: VRRP nodes and a client on one LAN segment, in network namespaces.
 //!
 //! ```text
 //!   node 1 ── eth1 ┐
 //!   node 2 ── eth1 ┼── br0 (switch)      192.168.122.11, .12, …  nodes
 //!   client ── eth1 ┘                     192.168.122.100         client
-//!                                        192.168.122.50          virtual address
+//!                                        192.168.122.50          VIP
 //! ```
 //!
 //! A [`Lab`](lab::Lab) is the segment. [`Agent`](agent::Agent)s run on its nodes, a
-//! [`Capture`](capture::Capture) sees every frame once as it enters the switch, a
-//! [`Prober`](probe::Prober) pings from the client, an [`Injector`](inject::Injector) sends what an
-//! agent never would. [`scenario`] puts them together into failures with measured
-//! [`Outcome`](scenario::Outcome)s, [`compare`] repeats them for several agents, [`story`] prints them.
+//! [`Capture`](capture::Capture) records every frame once as it enters the switch, a
+//! [`Prober`](probe::Prober) pings from the client, an [`Injector`](inject::Injector) sends arbitrary
+//! frames. [`scenario`] combines them into failures with measured [`Outcome`](scenario::Outcome)s,
+//! [`compare`] repeats these with several agents, [`story`] prints them.
 //!
-//! Nothing of a lab is visible on the host and nothing outlives the process that made it, however
-//! that process ends: [`namespace`] says how.
+//! A lab is invisible on the host and ends with its process, even on SIGKILL (see [`namespace`]).
 //!
-//! The lab reads frames with its own decoder, not with vipd's: it is the witness, and a witness that
-//! shares the parser of the accused would share its mistakes.
+//! The lab has its own frame decoder: sharing vipd's parser would hide bugs in it.
 
 pub mod agent;
 pub mod arp;

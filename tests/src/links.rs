@@ -1,4 +1,4 @@
-//! Links and addresses of the namespace the calling thread is in.
+//! Links and addresses in the network namespace of the calling thread.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,11 +14,11 @@ use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkUnspec, LinkVeth};
 use crate::netlink;
 use crate::station::Mac;
 
-/// A cable: a veth pair from a bridge here, where it is up, to a namespace there, where it is down
-/// (the kernel makes the far end first, and an end cannot be up before there are two).
+/// A veth pair from a bridge in this namespace, where the end is up, to another namespace, where it is
+/// down (the kernel creates the far end first, which cannot be up before its peer exists).
 #[derive(Debug)]
 pub(crate) struct Cable<'a> {
-    /// Bridge that gets the near end as a port.
+    /// Bridge with the near end as a port.
     pub(crate) bridge: &'a str,
     /// Name of the near end.
     pub(crate) port: &'a str,
@@ -26,18 +26,17 @@ pub(crate) struct Cable<'a> {
     pub(crate) port_index: u32,
     /// Name of the far end.
     pub(crate) interface: &'a str,
-    /// Hardware address of the far end.
+    /// MAC of the far end.
     pub(crate) mac: Mac,
     /// Network namespace of the far end.
     pub(crate) namespace: RawFd,
 }
 
-/// Adds a bridge that forwards at once (no spanning tree), to everybody (no multicast snooping), and
-/// without looking into packets (no br_netfilter, which drops wrong IPv4 headers): a switch that has
-/// no opinion.
+/// Adds a bridge that forwards immediately (no spanning tree), to all ports (no multicast snooping), and
+/// without packet checks (no br_netfilter, which drops invalid IPv4 headers).
 ///
 /// # Errors
-/// When the kernel refuses; the message names the bridge.
+/// When the kernel refuses.
 pub fn add_bridge(name: &str) -> Result<()> {
     for table in ["arptables", "iptables", "ip6tables"] {
         let path = format!("/proc/sys/net/bridge/bridge-nf-call-{table}");
@@ -50,7 +49,7 @@ pub fn add_bridge(name: &str) -> Result<()> {
     netlink::create(RouteNetlinkMessage::NewLink(bridge)).with_context(|| format!("adding bridge {name}"))
 }
 
-/// Plugs in a cable.
+/// Adds a cable.
 pub(crate) fn add_cable(cable: &Cable<'_>) -> Result<()> {
     let far = LinkUnspec::new_with_name(cable.interface)
         .address(cable.mac.0.to_vec())
@@ -66,10 +65,10 @@ pub(crate) fn add_cable(cable: &Cable<'_>) -> Result<()> {
         .with_context(|| format!("adding cable {}", cable.port))
 }
 
-/// Adds a veth pair with both ends here and up: an interface with a carrier that is not the lab's.
+/// Adds a veth pair with both ends in this namespace and up, for interfaces outside the lab's segment.
 ///
 /// # Errors
-/// When the kernel refuses, or there is a link of either name.
+/// When the kernel refuses, or a link of either name exists.
 pub fn add_pair(name: &str, peer: &str) -> Result<()> {
     let pair = LinkVeth::new(name, peer).build();
     netlink::create(RouteNetlinkMessage::NewLink(pair))
@@ -81,7 +80,7 @@ pub fn add_pair(name: &str, peer: &str) -> Result<()> {
 /// Sets a link up.
 ///
 /// # Errors
-/// When there is no such link, or the kernel refuses.
+/// When the link does not exist, or the kernel refuses.
 pub fn set_up(name: &str) -> Result<()> {
     set(LinkUnspec::new_with_name(name).up().build()).with_context(|| format!("setting {name} up"))
 }
@@ -89,7 +88,7 @@ pub fn set_up(name: &str) -> Result<()> {
 /// Sets a link down. The other end of a veth loses its carrier.
 ///
 /// # Errors
-/// When there is no such link, or the kernel refuses.
+/// When the link does not exist, or the kernel refuses.
 pub fn set_down(name: &str) -> Result<()> {
     set(LinkUnspec::new_with_name(name).down().build()).with_context(|| format!("setting {name} down"))
 }
@@ -97,7 +96,7 @@ pub fn set_down(name: &str) -> Result<()> {
 /// Renames a link, which must be down.
 ///
 /// # Errors
-/// When there is no such link, or the kernel refuses.
+/// When the link does not exist, or the kernel refuses.
 pub fn rename(name: &str, to: &str) -> Result<()> {
     set(LinkUnspec::new_with_index(index(name)?).name(to).build())
         .with_context(|| format!("renaming {name} to {to}"))
@@ -106,25 +105,25 @@ pub fn rename(name: &str, to: &str) -> Result<()> {
 /// Sets a link's MTU.
 ///
 /// # Errors
-/// When there is no such link, or the kernel refuses.
+/// When the link does not exist, or the kernel refuses.
 pub fn set_mtu(name: &str, mtu: u32) -> Result<()> {
     set(LinkUnspec::new_with_name(name).mtu(mtu).build())
         .with_context(|| format!("setting the MTU of {name} to {mtu}"))
 }
 
-/// Takes a port out of its bridge; it stays up.
+/// Removes a port from its bridge; it stays up.
 ///
 /// # Errors
-/// When there is no such link, or the kernel refuses.
+/// When the link does not exist, or the kernel refuses.
 pub fn leave_bridge(port: &str) -> Result<()> {
     set(LinkUnspec::new_with_name(port).nocontroller().build())
-        .with_context(|| format!("taking {port} out of its bridge"))
+        .with_context(|| format!("removing {port} from its bridge"))
 }
 
 /// Makes a link a port of a bridge.
 ///
 /// # Errors
-/// When there is no such link or bridge, or the kernel refuses.
+/// When the link or the bridge does not exist, or the kernel refuses.
 pub fn join_bridge(port: &str, bridge: &str) -> Result<()> {
     set(LinkUnspec::new_with_name(port).controller(index(bridge)?).build())
         .with_context(|| format!("making {port} a port of {bridge}"))
@@ -133,22 +132,22 @@ pub fn join_bridge(port: &str, bridge: &str) -> Result<()> {
 /// Turns a link's promiscuous mode on or off.
 ///
 /// # Errors
-/// When there is no such link, or the kernel refuses.
+/// When the link does not exist, or the kernel refuses.
 pub fn set_promiscuous(name: &str, on: bool) -> Result<()> {
     set(LinkUnspec::new_with_name(name).promiscuous(on).build())
         .with_context(|| format!("setting promiscuous mode of {name} to {on}"))
 }
 
-/// Deletes a link; the other end of a veth goes with it.
+/// Deletes a link, and with it the other end of a veth.
 ///
 /// # Errors
-/// When there is no such link, or the kernel refuses.
+/// When the link does not exist, or the kernel refuses.
 pub fn delete(name: &str) -> Result<()> {
     let link = LinkUnspec::new_with_name(name).build();
     netlink::change(RouteNetlinkMessage::DelLink(link)).with_context(|| format!("deleting link {name}"))
 }
 
-/// Names of all links, in the kernel's order.
+/// Returns the names of all links, in the kernel's order.
 ///
 /// # Errors
 /// When the kernel refuses the dump.
@@ -156,22 +155,22 @@ pub fn names() -> Result<Vec<String>> {
     Ok(dump()?.into_iter().filter_map(|link| name_of(&link)).collect())
 }
 
-/// Interface index of a link.
+/// Returns the interface index of a link.
 ///
 /// # Errors
-/// When there is no such link.
+/// When the link does not exist.
 pub fn index(name: &str) -> Result<u32> {
     dump()?
         .iter()
         .find(|link| name_of(link).as_deref() == Some(name))
         .map(|link| link.header.index)
-        .with_context(|| format!("there is no link {name} in this namespace"))
+        .with_context(|| format!("no link {name} in this namespace"))
 }
 
-/// Adds an address to a link. An IPv6 address is usable at once.
+/// Adds an address to a link. An IPv6 address is usable immediately (no DAD).
 ///
 /// # Errors
-/// When there is no such link, or the address is there already.
+/// When the link does not exist, or already has the address.
 pub fn add_address(link: &str, address: impl Into<IpAddr>, prefix: u8) -> Result<()> {
     let address = address.into();
     netlink::create(RouteNetlinkMessage::NewAddress(address_message(link, address, prefix)?))
@@ -181,7 +180,7 @@ pub fn add_address(link: &str, address: impl Into<IpAddr>, prefix: u8) -> Result
 /// Prepares a request that adds IPv4 addresses to a link.
 ///
 /// # Errors
-/// When there is no such link, or no netlink socket.
+/// When the link does not exist, or a netlink socket cannot be opened.
 pub fn address_batch(link: &str, addresses: &[Ipv4Addr], prefix: u8) -> Result<netlink::Batch> {
     let message = |address: &Ipv4Addr| {
         Ok(RouteNetlinkMessage::NewAddress(address_message(link, (*address).into(), prefix)?))
@@ -193,17 +192,17 @@ pub fn address_batch(link: &str, addresses: &[Ipv4Addr], prefix: u8) -> Result<n
 /// Removes an address from a link.
 ///
 /// # Errors
-/// When there is no such link or address.
+/// When the link or the address does not exist.
 pub fn del_address(link: &str, address: impl Into<IpAddr>, prefix: u8) -> Result<()> {
     let address = address.into();
     netlink::change(RouteNetlinkMessage::DelAddress(address_message(link, address, prefix)?))
         .with_context(|| format!("removing {address}/{prefix} from {link}"))
 }
 
-/// IPv4 addresses of a link.
+/// Returns the IPv4 addresses of a link.
 ///
 /// # Errors
-/// When there is no such link, or the kernel refuses the dump.
+/// When the link does not exist, or the kernel refuses the dump.
 pub fn addresses(link: &str) -> Result<Vec<Ipv4Addr>> {
     let index = index(link)?;
     let all = netlink::dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))

@@ -1,7 +1,7 @@
-//! One rtnetlink request at a time, synchronously, in the namespace of the calling thread.
+//! Synchronous rtnetlink requests in the namespace of the calling thread.
 //!
-//! `rtnetlink` builds the messages; its asynchronous connection is left out because a namespace is
-//! a thread here, and a request is a function call on it.
+//! Only the messages of `rtnetlink` are used, not its asynchronous connection: a namespace is a thread
+//! here, and a request a function call on it.
 
 use std::io;
 
@@ -12,22 +12,22 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 
-/// Changes something that exists and waits for the acknowledgement.
+/// Changes an existing object and waits for the acknowledgment.
 pub(crate) fn change(message: RouteNetlinkMessage) -> io::Result<()> {
     transact(message, NLM_F_ACK).map(drop)
 }
 
-/// Creates something that must not exist yet and waits for the acknowledgement.
+/// Creates an object that must not exist yet and waits for the acknowledgment.
 pub(crate) fn create(message: RouteNetlinkMessage) -> io::Result<()> {
     transact(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL).map(drop)
 }
 
-/// Lists everything of the message's kind.
+/// Lists all objects of the message's type.
 pub(crate) fn dump(message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
     transact(message, NLM_F_DUMP)
 }
 
-/// Objects to create with one request; none of them may exist yet.
+/// Objects to create with one request, none of which may exist yet.
 pub struct Batch {
     socket: Socket,
     bytes: Vec<u8>,
@@ -43,10 +43,10 @@ impl Batch {
         Ok(Self { socket, bytes, count })
     }
 
-    /// Sends the request and waits for every answer.
+    /// Sends the request and waits for every acknowledgment.
     ///
     /// # Errors
-    /// When an object exists already, or the kernel refuses it.
+    /// When an object exists, or the kernel refuses it.
     pub fn send(&self) -> io::Result<()> {
         self.socket.send(&self.bytes, 0)?;
         let mut missing = self.count;
@@ -89,7 +89,7 @@ fn open() -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A request as it is sent. Its length is a multiple of 4, as that of a netlink message with another behind it must be.
+/// Encodes a request, padded to a multiple of 4 bytes (NLMSG_ALIGN) so that another may follow.
 fn request(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
     let mut request = NetlinkMessage::from(message);
     request.header.flags = NLM_F_REQUEST | flags;
@@ -101,7 +101,7 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
     bytes
 }
 
-/// The messages of a datagram.
+/// Decodes the messages of a datagram.
 fn answers(datagram: &[u8]) -> impl Iterator<Item = io::Result<NetlinkMessage<RouteNetlinkMessage>>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! `AF_PACKET` sockets, and receiving with the kernel's time stamps.
+//! `AF_PACKET` sockets, and reception with the kernel's timestamps.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -9,31 +9,31 @@ use socket2::{Domain, MaybeUninitSlice, MsgHdrMut, SockAddr, SockAddrStorage, So
 
 use crate::time::WallTime;
 
-/// Every protocol, in network order as the kernel wants it.
+/// `ETH_P_ALL` in network byte order.
 const ETH_P_ALL: u16 = 0x0003_u16.to_be();
-/// Received frames the kernel may hold for a reader that gets no processor for a while.
+/// Receive buffer in bytes, for a reader that is not scheduled for a while.
 const RECEIVE_BUFFER: usize = 64 << 20;
 
-/// What a reader learns about a received packet besides its bytes.
+/// Metadata of a received packet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Received {
     pub(crate) length: usize,
-    /// When the kernel got it, or the reading if the kernel did not say.
+    /// Receive time of the kernel, or the time of the read without a timestamp.
     pub(crate) time: WallTime,
-    /// Interface it came in on; 0 if the socket is not a packet socket.
+    /// Receiving interface; 0 if the socket is not a packet socket.
     pub(crate) interface: u32,
 }
 
-/// Opens a socket that sends whole frames out of an interface of the calling thread's namespace and
-/// receives nothing.
+/// Opens a socket that sends whole frames on an interface of the calling thread's namespace and receives
+/// none.
 pub(crate) fn sender(interface: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
     socket.bind(&link_address(interface, 0)?)?;
     Ok(socket)
 }
 
-/// Opens a socket that receives every frame that comes in on an interface of the calling thread's
-/// namespace, or on any (0), and none that goes out.
+/// Opens a socket that receives every incoming frame on an interface of the calling thread's namespace,
+/// or on any (0), but no outgoing ones.
 pub(crate) fn receiver(interface: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
     set_int(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
@@ -43,26 +43,26 @@ pub(crate) fn receiver(interface: u32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Has the kernel note when each packet arrives.
+/// Enables receive timestamps.
 pub(crate) fn stamp(socket: &Socket) -> io::Result<()> {
     set_int(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
 }
 
-/// Receives one packet, waiting for it as long as the socket's read timeout says.
+/// Receives a packet, within the socket's read timeout.
 pub(crate) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
     receive_with(socket, buffer, 0)
 }
 
-/// Receives one packet if there is one.
+/// Receives a packet if one is pending.
 pub(crate) fn receive_now(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
     receive_with(socket, buffer, libc::MSG_DONTWAIT)
 }
 
 fn receive_with(socket: &Socket, buffer: &mut [u8], flags: i32) -> io::Result<Received> {
-    // SAFETY: zeroes are a valid address of every family.
+    // SAFETY: zeros are a valid address of every family.
     let mut source = unsafe { SockAddr::new(SockAddrStorage::zeroed(), SockAddrStorage::zeroed().size_of()) };
     let mut control = [MaybeUninit::<u8>::zeroed(); 128];
-    // SAFETY: the kernel writes initialized bytes or none, and nobody else writes through this view.
+    // SAFETY: the kernel writes initialized bytes or none, and no other code writes through this view.
     let view = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
     let mut parts = [MaybeUninitSlice::new(view)];
     let mut message =
@@ -78,7 +78,7 @@ fn receive_with(socket: &Socket, buffer: &mut [u8], flags: i32) -> io::Result<Re
     })
 }
 
-/// Sends these frames, with as few system calls as the kernel takes them in.
+/// Sends these frames with as few system calls as possible.
 pub(crate) fn send_all(socket: &Socket, frames: &[&[u8]]) -> io::Result<()> {
     let mut parts: Vec<_> = frames
         .iter()
@@ -87,7 +87,7 @@ pub(crate) fn send_all(socket: &Socket, frames: &[&[u8]]) -> io::Result<()> {
     let mut messages: Vec<_> = parts
         .iter_mut()
         .map(|part| {
-            // SAFETY: zeroes are a message without address, data and control.
+            // SAFETY: zeros are a message without address, data and control.
             let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
             message.msg_hdr.msg_iov = part;
             message.msg_hdr.msg_iovlen = 1;
@@ -97,15 +97,15 @@ pub(crate) fn send_all(socket: &Socket, frames: &[&[u8]]) -> io::Result<()> {
     let mut sent = 0;
     while let Some(rest) = messages.get_mut(sent..).filter(|rest| !rest.is_empty()) {
         let count = libc::c_uint::try_from(rest.len()).map_err(io::Error::other)?;
-        // SAFETY: `count` messages follow, each with one part that points at a frame; both outlive the call, and the
-        // kernel reads the frames only.
+        // SAFETY: `count` messages, each with one part that points at a frame; both outlive the call, and the kernel
+        // only reads the frames.
         let taken = unsafe { libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), count, 0) };
         sent += usize::try_from(taken).map_err(|_| io::Error::last_os_error())?;
     }
     Ok(())
 }
 
-/// Packets the kernel dropped because the reader was slow, since this was last asked.
+/// Returns the number of packets that the kernel dropped for a slow reader since the last call.
 pub(crate) fn drops(socket: &Socket) -> io::Result<u32> {
     let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
     let mut length = length_of::<libc::tpacket_stats>();
@@ -123,7 +123,7 @@ pub(crate) fn drops(socket: &Socket) -> io::Result<u32> {
 }
 
 fn set_int(socket: &Socket, level: i32, option: i32, value: i32) -> io::Result<()> {
-    // SAFETY: the kernel reads the `int` that is passed with its own size.
+    // SAFETY: the kernel reads an `int`, whose size is passed.
     let result = unsafe {
         libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length_of::<i32>())
     };
@@ -137,7 +137,7 @@ fn link_address(interface: u32, protocol: u16) -> io::Result<SockAddr> {
     address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
     address.sll_protocol = protocol;
     address.sll_ifindex = i32::try_from(interface).map_err(io::Error::other)?;
-    // SAFETY: the storage has just been filled with an address of that length.
+    // SAFETY: the storage holds an address of that length.
     Ok(unsafe { SockAddr::new(storage, length_of::<libc::sockaddr_ll>()) })
 }
 
@@ -146,13 +146,13 @@ fn interface_of(source: SockAddr) -> u32 {
         return 0;
     }
     let mut storage = source.as_storage();
-    // SAFETY: the family says that the kernel wrote this structure.
+    // SAFETY: the family identifies the structure that the kernel wrote.
     let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
     u32::try_from(address.sll_ifindex).unwrap_or(0)
 }
 
-/// The time stamp in a socket's control messages: each is a native `size_t` length, two `int`s for
-/// level and type, and its data, padded to the size of a `size_t`.
+/// Returns the timestamp in a socket's control messages: each has a native `size_t` length, two `int`s
+/// for level and type, and data, padded to the size of a `size_t`.
 fn stamp_in(mut control: &[u8]) -> Option<WallTime> {
     const WORD: usize = size_of::<usize>();
     const HEADER: usize = WORD + 8;

@@ -1,4 +1,4 @@
-//! The client's view: a ping at a fixed pace.
+//! Pings from the client at a fixed interval.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -14,43 +14,43 @@ use crate::namespace::Namespace;
 use crate::packet_socket;
 use crate::time::WallTime;
 
-/// How long the receiver waits before it looks whether it should stop, and so how long an answer to
-/// the last probes is waited for.
+/// Interval at which the receiver checks whether to stop, and so the time limit for replies to the last
+/// probes.
 const LOOK: Duration = Duration::from_millis(20);
-/// Raw sockets hear everybody's echo replies: each prober of the process knows its own by this.
+/// Source of unique ICMP identifiers: raw sockets receive the echo replies of all probers.
 static NEXT_IDENTIFIER: AtomicU16 = AtomicU16::new(1);
 
 const ECHO_REPLY: u8 = 0;
 const ECHO_REQUEST: u8 = 8;
-/// Type, code, checksum, identifier, sequence number, and the probe's number in full.
+/// Type, code, checksum, identifier, sequence number, and the probe's full number.
 const PROBE_LENGTH: usize = 16;
 
 /// One echo request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
-    /// When it was sent.
+    /// Send time.
     pub sent: WallTime,
-    /// When the kernel received its first answer.
+    /// Receive time of its first reply, from the kernel.
     pub answered: Option<WallTime>,
 }
 
-/// What became of all probes, in the order they were sent.
+/// All probes, in the order they were sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Probes(pub Vec<Probe>);
 
 impl Probes {
-    /// How many were sent.
+    /// Number of probes sent.
     pub fn sent(&self) -> usize {
         self.0.len()
     }
 
-    /// How many were not answered.
+    /// Number of probes without a reply.
     pub fn lost(&self) -> usize {
         self.0.iter().filter(|probe| probe.answered.is_none()).count()
     }
 
-    /// The longest time between two consecutive answers, and when it began: how long the address
-    /// was away. `None` with fewer than two answers.
+    /// Returns start and length of the longest time between two consecutive replies, the outage of the
+    /// VIP. `None` with fewer than two replies.
     pub fn longest_gap(&self) -> Option<(WallTime, Duration)> {
         let mut answers: Vec<_> = self.0.iter().filter_map(|probe| probe.answered).collect();
         answers.sort_unstable();
@@ -60,13 +60,13 @@ impl Probes {
             .max_by_key(|&(_, gap)| gap)
     }
 
-    /// The first answer received at or after `time`.
+    /// Returns the first reply received at or after `time`.
     pub fn first_answer_since(&self, time: WallTime) -> Option<WallTime> {
         self.0.iter().filter_map(|probe| probe.answered).filter(|&answered| answered >= time).min()
     }
 }
 
-/// A running ping.
+/// A running prober.
 #[derive(Debug)]
 pub struct Prober {
     shared: Arc<Shared>,
@@ -82,7 +82,7 @@ struct Shared {
 }
 
 impl Prober {
-    /// Starts to ping `target` from the namespace, one probe each `spacing`.
+    /// Starts to ping `target` from the namespace, one probe per `spacing`.
     ///
     /// # Errors
     /// When the kernel refuses the socket or a thread.
@@ -109,24 +109,24 @@ impl Prober {
         Ok(prober)
     }
 
-    /// The ICMP identifier of this prober's echoes.
+    /// Returns the ICMP identifier of this prober.
     pub fn identifier(&self) -> u16 {
         self.shared.identifier
     }
 
-    /// How many probes have been answered so far.
+    /// Returns the number of probes answered so far.
     pub fn answered(&self) -> usize {
         self.shared.probes().iter().filter(|probe| probe.answered.is_some()).count()
     }
 
-    /// When the first answer at or after `time` was received, if there has been one.
+    /// Returns the receive time of the first reply at or after `time`, if any.
     pub fn first_answer_since(&self, time: WallTime) -> Option<WallTime> {
         let probes = self.shared.probes();
-        // Answers to probes sent before `time` are a round trip at most behind it.
+        // Replies to probes sent before `time` arrive within a round trip after it.
         probes.iter().filter_map(|probe| probe.answered).filter(|&answered| answered >= time).min()
     }
 
-    /// Stops and returns what became of the probes.
+    /// Stops and returns the probes.
     ///
     /// # Errors
     /// When sending or receiving failed for a reason other than the network's state.
@@ -146,7 +146,7 @@ impl Drop for Prober {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // Nobody is left to be told.
+            // An error cannot be reported here.
             let _ = thread.join();
         }
     }
@@ -167,7 +167,7 @@ impl Shared {
             };
             match self.socket.send(&echo_request(self.identifier, number)) {
                 Ok(_) => {}
-                // No route, nobody answers ARP, the queue is full: a lost probe, not a broken prober.
+                // No route, no ARP reply, a full queue: a lost probe, not an error.
                 Err(error) if is_network_state(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -181,8 +181,7 @@ impl Shared {
         let mut buffer = [0; 256];
         let mut last_look = None;
         loop {
-            // The answers to the last probes are waited for, but not those to somebody else's, of
-            // which there may be no end.
+            // Wait for replies to the last probes only: those to other probers may never end.
             if self.stop.load(Ordering::Relaxed)
                 && last_look.get_or_insert_with(Instant::now).elapsed() >= LOOK
             {
@@ -193,7 +192,7 @@ impl Shared {
                     if let Some(number) = answered_probe(&buffer[..received.length], self.identifier)
                         && let Some(probe) = self.probes().get_mut(number)
                     {
-                        // Two masters answer twice: the first is the one the client had.
+                        // With two masters there are two replies; the client used the first.
                         probe.answered.get_or_insert(received.time);
                     }
                 }
@@ -239,7 +238,7 @@ fn echo_request(identifier: u16, number: usize) -> [u8; PROBE_LENGTH] {
     packet
 }
 
-/// The number of the probe that an IPv4 packet answers, if it is one of ours.
+/// Returns the number of the probe that an IPv4 packet answers, if it is one of this prober.
 fn answered_probe(packet: &[u8], identifier: u16) -> Option<usize> {
     let icmp = packet.get(usize::from(packet.first()? & 0xf) * 4..)?;
     let ours = *icmp.first()? == ECHO_REPLY && *icmp.get(4..6)? == identifier.to_be_bytes();
@@ -256,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_gap_is_between_answers_not_between_probes() {
+    fn the_longest_gap_is_between_replies_not_between_probes() {
         let probe = |sent, answered: Option<i64>| Probe { sent: at(sent), answered: answered.map(at) };
         let probes = Probes(vec![
             probe(0, Some(1)),
@@ -273,13 +272,13 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_is_known_by_its_answer_and_only_by_its_own() {
+    fn a_reply_matches_only_probes_of_its_prober() {
         let mut reply = vec![0x45; 20];
         reply.extend(echo_request(7, 70_000));
-        assert_eq!(answered_probe(&reply, 7), None, "a request is no answer");
+        assert_eq!(answered_probe(&reply, 7), None, "a request is not a reply");
         reply[20] = ECHO_REPLY;
         assert_eq!(answered_probe(&reply, 7), Some(70_000), "beyond the 16 bits of the sequence number");
-        assert_eq!(answered_probe(&reply, 8), None, "somebody else's");
-        assert_eq!(answered_probe(&reply[..30], 7), None, "cut short");
+        assert_eq!(answered_probe(&reply, 8), None, "another prober");
+        assert_eq!(answered_probe(&reply[..30], 7), None, "truncated");
     }
 }

@@ -1,9 +1,8 @@
-//! A program inside a namespace, which the lab can stop, freeze and kill as a whole.
+//! A program in a namespace, which the lab can terminate, stop and kill with all its processes.
 //!
-//! Each program is the first process of a process namespace of its own. Killing it kills all it has
-//! started, in one step and by the kernel, so "SIGKILL of the whole agent" leaves no moment in which
-//! a supervisor restarts its worker. And it asks the kernel for SIGKILL on the death of the thread
-//! that started it ([`Namespace`]'s own), so nothing survives the lab.
+//! Each program is the init process of its own PID namespace. When it is killed, the kernel kills all its
+//! children at once, so that no supervisor can restart a worker. It also requests SIGKILL on the exit of
+//! the thread that started it (that of [`Namespace`]), so that it does not outlive the lab.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -22,12 +21,12 @@ use crate::namespace::Namespace;
 use crate::time::WallTime;
 use crate::wait::try_wait_until;
 
-/// A line a program has written to its standard output or error.
+/// A line that a program wrote to standard output or standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// When the lab received it.
+    /// Time at which the lab received it.
     pub time: WallTime,
-    /// The line without its end.
+    /// The line without its newline.
     pub text: String,
 }
 
@@ -38,7 +37,7 @@ pub struct Process {
     child: Child,
     log: Arc<Mutex<Vec<LogLine>>>,
     readers: Vec<JoinHandle<()>>,
-    /// The program dies with the namespace's thread: not before this handle is gone.
+    /// Keeps the namespace's thread, with which the program would be killed.
     _namespace: Namespace,
 }
 
@@ -46,15 +45,15 @@ impl Process {
     /// Starts a program in a namespace, with its output collected line by line.
     ///
     /// # Errors
-    /// When the program cannot be started; the message names it.
+    /// When the program cannot be started.
     pub fn spawn(namespace: &Namespace, command: Command) -> Result<Self> {
         Self::spawn_with(namespace, command, Stdio::piped())
     }
 
-    /// As [`Process::spawn`], with its standard error going where the caller says.
+    /// As [`Process::spawn`], with standard error redirected to `stderr`.
     ///
     /// # Errors
-    /// When the program cannot be started; the message names it.
+    /// When the program cannot be started.
     pub fn spawn_with(namespace: &Namespace, mut command: Command, stderr: Stdio) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
@@ -75,7 +74,7 @@ impl Process {
         self.child.id()
     }
 
-    /// What the program has written so far.
+    /// Returns the output so far.
     pub fn log(&self) -> Vec<LogLine> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -83,16 +82,17 @@ impl Process {
     /// Whether it has not exited.
     ///
     /// # Errors
-    /// When the kernel cannot say.
+    /// When waitpid(2) fails.
     pub fn is_running(&mut self) -> Result<bool> {
-        let status = self.child.try_wait().with_context(|| format!("asking whether {} runs", self.name))?;
+        let status =
+            self.child.try_wait().with_context(|| format!("checking whether {} is running", self.name))?;
         Ok(status.is_none())
     }
 
-    /// Asks it to stop (SIGTERM) and waits until it has.
+    /// Sends SIGTERM and waits for the exit.
     ///
     /// # Errors
-    /// When it is still there after `timeout`.
+    /// When it is still running after `timeout`.
     pub fn terminate(&mut self, timeout: Duration) -> Result<ExitStatus> {
         kill_process(self.pid(), Signal::TERM).with_context(|| format!("SIGTERM to {}", self.name))?;
         let mut status = None;
@@ -101,33 +101,33 @@ impl Process {
             Ok(status.is_some())
         })?;
         self.join_readers();
-        status.context("a stopped program has a status")
+        status.context("an exited program has a status")
     }
 
-    /// Kills it and everything it has started (SIGKILL) and waits until all of it is gone.
+    /// Kills it and all its children with SIGKILL and waits for the exit of all.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn kill(&mut self) -> Result<()> {
-        // SIGKILL to the first process of a process namespace takes the namespace with it.
+        // SIGKILL to the init process of a PID namespace kills all its processes.
         self.child.kill().with_context(|| format!("SIGKILL to {}", self.name))?;
-        self.child.wait().with_context(|| format!("waiting for {} to be gone", self.name))?;
+        self.child.wait().with_context(|| format!("waiting for the exit of {}", self.name))?;
         self.join_readers();
         Ok(())
     }
 
-    /// Freezes it and its workers (SIGSTOP).
+    /// Stops it and its workers with SIGSTOP.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When it has exited.
     pub fn pause(&self) -> Result<()> {
         kill_process_group(self.pid(), Signal::STOP).with_context(|| format!("SIGSTOP to {}", self.name))
     }
 
-    /// Thaws it and its workers (SIGCONT).
+    /// Continues it and its workers with SIGCONT.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When it has exited.
     pub fn resume(&self) -> Result<()> {
         kill_process_group(self.pid(), Signal::CONT).with_context(|| format!("SIGCONT to {}", self.name))
     }
@@ -136,10 +136,10 @@ impl Process {
         Pid::from_child(&self.child)
     }
 
-    /// Waits for the last lines: the pipes are closed once every writer is gone.
+    /// Waits for the last lines: the pipes close when every writer has exited.
     fn join_readers(&mut self) {
         for reader in self.readers.drain(..) {
-            // A reader cannot panic: it holds no lock while it reads.
+            // A reader does not panic: it holds no lock while it reads.
             let _ = reader.join();
         }
     }
@@ -147,15 +147,15 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails only if it is gone already, which is what is wanted.
+        // Fails only if it has already exited.
         let _ = self.kill();
     }
 }
 
-/// Runs a program in a namespace to its end and returns what it wrote.
+/// Runs a program in a namespace and returns its output.
 ///
 /// # Errors
-/// When it cannot be started. Its own failure is in the output's status.
+/// When it cannot be started. A failure of the program is in the output's status.
 pub fn output(namespace: &Namespace, mut command: Command) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -164,8 +164,8 @@ pub fn output(namespace: &Namespace, mut command: Command) -> Result<Output> {
 
 fn start(namespace: &Namespace, mut command: Command) -> Result<Child> {
     let name = command.get_program().to_string_lossy().into_owned();
-    // A group of its own: Ctrl-C on the terminal reaches the lab alone, and the lab can freeze the
-    // program together with its workers.
+    // A separate process group: Ctrl-C reaches only the lab, and the lab can stop the program together
+    // with its workers.
     command.process_group(0);
     // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
     unsafe {
@@ -174,13 +174,12 @@ fn start(namespace: &Namespace, mut command: Command) -> Result<Child> {
     namespace
         .run(move || {
             let own = File::open("/proc/thread-self/ns/pid").context("opening /proc/thread-self/ns/pid")?;
-            // SAFETY: the flag changes in which process namespace this thread's children are born,
-            // nothing that other threads share.
-            unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.context("making a process namespace")?;
+            // SAFETY: the flag affects only the PID namespace of this thread's future children, which is not
+            // shared with other threads.
+            unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.context("creating a PID namespace")?;
             let child = command.spawn().context("executing it");
-            // Back again: a thread whose children are born elsewhere may not start threads.
-            move_into_link_name_space(own.as_fd(), None)
-                .context("returning to the lab's process namespace")?;
+            // A thread whose children go to another PID namespace cannot start threads.
+            move_into_link_name_space(own.as_fd(), None).context("returning to the lab's PID namespace")?;
             child
         })
         .with_context(|| format!("starting {name} on {}", namespace.name()))
@@ -188,7 +187,7 @@ fn start(namespace: &Namespace, mut command: Command) -> Result<Child> {
 
 fn collect(output: impl Read + Send + 'static, log: Arc<Mutex<Vec<LogLine>>>) -> JoinHandle<()> {
     thread::spawn(move || {
-        // Log lines are text for people: a byte that is not UTF-8 is no reason to lose the line.
+        // Keep lines with invalid UTF-8.
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
             let line = LogLine { time: WallTime::now(), text: String::from_utf8_lossy(&line).into_owned() };
             log.lock().unwrap_or_else(PoisonError::into_inner).push(line);

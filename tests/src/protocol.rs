@@ -1,11 +1,11 @@
-//! What the protocol promises: the deadlines that measurements are held against.
+//! Deadlines of the protocol, to compare measurements with.
 
 use std::time::Duration;
 
 pub use vipd_witness::Version;
 
-/// `Skew_Time` of a backup: how much longer than three intervals it waits, so that of several
-/// backups the one with the highest priority is first.
+/// `Skew_Time` of a backup, by which it waits longer than three intervals, so that the backup with the
+/// highest priority takes over first.
 pub fn skew_time(version: Version, interval: Duration, priority: u8) -> Duration {
     let whole = match version {
         Version::V2 => Duration::from_secs(1),
@@ -14,8 +14,8 @@ pub fn skew_time(version: Version, interval: Duration, priority: u8) -> Duration
     whole * (256 - u32::from(priority)) / 256
 }
 
-/// `Active_Down_Interval` of a backup (`Master_Down_Interval` in RFC 3768): from the last advert it
-/// heard to its own first.
+/// `Active_Down_Interval` of a backup (`Master_Down_Interval` in RFC 3768): the time from the last
+/// received advert to its own first.
 pub fn down_interval(version: Version, interval: Duration, priority: u8) -> Duration {
     3 * interval + skew_time(version, interval, priority)
 }
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deadlines_are_those_of_the_rfcs() {
+    fn deadlines_match_the_rfcs() {
         let ten = Duration::from_millis(10);
         assert_eq!(down_interval(Version::V3, ten, 100), Duration::from_nanos(36_093_750));
         assert_eq!(skew_time(Version::V3, ten, 254), Duration::from_nanos(78_125));

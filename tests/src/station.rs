@@ -1,4 +1,4 @@
-//! Who is on the segment, and the addresses that follow from it.
+//! The stations on the segment and their addresses.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -6,32 +6,32 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub use vipd_witness::Mac;
 use vipd_witness::{Advert, Version};
 
-/// A host on the segment. Its interface is [`INTERFACE`]; its addresses and its port on the switch
-/// follow from what it is, so that a capture from any lab can be read without a legend.
+/// A host on the segment. Its interface is [`INTERFACE`]; its addresses and its switch port are fixed, so
+/// that captures of all labs are read alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Station {
     /// A VRRP node, numbered from 1.
     Node(u8),
-    /// The host that uses the virtual address.
+    /// The host that uses the VIP.
     Client,
 }
 
-/// Every station's interface.
+/// Interface of every station.
 pub const INTERFACE: &str = "eth1";
-/// Bits of network in every address of the segment.
+/// Prefix length of the segment's IPv4 addresses.
 pub const PREFIX: u8 = 24;
-/// The virtual address.
+/// The VIP.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 50);
-/// Bits of network in every IPv6 address of the segment.
+/// Prefix length of the segment's IPv6 addresses.
 pub const PREFIX6: u8 = 64;
-/// The virtual address in IPv6.
+/// The IPv6 VIP.
 pub const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x122, 0, 0, 0, 0, 0, 0x50);
-/// The link-local one that goes before it in adverts (RFC 9568 section 5.2.9).
+/// The link-local VIP, which is first in adverts (RFC 9568 section 5.2.9).
 pub const VIP6_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x50);
-/// How many nodes a segment has room for: .11 to .49.
+/// Maximum number of nodes: .11 to .49.
 pub const MAX_NODES: u8 = 39;
 
-/// Switch ports are numbered from here; the bridge and the loopback have the small numbers.
+/// First interface index of switch ports; bridge and loopback have smaller ones.
 const PORT_BASE: u32 = 100;
 const CLIENT_HOST: u8 = 100;
 
@@ -44,12 +44,12 @@ impl Station {
         }
     }
 
-    /// The station's own address: 192.168.122.11, .12, … for nodes, .100 for the client.
+    /// The station's IPv4 address: 192.168.122.11, .12, … for nodes, .100 for the client.
     pub fn ipv4(self) -> Ipv4Addr {
         Ipv4Addr::new(192, 168, 122, self.host())
     }
 
-    /// The station's own IPv6 address: fd00:122::b, ::c, … for nodes, ::64 for the client.
+    /// The station's IPv6 address: fd00:122::b, ::c, … for nodes, ::64 for the client.
     pub fn ipv6(self) -> Ipv6Addr {
         Ipv6Addr::new(0xfd00, 0x122, 0, 0, 0, 0, 0, self.host().into())
     }
@@ -59,8 +59,8 @@ impl Station {
         Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, self.host().into())
     }
 
-    /// The station's hardware address: locally administered, ending in the node's number or in 64
-    /// (hexadecimal) for the client.
+    /// The station's MAC: locally administered, ending in the node's number, or hexadecimal 64 for the
+    /// client.
     pub fn mac(self) -> Mac {
         match self {
             Self::Node(number) => Mac([2, 0, 0, 0, 0, number]),
@@ -68,7 +68,7 @@ impl Station {
         }
     }
 
-    /// A valid advert from this station for [`VIP`], once a second.
+    /// Returns a valid advert from this station with [`VIP`] and an interval of 1 s.
     pub fn advert(self, version: Version, vrid: u8, priority: u8) -> Advert {
         Advert {
             source_mac: self.mac(),
@@ -77,7 +77,7 @@ impl Station {
         }
     }
 
-    /// The switch's interface at the other end of the station's cable.
+    /// Name of the switch port of the station's cable.
     pub fn port_name(self) -> String {
         match self {
             Self::Node(number) => format!("node{number}"),
@@ -85,12 +85,12 @@ impl Station {
         }
     }
 
-    /// Interface index of that port, the same each time the cable is plugged in.
+    /// Interface index of that port, which does not change when the cable is plugged in again.
     pub(crate) fn port_index(self) -> u32 {
         PORT_BASE + u32::from(self.host())
     }
 
-    /// The station behind a port, if it is a port.
+    /// Returns the station at a port, if the index is that of a port.
     pub(crate) fn behind_port(index: u32) -> Option<Self> {
         let host = u8::try_from(index.checked_sub(PORT_BASE)?).ok()?;
         match host {
@@ -115,11 +115,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_station_is_found_behind_its_own_port() {
+    fn every_station_is_found_by_its_port() {
         for station in (1..=MAX_NODES).map(Station::Node).chain([Station::Client]) {
             assert_eq!(Station::behind_port(station.port_index()), Some(station));
         }
         assert_eq!(Station::behind_port(1), None, "loopback");
-        assert_eq!(Station::behind_port(PORT_BASE + 50), None, "the virtual address has no port");
+        assert_eq!(Station::behind_port(PORT_BASE + 50), None, "the VIP has no port");
     }
 }

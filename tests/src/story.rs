@@ -1,6 +1,6 @@
-//! An outcome told to a person, with its evidence.
+//! Prints the outcome of a scenario: timeline, figures, logs.
 //!
-//! Everything is written with colours; `anstream`'s streams take them away where they do not belong.
+//! Output has colors, which `anstream` strips where they are not supported.
 
 use std::io::{self, Write};
 
@@ -18,13 +18,13 @@ const WIRE: Style = AnsiColor::Cyan.on_default();
 const FIGURE: Style = AnsiColor::Green.on_default().bold();
 const QUIET: Style = Style::new().dimmed();
 
-/// A line of the timeline: when, in which style, who, what.
+/// A line of the timeline: time, style, station, text.
 type Line = (WallTime, Style, String, String);
 
-/// How a series comes to one of its figures.
+/// Computes a figure of a series.
 type Figure = fn(&Series) -> Option<Spread>;
 
-/// Shows what vipd's own commands show at the end of a scenario.
+/// Prints the output of vipd's commands at the end of a scenario.
 ///
 /// # Errors
 /// When `out` cannot be written to.
@@ -39,11 +39,11 @@ pub fn show(views: &[View], out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells what happened, in order, and what it cost the client.
+/// Prints the timeline and the outage of the client.
 ///
 /// # Errors
 /// When `out` cannot be written to.
-pub fn tell(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
+pub fn write(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
     let setup = &outcome.setup;
     writeln!(out, "{HEADING}{}: {}{HEADING:#}", outcome.scenario, outcome.scenario.summary())?;
     writeln!(
@@ -62,10 +62,10 @@ pub fn tell(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
         figures(outcome, takeover, out)?;
     }
     if outcome.takeovers.len() < 2 && outcome.events.len() > 1 {
-        writeln!(out, "\n  Nobody took over after that.")?;
+        writeln!(out, "\n  No further takeover.")?;
     }
     let probes = &outcome.probes;
-    writeln!(out, "\n  {HEADING}ping {VIP}{HEADING:#}  {} sent, {} lost in all", probes.sent(), probes.lost())
+    writeln!(out, "\n  {HEADING}ping {VIP}{HEADING:#}  {} sent, {} lost", probes.sent(), probes.lost())
 }
 
 fn timeline(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
@@ -103,7 +103,7 @@ fn timeline(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// A log line without the time it begins with: the story has its own.
+/// Returns a log line without its leading timestamp.
 fn without_time(line: &str) -> &str {
     match line.split_once(' ') {
         Some((first, rest)) if first.starts_with("20") && first.ends_with('Z') => rest.trim_start(),
@@ -152,12 +152,12 @@ fn entry(neighbour: Option<&Neighbour>) -> String {
     neighbour.map_or_else(|| format!("{VIP}: no entry"), ToString::to_string)
 }
 
-/// Prints the medians of several agents side by side, with least and greatest.
+/// Prints minimum, median and maximum of several agents side by side.
 ///
 /// # Errors
 /// When `out` cannot be written to.
-pub fn tell_comparison(all: &[Series], out: &mut impl Write) -> io::Result<()> {
-    let heading = "milliseconds: least / median / greatest";
+pub fn write_comparison(all: &[Series], out: &mut impl Write) -> io::Result<()> {
+    let heading = "milliseconds: min / median / max";
     write!(out, "{HEADING}{heading:<44}{HEADING:#}")?;
     for series in all {
         write!(out, "{HEADING}{:>30}{HEADING:#}", format!("{} ×{}", series.kind, series.outcomes.len()))?;

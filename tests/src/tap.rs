@@ -1,4 +1,4 @@
-//! What comes in to a host past its XDP program.
+//! Frames that a host's XDP program passes.
 
 use std::io;
 
@@ -8,17 +8,17 @@ use socket2::Socket;
 use crate::namespace::Namespace;
 use crate::packet_socket;
 
-/// Longer than any frame, merged by the kernel or not.
+/// Longer than any frame, including those merged by GRO.
 const LONGEST_FRAME: usize = 1 << 16;
 
-/// A packet socket on a host: it hears what an XDP program passes on, and nothing of what it takes.
+/// A packet socket on a host. It receives the frames that an XDP program passes, and none that it drops.
 #[derive(Debug)]
 pub struct Tap {
     socket: Socket,
 }
 
 impl Tap {
-    /// Starts to listen on all the host's interfaces.
+    /// Opens a tap on all interfaces of the host.
     ///
     /// # Errors
     /// When the kernel refuses the socket.
@@ -28,10 +28,10 @@ impl Tap {
         Ok(Self { socket })
     }
 
-    /// The frames that have come in since the last call, in order.
+    /// Returns the frames received since the last call, in order.
     ///
     /// # Errors
-    /// When reading fails, or frames were lost because they were too many.
+    /// When reading fails, or frames were dropped.
     pub fn take(&self) -> Result<Vec<Vec<u8>>> {
         let mut buffer = vec![0; LONGEST_FRAME];
         let mut frames = Vec::new();

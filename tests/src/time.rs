@@ -1,4 +1,4 @@
-//! One clock for everything the lab observes.
+//! The clock of all observations in the lab.
 
 use std::fmt;
 use std::ops::Add;
@@ -8,20 +8,19 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// A point in time: nanoseconds of `CLOCK_REALTIME`.
 ///
-/// The kernel stamps captured frames and answered probes with this clock, so log lines and events
-/// are read off the same one, and all of them can be put in one order.
+/// The kernel's timestamps of frames and replies use this clock. Log lines and events use it as well, so
+/// that all can be ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WallTime(u64);
 
 impl WallTime {
-    /// The present.
+    /// The current time.
     pub fn now() -> Self {
         let now = clock_gettime(ClockId::Realtime);
         Self::from_parts(now.tv_sec, now.tv_nsec)
     }
 
-    /// From seconds and nanoseconds since the epoch, as the kernel hands them out. A time before
-    /// the epoch becomes the epoch.
+    /// Converts seconds and nanoseconds since the epoch; an earlier time becomes the epoch.
     pub fn from_parts(seconds: i64, nanoseconds: i64) -> Self {
         let seconds = u64::try_from(seconds).unwrap_or(0);
         let nanoseconds = u64::try_from(nanoseconds).unwrap_or(0);
@@ -33,13 +32,13 @@ impl WallTime {
         self.0
     }
 
-    /// So much earlier; not before the epoch.
+    /// Returns the time earlier by `by`, saturating at the epoch.
     #[must_use]
     pub fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// Milliseconds from `earlier` to this; negative if `earlier` is in fact later.
+    /// Milliseconds since `earlier`; negative if `earlier` is later.
     pub fn millis_since(self, earlier: Self) -> f64 {
         let nanoseconds = i128::from(self.0) - i128::from(earlier.0);
         #[expect(clippy::cast_precision_loss, reason = "a lab runs for minutes: 2^53 ns are 104 days")]
@@ -47,7 +46,7 @@ impl WallTime {
         nanoseconds / 1e6
     }
 
-    /// Time from `earlier` to this, zero if `earlier` is in fact later.
+    /// Time since `earlier`, zero if `earlier` is later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -62,7 +61,7 @@ impl Add<Duration> for WallTime {
     }
 }
 
-/// Time of day in UTC with microseconds, as log lines have it.
+/// Time of day in UTC with microseconds, as in log lines.
 impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0 / 1_000_000_000;
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_of_day_is_shown_to_the_microsecond() {
+    fn times_of_day_have_microseconds() {
         assert_eq!(WallTime::from_parts(86_400 + 3_661, 42_000).to_string(), "01:01:01.000042");
     }
 }

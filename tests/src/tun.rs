@@ -1,5 +1,4 @@
-//! A point-to-point link between two hosts, without hardware addresses: as WireGuard, GRE and tun
-//! interfaces are.
+//! A point-to-point link between two hosts without MAC addresses, like WireGuard and GRE.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -17,10 +16,10 @@ use crate::namespace::Namespace;
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
 const IFF_TUN: u16 = 0x0001;
 const IFF_NO_PI: u16 = 0x1000;
-/// Milliseconds after which a forwarding thread looks whether to end.
-const PATIENCE: i32 = 20;
+/// Interval in milliseconds at which a forwarding thread checks whether to stop.
+const POLL_INTERVAL: i32 = 20;
 
-/// `struct ifreq`, as far as `TUNSETIFF` reads it.
+/// The part of `struct ifreq` that `TUNSETIFF` reads.
 #[repr(C)]
 struct Request {
     name: [u8; 16],
@@ -28,7 +27,7 @@ struct Request {
     rest: [u8; 22],
 }
 
-/// The link. Dropping it deletes the interfaces.
+/// A link. Dropping it deletes the interfaces.
 #[derive(Debug)]
 pub struct Tun {
     stop: Arc<AtomicBool>,
@@ -47,13 +46,13 @@ impl Tun {
         for (mut from, mut to) in [(one.try_clone()?, other.try_clone()?), (other, one)] {
             let stopped = Arc::clone(&stop);
             threads.push(thread::spawn(move || {
-                let mut packet = [0; 1 << 16];
+                let mut packet = vec![0; 1 << 16];
                 while !stopped.load(Ordering::Relaxed) {
                     if !is_readable(&from) {
                         continue;
                     }
                     if let Ok(length) = from.read(&mut packet) {
-                        // A packet that the other end does not take is lost, as on any link.
+                        // A packet that the other end refuses is lost, as on any link.
                         let _ = to.write(&packet[..length]);
                     }
                 }
@@ -67,7 +66,7 @@ impl Drop for Tun {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // It has no way to panic.
+            // The thread does not panic.
             let _ = thread.join();
         }
     }
@@ -88,5 +87,5 @@ fn open(name: &str) -> Result<File> {
 fn is_readable(file: &File) -> bool {
     let mut poll = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one `struct pollfd` that lives across the call.
-    unsafe { libc::poll(&raw mut poll, 1, PATIENCE) == 1 }
+    unsafe { libc::poll(&raw mut poll, 1, POLL_INTERVAL) == 1 }
 }

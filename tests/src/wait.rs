@@ -1,25 +1,25 @@
-//! Waiting for a condition instead of for luck.
+//! Waits for conditions.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How often a condition is looked at: a tenth of the shortest interval VRRP has.
+/// Interval between checks of a condition: a tenth of the minimum VRRP interval.
 const POLL: Duration = Duration::from_millis(1);
 
 /// Waits until `condition` holds, for at most `timeout`.
 ///
 /// # Errors
-/// When the time is up. `description` completes the sentence "waited N s for …".
+/// After `timeout`. `description` completes "timed out after N s waiting for …".
 pub fn wait_until(description: &str, timeout: Duration, mut condition: impl FnMut() -> bool) -> Result<()> {
     try_wait_until(description, timeout, || Ok(condition()))
 }
 
-/// Waits until `condition` holds, for at most `timeout`; a condition that fails ends the wait.
+/// Waits until `condition` holds, for at most `timeout`; an error of the condition ends the wait.
 ///
 /// # Errors
-/// The condition's own, or when the time is up, as in [`wait_until`].
+/// Those of the condition, or after `timeout` as in [`wait_until`].
 pub fn try_wait_until(
     description: &str,
     timeout: Duration,
@@ -28,7 +28,7 @@ pub fn try_wait_until(
     let start = Instant::now();
     while !condition()? {
         if start.elapsed() >= timeout {
-            bail!("waited {:.1} s for {description}, in vain", timeout.as_secs_f64());
+            bail!("timed out after {:.1} s waiting for {description}", timeout.as_secs_f64());
         }
         thread::sleep(POLL);
     }
@@ -40,9 +40,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_condition_is_looked_at_until_it_holds() {
+    fn a_condition_is_checked_until_it_holds() {
         let mut looks = 0;
-        wait_until("three looks", Duration::from_secs(5), || {
+        wait_until("three checks", Duration::from_secs(5), || {
             looks += 1;
             looks == 3
         })
@@ -51,8 +51,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_waited_for_in_vain_is_named() {
-        let error = wait_until("a miracle", Duration::from_millis(2), || false).unwrap_err();
-        assert!(error.to_string().contains("a miracle"), "{error}");
+    fn a_timeout_names_the_condition() {
+        let error = wait_until("an impossible condition", Duration::from_millis(2), || false).unwrap_err();
+        assert!(error.to_string().contains("an impossible condition"), "{error}");
     }
 }

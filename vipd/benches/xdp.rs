@@ -1,7 +1,7 @@
-//! What the XDP program costs a frame: `cargo bench -p vipd --bench xdp`, as root.
+//! Cost of the XDP program per frame: `cargo bench -p vipd --bench xdp`, as root.
 //!
-//! `BPF_PROG_TEST_RUN` runs a program many times on one frame and reports the mean time. A foreign frame is also timed with a program
-//! that only returns `XDP_PASS`: every packet of the host pays the difference. Each line of output is a metric's key in
+//! `BPF_PROG_TEST_RUN` runs a program many times on one frame and reports the mean time. An unrelated frame is also timed with a program
+//! that only returns `XDP_PASS`: the difference is the overhead for every packet of the host. Each line of output is a metric's key in
 //! `tests/bench/src/metric.rs`, a tab, and nanoseconds; `cargo xtask bench xdp` shows them as a table.
 
 use std::io;
@@ -21,14 +21,14 @@ use vipd_witness::{Advert, Checksum, GROUP_IPV4};
 const LOOPBACK: u32 = 1;
 const VRID: u8 = 51;
 const ROW: u32 = 1;
-/// Runs per measurement, and measurements, of which the median is printed.
+/// Runs per measurement, and number of measurements, whose median is printed.
 const REPEAT: u32 = 1_000_000;
 const MEASUREMENTS: usize = 9;
 const XDP_PASS: u32 = 2;
 
 fn main() -> Result<()> {
-    // Cargo passes `--bench`.
-    let empty = Empty::load().context("loading an empty XDP program: this needs CAP_BPF, run it as root")?;
+    // The argument `--bench`, which cargo passes, is ignored.
+    let empty = Empty::load().context("cannot load an empty XDP program; run as root, or with CAP_BPF")?;
     let mut loaded = load(BURST)?;
 
     let valid = Station::Client.advert(Version::V3, VRID, 200);
@@ -84,8 +84,8 @@ fn load(burst: u32) -> Result<Loaded> {
     Ok(loaded)
 }
 
-fn print(what: &str, nanos: u64) {
-    println!("{what}\t{nanos}");
+fn print(metric: &str, nanos: u64) {
+    println!("{metric}\t{nanos}");
 }
 
 fn median(mut measure: impl FnMut() -> Result<u64>) -> Result<u64> {
@@ -94,7 +94,7 @@ fn median(mut measure: impl FnMut() -> Result<u64>) -> Result<u64> {
     Ok(all[MEASUREMENTS / 2])
 }
 
-/// `return XDP_PASS;`
+/// A program that is only `return XDP_PASS;`.
 struct Empty(OwnedFd);
 
 impl Empty {
@@ -102,12 +102,12 @@ impl Empty {
     fn load() -> Result<Self> {
         // mov r0, XDP_PASS; exit (RFC 9669): opcode, registers, offset, immediate.
         let program: [u64; 2] = [0xb7 | u64::from(XDP_PASS) << 32, 0x95];
-        let licence = c"GPL";
+        let license = c"GPL";
         let mut load = Load {
             kind: 6, // BPF_PROG_TYPE_XDP
             instructions: 2,
             program: program.as_ptr() as u64,
-            licence: licence.as_ptr() as u64,
+            license: license.as_ptr() as u64,
             ..Load::default()
         };
         let descriptor = bpf(5, &mut load)?;
@@ -130,18 +130,18 @@ impl Empty {
     }
 }
 
-/// `union bpf_attr` of `BPF_PROG_LOAD`, its first members.
+/// First members of `union bpf_attr` for `BPF_PROG_LOAD`.
 #[repr(C)]
 #[derive(Default)]
 struct Load {
     kind: u32,
     instructions: u32,
     program: u64,
-    licence: u64,
+    license: u64,
     rest: [u64; 12],
 }
 
-/// `union bpf_attr` of `BPF_PROG_TEST_RUN`.
+/// First members of `union bpf_attr` for `BPF_PROG_TEST_RUN`.
 #[repr(C)]
 #[derive(Default)]
 struct Test {
@@ -157,7 +157,7 @@ struct Test {
 }
 
 fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<i64> {
-    // SAFETY: the kernel reads and writes at most the size that is passed, and what the attributes point at outlives the call.
+    // SAFETY: the kernel accesses at most the given size, and all pointers in the attributes outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

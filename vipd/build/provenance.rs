@@ -1,31 +1,34 @@
-//! Whether the committed eBPF object still belongs to the sources beside it.
+//! Checks whether the committed eBPF object matches the sources.
 //!
-//! Two programs ask: vipd's build script, which refuses to build with a stale object, and `cargo xtask ebpf`,
-//! which makes it. They share this file, not a crate, because the build script must work inside the published
-//! package, where there is no workspace.
+//! Used by vipd's build script, which rejects a stale object, and by `cargo xtask ebpf`, which builds it.
+//! They share this file instead of a crate, because the build script must also work in the published
+//! package, outside the workspace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// The committed object, from the root of the workspace.
+/// The committed object, relative to the root of the workspace.
 pub(crate) const OBJECT: &str = "vipd-ebpf/vipd.bpf.o";
-/// What the object was made of and with, from the root of the workspace.
+/// The record of the object's sources and tools, relative to the root of the workspace.
 pub(crate) const PROVENANCE: &str = "vipd-ebpf/vipd.bpf.toml";
-/// What to do about a stale object; every error below ends with it.
-const REMEDY: &str = "run `cargo xtask ebpf` and commit what it writes";
+/// Remedy for a stale object, at the end of every error below.
+const REMEDY: &str = "run `cargo xtask ebpf` and commit the files it writes";
 
-/// The workspace's own manifest: profile, edition and features of the packages compiled in.
+/// The workspace manifest, with profile, edition and features of the packages compiled in.
 const WORKSPACE_MANIFEST: &str = "Cargo.toml";
-/// Where the versions of those packages are pinned.
+/// The lock file, with the versions of those packages.
 const LOCK: &str = "Cargo.lock";
-/// Manifests that are hashed whole.
+/// Manifests that are hashed in full.
 const MANIFESTS: [&str; 2] = ["vipd-common/Cargo.toml", "vipd-ebpf/Cargo.toml"];
-/// Folders whose every `.rs` file is hashed.
+/// Folders whose `.rs` files are hashed.
 const SOURCES: [&str; 2] = ["vipd-common/src", "vipd-ebpf/src"];
 
-/// Says why the committed object is stale, and what to do.
+/// Checks the committed object.
+///
+/// # Errors
+/// When it is stale, with the reason and the remedy.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let provenance = read_text(&root.join(PROVENANCE))?;
     let recorded = |key| {
@@ -35,9 +38,7 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
     let object = read(&root.join(OBJECT))?;
     let (found, expected) = (sha256(&object), recorded("object-sha256")?);
     if found != expected {
-        return Err(format!(
-            "{OBJECT} is not the object of {PROVENANCE}: SHA-256 {found}, recorded {expected}; {REMEDY}"
-        ));
+        return Err(format!("{OBJECT} has SHA-256 {found}, {PROVENANCE} records {expected}; {REMEDY}"));
     }
 
     let packages = packages(&provenance);
@@ -46,7 +47,7 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
         let (name, version) = package.split_once(' ').unwrap_or((package, ""));
         if !lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")) {
             return Err(format!(
-                "{OBJECT} was compiled with {name} {version}, which {LOCK} no longer has; {REMEDY}"
+                "{OBJECT} was compiled with {name} {version}, which is no longer in {LOCK}; {REMEDY}"
             ));
         }
     }
@@ -54,17 +55,17 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
     let (found, expected) = (source_sha256(root, &packages)?, recorded("source-sha256")?);
     if found != expected {
         return Err(format!(
-            "{OBJECT} is stale: the sources of vipd-ebpf and vipd-common hash to {found}, \
-             it was compiled from {expected}; {REMEDY}"
+            "{OBJECT} is stale: the sources of vipd-ebpf and vipd-common have hash {found}, \
+             the object was built from {expected}; {REMEDY}"
         ));
     }
     Ok(())
 }
 
-/// Hashes everything of the workspace that the object is made of.
+/// Hashes all sources of the object in the workspace.
 ///
-/// `packages` are the `name version` of the dependencies compiled in: of the workspace's manifest only the lines
-/// about them count, so that a new dependency of the agent does not make the object stale.
+/// `packages` are the dependencies compiled in, as `name version`. Only their lines of the workspace
+/// manifest are hashed, so that a new dependency of the agent does not make the object stale.
 pub(crate) fn source_sha256(root: &Path, packages: &[String]) -> Result<String, String> {
     let mut files: Vec<PathBuf> = MANIFESTS.iter().map(|path| root.join(path)).collect();
     for folder in SOURCES {
@@ -73,7 +74,7 @@ pub(crate) fn source_sha256(root: &Path, packages: &[String]) -> Result<String, 
     files.sort();
 
     let mut hash = Sha256::new();
-    // Name and length are framed: no two different trees feed the hash the same bytes.
+    // Names and lengths are delimited, so that different trees cannot give the same byte stream.
     let mut feed = |name: &str, content: &[u8]| {
         hash.update(name.as_bytes());
         hash.update([0]);
@@ -97,8 +98,8 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The lines of the workspace's manifest that change the object: release profile, edition, and the
-/// declarations of the packages compiled in.
+/// Returns the lines of the workspace manifest that affect the object: release profile, edition, and
+/// the declarations of the packages compiled in.
 fn relevant_lines(manifest: &str, packages: &[String]) -> String {
     let compiled_in = |key: &str| packages.iter().any(|package| package.split(' ').next() == Some(key));
     let mut section = "";
@@ -108,12 +109,12 @@ fn relevant_lines(manifest: &str, packages: &[String]) -> String {
             section = line;
         }
         let key = line.split('=').next().unwrap_or_default().trim();
-        let counts = match section {
+        let is_relevant = match section {
             "[workspace.package]" => key == "edition",
             "[workspace.dependencies]" => compiled_in(key),
             _ => section.starts_with("[profile.release"),
         };
-        if counts {
+        if is_relevant {
             relevant.push_str(line);
             relevant.push('\n');
         }
@@ -121,7 +122,7 @@ fn relevant_lines(manifest: &str, packages: &[String]) -> String {
     relevant
 }
 
-/// The value of `key = "value"` in the provenance, which `cargo xtask ebpf` writes one key a line.
+/// Returns the value of a line `key = "value"` in the provenance file.
 fn value<'a>(provenance: &'a str, key: &str) -> Option<&'a str> {
     provenance.lines().find_map(|line| {
         let (found, value) = line.split_once(" = ")?;
@@ -129,13 +130,13 @@ fn value<'a>(provenance: &'a str, key: &str) -> Option<&'a str> {
     })
 }
 
-/// The `name version` entries of the provenance's list of packages, one a line.
+/// Returns the `name version` entries of the package list, one per line.
 fn packages(provenance: &str) -> Vec<String> {
     let entry = |line: &str| Some(line.trim().strip_prefix('"')?.strip_suffix("\",")?.to_owned());
     provenance.lines().filter_map(entry).collect()
 }
 
-/// Adds every `.rs` file below `folder`.
+/// Adds every `.rs` file below `folder` to `files`.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
     let unreadable = |error| format!("cannot list {}: {error}", folder.display());
     for entry in fs::read_dir(folder).map_err(unreadable)? {

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds vipd and starts the bench, a program of its own in `tests/bench`.
+//! `cargo xtask bench`: builds vipd and runs the bench, a separate program in `tests/bench`.
 
 use anyhow::Result;
 
@@ -6,13 +6,13 @@ use crate::setup;
 use crate::support::process::run as run_command;
 use crate::support::{agent, privilege, workspace};
 
-/// Measure vipd's CPU cost and latency beside keepalived or another vipd; needs root
+/// Measure CPU cost and latency of vipd and keepalived, or of two builds of vipd; needs root
 ///
 /// `cargo xtask bench --help` lists scenarios and options.
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// Passed on to the bench: scenarios, `--quick`, `--runs N`, `--check`, `--markdown FILE`, `--json FILE`, `--vipd OLD`
+    /// Passed to the bench: scenarios, `--quick`, `--runs N`, `--check`, `--markdown FILE`, `--json FILE`, `--vipd OLD`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask conformance`: vipd, keepalived and FRR against the RFCs, item by item.
+//! `cargo xtask conformance`: checks vipd, keepalived and FRR against the RFCs, item by item.
 
 use std::fs;
 use std::io::{IsTerminal as _, stderr, stdout};
@@ -15,20 +15,20 @@ use crate::setup;
 use crate::support::process::{self, run as run_command};
 use crate::support::{agent, debian, privilege, workspace};
 
-/// Play the conformance suite with vipd, keepalived and FRR and print the table; needs root
+/// Run the conformance suite with vipd, keepalived and FRR and print the table; needs root
 ///
-/// First vipd's core in virtual time, then each program in private labs. Nothing on the host changes. In a pipe the
-/// table is Markdown. It fails when a program does other
-/// than a scenario says without a word of explanation there, or is said to differ and does not; in other versions of
-/// keepalived and FRR than Debian 12's, that is only told.
+/// Runs vipd's core in virtual time, then each program in private labs. The host is not changed.
+/// Without a terminal the table is Markdown. Fails if a program deviates from a scenario that does not
+/// document the deviation, or conforms where a deviation is documented; for keepalived and FRR only in
+/// the versions of Debian 12.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   cargo xtask conformance                                  everything
-  cargo xtask conformance --program keepalived s23 r1      one program, the scenarios that begin so
+  cargo xtask conformance --program keepalived s23 r1      one program, scenarios by prefix
   cargo xtask conformance --markdown docs/conformance.md   the table as a document, with versions")]
 pub(crate) struct Args {
-    /// Only the scenarios whose names begin so
+    /// Only scenarios whose names have one of these prefixes
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
     /// Only this program; may be repeated
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut scenarios = document::all()?;
     let chosen = |scenario: &Scenario| args.scenarios.iter().any(|start| scenario.name.starts_with(start));
     scenarios.retain(|scenario| args.scenarios.is_empty() || chosen(scenario));
-    ensure!(!scenarios.is_empty(), "no scenario begins with {}", args.scenarios.join(" or "));
+    ensure!(!scenarios.is_empty(), "no scenario has the prefix {}", args.scenarios.join(" or "));
     if programs.contains(&Program::Vipd) {
         let mut core = workspace::cargo();
         run_command(core.args(["test", "--locked", "--package", "vipd", "--test", "conformance"]))?;
@@ -91,7 +91,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     verdict(&rows)
 }
 
-/// Plays every scenario with every program, as a step of the test suite, which has tested the core.
+/// Runs every scenario with every program, as a step of the test suite, which has tested the core
+/// before.
 pub(crate) fn everything() -> Result<()> {
     let scenarios = document::all()?;
     let (rows, _) = play(&scenarios, &Program::ALL);
@@ -107,11 +108,11 @@ fn play<'a>(scenarios: &'a [Scenario], programs: &[Program]) -> (Vec<Row<'a>>, u
     let rows = table::play_all(scenarios, programs, &vipd, |scenario, program, verdict| {
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if let Verdict::Fails(error) | Verdict::LabError(error) | Verdict::PassesOnRetry(error) = verdict {
-            let said = format_args!("{verdict}  {program}: {}: {error:#}", scenario.name);
-            process::say("conformance", said);
+            let message = format_args!("{verdict}  {program}: {}: {error:#}", scenario.name);
+            process::say("conformance", message);
         } else if terminal || done.is_multiple_of(50) {
-            let said = format_args!("{done} of {all}  {verdict}  {program}: {}", scenario.name);
-            process::say("conformance", said);
+            let message = format_args!("{done} of {all}  {verdict}  {program}: {}", scenario.name);
+            process::say("conformance", message);
         }
     });
     let seconds = start.elapsed().as_secs();
@@ -120,7 +121,7 @@ fn play<'a>(scenarios: &'a [Scenario], programs: &[Program]) -> (Vec<Row<'a>>, u
     process::say(
         "conformance",
         format_args!(
-            "{all} verdicts on {} scenarios, {} unexplained, {seconds} s",
+            "{all} verdicts on {} scenarios, {} undocumented, {seconds} s",
             rows.len(),
             unexplained.count()
         ),
@@ -128,18 +129,18 @@ fn play<'a>(scenarios: &'a [Scenario], programs: &[Program]) -> (Vec<Row<'a>>, u
     (rows, seconds)
 }
 
-/// The peers' versions of which the scenarios tell how they differ.
-const LOOKED_AT: [(Program, &str, &str); 2] =
+/// Versions of the peers whose deviations the scenarios document.
+const KNOWN_VERSIONS: [(Program, &str, &str); 2] =
     [(Program::Keepalived, "keepalived", "2.2.7"), (Program::Frr, "frr", "8.4.4")];
 
-/// What nobody has explained is a failure. Another version of a peer may do otherwise, which is for people to look at; but
-/// not if the lab broke.
+/// Fails on undocumented verdicts. Those of other versions of a peer are reported only, unless the lab
+/// failed.
 fn verdict(rows: &[Row<'_>]) -> Result<()> {
     let mut failures = Vec::new();
     for (program, verdict) in rows.iter().flat_map(|row| &row.verdicts) {
-        let package = LOOKED_AT.iter().find(|(peer, ..)| peer == program);
+        let package = KNOWN_VERSIONS.iter().find(|(peer, ..)| peer == program);
         let known = match package {
-            // Debian's: an epoch before it, a revision after it.
+            // A Debian version has an epoch before and a revision after the upstream version.
             Some((_, package, version)) => {
                 debian::version(package)?.split([':', '-', '+', '~']).any(|part| part == *version)
             }
@@ -153,21 +154,22 @@ fn verdict(rows: &[Row<'_>]) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "{} verdicts are not explained: {}; see above for what was seen",
+        "{} undocumented verdicts: {}; see the lines above for details",
         failures.len(),
         failures.join(", ")
     )
 }
 
-/// The tables with their head: versions, and how to repeat them.
+/// The tables below a header with versions and the command.
 fn document(rows: &[Row<'_>], tables: &str, seconds: u64) -> Result<String> {
     Ok(format!(
         "# Conformance\n\n\
-         Generated by `cargo xtask conformance --markdown docs/conformance.md` in {seconds} s: {} scenarios with vipd, \
-         keepalived {} and FRR {} of Debian, each on an isolated segment, after vipd's core passed them in virtual \
-         time. [How to read and write a scenario](../tests/conformance/README.md).\n\n\
-         ok: behaves as the scenario specifies. differs: does not; the remark gives the reason. unsupported: cannot be \
-         configured that way. -: not played in the lab.\n\n{tables}",
+         Generated by `cargo xtask conformance --markdown docs/conformance.md` in {seconds} s: {} scenarios with\n\
+         vipd, keepalived {} and FRR {} of Debian, each on an isolated segment,\n\
+         after vipd's core passed them in virtual time.\n\
+         [How to read and write a scenario](../tests/conformance/README.md).\n\n\
+         ok: behaves as the scenario specifies. differs: does not; the remark gives the reason. unsupported:\n\
+         cannot be configured that way. -: not run in the lab.\n\n{tables}",
         rows.len(),
         debian::version("keepalived")?,
         debian::version("frr")?,

@@ -1,4 +1,4 @@
-//! `cargo xtask ebpf`: makes the committed eBPF object and says what it was made of.
+//! `cargo xtask ebpf`: builds the committed eBPF object and its provenance file.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -15,16 +15,16 @@ use crate::support::process::{self, output};
 use crate::support::toolchain::{TARGET, Toolchain};
 use crate::support::workspace;
 
-/// Name of vipd-ebpf's program, before it is `vipd.bpf.o`.
+/// Name of the binary target of vipd-ebpf, which becomes `vipd.bpf.o`.
 const PROGRAM: &str = "vipd";
 
 /// Rebuild the committed eBPF object and its provenance
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only say whether the committed object belongs to the sources; exit 1 if not
+    /// Only check whether the committed object matches the sources; exit 1 if not
     #[arg(long, conflicts_with = "out")]
     check: bool,
-    /// Write the object here and leave the committed one alone
+    /// Write the object here and keep the committed one
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
 }
@@ -57,14 +57,14 @@ pub(crate) fn build(toolchain: &Toolchain, out: &Path) -> Result<()> {
     let mut cargo = toolchain.cargo("build", root);
     cargo.args(["--package", "vipd-ebpf", "--bin", PROGRAM, "--release", "--locked"]);
     cargo.args(["--message-format", "json-render-diagnostics"]);
-    // Another compiler than the host's: sharing its folder would rebuild the world at every change of hands.
+    // A separate folder: sharing one with the host's compiler would cause full rebuilds.
     cargo.arg("--target-dir").arg(workspace::target().join("ebpf"));
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain, root).join("\x1f"));
     let object = built_program(&output(cargo.stdin(Stdio::null()))?)?;
 
     let folder = out.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    // Not `copy`: it would carry the linker's executable bit along.
+    // `fs::copy` would also copy the linker's executable bit.
     let bytes = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
     fs::write(out, &bytes).with_context(|| format!("cannot write {}", out.display()))?;
     say(format_args!(
@@ -76,11 +76,11 @@ pub(crate) fn build(toolchain: &Toolchain, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The flags of every crate in the object; cargo's own configuration does not add to them.
+/// Compiler flags for every crate in the object; they replace those of cargo's configuration.
 fn flags(toolchain: &Toolchain, root: &Path) -> Vec<String> {
-    // XDP does not depend on the host: one architecture for all, or the object would differ by where it is built.
+    // The object must not depend on the build host, so the architecture is fixed.
     let mut flags = vec!["--cfg=bpf_target_arch=\"x86_64\"".to_owned()];
-    // BTF is made of debug information, which names files: by the same names wherever they lie.
+    // BTF comes from debug information, which contains paths: remap them, for reproducible builds.
     flags.extend(["-Cdebuginfo=2", "-Clink-arg=--btf"].map(str::to_owned));
     let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo_home = cargo_home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
@@ -92,10 +92,11 @@ fn flags(toolchain: &Toolchain, root: &Path) -> Vec<String> {
     flags
 }
 
-/// The object, from cargo's messages about the build.
+/// Returns the path of the object from cargo's build messages.
 fn built_program(messages: &str) -> Result<PathBuf> {
     for line in messages.lines() {
-        let message: Value = serde_json::from_str(line).with_context(|| format!("cargo said `{line}`"))?;
+        let message: Value =
+            serde_json::from_str(line).with_context(|| format!("unexpected output of cargo: `{line}`"))?;
         if message["target"]["name"] == PROGRAM
             && let Some(path) = message["executable"].as_str()
         {
@@ -105,10 +106,11 @@ fn built_program(messages: &str) -> Result<PathBuf> {
     bail!("cargo built no program {PROGRAM} of vipd-ebpf for {TARGET}")
 }
 
-/// The `name version` of the packages of the object, sorted, from `cargo tree --prefix depth`.
+/// Returns the packages compiled into the object as sorted `name version`, from `cargo tree --prefix
+/// depth`.
 ///
-/// Path packages are left out: their sources are hashed. Macros are in, what they are made with (`syn` and the like)
-/// is not: it changes with the agent's dependencies and does not show in the object.
+/// Path packages are omitted, because their sources are hashed. Macros are included, but not their
+/// dependencies (such as `syn`): those change with the agent's and do not affect the object.
 fn compiled_in(tree: &str) -> Vec<String> {
     let mut packages = BTreeSet::new();
     let mut macro_depth = usize::MAX;
@@ -129,7 +131,7 @@ fn compiled_in(tree: &str) -> Vec<String> {
     packages.into_iter().collect()
 }
 
-/// The text of the provenance file; [`provenance::check`] reads it.
+/// Returns the text of the provenance file, which [`provenance::check`] reads.
 fn describe(toolchain: &Toolchain, root: &Path) -> Result<String> {
     let mut cargo = toolchain.cargo("tree", root);
     cargo.args(["--package", "vipd-ebpf", "--edges", "normal", "--prefix", "depth", "--locked"]);
@@ -138,7 +140,7 @@ fn describe(toolchain: &Toolchain, root: &Path) -> Result<String> {
     let source = provenance::source_sha256(root, &packages).map_err(|message| anyhow!(message))?;
     let Toolchain { compiler, linker } = toolchain;
     let mut text = String::from(
-        "# What vipd.bpf.o was made of and with: written by `cargo xtask ebpf`, read by vipd's build script.\n",
+        "# Sources and tools of vipd.bpf.o: written by `cargo xtask ebpf`, read by vipd's build script.\n",
     );
     let values = [
         ("source-sha256", &source),
@@ -168,7 +170,7 @@ mod tests {
     use super::compiled_in;
 
     #[test]
-    fn packages_of_the_object() {
+    fn packages_exclude_path_packages_and_dependencies_of_macros() {
         let tree = "0vipd-ebpf v0.1.0 (/home/me/vipd/vipd-ebpf)\n1aya-ebpf v0.2.1\n2aya-ebpf-macros v0.2.0 (proc-macro)\n\
                     3syn v2.0.1\n4unicode-ident v1.0.0\n2aya-ebpf-cty v0.3.0\n1vipd-common v0.1.0 (/home/me/vipd/vipd-common)\n\
                     2bytemuck v1.25.2\n1aya-ebpf v0.2.1 (*)\n";

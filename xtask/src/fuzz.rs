@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: lets libFuzzer loose on vipd, with stable Rust.
+//! `cargo xtask fuzz`: fuzzes vipd with libFuzzer on stable Rust.
 
 mod outcome;
 
@@ -13,57 +13,58 @@ use crate::support::process::{self, ask, line, output, program, run as run_comma
 use crate::support::{debian, privilege, workspace};
 use outcome::Outcome;
 
-/// The package of the fuzz targets, from the root of the workspace.
+/// The package of the fuzz targets, relative to the root of the workspace.
 const PACKAGE: &str = "tests/fuzz";
-/// Its programs. The package itself knows them as `TARGETS`, but xtask must not depend on vipd: see main.rs.
+/// Its binaries. `TARGETS` of the package is not used, because xtask must not depend on vipd (see
+/// main.rs).
 const TARGETS: [&str; 5] = ["parser", "xdp", "core", "config", "control"];
-/// The one that loads a program into the kernel.
+/// The target that loads a program into the kernel.
 const PRIVILEGED: &str = "xdp";
-/// What libFuzzer is compiled with, where there is no C++ compiler yet.
+/// Debian packages to compile libFuzzer, installed if there is no C++ compiler.
 const COMPILER_PACKAGES: [&str; 1] = ["g++"];
-/// Seconds for one input, after which it counts as a hang.
+/// Seconds after which an input counts as a hang.
 const INPUT_TIMEOUT: u32 = 20;
-/// LLVM's coverage for libFuzzer, as `clang -fsanitize=fuzzer` asks for it. `-Zsanitizer` and cargo-fuzz need a nightly,
-/// the pass itself does not.
+/// LLVM's coverage instrumentation for libFuzzer, as `clang -fsanitize=fuzzer` enables it. `-Zsanitizer`
+/// and cargo-fuzz need a nightly, the pass itself does not.
 const FLAGS: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    // Folded branches would be one edge, and give no way to tell them apart.
+    // Folded branches would count as one edge.
     "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
 ];
 
-/// Fuzz vipd for a while and tell what came of it; the target xdp needs root
+/// Fuzz vipd and report findings; the target xdp needs root
 ///
-/// The kept corpus and all inputs that once found something come first, then what libFuzzer makes of them. What it
-/// finds new is gathered below the target folder.
+/// Starts from the corpus and all inputs of former findings. New inputs are stored below the target
+/// directory.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Targets:
-  parser    the advert parser over a slice
-  xdp       the XDP program in the kernel against that parser
-  core      one virtual router, under any inputs at any times
+  parser    the advert parser on a slice
+  xdp       the XDP program in the kernel, compared with that parser
+  core      one virtual router with arbitrary inputs and times
   config    the configuration file
   control   the control socket
 
 Examples:
   cargo xtask fuzz                                 all targets, 10 s each
-  cargo xtask fuzz core --seconds 600              one, for longer
-  cargo xtask fuzz core --seconds 600 --keep       and its new inputs into the corpus
-  cargo xtask fuzz core --input crash-0123         one input again")]
+  cargo xtask fuzz core --seconds 600              one target, 10 minutes
+  cargo xtask fuzz core --seconds 600 --keep       the same, adding new inputs to the corpus
+  cargo xtask fuzz core --input crash-0123         reproduce one input")]
 pub(crate) struct Args {
-    /// What to fuzz [default: everything]
+    /// Targets to fuzz [default: all]
     #[arg(value_name = "TARGET", value_parser = TARGETS)]
     targets: Vec<String>,
-    /// For how long, each
+    /// Duration for each target, in seconds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
-    /// Run the target on this input alone
+    /// Run the target on this input only
     #[arg(long, value_name = "PATH", conflicts_with_all = ["seconds", "keep"])]
     input: Option<PathBuf>,
-    /// Put what reaches more code into the corpus in the repository, and take out what no longer does
+    /// Replace the corpus in the repository by the smallest one with the same coverage
     #[arg(long)]
     keep: bool,
 }
@@ -72,7 +73,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut targets: Vec<&str> = args.targets.iter().map(String::as_str).collect();
     if let Some(input) = &args.input {
-        let [target] = targets[..] else { bail!("--input belongs to one target: name it") };
+        let [target] = targets[..] else { bail!("--input needs exactly one target") };
         let fuzzer = Fuzzer::build(&[target])?;
         return run_command(program(fuzzer.program(target)).arg(input));
     }
@@ -82,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     fuzz(&targets, args.seconds, args.keep)
 }
 
-/// Every target for so many seconds.
+/// Fuzzes every target for `seconds`, as a step of the test suite.
 pub(crate) fn everything(seconds: u32) -> Result<()> {
     fuzz(&TARGETS, seconds, false)
 }
@@ -105,13 +106,13 @@ fn fuzz(targets: &[&str], seconds: u32, keep: bool) -> Result<()> {
         }
     }
     print!("{}", outcome::table(&tallies));
-    ensure!(failed.is_empty(), "fuzzing found something in: {}", failed.join(", "));
+    ensure!(failed.is_empty(), "findings in: {}", failed.join(", "));
     Ok(())
 }
 
-/// The fuzz targets, built.
+/// The built fuzz targets.
 struct Fuzzer {
-    /// Where they and what they write are.
+    /// Folder of the binaries and their output.
     folder: PathBuf,
     /// This machine's target triple.
     host: String,
@@ -132,8 +133,8 @@ impl Fuzzer {
         cargo.args(["build", "--locked", "--profile", "fuzz", "--package", "vipd-fuzz"]);
         cargo.args(["--features", "libfuzzer", "--target", &fuzzer.host]);
         cargo.args(targets.iter().flat_map(|target| ["--bin", target]));
-        // Other flags than those of all other builds. With `--target` they are not for build scripts and macros, which
-        // are not linked with libFuzzer.
+        // A separate folder because of the flags. `--target` keeps the flags from build scripts and macros,
+        // which are not linked with libFuzzer.
         cargo.arg("--target-dir").arg(&fuzzer.folder).env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
         run_command(&mut cargo)?;
         Ok(fuzzer)
@@ -143,37 +144,37 @@ impl Fuzzer {
         self.folder.join(&self.host).join("fuzz").join(target)
     }
 
-    /// A folder of this target's own for what is not in the repository.
+    /// Creates and returns the target's folder for output outside the repository.
     fn scratch(&self, kind: &str, target: &str) -> Result<PathBuf> {
         let folder = self.folder.join(kind).join(target);
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(folder)
     }
 
-    /// The corpus and what once found something, then what libFuzzer makes of them.
+    /// Runs a target, starting from the corpus and the regressions.
     fn run(&self, target: &str, seconds: u32) -> Result<Outcome> {
         let mut command = program(self.program(target));
         command.arg(format!("-max_total_time={seconds}")).arg(format!("-timeout={INPUT_TIMEOUT}"));
-        // A trailing slash: this is a prefix of names, and not a folder.
+        // libFuzzer concatenates this prefix and the file name.
         command.arg(format!("-artifact_prefix={}/", self.scratch("artifacts", target)?.display()));
         command.arg("-print_final_stats=1").arg(self.scratch("corpus", target)?);
         command.args(
-            ["corpus", "regressions"].map(|kind| kept(kind, target)).iter().filter(|path| path.is_dir()),
+            ["corpus", "regressions"].map(|kind| stored(kind, target)).iter().filter(|path| path.is_dir()),
         );
-        watch(&mut command)
+        run_fuzzer(&mut command)
     }
 
-    /// Replaces the corpus in the repository by the smallest one that reaches as much code.
+    /// Replaces the corpus in the repository by the smallest one with the same coverage.
     fn keep(&self, target: &str) -> Result<()> {
-        let corpus = kept("corpus", target);
+        let corpus = stored("corpus", target);
         let merged = self.scratch("merged", target)?;
         fs::remove_dir_all(&merged).with_context(|| format!("cannot empty {}", merged.display()))?;
         fs::create_dir_all(&merged).with_context(|| format!("cannot create {}", merged.display()))?;
         let mut command = program(self.program(target));
-        // Without counters: an edge once is enough, or the corpus would grow with every loop.
+        // Without counters: each loop count would add an input to the corpus.
         command.args(["-set_cover_merge=1", "-use_counters=0"]).arg(&merged);
         command.args([&corpus, &self.scratch("corpus", target)?].into_iter().filter(|path| path.is_dir()));
-        let outcome = watch(&mut command)?;
+        let outcome = run_fuzzer(&mut command)?;
         ensure!(outcome.succeeded, "{}", outcome.explain(target)?);
         if corpus.is_dir() {
             fs::remove_dir_all(&corpus).with_context(|| format!("cannot empty {}", corpus.display()))?;
@@ -189,13 +190,13 @@ impl Fuzzer {
     }
 }
 
-/// A target's folder in the repository.
-fn kept(kind: &str, target: &str) -> PathBuf {
+/// A target's folder in the repository: `corpus` or `regressions`.
+fn stored(kind: &str, target: &str) -> PathBuf {
     workspace::root().join(PACKAGE).join(kind).join(target)
 }
 
-/// Runs libFuzzer to its end and reads what it says, which is too much for a person.
-fn watch(command: &mut Command) -> Result<Outcome> {
+/// Runs libFuzzer and parses its output, which is too long to print.
+fn run_fuzzer(command: &mut Command) -> Result<Outcome> {
     let name = line(command);
     let mut child = command
         .stdin(Stdio::null())
@@ -204,21 +205,21 @@ fn watch(command: &mut Command) -> Result<Outcome> {
         .spawn()
         .with_context(|| format!("cannot start {name}"))?;
     let stderr = child.stderr.take().context("the standard error of libFuzzer was not piped")?;
-    // A target may print any bytes.
+    // A target's output need not be UTF-8.
     let lines =
         BufReader::new(stderr).split(b'\n').map(|line| Ok(String::from_utf8_lossy(&line?).into_owned()));
-    let said: Vec<String> =
-        lines.collect::<std::io::Result<_>>().with_context(|| format!("cannot read what {name} says"))?;
+    let output: Vec<String> =
+        lines.collect::<std::io::Result<_>>().with_context(|| format!("cannot read the output of {name}"))?;
     let status = child.wait().with_context(|| format!("cannot wait for {name}"))?;
-    Ok(Outcome::read(status.success(), said))
+    Ok(Outcome::read(status.success(), output))
 }
 
-/// The triple of this machine's compiler.
+/// Returns the host triple of the compiler.
 fn host() -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let said = output(program(rustc).arg("-vV").current_dir(workspace::root()))?;
-    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("`rustc -vV` does not tell its host")?.to_owned())
+    let version = output(program(rustc).arg("-vV").current_dir(workspace::root()))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("the output of `rustc -vV` has no host")?.to_owned())
 }
 
 fn say(message: impl std::fmt::Display) {
@@ -230,14 +231,14 @@ mod tests {
     use super::{PACKAGE, TARGETS, workspace};
 
     #[test]
-    fn every_target_is_known() {
+    fn the_list_of_targets_is_complete() {
         let folder = workspace::root().join(PACKAGE).join("fuzz_targets");
-        let entries = std::fs::read_dir(&folder).expect("the folder of the targets");
-        let mut found: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        let entries = std::fs::read_dir(&folder).expect("folder of the targets");
+        let mut found: Vec<_> = entries.map(|entry| entry.expect("directory entry").path()).collect();
         found.sort();
-        let mut known: Vec<_> =
+        let mut listed: Vec<_> =
             TARGETS.iter().map(|target| folder.join(target).with_extension("rs")).collect();
-        known.sort();
-        assert_eq!(found, known);
+        listed.sort();
+        assert_eq!(found, listed);
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask lab`: plays failures in a private lab and tells what they cost.
+//! `cargo xtask lab`: runs failures in a private lab and reports their impact.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,13 +15,13 @@ use vipd_tests::story;
 use crate::support::process::{self, ask, program};
 use crate::support::{agent, privilege};
 
-/// The crash, and the crash with a return.
-const USUAL: [Scenario; 2] = [Scenario::Crash, Scenario::Return];
+/// Scenarios run by default.
+const DEFAULT: [Scenario; 2] = [Scenario::Crash, Scenario::Return];
 
-/// Play failures in a private lab and tell what they cost the client; needs root
+/// Run failures in a private lab and report the outage of the client; needs root
 ///
-/// Two nodes and a client on a switch, made of network namespaces; the host's own interfaces are not touched, and
-/// everything is gone when this ends, by Ctrl-C too. Node 1 has priority 200, node 2 has 100.
+/// The lab has two nodes and a client on a switch, in network namespaces. The host's interfaces are not
+/// changed, and the lab is removed at exit, also on Ctrl-C. Node 1 has priority 200, node 2 has 100.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Scenarios:
@@ -33,13 +33,13 @@ Scenarios:
 
 Examples:
   cargo xtask lab                                    a crash, then a crash and a return
-  cargo xtask lab cut --interval 10ms                a cut cable, at the shortest interval
+  cargo xtask lab cut --interval 10ms                a cut cable at the minimum interval
   cargo xtask lab return --agents keepalived,vipd    vipd takes over from keepalived
   cargo xtask lab return --no-preempt                the old master returns as a backup
-  cargo xtask lab stop --vrrp-version 2              VRRPv2, once a second
+  cargo xtask lab stop --vrrp-version 2              VRRPv2 at 1 s
   cargo xtask lab cut --interval 10ms --repeat 9 --compare vipd,keepalived")]
 pub(crate) struct Args {
-    /// What happens to the master: crash, return, cut, stop or pause [default: crash return]
+    /// Failures of the master: crash, return, cut, stop or pause [default: crash return]
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<Scenario>,
     /// Programs on node 1 and node 2: vipd or keepalived
@@ -52,13 +52,13 @@ pub(crate) struct Args {
     /// VRRP version: 2 or 3
     #[arg(long, value_name = "N", default_value = "3", value_parser = parse_version)]
     vrrp_version: Version,
-    /// Leave the address with the new master when the preferred node returns
+    /// Keep the VIP on the new master when the preferred node returns
     #[arg(long)]
     no_preempt: bool,
-    /// Play each scenario so many times and print least, median and greatest
+    /// Run each scenario this many times and print minimum, median and maximum
     #[arg(long, value_name = "ROUNDS", default_value = "1", conflicts_with = "agents", value_parser = parse_rounds)]
     repeat: usize,
-    /// Programs to hold against each other, in turn, each on both nodes; goes with --repeat [default: vipd]
+    /// Programs to compare, in turn, each on both nodes; use with --repeat [default: vipd]
     #[arg(long, value_name = "PROGRAMS", value_delimiter = ',', conflicts_with = "agents")]
     compare: Vec<Program>,
 }
@@ -83,18 +83,20 @@ impl FromStr for Pair {
     fn from_str(text: &str) -> Result<Self> {
         let program = |name: &str| {
             <Program as clap::ValueEnum>::from_str(name, false)
-                .map_err(|_| anyhow!("there is no agent {name:?}: it is vipd or keepalived"))
+                .map_err(|_| anyhow!("unknown agent {name:?}; it must be vipd or keepalived"))
         };
         match text.split(',').collect::<Vec<_>>()[..] {
             [preferred, backup] => Ok(Self { preferred: program(preferred)?, backup: program(backup)? }),
-            _ => bail!("two agents with a comma between them, the preferred node's first: vipd,keepalived"),
+            _ => {
+                bail!("expected two agents separated by a comma, the preferred node's first: vipd,keepalived")
+            }
         }
     }
 }
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    // What can be wrong with the question is said before the build.
+    // Invalid arguments are reported before the build.
     let interval = interval(args.vrrp_version, args.interval)?;
     privilege::require("the lab", "cargo xtask lab")?;
     let programs = programs(args);
@@ -109,7 +111,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ..Setup::new(args.agents.preferred.kind(&vipd), args.agents.backup.kind(&vipd))
     };
 
-    let scenarios = if args.scenarios.is_empty() { &USUAL[..] } else { &args.scenarios };
+    let scenarios = if args.scenarios.is_empty() { &DEFAULT[..] } else { &args.scenarios };
     let mut failed = Vec::new();
     for &scenario in scenarios {
         let result = if is_comparison(args) {
@@ -118,7 +120,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         } else {
             play(scenario, &setup)
         };
-        // One failure says nothing about the next scenario.
+        // Scenarios are independent: continue after a failure.
         if let Err(reason) = result {
             say(format_args!("{scenario} FAILED: {reason:#}"));
             failed.push(scenario.name());
@@ -133,7 +135,7 @@ fn play(scenario: Scenario, setup: &Setup) -> Result<()> {
     let outcome = scenario.play_watched(setup, &mut process::clocked("lab"))?;
     print(|out| {
         writeln!(out)?;
-        story::tell(&outcome, out)?;
+        story::write(&outcome, out)?;
         writeln!(out)
     })
 }
@@ -146,13 +148,13 @@ fn repeat(scenario: Scenario, setup: &Setup, kinds: &[AgentKind], rounds: usize)
     print(|out| {
         let (version, interval) = (setup.version.number(), setup.interval.as_millis());
         writeln!(out, "\n{scenario}: {}; VRRPv{version} every {interval} ms", scenario.summary())?;
-        story::tell_comparison(&series, out)?;
+        story::write_comparison(&series, out)?;
         writeln!(out)
     })
 }
 
-fn print(tell: impl FnOnce(&mut anstream::Stdout) -> io::Result<()>) -> Result<()> {
-    tell(&mut anstream::stdout()).context("cannot write to standard output")
+fn print(write: impl FnOnce(&mut anstream::Stdout) -> io::Result<()>) -> Result<()> {
+    write(&mut anstream::stdout()).context("cannot write to standard output")
 }
 
 fn is_comparison(args: &Args) -> bool {
@@ -182,7 +184,7 @@ impl Program {
 fn require_keepalived() -> Result<()> {
     ensure!(
         ask(program("keepalived").arg("--version")).is_some(),
-        "keepalived was asked for and is not on the PATH: `cargo xtask setup --tests` installs it (Debian's package \
+        "keepalived is not on the PATH; run `cargo xtask setup --tests` to install it (Debian's package \
          keepalived)"
     );
     Ok(())
@@ -192,14 +194,14 @@ fn parse_version(text: &str) -> Result<Version> {
     match text {
         "2" => Ok(Version::V2),
         "3" => Ok(Version::V3),
-        _ => bail!("VRRP has versions 2 and 3"),
+        _ => bail!("expected 2 or 3, the VRRP versions"),
     }
 }
 
 fn parse_rounds(text: &str) -> Result<usize> {
     match text.parse() {
         Ok(rounds) if rounds > 0 => Ok(rounds),
-        _ => bail!("a number of rounds, 1 or more"),
+        _ => bail!("expected a number of rounds, 1 or more"),
     }
 }
 
@@ -209,23 +211,25 @@ fn parse_interval(text: &str) -> Result<Duration> {
     match (number.parse(), unit) {
         (Ok(number), "ms") => Ok(Duration::from_millis(number)),
         (Ok(number), "s") => Ok(Duration::from_secs(number)),
-        _ => bail!("a whole number with its unit: 10ms, 100ms, 1s"),
+        _ => bail!("expected a whole number with a unit: 10ms, 100ms, 1s"),
     }
 }
 
-/// The interval asked for, or the version's usual one; refused where the version's advert has no room for it.
-fn interval(version: Version, asked: Option<Duration>) -> Result<Duration> {
-    let (usual, step, most, rule) = match version {
-        Version::V2 => (1000, 1000, 255, "whole seconds, 1s to 255s"),
-        Version::V3 => (100, 10, 4095, "steps of 10 ms, 10ms to 40950ms"),
+/// Returns the requested interval or the version's default; rejects intervals that the version cannot
+/// encode.
+fn interval(version: Version, requested: Option<Duration>) -> Result<Duration> {
+    let (default, step, max_steps, rule) = match version {
+        Version::V2 => (1000, 1000, 255, "whole seconds from 1s to 255s"),
+        Version::V3 => (100, 10, 4095, "multiples of 10 ms from 10ms to 40950ms"),
     };
-    let (usual, step) = (Duration::from_millis(usual), Duration::from_millis(step));
-    let interval = asked.unwrap_or(usual);
-    let fits =
-        interval >= step && interval <= step * most && interval.as_millis().is_multiple_of(step.as_millis());
+    let (default, step) = (Duration::from_millis(default), Duration::from_millis(step));
+    let interval = requested.unwrap_or(default);
+    let fits = interval >= step
+        && interval <= step * max_steps
+        && interval.as_millis().is_multiple_of(step.as_millis());
     ensure!(
         fits,
-        "--interval {}ms is not an interval of VRRPv{}, which counts in {rule}",
+        "--interval {}ms is not an interval of VRRPv{}: {rule}",
         interval.as_millis(),
         version.number()
     );

@@ -1,7 +1,7 @@
-//! vipd's chores, one verb a file: `cargo xtask --help`.
+//! Development tasks, one file per verb: `cargo xtask --help`.
 //!
-//! Nothing here depends on the `vipd` crate: its build script refuses a stale eBPF object, and `cargo xtask ebpf`
-//! must be able to make a fresh one.
+//! Does not depend on the crate `vipd`, whose build script rejects a stale eBPF object: `cargo xtask
+//! ebpf` must still build then.
 
 mod bench;
 mod conformance;
@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// vipd's chores
+/// Development tasks of vipd
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Verb {
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // The chain of causes, without the backtrace that anyhow's `Debug` adds: it is the user's to mend.
+        // The chain of causes without the backtrace of anyhow's `Debug`: these are user errors.
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -1,4 +1,4 @@
-//! `cargo xtask run`: shows vipd at work in a private lab, or runs it on this machine.
+//! `cargo xtask run`: demonstrates a failover in a private lab, or runs vipd on this machine.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -16,27 +16,27 @@ use crate::support::process::{self, program};
 use crate::support::{agent, privilege};
 
 const HEADING: Style = Style::new().bold();
-/// The interval most installations have, so that the waits are those of real life.
+/// The usual interval in production, for realistic failover times.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 const TOPOLOGY: &str = "   node 1   192.168.122.11    vipd, priority 200 ─┐
    node 2   192.168.122.12    vipd, priority 100 ─┼─ switch
    client   192.168.122.100   ping ───────────────┘
-            192.168.122.50    the virtual address: on whichever node is master
+            192.168.122.50    the VIP, on the master
 ";
 
-/// See vipd fail over, on this machine and without touching it; needs root
+/// Demonstrate a failover in a private lab, or run vipd on this machine; needs root
 ///
-/// Builds vipd and runs it on two nodes of a private lab of network namespaces. Kills the master with SIGKILL, starts
-/// it again, and shows what an operator would want to see. Takes half a minute; the host's own interfaces are not
-/// touched. With arguments behind `--` it runs vipd on this machine instead.
+/// Builds vipd, runs it on two nodes of a lab of network namespaces, kills the master with SIGKILL,
+/// starts it again, and prints timeline, logs and status. Takes half a minute and does not change the
+/// host's interfaces. With arguments after `--` it runs vipd on this machine instead.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask run                       two nodes, a client, a killed master and its return
+  cargo xtask run                       two nodes and a client; the master is killed and returns
   cargo xtask run -- -c vipd.toml       the agent on this machine, with this configuration")]
 pub(crate) struct Args {
-    /// Run vipd on this machine with these arguments of `vipd run`: `-- -c FILE`
+    /// Run `vipd run` with these arguments on this machine: `-- -c FILE`
     #[arg(last = true, value_name = "ARGUMENTS")]
     arguments: Vec<OsString>,
 }
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     show(&Setup { interval: INTERVAL, ..Setup::new(vipd.clone(), vipd) })
 }
 
-/// Becomes the agent: it gets the terminal's signals and its exit status is this verb's.
+/// Replaces this process by the agent, so that signals and exit status are the agent's.
 fn run_here(vipd: PathBuf, arguments: &[OsString]) -> Result<()> {
     let mut command = program(vipd);
     let error = command.arg("run").args(arguments).exec();
@@ -62,21 +62,21 @@ fn run_here(vipd: PathBuf, arguments: &[OsString]) -> Result<()> {
 fn show(setup: &Setup) -> Result<()> {
     let mut out = anstream::stdout();
     writeln!(out, "\n{HEADING}A private lab{HEADING:#}\n\n{TOPOLOGY}").context(STDOUT)?;
-    // The return begins with the crash: both cases in one lab.
+    // The scenario includes a crash and a return.
     let outcome = Scenario::Return.play_watched(setup, &mut process::clocked("run"))?;
 
     writeln!(out).context(STDOUT)?;
-    story::tell(&outcome, &mut out).context(STDOUT)?;
+    story::write(&outcome, &mut out).context(STDOUT)?;
     writeln!(out).context(STDOUT)?;
     let views: Vec<_> = outcome.views.into_iter().filter(|view| view.station == PREFERRED).collect();
     story::show(&views, &mut out).context(STDOUT)?;
     writeln!(
         out,
-        "{HEADING}What this was{HEADING:#}\n\
-         \x20 A killed agent's kernel goes on answering for the address, so the client notices little. What it\n\
-         \x20 notices is a cut cable: `cargo xtask lab cut --interval 10ms`, and `cargo xtask lab --help` has more.\n\
-         \x20 All of it ran in network namespaces that are gone now; this machine's interfaces were not touched.\n\
-         \x20 On this machine itself: `cargo xtask run -- -c FILE`."
+        "{HEADING}Notes{HEADING:#}\n\
+         \x20 After a crash the kernel of the old master still answers for the VIP, so the client has hardly\n\
+         \x20 any outage. A cut cable causes one: `cargo xtask lab cut --interval 10ms`; see also\n\
+         \x20 `cargo xtask lab --help`. The lab's network namespaces are removed; this machine's interfaces\n\
+         \x20 were not changed. To run vipd on this machine: `cargo xtask run -- -c FILE`."
     )
     .context(STDOUT)
 }
@@ -97,16 +97,16 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_behind_the_dashes_is_the_agents() {
+    fn arguments_after_the_dashes_are_passed_to_the_agent() {
         let parse = |words: &[&str]| Line::try_parse_from([&["run"], words].concat());
         assert!(parse(&[]).expect("no arguments are a demonstration").args.arguments.is_empty());
         let real = parse(&["--", "-c", "vipd.toml", "--runtime-dir", "d"]).expect("arguments for the agent");
         assert_eq!(real.args.arguments, ["-c", "vipd.toml", "--runtime-dir", "d"]);
-        assert!(parse(&["-c", "vipd.toml"]).is_err(), "nobody runs an agent on the host by accident");
+        assert!(parse(&["-c", "vipd.toml"]).is_err(), "an agent on the host must be requested explicitly");
     }
 
     #[test]
-    fn the_drawing_is_of_the_lab() {
+    fn the_topology_shows_the_addresses_of_the_lab() {
         for address in [Station::Node(1).ipv4(), Station::Node(2).ipv4(), Station::Client.ipv4(), VIP] {
             assert!(TOPOLOGY.contains(&format!(" {address} ")), "{address}");
         }

@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: finds or installs what builds the eBPF object, or what the tests need.
+//! `cargo xtask setup`: finds or installs the toolchain for the eBPF object, or packages for the tests.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,17 +11,17 @@ use crate::support::{debian, privilege, process, workspace};
 
 /// Debian's compiler with `core` for the BPF target; its clippy, for `cargo xtask lint`.
 const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
-/// LLVM's library and headers, which bpf-linker is built with.
+/// LLVM's library and headers, to build bpf-linker.
 const LLVM_PACKAGE: &str = "llvm-22-dev";
-/// Programs that the tests run vipd against.
+/// Programs that the tests run.
 const TEST_PACKAGES: [&str; 4] = ["keepalived", "frr", "iproute2", "iputils-ping"];
 
-/// Find or install the toolchain that builds the eBPF object
+/// Find or install the toolchain for the eBPF object
 ///
-/// Building vipd takes stable Rust alone: only who changes vipd-ebpf or vipd-common needs this.
+/// Only changes of vipd-ebpf and vipd-common need it; building vipd requires stable Rust only.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Install what the tests need instead
+    /// Install the packages that the tests need instead
     #[arg(long)]
     tests: bool,
 }
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.tests { tests() } else { toolchain() }
 }
 
-/// Installs what the tests need.
+/// Installs the packages that the tests need.
 pub(crate) fn tests() -> Result<()> {
     debian::install("setup", &TEST_PACKAGES)
 }
@@ -54,12 +54,12 @@ fn toolchain() -> Result<()> {
             install_linker()?;
         }
     }
-    Toolchain::find().context("installed, and still not usable")?;
+    Toolchain::find().context("the installed toolchain is not usable")?;
     say("ready: `cargo xtask ebpf` builds the eBPF object");
     Ok(())
 }
 
-/// Debian's compiler may have come without its clippy; that is no reason to fail.
+/// Installs clippy for Debian's compiler if it is missing and this is root; it is optional.
 fn add_clippy(compiler: &Compiler) -> Result<()> {
     let debian = compiler.rustc == Path::new("/usr/bin/rustc");
     if compiler.has_clippy() || !debian || !privilege::is_root()? {
@@ -80,7 +80,7 @@ fn install_compiler() -> Result<()> {
         say("this distribution has no Rust with the BPF target; trying rustup");
     }
     if ask(program("rustup").arg("--version")).is_some() {
-        say(format_args!("installing {NIGHTLY} with rust-src by rustup"));
+        say(format_args!("installing {NIGHTLY} and rust-src with rustup"));
         let mut rustup = program("rustup");
         rustup.args([
             "toolchain",
@@ -97,9 +97,9 @@ fn install_compiler() -> Result<()> {
 }
 
 fn no_compiler(root: bool) -> String {
-    let not_root = if root { "" } else { ", and this is not root, who could install Debian's" };
+    let not_root = if root { "" } else { "; installing Debian's packages requires root" };
     format!(
-        "no compiler for the BPF target was installed{not_root}. Either of these will do:\n  \
+        "no compiler for the BPF target was installed{not_root}. Run one of:\n  \
          sudo apt-get install {}\n  \
          rustup toolchain install {NIGHTLY} --profile minimal --component rust-src,clippy",
         COMPILER_PACKAGES.join(" ")
@@ -109,11 +109,11 @@ fn no_compiler(root: bool) -> String {
 fn install_linker() -> Result<()> {
     let prefix = llvm_prefix()?;
     say(format_args!(
-        "building bpf-linker {LINKER_VERSION} with the LLVM of {}, which takes a minute",
+        "building bpf-linker {LINKER_VERSION} with the LLVM of {}, in about a minute",
         prefix.display()
     ));
     let mut cargo = workspace::cargo();
-    // Outside the workspace: its toolchain file and configuration are not the linker's.
+    // Outside the workspace, whose toolchain file and configuration must not apply to the linker.
     cargo.current_dir(env::temp_dir());
     cargo.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--force", "--no-default-features"]);
     cargo.arg(format!("--features=llvm-{LLVM_MAJOR}"));
@@ -121,21 +121,19 @@ fn install_linker() -> Result<()> {
     run_command(&mut cargo)
 }
 
-/// Where LLVM is installed with its headers; installs it where Debian has it.
+/// Returns the prefix of LLVM with headers; installs Debian's package if it is missing.
 fn llvm_prefix() -> Result<PathBuf> {
     let given = env::var_os("LLVM_PREFIX").map(PathBuf::from);
     let prefix = given.unwrap_or_else(|| format!("/usr/lib/llvm-{LLVM_MAJOR}").into());
     if !has_llvm(&prefix) {
         say(format_args!("no LLVM {LLVM_MAJOR} with headers in {}", prefix.display()));
         debian::install("setup", &[LLVM_PACKAGE]).with_context(|| {
-            format!(
-                "bpf-linker is built with LLVM {LLVM_MAJOR}: install it and set LLVM_PREFIX to its folder"
-            )
+            format!("bpf-linker needs LLVM {LLVM_MAJOR}; install it and set LLVM_PREFIX to its prefix")
         })?;
     }
     if !has_llvm(&prefix) {
         bail!(
-            "{} has no bin/llvm-config of LLVM {LLVM_MAJOR}; set LLVM_PREFIX to its folder",
+            "{} has no bin/llvm-config of LLVM {LLVM_MAJOR}; set LLVM_PREFIX to its prefix",
             prefix.display()
         );
     }

@@ -22,7 +22,7 @@ Examples:
   cargo xtask simulate --seed 17 --trace            one world, with every event"
 )]
 pub(crate) struct Args {
-    /// Passed on to the simulator: `--takeovers N`, `--from SEED`, `--seed SEED`, `--trace`, `--threads N`
+    /// Passed to the simulator: `--takeovers N`, `--from SEED`, `--seed SEED`, `--trace`, `--threads N`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
 }
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     simulate(&args.arguments)
 }
 
-/// As a step of the test suite.
+/// Runs the simulation as a step of the test suite.
 pub(crate) fn everything() -> Result<()> {
     simulate(&["--takeovers".to_owned(), TAKEOVERS.to_string()])
 }

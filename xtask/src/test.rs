@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the tests in their tiers.
+//! `cargo xtask test`: runs the tests by tier.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,37 +12,37 @@ use crate::support::toolchain::Toolchain;
 use crate::support::{agent, nextest, privilege, workspace};
 use crate::{conformance, ebpf, fuzz, interop, provenance, setup, simulate};
 
-/// Tells the tests which agent to start.
+/// Environment variable with the path of the agent, read by the tests.
 const AGENT_VARIABLE: &str = "VIPD_BIN";
-/// Tells vipd's build script which object to embed.
+/// Environment variable with the eBPF object to embed, read by vipd's build script.
 const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
-/// The tests of the object itself, by BPF_PROG_TEST_RUN.
+/// Tests of the object with BPF_PROG_TEST_RUN.
 const OBJECT_TESTS: [&str; 4] = ["--package", "vipd", "--test", "xdp"];
-/// Seconds for each fuzz target: enough to replay its corpus and to see that it still works.
+/// Seconds per fuzz target: enough to replay its corpus and to detect a broken target.
 const FUZZ_SECONDS: u32 = 10;
 
-/// Run the tests, the privileged ones included; needs root
+/// Run all tests, including privileged ones; needs root
 ///
-/// `cargo test` alone runs what needs neither privileges nor a network. This verb installs what the rest needs (Debian packages
-/// and cargo-nextest, if they are missing), builds the agent in release, and runs every test of every crate. Then, unless told
-/// otherwise, it rebuilds the eBPF object where its toolchain is installed, simulates a million takeovers, plays the conformance
-/// suite and every combination with keepalived and FRR, and fuzzes every target for 10 s.
+/// `cargo test` runs the tests that need neither privileges nor a network. This verb installs missing
+/// Debian packages and cargo-nextest, builds a release of the agent, and runs every test of every
+/// crate. By default it then rebuilds the eBPF object where the toolchain is installed, simulates a
+/// million takeovers, runs the conformance and interop suites, and fuzzes every target for 10 s.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   cargo test                            unprivileged tests, a minute
   cargo xtask test --quick              without peers, long simulation and fuzzing, 3 to 4 minutes
-  cargo xtask test --privileged         every test of every crate, keepalived's cases included
-  cargo xtask test                      everything, as CI does, about 15 minutes
+  cargo xtask test --privileged         every test of every crate, including those with keepalived
+  cargo xtask test                      everything, as in CI, about 15 minutes
   cargo xtask test -- --test failover   some tests; the arguments are those of `cargo nextest run`")]
 pub(crate) struct Args {
-    /// Every test of every crate, and no more
+    /// Only the tests of every crate
     #[arg(long, conflicts_with = "quick")]
     privileged: bool,
-    /// As --privileged, without the cases that play keepalived
+    /// As --privileged, without tests that run keepalived
     #[arg(long)]
     quick: bool,
-    /// Passed on to `cargo nextest run`: a filter, `--test NAME`
+    /// Passed to `cargo nextest run`: a filter, `--test NAME`
     #[arg(last = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
 }
@@ -67,13 +67,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         steps.add("eBPF object", rebuilt_object());
         steps.add("simulation", simulate::everything());
         steps.add("conformance", conformance::everything());
-        steps.add("combinations with keepalived and FRR", interop::everything());
+        steps.add("interop with keepalived and FRR", interop::everything());
         steps.add("fuzzing", fuzz::everything(FUZZ_SECONDS));
     }
     steps.finish(start)
 }
 
-/// What was run, and what failed. A step that fails does not keep the next from running.
+/// Results of the steps. After a failed step the next one still runs.
 #[derive(Default)]
 struct Steps {
     passed: Vec<&'static str>,
@@ -111,7 +111,7 @@ fn nextest_run(arguments: &[&str], object: Option<&OsStr>) -> Result<()> {
     run_command(&mut command)
 }
 
-/// nextest does not run them.
+/// Runs the documentation tests, which nextest does not support.
 fn documentation_tests() -> Result<()> {
     run_command(workspace::cargo().args([
         "test",
@@ -123,14 +123,14 @@ fn documentation_tests() -> Result<()> {
     ]))
 }
 
-/// Rebuilds the object where that is possible, and tests the rebuilt one unless it is identical.
+/// Rebuilds the object if the toolchain is installed, and tests it if it differs from the committed one.
 fn rebuilt_object() -> Result<()> {
     let toolchain = match Toolchain::find() {
         Ok(toolchain) => toolchain,
         Err(reason) => {
             say(format_args!(
-                "THE EBPF OBJECT WAS NOT REBUILT: the committed one was tested; that these sources make it was not \
-                 checked ({reason:#})"
+                "eBPF object NOT rebuilt: whether the sources give the committed, tested object was not checked \
+                 ({reason:#})"
             ));
             return Ok(());
         }
@@ -143,9 +143,9 @@ fn rebuilt_object() -> Result<()> {
         say("the rebuilt eBPF object is identical to the committed one");
         return Ok(());
     }
-    say("the rebuilt eBPF object differs from the committed one: testing it, too");
+    say("the rebuilt eBPF object differs from the committed one; testing it as well");
     nextest_run(&OBJECT_TESTS, Some(rebuilt.as_os_str()))
-        .with_context(|| format!("{}, which this toolchain builds from these sources", rebuilt.display()))
+        .with_context(|| format!("testing the rebuilt object {}", rebuilt.display()))
 }
 
 fn say(message: impl std::fmt::Display) {

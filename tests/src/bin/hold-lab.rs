@@ -1,5 +1,5 @@
-//! Holds a lab with two running agents until it is killed. What a test kills, to see that nothing of
-//! the lab survives: first a line with the agents' process ids, then nothing more.
+//! Keeps a lab with two running agents until it is killed, for a test that nothing of the lab
+//! survives. Prints one line with the agents' process ids.
 
 use std::thread;
 
@@ -15,7 +15,7 @@ fn main() -> Result<()> {
     let (mut running, mut frozen) = (agent(1)?, agent(2)?);
     running.start()?;
     frozen.start()?;
-    // The hard case: a stopped process does not act on any signal but one.
+    // A stopped process handles no signal except SIGKILL and SIGCONT.
     frozen.pause()?;
     println!("{} {}", running.id()?, frozen.id()?);
     loop {

@@ -9,12 +9,12 @@ use vipd_witness::internet_checksum;
 
 const PROTOCOL_VRRP: u8 = 112;
 
-/// What a checksum is made over.
+/// Coverage of a checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChecksumForm {
     /// VRRPv2: the message.
     V2,
-    /// VRRPv3 over IPv4: the message and a pseudo-header, as most read RFC 5798.
+    /// VRRPv3 over IPv4: the message and a pseudo-header (RFC 5798 as most implementations read it).
     Rfc5798,
     /// VRRPv3 over IPv4: the message (RFC 9568).
     Rfc9568,
@@ -35,22 +35,22 @@ pub struct Advert {
     pub ttl: u8,
     /// Protocol version.
     pub version: u8,
-    /// Virtual router.
+    /// Virtual router identifier.
     pub vrid: u8,
     /// Priority; 0 when the sender resigns.
     pub priority: u8,
-    /// Interval as it is on the wire: hundredths of a second in version 3, seconds in version 2.
+    /// Interval on the wire: centiseconds in version 3, seconds in version 2.
     pub interval: u16,
-    /// The addresses it names.
+    /// Virtual addresses.
     pub addresses: Vec<IpAddr>,
-    /// Which rule its checksum follows; none if it is wrong by all.
+    /// Form of its checksum; none if it is invalid in all forms.
     pub checksum_form: Option<ChecksumForm>,
     /// Authentication type and data of version 2.
     pub authentication: Option<(u8, [u8; 8])>,
 }
 
 impl Frame {
-    /// The advertisement in it, if it is one.
+    /// Decodes a VRRP advert.
     pub fn advert(&self) -> Option<Advert> {
         let packet = self.packet(PROTOCOL_VRRP)?;
         let vrrp = packet.payload;
@@ -89,7 +89,7 @@ impl Frame {
     }
 }
 
-/// Over a message with its checksum in place, the checksum of all is 0.
+/// Determines the checksum form: the checksum over a message including its checksum is 0.
 fn checksum_form(packet: &Packet<'_>, version: u8) -> Option<ChecksumForm> {
     let message = packet.payload;
     let alone = internet_checksum(message) == 0;
@@ -101,7 +101,8 @@ fn checksum_form(packet: &Packet<'_>, version: u8) -> Option<ChecksumForm> {
             IpAddr::V6(address) => covered.extend(address.octets()),
         }
     }
-    // IPv4 has zero, protocol and a length of 16 bits, IPv6 a length of 32, zeros and the next header: the same sum.
+    // IPv4 has zero, protocol and a 16-bit length, IPv6 a 32-bit length, zeros and the next header: the
+    // sums are equal.
     covered.extend(length.to_be_bytes());
     covered.extend([0, 0, 0, PROTOCOL_VRRP]);
     covered.extend(message);

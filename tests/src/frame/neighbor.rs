@@ -1,4 +1,4 @@
-//! Neighbor Advertisements, and reports of group membership.
+//! Neighbor Advertisements and group membership reports.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -21,11 +21,11 @@ pub struct NeighborAdvertisement {
     pub hop_limit: u8,
     /// Flag R: the sender is a router.
     pub router: bool,
-    /// Flag S: it was asked for.
+    /// Flag S: solicited.
     pub solicited: bool,
-    /// Flag O: what is known is to be overridden.
+    /// Flag O: override cached entries.
     pub override_: bool,
-    /// Whose address it tells.
+    /// Target address.
     pub target: Ipv6Addr,
     /// Target Link-Layer Address.
     pub target_mac: Option<Mac>,
@@ -41,7 +41,7 @@ pub struct MembershipReport {
 }
 
 impl Frame {
-    /// The Neighbor Advertisement in it, if it is one.
+    /// Decodes a Neighbor Advertisement.
     pub fn neighbor_advertisement(&self) -> Option<NeighborAdvertisement> {
         let packet = self.packet(PROTOCOL_ICMPV6)?;
         let (IpAddr::V6(source), IpAddr::V6(destination)) = (packet.source, packet.destination) else {
@@ -49,7 +49,7 @@ impl Frame {
         };
         let message = packet.payload;
         let flags = (*message.first()? == 136).then(|| message.get(4)).flatten()?;
-        // One option at most is of interest, and it is the first: type 2, one unit of 8 bytes.
+        // Only the first option is decoded: type 2, one unit of 8 bytes.
         let target_mac =
             (message.get(24..26) == Some(&[2, 1])).then(|| array_at(message, 26).map(Mac)).flatten();
         Some(NeighborAdvertisement {
@@ -65,12 +65,12 @@ impl Frame {
         })
     }
 
-    /// The Neighbor Advertisement in it, if it is one for `address` that nobody asked for.
+    /// Decodes an unsolicited Neighbor Advertisement for `address`.
     pub fn unsolicited_na(&self, address: Ipv6Addr) -> Option<NeighborAdvertisement> {
         self.neighbor_advertisement().filter(|said| said.target == address && !said.solicited)
     }
 
-    /// The report of group membership in it, if it is one.
+    /// Decodes a group membership report.
     pub fn membership_report(&self) -> Option<MembershipReport> {
         let igmp = self.packet(PROTOCOL_IGMP).map(|_| false);
         let mld = || {

@@ -14,7 +14,7 @@ pub(super) struct Packet<'a> {
 }
 
 impl Frame {
-    /// The packet in it, if it is one of this protocol. One behind IPv6 extension headers counts.
+    /// Decodes a packet of this protocol, also behind IPv6 extension headers.
     pub(super) fn packet(&self, protocol: u8) -> Option<Packet<'_>> {
         self.ipv4(protocol).or_else(|| self.ipv6(protocol))
     }
@@ -25,7 +25,7 @@ impl Frame {
         if *packet.get(9)? != protocol {
             return None;
         }
-        // The length in the header, not the frame's: what follows is Ethernet padding.
+        // The header's length: the frame may have Ethernet padding.
         let length = usize::from(u16_at(packet, 2)?);
         Some(Packet {
             source: array_at::<4>(packet, 12)?.into(),

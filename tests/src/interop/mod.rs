@@ -1,7 +1,7 @@
-//! vipd beside another implementation: every combination of what both can say.
+//! Interoperability of vipd with another implementation, in every combination that both support.
 //!
-//! A [`Cell`] is one combination, and [`play`] takes it through an election, a crash, a return, a release and another
-//! return on a lab of its own, with a capture as the witness. [`table`] draws what came of all of them.
+//! A [`Cell`] is one combination. [`play`] runs an election, a crash, a return, a release and another
+//! return in a separate lab, and checks them in a capture. [`table`] formats the results.
 
 mod play;
 pub mod table;
@@ -34,22 +34,22 @@ impl fmt::Display for Peer {
 /// One combination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cell {
-    /// Who the other is.
+    /// The other implementation.
     pub peer: Peer,
     /// Protocol version.
     pub version: Version,
     /// Address family.
     pub family: Family,
-    /// Adverts to each other's address instead of to the group.
+    /// Unicast adverts instead of multicast.
     pub unicast: bool,
-    /// vipd and keepalived have the virtual MAC; FRR always does.
+    /// Virtual MAC on vipd and keepalived; FRR always uses it.
     pub virtual_mac: bool,
-    /// vipd has the higher priority.
+    /// Whether vipd has the higher priority.
     pub vipd_preferred: bool,
 }
 
 impl Cell {
-    /// All combinations, those that cannot be among them.
+    /// Returns all combinations, including impossible ones.
     pub fn all() -> Vec<Self> {
         let mut cells = Vec::new();
         for peer in [Peer::Keepalived, Peer::Frr] {
@@ -71,13 +71,13 @@ impl Cell {
         cells
     }
 
-    /// keepalived 2.2.7 sends its IPv6 unicast adverts with the kernel's Hop Limit of 64 instead of 255: vipd must be told
-    /// to accept that (`min_ttl`).
+    /// keepalived 2.2.7 sends its IPv6 unicast adverts with the kernel's Hop Limit of 64 instead of 255,
+    /// which vipd accepts only with `min_ttl`.
     pub(crate) fn keepalived_forgets_the_hop_limit(self) -> bool {
         self.peer == Peer::Keepalived && self.family == Family::V6 && self.unicast
     }
 
-    /// Why there is no such combination.
+    /// Returns why the combination is impossible, if it is.
     pub fn impossible(&self) -> Option<&'static str> {
         if self.version == Version::V2 && self.family == Family::V6 {
             return Some("VRRPv2 is IPv4 only (RFC 3768)");

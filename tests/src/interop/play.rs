@@ -1,4 +1,4 @@
-//! One combination through a life: election, crash, return, release, return.
+//! Runs one combination: election, crash, return, release, return.
 
 use std::time::Duration;
 
@@ -18,23 +18,23 @@ use crate::wait::wait_until;
 const VRID: u8 = 51;
 const PREFERRED_PRIORITY: u8 = 200;
 const BACKUP_PRIORITY: u8 = 100;
-/// Adverts a router may still send after another one's first: the answer to a losing one, and the last one of a
-/// loser.
+/// Adverts that a router may send after another one's first: the answer to a losing advert, and the last
+/// advert of the loser.
 const OVERLAP: usize = 2;
 
-/// What a combination goes through, in this order.
+/// The steps of a run, in order.
 pub const STEPS: [&str; 6] = ["election", "crash", "return", "release", "return again", "one master"];
 
-/// What came of a combination: how many of [`STEPS`] went well, and why the next one did not.
+/// Result of a run: the number of passed [`STEPS`], and the failure of the next one.
 #[derive(Debug)]
 pub struct Verdict {
-    /// Steps that went well.
+    /// Number of passed steps.
     pub passed: usize,
-    /// What was wrong with the next one.
+    /// Failure of the next step.
     pub failure: Option<anyhow::Error>,
 }
 
-/// Takes a combination through its life. `vipd` is the program under test.
+/// Runs a combination. `vipd` is the program under test.
 pub fn play(cell: Cell, vipd: &AgentKind) -> Verdict {
     let mut passed = 0;
     let failure = Stage::new(cell, vipd).and_then(|mut stage| stage.live(&mut passed)).err();
@@ -111,7 +111,7 @@ impl Stage {
         self.await_master(released, second, first)?;
         let zero =
             |frame: &Frame| frame.from == first && self.advert(frame).is_some_and(|priority| priority == 0);
-        ensure!(self.capture.has(released, zero), "node 1 left without a priority-0 advert");
+        ensure!(self.capture.has(released, zero), "node 1 stopped without a priority-0 advert");
         *passed += 1;
 
         let returned = WallTime::now();
@@ -124,10 +124,10 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until `master` alone adverts, and has announced the address.
+    /// Waits until `master` is the only router that advertises, and has announced the VIP.
     fn await_master(&self, since: WallTime, master: Station, other: Station) -> Result<()> {
         let patience = 20 * self.interval + Duration::from_secs(15);
-        let described = format!("{master} to be the only master and to have announced the address");
+        let described = format!("{master} to be the only master and to have announced the VIP");
         wait_until(&described, patience, || {
             let adverts = self.capture.search(since, |frame| {
                 self.advert(frame).filter(|priority| *priority > 0).map(|_| frame.from)
@@ -147,14 +147,14 @@ impl Stage {
         })
     }
 
-    /// Priority of our virtual router's advert in the frame.
+    /// Returns the priority of an advert of the tested virtual router.
     fn advert(&self, frame: &Frame) -> Option<u8> {
         let advert = frame.advert()?;
         (advert.vrid == VRID && advert.source.is_ipv6() == (self.cell.family == Family::V6))
             .then_some(advert.priority)
     }
 
-    /// Whether the frame says where the address is, at the MAC that it should be at.
+    /// Whether the frame announces the VIP with the right MAC.
     fn announces(&self, frame: &Frame) -> bool {
         let said = match self.cell.family {
             Family::V4 => frame.gratuitous_arp(VIP).map(|arp| arp.sender_mac),
@@ -173,7 +173,7 @@ impl Stage {
         Mac([0, 0, 0x5e, 0, block, VRID])
     }
 
-    /// Whoever takes over silences the other: after a router's first advert the other sends no more than a last few.
+    /// Checks that after a router's first advert the other one sends only a few last adverts.
     fn only_one_at_a_time(&self, began: WallTime) -> Result<()> {
         let adverts = self.capture.search(began, |frame| {
             self.advert(frame).filter(|priority| *priority > 0).map(|_| (frame.from, frame.time))
@@ -185,7 +185,7 @@ impl Stage {
             if before == now {
                 continue;
             }
-            // A change back within an interval is an overlap, one after more is another takeover.
+            // A change back within an interval is an overlap, a later one is another takeover.
             if let Some((_, since)) = master
                 && time.millis_since(since) < 2.0 * self.interval.as_secs_f64() * 1000.0
             {

@@ -1,4 +1,4 @@
-//! What came of all combinations, as a table for a terminal and for a document.
+//! The results of all combinations as a table.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -8,25 +8,25 @@ use std::thread;
 use super::{Cell, STEPS, Verdict, play};
 use crate::agent::AgentKind;
 
-/// Combinations played at once. Most of the time all of them wait for a timer.
+/// Concurrent runs, which mostly wait for timers.
 const AT_ONCE: usize = 6;
 
-/// A combination and what came of it; none where there is no such combination.
+/// A combination and its result.
 pub struct Row {
     /// The combination.
     pub cell: Cell,
-    /// What came of it.
+    /// Its result; `None` for an impossible combination.
     pub verdict: Option<Verdict>,
 }
 
 impl Row {
-    /// Whether it went well, or cannot be.
+    /// Whether it passed or is impossible.
     pub fn is_fine(&self) -> bool {
         self.verdict.as_ref().is_none_or(|verdict| verdict.failure.is_none())
     }
 }
 
-/// Plays these combinations; `progress` is told of each as it ends.
+/// Runs these combinations; `progress` is called after each.
 pub fn play_all(cells: &[Cell], vipd: &AgentKind, progress: impl Fn(&Cell, &Verdict) + Sync) -> Vec<Row> {
     let waiting: Mutex<VecDeque<_>> =
         Mutex::new((0..cells.len()).filter(|index| cells[*index].impossible().is_none()).collect());
@@ -48,7 +48,7 @@ pub fn play_all(cells: &[Cell], vipd: &AgentKind, progress: impl Fn(&Cell, &Verd
     cells.iter().zip(verdicts).map(|(cell, verdict)| Row { cell: *cell, verdict }).collect()
 }
 
-/// The table in Markdown.
+/// Formats the table in Markdown.
 pub fn markdown(rows: &[Row]) -> String {
     let mut text = String::from("| peer | version | family | transport | MAC | preferred |");
     for step in STEPS {
@@ -76,7 +76,7 @@ pub fn markdown(rows: &[Row]) -> String {
                 }
             }
             (None, reason) => {
-                let _ = write!(text, " {} |", reason.unwrap_or("not played"));
+                let _ = write!(text, " {} |", reason.unwrap_or("not run"));
                 text += &" |".repeat(STEPS.len() - 1);
             }
         }

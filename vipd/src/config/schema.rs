@@ -1,4 +1,5 @@
-//! The configuration keys: one row each, from which messages, range checks and `docs/configuration.md` are made.
+//! The configuration keys, one row each: the source of messages, range checks and
+//! `docs/configuration.md`.
 //!
 //! A new key is a row here and the line that reads it.
 
@@ -23,7 +24,7 @@ pub(super) enum Section {
     Peer,
     /// `garp`.
     Garp,
-    /// Not a key: an element of an array.
+    /// An element of an array, which has no key.
     Element,
 }
 
@@ -39,7 +40,7 @@ pub(super) enum Kind {
     Duration(u64, u64),
     /// As `Duration`, or 0 for never.
     DurationOrNever(u64, u64),
-    /// Read by a function of its own; in words.
+    /// Parsed by a dedicated function; described in words.
     Other(&'static str),
 }
 
@@ -67,13 +68,13 @@ impl fmt::Display for Kind {
     }
 }
 
-/// One row. Displayed as an error names it: `garp.repeat`.
+/// A configuration key. Displayed as in errors: `garp.repeat`.
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) section: Section,
     pub(super) name: &'static str,
     pub(super) allowed: Kind,
-    /// Value to copy from an error.
+    /// Valid value, shown in errors.
     pub(super) example: &'static str,
     /// For the reference, as Markdown; "required" if it has none.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the reference only"))]
@@ -87,7 +88,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// `vrid = 51`; an element of an array has no name.
+    /// A valid assignment, `vrid = 51`; only the value for an element of an array.
     pub(super) fn example(&self) -> String {
         match self.section {
             Section::Element => self.example.to_owned(),
@@ -103,7 +104,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// The names of a table's keys, in the order of their rows.
+/// Returns the names of a table's keys in the order of their rows.
 pub(super) fn names(section: Section) -> Vec<&'static str> {
     KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect()
 }
@@ -121,7 +122,7 @@ macro_rules! schema {
             doc: $doc,
             keepalived: $keepalived,
         };)*)*
-        /// Every row.
+        /// All keys.
         static KEYS: &[&Key] = &[$($(&$id,)*)*];
     };
 }
@@ -135,9 +136,9 @@ const XDP_MODE: Kind = Kind::Choice(&["auto", "native", "generic"]);
 schema! {
     Top {
         REALTIME "realtime", Kind::Choice(&["auto", "off"]), "`\"auto\"`", "\"auto\"",
-            "`\"auto\"` asks for SCHED_FIFO and locked memory, and runs without where that is denied", "`vrrp_rt_priority`";
+            "`\"auto\"` requests SCHED_FIFO and locked memory; where they are denied, the agent runs without them", "`vrrp_rt_priority`";
         XDP "xdp", XDP_MODE, "`\"auto\"`", "\"auto\"",
-            "XDP mode of all interfaces; `\"auto\"` uses native mode where the driver loses nothing by it", "";
+            "XDP mode of all interfaces; `\"auto\"` uses native mode on drivers that keep their offloads", "";
         INSTANCES "instance", Kind::Other("an array of tables"), "required", "…", "the virtual routers, at least one", "`vrrp_instance`";
         INTERFACES "interface", Kind::Other("an array of tables"), "none", "…", "settings of an interface", "";
     }
@@ -158,13 +159,13 @@ schema! {
             Kind::Other("a duration as a string, from \"10ms\" to \"40.95s\" in VRRPv3, from \"1s\" to \"255s\" in VRRPv2"),
             "`\"1s\"`", "\"1s\"", "multiples of 10 ms in VRRPv3, of 1 s in VRRPv2", "`advert_int`";
         DOWN_AFTER_ADVERTS "down_after_adverts", Kind::Integer(1, 100), "`3`", "3",
-            "missing adverts until the master is down, the same on all routers", "`down_timer_adverts`";
+            "missed adverts before the master is considered down, the same on all routers", "`down_timer_adverts`";
         PREEMPT "preempt", Kind::Boolean, "`true`", "true",
             "take over from a master of lower priority", "`nopreempt` for false";
         PREEMPT_DELAY "preempt_delay", DELAY, "`\"0s\"`", "\"30s\"",
-            "how long a master of lower priority is followed before it is preempted", "`preempt_delay`";
+            "time before a master of lower priority is preempted", "`preempt_delay`";
         STARTUP_DELAY "startup_delay", DELAY, "`\"0s\"`", "\"10s\"",
-            "how long the router stays in Initialize after the start", "`vrrp_startup_delay`";
+            "time that the router stays in Initialize after the start", "`vrrp_startup_delay`";
         ACCEPT "accept", Kind::Boolean, "`true`", "true",
             "Accept_Mode: as master, accept packets to the VIPs; `false` drops them", "`accept`, `no_accept`";
         CHECKSUM "checksum", Kind::Choice(&["rfc5798", "rfc9568"]), "`\"rfc5798\"`", "\"rfc5798\"",
@@ -172,15 +173,15 @@ schema! {
         AUTH_PASS "auth_pass", Kind::Other("a string of 1 to 8 bytes"), "none", "\"…\"",
             "VRRPv2 password, sent in plain text", "`auth_type PASS`, `auth_pass`";
         AUTH_PASS_FILE "auth_pass_file", Kind::Other("the path of a file whose first line is a password of 1 to 8 bytes"),
-            "none", "\"/etc/vipd/password\"", "as `auth_pass`; a relative path starts in the configuration's directory", "";
+            "none", "\"/etc/vipd/password\"", "file with the password; a relative path starts at the directory of the configuration file", "";
         VIRTUAL_MAC "virtual_mac", Kind::Boolean, "`false`", "true",
             "put the VIPs on a macvlan with the virtual router MAC, 00:00:5e:00:01:VRID (IPv6: 02:VRID)", "`use_vmac`";
         VIRTUAL_MAC_TRANSMIT_ON_BASE "virtual_mac_transmit_on_base", Kind::Boolean, "`false`; `true` with peers", "true",
-            "send adverts from the interface's own MAC all the same", "`vmac_xmit_base`";
+            "send adverts with the interface's own MAC as source", "`vmac_xmit_base`";
         SOURCE "source", HOST, "the interface's primary address", "\"192.0.2.1\"",
             "source of multicast adverts, an address of the interface; link-local in IPv6", "`mcast_src_ip`";
         UNICAST_SOURCE "unicast_source", HOST, "required with peers", "\"192.0.2.1\"",
-            "source of adverts to peers, and the address at which theirs arrive", "`unicast_src_ip`";
+            "source of adverts to peers, and the destination of their adverts", "`unicast_src_ip`";
         UNICAST_PEERS "unicast_peers", Kind::Other("an array of 1 to 255 peers, each a string or a table"), "none: multicast",
             "[\"192.0.2.2\"]", "adverts are sent to these peers and accepted from them only", "`unicast_peer`";
         VIRTUAL_ADDRESSES "virtual_addresses", Kind::Other("an array of up to 255 addresses, each a string or a table"),
@@ -198,7 +199,7 @@ schema! {
     VirtualAddress {
         ADDRESS "address", Kind::Other("an IPv4 or IPv6 address with its prefix length"), "required", "\"192.0.2.10/24\"",
             "the VIP; without a length /32 or /128", "";
-        DEV "dev", INTERFACE_NAME, "the instance's `interface`", "\"eth2\"", "put it on this interface instead", "`dev`";
+        DEV "dev", INTERFACE_NAME, "the instance's `interface`", "\"eth2\"", "add it to this interface instead", "`dev`";
         LABEL "label", Kind::Other("a string of 1 to 15 bytes without white space"), "none", "\"eth1:vip\"", "IPv4: its label", "`label`";
         SCOPE "scope", Kind::Choice(&["global", "link", "host"]), "`\"global\"`", "\"global\"", "IPv4: its scope", "`scope`";
         BROADCAST "broadcast", Kind::Other("an IPv4 address"), "none", "\"192.0.2.255\"", "IPv4: its broadcast address", "`brd`";
@@ -208,14 +209,14 @@ schema! {
     Peer {
         PEER_ADDRESS "address", HOST, "required", "\"192.0.2.2\"", "its address, of the instance's family", "";
         MIN_TTL "min_ttl", Kind::Integer(1, 255), "`255`", "255",
-            "smallest TTL or Hop Limit of its adverts: 255 less the routers in between", "`min_ttl`";
+            "minimum TTL or Hop Limit of its adverts: 255 minus the number of routers between", "`min_ttl`";
     }
     Garp {
         GARP_REPEAT "repeat", Kind::Integer(1, 255), "`5`", "5",
             "gratuitous ARPs, or Neighbor Advertisements, per VIP at a takeover", "`garp_master_repeat`";
-        GARP_DELAY "delay", DELAY, "`\"5s\"`", "\"5s\"", "when they are sent a second time; `\"0s\"`: not", "`garp_master_delay`";
+        GARP_DELAY "delay", DELAY, "`\"5s\"`", "\"5s\"", "delay until they are sent a second time; `\"0s\"` for never", "`garp_master_delay`";
         GARP_REFRESH "refresh", Kind::DurationOrNever(SECOND, 86_400 * SECOND), "`\"0s\"`", "\"60s\"",
-            "how often a master repeats them", "`garp_master_refresh`";
+            "interval at which a master repeats them", "`garp_master_refresh`";
         GARP_REFRESH_REPEAT "refresh_repeat", Kind::Integer(1, 255), "`1`", "1", "packets per VIP of a refresh", "`garp_master_refresh_repeat`";
         GARP_INTERVAL "interval", Kind::Duration(0, SECOND), "`\"0s\"`", "\"1ms\"",
             "pause between two packets", "`vrrp_garp_interval`, `vrrp_gna_interval`";

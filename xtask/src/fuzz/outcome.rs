@@ -1,4 +1,4 @@
-//! What libFuzzer said of a run, for a person.
+//! Parses and summarizes the output of a libFuzzer run.
 
 use std::fmt::Write;
 use std::fs;
@@ -6,45 +6,45 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Bytes of an input that are shown; the rest is in its file.
+/// Bytes of an input that are printed; the file has all.
 const SHOWN: usize = 512;
-/// Lines of libFuzzer that are shown when it failed without an input.
+/// Last lines of output that are printed after a failure without an input.
 const LAST_LINES: usize = 15;
-/// What stands before the path of an input that found something.
+/// Precedes the path of a failing input.
 const WRITTEN: &str = "Test unit written to ";
 
-/// What a run counted.
+/// Statistics of a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     executions: u64,
     per_second: u64,
-    /// Edges of the code that were taken.
+    /// Edges covered.
     coverage: u64,
     /// Number of inputs and their bytes, as libFuzzer writes them: `98/6726b`.
     corpus: String,
 }
 
-/// A run to its end.
+/// The result of a run.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    /// Whether nothing was found.
+    /// Whether the run had no findings.
     pub(super) succeeded: bool,
     pub(super) tally: Tally,
-    said: Vec<String>,
+    output: Vec<String>,
 }
 
 impl Outcome {
-    /// Reads the lines of libFuzzer.
-    pub(super) fn read(succeeded: bool, said: Vec<String>) -> Self {
+    /// Parses the output lines of libFuzzer.
+    pub(super) fn read(succeeded: bool, output: Vec<String>) -> Self {
         let mut tally = Tally::default();
-        for line in &said {
+        for line in &output {
             let stat = |name: &str| line.strip_prefix(name)?.trim().parse().ok();
             if let Some(count) = stat("stat::number_of_executed_units:") {
                 tally.executions = count;
             } else if let Some(count) = stat("stat::average_exec_per_sec:") {
                 tally.per_second = count;
             } else if line.starts_with('#') {
-                // `#1234  NEW  cov: 230 ft: 400 corp: 99/7003b lim: 4096 exec/s: …`, the last one being the latest.
+                // `#1234  NEW  cov: 230 ft: 400 corp: 99/7003b lim: 4096 exec/s: …`
                 let after = |name: &str| line.split_once(name)?.1.split_whitespace().next();
                 if let Some(coverage) = after(" cov: ").and_then(|count| count.parse().ok()) {
                     tally.coverage = coverage;
@@ -54,37 +54,37 @@ impl Outcome {
                 }
             }
         }
-        Self { succeeded, tally, said }
+        Self { succeeded, tally, output }
     }
 
-    /// What was found, where its input is, and how to see it again.
+    /// Describes a failure: the panic, the input, and the command that reproduces it.
     pub(super) fn explain(&self, target: &str) -> Result<String> {
         let mut text = format!("{target} FAILED\n");
-        let written = self.said.iter().find_map(|line| Some(line.split_once(WRITTEN)?.1.trim()));
+        let written = self.output.iter().find_map(|line| Some(line.split_once(WRITTEN)?.1.trim()));
         let Some(path) = written else {
-            let last = self.said.len().saturating_sub(LAST_LINES);
-            text.push_str(&self.said[last..].join("\n"));
+            let last = self.output.len().saturating_sub(LAST_LINES);
+            text.push_str(&self.output[last..].join("\n"));
             return Ok(text);
         };
-        // The panic's own words, without the stack; a hang or too much memory has none.
-        let panic = self.said.iter().skip_while(|line| !line.contains(" panicked at "));
+        // The panic message without the stack; hangs and excessive memory use have none.
+        let panic = self.output.iter().skip_while(|line| !line.contains(" panicked at "));
         for line in panic.take_while(|line| !line.starts_with("stack backtrace")).take(LAST_LINES) {
             writeln!(text, "  {line}")?;
         }
-        if let Some(summary) = self.said.iter().find(|line| line.starts_with("SUMMARY: ")) {
+        if let Some(summary) = self.output.iter().find(|line| line.starts_with("SUMMARY: ")) {
             writeln!(text, "  {summary}")?;
         }
         let input = fs::read(path).with_context(|| format!("cannot read {path}"))?;
         writeln!(text, "input {path}, {} bytes", input.len())?;
         text.push_str(&hexdump(&input[..input.len().min(SHOWN)]));
-        writeln!(text, "again with `cargo xtask fuzz {target} --input {path}`")?;
+        writeln!(text, "reproduce with `cargo xtask fuzz {target} --input {path}`")?;
         let name = Path::new(path).file_name().unwrap_or_default().display().to_string();
-        write!(text, "once it is mended, keep it as tests/fuzz/regressions/{target}/{name}")?;
+        write!(text, "once fixed, keep it as tests/fuzz/regressions/{target}/{name}")?;
         Ok(text)
     }
 }
 
-/// A line a target.
+/// Formats the statistics, one line per target.
 pub(super) fn table(tallies: &[(&str, Tally)]) -> String {
     let mut text =
         format!("{:8} {:>12} {:>10} {:>9}  {}\n", "target", "executions", "exec/s", "coverage", "corpus");
@@ -94,7 +94,7 @@ pub(super) fn table(tallies: &[(&str, Tally)]) -> String {
     text
 }
 
-/// Offset, 16 bytes and their characters a line.
+/// Formats 16 bytes per line, with offset and characters.
 fn hexdump(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (index, chunk) in bytes.chunks(16).enumerate() {
@@ -115,11 +115,11 @@ mod tests {
     }
 
     #[test]
-    fn the_last_numbers_count() {
-        let said = "#2\tINITED cov: 30 ft: 30 corp: 1/1b exec/s: 0 rss: 29Mb\n\
+    fn statistics_are_those_of_the_last_line() {
+        let output = "#2\tINITED cov: 30 ft: 30 corp: 1/1b exec/s: 0 rss: 29Mb\n\
                     #900\tDONE   cov: 2662 ft: 2768 corp: 74/3800b lim: 4096 exec/s: 60286 rss: 48Mb\n\
                     stat::number_of_executed_units: 964587\nstat::average_exec_per_sec:     60286";
-        let tally = Outcome::read(true, lines(said)).tally;
+        let tally = Outcome::read(true, lines(output)).tally;
         let wanted =
             Tally { executions: 964_587, per_second: 60_286, coverage: 2662, corpus: "74/3800b".to_owned() };
         assert_eq!(tally, wanted);
@@ -127,16 +127,16 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_says_what_and_where_and_how_again() {
+    fn a_crash_is_explained_with_panic_input_and_command() {
         let folder = tempfile::tempdir().expect("temporary directory");
         let path = folder.path().join("crash-12");
         std::fs::write(&path, b"\x00VRRP\xff").expect("write");
-        let said = format!(
+        let output = format!(
             "#7\tNEW\nthread '<unnamed>' (1) panicked at a.rs:1:2:\nno good\nstack backtrace:\n  0: f\n\
              SUMMARY: libFuzzer: deadly signal\nartifact_prefix='x/'; Test unit written to {}",
             path.display()
         );
-        let text = Outcome::read(false, lines(&said)).explain("core").expect("the input is there");
+        let text = Outcome::read(false, lines(&output)).explain("core").expect("readable input");
         for part in
             ["panicked at a.rs:1:2:\n  no good\n  SUMMARY", "00 56 52 52 50 ff", " .VRRP.\n", "6 bytes"]
         {
@@ -147,9 +147,9 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_without_an_input_shows_the_last_lines() {
-        let said: Vec<String> = (0..40).map(|line| format!("line {line}")).collect();
-        let text = Outcome::read(false, said).explain("xdp").expect("nothing to read");
+    fn a_failure_without_an_input_is_explained_with_the_last_lines() {
+        let output: Vec<String> = (0..40).map(|line| format!("line {line}")).collect();
+        let text = Outcome::read(false, output).explain("xdp").expect("no input to read");
         assert!(
             text.ends_with("line 39") && text.contains("line 25\n") && !text.contains("line 24\n"),
             "{text}"
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_sixteen_bytes() {
+    fn a_hexdump_line_has_sixteen_bytes() {
         let dump = hexdump(&(0x30..0x42).collect::<Vec<u8>>());
         assert_eq!(dump.lines().count(), 2);
         assert!(dump.ends_with("  0010  40 41                                            @A\n"), "{dump}");

@@ -1,4 +1,4 @@
-//! What the command line is understood to mean.
+//! Parsing of the command line.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn parse(line: &str) -> Result<Args, String> {
 }
 
 #[test]
-fn nothing_said_is_vipd_against_itself() {
+fn the_default_is_vipd_on_both_nodes() {
     let args = parse("").unwrap();
     assert!(args.scenarios.is_empty() && !args.no_preempt && !is_comparison(&args));
     assert_eq!(programs(&args), [Program::Vipd, Program::Vipd]);
@@ -31,7 +31,7 @@ fn nothing_said_is_vipd_against_itself() {
 }
 
 #[test]
-fn everything_can_be_said() {
+fn all_options_are_parsed() {
     let args =
         parse("cut stop --agents keepalived,vipd --interval 2s --vrrp-version 2 --no-preempt").unwrap();
     assert_eq!(args.scenarios, [Scenario::Cut, Scenario::Stop]);
@@ -41,7 +41,7 @@ fn everything_can_be_said() {
 }
 
 #[test]
-fn rounds_are_a_comparison() {
+fn repeat_and_compare_select_a_comparison() {
     let args = parse("cut --repeat 5 --compare vipd,keepalived").unwrap();
     assert!(is_comparison(&args));
     assert_eq!((args.repeat, programs(&args)), (5, vec![Program::Vipd, Program::Keepalived]));
@@ -51,14 +51,14 @@ fn rounds_are_a_comparison() {
 }
 
 #[test]
-fn nonsense_is_refused_with_what_would_do() {
+fn invalid_arguments_are_rejected_with_the_expected_values() {
     for (line, expected) in [
         ("explode", "it is one of crash, return, cut, stop, pause"),
-        ("--agents vipd", "two agents with a comma"),
-        ("--agents vipd,bird", "there is no agent \"bird\""),
+        ("--agents vipd", "two agents separated by a comma"),
+        ("--agents vipd,bird", "unknown agent \"bird\""),
         ("--interval 10", "10ms, 100ms, 1s"),
         ("--interval 1.5s", "10ms, 100ms, 1s"),
-        ("--vrrp-version 4", "versions 2 and 3"),
+        ("--vrrp-version 4", "expected 2 or 3"),
         ("--repeat 0", "1 or more"),
         ("--repeat 3 --agents vipd,vipd", "cannot be used with"),
         ("--compare vipd,bird", "keepalived"),
@@ -69,7 +69,7 @@ fn nonsense_is_refused_with_what_would_do() {
 }
 
 #[test]
-fn an_interval_fits_the_versions_advert() {
+fn intervals_must_be_encodable_in_the_version() {
     let millis = Duration::from_millis;
     assert_eq!(interval(Version::V3, None).unwrap(), millis(100));
     assert_eq!(interval(Version::V2, None).unwrap(), millis(1000));
@@ -85,11 +85,11 @@ fn an_interval_fits_the_versions_advert() {
         }
     }
     assert_eq!(parse_interval("100ms").unwrap(), millis(100));
-    assert!(parse_interval("99999999999999999999s").is_err(), "beyond any number");
+    assert!(parse_interval("99999999999999999999s").is_err(), "overflow");
 }
 
 #[test]
-fn the_help_has_every_scenario_in_its_own_words() {
+fn the_help_lists_every_scenario_with_its_summary() {
     let help = Line::command().render_long_help().to_string();
     for scenario in Scenario::ALL {
         let row = format!("  {:<9}{}", scenario.name(), scenario.summary());

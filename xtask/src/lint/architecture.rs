@@ -1,13 +1,13 @@
-//! Which module of the agent imports which: the rules that neither a crate boundary nor a compiler lint can express.
+//! Import rules for the agent's modules that neither crate boundaries nor compiler lints can express.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The agent's sources, from the root of the workspace.
+/// The agent's sources, relative to the root of the workspace.
 const AGENT: &str = "vipd/src";
-/// Modules that import none of each other; `engine`, `service` and `cli` combine them.
+/// Modules that must not import each other; `engine`, `service` and `cli` combine them.
 const ADAPTERS: [&str; 6] = ["config", "control", "netlink", "packet", "realtime", "xdp"];
 /// The only module that imports aya.
 const XDP: &str = "xdp";
@@ -34,7 +34,7 @@ pub(super) fn check(root: &Path) -> Result<Report> {
             }
             if let Ok(module) = path.strip_prefix(root.join(AGENT)) {
                 let found = examine(module, &text).into_iter();
-                report.violations.extend(found.map(|what| format!("{file}: {what}")));
+                report.violations.extend(found.map(|violation| format!("{file}: {violation}")));
             }
         }
     }
@@ -55,7 +55,7 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What one file of the agent, `module` below [`AGENT`], must not import.
+/// Returns the violations of one file of the agent, `module` below [`AGENT`].
 fn examine(module: &Path, text: &str) -> Vec<String> {
     let own = module.iter().next().and_then(|name| name.to_str()).unwrap_or_default();
     let mut found = Vec::new();
@@ -76,7 +76,8 @@ fn examine(module: &Path, text: &str) -> Vec<String> {
     found
 }
 
-/// The paths of all `use` declarations, with the outermost group expanded: `use crate::{a::b, c};` is two.
+/// Returns the paths of all `use` declarations, with the outermost group expanded: `use crate::{a::b,
+/// c};` gives two.
 fn imports(text: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for part in text.split_inclusive(';') {

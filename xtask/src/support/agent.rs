@@ -1,4 +1,4 @@
-//! The release build of vipd.
+//! Release build of vipd.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::workspace;
 
 /// Builds vipd, with cargo's progress on the terminal, and returns its path.
 pub(crate) fn build(verb: &str) -> Result<PathBuf> {
-    say(verb, "building vipd in release");
+    say(verb, "building vipd (release)");
     run(workspace::cargo().args(["build", "--release", "--locked", "--package", "vipd"]))?;
     Ok(path())
 }

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::privilege;
 use super::process::{ask, program, run, say};
 
-/// Those of `packages` that are not installed.
+/// Returns those of `packages` that are not installed.
 pub(crate) fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     let installed = |package: &&str| {
         let mut query = program("dpkg-query");
@@ -21,12 +21,12 @@ pub(crate) fn offers(package: &str) -> bool {
     policy.lines().any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)"))
 }
 
-/// Whether this machine has apt at all.
+/// Whether this machine has apt.
 pub(crate) fn has_apt() -> bool {
     ask(program("apt-get").arg("--version")).is_some()
 }
 
-/// Fetches apt's package lists; a fresh container has none.
+/// Fetches apt's package lists, which new containers lack.
 pub(crate) fn update(verb: &str) -> Result<()> {
     say(verb, "fetching apt's package lists");
     run(program("apt-get").args(["update", "--quiet"]))
@@ -43,7 +43,7 @@ pub(crate) fn install(verb: &str, packages: &[&str]) -> Result<()> {
     let names = missing.join(" ");
     if !has_apt() {
         bail!(
-            "missing packages: {names}; there is no apt-get, install them with this system's package manager"
+            "missing packages: {names}; apt-get was not found; install them with this system's package manager"
         );
     }
     if !privilege::is_root()? {
@@ -56,7 +56,7 @@ pub(crate) fn install(verb: &str, packages: &[&str]) -> Result<()> {
     run(apt.args(["install", "--quiet", "--yes", "--no-install-recommends"]).args(missing))
 }
 
-/// Version of an installed package.
+/// Returns the version of an installed package.
 pub(crate) fn version(package: &str) -> Result<String> {
     let mut query = program("dpkg-query");
     match ask(query.args(["--show", "--showformat=${Version}"]).arg(package)) {

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 
-/// Capabilities that a lab and an agent in it need, by their bit in `CapEff` (linux/capability.h).
+/// Capabilities that a lab and its agents need, with their bits in `CapEff` (linux/capability.h).
 const NEEDED: [(&str, u32); 4] =
     [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_SYS_ADMIN", 21), ("CAP_BPF", 39)];
 
@@ -13,13 +13,16 @@ pub(crate) fn is_root() -> Result<bool> {
     Ok(field("Uid")?.split_whitespace().nth(1) == Some("0"))
 }
 
-/// Fails if this process lacks the privileges that `who` (the tests, the lab) needs; the error says how to run `command` with them.
-pub(crate) fn require(who: &str, command: &str) -> Result<()> {
+/// Checks the privileges for `task` (such as "the lab").
+///
+/// # Errors
+/// If one is missing, with the way to run `command` with it.
+pub(crate) fn require(task: &str, command: &str) -> Result<()> {
     let remedy = format!(
         "run `sudo env \"PATH=$PATH\" \"HOME=$HOME\" {command}`, or, in a container, start it privileged"
     );
     if !is_root()? {
-        bail!("{who} needs root for network namespaces and XDP, and this is an ordinary user; {remedy}");
+        bail!("{task} needs root for network namespaces and XDP; {remedy}");
     }
     let text = field("CapEff")?;
     let effective = u64::from_str_radix(&text, 16)
@@ -27,7 +30,7 @@ pub(crate) fn require(who: &str, command: &str) -> Result<()> {
     let missing: Vec<&str> =
         NEEDED.iter().filter(|(_, bit)| effective & (1 << bit) == 0).map(|(name, _)| *name).collect();
     if !missing.is_empty() {
-        bail!("{who} needs {}, which this root does not have; {remedy}", missing.join(", "));
+        bail!("{task} needs {}, which this process lacks; {remedy}", missing.join(", "));
     }
     Ok(())
 }

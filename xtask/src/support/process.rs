@@ -1,4 +1,4 @@
-//! Running other programs; errors contain the command line.
+//! Runs other programs; errors contain the command line.
 
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
@@ -6,26 +6,26 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-/// One line of progress on standard error; standard output is for answers.
+/// Prints a line of progress to standard error; standard output is for results.
 pub(crate) fn say(verb: &str, message: impl std::fmt::Display) {
     eprintln!("[{verb}] {message}");
 }
 
-/// Progress lines with the seconds elapsed.
+/// Returns a function that prints progress lines with the elapsed seconds.
 pub(crate) fn clocked(verb: &'static str) -> impl FnMut(&str) {
     let start = Instant::now();
-    move |what| say(verb, format_args!("{:5.1} s  {what}", start.elapsed().as_secs_f64()))
+    move |message| say(verb, format_args!("{:5.1} s  {message}", start.elapsed().as_secs_f64()))
 }
 
-/// A command without what `cargo run` put into the environment for this process alone.
+/// Returns a command without the environment that `cargo run` set for this process only.
 pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
-    // The library path of one toolchain, where a compiler of another one would look first.
+    // This toolchain's library path, which a compiler of another toolchain would search first.
     command.env_remove("LD_LIBRARY_PATH");
     command
 }
 
-/// Runs to the end with the terminal's input and output.
+/// Runs a command that inherits the terminal, and waits for it.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {}", line(command)))?;
     if !status.success() {
@@ -34,7 +34,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs to the end and returns standard output; standard error goes to the terminal.
+/// Runs a command and returns its standard output; standard error goes to the terminal.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stderr(Stdio::inherit())
@@ -43,10 +43,10 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     if !output.status.success() {
         bail!("{} failed: {}", line(command), output.status);
     }
-    String::from_utf8(output.stdout).with_context(|| format!("{} printed no UTF-8", line(command)))
+    String::from_utf8(output.stdout).with_context(|| format!("{} printed invalid UTF-8", line(command)))
 }
 
-/// Runs to the end without output and returns standard output; `None` if the program is missing or fails.
+/// Runs a command silently and returns its standard output; `None` if it is missing or fails.
 pub(crate) fn ask(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())

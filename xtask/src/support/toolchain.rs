@@ -1,4 +1,4 @@
-//! The compiler and the linker for the BPF target, as they are on this machine.
+//! Finds the compiler and the linker for the BPF target on this machine.
 
 use std::env;
 use std::fmt;
@@ -12,25 +12,22 @@ use super::process::{ask, program};
 
 /// The BPF target of little-endian machines: one object serves x86-64 and aarch64.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
-/// LLVM's bitcode is not stable between majors: compiler and linker must agree on this one.
+/// LLVM's bitcode is not stable between major versions: compiler and linker must both have this one.
 pub(crate) const LLVM_MAJOR: &str = "22";
-/// The linker; its command line and output are part of what makes the object.
+/// Version of bpf-linker; the object depends on it.
 pub(crate) const LINKER_VERSION: &str = "0.13.0";
-/// A nightly whose LLVM is [`LLVM_MAJOR`].
+/// A nightly with LLVM [`LLVM_MAJOR`].
 pub(crate) const NIGHTLY: &str = "nightly-2026-04-01";
 
-/// A rustc that can compile for the BPF target, and the cargo beside it.
+/// A rustc that can compile for the BPF target, and its cargo.
 #[derive(Debug)]
 pub(crate) struct Compiler {
-    /// The compiler.
     pub(crate) rustc: PathBuf,
-    /// Its cargo.
     pub(crate) cargo: PathBuf,
-    /// Where its libraries are.
     pub(crate) sysroot: PathBuf,
-    /// Whether `core` must be compiled from rust-src: nightly's way. Debian has it compiled.
+    /// Whether `core` is compiled from rust-src (nightly) or precompiled (Debian).
     pub(crate) build_std: bool,
-    /// First line of its version.
+    /// First line of `rustc -vV`.
     pub(crate) version: String,
     /// Version of its LLVM.
     pub(crate) llvm: String,
@@ -39,50 +36,46 @@ pub(crate) struct Compiler {
 /// A bpf-linker.
 #[derive(Debug)]
 pub(crate) struct Linker {
-    /// The program.
     pub(crate) path: PathBuf,
-    /// Its version.
     pub(crate) version: String,
     /// Version of the LLVM it is linked with.
     pub(crate) llvm: String,
 }
 
-/// A compiler and a linker that fit.
+/// A compiler and a linker with the same LLVM.
 #[derive(Debug)]
 pub(crate) struct Toolchain {
-    /// The compiler.
     pub(crate) compiler: Compiler,
-    /// The linker.
     pub(crate) linker: Linker,
 }
 
 impl Toolchain {
-    /// The toolchain of this machine.
+    /// Finds the toolchain of this machine.
     ///
     /// # Errors
-    /// Says what is missing or does not fit, and that `cargo xtask setup` installs it.
+    /// When a tool is missing or has another version.
     pub(crate) fn find() -> Result<Self> {
-        let missing = |what: &str, reason: Error| anyhow!("no {what}: {reason:#}; run `cargo xtask setup`");
+        let missing = |tool: &str, reason: Error| anyhow!("no {tool}: {reason:#}; run `cargo xtask setup`");
         let compiler = Compiler::find().map_err(|reason| missing("compiler for the BPF target", reason))?;
         let linker = Linker::find().map_err(|reason| missing("linker for the BPF target", reason))?;
         Ok(Self { compiler, linker })
     }
 
-    /// This toolchain's cargo with a verb of its own, in `folder`, for the BPF target.
+    /// Returns `cargo VERB` of this toolchain in `folder`, for the BPF target.
     pub(crate) fn cargo(&self, verb: &str, folder: &Path) -> Command {
         let compiler = &self.compiler;
         let mut cargo = program(&compiler.cargo);
         cargo.current_dir(folder).arg(verb).args(["--target", TARGET]);
-        // aya-ebpf's one unstable feature, for this crate alone, on a compiler that is not a nightly.
+        // aya-ebpf needs an unstable feature, also on a stable compiler.
         cargo.env("RUSTC", &compiler.rustc).env("RUSTC_BOOTSTRAP", "aya_ebpf,vipd");
         if compiler.build_std && verb != "tree" {
             cargo.args(["-Z", "build-std=core"]);
         }
-        // Compiler first: a verb of cargo's (clippy) is looked for beside it. Then the linker, by its name.
+        // cargo searches PATH for subcommands (clippy) and the linker; the compiler's folder is first.
         let folders =
             [&compiler.cargo, &self.linker.path].map(|tool| tool.parent().unwrap_or(tool).to_owned());
         cargo.env("PATH", prepend(&folders));
-        // A wrapper or another cargo's choice of toolchain would come between.
+        // Inherited wrappers and toolchain choices would override this one.
         for variable in ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTUP_TOOLCHAIN", "CARGO", "RUSTFLAGS"]
         {
             cargo.env_remove(variable);
@@ -92,23 +85,23 @@ impl Toolchain {
 }
 
 impl Compiler {
-    /// The first compiler that has a `core` for the BPF target and the LLVM that the linker reads.
+    /// Finds the first compiler with `core` for the BPF target and LLVM [`LLVM_MAJOR`].
     ///
     /// # Errors
-    /// Names every candidate and why it will not do.
+    /// With every candidate and the reason it was rejected.
     pub(crate) fn find() -> Result<Self> {
-        let mut refused = Vec::new();
+        let mut rejected = Vec::new();
         for candidate in [Some(PathBuf::from("/usr/bin/rustc")), rustup(NIGHTLY), rustup("nightly")] {
             let Some(rustc) = candidate.filter(|rustc| rustc.exists()) else { continue };
             match Self::examine(rustc) {
                 Ok(compiler) => return Ok(compiler),
-                Err(reason) => refused.push(reason.to_string()),
+                Err(reason) => rejected.push(reason.to_string()),
             }
         }
-        if refused.is_empty() {
+        if rejected.is_empty() {
             bail!("neither Debian's rustc nor a nightly of rustup is installed");
         }
-        bail!("{}", refused.join("; "))
+        bail!("{}", rejected.join("; "))
     }
 
     fn examine(rustc: PathBuf) -> Result<Self> {
@@ -116,10 +109,10 @@ impl Compiler {
         let verbose = ask(program(&rustc).arg("-vV")).with_context(|| format!("{name} does not run"))?;
         let llvm = verbose.lines().find_map(|line| line.strip_prefix("LLVM version: ")).unwrap_or("unknown");
         if major(llvm) != LLVM_MAJOR {
-            bail!("{name} has LLVM {llvm}, bpf-linker {LINKER_VERSION} is to read LLVM {LLVM_MAJOR}");
+            bail!("{name} has LLVM {llvm}; bpf-linker {LINKER_VERSION} needs LLVM {LLVM_MAJOR}");
         }
         let sysroot = ask(program(&rustc).args(["--print", "sysroot"]))
-            .with_context(|| format!("{name} does not know its sysroot"))?;
+            .with_context(|| format!("{name} does not print its sysroot"))?;
         let sysroot = PathBuf::from(sysroot.trim());
         let compiled = sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir();
         let source = sysroot.join("lib/rustlib/src/rust/library/Cargo.lock").is_file();
@@ -131,33 +124,34 @@ impl Compiler {
         Ok(Self { rustc, cargo, sysroot, build_std: !compiled, version, llvm })
     }
 
-    /// Whether a clippy of the same compiler is beside it.
+    /// Whether the same toolchain has clippy.
     pub(crate) fn has_clippy(&self) -> bool {
         self.rustc.with_file_name("clippy-driver").exists()
     }
 }
 
 impl Linker {
-    /// The first bpf-linker on PATH or among cargo's own programs, if it is the pinned one.
+    /// Finds the first bpf-linker on PATH or among cargo's binaries, and checks its version.
     ///
     /// # Errors
-    /// Says that there is none, or which version was found.
+    /// When it is missing or has another version.
     pub(crate) fn find() -> Result<Self> {
         let path = folders()
             .into_iter()
             .map(|folder| folder.join("bpf-linker"))
             .find(|path| path.is_file())
-            .context("bpf-linker is neither on PATH nor among cargo's programs")?;
+            .context("bpf-linker is neither on PATH nor in cargo's bin directory")?;
         let name = path.display();
-        let answer = ask(program(&path).arg("--version")).with_context(|| format!("{name} does not run"))?;
-        let version = answer.trim().trim_start_matches("bpf-linker ").to_owned();
+        let output = ask(program(&path).arg("--version")).with_context(|| format!("{name} does not run"))?;
+        let version = output.trim().trim_start_matches("bpf-linker ").to_owned();
         if version != LINKER_VERSION {
-            bail!("{name} is version {version}, vipd's object is linked with {LINKER_VERSION}");
+            bail!("{name} has version {version}; vipd's object needs {LINKER_VERSION}");
         }
         let binary = fs::read(&path).with_context(|| format!("cannot read {name}"))?;
-        let llvm = linked_llvm(&binary).with_context(|| format!("cannot tell the LLVM of {name}"))?;
+        let llvm =
+            linked_llvm(&binary).with_context(|| format!("cannot determine the LLVM version of {name}"))?;
         if major(&llvm) != LLVM_MAJOR {
-            bail!("{name} is linked with LLVM {llvm}, the compiler's bitcode is LLVM {LLVM_MAJOR}'s");
+            bail!("{name} is linked with LLVM {llvm}; the compiler's bitcode needs LLVM {LLVM_MAJOR}");
         }
         Ok(Self { path, version, llvm })
     }
@@ -176,14 +170,14 @@ impl fmt::Display for Linker {
     }
 }
 
-/// PATH with `folders` before it.
+/// Returns PATH with `folders` prepended.
 pub(crate) fn prepend(folders: &[PathBuf]) -> std::ffi::OsString {
     let path = env::var_os("PATH").unwrap_or_default();
     let all = folders.iter().cloned().chain(env::split_paths(&path));
     env::join_paths(all).unwrap_or(path)
 }
 
-/// Folders of programs: PATH, then cargo's, which root's PATH may not have.
+/// Returns the folders of PATH, then cargo's, which root's PATH may lack.
 pub(crate) fn folders() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -191,16 +185,16 @@ pub(crate) fn folders() -> Vec<PathBuf> {
     env::split_paths(&path).chain(cargo_home.map(|home| home.join("bin"))).collect()
 }
 
-/// The rustc of a toolchain of rustup's, if it is installed.
+/// Returns the rustc of a rustup toolchain, if it is installed.
 fn rustup(toolchain: &str) -> Option<PathBuf> {
     let mut which = program("rustup");
-    // Only look: without this rustup would install what it does not find.
+    // Keeps rustup from installing a missing toolchain.
     which.env("RUSTUP_AUTO_INSTALL", "0").args(["which", "rustc", "--toolchain", toolchain]);
     ask(&mut which).map(|path| PathBuf::from(path.trim()))
 }
 
-/// The version of LLVM in a program that does not tell it: the name of the shared library it wants, or, linked
-/// statically, the producer's name that LLVM stamps on bitcode.
+/// Finds the LLVM version of a binary that has no option to print it: in the name of the shared library
+/// it needs, or, if linked statically, in the producer string for bitcode.
 fn linked_llvm(binary: &[u8]) -> Option<String> {
     [&b"libLLVM.so."[..], b"libLLVM-", b"LLVM"].into_iter().find_map(|mark| {
         let starts = (0..binary.len()).filter(|at| binary[*at..].starts_with(mark));
@@ -208,14 +202,14 @@ fn linked_llvm(binary: &[u8]) -> Option<String> {
     })
 }
 
-/// The digits and dots that `bytes` begin with.
+/// Returns the leading digits and dots of `bytes`.
 fn version_at(bytes: &[u8]) -> String {
     let is_version = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
     let text: String = bytes.iter().copied().take_while(is_version).map(char::from).collect();
     text.trim_matches('.').to_owned()
 }
 
-/// The number before the first dot.
+/// Returns the number before the first dot.
 fn major(version: &str) -> &str {
     version.split('.').next().unwrap_or(version)
 }
@@ -225,17 +219,17 @@ mod tests {
     use super::linked_llvm;
 
     #[test]
-    fn llvm_of_a_linker_linked_dynamically() {
+    fn llvm_version_of_a_dynamically_linked_linker() {
         assert_eq!(linked_llvm(b"\0libc.so.6\0libLLVM.so.22.1\0").as_deref(), Some("22.1"));
     }
 
     #[test]
-    fn llvm_of_a_linker_linked_statically() {
+    fn llvm_version_of_a_statically_linked_linker() {
         assert_eq!(linked_llvm(b"\0LLVM IR\0LLVM22.1.8\0").as_deref(), Some("22.1.8"));
     }
 
     #[test]
-    fn no_llvm_at_all() {
+    fn a_binary_without_llvm_has_no_version() {
         assert_eq!(linked_llvm(b"#!/bin/sh\nLLVM\n"), None);
     }
 }
