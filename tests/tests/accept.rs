@@ -1,4 +1,4 @@
-//! Accept_Mode: who may talk to a virtual address, and who only passes by.
+//! Accept_Mode: whether a master accepts packets addressed to its VIPs.
 
 use std::time::Duration;
 
@@ -32,13 +32,13 @@ fn vips_resolve_but_do_not_answer_without_accept() {
     let lab = Lab::new(1).expect("create the lab");
     let client = lab.host(Station::Client).expect("client host");
     let mut agent = agent(&lab, false);
-    succeeds("both to be master", TIMEOUT, || {
+    succeeds("both instances to be master", TIMEOUT, || {
         Ok(ask::status(&agent)?.iter().all(|status| status.text("state") == "master"))
     })
     .expect("master");
     for (place, address) in [VIP.into(), VIP6.into()].into_iter().enumerate() {
         succeeds("a dropped echo", TIMEOUT, || {
-            assert!(!ping(client, address)?, "{address} answered");
+            assert!(!ping(client, address)?, "{address} answered a ping");
             Ok(ask::stats(&agent)?.1[place].number("vipd:not-accepted")? > 0)
         })
         .expect("dropped and counted");
@@ -47,7 +47,7 @@ fn vips_resolve_but_do_not_answer_without_accept() {
             .expect("read the neighbor table");
         assert!(entry.contains(&ONE.mac().to_string()), "{entry}");
     }
-    // The node's own addresses are nobody's business.
+    // The node's own addresses are not filtered.
     assert!(
         ping(client, ONE.ipv4().into()).expect("run ping")
             && ping(client, ONE.ipv6().into()).expect("run ping")
@@ -74,20 +74,20 @@ fn accept_filter_is_restored_after_interface_recreation() {
     let client = lab.host(Station::Client).expect("client host");
     let agent = agent(&lab, false);
     let masters = || Ok(ask::status(&agent)?.iter().all(|status| status.text("state") == "master"));
-    succeeds("both to be master", TIMEOUT, masters).expect("master");
-    // Each time another interface index: what was told of the old one must not fill the kernel's map.
+    succeeds("both instances to be master", TIMEOUT, masters).expect("master");
+    // Each round has a new interface index: entries of the old one must not fill the BPF map.
     for _ in 0..3 {
         lab.unplug(ONE).expect("unplug");
         until_state(&agent, "fault", TIMEOUT).expect("fault");
         lab.plug(ONE).expect("plug in");
-        succeeds("both to be master", TIMEOUT, masters).expect("master");
+        succeeds("both instances to be master", TIMEOUT, masters).expect("master");
         let before = ask::count(&agent, "vipd:not-accepted").expect("read the counter");
         succeeds("a dropped echo", TIMEOUT, || {
-            assert!(!ping(client, VIP.into())?, "it answered");
+            assert!(!ping(client, VIP.into())?, "{VIP} answered a ping");
             Ok(ask::count(&agent, "vipd:not-accepted")? > before)
         })
         .expect("dropped and counted");
     }
-    let told = agent.log().iter().any(|line| line.text.contains("cannot"));
-    assert!(!told, "{:#?}", agent.log());
+    let failed = agent.log().iter().any(|line| line.text.contains("cannot"));
+    assert!(!failed, "{:#?}", agent.log());
 }

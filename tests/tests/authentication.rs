@@ -1,4 +1,4 @@
-//! VRRPv2's password: with keepalived on the other side, refused where it differs, and never shown.
+//! VRRPv2 password authentication: interoperability with keepalived, mismatches, secrecy.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -43,21 +43,21 @@ fn vrrpv2_password_interoperates_with_keepalived() {
         let mut preferred = agent(&lab, ONE, first, 200);
         let _backup = agent(&lab, TWO, second, 100);
         let data = |frame: &Frame| frame.advert().and_then(|advert| advert.authentication);
-        let alone = || capture.search(start, |frame| data(frame).map(|data| (frame.from, data)));
-        succeeds("adverts of the preferred one alone", TIMEOUT, || {
-            let adverts = alone();
+        let all = || capture.search(start, |frame| data(frame).map(|data| (frame.from, data)));
+        succeeds("adverts from the preferred node only", TIMEOUT, || {
+            let adverts = all();
             Ok(adverts.len() >= 5 && adverts.iter().rev().take(5).all(|(from, _)| *from == ONE))
         })
         .expect("elected");
         preferred.kill().expect("kill the agent");
         let killed = WallTime::now();
-        succeeds("adverts of the other", TIMEOUT, || {
+        succeeds("adverts from the backup", TIMEOUT, || {
             Ok(capture.has(killed, |frame| frame.from == TWO && data(frame).is_some()))
         })
         .expect("takeover");
         let mut secret = [0; 8];
         secret[..SECRET.len()].copy_from_slice(SECRET.as_bytes());
-        assert!(alone().iter().all(|(_, data)| *data == (1, secret)), "{:?}", alone());
+        assert!(all().iter().all(|(_, data)| *data == (1, secret)), "{:?}", all());
     }
 }
 

@@ -1,4 +1,4 @@
-//! What vipd says to what cannot work, and that the rest works on.
+//! Errors for invalid configurations and environments, without effect on the other instances.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn configuration(instances: &[(&str, u8)]) -> String {
     tables.collect()
 }
 
-/// Writes a configuration where only the node sees it, and returns the command that runs vipd with it.
+/// Writes a configuration visible only inside the node, and returns the command that runs vipd with it.
 fn command(node: &Namespace, name: &str, configuration: &str) -> Command {
     let directory = Agent::runtime_dir().join(name);
     let file = directory.join("vipd.toml");
@@ -43,11 +43,11 @@ fn command(node: &Namespace, name: &str, configuration: &str) -> Command {
     command
 }
 
-/// The state of a VRID and why it is in fault, as `vipd status --json` says it; none while nobody answers.
+/// State and fault reason of a VRID from `vipd status --json`; `None` if the agent does not answer.
 fn state(node: &Namespace, directory: &Path, vrid: u8) -> Option<(String, String)> {
-    let mut asked = Command::new(vipd_binary().expect("vipd binary"));
-    asked.args(["status", "--json", "--runtime-dir"]).arg(directory);
-    let answer = output(node, asked).ok().filter(|answer| answer.status.success())?;
+    let mut status = Command::new(vipd_binary().expect("vipd binary"));
+    status.args(["status", "--json", "--runtime-dir"]).arg(directory);
+    let answer = output(node, status).ok().filter(|answer| answer.status.success())?;
     let report: serde_json::Value = serde_json::from_slice(&answer.stdout).ok()?;
     let found = report["instances"].as_array()?.iter().find(|instance| instance["vrid"] == vrid)?;
     let text = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
@@ -81,14 +81,14 @@ impl Running {
     }
 }
 
-/// One sentence, exit 1, and the words that must be in it.
+/// Checks for exit code 1 and a one-line error that contains `words`.
 fn assert_refused(answer: &Output, words: &[&str]) {
-    let complaint = String::from_utf8_lossy(&answer.stderr);
-    assert_eq!(answer.status.code(), Some(1), "{complaint}");
+    let message = String::from_utf8_lossy(&answer.stderr);
+    assert_eq!(answer.status.code(), Some(1), "{message}");
     for word in words {
-        assert!(complaint.contains(word), "no {word:?} in: {complaint}");
+        assert!(message.contains(word), "no {word:?} in: {message}");
     }
-    assert_eq!(complaint.trim().lines().count(), 1, "one clear sentence: {complaint}");
+    assert_eq!(message.trim().lines().count(), 1, "one line: {message}");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn interface_without_address_is_awaited() {
 fn foreign_xdp_program_is_reported_and_kept() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
-    // The other XDP program is another vipd's.
+    // The foreign XDP program belongs to another vipd.
     let holder = Running::start(&lab, "holder", &configuration(&[(INTERFACE, 1)]));
     holder.expect(1, "master", "");
 
@@ -137,7 +137,7 @@ fn foreign_xdp_program_is_reported_and_kept() {
     node.run(|| links::add_bridge("eth2").and_then(|()| links::set_up("eth2"))).expect("add");
     let both = Running::start(&lab, "both", &configuration(&[(INTERFACE, 2), ("eth2", 3)]));
     both.expect(2, "fault", "another XDP program is attached to eth1");
-    // When the slot is free it is taken, without being asked.
+    // The free XDP slot is taken without a restart.
     holder.expect(1, "master", "");
     holder.stop();
     both.expect(2, "master", "");
@@ -157,10 +157,9 @@ fn missing_capabilities_are_reported_with_a_remedy() {
     let answer = output(node, unprivileged).expect("run the process");
     assert_refused(&answer, &["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_NET_RAW", "run it as root"]);
     let addresses = node.run(|| links::addresses(INTERFACE)).expect("list the addresses");
-    assert_eq!(addresses, [NODE.ipv4()], "nothing was touched");
+    assert_eq!(addresses, [NODE.ipv4()], "the addresses are unchanged");
 }
 
-/// What the unit in `packaging/` grants is enough.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn capabilities_of_the_systemd_unit_suffice() {
@@ -176,18 +175,22 @@ fn capabilities_of_the_systemd_unit_suffice() {
         ("CAP_IPC_LOCK", CapabilitySet::IPC_LOCK),
     ];
     let kept = granted.split_whitespace().fold(CapabilitySet::empty(), |kept, name| {
-        kept | known.iter().find(|(found, _)| *found == name).unwrap_or_else(|| panic!("what is {name}?")).1
+        kept | known
+            .iter()
+            .find(|(found, _)| *found == name)
+            .unwrap_or_else(|| panic!("unknown capability {name}"))
+            .1
     });
     let dropped: Vec<_> = CapabilitySet::all().difference(kept).iter().collect();
 
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host").clone();
     let mut limited = command(&node, "a", &configuration(&[(INTERFACE, 1)]));
-    // SAFETY: between fork and exec the closure makes system calls alone, and allocates nothing.
+    // SAFETY: between fork and exec the closure only makes system calls and does not allocate.
     unsafe {
         limited.pre_exec(move || {
             for capability in &dropped {
-                // One that this kernel does not know cannot be held either.
+                // Fails only for a capability that this kernel does not support.
                 let _ = remove_capability_from_bounding_set(*capability);
             }
             Ok(())
@@ -208,16 +211,16 @@ fn invalid_configuration_changes_nothing() {
     let node = lab.host(NODE).expect("lab host");
     let wrong = configuration(&[(INTERFACE, 1)]).replace("100ms", "15ms") + "preemt = true\n";
     let answer = output(node, command(node, "a", &wrong)).expect("run the process");
-    let complaint = String::from_utf8_lossy(&answer.stderr);
-    assert_eq!(answer.status.code(), Some(1), "{complaint}");
+    let message = String::from_utf8_lossy(&answer.stderr);
+    assert_eq!(answer.status.code(), Some(1), "{message}");
     for words in [
         "vipd.toml:5:19: advert_interval is \"15ms\"",
         "vipd.toml:7:1: unknown key `preemt`",
         "did you mean `preempt`",
     ] {
-        assert!(complaint.contains(words), "no {words:?} in: {complaint}");
+        assert!(message.contains(words), "no {words:?} in: {message}");
     }
     let left =
         node.run(|| std::fs::exists(Agent::runtime_dir().join("a/vipd.lock"))).expect("check the lock file");
-    assert!(!left, "not even the lock");
+    assert!(!left, "the runtime directory is untouched");
 }

@@ -1,4 +1,4 @@
-//! Every advert is counted once, where it belongs, and what is not vipd's is left alone.
+//! Every advert is counted exactly once, and packets that are not adverts for vipd pass.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use vipd_witness::{Advert, Checksum};
 const NODE: Station = Station::Node(1);
 const SENDER: Station = Station::Client;
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Three of these pass before a backup takes over: no pause of a busy machine is as long.
+/// Long enough that no scheduling delay reaches the three intervals before a takeover.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 fn instance(vrid: u8, version: Version) -> Instance {
@@ -29,7 +29,7 @@ fn instance(vrid: u8, version: Version) -> Instance {
         name: format!("VI_{vrid}"),
         vrid,
         version,
-        // The lowest, and so the longest skew: a master that leaves is not followed at once.
+        // The lowest priority has the longest skew, which delays a takeover after priority 0.
         priority: 1,
         interval: INTERVAL,
         addresses: vec![address(vrid).into()],
@@ -41,7 +41,7 @@ fn address(vrid: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, vrid, 0, 1)
 }
 
-/// A master's advert as the instance expects it.
+/// An advert that matches the configuration of the instance.
 fn advert(vrid: u8, version: Version) -> Advert {
     let interval = match version {
         Version::V2 => 10,
@@ -54,7 +54,7 @@ fn all_in_backup(agent: &Agent) -> Result<bool> {
     Ok(ask::status(agent)?.iter().all(|status| status.text("state") == "backup"))
 }
 
-/// No instance has ever been master, none has lost an advert, and nothing was said twice.
+/// Checks that no instance was ever master, no advert was lost, and the log is not flooded.
 fn check_calm(agent: &Agent, global: &Answer, instances: &[Answer], lines: usize) -> Result<()> {
     assert!(all_in_backup(agent)?, "{:#?}", agent.log());
     for statistics in instances {
@@ -65,16 +65,16 @@ fn check_calm(agent: &Agent, global: &Answer, instances: &[Answer], lines: usize
     }
     assert_eq!(global.number("vipd:ring-full")?, 0);
     let log = agent.log();
-    assert!(log.len() <= lines, "{} log lines, at most {lines} were expected: {log:#?}", log.len());
+    assert!(log.len() <= lines, "{} log lines, expected at most {lines}: {log:#?}", log.len());
     Ok(())
 }
 
-/// 255 virtual routers in Backup, and an advert for each.
+/// Starts 255 virtual routers in Backup and returns an advert for each.
 fn backups(lab: &Lab) -> Result<(Agent, Vec<Vec<u8>>)> {
     let instances: Vec<_> = (1..=255).map(|vrid| instance(vrid, Version::V3)).collect();
     let mut agent = Agent::new(lab, NODE, vipd()?, &instances)?;
     agent.start()?;
-    try_wait_until("all to be backups", TIMEOUT, || all_in_backup(&agent))?;
+    try_wait_until("all instances to be backup", TIMEOUT, || all_in_backup(&agent))?;
     Ok((agent, (1..=255).map(|vrid| advert(vrid, Version::V3).frame()).collect()))
 }
 
@@ -89,20 +89,20 @@ fn adverts_of_255_routers_are_all_counted() -> TestResult {
         ask::stats(&agent)?.1.iter().map(|statistics| statistics.number("advertisement-rcvd")).sum()
     };
     let sent = u64::try_from(ADVERTS)?;
-    try_wait_until("as many adverts as were sent", TIMEOUT, || Ok(total()? >= sent)).with_context(|| {
+    try_wait_until("all adverts to be counted", TIMEOUT, || Ok(total()? >= sent)).with_context(|| {
         format!("{:?} counted, {:?} lost by the segment", total(), lab.lost(SENDER, NODE))
     })?;
 
     let (global, statistics) = ask::stats(&agent)?;
     for (number, statistics) in statistics.iter().enumerate() {
-        // The first ones get one more when the adverts do not divide evenly.
+        // The first routers get one more advert if the total is not a multiple of 255.
         let expected = ADVERTS / 255 + usize::from(number < ADVERTS % 255);
         assert_eq!(statistics.number("advertisement-rcvd")?, u64::try_from(expected)?, "VRID {}", number + 1);
         assert_eq!(statistics.number("vipd:checksum-rfc5798-rcvd")?, u64::try_from(expected)?);
         assert_eq!(statistics.number("interval-errors")?, 0);
         assert_eq!(statistics.number("address-list-errors")?, 0);
     }
-    // Each says that it is a backup and whom it follows; a few lines are about the agent.
+    // Two lines per instance (state, new master) and a few from the agent.
     check_calm(&agent, &global, &statistics, 255 * 2 + 20)?;
     assert!(agent.stop()?.success());
     Ok(())
@@ -115,12 +115,14 @@ fn unchanged_adverts_do_not_wake_the_engine() -> TestResult {
     let lab = Lab::new(1)?;
     let (mut agent, frames) = backups(&lab)?;
     let injector = Injector::open(lab.host(SENDER)?)?;
-    // Of these, each says something new: there is a master.
+    // The first advert for each router is new: it announces a master.
     injector.pace(&frames, frames.len(), Duration::from_millis(50))?;
     let follows = |status: &Answer| status.address("last-adv-source") == Some(SENDER.ipv4().into());
-    try_wait_until("all to follow", TIMEOUT, || Ok(ask::status(&agent)?.iter().all(follows)))?;
+    try_wait_until("all instances to follow the sender", TIMEOUT, || {
+        Ok(ask::status(&agent)?.iter().all(follows))
+    })?;
 
-    // Whoever asks wakes it, too.
+    // Each statistics query also wakes the engine.
     let asked = Cell::new(0);
     let woken = || -> Result<u64> {
         asked.set(asked.get() + 1);
@@ -133,7 +135,7 @@ fn unchanged_adverts_do_not_wake_the_engine() -> TestResult {
         ask::stats(&agent)?.1.iter().map(|statistics| statistics.number("advertisement-rcvd")).sum()
     };
     let sent = u64::try_from(ADVERTS + frames.len())?;
-    try_wait_until("as many adverts as were sent", TIMEOUT, || Ok(total()? >= sent))?;
+    try_wait_until("all adverts to be counted", TIMEOUT, || Ok(total()? >= sent))?;
     let (global, statistics) = ask::stats(&agent)?;
     let woken = woken()? - before;
     assert!(woken <= 4 * asked.get() + 200, "{woken} wake-ups, {} questions, {ADVERTS} adverts", asked.get());
@@ -233,7 +235,7 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     instances.push(instance(V2_ROUTER, Version::V2));
     let mut agent = Agent::new(&lab, NODE, vipd()?, &instances)?;
     agent.start()?;
-    try_wait_until("all to be backups", TIMEOUT, || all_in_backup(&agent))?;
+    try_wait_until("all instances to be backup", TIMEOUT, || all_in_backup(&agent))?;
     let tap = Tap::open(lab.host(NODE)?)?;
 
     let mix = Mix::new();

@@ -1,4 +1,4 @@
-//! Cases A and B: the master is killed and comes back; vipd alone and with keepalived on either side.
+//! Failover and return of the master, with vipd on both nodes and with keepalived on either node.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn play_with(scenario: Scenario, setup: &Setup) -> Outcome {
     scenario.play(setup).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// The order of one takeover: advert, announcement, service.
+/// Checks the order of a takeover: advert, announcement, service.
 fn check(takeover: &Takeover, from: Station, to: Station) {
     let Takeover { old, new, last_advert, first_advert, first_garp, first_answer, .. } = *takeover;
     assert_eq!((old, new), (from, to));
@@ -36,27 +36,29 @@ fn check(takeover: &Takeover, from: Station, to: Station) {
     assert_eq!(mac(&takeover.arp_after), Some(to.mac()), "the client's ARP table after");
 }
 
-/// The master is killed, node 2 takes over; it is started again and has the address back.
-fn there_and_back(preferred: AgentKind, backup: AgentKind, version: Version, ms: u64) {
+/// Kills the master, waits for node 2 to take over, and restarts the master, which preempts.
+fn failover_and_return(preferred: AgentKind, backup: AgentKind, version: Version, ms: u64) {
     let outcome = play(Scenario::Return, preferred, backup, version, ms);
-    let [there, back] = &outcome.takeovers[..] else { panic!("two takeovers: {:?}", outcome.takeovers) };
-    check(there, PREFERRED, BACKUP);
-    check(back, BACKUP, PREFERRED);
-    let lateness = there.lateness().expect("deadline");
-    assert!(lateness > -1.0, "no takeover before the deadline: {lateness} ms");
-    assert!(there.garps >= 5, "{} gratuitous ARPs", there.garps);
+    let [failover, failback] = &outcome.takeovers[..] else {
+        panic!("expected two takeovers: {:?}", outcome.takeovers)
+    };
+    check(failover, PREFERRED, BACKUP);
+    check(failback, BACKUP, PREFERRED);
+    let lateness = failover.lateness().expect("deadline");
+    assert!(lateness > -1.0, "takeover before the deadline: {lateness} ms");
+    assert!(failover.garps >= 5, "{} gratuitous ARPs", failover.garps);
 }
 
-/// The same, but without preemption the address stays where it is.
-fn there_and_not_back(preferred: AgentKind, backup: AgentKind) {
+/// The same without preemption: the VIP stays on node 2.
+fn failover_without_return(preferred: AgentKind, backup: AgentKind) {
     let setup =
         Setup { preempt: false, interval: Duration::from_millis(100), ..Setup::new(preferred, backup) };
     let outcome = play_with(Scenario::Return, &setup);
-    let [there] = &outcome.takeovers[..] else { panic!("one takeover: {:?}", outcome.takeovers) };
-    check(there, PREFERRED, BACKUP);
+    let [failover] = &outcome.takeovers[..] else { panic!("expected one takeover: {:?}", outcome.takeovers) };
+    check(failover, PREFERRED, BACKUP);
 }
 
-/// A test for each pair of agents at a version and an interval.
+/// Expands to one test per pair of agents for each version and interval.
 macro_rules! cases {
     ($($name:ident: $version:ident every $ms:literal ms;)*) => {$(
         mod $name {
@@ -65,19 +67,19 @@ macro_rules! cases {
             #[test]
             #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
             fn vipd_to_vipd_and_back() {
-                there_and_back(vipd(), vipd(), Version::$version, $ms);
+                failover_and_return(vipd(), vipd(), Version::$version, $ms);
             }
 
             #[test]
             #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
             fn keepalived_to_vipd_and_back() {
-                there_and_back(AgentKind::Keepalived, vipd(), Version::$version, $ms);
+                failover_and_return(AgentKind::Keepalived, vipd(), Version::$version, $ms);
             }
 
             #[test]
             #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
             fn vipd_to_keepalived_and_back() {
-                there_and_back(vipd(), AgentKind::Keepalived, Version::$version, $ms);
+                failover_and_return(vipd(), AgentKind::Keepalived, Version::$version, $ms);
             }
         }
     )*};
@@ -93,9 +95,9 @@ cases! {
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vip_stays_without_preemption() {
-    there_and_not_back(vipd(), vipd());
-    there_and_not_back(AgentKind::Keepalived, vipd());
-    there_and_not_back(vipd(), AgentKind::Keepalived);
+    failover_without_return(vipd(), vipd());
+    failover_without_return(AgentKind::Keepalived, vipd());
+    failover_without_return(vipd(), AgentKind::Keepalived);
 }
 
 #[test]
@@ -105,9 +107,11 @@ fn link_loss_moves_the_vip_and_link_recovery_moves_it_back() {
         [(vipd(), vipd()), (AgentKind::Keepalived, vipd()), (vipd(), AgentKind::Keepalived)]
     {
         let outcome = play(Scenario::Cut, preferred, backup, Version::V3, 100);
-        let [there, back] = &outcome.takeovers[..] else { panic!("two takeovers: {:?}", outcome.takeovers) };
-        check(there, PREFERRED, BACKUP);
-        check(back, BACKUP, PREFERRED);
+        let [failover, failback] = &outcome.takeovers[..] else {
+            panic!("expected two takeovers: {:?}", outcome.takeovers)
+        };
+        check(failover, PREFERRED, BACKUP);
+        check(failback, BACKUP, PREFERRED);
     }
 }
 
@@ -116,29 +120,36 @@ fn link_loss_moves_the_vip_and_link_recovery_moves_it_back() {
 fn priority_zero_shortens_takeover_to_skew_time() {
     for (preferred, backup) in [(vipd(), vipd()), (vipd(), AgentKind::Keepalived)] {
         let outcome = play(Scenario::Stop, preferred, backup, Version::V3, 1000);
-        let [there] = &outcome.takeovers[..] else { panic!("one takeover: {:?}", outcome.takeovers) };
-        check(there, PREFERRED, BACKUP);
+        let [failover] = &outcome.takeovers[..] else {
+            panic!("expected one takeover: {:?}", outcome.takeovers)
+        };
+        check(failover, PREFERRED, BACKUP);
         // Skew_Time is 0.6 s; without the priority-0 advert three intervals would pass first.
-        assert!(there.silence() < 3000.0, "{} ms: priority 0 had no effect", there.silence());
+        assert!(failover.silence() < 3000.0, "{} ms: priority 0 had no effect", failover.silence());
     }
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn resumed_master_yields_to_its_successor() {
-    // With preemption it has the address back in good order, without it stays a backup: either way there is one.
+    // With preemption it yields and preempts, without preemption it stays backup: one master either way.
     let outcome = play(Scenario::Pause, vipd(), vipd(), Version::V3, 100);
-    let [there, back] = &outcome.takeovers[..] else { panic!("two takeovers: {:?}", outcome.takeovers) };
-    check(there, PREFERRED, BACKUP);
-    check(back, BACKUP, PREFERRED);
-    let stalled = outcome.log.iter().filter(|(who, line)| *who == PREFERRED && line.text.contains("stalled"));
-    assert_eq!(stalled.count(), 1, "it yielded first: {:#?}", outcome.log);
+    let [failover, failback] = &outcome.takeovers[..] else {
+        panic!("expected two takeovers: {:?}", outcome.takeovers)
+    };
+    check(failover, PREFERRED, BACKUP);
+    check(failback, BACKUP, PREFERRED);
+    let stalled =
+        outcome.log.iter().filter(|(station, line)| *station == PREFERRED && line.text.contains("stalled"));
+    assert_eq!(stalled.count(), 1, "expected one yield: {:#?}", outcome.log);
 
     for backup in [vipd(), AgentKind::Keepalived] {
         let setup =
             Setup { preempt: false, interval: Duration::from_millis(100), ..Setup::new(vipd(), backup) };
         let outcome = play_with(Scenario::Pause, &setup);
-        let [there] = &outcome.takeovers[..] else { panic!("one takeover: {:?}", outcome.takeovers) };
-        check(there, PREFERRED, BACKUP);
+        let [failover] = &outcome.takeovers[..] else {
+            panic!("expected one takeover: {:?}", outcome.takeovers)
+        };
+        check(failover, PREFERRED, BACKUP);
     }
 }

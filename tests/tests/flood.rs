@@ -1,4 +1,4 @@
-//! Somebody floods the segment with valid adverts that say something new each time.
+//! A flood of valid adverts, each different from the last: rate limited, without a change of state.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -20,11 +20,11 @@ const TWO: Station = Station::Node(2);
 const FLOODER: Station = Station::Client;
 const TIMEOUT: Duration = Duration::from_secs(20);
 const ADVERTS: u64 = 40_000;
-/// What a sender may say at once.
+/// Adverts accepted back to back from one sender.
 const BURST: u64 = 32;
-/// What it may say in a second after that, and adverts that a master sends by itself meanwhile, and more.
-const A_SECOND: u64 = 400 + 100;
-const TOLD: &str = "rate limited: over 400 adverts/s";
+/// Adverts accepted per second after that, plus the master's own adverts and a margin.
+const PER_SECOND: u64 = 400 + 100;
+const LIMIT_LOGGED: &str = "rate limited: over 400 adverts/s";
 
 fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
     let instance = Instance { priority, interval: Duration::from_millis(100), ..Instance::default() };
@@ -36,12 +36,12 @@ fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn flood_changes_no_state_and_is_logged_once() -> TestResult {
-    // Of the lowest priority: a master answers it, a backup that preempts waits for its own time.
+    // The lowest priority: a master answers it, a backup with preemption ignores it.
     flooded(&Advert { interval: 10, ..FLOODER.advert(Version::V3, 51, 1) })?;
     Ok(())
 }
 
-/// In the master's name, and with an interval that would have it say little: its own adverts are heard all the same.
+/// The forged interval is long, but the backup must still process the master's own adverts.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn flood_with_forged_master_source_changes_no_state() -> TestResult {
@@ -50,7 +50,7 @@ fn flood_with_forged_master_source_changes_no_state() -> TestResult {
     Ok(())
 }
 
-/// A healthy pair under a flood of this advert.
+/// Floods a healthy pair with this advert.
 fn flooded(advert: &Advert) -> Result<()> {
     let lab = Lab::new(2)?;
     let mut master = started(&lab, ONE, 200)?;
@@ -59,36 +59,41 @@ fn flooded(advert: &Advert) -> Result<()> {
     until(&backup, "to follow node 1", TIMEOUT, |status| {
         status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
     })?;
-    let woken = |agent: &Agent| -> Result<u64> { ask::stats(agent)?.0.number("vipd:engine-wakeups") };
-    let before = (woken(&master)?, woken(&backup)?, ask::count(&backup, "advertisement-rcvd")?);
+    let wakeups = |agent: &Agent| -> Result<u64> { ask::stats(agent)?.0.number("vipd:engine-wakeups") };
+    let before = (wakeups(&master)?, wakeups(&backup)?, ask::count(&backup, "advertisement-rcvd")?);
 
     let (begin, injector) = (Instant::now(), Injector::open(lab.host(FLOODER)?)?);
     injector.pace(&[advert.frame()], usize::try_from(ADVERTS)?, Duration::from_secs(4))?;
-    let asked = Cell::new(0);
+    let queries = Cell::new(0);
     let all = |agent: &Agent, before: u64| -> Result<bool> {
-        asked.set(asked.get() + 1);
+        queries.set(queries.get() + 1);
         Ok(ask::count(agent, "advertisement-rcvd")? >= before + ADVERTS)
     };
-    try_wait_until("all to be counted", TIMEOUT, || Ok(all(&master, 0)? && all(&backup, before.2)?))
+    try_wait_until("all adverts to be counted", TIMEOUT, || Ok(all(&master, 0)? && all(&backup, before.2)?))
         .with_context(|| format!("{:?} and {:?} lost", lab.lost(FLOODER, ONE), lab.lost(FLOODER, TWO)))?;
 
-    let most = BURST + A_SECOND * (begin.elapsed().as_secs() + 1);
+    let most = BURST + PER_SECOND * (begin.elapsed().as_secs() + 1);
     for (agent, before) in [(&mut master, before.0), (&mut backup, before.1)] {
         let limited = ask::count(agent, "vipd:rate-limited")?;
         assert!((ADVERTS - most..ADVERTS - BURST).contains(&limited), "{limited} of {ADVERTS} were limited");
         assert_eq!(ask::count(agent, "vipd:ring-full")?, 0);
-        let woken = woken(agent)? - before;
-        assert!(woken <= most + 4 * asked.get(), "{woken} wake-ups, {most} adverts passed at most");
-        let told = |agent: &Agent| agent.log().iter().filter(|line| line.text.contains(TOLD)).count();
-        try_wait_until("it to be told", TIMEOUT, || Ok(told(agent) > 0))?;
+        let wakeups = wakeups(agent)? - before;
+        assert!(
+            wakeups <= most + 4 * queries.get(),
+            "{wakeups} wake-ups for at most {most} accepted adverts"
+        );
+        let logged =
+            |agent: &Agent| agent.log().iter().filter(|line| line.text.contains(LIMIT_LOGGED)).count();
+        try_wait_until("the log line", TIMEOUT, || Ok(logged(agent) > 0))?;
     }
     assert_eq!((ask::state(&master)?, ask::state(&backup)?), ("master".into(), "backup".into()));
     assert_eq!(ask::count(&master, "master-transitions")?, 1, "{:#?}", master.log());
     assert_eq!(ask::count(&backup, "master-transitions")?, 0, "{:#?}", backup.log());
     for agent in [&mut master, &mut backup] {
         assert!(agent.stop()?.success());
-        let told: Vec<_> = agent.log().into_iter().filter(|line| line.text.contains(TOLD)).collect();
-        assert_eq!(told.len(), 1, "told once: {told:#?}");
+        let logged: Vec<_> =
+            agent.log().into_iter().filter(|line| line.text.contains(LIMIT_LOGGED)).collect();
+        assert_eq!(logged.len(), 1, "expected one line: {logged:#?}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Whatever arrives, nothing happens that should not.
+//! Random, malformed and unusual frames change no state and are all counted.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -21,11 +21,11 @@ const TWO: Station = Station::Node(2);
 const SENDER: Station = Station::Client;
 const TIMEOUT: Duration = Duration::from_secs(20);
 const FRAMES: usize = 60_000;
-/// The frames follow from this alone. Another one can be given, to look further.
+/// Determines all frames. [`SEED_VARIABLE`] overrides it.
 const SEED: u64 = 0x7669_7064;
 const SEED_VARIABLE: &str = "VIPD_TEST_SEED";
 
-/// SplitMix64: numbers enough to be nasty with, and the same ones for the same seed.
+/// SplitMix64, a deterministic generator.
 struct Random(u64);
 
 impl Random {
@@ -45,7 +45,7 @@ impl Random {
         u16::from_be_bytes([self.byte(), self.byte()])
     }
 
-    /// Less than `end`.
+    /// A number below `end`.
     fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % (end as u64)).unwrap_or(0)
     }
@@ -64,7 +64,7 @@ impl Random {
     }
 }
 
-/// Bytes without meaning. Its sender is nobody, so that the switch learns nothing about anybody.
+/// Random bytes. The source MAC is unused, so that the switch does not relearn a station.
 fn noise(random: &mut Random) -> Vec<u8> {
     let length = 14 + random.below(1501);
     let mut frame = random.bytes(length);
@@ -75,8 +75,8 @@ fn noise(random: &mut Random) -> Vec<u8> {
     frame
 }
 
-/// An advert that is right but for a few fields. Its priority is lower than everybody's and never 0:
-/// where it is valid by chance, nobody needs to act on it.
+/// An advert with a few random fields. Its priority is lower than that of every router and never 0,
+/// so that no router acts on it if it happens to be valid.
 fn odd(random: &mut Random) -> Vec<u8> {
     let version = if random.one_in(4) { Version::V2 } else { Version::V3 };
     let mut advert = SENDER.advert(version, 51, 1 + random.byte() % 50);
@@ -103,9 +103,9 @@ fn odd(random: &mut Random) -> Vec<u8> {
     frame
 }
 
-/// An advert with a few bits flipped or its end cut off, behind the Ethernet addresses. The IPv4
-/// checksum is often set right again, so that what is behind it is read, too. The VRRP checksum is
-/// not: the priority cannot be mutated into one that counts.
+/// An advert with a bit flipped after the Ethernet addresses, or truncated. The IPv4 checksum is often
+/// recomputed, so that the payload is parsed as well. The VRRP checksum is not, so that a mutated
+/// priority is never valid.
 fn broken(random: &mut Random) -> Vec<u8> {
     let mut frame = SENDER.advert(Version::V3, 51, 50).frame();
     let position = 12 + random.below(frame.len() - 12);
@@ -127,8 +127,8 @@ fn hostile(seed: u64) -> Vec<Vec<u8>> {
     (0..FRAMES).map(|number| make[number % make.len()](&mut random)).collect()
 }
 
-/// Whether a frame is one that the kernel side counts: IPv4 protocol 112 without a VLAN tag, long enough
-/// to say so. `None` for a tagged one: whether the tag is seen depends on who took it off.
+/// Whether the XDP program counts a frame: untagged IPv4 with protocol 112. `None` for a tagged frame:
+/// whether XDP receives the tag depends on VLAN offload.
 fn counted(frame: &[u8]) -> Option<bool> {
     match frame.get(12..14)? {
         [0x81, 0x00] | [0x88, 0xa8] => None,
@@ -137,10 +137,10 @@ fn counted(frame: &[u8]) -> Option<bool> {
     }
 }
 
-/// Cells that say what became of an advert, each advert being in one; of the agent and of an instance.
-const OF_NONE: [&str; 4] =
+/// Counters of the agent and of an instance. Each advert is counted in exactly one of them.
+const GLOBAL: [&str; 4] =
     ["vrid-errors", "vipd:fragments-passed", "vipd:destination-passed", "vipd:unparsable-passed"];
-const OF_ONE: [&str; 11] = [
+const PER_INSTANCE: [&str; 11] = [
     "advertisement-rcvd",
     "invalid-type-pkts-rcvd",
     "packet-length-errors",
@@ -154,11 +154,11 @@ const OF_ONE: [&str; 11] = [
     "vipd:auth-type-mismatch",
 ];
 
-fn cells(agent: &Agent) -> Result<BTreeMap<&'static str, u64>> {
+fn counters(agent: &Agent) -> Result<BTreeMap<&'static str, u64>> {
     let (global, instances) = ask::stats(agent)?;
     let statistics = instances.first().context("an instance")?;
-    let of_none = OF_NONE.iter().map(|name| Ok((*name, global.number(name)?)));
-    of_none.chain(OF_ONE.iter().map(|name| Ok((*name, statistics.number(name)?)))).collect()
+    let global_values = GLOBAL.iter().map(|name| Ok((*name, global.number(name)?)));
+    global_values.chain(PER_INSTANCE.iter().map(|name| Ok((*name, statistics.number(name)?)))).collect()
 }
 
 fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
@@ -175,12 +175,12 @@ fn arbitrary_frames_change_no_state_and_are_all_counted() -> TestResult {
         Ok(text) => text.parse().with_context(|| format!("{SEED_VARIABLE} must be a number"))?,
         Err(_) => SEED,
     };
-    // Shown when the test fails.
-    println!("the frames of this run: {SEED_VARIABLE}={seed}");
+    // Printed only if the test fails.
+    println!("to repeat this run: {SEED_VARIABLE}={seed}");
     let frames = hostile(seed);
-    let surely = frames.iter().filter(|frame| counted(frame) == Some(true)).count() as u64;
-    let perhaps = frames.iter().filter(|frame| counted(frame).is_none()).count() as u64;
-    assert!(surely > 20_000 && perhaps > 500, "{surely} and {perhaps} adverts: not hostile enough");
+    let untagged = frames.iter().filter(|frame| counted(frame) == Some(true)).count() as u64;
+    let tagged = frames.iter().filter(|frame| counted(frame).is_none()).count() as u64;
+    assert!(untagged > 20_000 && tagged > 500, "{untagged} untagged and {tagged} tagged adverts are too few");
 
     let lab = Lab::new(2)?;
     let mut master = started(&lab, ONE, 200)?;
@@ -193,20 +193,20 @@ fn arbitrary_frames_change_no_state_and_are_all_counted() -> TestResult {
 
     let injector = Injector::open(lab.host(SENDER)?)?;
     injector.pace(&frames, frames.len(), Duration::from_secs(4))?;
-    // The master hears nobody else: its cells are the hostile frames.
-    let total = || -> Result<u64> { Ok(cells(&master)?.values().sum()) };
-    try_wait_until("the last frame to be counted", TIMEOUT, || Ok(total()? >= surely))
-        .with_context(|| format!("{:?}, {:?} lost", cells(&master), lab.lost(SENDER, ONE)))?;
+    // The master receives no other adverts, so its counters cover the hostile frames only.
+    let total = || -> Result<u64> { Ok(counters(&master)?.values().sum()) };
+    try_wait_until("the last frame to be counted", TIMEOUT, || Ok(total()? >= untagged))
+        .with_context(|| format!("{:?}, {:?} lost", counters(&master), lab.lost(SENDER, ONE)))?;
     assert_eq!(lab.lost(SENDER, ONE)?, 0, "the machine is too busy for this load");
-    let found = cells(&master)?;
+    let found = counters(&master)?;
     let sum: u64 = found.values().sum();
     assert!(
-        (surely..=surely + perhaps).contains(&sum),
-        "{sum} of {surely} to {}: {found:?}",
-        surely + perhaps
+        (untagged..=untagged + tagged).contains(&sum),
+        "{sum} counted, expected {untagged} to {}: {found:?}",
+        untagged + tagged
     );
     for (name, value) in &found {
-        assert!(*value > 0 || name.contains("auth"), "{name} has never been counted: not hostile enough");
+        assert!(*value > 0 || name.contains("auth"), "{name} was never counted");
     }
 
     assert_eq!(ask::status(&master)?[0].text("state"), "master");
@@ -214,7 +214,7 @@ fn arbitrary_frames_change_no_state_and_are_all_counted() -> TestResult {
     assert_eq!(ask::count(&master, "master-transitions")?, 1, "{:#?}", master.log());
     assert_eq!(ask::count(&backup, "master-transitions")?, before, "{:#?}", backup.log());
     for agent in [&mut master, &mut backup] {
-        // An instance may say 20 things at once and then two a second; a few lines are the agent's.
+        // The log limit of an instance is a burst of 20 and two per second; the agent adds a few.
         let log = agent.log();
         assert!(log.len() <= 20 + 2 * 60 + 20, "{} log lines: {log:#?}", log.len());
         assert!(agent.stop()?.success());

@@ -1,4 +1,4 @@
-//! Several interfaces, interfaces whose driver takes no XDP program, and how the engine's thread runs.
+//! Multiple interfaces, drivers without native XDP, and the scheduling of the engine thread.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -18,10 +18,10 @@ use vipd_tests::wait::try_wait_until;
 use vipd_witness::Advert;
 
 const NODE: Station = Station::Node(1);
-const SPEAKER: Station = Station::Node(2);
+const PEER: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A router on each of these interfaces, all with VRID 51.
+/// Configures a router with VRID 51 on each of these interfaces.
 fn routers(interfaces: &[&str]) -> String {
     let tables = interfaces.iter().enumerate().map(|(place, interface)| {
         format!(
@@ -43,16 +43,16 @@ fn same_vrid_on_two_interfaces_is_two_routers() -> TestResult {
     })?;
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[INTERFACE, "eth2"]))?;
     agent.start()?;
-    try_wait_until("both to be master", TIMEOUT, || {
+    try_wait_until("both instances to be master", TIMEOUT, || {
         Ok(status(&agent)?.iter().all(|instance| instance.text("state") == "master"))
     })?;
     for (interface, address) in [(INTERFACE, [10, 0, 0, 1]), ("eth2", [10, 0, 1, 1])] {
         let there = node.run(move || links::addresses(interface))?;
         assert!(there.contains(&Ipv4Addr::from(address)), "{interface} has {there:?}");
     }
-    // A master on one of the two segments is heard by one of the two routers.
-    let injector = Injector::open(lab.host(SPEAKER)?)?;
-    let master = Advert { interval: 10, ..SPEAKER.advert(Version::V3, 51, 254) }.frame();
+    // A master on one segment affects only the router on that segment.
+    let injector = Injector::open(lab.host(PEER)?)?;
+    let master = Advert { interval: 10, ..PEER.advert(Version::V3, 51, 254) }.frame();
     let pace = || injector.pace(std::slice::from_ref(&master), 10, Duration::from_millis(500));
     pace()?;
     let states: Vec<_> = status(&agent)?.iter().map(|instance| instance.text("state").to_owned()).collect();
@@ -66,7 +66,7 @@ fn same_vrid_on_two_interfaces_is_two_routers() -> TestResult {
 fn bridge_falls_back_to_generic_xdp() -> TestResult {
     const BRIDGE: &str = "br1";
     let lab = Lab::new(2)?;
-    // The node's own bridge, with its cable as a port: as a host of virtual machines has it.
+    // A bridge with the uplink as a port, as on a virtualization host.
     lab.host(NODE)?.run(|| {
         links::del_address(INTERFACE, NODE.ipv4(), PREFIX)?;
         links::add_bridge(BRIDGE)?;
@@ -79,26 +79,26 @@ fn bridge_falls_back_to_generic_xdp() -> TestResult {
     assert_eq!(report.text("vipd:xdp-mode"), "generic");
     assert!(
         agent.log().iter().any(|line| line.text.contains("bridge has no native mode")),
-        "one line says so, and why: {:#?}",
+        "the log line with the reason: {:#?}",
         agent.log()
     );
-    let heard = count(&agent, "advertisement-rcvd")?;
-    let injector = Injector::open(lab.host(SPEAKER)?)?;
-    let master = Advert { interval: 100, ..SPEAKER.advert(Version::V3, 51, 254) }.frame();
+    let received = count(&agent, "advertisement-rcvd")?;
+    let injector = Injector::open(lab.host(PEER)?)?;
+    let master = Advert { interval: 100, ..PEER.advert(Version::V3, 51, 254) }.frame();
     injector.send(&master)?;
     until_state(&agent, "backup", TIMEOUT)?;
-    assert_eq!(count(&agent, "advertisement-rcvd")?, heard + 1);
+    assert_eq!(count(&agent, "advertisement-rcvd")?, received + 1);
     Ok(())
 }
 
-/// Scheduling policies of the threads of a process, with their names (proc_pid_stat(5): field 41).
+/// Names and scheduling policies of the threads of a process (proc_pid_stat(5): field 41).
 fn policies(pid: u32) -> Result<Vec<(String, u32)>> {
     let mut all = Vec::new();
     for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
         let stat = fs::read_to_string(entry?.path().join("stat"))?;
         let (name, rest) = stat.rsplit_once(')').context("a name in parentheses")?;
         let name = name.split_once('(').context("a name in parentheses")?.1.to_owned();
-        // The first field after the name is the third.
+        // The first field after the name is field 3.
         let policy = rest.split_whitespace().nth(41 - 3).context("41 fields")?.parse()?;
         all.push((name, policy));
     }
@@ -116,7 +116,7 @@ fn only_the_engine_threads_run_realtime_when_enabled() -> TestResult {
         agent.start()?;
         until_state(&agent, "master", TIMEOUT)?;
         for (name, policy) in policies(agent.id()?)? {
-            // The engine waits for the thread that makes addresses.
+            // The engine waits for the address worker, which must not run at a lower priority.
             let engine = ["engine", "addresses"].contains(&name.as_str());
             assert_eq!(policy == FIFO, wanted && engine, "{setting}: thread {name}");
         }
@@ -134,16 +134,16 @@ fn discarded_adverts_are_logged_at_debug_level() -> TestResult {
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[INTERFACE]))?;
     agent.set_environment("VIPD_LOG", "debug");
     agent.start()?;
-    let injector = Injector::open(lab.host(SPEAKER)?)?;
-    injector.send(&Advert { ttl: 254, ..SPEAKER.advert(Version::V3, 51, 254) }.frame())?;
-    try_wait_until("the discarded advert to be told of", TIMEOUT, || {
+    let injector = Injector::open(lab.host(PEER)?)?;
+    injector.send(&Advert { ttl: 254, ..PEER.advert(Version::V3, 51, 254) }.frame())?;
+    try_wait_until("the log line for the discarded advert", TIMEOUT, || {
         Ok(agent.log().iter().any(|line| line.text.contains("vrid 51") && line.text.contains("discarded")))
     })
     .with_context(|| format!("{:#?}", agent.log()))?;
     Ok(())
 }
 
-/// Load sharing of two routers: each owns one address and backs the other up.
+/// Load sharing: each router owns one address and backs up the other.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn two_routers_share_load_as_owner_and_backup() -> TestResult {
@@ -154,27 +154,29 @@ fn two_routers_share_load_as_owner_and_backup() -> TestResult {
              advert_interval = \"100ms\"\nvirtual_addresses = [\"{address}/{PREFIX}\"]\n"
         )
     };
-    let (own, other) = (NODE.ipv4(), SPEAKER.ipv4());
+    let (own, other) = (NODE.ipv4(), PEER.ipv4());
     let first = instance(1, 255, own) + &instance(2, 100, other);
     let second = instance(1, 100, own) + &instance(2, 255, other);
     let mut one = Agent::with_configuration(&lab, NODE, vipd()?, first)?;
-    let mut two = Agent::with_configuration(&lab, SPEAKER, vipd()?, second)?;
+    let mut two = Agent::with_configuration(&lab, PEER, vipd()?, second)?;
     one.start()?;
     two.start()?;
     let states = |agent: &Agent| -> Result<Vec<String>> {
         Ok(status(agent)?.iter().map(|instance| instance.text("state").to_owned()).collect())
     };
-    try_wait_until("each to own its own", TIMEOUT, || {
+    try_wait_until("each router to be master of its own address", TIMEOUT, || {
         Ok(states(&one)? == ["master", "backup"] && states(&two)? == ["backup", "master"])
     })?;
     assert!(two.stop()?.success());
-    try_wait_until("the one left to have both", TIMEOUT, || Ok(states(&one)? == ["master", "master"]))?;
+    try_wait_until("the remaining router to be master of both", TIMEOUT, || {
+        Ok(states(&one)? == ["master", "master"])
+    })?;
     assert!(one.stop()?.success());
-    assert_eq!(lab.host(NODE)?.run(|| links::addresses(INTERFACE))?, [own], "the host keeps its own");
+    assert_eq!(lab.host(NODE)?.run(|| links::addresses(INTERFACE))?, [own], "the host keeps its address");
     Ok(())
 }
 
-/// A mistake in the configuration must not cost the host its address.
+/// A configuration error must not remove the host's address.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn primary_address_configured_as_vip_is_never_removed() -> TestResult {
@@ -189,7 +191,7 @@ fn primary_address_configured_as_vip_is_never_removed() -> TestResult {
     Ok(())
 }
 
-/// A bridge tells of its ports in link messages of its own family, the last of which is a deletion.
+/// A bridge reports its ports in AF_BRIDGE link messages, and their removal as RTM_DELLINK.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn former_bridge_port_is_still_tracked() -> TestResult {
@@ -202,10 +204,10 @@ fn former_bridge_port_is_still_tracked() -> TestResult {
         links::add_bridge(BRIDGE)?;
         links::join_bridge(INTERFACE, BRIDGE)?;
         links::leave_bridge(INTERFACE)?;
-        // What comes after it has been heard tells that it has been heard.
+        // Netlink messages are ordered: once this removal is handled, the earlier messages are too.
         links::del_address(INTERFACE, Ipv4Addr::new(10, 0, 0, 1), 32)
     })?;
-    try_wait_until("the address to be put back", TIMEOUT, || {
+    try_wait_until("the address to be restored", TIMEOUT, || {
         Ok(count(&agent, "vipd:addresses-restored")? == 1)
     })?;
     assert_eq!(count(&agent, "master-transitions")?, 1);

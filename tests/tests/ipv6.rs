@@ -1,4 +1,4 @@
-//! VRRPv3 over IPv6: election and takeover, what is on the wire, and IPv4 beside it.
+//! VRRPv3 over IPv6: election, takeover, packet formats, and independence from IPv4.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -31,8 +31,8 @@ fn agent(lab: &Lab, station: Station, instances: &[Instance]) -> Agent {
 }
 
 fn announced(capture: &Capture, since: WallTime, from: Station) -> bool {
-    let says = |frame: &Frame, address| frame.from == from && frame.unsolicited_na(address).is_some();
-    [VIP6, VIP6_LINK_LOCAL].iter().all(|address| capture.has(since, |frame| says(frame, *address)))
+    let announces = |frame: &Frame, address| frame.from == from && frame.unsolicited_na(address).is_some();
+    [VIP6, VIP6_LINK_LOCAL].iter().all(|address| capture.has(since, |frame| announces(frame, *address)))
 }
 
 #[test]
@@ -85,10 +85,10 @@ fn adverts_and_neighbor_advertisements_match_the_rfc() {
         assert_eq!((advert.ttl, advert.checksum_form), (255, Some(ChecksumForm::Ipv6)));
         assert_eq!(advert.addresses, [IpAddr::from(VIP6_LINK_LOCAL), VIP6.into()], "the configured order");
     }
-    assert_eq!(adverts.last().map(|advert| advert.priority), Some(0), "it gives the mastership up");
+    assert_eq!(adverts.last().map(|advert| advert.priority), Some(0), "priority 0 on shutdown");
     for address in [VIP6, VIP6_LINK_LOCAL] {
-        let said = capture.search(start, |frame| frame.unsolicited_na(address));
-        let first = said.first().expect("at least one");
+        let announcements = capture.search(start, |frame| frame.unsolicited_na(address));
+        let first = announcements.first().expect("at least one");
         assert!(first.router && !first.solicited && first.override_, "R=1 S=0 O=1: {first:?}");
         assert_eq!(first.target_mac, Some(ONE.mac()));
         assert_eq!(first.source_mac, ONE.mac());
@@ -131,7 +131,7 @@ fn ipv4_and_ipv6_with_the_same_vrid_are_independent() {
             .map(|status| format!("{} {}", status.text("family"), status.text("state")))
             .collect())
     };
-    try_wait_until("each to be master of one", TIMEOUT, || {
+    try_wait_until("each node to be master of one instance", TIMEOUT, || {
         Ok(states(&first)? == ["ipv4 master", "ipv6 backup"]
             && states(&second)? == ["ipv4 backup", "ipv6 master"])
     })

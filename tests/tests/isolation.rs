@@ -1,4 +1,4 @@
-//! Nobody who is stuck stops the adverts.
+//! Stuck control clients and blocked log sinks do not delay adverts.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -21,7 +21,7 @@ use vipd_tests::wait::wait_until;
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The shortest there is: whoever makes the master wait for 36 ms is found out.
+/// The shortest interval: a delay of 36 ms in the master causes a takeover.
 const INTERVAL: Duration = Duration::from_millis(10);
 
 fn prepared(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
@@ -29,12 +29,12 @@ fn prepared(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
     Agent::new(lab, station, vipd()?, &[instance])
 }
 
-/// Starts the pair; while `trouble` lasts, the master adverts for 3 seconds, the backup stays one, and
-/// both answer.
-fn keeps_going<T>(
+/// Starts the pair and checks that, while `disturb` is in effect, the master sends 300 adverts, the
+/// backup stays backup, and both answer queries.
+fn check_undisturbed<T>(
     lab: &Lab,
     mut master: Agent,
-    trouble: impl FnOnce(&Agent) -> Result<T>,
+    disturb: impl FnOnce(&Agent) -> Result<T>,
     meanwhile: impl Fn(&mut T) -> Result<()>,
 ) -> Result<()> {
     let capture = lab.capture()?;
@@ -45,28 +45,28 @@ fn keeps_going<T>(
     until(&backup, "to follow node 1", TIMEOUT, |status| {
         status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
     })?;
-    // A busy machine may have had it take over while it started.
+    // On a busy machine it may have taken over during startup.
     let before = count(&backup, "master-transitions")?;
 
-    let mut trouble = trouble(&master)?;
+    let mut disturbance = disturb(&master)?;
     let start = WallTime::now();
     let adverts = || capture.search(start, |frame| frame.advert().filter(|_| frame.from == ONE)).len();
     while adverts() < 300 {
-        meanwhile(&mut trouble)?;
+        meanwhile(&mut disturbance)?;
         assert_eq!(ask::status(&master)?[0].text("state"), "master");
         let so_far = adverts();
-        wait_until("the master's adverts to go on", TIMEOUT, || adverts() > so_far)?;
+        wait_until("further adverts from the master", TIMEOUT, || adverts() > so_far)?;
     }
     assert_eq!(count(&backup, "master-transitions")? - before, 0, "{:#?}", backup.log());
     assert_eq!(count(&master, "master-transitions")?, 1, "{:#?}", master.log());
     assert!(!capture.has(start, |frame| frame.from == TWO && frame.advert().is_some()));
-    // It stops in good order while the trouble lasts.
+    // A clean shutdown must also work during the disturbance.
     let stopped = WallTime::now();
     assert!(master.stop()?.success());
     assert!(
         capture.has(stopped, |frame| frame.from == ONE && frame.advert().is_some_and(|a| a.priority == 0))
     );
-    drop(trouble);
+    drop(disturbance);
     Ok(())
 }
 
@@ -75,14 +75,14 @@ fn connect(host: &Namespace) -> Result<UnixStream> {
     stream.context("connecting to the control socket")
 }
 
-/// Asks until the socket takes no more, and never reads. The agent may hang up on us.
-fn ask_without_reading(stream: &mut UnixStream) -> Result<()> {
+/// Sends requests until the socket is full, without reading. The agent may close the connection.
+fn request_without_reading(stream: &mut UnixStream) -> Result<()> {
     loop {
         match stream.write(b"{\"command\":\"stats\"}\n") {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(error) => return Err(error).context("asking"),
+            Err(error) => return Err(error).context("sending a request"),
         }
     }
 }
@@ -92,22 +92,22 @@ fn ask_without_reading(stream: &mut UnixStream) -> Result<()> {
 fn stuck_control_clients_do_not_delay_adverts() -> TestResult {
     let lab = Lab::new(2)?;
     let master = prepared(&lab, ONE, 200)?;
-    keeps_going(
+    check_undisturbed(
         &lab,
         master,
         |master| {
             let mut half = connect(master.host())?;
             half.write_all(b"{\"comm")?;
-            let deaf: Vec<_> = (0..4).map(|_| connect(master.host())).collect::<Result<_>>()?;
-            deaf.iter().try_for_each(|stream| stream.set_nonblocking(true))?;
-            Ok((half, deaf))
+            let unread: Vec<_> = (0..4).map(|_| connect(master.host())).collect::<Result<_>>()?;
+            unread.iter().try_for_each(|stream| stream.set_nonblocking(true))?;
+            Ok((half, unread))
         },
-        |(_, deaf)| deaf.iter_mut().try_for_each(ask_without_reading),
+        |(_, unread)| unread.iter_mut().try_for_each(request_without_reading),
     )?;
     Ok(())
 }
 
-/// Writes until there is no room.
+/// Writes until the sink is full.
 fn fill(mut sink: impl io::Write) -> Result<()> {
     loop {
         match sink.write(&[b'x'; 512]) {
@@ -120,24 +120,24 @@ fn fill(mut sink: impl io::Write) -> Result<()> {
     }
 }
 
-/// Has the master log as much as it can, to where there is no room for a single line.
-fn with_stderr(lab: &Lab, to: OwnedFd) -> Result<()> {
+/// Runs the master with trace logging to a stderr that is already full.
+fn check_full_stderr(lab: &Lab, to: OwnedFd) -> Result<()> {
     let mut master = prepared(lab, ONE, 200)?;
     master.set_environment("VIPD_LOG", "trace");
     master.redirect_stderr(to);
-    keeps_going(lab, master, |_| Ok(()), |()| Ok(()))
+    check_undisturbed(lab, master, |_| Ok(()), |()| Ok(()))
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn unread_log_pipe_does_not_delay_adverts() -> TestResult {
     let lab = Lab::new(2)?;
-    let (_nobody_reads, writer) = io::pipe()?;
-    // The mode belongs to the pipe's end, which the agent gets blocking, as from a shell.
+    let (_unread, writer) = io::pipe()?;
+    // The agent gets the pipe in blocking mode, as from a shell.
     rustix::io::ioctl_fionbio(&writer, true)?;
     fill(&writer)?;
     rustix::io::ioctl_fionbio(&writer, false)?;
-    with_stderr(&lab, writer.into())?;
+    check_full_stderr(&lab, writer.into())?;
     Ok(())
 }
 
@@ -154,6 +154,6 @@ fn full_log_disk_does_not_delay_adverts() -> TestResult {
         fill(&file)?;
         Ok(file)
     })?;
-    with_stderr(&lab, file.into())?;
+    check_full_stderr(&lab, file.into())?;
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! The lab against the machine it runs on, and against keepalived.
+//! Tests of the lab itself: isolation from the host, capture, and scenarios with keepalived.
 //!
-//! These tests need root and keepalived, and say so when they have not got them.
+//! These tests need root and keepalived; they fail with a clear error without them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,8 +31,8 @@ use vipd_witness::{Advert, Checksum};
 const NODE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What of the host a lab could have touched: links, mounts of the kinds it makes, and files of its
-/// agents. Other programs of the host may change the rest meanwhile.
+/// Host state that a lab could change: links, mounts of the kinds it creates, and files of its agents.
+/// Other programs on the host may change anything else during the test.
 fn traces() -> Result<BTreeSet<String>> {
     let mut traces: BTreeSet<_> = links::names()?.into_iter().collect();
     let mounts = fs::read_to_string("/proc/self/mounts")?;
@@ -47,7 +47,7 @@ fn traces() -> Result<BTreeSet<String>> {
     Ok(traces)
 }
 
-/// The network namespace of a process or thread, by its inode number.
+/// The inode number of the network namespace of a process or thread.
 fn network_of(process: &Path) -> Option<u64> {
     fs::metadata(process.join("ns/net")).ok().map(|net| net.ino())
 }
@@ -57,7 +57,7 @@ fn inside(namespace: &Namespace) -> Result<u64> {
     thread.with_context(|| format!("the network of {}", namespace.name()))
 }
 
-/// Processes in one of these network namespaces, other than this one.
+/// Processes in one of these network namespaces.
 fn inhabitants(networks: &BTreeSet<u64>) -> Result<Vec<PathBuf>> {
     let processes = fs::read_dir("/proc")?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     Ok(processes
@@ -77,13 +77,13 @@ fn lab_leaves_no_trace_on_the_host() -> TestResult {
     for station in lab.stations() {
         networks.insert(inside(lab.host(station)?)?);
     }
-    assert_eq!(networks.len(), 4, "a switch, two nodes and a client, each on its own");
-    assert!(!inhabitants(&networks)?.is_empty(), "the agent is one");
-    assert_eq!(traces()?, before, "while the lab is there");
+    assert_eq!(networks.len(), 4, "a switch, two nodes and a client, each in its own namespace");
+    assert!(!inhabitants(&networks)?.is_empty(), "at least the agent");
+    assert_eq!(traces()?, before, "while the lab exists");
 
     drop((agent, lab));
     assert_eq!(inhabitants(&networks)?, Vec::<PathBuf>::new());
-    assert_eq!(traces()?, before, "when it is gone");
+    assert_eq!(traces()?, before, "after the lab is removed");
     Ok(())
 }
 
@@ -97,14 +97,14 @@ fn killed_lab_terminates_its_agents() -> TestResult {
     let mut line = String::new();
     BufReader::new(holder.stdout.take().context("its output")?).read_line(&mut line)?;
     let agents: Vec<_> = line.split_whitespace().map(|id| Path::new("/proc").join(id)).collect();
-    assert!(agents.len() == 2, "the holder did not start: it said {line:?}");
+    assert!(agents.len() == 2, "hold-lab did not start: {line:?}");
     let networks: BTreeSet<_> = agents.iter().filter_map(|agent| network_of(agent)).collect();
-    assert_eq!(networks.len(), 2, "each agent on a node of its own");
-    assert!(inhabitants(&networks)?.len() >= 4, "keepalived is two processes on each node");
+    assert_eq!(networks.len(), 2, "each agent on its own node");
+    assert!(inhabitants(&networks)?.len() >= 4, "two keepalived processes per node");
 
     holder.kill()?;
     holder.wait()?;
-    try_wait_until("the agents to die with the lab, the frozen one too", TIMEOUT, || {
+    try_wait_until("all agents to exit with the lab, including the stopped one", TIMEOUT, || {
         Ok(inhabitants(&networks)?.is_empty())
     })?;
     Ok(())
@@ -114,12 +114,12 @@ fn killed_lab_terminates_its_agents() -> TestResult {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn labs_are_isolated() -> TestResult {
     let (one, other) = (Lab::new(1)?, Lab::new(1)?);
-    let (heard_in_one, heard_in_other) = (one.capture()?, other.capture()?);
+    let (capture_one, capture_other) = (one.capture()?, other.capture()?);
     let start = WallTime::now();
     let advert = NODE.advert(Version::V3, 51, 100).frame();
     Injector::open(one.host(NODE)?)?.send(&advert)?;
     Injector::open(other.host(NODE)?)?.send(&NODE.advert(Version::V3, 52, 100).frame())?;
-    for (capture, vrid) in [(&heard_in_one, 51), (&heard_in_other, 52)] {
+    for (capture, vrid) in [(&capture_one, 51), (&capture_other, 52)] {
         wait_until("the lab's own advert", TIMEOUT, || capture.has(start, |frame| frame.advert().is_some()))?;
         let vrids = capture.search(start, |frame| frame.advert().map(|advert| advert.vrid));
         assert_eq!(vrids, [vrid]);
@@ -162,12 +162,12 @@ fn ping_arp_table_and_capture_agree() -> TestResult {
     let capture = lab.capture()?;
     let client = lab.host(Station::Client)?;
     let mac_of_vip = || Ok::<_, anyhow::Error>(neighbour(client, VIP)?.and_then(|entry| entry.mac));
-    assert_eq!(mac_of_vip()?, None, "nobody has the address");
+    assert_eq!(mac_of_vip()?, None, "no node has the address");
 
     let start = WallTime::now();
     let ping = Prober::start(client, VIP, Duration::from_millis(2))?;
-    let asks = |frame: &Frame| frame.arp().is_some_and(|arp| arp.operation == 1 && arp.target == VIP);
-    wait_until("the client to ask for the address", TIMEOUT, || capture.has(start, asks))?;
+    let requests = |frame: &Frame| frame.arp().is_some_and(|arp| arp.operation == 1 && arp.target == VIP);
+    wait_until("an ARP request from the client", TIMEOUT, || capture.has(start, requests))?;
     assert_eq!(ping.answered(), 0);
 
     lab.host(NODE)?.run(|| links::add_address(INTERFACE, VIP, PREFIX))?;
@@ -195,7 +195,7 @@ fn ping_arp_table_and_capture_agree() -> TestResult {
         };
         frames.iter().filter(ours).collect::<Vec<_>>()
     };
-    assert_eq!(echoes(true).len(), probes.sent() - probes.lost(), "each reply is seen by both");
+    assert_eq!(echoes(true).len(), probes.sent() - probes.lost(), "replies in the capture and at the prober");
     assert!(echoes(true).iter().all(|frame| frame.from == NODE && frame.source_mac() == Some(NODE.mac())));
     assert!(echoes(false).iter().all(|frame| frame.from == Station::Client));
     Ok(())
@@ -215,11 +215,11 @@ fn interface_can_be_removed_and_restored() -> TestResult {
     let capture = lab.capture()?;
     let start = WallTime::now();
     Injector::open(node)?.send(&NODE.advert(Version::V3, 51, 100).frame())?;
-    wait_until("a frame over the new cable", TIMEOUT, || {
+    wait_until("a frame on the new interface", TIMEOUT, || {
         capture.has(start, |frame| frame.from == NODE && frame.advert().is_some())
     })?;
-    assert!(lab.plug(NODE).is_err(), "there is a cable already");
-    assert!(lab.host(Station::Node(2)).is_err(), "there is no second node");
+    assert!(lab.plug(NODE).is_err(), "the interface exists already");
+    assert!(lab.host(Station::Node(2)).is_err(), "the lab has one node");
     Ok(())
 }
 
@@ -238,7 +238,7 @@ fn programs_run_inside_their_node() -> TestResult {
     Ok(())
 }
 
-/// What holds of every takeover, however slow the machine.
+/// Checks the properties of every takeover that do not depend on the speed of the machine.
 fn check_order(outcome: &Outcome) {
     for takeover in &outcome.takeovers {
         let context = format!("{} {takeover:#?}", outcome.scenario);
@@ -253,15 +253,14 @@ fn check_order(outcome: &Outcome) {
         assert_eq!(mac(&takeover.arp_before), Some(takeover.old.mac()), "{context}");
         assert_eq!(mac(&takeover.arp_after), Some(takeover.new.mac()), "{context}");
         if let Some(lateness) = takeover.lateness() {
-            // The wire's clock starts when the frame enters the switch, the backup's a moment later.
+            // The capture timestamps the advert slightly before the backup receives it.
             assert!(lateness > -1.0, "before its deadline: {context}");
         }
     }
 }
 
 fn play(scenario: Scenario, change: impl FnOnce(&mut Setup)) -> Result<Outcome> {
-    // Ten times the shortest interval: these tests share the machine with each other, and what they
-    // assert is order, not time.
+    // Ten times the shortest interval: these tests run in parallel and assert order, not time.
     let mut setup = Setup::new(AgentKind::Keepalived, AgentKind::Keepalived);
     setup.interval = Duration::from_millis(100);
     change(&mut setup);
@@ -279,8 +278,9 @@ fn masters(outcome: &Outcome) -> Vec<(Station, Station)> {
 fn keepalived_crash() -> TestResult {
     let outcome = play(Scenario::Crash, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP)]);
-    let said = |text: &str| outcome.log.iter().any(|(who, line)| *who == BACKUP && line.text.contains(text));
-    assert!(said("Entering MASTER STATE"), "{:#?}", outcome.log);
+    let logged =
+        |text: &str| outcome.log.iter().any(|(station, line)| *station == BACKUP && line.text.contains(text));
+    assert!(logged("Entering MASTER STATE"), "{:#?}", outcome.log);
     Ok(())
 }
 
@@ -302,8 +302,8 @@ fn keepalived_link_loss() -> TestResult {
     let failover = &outcome.takeovers[0];
     let probes = outcome.probes_around(failover);
     let (_, gap) = probes.longest_gap().context("answers before and after")?;
-    // The last advert may have gone out just before the cut or an interval before it.
-    assert!(gap >= Duration::from_millis(200), "nobody answered for {gap:?}");
+    // The last advert may be sent up to one interval before the cut.
+    assert!(gap >= Duration::from_millis(200), "gap of {gap:?}");
     assert!(probes.lost() > 0);
     Ok(())
 }
@@ -313,7 +313,7 @@ fn keepalived_link_loss() -> TestResult {
 fn keepalived_shutdown() -> TestResult {
     let outcome = play(Scenario::Stop, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP)]);
-    assert_eq!(outcome.takeovers[0].deadline, Some(Duration::from_nanos(60_937_500)), "the skew alone");
+    assert_eq!(outcome.takeovers[0].deadline, Some(Duration::from_nanos(60_937_500)), "skew only");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! How an agent begins and ends: signals, crashes, a second agent, announcements.
+//! Startup and shutdown of an agent: signals, crashes, a second agent, announcements.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -46,18 +46,20 @@ fn addresses(node: &Namespace) -> Vec<Ipv4Addr> {
     node.run(|| links::addresses(INTERFACE)).expect("list the addresses")
 }
 
-/// A node that is master of VRIDs 1 to `count`.
+/// Starts an agent that is master of VRIDs 1 to `count`.
 fn master(lab: &Lab, count: u8) -> Agent {
     let instances: Vec<_> = (1..=count).map(instance).collect();
     let mut agent =
         Agent::new(lab, NODE, vipd().expect("vipd binary"), &instances).expect("create the agent");
     agent.start().expect("start the agent");
-    wait_until("it to be master of all", TIMEOUT, || addresses(host(lab)).len() == 1 + usize::from(count))
-        .expect("master");
+    wait_until("the agent to be master of all instances", TIMEOUT, || {
+        addresses(host(lab)).len() == 1 + usize::from(count)
+    })
+    .expect("master");
     agent
 }
 
-/// When the first address is gone, by looking without a pause.
+/// Polls without a pause and returns the time at which the first address was removed.
 fn watch_for_loss(node: &Namespace, all: usize) -> (Arc<AtomicBool>, thread::JoinHandle<Option<WallTime>>) {
     let stop = Arc::new(AtomicBool::new(false));
     let (node, stopped) = (node.clone(), Arc::clone(&stop));
@@ -72,7 +74,7 @@ fn watch_for_loss(node: &Namespace, all: usize) -> (Arc<AtomicBool>, thread::Joi
     (stop, watcher)
 }
 
-fn releases(capture: &Capture, since: WallTime) -> Vec<(WallTime, u8)> {
+fn priority_zero_adverts(capture: &Capture, since: WallTime) -> Vec<(WallTime, u8)> {
     capture.search(since, |frame| {
         let advert = frame.advert().filter(|advert| advert.priority == 0)?;
         Some((frame.time, advert.vrid))
@@ -94,22 +96,22 @@ fn shutdown_sends_all_priority_zero_adverts_before_removing_vips() {
             .and_then(Pid::from_raw)
             .expect("process ID");
         kill_process(pid, signal).expect("send the signal");
-        wait_until("the addresses to be gone", TIMEOUT, || addresses(host(&lab)) == [NODE.ipv4()])
+        wait_until("the addresses to be removed", TIMEOUT, || addresses(host(&lab)) == [NODE.ipv4()])
             .expect("addresses removed");
-        // Already on its way: a second signal, SIGTERM, changes nothing.
+        // A second signal (SIGTERM) during shutdown has no effect.
         let status = agent.stop().expect("agent exits");
         assert!(status.success(), "{signal:?}: {status}");
         stop.store(true, Ordering::Relaxed);
         let first_loss = watcher.join().expect("watcher thread").expect("an address was removed");
 
-        let releases = releases(&capture, start);
-        let mut vrids: Vec<_> = releases.iter().map(|(_, vrid)| *vrid).collect();
+        let adverts = priority_zero_adverts(&capture, start);
+        let mut vrids: Vec<_> = adverts.iter().map(|(_, vrid)| *vrid).collect();
         vrids.sort_unstable();
-        assert_eq!(vrids, (1..=COUNT).collect::<Vec<_>>(), "{signal:?}: one each");
-        let last = releases.iter().map(|(time, _)| *time).max().expect("priority-0 adverts");
-        assert!(last < first_loss, "{signal:?}: the last release came after the first address went");
+        assert_eq!(vrids, (1..=COUNT).collect::<Vec<_>>(), "{signal:?}: one per VRID");
+        let last = adverts.iter().map(|(time, _)| *time).max().expect("priority-0 adverts");
+        assert!(last < first_loss, "{signal:?}: an address was removed before the last priority-0 advert");
         let after = capture.search(last, |frame| frame.advert().filter(|advert| advert.priority > 0));
-        assert_eq!(after, [], "{signal:?}: nothing but releases at the end");
+        assert_eq!(after, [], "{signal:?}: only priority 0 at the end");
     }
 }
 
@@ -119,19 +121,19 @@ fn only_stale_vips_of_a_killed_agent_are_removed() {
     let lab = Lab::new(1).expect("create the lab");
     let mut agent = master(&lab, 2);
     agent.kill().expect("kill the agent");
-    assert_eq!(addresses(host(&lab)).len(), 3, "a killed agent's addresses stay");
+    assert_eq!(addresses(host(&lab)).len(), 3, "the addresses of a killed agent remain");
     let foreign = Ipv4Addr::new(10, 0, 9, 9);
     host(&lab).run(move || links::add_address(INTERFACE, foreign, PREFIX)).expect("add");
 
-    // VRID 2 is configured no more; its address goes all the same, because it bears vipd's mark.
+    // VRID 2 is no longer configured; its address is removed because of vipd's protocol mark.
     let slow = Instance { interval: Duration::from_secs(10), ..instance(1) };
     let mut agent = Agent::new(&lab, NODE, vipd().expect("vipd binary"), &[slow]).expect("create the agent");
     agent.start().expect("start the agent");
-    wait_until("the addresses to be gone", TIMEOUT, || addresses(host(&lab)) == [NODE.ipv4(), foreign])
+    wait_until("the addresses to be removed", TIMEOUT, || addresses(host(&lab)) == [NODE.ipv4(), foreign])
         .expect("addresses removed");
     assert_eq!(ask::state(&agent).expect("query the agent"), "backup");
-    let told = agent.log().iter().filter(|line| line.text.contains("removed stale VIP")).count();
-    assert_eq!(told, 2, "{:#?}", agent.log());
+    let logged = agent.log().iter().filter(|line| line.text.contains("removed stale VIP")).count();
+    assert_eq!(logged, 2, "{:#?}", agent.log());
 }
 
 #[test]
@@ -143,14 +145,16 @@ fn second_agent_on_the_same_runtime_directory_is_rejected() {
     let mut second = Command::new(vipd_binary().expect("vipd binary"));
     second.args(["run", "-c"]).arg(Agent::runtime_dir().join("vipd.toml"));
     second.arg("--runtime-dir").arg(Agent::runtime_dir());
-    let refused = output(host(&lab), second).expect("run the process");
-    assert_eq!(refused.status.code(), Some(1));
-    let complaint = String::from_utf8_lossy(&refused.stderr);
-    assert!(complaint.contains("another agent") || complaint.contains("already"), "{complaint}");
+    let rejected = output(host(&lab), second).expect("run the process");
+    assert_eq!(rejected.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&rejected.stderr);
+    assert!(message.contains("another agent") || message.contains("already"), "{message}");
 
     let start = WallTime::now();
-    wait_until("the first to advert on", TIMEOUT, || capture.has(start, |frame| frame.advert().is_some()))
-        .expect("adverts");
+    wait_until("further adverts from the first agent", TIMEOUT, || {
+        capture.has(start, |frame| frame.advert().is_some())
+    })
+    .expect("adverts");
     assert_eq!(ask::state(&agent).expect("query the agent"), "master");
     assert!(addresses(host(&lab)).contains(&address(1)));
 }
@@ -172,7 +176,6 @@ fn new_master_announces_five_times_and_again_after_five_seconds() {
     let pause = times[5].millis_since(times[4]);
     assert!((4_000.0..10_000.0).contains(&pause), "{pause} ms between the bursts");
 
-    // What the agent says agrees with what the wire has seen.
     let adverts = || capture.search(start, Frame::advert).len() as u64;
     let status = agent.stop().expect("agent exits");
     assert!(status.success());
@@ -229,7 +232,7 @@ fn status_and_stats_field_names_are_stable() {
         assert_eq!(counter(name), 0, "{name}");
     }
     assert_eq!(counter("master-transitions"), 1);
-    // The counter lies between what was on the wire before and after it was read.
+    // The capture is searched between two readings of the counter.
     let before = counter("advertisement-sent");
     let seen = capture.search(start, Frame::advert).len() as u64;
     let after = ask::count(&agent, "advertisement-sent").expect("read the counter");

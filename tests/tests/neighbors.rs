@@ -11,8 +11,8 @@ use vipd_tests::station::{Station, VIP};
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::{try_wait_until, wait_until};
 
-const STRONG: Station = Station::Node(1);
-const WEAK: Station = Station::Node(2);
+const HIGHER: Station = Station::Node(1);
+const LOWER: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn agent(lab: &Lab, station: Station, peer: Station, priority: u8) -> Agent {
@@ -29,7 +29,7 @@ fn agent(lab: &Lab, station: Station, peer: Station, priority: u8) -> Agent {
     agent
 }
 
-/// Has a node's kernel probe its neighbors after a second instead of after half a minute.
+/// Makes a node's kernel probe its neighbors after one second instead of half a minute.
 fn shorten_neighbor_timers(lab: &Lab, station: Station) {
     let directory = "/proc/sys/net/ipv4/neigh/eth1";
     lab.host(station).unwrap().run(move || {
@@ -38,7 +38,7 @@ fn shorten_neighbor_timers(lab: &Lab, station: Station) {
     });
 }
 
-/// Waits until a node's kernel no longer knows the MAC address of another.
+/// Waits until a node's neighbor entry for another node is incomplete or failed.
 fn until_unresolved(lab: &Lab, station: Station, neighbor: Station) {
     try_wait_until("the neighbor entry to fail", TIMEOUT, || {
         let entry = text(lab.host(station)?, "ip", &["neighbour", "show", &neighbor.ipv4().to_string()])?;
@@ -51,26 +51,26 @@ fn until_unresolved(lab: &Lab, station: Station, neighbor: Station) {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn higher_priority_node_waits_for_preempt_delay_after_link_recovery() {
     let lab = Lab::new(2).unwrap();
-    shorten_neighbor_timers(&lab, WEAK);
-    let strong = agent(&lab, STRONG, WEAK, 200);
-    until_state(&strong, "master", TIMEOUT).unwrap();
-    let weak = agent(&lab, WEAK, STRONG, 100);
-    until_state(&weak, "backup", TIMEOUT).unwrap();
+    shorten_neighbor_timers(&lab, LOWER);
+    let higher = agent(&lab, HIGHER, LOWER, 200);
+    until_state(&higher, "master", TIMEOUT).unwrap();
+    let lower = agent(&lab, LOWER, HIGHER, 100);
+    until_state(&lower, "backup", TIMEOUT).unwrap();
     for round in 1..=3 {
-        lab.cut(STRONG).unwrap();
-        until_state(&strong, "fault", TIMEOUT).unwrap();
-        until_state(&weak, "master", TIMEOUT).unwrap();
-        until_unresolved(&lab, WEAK, STRONG);
+        lab.cut(HIGHER).unwrap();
+        until_state(&higher, "fault", TIMEOUT).unwrap();
+        until_state(&lower, "master", TIMEOUT).unwrap();
+        until_unresolved(&lab, LOWER, HIGHER);
 
-        let before = count(&strong, "advertisement-rcvd").unwrap();
-        lab.mend(STRONG).unwrap();
-        wait_until("adverts of the weaker node", TIMEOUT, || {
-            count(&strong, "advertisement-rcvd").unwrap() >= before + 20
+        let before = count(&higher, "advertisement-rcvd").unwrap();
+        lab.mend(HIGHER).unwrap();
+        wait_until("adverts from the lower-priority node", TIMEOUT, || {
+            count(&higher, "advertisement-rcvd").unwrap() >= before + 20
         })
         .unwrap();
-        assert_eq!(state(&strong).unwrap(), "backup", "round {round}");
-        assert_eq!(count(&strong, "master-transitions").unwrap(), 1, "round {round}");
-        assert_eq!(state(&weak).unwrap(), "master", "round {round}");
+        assert_eq!(state(&higher).unwrap(), "backup", "round {round}");
+        assert_eq!(count(&higher, "master-transitions").unwrap(), 1, "round {round}");
+        assert_eq!(state(&lower).unwrap(), "master", "round {round}");
     }
 }
 
@@ -79,14 +79,14 @@ fn higher_priority_node_waits_for_preempt_delay_after_link_recovery() {
 fn adverts_to_an_unresolved_peer_send_arp_requests() {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();
-    shorten_neighbor_timers(&lab, WEAK);
-    let node = agent(&lab, WEAK, STRONG, 100);
+    shorten_neighbor_timers(&lab, LOWER);
+    let node = agent(&lab, LOWER, HIGHER, 100);
     until_state(&node, "master", TIMEOUT).unwrap();
     let requests = |since: WallTime| {
         let broadcast = capture.search(since, |frame| {
             frame
                 .arp()
-                .filter(|arp| frame.from == WEAK && arp.target == STRONG.ipv4() && frame.bytes[0] == 0xff)
+                .filter(|arp| frame.from == LOWER && arp.target == HIGHER.ipv4() && frame.bytes[0] == 0xff)
         });
         broadcast.len() as u64
     };
@@ -95,16 +95,16 @@ fn adverts_to_an_unresolved_peer_send_arp_requests() {
         wait_until("adverts", TIMEOUT, || count(&node, "advertisement-sent").unwrap() >= before + more)
             .unwrap();
     };
-    // The peer exists and answers, without an agent.
+    // The peer answers ARP but runs no agent.
     adverts(10);
     let resolved = WallTime::now();
     adverts(20);
-    assert_eq!(requests(resolved), 0, "the peer's MAC address is known");
+    assert_eq!(requests(resolved), 0, "the peer's MAC address is resolved");
 
-    lab.cut(STRONG).unwrap();
-    until_unresolved(&lab, WEAK, STRONG);
+    lab.cut(HIGHER).unwrap();
+    until_unresolved(&lab, LOWER, HIGHER);
     let unresolved = WallTime::now();
     adverts(30);
-    // The kernel's own are one a second.
-    assert!(requests(unresolved) >= 15, "{} requests beside 30 adverts", requests(unresolved));
+    // The kernel by itself repeats a request once per second.
+    assert!(requests(unresolved) >= 15, "{} requests for 30 adverts", requests(unresolved));
 }

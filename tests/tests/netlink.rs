@@ -1,4 +1,4 @@
-//! What others do to the interface and its addresses.
+//! External changes to interfaces and addresses.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -20,7 +20,7 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// An address of another subnet, which does not go with the first.
+/// An address in another subnet, which the kernel keeps when the first address is removed.
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
 
 fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
@@ -30,7 +30,7 @@ fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
     Ok(agent)
 }
 
-/// A master on node 1 and a backup on node 2.
+/// Starts a master on node 1 and a backup on node 2.
 fn pair(lab: &Lab) -> Result<(Agent, Agent)> {
     let master = started(lab, ONE, 200)?;
     until_state(&master, "master", TIMEOUT)?;
@@ -51,7 +51,7 @@ fn adverts_from(capture: &Capture, start: WallTime, source: Ipv4Addr) -> Result<
     })
 }
 
-/// Waits until the first is in fault for this reason, and the second is master.
+/// Waits until `first` is in fault for this reason and `second` is master.
 fn check_fault(first: &Agent, reason: &str, second: &Agent) -> Result<()> {
     until(first, &format!("to be in fault: {reason}"), TIMEOUT, |status| {
         status.text("state") == "fault" && status.text("vipd:fault-reason").contains(reason)
@@ -60,12 +60,12 @@ fn check_fault(first: &Agent, reason: &str, second: &Agent) -> Result<()> {
     Ok(())
 }
 
-/// The first is master again, and was a backup before.
+/// Waits until `first` has preempted `second` from Backup.
 fn check_return(first: &Agent, second: &Agent) -> Result<()> {
     let status = until_state(first, "master", TIMEOUT)?;
-    assert_eq!(status.text("vipd:last-transition-reason"), "lower-priority-master", "by way of backup");
+    assert_eq!(status.text("vipd:last-transition-reason"), "lower-priority-master", "preempted from Backup");
     until_state(second, "backup", TIMEOUT)?;
-    try_wait_until("the address on node 1 alone", TIMEOUT, || {
+    try_wait_until("the address on node 1 only", TIMEOUT, || {
         Ok(has(first.host(), VIP)? && !has(second.host(), VIP)?)
     })
 }
@@ -79,14 +79,14 @@ fn externally_removed_vip_is_restored_and_announced() -> TestResult {
     for round in 1..=3 {
         let deleted = WallTime::now();
         lab.host(ONE)?.run(|| links::del_address(INTERFACE, VIP, PREFIX))?;
-        try_wait_until("the address to be back", TIMEOUT, || has(master.host(), VIP))?;
+        try_wait_until("the address to be restored", TIMEOUT, || has(master.host(), VIP))?;
         wait_until("gratuitous ARP", TIMEOUT, || {
             capture.has(deleted, |frame| frame.from == ONE && frame.gratuitous_arp(VIP).is_some())
         })?;
-        try_wait_until("it to be counted", TIMEOUT, || {
+        try_wait_until("the restoration to be counted", TIMEOUT, || {
             Ok(count(&master, "vipd:addresses-restored")? >= round)
         })?;
-        assert_eq!(count(&master, "vipd:addresses-restored")?, round, "once each time");
+        assert_eq!(count(&master, "vipd:addresses-restored")?, round, "counted once per removal");
     }
     until_state(&master, "master", TIMEOUT)?;
     assert_eq!(count(&master, "master-transitions")?, 1);
@@ -132,19 +132,19 @@ fn recreated_interface_is_used_again() -> TestResult {
     check_fault(&one, "does not exist", &two)?;
     let plugged = WallTime::now();
     lab.plug(ONE)?;
-    assert_ne!(index()?, old, "another interface");
+    assert_ne!(index()?, old, "a new interface index");
     check_return(&one, &two)?;
     adverts_from(&capture, plugged, ONE.ipv4())?;
-    assert!(count(&one, "advertisement-sent")? > sent, "the counters go on");
+    assert!(count(&one, "advertisement-sent")? > sent, "the counters continue");
     assert_eq!(count(&one, "master-transitions")?, 2);
 
-    // The other one receives: its kernel side is told of the new index, too.
+    // The backup must also receive adverts on its recreated interface.
     let received = count(&two, "advertisement-rcvd")?;
     lab.unplug(TWO)?;
     until_state(&two, "fault", TIMEOUT)?;
     lab.plug(TWO)?;
     until_state(&two, "backup", TIMEOUT)?;
-    try_wait_until("adverts to be counted on", TIMEOUT, || {
+    try_wait_until("further adverts to be counted", TIMEOUT, || {
         Ok(count(&two, "advertisement-rcvd")? >= received + 5)
     })?;
     until_state(&two, "backup", TIMEOUT)?;
@@ -161,7 +161,7 @@ fn interface_without_primary_address_is_a_fault() -> TestResult {
     lab.host(ONE)?.run(|| links::del_address(INTERFACE, ONE.ipv4(), PREFIX))?;
     check_fault(&one, "no IPv4 address", &two)?;
     assert!(!has(lab.host(ONE)?, VIP)?);
-    wait_until("it to resign", TIMEOUT, || {
+    wait_until("a priority-0 advert", TIMEOUT, || {
         capture.has(start, |frame| frame.from == ONE && frame.advert().is_some_and(|a| a.priority == 0))
     })?;
 
@@ -185,11 +185,11 @@ fn new_primary_address_is_used_as_source_without_state_change() -> TestResult {
     let changed = WallTime::now();
     lab.host(ONE)?.run(|| {
         links::add_address(INTERFACE, OTHER, PREFIX)?;
-        // The kernel takes the virtual address away with it, as the same subnet's.
+        // The kernel also removes the virtual address, a secondary address of that subnet.
         links::del_address(INTERFACE, ONE.ipv4(), PREFIX)
     })?;
     adverts_from(&capture, changed, OTHER)?;
-    try_wait_until("the virtual address to be there", TIMEOUT, || has(one.host(), VIP))?;
+    try_wait_until("the virtual address to be restored", TIMEOUT, || has(one.host(), VIP))?;
     until(&two, "to follow the new address", TIMEOUT, |status| {
         status.address("last-adv-source") == Some(OTHER.into())
     })?;
@@ -202,7 +202,7 @@ fn new_primary_address_is_used_as_source_without_state_change() -> TestResult {
     Ok(())
 }
 
-/// Notifications that sockets of the calling thread's namespace have lost.
+/// Netlink drops of all sockets in the network namespace of the calling thread.
 fn lost_notifications() -> Result<u64> {
     let table = fs::read_to_string("/proc/thread-self/net/netlink")?;
     let mut lines = table.lines();
@@ -227,7 +227,7 @@ fn netlink_overrun_triggers_resync() -> TestResult {
             links::add_address(INTERFACE, noise, 32)?;
             links::del_address(INTERFACE, noise, 32)?;
             if lost_notifications()? > 0 {
-                // Nobody is told of these.
+                // The agent receives no notification of these.
                 links::add_address(INTERFACE, OTHER, PREFIX)?;
                 return links::del_address(INTERFACE, ONE.ipv4(), PREFIX);
             }
@@ -235,14 +235,14 @@ fn netlink_overrun_triggers_resync() -> TestResult {
         assert!(false, "100000 changes did not overrun the agent's socket");
         Ok(())
     })?;
-    assert!(!has(lab.host(ONE)?, VIP)?, "it went with the address of its subnet");
+    assert!(!has(lab.host(ONE)?, VIP)?, "removed with the primary address of its subnet");
     let resumed = WallTime::now();
     agent.resume()?;
 
     try_wait_until("the overrun to be counted", TIMEOUT, || {
         Ok(ask::stats(&agent)?.0.number("vipd:netlink-overruns")? >= 1)
     })?;
-    try_wait_until("the virtual address to be back", TIMEOUT, || has(agent.host(), VIP))?;
+    try_wait_until("the virtual address to be restored", TIMEOUT, || has(agent.host(), VIP))?;
     adverts_from(&capture, resumed, OTHER)?;
     let status = until_state(&agent, "master", TIMEOUT)?;
     assert_eq!(status.address("vipd:primary-address"), Some(OTHER.into()));
@@ -268,11 +268,11 @@ fn mtu_change_is_ignored_and_rename_is_a_fault() -> TestResult {
         links::set_down(INTERFACE)?;
         links::rename(INTERFACE, "other0")
     })?;
-    until(&one, "no interface of its name", TIMEOUT, |status| {
+    until(&one, "to report a missing interface", TIMEOUT, |status| {
         status.text("vipd:fault-reason").contains("does not exist")
     })?;
     until_state(&two, "master", TIMEOUT)?;
-    assert!(!lab.host(ONE)?.run(|| links::addresses("other0"))?.contains(&VIP), "under whatever name");
+    assert!(!lab.host(ONE)?.run(|| links::addresses("other0"))?.contains(&VIP), "also under the new name");
     lab.host(ONE)?.run(|| {
         links::rename("other0", INTERFACE)?;
         links::set_up(INTERFACE)
@@ -286,11 +286,11 @@ fn mtu_change_is_ignored_and_rename_is_a_fault() -> TestResult {
 fn vip_is_removed_from_a_renamed_interface() -> TestResult {
     let lab = Lab::new(2)?;
     let (one, two) = pair(&lab)?;
-    // Linux 6.2 renames an interface that is up; before, nobody can.
+    // An interface that is up can be renamed since Linux 6.2.
     let renamed = lab.host(ONE)?.run(|| links::rename(INTERFACE, "other0"));
     renamed.context("renaming an interface that is up (needs Linux 6.2)")?;
     check_fault(&one, "does not exist", &two)?;
-    try_wait_until("the address to be gone, under whatever name", TIMEOUT, || {
+    try_wait_until("the address to be removed from the renamed interface", TIMEOUT, || {
         Ok(!lab.host(ONE)?.run(|| links::addresses("other0"))?.contains(&VIP))
     })?;
     lab.host(ONE)?.run(|| links::rename("other0", INTERFACE))?;
