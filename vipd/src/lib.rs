@@ -17,7 +17,7 @@ pub mod control;
 mod engine;
 #[cfg(test)]
 mod generated;
-#[expect(unsafe_code, reason = "a socket of the netlink-sys crate, borrowed for poll")]
+#[expect(unsafe_code, reason = "rtnetlink's socket, borrowed for poll")]
 pub mod netlink;
 #[expect(unsafe_code, reason = "sockaddr_ll, sendmmsg and socket filters")]
 pub mod packet;

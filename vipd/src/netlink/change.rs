@@ -4,8 +4,15 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::message::{Address, IFA_PROTO, PROTO_VIPD};
-use super::wire::{Request, acknowledged, ifaddrmsg, ifinfomsg};
+use rtnetlink::LinkUnspec;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::message::{Address, PROTO_VIPD};
+use super::wire::acknowledged;
 
 /// A change, of which [`Requests`](super::Requests) makes a whole batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +48,7 @@ pub struct Attributes {
     pub no_prefix_route: bool,
 }
 
-/// An address label, held in place: adding an address during a takeover must not allocate.
+/// An address label, held in place: a [`Change`] is copied between queues and batches without an allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Label {
     bytes: [u8; Self::MAX],
@@ -93,23 +100,21 @@ impl Change {
         }
     }
 
-    /// Appends the request. Failures are answered even without `NLM_F_ACK`.
-    pub(super) fn encode(&self, buffer: &mut Vec<u8>, acknowledge: bool, sequence: u32) {
-        let ack = if acknowledge { libc::NLM_F_ACK } else { 0 };
+    /// The request and its flags.
+    pub(super) fn request(&self) -> (RouteNetlinkMessage, u16) {
         match self {
             Self::Add(address, attributes) => {
-                let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE | ack;
-                let request = Request::begin(buffer, libc::RTM_NEWADDR, flags, sequence);
-                attributes
-                    .encode(address.address, identify(request, address, attributes.scope.number()))
-                    .end();
+                let mut message = identify(address);
+                attributes.write(address.address, &mut message);
+                (RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
             }
-            Self::Remove(address) => {
-                let request = Request::begin(buffer, libc::RTM_DELADDR, ack, sequence);
-                identify(request, address, 0).end();
+            Self::Remove(address) => (RouteNetlinkMessage::DelAddress(identify(address)), 0),
+            Self::Up { ifindex } => {
+                (RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(*ifindex).up().build()), 0)
             }
-            Self::Up { ifindex } => set_flags(buffer, *ifindex, libc::IFF_UP, ack, sequence),
-            Self::Down { ifindex } => set_flags(buffer, *ifindex, 0, ack, sequence),
+            Self::Down { ifindex } => {
+                (RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(*ifindex).down().build()), 0)
+            }
         }
     }
 
@@ -136,74 +141,61 @@ impl fmt::Display for Change {
 }
 
 impl Attributes {
-    fn encode<'a>(&self, address: IpAddr, request: Request<'a>) -> Request<'a> {
-        let mut request = request.attribute(IFA_PROTO, &[PROTO_VIPD]);
-        let mut flags = 0;
+    fn write(&self, address: IpAddr, message: &mut AddressMessage) {
+        message.header.scope = match self.scope {
+            Scope::Global => AddressScope::Universe,
+            Scope::Link => AddressScope::Link,
+            Scope::Host => AddressScope::Host,
+        };
+        let attributes = &mut message.attributes;
+        attributes.push(AddressAttribute::Protocol(AddressProtocol::from(PROTO_VIPD)));
+        let mut flags = AddressFlags::empty();
         if address.is_ipv6() {
             // Usable at once, and a split brain must not leave it unusable.
-            flags |= libc::IFA_F_NODAD;
+            flags |= AddressFlags::Nodad;
         }
         if self.no_prefix_route {
-            flags |= libc::IFA_F_NOPREFIXROUTE;
+            flags |= AddressFlags::Noprefixroute;
         }
-        if flags != 0 {
-            request = request.attribute(libc::IFA_FLAGS, &flags.to_ne_bytes());
+        if !flags.is_empty() {
+            attributes.push(AddressAttribute::Flags(flags));
         }
         if let Some(label) = &self.label {
-            request = request.string(libc::IFA_LABEL, label.as_str());
+            attributes.push(AddressAttribute::Label(label.as_str().to_owned()));
         }
         if let Some(broadcast) = self.broadcast {
-            request = request.attribute(libc::IFA_BROADCAST, &broadcast.octets());
+            attributes.push(AddressAttribute::Broadcast(broadcast));
         }
         if self.deprecated {
-            // struct ifa_cacheinfo: preferred and valid lifetime, seconds, then two time stamps.
-            let mut lifetimes = [0; 16];
-            lifetimes[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
-            request = request.attribute(libc::IFA_CACHEINFO, &lifetimes);
-        }
-        request
-    }
-}
-
-impl Scope {
-    fn number(self) -> u8 {
-        match self {
-            Self::Global => libc::RT_SCOPE_UNIVERSE,
-            Self::Link => libc::RT_SCOPE_LINK,
-            Self::Host => libc::RT_SCOPE_HOST,
+            let mut lifetimes = CacheInfo::default();
+            lifetimes.ifa_valid = u32::MAX;
+            attributes.push(AddressAttribute::CacheInfo(lifetimes));
         }
     }
 }
 
-/// Writes what identifies an address. The kernel compares IFA_LOCAL, the prefix length and the index.
-fn identify<'a>(request: Request<'a>, address: &Address, scope: u8) -> Request<'a> {
-    let family = if address.address.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
-    let request = request.fixed(&ifaddrmsg(family, address.prefix, scope, address.ifindex));
-    match address.address {
-        IpAddr::V4(ip) => {
-            request.attribute(libc::IFA_LOCAL, &ip.octets()).attribute(libc::IFA_ADDRESS, &ip.octets())
-        }
-        IpAddr::V6(ip) => {
-            request.attribute(libc::IFA_LOCAL, &ip.octets()).attribute(libc::IFA_ADDRESS, &ip.octets())
-        }
-    }
-}
-
-fn set_flags(buffer: &mut Vec<u8>, ifindex: u32, flags: i32, ack: i32, sequence: u32) {
-    Request::begin(buffer, libc::RTM_SETLINK, ack, sequence)
-        .fixed(&ifinfomsg(ifindex, flags, libc::IFF_UP))
-        .end();
+/// The message that identifies an address. The kernel compares IFA_LOCAL, the prefix length and the index.
+fn identify(address: &Address) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family =
+        if address.address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    message.header.index = address.ifindex;
+    message.header.prefix_len = address.prefix;
+    message.attributes =
+        vec![AddressAttribute::Local(address.address), AddressAttribute::Address(address.address)];
+    message
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::netlink::message::Notice;
-    use crate::netlink::wire::{attributes, messages};
+    use crate::netlink::wire::{append, attribute, messages};
 
     fn encoded(change: Change) -> Vec<u8> {
         let mut buffer = Vec::new();
-        change.encode(&mut buffer, true, 1);
+        let (request, flags) = change.request();
+        append(&mut buffer, request, flags, 1);
         buffer
     }
 
@@ -233,9 +225,9 @@ mod tests {
         };
         let buffer = encoded(Change::Add(address, wanted));
         let message = messages(&buffer).next().expect("a message");
-        assert_eq!(message.body[3], 253, "RT_SCOPE_LINK");
-        let value =
-            |wanted| attributes(&message.body[8..]).find(|(kind, _)| *kind == wanted).map(|found| found.1);
+        let body = message.payload();
+        assert_eq!(body[3], 253, "RT_SCOPE_LINK");
+        let value = |wanted| attribute(&body[8..], wanted);
         assert_eq!(value(libc::IFA_LABEL), Some(&b"eth0:vip\0"[..]));
         assert_eq!(value(libc::IFA_BROADCAST), Some(&[192, 0, 2, 255][..]));
         assert_eq!(value(libc::IFA_FLAGS), Some(&0x200_u32.to_ne_bytes()[..]));

@@ -3,17 +3,22 @@
 use std::io;
 use std::net::IpAddr;
 
-use super::message::{Notice, RawLink, ifindex};
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_DUMP};
+use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask};
+use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
+
+use super::message::Notice;
 use super::monitor::Monitor;
 use super::requests::Requests;
-use super::wire::{Message, Request, ifaddrmsg, ifinfomsg, ndmsg};
+use super::wire::{Message, ifindex, link_name};
 
 /// Attempts at a dump that changes interrupt.
 const ATTEMPTS: u32 = 32;
 /// Up to this many links are read one by one; a host has more links than vipd uses, but for macvlans by the thousand.
 const ONE_BY_ONE: usize = 64;
-/// `RTEXT_FILTER_SKIP_STATS` (`include/uapi/linux/rtnetlink.h`): statistics are most of a link message.
-const SKIP_STATISTICS: u32 = 1 << 3;
 
 impl Requests {
     /// Reads every link, then every address.
@@ -41,12 +46,10 @@ impl Requests {
         let names: Vec<&str> = names.iter().copied().filter(|name| is_interface_name(name)).collect();
         let mut indices = Vec::with_capacity(names.len());
         let mut found = |message: &Message<'_>| {
-            let link = RawLink::decode(message.body);
-            let Some(link) = link.filter(|link| link.name.is_some_and(|name| names.contains(&name))) else {
-                return;
-            };
-            indices.push(link.ifindex);
-            notice_of(message, &mut notice);
+            if link_name(message).is_some_and(|name| names.contains(&name)) {
+                indices.extend(ifindex(message));
+                notice_of(message, &mut notice);
+            }
         };
         let one_by_one = names.len() <= ONE_BY_ONE;
         if one_by_one {
@@ -84,13 +87,7 @@ impl Requests {
 
     /// Reads one link by its name, if it exists.
     pub(super) fn link(&mut self, name: &str, mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
-        let sequence = self.send(libc::NLM_F_ACK, |buffer, flags, sequence| {
-            Request::begin(buffer, libc::RTM_GETLINK, flags, sequence)
-                .fixed(&ifinfomsg(0, 0, 0))
-                .string(libc::IFLA_IFNAME, name)
-                .attribute(libc::IFLA_EXT_MASK, &SKIP_STATISTICS.to_ne_bytes())
-                .end();
-        })?;
+        let sequence = self.send(get_link(LinkUnspec::new_with_name(name)), NLM_F_ACK)?;
         match self.answers(sequence, &mut each) {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
             result => result.map(drop),
@@ -103,15 +100,11 @@ impl Requests {
     /// `ENOENT` without an entry.
     pub fn is_resolved(&mut self, ifindex: u32, address: IpAddr) -> io::Result<bool> {
         let mut is_resolved = false;
-        let sequence = self.send(libc::NLM_F_ACK, |buffer, flags, sequence| {
-            let family = if address.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
-            let request =
-                Request::begin(buffer, libc::RTM_GETNEIGH, flags, sequence).fixed(&ndmsg(family, ifindex));
-            match address {
-                IpAddr::V4(address) => request.attribute(libc::NDA_DST, &address.octets()).end(),
-                IpAddr::V6(address) => request.attribute(libc::NDA_DST, &address.octets()).end(),
-            }
-        })?;
+        let mut wanted = NeighbourMessage::default();
+        wanted.header.family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        wanted.header.ifindex = ifindex;
+        wanted.attributes = vec![NeighbourAttribute::Destination(address.into())];
+        let sequence = self.send(RouteNetlinkMessage::GetNeighbour(wanted), NLM_F_ACK)?;
         self.answers(sequence, |message| {
             if let Some(Notice::Neighbor { resolved, .. }) = Notice::decode(message) {
                 is_resolved = resolved;
@@ -122,24 +115,15 @@ impl Requests {
 
     /// Reads every link; changes meanwhile are no error after some more attempts, in each of which `each` is called again.
     pub(super) fn dump_links(&mut self, mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
-        self.repeat(|requests| {
-            requests.dump_one(&mut each, |buffer, flags, sequence| {
-                Request::begin(buffer, libc::RTM_GETLINK, flags, sequence)
-                    .fixed(&ifinfomsg(0, 0, 0))
-                    .attribute(libc::IFLA_EXT_MASK, &SKIP_STATISTICS.to_ne_bytes())
-                    .end();
-            })
-        })
+        self.repeat(|requests| requests.dump_one(get_link(LinkUnspec::new_with_index(0)), &mut each))
     }
 
     /// Reads the addresses of one link, or of all with index 0.
     fn dump_addresses(&mut self, index: u32, mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
         self.repeat(|requests| {
-            requests.dump_one(&mut each, |buffer, flags, sequence| {
-                Request::begin(buffer, libc::RTM_GETADDR, flags, sequence)
-                    .fixed(&ifaddrmsg(libc::AF_UNSPEC, 0, 0, index))
-                    .end();
-            })
+            let mut addresses = AddressMessage::default();
+            addresses.header.index = index;
+            requests.dump_one(RouteNetlinkMessage::GetAddress(addresses), &mut each)
         })
     }
 
@@ -158,11 +142,11 @@ impl Requests {
 
     fn dump_one(
         &mut self,
+        request: RouteNetlinkMessage,
         each: &mut impl FnMut(&Message<'_>),
-        write: impl FnOnce(&mut Vec<u8>, i32, u32),
     ) -> io::Result<()> {
         self.traffic.dumps += 1;
-        let sequence = self.send(libc::NLM_F_DUMP, write)?;
+        let sequence = self.send(request, NLM_F_DUMP)?;
         if self.answers(sequence, each)? { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 }
@@ -170,6 +154,12 @@ impl Requests {
 /// Whether an interface can have this name: the kernel refuses a longer one with `ERANGE` (`IFNAMSIZ`).
 fn is_interface_name(name: &str) -> bool {
     (1..libc::IFNAMSIZ).contains(&name.len())
+}
+
+/// Asks for links without statistics, which are most of a link message.
+fn get_link(wanted: LinkMessageBuilder<LinkUnspec>) -> RouteNetlinkMessage {
+    let without_statistics = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+    RouteNetlinkMessage::GetLink(wanted.append_extra_attribute(without_statistics).build())
 }
 
 fn notice_of(message: &Message<'_>, notice: &mut impl FnMut(Notice)) {

@@ -231,8 +231,14 @@ impl Program {
 
 #[cfg(test)]
 mod tests {
+    use rtnetlink::LinkUnspec;
+    use rtnetlink::packet_route::address::AddressMessage;
+    use rtnetlink::packet_route::link::LinkAttribute;
+    use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+    use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+
     use super::*;
-    use crate::netlink::wire::{Request, attributes, ifaddrmsg, ifinfomsg};
+    use crate::netlink::wire::{append, attribute};
 
     /// Runs the program as the kernel does. Returns whether the message passes.
     fn run(program: &[Instruction], message: &[u8]) -> bool {
@@ -276,40 +282,39 @@ mod tests {
     }
 
     fn find(message: &[u8], first: u32, kind: u32) -> u32 {
-        let all = attributes(&message[first as usize..]);
-        let found =
-            all.filter(|(found, _)| u32::from(*found) == kind).map(|(_, value)| value.as_ptr()).next();
-        found.map_or(0, |value| u32::try_from(value as usize - message.as_ptr() as usize).expect("near") - 4)
+        let value = attribute(&message[first as usize..], u16::try_from(kind).expect("a type"));
+        let offset = |value: &[u8]| value.as_ptr() as usize - message.as_ptr() as usize;
+        value.map_or(0, |value| u32::try_from(offset(value)).expect("near") - 4)
+    }
+
+    fn encoded(message: RouteNetlinkMessage) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        append(&mut buffer, message, 0, 0);
+        buffer
     }
 
     fn link(kind: u16, family: u8, index: u32, name: &str) -> Vec<u8> {
-        let mut buffer = Vec::new();
-        let mut header = ifinfomsg(index, 0, 0);
-        header[0] = family;
-        Request::begin(&mut buffer, kind, 0, 0)
-            .fixed(&header)
-            .string(libc::IFLA_IFNAME, name)
-            .attribute(libc::IFLA_MTU, &[0; 4])
-            .attribute(libc::IFLA_STATS, &[0; 64])
-            .end();
-        buffer
+        let link = LinkUnspec::new_with_index(index)
+            .interface_family(AddressFamily::from(family))
+            .name(name)
+            .append_extra_attribute(LinkAttribute::Mtu(0))
+            .build();
+        encoded(match kind {
+            libc::RTM_DELLINK => RouteNetlinkMessage::DelLink(link),
+            _ => RouteNetlinkMessage::NewLink(link),
+        })
     }
 
     fn address(index: u32) -> Vec<u8> {
-        let mut buffer = Vec::new();
-        Request::begin(&mut buffer, libc::RTM_NEWADDR, 0, 0)
-            .fixed(&ifaddrmsg(libc::AF_INET, 24, 0, index))
-            .end();
-        buffer
+        let mut address = AddressMessage::default();
+        address.header.index = index;
+        encoded(RouteNetlinkMessage::NewAddress(address))
     }
 
-    fn neighbor(address: &[u8]) -> Vec<u8> {
-        let mut buffer = Vec::new();
-        Request::begin(&mut buffer, libc::RTM_NEWNEIGH, 0, 0)
-            .fixed(&[0; 12])
-            .attribute(libc::NDA_DST, address)
-            .end();
-        buffer
+    fn neighbor(address: IpAddr) -> Vec<u8> {
+        let mut neighbor = NeighbourMessage::default();
+        neighbor.attributes = vec![NeighbourAttribute::Destination(address.into())];
+        encoded(RouteNetlinkMessage::NewNeighbour(neighbor))
     }
 
     #[test]
@@ -340,14 +345,10 @@ mod tests {
             .map(|text| text.parse().expect("an address"));
         let program = program(&[], &[], &peers);
         for peer in peers {
-            let bytes = match peer {
-                IpAddr::V4(peer) => peer.octets().to_vec(),
-                IpAddr::V6(peer) => peer.octets().to_vec(),
-            };
-            assert!(run(&program, &neighbor(&bytes)), "{peer}");
+            assert!(run(&program, &neighbor(peer)), "{peer}");
         }
-        assert!(!run(&program, &neighbor(&[192, 0, 2, 3])));
-        assert!(!run(&program, &neighbor(&[0; 16])));
+        assert!(!run(&program, &neighbor([192, 0, 2, 3].into())));
+        assert!(!run(&program, &neighbor([0; 16].into())));
     }
 
     #[test]
@@ -364,6 +365,6 @@ mod tests {
         let more = program(&names, &indices, &peers);
         assert!(more.len() <= MAX_LEN, "{}", more.len());
         assert!(run(&more, &link(libc::RTM_NEWLINK, 0, 40_000, "interface-4999")));
-        assert!(run(&more, &neighbor(&[10, 0, 0, 1])));
+        assert!(run(&more, &neighbor([10, 0, 0, 1].into())));
     }
 }

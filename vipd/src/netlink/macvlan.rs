@@ -15,20 +15,16 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{LinkFlags, LinkMessage, MacVlanMode};
+use rtnetlink::{LinkMacVlan, LinkUnspec};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::change::Change;
-use super::message::RawLink;
+use super::message::LinkDetails;
 use super::requests::{Requests, Traffic};
 use super::sysctl::{self, Sysctls};
-use super::wire::{Request, ifinfomsg};
-
-/// `IFLA_INFO_KIND`, `IFLA_INFO_DATA` and `IFLA_MACVLAN_MODE` (`include/uapi/linux/if_link.h`).
-const INFO_KIND: u16 = 1;
-const INFO_DATA: u16 = 2;
-const MACVLAN_MODE: u16 = 1;
-/// `MACVLAN_MODE_PRIVATE`.
-const PRIVATE: u32 = 1;
 
 /// A macvlan that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,10 +167,10 @@ impl Macvlans {
         let (mut stale, mut names) = (Vec::new(), BTreeMap::new());
         let owner = &self.owner;
         self.requests.dump_links(|message| {
-            let Some(link) = RawLink::decode(message.body) else { return };
-            let name = link.name.unwrap_or_default().to_owned();
+            let Some(link) = LinkDetails::decode(message) else { return };
+            let name = link.name.unwrap_or_default();
             names.insert(link.ifindex, name.clone());
-            if let Some(note) = link.alias.and_then(|alias| alias.strip_prefix(owner)) {
+            if let Some(note) = link.alias.as_deref().and_then(|alias| alias.strip_prefix(owner)) {
                 stale.push((Macvlan { name, ifindex: link.ifindex }, link.parent, Sysctls::parse(note)));
             }
         })?;
@@ -221,30 +217,14 @@ impl Macvlans {
     }
 
     fn create_named(&mut self, name: &str, wanted: &Wanted<'_>) -> io::Result<()> {
-        self.requests.request(|buffer, flags, sequence| {
-            let flags = flags | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-            Request::begin(buffer, libc::RTM_NEWLINK, flags, sequence)
-                .fixed(&ifinfomsg(0, 0, 0))
-                .string(libc::IFLA_IFNAME, name)
-                .attribute(libc::IFLA_LINK, &wanted.parent.to_ne_bytes())
-                .attribute(libc::IFLA_ADDRESS, &wanted.mac())
-                .nested(libc::IFLA_LINKINFO, |info| {
-                    info.string(INFO_KIND, "macvlan")
-                        .nested(INFO_DATA, |data| data.attribute(MACVLAN_MODE, &PRIVATE.to_ne_bytes()))
-                })
-                .end();
-        })
+        let link = LinkMacVlan::new(name, wanted.parent, MacVlanMode::Private).address(wanted.mac().to_vec());
+        self.requests.request(RouteNetlinkMessage::NewLink(link.build()), NLM_F_CREATE | NLM_F_EXCL)
     }
 
     /// Writes the alias, which the kernel does not take when a link is created, and sets the sysctls.
     fn complete(&mut self, macvlan: &Macvlan, wanted: &Wanted<'_>, before: &Sysctls) -> io::Result<()> {
         let alias = format!("{}{before}", self.owner);
-        self.requests.request(|buffer, flags, sequence| {
-            Request::begin(buffer, libc::RTM_SETLINK, flags, sequence)
-                .fixed(&ifinfomsg(macvlan.ifindex, 0, 0))
-                .string(libc::IFLA_IFALIAS, &alias)
-                .end();
-        })?;
+        self.set(LinkUnspec::new_with_index(macvlan.ifindex).alias(alias).build())?;
         sysctl::prepare(&macvlan.name, wanted.family, wanted.parent_name)?;
         if wanted.family == 4 {
             sysctl::prepare_parent(wanted.parent_name)?;
@@ -252,25 +232,21 @@ impl Macvlans {
         Ok(())
     }
 
-    fn find(&mut self, name: &str) -> io::Result<Option<Found>> {
+    fn set(&mut self, link: LinkMessage) -> io::Result<()> {
+        self.requests.request(RouteNetlinkMessage::SetLink(link), 0)
+    }
+
+    fn find(&mut self, name: &str) -> io::Result<Option<LinkDetails>> {
         let mut found = None;
-        self.requests.link(name, |message| {
-            found = RawLink::decode(message.body).map(|link| Found {
-                ifindex: link.ifindex,
-                is_up: link.is_up(),
-                parent: link.parent,
-                mac: link.mac,
-                alias: link.alias.map(str::to_owned),
-            });
-        })?;
+        self.requests.link(name, |message| found = LinkDetails::decode(message))?;
         Ok(found)
     }
 
     /// Whether a link is one that this agent was creating when it died: its MAC and parent, down, and no other alias than
     /// its own. Another agent's, of FRR's vrrpd for example, must not be deleted.
-    fn is_unfinished(&self, found: &Found, wanted: &Wanted<'_>) -> bool {
+    fn is_unfinished(&self, found: &LinkDetails, wanted: &Wanted<'_>) -> bool {
         (found.parent, found.mac) == (Some(wanted.parent), Some(wanted.mac()))
-            && !found.is_up
+            && !found.flags.contains(LinkFlags::Up)
             && found.alias.as_ref().is_none_or(|alias| alias.starts_with(&self.owner))
     }
 
@@ -289,7 +265,7 @@ impl Macvlans {
     fn delete_as_group(&mut self, links: &[Macvlan]) -> io::Result<()> {
         let mut used = Vec::new();
         self.requests
-            .dump_links(|message| used.extend(RawLink::decode(message.body).map(|link| link.group)))?;
+            .dump_links(|message| used.extend(LinkDetails::decode(message).map(|link| link.group)))?;
         let group = loop {
             let mut bytes = [0; 4];
             getrandom(&mut bytes, GetRandomFlags::empty())?;
@@ -300,19 +276,9 @@ impl Macvlans {
             }
         };
         for Macvlan { ifindex, .. } in links {
-            gone_is_fine(self.requests.request(|buffer, flags, sequence| {
-                Request::begin(buffer, libc::RTM_SETLINK, flags, sequence)
-                    .fixed(&ifinfomsg(*ifindex, 0, 0))
-                    .attribute(libc::IFLA_GROUP, &group.to_ne_bytes())
-                    .end();
-            }))?;
+            gone_is_fine(self.set(LinkUnspec::new_with_index(*ifindex).link_group(group).build()))?;
         }
-        gone_is_fine(self.requests.request(|buffer, flags, sequence| {
-            Request::begin(buffer, libc::RTM_DELLINK, flags, sequence)
-                .fixed(&ifinfomsg(0, 0, 0))
-                .attribute(libc::IFLA_GROUP, &group.to_ne_bytes())
-                .end();
-        }))
+        self.delete_link(LinkUnspec::new_with_index(0).link_group(group).build())
     }
 
     fn delete_or_log(&mut self, Macvlan { name: interface, ifindex }: &Macvlan) {
@@ -322,9 +288,11 @@ impl Macvlans {
     }
 
     fn delete(&mut self, ifindex: u32) -> io::Result<()> {
-        gone_is_fine(self.requests.request(|buffer, flags, sequence| {
-            Request::begin(buffer, libc::RTM_DELLINK, flags, sequence).fixed(&ifinfomsg(ifindex, 0, 0)).end();
-        }))
+        self.delete_link(LinkUnspec::new_with_index(ifindex).build())
+    }
+
+    fn delete_link(&mut self, link: LinkMessage) -> io::Result<()> {
+        gone_is_fine(self.requests.request(RouteNetlinkMessage::DelLink(link), 0))
     }
 }
 
@@ -332,15 +300,6 @@ impl Drop for Macvlans {
     fn drop(&mut self) {
         self.clear();
     }
-}
-
-/// A link found by its name.
-struct Found {
-    ifindex: u32,
-    is_up: bool,
-    parent: Option<u32>,
-    mac: Option<[u8; 6]>,
-    alias: Option<String>,
 }
 
 fn is_taken(result: &io::Result<()>) -> bool {

@@ -2,22 +2,19 @@
 
 use std::net::IpAddr;
 
-use super::wire::{Message, attributes, text, u16_at, u32_at};
+use rtnetlink::packet_core::{Parseable, ParseableParametrized};
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkXdp, XdpAttached};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+
+use super::wire::{Message, link_attributes};
 
 /// vipd's mark on its own addresses (`IFA_PROTO`, Linux 5.18); `ip address` shows it as `proto 0x76`. User space may use
 /// numbers from 4 on (`include/uapi/linux/if_addr.h`).
 pub const PROTO_VIPD: u8 = b'v';
-
-/// `IFA_PROTO`, which libc does not define.
-pub(super) const IFA_PROTO: u16 = 11;
-/// `IFLA_XDP_ATTACHED` (`include/uapi/linux/if_link.h`).
-const IFLA_XDP_ATTACHED: u16 = 2;
-/// Length of `struct ifinfomsg`, bytes.
-pub(super) const IFINFOMSG_LEN: usize = 16;
-/// Length of `struct ifaddrmsg`, bytes.
-const IFADDRMSG_LEN: usize = 8;
-/// Length of `struct ndmsg`, bytes.
-const NDMSG_LEN: usize = 12;
 
 /// A link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,29 +88,29 @@ pub enum Notice {
 impl Notice {
     /// Decodes a message; `None` for messages that vipd does not use, and for malformed ones.
     pub(super) fn decode(message: &Message<'_>) -> Option<Self> {
-        match message.kind {
+        match message.message_type() {
             libc::RTM_NEWLINK => {
-                let link = RawLink::decode(message.body)?;
-                let (ifindex, running) = (link.ifindex, link.is_running());
-                Some(Self::Link(Link { ifindex, name: link.name?.to_owned(), running, mac: link.mac }))
+                let link = LinkDetails::decode(message)?;
+                let running = link.flags.contains(LinkFlags::Up | LinkFlags::Running);
+                Some(Self::Link(Link { ifindex: link.ifindex, name: link.name?, running, mac: link.mac }))
             }
-            libc::RTM_DELLINK => Some(Self::LinkGone { ifindex: RawLink::decode(message.body)?.ifindex }),
-            libc::RTM_NEWADDR => decode_address(message.body).map(Self::Address),
-            libc::RTM_DELADDR => decode_address(message.body).map(Self::AddressGone),
-            libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH => decode_neighbor(message),
+            libc::RTM_DELLINK => Some(Self::LinkGone { ifindex: LinkDetails::decode(message)?.ifindex }),
+            libc::RTM_NEWADDR => decode_address(message.payload()).map(Self::Address),
+            libc::RTM_DELADDR => decode_address(message.payload()).map(Self::AddressGone),
+            libc::RTM_NEWNEIGH => decode_neighbor(message.payload(), true),
+            libc::RTM_DELNEIGH => decode_neighbor(message.payload(), false),
             _ => None,
         }
     }
 }
 
-/// A link as its message describes it, without a copy.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RawLink<'a> {
+/// What vipd reads of a link message.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LinkDetails {
     pub(super) ifindex: u32,
-    /// `IFF_*`.
-    flags: u32,
-    pub(super) name: Option<&'a str>,
-    pub(super) alias: Option<&'a str>,
+    pub(super) flags: LinkFlags,
+    pub(super) name: Option<String>,
+    pub(super) alias: Option<String>,
     /// Index of the link below it.
     pub(super) parent: Option<u32>,
     pub(super) mac: Option<[u8; 6]>,
@@ -122,106 +119,130 @@ pub(super) struct RawLink<'a> {
     pub(super) has_xdp: bool,
 }
 
-impl<'a> RawLink<'a> {
+impl LinkDetails {
     /// `None` for a message of another family: a bridge reports its ports in AF_BRIDGE, where RTM_DELLINK means that a
     /// port has left the bridge.
-    pub(super) fn decode(body: &'a [u8]) -> Option<Self> {
-        if i32::from(*body.first()?) != libc::AF_UNSPEC {
+    pub(super) fn decode(message: &Message<'_>) -> Option<Self> {
+        let header = LinkHeader::parse(message.payload()).ok()?;
+        if header.interface_family != AddressFamily::Unspec {
             return None;
         }
-        let (ifindex, flags) = (u32_at(body, 4)?, u32_at(body, 8)?);
-        let mut link = Self {
-            ifindex,
-            flags,
-            name: None,
-            alias: None,
-            parent: None,
-            mac: None,
-            group: 0,
-            has_xdp: false,
-        };
-        for (kind, value) in attributes(body.get(IFINFOMSG_LEN..)?) {
-            match kind {
-                libc::IFLA_IFNAME => link.name = text(value),
-                libc::IFLA_IFALIAS => link.alias = text(value),
-                libc::IFLA_LINK => link.parent = u32_at(value, 0),
-                libc::IFLA_ADDRESS => link.mac = value.try_into().ok(),
-                // The mode, of which 0 is none (`XDP_ATTACHED_NONE`).
-                libc::IFLA_XDP => {
-                    let mut mode = attributes(value).filter(|(kind, _)| *kind == IFLA_XDP_ATTACHED);
-                    link.has_xdp = mode.any(|(_, mode)| mode.first().is_some_and(|mode| *mode != 0));
-                }
-                libc::IFLA_GROUP => link.group = u32_at(value, 0)?,
+        let mut link = Self { ifindex: header.index, flags: header.flags, ..Self::default() };
+        for attribute in link_attributes(message) {
+            // One by one: an attribute that a newer kernel has changed must not hide the link.
+            match LinkAttribute::parse_with_param(&attribute, header.interface_family) {
+                Ok(LinkAttribute::IfName(name)) => link.name = Some(name),
+                Ok(LinkAttribute::IfAlias(alias)) => link.alias = Some(alias),
+                Ok(LinkAttribute::Link(parent)) => link.parent = Some(parent),
+                Ok(LinkAttribute::Address(mac)) => link.mac = mac.try_into().ok(),
+                Ok(LinkAttribute::Group(group)) => link.group = group,
+                Ok(LinkAttribute::Xdp(xdp)) => link.has_xdp = xdp.iter().any(is_attached),
                 _ => {}
             }
         }
         Some(link)
     }
+}
 
-    pub(super) fn is_up(&self) -> bool {
-        self.has(libc::IFF_UP)
-    }
-
-    fn is_running(&self) -> bool {
-        self.has(libc::IFF_UP | libc::IFF_RUNNING)
-    }
-
-    fn has(&self, flags: i32) -> bool {
-        self.flags & flags.cast_unsigned() == flags.cast_unsigned()
-    }
+fn is_attached(xdp: &LinkXdp) -> bool {
+    matches!(xdp, LinkXdp::Attached(mode) if *mode != XdpAttached::None)
 }
 
 fn decode_address(body: &[u8]) -> Option<Address> {
-    let header = body.get(..IFADDRMSG_LEN)?;
+    let message = AddressMessage::parse(body).ok()?;
     let (mut local, mut peer, mut protocol) = (None, None, 0);
     // The eight bits of the header are the lower ones of IFA_FLAGS, which every kernel with IFA_PROTO sends.
-    let mut flags = u32::from(header[2]);
-    for (kind, value) in attributes(body.get(IFADDRMSG_LEN..)?) {
-        match kind {
-            libc::IFA_LOCAL => local = decode_ip(value),
-            libc::IFA_ADDRESS => peer = decode_ip(value),
-            libc::IFA_FLAGS => flags = u32_at(value, 0)?,
-            IFA_PROTO => protocol = *value.first()?,
+    let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
+    for attribute in message.attributes {
+        match attribute {
+            AddressAttribute::Local(found) => local = Some(found),
+            AddressAttribute::Address(found) => peer = Some(found),
+            AddressAttribute::Protocol(found) => protocol = u8::from(found),
+            AddressAttribute::Flags(found) => flags = found,
             _ => {}
         }
     }
     // On a point-to-point link IFA_ADDRESS is the peer's.
-    let address: IpAddr = local.or(peer)?;
-    let unusable = address.is_ipv6() && flags & (libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED) != 0;
+    let address = local.or(peer)?;
+    let unusable = address.is_ipv6() && flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
     // IPv6 uses the same bit for temporary addresses.
-    let secondary = address.is_ipv4() && flags & libc::IFA_F_SECONDARY != 0;
-    Some(Address { ifindex: u32_at(header, 4)?, address, prefix: header[1], protocol, unusable, secondary })
+    let secondary = address.is_ipv4() && flags.contains(AddressFlags::Secondary);
+    let (ifindex, prefix) = (message.header.index, message.header.prefix_len);
+    Some(Address { ifindex, address, prefix, protocol, unusable, secondary })
 }
 
-fn decode_ip(value: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(value).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(value).map(IpAddr::from)).ok()
+fn decode_neighbor(body: &[u8], exists: bool) -> Option<Notice> {
+    const UNRESOLVED: [NeighbourState; 3] =
+        [NeighbourState::None, NeighbourState::Incomplete, NeighbourState::Failed];
+    let NeighbourMessage { header, attributes, .. } = NeighbourMessage::parse(body).ok()?;
+    let address = attributes.into_iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(IpAddr::V4(address)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some(IpAddr::V6(address)),
+        _ => None,
+    })?;
+    let resolved = exists && !UNRESOLVED.contains(&header.state);
+    Some(Notice::Neighbor { ifindex: header.ifindex, address, resolved })
 }
 
-/// The index of the link that a link, address or neighbor message is about: at the same offset in the three.
-pub(super) fn ifindex(message: &Message<'_>) -> Option<u32> {
-    u32_at(message.body, 4)
-}
+#[cfg(test)]
+mod tests {
+    use rtnetlink::LinkUnspec;
+    use rtnetlink::packet_core::DefaultNla;
+    use rtnetlink::packet_route::RouteNetlinkMessage;
 
-/// The name in a link message, without decoding the rest.
-pub(super) fn link_name<'a>(message: &Message<'a>) -> Option<&'a str> {
-    let body = message.body.get(IFINFOMSG_LEN..)?;
-    attributes(body).find(|(kind, _)| *kind == libc::IFLA_IFNAME).and_then(|(_, value)| text(value))
-}
+    use super::*;
+    use crate::netlink::wire::{append, messages};
 
-/// The address in a neighbor message.
-pub(super) fn neighbor_address(message: &Message<'_>) -> Option<IpAddr> {
-    let mut attributes = attributes(message.body.get(NDMSG_LEN..)?);
-    attributes.find(|(kind, _)| *kind == libc::NDA_DST).and_then(|(_, value)| decode_ip(value))
-}
+    fn decoded(message: RouteNetlinkMessage) -> Option<Notice> {
+        let mut buffer = Vec::new();
+        append(&mut buffer, message, 0, 0);
+        Notice::decode(&messages(&buffer).next().expect("a message"))
+    }
 
-fn decode_neighbor(message: &Message<'_>) -> Option<Notice> {
-    const UNRESOLVED: u16 = libc::NUD_INCOMPLETE | libc::NUD_FAILED;
-    let state = u16_at(message.body, 8)?;
-    let known = message.kind == libc::RTM_NEWNEIGH && state != libc::NUD_NONE && state & UNRESOLVED == 0;
-    Some(Notice::Neighbor {
-        ifindex: ifindex(message)?,
-        address: neighbor_address(message)?,
-        resolved: known,
-    })
+    #[test]
+    fn an_attribute_of_unexpected_length_does_not_hide_a_link() {
+        let mtu = LinkAttribute::Other(DefaultNla::new(libc::IFLA_MTU, vec![0]));
+        let link = LinkUnspec::new_with_index(3)
+            .append_extra_attribute(mtu)
+            .name("eth0")
+            .address(vec![2; 6])
+            .build();
+        let expected = Link { ifindex: 3, name: "eth0".to_owned(), running: false, mac: Some([2; 6]) };
+        assert_eq!(decoded(RouteNetlinkMessage::NewLink(link)), Some(Notice::Link(expected)));
+    }
+
+    #[test]
+    fn a_port_that_leaves_its_bridge_is_not_a_link_that_is_gone() {
+        let link = LinkUnspec::new_with_index(3);
+        let port = link.interface_family(AddressFamily::Bridge).build();
+        assert_eq!(decoded(RouteNetlinkMessage::DelLink(port)), None);
+        let link = LinkUnspec::new_with_index(3).build();
+        assert_eq!(decoded(RouteNetlinkMessage::DelLink(link)), Some(Notice::LinkGone { ifindex: 3 }));
+    }
+
+    #[test]
+    fn a_neighbor_is_resolved_while_its_entry_has_a_valid_mac() {
+        let neighbor = |state| {
+            let mut message = NeighbourMessage::default();
+            message.header.family = AddressFamily::Inet;
+            message.header.ifindex = 3;
+            message.header.state = state;
+            message.attributes = vec![NeighbourAttribute::Destination(IpAddr::from([192, 0, 2, 1]).into())];
+            message
+        };
+        let notice = |resolved| Notice::Neighbor { ifindex: 3, address: [192, 0, 2, 1].into(), resolved };
+        for (state, resolved) in [
+            (NeighbourState::Incomplete, false),
+            (NeighbourState::Failed, false),
+            (NeighbourState::None, false),
+            (NeighbourState::Reachable, true),
+            (NeighbourState::Stale, true),
+            (NeighbourState::Permanent, true),
+        ] {
+            let found = decoded(RouteNetlinkMessage::NewNeighbour(neighbor(state)));
+            assert_eq!(found, Some(notice(resolved)), "{state}");
+            let gone = decoded(RouteNetlinkMessage::DelNeighbour(neighbor(state)));
+            assert_eq!(gone, Some(notice(false)), "{state} and gone");
+        }
+    }
 }

@@ -4,13 +4,13 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use netlink_sys::constants::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::{Socket, SocketAddr};
 use socket2::SockRef;
 
 use super::filter;
-use super::message::{Notice, ifindex, link_name, neighbor_address};
-use super::wire::{Message, messages};
+use super::message::Notice;
+use super::wire::{Message, ifindex, link_name, messages, neighbor_address};
 
 /// RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR (`include/uapi/linux/rtnetlink.h`).
 const GROUPS: [u32; 3] = [1, 5, 9];
@@ -182,17 +182,18 @@ enum Relevance {
 /// Reads just enough of a message to know whether to decode it, and keeps the indices up to date.
 fn relevance(watched: &mut Option<Watched>, peers: &[IpAddr], message: &Message<'_>) -> Relevance {
     let Some(index) = ifindex(message) else { return Relevance::Irrelevant };
-    if matches!(message.kind, libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH) {
+    let kind = message.message_type();
+    if matches!(kind, libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH) {
         let is_peer = neighbor_address(message).is_some_and(|address| peers.contains(&address));
         return if is_peer { Relevance::Relevant } else { Relevance::Irrelevant };
     }
-    let is_link = matches!(message.kind, libc::RTM_NEWLINK | libc::RTM_DELLINK);
-    if is_link && message.body.first().is_none_or(|family| i32::from(*family) != libc::AF_UNSPEC) {
+    let is_link = matches!(kind, libc::RTM_NEWLINK | libc::RTM_DELLINK);
+    if is_link && message.payload().first().is_none_or(|family| i32::from(*family) != libc::AF_UNSPEC) {
         return Relevance::Irrelevant;
     }
     let Some(Watched { names, indices }) = watched else { return Relevance::Relevant };
     let place = indices.binary_search(&index);
-    match (message.kind, place) {
+    match (kind, place) {
         (libc::RTM_NEWLINK, place) => {
             let is_named = link_name(message).is_some_and(|name| names.iter().any(|known| known == name));
             match (is_named, place) {

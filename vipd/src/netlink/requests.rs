@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use netlink_sys::constants::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_DUMP_INTR};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::{Socket, SocketAddr};
 
 use super::change::Change;
 use super::message::{Notice, PROTO_VIPD};
-use super::wire::{Message, acknowledged, messages};
+use super::wire::{Message, acknowledged, append, errno, messages};
 use super::worker::{AddressWorker, Batch, receive};
 
 /// Changes that one system call makes. The kernel takes 5 to 15 µs for an IPv4 address, most of it for its route, and the
@@ -101,8 +103,10 @@ impl Requests {
             batch.first = self.sequence.wrapping_add(1);
             for (index, change) in group.iter().enumerate() {
                 self.sequence = self.sequence.wrapping_add(1);
+                let (request, flags) = change.request();
                 // Failures are answered in order without being asked for, so the last answer ends the batch.
-                change.encode(&mut batch.requests, index + 1 == group.len(), self.sequence);
+                let ack = if index + 1 == group.len() { NLM_F_ACK } else { 0 };
+                append(&mut batch.requests, request, flags | ack, self.sequence);
             }
             batch.last = self.sequence;
             self.traffic.requests += group.len() as u64;
@@ -140,8 +144,8 @@ impl Requests {
         };
         if result.is_ok() {
             for answer in messages(&batch.answers) {
-                let Some(errno) = answer.errno() else { continue };
-                let index = answer.sequence.wrapping_sub(batch.first) as usize;
+                let Some(errno) = errno(&answer) else { continue };
+                let index = answer.sequence_number().wrapping_sub(batch.first) as usize;
                 // An answer to an earlier request is not part of this batch.
                 let Some(change) = changes.get(index) else { continue };
                 if let Err(error) = change.outcome(errno) {
@@ -193,21 +197,20 @@ impl Requests {
         refused
     }
 
-    /// Makes one request and waits for its acknowledgement. `write` appends it to the buffer, with the flags and the
-    /// sequence number that it is given.
+    /// Makes one request and waits for its acknowledgement.
     ///
     /// # Errors
     /// The kernel's answer.
-    pub(super) fn request(&mut self, write: impl FnOnce(&mut Vec<u8>, i32, u32)) -> io::Result<()> {
-        let sequence = self.send(libc::NLM_F_ACK, write)?;
+    pub(super) fn request(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        let sequence = self.send(request, flags | NLM_F_ACK)?;
         self.answers(sequence, |_| {}).map(drop)
     }
 
     /// Sends one request and returns its sequence number.
-    pub(super) fn send(&mut self, flags: i32, write: impl FnOnce(&mut Vec<u8>, i32, u32)) -> io::Result<u32> {
+    pub(super) fn send(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<u32> {
         self.sequence = self.sequence.wrapping_add(1);
         self.outgoing.clear();
-        write(&mut self.outgoing, flags, self.sequence);
+        append(&mut self.outgoing, request, flags, self.sequence);
         self.traffic.requests += 1;
         self.socket.send(&self.outgoing, 0)?;
         Ok(self.sequence)
@@ -222,12 +225,12 @@ impl Requests {
             receive(&self.socket, &mut self.incoming, DATAGRAM)?;
             for answer in messages(&self.incoming) {
                 // An answer to an earlier request, which failed before all its answers were received.
-                if answer.sequence != sequence {
+                if answer.sequence_number() != sequence {
                     continue;
                 }
                 self.traffic.received += 1;
-                interrupted |= i32::from(answer.flags) & libc::NLM_F_DUMP_INTR != 0;
-                match answer.errno() {
+                interrupted |= answer.flags() & NLM_F_DUMP_INTR != 0;
+                match errno(&answer) {
                     Some(errno) => return acknowledged(errno).map(|()| interrupted),
                     None => each(&answer),
                 }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use super::change::Change;
-use super::message::{Address, Notice, PROTO_VIPD, RawLink};
+use super::message::{Address, LinkDetails, Notice, PROTO_VIPD};
 use super::requests::Requests;
 
 /// Virtual addresses of one virtual router, as its configuration has them.
@@ -27,8 +27,8 @@ impl Requests {
     pub fn remove_stale(&mut self, configured: &[Configured]) -> io::Result<Vec<Address>> {
         let mut attached = Vec::new();
         self.dump_links(|message| {
-            let link = RawLink::decode(message.body).filter(|link| link.has_xdp);
-            attached.extend(link.and_then(|link| link.name).map(str::to_owned));
+            let link = LinkDetails::decode(message).filter(|link| link.has_xdp);
+            attached.extend(link.and_then(|link| link.name));
         })?;
         let free = configured.iter().filter(|router| !attached.contains(&router.interface));
         let ours: Vec<IpAddr> = free.flat_map(|router| router.addresses.iter().copied()).collect();

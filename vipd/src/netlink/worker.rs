@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use netlink_sys::Socket;
+use rtnetlink::sys::Socket;
 
 use super::wire::messages;
 
@@ -33,7 +33,7 @@ impl Batch {
             let start = self.answers.len();
             receive(socket, &mut self.answers, ANSWER)?;
             let datagram = self.answers.get(start..).unwrap_or_default();
-            answered = messages(datagram).any(|answer| answer.sequence == self.last);
+            answered = messages(datagram).any(|answer| answer.sequence_number() == self.last);
             // Messages start aligned.
             self.answers.resize(self.answers.len().next_multiple_of(4), 0);
         }

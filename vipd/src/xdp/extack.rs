@@ -5,8 +5,8 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::{Socket, SocketAddr};
 
 const RTM_SETLINK: u16 = 19;
 const NLMSG_ERROR: u16 = 2;
