@@ -355,8 +355,9 @@ impl Links {
         id.and_then(|id| self.links.get(*id)).map_or(&[][..], |link| link.routers.as_slice())
     }
 
-    /// Applies a notice. Returns the link whose interface is gone by it, if any.
-    pub(crate) fn apply(&mut self, notice: &Notice) -> Option<(LinkId, Gone)> {
+    /// Applies a notice. Returns the links whose interfaces are gone by it: two where an interface
+    /// was renamed and takes the place of another.
+    pub(crate) fn apply(&mut self, notice: &Notice) -> [Option<(LinkId, Gone)>; 2] {
         match notice {
             Notice::Link(link) => {
                 // An interface with this index under another name was renamed, and is gone under
@@ -365,25 +366,27 @@ impl Links {
                 let named = self.by_name.get(&link.name).copied();
                 let renamed = known.filter(|known| Some(*known) != named);
                 let gone = renamed.and_then(|id| Some((id, self.gone(id)?)));
-                let Some(id) = named else { return gone };
-                let replaced = self.links.get_mut(id)?.link_changed(link).map(|gone| (id, gone));
+                let Some((id, named)) = named.and_then(|id| Some((id, self.links.get_mut(id)?))) else {
+                    return [gone, None];
+                };
+                let replaced = named.link_changed(link).map(|gone| (id, gone));
                 self.forget_ifindex(id, replaced.as_ref().map(|(_, gone)| gone.ifindex));
                 self.by_ifindex.insert(link.ifindex, id);
-                gone.or(replaced)
+                [gone, replaced]
             }
             Notice::LinkGone { ifindex } => {
-                let id = self.by_ifindex.get(ifindex).copied()?;
-                Some((id, self.gone(id)?))
+                let id = self.by_ifindex.get(ifindex).copied();
+                [id.and_then(|id| Some((id, self.gone(id)?))), None]
             }
             Notice::Address(address) => {
                 self.address_changed(*address, true);
-                None
+                [None, None]
             }
             // Concerns routers: `Topology::neighbor_changed`.
-            Notice::Neighbor { .. } => None,
+            Notice::Neighbor { .. } => [None, None],
             Notice::AddressGone(address) => {
                 self.address_changed(*address, false);
-                None
+                [None, None]
             }
         }
     }
@@ -424,8 +427,7 @@ impl Links {
     pub(crate) fn end_links(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(LinkId, Gone)> {
         let mut unnamed = Vec::new();
         for (id, link) in self.links.iter_mut() {
-            let exists = link.ifindex.is_some_and(|ifindex| exists(ifindex, &link.name));
-            if !link.seen && !exists {
+            if !link.seen && !link.ifindex.is_some_and(|ifindex| exists(ifindex, &link.name)) {
                 unnamed.push(id);
             }
             link.addresses.begin_dump();
@@ -463,8 +465,14 @@ mod tests {
         (links, eth0, eth1)
     }
 
+    fn all_gone(links: &mut Links, notice: &Notice) -> Vec<(LinkId, u32)> {
+        links.apply(notice).into_iter().flatten().map(|(id, gone)| (id, gone.ifindex)).collect()
+    }
+
     fn gone(links: &mut Links, notice: &Notice) -> Option<(LinkId, u32)> {
-        links.apply(notice).map(|(id, gone)| (id, gone.ifindex))
+        let all = all_gone(links, notice);
+        assert!(all.len() <= 1, "{all:?}");
+        all.first().copied()
     }
 
     fn indices(links: &Links) -> Vec<Option<u32>> {
@@ -502,6 +510,20 @@ mod tests {
     }
 
     #[test]
+    fn names_that_were_swapped_before_a_dump_close_both_links() {
+        let (mut links, eth0, eth1) = links();
+        for found in [notice(5, "eth0"), notice(6, "eth1")] {
+            assert_eq!(all_gone(&mut links, &found), []);
+        }
+        links.begin_dump();
+        assert_eq!(all_gone(&mut links, &notice(5, "eth1")), [(eth0, 5), (eth1, 6)]);
+        assert_eq!(all_gone(&mut links, &notice(6, "eth0")), []);
+        let unnamed = links.end_links(|_, _| panic!("both are in the dump"));
+        assert!(unnamed.is_empty());
+        assert_eq!(indices(&links), [Some(6), Some(5)]);
+    }
+
+    #[test]
     fn a_replaced_interface_of_the_same_name_is_found_by_its_new_index() {
         let (mut links, eth0, _) = links();
         links.apply(&notice(5, "eth0"));
@@ -513,7 +535,7 @@ mod tests {
         );
         assert_eq!(indices(&links), [Some(9), None]);
         links.remove(eth0);
-        assert!(links.apply(&notice(9, "eth0")).is_none());
+        assert_eq!(gone(&mut links, &notice(9, "eth0")), None);
         assert_ne!(links.find_or_add("eth0", LinkRole::Vrrp), eth0);
     }
 }

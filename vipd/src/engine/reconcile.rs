@@ -27,7 +27,7 @@ impl Engine {
             if let Notice::Neighbor { ifindex, address, resolved } = notice {
                 topology.neighbor_changed(ifindex, address, resolved);
             }
-            all_gone.extend(topology.links.apply(&notice));
+            all_gone.extend(topology.links.apply(&notice).into_iter().flatten());
         });
         let drained = drained.unwrap_or_else(|error| {
             self.reports.send(Report::NetlinkFailed(error));
@@ -80,9 +80,9 @@ impl Engine {
             notices.iter().partition(|notice| matches!(notice, Notice::Link(_)));
         let known = &mut self.topology.links;
         known.begin_dump();
-        let mut all_gone: Vec<_> = links.into_iter().filter_map(|link| known.apply(link)).collect();
+        let mut all_gone: Vec<_> = links.into_iter().flat_map(|link| known.apply(link)).flatten().collect();
         all_gone.extend(known.end_links(exists));
-        all_gone.extend(addresses.into_iter().filter_map(|address| known.apply(address)));
+        all_gone.extend(addresses.into_iter().flat_map(|address| known.apply(address)).flatten());
         known.end_dump();
         for (link, gone) in all_gone {
             self.close(link, gone);
