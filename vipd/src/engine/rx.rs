@@ -34,7 +34,9 @@ impl Engine {
         record.is_some()
     }
 
-    /// Dispatches an advert of the ring to its router, if that still exists.
+    /// Dispatches an advert of the ring to its router, if that still exists. One that arrived after
+    /// the turn's clock was read (the process may have been stopped in between) is handled at its
+    /// arrival: at the turn's time, a deadline before its arrival would still lie ahead.
     pub(super) fn dispatch_record(&mut self, now: Timestamp, record: &AdvertRecord) {
         let router = Row::new(record.row).and_then(|row| self.topology.router_at(row));
         let Some((id, instance)) = router.and_then(|id| Some((id, self.topology.routers.get(id)?))) else {
@@ -50,6 +52,7 @@ impl Engine {
                 .get(instance.link)
                 .is_some_and(|link| link.ifindex == Some(record.ifindex));
         if is_current {
+            let now = handled_at(now, record);
             self.dispatch_advert(now, id, Timestamp::from_nanos(record.last_unchanged), received(record));
         }
     }
@@ -88,6 +91,24 @@ impl Engine {
         while let Some(id) = self.schedule.pop_expired(now) {
             self.probe_before_election(now, id);
             self.dispatch(now, id, Input::Timeout);
+        }
+    }
+}
+
+/// When a record is handled: never before its arrival.
+fn handled_at(now: Timestamp, record: &AdvertRecord) -> Timestamp {
+    now.max(Timestamp::from_nanos(record.arrival))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_never_handled_before_its_arrival() {
+        let record = AdvertRecord { arrival: 5_000, ..bytemuck::Zeroable::zeroed() };
+        for (now, expected) in [(1_000, 5_000), (5_000, 5_000), (9_000, 9_000)] {
+            assert_eq!(handled_at(Timestamp::from_nanos(now), &record), Timestamp::from_nanos(expected));
         }
     }
 }
