@@ -192,7 +192,7 @@ impl Effects {
         self.netlink.submit(due);
         for (batch, origins) in due.chunks(BATCH).zip(from.chunks(BATCH)) {
             self.acknowledge(now, batch, origins, topology, reports);
-            self.announce(batch.len(), now, topology, reports, is_present);
+            self.announce(batch.len(), now, topology, reports, false);
         }
         // Keep the allocations.
         (self.changes, self.origins) = (changes, origins);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use vipd_common::Timestamp;
 
 use super::Effects;
+use super::addresses::is_present;
 use super::announcer::Packet;
 use crate::engine::command::Reports;
 use crate::engine::id::{LinkId, RouterId};
@@ -27,23 +28,31 @@ impl Effects {
         }
     }
 
-    /// Sends up to `most` announcements, and ends before one that is not `wanted`.
+    /// Sends up to `most` announcements. While changes are left (`all_made` is false), those of
+    /// addresses that are still to be added wait; one that was refused is announced when it is
+    /// added after all.
     pub(super) fn announce(
         &mut self,
         most: usize,
         now: Timestamp,
         topology: &mut Topology,
         reports: &mut Reports,
-        wanted: impl Fn(Packet, &Topology) -> bool,
+        all_made: bool,
     ) {
         for _ in 0..most {
             let addresses = |router: RouterId| {
                 topology.routers.get(router).map_or(&[][..], |instance| instance.addresses.as_slice())
             };
-            let packet = self.announcer.pop_if(now, addresses, |packet| wanted(packet, topology));
+            let retries = &self.retries;
+            let packet = self.announcer.pop_if(now, addresses, |packet| {
+                all_made
+                    || is_present(packet, topology)
+                    || retries.is_pending((packet.router, packet.position), now)
+            });
             let Some(packet) = packet else { break };
             self.add_announcement(packet, topology);
         }
+        self.announcer.resume();
         self.send_batches(topology, reports);
     }
 

@@ -167,9 +167,7 @@ impl Effects {
         // While changes are left, the next announcement may be of an address that is still to be
         // added.
         let all_made = !self.has_changes();
-        self.announce(budget.announcements, now, topology, reports, |packet, topology| {
-            all_made || addresses::is_present(packet, topology)
-        });
+        self.announce(budget.announcements, now, topology, reports, all_made);
     }
 
     /// Sends the frames in the batches.
