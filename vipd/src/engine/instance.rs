@@ -45,7 +45,7 @@ pub(crate) struct Instance {
     pub(crate) sent: Sent,
     /// The last refused frame was reported; reset by the next that is sent.
     pub(crate) refusal_reported: bool,
-    /// Adverts for it that found the ring full, when last read.
+    /// What is published to the XDP program as an unchanged advert.
     pub(crate) fast_path: FastPath,
     /// Its fast path may have to be published again at the end of this turn.
     pub(crate) dirty: bool,
@@ -88,7 +88,6 @@ impl Instance {
             closed: Vec::new(),
             sent: Sent::default(),
             refusal_reported: false,
-
             fast_path: FastPath::default(),
             dirty: false,
             corrected: vec![Timestamp::ZERO; settings.router.all_addresses().count()],
