@@ -61,6 +61,11 @@ pub struct Echo {
 }
 
 impl Frame {
+    /// Whether it is an advert by which the station claims to be master: any but a priority-0 advert.
+    pub fn claims_mastership(&self, station: Station) -> bool {
+        self.from == station && self.advert().is_some_and(|advert| advert.priority > 0)
+    }
+
     /// Decodes an ARP packet.
     pub fn arp(&self) -> Option<Arp> {
         let arp = self.payload(ETHERTYPE_ARP)?;

@@ -39,6 +39,7 @@ mod packet_socket;
 pub mod probe;
 pub mod process;
 pub mod protocol;
+pub mod routers;
 pub mod scenario;
 pub mod station;
 pub mod story;

@@ -12,6 +12,7 @@ use vipd_tests::lab::Lab;
 use vipd_tests::links;
 use vipd_tests::namespace::Namespace;
 use vipd_tests::process::{Process, output};
+use vipd_tests::routers::addresses;
 use vipd_tests::station::{INTERFACE, PREFIX, Station};
 use vipd_tests::wait::wait_until;
 
@@ -156,7 +157,7 @@ fn missing_capabilities_are_reported_with_a_remedy() {
     unprivileged.uid(65_534).gid(65_534);
     let answer = output(node, unprivileged).expect("run the process");
     assert_refused(&answer, &["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_NET_RAW", "run it as root"]);
-    let addresses = node.run(|| links::addresses(INTERFACE)).expect("list the addresses");
+    let addresses = addresses(node).expect("list the addresses");
     assert_eq!(addresses, [NODE.ipv4()], "the addresses are unchanged");
 }
 

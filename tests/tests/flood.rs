@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use vipd_tests::TestResult;
-use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{self, until, until_state};
-use vipd_tests::binary::vipd;
+use vipd_tests::agent::Agent;
+use vipd_tests::ask;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
+use vipd_tests::routers::start_pair;
 use vipd_tests::station::Station;
 use vipd_tests::wait::try_wait_until;
 use vipd_witness::Advert;
@@ -25,13 +25,6 @@ const BURST: u64 = 32;
 /// Adverts accepted per second after that, plus the master's own adverts and a margin.
 const PER_SECOND: u64 = 400 + 100;
 const LIMIT_LOGGED: &str = "rate limited: over 400 adverts/s";
-
-fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
-    let instance = Instance { priority, interval: Duration::from_millis(100), ..Instance::default() };
-    let mut agent = Agent::new(lab, station, vipd()?, &[instance])?;
-    agent.start()?;
-    Ok(agent)
-}
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
@@ -53,12 +46,7 @@ fn flood_with_forged_master_source_changes_no_state() -> TestResult {
 /// Floods a healthy pair with this advert.
 fn flooded(advert: &Advert) -> Result<()> {
     let lab = Lab::new(2)?;
-    let mut master = started(&lab, ONE, 200)?;
-    until_state(&master, "master", TIMEOUT)?;
-    let mut backup = started(&lab, TWO, 100)?;
-    until(&backup, "to follow node 1", TIMEOUT, |status| {
-        status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
-    })?;
+    let (mut master, mut backup) = start_pair(&lab)?;
     let wakeups = |agent: &Agent| -> Result<u64> { ask::stats(agent)?.0.number("vipd:engine-wakeups") };
     let before = (wakeups(&master)?, wakeups(&backup)?, ask::count(&backup, "advertisement-rcvd")?);
 

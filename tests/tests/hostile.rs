@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use vipd_tests::TestResult;
-use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{self, until, until_state};
-use vipd_tests::binary::vipd;
+use vipd_tests::agent::Agent;
+use vipd_tests::ask;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
+use vipd_tests::routers::start_pair;
 use vipd_tests::station::Station;
 use vipd_tests::wait::try_wait_until;
 use vipd_witness::internet_checksum;
 
 const ONE: Station = Station::Node(1);
-const TWO: Station = Station::Node(2);
 const SENDER: Station = Station::Client;
 const TIMEOUT: Duration = Duration::from_secs(20);
 const FRAMES: usize = 60_000;
@@ -161,13 +160,6 @@ fn counters(agent: &Agent) -> Result<BTreeMap<&'static str, u64>> {
     global_values.chain(PER_INSTANCE.iter().map(|name| Ok((*name, statistics.number(name)?)))).collect()
 }
 
-fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
-    let instance = Instance { priority, interval: Duration::from_millis(100), ..Instance::default() };
-    let mut agent = Agent::new(lab, station, vipd()?, &[instance])?;
-    agent.start()?;
-    Ok(agent)
-}
-
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn arbitrary_frames_change_no_state_and_are_all_counted() -> TestResult {
@@ -183,12 +175,7 @@ fn arbitrary_frames_change_no_state_and_are_all_counted() -> TestResult {
     assert!(untagged > 20_000 && tagged > 500, "{untagged} untagged and {tagged} tagged adverts are too few");
 
     let lab = Lab::new(2)?;
-    let mut master = started(&lab, ONE, 200)?;
-    until_state(&master, "master", TIMEOUT)?;
-    let mut backup = started(&lab, TWO, 100)?;
-    until(&backup, "to follow node 1", TIMEOUT, |status| {
-        status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
-    })?;
+    let (mut master, mut backup) = start_pair(&lab)?;
     let before = ask::count(&backup, "master-transitions")?;
 
     let injector = Injector::open(lab.host(SENDER)?)?;

@@ -13,6 +13,7 @@ use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
 use vipd_tests::protocol::Version;
+use vipd_tests::routers::addresses;
 use vipd_tests::station::{INTERFACE, PREFIX, Station};
 use vipd_tests::wait::try_wait_until;
 use vipd_witness::Advert;
@@ -172,7 +173,7 @@ fn two_routers_share_load_as_owner_and_backup() -> TestResult {
         Ok(states(&one)? == ["master", "master"])
     })?;
     assert!(one.stop()?.success());
-    assert_eq!(lab.host(NODE)?.run(|| links::addresses(INTERFACE))?, [own], "the host keeps its address");
+    assert_eq!(addresses(lab.host(NODE)?)?, [own], "the host keeps its address");
     Ok(())
 }
 
@@ -187,7 +188,7 @@ fn primary_address_configured_as_vip_is_never_removed() -> TestResult {
     let report = until_state(&agent, "fault", TIMEOUT)?;
     assert!(report.text("vipd:fault-reason").contains("is the primary address of"), "{report:?}");
     assert!(agent.stop()?.success());
-    assert_eq!(lab.host(NODE)?.run(|| links::addresses(INTERFACE))?, [NODE.ipv4()]);
+    assert_eq!(addresses(lab.host(NODE)?)?, [NODE.ipv4()]);
     Ok(())
 }
 

@@ -10,10 +10,11 @@ use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount};
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{self, count, until, until_state};
+use vipd_tests::ask::{self, count, until_state};
 use vipd_tests::binary::vipd;
 use vipd_tests::lab::Lab;
 use vipd_tests::namespace::Namespace;
+use vipd_tests::routers::until_backup_of;
 use vipd_tests::station::Station;
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::wait_until;
@@ -42,9 +43,7 @@ fn check_undisturbed<T>(
     until_state(&master, "master", TIMEOUT)?;
     let mut backup = prepared(lab, TWO, 100)?;
     backup.start()?;
-    until(&backup, "to follow node 1", TIMEOUT, |status| {
-        status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
-    })?;
+    until_backup_of(&backup, ONE.ipv4())?;
     // On a busy machine it may have taken over during startup.
     let before = count(&backup, "master-transitions")?;
 

@@ -22,6 +22,7 @@ use vipd_tests::namespace::{Namespace, SCRATCH};
 use vipd_tests::probe::Prober;
 use vipd_tests::process;
 use vipd_tests::protocol::Version;
+use vipd_tests::routers::addresses;
 use vipd_tests::scenario::{BACKUP, Outcome, PREFERRED, Scenario, Setup};
 use vipd_tests::station::{INTERFACE, PREFIX, Station, VIP};
 use vipd_tests::time::WallTime;
@@ -173,7 +174,7 @@ fn ping_arp_table_and_capture_agree() -> TestResult {
     lab.host(NODE)?.run(|| links::add_address(INTERFACE, VIP, PREFIX))?;
     wait_until("answers", TIMEOUT, || ping.answered() >= 20)?;
     assert_eq!(mac_of_vip()?, Some(NODE.mac()));
-    assert_eq!(lab.host(NODE)?.run(|| links::addresses(INTERFACE))?, [NODE.ipv4(), VIP]);
+    assert_eq!(addresses(lab.host(NODE)?)?, [NODE.ipv4(), VIP]);
 
     let cut = WallTime::now();
     lab.cut(NODE)?;

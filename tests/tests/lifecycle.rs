@@ -17,6 +17,7 @@ use vipd_tests::lab::Lab;
 use vipd_tests::links;
 use vipd_tests::namespace::Namespace;
 use vipd_tests::process::output;
+use vipd_tests::routers;
 use vipd_tests::station::{INTERFACE, PREFIX, Station, VIP};
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::wait_until;
@@ -43,7 +44,7 @@ fn host(lab: &Lab) -> &Namespace {
 }
 
 fn addresses(node: &Namespace) -> Vec<Ipv4Addr> {
-    node.run(|| links::addresses(INTERFACE)).expect("list the addresses")
+    routers::addresses(node).expect("list the addresses")
 }
 
 /// Starts an agent that is master of VRIDs 1 to `count`.

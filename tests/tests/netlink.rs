@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use vipd_tests::TestResult;
-use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::agent::Agent;
 use vipd_tests::ask::{self, count, until, until_state};
-use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
-use vipd_tests::namespace::Namespace;
+use vipd_tests::routers::{has_address, start_pair, start_router};
 use vipd_tests::station::{INTERFACE, PREFIX, Station, VIP};
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::{try_wait_until, wait_until};
@@ -22,28 +21,6 @@ const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// An address in another subnet, which the kernel keeps when the first address is removed.
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
-
-fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
-    let instance = Instance { priority, interval: Duration::from_millis(100), ..Instance::default() };
-    let mut agent = Agent::new(lab, station, vipd()?, &[instance])?;
-    agent.start()?;
-    Ok(agent)
-}
-
-/// Starts a master on node 1 and a backup on node 2.
-fn pair(lab: &Lab) -> Result<(Agent, Agent)> {
-    let master = started(lab, ONE, 200)?;
-    until_state(&master, "master", TIMEOUT)?;
-    let backup = started(lab, TWO, 100)?;
-    until(&backup, "to follow node 1", TIMEOUT, |status| {
-        status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
-    })?;
-    Ok((master, backup))
-}
-
-fn has(host: &Namespace, address: Ipv4Addr) -> Result<bool> {
-    Ok(host.run(|| links::addresses(INTERFACE))?.contains(&address))
-}
 
 fn adverts_from(capture: &Capture, start: WallTime, source: Ipv4Addr) -> Result<()> {
     wait_until(&format!("adverts from {source}"), TIMEOUT, || {
@@ -66,7 +43,7 @@ fn check_return(first: &Agent, second: &Agent) -> Result<()> {
     assert_eq!(status.text("vipd:last-transition-reason"), "lower-priority-master", "preempted from Backup");
     until_state(second, "backup", TIMEOUT)?;
     try_wait_until("the address on node 1 only", TIMEOUT, || {
-        Ok(has(first.host(), VIP)? && !has(second.host(), VIP)?)
+        Ok(has_address(first.host(), VIP)? && !has_address(second.host(), VIP)?)
     })
 }
 
@@ -75,11 +52,11 @@ fn check_return(first: &Agent, second: &Agent) -> Result<()> {
 fn externally_removed_vip_is_restored_and_announced() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
-    let (master, backup) = pair(&lab)?;
+    let (master, backup) = start_pair(&lab)?;
     for round in 1..=3 {
         let deleted = WallTime::now();
         lab.host(ONE)?.run(|| links::del_address(INTERFACE, VIP, PREFIX))?;
-        try_wait_until("the address to be restored", TIMEOUT, || has(master.host(), VIP))?;
+        try_wait_until("the address to be restored", TIMEOUT, || has_address(master.host(), VIP))?;
         wait_until("gratuitous ARP", TIMEOUT, || {
             capture.has(deleted, |frame| frame.from == ONE && frame.gratuitous_arp(VIP).is_some())
         })?;
@@ -98,10 +75,10 @@ fn externally_removed_vip_is_restored_and_announced() -> TestResult {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn interface_down_is_a_fault_until_up() -> TestResult {
     let lab = Lab::new(2)?;
-    let (one, two) = pair(&lab)?;
+    let (one, two) = start_pair(&lab)?;
     lab.host(ONE)?.run(|| links::set_down(INTERFACE))?;
     check_fault(&one, "down", &two)?;
-    assert!(!has(lab.host(ONE)?, VIP)?, "a router in fault has no virtual address");
+    assert!(!has_address(lab.host(ONE)?, VIP)?, "a router in fault has no virtual address");
     lab.host(ONE)?.run(|| links::set_up(INTERFACE))?;
     check_return(&one, &two)?;
     Ok(())
@@ -111,10 +88,10 @@ fn interface_down_is_a_fault_until_up() -> TestResult {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn carrier_loss_is_a_fault_until_restored() -> TestResult {
     let lab = Lab::new(2)?;
-    let (one, two) = pair(&lab)?;
+    let (one, two) = start_pair(&lab)?;
     lab.cut(ONE)?;
     check_fault(&one, "carrier", &two)?;
-    assert!(!has(lab.host(ONE)?, VIP)?);
+    assert!(!has_address(lab.host(ONE)?, VIP)?);
     lab.mend(ONE)?;
     check_return(&one, &two)?;
     Ok(())
@@ -125,7 +102,7 @@ fn carrier_loss_is_a_fault_until_restored() -> TestResult {
 fn recreated_interface_is_used_again() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
-    let (one, two) = pair(&lab)?;
+    let (one, two) = start_pair(&lab)?;
     let index = || lab.host(ONE)?.run(|| links::index(INTERFACE));
     let (old, sent) = (index()?, count(&one, "advertisement-sent")?);
     lab.unplug(ONE)?;
@@ -156,11 +133,11 @@ fn recreated_interface_is_used_again() -> TestResult {
 fn interface_without_primary_address_is_a_fault() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
-    let (one, two) = pair(&lab)?;
+    let (one, two) = start_pair(&lab)?;
     let start = WallTime::now();
     lab.host(ONE)?.run(|| links::del_address(INTERFACE, ONE.ipv4(), PREFIX))?;
     check_fault(&one, "no IPv4 address", &two)?;
-    assert!(!has(lab.host(ONE)?, VIP)?);
+    assert!(!has_address(lab.host(ONE)?, VIP)?);
     wait_until("a priority-0 advert", TIMEOUT, || {
         capture.has(start, |frame| frame.from == ONE && frame.advert().is_some_and(|a| a.priority == 0))
     })?;
@@ -181,7 +158,7 @@ fn interface_without_primary_address_is_a_fault() -> TestResult {
 fn new_primary_address_is_used_as_source_without_state_change() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
-    let (one, two) = pair(&lab)?;
+    let (one, two) = start_pair(&lab)?;
     let changed = WallTime::now();
     lab.host(ONE)?.run(|| {
         links::add_address(INTERFACE, OTHER, PREFIX)?;
@@ -189,7 +166,7 @@ fn new_primary_address_is_used_as_source_without_state_change() -> TestResult {
         links::del_address(INTERFACE, ONE.ipv4(), PREFIX)
     })?;
     adverts_from(&capture, changed, OTHER)?;
-    try_wait_until("the virtual address to be restored", TIMEOUT, || has(one.host(), VIP))?;
+    try_wait_until("the virtual address to be restored", TIMEOUT, || has_address(one.host(), VIP))?;
     until(&two, "to follow the new address", TIMEOUT, |status| {
         status.address("last-adv-source") == Some(OTHER.into())
     })?;
@@ -216,7 +193,7 @@ fn lost_notifications() -> Result<u64> {
 fn netlink_overrun_triggers_resync() -> TestResult {
     let lab = Lab::new(1)?;
     let capture = lab.capture()?;
-    let agent = started(&lab, ONE, 200)?;
+    let agent = start_router(&lab, ONE, 200)?;
     until_state(&agent, "master", TIMEOUT)?;
     assert_eq!(ask::stats(&agent)?.0.number("vipd:netlink-overruns")?, 0);
 
@@ -235,14 +212,14 @@ fn netlink_overrun_triggers_resync() -> TestResult {
         assert!(false, "100000 changes did not overrun the agent's socket");
         Ok(())
     })?;
-    assert!(!has(lab.host(ONE)?, VIP)?, "removed with the primary address of its subnet");
+    assert!(!has_address(lab.host(ONE)?, VIP)?, "removed with the primary address of its subnet");
     let resumed = WallTime::now();
     agent.resume()?;
 
     try_wait_until("the overrun to be counted", TIMEOUT, || {
         Ok(ask::stats(&agent)?.0.number("vipd:netlink-overruns")? >= 1)
     })?;
-    try_wait_until("the virtual address to be restored", TIMEOUT, || has(agent.host(), VIP))?;
+    try_wait_until("the virtual address to be restored", TIMEOUT, || has_address(agent.host(), VIP))?;
     adverts_from(&capture, resumed, OTHER)?;
     let status = until_state(&agent, "master", TIMEOUT)?;
     assert_eq!(status.address("vipd:primary-address"), Some(OTHER.into()));
@@ -255,7 +232,7 @@ fn netlink_overrun_triggers_resync() -> TestResult {
 fn mtu_change_is_ignored_and_rename_is_a_fault() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
-    let (one, two) = pair(&lab)?;
+    let (one, two) = start_pair(&lab)?;
     let changed = WallTime::now();
     lab.host(ONE)?.run(|| links::set_mtu(INTERFACE, 1400))?;
     wait_until("ten adverts", TIMEOUT, || {
@@ -285,7 +262,7 @@ fn mtu_change_is_ignored_and_rename_is_a_fault() -> TestResult {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vip_is_removed_from_a_renamed_interface() -> TestResult {
     let lab = Lab::new(2)?;
-    let (one, two) = pair(&lab)?;
+    let (one, two) = start_pair(&lab)?;
     // An interface that is up can be renamed since Linux 6.2.
     let renamed = lab.host(ONE)?.run(|| links::rename(INTERFACE, "other0"));
     renamed.context("renaming an interface that is up (needs Linux 6.2)")?;

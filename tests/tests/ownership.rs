@@ -4,24 +4,18 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use vipd_tests::agent::{Agent, Instance};
+use vipd_tests::agent::Agent;
 use vipd_tests::ask::{count, status, until, until_state};
 use vipd_tests::binary::vipd;
 use vipd_tests::command::text;
 use vipd_tests::lab::Lab;
+use vipd_tests::routers::{start_pair, start_router};
 use vipd_tests::station::{INTERFACE, PREFIX, Station, VIP};
 use vipd_tests::wait::{try_wait_until, wait_until};
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
-
-fn started(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
-    let instance = Instance { priority, interval: Duration::from_millis(100), ..Instance::default() };
-    let mut agent = Agent::new(lab, station, vipd()?, &[instance])?;
-    agent.start()?;
-    Ok(agent)
-}
 
 /// A node with this configuration of its only instance, and interval 100 ms.
 fn configured(lab: &Lab, station: Station, lines: &str) -> Result<Agent> {
@@ -67,10 +61,10 @@ fn logged(agent: &Agent, what: &str) -> usize {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vip_rewritten_by_another_tool_is_removed_on_yield() {
     let lab = Lab::new(2).unwrap();
-    let one = started(&lab, ONE, 100).unwrap();
+    let one = start_router(&lab, ONE, 100).unwrap();
     until_state(&one, "master", TIMEOUT).unwrap();
     rewrite(&lab, ONE, VIP).unwrap();
-    let two = started(&lab, TWO, 200).unwrap();
+    let two = start_router(&lab, TWO, 200).unwrap();
     until_state(&two, "master", TIMEOUT).unwrap();
     until_state(&one, "backup", TIMEOUT).unwrap();
     until_removed(&lab, ONE, VIP).unwrap();
@@ -82,7 +76,7 @@ fn vip_rewritten_by_another_tool_is_removed_on_yield() {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vip_rewritten_by_another_tool_is_removed_on_shutdown() {
     let lab = Lab::new(1).unwrap();
-    let mut agent = started(&lab, ONE, 100).unwrap();
+    let mut agent = start_router(&lab, ONE, 100).unwrap();
     until_state(&agent, "master", TIMEOUT).unwrap();
     rewrite(&lab, ONE, VIP).unwrap();
     assert!(agent.stop().unwrap().success());
@@ -93,12 +87,12 @@ fn vip_rewritten_by_another_tool_is_removed_on_shutdown() {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vip_present_before_startup_is_removed_in_backup() {
     let lab = Lab::new(2).unwrap();
-    let one = started(&lab, ONE, 200).unwrap();
+    let one = start_router(&lab, ONE, 200).unwrap();
     until_state(&one, "master", TIMEOUT).unwrap();
     for prefix in [PREFIX, 32] {
         ip(&lab, TWO, &format!("address add {VIP}/{prefix} dev {INTERFACE}")).unwrap();
     }
-    let two = started(&lab, TWO, 100).unwrap();
+    let two = start_router(&lab, TWO, 100).unwrap();
     until_removed(&lab, TWO, VIP).unwrap();
     until_state(&two, "backup", TIMEOUT).unwrap();
     let removed = || logged(&two, "VIP present while not master; removed");
@@ -110,13 +104,7 @@ fn vip_present_before_startup_is_removed_in_backup() {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vip_added_to_a_running_backup_is_removed() {
     let lab = Lab::new(2).unwrap();
-    let one = started(&lab, ONE, 200).unwrap();
-    until_state(&one, "master", TIMEOUT).unwrap();
-    let two = started(&lab, TWO, 100).unwrap();
-    until(&two, "to follow node 1", TIMEOUT, |status| {
-        status.address("last-adv-source") == Some(ONE.ipv4().into())
-    })
-    .unwrap();
+    let (one, two) = start_pair(&lab).unwrap();
     for prefix in [PREFIX, 32, 16] {
         ip(&lab, TWO, &format!("address add {VIP}/{prefix} dev {INTERFACE}")).unwrap();
         until_removed(&lab, TWO, VIP).unwrap();
@@ -130,7 +118,7 @@ fn vip_added_to_a_running_backup_is_removed() {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn all_prefixes_of_a_vip_are_removed_after_netlink_overrun() {
     let lab = Lab::new(2).unwrap();
-    let one = started(&lab, ONE, 100).unwrap();
+    let one = start_router(&lab, ONE, 100).unwrap();
     until_state(&one, "master", TIMEOUT).unwrap();
     ip(&lab, ONE, &format!("address add {VIP}/32 dev {INTERFACE}")).unwrap();
     assert_eq!(entries(&lab, ONE, VIP).unwrap().len(), 2, "a master keeps both");
@@ -141,7 +129,7 @@ fn all_prefixes_of_a_vip_are_removed_after_netlink_overrun() {
         Ok(vipd_tests::ask::stats(&one)?.0.number("vipd:netlink-overruns")? >= 1)
     })
     .unwrap();
-    let two = started(&lab, TWO, 200).unwrap();
+    let two = start_router(&lab, TWO, 200).unwrap();
     until_state(&two, "master", TIMEOUT).unwrap();
     until_removed(&lab, ONE, VIP).unwrap();
 }
@@ -194,7 +182,7 @@ fn vip_is_kept_if_its_removal_would_remove_the_host_address() {
     ] {
         ip(&lab, ONE, &change).unwrap();
     }
-    let mut agent = started(&lab, ONE, 100).unwrap();
+    let mut agent = start_router(&lab, ONE, 100).unwrap();
     let report = until_state(&agent, "fault", TIMEOUT).unwrap();
     let reason = report.text("vipd:fault-reason");
     assert!(reason.contains(&format!("{VIP} is the primary address of {INTERFACE}")), "{reason}");

@@ -12,8 +12,8 @@ use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
 use vipd_tests::frame::Frame;
 use vipd_tests::lab::Lab;
-use vipd_tests::links;
-use vipd_tests::station::{INTERFACE, Station, VIP};
+use vipd_tests::routers::has_address;
+use vipd_tests::station::{Station, VIP};
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::{try_wait_until, wait_until};
 
@@ -42,7 +42,9 @@ impl Duel {
         };
         let (mut preferred, mut backup) = (agent(PREFERRED, 200)?, agent(BACKUP, 100)?);
         preferred.start()?;
-        wait_until("node 1 to be master", TIMEOUT, || capture.has(start, |frame| claims(frame, PREFERRED)))?;
+        wait_until("node 1 to be master", TIMEOUT, || {
+            capture.has(start, |frame| frame.claims_mastership(PREFERRED))
+        })?;
         backup.start()?;
         try_wait_until("node 2 to be a backup", TIMEOUT, || Ok(state(&backup)? == "backup"))?;
         Ok(Self { preferred, backup, capture, start, _lab: lab })
@@ -53,7 +55,7 @@ impl Duel {
         let frozen = WallTime::now();
         self.preferred.pause()?;
         wait_until("node 2 to take over", TIMEOUT, || {
-            self.capture.has(frozen, |frame| claims(frame, BACKUP))
+            self.capture.has(frozen, |frame| frame.claims_mastership(BACKUP))
                 && self.capture.has(frozen, |frame| announces(frame, BACKUP))
         })
     }
@@ -64,22 +66,13 @@ impl Duel {
 
     fn wait_for_adverts(&self, station: Station, since: WallTime, adverts: usize) -> Result<()> {
         wait_until(&format!("{adverts} adverts of {station}"), TIMEOUT, || {
-            self.count(since, |frame| claims(frame, station)) >= adverts
+            self.count(since, |frame| frame.claims_mastership(station)) >= adverts
         })
     }
 }
 
-/// An advert by which the station claims to be master.
-fn claims(frame: &Frame, station: Station) -> bool {
-    frame.from == station && frame.advert().is_some_and(|advert| advert.priority > 0)
-}
-
 fn announces(frame: &Frame, station: Station) -> bool {
     frame.from == station && frame.gratuitous_arp(VIP).is_some()
-}
-
-fn has_vip(agent: &Agent) -> Result<bool> {
-    Ok(agent.host().run(|| links::addresses(INTERFACE))?.contains(&VIP))
 }
 
 #[test]
@@ -87,21 +80,25 @@ fn has_vip(agent: &Agent) -> Result<bool> {
 fn resumed_master_without_preemption_becomes_a_silent_backup() -> TestResult {
     let duel = Duel::begin(Duration::from_millis(100), false)?;
     duel.freeze_until_replaced()?;
-    assert!(has_vip(&duel.preferred)?, "a frozen agent cannot have removed its address");
+    assert!(has_address(duel.preferred.host(), VIP)?, "a frozen agent cannot have removed its address");
 
     let thawed = WallTime::now();
     duel.preferred.resume()?;
     try_wait_until("node 1 to be a backup", TIMEOUT, || Ok(state(&duel.preferred)? == "backup"))?;
-    try_wait_until("node 1's address to go", TIMEOUT, || Ok(!has_vip(&duel.preferred)?))?;
+    try_wait_until("node 1's address to go", TIMEOUT, || Ok(!has_address(duel.preferred.host(), VIP)?))?;
     duel.wait_for_adverts(BACKUP, thawed, 30)?;
 
-    let asserted = duel.count(thawed, |frame| claims(frame, PREFERRED) || announces(frame, PREFERRED));
+    let asserted =
+        duel.count(thawed, |frame| frame.claims_mastership(PREFERRED) || announces(frame, PREFERRED));
     assert_eq!(asserted, 0, "adverts and announcements of a thawed master while another lives");
     assert_eq!(state(&duel.preferred)?, "backup");
     assert_eq!(state(&duel.backup)?, "master");
     assert_eq!(count(&duel.preferred, "vipd:stalls")?, 1);
     assert_eq!(count(&duel.preferred, "master-transitions")?, 1);
-    assert!(has_vip(&duel.backup)? && !has_vip(&duel.preferred)?, "one node has the address");
+    assert!(
+        has_address(duel.backup.host(), VIP)? && !has_address(duel.preferred.host(), VIP)?,
+        "one node has the address"
+    );
     Ok(())
 }
 
@@ -114,10 +111,10 @@ fn resumed_master_with_preemption_yields_before_preempting() -> TestResult {
 
     let thawed = WallTime::now();
     duel.preferred.resume()?;
-    try_wait_until("node 1 to yield its address", TIMEOUT, || Ok(!has_vip(&duel.preferred)?))?;
+    try_wait_until("node 1 to yield its address", TIMEOUT, || Ok(!has_address(duel.preferred.host(), VIP)?))?;
     let yielded = WallTime::now();
-    try_wait_until("node 1 to have its address again", TIMEOUT, || has_vip(&duel.preferred))?;
-    try_wait_until("node 2 to have lost it", TIMEOUT, || Ok(!has_vip(&duel.backup)?))?;
+    try_wait_until("node 1 to have its address again", TIMEOUT, || has_address(duel.preferred.host(), VIP))?;
+    try_wait_until("node 2 to have lost it", TIMEOUT, || Ok(!has_address(duel.backup.host(), VIP)?))?;
     wait_until("node 1 to announce it", TIMEOUT, || {
         duel.capture.has(yielded, |frame| announces(frame, PREFERRED))
     })?;
@@ -126,12 +123,12 @@ fn resumed_master_with_preemption_yields_before_preempting() -> TestResult {
         let found = duel.capture.search(thawed, |frame| wanted(frame).then_some(frame.time));
         found.first().copied().context("it was waited for")
     };
-    let advert = first(&|frame| claims(frame, PREFERRED))?;
+    let advert = first(&|frame| frame.claims_mastership(PREFERRED))?;
     let announcement = first(&|frame| announces(frame, PREFERRED))?;
     assert!(yielded < advert, "an advert before the address was given up");
     assert!(advert < announcement, "announced before advertised");
     duel.wait_for_adverts(PREFERRED, advert, 4)?;
-    let crossed = duel.count(announcement, |frame| claims(frame, BACKUP));
+    let crossed = duel.count(announcement, |frame| frame.claims_mastership(BACKUP));
     // Its last advert, with which it yields, may cross the announcement.
     assert!(crossed <= 1, "node 2 has heard node 1 and yielded: {crossed} adverts");
     assert_eq!(count(&duel.preferred, "vipd:stalls")?, 1);
@@ -154,7 +151,7 @@ fn resumed_backup_processes_queued_adverts_before_timers() -> TestResult {
         duel.wait_for_adverts(PREFERRED, thawed, 5)?;
         assert_eq!(state(&duel.backup)?, "backup");
     }
-    let never = duel.count(duel.start, |frame| claims(frame, BACKUP) || announces(frame, BACKUP));
+    let never = duel.count(duel.start, |frame| frame.claims_mastership(BACKUP) || announces(frame, BACKUP));
     assert_eq!(never, 0, "the master was alive all the time");
     assert_eq!(count(&duel.backup, "master-transitions")?, 0);
     assert_eq!(count(&duel.preferred, "vipd:losing-adverts-rcvd")?, 0);

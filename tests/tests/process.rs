@@ -16,6 +16,7 @@ use vipd_tests::binary::vipd_binary;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
 use vipd_tests::namespace::Namespace;
+use vipd_tests::routers;
 use vipd_tests::station::{INTERFACE, Station};
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::wait_until;
@@ -123,7 +124,7 @@ fn state(node: &Namespace, directory: &Path) -> Option<String> {
 }
 
 fn addresses(node: &Namespace) -> Vec<Ipv4Addr> {
-    node.run(|| links::addresses(INTERFACE)).expect("list the addresses")
+    routers::addresses(node).expect("list the addresses")
 }
 
 fn run_to_end(node: &Namespace, mut command: Command) -> Output {

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{count, status, until, until_state};
+use vipd_tests::ask::{count, status, until_state};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
 use vipd_tests::command::text;
 use vipd_tests::configuration::Family;
 use vipd_tests::lab::Lab;
 use vipd_tests::namespace::Namespace;
+use vipd_tests::routers::{start_agent, until_backup_of};
 use vipd_tests::station::{INTERFACE, Station};
 use vipd_tests::time::WallTime;
 use vipd_tests::tun::Tun;
@@ -24,19 +25,13 @@ fn instance(family: Family, priority: u8) -> Instance {
     Instance { priority, interval: Duration::from_millis(100), ..Instance::of(family) }
 }
 
-fn started(lab: &Lab, station: Station, instances: &[Instance]) -> Result<Agent> {
-    let mut agent = Agent::new(lab, station, vipd()?, instances)?;
-    agent.start()?;
-    Ok(agent)
-}
-
 fn run(host: &Namespace, command: &str) -> Result<String> {
     let words: Vec<_> = command.split_whitespace().collect();
     text(host, words[0], &words[1..])
 }
 
 fn has_advert(capture: &Capture, since: WallTime, from: Station) -> bool {
-    capture.has(since, |frame| frame.from == from && frame.advert().is_some_and(|advert| advert.priority > 0))
+    capture.has(since, |frame| frame.claims_mastership(from))
 }
 
 /// The BPF link of the XDP program on a node's interface.
@@ -54,17 +49,14 @@ fn xdp_link(host: &Namespace) -> Result<u64> {
 fn backup_with_detached_xdp_link_recovers_without_takeover() {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();
-    let one = started(&lab, ONE, &[instance(Family::V4, 200)]).unwrap();
+    let one = start_agent(&lab, ONE, &[instance(Family::V4, 200)]).unwrap();
     until_state(&one, "master", TIMEOUT).unwrap();
-    let two = started(&lab, TWO, &[instance(Family::V4, 100)]).unwrap();
+    let two = start_agent(&lab, TWO, &[instance(Family::V4, 100)]).unwrap();
     let node = lab.host(TWO).unwrap();
     let report = until_state(&two, "backup", TIMEOUT).unwrap();
     let mode = report.text("vipd:xdp-mode");
     for round in 1..=3 {
-        until(&two, "to follow node 1", TIMEOUT, |status| {
-            status.text("state") == "backup" && status.address("last-adv-source") == Some(ONE.ipv4().into())
-        })
-        .unwrap();
+        until_backup_of(&two, ONE.ipv4()).unwrap();
         let detached = WallTime::now();
         run(node, &format!("bpftool link detach id {}", xdp_link(node).unwrap())).unwrap();
         let received = count(&two, "advertisement-rcvd").unwrap();
@@ -88,7 +80,7 @@ fn backup_with_detached_xdp_link_recovers_without_takeover() {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn single_node_recovers_from_a_detached_xdp_link() {
     let lab = Lab::new(1).unwrap();
-    let one = started(&lab, ONE, &[instance(Family::V4, 200)]).unwrap();
+    let one = start_agent(&lab, ONE, &[instance(Family::V4, 200)]).unwrap();
     until_state(&one, "master", TIMEOUT).unwrap();
     let node = lab.host(ONE).unwrap();
     let old = xdp_link(node).unwrap();
@@ -113,15 +105,10 @@ fn group_memberships_are_renewed_after_ipv6_is_reenabled() {
     const GROUP6: &str = "ff020000000000000000000000000012";
     let lab = Lab::new(2).unwrap();
     let (one, two) = (lab.host(ONE).unwrap(), lab.host(TWO).unwrap());
-    let master = started(&lab, ONE, &[instance(Family::V6, 200)]).unwrap();
+    let master = start_agent(&lab, ONE, &[instance(Family::V6, 200)]).unwrap();
     until_state(&master, "master", TIMEOUT).unwrap();
-    let backup = started(&lab, TWO, &[instance(Family::V6, 100)]).unwrap();
-    let follows = || {
-        until(&backup, "to follow node 1", TIMEOUT, |status| {
-            status.text("state") == "backup"
-                && status.address("last-adv-source") == Some(ONE.link_local().into())
-        })
-    };
+    let backup = start_agent(&lab, TWO, &[instance(Family::V6, 100)]).unwrap();
+    let follows = || until_backup_of(&backup, ONE.link_local());
     follows().unwrap();
     for (off, on) in [
         (
@@ -200,9 +187,9 @@ fn unicast_source_is_announced_on_link_up() {
         preempt: false,
         ..instance(Family::V4, 100)
     };
-    let one = started(&lab, ONE, &[unicast(TWO)]).unwrap();
+    let one = start_agent(&lab, ONE, &[unicast(TWO)]).unwrap();
     until_state(&one, "master", TIMEOUT).unwrap();
-    let two = started(&lab, TWO, &[unicast(ONE)]).unwrap();
+    let two = start_agent(&lab, TWO, &[unicast(ONE)]).unwrap();
     until_state(&two, "backup", TIMEOUT).unwrap();
     lab.cut(TWO).unwrap();
     until_state(&two, "fault", TIMEOUT).unwrap();

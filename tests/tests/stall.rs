@@ -7,7 +7,6 @@ use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::ask::{count, state, until_state};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
-use vipd_tests::frame::Frame;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
@@ -68,7 +67,7 @@ impl Pair {
     }
 
     fn adverts(&self, station: Station, since: WallTime) -> usize {
-        self.capture.search(since, |frame| claims(frame, station).then_some(())).len()
+        self.capture.search(since, |frame| frame.claims_mastership(station).then_some(())).len()
     }
 
     /// Node 1 is continued after node 2 has taken over, and stays backup.
@@ -89,11 +88,6 @@ impl Pair {
         assert_eq!(count(&self.preferred, "master-transitions").expect("query statistics"), 1);
         assert_eq!(count(&self.backup, "master-transitions").expect("query statistics"), 1);
     }
-}
-
-/// An advert by which the station claims to be master.
-fn claims(frame: &Frame, station: Station) -> bool {
-    frame.from == station && frame.advert().is_some_and(|advert| advert.priority > 0)
 }
 
 #[test]

@@ -7,12 +7,11 @@ use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::arp::neighbour;
 use vipd_tests::ask::{count, until, until_state};
-use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
 use vipd_tests::lab::Lab;
-use vipd_tests::links;
 use vipd_tests::probe::Prober;
-use vipd_tests::station::{INTERFACE, Mac, Station, VIP};
+use vipd_tests::routers::{addresses, has_address, start_agent};
+use vipd_tests::station::{Mac, Station, VIP};
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::{try_wait_until, wait_until};
 
@@ -20,12 +19,6 @@ const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
 const INTERVAL: Duration = Duration::from_millis(100);
-
-fn started(lab: &Lab, station: Station, instance: Instance) -> Result<Agent> {
-    let mut agent = Agent::new(lab, station, vipd()?, &[instance])?;
-    agent.start()?;
-    Ok(agent)
-}
 
 fn router(priority: u8) -> Instance {
     Instance { priority, interval: INTERVAL, ..Instance::default() }
@@ -41,9 +34,9 @@ fn slow(priority: u8) -> Instance {
 fn backup_adopts_the_interval_of_the_master() -> TestResult {
     let lab = Lab::new(2)?;
     let slow = Instance { interval: Duration::from_millis(300), ..router(200) };
-    let master = started(&lab, ONE, slow)?;
+    let master = start_agent(&lab, ONE, &[slow])?;
     until_state(&master, "master", TIMEOUT)?;
-    let backup = started(&lab, TWO, router(100))?;
+    let backup = start_agent(&lab, TWO, &[router(100)])?;
     let status = until(&backup, "the master's interval", TIMEOUT, |status| {
         status.text("state") == "backup"
             && status
@@ -126,9 +119,9 @@ fn split_brain_heals_when_the_loser_receives_first() -> TestResult {
 fn check_split_brain_healing(winner_hears_first: bool) -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
-    let winner = started(&lab, ONE, slow(200))?;
+    let winner = start_agent(&lab, ONE, &[slow(200)])?;
     until_state(&winner, "master", TIMEOUT)?;
-    let loser = started(&lab, TWO, slow(100))?;
+    let loser = start_agent(&lab, TWO, &[slow(100)])?;
     until_state(&loser, "backup", TIMEOUT)?;
     let client = lab.host(Station::Client)?;
     let ping = Prober::start(client, VIP, Duration::from_millis(20))?;
@@ -149,7 +142,7 @@ fn check_split_brain_healing(winner_hears_first: bool) -> Result<()> {
     assert_eq!(count(&winner, "master-transitions")?, 1, "it has never yielded");
     assert!(count(&winner, "vipd:losing-adverts-rcvd")? > 0);
     assert!(count(&winner, "vipd:assert-adverts-sent")? > 0);
-    assert!(!lab.host(TWO)?.run(|| links::addresses(INTERFACE))?.contains(&VIP));
+    assert!(!has_address(lab.host(TWO)?, VIP)?);
     ping.stop()?;
     Ok(())
 }
@@ -159,9 +152,9 @@ fn check_split_brain_healing(winner_hears_first: bool) -> Result<()> {
 fn tie_break_prefers_the_higher_address() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
-    let lower = started(&lab, ONE, slow(100))?;
+    let lower = start_agent(&lab, ONE, &[slow(100)])?;
     until_state(&lower, "master", TIMEOUT)?;
-    let higher = started(&lab, TWO, slow(100))?;
+    let higher = start_agent(&lab, TWO, &[slow(100)])?;
     until_state(&higher, "backup", TIMEOUT)?;
     let start = WallTime::now();
     wait_until("4 adverts", TIMEOUT, || {
@@ -190,13 +183,13 @@ fn owner_becomes_master_immediately_and_keeps_its_address() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let own = ONE.ipv4();
-    let standby = started(&lab, TWO, Instance { addresses: vec![own.into()], ..router(254) })?;
+    let standby = start_agent(&lab, TWO, &[Instance { addresses: vec![own.into()], ..router(254) }])?;
     until_state(&standby, "master", TIMEOUT)?;
-    assert!(lab.host(TWO)?.run(|| links::addresses(INTERFACE))?.contains(&own));
+    assert!(has_address(lab.host(TWO)?, own)?);
 
     let start = WallTime::now();
     let owner = Instance { addresses: vec![own.into()], preempt: false, ..router(255) };
-    let mut owner = started(&lab, ONE, owner)?;
+    let mut owner = start_agent(&lab, ONE, &[owner])?;
     let status = until_state(&owner, "master", TIMEOUT)?;
     assert_eq!(status.text("vipd:last-transition-reason"), "startup", "not by a timer");
     assert_eq!(status.address("vipd:primary-address"), Some(own.into()));
@@ -205,12 +198,12 @@ fn owner_becomes_master_immediately_and_keeps_its_address() -> TestResult {
     assert!(adverts.iter().all(|advert| advert.source == own && advert.priority == 255), "{adverts:?}");
     until_state(&standby, "backup", TIMEOUT)?;
     try_wait_until("the standby to give the address back", TIMEOUT, || {
-        Ok(!lab.host(TWO)?.run(|| links::addresses(INTERFACE))?.contains(&own))
+        Ok(!has_address(lab.host(TWO)?, own)?)
     })?;
 
     let stopped = WallTime::now();
     assert!(owner.stop()?.success());
-    assert_eq!(lab.host(ONE)?.run(|| links::addresses(INTERFACE))?, [own], "its own, not vipd's to take");
+    assert_eq!(addresses(lab.host(ONE)?)?, [own], "its own, not vipd's to take");
     assert!(
         capture.has(stopped, |frame| frame.from == ONE && frame.advert().is_some_and(|a| a.priority == 0)),
         "it resigns"

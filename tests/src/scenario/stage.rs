@@ -75,7 +75,7 @@ impl<'a> Stage<'a> {
         preferred.start()?;
         // The backup comes second and hears a master, so that the scenario starts without an election.
         let mastery = wait_until(&format!("{preferred} to become master"), PATIENCE, || {
-            capture.has(start, |frame| is_master(frame, PREFERRED))
+            capture.has(start, |frame| frame.claims_mastership(PREFERRED))
         });
         mastery.with_context(|| format!("its log:\n{}", text_of(&preferred.log())))?;
         watch(&format!("{backup} starts, the client pings {VIP}; nobody else may become master"));
@@ -142,7 +142,7 @@ impl<'a> Stage<'a> {
         });
         (self.watch)(&format!("waiting for {new} to take over{due}"));
         let timeout = 2 * self.down_interval(new) + PATIENCE;
-        self.wait_for(&format!("an advert of {new}"), timeout, cause, |frame| is_master(frame, new))?;
+        self.wait_for(&format!("an advert of {new}"), timeout, cause, |frame| frame.claims_mastership(new))?;
         self.wait_for(&format!("a gratuitous ARP of {new}"), timeout, cause, |frame| announces(frame, new))?;
         let identifier = self.prober.identifier();
         self.wait_for(&format!("an answer of {new} to the client"), timeout, cause, |frame| {
@@ -158,7 +158,7 @@ impl<'a> Stage<'a> {
             let found = frames.iter().find(|frame| frame.time >= cause && wanted(frame));
             found.map(|frame| frame.time).with_context(|| format!("{new} has no {what} after the cause"))
         };
-        let first_advert = first("advert", &|frame| is_master(frame, new))?;
+        let first_advert = first("advert", &|frame| frame.claims_mastership(new))?;
         let last_advert = frames
             .iter()
             .rfind(|frame| frame.time < first_advert && advertises(frame, old))
@@ -309,18 +309,12 @@ impl<'a> Stage<'a> {
 
     /// Who has advertised as master since then, advert by advert.
     fn masters_since(&self, since: WallTime) -> Vec<Station> {
-        self.capture.search(since, |frame| is_master(frame, frame.from).then_some(frame.from))
+        self.capture.search(since, |frame| frame.claims_mastership(frame.from).then_some(frame.from))
     }
 }
 
 fn advertises(frame: &Frame, station: Station) -> bool {
     frame.from == station && frame.advert().is_some()
-}
-
-/// Whether the frame is an advert by which the station claims to be master, not one by which it
-/// resigns.
-fn is_master(frame: &Frame, station: Station) -> bool {
-    frame.from == station && frame.advert().is_some_and(|advert| advert.priority > 0)
 }
 
 fn announces(frame: &Frame, station: Station) -> bool {

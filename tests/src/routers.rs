@@ -1,0 +1,77 @@
+//! Starts vipd on the nodes of a lab, as most end-to-end tests need it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::agent::{Agent, Instance};
+use crate::ask::{Answer, until, until_state};
+use crate::binary::vipd;
+use crate::lab::Lab;
+use crate::links;
+use crate::namespace::Namespace;
+use crate::station::{INTERFACE, Station};
+
+/// Advert interval of routers whose test does not depend on it.
+pub const INTERVAL: Duration = Duration::from_millis(100);
+/// Time limit for a state that a router reaches within a few intervals, on a machine under load.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Starts vipd on a node with these instances.
+///
+/// # Errors
+/// When there is no such node, or vipd does not start.
+pub fn start_agent(lab: &Lab, station: Station, instances: &[Instance]) -> Result<Agent> {
+    let mut agent = Agent::new(lab, station, vipd()?, instances)?;
+    agent.start()?;
+    Ok(agent)
+}
+
+/// Starts vipd on a node with one instance, which has this priority and sends adverts every [`INTERVAL`].
+///
+/// # Errors
+/// As [`start_agent`].
+pub fn start_router(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
+    start_agent(lab, station, &[Instance { priority, interval: INTERVAL, ..Instance::default() }])
+}
+
+/// Starts a master on node 1 and its backup on node 2, and waits for these states.
+///
+/// # Errors
+/// As [`start_agent`], or when the routers do not reach their states in time.
+pub fn start_pair(lab: &Lab) -> Result<(Agent, Agent)> {
+    let (one, two) = (Station::Node(1), Station::Node(2));
+    let master = start_router(lab, one, 200)?;
+    until_state(&master, "master", SOON)?;
+    let backup = start_router(lab, two, 100)?;
+    until_backup_of(&backup, one.ipv4())?;
+    Ok((master, backup))
+}
+
+/// Waits until the agent's first instance is a backup and has received an advert from `master`; returns its status.
+///
+/// # Errors
+/// As [`until`].
+pub fn until_backup_of(agent: &Agent, master: impl Into<IpAddr>) -> Result<Answer> {
+    let master = master.into();
+    until(agent, &format!("backup of {master}"), SOON, |status| {
+        status.text("state") == "backup" && status.address("last-adv-source") == Some(master)
+    })
+}
+
+/// The IPv4 addresses of a host on the segment.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn addresses(host: &Namespace) -> Result<Vec<Ipv4Addr>> {
+    host.run(|| links::addresses(INTERFACE))
+}
+
+/// Whether a host has this address on the segment.
+///
+/// # Errors
+/// As [`addresses`].
+pub fn has_address(host: &Namespace, address: Ipv4Addr) -> Result<bool> {
+    Ok(addresses(host)?.contains(&address))
+}
