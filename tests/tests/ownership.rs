@@ -1,4 +1,4 @@
-//! Configured VIPs belong to their virtual router, whichever tool wrote them last.
+//! Configured VIPs belong to their virtual router, even if another tool added or rewrote them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -17,7 +17,7 @@ const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A node with this configuration of its only instance, and interval 100 ms.
+/// Starts an agent with one instance, an interval of 100 ms and these configuration lines.
 fn configured(lab: &Lab, station: Station, lines: &str) -> Result<Agent> {
     let configuration = format!(
         "[[instance]]\nname = \"VI_1\"\ninterface = \"{INTERFACE}\"\nvrid = 51\nadvert_interval = \"100ms\"\n{lines}\n"
@@ -31,7 +31,7 @@ fn ip(lab: &Lab, station: Station, arguments: &str) -> Result<String> {
     text(lab.host(station)?, "ip", &arguments.split_whitespace().collect::<Vec<_>>())
 }
 
-/// The lines of `ip -o address` about an address, one for each prefix length.
+/// The lines of `ip -o address` for an address, one per prefix length.
 fn entries(lab: &Lab, station: Station, address: impl Into<IpAddr>) -> Result<Vec<String>> {
     let wanted = format!(" {}/", address.into());
     let all = ip(lab, station, "-o address show")?;
@@ -40,12 +40,12 @@ fn entries(lab: &Lab, station: Station, address: impl Into<IpAddr>) -> Result<Ve
 
 fn until_removed(lab: &Lab, station: Station, address: impl Into<IpAddr>) -> Result<()> {
     let address = address.into();
-    try_wait_until(&format!("{address} to leave {station}"), TIMEOUT, || {
+    try_wait_until(&format!("{address} to be removed from {station}"), TIMEOUT, || {
         Ok(entries(lab, station, address)?.is_empty())
     })
 }
 
-/// Writes an address again, as network managers do: the kernel keeps it and forgets who added it.
+/// Replaces an address, as network managers do: the kernel keeps it and clears its protocol.
 fn rewrite(lab: &Lab, station: Station, address: Ipv4Addr) -> Result<()> {
     ip(lab, station, &format!("address replace {address}/{PREFIX} dev {INTERFACE}"))?;
     let found = entries(lab, station, address)?;
@@ -53,8 +53,8 @@ fn rewrite(lab: &Lab, station: Station, address: Ipv4Addr) -> Result<()> {
     Ok(())
 }
 
-fn logged(agent: &Agent, what: &str) -> usize {
-    agent.log().iter().filter(|line| line.text.contains(what)).count()
+fn logged(agent: &Agent, text: &str) -> usize {
+    agent.log().iter().filter(|line| line.text.contains(text)).count()
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn vip_rewritten_by_another_tool_is_removed_on_yield() {
     until_state(&one, "backup", TIMEOUT).unwrap();
     until_removed(&lab, ONE, VIP).unwrap();
     assert_eq!(entries(&lab, TWO, VIP).unwrap().len(), 1);
-    assert!(!entries(&lab, ONE, ONE.ipv4()).unwrap().is_empty(), "its own address stays");
+    assert!(!entries(&lab, ONE, ONE.ipv4()).unwrap().is_empty(), "the host address is kept");
 }
 
 #[test]
@@ -96,8 +96,8 @@ fn vip_present_before_startup_is_removed_in_backup() {
     until_removed(&lab, TWO, VIP).unwrap();
     until_state(&two, "backup", TIMEOUT).unwrap();
     let removed = || logged(&two, "VIP present while not master; removed");
-    wait_until("both to be logged", TIMEOUT, || removed() == 2).unwrap();
-    assert!(!entries(&lab, TWO, TWO.ipv4()).unwrap().is_empty(), "its own address stays");
+    wait_until("both removals to be logged", TIMEOUT, || removed() == 2).unwrap();
+    assert!(!entries(&lab, TWO, TWO.ipv4()).unwrap().is_empty(), "the host address is kept");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn vip_added_to_a_running_backup_is_removed() {
     assert_eq!(count(&one, "master-transitions").unwrap(), 1);
 }
 
-/// After an overrun the kernel's dump may name the foreign entry first.
+/// After an overrun the kernel's dump may list the foreign entry first.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn all_prefixes_of_a_vip_are_removed_after_netlink_overrun() {
@@ -121,7 +121,7 @@ fn all_prefixes_of_a_vip_are_removed_after_netlink_overrun() {
     let one = start_router(&lab, ONE, 100).unwrap();
     until_state(&one, "master", TIMEOUT).unwrap();
     ip(&lab, ONE, &format!("address add {VIP}/32 dev {INTERFACE}")).unwrap();
-    assert_eq!(entries(&lab, ONE, VIP).unwrap().len(), 2, "a master keeps both");
+    assert_eq!(entries(&lab, ONE, VIP).unwrap().len(), 2, "a master keeps both entries");
     one.pause().unwrap();
     overrun(&lab, ONE).unwrap();
     one.resume().unwrap();
@@ -161,7 +161,7 @@ fn vip_equal_to_the_primary_address_is_a_fault_and_kept() {
     let report = until_state(&agent, "fault", TIMEOUT).unwrap();
     let reason = report.text("vipd:fault-reason");
     assert!(reason.contains(&format!("{own} is the primary address of {INTERFACE}")), "{reason}");
-    // With an address of the interface's own it takes part, and the VIP becomes an ordinary one.
+    // With another primary address the fault clears, and the VIP is handled like any other.
     ip(&lab, ONE, &format!("address add 10.9.9.9/24 dev {INTERFACE}")).unwrap();
     until_state(&agent, "master", TIMEOUT).unwrap();
     ip(&lab, ONE, &format!("address del 10.9.9.9/24 dev {INTERFACE}")).unwrap();
@@ -187,7 +187,7 @@ fn vip_is_kept_if_its_removal_would_remove_the_host_address() {
     let reason = report.text("vipd:fault-reason");
     assert!(reason.contains(&format!("{VIP} is the primary address of {INTERFACE}")), "{reason}");
     assert!(agent.stop().unwrap().success());
-    assert!(!entries(&lab, ONE, own).unwrap().is_empty(), "its own address stays");
+    assert!(!entries(&lab, ONE, own).unwrap().is_empty(), "the host address is kept");
 }
 
 #[test]
@@ -230,9 +230,9 @@ fn rejected_address_is_logged_once_until_added() {
     off(0).unwrap();
     missing(0).unwrap();
     assert_eq!(entries(&lab, ONE, refused).unwrap().len(), 1);
-    assert_eq!(count(&agent, "vipd:addresses-restored").unwrap(), 0, "it had not been there before");
+    assert_eq!(count(&agent, "vipd:addresses-restored").unwrap(), 0, "a first addition is not a restoration");
 
-    // IPv6 takes it along and is back at once: now it is restored.
+    // Disabling and re-enabling IPv6 removes the address, which is then restored.
     off(1).and_then(|_| off(0)).unwrap();
     try_wait_until("the address to be restored", TIMEOUT, || {
         Ok(count(&agent, "vipd:addresses-restored")? == 1 && entries(&lab, ONE, refused)?.len() == 1)

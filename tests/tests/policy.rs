@@ -1,4 +1,4 @@
-//! What operators may ask for: how often to announce, where addresses are put, when to take part.
+//! Configuration of announcements, address options, preemption delay and checksum form.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An instance of one address, with these lines.
+/// Returns the configuration of an instance with these lines.
 fn instance(name: &str, vrid: u8, lines: &str) -> String {
     format!("[[instance]]\nname = \"{name}\"\ninterface = \"eth1\"\nvrid = {vrid}\n{lines}\n")
 }
@@ -44,10 +44,10 @@ fn announcement_count_follows_the_configuration() {
     );
     let agent = agent(&lab, ONE, instance("VI_1", 51, &lines));
     until_state(&agent, "master", TIMEOUT).expect("master");
-    // Two, two more, and three of each refresh.
+    // Two, two after the delay, and three per refresh.
     succeeds("two refreshes", TIMEOUT, || Ok(garps(&capture, start) >= 10)).expect("announced");
     let sent = ask::count(&agent, "vipd:gratuitous-arp-sent").expect("read the counter");
-    assert_eq!((sent - 4) % 3, 0, "{sent}: two, two, and then three at a time");
+    assert_eq!((sent - 4) % 3, 0, "{sent}: expected 4 plus a multiple of 3");
 }
 
 #[test]
@@ -73,22 +73,24 @@ fn paced_announcements_do_not_delay_adverts() {
     );
     let agent = agent(&lab, ONE, configuration);
     until_state(&agent, "master", TIMEOUT).expect("master");
-    let told =
+    let is_announcement =
         |frame: &Frame| frame.arp().filter(|arp| arp.sender == arp.target && arp.sender.octets()[1] == 0);
-    let told = || capture.search(start, |frame| told(frame).map(|_| ()));
-    succeeds("all to be announced", TIMEOUT, || Ok(told().len() >= ADDRESSES)).expect("announced");
-    // Between the first and the last of them, 495 ms, both have adverted on: order and counts, not time.
-    let story: Vec<Option<u8>> = capture.search(start, |frame| {
+    let announcements = || capture.search(start, |frame| is_announcement(frame).map(|_| ()));
+    succeeds("all addresses to be announced", TIMEOUT, || Ok(announcements().len() >= ADDRESSES))
+        .expect("announced");
+    // The announcements take 495 ms. Both routers keep sending adverts meanwhile: the test compares
+    // order and counts, not times.
+    let sequence: Vec<Option<u8>> = capture.search(start, |frame| {
         let garp = frame.arp().filter(|arp| arp.sender == arp.target && arp.sender.octets()[1] == 0);
         garp.map(|_| None).or_else(|| frame.advert().map(|advert| Some(advert.vrid)))
     });
-    let first = story.iter().position(Option::is_none).expect("announcements");
-    let last = story.iter().rposition(Option::is_none).expect("announcements");
+    let first = sequence.iter().position(Option::is_none).expect("announcements");
+    let last = sequence.iter().rposition(Option::is_none).expect("announcements");
     for vrid in [51, 52] {
-        let adverts = story[first..last].iter().filter(|seen| **seen == Some(vrid)).count();
+        let adverts = sequence[first..last].iter().filter(|seen| **seen == Some(vrid)).count();
         assert!(adverts >= 20, "VRID {vrid}: {adverts} adverts between the announcements");
     }
-    let longest = story[first..last].split(Option::is_some).map(<[_]>::len).max().expect("announcements");
+    let longest = sequence[first..last].split(Option::is_some).map(<[_]>::len).max().expect("announcements");
     assert!(longest <= 20, "{longest} announcements in a row");
 }
 
@@ -123,18 +125,18 @@ fn address_options_are_applied() {
         let line = address_flags(host, address).expect("list the addresses").expect("address present");
         assert!(words.iter().all(|word| line.contains(word)), "{words:?} in {line}");
     }
-    // Where it lives, it must be able to live.
+    // An interface with a VIP is down.
     let down = WallTime::now();
     text(host, "ip", &["link", "set", "eth2", "down"]).expect("down");
     let status = until_state(&agent, "fault", TIMEOUT).expect("fault");
     assert!(status.text("vipd:fault-reason").contains("`dev`"), "{status:?}");
-    let released = |frame: &Frame| frame.advert().is_some_and(|advert| advert.priority == 0);
-    succeeds("it to say so to the others", TIMEOUT, || Ok(capture.has(down, released))).expect("priority 0");
+    let is_priority_zero = |frame: &Frame| frame.advert().is_some_and(|advert| advert.priority == 0);
+    succeeds("a priority-0 advert", TIMEOUT, || Ok(capture.has(down, is_priority_zero))).expect("priority 0");
     text(host, "ip", &["link", "set", "eth2", "up"]).expect("up");
     until_state(&agent, "master", TIMEOUT).expect("master");
     agent.stop().expect("stop the agent");
     for (address, _) in expected {
-        assert_eq!(address_flags(host, address).expect("list the addresses"), None, "{address} is gone");
+        assert_eq!(address_flags(host, address).expect("list the addresses"), None, "{address} is removed");
     }
 }
 
@@ -150,13 +152,13 @@ fn preempt_delay_postpones_preemption() {
     };
     let lower = agent(&lab, TWO, instance("VI_1", 51, &lines(100, "0s")));
     until_state(&lower, "master", TIMEOUT).expect("master");
-    let patient = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "1000s")));
-    // It follows the lower one, as no router does that preempts at once.
-    let followed = ask::until(&patient, "to follow", TIMEOUT, |status| {
+    let delayed = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "1000s")));
+    // It follows the lower-priority master, which a router without preempt delay would not.
+    let followed = ask::until(&delayed, "to follow", TIMEOUT, |status| {
         status.address("last-adv-source") == Some(TWO.ipv4().into())
     });
     assert_eq!(followed.expect("router follows the master").text("state"), "backup");
-    drop(patient);
+    drop(delayed);
     let quick = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "500ms")));
     until_state(&quick, "master", TIMEOUT).expect("preempt delay elapsed");
 }
@@ -202,7 +204,7 @@ fn longest_address_lists_are_sent_and_compared() {
     };
     let one = agent(&lab, ONE, configuration(200));
     let two = agent(&lab, TWO, configuration(100));
-    succeeds("one to be master of both, the other backup", TIMEOUT, || {
+    succeeds("one node to be master of both instances, the other backup", TIMEOUT, || {
         let states = |agent: &Agent| -> anyhow::Result<Vec<String>> {
             Ok(ask::status(agent)?.iter().map(|status| status.text("state").to_owned()).collect())
         };
@@ -211,11 +213,11 @@ fn longest_address_lists_are_sent_and_compared() {
     .expect("elected");
     let (_, each) = ask::stats(&two).expect("query the agent");
     for counters in each {
-        assert!(counters.number("advertisement-rcvd").expect("read the counter") > 0, "heard");
+        assert!(counters.number("advertisement-rcvd").expect("read the counter") > 0, "adverts received");
         assert_eq!(
             counters.number("address-list-errors").expect("read the counter"),
             0,
-            "the whole list was compared"
+            "the whole list matches"
         );
         assert_eq!(counters.number("packet-length-errors").expect("read the counter"), 0);
     }
@@ -235,10 +237,10 @@ fn both_checksum_forms_are_accepted_and_distinguished() {
     let mut newer = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "rfc9568")));
     let older = agent(&lab, TWO, instance("VI_1", 51, &lines(100, "rfc5798")));
     until_state(&newer, "master", TIMEOUT).expect("master");
-    let told = ask::until(&older, "to hear it", TIMEOUT, |status| {
+    let following = ask::until(&older, "to follow the RFC 9568 master", TIMEOUT, |status| {
         status.0["vipd:peers"][0]["checksum"] == "rfc9568"
     });
-    assert_eq!(told.expect("router follows the master").text("state"), "backup");
+    assert_eq!(following.expect("router follows the master").text("state"), "backup");
     assert!(ask::count(&older, "vipd:checksum-rfc9568-rcvd").expect("read the counter") > 0);
     newer.stop().expect("stop the agent");
     until_state(&older, "master", TIMEOUT).expect("master");

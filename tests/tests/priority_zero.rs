@@ -18,9 +18,9 @@ const NODE: Station = Station::Node(1);
 const FLOODER: Station = Station::Client;
 const TIMEOUT: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Adverts of the flood, each of a source of its own: the limit for each source does not apply.
+/// Adverts of the flood, each from a different source, so that the per-source limit does not apply.
 const FLOOD: u32 = 10_000;
-/// Answers that go back to back, and the time for each one after that.
+/// Answers sent back to back, and the interval between further answers.
 const BURST: u128 = 3;
 const PERIOD: Duration = Duration::from_millis(100);
 
@@ -47,19 +47,19 @@ fn priority_zero_answers_are_rate_limited() {
         count(&agent, "priority-zero-pkts-rcvd").is_ok_and(|counted| counted >= u64::from(FLOOD))
     })
     .expect("counted");
-    // The engine drains the ring before it answers.
+    // The engine drains the ring before it answers a query.
     assert_eq!(state(&agent).expect("query status"), "master");
     let sent = capture.search(begin, |frame| {
         let own = frame.from == NODE && frame.advert().is_some();
         own.then_some(frame.time)
     });
-    // The bucket refills, and Adver_Timer fires, while the agent works: allow for all of that time.
+    // The bucket refills and Adver_Timer fires during the whole measurement.
     let span = WallTime::now().saturating_since(begin);
     let answers = BURST + span.as_nanos() / PERIOD.as_nanos() + 1;
     let periodic = span.as_nanos() / INTERVAL.as_nanos() + 1;
     let found = sent.len() as u128;
-    assert!(found <= answers + periodic, "{found} adverts in {span:?} for {FLOOD} of priority 0");
-    assert!(found >= BURST, "priority 0 is answered: {found} adverts");
+    assert!(found <= answers + periodic, "{found} adverts in {span:?} after {FLOOD} priority-0 adverts");
+    assert!(found >= BURST, "only {found} answers to priority 0");
     assert!(count(&agent, "vipd:assert-adverts-suppressed").expect("query statistics") > 0);
     assert_eq!(count(&agent, "master-transitions").expect("query statistics"), 1);
     assert!(agent.stop().expect("stop the agent").success());

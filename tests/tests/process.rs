@@ -1,5 +1,5 @@
-//! The agent as a process: signals, its lock, stale addresses, limits, a standard error that
-//! blocks.
+//! The agent as a process: signals, its lock, stale addresses, resource limits, a blocked standard
+//! error.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -36,7 +36,7 @@ fn directory(name: &str) -> PathBuf {
     Agent::runtime_dir().join(name)
 }
 
-/// The command that runs vipd with this runtime directory; its configuration is outside of it.
+/// Returns the command that runs vipd with this runtime directory and a configuration outside it.
 fn command(node: &Namespace, name: &str, extra: &str) -> Command {
     let (file, text) = (directory(&format!("{name}.toml")), configuration(extra));
     let path = file.clone();
@@ -47,8 +47,8 @@ fn command(node: &Namespace, name: &str, extra: &str) -> Command {
     command
 }
 
-/// An agent in the process namespace of the test: as the first process of its own one, signals that
-/// it does not handle would not reach it.
+/// An agent in the PID namespace of the test. As PID 1 of its own namespace it would not receive
+/// signals without a handler.
 struct Plain {
     child: Child,
     node: Namespace,
@@ -84,13 +84,13 @@ impl Plain {
     }
 
     fn wait_for_master(&self) {
-        wait_until("it to be master", TIMEOUT, || self.state().as_deref() == Some("master"))
+        wait_until("the agent to be master", TIMEOUT, || self.state().as_deref() == Some("master"))
             .unwrap_or_else(|error| panic!("{error}: {:?}", self.state()));
     }
 
     fn wait(&mut self) -> ExitStatus {
         let mut status = None;
-        wait_until("it to end", TIMEOUT, || {
+        wait_until("the agent to exit", TIMEOUT, || {
             status = self.child.try_wait().expect("child process");
             status.is_some()
         })
@@ -109,7 +109,7 @@ impl Plain {
 
 impl Drop for Plain {
     fn drop(&mut self) {
-        // Fails when it has ended.
+        // Fails if it has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -132,10 +132,10 @@ fn run_to_end(node: &Namespace, mut command: Command) -> Output {
 }
 
 fn assert_refused(answer: &Output, words: &[&str]) {
-    let complaint = String::from_utf8_lossy(&answer.stderr);
-    assert_eq!(answer.status.code(), Some(1), "{complaint}");
+    let message = String::from_utf8_lossy(&answer.stderr);
+    assert_eq!(answer.status.code(), Some(1), "{message}");
     for word in words {
-        assert!(complaint.contains(word), "no {word:?} in: {complaint}");
+        assert!(message.contains(word), "no {word:?} in: {message}");
     }
 }
 
@@ -182,7 +182,7 @@ fn signals_shut_down_cleanly_or_are_ignored() {
         assert_eq!(addresses(node), [NODE.ipv4()], "{signal:?}");
         agent = Plain::master(node, "a", "");
     }
-    // As when its terminal is closed.
+    // SIGHUP followed by SIGTERM, as when a terminal is closed.
     agent.signal(Signal::HUP);
     agent.signal(Signal::TERM);
     assert!(agent.wait().success());
@@ -204,12 +204,12 @@ fn second_agent_in_a_recreated_runtime_directory_is_rejected() {
 
 type Trouble = fn(&Path) -> io::Result<()>;
 
-/// Kills a master and returns while its address is still there.
+/// Kills a master and leaves its address behind.
 fn killed_master(node: &Namespace) {
     let mut agent = Plain::master(node, "a", "");
     agent.child.kill().expect("kill the agent");
     agent.wait();
-    assert!(addresses(node).contains(&VIP), "a killed agent's address stays");
+    assert!(addresses(node).contains(&VIP), "the address of a killed agent remains");
 }
 
 #[test]
@@ -217,8 +217,8 @@ fn killed_master(node: &Namespace) {
 fn stale_vips_are_removed_before_startup_errors() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
-    // A directory that is read-only, one without a free inode, one of another user, and a log level
-    // that is none.
+    // A read-only runtime directory, one without free inodes, one of another user, and an invalid log
+    // level.
     let read_only = |path: &Path| {
         mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::RDONLY, None).map_err(io::Error::from)
     };
@@ -234,7 +234,7 @@ fn stale_vips_are_removed_before_startup_errors() {
         assert_refused(&run_to_end(node, command(node, "a", "")), &[words]);
         assert_eq!(addresses(node), [NODE.ipv4()], "{words}");
         node.run(|| {
-            // Not mounted, or not foreign.
+            // Fails where no file system is mounted.
             let _ = unmount(directory("a"), UnmountFlags::DETACH);
             fs::remove_dir_all(directory("a"))
         })
@@ -247,7 +247,7 @@ fn stale_vips_are_removed_before_startup_errors() {
     assert_eq!(addresses(node), [NODE.ipv4()]);
 }
 
-/// Another agent that is alive keeps its addresses, whatever is configured here.
+/// A running agent keeps its addresses even if a second agent configures the same ones.
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
 fn vips_of_a_running_agent_are_not_stale() {
@@ -262,7 +262,7 @@ fn vips_of_a_running_agent_are_not_stale() {
 
 fn with_open_files(mut command: Command, soft: u64, hard: u64) -> Command {
     let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
-    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    // SAFETY: between fork and exec the closure only makes one system call and does not allocate.
     unsafe {
         command.pre_exec(move || Ok(setrlimit(Resource::Nofile, limit)?));
     }
@@ -299,14 +299,14 @@ fn full_stderr_pipe_does_not_block_shutdown() {
     master.signal(Signal::TERM);
     assert!(master.wait().success());
     assert_eq!(addresses(node), [NODE.ipv4()]);
-    // It fails with its log started: its runtime directory is a file.
+    // A startup error after the log is set up: the runtime directory is a file.
     node.run(|| fs::write(directory("b"), "")).expect("write the file");
     assert_eq!(stuck(command(node, "b", "")).wait().code(), Some(1));
-    // And before.
+    // A startup error before the log is set up.
     assert_eq!(stuck(with_open_files(command(node, "a", ""), 17, 17)).wait().code(), Some(1));
 }
 
-/// Fills a pipe; its end stays blocking.
+/// Fills a pipe and leaves it in blocking mode.
 fn fill(writer: &io::PipeWriter) {
     rustix::io::ioctl_fionbio(writer, true).expect("non-blocking");
     while rustix::io::write(writer, &[b'x'; 512]).is_ok() {}

@@ -16,7 +16,7 @@ use vipd_tests::time::WallTime;
 const ONE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(20);
 const VIRTUAL_MAC: Mac = Mac([0, 0, 0x5e, 0, 1, 51]);
-/// What a container runtime can be told to set for new interfaces.
+/// Sysctls that a container runtime can set for new interfaces.
 const DEFAULTS: [(&str, u32); 5] = [
     ("ipv4/conf/default/arp_ignore", 1),
     ("ipv4/conf/default/arp_announce", 2),
@@ -31,7 +31,7 @@ fn restrict(lab: &Lab, arp_ignore: u32) {
         let write = |name: &str, value: u32| {
             std::fs::write(format!("/proc/sys/net/{name}"), value.to_string()).expect("read the sysctl");
         };
-        // The interface's own value first: once written, it does not follow the default.
+        // The interface value must be written first: afterwards it no longer follows the default.
         write("ipv4/conf/eth1/arp_ignore", arp_ignore);
         DEFAULTS.iter().for_each(|(name, value)| write(name, *value));
         mount_bind("/proc/sys", "/proc/sys").expect("bind mount");
@@ -60,7 +60,7 @@ fn correct_read_only_sysctls_suffice() {
     assert!(!macs.is_empty() && macs.iter().all(|mac| *mac == VIRTUAL_MAC), "{macs:?}");
 }
 
-/// With a second interface, which works: with one, the agent does not start at all.
+/// A second interface works: if none does, the agent does not start.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn wrong_read_only_sysctl_is_a_fault_without_arp_replies() {
@@ -86,7 +86,7 @@ fn wrong_read_only_sysctl_is_a_fault_without_arp_replies() {
         Ok(ask::status(&agent)?.iter().any(|instance| instance.text("state") == "master"))
     })
     .unwrap();
-    // Longer than until the next attempt, which is not logged.
+    // Includes a second attempt, which must not be logged.
     thread::sleep(Duration::from_secs(6));
     let all = ask::status(&agent).unwrap();
     let faults: Vec<_> = all.iter().filter(|instance| instance.text("state") == "fault").collect();
@@ -94,11 +94,11 @@ fn wrong_read_only_sysctl_is_a_fault_without_arp_replies() {
     let reason = faults[0].text("vipd:fault-reason");
     assert!(reason.contains("net.ipv4.conf.eth1.arp_ignore is 0, must be 1"), "{reason}");
     let client = lab.host(Station::Client).unwrap();
-    assert!(!ping(client, IpAddr::from(VIP)).unwrap(), "nothing has the address");
+    assert!(!ping(client, IpAddr::from(VIP)).unwrap(), "{VIP} answered a ping");
     let answers = capture.search(start, |frame| frame.arp().filter(|arp| arp.sender == VIP));
     assert!(answers.is_empty(), "{answers:?}");
     assert!(
         !text(host, "ip", &["-o", "-d", "link"]).unwrap().contains("macvlan"),
-        "a half-made macvlan is left"
+        "an incomplete macvlan remains"
     );
 }

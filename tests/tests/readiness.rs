@@ -1,4 +1,4 @@
-//! Routers that cannot send or receive adverts do not elect themselves, and recover by themselves.
+//! Routers that cannot send or receive adverts do not become master, and recover automatically.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ fn single_node_recovers_from_a_detached_xdp_link() {
     let node = lab.host(ONE).unwrap();
     let old = xdp_link(node).unwrap();
     run(node, &format!("bpftool link detach id {old}")).unwrap();
-    try_wait_until("another link", TIMEOUT, || Ok(xdp_link(node).is_ok_and(|link| link != old))).unwrap();
+    try_wait_until("a new XDP link", TIMEOUT, || Ok(xdp_link(node).is_ok_and(|link| link != old))).unwrap();
     until_state(&one, "master", TIMEOUT).unwrap();
 }
 
@@ -93,7 +93,7 @@ fn is_member(host: &Namespace, group: &'static str) -> bool {
     host.run(move || {
         ["igmp", "igmp6"].into_iter().any(|file| {
             let table = std::fs::read_to_string(format!("/proc/thread-self/net/{file}"));
-            // The interface of an IPv4 group is on a line above.
+            // /proc/net/igmp lists the interface of an IPv4 group on a separate line.
             table.is_ok_and(|table| table.contains(group))
         })
     })
@@ -129,7 +129,7 @@ fn group_memberships_are_renewed_after_ipv6_is_reenabled() {
     assert_eq!(count(&backup, "master-transitions").unwrap(), 0);
 }
 
-/// What a router on an interface without a hardware address is configured with, on node `number` of two.
+/// Returns the configuration of node `number` for a router on an interface without a hardware address.
 fn tunnel(number: u8, transport: &str) -> String {
     format!(
         "[[instance]]\nname = \"VI_1\"\ninterface = \"tun1\"\nvrid = 51\nadvert_interval = \"100ms\"\n\
@@ -138,7 +138,7 @@ fn tunnel(number: u8, transport: &str) -> String {
     )
 }
 
-/// A link without hardware addresses between two nodes.
+/// Connects two nodes by a link without hardware addresses.
 fn connect(lab: &Lab) -> Result<Tun> {
     let tun = Tun::connect("tun1", lab.host(ONE)?, lab.host(TWO)?)?;
     for number in [1, 2] {
@@ -149,7 +149,7 @@ fn connect(lab: &Lab) -> Result<Tun> {
     Ok(tun)
 }
 
-/// Two masters would be worse than none.
+/// A fault on both nodes is better than two masters.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn interface_without_hardware_address_is_a_reported_fault() {
@@ -195,7 +195,7 @@ fn unicast_source_is_announced_on_link_up() {
     until_state(&two, "fault", TIMEOUT).unwrap();
     let mended = WallTime::now();
     lab.mend(TWO).unwrap();
-    wait_until("gratuitous ARP for its own address", TIMEOUT, || {
+    wait_until("gratuitous ARP for the unicast source", TIMEOUT, || {
         capture.has(mended, |frame| frame.from == TWO && frame.gratuitous_arp(TWO.ipv4()).is_some())
     })
     .unwrap();

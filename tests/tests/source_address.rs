@@ -1,4 +1,4 @@
-//! Which of a node's addresses is the source of its own new connections.
+//! The source address that a node selects for its own connections.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use vipd_tests::station::{Station, VIP6, VIP6_LINK_LOCAL};
 
 const ONE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// VIP6 shares 127 bits with it, the node's own address fewer: RFC 6724 rule 8 prefers VIP6.
+/// Shares 127 bits with VIP6 and fewer with the node's address, so that RFC 6724 rule 8 prefers VIP6.
 const NEIGHBOR_OF_VIP6: &str = "fd00:122::51";
 
-/// The source of a new connection while this virtual address is on the interface.
+/// Returns the source of a new connection while this virtual address is on the interface.
 fn source_with(virtual_address: &str) -> String {
     let lab = Lab::new(1).unwrap();
     let host = lab.host(ONE).unwrap();
@@ -41,7 +41,7 @@ fn preferred_controls_ipv6_source_selection() {
     }
 }
 
-/// As with keepalived: such an address identifies a service, not the node.
+/// As in keepalived: such an address identifies a service, not the node.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn ipv6_vip_with_prefix_128_is_not_a_source_by_default() {

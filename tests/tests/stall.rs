@@ -1,4 +1,4 @@
-//! What a master received while it was stopped (SIGSTOP) does not hide that it was replaced.
+//! Adverts received by a master during a stall (SIGSTOP) do not hide that it was replaced.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -17,18 +17,18 @@ use vipd_witness::Advert;
 
 const PREFERRED: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
-const STRANGER: Station = Station::Client;
+const THIRD_PARTY: Station = Station::Client;
 const TIMEOUT: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
-/// More records than the ring holds, each of a source of its own, so that none is rate limited.
+/// More records than the ring holds, each from a different source, so that none is rate limited.
 const FLOOD: u32 = 20_000;
 
-/// Two agents without preemption, node 1 master.
+/// Two agents without preemption; node 1 is master.
 struct Pair {
     preferred: Agent,
     backup: Agent,
     capture: Capture,
-    stranger: Injector,
+    third_party: Injector,
     _lab: Lab,
 }
 
@@ -47,8 +47,9 @@ impl Pair {
         until_state(&preferred, "master", TIMEOUT).expect("node 1 is master");
         let backup = agent(BACKUP, 100);
         until_state(&backup, "backup", TIMEOUT).expect("node 2 is backup");
-        let stranger = Injector::open(lab.host(STRANGER).expect("client host")).expect("open the injector");
-        Self { preferred, backup, capture, stranger, _lab: lab }
+        let third_party =
+            Injector::open(lab.host(THIRD_PARTY).expect("client host")).expect("open the injector");
+        Self { preferred, backup, capture, third_party, _lab: lab }
     }
 
     /// Stops node 1 right after an advert and calls `meanwhile`.
@@ -56,11 +57,11 @@ impl Pair {
         let before = WallTime::now();
         self.wait_for_adverts(PREFERRED, before, 1);
         self.preferred.pause().expect("SIGSTOP");
-        meanwhile(&self.stranger);
+        meanwhile(&self.third_party);
     }
 
     fn wait_for_adverts(&self, station: Station, since: WallTime, adverts: usize) {
-        wait_until(&format!("{adverts} adverts of {station}"), TIMEOUT, || {
+        wait_until(&format!("{adverts} adverts from {station}"), TIMEOUT, || {
             self.adverts(station, since) >= adverts
         })
         .expect("adverts");
@@ -70,18 +71,13 @@ impl Pair {
         self.capture.search(since, |frame| frame.claims_mastership(station).then_some(())).len()
     }
 
-    /// Node 1 is continued after node 2 has taken over, and stays backup.
-    fn expect_successor_to_stay(&self) {
-        let continued = WallTime::now();
+    /// Resumes node 1 and checks that it stays backup while node 2 stays master.
+    fn check_successor_stays(&self) {
+        let resumed = WallTime::now();
         self.preferred.resume().expect("SIGCONT");
         until_state(&self.preferred, "backup", TIMEOUT).expect("node 1 yields");
-        self.wait_for_adverts(BACKUP, continued, 4);
-        assert_eq!(
-            self.adverts(PREFERRED, continued),
-            0,
-            "node 1 claims mastership: {:#?}",
-            self.preferred.log()
-        );
+        self.wait_for_adverts(BACKUP, resumed, 4);
+        assert_eq!(self.adverts(PREFERRED, resumed), 0, "adverts from node 1: {:#?}", self.preferred.log());
         assert_eq!(state(&self.preferred).expect("query status"), "backup");
         assert_eq!(state(&self.backup).expect("query status"), "master");
         assert_eq!(count(&self.preferred, "vipd:stalls").expect("query statistics"), 1);
@@ -95,12 +91,12 @@ impl Pair {
 fn third_party_advert_during_stall_does_not_hide_takeover() {
     let pair = Pair::start();
     let stopped = WallTime::now();
-    pair.stop_preferred(|stranger| {
+    pair.stop_preferred(|third_party| {
         std::thread::sleep(Duration::from_millis(5));
-        stranger.send(&STRANGER.advert(Version::V3, 51, 1).frame()).expect("send");
+        third_party.send(&THIRD_PARTY.advert(Version::V3, 51, 1).frame()).expect("send");
     });
     pair.wait_for_adverts(BACKUP, stopped, 2);
-    pair.expect_successor_to_stay();
+    pair.check_successor_stays();
 }
 
 #[test]
@@ -108,19 +104,19 @@ fn third_party_advert_during_stall_does_not_hide_takeover() {
 fn ring_overrun_during_stall_does_not_hide_takeover() {
     let pair = Pair::start();
     let stopped = WallTime::now();
-    pair.stop_preferred(|stranger| {
+    pair.stop_preferred(|third_party| {
         let advert = |number: u32| {
             let source = Ipv4Addr::from(0x0a40_0000 + number).into();
-            Advert { source, ..STRANGER.advert(Version::V3, 51, 1) }.frame()
+            Advert { source, ..THIRD_PARTY.advert(Version::V3, 51, 1) }.frame()
         };
         let frames: Vec<_> = (0..FLOOD).map(advert).collect();
-        stranger.pace(&frames, frames.len(), Duration::from_millis(1500)).expect("send");
+        third_party.pace(&frames, frames.len(), Duration::from_millis(1500)).expect("send");
     });
     pair.wait_for_adverts(BACKUP, stopped, 2);
     assert!(
         count(&pair.backup, "advertisement-rcvd").expect("query statistics") >= u64::from(FLOOD),
         "the flood arrived"
     );
-    pair.expect_successor_to_stay();
+    pair.check_successor_stays();
     assert!(count(&pair.preferred, "vipd:ring-full").expect("query statistics") > 0, "the ring was not full");
 }

@@ -1,4 +1,4 @@
-//! Whose word counts: learned intervals, equal priorities, the owner, two masters.
+//! Learned intervals, the tie-break, the owner, and split brain.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn router(priority: u8) -> Instance {
     Instance { priority, interval: INTERVAL, ..Instance::default() }
 }
 
-/// With time enough to hold it still for less than three intervals.
+/// A one-second interval, long enough to pause an agent for less than three intervals.
 fn slow(priority: u8) -> Instance {
     Instance { priority, ..Instance::default() }
 }
@@ -43,55 +43,61 @@ fn backup_adopts_the_interval_of_the_master() -> TestResult {
                 .number("vipd:active-advertise-interval-ns")
                 .is_ok_and(|interval| interval == 300_000_000)
     })?;
-    assert_eq!(status.number("vipd:advertise-interval-ns")?, 100_000_000, "the configured one stays");
+    assert_eq!(
+        status.number("vipd:advertise-interval-ns")?,
+        100_000_000,
+        "the configured interval is unchanged"
+    );
     assert_eq!(status.address("last-adv-source"), Some(ONE.ipv4().into()));
     // RFC 9568: the skew is (256 - priority) / 256 of the learned interval.
     assert_eq!(status.number("vipd:master-down-interval-ns")?, 3 * 300_000_000 + 182_812_500);
     assert_eq!(status.number("master-down-interval")?, 108);
     assert_eq!(status.number("skew-time")?, 182_812);
-    let rounds = count(&backup, "master-transitions")?;
-    try_wait_until("each advert to be counted as another interval", TIMEOUT, || {
+    let transitions = count(&backup, "master-transitions")?;
+    try_wait_until("every advert to be counted as an interval mismatch", TIMEOUT, || {
         Ok(count(&backup, "interval-errors")? >= 10)
     })?;
-    assert_eq!(count(&backup, "master-transitions")?, rounds, "three of its own intervals mean nothing");
+    assert_eq!(
+        count(&backup, "master-transitions")?,
+        transitions,
+        "no takeover after three of its own intervals"
+    );
     until_state(&backup, "backup", TIMEOUT)?;
     Ok(())
 }
 
-/// Parts node 1 from the others until both are masters, and joins them again in such a way that `hearer` hears
-/// `speaker` before it speaks itself.
-fn split_and_heal(lab: &Lab, (hearer, speaker): (&Agent, &Agent), capture: &Capture) -> Result<WallTime> {
+/// Isolates node 1 until both nodes are master, then reconnects it such that `receiver` receives an
+/// advert from `sender` before sending one.
+fn split_and_heal(lab: &Lab, (receiver, sender): (&Agent, &Agent), capture: &Capture) -> Result<WallTime> {
     lab.isolate(ONE)?;
-    until_state(hearer, "master", TIMEOUT)?;
-    until_state(speaker, "master", TIMEOUT)?;
+    until_state(receiver, "master", TIMEOUT)?;
+    until_state(sender, "master", TIMEOUT)?;
     wait_for_mac(lab.host(Station::Client)?, TWO.mac())?;
-    // A new master announces itself twice. What comes after that is an answer to the other.
-    try_wait_until("both to have announced themselves twice", TIMEOUT, || {
+    // A new master announces twice. Later announcements are caused by the other master.
+    try_wait_until("both masters to have announced twice", TIMEOUT, || {
         let announced = |agent| Ok::<_, anyhow::Error>(count(agent, "vipd:gratuitous-arp-sent")? >= 10);
-        Ok(announced(hearer)? && announced(speaker)?)
+        Ok(announced(receiver)? && announced(sender)?)
     })?;
-    // For less than three intervals, after which it would have to yield.
-    hearer.pause()?;
+    // Less than three intervals, after which it would yield as stalled.
+    receiver.pause()?;
     let healed = WallTime::now();
     lab.rejoin(ONE)?;
-    let heard = wait_until("an advert of the speaker", TIMEOUT, || {
-        capture.has(healed, |frame| frame.from == speaker.station() && frame.advert().is_some())
+    let received = wait_until("an advert from the sender", TIMEOUT, || {
+        capture.has(healed, |frame| frame.from == sender.station() && frame.advert().is_some())
     });
-    hearer.resume()?;
-    heard.map(|()| healed)
+    receiver.resume()?;
+    received.map(|()| healed)
 }
 
 fn wait_for_mac(client: &vipd_tests::namespace::Namespace, mac: Mac) -> Result<()> {
-    try_wait_until(&format!("the client to believe that {VIP} is at {mac}"), TIMEOUT, || {
+    try_wait_until(&format!("the client to resolve {VIP} to {mac}"), TIMEOUT, || {
         Ok(neighbour(client, VIP)?.is_some_and(|entry| entry.mac == Some(mac)))
     })
 }
 
-fn announces_again(agent: &Agent, capture: &Capture, healed: WallTime) -> Result<()> {
-    let says = |text: &str| agent.log().iter().any(|line| line.time >= healed && line.text.contains(text));
-    wait_until("the log to say that the addresses were announced again", TIMEOUT, || {
-        says("announced again")
-    })?;
+fn check_reannouncement(agent: &Agent, capture: &Capture, healed: WallTime) -> Result<()> {
+    let logged = |text: &str| agent.log().iter().any(|line| line.time >= healed && line.text.contains(text));
+    wait_until("the log line for the announcement", TIMEOUT, || logged("announced again"))?;
     let station = agent.station();
     wait_until("gratuitous ARP after the split", TIMEOUT, || {
         capture.has(healed, |frame| {
@@ -108,7 +114,8 @@ fn split_brain_heals_when_the_winner_receives_first() -> TestResult {
     Ok(())
 }
 
-/// The loser yields before the winner has heard of it: its last advert is what tells the winner.
+/// The loser yields before the winner has received an advert from it: only the loser's last advert
+/// reveals the split brain to the winner.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn split_brain_heals_when_the_loser_receives_first() -> TestResult {
@@ -116,7 +123,7 @@ fn split_brain_heals_when_the_loser_receives_first() -> TestResult {
     Ok(())
 }
 
-fn check_split_brain_healing(winner_hears_first: bool) -> Result<()> {
+fn check_split_brain_healing(winner_receives_first: bool) -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let winner = start_agent(&lab, ONE, &[slow(200)])?;
@@ -127,10 +134,10 @@ fn check_split_brain_healing(winner_hears_first: bool) -> Result<()> {
     let ping = Prober::start(client, VIP, Duration::from_millis(20))?;
     wait_for_mac(client, ONE.mac())?;
 
-    let order = if winner_hears_first { (&winner, &loser) } else { (&loser, &winner) };
+    let order = if winner_receives_first { (&winner, &loser) } else { (&loser, &winner) };
     let healed = split_and_heal(&lab, order, &capture)?;
     until_state(&loser, "backup", TIMEOUT)?;
-    announces_again(&winner, &capture, healed)?;
+    check_reannouncement(&winner, &capture, healed)?;
     wait_for_mac(client, ONE.mac())?;
     wait_until("answers from the winner", TIMEOUT, || {
         capture.has(healed, |frame| {
@@ -139,7 +146,7 @@ fn check_split_brain_healing(winner_hears_first: bool) -> Result<()> {
         })
     })?;
     until_state(&winner, "master", TIMEOUT)?;
-    assert_eq!(count(&winner, "master-transitions")?, 1, "it has never yielded");
+    assert_eq!(count(&winner, "master-transitions")?, 1, "the winner never yielded");
     assert!(count(&winner, "vipd:losing-adverts-rcvd")? > 0);
     assert!(count(&winner, "vipd:assert-adverts-sent")? > 0);
     assert!(!has_address(lab.host(TWO)?, VIP)?);
@@ -165,13 +172,13 @@ fn tie_break_prefers_the_higher_address() -> TestResult {
     let ping = Prober::start(client, VIP, Duration::from_millis(20))?;
     wait_for_mac(client, ONE.mac())?;
 
-    // Now that both are masters, the address decides.
+    // With two masters, the tie-break decides.
     let healed = split_and_heal(&lab, (&higher, &lower), &capture)?;
     let status = until_state(&lower, "backup", TIMEOUT)?;
     assert_eq!(status.text("vipd:last-transition-reason"), "higher-priority-advert");
     until_state(&higher, "master", TIMEOUT)?;
-    assert_eq!(count(&higher, "master-transitions")?, 1, "it has never yielded");
-    announces_again(&higher, &capture, healed)?;
+    assert_eq!(count(&higher, "master-transitions")?, 1, "the winner never yielded");
+    check_reannouncement(&higher, &capture, healed)?;
     wait_for_mac(client, TWO.mac())?;
     ping.stop()?;
     Ok(())
@@ -191,22 +198,22 @@ fn owner_becomes_master_immediately_and_keeps_its_address() -> TestResult {
     let owner = Instance { addresses: vec![own.into()], preempt: false, ..router(255) };
     let mut owner = start_agent(&lab, ONE, &[owner])?;
     let status = until_state(&owner, "master", TIMEOUT)?;
-    assert_eq!(status.text("vipd:last-transition-reason"), "startup", "not by a timer");
+    assert_eq!(status.text("vipd:last-transition-reason"), "startup", "not after a timeout");
     assert_eq!(status.address("vipd:primary-address"), Some(own.into()));
     let adverts = capture.search(start, |frame| frame.advert().filter(|_| frame.from == ONE));
     assert!(!adverts.is_empty());
     assert!(adverts.iter().all(|advert| advert.source == own && advert.priority == 255), "{adverts:?}");
     until_state(&standby, "backup", TIMEOUT)?;
-    try_wait_until("the standby to give the address back", TIMEOUT, || {
+    try_wait_until("the address to be removed from the standby", TIMEOUT, || {
         Ok(!has_address(lab.host(TWO)?, own)?)
     })?;
 
     let stopped = WallTime::now();
     assert!(owner.stop()?.success());
-    assert_eq!(addresses(lab.host(ONE)?)?, [own], "its own, not vipd's to take");
+    assert_eq!(addresses(lab.host(ONE)?)?, [own], "the owner keeps its address");
     assert!(
         capture.has(stopped, |frame| frame.from == ONE && frame.advert().is_some_and(|a| a.priority == 0)),
-        "it resigns"
+        "priority 0 on shutdown"
     );
     until_state(&standby, "master", TIMEOUT)?;
     Ok(())

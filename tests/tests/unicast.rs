@@ -1,4 +1,4 @@
-//! Unicast peers: who is heard, who is not, and what never happens.
+//! Unicast peers: election, adverts from other sources, minimum TTL, missing source address.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use vipd_tests::time::WallTime;
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
-const STRANGER: Station = Station::Client;
+const OTHER: Station = Station::Client;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn address(station: Station, family: Family) -> IpAddr {
@@ -51,7 +51,7 @@ fn agent(lab: &Lab, station: Station, peer: Station, family: Family, priority: u
 fn unicast_election_and_takeover_send_no_multicast() {
     for family in [Family::V4, Family::V6] {
         let lab = Lab::new(2).expect("create the lab");
-        let client = lab.host(STRANGER).expect("client host");
+        let client = lab.host(OTHER).expect("client host");
         let capture = lab.capture().expect("start the capture");
         let start = WallTime::now();
         let mut preferred = agent(&lab, ONE, TWO, family, 200);
@@ -70,14 +70,14 @@ fn unicast_election_and_takeover_send_no_multicast() {
         until_state(&backup, "master", TIMEOUT).expect("master");
 
         let adverts = capture.search(start, |frame| frame.advert().map(|advert| (frame.from, advert)));
-        assert!(adverts.iter().any(|(_, advert)| advert.priority == 0), "it said that it stops");
+        assert!(adverts.iter().any(|(_, advert)| advert.priority == 0), "priority 0 on shutdown");
         for (from, advert) in &adverts {
             let to = if *from == ONE { TWO } else { ONE };
             assert_eq!((advert.source, advert.destination), (address(*from, family), address(to, family)));
             assert_eq!(advert.ttl, 255);
-            assert!(advert.checksum_form.is_some(), "the checksum is over the peer's address: {advert:?}");
+            assert!(advert.checksum_form.is_some(), "the checksum covers the peer's address: {advert:?}");
         }
-        // A node without an agent has a kernel that answers for itself; one with an agent is silent.
+        // Without an agent the kernel answers with ICMP Protocol Unreachable; with an agent it must not.
         let refused = capture.search(elected, |frame| {
             frame.icmp_unreachable().filter(|_| frame.time < crashed).map(|error| (frame.from, error))
         });
@@ -91,15 +91,15 @@ fn adverts_from_unconfigured_peers_are_counted_and_ignored() {
     let lab = Lab::new(2).expect("create the lab");
     let one = agent(&lab, ONE, TWO, Family::V4, 100);
     until_state(&one, "master", TIMEOUT).expect("master");
-    let injector = Injector::open(lab.host(STRANGER).expect("lab host")).expect("open the injector");
-    let mut advert = STRANGER.advert(Version::V3, 51, 254);
+    let injector = Injector::open(lab.host(OTHER).expect("lab host")).expect("open the injector");
+    let mut advert = OTHER.advert(Version::V3, 51, 254);
     advert.destination = ONE.ipv4().into();
     advert.destination_mac = ONE.mac();
     for _ in 0..10 {
         injector.send(&advert.frame()).expect("send");
     }
-    // To the group, this virtual router listens to nobody.
-    injector.send(&STRANGER.advert(Version::V3, 51, 254).frame()).expect("send");
+    // A unicast router ignores adverts to the group.
+    injector.send(&OTHER.advert(Version::V3, 51, 254).frame()).expect("send");
     succeeds("the adverts to be counted", TIMEOUT, || {
         let (global, _) = ask::stats(&one)?;
         Ok(ask::count(&one, "vipd:peer-errors")? == 10 && global.number("vipd:destination-passed")? == 1)

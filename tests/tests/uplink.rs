@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Adverts to see while the uplink is saturated.
 const ADVERTS: u64 = 50;
 
-/// Datagrams to the client, some 35 Mbit/s, until it is dropped.
+/// Sends about 35 Mbit/s of UDP to the client until dropped.
 struct Flood {
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
@@ -31,7 +31,7 @@ struct Flood {
 impl Flood {
     fn start(host: &Namespace) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        // The send buffer of one socket is smaller than the queue.
+        // One socket's send buffer is smaller than the queue.
         let sockets = host.run(|| {
             let open = || UdpSocket::bind("0.0.0.0:0").expect("open a socket");
             std::iter::repeat_with(open)
@@ -45,7 +45,7 @@ impl Flood {
         let thread = thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 for socket in &sockets {
-                    // Refused where its buffer is full.
+                    // Fails while the buffer is full.
                     let _ = socket.send_to(&[0; 1400], (Station::Client.ipv4(), 9));
                 }
                 thread::sleep(Duration::from_millis(10));
@@ -62,7 +62,7 @@ impl Drop for Flood {
     }
 }
 
-/// Packets that the shaper's queue has dropped.
+/// Number of packets dropped by the shaper's queue.
 fn dropped(host: &Namespace) -> u64 {
     let shown = text(host, "tc", &["-s", "qdisc", "show", "dev", "eth1"]).expect("tc");
     let counts =
@@ -94,7 +94,7 @@ fn check_saturated_uplink(instances: impl Fn(Station) -> Instance) {
         (count(&master, "advertisement-sent").unwrap(), count(&backup, "advertisement-rcvd").unwrap());
     wait_until("adverts", TIMEOUT, || count(&master, "advertisement-sent").unwrap() >= sent + ADVERTS)
         .unwrap();
-    wait_until("all of them to arrive", TIMEOUT, || {
+    wait_until("all adverts to be received", TIMEOUT, || {
         count(&backup, "advertisement-rcvd").unwrap() >= received + ADVERTS
     })
     .unwrap();

@@ -1,4 +1,4 @@
-//! The virtual router's own MAC: who sends from it, who answers with it, and what is left of it.
+//! Virtual router MAC: source of adverts and answers, silence in Backup, cleanup of macvlans.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -46,8 +46,8 @@ fn links(lab: &Lab, station: Station) -> String {
     text(lab.host(station).expect("lab host"), "ip", &["-o", "-d", "link"]).expect("list the links")
 }
 
-/// MAC of an address in the client's neighbour table.
-fn learned(lab: &Lab, address: IpAddr) -> String {
+/// The client's neighbor entry for an address.
+fn neighbor_entry(lab: &Lab, address: IpAddr) -> String {
     let client = lab.host(Station::Client).expect("client host");
     text(client, "ip", &["neighbour", "show", &address.to_string()]).expect("read the neighbor table")
 }
@@ -66,7 +66,7 @@ fn adverts_announcements_and_answers_use_the_virtual_mac() {
     for _ in 0..2 {
         for (address, mac) in [(IpAddr::from(VIP), MAC4), (VIP6.into(), MAC6)] {
             succeeds("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
-            let entry = learned(&lab, address);
+            let entry = neighbor_entry(&lab, address);
             assert!(entry.contains(&mac.to_string()), "{entry}");
         }
         if preferred.is_running() {
@@ -76,16 +76,19 @@ fn adverts_announcements_and_answers_use_the_virtual_mac() {
     }
     let adverts = capture
         .search(start, |frame| frame.advert().map(|advert| (advert.source.is_ipv6(), advert.source_mac)));
-    assert!([false, true].iter().all(|family| adverts.iter().any(|(v6, _)| v6 == family)), "adverts of both");
+    assert!(
+        [false, true].iter().all(|family| adverts.iter().any(|(v6, _)| v6 == family)),
+        "adverts of both families"
+    );
     assert!(adverts.iter().all(|(v6, mac)| *mac == if *v6 { MAC6 } else { MAC4 }), "{adverts:?}");
-    // Nobody has ever said that the address is somewhere else.
+    // No frame has announced another MAC.
     let arps =
         capture.search(start, |frame| frame.arp().filter(|arp| arp.sender == VIP).map(|arp| arp.sender_mac));
     assert!(!arps.is_empty() && arps.iter().all(|mac| *mac == MAC4), "{arps:?}");
-    let said = capture.search(start, |frame| {
-        frame.neighbor_advertisement().filter(|said| said.target == VIP6).and_then(|said| said.target_mac)
+    let announced = capture.search(start, |frame| {
+        frame.neighbor_advertisement().filter(|na| na.target == VIP6).and_then(|na| na.target_mac)
     });
-    assert!(!said.is_empty() && said.iter().all(|mac| *mac == MAC6), "{said:?}");
+    assert!(!announced.is_empty() && announced.iter().all(|mac| *mac == MAC6), "{announced:?}");
 }
 
 #[test]
@@ -114,7 +117,7 @@ fn backup_sends_nothing_from_the_virtual_mac() {
             .expect("list the addresses");
         assert!(!all.contains("fe80::200:5eff:fe00"), "RFC 9568 section 7.4: {all}");
     }
-    // The master's own macvlan reports no group but those of its IPv6 addresses.
+    // A macvlan sends MLD reports for its IPv6 addresses but no IGMP reports.
     let reports =
         capture.search(start, |frame| frame.membership_report().filter(|report| report.source_mac == MAC4));
     assert_eq!(reports, [], "IGMP from the virtual MAC");
@@ -135,8 +138,8 @@ fn macvlans_and_sysctls_are_removed_after_shutdown_and_crash() {
     agent.start().expect("start the agent");
     until_state(&agent, "master", TIMEOUT).expect("master");
     agent.kill().expect("kill the agent");
-    assert!(links(&lab, ONE).contains("macvlan"), "a killed agent's links stay");
-    // Without the virtual MAC now: what it needed is taken away at the start.
+    assert!(links(&lab, ONE).contains("macvlan"), "the macvlans of a killed agent remain");
+    // Without virtual MAC, startup removes the stale macvlans and restores the sysctls.
     let plain = Instance { interval: Duration::from_millis(100), ..Instance::default() };
     let mut plain = Agent::new(&lab, ONE, vipd().expect("vipd binary"), &[plain]).expect("create the agent");
     plain.start().expect("start the agent");
@@ -174,9 +177,10 @@ fn externally_deleted_macvlan_is_recreated() {
     let states = || -> anyhow::Result<Vec<String>> {
         Ok(ask::status(&agent)?.iter().map(|status| status.text("state").to_owned()).collect())
     };
-    succeeds("both to be master", TIMEOUT, || Ok(states()? == ["master", "master"])).expect("master");
+    succeeds("both instances to be master", TIMEOUT, || Ok(states()? == ["master", "master"]))
+        .expect("master");
     text(host, "ip", &["link", "delete", "vrrp4-51"]).expect("delete");
-    succeeds("it to be there again", TIMEOUT, || {
+    succeeds("the macvlan to be recreated", TIMEOUT, || {
         Ok(states()? == ["master", "master"] && links(&lab, ONE).contains("vrrp4-51"))
     })
     .expect("macvlan recreated");
@@ -186,7 +190,7 @@ fn externally_deleted_macvlan_is_recreated() {
     assert_eq!(
         each[1].number("master-transitions").expect("read the counter"),
         1,
-        "IPv6 has seen nothing of it"
+        "the IPv6 instance is unaffected"
     );
     assert_eq!(each[0].number("master-transitions").expect("read the counter"), 2);
 }
@@ -197,17 +201,17 @@ fn macvlans_are_recreated_with_their_interface() {
     let lab = Lab::new(1).expect("create the lab");
     let agent = agent(&lab, ONE, 100);
     let masters = || Ok(ask::status(&agent)?.iter().all(|status| status.text("state") == "master"));
-    succeeds("both to be master", TIMEOUT, masters).expect("master");
+    succeeds("both instances to be master", TIMEOUT, masters).expect("master");
     lab.unplug(ONE).expect("unplug");
     until_state(&agent, "fault", TIMEOUT).expect("fault");
     lab.plug(ONE).expect("plug in");
-    succeeds("both to be master", TIMEOUT, masters).expect("master");
+    succeeds("both instances to be master", TIMEOUT, masters).expect("master");
     let client = lab.host(Station::Client).expect("client host");
     for address in [IpAddr::from(VIP), VIP6.into()] {
         succeeds("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
     }
     assert_eq!(links(&lab, ONE).matches("macvlan mode private").count(), 2, "{}", links(&lab, ONE));
-    assert_eq!(sysctl(&lab, ONE, "arp_ignore"), "1", "the new interface is prepared, too");
+    assert_eq!(sysctl(&lab, ONE, "arp_ignore"), "1", "the new interface is configured as well");
 }
 
 #[test]
@@ -224,7 +228,11 @@ fn vips_of_the_other_family_use_the_interface_mac() {
     agent.start().expect("start the agent");
     for (address, mac) in [(IpAddr::from(VIP), MAC4), (VIP6.into(), ONE.mac())] {
         succeeds("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
-        assert!(learned(&lab, address).contains(&mac.to_string()), "{}", learned(&lab, address));
+        assert!(
+            neighbor_entry(&lab, address).contains(&mac.to_string()),
+            "{}",
+            neighbor_entry(&lab, address)
+        );
     }
 }
 
@@ -263,14 +271,15 @@ fn mass_yield_does_not_delay_adverts() {
     let masters = |agent: &Agent, count: usize| -> anyhow::Result<bool> {
         Ok(ask::status(agent)?.iter().filter(|status| status.text("state") == "master").count() == count)
     };
-    succeeds("it to be master of all", TIMEOUT, || masters(&lower, all.len())).expect("master");
-    // Those with a virtual MAC go to the other one; the last stays, and adverts on.
+    succeeds("the agent to be master of all instances", TIMEOUT, || masters(&lower, all.len()))
+        .expect("master");
+    // The instances with a virtual MAC yield to the other node; the last one keeps sending adverts.
     let higher: Vec<_> =
         all[..usize::from(MANY)].iter().cloned().map(|one| Instance { priority: 200, ..one }).collect();
     let mut other = Agent::new(&lab, TWO, vipd().expect("vipd binary"), &higher).expect("create the agent");
     let start = WallTime::now();
     other.start().expect("start the agent");
-    succeeds("the other to be master of the rest", TIMEOUT, || masters(&other, higher.len()))
+    succeeds("the other node to be master of these instances", TIMEOUT, || masters(&other, higher.len()))
         .expect("master");
     let yielded: Vec<_> = capture.search(start, |frame| {
         frame.advert().filter(|advert| frame.from == TWO && advert.priority > 0).map(|_| frame.time)
@@ -282,7 +291,7 @@ fn mass_yield_does_not_delay_adverts() {
             && frame.advert().is_some_and(|advert| advert.vrid == MANY + 1)
     };
     let adverts = capture.search(start, |frame| stayed(frame).then_some(frame.time));
-    // An engine that waited for each link would be silent for half a second, 50 intervals.
+    // Waiting for each macvlan would silence the engine for half a second, 50 intervals.
     let gaps = adverts.windows(2).map(|pair| pair[1].millis_since(pair[0]));
     let longest = gaps.fold(0.0, f64::max);
     assert!(last > first && longest < 250.0, "silent for {longest} ms");

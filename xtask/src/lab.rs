@@ -26,10 +26,10 @@ const DEFAULT: [Scenario; 2] = [Scenario::Crash, Scenario::Return];
 #[command(after_help = "\
 Scenarios:
   crash    the master's agent is killed with SIGKILL
-  return   the master's agent is killed with SIGKILL, then started again
-  cut      the master's cable is cut, then mended
-  stop     the master's agent is stopped with SIGTERM
-  pause    the master's agent is frozen with SIGSTOP, then thawed
+  return   the master's agent is killed with SIGKILL, then restarted
+  cut      the master's cable is cut, then reconnected
+  stop     the master's agent is shut down with SIGTERM
+  pause    the master's agent is stopped with SIGSTOP, then resumed
 
 Examples:
   cargo xtask lab                                    a crash, then a crash and a return

@@ -36,7 +36,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Maximum delay of a frame in the capture.
 const IN_CAPTURE: Duration = Duration::from_millis(30);
 /// Timeout for a frame without a deadline, in addition to ten intervals.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Marks an error caused by the behavior of a program, not by a failure of the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,8 +142,8 @@ impl Stage {
     /// shorter than the three intervals before their first advert.
     fn settle(&self) -> Result<()> {
         if self.program == Program::Vipd {
-            let patience = Duration::from_secs(5);
-            return stats::until(&self.agent, "its start", patience, |status| {
+            let timeout = Duration::from_secs(5);
+            return stats::until(&self.agent, "its startup", timeout, |status| {
                 !["initialize", "fault"].contains(&status.text("state"))
             })
             .map(drop);
@@ -192,7 +192,7 @@ impl Stage {
             // After a start the program may send before it reports that it is ready.
             Moment::After(Duration::ZERO) => (self.cursor, self.mark + LATE),
             Moment::After(time) => (self.mark + time.saturating_sub(EARLY), self.mark + time + LATE),
-            Moment::Eventually => (self.cursor, WallTime::now() + 10 * router.interval + PATIENCE),
+            Moment::Eventually => (self.cursor, WallTime::now() + 10 * router.interval + TIMEOUT),
         };
         let what = if expected.announcement { "an announcement" } else { "an advert" };
         let found = loop {

@@ -1,5 +1,5 @@
-//! The whole agent is killed at once. Its kernel lives on: the dead node keeps the virtual address
-//! and answers the client until the new master's gratuitous ARP has turned it away.
+//! The master's agent is killed. Its kernel keeps the virtual address and answers the client until
+//! the new master's gratuitous ARP updates the client's ARP table.
 
 use anyhow::Result;
 

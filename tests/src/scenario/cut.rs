@@ -1,5 +1,5 @@
-//! The master's cable is cut at the switch: its link is down and nobody hears it any more. This is
-//! what the client suffers from: until the new master announces itself, nobody answers.
+//! The master's cable is cut at the switch: its link is down and its frames are lost. The client gets
+//! no answer until the new master announces the address.
 
 use anyhow::Result;
 
@@ -13,7 +13,7 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     stage.expect_takeover(cause, arp, (PREFERRED, BACKUP), Deadline::Down)?;
 
     let arp = stage.arp()?;
-    let cause = stage.note(format!("the cable of {PREFERRED} is mended"));
+    let cause = stage.note(format!("the cable of {PREFERRED} is reconnected"));
     stage.lab.mend(PREFERRED)?;
     stage.expect_preemption(cause, arp)
 }

@@ -1,8 +1,8 @@
-//! Failures of a master, each measured the same way.
+//! Failures of a master, all measured the same way.
 //!
 //! A scenario starts two agents, waits until the preferred one (node 1) is master and the client's
-//! ping is answered, does something to it, and waits for what the protocol promises. What it
-//! measures comes from the switch, where both agents look alike.
+//! ping is answered, disturbs it, and waits for the reaction that the protocol requires. All
+//! measurements are taken at the switch, independent of the implementation.
 
 mod crash;
 mod cut;
@@ -29,29 +29,29 @@ use stage::Stage;
 
 /// The preferred node of every scenario, master at its start.
 pub const PREFERRED: Station = Station::Node(1);
-/// The other one.
+/// The other node, backup at the start.
 pub const BACKUP: Station = Station::Node(2);
 
-/// What happens to the master.
+/// A failure of the master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scenario {
-    /// The whole agent is killed (SIGKILL) and stays away.
+    /// The agent is killed (SIGKILL).
     Crash,
-    /// The whole agent is killed, and started again once the backup has taken over.
+    /// The agent is killed, and restarted once the backup has taken over.
     Return,
-    /// Its cable is cut, and mended once the backup has taken over.
+    /// The link is cut, and restored once the backup has taken over.
     Cut,
-    /// It is stopped (SIGTERM) and resigns.
+    /// The agent shuts down (SIGTERM) and sends priority 0.
     Stop,
-    /// It is frozen (SIGSTOP), and thawed (SIGCONT) once the backup has taken over.
+    /// The agent is stopped (SIGSTOP), and resumed (SIGCONT) once the backup has taken over.
     Pause,
 }
 
 impl Scenario {
-    /// All of them, the simplest first.
+    /// All scenarios, the simplest first.
     pub const ALL: [Self; 5] = [Self::Crash, Self::Return, Self::Cut, Self::Stop, Self::Pause];
 
-    /// The word for it on a command line.
+    /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Crash => "crash",
@@ -62,28 +62,28 @@ impl Scenario {
         }
     }
 
-    /// A sentence for a person.
+    /// A one-line description.
     pub fn summary(self) -> &'static str {
         match self {
             Self::Crash => "the master's agent is killed with SIGKILL",
-            Self::Return => "the master's agent is killed with SIGKILL, then started again",
-            Self::Cut => "the master's cable is cut, then mended",
-            Self::Stop => "the master's agent is stopped with SIGTERM",
-            Self::Pause => "the master's agent is frozen with SIGSTOP, then thawed",
+            Self::Return => "the master's agent is killed with SIGKILL, then restarted",
+            Self::Cut => "the master's cable is cut, then reconnected",
+            Self::Stop => "the master's agent is shut down with SIGTERM",
+            Self::Pause => "the master's agent is stopped with SIGSTOP, then resumed",
         }
     }
 
-    /// Plays it in a lab of its own.
+    /// Plays it in a new lab.
     ///
     /// # Errors
-    /// When the lab cannot be made, an agent does not start, or what the protocol promises does not
-    /// come; the message has both agents' logs.
+    /// If the lab cannot be created, an agent does not start, or the required reaction does not happen;
+    /// the message contains both agents' logs.
     pub fn play(self, setup: &Setup) -> Result<Outcome> {
         self.play_watched(setup, &mut |_| {})
     }
 
-    /// Plays it, and says meanwhile what is done and what is waited for: some waits are as long as
-    /// the protocol's deadlines, and a person wants to know that it is these.
+    /// Plays it and reports each action and wait to `watch`, because some waits are as long as the
+    /// protocol's deadlines.
     ///
     /// # Errors
     /// As [`Scenario::play`].
@@ -116,13 +116,13 @@ impl FromStr for Scenario {
         match Self::ALL.into_iter().find(|scenario| scenario.name() == name) {
             Some(scenario) => Ok(scenario),
             None => {
-                bail!("there is no scenario {name:?}: it is one of {}", Self::ALL.map(Self::name).join(", "))
+                bail!("unknown scenario {name:?}: expected one of {}", Self::ALL.map(Self::name).join(", "))
             }
         }
     }
 }
 
-/// Who plays, and by which rules. [`Setup::new`] has the defaults.
+/// The agents and their configuration. [`Setup::new`] has the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setup {
     /// Agent of [`PREFERRED`].
@@ -133,19 +133,19 @@ pub struct Setup {
     pub version: Version,
     /// Advertisement interval of both.
     pub interval: Duration,
-    /// Whether the preferred node takes over from a living master.
+    /// Whether the preferred node preempts a lower-priority master.
     pub preempt: bool,
     /// Priority of the preferred node.
     pub preferred_priority: u8,
-    /// Priority of the backup, which its deadline depends on.
+    /// Priority of the backup, which determines its deadline.
     pub backup_priority: u8,
-    /// Time between two pings of the client.
+    /// Interval of the client's pings.
     pub ping_spacing: Duration,
 }
 
 impl Setup {
-    /// VRRPv3 every 10 ms, the shortest interval there is, with preemption, priorities 200 and 100,
-    /// and a ping each millisecond.
+    /// VRRPv3 with the shortest interval, 10 ms, preemption, priorities 200 and 100, and a ping every
+    /// millisecond.
     pub fn new(preferred: AgentKind, backup: AgentKind) -> Self {
         Self {
             preferred,
@@ -170,10 +170,10 @@ impl Setup {
     }
 }
 
-/// One change of master, as the switch saw it.
+/// One change of master, as observed at the switch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Takeover {
-    /// When its cause was made.
+    /// When it was caused.
     pub cause: WallTime,
     /// The master before.
     pub old: Station,
@@ -187,17 +187,17 @@ pub struct Takeover {
     pub first_garp: WallTime,
     /// t3: the new master's first answer to the client's ping.
     pub first_answer: WallTime,
-    /// What the protocol gives the new master from t0 to t1, where t0 is what starts its clock.
+    /// Protocol deadline for t1, from t0; `None` if t0 does not start the timer.
     pub deadline: Option<Duration>,
     /// Gratuitous ARPs of the new master until [`Takeover::observed`].
     pub garps: usize,
-    /// Adverts of the old master after the new master's first: for so long there were two.
+    /// Adverts of the old master after the new master's first one.
     pub crossed: usize,
     /// End of the observation.
     pub observed: WallTime,
-    /// The client's neighbour entry for the virtual address before the cause.
+    /// The client's neighbor entry for the virtual address before the cause.
     pub arp_before: Option<Neighbour>,
-    /// And at the end of the observation.
+    /// The same entry at the end of the observation.
     pub arp_after: Option<Neighbour>,
 }
 
@@ -207,7 +207,7 @@ impl Takeover {
         self.first_advert.millis_since(self.last_advert)
     }
 
-    /// Milliseconds the new master's first advert came after its deadline; negative if before.
+    /// Milliseconds from the deadline to the new master's first advert; negative if early.
     pub fn lateness(&self) -> Option<f64> {
         self.deadline.map(|deadline| self.silence() - crate::time::millis(deadline))
     }
@@ -223,49 +223,49 @@ impl Takeover {
     }
 }
 
-/// Something the scenario did.
+/// An action of the scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// When.
+    /// Time of the action.
     pub time: WallTime,
-    /// What, in words.
+    /// Description for the report.
     pub text: String,
 }
 
-/// What a scenario came to.
+/// The result of a scenario.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// Which scenario.
+    /// The scenario that was played.
     pub scenario: Scenario,
-    /// Who played, and by which rules.
+    /// Its agents and their configuration.
     pub setup: Setup,
-    /// What was done, in order.
+    /// Actions, in order.
     pub events: Vec<Event>,
-    /// The changes of master that followed, in order; the first is the failover.
+    /// Changes of master, in order; the first is the failover.
     pub takeovers: Vec<Takeover>,
     /// The client's ping, from before the first event to the end.
     pub probes: Probes,
-    /// What both agents logged, in order.
+    /// Log lines of both agents, in order.
     pub log: Vec<(Station, LogLine)>,
-    /// What vipd's own commands show at the end, where the node runs vipd.
+    /// Output of vipd commands at the end, for nodes that run vipd.
     pub views: Vec<View>,
 }
 
-/// What a command of vipd's shows on a node.
+/// Output of a vipd command on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
-    /// The node.
+    /// Where it ran.
     pub station: Station,
     /// The command, `vipd status` or `vipd stats`.
     pub command: &'static str,
-    /// What it printed.
+    /// Standard output.
     pub text: String,
 }
 
 impl Outcome {
-    /// The client's ping around a takeover: from shortly before its cause to its observation's end.
+    /// The client's pings from shortly before the cause of a takeover to the end of its observation.
     pub fn probes_around(&self, takeover: &Takeover) -> Probes {
-        // So that a gap has the answer it begins with.
+        // Includes the answer before a gap.
         let before = 10 * self.setup.ping_spacing;
         let (cause, end) = (takeover.cause, takeover.observed);
         let within = |sent: WallTime| sent + before >= cause && sent <= end;

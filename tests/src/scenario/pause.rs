@@ -1,6 +1,6 @@
-//! The master is frozen past its deadline, as a busy hypervisor or a debugger does it, and thawed
-//! when another has taken over. It still believes to be master. Which of the two it is afterwards
-//! is the agent's choice; that there is one alone is the protocol's promise.
+//! The master is stopped past its deadline, as by a busy hypervisor or a debugger, and resumed when
+//! the backup has taken over. Its state is still Master. The protocol guarantees a single master
+//! afterwards; which node it is depends on the implementation.
 
 use anyhow::Result;
 

@@ -1,5 +1,5 @@
-//! A crash, and the way back: the preferred node is started again, with the address of its former
-//! life still on its interface, and takes over from the living master if it may.
+//! A crash followed by a restart: the preferred node starts with the stale address still on its
+//! interface, and preempts the current master if preemption is enabled.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use super::stage::Stage;
 pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
     super::crash::play(stage)?;
     let arp = stage.arp()?;
-    let cause = stage.note(format!("{} is started again", stage.preferred));
+    let cause = stage.note(format!("{} is restarted", stage.preferred));
     stage.preferred.start()?;
     stage.expect_preemption(cause, arp)
 }

@@ -1,4 +1,4 @@
-//! A scenario's lab with everything in place, and the waits that all scenarios share.
+//! The lab of a scenario and the waits shared by all scenarios.
 
 use std::process::Command;
 use std::time::Duration;
@@ -18,27 +18,26 @@ use crate::station::{Station, VIP};
 use crate::time::{WallTime, millis};
 use crate::wait::wait_until;
 
-/// Answers of the steady state before anything is done.
+/// Ping answers required before the first action.
 const STEADY_ANSWERS: usize = 50;
-/// How long a takeover is observed at least after its first answer, for the rest of the burst of
-/// gratuitous ARPs and for adverts that cross.
+/// Minimum observation after the first answer, for the remaining gratuitous ARPs and crossing adverts.
 const OBSERVATION: Duration = Duration::from_millis(200);
-/// How much longer than the protocol allows a wait goes on: the machine may be busy, and a late
-/// takeover is a figure to report, not a failure to wait.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Added to every protocol deadline when waiting: on a busy machine a takeover may be late, and its
+/// lateness is a result, not an error.
+const MARGIN: Duration = Duration::from_secs(15);
 
-/// How long the protocol gives the new master.
+/// The protocol deadline for the new master.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Deadline {
-    /// Three intervals and the skew: the old master fell silent.
+    /// Three intervals and the skew: the old master is silent.
     Down,
-    /// The skew: the old master resigned.
+    /// The skew: the old master sent priority 0.
     Skew,
-    /// None from the old master's last advert on: it lives.
+    /// No deadline: the old master is alive.
     Open,
 }
 
-/// Fields in the order they are taken down: agents before the lab they run in.
+/// Fields are dropped in order: agents before the lab they run in.
 pub(super) struct Stage<'a> {
     pub(super) preferred: Agent,
     pub(super) backup: Agent,
@@ -49,14 +48,14 @@ pub(super) struct Stage<'a> {
     start: WallTime,
     events: Vec<Event>,
     takeovers: Vec<Takeover>,
-    /// Is told what is done and what is waited for.
+    /// Called with each action and wait.
     watch: &'a mut dyn FnMut(&str),
 }
 
 impl<'a> Stage<'a> {
-    /// Two agents running, the preferred one master, the client's ping answered by it.
+    /// Starts two agents and waits until the preferred one is master and answers the client's ping.
     pub(super) fn open(setup: &Setup, watch: &'a mut dyn FnMut(&str)) -> Result<Self> {
-        watch("two nodes, a client and a switch, each in namespaces of its own");
+        watch("two nodes, a client and a switch, each in its own namespaces");
         let lab = Lab::new(2)?;
         let start = WallTime::now();
         let capture = lab.capture()?;
@@ -71,14 +70,14 @@ impl<'a> Stage<'a> {
             Agent::new(&lab, station, setup.kind(station).clone(), &[instance])
         };
         let (mut preferred, mut backup) = (agent(PREFERRED)?, agent(BACKUP)?);
-        watch(&format!("{preferred} starts; it looks for a master, then becomes it"));
+        watch(&format!("{preferred} starts; it becomes master after the master-down timer"));
         preferred.start()?;
-        // The backup comes second and hears a master, so that the scenario starts without an election.
-        let mastery = wait_until(&format!("{preferred} to become master"), PATIENCE, || {
+        // The backup starts second and finds a master, so that the scenario starts without an election.
+        let elected = wait_until(&format!("{preferred} to become master"), MARGIN, || {
             capture.has(start, |frame| frame.claims_mastership(PREFERRED))
         });
-        mastery.with_context(|| format!("its log:\n{}", text_of(&preferred.log())))?;
-        watch(&format!("{backup} starts, the client pings {VIP}; nobody else may become master"));
+        elected.with_context(|| format!("its log:\n{}", text_of(&preferred.log())))?;
+        watch(&format!("{backup} starts, the client pings {VIP}; {preferred} must stay the only master"));
         backup.start()?;
         let prober = Prober::start(lab.host(Station::Client)?, VIP, setup.ping_spacing)?;
         let stage = Self {
@@ -98,31 +97,31 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
-    /// The preferred node is the only master and the client's ping is answered. A busy machine can
-    /// make a backup impatient while it starts; the election that follows is not the scenario's.
+    /// Waits until the preferred node is the only master and the client's ping is answered. On a busy
+    /// machine the backup may take over during startup, which must end before the scenario begins.
     fn expect_steadiness(&self) -> Result<()> {
         let master = self.expect_one_master()?;
         ensure!(master == PREFERRED, "{master} has become master instead of {PREFERRED}");
-        wait_until("the client's ping to be answered", PATIENCE, || self.prober.answered() >= STEADY_ANSWERS)
+        wait_until("the client's ping to be answered", MARGIN, || self.prober.answered() >= STEADY_ANSWERS)
     }
 
-    /// Notes what is about to be done and returns the time.
+    /// Records the next action and returns its time.
     pub(super) fn note(&mut self, text: impl Into<String>) -> WallTime {
         let text = text.into();
         (self.watch)(&text);
-        // Not before the watcher is done with it: what is about to be done is done now.
+        // Taken after `watch` returns, so that its duration is not attributed to the action.
         let time = WallTime::now();
         self.events.push(Event { time, text });
         time
     }
 
-    /// The client's neighbour entry for the virtual address.
+    /// Returns the client's neighbor entry for the virtual address.
     pub(super) fn arp(&self) -> Result<Option<Neighbour>> {
         neighbour(self.lab.host(Station::Client)?, VIP)
     }
 
-    /// Waits until `new` has taken over from `old`: it has advertised, announced the address and
-    /// answered the client, all after `cause`. Then observes for a while and notes the figures.
+    /// Waits until `new` has taken over from `old`: it has sent an advert, announced the address and
+    /// answered the client, all after `cause`. Then observes for a while and records the takeover.
     pub(super) fn expect_takeover(
         &mut self,
         cause: WallTime,
@@ -141,14 +140,18 @@ impl<'a> Stage<'a> {
             format!(", due {:.3} ms after {old}'s last advert", millis(deadline))
         });
         (self.watch)(&format!("waiting for {new} to take over{due}"));
-        let timeout = 2 * self.down_interval(new) + PATIENCE;
-        self.wait_for(&format!("an advert of {new}"), timeout, cause, |frame| frame.claims_mastership(new))?;
-        self.wait_for(&format!("a gratuitous ARP of {new}"), timeout, cause, |frame| announces(frame, new))?;
+        let timeout = 2 * self.down_interval(new) + MARGIN;
+        self.wait_for(&format!("an advert from {new}"), timeout, cause, |frame| {
+            frame.claims_mastership(new)
+        })?;
+        self.wait_for(&format!("a gratuitous ARP from {new}"), timeout, cause, |frame| {
+            announces(frame, new)
+        })?;
         let identifier = self.prober.identifier();
-        self.wait_for(&format!("an answer of {new} to the client"), timeout, cause, |frame| {
+        self.wait_for(&format!("an answer from {new} to the client"), timeout, cause, |frame| {
             answers(frame, new, identifier)
         })?;
-        (self.watch)(&format!("{new} is master and answers the client; watching what follows"));
+        (self.watch)(&format!("{new} is master and answers the client; observing"));
         self.observe(OBSERVATION.max(3 * self.setup.interval))?;
 
         let observed = WallTime::now();
@@ -156,14 +159,14 @@ impl<'a> Stage<'a> {
         let frames = self.capture.since(self.start);
         let first = |what: &str, wanted: &dyn Fn(&Frame) -> bool| {
             let found = frames.iter().find(|frame| frame.time >= cause && wanted(frame));
-            found.map(|frame| frame.time).with_context(|| format!("{new} has no {what} after the cause"))
+            found.map(|frame| frame.time).with_context(|| format!("{new} sent no {what} after the cause"))
         };
         let first_advert = first("advert", &|frame| frame.claims_mastership(new))?;
         let last_advert = frames
             .iter()
             .rfind(|frame| frame.time < first_advert && advertises(frame, old))
             .map(|frame| frame.time)
-            .with_context(|| format!("{old} has no advert before the takeover"))?;
+            .with_context(|| format!("{old} sent no advert before the takeover"))?;
         let takeover = Takeover {
             cause,
             old,
@@ -186,26 +189,25 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Waits until `master` alone has advertised for twice the longest deadline after `cause`: nobody
-    /// takes over.
-    pub(super) fn expect_stillness(&mut self, cause: WallTime, master: Station) -> Result<()> {
-        (self.watch)(&format!("nobody may take over from {master}"));
+    /// Waits for twice the longest deadline after `cause` and checks that only `master` sent adverts.
+    pub(super) fn expect_no_takeover(&mut self, cause: WallTime, master: Station) -> Result<()> {
+        (self.watch)(&format!("{master} must stay the only master"));
         self.observe(2 * self.down_interval(BACKUP))?;
         let masters = self.masters_since(cause);
         ensure!(
             !masters.is_empty() && masters.iter().all(|&station| station == master),
-            "{master} was to stay the only master, the adverts are from {}",
+            "{master} must stay the only master, but the adverts are from {}",
             names(&masters)
         );
         Ok(())
     }
 
-    /// Waits until one node alone has advertised for twice the longest deadline, and returns it.
+    /// Waits until only one node has sent adverts for twice the longest deadline, and returns it.
     pub(super) fn expect_one_master(&self) -> Result<Station> {
         let quiet = 2 * self.down_interval(BACKUP);
         let mut since = WallTime::now();
         let mut master = None;
-        wait_until("one master alone", 2 * quiet + PATIENCE, || {
+        wait_until("a single master", 2 * quiet + MARGIN, || {
             let masters = self.masters_since(since);
             master = masters.last().copied();
             if masters.windows(2).any(|pair| pair[0] != pair[1]) {
@@ -214,19 +216,19 @@ impl<'a> Stage<'a> {
             }
             master.is_some() && WallTime::now() >= since + quiet
         })?;
-        master.context("there is a master")
+        master.context("no adverts")
     }
 
-    /// After the preferred node is back: with preemption it takes over again, without it does not.
+    /// Waits until the returned preferred node preempts or, without preemption, checks that it does not.
     pub(super) fn expect_preemption(&mut self, cause: WallTime, arp_before: Option<Neighbour>) -> Result<()> {
         if self.setup.preempt {
             self.expect_takeover(cause, arp_before, (BACKUP, PREFERRED), Deadline::Open)
         } else {
-            self.expect_stillness(cause, BACKUP)
+            self.expect_no_takeover(cause, BACKUP)
         }
     }
 
-    /// Both agents' logs in order.
+    /// Returns both agents' logs in order.
     pub(super) fn log(&self) -> Vec<(Station, LogLine)> {
         let lines = |agent: &Agent| {
             let station = agent.station();
@@ -237,7 +239,7 @@ impl<'a> Stage<'a> {
         log
     }
 
-    /// Both agents' logs as text, for an error message.
+    /// Returns both agents' logs as text for an error message.
     pub(super) fn log_text(&self) -> String {
         self.log().iter().fold(String::new(), |text, (station, line)| {
             format!("{text}  {} {station}: {}\n", line.time, line.text)
@@ -248,7 +250,7 @@ impl<'a> Stage<'a> {
     pub(super) fn close(self, scenario: Scenario) -> Result<Outcome> {
         let log = self.log();
         let views = self.views()?;
-        // A capture with holes is an error, and so are its figures.
+        // Fails if the capture lost frames, which would invalidate the results.
         self.capture.stop()?;
         Ok(Outcome {
             scenario,
@@ -261,7 +263,7 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// What vipd's own commands show on the nodes that run it.
+    /// Runs `vipd status` and `vipd stats` on the nodes that run vipd.
     fn views(&self) -> Result<Vec<View>> {
         let mut views = Vec::new();
         for agent in [&self.preferred, &self.backup] {
@@ -270,9 +272,9 @@ impl<'a> Stage<'a> {
             }
             for (command, verb) in [("vipd status", "status"), ("vipd stats", "stats")] {
                 let AgentKind::Vipd(program) = agent.kind() else { continue };
-                let mut asked = Command::new(program);
-                asked.arg("--runtime-dir").arg(Agent::runtime_dir()).arg(verb);
-                let shown = output(agent.host(), asked)?;
+                let mut invocation = Command::new(program);
+                invocation.arg("--runtime-dir").arg(Agent::runtime_dir()).arg(verb);
+                let shown = output(agent.host(), invocation)?;
                 ensure!(
                     shown.status.success(),
                     "`{command}` on {} failed: {}",
@@ -300,14 +302,14 @@ impl<'a> Stage<'a> {
         wait_until(what, timeout, || self.capture.has(since, &wanted))
     }
 
-    /// Lets the segment go on for as long as something is to be seen not to happen.
-    #[expect(clippy::unused_self, reason = "reads as what the stage does")]
+    /// Waits while the capture continues.
+    #[expect(clippy::unused_self, reason = "reads as an action of the stage")]
     fn observe(&self, duration: Duration) -> Result<()> {
         let end = WallTime::now() + duration;
-        wait_until("the end of the observation", duration + PATIENCE, || WallTime::now() >= end)
+        wait_until("the end of the observation", duration + MARGIN, || WallTime::now() >= end)
     }
 
-    /// Who has advertised as master since then, advert by advert.
+    /// Returns the sender of each advert with a priority above 0 since then.
     fn masters_since(&self, since: WallTime) -> Vec<Station> {
         self.capture.search(since, |frame| frame.claims_mastership(frame.from).then_some(frame.from))
     }
@@ -334,7 +336,7 @@ fn names(stations: &[Station]) -> String {
     stations.sort_unstable();
     stations.dedup();
     if stations.is_empty() {
-        return "nobody".to_owned();
+        return "no node".to_owned();
     }
     stations.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }

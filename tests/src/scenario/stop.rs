@@ -1,5 +1,4 @@
-//! The master is stopped gracefully. It says so (priority 0), and the backup waits for its skew
-//! alone.
+//! The master shuts down cleanly: it sends priority 0, and the backup takes over after its skew time.
 
 use anyhow::Result;
 
