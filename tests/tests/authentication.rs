@@ -130,5 +130,5 @@ fn password_is_absent_from_logs_reports_and_process_arguments() {
         .expect("read /proc");
     agent.stop().expect("stop the agent");
     shown += &agent.log().iter().map(|line| line.text.clone()).collect::<String>();
-    assert!(shown.contains("VI_1") && !shown.contains(SECRET), "{shown}");
+    assert!(shown.contains("VI_1") && !shown.contains(SECRET), "the password is shown: {shown}");
 }

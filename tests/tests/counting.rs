@@ -123,38 +123,40 @@ fn unchanged_adverts_do_not_wake_the_engine() -> TestResult {
     })?;
 
     // Each statistics query also wakes the engine.
-    let asked = Cell::new(0);
-    let woken = || -> Result<u64> {
-        asked.set(asked.get() + 1);
+    let queries = Cell::new(0);
+    let wakeups = || -> Result<u64> {
+        queries.set(queries.get() + 1);
         ask::stats(&agent)?.0.number("vipd:engine-wakeups")
     };
-    let before = woken()?;
+    let before = wakeups()?;
     injector.pace(&frames, ADVERTS, Duration::from_secs(2))?;
     let total = || -> Result<u64> {
-        asked.set(asked.get() + 1);
+        queries.set(queries.get() + 1);
         ask::stats(&agent)?.1.iter().map(|statistics| statistics.number("advertisement-rcvd")).sum()
     };
     let sent = u64::try_from(ADVERTS + frames.len())?;
     try_wait_until("all adverts to be counted", TIMEOUT, || Ok(total()? >= sent))?;
     let (global, statistics) = ask::stats(&agent)?;
-    let woken = woken()? - before;
-    assert!(woken <= 4 * asked.get() + 200, "{woken} wake-ups, {} questions, {ADVERTS} adverts", asked.get());
+    let wakeups = wakeups()? - before;
+    assert!(
+        wakeups <= 4 * queries.get() + 200,
+        "{wakeups} wake-ups, {} queries, {ADVERTS} adverts",
+        queries.get()
+    );
     check_calm(&agent, &global, &statistics, 255 * 2 + 20)?;
 
-    // And what says something new is heard at once, behind all those: deadlines are half a minute away.
+    // A changed advert after all these must still wake the engine: the deadlines are 30 s away.
     injector.pace(&[Advert { priority: 0, ..advert(7, Version::V3) }.frame()], 1, Duration::ZERO)?;
-    try_wait_until("number 7 to be master", TIMEOUT, || {
-        Ok(ask::status(&agent)?[6].text("state") == "master")
-    })?;
+    try_wait_until("VRID 7 to be master", TIMEOUT, || Ok(ask::status(&agent)?[6].text("state") == "master"))?;
     assert!(agent.stop()?.success());
     Ok(())
 }
 
-/// A kind of advert that is not accepted, the counter it belongs to, and its frame for a router.
-type Wrong = (&'static str, fn(Advert) -> Advert);
+/// A counter, and the change that makes an advert count there.
+type Invalid = (&'static str, fn(Advert) -> Advert);
 
-/// What every version refuses.
-const WRONG: [Wrong; 8] = [
+/// Adverts that are invalid in both versions.
+const INVALID: [Invalid; 8] = [
     ("vipd:ip-ttl-errors", |advert| Advert { ttl: 254, ..advert }),
     ("vipd:checksum-errors", |advert| Advert { checksum: Checksum::Bad, ..advert }),
     ("vipd:version-errors", |advert| Advert { version: 5 - advert.version, ..advert }),
@@ -164,13 +166,13 @@ const WRONG: [Wrong; 8] = [
     ("vipd:interval-zero-errors", |advert| Advert { interval: 0, ..advert }),
     ("vipd:ip-header-errors", |advert| Advert { ip_checksum: Some(0x1234), ..advert }),
 ];
-/// What version 2 refuses besides.
-const WRONG_IN_V2: [Wrong; 2] = [
+/// Adverts that are invalid in version 2 only.
+const INVALID_IN_V2: [Invalid; 2] = [
     ("vipd:invalid-auth-type", |advert| Advert { interval: 0x0900 | advert.interval, ..advert }),
     ("vipd:auth-type-mismatch", |advert| Advert { interval: 0x0100 | advert.interval, ..advert }),
 ];
-/// What is nobody's here, with the counter of the agent that it belongs to.
-const FOREIGN: [Wrong; 4] = [
+/// Packets that are not for a configured router, with the agent-wide counter.
+const FOREIGN: [Invalid; 4] = [
     ("vrid-errors", |advert| Advert { vrid: 200, ..advert }),
     ("vipd:fragments-passed", |advert| Advert { fragment: 0x2000, ..advert }),
     ("vipd:destination-passed", |advert| Advert {
@@ -184,8 +186,8 @@ const FOREIGN: [Wrong; 4] = [
 const V3_ROUTERS: [u8; 3] = [1, 2, 3];
 const V2_ROUTER: u8 = 9;
 
-/// Frames to take turns through, and what one turn adds to each counter of each instance (in the order
-/// of the configuration) and of the agent.
+/// Frames to send in rounds, and the increments of one round to the counters of each instance (in
+/// configuration order) and of the agent.
 struct Mix {
     ours: Vec<Vec<u8>>,
     foreign: Vec<Vec<u8>>,
@@ -200,19 +202,19 @@ impl Mix {
         let routers =
             V3_ROUTERS.map(|vrid| (vrid, Version::V3)).into_iter().chain([(V2_ROUTER, Version::V2)]);
         for (vrid, version) in routers {
-            let right = advert(vrid, version);
+            let valid = advert(vrid, version);
             let mut counts = BTreeMap::from([("advertisement-rcvd", 1)]);
             if version == Version::V3 {
-                // The master leaves, and the right advert that follows takes it back.
-                mix.ours.push(Advert { priority: 0, ..right.clone() }.frame());
+                // The valid advert at the end of the round cancels the effect of priority 0.
+                mix.ours.push(Advert { priority: 0, ..valid.clone() }.frame());
                 counts = BTreeMap::from([("advertisement-rcvd", 2), ("priority-zero-pkts-rcvd", 1)]);
             }
-            let more = if version == Version::V2 { &WRONG_IN_V2[..] } else { &[] };
-            for (counter, change) in WRONG.iter().chain(more) {
-                mix.ours.push(change(right.clone()).frame());
+            let more = if version == Version::V2 { &INVALID_IN_V2[..] } else { &[] };
+            for (counter, change) in INVALID.iter().chain(more) {
+                mix.ours.push(change(valid.clone()).frame());
                 *counts.entry(counter).or_default() += 1;
             }
-            mix.ours.push(right.frame());
+            mix.ours.push(valid.frame());
             mix.instances.push(counts);
         }
         for (counter, change) in FOREIGN {
@@ -229,7 +231,7 @@ impl Mix {
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult {
-    const TURNS: usize = 500;
+    const ROUNDS: usize = 500;
     let lab = Lab::new(1)?;
     let mut instances: Vec<_> = V3_ROUTERS.iter().map(|vrid| instance(*vrid, Version::V3)).collect();
     instances.push(instance(V2_ROUTER, Version::V2));
@@ -240,33 +242,33 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
 
     let mix = Mix::new();
     let frames: Vec<_> = mix.ours.iter().chain(&mix.foreign).cloned().collect();
-    let count = TURNS * frames.len();
+    let count = ROUNDS * frames.len();
     assert!(count >= 20_000, "{count} frames");
     Injector::open(lab.host(SENDER)?)?.pace(&frames, count, Duration::from_secs(2))?;
-    let turns = u64::try_from(TURNS)?;
-    // Each turn's last frame is the last foreign one: what came before it has been counted.
+    let rounds = u64::try_from(ROUNDS)?;
+    // The last frame of a round is the last foreign one: once it is counted, all frames are.
     let (last, _) = FOREIGN[FOREIGN.len() - 1];
     try_wait_until("the last frame to be counted", TIMEOUT, || {
-        Ok(ask::stats(&agent)?.0.number(last)? >= turns)
+        Ok(ask::stats(&agent)?.0.number(last)? >= rounds)
     })
     .with_context(|| format!("{:?} lost by the segment", lab.lost(SENDER, NODE)))?;
     assert_eq!(lab.lost(SENDER, NODE)?, 0, "the machine is too busy for this load");
 
     let (global, statistics) = ask::stats(&agent)?;
-    for (counter, each_turn) in &mix.global {
-        assert_eq!(global.number(counter)?, each_turn * turns, "{counter}");
+    for (counter, per_round) in &mix.global {
+        assert_eq!(global.number(counter)?, per_round * rounds, "{counter}");
     }
-    let reasons = WRONG.iter().chain(&WRONG_IN_V2).map(|(counter, _)| *counter);
+    let reasons = INVALID.iter().chain(&INVALID_IN_V2).map(|(counter, _)| *counter);
     let all: Vec<_> = reasons.chain(["advertisement-rcvd", "priority-zero-pkts-rcvd"]).collect();
     for (number, (statistics, expected)) in statistics.iter().zip(&mix.instances).enumerate() {
         for counter in &all {
-            let each_turn = expected.get(counter).copied().unwrap_or(0);
-            assert_eq!(statistics.number(counter)?, each_turn * turns, "{counter} of instance {number}");
+            let per_round = expected.get(counter).copied().unwrap_or(0);
+            assert_eq!(statistics.number(counter)?, per_round * rounds, "{counter} of instance {number}");
         }
     }
 
-    // A kind is told once an instance. Following a master and losing it again is told, too, and cut
-    // short at 20 lines and two a second.
+    // Each reason is logged once per instance. Changes of the followed master are logged up to the log
+    // limit, a burst of 20 and two per second.
     let bound = statistics.len() * (20 + 2 * 30) + 20;
     check_calm(&agent, &global, &statistics, bound)?;
 
@@ -274,8 +276,8 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     for frame in tap.take()?.into_iter().filter(|frame| frames.contains(frame)) {
         *passed.entry(frame).or_default() += 1;
     }
-    let expected: BTreeMap<_, _> = mix.foreign.iter().map(|frame| (frame.clone(), TURNS)).collect();
-    assert_eq!(passed, expected, "the foreign frames pass, and none of ours");
+    let expected: BTreeMap<_, _> = mix.foreign.iter().map(|frame| (frame.clone(), ROUNDS)).collect();
+    assert_eq!(passed, expected, "exactly the foreign frames pass");
     assert!(agent.stop()?.success());
     Ok(())
 }

@@ -97,8 +97,8 @@ fn policies(pid: u32) -> Result<Vec<(String, u32)>> {
     let mut all = Vec::new();
     for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
         let stat = fs::read_to_string(entry?.path().join("stat"))?;
-        let (name, rest) = stat.rsplit_once(')').context("a name in parentheses")?;
-        let name = name.split_once('(').context("a name in parentheses")?.1.to_owned();
+        let (name, rest) = stat.rsplit_once(')').context("no name in parentheses")?;
+        let name = name.split_once('(').context("no name in parentheses")?.1.to_owned();
         // The first field after the name is field 3.
         let policy = rest.split_whitespace().nth(41 - 3).context("41 fields")?.parse()?;
         all.push((name, policy));

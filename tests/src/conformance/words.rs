@@ -65,7 +65,7 @@ pub enum ReceivedChecksum {
 }
 
 /// `receive advert from higher priority 200 …`: omitted fields match the router under test.
-#[expect(clippy::struct_excessive_bools, reason = "each switch is a word of its own in a scenario")]
+#[expect(clippy::struct_excessive_bools, reason = "each switch is a separate key in a scenario")]
 #[derive(Debug, Clone)]
 pub struct ReceivedAdvert {
     /// `family ipv6`: selects one of the routers under test.
@@ -148,7 +148,7 @@ impl Default for ReceivedAdvert {
 }
 
 /// A frame that the router is expected to send.
-#[expect(clippy::struct_excessive_bools, reason = "each switch is a word of its own in a scenario")]
+#[expect(clippy::struct_excessive_bools, reason = "each switch is a separate key in a scenario")]
 #[derive(Debug, Clone, Default)]
 pub struct ExpectedFrame {
     /// An announcement, not an advert.

@@ -243,7 +243,7 @@ pub struct Outcome {
     pub events: Vec<Event>,
     /// Changes of master, in order; the first is the failover.
     pub takeovers: Vec<Takeover>,
-    /// The client's ping, from before the first event to the end.
+    /// The client's pings, from before the first event to the end.
     pub probes: Probes,
     /// Log lines of both agents, in order.
     pub log: Vec<(Station, LogLine)>,
