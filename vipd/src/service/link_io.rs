@@ -82,7 +82,7 @@ impl LinkOpener {
                 groups.remove(&number);
             } else if let Some(joined) = groups.get(&number) {
                 let renewed = joined.renew().map_err(|error| {
-                    failure(format!("cannot join {group} on {} again", spec.name), error, "is IPv6 off?")
+                    failure(format!("cannot join {group} on {} again", spec.name), error, Some("is IPv6 off?"))
                 })?;
                 if renewed {
                     tracing::info!(
@@ -94,7 +94,7 @@ impl LinkOpener {
             } else {
                 let joined = Membership::join(spec.ifindex, number).map_err(|error| {
                     let limits = "see net.ipv4.igmp_max_memberships and net.ipv6.mld_max_msf";
-                    failure(format!("cannot join {group} on {}", spec.name), error, limits)
+                    failure(format!("cannot join {group} on {}", spec.name), error, Some(limits))
                 })?;
                 groups.insert(number, joined);
             }
@@ -211,31 +211,30 @@ impl LinkWork for LinkOpener {
 
 /// Opens the sockets that send adverts and announcements.
 fn ensure_sockets(spec: &LinkSpec) -> anyhow::Result<(PacketSocket, BTreeMap<RouterId, UnicastSocket>)> {
-    const NEEDED: &str = "it needs CAP_NET_RAW";
     let LinkSpec { ifindex, name, routers, .. } = spec;
     let socket = PacketSocket::open(*ifindex)
-        .map_err(|error| failure(format!("cannot open a packet socket on {name}"), error, NEEDED))?;
+        .map_err(|error| failure(format!("cannot open a packet socket on {name}"), error, None))?;
     let unicast = routers.iter().filter_map(|router| Some((router.router, router.unicast_source?)));
     let unicast = unicast.map(|(router, source)| {
         let socket = UnicastSocket::open(*ifindex, source).map_err(|error| {
-            failure(format!("cannot open a raw socket from {source} on {name}"), error, NEEDED)
+            failure(format!("cannot open a raw socket from {source} on {name}"), error, None)
         })?;
         Ok((router, socket))
     });
     Ok((socket, unicast.collect::<anyhow::Result<_>>()?))
 }
 
-/// An error with the remedy for what failed: `otherwise`, unless the error itself names another
-/// cause.
-fn failure(what: impl Display, error: io::Error, otherwise: &str) -> anyhow::Error {
+/// An error with its remedy, by its errno; `otherwise` for an errno that names no cause of its own.
+fn failure(what: impl Display, error: io::Error, otherwise: Option<&str>) -> anyhow::Error {
     let remedy = match error.raw_os_error() {
-        Some(libc::EMFILE) => "raise the limit on open files (LimitNOFILE= in the unit)",
-        Some(libc::ENFILE) => "the system has no more open files; raise fs.file-max",
-        Some(libc::ENOMEM) => "the system is out of memory",
-        Some(libc::ENODEV) => "the interface has been removed",
+        Some(libc::EPERM | libc::EACCES) => Some("it needs CAP_NET_RAW"),
+        Some(libc::EMFILE) => Some("raise the limit on open files (LimitNOFILE= in the unit)"),
+        Some(libc::ENFILE) => Some("the system has no more open files; raise fs.file-max"),
+        Some(libc::ENOMEM) => Some("the system is out of memory"),
+        Some(libc::ENODEV) => Some("the interface has been removed"),
         _ => otherwise,
     };
-    anyhow!(error).context(format!("{what}; {remedy}"))
+    anyhow!(error).context(remedy.map_or_else(|| what.to_string(), |remedy| format!("{what}; {remedy}")))
 }
 
 #[cfg(test)]
@@ -246,9 +245,11 @@ mod tests {
     fn the_remedy_fits_the_error() {
         let remedy = |errno| {
             let error = io::Error::from_raw_os_error(errno);
-            format!("{:#}", failure("cannot open it", error, "it needs CAP_NET_RAW"))
+            format!("{:#}", failure("cannot open it", error, None))
         };
         assert!(remedy(libc::EPERM).starts_with("cannot open it; it needs CAP_NET_RAW: "));
+        assert!(remedy(libc::EACCES).starts_with("cannot open it; it needs CAP_NET_RAW: "));
+        assert!(remedy(libc::EADDRNOTAVAIL).starts_with("cannot open it: "));
         assert!(remedy(libc::EMFILE).starts_with("cannot open it; raise the limit on open files"));
         assert!(remedy(libc::ENFILE).starts_with("cannot open it; the system has no more open files"));
     }

@@ -1,7 +1,7 @@
 //! Attachments of the program to interfaces.
 //!
-//! Each is a BPF link. [`Attachments::ensure`] is idempotent: a link that is attached in the wanted mode
-//! is kept, and its program is replaced in place (`BPF_LINK_UPDATE`), without an interval in which
+//! Each is a BPF link. [`Attachments::ensure`] is idempotent: a link that is attached in the wanted
+//! mode, or was created for the same preference, is kept, and its program is replaced in place (`BPF_LINK_UPDATE`), without an interval in which
 //! adverts are not received. Only a change of mode needs a new link, because the kernel does not allow
 //! a native and a generic program on one interface at the same time.
 
@@ -89,6 +89,9 @@ impl<'a> Programs<'a> {
 #[derive(Debug)]
 struct Attachment {
     link: LinkProbe,
+    /// The preference that it was created or kept for: with `Native`, a driver that refused it once
+    /// is not asked again.
+    preference: Preference,
     mode: Mode,
     frags: bool,
 }
@@ -109,7 +112,11 @@ impl Attachments {
         let selection = Selection::new(preference, driver::find(interface).as_ref());
         let wanted = selection.candidates[0];
         if let Some(present) = self.attached(ifindex) {
-            if present.mode == wanted.mode || preference == Preference::Auto {
+            if present.mode == wanted.mode
+                || preference == present.preference
+                || preference == Preference::Auto
+            {
+                present.preference = preference;
                 // The first attempt may have been refused for an MTU that has changed since.
                 if present.mode == wanted.mode
                     && present.frags != wanted.frags
@@ -135,12 +142,13 @@ impl Attachments {
         selection: &Selection,
     ) -> Result<Attached, AttachError> {
         let mut reason = selection.reason.clone();
+        let preference = selection.preference;
         for (position, candidate) in selection.candidates.iter().enumerate() {
             let Candidate { mode, frags } = *candidate;
             let error = match syscall::create_link(programs.get(frags), ifindex, mode.flags()) {
                 Ok(link) => {
                     let probe = LinkProbe(Arc::new(link));
-                    self.0.insert(ifindex, Attachment { link: probe.clone(), mode, frags });
+                    self.0.insert(ifindex, Attachment { link: probe.clone(), preference, mode, frags });
                     return Ok(Attached { mode, reason: Some(reason), probe });
                 }
                 Err(error) => error,
@@ -159,7 +167,7 @@ impl Attachments {
             }
         }
         let interface = interface.to_owned();
-        Err(AttachError::Refused { interface, preference: selection.preference, reason })
+        Err(AttachError::Refused { interface, preference, reason })
     }
 
     fn attached(&mut self, ifindex: u32) -> Option<&mut Attachment> {

@@ -100,6 +100,18 @@ fn a_refused_native_mode_is_reported_with_errno_and_the_kernel_s_text() {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
+fn attaching_again_keeps_the_link_where_the_driver_refused_native_mode() {
+    let [bridge, _] = private_links("left type bridge", ["left", "lo"]);
+    let mut bench = Bench::new();
+    let kernel = &mut bench.loaded.kernel;
+    kernel.attach(bridge, "left", Preference::Native).expect("generic works");
+    let id = link_id("left");
+    let again = kernel.attach(bridge, "left", Preference::Native).expect("it is attached");
+    assert_eq!((again.mode, again.reason, link_id("left")), (Mode::Generic, None, id));
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
 fn an_interface_with_another_program_is_busy() {
     let [left, _] = private_pair();
     let (mut first, mut second) = (Bench::new(), Bench::new());
