@@ -1,54 +1,115 @@
-//! Noticing that an XDP program was detached externally.
+//! XDP programs that were detached externally.
 //!
-//! The kernel sends no notification when a BPF link is detached. A router that receives no adverts
-//! would elect itself, so its link is probed before each election, and otherwise once an advert
-//! interval when the engine is awake anyway. A backup needs no more: without adverts its
-//! master-down timer wakes the engine.
+//! The kernel sends no notification when a BPF link is detached, and a router that receives no
+//! adverts would elect itself. So the [`prober`](super::prober) thread asks the kernel, and an
+//! election needs a result that is recent enough to prove that adverts were missing: a probe that
+//! found the program attached and began no earlier than one and a half advert intervals into the
+//! silence. Routers with intervals of 100 ms and more have one at hand. For the others a probe is
+//! requested when the engine begins to spin for the deadline.
+//!
+//! An election without a recent result waits for one. It is missing only while another process
+//! holds the rtnl lock for longer than an interval; the VIPs could not be added before that ends,
+//! either, because adding an address takes the same lock.
 
 use vipd_common::Timestamp;
 
 use super::Engine;
 use super::command::{Report, Request};
 use super::id::{LinkId, RouterId};
-use crate::vrrp::State;
+use super::instance::Instance;
+use super::links::Links;
+use super::prober::Attachment;
+use crate::vrrp::{Input, State};
+
+/// Nanoseconds after which an election that waits for a probe is considered again; the result
+/// itself wakes the engine.
+const ELECTION_RETRY: u64 = 10_000_000;
 
 impl Engine {
-    /// Probes the links whose last probe was an advert interval ago.
-    pub(super) fn probe_links(&mut self, now: Timestamp) {
+    /// Impedes the routers of links whose program was found detached, and has it attached again.
+    pub(super) fn check_attachments(&mut self, now: Timestamp) {
+        let grace_ended = self.grace_ends.take_if(|ends| *ends <= now).is_some();
         for slot in 0..self.topology.links.slots() {
             let Some(id) = self.topology.links.id_at(slot) else { continue };
-            let io = self.topology.links.get(id).and_then(|link| link.io.as_ref());
-            if io.is_some_and(|io| now >= io.probed + io.probe_interval) {
-                self.probe(now, id);
+            let Some(link) = self.topology.links.get_mut(id) else { continue };
+            let Some(io) = &mut link.io else { continue };
+            if io.detached_at.is_some() {
+                link.changed |= grace_ended;
+            } else if io.attachment.as_ref().is_some_and(|attachment| attachment.is_detached()) {
+                io.detached_at = Some(now);
+                link.changed = true;
+                self.reports.send(Report::XdpDetached { interface: link.name.clone() });
+                self.reattach(id);
             }
         }
     }
 
-    /// Probes the link of a router whose timer has fired in Backup: the router is about to become
-    /// master. If its program is detached, the routers of the link are impeded instead.
-    pub(super) fn probe_before_election(&mut self, now: Timestamp, router: RouterId) {
-        let Some(instance) = self.topology.routers.get(router) else { return };
-        let link = instance.link;
-        if instance.router.state() == State::Backup && self.probe(now, link) {
-            self.reconcile(now);
+    fn reattach(&mut self, id: LinkId) {
+        if let Some(spec) = self.topology.spec(id) {
+            self.request(Request::Reattach(spec));
         }
     }
 
-    /// Probes a link, at most once a turn. Returns whether its program was detached since the last
-    /// probe. The service then attaches it again.
-    fn probe(&mut self, now: Timestamp, id: LinkId) -> bool {
-        let Some(link) = self.topology.links.get_mut(id) else { return false };
-        let Some(io) = link.io.as_mut().filter(|io| io.probed < now && !io.is_detached) else { return false };
-        io.probed = now;
-        if io.probe.as_ref().is_none_or(|probe| probe.is_attached()) {
-            return false;
+    /// Whether a router whose timer has fired may handle that now. If it is a backup without a
+    /// recent probe, its election waits.
+    pub(super) fn may_elect(&mut self, now: Timestamp, id: RouterId) -> bool {
+        let Some(instance) = self.topology.routers.get(id) else { return true };
+        // The deadline of a heap entry may have moved.
+        if instance.router.next_timeout().is_none_or(|next| next > now) {
+            return true;
         }
-        io.is_detached = true;
-        link.changed = true;
-        self.reports.send(Report::XdpDetached { interface: link.name.clone() });
-        if let Some(spec) = self.topology.spec(id) {
-            self.request(Request::Open(spec));
+        let waiting = self.waiting.iter().position(|(waiting, _)| *waiting == id);
+        let needed = waiting
+            .and_then(|position| self.waiting.get(position))
+            .map_or_else(|| needed_probe(now, instance), |(_, needed)| *needed);
+        let Some(attachment) = attachment(&self.topology.links, instance, needed) else {
+            if let Some(position) = waiting {
+                self.waiting.swap_remove(position);
+            }
+            return true;
+        };
+        self.prober.request(attachment);
+        if waiting.is_none() {
+            self.waiting.push((id, needed));
         }
-        true
+        self.schedule.postpone(id, now + ELECTION_RETRY, &instance.router);
+        false
     }
+
+    /// Handles the elections whose probe has completed.
+    pub(super) fn elect_waiting(&mut self, now: Timestamp) {
+        for position in (0..self.waiting.len()).rev() {
+            let Some((id, needed)) = self.waiting.get(position).copied() else { continue };
+            let instance = self.topology.routers.get(id);
+            if instance.is_none_or(|instance| attachment(&self.topology.links, instance, needed).is_none()) {
+                self.waiting.swap_remove(position);
+                // Without effect if an advert has arrived meanwhile.
+                self.dispatch(now, id, Input::Timeout);
+            }
+        }
+    }
+}
+
+/// When the probe before an election at `deadline` must have begun.
+pub(super) fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestamp {
+    let snapshot = instance.router.snapshot();
+    let interval = snapshot.active_interval.nanos();
+    let age = snapshot.master_down_interval.saturating_sub(interval + interval / 2);
+    Timestamp::from_nanos(deadline.as_nanos().saturating_sub(age))
+}
+
+/// The attachment of a backup's link, unless a probe that began at `needed` or later found it
+/// attached.
+pub(super) fn attachment<'a>(
+    links: &'a Links,
+    instance: &Instance,
+    needed: Timestamp,
+) -> Option<&'a Attachment> {
+    if instance.router.state() != State::Backup {
+        return None;
+    }
+    let io = links.get(instance.link)?.io.as_ref()?;
+    let attachment = io.attachment.as_deref().filter(|_| io.detached_at.is_none())?;
+    // One that was found detached just now impedes the router in the next turn.
+    (attachment.is_detached() || attachment.attached_at() < needed).then_some(attachment)
 }

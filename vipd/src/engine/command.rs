@@ -40,6 +40,9 @@ pub(crate) enum Command {
 pub(crate) enum Request {
     /// Open a link whose interface exists, or bring one that is open up to date.
     Open(LinkSpec),
+    /// The same for a link whose XDP program was detached externally, before requests for other
+    /// links.
+    Reattach(LinkSpec),
     /// Close a link whose interface is gone.
     Close {
         link: LinkId,

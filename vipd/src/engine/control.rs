@@ -46,7 +46,8 @@ impl Engine {
         match io {
             Ok(mut io) => {
                 let created = std::mem::take(&mut io.macvlans);
-                io.probe_interval = shortest;
+                let probe = io.probe.take();
+                io.attachment = probe.map(|probe| self.prober.watch(shortest, move || probe.is_attached()));
                 link.failure = None;
                 // Closing its sockets blocks.
                 if let Some(replaced) = link.io.replace(io) {

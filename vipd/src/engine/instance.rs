@@ -15,7 +15,7 @@ use super::command::Sent;
 use super::id::LinkId;
 use super::link_io::FrameKind;
 use super::link_spec::XdpEntry;
-use super::links::Links;
+use super::links::{Link, Links};
 use super::unicast_peer::UnicastPeer;
 use crate::config;
 use crate::config::settings::{Checksum, Transport};
@@ -170,6 +170,13 @@ impl Instance {
 
     pub(crate) fn is_master(&self) -> bool {
         self.router.state() == State::Master
+    }
+
+    /// Of a master on a link whose XDP program was detached: when it becomes impeded. A backup, which
+    /// may miss the master's adverts, is impeded at once.
+    pub(crate) fn grace_ends(&self, link: &Link) -> Option<Timestamp> {
+        let detached_at = link.io.as_ref()?.detached_at.filter(|_| self.is_master())?;
+        Some(detached_at + self.router.snapshot().master_down_interval)
     }
 
     /// Its virtual addresses with the link of each.

@@ -1,10 +1,12 @@
 //! The sockets of one link, and the mode of its XDP program.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use vipd_common::Timestamp;
 
 use super::id::{LinkId, RouterId};
+use super::prober::Attachment;
 use crate::packet::{Batch, PacketSocket, UnicastSocket};
 use crate::xdp::{LinkProbe, Mode};
 
@@ -33,12 +35,10 @@ pub(crate) struct LinkIo {
     pub(crate) mode: Option<Mode>,
     /// Checks whether the XDP program is still attached.
     pub(crate) probe: Option<LinkProbe>,
-    /// The XDP program was detached externally.
-    pub(crate) is_detached: bool,
-    /// When it was last probed.
-    pub(crate) probed: Timestamp,
-    /// Nanoseconds from one probe to the next: the shortest advert interval of its routers.
-    pub(crate) probe_interval: u64,
+    /// The results of these checks.
+    pub(crate) attachment: Option<Arc<Attachment>>,
+    /// When the XDP program was found detached externally.
+    pub(crate) detached_at: Option<Timestamp>,
     /// Sends adverts and announcements.
     pub(crate) socket: PacketSocket,
     /// The frames that the socket sends next.

@@ -109,7 +109,7 @@ impl Link {
             return Err(Fault::NoHardwareAddress);
         }
         let io = self.io.as_ref().ok_or(Fault::NotAttached)?;
-        if io.is_detached { Err(Fault::NotReceiving) } else { Ok(()) }
+        if io.detached_at.is_some() { Err(Fault::NotReceiving) } else { Ok(()) }
     }
 
     /// Whether addresses can be added to it. A macvlan is up only while its router is master.
@@ -206,7 +206,7 @@ impl Link {
 
     /// Mode of the XDP program, while it is attached.
     pub(crate) fn mode(&self) -> Option<Mode> {
-        self.io.as_ref().filter(|io| !io.is_detached).and_then(|io| io.mode)
+        self.io.as_ref().filter(|io| io.detached_at.is_none()).and_then(|io| io.mode)
     }
 
     fn created(&mut self, ifindex: u32) {

@@ -1,5 +1,6 @@
 //! The engine: the real-time thread that runs the virtual routers. It waits for the kernel alone,
-//! never for a log, a disk, a client or a driver.
+//! never for a log, a disk or a client. It takes the rtnl lock, which a driver may hold for seconds,
+//! only to read links and to change addresses; `prober` is a thread of its own for that reason.
 //!
 //! ```text
 //!  XDP program ── ring ──────► rx ────────┐
@@ -38,6 +39,7 @@ pub(crate) mod link_spec;
 mod links;
 mod ownership;
 mod poll;
+mod prober;
 mod readiness;
 mod reconcile;
 mod retry;
@@ -66,6 +68,7 @@ use command::{Command, EngineSnapshot, Report, Reports, Request};
 use effects::{Budget, Effects};
 use id::RouterId;
 use poll::{Poll, Source, Waker};
+use prober::Prober;
 use schedule::Schedule;
 use topology::Topology;
 
@@ -98,6 +101,11 @@ pub(crate) struct Engine {
     dirty: Vec<RouterId>,
     schedule: Schedule,
     effects: Effects,
+    prober: Prober,
+    /// Backups whose election waits for a probe, and when that must have begun.
+    waiting: Vec<(RouterId, Timestamp)>,
+    /// When the next master on a link whose XDP program is detached becomes impeded.
+    grace_ends: Option<Timestamp>,
     realtime: Realtime,
     /// Netlink notifications were lost: read links and addresses again in this turn.
     resync_needed: bool,
@@ -156,7 +164,8 @@ impl Engine {
     /// Opens the engine's own sockets and reads which interfaces and addresses exist.
     ///
     /// # Errors
-    /// When netlink sockets, timerfd, eventfd or epoll cannot be opened, or netlink cannot be read.
+    /// When netlink sockets, timerfd, eventfd or epoll cannot be opened, no thread can be started, or
+    /// netlink cannot be read.
     pub(crate) fn new(
         topology: Topology,
         kernel: KernelSide,
@@ -170,6 +179,7 @@ impl Engine {
         poll.add(&monitor, Source::Netlink)?;
         let (sender, commands) = channel();
         let handle = Handle { commands: sender, waker: poll.waker() };
+        let prober = Prober::start(poll.waker(), realtime)?;
         let mut engine = Self {
             poll,
             feed,
@@ -184,6 +194,9 @@ impl Engine {
             dirty: Vec::new(),
             schedule: Schedule::default(),
             effects: Effects::new(Requests::open()?, closed),
+            prober,
+            waiting: Vec::new(),
+            grace_ends: None,
             topology,
             realtime,
             resync_needed: false,
@@ -201,6 +214,7 @@ impl Engine {
     fn reserve(&mut self) {
         let slots = self.topology.routers.slots();
         self.dirty.reserve((2 * slots).saturating_sub(self.dirty.len()));
+        self.waiting.reserve(slots.saturating_sub(self.waiting.len()));
         for (id, _) in self.topology.routers.iter() {
             self.schedule.reserve(id);
         }
@@ -253,7 +267,7 @@ impl Engine {
             busy |= self.drain_netlink(now);
         }
         let stop = self.take_commands(now);
-        self.probe_links(now);
+        self.check_attachments(now);
         self.reconcile(now);
         if stop {
             self.shut_down(now);
@@ -306,7 +320,7 @@ impl Engine {
     fn next_deadline(&mut self) -> Option<Timestamp> {
         let routers = &self.topology.routers;
         let schedule = self.schedule.next(|id| routers.get(id)?.router.next_timeout());
-        [schedule, self.reconcile_at, self.effects.next()].into_iter().flatten().min()
+        [schedule, self.reconcile_at, self.effects.next(), self.grace_ends].into_iter().flatten().min()
     }
 
     fn request(&self, request: Request) {

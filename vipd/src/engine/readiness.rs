@@ -26,14 +26,18 @@ pub(crate) struct Readiness {
 
 impl Readiness {
     /// Of a router; none if it, or its link, does not exist.
-    pub(crate) fn of(id: RouterId, topology: &Topology) -> Option<Self> {
+    ///
+    /// A master goes on for a master-down interval after its XDP program was detached: meanwhile the
+    /// program is attached again, and stepping down would only move the VIPs to and fro.
+    pub(crate) fn of(now: Timestamp, id: RouterId, topology: &Topology) -> Option<Self> {
         let instance = topology.routers.get(id)?;
         let link = topology.links.get(instance.link)?;
         let others = instance.vip_links.iter().chain(&instance.macvlan).filter(|on| **on != instance.link);
         let mut others = others.filter_map(|on| topology.links.get(*on));
+        let is_graced = instance.grace_ends(link).is_some_and(|ends| now < ends);
         Some(Self::new(
             link.link_state(),
-            link.io_state(),
+            if is_graced { Ok(()) } else { link.io_state() },
             link.primary(instance.router.config().family, instance.settings.source),
             others.try_for_each(Link::address_state),
             instance.conflict(&topology.links).is_some(),
@@ -83,8 +87,12 @@ impl Engine {
         if self.is_starting(id) {
             return;
         }
-        let Some(readiness) = Readiness::of(id, &self.topology) else { return };
+        let Some(readiness) = Readiness::of(now, id, &self.topology) else { return };
         let Some(instance) = self.topology.routers.get_mut(id) else { return };
+        let grace = self.topology.links.get(instance.link).and_then(|link| instance.grace_ends(link));
+        if let Some(ends) = grace.filter(|ends| now < *ends) {
+            self.grace_ends = Some(self.grace_ends.map_or(ends, |next| next.min(ends)));
+        }
         let is_unicast = matches!(instance.settings.transport, Transport::Unicast(_));
         let was_ready = matches!(instance.router.state(), State::Backup | State::Master);
         if readiness.is_ready()

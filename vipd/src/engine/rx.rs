@@ -5,6 +5,7 @@ use std::hint;
 use vipd_common::Timestamp;
 use vipd_common::records::AdvertRecord;
 
+use super::attachment::{attachment, needed_probe};
 use super::instance::received;
 use super::{Engine, RING_BUDGET, clock};
 use crate::vrrp::Input;
@@ -71,11 +72,19 @@ impl Engine {
     /// Busy-waits for a master-down deadline within the spin window. Adverts of a running master
     /// move it long before.
     pub(super) fn spin(&mut self) {
-        let (steady, routers) = (&self.steady, &self.topology.routers);
+        let (steady, topology, prober) = (&self.steady, &self.topology, &self.prober);
+        let now = clock::now();
         let deadline = self.schedule.spin_deadline(
-            clock::now(),
+            now,
             |row| steady.last_arrival(row),
-            |id| routers.get(id).is_some_and(|instance| instance.router.config().down_after_adverts > 1),
+            |id| {
+                let Some(instance) = topology.routers.get(id) else { return false };
+                // Its result arrives while the engine spins.
+                if let Some(attachment) = attachment(&topology.links, instance, needed_probe(now, instance)) {
+                    prober.request(attachment);
+                }
+                instance.router.config().down_after_adverts > 1
+            },
         );
         if let Some(deadline) = deadline {
             while clock::now() < deadline {
@@ -86,11 +95,13 @@ impl Engine {
 
     /// Dispatches the timeouts that are due.
     pub(super) fn expire(&mut self, now: Timestamp) {
+        self.elect_waiting(now);
         let steady = &self.steady;
         self.schedule.expire_fast_path(now, |row| steady.last_arrival(row));
         while let Some(id) = self.schedule.pop_expired(now) {
-            self.probe_before_election(now, id);
-            self.dispatch(now, id, Input::Timeout);
+            if self.may_elect(now, id) {
+                self.dispatch(now, id, Input::Timeout);
+            }
         }
     }
 }

@@ -14,7 +14,6 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, anyhow};
-use vipd_common::Timestamp;
 
 use super::worker::LinkWork;
 use crate::engine::id::RouterId;
@@ -62,9 +61,8 @@ impl LinkOpener {
         Ok(LinkIo {
             mode,
             probe: self.kernel.probe(spec.ifindex),
-            is_detached: false,
-            probed: Timestamp::ZERO,
-            probe_interval: 0,
+            attachment: None,
+            detached_at: None,
             socket,
             batch: Batch::default(),
             unicast,

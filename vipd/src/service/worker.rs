@@ -1,10 +1,11 @@
 //! The worker: a thread for what may block, so that signals and `status` are served meanwhile.
 //!
-//! Its jobs are done one after the other, in the order they were submitted. A link that cannot be
+//! Its jobs are done one after the other, in the order they were submitted, except that a detached
+//! XDP program is attached again before jobs for other links. A link that cannot be
 //! opened is tried again, after 1 s first and then after twice as long each time, up to
 //! [`RETRY_MAX`]. A failure is logged when it first occurs and when its reason changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -121,17 +122,23 @@ struct State<W> {
 impl<W: LinkWork> State<W> {
     fn run(mut self, submitted: &Receiver<Request>) {
         let mut check_at = Instant::now() + CHECK;
+        let mut queue = VecDeque::new();
         loop {
             let now = Instant::now();
             let next = self.failed.values().map(|failure| failure.retry_at).fold(check_at, Instant::min);
-            let job = submitted.recv_timeout(next.saturating_duration_since(now));
+            let wait = if queue.is_empty() { next.saturating_duration_since(now) } else { Duration::ZERO };
+            let job = submitted.recv_timeout(wait);
             if self.stopping.load(Ordering::SeqCst) {
                 return;
             }
             match job {
-                Ok(request) => self.carry_out(request),
+                Ok(request) => queue.push_back(request),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            queue.extend(submitted.try_iter());
+            if let Some(request) = take_next(&mut queue) {
+                self.carry_out(request);
             }
             let now = Instant::now();
             if now >= check_at {
@@ -144,7 +151,7 @@ impl<W: LinkWork> State<W> {
 
     fn carry_out(&mut self, request: Request) {
         match request {
-            Request::Open(spec) => self.open(spec),
+            Request::Open(spec) | Request::Reattach(spec) => self.open(spec),
             Request::Down { ifindex, wanted_up } => self.work.set_down(ifindex, &wanted_up),
             Request::Close { link, ifindex, io } => {
                 drop(io);
@@ -217,6 +224,28 @@ impl<W: LinkWork> State<W> {
     }
 }
 
+/// Takes the next job: the first [`Request::Reattach`] without an earlier job for the same link,
+/// else the first of all.
+fn take_next(queue: &mut VecDeque<Request>) -> Option<Request> {
+    let is_first = |position: usize, request: &Request| {
+        let Request::Reattach(spec) = request else { return false };
+        !queue.iter().take(position).any(|earlier| concerns(earlier, spec))
+    };
+    let urgent = queue.iter().enumerate().find(|(position, request)| is_first(*position, request));
+    let position = urgent.map_or(0, |(position, _)| position);
+    queue.remove(position)
+}
+
+/// Whether a job concerns the link of `spec`.
+fn concerns(request: &Request, spec: &LinkSpec) -> bool {
+    match request {
+        Request::Open(other) | Request::Reattach(other) => other.link == spec.link,
+        Request::Close { link, ifindex, .. } => *link == spec.link || *ifindex == spec.ifindex,
+        Request::Forget { ifindex, .. } => *ifindex == Some(spec.ifindex),
+        Request::Down { .. } | Request::Drop(_) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +307,27 @@ mod tests {
         assert_eq!(delay(&state), 1);
         state.carry_out(Request::Close { link: LinkId::new(0, 0), ifindex: 2, io: None });
         assert!(state.failed.is_empty());
+    }
+
+    #[test]
+    fn a_detached_program_is_attached_again_before_jobs_for_other_links() {
+        let of = |slot, ifindex| LinkSpec { link: LinkId::new(slot, 0), ..spec(ifindex) };
+        let mut queue = VecDeque::from([
+            Request::Open(of(1, 1)),
+            Request::Close { link: LinkId::new(2, 0), ifindex: 2, io: None },
+            Request::Reattach(of(2, 2)),
+            Request::Reattach(of(3, 3)),
+        ]);
+        let order = std::iter::from_fn(|| take_next(&mut queue)).map(|request| match request {
+            Request::Open(spec) => ("open", spec.ifindex),
+            Request::Reattach(spec) => ("reattach", spec.ifindex),
+            Request::Close { ifindex, .. } => ("close", ifindex),
+            _ => ("other", 0),
+        });
+        assert_eq!(
+            order.collect::<Vec<_>>(),
+            [("reattach", 3), ("open", 1), ("close", 2), ("reattach", 2)],
+        );
     }
 
     #[test]

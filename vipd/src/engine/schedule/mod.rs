@@ -48,6 +48,16 @@ impl Schedule {
         }
     }
 
+    /// Reports a router whose deadline has passed again after `until`.
+    pub(crate) fn postpone(&mut self, id: RouterId, until: Timestamp, router: &Router) {
+        match router.steady() {
+            Some(steady) if self.fast_path.is_armed(id) => {
+                self.fast_path.rearm(id, steady.down_interval, until);
+            }
+            _ => self.heap.arm(id, Some(until)),
+        }
+    }
+
     /// Moves a router onto the fast path, or off it, after its fast path was published.
     pub(crate) fn published(&mut self, id: RouterId, row: Row, router: &Router) {
         if let (Some(steady), Some(deadline)) = (router.steady(), router.next_timeout()) {

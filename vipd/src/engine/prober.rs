@@ -1,0 +1,200 @@
+//! The thread that asks the kernel whether XDP programs are still attached.
+//!
+//! `BPF_OBJ_GET_INFO_BY_FD` of an XDP link takes the rtnl lock (`bpf_xdp_link_fill_link_info` in
+//! `net/core/dev.c`), which a driver may hold for seconds while it resets its rings. So the engine
+//! only loads the last result.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use vipd_common::Timestamp;
+
+use super::clock;
+use super::poll::Waker;
+use crate::config::Realtime;
+use crate::realtime;
+
+/// Nanoseconds between two probes of a link, at least: a router with shorter intervals requests one
+/// before its election.
+const PERIOD_MIN: u64 = 100_000_000;
+/// Nanoseconds between two probes of a link, at most.
+const PERIOD_MAX: u64 = 1_000_000_000;
+/// Bytes; all of it is locked in memory.
+const STACK: usize = 128 * 1024;
+
+/// The last results of the probes of one attachment. Probing ends when the engine drops it.
+#[derive(Debug, Default)]
+pub(crate) struct Attachment {
+    /// When the last probe began that found the program attached, in nanoseconds; 0 before.
+    attached_at: AtomicU64,
+    is_detached: AtomicBool,
+    /// A probe was requested and has not begun.
+    is_requested: AtomicBool,
+}
+
+impl Attachment {
+    /// When the last probe began that found the program attached; `Timestamp::ZERO` before.
+    pub(crate) fn attached_at(&self) -> Timestamp {
+        Timestamp::from_nanos(self.attached_at.load(Ordering::Acquire))
+    }
+
+    /// Whether a probe found the program detached. It stays detached: a new BPF link is a new
+    /// attachment.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.is_detached.load(Ordering::Acquire)
+    }
+}
+
+/// Asks the kernel; may block.
+type Probe = Box<dyn Fn() -> bool + Send>;
+
+enum Job {
+    /// Probe now, and then once a period.
+    Watch { attachment: Weak<Attachment>, probe: Probe, period: Duration },
+    /// Probe the attachments that have requested it.
+    Requested,
+}
+
+/// The engine's handle of the thread, which ends with it. It never blocks.
+pub(crate) struct Prober(Sender<Job>);
+
+impl Prober {
+    /// Starts the thread. It wakes the engine when a program is detached and after a requested
+    /// probe.
+    ///
+    /// # Errors
+    /// `EAGAIN` when no thread can be started.
+    pub(crate) fn start(waker: Waker, realtime: Realtime) -> io::Result<Self> {
+        let (sender, jobs) = channel();
+        let builder = thread::Builder::new().name("xdp-probe".to_owned()).stack_size(STACK);
+        builder.spawn(move || {
+            if realtime == Realtime::Auto {
+                // The engine reports the same failure for itself.
+                let _ = realtime::schedule_fifo();
+            }
+            run(&jobs, &waker);
+        })?;
+        Ok(Self(sender))
+    }
+
+    /// Probes an attachment now, and from now on once an advert interval, at least every second and
+    /// at most ten times a second.
+    pub(crate) fn watch(
+        &self,
+        interval: u64,
+        is_attached: impl Fn() -> bool + Send + 'static,
+    ) -> Arc<Attachment> {
+        let attachment = Arc::new(Attachment::default());
+        let period = Duration::from_nanos(interval.clamp(PERIOD_MIN, PERIOD_MAX));
+        // The thread ends only with the engine.
+        let _ = self.0.send(Job::Watch {
+            attachment: Arc::downgrade(&attachment),
+            probe: Box::new(is_attached),
+            period,
+        });
+        attachment
+    }
+
+    /// Requests a probe. Repeating it before that has begun does nothing.
+    pub(crate) fn request(&self, attachment: &Attachment) {
+        if !attachment.is_requested.swap(true, Ordering::AcqRel) {
+            let _ = self.0.send(Job::Requested);
+        }
+    }
+}
+
+struct Watched {
+    attachment: Weak<Attachment>,
+    probe: Probe,
+    period: Duration,
+    next: Timestamp,
+}
+
+fn run(jobs: &Receiver<Job>, waker: &Waker) {
+    let mut all: Vec<Watched> = Vec::new();
+    loop {
+        let job = match all.iter().map(|watched| watched.next).min() {
+            Some(next) => jobs.recv_timeout(Duration::from_nanos(next.nanos_since(clock::now()))),
+            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match job {
+            Ok(Job::Watch { attachment, probe, period }) => {
+                all.push(Watched { attachment, probe, period, next: clock::now() });
+            }
+            Ok(Job::Requested) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        all.retain_mut(|watched| probe(watched, waker));
+    }
+}
+
+/// Probes an attachment, if that is due or requested. Returns whether to watch it further.
+fn probe(watched: &mut Watched, waker: &Waker) -> bool {
+    let Some(attachment) = watched.attachment.upgrade() else { return false };
+    let is_requested = attachment.is_requested.swap(false, Ordering::AcqRel);
+    let now = clock::now();
+    if !is_requested && now < watched.next {
+        return true;
+    }
+    watched.next = now + u64::try_from(watched.period.as_nanos()).unwrap_or(PERIOD_MAX);
+    let is_attached = (watched.probe)();
+    if is_attached {
+        attachment.attached_at.store(now.as_nanos(), Ordering::Release);
+    } else {
+        attachment.is_detached.store(true, Ordering::Release);
+    }
+    if is_requested || !is_attached {
+        waker.wake();
+    }
+    is_attached
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::poll::Poll;
+
+    const SOON: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_blocked_probe_neither_blocks_the_engine_nor_counts_as_a_result() {
+        let mut poll = Poll::new().expect("a poll");
+        let prober = Prober::start(poll.waker(), Realtime::Off).expect("a thread");
+        let (begun, has_begun) = channel();
+        let (release, released) = channel();
+        let attachment = prober.watch(PERIOD_MAX, move || {
+            let _ = begun.send(());
+            released.recv().unwrap_or(false)
+        });
+        has_begun.recv_timeout(SOON).expect("a first probe without a request");
+        prober.request(&attachment);
+        assert_eq!((attachment.attached_at(), attachment.is_detached()), (Timestamp::ZERO, false));
+        let before = clock::now();
+        release.send(true).expect("the probe waits");
+        has_begun.recv_timeout(SOON).expect("the requested probe");
+        let first = attachment.attached_at();
+        assert!(first > Timestamp::ZERO && first <= before, "the time at which the probe began");
+        release.send(true).expect("the probe waits");
+        poll.wait(None).expect("the engine is woken after a requested probe");
+        assert!(attachment.attached_at() > first);
+    }
+
+    #[test]
+    fn a_detached_program_wakes_the_engine_and_is_not_probed_again() {
+        let mut poll = Poll::new().expect("a poll");
+        let prober = Prober::start(poll.waker(), Realtime::Off).expect("a thread");
+        let (probed, probes) = channel();
+        let attachment = prober.watch(PERIOD_MAX, move || {
+            let _ = probed.send(());
+            false
+        });
+        poll.wait(None).expect("the engine is woken");
+        assert!(attachment.is_detached());
+        assert_eq!(probes.recv_timeout(SOON), Ok(()));
+        assert_eq!(probes.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected));
+    }
+}
