@@ -43,6 +43,8 @@ pub(crate) enum Request {
     /// The same for a link whose XDP program was detached externally, before requests for other
     /// links.
     Reattach(LinkSpec),
+    /// Join the groups of an open link again that the kernel may have left.
+    RenewGroups(LinkSpec),
     /// Close a link whose interface is gone.
     Close {
         link: LinkId,

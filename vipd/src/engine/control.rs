@@ -149,7 +149,10 @@ impl Engine {
                 sent: instance.sent,
                 primary: instance.primary().filter(|_| exists),
                 mode: link.and_then(Link::mode),
-                failure: link.and_then(|link| link.failure.clone()),
+                failure: link.and_then(|link| {
+                    let unjoined = link.unjoined(instance.router.config().family);
+                    link.failure.clone().or_else(|| unjoined.map(str::to_owned))
+                }),
                 virtual_mac: instance.macvlan.map(|_| instance.virtual_mac()),
                 missing: instance.missing(&self.topology.links).collect(),
                 conflict: match router.state {

@@ -8,6 +8,7 @@ use vipd_common::Timestamp;
 use super::id::{LinkId, RouterId};
 use super::prober::Attachment;
 use crate::packet::{Batch, PacketSocket, UnicastSocket};
+use crate::vrrp::Family;
 use crate::xdp::{LinkProbe, Mode};
 
 /// The router and the kind of a frame.
@@ -39,6 +40,9 @@ pub(crate) struct LinkIo {
     pub(crate) attachment: Option<Arc<Attachment>>,
     /// When the XDP program was found detached externally.
     pub(crate) detached_at: Option<Timestamp>,
+    /// The families whose group cannot be joined, with the error for a person: their routers do not
+    /// receive adverts.
+    pub(crate) unjoined: Vec<(Family, String)>,
     /// Sends adverts and announcements.
     pub(crate) socket: PacketSocket,
     /// The frames that the socket sends next.

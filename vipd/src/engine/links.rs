@@ -61,7 +61,7 @@ pub(crate) struct Link {
     vips: BTreeMap<IpAddr, Vip>,
     /// Its primary addresses may be others now.
     own_changed: bool,
-    /// It came up or got an address: the kernel may have left VRRP's groups on it before.
+    /// The kernel may have left VRRP's groups on it.
     groups_uncertain: bool,
     /// Primary address of IPv4 and of IPv6.
     primaries: [Primary; 2],
@@ -102,14 +102,24 @@ impl Link {
         if self.running { Ok(()) } else { Err(Fault::InterfaceDown) }
     }
 
-    /// Whether adverts can be sent and received.
-    pub(crate) fn io_state(&self) -> Result<(), Fault> {
+    /// Whether adverts of a family can be sent and received.
+    pub(crate) fn io_state(&self, family: Family) -> Result<(), Fault> {
         // The XDP program parses Ethernet frames: unicast adverts would not be received, either.
         if self.ifindex.is_some() && self.mac.is_none() {
             return Err(Fault::NoHardwareAddress);
         }
         let io = self.io.as_ref().ok_or(Fault::NotAttached)?;
-        if io.detached_at.is_some() { Err(Fault::NotReceiving) } else { Ok(()) }
+        if io.detached_at.is_some() || self.unjoined(family).is_some() {
+            Err(Fault::NotReceiving)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Why the group of a family cannot be joined.
+    pub(crate) fn unjoined(&self, family: Family) -> Option<&str> {
+        let unjoined = &self.io.as_ref()?.unjoined;
+        unjoined.iter().find(|(other, _)| *other == family).map(|(_, reason)| reason.as_str())
     }
 
     /// Whether addresses can be added to it. A macvlan is up only while its router is master.
@@ -144,10 +154,11 @@ impl Link {
         true
     }
 
-    /// Whether to look after its group memberships: it is open, and came up or got an address since the last call. The
-    /// kernel leaves all groups when it removes IPv4 or IPv6 from an interface (an MTU below 68 or 1280).
+    /// Whether to renew its group memberships: it is open, and since the last call it came up, got or
+    /// lost an address of its own, or was read again. The kernel leaves all groups when it removes
+    /// IPv4 or IPv6 from an interface (an MTU below 68 or 1280), and all addresses with them.
     pub(crate) fn take_groups_uncertain(&mut self) -> bool {
-        std::mem::take(&mut self.groups_uncertain) && self.io.is_some()
+        self.io.is_some() && std::mem::take(&mut self.groups_uncertain)
     }
 
     /// Whether the interface would lose its primary address with this one, which vipd did not add.
@@ -221,6 +232,7 @@ impl Link {
         self.touched.extend(vip.into_iter().flat_map(|vip| &vip.routers));
         // A VIP matters for the primary address only where the interface has no other.
         let primary = self.primaries[slot(Family::of(address.address))];
+        self.groups_uncertain |= !present && vip.is_none_or(|vip| vip.is_own);
         self.own_changed |= vip.is_none_or(|vip| vip.is_own) || !matches!(primary, Primary::Own(_));
         if present {
             self.addresses.insert(address);
@@ -418,6 +430,7 @@ impl Links {
         for (_, link) in self.links.iter_mut() {
             link.seen = false;
             link.changed = true;
+            link.groups_uncertain = true;
         }
     }
 
@@ -447,6 +460,7 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::id::Id as _;
     use crate::netlink;
 
     fn notice(ifindex: u32, name: &str) -> Notice {
@@ -491,6 +505,31 @@ mod tests {
         assert_eq!((addresses(eth0), addresses(eth1)), (Some(0), Some(1)));
         assert_eq!(gone(&mut links, &notice(5, "unrelated")), Some((eth1, 5)));
         assert_eq!(gone(&mut links, &Notice::LinkGone { ifindex: 5 }), None);
+    }
+
+    #[test]
+    fn groups_are_uncertain_after_the_loss_of_an_own_address_and_after_a_dump() {
+        let (mut links, eth0, _) = links();
+        let vip: IpAddr = [192, 0, 2, 50].into();
+        links.get_mut(eth0).expect("it exists").add_router(RouterId::new(0, 0), false, [vip].into_iter());
+        links.apply(&notice(5, "eth0"));
+        let mut is_uncertain = |cause: &dyn Fn(&mut Links)| {
+            links.get_mut(eth0).expect("it exists").groups_uncertain = false;
+            cause(&mut links);
+            let link = links.get_mut(eth0).expect("it exists");
+            assert!(!link.take_groups_uncertain(), "it is not open");
+            link.groups_uncertain
+        };
+        let own = Address::vipd(5, [192, 0, 2, 1].into(), 24);
+        let second = Address::vipd(5, [192, 0, 2, 2].into(), 24);
+        let vip = Address::vipd(5, vip, 24);
+        for address in [own, second, vip] {
+            assert!(!is_uncertain(&|links| drop(links.apply(&Notice::Address(address)))));
+        }
+        assert!(!is_uncertain(&|links| drop(links.apply(&Notice::AddressGone(vip)))));
+        assert!(is_uncertain(&|links| drop(links.apply(&Notice::AddressGone(second)))));
+        assert!(is_uncertain(&|links| drop(links.apply(&Notice::AddressGone(own)))));
+        assert!(is_uncertain(&Links::begin_dump));
     }
 
     #[test]

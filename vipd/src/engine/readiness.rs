@@ -34,11 +34,12 @@ impl Readiness {
         let link = topology.links.get(instance.link)?;
         let others = instance.vip_links.iter().chain(&instance.macvlan).filter(|on| **on != instance.link);
         let mut others = others.filter_map(|on| topology.links.get(*on));
+        let family = instance.router.config().family;
         let is_graced = instance.grace_ends(link).is_some_and(|ends| now < ends);
         Some(Self::new(
             link.link_state(),
-            if is_graced { Ok(()) } else { link.io_state() },
-            link.primary(instance.router.config().family, instance.settings.source),
+            if is_graced { Ok(()) } else { link.io_state(family) },
+            link.primary(family, instance.settings.source),
             others.try_for_each(Link::address_state),
             instance.conflict(&topology.links).is_some(),
         ))

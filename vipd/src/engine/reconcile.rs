@@ -111,7 +111,7 @@ impl Engine {
             if link.take_groups_uncertain()
                 && let Some(spec) = self.topology.spec(id)
             {
-                self.request(Request::Open(spec));
+                self.request(Request::RenewGroups(spec));
             }
             let Some(link) = self.topology.links.get_mut(id) else { continue };
             if !changed && !own_changed && link.touched.is_empty() {

@@ -109,7 +109,7 @@ impl Bench {
                     self.opener.close(ifindex);
                 }
                 Request::Drop(io) => drop(io),
-                Request::Down { .. } => {}
+                Request::Down { .. } | Request::RenewGroups(_) => {}
             }
         }
         Ok(())

@@ -38,6 +38,8 @@ pub(crate) struct LinkOpener {
 struct Open {
     /// The groups that were joined, by family.
     groups: BTreeMap<u8, Membership>,
+    /// The families whose group cannot be joined, with the error for a person.
+    unjoined: Vec<(Family, String)>,
     /// The entries in the XDP program's maps.
     entries: Vec<XdpEntry>,
 }
@@ -50,6 +52,7 @@ impl LinkOpener {
     /// The steps of [`open`](LinkWork::open).
     fn ensure(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
         self.ensure_groups(spec)?;
+        let unjoined = self.open.get(&spec.ifindex).map_or_else(Vec::new, |open| open.unjoined.clone());
         let (socket, unicast) = ensure_sockets(spec)?;
         let macvlans = self.ensure_macvlans(spec)?;
         let mode = if spec.routers.is_empty() {
@@ -63,6 +66,7 @@ impl LinkOpener {
             probe: self.kernel.probe(spec.ifindex),
             attachment: None,
             detached_at: None,
+            unjoined,
             socket,
             batch: Batch::default(),
             unicast,
@@ -70,34 +74,36 @@ impl LinkOpener {
         })
     }
 
-    /// Joins the groups of the families that have routers on the link, also those that the kernel has left, and leaves
-    /// the others.
-    fn ensure_groups(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
-        let groups = &mut self.open.entry(spec.ifindex).or_default().groups;
+    /// Joins the groups of the families that have routers on the link, also those that the kernel has
+    /// left, and leaves the others. Returns whether the families whose group cannot be joined have
+    /// changed.
+    ///
+    /// # Errors
+    /// When no group can be joined on a link that was not open. Otherwise only the routers of the
+    /// family are impeded.
+    fn ensure_groups(&mut self, spec: &LinkSpec) -> anyhow::Result<bool> {
+        let was_open = self.open.contains_key(&spec.ifindex);
+        let Open { groups, unjoined, .. } = self.open.entry(spec.ifindex).or_default();
+        let former = std::mem::take(unjoined);
+        let mut errors = Vec::new();
         for (family, group) in [(Family::V4, "224.0.0.18"), (Family::V6, "ff02::12")] {
-            let number = family.number();
             if !spec.routers.iter().any(|router| router.entry.family == family) {
-                groups.remove(&number);
-            } else if let Some(joined) = groups.get(&number) {
-                let renewed = joined.renew().map_err(|error| {
-                    failure(format!("cannot join {group} on {} again", spec.name), error, Some("is IPv6 off?"))
-                })?;
-                if renewed {
-                    tracing::info!(
-                        interface = spec.name,
-                        group,
-                        "joined the group again: the kernel had left it"
-                    );
-                }
-            } else {
-                let joined = Membership::join(spec.ifindex, number).map_err(|error| {
-                    let limits = "see net.ipv4.igmp_max_memberships and net.ipv6.mld_max_msf";
-                    failure(format!("cannot join {group} on {}", spec.name), error, Some(limits))
-                })?;
-                groups.insert(number, joined);
+                groups.remove(&family.number());
+            } else if let Err(error) = ensure_group(groups, spec, family, group) {
+                unjoined.push((family, format!("{error:#}")));
+                errors.push(error);
             }
         }
-        Ok(())
+        if !was_open
+            && groups.is_empty()
+            && let Some(error) = errors.into_iter().next()
+        {
+            return Err(error);
+        }
+        for (_, reason) in unjoined.iter().filter(|failed| !former.contains(failed)) {
+            tracing::error!("{reason}");
+        }
+        Ok(*unjoined != former)
     }
 
     /// Creates the macvlans that do not exist.
@@ -169,6 +175,10 @@ impl LinkWork for LinkOpener {
         opened
     }
 
+    fn renew_groups(&mut self, spec: &LinkSpec) -> bool {
+        self.open.contains_key(&spec.ifindex) && self.ensure_groups(spec).unwrap_or(false)
+    }
+
     fn close(&mut self, ifindex: u32) {
         self.kernel.detach(ifindex);
         for entry in self.open.remove(&ifindex).unwrap_or_default().entries {
@@ -205,6 +215,31 @@ impl LinkWork for LinkOpener {
         let vrrp = self.open.iter().filter(|(_, open)| !open.entries.is_empty());
         vrrp.map(|(ifindex, _)| *ifindex).filter(|ifindex| self.kernel.mode(*ifindex).is_none()).collect()
     }
+}
+
+/// Joins a group, or renews the membership.
+fn ensure_group(
+    groups: &mut BTreeMap<u8, Membership>,
+    spec: &LinkSpec,
+    family: Family,
+    group: &str,
+) -> anyhow::Result<()> {
+    let number = family.number();
+    if let Some(joined) = groups.get(&number) {
+        let renewed = joined.renew().map_err(|error| {
+            failure(format!("cannot join {group} on {} again", spec.name), error, Some("is IPv6 off?"))
+        })?;
+        if renewed {
+            tracing::info!(interface = spec.name, group, "joined the group again: the kernel had left it");
+        }
+        return Ok(());
+    }
+    let joined = Membership::join(spec.ifindex, number).map_err(|error| {
+        let limits = "see net.ipv4.igmp_max_memberships and net.ipv6.mld_max_msf";
+        failure(format!("cannot join {group} on {}", spec.name), error, Some(limits))
+    })?;
+    groups.insert(number, joined);
+    Ok(())
 }
 
 /// Opens the sockets that send adverts and announcements.

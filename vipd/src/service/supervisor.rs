@@ -234,6 +234,10 @@ mod tests {
             anyhow::bail!("the driver refuses")
         }
 
+        fn renew_groups(&mut self, _spec: &LinkSpec) -> bool {
+            false
+        }
+
         fn close(&mut self, _ifindex: u32) {}
 
         fn forget(&mut self, _ifindex: Option<u32>, _entry: &XdpEntry, _row: Row) {}

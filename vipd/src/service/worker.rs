@@ -26,13 +26,16 @@ use crate::xdp::Row;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Longest delay between two retries.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// How often XDP attachments are checked.
+/// How often XDP attachments and group memberships are checked.
 const CHECK: Duration = Duration::from_secs(5);
 
 /// What the worker does. Each call may block for seconds.
 pub(crate) trait LinkWork: Send + 'static {
     /// Makes a link ready for its routers; repeating it does not interrupt them.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo>;
+    /// Joins the groups of an open link again that the kernel has left. Returns whether other groups
+    /// than before cannot be joined; then the link is to be opened again.
+    fn renew_groups(&mut self, spec: &LinkSpec) -> bool;
     /// Undoes [`open`](Self::open); the interface may be gone.
     fn close(&mut self, ifindex: u32);
     /// Removes a router from the XDP program and clears its row.
@@ -152,6 +155,7 @@ impl<W: LinkWork> State<W> {
     fn carry_out(&mut self, request: Request) {
         match request {
             Request::Open(spec) | Request::Reattach(spec) => self.open(spec),
+            Request::RenewGroups(spec) => self.renew_groups(spec),
             Request::Down { ifindex, wanted_up } => self.work.set_down(ifindex, &wanted_up),
             Request::Close { link, ifindex, io } => {
                 drop(io);
@@ -212,7 +216,14 @@ impl<W: LinkWork> State<W> {
         }
     }
 
-    /// Attaches the XDP program again where another process has detached it.
+    fn renew_groups(&mut self, spec: LinkSpec) {
+        if self.work.renew_groups(&spec) {
+            self.open(spec);
+        }
+    }
+
+    /// Attaches the XDP program again where another process has detached it, and joins the groups
+    /// that the kernel has left.
     fn check(&mut self) {
         let detached = self.work.detached();
         let lost = self.open.values().filter(|spec| detached.contains(&spec.ifindex));
@@ -220,6 +231,9 @@ impl<W: LinkWork> State<W> {
             if !self.failed.contains_key(&spec.link) {
                 self.open(spec);
             }
+        }
+        for spec in self.open.values().cloned().collect::<Vec<_>>() {
+            self.renew_groups(spec);
         }
     }
 }
@@ -239,7 +253,9 @@ fn take_next(queue: &mut VecDeque<Request>) -> Option<Request> {
 /// Whether a job concerns the link of `spec`.
 fn concerns(request: &Request, spec: &LinkSpec) -> bool {
     match request {
-        Request::Open(other) | Request::Reattach(other) => other.link == spec.link,
+        Request::Open(other) | Request::Reattach(other) | Request::RenewGroups(other) => {
+            other.link == spec.link
+        }
         Request::Close { link, ifindex, .. } => *link == spec.link || *ifindex == spec.ifindex,
         Request::Forget { ifindex, .. } => *ifindex == Some(spec.ifindex),
         Request::Down { .. } | Request::Drop(_) => false,
@@ -257,6 +273,10 @@ mod tests {
     impl LinkWork for Refusing {
         fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
             anyhow::bail!("{} refuses", spec.name)
+        }
+
+        fn renew_groups(&mut self, _spec: &LinkSpec) -> bool {
+            false
         }
 
         fn close(&mut self, _ifindex: u32) {}
@@ -324,10 +344,7 @@ mod tests {
             Request::Close { ifindex, .. } => ("close", ifindex),
             _ => ("other", 0),
         });
-        assert_eq!(
-            order.collect::<Vec<_>>(),
-            [("reattach", 3), ("open", 1), ("close", 2), ("reattach", 2)],
-        );
+        assert_eq!(order.collect::<Vec<_>>(), [("reattach", 3), ("open", 1), ("close", 2), ("reattach", 2)],);
     }
 
     #[test]
