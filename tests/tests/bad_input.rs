@@ -29,7 +29,8 @@ fn configuration(instances: &[(&str, u8)]) -> String {
     tables.collect()
 }
 
-/// Writes a configuration visible only inside the node, and returns the command that runs vipd with it.
+/// Writes a configuration visible only inside the node, and returns the command that runs vipd with
+/// it.
 fn command(node: &Namespace, name: &str, configuration: &str) -> Command {
     let directory = Agent::runtime_dir().join(name);
     let file = directory.join("vipd.toml");

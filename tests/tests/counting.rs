@@ -267,8 +267,8 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
         }
     }
 
-    // Each reason is logged once per instance. Changes of the followed master are logged up to the log
-    // limit, a burst of 20 and two per second.
+    // Each reason is logged once per instance. Changes of the followed master are logged up to the
+    // log limit, a burst of 20 and two per second.
     let bound = statistics.len() * (20 + 2 * 30) + 20;
     check_calm(&agent, &global, &statistics, bound)?;
 

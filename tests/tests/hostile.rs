@@ -102,9 +102,9 @@ fn odd(random: &mut Random) -> Vec<u8> {
     frame
 }
 
-/// An advert with a bit flipped after the Ethernet addresses, or truncated. The IPv4 checksum is often
-/// recomputed, so that the payload is parsed as well. The VRRP checksum is not, so that a mutated
-/// priority is never valid.
+/// An advert with a bit flipped after the Ethernet addresses, or truncated. The IPv4 checksum is
+/// often recomputed, so that the payload is parsed as well. The VRRP checksum is not, so that a
+/// mutated priority is never valid.
 fn broken(random: &mut Random) -> Vec<u8> {
     let mut frame = SENDER.advert(Version::V3, 51, 50).frame();
     let position = 12 + random.below(frame.len() - 12);
@@ -126,8 +126,8 @@ fn hostile(seed: u64) -> Vec<Vec<u8>> {
     (0..FRAMES).map(|number| make[number % make.len()](&mut random)).collect()
 }
 
-/// Whether the XDP program counts a frame: untagged IPv4 with protocol 112. `None` for a tagged frame:
-/// whether XDP receives the tag depends on VLAN offload.
+/// Whether the XDP program counts a frame: untagged IPv4 with protocol 112. `None` for a tagged
+/// frame: whether XDP receives the tag depends on VLAN offload.
 fn counted(frame: &[u8]) -> Option<bool> {
     match frame.get(12..14)? {
         [0x81, 0x00] | [0x88, 0xa8] => None,

@@ -32,8 +32,8 @@ use vipd_witness::{Advert, Checksum};
 const NODE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Host state that a lab could change: links, mounts of the kinds it creates, and files of its agents.
-/// Other programs on the host may change anything else during the test.
+/// Host state that a lab could change: links, mounts of the kinds it creates, and files of its
+/// agents. Other programs on the host may change anything else during the test.
 fn traces() -> Result<BTreeSet<String>> {
     let mut traces: BTreeSet<_> = links::names()?.into_iter().collect();
     let mounts = fs::read_to_string("/proc/self/mounts")?;

@@ -217,8 +217,8 @@ fn killed_master(node: &Namespace) {
 fn stale_vips_are_removed_before_startup_errors() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
-    // A read-only runtime directory, one without free inodes, one of another user, and an invalid log
-    // level.
+    // A read-only runtime directory, one without free inodes, one of another user, and an invalid
+    // log level.
     let read_only = |path: &Path| {
         mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::RDONLY, None).map_err(io::Error::from)
     };

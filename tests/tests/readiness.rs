@@ -129,7 +129,8 @@ fn group_memberships_are_renewed_after_ipv6_is_reenabled() {
     assert_eq!(count(&backup, "master-transitions").unwrap(), 0);
 }
 
-/// Returns the configuration of node `number` for a router on an interface without a hardware address.
+/// Returns the configuration of node `number` for a router on an interface without a hardware
+/// address.
 fn tunnel(number: u8, transport: &str) -> String {
     format!(
         "[[instance]]\nname = \"VI_1\"\ninterface = \"tun1\"\nvrid = 51\nadvert_interval = \"100ms\"\n\

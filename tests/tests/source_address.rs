@@ -11,7 +11,8 @@ use vipd_tests::station::{Station, VIP6, VIP6_LINK_LOCAL};
 
 const ONE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Shares 127 bits with VIP6 and fewer with the node's address, so that RFC 6724 rule 8 prefers VIP6.
+/// Shares 127 bits with VIP6 and fewer with the node's address, so that RFC 6724 rule 8 prefers
+/// VIP6.
 const NEIGHBOR_OF_VIP6: &str = "fd00:122::51";
 
 /// Returns the source of a new connection while this virtual address is on the interface.

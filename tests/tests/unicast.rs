@@ -77,7 +77,8 @@ fn unicast_election_and_takeover_send_no_multicast() {
             assert_eq!(advert.ttl, 255);
             assert!(advert.checksum_form.is_some(), "the checksum covers the peer's address: {advert:?}");
         }
-        // Without an agent the kernel answers with ICMP Protocol Unreachable; with an agent it must not.
+        // Without an agent the kernel answers with ICMP Protocol Unreachable; with an agent it must
+        // not.
         let refused = capture.search(elected, |frame| {
             frame.icmp_unreachable().filter(|_| frame.time < crashed).map(|error| (frame.from, error))
         });

@@ -192,8 +192,8 @@ mod tests {
     fn parse_errors_contain_the_line_and_the_unknown_word() {
         for (line, wanted) in [
             (
-                "receive advert colour red",
-                "line 10: receive advert colour red: unknown key \"colour\" for a received advert",
+                "receive advert color red",
+                "line 10: receive advert color red: unknown key \"color\" for a received advert",
             ),
             ("receive advert priority 300", "priority must be a number"),
             ("expect advert after 3x", "invalid duration"),

@@ -93,8 +93,8 @@ pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
     text
 }
 
-/// Returns how many of an item's scenarios a program passes: `3 of 4`, `ok` for all, `-` if none was
-/// played.
+/// Returns how many of an item's scenarios a program passes: `3 of 4`, `ok` for all, `-` if none
+/// was played.
 fn of_item(item: &str, program: Program, rows: &[Row<'_>]) -> String {
     let of_item = rows.iter().filter(|row| row.scenario.items.iter().any(|name| name == item));
     let (mut does, mut played) = (0, 0);

@@ -1,9 +1,9 @@
-//! Plays a scenario with a real program: the router under test is node 2 of a lab, nodes 1 and 3 are
-//! impersonated, the client resolves and pings the addresses.
+//! Plays a scenario with a real program: the router under test is node 2 of a lab, nodes 1 and 3
+//! are impersonated, the client resolves and pings the addresses.
 //!
-//! The program is observed only through the switch and through vipd's own counters. Time windows are
-//! wide enough for a busy machine and narrow enough to catch a router that behaves differently: the lab
-//! tests order, virtual time tests exact times.
+//! The program is observed only through the switch and through vipd's own counters. Time windows
+//! are wide enough for a busy machine and narrow enough to catch a router that behaves differently:
+//! the lab tests order, virtual time tests exact times.
 
 mod ask;
 
@@ -67,8 +67,8 @@ use mismatch;
 /// Plays a scenario to its end.
 ///
 /// # Errors
-/// For the first step that does not match, with its line ([`At`]), the observed frame and [`Mismatch`].
-/// An error without [`Mismatch`] is a failure of the lab or an exit of the program.
+/// For the first step that does not match, with its line ([`At`]), the observed frame and
+/// [`Mismatch`]. An error without [`Mismatch`] is a failure of the lab or an exit of the program.
 pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<()> {
     let lab = Lab::new(3)?;
     let mut stage = Stage {
@@ -138,8 +138,8 @@ impl Stage {
         }
     }
 
-    /// Waits until the program receives adverts: vipd reports it, the others get [`SETTLE`], which is
-    /// shorter than the three intervals before their first advert.
+    /// Waits until the program receives adverts: vipd reports it, the others get [`SETTLE`], which
+    /// is shorter than the three intervals before their first advert.
     fn settle(&self) -> Result<()> {
         if self.program == Program::Vipd {
             let timeout = Duration::from_secs(5);
@@ -196,7 +196,8 @@ impl Stage {
         };
         let what = if expected.announcement { "an announcement" } else { "an advert" };
         let found = loop {
-            // The clock is read before the capture, so that the last search includes every frame in time.
+            // The clock is read before the capture, so that the last search includes every frame in
+            // time.
             let over = WallTime::now() > latest + LATE;
             let found = self.next(&router, expected);
             if found.is_some() || over {

@@ -15,7 +15,8 @@ use crate::station::Mac;
 pub enum Sent {
     /// An advert, and its Ethernet destination.
     Advert(Advert, Mac),
-    /// Gratuitous ARP or unsolicited NA: the address, its MAC, and whether the packet is well-formed.
+    /// Gratuitous ARP or unsolicited NA: the address, its MAC, and whether the packet is
+    /// well-formed.
     Announcement(IpAddr, Option<Mac>, Result<(), String>),
 }
 
@@ -43,7 +44,8 @@ impl Sent {
     }
 }
 
-/// Parses a frame as sent by the router under test; `None` if it is not an advert or announcement of it.
+/// Parses a frame as sent by the router under test; `None` if it is not an advert or announcement
+/// of it.
 pub fn read(frame: &Frame, router: &RouterWords) -> Option<Sent> {
     if let Some(advert) = frame.advert() {
         let is_v6 = router.family == Family::V6;
@@ -62,7 +64,8 @@ pub fn read(frame: &Frame, router: &RouterWords) -> Option<Sent> {
         }
         IpAddr::V6(v6) => {
             let expected = frame.unsolicited_na(v6)?;
-            // RFC 9568 section 6.4.2: Router and Override set, Solicited not; RFC 4861 section 7.1.2: Hop Limit 255.
+            // RFC 9568 section 6.4.2: Router and Override set, Solicited not; RFC 4861 section
+            // 7.1.2: Hop Limit 255.
             let fine = expected.router && expected.override_ && expected.hop_limit == 255;
             let flags =
                 format!("R={} O={} Hop Limit {}", expected.router, expected.override_, expected.hop_limit);

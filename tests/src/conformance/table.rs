@@ -66,11 +66,11 @@ pub struct Row<'a> {
     pub verdicts: Vec<(Program, Verdict)>,
 }
 
-/// Plays scenarios with these programs; `vipd` is the vipd executable, `progress` is called for each
-/// verdict.
+/// Plays scenarios with these programs; `vipd` is the vipd executable, `progress` is called for
+/// each verdict.
 ///
-/// An unexplained verdict is retried once with nothing else running, because parallel labs can delay
-/// frames.
+/// An unexplained verdict is retried once with nothing else running, because parallel labs can
+/// delay frames.
 pub fn play_all<'a>(
     scenarios: &'a [Scenario],
     programs: &[Program],

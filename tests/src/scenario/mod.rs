@@ -76,8 +76,8 @@ impl Scenario {
     /// Plays it in a new lab.
     ///
     /// # Errors
-    /// If the lab cannot be created, an agent does not start, or the required reaction does not happen;
-    /// the message contains both agents' logs.
+    /// If the lab cannot be created, an agent does not start, or the required reaction does not
+    /// happen; the message contains both agents' logs.
     pub fn play(self, setup: &Setup) -> Result<Outcome> {
         self.play_watched(setup, &mut |_| {})
     }
@@ -144,8 +144,8 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// VRRPv3 with the shortest interval, 10 ms, preemption, priorities 200 and 100, and a ping every
-    /// millisecond.
+    /// VRRPv3 with the shortest interval, 10 ms, preemption, priorities 200 and 100, and a ping
+    /// every millisecond.
     pub fn new(preferred: AgentKind, backup: AgentKind) -> Self {
         Self {
             preferred,
@@ -263,7 +263,8 @@ pub struct View {
 }
 
 impl Outcome {
-    /// The client's pings from shortly before the cause of a takeover to the end of its observation.
+    /// The client's pings from shortly before the cause of a takeover to the end of its
+    /// observation.
     pub fn probes_around(&self, takeover: &Takeover) -> Probes {
         // Includes the answer before a gap.
         let before = 10 * self.setup.ping_spacing;

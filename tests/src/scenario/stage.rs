@@ -20,7 +20,8 @@ use crate::wait::wait_until;
 
 /// Ping answers required before the first action.
 const STEADY_ANSWERS: usize = 50;
-/// Minimum observation after the first answer, for the remaining gratuitous ARPs and crossing adverts.
+/// Minimum observation after the first answer, for the remaining gratuitous ARPs and crossing
+/// adverts.
 const OBSERVATION: Duration = Duration::from_millis(200);
 /// Added to every protocol deadline when waiting: on a busy machine a takeover may be late, and its
 /// lateness is a result, not an error.
@@ -72,7 +73,8 @@ impl<'a> Stage<'a> {
         let (mut preferred, mut backup) = (agent(PREFERRED)?, agent(BACKUP)?);
         watch(&format!("{preferred} starts; it becomes master after the master-down timer"));
         preferred.start()?;
-        // The backup starts second and finds a master, so that the scenario starts without an election.
+        // The backup starts second and finds a master, so that the scenario starts without an
+        // election.
         let elected = wait_until(&format!("{preferred} to become master"), MARGIN, || {
             capture.has(start, |frame| frame.claims_mastership(PREFERRED))
         });
@@ -97,8 +99,9 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
-    /// Waits until the preferred node is the only master and the client's ping is answered. On a busy
-    /// machine the backup may take over during startup, which must end before the scenario begins.
+    /// Waits until the preferred node is the only master and the client's ping is answered. On a
+    /// busy machine the backup may take over during startup, which must end before the scenario
+    /// begins.
     fn expect_steadiness(&self) -> Result<()> {
         let master = self.expect_one_master()?;
         ensure!(master == PREFERRED, "{master} has become master instead of {PREFERRED}");
@@ -120,8 +123,9 @@ impl<'a> Stage<'a> {
         neighbour(self.lab.host(Station::Client)?, VIP)
     }
 
-    /// Waits until `new` has taken over from `old`: it has sent an advert, announced the address and
-    /// answered the client, all after `cause`. Then observes for a while and records the takeover.
+    /// Waits until `new` has taken over from `old`: it has sent an advert, announced the address
+    /// and answered the client, all after `cause`. Then observes for a while and records the
+    /// takeover.
     pub(super) fn expect_takeover(
         &mut self,
         cause: WallTime,
@@ -189,7 +193,8 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Waits for twice the longest deadline after `cause` and checks that only `master` sent adverts.
+    /// Waits for twice the longest deadline after `cause` and checks that only `master` sent
+    /// adverts.
     pub(super) fn expect_no_takeover(&mut self, cause: WallTime, master: Station) -> Result<()> {
         (self.watch)(&format!("{master} must stay the only master"));
         self.observe(2 * self.down_interval(BACKUP))?;
@@ -219,7 +224,8 @@ impl<'a> Stage<'a> {
         master.context("no adverts")
     }
 
-    /// Waits until the returned preferred node preempts or, without preemption, checks that it does not.
+    /// Waits until the returned preferred node preempts or, without preemption, checks that it does
+    /// not.
     pub(super) fn expect_preemption(&mut self, cause: WallTime, arp_before: Option<Neighbour>) -> Result<()> {
         if self.setup.preempt {
             self.expect_takeover(cause, arp_before, (BACKUP, PREFERRED), Deadline::Open)
