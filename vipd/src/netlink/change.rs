@@ -42,13 +42,15 @@ pub struct Attributes {
     pub scope: Scope,
     /// `IFA_BROADCAST`, IPv4 only.
     pub broadcast: Option<Ipv4Addr>,
-    /// Preferred lifetime 0: the kernel does not choose it as the source of new connections (RFC 4862 section 5.5.4).
+    /// Preferred lifetime 0: the kernel does not choose it as the source of new connections (RFC
+    /// 4862 section 5.5.4).
     pub deprecated: bool,
     /// Adds no route to the prefix (`IFA_F_NOPREFIXROUTE`).
     pub no_prefix_route: bool,
 }
 
-/// An address label, held in place: a [`Change`] is copied between queues and batches without an allocation.
+/// An address label, held in place: a [`Change`] is copied between queues and batches without an
+/// allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Label {
     bytes: [u8; Self::MAX],
@@ -174,7 +176,8 @@ impl Attributes {
     }
 }
 
-/// The message that identifies an address. The kernel compares IFA_LOCAL, the prefix length and the index.
+/// The message that identifies an address. The kernel compares IFA_LOCAL, the prefix length and the
+/// index.
 fn identify(address: &Address) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.family =

@@ -17,22 +17,23 @@ use super::wire::{Message, ifindex, link_name};
 
 /// Attempts at a dump that changes interrupt.
 const ATTEMPTS: u32 = 32;
-/// Up to this many links are read one by one; a host has more links than vipd uses, but for macvlans by the thousand.
+/// Up to this many links are read one by one; a host has more links than vipd uses, but for
+/// macvlans by the thousand.
 const ONE_BY_ONE: usize = 64;
 
 impl Requests {
     /// Reads every link, then every address.
     ///
     /// # Errors
-    /// The kernel's; [`io::ErrorKind::Interrupted`] when something changed during the dump, so that an entry may be
-    /// missing.
+    /// The kernel's; [`io::ErrorKind::Interrupted`] when something changed during the dump, so that
+    /// an entry may be missing.
     pub fn dump(&mut self, mut notice: impl FnMut(Notice)) -> io::Result<()> {
         self.dump_links(|link| notice_of(link, &mut notice))?;
         self.dump_addresses(0, |address| notice_of(address, &mut notice))
     }
 
-    /// Reads the named links and their addresses, and has the monitor report changes of these links from now on. The
-    /// monitor is set between the two, so that no change of an address is missed.
+    /// Reads the named links and their addresses, and has the monitor report changes of these links
+    /// from now on. The monitor is set between the two, so that no change of an address is missed.
     ///
     /// # Errors
     /// As [`dump`](Self::dump).
@@ -113,7 +114,8 @@ impl Requests {
         Ok(is_resolved)
     }
 
-    /// Reads every link; changes meanwhile are no error after some more attempts, in each of which `each` is called again.
+    /// Reads every link; changes meanwhile are no error after some more attempts, in each of which
+    /// `each` is called again.
     pub(super) fn dump_links(&mut self, mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
         self.repeat(|requests| requests.dump_one(get_link(LinkUnspec::new_with_index(0)), &mut each))
     }
@@ -127,7 +129,8 @@ impl Requests {
         })
     }
 
-    /// Repeats a dump that a change has interrupted: an entry may be missing. One that was reported twice does no harm.
+    /// Repeats a dump that a change has interrupted: an entry may be missing. One that was reported
+    /// twice does no harm.
     fn repeat(&mut self, mut dump: impl FnMut(&mut Self) -> io::Result<()>) -> io::Result<()> {
         let mut attempts = 1;
         loop {
@@ -151,7 +154,8 @@ impl Requests {
     }
 }
 
-/// Whether an interface can have this name: the kernel refuses a longer one with `ERANGE` (`IFNAMSIZ`).
+/// Whether an interface can have this name: the kernel refuses a longer one with `ERANGE`
+/// (`IFNAMSIZ`).
 fn is_interface_name(name: &str) -> bool {
     (1..libc::IFNAMSIZ).contains(&name.len())
 }

@@ -1,8 +1,9 @@
 //! The monitor's socket filter: which notifications the kernel queues, and wakes the engine for.
 //!
-//! A host may have thousands of containers whose links and addresses come and go. A classic BPF program on the socket
-//! (`sk_filter` in `net/netlink/af_netlink.c`, `do_one_broadcast`) drops their notifications before they are queued.
-//! Its verdict may be too broad, never too narrow: the monitor looks at what passes once more.
+//! A host may have thousands of containers whose links and addresses come and go. A classic BPF
+//! program on the socket (`sk_filter` in `net/netlink/af_netlink.c`, `do_one_broadcast`) drops
+//! their notifications before they are queued. Its verdict may be too broad, never too narrow: the
+//! monitor looks at what passes once more.
 
 use std::net::IpAddr;
 
@@ -27,7 +28,8 @@ const INDEX: u32 = 20;
 /// Offsets of the first attribute of a link and a neighbor message.
 const LINK_ATTRIBUTES: u32 = 32;
 const NEIGHBOR_ATTRIBUTES: u32 = 28;
-/// `SKF_AD_OFF + SKF_AD_NLATTR` (`include/uapi/linux/filter.h`): the offset of the attribute of type X at or after offset A.
+/// `SKF_AD_OFF + SKF_AD_NLATTR` (`include/uapi/linux/filter.h`): the offset of the attribute of
+/// type X at or after offset A.
 const FIND_ATTRIBUTE: u32 = (-0x1000_i32 + 12).cast_unsigned();
 
 /// Opcodes (`include/uapi/linux/filter.h`).
@@ -70,8 +72,8 @@ impl From<Instruction> for SockFilter {
 
 /// The program for these links and unicast peers. `indices` are sorted.
 ///
-/// It passes notifications of links and addresses with one of the indices, new links with one of the names, and neighbors
-/// with a peer's address.
+/// It passes notifications of links and addresses with one of the indices, new links with one of
+/// the names, and neighbors with a peer's address.
 pub(super) fn program(names: &[String], indices: &[u32], peers: &[IpAddr]) -> Vec<Instruction> {
     let used = FIXED_LEN + names.len().min(MAX_NAMES) * NAME_LEN + peers.len().min(MAX_PEERS) * PEER_LEN;
     let links = link_block(names, &ranges(indices, (MAX_LEN - used) / RANGE_LEN));
@@ -99,7 +101,8 @@ pub(super) fn program(names: &[String], indices: &[u32], peers: &[IpAddr]) -> Ve
     program.0
 }
 
-/// Passes a link or address message with an index in one of the ranges, and a new link with one of the names.
+/// Passes a link or address message with an index in one of the ranges, and a new link with one of
+/// the names.
 fn link_block(names: &[String], ranges: &[(u32, u32)]) -> Vec<Instruction> {
     let mut program = Program::default();
     program.load_index();
@@ -123,7 +126,8 @@ fn link_block(names: &[String], ranges: &[(u32, u32)]) -> Vec<Instruction> {
     program.0
 }
 
-/// Passes a neighbor message with a peer's address. Of an IPv6 address it compares the last 32 bits.
+/// Passes a neighbor message with a peer's address. Of an IPv6 address it compares the last 32
+/// bits.
 fn neighbor_block(peers: &[IpAddr]) -> Vec<Instruction> {
     let mut program = Program::default();
     if peers.len() > MAX_PEERS {
@@ -131,7 +135,8 @@ fn neighbor_block(peers: &[IpAddr]) -> Vec<Instruction> {
         return program.0;
     }
     program.find_attribute(NEIGHBOR_ATTRIBUTES, libc::NDA_DST);
-    // IPv4 first: a load beyond its end drops a message, and that of an IPv4 neighbor may be that short.
+    // IPv4 first: a load beyond its end drops a message, and that of an IPv4 neighbor may be that
+    // short.
     for (is_ipv6, offset) in [(false, 4), (true, 16)] {
         let mut peers = peers.iter().filter(|peer| peer.is_ipv6() == is_ipv6).peekable();
         if peers.peek().is_some() {
@@ -150,7 +155,8 @@ fn neighbor_block(peers: &[IpAddr]) -> Vec<Instruction> {
     program.0
 }
 
-/// The sorted indices as at most so many inclusive ranges: the narrowest gaps are closed until they fit.
+/// The sorted indices as at most so many inclusive ranges: the narrowest gaps are closed until they
+/// fit.
 fn ranges(indices: &[u32], most: usize) -> Vec<(u32, u32)> {
     let mut gap = 1;
     loop {

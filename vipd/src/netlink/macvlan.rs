@@ -1,12 +1,12 @@
 //! Macvlans with a virtual router's own MAC (RFC 9568 section 7.3).
 //!
-//! Such a link is **down** while its router is not master: nothing is received for the MAC, no ARP request is answered,
-//! and no IGMP or MLD report from a backup points switches the wrong way. It is in private mode: two of them on one
-//! parent do not receive each other's frames, and frames from its own MAC, which are the other routers' adverts, are not
-//! taken for its own.
+//! Such a link is **down** while its router is not master: nothing is received for the MAC, no ARP
+//! request is answered, and no IGMP or MLD report from a backup points switches the wrong way. It
+//! is in private mode: two of them on one parent do not receive each other's frames, and frames
+//! from its own MAC, which are the other routers' adverts, are not taken for its own.
 //!
-//! What the next start needs after a crash is in the link's alias: which agent created it, and its parent's sysctls
-//! before.
+//! What the next start needs after a crash is in the link's alias: which agent created it, and its
+//! parent's sysctls before.
 //!
 //! ```text
 //! vipd /run/vipd arp_ignore=0 arp_announce=0
@@ -58,7 +58,8 @@ impl Wanted<'_> {
         [0x00, 0x00, 0x5e, 0x00, block, self.vrid]
     }
 
-    /// Its name, and one to use where that is taken: two interfaces may have a router with the same VRID.
+    /// Its name, and one to use where that is taken: two interfaces may have a router with the same
+    /// VRID.
     fn names(&self) -> [String; 2] {
         let Self { parent, family, vrid, .. } = self;
         [format!("vrrp{family}-{vrid}"), format!("v{family}-{vrid}-{parent}")]
@@ -95,8 +96,8 @@ impl Macvlans {
     /// Returns the macvlan, which is created if it does not exist. A new one is down.
     ///
     /// # Errors
-    /// When the kernel refuses it, or when a sysctl has the wrong value and cannot be set; the macvlan is then deleted
-    /// again.
+    /// When the kernel refuses it, or when a sysctl has the wrong value and cannot be set; the
+    /// macvlan is then deleted again.
     pub fn ensure(&mut self, wanted: &Wanted<'_>) -> io::Result<Macvlan> {
         self.forget_former_parent(wanted);
         if let Some((known, _)) = self.created.get(&wanted.key()).cloned() {
@@ -121,8 +122,8 @@ impl Macvlans {
         Ok(macvlan)
     }
 
-    /// Deletes the macvlan of a virtual router, if it has one. With the last one of a parent, the parent's sysctls are
-    /// restored.
+    /// Deletes the macvlan of a virtual router, if it has one. With the last one of a parent, the
+    /// parent's sysctls are restored.
     pub fn remove(&mut self, parent: u32, family: u8, vrid: u8) {
         let Some((macvlan, parent)) = self.created.remove(&(parent, family, vrid)) else { return };
         self.delete_or_log(&macvlan);
@@ -185,7 +186,8 @@ impl Macvlans {
         Ok(())
     }
 
-    /// A parent that was deleted took its macvlans with it, and one of the same name has other sysctls.
+    /// A parent that was deleted took its macvlans with it, and one of the same name has other
+    /// sysctls.
     fn forget_former_parent(&mut self, wanted: &Wanted<'_>) {
         let former = |key: &Key, parent: &str| parent == wanted.parent_name && key.0 != wanted.parent;
         if self.created.iter().any(|(key, (_, parent))| former(key, parent)) {
@@ -221,7 +223,8 @@ impl Macvlans {
         self.requests.request(RouteNetlinkMessage::NewLink(link.build()), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Writes the alias, which the kernel does not take when a link is created, and sets the sysctls.
+    /// Writes the alias, which the kernel does not take when a link is created, and sets the
+    /// sysctls.
     fn complete(&mut self, macvlan: &Macvlan, wanted: &Wanted<'_>, before: &Sysctls) -> io::Result<()> {
         let alias = format!("{}{before}", self.owner);
         self.set(LinkUnspec::new_with_index(macvlan.ifindex).alias(alias).build())?;
@@ -242,16 +245,17 @@ impl Macvlans {
         Ok(found)
     }
 
-    /// Whether a link is one that this agent was creating when it died: its MAC and parent, down, and no other alias than
-    /// its own. Another agent's, of FRR's vrrpd for example, must not be deleted.
+    /// Whether a link is one that this agent was creating when it died: its MAC and parent, down,
+    /// and no other alias than its own. Another agent's, of FRR's vrrpd for example, must not be
+    /// deleted.
     fn is_unfinished(&self, found: &LinkDetails, wanted: &Wanted<'_>) -> bool {
         (found.parent, found.mac) == (Some(wanted.parent), Some(wanted.mac()))
             && !found.flags.contains(LinkFlags::Up)
             && found.alias.as_ref().is_none_or(|alias| alias.starts_with(&self.owner))
     }
 
-    /// Deletes links with one request, for which the kernel waits once until no packet uses them (`synchronize_net`), as
-    /// otherwise for each.
+    /// Deletes links with one request, for which the kernel waits once until no packet uses them
+    /// (`synchronize_net`), as otherwise for each.
     fn delete_all(&mut self, links: &[Macvlan]) {
         if links.len() > 1 && self.delete_as_group(links).is_ok() {
             return;
@@ -269,7 +273,8 @@ impl Macvlans {
         let group = loop {
             let mut bytes = [0; 4];
             getrandom(&mut bytes, GetRandomFlags::empty())?;
-            // Small numbers are those that administrators use (iproute2's group file), 0 is every other link.
+            // Small numbers are those that administrators use (iproute2's group file), 0 is every
+            // other link.
             let group = u32::from_ne_bytes(bytes) | 1 << 30;
             if !used.contains(&group) {
                 break group;

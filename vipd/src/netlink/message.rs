@@ -12,8 +12,8 @@ use rtnetlink::packet_route::neighbour::{
 
 use super::wire::{Message, link_attributes};
 
-/// vipd's mark on its own addresses (`IFA_PROTO`, Linux 5.18); `ip address` shows it as `proto 0x76`. User space may use
-/// numbers from 4 on (`include/uapi/linux/if_addr.h`).
+/// vipd's mark on its own addresses (`IFA_PROTO`, Linux 5.18); `ip address` shows it as `proto
+/// 0x76`. User space may use numbers from 4 on (`include/uapi/linux/if_addr.h`).
 pub const PROTO_VIPD: u8 = b'v';
 
 /// A link.
@@ -40,8 +40,8 @@ pub struct Address {
     pub prefix: u8,
     /// What added it (`IFA_PROTO`); 0 where nothing is recorded.
     pub protocol: u8,
-    /// Not valid as a source address: Duplicate Address Detection is running or has failed (`IFA_F_TENTATIVE`,
-    /// `IFA_F_DADFAILED`). IPv6 only.
+    /// Not valid as a source address: Duplicate Address Detection is running or has failed
+    /// (`IFA_F_TENTATIVE`, `IFA_F_DADFAILED`). IPv6 only.
     pub unusable: bool,
     /// Whether the kernel removes it with the primary address of its subnet (`IFA_F_SECONDARY`).
     /// Only in IPv4.
@@ -80,7 +80,8 @@ pub enum Notice {
         ifindex: u32,
         /// The peer's address.
         address: IpAddr,
-        /// Whether its MAC address is known: the entry exists, and is neither incomplete nor failed.
+        /// Whether its MAC address is known: the entry exists, and is neither incomplete nor
+        /// failed.
         resolved: bool,
     },
 }
@@ -120,8 +121,8 @@ pub(super) struct LinkDetails {
 }
 
 impl LinkDetails {
-    /// `None` for a message of another family: a bridge reports its ports in AF_BRIDGE, where RTM_DELLINK means that a
-    /// port has left the bridge.
+    /// `None` for a message of another family: a bridge reports its ports in AF_BRIDGE, where
+    /// RTM_DELLINK means that a port has left the bridge.
     pub(super) fn decode(message: &Message<'_>) -> Option<Self> {
         let header = LinkHeader::parse(message.payload()).ok()?;
         if header.interface_family != AddressFamily::Unspec {
@@ -151,7 +152,8 @@ fn is_attached(xdp: &LinkXdp) -> bool {
 fn decode_address(body: &[u8]) -> Option<Address> {
     let message = AddressMessage::parse(body).ok()?;
     let (mut local, mut peer, mut protocol) = (None, None, 0);
-    // The eight bits of the header are the lower ones of IFA_FLAGS, which every kernel with IFA_PROTO sends.
+    // The eight bits of the header are the lower ones of IFA_FLAGS, which every kernel with
+    // IFA_PROTO sends.
     let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
     for attribute in message.attributes {
         match attribute {

@@ -16,9 +16,11 @@ use super::wire::{Message, ifindex, link_name, messages, neighbor_address};
 const GROUPS: [u32; 3] = [1, 5, 9];
 /// RTNLGRP_NEIGH.
 const NEIGHBORS: u32 = 3;
-/// Receive buffer to ask for, bytes: several thousand notifications. The kernel caps it at `net.core.rmem_max`.
+/// Receive buffer to ask for, bytes: several thousand notifications. The kernel caps it at
+/// `net.core.rmem_max`.
 const RECEIVE_BUFFER: i32 = 4 << 20;
-/// Room for a notification, bytes: that of a link is the largest, some 2 KiB, and more with many virtual functions.
+/// Room for a notification, bytes: that of a link is the largest, some 2 KiB, and more with many
+/// virtual functions.
 const DATAGRAM: usize = 64 << 10;
 
 /// A socket that receives every change of the links in use and their addresses.
@@ -46,7 +48,8 @@ struct Watched {
 pub struct Drained {
     /// Notifications were lost (`ENOBUFS`): read everything again.
     pub overrun: bool,
-    /// A watched name has a new interface. Its addresses are to be read: notifications from before are lost.
+    /// A watched name has a new interface. Its addresses are to be read: notifications from before
+    /// are lost.
     pub appeared: bool,
     /// The budget was used up, and more may be pending.
     pub more: bool,
@@ -201,7 +204,8 @@ fn relevance(watched: &mut Option<Watched>, peers: &[IpAddr], message: &Message<
                     indices.insert(place, index);
                     Relevance::Appeared
                 }
-                // Renamed away, it stays watched, to be reported when it is renamed back or deleted.
+                // Renamed away, it stays watched, to be reported when it is renamed back or
+                // deleted.
                 (_, Ok(_)) => Relevance::Relevant,
                 (false, Err(_)) => Relevance::Irrelevant,
             }

@@ -14,11 +14,12 @@ use super::message::{Notice, PROTO_VIPD};
 use super::wire::{Message, acknowledged, append, errno, messages};
 use super::worker::{AddressWorker, Batch, receive};
 
-/// Changes that one system call makes. The kernel takes 5 to 15 µs for an IPv4 address, most of it for its route, and the
-/// rtnl lock once for all: enough that the system call and a wake-up are negligible, few enough that the engine can
-/// announce addresses in between.
+/// Changes that one system call makes. The kernel takes 5 to 15 µs for an IPv4 address, most of it
+/// for its route, and the rtnl lock once for all: enough that the system call and a wake-up are
+/// negligible, few enough that the engine can announce addresses in between.
 pub const BATCH: usize = 16;
-/// Room for a datagram of a dump, bytes: the kernel fills no more (`net/netlink/af_netlink.c`, `netlink_dump`).
+/// Room for a datagram of a dump, bytes: the kernel fills no more (`net/netlink/af_netlink.c`,
+/// `netlink_dump`).
 const DATAGRAM: usize = 32 << 10;
 
 /// What a socket has exchanged with the kernel.
@@ -66,7 +67,8 @@ impl Requests {
         socket.connect(&SocketAddr::new(0, 0))?;
         // Acknowledgements need not quote the request.
         socket.set_cap_ack(true)?;
-        // Linux 4.20: dumps honor their filters. Without it they are complete, and filtered by their reader.
+        // Linux 4.20: dumps honor their filters. Without it they are complete, and filtered by
+        // their reader.
         let _ = socket.set_netlink_get_strict_chk(true);
         Ok(Self {
             socket: Arc::new(socket),
@@ -85,8 +87,8 @@ impl Requests {
         self.traffic
     }
 
-    /// Starts a thread that runs batches from now on while the caller does something else. It inherits the caller's
-    /// scheduling policy.
+    /// Starts a thread that runs batches from now on while the caller does something else. It
+    /// inherits the caller's scheduling policy.
     ///
     /// # Errors
     /// `EAGAIN` when no thread can be started; batches are then run by [`wait`](Self::wait).
@@ -104,7 +106,8 @@ impl Requests {
             for (index, change) in group.iter().enumerate() {
                 self.sequence = self.sequence.wrapping_add(1);
                 let (request, flags) = change.request();
-                // Failures are answered in order without being asked for, so the last answer ends the batch.
+                // Failures are answered in order without being asked for, so the last answer ends
+                // the batch.
                 let ack = if index + 1 == group.len() { NLM_F_ACK } else { 0 };
                 append(&mut batch.requests, request, flags | ack, self.sequence);
             }
@@ -121,7 +124,8 @@ impl Requests {
         }
     }
 
-    /// Waits until the next batch that was submitted is made, and reports each change in it that failed.
+    /// Waits until the next batch that was submitted is made, and reports each change in it that
+    /// failed.
     ///
     /// # Errors
     /// When the socket fails; the result of these changes is then unknown.
@@ -216,15 +220,17 @@ impl Requests {
         Ok(self.sequence)
     }
 
-    /// Receives the answers to a request, up to its acknowledgement, its error or the end of the dump. Returns whether a
-    /// change has interrupted the dump, so that an entry may be missing (`NLM_F_DUMP_INTR`).
+    /// Receives the answers to a request, up to its acknowledgement, its error or the end of the
+    /// dump. Returns whether a change has interrupted the dump, so that an entry may be missing
+    /// (`NLM_F_DUMP_INTR`).
     pub(super) fn answers(&mut self, sequence: u32, mut each: impl FnMut(&Message<'_>)) -> io::Result<bool> {
         let mut interrupted = false;
         loop {
             self.incoming.clear();
             receive(&self.socket, &mut self.incoming, DATAGRAM)?;
             for answer in messages(&self.incoming) {
-                // An answer to an earlier request, which failed before all its answers were received.
+                // An answer to an earlier request, which failed before all its answers were
+                // received.
                 if answer.sequence_number() != sequence {
                     continue;
                 }

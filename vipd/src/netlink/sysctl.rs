@@ -1,7 +1,7 @@
 //! Sysctls of interfaces, `net.ipv4.conf.IF.*` and `net.ipv6.conf.IF.*`, for macvlans.
 //!
-//! `/proc/sys` shows the network namespace of the thread that opens a file. In containers it is often read-only, so a
-//! value is written only where it differs.
+//! `/proc/sys` shows the network namespace of the thread that opens a file. In containers it is
+//! often read-only, so a value is written only where it differs.
 
 use std::fmt;
 use std::fs;
@@ -9,13 +9,14 @@ use std::io;
 
 /// Sysctls of a parent and the values they need.
 ///
-/// `arp_ignore` 1: it answers ARP requests for its own addresses only, not for its macvlans' with its own MAC.
-/// `arp_announce` 2: its ARP requests carry its own address, not a VIP, which would update caches with its own MAC.
+/// `arp_ignore` 1: it answers ARP requests for its own addresses only, not for its macvlans' with
+/// its own MAC. `arp_announce` 2: its ARP requests carry its own address, not a VIP, which would
+/// update caches with its own MAC.
 const PARENT: [(&str, u32); 2] = [("arp_ignore", 1), ("arp_announce", 2)];
 /// Sysctls of a macvlan for IPv4. `rp_filter` 2: the route to a host may be through the parent.
 const MACVLAN: [(&str, u32); 3] = [("arp_ignore", 1), ("arp_announce", 2), ("rp_filter", 2)];
-/// Sysctls of a macvlan for IPv6. `addr_gen_mode` 1: no link-local address from the MAC, which is the same on all
-/// routers (RFC 9568 section 7.4).
+/// Sysctls of a macvlan for IPv6. `addr_gen_mode` 1: no link-local address from the MAC, which is
+/// the same on all routers (RFC 9568 section 7.4).
 const MACVLAN6: [(&str, u32); 4] =
     [("addr_gen_mode", 1), ("accept_ra", 0), ("accept_dad", 0), ("router_solicitations", 0)];
 
@@ -28,7 +29,8 @@ pub(super) struct SysctlError {
     /// `None` when it cannot be read either.
     found: Option<u32>,
     wanted: u32,
-    /// Whether the interface is a new macvlan, which is deleted after this error: new interfaces take the default.
+    /// Whether the interface is a new macvlan, which is deleted after this error: new interfaces
+    /// take the default.
     is_new: bool,
     error: io::Error,
 }
@@ -104,7 +106,8 @@ pub(super) fn prepare(interface: &str, family: u8, parent: &str) -> Result<(), S
     let set = |family, name, value| {
         set(family, interface, name, value).map_err(|error| SysctlError { is_new: true, ..error })
     };
-    // A router forwards packets to the virtual MAC (RFC 9568 section 6.4.3) as it forwards those to its own.
+    // A router forwards packets to the virtual MAC (RFC 9568 section 6.4.3) as it forwards those to
+    // its own.
     if let Some(forwarding) = read(family, parent, "forwarding") {
         set(family, "forwarding", forwarding)?;
     }

@@ -1,7 +1,8 @@
-//! Framing: the messages of a datagram, and the fields of a notification that decide whether it is decoded.
+//! Framing: the messages of a datagram, and the fields of a notification that decide whether it is
+//! decoded.
 //!
-//! A notification of a link that is not in use costs a few loads; rtnetlink's types, which own a vector for each
-//! message, are filled for the others only.
+//! A notification of a link that is not in use costs a few loads; rtnetlink's types, which own a
+//! vector for each message, are filled for the others only.
 
 use std::io;
 use std::net::IpAddr;
@@ -44,8 +45,8 @@ pub(super) fn append(buffer: &mut Vec<u8>, request: RouteNetlinkMessage, flags: 
     message.serialize(&mut buffer[start..]);
 }
 
-/// The errno of a message that ends the answers to a request: an error, an acknowledgement (0), or the end of a dump,
-/// which may have failed on its way.
+/// The errno of a message that ends the answers to a request: an error, an acknowledgement (0), or
+/// the end of a dump, which may have failed on its way.
 pub(super) fn errno(message: &Message<'_>) -> Option<i32> {
     let body = message.payload();
     match message.message_type() {
@@ -60,12 +61,14 @@ pub(super) fn acknowledged(errno: i32) -> io::Result<()> {
     if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
 }
 
-/// The index of the link that a link, address or neighbor message is about: at the same offset in the three.
+/// The index of the link that a link, address or neighbor message is about: at the same offset in
+/// the three.
 pub(super) fn ifindex(message: &Message<'_>) -> Option<u32> {
     Some(u32::from_ne_bytes(*message.payload().get(4..)?.first_chunk()?))
 }
 
-/// The name in a link message. One that is not UTF-8 reads as `None`: the configuration cannot name it.
+/// The name in a link message. One that is not UTF-8 reads as `None`: the configuration cannot name
+/// it.
 pub(super) fn link_name<'a>(message: &Message<'a>) -> Option<&'a str> {
     let name = attribute(message.payload().get(IFINFOMSG_LEN..)?, libc::IFLA_IFNAME)?;
     std::str::from_utf8(name.strip_suffix(&[0]).unwrap_or(name)).ok()

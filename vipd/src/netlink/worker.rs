@@ -52,8 +52,9 @@ pub(super) struct AddressWorker {
 }
 
 impl AddressWorker {
-    /// Starts the thread. It inherits the caller's scheduling policy (pthread_attr_setinheritsched(3)), so that a
-    /// real-time caller does not wait for an ordinary thread.
+    /// Starts the thread. It inherits the caller's scheduling policy
+    /// (pthread_attr_setinheritsched(3)), so that a real-time caller does not wait for an ordinary
+    /// thread.
     pub(super) fn start(socket: Arc<Socket>) -> io::Result<Self> {
         let (submitted, batches) = channel::<Batch>();
         let (sender, outcomes) = channel();
