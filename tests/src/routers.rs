@@ -28,7 +28,8 @@ pub fn start_agent(lab: &Lab, station: Station, instances: &[Instance]) -> Resul
     Ok(agent)
 }
 
-/// Starts vipd on a node with one instance, which has this priority and sends adverts every [`INTERVAL`].
+/// Starts vipd on a node with one instance, which has this priority and sends adverts every
+/// [`INTERVAL`].
 ///
 /// # Errors
 /// As [`start_agent`].
@@ -49,7 +50,8 @@ pub fn start_pair(lab: &Lab) -> Result<(Agent, Agent)> {
     Ok((master, backup))
 }
 
-/// Waits until the agent's first instance is a backup and has received an advert from `master`; returns its status.
+/// Waits until the agent's first instance is a backup and has received an advert from `master`;
+/// returns its status.
 ///
 /// # Errors
 /// As [`until`].

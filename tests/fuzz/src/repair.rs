@@ -1,7 +1,8 @@
 //! Makes frames of a fuzzer's noise by setting fields that it cannot guess, above all checksums.
 //!
-//! The parser reads on only behind a correct length and checksum, and coverage feedback does not lead a fuzzer to one.
-//! The first byte of an input therefore selects the fields to repair; the others stay as the fuzzer made them.
+//! The parser reads on only behind a correct length and checksum, and coverage feedback does not
+//! lead a fuzzer to one. The first byte of an input therefore selects the fields to repair; the
+//! others stay as the fuzzer made them.
 
 use std::net::IpAddr;
 
@@ -27,7 +28,8 @@ const MESSAGE_ONLY: u8 = 0x80;
 
 const IPV6_HEADER_LEN: usize = 40;
 
-/// Returns the frame that an input describes: its first byte selects what to repair in the rest. None if it is empty.
+/// Returns the frame that an input describes: its first byte selects what to repair in the rest.
+/// None if it is empty.
 pub(crate) fn frame(input: &[u8]) -> Option<Vec<u8>> {
     let (what, rest) = input.split_first()?;
     let mut frame = rest.to_vec();
@@ -99,7 +101,8 @@ fn repair_ipv6(what: u8, packet: &mut [u8]) {
     repair_message(what, packet.get_mut(IPV6_HEADER_LEN..end).unwrap_or_default(), 16, ends);
 }
 
-/// Repairs the message between these two addresses of `size` bytes, if the packet has room for them.
+/// Repairs the message between these two addresses of `size` bytes, if the packet has room for
+/// them.
 fn repair_message(what: u8, message: &mut [u8], size: usize, ends: Option<(IpAddr, IpAddr)>) {
     let version = message.first().map_or(0, |first| first >> 4);
     if what & COUNT != 0 {

@@ -55,8 +55,8 @@ pub struct Advert {
     pub protocol: u8,
     /// Flags and fragment offset as encoded. Over IPv6 a value other than 0 adds a Fragment header.
     pub fragment: u16,
-    /// Over IPv4 the options, a multiple of 4 bytes. Over IPv6 the content of a Destination Options header, 6 bytes
-    /// more than a multiple of 8; empty for none.
+    /// Over IPv4 the options, a multiple of 4 bytes. Over IPv6 the content of a Destination Options
+    /// header, 6 bytes more than a multiple of 8; empty for none.
     pub options: Vec<u8>,
     /// Total length (IPv4) or payload length (IPv6) instead of the computed one.
     pub total_length: Option<u16>,
@@ -74,8 +74,8 @@ pub struct Advert {
     pub priority: u8,
     /// Address count instead of the computed one.
     pub count: Option<u8>,
-    /// In version 3 the 4 reserved bits and the interval in centiseconds; in version 2 the authentication type (high
-    /// byte) and the interval in seconds (low byte).
+    /// In version 3 the 4 reserved bits and the interval in centiseconds; in version 2 the
+    /// authentication type (high byte) and the interval in seconds (low byte).
     pub interval: u16,
     /// What the VRRP checksum is computed over.
     pub checksum: Checksum,
@@ -89,15 +89,16 @@ pub struct Advert {
     pub trailing: Vec<u8>,
     /// Offsets in the message and the bytes to store there, before the checksum is computed.
     pub message_edits: Vec<(usize, u8)>,
-    /// Offsets from the start of the IP header of bytes to corrupt, after all checksums are computed.
+    /// Offsets from the start of the IP header of bytes to corrupt, after all checksums are
+    /// computed.
     pub corrupt: Vec<usize>,
     /// Bytes behind the IP packet: Ethernet padding.
     pub padding: Vec<u8>,
 }
 
 impl Advert {
-    /// Returns a multicast advert without addresses, with an interval of one second, the checksum that most routers
-    /// send, and the hardware address 02:00:00:00:00:01.
+    /// Returns a multicast advert without addresses, with an interval of one second, the checksum
+    /// that most routers send, and the hardware address 02:00:00:00:00:01.
     pub fn new(version: Version, vrid: u8, priority: u8, source: impl Into<IpAddr>) -> Self {
         let source = source.into();
         let (ethertype, destination_mac, destination) = match source {

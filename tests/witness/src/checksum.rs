@@ -10,7 +10,8 @@ pub(crate) const PROTOCOL_VRRP: u8 = 112;
 pub enum Checksum {
     /// The message alone: VRRPv2, and RFC 9568 over IPv4.
     Message,
-    /// A pseudo-header and the message: RFC 5798 over IPv4, as most routers implement it, and always over IPv6.
+    /// A pseudo-header and the message: RFC 5798 over IPv4, as most routers implement it, and
+    /// always over IPv6.
     PseudoHeader,
     /// Not computed: this value is sent.
     Value(u16),
@@ -38,7 +39,8 @@ impl Checksum {
     }
 }
 
-/// Returns the pseudo-header of a VRRP message of `length` bytes: RFC 9568 section 5.2.8, in IPv6 RFC 8200 section 8.1.
+/// Returns the pseudo-header of a VRRP message of `length` bytes: RFC 9568 section 5.2.8, in IPv6
+/// RFC 8200 section 8.1.
 ///
 /// # Panics
 /// When the addresses are of different families, or over IPv4 above 65535 bytes.

@@ -1,8 +1,9 @@
 //! Encodes VRRP frames for the tests: valid adverts, and adverts with any field wrong.
 //!
-//! The crate depends on no other, in particular on no crate of vipd: an error in vipd's own encoder, checksum or
-//! constants therefore shows up as a failing test, and does not cancel out against the same error here. It is written
-//! from RFC 3768 and RFC 9568 and is the only frame encoder of the tests.
+//! The crate depends on no other, in particular on no crate of vipd: an error in vipd's own
+//! encoder, checksum or constants therefore shows up as a failing test, and does not cancel out
+//! against the same error here. It is written from RFC 3768 and RFC 9568. Only vipd-common's unit
+//! tests have an encoder of their own.
 
 mod advert;
 mod checksum;
