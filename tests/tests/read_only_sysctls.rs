@@ -33,7 +33,9 @@ fn restrict(lab: &Lab, arp_ignore: u32) {
         };
         // The interface value must be written first: afterwards it no longer follows the default.
         write("ipv4/conf/eth1/arp_ignore", arp_ignore);
-        DEFAULTS.iter().for_each(|(name, value)| write(name, *value));
+        for (name, value) in DEFAULTS {
+            write(name, value);
+        }
         mount_bind("/proc/sys", "/proc/sys").expect("bind mount");
         mount_remount("/proc/sys", MountFlags::BIND | MountFlags::RDONLY, "").expect("remount read-only");
     });

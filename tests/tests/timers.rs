@@ -82,11 +82,11 @@ fn split_and_heal(lab: &Lab, (receiver, sender): (&Agent, &Agent), capture: &Cap
     receiver.pause()?;
     let healed = WallTime::now();
     lab.rejoin(ONE)?;
-    let received = wait_until("an advert from the sender", TIMEOUT, || {
+    let advert = wait_until("an advert from the sender", TIMEOUT, || {
         capture.has(healed, |frame| frame.from == sender.station() && frame.advert().is_some())
     });
     receiver.resume()?;
-    received.map(|()| healed)
+    advert.map(|()| healed)
 }
 
 fn wait_for_mac(client: &vipd_tests::namespace::Namespace, mac: Mac) -> Result<()> {

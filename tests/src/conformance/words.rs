@@ -339,7 +339,7 @@ impl ExpectedFrame {
                 "ttl" => expected.ttl = Some(words.number(key)?),
                 "source" => expected.own_source = words.one_of(key, &["own"])? == "own",
                 "destination" => {
-                    expected.destination = Some(words.one_of(key, &["group", "peer"])?.to_owned())
+                    expected.destination = Some(words.one_of(key, &["group", "peer"])?.to_owned());
                 }
                 "mac" => expected.mac = Some(words.one_of(key, &["virtual", "own"])?.to_owned()),
                 "checksum" => {
