@@ -1,4 +1,4 @@
-//! The program: arguments, output and exit code.
+//! Arguments, output and exit codes of the program.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -49,7 +49,7 @@ const STATS: &str = "{\"global\":{\"checksum-errors\":0,\"version-errors\":0,\"v
     \"vipd:events-dropped\":0,\"vipd:netlink-overruns\":0,\"vipd:engine-wakeups\":0},\"instances\":[]}\n";
 
 #[test]
-fn check_accepts_a_good_file() {
+fn check_accepts_a_valid_file() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("good.toml");
     let instance = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\n\
@@ -133,7 +133,7 @@ fn a_missing_file_is_reported_once() {
 }
 
 #[test]
-fn status_and_stats_without_an_agent_name_the_remedy() {
+fn status_and_stats_without_an_agent_print_the_remedy() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let expected = format!(
         "vipd: no agent runs with the runtime directory {}; start one with `vipd run`, or name its directory with \
@@ -150,7 +150,7 @@ fn status_and_stats_without_an_agent_name_the_remedy() {
 }
 
 #[test]
-fn output_in_a_pipe_is_plain() {
+fn output_to_a_pipe_has_no_colors() {
     let directory = answer_with("{\"instances\":[]}\n");
     let runtime_dir = text(directory.path());
     assert_output(&run(&["status", "--json", "--runtime-dir", runtime_dir]), 0, "{\"instances\":[]}\n", "");
@@ -173,7 +173,7 @@ fn errors_and_invalid_replies_of_the_agent_are_reported() {
 }
 
 #[test]
-fn a_closed_pipe_ends_watch_without_error() {
+fn watch_exits_without_error_on_a_closed_pipe() {
     let directory = answer_with(STATS);
     let mut child = vipd(&["stats", "--json", "--watch", "0.01", "--runtime-dir", text(directory.path())])
         .stdout(Stdio::piped())
@@ -191,7 +191,7 @@ fn a_closed_pipe_ends_watch_without_error() {
 }
 
 #[test]
-fn watch_separates_its_outputs_in_a_pipe() {
+fn watch_separates_reports_in_a_pipe() {
     let directory = answer_with(STATS);
     let mut child = vipd(&["stats", "--watch", "0.01", "--runtime-dir", text(directory.path())])
         .stdout(Stdio::piped())
@@ -205,7 +205,7 @@ fn watch_separates_its_outputs_in_a_pipe() {
 }
 
 #[test]
-fn a_wrong_command_line_exits_with_2() {
+fn an_invalid_command_line_exits_with_2() {
     for arguments in [&["stats", "--json", "--prometheus"][..], &["status", "--vrid", "1"], &["reboot"], &[]]
     {
         assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
@@ -213,14 +213,14 @@ fn a_wrong_command_line_exits_with_2() {
 }
 
 #[test]
-fn help_shows_examples() {
+fn help_has_examples() {
     let output = run(&["stats", "--help"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stdout).contains("vipd stats --watch 1"));
 }
 
 #[test]
-fn run_refuses_an_invalid_log_level() {
+fn run_rejects_an_invalid_log_level() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("good.toml");
     let instance = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\n\

@@ -1,4 +1,4 @@
-//! Links and addresses over netlink, each test in namespaces of its own thread.
+//! Links and addresses over netlink, each test in private namespaces of its thread.
 
 use std::fs;
 use std::net::IpAddr;
@@ -14,17 +14,17 @@ use vipd::netlink::{
 };
 use vipd::packet::Membership;
 
-/// Loopback, the one interface a new namespace has.
+/// Loopback, the only interface of a new namespace.
 const LO: u32 = 1;
 
-/// Notifications in one drain: more than a test causes.
+/// Drain budget: more notifications than a test causes.
 const ALL: usize = 100_000;
 
-/// Moves this thread, and so this test, to namespaces of its own.
+/// Moves this thread, and so this test, to new namespaces.
 fn private_namespace() {
-    // SAFETY: new network and mount namespaces leave the thread's file descriptors and memory as they are.
+    // SAFETY: new network and mount namespaces do not affect the thread's file descriptors or memory.
     let result = unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) };
-    result.expect("new namespaces need CAP_SYS_ADMIN: run this test as root (`cargo xtask test`)");
+    result.expect("new namespaces need CAP_SYS_ADMIN; run this test as root (`cargo xtask test`)");
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("private mounts");
 }
 
@@ -78,10 +78,10 @@ fn add(address: Address) -> Change {
     Change::Add(address, Attributes::default())
 }
 
-/// Makes changes, none of which may be refused.
+/// Applies changes, none of which may be rejected.
 fn apply(requests: &mut Requests, changes: &[Change]) {
     requests
-        .apply(changes, |change, error| panic!("{change:?} was refused: {error}"))
+        .apply(changes, |change, error| panic!("{change:?} was rejected: {error}"))
         .expect("the socket works");
 }
 
@@ -107,7 +107,7 @@ fn added_addresses_have_the_mark_and_are_notified() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn each_refused_change_of_a_batch_is_reported() {
+fn each_rejected_change_of_a_batch_is_reported() {
     private_namespace();
     let mut requests = Requests::open().expect("a socket");
     let all: Vec<Change> = (0..=255).map(|last| add(address(last, 32))).collect();
@@ -123,7 +123,7 @@ fn each_refused_change_of_a_batch_is_reported() {
         })
         .expect("the socket works");
     assert_eq!(refused, [(nowhere(1), Some(libc_enodev())), (nowhere(2), Some(libc_enodev()))]);
-    assert_eq!(addresses(&mut requests).len(), 255, "the change between the two was made");
+    assert_eq!(addresses(&mut requests).len(), 255, "the change between the two was applied");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn batches_are_answered_in_order_with_and_without_the_worker() {
             );
         }
         assert_eq!(refused, [(0, nowhere), (1, nowhere), (99 / BATCH, nowhere)]);
-        assert_eq!(addresses(&mut requests).len(), 97, "nothing is left over in the socket");
+        assert_eq!(addresses(&mut requests).len(), 97, "no replies remain in the socket");
     }
 }
 
@@ -167,7 +167,7 @@ fn withdrawing_removes_only_marked_addresses_of_the_named_interfaces() {
     assert_eq!(addresses(&mut requests).len(), 3);
 
     requests.withdraw(&["eth0".to_owned()]).expect("nothing to do");
-    assert_eq!(addresses(&mut requests).len(), 3, "another interface");
+    assert_eq!(addresses(&mut requests).len(), 3, "not on the named interface");
     requests.withdraw(&["lo".to_owned()]).expect("withdrawn");
     let left: Vec<_> = addresses(&mut requests).iter().map(|found| (found.address, found.protocol)).collect();
     assert_eq!(left, [(IpAddr::from([10, 0, 0, 9]), 0)]);
@@ -184,14 +184,14 @@ fn foreign(address: IpAddr) {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn unrelated_links_and_addresses_wake_no_reader() {
+fn notifications_of_unrelated_links_and_addresses_are_filtered() {
     private_namespace();
     ip("link set lo up");
     let mut monitor = Monitor::open().expect("a monitor");
     let mut requests = Requests::open().expect("a socket");
     let mut read = Vec::new();
     requests
-        .read(&mut monitor, &["lo", "eth9", "a macvlan that is not created yet"], |notice| read.push(notice))
+        .read(&mut monitor, &["lo", "eth9", "macvlan-to-be-created"], |notice| read.push(notice))
         .expect("links and addresses");
     assert!(matches!(&read[..], [Notice::Link(link), ..] if link.name == "lo"), "{read:?}");
     drain(&mut monitor);
@@ -205,7 +205,7 @@ fn unrelated_links_and_addresses_wake_no_reader() {
         ip(&format!("link set {name}-peer up"));
         ip(&format!("link delete {name}"));
     }
-    assert!(!is_readable(&monitor), "the socket filter has passed an unrelated notification");
+    assert!(!is_readable(&monitor), "the socket filter passed an unrelated notification");
     assert_eq!(monitor.traffic(), before);
 
     ip("address add 10.0.0.5/32 dev lo");
@@ -232,7 +232,7 @@ fn a_watched_link_that_appears_or_is_renamed_is_reported_with_its_addresses() {
     let (notices, drained) = drain(&mut monitor);
     assert_eq!((notices, drained.appeared), (vec![Notice::Address(wanted)], false));
 
-    // Renamed away: reported under its new name, and another interface takes the name.
+    // Renamed: reported under its new name; another interface may then have the old name.
     ip("link set eth9 name other");
     let (notices, _) = drain(&mut monitor);
     assert!(notices.iter().any(|notice| matches!(notice, Notice::Link(link) if link.name == "other")));
@@ -251,7 +251,7 @@ fn a_watched_link_that_appears_or_is_renamed_is_reported_with_its_addresses() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn a_drain_ends_at_its_budget_and_continues_where_it_stopped() {
+fn a_drain_stops_at_its_budget_and_resumes_there() {
     private_namespace();
     let mut monitor = Monitor::open().expect("a monitor");
     let mut requests = Requests::open().expect("a socket");
@@ -271,7 +271,7 @@ fn a_drain_ends_at_its_budget_and_continues_where_it_stopped() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn an_overrun_is_reported_and_a_read_repairs_it() {
+fn an_overrun_is_reported_and_followed_by_a_resync() {
     private_namespace();
     let mut monitor = Monitor::open().expect("a monitor");
     let mut requests = Requests::open().expect("a socket");
@@ -314,7 +314,7 @@ fn links() -> usize {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn macvlans_take_a_constant_number_of_requests_each() {
+fn each_macvlan_takes_a_constant_number_of_requests() {
     private_namespace();
     let parent = pair("eth0");
     let mut macvlans = Macvlans::open("test").expect("a socket");
@@ -324,14 +324,14 @@ fn macvlans_take_a_constant_number_of_requests_each() {
         macvlans.ensure(&wanted(parent, 4, vrid)).expect("a macvlan");
     }
     let Traffic { requests, dumps, received } = macvlans.traffic();
-    // Create, find, alias.
+    // Requests: create, find, set the alias.
     assert_eq!((requests, dumps), (opened.requests + 300, opened.dumps));
     assert!(received <= opened.received + 400, "{received} messages");
     let again = macvlans.ensure(&wanted(parent, 4, 7)).expect("a macvlan");
     assert_eq!((again.name.as_str(), again.ifindex), ("vrrp4-7", index_of("vrrp4-7")));
-    assert_eq!(macvlans.traffic().requests, requests + 1, "one that exists is looked up alone");
+    assert_eq!(macvlans.traffic().requests, requests + 1, "an existing one is only looked up");
 
-    // To a group of their own, which one request deletes.
+    // Moved to a separate group, which one request deletes.
     macvlans.clear();
     assert_eq!(links(), 3);
     let cleared = macvlans.traffic();
@@ -340,7 +340,7 @@ fn macvlans_take_a_constant_number_of_requests_each() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn macvlans_come_and_go_without_a_leak() {
+fn creating_and_deleting_macvlans_does_not_leak_links() {
     private_namespace();
     let parent = pair("eth0");
     let mut macvlans = Macvlans::open("test").expect("a socket");
@@ -356,7 +356,11 @@ fn macvlans_come_and_go_without_a_leak() {
     assert_eq!(links(), 4);
     assert_eq!(index_of("vrrp6-255"), kept.ifindex);
     macvlans.remove(parent, 6, 255);
-    assert_eq!(sysctl("ipv4/conf/eth0/arp_ignore"), "0", "the last one restores the parent's sysctls");
+    assert_eq!(
+        sysctl("ipv4/conf/eth0/arp_ignore"),
+        "0",
+        "deleting the last one restores the parent's sysctls"
+    );
 
     // Deleted by another tool.
     macvlans.ensure(&wanted(parent, 4, 1)).expect("a macvlan");
@@ -374,10 +378,10 @@ fn macvlans_come_and_go_without_a_leak() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn only_this_agent_s_macvlans_are_deleted() {
+fn only_macvlans_of_this_agent_are_deleted() {
     private_namespace();
     let parent = pair("eth0");
-    // FRR's, as it names and configures them; one of another agent; one that this agent had not completed.
+    // One with FRR's name and configuration, one of another agent, one that this agent did not complete.
     ip("link add vrrp4-51 link eth0 address 00:00:5e:00:01:33 type macvlan mode bridge");
     ip("link set vrrp4-51 up");
     ip("link add vrrp4-52 link eth0 address 00:00:5e:00:01:34 type macvlan mode private");
@@ -389,7 +393,7 @@ fn only_this_agent_s_macvlans_are_deleted() {
         let created = macvlans.ensure(&wanted(parent, 4, vrid)).expect("a macvlan");
         assert_eq!(created.name == format!("vrrp4-{vrid}"), own_name, "{created:?}");
     }
-    // As after a crash: the next start deletes them.
+    // After a crash, the next start deletes them.
     let before = links();
     drop(Macvlans::open("test").expect("a socket"));
     assert_eq!(links(), before - 3);
@@ -406,7 +410,7 @@ fn make_sysctls_read_only() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn read_only_sysctls_suffice_where_their_values_are_right() {
+fn read_only_sysctls_with_the_required_values_are_accepted() {
     private_namespace();
     let parent = pair("eth0");
     for (name, value) in [("arp_ignore", 1), ("arp_announce", 2), ("rp_filter", 2)] {
@@ -419,7 +423,7 @@ fn read_only_sysctls_suffice_where_their_values_are_right() {
     let created = macvlans.ensure(&wanted(parent, 4, 51)).expect("a macvlan");
     assert_eq!(created.name, "vrrp4-51");
 
-    // IPv6 needs other values: named, and nothing half-made is left.
+    // IPv6 needs other values: the error names them, and no incomplete macvlan remains.
     for _ in 0..2 {
         let error = macvlans.ensure(&wanted(parent, 6, 51)).expect_err("wrong values").to_string();
         assert!(error.contains("net.ipv6.conf.vrrp6-51.addr_gen_mode is 0, must be 1"), "{error}");
@@ -433,7 +437,7 @@ fn read_only_sysctls_suffice_where_their_values_are_right() {
 fn a_wrong_read_only_sysctl_of_the_parent_leaves_no_macvlan() {
     private_namespace();
     let parent = pair("eth0");
-    // Written once, it no longer follows the default.
+    // Once written, the value no longer follows the default.
     set_sysctl("ipv4/conf/eth0/arp_ignore", 0);
     for (name, value) in [("arp_ignore", 1), ("arp_announce", 2), ("rp_filter", 2)] {
         set_sysctl(&format!("ipv4/conf/default/{name}"), value);
@@ -455,30 +459,30 @@ fn is_member(table: &str, group: &str) -> bool {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_NET_RAW"]
-fn a_lost_membership_is_renewed_and_one_that_exists_is_left_alone() {
+fn a_lost_membership_is_renewed_and_an_existing_one_is_kept() {
     private_namespace();
     let veth = pair("eth0");
     ip("link set eth0 up");
     ip("link set lo up");
     let group4 = format!("{:08x}", u32::from_ne_bytes([224, 0, 0, 18]));
-    // A veth has at least the smallest MTU of IPv4, loopback has none.
+    // A veth cannot have an MTU below IPv4's minimum, loopback can.
     for (table, group, family, name, index, too_small) in [
         ("igmp", group4.as_str(), 4, "lo", LO, 60),
         ("igmp6", "ff020000000000000000000000000012", 6, "eth0", veth, 1279),
     ] {
         let membership = Membership::join(index, family).expect("joined");
         assert!(is_member(table, group));
-        assert!(!membership.renew().expect("a member"), "{table}: it exists");
+        assert!(!membership.renew().expect("a member"), "{table}: still a member");
         ip(&format!("link set {name} mtu {too_small}"));
         assert!(!is_member(table, group), "{table}");
-        assert!(membership.renew().is_err(), "{table}: without the protocol");
+        assert!(membership.renew().is_err(), "{table}: IP is disabled");
         ip(&format!("link set {name} mtu 1500"));
-        assert!(!is_member(table, group), "{table}: the kernel does not renew it");
-        assert!(membership.renew().expect("a member"), "{table}: it was lost");
+        assert!(!is_member(table, group), "{table}: not renewed by the kernel");
+        assert!(membership.renew().expect("a member"), "{table}: was lost");
         assert!(is_member(table, group), "{table}");
-        assert!(!membership.renew().expect("a member"), "{table}: it exists");
+        assert!(!membership.renew().expect("a member"), "{table}: still a member");
         drop(membership);
-        // Between fork and exec, another test's child process has the socket open, too.
+        // Between fork and exec, another test's child process also has the socket open.
         let mut waits = 0;
         while is_member(table, group) {
             waits += 1;

@@ -1,4 +1,4 @@
-//! The configuration: any text is accepted or refused with places that are in it, and what is accepted is in range.
+//! The configuration: any text is accepted with values in range, or rejected with valid positions.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,13 +11,13 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use vipd::config::{Config, ConfigError, Instance, Problems};
 use vipd::vrrp::{Family, Version};
 
-/// A valid file, whose words are what others are made of, too: it shows every key there is.
+/// A valid file with every key, which is also the source of words for edits.
 const EXAMPLE: &str = include_str!("../../../examples/vipd.toml");
-/// That file without its comments, where most edits would be lost.
+/// The file without its comments, in which edits would have no effect.
 static BASE: LazyLock<String> = LazyLock::new(|| code().fold(String::new(), |text, line| text + line + "\n"));
 static WORDS: LazyLock<Vec<&str>> =
     LazyLock::new(|| code().flat_map(str::split_whitespace).chain(EDGES).collect());
-/// What stands at the edges of what may be said.
+/// Values at the limits.
 const EDGES: [&str; 29] = [
     "0",
     "1",
@@ -50,7 +50,7 @@ const EDGES: [&str; 29] = [
     "\u{feff}é\r\n",
 ];
 
-/// The lines of the example that say something.
+/// Returns the lines of the example without comments and empty lines.
 fn code() -> impl Iterator<Item = &'static str> {
     EXAMPLE
         .lines()
@@ -58,29 +58,29 @@ fn code() -> impl Iterator<Item = &'static str> {
         .filter(|line| !line.is_empty())
 }
 
-/// A change of a file.
+/// An edit of a file.
 #[derive(Debug, Arbitrary)]
 enum Edit<'a> {
-    /// Another value of the key of this line.
+    /// Replaces the value on this line.
     Value { line: u8, word: u8 },
-    /// A list as that value.
+    /// Replaces the value on this line by a list.
     List { line: u8, one: u8, two: Option<u8> },
-    /// A line again, below.
+    /// Duplicates a line.
     Again { line: u8 },
-    /// A line less.
+    /// Removes a line.
     Without { line: u8 },
-    /// A word in the place of so many characters.
+    /// Replaces a range of characters by a word.
     Word { at: u16, length: u8, word: u8 },
-    /// Any text in their place.
+    /// Replaces a range of characters by any text.
     Text { at: u16, length: u8, text: &'a str },
-    /// The whole file again, below, with other names.
+    /// Appends a copy of the file with other names.
     Double,
 }
 
-/// An input is a bit that says whether the rest is a file, or edits of one that is valid.
+/// The first bit of an input selects whether the rest is a file or edits of a valid file.
 ///
 /// # Panics
-/// When a problem has no place in the file, or an accepted value is out of its range.
+/// When a problem has no valid position, or an accepted value is out of range.
 pub fn run(input: &[u8]) {
     let Some((kind, rest)) = input.split_first() else { return };
     if kind % 2 == 0 {
@@ -94,7 +94,7 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// Edit `n` of a list is as good as any other: numbers wrap around.
+/// Applies an edit; line and word numbers wrap around.
 fn apply(text: &str, edit: &Edit) -> String {
     match *edit {
         Edit::Value { line, word } => value(text, line, words(word)),
@@ -130,17 +130,17 @@ fn replace(text: &str, at: u16, length: u8, new: &str) -> String {
     before.chain(new.chars()).chain(after).collect()
 }
 
-/// The text with another value of the key of a line.
+/// Replaces the value of the key on a line.
 fn value(text: &str, line: u8, value: &str) -> String {
     by_line(text, line, |line| vec![format!("{}= {value}", line.split('=').next().unwrap_or_default())])
 }
 
-/// A word of the example, or an edge.
+/// Returns a word of the example, or a limit.
 fn words(number: u8) -> &'static str {
     WORDS[usize::from(number) % WORDS.len()]
 }
 
-/// What must be true of an answer to `text`.
+/// Checks the result for `text`.
 fn check(text: &str, answer: &Result<Config, Problems>) {
     match answer {
         Ok(config) => accepted(config),
@@ -150,11 +150,11 @@ fn check(text: &str, answer: &Result<Config, Problems>) {
 
 fn refused(text: &str, problems: &Problems) {
     let list = problems.list();
-    assert!(!list.is_empty(), "refused without a reason");
-    assert!(list.is_sorted_by_key(|problem| (problem.line, problem.column)), "in the order of the file");
+    assert!(!list.is_empty(), "rejected without a reason");
+    assert!(list.is_sorted_by_key(|problem| (problem.line, problem.column)), "not in the order of the file");
     let lines: Vec<&str> = text.split('\n').collect();
     for problem in list {
-        // The place behind the last character is one, too: something is missing there.
+        // The end of the text is a valid position, for a missing part.
         let line = problem.line.checked_sub(1).and_then(|line| lines.get(line));
         let width = line.map(|line| line.chars().filter(|c| *c != '\u{feff}').count());
         assert!(
@@ -164,10 +164,10 @@ fn refused(text: &str, problems: &Problems) {
         assert!(!problem.message.contains("without a reason"), "{problem:?}");
         assert!(!problem.message.is_empty(), "{problem:?}");
     }
-    assert_eq!(problems.to_string().lines().count(), list.len(), "a problem is a line: {problems}");
+    assert_eq!(problems.to_string().lines().count(), list.len(), "one line per problem: {problems}");
 }
 
-/// What the documentation of [`Config`] and of what is in it promises.
+/// Checks the documented invariants of [`Config`].
 fn accepted(config: &Config) {
     let mut names = BTreeSet::new();
     let mut routers = BTreeSet::new();
@@ -193,7 +193,7 @@ fn accepted(config: &Config) {
         assert!(router.virtual_addresses.len() <= 255, "{router:?}");
         assert!((1..=100).contains(&router.down_after_adverts), "{router:?}");
         let placements = instance.placements.iter();
-        assert_eq!(placements.len(), router.all_addresses().count(), "a place for each address");
+        assert_eq!(placements.len(), router.all_addresses().count(), "one placement per address");
         for (vip, placement) in router.all_addresses().zip(placements) {
             let longest = if vip.address.is_ipv6() { 128 } else { 32 };
             assert!((1..=longest).contains(&vip.prefix) && !vip.address.is_multicast(), "{vip}");
@@ -201,7 +201,7 @@ fn accepted(config: &Config) {
             assert!(addresses.insert((home.clone(), vip.address)), "{vip} twice on {home:?}");
         }
         for vip in &router.virtual_addresses {
-            assert_eq!(Family::of(vip.address), router.family, "{vip}: one family is advertised");
+            assert_eq!(Family::of(vip.address), router.family, "{vip}: adverts have one family");
         }
         if instance.password.is_some() {
             assert_eq!(router.version(), Version::V2, "VRRPv3 has no authentication");
@@ -209,14 +209,14 @@ fn accepted(config: &Config) {
     }
 }
 
-/// Bytes that are no text can only come out of a file: one in memory, which nothing is left of.
+/// Checks invalid UTF-8, which only a file can contain: here one in memory.
 fn check_bytes(bytes: &[u8], valid_up_to: usize) {
-    let mut file = File::from(memfd_create("vipd.toml", MemfdFlags::CLOEXEC).expect("a file in memory"));
-    file.write_all(bytes).expect("a file that can be written");
+    let mut file = File::from(memfd_create("vipd.toml", MemfdFlags::CLOEXEC).expect("memfd"));
+    file.write_all(bytes).expect("write");
     match Config::load(format!("/proc/self/fd/{}", file.as_raw_fd())) {
         Err(ConfigError::Problems(problems)) => {
             refused(&String::from_utf8_lossy(&bytes[..valid_up_to]), &problems);
         }
-        other => panic!("not UTF-8, and {other:?}"),
+        other => panic!("invalid UTF-8: {other:?}"),
     }
 }

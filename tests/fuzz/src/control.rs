@@ -1,4 +1,4 @@
-//! The control socket: whatever a client sends, each line gets one line of JSON, and the conversation ends.
+//! The control socket: each line of a client gets one line of JSON, and the connection ends.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
@@ -17,21 +17,22 @@ use vipd::control::model::{GlobalStatistics, StatsReport, StatusReport};
 use vipd::control::protocol::{MAX_REQUEST_BYTES, Request};
 use vipd::control::server::{Source, serve};
 
-/// Far less than the server's own patience with a silent client: nothing here waits for that.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit of a connection, below the server's timeout for idle clients.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a client does.
+/// An action of a client.
 #[derive(Debug, Arbitrary)]
 enum Step<'a> {
     /// Sends these bytes.
     Send(&'a [u8]),
-    /// Sends one byte this many times, for long lines. A newline would make so many empty ones: that is a space.
+    /// Sends one byte this many times, for long lines; a space instead of a newline, which would make
+    /// many empty lines.
     Repeat(u8, u16),
-    /// Sends so many spaces more than 128 less than a line may have.
+    /// Sends this many spaces plus the maximum line length minus 128.
     Longest(u8),
-    /// Sends a request that is right.
+    /// Sends the request `status`.
     Status,
-    /// Sends the other one.
+    /// Sends the request `stats`.
     Stats,
     /// Ends a line.
     End,
@@ -54,12 +55,12 @@ impl Step<'_> {
     }
 }
 
-/// An agent that has nothing to report, and will not say how it is.
+/// An agent with empty statistics that refuses `status`.
 struct Agent;
 
 impl Source for Agent {
     async fn status(&self) -> Result<StatusReport, String> {
-        Err("not today".to_owned())
+        Err("refused".to_owned())
     }
 
     async fn stats(&self) -> Result<StatsReport, String> {
@@ -67,7 +68,7 @@ impl Source for Agent {
     }
 }
 
-/// The one server of this process: its runtime, and where it listens.
+/// The server of this process: its runtime and address.
 struct Server {
     runtime: Runtime,
     address: SocketAddr,
@@ -76,7 +77,7 @@ struct Server {
 impl Server {
     fn start() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        // An abstract name: nothing is left behind by a process that libFuzzer aborts.
+        // An abstract name leaves no file behind when libFuzzer aborts the process.
         let name = format!("vipd-fuzz-{}-{:?}", std::process::id(), std::thread::current().id());
         let address = SocketAddr::from_abstract_name(name)?;
         let listener = UnixListener::bind_addr(&address)?;
@@ -85,17 +86,17 @@ impl Server {
         Ok(Self { runtime, address })
     }
 
-    /// Everything that the server answers.
-    fn converse(&self, steps: &[Step<'_>]) -> io::Result<Vec<u8>> {
+    /// Returns all replies of the server.
+    fn exchange(&self, steps: &[Step<'_>]) -> io::Result<Vec<u8>> {
         self.runtime.block_on(async {
             let stream = StdUnixStream::connect_addr(&self.address)?;
             stream.set_nonblocking(true)?;
             let (mut reader, writer) = UnixStream::from_std(stream)?.into_split();
             let mut answers = Vec::new();
             let both = async { tokio::join!(reader.read_to_end(&mut answers), send(writer, steps)) };
-            let (read, ()) = timeout(PATIENCE, both).await?;
+            let (read, ()) = timeout(TIMEOUT, both).await?;
             match read {
-                // So ends a connection that the server closed before it had read all.
+                // The server closed the connection before it had read everything.
                 Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error),
                 _ => Ok(answers),
             }
@@ -103,7 +104,7 @@ impl Server {
     }
 }
 
-/// Takes the steps, and hangs up; the server may do so before.
+/// Takes the steps and closes the connection; the server may close it earlier.
 async fn send(mut writer: OwnedWriteHalf, steps: &[Step<'_>]) {
     for step in steps {
         if writer.write_all(&step.bytes()).await.is_err() {
@@ -119,47 +120,47 @@ thread_local! {
     static SERVER: io::Result<Server> = Server::start();
 }
 
-/// An input is what a client does, step by step.
+/// An input is a sequence of client actions.
 ///
 /// # Panics
-/// When an answer is missing, is no JSON, or is another than the line deserves, and when the conversation does not end.
+/// When a reply is missing, unexpected or not JSON, or the connection does not end.
 pub fn run(input: &[u8]) {
     let Ok(steps) = Vec::<Step>::arbitrary_take_rest(Unstructured::new(input)) else { return };
     let answers = SERVER.with(|server| {
-        let server = server.as_ref().expect("a server on an abstract socket");
-        server.converse(&steps).expect("a conversation")
+        let server = server.as_ref().expect("server on an abstract socket");
+        server.exchange(&steps).expect("exchange")
     });
-    let said: Vec<u8> = steps.iter().flat_map(Step::bytes).collect();
-    let wanted = wanted(&said);
+    let sent: Vec<u8> = steps.iter().flat_map(Step::bytes).collect();
+    let wanted = wanted(&sent);
     let answers: Vec<&[u8]> = answers.split_inclusive(|byte| *byte == b'\n').collect();
-    assert_eq!(answers.len(), wanted.len(), "an answer a line");
+    assert_eq!(answers.len(), wanted.len(), "one reply per line");
     for (answer, wanted) in answers.into_iter().zip(wanted) {
-        assert_eq!(answer.last(), Some(&b'\n'), "an answer is a line");
-        let answer: Value = serde_json::from_slice(answer).expect("an answer is JSON");
-        let object = answer.as_object().expect("an answer is an object");
+        assert_eq!(answer.last(), Some(&b'\n'), "a reply is a line");
+        let answer: Value = serde_json::from_slice(answer).expect("a reply is JSON");
+        let object = answer.as_object().expect("a reply is an object");
         match wanted {
             Answer::Report => assert!(object.contains_key("global"), "{answer}"),
             Answer::Error(begin) => {
-                let text = answer["error"].as_str().expect("an error is a sentence");
+                let text = answer["error"].as_str().expect("an error is a string");
                 assert!(object.len() == 1 && text.starts_with(begin), "{answer}");
             }
         }
     }
 }
 
-/// What a line deserves.
+/// The expected reply to a line.
 #[derive(Debug)]
 enum Answer {
     Report,
-    /// An error that begins like this.
+    /// An error with this prefix.
     Error(&'static str),
 }
 
-/// The answers to all that a client says: the last line may lack its newline, and nothing is read after one that is
-/// too long.
-fn wanted(said: &[u8]) -> Vec<Answer> {
+/// Returns the expected replies to the sent bytes: the last line may lack its newline, and nothing is
+/// read after an overlong line.
+fn wanted(sent: &[u8]) -> Vec<Answer> {
     let mut answers = Vec::new();
-    for line in said.split_inclusive(|byte| *byte == b'\n') {
+    for line in sent.split_inclusive(|byte| *byte == b'\n') {
         let text = line.strip_suffix(b"\n").unwrap_or(line);
         if text.len() > MAX_REQUEST_BYTES {
             answers.push(Answer::Error("a request is longer than 65536 bytes"));
@@ -167,7 +168,7 @@ fn wanted(said: &[u8]) -> Vec<Answer> {
         }
         answers.push(match serde_json::from_slice(text) {
             Ok(Request::Stats) => Answer::Report,
-            Ok(Request::Status) => Answer::Error("not today"),
+            Ok(Request::Status) => Answer::Error("refused"),
             Err(_) => Answer::Error("not a request: "),
         });
     }

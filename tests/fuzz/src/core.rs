@@ -1,5 +1,4 @@
-//! One virtual router under any inputs at any times: it does not panic, and what it does fits its
-//! state.
+//! One virtual router with any inputs at any times: it does not panic, and its actions fit its state.
 
 mod check;
 mod scene;
@@ -10,14 +9,14 @@ use vipd_common::Timestamp;
 
 use scene::{Configuration, KINDS, Step, primary};
 
-/// Where the clock stops here, nanoseconds: 146 years of uptime. Timers saturate at the end of the
-/// clock, four times as far, and would always be due there.
+/// Maximum time in nanoseconds, 146 years of uptime. Timers saturate at the end of the clock, four times
+/// as far, and would always be due there.
 const END_OF_TIME: u64 = 1 << 62;
 
 /// Runs one input: a configuration, the uptime at the start, and steps to the end of the bytes.
 ///
 /// # Panics
-/// When the router does what its state does not allow.
+/// When the router takes an action that its state does not allow.
 pub fn run(input: &[u8]) {
     let mut bytes = Unstructured::new(input);
     let Ok((configuration, start)) = <(Configuration, u32)>::arbitrary(&mut bytes) else { return };
@@ -33,16 +32,16 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// A router, and what the checks remember of it.
+/// A router and the state of the checks.
 struct Watched {
     router: Router,
     policy: Policy,
     now: Timestamp,
-    /// Whether the virtual addresses are on the interface.
+    /// Whether the VIPs are on the interface.
     has_addresses: bool,
-    /// When this mastership began, and the answers counted then.
+    /// Start of the current mastership, and the answers counted until then.
     mastership: (Timestamp, u64),
-    /// When the router could have started first.
+    /// Earliest time at which the router can start.
     startable: Option<Timestamp>,
     /// A primary address was reported since the last shutdown.
     has_primary: bool,
@@ -92,8 +91,8 @@ impl Watched {
     fn repeat(&mut self, input: Input, times: u8, is_from_the_wire: bool) {
         for time in 0..=times % 8 {
             let events = self.give(input);
-            // The first may change the state, the second the master; the others are logged already.
-            assert!(!is_from_the_wire || time < 2 || events == 0, "{events} events of {input:?} again");
+            // The first may change the state, the second the master; repetitions log nothing.
+            assert!(!is_from_the_wire || time < 2 || events == 0, "{events} events for repeated {input:?}");
         }
     }
 
@@ -101,7 +100,7 @@ impl Watched {
         self.now = Timestamp::from_nanos((from + nanos).as_nanos().min(END_OF_TIME));
     }
 
-    /// Gives one input and checks all that follows from it. Returns the number of events.
+    /// Handles one input and checks the result. Returns the number of events.
     fn give(&mut self, input: Input) -> usize {
         let before = self.router.snapshot();
         let due = self.router.next_timeout().is_some_and(|at| at <= self.now);
@@ -117,11 +116,7 @@ impl Watched {
             self.check_action(*action, before.state, after.state);
         }
         let configured = self.router.config().all_addresses().next().is_some();
-        assert_eq!(
-            self.has_addresses,
-            configured && after.state == State::Master,
-            "addresses in Master only"
-        );
+        assert_eq!(self.has_addresses, configured && after.state == State::Master, "VIPs in Master only");
         check::events(&events, before.state, after.state);
         check::transition(input, due, &before, &after);
         if check::has_no_effect(input, due, before.state) {
@@ -151,11 +146,11 @@ impl Watched {
         let configured = self.router.config().all_addresses().next().is_some();
         match action {
             Action::SendAdvert { priority: 0 } => {
-                assert!(before == State::Master && after != State::Master, "priority 0 gives up mastership");
-                assert!(self.has_addresses || !configured, "priority 0 goes before the addresses");
+                assert!(before == State::Master && after != State::Master, "priority 0 without resigning");
+                assert!(self.has_addresses || !configured, "priority 0 after removing the VIPs");
             }
             Action::SendAdvert { priority } => {
-                // The last advert of one that yields, before its addresses are removed.
+                // The last advert of a router that yields, before its VIPs are removed.
                 let yields = before == State::Master && after == State::Backup;
                 let allowed = yields && self.policy.last_advert_on_yield && self.has_addresses == configured;
                 assert!(after == State::Master || allowed, "an advert from {before} to {after}");
@@ -163,11 +158,17 @@ impl Watched {
                 self.router.advert_sent(self.now);
             }
             Action::AddAddresses(Addresses::All) => {
-                assert!(configured && after == State::Master && !self.has_addresses, "added once");
+                assert!(
+                    configured && after == State::Master && !self.has_addresses,
+                    "VIPs added twice or outside Master"
+                );
                 self.has_addresses = true;
             }
             Action::RemoveAddresses => {
-                assert!(before == State::Master && self.has_addresses, "removed once");
+                assert!(
+                    before == State::Master && self.has_addresses,
+                    "VIPs removed twice or outside Master"
+                );
                 self.has_addresses = false;
             }
             Action::AddAddresses(Addresses::One(address)) => {
@@ -180,7 +181,7 @@ impl Watched {
         }
     }
 
-    /// The router takes part exactly while nothing impedes it, and after `startup_delay`.
+    /// Checks that the router participates exactly without impediments and after `startup_delay`.
     fn check_readiness(&mut self, input: Input, after: &Snapshot) {
         match input {
             Input::PrimaryAddress(_) => self.has_primary = true,
@@ -198,7 +199,7 @@ impl Watched {
             let startable = *self.startable.get_or_insert(self.now);
             let delay_over = self.now >= startable + self.router.config().startup_delay;
             assert!(!takes_part || delay_over, "startup_delay");
-            assert!(takes_part || after.starts_at.is_some(), "nothing impedes it, and it does not start");
+            assert!(takes_part || after.starts_at.is_some(), "no impediments, but no start is scheduled");
         }
     }
 }

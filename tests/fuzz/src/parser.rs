@@ -1,4 +1,4 @@
-//! The advert parser over a slice: it never panics, and what it accepts is an advert.
+//! The advert parser on a slice: it never panics, and accepts only valid adverts.
 
 use std::net::IpAddr;
 
@@ -10,10 +10,10 @@ use vipd_witness::{internet_checksum, pseudo_header};
 
 use crate::repair;
 
-/// An input is a byte that says what to repair, and a frame.
+/// An input is a byte that selects the fields to repair, and a frame.
 ///
 /// # Panics
-/// When the parser accepts what is no advert, or does not read what was written.
+/// When the parser accepts an invalid advert, or does not decode an encoded one.
 pub fn run(input: &[u8]) {
     let Some(frame) = repair::frame(input) else { return };
     let Some(ip) = ethernet::ip(&&frame[..]).filter(|ip| ip.protocol == ipv4::PROTOCOL_VRRP) else { return };
@@ -39,14 +39,14 @@ pub fn run(input: &[u8]) {
             Counter::RingFull,
             Counter::VridErrors,
         ];
-        assert!(!beside.contains(&reason), "{reason:?} is no reason to discard an advert");
+        assert!(!beside.contains(&reason), "an advert cannot be dropped for {reason:?}");
     }
 }
 
-/// Both steps; `None` for a packet that is passed on.
+/// Runs both steps; `None` for a packet that is passed.
 fn parse(packet: &[u8], version: u8) -> Option<Result<Advert, Counter>> {
     let located = locate(&packet, packet[0] >> 4).ok()?;
-    assert_eq!(Some(&located.vrid), packet.get(header_len(packet) + vrrp::VRID), "the VRID is another byte");
+    assert_eq!(Some(&located.vrid), packet.get(header_len(packet) + vrrp::VRID), "wrong VRID");
     Some(validate(&packet, &located, &Expected::version(version)))
 }
 
@@ -65,7 +65,7 @@ fn header(packet: &[u8]) -> (usize, &[u8], u8, u8) {
     }
 }
 
-/// What must be true of a packet that was accepted.
+/// Checks an accepted packet.
 fn check(packet: &[u8], advert: &Advert) {
     let (total, ends, ttl, protocol) = header(packet);
     let message = &packet[header_len(packet)..total];
@@ -96,13 +96,17 @@ fn check(packet: &[u8], advert: &Advert) {
     let bytes = &message[vrrp::HEADER_LEN..][..length * usize::from(advert.count)];
     let addresses: Vec<IpAddr> =
         bytes.chunks(length).map(|bytes| address::from_words(advert.family, to_words(bytes))).collect();
-    assert_eq!(advert.addresses, address_digest(addresses.iter().rev().copied()), "in any order");
+    assert_eq!(
+        advert.addresses,
+        address_digest(addresses.iter().rev().copied()),
+        "the digest depends on the order"
+    );
 
     surroundings(packet, total, advert);
     rewritten(advert, to_words(&ends[length..]), &addresses);
 }
 
-/// The words of an address as it lies in a packet.
+/// Returns the words of an address in a packet.
 fn to_words(bytes: &[u8]) -> address::Address {
     let mut words = [0; 4];
     for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
@@ -111,7 +115,7 @@ fn to_words(bytes: &[u8]) -> address::Address {
     words
 }
 
-/// Padding is no part of an advert, and all of the rest is.
+/// Checks that padding is not part of an advert, but every other byte is.
 fn surroundings(packet: &[u8], total: usize, advert: &Advert) {
     let padded = [&packet[..total], &[0xa5; 46]].concat();
     assert_eq!(parse(&padded, advert.version), Some(Ok(*advert)), "with other padding");
@@ -119,13 +123,13 @@ fn surroundings(packet: &[u8], total: usize, advert: &Advert) {
     assert_eq!(cut, Some(Err(Counter::PacketLengthErrors)), "without its last byte");
 }
 
-/// What vipd itself would send with these fields is read as the same advert.
+/// Checks that vipd's encoding of the fields decodes to the same advert.
 fn rewritten(advert: &Advert, destination: address::Address, addresses: &[IpAddr]) {
     let Advert { family, version, vrid, priority, interval, checksum, source, .. } = *advert;
     let fields = vrrp::Fields { vrid, priority, interval, checksum, password: None };
     let mut message = vec![0; vrrp::MAX_LEN];
     let length = vrrp::write(&mut message, &fields, &source, &destination, addresses.iter().copied())
-        .expect("there is room");
+        .expect("a large enough buffer");
     let mut packet = vec![0; if family == 6 { ipv6::HEADER_LEN } else { ipv4::HEADER_LEN }];
     let written = match (address::from_words(family, source), address::from_words(family, destination)) {
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
@@ -134,10 +138,10 @@ fn rewritten(advert: &Advert, destination: address::Address, addresses: &[IpAddr
         (IpAddr::V4(source), _) => ipv4::write_vrrp(&mut packet, source.octets(), length),
         other => panic!("two families: {other:?}"),
     };
-    written.expect("there is room");
+    written.expect("a large enough buffer");
     packet.extend(&message[..length]);
     if destination == to_words(&header(&packet).1[address_len(family)..]) {
-        assert_eq!(parse(&packet, version), Some(Ok(*advert)), "written again");
+        assert_eq!(parse(&packet, version), Some(Ok(*advert)), "encoded again");
     }
 }
 

@@ -1,8 +1,7 @@
-//! Makes frames of a fuzzer's noise by setting fields that it cannot guess, above all checksums.
+//! Turns fuzzer input into frames by repairing fields that it cannot guess, above all checksums.
 //!
-//! The parser reads on only behind a correct length and checksum, and coverage feedback does not
-//! lead a fuzzer to one. The first byte of an input therefore selects the fields to repair; the
-//! others stay as the fuzzer made them.
+//! The parser continues only after a correct length and checksum, and coverage feedback does not lead a
+//! fuzzer there. The first byte of an input therefore selects the fields to repair; the others stay.
 
 use std::net::IpAddr;
 
@@ -23,13 +22,13 @@ const COUNT: u8 = 0x10;
 const HEADER: u8 = 0x20;
 /// The checksum of the message.
 const MESSAGE: u8 = 0x40;
-/// The checksum of the message covers the message alone, without a pseudo-header.
+/// The checksum covers the message only, without a pseudo-header.
 const MESSAGE_ONLY: u8 = 0x80;
 
 const IPV6_HEADER_LEN: usize = 40;
 
-/// Returns the frame that an input describes: its first byte selects what to repair in the rest.
-/// None if it is empty.
+/// Returns the frame that an input describes: its first byte selects the fields to repair
+/// in the rest. `None` if it is empty.
 pub(crate) fn frame(input: &[u8]) -> Option<Vec<u8>> {
     let (what, rest) = input.split_first()?;
     let mut frame = rest.to_vec();
@@ -45,7 +44,7 @@ pub(crate) fn frame(input: &[u8]) -> Option<Vec<u8>> {
     Some(frame)
 }
 
-/// Offset of the IP header, behind the tags.
+/// Returns the offset of the IP header, after VLAN tags.
 fn ip_offset(frame: &[u8]) -> usize {
     let is_tag = |at| matches!(word(frame, at), Some(ethernet::TYPE_VLAN | ethernet::TYPE_QINQ));
     match (is_tag(12), is_tag(16)) {
@@ -124,7 +123,7 @@ fn set_checksum(bytes: &mut [u8], at: usize, pseudo: &[u8]) {
     set(bytes, at, &checksum.to_be_bytes());
 }
 
-/// The address of `SIZE` bytes at `at`.
+/// Returns the address of `SIZE` bytes at `at`.
 fn address<const SIZE: usize>(packet: &[u8], at: usize) -> Option<IpAddr>
 where
     IpAddr: From<[u8; SIZE]>,
@@ -136,7 +135,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|word| u16::from_be_bytes(*word))
 }
 
-/// Writes where there is room.
+/// Writes `value` if it fits.
 fn set(bytes: &mut [u8], at: usize, value: &[u8]) {
     if let Some(place) = bytes.get_mut(at..at + value.len()) {
         place.copy_from_slice(value);
@@ -147,7 +146,7 @@ fn set(bytes: &mut [u8], at: usize, value: &[u8]) {
 mod tests {
     use super::{IPV6_HEADER_LEN, MESSAGE_ONLY, ethernet, frame, internet_checksum};
 
-    /// A frame of zeros, but for EtherType, version and type.
+    /// Returns a frame of zeros except EtherType, version and type.
     fn input(what: u8, ethertype: u16, header: usize, message: &[u8]) -> Vec<u8> {
         let mut input = vec![0; 1 + 14 + header];
         input[0] = what;

@@ -13,7 +13,7 @@ use crate::config::{Config, Problem};
 use crate::netlink::{Notice, PROTO_VIPD, Requests};
 
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
-    // A file for another machine, or for one that cannot be read, is checked by itself.
+    // If the interfaces cannot be read, only the file is checked.
     let machine = machine().unwrap_or_default();
     let config = Config::load_on(&args.config, &machine)?;
     let file = args.config.display().to_string();

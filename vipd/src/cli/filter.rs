@@ -15,7 +15,7 @@ impl Filter {
     /// Removes the other instances from a report.
     ///
     /// # Errors
-    /// When none is left; lists the instances of the report.
+    /// When none matches; lists the instances of the report.
     pub(super) fn apply(&self, mut report: StatsReport) -> anyhow::Result<StatsReport> {
         if self.interface.is_none() && self.vrid.is_none() {
             return Ok(report);

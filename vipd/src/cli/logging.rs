@@ -17,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// Lines in the queue: four for each of 4,080 virtual routers, which is 16 interfaces with all
 /// their VRIDs.
 const LINES: usize = 16 << 10;
-/// How long the process waits at its end for stderr to accept what is left.
+/// Time limit at exit for writing the remaining lines to stderr.
 pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Environment variable with the level: `debug`, `vipd=trace`, …
 const VARIABLE: &str = "VIPD_LOG";
@@ -33,7 +33,7 @@ pub(super) fn is_blocked() -> bool {
 /// What the writer thread receives.
 enum Message {
     Line(Vec<u8>),
-    /// The last one; answered when all lines before it are written.
+    /// Sent last; acknowledged when all earlier lines are written.
     Flush(SyncSender<()>),
 }
 
@@ -71,7 +71,7 @@ impl io::Write for Writer {
 fn write_lines(messages: &Receiver<Message>) {
     while let Ok(message) = messages.recv() {
         match message {
-            // Without stderr there is no place left to report to.
+            // A failure of stderr cannot be reported.
             Message::Line(line) => drop(io::stderr().write_all(&line)),
             Message::Flush(written) => drop(written.try_send(())),
         }
@@ -109,9 +109,9 @@ pub(super) fn init() -> anyhow::Result<Guard> {
         )
         .finish()
         .try_init()
-        .context("logging is set up already")?;
-    // The default hook writes to stderr itself: it would block a panicking engine, whose addresses
-    // are then never removed.
+        .context("logging is already initialized")?;
+    // The default hook writes to stderr directly: an unread pipe would block a panicking engine, and its
+    // VIPs would not be removed.
     std::panic::set_hook(Box::new(|panic| tracing::error!("panic: {panic}")));
     Ok(Guard { queue })
 }

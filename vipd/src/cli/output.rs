@@ -1,4 +1,4 @@
-//! Standard output, which a reader may close early.
+//! Standard output, whose reader may close it early.
 
 use std::io::{self, Write as _};
 

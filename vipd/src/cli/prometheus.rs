@@ -7,7 +7,7 @@ use crate::control::model::{InstanceStats, StatsReport};
 
 /// Every counter: the agent's as `vipd_global_…`, the instances' as `vipd_…` with labels.
 ///
-/// The prefix separates a sum from its parts; under one name they would be counted twice.
+/// Separate names, because a sum over one name would count instances twice.
 pub(super) fn render(report: &StatsReport) -> String {
     let mut out = String::new();
     for (counter, value) in report.global.entries() {
@@ -17,7 +17,7 @@ pub(super) fn render(report: &StatsReport) -> String {
     let labels: Vec<String> = report.instances.iter().map(labels).collect();
     let values: Vec<Vec<_>> =
         report.instances.iter().map(|instance| instance.statistics.entries().collect()).collect();
-    // The format wants all samples of a metric in one block.
+    // The format requires all samples of a metric in one block.
     for (index, (counter, _)) in values.first().into_iter().flatten().enumerate() {
         let metric = family(&mut out, "vipd", counter);
         for (labels, values) in labels.iter().zip(&values) {

@@ -10,11 +10,11 @@ use crate::config::Config;
 use crate::process::{AgentLock, Signals};
 use crate::service;
 
-/// Checks first whatever can be checked without touching anything; stale addresses of a killed
-/// agent are removed before anything that may fail.
+/// First performs all checks without side effects; then removes stale VIPs of a killed agent before any
+/// step that may fail.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
-    // Before the first thread, and before anything that a signal must not leave half done.
+    // Before the first thread, and before any step that a signal must not interrupt.
     let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let log = logging::init();
     if let Err(error) = service::check_privileges().and_then(|()| service::check_open_files(&config)) {

@@ -47,7 +47,7 @@ pub(super) fn run(args: &StatsArgs, runtime_dir: &Path) -> anyhow::Result<()> {
         output::print(&text)?;
         let Some(period) = args.watch else { return Ok(()) };
         before = Some((now, report));
-        // A fixed schedule, so that the time of a request does not add up; missed beats are skipped.
+        // A fixed schedule, so that request times do not accumulate; missed ticks are skipped.
         next = (next + period).max(now);
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }

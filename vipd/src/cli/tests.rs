@@ -24,12 +24,12 @@ fn parse_stats(line: &str) -> Result<StatsArgs, clap::Error> {
 }
 
 #[test]
-fn the_arguments_are_consistent() {
+fn argument_definitions_are_consistent() {
     Cli::command().debug_assert();
 }
 
 #[test]
-fn the_defaults_are_the_packaged_paths() {
+fn default_paths_match_the_package() {
     let cli = Cli::try_parse_from(["vipd", "run"]).expect("run");
     let Command::Run(args) = cli.command else { panic!("{cli:?}") };
     assert_eq!(args.config.to_str(), Some("/etc/vipd/vipd.toml"));
@@ -103,7 +103,7 @@ fn instance_status(name: &str, state: State) -> InstanceStatus {
 }
 
 #[test]
-fn status_is_a_table_with_the_reason_below_a_fault() {
+fn status_prints_the_reason_below_an_instance_in_fault() {
     let broken = InstanceStatus {
         interface: "bond0.12".to_owned(),
         vrid: 7,
@@ -160,7 +160,7 @@ fn two_instances() -> StatsReport {
 }
 
 #[test]
-fn stats_lists_the_other_counters_that_are_not_zero() {
+fn stats_lists_nonzero_counters_without_a_column() {
     assert_eq!(
         strip_str(&stats::render(&two_instances(), None)).to_string(),
         "\
@@ -183,7 +183,7 @@ global  vipd:engine-wakeups          99
 }
 
 #[test]
-fn rates_are_beside_totals_and_never_negative() {
+fn rates_follow_totals_and_are_never_negative() {
     let before = two_instances();
     let mut now = before.clone();
     now.instances[0].statistics.advertisement_sent += 5;
@@ -262,7 +262,7 @@ VI_1  eth1         51        3   100      10ms  yes      192.0.2.10/24,192.0.2.1
 }
 
 #[test]
-fn an_error_is_told_with_its_causes_in_one_line() {
+fn an_error_is_printed_with_its_causes_on_one_line() {
     let error = anyhow::anyhow!("the cause").context("what failed");
     let mut stderr = Vec::new();
     report(&error, &mut stderr).expect("written");

@@ -1,17 +1,17 @@
 //! Durations as text: a decimal number and its unit, without rounding.
 
-/// Why a text is no duration.
+/// The reason why a string is not a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DurationError {
-    /// No number, or a character other than digits and one point in it.
+    /// No number, or characters other than digits and one decimal point.
     Number,
     /// No unit after the number, or an unknown one.
     Unit,
-    /// More than 64 bits of nanoseconds, or finer than one.
+    /// More than 64 bits of nanoseconds, or a fraction of a nanosecond.
     Range,
 }
 
-/// Nanoseconds of `5m`, `1.5s`, `10ms` or `500us`; no rounding, no exponent, no sign.
+/// Parses `5m`, `1.5s`, `10ms` or `500us` to nanoseconds, without rounding, exponent or sign.
 pub(super) fn parse(text: &str) -> Result<u64, DurationError> {
     let unit_start = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_start);
@@ -40,7 +40,7 @@ pub(super) fn parse(text: &str) -> Result<u64, DurationError> {
     exact().ok_or(DurationError::Range)
 }
 
-/// What to write instead.
+/// Returns the remedy for an invalid duration.
 pub(super) fn remedy(text: &str, error: DurationError) -> String {
     match error {
         DurationError::Unit if text.bytes().all(|c| c.is_ascii_digit() || c == b'.') => {
@@ -65,7 +65,7 @@ mod tests {
     use super::{DurationError, parse};
 
     #[test]
-    fn exact_nanoseconds_or_the_reason() {
+    fn durations_are_parsed_exactly_or_rejected() {
         let rows: &[(&str, Result<u64, DurationError>)] = &[
             ("1s", Ok(1_000_000_000)),
             ("1.5s", Ok(1_500_000_000)),

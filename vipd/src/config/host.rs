@@ -1,11 +1,11 @@
-//! Hosts, interfaces and families in general: which addresses a host may own, and names of interfaces.
+//! Rules for host addresses, interface names and families.
 
 use std::net::IpAddr;
 
 use super::table::{Refusal, Value};
 use crate::vrrp::config::Family;
 
-/// Why no host may own this address, if none may.
+/// Returns why a host cannot have this address, if so.
 pub(super) fn unusable(address: IpAddr) -> Option<&'static str> {
     if address.is_loopback() {
         return Some("a loopback address");
@@ -18,13 +18,13 @@ pub(super) fn unusable(address: IpAddr) -> Option<&'static str> {
         IpAddr::V4(address) if address.is_broadcast() => Some("the broadcast address"),
         IpAddr::V6(address) if address.is_unspecified() => Some("the unspecified address"),
         IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => {
-            Some("an IPv4-mapped address, which is never on a wire")
+            Some("an IPv4-mapped address, which is not used on the wire")
         }
         IpAddr::V4(_) | IpAddr::V6(_) => None,
     }
 }
 
-/// Whether an address is one of fe80::/10.
+/// Whether an address is in fe80::/10.
 pub(super) fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
@@ -44,7 +44,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<IpAddr, Refusal> {
     }
 }
 
-/// IP with its version, for messages.
+/// Returns `IPv4` or `IPv6`, for messages.
 pub(super) fn family_name(family: Family) -> &'static str {
     match family {
         Family::V4 => "IPv4",
@@ -52,7 +52,7 @@ pub(super) fn family_name(family: Family) -> &'static str {
     }
 }
 
-/// A name that the kernel accepts for an interface, other than the loopback's.
+/// Reads an interface name that the kernel accepts, other than loopback's.
 pub(super) fn interface(value: &Value<'_>) -> Result<String, Refusal> {
     let (key, name) = (value.key(), value.string()?);
     if name == "lo" {

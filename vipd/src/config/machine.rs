@@ -1,4 +1,4 @@
-//! Warnings about the machine that the configuration is for, as far as its interfaces exist.
+//! Warnings about the existing interfaces of the local machine.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,17 +13,17 @@ use crate::vrrp::config::{Family, PRIORITY_OWNER};
 #[derive(Clone, Debug, Default)]
 pub struct Machine(pub BTreeMap<String, Interface>);
 
-/// Facts about one interface.
+/// Properties of an interface.
 #[derive(Clone, Debug, Default)]
 pub struct Interface {
     /// Whether it has an Ethernet address.
     pub has_ethernet: bool,
-    /// Its usable addresses that vipd did not add.
+    /// Its usable addresses, except those that vipd added.
     pub addresses: Vec<IpAddr>,
 }
 
 impl Machine {
-    /// Warns of instances that will be in fault on this machine.
+    /// Warns about instances that will be in Fault on this machine.
     pub(super) fn check(&self, drafts: &[Draft], problems: &mut Collector<'_>) {
         for draft in drafts {
             let Some(interface) = &draft.interface else { continue };
@@ -62,7 +62,7 @@ impl Machine {
 }
 
 impl Interface {
-    /// Whether it has an address that adverts can be sent from and that is no VIP.
+    /// Whether it has an address other than a VIP as source for adverts.
     fn has_own(&self, family: Family, drafts: &[Draft]) -> bool {
         let is_vip = |address: IpAddr| {
             drafts

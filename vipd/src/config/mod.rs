@@ -30,13 +30,13 @@ use section::{instance, interface};
 use settings::{Checksum, Password, Placement, Transport, VirtualMac, XdpMode};
 use table::Table;
 
-/// Largest file in bytes; a larger one is a mistake (a device, a log file).
+/// Maximum size of the file in bytes; a larger one is a mistake (a device, a log file).
 const MAX_BYTES: u64 = 1 << 20;
 
 /// A whole configuration, already checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Whether the engine asks for real-time scheduling.
+    /// Whether the engine requests real-time scheduling.
     pub realtime: Realtime,
     /// The instances, at least one, in the order of the file.
     pub instances: Vec<Instance>,
@@ -44,13 +44,13 @@ pub struct Config {
     pub warnings: Vec<Problem>,
 }
 
-/// Whether the engine asks the kernel for real-time scheduling and locked memory.
+/// Whether the engine requests real-time scheduling and locked memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Realtime {
-    /// `SCHED_FIFO` and `mlockall`; where they are denied, the agent logs that and runs without.
+    /// `SCHED_FIFO` and `mlockall`; if they are denied, the agent logs it and runs without them.
     #[default]
     Auto,
-    /// Neither is asked for.
+    /// Requests neither.
     Off,
 }
 
@@ -83,7 +83,7 @@ pub struct Instance {
     pub placements: Vec<Placement>,
 }
 
-/// Why there is no configuration.
+/// Failure to load a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -93,7 +93,7 @@ pub enum ConfigError {
         path: String,
         /// The system's error.
         cause: io::Error,
-        /// What to do.
+        /// The remedy.
         remedy: &'static str,
     },
     /// The file has errors.
@@ -153,7 +153,7 @@ impl Config {
         let table = Table::new(document.get_ref(), 0, "at the top of the file");
         let config = Self::read(&table, folder, machine, &mut problems);
         let warnings = problems.finish(file_name)?;
-        // A `None` has been reported; if not, this still refuses with a message.
+        // A `None` has been reported; otherwise this rejects it with a message.
         let config = config.ok_or_else(|| Problems::unexplained(file_name))?;
         Ok(Self { warnings, ..config })
     }

@@ -1,15 +1,15 @@
-//! Problems of a configuration and their places in the file.
+//! Problems of a configuration and their positions in the file.
 
 use std::fmt;
 
-/// One problem at one place of the file.
+/// A problem and its position in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// What was found, what is allowed and what to do.
+    /// The found and the allowed value, and the remedy.
     pub message: String,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for Problem {
 
 /// All problems of a file, in its order; never empty.
 ///
-/// Displayed as one `file:line:column: message` a line.
+/// Displayed as lines of `file:line:column: message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
     file: String,
@@ -31,7 +31,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// The file as it was named.
+    /// The file name as given.
     pub fn file(&self) -> &str {
         &self.file
     }
@@ -41,7 +41,7 @@ impl Problems {
         &self.list
     }
 
-    /// The problem of a file whose bytes stop being UTF-8 at `valid_up_to`.
+    /// The problem of a file with invalid UTF-8 at `valid_up_to`.
     pub(super) fn not_utf8(bytes: &[u8], valid_up_to: usize, file: &str) -> Self {
         let valid = String::from_utf8_lossy(&bytes[..valid_up_to]);
         let (line, column) = position(&valid, valid.len());
@@ -51,9 +51,9 @@ impl Problems {
         Self { file: file.to_owned(), list: vec![Problem { line, column, message }] }
     }
 
-    /// A configuration that was refused without a message.
+    /// A rejection without a message, which is a bug.
     pub(super) fn unexplained(file: &str) -> Self {
-        let message = "the configuration was refused without a reason; please report this file".to_owned();
+        let message = "the configuration was rejected without a reason; please report this file".to_owned();
         Self { file: file.to_owned(), list: vec![Problem { line: 1, column: 1, message }] }
     }
 }
@@ -72,7 +72,7 @@ impl std::error::Error for Problems {}
 
 /// Collects problems while a file is read.
 ///
-/// A syntax error is reported once: other problems of its line, and keys missing because of it, are left out.
+/// A syntax error is reported once: other problems on its line, and keys missing because of it, are omitted.
 #[derive(Debug)]
 pub(super) struct Collector<'s> {
     source: &'s str,
@@ -125,7 +125,7 @@ impl<'s> Collector<'s> {
         }
     }
 
-    /// Byte offset `at` as line and column, for a message about a second place.
+    /// Byte offset `at` as line and column, for a reference to another position.
     pub(super) fn place(&self, at: usize) -> String {
         let (line, column) = position(self.source, at);
         format!("line {line}, column {column}")

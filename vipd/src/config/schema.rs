@@ -248,7 +248,7 @@ pub(super) fn markdown() -> String {
         for Key { name, default, allowed, doc, keepalived, .. } in
             KEYS.iter().filter(|key| key.section == section)
         {
-            let _ = write!(out, "| `{name}` | {default} | {allowed} | {doc} | {keepalived} |\n");
+            let _ = writeln!(out, "| `{name}` | {default} | {allowed} | {doc} | {keepalived} |");
         }
         out.push('\n');
     }

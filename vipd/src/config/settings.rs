@@ -6,7 +6,7 @@ use std::net::IpAddr;
 /// How the XDP program is attached to an interface (`xdp`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
-    /// Native where the driver loses nothing by it, otherwise generic.
+    /// Native if the driver keeps its offloads, otherwise generic.
     #[default]
     Auto,
     /// Native, or generic if the driver refuses.
@@ -40,7 +40,7 @@ pub enum Transport {
 pub struct Peer {
     /// Its address, of the virtual router's family.
     pub address: IpAddr,
-    /// Smallest TTL or Hop Limit its adverts may arrive with: 255, or less for a peer behind routers.
+    /// Minimum TTL or Hop Limit of its adverts: 255, or less for a peer behind routers.
     pub min_ttl: u8,
 }
 
@@ -54,17 +54,17 @@ impl fmt::Debug for Password {
     }
 }
 
-/// `virtual_mac = true`: the addresses are on a macvlan with the virtual router's own MAC (RFC 9568 section 7.3).
+/// `virtual_mac = true`: the VIPs are on a macvlan with the virtual router MAC (RFC 9568 section 7.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VirtualMac {
-    /// Adverts are sent from the interface's own MAC all the same (`virtual_mac_transmit_on_base`).
+    /// Adverts have the interface's own MAC as source (`virtual_mac_transmit_on_base`).
     pub transmit_on_base: bool,
 }
 
-/// How one VIP is added to an interface.
+/// Placement of a VIP on an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
-    /// On this interface instead of the instance's.
+    /// Interface, if other than the instance's.
     pub interface: Option<String>,
     /// Label (`IFA_LABEL`, IPv4 only), up to 15 bytes.
     pub label: Option<String>,
@@ -72,7 +72,7 @@ pub struct Placement {
     pub scope: Scope,
     /// Broadcast address (`IFA_BROADCAST`, IPv4 only).
     pub broadcast: Option<std::net::Ipv4Addr>,
-    /// Never chosen as source of new connections (preferred lifetime 0, IPv6 only): `preferred = false`, the default of a
+    /// Never selected as source of new connections (preferred lifetime 0, IPv6 only): `preferred = false`, the default of a
     /// /128.
     pub deprecated: bool,
 }
@@ -80,7 +80,7 @@ pub struct Placement {
 /// Scope of an address (`include/uapi/linux/rtnetlink.h`, `RT_SCOPE_*`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// Valid everywhere; IPv6 takes the scope of the address itself.
+    /// Valid everywhere; for IPv6 the scope follows from the address.
     #[default]
     Global,
     /// Valid on this link only.

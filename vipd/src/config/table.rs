@@ -1,4 +1,4 @@
-//! Typed access to a TOML table; every value keeps its place in the file.
+//! Typed access to a TOML table; every value keeps its byte offset.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -7,7 +7,7 @@ use super::duration;
 use super::problem::Collector;
 use super::schema::{self, Key, Kind, Section};
 
-/// Why a value is refused: its byte offset and the message.
+/// Rejection of a value: its byte offset and the message.
 pub(super) type Refusal = (usize, String);
 
 /// A table and the byte offset of its header.
@@ -19,7 +19,7 @@ pub(super) struct Table<'t> {
     place: &'static str,
 }
 
-/// A value that is a text or a table.
+/// A value that is a string or a table.
 #[derive(Debug)]
 pub(super) enum Form<'t> {
     Text(&'t str),
@@ -35,7 +35,7 @@ impl<'t> Table<'t> {
         self.entries.get(key)
     }
 
-    /// Reports every key that the schema does not have in `section`, and the nearest one that it has.
+    /// Reports every key that is not in `section` of the schema, with the nearest one that is.
     pub(super) fn refuse_unknown(&self, section: Section, problems: &mut Collector<'_>) {
         let known = schema::names(section);
         for key in self.entries.keys() {
@@ -86,7 +86,7 @@ impl<'t> Table<'t> {
         Some(self.given(key, problems, read)?.map(|located| located.value))
     }
 
-    /// As [`optional`](Self::optional), with the place of the value.
+    /// As [`optional`](Self::optional), with the value's byte offset.
     #[expect(clippy::option_option, reason = "refused, absent and given are three results")]
     pub(super) fn given<T>(
         &self,
@@ -138,7 +138,7 @@ impl<'t> Value<'t> {
             .ok_or_else(|| self.refused(self.source_of_integer(), "choose another number"))
     }
 
-    /// An integer, if 128 bits can hold it.
+    /// Returns the integer, if it fits into 128 bits.
     pub(super) fn any_integer(&self) -> Result<Option<i128>, Refusal> {
         let integer = self.spanned.get_ref().as_integer().ok_or_else(|| self.wrong_type())?;
         Ok(i128::from_str_radix(integer.as_str(), integer.radix()).ok())
@@ -149,7 +149,7 @@ impl<'t> Value<'t> {
         self.spanned.get_ref().as_integer().map(ToString::to_string).unwrap_or_default()
     }
 
-    /// One of `values`, which stand for the key's words in their order.
+    /// Returns the element of `values` that corresponds to the chosen word of the key.
     pub(super) fn choice<T, const N: usize>(&self, values: [T; N]) -> Result<T, Refusal> {
         let Kind::Choice(words) = self.key.allowed else { unreachable!("{} is no choice", self.key) };
         debug_assert_eq!(words.len(), N, "{}", self.key);
@@ -187,7 +187,7 @@ impl<'t> Value<'t> {
         }
     }
 
-    /// A text, or a table described as `place` in messages.
+    /// A string, or a table described as `place` in messages.
     pub(super) fn form(&self, place: &'static str) -> Result<Form<'t>, Refusal> {
         match self.spanned.get_ref() {
             DeValue::String(text) => Ok(Form::Text(text)),
@@ -205,14 +205,14 @@ impl<'t> Value<'t> {
         self.key
     }
 
-    /// The refusal of `found`: what is allowed, and the remedy.
+    /// Rejects `found`, with the allowed values and the remedy.
     pub(super) fn refused(&self, found: impl AsRef<str>, remedy: &str) -> Refusal {
         let Key { allowed, .. } = self.key;
         let (key, found) = (self.key, found.as_ref());
         (self.at(), format!("{key} is {found}; it must be {allowed}; {remedy}"))
     }
 
-    /// A refusal with this message.
+    /// Rejects the value with this message.
     pub(super) fn refused_because(&self, message: impl Into<String>) -> Refusal {
         (self.at(), message.into())
     }
@@ -222,7 +222,7 @@ impl<'t> Value<'t> {
     }
 }
 
-/// The type of a value, with its article.
+/// Returns the type of a value, with its article.
 pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
@@ -235,13 +235,13 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// The known word that `found` is most likely a misspelling of.
+/// Returns the known word closest to a misspelled one.
 fn nearest<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
     let lower = found.to_lowercase();
     let (similarity, near) = known
         .iter()
         .map(|word| (strsim::jaro_winkler(&lower, word), *word))
         .max_by(|one, other| one.0.total_cmp(&other.0))?;
-    // Below this the words share letters by chance ("weight" is not "preempt").
+    // Below this, common letters are coincidence ("weight" is not "preempt").
     (similarity >= 0.8).then_some(near)
 }

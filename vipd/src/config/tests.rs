@@ -1,4 +1,4 @@
-//! Every rule of the file, each row with the exact place and words of its problems.
+//! All rules of the configuration, with exact positions and messages of problems.
 
 mod addresses;
 mod announcements;
@@ -18,7 +18,7 @@ use super::{Config, ConfigError, Instance, Realtime};
 use crate::vrrp::config::{Family, RouterConfig, VirtualAddress};
 use crate::vrrp::interval::Version;
 
-/// An instance that is right in every key, for rows that are about one of them; `line` is its line 6.
+/// Returns a valid instance with `line` as its line 6.
 fn with(line: &str) -> String {
     let key = line.split('=').next().unwrap_or_default().trim();
     let base = [
@@ -35,7 +35,7 @@ fn with(line: &str) -> String {
     source + line + "\n"
 }
 
-/// What the parser says of a source, a problem a line, without the file's name.
+/// Returns the problems of a source, one per line, without the file's name.
 fn problems(source: &str) -> String {
     match Config::parse(source, "f") {
         Ok(config) => panic!("accepted: {source}\n{config:?}"),
@@ -51,14 +51,14 @@ fn problems(source: &str) -> String {
     }
 }
 
-/// The instance of a source that is right.
+/// Parses a valid instance with `line`.
 #[track_caller]
 fn parsed(line: &str) -> Instance {
     let mut config = Config::parse(&with(line), "f").unwrap_or_else(|problems| panic!("{problems}"));
     config.instances.remove(0)
 }
 
-/// What the parser warns of, a warning a line.
+/// Returns the warnings for a valid instance with `line`, one per line.
 #[track_caller]
 fn warnings(line: &str) -> String {
     let config = Config::parse(&with(line), "f").unwrap_or_else(|problems| panic!("{problems}"));
@@ -116,7 +116,7 @@ virtual_addresses = ["198.51.100.7/32"]
 }
 
 #[test]
-fn what_may_be_left_out_has_its_default() {
+fn optional_keys_have_defaults() {
     let config = Config::parse(&with(""), "f").expect("valid");
     assert_eq!(config.realtime, Realtime::Auto);
     let router = &config.instances[0].router;
@@ -132,7 +132,7 @@ fn what_may_be_left_out_has_its_default() {
 }
 
 #[test]
-fn the_limits_themselves_are_allowed() {
+fn limits_are_inclusive() {
     for line in [
         "advert_interval = \"10ms\"",
         "advert_interval = \"40.95s\"",
@@ -149,13 +149,13 @@ fn the_limits_themselves_are_allowed() {
 }
 
 #[test]
-fn the_same_vrid_and_address_on_another_interface_are_another_router() {
+fn instances_on_different_interfaces_may_share_vrid_and_address() {
     let second = with("").replace("\"a\"", "\"b\"").replace("eth1", "eth2");
     assert!(Config::parse(&(with("") + &second), "f").is_ok());
 }
 
 #[test]
-fn an_advert_has_room_for_255_addresses() {
+fn an_instance_may_have_255_addresses() {
     let list = |count: u8| {
         let all: Vec<String> = (0..=255).map(|last| format!("\"10.0.{last}.1\"")).collect();
         with(&format!("virtual_addresses = [{}]", all[usize::from(255 - count)..].join(", ")))
@@ -170,7 +170,7 @@ fn an_advert_has_room_for_255_addresses() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_says_what_to_do() {
+fn an_unreadable_file_is_reported_with_a_remedy() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("vipd.toml");
     let name = path.display();

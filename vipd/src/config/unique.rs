@@ -6,7 +6,7 @@ use super::host;
 use super::problem::Collector;
 use super::section::instance::Draft;
 
-/// Reports every second use, with the place of the first.
+/// Reports duplicates, with the position of the first use.
 pub(super) fn check(drafts: &[Draft], problems: &mut Collector<'_>) {
     names(drafts, problems);
     vrids(drafts, problems);

@@ -255,7 +255,7 @@ fn markdown() -> String {
             };
             let (name, metric, help) = (counter.name, counter.metric(prefix), counter.help);
             let reason = counter.reason.unwrap_or_default();
-            let _ = write!(out, "| `{name}` | `{metric}` | {attention} | {help} | {source} | {reason} |\n");
+            let _ = writeln!(out, "| `{name}` | `{metric}` | {attention} | {help} | {source} | {reason} |");
         }
         out.push('\n');
     }

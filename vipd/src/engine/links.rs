@@ -283,14 +283,14 @@ pub(crate) struct Gone {
 
 /// All links, by identity, by interface index and by name.
 pub(crate) struct Links {
-    links: Slab<LinkId, Link>,
+    slab: Slab<LinkId, Link>,
     by_name: BTreeMap<String, LinkId>,
     by_ifindex: BTreeMap<u32, LinkId>,
 }
 
 impl Default for Links {
     fn default() -> Self {
-        Self { links: Slab::new(), by_name: BTreeMap::new(), by_ifindex: BTreeMap::new() }
+        Self { slab: Slab::new(), by_name: BTreeMap::new(), by_ifindex: BTreeMap::new() }
     }
 }
 
@@ -298,7 +298,7 @@ impl Links {
     /// Adds a link whose interface is not known yet.
     pub(crate) fn add(&mut self, link: Link) -> LinkId {
         let name = link.name.clone();
-        let id = self.links.insert(link);
+        let id = self.slab.insert(link);
         self.by_name.insert(name, id);
         id
     }
@@ -310,7 +310,7 @@ impl Links {
             return self.add(Link::new(name.to_owned(), role));
         };
         if role == LinkRole::Vrrp
-            && let Some(link) = self.links.get_mut(id)
+            && let Some(link) = self.slab.get_mut(id)
             && link.role == LinkRole::AddressOnly
         {
             link.role = role;
@@ -319,40 +319,40 @@ impl Links {
     }
 
     pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
-        let link = self.links.remove(id)?;
+        let link = self.slab.remove(id)?;
         self.by_name.remove(&link.name);
         self.forget_ifindex(id, link.ifindex);
         Some(link)
     }
 
     pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
-        self.links.get(id)
+        self.slab.get(id)
     }
 
     pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
-        self.links.get_mut(id)
+        self.slab.get_mut(id)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> + Clone {
-        self.links.iter()
+        self.slab.iter()
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (LinkId, &mut Link)> {
-        self.links.iter_mut()
+        self.slab.iter_mut()
     }
 
     /// Slots of the table, for loops that change links on their way.
     pub(crate) fn slots(&self) -> usize {
-        self.links.slots()
+        self.slab.slots()
     }
 
     pub(crate) fn id_at(&self, slot: usize) -> Option<LinkId> {
-        self.links.id_at(slot)
+        self.slab.id_at(slot)
     }
 
     /// The service has created the macvlan of a link, under this name and index.
     pub(crate) fn macvlan_created(&mut self, id: LinkId, name: String, ifindex: u32) {
-        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(link) = self.slab.get_mut(id) else { return };
         let (former, former_name) = (link.ifindex, std::mem::replace(&mut link.name, name.clone()));
         link.created(ifindex);
         self.by_name.remove(&former_name);
@@ -364,7 +364,7 @@ impl Links {
     /// The routers of the link with this index.
     pub(crate) fn routers_on(&self, ifindex: u32) -> &[RouterId] {
         let id = self.by_ifindex.get(&ifindex);
-        id.and_then(|id| self.links.get(*id)).map_or(&[][..], |link| link.routers.as_slice())
+        id.and_then(|id| self.slab.get(*id)).map_or(&[][..], |link| link.routers.as_slice())
     }
 
     /// Applies a notice. Returns the links whose interfaces are gone by it: two where an interface
@@ -378,7 +378,7 @@ impl Links {
                 let named = self.by_name.get(&link.name).copied();
                 let renamed = known.filter(|known| Some(*known) != named);
                 let gone = renamed.and_then(|id| Some((id, self.gone(id)?)));
-                let Some((id, named)) = named.and_then(|id| Some((id, self.links.get_mut(id)?))) else {
+                let Some((id, named)) = named.and_then(|id| Some((id, self.slab.get_mut(id)?))) else {
                     return [gone, None];
                 };
                 let replaced = named.link_changed(link).map(|gone| (id, gone));
@@ -405,13 +405,13 @@ impl Links {
 
     fn address_changed(&mut self, address: Address, present: bool) {
         let id = self.by_ifindex.get(&address.ifindex).copied();
-        if let Some(link) = id.and_then(|id| self.links.get_mut(id)) {
+        if let Some(link) = id.and_then(|id| self.slab.get_mut(id)) {
             link.address_changed(address, present);
         }
     }
 
     fn gone(&mut self, id: LinkId) -> Option<Gone> {
-        let gone = self.links.get_mut(id)?.gone()?;
+        let gone = self.slab.get_mut(id)?.gone()?;
         self.forget_ifindex(id, Some(gone.ifindex));
         Some(gone)
     }
@@ -427,7 +427,7 @@ impl Links {
 
     /// Before the links of a full dump.
     pub(crate) fn begin_dump(&mut self) {
-        for (_, link) in self.links.iter_mut() {
+        for (_, link) in self.slab.iter_mut() {
             link.seen = false;
             link.changed = true;
             link.groups_uncertain = true;
@@ -439,7 +439,7 @@ impl Links {
     /// Addresses are read again.
     pub(crate) fn end_links(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(LinkId, Gone)> {
         let mut unnamed = Vec::new();
-        for (id, link) in self.links.iter_mut() {
+        for (id, link) in self.slab.iter_mut() {
             if !link.seen && !link.ifindex.is_some_and(|ifindex| exists(ifindex, &link.name)) {
                 unnamed.push(id);
             }
@@ -450,7 +450,7 @@ impl Links {
 
     /// After the addresses of a full dump.
     pub(crate) fn end_dump(&mut self) {
-        for (_, link) in self.links.iter_mut() {
+        for (_, link) in self.slab.iter_mut() {
             link.addresses.end_dump();
             link.own_changed = true;
         }

@@ -71,9 +71,9 @@ impl Engine {
         let mut notices = Vec::new();
         self.monitor.watch_peers(&self.topology.unicast_peers())?;
         // A macvlan that was not created yet has no name.
-        let named =
+        let created =
             self.topology.links.iter().filter(|(_, link)| link.ifindex.is_some() || !link.is_virtual_mac());
-        let names: Vec<&str> = named.map(|(_, link)| link.name.as_str()).collect();
+        let names: Vec<&str> = created.map(|(_, link)| link.name.as_str()).collect();
         self.effects.netlink().read(&mut self.monitor, &names, |notice| notices.push(notice))?;
         // Links first: one that is gone or renamed still has its addresses.
         let (links, addresses): (Vec<_>, Vec<_>) =

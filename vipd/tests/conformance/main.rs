@@ -1,7 +1,7 @@
 //! The conformance suite with vipd's core in virtual time: frames in, frames out, and times to the
 //! microsecond.
 //!
-//! The scenarios are the documents in `tests/conformance`; `cargo xtask conformance` plays them with real programs.
+//! The scenarios are in `tests/conformance`; `cargo xtask conformance` runs them with real programs.
 
 mod node;
 mod receive;
@@ -17,7 +17,7 @@ use vipd_tests::conformance::{Note, Program, document, items};
 
 #[test]
 fn the_core_passes_every_scenario() {
-    let scenarios = document::all().expect("the scenarios can be read");
+    let scenarios = document::all().expect("valid scenarios");
     let mut failed = Vec::new();
     let mut played = 0;
     for scenario in scenarios.iter().filter(|scenario| scenario.in_core) {
@@ -28,16 +28,16 @@ fn the_core_passes_every_scenario() {
             (Some(Note::Differs(_)), Err(error))
                 if error.downcast_ref::<At>().is_some_and(|at| scenario.differs_at(Program::Vipd, at.0)) => {}
             (_, Err(error)) => failed.push(format!("{}: {error:#}", scenario.name)),
-            (Some(_), Ok(())) => failed.push(format!("{}: vipd does not differ any more", scenario.name)),
+            (Some(_), Ok(())) => failed.push(format!("{}: vipd no longer differs", scenario.name)),
         }
     }
     assert!(failed.is_empty(), "{} of {played} scenarios:\n{}", failed.len(), failed.join("\n"));
-    assert!(played > 0, "there are scenarios");
+    assert!(played > 0, "no scenarios");
 }
 
 #[test]
-fn without_departures_from_the_rfc_no_scenario_differs() {
-    let scenarios = document::all().expect("the scenarios can be read");
+fn no_scenario_differs_with_the_rfc_policy() {
+    let scenarios = document::all().expect("valid scenarios");
     let mut failed = Vec::new();
     for scenario in scenarios.iter().filter(|scenario| scenario.in_core) {
         if let Err(error) = stage::play(scenario, Policy::RFC) {
@@ -49,25 +49,22 @@ fn without_departures_from_the_rfc_no_scenario_differs() {
 
 #[test]
 fn every_item_has_a_scenario_a_test_or_a_reason() {
-    let shown: BTreeSet<String> = document::all()
-        .expect("the scenarios can be read")
-        .into_iter()
-        .flat_map(|scenario| scenario.items)
-        .collect();
-    let items = items::all().expect("the items can be read");
+    let shown: BTreeSet<String> =
+        document::all().expect("valid scenarios").into_iter().flat_map(|scenario| scenario.items).collect();
+    let items = items::all().expect("valid items");
     for item in &items {
         assert!(
             shown.contains(&item.name) || item.is_explained() || item.tests().next().is_some(),
-            "{} has no scenario and no test, and is neither a choice nor not applicable",
+            "{} has neither a scenario nor a test, and is not marked as a choice or not applicable",
             item.name
         );
     }
     for name in shown {
-        assert!(items.iter().any(|item| item.name == name), "there is no item {name}");
+        assert!(items.iter().any(|item| item.name == name), "unknown item {name}");
     }
 }
 
-/// Whether the source has this function with `#[test]` among the attributes above it; comments do not count.
+/// Whether the source has this function with the attribute `#[test]`, outside comments.
 fn has_test(source: &str, function: &str) -> bool {
     let lines: Vec<_> = source.lines().map(str::trim).collect();
     let starts = format!("fn {function}(");
@@ -81,7 +78,7 @@ fn has_test(source: &str, function: &str) -> bool {
 }
 
 #[test]
-fn commented_functions_are_no_tests() {
+fn commented_functions_do_not_count_as_tests() {
     assert!(has_test("    #[test]\n    // why\n    #[ignore]\n    fn a() {}", "a"));
     for source in ["// #[test]\n// fn a() {}", "fn a() {}", "#[test]\nfn ab() {}"] {
         assert!(!has_test(source, "a"), "{source}");
@@ -89,9 +86,9 @@ fn commented_functions_are_no_tests() {
 }
 
 #[test]
-fn the_tests_that_items_name_exist() {
+fn tests_referenced_by_items_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for item in items::all().expect("the items can be read") {
+    for item in items::all().expect("valid items") {
         for (file, function) in item.tests() {
             let path = root.join(file);
             let source =

@@ -1,4 +1,4 @@
-//! The core of one router, and the frames that its actions become.
+//! The core of one router, with its actions encoded as frames.
 
 use std::net::IpAddr;
 
@@ -88,13 +88,13 @@ impl Node {
                 Action::RemoveAddresses => self.has_addresses = false,
                 Action::Announce { .. } => {
                     // RFC 9568 section 8.1.2: not before address and MAC are configured.
-                    assert!(self.has_addresses, "an announcement without the addresses");
+                    assert!(self.has_addresses, "announcement without the VIPs");
                     let all = self.words.virtual_addresses().into_iter();
                     frames.extend(all.map(|address| announcement(self.mac(), address).bytes().to_vec()));
                 }
             }
         }
-        assert_eq!(self.has_addresses, self.router.state() == State::Master, "addresses in Master only");
+        assert_eq!(self.has_addresses, self.router.state() == State::Master, "VIPs in Master only");
         frames
     }
 

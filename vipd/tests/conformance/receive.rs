@@ -1,4 +1,4 @@
-//! From a frame on the wire to the core's input, with the parser in user space.
+//! Converts a frame to the core's input with the user-space parser.
 
 use std::collections::BTreeMap;
 

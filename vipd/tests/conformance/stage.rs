@@ -1,4 +1,4 @@
-//! Plays a scenario in virtual time.
+//! Runs a scenario in virtual time.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use vipd_tests::time::WallTime;
 use crate::node::Node;
 use crate::receive::{Counts, receive};
 
-/// Rounding of the numbers in scenarios, nanoseconds.
+/// Tolerance for rounded times in scenarios, nanoseconds.
 const EXACT: u64 = 1_000;
 
-/// Plays a scenario to its end, with these departures from the RFC.
+/// Runs a scenario with a policy: the RFC's or vipd's deviations from it.
 pub(crate) fn play(scenario: &Scenario, policy: Policy) -> Result<()> {
     let nodes = scenario.routers().map(|words| Node::new(words, &scenario.vipd_lines, policy)).collect();
     let start = Timestamp::from_nanos(1_000_000_000_000);
@@ -34,11 +34,11 @@ pub(crate) fn play(scenario: &Scenario, policy: Policy) -> Result<()> {
 struct Stage {
     nodes: Vec<Node>,
     now: Timestamp,
-    /// All frames sent, and when.
+    /// All frames sent, with their times.
     sent: Vec<(Timestamp, Vec<u8>)>,
     /// Number of frames that were matched or skipped.
     cursor: usize,
-    /// Times in the scenario count from here.
+    /// Start of relative times in the scenario.
     mark: Timestamp,
     counts: Counts,
 }
@@ -48,18 +48,18 @@ impl Stage {
         match step {
             Step::Router(_) => {}
             Step::Start => {
-                self.look_from_here();
+                self.set_mark();
                 for node in 0..self.nodes.len() {
                     let primary = self.nodes[node].primary();
                     self.give(node, Input::PrimaryAddress(primary));
                 }
             }
             Step::Stop => {
-                self.look_from_here();
+                self.set_mark();
                 (0..self.nodes.len()).for_each(|node| self.give(node, Input::Shutdown));
             }
             Step::Receive(received) => {
-                self.look_from_here();
+                self.set_mark();
                 self.receive(received)?;
             }
             Step::KeepReceiving(received, length) => self.keep_receiving(received, nanos(*length))?,
@@ -75,7 +75,7 @@ impl Stage {
             }
             Step::Address(wanted) => {
                 let held = self.nodes[0].has_addresses;
-                ensure!(held == *wanted, "the address is {}there", if held { "" } else { "not " });
+                ensure!(held == *wanted, "the VIP is {}", if held { "present" } else { "missing" });
             }
             Step::Echo(_) => bail!("echo is supported in the lab only"),
             Step::Counter(name, wanted) => {
@@ -86,7 +86,7 @@ impl Stage {
         Ok(())
     }
 
-    fn look_from_here(&mut self) {
+    fn set_mark(&mut self) {
         self.cursor = self.sent.len();
         self.mark = self.now;
     }
@@ -114,7 +114,7 @@ impl Stage {
 
     fn keep_receiving(&mut self, received: &ReceivedAdvert, length: u64) -> Result<()> {
         let interval = nanos(received.interval.unwrap_or(self.words(received.family).interval));
-        self.look_from_here();
+        self.set_mark();
         let end = self.now + length;
         loop {
             self.mark = self.now;
@@ -126,7 +126,7 @@ impl Stage {
         }
     }
 
-    /// Lets time pass to `end`, or until `enough` returns true.
+    /// Advances time to `end`, or until `enough` returns true.
     fn run(&mut self, end: Timestamp, enough: impl Fn(&Self) -> bool) {
         while !enough(self) {
             let timeouts = self.nodes.iter().enumerate();
@@ -164,7 +164,7 @@ impl Stage {
         sent::check(&sent, expected, &words)?;
         if expected.first {
             let before = self.sent[self.cursor..index].iter();
-            let mut before = before.filter_map(|(_, bytes)| sent::read(&seen(bytes), &words));
+            let mut before = before.filter_map(|(_, bytes)| sent::read(&captured(bytes), &words));
             ensure!(
                 !before.any(|sent| matches!(sent, Sent::Announcement(..))),
                 "an announcement was sent first"
@@ -175,10 +175,10 @@ impl Stage {
         Ok(())
     }
 
-    /// The next frame of this kind, and its index.
+    /// Returns the next matching frame and its index.
     fn next(&self, words: &RouterWords, expected: &ExpectedFrame) -> Option<(usize, Sent)> {
         (self.cursor..self.sent.len()).find_map(|index| {
-            let sent = sent::read(&seen(&self.sent[index].1), words)?;
+            let sent = sent::read(&captured(&self.sent[index].1), words)?;
             sent.matches(expected, words).then_some((index, sent))
         })
     }
@@ -193,11 +193,11 @@ impl Stage {
     }
 }
 
-/// The frame as a capture in the lab has it.
-fn seen(bytes: &[u8]) -> Frame {
+/// Converts a frame to that of a capture.
+fn captured(bytes: &[u8]) -> Frame {
     Frame { time: WallTime::now(), from: UNDER_TEST, bytes: bytes.to_vec() }
 }
 
 fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).expect("a scenario takes seconds")
+    u64::try_from(duration.as_nanos()).expect("a duration of seconds")
 }

@@ -1,4 +1,4 @@
-//! Attaching: what is attached stays attached, and a detached link is noticed.
+//! Attachment: an attached program stays attached, and external detachment is detected.
 
 use std::process::Command;
 
@@ -16,7 +16,8 @@ fn output(command: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Identifier of the link whose program runs on an interface: `bpftool` of Debian 12 prints no interface.
+/// Returns the id of the link attached to an interface, found by its program: `bpftool` of Debian 12 does
+/// not print interfaces.
 fn link_id(interface: &str) -> u64 {
     let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
     let device = parse(output(&format!("ip -j -d link show {interface}")));
@@ -32,12 +33,12 @@ fn attaching_again_keeps_the_link() {
     let [left, _] = private_pair();
     let mut bench = Bench::new();
     for preference in [Preference::Native, Preference::Generic] {
-        let first = bench.loaded.kernel.attach(left, "left", preference).expect("veth takes it");
+        let first = bench.loaded.kernel.attach(left, "left", preference).expect("veth supports XDP");
         assert!(first.reason.is_some(), "a new attachment has a reason");
         let id = link_id("left");
-        let again = bench.loaded.kernel.attach(left, "left", preference).expect("it is attached");
+        let again = bench.loaded.kernel.attach(left, "left", preference).expect("attached");
         assert_eq!((again.mode, again.reason, link_id("left")), (first.mode, None, id));
-        let auto = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect("it is attached");
+        let auto = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect("attached");
         assert_eq!((auto.mode, link_id("left")), (first.mode, id), "auto does not change a running mode");
     }
     assert_eq!(bench.loaded.kernel.mode(left), Some(Mode::Generic));
@@ -45,17 +46,17 @@ fn attaching_again_keeps_the_link() {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_BPF, CAP_SYS_ADMIN and bpftool"]
-fn a_link_detached_externally_is_noticed_and_attached_again() {
+fn an_externally_detached_link_is_detected_and_attached_again() {
     let [left, _] = private_pair();
     let mut bench = Bench::new();
     let kernel = &mut bench.loaded.kernel;
-    let first = kernel.attach(left, "left", Preference::Native).expect("veth takes it");
+    let first = kernel.attach(left, "left", Preference::Native).expect("veth supports XDP");
     let probe = first.probe.clone();
     assert!(std::thread::spawn(move || probe.is_attached()).join().expect("no panic"));
     output(&format!("bpftool link detach id {}", link_id("left")));
     assert!(!first.probe.is_attached());
     assert_eq!(kernel.mode(left), None);
-    let again = kernel.attach(left, "left", Preference::Native).expect("veth takes it");
+    let again = kernel.attach(left, "left", Preference::Native).expect("veth supports XDP");
     assert!(again.reason.is_some() && again.probe.is_attached());
     assert!(!first.probe.is_attached(), "the former link stays detached");
     // A probe outlives the attachment without keeping it.
@@ -68,19 +69,19 @@ fn a_link_detached_externally_is_noticed_and_attached_again() {
 fn a_deleted_interface_has_no_attachment() {
     let [left, _] = private_pair();
     let mut bench = Bench::new();
-    let attached = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect("veth takes it");
+    let attached = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect("veth supports XDP");
     output("ip link delete left");
     assert!(!attached.probe.is_attached());
-    let error = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect_err("it is gone");
+    let error = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect_err("deleted interface");
     assert!(matches!(error, AttachError::NoDevice { .. }), "{error}");
 }
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
-fn auto_is_generic_on_veth_and_says_why() {
+fn auto_selects_generic_mode_on_veth_with_a_reason() {
     let [left, _] = private_pair();
     let mut bench = Bench::new();
-    let attached = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect("veth takes it");
+    let attached = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect("veth supports XDP");
     assert_eq!(attached.mode, Mode::Generic);
     let reason = attached.reason.expect("a new attachment");
     assert!(reason.contains("veth") && reason.contains("segmentation"), "{reason}");
@@ -88,7 +89,7 @@ fn auto_is_generic_on_veth_and_says_why() {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
-fn a_refused_native_mode_is_reported_with_errno_and_the_kernel_s_text() {
+fn a_rejected_native_mode_is_reported_with_errno_and_extack() {
     let [bridge, _] = private_links("left type bridge", ["left", "lo"]);
     let mut bench = Bench::new();
     let attached = bench.loaded.kernel.attach(bridge, "left", Preference::Native).expect("generic works");
@@ -115,7 +116,7 @@ fn attaching_again_keeps_the_link_where_the_driver_refused_native_mode() {
 fn an_interface_with_another_program_is_busy() {
     let [left, _] = private_pair();
     let (mut first, mut second) = (Bench::new(), Bench::new());
-    first.loaded.kernel.attach(left, "left", Preference::Native).expect("veth takes it");
-    let error = second.loaded.kernel.attach(left, "left", Preference::Native).expect_err("it is taken");
+    first.loaded.kernel.attach(left, "left", Preference::Native).expect("veth supports XDP");
+    let error = second.loaded.kernel.attach(left, "left", Preference::Native).expect_err("busy interface");
     assert!(matches!(error, AttachError::Busy { .. }), "{error}");
 }

@@ -1,4 +1,4 @@
-//! A loaded program, and the account of what it must have counted.
+//! A loaded program and its expected counters.
 
 use std::mem::size_of;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use vipd_common::parse::{Advert, ChecksumForm};
 use vipd_common::records::{AdvertRecord, BURST, ClosedKey, PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire;
 
-use crate::reference::{Told, Verdict};
+use crate::reference::{Maps, Verdict};
 
 pub(crate) const XDP_DROP: u32 = 1;
 pub(crate) const XDP_PASS: u32 = 2;
@@ -18,7 +18,7 @@ pub(crate) const XDP_PASS: u32 = 2;
 /// The loopback interface has this index in every network namespace.
 pub(crate) const LOOPBACK: u32 = 1;
 
-/// VRID, family, version and counter row of the multicast routers that are watched on [`LOOPBACK`].
+/// VRID, family, version and counter row of the multicast routers on [`LOOPBACK`].
 pub(crate) const WATCHED: [(u8, u8, u8, u32); 3] = [(51, 4, 3, 1), (52, 4, 2, 2), (51, 6, 3, 3)];
 /// VRID and row of the unicast router on [`LOOPBACK`]: IPv4, version 3, at [`OURS`], for [`PEER`] with TTL 250 or more.
 pub(crate) const UNICAST: (u8, u32) = (61, 4);
@@ -26,32 +26,32 @@ pub(crate) const UNICAST: (u8, u32) = (61, 4);
 pub(crate) const AUTHENTIC: (u8, u32) = (62, 5);
 /// VRID and row of the VRRPv3 router without addresses.
 pub(crate) const EMPTY: (u8, u32) = (63, 6);
-/// Our unicast address.
+/// The unicast router's address.
 pub(crate) const OURS: [u8; 4] = [10, 0, 0, 2];
-/// The unicast peer, from which all frames of the tests come.
+/// The unicast peer, the source of all frames.
 pub(crate) const PEER: [u8; 4] = [10, 0, 0, 1];
 pub(crate) const PASSWORD: [u8; 8] = *b"geheim\0\0";
-/// Row that counts what was sent to closed addresses.
+/// Row that counts packets to closed addresses.
 pub(crate) const CLOSED_ROW: u32 = 7;
-/// Rows there are: for two virtual routers more, and row 0.
+/// Number of rows, including row 0 and two spare ones.
 const ROWS: usize = 10;
 
-/// What is compared frame by frame holds nobody to a rate.
+/// Without a rate limit, for the comparison of single frames.
 const SIZES: Sizes = Sizes { routers: 9, peers: 4, closed: 0, senders: 0, burst: 0 };
 
 type Cells = [u64; ROW_CELLS];
 
-/// A row by its number.
+/// Returns the row with this number.
 pub(crate) fn row(number: u32) -> Row {
     Row::new(number).expect("row 0 belongs to no virtual router")
 }
 
 pub(crate) struct Bench {
     pub(crate) loaded: Loaded,
-    /// All rows as they should be.
+    /// Expected counters of all rows.
     account: [Cells; ROWS],
-    /// What the program has been told.
-    told: Told,
+    /// Contents of the program's maps.
+    maps: Maps,
 }
 
 impl Bench {
@@ -59,12 +59,12 @@ impl Bench {
         Self::with(Verbosity::Quiet, 0)
     }
 
-    /// With senders that are held to a rate.
+    /// Loads the program with a rate limit for senders.
     pub(crate) fn limiting() -> Self {
         Self::load(Verbosity::Quiet, Sizes { senders: 4096, burst: BURST, ..SIZES })
     }
 
-    /// With room for so many closed addresses.
+    /// Loads the program with room for `closed` closed addresses.
     pub(crate) fn with(verbosity: Verbosity, closed: u32) -> Self {
         Self::load(verbosity, Sizes { closed, ..SIZES })
     }
@@ -73,10 +73,10 @@ impl Bench {
         let loaded = Kernel::load(OBJECT, sizes, verbosity).unwrap_or_else(|error| {
             panic!(
                 "cannot load the XDP program: {error}\n{error:?}\n\
-                 These tests need CAP_BPF and CAP_NET_ADMIN: run them as root, with `cargo xtask test`."
+                 These tests need CAP_BPF and CAP_NET_ADMIN; run them as root with `cargo xtask test`."
             )
         });
-        let mut bench = Self { loaded, account: [[0; ROW_CELLS]; ROWS], told: Told::default() };
+        let mut bench = Self { loaded, account: [[0; ROW_CELLS]; ROWS], maps: Maps::default() };
         for (vrid, family, version, row) in WATCHED {
             bench.watch(LOOPBACK, vrid, family, multicast(family, version, row));
         }
@@ -96,70 +96,73 @@ impl Bench {
     pub(crate) fn watch(&mut self, ifindex: u32, vrid: u8, family: u8, slot: RouterSlot) {
         let key = RouterKey::new(ifindex, vrid, family);
         self.loaded.kernel.insert_router(key, slot).expect("there is room for nine");
-        self.told.routers.push((key, slot));
+        self.maps.routers.push((key, slot));
     }
 
     pub(crate) fn forget(&mut self, ifindex: u32, vrid: u8, family: u8) {
         let key = RouterKey::new(ifindex, vrid, family);
-        self.loaded.kernel.remove_router(key).expect("the map takes it");
-        self.told.routers.retain(|(known, _)| *known != key);
+        self.loaded.kernel.remove_router(key).expect("map update");
+        self.maps.routers.retain(|(known, _)| *known != key);
     }
 
     pub(crate) fn admit(&mut self, peer: PeerKey, min_ttl: u8) {
         self.loaded.kernel.insert_peer(peer, min_ttl).expect("there is room for four");
-        self.told.peers.push((peer, min_ttl));
+        self.maps.peers.push((peer, min_ttl));
     }
 
     pub(crate) fn expel(&mut self, peer: PeerKey) {
-        self.loaded.kernel.remove_peer(peer).expect("the map takes it");
-        self.told.peers.retain(|(known, _)| *known != peer);
+        self.loaded.kernel.remove_peer(peer).expect("map update");
+        self.maps.peers.retain(|(known, _)| *known != peer);
     }
 
     pub(crate) fn close(&mut self, key: ClosedKey) {
         self.loaded.closed.insert(key, row(CLOSED_ROW)).expect("there is room");
-        self.told.closed.push((key, CLOSED_ROW));
+        self.maps.closed.push((key, CLOSED_ROW));
     }
 
     pub(crate) fn open(&mut self, key: ClosedKey) {
-        self.loaded.closed.remove(key).expect("the map takes it");
-        self.told.closed.retain(|(known, _)| *known != key);
+        self.loaded.closed.remove(key).expect("map update");
+        self.maps.closed.retain(|(known, _)| *known != key);
     }
 
-    /// The user-space parser's verdict.
+    /// Returns the verdict of the user-space parser.
     pub(crate) fn reference(&self, frame: &[u8], ifindex: u32) -> Verdict {
-        self.told.verdict(frame, ifindex)
+        self.maps.verdict(frame, ifindex)
     }
 
-    /// Runs the program once, and says in what it differs from the user-space parser, if it does.
+    /// Runs the program once and compares it with the user-space parser.
+    ///
+    /// # Errors
+    /// With the first difference.
     pub(crate) fn compare(&mut self, frame: &[u8], ifindex: u32) -> Result<Verdict, String> {
         let verdict = self.reference(frame, ifindex);
         let action = self.run(frame, ifindex);
         if action != verdict.action() {
-            return Err(format!("action {action}, but the parser says {verdict:?}"));
+            return Err(format!("action {action}, but the parser returns {verdict:?}"));
         }
         self.enter(&verdict);
-        self.audit().map_err(|difference| format!("{difference}, but the parser says {verdict:?}"))?;
+        self.audit().map_err(|difference| format!("{difference}, but the parser returns {verdict:?}"))?;
         let record = self.loaded.feed.pop();
         let wanted = match verdict {
             Verdict::Accepted(row, advert) => Some(Self::record(record, row, ifindex, &advert)),
             Verdict::Passed(_) | Verdict::Discarded(..) => None,
         };
         if record != wanted {
-            return Err(format!("record {record:?} instead of {wanted:?}"));
+            return Err(format!("record {record:?}, expected {wanted:?}"));
         }
         match self.loaded.feed.pop() {
             None => Ok(verdict),
-            Some(more) => Err(format!("a record too many: {more:?}")),
+            Some(more) => Err(format!("unexpected record {more:?}")),
         }
     }
 
-    /// Runs the program once: its action.
+    /// Runs the program once and returns its action.
     pub(crate) fn run(&self, frame: &[u8], ifindex: u32) -> u32 {
         let result = self.loaded.kernel.test_run(frame, ifindex, 1);
         result.unwrap_or_else(|error| panic!("{} bytes on interface {ifindex}: {error:?}", frame.len())).0
     }
 
-    /// Enters a verdict into the account.
+    /// Adds a verdict to the expected counters.
     pub(crate) fn enter(&mut self, verdict: &Verdict) {
         match verdict {
             Verdict::Passed(None) => {}
@@ -186,13 +189,13 @@ impl Bench {
         self.account[row as usize][counter as usize] += 1;
     }
 
-    /// Whether every cell of every row is as the account has it.
+    /// Compares all rows with the expected counters.
     pub(crate) fn audit(&self) -> Result<(), String> {
         for (row, wanted) in (0..).zip(&self.account) {
             let cells: Cells = bytemuck::cast(self.row(row));
             for (cell, (is, should)) in cells.iter().zip(wanted).enumerate() {
                 if is != should {
-                    return Err(format!("counter {cell} of row {row} is {is} and not {should}"));
+                    return Err(format!("counter {cell} of row {row} is {is}, expected {should}"));
                 }
             }
         }
@@ -203,13 +206,13 @@ impl Bench {
         self.loaded.counters.row(row).expect("the row exists")
     }
 
-    /// The record that belongs to an advert; its arrival, which only the kernel knows, is that of `record`, after a
-    /// check that it is now.
+    /// Returns the expected record of an advert. Its arrival is that of `record`, after a plausibility
+    /// check.
     fn record(record: Option<AdvertRecord>, row: u32, ifindex: u32, advert: &Advert) -> AdvertRecord {
         const { assert!(size_of::<AdvertRecord>() == 56) };
         let arrival = record.map_or(0, |record| record.arrival);
         let age = Duration::from_nanos(now().saturating_sub(arrival));
-        assert!(record.is_none() || age < Duration::from_secs(60), "arrived {age:?} ago, by another clock");
+        assert!(record.is_none() || age < Duration::from_secs(60), "arrival {age:?} ago: wrong clock");
         AdvertRecord {
             arrival,
             addresses: advert.addresses,

@@ -1,4 +1,4 @@
-//! Accept_Mode false: what is for a closed address is dropped, and nothing else.
+//! Accept_Mode false: only packets to closed addresses are dropped.
 
 use vipd::xdp::Verbosity;
 use vipd_common::address::{ipv4, ipv6};
@@ -18,10 +18,11 @@ fn key(family: u8) -> ClosedKey {
     ClosedKey { ifindex: LOOPBACK, family, zero: [0; 3], address }
 }
 
-/// A packet of this protocol whose payload begins with `kind`, to the address or to its neighbour.
-fn packet(family: u8, protocol: u8, kind: u8, neighbour: bool) -> Vec<u8> {
+/// Returns a packet of this protocol whose payload begins with `kind`, to the closed or a neighboring
+/// address.
+fn packet(family: u8, protocol: u8, kind: u8, neighbor: bool) -> Vec<u8> {
     let (mut four, mut six) = (FOUR, SIX);
-    if neighbour {
+    if neighbor {
         (four[3], six[15]) = (0x51, 0x51);
     }
     let (valid, destination) =
@@ -31,18 +32,18 @@ fn packet(family: u8, protocol: u8, kind: u8, neighbour: bool) -> Vec<u8> {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn only_what_is_for_a_closed_address_is_dropped() {
+fn only_packets_to_closed_addresses_are_dropped() {
     let mut bench = Bench::with(Verbosity::Quiet, 4);
     let frames: Vec<(&str, Vec<u8>, bool)> = vec![
         ("ICMP echo", packet(4, 1, 8, false), true),
         ("TCP", packet(4, 6, 0, false), true),
-        ("UDP to a neighbour", packet(4, 17, 0, true), false),
+        ("UDP to a neighbor", packet(4, 17, 0, true), false),
         ("ICMPv6 echo", packet(6, 58, 128, false), true),
         ("TCP over IPv6", packet(6, 6, 0, false), true),
         ("Neighbor Solicitation", packet(6, 58, 135, false), false),
         ("Neighbor Advertisement", packet(6, 58, 136, false), false),
         ("TCP with 135 in its port", packet(6, 6, 135, false), true),
-        ("UDP over IPv6 to a neighbour", packet(6, 17, 0, true), false),
+        ("UDP over IPv6 to a neighbor", packet(6, 17, 0, true), false),
         ("ARP", Advert { ethertype: ethernet::TYPE_ARP, ..frame::valid(3) }.frame(), false),
     ];
     for round in ["open", "closed", "open again"] {
@@ -61,13 +62,13 @@ fn only_what_is_for_a_closed_address_is_dropped() {
         }
     }
     assert_eq!(bench.row(CLOSED_ROW).get(Counter::NotAccepted), 5);
-    // Adverts are looked at before.
+    // Adverts are processed before this check.
     assert_eq!(bench.run(&frame::valid(3).frame(), LOOPBACK), XDP_DROP);
 }
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_frame_cut_at_any_length_passes_or_is_dropped_as_in_user_space() {
+fn truncated_frames_get_the_same_verdict_as_in_user_space() {
     let mut bench = Bench::with(Verbosity::Quiet, 4);
     for family in [4, 6] {
         bench.close(key(family));

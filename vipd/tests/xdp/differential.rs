@@ -13,17 +13,17 @@ use crate::bench::{AUTHENTIC, Bench, EMPTY, LOOPBACK, OURS, PASSWORD, UNICAST};
 use crate::frame;
 use crate::reference::Verdict;
 
-/// Frames that were valid once; more than this number of them are compared.
+/// Minimum number of mutated valid frames to compare.
 const MUTATED: u32 = 20_000;
-/// Frames of noise.
+/// Number of random frames.
 const NOISE: u32 = 5000;
 
-/// Corruption of a finished frame.
+/// Mutation of an encoded frame.
 #[derive(Clone, Debug)]
 struct Spoil {
-    /// Places and values, anywhere in the frame.
+    /// Positions and values, anywhere in the frame.
     edits: Vec<(prop::sample::Index, u8)>,
-    /// Cut to this part of it.
+    /// Length to truncate it to.
     cut: Option<prop::sample::Index>,
 }
 
@@ -67,7 +67,7 @@ fn frame() -> impl Strategy<Value = Advert> {
         )| {
             let valid = if family == 6 { frame::valid6() } else { frame::valid(version) };
             let to_us = family == 4 && (unicast || vrid == UNICAST.0);
-            // The type of VRRPv2's authentication is the high byte.
+            // VRRPv2: the high byte is the authentication type.
             let word = if vrid == AUTHENTIC.0 && word == 1 { 0x0101 } else { word };
             Advert {
                 authentication: data,
@@ -127,7 +127,7 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
-    // The generator must reach every reason.
+    // The generator must produce every verdict.
     let beside = [
         Counter::PriorityZeroRcvd,
         Counter::ChecksumRfc5798Rcvd,
@@ -141,7 +141,7 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
     let missed: Vec<_> = (0..COUNTERS)
         .filter(|cell| !reached[*cell] && !beside.iter().any(|c| *c as usize == *cell))
         .collect();
-    assert!(missed.is_empty(), "the generator reached no verdict with the counters {missed:?}");
+    assert!(missed.is_empty(), "the generator produced no verdict with the counters {missed:?}");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn noise_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         Just([[0u8; 12].as_slice(), &[0x81, 0, 0, 0, 8, 0, 0x45]].concat()),
         Just([[0u8; 12].as_slice(), &[0x86, 0xdd, 0x60]].concat()),
     ];
-    // The protocol, so that some of it is looked into.
+    // IP protocol 112, so that some frames are parsed.
     let strategy = (start, vec(any::<u8>(), 14..300), any::<bool>());
     let result = runner.run(&strategy, |(start, mut bytes, vrrp)| {
         let packet = start.len().saturating_sub(1);

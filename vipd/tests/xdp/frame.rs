@@ -1,4 +1,4 @@
-//! The adverts that the tests start from.
+//! Base adverts of the tests.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

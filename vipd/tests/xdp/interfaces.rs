@@ -1,4 +1,4 @@
-//! Two interfaces: the same VRID on each is another virtual router.
+//! The same VRID on two interfaces is two virtual routers.
 
 use std::process::Command;
 
@@ -14,12 +14,12 @@ pub(crate) fn private_pair() -> [u32; 2] {
     private_links("left type veth peer name right", ["left", "right"])
 }
 
-/// Creates interfaces with these arguments to `ip link add` in a new network namespace, and returns the indices
-/// of two.
+/// Creates interfaces with these arguments of `ip link add` in a new network namespace, and returns the
+/// indices of two.
 pub(crate) fn private_links(arguments: &str, names: [&str; 2]) -> [u32; 2] {
     // SAFETY: only the network namespace is unshared, no file descriptor table.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.unwrap_or_else(|error| {
-        panic!("cannot make a network namespace: {error}; this test needs CAP_SYS_ADMIN: run it as root")
+        panic!("cannot create a network namespace: {error}; this test needs CAP_SYS_ADMIN; run it as root")
     });
     let status = Command::new("ip")
         .args(["link", "add"])
@@ -29,9 +29,7 @@ pub(crate) fn private_links(arguments: &str, names: [&str; 2]) -> [u32; 2] {
     assert!(status.success(), "`ip link add … type veth`: {status}; the kernel needs veth");
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
         .expect("a socket");
-    names.map(|name| {
-        rustix::net::netdevice::name_to_index(&socket, name).expect("the interface was just made")
-    })
+    names.map(|name| rustix::net::netdevice::name_to_index(&socket, name).expect("an existing interface"))
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Rate limit of senders.
+//! Rate limit per sender.
 
 use vipd_common::counters::Counter;
 use vipd_common::records::{BURST as AT_ONCE, TOKEN_INTERVAL};
@@ -50,7 +50,7 @@ fn a_flooding_sender_is_rate_limited_and_counted() {
 
         // Its priority-0 adverts and other senders are unaffected.
         let (passed, _) = flood(&mut bench, &Advert { priority: 0, ..valid.clone() }, 1);
-        assert_eq!(passed, 1, "priority 0 has a bucket of its own");
+        assert_eq!(passed, 1, "priority 0 has a separate bucket");
         let before = limited(&bench, row);
         let (passed, _) = flood(&mut bench, &from_another(valid), 10);
         assert_eq!((passed, limited(&bench, row)), (10, before), "another sender");
@@ -73,14 +73,14 @@ fn unchanged_adverts_are_not_rate_limited() {
     flood(&mut bench, &valid, 10_000);
     assert_eq!(limited(&bench, row), 0);
     let (passed, _) = flood(&mut bench, &Advert { priority: 99, ..valid }, BURST);
-    assert_eq!(passed, BURST, "unchanged adverts did not charge its bucket");
+    assert_eq!(passed, BURST, "unchanged adverts do not charge the bucket");
 }
 
-/// A forged flood from the master's address does not use up the bucket of the master's known advert, and a
-/// replay of that advert is rate limited too.
+/// A forged flood from the master's address does not drain the bucket of the master's known advert, and
+/// a replay of that advert is rate limited as well.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_previously_steady_advert_has_a_bucket_of_its_own() {
+fn the_previously_unchanged_advert_has_its_own_bucket() {
     let mut bench = Bench::limiting();
     let (master, forged) = (frame::valid(3), Advert { priority: 1, ..frame::valid(3) });
     let Verdict::Accepted(row, advert) = bench.reference(&master.frame(), LOOPBACK) else {
@@ -93,7 +93,7 @@ fn a_previously_steady_advert_has_a_bucket_of_its_own() {
     assert!(limited(&bench, row) > 0);
     let begin = now();
     let (passed, _) = flood(&mut bench, &master, BURST);
-    assert_eq!(passed, BURST, "the forged flood did not use them up");
+    assert_eq!(passed, BURST, "the forged flood does not drain the bucket");
     let (passed, _) = flood(&mut bench, &master, 20_000);
     let all = now() - begin;
     assert!(passed <= 1 + all / TOKEN_INTERVAL, "{passed} replays in {all} ns");
@@ -106,7 +106,7 @@ fn a_previously_steady_advert_has_a_bucket_of_its_own() {
 fn a_dropped_advert_sets_the_flag_once() {
     let mut bench = Bench::limiting();
     let valid = frame::valid(3);
-    assert!(!bench.loaded.counters.take_discarded(), "nothing yet");
+    assert!(!bench.loaded.counters.take_discarded(), "initially unset");
     flood(&mut bench, &valid, BURST);
     bench.run(&Advert { vrid: 200, ..valid.clone() }.frame(), LOOPBACK);
     assert!(!bench.loaded.counters.take_discarded(), "valid and unassigned adverts are not dropped");

@@ -1,4 +1,4 @@
-//! What the user-space parser says of a frame.
+//! The reference verdict on a frame, from the user-space parser.
 
 use vipd_common::counters::Counter;
 use vipd_common::parse::{Advert, Expected, locate, validate};
@@ -7,17 +7,17 @@ use vipd_common::wire::{ethernet, ipv4, ipv6};
 
 use crate::bench::{XDP_DROP, XDP_PASS};
 
-/// Bytes that the program looks at, from the IP header on. An advert has 4128 at the most.
+/// Bytes that the program reads, from the IP header on. An advert has at most 4128.
 const WINDOW: usize = 8192;
 
-/// What becomes of a frame.
+/// The verdict on a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Passed on; counted in row 0, if it is VRRP at all.
+    /// Passed; counted in row 0 if it is VRRP.
     Passed(Option<Counter>),
     /// Dropped, and counted in this row for this reason.
     Discarded(u32, Counter),
-    /// Counted in this row, and handed over.
+    /// Counted in this row, with a record in the ring.
     Accepted(u32, Advert),
 }
 
@@ -30,16 +30,16 @@ impl Verdict {
     }
 }
 
-/// What the program has been told, as far as one interface goes.
+/// Contents of the program's maps.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Maps {
     pub(crate) routers: Vec<(RouterKey, RouterSlot)>,
     pub(crate) peers: Vec<(PeerKey, u8)>,
     pub(crate) closed: Vec<(ClosedKey, u32)>,
 }
 
-impl Told {
-    /// The verdict on a frame that arrives on `ifindex`.
+impl Maps {
+    /// Returns the verdict on a frame received on `ifindex`.
     pub(crate) fn verdict(&self, frame: &[u8], ifindex: u32) -> Verdict {
         let Some(ip) = ethernet::ip(&frame) else {
             return Verdict::Passed(None);
@@ -76,8 +76,8 @@ impl Told {
         }
     }
 
-    /// A packet that is no advert: dropped if it is for a closed address, and neither Neighbor Solicitation nor
-    /// Advertisement.
+    /// Returns the verdict on a packet other than an advert: dropped if it is to a closed address and
+    /// neither a Neighbor Solicitation nor a Neighbor Advertisement.
     fn other(&self, packet: &[u8], version: u8, ifindex: u32) -> Verdict {
         let (at, length) = if version == 6 { (ipv6::DESTINATION, 16) } else { (ipv4::DESTINATION, 4) };
         let Some(bytes) = packet.get(at..at + length) else { return Verdict::Passed(None) };

@@ -1,4 +1,4 @@
-//! The ring buffer: order, and what happens when it is full.
+//! The ring buffer: order and overflow.
 
 use vipd::xdp::MAX_PENDING;
 use vipd_common::counters::Counter;
@@ -9,7 +9,7 @@ use crate::frame;
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn records_come_in_the_order_of_arrival() {
+fn records_are_in_order_of_arrival() {
     let mut bench = Bench::new();
     for priority in 0..=255 {
         bench.run(&Advert { priority, ..frame::valid(3) }.frame(), LOOPBACK);
@@ -26,14 +26,14 @@ fn records_come_in_the_order_of_arrival() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_full_ring_is_counted_and_nothing_else_is_lost() {
+fn adverts_lost_to_a_full_ring_are_counted() {
     const MORE: u64 = 1000;
     let mut bench = Bench::new();
     let frame = frame::valid(3).frame();
     let pending = u64::try_from(MAX_PENDING).expect("it fits");
     let runs = u32::try_from(pending + MORE).expect("it fits");
     let (action, _) = bench.loaded.kernel.test_run(&frame, LOOPBACK, runs).expect("the kernel runs it");
-    assert_eq!(action, XDP_DROP, "an advert that finds the ring full is still ours");
+    assert_eq!(action, XDP_DROP, "adverts are dropped even if the ring is full");
     let row = bench.row(1);
     assert_eq!(row.get(Counter::AdvertisementRcvd), u64::from(runs), "each is counted");
     let mut popped = 0;
@@ -42,14 +42,14 @@ fn a_full_ring_is_counted_and_nothing_else_is_lost() {
     }
     let full = row.get(Counter::RingFull);
     assert_eq!(popped + full, u64::from(runs), "received = handed over + ring full");
-    // A record is not split at the end of the ring, and one byte of it always stays free.
+    // Records do not wrap around the end of the ring, and one byte always stays free.
     assert!((pending - 1..=pending).contains(&popped), "{popped} of {pending} fit");
 
     assert!(bench.loaded.steady.take_lost(crate::bench::row(1)), "the row lost records");
     assert!(!bench.loaded.steady.take_lost(crate::bench::row(1)), "reset by the first call");
-    assert!(!bench.loaded.steady.take_lost(crate::bench::row(2)), "no other row did");
+    assert!(!bench.loaded.steady.take_lost(crate::bench::row(2)), "other rows did not");
 
-    // And it works again.
+    // Later adverts are recorded again.
     assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
     assert!(bench.loaded.feed.pop().is_some());
     assert_eq!(bench.row(1).get(Counter::RingFull), full);

@@ -1,4 +1,4 @@
-//! Rows, routers and peers that come and go.
+//! Reuse of rows and map entries.
 
 use vipd_common::Timestamp;
 use vipd_common::address::ipv4;
@@ -10,10 +10,10 @@ use crate::bench::{Bench, LOOPBACK, XDP_DROP, XDP_PASS, multicast, row};
 use crate::frame;
 use crate::reference::Verdict;
 
-/// A row starts as new for the next router: no counters, no fast path, full buckets.
+/// A cleared row is like a new one: no counters, no fast path, full buckets.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_cleared_row_keeps_nothing_of_the_former_router() {
+fn a_cleared_row_has_no_state_of_the_former_router() {
     let mut bench = Bench::limiting();
     let valid = frame::valid(3);
     let bytes = valid.frame();
@@ -37,14 +37,14 @@ fn a_cleared_row_keeps_nothing_of_the_former_router() {
         bench.run(&bytes, LOOPBACK);
     }
     let records = std::iter::from_fn(|| bench.loaded.feed.pop()).count();
-    assert_eq!(records, BURST as usize, "no fast path, and a full bucket");
+    assert_eq!(records, BURST as usize, "no fast path and a full bucket");
     assert_eq!(bench.row(number).get(Counter::RateLimited), 0);
 }
 
-/// Maps with room for one router more take ten thousand, one after the other.
+/// Maps with one free entry accept ten thousand routers in sequence.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn routers_and_peers_come_and_go_without_a_leak() {
+fn inserting_and_removing_routers_and_peers_does_not_leak_entries() {
     let mut bench = Bench::new();
     let frame = Advert { vrid: 99, ..frame::valid(3) }.frame();
     let key = RouterKey::new(LOOPBACK, 99, 4);
@@ -55,8 +55,8 @@ fn routers_and_peers_come_and_go_without_a_leak() {
         if round % 1000 == 0 {
             assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
         }
-        bench.loaded.kernel.remove_peer(peer).expect("it is there");
-        bench.loaded.kernel.remove_router(key).expect("it is there");
+        bench.loaded.kernel.remove_peer(peer).expect("existing entry");
+        bench.loaded.kernel.remove_router(key).expect("existing entry");
         if round % 1000 == 0 {
             assert_eq!(bench.run(&frame, LOOPBACK), XDP_PASS);
             bench.loaded.kernel.clear_row(row(8)).expect("the row exists");

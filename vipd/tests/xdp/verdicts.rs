@@ -1,4 +1,4 @@
-//! Each counter and each action, by name.
+//! Counter and action of each verdict.
 
 use vipd::xdp::Verbosity;
 use vipd_common::address::ipv4 as words;
@@ -14,8 +14,8 @@ use crate::frame;
 
 const VERSIONS: [u8; 2] = [2, 3];
 
-/// What is said of a frame, the frame, the action, and which counters of its row go up: row 0 with `XDP_PASS`, the
-/// virtual router's with `XDP_DROP`.
+/// Description, frame, action, and the counters that increase: in row 0 with `XDP_PASS`, in the virtual
+/// router's row with `XDP_DROP`.
 struct Line(&'static str, Advert, u32, Vec<Counter>);
 
 fn header(version: u8, at: usize, value: u8) -> Advert {
@@ -180,17 +180,17 @@ fn ipv6() -> Vec<Line> {
     ]
 }
 
-/// Unicast, passwords and empty lists: the row, and the line.
+/// Unicast, passwords and empty lists, with their rows.
 fn special() -> Vec<(u32, Line)> {
     let to_us = |vrid, ttl| Advert { vrid, ttl, destination: OURS.into(), ..frame::valid(3) };
     let (unicast, row) = UNICAST;
     let valid = vec![Counter::AdvertisementRcvd, Counter::ChecksumRfc5798Rcvd];
-    let stranger = Advert { source: [10, 0, 0, 9].into(), ..to_us(unicast, 255) };
+    let other_source = Advert { source: [10, 0, 0, 9].into(), ..to_us(unicast, 255) };
     let mut lines = vec![
         (row, Line("unicast", to_us(unicast, 255), XDP_DROP, valid.clone())),
         (row, Line("unicast, TTL 250", to_us(unicast, 250), XDP_DROP, valid.clone())),
         (row, Line("unicast, TTL 249", to_us(unicast, 249), XDP_DROP, vec![Counter::IpTtlErrors])),
-        (row, Line("a stranger", stranger, XDP_DROP, vec![Counter::PeerErrors])),
+        (row, Line("not a peer", other_source, XDP_DROP, vec![Counter::PeerErrors])),
         (
             0,
             Line(
@@ -204,7 +204,15 @@ fn special() -> Vec<(u32, Line)> {
             0,
             Line("unicast to a multicast router", to_us(51, 255), XDP_PASS, vec![Counter::DestinationPassed]),
         ),
-        (0, Line("unicast for nobody", to_us(99, 255), XDP_PASS, vec![Counter::DestinationPassed])),
+        (
+            0,
+            Line(
+                "unicast to an unconfigured VRID",
+                to_us(99, 255),
+                XDP_PASS,
+                vec![Counter::DestinationPassed],
+            ),
+        ),
     ];
     let (authentic, row) = AUTHENTIC;
     let with = |kind: u16, data| Advert {
@@ -241,7 +249,7 @@ fn check(bench: &mut Bench, line: &Line, seen: &mut [bool; COUNTERS]) {
     check_row(bench, line, row, seen);
 }
 
-/// With the row whose counters go up.
+/// Checks a line whose counters are in `row`.
 fn check_row(bench: &mut Bench, line: &Line, row: u32, seen: &mut [bool; COUNTERS]) {
     let Line(what, frame, action, counters) = line;
     let what = format!("{what}, VRRPv{} from {}", frame.version, frame.source);
@@ -253,10 +261,10 @@ fn check_row(bench: &mut Bench, line: &Line, row: u32, seen: &mut [bool; COUNTER
         assert_eq!(after.get(*counter) - before.get(*counter), 1, "{what}: {counter:?}");
         seen[*counter as usize] = true;
     }
-    // `compare` has seen that no other cell changed that the verdict does not name; this is for the table.
+    // `compare` has checked all cells against the parser; this checks them against the table.
     let sum = |row: [u64; vipd_common::counters::ROW_CELLS]| row.iter().sum::<u64>();
     let more = sum(bytemuck::cast(after)) - sum(bytemuck::cast(before));
-    assert_eq!(more, counters.len() as u64, "{what}: other counters went up");
+    assert_eq!(more, counters.len() as u64, "{what}: other counters increased");
 }
 
 fn run_the_table(bench: &mut Bench) -> [bool; COUNTERS] {
@@ -277,29 +285,29 @@ fn run_the_table(bench: &mut Bench) -> [bool; COUNTERS] {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn every_verdict_has_its_action_and_its_counter() {
+fn each_verdict_has_the_expected_action_and_counter() {
     let seen = run_the_table(&mut Bench::new());
     let unseen: Vec<_> = (0..COUNTERS).filter(|cell| !seen[*cell]).collect();
     let apart =
         [Counter::RingFull, Counter::NotAccepted, Counter::RateLimited].map(|counter| counter as usize);
-    assert_eq!(unseen, apart, "the full ring, the closed addresses and the rates have tests of their own");
+    assert_eq!(unseen, apart, "full ring, closed addresses and rate limit have separate tests");
 }
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn log_statements_pass_the_verifier_and_change_no_verdict() {
+fn log_statements_pass_the_verifier_and_do_not_change_verdicts() {
     run_the_table(&mut Bench::with(Verbosity::Discards, 0));
 }
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn options_of_every_length_with_every_number_of_addresses() {
+fn ip_options_of_every_length_and_every_address_count_are_accepted() {
     let mut bench = Bench::new();
     for version in VERSIONS {
         for ihl in 5..=15 {
             for addresses in (1..=255).step_by(if ihl == 5 || ihl == 15 { 1 } else { 14 }) {
                 let frame = with_options(version, ihl, addresses);
-                let verdict = bench.compare(&frame.frame(), LOOPBACK).expect("as in user space");
+                let verdict = bench.compare(&frame.frame(), LOOPBACK).expect("same verdict");
                 assert_eq!(verdict.action(), XDP_DROP);
                 let row = if version == 3 { 1 } else { 2 };
                 let rejected = bench.row(row).get(Counter::PacketLengthErrors);
@@ -311,7 +319,7 @@ fn options_of_every_length_with_every_number_of_addresses() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_frame_cut_at_any_length_is_never_accepted() {
+fn truncated_adverts_are_never_accepted() {
     let mut bench = Bench::new();
     for version in VERSIONS {
         for tags in
@@ -321,8 +329,8 @@ fn a_frame_cut_at_any_length_is_never_accepted() {
                 let frame = Advert { tags: tags.clone(), ..with_options(version, ihl, addresses) };
                 let bytes = frame.frame();
                 let vrid = frame.ip_offset() + usize::from(ihl) * 4 + vrrp::VRID;
-                // A long frame first: its bytes are still in the window when the cut one is looked at.
-                bench.compare(&bytes, LOOPBACK).expect("as in user space");
+                // A long frame first: its bytes remain in the window behind the truncated one.
+                bench.compare(&bytes, LOOPBACK).expect("same verdict");
                 let accepted = bench.row(1).get(Counter::AdvertisementRcvd)
                     + bench.row(2).get(Counter::AdvertisementRcvd);
                 for length in ethernet::HEADER_LEN..bytes.len() {
@@ -334,7 +342,7 @@ fn a_frame_cut_at_any_length_is_never_accepted() {
                 }
                 let now = bench.row(1).get(Counter::AdvertisementRcvd)
                     + bench.row(2).get(Counter::AdvertisementRcvd);
-                assert_eq!(now, accepted, "R4: a cut frame was accepted");
+                assert_eq!(now, accepted, "R4: a truncated frame was accepted");
             }
         }
     }
@@ -347,7 +355,7 @@ fn padding_of_every_length_is_ignored() {
     for version in VERSIONS {
         for padding in (0..64).chain([1000, 2000, 2500]) {
             let frame = Advert { padding: vec![0xa5; padding], ..frame::valid(version) };
-            bench.compare(&frame.frame(), LOOPBACK).expect("as in user space");
+            bench.compare(&frame.frame(), LOOPBACK).expect("same verdict");
         }
         let row = if version == 3 { 1 } else { 2 };
         assert_eq!(bench.row(row).get(Counter::AdvertisementRcvd), 67, "C7");
@@ -362,8 +370,8 @@ fn adverts_of_a_removed_router_are_passed() {
     assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
     bench.forget(LOOPBACK, 51, 4);
     assert_eq!(bench.run(&frame, LOOPBACK), XDP_PASS);
-    assert_eq!(bench.run(&frame::valid6().frame(), LOOPBACK), XDP_DROP, "F7: IPv6 is another one");
-    // Removing a missing entry is no error.
+    assert_eq!(bench.run(&frame::valid6().frame(), LOOPBACK), XDP_DROP, "F7: the IPv6 router is separate");
+    // Removing a missing entry is not an error.
     bench.forget(LOOPBACK, 51, 4);
     bench.watch(LOOPBACK, 51, 4, multicast(4, 3, 1));
     assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
@@ -374,12 +382,12 @@ fn adverts_of_a_removed_router_are_passed() {
 fn adverts_of_a_removed_peer_are_dropped() {
     let mut bench = Bench::new();
     let frame = Advert { vrid: UNICAST.0, destination: OURS.into(), ..frame::valid(3) }.frame();
-    bench.compare(&frame, LOOPBACK).expect("as in user space");
+    bench.compare(&frame, LOOPBACK).expect("same verdict");
     let peer = PeerKey { row: UNICAST.1, address: words(PEER) };
     bench.expel(peer);
-    // Removing a missing entry is no error.
+    // Removing a missing entry is not an error.
     bench.expel(peer);
-    bench.compare(&frame, LOOPBACK).expect("as in user space");
+    bench.compare(&frame, LOOPBACK).expect("same verdict");
     let row = bench.row(UNICAST.1);
     assert_eq!((row.get(Counter::AdvertisementRcvd), row.get(Counter::PeerErrors)), (1, 1));
 }

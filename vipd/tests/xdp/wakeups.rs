@@ -1,4 +1,4 @@
-//! Which adverts leave a record and wake the reader of the ring, and which update their arrival only.
+//! Wake-ups: changed adverts leave a record and wake the reader, unchanged ones update their arrival.
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -12,7 +12,7 @@ use crate::bench::{Bench, LOOPBACK, now};
 use crate::frame;
 use crate::reference::Verdict;
 
-/// Long enough for a wake-up that is on its way.
+/// Time limit for a pending wake-up.
 const SOON: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
@@ -23,7 +23,7 @@ impl Waker {
     fn on(bench: &Bench) -> Self {
         let set = epoll::create(CreateFlags::CLOEXEC).expect("a descriptor");
         let flags = EventFlags::IN | EventFlags::ET;
-        epoll::add(&set, &bench.loaded.feed, EventData::new_u64(0), flags).expect("the ring can be polled");
+        epoll::add(&set, &bench.loaded.feed, EventData::new_u64(0), flags).expect("a pollable ring");
         let waker = Self(set);
         waker.was_woken(NOW);
         waker
@@ -70,9 +70,9 @@ fn an_unchanged_advert_updates_its_arrival_without_a_wake_up() {
         let (row, expected) = advert(&bench, &valid);
 
         run(&mut bench, &frame);
-        assert!(waker.was_woken(SOON), "nothing is steady yet");
+        assert!(waker.was_woken(SOON), "no fingerprint is published");
         bench.run(&frame, LOOPBACK);
-        assert!(!waker.was_woken(NOW), "it has been woken");
+        assert!(!waker.was_woken(NOW), "the reader is already awake");
         assert_eq!(records(&mut bench).len(), 2);
         let [a, b, c, d] = expected.source;
         let others = [
@@ -97,22 +97,22 @@ fn an_unchanged_advert_updates_its_arrival_without_a_wake_up() {
         let mut last = before;
         for _ in 0..100 {
             run(&mut bench, &frame);
-            let heard = bench.loaded.steady.last_arrival(row);
-            assert!(last < heard && heard <= time(), "its arrival is noted");
-            last = heard;
+            let arrival = bench.loaded.steady.last_arrival(row);
+            assert!(last < arrival && arrival <= time(), "the arrival is stored");
+            last = arrival;
         }
-        assert!(!waker.was_woken(NOW), "these change nothing");
+        assert!(!waker.was_woken(NOW), "unchanged adverts wake the reader");
         assert_eq!(bench.row(row.number()).get(COUNTED), 2 + 7 + 100, "all are counted");
-        // What says something new says what came before it.
+        // A changed advert carries the arrival of the last unchanged one.
         run(&mut bench, &Frame { priority: 0, ..valid.clone() }.frame());
-        assert!(waker.was_woken(SOON), "its sender leaves");
-        let [(arrival, heard_before)] = records(&mut bench)[..] else { panic!("one record") };
-        assert_eq!(heard_before, last.as_nanos());
-        assert!(arrival > heard_before);
+        assert!(waker.was_woken(SOON), "priority 0 is a change");
+        let [(arrival, last_unchanged)] = records(&mut bench)[..] else { panic!("one record") };
+        assert_eq!(last_unchanged, last.as_nanos());
+        assert!(arrival > last_unchanged);
 
-        assert_eq!(bench.loaded.steady.publish(row, None, last), last, "when it was heard last");
+        assert_eq!(bench.loaded.steady.publish(row, None, last), last, "the last arrival");
         run(&mut bench, &frame);
-        assert!(waker.was_woken(SOON), "nothing is steady any more");
+        assert!(waker.was_woken(SOON), "the fingerprint was withdrawn");
         assert_eq!(records(&mut bench).len(), 1);
     }
 }
@@ -129,12 +129,12 @@ fn a_new_fingerprint_does_not_inherit_the_arrival_of_the_old_one() {
     let begin = time();
     assert_eq!(bench.loaded.steady.publish(row, Some(first.fingerprint()), begin), Timestamp::ZERO);
     run(&mut bench, &one.frame());
-    let heard = bench.loaded.steady.last_arrival(row);
-    assert!(heard > begin);
-    assert_eq!(bench.loaded.steady.publish(row, Some(second.fingerprint()), begin), heard);
-    assert_eq!(bench.loaded.steady.last_arrival(row), begin, "the second was not heard yet");
+    let arrival = bench.loaded.steady.last_arrival(row);
+    assert!(arrival > begin);
+    assert_eq!(bench.loaded.steady.publish(row, Some(second.fingerprint()), begin), arrival);
+    assert_eq!(bench.loaded.steady.last_arrival(row), begin, "the second advert has not arrived yet");
     run(&mut bench, &one.frame());
-    assert_eq!(records(&mut bench).len(), 1, "the first says something new now");
+    assert_eq!(records(&mut bench).len(), 1, "the first advert is a change now");
     assert_eq!(bench.loaded.steady.last_arrival(row), begin);
 }
 
@@ -147,7 +147,7 @@ fn a_row_out_of_range_is_ignored() {
     assert_eq!(bench.loaded.steady.last_arrival(crate::bench::row(1_000_000)), Timestamp::ZERO);
 }
 
-/// Two CPUs store arrivals of the same advert; a reader never sees an older one than before (D10).
+/// Two CPUs store arrivals of the same advert; a reader never reads an older one than before.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn the_last_arrival_never_decreases() {

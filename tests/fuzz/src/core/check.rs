@@ -1,4 +1,4 @@
-//! What holds for every input of a virtual router.
+//! Invariants for every input of a virtual router.
 
 use vipd::vrrp::{
     Counters, Event, Input, Interval, Policy, Reason, Received, Router, RouterConfig, Snapshot, State,
@@ -6,11 +6,11 @@ use vipd::vrrp::{
 };
 use vipd_common::Timestamp;
 
-/// The most events of one input: an owner conflict, a transition, a new master, its interval and its
+/// Maximum number of events per input: an owner conflict, a transition, a new master, its interval and its
 /// address list.
 const MOST_EVENTS: usize = 5;
 
-/// Each transition is returned as one event.
+/// Checks that each transition has one event.
 pub(super) fn events(events: &[Event], before: State, after: State) {
     assert!(events.len() <= MOST_EVENTS, "{events:?}");
     let mut at = before;
@@ -23,7 +23,7 @@ pub(super) fn events(events: &[Event], before: State, after: State) {
     assert_eq!(at, after, "{events:?}");
 }
 
-/// Which states an input leads from and to (RFC 9568 section 6.4).
+/// Checks the allowed transitions of an input (RFC 9568 section 6.4).
 pub(super) fn transition(input: Input, due: bool, before: &Snapshot, after: &Snapshot) {
     let (from, to) = (before.state, after.state);
     let readiness = matches!(input, Input::PrimaryAddress(_) | Input::Impede(_) | Input::Clear(_));
@@ -43,8 +43,8 @@ pub(super) fn transition(input: Input, due: bool, before: &Snapshot, after: &Sna
     assert!(allowed, "from {from} to {to} by {input:?}");
 }
 
-/// Whether an input must change nothing: a timeout that is not due, and what reaches a router that
-/// takes no part.
+/// Whether an input must have no effect: a timeout that is not due, or an advert to a router that does
+/// not participate.
 pub(super) fn has_no_effect(input: Input, due: bool, state: State) -> bool {
     match state {
         State::Backup | State::Master => input == Input::Timeout && !due,
@@ -55,16 +55,17 @@ pub(super) fn has_no_effect(input: Input, due: bool, state: State) -> bool {
     }
 }
 
-/// A router that takes part, or waits for its start, has a timer; a served timer is not due again.
+/// Checks that a router that participates or waits for its start has a timer, and that a handled timer
+/// is no longer due.
 pub(super) fn timers(router: &Router, now: Timestamp, input: Input, after: &Snapshot) {
     let next = router.next_timeout();
     let takes_part = matches!(after.state, State::Backup | State::Master);
-    assert!(after.starts_at.is_none() || after.state == State::Initialize, "it has started already");
+    assert!(after.starts_at.is_none() || after.state == State::Initialize, "already started");
     assert_eq!(next.is_some(), takes_part || after.starts_at.is_some(), "a timer in {}", after.state);
     assert_eq!(after.master_down_at.is_some(), after.state == State::Backup);
     assert!(after.since <= now, "a transition in the future");
     if input == Input::Timeout {
-        assert!(next.is_none_or(|at| at > now), "a served timer is due again");
+        assert!(next.is_none_or(|at| at > now), "a handled timer is still due");
     }
     if after.state == State::Master {
         let longest = now + router.config().interval.nanos();
@@ -72,14 +73,14 @@ pub(super) fn timers(router: &Router, now: Timestamp, input: Input, after: &Snap
     }
 }
 
-/// No input moves a counter by more than one, or back.
+/// Checks that no input changes a counter by more than one, or decreases it.
 pub(super) fn counters(before: &Counters, after: &Counters) {
     for (before, after) in cells(before).into_iter().zip(cells(after)) {
         assert!((before..=before + 1).contains(&after), "a counter went from {before} to {after}");
     }
 }
 
-/// Answers to losing and priority-0 adverts: three, and then one in 100 ms or an interval.
+/// Checks the rate of answers to losing and priority-0 adverts: three, then one per 100 ms or interval.
 pub(super) fn answers(
     config: &RouterConfig,
     now: Timestamp,
@@ -87,13 +88,13 @@ pub(super) fn answers(
     counters: &Counters,
 ) {
     let period = config.interval.nanos().min(100_000_000);
-    // Tokens come back at fixed times: one more may fall into a window that is no multiple of the period.
+    // Tokens return at fixed times: a window that is not a multiple of the period may have one more.
     let most = 3 + now.nanos_since(since) / period + 1;
     let sent = counters.asserts_sent - before;
     assert!(sent <= most, "{sent} answers, {most} allowed");
 }
 
-/// RFC 9568 section 6.4.2: Active_Down_Timer after an advert, counted from its arrival.
+/// Checks Active_Down_Timer after an advert, relative to its arrival (RFC 9568 section 6.4.2).
 pub(super) fn follows(
     config: &RouterConfig,
     policy: Policy,
@@ -106,7 +107,10 @@ pub(super) fn follows(
     let (Version::V3, Some(interval), false) = (config.version(), interval, own) else { return };
     let preempts = config.preempt || config.is_owner();
     let ignored = after.counters.priority_zero_ignored > before.counters.priority_zero_ignored;
-    assert!(!ignored || before.master.is_some_and(|master| master != advert.source), "the master left");
+    assert!(
+        !ignored || before.master.is_some_and(|master| master != advert.source),
+        "priority 0 of the master was ignored"
+    );
     assert!(!ignored || policy.ignore_foreign_priority_zero);
     let wait = if ignored {
         assert_eq!(before.master_down_at, after.master_down_at, "priority 0 of another router");
@@ -121,11 +125,11 @@ pub(super) fn follows(
         assert!(config.preempt_delay > 0 && !config.is_owner(), "a lower priority is followed");
         interval.master_down(before.priority, config.down_after_adverts)
     } else {
-        assert_eq!(before.master_down_at, after.master_down_at, "S12: the timer runs on");
+        assert_eq!(before.master_down_at, after.master_down_at, "S12: the timer continues");
         return;
     };
     let deadline = Some(advert.arrival + wait);
-    // Only the floor of a router that outranks this one may put the takeover off.
+    // Only the floor of a higher-priority router may postpone the takeover.
     let floor = policy.down_timer_floor
         && advert.priority > 0
         && before.master.is_some()
@@ -133,7 +137,7 @@ pub(super) fn follows(
     assert!(floor || after.master_down_at == deadline, "{advert:?}: {after:?}");
 }
 
-/// RFC 8347 hold-time: until it is over, a master of lower priority is not preempted.
+/// Checks that a lower-priority master is not preempted within the hold-time (RFC 8347).
 pub(super) fn preempt_delay(config: &RouterConfig, now: Timestamp, before: &Snapshot, after: &Snapshot) {
     if (before.state, after.state, after.reason) == (State::Backup, State::Master, Some(Reason::Preempted)) {
         assert!(before.hold_until.is_none_or(|until| now >= until), "preempted within preempt_delay");
@@ -142,7 +146,7 @@ pub(super) fn preempt_delay(config: &RouterConfig, now: Timestamp, before: &Snap
     assert!(after.hold_until.is_none() || (delayed && after.state == State::Backup));
 }
 
-/// Of unchanged adverts only the last matters, and it sets the deadline as stated.
+/// Checks that only the last of several unchanged adverts matters, and that it sets the deadline.
 pub(super) fn steady(router: &Router, now: Timestamp) {
     let Some(steady) = router.steady() else { return };
     let (mut all, mut last) = (router.clone(), router.clone());
@@ -154,7 +158,7 @@ pub(super) fn steady(router: &Router, now: Timestamp) {
         assert_eq!(all.next_timeout(), Some(time + steady.down_interval));
     }
     last.handle(times[2], Input::Advert(steady.at(times[2])));
-    assert_eq!(format!("{all:?}"), format!("{last:?}"), "the earlier ones left a trace");
+    assert_eq!(format!("{all:?}"), format!("{last:?}"), "the earlier adverts had an effect");
 }
 
 fn cells(counters: &Counters) -> [u64; 11] {

@@ -12,7 +12,7 @@ use vipd_common::parse::{ChecksumForm, address_digest};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Every kind of impediment in its order.
+/// All impediments in their order.
 pub(super) const KINDS: [Impediment; 8] = [
     Impediment::Link,
     Impediment::Io,
@@ -38,7 +38,7 @@ const FAULTS: [Fault; 11] = [
     Fault::Drained,
 ];
 
-/// A configuration in numbers that wrap around to the allowed range.
+/// A configuration, whose numbers wrap around to the allowed ranges.
 #[derive(Debug, Arbitrary)]
 pub(super) struct Configuration {
     version2: bool,
@@ -112,18 +112,18 @@ impl Span {
     }
 }
 
-/// One step of a scene.
+/// A step of a scene.
 #[derive(Debug, Arbitrary)]
 pub(super) enum Step {
     /// Time passes without a timeout.
     Pass(Span),
-    /// Time passes to the next deadline and this much further, then a timeout.
+    /// Time passes until this much after the next deadline, then a timeout.
     Serve(Span),
     /// A timeout now, due or not.
     Timeout,
     /// An input, repeated up to seven times.
     Give(Piece, u8),
-    /// An advert, likewise: most of what a router receives.
+    /// An advert, likewise: the most frequent input.
     Advert(Advert, u8),
     /// Clears all impediments and reports a primary address.
     Recover(u8),
@@ -160,7 +160,7 @@ enum AdvertInterval {
 }
 
 impl Piece {
-    /// Whether other routers can cause it without end.
+    /// Whether other routers can cause it without limit.
     pub(super) fn is_from_the_wire(&self) -> bool {
         matches!(self, Self::FeedLoss)
     }

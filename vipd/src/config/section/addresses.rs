@@ -24,7 +24,7 @@ pub(in crate::config) struct Placed {
 pub(in crate::config) struct Addresses {
     pub(in crate::config) advertised: Vec<Located<Placed>>,
     pub(in crate::config) excluded: Vec<Located<Placed>>,
-    /// None where it is contradictory or unknown.
+    /// `None` if it is contradictory or unknown.
     pub(in crate::config) family: Option<Family>,
 }
 
@@ -109,7 +109,7 @@ fn family(
     Some(family)
 }
 
-/// Warns of a first address that is not link-local and of adverts longer than Ethernet's MTU.
+/// Warns about a first address that is not link-local and of adverts longer than Ethernet's MTU.
 fn warn_ipv6(advertised: &[Located<Placed>], problems: &mut Collector<'_>) {
     if let Some(first) = advertised.first()
         && !host::is_link_local(first.value.address.address)
@@ -208,8 +208,9 @@ fn label(value: &Value<'_>) -> Result<String, Refusal> {
     }
 }
 
-/// Whether a VIP is an IPv6 /128. The kernel would choose it as source of new connections before an address of the subnet (RFC
-/// 6724 rule 8 prefers the longest matching prefix), and they would break when the VIP moves; keepalived deprecates it, too.
+/// Whether a VIP is an IPv6 /128. The kernel would prefer it to the subnet's addresses as source of new
+/// connections (RFC 6724 rule 8: longest matching prefix), which would break when the VIP moves;
+/// keepalived also deprecates it.
 fn is_host_ipv6(address: VirtualAddress) -> bool {
     address.address.is_ipv6() && address.prefix == 128
 }

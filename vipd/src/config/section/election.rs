@@ -5,7 +5,7 @@ use crate::config::schema;
 use crate::config::table::{Table, Value};
 use crate::vrrp::config::{DOWN_AFTER_ADVERTS, PRIORITY_DEFAULT, PRIORITY_OWNER};
 
-/// The keys of the election; a key that was refused has its default.
+/// The keys of the election; rejected keys have their defaults.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct Election {
     pub(in crate::config) priority: u8,

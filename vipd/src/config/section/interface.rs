@@ -31,7 +31,8 @@ pub(in crate::config) fn xdp(value: &Value<'_>) -> Result<XdpMode, crate::config
     value.choice([XdpMode::Auto, XdpMode::Native, XdpMode::Generic])
 }
 
-/// The XDP mode of each interface that has one of its own. Reports interfaces that are named twice or that no instance uses.
+/// Returns the XDP modes of interfaces. Reports interfaces that are configured twice or used by no
+/// instance.
 pub(in crate::config) fn modes(
     interfaces: &[Interface],
     drafts: &[Draft],

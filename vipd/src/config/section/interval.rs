@@ -29,7 +29,7 @@ pub(in crate::config) fn read(
     }
 }
 
-/// What to write instead of an interval that cannot be encoded: the nearest ones that can.
+/// Returns the remedy for an interval that cannot be encoded: the nearest valid ones.
 fn encodable(version: Version, nanos: u64) -> String {
     let (unit, max) = match version {
         Version::V2 => (1_000_000_000, 255),

@@ -1,4 +1,4 @@
-//! `auth_pass` and `auth_pass_file`: VRRPv2's password, which no message shows.
+//! `auth_pass` and `auth_pass_file`: VRRPv2's password, which messages never contain.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
@@ -11,7 +11,7 @@ use crate::config::settings::Password;
 use crate::config::table::{Located, Refusal, Table, Value};
 use crate::vrrp::interval::Version;
 
-/// Bytes read of a file's first line at most.
+/// Maximum number of bytes read of a file's first line.
 const MAX_LINE: u64 = 4096;
 
 /// The configured password.
@@ -51,12 +51,12 @@ pub(in crate::config) fn read(
     written.map(|found| found.value).or(file.map(|found| found.value.0))
 }
 
-/// The bytes padded with zeros; `what` names their origin in messages.
+/// Pads the bytes with zeros; `what` names their origin in messages.
 fn password(value: &Value<'_>, what: &str, bytes: &[u8]) -> Result<Password, Refusal> {
     let refused = |found: &str, remedy: &str| {
         value.refused_because(format!("{what} {found}; a password is 1 to 8 bytes; {remedy}"))
     };
-    // A zero byte is indistinguishable from padding.
+    // A zero byte cannot be distinguished from padding.
     if bytes.contains(&0) {
         return Err(refused("has a zero byte", "remove it"));
     }
@@ -64,7 +64,7 @@ fn password(value: &Value<'_>, what: &str, bytes: &[u8]) -> Result<Password, Ref
     match padded.get_mut(..bytes.len()) {
         None => Err(refused(
             &format!("has {} bytes", bytes.len()),
-            "write the first eight; keepalived sends only those of a longer one",
+            "write the first eight, which is what keepalived sends of a longer one",
         )),
         Some([]) => Err(refused("is empty", "write one, or remove the key")),
         Some(start) => {

@@ -20,7 +20,7 @@ pub(in crate::config) struct Route {
     pub(in crate::config) source: Option<IpAddr>,
 }
 
-/// Reads it; `owner`: whether the router owns its virtual addresses.
+/// Reads the keys. `owner`: whether the router owns its virtual addresses.
 pub(in crate::config) fn read(
     table: &Table<'_>,
     addresses: &Addresses,
@@ -166,7 +166,7 @@ impl Check<'_> {
             }
         }
         if let (None, Some(peer)) = (source, peers.first()) {
-            // The peers name it, so it must not change as an interface's primary address may.
+            // The peers are configured with it, so it must be fixed, unlike an interface's primary address.
             problems.absent(
                 schema::UNICAST_SOURCE.name,
                 at,

@@ -1,11 +1,14 @@
-//! Virtual addresses as text: an address, with or without `/length`, and only what a host may own.
+//! Virtual addresses as strings: an address that a host may own, with or without `/length`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::host;
 use crate::vrrp::config::VirtualAddress;
 
-/// The address of `text`, or what was found, what is allowed and what to do.
+/// Parses an address.
+///
+/// # Errors
+/// With the message: the found and the allowed value, and the remedy.
 pub(in crate::config) fn parse(text: &str) -> Result<VirtualAddress, String> {
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
@@ -43,7 +46,7 @@ pub(in crate::config) fn parse(text: &str) -> Result<VirtualAddress, String> {
     }
 }
 
-/// 1 to `longest` in plain digits: `+24` and `024` are slips, not lengths.
+/// Parses 1 to `longest` in plain digits; `+24` and `024` are rejected.
 fn prefix_length(digits: &str, longest: u8) -> Option<u8> {
     let plain = digits.bytes().all(|digit| digit.is_ascii_digit()) && !digits.starts_with('0');
     digits.parse().ok().filter(|length| plain && (1..=longest).contains(length))

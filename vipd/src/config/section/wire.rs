@@ -7,7 +7,7 @@ use crate::config::table::{Table, Value};
 use crate::vrrp::config::Family;
 use crate::vrrp::interval::Version;
 
-/// `checksum`; there is a choice in VRRPv3 over IPv4 only.
+/// `checksum`, which applies to VRRPv3 over IPv4 only.
 pub(in crate::config) fn checksum(
     table: &Table<'_>,
     version: Option<Version>,

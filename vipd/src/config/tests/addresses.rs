@@ -1,4 +1,4 @@
-//! Virtual addresses: their texts, their tables, their family.
+//! Virtual addresses as strings and tables, and their family.
 
 use super::{assert_rows, assert_sources, parsed, problems, warnings, with};
 use crate::config::Config;
@@ -6,7 +6,7 @@ use crate::config::settings::{Placement, Scope};
 use crate::vrrp::config::Family;
 
 #[test]
-fn what_is_no_array_of_addresses() {
+fn values_other_than_an_array_of_addresses_are_rejected() {
     assert_rows(&[
         (
             "virtual_addresses = \"192.0.2.1\"",
@@ -33,7 +33,7 @@ fn what_is_no_array_of_addresses() {
 }
 
 #[test]
-fn texts_that_are_no_address() {
+fn invalid_addresses_are_rejected() {
     for text in
         ["", "192.0.2", "192.0.2.01", "192.0.2.1.1", "fe80::1%eth0", "fe80:::1", "/24", "vip.example.org"]
     {
@@ -46,7 +46,7 @@ fn texts_that_are_no_address() {
 }
 
 #[test]
-fn prefix_lengths() {
+fn invalid_prefix_lengths_are_rejected() {
     for (address, digits, longest, usual) in [
         ("192.0.2.1", "0", 32, 24),
         ("192.0.2.1", "33", 32, 24),
@@ -68,7 +68,7 @@ fn prefix_lengths() {
 }
 
 #[test]
-fn addresses_that_no_host_may_own() {
+fn addresses_that_are_not_assignable_to_a_host_are_rejected() {
     for (address, reason) in [
         ("0.0.0.0", "in 0.0.0.0/8, which means \"this network\""),
         ("127.0.0.1", "a loopback address"),
@@ -91,7 +91,7 @@ fn addresses_that_no_host_may_own() {
 }
 
 #[test]
-fn the_limits_themselves_are_allowed() {
+fn limits_are_inclusive() {
     for address in ["192.0.2.1/1", "192.0.2.0/31", "192.0.2.0", "fe80::1/1", "fe80::/127", "fe80::/128"] {
         let instance = parsed(&format!("virtual_addresses = [{address:?}]"));
         let found = instance.router.virtual_addresses[0].to_string();
@@ -102,7 +102,7 @@ fn the_limits_themselves_are_allowed() {
 }
 
 #[test]
-fn the_family_is_that_of_the_addresses_or_said() {
+fn the_family_follows_from_the_addresses_or_the_key() {
     for (line, family) in [
         ("virtual_addresses = [\"192.0.2.1\"]", Family::V4),
         ("virtual_addresses = [\"fe80::1\"]", Family::V6),
@@ -149,7 +149,7 @@ fn excluded_addresses_may_be_of_either_family() {
 }
 
 #[test]
-fn a_table_says_how_an_address_is_put_on_an_interface() {
+fn an_address_table_sets_its_placement() {
     let instance = parsed(
         "virtual_addresses = [\n\
          { address = \"192.0.2.10/24\", dev = \"eth2\", label = \"eth2:vip\", scope = \"link\", \
@@ -164,7 +164,7 @@ fn a_table_says_how_an_address_is_put_on_an_interface() {
         broadcast: Some([192, 0, 2, 255].into()),
         deprecated: true,
     };
-    // The instance's own interface is no other interface.
+    // `dev` with the instance's interface is redundant.
     let second = Placement { scope: Scope::Host, ..Placement::default() };
     assert_eq!(instance.placements, [first, second, Placement::default()]);
     let ipv6 = parsed("virtual_addresses = [{ address = \"fe80::1\", dev = \"eth2\", preferred = false }]");
@@ -172,7 +172,7 @@ fn a_table_says_how_an_address_is_put_on_an_interface() {
 }
 
 #[test]
-fn what_is_refused_in_a_table() {
+fn invalid_address_tables_are_rejected() {
     let rows = [
         (
             "{ dev = \"eth2\" }",
@@ -233,7 +233,7 @@ fn what_is_refused_in_a_table() {
 }
 
 #[test]
-fn an_address_is_held_once_on_an_interface() {
+fn an_address_is_allowed_once_per_interface() {
     assert_rows(&[
         (
             "virtual_addresses = [\"192.0.2.1\", \"192.0.2.1/24\"]",
@@ -269,7 +269,7 @@ fn an_address_is_held_once_on_an_interface() {
 }
 
 #[test]
-fn what_is_warned_of() {
+fn suspicious_addresses_cause_warnings() {
     assert_eq!(
         warnings("virtual_addresses = []"),
         "6:21: virtual_addresses is empty; by RFC 9568 section 5.2.5 routers ignore adverts without an address; use vipd, or keepalived with `no_virtual_ipaddress`, on all routers of this virtual router"
@@ -295,7 +295,7 @@ fn what_is_warned_of() {
 }
 
 #[test]
-fn an_ipv6_host_address_is_no_source_unless_preferred() {
+fn an_ipv6_host_address_is_deprecated_unless_preferred() {
     let deprecated = |list: &str| {
         let instance = parsed(&format!("virtual_addresses = [\"fe80::50/64\", {list}]"));
         instance.placements[1].deprecated

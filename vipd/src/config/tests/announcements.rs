@@ -4,7 +4,7 @@ use super::{assert_rows, parsed};
 use crate::vrrp::config::Announcements;
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn omitted_keys_have_defaults() {
     let usual = Announcements::default();
     for line in ["", "garp = {}"] {
         let instance = parsed(line);
@@ -16,7 +16,7 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
-fn every_key_is_read_as_a_table_of_its_own_too() {
+fn garp_is_read_inline_and_as_a_table_section() {
     let instance = parsed(
         "[instance.garp]\nrepeat = 255\ndelay = \"1000s\"\nrefresh = \"1s\"\nrefresh_repeat = 2\ninterval = \"1s\"",
     );
@@ -27,7 +27,7 @@ fn every_key_is_read_as_a_table_of_its_own_too() {
 }
 
 #[test]
-fn what_is_refused() {
+fn invalid_values_are_rejected() {
     assert_rows(&[
         ("garp = 5", "6:8: garp is an integer; it must be a table; write e.g. `garp = { repeat = 5 }`"),
         (

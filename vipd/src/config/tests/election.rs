@@ -14,7 +14,7 @@ fn delays_and_modes_are_read() {
 }
 
 #[test]
-fn what_is_refused() {
+fn invalid_values_are_rejected() {
     for key in ["preempt_delay", "startup_delay"] {
         let allowed =
             format!("{key} is \"1001s\"; it must be a duration as a string, from \"0s\" to \"1000s\"");
@@ -63,7 +63,7 @@ fn what_is_refused() {
 }
 
 #[test]
-fn what_is_warned_of() {
+fn unusual_values_cause_warnings() {
     assert_eq!(
         warnings("priority = 255\npreempt = false\npreempt_delay = \"1s\""),
         "7:11: preempt has no effect with priority 255; the owner of the addresses always takes over at once (RFC \

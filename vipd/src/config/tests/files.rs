@@ -1,9 +1,9 @@
-//! What is refused in a file as a whole.
+//! Rules for the file as a whole.
 
 use super::assert_sources;
 
 #[test]
-fn files_without_an_instance() {
+fn files_without_an_instance_are_rejected() {
     assert_sources(&[
         ("", "1:1: there is no instance; at least one is required; write each under a line `[[instance]]`"),
         (
@@ -36,7 +36,7 @@ fn files_without_an_instance() {
 }
 
 #[test]
-fn realtime() {
+fn realtime_is_auto_or_off() {
     assert_sources(&[
         (
             "realtime = \"on\"\n\
@@ -60,7 +60,7 @@ fn realtime() {
 }
 
 #[test]
-fn missing_keys() {
+fn missing_keys_are_reported() {
     assert_sources(&[
         (
             "[[instance]]\n",
@@ -85,7 +85,7 @@ fn missing_keys() {
 }
 
 #[test]
-fn what_instances_must_not_share() {
+fn conflicting_instances_are_rejected() {
     assert_sources(&[
         (
             "[[instance]]\n\
@@ -156,7 +156,7 @@ fn what_instances_must_not_share() {
 }
 
 #[test]
-fn syntax_errors() {
+fn syntax_errors_are_reported_once_per_line() {
     assert_sources(&[
         (
             "[[instance]]\nname = \"a\"\nvrid = \npriority = 0\n",

@@ -21,7 +21,7 @@ fn the_mode_of_an_interface_overrides_that_of_the_file() {
 }
 
 #[test]
-fn interfaces_that_are_refused() {
+fn invalid_interface_tables_are_rejected() {
     let with_interface = |text: &str| format!("{text}\n{}", with(""));
     for (text, expected) in [
         (

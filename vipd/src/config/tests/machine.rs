@@ -14,7 +14,7 @@ fn warnings(line: &str, interface: &str, has_ethernet: bool, addresses: &[&str])
 }
 
 #[test]
-fn a_vip_that_is_the_primary_address_is_warned_of_unless_it_is_owned() {
+fn a_vip_that_is_the_primary_address_causes_a_warning_unless_owned() {
     let warned = "5:22: virtual address 192.0.2.10 is the primary address of eth1 and a VIP with priority 100; give eth1 an \
                   address of its own before it, or set `priority = 255`";
     assert_eq!(warnings("", "eth1", true, &["192.0.2.10"]), warned);
@@ -25,7 +25,7 @@ fn a_vip_that_is_the_primary_address_is_warned_of_unless_it_is_owned() {
 }
 
 #[test]
-fn multicast_on_an_interface_without_ethernet_address_is_warned_of() {
+fn multicast_on_an_interface_without_ethernet_address_causes_a_warning() {
     assert_eq!(
         warnings("", "eth1", false, &[]),
         "3:13: interface eth1 has no Ethernet address and cannot carry multicast adverts; configure unicast_peers"

@@ -1,4 +1,4 @@
-//! VRRPv2's password, which no message may show.
+//! VRRPv2's password, which messages must not contain.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ const PLAIN: &str =
     "the password is sent in plain text; it protects against misconfigured routers, not against attackers";
 
 #[test]
-fn a_password_is_padded() {
+fn a_password_is_padded_with_zeros() {
     let instance = parsed("auth_pass = \"geheim\"\nversion = 2");
     assert_eq!(instance.password, Some(Password(*b"geheim\0\0")));
     assert!(!format!("{instance:?}").contains("geheim"));
@@ -20,7 +20,7 @@ fn a_password_is_padded() {
 }
 
 #[test]
-fn what_is_refused() {
+fn invalid_passwords_are_rejected() {
     assert_rows(&[
         (
             "auth_pass = \"geheimnis\"\nversion = 2",
@@ -52,7 +52,7 @@ fn what_is_refused() {
 }
 
 #[test]
-fn no_message_shows_the_password() {
+fn messages_do_not_contain_the_password() {
     for line in [
         "auth_pass = geheim",
         "auth_pass = \"geheim",
@@ -64,13 +64,13 @@ fn no_message_shows_the_password() {
         "auth_pass = \"geheimnisvoll\"\nversion = 2",
         "auth_pass = \"geheim\"\nversion = 3",
     ] {
-        let told = problems(&with(line));
-        assert!(!told.contains("geheim"), "{told}");
+        let messages = problems(&with(line));
+        assert!(!messages.contains("geheim"), "{messages}");
     }
 }
 
 #[test]
-fn a_file_beside_the_configuration() {
+fn a_password_file_is_relative_to_the_configuration() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("vipd.toml");
     let password = directory.path().join("password");

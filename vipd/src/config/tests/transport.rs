@@ -6,7 +6,7 @@ use crate::config::settings::{Peer, Transport};
 const V6: &str = "virtual_addresses = [\"fe80::50/64\"]\n";
 
 #[test]
-fn peers_are_texts_or_tables() {
+fn peers_are_strings_or_tables() {
     let instance = parsed(
         "unicast_peers = [\"192.0.2.2\", { address = \"198.51.100.7\", min_ttl = 250 }]\nunicast_source = \"192.0.2.1\"",
     );
@@ -18,16 +18,16 @@ fn peers_are_texts_or_tables() {
 }
 
 #[test]
-fn a_source_in_multicast() {
+fn multicast_may_have_a_source() {
     let instance = parsed("source = \"192.0.2.1\"");
     assert_eq!((instance.transport, instance.source), (Transport::Multicast, Some([192, 0, 2, 1].into())));
     assert!(parsed(&format!("{V6}source = \"fe80::1\"")).source.is_some());
-    // The addresses of an owner are its own.
+    // An owner may use its VIPs as source.
     assert!(parsed("source = \"192.0.2.10\"\npriority = 255").source.is_some());
 }
 
 #[test]
-fn peers_need_a_source_that_they_know() {
+fn peers_require_a_unicast_source() {
     let line = format!("{V6}unicast_peers = [\"2001:db8::2\"]\nunicast_source = \"2001:db8::1\"");
     assert!(parsed(&line).source.is_some());
     assert_rows(&[
@@ -45,7 +45,7 @@ fn peers_need_a_source_that_they_know() {
 }
 
 #[test]
-fn what_is_refused_in_peers() {
+fn invalid_peers_are_rejected() {
     assert_rows(&[
         (
             "unicast_peers = \"192.0.2.2\"",
@@ -109,7 +109,7 @@ fn what_is_refused_in_peers() {
 }
 
 #[test]
-fn what_is_refused_in_sources() {
+fn invalid_sources_are_rejected() {
     assert_rows(&[
         (
             "source = \"eth1\"",

@@ -1,9 +1,9 @@
-//! What is refused in the value of one key.
+//! Invalid values of single keys.
 
 use super::{assert_rows, problems, with};
 
 #[test]
-fn names() {
+fn invalid_names_are_rejected() {
     assert_rows(&[
         (
             "name = \"\"",
@@ -34,7 +34,7 @@ fn names() {
 }
 
 #[test]
-fn interfaces() {
+fn invalid_interfaces_are_rejected() {
     assert_rows(&[
         (
             "interface = \"lo\"",
@@ -85,7 +85,7 @@ fn interfaces() {
 }
 
 #[test]
-fn vrids_versions_and_priorities() {
+fn invalid_vrids_versions_and_priorities_are_rejected() {
     assert_rows(&[
         ("vrid = 0", "6:8: vrid is 0; it must be an integer from 1 to 255; choose another number"),
         ("vrid = 256", "6:8: vrid is 256; it must be an integer from 1 to 255; choose another number"),
@@ -122,7 +122,7 @@ fn vrids_versions_and_priorities() {
 }
 
 #[test]
-fn intervals() {
+fn invalid_intervals_are_rejected() {
     assert_rows(&[
         (
             "advert_interval = \"0s\"",
@@ -224,7 +224,7 @@ fn intervals() {
 }
 
 #[test]
-fn preempt() {
+fn invalid_preempt_is_rejected() {
     assert_rows(&[
         (
             "preempt = \"yes\"",
@@ -235,7 +235,7 @@ fn preempt() {
 }
 
 #[test]
-fn unknown_keys() {
+fn unknown_keys_are_rejected_with_a_suggestion() {
     let allowed = "allowed are name, interface, vrid, version, family, priority, advert_interval, down_after_adverts, \
                    preempt, preempt_delay, startup_delay, accept, checksum, auth_pass, auth_pass_file, virtual_mac, \
                    virtual_mac_transmit_on_base, source, unicast_source, unicast_peers, virtual_addresses, \

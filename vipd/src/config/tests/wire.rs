@@ -4,7 +4,7 @@ use super::{assert_rows, parsed};
 use crate::config::settings::{Checksum, VirtualMac};
 
 #[test]
-fn checksums() {
+fn checksum_is_for_vrrpv3_over_ipv4_only() {
     assert_eq!(parsed("checksum = \"rfc9568\"").checksum, Checksum::Rfc9568);
     assert_eq!(parsed("checksum = \"rfc5798\"").checksum, Checksum::Rfc5798);
     assert_rows(&[
@@ -24,7 +24,7 @@ fn checksums() {
 }
 
 #[test]
-fn virtual_macs() {
+fn virtual_mac_keys_are_read_and_conflicts_rejected() {
     let unicast = "unicast_peers = [\"192.0.2.2\"]\nunicast_source = \"192.0.2.1\"";
     for (line, expected) in [
         ("virtual_mac = false".to_owned(), None),
