@@ -79,7 +79,7 @@ fn addresses_that_are_not_assignable_to_a_host_are_rejected() {
         ("::", "the unspecified address"),
         ("::1", "a loopback address"),
         ("ff02::12", "a multicast address"),
-        ("::ffff:192.0.2.1", "an IPv4-mapped address, which is never on a wire"),
+        ("::ffff:192.0.2.1", "an IPv4-mapped address, which is not used on the wire"),
         ("2001:db8::/64", "the Subnet-Router anycast address of its /64"),
     ] {
         let expected = format!(

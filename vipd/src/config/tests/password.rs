@@ -24,7 +24,7 @@ fn invalid_passwords_are_rejected() {
     assert_rows(&[
         (
             "auth_pass = \"geheimnis\"\nversion = 2",
-            "6:13: auth_pass has 9 bytes; a password is 1 to 8 bytes; write the first eight; keepalived sends only those of a longer one",
+            "6:13: auth_pass has 9 bytes; a password is 1 to 8 bytes; write the first eight, which is what keepalived sends of a longer one",
         ),
         (
             "auth_pass = \"\"\nversion = 2",
@@ -109,7 +109,7 @@ fn a_password_file_is_relative_to_the_configuration() {
     for (content, expected) in [
         (
             &b"geheimnis\n"[..],
-            "has 9 bytes; a password is 1 to 8 bytes; write the first eight; keepalived sends only those of a longer one",
+            "has 9 bytes; a password is 1 to 8 bytes; write the first eight, which is what keepalived sends of a longer one",
         ),
         (b"\ngeheim", "is empty; a password is 1 to 8 bytes; write one, or remove the key"),
     ] {
