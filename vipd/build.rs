@@ -1,7 +1,8 @@
 //! Copies the eBPF object to `$OUT_DIR/vipd.bpf.o`, for `include_bytes_aligned!`.
 //!
-//! The object is committed, so that building vipd requires stable Rust only. In the workspace a stale
-//! object fails the build; the published package has only the object, without sources to compare.
+//! The object is committed, so that building vipd requires stable Rust only. In the workspace a
+//! stale object fails the build; the published package has only the object, without sources to
+//! compare.
 
 #[path = "build/provenance.rs"]
 mod provenance;

@@ -246,8 +246,8 @@ impl Agent {
         result.with_context(|| format!("stopping {self}"))
     }
 
-    /// Kills the program and all its processes with SIGKILL at once. Its VIPs stay on the interface, and
-    /// the node's kernel still answers ARP for them.
+    /// Kills the program and all its processes with SIGKILL at once. Its VIPs stay on the
+    /// interface, and the node's kernel still answers ARP for them.
     ///
     /// # Errors
     /// When it is not running.
@@ -319,8 +319,8 @@ impl Agent {
             .with_context(|| format!("writing {} on {}", path.display(), self.station))
     }
 
-    /// Removes the pid files of a killed keepalived. It refuses to start while the process of that id
-    /// runs, which is itself: each run has the same id in its PID namespace.
+    /// Removes the pid files of a killed keepalived. It refuses to start while the process of that
+    /// id runs, which is itself: each run has the same id in its PID namespace.
     fn remove_pid_files(&self) -> Result<()> {
         let files = PID_FILES.map(|file| Self::runtime_dir().join(file));
         self.host

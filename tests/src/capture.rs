@@ -1,8 +1,8 @@
 //! Captures all frames that enter the switch, each once.
 //!
-//! The capture is at the switch's end of every cable: frames that an XDP program drops on a node are
-//! invisible to a capture on that node. Only incoming frames are kept, so a flooded advert appears once,
-//! with the port of its real sender.
+//! The capture is at the switch's end of every cable: frames that an XDP program drops on a node
+//! are invisible to a capture on that node. Only incoming frames are kept, so a flooded advert
+//! appears once, with the port of its real sender.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -42,7 +42,8 @@ struct Shared {
 }
 
 impl Capture {
-    /// Starts to capture in the switch's namespace. Every frame sent after this returns is captured.
+    /// Starts to capture in the switch's namespace. Every frame sent after this returns is
+    /// captured.
     ///
     /// # Errors
     /// When the kernel refuses the socket or the thread.
@@ -50,8 +51,8 @@ impl Capture {
         Self::open(switch, None, 0)
     }
 
-    /// Starts to capture the frames that a host's network stack receives, that is, those that its XDP
-    /// program passes. [`Frame::from`] is the host itself.
+    /// Starts to capture the frames that a host's network stack receives, that is, those that its
+    /// XDP program passes. [`Frame::from`] is the host itself.
     ///
     /// # Errors
     /// When the kernel refuses the socket or the thread.
@@ -59,8 +60,8 @@ impl Capture {
         Self::open(host, Some(station), 0)
     }
 
-    /// Starts to capture only one station's frames in the switch's namespace; with those of a flood the
-    /// capture would have gaps.
+    /// Starts to capture only one station's frames in the switch's namespace; with those of a flood
+    /// the capture would have gaps.
     ///
     /// # Errors
     /// When the station is not plugged in, or the kernel refuses the socket or the thread.
@@ -99,8 +100,8 @@ impl Capture {
         self.search(start, |frame| Some(frame.clone()))
     }
 
-    /// Applies `pick` to the frames captured at or after `start`, in order of arrival, and returns its
-    /// results. Cheaper than [`Capture::since`] where few frames match.
+    /// Applies `pick` to the frames captured at or after `start`, in order of arrival, and returns
+    /// its results. Cheaper than [`Capture::since`] where few frames match.
     pub fn search<T>(&self, start: WallTime, pick: impl FnMut(&Frame) -> Option<T>) -> Vec<T> {
         let frames = self.shared.frames();
         let first = frames.partition_point(|frame| frame.time < start);
@@ -149,8 +150,8 @@ impl Shared {
     fn read(&self, socket: &Socket) -> io::Result<()> {
         let mut buffer = vec![0; LONGEST_FRAME];
         loop {
-            // Loaded before the socket is read: pending frames are still read after `stop` is set, but
-            // further ones are not waited for, because a live segment never goes quiet.
+            // Loaded before the socket is read: pending frames are still read after `stop` is set,
+            // but further ones are not waited for, because a live segment never goes quiet.
             let stop = self.stop.load(Ordering::Relaxed);
             let receive = if stop { packet_socket::receive_now } else { packet_socket::receive };
             match receive(socket, &mut buffer) {

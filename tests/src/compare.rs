@@ -42,8 +42,8 @@ impl Spread {
     }
 }
 
-/// Runs `scenario` `rounds` times with each of `kinds` on both nodes. The kinds alternate, so that other
-/// load on the machine affects all. `progress` is called after each run.
+/// Runs `scenario` `rounds` times with each of `kinds` on both nodes. The kinds alternate, so that
+/// other load on the machine affects all. `progress` is called after each run.
 ///
 /// # Errors
 /// When a round fails, with its number.

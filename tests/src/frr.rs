@@ -1,8 +1,8 @@
 //! FRR's vrrpd on a node: its daemons and the macvlans it requires.
 //!
-//! vrrpd does not create interfaces or addresses: each virtual router needs a macvlan with the virtual
-//! MAC and the VIPs, which vrrpd sets protodown while backup. Its IPv6 adverts have the macvlan's
-//! link-local address as source.
+//! vrrpd does not create interfaces or addresses: each virtual router needs a macvlan with the
+//! virtual MAC and the VIPs, which vrrpd sets protodown while backup. Its IPv6 adverts have the
+//! macvlan's link-local address as source.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,8 +17,8 @@ use crate::station::{INTERFACE, PREFIX, PREFIX6, Station};
 /// Directory of the daemons in Debian.
 const DAEMONS: &str = "/usr/lib/frr";
 
-/// Starts zebra, then vrrpd; on SIGTERM stops vrrpd first, because zebra executes its requests. `$1` is a
-/// directory writable by the user `frr`, `$2` the configuration.
+/// Starts zebra, then vrrpd; on SIGTERM stops vrrpd first, because zebra executes its requests.
+/// `$1` is a directory writable by the user `frr`, `$2` the configuration.
 const SCRIPT: &str = r#"
 D=$1; C=$2
 rm -rf "$D"; mkdir -p "$D"; chmod 755 "$(dirname "$D")"; chown frr:frr "$D"

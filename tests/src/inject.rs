@@ -11,7 +11,8 @@ use crate::namespace::Namespace;
 use crate::packet_socket;
 use crate::station::INTERFACE;
 
-/// Late frames sent back to back, and the pause after them: a veth queue with an XDP program holds 256.
+/// Late frames sent back to back, and the pause after them: a veth queue with an XDP program holds
+/// 256.
 const BURST: usize = 32;
 const BREATH: Duration = Duration::from_micros(50);
 /// Frames of a flood per system call.
@@ -71,8 +72,9 @@ impl Injector {
         Ok(())
     }
 
-    /// Sends `count` frames evenly over `duration`, cycling through `frames`. A machine that cannot keep
-    /// the rate sends frames late, but not fewer, and not in bursts that overflow receive queues.
+    /// Sends `count` frames evenly over `duration`, cycling through `frames`. A machine that cannot
+    /// keep the rate sends frames late, but not fewer, and not in bursts that overflow receive
+    /// queues.
     ///
     /// # Errors
     /// When `frames` is empty, or one cannot be sent.
@@ -103,8 +105,8 @@ impl Injector {
             .with_context(|| format!("sending {} frames from {}", frames.len(), self.name))
     }
 
-    /// Sends frames in turn for `duration`, at `rate` per second, or as fast as one thread can without a
-    /// rate. Late frames are sent without a pause and may overflow receive queues.
+    /// Sends frames in turn for `duration`, at `rate` per second, or as fast as one thread can
+    /// without a rate. Late frames are sent without a pause and may overflow receive queues.
     ///
     /// # Errors
     /// As [`Injector::send_all`].

@@ -9,9 +9,10 @@
 //!
 //! A [`Lab`](lab::Lab) is the segment. [`Agent`](agent::Agent)s run on its nodes, a
 //! [`Capture`](capture::Capture) records every frame once as it enters the switch, a
-//! [`Prober`](probe::Prober) pings from the client, an [`Injector`](inject::Injector) sends arbitrary
-//! frames. [`scenario`] combines them into failures with measured [`Outcome`](scenario::Outcome)s,
-//! [`compare`] repeats these with several agents, [`story`] prints them.
+//! [`Prober`](probe::Prober) pings from the client, an [`Injector`](inject::Injector) sends
+//! arbitrary frames. [`scenario`] combines them into failures with measured
+//! [`Outcome`](scenario::Outcome)s, [`compare`] repeats these with several agents, [`story`] prints
+//! them.
 //!
 //! A lab is invisible on the host and ends with its process, even on SIGKILL (see [`namespace`]).
 //!

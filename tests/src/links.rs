@@ -14,8 +14,8 @@ use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkUnspec, LinkVeth};
 use crate::netlink;
 use crate::station::Mac;
 
-/// A veth pair from a bridge in this namespace, where the end is up, to another namespace, where it is
-/// down (the kernel creates the far end first, which cannot be up before its peer exists).
+/// A veth pair from a bridge in this namespace, where the end is up, to another namespace, where it
+/// is down (the kernel creates the far end first, which cannot be up before its peer exists).
 #[derive(Debug)]
 pub(crate) struct Cable<'a> {
     /// Bridge with the near end as a port.
@@ -32,8 +32,8 @@ pub(crate) struct Cable<'a> {
     pub(crate) namespace: RawFd,
 }
 
-/// Adds a bridge that forwards immediately (no spanning tree), to all ports (no multicast snooping), and
-/// without packet checks (no br_netfilter, which drops invalid IPv4 headers).
+/// Adds a bridge that forwards immediately (no spanning tree), to all ports (no multicast
+/// snooping), and without packet checks (no br_netfilter, which drops invalid IPv4 headers).
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -65,7 +65,8 @@ pub(crate) fn add_cable(cable: &Cable<'_>) -> Result<()> {
         .with_context(|| format!("adding cable {}", cable.port))
 }
 
-/// Adds a veth pair with both ends in this namespace and up, for interfaces outside the lab's segment.
+/// Adds a veth pair with both ends in this namespace and up, for interfaces outside the lab's
+/// segment.
 ///
 /// # Errors
 /// When the kernel refuses, or a link of either name exists.

@@ -1,9 +1,9 @@
 //! Unnamed namespaces.
 //!
-//! A [`Namespace`] is an OS thread in its own network and mount namespaces, which executes the jobs of
-//! [`Namespace::run`]. It has no file in `/run/netns` or elsewhere. Its network, its mounts and the
-//! contents of [`SCRATCH`] exist as long as a process is inside: the lab's and the children it started
-//! there. The kernel sends those SIGKILL when the thread that started them exits (see
+//! A [`Namespace`] is an OS thread in its own network and mount namespaces, which executes the jobs
+//! of [`Namespace::run`]. It has no file in `/run/netns` or elsewhere. Its network, its mounts and
+//! the contents of [`SCRATCH`] exist as long as a process is inside: the lab's and the children it
+//! started there. The kernel sends those SIGKILL when the thread that started them exits (see
 //! [`crate::process`]). So the kernel cleans up even when the lab's process gets SIGKILL.
 
 use std::fmt;
@@ -18,8 +18,8 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::geteuid;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-/// In-memory directory, private to each namespace, for configurations, pid files and control sockets.
-/// `/dev/shm` exists on every Linux, and no project directory is below it.
+/// In-memory directory, private to each namespace, for configurations, pid files and control
+/// sockets. `/dev/shm` exists on every Linux, and no project directory is below it.
 pub const SCRATCH: &str = "/dev/shm";
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -78,8 +78,8 @@ impl Namespace {
         &self.shared.name
     }
 
-    /// Runs `job` in the namespace and returns its result. Jobs run one at a time, so keep them short.
-    /// Sockets and threads created in a job belong to the namespace and may outlive the job.
+    /// Runs `job` in the namespace and returns its result. Jobs run one at a time, so keep them
+    /// short. Sockets and threads created in a job belong to the namespace and may outlive the job.
     ///
     /// # Panics
     /// When the job panics.
@@ -97,15 +97,15 @@ impl Namespace {
         }
     }
 
-    /// Returns the descriptor of the network namespace, to move a link into it. It stays open as long
-    /// as this handle.
+    /// Returns the descriptor of the network namespace, to move a link into it. It stays open as
+    /// long as this handle.
     pub(crate) fn net_fd(&self) -> RawFd {
         self.shared.net.as_raw_fd()
     }
 }
 
-/// Moves the calling thread to a new network namespace with loopback up, and to a new mount namespace
-/// with an empty [`SCRATCH`] and the `/sys` of that network.
+/// Moves the calling thread to a new network namespace with loopback up, and to a new mount
+/// namespace with an empty [`SCRATCH`] and the `/sys` of that network.
 fn enter() -> Result<OwnedFd> {
     // SAFETY: neither flag touches memory or descriptors shared with other threads: the network
     // and the mount namespace (and with it the working directory) of this thread alone change.

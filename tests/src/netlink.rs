@@ -1,7 +1,7 @@
 //! Synchronous rtnetlink requests in the namespace of the calling thread.
 //!
-//! Only the messages of `rtnetlink` are used, not its asynchronous connection: a namespace is a thread
-//! here, and a request a function call on it.
+//! Only the messages of `rtnetlink` are used, not its asynchronous connection: a namespace is a
+//! thread here, and a request a function call on it.
 
 use std::io;
 

@@ -24,16 +24,16 @@ pub(crate) struct Received {
     pub(crate) interface: u32,
 }
 
-/// Opens a socket that sends whole frames on an interface of the calling thread's namespace and receives
-/// none.
+/// Opens a socket that sends whole frames on an interface of the calling thread's namespace and
+/// receives none.
 pub(crate) fn sender(interface: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
     socket.bind(&link_address(interface, 0)?)?;
     Ok(socket)
 }
 
-/// Opens a socket that receives every incoming frame on an interface of the calling thread's namespace,
-/// or on any (0), but no outgoing ones.
+/// Opens a socket that receives every incoming frame on an interface of the calling thread's
+/// namespace, or on any (0), but no outgoing ones.
 pub(crate) fn receiver(interface: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
     set_int(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
@@ -62,7 +62,8 @@ fn receive_with(socket: &Socket, buffer: &mut [u8], flags: i32) -> io::Result<Re
     // SAFETY: zeros are a valid address of every family.
     let mut source = unsafe { SockAddr::new(SockAddrStorage::zeroed(), SockAddrStorage::zeroed().size_of()) };
     let mut control = [MaybeUninit::<u8>::zeroed(); 128];
-    // SAFETY: the kernel writes initialized bytes or none, and no other code writes through this view.
+    // SAFETY: the kernel writes initialized bytes or none, and no other code writes through this
+    // view.
     let view = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
     let mut parts = [MaybeUninitSlice::new(view)];
     let mut message =
@@ -97,8 +98,8 @@ pub(crate) fn send_all(socket: &Socket, frames: &[&[u8]]) -> io::Result<()> {
     let mut sent = 0;
     while let Some(rest) = messages.get_mut(sent..).filter(|rest| !rest.is_empty()) {
         let count = libc::c_uint::try_from(rest.len()).map_err(io::Error::other)?;
-        // SAFETY: `count` messages, each with one part that points at a frame; both outlive the call, and the kernel
-        // only reads the frames.
+        // SAFETY: `count` messages, each with one part that points at a frame; both outlive the
+        // call, and the kernel only reads the frames.
         let taken = unsafe { libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), count, 0) };
         sent += usize::try_from(taken).map_err(|_| io::Error::last_os_error())?;
     }
@@ -151,8 +152,8 @@ fn interface_of(source: SockAddr) -> u32 {
     u32::try_from(address.sll_ifindex).unwrap_or(0)
 }
 
-/// Returns the timestamp in a socket's control messages: each has a native `size_t` length, two `int`s
-/// for level and type, and data, padded to the size of a `size_t`.
+/// Returns the timestamp in a socket's control messages: each has a native `size_t` length, two
+/// `int`s for level and type, and data, padded to the size of a `size_t`.
 fn stamp_in(mut control: &[u8]) -> Option<WallTime> {
     const WORD: usize = size_of::<usize>();
     const HEADER: usize = WORD + 8;

@@ -14,8 +14,8 @@ use crate::namespace::Namespace;
 use crate::packet_socket;
 use crate::time::WallTime;
 
-/// Interval at which the receiver checks whether to stop, and so the time limit for replies to the last
-/// probes.
+/// Interval at which the receiver checks whether to stop, and so the time limit for replies to the
+/// last probes.
 const LOOK: Duration = Duration::from_millis(20);
 /// Source of unique ICMP identifiers: raw sockets receive the echo replies of all probers.
 static NEXT_IDENTIFIER: AtomicU16 = AtomicU16::new(1);
@@ -49,8 +49,8 @@ impl Probes {
         self.0.iter().filter(|probe| probe.answered.is_none()).count()
     }
 
-    /// Returns start and length of the longest time between two consecutive replies, the outage of the
-    /// VIP. `None` with fewer than two replies.
+    /// Returns start and length of the longest time between two consecutive replies, the outage of
+    /// the VIP. `None` with fewer than two replies.
     pub fn longest_gap(&self) -> Option<(WallTime, Duration)> {
         let mut answers: Vec<_> = self.0.iter().filter_map(|probe| probe.answered).collect();
         answers.sort_unstable();

@@ -1,8 +1,9 @@
 //! A program in a namespace, which the lab can terminate, stop and kill with all its processes.
 //!
-//! Each program is the init process of its own PID namespace. When it is killed, the kernel kills all its
-//! children at once, so that no supervisor can restart a worker. It also requests SIGKILL on the exit of
-//! the thread that started it (that of [`Namespace`]), so that it does not outlive the lab.
+//! Each program is the init process of its own PID namespace. When it is killed, the kernel kills
+//! all its children at once, so that no supervisor can restart a worker. It also requests SIGKILL
+//! on the exit of the thread that started it (that of [`Namespace`]), so that it does not outlive
+//! the lab.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -164,8 +165,8 @@ pub fn output(namespace: &Namespace, mut command: Command) -> Result<Output> {
 
 fn start(namespace: &Namespace, mut command: Command) -> Result<Child> {
     let name = command.get_program().to_string_lossy().into_owned();
-    // A separate process group: Ctrl-C reaches only the lab, and the lab can stop the program together
-    // with its workers.
+    // A separate process group: Ctrl-C reaches only the lab, and the lab can stop the program
+    // together with its workers.
     command.process_group(0);
     // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
     unsafe {
@@ -174,8 +175,8 @@ fn start(namespace: &Namespace, mut command: Command) -> Result<Child> {
     namespace
         .run(move || {
             let own = File::open("/proc/thread-self/ns/pid").context("opening /proc/thread-self/ns/pid")?;
-            // SAFETY: the flag affects only the PID namespace of this thread's future children, which is not
-            // shared with other threads.
+            // SAFETY: the flag affects only the PID namespace of this thread's future children,
+            // which is not shared with other threads.
             unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.context("creating a PID namespace")?;
             let child = command.spawn().context("executing it");
             // A thread whose children go to another PID namespace cannot start threads.

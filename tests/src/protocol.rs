@@ -4,8 +4,8 @@ use std::time::Duration;
 
 pub use vipd_witness::Version;
 
-/// `Skew_Time` of a backup, by which it waits longer than three intervals, so that the backup with the
-/// highest priority takes over first.
+/// `Skew_Time` of a backup, by which it waits longer than three intervals, so that the backup with
+/// the highest priority takes over first.
 pub fn skew_time(version: Version, interval: Duration, priority: u8) -> Duration {
     let whole = match version {
         Version::V2 => Duration::from_secs(1),

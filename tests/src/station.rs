@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub use vipd_witness::Mac;
 use vipd_witness::{Advert, Version};
 
-/// A host on the segment. Its interface is [`INTERFACE`]; its addresses and its switch port are fixed, so
-/// that captures of all labs are read alike.
+/// A host on the segment. Its interface is [`INTERFACE`]; its addresses and its switch port are
+/// fixed, so that captures of all labs are read alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Station {
     /// A VRRP node, numbered from 1.
@@ -59,8 +59,8 @@ impl Station {
         Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, self.host().into())
     }
 
-    /// The station's MAC: locally administered, ending in the node's number, or hexadecimal 64 for the
-    /// client.
+    /// The station's MAC: locally administered, ending in the node's number, or hexadecimal 64 for
+    /// the client.
     pub fn mac(self) -> Mac {
         match self {
             Self::Node(number) => Mac([2, 0, 0, 0, 0, number]),

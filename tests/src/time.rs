@@ -8,8 +8,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// A point in time: nanoseconds of `CLOCK_REALTIME`.
 ///
-/// The kernel's timestamps of frames and replies use this clock. Log lines and events use it as well, so
-/// that all can be ordered.
+/// The kernel's timestamps of frames and replies use this clock. Log lines and events use it as
+/// well, so that all can be ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WallTime(u64);
 

@@ -1,8 +1,10 @@
 //! Cost of the XDP program per frame: `cargo bench -p vipd --bench xdp`, as root.
 //!
-//! `BPF_PROG_TEST_RUN` runs a program many times on one frame and reports the mean time. An unrelated frame is also timed with a program
-//! that only returns `XDP_PASS`: the difference is the overhead for every packet of the host. Each line of output is a metric's key in
-//! `tests/bench/src/metric.rs`, a tab, and nanoseconds; `cargo xtask bench xdp` shows them as a table.
+//! `BPF_PROG_TEST_RUN` runs a program many times on one frame and reports the mean time. An
+//! unrelated frame is also timed with a program that only returns `XDP_PASS`: the difference is the
+//! overhead for every packet of the host. Each line of output is a metric's key in
+//! `tests/bench/src/metric.rs`, a tab, and nanoseconds; `cargo xtask bench xdp` shows them as a
+//! table.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -44,8 +46,8 @@ fn main() -> Result<()> {
     let wrong = Advert { checksum: Checksum::Bad, ..valid.clone() }.frame();
     print("xdp-bad-checksum", median(|| ours(&wrong))?);
 
-    // New content leaves a record in the ring: half the ring is filled, then drained. The burst is unlimited here, but the bucket
-    // is charged as usual.
+    // New content leaves a record in the ring: half the ring is filled, then drained. The burst is
+    // unlimited here, but the bucket is charged as usual.
     let batch = u32::try_from(MAX_PENDING / 2)?;
     let mut unlimited = load(u32::MAX)?;
     let frame = valid.frame();
@@ -157,7 +159,8 @@ struct Test {
 }
 
 fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<i64> {
-    // SAFETY: the kernel accesses at most the given size, and all pointers in the attributes outlive the call.
+    // SAFETY: the kernel accesses at most the given size, and all pointers in the attributes
+    // outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -1,8 +1,8 @@
 //! Checks whether the committed eBPF object matches the sources.
 //!
-//! Used by vipd's build script, which rejects a stale object, and by `cargo xtask ebpf`, which builds it.
-//! They share this file instead of a crate, because the build script must also work in the published
-//! package, outside the workspace.
+//! Used by vipd's build script, which rejects a stale object, and by `cargo xtask ebpf`, which
+//! builds it. They share this file instead of a crate, because the build script must also work in
+//! the published package, outside the workspace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -64,8 +64,9 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
 
 /// Hashes all sources of the object in the workspace.
 ///
-/// `packages` are the dependencies compiled in, as `name version`. Only their lines of the workspace
-/// manifest are hashed, so that a new dependency of the agent does not make the object stale.
+/// `packages` are the dependencies compiled in, as `name version`. Only their lines of the
+/// workspace manifest are hashed, so that a new dependency of the agent does not make the object
+/// stale.
 pub(crate) fn source_sha256(root: &Path, packages: &[String]) -> Result<String, String> {
     let mut files: Vec<PathBuf> = MANIFESTS.iter().map(|path| root.join(path)).collect();
     for folder in SOURCES {
@@ -98,8 +99,8 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Returns the lines of the workspace manifest that affect the object: release profile, edition, and
-/// the declarations of the packages compiled in.
+/// Returns the lines of the workspace manifest that affect the object: release profile, edition,
+/// and the declarations of the packages compiled in.
 fn relevant_lines(manifest: &str, packages: &[String]) -> String {
     let compiled_in = |key: &str| packages.iter().any(|package| package.split(' ').next() == Some(key));
     let mut section = "";

@@ -22,7 +22,8 @@ const ALL: usize = 100_000;
 
 /// Moves this thread, and so this test, to new namespaces.
 fn private_namespace() {
-    // SAFETY: new network and mount namespaces do not affect the thread's file descriptors or memory.
+    // SAFETY: new network and mount namespaces do not affect the thread's file descriptors or
+    // memory.
     let result = unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) };
     result.expect("new namespaces need CAP_SYS_ADMIN; run this test as root (`cargo xtask test`)");
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("private mounts");
@@ -381,7 +382,8 @@ fn creating_and_deleting_macvlans_does_not_leak_links() {
 fn only_macvlans_of_this_agent_are_deleted() {
     private_namespace();
     let parent = pair("eth0");
-    // One with FRR's name and configuration, one of another agent, one that this agent did not complete.
+    // One with FRR's name and configuration, one of another agent, one that this agent did not
+    // complete.
     ip("link add vrrp4-51 link eth0 address 00:00:5e:00:01:33 type macvlan mode bridge");
     ip("link set vrrp4-51 up");
     ip("link add vrrp4-52 link eth0 address 00:00:5e:00:01:34 type macvlan mode private");

@@ -12,7 +12,8 @@ use crate::support::{agent, privilege, workspace};
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// Passed to the bench: scenarios, `--quick`, `--runs N`, `--check`, `--markdown FILE`, `--json FILE`, `--vipd OLD`
+    /// Passed to the bench: scenarios, `--quick`, `--runs N`, `--check`, `--markdown FILE`,
+    /// `--json FILE`, `--vipd OLD`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
 }

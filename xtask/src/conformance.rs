@@ -18,9 +18,9 @@ use crate::support::{agent, debian, privilege, workspace};
 /// Run the conformance suite with vipd, keepalived and FRR and print the table; needs root
 ///
 /// Runs vipd's core in virtual time, then each program in private labs. The host is not changed.
-/// Without a terminal the table is Markdown. Fails if a program deviates from a scenario that does not
-/// document the deviation, or conforms where a deviation is documented; for keepalived and FRR only in
-/// the versions of Debian 12.
+/// Without a terminal the table is Markdown. Fails if a program deviates from a scenario that does
+/// not document the deviation, or conforms where a deviation is documented; for keepalived and FRR
+/// only in the versions of Debian 12.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -133,8 +133,8 @@ fn play<'a>(scenarios: &'a [Scenario], programs: &[Program]) -> (Vec<Row<'a>>, u
 const KNOWN_VERSIONS: [(Program, &str, &str); 2] =
     [(Program::Keepalived, "keepalived", "2.2.7"), (Program::Frr, "frr", "8.4.4")];
 
-/// Fails on undocumented verdicts. Those of other versions of a peer are reported only, unless the lab
-/// failed.
+/// Fails on undocumented verdicts. Those of other versions of a peer are reported only, unless the
+/// lab failed.
 fn verdict(rows: &[Row<'_>]) -> Result<()> {
     let mut failures = Vec::new();
     for (program, verdict) in rows.iter().flat_map(|row| &row.verdicts) {

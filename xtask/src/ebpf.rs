@@ -106,8 +106,8 @@ fn built_program(messages: &str) -> Result<PathBuf> {
     bail!("cargo built no program {PROGRAM} of vipd-ebpf for {TARGET}")
 }
 
-/// Returns the packages compiled into the object as sorted `name version`, from `cargo tree --prefix
-/// depth`.
+/// Returns the packages compiled into the object as sorted `name version`, from
+/// `cargo tree --prefix depth`.
 ///
 /// Path packages are omitted, because their sources are hashed. Macros are included, but not their
 /// dependencies (such as `syn`): those change with the agent's and do not affect the object.

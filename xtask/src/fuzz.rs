@@ -24,8 +24,8 @@ const PRIVILEGED: &str = "xdp";
 const COMPILER_PACKAGES: [&str; 1] = ["g++"];
 /// Seconds after which an input counts as a hang.
 const INPUT_TIMEOUT: u32 = 20;
-/// LLVM's coverage instrumentation for libFuzzer, as `clang -fsanitize=fuzzer` enables it. `-Zsanitizer`
-/// and cargo-fuzz need a nightly, the pass itself does not.
+/// LLVM's coverage instrumentation for libFuzzer, as `clang -fsanitize=fuzzer` enables it.
+/// `-Zsanitizer` and cargo-fuzz need a nightly, the pass itself does not.
 const FLAGS: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -133,8 +133,8 @@ impl Fuzzer {
         cargo.args(["build", "--locked", "--profile", "fuzz", "--package", "vipd-fuzz"]);
         cargo.args(["--features", "libfuzzer", "--target", &fuzzer.host]);
         cargo.args(targets.iter().flat_map(|target| ["--bin", target]));
-        // A separate folder because of the flags. `--target` keeps the flags from build scripts and macros,
-        // which are not linked with libFuzzer.
+        // A separate folder because of the flags. `--target` keeps the flags from build scripts and
+        // macros, which are not linked with libFuzzer.
         cargo.arg("--target-dir").arg(&fuzzer.folder).env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
         run_command(&mut cargo)?;
         Ok(fuzzer)

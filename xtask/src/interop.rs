@@ -15,9 +15,9 @@ use crate::support::{agent, debian, privilege};
 
 /// Run vipd with keepalived and FRR in every combination and print the table; needs root
 ///
-/// Combines version, family, multicast or unicast, virtual or interface MAC, and preferred router. Each
-/// run checks an election, a crash, a return, a shutdown with priority 0 and another return in a
-/// capture. The host is not changed.
+/// Combines version, family, multicast or unicast, virtual or interface MAC, and preferred router.
+/// Each run checks an election, a crash, a return, a shutdown with priority 0 and another return in
+/// a capture. The host is not changed.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -20,8 +20,9 @@ const DEFAULT: [Scenario; 2] = [Scenario::Crash, Scenario::Return];
 
 /// Run failures in a private lab and report the outage of the client; needs root
 ///
-/// The lab has two nodes and a client on a switch, in network namespaces. The host's interfaces are not
-/// changed, and the lab is removed at exit, also on Ctrl-C. Node 1 has priority 200, node 2 has 100.
+/// The lab has two nodes and a client on a switch, in network namespaces. The host's interfaces are
+/// not changed, and the lab is removed at exit, also on Ctrl-C. Node 1 has priority 200, node 2 has
+/// 100.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Scenarios:
@@ -45,8 +46,8 @@ pub(crate) struct Args {
     /// Programs on node 1 and node 2: vipd or keepalived
     #[arg(long, value_name = "PREFERRED,BACKUP", default_value = "vipd,vipd")]
     agents: Pair,
-    /// Advertisement interval: 10ms to 40950ms in steps of 10 ms; whole seconds in VRRPv2 [default: 100ms, or 1s in
-    /// VRRPv2]
+    /// Advertisement interval: 10ms to 40950ms in steps of 10 ms; whole seconds in VRRPv2 [default:
+    /// 100ms, or 1s in VRRPv2]
     #[arg(long, value_name = "TIME", value_parser = parse_interval)]
     interval: Option<Duration>,
     /// VRRP version: 2 or 3
@@ -215,8 +216,8 @@ fn parse_interval(text: &str) -> Result<Duration> {
     }
 }
 
-/// Returns the requested interval or the version's default; rejects intervals that the version cannot
-/// encode.
+/// Returns the requested interval or the version's default; rejects intervals that the version
+/// cannot encode.
 fn interval(version: Version, requested: Option<Duration>) -> Result<Duration> {
     let (default, step, max_steps, rule) = match version {
         Version::V2 => (1000, 1000, 255, "whole seconds from 1s to 255s"),

@@ -1,7 +1,7 @@
 //! Development tasks, one file per verb: `cargo xtask --help`.
 //!
-//! Does not depend on the crate `vipd`, whose build script rejects a stale eBPF object: `cargo xtask
-//! ebpf` must still build then.
+//! Does not depend on the crate `vipd`, whose build script rejects a stale eBPF object:
+//! `cargo xtask ebpf` must still build then.
 
 mod bench;
 mod conformance;

@@ -28,8 +28,8 @@ const TOPOLOGY: &str = "   node 1   192.168.122.11    vipd, priority 200 ─┐
 /// Demonstrate a failover in a private lab, or run vipd on this machine; needs root
 ///
 /// Builds vipd, runs it on two nodes of a lab of network namespaces, kills the master with SIGKILL,
-/// starts it again, and prints timeline, logs and status. Takes half a minute and does not change the
-/// host's interfaces. With arguments after `--` it runs vipd on this machine instead.
+/// starts it again, and prints timeline, logs and status. Takes half a minute and does not change
+/// the host's interfaces. With arguments after `--` it runs vipd on this machine instead.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

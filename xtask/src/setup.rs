@@ -1,4 +1,5 @@
-//! `cargo xtask setup`: finds or installs the toolchain for the eBPF object, or packages for the tests.
+//! `cargo xtask setup`: finds or installs the toolchain for the eBPF object, or packages for the
+//! tests.
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -10,8 +10,9 @@ const TAKEOVERS: u64 = 1_000_000;
 
 /// Simulate hundreds of virtual routers on virtual LANs and check the protocol's invariants
 ///
-/// Covers delay, reordering, loss, duplication, partitions, pauses, clock drift of 1 %, crashes and restarts. A seed reproduces a
-/// world exactly. Stops at the first violated invariant and prints the events before it.
+/// Covers delay, reordering, loss, duplication, partitions, pauses, clock drift of 1 %, crashes and
+/// restarts. A seed reproduces a world exactly. Stops at the first violated invariant and prints
+/// the events before it.
 #[derive(clap::Args)]
 #[command(
     disable_help_flag = true,
@@ -22,7 +23,8 @@ Examples:
   cargo xtask simulate --seed 17 --trace            one world, with every event"
 )]
 pub(crate) struct Args {
-    /// Passed to the simulator: `--takeovers N`, `--from SEED`, `--seed SEED`, `--trace`, `--threads N`
+    /// Passed to the simulator: `--takeovers N`, `--from SEED`, `--seed SEED`, `--trace`,
+    /// `--threads N`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
 }

@@ -23,10 +23,11 @@ const FUZZ_SECONDS: u32 = 10;
 
 /// Run all tests, including privileged ones; needs root
 ///
-/// `cargo test` runs the tests that need neither privileges nor a network. This verb installs missing
-/// Debian packages and cargo-nextest, builds a release of the agent, and runs every test of every
-/// crate. By default it then rebuilds the eBPF object where the toolchain is installed, simulates a
-/// million takeovers, runs the conformance and interop suites, and fuzzes every target for 10 s.
+/// `cargo test` runs the tests that need neither privileges nor a network. This verb installs
+/// missing Debian packages and cargo-nextest, builds a release of the agent, and runs every test of
+/// every crate. By default it then rebuilds the eBPF object where the toolchain is installed,
+/// simulates a million takeovers, runs the conformance and interop suites, and fuzzes every target
+/// for 10 s.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -123,7 +124,8 @@ fn documentation_tests() -> Result<()> {
     ]))
 }
 
-/// Rebuilds the object if the toolchain is installed, and tests it if it differs from the committed one.
+/// Rebuilds the object if the toolchain is installed, and tests it if it differs from the committed
+/// one.
 fn rebuilt_object() -> Result<()> {
     let toolchain = match Toolchain::find() {
         Ok(toolchain) => toolchain,

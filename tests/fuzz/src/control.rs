@@ -25,8 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 enum Step<'a> {
     /// Sends these bytes.
     Send(&'a [u8]),
-    /// Sends one byte this many times, for long lines; a space instead of a newline, which would make
-    /// many empty lines.
+    /// Sends one byte this many times, for long lines; a space instead of a newline, which would
+    /// make many empty lines.
     Repeat(u8, u16),
     /// Sends this many spaces plus the maximum line length minus 128.
     Longest(u8),
@@ -156,8 +156,8 @@ enum Answer {
     Error(&'static str),
 }
 
-/// Returns the expected replies to the sent bytes: the last line may lack its newline, and nothing is
-/// read after an overlong line.
+/// Returns the expected replies to the sent bytes: the last line may lack its newline, and nothing
+/// is read after an overlong line.
 fn wanted(sent: &[u8]) -> Vec<Answer> {
     let mut answers = Vec::new();
     for line in sent.split_inclusive(|byte| *byte == b'\n') {

@@ -1,4 +1,5 @@
-//! One virtual router with any inputs at any times: it does not panic, and its actions fit its state.
+//! One virtual router with any inputs at any times: it does not panic, and its actions fit its
+//! state.
 
 mod check;
 mod scene;
@@ -9,8 +10,8 @@ use vipd_common::Timestamp;
 
 use scene::{Configuration, KINDS, Step, primary};
 
-/// Maximum time in nanoseconds, 146 years of uptime. Timers saturate at the end of the clock, four times
-/// as far, and would always be due there.
+/// Maximum time in nanoseconds, 146 years of uptime. Timers saturate at the end of the clock, four
+/// times as far, and would always be due there.
 const END_OF_TIME: u64 = 1 << 62;
 
 /// Runs one input: a configuration, the uptime at the start, and steps to the end of the bytes.

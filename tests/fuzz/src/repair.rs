@@ -1,7 +1,8 @@
 //! Turns fuzzer input into frames by repairing fields that it cannot guess, above all checksums.
 //!
-//! The parser continues only after a correct length and checksum, and coverage feedback does not lead a
-//! fuzzer there. The first byte of an input therefore selects the fields to repair; the others stay.
+//! The parser continues only after a correct length and checksum, and coverage feedback does not
+//! lead a fuzzer there. The first byte of an input therefore selects the fields to repair; the
+//! others stay.
 
 use std::net::IpAddr;
 

@@ -1,15 +1,15 @@
 //! The XDP program in the kernel, compared with the user-space parser on the same bytes.
 //!
-//! The bench of vipd's XDP tests (`vipd/tests/xdp`) compares action, counters and ring record. The kernel
-//! has no coverage feedback, but the user-space side has, and both share the parser.
+//! The bench of vipd's XDP tests (`vipd/tests/xdp`) compares action, counters and ring record. The
+//! kernel has no coverage feedback, but the user-space side has, and both share the parser.
 
 use std::cell::RefCell;
 
 use crate::bench::{Bench, LOOPBACK};
 use crate::repair;
 
-/// Minimum and maximum frame length of `BPF_PROG_TEST_RUN`: an Ethernet header, and a page less headroom
-/// and tailroom (`net/bpf/test_run.c`).
+/// Minimum and maximum frame length of `BPF_PROG_TEST_RUN`: an Ethernet header, and a page less
+/// headroom and tailroom (`net/bpf/test_run.c`).
 const TESTABLE: std::ops::RangeInclusive<usize> = 14..=3520;
 
 thread_local! {

@@ -14,7 +14,8 @@ const PROTOCOL_VRRP: u8 = 112;
 pub enum ChecksumForm {
     /// VRRPv2: the message.
     V2,
-    /// VRRPv3 over IPv4: the message and a pseudo-header (RFC 5798 as most implementations read it).
+    /// VRRPv3 over IPv4: the message and a pseudo-header (RFC 5798 as most implementations read
+    /// it).
     Rfc5798,
     /// VRRPv3 over IPv4: the message (RFC 9568).
     Rfc9568,
@@ -101,8 +102,8 @@ fn checksum_form(packet: &Packet<'_>, version: u8) -> Option<ChecksumForm> {
             IpAddr::V6(address) => covered.extend(address.octets()),
         }
     }
-    // IPv4 has zero, protocol and a 16-bit length, IPv6 a 32-bit length, zeros and the next header: the
-    // sums are equal.
+    // IPv4 has zero, protocol and a 16-bit length, IPv6 a 32-bit length, zeros and the next header:
+    // the sums are equal.
     covered.extend(length.to_be_bytes());
     covered.extend([0, 0, 0, PROTOCOL_VRRP]);
     covered.extend(message);

@@ -40,7 +40,8 @@ impl Frame {
         let packet = self.payload(ETHERTYPE_IPV6)?;
         let length = HEADER + usize::from(u16_at(packet, 4)?);
         let (mut next, mut at) = (*packet.get(6)?, HEADER);
-        // Hop-by-Hop Options, Routing and Destination Options: next header, and length in units of 8 bytes.
+        // Hop-by-Hop Options, Routing and Destination Options: next header, and length in units of
+        // 8 bytes.
         while next != protocol && [0, 43, 60].contains(&next) {
             next = *packet.get(at)?;
             at += 8 + 8 * usize::from(*packet.get(at + 1)?);

@@ -1,7 +1,7 @@
 //! Interoperability of vipd with another implementation, in every combination that both support.
 //!
-//! A [`Cell`] is one combination. [`play`] runs an election, a crash, a return, a release and another
-//! return in a separate lab, and checks them in a capture. [`table`] formats the results.
+//! A [`Cell`] is one combination. [`play`] runs an election, a crash, a return, a release and
+//! another return in a separate lab, and checks them in a capture. [`table`] formats the results.
 
 mod play;
 pub mod table;
@@ -71,8 +71,8 @@ impl Cell {
         cells
     }
 
-    /// keepalived 2.2.7 sends its IPv6 unicast adverts with the kernel's Hop Limit of 64 instead of 255,
-    /// which vipd accepts only with `min_ttl`.
+    /// keepalived 2.2.7 sends its IPv6 unicast adverts with the kernel's Hop Limit of 64 instead of
+    /// 255, which vipd accepts only with `min_ttl`.
     pub(crate) fn keepalived_forgets_the_hop_limit(self) -> bool {
         self.peer == Peer::Keepalived && self.family == Family::V6 && self.unicast
     }

@@ -18,8 +18,8 @@ use crate::wait::wait_until;
 const VRID: u8 = 51;
 const PREFERRED_PRIORITY: u8 = 200;
 const BACKUP_PRIORITY: u8 = 100;
-/// Adverts that a router may send after another one's first: the answer to a losing advert, and the last
-/// advert of the loser.
+/// Adverts that a router may send after another one's first: the answer to a losing advert, and the
+/// last advert of the loser.
 const OVERLAP: usize = 2;
 
 /// The steps of a run, in order.

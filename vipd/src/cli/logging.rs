@@ -110,8 +110,8 @@ pub(super) fn init() -> anyhow::Result<Guard> {
         .finish()
         .try_init()
         .context("logging is already initialized")?;
-    // The default hook writes to stderr directly: an unread pipe would block a panicking engine, and its
-    // VIPs would not be removed.
+    // The default hook writes to stderr directly: an unread pipe would block a panicking engine,
+    // and its VIPs would not be removed.
     std::panic::set_hook(Box::new(|panic| tracing::error!("panic: {panic}")));
     Ok(Guard { queue })
 }

@@ -10,8 +10,8 @@ use crate::config::Config;
 use crate::process::{AgentLock, Signals};
 use crate::service;
 
-/// First performs all checks without side effects; then removes stale VIPs of a killed agent before any
-/// step that may fail.
+/// First performs all checks without side effects; then removes stale VIPs of a killed agent before
+/// any step that may fail.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     // Before the first thread, and before any step that a signal must not interrupt.

@@ -39,7 +39,8 @@ impl<T: ToString> From<T> for Cell {
     }
 }
 
-/// Rows under column headings. A cell is never empty and has no white space, so that `awk` can split columns.
+/// Rows under column headings. A cell is never empty and has no white space, so that `awk` can
+/// split columns.
 #[derive(Debug)]
 pub(super) struct Table {
     columns: Vec<(&'static str, Align)>,

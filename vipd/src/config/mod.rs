@@ -57,13 +57,15 @@ pub enum Realtime {
 /// One virtual router on one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
-    /// Name in logs and reports, unique in the file: 1 to 64 printable characters without white space.
+    /// Name in logs and reports, unique in the file: 1 to 64 printable characters without white
+    /// space.
     pub name: String,
     /// Name of the interface, 1 to 15 bytes.
     pub interface: String,
     /// The virtual router itself.
     pub router: RouterConfig,
-    /// Source of its adverts (`unicast_source`, or `source` in multicast); none for the interface's primary address.
+    /// Source of its adverts (`unicast_source`, or `source` in multicast); none for the interface's
+    /// primary address.
     pub source: Option<IpAddr>,
     /// Destination of its adverts.
     pub transport: Transport,
@@ -128,7 +130,8 @@ impl Config {
         }
     }
 
-    /// Checks a configuration; problems are reported for `file_name`, whose directory is the base of relative paths.
+    /// Checks a configuration; problems are reported for `file_name`, whose directory is the base
+    /// of relative paths.
     ///
     /// # Errors
     /// With every problem in it, in the order of the file.
@@ -205,7 +208,8 @@ fn instances(
     drafts.into_iter().map(|draft| draft.finish(mode)).collect()
 }
 
-/// Reads an array of tables, and returns the number of its elements; `None` after a problem was reported.
+/// Reads an array of tables, and returns the number of its elements; `None` after a problem was
+/// reported.
 fn tables(
     table: &Table<'_>,
     key: &schema::Key,

@@ -72,7 +72,8 @@ impl std::error::Error for Problems {}
 
 /// Collects problems while a file is read.
 ///
-/// A syntax error is reported once: other problems on its line, and keys missing because of it, are omitted.
+/// A syntax error is reported once: other problems on its line, and keys missing because of it, are
+/// omitted.
 #[derive(Debug)]
 pub(super) struct Collector<'s> {
     source: &'s str,

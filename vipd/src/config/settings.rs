@@ -18,7 +18,8 @@ pub enum XdpMode {
 /// Checksum of VRRPv3 adverts sent over IPv4; both are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
-    /// With the pseudo-header (RFC 5798 section 5.2.8 as usually implemented). keepalived and FRR reject the other form.
+    /// With the pseudo-header (RFC 5798 section 5.2.8 as usually implemented). keepalived and FRR
+    /// reject the other form.
     #[default]
     Rfc5798,
     /// Over the message only (RFC 9568 section 5.2.8).
@@ -44,7 +45,8 @@ pub struct Peer {
     pub min_ttl: u8,
 }
 
-/// VRRPv2's authentication data: a password of 1 to 8 bytes, padded with zeros. Its `Debug` does not show it.
+/// VRRPv2's authentication data: a password of 1 to 8 bytes, padded with zeros. Its `Debug` does
+/// not show it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Password(pub [u8; 8]);
 
@@ -54,7 +56,8 @@ impl fmt::Debug for Password {
     }
 }
 
-/// `virtual_mac = true`: the VIPs are on a macvlan with the virtual router MAC (RFC 9568 section 7.3).
+/// `virtual_mac = true`: the VIPs are on a macvlan with the virtual router MAC (RFC 9568 section
+/// 7.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VirtualMac {
     /// Adverts have the interface's own MAC as source (`virtual_mac_transmit_on_base`).
@@ -72,8 +75,8 @@ pub struct Placement {
     pub scope: Scope,
     /// Broadcast address (`IFA_BROADCAST`, IPv4 only).
     pub broadcast: Option<std::net::Ipv4Addr>,
-    /// Never selected as source of new connections (preferred lifetime 0, IPv6 only): `preferred = false`, the default of a
-    /// /128.
+    /// Never selected as source of new connections (preferred lifetime 0, IPv6 only):
+    /// `preferred = false`, the default of a /128.
     pub deprecated: bool,
 }
 

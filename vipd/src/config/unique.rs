@@ -1,4 +1,5 @@
-//! Conflicts between instances: names, a VRID and family on an interface, an address on an interface.
+//! Conflicts between instances: names, a VRID and family on an interface, an address on an
+//! interface.
 
 use std::collections::BTreeMap;
 

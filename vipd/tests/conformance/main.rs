@@ -1,7 +1,8 @@
 //! The conformance suite with vipd's core in virtual time: frames in, frames out, and times to the
 //! microsecond.
 //!
-//! The scenarios are in `tests/conformance`; `cargo xtask conformance` runs them with real programs.
+//! The scenarios are in `tests/conformance`; `cargo xtask conformance` runs them with real
+//! programs.
 
 mod node;
 mod receive;

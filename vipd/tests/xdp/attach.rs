@@ -16,8 +16,8 @@ fn output(command: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Returns the id of the link attached to an interface, found by its program: `bpftool` of Debian 12 does
-/// not print interfaces.
+/// Returns the id of the link attached to an interface, found by its program: `bpftool` of Debian
+/// 12 does not print interfaces.
 fn link_id(interface: &str) -> u64 {
     let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
     let device = parse(output(&format!("ip -j -d link show {interface}")));

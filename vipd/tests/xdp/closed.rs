@@ -18,8 +18,8 @@ fn key(family: u8) -> ClosedKey {
     ClosedKey { ifindex: LOOPBACK, family, zero: [0; 3], address }
 }
 
-/// Returns a packet of this protocol whose payload begins with `kind`, to the closed or a neighboring
-/// address.
+/// Returns a packet of this protocol whose payload begins with `kind`, to the closed or a
+/// neighboring address.
 fn packet(family: u8, protocol: u8, kind: u8, neighbor: bool) -> Vec<u8> {
     let (mut four, mut six) = (FOUR, SIX);
     if neighbor {

@@ -14,8 +14,8 @@ pub(crate) fn private_pair() -> [u32; 2] {
     private_links("left type veth peer name right", ["left", "right"])
 }
 
-/// Creates interfaces with these arguments of `ip link add` in a new network namespace, and returns the
-/// indices of two.
+/// Creates interfaces with these arguments of `ip link add` in a new network namespace, and returns
+/// the indices of two.
 pub(crate) fn private_links(arguments: &str, names: [&str; 2]) -> [u32; 2] {
     // SAFETY: only the network namespace is unshared, no file descriptor table.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.unwrap_or_else(|error| {

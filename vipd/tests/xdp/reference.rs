@@ -76,8 +76,8 @@ impl Maps {
         }
     }
 
-    /// Returns the verdict on a packet other than an advert: dropped if it is to a closed address and
-    /// neither a Neighbor Solicitation nor a Neighbor Advertisement.
+    /// Returns the verdict on a packet other than an advert: dropped if it is to a closed address
+    /// and neither a Neighbor Solicitation nor a Neighbor Advertisement.
     fn other(&self, packet: &[u8], version: u8, ifindex: u32) -> Verdict {
         let (at, length) = if version == 6 { (ipv6::DESTINATION, 16) } else { (ipv4::DESTINATION, 4) };
         let Some(bytes) = packet.get(at..at + length) else { return Verdict::Passed(None) };

@@ -14,8 +14,8 @@ use crate::frame;
 
 const VERSIONS: [u8; 2] = [2, 3];
 
-/// Description, frame, action, and the counters that increase: in row 0 with `XDP_PASS`, in the virtual
-/// router's row with `XDP_DROP`.
+/// Description, frame, action, and the counters that increase: in row 0 with `XDP_PASS`, in the
+/// virtual router's row with `XDP_DROP`.
 struct Line(&'static str, Advert, u32, Vec<Counter>);
 
 fn header(version: u8, at: usize, value: u8) -> Advert {

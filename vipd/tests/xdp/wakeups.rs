@@ -1,4 +1,5 @@
-//! Wake-ups: changed adverts leave a record and wake the reader, unchanged ones update their arrival.
+//! Wake-ups: changed adverts leave a record and wake the reader, unchanged ones update their
+//! arrival.
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};

@@ -1,4 +1,5 @@
-//! Import rules for the agent's modules that neither crate boundaries nor compiler lints can express.
+//! Import rules for the agent's modules that neither crate boundaries nor compiler lints can
+//! express.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -76,8 +77,8 @@ fn examine(module: &Path, text: &str) -> Vec<String> {
     found
 }
 
-/// Returns the paths of all `use` declarations, with the outermost group expanded: `use crate::{a::b,
-/// c};` gives two.
+/// Returns the paths of all `use` declarations, with the outermost group expanded:
+/// `use crate::{a::b, c};` gives two.
 fn imports(text: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for part in text.split_inclusive(';') {

@@ -12,7 +12,8 @@ use super::process::{ask, program};
 
 /// The BPF target of little-endian machines: one object serves x86-64 and aarch64.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
-/// LLVM's bitcode is not stable between major versions: compiler and linker must both have this one.
+/// LLVM's bitcode is not stable between major versions: compiler and linker must both have this
+/// one.
 pub(crate) const LLVM_MAJOR: &str = "22";
 /// Version of bpf-linker; the object depends on it.
 pub(crate) const LINKER_VERSION: &str = "0.13.0";
@@ -71,7 +72,8 @@ impl Toolchain {
         if compiler.build_std && verb != "tree" {
             cargo.args(["-Z", "build-std=core"]);
         }
-        // cargo searches PATH for subcommands (clippy) and the linker; the compiler's folder is first.
+        // cargo searches PATH for subcommands (clippy) and the linker; the compiler's folder is
+        // first.
         let folders =
             [&compiler.cargo, &self.linker.path].map(|tool| tool.parent().unwrap_or(tool).to_owned());
         cargo.env("PATH", prepend(&folders));
@@ -193,8 +195,8 @@ fn rustup(toolchain: &str) -> Option<PathBuf> {
     ask(&mut which).map(|path| PathBuf::from(path.trim()))
 }
 
-/// Finds the LLVM version of a binary that has no option to print it: in the name of the shared library
-/// it needs, or, if linked statically, in the producer string for bitcode.
+/// Finds the LLVM version of a binary that has no option to print it: in the name of the shared
+/// library it needs, or, if linked statically, in the producer string for bitcode.
 fn linked_llvm(binary: &[u8]) -> Option<String> {
     [&b"libLLVM.so."[..], b"libLLVM-", b"LLVM"].into_iter().find_map(|mark| {
         let starts = (0..binary.len()).filter(|at| binary[*at..].starts_with(mark));

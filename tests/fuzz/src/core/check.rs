@@ -6,8 +6,8 @@ use vipd::vrrp::{
 };
 use vipd_common::Timestamp;
 
-/// Maximum number of events per input: an owner conflict, a transition, a new master, its interval and its
-/// address list.
+/// Maximum number of events per input: an owner conflict, a transition, a new master, its interval
+/// and its address list.
 const MOST_EVENTS: usize = 5;
 
 /// Checks that each transition has one event.
@@ -43,8 +43,8 @@ pub(super) fn transition(input: Input, due: bool, before: &Snapshot, after: &Sna
     assert!(allowed, "from {from} to {to} by {input:?}");
 }
 
-/// Whether an input must have no effect: a timeout that is not due, or an advert to a router that does
-/// not participate.
+/// Whether an input must have no effect: a timeout that is not due, or an advert to a router that
+/// does not participate.
 pub(super) fn has_no_effect(input: Input, due: bool, state: State) -> bool {
     match state {
         State::Backup | State::Master => input == Input::Timeout && !due,
@@ -55,8 +55,8 @@ pub(super) fn has_no_effect(input: Input, due: bool, state: State) -> bool {
     }
 }
 
-/// Checks that a router that participates or waits for its start has a timer, and that a handled timer
-/// is no longer due.
+/// Checks that a router that participates or waits for its start has a timer, and that a handled
+/// timer is no longer due.
 pub(super) fn timers(router: &Router, now: Timestamp, input: Input, after: &Snapshot) {
     let next = router.next_timeout();
     let takes_part = matches!(after.state, State::Backup | State::Master);
@@ -80,7 +80,8 @@ pub(super) fn counters(before: &Counters, after: &Counters) {
     }
 }
 
-/// Checks the rate of answers to losing and priority-0 adverts: three, then one per 100 ms or interval.
+/// Checks the rate of answers to losing and priority-0 adverts: three, then one per 100 ms or
+/// interval.
 pub(super) fn answers(
     config: &RouterConfig,
     now: Timestamp,
@@ -88,7 +89,8 @@ pub(super) fn answers(
     counters: &Counters,
 ) {
     let period = config.interval.nanos().min(100_000_000);
-    // Tokens return at fixed times: a window that is not a multiple of the period may have one more.
+    // Tokens return at fixed times: a window that is not a multiple of the period may have one
+    // more.
     let most = 3 + now.nanos_since(since) / period + 1;
     let sent = counters.asserts_sent - before;
     assert!(sent <= most, "{sent} answers, {most} allowed");

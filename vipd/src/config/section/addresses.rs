@@ -9,7 +9,8 @@ use crate::config::settings::{Placement, Scope};
 use crate::config::table::{Form, Located, Refusal, Table, Value};
 use crate::vrrp::config::{Family, VirtualAddress};
 
-/// IPv6 addresses in the longest advert that fits an Ethernet frame: 40 bytes of IPv6 header, 8 of VRRP, 16 each.
+/// IPv6 addresses in the longest advert that fits an Ethernet frame: 40 bytes of IPv6 header, 8 of
+/// VRRP, 16 each.
 const FIT_ETHERNET6: usize = (1500 - 40 - 8) / 16;
 
 /// A VIP and its placement on an interface.
@@ -208,9 +209,9 @@ fn label(value: &Value<'_>) -> Result<String, Refusal> {
     }
 }
 
-/// Whether a VIP is an IPv6 /128. The kernel would prefer it to the subnet's addresses as source of new
-/// connections (RFC 6724 rule 8: longest matching prefix), which would break when the VIP moves;
-/// keepalived also deprecates it.
+/// Whether a VIP is an IPv6 /128. The kernel would prefer it to the subnet's addresses as source of
+/// new connections (RFC 6724 rule 8: longest matching prefix), which would break when the VIP
+/// moves; keepalived also deprecates it.
 fn is_host_ipv6(address: VirtualAddress) -> bool {
     address.address.is_ipv6() && address.prefix == 128
 }

@@ -166,7 +166,8 @@ impl Check<'_> {
             }
         }
         if let (None, Some(peer)) = (source, peers.first()) {
-            // The peers are configured with it, so it must be fixed, unlike an interface's primary address.
+            // The peers are configured with it, so it must be fixed, unlike an interface's primary
+            // address.
             problems.absent(
                 schema::UNICAST_SOURCE.name,
                 at,
