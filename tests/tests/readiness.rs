@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{count, status, until_state};
+use vipd_tests::ask::{count, status, until, until_state};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
 use vipd_tests::command::text;
@@ -78,15 +78,20 @@ fn backup_with_detached_xdp_link_recovers_without_takeover() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn single_node_recovers_from_a_detached_xdp_link() {
+fn master_outlives_a_detached_xdp_link() {
     let lab = Lab::new(1).unwrap();
-    let one = start_agent(&lab, ONE, &[instance(Family::V4, 200)]).unwrap();
+    // The program is to be attached again within a master-down interval.
+    let slow = Instance { interval: Duration::from_secs(1), ..instance(Family::V4, 200) };
+    let one = start_agent(&lab, ONE, &[slow]).unwrap();
     until_state(&one, "master", TIMEOUT).unwrap();
     let node = lab.host(ONE).unwrap();
     let old = xdp_link(node).unwrap();
     run(node, &format!("bpftool link detach id {old}")).unwrap();
     try_wait_until("a new XDP link", TIMEOUT, || Ok(xdp_link(node).is_ok_and(|link| link != old))).unwrap();
+    until(&one, "the new link to be in use", TIMEOUT, |status| !status.text("vipd:xdp-mode").is_empty())
+        .unwrap();
     until_state(&one, "master", TIMEOUT).unwrap();
+    assert_eq!(count(&one, "master-transitions").unwrap(), 1);
 }
 
 fn is_member(host: &Namespace, group: &'static str) -> bool {
