@@ -82,6 +82,10 @@ pub(crate) enum Report {
     NoRoom(NoRoom),
     /// The kernel refused to add or to remove an address.
     AddressRefused { address: Address, is_added: bool, error: io::Error },
+    /// The kernel refused to set a macvlan up.
+    MacvlanRefused { router: RouterId, error: io::Error },
+    /// The XDP program's map of VIPs with `accept = false` refused some: they are not added.
+    NotClosed { router: RouterId, error: io::Error },
     /// The kernel refused a frame.
     SendRefused { router: RouterId, error: io::Error },
     /// Netlink notifications were lost; links and addresses are read again.

@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 use vipd_common::Timestamp;
 
 use super::command::{Report, Request};
-use super::effects::{Added, Vip};
+use super::effects::{Added, MACVLAN, Vip};
 use super::id::{LinkId, RouterId};
 use super::links::{Gone, LinkRole};
 use super::ownership::{Claim, Difference, compare};
@@ -151,7 +151,11 @@ impl Engine {
             return;
         }
         for vip in self.effects.retries.due(now).collect::<Vec<_>>() {
-            if !self.reconcile_vip(now, vip) {
+            let is_different = match vip {
+                (router, MACVLAN) => self.set_macvlan_up(now, router),
+                vip => self.reconcile_vip(now, vip),
+            };
+            if !is_different {
                 self.effects.retries.take(vip);
             }
         }
@@ -192,9 +196,7 @@ impl Engine {
     fn reconcile_vips(&mut self, now: Timestamp, id: RouterId) {
         let Some(instance) = self.topology.routers.get(id) else { return };
         let count = instance.addresses.len();
-        if instance.is_master() {
-            self.bring_macvlan_up(id);
-        }
+        self.set_macvlan_up(now, id);
         for position in 0..count {
             self.reconcile_vip(now, (id, position));
         }
@@ -212,7 +214,6 @@ impl Engine {
             let claim = match (instance.is_master() && id == on, instance.is_owner()) {
                 // An owner's address may be there with whatever prefix length.
                 (true, true) if link.addresses.contains(address.address) => continue,
-                (true, _) if !instance.may_add(address.address) => continue,
                 (true, _) => Claim::Held,
                 (false, true) => Claim::Owned,
                 (false, false) => Claim::Unwanted,
@@ -229,7 +230,9 @@ impl Engine {
         }
         for (link, difference) in &differences {
             match difference {
-                Difference::Missing => self.effects.restore(vip, now, &mut self.topology),
+                Difference::Missing => {
+                    self.effects.restore(vip, now, &mut self.topology, &mut self.reports);
+                }
                 Difference::Unwanted(found) => self.remove_unwanted(now, *link, vip, *found),
             }
         }
@@ -237,16 +240,14 @@ impl Engine {
     }
 
     fn remove_unwanted(&mut self, now: Timestamp, link: LinkId, vip: Vip, found: Address) {
-        if self.effects.retries.is_pending(vip, now) {
+        if self.effects.retries.is_pending(vip, now) || self.effects.is_being_removed(found) {
             return;
         }
         let Some(instance) = self.topology.routers.get_mut(vip.0) else { return };
         if let Some(at) = instance.correct(vip.1, now) {
             return self.effects.retries.postpone(vip, at, false);
         }
-        if !self.effects.remove_unwanted(found, link, Some(vip)) {
-            return;
-        }
+        self.effects.remove_unwanted(found, link, Some(vip));
         let is_swept = self.topology.links.get(link).is_some_and(|link| link.swept);
         match (found.protocol == PROTO_VIPD, is_swept) {
             (false, _) => self.reports.send(Report::VipRemoved { router: vip.0, address: found }),
@@ -275,13 +276,14 @@ impl Engine {
         !added.is_empty()
     }
 
-    /// A master's macvlan that was set down externally.
-    fn bring_macvlan_up(&mut self, id: RouterId) {
-        let macvlan = self.topology.routers.get(id).and_then(|instance| instance.macvlan);
-        let Some(macvlan) = macvlan.and_then(|macvlan| self.topology.links.get(macvlan)) else { return };
-        if let (Some(ifindex), false) = (macvlan.ifindex, macvlan.running) {
-            self.effects.change(Change::Up { ifindex });
-        }
+    /// Sets a master's macvlan up that is down. Returns whether there is one.
+    fn set_macvlan_up(&mut self, now: Timestamp, router: RouterId) -> bool {
+        let master = self.topology.routers.get(router).filter(|instance| instance.is_master());
+        let Some(id) = master.and_then(|instance| instance.macvlan) else { return false };
+        let macvlan = self.topology.links.get(id).filter(|link| !link.running);
+        let Some(ifindex) = macvlan.and_then(|link| link.ifindex) else { return false };
+        self.effects.set_up(now, router, id, ifindex);
+        true
     }
 
     /// Removes stale VIPs of a former run that are no longer configured from a link, once, when it

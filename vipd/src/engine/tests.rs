@@ -29,7 +29,7 @@ use crate::netlink::Macvlans;
 use crate::service::link_io::LinkOpener;
 use crate::service::worker::LinkWork as _;
 use crate::service::{bus, topology};
-use crate::vrrp::{Family, State};
+use crate::vrrp::{Action, Addresses, Family, State};
 use crate::xdp::{Kernel, Loaded, OBJECT, Row, Sizes, Verbosity};
 
 const NODE: Station = Station::Node(1);
@@ -45,7 +45,7 @@ struct Bench {
     handle: Handle,
     opener: LinkOpener,
     requested: mpsc::UnboundedReceiver<Request>,
-    _reported: mpsc::Receiver<Report>,
+    reported: mpsc::Receiver<Report>,
 }
 
 impl Bench {
@@ -56,8 +56,13 @@ impl Bench {
 
     /// The same with another configuration.
     fn configured(text: &str) -> Result<Self> {
+        Self::with_room(text, 0)
+    }
+
+    /// The same with room for this many VIPs with `accept = false`.
+    fn with_room(text: &str, closed: u32) -> Result<Self> {
         let config = Config::parse(text, "vipd.toml").map_err(|found| anyhow::anyhow!("{found}"))?;
-        let sizes = Sizes { routers: ROUTERS.into(), peers: 0, closed: 0, senders: 4096, burst: BURST };
+        let sizes = Sizes { routers: ROUTERS.into(), peers: 0, closed, senders: 4096, burst: BURST };
         let Loaded { kernel, feed, counters: _, closed, steady, log: _ } =
             Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
         let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?);
@@ -72,7 +77,7 @@ impl Bench {
             let io = Ok(opener.open(&spec)?);
             handle.send(Command::Opened { link: spec.link, ifindex: spec.ifindex, io });
         }
-        Ok(Self { engine, handle, opener, requested, _reported: reported })
+        Ok(Self { engine, handle, opener, requested, reported })
     }
 
     /// Runs turns until the condition holds. Fails after a while, even if the engine sleeps.
@@ -400,13 +405,20 @@ fn a_takeover_of_many_addresses_takes_several_turns() -> Result<()> {
             let ours = links.flat_map(|(_, link)| link.addresses.iter().filter(|found| found.prefix == 32));
             ours.count()
         };
-        let mut turns = 0;
+        let adverts = |bench: &Bench| bench.sum(|instance| instance.sent.adverts);
+        let (mut turns, mut first) = (0, None);
         bench.turn_until("all addresses are there", |bench| {
             let count = present(bench);
             turns += usize::from(count > 0);
+            if count > 0 && first.is_none() {
+                first = Some(adverts(bench));
+                // From here on adverts are due, while most addresses are still to be added.
+                thread::sleep(INTERVAL);
+            }
             count == 4 * ADDRESSES
         })?;
         assert!(turns >= 4 * ADDRESSES / BUDGET.changes, "{turns} turns");
+        assert!(Some(adverts(&bench)) > first, "adverts that were due were sent between the turns");
         bench.turn_until("all are announced", |bench| {
             bench.sum(|instance| instance.sent.gratuitous_arps) >= 4 * ADDRESSES as u64
         })?;
@@ -477,4 +489,59 @@ fn an_election_waits_for_a_probe_that_began_in_the_silence() -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// One master with three addresses and `accept = false`.
+fn closed() -> String {
+    String::from(
+        "realtime = \"off\"\n[[instance]]\nname = \"1\"\ninterface = \"eth1\"\nvrid = 1\n\
+         advert_interval = \"10ms\"\naccept = false\n\
+         virtual_addresses = [\"10.0.1.1/32\", \"10.0.1.2/32\", \"10.0.1.3/32\"]\n",
+    )
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn addresses_stay_closed_when_their_router_is_master_again_before_they_are_removed() -> Result<()> {
+    const ONE: Budget = Budget { changes: 1, announcements: 1 };
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let mut bench = Bench::with_room(&closed(), 8)?;
+        bench.turn_until("it is master", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("all are added", |bench| !bench.engine.effects.has_changes())?;
+        let Engine { effects, topology, reports, .. } = &mut bench.engine;
+        assert_eq!(effects.closed_count(), 3);
+        let (id, _) = topology.routers.iter().next().expect("a router");
+        effects.push(id, Action::RemoveAddresses);
+        effects.flush(clock::now(), ONE, topology, reports);
+        assert!(effects.has_changes(), "removals are pending");
+        effects.push(id, Action::AddAddresses(Addresses::All));
+        while effects.has_changes() || effects.has_actions() {
+            effects.flush(clock::now(), ONE, topology, reports);
+        }
+        assert_eq!(effects.closed_count(), 3);
+        effects.push(id, Action::RemoveAddresses);
+        effects.flush(clock::now(), BUDGET, topology, reports);
+        assert_eq!(effects.closed_count(), 0);
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn addresses_that_cannot_be_closed_are_reported_once_and_not_added() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let mut bench = Bench::with_room(&closed(), 1)?;
+        bench.turn_until("the second attempt", |bench| bench.last_router().sent.address_errors >= 2)?;
+        let router = bench.last_router();
+        assert_eq!(router.missing(&bench.engine.topology.links).count(), 2);
+        assert_eq!(bench.engine.reconcile_at, None, "nothing to read again");
+        let mut reports = 0;
+        while let Ok(report) = bench.reported.try_recv() {
+            reports += usize::from(matches!(report, Report::NotClosed { .. }));
+        }
+        assert_eq!(reports, 1);
+        Ok(())
+    })
 }

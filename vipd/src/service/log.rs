@@ -165,6 +165,17 @@ impl Log {
                 let verb = if is_added { "add" } else { "remove" };
                 tracing::error!(%address, prefix, %error, "cannot {verb} VIP; retrying after 1 to 60 s");
             }
+            Report::MacvlanRefused { router, error } => {
+                let instance = self.instances.get(&router).map_or("", |log| log.config.name.as_str());
+                tracing::error!(instance, %error, "cannot set the macvlan up; retrying after 1 to 60 s");
+            }
+            Report::NotClosed { router, error } => {
+                let instance = self.instances.get(&router).map_or("", |log| log.config.name.as_str());
+                tracing::error!(
+                    instance, %error,
+                    "cannot drop packets to VIPs with accept = false, so these are not added; retrying after 1 to 60 s"
+                );
+            }
             Report::NoRoom(error) => tracing::error!("{error}"),
             Report::NotRealtime { what, error } => {
                 tracing::warn!(%error, "running without {what}: deadlines may be missed under load");

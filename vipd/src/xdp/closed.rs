@@ -54,6 +54,12 @@ impl Closed {
         ignore_missing(removed)
     }
 
+    /// VIPs in the map.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.entries.keys().count()
+    }
+
     fn adjust(&self, difference: i64) {
         for count in self.count.values() {
             count.fetch_add(difference.cast_unsigned(), Ordering::Release);

@@ -1,16 +1,18 @@
 //! Pass 2: addresses. The changes of a turn go to netlink in batches, and each address is announced
 //! once its batch is acknowledged.
 
+use std::io;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use aya::maps::MapError;
 use vipd_common::Timestamp;
 use vipd_common::address::to_words;
 use vipd_common::records::ClosedKey;
 
-use super::Effects;
 use super::announcer::Packet;
+use super::{Effects, Proposal};
 use crate::config::settings::{Placement, Scope};
 use crate::engine::command::{Report, Reports};
 use crate::engine::id::{LinkId, RouterId};
@@ -25,7 +27,10 @@ use crate::xdp::Closed;
 /// A VIP: its router, and its position in the router's list.
 pub(crate) type Vip = (RouterId, usize);
 
-/// Where a change of an address comes from.
+/// In place of the position of a VIP: the router's macvlan.
+pub(crate) const MACVLAN: usize = usize::MAX;
+
+/// Where a change of an address or a macvlan comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
     link: LinkId,
@@ -53,30 +58,44 @@ pub(crate) struct Added {
 
 impl Effects {
     /// Collects the changes of the actions.
-    pub(super) fn collect_changes(&mut self, actions: &[(RouterId, Action)], topology: &mut Topology) {
+    pub(super) fn collect_changes(
+        &mut self,
+        actions: &[(RouterId, Action)],
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
         for (router, action) in actions {
             match action {
-                Action::AddAddresses(which) => self.collect(*router, *which, true, topology),
-                Action::RemoveAddresses => self.collect(*router, Addresses::All, false, topology),
+                Action::AddAddresses(which) => self.collect(*router, *which, true, topology, reports),
+                Action::RemoveAddresses => self.collect(*router, Addresses::All, false, topology, reports),
                 Action::SendAdvert { .. } | Action::Announce { .. } => {}
             }
         }
     }
 
-    fn collect(&mut self, router: RouterId, which: Addresses, add: bool, topology: &mut Topology) {
+    fn collect(
+        &mut self,
+        router: RouterId,
+        which: Addresses,
+        add: bool,
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
         let Topology { links, routers, .. } = topology;
         let Some(instance) = routers.get_mut(router) else { return };
         if add {
-            self.failed |= close(&mut self.closed, instance, links).is_err();
+            self.close(self.now, router, instance, links, reports);
         } else {
             self.announcer.silence(router);
-            self.reopen.append(&mut instance.closed);
+            self.reopen.extend(instance.closed.drain(..).map(|key| (router, key)));
+            self.retries.take((router, MACVLAN));
         }
-        let macvlan = instance.macvlan.and_then(|macvlan| links.get(macvlan)?.ifindex);
-        if let Some(ifindex) = macvlan {
+        let macvlan = instance.macvlan.and_then(|macvlan| Some((macvlan, links.get(macvlan)?.ifindex?)));
+        if let Some((link, ifindex)) = macvlan {
             instance.wanted_up.store(add, Ordering::SeqCst);
             if add {
-                self.enqueue(Change::Up { ifindex }, None);
+                let origin = Origin { link, vip: Some((router, MACVLAN)), purpose: Purpose::Transition };
+                self.enqueue(Change::Up { ifindex }, Some(origin));
             } else {
                 self.downs.push((ifindex, Arc::clone(&instance.wanted_up)));
             }
@@ -88,7 +107,10 @@ impl Effects {
             }
             let vip = (router, position);
             if add {
-                self.add(vip, instance, links, Purpose::Transition);
+                if let Some((change, link)) = addition(vip, instance, links) {
+                    let purpose = Purpose::Transition;
+                    self.enqueue(change, Some(Origin { link, vip: Some(vip), purpose }));
+                }
             } else {
                 self.retries.take(vip);
                 self.remove(vip, instance, links);
@@ -96,36 +118,71 @@ impl Effects {
         }
     }
 
+    /// Has the XDP program drop packets to a router's addresses before they are added (Accept_Mode
+    /// false). Addresses for which its map has no room are not added; they are tried again later.
+    fn close(
+        &mut self,
+        now: Timestamp,
+        router: RouterId,
+        instance: &mut Instance,
+        links: &Links,
+        reports: &mut Reports,
+    ) {
+        let result = close(&mut self.closed, instance, links);
+        // Of a router that becomes master again while its addresses are still being removed.
+        self.reopen.retain(|(owner, key)| *owner != router || !instance.closed.contains(key));
+        let Err(error) = result else { return };
+        instance.sent.address_errors += 1;
+        let errno = error.raw_os_error().unwrap_or_default();
+        let mut is_new = false;
+        for (position, vip) in instance.addresses.iter().enumerate() {
+            if !instance.may_add(vip.address) {
+                is_new |= self.retries.refused((router, position), errno, false, now);
+            }
+        }
+        if is_new {
+            reports.send(Report::NotClosed { router, error });
+        }
+    }
+
     /// Adds a VIP that is missing although its router is master.
-    pub(crate) fn restore(&mut self, vip: Vip, now: Timestamp, topology: &mut Topology) {
-        let Some(instance) = topology.routers.get_mut(vip.0) else { return };
+    pub(crate) fn restore(
+        &mut self,
+        vip: Vip,
+        now: Timestamp,
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
+        let Topology { links, routers, .. } = topology;
+        let Some(instance) = routers.get_mut(vip.0) else { return };
         if self.retries.is_pending(vip, now) {
+            return;
+        }
+        if instance.vip(vip.1).is_some_and(|(vip, _)| !instance.may_add(vip.address)) {
+            self.close(now, vip.0, instance, links, reports);
+        }
+        let Some((change, link)) = addition(vip, instance, links) else {
+            if !self.retries.is_pending(vip, now) {
+                self.retries.take(vip);
+            }
+            return;
+        };
+        if self.is_proposed(&change) {
             return;
         }
         if let Some(at) = instance.correct(vip.1, now) {
             return self.retries.postpone(vip, at, true);
         }
-        self.add(vip, instance, &topology.links, Purpose::Reconcile);
+        self.enqueue(change, Some(Origin { link, vip: Some(vip), purpose: Purpose::Reconcile }));
     }
 
-    fn add(&mut self, vip: Vip, instance: &Instance, links: &Links, purpose: Purpose) {
-        let (Some((address, on)), Some(placement)) =
-            (instance.vip(vip.1), instance.settings.placements.get(vip.1))
-        else {
-            return;
-        };
-        let Some((link, ifindex)) = links.get(on).and_then(|link| Some((link, link.ifindex?))) else {
-            return;
-        };
-        let ours = |found: &Address| link.addresses.is_ours(found);
-        // An owner's addresses are the interface's own.
-        let is_own = instance.is_owner() && !link.addresses.entries(address.address).all(ours);
-        if is_own || !instance.may_add(address.address) {
-            return;
+    /// Sets a master's macvlan up that is down.
+    pub(crate) fn set_up(&mut self, now: Timestamp, router: RouterId, link: LinkId, ifindex: u32) {
+        let (change, vip) = (Change::Up { ifindex }, (router, MACVLAN));
+        let is_pending = self.changes.iter().skip(self.applied).any(|pending| *pending == change);
+        if !is_pending && !self.retries.is_pending(vip, now) {
+            self.enqueue(change, Some(Origin { link, vip: Some(vip), purpose: Purpose::Reconcile }));
         }
-        let address = Address::vipd(ifindex, address.address, address.prefix);
-        let origin = Origin { link: on, vip: Some(vip), purpose };
-        self.enqueue(Change::Add(address, attributes(placement)), Some(origin));
     }
 
     /// Removes a VIP from where its router may have it, whichever tool wrote it last.
@@ -156,23 +213,30 @@ impl Effects {
         }
     }
 
-    /// Removes an address that no router should have. Returns false if that is requested already.
-    pub(crate) fn remove_unwanted(&mut self, found: Address, link: LinkId, vip: Option<Vip>) -> bool {
-        self.enqueue(Change::Remove(found), Some(Origin { link, vip, purpose: Purpose::Reconcile }))
+    /// Removes an address that no router should have.
+    pub(crate) fn remove_unwanted(&mut self, found: Address, link: LinkId, vip: Option<Vip>) {
+        self.enqueue(Change::Remove(found), Some(Origin { link, vip, purpose: Purpose::Reconcile }));
+    }
+
+    /// Whether an address is being removed already.
+    pub(crate) fn is_being_removed(&self, found: Address) -> bool {
+        self.is_proposed(&Change::Remove(found))
+    }
+
+    fn is_proposed(&self, change: &Change) -> bool {
+        proposal(change).is_some_and(|proposal| self.proposed.contains(&proposal))
     }
 
     /// Adds a change to the turn's batch. A difference that is found twice is corrected once.
-    pub(super) fn enqueue(&mut self, change: Change, origin: Option<Origin>) -> bool {
-        if let Some(address) = change.address() {
-            let key = (address.ifindex, address.address, address.prefix, matches!(change, Change::Add(..)));
-            let is_new = self.proposed.insert(key);
+    pub(super) fn enqueue(&mut self, change: Change, origin: Option<Origin>) {
+        if let Some(proposal) = proposal(&change) {
+            let is_new = self.proposed.insert(proposal);
             if !is_new && origin.is_some_and(|origin| origin.purpose == Purpose::Reconcile) {
-                return false;
+                return;
             }
         }
         self.changes.push(change);
         self.origins.push(origin);
-        true
     }
 
     /// Makes the next of the collected changes, up to `most`, and announces each address that was
@@ -203,7 +267,7 @@ impl Effects {
         self.changes.clear();
         self.origins.clear();
         self.proposed.clear();
-        for key in std::mem::take(&mut self.reopen) {
+        for (_, key) in std::mem::take(&mut self.reopen) {
             self.failed |= self.closed.remove(key).is_err();
         }
     }
@@ -219,27 +283,31 @@ impl Effects {
     ) {
         let Topology { links, routers, .. } = topology;
         let mut refused = [false; BATCH];
-        let (retries, failed) = (&mut self.retries, &mut self.failed);
+        let retries = &mut self.retries;
         let result = self.netlink.wait(changes, |change, error| {
             let place = changes.iter().position(|made| ptr::eq(made, change)).unwrap_or_default();
             refused[place] = true;
-            let Some((address, origin)) = change.address().zip(origins.get(place).copied().flatten()) else {
-                *failed = true;
-                return reports.send(Report::NetlinkFailed(error));
-            };
-            let is_logged = if let Some(vip) = origin.vip {
+            let origin = origins.get(place).copied().flatten();
+            let vip = origin.and_then(|origin| origin.vip);
+            // The removal of an address that is no longer configured is not repeated.
+            let is_logged = vip.is_none_or(|vip| {
                 if let Some(instance) = routers.get_mut(vip.0) {
                     instance.sent.address_errors += 1;
                 }
                 let errno = error.raw_os_error().unwrap_or_default();
-                retries.refused(vip, errno, origin.purpose == Purpose::Reconcile, now)
-            } else {
-                *failed = true;
-                true
-            };
-            if is_logged {
-                let is_added = matches!(change, Change::Add(..));
-                reports.send(Report::AddressRefused { address: *address, is_added, error });
+                let restores = origin.is_some_and(|origin| origin.purpose == Purpose::Reconcile);
+                retries.refused(vip, errno, restores, now)
+            });
+            if !is_logged {
+                return;
+            }
+            let is_added = matches!(change, Change::Add(..));
+            match (change.address(), vip) {
+                (Some(address), _) => {
+                    reports.send(Report::AddressRefused { address: *address, is_added, error });
+                }
+                (None, Some((router, _))) => reports.send(Report::MacvlanRefused { router, error }),
+                (None, None) => {}
             }
         });
         if let Err(error) = result {
@@ -249,7 +317,11 @@ impl Effects {
         // The kernel has answered; its notice of an IPv6 address comes later, from a work queue.
         for ((change, origin), _) in changes.iter().zip(origins).zip(refused).filter(|(_, refused)| !refused)
         {
-            let Some((address, origin)) = change.address().zip(*origin) else { continue };
+            let Some(origin) = *origin else { continue };
+            let Some(address) = change.address() else {
+                origin.vip.and_then(|macvlan| self.retries.take(macvlan));
+                continue;
+            };
             let Some(link) = links.get_mut(origin.link) else { continue };
             if matches!(change, Change::Remove(_)) {
                 link.addresses.remove(address.address, address.prefix);
@@ -265,9 +337,8 @@ impl Effects {
     }
 }
 
-/// Has the XDP program drop packets to a router's addresses before they are added (Accept_Mode
-/// false).
-fn close(closed: &mut Closed, instance: &mut Instance, links: &Links) -> Result<(), ()> {
+/// Adds a router's addresses to the XDP program's map of closed ones.
+fn close(closed: &mut Closed, instance: &mut Instance, links: &Links) -> io::Result<()> {
     let ifindex = links.get(instance.link).and_then(|link| link.ifindex);
     let (Some(ifindex), false) = (ifindex, instance.settings.accept) else { return Ok(()) };
     let mut result = Ok(());
@@ -279,10 +350,32 @@ fn close(closed: &mut Closed, instance: &mut Instance, links: &Links) -> Result<
         }
         match closed.insert(key, instance.row) {
             Ok(()) => instance.closed.push(key),
-            Err(_) => result = Err(()),
+            Err(MapError::SyscallError(error)) => result = Err(error.io_error),
+            Err(error) => result = Err(io::Error::other(error)),
         }
     }
     result
+}
+
+/// The change that adds a VIP, and its link; none if it cannot or must not be added.
+fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(Change, LinkId)> {
+    let (address, on) = instance.vip(vip.1)?;
+    let placement = instance.settings.placements.get(vip.1)?;
+    let link = links.get(on)?;
+    let ours = |found: &Address| link.addresses.is_ours(found);
+    // An owner's addresses are the interface's own.
+    let is_own = instance.is_owner() && !link.addresses.entries(address.address).all(ours);
+    if is_own || !instance.may_add(address.address) {
+        return None;
+    }
+    let address = Address::vipd(link.ifindex?, address.address, address.prefix);
+    Some((Change::Add(address, attributes(placement)), on))
+}
+
+/// What identifies a change of an address in a batch.
+fn proposal(change: &Change) -> Option<Proposal> {
+    let address = change.address()?;
+    Some((address.ifindex, address.address, address.prefix, matches!(change, Change::Add(..))))
 }
 
 /// Whether the address that a packet announces is on its link.

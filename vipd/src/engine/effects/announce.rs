@@ -15,6 +15,9 @@ use crate::engine::topology::Topology;
 use crate::packet::announcement;
 use crate::vrrp::Action;
 
+/// Neighbor entries that are read in one turn.
+const NEIGHBORS: usize = 4;
+
 impl Effects {
     /// Queues the announcements of the actions.
     pub(super) fn queue_announcements(&mut self, actions: &[(RouterId, Action)], topology: &Topology) {
@@ -61,17 +64,30 @@ impl Effects {
     pub(crate) fn announce_source(&mut self, router: RouterId, source: IpAddr, topology: &mut Topology) {
         let Some(id) = topology.routers.get(router).map(|instance| instance.link) else { return };
         let Some(link) = topology.links.get_mut(id) else { return };
-        let (Some(ifindex), Some(mac), Some(io)) = (link.ifindex, link.mac, link.io.as_mut()) else { return };
+        let (Some(mac), Some(io)) = (link.mac, link.io.as_mut()) else { return };
         self.add_frame(id, io, Tag { router, kind: kind_of(source) }, mac, source);
         let Some(Adverts::Unicast(peers)) = topology.routers.get_mut(router).and_then(Instance::adverts_mut)
         else {
             return;
         };
-        for peer in peers {
-            // What the kernel has learned before is not notified.
-            peer.set_resolved(self.netlink.is_resolved(ifindex, peer.address).unwrap_or(false));
+        for (position, peer) in peers.iter().enumerate() {
+            self.unchecked.push_back((router, position));
             if let Some(solicitation) = peer.solicitation() {
                 io.batch.push(Tag { router, kind: FrameKind::Solicitation }, solicitation.bytes());
+            }
+        }
+    }
+
+    /// Reads the neighbor entries of some unicast peers whose link has come up: what the kernel has
+    /// learned before is not notified. Each request may wait for the kernel's rtnl lock, so adverts
+    /// that are due go first.
+    pub(super) fn check_neighbors(&mut self, topology: &mut Topology) {
+        for (router, position) in self.unchecked.drain(..self.unchecked.len().min(NEIGHBORS)) {
+            let Some(instance) = topology.routers.get_mut(router) else { continue };
+            let ifindex = topology.links.get(instance.link).and_then(|link| link.ifindex);
+            let Some(Adverts::Unicast(peers)) = instance.adverts_mut() else { continue };
+            if let (Some(ifindex), Some(peer)) = (ifindex, peers.get_mut(position)) {
+                peer.set_resolved(self.netlink.is_resolved(ifindex, peer.address).unwrap_or(false));
             }
         }
     }

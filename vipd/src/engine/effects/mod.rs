@@ -12,7 +12,7 @@ mod adverts;
 mod announce;
 mod announcer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::netlink::{Change, Requests};
 use crate::vrrp::Action;
 use crate::xdp::Closed;
 use addresses::Origin;
-pub(crate) use addresses::{Added, Vip};
+pub(crate) use addresses::{Added, MACVLAN, Vip};
 use announcer::Announcer;
 
 /// How much a turn may carry out besides its adverts.
@@ -43,6 +43,9 @@ pub(crate) struct Budget {
     pub(crate) announcements: usize,
 }
 
+/// A change of an address: index, address, prefix length, and whether it is added.
+type Proposal = (u32, IpAddr, u8, bool);
+
 /// The actions of one turn, and the announcements of earlier ones that are still to be sent.
 pub(crate) struct Effects {
     netlink: Requests,
@@ -53,8 +56,8 @@ pub(crate) struct Effects {
     applied: usize,
     /// Where each of them comes from.
     origins: Vec<Option<Origin>>,
-    /// The addresses among them: index, address, prefix length, and whether it is added.
-    proposed: BTreeSet<(u32, IpAddr, u8, bool)>,
+    /// The addresses among them.
+    proposed: BTreeSet<Proposal>,
     /// Changes that the kernel refused.
     pub(super) retries: Retries<Vip>,
     /// VIPs that were added without a transition, since [`Effects::take_added`].
@@ -62,8 +65,10 @@ pub(crate) struct Effects {
     /// Macvlans to be set down: index, and whether it is wanted up after all.
     downs: Vec<(u32, Arc<AtomicBool>)>,
     /// Addresses that accept packets again once they are removed.
-    reopen: Vec<ClosedKey>,
+    reopen: Vec<(RouterId, ClosedKey)>,
     announcer: Announcer,
+    /// Unicast peers whose neighbor entries are to be read: router and position.
+    unchecked: VecDeque<(RouterId, usize)>,
     /// An address could not be changed since [`Effects::take_failure`].
     failed: bool,
     /// Links whose batch holds frames, each once.
@@ -87,6 +92,7 @@ impl Effects {
             downs: Vec::new(),
             reopen: Vec::new(),
             announcer: Announcer::default(),
+            unchecked: VecDeque::new(),
             failed: false,
             batched: Vec::new(),
             now: Timestamp::ZERO,
@@ -130,14 +136,25 @@ impl Effects {
         self.announcer.is_urgent()
     }
 
-    /// Whether changes can be made or announcements sent at once.
+    /// Whether changes can be made, announcements sent or neighbors checked at once.
     pub(crate) fn is_busy(&self) -> bool {
-        self.has_changes() || self.announcer.is_ready()
+        self.has_changes() || self.announcer.is_ready() || !self.unchecked.is_empty()
     }
 
     /// When a paced announcement is due, or a refused change is tried again.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         [self.announcer.next(), self.retries.next()].into_iter().flatten().min()
+    }
+
+    /// VIPs that the XDP program drops packets to.
+    #[cfg(test)]
+    pub(crate) fn closed_count(&self) -> usize {
+        self.closed.count()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
     }
 
     /// Whether address changes are still to be made.
@@ -157,7 +174,7 @@ impl Effects {
         if !self.actions.is_empty() || self.has_changes() {
             let actions = std::mem::take(&mut self.actions);
             self.send_adverts(&actions, topology, reports);
-            self.collect_changes(&actions, topology);
+            self.collect_changes(&actions, topology, reports);
             self.queue_announcements(&actions, topology);
             self.apply_changes(budget.changes, now, topology, reports);
             // Keep the allocation.
@@ -168,6 +185,7 @@ impl Effects {
         // added.
         let all_made = !self.has_changes();
         self.announce(budget.announcements, now, topology, reports, all_made);
+        self.check_neighbors(topology);
     }
 
     /// Sends the frames in the batches.
