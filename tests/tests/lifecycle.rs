@@ -47,16 +47,19 @@ fn addresses(node: &Namespace) -> Vec<Ipv4Addr> {
     routers::addresses(node).expect("list the addresses")
 }
 
-/// Starts an agent that is master of VRIDs 1 to `count`.
-fn master(lab: &Lab, count: u8) -> Agent {
-    let instances: Vec<_> = (1..=count).map(instance).collect();
+/// Starts an agent that is master of VRIDs 1 to `count`, each with `each` addresses.
+fn master(lab: &Lab, count: u8, each: u8) -> Agent {
+    let with_addresses = |vrid: u8| Instance {
+        addresses: (1..=each).map(|last| Ipv4Addr::new(10, 0, vrid, last).into()).collect(),
+        ..instance(vrid)
+    };
+    let instances: Vec<_> = (1..=count).map(with_addresses).collect();
+    let all = 1 + usize::from(count) * usize::from(each);
     let mut agent =
         Agent::new(lab, NODE, vipd().expect("vipd binary"), &instances).expect("create the agent");
     agent.start().expect("start the agent");
-    wait_until("the agent to be master of all instances", TIMEOUT, || {
-        addresses(host(lab)).len() == 1 + usize::from(count)
-    })
-    .expect("master");
+    wait_until("the agent to be master of all instances", TIMEOUT, || addresses(host(lab)).len() == all)
+        .expect("master");
     agent
 }
 
@@ -85,12 +88,15 @@ fn priority_zero_adverts(capture: &Capture, since: WallTime) -> Vec<(WallTime, u
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn shutdown_sends_all_priority_zero_adverts_before_removing_vips() {
+    // More addresses than one turn of the engine removes.
     const COUNT: u8 = 50;
+    const EACH: u8 = 6;
+    let all = 1 + usize::from(COUNT) * usize::from(EACH);
     for signal in [Signal::TERM, Signal::INT] {
         let lab = Lab::new(1).expect("create the lab");
         let capture = lab.capture().expect("start the capture");
-        let mut agent = master(&lab, COUNT);
-        let (stop, watcher) = watch_for_loss(host(&lab), 1 + usize::from(COUNT));
+        let mut agent = master(&lab, COUNT, EACH);
+        let (stop, watcher) = watch_for_loss(host(&lab), all);
         let start = WallTime::now();
         let pid = i32::try_from(agent.id().expect("run the process"))
             .ok()
@@ -120,7 +126,7 @@ fn shutdown_sends_all_priority_zero_adverts_before_removing_vips() {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn only_stale_vips_of_a_killed_agent_are_removed() {
     let lab = Lab::new(1).expect("create the lab");
-    let mut agent = master(&lab, 2);
+    let mut agent = master(&lab, 2, 1);
     agent.kill().expect("kill the agent");
     assert_eq!(addresses(host(&lab)).len(), 3, "the addresses of a killed agent remain");
     let foreign = Ipv4Addr::new(10, 0, 9, 9);
@@ -142,7 +148,7 @@ fn only_stale_vips_of_a_killed_agent_are_removed() {
 fn second_agent_on_the_same_runtime_directory_is_rejected() {
     let lab = Lab::new(1).expect("create the lab");
     let capture = lab.capture().expect("start the capture");
-    let agent = master(&lab, 1);
+    let agent = master(&lab, 1, 1);
     let mut second = Command::new(vipd_binary().expect("vipd binary"));
     second.args(["run", "-c"]).arg(Agent::runtime_dir().join("vipd.toml"));
     second.arg("--runtime-dir").arg(Agent::runtime_dir());
@@ -190,7 +196,7 @@ fn status_and_stats_field_names_are_stable() {
     let lab = Lab::new(1).expect("create the lab");
     let capture = lab.capture().expect("start the capture");
     let start = WallTime::now();
-    let agent = master(&lab, 1);
+    let agent = master(&lab, 1, 1);
     let status = ask::status(&agent).expect("query status");
     let instance = &status.first().expect("instance").0;
     for (name, value) in [
