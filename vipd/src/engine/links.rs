@@ -337,6 +337,7 @@ impl Links {
         self.slab.iter()
     }
 
+    #[cfg(test)]
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (LinkId, &mut Link)> {
         self.slab.iter_mut()
     }

@@ -13,6 +13,7 @@ use super::links::{Gone, LinkRole};
 use super::ownership::{Claim, Difference, compare};
 use super::{Engine, RECONCILE_AFTER};
 use crate::netlink::{Address, Change, Drained, Notice, PROTO_VIPD};
+use crate::process::several_agents_run;
 use crate::vrrp::{Action, Addresses, Input};
 
 /// Netlink notifications applied in one turn, each with a system call: between them, adverts are
@@ -60,9 +61,6 @@ impl Engine {
     pub(super) fn reconcile_if_due(&mut self, now: Timestamp) {
         if self.reconcile_at.take_if(|at| *at <= now).is_some() {
             self.resync_needed = true;
-            for (_, link) in self.topology.links.iter_mut() {
-                link.swept = false;
-            }
         }
     }
 
@@ -287,7 +285,7 @@ impl Engine {
     }
 
     /// Removes stale VIPs of a former run that are no longer configured from a link, once, when it
-    /// becomes ours.
+    /// is opened. Does nothing while another agent runs in this network namespace: they may be its.
     fn sweep(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         if (link.io.is_none() && !link.is_virtual_mac()) || std::mem::replace(&mut link.swept, true) {
@@ -295,7 +293,11 @@ impl Engine {
         }
         let unassigned =
             |found: &&Address| found.protocol == PROTO_VIPD && link.routers_of(found.address).is_empty();
-        for found in link.addresses.iter().filter(unassigned).copied().collect::<Vec<_>>() {
+        let stale: Vec<Address> = link.addresses.iter().filter(unassigned).copied().collect();
+        if stale.is_empty() || several_agents_run() {
+            return;
+        }
+        for found in stale {
             self.effects.remove_unwanted(found, id, None);
             self.reports.send(Report::StaleVipRemoved(found));
         }

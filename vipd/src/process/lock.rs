@@ -5,6 +5,7 @@
 //! directory may be deleted, or mounted over, while the agent runs, and a second agent would find
 //! no lock and remove the first one's macvlans.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
@@ -105,6 +106,21 @@ impl AgentLock {
     }
 }
 
+/// Whether several agents run in the network namespace of this thread. Without /proc, one is
+/// assumed.
+pub fn several_agents_run() -> bool {
+    let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
+    agents(&sockets).len() > 1
+}
+
+/// The names of the agents in a list of unix sockets (proc_net_unix(5)); a connection to a lock is
+/// listed like the lock itself.
+fn agents(sockets: &str) -> BTreeSet<&str> {
+    let names =
+        sockets.lines().filter_map(|line| Some(line.split_once(" @")?.1.strip_prefix(PREFIX)?.trim_end()));
+    names.collect()
+}
+
 fn name(directory: &Path) -> String {
     let path = resolve(&std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned()));
     path.to_string_lossy().chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect()
@@ -175,6 +191,18 @@ mod tests {
         assert!(matches!(AgentLock::acquire(&directory), Err(LockError::Taken { .. })));
         drop(first);
         AgentLock::acquire(&directory).expect("free again");
+    }
+
+    #[test]
+    fn agents_are_listed_once_each() {
+        let sockets = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+             0000000000000000: 00000002 00000000 00010000 0001 01 100 @vipd /run/vipd\n\
+             0000000000000000: 00000002 00000000 00000000 0001 02 101 @vipd /run/vipd\n\
+             0000000000000000: 00000002 00000000 00010000 0001 01 102 /run/vipd/vipd.sock\n\
+             0000000000000000: 00000003 00000000 00000000 0001 03 103\n\
+             0000000000000000: 00000002 00000000 00010000 0001 01 104 @vipd /run/other\n\
+             0000000000000000: 00000002 00000000 00010000 0001 01 105 @/tmp/.X11-unix/X0\n";
+        assert_eq!(agents(sockets).into_iter().collect::<Vec<_>>(), ["/run/other", "/run/vipd"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod lock;
 mod signals;
 
 pub use limits::raise_open_files;
-pub use lock::{AgentLock, LockError};
+pub use lock::{AgentLock, LockError, several_agents_run};
 #[cfg(test)]
 pub(crate) use signals::raise;
 pub use signals::{Received, SignalStream, Signals};
