@@ -10,7 +10,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use vipd::netlink::{
-    Address, Attributes, BATCH, Change, Drained, Macvlans, Monitor, Notice, Requests, Traffic, Wanted,
+    Address, Attributes, BATCH, Change, Drained, Macvlans, Monitor, Notice, PROTO_VIPD, Requests, Traffic,
+    Wanted,
 };
 use vipd::packet::Membership;
 
@@ -160,18 +161,20 @@ fn batches_are_answered_in_order_with_and_without_the_worker() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn withdrawing_removes_only_marked_addresses_of_the_named_interfaces() {
+fn withdrawing_removes_only_the_given_marked_addresses_of_the_named_interfaces() {
     private_namespace();
     let mut requests = Requests::open().expect("a socket");
     apply(&mut requests, &[add(address(1, 32)), add(address(2, 32))]);
     foreign(IpAddr::from([10, 0, 0, 9]));
     assert_eq!(addresses(&mut requests).len(), 3);
 
-    requests.withdraw(&["eth0".to_owned()]).expect("nothing to do");
+    let vips = [address(1, 32).address, IpAddr::from([10, 0, 0, 9])];
+    requests.withdraw(&["eth0".to_owned()], &vips).expect("nothing to do");
     assert_eq!(addresses(&mut requests).len(), 3, "not on the named interface");
-    requests.withdraw(&["lo".to_owned()]).expect("withdrawn");
+    requests.withdraw(&["lo".to_owned()], &vips).expect("withdrawn");
     let left: Vec<_> = addresses(&mut requests).iter().map(|found| (found.address, found.protocol)).collect();
-    assert_eq!(left, [(IpAddr::from([10, 0, 0, 9]), 0)]);
+    let other = (address(2, 32).address, PROTO_VIPD);
+    assert_eq!(left, [other, (IpAddr::from([10, 0, 0, 9]), 0)], "another agent's stays");
 }
 
 fn libc_enodev() -> i32 {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_DUMP_INTR};
@@ -179,16 +180,21 @@ impl Requests {
         result
     }
 
-    /// Removes every address with vipd's mark from the named interfaces.
+    /// Removes those of these addresses that have vipd's mark from the named interfaces. Other marked
+    /// addresses may be another agent's.
     ///
     /// # Errors
     /// When the dump or one of the removals fails; the other removals are made all the same.
-    pub fn withdraw(&mut self, interfaces: &[String]) -> io::Result<()> {
+    pub fn withdraw(&mut self, interfaces: &[String], vips: &[IpAddr]) -> io::Result<()> {
         let mut indices = Vec::new();
         let mut changes = Vec::new();
         self.dump(|notice| match notice {
             Notice::Link(link) if interfaces.contains(&link.name) => indices.push(link.ifindex),
-            Notice::Address(found) if found.protocol == PROTO_VIPD && indices.contains(&found.ifindex) => {
+            Notice::Address(found)
+                if found.protocol == PROTO_VIPD
+                    && indices.contains(&found.ifindex)
+                    && vips.contains(&found.address) =>
+            {
                 changes.push(Change::Remove(found));
             }
             _ => {}

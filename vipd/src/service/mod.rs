@@ -27,6 +27,7 @@ mod signals;
 mod supervisor;
 pub(crate) mod worker;
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -121,12 +122,13 @@ pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signa
         Ok(result) => result.context("the engine failed"),
         Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
     });
-    if ended.is_err() {
-        withdraw(&names);
-    }
+    // The engine has removed them, unless it failed or the kernel refused.
+    let vips: Vec<IpAddr> =
+        config.instances.iter().flat_map(|one| one.router.all_addresses().map(|vip| vip.address)).collect();
+    let withdrawn = withdraw(&names, &vips);
     let served =
         served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")));
-    ended.and(served)
+    ended.and(served).and(withdrawn)
 }
 
 /// Removes the virtual addresses that a killed agent has left on the interfaces of this
@@ -179,10 +181,15 @@ pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology
     Ok(topology)
 }
 
-/// Removes our VIPs after an engine failure: no adverts are sent for them any more.
-fn withdraw(names: &[String]) {
-    let withdrawn = Requests::open().and_then(|mut requests| requests.withdraw(names));
-    if let Err(error) = withdrawn {
+/// Removes VIPs that the engine has left behind: no adverts are sent for them any more. Logs a
+/// failure, because another error may be what the agent ends with.
+///
+/// # Errors
+/// When VIPs may be left.
+fn withdraw(names: &[String], vips: &[IpAddr]) -> anyhow::Result<()> {
+    let withdrawn = Requests::open().and_then(|mut requests| requests.withdraw(names, vips));
+    withdrawn.map_err(|error| {
         tracing::error!(%error, "cannot remove the VIPs; remove them by hand (`ip address del`)");
-    }
+        anyhow!(error).context("VIPs were left behind at shutdown")
+    })
 }
