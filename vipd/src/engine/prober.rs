@@ -187,14 +187,14 @@ mod tests {
     fn a_detached_program_wakes_the_engine_and_is_not_probed_again() {
         let mut poll = Poll::new().expect("a poll");
         let prober = Prober::start(poll.waker(), Realtime::Off).expect("a thread");
-        let (probed, probes) = channel();
+        let (sender, calls) = channel();
         let attachment = prober.watch(PERIOD_MAX, move || {
-            let _ = probed.send(());
+            let _ = sender.send(());
             false
         });
         poll.wait(None).expect("the engine is woken");
         assert!(attachment.is_detached());
-        assert_eq!(probes.recv_timeout(SOON), Ok(()));
-        assert_eq!(probes.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected));
+        assert_eq!(calls.recv_timeout(SOON), Ok(()));
+        assert_eq!(calls.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected));
     }
 }

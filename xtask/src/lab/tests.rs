@@ -53,7 +53,7 @@ fn repeat_and_compare_select_a_comparison() {
 #[test]
 fn invalid_arguments_are_rejected_with_the_expected_values() {
     for (line, expected) in [
-        ("explode", "it is one of crash, return, cut, stop, pause"),
+        ("explode", "expected one of crash, return, cut, stop, pause"),
         ("--agents vipd", "two agents separated by a comma"),
         ("--agents vipd,bird", "unknown agent \"bird\""),
         ("--interval 10", "10ms, 100ms, 1s"),
