@@ -255,6 +255,33 @@ fn a_watched_link_that_appears_or_is_renamed_is_reported_with_its_addresses() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
+fn a_watched_link_that_is_renamed_back_has_appeared() {
+    private_namespace();
+    let index = pair("eth9");
+    let mut monitor = Monitor::open().expect("a monitor");
+    let mut requests = Requests::open().expect("a socket");
+    requests.read(&mut monitor, &["eth9", "eth8"], drop).expect("links and addresses");
+    drain(&mut monitor);
+
+    // Addresses that it gets under the other name are not attributed to a link in use.
+    ip("link set eth9 name other");
+    ip("address add 10.0.0.5/32 dev other");
+    assert!(!drain(&mut monitor).1.appeared);
+    ip("link set other name eth9");
+    assert!(drain(&mut monitor).1.appeared);
+    let mut read = Vec::new();
+    requests.read(&mut monitor, &["eth9", "eth8"], |notice| read.push(notice)).expect("links and addresses");
+    let wanted = Address { protocol: 0, ifindex: index, ..address(5, 32) };
+    assert!(read.contains(&Notice::Address(wanted)), "{read:?}");
+
+    ip("link set eth9 up");
+    assert!(!drain(&mut monitor).1.appeared, "a change of another kind");
+    ip("link set eth9 name eth8");
+    assert!(drain(&mut monitor).1.appeared, "another watched name");
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
 fn a_drain_stops_at_its_budget_and_resumes_there() {
     private_namespace();
     let mut monitor = Monitor::open().expect("a monitor");
@@ -282,7 +309,7 @@ fn an_overrun_is_reported_and_followed_by_a_resync() {
     let kept: Vec<_> = (0..3).map(|last| add(address(last, 32))).collect();
     apply(&mut requests, &kept);
     drain(&mut monitor);
-    // Until the socket's buffer, whose size depends on net.core.rmem_max, is full.
+    // Until the socket's buffer is full.
     let toggles = [Change::Up { ifindex: LO }, Change::Down { ifindex: LO }].repeat(BATCH / 2);
     for _ in 0..10_000 {
         apply(&mut requests, &toggles);

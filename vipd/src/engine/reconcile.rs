@@ -11,14 +11,15 @@ use super::effects::{Added, MACVLAN, Vip};
 use super::id::{LinkId, RouterId};
 use super::links::{Gone, LinkRole};
 use super::ownership::{Claim, Difference, compare};
-use super::{Engine, RECONCILE_AFTER};
+use super::{BUDGET, Engine, RECONCILE_AFTER};
 use crate::netlink::{Address, Change, Drained, Notice, PROTO_VIPD};
 use crate::process::several_agents_run;
 use crate::vrrp::{Action, Addresses, Input};
 
 /// Netlink notifications applied in one turn, each with a system call: between them, adverts are
-/// due.
-const NETLINK_BUDGET: usize = 64;
+/// due. Not fewer than the changes of addresses in one turn, each of which is notified.
+const NETLINK_BUDGET: usize = 128;
+const _: () = assert!(NETLINK_BUDGET >= BUDGET.changes);
 
 impl Engine {
     /// Applies pending netlink notifications, up to a budget. Returns whether more may be pending.
@@ -31,6 +32,8 @@ impl Engine {
             all_gone.extend(topology.links.apply(&notice).into_iter().flatten());
         });
         let drained = drained.unwrap_or_else(|error| {
+            // Notifications may be lost with it. Most causes last, so read everything again after a pause.
+            self.reconcile_at.get_or_insert(now + RECONCILE_AFTER);
             self.reports.send(Report::NetlinkFailed(error));
             Drained::default()
         });

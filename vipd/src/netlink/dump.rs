@@ -11,7 +11,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::message::Notice;
-use super::monitor::Monitor;
+use super::monitor::{Monitor, WatchedLink};
 use super::requests::Requests;
 use super::wire::{Message, ifindex, link_name};
 
@@ -45,10 +45,11 @@ impl Requests {
     ) -> io::Result<()> {
         // Of a macvlan that is not created yet, the engine has a description instead of a name.
         let names: Vec<&str> = names.iter().copied().filter(|name| is_interface_name(name)).collect();
-        let mut indices = Vec::with_capacity(names.len());
+        let mut links = Vec::with_capacity(names.len());
         let mut found = |message: &Message<'_>| {
-            if link_name(message).is_some_and(|name| names.contains(&name)) {
-                indices.extend(ifindex(message));
+            let name = link_name(message).and_then(|name| names.iter().position(|known| *known == name));
+            if let (Some(name), Some(index)) = (name, ifindex(message)) {
+                links.push(WatchedLink { index, name: Some(name) });
                 notice_of(message, &mut notice);
             }
         };
@@ -60,9 +61,10 @@ impl Requests {
         } else {
             self.dump_links(&mut found)?;
         }
-        indices.sort_unstable();
-        indices.dedup();
-        monitor.watch(&names, &indices)?;
+        links.sort_unstable();
+        links.dedup_by_key(|link| link.index);
+        monitor.watch(&names, &links)?;
+        let indices: Vec<u32> = links.iter().map(|link| link.index).collect();
         if !one_by_one {
             return self.dump_addresses(0, |message| {
                 if ifindex(message).is_some_and(|index| indices.binary_search(&index).is_ok()) {

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
+use rustix::net::sockopt;
 use socket2::SockRef;
 
 use super::filter;
@@ -16,16 +17,15 @@ use super::wire::{Message, ifindex, link_name, messages, neighbor_address};
 const GROUPS: [u32; 3] = [1, 5, 9];
 /// RTNLGRP_NEIGH.
 const NEIGHBORS: u32 = 3;
-/// Receive buffer to ask for, bytes: several thousand notifications. The kernel caps it at
-/// `net.core.rmem_max`.
-const RECEIVE_BUFFER: i32 = 4 << 20;
+/// Receive buffer, bytes: several thousand notifications.
+const RECEIVE_BUFFER: usize = 4 << 20;
 /// Room for a notification, bytes: that of a link is the largest, some 2 KiB, and more with many
 /// virtual functions.
 const DATAGRAM: usize = 64 << 10;
 
 /// A socket that receives every change of the links in use and their addresses.
 ///
-/// Until [`watch`](Self::watch) is called, these are all links.
+/// Until [`Requests::read`](super::Requests::read) is called, these are all links.
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,
@@ -39,8 +39,16 @@ pub struct Monitor {
 #[derive(Debug)]
 struct Watched {
     names: Vec<String>,
-    /// Sorted.
-    indices: Vec<u32>,
+    /// Sorted by index.
+    links: Vec<WatchedLink>,
+}
+
+/// A link in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct WatchedLink {
+    pub(super) index: u32,
+    /// Position of its name among the watched names; `None` while it has another one.
+    pub(super) name: Option<usize>,
 }
 
 /// What came of a call of [`Monitor::drain`].
@@ -48,8 +56,8 @@ struct Watched {
 pub struct Drained {
     /// Notifications were lost (`ENOBUFS`): read everything again.
     pub overrun: bool,
-    /// A watched name has a new interface. Its addresses are to be read: notifications from before
-    /// are lost.
+    /// A watched name has another interface than before, a new or a renamed one. Its addresses are
+    /// to be read: notifications from before are lost.
     pub appeared: bool,
     /// The budget was used up, and more may be pending.
     pub more: bool,
@@ -72,7 +80,7 @@ impl Monitor {
     pub fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, 0))?;
-        socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
+        set_receive_buffer(&socket)?;
         socket.set_non_blocking(true)?;
         for group in GROUPS {
             socket.add_membership(group)?;
@@ -81,14 +89,14 @@ impl Monitor {
         Ok(Self { socket, buffer, watched: None, peers: Vec::new(), traffic: MonitorTraffic::default() })
     }
 
-    /// Limits notifications to the links with these names, or with these indices (sorted).
+    /// Limits notifications to the links with these names, and to these links (sorted).
     ///
     /// # Errors
     /// `ENOMEM` when the kernel cannot install the socket filter; the former one stays.
-    pub fn watch(&mut self, names: &[&str], indices: &[u32]) -> io::Result<()> {
+    pub(super) fn watch(&mut self, names: &[&str], links: &[WatchedLink]) -> io::Result<()> {
         self.watched = Some(Watched {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
-            indices: indices.to_vec(),
+            links: links.to_vec(),
         });
         self.attach_filter()
     }
@@ -96,18 +104,24 @@ impl Monitor {
     /// Has [`Notice::Neighbor`] reported for these unicast peers.
     ///
     /// # Errors
-    /// As [`watch`](Self::watch).
+    /// `ENOMEM` when the kernel cannot install the socket filter or join the group. The next call
+    /// with these peers tries again.
     pub fn watch_peers(&mut self, peers: &[IpAddr]) -> io::Result<()> {
         if self.peers == peers {
             return Ok(());
         }
-        self.peers = peers.to_vec();
-        self.attach_filter()?;
-        if self.peers.is_empty() {
-            self.socket.drop_membership(NEIGHBORS)
-        } else {
-            self.socket.add_membership(NEIGHBORS)
+        let former = std::mem::replace(&mut self.peers, peers.to_vec());
+        let result = self.attach_filter().and_then(|()| {
+            if peers.is_empty() {
+                self.socket.drop_membership(NEIGHBORS)
+            } else {
+                self.socket.add_membership(NEIGHBORS)
+            }
+        });
+        if result.is_err() {
+            self.peers = former;
         }
+        result
     }
 
     /// What was received since the socket was opened.
@@ -118,7 +132,8 @@ impl Monitor {
     /// Reports pending notifications, up to `budget` of them.
     ///
     /// # Errors
-    /// The socket's, but not `ENOBUFS`: that is [`Drained::overrun`].
+    /// The socket's, but not `ENOBUFS`: that is [`Drained::overrun`]. After an error, read everything
+    /// again: what was drained before it is not reported.
     pub fn drain(&mut self, budget: usize, mut notice: impl FnMut(Notice)) -> io::Result<Drained> {
         let mut drained = Drained::default();
         for _ in 0..budget {
@@ -159,8 +174,9 @@ impl Monitor {
     }
 
     fn attach_filter(&self) -> io::Result<()> {
-        let Some(Watched { names, indices }) = &self.watched else { return Ok(()) };
-        let program = filter::program(names, indices, &self.peers);
+        let Some(Watched { names, links }) = &self.watched else { return Ok(()) };
+        let indices: Vec<u32> = links.iter().map(|link| link.index).collect();
+        let program = filter::program(names, &indices, &self.peers);
         let program: Vec<_> = program.into_iter().map(Into::into).collect();
         SockRef::from(self).attach_filter(&program)
     }
@@ -173,12 +189,22 @@ impl AsFd for Monitor {
     }
 }
 
+/// Sets the size of the receive buffer: beyond `net.core.rmem_max` with CAP_NET_ADMIN in the initial
+/// user namespace, up to it in a container without.
+fn set_receive_buffer(socket: &Socket) -> io::Result<()> {
+    // SAFETY: the socket outlives the borrowed descriptor.
+    let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+    sockopt::set_socket_recv_buffer_size_force(fd, RECEIVE_BUFFER)
+        .or_else(|_| sockopt::set_socket_recv_buffer_size(fd, RECEIVE_BUFFER))?;
+    Ok(())
+}
+
 /// How a notification concerns the links in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Relevance {
     Irrelevant,
     Relevant,
-    /// A new interface with a watched name.
+    /// An interface has taken a watched name.
     Appeared,
 }
 
@@ -194,24 +220,26 @@ fn relevance(watched: &mut Option<Watched>, peers: &[IpAddr], message: &Message<
     if is_link && message.payload().first().is_none_or(|family| i32::from(*family) != libc::AF_UNSPEC) {
         return Relevance::Irrelevant;
     }
-    let Some(Watched { names, indices }) = watched else { return Relevance::Relevant };
-    let place = indices.binary_search(&index);
+    let Some(Watched { names, links }) = watched else { return Relevance::Relevant };
+    let place = links.binary_search_by_key(&index, |link| link.index);
     match (kind, place) {
         (libc::RTM_NEWLINK, place) => {
-            let is_named = link_name(message).is_some_and(|name| names.iter().any(|known| known == name));
-            match (is_named, place) {
-                (true, Err(place)) => {
-                    indices.insert(place, index);
+            let name = link_name(message).and_then(|name| names.iter().position(|known| known == name));
+            match (name, place) {
+                (Some(_), Err(place)) => {
+                    links.insert(place, WatchedLink { index, name });
                     Relevance::Appeared
                 }
-                // Renamed away, it stays watched, to be reported when it is renamed back or
-                // deleted.
-                (_, Ok(_)) => Relevance::Relevant,
-                (false, Err(_)) => Relevance::Irrelevant,
+                // Renamed away, it stays watched, to be reported when it is renamed back or deleted.
+                (_, Ok(place)) => {
+                    let former = std::mem::replace(&mut links[place].name, name);
+                    if name.is_some() && name != former { Relevance::Appeared } else { Relevance::Relevant }
+                }
+                (None, Err(_)) => Relevance::Irrelevant,
             }
         }
         (libc::RTM_DELLINK, Ok(place)) => {
-            indices.remove(place);
+            links.remove(place);
             Relevance::Relevant
         }
         (_, Ok(_)) => Relevance::Relevant,
