@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use vipd_tests::agent::Agent;
 use vipd_tests::binary::vipd_binary;
 use vipd_tests::lab::Lab;
@@ -217,8 +218,7 @@ fn killed_master(node: &Namespace) {
 fn stale_vips_are_removed_before_startup_errors() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
-    // A read-only runtime directory, one without free inodes, one of another user, and an invalid
-    // log level.
+    // A read-only runtime directory, one without free inodes, and one of another user.
     let read_only = |path: &Path| {
         mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::RDONLY, None).map_err(io::Error::from)
     };
@@ -240,6 +240,16 @@ fn stale_vips_are_removed_before_startup_errors() {
         })
         .expect("remove");
     }
+    killed_master(node);
+    assert_refused(
+        &run_to_end(node, with_open_files(command(node, "a", ""), 24, 24)),
+        &["the limit on open files is 24"],
+    );
+    assert_eq!(addresses(node), [NODE.ipv4()]);
+    killed_master(node);
+    let unprivileged = without_capabilities(command(node, "a", ""), CapabilitySet::NET_RAW);
+    assert_refused(&run_to_end(node, unprivileged), &["this process lacks CAP_NET_RAW"]);
+    assert_eq!(addresses(node), [NODE.ipv4()]);
     killed_master(node);
     let mut wrong = command(node, "a", "");
     wrong.env("VIPD_LOG", "vipd=loud");
@@ -265,6 +275,15 @@ fn with_open_files(mut command: Command, soft: u64, hard: u64) -> Command {
     // SAFETY: between fork and exec the closure only makes one system call and does not allocate.
     unsafe {
         command.pre_exec(move || Ok(setrlimit(Resource::Nofile, limit)?));
+    }
+    command
+}
+
+/// Without these in the bounding set, even root does not have them after `execve`.
+fn without_capabilities(mut command: Command, missing: CapabilitySet) -> Command {
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe {
+        command.pre_exec(move || Ok(remove_capability_from_bounding_set(missing)?));
     }
     command
 }

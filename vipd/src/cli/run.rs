@@ -10,18 +10,23 @@ use crate::config::Config;
 use crate::process::{AgentLock, Signals};
 use crate::service;
 
-/// First performs all checks without side effects; then removes stale VIPs of a killed agent before
-/// any step that may fail.
+/// Only an invalid configuration and a running agent keep stale VIPs of a killed agent from being
+/// removed: whatever else fails is reported after that.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     // Before the first thread, and before any step that a signal must not interrupt.
     let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let log = logging::init();
-    if let Err(error) = service::check_privileges().and_then(|()| service::check_open_files(&config)) {
+    // Raises the limit, which the lock and the removal need, too.
+    let open_files = service::check_open_files(&config);
+    let lock = AgentLock::acquire(runtime_dir);
+    if lock.is_ok() {
+        service::remove_stale_addresses(&config);
+    }
+    if let Err(error) = service::check_privileges().and(open_files) {
         return log.and(Err(error));
     }
-    let lock = AgentLock::acquire(runtime_dir)?;
-    service::remove_stale_addresses(&config);
+    let lock = lock?;
     let _guard = log?;
     for warning in &config.warnings {
         tracing::warn!("{}:{warning}", args.config.display());
