@@ -6,7 +6,7 @@ use std::net::IpAddr;
 /// How the XDP program is attached to an interface (`xdp`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
-    /// Native if the driver keeps its offloads, otherwise generic.
+    /// Native where it costs other traffic nothing, otherwise generic.
     #[default]
     Auto,
     /// Native, or generic if the driver refuses.

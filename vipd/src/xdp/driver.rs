@@ -15,13 +15,13 @@ pub(super) struct Driver {
     pub(super) cost: Cost,
 }
 
-/// What other traffic loses while a native program is attached.
+/// What other traffic loses when a native program is attached, and while it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cost {
-    /// No offload in use. Hardware drivers set up their rings again when the program is attached and
-    /// when it is detached.
+    /// Nothing.
     None,
-    /// An offload, in words that follow "native mode on <driver>".
+    /// An offload, or frames while the driver sets up its rings again, in words that follow "native
+    /// mode on <driver>".
     Loses(&'static str),
     /// There is no native mode.
     Unsupported,
@@ -30,19 +30,25 @@ pub(super) enum Cost {
     Unknown,
 }
 
-/// The drivers whose source was read. Hardware drivers that refuse native XDP while an offload is in
-/// use (LRO, hardware GRO) are listed without a cost: they refuse, and generic mode is the fallback.
-const DRIVERS: [(&str, Cost); 18] = [
+/// In words that follow "native mode on <driver>".
+const RESTARTS: Cost = Cost::Loses("interrupts all traffic when it is attached and detached");
+
+/// The drivers whose source was read.
+const DRIVERS: [(&str, Cost); 22] = [
     ("veth", Cost::Loses("disables segmentation offload of its peer")),
     ("virtio_net", Cost::Loses("disables the host's segmentation and checksum offloads")),
     ("hv_netvsc", Cost::Loses("keeps LRO off and limits the MTU to a page")),
     ("bnxt_en", Cost::Loses("disables LRO and hardware GRO")),
     ("bonding", Cost::Loses("costs what it costs its ports")),
     ("bond", Cost::Loses("costs what it costs its ports")),
-    ("ena", Cost::None),
-    ("i40e", Cost::None),
-    ("ixgbe", Cost::None),
-    ("mlx5_core", Cost::None),
+    ("ena", RESTARTS),
+    ("i40e", RESTARTS),
+    ("ice", RESTARTS),
+    ("igb", RESTARTS),
+    ("igc", RESTARTS),
+    ("ixgbe", RESTARTS),
+    ("mlx5_core", RESTARTS),
+    ("e1000e", Cost::Unsupported),
     ("tun", Cost::None),
     ("bridge", Cost::Unsupported),
     ("macvlan", Cost::Unsupported),
@@ -112,8 +118,15 @@ mod tests {
     }
 
     #[test]
+    fn a_driver_that_interrupts_traffic_at_attach_has_a_cost() {
+        for name in ["ena", "i40e", "ice", "igb", "igc", "ixgbe", "mlx5_core"] {
+            assert_eq!(Driver::named(name.to_owned()).cost, RESTARTS, "{name}");
+        }
+    }
+
+    #[test]
     fn a_driver_that_was_not_read_has_no_known_cost() {
-        assert_eq!(Driver::named("e1000e".to_owned()).cost, Cost::Unknown);
+        assert_eq!(Driver::named("r8169".to_owned()).cost, Cost::Unknown);
         assert_eq!(Driver::named("bridge".to_owned()).cost, Cost::Unsupported);
     }
 }
