@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -221,10 +222,21 @@ fn dropping_the_directory_releases_it_and_removes_the_socket() {
 
     // The stale socket of a killed agent.
     drop(std::os::unix::net::UnixListener::bind(socket_path(&path)).expect("bind"));
-    let second = RuntimeDir::open(&path);
+    let second = open_once_released(&path);
     child.kill().and_then(|()| child.wait()).expect("child");
     let second = second.expect("opened");
     second.listen().expect("the stale socket is gone");
+}
+
+/// A child that another test has forked holds all descriptors until it calls exec.
+fn open_once_released(path: &Path) -> Result<RuntimeDir, RuntimeError> {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match RuntimeDir::open(path) {
+            Err(RuntimeError::Taken { .. }) if Instant::now() < end => thread::yield_now(),
+            result => return result,
+        }
+    }
 }
 
 #[test]
