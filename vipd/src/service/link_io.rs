@@ -138,7 +138,8 @@ impl LinkOpener {
     /// Attaches the XDP program, or keeps it if it is attached.
     fn ensure_attached(&mut self, spec: &LinkSpec) -> anyhow::Result<Mode> {
         let interface = spec.name.as_str();
-        let Attached { mode, reason, probe: _ } = self.kernel.attach(spec.ifindex, interface, spec.xdp)?;
+        let LinkSpec { ifindex, xdp, framing, .. } = *spec;
+        let Attached { mode, reason, probe: _ } = self.kernel.attach(ifindex, interface, xdp, framing)?;
         if let Some(reason) = reason {
             tracing::info!(interface, %mode, reason, "XDP attached");
         }

@@ -184,7 +184,11 @@ fn sentence(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
             )
         }
         Fault::NoHardwareAddress => {
-            format!("interface {interface} has no Ethernet address; adverts cannot be sent or received on it")
+            let remedy = match config.transport {
+                Transport::Multicast => "configure unicast_peers, or use another interface",
+                Transport::Unicast(_) => "unicast adverts need a point-to-point interface instead",
+            };
+            format!("interface {interface} has no Ethernet address and cannot carry its adverts; {remedy}")
         }
         Fault::AddressInterface => {
             "an interface carrying its VIPs (`dev`, or its macvlan) is missing or down".to_owned()

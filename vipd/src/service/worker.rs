@@ -266,7 +266,7 @@ fn concerns(request: &Request, spec: &LinkSpec) -> bool {
 mod tests {
     use super::*;
     use crate::engine::id::Id as _;
-    use crate::xdp::Preference;
+    use crate::xdp::{Framing, Preference};
 
     struct Refusing;
 
@@ -296,6 +296,7 @@ mod tests {
             ifindex,
             name: "eth0".to_owned(),
             xdp: Preference::Auto,
+            framing: Framing::Ethernet,
             routers: Vec::new(),
         }
     }
