@@ -240,6 +240,7 @@ impl Link {
         // Unchanged if its parent was opened again for another macvlan.
         self.changed |= self.ifindex != Some(ifindex);
         self.ifindex = Some(ifindex);
+        self.failure = None;
         self.requested = false;
     }
 

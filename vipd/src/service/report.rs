@@ -190,9 +190,9 @@ fn sentence(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
             };
             format!("interface {interface} has no Ethernet address and cannot carry its adverts; {remedy}")
         }
-        Fault::AddressInterface => {
+        Fault::AddressInterface => instance.macvlan_failure.clone().unwrap_or_else(|| {
             "an interface carrying its VIPs (`dev`, or its macvlan) is missing or down".to_owned()
-        }
+        }),
         Fault::NotAttached => {
             instance.failure.clone().unwrap_or_else(|| format!("interface {interface} is being set up"))
         }

@@ -116,7 +116,7 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
             bytes.truncate(ethernet::HEADER_LEN + cut.index(bytes.len() - ethernet::HEADER_LEN));
         }
         let verdict = bench.borrow_mut().compare(&bytes, LOOPBACK).map_err(TestCaseError::fail)?;
-        let packet = bytes.get(frame.packet()..).unwrap_or_default();
+        let packet = bytes.get(frame.ip_offset()..).unwrap_or_default();
         // Shorter ones cannot be run.
         if packet.len() >= ethernet::HEADER_LEN {
             bench.borrow_mut().compare_bare(packet, LOOPBACK).map_err(TestCaseError::fail)?;
