@@ -216,7 +216,13 @@ mod tests {
             .name("eth0")
             .address(vec![2; 6])
             .build();
-        let expected = Link { ifindex: 3, name: "eth0".to_owned(), running: false, mac: Some([2; 6]) };
+        let expected = Link {
+            ifindex: 3,
+            name: "eth0".to_owned(),
+            running: false,
+            mac: Some([2; 6]),
+            is_point_to_point: false,
+        };
         assert_eq!(decoded(RouteNetlinkMessage::NewLink(link)), Some(Notice::Link(expected)));
     }
 

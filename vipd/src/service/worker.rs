@@ -154,7 +154,7 @@ impl<W: LinkWork> State<W> {
 
     fn carry_out(&mut self, request: Request) {
         match request {
-            Request::Open(spec) | Request::Reattach(spec) => self.open(spec, false),
+            Request::Open(spec) | Request::Reattach(spec) => self.open(spec),
             Request::RenewGroups(spec) => self.renew_groups(spec),
             Request::Down { ifindex, wanted_up } => self.work.set_down(ifindex, &wanted_up),
             Request::Close { link, ifindex, io } => {
@@ -171,9 +171,7 @@ impl<W: LinkWork> State<W> {
         }
     }
 
-    /// Opens a link. A macvlan that fails again in a retry changes nothing for the engine, which
-    /// keeps what it has.
-    fn open(&mut self, spec: LinkSpec, is_retry: bool) {
+    fn open(&mut self, spec: LinkSpec) {
         let (link, ifindex) = (spec.link, spec.ifindex);
         let io = match self.work.open(&spec) {
             Ok(io) => {
@@ -182,8 +180,8 @@ impl<W: LinkWork> State<W> {
                 let reasons: Vec<_> = io.failed_macvlans.iter().map(|failed| &*failed.reason).collect();
                 if reasons.is_empty() {
                     self.failed.remove(&link);
-                } else if self.note_failure(spec, &reasons.join("; ")) && is_retry {
-                    return;
+                } else {
+                    self.note_failure(spec, &reasons.join("; "));
                 }
                 Ok(io)
             }
@@ -201,18 +199,16 @@ impl<W: LinkWork> State<W> {
         self.engine.send(Command::Opened { link, ifindex, io });
     }
 
-    /// Logs a new failure and schedules its retry. Returns whether the last one had the same reason.
-    fn note_failure(&mut self, spec: LinkSpec, reason: &str) -> bool {
+    /// Logs a new failure and schedules its retry.
+    fn note_failure(&mut self, spec: LinkSpec, reason: &str) {
         let known = self.failed.get(&spec.link);
         let same = known.filter(|known| known.spec.ifindex == spec.ifindex && known.reason == reason);
         let delay = same.map_or(RETRY_MIN, |known| (known.delay * 2).min(RETRY_MAX));
-        let is_same = same.is_some();
-        if !is_same {
+        if same.is_none() {
             tracing::error!("{reason}");
         }
         let retry_at = Instant::now() + delay;
         self.failed.insert(spec.link, Failure { spec, reason: reason.to_owned(), delay, retry_at });
-        is_same
     }
 
     fn retry(&mut self, now: Instant) {
@@ -221,7 +217,7 @@ impl<W: LinkWork> State<W> {
             if self.stopping.load(Ordering::SeqCst) {
                 return;
             }
-            self.open(spec, true);
+            self.open(spec);
         }
     }
 
@@ -238,7 +234,7 @@ impl<W: LinkWork> State<W> {
         let lost = self.open.values().filter(|spec| detached.contains(&spec.ifindex));
         for spec in lost.cloned().collect::<Vec<_>>() {
             if !self.failed.contains_key(&spec.link) {
-                self.open(spec, false);
+                self.open(spec);
             }
         }
         for spec in self.open.values().cloned().collect::<Vec<_>>() {
@@ -327,13 +323,13 @@ mod tests {
         };
         let mut delays = Vec::new();
         for _ in 0..7 {
-            state.open(spec(1), false);
+            state.open(spec(1));
             delays.push(delay(&state));
         }
         assert_eq!(delays, [1, 2, 4, 8, 16, 30, 30]);
         state.note_failure(spec(1), "another reason");
         assert_eq!(delay(&state), 1);
-        state.open(spec(2), false);
+        state.open(spec(2));
         assert_eq!(delay(&state), 1);
         state.carry_out(Request::Close { link: LinkId::new(0, 0), ifindex: 2, io: None });
         assert!(state.failed.is_empty());
