@@ -1,9 +1,10 @@
 //! `virtual_mac = true` where /proc/sys is read-only, as in most containers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::Duration;
 
+use anyhow::Result;
 use rustix::mount::{MountFlags, mount_bind, mount_remount};
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::ask::{self, until_state};
@@ -103,4 +104,54 @@ fn wrong_read_only_sysctl_is_a_fault_without_arp_replies() {
         !text(host, "ip", &["-o", "-d", "link"]).unwrap().contains("macvlan"),
         "an incomplete macvlan remains"
     );
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn failed_macvlan_is_a_fault_of_its_router_alone() {
+    let lab = Lab::new(1).unwrap();
+    restrict(&lab, 0);
+    let capture = lab.capture().unwrap();
+    let start = WallTime::now();
+    let other = Ipv4Addr::new(192, 168, 122, 60);
+    let configuration = format!(
+        "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\nadvert_interval = \"100ms\"\n\
+         virtual_mac = true\nvirtual_addresses = [\"{VIP}/24\"]\n\
+         [[instance]]\nname = \"VI_2\"\ninterface = \"eth1\"\nvrid = 52\nadvert_interval = \"100ms\"\n\
+         virtual_addresses = [\"{other}/24\"]\n"
+    );
+    let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("VIPD_BIN"), configuration).unwrap();
+    agent.start().unwrap();
+    let states = || -> Result<[String; 2]> {
+        let all = ask::status(&agent)?;
+        Ok(["VI_1", "VI_2"].map(|name| {
+            let found = all.iter().find(|instance| instance.text("name") == name);
+            found.map_or_else(String::new, |instance| instance.text("state").to_owned())
+        }))
+    };
+    let reach = |wanted: [&str; 2]| succeeds(&format!("{wanted:?}"), TIMEOUT, || Ok(states()? == wanted));
+    reach(["fault", "master"]).unwrap();
+    let client = lab.host(Station::Client).unwrap();
+    succeeds("the client's ping", TIMEOUT, || ping(client, other.into())).unwrap();
+    let all = ask::status(&agent).unwrap();
+    let reasons: Vec<_> = all.iter().map(|instance| instance.text("vipd:fault-reason")).collect();
+    assert!(
+        reasons.iter().any(|reason| reason.contains("VI_1")
+            && reason.contains("net.ipv4.conf.eth1.arp_ignore is 0, must be 1")),
+        "{reasons:?}"
+    );
+    let answers = capture.search(start, |frame| frame.arp().filter(|arp| arp.sender == VIP));
+    assert!(answers.is_empty(), "{answers:?}");
+    // Retried while the other router goes on serving.
+    lab.host(ONE).unwrap().run(|| {
+        mount_remount("/proc/sys", MountFlags::BIND, "").expect("a writable mount");
+    });
+    reach(["master", "master"]).unwrap();
+    succeeds("the client's ping", TIMEOUT, || ping(client, VIP.into())).unwrap();
+    let failures = agent.log().iter().filter(|line| line.text.contains("arp_ignore")).count();
+    assert_eq!(failures, 1, "logged once");
+    let (_, counters) = ask::stats(&agent).unwrap();
+    for instance in &counters {
+        assert_eq!(instance.number("master-transitions").unwrap(), 1, "interrupted");
+    }
 }

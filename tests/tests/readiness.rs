@@ -155,32 +155,66 @@ fn connect(lab: &Lab) -> Result<Tun> {
     Ok(tun)
 }
 
+fn started_on_tunnel(lab: &Lab, number: u8, transport: &str) -> Result<Agent> {
+    let configuration = tunnel(number, transport);
+    let mut agent = Agent::with_configuration(lab, Station::Node(number), vipd()?, configuration)?;
+    agent.start()?;
+    Ok(agent)
+}
+
 /// A fault on both nodes is better than two masters.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn interface_without_hardware_address_is_a_reported_fault() {
-    for is_unicast in [false, true] {
-        let lab = Lab::new(2).unwrap();
-        let _tun = connect(&lab).unwrap();
-        let mut agents = Vec::new();
-        for number in [1, 2] {
-            let unicast = format!(
-                "unicast_source = \"10.99.0.{number}\"\nunicast_peers = [\"10.99.0.{}\"]\n",
-                3 - number
-            );
-            let configuration = tunnel(number, if is_unicast { &unicast } else { "" });
-            let station = Station::Node(number);
-            let mut agent = Agent::with_configuration(&lab, station, vipd().unwrap(), configuration).unwrap();
-            agent.start().unwrap();
-            agents.push(agent);
-        }
-        for agent in &agents {
-            let report = until_state(agent, "fault", TIMEOUT).unwrap();
-            let reason = report.text("vipd:fault-reason");
-            assert!(reason.contains("tun1 has no Ethernet address"), "{reason}");
-            assert_eq!(count(agent, "master-transitions").unwrap(), 0);
-        }
+fn multicast_without_hardware_address_is_a_reported_fault() {
+    let lab = Lab::new(2).unwrap();
+    let _tun = connect(&lab).unwrap();
+    let agents = [1, 2].map(|number| started_on_tunnel(&lab, number, "").unwrap());
+    for agent in &agents {
+        let report = until_state(agent, "fault", TIMEOUT).unwrap();
+        let reason = report.text("vipd:fault-reason");
+        assert!(reason.contains("tun1 has no Ethernet address"), "{reason}");
+        assert!(reason.contains("unicast_peers"), "{reason}");
+        assert_eq!(count(agent, "master-transitions").unwrap(), 0);
     }
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn unicast_without_hardware_address_fails_over() {
+    let lab = Lab::new(2).unwrap();
+    let _tun = connect(&lab).unwrap();
+    let [mut one, two] = [1, 2].map(|number| {
+        let peer = 3 - number;
+        let transport =
+            format!("unicast_source = \"10.99.0.{number}\"\nunicast_peers = [\"10.99.0.{peer}\"]\n");
+        started_on_tunnel(&lab, number, &transport).unwrap()
+    });
+    let has_vip = |station: Station| {
+        run(lab.host(station).unwrap(), "ip -o address show dev tun1").unwrap().contains(" 10.99.0.50/32")
+    };
+    until_state(&one, "master", TIMEOUT).unwrap();
+    until(&two, "to follow node 1", TIMEOUT, |status| {
+        status.text("state") == "backup" && status.text("last-adv-source") == "10.99.0.1"
+    })
+    .unwrap();
+    let received = count(&two, "advertisement-rcvd").unwrap();
+    try_wait_until("adverts of node 1", TIMEOUT, || Ok(count(&two, "advertisement-rcvd")? >= received + 10))
+        .unwrap();
+    assert!(has_vip(ONE) && !has_vip(TWO));
+    assert_eq!(status(&two).unwrap()[0].text("vipd:xdp-mode"), "generic");
+    let transitions = count(&two, "master-transitions").unwrap();
+    one.kill().unwrap();
+    until_state(&two, "master", TIMEOUT).unwrap();
+    wait_until("the VIP", TIMEOUT, || has_vip(TWO)).unwrap();
+    assert_eq!(count(&two, "master-transitions").unwrap(), transitions + 1);
+    for counter in ["vipd:gratuitous-arp-sent", "vipd:send-errors"] {
+        assert_eq!(count(&two, counter).unwrap(), 0, "{counter}");
+    }
+    // The node that was killed follows again once it is back, although its VIP is still there.
+    one.start().unwrap();
+    until_state(&one, "master", TIMEOUT).unwrap();
+    until_state(&two, "backup", TIMEOUT).unwrap();
+    wait_until("the VIP to be gone", TIMEOUT, || !has_vip(TWO)).unwrap();
 }
 
 #[test]

@@ -5,6 +5,8 @@ pub const PROGRAM: &str = "vipd_xdp";
 /// The same program in section `xdp.frags`, for drivers that support multi-buffer frames
 /// (`BPF_F_XDP_HAS_FRAGS`, Linux 5.18).
 pub const PROGRAM_FRAGS: &str = "vipd_xdp_frags";
+/// The same program for interfaces without a link-layer header, in section `xdp.frags`.
+pub const PROGRAM_BARE: &str = "vipd_xdp_bare";
 /// Ring buffer of [`AdvertRecord`](crate::records::AdvertRecord).
 pub const MAP_ADVERTS: &str = "ADVERTS";
 /// Array of one u64, memory-mapped: 1 while the reader of the ring is blocked and not yet woken.

@@ -2,7 +2,8 @@
 //!
 //! Three steps over a [`Cursor`]; the caller looks up the virtual router between the last two:
 //!
-//! 1. [`ethernet::ip`](crate::wire::ethernet::ip) finds an IP packet of this interface's own LAN.
+//! 1. [`ethernet::ip`](crate::wire::ethernet::ip) finds an IP packet of this interface's own LAN;
+//!    [`ip::bare`](crate::wire::ip::bare) on an interface without a link-layer header.
 //! 2. [`locate`] finds the VRRP message and its VRID, or returns [`NotOurs`].
 //! 3. [`validate`] compares it with what is [`Expected`] and returns an [`Advert`], or the
 //!    [`Counter`](crate::counters::Counter) of the reason to drop it.

@@ -9,7 +9,7 @@ use aya_ebpf::programs::XdpContext;
 use vipd_common::address::FAMILY_IPV4;
 use vipd_common::counters::Counter;
 use vipd_common::records::ClosedKey;
-use vipd_common::wire::ethernet::Ip;
+use vipd_common::wire::ip::Ip;
 use vipd_common::wire::{ipv4, ipv6, nd};
 
 use crate::maps::{CLOSED, FILTERING, count};

@@ -5,10 +5,11 @@ use aya_log_ebpf::debug;
 use vipd_common::counters::Counter;
 use vipd_common::parse::{Advert, Expected, Located, NotOurs, locate, validate};
 use vipd_common::records::{PeerKey, RouterKey, RouterSlot};
-use vipd_common::wire::{ethernet, ipv4};
+use vipd_common::wire::ip::Ip;
+use vipd_common::wire::ipv4;
 
 use crate::accept::is_closed;
-use crate::cursor::{Direct, Windowed};
+use crate::cursor::Windowed;
 use crate::maps::{PEERS, ROUTERS, count_discarded, count_unassigned};
 use crate::publish::publish;
 
@@ -20,10 +21,10 @@ pub(crate) enum Verdict {
     Drop,
 }
 
-/// Classifies and counts a frame, and publishes a valid advert.
+/// Classifies and counts a frame with this IP packet, and publishes a valid advert.
 #[inline(always)]
-pub(crate) fn classify(ctx: &XdpContext) -> Verdict {
-    let Some(ip) = ethernet::ip(&Direct::new(ctx)) else {
+pub(crate) fn classify(ctx: &XdpContext, ip: Option<Ip>) -> Verdict {
+    let Some(ip) = ip else {
         return Verdict::Pass;
     };
     if ip.protocol != ipv4::PROTOCOL_VRRP {

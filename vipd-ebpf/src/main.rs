@@ -40,24 +40,33 @@ mod entry {
     use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
+    use vipd_common::wire::ip::Ip;
+    use vipd_common::wire::{ethernet, ip};
 
     use crate::classify::{Verdict, classify};
+    use crate::cursor::Direct;
 
     /// For drivers that support linear buffers only.
     #[xdp]
     pub(crate) fn vipd_xdp(ctx: XdpContext) -> u32 {
-        action(&ctx)
+        action(&ctx, ethernet::ip(&Direct::new(&ctx)))
     }
 
     /// For drivers that support multi-buffer frames (Linux 5.18).
     #[xdp(frags)]
     pub(crate) fn vipd_xdp_frags(ctx: XdpContext) -> u32 {
-        action(&ctx)
+        action(&ctx, ethernet::ip(&Direct::new(&ctx)))
+    }
+
+    /// For interfaces without a link-layer header: WireGuard, GRE, tun.
+    #[xdp(frags)]
+    pub(crate) fn vipd_xdp_bare(ctx: XdpContext) -> u32 {
+        action(&ctx, ip::bare(&Direct::new(&ctx)))
     }
 
     #[inline(always)]
-    fn action(ctx: &XdpContext) -> u32 {
-        match classify(ctx) {
+    fn action(ctx: &XdpContext, ip: Option<Ip>) -> u32 {
+        match classify(ctx, ip) {
             Verdict::Pass => XDP_PASS,
             Verdict::Drop => XDP_DROP,
         }

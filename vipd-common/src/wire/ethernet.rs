@@ -13,6 +13,7 @@
 
 use crate::address::{FAMILY_IPV4, FAMILY_IPV6};
 use crate::parse::Cursor;
+use crate::wire::ip::Ip;
 use crate::wire::{ipv4, ipv6};
 
 /// Length of the header without tags, bytes.
@@ -30,25 +31,14 @@ pub const TYPE_QINQ: u16 = 0x88a8;
 /// Broadcast.
 pub const BROADCAST: [u8; 6] = [0xff; 6];
 
-/// An IP packet in a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ip {
-    /// Offset of the IP header, bytes.
-    pub offset: usize,
-    /// IP version by the EtherType, 4 or 6.
-    pub version: u8,
-    /// Protocol, or Next Header in IPv6: 112 is VRRP. Behind an extension header there is another, and that is no
-    /// advert of ours.
-    pub protocol: u8,
-}
-
-/// The IP packet in a frame of this interface's own LAN; `None` for everything else, at the cost of two loads.
+/// Returns the IP packet in a frame of this interface's own LAN, or `None` for everything else, which
+/// costs two loads.
 ///
-/// Up to two tags are stepped over when their VLAN identifier is 0 (a priority tag). Any other identifier names
-/// another LAN: Linux hands such a frame to the VLAN's own interface, and so it is none of ours.
+/// Up to two tags are skipped when their VLAN identifier is 0 (a priority tag). Any other identifier
+/// names another LAN, whose frames Linux gives to the VLAN's interface.
 #[inline(always)]
 pub fn ip<C: Cursor>(frame: &C) -> Option<Ip> {
-    // Each arm works with constant offsets, which is what the BPF verifier wants of packet pointers.
+    // Each arm works with constant offsets, which the BPF verifier requires of packet pointers.
     match frame.be16(12)? {
         TYPE_IPV4 => {
             Some(Ip { offset: 14, version: FAMILY_IPV4, protocol: frame.byte(14 + ipv4::PROTOCOL)? })

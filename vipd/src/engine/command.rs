@@ -149,6 +149,8 @@ pub(crate) struct RouterSnapshot {
     pub(crate) mode: Option<Mode>,
     /// Why its link could not be opened.
     pub(crate) failure: Option<String>,
+    /// Why its macvlan could not be created.
+    pub(crate) macvlan_failure: Option<String>,
     /// Its virtual MAC, if it uses one.
     pub(crate) virtual_mac: Option<[u8; 6]>,
     /// The VIPs that it should have and does not.

@@ -7,7 +7,7 @@ use vipd_common::Timestamp;
 use super::Engine;
 use super::command::{Command, EngineSnapshot, Report, Request, RouterSnapshot};
 use super::id::{LinkId, RouterId};
-use super::link_io::{LinkIo, MacvlanIo};
+use super::link_io::{LinkIo, MacvlanFailure, MacvlanIo};
 use super::links::Link;
 use crate::config;
 use crate::vrrp::{Fault, Input, State};
@@ -46,12 +46,18 @@ impl Engine {
         match io {
             Ok(mut io) => {
                 let created = std::mem::take(&mut io.macvlans);
+                let failed = std::mem::take(&mut io.failed_macvlans);
                 let probe = io.probe.take();
                 io.attachment = probe.map(|probe| self.prober.watch(shortest, move || probe.is_attached()));
                 link.failure = None;
                 // Closing its sockets blocks.
                 if let Some(replaced) = link.io.replace(io) {
                     self.request(Request::Drop(replaced));
+                }
+                for MacvlanFailure { link, reason } in failed {
+                    if let Some(macvlan) = self.topology.links.get_mut(link) {
+                        macvlan.failure = Some(reason);
+                    }
                 }
                 self.adopt(now, created);
             }
@@ -153,6 +159,9 @@ impl Engine {
                     let unjoined = link.unjoined(instance.router.config().family);
                     link.failure.clone().or_else(|| unjoined.map(str::to_owned))
                 }),
+                macvlan_failure: instance
+                    .macvlan
+                    .and_then(|macvlan| self.topology.links.get(macvlan)?.failure.clone()),
                 virtual_mac: instance.macvlan.map(|_| instance.virtual_mac()),
                 missing: instance.missing(&self.topology.links).collect(),
                 conflict: match router.state {

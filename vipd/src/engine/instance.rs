@@ -168,6 +168,11 @@ impl Instance {
         XdpEntry::new(self.row, &self.settings)
     }
 
+    /// Whether it sends its adverts to unicast peers.
+    pub(crate) fn is_unicast(&self) -> bool {
+        matches!(self.settings.transport, Transport::Unicast(_))
+    }
+
     pub(crate) fn is_master(&self) -> bool {
         self.router.state() == State::Master
     }

@@ -51,6 +51,8 @@ pub(crate) struct LinkIo {
     pub(crate) unicast: BTreeMap<RouterId, UnicastSocket>,
     /// The macvlans on it.
     pub(crate) macvlans: Vec<MacvlanIo>,
+    /// Macvlans that could not be created: a fault of their routers alone.
+    pub(crate) failed_macvlans: Vec<MacvlanFailure>,
 }
 
 /// A macvlan that the service has created.
@@ -59,4 +61,12 @@ pub(crate) struct MacvlanIo {
     pub(crate) link: LinkId,
     pub(crate) name: String,
     pub(crate) ifindex: u32,
+}
+
+/// A macvlan that the service could not create.
+#[derive(Clone, Debug)]
+pub(crate) struct MacvlanFailure {
+    pub(crate) link: LinkId,
+    /// What failed, the router and the remedy.
+    pub(crate) reason: String,
 }

@@ -11,7 +11,7 @@ use super::id::{LinkId, RouterId};
 use crate::config::Instance;
 use crate::config::settings::{Transport, XdpMode};
 use crate::vrrp::Family;
-use crate::xdp::{Preference, Row};
+use crate::xdp::{Framing, Preference, Row};
 
 /// A link that is to be opened, or brought up to date if it is open.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct LinkSpec {
     pub(crate) name: String,
     /// The configured XDP mode.
     pub(crate) xdp: Preference,
+    /// What its frames start with.
+    pub(crate) framing: Framing,
     /// Its virtual routers; empty for a link that only carries addresses.
     pub(crate) routers: Vec<RouterSpec>,
 }

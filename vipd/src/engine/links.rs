@@ -9,7 +9,7 @@ use super::link_io::LinkIo;
 use super::ownership::{Primary, dependent};
 use crate::netlink::{Address, Notice};
 use crate::vrrp::{Family, Fault};
-use crate::xdp::Mode;
+use crate::xdp::{Framing, Mode};
 
 /// What a link is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub(crate) struct Link {
     pub(crate) running: bool,
     /// Ethernet address; none on links of other kinds.
     pub(crate) mac: Option<[u8; 6]>,
+    is_point_to_point: bool,
     pub(crate) addresses: AddressTable,
     /// Its sockets and XDP attachment, once the service has opened it.
     pub(crate) io: Option<LinkIo>,
@@ -79,6 +80,7 @@ impl Link {
             ifindex: None,
             running: false,
             mac: None,
+            is_point_to_point: false,
             addresses: AddressTable::default(),
             io: None,
             failure: None,
@@ -102,10 +104,24 @@ impl Link {
         if self.running { Ok(()) } else { Err(Fault::InterfaceDown) }
     }
 
-    /// Whether adverts of a family can be sent and received.
-    pub(crate) fn io_state(&self, family: Family) -> Result<(), Fault> {
-        // The XDP program parses Ethernet frames: unicast adverts would not be received, either.
-        if self.ifindex.is_some() && self.mac.is_none() {
+    /// What its frames start with, or `None` where the XDP program cannot parse them: InfiniBand, or
+    /// a GRE interface without a remote address, whose frames start with the outer header.
+    pub(crate) fn framing(&self) -> Option<Framing> {
+        match self.mac {
+            Some(_) => Some(Framing::Ethernet),
+            None => self.is_point_to_point.then_some(Framing::Bare),
+        }
+    }
+
+    /// Whether adverts of a family can be sent and received: multicast ones only with an Ethernet
+    /// address.
+    pub(crate) fn io_state(&self, family: Family, is_unicast: bool) -> Result<(), Fault> {
+        let is_parsed = match self.framing() {
+            Some(Framing::Ethernet) => true,
+            Some(Framing::Bare) => is_unicast,
+            None => false,
+        };
+        if self.ifindex.is_some() && !is_parsed {
             return Err(Fault::NoHardwareAddress);
         }
         let io = self.io.as_ref().ok_or(Fault::NotAttached)?;
@@ -224,6 +240,7 @@ impl Link {
         // Unchanged if its parent was opened again for another macvlan.
         self.changed |= self.ifindex != Some(ifindex);
         self.ifindex = Some(ifindex);
+        self.failure = None;
         self.requested = false;
     }
 
@@ -245,11 +262,13 @@ impl Link {
         self.seen = true;
         let gone = self.ifindex.filter(|ifindex| *ifindex != link.ifindex).and_then(|_| self.gone());
         self.groups_uncertain |= link.running && !self.running;
-        self.changed |=
-            self.ifindex != Some(link.ifindex) || self.running != link.running || self.mac != link.mac;
+        self.changed |= self.ifindex != Some(link.ifindex)
+            || (self.running, self.mac) != (link.running, link.mac)
+            || self.is_point_to_point != link.is_point_to_point;
         self.ifindex = Some(link.ifindex);
         self.running = link.running;
         self.mac = link.mac;
+        self.is_point_to_point = link.is_point_to_point;
         gone
     }
 
@@ -465,7 +484,12 @@ mod tests {
     use crate::netlink;
 
     fn notice(ifindex: u32, name: &str) -> Notice {
-        Notice::Link(netlink::Link { ifindex, name: name.to_owned(), running: true, mac: Some([2; 6]) })
+        with_mac(ifindex, name, Some([2; 6]), false)
+    }
+
+    fn with_mac(ifindex: u32, name: &str, mac: Option<[u8; 6]>, is_point_to_point: bool) -> Notice {
+        let name = name.to_owned();
+        Notice::Link(netlink::Link { ifindex, name, running: true, mac, is_point_to_point })
     }
 
     fn address(ifindex: u32) -> Notice {
@@ -506,6 +530,23 @@ mod tests {
         assert_eq!((addresses(eth0), addresses(eth1)), (Some(0), Some(1)));
         assert_eq!(gone(&mut links, &notice(5, "unrelated")), Some((eth1, 5)));
         assert_eq!(gone(&mut links, &Notice::LinkGone { ifindex: 5 }), None);
+    }
+
+    /// With a fault for multicast and for unicast; neither link has been opened.
+    #[test]
+    fn unicast_needs_no_ethernet_address_on_a_point_to_point_interface() {
+        let (mut links, eth0, _) = links();
+        let (opens, cannot) = (Err(Fault::NotAttached), Err(Fault::NoHardwareAddress));
+        for (mac, is_point_to_point, framing, states) in [
+            (Some([2; 6]), false, Some(Framing::Ethernet), [opens, opens]),
+            (None, true, Some(Framing::Bare), [cannot, opens]),
+            (None, false, None, [cannot, cannot]),
+        ] {
+            links.apply(&with_mac(5, "eth0", mac, is_point_to_point));
+            let link = links.get(eth0).expect("it was added");
+            assert_eq!(link.framing(), framing);
+            assert_eq!([false, true].map(|is_unicast| link.io_state(Family::V4, is_unicast)), states);
+        }
     }
 
     #[test]

@@ -9,7 +9,6 @@ use super::id::RouterId;
 use super::links::Link;
 use super::ownership::Primary;
 use super::topology::Topology;
-use crate::config::settings::Transport;
 use crate::vrrp::{Action, Addresses, Fault, Impediment, Input, State};
 
 /// The kinds of impediment that interfaces are the reason of, in the order of [`Readiness`].
@@ -38,7 +37,7 @@ impl Readiness {
         let is_graced = instance.grace_ends(link).is_some_and(|ends| now < ends);
         Some(Self::new(
             link.link_state(),
-            if is_graced { Ok(()) } else { link.io_state(family) },
+            if is_graced { Ok(()) } else { link.io_state(family, instance.is_unicast()) },
             link.primary(family, instance.settings.source),
             others.try_for_each(Link::address_state),
             instance.conflict(&topology.links).is_some(),
@@ -94,7 +93,7 @@ impl Engine {
         if let Some(ends) = grace.filter(|ends| now < *ends) {
             self.grace_ends = Some(self.grace_ends.map_or(ends, |next| next.min(ends)));
         }
-        let is_unicast = matches!(instance.settings.transport, Transport::Unicast(_));
+        let is_unicast = instance.is_unicast();
         let was_ready = matches!(instance.router.state(), State::Backup | State::Master);
         if readiness.is_ready()
             && let Some(primary) = readiness.primary

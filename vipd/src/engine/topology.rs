@@ -168,6 +168,7 @@ impl Topology {
             ifindex: link.ifindex?,
             name: link.name.clone(),
             xdp: preference(xdp),
+            framing: link.framing().unwrap_or_default(),
             routers: routers.collect(),
         })
     }
@@ -296,6 +297,7 @@ mod tests {
             name: "eth1".to_owned(),
             running: true,
             mac: Some([2, 0, 0, 0, 0, 1]),
+            is_point_to_point: false,
         };
         links.apply(&Notice::Link(link));
         let own = Address { protocol: 0, ..Address::vipd(7, [10, 0, 0, 1].into(), 8) };

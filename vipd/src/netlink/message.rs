@@ -27,6 +27,8 @@ pub struct Link {
     pub running: bool,
     /// Ethernet address; `None` for other kinds of link.
     pub mac: Option<[u8; 6]>,
+    /// Has one other end (IFF_POINTOPOINT).
+    pub is_point_to_point: bool,
 }
 
 /// An address on an interface.
@@ -92,8 +94,13 @@ impl Notice {
         match message.message_type() {
             libc::RTM_NEWLINK => {
                 let link = LinkDetails::decode(message)?;
-                let running = link.flags.contains(LinkFlags::Up | LinkFlags::Running);
-                Some(Self::Link(Link { ifindex: link.ifindex, name: link.name?, running, mac: link.mac }))
+                Some(Self::Link(Link {
+                    ifindex: link.ifindex,
+                    name: link.name?,
+                    running: link.flags.contains(LinkFlags::Up | LinkFlags::Running),
+                    mac: link.mac,
+                    is_point_to_point: link.flags.contains(LinkFlags::Pointopoint),
+                }))
             }
             libc::RTM_DELLINK => Some(Self::LinkGone { ifindex: LinkDetails::decode(message)?.ifindex }),
             libc::RTM_NEWADDR => decode_address(message.payload()).map(Self::Address),
@@ -209,7 +216,13 @@ mod tests {
             .name("eth0")
             .address(vec![2; 6])
             .build();
-        let expected = Link { ifindex: 3, name: "eth0".to_owned(), running: false, mac: Some([2; 6]) };
+        let expected = Link {
+            ifindex: 3,
+            name: "eth0".to_owned(),
+            running: false,
+            mac: Some([2; 6]),
+            is_point_to_point: false,
+        };
         assert_eq!(decoded(RouteNetlinkMessage::NewLink(link)), Some(Notice::Link(expected)));
     }
 

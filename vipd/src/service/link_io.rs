@@ -17,7 +17,7 @@ use anyhow::{Context as _, anyhow};
 
 use super::worker::LinkWork;
 use crate::engine::id::RouterId;
-use crate::engine::link_io::{LinkIo, MacvlanIo};
+use crate::engine::link_io::{LinkIo, MacvlanFailure, MacvlanIo};
 use crate::engine::link_spec::{LinkSpec, RouterSpec, XdpEntry};
 use crate::netlink::{Macvlans, Wanted};
 use crate::packet::{Batch, Membership, PacketSocket, UnicastSocket};
@@ -54,7 +54,7 @@ impl LinkOpener {
         self.ensure_groups(spec)?;
         let unjoined = self.open.get(&spec.ifindex).map_or_else(Vec::new, |open| open.unjoined.clone());
         let (socket, unicast) = ensure_sockets(spec)?;
-        let macvlans = self.ensure_macvlans(spec)?;
+        let (macvlans, failed_macvlans) = self.ensure_macvlans(spec)?;
         let mode = if spec.routers.is_empty() {
             None
         } else {
@@ -71,6 +71,7 @@ impl LinkOpener {
             batch: Batch::default(),
             unicast,
             macvlans,
+            failed_macvlans,
         })
     }
 
@@ -106,17 +107,24 @@ impl LinkOpener {
         Ok(*unjoined != former)
     }
 
-    /// Creates the macvlans that do not exist.
-    fn ensure_macvlans(&mut self, spec: &LinkSpec) -> anyhow::Result<Vec<MacvlanIo>> {
-        let wanted = spec.routers.iter().filter_map(|router| Some((router, router.macvlan?)));
-        let created = wanted.map(|(RouterSpec { name, entry, .. }, link)| {
+    /// Creates the macvlans that do not exist. One that fails is no error while the link has another
+    /// router.
+    fn ensure_macvlans(&mut self, spec: &LinkSpec) -> anyhow::Result<(Vec<MacvlanIo>, Vec<MacvlanFailure>)> {
+        let (mut macvlans, mut failed) = (Vec::new(), Vec::new());
+        for RouterSpec { name, entry, macvlan, .. } in &spec.routers {
+            let Some(link) = *macvlan else { continue };
             let (family, vrid) = (entry.family.number(), entry.vrid);
             let wanted = Wanted { parent: spec.ifindex, parent_name: &spec.name, family, vrid };
             let created = self.macvlans.ensure(&wanted);
-            let created = created.with_context(|| format!("cannot create the macvlan of {name}"))?;
-            Ok(MacvlanIo { link, name: created.name, ifindex: created.ifindex })
-        });
-        created.collect()
+            match created.with_context(|| format!("cannot create the macvlan of {name}")) {
+                Ok(created) => {
+                    macvlans.push(MacvlanIo { link, name: created.name, ifindex: created.ifindex });
+                }
+                Err(error) if failed.len() + 1 == spec.routers.len() => return Err(error),
+                Err(error) => failed.push(MacvlanFailure { link, reason: format!("{error:#}") }),
+            }
+        }
+        Ok((macvlans, failed))
     }
 
     /// Enters the routers into the XDP program's maps.
@@ -138,7 +146,8 @@ impl LinkOpener {
     /// Attaches the XDP program, or keeps it if it is attached.
     fn ensure_attached(&mut self, spec: &LinkSpec) -> anyhow::Result<Mode> {
         let interface = spec.name.as_str();
-        let Attached { mode, reason, probe: _ } = self.kernel.attach(spec.ifindex, interface, spec.xdp)?;
+        let LinkSpec { ifindex, xdp, framing, .. } = *spec;
+        let Attached { mode, reason, probe: _ } = self.kernel.attach(ifindex, interface, xdp, framing)?;
         if let Some(reason) = reason {
             tracing::info!(interface, %mode, reason, "XDP attached");
         }

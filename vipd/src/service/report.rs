@@ -184,11 +184,15 @@ fn sentence(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
             )
         }
         Fault::NoHardwareAddress => {
-            format!("interface {interface} has no Ethernet address; adverts cannot be sent or received on it")
+            let remedy = match config.transport {
+                Transport::Multicast => "configure unicast_peers, or use another interface",
+                Transport::Unicast(_) => "unicast adverts need a point-to-point interface instead",
+            };
+            format!("interface {interface} has no Ethernet address and cannot carry its adverts; {remedy}")
         }
-        Fault::AddressInterface => {
+        Fault::AddressInterface => instance.macvlan_failure.clone().unwrap_or_else(|| {
             "an interface carrying its VIPs (`dev`, or its macvlan) is missing or down".to_owned()
-        }
+        }),
         Fault::NotAttached => {
             instance.failure.clone().unwrap_or_else(|| format!("interface {interface} is being set up"))
         }

@@ -195,7 +195,7 @@ mod tests {
     use crate::engine::link_spec::{LinkSpec, XdpEntry};
     use crate::process::raise;
     use crate::service::bus::bus;
-    use crate::xdp::Preference;
+    use crate::xdp::{Framing, Preference};
 
     /// Answers `status`, and sends SIGTERM to the control thread.
     struct Terminating;
@@ -264,6 +264,7 @@ mod tests {
             ifindex: 1,
             name: "eth0".to_owned(),
             xdp: Preference::Auto,
+            framing: Framing::Ethernet,
             routers: Vec::new(),
         };
         assert!(requests.send(Request::Open(spec)).is_ok());

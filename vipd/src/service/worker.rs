@@ -175,9 +175,14 @@ impl<W: LinkWork> State<W> {
         let (link, ifindex) = (spec.link, spec.ifindex);
         let io = match self.work.open(&spec) {
             Ok(io) => {
-                self.failed.remove(&link);
-                self.open.insert(link, spec);
+                self.open.insert(link, spec.clone());
                 self.fatal = None;
+                let reasons: Vec<_> = io.failed_macvlans.iter().map(|failed| &*failed.reason).collect();
+                if reasons.is_empty() {
+                    self.failed.remove(&link);
+                } else {
+                    self.note_failure(spec, &reasons.join("; "));
+                }
                 Ok(io)
             }
             Err(error) => {
@@ -266,7 +271,7 @@ fn concerns(request: &Request, spec: &LinkSpec) -> bool {
 mod tests {
     use super::*;
     use crate::engine::id::Id as _;
-    use crate::xdp::Preference;
+    use crate::xdp::{Framing, Preference};
 
     struct Refusing;
 
@@ -296,6 +301,7 @@ mod tests {
             ifindex,
             name: "eth0".to_owned(),
             xdp: Preference::Auto,
+            framing: Framing::Ethernet,
             routers: Vec::new(),
         }
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::driver;
 use super::error::{AttachError, errno_name};
 use super::extack;
-use super::mode::{Candidate, Preference, Selection};
+use super::mode::{Candidate, Framing, Preference, Selection};
 use super::syscall;
 
 /// Where in the kernel the program runs on an interface.
@@ -81,6 +81,11 @@ pub(super) struct Programs<'a> {
 }
 
 impl<'a> Programs<'a> {
+    /// The program for interfaces without a link-layer header alone.
+    pub(super) fn bare(program: BorrowedFd<'a>) -> Self {
+        Self { linear: program, frags: program }
+    }
+
     fn get(self, frags: bool) -> BorrowedFd<'a> {
         if frags { self.frags } else { self.linear }
     }
@@ -108,8 +113,9 @@ impl Attachments {
         ifindex: u32,
         interface: &str,
         preference: Preference,
+        framing: Framing,
     ) -> Result<Attached, AttachError> {
-        let selection = Selection::new(preference, driver::find(interface).as_ref());
+        let selection = Selection::new(preference, framing, driver::find(interface).as_ref());
         let wanted = selection.candidates[0];
         if let Some(present) = self.attached(ifindex) {
             if present.mode == wanted.mode

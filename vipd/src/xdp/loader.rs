@@ -10,7 +10,7 @@ use vipd_common::records::{PeerKey, RING_BYTES, RouterKey, RouterSlot};
 
 use super::attach::{Attached, Attachments, LinkProbe, Mode, Programs};
 use super::error::{AttachError, LoadError};
-use super::mode::Preference;
+use super::mode::{Framing, Preference};
 use super::routers::Routers;
 use super::{Closed, Counters, Feed, KernelLog, Row, Steady};
 
@@ -77,6 +77,8 @@ pub struct Kernel {
     ebpf: Ebpf,
     routers: Routers,
     attachments: Attachments,
+    /// Open because the instructions of a program that is not loaded yet name maps by descriptor.
+    _arrays: [MapData; 5],
 }
 
 /// What [`Kernel::load`] returns.
@@ -127,11 +129,9 @@ impl Kernel {
             let program = program(&mut ebpf, name).ok_or(LoadError::Missing { kind: "program", name })?;
             program.load().map_err(|error| LoadError::program(name, &error))?;
         }
-        let closed = Closed::new(
-            take(&mut ebpf, names::MAP_CLOSED, HashMap::try_from)?,
-            &take_array(&mut ebpf, names::MAP_FILTERING)?,
-        )
-        .map_err(|error| LoadError::mapping(names::MAP_FILTERING, error))?;
+        let filtering = take_array(&mut ebpf, names::MAP_FILTERING)?;
+        let closed = Closed::new(take(&mut ebpf, names::MAP_CLOSED, HashMap::try_from)?, &filtering)
+            .map_err(|error| LoadError::mapping(names::MAP_FILTERING, error))?;
         let rows = sizes.routers as usize + 1;
         let slots = take_array(&mut ebpf, names::MAP_STEADY)?;
         let lost = take_array(&mut ebpf, names::MAP_LOST)?;
@@ -148,19 +148,20 @@ impl Kernel {
             counters: PerCpuArray::try_from(duplicate(&counters).map_err(map_error)?).map_err(map_error)?,
             steady: map_steady()?,
         };
-        let counters = Counters::new(
-            PerCpuArray::try_from(counters).map_err(map_error)?,
-            &take_array(&mut ebpf, names::MAP_DISCARDED)?,
-        )
-        .map_err(|error| LoadError::mapping(names::MAP_DISCARDED, error))?;
+        let discarded = take_array(&mut ebpf, names::MAP_DISCARDED)?;
+        let counters = Counters::new(PerCpuArray::try_from(counters).map_err(map_error)?, &discarded)
+            .map_err(|error| LoadError::mapping(names::MAP_DISCARDED, error))?;
         let steady = map_steady()?;
-        let feed = Feed::new(
-            take(&mut ebpf, names::MAP_ADVERTS, RingBuf::try_from)?,
-            &take_array(&mut ebpf, names::MAP_ASLEEP)?,
-        )
-        .map_err(|error| LoadError::mapping(names::MAP_ASLEEP, error))?;
+        let asleep = take_array(&mut ebpf, names::MAP_ASLEEP)?;
+        let feed = Feed::new(take(&mut ebpf, names::MAP_ADVERTS, RingBuf::try_from)?, &asleep)
+            .map_err(|error| LoadError::mapping(names::MAP_ASLEEP, error))?;
         Ok(Loaded {
-            kernel: Self { ebpf, routers, attachments: Attachments::default() },
+            kernel: Self {
+                ebpf,
+                routers,
+                attachments: Attachments::default(),
+                _arrays: [filtering, slots, lost, discarded, asleep],
+            },
             feed,
             counters,
             closed,
@@ -211,7 +212,7 @@ impl Kernel {
         self.routers.clear_row(row)
     }
 
-    /// Attaches the program in the preferred mode, or keeps it if it is attached.
+    /// Attaches the program for this framing in the preferred mode, or keeps it if it is attached.
     ///
     /// An attachment in the wanted mode is never interrupted. With another mode it is created anew,
     /// because the kernel allows one mode at a time.
@@ -223,16 +224,30 @@ impl Kernel {
         ifindex: u32,
         interface: &str,
         preference: Preference,
+        framing: Framing,
     ) -> Result<Attached, AttachError> {
         let refused = |error: ProgramError| AttachError::Refused {
             interface: interface.to_owned(),
             preference,
             reason: error.to_string(),
         };
+        if framing == Framing::Bare {
+            self.load_bare().map_err(refused)?;
+            let bare = descriptor(&self.ebpf, names::PROGRAM_BARE).map_err(refused)?;
+            let programs = Programs::bare(bare.as_fd());
+            return self.attachments.ensure(programs, ifindex, interface, preference, framing);
+        }
         let linear = descriptor(&self.ebpf, names::PROGRAM).map_err(refused)?;
         let frags = descriptor(&self.ebpf, names::PROGRAM_FRAGS).map_err(refused)?;
         let programs = Programs { linear: linear.as_fd(), frags: frags.as_fd() };
-        self.attachments.ensure(programs, ifindex, interface, preference)
+        self.attachments.ensure(programs, ifindex, interface, preference, framing)
+    }
+
+    /// Loads the program for interfaces without a link-layer header, if it is not loaded. Not at the
+    /// start, because few hosts need it, and the verifier takes 0.1 s for each program.
+    fn load_bare(&mut self) -> Result<(), ProgramError> {
+        let program = program(&mut self.ebpf, names::PROGRAM_BARE).ok_or(ProgramError::NotLoaded)?;
+        if program.fd().is_ok() { Ok(()) } else { program.load() }
     }
 
     /// Returns the mode in which the program is attached to an interface, if it still is.
@@ -250,17 +265,41 @@ impl Kernel {
         self.attachments.detach(ifindex);
     }
 
-    /// Runs the program `repeat` times on `frame` as if received on `ifindex` (`BPF_PROG_TEST_RUN`).
-    /// Returns its action and the mean duration of a run in nanoseconds.
+    /// Runs the program for Ethernet `repeat` times on `frame` as if received on `ifindex`
+    /// (`BPF_PROG_TEST_RUN`). Returns its action and the mean duration of a run in nanoseconds.
     ///
     /// # Errors
     /// When the frame is shorter than 14 bytes or the interface does not exist.
     pub fn test_run(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<(u32, u64), ProgramError> {
+        self.test_run_of(names::PROGRAM, frame, ifindex, repeat)
+    }
+
+    /// Runs the program for interfaces without a link-layer header, like [`test_run`](Self::test_run).
+    ///
+    /// # Errors
+    /// As there, and when the verifier rejects the program.
+    pub fn test_run_bare(
+        &mut self,
+        packet: &[u8],
+        ifindex: u32,
+        repeat: u32,
+    ) -> Result<(u32, u64), ProgramError> {
+        self.load_bare()?;
+        self.test_run_of(names::PROGRAM_BARE, packet, ifindex, repeat)
+    }
+
+    fn test_run_of(
+        &self,
+        name: &str,
+        frame: &[u8],
+        ifindex: u32,
+        repeat: u32,
+    ) -> Result<(u32, u64), ProgramError> {
         use aya::programs::{TestRun as _, TestRunOptions};
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         let context: [u32; 6] = [0, length, 0, ifindex, 0, 0];
-        let program: &Xdp = self.ebpf.program(names::PROGRAM).ok_or(ProgramError::NotLoaded)?.try_into()?;
+        let program: &Xdp = self.ebpf.program(name).ok_or(ProgramError::NotLoaded)?.try_into()?;
         let result = program.test_run(TestRunOptions {
             data_in: Some(frame),
             ctx_in: Some(bytemuck::bytes_of(&context)),

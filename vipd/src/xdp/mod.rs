@@ -27,7 +27,7 @@ pub use error::{AttachError, LoadError};
 pub use feed::{Feed, MAX_PENDING};
 pub use loader::{Kernel, Loaded, Sizes, Verbosity};
 pub use log::KernelLog;
-pub use mode::Preference;
+pub use mode::{Framing, Preference};
 pub use row::{Row, Rows};
 pub use steady::Steady;
 

@@ -32,6 +32,16 @@ impl std::fmt::Display for Preference {
     }
 }
 
+/// What the frames of an interface start with, which decides the program for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// An Ethernet header.
+    #[default]
+    Ethernet,
+    /// The IP header: a point-to-point interface without hardware addresses (WireGuard, GRE, tun).
+    Bare,
+}
+
 /// A mode and program to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
@@ -56,7 +66,12 @@ const NATIVE: [Candidate; 2] =
 const GENERIC: Candidate = Candidate { mode: Mode::Generic, frags: true };
 
 impl Selection {
-    pub(super) fn new(preference: Preference, driver: Option<&Driver>) -> Self {
+    pub(super) fn new(preference: Preference, framing: Framing, driver: Option<&Driver>) -> Self {
+        if framing == Framing::Bare {
+            // Drivers with a native mode for such frames: none.
+            let reason = "frames have no Ethernet header".to_owned();
+            return Self { preference, candidates: vec![GENERIC], reason };
+        }
         let name = driver.map_or("unknown driver", |driver| &driver.name);
         let (native, reason) = match preference {
             Preference::Native => (true, "configured".to_owned()),
@@ -80,7 +95,7 @@ mod tests {
 
     fn first(preference: Preference, driver: Option<&str>) -> Mode {
         let driver = driver.map(|name| Driver::named(name.to_owned()));
-        Selection::new(preference, driver.as_ref()).candidates[0].mode
+        Selection::new(preference, Framing::Ethernet, driver.as_ref()).candidates[0].mode
     }
 
     #[test]
@@ -97,14 +112,25 @@ mod tests {
             assert_eq!(first(Preference::Native, driver), Mode::Native);
             assert_eq!(first(Preference::Generic, driver), Mode::Generic);
         }
-        let native = Selection::new(Preference::Native, None);
+        let ethernet = |preference| Selection::new(preference, Framing::Ethernet, None);
+        let native = ethernet(Preference::Native);
         assert_eq!(native.candidates.last(), Some(&GENERIC), "generic is the fallback");
-        assert_eq!(Selection::new(Preference::Generic, None).candidates, [GENERIC], "no fallback");
+        assert_eq!(ethernet(Preference::Generic).candidates, [GENERIC], "no fallback");
     }
 
     #[test]
     fn the_reason_names_the_driver() {
-        let veth = Selection::new(Preference::Auto, Some(&Driver::named("veth".to_owned())));
+        let veth = Driver::named("veth".to_owned());
+        let veth = Selection::new(Preference::Auto, Framing::Ethernet, Some(&veth));
         assert!(veth.reason.contains("veth"), "{}", veth.reason);
+    }
+
+    #[test]
+    fn without_an_ethernet_header_the_mode_is_generic_on_any_driver() {
+        let tun = Driver::named("tun".to_owned());
+        for preference in [Preference::Auto, Preference::Native, Preference::Generic] {
+            let selection = Selection::new(preference, Framing::Bare, Some(&tun));
+            assert_eq!(selection.candidates, [GENERIC]);
+        }
     }
 }

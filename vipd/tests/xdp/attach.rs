@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use vipd::xdp::{AttachError, Mode, Preference};
+use vipd::xdp::{AttachError, Framing, Mode, Preference};
 
 use crate::bench::Bench;
 use crate::interfaces::{private_links, private_pair};
@@ -33,12 +33,18 @@ fn attaching_again_keeps_the_link() {
     let [left, _] = private_pair();
     let mut bench = Bench::new();
     for preference in [Preference::Native, Preference::Generic] {
-        let first = bench.loaded.kernel.attach(left, "left", preference).expect("veth supports XDP");
+        let first = bench
+            .loaded
+            .kernel
+            .attach(left, "left", preference, Framing::Ethernet)
+            .expect("veth supports XDP");
         assert!(first.reason.is_some(), "a new attachment has a reason");
         let id = link_id("left");
-        let again = bench.loaded.kernel.attach(left, "left", preference).expect("attached");
+        let again =
+            bench.loaded.kernel.attach(left, "left", preference, Framing::Ethernet).expect("attached");
         assert_eq!((again.mode, again.reason, link_id("left")), (first.mode, None, id));
-        let auto = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect("attached");
+        let auto =
+            bench.loaded.kernel.attach(left, "left", Preference::Auto, Framing::Ethernet).expect("attached");
         assert_eq!((auto.mode, link_id("left")), (first.mode, id), "auto does not change a running mode");
     }
     assert_eq!(bench.loaded.kernel.mode(left), Some(Mode::Generic));
@@ -50,13 +56,15 @@ fn an_externally_detached_link_is_detected_and_attached_again() {
     let [left, _] = private_pair();
     let mut bench = Bench::new();
     let kernel = &mut bench.loaded.kernel;
-    let first = kernel.attach(left, "left", Preference::Native).expect("veth supports XDP");
+    let first =
+        kernel.attach(left, "left", Preference::Native, Framing::Ethernet).expect("veth supports XDP");
     let probe = first.probe.clone();
     assert!(std::thread::spawn(move || probe.is_attached()).join().expect("no panic"));
     output(&format!("bpftool link detach id {}", link_id("left")));
     assert!(!first.probe.is_attached());
     assert_eq!(kernel.mode(left), None);
-    let again = kernel.attach(left, "left", Preference::Native).expect("veth supports XDP");
+    let again =
+        kernel.attach(left, "left", Preference::Native, Framing::Ethernet).expect("veth supports XDP");
     assert!(again.reason.is_some() && again.probe.is_attached());
     assert!(!first.probe.is_attached(), "the former link stays detached");
     // A probe outlives the attachment without keeping it.
@@ -69,10 +77,18 @@ fn an_externally_detached_link_is_detected_and_attached_again() {
 fn a_deleted_interface_has_no_attachment() {
     let [left, _] = private_pair();
     let mut bench = Bench::new();
-    let attached = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect("veth supports XDP");
+    let attached = bench
+        .loaded
+        .kernel
+        .attach(left, "left", Preference::Auto, Framing::Ethernet)
+        .expect("veth supports XDP");
     output("ip link delete left");
     assert!(!attached.probe.is_attached());
-    let error = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect_err("deleted interface");
+    let error = bench
+        .loaded
+        .kernel
+        .attach(left, "left", Preference::Auto, Framing::Ethernet)
+        .expect_err("deleted interface");
     assert!(matches!(error, AttachError::NoDevice { .. }), "{error}");
 }
 
@@ -81,7 +97,11 @@ fn a_deleted_interface_has_no_attachment() {
 fn auto_selects_generic_mode_on_veth_with_a_reason() {
     let [left, _] = private_pair();
     let mut bench = Bench::new();
-    let attached = bench.loaded.kernel.attach(left, "left", Preference::Auto).expect("veth supports XDP");
+    let attached = bench
+        .loaded
+        .kernel
+        .attach(left, "left", Preference::Auto, Framing::Ethernet)
+        .expect("veth supports XDP");
     assert_eq!(attached.mode, Mode::Generic);
     let reason = attached.reason.expect("a new attachment");
     assert!(reason.contains("veth") && reason.contains("segmentation"), "{reason}");
@@ -92,7 +112,11 @@ fn auto_selects_generic_mode_on_veth_with_a_reason() {
 fn a_rejected_native_mode_is_reported_with_errno_and_extack() {
     let [bridge, _] = private_links("left type bridge", ["left", "lo"]);
     let mut bench = Bench::new();
-    let attached = bench.loaded.kernel.attach(bridge, "left", Preference::Native).expect("generic works");
+    let attached = bench
+        .loaded
+        .kernel
+        .attach(bridge, "left", Preference::Native, Framing::Ethernet)
+        .expect("generic works");
     assert_eq!(attached.mode, Mode::Generic);
     let reason = attached.reason.expect("a new attachment");
     assert!(reason.contains("native mode refused: EOPNOTSUPP"), "{reason}");
@@ -105,9 +129,9 @@ fn attaching_again_keeps_the_link_where_the_driver_refused_native_mode() {
     let [bridge, _] = private_links("left type bridge", ["left", "lo"]);
     let mut bench = Bench::new();
     let kernel = &mut bench.loaded.kernel;
-    kernel.attach(bridge, "left", Preference::Native).expect("generic works");
+    kernel.attach(bridge, "left", Preference::Native, Framing::Ethernet).expect("generic works");
     let id = link_id("left");
-    let again = kernel.attach(bridge, "left", Preference::Native).expect("it is attached");
+    let again = kernel.attach(bridge, "left", Preference::Native, Framing::Ethernet).expect("it is attached");
     assert_eq!((again.mode, again.reason, link_id("left")), (Mode::Generic, None, id));
 }
 
@@ -116,7 +140,15 @@ fn attaching_again_keeps_the_link_where_the_driver_refused_native_mode() {
 fn an_interface_with_another_program_is_busy() {
     let [left, _] = private_pair();
     let (mut first, mut second) = (Bench::new(), Bench::new());
-    first.loaded.kernel.attach(left, "left", Preference::Native).expect("veth supports XDP");
-    let error = second.loaded.kernel.attach(left, "left", Preference::Native).expect_err("busy interface");
+    first
+        .loaded
+        .kernel
+        .attach(left, "left", Preference::Native, Framing::Ethernet)
+        .expect("veth supports XDP");
+    let error = second
+        .loaded
+        .kernel
+        .attach(left, "left", Preference::Native, Framing::Ethernet)
+        .expect_err("busy interface");
     assert!(matches!(error, AttachError::Busy { .. }), "{error}");
 }

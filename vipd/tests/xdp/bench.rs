@@ -3,7 +3,7 @@
 use std::mem::size_of;
 use std::time::Duration;
 
-use vipd::xdp::{Kernel, Loaded, OBJECT, Row, Sizes, Verbosity};
+use vipd::xdp::{Framing, Kernel, Loaded, OBJECT, Row, Sizes, Verbosity};
 use vipd_common::address::{ipv4, ipv6};
 use vipd_common::counters::{Counter, CounterRow, ROW_CELLS, ROW_UNASSIGNED};
 use vipd_common::parse::{Advert, ChecksumForm};
@@ -128,7 +128,7 @@ impl Bench {
 
     /// Returns the verdict of the user-space parser.
     pub(crate) fn reference(&self, frame: &[u8], ifindex: u32) -> Verdict {
-        self.maps.verdict(frame, ifindex)
+        self.maps.verdict(Framing::Ethernet, frame, ifindex)
     }
 
     /// Runs the program once and compares it with the user-space parser.
@@ -136,8 +136,18 @@ impl Bench {
     /// # Errors
     /// With the first difference.
     pub(crate) fn compare(&mut self, frame: &[u8], ifindex: u32) -> Result<Verdict, String> {
-        let verdict = self.reference(frame, ifindex);
         let action = self.run(frame, ifindex);
+        self.compare_with(self.reference(frame, ifindex), action, ifindex)
+    }
+
+    /// Does the same with the program for interfaces without a link-layer header.
+    pub(crate) fn compare_bare(&mut self, packet: &[u8], ifindex: u32) -> Result<Verdict, String> {
+        let result = self.loaded.kernel.test_run_bare(packet, ifindex, 1);
+        let (action, _) = result.map_err(|error| format!("{} bytes: {error:?}", packet.len()))?;
+        self.compare_with(self.maps.verdict(Framing::Bare, packet, ifindex), action, ifindex)
+    }
+
+    fn compare_with(&mut self, verdict: Verdict, action: u32, ifindex: u32) -> Result<Verdict, String> {
         if action != verdict.action() {
             return Err(format!("action {action}, but the parser returns {verdict:?}"));
         }

@@ -4,6 +4,7 @@
 //! same bytes. The tests load programs into the kernel and need privileges.
 
 mod attach;
+mod bare;
 mod bench;
 mod closed;
 mod differential;

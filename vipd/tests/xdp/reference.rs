@@ -1,9 +1,10 @@
 //! The reference verdict on a frame, from the user-space parser.
 
+use vipd::xdp::Framing;
 use vipd_common::counters::Counter;
 use vipd_common::parse::{Advert, Expected, locate, validate};
 use vipd_common::records::{ClosedKey, PeerKey, RouterKey, RouterSlot};
-use vipd_common::wire::{ethernet, ipv4, ipv6};
+use vipd_common::wire::{ethernet, ip, ipv4, ipv6};
 
 use crate::bench::{XDP_DROP, XDP_PASS};
 
@@ -40,8 +41,12 @@ pub(crate) struct Maps {
 
 impl Maps {
     /// Returns the verdict on a frame received on `ifindex`.
-    pub(crate) fn verdict(&self, frame: &[u8], ifindex: u32) -> Verdict {
-        let Some(ip) = ethernet::ip(&frame) else {
+    pub(crate) fn verdict(&self, framing: Framing, frame: &[u8], ifindex: u32) -> Verdict {
+        let ip = match framing {
+            Framing::Ethernet => ethernet::ip(&frame),
+            Framing::Bare => ip::bare(&frame),
+        };
+        let Some(ip) = ip else {
             return Verdict::Passed(None);
         };
         let packet = &frame[ip.offset..frame.len().min(ip.offset + WINDOW)];

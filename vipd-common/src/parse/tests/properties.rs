@@ -11,7 +11,7 @@ use super::{Expected, locate, parse, validate};
 use crate::address::to_words;
 use crate::parse::{ChecksumForm, Cursor, address_digest};
 use crate::wire::checksum::Sum;
-use crate::wire::{arp, ethernet, ipv4, ipv6, vrrp};
+use crate::wire::{arp, ethernet, ip, ipv4, ipv6, vrrp};
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
@@ -19,6 +19,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_do_not_panic(bytes in vec(any::<u8>(), 0..200), version: u8) {
         let _ = ethernet::ip(&&bytes[..]);
+        let _ = ip::bare(&&bytes[..]);
         let _ = parse(&bytes, version);
     }
 
@@ -225,4 +226,20 @@ fn a_gratuitous_arp_is_a_broadcast_request_for_itself() {
     assert_eq!(frame[arp::FRAME_SENDER_IP..32], address);
     assert_eq!(frame[32..38], [0xff; 6]);
     assert_eq!(frame[arp::FRAME_TARGET_IP..], address);
+}
+
+#[test]
+fn a_frame_without_a_link_layer_header_is_parsed_from_its_version() {
+    let bare = |frame: &[u8]| ip::bare(&frame).map(|ip| (ip.offset, ip.version, ip.protocol));
+    let advert = Packet::valid(3).bytes();
+    assert_eq!(bare(&advert), Some((0, 4, ipv4::PROTOCOL_VRRP)));
+    assert_eq!(ethernet::ip(&&advert[..]), None, "not as Ethernet");
+    let mut packet = [0; ipv6::HEADER_LEN];
+    ipv6::write(&mut packet, [1; 16], [2; 16], 58, 0).expect("room");
+    assert_eq!(bare(&packet), Some((0, 6, 58)));
+    for version in [0, 5, 7, 15] {
+        packet[0] = version << 4;
+        assert_eq!(bare(&packet), None, "version {version}");
+    }
+    assert_eq!([bare(&[]), bare(&advert[..9]), bare(&[0x60; 6])], [None; 3], "cut off");
 }
