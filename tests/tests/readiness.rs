@@ -134,6 +134,29 @@ fn group_memberships_are_renewed_after_ipv6_is_reenabled() {
     assert_eq!(count(&backup, "master-transitions").unwrap(), 0);
 }
 
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn group_that_cannot_be_joined_impedes_its_family_only() {
+    let lab = Lab::new(1).unwrap();
+    let node = lab.host(ONE).unwrap();
+    run(node, "sysctl -qw net.ipv4.igmp_max_memberships=0").unwrap();
+    let both = [
+        Instance { name: "four".to_owned(), ..instance(Family::V4, 200) },
+        Instance { name: "six".to_owned(), ..instance(Family::V6, 200) },
+    ];
+    let agent = start_agent(&lab, ONE, &both).unwrap();
+    let until_states = |expected: [&str; 2]| {
+        try_wait_until("these states", TIMEOUT, || {
+            Ok(status(&agent)?.iter().map(|instance| instance.text("state").to_owned()).eq(expected))
+        })
+    };
+    until_states(["fault", "master"]).unwrap();
+    let reason = status(&agent).unwrap()[0].text("vipd:fault-reason").to_owned();
+    assert!(reason.contains("cannot join 224.0.0.18"), "{reason}");
+    run(node, "sysctl -qw net.ipv4.igmp_max_memberships=20").unwrap();
+    until_states(["master", "master"]).unwrap();
+}
+
 /// Returns the configuration of node `number` for a router on an interface without a hardware
 /// address.
 fn tunnel(number: u8, transport: &str) -> String {
