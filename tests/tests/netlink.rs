@@ -222,7 +222,8 @@ fn netlink_overrun_triggers_resync() -> TestResult {
     adverts_from(&capture, resumed, OTHER)?;
     let status = until_state(&agent, "master", TIMEOUT)?;
     assert_eq!(status.address("vipd:primary-address"), Some(OTHER.into()));
-    assert!(agent.log().iter().any(|line| line.text.contains("notifications were lost")));
+    let log = agent.log();
+    assert!(log.iter().any(|line| line.text.contains("notifications were lost")), "{log:#?}");
     Ok(())
 }
 
