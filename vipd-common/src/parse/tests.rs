@@ -1,4 +1,4 @@
-//! The parser on slices: each verdict, and that no bytes make it panic.
+//! Tests of the parser on slices: each verdict, and that no input makes it panic.
 
 mod authentication;
 mod ipv6;
@@ -14,7 +14,7 @@ use crate::address::FAMILY_IPV4;
 use crate::address::{ipv4, to_words};
 use crate::counters::Counter;
 
-/// Why a packet is no advert of ours.
+/// Why a packet is not an advert for this router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     NotOurs(NotOurs),

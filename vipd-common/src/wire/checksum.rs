@@ -2,8 +2,8 @@
 
 /// A running one's complement sum of big-endian words.
 ///
-/// It is kept in 64 bits and folded at the end: 2^16 ≡ 2^32 ≡ 1 (mod 65535), so 16- and 32-bit words add up
-/// to the same folded value, and no carry is lost below 2^32 words.
+/// Kept in 64 bits and folded at the end: 2^16 ≡ 2^32 ≡ 1 (mod 65535), so 16- and 32-bit words add
+/// up to the same folded value, and no carry is lost below 2^32 words.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
 

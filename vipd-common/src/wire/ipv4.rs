@@ -15,7 +15,7 @@ use crate::wire::checksum::Sum;
 
 /// Length of a header without options, bytes.
 pub const HEADER_LEN: usize = 20;
-/// Length of a header with all the options there can be, bytes.
+/// Length of the longest header, bytes.
 pub const MAX_HEADER_LEN: usize = 60;
 /// Offset of the total length.
 pub const TOTAL_LENGTH: usize = 2;
@@ -33,13 +33,13 @@ pub const SOURCE: usize = 12;
 pub const DESTINATION: usize = 16;
 /// IP protocol number of VRRP (RFC 9568 section 5.1.1.4).
 pub const PROTOCOL_VRRP: u8 = 112;
-/// The group all VRRP routers listen to (RFC 9568 section 5.1.1.2).
+/// The group of all VRRP routers (RFC 9568 section 5.1.1.2).
 pub const VRRP_GROUP: [u8; 4] = [224, 0, 0, 18];
 /// Its Ethernet address (RFC 1112 section 6.4).
 pub const VRRP_GROUP_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0x00, 0x00, 0x12];
-/// The one TTL an advert may have (RFC 9568 section 5.1.1.3).
+/// The only valid TTL of adverts (RFC 9568 section 5.1.1.3).
 pub const VRRP_TTL: u8 = 255;
-/// Internetwork Control, DSCP CS6: custom with VRRP, not a rule.
+/// Internetwork Control, DSCP CS6: common practice for VRRP, not required by its RFCs.
 pub const TOS_CS6: u8 = 0xc0;
 
 /// Writes the header of an advert to [`VRRP_GROUP`]: no options, Don't Fragment, TTL 255.

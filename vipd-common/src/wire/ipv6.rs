@@ -15,7 +15,7 @@
 pub const HEADER_LEN: usize = 40;
 /// Offset of the payload length.
 pub const PAYLOAD_LENGTH: usize = 4;
-/// Offset of the next header.
+/// Offset of the Next Header field.
 pub const NEXT_HEADER: usize = 6;
 /// Offset of the Hop Limit.
 pub const HOP_LIMIT: usize = 7;
@@ -25,7 +25,7 @@ pub const SOURCE: usize = 8;
 pub const DESTINATION: usize = 24;
 /// Next header of ICMPv6 (RFC 4443).
 pub const NEXT_HEADER_ICMPV6: u8 = 58;
-/// The group all VRRP routers listen to, ff02::12 (RFC 9568 section 5.1.2.2).
+/// The group of all VRRP routers, ff02::12 (RFC 9568 section 5.1.2.2).
 pub const VRRP_GROUP: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12];
 /// Its Ethernet address (RFC 2464 section 7).
 pub const VRRP_GROUP_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 0x12];
@@ -33,12 +33,13 @@ pub const VRRP_GROUP_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 0x12];
 pub const ALL_NODES: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 /// Its Ethernet address.
 pub const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
-/// The one Hop Limit an advert or a Neighbor Advertisement may have (RFC 9568 section 5.1.2.3, RFC 4861 section 7.1).
+/// The only valid Hop Limit of adverts and Neighbor Advertisements (RFC 9568 section 5.1.2.3,
+/// RFC 4861 section 7.1).
 pub const HOP_LIMIT_MAX: u8 = 255;
 
 /// Writes a header with Hop Limit 255 and traffic class CS6, and without a flow label.
 ///
-/// `payload` is the length of what follows, bytes.
+/// `payload` is the length of the payload, bytes.
 ///
 /// # Errors
 /// `None` if the buffer is shorter than [`HEADER_LEN`] or the payload longer than 65 535 bytes.

@@ -18,17 +18,18 @@ pub const TYPE_ADVERTISEMENT: u8 = 136;
 pub const LEN: usize = 32;
 /// Length of the frame, bytes.
 pub const FRAME_LEN: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN + LEN;
-/// Flags: the sender is a router, and the entry is to be overridden; nobody solicited it (RFC 9568 section 6.4.2).
+/// Flags R and O set, S clear: an unsolicited advertisement of a router that overrides the neighbor
+/// entry (RFC 9568 section 6.4.2).
 const ROUTER_OVERRIDE: u8 = 0x80 | 0x20;
 
-/// A frame to all nodes that says where `address` is: at `mac`, from which it comes.
+/// Returns a frame to all nodes that announces `address` at `mac`.
 ///
-/// Its source is the address itself, as keepalived and FRR have it.
+/// Its IP source is the address itself, as in keepalived and FRR.
 pub fn unsolicited(mac: [u8; 6], address: [u8; 16]) -> [u8; FRAME_LEN] {
     let mut frame = [0; FRAME_LEN];
     let (ethernet_header, packet) = frame.split_at_mut(ethernet::HEADER_LEN);
     let (ip_header, message) = packet.split_at_mut(ipv6::HEADER_LEN);
-    // The lengths are those of the constants above: neither writer can refuse.
+    // The buffer has the lengths that both writers require.
     let _ = ethernet::write(ethernet_header, ipv6::ALL_NODES_MAC, mac, ethernet::TYPE_IPV6);
     let _ = ipv6::write(ip_header, address, ipv6::ALL_NODES, ipv6::NEXT_HEADER_ICMPV6, LEN);
     message[0] = TYPE_ADVERTISEMENT;
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_says_the_address_and_the_mac_and_its_checksum_fits() {
+    fn unsolicited_na_has_the_address_the_mac_and_a_valid_checksum() {
         let address = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x50];
         let mac = [0, 0, 0x5e, 0, 2, 51];
         let frame = unsolicited(mac, address);

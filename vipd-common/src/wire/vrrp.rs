@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The v3 interval is 12 bits of centiseconds, the v2 interval 8 bits of seconds; the v2 authentication data
-//! is 8 bytes, always there.
+//! has 8 bytes and is always present.
 
 use core::net::IpAddr;
 
@@ -28,7 +28,7 @@ pub const AUTH_LEN: usize = 8;
 pub const AUTH_PASS: u8 = 1;
 /// The longest message: VRRPv3 with 255 IPv6 addresses, bytes.
 pub const MAX_LEN: usize = HEADER_LEN + 16 * 255;
-/// The only type there is, ADVERTISEMENT.
+/// Type ADVERTISEMENT, the only one.
 pub const TYPE_ADVERTISEMENT: u8 = 1;
 /// Offset of the VRID.
 pub const VRID: usize = 1;
@@ -51,7 +51,7 @@ pub const fn message_len(version: u8, family: u8, count: u8) -> usize {
     HEADER_LEN + address * count as usize + auth
 }
 
-/// The fixed fields of an advert to be written.
+/// The fixed fields of an advert that [`write`] encodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fields {
     /// Virtual router identifier.
@@ -60,7 +60,7 @@ pub struct Fields {
     pub priority: u8,
     /// Centiseconds in VRRPv3 (12 bits), seconds in VRRPv2 (8 bits).
     pub interval: u16,
-    /// The form of the checksum; it says version and family.
+    /// Form of the checksum, which implies version and family.
     pub checksum: ChecksumForm,
     /// VRRPv2's authentication data, with type [`AUTH_PASS`]; none for type 0.
     pub password: Option<[u8; AUTH_LEN]>,
@@ -87,14 +87,14 @@ impl Fields {
 /// The sum of the pseudo-header (RFC 8200 section 8.1; RFC 5798 has it for IPv4, too): source, destination,
 /// length, zero and protocol 112.
 ///
-/// What pads an IPv4 address is 0 and adds nothing.
+/// IPv4 addresses are padded with zeros, which add nothing to the sum.
 #[inline(always)]
 #[must_use]
 pub fn pseudo_header(source: &Address, destination: &Address, length: usize) -> Sum {
     pseudo_sum(source, destination, length, ipv4::PROTOCOL_VRRP)
 }
 
-/// [`pseudo_header`] of any protocol.
+/// Returns the sum of the pseudo-header of any protocol.
 #[inline(always)]
 #[must_use]
 pub fn pseudo_sum(source: &Address, destination: &Address, length: usize, protocol: u8) -> Sum {

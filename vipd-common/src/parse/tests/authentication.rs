@@ -48,7 +48,7 @@ fn r13_type_and_data_must_be_ours() {
 }
 
 #[test]
-fn the_destination_and_the_ttl_are_those_of_the_transport() {
+fn destination_and_ttl_depend_on_the_transport() {
     const OURS: [u8; 4] = [10, 0, 0, 2];
     let routed = Expected { ttl: 250, ..Expected::version(3) };
     let to_us = |ttl| Packet { destination: OURS, ttl, ..Packet::valid(3) };
@@ -65,7 +65,7 @@ fn the_destination_and_the_ttl_are_those_of_the_transport() {
 }
 
 #[test]
-fn an_empty_list_is_for_those_who_have_none_themselves() {
+fn adverts_without_addresses_are_valid_only_for_routers_without_addresses() {
     for version in [2, 3] {
         let packet = Packet { addresses: Vec::new(), ..Packet::valid(version) };
         let expected = Expected { empty: true, ..Expected::version(version) };

@@ -110,11 +110,11 @@ fn r4_a_packet_cut_anywhere_is_never_an_advert() {
 }
 
 #[test]
-fn the_digest_holds_an_address_together() {
+fn the_digest_distinguishes_regrouped_words() {
     let (mut a, mut b) = (link_local(1), link_local(2));
     assert_eq!(digest(&[a, b]), digest(&[b, a]), "T8 only recommends an order");
     let before = digest(&[a, b]);
-    // The same words, otherwise put together.
+    // The same words in other addresses.
     (a[7], b[7]) = (1, 0);
     let one = digest(&[a, b]);
     (a[7], b[7]) = (0, 1);

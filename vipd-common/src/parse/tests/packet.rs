@@ -1,15 +1,15 @@
-//! IPv4 packets, right or wrong in any one thing. What it writes is written here again, apart from `wire`.
+//! Builds IPv4 packets with one wrong field, independently of `wire`.
 
 use std::vec::Vec;
 
-/// Which checksum the message gets.
+/// Checksum of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// Over the message (VRRPv2, and RFC 9568).
     Message,
     /// With the IPv4 pseudo-header (RFC 5798).
     Pseudo,
-    /// None that fits.
+    /// A wrong one.
     Wrong,
 }
 
@@ -21,14 +21,14 @@ pub(super) struct Packet {
     pub(super) ttl: u8,
     pub(super) source: [u8; 4],
     pub(super) destination: [u8; 4],
-    /// Added to the right total length.
+    /// Added to the correct total length.
     pub(super) total_error: i32,
     pub(super) header_error: u16,
     pub(super) version: u8,
     pub(super) kind: u8,
     pub(super) vrid: u8,
     pub(super) priority: u8,
-    /// Instead of the number of addresses.
+    /// Replaces the address count.
     pub(super) count: Option<u8>,
     pub(super) word: u16,
     pub(super) addresses: Vec<[u8; 4]>,
@@ -42,7 +42,7 @@ pub(super) struct Packet {
 }
 
 impl Packet {
-    /// A valid advert of one address.
+    /// Returns a valid advert with one address.
     pub(super) fn valid(version: u8) -> Self {
         Self {
             ihl: 5,
@@ -114,7 +114,7 @@ impl Packet {
             covered.extend(u16::try_from(bytes.len()).expect("short").to_be_bytes());
         }
         covered.extend(&bytes);
-        // Neither form fits one that is off by one.
+        // Matches neither form.
         let checksum = (!sum(&covered)).wrapping_sub(u16::from(self.form == Form::Wrong));
         bytes[6..8].copy_from_slice(&checksum.to_be_bytes());
         bytes

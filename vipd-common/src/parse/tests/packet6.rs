@@ -1,4 +1,4 @@
-//! IPv6 packets, right or wrong in any one thing. What it writes is written here again, apart from `wire`.
+//! Builds IPv6 packets with one wrong field, independently of `wire`.
 
 use std::vec::Vec;
 
@@ -10,21 +10,21 @@ pub(super) struct Packet6 {
     pub(super) hops: u8,
     pub(super) source: [u8; 16],
     pub(super) destination: [u8; 16],
-    /// Added to the right payload length.
+    /// Added to the correct payload length.
     pub(super) length_error: i32,
     pub(super) version: u8,
     pub(super) kind: u8,
     pub(super) vrid: u8,
     pub(super) priority: u8,
-    /// Instead of the number of addresses.
+    /// Replaces the address count.
     pub(super) count: Option<u8>,
     pub(super) word: u16,
     pub(super) addresses: Vec<[u8; 16]>,
     /// After the last address, inside the payload.
     pub(super) trailing: usize,
-    /// Added to the right checksum.
+    /// Added to the correct checksum.
     pub(super) checksum_error: u16,
-    /// The checksum leaves the pseudo-header out.
+    /// Computes the checksum without the pseudo-header.
     pub(super) message_only: bool,
     /// After the payload.
     pub(super) padding: usize,
@@ -39,7 +39,7 @@ pub(super) const fn link_local(last: u8) -> [u8; 16] {
 pub(super) const GROUP: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12];
 
 impl Packet6 {
-    /// A valid advert of one address.
+    /// Returns a valid advert with one address.
     pub(super) fn valid() -> Self {
         Self {
             ip_version: 6,

@@ -1,4 +1,4 @@
-//! Arbitrary packets, and what is written and read again.
+//! Property tests: arbitrary packets, and round trips of writers and parser.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::vec::Vec;
@@ -102,7 +102,7 @@ proptest! {
         prop_assert_eq!((advert.vrid, advert.priority, advert.interval), (vrid, priority, fields.interval));
         prop_assert_eq!(usize::from(advert.count), addresses.len());
         prop_assert_eq!(advert.addresses, address_digest(addresses.iter().rev().copied()), "in any order");
-        // A sum of 0xffff in place of 0x0000 may make the forms agree; the first is then the answer.
+        // 0xffff in place of 0x0000 can make both forms match; the parser then returns the first.
         prop_assert!(advert.checksum == form || advert.checksum == ChecksumForm::Rfc5798);
     }
 
@@ -128,7 +128,7 @@ proptest! {
     }
 }
 
-/// An advert to the group, behind its IP header.
+/// Returns an advert to the group with its IP header.
 fn written(fields: &vrrp::Fields, addresses: &[IpAddr]) -> Vec<u8> {
     let (from, to, header): (IpAddr, IpAddr, usize) = if fields.family() == 6 {
         ("fe80::1".parse().expect("an address"), Ipv6Addr::from(ipv6::VRRP_GROUP).into(), ipv6::HEADER_LEN)

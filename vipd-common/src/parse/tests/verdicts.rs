@@ -53,7 +53,7 @@ fn options_of_every_length_are_stepped_over() {
 }
 
 #[test]
-fn padding_does_not_count() {
+fn padding_is_ignored() {
     for version in VERSIONS {
         let bare = parse(&Packet::valid(version).bytes(), version);
         assert!(bare.is_ok());
@@ -91,7 +91,7 @@ fn the_largest_intervals_are_read() {
     assert_eq!(parse(&packet.bytes(), 2).map(|advert| advert.interval), Ok(255));
 }
 
-/// What is wrong, the packet, and what it is counted as.
+/// Name of the fault, the packet, and the counter.
 fn wrong(version: u8) -> Vec<(String, Packet, Refusal)> {
     let valid = Packet::valid(version);
     let discarded = Refusal::Discarded;
@@ -177,7 +177,7 @@ fn r4_a_packet_cut_anywhere_is_never_an_advert() {
 }
 
 #[test]
-fn the_digest_does_not_depend_on_the_order_and_does_on_everything_else() {
+fn the_digest_depends_on_everything_but_the_order() {
     let digest = |list: &[[u8; 4]]| address_digest(list.iter().copied().map(Into::into));
     let (a, b, zero) = ([10, 0, 0, 1], [10, 0, 0, 2], [0; 4]);
     assert_eq!(digest(&[a, b]), digest(&[b, a]), "T8 only recommends an order");
