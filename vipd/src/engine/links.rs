@@ -7,6 +7,7 @@ use super::address_table::AddressTable;
 use super::id::{LinkId, RouterId, Slab};
 use super::link_io::LinkIo;
 use super::ownership::{Primary, dependent};
+use super::unicast_peer::Neighbor;
 use crate::netlink::{Address, Notice};
 use crate::vrrp::{Family, Fault};
 use crate::xdp::{Framing, Mode};
@@ -46,6 +47,8 @@ pub(crate) struct Link {
     pub(crate) addresses: AddressTable,
     /// Its sockets and XDP attachment, once the service has opened it.
     pub(crate) io: Option<LinkIo>,
+    /// The unicast peers in a subnet of its routers' sources.
+    pub(crate) neighbors: BTreeMap<IpAddr, Neighbor>,
     /// Why it could not be opened.
     pub(crate) failure: Option<String>,
     /// The routers whose adverts or addresses are on it.
@@ -83,6 +86,7 @@ impl Link {
             is_point_to_point: false,
             addresses: AddressTable::default(),
             io: None,
+            neighbors: BTreeMap::new(),
             failure: None,
             routers: Vec::new(),
             requested: false,
@@ -279,6 +283,7 @@ impl Link {
         let ours = self.addresses.iter().filter(|found| self.addresses.is_ours(found));
         let stale = ours.copied().collect();
         self.addresses.clear();
+        self.neighbors.clear();
         self.failure = None;
         self.requested = false;
         self.swept = false;
@@ -381,12 +386,6 @@ impl Links {
         self.by_ifindex.insert(ifindex, id);
     }
 
-    /// The routers of the link with this index.
-    pub(crate) fn routers_on(&self, ifindex: u32) -> &[RouterId] {
-        let id = self.by_ifindex.get(&ifindex);
-        id.and_then(|id| self.slab.get(*id)).map_or(&[][..], |link| link.routers.as_slice())
-    }
-
     /// Applies a notice. Returns the links whose interfaces are gone by it: two where an interface
     /// was renamed and takes the place of another.
     pub(crate) fn apply(&mut self, notice: &Notice) -> [Option<(LinkId, Gone)>; 2] {
@@ -414,8 +413,13 @@ impl Links {
                 self.address_changed(*address, true);
                 [None, None]
             }
-            // Concerns routers: `Topology::neighbor_changed`.
-            Notice::Neighbor { .. } => [None, None],
+            Notice::Neighbor { ifindex, address, resolved } => {
+                let link = self.by_ifindex.get(ifindex).and_then(|id| self.slab.get_mut(*id));
+                if let Some(neighbor) = link.and_then(|link| link.neighbors.get_mut(address)) {
+                    neighbor.set_resolved(*resolved);
+                }
+                [None, None]
+            }
             Notice::AddressGone(address) => {
                 self.address_changed(*address, false);
                 [None, None]

@@ -67,8 +67,8 @@ pub(crate) struct Effects {
     /// Addresses that accept packets again once they are removed.
     reopen: Vec<(RouterId, ClosedKey)>,
     announcer: Announcer,
-    /// Unicast peers whose neighbor entries are to be read: router and position.
-    unchecked: VecDeque<(RouterId, usize)>,
+    /// Unicast peers whose neighbor entries are to be read.
+    unchecked: VecDeque<(LinkId, IpAddr)>,
     /// An address could not be changed since [`Effects::take_failure`].
     failed: bool,
     /// Links whose batch holds frames, each once.
