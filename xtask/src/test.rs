@@ -70,7 +70,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     steps.add("tests of every crate", nextest_run(&all, &[]));
     if args.arguments.is_empty() && !args.quick {
         let native = ["--package", "vipd-tests", "--filterset", NATIVE_TESTS];
-        steps.add("end-to-end tests in native XDP", nextest_run(&native, &[(XDP_VARIABLE, "native".as_ref())]));
+        steps.add(
+            "end-to-end tests in native XDP",
+            nextest_run(&native, &[(XDP_VARIABLE, "native".as_ref())]),
+        );
     }
     if args.arguments.is_empty() && !args.quick && !args.privileged {
         steps.add("documentation tests", documentation_tests());

@@ -122,7 +122,7 @@ mod tests {
         neighbor.set_resolved(false);
         assert_eq!(solicited(&mut neighbor, 3500, 4000), [3900], "another failed resolution");
         neighbor.set_resolved(true);
-        assert_eq!(solicited(&mut neighbor, 4000, 9000), []);
+        assert!(solicited(&mut neighbor, 4000, 9000).is_empty());
         neighbor.set_resolved(false);
         assert_eq!(solicited(&mut neighbor, 9000, 9300), [9000, 9100, 9200]);
     }
