@@ -449,6 +449,13 @@ impl Links {
         }
     }
 
+    /// Removes the state of neighbors that are no longer unicast peers (sorted).
+    pub(crate) fn retain_neighbors(&mut self, peers: &[IpAddr]) {
+        for (_, link) in self.slab.iter_mut() {
+            link.neighbors.retain(|address, _| peers.binary_search(address).is_ok());
+        }
+    }
+
     /// Before the links of a full dump.
     pub(crate) fn begin_dump(&mut self) {
         for (_, link) in self.slab.iter_mut() {

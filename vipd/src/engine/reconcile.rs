@@ -69,9 +69,7 @@ impl Engine {
         let mut notices = Vec::new();
         let peers = self.topology.unicast_peers();
         self.monitor.watch_peers(&peers)?;
-        for (_, link) in self.topology.links.iter_mut() {
-            link.neighbors.retain(|address, _| peers.binary_search(address).is_ok());
-        }
+        self.topology.links.retain_neighbors(&peers);
         // A macvlan that was not created yet has no name.
         let created =
             self.topology.links.iter().filter(|(_, link)| link.ifindex.is_some() || !link.is_virtual_mac());
