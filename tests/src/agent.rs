@@ -142,12 +142,12 @@ impl Agent {
         &self.host
     }
 
-    /// Whether it was started and not stopped or killed since.
+    /// Returns whether it was started and not stopped or killed since.
     pub fn is_running(&self) -> bool {
         self.process.is_some()
     }
 
-    /// Whether its process is still running; the program may have exited.
+    /// Returns whether its process is still running; the program may have exited.
     ///
     /// # Errors
     /// When it was not started, or waitpid(2) fails.

@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// Only the tests of every crate
     #[arg(long, conflicts_with = "quick")]
     privileged: bool,
-    /// As --privileged, without tests that run keepalived
+    /// Like --privileged, but without the tests that run keepalived
     #[arg(long)]
     quick: bool,
     /// Passed to `cargo nextest run`: a filter, `--test NAME`
@@ -53,7 +53,7 @@ pub(crate) struct Args {
     arguments: Vec<String>,
 }
 
-/// Runs the verb.
+/// Runs `cargo xtask test`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let start = Instant::now();
     privilege::require("the test suite", "cargo xtask test")?;

@@ -102,7 +102,7 @@ impl Link {
         }
     }
 
-    /// Whether the interface exists, is up and has a carrier.
+    /// Returns whether the interface exists, is up and has a carrier.
     pub(crate) fn link_state(&self) -> Result<(), Fault> {
         self.ifindex.ok_or(Fault::NoInterface)?;
         if self.running { Ok(()) } else { Err(Fault::InterfaceDown) }
@@ -117,8 +117,8 @@ impl Link {
         }
     }
 
-    /// Whether adverts of a family can be sent and received: multicast ones only with an Ethernet
-    /// address.
+    /// Returns whether adverts of a family can be sent and received: multicast ones only with an
+    /// Ethernet address.
     pub(crate) fn io_state(&self, family: Family, is_unicast: bool) -> Result<(), Fault> {
         let is_parsed = match self.framing() {
             Some(Framing::Ethernet) => true,
@@ -142,7 +142,8 @@ impl Link {
         unjoined.iter().find(|(other, _)| *other == family).map(|(_, reason)| reason.as_str())
     }
 
-    /// Whether addresses can be added to it. A macvlan is up only while its router is master.
+    /// Returns whether addresses can be added to it. A macvlan is up only while its router is
+    /// master.
     pub(crate) fn address_state(&self) -> Result<(), Fault> {
         let ready = self.is_virtual_mac() || (self.running && self.io.is_some());
         if self.ifindex.is_some() && ready { Ok(()) } else { Err(Fault::AddressInterface) }
@@ -174,31 +175,33 @@ impl Link {
         true
     }
 
-    /// Whether to renew its group memberships: it is open, and since the last call it came up, got or
-    /// lost an address of its own, or was read again. The kernel leaves all groups when it removes
-    /// IPv4 or IPv6 from an interface (an MTU below 68 or 1280), and all addresses with them.
+    /// Returns whether to renew its group memberships: it is open, and since the last call it came
+    /// up, got or lost an address of its own, or was read again. The kernel leaves all groups when
+    /// it removes IPv4 or IPv6 from an interface (an MTU below 68 or 1280), and all addresses with
+    /// them.
     pub(crate) fn take_groups_uncertain(&mut self) -> bool {
         self.io.is_some() && std::mem::take(&mut self.groups_uncertain)
     }
 
-    /// Whether the interface would lose its primary address with this one, which vipd did not add.
+    /// Returns whether the interface would lose its primary address with this one, which vipd did
+    /// not add.
     pub(crate) fn is_protected(&self, found: &Address) -> bool {
         !self.addresses.is_ours(found)
             && (self.primaries[slot(Family::of(found.address))] == Primary::Virtual(found.address)
                 || dependent(found, &self.own).is_some())
     }
 
-    /// Whether the interface would lose its primary address with this VIP.
+    /// Returns whether the interface would lose its primary address with this VIP.
     pub(crate) fn conflicts(&self, vip: IpAddr) -> bool {
         self.addresses.entries(vip).any(|found| self.is_protected(found))
     }
 
-    /// Whether its interface exists, and the service has neither opened it nor failed to.
+    /// Returns whether its interface exists, and the service has neither opened it nor failed to.
     pub(crate) fn is_opening(&self) -> bool {
         self.ifindex.is_some() && self.io.is_none() && self.failure.is_none() && !self.is_virtual_mac()
     }
 
-    /// Whether it is a macvlan of vipd's own.
+    /// Returns whether it is a macvlan of vipd's own.
     pub(crate) fn is_virtual_mac(&self) -> bool {
         matches!(self.role, LinkRole::VirtualMac { .. })
     }

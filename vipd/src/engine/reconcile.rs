@@ -306,7 +306,7 @@ impl Engine {
     }
 }
 
-/// Whether the kernel still has an interface with this index and name.
+/// Returns whether the kernel still has an interface with this index and name.
 fn exists(ifindex: u32, name: &str) -> bool {
     // Without a socket for the request, assume that it does.
     let Ok(socket) = socket(AddressFamily::INET, SocketType::DGRAM, None) else { return true };

@@ -107,7 +107,7 @@ impl Effects {
             return;
         };
         let Some((vip, on)) = instance.vip(packet.position) else { return };
-        // An address that is not there is announced once it is.
+        // Skip a VIP that is not on the interface yet; it is announced once it has been added.
         let Some(link) = links.get(on).filter(|link| link.addresses.contains(vip.address)) else { return };
         // Frames of a macvlan leave through its parent's socket, with the virtual MAC as source.
         let (via, mac) = if link.is_virtual_mac() {
