@@ -25,6 +25,9 @@ use crate::wait::try_wait_until;
 const STOP: Duration = Duration::from_secs(10);
 /// Time limit for an agent to start.
 const START: Duration = Duration::from_secs(20);
+/// XDP mode of every vipd whose configuration sets none: `native` or `generic`, vipd's default
+/// without it.
+const XDP_VARIABLE: &str = "VIPD_TEST_XDP";
 /// 224.0.0.18 as `/proc/net/igmp` writes it on a little-endian and on a big-endian machine.
 const GROUP_IN_PROC: [&str; 2] = ["120000E0", "E0000012"];
 /// ff02::12 as `/proc/net/igmp6` writes it.
@@ -139,12 +142,12 @@ impl Agent {
         &self.host
     }
 
-    /// Whether it was started and not stopped or killed since.
+    /// Returns whether it was started and not stopped or killed since.
     pub fn is_running(&self) -> bool {
         self.process.is_some()
     }
 
-    /// Whether its process is still running; the program may have exited.
+    /// Returns whether its process is still running; the program may have exited.
     ///
     /// # Errors
     /// When it was not started, or waitpid(2) fails.
@@ -172,7 +175,7 @@ impl Agent {
         self.write_configuration()
     }
 
-    /// Sets vipd's XDP mode on all interfaces, for the next start.
+    /// Sets vipd's XDP mode on all interfaces, for the next start. It overrides [`XDP_VARIABLE`].
     ///
     /// # Errors
     /// When the agent is not vipd.
@@ -310,7 +313,11 @@ impl Agent {
     }
 
     fn write_configuration(&self) -> Result<()> {
-        let (path, text) = (self.configuration_path(), self.configuration.clone());
+        let (path, mut text) = (self.configuration_path(), self.configuration.clone());
+        let sets_mode = text.lines().any(|line| line.trim_start().starts_with("xdp ="));
+        if let (AgentKind::Vipd(_), Ok(mode), false) = (&self.kind, env::var(XDP_VARIABLE), sets_mode) {
+            text = format!("xdp = \"{mode}\"\n\n{text}");
+        }
         self.host
             .run({
                 let path = path.clone();

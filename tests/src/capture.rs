@@ -108,7 +108,7 @@ impl Capture {
         frames[first..].iter().filter_map(pick).collect()
     }
 
-    /// Whether a frame captured at or after `start` satisfies `wanted`.
+    /// Returns whether a frame captured at or after `start` satisfies `wanted`.
     pub fn has(&self, start: WallTime, wanted: impl Fn(&Frame) -> bool) -> bool {
         let frames = self.shared.frames();
         frames.iter().rev().take_while(|frame| frame.time >= start).any(wanted)

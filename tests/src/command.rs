@@ -23,7 +23,7 @@ pub fn text(host: &Namespace, program: &str, arguments: &[&str]) -> Result<Strin
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
-/// Whether a host answers one echo request within a second.
+/// Returns whether a host answers one echo request within a second.
 ///
 /// # Errors
 /// When there is no `ping`.

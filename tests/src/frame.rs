@@ -61,8 +61,8 @@ pub struct Echo {
 }
 
 impl Frame {
-    /// Whether it is an advert by which the station claims to be master: any but a priority-0
-    /// advert.
+    /// Returns whether it is an advert by which the station claims to be master: any but a
+    /// priority-0 advert.
     pub fn claims_mastership(&self, station: Station) -> bool {
         self.from == station && self.advert().is_some_and(|advert| advert.priority > 0)
     }

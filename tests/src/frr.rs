@@ -29,7 +29,7 @@ trap 'kill $V; wait $V; kill $Z; wait $Z; exit 0' TERM
 wait $V
 "#;
 
-/// Whether the daemons are installed.
+/// Returns whether the daemons are installed.
 pub(crate) fn is_installed() -> bool {
     ["zebra", "vrrpd"].iter().all(|daemon| Path::new(DAEMONS).join(daemon).is_file())
 }

@@ -80,7 +80,7 @@ impl Process {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether it has not exited.
+    /// Returns whether it has not exited.
     ///
     /// # Errors
     /// When waitpid(2) fails.

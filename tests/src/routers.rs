@@ -70,7 +70,7 @@ pub fn addresses(host: &Namespace) -> Result<Vec<Ipv4Addr>> {
     host.run(|| links::addresses(INTERFACE))
 }
 
-/// Whether a host has this address on the segment.
+/// Returns whether a host has this address on the segment.
 ///
 /// # Errors
 /// As [`addresses`].

@@ -18,7 +18,7 @@ pub(crate) struct Args {
     arguments: Vec<String>,
 }
 
-/// Runs the verb.
+/// Runs `cargo xtask bench`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut cargo = workspace::cargo();
     cargo.args(["run", "--quiet", "--locked", "--release", "--package", "vipd-bench", "--"]);

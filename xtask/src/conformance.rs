@@ -57,7 +57,7 @@ impl From<Name> for Program {
     }
 }
 
-/// Runs the verb.
+/// Runs `cargo xtask conformance`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     privilege::require("the conformance suite", "cargo xtask conformance")?;
     setup::tests()?;

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     out: Option<PathBuf>,
 }
 
-/// Runs the verb.
+/// Runs `cargo xtask ebpf`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let root = workspace::root();
     if args.check {

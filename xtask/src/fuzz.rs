@@ -69,7 +69,7 @@ pub(crate) struct Args {
     keep: bool,
 }
 
-/// Runs the verb.
+/// Runs `cargo xtask fuzz`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut targets: Vec<&str> = args.targets.iter().map(String::as_str).collect();
     if let Some(input) = &args.input {

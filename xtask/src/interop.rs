@@ -40,7 +40,7 @@ enum Name {
     Frr,
 }
 
-/// Runs the verb.
+/// Runs `cargo xtask interop`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     privilege::require("the interop suite", "cargo xtask interop")?;
     setup::tests()?;

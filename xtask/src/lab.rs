@@ -95,7 +95,7 @@ impl FromStr for Pair {
     }
 }
 
-/// Runs the verb.
+/// Runs `cargo xtask lab`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     // Invalid arguments are reported before the build.
     let interval = interval(args.vrrp_version, args.interval)?;

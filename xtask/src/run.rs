@@ -41,7 +41,7 @@ pub(crate) struct Args {
     arguments: Vec<OsString>,
 }
 
-/// Runs the verb.
+/// Runs `cargo xtask run`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if !args.arguments.is_empty() {
         privilege::require("vipd", "cargo xtask run -- -c FILE")?;

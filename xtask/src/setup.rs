@@ -27,7 +27,7 @@ pub(crate) struct Args {
     tests: bool,
 }
 
-/// Runs the verb.
+/// Runs `cargo xtask setup`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.tests { tests() } else { toolchain() }
 }

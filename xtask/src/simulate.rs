@@ -29,7 +29,7 @@ pub(crate) struct Args {
     arguments: Vec<String>,
 }
 
-/// Runs the verb.
+/// Runs `cargo xtask simulate`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     simulate(&args.arguments)
 }

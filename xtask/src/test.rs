@@ -16,6 +16,11 @@ use crate::{conformance, ebpf, fuzz, interop, provenance, setup, simulate};
 const AGENT_VARIABLE: &str = "VIPD_BIN";
 /// Environment variable with the eBPF object to embed, read by vipd's build script.
 const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
+/// Environment variable with vipd's XDP mode, read by the lab.
+const XDP_VARIABLE: &str = "VIPD_TEST_XDP";
+/// End-to-end tests that run in native mode once more: on veth, vipd's default is generic.
+const NATIVE_TESTS: &str = "binary(readiness) | binary(counting) | binary(hostile) | binary(pause) | \
+                            (binary(failover) & !test(keepalived))";
 /// Tests of the object with BPF_PROG_TEST_RUN.
 const OBJECT_TESTS: [&str; 4] = ["--package", "vipd", "--test", "xdp"];
 /// Seconds per fuzz target: enough to replay its corpus and to detect a broken target.
@@ -23,11 +28,11 @@ const FUZZ_SECONDS: u32 = 10;
 
 /// Run all tests, including privileged ones; needs root
 ///
-/// `cargo test` runs the tests that need neither privileges nor a network. This verb installs
-/// missing Debian packages and cargo-nextest, builds a release of the agent, and runs every test of
-/// every crate. By default it then rebuilds the eBPF object where the toolchain is installed,
-/// simulates a million takeovers, runs the conformance and interop suites, and fuzzes every target
-/// for 10 s.
+/// `cargo test` runs the tests that need neither privileges nor a network. This verb installs missing
+/// Debian packages and cargo-nextest, builds a release of the agent, runs every test of every crate,
+/// and some end-to-end tests once more in native XDP mode. By default it then rebuilds the eBPF object
+/// where the toolchain is installed, simulates a million takeovers, runs the conformance and interop
+/// suites, and fuzzes every target for 10 s.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -40,7 +45,7 @@ pub(crate) struct Args {
     /// Only the tests of every crate
     #[arg(long, conflicts_with = "quick")]
     privileged: bool,
-    /// As --privileged, without tests that run keepalived
+    /// Like --privileged, but without the tests that run keepalived
     #[arg(long)]
     quick: bool,
     /// Passed to `cargo nextest run`: a filter, `--test NAME`
@@ -48,7 +53,7 @@ pub(crate) struct Args {
     arguments: Vec<String>,
 }
 
-/// Runs the verb.
+/// Runs `cargo xtask test`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let start = Instant::now();
     privilege::require("the test suite", "cargo xtask test")?;
@@ -62,7 +67,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     all.extend(args.arguments.iter().map(String::as_str));
     let mut steps = Steps::default();
-    steps.add("tests of every crate", nextest_run(&all, None));
+    steps.add("tests of every crate", nextest_run(&all, &[]));
+    if args.arguments.is_empty() && !args.quick {
+        let native = ["--package", "vipd-tests", "--filterset", NATIVE_TESTS];
+        steps.add(
+            "end-to-end tests in native XDP",
+            nextest_run(&native, &[(XDP_VARIABLE, "native".as_ref())]),
+        );
+    }
     if args.arguments.is_empty() && !args.quick && !args.privileged {
         steps.add("documentation tests", documentation_tests());
         steps.add("eBPF object", rebuilt_object());
@@ -103,12 +115,10 @@ impl Steps {
     }
 }
 
-fn nextest_run(arguments: &[&str], object: Option<&OsStr>) -> Result<()> {
+fn nextest_run(arguments: &[&str], variables: &[(&str, &OsStr)]) -> Result<()> {
     let mut command = nextest::command();
     command.args(["--run-ignored", "all"]).args(arguments).env(AGENT_VARIABLE, agent::path());
-    if let Some(object) = object {
-        command.env(OBJECT_VARIABLE, object);
-    }
+    command.envs(variables.iter().copied());
     run_command(&mut command)
 }
 
@@ -146,7 +156,7 @@ fn rebuilt_object() -> Result<()> {
         return Ok(());
     }
     say("the rebuilt eBPF object differs from the committed one; testing it as well");
-    nextest_run(&OBJECT_TESTS, Some(rebuilt.as_os_str()))
+    nextest_run(&OBJECT_TESTS, &[(OBJECT_VARIABLE, rebuilt.as_os_str())])
         .with_context(|| format!("testing the rebuilt object {}", rebuilt.display()))
 }
 

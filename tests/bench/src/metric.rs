@@ -24,7 +24,8 @@ macro_rules! metrics {
                 match self { $(Self::$name => $unit,)* }
             }
 
-            /// Whether it is a CPU cost of the program, so that a change must not make it worse.
+            /// Returns whether it is a CPU cost of the program, so that a change must not make it
+            /// worse.
             pub(crate) fn is_cpu(self) -> bool {
                 match self { $(Self::$name => metrics!(@cpu $($kind)?),)* }
             }

@@ -113,7 +113,7 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Whether every scenario was measured.
+    /// Returns whether every scenario was measured.
     pub(crate) fn is_whole(&self) -> bool {
         Scenario::value_variants().iter().all(|scenario| self.of(*scenario).is_some())
     }

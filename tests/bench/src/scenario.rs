@@ -194,12 +194,12 @@ impl fmt::Display for Scenario {
     }
 }
 
-/// The bench of the XDP program is part of the `vipd` package, which this one must not depend on. Each line of its output is the
-/// key of a metric, a tab, and nanoseconds.
+/// Runs the bench of the XDP program. It is part of the `vipd` package, which this package must not
+/// depend on. Each line of the bench's output is the key of a metric, a tab, and nanoseconds.
 fn xdp_program() -> Result<Vec<Figure>> {
     let output = xdp_bench("--quiet").stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     ensure!(output.status.success(), "the bench of the XDP program failed: {}", output.status);
-    let text = String::from_utf8(output.stdout).context("its output is not UTF-8")?;
+    let text = String::from_utf8(output.stdout).context("the output of the XDP bench is not UTF-8")?;
     text.lines().map(figure).collect()
 }
 

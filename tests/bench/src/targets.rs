@@ -87,7 +87,7 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Whether vipd keeps the limit.
+    /// Returns whether vipd keeps the limit.
     pub(crate) fn is_met(&self) -> bool {
         match (self.limit, self.vipd) {
             (Limit::Unlimited, _) => true,

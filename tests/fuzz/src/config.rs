@@ -209,7 +209,8 @@ fn accepted(config: &Config) {
     }
 }
 
-/// Checks invalid UTF-8, which only a file can contain: here one in memory.
+/// Checks that a configuration file with invalid UTF-8 is rejected. Uses a memfd as the file,
+/// because a `&str` cannot hold invalid UTF-8.
 fn check_bytes(bytes: &[u8], valid_up_to: usize) {
     let mut file = File::from(memfd_create("vipd.toml", MemfdFlags::CLOEXEC).expect("memfd"));
     file.write_all(bytes).expect("write");

@@ -30,7 +30,7 @@ pub(crate) struct Letter {
 }
 
 impl World {
-    /// To every other member of the virtual router in the same part of the LAN.
+    /// Sends an advert to every other member of the virtual router in the same LAN partition.
     pub(crate) fn send(&mut self, from: usize, priority: u8) {
         let sender = &self.members[from];
         let (host, group) = (sender.host, sender.group);

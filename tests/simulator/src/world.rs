@@ -352,7 +352,8 @@ impl World {
     }
 }
 
-/// Whether a shutdown allows the action: one priority-0 advert of a master, and removing its addresses.
+/// Returns whether a shutdown allows the action: one priority-0 advert of a master, and removing
+/// its addresses.
 fn is_shutdown_action(action: &Action, was_master: bool, adverts: u32) -> bool {
     match action {
         Action::SendAdvert { priority } => *priority == 0 && was_master && adverts == 1,

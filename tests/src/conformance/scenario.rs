@@ -62,7 +62,7 @@ impl Scenario {
         self.notes.iter().find(|(about, _)| *about == program).map(|(_, note)| note)
     }
 
-    /// Whether a program is known to fail this line.
+    /// Returns whether a program is known to fail this line.
     pub fn differs_at(&self, program: Program, number: usize) -> bool {
         self.lines.iter().any(|line| line.number == number && line.not.contains(&program))
     }

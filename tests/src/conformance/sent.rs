@@ -30,7 +30,7 @@ pub fn virtual_mac(router: &RouterWords) -> Mac {
 }
 
 impl Sent {
-    /// Whether kind and announced address match the expected frame.
+    /// Returns whether kind and announced address match the expected frame.
     pub fn matches(&self, expected: &ExpectedFrame, router: &RouterWords) -> bool {
         match self {
             Self::Advert(..) => !expected.announcement,
@@ -44,8 +44,8 @@ impl Sent {
     }
 }
 
-/// Parses a frame as sent by the router under test; `None` if it is not an advert or announcement
-/// of it.
+/// Parses a frame sent by the router under test. Returns `None` if it is not one of that router's
+/// adverts or announcements.
 pub fn read(frame: &Frame, router: &RouterWords) -> Option<Sent> {
     if let Some(advert) = frame.advert() {
         let is_v6 = router.family == Family::V6;

@@ -36,7 +36,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Whether it needs investigation.
+    /// Returns whether it needs investigation.
     pub fn is_unexplained(&self) -> bool {
         matches!(self, Self::Fails(_) | Self::LabError(_) | Self::UnexpectedPass)
     }

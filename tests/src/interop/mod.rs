@@ -73,7 +73,7 @@ impl Cell {
 
     /// keepalived 2.2.7 sends its IPv6 unicast adverts with the kernel's Hop Limit of 64 instead of
     /// 255, which vipd accepts only with `min_ttl`.
-    pub(crate) fn keepalived_forgets_the_hop_limit(self) -> bool {
+    pub(crate) fn keepalived_sends_hop_limit_64(self) -> bool {
         self.peer == Peer::Keepalived && self.family == Family::V6 && self.unicast
     }
 

@@ -78,7 +78,7 @@ impl Stage {
                 interval,
                 virtual_mac,
                 unicast_peers: if cell.unicast { vec![peer] } else { Vec::new() },
-                min_ttl: cell.keepalived_forgets_the_hop_limit().then_some(64),
+                min_ttl: cell.keepalived_sends_hop_limit_64().then_some(64),
                 ..Instance::of(cell.family)
             };
             Agent::new(&lab, Station::Node(number), kind, &[instance])
@@ -154,7 +154,7 @@ impl Stage {
             .then_some(advert.priority)
     }
 
-    /// Whether the frame announces the VIP with the right MAC.
+    /// Returns whether the frame announces the VIP with the right MAC.
     fn announces(&self, frame: &Frame) -> bool {
         let said = match self.cell.family {
             Family::V4 => frame.gratuitous_arp(VIP).map(|arp| arp.sender_mac),

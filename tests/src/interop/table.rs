@@ -20,7 +20,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether it passed or is impossible.
+    /// Returns whether it passed or is impossible.
     pub fn is_fine(&self) -> bool {
         self.verdict.as_ref().is_none_or(|verdict| verdict.failure.is_none())
     }

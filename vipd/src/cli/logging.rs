@@ -25,7 +25,7 @@ const VARIABLE: &str = "VIPD_LOG";
 /// Whether stderr has blocked for [`FLUSH_TIMEOUT`] at the end of the log.
 static BLOCKED: AtomicBool = AtomicBool::new(false);
 
-/// Whether stderr is known to block: further output would only delay the exit.
+/// Returns whether stderr is known to block: further output would only delay the exit.
 pub(super) fn is_blocked() -> bool {
     BLOCKED.load(Ordering::Relaxed)
 }

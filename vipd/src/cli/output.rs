@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 pub(super) struct OutputError(io::Error);
 
 impl OutputError {
-    /// Whether the other end of the pipe was closed, as `head` does.
+    /// Returns whether the other end of the pipe was closed, as `head` does.
     pub(super) fn reader_left(&self) -> bool {
         self.0.kind() == io::ErrorKind::BrokenPipe
     }

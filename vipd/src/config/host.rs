@@ -24,7 +24,7 @@ pub(super) fn unusable(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// Whether an address is in fe80::/10.
+/// Returns whether an address is in fe80::/10.
 pub(super) fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }

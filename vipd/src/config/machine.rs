@@ -62,7 +62,7 @@ impl Machine {
 }
 
 impl Interface {
-    /// Whether it has an address other than a VIP as source for adverts.
+    /// Returns whether it has an address other than a VIP as source for adverts.
     fn has_own(&self, family: Family, drafts: &[Draft]) -> bool {
         let is_vip = |address: IpAddr| {
             drafts

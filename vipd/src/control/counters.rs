@@ -213,7 +213,7 @@ macro_rules! define {
 table!(define);
 
 impl Counter {
-    /// Whether a value other than 0 needs attention.
+    /// Returns whether a value other than 0 needs attention.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }

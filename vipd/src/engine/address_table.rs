@@ -36,7 +36,7 @@ impl AddressTable {
         self.insert(address);
     }
 
-    /// Whether vipd added an address: in this run, or in a former one, by its mark.
+    /// Returns whether vipd added an address: in this run, or in a former one, by its mark.
     pub(crate) fn is_ours(&self, address: &Address) -> bool {
         address.protocol == PROTO_VIPD || self.added.contains(&(address.address, address.prefix))
     }
@@ -48,13 +48,13 @@ impl AddressTable {
         self.in_order.remove(&place)
     }
 
-    /// Before the addresses of a dump are inserted.
+    /// Clears the table before the addresses of a netlink dump are inserted.
     pub(crate) fn begin_dump(&mut self) {
         self.in_order.clear();
         self.by_key.clear();
     }
 
-    /// After the addresses of a dump were inserted.
+    /// Forgets the additions by vipd that a netlink dump did not list. Called after the dump.
     pub(crate) fn end_dump(&mut self) {
         self.added.retain(|key| self.by_key.contains_key(key));
     }
@@ -78,7 +78,7 @@ impl AddressTable {
         keys.filter_map(|(_, place)| self.in_order.get(place))
     }
 
-    /// Whether the host answers for an address, with whatever prefix length.
+    /// Returns whether the host answers for an address, with whatever prefix length.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.entries(address).next().is_some()
     }

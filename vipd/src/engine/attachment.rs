@@ -50,8 +50,8 @@ impl Engine {
         }
     }
 
-    /// Whether a router whose timer has fired may handle that now. If it is a backup without a
-    /// recent probe, its election waits.
+    /// Returns whether a router whose timer has fired may handle that now. If it is a backup
+    /// without a recent probe, its election waits.
     pub(super) fn may_elect(&mut self, now: Timestamp, id: RouterId) -> bool {
         let Some(instance) = self.topology.routers.get(id) else { return true };
         // The deadline of a heap entry may have moved.

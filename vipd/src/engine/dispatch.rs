@@ -21,8 +21,8 @@ use crate::xdp::{self, Row};
 use super::instance::fingerprint_of;
 
 impl Engine {
-    /// Passes an input to a router. An unchanged advert that arrived before it goes first: above
-    /// all, a master-down timer must not fire although an advert has arrived.
+    /// Passes an input to a router, after any unchanged advert that arrived earlier. Otherwise the
+    /// master-down timer could fire although an advert has arrived.
     pub(super) fn dispatch(&mut self, now: Timestamp, router: RouterId, input: Input) {
         self.catch_up(router);
         self.worklist.push_back((router, input));

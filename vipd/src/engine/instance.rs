@@ -168,7 +168,7 @@ impl Instance {
         XdpEntry::new(self.row, &self.settings)
     }
 
-    /// Whether it sends its adverts to unicast peers.
+    /// Returns whether it sends its adverts to unicast peers.
     pub(crate) fn is_unicast(&self) -> bool {
         matches!(self.settings.transport, Transport::Unicast(_))
     }
@@ -202,7 +202,7 @@ impl Instance {
         on.into_iter().chain(parent)
     }
 
-    /// Whether a VIP may be added. With `accept = false`, packets to it are dropped first.
+    /// Returns whether a VIP may be added. With `accept = false`, packets to it are dropped first.
     pub(crate) fn may_add(&self, address: IpAddr) -> bool {
         self.settings.accept || self.closed.iter().any(|key| key.address == to_words(address))
     }
@@ -245,8 +245,8 @@ impl Instance {
         held.filter(move |(vip, on)| !is_present(*vip, *on)).map(|(vip, _)| vip)
     }
 
-    /// Whether it is the address owner (priority 255), whose interface has the virtual addresses as
-    /// its own.
+    /// Returns whether it is the address owner (priority 255), whose interface has the virtual
+    /// addresses as its own.
     pub(crate) fn is_owner(&self) -> bool {
         self.router.config().is_owner()
     }

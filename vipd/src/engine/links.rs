@@ -7,6 +7,7 @@ use super::address_table::AddressTable;
 use super::id::{LinkId, RouterId, Slab};
 use super::link_io::LinkIo;
 use super::ownership::{Primary, dependent};
+use super::unicast_peer::Neighbor;
 use crate::netlink::{Address, Notice};
 use crate::vrrp::{Family, Fault};
 use crate::xdp::{Framing, Mode};
@@ -46,6 +47,8 @@ pub(crate) struct Link {
     pub(crate) addresses: AddressTable,
     /// Its sockets and XDP attachment, once the service has opened it.
     pub(crate) io: Option<LinkIo>,
+    /// The unicast peers in a subnet of its routers' sources.
+    pub(crate) neighbors: BTreeMap<IpAddr, Neighbor>,
     /// Why it could not be opened.
     pub(crate) failure: Option<String>,
     /// The routers whose adverts or addresses are on it.
@@ -83,6 +86,7 @@ impl Link {
             is_point_to_point: false,
             addresses: AddressTable::default(),
             io: None,
+            neighbors: BTreeMap::new(),
             failure: None,
             routers: Vec::new(),
             requested: false,
@@ -98,7 +102,7 @@ impl Link {
         }
     }
 
-    /// Whether the interface exists, is up and has a carrier.
+    /// Returns whether the interface exists, is up and has a carrier.
     pub(crate) fn link_state(&self) -> Result<(), Fault> {
         self.ifindex.ok_or(Fault::NoInterface)?;
         if self.running { Ok(()) } else { Err(Fault::InterfaceDown) }
@@ -113,8 +117,8 @@ impl Link {
         }
     }
 
-    /// Whether adverts of a family can be sent and received: multicast ones only with an Ethernet
-    /// address.
+    /// Returns whether adverts of a family can be sent and received: multicast ones only with an
+    /// Ethernet address.
     pub(crate) fn io_state(&self, family: Family, is_unicast: bool) -> Result<(), Fault> {
         let is_parsed = match self.framing() {
             Some(Framing::Ethernet) => true,
@@ -138,7 +142,8 @@ impl Link {
         unjoined.iter().find(|(other, _)| *other == family).map(|(_, reason)| reason.as_str())
     }
 
-    /// Whether addresses can be added to it. A macvlan is up only while its router is master.
+    /// Returns whether addresses can be added to it. A macvlan is up only while its router is
+    /// master.
     pub(crate) fn address_state(&self) -> Result<(), Fault> {
         let ready = self.is_virtual_mac() || (self.running && self.io.is_some());
         if self.ifindex.is_some() && ready { Ok(()) } else { Err(Fault::AddressInterface) }
@@ -170,31 +175,33 @@ impl Link {
         true
     }
 
-    /// Whether to renew its group memberships: it is open, and since the last call it came up, got or
-    /// lost an address of its own, or was read again. The kernel leaves all groups when it removes
-    /// IPv4 or IPv6 from an interface (an MTU below 68 or 1280), and all addresses with them.
+    /// Returns whether to renew its group memberships: it is open, and since the last call it came
+    /// up, got or lost an address of its own, or was read again. The kernel leaves all groups when
+    /// it removes IPv4 or IPv6 from an interface (an MTU below 68 or 1280), and all addresses with
+    /// them.
     pub(crate) fn take_groups_uncertain(&mut self) -> bool {
         self.io.is_some() && std::mem::take(&mut self.groups_uncertain)
     }
 
-    /// Whether the interface would lose its primary address with this one, which vipd did not add.
+    /// Returns whether the interface would lose its primary address with this one, which vipd did
+    /// not add.
     pub(crate) fn is_protected(&self, found: &Address) -> bool {
         !self.addresses.is_ours(found)
             && (self.primaries[slot(Family::of(found.address))] == Primary::Virtual(found.address)
                 || dependent(found, &self.own).is_some())
     }
 
-    /// Whether the interface would lose its primary address with this VIP.
+    /// Returns whether the interface would lose its primary address with this VIP.
     pub(crate) fn conflicts(&self, vip: IpAddr) -> bool {
         self.addresses.entries(vip).any(|found| self.is_protected(found))
     }
 
-    /// Whether its interface exists, and the service has neither opened it nor failed to.
+    /// Returns whether its interface exists, and the service has neither opened it nor failed to.
     pub(crate) fn is_opening(&self) -> bool {
         self.ifindex.is_some() && self.io.is_none() && self.failure.is_none() && !self.is_virtual_mac()
     }
 
-    /// Whether it is a macvlan of vipd's own.
+    /// Returns whether it is a macvlan of vipd's own.
     pub(crate) fn is_virtual_mac(&self) -> bool {
         matches!(self.role, LinkRole::VirtualMac { .. })
     }
@@ -279,6 +286,7 @@ impl Link {
         let ours = self.addresses.iter().filter(|found| self.addresses.is_ours(found));
         let stale = ours.copied().collect();
         self.addresses.clear();
+        self.neighbors.clear();
         self.failure = None;
         self.requested = false;
         self.swept = false;
@@ -381,12 +389,6 @@ impl Links {
         self.by_ifindex.insert(ifindex, id);
     }
 
-    /// The routers of the link with this index.
-    pub(crate) fn routers_on(&self, ifindex: u32) -> &[RouterId] {
-        let id = self.by_ifindex.get(&ifindex);
-        id.and_then(|id| self.slab.get(*id)).map_or(&[][..], |link| link.routers.as_slice())
-    }
-
     /// Applies a notice. Returns the links whose interfaces are gone by it: two where an interface
     /// was renamed and takes the place of another.
     pub(crate) fn apply(&mut self, notice: &Notice) -> [Option<(LinkId, Gone)>; 2] {
@@ -414,8 +416,13 @@ impl Links {
                 self.address_changed(*address, true);
                 [None, None]
             }
-            // Concerns routers: `Topology::neighbor_changed`.
-            Notice::Neighbor { .. } => [None, None],
+            Notice::Neighbor { ifindex, address, resolved } => {
+                let link = self.by_ifindex.get(ifindex).and_then(|id| self.slab.get_mut(*id));
+                if let Some(neighbor) = link.and_then(|link| link.neighbors.get_mut(address)) {
+                    neighbor.set_resolved(*resolved);
+                }
+                [None, None]
+            }
             Notice::AddressGone(address) => {
                 self.address_changed(*address, false);
                 [None, None]
@@ -442,6 +449,13 @@ impl Links {
             && self.by_ifindex.get(&ifindex) == Some(&id)
         {
             self.by_ifindex.remove(&ifindex);
+        }
+    }
+
+    /// Removes the state of neighbors that are no longer unicast peers (sorted).
+    pub(crate) fn retain_neighbors(&mut self, peers: &[IpAddr]) {
+        for (_, link) in self.slab.iter_mut() {
+            link.neighbors.retain(|address, _| peers.binary_search(address).is_ok());
         }
     }
 

@@ -42,8 +42,8 @@ impl Attachment {
         Timestamp::from_nanos(self.attached_at.load(Ordering::Acquire))
     }
 
-    /// Whether a probe found the program detached. It stays detached: a new BPF link is a new
-    /// attachment.
+    /// Returns whether a probe found the program detached. It stays detached: a new BPF link is a
+    /// new attachment.
     pub(crate) fn is_detached(&self) -> bool {
         self.is_detached.load(Ordering::Acquire)
     }

@@ -62,7 +62,7 @@ impl Readiness {
         Self { faults: [link.err(), io.err(), fault, carried.err()], primary: source }
     }
 
-    /// Whether nothing impedes the router.
+    /// Returns whether nothing impedes the router.
     pub(crate) fn is_ready(&self) -> bool {
         self.faults == [None; 4]
     }
@@ -117,8 +117,8 @@ impl Engine {
         }
     }
 
-    /// Whether a router has not started because one of its links is being opened for the first
-    /// time, which is no fault.
+    /// Returns whether a router has not started because one of its links is being opened for the
+    /// first time, which is no fault.
     fn is_starting(&self, id: RouterId) -> bool {
         let Some(instance) = self.topology.routers.get(id) else { return false };
         let mut links = instance.vip_links.iter().chain([&instance.link]);

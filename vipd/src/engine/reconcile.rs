@@ -24,12 +24,9 @@ const _: () = assert!(NETLINK_BUDGET >= BUDGET.changes);
 impl Engine {
     /// Applies pending netlink notifications, up to a budget. Returns whether more may be pending.
     pub(super) fn drain_netlink(&mut self, now: Timestamp) -> bool {
-        let (topology, mut all_gone) = (&mut self.topology, Vec::new());
+        let (links, mut all_gone) = (&mut self.topology.links, Vec::new());
         let drained = self.monitor.drain(NETLINK_BUDGET, |notice| {
-            if let Notice::Neighbor { ifindex, address, resolved } = notice {
-                topology.neighbor_changed(ifindex, address, resolved);
-            }
-            all_gone.extend(topology.links.apply(&notice).into_iter().flatten());
+            all_gone.extend(links.apply(&notice).into_iter().flatten());
         });
         let drained = drained.unwrap_or_else(|error| {
             // Notifications may be lost with it. Most causes last, so read everything again after a pause.
@@ -70,7 +67,9 @@ impl Engine {
     /// Reads links and addresses again. What is known stays until everything is read.
     pub(super) fn resync(&mut self) -> io::Result<()> {
         let mut notices = Vec::new();
-        self.monitor.watch_peers(&self.topology.unicast_peers())?;
+        let peers = self.topology.unicast_peers();
+        self.monitor.watch_peers(&peers)?;
+        self.topology.links.retain_neighbors(&peers);
         // A macvlan that was not created yet has no name.
         let created =
             self.topology.links.iter().filter(|(_, link)| link.ifindex.is_some() || !link.is_virtual_mac());
@@ -307,7 +306,7 @@ impl Engine {
     }
 }
 
-/// Whether the kernel still has an interface with this index and name.
+/// Returns whether the kernel still has an interface with this index and name.
 fn exists(ifindex: u32, name: &str) -> bool {
     // Without a socket for the request, assume that it does.
     let Ok(socket) = socket(AddressFamily::INET, SocketType::DGRAM, None) else { return true };

@@ -14,7 +14,7 @@ struct Retry {
     at: Timestamp,
     pause: u64,
     errno: i32,
-    /// Whether it was there before and has been removed externally.
+    /// Whether the change restores an address that was removed externally.
     restores: bool,
 }
 
@@ -46,7 +46,7 @@ impl<K: Copy + Ord> Retries<K> {
         former.is_none_or(|former| former.errno != errno)
     }
 
-    /// Has a change wait until `at`: too many were made.
+    /// Postpones a change until `at` because too many changes were made.
     pub(crate) fn postpone(&mut self, key: K, at: Timestamp, restores: bool) {
         let former = self.take(key);
         let restores = former.unwrap_or(restores);
@@ -54,15 +54,15 @@ impl<K: Copy + Ord> Retries<K> {
         self.schedule.insert((at, key));
     }
 
-    /// Removes a refusal: the change was made, or is obsolete. Returns whether it restores an
-    /// address, if there was a refusal.
+    /// Removes the pending retry of a change that was made or is obsolete. Returns its `restores`
+    /// flag, or `None` if no retry was pending.
     pub(crate) fn take(&mut self, key: K) -> Option<bool> {
         let retry = self.all.remove(&key)?;
         self.schedule.remove(&(retry.at, key));
         Some(retry.restores)
     }
 
-    /// Whether a change was refused and is not due again.
+    /// Returns whether a change was refused and is not due again.
     pub(crate) fn is_pending(&self, key: K, now: Timestamp) -> bool {
         self.all.get(&key).is_some_and(|retry| retry.at > now)
     }

@@ -124,7 +124,7 @@ impl Bench {
         self.engine.topology.routers.values().all(|instance| instance.router.state() == state)
     }
 
-    /// Whether all routers are on the fast path.
+    /// Returns whether all routers are on the fast path.
     fn all_on_fast_path(&self) -> bool {
         self.engine.topology.routers.values().all(|instance| instance.fast_path.published().is_some())
     }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::id::{LinkId, RouterId, Slab};
-use super::instance::{Adverts, Instance};
+use super::instance::Instance;
 use super::link_spec::{LinkSpec, RouterSpec, preference};
 use super::links::{Link, LinkRole, Links};
 use crate::config;
@@ -47,17 +47,6 @@ impl Topology {
         peers.sort_unstable();
         peers.dedup();
         peers
-    }
-
-    /// The kernel's neighbor entry of a unicast peer has changed.
-    pub(crate) fn neighbor_changed(&mut self, ifindex: u32, address: IpAddr, is_resolved: bool) {
-        for router in self.links.routers_on(ifindex) {
-            let adverts = self.routers.get_mut(*router).and_then(Instance::adverts_mut);
-            if let Some(Adverts::Unicast(peers)) = adverts {
-                let peers = peers.iter_mut().filter(|peer| peer.address == address);
-                peers.for_each(|peer| peer.set_resolved(is_resolved));
-            }
-        }
     }
 
     /// An empty topology with room for as many routers as there are `rows`.

@@ -1,4 +1,4 @@
-//! The unicast peers of a virtual router: the advert for each, and whether its MAC address is known.
+//! The unicast peers of a virtual router, and what is known of their MAC addresses on a link.
 
 use std::net::IpAddr;
 
@@ -6,18 +6,66 @@ use vipd_common::Timestamp;
 
 use crate::packet::{AdvertFrame, Solicitation};
 
-/// Nanoseconds between two solicitations of a peer: below the smallest Active_Down_Interval of an interval of 100 ms, and
-/// few broadcasts for a peer that stays away.
+/// Nanoseconds between two solicitations of a peer at first: below the Active_Down_Interval of an
+/// interval of 100 ms.
 const SOLICITATION_INTERVAL: u64 = 100_000_000;
+/// Nanoseconds after which a peer without an answer is solicited once per such a time: the pace of
+/// the kernel (`retrans_time_ms`), and few broadcasts for a peer that stays away.
+const SOLICITATION_PATIENCE: u64 = 1_000_000_000;
+
+/// What is known of a peer's MAC address on a link. All routers of the link share it.
+#[derive(Debug, Default)]
+pub(crate) struct Neighbor {
+    /// The kernel knows its MAC address.
+    is_resolved: bool,
+    /// The first solicitation since it is not.
+    unresolved_since: Option<Timestamp>,
+    solicited_at: Option<Timestamp>,
+}
+
+impl Neighbor {
+    /// Applies a notification of the kernel's neighbor entry. One that repeats the state, as at each
+    /// failed resolution, does not restart the solicitations.
+    pub(crate) fn set_resolved(&mut self, is_resolved: bool) {
+        if self.is_resolved != is_resolved {
+            *self = Self { is_resolved, ..Self::default() };
+        }
+    }
+
+    /// Charges a solicitation with an advert. Returns whether it is due: every 100 ms in the first
+    /// second, then every second.
+    pub(crate) fn solicit(&mut self, now: Timestamp) -> bool {
+        if self.is_resolved {
+            return false;
+        }
+        let since = *self.unresolved_since.get_or_insert(now);
+        let interval =
+            if now < since + SOLICITATION_PATIENCE { SOLICITATION_INTERVAL } else { SOLICITATION_PATIENCE };
+        self.charge(now, interval)
+    }
+
+    /// The same when the interface comes up, whether or not the address is known: the peer's entry
+    /// for this node may have failed.
+    pub(crate) fn solicit_at_start(&mut self, now: Timestamp) -> bool {
+        self.unresolved_since = None;
+        self.charge(now, SOLICITATION_INTERVAL)
+    }
+
+    fn charge(&mut self, now: Timestamp, interval: u64) -> bool {
+        let is_due = self.solicited_at.is_none_or(|last| now >= last + interval);
+        if is_due {
+            self.solicited_at = Some(now);
+        }
+        is_due
+    }
+}
 
 /// A unicast peer. Until the kernel knows its MAC address, solicitations go with the adverts.
 pub(crate) struct UnicastPeer {
     pub(crate) address: IpAddr,
     pub(crate) advert: AdvertFrame,
-    /// `None` where the peer is behind a router, or the interface has no MAC address.
+    /// `None` where the peer is outside of the source's subnet, or the interface has no MAC address.
     solicitation: Option<Solicitation>,
-    is_resolved: bool,
-    solicited_at: Option<Timestamp>,
 }
 
 impl UnicastPeer {
@@ -32,25 +80,10 @@ impl UnicastPeer {
         let is_neighbor = prefix.is_some_and(|prefix| is_same_subnet(address, source, prefix));
         let solicitation =
             mac.filter(|_| is_neighbor).and_then(|mac| Solicitation::new(mac, source, address));
-        Self { address, advert, solicitation, is_resolved: false, solicited_at: None }
+        Self { address, advert, solicitation }
     }
 
-    /// The kernel's neighbor entry has changed.
-    pub(crate) fn set_resolved(&mut self, is_resolved: bool) {
-        self.is_resolved = is_resolved;
-        self.solicited_at = None;
-    }
-
-    /// The solicitation to send with an advert, if one is due.
-    pub(crate) fn solicit(&mut self, now: Timestamp) -> Option<&Solicitation> {
-        if self.is_resolved || self.solicited_at.is_some_and(|last| now < last + SOLICITATION_INTERVAL) {
-            return None;
-        }
-        self.solicited_at = Some(now);
-        self.solicitation.as_ref()
-    }
-
-    /// The solicitation to send when the interface comes up: the peer's entry for this node may have failed meanwhile.
+    /// ARP request or Neighbor Solicitation for its MAC address.
     pub(crate) fn solicitation(&self) -> Option<&Solicitation> {
         self.solicitation.as_ref()
     }
@@ -73,6 +106,37 @@ fn is_same_subnet(one: IpAddr, other: IpAddr, prefix: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// Milliseconds at which a peer is solicited by adverts every 10 ms.
+    fn solicited(neighbor: &mut Neighbor, from: u64, to: u64) -> Vec<u64> {
+        (from..to).step_by(10).filter(|ms| neighbor.solicit(Timestamp::ZERO + ms * MS)).collect()
+    }
+
+    #[test]
+    fn solicitations_back_off_after_a_second() {
+        let mut neighbor = Neighbor::default();
+        let wanted = [0, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1900, 2900];
+        assert_eq!(solicited(&mut neighbor, 0, 3500), wanted);
+        neighbor.set_resolved(false);
+        assert_eq!(solicited(&mut neighbor, 3500, 4000), [3900], "another failed resolution");
+        neighbor.set_resolved(true);
+        assert!(solicited(&mut neighbor, 4000, 9000).is_empty());
+        neighbor.set_resolved(false);
+        assert_eq!(solicited(&mut neighbor, 9000, 9300), [9000, 9100, 9200]);
+    }
+
+    #[test]
+    fn routers_of_a_link_share_the_solicitations_of_a_peer() {
+        let mut neighbor = Neighbor::default();
+        let now = Timestamp::ZERO + MS;
+        assert!(neighbor.solicit_at_start(now));
+        assert!(!neighbor.solicit_at_start(now));
+        assert!(!neighbor.solicit(now));
+        assert!(neighbor.solicit(now + SOLICITATION_INTERVAL));
+        assert!(!neighbor.solicit(now + SOLICITATION_INTERVAL));
+    }
 
     fn same(one: &str, other: &str, prefix: u8) -> bool {
         is_same_subnet(one.parse().expect("an address"), other.parse().expect("an address"), prefix)

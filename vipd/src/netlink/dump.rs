@@ -97,7 +97,7 @@ impl Requests {
         }
     }
 
-    /// Whether the kernel knows the MAC address of a neighbor.
+    /// Returns whether the kernel knows the MAC address of a neighbor.
     ///
     /// # Errors
     /// `ENOENT` without an entry.
@@ -156,7 +156,7 @@ impl Requests {
     }
 }
 
-/// Whether an interface can have this name: the kernel refuses a longer one with `ERANGE`
+/// Returns whether an interface can have this name: the kernel refuses a longer one with `ERANGE`
 /// (`IFNAMSIZ`).
 fn is_interface_name(name: &str) -> bool {
     (1..libc::IFNAMSIZ).contains(&name.len())

@@ -245,9 +245,9 @@ impl Macvlans {
         Ok(found)
     }
 
-    /// Whether a link is one that this agent was creating when it died: its MAC and parent, down,
-    /// and no other alias than its own. Another agent's, of FRR's vrrpd for example, must not be
-    /// deleted.
+    /// Returns whether a link is one that this agent was creating when it died: its MAC and parent,
+    /// down, and no other alias than its own. Another agent's, of FRR's vrrpd for example, must not
+    /// be deleted.
     fn is_unfinished(&self, found: &LinkDetails, wanted: &Wanted<'_>) -> bool {
         (found.parent, found.mac) == (Some(wanted.parent), Some(wanted.mac()))
             && !found.flags.contains(LinkFlags::Up)

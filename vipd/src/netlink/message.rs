@@ -56,7 +56,7 @@ impl Address {
         Self { ifindex, address, prefix, protocol: PROTO_VIPD, unusable: false, secondary: false }
     }
 
-    /// Whether it is in fe80::/10.
+    /// Returns whether it is in fe80::/10.
     pub fn is_link_local(&self) -> bool {
         matches!(self.address, IpAddr::V6(address) if address.is_unicast_link_local())
     }

@@ -1,4 +1,4 @@
-//! Many frames with one system call.
+//! Sends many frames with one system call.
 
 use std::io;
 use std::ops::Range;
@@ -28,7 +28,7 @@ impl<T: Copy> Batch<T> {
         self.frames.push((tag, start..self.bytes.len()));
     }
 
-    /// Whether there is nothing to send.
+    /// Returns whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }

@@ -65,7 +65,7 @@ impl Membership {
         self.socket.join_multicast_v4_n(&Ipv4Addr::from(ipv4::VRRP_GROUP), &interface)
     }
 
-    /// Whether the interface is a member of the group, by this socket or another one.
+    /// Returns whether the interface is a member of the group, by this socket or another one.
     fn is_member(&self) -> io::Result<bool> {
         // Of the thread: the process's first one may be in another network namespace.
         if self.is_ipv6 {

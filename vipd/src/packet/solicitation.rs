@@ -1,7 +1,8 @@
 //! ARP requests (RFC 826) and Neighbor Solicitations (RFC 4861 section 4.3) for unicast peers.
 //!
-//! The kernel repeats its own once a second (`retrans_time_ms`), and queues adverts meanwhile. A request also updates the
-//! peer's neighbor entry for its sender.
+//! The kernel retransmits its own solicitations only once a second (`retrans_time_ms`) and queues
+//! adverts until the neighbor resolves. A solicitation also updates the sender's entry in the
+//! peer's neighbor table.
 
 use std::net::IpAddr;
 

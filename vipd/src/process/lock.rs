@@ -106,8 +106,8 @@ impl AgentLock {
     }
 }
 
-/// Whether several agents run in the network namespace of this thread. Without /proc, one is
-/// assumed.
+/// Returns whether several agents run in the network namespace of this thread. Without /proc, one
+/// is assumed.
 pub fn several_agents_run() -> bool {
     let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
     agents(&sockets).len() > 1

@@ -1,9 +1,9 @@
 //! State changes of virtual routers, none of which is lost.
 //!
-//! The engine publishes each change in the slot of its router: latest wins, and a count says how
-//! many there were. A slot is a seqlock with one writer, which never waits, allocates or fails; a
-//! reader that meets a write in progress reads again. The first change after [`Transitions::take`]
-//! wakes the reader, the others cost a few stores.
+//! The engine publishes each change in the slot of its router: the slot holds the latest change and
+//! the number of changes so far. A slot is a seqlock with one writer, which never waits, allocates
+//! or fails; a reader that meets a write in progress reads again. The first change after
+//! [`Transitions::take`] wakes the reader, the others cost a few stores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -27,7 +27,7 @@ pub(crate) struct Transition {
     pub(crate) count: u64,
 }
 
-/// One router's slot, in a cache line without another's.
+/// The slot of one router, alone in its cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Slot {
@@ -58,7 +58,7 @@ impl Slot {
         }
     }
 
-    /// For the one writer.
+    /// Stores a state change. Must be called from one thread only.
     fn write(&self, generation: u32, state: State, reason: Reason, at: Timestamp) {
         let same = generation_of(self.what.load(Ordering::Relaxed)) == generation;
         let before = if same { self.count.load(Ordering::Relaxed) } else { 0 };
@@ -89,7 +89,7 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes a state change. One of a router without a slot is ignored.
+    /// Publishes a state change. Does nothing if the router has no slot.
     pub(crate) fn publish(&mut self, router: RouterId, state: State, reason: Reason, at: Timestamp) {
         let Some(slot) = self.shared.slots.get(router.index()) else { return };
         slot.write(router.generation(), state, reason, at);
@@ -255,7 +255,7 @@ mod tests {
         };
         assert_eq!(transitions.take(), [(router, latest)]);
         assert_eq!(transitions.latest().get(router), Some(latest));
-        // The next router with this slot starts anew.
+        // The next router with this slot starts with a count of 0.
         let next = RouterId::new(1, 1);
         publisher.publish(next, State::Backup, Reason::Startup, Timestamp::from_nanos(10_001));
         assert_eq!(transitions.latest().get(router), None);

@@ -58,7 +58,7 @@ impl Limit {
         Self { tokens: BURST, refilled: Instant::now(), suppressed: 0 }
     }
 
-    /// Whether a line may be written now; `name` is for the line about those that were not.
+    /// Returns whether a line may be written now; `name` is for the line about those that were not.
     fn permits(&mut self, name: &str) -> bool {
         let periods = self.refilled.elapsed().as_millis() / REFILL.as_millis();
         if let Ok(periods @ 1..) = u32::try_from(periods) {
@@ -183,7 +183,7 @@ impl Log {
         }
     }
 
-    /// Whether to log a failure that may repeat without end.
+    /// Returns whether to log a failure that may repeat without end.
     fn is_due(&mut self, subject: &str, failure: &str) -> bool {
         if !self.failures.contains_key(subject) {
             self.failures.insert(subject.to_owned(), Repeats::default());

@@ -27,7 +27,7 @@ const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The counters that the log reports on.
 pub(super) trait DiscardCounters {
-    /// Whether adverts were discarded since the last call.
+    /// Returns whether adverts were discarded since the last call.
     fn take_discarded(&self) -> bool;
     /// The counters of a row.
     fn row(&self, row: Row) -> CounterRow;

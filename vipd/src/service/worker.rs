@@ -255,7 +255,7 @@ fn take_next(queue: &mut VecDeque<Request>) -> Option<Request> {
     queue.remove(position)
 }
 
-/// Whether a job concerns the link of `spec`.
+/// Returns whether a job concerns the link of `spec`.
 fn concerns(request: &Request, spec: &LinkSpec) -> bool {
     match request {
         Request::Open(other) | Request::Reattach(other) | Request::RenewGroups(other) => {

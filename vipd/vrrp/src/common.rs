@@ -43,7 +43,7 @@ pub(crate) struct Common {
     pub(crate) events: VecDeque<Event>,
 }
 
-/// Kinds of events that other routers can cause without end.
+/// Events that other routers can trigger repeatedly, without limit.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub(crate) enum Repeating {
@@ -92,13 +92,13 @@ impl Common {
         self.config.preempt || self.config.is_owner()
     }
 
-    /// Whether another owner sent it; a misconfiguration (RFC 9568 section 8.3.2, P2).
+    /// Returns whether another owner sent it; a misconfiguration (RFC 9568 section 8.3.2, P2).
     #[inline]
     pub(crate) fn is_owner_conflict(&self, advert: &Received) -> bool {
         self.config.is_owner() && advert.priority == PRIORITY_OWNER
     }
 
-    /// Whether an advert of the current master is neither counted nor logged.
+    /// Returns whether an advert of the current master is neither counted nor logged.
     #[inline]
     pub(crate) fn matches_config(&self, advert: &Received) -> bool {
         advert.interval == self.config.interval.wire()

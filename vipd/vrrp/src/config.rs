@@ -140,7 +140,7 @@ impl RouterConfig {
         self.interval.version()
     }
 
-    /// Whether this router owns the virtual addresses: it has priority 255.
+    /// Returns whether this router owns the virtual addresses: it has priority 255.
     pub fn is_owner(&self) -> bool {
         self.priority == PRIORITY_OWNER
     }

@@ -1,4 +1,4 @@
-//! What a virtual router is given.
+//! Inputs of a virtual router.
 
 use core::fmt;
 use core::net::IpAddr;
@@ -14,21 +14,21 @@ pub enum Input {
     /// The interface has this primary address, the source of adverts from now on. Clears
     /// [`Impediment::PrimaryAddress`].
     PrimaryAddress(IpAddr),
-    /// Something keeps the router from taking part. Replaces an earlier fault of the same
-    /// [kind](Fault::impediment); the other kinds stay as they are.
+    /// A fault keeps the router from taking part in elections. Replaces an earlier fault with the
+    /// same [impediment](Fault::impediment); other impediments are unchanged.
     Impede(Fault),
-    /// This kind of impediment is gone. With the last one, and with a primary address, the router
-    /// starts: the RFC's Startup event.
+    /// An impediment is gone. Once the last impediment is gone and there is a primary address, the
+    /// router starts: the RFC's Startup event.
     Clear(Impediment),
-    /// The effective priority, held to 1 to 254, from [`priority::effective`](crate::priority). The
-    /// owner's stays 255.
+    /// The effective priority, clamped to 1 to 254, from [`priority::effective`](crate::priority).
+    /// An address owner's priority stays 255.
     ///
-    /// It is used wherever the RFC says Priority: in adverts, in comparisons and in Skew_Time. Backup
-    /// recomputes the running Active_Down_Timer from when it was set, so that a router whose priority
-    /// fell lets a better backup go first. A master that it no longer outranks is followed, and one
-    /// that it outranks now is preempted, from that master's next advert on. A master sends its next
-    /// advert when Adver_Timer fires: a backup that preempts counts from the last advert that it
-    /// accepted, which an additional one would not change.
+    /// The effective priority is used wherever the RFC uses Priority: in adverts, in comparisons
+    /// and in Skew_Time. Backup recomputes the running Active_Down_Timer from when it was set, so
+    /// that a router whose priority fell lets a better backup go first. A backup follows a master
+    /// that it no longer outranks and preempts one that it now outranks, from that master's next
+    /// advert on. A master sends its next advert when Adver_Timer fires: a backup that preempts
+    /// counts from the last advert that it accepted, which an additional one would not change.
     Priority(u8),
     /// The agent stops: the RFC's Shutdown event. The router starts again with the next
     /// [`PrimaryAddress`](Self::PrimaryAddress).
@@ -37,9 +37,9 @@ pub enum Input {
     Advert(Received),
     /// Valid adverts for this router were lost between the kernel and the agent.
     FeedLoss,
-    /// A virtual address was removed from the interface externally, and is there again.
+    /// A virtual address was removed from the interface externally and has been restored.
     AddressRestored(VirtualAddress),
-    /// A timeout may be due. Without effect when none is.
+    /// A timeout may be due. Has no effect if no timeout is due.
     Timeout,
 }
 
@@ -56,21 +56,21 @@ pub struct Received {
     pub interval: u16,
     /// [Digest](vipd_common::parse::address_digest) of the advertised addresses.
     pub addresses: u64,
-    /// How its checksum was computed.
+    /// How the advert's checksum was computed.
     pub checksum: ChecksumForm,
 }
 
-/// A kind of thing that keeps a virtual router from taking part.
+/// A category of faults that keep a virtual router in [`State::Fault`](crate::State::Fault).
 ///
-/// A router takes part while none is set. Where several are, [`State::Fault`](crate::State::Fault)
-/// has the first in this order.
+/// A router takes part in elections while no impediment is set. If several are set, the router
+/// reports the first one in the order of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Impediment {
     /// The VRRP interface is missing or down.
     Link,
-    /// Adverts cannot be sent or received on it.
+    /// Adverts cannot be sent or received on the VRRP interface.
     Io,
-    /// It has no address to send adverts from.
+    /// The VRRP interface has no address to send adverts from.
     PrimaryAddress,
     /// An interface for virtual addresses is missing or down.
     AddressInterface,
@@ -85,7 +85,7 @@ pub enum Impediment {
 }
 
 impl Impediment {
-    /// Number of kinds.
+    /// Number of variants.
     pub(crate) const COUNT: usize = Self::Drained as usize + 1;
 }
 
@@ -96,21 +96,21 @@ pub enum Fault {
     NoInterface,
     /// The interface is down or has no carrier.
     InterfaceDown,
-    /// Its XDP program or sockets are not set up; the agent knows the details.
+    /// The interface's XDP program or sockets are not set up; the agent has the details.
     NotAttached,
-    /// They were set up, and adverts cannot be received any more.
+    /// The interface's XDP program and sockets were set up, but adverts can no longer be received.
     NotReceiving,
-    /// It has no Ethernet address: WireGuard, GRE, tun.
+    /// The interface has no Ethernet address: WireGuard, GRE, tun.
     NoHardwareAddress,
-    /// No IPv4 address, no link-local address, or not the configured source.
+    /// The interface has no IPv4 address, no link-local address, or not the configured source.
     NoPrimaryAddress,
     /// The only address to send from is a VIP of this router, which does not own it.
     PrimaryIsVirtual,
-    /// An interface for its addresses is missing or down. Adverts can still be sent.
+    /// An interface for the router's addresses is missing or down. Adverts can still be sent.
     AddressInterface,
-    /// A tracked object failed; the agent knows which.
+    /// A tracked object failed; the agent has its name.
     Tracking,
-    /// A member of its sync group failed.
+    /// A member of the router's sync group failed.
     Group,
     /// Disabled by the administrator.
     Administrator,
@@ -119,7 +119,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The kind of impediment it is a detail of.
+    /// Returns the impediment that the fault belongs to.
     pub const fn impediment(self) -> Impediment {
         match self {
             Self::NoInterface | Self::InterfaceDown => Impediment::Link,

@@ -15,13 +15,13 @@ pub(crate) fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     packages.iter().copied().filter(|package| !installed(package)).collect()
 }
 
-/// Whether apt's current package lists contain `package`.
+/// Returns whether apt's current package lists contain `package`.
 pub(crate) fn offers(package: &str) -> bool {
     let policy = ask(program("apt-cache").args(["policy", package])).unwrap_or_default();
     policy.lines().any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)"))
 }
 
-/// Whether this machine has apt.
+/// Returns whether this machine has apt.
 pub(crate) fn has_apt() -> bool {
     ask(program("apt-get").arg("--version")).is_some()
 }

@@ -126,7 +126,7 @@ impl Compiler {
         Ok(Self { rustc, cargo, sysroot, build_std: !compiled, version, llvm })
     }
 
-    /// Whether the same toolchain has clippy.
+    /// Returns whether the same toolchain has clippy.
     pub(crate) fn has_clippy(&self) -> bool {
         self.rustc.with_file_name("clippy-driver").exists()
     }

@@ -209,9 +209,9 @@ fn label(value: &Value<'_>) -> Result<String, Refusal> {
     }
 }
 
-/// Whether a VIP is an IPv6 /128. The kernel would prefer it to the subnet's addresses as source of
-/// new connections (RFC 6724 rule 8: longest matching prefix), which would break when the VIP
-/// moves; keepalived also deprecates it.
+/// Returns whether a VIP is an IPv6 /128. The kernel would prefer it to the subnet's addresses as
+/// source of new connections (RFC 6724 rule 8: longest matching prefix), which would break when the
+/// VIP moves; keepalived also deprecates it.
 fn is_host_ipv6(address: VirtualAddress) -> bool {
     address.address.is_ipv6() && address.prefix == 128
 }

@@ -218,7 +218,7 @@ impl Effects {
         self.enqueue(Change::Remove(found), Some(Origin { link, vip, purpose: Purpose::Reconcile }));
     }
 
-    /// Whether an address is being removed already.
+    /// Returns whether an address is being removed already.
     pub(crate) fn is_being_removed(&self, found: Address) -> bool {
         self.is_proposed(&Change::Remove(found))
     }
@@ -378,7 +378,7 @@ fn proposal(change: &Change) -> Option<Proposal> {
     Some((address.ifindex, address.address, address.prefix, matches!(change, Change::Add(..))))
 }
 
-/// Whether the address that a packet announces is on its link.
+/// Returns whether the address that a packet announces is on its link.
 pub(super) fn is_present(packet: Packet, topology: &Topology) -> bool {
     let vip = topology.routers.get(packet.router).and_then(|instance| instance.vip(packet.position));
     vip.is_some_and(|(vip, link)| {

@@ -27,7 +27,8 @@ impl Effects {
     fn advert(&mut self, router: RouterId, priority: u8, topology: &mut Topology, reports: &mut Reports) {
         let Some(instance) = topology.routers.get_mut(router) else { return };
         let id = instance.link;
-        let Some(io) = topology.links.get_mut(id).and_then(|link| link.io.as_mut()) else { return };
+        let Some(link) = topology.links.get_mut(id) else { return };
+        let (Some(io), neighbors) = (link.io.as_mut(), &mut link.neighbors) else { return };
         let kind = if priority == 0 { FrameKind::PriorityZero } else { FrameKind::Advert };
         let tag = Tag { router, kind };
         let Some(adverts) = instance.adverts_mut() else { return };
@@ -43,7 +44,9 @@ impl Effects {
                 let mut refused = None;
                 let mut is_sent = false;
                 for peer in peers {
-                    if let Some(solicitation) = peer.solicit(self.now) {
+                    if let Some(solicitation) = peer.solicitation()
+                        && neighbors.entry(peer.address).or_default().solicit(self.now)
+                    {
                         if io.batch.is_empty() {
                             self.batched.push(id);
                         }

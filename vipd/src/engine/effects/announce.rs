@@ -65,14 +65,17 @@ impl Effects {
         let Some(id) = topology.routers.get(router).map(|instance| instance.link) else { return };
         let Some(link) = topology.links.get_mut(id) else { return };
         let (Some(mac), Some(io)) = (link.mac, link.io.as_mut()) else { return };
+        let neighbors = &mut link.neighbors;
         self.add_frame(id, io, Tag { router, kind: kind_of(source) }, mac, source);
         let Some(Adverts::Unicast(peers)) = topology.routers.get_mut(router).and_then(Instance::adverts_mut)
         else {
             return;
         };
-        for (position, peer) in peers.iter().enumerate() {
-            self.unchecked.push_back((router, position));
-            if let Some(solicitation) = peer.solicitation() {
+        for peer in peers {
+            if let Some(solicitation) = peer.solicitation()
+                && neighbors.entry(peer.address).or_default().solicit_at_start(self.now)
+            {
+                self.unchecked.push_back((id, peer.address));
                 io.batch.push(Tag { router, kind: FrameKind::Solicitation }, solicitation.bytes());
             }
         }
@@ -82,12 +85,10 @@ impl Effects {
     /// learned before is not notified. Each request may wait for the kernel's rtnl lock, so adverts
     /// that are due go first.
     pub(super) fn check_neighbors(&mut self, topology: &mut Topology) {
-        for (router, position) in self.unchecked.drain(..self.unchecked.len().min(NEIGHBORS)) {
-            let Some(instance) = topology.routers.get_mut(router) else { continue };
-            let ifindex = topology.links.get(instance.link).and_then(|link| link.ifindex);
-            let Some(Adverts::Unicast(peers)) = instance.adverts_mut() else { continue };
-            if let (Some(ifindex), Some(peer)) = (ifindex, peers.get_mut(position)) {
-                peer.set_resolved(self.netlink.is_resolved(ifindex, peer.address).unwrap_or(false));
+        for (id, peer) in self.unchecked.drain(..self.unchecked.len().min(NEIGHBORS)) {
+            let Some(link) = topology.links.get_mut(id) else { continue };
+            if let (Some(ifindex), Some(neighbor)) = (link.ifindex, link.neighbors.get_mut(&peer)) {
+                neighbor.set_resolved(self.netlink.is_resolved(ifindex, peer).unwrap_or(false));
             }
         }
     }
@@ -106,7 +107,7 @@ impl Effects {
             return;
         };
         let Some((vip, on)) = instance.vip(packet.position) else { return };
-        // An address that is not there is announced once it is.
+        // Skip a VIP that is not on the interface yet; it is announced once it has been added.
         let Some(link) = links.get(on).filter(|link| link.addresses.contains(vip.address)) else { return };
         // Frames of a macvlan leave through its parent's socket, with the virtual MAC as source.
         let (via, mac) = if link.is_virtual_mac() {

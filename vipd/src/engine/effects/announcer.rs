@@ -89,12 +89,12 @@ impl Announcer {
         self.void.get(burst.router.index()).is_some_and(|void| burst.order <= *void)
     }
 
-    /// Whether a packet can be sent at once.
+    /// Returns whether a packet can be sent at once.
     pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// Whether an address waits for its first announcement.
+    /// Returns whether an address waits for its first announcement.
     pub(crate) fn is_urgent(&self) -> bool {
         self.ready.peek().is_some_and(|Reverse(burst)| burst.round == 0 && !self.is_void(burst))
     }

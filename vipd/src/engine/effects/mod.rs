@@ -67,8 +67,8 @@ pub(crate) struct Effects {
     /// Addresses that accept packets again once they are removed.
     reopen: Vec<(RouterId, ClosedKey)>,
     announcer: Announcer,
-    /// Unicast peers whose neighbor entries are to be read: router and position.
-    unchecked: VecDeque<(RouterId, usize)>,
+    /// Unicast peers whose neighbor entries are to be read.
+    unchecked: VecDeque<(LinkId, IpAddr)>,
     /// An address could not be changed since [`Effects::take_failure`].
     failed: bool,
     /// Links whose batch holds frames, each once.
@@ -119,8 +119,8 @@ impl Effects {
         std::mem::take(&mut self.added)
     }
 
-    /// Whether an address could not be changed since the last call: then wanted and present must be
-    /// reconciled.
+    /// Returns whether an address could not be changed since the last call: then wanted and present
+    /// must be reconciled.
     pub(crate) fn take_failure(&mut self) -> bool {
         std::mem::take(&mut self.failed)
     }
@@ -131,12 +131,12 @@ impl Effects {
         if self.has_changes() { Vec::new() } else { std::mem::take(&mut self.downs) }
     }
 
-    /// Whether an address waits for its first announcement.
+    /// Returns whether an address waits for its first announcement.
     pub(crate) fn is_urgent(&self) -> bool {
         self.announcer.is_urgent()
     }
 
-    /// Whether changes can be made, announcements sent or neighbors checked at once.
+    /// Returns whether changes can be made, announcements sent or neighbors checked at once.
     pub(crate) fn is_busy(&self) -> bool {
         self.has_changes() || self.announcer.is_ready() || !self.unchecked.is_empty()
     }
@@ -157,7 +157,7 @@ impl Effects {
         !self.actions.is_empty()
     }
 
-    /// Whether address changes are still to be made.
+    /// Returns whether address changes are still to be made.
     pub(crate) fn has_changes(&self) -> bool {
         self.applied < self.changes.len()
     }

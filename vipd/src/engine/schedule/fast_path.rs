@@ -69,7 +69,7 @@ impl FastPathDeadlines {
         }
     }
 
-    /// Whether the router is on the fast path.
+    /// Returns whether the router is on the fast path.
     pub(crate) fn is_armed(&self, id: RouterId) -> bool {
         self.get(id).is_some()
     }

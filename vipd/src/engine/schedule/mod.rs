@@ -68,7 +68,7 @@ impl Schedule {
         }
     }
 
-    /// Whether a router's deadline moves with unchanged adverts.
+    /// Returns whether a router's deadline moves with unchanged adverts.
     pub(crate) fn is_on_fast_path(&self, id: RouterId) -> bool {
         self.fast_path.is_armed(id)
     }

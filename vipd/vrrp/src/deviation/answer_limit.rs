@@ -18,7 +18,7 @@ const PERIOD_MAX: Nanos = 100_000_000;
 /// A token bucket.
 #[derive(Clone, Debug)]
 pub(crate) struct AnswerLimit {
-    /// In which one token comes back.
+    /// Nanoseconds after which one token is added.
     period: Nanos,
     tokens: u64,
     /// When the last token came back.

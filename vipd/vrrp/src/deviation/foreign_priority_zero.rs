@@ -12,7 +12,7 @@ use super::Policy;
 use super::down_timer_floor::DownTimerFloor;
 use crate::input::Received;
 
-/// Whether a priority-0 advert is ignored by a backup that follows `master`.
+/// Returns whether a priority-0 advert is ignored by a backup that follows `master`.
 pub(crate) fn is_ignored(
     policy: Policy,
     master: Option<IpAddr>,

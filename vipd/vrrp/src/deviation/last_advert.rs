@@ -8,7 +8,8 @@
 
 use super::Policy;
 
-/// Whether the advert is sent. After a stall hosts have long learned the other router's MAC.
+/// Returns whether the advert is sent. After a stall hosts have long learned the other router's
+/// MAC.
 pub(crate) fn is_due(policy: Policy, stalled: bool) -> bool {
     policy.last_advert_on_yield && !stalled
 }

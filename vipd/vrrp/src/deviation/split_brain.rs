@@ -57,7 +57,7 @@ impl SplitBrain {
         self.announce_at = Some(now + quiet);
     }
 
-    /// Whether the competing master has just been quiet for long enough.
+    /// Returns whether the competing master has just been quiet for long enough.
     pub(crate) fn is_over(&mut self, now: Timestamp) -> bool {
         self.announce_at.take_if(|at| *at <= now).is_some()
     }

@@ -22,12 +22,12 @@ fn limit(config: &RouterConfig) -> Nanos {
     u64::from(config.down_after_adverts.min(DOWN_AFTER_ADVERTS)) * config.interval.nanos()
 }
 
-/// Whether a backup may have taken over by `now`.
+/// Returns whether a backup may have taken over by `now`.
 pub(crate) fn is_stalled(config: &RouterConfig, last_sent: Timestamp, now: Timestamp) -> bool {
     now.nanos_since(last_sent) >= limit(config)
 }
 
-/// Whether the sender of an advert may have taken over rightly.
+/// Returns whether the sender of an advert may have taken over rightly.
 pub(crate) fn has_taken_over(config: &RouterConfig, last_sent: Timestamp, advert: &Received) -> bool {
     is_stalled(config, last_sent, advert.arrival)
 }

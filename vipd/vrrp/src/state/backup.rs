@@ -150,8 +150,8 @@ impl Backup {
         self.down_timer = deadline.max(floor);
     }
 
-    /// Whether a master of lower priority is followed for now: `preempt_delay` is counted from its
-    /// first advert. The owner does not wait.
+    /// Returns whether a master of lower priority is followed for now: `preempt_delay` is counted
+    /// from its first advert. The owner does not wait.
     fn within_preempt_delay(&mut self, common: &Common, advert: &Received) -> bool {
         let delay = common.config.preempt_delay;
         if delay == 0 || common.config.is_owner() {

@@ -149,8 +149,8 @@ impl Master {
         granted
     }
 
-    /// Whether a losing advert is the last one of the master that was preempted less than an
-    /// interval ago. The takeover has just announced the addresses.
+    /// Returns whether a losing advert is the last one of the master that was preempted less than
+    /// an interval ago. The takeover has just announced the addresses.
     fn is_final_advert(&self, common: &Common, now: Timestamp, advert: &Received) -> bool {
         self.preempted_at.is_some_and(|at| now.nanos_since(at) < common.longer_interval(advert))
     }

@@ -85,7 +85,7 @@ fn a_deadline_that_has_passed_fires_with_the_next_timeout() {
 }
 
 #[test]
-fn a_raised_priority_preempts_the_master_from_its_next_advert_on() {
+fn after_a_priority_increase_lower_adverts_are_discarded_and_the_master_is_preempted() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(120, HIGHER);
     assert!(script.router.steady().is_some());
@@ -99,7 +99,7 @@ fn a_raised_priority_preempts_the_master_from_its_next_advert_on() {
 }
 
 #[test]
-fn without_preemption_a_raised_priority_preempts_nothing() {
+fn without_preemption_a_priority_increase_causes_no_takeover() {
     let mut script = Script::started(RouterConfig { preempt: false, ..config(Version::V3, SECOND) });
     script.advert(120, HIGHER);
     script.input(Input::Priority(150));
@@ -140,7 +140,7 @@ fn a_lowered_priority_follows_the_master_from_its_next_advert_on() {
 }
 
 #[test]
-fn it_is_held_to_1_to_254_and_the_owner_keeps_255() {
+fn the_priority_is_clamped_to_1_to_254_and_an_owner_keeps_255() {
     let mut script = Script::started(config(Version::V3, SECOND));
     for (given, effective) in [(0, 1), (1, 1), (254, 254), (255, 254)] {
         script.input(Input::Priority(given));
@@ -153,7 +153,7 @@ fn it_is_held_to_1_to_254_and_the_owner_keeps_255() {
 }
 
 #[test]
-fn it_outlasts_a_restart() {
+fn the_priority_survives_a_restart() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(Input::Priority(150));
     script.input(Input::Impede(Fault::InterfaceDown));
