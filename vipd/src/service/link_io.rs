@@ -235,9 +235,13 @@ fn ensure_group(
 ) -> anyhow::Result<()> {
     let number = family.number();
     if let Some(joined) = groups.get(&number) {
-        let renewed = joined.renew().map_err(|error| {
-            failure(format!("cannot join {group} on {} again", spec.name), error, Some("is IPv6 off?"))
-        })?;
+        let renewed = match joined.renew() {
+            // The interface has been removed: the engine closes the link when netlink reports it.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
+            renewed => renewed.map_err(|error| {
+                failure(format!("cannot join {group} on {} again", spec.name), error, Some("is IPv6 off?"))
+            })?,
+        };
         if renewed {
             tracing::info!(interface = spec.name, group, "joined the group again: the kernel had left it");
         }
