@@ -164,7 +164,7 @@ impl Fuzzer {
         run_fuzzer(&mut command)
     }
 
-    /// Replaces the corpus in the repository by the smallest one with the same coverage.
+    /// Replaces the corpus in the repository with the smallest one with the same coverage.
     fn keep(&self, target: &str) -> Result<()> {
         let corpus = stored("corpus", target);
         let merged = self.scratch("merged", target)?;

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     show(&Setup { interval: INTERVAL, ..Setup::new(vipd.clone(), vipd) })
 }
 
-/// Replaces this process by the agent, so that signals and exit status are the agent's.
+/// Replaces this process with the agent, so that signals and exit status are the agent's.
 fn run_here(vipd: PathBuf, arguments: &[OsString]) -> Result<()> {
     let mut command = program(vipd);
     let error = command.arg("run").args(arguments).exec();

@@ -63,15 +63,15 @@ fn code() -> impl Iterator<Item = &'static str> {
 enum Edit<'a> {
     /// Replaces the value on this line.
     Value { line: u8, word: u8 },
-    /// Replaces the value on this line by a list.
+    /// Replaces the value on this line with a list.
     List { line: u8, one: u8, two: Option<u8> },
     /// Duplicates a line.
     Again { line: u8 },
     /// Removes a line.
     Without { line: u8 },
-    /// Replaces a range of characters by a word.
+    /// Replaces a range of characters with a word.
     Word { at: u16, length: u8, word: u8 },
-    /// Replaces a range of characters by any text.
+    /// Replaces a range of characters with any text.
     Text { at: u16, length: u8, text: &'a str },
     /// Appends a copy of the file with other names.
     Double,

@@ -43,7 +43,7 @@ impl Host {
         }
     }
 
-    /// Returns whether its routers send and receive.
+    /// Returns whether the routers of the host send and receive.
     pub(crate) fn is_running(&self) -> bool {
         self.up && self.stalled_until.is_none()
     }

@@ -60,7 +60,7 @@ impl World {
         }
     }
 
-    /// Returns whether it could take over: neither stalled nor waiting to start.
+    /// Returns whether the member could take over: it is neither stalled nor waiting to start.
     fn is_ready(&self, member: usize) -> bool {
         use vipd::vrrp::State;
         let member = &self.members[member];

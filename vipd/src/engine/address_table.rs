@@ -14,13 +14,14 @@ use crate::netlink::{Address, PROTO_VIPD};
 pub(crate) struct AddressTable {
     in_order: BTreeMap<u64, Address>,
     by_key: BTreeMap<(IpAddr, u8), u64>,
-    /// Those that vipd added. Another tool that rewrites one removes the mark.
+    /// Addresses that vipd added. The kernel's own mark is lost when another tool rewrites an
+    /// address.
     added: BTreeSet<(IpAddr, u8)>,
     next: u64,
 }
 
 impl AddressTable {
-    /// Records an address that was added or changed; one that is there keeps its place.
+    /// Records an address that was added or changed. A known address keeps its position.
     pub(crate) fn insert(&mut self, address: Address) {
         let next = &mut self.next;
         let place = *self.by_key.entry((address.address, address.prefix)).or_insert_with(|| {
@@ -36,7 +37,8 @@ impl AddressTable {
         self.insert(address);
     }
 
-    /// Returns whether vipd added an address: in this run, or in a former one, by its mark.
+    /// Returns whether vipd added an address: in this run, or in a former run as its protocol mark
+    /// shows.
     pub(crate) fn is_ours(&self, address: &Address) -> bool {
         address.protocol == PROTO_VIPD || self.added.contains(&(address.address, address.prefix))
     }
@@ -63,7 +65,7 @@ impl AddressTable {
         *self = Self::default();
     }
 
-    /// All of them, in the kernel's order.
+    /// Returns all addresses, in the kernel's order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Address> + Clone {
         self.in_order.values()
     }

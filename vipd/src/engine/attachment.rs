@@ -50,8 +50,8 @@ impl Engine {
         }
     }
 
-    /// Returns whether a router whose timer has fired may handle that now. If it is a backup
-    /// without a recent probe, its election waits.
+    /// Returns whether a router whose timer has fired may handle the timeout now. The election of a
+    /// backup without a recent probe waits.
     pub(super) fn may_elect(&mut self, now: Timestamp, id: RouterId) -> bool {
         let Some(instance) = self.topology.routers.get(id) else { return true };
         // The deadline of a heap entry may have moved.
@@ -90,7 +90,7 @@ impl Engine {
     }
 }
 
-/// When the probe before an election at `deadline` must have begun.
+/// Returns when the probe before an election at `deadline` must have begun.
 pub(super) fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestamp {
     let snapshot = instance.router.snapshot();
     let interval = snapshot.active_interval.nanos();

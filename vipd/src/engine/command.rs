@@ -18,7 +18,7 @@ use crate::service::bus::Publisher;
 use crate::vrrp::{Event, Peer, Snapshot, VirtualAddress};
 use crate::xdp::{Mode, Row};
 
-/// From the service to the engine.
+/// Messages from the service to the engine.
 pub(crate) enum Command {
     /// The result of a [`Request::Open`].
     Opened {
@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// From the engine to the service: work that may block. Never lost.
+/// Messages from the engine to the service: work that may block. Never lost.
 pub(crate) enum Request {
     /// Open a link whose interface exists, or bring one that is open up to date.
     Open(LinkSpec),
@@ -68,7 +68,7 @@ pub(crate) enum Request {
     Down { ifindex: u32, wanted_up: Arc<AtomicBool> },
 }
 
-/// From the engine to the log. Dropped and counted when the log is full.
+/// Messages from the engine to the log. Dropped and counted when the log is full.
 pub(crate) enum Report {
     /// An event of a virtual router.
     Router { router: RouterId, event: Event },
@@ -145,11 +145,11 @@ pub(crate) struct RouterSnapshot {
     pub(crate) sent: Sent,
     /// Source of its adverts.
     pub(crate) primary: Option<IpAddr>,
-    /// Where its link's XDP program runs.
+    /// Where the XDP program of the router's link runs.
     pub(crate) mode: Option<Mode>,
-    /// Why its link could not be opened.
+    /// Why the router's link could not be opened.
     pub(crate) failure: Option<String>,
-    /// Why its macvlan could not be created.
+    /// Why the router's macvlan could not be created.
     pub(crate) macvlan_failure: Option<String>,
     /// Its virtual MAC, if it uses one.
     pub(crate) virtual_mac: Option<[u8; 6]>,

@@ -11,9 +11,9 @@ use std::marker::PhantomData;
 pub(crate) trait Id: Copy + Eq + Ord + Debug {
     /// The identity of the entry in slot `index`, in its `generation`th use.
     fn new(index: u32, generation: u32) -> Self;
-    /// Its slot.
+    /// Returns the slot.
     fn index(self) -> usize;
-    /// How often the slot was used before.
+    /// Returns how often the slot was used before.
     fn generation(self) -> u32;
 }
 

@@ -177,14 +177,14 @@ impl Instance {
         self.router.state() == State::Master
     }
 
-    /// Of a master on a link whose XDP program was detached: when it becomes impeded. A backup, which
-    /// may miss the master's adverts, is impeded at once.
+    /// Returns when a master on a link whose XDP program was detached becomes impeded. A backup,
+    /// which may miss the master's adverts, is impeded at once.
     pub(crate) fn grace_ends(&self, link: &Link) -> Option<Timestamp> {
         let detached_at = link.io.as_ref()?.detached_at.filter(|_| self.is_master())?;
         Some(detached_at + self.router.snapshot().master_down_interval)
     }
 
-    /// Its virtual addresses with the link of each.
+    /// Returns the virtual addresses with the link of each.
     pub(crate) fn vips(&self) -> impl Iterator<Item = (VirtualAddress, LinkId)> + Clone {
         self.addresses.iter().copied().zip(self.vip_links.iter().copied())
     }

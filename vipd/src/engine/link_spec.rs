@@ -1,5 +1,5 @@
-//! What the service has to open on a link, and the entries of its virtual routers in the XDP
-//! program's maps.
+//! Describes what the service has to open on a link, and the entries of its virtual routers in the
+//! XDP program's maps.
 
 use std::net::IpAddr;
 
@@ -22,7 +22,7 @@ pub(crate) struct LinkSpec {
     pub(crate) name: String,
     /// The configured XDP mode.
     pub(crate) xdp: Preference,
-    /// What its frames start with.
+    /// The header that the link's frames start with.
     pub(crate) framing: Framing,
     /// Its virtual routers; empty for a link that only carries addresses.
     pub(crate) routers: Vec<RouterSpec>,
@@ -87,7 +87,7 @@ impl XdpEntry {
         Self { vrid: instance.router.vrid, family, slot, peers }
     }
 
-    /// Its key in `ROUTERS` on the interface with this index.
+    /// Returns the router's key in `ROUTERS` on the interface with this index.
     pub(crate) fn key(&self, ifindex: u32) -> RouterKey {
         RouterKey::new(ifindex, self.vrid, self.family.number())
     }

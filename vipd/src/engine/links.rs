@@ -71,7 +71,7 @@ pub(crate) struct Link {
     primaries: [Primary; 2],
     /// Its own IPv4 addresses: those that are no VIPs.
     own: Vec<Address>,
-    /// It is in the current dump.
+    /// The current dump has listed the link.
     seen: bool,
 }
 
@@ -108,8 +108,9 @@ impl Link {
         if self.running { Ok(()) } else { Err(Fault::InterfaceDown) }
     }
 
-    /// What its frames start with, or `None` where the XDP program cannot parse them: InfiniBand, or
-    /// a GRE interface without a remote address, whose frames start with the outer header.
+    /// Returns the header that the link's frames start with, or `None` if the XDP program cannot
+    /// parse them: InfiniBand, or a GRE interface without a remote address, whose frames start with
+    /// the outer header.
     pub(crate) fn framing(&self) -> Option<Framing> {
         match self.mac {
             Some(_) => Some(Framing::Ethernet),
@@ -136,7 +137,7 @@ impl Link {
         }
     }
 
-    /// Why the group of a family cannot be joined.
+    /// Returns why the multicast group of a family cannot be joined.
     pub(crate) fn unjoined(&self, family: Family) -> Option<&str> {
         let unjoined = &self.io.as_ref()?.unjoined;
         unjoined.iter().find(|(other, _)| *other == family).map(|(_, reason)| reason.as_str())
@@ -459,7 +460,7 @@ impl Links {
         }
     }
 
-    /// Before the links of a full dump.
+    /// Marks all links as not yet seen, before the links of a full dump are inserted.
     pub(crate) fn begin_dump(&mut self) {
         for (_, link) in self.slab.iter_mut() {
             link.seen = false;
@@ -468,9 +469,9 @@ impl Links {
         }
     }
 
-    /// Between the links and the addresses of a full dump. Interfaces that it did not name are gone
-    /// if `exists` agrees: a message that could not be parsed must not make an interface disappear.
-    /// Addresses are read again.
+    /// Removes the interfaces that a full dump did not list, and clears all addresses. Called
+    /// between the links and the addresses of the dump. An unlisted interface is gone only if
+    /// `exists` agrees: a message that could not be parsed must not make an interface disappear.
     pub(crate) fn end_links(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(LinkId, Gone)> {
         let mut unnamed = Vec::new();
         for (id, link) in self.slab.iter_mut() {
@@ -482,7 +483,7 @@ impl Links {
         unnamed.into_iter().filter_map(|id| Some((id, self.gone(id)?))).collect()
     }
 
-    /// After the addresses of a full dump.
+    /// Completes a full dump. Called after its addresses were inserted.
     pub(crate) fn end_dump(&mut self) {
         for (_, link) in self.slab.iter_mut() {
             link.addresses.end_dump();

@@ -252,7 +252,7 @@ impl Engine {
         Ok(())
     }
 
-    /// One turn, and the wait after it. Returns whether another one follows.
+    /// Runs one turn and the wait after it. Returns whether another turn follows.
     fn turn(&mut self) -> io::Result<bool> {
         // The clock is read before the ring is drained: what had arrived by then is handled before
         // a deadline that passed by then. So a process that was not scheduled for long handles what
@@ -316,7 +316,7 @@ impl Engine {
         }
     }
 
-    /// When the engine must be awake without being woken.
+    /// Returns when the engine must be awake without being woken.
     fn next_deadline(&mut self) -> Option<Timestamp> {
         let routers = &self.topology.routers;
         let schedule = self.schedule.next(|id| routers.get(id)?.router.next_timeout());

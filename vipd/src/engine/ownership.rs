@@ -1,4 +1,5 @@
-//! Which addresses of an interface belong to virtual routers, and which are the interface's own.
+//! Decides which addresses of an interface belong to virtual routers and which belong to the
+//! interface itself.
 //!
 //! A configured VIP belongs to its virtual router, whichever tool wrote it last and with whatever
 //! prefix length: the host answers ARP for it either way. A master has it as configured; otherwise
@@ -18,7 +19,7 @@ use crate::vrrp::{Family, VirtualAddress};
 /// The source of adverts on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Primary {
-    /// This address of the interface's own.
+    /// This address, which belongs to the interface itself.
     Own(IpAddr),
     /// The interface has no other address than this VIP of a router that does not own it.
     Virtual(IpAddr),
@@ -137,7 +138,7 @@ mod tests {
         all
     }
 
-    /// All orders of a list.
+    /// Returns all permutations of a list.
     fn permutations(list: &[Address]) -> Vec<Vec<Address>> {
         let Some((first, rest)) = list.split_first() else { return vec![Vec::new()] };
         let mut all = Vec::new();

@@ -29,7 +29,8 @@ const STACK: usize = 128 * 1024;
 /// The last results of the probes of one attachment. Probing ends when the engine drops it.
 #[derive(Debug, Default)]
 pub(crate) struct Attachment {
-    /// When the last probe began that found the program attached, in nanoseconds; 0 before.
+    /// When the last probe that found the program attached began, in nanoseconds; 0 if there was
+    /// none.
     attached_at: AtomicU64,
     is_detached: AtomicBool,
     /// A probe was requested and has not begun.
@@ -37,7 +38,8 @@ pub(crate) struct Attachment {
 }
 
 impl Attachment {
-    /// When the last probe began that found the program attached; `Timestamp::ZERO` before.
+    /// Returns when the last probe that found the program attached began; `Timestamp::ZERO` if
+    /// there was none.
     pub(crate) fn attached_at(&self) -> Timestamp {
         Timestamp::from_nanos(self.attached_at.load(Ordering::Acquire))
     }

@@ -1,4 +1,4 @@
-//! Which impediments a router has, by the state of its interfaces.
+//! Derives the impediments of a router from the state of its interfaces.
 
 use std::net::IpAddr;
 
@@ -24,10 +24,11 @@ pub(crate) struct Readiness {
 }
 
 impl Readiness {
-    /// Of a router; none if it, or its link, does not exist.
+    /// Returns the readiness of a router, or `None` if the router or its link does not exist.
     ///
-    /// A master goes on for a master-down interval after its XDP program was detached: meanwhile the
-    /// program is attached again, and stepping down would only move the VIPs to and fro.
+    /// A master continues for a master-down interval after its XDP program was detached: the
+    /// program is usually attached again by then, and stepping down would only move the VIPs back
+    /// and forth.
     pub(crate) fn of(now: Timestamp, id: RouterId, topology: &Topology) -> Option<Self> {
         let instance = topology.routers.get(id)?;
         let link = topology.links.get(instance.link)?;

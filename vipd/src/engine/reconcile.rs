@@ -57,7 +57,7 @@ impl Engine {
         }
     }
 
-    /// After a change of an address or a dump has failed: reconciles everything.
+    /// Requests a resync if it is due after an address change or a dump has failed.
     pub(super) fn reconcile_if_due(&mut self, now: Timestamp) {
         if self.reconcile_at.take_if(|at| *at <= now).is_some() {
             self.resync_needed = true;

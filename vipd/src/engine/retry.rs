@@ -32,7 +32,8 @@ impl<K> Default for Retries<K> {
 }
 
 impl<K: Copy + Ord> Retries<K> {
-    /// Records a refusal. Returns whether it is a new one or has another reason than the last.
+    /// Records a refusal. Returns whether the refusal is new or has a different errno than the
+    /// previous one.
     pub(crate) fn refused(&mut self, key: K, errno: i32, restores: bool, now: Timestamp) -> bool {
         let former = self.all.get(&key).copied();
         let pause = former.map_or(FIRST, |former| (former.pause * 2).min(LONGEST));
@@ -67,12 +68,12 @@ impl<K: Copy + Ord> Retries<K> {
         self.all.get(&key).is_some_and(|retry| retry.at > now)
     }
 
-    /// When the next change is due.
+    /// Returns when the next change is due.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.schedule.first().map(|(at, _)| *at)
     }
 
-    /// The changes that are due.
+    /// Returns the changes that are due.
     pub(crate) fn due(&self, now: Timestamp) -> impl Iterator<Item = K> {
         self.schedule.iter().take_while(move |(at, _)| *at <= now).map(|(_, key)| *key)
     }

@@ -106,7 +106,7 @@ impl Engine {
     }
 }
 
-/// When a record is handled: never before its arrival.
+/// Returns the time at which a record is handled: `now`, but never earlier than the arrival.
 fn handled_at(now: Timestamp, record: &AdvertRecord) -> Timestamp {
     now.max(Timestamp::from_nanos(record.arrival))
 }

@@ -431,7 +431,7 @@ fn a_takeover_of_many_addresses_takes_several_turns() -> Result<()> {
     })
 }
 
-/// Replaces the attachment of the only link by one whose probes block until the sender is used or
+/// Replaces the attachment of the only link with one whose probes block until the sender is used or
 /// dropped.
 fn block_probes(bench: &mut Bench) -> Sender<()> {
     let (release, released) = channel();
@@ -491,7 +491,7 @@ fn an_election_waits_for_a_probe_that_began_in_the_silence() -> Result<()> {
     Ok(())
 }
 
-/// One master with three addresses and `accept = false`.
+/// Returns the configuration of one master with three addresses and `accept = false`.
 fn closed() -> String {
     String::from(
         "realtime = \"off\"\n[[instance]]\nname = \"1\"\ninterface = \"eth1\"\nvrid = 1\n\

@@ -1,4 +1,4 @@
-//! Which virtual routers and links exist, and how they belong together.
+//! Keeps track of the virtual routers and links, and of which router uses which link.
 //!
 //! Bookkeeping without input or output: the engine adds and removes routers while others run, and
 //! requests separately what the service has to open and close.
@@ -122,7 +122,7 @@ impl Topology {
         self.by_row.get(row.number() as usize).copied().flatten()
     }
 
-    /// Every link that a router's adverts or addresses are on, each once.
+    /// Returns every link that a router's adverts or addresses are on, each once.
     fn links_of(&self, router: RouterId) -> Vec<LinkId> {
         let Some(instance) = self.routers.get(router) else { return Vec::new() };
         let mut links: Vec<_> = [instance.link]
@@ -135,7 +135,8 @@ impl Topology {
         links
     }
 
-    /// What the service has to open on a link, while there is an interface for it.
+    /// Returns what the service has to open on a link, or `None` while there is no interface for
+    /// it.
     pub(crate) fn spec(&self, id: LinkId) -> Option<LinkSpec> {
         let link = self.links.get(id)?;
         let routers = link.routers.iter().filter_map(|router| Some((*router, self.routers.get(*router)?)));

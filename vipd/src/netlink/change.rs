@@ -120,7 +120,8 @@ impl Change {
         }
     }
 
-    /// What an errno means for this change: an object that is gone is what a removal asked for.
+    /// Returns the meaning of an errno for this change. A removal succeeds if the object is already
+    /// gone.
     pub(super) fn outcome(&self, errno: i32) -> io::Result<()> {
         match (self, errno) {
             (Self::Remove(_), libc::EADDRNOTAVAIL | libc::ENODEV) | (Self::Down { .. }, libc::ENODEV) => {

@@ -58,8 +58,8 @@ impl Wanted<'_> {
         [0x00, 0x00, 0x5e, 0x00, block, self.vrid]
     }
 
-    /// Its name, and one to use where that is taken: two interfaces may have a router with the same
-    /// VRID.
+    /// Returns the name of the macvlan, and a second name for use if the first is taken: two
+    /// interfaces may have a router with the same VRID.
     fn names(&self) -> [String; 2] {
         let Self { parent, family, vrid, .. } = self;
         [format!("vrrp{family}-{vrid}"), format!("v{family}-{vrid}-{parent}")]
@@ -74,7 +74,7 @@ pub struct Macvlans {
     requests: Requests,
     /// How the aliases of this agent's links start.
     owner: String,
-    /// Those that are complete, with the names of their parents.
+    /// Complete macvlans, with the names of their parents.
     created: BTreeMap<Key, (Macvlan, String)>,
     /// Sysctls of each parent before its first macvlan.
     parents: BTreeMap<String, Sysctls>,
@@ -159,7 +159,7 @@ impl Macvlans {
         result
     }
 
-    /// What was exchanged with the kernel.
+    /// Returns the traffic exchanged with the kernel.
     pub fn traffic(&self) -> Traffic {
         self.requests.traffic()
     }

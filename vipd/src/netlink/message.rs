@@ -27,7 +27,7 @@ pub struct Link {
     pub running: bool,
     /// Ethernet address; `None` for other kinds of link.
     pub mac: Option<[u8; 6]>,
-    /// Has one other end (IFF_POINTOPOINT).
+    /// The link is point-to-point (IFF_POINTOPOINT).
     pub is_point_to_point: bool,
 }
 
@@ -40,10 +40,10 @@ pub struct Address {
     pub address: IpAddr,
     /// Prefix length, bits.
     pub prefix: u8,
-    /// What added it (`IFA_PROTO`); 0 where nothing is recorded.
+    /// Protocol that added the address (`IFA_PROTO`); 0 if none is recorded.
     pub protocol: u8,
-    /// Not valid as a source address: Duplicate Address Detection is running or has failed
-    /// (`IFA_F_TENTATIVE`, `IFA_F_DADFAILED`). IPv6 only.
+    /// The address is not valid as a source address: Duplicate Address Detection is running or has
+    /// failed (`IFA_F_TENTATIVE`, `IFA_F_DADFAILED`). IPv6 only.
     pub unusable: bool,
     /// Whether the kernel removes it with the primary address of its subnet (`IFA_F_SECONDARY`).
     /// Only in IPv4.

@@ -101,7 +101,7 @@ impl Monitor {
         self.attach_filter()
     }
 
-    /// Has [`Notice::Neighbor`] reported for these unicast peers.
+    /// Requests [`Notice::Neighbor`] for these unicast peers.
     ///
     /// # Errors
     /// `ENOMEM` when the kernel cannot install the socket filter or join the group. The next call
@@ -124,7 +124,7 @@ impl Monitor {
         result
     }
 
-    /// What was received since the socket was opened.
+    /// Returns the traffic received since the socket was opened.
     pub fn traffic(&self) -> MonitorTraffic {
         self.traffic
     }
@@ -165,7 +165,8 @@ impl Monitor {
         self.refilter(drained)
     }
 
-    /// After a new interface: the filter drops its addresses' notifications so far.
+    /// Installs the filter again after a new interface appeared: the old filter drops notifications
+    /// about the addresses of that interface.
     fn refilter(&self, drained: Drained) -> io::Result<Drained> {
         if drained.appeared {
             self.attach_filter()?;

@@ -39,7 +39,7 @@ pub struct Traffic {
 enum Pending {
     /// The worker runs it.
     Submitted,
-    /// It is run when it is waited for.
+    /// The batch runs when the caller waits for it.
     Deferred(Batch),
 }
 
@@ -83,7 +83,7 @@ impl Requests {
         })
     }
 
-    /// What was exchanged since the socket was opened.
+    /// Returns the traffic since the socket was opened.
     pub fn traffic(&self) -> Traffic {
         self.traffic
     }

@@ -47,7 +47,8 @@ impl Solicitation {
     }
 }
 
-/// To the solicited-node group of the target (RFC 4291 section 2.7.1).
+/// Builds a Neighbor Solicitation to the solicited-node group of the target (RFC 4291 section
+/// 2.7.1).
 fn neighbor(mac: [u8; 6], source: [u8; 16], target: [u8; 16]) -> Option<[u8; nd::FRAME_LEN]> {
     let [.., a, b, c] = target;
     let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c];

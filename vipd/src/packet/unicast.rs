@@ -69,7 +69,7 @@ impl UnicastSocket {
     }
 }
 
-/// Has a socket drop all input before it is queued.
+/// Makes a socket drop all input before it is queued.
 pub(super) fn drop_all_input(socket: &Socket) -> io::Result<()> {
     // BPF_RET | BPF_K with 0, "keep 0 bytes" (`include/uapi/linux/filter.h`).
     socket.attach_filter(&[SockFilter::new(0x06, 0, 0, 0)])

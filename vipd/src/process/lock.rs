@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// Before the name of the agent, in the name of the socket.
+/// Prefix of the socket name, before the name of the agent.
 const PREFIX: &str = "vipd ";
 /// Bytes of an abstract socket's name: `sun_path` without its leading NUL.
 const MAX_NAME: usize = 107;
@@ -33,7 +33,7 @@ pub enum LockError {
     Taken {
         /// The name: its runtime directory.
         name: String,
-        /// Its process id, where it is in this process namespace.
+        /// Process id of the agent, if it is in this process namespace.
         pid: Option<u32>,
     },
     /// A process of another user has taken the name. Any user may, in a network namespace that it
@@ -48,7 +48,7 @@ pub enum LockError {
         name: String,
         /// User id of the process.
         uid: u32,
-        /// Its process id, where it is in this process namespace.
+        /// Process id of the agent, if it is in this process namespace.
         pid: Option<u32>,
     },
     /// The path of the runtime directory does not fit into the name of a socket.

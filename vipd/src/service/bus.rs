@@ -19,9 +19,9 @@ use crate::vrrp::{Fault, Reason, State};
 pub(crate) struct Transition {
     /// The state since then.
     pub(crate) state: State,
-    /// Why it changed.
+    /// Reason of the change.
     pub(crate) reason: Reason,
-    /// When.
+    /// Time of the change.
     pub(crate) at: Timestamp,
     /// Changes of this router since the start, this one included.
     pub(crate) count: u64,
@@ -84,7 +84,7 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     shared: Arc<Shared>,
-    /// Of capacity 1.
+    /// Channel of capacity 1.
     wake: mpsc::Sender<()>,
 }
 

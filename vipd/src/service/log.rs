@@ -21,7 +21,7 @@ use crate::xdp::Row;
 
 /// Lines that an instance may write back to back.
 const BURST: u32 = 20;
-/// After that, one line in this time.
+/// After a burst, one line is allowed per this interval.
 const REFILL: Duration = Duration::from_millis(500);
 /// Shortest and longest time between two lines about the same failure of the agent.
 const REPEAT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
@@ -29,7 +29,7 @@ const REPEAT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_se
 /// Writes reports as log lines.
 pub(super) struct Log {
     instances: BTreeMap<RouterId, InstanceLog>,
-    /// For reports that belong to no instance.
+    /// Limit for reports that belong to no instance.
     agent: Limit,
     /// Failures of the agent, by what fails.
     failures: BTreeMap<String, Repeats>,
@@ -327,7 +327,7 @@ mod tests {
     }
 
     impl Lines {
-        /// What `job` logs.
+        /// Runs `job` and returns the lines that it logs.
         fn of(job: impl FnOnce()) -> Vec<String> {
             let lines = Self::default();
             let writer = lines.clone();

@@ -162,7 +162,7 @@ fn mac(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-/// Why an instance is in fault, for the user.
+/// Returns for the user why an instance is in fault.
 fn sentence(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> String {
     let interface = &config.interface;
     match fault {

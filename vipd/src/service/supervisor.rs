@@ -164,7 +164,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Has the engine shut all routers down and end. Repeating it does no harm.
+    /// Makes the engine shut down all routers and end. Repeated calls have no effect.
     fn stop(&self) {
         self.engine.send(Command::Stop);
     }

@@ -22,7 +22,7 @@ use super::syscall;
 pub enum Mode {
     /// In the driver, before the kernel allocates a packet buffer.
     Native,
-    /// In the kernel's generic hook, after it allocated one.
+    /// In the kernel's generic hook, after the kernel has allocated a packet buffer.
     Generic,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for Mode {
 pub struct Attached {
     /// Mode of the attachment.
     pub mode: Mode,
-    /// Why it is this mode, for the log. `None` if the attachment existed and was kept.
+    /// Why this mode was chosen, for the log. `None` if the attachment existed and was kept.
     pub reason: Option<String>,
     /// Asks the kernel whether it is still attached.
     pub probe: LinkProbe,

@@ -1,4 +1,4 @@
-//! What native XDP costs the other traffic of an interface, by driver.
+//! The cost of native XDP for other traffic of an interface, by driver.
 //!
 //! Read in the kernel's drivers; `docs/xdp-modes.md` has the table with its sources and measurements.
 
@@ -15,7 +15,7 @@ pub(super) struct Driver {
     pub(super) cost: Cost,
 }
 
-/// What other traffic loses when a native program is attached, and while it is.
+/// Loss of other traffic when a native program is attached, and while it is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cost {
     /// Nothing.
@@ -23,7 +23,7 @@ pub(super) enum Cost {
     /// An offload, or frames while the driver sets up its rings again, in words that follow "native
     /// mode on <driver>".
     Loses(&'static str),
-    /// There is no native mode.
+    /// The driver has no native mode.
     Unsupported,
     /// The driver is not in the table. Generic mode changes nothing about the device, so it is the
     /// safe choice.

@@ -32,7 +32,7 @@ impl std::fmt::Display for Preference {
     }
 }
 
-/// What the frames of an interface start with, which decides the program for it.
+/// The header that the frames of an interface start with. Decides which program is attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// An Ethernet header.
@@ -50,7 +50,7 @@ pub(super) struct Candidate {
     pub(super) frags: bool,
 }
 
-/// What to try on an interface, in this order, and why.
+/// Modes to try on an interface, in this order, and the reason.
 #[derive(Clone, Debug)]
 pub(super) struct Selection {
     pub(super) preference: Preference,

@@ -70,10 +70,10 @@ impl fmt::Display for VirtualAddress {
 pub struct Announcements {
     /// Rounds of a burst, 1 to 255.
     pub repeat: u8,
-    /// From a takeover to a second burst; 0 for none. It reaches hosts behind switches
-    /// that dropped the first one while a port was still learning.
+    /// Time from a takeover to a second burst; 0 for none. It reaches hosts behind switches that
+    /// dropped the first one while a port was still learning.
     pub delay: Nanos,
-    /// Between refreshes in Master; 0 for none.
+    /// Time between refreshes in Master; 0 for none.
     pub refresh: Nanos,
     /// Rounds of a refresh, 1 to 255.
     pub refresh_repeat: u8,
@@ -145,7 +145,7 @@ impl RouterConfig {
         self.priority == PRIORITY_OWNER
     }
 
-    /// All virtual addresses: the advertised ones, then the excluded ones.
+    /// Returns all virtual addresses: the advertised addresses, then the excluded addresses.
     pub fn all_addresses(&self) -> impl Iterator<Item = VirtualAddress> + '_ {
         self.virtual_addresses.iter().chain(&self.excluded_addresses).copied()
     }

@@ -22,7 +22,7 @@ pub(crate) mod last_advert;
 pub(crate) mod split_brain;
 pub(crate) mod stall;
 
-/// Which departures from the RFC are in effect.
+/// Deviations from RFC 9568 that are enabled.
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, each named after its file")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -41,7 +41,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// All of them: what vipd does.
+    /// All deviations: the behavior of vipd.
     pub const VIPD: Self = Self {
         down_timer_floor: true,
         ignore_foreign_priority_zero: true,
@@ -50,7 +50,7 @@ impl Policy {
         yield_after_stall: true,
         reannounce_after_split_brain: true,
     };
-    /// None of them: the RFC to the letter.
+    /// No deviations: exactly as RFC 9568 specifies.
     pub const RFC: Self = Self {
         down_timer_floor: false,
         ignore_foreign_priority_zero: false,

@@ -101,7 +101,7 @@ impl Interval {
         self.version
     }
 
-    /// Its duration.
+    /// Returns the duration in nanoseconds.
     pub const fn nanos(self) -> Nanos {
         match self.version {
             Version::V2 => self.units as u64 * NANOS_PER_SECOND,

@@ -99,7 +99,7 @@ impl Router {
         self.common.events.pop_front()
     }
 
-    /// When to call [`handle`](Self::handle) with [`Input::Timeout`].
+    /// Returns when to call [`handle`](Self::handle) with [`Input::Timeout`].
     #[inline]
     pub fn next_timeout(&self) -> Option<Timestamp> {
         self.state.next_timeout()
@@ -280,7 +280,8 @@ impl Router {
         }
     }
 
-    /// Nothing impedes the router any more: a Startup event, unless `startup_delay` runs.
+    /// Starts the router once no impediment is left: a Startup event, unless `startup_delay` is
+    /// running.
     fn start(&mut self, now: Timestamp) {
         let reason = match self.state {
             StateData::Fault(fault) => start_reason(fault),
@@ -299,7 +300,7 @@ impl Router {
         }
     }
 
-    /// To Initialize or Fault.
+    /// Transitions to Initialize or Fault.
     fn leave(&mut self, now: Timestamp, to: StateData, reason: Reason) {
         if let StateData::Master(_) = self.state {
             let fault = match to {

@@ -52,7 +52,7 @@ enum Purpose {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Added {
     pub(crate) vip: Vip,
-    /// It had been there before and was removed externally.
+    /// The address had been added before and was removed externally.
     pub(crate) is_restored: bool,
 }
 
@@ -118,8 +118,9 @@ impl Effects {
         }
     }
 
-    /// Has the XDP program drop packets to a router's addresses before they are added (Accept_Mode
-    /// false). Addresses for which its map has no room are not added; they are tried again later.
+    /// Makes the XDP program drop packets to a router's addresses before the addresses are added
+    /// (Accept_Mode false). Addresses that do not fit into the program's map are not added; they
+    /// are tried again later.
     fn close(
         &mut self,
         now: Timestamp,
@@ -372,7 +373,7 @@ fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(Change, Lin
     Some((Change::Add(address, attributes(placement)), on))
 }
 
-/// What identifies a change of an address in a batch.
+/// Returns the identity of an address change in a batch.
 fn proposal(change: &Change) -> Option<Proposal> {
     let address = change.address()?;
     Some((address.ifindex, address.address, address.prefix, matches!(change, Change::Add(..))))
@@ -386,7 +387,7 @@ pub(super) fn is_present(packet: Packet, topology: &Topology) -> bool {
     })
 }
 
-/// How an address is added.
+/// Returns the attributes with which an address is added.
 fn attributes(placement: &Placement) -> Attributes {
     Attributes {
         label: placement.label.as_deref().and_then(Label::new),

@@ -50,14 +50,14 @@ pub(crate) struct Packet {
 /// All bursts.
 #[derive(Debug, Default)]
 pub(crate) struct Announcer {
-    /// Those that can go on at once.
+    /// Bursts that can continue at once.
     ready: BinaryHeap<Reverse<Burst>>,
     /// Paced ones, by the time of their next packet.
     paced: BinaryHeap<Reverse<(Timestamp, Burst)>>,
     /// Bursts queued so far.
     queued: u64,
-    /// By slot of the router: bursts up to this order are void. Skipped when they come up, so that
-    /// silencing many routers at once does not search the heaps for each.
+    /// By slot of the router: bursts up to this order are void. Void bursts are skipped when they
+    /// are due, so that silencing many routers at once does not search the heaps for each router.
     void: Vec<u64>,
     /// Bursts whose next packet cannot be sent yet, until [`Announcer::resume`].
     waiting: Vec<Burst>,
@@ -99,7 +99,7 @@ impl Announcer {
         self.ready.peek().is_some_and(|Reverse(burst)| burst.round == 0 && !self.is_void(burst))
     }
 
-    /// When the next paced packet is due.
+    /// Returns when the next paced packet is due.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.paced.peek().map(|Reverse((due, _))| *due)
     }
@@ -152,7 +152,7 @@ impl Announcer {
         None
     }
 
-    /// Has the waiting bursts continue.
+    /// Resumes the waiting bursts.
     pub(crate) fn resume(&mut self) {
         self.ready.extend(self.waiting.drain(..).map(Reverse));
     }

@@ -52,9 +52,9 @@ pub(crate) struct Effects {
     closed: Closed,
     actions: Vec<(RouterId, Action)>,
     changes: Vec<Change>,
-    /// How many of them were made.
+    /// Number of changes that were made.
     applied: usize,
-    /// Where each of them comes from.
+    /// Origin of each change.
     origins: Vec<Option<Origin>>,
     /// The addresses among them.
     proposed: BTreeSet<Proposal>,
@@ -141,7 +141,7 @@ impl Effects {
         self.has_changes() || self.announcer.is_ready() || !self.unchecked.is_empty()
     }
 
-    /// When a paced announcement is due, or a refused change is tried again.
+    /// Returns when a paced announcement is due or a refused change is tried again.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         [self.announcer.next(), self.retries.next()].into_iter().flatten().min()
     }

@@ -78,7 +78,7 @@ impl FastPathDeadlines {
         self.armed.get(id.index()).copied().flatten().filter(|deadline| deadline.id == id)
     }
 
-    /// When to call [`expire`](Self::expire) again.
+    /// Returns when to call [`expire`](Self::expire) again.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         (self.next != NEVER).then(|| Timestamp::from_nanos(self.next))
     }

@@ -1,8 +1,8 @@
-//! When each virtual router needs to be served next.
+//! Schedules when each virtual router needs to be served next.
 //!
 //! Two stores behind one front. Deadlines of routers on the fast path move with every unchanged
 //! advert, without the engine being woken; they are computed from the memory-mapped arrivals in one
-//! pass over all. All others lie in a heap.
+//! pass over all. All other deadlines are in a heap.
 
 mod fast_path;
 mod heap;
@@ -92,7 +92,7 @@ impl Schedule {
         self.expired.pop().or_else(|| self.heap.pop_expired(now))
     }
 
-    /// When the engine must be awake again. `next_timeout` returns that of a router.
+    /// Returns when the engine must be awake again. `next_timeout` returns the timeout of a router.
     pub(crate) fn next(&mut self, next_timeout: impl Fn(RouterId) -> Option<Timestamp>) -> Option<Timestamp> {
         let fast_path = &self.fast_path;
         // A router on the fast path has no deadline in the heap.

@@ -12,7 +12,7 @@ use crate::interval::Nanos;
 
 /// Answers that may go back to back.
 const BURST: u64 = 3;
-/// The longest time in which one token comes back.
+/// The longest time between two added tokens.
 const PERIOD_MAX: Nanos = 100_000_000;
 
 /// A token bucket.
@@ -21,12 +21,12 @@ pub(crate) struct AnswerLimit {
     /// Nanoseconds after which one token is added.
     period: Nanos,
     tokens: u64,
-    /// When the last token came back.
+    /// When the last token was added.
     refilled: Timestamp,
 }
 
 impl AnswerLimit {
-    /// A full bucket for a router with this Advertisement_Interval.
+    /// Returns a full bucket for a router with this Advertisement_Interval.
     pub(crate) fn new(interval: Nanos) -> Self {
         Self { period: interval.clamp(1, PERIOD_MAX), tokens: BURST, refilled: Timestamp::ZERO }
     }

@@ -43,7 +43,8 @@ impl DownTimerFloor {
         earlier.filter(stands).unwrap_or(Self { source, priority, arrival, interval })
     }
 
-    /// When the next advert of its router is overdue, for a backup of `own_priority`.
+    /// Returns when the next advert of the recorded router is overdue, for a backup of
+    /// `own_priority`.
     #[inline]
     pub(crate) fn deadline(&self, own_priority: u8) -> Timestamp {
         self.arrival + self.interval.master_down(own_priority, 1)

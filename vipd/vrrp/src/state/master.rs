@@ -155,14 +155,14 @@ impl Master {
         self.preempted_at.is_some_and(|at| now.nanos_since(at) < common.longer_interval(advert))
     }
 
-    /// Another master is there, and hosts may have learned its MAC.
+    /// Records an advert of a competing master, whose MAC hosts may have learned.
     pub(crate) fn competing_master(&mut self, common: &Common, now: Timestamp, advert: &Received) {
         if common.policy.reannounce_after_split_brain && common.has_addresses() {
             self.split_brain.advert(now, common.longer_interval(advert));
         }
     }
 
-    /// To Backup, with Active_Down_Timer running from `from`.
+    /// Yields to another master: transitions to Backup with Active_Down_Timer set at `from`.
     fn yield_mastership(common: &mut Common, from: Timestamp, reason: Reason) -> Transition {
         common.remove_addresses();
         Transition { to: StateData::Backup(Backup::new(common, from)), reason, late: 0 }
