@@ -137,7 +137,7 @@ impl Agent {
         self.station
     }
 
-    /// The node's namespace.
+    /// Returns the node's namespace.
     pub fn host(&self) -> &Namespace {
         &self.host
     }
@@ -156,12 +156,12 @@ impl Agent {
         self.process.as_mut().context(described)?.is_running()
     }
 
-    /// Directory for vipd's control socket and configurations, private to the node.
+    /// Returns the directory for vipd's control socket and configurations, private to the node.
     pub fn runtime_dir() -> &'static Path {
         Path::new(SCRATCH)
     }
 
-    /// Path of vipd's control socket on the node.
+    /// Returns the path of vipd's control socket on the node.
     pub fn control_socket() -> PathBuf {
         Self::runtime_dir().join("control.sock")
     }

@@ -70,22 +70,22 @@ pub fn compare(
 }
 
 impl Series {
-    /// Delay of the new master's first advert after its deadline (t1 - t0 - deadline).
+    /// Returns the delay of the new master's first advert after its deadline (t1 - t0 - deadline).
     pub fn lateness(&self) -> Option<Spread> {
         Spread::of(self.failovers().filter_map(Takeover::lateness))
     }
 
-    /// Time from the new master's first advert to its first gratuitous ARP (t2 - t1).
+    /// Returns the time from the new master's first advert to its first gratuitous ARP (t2 - t1).
     pub fn announcement(&self) -> Option<Spread> {
         Spread::of(self.failovers().map(Takeover::announcement))
     }
 
-    /// Time from the new master's first advert to its first echo reply (t3 - t1).
+    /// Returns the time from the new master's first advert to its first echo reply (t3 - t1).
     pub fn service(&self) -> Option<Spread> {
         Spread::of(self.failovers().map(Takeover::service))
     }
 
-    /// The longest gap in the client's ping around the failover.
+    /// Returns the longest gap in the client's ping around the failover.
     pub fn outage(&self) -> Option<Spread> {
         Spread::of(self.outcomes.iter().filter_map(|outcome| {
             let failover = outcome.takeovers.first()?;

@@ -76,7 +76,7 @@ pub struct Instance {
 }
 
 impl Default for Instance {
-    /// VRID 51, version 3, priority 100, 1 s, preemption, [`VIP`].
+    /// Returns an instance with VRID 51, version 3, priority 100, 1 s, preemption, [`VIP`].
     fn default() -> Self {
         Self {
             name: "VI_1".to_owned(),
@@ -95,7 +95,7 @@ impl Default for Instance {
 }
 
 impl Instance {
-    /// The default instance of a family: with [`VIP`], or [`VIP6_LINK_LOCAL`] and [`VIP6`].
+    /// Returns the default instance of a family: with [`VIP`], or [`VIP6_LINK_LOCAL`] and [`VIP6`].
     pub fn of(family: Family) -> Self {
         match family {
             Family::V4 => Self::default(),
@@ -108,7 +108,7 @@ impl Instance {
         if self.addresses.iter().any(IpAddr::is_ipv6) { Family::V6 } else { Family::V4 }
     }
 
-    /// The unicast source address of a node.
+    /// Returns the unicast source address of a node.
     fn source(&self, station: Station) -> IpAddr {
         match self.family() {
             Family::V4 => station.ipv4().into(),
@@ -117,7 +117,7 @@ impl Instance {
     }
 }
 
-/// An address with the segment's prefix.
+/// Returns an address with the segment's prefix.
 fn with_prefix(address: &IpAddr) -> String {
     format!("{address}/{}", if address.is_ipv6() { PREFIX6 } else { PREFIX })
 }

@@ -119,7 +119,7 @@ impl Frame {
         of(PROTOCOL_ICMP, &[3]).or_else(|| of(PROTOCOL_ICMPV6, &[1, 4]))
     }
 
-    /// Ethernet source.
+    /// Returns the Ethernet source address.
     pub fn source_mac(&self) -> Option<Mac> {
         array_at(&self.bytes, 6).map(Mac)
     }

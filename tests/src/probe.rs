@@ -39,12 +39,12 @@ pub struct Probe {
 pub struct Probes(pub Vec<Probe>);
 
 impl Probes {
-    /// Number of probes sent.
+    /// Returns the number of probes sent.
     pub fn sent(&self) -> usize {
         self.0.len()
     }
 
-    /// Number of probes without a reply.
+    /// Returns the number of probes without a reply.
     pub fn lost(&self) -> usize {
         self.0.iter().filter(|probe| probe.answered.is_none()).count()
     }

@@ -62,7 +62,7 @@ pub fn until_backup_of(agent: &Agent, master: impl Into<IpAddr>) -> Result<Answe
     })
 }
 
-/// The IPv4 addresses of a host on the segment.
+/// Returns the IPv4 addresses of a host on the segment.
 ///
 /// # Errors
 /// When they cannot be read.

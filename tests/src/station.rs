@@ -36,7 +36,7 @@ const PORT_BASE: u32 = 100;
 const CLIENT_HOST: u8 = 100;
 
 impl Station {
-    /// The last byte of the IPv4 address.
+    /// Returns the last byte of the IPv4 address.
     fn host(self) -> u8 {
         match self {
             Self::Node(number) => 10 + number,
@@ -44,23 +44,23 @@ impl Station {
         }
     }
 
-    /// The station's IPv4 address: 192.168.122.11, .12, … for nodes, .100 for the client.
+    /// Returns the station's IPv4 address: 192.168.122.11, .12, … for nodes, .100 for the client.
     pub fn ipv4(self) -> Ipv4Addr {
         Ipv4Addr::new(192, 168, 122, self.host())
     }
 
-    /// The station's IPv6 address: fd00:122::b, ::c, … for nodes, ::64 for the client.
+    /// Returns the station's IPv6 address: fd00:122::b, ::c, … for nodes, ::64 for the client.
     pub fn ipv6(self) -> Ipv6Addr {
         Ipv6Addr::new(0xfd00, 0x122, 0, 0, 0, 0, 0, self.host().into())
     }
 
-    /// The station's link-local address, with the same last byte.
+    /// Returns the station's link-local address, with the same last byte.
     pub fn link_local(self) -> Ipv6Addr {
         Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, self.host().into())
     }
 
-    /// The station's MAC: locally administered, ending in the node's number, or hexadecimal 64 for
-    /// the client.
+    /// Returns the station's MAC: locally administered, ending in the node's number, or hexadecimal
+    /// 64 for the client.
     pub fn mac(self) -> Mac {
         match self {
             Self::Node(number) => Mac([2, 0, 0, 0, 0, number]),
@@ -77,7 +77,7 @@ impl Station {
         }
     }
 
-    /// Name of the switch port of the station's cable.
+    /// Returns the name of the switch port of the station's cable.
     pub fn port_name(self) -> String {
         match self {
             Self::Node(number) => format!("node{number}"),
@@ -85,7 +85,8 @@ impl Station {
         }
     }
 
-    /// Interface index of that port, which does not change when the cable is plugged in again.
+    /// Returns the interface index of that port, which does not change when the cable is plugged in
+    /// again.
     pub(crate) fn port_index(self) -> u32 {
         PORT_BASE + u32::from(self.host())
     }

@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct WallTime(u64);
 
 impl WallTime {
-    /// The current time.
+    /// Returns the current time.
     pub fn now() -> Self {
         let now = clock_gettime(ClockId::Realtime);
         Self::from_parts(now.tv_sec, now.tv_nsec)
@@ -46,7 +46,7 @@ impl WallTime {
         nanoseconds / 1e6
     }
 
-    /// Time since `earlier`, zero if `earlier` is later.
+    /// Returns the time since `earlier`, zero if `earlier` is later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

@@ -160,7 +160,7 @@ fn verdict(rows: &[Row<'_>]) -> Result<()> {
     )
 }
 
-/// The tables below a header with versions and the command.
+/// Returns the tables below a header with versions and the command.
 fn document(rows: &[Row<'_>], tables: &str, seconds: u64) -> Result<String> {
     Ok(format!(
         "# Conformance\n\n\

@@ -76,7 +76,8 @@ pub(crate) fn build(toolchain: &Toolchain, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compiler flags for every crate in the object; they replace those of cargo's configuration.
+/// Returns the compiler flags for every crate in the object; they replace those of cargo's
+/// configuration.
 fn flags(toolchain: &Toolchain, root: &Path) -> Vec<String> {
     // The object must not depend on the build host, so the architecture is fixed.
     let mut flags = vec!["--cfg=bpf_target_arch=\"x86_64\"".to_owned()];

@@ -190,7 +190,7 @@ impl Fuzzer {
     }
 }
 
-/// A target's folder in the repository: `corpus` or `regressions`.
+/// Returns a target's folder in the repository: `corpus` or `regressions`.
 fn stored(kind: &str, target: &str) -> PathBuf {
     workspace::root().join(PACKAGE).join(kind).join(target)
 }

@@ -90,7 +90,7 @@ fn verdict(rows: &[Row]) -> Result<()> {
     }
 }
 
-/// The table below a header with versions and the command.
+/// Returns the table below a header with versions and the command.
 fn document(rows: &[Row], table: &str) -> Result<String> {
     let played = rows.iter().filter(|row| row.verdict.is_some()).count();
     let version = |package: &str| debian::version(package);

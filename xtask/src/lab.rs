@@ -162,7 +162,7 @@ fn is_comparison(args: &Args) -> bool {
     args.repeat > 1 || !args.compare.is_empty()
 }
 
-/// The programs that will run.
+/// Returns the programs that will run.
 fn programs(args: &Args) -> Vec<Program> {
     if !args.compare.is_empty() {
         args.compare.clone()

@@ -18,29 +18,30 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    /// One value.
+    /// Creates a figure with one value.
     pub(crate) fn new(metric: Metric, value: f64) -> Self {
         Self { metric, point: None, values: vec![value], sampled: false, at: None }
     }
 
-    /// All samples of a run.
+    /// Creates a figure with all samples of a run.
     pub(crate) fn samples(metric: Metric, values: Vec<f64>) -> Self {
         Self { values, sampled: true, ..Self::new(metric, 0.0) }
     }
 
-    /// One value, or none if a time limit was exceeded.
+    /// Creates a figure with one value, or with none if a time limit was exceeded.
     pub(crate) fn perhaps(metric: Metric, value: Option<f64>) -> Self {
         Self { values: value.into_iter().collect(), ..Self::new(metric, 0.0) }
     }
 
-    /// The same as one point of a sweep; `at` is the x value reached.
+    /// Turns the figure into a point of a sweep; `at` is the x value reached.
     #[must_use]
     pub(crate) fn at(self, point: u32, at: f64) -> Self {
         Self { point: Some(point), at: Some(at), ..self }
     }
 }
 
-/// The smallest value that `share` (0 to 1) of all values do not exceed; `None` if there are no values.
+/// Returns the smallest value that `share` (0 to 1) of all values do not exceed; `None` if there
+/// are no values.
 pub(crate) fn percentile(values: &[f64], share: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -76,7 +76,7 @@ struct Args {
 }
 
 impl Args {
-    /// The command that repeats this run.
+    /// Returns the command that repeats this run.
     fn command(&self) -> String {
         let mut words = vec!["cargo xtask bench".to_owned()];
         words.extend(self.scenarios.iter().map(|scenario| scenario.key()));

@@ -14,12 +14,12 @@ macro_rules! metrics {
             /// All of them, in the order of the tables.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The key in JSON; stable across versions.
+            /// Returns the key in JSON; stable across versions.
             pub(crate) fn key(self) -> &'static str {
                 match self { $(Self::$name => $key,)* }
             }
 
-            /// The unit; empty for counts.
+            /// Returns the unit; empty for counts.
             pub(crate) fn unit(self) -> &'static str {
                 match self { $(Self::$name => $unit,)* }
             }

@@ -52,7 +52,7 @@ const fn logarithmic(label: &'static str) -> Axis {
     Axis { label, logarithmic: true }
 }
 
-/// The charts for which there are results.
+/// Returns the charts for which there are results.
 pub(crate) fn of(results: &Results) -> Vec<Picture> {
     let all = [
         Picture {
@@ -99,7 +99,7 @@ fn latency(results: &Results, who: Who) -> Vec<Line> {
         .collect()
 }
 
-/// The medians of a sweep, one line per agent.
+/// Returns the medians of a sweep, one line per agent.
 fn sweep(results: &Results, scenario: Scenario, metric: Metric) -> Vec<Line> {
     let of = |who: Who| {
         let series = results.sweep(scenario, who, metric).into_iter();
@@ -111,7 +111,8 @@ fn sweep(results: &Results, scenario: Scenario, metric: Metric) -> Vec<Line> {
     AGENTS.into_iter().filter_map(of).collect()
 }
 
-/// The empirical distribution: for each value, the percentage of values up to it, as a staircase.
+/// Returns the empirical distribution: for each value, the percentage of values up to it, as a
+/// staircase.
 fn shares(values: &[f64]) -> Vec<(f64, f64)> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -77,7 +77,8 @@ where
     Ok(text)
 }
 
-/// Minimum and maximum of an axis. A linear one begins slightly below 0, so that a line of zeros is visible.
+/// Returns the minimum and maximum of an axis. A linear one begins slightly below 0, so that a line of
+/// zeros is visible.
 fn range(axis: Axis, values: impl Iterator<Item = f64>) -> (f64, f64) {
     let values: Vec<f64> = values.filter(|value| !axis.logarithmic || *value > 0.0).collect();
     let min = values.iter().copied().min_by(f64::total_cmp).unwrap_or(1.0);

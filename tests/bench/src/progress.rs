@@ -72,7 +72,7 @@ impl Drop for Progress {
     }
 }
 
-/// Remaining time, scaled by how much longer than expected the finished steps took.
+/// Returns the remaining time, scaled by how much longer than expected the finished steps took.
 fn left(elapsed: Duration, done: Duration, total: Duration) -> Duration {
     let left = total.saturating_sub(done);
     if done.is_zero() { left } else { left.mul_f64(elapsed.as_secs_f64() / done.as_secs_f64()) }

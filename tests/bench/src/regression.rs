@@ -29,7 +29,8 @@ impl fmt::Display for Change {
     }
 }
 
-/// The comparison of each CPU row: its name, this vipd's and the other's median, and the change.
+/// Returns the comparison of each CPU row: its name, this vipd's and the other's median, and the
+/// change.
 pub(crate) fn compare(measured: &Measured) -> Vec<(String, f64, f64, Change)> {
     let rows = measured.rows().into_iter().filter(|(metric, _)| metric.is_cpu());
     rows.filter_map(|row| {

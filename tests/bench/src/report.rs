@@ -13,7 +13,7 @@ use crate::regression;
 use crate::results::{Measured, Results, Series};
 use crate::targets::{Limit, Verdict};
 
-/// A table of medians, and the comparison with the other vipd if there is one.
+/// Returns a table of medians, and the comparison with the other vipd if there is one.
 pub(crate) fn plain(measured: &Measured) -> String {
     let mut text = format!("{:<62}", measured.scenario.to_string());
     for (who, _) in &measured.columns {
@@ -34,7 +34,7 @@ pub(crate) fn plain(measured: &Measured) -> String {
     text
 }
 
-/// The targets and whether they are met.
+/// Returns the targets and whether they are met.
 pub(crate) fn plain_targets(verdicts: &[Verdict]) -> String {
     let mut text =
         format!("{:<88}  {:>10}  {:>10}  {:>10}  {:>10}\n", "target", "keepalived", "floor", "limit", "vipd");
@@ -60,7 +60,7 @@ pub(crate) struct Run<'a> {
     pub(crate) reasons: &'a BTreeMap<String, String>,
 }
 
-/// The document: targets, charts, and tables with spreads.
+/// Returns the document: targets, charts, and tables with spreads.
 ///
 /// # Errors
 /// When the machine or the keepalived package cannot be described.
@@ -112,7 +112,7 @@ const ABOUT_TABLES: &str = "\n## Results\n\n\
     percentile of all samples, and their number. Process CPU is what the kernel accounts to the program and its children; for \
     sent adverts it includes each frame's way through veth and bridge.\n";
 
-/// The program that vipd is compared with.
+/// Returns the program that vipd is compared with.
 fn peer(results: &Results) -> Result<String> {
     use crate::subject::Who;
     let has = |who| results.measured.iter().any(|measured| measured.columns.iter().any(|one| one.0 == who));
@@ -150,7 +150,7 @@ fn targets(verdicts: &[Verdict], reasons: &BTreeMap<String, String>) -> String {
     text
 }
 
-/// keepalived's figure, the floor, the limit and vipd's figure.
+/// Returns keepalived's figure, the floor, the limit and vipd's figure.
 fn figures(verdict: &Verdict) -> [String; 4] {
     let unit = verdict.target.unit;
     let some = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| shown(value, unit));
@@ -192,7 +192,7 @@ fn table(measured: &Measured) -> String {
     text
 }
 
-/// A cell on a terminal.
+/// Returns a cell on a terminal.
 fn brief(series: &Series) -> String {
     match (series.spread(), series.p99()) {
         (Some(spread), Some(p99)) if series.sampled => {
@@ -203,7 +203,7 @@ fn brief(series: &Series) -> String {
     }
 }
 
-/// A cell of the document.
+/// Returns a cell of the document.
 fn full(series: &Series) -> String {
     let Some(spread) = series.spread() else { return NOT_REACHED.to_owned() };
     let median = shown(spread.median, series.metric.unit());

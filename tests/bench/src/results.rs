@@ -25,17 +25,17 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    /// Minimum, median and maximum; `None` if there are no values.
+    /// Returns the minimum, median and maximum; `None` if there are no values.
     pub(crate) fn spread(&self) -> Option<Spread> {
         Spread::of(self.values.iter().copied())
     }
 
-    /// The 99th percentile.
+    /// Returns the 99th percentile.
     pub(crate) fn p99(&self) -> Option<f64> {
         percentile(&self.values, 0.99)
     }
 
-    /// Median x and median value in a sweep.
+    /// Returns median x and median value in a sweep.
     pub(crate) fn position(&self) -> Option<(f64, f64)> {
         Some((Spread::of(self.at.iter().copied())?.median, self.spread()?.median))
     }
@@ -76,7 +76,7 @@ impl Measured {
         }
     }
 
-    /// The rows: every metric and point that some column has.
+    /// Returns the rows: every metric and point that some column has.
     pub(crate) fn rows(&self) -> Vec<(Metric, Option<u32>)> {
         let mut rows = Vec::new();
         for series in self.columns.iter().flat_map(|(_, column)| column) {
@@ -88,13 +88,13 @@ impl Measured {
         rows
     }
 
-    /// A cell.
+    /// Returns a cell.
     pub(crate) fn series(&self, who: Who, row: (Metric, Option<u32>)) -> Option<&Series> {
         let (_, column) = self.columns.iter().find(|(column, _)| *column == who)?;
         column.iter().find(|series| (series.metric, series.point) == row)
     }
 
-    /// The name of a row.
+    /// Returns the name of a row.
     pub(crate) fn row_name(&self, (metric, point): (Metric, Option<u32>)) -> String {
         match point {
             Some(point) => format!("{}: {metric}", self.scenario.point_name(point)),
@@ -118,19 +118,19 @@ impl Results {
         Scenario::value_variants().iter().all(|scenario| self.of(*scenario).is_some())
     }
 
-    /// The figures of a scenario.
+    /// Returns the figures of a scenario.
     pub(crate) fn of(&self, scenario: Scenario) -> Option<&Measured> {
         self.measured.iter().find(|measured| measured.scenario == scenario)
     }
 
-    /// All series of a metric in one column: the points of its sweep.
+    /// Returns all series of a metric in one column: the points of its sweep.
     pub(crate) fn sweep(&self, scenario: Scenario, who: Who, metric: Metric) -> Vec<&Series> {
         let columns = self.of(scenario).map_or(&[][..], |measured| &measured.columns);
         let column = columns.iter().filter(|(column, _)| *column == who).flat_map(|(_, column)| column);
         column.filter(|series| series.metric == metric).collect()
     }
 
-    /// The median of a metric, at a point of its sweep if it has one.
+    /// Returns the median of a metric, at a point of its sweep if it has one.
     pub(crate) fn median(
         &self,
         scenario: Scenario,
@@ -141,13 +141,13 @@ impl Results {
         Some(self.of(scenario)?.series(who, (metric, point))?.spread()?.median)
     }
 
-    /// The greatest value of a metric at any point of its sweep.
+    /// Returns the greatest value of a metric at any point of its sweep.
     pub(crate) fn worst(&self, scenario: Scenario, who: Who, metric: Metric) -> Option<f64> {
         let all = self.sweep(scenario, who, metric).into_iter();
         all.filter_map(|series| Some(series.spread()?.max)).max_by(f64::total_cmp)
     }
 
-    /// All series as JSON, one object each.
+    /// Returns all series as JSON, one object each.
     pub(crate) fn json(&self) -> Value {
         let mut all = Vec::new();
         for measured in &self.measured {

@@ -98,7 +98,7 @@ impl Scenario {
         }
     }
 
-    /// Number of runs of a column if `asked` were requested: fewer where runs are long.
+    /// Returns the number of runs of a column if `asked` were requested: fewer where runs are long.
     pub(crate) fn runs(self, who: Who, asked: u32) -> u32 {
         match (self, who) {
             (_, Who::Native | Who::Generic) | (Self::Many, _) => asked.min(2),
@@ -107,7 +107,7 @@ impl Scenario {
         }
     }
 
-    /// Approximate duration of one run of one column.
+    /// Returns the approximate duration of one run of one column.
     pub(crate) fn expected(self, effort: Effort) -> Duration {
         let (full, quick) = match self {
             Self::Backup => (20, 14),
@@ -159,7 +159,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// The name of a point of its sweep.
+    /// Returns the name of a point of its sweep.
     pub(crate) fn point_name(self, point: u32) -> String {
         match (self, point) {
             (Self::Flood, 0) => "unlimited".to_owned(),
@@ -168,7 +168,7 @@ impl Scenario {
         }
     }
 
-    /// The key in JSON and on the command line.
+    /// Returns the key in JSON and on the command line.
     pub(crate) fn key(self) -> String {
         let value = clap::ValueEnum::to_possible_value(&self);
         value.map(|value| value.get_name().to_owned()).unwrap_or_default()

@@ -29,7 +29,7 @@ pub(crate) enum Who {
 }
 
 impl Who {
-    /// The key in JSON.
+    /// Returns the key in JSON.
     pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Vipd => "vipd",
@@ -76,7 +76,7 @@ impl Programs {
         Ok(Self { vipd, other, modes })
     }
 
-    /// The program of a column; `None` if this run has no such column.
+    /// Returns the program of a column; `None` if this run has no such column.
     pub(crate) fn subject(&self, who: Who) -> Option<Subject> {
         let vipd = |xdp| Some(Subject { kind: AgentKind::Vipd(self.vipd.clone()), xdp });
         match who {
@@ -101,7 +101,7 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// An agent of this program, not started yet.
+    /// Returns an agent of this program, not started yet.
     ///
     /// # Errors
     /// As [`Agent::new`].
@@ -109,7 +109,7 @@ impl Subject {
         self.in_mode(Agent::new(lab, station, self.kind.clone(), instances)?)
     }
 
-    /// An agent of this program with a whole configuration of its own.
+    /// Returns an agent of this program with a whole configuration of its own.
     ///
     /// # Errors
     /// As [`Agent::with_configuration`].

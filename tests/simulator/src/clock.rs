@@ -35,7 +35,8 @@ impl Clock {
     }
 }
 
-/// A duration by the slowest clock, when the fastest one measures `nanos`: what a bound must allow.
+/// Returns a duration by the slowest clock, when the fastest one measures `nanos`: what a bound
+/// must allow.
 pub(crate) fn at_the_most(nanos: u64) -> u64 {
     scale(nanos, MILLION + WORST + WORST / 50)
 }

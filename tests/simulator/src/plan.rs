@@ -13,7 +13,7 @@ pub(crate) const SECOND: u64 = 1_000 * MILLI;
 
 /// A virtual router: the same VRID on several hosts.
 pub(crate) struct Group {
-    /// Its members' indices in the world.
+    /// Indices of the plan's members in the world.
     pub(crate) members: Vec<usize>,
     /// Transitions to Master.
     pub(crate) takeovers: u64,
@@ -59,7 +59,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// One of the [`Shape`]s.
+    /// Creates a plan with one of the [`Shape`]s.
     pub(crate) fn new(random: &mut Random) -> Self {
         let shape = random.of(&Shape::ALL);
         let crowd = shape == Shape::Crowd;

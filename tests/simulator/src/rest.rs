@@ -6,7 +6,7 @@ use crate::violation::Invariant;
 use crate::world::World;
 
 impl World {
-    /// The longest Active_Down_Interval that any router can have.
+    /// Returns the longest Active_Down_Interval that any router can have.
     pub(crate) fn longest_down(&self) -> u64 {
         let downs = self.members.iter().map(|member| {
             let config = member.router.config();
@@ -17,7 +17,7 @@ impl World {
         at_the_most(downs.max().unwrap_or(0))
     }
 
-    /// The longest delay that the configuration asks for before a router takes part.
+    /// Returns the longest delay that the configuration asks for before a router takes part.
     pub(crate) fn longest_delay(&self) -> u64 {
         let delays = self.members.iter().map(|member| {
             let config = member.router.config();
@@ -67,8 +67,8 @@ impl World {
         self.hosts[member.host].is_running() && matches!(member.router.state(), State::Backup | State::Master)
     }
 
-    /// The virtual routers that lose their master with a host, by when each has the next one, and a
-    /// candidate. `priority_zero`: it shuts down.
+    /// Returns the virtual routers that lose their master with a host, by when each has the next
+    /// one, and a candidate. `priority_zero`: it shuts down.
     pub(crate) fn successions(&self, host: usize, priority_zero: bool) -> Vec<Succession> {
         let masters =
             self.hosts[host].members.iter().copied().filter(|member| self.members[*member].is_master());
@@ -87,8 +87,9 @@ impl World {
         successions
     }
 
-    /// Active_Down_Interval or Skew_Time of a backup, by the interval of the master that it follows, nanoseconds
-    /// (RFC 9568 section 6.1, RFC 3768 section 6.1), computed independently of the core.
+    /// Returns the Active_Down_Interval or Skew_Time of a backup, by the interval of the master that it
+    /// follows, nanoseconds (RFC 9568 section 6.1, RFC 3768 section 6.1), computed independently of
+    /// the core.
     fn waits(&self, backup: usize, master: usize, priority_zero: bool) -> u64 {
         let (own, masters) = (self.members[backup].router.config(), self.members[master].router.config());
         let interval = masters.interval.nanos();

@@ -93,12 +93,12 @@ impl Trace {
         self.last.push_back(entry);
     }
 
-    /// Digest of all events.
+    /// Returns the digest of all events.
     pub(crate) fn digest(&self) -> u64 {
         self.digest.finish()
     }
 
-    /// The last events of a virtual router; of received adverts only those of this host.
+    /// Returns the last events of a virtual router; of received adverts only those of this host.
     pub(crate) fn of(&self, group: usize, host: usize) -> Vec<String> {
         let concern = self.last.iter().rev().filter(|entry| {
             let elsewhere = matches!(entry.what, What::Received(..)) && entry.host != host;

@@ -42,7 +42,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// All transitions to Master.
+    /// Returns the number of transitions to Master.
     pub fn takeovers(&self) -> u64 {
         self.takeovers.values().sum()
     }
@@ -298,7 +298,7 @@ impl World {
         }
     }
 
-    /// Running masters of a virtual router.
+    /// Returns the running masters of a virtual router.
     pub(crate) fn masters(&self, group: usize) -> impl Iterator<Item = usize> + '_ {
         let members = self.groups[group].members.iter().copied();
         members.filter(|place| {

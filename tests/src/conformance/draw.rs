@@ -9,7 +9,7 @@ fn programs(rows: &[Row<'_>]) -> Vec<Program> {
     rows.first().map(|row| row.verdicts.iter().map(|(program, _)| *program).collect()).unwrap_or_default()
 }
 
-/// The known differences of the programs that were played.
+/// Returns the known differences of the programs that were played.
 fn remarks(row: &Row<'_>, programs: &[Program]) -> Vec<String> {
     let notes = row.scenario.notes.iter().filter(|(program, _)| programs.contains(program));
     let mut remarks: Vec<_> = notes.map(|(program, note)| format!("{program}: {}", note.text())).collect();

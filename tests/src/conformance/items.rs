@@ -27,7 +27,7 @@ impl Item {
         ["choice: ", "not applicable: "].iter().any(|word| self.elsewhere.starts_with(word))
     }
 
-    /// The tests in `elsewhere`, as file and function.
+    /// Returns the tests in `elsewhere`, as file and function.
     pub fn tests(&self) -> impl Iterator<Item = (&str, &str)> {
         self.elsewhere.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once("::"))
     }
@@ -52,7 +52,7 @@ fn item(line: &str) -> Result<Item> {
     Ok(Item { name, source, level, demand, elsewhere })
 }
 
-/// A sort key that orders `S2` before `S10`.
+/// Returns a sort key that orders `S2` before `S10`.
 pub(super) fn natural(name: &str) -> (String, u32, String) {
     let letters: String = name.chars().take_while(char::is_ascii_alphabetic).collect();
     let digits: String = name[letters.len()..].chars().take_while(char::is_ascii_digit).collect();

@@ -54,7 +54,7 @@ impl fmt::Display for Program {
     }
 }
 
-/// The directory of the scenarios and items.
+/// Returns the directory of the scenarios and items.
 pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance")
 }

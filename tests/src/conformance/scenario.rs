@@ -48,7 +48,7 @@ pub enum Note {
 }
 
 impl Note {
-    /// The reason.
+    /// Returns the reason.
     pub fn text(&self) -> &str {
         match self {
             Self::Differs(text) | Self::Unsupported(text) => text,
@@ -67,7 +67,7 @@ impl Scenario {
         self.lines.iter().any(|line| line.number == number && line.not.contains(&program))
     }
 
-    /// The routers under test, at most one per address family.
+    /// Returns the routers under test, at most one per address family.
     pub fn routers(&self) -> impl Iterator<Item = &RouterWords> {
         self.lines.iter().filter_map(|line| match &line.step {
             Step::Router(words) => Some(words),

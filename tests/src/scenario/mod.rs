@@ -62,7 +62,7 @@ impl Scenario {
         }
     }
 
-    /// A one-line description.
+    /// Returns a one-line description.
     pub fn summary(self) -> &'static str {
         match self {
             Self::Crash => "the master's agent is killed with SIGKILL",
@@ -144,8 +144,8 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// VRRPv3 with the shortest interval, 10 ms, preemption, priorities 200 and 100, and a ping
-    /// every millisecond.
+    /// Creates a setup with VRRPv3, the shortest interval, 10 ms, preemption, priorities 200 and
+    /// 100, and a ping every millisecond.
     pub fn new(preferred: AgentKind, backup: AgentKind) -> Self {
         Self {
             preferred,
@@ -159,12 +159,12 @@ impl Setup {
         }
     }
 
-    /// Priority of a scenario's node.
+    /// Returns the priority of a scenario's node.
     fn priority(&self, station: Station) -> u8 {
         if station == PREFERRED { self.preferred_priority } else { self.backup_priority }
     }
 
-    /// Agent of a scenario's node.
+    /// Returns the agent of a scenario's node.
     pub fn kind(&self, station: Station) -> &AgentKind {
         if station == PREFERRED { &self.preferred } else { &self.backup }
     }
@@ -263,7 +263,7 @@ pub struct View {
 }
 
 impl Outcome {
-    /// The client's pings from shortly before the cause of a takeover to the end of its
+    /// Returns the client's pings from shortly before the cause of a takeover to the end of its
     /// observation.
     pub fn probes_around(&self, takeover: &Takeover) -> Probes {
         // Includes the answer before a gap.

@@ -27,7 +27,7 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The interfaces of this machine and their addresses.
+/// Returns the interfaces of this machine and their addresses.
 fn machine() -> io::Result<Machine> {
     let mut names = BTreeMap::new();
     let mut machine = Machine::default();
@@ -48,7 +48,7 @@ fn machine() -> io::Result<Machine> {
     Ok(machine)
 }
 
-/// A summary in one line, and the instances as a table.
+/// Returns a summary in one line, and the instances as a table.
 pub(super) fn render(file: &str, config: &Config) -> String {
     let mut summary = counted(config.instances.len(), "instance");
     if !config.warnings.is_empty() {

@@ -53,7 +53,7 @@ pub(super) fn run(args: &StatsArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Totals; with rates if there is an earlier report.
+/// Returns the totals, with rates if there is an earlier report.
 pub(super) fn render(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> String {
     let mut out = overview(report, past).render();
     if let Some(table) = details(report, past) {

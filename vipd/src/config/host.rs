@@ -29,7 +29,7 @@ pub(super) fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-/// The address of a router, without a prefix length.
+/// Returns the address of a router, without a prefix length.
 pub(super) fn read(value: &Value<'_>) -> Result<IpAddr, Refusal> {
     let text = value.string()?;
     let Ok(address) = text.parse() else {

@@ -175,7 +175,7 @@ impl Config {
     }
 }
 
-/// The folder a file is in.
+/// Returns the folder a file is in.
 fn folder(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new(""))
 }

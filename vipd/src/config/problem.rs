@@ -31,17 +31,17 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// The file name as given.
+    /// Returns the file name as given.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// The problems in the order of the file, at least one.
+    /// Returns the problems in the order of the file, at least one.
     pub fn list(&self) -> &[Problem] {
         &self.list
     }
 
-    /// The problem of a file with invalid UTF-8 at `valid_up_to`.
+    /// Returns the problem of a file with invalid UTF-8 at `valid_up_to`.
     pub(super) fn not_utf8(bytes: &[u8], valid_up_to: usize, file: &str) -> Self {
         let valid = String::from_utf8_lossy(&bytes[..valid_up_to]);
         let (line, column) = position(&valid, valid.len());
@@ -51,7 +51,7 @@ impl Problems {
         Self { file: file.to_owned(), list: vec![Problem { line, column, message }] }
     }
 
-    /// A rejection without a message, which is a bug.
+    /// Creates a rejection without a message, which is a bug.
     pub(super) fn unexplained(file: &str) -> Self {
         let message = "the configuration was rejected without a reason; please report this file".to_owned();
         Self { file: file.to_owned(), list: vec![Problem { line: 1, column: 1, message }] }
@@ -132,7 +132,7 @@ impl<'s> Collector<'s> {
         format!("line {line}, column {column}")
     }
 
-    /// The problems, or the warnings if there are none, in the order of the file.
+    /// Returns the problems, or the warnings if there are none, in the order of the file.
     pub(super) fn finish(self, file: &str) -> Result<Vec<Problem>, Problems> {
         let ordered = |mut list: Vec<Problem>| {
             list.sort_by_key(|problem| (problem.line, problem.column));
@@ -150,7 +150,7 @@ impl<'s> Collector<'s> {
     }
 }
 
-/// Line and column of byte `at`, both from 1; a byte-order mark has no width.
+/// Returns the line and column of byte `at`, both from 1; a byte-order mark has no width.
 fn position(source: &str, at: usize) -> (usize, usize) {
     let before = source.get(..at).unwrap_or(source);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);

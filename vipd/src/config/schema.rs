@@ -88,7 +88,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// A valid assignment, `vrid = 51`; only the value for an element of an array.
+    /// Returns a valid assignment, `vrid = 51`; only the value for an element of an array.
     pub(super) fn example(&self) -> String {
         match self.section {
             Section::Element => self.example.to_owned(),
@@ -227,7 +227,7 @@ schema! {
     }
 }
 
-/// The tables of `docs/configuration.md`.
+/// Returns the tables of `docs/configuration.md`.
 #[cfg(test)]
 pub(super) fn markdown() -> String {
     use std::fmt::Write as _;

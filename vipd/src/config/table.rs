@@ -173,7 +173,7 @@ impl<'t> Value<'t> {
         }
     }
 
-    /// The elements of an array; `key` describes each in messages.
+    /// Returns the elements of an array; `key` describes each in messages.
     pub(super) fn elements(&self, key: &'static Key) -> Result<Vec<Self>, Refusal> {
         let array = self.spanned.get_ref().as_array().ok_or_else(|| self.wrong_type())?;
         Ok(array.iter().map(|spanned| Self { key, spanned }).collect())

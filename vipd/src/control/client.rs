@@ -74,7 +74,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the agent with this runtime directory.
+    /// Creates a client of the agent with this runtime directory.
     pub fn new(directory: impl AsRef<Path>) -> Self {
         Self { directory: directory.as_ref().to_owned() }
     }

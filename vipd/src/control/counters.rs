@@ -199,7 +199,7 @@ macro_rules! define {
         },)*];
 
         impl $name {
-            /// Each row with its value.
+            /// Returns each row with its value.
             pub fn entries(&self) -> impl Iterator<Item = (&'static Counter, u64)> + use<> {
                 $table.iter().zip([$(self.$field),*])
             }
@@ -218,14 +218,15 @@ impl Counter {
         self.severity == Severity::Error
     }
 
-    /// Name of the Prometheus metric: `vipd:ip-ttl-errors` is `vipd_ip_ttl_errors_total`.
+    /// Returns the name of the Prometheus metric: `vipd:ip-ttl-errors` is `vipd_ip_ttl_errors_total`.
     pub fn metric(&self, prefix: &str) -> String {
         let suffix = if self.kind == Kind::Counter { "_total" } else { "" };
         format!("{prefix}_{}{suffix}", self.name.trim_start_matches("vipd:").replace('-', "_"))
     }
 }
 
-/// The reasons for which the XDP program drops adverts of an instance, and their words in the log.
+/// Returns the reasons for which the XDP program drops adverts of an instance, and their words in
+/// the log.
 pub fn drop_reasons() -> impl Iterator<Item = (Cell, &'static str)> {
     INSTANCE.iter().filter_map(|counter| match (counter.source, counter.reason) {
         (Source::Kernel(cell), Some(reason)) => Some((cell, reason)),
@@ -233,7 +234,7 @@ pub fn drop_reasons() -> impl Iterator<Item = (Cell, &'static str)> {
     })
 }
 
-/// The tables of `docs/counters.md`.
+/// Returns the tables of `docs/counters.md`.
 #[cfg(test)]
 fn markdown() -> String {
     use std::fmt::Write as _;

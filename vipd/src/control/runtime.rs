@@ -12,7 +12,7 @@ use rustix::process::geteuid;
 const LOCK: &str = "vipd.lock";
 const SOCKET: &str = "control.sock";
 
-/// Path of the control socket in a runtime directory.
+/// Returns the path of the control socket in a runtime directory.
 pub fn socket_path(directory: &Path) -> PathBuf {
     directory.join(SOCKET)
 }

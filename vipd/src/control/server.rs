@@ -34,9 +34,9 @@ type Line = Arc<[u8]>;
 
 /// Builds the reports. An `Err` is a sentence for the user.
 pub trait Source: Send + Sync + 'static {
-    /// The answer to `status`.
+    /// Returns the answer to `status`.
     fn status(&self) -> impl Future<Output = Result<StatusReport, String>> + Send;
-    /// The answer to `stats`.
+    /// Returns the answer to `stats`.
     fn stats(&self) -> impl Future<Output = Result<StatsReport, String>> + Send;
 }
 
@@ -200,7 +200,7 @@ async fn in_time<T>(report: impl Future<Output = Result<T, String>>) -> Result<T
     }
 }
 
-/// A report or an error as one line of JSON.
+/// Returns a report or an error as one line of JSON.
 fn answer<T: Serialize>(result: Result<T, String>) -> Vec<u8> {
     match result {
         Ok(report) => encode(&report),

@@ -74,7 +74,7 @@ impl AddressTable {
         self.in_order.get(self.by_key.get(&(address, prefix))?)
     }
 
-    /// The entries of one address, with whatever prefix length.
+    /// Returns the entries of one address, with whatever prefix length.
     pub(crate) fn entries(&self, address: IpAddr) -> impl Iterator<Item = &Address> {
         let keys = self.by_key.range((address, 0)..=(address, u8::MAX));
         keys.filter_map(|(_, place)| self.in_order.get(place))

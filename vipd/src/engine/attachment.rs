@@ -98,8 +98,8 @@ pub(super) fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestam
     Timestamp::from_nanos(deadline.as_nanos().saturating_sub(age))
 }
 
-/// The attachment of a backup's link, unless a probe that began at `needed` or later found it
-/// attached.
+/// Returns the attachment of a backup's link, unless a probe that began at `needed` or later found
+/// it attached.
 pub(super) fn attachment<'a>(
     links: &'a Links,
     instance: &Instance,

@@ -133,7 +133,7 @@ impl Engine {
         self.flush_all(now);
     }
 
-    /// The state of everything, built at most once in a turn.
+    /// Returns the state of everything, built at most once in a turn.
     pub(super) fn snapshot(&mut self, now: Timestamp) -> Arc<EngineSnapshot> {
         if let Some(snapshot) = &self.snapshot {
             return Arc::clone(snapshot);

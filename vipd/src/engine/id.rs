@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 
 /// An identity that a [`Slab`] gives out.
 pub(crate) trait Id: Copy + Eq + Ord + Debug {
-    /// The identity of the entry in slot `index`, in its `generation`th use.
+    /// Creates the identity of the entry in slot `index`, in its `generation`th use.
     fn new(index: u32, generation: u32) -> Self;
     /// Returns the slot.
     fn index(self) -> usize;
@@ -112,14 +112,14 @@ impl<I: Id, T> Slab<I, T> {
         slot.entry.as_mut()
     }
 
-    /// The identity of the entry in slot `index`, if there is one: for loops that change entries on
-    /// their way.
+    /// Returns the identity of the entry in slot `index`, if there is one: for loops that change
+    /// entries on their way.
     pub(crate) fn id_at(&self, index: usize) -> Option<I> {
         let slot = self.slots.get(index).filter(|slot| slot.entry.is_some())?;
         Some(I::new(u32::try_from(index).ok()?, slot.generation))
     }
 
-    /// Slots, used and free.
+    /// Returns the number of slots, used and free.
     pub(crate) fn slots(&self) -> usize {
         self.slots.len()
     }

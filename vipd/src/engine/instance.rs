@@ -129,12 +129,12 @@ impl Instance {
         }
     }
 
-    /// The adverts, once the link was ready for them.
+    /// Returns the adverts, once the link was ready for them.
     pub(crate) fn adverts_mut(&mut self) -> Option<&mut Adverts> {
         self.frames.as_mut().map(|frames| &mut frames.adverts)
     }
 
-    /// The virtual router's own MAC (RFC 9568 section 7.3).
+    /// Returns the virtual router's own MAC (RFC 9568 section 7.3).
     pub(crate) fn virtual_mac(&self) -> [u8; 6] {
         let RouterConfig { vrid, family, .. } = self.router.config();
         let block = match family {
@@ -144,7 +144,7 @@ impl Instance {
         [0x00, 0x00, 0x5e, 0x00, block, *vrid]
     }
 
-    /// Source of its adverts.
+    /// Returns the source address of the router's adverts.
     pub(crate) fn primary(&self) -> Option<IpAddr> {
         self.frames.as_ref().map(|frames| frames.primary)
     }
@@ -189,13 +189,13 @@ impl Instance {
         self.addresses.iter().copied().zip(self.vip_links.iter().copied())
     }
 
-    /// The virtual address at a position of [`vips`](Self::vips).
+    /// Returns the virtual address at a position of [`vips`](Self::vips).
     pub(crate) fn vip(&self, position: usize) -> Option<(VirtualAddress, LinkId)> {
         Some((*self.addresses.get(position)?, *self.vip_links.get(position)?))
     }
 
-    /// The links where a VIP may be: its own, and the parent of its macvlan, where another agent or
-    /// a network manager may have added it.
+    /// Returns the links where a VIP may be: the VIP's own link, and the parent of its macvlan,
+    /// where another agent or a network manager may have added it.
     pub(crate) fn links_of(&self, position: usize) -> impl Iterator<Item = LinkId> + Clone + use<> {
         let on = self.vip_links.get(position).copied();
         let parent = on.filter(|on| self.macvlan == Some(*on)).map(|_| self.link);
@@ -221,7 +221,7 @@ impl Instance {
         None
     }
 
-    /// The VIP without which a link would lose its primary address.
+    /// Returns the VIP without which a link would lose its primary address.
     pub(crate) fn conflict(&self, links: &Links) -> Option<IpAddr> {
         if self.is_owner() {
             return None;
@@ -233,7 +233,7 @@ impl Instance {
         each.find(|(position, vip)| conflicts(*position, vip.address)).map(|(_, vip)| vip.address)
     }
 
-    /// The VIPs that it should have and does not.
+    /// Returns the VIPs that the router should have but does not have.
     pub(crate) fn missing(&self, links: &Links) -> impl Iterator<Item = VirtualAddress> {
         let is_present = |vip: VirtualAddress, on: LinkId| {
             links.get(on).is_some_and(|link| {
@@ -263,7 +263,7 @@ fn fields(settings: &config::Instance) -> Fields {
     }
 }
 
-/// The form of checksum that an instance sends.
+/// Returns the form of checksum that an instance sends.
 pub(crate) fn checksum_form(settings: &config::Instance) -> ChecksumForm {
     match (settings.router.version(), settings.router.family, settings.checksum) {
         (Version::V2, ..) => ChecksumForm::V2,
@@ -273,7 +273,8 @@ pub(crate) fn checksum_form(settings: &config::Instance) -> ChecksumForm {
     }
 }
 
-/// A record of the ring as the core's input; none if the record names an unknown form of checksum.
+/// Converts a record of the ring to the core's input. Returns `None` if the record names an unknown
+/// form of checksum.
 pub(crate) fn received(record: &AdvertRecord) -> Option<Received> {
     Some(Received {
         arrival: Timestamp::from_nanos(record.arrival),
@@ -285,7 +286,7 @@ pub(crate) fn received(record: &AdvertRecord) -> Option<Received> {
     })
 }
 
-/// The fingerprint by which the XDP program recognizes an unchanged advert.
+/// Returns the fingerprint by which the XDP program recognizes an unchanged advert.
 pub(crate) fn fingerprint_of(steady: &Steady) -> u64 {
     let Steady { source, priority, interval, addresses, checksum, down_interval: _ } = *steady;
     fingerprint(&to_words(source), priority, interval, addresses, checksum)

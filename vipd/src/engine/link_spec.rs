@@ -28,7 +28,7 @@ pub(crate) struct LinkSpec {
     pub(crate) routers: Vec<RouterSpec>,
 }
 
-/// The XDP mode that the configuration asks for.
+/// Returns the configured XDP mode.
 pub(crate) fn preference(mode: XdpMode) -> Preference {
     match mode {
         XdpMode::Auto => Preference::Auto,
@@ -93,7 +93,7 @@ impl XdpEntry {
     }
 }
 
-/// 224.0.0.18 or ff02::12 (RFC 9568 section 5.1).
+/// Returns the group: 224.0.0.18 or ff02::12 (RFC 9568 section 5.1).
 fn vrrp_group(family: Family) -> IpAddr {
     let words = match family {
         Family::V4 => address::ipv4(ipv4::VRRP_GROUP),

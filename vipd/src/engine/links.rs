@@ -150,8 +150,8 @@ impl Link {
         if self.ifindex.is_some() && ready { Ok(()) } else { Err(Fault::AddressInterface) }
     }
 
-    /// The source of adverts: `source` where one is configured, else the first IPv4 or link-local
-    /// IPv6 address that is no VIP.
+    /// Returns the source of adverts: `source` where one is configured, else the first IPv4 or
+    /// link-local IPv6 address that is no VIP.
     pub(crate) fn primary(&self, family: Family, source: Option<IpAddr>) -> Primary {
         match source {
             Some(source) => Primary::configured(&self.addresses, source),
@@ -234,12 +234,12 @@ impl Link {
         (self.changed, self.own_changed) = (true, true);
     }
 
-    /// The routers that have this virtual address on this link.
+    /// Returns the routers that have this virtual address on this link.
     pub(crate) fn routers_of(&self, vip: IpAddr) -> &[RouterId] {
         self.vips.get(&vip).map_or(&[], |vip| vip.routers.as_slice())
     }
 
-    /// Mode of the XDP program, while it is attached.
+    /// Returns the mode of the XDP program, while it is attached.
     pub(crate) fn mode(&self) -> Option<Mode> {
         self.io.as_ref().filter(|io| io.detached_at.is_none()).and_then(|io| io.mode)
     }
@@ -280,7 +280,7 @@ impl Link {
         gone
     }
 
-    /// The interface was deleted or renamed.
+    /// Records that the interface was deleted or renamed.
     fn gone(&mut self) -> Option<Gone> {
         let ifindex = self.ifindex.take()?;
         self.running = false;
@@ -331,8 +331,8 @@ impl Links {
         id
     }
 
-    /// The link of this name, which is added if it is new. One that only carried addresses takes
-    /// the more demanding role.
+    /// Returns the link of this name, which is added if it is new. A link that only carried
+    /// addresses takes the more demanding role.
     pub(crate) fn find_or_add(&mut self, name: &str, role: LinkRole) -> LinkId {
         let Some(id) = self.by_name.get(name).copied() else {
             return self.add(Link::new(name.to_owned(), role));
@@ -370,7 +370,7 @@ impl Links {
         self.slab.iter_mut()
     }
 
-    /// Slots of the table, for loops that change links on their way.
+    /// Returns the number of slots of the table, for loops that change links on their way.
     pub(crate) fn slots(&self) -> usize {
         self.slab.slots()
     }
@@ -379,7 +379,7 @@ impl Links {
         self.slab.id_at(slot)
     }
 
-    /// The service has created the macvlan of a link, under this name and index.
+    /// Records that the service has created the macvlan of a link, with this name and index.
     pub(crate) fn macvlan_created(&mut self, id: LinkId, name: String, ifindex: u32) {
         let Some(link) = self.slab.get_mut(id) else { return };
         let (former, former_name) = (link.ifindex, std::mem::replace(&mut link.name, name.clone()));

@@ -136,7 +136,7 @@ impl Handle {
 
 #[cfg(test)]
 impl Handle {
-    /// A handle without an engine, and the commands that are sent with it.
+    /// Returns a handle without an engine, and the commands that are sent with it.
     pub(crate) fn without_engine() -> io::Result<(Self, Receiver<Command>)> {
         let (sender, commands) = channel();
         Ok((Self { commands: sender, waker: Poll::new()?.waker() }, commands))
@@ -220,7 +220,7 @@ impl Engine {
         }
     }
 
-    /// The links to open, whose interfaces exist.
+    /// Returns the links to open, whose interfaces exist.
     #[cfg(test)]
     pub(crate) fn present(&self) -> Vec<id::LinkId> {
         let links = self.topology.links.iter();
@@ -308,7 +308,7 @@ impl Engine {
         }
     }
 
-    /// The same until all addresses are changed.
+    /// Applies effects until all addresses are changed.
     fn flush_all(&mut self, now: Timestamp) {
         self.flush(now);
         while self.effects.has_changes() {

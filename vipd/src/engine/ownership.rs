@@ -45,15 +45,15 @@ impl Primary {
         only.map_or(Self::Missing, |found| Self::Virtual(found.address))
     }
 
-    /// The configured source, if the interface has it.
+    /// Returns the configured source, if the interface has it.
     pub(crate) fn configured(table: &AddressTable, source: IpAddr) -> Self {
         let usable = |found: &Address| found.protocol != PROTO_VIPD && !found.unusable;
         if table.entries(source).any(usable) { Self::Own(source) } else { Self::Missing }
     }
 }
 
-/// An own IPv4 address that the kernel would remove with the VIP `found`: it is secondary to
-/// `found` in the same subnet (`__inet_del_ifa`, without `promote_secondaries`).
+/// Returns an own IPv4 address that the kernel would remove with the VIP `found`: it is secondary
+/// to `found` in the same subnet (`__inet_del_ifa`, without `promote_secondaries`).
 pub(crate) fn dependent(found: &Address, own: &[Address]) -> Option<IpAddr> {
     let IpAddr::V4(primary) = found.address else { return None };
     let mask = u32::MAX.checked_shl(32 - u32::from(found.prefix)).unwrap_or(0);

@@ -48,7 +48,7 @@ impl Waker {
 }
 
 impl Poll {
-    /// An empty set.
+    /// Creates an empty set.
     ///
     /// # Errors
     /// `EMFILE` or `ENFILE` without file descriptors left.
@@ -70,7 +70,7 @@ impl Poll {
         Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(source as u64), EventFlags::IN)?)
     }
 
-    /// A handle that ends the wait from another thread.
+    /// Returns a handle that ends the wait from another thread.
     pub(crate) fn waker(&self) -> Waker {
         Waker(Arc::clone(&self.event))
     }

@@ -45,9 +45,9 @@ impl Readiness {
         ))
     }
 
-    /// `link`: its VRRP interface is up. `io`: adverts can be sent and received there. `carried`:
-    /// VIPs can be added to its other interfaces. `has_conflict`: one of its VIPs, which it does
-    /// not own, is an interface's primary address.
+    /// Derives the faults of a router. `link`: the VRRP interface is up. `io`: adverts can be sent
+    /// and received on it. `carried`: VIPs can be added to the router's other interfaces.
+    /// `has_conflict`: a VIP that the router does not own is an interface's primary address.
     fn new(
         link: Result<(), Fault>,
         io: Result<(), Fault>,
@@ -68,8 +68,8 @@ impl Readiness {
         self.faults == [None; 4]
     }
 
-    /// The inputs for a router whose impediments are `known`, in the order of [`KINDS`]. Those that
-    /// impede it are first, so that it does not start in between.
+    /// Returns the inputs for a router whose impediments are `known`, in the order of [`KINDS`].
+    /// Inputs that impede the router come first, so that it does not start in between.
     pub(crate) fn inputs(self, known: [Option<Fault>; KINDS.len()]) -> impl Iterator<Item = Input> {
         let changed: [_; KINDS.len()] =
             std::array::from_fn(|place| (known[place] != self.faults[place]).then_some(self.faults[place]));

@@ -173,7 +173,7 @@ impl Engine {
         }
     }
 
-    /// A macvlan that was deleted externally: its parent is opened again, which creates it.
+    /// Opens the parent of a macvlan that was deleted externally, which creates the macvlan again.
     fn recreate_macvlan(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         let (LinkRole::VirtualMac { parent, .. }, None, false) = (link.role, link.ifindex, link.requested)
@@ -202,7 +202,7 @@ impl Engine {
         }
     }
 
-    /// The same for one VIP. Returns whether there is a difference.
+    /// Reconciles one VIP. Returns whether there is a difference.
     fn reconcile_vip(&mut self, now: Timestamp, vip: Vip) -> bool {
         let Some(instance) = self.topology.routers.get(vip.0) else { return false };
         let Some((address, on)) = instance.vip(vip.1) else { return false };

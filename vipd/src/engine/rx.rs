@@ -70,7 +70,7 @@ impl Engine {
     }
 
     /// Busy-waits for a master-down deadline within the spin window. Adverts of a running master
-    /// move it long before.
+    /// move the deadline long before then.
     pub(super) fn spin(&mut self) {
         let (steady, topology, prober) = (&self.steady, &self.topology, &self.prober);
         let now = clock::now();

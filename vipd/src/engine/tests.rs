@@ -54,12 +54,12 @@ impl Bench {
         Self::configured(&configuration())
     }
 
-    /// The same with another configuration.
+    /// Starts a lab with another configuration.
     fn configured(text: &str) -> Result<Self> {
         Self::with_room(text, 0)
     }
 
-    /// The same with room for this many VIPs with `accept = false`.
+    /// Starts a lab with room for this many VIPs with `accept = false`.
     fn with_room(text: &str, closed: u32) -> Result<Self> {
         let config = Config::parse(text, "vipd.toml").map_err(|found| anyhow::anyhow!("{found}"))?;
         let sizes = Sizes { routers: ROUTERS.into(), peers: 0, closed, senders: 4096, burst: BURST };
@@ -129,7 +129,7 @@ impl Bench {
         self.engine.topology.routers.values().all(|instance| instance.fast_path.published().is_some())
     }
 
-    /// Arrival of the last advert from this source that the first router was given.
+    /// Returns the arrival of the last advert from this source that the first router was given.
     fn last_given(&self, source: Ipv4Addr) -> Option<Timestamp> {
         let peers = self.engine.topology.routers.values().next()?.router.peers();
         Some(peers.iter().find(|peer| peer.address == source)?.last_arrival)

@@ -36,7 +36,7 @@ pub(crate) struct NoRoom {
 }
 
 impl Topology {
-    /// The unicast peers of all routers, sorted.
+    /// Returns the unicast peers of all routers, sorted.
     pub(crate) fn unicast_peers(&self) -> Vec<IpAddr> {
         let transports = self.routers.iter().map(|(_, instance)| &instance.settings.transport);
         let peers = transports.filter_map(|transport| match transport {
@@ -49,7 +49,7 @@ impl Topology {
         peers
     }
 
-    /// An empty topology with room for as many routers as there are `rows`.
+    /// Creates an empty topology with room for as many routers as there are `rows`.
     pub(crate) fn new(rows: Rows) -> Self {
         Self { links: Links::default(), routers: Slab::new(), rows, by_row: Vec::new() }
     }
@@ -117,7 +117,7 @@ impl Topology {
         self.rows.release(row);
     }
 
-    /// The router with this row. The identity of a removed router resolves to nothing.
+    /// Returns the router with this row. The identity of a removed router resolves to nothing.
     pub(crate) fn router_at(&self, row: Row) -> Option<RouterId> {
         self.by_row.get(row.number() as usize).copied().flatten()
     }

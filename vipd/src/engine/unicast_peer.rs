@@ -44,8 +44,8 @@ impl Neighbor {
         self.charge(now, interval)
     }
 
-    /// The same when the interface comes up, whether or not the address is known: the peer's entry
-    /// for this node may have failed.
+    /// Solicits the peer when the interface comes up, whether or not its address is known: the
+    /// peer's entry for this node may have failed.
     pub(crate) fn solicit_at_start(&mut self, now: Timestamp) -> bool {
         self.unresolved_since = None;
         self.charge(now, SOLICITATION_INTERVAL)
@@ -69,7 +69,7 @@ pub(crate) struct UnicastPeer {
 }
 
 impl UnicastPeer {
-    /// A peer of a router that sends from `source`, in a subnet of this prefix length.
+    /// Creates a peer of a router that sends from `source`, in a subnet of this prefix length.
     pub(crate) fn new(
         address: IpAddr,
         advert: AdvertFrame,
@@ -83,7 +83,7 @@ impl UnicastPeer {
         Self { address, advert, solicitation }
     }
 
-    /// ARP request or Neighbor Solicitation for its MAC address.
+    /// Returns the ARP request or Neighbor Solicitation for the peer's MAC address.
     pub(crate) fn solicitation(&self) -> Option<&Solicitation> {
         self.solicitation.as_ref()
     }

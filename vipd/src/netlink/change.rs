@@ -61,7 +61,7 @@ impl Label {
     /// Longest label, bytes: `IFNAMSIZ` without the terminating NUL.
     pub const MAX: usize = libc::IFNAMSIZ - 1;
 
-    /// A label of up to [`Label::MAX`] bytes; `None` for a longer one.
+    /// Creates a label of up to [`Label::MAX`] bytes; `None` for a longer one.
     pub fn new(text: &str) -> Option<Self> {
         let mut bytes = [0; Self::MAX];
         bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
@@ -94,7 +94,7 @@ pub enum Scope {
 }
 
 impl Change {
-    /// The address that is added or removed.
+    /// Returns the address that is added or removed.
     pub fn address(&self) -> Option<&Address> {
         match self {
             Self::Add(address, _) | Self::Remove(address) => Some(address),
@@ -102,7 +102,7 @@ impl Change {
         }
     }
 
-    /// The request and its flags.
+    /// Returns the request and its flags.
     pub(super) fn request(&self) -> (RouteNetlinkMessage, u16) {
         match self {
             Self::Add(address, attributes) => {
@@ -177,8 +177,8 @@ impl Attributes {
     }
 }
 
-/// The message that identifies an address. The kernel compares IFA_LOCAL, the prefix length and the
-/// index.
+/// Returns the message that identifies an address. The kernel compares IFA_LOCAL, the prefix length
+/// and the index.
 fn identify(address: &Address) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.family =

@@ -70,7 +70,7 @@ impl From<Instruction> for SockFilter {
     }
 }
 
-/// The program for these links and unicast peers. `indices` are sorted.
+/// Returns the program for these links and unicast peers. `indices` are sorted.
 ///
 /// It passes notifications of links and addresses with one of the indices, new links with one of
 /// the names, and neighbors with a peer's address.
@@ -155,8 +155,8 @@ fn neighbor_block(peers: &[IpAddr]) -> Vec<Instruction> {
     program.0
 }
 
-/// The sorted indices as at most so many inclusive ranges: the narrowest gaps are closed until they
-/// fit.
+/// Returns the sorted indices as at most so many inclusive ranges: the narrowest gaps are closed
+/// until they fit.
 fn ranges(indices: &[u32], most: usize) -> Vec<(u32, u32)> {
     let mut gap = 1;
     loop {

@@ -186,8 +186,8 @@ impl Macvlans {
         Ok(())
     }
 
-    /// A parent that was deleted took its macvlans with it, and one of the same name has other
-    /// sysctls.
+    /// Forgets the macvlans of a former parent. They were deleted with the parent, and a new
+    /// interface of the same name has its own sysctls.
     fn forget_former_parent(&mut self, wanted: &Wanted<'_>) {
         let former = |key: &Key, parent: &str| parent == wanted.parent_name && key.0 != wanted.parent;
         if self.created.iter().any(|(key, (_, parent))| former(key, parent)) {
@@ -311,7 +311,7 @@ fn is_taken(result: &io::Result<()>) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
 }
 
-/// A link that is gone, possibly with its parent, needs no change.
+/// Treats errors for a link that is gone, possibly with its parent, as success.
 fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),

@@ -51,7 +51,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// An address with vipd's mark.
+    /// Creates an address with vipd's mark.
     pub const fn vipd(ifindex: u32, address: IpAddr, prefix: u8) -> Self {
         Self { ifindex, address, prefix, protocol: PROTO_VIPD, unusable: false, secondary: false }
     }
@@ -128,8 +128,8 @@ pub(super) struct LinkDetails {
 }
 
 impl LinkDetails {
-    /// `None` for a message of another family: a bridge reports its ports in AF_BRIDGE, where
-    /// RTM_DELLINK means that a port has left the bridge.
+    /// Decodes a message. Returns `None` for another family: a bridge reports its ports in
+    /// AF_BRIDGE, where RTM_DELLINK means that a port has left the bridge.
     pub(super) fn decode(message: &Message<'_>) -> Option<Self> {
         let header = LinkHeader::parse(message.payload()).ok()?;
         if header.interface_family != AddressFamily::Unspec {

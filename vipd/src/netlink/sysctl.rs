@@ -61,12 +61,12 @@ impl From<SysctlError> for io::Error {
 pub(super) struct Sysctls(Vec<(&'static str, u32)>);
 
 impl Sysctls {
-    /// The values now.
+    /// Returns the current values.
     pub(super) fn of_parent(interface: &str) -> Self {
         Self(PARENT.iter().filter_map(|(name, _)| Some((*name, read(4, interface, name)?))).collect())
     }
 
-    /// The values in an alias. Unknown words are ignored.
+    /// Returns the values in an alias. Unknown words are ignored.
     pub(super) fn parse(text: &str) -> Self {
         let one = |word: &str| {
             let (name, value) = word.split_once('=')?;

@@ -20,7 +20,7 @@ const NDMSG_LEN: usize = 12;
 /// A message in a datagram.
 pub(super) type Message<'a> = NetlinkBuffer<&'a [u8]>;
 
-/// The messages of a datagram. A length that does not fit ends them.
+/// Returns the messages of a datagram. A length that does not fit ends them.
 pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
@@ -45,8 +45,8 @@ pub(super) fn append(buffer: &mut Vec<u8>, request: RouteNetlinkMessage, flags: 
     message.serialize(&mut buffer[start..]);
 }
 
-/// The errno of a message that ends the answers to a request: an error, an acknowledgement (0), or
-/// the end of a dump, which may have failed on its way.
+/// Returns the errno of a message that ends the answers to a request: an error, an acknowledgement
+/// (0), or the end of a dump, which may have failed on its way.
 pub(super) fn errno(message: &Message<'_>) -> Option<i32> {
     let body = message.payload();
     match message.message_type() {
@@ -56,32 +56,32 @@ pub(super) fn errno(message: &Message<'_>) -> Option<i32> {
     }
 }
 
-/// The error of an acknowledgement; 0 is success.
+/// Returns the error of an acknowledgement; 0 is success.
 pub(super) fn acknowledged(errno: i32) -> io::Result<()> {
     if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
 }
 
-/// The index of the link that a link, address or neighbor message is about: at the same offset in
-/// the three.
+/// Returns the index of the link that a link, address or neighbor message is about: at the same
+/// offset in the three.
 pub(super) fn ifindex(message: &Message<'_>) -> Option<u32> {
     Some(u32::from_ne_bytes(*message.payload().get(4..)?.first_chunk()?))
 }
 
-/// The name in a link message. One that is not UTF-8 reads as `None`: the configuration cannot name
-/// it.
+/// Returns the name in a link message. A name that is not UTF-8 reads as `None`: the configuration
+/// cannot contain it.
 pub(super) fn link_name<'a>(message: &Message<'a>) -> Option<&'a str> {
     let name = attribute(message.payload().get(IFINFOMSG_LEN..)?, libc::IFLA_IFNAME)?;
     std::str::from_utf8(name.strip_suffix(&[0]).unwrap_or(name)).ok()
 }
 
-/// The address in a neighbor message.
+/// Returns the address in a neighbor message.
 pub(super) fn neighbor_address(message: &Message<'_>) -> Option<IpAddr> {
     let address = attribute(message.payload().get(NDMSG_LEN..)?, libc::NDA_DST)?;
     let v4 = <[u8; 4]>::try_from(address).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(address).map(IpAddr::from)).ok()
 }
 
-/// The attributes of a link message, up to one whose length does not fit.
+/// Returns the attributes of a link message, up to one whose length does not fit.
 pub(super) fn link_attributes<'a>(message: &Message<'a>) -> impl Iterator<Item = NlaBuffer<&'a [u8]>> {
     NlasIterator::new(message.payload().get(IFINFOMSG_LEN..).unwrap_or_default()).map_while(Result::ok)
 }

@@ -91,7 +91,8 @@ impl AdvertFrame {
         Ok(Self { bytes, message: MESSAGE })
     }
 
-    /// The frame with this priority. The priority and the checksum are updated if they differ.
+    /// Returns the frame with this priority. The priority and the checksum are updated if they
+    /// differ.
     pub fn with_priority(&mut self, priority: u8) -> &[u8] {
         let message = &mut self.bytes[self.message..];
         // The 16-bit word of the checksum that the priority is in: priority and address count.
@@ -146,7 +147,7 @@ pub enum Announcement {
 }
 
 impl Announcement {
-    /// The frame.
+    /// Returns the frame.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Arp(frame) => frame,

@@ -54,7 +54,7 @@ impl PacketSocket {
     }
 }
 
-/// `struct sockaddr_ll` of an interface, with protocol 0.
+/// Returns `struct sockaddr_ll` of an interface, with protocol 0.
 fn link_layer(ifindex: u32) -> io::Result<SockAddr> {
     let index = i32::try_from(ifindex).map_err(|_| io::ErrorKind::InvalidInput)?;
     let family = u16::try_from(libc::AF_PACKET).map_err(|_| io::ErrorKind::InvalidInput)?;

@@ -38,7 +38,7 @@ impl Solicitation {
         }
     }
 
-    /// The frame.
+    /// Returns the frame.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Arp(frame) => frame,

@@ -57,7 +57,7 @@ impl UnicastSocket {
         self.socket.send_to(message, &self.address(peer)).map(drop)
     }
 
-    /// Link-local addresses are scoped to the interface.
+    /// Converts an address to a socket address. Link-local addresses are scoped to the interface.
     fn address(&self, address: IpAddr) -> SockAddr {
         match address {
             IpAddr::V4(_) => SocketAddr::new(address, 0).into(),

@@ -98,9 +98,9 @@ impl AgentLock {
         }
     }
 
-    /// The name of the agent, one word: its runtime directory as an absolute path without symbolic
-    /// links, spaces and non-ASCII characters replaced. No other agent of this network namespace
-    /// has it.
+    /// Returns the name of the agent, one word: its runtime directory as an absolute path without
+    /// symbolic links, spaces and non-ASCII characters replaced. No other agent of this network
+    /// namespace has it.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -113,8 +113,8 @@ pub fn several_agents_run() -> bool {
     agents(&sockets).len() > 1
 }
 
-/// The names of the agents in a list of unix sockets (proc_net_unix(5)); a connection to a lock is
-/// listed like the lock itself.
+/// Returns the names of the agents in a list of unix sockets (proc_net_unix(5)); a connection to a
+/// lock is listed like the lock itself.
 fn agents(sockets: &str) -> BTreeSet<&str> {
     let names =
         sockets.lines().filter_map(|line| Some(line.split_once(" @")?.1.strip_prefix(PREFIX)?.trim_end()));
@@ -126,7 +126,7 @@ fn name(directory: &Path) -> String {
     path.to_string_lossy().chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect()
 }
 
-/// The path without symbolic links, as far as it exists.
+/// Returns the path without symbolic links, as far as it exists.
 fn resolve(path: &Path) -> PathBuf {
     match (fs::canonicalize(path), path.parent(), path.file_name()) {
         (Ok(resolved), ..) => resolved,
@@ -145,7 +145,7 @@ fn taken(name: String, socket_name: &str) -> LockError {
     }
 }
 
-/// User and process id of the process that listens on an abstract socket.
+/// Returns the user and process id of the process that listens on an abstract socket.
 fn holder(socket_name: &str) -> Option<(u32, Option<u32>)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).ok()?;
     // A full queue of connections would make it wait for ever.

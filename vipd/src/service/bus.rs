@@ -40,7 +40,8 @@ struct Slot {
 }
 
 impl Slot {
-    /// The latest change of the router that was the last to use the slot, and its generation.
+    /// Returns the latest change of the router that was the last to use the slot, and its
+    /// generation.
     fn read(&self) -> Option<(u32, Transition)> {
         loop {
             let before = self.sequence.load(Ordering::Acquire);
@@ -105,7 +106,7 @@ impl Publisher {
 pub(crate) struct Latest(Arc<Shared>);
 
 impl Latest {
-    /// The latest change of a router; `None` before the first.
+    /// Returns the latest change of a router, or `None` before the first change.
     pub(crate) fn get(&self, router: RouterId) -> Option<Transition> {
         let (generation, transition) = self.0.slots.get(router.index())?.read()?;
         (generation == router.generation()).then_some(transition)
@@ -120,7 +121,7 @@ pub(crate) struct Transitions {
 }
 
 impl Transitions {
-    /// Another reader.
+    /// Returns another reader.
     pub(crate) fn latest(&self) -> Latest {
         Latest(Arc::clone(&self.shared))
     }
@@ -133,7 +134,7 @@ impl Transitions {
         }
     }
 
-    /// The latest change of each router that has changed since the start.
+    /// Returns the latest change of each router that has changed since the start.
     pub(crate) fn take(&mut self) -> Vec<(RouterId, Transition)> {
         // Before the slots are read: what is published from now on wakes the reader again.
         self.shared.changed.store(false, Ordering::SeqCst);
@@ -146,7 +147,7 @@ impl Transitions {
     }
 }
 
-/// A bus for routers whose slots are below `routers`.
+/// Returns a bus for routers whose slots are below `routers`.
 pub(crate) fn bus(routers: usize) -> (Publisher, Transitions) {
     let slots = (0..routers).map(|_| Slot::default()).collect();
     let shared = Arc::new(Shared { slots, changed: AtomicBool::new(false) });

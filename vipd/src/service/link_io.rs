@@ -49,7 +49,7 @@ impl LinkOpener {
         Self { kernel, macvlans, open: BTreeMap::new() }
     }
 
-    /// The steps of [`open`](LinkWork::open).
+    /// Performs the steps of [`open`](LinkWork::open).
     fn ensure(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
         self.ensure_groups(spec)?;
         let unjoined = self.open.get(&spec.ifindex).map_or_else(Vec::new, |open| open.unjoined.clone());
@@ -170,8 +170,8 @@ impl LinkOpener {
 }
 
 impl LinkWork for LinkOpener {
-    /// Opening a link that is open repeats only the steps whose result is missing, and returns new
-    /// sockets.
+    /// Opens a link. For a link that is already open, repeats only the steps whose result is
+    /// missing and returns new sockets.
     ///
     /// After a failure a link that was closed before is closed again, and one that was open keeps
     /// its XDP program.
@@ -270,7 +270,8 @@ fn ensure_sockets(spec: &LinkSpec) -> anyhow::Result<(PacketSocket, BTreeMap<Rou
     Ok((socket, unicast.collect::<anyhow::Result<_>>()?))
 }
 
-/// An error with its remedy, by its errno; `otherwise` for an errno that names no cause of its own.
+/// Returns an error with its remedy, by its errno; `otherwise` for an errno that names no cause of
+/// its own.
 fn failure(what: impl Display, error: io::Error, otherwise: Option<&str>) -> anyhow::Error {
     let remedy = match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => Some("it needs CAP_NET_RAW"),

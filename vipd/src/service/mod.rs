@@ -149,12 +149,12 @@ pub fn remove_stale_addresses(config: &Config) {
     }
 }
 
-/// A size of a map.
+/// Converts a number of entries to the size of a map.
 fn count(entries: usize) -> anyhow::Result<u32> {
     u32::try_from(entries).context("too many instances")
 }
 
-/// Room in the XDP program's maps.
+/// Returns the sizes of the XDP program's maps.
 pub(crate) fn sizes(config: &Config) -> anyhow::Result<Sizes> {
     let instances = config.instances.iter();
     let peers = instances.clone().map(|instance| match &instance.transport {
@@ -172,7 +172,7 @@ pub(crate) fn sizes(config: &Config) -> anyhow::Result<Sizes> {
     Ok(needed.with_head_room())
 }
 
-/// The virtual routers of the configuration and their links.
+/// Returns the virtual routers of the configuration and their links.
 pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology> {
     let mut topology = Topology::new(Rows::new(sizes.routers));
     for instance in &config.instances {

@@ -65,7 +65,7 @@ pub fn check_open_files(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// File descriptors that the agent may have open at once.
+/// Returns the number of file descriptors that the agent may have open at once.
 fn open_files(config: &Config) -> u64 {
     // Standard streams, runtime, signals, netlink and BPF objects are 30 or so.
     const AGENT: usize = 40;

@@ -18,7 +18,7 @@ pub(super) enum Response {
 }
 
 impl Response {
-    /// The response to a signal, with the signal's name if it has one here.
+    /// Returns the response to a signal, with the signal's name if it has one here.
     pub(super) fn to(signal: Received) -> (Self, &'static str) {
         match signal.number {
             libc::SIGTERM => (Self::Stop, "SIGTERM"),

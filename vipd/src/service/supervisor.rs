@@ -29,7 +29,7 @@ const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) trait DiscardCounters {
     /// Returns whether adverts were discarded since the last call.
     fn take_discarded(&self) -> bool;
-    /// The counters of a row.
+    /// Returns the counters of a row.
     fn row(&self, row: Row) -> CounterRow;
 }
 

@@ -81,7 +81,7 @@ pub(super) struct Programs<'a> {
 }
 
 impl<'a> Programs<'a> {
-    /// The program for interfaces without a link-layer header alone.
+    /// Returns the program for interfaces without a link-layer header alone.
     pub(super) fn bare(program: BorrowedFd<'a>) -> Self {
         Self { linear: program, frags: program }
     }

@@ -54,7 +54,7 @@ impl Closed {
         ignore_missing(removed)
     }
 
-    /// VIPs in the map.
+    /// Returns the number of VIPs in the map.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.entries.keys().count()

@@ -74,7 +74,7 @@ fn half(bytes: &[u8], offset: usize) -> Option<u16> {
     bytes.get(offset..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
 }
 
-/// The negative errno of an `NLMSG_ERROR`, 0 for an ack.
+/// Returns the negative errno of an `NLMSG_ERROR`, 0 for an ack.
 fn error_of(answer: &[u8]) -> Option<i32> {
     (half(answer, 4)? == NLMSG_ERROR).then_some(())?;
     word(answer, HEADER).map(u32::cast_signed)

@@ -16,7 +16,7 @@ pub enum Preference {
 }
 
 impl Preference {
-    /// The value of the configuration key.
+    /// Returns the value of the configuration key.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",

@@ -46,7 +46,7 @@ impl Rows {
         Self { free: Vec::new(), next: Row::new(1), last: routers }
     }
 
-    /// The number of rows.
+    /// Returns the number of rows.
     pub fn capacity(&self) -> u32 {
         self.last
     }

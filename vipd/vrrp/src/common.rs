@@ -1,4 +1,4 @@
-//! What a virtual router has in every state.
+//! State that a virtual router has in every protocol state.
 
 use alloc::collections::VecDeque;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -80,13 +80,13 @@ impl Common {
         }
     }
 
-    /// Active_Down_Interval for an Active_Adver_Interval (RFC 9568 section 6.1).
+    /// Returns the Active_Down_Interval for an Active_Adver_Interval (RFC 9568 section 6.1).
     #[inline]
     pub(crate) fn down_interval(&self, active: Interval) -> Nanos {
         active.master_down(self.priority, self.config.down_after_adverts)
     }
 
-    /// Preempt_Mode. The owner always preempts (RFC 9568 section 6.1, S25).
+    /// Returns Preempt_Mode. The owner always preempts (RFC 9568 section 6.1, S25).
     #[inline]
     pub(crate) fn preempts(&self) -> bool {
         self.config.preempt || self.config.is_owner()
@@ -106,7 +106,7 @@ impl Common {
             && !self.is_owner_conflict(advert)
     }
 
-    /// The longer of the configured interval and an advert's.
+    /// Returns the longer of the configured interval and the advert's interval.
     pub(crate) fn longer_interval(&self, advert: &Received) -> Nanos {
         let theirs = Interval::from_wire(self.config.version(), advert.interval).map_or(0, Interval::nanos);
         self.config.interval.nanos().max(theirs)

@@ -21,7 +21,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// The family of an address.
+    /// Returns the family of an address.
     pub const fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::V4,
@@ -29,7 +29,7 @@ impl Family {
         }
     }
 
-    /// The IP version, 4 or 6, as in the XDP program's keys
+    /// Returns the IP version, 4 or 6, as in the XDP program's keys
     /// ([`RouterKey::family`](vipd_common::records::RouterKey)).
     pub const fn number(self) -> u8 {
         match self {
@@ -80,7 +80,7 @@ pub struct Announcements {
 }
 
 impl Default for Announcements {
-    /// keepalived's: five rounds, five more after 5 s, no refresh.
+    /// Returns the defaults of keepalived: five rounds, five more after 5 s, no refresh.
     fn default() -> Self {
         Self { repeat: 5, delay: 5_000_000_000, refresh: 0, refresh_repeat: 1 }
     }
@@ -118,7 +118,7 @@ pub struct RouterConfig {
 }
 
 impl RouterConfig {
-    /// A virtual router with the RFC's defaults for all other fields.
+    /// Creates a virtual router with the RFC's defaults for all other fields.
     pub fn new(vrid: u8, family: Family, interval: Interval, virtual_addresses: Vec<VirtualAddress>) -> Self {
         Self {
             vrid,
@@ -135,7 +135,7 @@ impl RouterConfig {
         }
     }
 
-    /// The configured VRRP version.
+    /// Returns the configured VRRP version.
     pub fn version(&self) -> Version {
         self.interval.version()
     }

@@ -32,7 +32,7 @@ pub struct FastPath {
 }
 
 impl FastPath {
-    /// The published advert.
+    /// Returns the published advert.
     pub fn published(&self) -> Option<&Steady> {
         self.published.as_ref()
     }

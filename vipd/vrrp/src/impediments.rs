@@ -19,7 +19,7 @@ impl Impediments {
         self.0[kind as usize]
     }
 
-    /// The first in the order of [`Impediment`]; `None` when the set is empty.
+    /// Returns the first in the order of [`Impediment`]; `None` when the set is empty.
     pub(crate) fn first(self) -> Option<Fault> {
         self.0.into_iter().flatten().next()
     }

@@ -19,7 +19,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// The version field on the wire: 2 or 3.
+    /// Returns the version field on the wire: 2 or 3.
     pub const fn number(self) -> u8 {
         match self {
             Self::V2 => 2,
@@ -66,7 +66,7 @@ const NANOS_PER_CENTISECOND: Nanos = 10_000_000;
 const NANOS_PER_SECOND: Nanos = 1_000_000_000;
 
 impl Interval {
-    /// The interval of this duration.
+    /// Returns the interval of this duration.
     ///
     /// # Errors
     /// When it cannot be encoded exactly; it is never rounded.
@@ -82,7 +82,7 @@ impl Interval {
         Ok(Self { version, units: u16::try_from(units).map_err(|_| error)? })
     }
 
-    /// The interval of a wire field; `None` for 0 and for more than the field holds.
+    /// Returns the interval of a wire field; `None` for 0 and for more than the field holds.
     pub fn from_wire(version: Version, units: u16) -> Option<Self> {
         let max = match version {
             Version::V2 => 255,
@@ -91,12 +91,12 @@ impl Interval {
         (1..=max).contains(&units).then_some(Self { version, units })
     }
 
-    /// The wire field: centiseconds in VRRPv3, seconds in VRRPv2.
+    /// Returns the wire field: centiseconds in VRRPv3, seconds in VRRPv2.
     pub const fn wire(self) -> u16 {
         self.units
     }
 
-    /// The version whose unit this interval is in.
+    /// Returns the version whose unit this interval is in.
     pub const fn version(self) -> Version {
         self.version
     }
@@ -109,7 +109,7 @@ impl Interval {
         }
     }
 
-    /// Skew_Time for a router of this priority.
+    /// Returns the Skew_Time for a router of this priority.
     ///
     /// VRRPv3: `(256 - priority) × interval / 256`. VRRPv2: `(256 - priority) / 256` seconds for any
     /// interval (RFC 3768 section 6.1).
@@ -121,8 +121,8 @@ impl Interval {
         (256 - priority as u64) * base / 256
     }
 
-    /// Active_Down_Interval (RFC 3768: Master_Down_Interval): `adverts` intervals, three in the RFC, and
-    /// Skew_Time.
+    /// Returns the Active_Down_Interval (RFC 3768: Master_Down_Interval): `adverts` intervals, three in
+    /// the RFC, and Skew_Time.
     pub const fn master_down(self, priority: u8, adverts: u8) -> Nanos {
         adverts as u64 * self.nanos() + self.skew(priority)
     }

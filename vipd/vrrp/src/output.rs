@@ -90,7 +90,7 @@ impl Steady {
         Self { source, priority, interval, addresses, checksum, down_interval }
     }
 
-    /// The unchanged advert that arrived at `arrival`.
+    /// Returns the unchanged advert that arrived at `arrival`.
     pub fn at(self, arrival: Timestamp) -> Received {
         let Self { source, priority, interval, addresses, checksum, down_interval: _ } = self;
         Received { arrival, source, priority, interval, addresses, checksum }

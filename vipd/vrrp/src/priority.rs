@@ -11,8 +11,8 @@ pub const PRIORITY_DEFAULT: u8 = 100;
 const MIN: u8 = 1;
 const MAX: u8 = PRIORITY_OWNER - 1;
 
-/// The effective priority: `base` plus the sum of `weights`, held to 1 to 254. Weights do not apply
-/// to the owner (255), which has to be preferred by definition.
+/// Returns the effective priority: `base` plus the sum of `weights`, clamped to 1 to 254. Weights
+/// do not apply to the owner (255), which has to be preferred by definition.
 pub fn effective(base: u8, weights: impl IntoIterator<Item = i64>) -> u8 {
     if base == PRIORITY_OWNER {
         return base;
@@ -21,7 +21,7 @@ pub fn effective(base: u8, weights: impl IntoIterator<Item = i64>) -> u8 {
     held(u8::try_from(sum.clamp(MIN.into(), MAX.into())).unwrap_or(base))
 }
 
-/// A priority that a router which is not the owner can have.
+/// Clamps a priority to the range of a router that is not the owner, 1 to 254.
 pub(crate) fn held(priority: u8) -> u8 {
     priority.clamp(MIN, MAX)
 }

@@ -38,12 +38,12 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router in [`State::Initialize`], which starts when a primary address is reported.
+    /// Creates a router in [`State::Initialize`], which starts when a primary address is reported.
     pub fn new(config: RouterConfig) -> Self {
         Self::with_policy(config, Policy::default())
     }
 
-    /// The same, with other departures from the RFC than vipd's.
+    /// Creates a router with a policy other than vipd's deviations from the RFC.
     pub fn with_policy(config: RouterConfig, policy: Policy) -> Self {
         Self { common: Common::new(config, policy), state: StateData::Initialize(Initialize::default()) }
     }
@@ -87,13 +87,13 @@ impl Router {
         }
     }
 
-    /// The next action of the last input.
+    /// Returns the next action of the last input.
     #[inline]
     pub fn poll_action(&mut self) -> Option<Action> {
         self.common.actions.pop_front()
     }
 
-    /// The next event of the last input.
+    /// Returns the next event of the last input.
     #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.common.events.pop_front()
@@ -105,7 +105,7 @@ impl Router {
         self.state.next_timeout()
     }
 
-    /// The unchanged advert of the current master.
+    /// Returns the unchanged advert of the current master.
     ///
     /// Of any number of such adverts only the last has to be handed over, before any other input
     /// that arrived after it. [`next_timeout`](Self::next_timeout) is then its arrival plus
@@ -118,29 +118,29 @@ impl Router {
         }
     }
 
-    /// The current state.
+    /// Returns the current state.
     #[inline]
     pub fn state(&self) -> State {
         self.state.state()
     }
 
-    /// The fault that is set for this kind of impediment.
+    /// Returns the fault that is set for this kind of impediment.
     pub fn impediment(&self, kind: Impediment) -> Option<Fault> {
         self.common.impediments.get(kind)
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     #[inline]
     pub fn config(&self) -> &RouterConfig {
         &self.common.config
     }
 
-    /// Other routers that sent valid adverts for this virtual router.
+    /// Returns the other routers that sent valid adverts for this virtual router.
     pub fn peers(&self) -> &[Peer] {
         self.common.peers.all()
     }
 
-    /// State, timers and counters for reports.
+    /// Returns state, timers and counters for reports.
     pub fn snapshot(&self) -> Snapshot {
         let Common { config, priority, reason, since, counters, .. } = &self.common;
         let (backup, starts_at) = match &self.state {
@@ -165,7 +165,7 @@ impl Router {
         }
     }
 
-    /// RFC 9568 sections 7.1, 6.4.2 and 6.4.3.
+    /// Handles an advert (RFC 9568 sections 7.1, 6.4.2 and 6.4.3).
     fn advert(&mut self, now: Timestamp, advert: &Received) {
         let common = &mut self.common;
         if advert.source != common.primary {
@@ -324,7 +324,7 @@ impl Router {
     }
 }
 
-/// The reason of a start that the end of `fault` made possible.
+/// Returns the reason of a start that the end of `fault` made possible.
 fn start_reason(fault: Fault) -> Reason {
     match fault {
         Fault::NoInterface | Fault::InterfaceDown => Reason::InterfaceUp,

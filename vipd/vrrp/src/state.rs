@@ -34,7 +34,7 @@ impl StateData {
         }
     }
 
-    /// The earliest deadline of its timers.
+    /// Returns the earliest deadline of the state's timers.
     #[inline]
     pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
         match self {

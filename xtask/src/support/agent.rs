@@ -14,7 +14,7 @@ pub(crate) fn build(verb: &str) -> Result<PathBuf> {
     Ok(path())
 }
 
-/// The path of the release build.
+/// Returns the path of the release build.
 pub(crate) fn path() -> PathBuf {
     workspace::target().join("release/vipd")
 }

@@ -35,7 +35,7 @@ pub(crate) fn require(task: &str, command: &str) -> Result<()> {
     Ok(())
 }
 
-/// One field of /proc/self/status.
+/// Returns one field of /proc/self/status.
 fn field(name: &str) -> Result<String> {
     let status = fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
     let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

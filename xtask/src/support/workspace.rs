@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 
 use super::process::program;
 
-/// The root of the workspace this xtask was built in.
+/// Returns the root of the workspace this xtask was built in.
 pub(crate) fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask)
 }
 
-/// Cargo's target directory.
+/// Returns cargo's target directory.
 pub(crate) fn target() -> PathBuf {
     let folder = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     root().join(folder)
 }
 
-/// The cargo that runs this xtask, at the root of the workspace.
+/// Returns the cargo that runs this xtask, at the root of the workspace.
 pub(crate) fn cargo() -> std::process::Command {
     let mut command = program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());

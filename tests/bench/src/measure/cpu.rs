@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::time::{ClockId, clock_gettime};
 
-/// CPU time of a process, its threads and its children since their start, from `/proc/PID/task/TID/schedstat`. It includes the
-/// kernel's work on their behalf, which is most of the cost of sending a packet.
+/// Returns the CPU time of a process, its threads and its children since their start, from
+/// `/proc/PID/task/TID/schedstat`. It includes the kernel's work on their behalf, which is most of
+/// the cost of sending a packet.
 ///
 /// # Errors
 /// When the process has ended.
@@ -28,7 +29,7 @@ pub(crate) fn of_process(id: u32) -> Result<Duration> {
     Ok(total)
 }
 
-/// CPU time of the calling thread since its start.
+/// Returns the CPU time of the calling thread since its start.
 pub(crate) fn of_thread() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))

@@ -99,7 +99,7 @@ fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
     Ok(found)
 }
 
-/// A gratuitous ARP request (RFC 826, RFC 5227): sender and target are the address.
+/// Returns a gratuitous ARP request (RFC 826, RFC 5227): sender and target are the address.
 fn garp(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
     let mut frame = Vec::new();
     frame.extend(Mac::BROADCAST.0);

@@ -24,7 +24,7 @@ const CHUNK: usize = 128 * 1024;
 /// Warm-up of a connection: slow start and socket buffer tuning.
 const WARM_UP: Duration = Duration::from_millis(200);
 
-/// Throughput and round trips without and with the agent, `length` per measurement.
+/// Measures throughput and round trips without and with the agent, `length` per measurement.
 ///
 /// # Errors
 /// When the lab or a connection fails.
@@ -66,7 +66,7 @@ impl Traffic {
     }
 }
 
-/// Gbit/s of one TCP stream from the client to the node, counted at the receiver.
+/// Measures the Gbit/s of one TCP stream from the client to the node, counted at the receiver.
 fn throughput(lab: &Lab, length: Duration) -> Result<f64> {
     let (mut receiver, mut sender) = connect(lab)?;
     receiver.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -91,7 +91,7 @@ fn throughput(lab: &Lab, length: Duration) -> Result<f64> {
     result
 }
 
-/// Round trips per second of one byte.
+/// Measures the round trips per second of one byte.
 fn round_trips(lab: &Lab, length: Duration) -> Result<f64> {
     let (mut node, mut client) = connect(lab)?;
     for stream in [&node, &client] {
@@ -120,7 +120,7 @@ fn round_trips(lab: &Lab, length: Duration) -> Result<f64> {
     Ok(f64::from(trips) / elapsed.as_secs_f64())
 }
 
-/// A connection from the client to the node: the node's end and the client's.
+/// Returns a connection from the client to the node: the node's end and the client's.
 fn connect(lab: &Lab) -> Result<(TcpStream, TcpStream)> {
     let address = SocketAddr::from((NODE.ipv4(), 0));
     let listener =

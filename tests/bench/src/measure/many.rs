@@ -52,7 +52,7 @@ pub(crate) fn routers(subject: &Subject, interval: Duration, length: Duration) -
     Ok(figures)
 }
 
-/// The time of a start unless it exceeded the limit, and the figures measured afterwards.
+/// Returns the time of a start unless it exceeded the limit, and the figures measured afterwards.
 fn play(
     subject: &Subject,
     interfaces: u8,
@@ -161,12 +161,12 @@ fn at_work(agent: &mut Agent, all: usize, length: Duration, stopped: &AtomicBool
     ])
 }
 
-/// Number of vipd's instances in this state.
+/// Returns the number of vipd's instances in this state.
 fn count(agent: &Agent, state: &str) -> Result<usize> {
     Ok(ask::status(agent)?.iter().filter(|status| status.text("state") == state).count())
 }
 
-/// Resident memory of a process, KiB.
+/// Returns the resident memory of a process, KiB.
 fn memory(id: u32) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{id}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
@@ -206,7 +206,7 @@ fn send(injectors: &[Injector], frames: &[Vec<Vec<u8>>], interval: Duration) -> 
         .try_for_each(|(injector, frames)| injector.pace(frames, frames.len(), part).map(drop))
 }
 
-/// Interface number and VRID of every virtual router.
+/// Returns the interface number and VRID of every virtual router.
 fn each(interfaces: u8) -> impl Iterator<Item = (u8, u8)> {
     (1..=interfaces).flat_map(|number| (1..=255).map(move |vrid| (number, vrid)))
 }

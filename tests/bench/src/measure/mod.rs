@@ -44,12 +44,12 @@ fn routers(count: u8, priority: u8, interval: Duration) -> Vec<Instance> {
         .collect()
 }
 
-/// The address of a virtual router of [`routers`].
+/// Returns the address of a virtual router of [`routers`].
 fn address(vrid: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, vrid, 1)
 }
 
-/// Sender and time of each advert among these frames, by VRID.
+/// Returns the sender and time of each advert among these frames, by VRID.
 fn adverts(frames: &[Frame]) -> BTreeMap<u8, Vec<(Station, WallTime)>> {
     let mut by_vrid = BTreeMap::<u8, Vec<_>>::new();
     for frame in frames {

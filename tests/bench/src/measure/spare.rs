@@ -71,7 +71,8 @@ fn distribute(slices: &mut Vec<Duration>, mut from: Duration, to: Duration) {
     }
 }
 
-/// The first quartile of the slices, summed over all CPUs, as a share of one CPU. The first and the last slice are incomplete.
+/// Returns the first quartile of the slices, summed over all CPUs, as a share of one CPU. The first
+/// and the last slice are incomplete.
 fn quiet(processors: &[Vec<Duration>]) -> Option<f64> {
     let whole = 1..processors.iter().map(Vec::len).max()?.checked_sub(1)?;
     let sum = |slice: usize| -> Duration { processors.iter().filter_map(|taken| taken.get(slice)).sum() };

@@ -22,7 +22,7 @@ const NODE: Station = Station::Node(1);
 /// Before a measurement: routers that started as master have yielded.
 const WARM_UP: Duration = Duration::from_millis(1500);
 
-/// CPU of `count` virtual routers in Backup whose masters are impersonated.
+/// Returns the CPU of `count` virtual routers in Backup whose masters are impersonated.
 ///
 /// # Errors
 /// When the lab fails, or a router did not stay backup.
@@ -65,8 +65,9 @@ pub(crate) fn backups(
     Ok(all)
 }
 
-/// CPU of the whole machine with `count` virtual routers in Backup: with and without the agent, and the difference. Adverts are sent
-/// in batches of 32; one by one, the generator's sleeping would dominate.
+/// Returns the CPU of the whole machine with `count` virtual routers in Backup: with and without the
+/// agent, and the difference. Adverts are sent in batches of 32; one by one, the generator's
+/// sleeping would dominate.
 ///
 /// # Errors
 /// As [`backup`].
@@ -105,7 +106,7 @@ fn ensure_silent(sent: u64) -> Result<()> {
     Ok(())
 }
 
-/// CPU and advert spacing of `count` virtual routers in Master.
+/// Returns the CPU and advert spacing of `count` virtual routers in Master.
 ///
 /// # Errors
 /// When the lab fails, or not every router sends adverts.
@@ -194,7 +195,7 @@ impl Masters {
     }
 }
 
-/// The advert of an impersonated master.
+/// Returns the advert of an impersonated master.
 fn advert(vrid: u8, interval: u16) -> Vec<u8> {
     let addresses = vec![address(vrid).into()];
     Advert { interval, addresses, ..Station::Client.advert(Version::V3, vrid, 200) }.frame()

@@ -107,7 +107,7 @@ fn wait_for_return(capture: &Capture, count: usize, interval: Duration) -> Resul
     })
 }
 
-/// Time of the master's last advert by VRID; the deadline counts from it.
+/// Returns the time of the master's last advert by VRID; the deadline counts from it.
 fn last_adverts(capture: &Capture, cut: WallTime, interval: Duration) -> [Option<WallTime>; 256] {
     let mut last = [None; 256];
     let heard = capture.search(cut.before(interval * 2), |frame| {
@@ -179,7 +179,7 @@ impl Samples {
     }
 }
 
-/// Time of the first announcement of an address.
+/// Returns the time of the first announcement of an address.
 fn announced(frames: &[Frame], address: IpAddr) -> Option<WallTime> {
     let IpAddr::V4(address) = address else { return None };
     frames.iter().find(|frame| frame.gratuitous_arp(address).is_some()).map(|frame| frame.time)

@@ -65,13 +65,13 @@ impl Addresses {
         Self { advertised, excluded, family }
     }
 
-    /// The advertised VIPs, then the excluded ones.
+    /// Returns the advertised VIPs, then the excluded ones.
     pub(in crate::config) fn all(&self) -> impl Iterator<Item = &Located<Placed>> {
         self.advertised.iter().chain(&self.excluded)
     }
 }
 
-/// The family of an advert's addresses, which all must have (RFC 9568 section 5.2.9).
+/// Returns the family of an advert's addresses, which all must have (RFC 9568 section 5.2.9).
 fn family(
     table: &Table<'_>,
     advertised: &[Located<Placed>],

@@ -91,7 +91,7 @@ impl Draft {
         }
     }
 
-    /// The instance, if its required keys are valid; `xdp` is the mode of its interface.
+    /// Returns the instance, if its required keys are valid; `xdp` is the mode of its interface.
     pub(in crate::config) fn finish(self, xdp: impl Fn(&str) -> XdpMode) -> Option<Instance> {
         let Addresses { advertised, excluded, family } = self.addresses;
         let Route { transport, source } = self.route;

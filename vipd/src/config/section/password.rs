@@ -87,7 +87,7 @@ fn from_file(value: &Value<'_>, folder: &Path) -> Result<(Password, String, u32)
     Ok((password, name, mode))
 }
 
-/// The first line without its end, and the file's mode.
+/// Returns the first line without its end, and the file's mode.
 fn first_line(path: &Path) -> io::Result<(Vec<u8>, u32)> {
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode();

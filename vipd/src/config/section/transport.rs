@@ -181,7 +181,7 @@ impl Check<'_> {
         }
     }
 
-    /// The virtual router's family, if the address has the other one.
+    /// Returns the virtual router's family, if the address has the other one.
     fn other_family(&self, address: IpAddr) -> Option<&'static str> {
         self.addresses.family.filter(|family| *family != Family::of(address)).map(host::family_name)
     }

@@ -358,7 +358,7 @@ fn close(closed: &mut Closed, instance: &mut Instance, links: &Links) -> io::Res
     result
 }
 
-/// The change that adds a VIP, and its link; none if it cannot or must not be added.
+/// Returns the change that adds a VIP, and its link; none if it cannot or must not be added.
 fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(Change, LinkId)> {
     let (address, on) = instance.vip(vip.1)?;
     let placement = instance.settings.placements.get(vip.1)?;

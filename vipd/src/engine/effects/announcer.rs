@@ -104,8 +104,9 @@ impl Announcer {
         self.paced.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// The next packet to send at `now`. One that is not `wanted` yet has its router's bursts wait
-    /// until [`resume`](Self::resume), and those of others pass. `addresses` are those of a router.
+    /// Returns the next packet to send at `now`. If a packet is not `wanted` yet, the bursts of its
+    /// router wait until [`resume`](Self::resume); bursts of other routers continue. `addresses`
+    /// returns the number of addresses of a router.
     pub(crate) fn pop_if<'a>(
         &mut self,
         now: Timestamp,

@@ -99,7 +99,7 @@ impl Effects {
         }
     }
 
-    /// The netlink socket for requests.
+    /// Returns the netlink socket for requests.
     pub(crate) fn netlink(&mut self) -> &mut Requests {
         &mut self.netlink
     }
@@ -114,7 +114,7 @@ impl Effects {
         self.enqueue(change, None);
     }
 
-    /// VIPs that were added without a transition, to be announced.
+    /// Returns the VIPs that were added without a transition, to be announced.
     pub(crate) fn take_added(&mut self) -> Vec<Added> {
         std::mem::take(&mut self.added)
     }
@@ -146,7 +146,7 @@ impl Effects {
         [self.announcer.next(), self.retries.next()].into_iter().flatten().min()
     }
 
-    /// VIPs that the XDP program drops packets to.
+    /// Returns the number of VIPs that the XDP program drops packets to.
     #[cfg(test)]
     pub(crate) fn closed_count(&self) -> usize {
         self.closed.count()

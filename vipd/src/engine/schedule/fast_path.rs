@@ -44,8 +44,8 @@ impl FastPathDeadlines {
         self.armed.resize(self.armed.len().max(id.index() + 1), None);
     }
 
-    /// The router's deadline is `down_interval` nanoseconds after the last arrival in `row`, and
-    /// not before `not_before`.
+    /// Arms the deadline of a router, `down_interval` nanoseconds after the last arrival in `row`,
+    /// but not before `not_before`.
     pub(crate) fn arm(&mut self, id: RouterId, row: Row, down_interval: u64, not_before: Timestamp) {
         if let Some(slot) = self.armed.get_mut(id.index()) {
             *slot = Some(Deadline { id, row, down_interval, not_before: not_before.as_nanos() });
@@ -53,7 +53,7 @@ impl FastPathDeadlines {
         }
     }
 
-    /// The same for a router that is armed.
+    /// Changes the deadline of a router that is armed.
     pub(crate) fn rearm(&mut self, id: RouterId, down_interval: u64, not_before: Timestamp) {
         if let Some(Deadline { row, .. }) = self.get(id) {
             self.arm(id, row, down_interval, not_before);

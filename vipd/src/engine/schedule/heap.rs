@@ -56,8 +56,8 @@ impl Heap {
         }
     }
 
-    /// The earliest deadline that still holds according to `next_timeout`. Entries before it are
-    /// corrected, so that the engine does not wake for a deadline that has moved.
+    /// Returns the earliest deadline that still holds according to `next_timeout`. Entries before
+    /// it are corrected, so that the engine does not wake for a deadline that has moved.
     pub(crate) fn settle(
         &mut self,
         next_timeout: impl Fn(RouterId) -> Option<Timestamp>,

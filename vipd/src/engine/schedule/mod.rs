@@ -101,9 +101,9 @@ impl Schedule {
         [heap, self.fast_path.next().map(early)].into_iter().flatten().min()
     }
 
-    /// The master-down deadline to spin for, if one lies within the spin window. Only routers with
-    /// `spins` count: where one missing advert is enough, the next may still be on its way, and
-    /// spinning for each would burn a core.
+    /// Returns the master-down deadline to spin for, if one lies within the spin window. Only
+    /// routers with `spins` count: where one missing advert is enough, the next may still be on its
+    /// way, and spinning for each would burn a core.
     pub(crate) fn spin_deadline(
         &mut self,
         now: Timestamp,

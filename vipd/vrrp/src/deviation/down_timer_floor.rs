@@ -24,7 +24,8 @@ pub(crate) struct DownTimerFloor {
 }
 
 impl DownTimerFloor {
-    /// The floor after an accepted advert: the earlier one while it stands, else the advert's own.
+    /// Returns the floor after an accepted advert: the earlier one while it stands, else the
+    /// advert's own.
     #[inline]
     pub(crate) fn update(
         earlier: Option<Self>,
@@ -50,7 +51,7 @@ impl DownTimerFloor {
         self.arrival + self.interval.master_down(own_priority, 1)
     }
 
-    /// The router whose next advert is waited for.
+    /// Returns the router whose next advert is waited for.
     #[inline]
     pub(crate) fn source(&self) -> IpAddr {
         self.source

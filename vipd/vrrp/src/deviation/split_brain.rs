@@ -33,12 +33,12 @@ struct CompetingMaster {
     last: Timestamp,
     /// Adverts since the first one.
     adverts: u64,
-    /// It does not yield.
+    /// The competing master does not yield.
     persistent: bool,
 }
 
 impl SplitBrain {
-    /// An advert of a competing master. `interval` is the longer of both intervals.
+    /// Records an advert of a competing master. `interval` is the longer of both intervals.
     pub(crate) fn advert(&mut self, now: Timestamp, interval: Nanos) {
         let new = CompetingMaster { first: now, last: now, adverts: 1, persistent: false };
         let competing = match self.competing {

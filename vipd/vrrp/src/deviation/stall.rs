@@ -16,8 +16,9 @@ use crate::config::{DOWN_AFTER_ADVERTS, RouterConfig};
 use crate::input::Received;
 use crate::interval::Nanos;
 
-/// The time without an advert of the master before which no backup takes over: as many intervals as
-/// all routers are configured with, or three, where another router has the RFC's number.
+/// Returns the time without an advert of the master before which no backup takes over: as many
+/// intervals as all routers are configured with, or three, where another router has the RFC's
+/// number.
 fn limit(config: &RouterConfig) -> Nanos {
     u64::from(config.down_after_adverts.min(DOWN_AFTER_ADVERTS)) * config.interval.nanos()
 }

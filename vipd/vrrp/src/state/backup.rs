@@ -31,7 +31,7 @@ pub(crate) struct Backup {
     active_interval: Interval,
     /// Source of the last accepted advert.
     master: Option<IpAddr>,
-    /// That advert, unless it is counted or logged each time.
+    /// The last advert of the master, unless every such advert is counted or logged.
     unchanged: Option<Steady>,
     floor: Option<DownTimerFloor>,
     /// End of `preempt_delay`, while a master of lower priority is followed.
@@ -39,7 +39,7 @@ pub(crate) struct Backup {
 }
 
 impl Backup {
-    /// Backup with Active_Down_Timer running from `from`.
+    /// Creates a Backup state whose Active_Down_Timer runs from `from`.
     pub(crate) fn new(common: &Common, from: Timestamp) -> Self {
         let active_interval = common.config.interval;
         Self {
@@ -54,7 +54,7 @@ impl Backup {
         }
     }
 
-    /// S9: when Active_Down_Timer fires, to Active.
+    /// S9: transitions to Active when Active_Down_Timer fires.
     pub(crate) fn timeout(&self, common: &mut Common, now: Timestamp) -> Option<Transition> {
         (self.down_timer <= now).then(|| Transition {
             to: StateData::Master(Master::enter(common, now, self.down_reason)),
@@ -63,7 +63,7 @@ impl Backup {
         })
     }
 
-    /// S10 to S13: an advert was received. RFC 3768 section 6.4.2 differs in that no interval is
+    /// S10 to S13: handles a received advert. RFC 3768 section 6.4.2 differs in that no interval is
     /// learned.
     #[inline]
     pub(crate) fn advert(&mut self, common: &mut Common, advert: &Received) {
@@ -83,7 +83,7 @@ impl Backup {
         }
     }
 
-    /// S10, M2: Active_Down_Timer := Skew_Time.
+    /// S10, M2: sets Active_Down_Timer to Skew_Time.
     fn priority_zero(&mut self, common: &mut Common, advert: &Received) {
         let leaving = self.down_reason == Reason::PriorityZero;
         let floor = self.floor.as_ref();
@@ -132,7 +132,7 @@ impl Backup {
         }
     }
 
-    /// Active_Down_Timer := Active_Down_Interval, counted from `from`.
+    /// Sets Active_Down_Timer to Active_Down_Interval, counted from `from`.
     fn restart_down_timer(&mut self, common: &Common, from: Timestamp) {
         self.down_from = from;
         self.set_down_timer(common);
@@ -160,13 +160,14 @@ impl Backup {
         advert.arrival < *self.preempt_at.get_or_insert(advert.arrival + delay)
     }
 
-    /// Valid adverts were lost: the master is alive, as far as is known.
+    /// Handles the loss of valid adverts. The master is presumed to be alive.
     pub(crate) fn feed_loss(&mut self, common: &Common, now: Timestamp) {
         self.down_reason = Reason::MasterTimeout;
         self.restart_down_timer(common, now);
     }
 
-    /// Skew_Time is another one now; and the master may no longer be, or now be, preempted.
+    /// Applies a changed priority: recomputes Skew_Time, and decides again whether the master is
+    /// preempted.
     pub(crate) fn priority_changed(&mut self, common: &Common) {
         self.set_down_timer(common);
         let down_interval = common.down_interval(self.active_interval);
@@ -174,8 +175,8 @@ impl Backup {
         self.unchanged = self.unchanged.filter(followed).map(|steady| Steady { down_interval, ..steady });
     }
 
-    /// The unchanged advert of the current master; `None` while each of its adverts could do more
-    /// than restart the timer.
+    /// Returns the unchanged advert of the current master; `None` while each of its adverts could
+    /// do more than restart the timer.
     #[inline]
     pub(crate) fn steady(&self, common: &Common) -> Option<Steady> {
         let only_master = self.preempt_at.is_none()

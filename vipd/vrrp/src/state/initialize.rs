@@ -21,7 +21,7 @@ impl Initialize {
     }
 }
 
-/// A Startup event. RFC 3768 section 6.4.1 is the same.
+/// Handles a Startup event. RFC 3768 section 6.4.1 is the same.
 pub(crate) fn startup(common: &mut Common, now: Timestamp, reason: Reason, late: Nanos) -> Transition {
     let to = if common.config.is_owner() {
         // S1: send an advert, announce, Adver_Timer := Advertisement_Interval, to Active.

@@ -28,7 +28,7 @@ pub(crate) struct Master {
     refresh: Option<Timestamp>,
     /// When the last advert was sent, or this mastership began.
     last_sent: Timestamp,
-    /// When it began, if by preempting a master of lower priority.
+    /// When this mastership began, if it preempted a master of lower priority.
     preempted_at: Option<Timestamp>,
     answers: AnswerLimit,
     split_brain: SplitBrain,
@@ -58,8 +58,8 @@ impl Master {
         }
     }
 
-    /// S19: Shutdown, or an impediment: sends priority 0, to Initialize. Over a link that is down
-    /// nothing can be sent.
+    /// S19: handles Shutdown or an impediment. Sends a priority-0 advert before the transition to
+    /// Initialize or Fault, unless the link is down.
     pub(crate) fn leave(common: &mut Common, fault: Option<Fault>) {
         if !matches!(fault, Some(Fault::NoInterface | Fault::InterfaceDown)) {
             common.send_priority_zero();
@@ -67,7 +67,7 @@ impl Master {
         common.remove_addresses();
     }
 
-    /// S20, and the timers of the announcements. Adverts first.
+    /// S20: handles Adver_Timer, then the timers of the announcements.
     pub(crate) fn timeout(&mut self, common: &mut Common, now: Timestamp) {
         // S20: send an advert, Adver_Timer := Advertisement_Interval.
         if self.adver_timer <= now {
@@ -88,7 +88,7 @@ impl Master {
         }
     }
 
-    /// S21 to S24, S26: an advert was received.
+    /// S21 to S24, S26: handles a received advert.
     pub(crate) fn advert(
         &mut self,
         common: &mut Common,
@@ -173,7 +173,8 @@ impl Master {
         Self::yield_mastership(common, now, Reason::Stalled)
     }
 
-    /// Valid adverts were lost. After a stall they may have been those of a router that took over.
+    /// Handles the loss of valid adverts. After a stall, another router that took over may have
+    /// sent them.
     pub(crate) fn feed_loss(&self, common: &mut Common, now: Timestamp) -> Option<Transition> {
         self.is_stalled(common, now).then(|| Self::stalled(common, now))
     }
@@ -182,12 +183,12 @@ impl Master {
         common.policy.yield_after_stall && stall::is_stalled(&common.config, self.last_sent, now)
     }
 
-    /// An advert was sent.
+    /// Records that an advert was sent.
     pub(crate) fn advert_sent(&mut self, at: Timestamp) {
         self.last_sent = self.last_sent.max(at);
     }
 
-    /// S14: a master has its addresses. One that was removed externally is there again.
+    /// S14: announces a VIP that was removed externally and has been restored.
     pub(crate) fn address_restored(common: &mut Common, address: VirtualAddress) {
         if common.config.all_addresses().any(|vip| vip == address) {
             let one = Addresses::One(address);
@@ -203,7 +204,8 @@ impl Master {
     }
 }
 
-/// The next deadline of a periodic timer: it keeps its phase unless it is late by a whole period.
+/// Returns the next deadline of a periodic timer: it keeps its phase unless it is late by a whole
+/// period.
 fn next(deadline: Timestamp, period: Nanos, now: Timestamp) -> Timestamp {
     let next = deadline + period;
     if next > now { next } else { now + period }

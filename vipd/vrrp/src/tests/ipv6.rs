@@ -15,7 +15,7 @@ fn config_v6(priority: u8) -> RouterConfig {
     RouterConfig { priority, ..RouterConfig::new(51, Family::V6, interval, vec![VIP]) }
 }
 
-/// A master that sends from `fe80::2`.
+/// Returns a master that sends from `fe80::2`.
 fn master(priority: u8) -> Script {
     let mut script = Script::new(config_v6(priority));
     script.input(Input::PrimaryAddress(link_local(2)));

@@ -56,7 +56,7 @@ pub(crate) const ANNOUNCE: Action = Action::Announce { addresses: Addresses::All
 /// Both versions. Their intervals of whole seconds are the same.
 pub(crate) const VERSIONS: [Version; 2] = [Version::V2, Version::V3];
 
-/// Priority 100, preemption, two addresses.
+/// Returns a configuration with priority 100, preemption, two addresses.
 pub(crate) fn config(version: Version, interval: u64) -> RouterConfig {
     let interval = Interval::from_nanos(version, interval).expect("a valid interval");
     RouterConfig::new(51, Family::V4, interval, VIPS.to_vec())
@@ -86,7 +86,7 @@ impl Script {
         Self { router: Router::with_policy(config, policy), now, events: Vec::new(), has_addresses: false }
     }
 
-    /// Started: in Backup, or as owner in Master.
+    /// Creates a script whose router has started: in Backup, or in Master if it is the owner.
     pub(crate) fn started(config: RouterConfig) -> Self {
         Self::started_with(config, Policy::VIPD)
     }
@@ -97,7 +97,7 @@ impl Script {
         script
     }
 
-    /// In Master since this moment.
+    /// Creates a script whose router has just become master.
     pub(crate) fn master(config: RouterConfig) -> Self {
         Self::master_with(config, Policy::VIPD)
     }
@@ -173,7 +173,8 @@ impl Script {
         actions
     }
 
-    /// An advert that arrives now, equal to this router's own in all but priority and source.
+    /// Returns an advert that arrives now, equal to this router's own in all but priority and
+    /// source.
     pub(crate) fn received(&self, priority: u8, source: IpAddr) -> Received {
         let interval = self.router.config().interval.wire();
         let addresses = address_digest(VIPS.iter().map(|vip| vip.address));
@@ -186,13 +187,13 @@ impl Script {
     }
 }
 
-/// The times of the adverts among timed actions.
+/// Returns the times of the adverts among timed actions.
 pub(crate) fn adverts(actions: &[(u64, Action)]) -> Vec<u64> {
     let sent = actions.iter().filter(|(_, action)| matches!(action, Action::SendAdvert { .. }));
     sent.map(|(at, _)| *at).collect()
 }
 
-/// The times of the announcements among timed actions.
+/// Returns the times of the announcements among timed actions.
 pub(crate) fn announcements(actions: &[(u64, Action)]) -> Vec<u64> {
     let sent = actions.iter().filter(|(_, action)| matches!(action, Action::Announce { .. }));
     sent.map(|(at, _)| *at).collect()

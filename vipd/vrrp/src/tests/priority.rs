@@ -3,7 +3,7 @@
 use super::*;
 use crate::Reason;
 
-/// Active_Down_Interval at one second, and Skew_Time, for a priority.
+/// Returns the Active_Down_Interval at one second, and Skew_Time, for a priority.
 fn down(priority: u64) -> u64 {
     3 * SECOND + skew(priority)
 }
