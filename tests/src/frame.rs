@@ -24,7 +24,7 @@ const PROTOCOL_ICMPV6: u8 = 58;
 pub struct Frame {
     /// Receive time of the kernel.
     pub time: WallTime,
-    /// Its sender: the station at the port, whatever the frame's source address.
+    /// Ingress port: the station connected to it, regardless of the frame's source address.
     pub from: Station,
     /// Its bytes, from the destination address on.
     pub bytes: Vec<u8>,

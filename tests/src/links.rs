@@ -14,8 +14,8 @@ use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkUnspec, LinkVeth};
 use crate::netlink;
 use crate::station::Mac;
 
-/// A veth pair from a bridge in this namespace, where the end is up, to another namespace, where it
-/// is down (the kernel creates the far end first, which cannot be up before its peer exists).
+/// A veth pair between a bridge in this namespace (near end, up) and another namespace (far end,
+/// down: the kernel creates it first, and it cannot be up before its peer exists).
 #[derive(Debug)]
 pub(crate) struct Cable<'a> {
     /// Bridge with the near end as a port.

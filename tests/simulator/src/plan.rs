@@ -17,9 +17,9 @@ pub(crate) struct Group {
     pub(crate) members: Vec<usize>,
     /// Transitions to Master.
     pub(crate) takeovers: u64,
-    /// The member of the last one.
+    /// The member that became master last.
     pub(crate) newest: Option<usize>,
-    /// Since when there are several running masters.
+    /// Time since which several masters are running.
     pub(crate) several: Option<u64>,
 }
 
@@ -34,11 +34,11 @@ pub(crate) struct Role {
 /// How virtual routers are distributed over hosts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
-    /// 30 to 60 of them, each on some of 4 to 12 hosts.
+    /// 30 to 60 virtual routers, each on some of 4 to 12 hosts.
     Mesh,
-    /// 30 to 60 of them, each on all of 4 to 12 hosts, and the same host is preferred by all.
+    /// 30 to 60 virtual routers, each on all of 4 to 12 hosts, all preferring the same host.
     Ladder,
-    /// 3 of them, each on all of 60 hosts.
+    /// 3 virtual routers, each on all of 60 hosts.
     Crowd,
 }
 
@@ -74,7 +74,8 @@ impl Plan {
             hosts,
             groups: Vec::new(),
             roles: Vec::new(),
-            // A point of priority is 39 µs at 1 cs: on a slower LAN two of them fire together.
+            // One point of priority is 39 µs of Skew_Time at 1 cs: with longer delays two timers
+            // fire together.
             delay: random.of(&[20_000, 200_000, 2 * MILLI]),
         };
         for group in 0..if crowd { 3 } else { random.between(30, 60) } {
@@ -88,7 +89,7 @@ impl Plan {
         let everywhere = shape != Shape::Mesh;
         let version = if unit == SECOND && random.one_in(2) { Version::V2 } else { Version::V3 };
         let family = if version == Version::V3 && random.one_in(3) { Family::V6 } else { Family::V4 };
-        // One interval for all, and no two of a priority: what RFC 9568 section 8.3.2 recommends.
+        // One interval for all and no equal priorities, as RFC 9568 section 8.3.2 recommends.
         let uniform = everywhere || !random.one_in(4);
         let shared = unit * random.of(&[1, 1, 2, 3]);
         // All routers must use the same number; where intervals differ, the RFC's.
@@ -97,8 +98,9 @@ impl Plan {
         let owner = random.one_in(8);
         let size = if everywhere { self.hosts.len() } else { self.hosts.len().min(random.index(5) + 2) };
         let first = if everywhere { 0 } else { random.index(self.hosts.len()) };
-        // With a single advert a master counts as down when it is late by more than Skew_Time: only where that is more than
-        // clocks and delays differ by, at longer intervals and priorities below 200.
+        // With `down_after_adverts` 1, a master counts as down when its advert is late by more than
+        // Skew_Time. So 1 is used only where Skew_Time exceeds clock and delay differences: at
+        // longer intervals and priorities below 200.
         if down_after_adverts == 2 && shared >= 100 * MILLI && size <= 9 && !owner {
             down_after_adverts = 1;
         }
@@ -107,7 +109,7 @@ impl Plan {
             let own =
                 if uniform || version == Version::V2 { shared } else { unit * random.of(&[1, 2, 10, 30]) };
             let small = u8::try_from(index).expect("at most 60 members");
-            // Uniform: so far apart that no two are equal.
+            // Uniform: far enough apart that no two are equal.
             let step = if crowd { 4 } else { 20 };
             let spread = 10 + small * step + u8::try_from(random.index(step.into())).expect("below 20");
             let mut priority = if uniform { spread } else { random.of(&[1, 99, 100, 100, 101, 200, 254]) };

@@ -12,14 +12,13 @@ const PROTOCOL_VRRP: u8 = 112;
 /// Coverage of a checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChecksumForm {
-    /// VRRPv2: the message.
+    /// VRRPv2: message only.
     V2,
-    /// VRRPv3 over IPv4: the message and a pseudo-header (RFC 5798 as most implementations read
-    /// it).
+    /// VRRPv3 over IPv4: message and pseudo-header (RFC 5798 as most implementations read it).
     Rfc5798,
-    /// VRRPv3 over IPv4: the message (RFC 9568).
+    /// VRRPv3 over IPv4: message only (RFC 9568).
     Rfc9568,
-    /// VRRPv3 over IPv6: the message and a pseudo-header.
+    /// VRRPv3 over IPv6: message and pseudo-header.
     Ipv6,
 }
 

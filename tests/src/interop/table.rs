@@ -1,4 +1,4 @@
-//! The results of all combinations as a table.
+//! Interoperability results of all combinations, as a table.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::thread;
 use super::{Cell, STEPS, Verdict, play};
 use crate::agent::AgentKind;
 
-/// Concurrent runs, which mostly wait for timers.
+/// Number of concurrent runs; more than the CPUs, because runs mostly wait for timers.
 const AT_ONCE: usize = 6;
 
 /// A combination and its result.

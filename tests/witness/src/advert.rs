@@ -77,7 +77,7 @@ pub struct Advert {
     /// In version 3 the 4 reserved bits and the interval in centiseconds; in version 2 the
     /// authentication type (high byte) and the interval in seconds (low byte).
     pub interval: u16,
-    /// What the VRRP checksum is computed over.
+    /// Coverage of the VRRP checksum.
     pub checksum: Checksum,
     /// Virtual addresses.
     pub addresses: Vec<IpAddr>,
@@ -148,8 +148,8 @@ impl Advert {
     /// Returns the whole frame, without frame check sequence.
     ///
     /// # Panics
-    /// When a list is longer than its length field can express, the addresses are of different families, or an edit is
-    /// out of bounds.
+    /// When a list is too long for its length field, the addresses are of different families, or an
+    /// edit is out of bounds.
     pub fn frame(&self) -> Vec<u8> {
         let mut message = self.message();
         let header = self.ip_header(message.len());

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 /// IP protocol number of VRRP.
 pub(crate) const PROTOCOL_VRRP: u8 = 112;
 
-/// What an advert's VRRP checksum is computed over.
+/// Coverage of an advert's VRRP checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checksum {
     /// The message alone: VRRPv2, and RFC 9568 over IPv4.
@@ -31,7 +31,8 @@ impl Checksum {
             Self::PseudoHeader => with_header,
             Self::Value(value) => value,
             Self::Bad => {
-                // One of these three differs from both, even where 0 and 0xffff are the same sum.
+                // At least one of these three differs from both forms, even counting 0 and 0xffff
+                // as the same sum.
                 let wrong = [0x1234, 0x5678, 0x9abc];
                 wrong.into_iter().find(|&sum| sum != plain && sum != with_header).unwrap_or(0x1234)
             }

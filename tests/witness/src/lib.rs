@@ -40,7 +40,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// The number in the message's first four bits.
+    /// Returns the value of the message's version field.
     pub fn number(self) -> u8 {
         match self {
             Self::V2 => 2,

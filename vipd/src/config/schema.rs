@@ -18,9 +18,9 @@ pub(super) enum Section {
     Instance,
     /// `[[interface]]`.
     Interface,
-    /// A virtual address that is a table.
+    /// A virtual address given as a table.
     VirtualAddress,
-    /// A unicast peer that is a table.
+    /// A unicast peer given as a table.
     Peer,
     /// `garp`.
     Garp,

@@ -15,7 +15,7 @@ use super::runtime::socket_path;
 /// How long connecting, sending the request and each read of the answer may take.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why there is no answer, with the remedy.
+/// Reason for a missing answer, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No agent listens there.
@@ -51,7 +51,7 @@ pub enum ClientError {
     System {
         /// The runtime directory.
         directory: PathBuf,
-        /// What the system answered.
+        /// The system's error.
         cause: io::Error,
     },
     /// An answer that this version cannot parse.

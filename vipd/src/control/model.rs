@@ -15,11 +15,11 @@ pub use super::counters::{GlobalStatistics, Statistics};
 pub enum State {
     /// Not started.
     Initialize,
-    /// Follows a master, or waits for one.
+    /// Monitors the master, or waits for one.
     Backup,
     /// Has the virtual addresses.
     Master,
-    /// Cannot take part; `vipd:fault-reason` says why.
+    /// Cannot participate; `vipd:fault-reason` contains the reason.
     Fault,
 }
 

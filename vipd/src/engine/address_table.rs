@@ -139,7 +139,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the order of a dump, the same entries are found.
+        /// Lookups do not depend on the order of a dump.
         #[test]
         fn what_is_found_does_not_depend_on_the_order_of_a_dump(
             dump in proptest::collection::vec((0u8..4, prop::sample::select(vec![24u8, 25, 32])), 0..12)

@@ -1,15 +1,15 @@
 //! XDP programs that were detached externally.
 //!
 //! The kernel sends no notification when a BPF link is detached, and a router that receives no
-//! adverts would elect itself. So the [`prober`](super::prober) thread asks the kernel, and an
-//! election needs a result that is recent enough to prove that adverts were missing: a probe that
-//! found the program attached and began no earlier than one and a half advert intervals into the
-//! silence. Routers with intervals of 100 ms and more have one at hand. For the others a probe is
-//! requested when the engine begins to spin for the deadline.
+//! adverts would elect itself. The [`prober`](super::prober) thread therefore queries the kernel,
+//! and an election needs a result recent enough to prove that the master's adverts were missing: a
+//! probe that found the program attached and began at least one and a half advert intervals after
+//! the last advert. With intervals of 100 ms or more, the periodic probes provide one. With shorter
+//! ones, a probe is requested when the engine begins to spin for the deadline.
 //!
-//! An election without a recent result waits for one. It is missing only while another process
-//! holds the rtnl lock for longer than an interval; the VIPs could not be added before that ends,
-//! either, because adding an address takes the same lock.
+//! An election without a recent result waits for one. That happens only while another process holds
+//! the rtnl lock for longer than an interval. Waiting costs nothing: VIPs cannot be added in that
+//! time either, because adding an address takes the same lock.
 
 use vipd_common::Timestamp;
 
@@ -26,7 +26,8 @@ use crate::vrrp::{Input, State};
 const ELECTION_RETRY: u64 = 10_000_000;
 
 impl Engine {
-    /// Impedes the routers of links whose program was found detached, and has it attached again.
+    /// Impedes the routers of links whose program was found detached, and requests that it be
+    /// attached again.
     pub(super) fn check_attachments(&mut self, now: Timestamp) {
         let grace_ended = self.grace_ends.take_if(|ends| *ends <= now).is_some();
         for slot in 0..self.topology.links.slots() {
@@ -83,7 +84,7 @@ impl Engine {
             let instance = self.topology.routers.get(id);
             if instance.is_none_or(|instance| attachment(&self.topology.links, instance, needed).is_none()) {
                 self.waiting.swap_remove(position);
-                // Without effect if an advert has arrived meanwhile.
+                // Has no effect if an advert has arrived in the meantime.
                 self.dispatch(now, id, Input::Timeout);
             }
         }
@@ -110,6 +111,6 @@ pub(super) fn attachment<'a>(
     }
     let io = links.get(instance.link)?.io.as_ref()?;
     let attachment = io.attachment.as_deref().filter(|_| io.detached_at.is_none())?;
-    // One that was found detached just now impedes the router in the next turn.
+    // If the program was just found detached, the router is impeded in the next turn.
     (attachment.is_detached() || attachment.attached_at() < needed).then_some(attachment)
 }

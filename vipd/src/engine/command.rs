@@ -25,7 +25,7 @@ pub(crate) enum Command {
         link: LinkId,
         /// Index of the interface when it was requested.
         ifindex: u32,
-        /// The opened link, or the error for a person.
+        /// The opened link, or a human-readable error.
         io: Result<LinkIo, String>,
     },
     /// The XDP program no longer uses the row of a removed router.
@@ -38,14 +38,14 @@ pub(crate) enum Command {
 
 /// Messages from the engine to the service: work that may block. Never lost.
 pub(crate) enum Request {
-    /// Open a link whose interface exists, or bring one that is open up to date.
+    /// Open a link whose interface exists, or update an open one.
     Open(LinkSpec),
-    /// The same for a link whose XDP program was detached externally, before requests for other
-    /// links.
+    /// As `Open`, for a link whose XDP program was detached externally; handled before requests for
+    /// other links.
     Reattach(LinkSpec),
-    /// Join the groups of an open link again that the kernel may have left.
+    /// Rejoin the groups of an open link that the kernel may have left.
     RenewGroups(LinkSpec),
-    /// Close a link whose interface is gone.
+    /// Close a link whose interface no longer exists.
     Close {
         link: LinkId,
         /// The index that the interface had.
@@ -63,8 +63,8 @@ pub(crate) enum Request {
         entry: XdpEntry,
         row: Row,
     },
-    /// Set a macvlan down, unless it is wanted up again: the kernel waits for all readers
-    /// (`synchronize_net`), some 10 ms.
+    /// Set a macvlan down, unless it is wanted up again. Takes about 10 ms, because the kernel
+    /// waits for all readers (`synchronize_net`).
     Down { ifindex: u32, wanted_up: Arc<AtomicBool> },
 }
 
@@ -109,8 +109,8 @@ impl Reports {
         Self { log, transitions, dropped: 0 }
     }
 
-    /// Sends an event. A state change is also published, after its report: so a reader of the bus
-    /// knows that the report has been sent or dropped.
+    /// Sends an event. A state change is also published on the bus, after its report, so that a
+    /// reader of the bus can rely on the report having been sent or dropped.
     pub(crate) fn event(&mut self, now: Timestamp, router: RouterId, event: Event) {
         self.send(Report::Router { router, event });
         if let Event::StateChanged { to, reason, .. } = event {
@@ -153,9 +153,10 @@ pub(crate) struct RouterSnapshot {
     pub(crate) macvlan_failure: Option<String>,
     /// Its virtual MAC, if it uses one.
     pub(crate) virtual_mac: Option<[u8; 6]>,
-    /// The VIPs that it should have and does not.
+    /// The configured VIPs that are missing while it is master.
     pub(crate) missing: Vec<VirtualAddress>,
-    /// The VIP that is the primary address of an interface.
+    /// The VIP that is the primary address of an interface, which prevents the router from
+    /// starting.
     pub(crate) conflict: Option<IpAddr>,
     /// The other routers with its VRID.
     pub(crate) peers: Vec<Peer>,

@@ -1,4 +1,4 @@
-//! Commands of the service.
+//! Handles commands from the service.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ impl Engine {
                 Command::Opened { link, ifindex, io } => self.opened(now, link, ifindex, io),
                 Command::RowReleased(row) => self.topology.release(row),
                 Command::Snapshot(answer) => {
-                    // The client may have gone.
+                    // The client may have disconnected.
                     let _ = answer.send(self.snapshot(now));
                 }
                 Command::Stop => return true,
@@ -30,7 +30,7 @@ impl Engine {
     }
 
     fn opened(&mut self, now: Timestamp, id: LinkId, ifindex: u32, io: Result<LinkIo, String>) {
-        // The result for an interface that was replaced meanwhile is out of date.
+        // A result for an interface that was replaced in the meantime is stale.
         let Some(link) = self.topology.links.get_mut(id).filter(|link| link.ifindex == Some(ifindex)) else {
             if let Ok(io) = io {
                 self.request(Request::Drop(io));
@@ -65,8 +65,8 @@ impl Engine {
         }
     }
 
-    /// Macvlans were created: their addresses are read, because notices before their names were
-    /// known were not recognized.
+    /// Records created macvlans and reads their addresses: earlier notifications were ignored
+    /// because the names were not known yet.
     fn adopt(&mut self, now: Timestamp, created: Vec<MacvlanIo>) {
         for MacvlanIo { link, name, ifindex } in created {
             self.topology.links.macvlan_created(link, name, ifindex);
@@ -88,7 +88,8 @@ impl Engine {
         }
     }
 
-    /// Removes a virtual router: its priority-0 advert and its addresses first, then what it used.
+    /// Removes a virtual router: sends its priority-0 advert, removes its addresses, then releases
+    /// its resources.
     #[cfg_attr(not(test), expect(dead_code, reason = "for reload"))]
     pub(super) fn remove_router(&mut self, now: Timestamp, router: RouterId) {
         self.dispatch(now, router, Input::Shutdown);
@@ -123,7 +124,8 @@ impl Engine {
         }
     }
 
-    /// Shuts all virtual routers down: all priority-0 adverts first, then all addresses.
+    /// Shuts down all virtual routers: sends all priority-0 adverts first, then removes all
+    /// addresses.
     pub(super) fn shut_down(&mut self, now: Timestamp) {
         for slot in 0..self.topology.routers.slots() {
             if let Some(id) = self.topology.routers.id_at(slot) {

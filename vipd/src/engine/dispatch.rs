@@ -88,9 +88,9 @@ impl Engine {
         self.schedule.arm(id, published, &instance.router);
     }
 
-    /// Publishes which adverts are unchanged to the XDP program, for the routers where that has
-    /// changed. Returns whether an advert of the former kind arrived just before: then another turn
-    /// carries out what follows from it.
+    /// Publishes the unchanged advert of each router where it differs from the published one.
+    /// Returns whether an advert equal to a previously published one arrived just before: its
+    /// actions need another turn.
     pub(super) fn publish_fast_paths(&mut self, now: Timestamp) -> bool {
         let mut more = false;
         let count = self.dirty.len();

@@ -1,13 +1,13 @@
-//! Identities of routers and links, and the table that gives them out.
+//! Identities of routers and links, and the table that allocates them.
 //!
 //! Routers and links come and go while the agent runs, and other threads refer to them in messages.
-//! A position in a vector would then point at whatever took its place; an identity carries the
-//! generation of its slot and resolves to nothing once its entry has been removed.
+//! A plain vector index would then refer to whichever entry reused the slot; an identity contains
+//! the generation of its slot and no longer resolves once its entry is removed.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
-/// An identity that a [`Slab`] gives out.
+/// An identity allocated by a [`Slab`].
 pub(crate) trait Id: Copy + Eq + Ord + Debug {
     /// Creates the identity of the entry in slot `index`, in its `generation`th use.
     fn new(index: u32, generation: u32) -> Self;
@@ -85,7 +85,7 @@ impl<I: Id, T> Slab<I, T> {
         id
     }
 
-    /// Adds an entry.
+    /// Adds an entry and returns its identity.
     pub(crate) fn insert(&mut self, entry: T) -> I {
         self.insert_with(|_| entry)
     }

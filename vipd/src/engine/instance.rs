@@ -23,7 +23,7 @@ use crate::packet::AdvertFrame;
 use crate::vrrp::{Family, FastPath, Received, Router, RouterConfig, State, Steady, Version, VirtualAddress};
 use crate::xdp::Row;
 
-/// A virtual router with everything that the engine keeps for it.
+/// A virtual router with all its state in the engine.
 pub(crate) struct Instance {
     pub(crate) router: Router,
     pub(crate) settings: Arc<config::Instance>,
@@ -43,13 +43,13 @@ pub(crate) struct Instance {
     /// The addresses that the XDP program drops packets to (Accept_Mode false).
     pub(crate) closed: Vec<ClosedKey>,
     pub(crate) sent: Sent,
-    /// The last refused frame was reported; reset by the next that is sent.
+    /// The last refused frame was reported; reset by the next successful send.
     pub(crate) refusal_reported: bool,
     /// What is published to the XDP program as an unchanged advert.
     pub(crate) fast_path: FastPath,
     /// Its fast path may have to be published again at the end of this turn.
     pub(crate) dirty: bool,
-    /// When each VIP has used up its corrections.
+    /// Rate-limit state of each VIP's corrections: the theoretical arrival time (GCRA).
     corrected: Vec<Timestamp>,
     frames: Option<Frames>,
 }
@@ -207,8 +207,8 @@ impl Instance {
         self.settings.accept || self.closed.iter().any(|key| key.address == to_words(address))
     }
 
-    /// Takes one of the corrections that a VIP is given: five at once, and one a second, in case
-    /// another tool undoes them. Returns when to try again if there is none.
+    /// Charges one correction to a VIP's rate limit: a burst of five, then one per second, in case
+    /// another tool keeps undoing them. If the limit is reached, returns when to try again.
     pub(crate) fn correct(&mut self, position: usize, now: Timestamp) -> Option<Timestamp> {
         const PERIOD: u64 = 1_000_000_000;
         const BURST: u64 = 5;

@@ -32,7 +32,7 @@ pub(crate) enum FrameKind {
 /// A link that is ready for adverts and announcements. The service opens it and drops it: closing a
 /// packet socket waits for all its readers (`synchronize_net`).
 pub(crate) struct LinkIo {
-    /// Where the XDP program runs; none on a link that only carries addresses.
+    /// Mode of the XDP program; `None` on an address-only link.
     pub(crate) mode: Option<Mode>,
     /// Checks whether the XDP program is still attached.
     pub(crate) probe: Option<LinkProbe>,
@@ -40,7 +40,7 @@ pub(crate) struct LinkIo {
     pub(crate) attachment: Option<Arc<Attachment>>,
     /// When the XDP program was found detached externally.
     pub(crate) detached_at: Option<Timestamp>,
-    /// The families whose group cannot be joined, with the error for a person: their routers do not
+    /// The families whose group cannot be joined, with a human-readable error: their routers do not
     /// receive adverts.
     pub(crate) unjoined: Vec<(Family, String)>,
     /// Sends adverts and announcements.

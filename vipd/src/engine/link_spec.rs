@@ -13,7 +13,7 @@ use crate::config::settings::{Transport, XdpMode};
 use crate::vrrp::Family;
 use crate::xdp::{Framing, Preference, Row};
 
-/// A link that is to be opened, or brought up to date if it is open.
+/// A link to open, or to update if it is open.
 #[derive(Clone, Debug)]
 pub(crate) struct LinkSpec {
     pub(crate) link: LinkId,
@@ -24,7 +24,7 @@ pub(crate) struct LinkSpec {
     pub(crate) xdp: Preference,
     /// The header that the link's frames start with.
     pub(crate) framing: Framing,
-    /// Its virtual routers; empty for a link that only carries addresses.
+    /// Its virtual routers; empty for an address-only link.
     pub(crate) routers: Vec<RouterSpec>,
 }
 

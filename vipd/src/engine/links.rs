@@ -17,7 +17,7 @@ use crate::xdp::{Framing, Mode};
 pub(crate) enum LinkRole {
     /// Adverts are sent and received on it.
     Vrrp,
-    /// It only carries virtual addresses (`dev`).
+    /// It is used for virtual addresses only (`dev`).
     AddressOnly,
     /// It is the macvlan with the virtual MAC of this router; vipd creates it.
     VirtualMac { router: RouterId, parent: LinkId },
@@ -27,7 +27,8 @@ pub(crate) enum LinkRole {
 #[derive(Debug, Default)]
 struct Vip {
     routers: Vec<RouterId>,
-    /// One of them owns its addresses (priority 255): it is the interface's own.
+    /// One of its routers is the address owner (priority 255), so the VIP is the interface's own
+    /// address.
     is_own: bool,
 }
 
@@ -39,7 +40,7 @@ pub(crate) struct Link {
     pub(crate) role: LinkRole,
     /// Index, while there is an interface of that name.
     pub(crate) ifindex: Option<u32>,
-    /// Up and with a carrier.
+    /// Up with carrier.
     pub(crate) running: bool,
     /// Ethernet address; none on links of other kinds.
     pub(crate) mac: Option<[u8; 6]>,
@@ -57,19 +58,19 @@ pub(crate) struct Link {
     pub(crate) requested: bool,
     /// Stale VIPs of a former run were removed.
     pub(crate) swept: bool,
-    /// Something has changed that may concern all its routers.
+    /// A change may affect all its routers.
     pub(crate) changed: bool,
-    /// Routers that a change of one of their addresses concerns.
+    /// Routers affected by a change of one of their addresses.
     pub(crate) touched: Vec<RouterId>,
     /// The configured VIPs that may be on it.
     vips: BTreeMap<IpAddr, Vip>,
-    /// Its primary addresses may be others now.
+    /// Its primary addresses may have changed.
     own_changed: bool,
     /// The kernel may have left VRRP's groups on it.
     groups_uncertain: bool,
     /// Primary address of IPv4 and of IPv6.
     primaries: [Primary; 2],
-    /// Its own IPv4 addresses: those that are no VIPs.
+    /// Its own IPv4 addresses: those that are not VIPs.
     own: Vec<Address>,
     /// The current dump has listed the link.
     seen: bool,
@@ -151,7 +152,7 @@ impl Link {
     }
 
     /// Returns the source of adverts: `source` where one is configured, else the first IPv4 or
-    /// link-local IPv6 address that is no VIP.
+    /// link-local IPv6 address that is not a VIP.
     pub(crate) fn primary(&self, family: Family, source: Option<IpAddr>) -> Primary {
         match source {
             Some(source) => Primary::configured(&self.addresses, source),
@@ -159,8 +160,8 @@ impl Link {
         }
     }
 
-    /// Selects the primary addresses again if they may be others now. Returns whether that was the
-    /// case.
+    /// Reselects the primary addresses if they may have changed. Returns whether they were
+    /// reselected.
     pub(crate) fn refresh_primaries(&mut self) -> bool {
         if !std::mem::take(&mut self.own_changed) {
             return false;
@@ -300,7 +301,7 @@ fn slot(family: Family) -> usize {
     usize::from(family == Family::V6)
 }
 
-/// What an interface that was deleted or renamed leaves behind.
+/// The remains of an interface that was deleted or renamed.
 pub(crate) struct Gone {
     pub(crate) ifindex: u32,
     /// vipd's addresses on it: a renamed interface still has them.
@@ -390,8 +391,8 @@ impl Links {
         self.by_ifindex.insert(ifindex, id);
     }
 
-    /// Applies a notice. Returns the links whose interfaces are gone by it: two where an interface
-    /// was renamed and takes the place of another.
+    /// Applies a notification. Returns the links that lost their interface: two if an interface was
+    /// renamed to the name of another link.
     pub(crate) fn apply(&mut self, notice: &Notice) -> [Option<(LinkId, Gone)>; 2] {
         match notice {
             Notice::Link(link) => {

@@ -72,14 +72,13 @@ use prober::Prober;
 use schedule::Schedule;
 use topology::Topology;
 
-/// Records taken from the ring in one turn: as many as it can hold. Under a flood it never empties,
-/// and what arrived after the turn's clock was read can wait for the next turn.
+/// Maximum number of records read from the ring per turn: its capacity. Under a flood it never
+/// empties, and records that arrived after the turn's clock was read can wait for the next turn.
 const RING_BUDGET: usize = MAX_PENDING;
-/// Address changes made in one turn, about 20 µs each with the first announcement, and
-/// announcements after the first, about 10 µs each; then adverts that are due go first.
+/// Work limits of one turn: address changes at about 20 µs each with the first announcement, and
+/// further announcements at about 10 µs each. Then adverts that are due go first.
 const BUDGET: Budget = Budget { changes: 128, announcements: 64 };
-/// Nanoseconds until wanted and present addresses are compared again, after a change or a dump has
-/// failed.
+/// Nanoseconds from a failed change or dump to the next reconciliation.
 const RECONCILE_AFTER: u64 = 1_000_000_000;
 
 /// The engine, before its thread runs.
@@ -94,7 +93,7 @@ pub(crate) struct Engine {
     requests: mpsc::UnboundedSender<Request>,
     reports: Reports,
     topology: Topology,
-    /// Inputs that are to be handled.
+    /// Inputs to handle.
     worklist: VecDeque<(RouterId, Input)>,
     /// Routers whose fast path may have to be published again, each once; twice while they are
     /// published.
@@ -102,7 +101,7 @@ pub(crate) struct Engine {
     schedule: Schedule,
     effects: Effects,
     prober: Prober,
-    /// Backups whose election waits for a probe, and when that must have begun.
+    /// Backups whose election waits for a probe, and the earliest valid start of that probe.
     waiting: Vec<(RouterId, Timestamp)>,
     /// When the next master on a link whose XDP program is detached becomes impeded.
     grace_ends: Option<Timestamp>,
@@ -118,7 +117,7 @@ pub(crate) struct Engine {
     overruns: u64,
 }
 
-/// The service's handle of the engine.
+/// The service's handle to the engine.
 #[derive(Clone)]
 pub(crate) struct Handle {
     commands: Sender<Command>,
@@ -126,7 +125,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Sends a command. One to an engine that has ended is lost.
+    /// Sends a command. It is lost if the engine has ended.
     pub(crate) fn send(&self, command: Command) {
         if self.commands.send(command).is_ok() {
             self.waker.wake();
@@ -254,15 +253,14 @@ impl Engine {
 
     /// Runs one turn and the wait after it. Returns whether another turn follows.
     fn turn(&mut self) -> io::Result<bool> {
-        // The clock is read before the ring is drained: what had arrived by then is handled before
-        // a deadline that passed by then. So a process that was not scheduled for long handles what
-        // it missed first.
+        // The clock is read before the ring is drained, so that every advert that arrived by then
+        // is handled before deadlines that passed by then. A stalled process thus handles the
+        // adverts that it missed before its timeouts.
         let now = clock::now();
         self.snapshot = None;
         let mut busy = self.drain_ring(now);
         self.reconcile_if_due(now);
-        // A hundred new addresses cause a hundred notices; the first announcement of each goes
-        // first.
+        // Each new address causes a notification; first announcements go before those.
         if (self.has_notices || self.resync_needed) && !self.effects.is_urgent() {
             busy |= self.drain_netlink(now);
         }
@@ -297,7 +295,7 @@ impl Engine {
         Ok(true)
     }
 
-    /// Carries out the routers' actions of this turn.
+    /// Carries out the actions that the routers returned in this turn.
     fn flush(&mut self, now: Timestamp) {
         self.effects.flush(now, BUDGET, &mut self.topology, &mut self.reports);
         for (ifindex, wanted_up) in self.effects.take_downs() {

@@ -1,14 +1,14 @@
 //! Decides which addresses of an interface belong to virtual routers and which belong to the
 //! interface itself.
 //!
-//! A configured VIP belongs to its virtual router, whichever tool wrote it last and with whatever
-//! prefix length: the host answers ARP for it either way. A master has it as configured; otherwise
-//! it is removed. Two exceptions:
+//! A configured VIP belongs to its virtual router, regardless of its prefix length and of which
+//! tool added it: the host answers ARP for it in any case. On a master it is present as configured;
+//! otherwise it is removed. There are two exceptions:
 //!
 //! * The addresses of an owner (priority 255) are the interface's own (RFC 9568 section 1.7). Only
 //!   those with vipd's mark are removed.
 //! * An address without which the interface would lose its primary address stays. Its router cannot
-//!   take part.
+//!   participate.
 
 use std::net::IpAddr;
 
@@ -21,7 +21,7 @@ use crate::vrrp::{Family, VirtualAddress};
 pub(crate) enum Primary {
     /// This address, which belongs to the interface itself.
     Own(IpAddr),
-    /// The interface has no other address than this VIP of a router that does not own it.
+    /// The interface's only address is this VIP of a router that does not own it.
     Virtual(IpAddr),
     /// There is no address to send from.
     Missing,
@@ -68,7 +68,7 @@ pub(crate) fn dependent(found: &Address, own: &[Address]) -> Option<IpAddr> {
     if found.secondary { None } else { own.iter().find(depends).map(|own| own.address) }
 }
 
-/// What a router does with one of its VIPs on one interface.
+/// The relation of a router to one of its VIPs on one interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
     /// The router is master and has the VIP here.
@@ -82,7 +82,7 @@ pub(crate) enum Claim {
 /// One difference between an interface and its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Difference {
-    /// A held VIP is not there as configured.
+    /// A held VIP is missing, or not as configured.
     Missing,
     /// This address has to be removed.
     Unwanted(Address),

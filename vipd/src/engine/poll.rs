@@ -42,7 +42,8 @@ pub(crate) struct Waker(Arc<OwnedFd>);
 impl Waker {
     /// Wakes the engine.
     pub(crate) fn wake(&self) {
-        // It fails only when 2^64 wake-ups are pending, and then the engine is awake.
+        // It fails only if 2^64 wake-ups are pending, in which case the engine is already being
+        // woken.
         let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
     }
 }

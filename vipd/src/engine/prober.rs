@@ -18,15 +18,15 @@ use super::poll::Waker;
 use crate::config::Realtime;
 use crate::realtime;
 
-/// Nanoseconds between two probes of a link, at least: a router with shorter intervals requests one
-/// before its election.
+/// Minimum time between two probes of a link, nanoseconds: a router with shorter intervals requests
+/// a probe before its election.
 const PERIOD_MIN: u64 = 100_000_000;
-/// Nanoseconds between two probes of a link, at most.
+/// Maximum time between two probes of a link, nanoseconds.
 const PERIOD_MAX: u64 = 1_000_000_000;
-/// Bytes; all of it is locked in memory.
+/// Stack size in bytes; small, because all of it is locked in memory.
 const STACK: usize = 128 * 1024;
 
-/// The last results of the probes of one attachment. Probing ends when the engine drops it.
+/// Latest probe results of one attachment. Probing ends when the engine drops this.
 #[derive(Debug, Default)]
 pub(crate) struct Attachment {
     /// When the last probe that found the program attached began, in nanoseconds; 0 if there was
@@ -101,7 +101,7 @@ impl Prober {
         attachment
     }
 
-    /// Requests a probe. Repeating it before that has begun does nothing.
+    /// Requests a probe. Has no effect while an earlier request is pending.
     pub(crate) fn request(&self, attachment: &Attachment) {
         if !attachment.is_requested.swap(true, Ordering::AcqRel) {
             let _ = self.0.send(Job::Requested);

@@ -11,7 +11,7 @@ use super::ownership::Primary;
 use super::topology::Topology;
 use crate::vrrp::{Action, Addresses, Fault, Impediment, Input, State};
 
-/// The kinds of impediment that interfaces are the reason of, in the order of [`Readiness`].
+/// The kinds of impediment caused by interfaces, in the order of [`Readiness`].
 const KINDS: [Impediment; 4] =
     [Impediment::Link, Impediment::Io, Impediment::PrimaryAddress, Impediment::AddressInterface];
 
@@ -83,7 +83,7 @@ impl Readiness {
 }
 
 impl Engine {
-    /// Gives a router the impediments of its links, and prepares its frames if there are none.
+    /// Updates a router's impediments from its links, and prepares its frames if there are none.
     pub(super) fn update_readiness(&mut self, now: Timestamp, id: RouterId) {
         if self.is_starting(id) {
             return;
@@ -103,7 +103,7 @@ impl Engine {
             let mac = link.and_then(|link| link.mac);
             let entry = link.and_then(|link| link.addresses.entries(primary).next());
             if instance.prepare(mac, primary, entry.map(|entry| entry.prefix)) && instance.is_master() {
-                // Hosts have the addresses at the old MAC.
+                // Hosts have cached the old MAC for the addresses.
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }

@@ -1,5 +1,5 @@
-//! Comparing what should be with what netlink reports: links to open, macvlans to restore,
-//! addresses to add or remove.
+//! Compares the wanted state with the state reported by netlink: links to open, macvlans to
+//! restore, addresses to add or remove.
 
 use std::io;
 
@@ -16,8 +16,9 @@ use crate::netlink::{Address, Change, Drained, Notice, PROTO_VIPD};
 use crate::process::several_agents_run;
 use crate::vrrp::{Action, Addresses, Input};
 
-/// Netlink notifications applied in one turn, each with a system call: between them, adverts are
-/// due. Not fewer than the changes of addresses in one turn, each of which is notified.
+/// Netlink notifications applied per turn, each with a system call. Limited so that adverts are
+/// sent in time; at least the number of address changes per turn, each of which causes a
+/// notification.
 const NETLINK_BUDGET: usize = 128;
 const _: () = assert!(NETLINK_BUDGET >= BUDGET.changes);
 
@@ -29,7 +30,8 @@ impl Engine {
             all_gone.extend(links.apply(&notice).into_iter().flatten());
         });
         let drained = drained.unwrap_or_else(|error| {
-            // Notifications may be lost with it. Most causes last, so read everything again after a pause.
+            // Notifications may be lost with the error. Most causes persist, so read everything
+            // again after a pause.
             self.reconcile_at.get_or_insert(now + RECONCILE_AFTER);
             self.reports.send(Report::NetlinkFailed(error));
             Drained::default()
@@ -47,7 +49,7 @@ impl Engine {
     }
 
     /// Reads links and addresses again after notifications were lost. A failed dump is repeated
-    /// after a pause: it takes milliseconds, and most causes last.
+    /// after a pause: it takes milliseconds, and most causes persist.
     pub(super) fn resync_if_needed(&mut self, now: Timestamp) {
         if std::mem::take(&mut self.resync_needed)
             && let Err(error) = self.resync()
@@ -64,7 +66,7 @@ impl Engine {
         }
     }
 
-    /// Reads links and addresses again. What is known stays until everything is read.
+    /// Reads links and addresses again. The known state stays in place until everything is read.
     pub(super) fn resync(&mut self) -> io::Result<()> {
         let mut notices = Vec::new();
         let peers = self.topology.unicast_peers();
@@ -91,7 +93,7 @@ impl Engine {
     }
 
     /// Requests the service to close a link whose interface is gone, and removes vipd's addresses
-    /// from the interface: one that was merely renamed would go on answering for them.
+    /// from the interface: a renamed interface would continue to answer for them.
     fn close(&mut self, link: LinkId, gone: Gone) {
         let Gone { ifindex, stale, io } = gone;
         for address in stale {
@@ -100,7 +102,7 @@ impl Engine {
         self.request(Request::Close { link, ifindex, io });
     }
 
-    /// Reconciles the links that have changed, and the routers that this concerns.
+    /// Reconciles the changed links and the routers affected.
     pub(super) fn reconcile(&mut self, now: Timestamp) {
         self.retry_refused(now);
         for slot in 0..self.topology.links.slots() {
@@ -144,8 +146,8 @@ impl Engine {
         }
     }
 
-    /// Tries refused changes again whose pause is over. Whatever is still different stays refused
-    /// until it succeeds.
+    /// Retries refused changes whose pause is over. A change stays recorded as refused until it
+    /// succeeds.
     fn retry_refused(&mut self, now: Timestamp) {
         if self.effects.retries.next().is_none_or(|next| next > now) {
             return;
@@ -191,8 +193,8 @@ impl Engine {
         }
     }
 
-    /// Compares the VIPs of a router with what is there, and corrects the differences. It does not
-    /// matter which tool caused them: notices of vipd's own changes arrive here, too.
+    /// Compares the VIPs of a router with the addresses present, and corrects the differences,
+    /// regardless of which tool caused them: notifications of vipd's own changes also arrive here.
     fn reconcile_vips(&mut self, now: Timestamp, id: RouterId) {
         let Some(instance) = self.topology.routers.get(id) else { return };
         let count = instance.addresses.len();
@@ -212,7 +214,7 @@ impl Engine {
                 continue;
             };
             let claim = match (instance.is_master() && id == on, instance.is_owner()) {
-                // An owner's address may be there with whatever prefix length.
+                // An owner's address may have any prefix length.
                 (true, true) if link.addresses.contains(address.address) => continue,
                 (true, _) => Claim::Held,
                 (false, true) => Claim::Owned,
@@ -252,7 +254,7 @@ impl Engine {
         match (found.protocol == PROTO_VIPD, is_swept) {
             (false, _) => self.reports.send(Report::VipRemoved { router: vip.0, address: found }),
             (true, false) => self.reports.send(Report::StaleVipRemoved(found)),
-            // One of this run, whose removal was refused before.
+            // A VIP of this run whose removal was refused before.
             (true, true) => {}
         }
     }
@@ -276,7 +278,7 @@ impl Engine {
         !added.is_empty()
     }
 
-    /// Sets a master's macvlan up that is down. Returns whether there is one.
+    /// Sets up a master's macvlan that is down. Returns whether there is one.
     fn set_macvlan_up(&mut self, now: Timestamp, router: RouterId) -> bool {
         let master = self.topology.routers.get(router).filter(|instance| instance.is_master());
         let Some(id) = master.and_then(|instance| instance.macvlan) else { return false };
@@ -287,7 +289,8 @@ impl Engine {
     }
 
     /// Removes stale VIPs of a former run that are no longer configured from a link, once, when it
-    /// is opened. Does nothing while another agent runs in this network namespace: they may be its.
+    /// is opened. Does nothing while another agent runs in this network namespace, because they may
+    /// belong to it.
     fn sweep(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         if (link.io.is_none() && !link.is_virtual_mac()) || std::mem::replace(&mut link.swept, true) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vipd_common::Timestamp;
 
-/// Nanoseconds from the first refusal to the second attempt; doubled with each one.
+/// Nanoseconds from the first refusal to the second attempt; doubled with each attempt.
 const FIRST: u64 = 1_000_000_000;
 /// The longest pause.
 const LONGEST: u64 = 60_000_000_000;

@@ -35,9 +35,10 @@ impl Engine {
         record.is_some()
     }
 
-    /// Dispatches an advert of the ring to its router, if that still exists. One that arrived after
-    /// the turn's clock was read (the process may have been stopped in between) is handled at its
-    /// arrival: at the turn's time, a deadline before its arrival would still lie ahead.
+    /// Dispatches an advert of the ring to its router, if that still exists. An advert that arrived
+    /// after the turn's clock was read (the process may have been stopped in between) is handled at
+    /// its arrival time: at the turn's time, a deadline before its arrival would not have passed
+    /// yet.
     pub(super) fn dispatch_record(&mut self, now: Timestamp, record: &AdvertRecord) {
         let router = Row::new(record.row).and_then(|row| self.topology.router_at(row));
         let Some((id, instance)) = router.and_then(|id| Some((id, self.topology.routers.get(id)?))) else {
@@ -58,7 +59,7 @@ impl Engine {
         }
     }
 
-    /// Reports adverts that the ring had no room for to their routers.
+    /// Notifies routers whose adverts found the ring full.
     fn check_for_losses(&mut self, now: Timestamp) {
         for slot in 0..self.topology.routers.slots() {
             let Some(id) = self.topology.routers.id_at(slot) else { continue };

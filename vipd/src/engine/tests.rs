@@ -1,5 +1,5 @@
-//! The engine on a segment, a turn at a time: the order of adverts, and no allocation in the steady
-//! state.
+//! The engine on a LAN segment, run turn by turn: the order of adverts, and no allocations in the
+//! steady state.
 //!
 //! Locked memory and real-time scheduling do not help where an allocator takes a lock or gets pages
 //! from the kernel.
@@ -36,7 +36,7 @@ const NODE: Station = Station::Node(1);
 const ROUTERS: u8 = 20;
 const INTERVAL: Duration = Duration::from_millis(10);
 const SOON: Duration = Duration::from_secs(30);
-/// Missing adverts before a takeover: many, so that a busy machine causes none.
+/// Missed adverts before a takeover: many, so that a busy machine does not cause one.
 const MISSING: u32 = 50;
 
 /// An engine whose interface is open, with the service's ends of its channels.
@@ -231,7 +231,7 @@ fn a_master_that_stops_is_replaced_on_and_off_the_fast_path() -> Result<()> {
             bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
             injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
             bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
-            // A turn waits until the next one is due, so the clock is read here.
+            // The clock is read here because a turn ends by waiting for the next deadline.
             let begin = clock::now();
             injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
             if let Some(priority) = last {
@@ -299,8 +299,8 @@ fn the_steady_state_of_a_backup_does_not_allocate() -> Result<()> {
         bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
         bench.allocations(20)?;
         let changed = bench.last_router().router.peers()[0].last_arrival;
-        // A hundred changed adverts a second, and a pass over the fast-path deadlines in each half
-        // of one.
+        // A hundred changed adverts per second, and a pass over the fast-path deadlines every half
+        // second.
         assert_eq!(bench.allocations(200)?, 0);
         let peer = bench.last_router().router.peers()[0];
         assert!(peer.last_arrival > changed, "changed adverts were given");
@@ -344,8 +344,8 @@ fn routers_are_added_and_removed_while_others_run() -> Result<()> {
     })
 }
 
-/// Records that are still in the ring when their router is removed carry its row, which another
-/// router may have by then.
+/// Records still in the ring when their router is removed contain its row, which may have been
+/// reused.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_record_of_a_former_router_is_not_given_to_the_next_one_with_its_row() -> Result<()> {
@@ -381,8 +381,8 @@ fn a_record_of_a_former_router_is_not_given_to_the_next_one_with_its_row() -> Re
     })
 }
 
-/// More addresses than one turn may change: adverts that are due go out in between, each address is
-/// added and announced, and a shutdown removes them all.
+/// More addresses than one turn may change: adverts that are due are sent in between, each address
+/// is added and announced, and a shutdown removes them all.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn a_takeover_of_many_addresses_takes_several_turns() -> Result<()> {

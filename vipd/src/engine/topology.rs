@@ -16,7 +16,7 @@ use crate::vrrp::Family;
 use crate::xdp::Row;
 use crate::xdp::Rows;
 
-/// The virtual routers and the links that carry their adverts and addresses.
+/// The virtual routers, and the links used for their adverts and addresses.
 pub(crate) struct Topology {
     pub(crate) links: Links,
     pub(crate) routers: Slab<RouterId, Instance>,
@@ -86,8 +86,7 @@ impl Topology {
         for link in self.links_of(router) {
             let Some(instance) = self.routers.get(router) else { continue };
             if let Some(found) = self.links.get_mut(link) {
-                // The VIPs of a macvlan may be on its parent, too: another tool may have added them
-                // there.
+                // The VIPs of a macvlan may also be on its parent, added there by another tool.
                 let own = |on: LinkId| on == link || (link == instance.link && Some(on) == instance.macvlan);
                 let vips = instance.vips().filter(|(_, on)| own(*on));
                 found.add_router(router, instance.is_owner(), vips.map(|(vip, _)| vip.address));
@@ -112,7 +111,7 @@ impl Topology {
         Some((instance, unused))
     }
 
-    /// Frees the row of a removed router, once the XDP program no longer uses it.
+    /// Frees the row of a removed router. Call it once the XDP program no longer uses the row.
     pub(crate) fn release(&mut self, row: Row) {
         self.rows.release(row);
     }
@@ -141,7 +140,7 @@ impl Topology {
         let link = self.links.get(id)?;
         let routers = link.routers.iter().filter_map(|router| Some((*router, self.routers.get(*router)?)));
         let vrrp = routers.filter(|(_, instance)| instance.link == id);
-        // All routers of an interface have its mode.
+        // The XDP mode is configured per interface, so it is the same for all its routers.
         let xdp = vrrp.clone().next().map_or(XdpMode::Auto, |(_, instance)| instance.settings.xdp);
         let routers = vrrp.map(|(router, instance)| RouterSpec {
             router,
@@ -205,7 +204,7 @@ mod tests {
         assert_eq!(names, ["eth1", "the macvlan of 2", "eth2"]);
     }
 
-    /// Slots are free at once and rows later, so that the two are reused in different orders.
+    /// Slots are freed at once and rows later, so the two are reused in different orders.
     #[test]
     fn rows_resolve_to_their_routers_whatever_the_order_of_reuse() {
         let mut topology = Topology::new(Rows::new(4));
@@ -236,7 +235,8 @@ mod tests {
         assert!(error.to_string().contains("instance 2: all 1 rows"), "{error}");
     }
 
-    /// A router with a macvlan and one with an address-only link come and go beside one that stays.
+    /// A router with a macvlan and one with an address-only link are added and removed while
+    /// another one runs.
     #[test]
     fn adding_and_removing_routers_ten_thousand_times_leaks_nothing() {
         let mut topology = Topology::new(Rows::new(3));
@@ -261,8 +261,8 @@ mod tests {
         assert_eq!(eth1, Some(vec![kept]));
     }
 
-    /// 255 routers with 20 VIPs each on one link: the routers to look at after the notices of a
-    /// takeover are as many as it concerns, and none of the others.
+    /// 255 routers with 20 VIPs each on one link: the notifications of a takeover mark only the
+    /// routers that it concerns for reconciliation.
     #[test]
     fn a_notice_of_a_vip_concerns_its_router_only() {
         const VIPS: u8 = 20;

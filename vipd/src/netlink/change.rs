@@ -14,19 +14,19 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use super::message::{Address, PROTO_VIPD};
 use super::wire::acknowledged;
 
-/// A change, of which [`Requests`](super::Requests) makes a whole batch.
+/// A change; [`Requests`](super::Requests) makes changes in batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Adds an address with vipd's mark, or marks the one that exists.
     Add(Address, Attributes),
-    /// Removes an address. One that is gone already is not an error.
+    /// Removes an address. A missing one is not an error.
     Remove(Address),
     /// Sets a link up.
     Up {
         /// Its index.
         ifindex: u32,
     },
-    /// Sets a link down. One that is gone already is not an error.
+    /// Sets a link down. A missing one is not an error.
     Down {
         /// Its index.
         ifindex: u32,
@@ -70,7 +70,7 @@ impl Label {
 
     fn as_str(&self) -> &str {
         let bytes = self.bytes.get(..usize::from(self.length)).unwrap_or_default();
-        // It was copied from a string.
+        // Never fails: the bytes were copied from a string.
         std::str::from_utf8(bytes).unwrap_or_default()
     }
 }
@@ -154,7 +154,7 @@ impl Attributes {
         attributes.push(AddressAttribute::Protocol(AddressProtocol::from(PROTO_VIPD)));
         let mut flags = AddressFlags::empty();
         if address.is_ipv6() {
-            // Usable at once, and a split brain must not leave it unusable.
+            // Makes the address usable at once; after DAD in a split brain it would stay unusable.
             flags |= AddressFlags::Nodad;
         }
         if self.no_prefix_route {

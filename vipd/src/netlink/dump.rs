@@ -15,10 +15,10 @@ use super::monitor::{Monitor, WatchedLink};
 use super::requests::Requests;
 use super::wire::{Message, ifindex, link_name};
 
-/// Attempts at a dump that changes interrupt.
+/// Maximum number of attempts at a dump that is interrupted by changes.
 const ATTEMPTS: u32 = 32;
-/// Up to this many links are read one by one; a host has more links than vipd uses, but for
-/// macvlans by the thousand.
+/// Up to this many links are read one by one, because a host usually has more links than vipd uses;
+/// with more, as with thousands of macvlans, all links are read.
 const ONE_BY_ONE: usize = 64;
 
 impl Requests {
@@ -43,7 +43,7 @@ impl Requests {
         names: &[&str],
         mut notice: impl FnMut(Notice),
     ) -> io::Result<()> {
-        // Of a macvlan that is not created yet, the engine has a description instead of a name.
+        // For a macvlan that is not created yet, the engine passes a description instead of a name.
         let names: Vec<&str> = names.iter().copied().filter(|name| is_interface_name(name)).collect();
         let mut links = Vec::with_capacity(names.len());
         let mut found = |message: &Message<'_>| {
@@ -80,7 +80,7 @@ impl Requests {
                 }
             });
             match result {
-                // The link has gone meanwhile, and the monitor reports it.
+                // The link was deleted in the meantime, and the monitor reports it.
                 Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
                 result => result?,
             }
@@ -116,8 +116,8 @@ impl Requests {
         Ok(is_resolved)
     }
 
-    /// Reads every link; changes meanwhile are no error after some more attempts, in each of which
-    /// `each` is called again.
+    /// Reads every link. An interrupted dump is repeated, calling `each` again, and after the last
+    /// attempt is not an error.
     pub(super) fn dump_links(&mut self, mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
         self.repeat(|requests| requests.dump_one(get_link(LinkUnspec::new_with_index(0)), &mut each))
     }
@@ -131,8 +131,8 @@ impl Requests {
         })
     }
 
-    /// Repeats a dump that a change has interrupted: an entry may be missing. One that was reported
-    /// twice does no harm.
+    /// Repeats a dump that a change has interrupted, because an entry may be missing. Duplicate
+    /// reports are harmless.
     fn repeat(&mut self, mut dump: impl FnMut(&mut Self) -> io::Result<()>) -> io::Result<()> {
         let mut attempts = 1;
         loop {

@@ -2,8 +2,8 @@
 //!
 //! A host may have thousands of containers whose links and addresses come and go. A classic BPF
 //! program on the socket (`sk_filter` in `net/netlink/af_netlink.c`, `do_one_broadcast`) drops
-//! their notifications before they are queued. Its verdict may be too broad, never too narrow: the
-//! monitor looks at what passes once more.
+//! their notifications before they are queued. It may pass too much, never too little: the monitor
+//! checks passed notifications again.
 
 use std::net::IpAddr;
 
@@ -21,7 +21,7 @@ const FIXED_LEN: usize = 64;
 const MAX_NAMES: usize = 128;
 const MAX_PEERS: usize = 256;
 
-/// Offset of a message's type, then of what follows its header.
+/// Offsets of a message's type, and of the payload after its header.
 const TYPE: u32 = 4;
 const FAMILY: u32 = 16;
 const INDEX: u32 = 20;
@@ -135,8 +135,8 @@ fn neighbor_block(peers: &[IpAddr]) -> Vec<Instruction> {
         return program.0;
     }
     program.find_attribute(NEIGHBOR_ATTRIBUTES, libc::NDA_DST);
-    // IPv4 first: a load beyond its end drops a message, and that of an IPv4 neighbor may be that
-    // short.
+    // IPv4 first: a load beyond the end drops the message, and an IPv4 neighbor message may be too
+    // short for the IPv6 load.
     for (is_ipv6, offset) in [(false, 4), (true, 16)] {
         let mut peers = peers.iter().filter(|peer| peer.is_ipv6() == is_ipv6).peekable();
         if peers.peek().is_some() {

@@ -1,12 +1,12 @@
 //! Macvlans with a virtual router's own MAC (RFC 9568 section 7.3).
 //!
-//! Such a link is **down** while its router is not master: nothing is received for the MAC, no ARP
-//! request is answered, and no IGMP or MLD report from a backup points switches the wrong way. It
-//! is in private mode: two of them on one parent do not receive each other's frames, and frames
-//! from its own MAC, which are the other routers' adverts, are not taken for its own.
+//! Such a link is **down** while its router is not master: no frames are received for the MAC, no
+//! ARP request is answered, and no IGMP or MLD report from a backup updates the forwarding tables
+//! of switches. It is in private mode: macvlans on one parent do not receive each other's frames,
+//! and frames from its own MAC (adverts of the other routers) are not treated as looped back.
 //!
-//! What the next start needs after a crash is in the link's alias: which agent created it, and its
-//! parent's sysctls before.
+//! The link's alias contains what the next start needs after a crash: the agent that created it,
+//! and its parent's original sysctls.
 //!
 //! ```text
 //! vipd /run/vipd arp_ignore=0 arp_announce=0
@@ -72,7 +72,7 @@ type Key = (u32, u8, u8);
 /// The macvlans of one agent. Dropping it deletes them and restores their parents' sysctls.
 pub struct Macvlans {
     requests: Requests,
-    /// How the aliases of this agent's links start.
+    /// Prefix of the aliases of this agent's links.
     owner: String,
     /// Complete macvlans, with the names of their parents.
     created: BTreeMap<Key, (Macvlan, String)>,
@@ -81,7 +81,8 @@ pub struct Macvlans {
 }
 
 impl Macvlans {
-    /// Deletes what an earlier run of the same agent has left. `owner` is a word without spaces.
+    /// Deletes the stale macvlans of an earlier run of the same agent. `owner` is a word without
+    /// spaces.
     ///
     /// # Errors
     /// When a netlink socket cannot be opened, or the kernel refuses the dump or a deletion.
@@ -110,7 +111,7 @@ impl Macvlans {
         let before = self.parents.get(parent).cloned().unwrap_or_else(|| Sysctls::of_parent(parent));
         let macvlan = self.create(wanted)?;
         if let Err(error) = self.complete(&macvlan, wanted, &before) {
-            // Half-made, it would answer with two MACs.
+            // Without its sysctls, the host would answer with two MACs.
             self.delete_or_log(&macvlan);
             if !self.parents.contains_key(parent) {
                 before.restore(parent);
@@ -144,7 +145,7 @@ impl Macvlans {
         }
     }
 
-    /// Sets one up or down. One that is gone is not an error.
+    /// Sets a macvlan up or down. A deleted one is not an error.
     ///
     /// # Errors
     /// The kernel's.
@@ -223,8 +224,8 @@ impl Macvlans {
         self.requests.request(RouteNetlinkMessage::NewLink(link.build()), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Writes the alias, which the kernel does not take when a link is created, and sets the
-    /// sysctls.
+    /// Writes the alias, which the kernel does not accept in the request that creates a link, and
+    /// sets the sysctls.
     fn complete(&mut self, macvlan: &Macvlan, wanted: &Wanted<'_>, before: &Sysctls) -> io::Result<()> {
         let alias = format!("{}{before}", self.owner);
         self.set(LinkUnspec::new_with_index(macvlan.ifindex).alias(alias).build())?;
@@ -254,8 +255,8 @@ impl Macvlans {
             && found.alias.as_ref().is_none_or(|alias| alias.starts_with(&self.owner))
     }
 
-    /// Deletes links with one request, for which the kernel waits once until no packet uses them
-    /// (`synchronize_net`), as otherwise for each.
+    /// Deletes links with one request, so that the kernel waits only once until no packet uses them
+    /// (`synchronize_net`) rather than once per link.
     fn delete_all(&mut self, links: &[Macvlan]) {
         if links.len() > 1 && self.delete_as_group(links).is_ok() {
             return;
@@ -273,8 +274,7 @@ impl Macvlans {
         let group = loop {
             let mut bytes = [0; 4];
             getrandom(&mut bytes, GetRandomFlags::empty())?;
-            // Small numbers are those that administrators use (iproute2's group file), 0 is every
-            // other link.
+            // Administrators use small numbers (iproute2's group file); 0 is the default group.
             let group = u32::from_ne_bytes(bytes) | 1 << 30;
             if !used.contains(&group) {
                 break group;

@@ -67,14 +67,14 @@ impl Address {
 pub enum Notice {
     /// A link exists or has changed.
     Link(Link),
-    /// A link is gone.
+    /// A link was deleted.
     LinkGone {
         /// Its index.
         ifindex: u32,
     },
     /// An address exists or has changed.
     Address(Address),
-    /// An address is gone.
+    /// An address was removed.
     AddressGone(Address),
     /// The neighbor entry of a unicast peer has changed.
     Neighbor {
@@ -112,7 +112,7 @@ impl Notice {
     }
 }
 
-/// What vipd reads of a link message.
+/// The fields of a link message that vipd uses.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LinkDetails {
     pub(super) ifindex: u32,
@@ -137,7 +137,7 @@ impl LinkDetails {
         }
         let mut link = Self { ifindex: header.index, flags: header.flags, ..Self::default() };
         for attribute in link_attributes(message) {
-            // One by one: an attribute that a newer kernel has changed must not hide the link.
+            // Parsed one by one: an attribute changed by a newer kernel must not hide the link.
             match LinkAttribute::parse_with_param(&attribute, header.interface_family) {
                 Ok(LinkAttribute::IfName(name)) => link.name = Some(name),
                 Ok(LinkAttribute::IfAlias(alias)) => link.alias = Some(alias),

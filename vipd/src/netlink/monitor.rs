@@ -23,9 +23,8 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// virtual functions.
 const DATAGRAM: usize = 64 << 10;
 
-/// A socket that receives every change of the links in use and their addresses.
-///
-/// Until [`Requests::read`](super::Requests::read) is called, these are all links.
+/// A socket that receives every change of the links in use and their addresses. Until
+/// [`Requests::read`](super::Requests::read) is called, all links are in use.
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,
@@ -47,23 +46,23 @@ struct Watched {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WatchedLink {
     pub(super) index: u32,
-    /// Position of its name among the watched names; `None` while it has another one.
+    /// Position of its name among the watched names; `None` while it is renamed.
     pub(super) name: Option<usize>,
 }
 
-/// What came of a call of [`Monitor::drain`].
+/// Result of [`Monitor::drain`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
     /// Notifications were lost (`ENOBUFS`): read everything again.
     pub overrun: bool,
-    /// A watched name has another interface than before, a new or a renamed one. Its addresses are
-    /// to be read: notifications from before are lost.
+    /// A watched name now belongs to a different interface, new or renamed. Read its addresses:
+    /// earlier notifications were not received.
     pub appeared: bool,
     /// The budget was used up, and more may be pending.
     pub more: bool,
 }
 
-/// What the monitor has received.
+/// Counters of received notifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MonitorTraffic {
     /// Notifications that the socket filter has passed.
@@ -200,7 +199,7 @@ fn set_receive_buffer(socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// How a notification concerns the links in use.
+/// Relevance of a notification for the links in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Relevance {
     Irrelevant,
@@ -231,7 +230,8 @@ fn relevance(watched: &mut Option<Watched>, peers: &[IpAddr], message: &Message<
                     links.insert(place, WatchedLink { index, name });
                     Relevance::Appeared
                 }
-                // Renamed away, it stays watched, to be reported when it is renamed back or deleted.
+                // A link renamed to an unwatched name stays watched, so that renaming it back or
+                // deleting it is reported.
                 (_, Ok(place)) => {
                     let former = std::mem::replace(&mut links[place].name, name);
                     if name.is_some() && name != former { Relevance::Appeared } else { Relevance::Relevant }

@@ -23,7 +23,7 @@ pub const BATCH: usize = 16;
 /// `netlink_dump`).
 const DATAGRAM: usize = 32 << 10;
 
-/// What a socket has exchanged with the kernel.
+/// Counters of messages exchanged with the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Requests sent.
@@ -49,7 +49,7 @@ pub struct Requests {
     pub(super) socket: Arc<Socket>,
     pending: VecDeque<Pending>,
     worker: Option<AddressWorker>,
-    /// Batches to use again, for their buffers.
+    /// Spare batches, whose buffers are reused.
     spare: Vec<Batch>,
     pub(super) sequence: u32,
     pub(super) outgoing: Vec<u8>,
@@ -107,8 +107,8 @@ impl Requests {
             for (index, change) in group.iter().enumerate() {
                 self.sequence = self.sequence.wrapping_add(1);
                 let (request, flags) = change.request();
-                // Failures are answered in order without being asked for, so the last answer ends
-                // the batch.
+                // The kernel always answers failures, in order, so only the last request needs an
+                // acknowledgement: it ends the batch.
                 let ack = if index + 1 == group.len() { NLM_F_ACK } else { 0 };
                 append(&mut batch.requests, request, flags | ack, self.sequence);
             }
@@ -125,8 +125,7 @@ impl Requests {
         }
     }
 
-    /// Waits until the next batch that was submitted is made, and reports each change in it that
-    /// failed.
+    /// Waits for the oldest pending batch, and reports each change in it that failed.
     ///
     /// # Errors
     /// When the socket fails; the result of these changes is then unknown.
@@ -173,15 +172,15 @@ impl Requests {
     ) -> io::Result<()> {
         self.submit(changes);
         let mut result = Ok(());
-        // All of them: a batch that is not waited for would be taken for the next one's.
+        // Waits for every batch: the result of a skipped one would be taken for that of the next.
         for batch in changes.chunks(BATCH) {
             result = result.and(self.wait(batch, &mut failed));
         }
         result
     }
 
-    /// Removes those of these addresses that have vipd's mark from the named interfaces. Other marked
-    /// addresses may be another agent's.
+    /// Removes these addresses from the named interfaces where they have vipd's mark. Other
+    /// addresses with the mark may belong to another agent.
     ///
     /// # Errors
     /// When the dump or one of the removals fails; the other removals are made all the same.

@@ -7,7 +7,7 @@ use super::change::Change;
 use super::message::{Address, LinkDetails, Notice, PROTO_VIPD};
 use super::requests::Requests;
 
-/// Virtual addresses of one virtual router, as its configuration has them.
+/// Configured virtual addresses of one virtual router.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configured {
     /// Name of the interface that its adverts use.
@@ -20,7 +20,7 @@ impl Requests {
     /// Removes configured virtual addresses with vipd's mark and returns them.
     ///
     /// Addresses of a router whose interface has an XDP program stay: another agent may be running
-    /// there. The program of an agent that was killed is gone with its process.
+    /// there. The program of a killed agent was detached when its process ended.
     ///
     /// # Errors
     /// When a dump or one of the removals fails; the other removals are made all the same.

@@ -26,7 +26,7 @@ pub(super) struct SysctlError {
     family: u8,
     interface: String,
     name: &'static str,
-    /// `None` when it cannot be read either.
+    /// The value found; `None` if it cannot be read either.
     found: Option<u32>,
     wanted: u32,
     /// Whether the interface is a new macvlan, which is deleted after this error: new interfaces
@@ -35,7 +35,7 @@ pub(super) struct SysctlError {
     error: io::Error,
 }
 
-/// Names the sysctl as sysctl(8) does, where a dot in an interface's name is a slash.
+/// Formats the name as sysctl(8) does: a dot in an interface name becomes a slash.
 impl fmt::Display for SysctlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { family, interface, name, wanted, error, .. } = self;
@@ -76,7 +76,7 @@ impl Sysctls {
         Self(text.split_whitespace().filter_map(one).collect())
     }
 
-    /// Sets them again, where they differ and the interface still exists.
+    /// Restores the values that differ, if the interface still exists.
     pub(super) fn restore(&self, interface: &str) {
         for (name, value) in &self.0 {
             if let Err(error) = set(4, interface, name, *value)
@@ -141,7 +141,7 @@ fn read(family: u8, interface: &str, name: &str) -> Option<u32> {
     fs::read_to_string(path(family, interface, name)).ok()?.trim().parse().ok()
 }
 
-/// Writes the value if it is another one.
+/// Writes the value if the current one differs.
 fn set(family: u8, interface: &str, name: &'static str, wanted: u32) -> Result<(), SysctlError> {
     let found = read(family, interface, name);
     if found == Some(wanted) {

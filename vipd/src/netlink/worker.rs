@@ -1,4 +1,4 @@
-//! A thread that changes addresses while the engine announces those that are added already.
+//! A thread that changes addresses while the engine announces those already added.
 
 use std::io;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Batch {
     }
 }
 
-/// A batch that was run, and how that went.
+/// A completed batch and its result.
 pub(super) type Outcome = (Batch, io::Result<()>);
 
 /// Runs batches on its own thread, in order, and ends when it is dropped.

@@ -6,7 +6,7 @@ use vipd_common::address::to_words;
 use vipd_common::parse::ChecksumForm;
 use vipd_common::wire::{arp, checksum, ethernet, ipv4, ipv6, nd, vrrp};
 
-/// Too many addresses, or of both families.
+/// Too many addresses, or addresses of different families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an advert carries up to 255 addresses of one family")]
 pub struct FrameError;
@@ -32,7 +32,7 @@ impl AdvertFrame {
     /// Prepares the frame to the group of the family in `fields`.
     ///
     /// # Errors
-    /// [`FrameError`] above 255 addresses, or for an address of the other family.
+    /// [`FrameError`] for more than 255 addresses or an address of the wrong family.
     pub fn multicast(
         mac: [u8; 6],
         source: IpAddr,
@@ -124,7 +124,8 @@ fn message(
     let length =
         vrrp::write(&mut bytes[headers..], fields, &to_words(source), &to_words(destination), addresses);
     bytes.truncate(headers + length.ok_or(FrameError)?);
-    // It lives as long as its virtual router, of which there may be thousands: not 4 KiB for 40 bytes.
+    // The buffer lives as long as its virtual router, of which there may be thousands: do not keep
+    // 4 KiB for 40 bytes.
     bytes.shrink_to_fit();
     Ok(bytes)
 }

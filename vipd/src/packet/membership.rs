@@ -11,9 +11,10 @@ use super::unicast::drop_all_input;
 
 /// Membership of VRRP's group on one interface, for as long as the value lives.
 ///
-/// XDP sees only what the NIC lets in: joining the group sets the NIC's filter, and the kernel's IGMP or MLD report sets
-/// that of snooping switches. The socket is a raw one of protocol 112 that drops all input: while one exists, the kernel
-/// does not answer adverts to a unicast address with an ICMP error where they arrive without the XDP program.
+/// XDP processes only frames that the NIC accepts: joining the group sets the NIC's filter, and the
+/// kernel's IGMP or MLD report sets that of snooping switches. The socket is a raw one of protocol
+/// 112 that drops all input: while one exists, the kernel does not answer adverts to a unicast
+/// address with an ICMP error where they arrive without the XDP program.
 #[derive(Debug)]
 pub struct Membership {
     socket: Socket,
@@ -47,7 +48,8 @@ impl Membership {
         if self.is_member().unwrap_or(false) {
             return Ok(false);
         }
-        // Before the new membership: it would take that one away. An error means that there is none.
+        // Leaves before joining, because leaving afterwards would drop the new membership. An error
+        // means that there is none.
         let _ = if self.is_ipv6 {
             self.socket.leave_multicast_v6(&Ipv6Addr::from(ipv6::VRRP_GROUP), self.ifindex)
         } else {
@@ -67,7 +69,7 @@ impl Membership {
 
     /// Returns whether the interface is a member of the group, by this socket or another one.
     fn is_member(&self) -> io::Result<bool> {
-        // Of the thread: the process's first one may be in another network namespace.
+        // The thread's file: the process's main thread may be in another network namespace.
         if self.is_ipv6 {
             let table = fs::read_to_string("/proc/thread-self/net/igmp6")?;
             Ok(lists_ipv6(&table, self.ifindex, Ipv6Addr::from(ipv6::VRRP_GROUP)))

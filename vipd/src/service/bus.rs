@@ -1,4 +1,4 @@
-//! State changes of virtual routers, none of which is lost.
+//! State changes of virtual routers, delivered without loss.
 //!
 //! The engine publishes each change in the slot of its router: the slot holds the latest change and
 //! the number of changes so far. A slot is a seqlock with one writer, which never waits, allocates
@@ -31,7 +31,7 @@ pub(crate) struct Transition {
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Slot {
-    /// Odd while the writer is at work.
+    /// Odd while a write is in progress.
     sequence: AtomicU64,
     /// Generation of the router in the high half, reason and state in the two low bytes.
     what: AtomicU64,
@@ -77,7 +77,7 @@ impl Slot {
 #[derive(Debug)]
 struct Shared {
     slots: Box<[Slot]>,
-    /// Whether something was published since the reader took all.
+    /// Whether a change was published since the last [`Transitions::take`].
     changed: AtomicBool,
 }
 
@@ -136,7 +136,7 @@ impl Transitions {
 
     /// Returns the latest change of each router that has changed since the start.
     pub(crate) fn take(&mut self) -> Vec<(RouterId, Transition)> {
-        // Before the slots are read: what is published from now on wakes the reader again.
+        // Cleared before the slots are read, so that later changes wake the reader again.
         self.shared.changed.store(false, Ordering::SeqCst);
         let slots = (0..).zip(&self.shared.slots);
         let found = slots.filter_map(|(index, slot)| {

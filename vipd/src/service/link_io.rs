@@ -38,7 +38,7 @@ pub(crate) struct LinkOpener {
 struct Open {
     /// The groups that were joined, by family.
     groups: BTreeMap<u8, Membership>,
-    /// The families whose group cannot be joined, with the error for a person.
+    /// The families whose group cannot be joined, with a human-readable error.
     unjoined: Vec<(Family, String)>,
     /// The entries in the XDP program's maps.
     entries: Vec<XdpEntry>,
@@ -75,9 +75,9 @@ impl LinkOpener {
         })
     }
 
-    /// Joins the groups of the families that have routers on the link, also those that the kernel has
-    /// left, and leaves the others. Returns whether the families whose group cannot be joined have
-    /// changed.
+    /// Joins the groups of the families that have routers on the link, rejoins those that the
+    /// kernel has left, and leaves the others. Returns whether the families whose group cannot be
+    /// joined have changed.
     ///
     /// # Errors
     /// When no group can be joined on a link that was not open. Otherwise only the routers of the
@@ -127,10 +127,11 @@ impl LinkOpener {
         Ok((macvlans, failed))
     }
 
-    /// Enters the routers into the XDP program's maps.
+    /// Inserts the routers into the XDP program's maps.
     fn ensure_routers(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
         let LinkSpec { ifindex, name, routers, .. } = spec;
-        // Before the first is entered: after a failure, close() removes those that were.
+        // Recorded before the first entry is inserted, so that close() removes the inserted ones
+        // after a failure.
         self.open.entry(*ifindex).or_default().entries =
             routers.iter().map(|router| router.entry.clone()).collect();
         for RouterSpec { entry, .. } in routers {

@@ -1,8 +1,8 @@
 //! Log lines.
 //!
-//! What another router can cause without end is limited: by the core, which reports it once until
-//! the state or the master changes, and by a limit for each instance here. A state change is always
-//! logged in the end, if only as the last of several.
+//! Lines that another router can trigger repeatedly are limited twice: the core reports each kind
+//! once until the state or the master changes, and this module has a rate limit per instance. The
+//! latest state change is always logged, possibly with earlier ones summarized.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ struct InstanceLog {
     transitions: u64,
 }
 
-/// How many lines may still be written.
+/// Token bucket of log lines.
 struct Limit {
     tokens: u32,
     refilled: Instant,
@@ -78,8 +78,7 @@ impl Limit {
     }
 }
 
-/// A failure that may repeat without end: logged again only when it is another one, or after a time
-/// that doubles.
+/// A failure that may repeat: logged again only if it changes, or after a pause that doubles.
 #[derive(Default)]
 struct Repeats {
     last: String,

@@ -54,9 +54,9 @@ use supervisor::{FromEngine, Supervisor};
 
 pub use privilege::{check as check_privileges, check_open_files};
 
-/// Sources for each router whose rate the XDP program tracks, and for all of them at least: with
-/// fewer, its LRU map evicts some too soon (`kernel/bpf/bpf_lru_list.c` takes 128 at a time for
-/// each CPU).
+/// Number of sources per router whose rate the XDP program tracks, and the minimum in total: with
+/// fewer, its LRU map evicts entries too early (`kernel/bpf/bpf_lru_list.c` moves 128 at a time per
+/// CPU).
 const SENDERS_EACH: usize = 16;
 const SENDERS_LEAST: u32 = 4096;
 
@@ -115,14 +115,14 @@ pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signa
     };
     let served =
         catch_unwind(AssertUnwindSafe(|| supervisor.run(signals, &runtime_dir, opener, from_engine, start)));
-    // After a panic or an error of the control thread: no router is left advertising, and no
-    // address behind.
+    // After a panic or an error of the control thread, no router keeps advertising and no address
+    // stays.
     handle.send(Command::Stop);
     let ended = engine_thread.map_or(Ok(()), |thread| match thread.join() {
         Ok(result) => result.context("the engine failed"),
         Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
     });
-    // The engine has removed them, unless it failed or the kernel refused.
+    // The engine has removed the VIPs, unless it failed or the kernel refused.
     let vips: Vec<IpAddr> =
         config.instances.iter().flat_map(|one| one.router.all_addresses().map(|vip| vip.address)).collect();
     let withdrawn = withdraw(&names, &vips);
@@ -131,8 +131,8 @@ pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signa
     ended.and(served).and(withdrawn)
 }
 
-/// Removes the virtual addresses that a killed agent has left on the interfaces of this
-/// configuration. A failure is logged, and does not keep the agent from starting.
+/// Removes stale virtual addresses of a killed agent from the interfaces of this configuration. A
+/// failure is logged and does not prevent the agent from starting.
 pub fn remove_stale_addresses(config: &Config) {
     let configured = config.instances.iter().map(|instance| Configured {
         interface: instance.interface.clone(),
@@ -181,8 +181,8 @@ pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology
     Ok(topology)
 }
 
-/// Removes VIPs that the engine has left behind: no adverts are sent for them any more. Logs a
-/// failure, because another error may be what the agent ends with.
+/// Removes VIPs that the engine did not remove, because no adverts are sent for them any more. Logs
+/// a failure itself, because the agent may exit with a different error.
 ///
 /// # Errors
 /// When VIPs may be left.

@@ -1,12 +1,12 @@
 //! The agent's response to each signal.
 //!
-//! No signal that can be caught ends the agent without a clean shutdown, or stops it: its addresses
-//! would stay, and answer ARP beside the next master's. SIGQUIT is a clean shutdown, too, rather
-//! than a core dump.
+//! No catchable signal stops the agent (job control), or ends it without a clean shutdown: its
+//! addresses would stay, and the host would answer ARP for them alongside the next master. SIGQUIT
+//! is a clean shutdown, too, rather than a core dump.
 
 use crate::process::Received;
 
-/// What a signal makes the agent do.
+/// The agent's response to a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Response {
     /// Shut down cleanly.

@@ -48,8 +48,8 @@ pub(super) struct Supervisor<S> {
     pub(super) engine: Handle,
     pub(super) source: Arc<S>,
     pub(super) log: Log,
-    /// Whether the configuration has one interface only: if that cannot be opened at the start, the
-    /// agent ends.
+    /// Whether the configuration has only one interface: if that cannot be opened at the start, the
+    /// agent exits.
     pub(super) has_single_link: bool,
 }
 
@@ -137,7 +137,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     if self.source.take_discarded() {
                         self.log.discards(|row| self.source.row(row));
                     }
-                    // Those that the rate limit has suppressed.
+                    // Logs state changes that the rate limit has suppressed.
                     self.log_lost_transitions(from);
                 }
             }
@@ -171,7 +171,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
 
     /// Logs the state changes whose own line did not fit into the channel.
     fn log_lost_transitions(&mut self, from: &mut FromEngine) {
-        // In this order: the engine sends the line of a change before it publishes the change.
+        // Taken before the reports are drained: the engine sends the report of a change before it
+        // publishes the change.
         let published = from.transitions.take();
         while let Ok(report) = from.reports.try_recv() {
             self.log.write(report);
@@ -221,7 +222,7 @@ mod tests {
         }
     }
 
-    /// A driver that attaches when the test lets it.
+    /// A driver whose attach completes when the test allows it.
     struct Slow {
         opening: Sender<()>,
         attached: Receiver<()>,

@@ -1,9 +1,9 @@
 //! The worker: a thread for what may block, so that signals and `status` are served meanwhile.
 //!
-//! Its jobs are done one after the other, in the order they were submitted, except that a detached
-//! XDP program is attached again before jobs for other links. A link that cannot be
-//! opened is tried again, after 1 s first and then after twice as long each time, up to
-//! [`RETRY_MAX`]. A failure is logged when it first occurs and when its reason changes.
+//! Jobs run one at a time in the order submitted, except that a detached XDP program is attached
+//! again before jobs for other links. A link that cannot be opened is tried again, after 1 s first
+//! and then after twice as long each time, up to [`RETRY_MAX`]. A failure is logged when it first
+//! occurs and when its reason changes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -33,14 +33,15 @@ const CHECK: Duration = Duration::from_secs(5);
 pub(crate) trait LinkWork: Send + 'static {
     /// Makes a link ready for its routers; repeating it does not interrupt them.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo>;
-    /// Joins the groups of an open link again that the kernel has left. Returns whether other groups
-    /// than before cannot be joined; then the link is to be opened again.
+    /// Rejoins the groups of an open link that the kernel has left. Returns whether the set of
+    /// groups that cannot be joined has changed; if so, open the link again.
     fn renew_groups(&mut self, spec: &LinkSpec) -> bool;
     /// Undoes [`open`](Self::open); the interface may be gone.
     fn close(&mut self, ifindex: u32);
     /// Removes a router from the XDP program and clears its row.
     fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry, row: Row);
-    /// Sets a macvlan down, unless it is wanted up, and up again if that is wanted meanwhile.
+    /// Sets a macvlan down unless it is wanted up, and sets it up again if that changes in the
+    /// meantime.
     fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool);
     /// Indices of open interfaces from which another process has detached the XDP program.
     fn detached(&mut self) -> BTreeSet<u32>;
@@ -227,7 +228,7 @@ impl<W: LinkWork> State<W> {
         }
     }
 
-    /// Attaches the XDP program again where another process has detached it, and joins the groups
+    /// Attaches the XDP program again where another process has detached it, and rejoins groups
     /// that the kernel has left.
     fn check(&mut self) {
         let detached = self.work.detached();

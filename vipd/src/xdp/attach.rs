@@ -51,7 +51,7 @@ pub struct Attached {
     pub mode: Mode,
     /// Why this mode was chosen, for the log. `None` if the attachment existed and was kept.
     pub reason: Option<String>,
-    /// Asks the kernel whether it is still attached.
+    /// Checks whether it is still attached.
     pub probe: LinkProbe,
 }
 
@@ -166,7 +166,8 @@ impl Attachments {
             if let Some(fatal) = AttachError::fatal(interface, &error) {
                 return Err(fatal);
             }
-            // Asked before a program is attached in the other mode, which would be a reason of its own.
+            // Determined before a program is attached in the other mode, because that attachment
+            // would itself be a reason for refusal.
             if selection.candidates.get(position + 1).is_none_or(|next| next.mode != mode) {
                 let detail = describe(programs, ifindex, *candidate, &error);
                 reason = format!("{reason}; {mode} mode refused: {detail}");

@@ -130,7 +130,7 @@ pub enum AttachError {
 }
 
 impl AttachError {
-    /// Returns the error if it is one that another mode would meet too.
+    /// Returns the error if it would occur in any mode.
     pub(super) fn fatal(interface: &str, error: &io::Error) -> Option<Self> {
         let interface = interface.to_owned();
         match error.raw_os_error()? {

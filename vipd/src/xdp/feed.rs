@@ -25,8 +25,8 @@ impl Feed {
         Ok(Self { ring, asleep: Mapping::new(asleep, 1)? })
     }
 
-    /// Requests a wake-up by the next record, and by that one only. Earlier records may not have caused
-    /// one: call [`pop`](Self::pop) once more before blocking. No system call.
+    /// Requests a wake-up by the next record only. Records may have arrived just before this call:
+    /// call [`pop`](Self::pop) once more before blocking. No system call.
     pub fn sleep(&mut self) {
         for asleep in self.asleep.values() {
             asleep.store(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The fast path for unchanged adverts, and the word that says which rows lost records.
+//! The fast path for unchanged adverts, and the flags of rows that lost records.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering, fence};

@@ -217,7 +217,7 @@ impl Bench {
         self.loaded.counters.row(row).expect("the row exists")
     }
 
-    /// Returns the expected record of an advert. Its arrival is that of `record`, after a
+    /// Returns the expected record of an advert, with the arrival time copied from `record` after a
     /// plausibility check.
     fn record(record: Option<AdvertRecord>, row: u32, ifindex: u32, advert: &Advert) -> AdvertRecord {
         const { assert!(size_of::<AdvertRecord>() == 56) };

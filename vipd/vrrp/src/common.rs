@@ -16,7 +16,7 @@ use crate::peers::Peers;
 use crate::priority::{PRIORITY_OWNER, PRIORITY_ZERO};
 use crate::snapshot::Counters;
 
-/// The fields of a virtual router that no single state owns.
+/// Fields of a virtual router that are valid in every state.
 #[derive(Clone, Debug)]
 pub(crate) struct Common {
     pub(crate) config: RouterConfig,
@@ -30,12 +30,12 @@ pub(crate) struct Common {
     /// Whether a primary address was reported since the start or the last shutdown.
     pub(crate) has_primary: bool,
     pub(crate) impediments: Impediments,
-    /// When `startup_delay` is over, counted from when the router could have started first.
+    /// End of `startup_delay`, which begins when the router could first have started.
     pub(crate) starts_at: Option<Timestamp>,
     /// Reason and time of the last transition.
     pub(crate) reason: Option<Reason>,
     pub(crate) since: Timestamp,
-    /// Kinds of repeating events that were returned since the last change, a bit each.
+    /// Bit set of the repeating events returned since the last change of state or master.
     pub(crate) logged: u8,
     pub(crate) counters: Counters,
     pub(crate) peers: Peers,

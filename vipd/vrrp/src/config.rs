@@ -86,8 +86,7 @@ impl Default for Announcements {
     }
 }
 
-/// Configuration of one virtual router. It is valid: the reader of the configuration file has
-/// checked it.
+/// Configuration of one virtual router, already validated when the configuration file was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouterConfig {
     /// Virtual router identifier, 1 to 255.
@@ -99,12 +98,12 @@ pub struct RouterConfig {
     pub priority: u8,
     /// Advertisement_Interval, in the unit of the configured version.
     pub interval: Interval,
-    /// Preempt_Mode: take over from a master of lower priority. The owner always does.
+    /// Preempt_Mode: whether to take over from a lower-priority master. The owner always does.
     pub preempt: bool,
-    /// How long a master of lower priority is followed before it is preempted (RFC 8347 `hold-time`),
-    /// from its first advert on; 0 for none.
+    /// Delay before a lower-priority master is preempted (RFC 8347 `hold-time`), counted from its
+    /// first advert; 0 for none.
     pub preempt_delay: Nanos,
-    /// How long it stays in Initialize, from when it could start first; 0 for none.
+    /// Time spent in Initialize after the router could first have started; 0 for none.
     pub startup_delay: Nanos,
     /// Intervals in Active_Down_Interval, 1 to 100; [`DOWN_AFTER_ADVERTS`] in the RFC.
     pub down_after_adverts: u8,

@@ -26,9 +26,10 @@ pub(crate) mod stall;
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, each named after its file")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// An outranked router does not shorten the wait for the next advert of the one that outranks it.
+    /// A lower-ranking router's advert does not shorten the wait for the higher-ranking router's
+    /// next advert.
     pub down_timer_floor: bool,
-    /// Priority 0 of another router than the current master does not shorten Active_Down_Timer.
+    /// A priority-0 advert shortens Active_Down_Timer only if the current master sent it.
     pub ignore_foreign_priority_zero: bool,
     /// A master that yields sends one last advert.
     pub last_advert_on_yield: bool,

@@ -1,29 +1,30 @@
-//! The fast path: of unchanged adverts the XDP program keeps only the last arrival.
+//! The fast path: the XDP program keeps only the last arrival of unchanged adverts.
 //!
 //! A backup receives the same advert over and over, and all that matters is the last arrival. The
 //! engine publishes that advert ([`Router::steady`](crate::Router::steady)); the XDP program stores
 //! the arrival of adverts equal to it and records only the others. This type keeps the order of
 //! inputs as if each advert had been recorded:
 //!
-//! * Before any other input the router is given the last unchanged advert ([`FastPath::catch_up`]).
-//! * The record of another advert has the arrival of the last unchanged one before it, which goes
-//!   first.
-//! * When another advert is published, one equal to the former may have arrived just before
-//!   ([`FastPath::publish`]).
+//! * Before any other input, the last unchanged advert is passed to the router
+//!   ([`FastPath::catch_up`]).
+//! * The record of a changed advert includes the arrival of the last unchanged advert before it,
+//!   which is handled first.
+//! * When a new advert is published, one equal to the previously published advert may have arrived
+//!   just before ([`FastPath::publish`]).
 
 use vipd_common::Timestamp;
 
 use crate::input::Received;
 use crate::output::Steady;
 
-/// What the XDP program has of one virtual router.
+/// The XDP program's side of one virtual router's fast path.
 pub trait FastPathSlot {
     /// Publishes `unchanged`, with `arrival` as its last arrival so far. With `None` every advert is
     /// recorded. Returns the last arrival of the advert that was published before.
     fn publish(&mut self, unchanged: Option<&Steady>, arrival: Timestamp) -> Timestamp;
 }
 
-/// What user space has of it.
+/// User space's side of the fast path.
 #[derive(Clone, Debug, Default)]
 pub struct FastPath {
     published: Option<Steady>,
@@ -37,24 +38,24 @@ impl FastPath {
         self.published.as_ref()
     }
 
-    /// Returns the unchanged advert that arrived at `arrival`, unless the router has handled it. Give it
-    /// to the router before anything else.
+    /// Returns the unchanged advert that arrived at `arrival`, unless the router has already
+    /// handled it. Pass it to the router before any other input.
     pub fn catch_up(&mut self, arrival: Timestamp) -> Option<Received> {
         let unchanged = self.published.filter(|_| arrival > self.handled)?;
         self.handled = arrival;
         Some(unchanged.at(arrival))
     }
 
-    /// Notes that the router handled a recorded advert.
+    /// Records the arrival of an advert that the router has handled.
     pub fn handled(&mut self, arrival: Timestamp) {
         self.handled = self.handled.max(arrival);
     }
 
     /// Publishes `steady`, from [`Router::steady`](crate::Router::steady), if it has changed.
     ///
-    /// Returns an advert equal to the former one that arrived before the change: give it to the router,
-    /// then call this again. A record of some microseconds before may still be unread; the two are
-    /// handled in reverse order.
+    /// Returns the last advert equal to the previously published one if it arrived before the
+    /// change and was not handled: pass it to the router, then call this again. A record from a few
+    /// microseconds earlier may still be unread; the two are then handled in reverse order.
     pub fn publish(&mut self, steady: Option<Steady>, slot: &mut impl FastPathSlot) -> Option<Received> {
         if steady == self.published {
             return None;
@@ -77,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    /// The last arrival of what is published.
+    /// The last arrival of the published advert.
     struct Slot(Timestamp);
 
     impl FastPathSlot for Slot {

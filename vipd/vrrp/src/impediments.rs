@@ -1,4 +1,4 @@
-//! The set of things that keep a virtual router from taking part.
+//! The set of impediments that keep a virtual router from participating.
 
 use crate::input::{Fault, Impediment};
 

@@ -89,7 +89,7 @@ impl Impediment {
     pub(crate) const COUNT: usize = Self::Drained as usize + 1;
 }
 
-/// Why a virtual router cannot take part.
+/// Why a virtual router cannot participate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// The interface does not exist.

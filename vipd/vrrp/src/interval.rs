@@ -42,7 +42,7 @@ pub struct Interval {
     units: u16,
 }
 
-/// Why an interval cannot be encoded.
+/// Reason why an interval cannot be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntervalError {
     /// Not a multiple of the version's unit, or 0, or too large.

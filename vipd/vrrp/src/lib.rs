@@ -18,8 +18,8 @@
 //! 3. Call [`advert_sent`](Router::advert_sent) for each advert that the kernel accepted, and not for
 //!    one that it refused.
 //! 4. Before [`Input::Timeout`], and before anything is sent, hand over every advert that arrived
-//!    before `now`. A process that was not scheduled for seconds then learns what it missed before
-//!    its timers fire.
+//!    before `now`. A process that was not scheduled for seconds then handles the adverts that it
+//!    missed before its timers fire.
 //! 5. At the start and after a change of the interface, set impediments first, then report the
 //!    primary address, then clear impediments: the router starts as soon as nothing impedes it.
 //!

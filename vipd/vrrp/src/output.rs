@@ -1,4 +1,4 @@
-//! What a virtual router returns: its state, actions and events.
+//! Outputs of a virtual router: its state, actions and events.
 
 use core::fmt;
 use core::net::IpAddr;
@@ -15,11 +15,11 @@ use crate::interval::Nanos;
 pub enum State {
     /// Not started, or shut down.
     Initialize,
-    /// Cannot take part. RFC 9568 has Initialize for this, too.
+    /// Cannot participate. RFC 9568 uses Initialize for this as well.
     Fault(Fault),
     /// Monitors the master.
     Backup,
-    /// Has the virtual addresses (RFC 9568: Active).
+    /// Holds the virtual addresses (RFC 9568: Active).
     Master,
 }
 
@@ -43,7 +43,7 @@ pub enum Addresses {
     One(VirtualAddress),
 }
 
-/// What to do, in the order returned.
+/// An action to carry out, in the order returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send an advert.
@@ -64,10 +64,10 @@ pub enum Action {
     },
 }
 
-/// The unchanged advert of the current master: one that is equal to its last advert and has no
-/// effect but to restart Active_Down_Timer.
+/// The unchanged advert of the current master: it equals the master's last advert and only restarts
+/// Active_Down_Timer.
 ///
-/// The XDP program compares a fingerprint of these fields and records no more than the arrival.
+/// The XDP program compares a fingerprint of these fields and records only the arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Steady {
     /// IP source.
@@ -80,7 +80,7 @@ pub struct Steady {
     pub addresses: u64,
     /// Checksum form.
     pub checksum: ChecksumForm,
-    /// Active_Down_Interval: the master is down this long after the last arrival.
+    /// Active_Down_Interval: the master is considered down this long after the last arrival.
     pub down_interval: Nanos,
 }
 
@@ -100,7 +100,7 @@ impl Steady {
 /// Why the state changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// First start, or start after an impediment that RFC 8347 has no event for.
+    /// First start, or start after an impediment for which RFC 8347 defines no event.
     Startup,
     /// The interface came up (RFC 8347 `vrrp-event-interface-up`).
     InterfaceUp,
@@ -144,16 +144,16 @@ impl fmt::Display for Reason {
 pub enum Discard {
     /// Its source is the router's own primary address: a loop or a duplicate address.
     OwnSource,
-    /// VRRPv2: its interval is not the configured one.
+    /// VRRPv2: its interval differs from the configured one.
     Interval,
-    /// VRRPv2: its address list is not the configured one, and its sender is not the owner.
+    /// VRRPv2: its address list differs from the configured one, and its sender is not the owner.
     AddressList,
     /// VRRPv2: received by the owner.
     Owner,
 }
 
-/// What happened, for the log. What other routers can cause without end is returned once, until the
-/// state or the master changes.
+/// An event for the log. Events that other routers can trigger repeatedly are returned once until
+/// the state or the master changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The state changed.
@@ -164,7 +164,7 @@ pub enum Event {
         to: State,
         /// Why.
         reason: Reason,
-        /// From the deadline of the timer that caused it to `now`; 0 for other causes.
+        /// How late the timer that caused it was handled, in nanoseconds; 0 for other causes.
         late: Nanos,
     },
     /// A new master is followed.
@@ -181,35 +181,35 @@ pub enum Event {
         /// Its source.
         source: IpAddr,
     },
-    /// VRRPv3: the master has another interval, which is adopted (RFC 9568 section 7.1).
+    /// VRRPv3: the master's interval differs and was adopted (RFC 9568 section 7.1).
     IntervalAdopted {
         /// Source of its adverts.
         source: IpAddr,
         /// Its interval, centiseconds.
         interval: u16,
     },
-    /// VRRPv3: another router advertises other addresses. Its adverts are accepted.
+    /// VRRPv3: another router advertises different addresses. Its adverts are accepted.
     AddressListDiffers {
         /// Source of its adverts.
         source: IpAddr,
     },
-    /// Another router advertises priority 255, too.
+    /// Another router also advertises priority 255.
     OwnerConflict {
         /// Source of its adverts.
         source: IpAddr,
     },
-    /// Split brain: a router that has to yield advertises as master, too.
+    /// Split brain: a router that this one outranks also advertises as master.
     LosingAdvert {
         /// Source of its adverts.
         source: IpAddr,
         /// Its priority.
         priority: u8,
     },
-    /// The competing master is gone, and the addresses were announced again.
+    /// The competing master has stopped advertising, and the addresses were announced again.
     Reannounced,
     /// A virtual address was removed externally and restored.
     AddressRestored(VirtualAddress),
-    /// Adverts are sent from another primary address.
+    /// The primary address, and so the source of adverts, has changed.
     PrimaryChanged {
         /// The new one.
         primary: IpAddr,

@@ -8,7 +8,7 @@ use vipd_common::parse::ChecksumForm;
 
 use crate::input::Received;
 
-/// Most peers that are remembered for one virtual router.
+/// Maximum number of peers remembered per virtual router.
 const CAPACITY: usize = 16;
 
 /// Another router of the same virtual router.

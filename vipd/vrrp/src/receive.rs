@@ -1,5 +1,5 @@
 //! The checks of received adverts that need the configuration (RFC 9568 section 7.1, RFC 3768
-//! section 7.1). The XDP program has made the others.
+//! section 7.1). The XDP program performs the other checks.
 //!
 //! | | VRRPv3 | VRRPv2 |
 //! | --- | --- | --- |
@@ -16,7 +16,7 @@ use crate::interval::Version;
 use crate::output::{Discard, Event};
 use crate::priority::PRIORITY_OWNER;
 
-/// Counts and logs what does not match the configuration.
+/// Counts and logs mismatches with the configuration.
 ///
 /// # Errors
 /// When the advert is to be ignored.
@@ -52,8 +52,8 @@ pub(crate) fn check(common: &mut Common, advert: &Received) -> Result<(), Discar
     Ok(())
 }
 
-/// Logs what is accepted although it does not match, after the advert had its effect: a new state
-/// or master would have it logged again.
+/// Logs accepted mismatches. Call it after the advert was handled: a change of state or master
+/// resets the log-once flags, and the mismatch would be logged twice.
 #[inline]
 pub(crate) fn log_mismatch(common: &mut Common, advert: &Received) {
     if common.is_owner_conflict(advert) {

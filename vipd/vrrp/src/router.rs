@@ -107,8 +107,8 @@ impl Router {
 
     /// Returns the unchanged advert of the current master.
     ///
-    /// Of any number of such adverts only the last has to be handed over, before any other input
-    /// that arrived after it. [`next_timeout`](Self::next_timeout) is then its arrival plus
+    /// Of consecutive unchanged adverts only the last must be passed in, before any input that
+    /// arrived after it. [`next_timeout`](Self::next_timeout) is then its arrival plus
     /// [`Steady::down_interval`].
     #[inline]
     pub fn steady(&self) -> Option<Steady> {
@@ -238,7 +238,7 @@ impl Router {
             self.common.events.push_back(Event::PrimaryChanged { primary });
         }
         if changed && matches!(self.state, StateData::Master(_)) {
-            // Other routers compare sources (S26) and should know the new one at once.
+            // Other routers compare sources (S26), so the new one is advertised at once.
             self.common.send_advert();
         }
         self.common.impediments.clear(Fault::NoPrimaryAddress.impediment());

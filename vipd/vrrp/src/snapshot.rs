@@ -7,28 +7,28 @@ use vipd_common::Timestamp;
 use crate::interval::{Interval, Nanos};
 use crate::output::{Reason, State};
 
-/// What the core counts; the XDP program counts the rest.
+/// Counters of the state machine; the XDP program counts the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Times it became master.
     pub master_transitions: u64,
-    /// Adverts with another interval than the configured one.
+    /// Adverts whose interval differs from the configured one.
     pub interval_errors: u64,
-    /// Adverts with another address list than the configured one.
+    /// Adverts whose address list differs from the configured one.
     pub address_list_errors: u64,
     /// Priority-255 adverts of another router, received as the owner.
     pub owner_conflicts: u64,
     /// Adverts from its own primary address.
     pub own_adverts: u64,
-    /// Adverts received as master from a router that has to yield to it.
+    /// Adverts received as master from a router that it outranks.
     pub losing_adverts: u64,
     /// Adverts sent in answer to a losing or a priority-0 advert.
     pub asserts_sent: u64,
     /// Such answers suppressed, by the rate limit or after a stall.
     pub asserts_suppressed: u64,
-    /// Priority-0 adverts received as backup from another router than the current master.
+    /// Priority-0 adverts received as backup from a router other than the current master.
     pub priority_zero_ignored: u64,
-    /// Times it gave up mastership because it had sent no advert for too long.
+    /// Times it yielded mastership after a stall.
     pub stalls: u64,
     /// Virtual addresses restored after they were removed externally.
     pub addresses_restored: u64,

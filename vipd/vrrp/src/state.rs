@@ -1,4 +1,4 @@
-//! The states, each with the data that only it has.
+//! The states, each with its own data.
 
 mod backup;
 mod initialize;
@@ -46,11 +46,11 @@ impl StateData {
     }
 }
 
-/// A change of state that an input causes.
+/// A change of state caused by an input.
 #[derive(Clone, Debug)]
 pub(crate) struct Transition {
     pub(crate) to: StateData,
     pub(crate) reason: Reason,
-    /// From the deadline of the timer that caused it to `now`; 0 for other causes.
+    /// How late the timer that caused it was handled, in nanoseconds; 0 for other causes.
     pub(crate) late: Nanos,
 }

@@ -38,7 +38,7 @@ const FAULTS: [Fault; 11] = [
     Fault::Drained,
 ];
 
-/// A configuration, whose numbers wrap around to the allowed ranges.
+/// A configuration; numbers wrap into the allowed ranges.
 #[derive(Debug, Arbitrary)]
 pub(super) struct Configuration {
     version2: bool,
@@ -106,7 +106,7 @@ impl Span {
             Self::Micros(count) => u64::from(count) * 1000,
             Self::Millis(count) => u64::from(count) * 1_000_000,
             Self::Seconds(count) => u64::from(count) * 1_000_000_000,
-            // Up to three days: the clock is to go on.
+            // Up to three days, so that the clock does not overflow in a scene.
             Self::Nanos(count) => count >> 16,
         }
     }

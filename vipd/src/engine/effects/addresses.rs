@@ -27,10 +27,10 @@ use crate::xdp::Closed;
 /// A VIP: its router, and its position in the router's list.
 pub(crate) type Vip = (RouterId, usize);
 
-/// In place of the position of a VIP: the router's macvlan.
+/// Position that denotes the router's macvlan instead of a VIP.
 pub(crate) const MACVLAN: usize = usize::MAX;
 
-/// Where a change of an address or a macvlan comes from.
+/// Origin of a change of an address or a macvlan.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
     link: LinkId,
@@ -130,7 +130,7 @@ impl Effects {
         reports: &mut Reports,
     ) {
         let result = close(&mut self.closed, instance, links);
-        // Of a router that becomes master again while its addresses are still being removed.
+        // The router may become master again while its addresses are still being removed.
         self.reopen.retain(|(owner, key)| *owner != router || !instance.closed.contains(key));
         let Err(error) = result else { return };
         instance.sent.address_errors += 1;
@@ -177,7 +177,7 @@ impl Effects {
         self.enqueue(change, Some(Origin { link, vip: Some(vip), purpose: Purpose::Reconcile }));
     }
 
-    /// Sets a master's macvlan up that is down.
+    /// Sets up a master's macvlan that is down.
     pub(crate) fn set_up(&mut self, now: Timestamp, router: RouterId, link: LinkId, ifindex: u32) {
         let (change, vip) = (Change::Up { ifindex }, (router, MACVLAN));
         let is_pending = self.changes.iter().skip(self.applied).any(|pending| *pending == change);
@@ -186,7 +186,7 @@ impl Effects {
         }
     }
 
-    /// Removes a VIP from where its router may have it, whichever tool wrote it last.
+    /// Removes a VIP from all links where its router may have it, whichever tool added it.
     fn remove(&mut self, vip: Vip, instance: &Instance, links: &Links) {
         let Some((address, on)) = instance.vip(vip.1) else { return };
         let claim = if instance.is_owner() { Claim::Owned } else { Claim::Unwanted };
@@ -206,7 +206,7 @@ impl Effects {
                     }
                 },
             );
-            // The notice of an address that was just added may still be on its way.
+            // The notification of an address that was just added may still be pending.
             if id == on && link.addresses.get(address.address, address.prefix).is_none() {
                 let added = Address::vipd(ifindex, address.address, address.prefix);
                 self.enqueue(Change::Remove(added), origin);
@@ -240,7 +240,7 @@ impl Effects {
         self.origins.push(origin);
     }
 
-    /// Makes the next of the collected changes, up to `most`, and announces each address that was
+    /// Makes up to `most` of the collected changes, in order, and announces each address that was
     /// added.
     pub(super) fn apply_changes(
         &mut self,
@@ -315,7 +315,8 @@ impl Effects {
             self.failed = true;
             return reports.send(Report::NetlinkFailed(error));
         }
-        // The kernel has answered; its notice of an IPv6 address comes later, from a work queue.
+        // The kernel has acknowledged the changes; its notification of an IPv6 address follows
+        // later, from a work queue.
         for ((change, origin), _) in changes.iter().zip(origins).zip(refused).filter(|(_, refused)| !refused)
         {
             let Some(origin) = *origin else { continue };

@@ -1,4 +1,4 @@
-//! Pass 1: adverts. All frames of a link leave with one system call for each 64 of them.
+//! Pass 1: adverts. The frames of a link are sent with one system call per 64 frames.
 
 use super::{Effects, report_refused};
 use crate::engine::command::Reports;
@@ -57,7 +57,7 @@ impl Effects {
                         Err(error) => refused = Some(error),
                     }
                 }
-                // An unreachable peer does not make a master stalled that the others receive.
+                // A master whose adverts reach any peer is not stalled.
                 if is_sent {
                     instance.count_sent(self.now, tag.kind);
                 }

@@ -15,7 +15,7 @@ use crate::engine::topology::Topology;
 use crate::packet::announcement;
 use crate::vrrp::Action;
 
-/// Neighbor entries that are read in one turn.
+/// Neighbor entries to read per turn.
 const NEIGHBORS: usize = 4;
 
 impl Effects {
@@ -31,9 +31,9 @@ impl Effects {
         }
     }
 
-    /// Sends up to `most` announcements. While changes are left (`all_made` is false), those of
-    /// addresses that are still to be added wait; one that was refused is announced when it is
-    /// added after all.
+    /// Sends up to `most` announcements. While changes are pending (`all_made` is false),
+    /// announcements of addresses that are not added yet wait; an address that was refused is
+    /// announced once a retry adds it.
     pub(super) fn announce(
         &mut self,
         most: usize,
@@ -59,8 +59,8 @@ impl Effects {
         self.send_batches(topology, reports);
     }
 
-    /// Announces the source of a router's unicast adverts, on the link that they leave by, and solicits its peers. Peers
-    /// whose neighbor entry has failed while the link was down learn its MAC at once.
+    /// Announces the source of a router's unicast adverts on their egress link, and solicits its
+    /// peers. Peers whose neighbor entry failed while the link was down learn its MAC at once.
     pub(crate) fn announce_source(&mut self, router: RouterId, source: IpAddr, topology: &mut Topology) {
         let Some(id) = topology.routers.get(router).map(|instance| instance.link) else { return };
         let Some(link) = topology.links.get_mut(id) else { return };
@@ -81,8 +81,8 @@ impl Effects {
         }
     }
 
-    /// Reads the neighbor entries of some unicast peers whose link has come up: what the kernel has
-    /// learned before is not notified. Each request may wait for the kernel's rtnl lock, so adverts
+    /// Reads the neighbor entries of some unicast peers whose link has come up: the kernel does not
+    /// send notifications for existing entries. Each request may wait for the rtnl lock, so adverts
     /// that are due go first.
     pub(super) fn check_neighbors(&mut self, topology: &mut Topology) {
         for (id, peer) in self.unchecked.drain(..self.unchecked.len().min(NEIGHBORS)) {

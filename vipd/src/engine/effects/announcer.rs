@@ -1,9 +1,8 @@
 //! The queue of announcements: which gratuitous ARP or Neighbor Advertisement is sent next.
 //!
 //! A burst is rounds × addresses: hundreds of packets for some configurations, and none may delay
-//! an advert. The queue gives out one packet at a time, round by round over all routers: every
-//! first round before any second. A paced burst (`garp.interval`) has a time for each of its
-//! packets.
+//! an advert. The queue returns one packet at a time, round by round over all routers: every first
+//! round before any second one. Each packet of a paced burst (`garp.interval`) has its own time.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -52,7 +51,7 @@ pub(crate) struct Packet {
 pub(crate) struct Announcer {
     /// Bursts that can continue at once.
     ready: BinaryHeap<Reverse<Burst>>,
-    /// Paced ones, by the time of their next packet.
+    /// Paced bursts, by the time of their next packet.
     paced: BinaryHeap<Reverse<(Timestamp, Burst)>>,
     /// Bursts queued so far.
     queued: u64,
@@ -64,8 +63,8 @@ pub(crate) struct Announcer {
 }
 
 impl Announcer {
-    /// Queues a burst, which may begin at once. `interval` is nanoseconds between two of its
-    /// packets.
+    /// Queues a burst, which may begin at once. `interval` is the time between two of its packets,
+    /// nanoseconds.
     pub(crate) fn push(&mut self, router: RouterId, addresses: Addresses, rounds: u8, interval: u64) {
         // Two paced bursts of one router would double its rate.
         if interval > 0 && matches!(addresses, Addresses::All) {
@@ -143,7 +142,7 @@ impl Announcer {
                 }
                 return Some(packet);
             }
-            // The round is over. A round without a packet would repeat without end.
+            // The round is complete. A round without a packet would repeat endlessly.
             if burst.round + 1 < burst.rounds && burst.position > 0 {
                 burst.round += 1;
                 burst.position = 0;
@@ -202,7 +201,7 @@ mod tests {
         announcer.push(id(0), Addresses::One(vips[0]), 1, 0);
         announcer.push(id(1), Addresses::All, 1, 0);
         assert!(announcer.is_urgent());
-        // Address 1 of router 0 is not there yet.
+        // Address 1 of router 0 is not added yet.
         let blocked = Packet { router: id(0), position: 1 };
         let sent = std::iter::from_fn(|| announcer.pop_if(T0, |_| &vips, |packet| packet != blocked));
         let sent: Vec<_> = sent.map(|packet| (number(packet.router), packet.position)).collect();

@@ -1,9 +1,9 @@
 //! Carrying out the actions of the virtual routers.
 //!
 //! The actions of a turn are carried out together, in three passes over all routers: adverts,
-//! addresses, announcements. That keeps the order of each router (RFC 9568 section 6.4: advert,
-//! then addresses, then announcement; or the priority-0 advert, then the removal), sends every
-//! advert before any slower work, and makes few netlink batches of all addresses. An address is
+//! addresses, announcements. This keeps the order of each router (RFC 9568 section 6.4: advert,
+//! then addresses, then announcement; or priority-0 advert, then removal), sends every advert
+//! before any slower work, and combines all addresses into few netlink batches. An address is
 //! announced as soon as netlink has acknowledged it; further announcements are sent a few at a
 //! time, so that adverts that are due meanwhile are not late.
 
@@ -34,7 +34,7 @@ use addresses::Origin;
 pub(crate) use addresses::{Added, MACVLAN, Vip};
 use announcer::Announcer;
 
-/// How much a turn may carry out besides its adverts.
+/// Limits on the work of a turn besides its adverts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     /// Address changes.
@@ -56,15 +56,15 @@ pub(crate) struct Effects {
     applied: usize,
     /// Origin of each change.
     origins: Vec<Option<Origin>>,
-    /// The addresses among them.
+    /// The address changes among them.
     proposed: BTreeSet<Proposal>,
     /// Changes that the kernel refused.
     pub(super) retries: Retries<Vip>,
     /// VIPs that were added without a transition, since [`Effects::take_added`].
     added: Vec<Added>,
-    /// Macvlans to be set down: index, and whether it is wanted up after all.
+    /// Macvlans to set down: index, and a flag that is set if the macvlan is wanted up again.
     downs: Vec<(u32, Arc<AtomicBool>)>,
-    /// Addresses that accept packets again once they are removed.
+    /// Addresses to remove from the map of closed VIPs once they are removed from the interface.
     reopen: Vec<(RouterId, ClosedKey)>,
     announcer: Announcer,
     /// Unicast peers whose neighbor entries are to be read.
@@ -73,7 +73,7 @@ pub(crate) struct Effects {
     failed: bool,
     /// Links whose batch holds frames, each once.
     batched: Vec<LinkId>,
-    /// The clock of the turn that is carried out.
+    /// Time of the current turn.
     now: Timestamp,
 }
 
@@ -125,8 +125,8 @@ impl Effects {
         std::mem::take(&mut self.failed)
     }
 
-    /// Macvlans to be set down, for which the kernel takes too long for this thread. None before
-    /// their addresses are removed.
+    /// Returns macvlans to set down, which takes too long for this thread. Empty until their
+    /// addresses are removed.
     pub(crate) fn take_downs(&mut self) -> Vec<(u32, Arc<AtomicBool>)> {
         if self.has_changes() { Vec::new() } else { std::mem::take(&mut self.downs) }
     }
@@ -146,7 +146,7 @@ impl Effects {
         [self.announcer.next(), self.retries.next()].into_iter().flatten().min()
     }
 
-    /// Returns the number of VIPs that the XDP program drops packets to.
+    /// Returns the number of Returns the number of VIPs to which the XDP program drops packets.
     #[cfg(test)]
     pub(crate) fn closed_count(&self) -> usize {
         self.closed.count()

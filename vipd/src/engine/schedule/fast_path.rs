@@ -14,7 +14,7 @@ use crate::xdp::Row;
 #[derive(Debug)]
 pub(crate) struct FastPathDeadlines {
     armed: Vec<Option<Deadline>>,
-    /// Nanoseconds; none passes before this.
+    /// Lower bound of all deadlines, nanoseconds.
     next: u64,
 }
 
@@ -25,8 +25,8 @@ struct Deadline {
     row: Row,
     /// Active_Down_Interval: the deadline is this long after the last unchanged advert.
     down_interval: u64,
-    /// The router's own deadline, if that is later: after records were lost in the ring, for
-    /// example.
+    /// The router's own deadline, if that is later, for example after records were lost in the
+    /// ring.
     not_before: u64,
 }
 

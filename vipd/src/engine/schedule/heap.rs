@@ -1,4 +1,4 @@
-//! Deadlines in a heap that is corrected late.
+//! Deadlines in a heap with lazy updates.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,9 +9,9 @@ use crate::engine::id::{Id as _, RouterId};
 
 /// The deadlines of routers that are not on the fast path.
 ///
-/// A deadline that moves away leaves the heap unchanged: the earlier entry stays, and is corrected
-/// before the engine waits for it. So the heap changes about once per deadline and router, not once
-/// per advert.
+/// A deadline that moves later leaves the heap unchanged: the earlier entry stays, and is corrected
+/// before the engine waits for it. The heap therefore changes about once per deadline and router,
+/// not once per advert.
 #[derive(Debug, Default)]
 pub(crate) struct Heap {
     heap: BinaryHeap<Reverse<(Timestamp, RouterId)>>,
@@ -27,7 +27,8 @@ impl Heap {
         self.heap.reserve((2 * slots).saturating_sub(self.heap.len()));
     }
 
-    /// Sets a router's deadline. `None` and a later one take effect when the former comes up.
+    /// Sets a router's deadline. `None` or a later deadline takes effect when the earlier entry
+    /// reaches the top of the heap.
     pub(crate) fn arm(&mut self, id: RouterId, at: Option<Timestamp>) {
         let (Some(at), Some(slot)) = (at, self.earliest.get_mut(id.index())) else { return };
         if slot.is_none_or(|earliest| at < earliest) {
@@ -37,8 +38,8 @@ impl Heap {
         }
     }
 
-    /// Drops stale entries instead of allocating. At most one entry of each router stands, and
-    /// there is room for two, so that this happens once in as many changes as there are routers.
+    /// Drops stale entries instead of allocating. At most one entry per router is current, and
+    /// there is room for two, so the cost is amortized over as many changes as there are routers.
     fn drop_stale_if_full(&mut self) {
         if self.heap.len() == self.heap.capacity() {
             let earliest = &self.earliest;
@@ -69,7 +70,7 @@ impl Heap {
                 return Some(at);
             }
             self.heap.pop();
-            // An entry that an earlier one has replaced is stale; the earlier one stands.
+            // An entry replaced by an earlier one is stale; the earlier one is current.
             if slot.take_if(|earliest| *earliest == at).is_some() {
                 self.arm(id, current);
             }
@@ -86,7 +87,7 @@ impl Heap {
             }
             self.heap.pop();
             let slot = self.earliest.get_mut(id.index())?;
-            // An entry that an earlier one has replaced is stale.
+            // An entry replaced by an earlier one is stale.
             if slot.take_if(|earliest| *earliest == at).is_some() {
                 return Some(id);
             }

@@ -15,7 +15,7 @@ use crate::xdp::Row;
 use fast_path::FastPathDeadlines;
 use heap::Heap;
 
-/// Busy-wait for the last 100 µs before a master-down deadline: a timer and a switch of threads
+/// Busy-wait for the last 100 µs before a master-down deadline: timer wake-up and context switch
 /// take up to 70 µs in a virtual machine.
 const SPIN_WINDOW: u64 = 100_000;
 
@@ -36,8 +36,9 @@ impl Schedule {
         self.expired.reserve((router.index() + 1).saturating_sub(self.expired.len()));
     }
 
-    /// Records a router's next timeout after an input. On the fast path, which it is on only while
-    /// `published` holds, the deadline is at least that, and moves with each unchanged advert.
+    /// Records a router's next timeout after an input. `published`: whether its fast path is
+    /// published. On the fast path, the timeout is a lower bound, and the deadline moves with each
+    /// unchanged advert.
     pub(crate) fn arm(&mut self, id: RouterId, published: bool, router: &Router) {
         let deadline = router.next_timeout();
         match (router.steady(), deadline) {
@@ -63,7 +64,7 @@ impl Schedule {
         if let (Some(steady), Some(deadline)) = (router.steady(), router.next_timeout()) {
             self.fast_path.arm(id, row, steady.down_interval, deadline);
         } else {
-            // The heap has had its deadline since the input that took it off the fast path.
+            // The input that took it off the fast path has already put its deadline into the heap.
             self.fast_path.disarm(id);
         }
     }
@@ -102,8 +103,8 @@ impl Schedule {
     }
 
     /// Returns the master-down deadline to spin for, if one lies within the spin window. Only
-    /// routers with `spins` count: where one missing advert is enough, the next may still be on its
-    /// way, and spinning for each would burn a core.
+    /// routers with `spins` count: with `down_after_adverts` 1 the next advert may still be in
+    /// flight at each deadline, and spinning for each would burn a core.
     pub(crate) fn spin_deadline(
         &mut self,
         now: Timestamp,

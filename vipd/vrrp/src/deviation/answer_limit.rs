@@ -1,16 +1,16 @@
 //! Answers to losing and priority-0 adverts are rate limited.
 //!
-//! RFC 9568 section 6.4.3 has a master answer each of them at once (S21, S23). Two routers that both
-//! take themselves for the winner would answer each other without end, and each small packet of a
-//! flood would cause a larger one to all hosts of the LAN. Three answers may go back to back, then
-//! one in 100 ms, or in an interval if that is shorter. A suppressed answer does not delay the next
-//! periodic advert.
+//! RFC 9568 section 6.4.3 requires a master to answer each of them at once (S21, S23). Two routers
+//! that both consider themselves the winner would answer each other endlessly, and each small
+//! packet of a flood would trigger a larger multicast packet. A master may send three answers back
+//! to back, then one per 100 ms, or one per interval if that is shorter. A suppressed answer does
+//! not delay the next periodic advert.
 
 use vipd_common::Timestamp;
 
 use crate::interval::Nanos;
 
-/// Answers that may go back to back.
+/// Answers that may be sent back to back.
 const BURST: u64 = 3;
 /// The longest time between two added tokens.
 const PERIOD_MAX: Nanos = 100_000_000;
@@ -31,7 +31,7 @@ impl AnswerLimit {
         Self { period: interval.clamp(1, PERIOD_MAX), tokens: BURST, refilled: Timestamp::ZERO }
     }
 
-    /// Takes a token, if there is one.
+    /// Takes a token. Returns `false` if the bucket is empty.
     pub(crate) fn take(&mut self, now: Timestamp) -> bool {
         let refill = now.nanos_since(self.refilled) / self.period;
         if refill > 0 {

@@ -1,11 +1,13 @@
-//! An outranked router does not shorten the wait for the next advert of the one that outranks it.
+//! A lower-ranking router's advert does not shorten the wait for the higher-ranking router's next
+//! advert.
 //!
-//! RFC 9568 section 6.4.2 adopts the interval of every accepted advert (S11). Where intervals differ,
-//! the last advert of a master that yields, or one that a switch delayed, would set Active_Down_Timer
-//! by its shorter interval, and a backup would take over before the winner is due again. So an
-//! accepted advert sets a floor: until its sender's next advert is overdue by Skew_Time, no router
-//! that it outranks moves the timer to before that time. A master that died thus delays a takeover
-//! by no more than its own next advert.
+//! RFC 9568 section 6.4.2 adopts the interval of every accepted advert (S11). If intervals differ,
+//! the last advert of a yielding master, or an advert delayed by a switch, would set
+//! Active_Down_Timer from its shorter interval, and a backup would take over before the winner's
+//! next advert is due. An accepted advert therefore sets a floor for the timer: the time when its
+//! sender's next advert is overdue by Skew_Time. Adverts of lower-ranking routers cannot set the
+//! timer earlier than the floor. After the sender dies, its floor delays a takeover until its next
+//! advert is overdue, and no longer.
 
 use core::net::IpAddr;
 
@@ -34,8 +36,8 @@ impl DownTimerFloor {
         own_priority: u8,
     ) -> Self {
         let Received { arrival, source, priority, .. } = *advert;
-        // Of two masters this one remains (RFC 9568 section 6.4.3). A new priority or interval of the
-        // same one replaces what it sent before.
+        // The higher-ranking of two masters stays master (RFC 9568 section 6.4.3). A new advert
+        // from the same router always replaces its own floor.
         let stands = |floor: &Self| {
             floor.source != source
                 && (floor.priority, floor.source) > (priority, source)

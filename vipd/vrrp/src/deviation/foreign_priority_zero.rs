@@ -1,10 +1,11 @@
-//! Priority 0 of another router than the current master does not shorten Active_Down_Timer.
+//! A priority-0 advert shortens Active_Down_Timer only if the current master sent it.
 //!
-//! RFC 9568 section 6.4.2 does not say whose priority 0 sets the timer to Skew_Time (S10). A second
-//! master that leaves while a split brain heals would set it on every backup. The true master answers
-//! at once (S21), but Skew_Time of priority 254 at 10 ms is 78 µs, and its answer comes too late. So
-//! such an advert is counted and ignored. If its sender was the master after all,
-//! Active_Down_Timer still brings the takeover.
+//! RFC 9568 section 6.4.2 does not restrict which router's priority-0 advert sets the timer to
+//! Skew_Time (S10). A second master that shuts down while a split brain heals would shorten the
+//! timer on every backup. The remaining master answers at once (S21), but Skew_Time at priority 254
+//! and 10 ms is 78 µs, so the answer arrives too late. Such an advert is therefore counted and
+//! ignored. If its sender was the only master, Active_Down_Timer still fires and causes the
+//! takeover.
 
 use core::net::IpAddr;
 

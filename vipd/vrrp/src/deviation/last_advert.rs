@@ -1,10 +1,9 @@
 //! A master that yields sends one last advert.
 //!
-//! RFC 9568 section 6.4.3 has it yield without one (S22). When a split brain heals and the loser
-//! receives the winner's advert first, the winner would never learn that there was another master,
-//! and hosts would go on sending to the loser's MAC until their caches expire. The last advert makes
-//! the winner announce its addresses again. keepalived has the option `higher_prio_send_advert` for
-//! this.
+//! In RFC 9568 section 6.4.3 it yields without one (S22). If a split brain heals and the loser
+//! receives the winner's advert first, the winner never detects the other master, and hosts keep
+//! sending to the loser's MAC until their caches expire. The last advert makes the winner announce
+//! its addresses again. keepalived has the option `higher_prio_send_advert` for this.
 
 use super::Policy;
 

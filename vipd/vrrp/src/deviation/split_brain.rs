@@ -1,12 +1,14 @@
 //! After a split brain the remaining master announces its addresses once more.
 //!
-//! RFC 9568 section 6.4.3 answers the losing advert (S23), which updates bridges. Hosts may have
-//! learned the other master's MAC from its announcements, and an advert does not correct that.
+//! RFC 9568 section 6.4.3 requires an answer to the losing advert (S23), which updates bridges. But
+//! hosts may have learned the other master's MAC from its announcements, and an advert does not
+//! correct their caches.
 //!
-//! The announcement waits until the competing master was quiet for long enough to have yielded. One
-//! that goes on for a second, or comes back after the announcement, does not receive our adverts, and
-//! one that sends more often than a router does is none. To announce at each of its pauses would
-//! correct nothing; such a persistent one has to be quiet for more than an interval, and a second.
+//! The announcement waits until the competing master has been silent long enough to have yielded. A
+//! competing master is persistent if it keeps advertising for a second or resumes after the
+//! announcement (it does not receive this router's adverts), or if it sends faster than a VRRP
+//! router would. Announcing at each of its pauses would correct nothing, so a persistent one must
+//! be silent for more than an interval, and for at least a second.
 
 use vipd_common::Timestamp;
 
@@ -16,7 +18,8 @@ use crate::interval::Nanos;
 const QUIET_MAX: Nanos = 100_000_000;
 /// The shortest quiet time of a persistent one.
 const PERSISTENT_QUIET: Nanos = 1_000_000_000;
-/// Adverts above two in an interval that a router may send: its first answers come back to back.
+/// Adverts that a router may send in an interval beyond two: its first answers are sent back to
+/// back.
 const ANSWERS: u64 = 8;
 
 /// A competing master, and when to announce.
@@ -26,7 +29,7 @@ pub(crate) struct SplitBrain {
     announce_at: Option<Timestamp>,
 }
 
-/// Another router that advertises as master and has to yield.
+/// Another router that advertises as master although this one outranks it.
 #[derive(Clone, Copy, Debug)]
 struct CompetingMaster {
     first: Timestamp,

@@ -1,14 +1,14 @@
 //! A master that sent no advert for too long yields to a router that took over meanwhile.
 //!
-//! The RFC does not consider a process that is not scheduled for seconds (SIGSTOP, a paused virtual
-//! machine) or whose adverts the kernel refuses. Backups have rightly taken over meanwhile. If the
-//! old master answered their adverts as losing ones (S23), it would take mastership back, also with
-//! Preempt_Mode false. Instead it yields, whatever the priorities; if it may preempt, it does so when
-//! Active_Down_Timer fires.
+//! The RFC does not cover a process that is not scheduled for seconds (SIGSTOP, a paused virtual
+//! machine) or whose adverts the kernel refuses. In the meantime a backup has rightly taken over.
+//! If the old master answered its adverts as losing ones (S23), it would reclaim mastership even
+//! with Preempt_Mode false. Instead it yields regardless of priority; if it may preempt, it does so
+//! when Active_Down_Timer fires.
 //!
-//! It is stalled when, at `now`, its last advert that was really sent is as old as the earliest
-//! takeover allows. A stalled master sends nothing in answer to what it receives. An advert that
-//! arrived before any backup could have taken over is of a router that never was one.
+//! A master is stalled at `now` if it last sent an advert so long ago that a backup may have taken
+//! over. A stalled master does not answer received adverts. An advert that arrived before any
+//! backup could have taken over is not evidence of a takeover.
 
 use vipd_common::Timestamp;
 

@@ -1,8 +1,8 @@
 //! Backup (RFC 9568 section 6.4.2): monitors the master.
 //!
-//! S3 to S7, not to answer ARP and ND for the virtual addresses nor to accept packets for them, hold
-//! because a backup does not have the addresses. S8, Shutdown, needs no action: the timer goes with
-//! the state.
+//! S3 to S7 (do not answer ARP and ND for the virtual addresses, do not accept packets for them)
+//! hold because the addresses are not on a backup's interface. S8, Shutdown, needs no action: the
+//! timer is dropped with the state.
 
 use core::net::IpAddr;
 
@@ -24,8 +24,8 @@ pub(crate) struct Backup {
     down_timer: Timestamp,
     /// The arrival, or the start, that Active_Down_Timer was set from.
     down_from: Timestamp,
-    /// What the timer runs out for: [`Reason::MasterTimeout`], [`Reason::PriorityZero`] or
-    /// [`Reason::Preempted`].
+    /// Reason of the transition when the timer fires: [`Reason::MasterTimeout`],
+    /// [`Reason::PriorityZero`] or [`Reason::Preempted`].
     down_reason: Reason,
     /// Active_Adver_Interval.
     active_interval: Interval,
@@ -138,7 +138,7 @@ impl Backup {
         self.set_down_timer(common);
     }
 
-    /// Sets Active_Down_Timer as the RFC's formulas have it (section 6.1).
+    /// Sets Active_Down_Timer by the RFC's formulas (section 6.1).
     fn set_down_timer(&mut self, common: &Common) {
         let wait = if self.down_reason == Reason::PriorityZero {
             self.active_interval.skew(common.priority)
@@ -182,7 +182,7 @@ impl Backup {
         let only_master = self.preempt_at.is_none()
             && self.floor.as_ref().is_none_or(|floor| Some(floor.source()) == self.master);
         let waits = self.down_reason == Reason::MasterTimeout;
-        // The primary address may have become the master's.
+        // The router's primary address may now be the master's.
         self.unchanged.filter(|steady| waits && only_master && steady.source != common.primary)
     }
 

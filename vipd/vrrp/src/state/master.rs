@@ -1,7 +1,7 @@
-//! Master (RFC 9568 section 6.4.3, there called Active): has the virtual addresses.
+//! Master (called Active in RFC 9568 section 6.4.3): holds the virtual addresses.
 //!
-//! S14 to S18, to answer ARP and ND for the virtual addresses and to forward, are the kernel's work
-//! while the addresses are on the interface.
+//! The kernel implements S14 to S18 (answer ARP and ND for the virtual addresses, forward) while
+//! the addresses are on the interface.
 
 use vipd_common::Timestamp;
 
@@ -35,8 +35,8 @@ pub(crate) struct Master {
 }
 
 impl Master {
-    /// S1, S9: sends an advert, announces the addresses, Adver_Timer := Advertisement_Interval. In
-    /// that order: adverts are what other routers wait for.
+    /// S1, S9: sends an advert, announces the addresses, Adver_Timer := Advertisement_Interval. The
+    /// advert goes first because other routers' timers depend on it.
     pub(crate) fn enter(common: &mut Common, now: Timestamp, reason: Reason) -> Self {
         common.counters.master_transitions += 1;
         common.send_advert();
@@ -135,9 +135,10 @@ impl Master {
         }
     }
 
-    /// Answers an advert with one of its own, within the limit. Whether it did.
+    /// Answers an advert with an advert, within the rate limit. Returns whether one was sent.
     ///
-    /// A stalled master answers nothing: the next record may show that it was replaced.
+    /// A stalled master does not answer: the next record may show that another router has taken
+    /// over.
     fn answer(&mut self, common: &mut Common, now: Timestamp, stalled: bool) -> bool {
         let granted = !stalled && (!common.policy.answer_limit || self.answers.take(now));
         if granted {

@@ -113,7 +113,7 @@ fn s27_nothing_happens_before_startup_delay_is_over() {
         assert_eq!(script.state(), State::Initialize);
         script.wait(1);
         assert_eq!(script.state(), state);
-        // Not after later faults.
+        // The delay does not apply after later faults.
         script.input(Input::Impede(Fault::InterfaceDown));
         script.input(Input::Clear(Impediment::Link));
         assert_eq!(script.state(), state);
@@ -169,7 +169,7 @@ fn without_addresses_there_are_only_adverts() {
         let bare = RouterConfig { virtual_addresses: Vec::new(), ..config(version, SECOND) };
         let mut script = Script::master(RouterConfig { announcements, ..bare });
         assert_eq!(adverts(&script.wait(10 * SECOND)).len(), 10);
-        // After a split brain hosts have nothing to learn.
+        // Without addresses there is nothing to announce after a split brain.
         let digest = address_digest(std::iter::empty());
         let losing = Received { addresses: digest, ..script.received(50, HIGHER) };
         assert_eq!(script.input(Input::Advert(losing)), answer, "S23, VRRPv{version}");

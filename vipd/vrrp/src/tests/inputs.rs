@@ -1,4 +1,4 @@
-//! Inputs that the RFC does not have: losses in the ring, removed addresses, a new primary address.
+//! Inputs beyond the RFC: losses in the ring, removed addresses, a new primary address.
 
 use super::*;
 use crate::Reason;

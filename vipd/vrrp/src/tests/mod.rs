@@ -7,12 +7,12 @@
 //! * M1 to M5: the timers (section 6.1). T7: the interval that is sent. R7, R11 and R12: the checks of
 //!   section 7.1 that need the configuration.
 //!
-//! S3, S7, S14 and S17, who answers for and accepts the virtual addresses, come down to this: the
-//! addresses are on the interface in Master and at no other time. [`Script`] checks it after each
-//! input. S4, S5, S15 and S18 are about IPv6, S6 and S16 about frames to a virtual MAC: the core has no
-//! action for them.
+//! S3, S7, S14 and S17 (answering ARP and ND for the virtual addresses and accepting packets to
+//! them) reduce to one invariant: the addresses are on the interface in Master and at no other
+//! time. [`Script`] checks it after each input. S4, S5, S15 and S18 are about IPv6, S6 and S16
+//! about frames to a virtual MAC: the core has no action for them.
 //!
-//! The tests of departures from the RFC are beside them, in `deviation/`.
+//! The tests of departures from the RFC are in `deviation/`.
 
 mod extensions;
 mod impediments;
@@ -53,7 +53,7 @@ const PRIORITY_ZERO: Action = Action::SendAdvert { priority: 0 };
 const ADD: Action = Action::AddAddresses(Addresses::All);
 pub(crate) const ANNOUNCE: Action = Action::Announce { addresses: Addresses::All, rounds: 5 };
 
-/// Both versions. Their intervals of whole seconds are the same.
+/// Both versions. Intervals of whole seconds exist in both.
 pub(crate) const VERSIONS: [Version; 2] = [Version::V2, Version::V3];
 
 /// Returns a configuration with priority 100, preemption, two addresses.
@@ -121,13 +121,14 @@ impl Script {
         self.router.next_timeout().map(|at| at.nanos_since(self.now))
     }
 
-    /// Gives one input and returns the actions.
+    /// Passes one input to the router and returns the actions.
     pub(crate) fn input(&mut self, input: Input) -> Vec<Action> {
         self.events.clear();
         self.step(input)
     }
 
-    /// Lets time pass and serves every timer when it is due. Returns the actions, and after how long.
+    /// Advances time and handles every timer when it is due. Returns the actions, each with its
+    /// time since the call.
     pub(crate) fn wait(&mut self, nanos: u64) -> Vec<(u64, Action)> {
         self.events.clear();
         let start = self.now;
@@ -142,7 +143,7 @@ impl Script {
         actions
     }
 
-    /// Lets time pass without serving a timer, as when the process is not scheduled.
+    /// Advances time without handling timers, as when the process is not scheduled.
     pub(crate) fn stall(&mut self, nanos: u64) {
         self.now = self.now + nanos;
     }

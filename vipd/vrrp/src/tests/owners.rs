@@ -1,8 +1,9 @@
 //! Several owners of the same addresses: a misconfiguration that is logged (P2) and ends with one
 //! master.
 //!
-//! RFC 9568 section 7.1 had the owner discard whatever it receives, as RFC 3768 does (R7): then all owners stay
-//! master. Erratum 8298 takes that back, and so the rules for everybody else hold: the lower address yields (S22).
+//! RFC 9568 section 7.1, like RFC 3768, makes an owner discard all received adverts (R7), so all
+//! owners would stay master. Erratum 8298 corrects this: the common rules apply, and the owner with
+//! the lower address yields (S22).
 
 use super::*;
 use crate::{Discard, Reason};

@@ -54,7 +54,7 @@ fn a_running_active_down_timer_is_recomputed() {
             assert_eq!(snapshot.skew, skew(priority.into()));
             assert_eq!(snapshot.master_down_interval, down(priority.into()));
         }
-        // As if it had been so from the beginning.
+        // The timer runs as if this had always been the priority.
         script.input(Input::Priority(100));
         assert_eq!(script.next(), Some(down(100) - SECOND));
     }
@@ -72,7 +72,7 @@ fn skew_time_after_priority_zero_is_recomputed() {
     assert_eq!(script.router.snapshot().reason, Some(Reason::PriorityZero));
 }
 
-/// The better of two backups goes first, also when its priority has just changed.
+/// The better of two backups takes over first, even if its priority has just changed.
 #[test]
 fn a_deadline_that_has_passed_fires_with_the_next_timeout() {
     let mut script = Script::started(config(Version::V3, SECOND));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::Discard;
 
-/// Gives an advert `times` times and returns all events.
+/// Passes an advert to the router `times` times and returns all events.
 fn repeat(script: &mut Script, advert: Received, times: usize) -> Vec<Event> {
     let mut events = Vec::new();
     for _ in 0..times {

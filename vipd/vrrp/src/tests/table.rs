@@ -84,7 +84,7 @@ enum Next {
     In(u64),
 }
 
-/// The expected result, and the item that demands it.
+/// The expected result, and the item that requires it.
 struct Cell(&'static str, State, Vec<Action>, Next);
 
 fn down(version: Version, priority: u64) -> u64 {
@@ -153,7 +153,8 @@ fn in_master(version: Version, own: u8, input: In) -> Cell {
         }
         In::TimeoutDue => master("S20", vec![advert], Next::In(INTERVAL)),
         In::Advert(_, OURS) => master("S28", vec![], Next::Unchanged),
-        // The owner of VRRPv2 discards all, and announces when there was another master.
+        // A VRRPv2 owner discards all adverts, and announces its addresses if another router
+        // advertised as master.
         In::Advert(0, _) if own == 255 && version == Version::V2 => master("R7", vec![], Next::Unchanged),
         In::Advert(..) if own == 255 && version == Version::V2 => master("R7", vec![], Next::In(QUIET)),
         In::Advert(0, _) => master("S21", vec![advert], Next::In(INTERVAL)),

@@ -37,7 +37,7 @@ fn m3_the_skew_at_one_centisecond_is_not_rounded_away() {
         let config = RouterConfig { priority, preempt: false, ..config(Version::V3, 10 * MILLI) };
         let mut script = Script::started(config);
         if priority == 255 {
-            // An owner becomes backup only by erratum 8298.
+            // An owner becomes backup only under erratum 8298.
             script.advert(255, HIGHER);
         }
         script.advert(255, HIGHER);

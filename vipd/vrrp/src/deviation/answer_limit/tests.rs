@@ -53,7 +53,7 @@ fn the_burst_is_available_again_after_a_pause() {
     }
 }
 
-/// A flood of small packets causes no flood of adverts, and does not delay the periodic ones.
+/// A flood of priority-0 adverts neither triggers a flood of answers nor delays periodic adverts.
 #[test]
 fn answers_to_priority_zero_are_rate_limited() {
     for version in VERSIONS {

@@ -8,7 +8,8 @@ fn with_interval(script: &Script, priority: u8, interval: u16) -> Input {
     Input::Advert(Received { interval, ..script.received(priority, HIGHER) })
 }
 
-/// The last advert of a master that yields comes after the first of the winner, and has a shorter interval.
+/// The yielding master's last advert arrives after the winner's first one and carries a shorter
+/// interval.
 #[test]
 fn an_outranked_master_does_not_shorten_the_wait() {
     let next_advert = SECOND + 156 * SECOND / 256;
@@ -24,7 +25,8 @@ fn an_outranked_master_does_not_shorten_the_wait() {
         script.wait(SECOND);
         script.input(with_interval(&script, 200, 100));
         assert_eq!(script.next(), Some(2 * SECOND + next_advert), "it is alive");
-        // It dies and the other one goes on: the takeover is delayed by no more than its next advert.
+        // The winner dies and the other master continues: the takeover waits no longer than the
+        // winner's next advert was due.
         script.wait(SECOND);
         script.input(Input::Advert(short(&script, priority)));
         script.wait(next_advert - SECOND - MILLI);
@@ -47,18 +49,18 @@ fn a_later_floor_of_an_outranked_master_does_not_replace_it() {
 #[test]
 fn the_floor_ends_with_priority_zero_another_advert_or_a_better_master() {
     let down = 3 * 10 * MILLI + 156 * 10 * MILLI / 256;
-    // It sends priority 0, while another one was received last.
+    // The master sends priority 0 after an advert of another router.
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 400));
     script.input(Input::Advert(Received { interval: 1, ..script.received(150, LOWER) }));
     script.advert(0, HIGHER);
     assert_eq!(script.next(), Some(156 * 10 * MILLI / 256), "Skew_Time of the interval learned last");
-    // It sends another priority and interval.
+    // The master changes its priority and interval.
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 100));
     script.input(with_interval(&script, 120, 1));
     assert_eq!(script.next(), Some(down), "its own advert");
-    // Another one outranks it.
+    // A third router outranks the master.
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(Input::Advert(Received { interval: 100, ..script.received(150, LOWER) }));
     script.input(with_interval(&script, 200, 1));

@@ -1,4 +1,4 @@
-//! Whose priority 0 shortens the wait of a backup (S10).
+//! Which priority-0 adverts shorten a backup's Active_Down_Timer (S10).
 
 use crate::tests::*;
 use crate::{Policy, Reason};
@@ -21,7 +21,7 @@ fn priority_zero_of_another_router_than_the_master_is_ignored() {
             assert_eq!((script.next(), ignored(&script)), (Some(DOWN - SECOND / 2), count), "VRRPv{version}");
             assert_eq!(script.events, []);
         }
-        // The master's own is not.
+        // The master's own priority-0 advert is not ignored.
         script.advert(0, HIGHER);
         assert_eq!((script.next(), ignored(&script)), (Some(SKEW), 3), "S10: VRRPv{version}");
         script.wait(SKEW);

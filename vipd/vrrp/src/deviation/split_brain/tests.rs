@@ -56,8 +56,8 @@ fn a_competing_master_that_does_not_yield_causes_no_storm_of_announcements() {
     }
 }
 
-/// A flood of adverts of priority 1: pauses of more than an interval and a half once had the master
-/// of a healthy pair announce its addresses again and again.
+/// Regression test: in a flood of priority-1 adverts, pauses of more than one and a half intervals
+/// made the master of a healthy pair announce its addresses repeatedly.
 #[test]
 fn a_persistent_competing_master_has_to_be_quiet_for_a_second() {
     for interval in [10 * MILLI, 100 * MILLI] {
@@ -117,7 +117,7 @@ fn the_final_advert_of_a_preempted_master_is_no_split_brain() {
         assert_eq!(script.advert(50, HIGHER), answer, "S23, VRRPv{version}");
         assert_eq!(script.events, [], "nothing to log");
         assert_eq!(announcements(&script.wait(4 * SECOND)), [0u64; 0], "the takeover has just announced");
-        // One that goes on is a competing master.
+        // A router that keeps advertising is a competing master.
         script.advert(50, HIGHER);
         assert_eq!(script.events, [Event::LosingAdvert { source: HIGHER, priority: 50 }]);
     }

@@ -13,7 +13,7 @@ fn a_stalled_master_yields_to_the_backup_that_took_over() {
         assert_eq!(script.input(Input::Advert(advert)), [Action::RemoveAddresses], "VRRPv{version}");
         assert!(matches!(script.events[0], Event::StateChanged { reason: Reason::Stalled, .. }));
         assert_eq!(script.router.snapshot().counters.stalls, 1);
-        // It preempts after a whole Active_Down_Interval.
+        // It preempts after a full Active_Down_Interval.
         let down = 3 * SECOND + 156 * SECOND / 256;
         assert_eq!(script.next(), Some(down));
         script.wait(down);
@@ -46,7 +46,7 @@ fn a_master_is_stalled_after_three_intervals_and_not_before() {
     assert_eq!(script.advert(50, HIGHER), [Action::RemoveAddresses], "no backup fires before that");
 }
 
-/// One advert of priority 1 from a stranger, 5 ms after the process was stopped.
+/// A priority-1 advert from an unknown router, 5 ms after the process was stopped.
 #[test]
 fn an_advert_from_the_beginning_of_a_stall_does_not_end_it() {
     for version in VERSIONS {
