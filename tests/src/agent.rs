@@ -127,12 +127,12 @@ impl Agent {
         })
     }
 
-    /// Its program.
+    /// Returns the agent's program.
     pub fn kind(&self) -> &AgentKind {
         &self.kind
     }
 
-    /// Its node.
+    /// Returns the agent's node.
     pub fn station(&self) -> Station {
         self.station
     }
@@ -142,12 +142,12 @@ impl Agent {
         &self.host
     }
 
-    /// Returns whether it was started and not stopped or killed since.
+    /// Returns whether the agent was started and not stopped or killed since.
     pub fn is_running(&self) -> bool {
         self.process.is_some()
     }
 
-    /// Returns whether its process is still running; the program may have exited.
+    /// Returns whether the agent's process is still running; the program may have exited.
     ///
     /// # Errors
     /// When it was not started, or waitpid(2) fails.
@@ -326,8 +326,9 @@ impl Agent {
             .with_context(|| format!("writing {} on {}", path.display(), self.station))
     }
 
-    /// Removes the pid files of a killed keepalived. It refuses to start while the process of that
-    /// id runs, which is itself: each run has the same id in its PID namespace.
+    /// Removes the pid files of a killed keepalived. keepalived refuses to start while the process
+    /// with the id in the file runs, which would be the new keepalived itself: each run has the
+    /// same id in its PID namespace.
     fn remove_pid_files(&self) -> Result<()> {
         let files = PID_FILES.map(|file| Self::runtime_dir().join(file));
         self.host

@@ -18,7 +18,7 @@ use crate::station::Mac;
 pub struct Neighbour {
     /// IPv4 address.
     pub address: Ipv4Addr,
-    /// Its MAC; `None` while unresolved, or after resolution failed.
+    /// MAC of the neighbor; `None` while unresolved, or after resolution failed.
     pub mac: Option<Mac>,
     /// NUD state of the kernel.
     pub state: NeighbourState,

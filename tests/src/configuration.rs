@@ -103,7 +103,7 @@ impl Instance {
         }
     }
 
-    /// Its family.
+    /// Returns the instance's family.
     pub fn family(&self) -> Family {
         if self.addresses.iter().any(IpAddr::is_ipv6) { Family::V6 } else { Family::V4 }
     }

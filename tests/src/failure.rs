@@ -13,14 +13,14 @@ pub struct Failure {
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
-    /// `?` calls this: the caller's location is the line of the `?`.
+    /// Converts an error. `?` calls this function, so the caller's location is the line of the `?`.
     #[track_caller]
     fn from(error: E) -> Self {
         Self { location: Location::caller(), error: error.into() }
     }
 }
 
-/// What the test harness prints.
+/// Formats the failure as the test harness prints it.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {:#}", self.location, self.error)

@@ -26,7 +26,7 @@ pub struct Frame {
     pub time: WallTime,
     /// Ingress port: the station connected to it, regardless of the frame's source address.
     pub from: Station,
-    /// Its bytes, from the destination address on.
+    /// Bytes of the frame, from the destination address on.
     pub bytes: Vec<u8>,
 }
 
@@ -46,7 +46,7 @@ pub struct Arp {
 /// An ICMP echo request or reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Echo {
-    /// Whether it is a reply.
+    /// Whether the message is a reply.
     pub reply: bool,
     /// Ethernet source.
     pub source_mac: Mac,
@@ -61,8 +61,8 @@ pub struct Echo {
 }
 
 impl Frame {
-    /// Returns whether it is an advert by which the station claims to be master: any but a
-    /// priority-0 advert.
+    /// Returns whether the frame is an advert by which the station claims to be master: any advert
+    /// except a priority-0 advert.
     pub fn claims_mastership(&self, station: Station) -> bool {
         self.from == station && self.advert().is_some_and(|advert| advert.priority > 0)
     }

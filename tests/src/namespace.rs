@@ -24,8 +24,8 @@ pub const SCRATCH: &str = "/dev/shm";
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A network and a mount namespace. Clones are handles to the same one, which ends when the last is
-/// dropped.
+/// A network and a mount namespace. Clones are handles to the same namespace, which ends when the
+/// last handle is dropped.
 #[derive(Clone)]
 pub struct Namespace {
     shared: Arc<Shared>,
@@ -73,7 +73,7 @@ impl Namespace {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Its name.
+    /// Returns the name of the namespace.
     pub fn name(&self) -> &str {
         &self.shared.name
     }

@@ -51,7 +51,7 @@ impl Process {
         Self::spawn_with(namespace, command, Stdio::piped())
     }
 
-    /// As [`Process::spawn`], with standard error redirected to `stderr`.
+    /// Starts a program like [`Process::spawn`], with standard error redirected to `stderr`.
     ///
     /// # Errors
     /// When the program cannot be started.
@@ -80,7 +80,7 @@ impl Process {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns whether it has not exited.
+    /// Returns whether the process has not exited.
     ///
     /// # Errors
     /// When waitpid(2) fails.

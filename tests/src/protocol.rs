@@ -4,8 +4,8 @@ use std::time::Duration;
 
 pub use vipd_witness::Version;
 
-/// `Skew_Time` of a backup, by which it waits longer than three intervals, so that the backup with
-/// the highest priority takes over first.
+/// Returns the `Skew_Time` of a backup, by which it waits longer than three intervals, so that the
+/// backup with the highest priority takes over first.
 pub fn skew_time(version: Version, interval: Duration, priority: u8) -> Duration {
     let whole = match version {
         Version::V2 => Duration::from_secs(1),
@@ -14,8 +14,8 @@ pub fn skew_time(version: Version, interval: Duration, priority: u8) -> Duration
     whole * (256 - u32::from(priority)) / 256
 }
 
-/// `Active_Down_Interval` of a backup (`Master_Down_Interval` in RFC 3768): the time from the last
-/// received advert to its own first.
+/// Returns the `Active_Down_Interval` of a backup (`Master_Down_Interval` in RFC 3768): the time
+/// from the last received advert to the backup's own first advert.
 pub fn down_interval(version: Version, interval: Duration, priority: u8) -> Duration {
     3 * interval + skew_time(version, interval, priority)
 }

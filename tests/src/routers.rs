@@ -13,7 +13,7 @@ use crate::links;
 use crate::namespace::Namespace;
 use crate::station::{INTERFACE, Station};
 
-/// Advert interval of routers whose test does not depend on it.
+/// Advert interval of routers in tests that do not depend on the interval.
 pub const INTERVAL: Duration = Duration::from_millis(100);
 /// Time limit for a state that a router reaches within a few intervals, on a machine under load.
 const SOON: Duration = Duration::from_secs(20);

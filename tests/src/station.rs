@@ -31,7 +31,7 @@ pub const VIP6_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x
 /// Maximum number of nodes: .11 to .49.
 pub const MAX_NODES: u8 = 39;
 
-/// First interface index of switch ports; bridge and loopback have smaller ones.
+/// First interface index of switch ports; bridge and loopback have smaller indices.
 const PORT_BASE: u32 = 100;
 const CLIENT_HOST: u8 = 100;
 

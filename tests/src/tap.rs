@@ -11,8 +11,8 @@ use crate::packet_socket;
 /// Longer than any frame, including those merged by GRO.
 const LONGEST_FRAME: usize = 1 << 16;
 
-/// A packet socket on a host. It receives the frames that an XDP program passes, and none that it
-/// drops.
+/// A packet socket on a host. The socket receives the frames that an XDP program passes, and no
+/// dropped frames.
 #[derive(Debug)]
 pub struct Tap {
     socket: Socket,

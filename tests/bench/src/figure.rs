@@ -5,7 +5,7 @@ use super::metric::Metric;
 /// The values of one metric in one run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Figure {
-    /// What was measured.
+    /// The measured metric.
     pub(crate) metric: Metric,
     /// The nominal point of a sweep: virtual routers, or flood adverts per second (0: unlimited).
     pub(crate) point: Option<u32>,

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-/// CPUs, memory and kernel, in one line.
+/// Describes CPUs, memory and kernel in one line.
 pub(crate) fn describe() -> Result<String> {
     let read = |path: &str| fs::read_to_string(path).with_context(|| path.to_owned());
     let processors = read("/proc/cpuinfo")?;

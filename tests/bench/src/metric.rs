@@ -11,7 +11,7 @@ macro_rules! metrics {
         }
 
         impl Metric {
-            /// All of them, in the order of the tables.
+            /// All metrics, in the order of the tables.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// Returns the key in JSON; stable across versions.
@@ -24,8 +24,8 @@ macro_rules! metrics {
                 match self { $(Self::$name => $unit,)* }
             }
 
-            /// Returns whether it is a CPU cost of the program, so that a change must not make it
-            /// worse.
+            /// Returns whether the metric is a CPU cost of the program, which a change must not
+            /// increase.
             pub(crate) fn is_cpu(self) -> bool {
                 match self { $(Self::$name => metrics!(@cpu $($kind)?),)* }
             }

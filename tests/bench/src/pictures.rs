@@ -16,7 +16,7 @@ pub(crate) struct Picture {
     pub(crate) x: Axis,
     /// Vertical axis.
     pub(crate) y: Axis,
-    /// Its lines.
+    /// Lines of the chart.
     pub(crate) lines: Vec<Line>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Line {
     pub(crate) name: String,
     /// Determines the color.
     pub(crate) who: Who,
-    /// Whether it is a second line of the same color.
+    /// Whether the line is a second line of the same color.
     pub(crate) thin: bool,
     /// Points from left to right.
     pub(crate) points: Vec<(f64, f64)>,

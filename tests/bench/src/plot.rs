@@ -91,7 +91,7 @@ fn range(axis: Axis, values: impl Iterator<Item = f64>) -> (f64, f64) {
     }
 }
 
-/// As many digits as the value has: 0.05, 20.
+/// Formats a value with as many digits as it has: 0.05, 20.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "plotters' signature")]
 fn label(value: &f64) -> String {
     let text = format!("{value:.4}");

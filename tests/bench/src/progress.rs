@@ -10,7 +10,7 @@ const TEMPLATE: &str = "[bench] {bar:16} {elapsed}, {wide_msg}";
 
 /// Progress through steps of known approximate duration.
 pub(crate) struct Progress {
-    /// On a terminal.
+    /// The progress bar, on a terminal only.
     bar: Option<ProgressBar>,
     begun: Instant,
     total: Duration,
@@ -18,7 +18,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `total` is the expected duration of all steps.
+    /// Starts the display. `total` is the expected duration of all steps.
     pub(crate) fn new(total: Duration) -> Result<Self> {
         let bar = io::stderr().is_terminal().then(|| -> Result<ProgressBar> {
             let bar = ProgressBar::new(total.as_secs());

@@ -1,4 +1,4 @@
-//! This vipd compared with another one: CPU must not get worse by more than 5 %.
+//! Compares this vipd with another build: CPU must not increase by more than 5 %.
 
 use std::fmt;
 

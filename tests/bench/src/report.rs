@@ -50,11 +50,11 @@ pub(crate) fn plain_targets(verdicts: &[Verdict]) -> String {
     text
 }
 
-/// What the document says about the run besides its figures.
+/// Properties of the run that the document shows besides the figures.
 pub(crate) struct Run<'a> {
     /// The command that repeats it.
     pub(crate) command: &'a str,
-    /// Its duration.
+    /// Duration of the run.
     pub(crate) took: Duration,
     /// Why targets are missed, by target key.
     pub(crate) reasons: &'a BTreeMap<String, String>,
@@ -217,7 +217,7 @@ fn full(series: &Series) -> String {
 
 const NOT_REACHED: &str = "not within 30 s";
 
-/// Three significant digits.
+/// Formats a value with three significant digits.
 fn shown(value: f64, unit: &str) -> String {
     let digits = match value.abs() {
         0.0 => 0,

@@ -12,7 +12,7 @@ use crate::subject::Who;
 /// One metric over all runs.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Series {
-    /// What was measured.
+    /// The measured metric.
     pub(crate) metric: Metric,
     /// The nominal point of a sweep.
     pub(crate) point: Option<u32>,
@@ -51,7 +51,7 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// Without figures yet.
+    /// Creates an entry without figures.
     pub(crate) fn new(scenario: Scenario) -> Self {
         Self { scenario, columns: Vec::new() }
     }
@@ -130,7 +130,7 @@ impl Results {
         column.filter(|series| series.metric == metric).collect()
     }
 
-    /// Returns the median of a metric, at a point of its sweep if it has one.
+    /// Returns the median of a metric, at a point of its sweep if the metric has a sweep.
     pub(crate) fn median(
         &self,
         scenario: Scenario,

@@ -54,9 +54,9 @@ pub(crate) enum Scenario {
 /// Duration of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
-    /// Of a steady state.
+    /// Duration of a steady state.
     length: Duration,
-    /// Of each flood rate.
+    /// Duration of each flood rate.
     flood: Duration,
     /// Flood rates.
     rates: &'static [Option<u32>],
@@ -67,7 +67,7 @@ pub(crate) struct Effort {
 }
 
 impl Effort {
-    /// For reports.
+    /// Effort for reports.
     pub(crate) const FULL: Self = Self {
         length: Duration::from_secs(3),
         flood: Duration::from_secs(6),
@@ -75,7 +75,7 @@ impl Effort {
         cuts: (10, 4),
         quick: false,
     };
-    /// For a first look.
+    /// Effort for a first look.
     pub(crate) const QUICK: Self = Self {
         length: Duration::from_millis(1500),
         flood: Duration::from_secs(2),
@@ -86,7 +86,7 @@ impl Effort {
 }
 
 impl Scenario {
-    /// Its columns; a run leaves out those it has no program for.
+    /// Returns the columns of the scenario. A run omits columns for which it has no program.
     pub(crate) fn who(self) -> &'static [Who] {
         match self {
             Self::Xdp => &[Who::Vipd],
@@ -126,7 +126,7 @@ impl Scenario {
         Duration::from_secs(if effort.quick { quick } else { full })
     }
 
-    /// One run of one column.
+    /// Performs one run of one column.
     pub(crate) fn measure(self, subject: &Subject, effort: Effort) -> Result<Vec<Figure>> {
         let length = effort.length;
         let seconds = Duration::from_secs;
@@ -159,7 +159,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// Returns the name of a point of its sweep.
+    /// Returns the name of a point of the scenario's sweep.
     pub(crate) fn point_name(self, point: u32) -> String {
         match (self, point) {
             (Self::Flood, 0) => "unlimited".to_owned(),

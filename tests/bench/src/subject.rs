@@ -109,7 +109,7 @@ impl Subject {
         self.in_mode(Agent::new(lab, station, self.kind.clone(), instances)?)
     }
 
-    /// Returns an agent of this program with a whole configuration of its own.
+    /// Returns an agent of this program with a complete configuration.
     ///
     /// # Errors
     /// As [`Agent::with_configuration`].

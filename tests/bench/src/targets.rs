@@ -38,7 +38,7 @@ impl Reading {
 /// The lower bound of a figure in the same lab.
 #[derive(Debug, Clone, Copy)]
 enum Floor {
-    /// There is none.
+    /// No reading exists.
     Unknown,
     /// A constant.
     Fixed(f64, &'static str),
@@ -46,7 +46,7 @@ enum Floor {
     Measured(Who, Reading, f64, &'static str),
 }
 
-/// What vipd must reach.
+/// The limit that vipd must keep.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Limit {
     /// At most this.
@@ -63,7 +63,7 @@ pub(crate) enum Limit {
 pub(crate) struct Target {
     /// The key in `docs/bench/misses.md`.
     pub(crate) key: &'static str,
-    /// What is measured.
+    /// The measured quantity.
     pub(crate) title: &'static str,
     /// The unit.
     pub(crate) unit: &'static str,

@@ -12,9 +12,9 @@ use crate::{Sabotage, Violation, run};
 pub struct Summary {
     /// Worlds.
     pub worlds: u64,
-    /// Routers in all of them.
+    /// Routers in all worlds.
     pub routers: u64,
-    /// Virtual time in them, nanoseconds.
+    /// Virtual time in all worlds, nanoseconds.
     pub passed: u128,
     /// Counts.
     pub tally: Tally,

@@ -1,4 +1,5 @@
-//! A host's clock: it began at another time than the others, and runs up to 1 % too fast or too slow.
+//! A host's clock. Every host's clock begins at a different time and runs up to 1 % too fast or too
+//! slow.
 
 use vipd_common::Timestamp;
 
@@ -6,10 +7,10 @@ use vipd_common::Timestamp;
 pub(crate) const WORST: i64 = 10_000;
 const MILLION: i64 = 1_000_000;
 
-/// From true time, nanoseconds, to a host's own.
+/// Converts true time, nanoseconds, to a host's own time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    /// What it showed at 0, nanoseconds.
+    /// Reading of the clock at true time 0, nanoseconds.
     began: u64,
     /// Millionths that it gains.
     gain: i64,
@@ -21,12 +22,13 @@ impl Clock {
         Self { began, gain }
     }
 
-    /// What it shows.
+    /// Returns the reading of the clock at true time `now`.
     pub(crate) fn shows(self, now: u64) -> Timestamp {
         Timestamp::from_nanos(self.began + scale(now, MILLION + self.gain))
     }
 
-    /// The first moment at which it shows `local`; 0 if it has from the start.
+    /// Returns the first true time at which the clock shows `local`; 0 if it shows more from the
+    /// start.
     pub(crate) fn when(self, local: Timestamp) -> u64 {
         let passed = u128::from(local.as_nanos().saturating_sub(self.began));
         let rate = u128::try_from(MILLION + self.gain).expect("a clock runs forwards");

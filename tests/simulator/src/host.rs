@@ -16,8 +16,8 @@ pub(crate) struct Host {
     pub(crate) part: u64,
     /// The process runs, and the link is up.
     pub(crate) up: bool,
-    /// It was shut down, or lost its link. What still arrives and is still due reaches its routers and must
-    /// have no effect.
+    /// The host was shut down or lost its link. Adverts and timers that are still pending reach its
+    /// routers and must have no effect.
     pub(crate) left: bool,
     /// End of a stall, true time.
     pub(crate) stalled_until: Option<u64>,
@@ -25,7 +25,7 @@ pub(crate) struct Host {
     pub(crate) ring: Vec<Record>,
     /// More were lost.
     pub(crate) lost: bool,
-    /// Its members' indices in the world.
+    /// Indices of the host's members in the world.
     pub(crate) members: Vec<usize>,
 }
 
@@ -51,16 +51,16 @@ impl Host {
 
 /// An advert that arrived and was not handled yet.
 pub(crate) struct Record {
-    /// Its receiver.
+    /// The receiving member.
     pub(crate) member: usize,
     pub(crate) advert: Received,
     /// Arrival of the last unchanged advert before it.
     pub(crate) before: Timestamp,
 }
 
-/// What the XDP program keeps of unchanged adverts.
+/// The XDP program's state for unchanged adverts.
 pub(crate) struct Slot {
-    /// Arrival of the last one.
+    /// Arrival of the last unchanged advert.
     pub(crate) arrival: Timestamp,
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Member {
     pub(crate) has_addresses: bool,
     /// Arrival of its last advert at each member of the virtual router, true time.
     pub(crate) last_arrival: Vec<u64>,
-    /// When its timer is checked next, true time.
+    /// When the member's timer is checked next, true time.
     pub(crate) armed: Option<u64>,
     /// The agent's own handling of unchanged adverts.
     pub(crate) fast_path: FastPath,
@@ -106,7 +106,7 @@ impl Member {
         }
     }
 
-    /// The host crashed and lost its state.
+    /// Resets the member after the host crashed and lost its state.
     pub(crate) fn reset(&mut self) {
         self.router = Router::new(self.router.config().clone());
         self.has_addresses = false;
@@ -114,12 +114,12 @@ impl Member {
         self.fast_path = FastPath::default();
     }
 
-    /// What decides between two masters (RFC 9568 section 6.4.3).
+    /// Returns the rank that decides between two masters (RFC 9568 section 6.4.3).
     pub(crate) fn rank(&self) -> (u8, IpAddr) {
         (self.router.config().priority, self.address)
     }
 
-    /// Preempt_Mode, or the owner.
+    /// Returns whether the member preempts: Preempt_Mode is set, or the member is the owner.
     pub(crate) fn preempts(&self) -> bool {
         self.router.config().preempt || self.router.config().is_owner()
     }

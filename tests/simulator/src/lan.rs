@@ -9,14 +9,14 @@ use crate::host::Record;
 use crate::trace::What;
 use crate::world::{Due, World};
 
-/// What the LAN does to adverts.
+/// Delay, loss and reordering of adverts in the LAN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Weather {
     /// Lost, in percent.
     pub(crate) loss: u64,
     /// Delivered twice, in percent.
     pub(crate) twice: u64,
-    /// What one host sends another may arrive in another order.
+    /// Adverts from one host to another may arrive out of order.
     pub(crate) reorders: bool,
 }
 
@@ -53,8 +53,9 @@ impl World {
         }
     }
 
-    /// Each advert has its own delay. A switch keeps the order of what one host sends to another, and a
-    /// router that shuts down relies on it: an advert after its priority 0 would be followed again.
+    /// Posts an advert with its own delay. A switch keeps the order of frames from one host to
+    /// another, and a router that shuts down relies on that order: backups would follow an advert
+    /// that arrived after the priority-0 advert.
     fn post(&mut self, from: usize, index: usize, to: usize, letter: Letter) {
         let mut arrival = self.now + self.random.between(self.delay / 10, self.delay);
         let last = &mut self.members[from].last_arrival[index];

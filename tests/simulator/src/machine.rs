@@ -90,7 +90,7 @@ impl World {
         self.count_masters_on(host);
     }
 
-    /// The ring was full while the process stalled: the last records are lost.
+    /// Discards the last records: the ring was full while the process stalled.
     pub(crate) fn lose_records(&mut self, host: usize) {
         let host = &mut self.hosts[host];
         if !host.ring.is_empty() {

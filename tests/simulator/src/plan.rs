@@ -13,7 +13,7 @@ pub(crate) const SECOND: u64 = 1_000 * MILLI;
 
 /// A virtual router: the same VRID on several hosts.
 pub(crate) struct Group {
-    /// Indices of the plan's members in the world.
+    /// Indices of the virtual router's members in the world.
     pub(crate) members: Vec<usize>,
     /// Transitions to Master.
     pub(crate) takeovers: u64,
@@ -43,7 +43,7 @@ enum Shape {
 }
 
 impl Shape {
-    /// By frequency.
+    /// Shapes, repeated by their frequency.
     const ALL: [Self; 8] = {
         let (mesh, ladder) = (Self::Mesh, Self::Ladder);
         [mesh, mesh, mesh, mesh, ladder, ladder, ladder, Self::Crowd]

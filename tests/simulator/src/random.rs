@@ -16,7 +16,7 @@ impl Random {
         value ^ (value >> 31)
     }
 
-    /// From `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
@@ -25,7 +25,7 @@ impl Random {
         self.next().is_multiple_of(many)
     }
 
-    /// Below `length`.
+    /// Returns a number below `length`.
     pub(crate) fn index(&mut self, length: usize) -> usize {
         let below = u64::try_from(length).expect("a length fits");
         usize::try_from(self.next() % below).expect("below a length")

@@ -1,4 +1,4 @@
-//! What holds in a LAN that is whole.
+//! Checks of a LAN without failures.
 
 use crate::clock::at_the_most;
 use crate::plan::SECOND;
@@ -67,8 +67,8 @@ impl World {
         self.hosts[member.host].is_running() && matches!(member.router.state(), State::Backup | State::Master)
     }
 
-    /// Returns the virtual routers that lose their master with a host, by when each has the next
-    /// one, and a candidate. `priority_zero`: it shuts down.
+    /// Returns the virtual routers that lose their master with a host, the time by which each must
+    /// have the next master, and a candidate. `priority_zero`: the host shuts down.
     pub(crate) fn successions(&self, host: usize, priority_zero: bool) -> Vec<Succession> {
         let masters =
             self.hosts[host].members.iter().copied().filter(|member| self.members[*member].is_master());
@@ -99,7 +99,7 @@ impl World {
     }
 }
 
-/// When a virtual router has another master at the latest.
+/// Latest time at which a virtual router has another master.
 pub(crate) struct Succession {
     /// True time.
     pub(crate) until: u64,

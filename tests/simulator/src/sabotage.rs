@@ -1,9 +1,9 @@
 //! Broken routers: the invariants detect each kind.
 
-/// How the routers of a world are broken.
+/// Faults that are injected into the routers of a world.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sabotage {
-    /// Not at all.
+    /// No sabotage.
     #[default]
     None,
     /// A master receives nothing.

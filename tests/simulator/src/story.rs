@@ -47,7 +47,7 @@ pub fn run(seed: u64, sabotage: Sabotage, loud: bool) -> Outcome {
 }
 
 impl World {
-    /// Any failure, and several at once.
+    /// Plays any failures, also several at once.
     fn bad_times(&mut self) {
         self.strict = None;
         let down = self.longest_down();
@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    /// The LAN is whole, all hosts run, nothing is lost.
+    /// Heals the LAN: it is whole, all hosts run, and no advert is lost.
     fn heal(&mut self) {
         self.weather = Weather::default();
         self.trace.add(self.now, 0, None, What::Loses(0));
@@ -117,7 +117,7 @@ impl World {
         self.expect_rest();
     }
 
-    /// One failure after the other in a LAN that is whole: every invariant applies.
+    /// Plays one failure after the other in a LAN that is otherwise whole: every invariant applies.
     fn good_times(&mut self) {
         self.weather.twice = self.random.of(&[0, 0, 10, 50]);
         for _ in 0..FAILURES {
@@ -134,7 +134,7 @@ impl World {
         }
     }
 
-    /// Without a failure there is no takeover; removed addresses are restored.
+    /// Checks that there is no takeover without a failure, and that removed addresses are restored.
     fn expect_stability(&mut self) {
         let before = self.takeovers();
         let host = self.random.index(self.hosts.len());
@@ -146,7 +146,8 @@ impl World {
         self.expect_no_takeover_since(&before, &[], "without a failure");
     }
 
-    /// A host that is a master fails, is replaced in time where it was master, and comes back.
+    /// Plays the failure of a host that is master: it is replaced in time for every virtual router
+    /// whose master it was, and comes back.
     fn lose_a_master(&mut self, loss: Loss) {
         let (down, delay, slack) = (self.longest_down(), self.longest_delay(), self.slack());
         let group = self.random.index(self.groups.len());

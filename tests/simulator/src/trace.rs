@@ -26,7 +26,7 @@ pub enum What {
     LostLink,
     /// A host's process stalls for this long, nanoseconds.
     Stalled(u64),
-    /// It continues.
+    /// The process continues.
     Resumed,
     /// A host is in this part of the LAN.
     Part(u64),
@@ -67,13 +67,13 @@ struct Entry {
 pub(crate) struct Trace {
     last: VecDeque<Entry>,
     digest: DefaultHasher,
-    /// Whether each is printed as it happens.
+    /// Whether each event is printed as it happens.
     loud: bool,
 }
 
 /// Events kept: some hundreds for each virtual router.
 const KEPT: usize = 20_000;
-/// Of these, shown for one virtual router.
+/// Number of the kept events that are shown for one virtual router.
 const SHOWN: usize = 60;
 
 impl Trace {

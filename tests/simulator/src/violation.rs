@@ -2,19 +2,19 @@
 
 use std::fmt;
 
-/// What holds in every world.
+/// Invariants that hold in every world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invariant {
     /// Once the LAN has been whole for the longest Active_Down_Interval, two masters last no longer than
     /// an advert and its answer.
     OneMasterAtMost,
-    /// At rest there is one master, the right one, and all others follow it.
+    /// At rest there is one master, the right router, and all other routers follow it.
     TheRightMaster,
     /// A master that is gone is replaced within Active_Down_Interval, or Skew_Time after priority 0.
     TakeoverInTime,
     /// No takeover without a cause, nor while a backup is stalled.
     NoFalseTakeover,
-    /// Only a master has the virtual addresses, and only what is on the interface is announced.
+    /// Only a master has the virtual addresses, and only addresses on the interface are announced.
     AddressesInMasterOnly,
     /// At a shutdown a master sends one priority-0 advert; after it nothing is sent.
     SilentAfterShutdown,
@@ -25,9 +25,9 @@ pub enum Invariant {
 pub struct Violation {
     /// Seed of the world.
     pub seed: u64,
-    /// Which invariant.
+    /// The violated invariant.
     pub invariant: Invariant,
-    /// What was found.
+    /// The violation that was found.
     pub found: String,
     /// The last events of the virtual router.
     pub events: Vec<String>,

@@ -60,7 +60,7 @@ pub(crate) struct World {
     pub(crate) weather: Weather,
     pub(crate) trace: Trace,
     pub(crate) tally: Tally,
-    /// From when on two masters are a violation.
+    /// Time from which two masters are a violation.
     pub(crate) strict: Option<u64>,
     pub(crate) violation: Option<Violation>,
     /// Virtual routers with several masters.
@@ -170,7 +170,7 @@ impl World {
         }
     }
 
-    /// The end of a turn: publishes which adverts are unchanged.
+    /// Ends a turn: publishes which adverts are unchanged.
     pub(crate) fn publish_fast_paths(&mut self, host: usize) {
         for index in 0..self.hosts[host].members.len() {
             let place = self.hosts[host].members[index];
@@ -212,7 +212,8 @@ impl World {
         }
     }
 
-    /// A timer that was moved to later stays in the queue: it is checked and armed again.
+    /// Arms a timer. A timer that was moved to a later time stays in the queue; when it fires, it
+    /// is checked and armed again.
     fn arm(&mut self, member: usize) {
         let Some(deadline) = self.members[member].router.next_timeout() else { return };
         let at = self.hosts[self.members[member].host].clock.when(deadline).max(self.now);
@@ -318,12 +319,13 @@ impl World {
         }
     }
 
-    /// An advert and its answer: two delays and two wake-ups.
+    /// Returns the time for an advert and its answer: two delays and two wake-ups.
     pub(crate) fn slack(&self) -> u64 {
         2 * (self.delay + WAKE_UP)
     }
 
-    /// While mastership changes there are two masters for as long as an advert takes.
+    /// Watches for two masters. While mastership changes there are two masters for as long as an
+    /// advert takes.
     fn watch(&mut self) {
         let Some(strict) = self.strict else { return };
         for index in 0..self.contested.len() {
@@ -340,7 +342,7 @@ impl World {
         }
     }
 
-    /// The first violation ends the run.
+    /// Records a violation. The first violation ends the run.
     pub(crate) fn violate(&mut self, member: usize, invariant: Invariant, found: &str) {
         if self.violation.is_none() {
             let group = self.members[member].group;

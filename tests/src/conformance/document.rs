@@ -78,7 +78,7 @@ pub fn parse(name: &str, text: &str) -> Result<Scenario> {
     Ok(scenario)
 }
 
-/// `expect advert at once  # not FRR, keepalived`.
+/// Parses a script line such as `expect advert at once # not FRR, keepalived`.
 fn script(number: usize, line: &str) -> Result<Line> {
     let (statement, remark) = line.split_once('#').unwrap_or((line, ""));
     let programs = remark.trim().strip_prefix("not ").unwrap_or_default();

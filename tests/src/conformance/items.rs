@@ -22,7 +22,7 @@ pub struct Item {
 }
 
 impl Item {
-    /// Returns whether it is marked as a choice or as not applicable.
+    /// Returns whether the item is marked as a choice or as not applicable.
     pub fn is_explained(&self) -> bool {
         ["choice: ", "not applicable: "].iter().any(|word| self.elsewhere.starts_with(word))
     }

@@ -106,7 +106,7 @@ struct Stage {
     cursor: WallTime,
     /// Origin of the times in the scenario.
     mark: WallTime,
-    /// Dropped last: the agent runs in it.
+    /// Dropped last: the agent runs in the lab.
     _lab: Lab,
 }
 
@@ -138,8 +138,8 @@ impl Stage {
         }
     }
 
-    /// Waits until the program receives adverts: vipd reports it, the others get [`SETTLE`], which
-    /// is shorter than the three intervals before their first advert.
+    /// Waits until the program receives adverts: vipd reports it, the other programs get
+    /// [`SETTLE`], which is shorter than the three intervals before their first advert.
     fn settle(&self) -> Result<()> {
         if self.program == Program::Vipd {
             let timeout = Duration::from_secs(5);

@@ -15,9 +15,9 @@ pub struct Scenario {
     pub title: String,
     /// The items that the scenario covers.
     pub items: Vec<String>,
-    /// Whether it is played with vipd's core in virtual time.
+    /// Whether the scenario is played with vipd's core in virtual time.
     pub in_core: bool,
-    /// Whether it is played with real programs.
+    /// Whether the scenario is played with real programs.
     pub in_lab: bool,
     /// Known differences of programs.
     pub notes: Vec<(Program, Note)>,
@@ -41,9 +41,9 @@ pub struct Line {
 /// A known difference of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// It behaves differently, for this reason.
+    /// The program behaves differently, for this reason.
     Differs(String),
-    /// It cannot be configured that way, for this reason.
+    /// The program cannot be configured that way, for this reason.
     Unsupported(String),
 }
 

@@ -1,4 +1,4 @@
-//! Compares the frames sent by the router under test with the expected ones.
+//! Compares the frames sent by the router under test with the expected frames.
 
 use std::net::IpAddr;
 
@@ -74,7 +74,7 @@ pub fn read(frame: &Frame, router: &RouterWords) -> Option<Sent> {
     })
 }
 
-/// Checks a sent frame against the expected one.
+/// Checks a sent frame against the expected frame.
 ///
 /// # Errors
 /// For the first field that differs, with its actual and expected value.

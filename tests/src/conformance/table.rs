@@ -17,26 +17,26 @@ const PARALLEL: usize = 9;
 /// The result of a scenario with a program.
 #[derive(Debug)]
 pub enum Verdict {
-    /// It behaves as the scenario specifies.
+    /// The program behaves as the scenario specifies.
     Passes,
-    /// It failed in parallel with other scenarios and passed when played alone.
+    /// The scenario failed in parallel with other scenarios and passed when played alone.
     PassesOnRetry(Error),
-    /// It fails at a line marked as a known difference.
+    /// The program fails at a line marked as a known difference.
     Differs,
-    /// It cannot be configured that way, as noted in the document.
+    /// The program cannot be configured that way, as noted in the document.
     Unsupported,
     /// Not played in the lab, only with vipd's core.
     InCore,
-    /// It passes although the document notes a difference.
+    /// The program passes although the document notes a difference.
     UnexpectedPass,
-    /// It fails, and the document does not explain it.
+    /// The program fails, and the document does not explain the failure.
     Fails(Error),
     /// The lab failed or the program exited: no verdict.
     LabError(Error),
 }
 
 impl Verdict {
-    /// Returns whether it needs investigation.
+    /// Returns whether the verdict needs investigation.
     pub fn is_unexplained(&self) -> bool {
         matches!(self, Self::Fails(_) | Self::LabError(_) | Self::UnexpectedPass)
     }
@@ -60,7 +60,7 @@ impl fmt::Display for Verdict {
 /// A scenario and its verdicts.
 #[derive(Debug)]
 pub struct Row<'a> {
-    /// What was played.
+    /// The scenario that was played.
     pub scenario: &'a Scenario,
     /// One verdict per selected program.
     pub verdicts: Vec<(Program, Verdict)>,

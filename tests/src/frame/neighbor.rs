@@ -36,7 +36,7 @@ pub struct NeighborAdvertisement {
 pub struct MembershipReport {
     /// Ethernet source.
     pub source_mac: Mac,
-    /// Whether it is MLD.
+    /// Whether the report is MLD.
     pub is_ipv6: bool,
 }
 

@@ -49,7 +49,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Returns all combinations, including impossible ones.
+    /// Returns all combinations, including impossible combinations.
     pub fn all() -> Vec<Self> {
         let mut cells = Vec::new();
         for peer in [Peer::Keepalived, Peer::Frr] {
@@ -71,8 +71,9 @@ impl Cell {
         cells
     }
 
-    /// keepalived 2.2.7 sends its IPv6 unicast adverts with the kernel's Hop Limit of 64 instead of
-    /// 255, which vipd accepts only with `min_ttl`.
+    /// Returns whether keepalived sends Hop Limit 64. keepalived 2.2.7 sends its IPv6 unicast
+    /// adverts with the kernel's Hop Limit of 64 instead of 255, which vipd accepts only with
+    /// `min_ttl`.
     pub(crate) fn keepalived_sends_hop_limit_64(self) -> bool {
         self.peer == Peer::Keepalived && self.family == Family::V6 && self.unicast
     }

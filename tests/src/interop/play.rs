@@ -25,7 +25,7 @@ const OVERLAP: usize = 2;
 /// The steps of a run, in order.
 pub const STEPS: [&str; 6] = ["election", "crash", "return", "release", "return again", "one master"];
 
-/// Result of a run: the number of passed [`STEPS`], and the failure of the next one.
+/// Result of a run: the number of passed [`STEPS`], and the failure of the next step.
 #[derive(Debug)]
 pub struct Verdict {
     /// Number of passed steps.
@@ -47,7 +47,7 @@ struct Stage {
     backup: Agent,
     capture: Capture,
     interval: Duration,
-    /// Dropped last: the agents run in it.
+    /// Dropped last: the agents run in the lab.
     _lab: Lab,
 }
 
@@ -173,7 +173,7 @@ impl Stage {
         Mac([0, 0, 0x5e, 0, block, VRID])
     }
 
-    /// Checks that after a router's first advert the other one sends only a few last adverts.
+    /// Checks that after a router's first advert the other router sends only a few last adverts.
     fn only_one_at_a_time(&self, began: WallTime) -> Result<()> {
         let adverts = self.capture.search(began, |frame| {
             self.advert(frame).filter(|priority| *priority > 0).map(|_| (frame.from, frame.time))

@@ -15,12 +15,12 @@ const AT_ONCE: usize = 6;
 pub struct Row {
     /// The combination.
     pub cell: Cell,
-    /// Its result; `None` for an impossible combination.
+    /// Result of the combination; `None` if it is impossible.
     pub verdict: Option<Verdict>,
 }
 
 impl Row {
-    /// Returns whether it passed or is impossible.
+    /// Returns whether the combination passed or is impossible.
     pub fn is_fine(&self) -> bool {
         self.verdict.as_ref().is_none_or(|verdict| verdict.failure.is_none())
     }

@@ -51,7 +51,7 @@ impl Scenario {
     /// All scenarios, the simplest first.
     pub const ALL: [Self; 5] = [Self::Crash, Self::Return, Self::Cut, Self::Stop, Self::Pause];
 
-    /// Its name on the command line.
+    /// Returns the scenario's name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Crash => "crash",
@@ -173,7 +173,7 @@ impl Setup {
 /// One change of master, as observed at the switch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Takeover {
-    /// When it was caused.
+    /// Time of the cause.
     pub cause: WallTime,
     /// The master before.
     pub old: Station,
@@ -191,7 +191,7 @@ pub struct Takeover {
     pub deadline: Option<Duration>,
     /// Gratuitous ARPs of the new master until [`Takeover::observed`].
     pub garps: usize,
-    /// Adverts of the old master after the new master's first one.
+    /// Adverts of the old master after the new master's first advert.
     pub crossed: usize,
     /// End of the observation.
     pub observed: WallTime,
@@ -237,7 +237,7 @@ pub struct Event {
 pub struct Outcome {
     /// The scenario that was played.
     pub scenario: Scenario,
-    /// Its agents and their configuration.
+    /// The agents and their configuration.
     pub setup: Setup,
     /// Actions, in order.
     pub events: Vec<Event>,
@@ -254,7 +254,7 @@ pub struct Outcome {
 /// Output of a vipd command on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
-    /// Where it ran.
+    /// The node where the agent ran.
     pub station: Station,
     /// The command, `vipd status` or `vipd stats`.
     pub command: &'static str,

@@ -79,7 +79,7 @@ pub(crate) fn pair(
     Ok(figures)
 }
 
-/// What the pair sent during a flood.
+/// Adverts that the pair sent during a flood.
 struct Seen {
     takeovers: f64,
     garps: f64,
@@ -122,7 +122,8 @@ impl Seen {
     }
 }
 
-/// Bad TTL, bad checksum, another VRID, and valid adverts of a low priority.
+/// Returns frames with a bad TTL, a bad checksum, another VRID, and valid adverts of a low
+/// priority.
 fn flood_frames(interval: Duration) -> Result<Vec<Vec<u8>>> {
     let interval = u16::try_from(interval.as_millis() / 10)?;
     let valid = Advert { interval, ..Station::Client.advert(Version::V3, 51, 250) };

@@ -23,7 +23,8 @@ const BATCH: usize = 64;
 /// Repetitions of measurements shorter than a millisecond.
 const REPEATS: u32 = 100;
 
-/// The floors of sending adverts and of announcing addresses, in a lab with a capture, as the agents have.
+/// Measures the floors of sending adverts and of announcing addresses, in a lab with a capture,
+/// like the labs of the agents.
 ///
 /// # Errors
 /// When the lab fails.

@@ -31,8 +31,9 @@ const INTERFACES: [u8; 4] = [1, 4, 8, 16];
 /// Time limit for a start.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// Start time as backups of running masters, for several numbers of virtual routers; for vipd with 4,080 of them also CPU, memory
-/// and false takeovers, before and after the masters stop.
+/// Measures the start time as backups of running masters, for several numbers of virtual routers;
+/// for vipd with 4,080 routers also CPU, memory and false takeovers, before and after the masters
+/// stop.
 ///
 /// # Errors
 /// When the lab fails, or not all of vipd's routers become master.
@@ -97,7 +98,7 @@ fn play(
     })
 }
 
-/// Time until all routers are backups; `None` beyond the limit.
+/// Returns the time until all routers are backups, or `None` if it exceeds the limit.
 fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
     let (begin, wall) = (Instant::now(), WallTime::now());
     let started = agent.start();
@@ -125,7 +126,7 @@ fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
     }
 }
 
-/// Load as backups, false takeovers, load as masters, memory.
+/// Measures the load as backups, false takeovers, the load as masters, and memory.
 fn at_work(agent: &mut Agent, all: usize, length: Duration, stopped: &AtomicBool) -> Result<Vec<Figure>> {
     // Every router has received an advert.
     thread::sleep(Duration::from_secs(1));

@@ -1,4 +1,4 @@
-//! The measurements, each in labs of its own.
+//! The measurements, each in separate labs.
 //!
 //! [`steady`] measures backups and masters at rest, [`takeover`] a link cut at the master, [`flood`] a pair under invalid and
 //! low-priority adverts, [`many`] thousands of virtual routers, [`foreign`] TCP traffic of the node, and [`floors`] the system
@@ -30,7 +30,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// Pause after a takeover: both agents repeat their announcements after 5 s.
 const REST: Duration = Duration::from_secs(7);
 
-/// `count` virtual routers of one priority, VRID 1 and up, with one address each.
+/// Returns `count` virtual routers of one priority, VRID 1 and up, with one address each.
 fn routers(count: u8, priority: u8, interval: Duration) -> Vec<Instance> {
     (1..=count)
         .map(|vrid| Instance {

@@ -12,7 +12,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::figure::percentile;
 
-/// A larger gap between two readings is counted: a reading takes a tenth of it, an interrupt several times it.
+/// A larger gap between two readings is counted: a reading takes a tenth of the gap, an interrupt
+/// several times the gap.
 const GAP: Duration = Duration::from_nanos(400);
 /// Time is divided into slices of this length, and the first quartile counts, which excludes occasional unrelated work.
 const SLICE: Duration = Duration::from_millis(50);

@@ -19,7 +19,7 @@ use crate::metric::Metric;
 use crate::subject::Subject;
 
 const NODE: Station = Station::Node(1);
-/// Before a measurement: routers that started as master have yielded.
+/// Time before a measurement, in which routers that started as master yield.
 const WARM_UP: Duration = Duration::from_millis(1500);
 
 /// Returns the CPU of `count` virtual routers in Backup whose masters are impersonated.
@@ -46,7 +46,7 @@ pub(crate) fn backup(
     ])
 }
 
-/// [`backup`] for several numbers of virtual routers, as a sweep over adverts per second.
+/// Runs [`backup`] for several numbers of virtual routers, as a sweep over adverts per second.
 ///
 /// # Errors
 /// As [`backup`].

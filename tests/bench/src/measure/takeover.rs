@@ -23,7 +23,8 @@ const MASTER: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
 /// Priority of the backups.
 const PRIORITY: u8 = 100;
-/// Pause before the next cut, extended by a tenth of an interval each time so that cuts hit every phase of it.
+/// Pause before the next cut, extended by a tenth of an interval each time so that cuts hit every
+/// phase of the interval.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// Number and timing of link cuts.
@@ -107,7 +108,7 @@ fn wait_for_return(capture: &Capture, count: usize, interval: Duration) -> Resul
     })
 }
 
-/// Returns the time of the master's last advert by VRID; the deadline counts from it.
+/// Returns the time of the master's last advert by VRID; the deadline counts from that advert.
 fn last_adverts(capture: &Capture, cut: WallTime, interval: Duration) -> [Option<WallTime>; 256] {
     let mut last = [None; 256];
     let heard = capture.search(cut.before(interval * 2), |frame| {

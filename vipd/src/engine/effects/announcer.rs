@@ -105,7 +105,7 @@ impl Announcer {
 
     /// Returns the next packet to send at `now`. If a packet is not `wanted` yet, the bursts of its
     /// router wait until [`resume`](Self::resume); bursts of other routers continue. `addresses`
-    /// returns the number of addresses of a router.
+    /// returns the addresses of a router.
     pub(crate) fn pop_if<'a>(
         &mut self,
         now: Timestamp,
