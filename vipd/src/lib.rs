@@ -1,7 +1,7 @@
 //! vipd: a failover agent for Linux.
 //!
-//! The nodes of a cluster share a virtual address by VRRP. This is the library behind the program `vipd`; its parts
-//! know each other only through `engine` and [`service`]:
+//! The nodes of a cluster share a virtual address by VRRP. This is the library behind the program
+//! `vipd`; its parts depend on each other only through `engine` and [`service`]:
 //!
 //! * [`vrrp`]: the protocol, as a state machine without input or output.
 //! * [`xdp`], [`packet`], [`netlink`], [`realtime`], [`process`]: the kernel's interfaces, one adapter each.

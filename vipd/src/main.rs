@@ -1,4 +1,4 @@
-//! The program `vipd`. Its code is in the library, where tests can reach it.
+//! The program `vipd`. The code is in the library, where tests can reach it.
 
 #![forbid(unsafe_code)]
 

@@ -56,7 +56,7 @@ impl Drop for Guard {
 struct Writer(SyncSender<Message>);
 
 impl io::Write for Writer {
-    /// Called once a line by the formatter.
+    /// Writes a line. Called once per line by the formatter.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // A full queue drops the line.
         let _ = self.0.try_send(Message::Line(line.to_vec()));

@@ -68,7 +68,7 @@ fn report_in_time(error: &anyhow::Error) {
     }
 }
 
-/// One `vipd: …` line; the problems of a configuration before it, in the form that editors
+/// Prints one `vipd: …` line, preceded by the problems of a configuration in the form that editors
 /// recognize.
 fn report(error: &anyhow::Error, stderr: &mut impl io::Write) -> io::Result<()> {
     let Some(ConfigError::Problems(problems)) = error.downcast_ref() else {

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use crate::control::counters::{Counter, Kind};
 use crate::control::model::{InstanceStats, StatsReport};
 
-/// Every counter: the agent's as `vipd_global_…`, the instances' as `vipd_…` with labels.
+/// Renders every counter: the agent's as `vipd_global_…`, the instances' as `vipd_…` with labels.
 ///
-/// Separate names, because a sum over one name would count instances twice.
+/// The names are separate because a sum over one name would count instances twice.
 pub(super) fn render(report: &StatsReport) -> String {
     let mut out = String::new();
     for (counter, value) in report.global.entries() {

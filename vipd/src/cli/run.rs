@@ -10,8 +10,8 @@ use crate::config::Config;
 use crate::process::{AgentLock, Signals};
 use crate::service;
 
-/// Only an invalid configuration and a running agent keep stale VIPs of a killed agent from being
-/// removed: whatever else fails is reported after that.
+/// Runs the agent. Stale VIPs of a killed agent are removed unless the configuration is invalid or
+/// an agent is running; all other failures are reported after that.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     // Before the first thread, and before any step that a signal must not interrupt.

@@ -84,7 +84,7 @@ fn overview(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> Tab
     table
 }
 
-/// Every other counter that is not 0; the agent's own under the name `global`.
+/// Lists every other counter that is not 0; the agent's own counters have the name `global`.
 fn details(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> Option<Table> {
     let mut table = Table::new(&[("NAME", Align::Left), ("COUNTER", Align::Left), ("COUNT", Align::Right)]);
     let mut empty = true;
@@ -115,7 +115,8 @@ fn then(instance: &InstanceStats, past: Option<(&StatsReport, Duration)>) -> Opt
     Some((Counters::of(report.instances.iter().find(same)?), time))
 }
 
-/// `1234`, or `1234(+100.0/s)`; a counter that went back (the agent was restarted) has no rate.
+/// Formats a counter as `1234` or `1234(+100.0/s)`; a counter that went back (the agent was
+/// restarted) has no rate.
 fn amount(now: u64, then: Option<(u64, Duration)>) -> String {
     let rate = then.and_then(|(before, time)| {
         #[expect(clippy::cast_precision_loss, reason = "a rate is shown with one decimal")]

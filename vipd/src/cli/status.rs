@@ -17,7 +17,7 @@ pub(super) fn run(args: &StatusArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The table, with notes below instances in fault or without some of their VIPs.
+/// Renders the table, with notes below instances in fault or without some of their VIPs.
 pub(super) fn render(report: &StatusReport) -> String {
     let mut table = Table::new(&[
         ("NAME", Align::Left),
@@ -74,7 +74,8 @@ fn or_dash<T: ToString>(value: Option<&T>) -> String {
     value.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
-/// `10ms`, `30.07ms`, `3.609s`: two decimals below a second, three above, cut off.
+/// Formats an interval as `10ms`, `30.07ms` or `3.609s`: two decimals below a second, three above,
+/// cut off.
 fn seconds(nanos: u64) -> String {
     let (whole, fraction, unit) = if nanos < 1_000_000_000 {
         (nanos / 1_000_000, format!("{:02}", nanos % 1_000_000 / 10_000), "ms")
@@ -87,7 +88,7 @@ fn seconds(nanos: u64) -> String {
     }
 }
 
-/// `850ms`, `12.3s`, `4m05s`, `3h07m`, `12d04h`: two units at most.
+/// Formats an age as `850ms`, `12.3s`, `4m05s`, `3h07m` or `12d04h`: two units at most.
 fn age(millis: u64) -> String {
     let seconds = millis / 1000;
     match seconds {

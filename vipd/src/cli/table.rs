@@ -69,7 +69,7 @@ impl Table {
         self.rows.push(Row::Note(note));
     }
 
-    /// The lines, with styles as ANSI sequences and without trailing white space.
+    /// Renders the lines, with styles as ANSI sequences and without trailing white space.
     pub(super) fn render(&self) -> String {
         let mut widths: Vec<usize> = self.columns.iter().map(|(head, _)| head.len()).collect();
         for row in &self.rows {

@@ -5,7 +5,7 @@
 pub(super) enum DurationError {
     /// No number, or characters other than digits and one decimal point.
     Number,
-    /// No unit after the number, or an unknown one.
+    /// No unit after the number, or an unknown unit.
     Unit,
     /// More than 64 bits of nanoseconds, or a fraction of a nanosecond.
     Range,
@@ -51,7 +51,7 @@ pub(super) fn remedy(text: &str, error: DurationError) -> String {
     }
 }
 
-/// `1000s` or `10ms`; whole milliseconds only.
+/// Formats a duration as `1000s` or `10ms`; whole milliseconds only.
 pub(super) fn text(nanos: u64) -> String {
     if nanos.is_multiple_of(1_000_000_000) {
         format!("{}s", nanos / 1_000_000_000)

@@ -16,9 +16,9 @@ pub struct Machine(pub BTreeMap<String, Interface>);
 /// Properties of an interface.
 #[derive(Clone, Debug, Default)]
 pub struct Interface {
-    /// Whether it has an Ethernet address.
+    /// Whether the interface has an Ethernet address.
     pub has_ethernet: bool,
-    /// Its usable addresses, except those that vipd added.
+    /// Usable addresses of the interface, except addresses that vipd added.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -62,7 +62,7 @@ impl Machine {
 }
 
 impl Interface {
-    /// Returns whether it has an address other than a VIP as source for adverts.
+    /// Returns whether the interface has an address other than a VIP as source for adverts.
     fn has_own(&self, family: Family, drafts: &[Draft]) -> bool {
         let is_vip = |address: IpAddr| {
             drafts

@@ -75,7 +75,7 @@ pub struct Instance {
     pub xdp: XdpMode,
     /// VRRPv2's authentication data.
     pub password: Option<Password>,
-    /// Whether it has the virtual MAC.
+    /// Whether the instance uses the virtual MAC.
     pub virtual_mac: Option<VirtualMac>,
     /// Accept_Mode (RFC 9568 section 6.1): as master, accept packets to the virtual addresses.
     pub accept: bool,
@@ -107,12 +107,12 @@ impl Config {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// When it cannot be read, or with every problem in it.
+    /// When the file cannot be read, or with every problem in the file.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         Self::load_on(path, &Machine::default())
     }
 
-    /// As [`load`](Self::load), with warnings about the interfaces of a machine.
+    /// Loads a file like [`load`](Self::load), with warnings about the interfaces of a machine.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -134,12 +134,13 @@ impl Config {
     /// of relative paths.
     ///
     /// # Errors
-    /// With every problem in it, in the order of the file.
+    /// With every problem in the configuration, in the order of the file.
     pub fn parse(source: &str, file_name: &str) -> Result<Self, Problems> {
         Self::parse_on(source, file_name, &Machine::default())
     }
 
-    /// As [`parse`](Self::parse), with warnings about the interfaces of a machine.
+    /// Parses a configuration like [`parse`](Self::parse), with warnings about the interfaces of a
+    /// machine.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
@@ -175,7 +176,7 @@ impl Config {
     }
 }
 
-/// Returns the folder a file is in.
+/// Returns the folder that contains a file.
 fn folder(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new(""))
 }

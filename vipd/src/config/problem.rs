@@ -87,7 +87,7 @@ impl<'s> Collector<'s> {
         Self { source, broken_lines: Vec::new(), found: Vec::new(), warnings: Vec::new() }
     }
 
-    /// A syntax error of the TOML parser.
+    /// Adds a syntax error of the TOML parser.
     pub(super) fn syntax(&mut self, error: &toml::de::Error) {
         let span = error.span().unwrap_or(0..0);
         let (line, column) = position(self.source, span.start);
@@ -105,7 +105,7 @@ impl<'s> Collector<'s> {
         }
     }
 
-    /// A problem at byte offset `at`.
+    /// Adds a problem at byte offset `at`.
     pub(super) fn add(&mut self, at: usize, message: impl Into<String>) {
         let (line, column) = position(self.source, at);
         if !self.broken_lines.contains(&line) {
@@ -113,20 +113,20 @@ impl<'s> Collector<'s> {
         }
     }
 
-    /// A valid but suspicious setting at byte offset `at`.
+    /// Adds a warning about a valid but suspicious setting at byte offset `at`.
     pub(super) fn warn(&mut self, at: usize, message: impl Into<String>) {
         let (line, column) = position(self.source, at);
         self.warnings.push(Problem { line, column, message: message.into() });
     }
 
-    /// A key that is missing in the table at byte offset `at`.
+    /// Adds a problem for a key that is missing in the table at byte offset `at`.
     pub(super) fn absent(&mut self, key: &str, at: usize, message: impl Into<String>) {
         if !self.broken_lines.iter().any(|line| self.text_of(*line).contains(key)) {
             self.add(at, message);
         }
     }
 
-    /// Byte offset `at` as line and column, for a reference to another position.
+    /// Formats byte offset `at` as line and column, for a reference to another position.
     pub(super) fn place(&self, at: usize) -> String {
         let (line, column) = position(self.source, at);
         format!("line {line}, column {column}")

@@ -28,7 +28,7 @@ pub(super) enum Section {
     Element,
 }
 
-/// What a key accepts.
+/// Values that a key accepts.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Boolean,
@@ -76,10 +76,10 @@ pub(super) struct Key {
     pub(super) allowed: Kind,
     /// Valid value, shown in errors.
     pub(super) example: &'static str,
-    /// For the reference, as Markdown; "required" if it has none.
+    /// Default value as Markdown for the reference; "required" if the key has no default.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the reference only"))]
     default: &'static str,
-    /// For the reference, as Markdown.
+    /// Description as Markdown for the reference.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the reference only"))]
     doc: &'static str,
     /// keepalived's keyword.

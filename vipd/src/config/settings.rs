@@ -39,14 +39,14 @@ pub enum Transport {
 /// A unicast peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its address, of the virtual router's family.
+    /// Address of the peer, of the virtual router's family.
     pub address: IpAddr,
     /// Minimum TTL or Hop Limit of its adverts: 255, or less for a peer behind routers.
     pub min_ttl: u8,
 }
 
-/// VRRPv2's authentication data: a password of 1 to 8 bytes, padded with zeros. Its `Debug` does
-/// not show it.
+/// VRRPv2's authentication data: a password of 1 to 8 bytes, padded with zeros. The `Debug` output
+/// omits the password.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Password(pub [u8; 8]);
 

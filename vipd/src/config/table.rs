@@ -15,7 +15,7 @@ pub(super) type Refusal = (usize, String);
 pub(super) struct Table<'t> {
     entries: &'t DeTable<'t>,
     at: usize,
-    /// Its description in messages: "unknown key `x` in an instance".
+    /// Description of the table in messages: "unknown key `x` in an instance".
     place: &'static str,
 }
 
@@ -86,7 +86,7 @@ impl<'t> Table<'t> {
         Some(self.given(key, problems, read)?.map(|located| located.value))
     }
 
-    /// As [`optional`](Self::optional), with the value's byte offset.
+    /// Reads a value like [`optional`](Self::optional), with its byte offset.
     #[expect(clippy::option_option, reason = "refused, absent and given are three results")]
     pub(super) fn given<T>(
         &self,
@@ -129,7 +129,7 @@ impl<'t> Value<'t> {
         self.spanned.get_ref().as_bool().ok_or_else(|| self.wrong_type())
     }
 
-    /// An integer in the key's range.
+    /// Reads an integer in the key's range.
     pub(super) fn integer(&self) -> Result<u8, Refusal> {
         let Kind::Integer(min, max) = self.key.allowed else { unreachable!("{} is no integer", self.key) };
         self.any_integer()?
@@ -144,7 +144,7 @@ impl<'t> Value<'t> {
         Ok(i128::from_str_radix(integer.as_str(), integer.radix()).ok())
     }
 
-    /// An integer as the file has it.
+    /// Returns an integer as written in the file.
     pub(super) fn source_of_integer(&self) -> String {
         self.spanned.get_ref().as_integer().map(ToString::to_string).unwrap_or_default()
     }
@@ -179,7 +179,7 @@ impl<'t> Value<'t> {
         Ok(array.iter().map(|spanned| Self { key, spanned }).collect())
     }
 
-    /// A table, described as `place` in messages.
+    /// Reads a table, described as `place` in messages.
     pub(super) fn table(&self, place: &'static str) -> Result<Table<'t>, Refusal> {
         match self.spanned.get_ref() {
             DeValue::Table(entries) => Ok(Table::new(entries, self.at(), place)),
@@ -187,7 +187,7 @@ impl<'t> Value<'t> {
         }
     }
 
-    /// A string, or a table described as `place` in messages.
+    /// Reads a string, or a table described as `place` in messages.
     pub(super) fn form(&self, place: &'static str) -> Result<Form<'t>, Refusal> {
         match self.spanned.get_ref() {
             DeValue::String(text) => Ok(Form::Text(text)),
@@ -195,12 +195,12 @@ impl<'t> Value<'t> {
         }
     }
 
-    /// Its byte offset.
+    /// Returns the value's byte offset.
     pub(super) fn at(&self) -> usize {
         self.spanned.span().start
     }
 
-    /// Its key.
+    /// Returns the value's key.
     pub(super) fn key(&self) -> &'static Key {
         self.key
     }
@@ -235,7 +235,7 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Returns the known word closest to a misspelled one.
+/// Returns the known word closest to a misspelled word.
 fn nearest<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
     let lower = found.to_lowercase();
     let (similarity, near) = known

@@ -59,7 +59,8 @@ fn vrids(drafts: &[Draft], problems: &mut Collector<'_>) {
     }
 }
 
-/// An address twice in one instance, or twice on one interface; the prefix length does not matter.
+/// Reports an address that occurs twice in one instance or twice on one interface, regardless of
+/// the prefix length.
 fn addresses(drafts: &[Draft], problems: &mut Collector<'_>) {
     let mut on_interface = BTreeMap::new();
     for draft in drafts {

@@ -59,7 +59,7 @@ pub enum ClientError {
     Protocol {
         /// The runtime directory.
         directory: PathBuf,
-        /// The error in it.
+        /// The error in the answer.
         reason: String,
     },
     /// The agent refused the request.

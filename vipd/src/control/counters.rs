@@ -41,15 +41,15 @@ pub enum Source {
 pub struct Counter {
     /// Name in JSON: a leaf of RFC 8347's `statistics`, or one with the prefix `vipd:`.
     pub name: &'static str,
-    /// Whether it can fall.
+    /// Whether the value can fall.
     pub kind: Kind,
-    /// Whether it needs attention.
+    /// Whether a value other than 0 needs attention.
     pub severity: Severity,
-    /// Where it is counted.
+    /// Where the value is counted.
     pub source: Source,
     /// One line for `# HELP` and the reference.
     pub help: &'static str,
-    /// Why such adverts are dropped, for the log; none where the log has no line for it.
+    /// Why such adverts are dropped, for the log; none if the log has no line for the reason.
     pub reason: Option<&'static str>,
 }
 

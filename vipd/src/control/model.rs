@@ -1,7 +1,7 @@
 //! The reports of `status` and `stats`, as JSON.
 //!
-//! Names are the leaves of RFC 8347 (`ietf-vrrp`) where it has one, in its units; vipd's own have the prefix
-//! `vipd:`. They are stable, because scripts use them.
+//! Names are the leaves of RFC 8347 (`ietf-vrrp`) where such a leaf exists, in its units; other
+//! names have the prefix `vipd:`. Names are stable, because scripts use them.
 
 use std::net::IpAddr;
 
@@ -63,7 +63,7 @@ pub struct InstanceStatus {
     /// Virtual addresses that are not advertised.
     #[serde(rename = "vipd:excluded-addresses")]
     pub excluded_addresses: Vec<String>,
-    /// Its virtual MAC, if it uses one.
+    /// Virtual MAC of the instance, if it uses one.
     #[serde(rename = "vipd:virtual-mac")]
     pub virtual_mac: Option<String>,
     /// `multicast` or `unicast`.
@@ -147,6 +147,6 @@ pub struct InstanceStats {
     pub vrid: u8,
     /// `ipv4` or `ipv6`.
     pub family: String,
-    /// Its counters.
+    /// Counters of the instance.
     pub statistics: Statistics,
 }

@@ -50,11 +50,11 @@ pub enum RuntimeError {
     /// The system refused.
     #[error("cannot {action} {}: {cause}; {}", .path.display(), remedy(cause))]
     System {
-        /// What was tried, as a verb.
+        /// The failed action, as a verb.
         action: &'static str,
-        /// On which path.
+        /// Path of the action.
         path: PathBuf,
-        /// What the system answered.
+        /// The system's error.
         cause: io::Error,
     },
 }

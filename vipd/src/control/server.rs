@@ -1,9 +1,9 @@
 //! The server side of the control socket.
 //!
-//! Each client is bounded in memory and time, and their number is bounded: one that is stuck or
-//! hostile costs its own slot and does not delay the others. Requests that wait while reports are
-//! built are answered together, from one report: building a report for thousands of routers is work
-//! for the engine, too.
+//! Each client is bounded in memory and time, and their number is bounded: a client that is stuck
+//! or hostile occupies only its own slot and does not delay other clients. Requests that wait while
+//! reports are built are answered together, from one report: building a report for thousands of
+//! routers is work for the engine, too.
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -22,7 +22,7 @@ use super::protocol::{ErrorAnswer, MAX_REQUEST_BYTES, Request};
 
 /// Clients served at a time; one more gets an error and is closed.
 pub const MAX_CLIENTS: usize = 64;
-/// How long a client may take between two requests, and for one.
+/// How long a client may take between two requests, and for one request.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take to read an answer.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -153,7 +153,7 @@ async fn converse(mut stream: UnixStream, queries: mpsc::Sender<Query>) {
     }
 }
 
-/// What a client has sent.
+/// Input from a client.
 enum Received {
     Request(Vec<u8>),
     TooLong,

@@ -228,7 +228,8 @@ fn dropping_the_directory_releases_it_and_removes_the_socket() {
     second.listen().expect("the stale socket is gone");
 }
 
-/// A child that another test has forked holds all descriptors until it calls exec.
+/// Opens the runtime directory once its lock is released. A child that another test has forked
+/// holds all descriptors until it calls exec.
 fn open_once_released(path: &Path) -> Result<RuntimeDir, RuntimeError> {
     let end = Instant::now() + Duration::from_secs(10);
     loop {

@@ -64,17 +64,17 @@ pub enum LockError {
     System {
         /// The name: the runtime directory.
         name: String,
-        /// What the system answered.
+        /// The system's error.
         cause: io::Error,
     },
 }
 
-/// The lock. It ends when it is dropped, or with the process.
+/// The lock, which is released when it is dropped or the process ends.
 #[derive(Debug)]
 pub struct AgentLock {
     name: String,
-    // Connections to it are never accepted: a connecting agent only wants to know the process
-    // behind it.
+    // Connections to the socket are never accepted: a connecting agent only looks up the process
+    // that holds the socket.
     _socket: UnixListener,
 }
 

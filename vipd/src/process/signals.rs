@@ -34,7 +34,7 @@ const KEPT: [libc::c_int; 12] = [
 /// A signal that was sent to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Its number (signal(7)).
+    /// Number of the signal (signal(7)).
     pub number: i32,
     /// Process id of the sender; 0 for the kernel, or for a process outside this process namespace.
     pub sender: u32,

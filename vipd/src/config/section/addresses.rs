@@ -65,13 +65,14 @@ impl Addresses {
         Self { advertised, excluded, family }
     }
 
-    /// Returns the advertised VIPs, then the excluded ones.
+    /// Returns the advertised VIPs, then the excluded VIPs.
     pub(in crate::config) fn all(&self) -> impl Iterator<Item = &Located<Placed>> {
         self.advertised.iter().chain(&self.excluded)
     }
 }
 
-/// Returns the family of an advert's addresses, which all must have (RFC 9568 section 5.2.9).
+/// Returns the family of an advert's addresses. All addresses must have the same family (RFC 9568
+/// section 5.2.9).
 fn family(
     table: &Table<'_>,
     advertised: &[Located<Placed>],
@@ -198,7 +199,8 @@ fn with_placement(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Pla
     Some(Placed { address, placement })
 }
 
-/// `IFA_LABEL` is a string of `IFNAMSIZ` bytes with its terminating zero; the kernel accepts any.
+/// Reads a label. `IFA_LABEL` is a string of `IFNAMSIZ` bytes with its terminating zero; the kernel
+/// accepts any such string.
 fn label(value: &Value<'_>) -> Result<String, Refusal> {
     let label = value.string()?;
     let forbidden = |c: char| c.is_whitespace() || c.is_control();

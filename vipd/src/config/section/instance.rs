@@ -37,7 +37,7 @@ pub(in crate::config) struct Draft {
 }
 
 impl Draft {
-    /// Reads a table and reports its problems; relative paths in it start in `folder`.
+    /// Reads a table and reports its problems; relative paths in the table start in `folder`.
     pub(in crate::config) fn read(table: &Table<'_>, folder: &Path, problems: &mut Collector<'_>) -> Self {
         table.refuse_unknown(schema::Section::Instance, problems);
         let configured = table.given(&schema::VERSION, problems, version);

@@ -26,7 +26,7 @@ impl Interface {
     }
 }
 
-/// `xdp`, at the top of the file and of an interface.
+/// Reads `xdp`, at the top of the file or of an interface.
 pub(in crate::config) fn xdp(value: &Value<'_>) -> Result<XdpMode, crate::config::table::Refusal> {
     value.choice([XdpMode::Auto, XdpMode::Native, XdpMode::Generic])
 }

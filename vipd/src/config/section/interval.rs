@@ -7,7 +7,7 @@ use crate::config::schema;
 use crate::config::table::Table;
 use crate::vrrp::interval::{Interval, IntervalError, Version};
 
-/// The interval; without a valid version only its syntax is checked.
+/// Reads the interval. Without a valid version only its syntax is checked.
 pub(in crate::config) fn read(
     table: &Table<'_>,
     version: Option<Version>,
@@ -29,7 +29,7 @@ pub(in crate::config) fn read(
     }
 }
 
-/// Returns the remedy for an interval that cannot be encoded: the nearest valid ones.
+/// Returns the remedy for an interval that cannot be encoded: the nearest valid intervals.
 fn encodable(version: Version, nanos: u64) -> String {
     let (unit, max) = match version {
         Version::V2 => (1_000_000_000, 255),

@@ -14,7 +14,7 @@ use crate::vrrp::interval::Version;
 /// Maximum number of bytes read of a file's first line.
 const MAX_LINE: u64 = 4096;
 
-/// The configured password.
+/// Reads the configured password.
 pub(in crate::config) fn read(
     table: &Table<'_>,
     folder: &Path,
@@ -74,7 +74,7 @@ fn password(value: &Value<'_>, what: &str, bytes: &[u8]) -> Result<Password, Ref
     }
 }
 
-/// The password of a file, the file's name and its mode.
+/// Reads a password from a file. Returns the password, the file's name and its mode.
 fn from_file(value: &Value<'_>, folder: &Path) -> Result<(Password, String, u32), Refusal> {
     let path: PathBuf = folder.join(value.string()?);
     let name = path.display().to_string();

@@ -166,8 +166,8 @@ impl Check<'_> {
             }
         }
         if let (None, Some(peer)) = (source, peers.first()) {
-            // The peers are configured with it, so it must be fixed, unlike an interface's primary
-            // address.
+            // The peers are configured with this source address, so it must be fixed, unlike an
+            // interface's primary address.
             problems.absent(
                 schema::UNICAST_SOURCE.name,
                 at,
@@ -181,7 +181,7 @@ impl Check<'_> {
         }
     }
 
-    /// Returns the virtual router's family, if the address has the other one.
+    /// Returns the virtual router's family if the address has the other family.
     fn other_family(&self, address: IpAddr) -> Option<&'static str> {
         self.addresses.family.filter(|family| *family != Family::of(address)).map(host::family_name)
     }

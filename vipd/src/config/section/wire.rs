@@ -7,7 +7,7 @@ use crate::config::table::{Table, Value};
 use crate::vrrp::config::Family;
 use crate::vrrp::interval::Version;
 
-/// `checksum`, which applies to VRRPv3 over IPv4 only.
+/// Reads `checksum`, which applies to VRRPv3 over IPv4 only.
 pub(in crate::config) fn checksum(
     table: &Table<'_>,
     version: Option<Version>,
@@ -33,7 +33,7 @@ pub(in crate::config) fn checksum(
     found.value
 }
 
-/// `virtual_mac` and `virtual_mac_transmit_on_base`.
+/// Reads `virtual_mac` and `virtual_mac_transmit_on_base`.
 pub(in crate::config) fn virtual_mac(
     table: &Table<'_>,
     is_unicast: bool,
