@@ -49,7 +49,7 @@ fn failover_and_return(preferred: AgentKind, backup: AgentKind, version: Version
     assert!(failover.garps >= 5, "{} gratuitous ARPs", failover.garps);
 }
 
-/// The same without preemption: the VIP stays on node 2.
+/// Failover without preemption: the VIP stays on node 2.
 fn failover_without_return(preferred: AgentKind, backup: AgentKind) {
     let setup =
         Setup { preempt: false, interval: Duration::from_millis(100), ..Setup::new(preferred, backup) };

@@ -142,7 +142,7 @@ fn failed_macvlan_is_a_fault_of_its_router_alone() {
     );
     let answers = capture.search(start, |frame| frame.arp().filter(|arp| arp.sender == VIP));
     assert!(answers.is_empty(), "{answers:?}");
-    // Retried while the other router goes on serving.
+    // Retried while the other router keeps running.
     lab.host(ONE).unwrap().run(|| {
         mount_remount("/proc/sys", MountFlags::BIND, "").expect("a writable mount");
     });

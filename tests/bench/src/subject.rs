@@ -125,7 +125,7 @@ impl Subject {
     }
 }
 
-/// Returns whether this vipd knows the configuration key `xdp`: earlier versions reject it.
+/// Returns whether this vipd accepts the configuration key `xdp`: earlier versions reject it.
 fn accepts_xdp_key(vipd: &Path) -> Result<bool> {
     let file = std::env::temp_dir().join(format!("vipd-bench-{}.toml", std::process::id()));
     let instance = "[[instance]]\nname = \"a\"\ninterface = \"eth1\"\nvrid = 1\nvirtual_addresses = [\"192.0.2.1/24\"]\n";

@@ -36,7 +36,7 @@ enum Step<'a> {
     Stats,
     /// Ends a line.
     End,
-    /// Lets the server read what was sent so far.
+    /// Waits for the server to read the data sent so far.
     Pause,
 }
 

@@ -17,7 +17,7 @@ impl World {
         at_the_most(downs.max().unwrap_or(0))
     }
 
-    /// Returns the longest delay that the configuration asks for before a router takes part.
+    /// Returns the longest configured delay before a router participates in elections.
     pub(crate) fn longest_delay(&self) -> u64 {
         let delays = self.members.iter().map(|member| {
             let config = member.router.config();

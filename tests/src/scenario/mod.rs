@@ -197,7 +197,7 @@ pub struct Takeover {
     pub observed: WallTime,
     /// The client's neighbor entry for the virtual address before the cause.
     pub arp_before: Option<Neighbour>,
-    /// The same entry at the end of the observation.
+    /// That ARP entry at the end of the observation.
     pub arp_after: Option<Neighbour>,
 }
 

@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // `vipd stats --watch 1 | head -1` has read what it needs.
+        // The reader has closed the pipe, as in `vipd stats --watch 1 | head -1`.
         Err(error) if error.downcast_ref::<OutputError>().is_some_and(OutputError::reader_left) => {
             ExitCode::SUCCESS
         }

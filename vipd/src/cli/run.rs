@@ -17,7 +17,7 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     // Before the first thread, and before any step that a signal must not interrupt.
     let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let log = logging::init();
-    // Raises the limit, which the lock and the removal need, too.
+    // Raises the limit, which the lock and the removal also need.
     let open_files = service::check_open_files(&config);
     let lock = AgentLock::acquire(runtime_dir);
     if lock.is_ok() {

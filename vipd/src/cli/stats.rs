@@ -108,7 +108,7 @@ fn details(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> Opti
     (!empty).then_some(table)
 }
 
-/// The same instance's counters in the earlier report.
+/// Returns the counters of this instance in the earlier report.
 fn then(instance: &InstanceStats, past: Option<(&StatsReport, Duration)>) -> Option<(Counters, Duration)> {
     let (report, time) = past?;
     let same = |other: &&InstanceStats| other.name == instance.name && other.vrid == instance.vrid;

@@ -74,13 +74,13 @@ impl AddressTable {
         self.in_order.get(self.by_key.get(&(address, prefix))?)
     }
 
-    /// Returns the entries of one address, with whatever prefix length.
+    /// Returns the entries of one address, regardless of prefix length.
     pub(crate) fn entries(&self, address: IpAddr) -> impl Iterator<Item = &Address> {
         let keys = self.by_key.range((address, 0)..=(address, u8::MAX));
         keys.filter_map(|(_, place)| self.in_order.get(place))
     }
 
-    /// Returns whether the host answers for an address, with whatever prefix length.
+    /// Returns whether the host answers for an address, regardless of prefix length.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.entries(address).next().is_some()
     }

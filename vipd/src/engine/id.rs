@@ -112,8 +112,8 @@ impl<I: Id, T> Slab<I, T> {
         slot.entry.as_mut()
     }
 
-    /// Returns the identity of the entry in slot `index`, if there is one: for loops that change
-    /// entries on their way.
+    /// Returns the identity of the entry in slot `index`, if any, for loops that change entries
+    /// while iterating.
     pub(crate) fn id_at(&self, index: usize) -> Option<I> {
         let slot = self.slots.get(index).filter(|slot| slot.entry.is_some())?;
         Some(I::new(u32::try_from(index).ok()?, slot.generation))

@@ -371,7 +371,7 @@ impl Links {
         self.slab.iter_mut()
     }
 
-    /// Returns the number of slots of the table, for loops that change links on their way.
+    /// Returns the number of slots of the table, for loops that change links while iterating.
     pub(crate) fn slots(&self) -> usize {
         self.slab.slots()
     }

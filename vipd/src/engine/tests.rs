@@ -312,8 +312,8 @@ fn the_steady_state_of_a_backup_does_not_allocate() -> Result<()> {
     measured
 }
 
-/// One router is removed and added again and again: the others stay masters, and its row, slot and
-/// link are reused.
+/// One router is repeatedly removed and added: the others stay master, and its row, slot and link
+/// are reused.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn routers_are_added_and_removed_while_others_run() -> Result<()> {

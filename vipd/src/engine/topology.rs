@@ -54,7 +54,7 @@ impl Topology {
         Self { links: Links::default(), routers: Slab::new(), rows, by_row: Vec::new() }
     }
 
-    /// Adds a virtual router in Initialize, and the links it needs that are not there yet.
+    /// Adds a virtual router in Initialize, and any links it needs that do not exist yet.
     ///
     /// # Errors
     /// [`NoRoom`] when the XDP program's maps are full.

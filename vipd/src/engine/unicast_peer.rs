@@ -1,4 +1,5 @@
-//! The unicast peers of a virtual router, and what is known of their MAC addresses on a link.
+//! The unicast peers of a virtual router, and the resolution state of their MAC addresses on a
+//! link.
 
 use std::net::IpAddr;
 
@@ -16,7 +17,7 @@ const SOLICITATION_PATIENCE: u64 = 1_000_000_000;
 /// What is known of a peer's MAC address on a link. All routers of the link share it.
 #[derive(Debug, Default)]
 pub(crate) struct Neighbor {
-    /// The kernel knows its MAC address.
+    /// The kernel has a neighbor entry with its MAC address.
     is_resolved: bool,
     /// The first solicitation since it is not.
     unresolved_since: Option<Timestamp>,
@@ -60,7 +61,8 @@ impl Neighbor {
     }
 }
 
-/// A unicast peer. Until the kernel knows its MAC address, solicitations go with the adverts.
+/// A unicast peer. Until the kernel has resolved its MAC address, solicitations are sent along with
+/// the adverts.
 pub(crate) struct UnicastPeer {
     pub(crate) address: IpAddr,
     pub(crate) advert: AdvertFrame,

@@ -97,7 +97,7 @@ impl Requests {
         }
     }
 
-    /// Returns whether the kernel knows the MAC address of a neighbor.
+    /// Returns whether the kernel has resolved the MAC address of a neighbor.
     ///
     /// # Errors
     /// `ENOENT` without an entry.

@@ -131,8 +131,8 @@ impl Monitor {
     /// Reports pending notifications, up to `budget` of them.
     ///
     /// # Errors
-    /// The socket's, but not `ENOBUFS`: that is [`Drained::overrun`]. After an error, read everything
-    /// again: what was drained before it is not reported.
+    /// Errors of the socket except `ENOBUFS`, which sets [`Drained::overrun`]. After an error, read
+    /// everything again: the flags of notifications drained before it are lost.
     pub fn drain(&mut self, budget: usize, mut notice: impl FnMut(Notice)) -> io::Result<Drained> {
         let mut drained = Drained::default();
         for _ in 0..budget {

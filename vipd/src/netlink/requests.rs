@@ -15,9 +15,10 @@ use super::message::{Notice, PROTO_VIPD};
 use super::wire::{Message, acknowledged, append, errno, messages};
 use super::worker::{AddressWorker, Batch, receive};
 
-/// Changes that one system call makes. The kernel takes 5 to 15 µs for an IPv4 address, most of it
-/// for its route, and the rtnl lock once for all: enough that the system call and a wake-up are
-/// negligible, few enough that the engine can announce addresses in between.
+/// Number of changes per system call. The kernel needs 5 to 15 µs for an IPv4 address, most of it
+/// for its route, and takes the rtnl lock once per call. The batch is large enough that the system
+/// call and a wake-up are negligible, and small enough that the engine can announce addresses
+/// between batches.
 pub const BATCH: usize = 16;
 /// Room for a datagram of a dump, bytes: the kernel fills no more (`net/netlink/af_netlink.c`,
 /// `netlink_dump`).
@@ -183,7 +184,7 @@ impl Requests {
     /// addresses with the mark may belong to another agent.
     ///
     /// # Errors
-    /// When the dump or one of the removals fails; the other removals are made all the same.
+    /// When the dump or one of the removals fails; the other removals are still made.
     pub fn withdraw(&mut self, interfaces: &[String], vips: &[IpAddr]) -> io::Result<()> {
         let mut indices = Vec::new();
         let mut changes = Vec::new();

@@ -23,7 +23,7 @@ impl Requests {
     /// there. The program of a killed agent was detached when its process ended.
     ///
     /// # Errors
-    /// When a dump or one of the removals fails; the other removals are made all the same.
+    /// When a dump or one of the removals fails; the other removals are still made.
     pub fn remove_stale(&mut self, configured: &[Configured]) -> io::Result<Vec<Address>> {
         let mut attached = Vec::new();
         self.dump_links(|message| {

@@ -46,7 +46,7 @@ pub(super) fn append(buffer: &mut Vec<u8>, request: RouteNetlinkMessage, flags: 
 }
 
 /// Returns the errno of a message that ends the answers to a request: an error, an acknowledgement
-/// (0), or the end of a dump, which may have failed on its way.
+/// (0), or the end of a dump, which may report a failure.
 pub(super) fn errno(message: &Message<'_>) -> Option<i32> {
     let body = message.payload();
     match message.message_type() {

@@ -19,7 +19,7 @@ pub(super) struct Batch {
     pub(super) answers: Vec<u8>,
     /// Sequence number of the first request.
     pub(super) first: u32,
-    /// Sequence number of the last request, the only one that asks for an acknowledgement.
+    /// Sequence number of the last request, the only one that requests an acknowledgement.
     pub(super) last: u32,
 }
 

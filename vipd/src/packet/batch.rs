@@ -33,8 +33,8 @@ impl<T: Copy> Batch<T> {
         self.frames.is_empty()
     }
 
-    /// Sends all frames without waiting, and is empty afterwards. `done` receives each tag with its result; the frames after
-    /// one that the kernel refuses are sent all the same.
+    /// Sends all frames without waiting, and is empty afterwards. `done` receives each tag with its
+    /// result; frames after a refused one are still sent.
     pub fn send(&mut self, socket: &PacketSocket, mut done: impl FnMut(T, io::Result<()>)) {
         let mut next = 0;
         while next < self.frames.len() {
@@ -67,7 +67,8 @@ mod tests {
     #[test]
     #[ignore = "needs CAP_NET_RAW"]
     fn each_frame_is_reported_once_and_in_order() {
-        // The loopback interface refuses what is shorter than an Ethernet header, or longer than its MTU.
+        // The loopback interface refuses frames shorter than an Ethernet header or longer than its
+        // MTU.
         let Ok(socket) = PacketSocket::open(1) else {
             panic!(
                 "an AF_PACKET socket on the loopback interface needs CAP_NET_RAW: run as root, with `cargo xtask test`"

@@ -12,7 +12,7 @@ use vipd_common::wire::{arp, ethernet, ipv6, nd, vrrp};
 /// Offset of the target MAC in an ARP frame.
 const TARGET_MAC: usize = arp::FRAME_TARGET_IP - 6;
 
-/// A frame that asks for a neighbor's MAC address.
+/// A frame that requests a neighbor's MAC address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Solicitation {
     /// ARP request.

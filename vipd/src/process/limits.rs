@@ -4,8 +4,8 @@ use std::io;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Raises the soft limit on open files to the hard limit and returns what it is now; `None` is no
-/// limit.
+/// Raises the soft limit on open files to the hard limit and returns the new limit; `None` if
+/// unlimited.
 ///
 /// The soft limit of 1024 that most service managers set is there for programs that use select(2).
 ///

@@ -69,7 +69,7 @@ impl Signals {
             0 => {}
             errno => return Err(io::Error::from_raw_os_error(errno)),
         }
-        // SAFETY: the set is initialized; -1 asks for a new descriptor.
+        // SAFETY: the set is initialized; -1 requests a new descriptor.
         let descriptor =
             unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         if descriptor < 0 {

@@ -182,7 +182,7 @@ impl Log {
         }
     }
 
-    /// Returns whether to log a failure that may repeat without end.
+    /// Returns whether to log a failure that may repeat.
     fn is_due(&mut self, subject: &str, failure: &str) -> bool {
         if !self.failures.contains_key(subject) {
             self.failures.insert(subject.to_owned(), Repeats::default());

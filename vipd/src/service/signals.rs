@@ -2,7 +2,7 @@
 //!
 //! No catchable signal stops the agent (job control), or ends it without a clean shutdown: its
 //! addresses would stay, and the host would answer ARP for them alongside the next master. SIGQUIT
-//! is a clean shutdown, too, rather than a core dump.
+//! also causes a clean shutdown instead of a core dump.
 
 use crate::process::Received;
 

@@ -106,7 +106,7 @@ struct Attachment {
 pub(super) struct Attachments(BTreeMap<u32, Attachment>);
 
 impl Attachments {
-    /// Attaches to an interface, or keeps what is attached there.
+    /// Attaches to an interface, or keeps the existing attachment.
     pub(super) fn ensure(
         &mut self,
         programs: Programs<'_>,

@@ -70,7 +70,7 @@ impl Driver {
 pub(super) fn find(interface: &str) -> Option<Driver> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
     const ETHTOOL_GDRVINFO: u32 = 3;
-    /// `struct ethtool_drvinfo`: command, name of the driver, and what is not used here.
+    /// `struct ethtool_drvinfo`: command, name of the driver, and unused fields.
     #[repr(C)]
     struct Info {
         command: u32,

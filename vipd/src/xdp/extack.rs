@@ -85,7 +85,7 @@ fn text_of(answer: &[u8]) -> Option<String> {
     if flags & NLM_F_ACK_TLVS == 0 {
         return None;
     }
-    // Behind the error stands the request: its header only if capped.
+    // The error is followed by the request, or only by its header if capped.
     let request = if flags & NLM_F_CAPPED == 0 { word(answer, HEADER + 4)? as usize } else { HEADER };
     let mut rest = answer.get(HEADER + 4 + request.next_multiple_of(4)..)?;
     loop {

@@ -214,7 +214,7 @@ impl Kernel {
 
     /// Attaches the program for this framing in the preferred mode, or keeps it if it is attached.
     ///
-    /// An attachment in the wanted mode is never interrupted. With another mode it is created anew,
+    /// An attachment in the wanted mode is never interrupted. A change of mode creates a new one,
     /// because the kernel allows one mode at a time.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use super::{Row, Steady};
 
 const SENDER_KEY: usize = size_of::<SenderKey>();
 
-/// The maps `ROUTERS` and `PEERS`, and what has to be cleared in the others when a row is returned.
+/// The maps `ROUTERS` and `PEERS`, and the maps to clear when a row is returned.
 pub(super) struct Routers {
     pub(super) entries: HashMap<MapData, [u8; 8], [u8; 32]>,
     pub(super) peers: HashMap<MapData, [u8; 20], u8>,

@@ -25,7 +25,7 @@ pub enum Input {
     ///
     /// The effective priority is used wherever the RFC uses Priority: in adverts, in comparisons
     /// and in Skew_Time. Backup recomputes the running Active_Down_Timer from when it was set, so
-    /// that a router whose priority fell lets a better backup go first. A backup follows a master
+    /// that after its priority drops a better backup takes over first. A backup follows a master
     /// that it no longer outranks and preempts one that it now outranks, from that master's next
     /// advert on. A master sends its next advert when Adver_Timer fires: a backup that preempts
     /// counts from the last advert that it accepted, which an additional one would not change.

@@ -47,7 +47,7 @@ pub struct Interval {
 pub enum IntervalError {
     /// Not a multiple of the version's unit, or 0, or too large.
     V3,
-    /// The same for VRRPv2.
+    /// Not a whole number of seconds, or 0, or too large.
     V2,
 }
 

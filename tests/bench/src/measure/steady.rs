@@ -126,7 +126,7 @@ pub(crate) fn master(
     let (process, start) = (cpu::of_process(agent.id()?)?, WallTime::now());
     thread::sleep(length);
     let (process, end) = (cpu::of_process(agent.id()?)?.saturating_sub(process), WallTime::now());
-    // Lets the capture receive what was sent before the end.
+    // Gives the capture time to receive packets sent before the end.
     thread::sleep(Duration::from_millis(100));
     let mut frames = capture.stop()?;
     frames.retain(|frame| frame.time >= start && frame.time < end);

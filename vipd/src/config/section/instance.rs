@@ -19,7 +19,7 @@ use crate::config::table::{Located, Refusal, Table, Value};
 use crate::vrrp::config::{Announcements, Family, PRIORITY_OWNER, RouterConfig};
 use crate::vrrp::interval::{Interval, Version};
 
-/// An instance as far as it is valid; the rest has been reported.
+/// The valid settings of an instance; problems with the others have been reported.
 #[derive(Debug)]
 pub(in crate::config) struct Draft {
     pub(in crate::config) name: Option<Located<String>>,

@@ -273,7 +273,7 @@ impl Effects {
         }
     }
 
-    /// Waits for the answers to a batch, and records what is there now.
+    /// Waits for the answers to a batch, and records the resulting addresses.
     fn acknowledge(
         &mut self,
         now: Timestamp,

@@ -26,7 +26,7 @@ pub(crate) struct DownTimerFloor {
 }
 
 impl DownTimerFloor {
-    /// Returns the floor after an accepted advert: the earlier one while it stands, else the
+    /// Returns the floor after an accepted advert: the current one while it applies, otherwise the
     /// advert's own.
     #[inline]
     pub(crate) fn update(

@@ -1,4 +1,5 @@
-//! The set of impediments: the router takes part while it is empty and a primary address is known.
+//! The set of impediments: the router participates while it is empty and a primary address is
+//! known.
 
 use super::*;
 use crate::Reason;
