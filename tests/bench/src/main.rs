@@ -1,4 +1,5 @@
-//! CPU cost and latency of vipd beside keepalived, or beside another vipd: `cargo xtask bench`.
+//! CPU cost and latency of vipd compared with keepalived or with another build of vipd: `cargo
+//! xtask bench`.
 
 mod figure;
 mod machine;

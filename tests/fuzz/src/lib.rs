@@ -12,8 +12,8 @@ pub mod xdp;
 
 mod repair;
 
-// The bench that loads and compares the XDP program. It is part of vipd's tests: as a crate it
-// would have to be published with vipd, or its packaged tests would lack it.
+// The bench that loads and compares the XDP program. It is a module of vipd's tests, not a crate,
+// because a crate would have to be published for vipd's packaged tests to work.
 #[path = "../../../vipd/tests/xdp/bench.rs"]
 #[expect(dead_code, reason = "vipd's own tests use all of it")]
 mod bench;

@@ -41,7 +41,7 @@ impl Engine {
         let intervals = intervals.map(|instance| instance.router.config().interval.nanos());
         let shortest = intervals.min().unwrap_or_default();
         link.changed = true;
-        // After a failure the service retries by itself.
+        // After a failure the service retries without another request.
         link.requested = true;
         match io {
             Ok(mut io) => {

@@ -32,7 +32,7 @@ struct Vip {
     is_own: bool,
 }
 
-/// A link of the configuration, and the interface that has its name at present.
+/// A configured link, and the interface that currently has its name.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not the states of one machine")]
 pub(crate) struct Link {
     /// Name of the interface; of a macvlan, a description until it is created.
@@ -396,8 +396,8 @@ impl Links {
     pub(crate) fn apply(&mut self, notice: &Notice) -> [Option<(LinkId, Gone)>; 2] {
         match notice {
             Notice::Link(link) => {
-                // An interface with this index under another name was renamed, and is gone under
-                // the old one.
+                // An interface with a known index and a different name was renamed, so the link
+                // with the old name has lost it.
                 let known = self.by_ifindex.get(&link.ifindex).copied();
                 let named = self.by_name.get(&link.name).copied();
                 let renamed = known.filter(|known| Some(*known) != named);

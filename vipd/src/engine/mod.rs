@@ -95,8 +95,8 @@ pub(crate) struct Engine {
     topology: Topology,
     /// Inputs to handle.
     worklist: VecDeque<(RouterId, Input)>,
-    /// Routers whose fast path may have to be published again, each once; twice while they are
-    /// published.
+    /// Routers whose fast path may need to be published again, each listed once (twice while being
+    /// published).
     dirty: Vec<RouterId>,
     schedule: Schedule,
     effects: Effects,

@@ -75,7 +75,7 @@ impl Readiness {
             std::array::from_fn(|place| (known[place] != self.faults[place]).then_some(self.faults[place]));
         let impede = changed.into_iter().flatten().flatten().map(Input::Impede);
         let cleared = KINDS.into_iter().zip(changed).filter(|(_, changed)| *changed == Some(None));
-        // A primary address clears its kind by itself.
+        // Reporting a primary address already clears its impediment.
         let cleared = cleared.filter(|(kind, _)| *kind != Impediment::PrimaryAddress);
         let primary = self.primary.map(Input::PrimaryAddress);
         impede.chain(primary).chain(cleared.map(|(kind, _)| Input::Clear(kind)))

@@ -77,7 +77,7 @@ impl Engine {
             self.topology.links.iter().filter(|(_, link)| link.ifindex.is_some() || !link.is_virtual_mac());
         let names: Vec<&str> = created.map(|(_, link)| link.name.as_str()).collect();
         self.effects.netlink().read(&mut self.monitor, &names, |notice| notices.push(notice))?;
-        // Links first: one that is gone or renamed still has its addresses.
+        // Links first: a deleted or renamed link still has its addresses.
         let (links, addresses): (Vec<_>, Vec<_>) =
             notices.iter().partition(|notice| matches!(notice, Notice::Link(_)));
         let known = &mut self.topology.links;

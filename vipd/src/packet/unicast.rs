@@ -35,7 +35,7 @@ impl UnicastSocket {
             socket.set_ttl_v4(ttl)?;
             socket.set_tos_v4(u32::from(ipv4::TOS_CS6))?;
         }
-        // After IP_TOS, which sets another priority (`rt_tos2priority`).
+        // Set after IP_TOS, which changes the priority (`rt_tos2priority`).
         socket.set_priority(TC_PRIO_CONTROL)?;
         let index = std::num::NonZeroU32::new(ifindex).ok_or(io::ErrorKind::InvalidInput)?;
         if source.is_ipv6() {

@@ -42,10 +42,10 @@ impl Closed {
         }
     }
 
-    /// Passes packets to a VIP again. A VIP that is not closed is no error. One `bpf(2)` call.
+    /// Passes packets to a VIP again. A VIP that is not closed is not an error. One `bpf(2)` call.
     ///
     /// # Errors
-    /// When `bpf(2)` fails for another reason than a missing entry.
+    /// When `bpf(2)` fails for a reason other than a missing entry.
     pub fn remove(&mut self, key: ClosedKey) -> Result<(), MapError> {
         let removed = self.entries.remove(&bytemuck::cast::<_, [u8; 24]>(key));
         if removed.is_ok() {

@@ -142,7 +142,7 @@ impl AttachError {
     }
 }
 
-/// Returns the symbol and the text of an errno that drivers refuse a program with.
+/// Returns the symbol and text of an errno with which drivers refuse a program.
 pub(super) fn errno_name(error: &io::Error) -> String {
     let name = match error.raw_os_error() {
         Some(libc::EINVAL) => "EINVAL",

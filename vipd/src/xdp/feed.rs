@@ -36,7 +36,7 @@ impl Feed {
         fence(Ordering::SeqCst);
     }
 
-    /// Returns the next record, if there is one. No system call. Records of another size than
+    /// Returns the next record, if there is one. No system call. Records whose size differs from
     /// [`AdvertRecord`] are skipped; the program writes none.
     pub fn pop(&mut self) -> Option<AdvertRecord> {
         loop {

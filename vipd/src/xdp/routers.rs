@@ -1,5 +1,5 @@
-//! Map entries of virtual routers: every insertion has its removal, and a row can be cleared for
-//! another router.
+//! Map entries of virtual routers: each insertion has a matching removal, and a row can be cleared
+//! for reuse.
 
 use std::io;
 

@@ -23,7 +23,7 @@ fn flood(bench: &mut Bench, frame: &Advert, count: u64) -> (u64, u64) {
     (u64::try_from(records).expect("a ring"), took)
 }
 
-/// Returns the frame with another source.
+/// Returns the frame with a different source address.
 fn from_another(frame: Advert) -> Advert {
     let source =
         if frame.source.is_ipv6() { [0xfe80, 0, 0, 0, 0, 0, 0, 9].into() } else { [10, 0, 0, 9].into() };

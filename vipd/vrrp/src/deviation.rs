@@ -1,7 +1,7 @@
 //! Departures from RFC 9568 and RFC 3768, one file each with its reason and its tests.
 //!
 //! [`Policy`] has a switch for each. With [`Policy::RFC`] every scenario of the conformance suite
-//! passes, also those where vipd differs; `vipd/tests/conformance` checks that.
+//! passes, including those where vipd differs; `vipd/tests/conformance` checks that.
 //!
 //! | switch | section | scenario where vipd differs |
 //! | --- | --- | --- |
@@ -35,7 +35,8 @@ pub struct Policy {
     pub last_advert_on_yield: bool,
     /// Losing and priority-0 adverts are answered at a limited rate.
     pub answer_limit: bool,
-    /// A master that sent no advert for too long yields to a router that took over meanwhile.
+    /// A master that sent no advert for too long yields to a router that has taken over in the
+    /// meantime.
     pub yield_after_stall: bool,
     /// After a split brain the remaining master announces its addresses once more.
     pub reannounce_after_split_brain: bool,

@@ -12,7 +12,7 @@ const MIN: u8 = 1;
 const MAX: u8 = PRIORITY_OWNER - 1;
 
 /// Returns the effective priority: `base` plus the sum of `weights`, clamped to 1 to 254. Weights
-/// do not apply to the owner (255), which has to be preferred by definition.
+/// do not apply to the owner (255), which always has the highest priority.
 pub fn effective(base: u8, weights: impl IntoIterator<Item = i64>) -> u8 {
     if base == PRIORITY_OWNER {
         return base;

@@ -324,7 +324,7 @@ impl Router {
     }
 }
 
-/// Returns the reason of a start that the end of `fault` made possible.
+/// Returns the reason for a start after `fault` was cleared.
 fn start_reason(fault: Fault) -> Reason {
     match fault {
         Fault::NoInterface | Fault::InterfaceDown => Reason::InterfaceUp,

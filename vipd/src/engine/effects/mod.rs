@@ -181,8 +181,8 @@ impl Effects {
             self.actions = actions;
             self.actions.clear();
         }
-        // While changes are left, the next announcement may be of an address that is still to be
-        // added.
+        // While changes are pending, the next announcement may be for an address that is not added
+        // yet.
         let all_made = !self.has_changes();
         self.announce(budget.announcements, now, topology, reports, all_made);
         self.check_neighbors(topology);

@@ -1,4 +1,5 @@
-//! A master that sent no advert for too long yields to a router that took over meanwhile.
+//! A master that sent no advert for too long yields to a router that has taken over in the
+//! meantime.
 //!
 //! The RFC does not cover a process that is not scheduled for seconds (SIGSTOP, a paused virtual
 //! machine) or whose adverts the kernel refuses. In the meantime a backup has rightly taken over.
@@ -28,7 +29,7 @@ pub(crate) fn is_stalled(config: &RouterConfig, last_sent: Timestamp, now: Times
     now.nanos_since(last_sent) >= limit(config)
 }
 
-/// Returns whether the sender of an advert may have taken over rightly.
+/// Returns whether the sender of an advert may have taken over legitimately.
 pub(crate) fn has_taken_over(config: &RouterConfig, last_sent: Timestamp, advert: &Received) -> bool {
     is_stalled(config, last_sent, advert.arrival)
 }

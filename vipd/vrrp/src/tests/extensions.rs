@@ -211,7 +211,7 @@ fn peers_are_recorded_and_the_least_recent_is_replaced() {
 
 #[test]
 fn senders_of_ignored_adverts_are_recorded_and_the_router_itself_is_not() {
-    // In Initialize, with another interval, and to an owner of VRRPv2.
+    // Peers are recorded in Initialize, despite an interval mismatch, and by a VRRPv2 owner.
     let waiting = RouterConfig { startup_delay: SECOND, ..config(Version::V3, SECOND) };
     for config in [waiting, config(Version::V2, SECOND), owner(Version::V2, SECOND)] {
         let mut script = Script::started(config);

@@ -3,7 +3,7 @@
 use crate::Policy;
 use crate::tests::*;
 
-/// Returns an advert with another interval field.
+/// Returns an advert with this interval field.
 fn with_interval(script: &Script, priority: u8, interval: u16) -> Input {
     Input::Advert(Received { interval, ..script.received(priority, HIGHER) })
 }
