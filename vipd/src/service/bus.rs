@@ -85,7 +85,7 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     shared: Arc<Shared>,
-    /// Channel of capacity 1.
+    /// Wakes the reader. Has a capacity of 1, because one pending wake-up suffices.
     wake: mpsc::Sender<()>,
 }
 

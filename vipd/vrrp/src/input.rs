@@ -17,8 +17,8 @@ pub enum Input {
     /// A fault keeps the router from taking part in elections. Replaces an earlier fault with the
     /// same [impediment](Fault::impediment); other impediments are unchanged.
     Impede(Fault),
-    /// An impediment is gone. Once the last impediment is gone and there is a primary address, the
-    /// router starts: the RFC's Startup event.
+    /// An impediment no longer applies. Once no impediment is left and there is a primary address,
+    /// the router starts: the RFC's Startup event.
     Clear(Impediment),
     /// The effective priority, clamped to 1 to 254, from [`priority::effective`](crate::priority).
     /// An address owner's priority stays 255.
