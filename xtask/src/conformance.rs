@@ -133,8 +133,8 @@ fn play<'a>(scenarios: &'a [Scenario], programs: &[Program]) -> (Vec<Row<'a>>, u
 const KNOWN_VERSIONS: [(Program, &str, &str); 2] =
     [(Program::Keepalived, "keepalived", "2.2.7"), (Program::Frr, "frr", "8.4.4")];
 
-/// Fails on undocumented verdicts. Those of other versions of a peer are reported only, unless the
-/// lab failed.
+/// Fails on undocumented verdicts. Verdicts of other versions of a peer are only reported, unless
+/// the lab failed.
 fn verdict(rows: &[Row<'_>]) -> Result<()> {
     let mut failures = Vec::new();
     for (program, verdict) in rows.iter().flat_map(|row| &row.verdicts) {

@@ -15,8 +15,8 @@ use outcome::Outcome;
 
 /// The package of the fuzz targets, relative to the root of the workspace.
 const PACKAGE: &str = "tests/fuzz";
-/// Its binaries. `TARGETS` of the package is not used, because xtask must not depend on vipd (see
-/// main.rs).
+/// Binaries of the fuzz package. `TARGETS` of the package is not used, because xtask must not
+/// depend on vipd (see main.rs).
 const TARGETS: [&str; 5] = ["parser", "xdp", "core", "config", "control"];
 /// The target that loads a program into the kernel.
 const PRIVILEGED: &str = "xdp";

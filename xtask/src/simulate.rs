@@ -39,7 +39,8 @@ pub(crate) fn everything() -> Result<()> {
     simulate(&["--takeovers".to_owned(), TAKEOVERS.to_string()])
 }
 
-/// xtask must not depend on vipd's core (see main.rs), so cargo builds and runs the simulator.
+/// Builds and runs the simulator with cargo, because xtask must not depend on vipd's core (see
+/// main.rs).
 fn simulate(arguments: &[String]) -> Result<()> {
     let mut cargo = workspace::cargo();
     cargo.args(["run", "--locked", "--release", "--package", "vipd-simulator", "--"]).args(arguments);

@@ -50,7 +50,7 @@ pub(crate) enum Request {
         link: LinkId,
         /// The index that the interface had.
         ifindex: u32,
-        /// Its sockets.
+        /// Sockets of the link.
         io: Option<LinkIo>,
     },
     /// Drop the sockets that newer ones have replaced.
@@ -58,7 +58,7 @@ pub(crate) enum Request {
     /// Remove a router's entries from the XDP program, clear its row and answer with
     /// [`Command::RowReleased`].
     Forget {
-        /// The interface its entries are for, if there is one.
+        /// The interface that the link's entries are for, if there is one.
         ifindex: Option<u32>,
         entry: XdpEntry,
         row: Row,
@@ -151,7 +151,7 @@ pub(crate) struct RouterSnapshot {
     pub(crate) failure: Option<String>,
     /// Why the router's macvlan could not be created.
     pub(crate) macvlan_failure: Option<String>,
-    /// Its virtual MAC, if it uses one.
+    /// Virtual MAC of the router, if it uses one.
     pub(crate) virtual_mac: Option<[u8; 6]>,
     /// The configured VIPs that are missing while it is master.
     pub(crate) missing: Vec<VirtualAddress>,
@@ -162,7 +162,7 @@ pub(crate) struct RouterSnapshot {
     pub(crate) peers: Vec<Peer>,
 }
 
-/// What was sent for a virtual router, in frames.
+/// Frames sent for a virtual router.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent {
     /// Adverts, priority 0 included.

@@ -27,15 +27,15 @@ use crate::xdp::Row;
 pub(crate) struct Instance {
     pub(crate) router: Router,
     pub(crate) settings: Arc<config::Instance>,
-    /// Its row in the XDP program's arrays.
+    /// Row of the router in the XDP program's arrays.
     pub(crate) row: Row,
     /// The link that its adverts are sent and received on.
     pub(crate) link: LinkId,
     /// All virtual addresses, the excluded ones last.
     pub(crate) addresses: Vec<VirtualAddress>,
-    /// The link of each of them.
+    /// The link of each address.
     pub(crate) vip_links: Vec<LinkId>,
-    /// Its macvlan, if it uses a virtual MAC.
+    /// Macvlan of the router, if it uses a virtual MAC.
     pub(crate) macvlan: Option<LinkId>,
     /// Whether its macvlan is wanted up. The service, which sets it down, checks this before and
     /// after.
@@ -45,7 +45,7 @@ pub(crate) struct Instance {
     pub(crate) sent: Sent,
     /// The last refused frame was reported; reset by the next successful send.
     pub(crate) refusal_reported: bool,
-    /// What is published to the XDP program as an unchanged advert.
+    /// The unchanged advert that is published to the XDP program.
     pub(crate) fast_path: FastPath,
     /// Its fast path may need to be published again at the end of this turn.
     pub(crate) dirty: bool,
@@ -129,7 +129,7 @@ impl Instance {
         }
     }
 
-    /// Returns the adverts, once the link was ready for them.
+    /// Returns the adverts, once the link is ready to send adverts.
     pub(crate) fn adverts_mut(&mut self) -> Option<&mut Adverts> {
         self.frames.as_mut().map(|frames| &mut frames.adverts)
     }
@@ -202,7 +202,8 @@ impl Instance {
         on.into_iter().chain(parent)
     }
 
-    /// Returns whether a VIP may be added. With `accept = false`, packets to it are dropped first.
+    /// Returns whether a VIP may be added. With `accept = false`, packets to the VIP are dropped
+    /// first.
     pub(crate) fn may_add(&self, address: IpAddr) -> bool {
         self.settings.accept || self.closed.iter().any(|key| key.address == to_words(address))
     }
@@ -245,8 +246,8 @@ impl Instance {
         held.filter(move |(vip, on)| !is_present(*vip, *on)).map(|(vip, _)| vip)
     }
 
-    /// Returns whether it is the address owner (priority 255), whose interface has the virtual
-    /// addresses as its own.
+    /// Returns whether the router is the address owner (priority 255): the virtual addresses belong
+    /// to its interface.
     pub(crate) fn is_owner(&self) -> bool {
         self.router.config().is_owner()
     }

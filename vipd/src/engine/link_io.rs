@@ -49,7 +49,7 @@ pub(crate) struct LinkIo {
     pub(crate) batch: Batch<Tag>,
     /// Sends the adverts of routers with unicast peers.
     pub(crate) unicast: BTreeMap<RouterId, UnicastSocket>,
-    /// The macvlans on it.
+    /// Macvlans on the link.
     pub(crate) macvlans: Vec<MacvlanIo>,
     /// Macvlans that could not be created: a fault of their routers alone.
     pub(crate) failed_macvlans: Vec<MacvlanFailure>,

@@ -37,7 +37,7 @@ pub(crate) fn preference(mode: XdpMode) -> Preference {
     }
 }
 
-/// What one virtual router needs on its link.
+/// Requirements of one virtual router on its link.
 #[derive(Clone, Debug)]
 pub(crate) struct RouterSpec {
     pub(crate) router: RouterId,
@@ -46,7 +46,7 @@ pub(crate) struct RouterSpec {
     pub(crate) entry: XdpEntry,
     /// Source of its adverts to unicast peers; none in multicast.
     pub(crate) unicast_source: Option<IpAddr>,
-    /// Its macvlan, if it uses a virtual MAC.
+    /// Macvlan of the router, if it uses a virtual MAC.
     pub(crate) macvlan: Option<LinkId>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct XdpEntry {
     pub(crate) vrid: u8,
     pub(crate) family: Family,
     pub(crate) slot: RouterSlot,
-    /// Its unicast peers and the smallest TTL or Hop Limit of each.
+    /// Unicast peers of the router and the smallest TTL or Hop Limit of each.
     pub(crate) peers: Vec<(PeerKey, u8)>,
 }
 

@@ -12,14 +12,14 @@ use crate::netlink::{Address, Notice};
 use crate::vrrp::{Family, Fault};
 use crate::xdp::{Framing, Mode};
 
-/// What a link is for.
+/// The purpose of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkRole {
-    /// Adverts are sent and received on it.
+    /// The link sends and receives adverts.
     Vrrp,
     /// It is used for virtual addresses only (`dev`).
     AddressOnly,
-    /// It is the macvlan with the virtual MAC of this router; vipd creates it.
+    /// The link is the macvlan with the virtual MAC of this router; vipd creates the macvlan.
     VirtualMac { router: RouterId, parent: LinkId },
 }
 
@@ -46,13 +46,13 @@ pub(crate) struct Link {
     pub(crate) mac: Option<[u8; 6]>,
     is_point_to_point: bool,
     pub(crate) addresses: AddressTable,
-    /// Its sockets and XDP attachment, once the service has opened it.
+    /// Sockets and XDP attachment of the link, once the service has opened it.
     pub(crate) io: Option<LinkIo>,
     /// The unicast peers in a subnet of its routers' sources.
     pub(crate) neighbors: BTreeMap<IpAddr, Neighbor>,
-    /// Why it could not be opened.
+    /// Why the link could not be opened.
     pub(crate) failure: Option<String>,
-    /// The routers whose adverts or addresses are on it.
+    /// Routers whose adverts or addresses are on the link.
     pub(crate) routers: Vec<RouterId>,
     /// The service was requested to open it, and retries by itself after a failure.
     pub(crate) requested: bool,
@@ -62,11 +62,11 @@ pub(crate) struct Link {
     pub(crate) changed: bool,
     /// Routers affected by a change of one of their addresses.
     pub(crate) touched: Vec<RouterId>,
-    /// The configured VIPs that may be on it.
+    /// Configured VIPs that may be on the link.
     vips: BTreeMap<IpAddr, Vip>,
     /// Its primary addresses may have changed.
     own_changed: bool,
-    /// The kernel may have left VRRP's groups on it.
+    /// The kernel may have left VRRP's groups on the link.
     groups_uncertain: bool,
     /// Primary address of IPv4 and of IPv6.
     primaries: [Primary; 2],
@@ -144,7 +144,7 @@ impl Link {
         unjoined.iter().find(|(other, _)| *other == family).map(|(_, reason)| reason.as_str())
     }
 
-    /// Returns whether addresses can be added to it. A macvlan is up only while its router is
+    /// Returns whether addresses can be added to the link. A macvlan is up only while its router is
     /// master.
     pub(crate) fn address_state(&self) -> Result<(), Fault> {
         let ready = self.is_virtual_mac() || (self.running && self.io.is_some());
@@ -185,8 +185,8 @@ impl Link {
         self.io.is_some() && std::mem::take(&mut self.groups_uncertain)
     }
 
-    /// Returns whether the interface would lose its primary address with this one, which vipd did
-    /// not add.
+    /// Returns whether removing this address would also remove the interface's primary address,
+    /// which vipd did not add.
     pub(crate) fn is_protected(&self, found: &Address) -> bool {
         !self.addresses.is_ours(found)
             && (self.primaries[slot(Family::of(found.address))] == Primary::Virtual(found.address)
@@ -304,9 +304,9 @@ fn slot(family: Family) -> usize {
 /// The remains of an interface that was deleted or renamed.
 pub(crate) struct Gone {
     pub(crate) ifindex: u32,
-    /// vipd's addresses on it: a renamed interface still has them.
+    /// vipd's addresses on the interface: a renamed interface still has them.
     pub(crate) stale: Vec<Address>,
-    /// For the service to drop.
+    /// Link I/O for the service to drop.
     pub(crate) io: Option<LinkIo>,
 }
 

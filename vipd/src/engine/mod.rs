@@ -135,7 +135,7 @@ impl Handle {
 
 #[cfg(test)]
 impl Handle {
-    /// Returns a handle without an engine, and the commands that are sent with it.
+    /// Returns a handle without an engine, and the receiver of its commands.
     pub(crate) fn without_engine() -> io::Result<(Self, Receiver<Command>)> {
         let (sender, commands) = channel();
         Ok((Self { commands: sender, waker: Poll::new()?.waker() }, commands))
@@ -144,7 +144,7 @@ impl Handle {
 
 /// The engine's channels to the service.
 pub(crate) struct Outlets {
-    /// Work for it; never lost.
+    /// Work for the service; never lost.
     pub(crate) requests: mpsc::UnboundedSender<Request>,
     /// Reports for the log; dropped and counted when it is full.
     pub(crate) reports: mpsc::Sender<Report>,

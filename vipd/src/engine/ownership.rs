@@ -23,7 +23,7 @@ pub(crate) enum Primary {
     Own(IpAddr),
     /// The interface's only address is this VIP of a router that does not own it.
     Virtual(IpAddr),
-    /// There is no address to send from.
+    /// The interface has no address to send from.
     Missing,
 }
 

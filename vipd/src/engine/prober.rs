@@ -44,8 +44,8 @@ impl Attachment {
         Timestamp::from_nanos(self.attached_at.load(Ordering::Acquire))
     }
 
-    /// Returns whether a probe found the program detached. It stays detached: a new BPF link is a
-    /// new attachment.
+    /// Returns whether a probe found the program detached. A detached program stays detached: a new
+    /// BPF link is a new attachment.
     pub(crate) fn is_detached(&self) -> bool {
         self.is_detached.load(Ordering::Acquire)
     }
@@ -61,12 +61,13 @@ enum Job {
     Requested,
 }
 
-/// The engine's handle of the thread, which ends with it. It never blocks.
+/// The engine's handle of the prober thread, which ends when the handle is dropped. Calls never
+/// block.
 pub(crate) struct Prober(Sender<Job>);
 
 impl Prober {
-    /// Starts the thread. It wakes the engine when a program is detached and after a requested
-    /// probe.
+    /// Starts the thread. The thread wakes the engine when a program is detached and after a
+    /// requested probe.
     ///
     /// # Errors
     /// `EAGAIN` when no thread can be started.

@@ -80,7 +80,7 @@ impl Engine {
             |row| steady.last_arrival(row),
             |id| {
                 let Some(instance) = topology.routers.get(id) else { return false };
-                // Its result arrives while the engine spins.
+                // The result of the probe arrives while the engine spins.
                 if let Some(attachment) = attachment(&topology.links, instance, needed_probe(now, instance)) {
                     prober.request(attachment);
                 }

@@ -25,8 +25,8 @@ pub(crate) struct Neighbor {
 }
 
 impl Neighbor {
-    /// Applies a notification of the kernel's neighbor entry. One that repeats the state, as at each
-    /// failed resolution, does not restart the solicitations.
+    /// Applies a notification of the kernel's neighbor entry. A notification that repeats the
+    /// state, as after each failed resolution, does not restart the solicitations.
     pub(crate) fn set_resolved(&mut self, is_resolved: bool) {
         if self.is_resolved != is_resolved {
             *self = Self { is_resolved, ..Self::default() };

@@ -23,17 +23,17 @@ pub enum Change {
     Remove(Address),
     /// Sets a link up.
     Up {
-        /// Its index.
+        /// Index of the link.
         ifindex: u32,
     },
     /// Sets a link down. A missing one is not an error.
     Down {
-        /// Its index.
+        /// Index of the link.
         ifindex: u32,
     },
 }
 
-/// How an address is added.
+/// Attributes with which an address is added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// `IFA_LABEL`, IPv4 only.
@@ -61,7 +61,7 @@ impl Label {
     /// Longest label, bytes: `IFNAMSIZ` without the terminating NUL.
     pub const MAX: usize = libc::IFNAMSIZ - 1;
 
-    /// Creates a label of up to [`Label::MAX`] bytes; `None` for a longer one.
+    /// Creates a label of up to [`Label::MAX`] bytes; returns `None` for longer text.
     pub fn new(text: &str) -> Option<Self> {
         let mut bytes = [0; Self::MAX];
         bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());

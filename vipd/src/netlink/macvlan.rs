@@ -35,7 +35,7 @@ pub struct Macvlan {
     pub ifindex: u32,
 }
 
-/// Which macvlan is needed.
+/// The required macvlan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted<'a> {
     /// Index of its parent.
@@ -123,8 +123,8 @@ impl Macvlans {
         Ok(macvlan)
     }
 
-    /// Deletes the macvlan of a virtual router, if it has one. With the last one of a parent, the
-    /// parent's sysctls are restored.
+    /// Deletes the macvlan of a virtual router, if it has one. With the last macvlan of a parent,
+    /// the parent's sysctls are restored.
     pub fn remove(&mut self, parent: u32, family: u8, vrid: u8) {
         let Some((macvlan, parent)) = self.created.remove(&(parent, family, vrid)) else { return };
         self.delete_or_log(&macvlan);
@@ -246,9 +246,9 @@ impl Macvlans {
         Ok(found)
     }
 
-    /// Returns whether a link is one that this agent was creating when it died: its MAC and parent,
-    /// down, and no other alias than its own. Another agent's, of FRR's vrrpd for example, must not
-    /// be deleted.
+    /// Returns whether a link is a macvlan that this agent was creating when it died: its MAC and
+    /// parent, down, and no other alias than its own. Macvlans of other agents, for example FRR's
+    /// vrrpd, must not be deleted.
     fn is_unfinished(&self, found: &LinkDetails, wanted: &Wanted<'_>) -> bool {
         (found.parent, found.mac) == (Some(wanted.parent), Some(wanted.mac()))
             && !found.flags.contains(LinkFlags::Up)

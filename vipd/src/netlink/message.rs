@@ -69,7 +69,7 @@ pub enum Notice {
     Link(Link),
     /// A link was deleted.
     LinkGone {
-        /// Its index.
+        /// Index of the link.
         ifindex: u32,
     },
     /// An address exists or has changed.
@@ -89,7 +89,7 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// Decodes a message; `None` for messages that vipd does not use, and for malformed ones.
+    /// Decodes a message; `None` for messages that vipd does not use, and for malformed messages.
     pub(super) fn decode(message: &Message<'_>) -> Option<Self> {
         match message.message_type() {
             libc::RTM_NEWLINK => {

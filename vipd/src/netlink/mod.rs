@@ -1,8 +1,9 @@
 //! Links and addresses by rtnetlink.
 //!
 //! [`Requests`] changes addresses and reads links and addresses; [`Monitor`] receives notifications
-//! of those in use. Each has its own socket, so that a burst of notifications cannot displace an
-//! answer. [`Macvlans`] creates and deletes the macvlans of virtual routers with their own MAC.
+//! of links and addresses in use. Each has its own socket, so that a burst of notifications cannot
+//! displace an answer. [`Macvlans`] creates and deletes the macvlans of virtual routers with their
+//! own MAC.
 
 mod change;
 mod dump;

@@ -128,7 +128,7 @@ impl Monitor {
         self.traffic
     }
 
-    /// Reports pending notifications, up to `budget` of them.
+    /// Reports pending notifications, up to `budget`.
     ///
     /// # Errors
     /// Errors of the socket except `ENOBUFS`, which sets [`Drained::overrun`]. After an error, read
@@ -189,8 +189,8 @@ impl AsFd for Monitor {
     }
 }
 
-/// Sets the size of the receive buffer: beyond `net.core.rmem_max` with CAP_NET_ADMIN in the initial
-/// user namespace, up to it in a container without.
+/// Sets the size of the receive buffer: beyond `net.core.rmem_max` with CAP_NET_ADMIN in the
+/// initial user namespace, up to that limit in a container without this capability.
 fn set_receive_buffer(socket: &Socket) -> io::Result<()> {
     // SAFETY: the socket outlives the borrowed descriptor.
     let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
@@ -208,7 +208,7 @@ enum Relevance {
     Appeared,
 }
 
-/// Reads just enough of a message to know whether to decode it, and keeps the indices up to date.
+/// Reads just enough of a message to decide whether to decode it, and keeps the indices up to date.
 fn relevance(watched: &mut Option<Watched>, peers: &[IpAddr], message: &Message<'_>) -> Relevance {
     let Some(index) = ifindex(message) else { return Relevance::Irrelevant };
     let kind = message.message_type();

@@ -31,7 +31,7 @@ pub struct Traffic {
     pub requests: u64,
     /// Dumps among them.
     pub dumps: u64,
-    /// Messages received, other than those of address batches.
+    /// Messages received, except answers to address batches.
     pub received: u64,
 }
 
@@ -89,8 +89,8 @@ impl Requests {
         self.traffic
     }
 
-    /// Starts a thread that runs batches from now on while the caller does something else. It
-    /// inherits the caller's scheduling policy.
+    /// Starts a thread that runs batches from now on while the caller does something else. The
+    /// thread inherits the caller's scheduling policy.
     ///
     /// # Errors
     /// `EAGAIN` when no thread can be started; batches are then run by [`wait`](Self::wait).

@@ -12,7 +12,7 @@ use super::requests::Requests;
 pub struct Configured {
     /// Name of the interface that its adverts use.
     pub interface: String,
-    /// Its virtual addresses, excluded ones included.
+    /// Virtual addresses of the router, including excluded addresses.
     pub addresses: Vec<IpAddr>,
 }
 

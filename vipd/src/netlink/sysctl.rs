@@ -106,8 +106,8 @@ pub(super) fn prepare(interface: &str, family: u8, parent: &str) -> Result<(), S
     let set = |family, name, value| {
         set(family, interface, name, value).map_err(|error| SysctlError { is_new: true, ..error })
     };
-    // A router forwards packets to the virtual MAC (RFC 9568 section 6.4.3) as it forwards those to
-    // its own.
+    // A router forwards packets to the virtual MAC (RFC 9568 section 6.4.3) like packets to its own
+    // MAC.
     if let Some(forwarding) = read(family, parent, "forwarding") {
         set(family, "forwarding", forwarding)?;
     }

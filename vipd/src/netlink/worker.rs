@@ -12,7 +12,7 @@ use super::wire::messages;
 /// Room for one answer, bytes: an error without the quoted request (`NETLINK_CAP_ACK`) has 36.
 const ANSWER: usize = 256;
 
-/// Requests that one system call sends, and the answers to them.
+/// Requests that one system call sends, and their answers.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) requests: Vec<u8>,
@@ -44,7 +44,7 @@ impl Batch {
 /// A completed batch and its result.
 pub(super) type Outcome = (Batch, io::Result<()>);
 
-/// Runs batches on its own thread, in order, and ends when it is dropped.
+/// Runs batches in order on a separate thread, which ends when the worker is dropped.
 #[derive(Debug)]
 pub(super) struct AddressWorker {
     submitted: Sender<Batch>,
@@ -52,7 +52,7 @@ pub(super) struct AddressWorker {
 }
 
 impl AddressWorker {
-    /// Starts the thread. It inherits the caller's scheduling policy
+    /// Starts the thread. The thread inherits the caller's scheduling policy
     /// (pthread_attr_setinheritsched(3)), so that a real-time caller does not wait for an ordinary
     /// thread.
     pub(super) fn start(socket: Arc<Socket>) -> io::Result<Self> {

@@ -20,7 +20,8 @@ pub struct FrameError;
 ///  +----------+--------------+------+----------+----------+----- …
 /// ```
 ///
-/// A unicast advert is the message alone: the kernel, which knows the route to the peer, adds the headers.
+/// A unicast advert is the message alone: the kernel, which has the route to the peer, adds the
+/// headers.
 #[derive(Clone, Debug)]
 pub struct AdvertFrame {
     bytes: Vec<u8>,

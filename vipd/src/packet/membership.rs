@@ -67,7 +67,7 @@ impl Membership {
         self.socket.join_multicast_v4_n(&Ipv4Addr::from(ipv4::VRRP_GROUP), &interface)
     }
 
-    /// Returns whether the interface is a member of the group, by this socket or another one.
+    /// Returns whether the interface is a member of the group, through this socket or any other.
     fn is_member(&self) -> io::Result<bool> {
         // The thread's file: the process's main thread may be in another network namespace.
         if self.is_ipv6 {

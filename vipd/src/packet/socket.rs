@@ -17,7 +17,8 @@ pub(super) const TC_PRIO_CONTROL: u32 = 7;
 pub struct PacketSocket(Socket);
 
 impl PacketSocket {
-    /// Opens a socket on the interface with this index. Its protocol is 0, so it receives nothing (packet(7)).
+    /// Opens a socket on the interface with this index. The socket's protocol is 0, so it receives
+    /// nothing (packet(7)).
     ///
     /// # Errors
     /// `EPERM` without CAP_NET_RAW or CAP_NET_ADMIN, `ENODEV` when the interface is gone.

@@ -3,7 +3,7 @@
 //! The engine publishes each change in the slot of its router: the slot holds the latest change and
 //! the number of changes so far. A slot is a seqlock with one writer, which never waits, allocates
 //! or fails; a reader that meets a write in progress reads again. The first change after
-//! [`Transitions::take`] wakes the reader, the others cost a few stores.
+//! [`Transitions::take`] wakes the reader; later changes cost a few stores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -95,7 +95,7 @@ impl Publisher {
         let Some(slot) = self.shared.slots.get(router.index()) else { return };
         slot.write(router.generation(), state, reason, at);
         if !self.shared.changed.swap(true, Ordering::SeqCst) {
-            // A full channel: the reader has not yet been woken by the last one.
+            // A full channel: the reader has not yet handled the previous wake-up.
             let _ = self.wake.try_send(());
         }
     }

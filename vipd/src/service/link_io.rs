@@ -24,16 +24,16 @@ use crate::packet::{Batch, Membership, PacketSocket, UnicastSocket};
 use crate::vrrp::Family;
 use crate::xdp::{Attached, Kernel, Mode, Row};
 
-/// Opens and closes links. It blocks: attaching may take a driver seconds, and netlink waits for
+/// Opens and closes links. Calls block: attaching may take a driver seconds, and netlink waits for
 /// the rtnl lock.
 pub(crate) struct LinkOpener {
     kernel: Kernel,
     macvlans: Macvlans,
-    /// What is set up, by interface index.
+    /// Open links, by interface index.
     open: BTreeMap<u32, Open>,
 }
 
-/// What is set up on one interface.
+/// Resources of an open link.
 #[derive(Default)]
 struct Open {
     /// The groups that were joined, by family.
@@ -107,7 +107,7 @@ impl LinkOpener {
         Ok(*unjoined != former)
     }
 
-    /// Creates the macvlans that do not exist. One that fails is no error while the link has another
+    /// Creates the macvlans that do not exist. A failure is no error while the link has another
     /// router.
     fn ensure_macvlans(&mut self, spec: &LinkSpec) -> anyhow::Result<(Vec<MacvlanIo>, Vec<MacvlanFailure>)> {
         let (mut macvlans, mut failed) = (Vec::new(), Vec::new());
@@ -271,8 +271,7 @@ fn ensure_sockets(spec: &LinkSpec) -> anyhow::Result<(PacketSocket, BTreeMap<Rou
     Ok((socket, unicast.collect::<anyhow::Result<_>>()?))
 }
 
-/// Returns an error with its remedy, by its errno; `otherwise` for an errno that names no cause of
-/// its own.
+/// Returns an error with its remedy, by its errno; `otherwise` for any other errno.
 fn failure(what: impl Display, error: io::Error, otherwise: Option<&str>) -> anyhow::Error {
     let remedy = match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => Some("it needs CAP_NET_RAW"),

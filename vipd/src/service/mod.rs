@@ -185,7 +185,7 @@ pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology
 /// a failure itself, because the agent may exit with a different error.
 ///
 /// # Errors
-/// When VIPs may be left.
+/// When VIPs may remain.
 fn withdraw(names: &[String], vips: &[IpAddr]) -> anyhow::Result<()> {
     let withdrawn = Requests::open().and_then(|mut requests| requests.withdraw(names, vips));
     withdrawn.map_err(|error| {

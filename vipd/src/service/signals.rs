@@ -13,7 +13,7 @@ pub(super) enum Response {
     Stop,
     /// Reload the configuration.
     Reload,
-    /// Nothing.
+    /// No response.
     Ignore,
 }
 

@@ -33,7 +33,7 @@ pub(super) trait DiscardCounters {
     fn row(&self, row: Row) -> CounterRow;
 }
 
-/// What the engine sends.
+/// Messages from the engine.
 pub(super) struct FromEngine {
     /// Work that may block.
     pub(super) requests: mpsc::UnboundedReceiver<Request>,

@@ -29,7 +29,7 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// How often XDP attachments and group memberships are checked.
 const CHECK: Duration = Duration::from_secs(5);
 
-/// What the worker does. Each call may block for seconds.
+/// The work of the worker thread. Each call may block for seconds.
 pub(crate) trait LinkWork: Send + 'static {
     /// Makes a link ready for its routers; repeating it does not interrupt them.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo>;
@@ -56,10 +56,10 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread. It answers [`Request::Open`] with [`Command::Opened`].
+    /// Starts the thread, which answers [`Request::Open`] with [`Command::Opened`].
     ///
-    /// With `fatal`, the first attempt to open the first link must succeed; its error is sent there
-    /// instead.
+    /// With `fatal`, the first attempt to open the first link must succeed; the error of a failed
+    /// attempt is sent to `fatal` instead.
     ///
     /// # Errors
     /// When no thread can be started.

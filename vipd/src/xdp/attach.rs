@@ -66,8 +66,8 @@ impl LinkProbe {
     /// Returns whether the program is still attached: not after `BPF_LINK_DETACH` (`bpftool link detach`)
     /// or when the interface was deleted. A link that the kernel does not report on counts as attached.
     ///
-    /// One system call, no allocation. The kernel takes the rtnl lock for it, as for adding an address:
-    /// it waits while another process reconfigures an interface.
+    /// One system call, no allocation. The kernel takes the rtnl lock for the call, as for adding
+    /// an address: it waits while another process reconfigures an interface.
     pub fn is_attached(&self) -> bool {
         syscall::link_ifindex(self.0.as_fd()).map_or(true, |ifindex| ifindex != 0)
     }
@@ -187,7 +187,7 @@ impl Attachments {
 
     pub(super) fn detach(&mut self, ifindex: u32) {
         if let Some(attachment) = self.0.remove(&ifindex) {
-            // It fails only for a link that is detached already.
+            // Detaching fails only for a link that is already detached.
             let _ = syscall::detach_link(attachment.link.0.as_fd());
         }
     }

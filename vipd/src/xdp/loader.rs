@@ -28,11 +28,11 @@ pub enum Verbosity {
 pub struct Sizes {
     /// Virtual routers.
     pub routers: u32,
-    /// Unicast peers of all of them.
+    /// Unicast peers of all virtual routers.
     pub peers: u32,
-    /// VIPs with Accept_Mode false, of all of them.
+    /// VIPs with Accept_Mode false, of all virtual routers.
     pub closed: u32,
-    /// Senders of adverts whose token bucket is kept, of all of them.
+    /// Senders of adverts whose token bucket is kept, of all virtual routers.
     pub senders: u32,
     /// Capacity of a token bucket: [`BURST`](vipd_common::records::BURST), or 0 for no rate limit.
     pub burst: u32,
@@ -81,19 +81,19 @@ pub struct Kernel {
     _arrays: [MapData; 5],
 }
 
-/// What [`Kernel::load`] returns.
+/// Result of [`Kernel::load`].
 pub struct Loaded {
     /// The program and its attachments.
     pub kernel: Kernel,
     /// Reading end of its ring buffer.
     pub feed: Feed,
-    /// Its counters.
+    /// Counters of the program.
     pub counters: Counters,
     /// The VIPs with Accept_Mode false.
     pub closed: Closed,
     /// The fast path for unchanged adverts.
     pub steady: Steady,
-    /// Its log lines, with [`Verbosity::Discards`].
+    /// Log lines of the program, with [`Verbosity::Discards`].
     pub log: Option<KernelLog>,
 }
 

@@ -25,7 +25,8 @@ pub(super) unsafe trait Shared: Sync {}
 unsafe impl Shared for AtomicU64 {}
 
 impl<T: Shared> Mapping<T> {
-    /// Maps the first `values` values of the map. They stay when the map's descriptor is closed.
+    /// Maps the first `values` values of the map. The mapping stays valid when the map's descriptor
+    /// is closed.
     ///
     /// # Errors
     /// When the map was created without the flag, has fewer values, or values of another size.

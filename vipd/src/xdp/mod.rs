@@ -1,8 +1,8 @@
 //! The XDP program: loading, attaching, its ring buffer, its maps. The only module that uses aya.
 //!
-//! [`Kernel`] owns the program, its attachments and the router entries, [`Feed`] the reading end of the
-//! ring, [`Steady`] the fast path, [`Closed`] the VIPs with Accept_Mode false, [`Counters`] a view of the
-//! counters. They are separate because they live on different threads.
+//! [`Kernel`] owns the program, its attachments and the router entries, [`Feed`] the reading end of
+//! the ring, [`Steady`] the fast path, [`Closed`] the VIPs with Accept_Mode false, [`Counters`] a
+//! view of the counters. The parts are separate because they live on different threads.
 
 mod attach;
 mod closed;

@@ -35,7 +35,7 @@ pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Returns the interface that a link is attached to, 0 if it is detached.
 ///
-/// The kernel takes the rtnl lock for it (`bpf_xdp_link_fill_link_info`, `net/core/dev.c`).
+/// The kernel takes the rtnl lock for the call (`bpf_xdp_link_fill_link_info`, `net/core/dev.c`).
 pub(super) fn link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
     let mut info = LinkInfo::default();
     #[expect(clippy::cast_possible_truncation, reason = "a small structure")]

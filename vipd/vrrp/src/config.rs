@@ -70,8 +70,8 @@ impl fmt::Display for VirtualAddress {
 pub struct Announcements {
     /// Rounds of a burst, 1 to 255.
     pub repeat: u8,
-    /// Time from a takeover to a second burst; 0 for none. It reaches hosts behind switches that
-    /// dropped the first one while a port was still learning.
+    /// Time from a takeover to a second burst; 0 for none. The second burst reaches hosts behind
+    /// switches that dropped the first burst while a port was still learning.
     pub delay: Nanos,
     /// Time between refreshes in Master; 0 for none.
     pub refresh: Nanos,
@@ -93,8 +93,8 @@ pub struct RouterConfig {
     pub vrid: u8,
     /// Family of the adverts and of [`virtual_addresses`](Self::virtual_addresses).
     pub family: Family,
-    /// Configured priority: 1 to 254, or [`PRIORITY_OWNER`]. The effective one starts with it and
-    /// changes with [`Input::Priority`](crate::Input::Priority).
+    /// Configured priority: 1 to 254, or [`PRIORITY_OWNER`]. The effective priority starts with
+    /// this value and changes with [`Input::Priority`](crate::Input::Priority).
     pub priority: u8,
     /// Advertisement_Interval, in the unit of the configured version.
     pub interval: Interval,

@@ -2,8 +2,8 @@
 //!
 //! A backup receives the same advert over and over, and all that matters is the last arrival. The
 //! engine publishes that advert ([`Router::steady`](crate::Router::steady)); the XDP program stores
-//! the arrival of adverts equal to it and records only the others. This type keeps the order of
-//! inputs as if each advert had been recorded:
+//! the arrival of equal adverts and records only other adverts. This type keeps the order of inputs
+//! as if each advert had been recorded:
 //!
 //! * Before any other input, the last unchanged advert is passed to the router
 //!   ([`FastPath::catch_up`]).

@@ -37,9 +37,9 @@ impl fmt::Display for State {
 /// A set of virtual addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Addresses {
-    /// All of them in the configured order, the excluded ones last.
+    /// All addresses in the configured order, the excluded addresses last.
     All,
-    /// This one.
+    /// This address.
     One(VirtualAddress),
 }
 
@@ -142,7 +142,7 @@ impl fmt::Display for Reason {
 /// Why a valid advert was ignored (RFC 9568 section 7.1, RFC 3768 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discard {
-    /// Its source is the router's own primary address: a loop or a duplicate address.
+    /// The advert's source is the router's own primary address: a loop or a duplicate address.
     OwnSource,
     /// VRRPv2: its interval differs from the configured one.
     Interval,
@@ -162,7 +162,7 @@ pub enum Event {
         from: State,
         /// New state.
         to: State,
-        /// Why.
+        /// Reason of the transition.
         reason: Reason,
         /// How late the timer that caused it was handled, in nanoseconds; 0 for other causes.
         late: Nanos,
@@ -171,24 +171,25 @@ pub enum Event {
     MasterChanged {
         /// Source of its adverts.
         source: IpAddr,
-        /// Its priority.
+        /// Priority in its adverts.
         priority: u8,
     },
     /// A valid advert was ignored.
     Discarded {
-        /// Why.
+        /// Why the advert was ignored.
         reason: Discard,
-        /// Its source.
+        /// Source of the advert.
         source: IpAddr,
     },
     /// VRRPv3: the master's interval differs and was adopted (RFC 9568 section 7.1).
     IntervalAdopted {
         /// Source of its adverts.
         source: IpAddr,
-        /// Its interval, centiseconds.
+        /// Interval of the advert, centiseconds.
         interval: u16,
     },
-    /// VRRPv3: another router advertises different addresses. Its adverts are accepted.
+    /// VRRPv3: another router advertises different addresses. The other router's adverts are
+    /// accepted.
     AddressListDiffers {
         /// Source of its adverts.
         source: IpAddr,
@@ -202,7 +203,7 @@ pub enum Event {
     LosingAdvert {
         /// Source of its adverts.
         source: IpAddr,
-        /// Its priority.
+        /// Priority in its adverts.
         priority: u8,
     },
     /// The competing master has stopped advertising, and the addresses were announced again.
@@ -211,7 +212,7 @@ pub enum Event {
     AddressRestored(VirtualAddress),
     /// The primary address, and so the source of adverts, has changed.
     PrimaryChanged {
-        /// The new one.
+        /// The new primary address.
         primary: IpAddr,
     },
     /// Adverts were lost between the kernel and the agent.

@@ -18,7 +18,7 @@ pub struct Counters {
     pub address_list_errors: u64,
     /// Priority-255 adverts of another router, received as the owner.
     pub owner_conflicts: u64,
-    /// Adverts from its own primary address.
+    /// Adverts from the router's own primary address.
     pub own_adverts: u64,
     /// Adverts received as master from a router that it outranks.
     pub losing_adverts: u64,

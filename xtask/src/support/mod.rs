@@ -1,4 +1,4 @@
-//! What several verbs need.
+//! Code that several verbs share.
 
 pub(crate) mod agent;
 pub(crate) mod debian;

@@ -19,7 +19,7 @@ pub(crate) fn ensure_installed(verb: &str) -> Result<()> {
     run(workspace::cargo().args(["install", "--locked", "cargo-nextest", "--version", VERSION]))
 }
 
-/// `cargo nextest run`.
+/// Returns the command `cargo nextest run`.
 pub(crate) fn command() -> Command {
     let mut cargo = workspace::cargo();
     cargo.args(["nextest", "run", "--locked"]);

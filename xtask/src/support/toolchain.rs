@@ -13,7 +13,7 @@ use super::process::{ask, program};
 /// The BPF target of little-endian machines: one object serves x86-64 and aarch64.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
 /// LLVM's bitcode is not stable between major versions: compiler and linker must both have this
-/// one.
+/// version.
 pub(crate) const LLVM_MAJOR: &str = "22";
 /// Version of bpf-linker; the object depends on it.
 pub(crate) const LINKER_VERSION: &str = "0.13.0";
@@ -77,7 +77,7 @@ impl Toolchain {
         let folders =
             [&compiler.cargo, &self.linker.path].map(|tool| tool.parent().unwrap_or(tool).to_owned());
         cargo.env("PATH", prepend(&folders));
-        // Inherited wrappers and toolchain choices would override this one.
+        // Inherited wrappers and toolchain choices would override this toolchain.
         for variable in ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTUP_TOOLCHAIN", "CARGO", "RUSTFLAGS"]
         {
             cargo.env_remove(variable);

@@ -34,7 +34,7 @@ pub(crate) const MACVLAN: usize = usize::MAX;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
     link: LinkId,
-    /// None for an address that is no longer configured.
+    /// `None` for an address that is no longer configured.
     vip: Option<Vip>,
     purpose: Purpose,
 }
@@ -339,7 +339,7 @@ impl Effects {
     }
 }
 
-/// Adds a router's addresses to the XDP program's map of closed ones.
+/// Adds a router's addresses to the XDP program's map of closed addresses.
 fn close(closed: &mut Closed, instance: &mut Instance, links: &Links) -> io::Result<()> {
     let ifindex = links.get(instance.link).and_then(|link| link.ifindex);
     let (Some(ifindex), false) = (ifindex, instance.settings.accept) else { return Ok(()) };

@@ -7,7 +7,7 @@
 
 use super::Policy;
 
-/// Returns whether the advert is sent. After a stall hosts have long learned the other router's
+/// Returns whether the advert is sent. After a stall, hosts have already learned the other router's
 /// MAC.
 pub(crate) fn is_due(policy: Policy, stalled: bool) -> bool {
     policy.last_advert_on_yield && !stalled

@@ -16,7 +16,7 @@ use crate::interval::Nanos;
 
 /// The longest quiet time of a competing master that is not persistent.
 const QUIET_MAX: Nanos = 100_000_000;
-/// The shortest quiet time of a persistent one.
+/// The shortest quiet time after a persistent competing master.
 const PERSISTENT_QUIET: Nanos = 1_000_000_000;
 /// Adverts that a router may send in an interval beyond two: its first answers are sent back to
 /// back.
@@ -34,7 +34,7 @@ pub(crate) struct SplitBrain {
 struct CompetingMaster {
     first: Timestamp,
     last: Timestamp,
-    /// Adverts since the first one.
+    /// Adverts since the first advert.
     adverts: u64,
     /// The competing master does not yield.
     persistent: bool,

@@ -45,7 +45,7 @@ impl Master {
         common.announce(repeat);
         let has_addresses = common.has_addresses();
         let after = |delay: Nanos| (delay > 0 && has_addresses).then(|| now + delay);
-        // M4: a master's interval is its own.
+        // M4: a master uses its own configured interval.
         let interval = common.config.interval.nanos();
         Self {
             adver_timer: now + interval,

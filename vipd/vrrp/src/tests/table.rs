@@ -45,7 +45,7 @@ enum In {
     TimeoutDue,
 }
 
-/// Priorities around ours (100), sources around ours, and the special ones.
+/// Priorities around ours (100), sources around ours, and the special values.
 const ADVERTS: [(u8, IpAddr); 11] = [
     (0, LOWER),
     (0, HIGHER),
