@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn when_is_the_first_moment_that_shows_it() {
+    fn when_returns_the_first_true_time_of_a_reading() {
         for gain in [-WORST, -1, 0, 7, WORST] {
             let clock = Clock::new(5_000_000_000, gain);
             for local in [5_000_000_001, 5_000_000_999, 6_123_456_789, 900_000_000_000] {

@@ -30,7 +30,7 @@ pub(super) fn is_blocked() -> bool {
     BLOCKED.load(Ordering::Relaxed)
 }
 
-/// What the writer thread receives.
+/// Messages to the writer thread.
 enum Message {
     Line(Vec<u8>),
     /// Sent last; acknowledged when all earlier lines are written.

@@ -32,7 +32,7 @@ pub(super) enum Section {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Boolean,
-    /// From and to, inclusive.
+    /// Smallest and largest value, inclusive.
     Integer(u8, u8),
     /// One of these words.
     Choice(&'static [&'static str]),

@@ -29,10 +29,10 @@ pub enum Checksum {
 /// Destination of adverts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
-    /// To the group, 224.0.0.18 or ff02::12.
+    /// Adverts are sent to the group, 224.0.0.18 or ff02::12.
     #[default]
     Multicast,
-    /// To each peer; adverts are accepted from peers only (`unicast_peers`).
+    /// Adverts are sent to each peer and accepted from peers only (`unicast_peers`).
     Unicast(Vec<Peer>),
 }
 

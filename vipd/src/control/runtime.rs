@@ -33,7 +33,8 @@ pub enum RuntimeError {
         /// Process id of the other agent, as it wrote into the lock file.
         pid: Option<u32>,
     },
-    /// It is owned by another user, who could replace the control socket or hold the lock.
+    /// The directory is owned by another user, who could replace the control socket or hold the
+    /// lock.
     #[error(
         "{} belongs to user {found}, not to root or to the user of this process ({expected}); change its owner, or \
          choose another directory with --runtime-dir DIR",

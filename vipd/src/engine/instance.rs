@@ -47,7 +47,7 @@ pub(crate) struct Instance {
     pub(crate) refusal_reported: bool,
     /// The unchanged advert that is published to the XDP program.
     pub(crate) fast_path: FastPath,
-    /// Its fast path may need to be published again at the end of this turn.
+    /// The router's fast path may need to be published again at the end of this turn.
     pub(crate) dirty: bool,
     /// Rate-limit state of each VIP's corrections: the theoretical arrival time (GCRA).
     corrected: Vec<Timestamp>,

@@ -24,7 +24,7 @@ pub(crate) struct LinkSpec {
     pub(crate) xdp: Preference,
     /// The header that the link's frames start with.
     pub(crate) framing: Framing,
-    /// Its virtual routers; empty for an address-only link.
+    /// Virtual routers of the link; empty for an address-only link.
     pub(crate) routers: Vec<RouterSpec>,
 }
 

@@ -17,7 +17,7 @@ use crate::xdp::{Framing, Mode};
 pub(crate) enum LinkRole {
     /// The link sends and receives adverts.
     Vrrp,
-    /// It is used for virtual addresses only (`dev`).
+    /// The link is used for virtual addresses only (`dev`).
     AddressOnly,
     /// The link is the macvlan with the virtual MAC of this router; vipd creates the macvlan.
     VirtualMac { router: RouterId, parent: LinkId },
@@ -27,8 +27,8 @@ pub(crate) enum LinkRole {
 #[derive(Debug, Default)]
 struct Vip {
     routers: Vec<RouterId>,
-    /// One of its routers is the address owner (priority 255), so the VIP is the interface's own
-    /// address.
+    /// One of the VIP's routers is the address owner (priority 255), so the VIP is the interface's
+    /// own address.
     is_own: bool,
 }
 
@@ -64,13 +64,13 @@ pub(crate) struct Link {
     pub(crate) touched: Vec<RouterId>,
     /// Configured VIPs that may be on the link.
     vips: BTreeMap<IpAddr, Vip>,
-    /// Its primary addresses may have changed.
+    /// The link's primary addresses may have changed.
     own_changed: bool,
     /// The kernel may have left VRRP's groups on the link.
     groups_uncertain: bool,
     /// Primary address of IPv4 and of IPv6.
     primaries: [Primary; 2],
-    /// Its own IPv4 addresses: those that are not VIPs.
+    /// IPv4 addresses of the link that are not VIPs.
     own: Vec<Address>,
     /// The current dump has listed the link.
     seen: bool,

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restoration_stays_one_until_it_succeeds() {
+    fn the_restores_flag_is_kept_until_the_change_succeeds() {
         let (mut retries, now) = (Retries::default(), Timestamp::from_nanos(5));
         retries.refused(1, 13, true, now);
         retries.refused(1, 13, false, now);

@@ -14,7 +14,7 @@ const SOLICITATION_INTERVAL: u64 = 100_000_000;
 /// the kernel (`retrans_time_ms`), and few broadcasts for a peer that stays away.
 const SOLICITATION_PATIENCE: u64 = 1_000_000_000;
 
-/// What is known of a peer's MAC address on a link. All routers of the link share it.
+/// Resolution state of a peer's MAC address on a link, shared by all routers of the link.
 #[derive(Debug, Default)]
 pub(crate) struct Neighbor {
     /// The kernel has a neighbor entry with its MAC address.

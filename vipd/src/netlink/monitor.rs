@@ -72,7 +72,8 @@ pub struct MonitorTraffic {
 }
 
 impl Monitor {
-    /// Subscribes. Do so before the first dump, so that no change is missed in between.
+    /// Subscribes to notifications. Subscribe before the first dump, so that no change is missed in
+    /// between.
     ///
     /// # Errors
     /// `EPROTONOSUPPORT` without rtnetlink, `EMFILE` or `ENFILE` without file descriptors.

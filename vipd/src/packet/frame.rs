@@ -110,7 +110,7 @@ impl AdvertFrame {
     }
 }
 
-/// The message with room for `headers` bytes before it.
+/// Builds the message, with room for `headers` bytes before it.
 fn message(
     headers: usize,
     source: IpAddr,

@@ -44,7 +44,7 @@ fn exchange(socket: &Socket, request: &[u8]) -> Option<Vec<u8>> {
     socket.recv_from_full().ok().map(|(answer, _)| answer)
 }
 
-/// `RTM_SETLINK` with `IFLA_XDP`; descriptor -1 detaches.
+/// Builds an `RTM_SETLINK` request with `IFLA_XDP`; descriptor -1 detaches.
 fn request(ifindex: u32, program: i32, flags: u32) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(52);
     bytes.extend(52u32.to_ne_bytes());

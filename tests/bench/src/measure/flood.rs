@@ -90,7 +90,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// `end` is the end of the flood: silence of the master until then counts.
+    /// Evaluates the captured frames. `end` is the end of the flood: silence of the master until
+    /// then counts.
     fn in_frames(
         of_master: &[Frame],
         of_backup: &[Frame],

@@ -55,8 +55,9 @@ pub(crate) struct Announcer {
     paced: BinaryHeap<Reverse<(Timestamp, Burst)>>,
     /// Bursts queued so far.
     queued: u64,
-    /// By slot of the router: bursts up to this order are void. Void bursts are skipped when they
-    /// are due, so that silencing many routers at once does not search the heaps for each router.
+    /// For each router slot, the order up to which bursts are void. Void bursts are skipped when
+    /// they are due, so that silencing many routers at once does not search the heaps for each
+    /// router.
     void: Vec<u64>,
     /// Bursts whose next packet cannot be sent yet, until [`Announcer::resume`].
     waiting: Vec<Burst>,

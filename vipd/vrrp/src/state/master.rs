@@ -35,8 +35,8 @@ pub(crate) struct Master {
 }
 
 impl Master {
-    /// S1, S9: sends an advert, announces the addresses, Adver_Timer := Advertisement_Interval. The
-    /// advert goes first because other routers' timers depend on it.
+    /// S1, S9: sends an advert, announces the addresses, and sets Adver_Timer to
+    /// Advertisement_Interval. The advert goes first because other routers' timers depend on it.
     pub(crate) fn enter(common: &mut Common, now: Timestamp, reason: Reason) -> Self {
         common.counters.master_transitions += 1;
         common.send_advert();
@@ -118,8 +118,8 @@ impl Master {
         None
     }
 
-    /// S23: a losing advert is answered at once; Adver_Timer runs on. RFC 3768 section 6.4.3
-    /// discards it.
+    /// S23: answers a losing advert at once; Adver_Timer keeps running. RFC 3768 section 6.4.3
+    /// discards the advert.
     fn losing_advert(&mut self, common: &mut Common, now: Timestamp, stalled: bool, advert: &Received) {
         let Received { source, priority, .. } = *advert;
         common.counters.losing_adverts += 1;

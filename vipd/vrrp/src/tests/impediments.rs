@@ -77,7 +77,7 @@ fn a_later_kind_changes_neither_state_nor_log() {
 }
 
 #[test]
-fn another_detail_of_the_same_kind_replaces_it() {
+fn a_new_fault_of_the_same_kind_replaces_the_earlier_fault() {
     let mut script = Script::started(config(Version::V3, SECOND));
     for fault in [Fault::InterfaceDown, Fault::NoInterface] {
         script.input(Input::Impede(fault));

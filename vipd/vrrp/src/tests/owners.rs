@@ -29,7 +29,7 @@ fn r7_and_p2_the_owner_with_the_higher_address_stays() {
 }
 
 #[test]
-fn r7_and_p2_the_owner_with_the_lower_address_yields_and_logs_it_once() {
+fn r7_and_p2_the_owner_with_the_lower_address_yields_and_logs_the_conflict_once() {
     let mut script = Script::started(owner(Version::V3, SECOND));
     let mut logged = 0;
     for _ in 0..10 {

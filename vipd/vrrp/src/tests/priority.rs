@@ -13,7 +13,7 @@ fn skew(priority: u64) -> u64 {
 }
 
 #[test]
-fn a_master_advertises_it_when_adver_timer_fires() {
+fn a_master_advertises_a_new_priority_when_adver_timer_fires() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
         script.wait(400 * MILLI);
@@ -25,7 +25,7 @@ fn a_master_advertises_it_when_adver_timer_fires() {
 }
 
 #[test]
-fn a_master_compares_with_it() {
+fn a_master_compares_adverts_with_its_new_priority() {
     for (effective, received, state) in [
         (60, 99, State::Backup),
         (60, 60, State::Backup),

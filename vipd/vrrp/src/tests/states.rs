@@ -21,7 +21,7 @@ fn s1_the_owner_starts_as_master() {
 }
 
 #[test]
-fn s2_and_s9_alone_it_takes_over_after_the_down_interval_and_then_sends_each_interval() {
+fn s2_and_s9_a_lone_router_takes_over_after_the_down_interval_and_then_sends_each_interval() {
     for version in VERSIONS {
         let mut script = Script::started(config(version, SECOND));
         assert_eq!(script.state(), State::Backup);

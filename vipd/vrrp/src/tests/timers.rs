@@ -76,7 +76,7 @@ fn m4_a_stalled_master_waits_by_its_own_interval() {
 }
 
 #[test]
-fn m5_a_restart_forgets_the_learned_interval() {
+fn m5_a_restart_resets_the_learned_interval() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 4095));
     script.input(Input::Shutdown);

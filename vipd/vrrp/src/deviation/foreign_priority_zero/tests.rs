@@ -1,4 +1,4 @@
-//! Which priority-0 adverts shorten a backup's Active_Down_Timer (S10).
+//! Tests which priority-0 adverts shorten a backup's Active_Down_Timer (S10).
 
 use crate::tests::*;
 use crate::{Policy, Reason};

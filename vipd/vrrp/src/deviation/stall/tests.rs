@@ -48,7 +48,7 @@ fn a_master_is_stalled_after_three_intervals_and_not_before() {
 
 /// A priority-1 advert from an unknown router, 5 ms after the process was stopped.
 #[test]
-fn an_advert_from_the_beginning_of_a_stall_does_not_end_it() {
+fn an_advert_from_the_beginning_of_a_stall_does_not_end_the_stall() {
     for version in VERSIONS {
         let mut script = Script::master(RouterConfig { preempt: false, ..config(version, SECOND) });
         script.stall(5 * MILLI);
