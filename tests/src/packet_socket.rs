@@ -33,7 +33,7 @@ pub(crate) fn sender(interface: u32) -> io::Result<Socket> {
 }
 
 /// Opens a socket that receives every incoming frame on an interface of the calling thread's
-/// namespace, or on any (0), but no outgoing ones.
+/// namespace, or on any interface (0), but no outgoing frames.
 pub(crate) fn receiver(interface: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
     set_int(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;

@@ -135,7 +135,7 @@ fn documentation_tests() -> Result<()> {
 }
 
 /// Rebuilds the object if the toolchain is installed, and tests it if it differs from the committed
-/// one.
+/// object.
 fn rebuilt_object() -> Result<()> {
     let toolchain = match Toolchain::find() {
         Ok(toolchain) => toolchain,

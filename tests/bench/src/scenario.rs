@@ -131,7 +131,7 @@ impl Scenario {
         let length = effort.length;
         let seconds = Duration::from_secs;
         let short = |count| Cuts { count, settled: seconds(1), watched: FAST * 50 };
-        // Until the repeated announcement of the old master, and that of the new one.
+        // Long enough for the repeated announcements of the old and the new master.
         let long = Cuts { count: 1, settled: seconds(7), watched: seconds(6) };
         match self {
             Self::Backup => steady::backups(subject, &COUNTS, FAST, length),

@@ -9,7 +9,7 @@
 //! A [`Scenario`] lists received and sent frames and the time between them, and nothing specific to
 //! vipd: [`lab`] plays it with vipd, keepalived and FRR, and observes only the wire. [`table`]
 //! plays all scenarios, [`draw`] renders which items each program meets. The README next to the
-//! scenarios describes how to write one.
+//! scenarios describes how to write a scenario.
 
 pub mod document;
 pub mod draw;

@@ -77,7 +77,7 @@ fn remedy(cause: &io::Error) -> &'static str {
 ///
 /// Two agents of one network namespace are kept apart by [`AgentLock`](crate::process::AgentLock),
 /// which depends on no file. The `flock` on the lock file keeps two agents of different network
-/// namespaces from sharing a control socket. It ends with the process; the file stays.
+/// namespaces from sharing a control socket. The lock ends with the process; the file stays.
 #[derive(Debug)]
 pub struct RuntimeDir {
     directory: PathBuf,

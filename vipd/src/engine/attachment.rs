@@ -4,12 +4,12 @@
 //! adverts would elect itself. The [`prober`](super::prober) thread therefore queries the kernel,
 //! and an election needs a result recent enough to prove that the master's adverts were missing: a
 //! probe that found the program attached and began at least one and a half advert intervals after
-//! the last advert. With intervals of 100 ms or more, the periodic probes provide one. With shorter
-//! ones, a probe is requested when the engine begins to spin for the deadline.
+//! the last advert. With intervals of 100 ms or more, the periodic probes provide a recent result.
+//! With shorter intervals, a probe is requested when the engine begins to spin for the deadline.
 //!
-//! An election without a recent result waits for one. That happens only while another process holds
-//! the rtnl lock for longer than an interval. Waiting costs nothing: VIPs cannot be added in that
-//! time either, because adding an address takes the same lock.
+//! An election without a recent result waits for a probe. That happens only while another process
+//! holds the rtnl lock for longer than an interval. Waiting costs nothing: VIPs cannot be added in
+//! that time either, because adding an address takes the same lock.
 
 use vipd_common::Timestamp;
 

@@ -1,6 +1,7 @@
 //! The engine: the real-time thread that runs the virtual routers. It waits for the kernel alone,
-//! never for a log, a disk or a client. It takes the rtnl lock, which a driver may hold for seconds,
-//! only to read links and to change addresses; `prober` is a thread of its own for that reason.
+//! never for a log, a disk or a client. It takes the rtnl lock, which a driver may hold for
+//! seconds, only to read links and to change addresses; `prober` is a separate thread for that
+//! reason.
 //!
 //! ```text
 //!  XDP program ── ring ──────► rx ────────┐

@@ -278,7 +278,7 @@ impl Engine {
         !added.is_empty()
     }
 
-    /// Sets up a master's macvlan that is down. Returns whether there is one.
+    /// Sets a master's macvlan up if it is down. Returns whether it was down.
     fn set_macvlan_up(&mut self, now: Timestamp, router: RouterId) -> bool {
         let master = self.topology.routers.get(router).filter(|instance| instance.is_master());
         let Some(id) = master.and_then(|instance| instance.macvlan) else { return false };

@@ -2,8 +2,8 @@
 //!
 //! A host may have thousands of containers whose links and addresses come and go. A classic BPF
 //! program on the socket (`sk_filter` in `net/netlink/af_netlink.c`, `do_one_broadcast`) drops
-//! their notifications before they are queued. It may pass too much, never too little: the monitor
-//! checks passed notifications again.
+//! their notifications before they are queued. The filter may pass too much, never too little: the
+//! monitor checks passed notifications again.
 
 use std::net::IpAddr;
 
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn many_links_fit_into_a_program_that_passes_at_least_these() {
+    fn a_program_for_many_links_stays_within_the_limit_and_passes_their_notifications() {
         let names: Vec<_> = (0..MAX_NAMES).map(|n| format!("interface-{n}")).collect();
         let indices: Vec<_> = (1..5000).map(|n| n * 7).collect();
         let peers: Vec<_> = (0..256).map(|n| IpAddr::V4(n.into())).collect();

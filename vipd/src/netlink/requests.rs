@@ -173,7 +173,8 @@ impl Requests {
     ) -> io::Result<()> {
         self.submit(changes);
         let mut result = Ok(());
-        // Waits for every batch: the result of a skipped one would be taken for that of the next.
+        // Waits for every batch: the result of a skipped batch would be taken for the result of the
+        // next batch.
         for batch in changes.chunks(BATCH) {
             result = result.and(self.wait(batch, &mut failed));
         }

@@ -1,8 +1,8 @@
 //! Framing: the messages of a datagram, and the fields of a notification that decide whether it is
 //! decoded.
 //!
-//! A notification of a link that is not in use costs only a few loads; only the others are decoded
-//! into rtnetlink's types, which allocate a vector per message.
+//! A notification of a link that is not in use costs only a few loads; only notifications of links
+//! in use are decoded into rtnetlink's types, which allocate a vector per message.
 
 use std::io;
 use std::net::IpAddr;

@@ -10,7 +10,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// The soft limit of 1024 that most service managers set is there for programs that use select(2).
 ///
 /// # Errors
-/// When the kernel refuses, which it does not for a soft limit up to the hard one.
+/// When the kernel refuses. The kernel accepts any soft limit up to the hard limit.
 pub fn raise_open_files() -> io::Result<Option<u64>> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {

@@ -75,9 +75,9 @@ impl LinkOpener {
         })
     }
 
-    /// Joins the groups of the families that have routers on the link, rejoins those that the
-    /// kernel has left, and leaves the others. Returns whether the families whose group cannot be
-    /// joined have changed.
+    /// Joins the groups of the families that have routers on the link, rejoins groups that the
+    /// kernel has left, and leaves all other groups. Returns whether the families whose group
+    /// cannot be joined have changed.
     ///
     /// # Errors
     /// When no group can be joined on a link that was not open. Otherwise only the routers of the

@@ -214,8 +214,8 @@ impl Kernel {
 
     /// Attaches the program for this framing in the preferred mode, or keeps it if it is attached.
     ///
-    /// An attachment in the wanted mode is never interrupted. A change of mode creates a new one,
-    /// because the kernel allows one mode at a time.
+    /// An attachment in the wanted mode is never interrupted. A change of mode creates a new
+    /// attachment, because the kernel allows one mode at a time.
     ///
     /// # Errors
     /// [`AttachError`] when another program is attached, the interface is gone, or no mode works.

@@ -18,7 +18,7 @@ pub(super) struct Routers {
     pub(super) peers: HashMap<MapData, [u8; 20], u8>,
     pub(super) senders: HashMap<MapData, [u8; SENDER_KEY], u64>,
     pub(super) counters: PerCpuArray<MapData, [u64; ROW_CELLS]>,
-    /// A separate mapping, because the engine owns the other one.
+    /// A separate mapping, because the engine owns the other mapping.
     pub(super) steady: Steady,
 }
 

@@ -27,7 +27,7 @@ pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     bpf(BPF_LINK_UPDATE, &mut attributes).map(drop)
 }
 
-/// Detaches a link, even if other descriptors of it are open.
+/// Detaches a link, even if other descriptors of the link are open.
 pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = [fd(link)];
     bpf(BPF_LINK_DETACH, &mut attributes).map(drop)

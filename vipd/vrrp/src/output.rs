@@ -144,9 +144,10 @@ impl fmt::Display for Reason {
 pub enum Discard {
     /// The advert's source is the router's own primary address: a loop or a duplicate address.
     OwnSource,
-    /// VRRPv2: its interval differs from the configured one.
+    /// VRRPv2: the advert's interval differs from the configured interval.
     Interval,
-    /// VRRPv2: its address list differs from the configured one, and its sender is not the owner.
+    /// VRRPv2: the advert's address list differs from the configured list, and the sender is not
+    /// the owner.
     AddressList,
     /// VRRPv2: received by the owner.
     Owner,

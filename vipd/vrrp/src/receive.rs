@@ -64,7 +64,7 @@ pub(crate) fn log_mismatch(common: &mut Common, advert: &Received) {
     }
 }
 
-/// P2
+/// Counts and reports a second address owner (P2).
 fn owner_conflict(common: &mut Common, source: IpAddr) {
     common.counters.owner_conflicts += 1;
     common.log_once(Repeating::OwnerConflict, Event::OwnerConflict { source });

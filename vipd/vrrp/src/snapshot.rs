@@ -12,9 +12,9 @@ use crate::output::{Reason, State};
 pub struct Counters {
     /// Times it became master.
     pub master_transitions: u64,
-    /// Adverts whose interval differs from the configured one.
+    /// Adverts whose interval differs from the configured interval.
     pub interval_errors: u64,
-    /// Adverts whose address list differs from the configured one.
+    /// Adverts whose address list differs from the configured list.
     pub address_list_errors: u64,
     /// Priority-255 adverts of another router, received as the owner.
     pub owner_conflicts: u64,

@@ -106,7 +106,8 @@ impl Seen {
         ensure!(!times.is_empty(), "the master sent nothing");
         times.extend(times.last().is_some_and(|last| *last < end).then_some(end));
         let gap = times.windows(2).map(|pair| pair[1].saturating_since(pair[0])).max().unwrap_or_default();
-        // A takeover is an advert of the backup after three intervals without one.
+        // A takeover is an advert of the backup after three intervals without an advert of the
+        // backup.
         let mut takeovers = 0;
         let mut last: Option<WallTime> = None;
         for time in adverts(of_backup) {

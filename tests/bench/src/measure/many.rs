@@ -109,7 +109,7 @@ fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
                 last = WallTime::now();
                 return Ok(count(agent, "backup")? == all);
             }
-            // keepalived's log has timestamps of its own.
+            // keepalived's log has its own timestamps.
             thread::sleep(Duration::from_millis(100));
             let log = agent.log();
             let backups = log.iter().filter(|line| line.text.contains("Entering BACKUP STATE"));

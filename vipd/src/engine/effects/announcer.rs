@@ -2,7 +2,7 @@
 //!
 //! A burst is rounds × addresses: hundreds of packets for some configurations, and none may delay
 //! an advert. The queue returns one packet at a time, round by round over all routers: every first
-//! round before any second one. Each packet of a paced burst (`garp.interval`) has its own time.
+//! round before any second round. Each packet of a paced burst (`garp.interval`) has its own time.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;

@@ -86,7 +86,7 @@ fn s13_an_owner_in_backup_follows_another_owner_whatever_its_address() {
 }
 
 #[test]
-fn r7_owners_of_vrrpv2_discard_and_stay_and_announce_when_it_is_quiet() {
+fn r7_vrrpv2_owners_discard_each_others_adverts_and_announce_again_after_the_conflict() {
     for source in [LOWER, HIGHER] {
         let mut script = Script::started(owner(Version::V2, SECOND));
         script.wait(10 * SECOND);

@@ -74,7 +74,7 @@ fn r11_another_interval_is_counted_and_adopted_in_vrrpv3() {
 }
 
 #[test]
-fn r12_another_address_list_is_discarded_in_vrrpv2_unless_the_owner_sent_it() {
+fn r12_adverts_with_another_address_list_are_discarded_in_vrrpv2_unless_sent_by_the_owner() {
     let mut script = Script::started(config(Version::V2, SECOND));
     script.wait(SECOND);
     let before = script.router.next_timeout();

@@ -118,7 +118,7 @@ fn s24_preempt_mode_is_not_consulted_in_master() {
 #[test]
 fn s25_the_owner_preempts_whatever_its_preempt_mode() {
     let mut script = Script::master(RouterConfig { preempt: false, ..owner(Version::V3, SECOND) });
-    // It yields to a second owner with a higher address (erratum 8298), which then stops
+    // The owner yields to a second owner with a higher address (erratum 8298), which then stops
     // advertising.
     script.advert(255, HIGHER);
     assert_eq!(script.state(), State::Backup);

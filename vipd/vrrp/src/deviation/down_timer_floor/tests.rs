@@ -37,7 +37,7 @@ fn an_outranked_master_does_not_shorten_the_wait() {
 
 /// A split brain with three intervals; found by the simulator.
 #[test]
-fn a_later_floor_of_an_outranked_master_does_not_replace_it() {
+fn a_later_floor_does_not_replace_the_floor_of_an_outranked_master() {
     let next_advert = SECOND + 156 * SECOND / 256;
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 100));

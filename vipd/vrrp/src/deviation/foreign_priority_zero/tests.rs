@@ -80,7 +80,7 @@ fn priority_zero_of_the_new_master_counts() {
 }
 
 #[test]
-fn a_restart_forgets_the_master() {
+fn a_restart_clears_the_master() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(200, HIGHER);
     script.input(Input::Shutdown);

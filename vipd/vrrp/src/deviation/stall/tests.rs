@@ -13,7 +13,7 @@ fn a_stalled_master_yields_to_the_backup_that_took_over() {
         assert_eq!(script.input(Input::Advert(advert)), [Action::RemoveAddresses], "VRRPv{version}");
         assert!(matches!(script.events[0], Event::StateChanged { reason: Reason::Stalled, .. }));
         assert_eq!(script.router.snapshot().counters.stalls, 1);
-        // It preempts after a full Active_Down_Interval.
+        // The router preempts after a full Active_Down_Interval.
         let down = 3 * SECOND + 156 * SECOND / 256;
         assert_eq!(script.next(), Some(down));
         script.wait(down);
