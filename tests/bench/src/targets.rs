@@ -49,11 +49,11 @@ enum Floor {
 /// The limit that vipd must keep.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Limit {
-    /// At most this.
+    /// At most this value.
     AtMost(f64),
-    /// At least this.
+    /// At least this value.
     AtLeast(f64),
-    /// At most this fraction of keepalived's.
+    /// At most this fraction of keepalived's figure.
     OfKeepalived(f64),
     /// No limit; shown for comparison.
     Unlimited,

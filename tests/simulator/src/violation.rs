@@ -16,7 +16,8 @@ pub enum Invariant {
     NoFalseTakeover,
     /// Only a master has the virtual addresses, and only addresses on the interface are announced.
     AddressesInMasterOnly,
-    /// At a shutdown a master sends one priority-0 advert; after it nothing is sent.
+    /// At a shutdown a master sends one priority-0 advert; after the priority-0 advert nothing is
+    /// sent.
     SilentAfterShutdown,
 }
 

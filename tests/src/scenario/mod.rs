@@ -173,11 +173,11 @@ impl Setup {
 /// One change of master, as observed at the switch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Takeover {
-    /// Time of the cause.
+    /// Time of the event that caused the takeover.
     pub cause: WallTime,
-    /// The master before.
+    /// The master before the takeover.
     pub old: Station,
-    /// The master after.
+    /// The master after the takeover.
     pub new: Station,
     /// t0: the old master's last advert before the new master's first.
     pub last_advert: WallTime,
@@ -195,9 +195,9 @@ pub struct Takeover {
     pub crossed: usize,
     /// End of the observation.
     pub observed: WallTime,
-    /// The client's neighbor entry for the virtual address before the cause.
+    /// The client's neighbor entry for the virtual address before [`Takeover::cause`].
     pub arp_before: Option<Neighbour>,
-    /// That ARP entry at the end of the observation.
+    /// The same neighbor entry at the end of the observation.
     pub arp_after: Option<Neighbour>,
 }
 
@@ -263,7 +263,7 @@ pub struct View {
 }
 
 impl Outcome {
-    /// Returns the client's pings from shortly before the cause of a takeover to the end of its
+    /// Returns the client's pings from shortly before [`Takeover::cause`] to the end of its
     /// observation.
     pub fn probes_around(&self, takeover: &Takeover) -> Probes {
         // Includes the answer before a gap.

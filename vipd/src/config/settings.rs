@@ -18,11 +18,11 @@ pub enum XdpMode {
 /// Checksum of VRRPv3 adverts sent over IPv4; both are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
-    /// With the pseudo-header (RFC 5798 section 5.2.8 as usually implemented). keepalived and FRR
-    /// reject the other form.
+    /// The checksum covers the pseudo-header (RFC 5798 section 5.2.8 as usually implemented).
+    /// keepalived and FRR reject the other form.
     #[default]
     Rfc5798,
-    /// Over the message only (RFC 9568 section 5.2.8).
+    /// The checksum covers the message only (RFC 9568 section 5.2.8).
     Rfc9568,
 }
 

@@ -548,7 +548,8 @@ mod tests {
         assert_eq!(gone(&mut links, &Notice::LinkGone { ifindex: 5 }), None);
     }
 
-    /// With a fault for multicast and for unicast; neither link has been opened.
+    /// Each case lists the expected state for multicast and for unicast. Neither link has been
+    /// opened.
     #[test]
     fn unicast_needs_no_ethernet_address_on_a_point_to_point_interface() {
         let (mut links, eth0, _) = links();

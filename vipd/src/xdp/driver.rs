@@ -18,7 +18,7 @@ pub(super) struct Driver {
 /// Loss of other traffic when a native program is attached, and while it is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cost {
-    /// Nothing.
+    /// No cost.
     None,
     /// An offload, or frames while the driver sets up its rings again, in words that follow "native
     /// mode on <driver>".

@@ -16,7 +16,7 @@ use crate::vrrp::config::Family;
 #[derive(Debug)]
 pub(in crate::config) struct Route {
     pub(in crate::config) transport: Transport,
-    /// None for the interface's primary address.
+    /// `None` for the interface's primary address.
     pub(in crate::config) source: Option<IpAddr>,
 }
 
