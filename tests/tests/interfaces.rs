@@ -117,8 +117,8 @@ fn only_the_engine_threads_run_realtime_when_enabled() -> TestResult {
         agent.start()?;
         until_state(&agent, "master", TIMEOUT)?;
         for (name, policy) in policies(agent.id()?)? {
-            // The engine waits for the address worker, which must not run at a lower priority.
-            let engine = ["engine", "addresses"].contains(&name.as_str());
+            // The engine waits for the other two, which must not run at a lower priority.
+            let engine = ["engine", "addresses", "xdp-probe"].contains(&name.as_str());
             assert_eq!(policy == FIFO, wanted && engine, "{setting}: thread {name}");
         }
         let memory = fs::read_to_string(format!("/proc/{}/status", agent.id()?))?;

@@ -233,11 +233,12 @@ impl Engine {
         &self.topology
     }
 
-    /// Runs until [`Command::Stop`].
+    /// Runs until [`Command::Stop`]. Returns whether a router has been master: then VIPs may have been
+    /// left behind.
     ///
     /// # Errors
     /// When waiting fails.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<bool> {
         if self.realtime == Realtime::Auto {
             if let Err(error) = realtime::lock_memory() {
                 self.reports.send(Report::NotRealtime { what: "locked memory", error });
@@ -249,7 +250,8 @@ impl Engine {
         // Without the helper thread, addresses are announced a little later.
         let _ = self.effects.netlink().start_worker();
         while self.turn()? {}
-        Ok(())
+        let mut routers = self.topology.routers.iter();
+        Ok(routers.any(|(_, instance)| instance.router.snapshot().counters.master_transitions > 0))
     }
 
     /// Runs one turn and the wait after it. Returns whether another turn follows.

@@ -7,53 +7,35 @@ use vipd_common::Timestamp;
 
 use crate::packet::{AdvertFrame, Solicitation};
 
-/// Nanoseconds between two solicitations of a peer at first: below the Active_Down_Interval of an
-/// interval of 100 ms.
+/// Nanoseconds between two solicitations of a peer: below the Active_Down_Interval of an interval of
+/// 100 ms. They do not become less frequent while a peer stays away: it would have to wait for the
+/// next one when it returns.
 const SOLICITATION_INTERVAL: u64 = 100_000_000;
-/// Nanoseconds after which a peer without an answer is solicited once per such a time: the pace of
-/// the kernel (`retrans_time_ms`), and few broadcasts for a peer that stays away.
-const SOLICITATION_PATIENCE: u64 = 1_000_000_000;
 
-/// Resolution state of a peer's MAC address on a link, shared by all routers of the link.
+/// What is known of a peer's MAC address on a link. All routers of the link share it.
 #[derive(Debug, Default)]
 pub(crate) struct Neighbor {
-    /// The kernel has a neighbor entry with its MAC address.
+    /// The kernel knows its MAC address.
     is_resolved: bool,
-    /// The first solicitation since it is not.
-    unresolved_since: Option<Timestamp>,
     solicited_at: Option<Timestamp>,
 }
 
 impl Neighbor {
-    /// Applies a notification of the kernel's neighbor entry. A notification that repeats the
-    /// state, as after each failed resolution, does not restart the solicitations.
+    /// Applies a notification of the kernel's neighbor entry.
     pub(crate) fn set_resolved(&mut self, is_resolved: bool) {
-        if self.is_resolved != is_resolved {
-            *self = Self { is_resolved, ..Self::default() };
-        }
+        self.is_resolved = is_resolved;
     }
 
-    /// Charges a solicitation with an advert. Returns whether it is due: every 100 ms in the first
-    /// second, then every second.
+    /// Charges a solicitation with an advert. Returns whether it is due: every 100 ms while the
+    /// address is not resolved.
     pub(crate) fn solicit(&mut self, now: Timestamp) -> bool {
-        if self.is_resolved {
-            return false;
-        }
-        let since = *self.unresolved_since.get_or_insert(now);
-        let interval =
-            if now < since + SOLICITATION_PATIENCE { SOLICITATION_INTERVAL } else { SOLICITATION_PATIENCE };
-        self.charge(now, interval)
+        !self.is_resolved && self.solicit_at_start(now)
     }
 
-    /// Solicits the peer when the interface comes up, whether or not its address is known: the
-    /// peer's entry for this node may have failed.
+    /// Charges a solicitation when the interface comes up, whether or not the address is resolved:
+    /// the peer's entry for this node may have failed. Returns whether it is due.
     pub(crate) fn solicit_at_start(&mut self, now: Timestamp) -> bool {
-        self.unresolved_since = None;
-        self.charge(now, SOLICITATION_INTERVAL)
-    }
-
-    fn charge(&mut self, now: Timestamp, interval: u64) -> bool {
-        let is_due = self.solicited_at.is_none_or(|last| now >= last + interval);
+        let is_due = self.solicited_at.is_none_or(|last| now >= last + SOLICITATION_INTERVAL);
         if is_due {
             self.solicited_at = Some(now);
         }
@@ -117,14 +99,13 @@ mod tests {
     }
 
     #[test]
-    fn solicitations_back_off_after_a_second() {
+    fn an_unresolved_peer_is_solicited_every_100_ms() {
         let mut neighbor = Neighbor::default();
-        let wanted = [0, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1900, 2900];
-        assert_eq!(solicited(&mut neighbor, 0, 3500), wanted);
+        assert_eq!(solicited(&mut neighbor, 0, 350), [0, 100, 200, 300]);
         neighbor.set_resolved(false);
-        assert_eq!(solicited(&mut neighbor, 3500, 4000), [3900], "another failed resolution");
+        assert_eq!(solicited(&mut neighbor, 350, 550), [400, 500], "another failed resolution");
         neighbor.set_resolved(true);
-        assert!(solicited(&mut neighbor, 4000, 9000).is_empty());
+        assert!(solicited(&mut neighbor, 550, 9000).is_empty());
         neighbor.set_resolved(false);
         assert_eq!(solicited(&mut neighbor, 9000, 9300), [9000, 9100, 9200]);
     }

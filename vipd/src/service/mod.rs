@@ -118,17 +118,22 @@ pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signa
     // After a panic or an error of the control thread, no router keeps advertising and no address
     // stays.
     handle.send(Command::Stop);
-    let ended = engine_thread.map_or(Ok(()), |thread| match thread.join() {
+    let ended = engine_thread.map_or(Ok(false), |thread| match thread.join() {
         Ok(result) => result.context("the engine failed"),
         Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
     });
-    // The engine has removed the VIPs, unless it failed or the kernel refused.
-    let vips: Vec<IpAddr> =
-        config.instances.iter().flat_map(|one| one.router.all_addresses().map(|vip| vip.address)).collect();
-    let withdrawn = withdraw(&names, &vips);
+    // The engine has removed them, unless it failed or the kernel refused. An agent that never was
+    // master has added none: a VIP on its interface may belong to another agent.
+    let withdrawn = match ended {
+        Ok(false) => Ok(()),
+        Ok(true) | Err(_) => {
+            let vips = config.instances.iter().flat_map(|one| one.router.all_addresses());
+            withdraw(&names, &vips.map(|vip| vip.address).collect::<Vec<IpAddr>>())
+        }
+    };
     let served =
         served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")));
-    ended.and(served).and(withdrawn)
+    ended.map(drop).and(served).and(withdrawn)
 }
 
 /// Removes stale virtual addresses of a killed agent from the interfaces of this configuration. A

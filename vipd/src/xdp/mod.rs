@@ -20,6 +20,9 @@ mod row;
 mod steady;
 mod syscall;
 
+/// Error of a change of one of the maps.
+pub use aya::maps::MapError;
+
 pub use attach::{Attached, LinkProbe, Mode};
 pub use closed::Closed;
 pub use counters::Counters;

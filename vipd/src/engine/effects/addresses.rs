@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aya::maps::MapError;
+
 use vipd_common::Timestamp;
 use vipd_common::address::to_words;
 use vipd_common::records::ClosedKey;
@@ -22,7 +22,7 @@ use crate::engine::ownership::{Claim, Difference, compare};
 use crate::engine::topology::Topology;
 use crate::netlink::{self, Address, Attributes, BATCH, Change, Label};
 use crate::vrrp::{Action, Addresses, Family};
-use crate::xdp::Closed;
+use crate::xdp::{Closed, MapError};
 
 /// A VIP: its router, and its position in the router's list.
 pub(crate) type Vip = (RouterId, usize);
