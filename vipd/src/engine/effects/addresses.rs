@@ -6,7 +6,6 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-
 use vipd_common::Timestamp;
 use vipd_common::address::to_words;
 use vipd_common::records::ClosedKey;
