@@ -111,6 +111,11 @@ fn shutdown_sends_all_priority_zero_adverts_before_removing_vips() {
         stop.store(true, Ordering::Relaxed);
         let first_loss = watcher.join().expect("watcher thread").expect("an address was removed");
 
+        // The capture may be behind.
+        wait_until("the priority-0 adverts to be captured", TIMEOUT, || {
+            priority_zero_adverts(&capture, start).len() >= usize::from(COUNT)
+        })
+        .expect("priority-0 adverts");
         let adverts = priority_zero_adverts(&capture, start);
         let mut vrids: Vec<_> = adverts.iter().map(|(_, vrid)| *vrid).collect();
         vrids.sort_unstable();

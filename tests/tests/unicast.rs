@@ -124,6 +124,7 @@ fn min_ttl_applies_to_unicast_peers() {
     let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("vipd binary"), configuration)
         .expect("create the agent");
     agent.start().expect("start the agent");
+    until_state(&agent, "backup", TIMEOUT).expect("backup");
     let injector = Injector::open(lab.host(TWO).expect("lab host")).expect("open the injector");
     let mut advert = TWO.advert(Version::V3, 51, 200);
     advert.destination = ONE.ipv4().into();
