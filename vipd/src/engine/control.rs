@@ -37,9 +37,6 @@ impl Engine {
             }
             return;
         };
-        let intervals = link.routers.iter().filter_map(|router| self.topology.routers.get(*router));
-        let intervals = intervals.map(|instance| instance.router.config().interval.nanos());
-        let shortest = intervals.min().unwrap_or_default();
         link.changed = true;
         // After a failure the service retries without another request.
         link.requested = true;
@@ -48,7 +45,7 @@ impl Engine {
                 let created = std::mem::take(&mut io.macvlans);
                 let failed = std::mem::take(&mut io.failed_macvlans);
                 let probe = io.probe.take();
-                io.attachment = probe.map(|probe| self.prober.watch(shortest, move || probe.is_attached()));
+                io.attachment = probe.map(|probe| self.prober.watch(move || probe.is_attached()));
                 link.failure = None;
                 // Closing its sockets blocks.
                 if let Some(replaced) = link.io.replace(io) {

@@ -18,11 +18,9 @@ use super::poll::Waker;
 use crate::config::Realtime;
 use crate::realtime;
 
-/// Minimum time between two probes of a link, nanoseconds: a router with shorter intervals requests
-/// a probe before its election.
-const PERIOD_MIN: u64 = 100_000_000;
-/// Maximum time between two probes of a link, nanoseconds.
-const PERIOD_MAX: u64 = 1_000_000_000;
+/// Time between two probes of a link, nanoseconds. A probe costs some 50 µs of CPU; an election does
+/// not depend on this, because it requests a probe of its own.
+const PERIOD: u64 = 1_000_000_000;
 /// Stack size in bytes; small, because all of it is locked in memory.
 const STACK: usize = 128 * 1024;
 
@@ -56,7 +54,7 @@ type Probe = Box<dyn Fn() -> bool + Send>;
 
 enum Job {
     /// Probe now, and then once a period.
-    Watch { attachment: Weak<Attachment>, probe: Probe, period: Duration },
+    Watch { attachment: Weak<Attachment>, probe: Probe },
     /// Probe the attachments that have requested it.
     Requested,
 }
@@ -84,21 +82,12 @@ impl Prober {
         Ok(Self(sender))
     }
 
-    /// Probes an attachment now, and from now on once an advert interval, at least every second and
-    /// at most ten times a second.
-    pub(crate) fn watch(
-        &self,
-        interval: u64,
-        is_attached: impl Fn() -> bool + Send + 'static,
-    ) -> Arc<Attachment> {
+    /// Probes an attachment now, then once a second and on request.
+    pub(crate) fn watch(&self, is_attached: impl Fn() -> bool + Send + 'static) -> Arc<Attachment> {
         let attachment = Arc::new(Attachment::default());
-        let period = Duration::from_nanos(interval.clamp(PERIOD_MIN, PERIOD_MAX));
         // The thread ends only with the engine.
-        let _ = self.0.send(Job::Watch {
-            attachment: Arc::downgrade(&attachment),
-            probe: Box::new(is_attached),
-            period,
-        });
+        let _ =
+            self.0.send(Job::Watch { attachment: Arc::downgrade(&attachment), probe: Box::new(is_attached) });
         attachment
     }
 
@@ -113,7 +102,6 @@ impl Prober {
 struct Watched {
     attachment: Weak<Attachment>,
     probe: Probe,
-    period: Duration,
     next: Timestamp,
 }
 
@@ -125,8 +113,8 @@ fn run(jobs: &Receiver<Job>, waker: &Waker) {
             None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match job {
-            Ok(Job::Watch { attachment, probe, period }) => {
-                all.push(Watched { attachment, probe, period, next: clock::now() });
+            Ok(Job::Watch { attachment, probe }) => {
+                all.push(Watched { attachment, probe, next: clock::now() });
             }
             Ok(Job::Requested) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
@@ -143,7 +131,7 @@ fn probe(watched: &mut Watched, waker: &Waker) -> bool {
     if !is_requested && now < watched.next {
         return true;
     }
-    watched.next = now + u64::try_from(watched.period.as_nanos()).unwrap_or(PERIOD_MAX);
+    watched.next = now + PERIOD;
     let is_attached = (watched.probe)();
     if is_attached {
         attachment.attached_at.store(now.as_nanos(), Ordering::Release);
@@ -169,7 +157,7 @@ mod tests {
         let prober = Prober::start(poll.waker(), Realtime::Off).expect("a thread");
         let (begun, has_begun) = channel();
         let (release, released) = channel();
-        let attachment = prober.watch(PERIOD_MAX, move || {
+        let attachment = prober.watch(move || {
             let _ = begun.send(());
             released.recv().unwrap_or(false)
         });
@@ -191,7 +179,7 @@ mod tests {
         let mut poll = Poll::new().expect("a poll");
         let prober = Prober::start(poll.waker(), Realtime::Off).expect("a thread");
         let (sender, calls) = channel();
-        let attachment = prober.watch(PERIOD_MAX, move || {
+        let attachment = prober.watch(move || {
             let _ = sender.send(());
             false
         });

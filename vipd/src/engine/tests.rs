@@ -435,7 +435,7 @@ fn a_takeover_of_many_addresses_takes_several_turns() -> Result<()> {
 /// dropped.
 fn block_probes(bench: &mut Bench) -> Sender<()> {
     let (release, released) = channel();
-    let attachment = bench.engine.prober.watch(0, move || {
+    let attachment = bench.engine.prober.watch(move || {
         let _ = released.recv();
         true
     });
