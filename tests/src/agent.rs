@@ -175,7 +175,7 @@ impl Agent {
         self.write_configuration()
     }
 
-    /// Sets vipd's XDP mode on all interfaces, for the next start. It overrides [`XDP_VARIABLE`].
+    /// Sets vipd's XDP mode on all interfaces, for the next start. It overrides `XDP_VARIABLE`.
     ///
     /// # Errors
     /// When the agent is not vipd.

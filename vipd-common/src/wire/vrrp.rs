@@ -51,7 +51,7 @@ pub const fn message_len(version: u8, family: u8, count: u8) -> usize {
     HEADER_LEN + address * count as usize + auth
 }
 
-/// The fixed fields of an advert that [`write`] encodes.
+/// The fixed fields of an advert that [`write()`] encodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fields {
     /// Virtual router identifier.

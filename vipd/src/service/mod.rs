@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Requests are few and never lost. Reports are dropped and counted when the log cannot follow;
-//! state changes reach it in any case, by the [`bus`]. Commands wake the engine by an eventfd.
+//! state changes reach it in any case, by the `bus`. Commands wake the engine by an eventfd.
 
 pub(crate) mod bus;
 pub(crate) mod link_io;
@@ -124,12 +124,11 @@ pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signa
     });
     // The engine has removed them, unless it failed or the kernel refused. An agent that never was
     // master has added none: a VIP on its interface may belong to another agent.
-    let withdrawn = match ended {
-        Ok(false) => Ok(()),
-        Ok(true) | Err(_) => {
-            let vips = config.instances.iter().flat_map(|one| one.router.all_addresses());
-            withdraw(&names, &vips.map(|vip| vip.address).collect::<Vec<IpAddr>>())
-        }
+    let withdrawn = if matches!(ended, Ok(false)) {
+        Ok(())
+    } else {
+        let vips = config.instances.iter().flat_map(|one| one.router.all_addresses());
+        withdraw(&names, &vips.map(|vip| vip.address).collect::<Vec<IpAddr>>())
     };
     let served =
         served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")));
