@@ -37,9 +37,9 @@ const FUZZ_SECONDS: u32 = 10;
 #[command(after_help = "\
 Examples:
   cargo test                            unprivileged tests, a minute
-  cargo xtask test --quick              without peers, long simulation and fuzzing, 3 to 4 minutes
+  cargo xtask test --quick              without peers, long simulation and fuzzing
   cargo xtask test --privileged         every test of every crate, including those with keepalived
-  cargo xtask test                      everything, as in CI, about 15 minutes
+  cargo xtask test                      everything, as in CI, under 20 minutes
   cargo xtask test -- --test failover   some tests; the arguments are those of `cargo nextest run`")]
 pub(crate) struct Args {
     /// Only the tests of every crate

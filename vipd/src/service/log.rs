@@ -417,6 +417,6 @@ mod tests {
         assert!(repeats.is_due("no memory", start + Duration::from_secs(1000)));
         let later = start + Duration::from_secs(100_000);
         assert!(repeats.is_due("no memory", later));
-        assert!(repeats.is_due("no memory", later + Duration::from_secs(60)), "the pause starts anew");
+        assert!(repeats.is_due("no memory", later + Duration::from_secs(60)), "the pause starts again");
     }
 }
