@@ -1,4 +1,4 @@
-//! State that a virtual router has in every protocol state.
+//! Data of a virtual router that all protocol states share.
 
 use alloc::collections::VecDeque;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -25,17 +25,17 @@ pub(crate) struct Common {
     pub(crate) priority: u8,
     /// Digest of the configured addresses.
     pub(crate) digest: u64,
-    /// Source of adverts; unspecified until one was reported.
+    /// Source address of adverts; unspecified until one has been reported.
     pub(crate) primary: IpAddr,
-    /// Whether a primary address was reported since the start or the last shutdown.
+    /// Whether a primary address has been reported since creation or the last shutdown.
     pub(crate) has_primary: bool,
     pub(crate) impediments: Impediments,
-    /// End of `startup_delay`, which begins when the router could first have started.
+    /// End of `startup_delay`, counted from when the router could first have started.
     pub(crate) starts_at: Option<Timestamp>,
     /// Reason and time of the last transition.
     pub(crate) reason: Option<Reason>,
     pub(crate) since: Timestamp,
-    /// Bit set of the repeating events returned since the last change of state or master.
+    /// Bit set of the [`Repeating`] events returned since the state or the master last changed.
     pub(crate) logged: u8,
     pub(crate) counters: Counters,
     pub(crate) peers: Peers,
@@ -43,7 +43,8 @@ pub(crate) struct Common {
     pub(crate) events: VecDeque<Event>,
 }
 
-/// Events that other routers can trigger repeatedly, without limit.
+/// Events that other routers can trigger without limit, each logged once until the state or the
+/// master changes.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub(crate) enum Repeating {
@@ -92,13 +93,15 @@ impl Common {
         self.config.preempt || self.config.is_owner()
     }
 
-    /// Returns whether another owner sent it; a misconfiguration (RFC 9568 section 8.3.2, P2).
+    /// Returns whether this router and the sender both have priority 255: a misconfiguration (RFC
+    /// 9568 section 8.3.2, P2).
     #[inline]
     pub(crate) fn is_owner_conflict(&self, advert: &Received) -> bool {
         self.config.is_owner() && advert.priority == PRIORITY_OWNER
     }
 
-    /// Returns whether an advert of the current master is neither counted nor logged.
+    /// Returns whether an advert matches the configuration, so that no mismatch is counted or
+    /// logged for it.
     #[inline]
     pub(crate) fn matches_config(&self, advert: &Received) -> bool {
         advert.interval == self.config.interval.wire()

@@ -64,14 +64,14 @@ impl fmt::Display for VirtualAddress {
     }
 }
 
-/// How a master announces its addresses with gratuitous ARP or unsolicited Neighbor Advertisements.
-/// A round has one packet for each address.
+/// How often a master announces its addresses with gratuitous ARP or unsolicited Neighbor
+/// Advertisements. A round is one packet for each address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announcements {
     /// Rounds of a burst, 1 to 255.
     pub repeat: u8,
-    /// Time from a takeover to a second burst; 0 for none. The second burst reaches hosts behind
-    /// switches that dropped the first burst while a port was still learning.
+    /// Time from a takeover to a second burst; 0 for none. The second burst reaches hosts behind a
+    /// switch that dropped the first one because a port was not forwarding yet.
     pub delay: Nanos,
     /// Time between refreshes in Master; 0 for none.
     pub refresh: Nanos,
@@ -80,13 +80,13 @@ pub struct Announcements {
 }
 
 impl Default for Announcements {
-    /// Returns the defaults of keepalived: five rounds, five more after 5 s, no refresh.
+    /// Returns keepalived's defaults: five rounds, five more after 5 s, no refresh.
     fn default() -> Self {
         Self { repeat: 5, delay: 5_000_000_000, refresh: 0, refresh_repeat: 1 }
     }
 }
 
-/// Configuration of one virtual router, already validated when the configuration file was read.
+/// Configuration of one virtual router, validated when the configuration file is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouterConfig {
     /// Virtual router identifier, 1 to 255.
@@ -100,17 +100,17 @@ pub struct RouterConfig {
     pub interval: Interval,
     /// Preempt_Mode: whether to take over from a lower-priority master. The owner always does.
     pub preempt: bool,
-    /// Delay before a lower-priority master is preempted (RFC 8347 `hold-time`), counted from its
+    /// Delay before preempting a lower-priority master (RFC 8347 `hold-time`), counted from its
     /// first advert; 0 for none.
     pub preempt_delay: Nanos,
-    /// Time spent in Initialize after the router could first have started; 0 for none.
+    /// How long the router stays in Initialize after it could first have started; 0 for none.
     pub startup_delay: Nanos,
-    /// Intervals in Active_Down_Interval, 1 to 100; [`DOWN_AFTER_ADVERTS`] in the RFC.
+    /// Number of intervals in Active_Down_Interval, 1 to 100; [`DOWN_AFTER_ADVERTS`] in the RFC.
     pub down_after_adverts: u8,
     /// How addresses are announced.
     pub announcements: Announcements,
-    /// The virtual addresses in the order they are advertised, 0 to 255. Without any the router only
-    /// elects a master.
+    /// The virtual addresses in the order they are advertised, 0 to 255 of them. Without any, the
+    /// router only takes part in the election.
     pub virtual_addresses: Vec<VirtualAddress>,
     /// Virtual addresses of either family that are not advertised.
     pub excluded_addresses: Vec<VirtualAddress>,
@@ -139,7 +139,7 @@ impl RouterConfig {
         self.interval.version()
     }
 
-    /// Returns whether this router owns the virtual addresses: it has priority 255.
+    /// Returns whether this router owns the virtual addresses, which priority 255 declares.
     pub fn is_owner(&self) -> bool {
         self.priority == PRIORITY_OWNER
     }

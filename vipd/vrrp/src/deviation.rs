@@ -1,19 +1,19 @@
-//! Departures from RFC 9568 and RFC 3768, one file each with its reason and its tests.
+//! Deviations from RFC 9568 and RFC 3768, one file each, with the reason and the tests.
 //!
 //! [`Policy`] has a switch for each. With [`Policy::RFC`] every scenario of the conformance suite
-//! passes, including those where vipd differs; `vipd/tests/conformance` checks that.
+//! passes, including those in which vipd deviates; `vipd/tests/conformance` checks this.
 //!
-//! | switch | section | scenario where vipd differs |
+//! | switch | section | scenario in which vipd deviates |
 //! | --- | --- | --- |
 //! | [`down_timer_floor`](Policy::down_timer_floor) | 6.4.2 (S11) | `s11-interval-of-a-lower-priority-master` |
 //! | [`ignore_foreign_priority_zero`](Policy::ignore_foreign_priority_zero) | 6.4.2 (S10) | `s10-priority-zero-from-another-router` |
 //! | [`last_advert_on_yield`](Policy::last_advert_on_yield) | 6.4.3 (S22) | `s22-no-last-advert` |
 //! | [`answer_limit`](Policy::answer_limit) | 6.4.3 (S21, S23) | `s23-every-losing-advert-is-answered` |
 //! | [`yield_after_stall`](Policy::yield_after_stall) | 6.4.3 (S21 to S23) | none: a scenario cannot stop the clock |
-//! | [`reannounce_after_split_brain`](Policy::reannounce_after_split_brain) | 6.4.3 (S23) | none: an additional announcement is allowed |
+//! | [`reannounce_after_split_brain`](Policy::reannounce_after_split_brain) | 6.4.3 (S23) | none: the RFC allows additional announcements |
 //!
 //! `preempt_delay` (RFC 8347 hold-time), `startup_delay`, `down_after_adverts` and the repetition of
-//! announcements are configured extensions. With their defaults they change nothing.
+//! announcements are extensions set in the configuration, not deviations.
 
 pub(crate) mod answer_limit;
 pub(crate) mod down_timer_floor;
@@ -22,7 +22,7 @@ pub(crate) mod last_advert;
 pub(crate) mod split_brain;
 pub(crate) mod stall;
 
-/// Deviations from RFC 9568 that are enabled.
+/// Selects the deviations from the RFC that are enabled.
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, each named after its file")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -35,10 +35,10 @@ pub struct Policy {
     pub last_advert_on_yield: bool,
     /// Losing and priority-0 adverts are answered at a limited rate.
     pub answer_limit: bool,
-    /// A master that sent no advert for too long yields to a router that has taken over in the
+    /// A master that has not sent an advert for too long yields to a router that took over in the
     /// meantime.
     pub yield_after_stall: bool,
-    /// After a split brain the remaining master announces its addresses once more.
+    /// After a split brain, the remaining master announces its addresses again.
     pub reannounce_after_split_brain: bool,
 }
 

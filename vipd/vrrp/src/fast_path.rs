@@ -1,16 +1,16 @@
-//! The fast path: the XDP program keeps only the last arrival of unchanged adverts.
+//! The fast path: of unchanged adverts, the XDP program stores only the last arrival time.
 //!
-//! A backup receives the same advert over and over, and all that matters is the last arrival. The
-//! engine publishes that advert ([`Router::steady`](crate::Router::steady)); the XDP program stores
-//! the arrival of equal adverts and records only other adverts. This type keeps the order of inputs
-//! as if each advert had been recorded:
+//! A backup receives the same advert over and over, and only the last arrival matters. The engine
+//! publishes that advert ([`Router::steady`](crate::Router::steady)). The XDP program then stores the
+//! arrival time of adverts equal to it, and writes records only for other adverts. This type
+//! preserves the order of inputs, as if every advert had been recorded:
 //!
 //! * Before any other input, the last unchanged advert is passed to the router
 //!   ([`FastPath::catch_up`]).
-//! * The record of a changed advert includes the arrival of the last unchanged advert before it,
-//!   which is handled first.
-//! * When a new advert is published, one equal to the previously published advert may have arrived
-//!   just before ([`FastPath::publish`]).
+//! * The record of a changed advert includes the arrival time of the last unchanged advert before
+//!   it, which is handled first.
+//! * Just before a new advert is published, one equal to the previously published advert may have
+//!   arrived ([`FastPath::publish`] returns it).
 
 use vipd_common::Timestamp;
 
@@ -19,8 +19,8 @@ use crate::output::Steady;
 
 /// The XDP program's side of one virtual router's fast path.
 pub trait FastPathSlot {
-    /// Publishes `unchanged`, with `arrival` as its last arrival so far. With `None` every advert is
-    /// recorded. Returns the last arrival of the advert that was published before.
+    /// Publishes `unchanged`, with `arrival` as its last arrival so far; with `None`, every advert is
+    /// recorded. Returns the last arrival of the previously published advert.
     fn publish(&mut self, unchanged: Option<&Steady>, arrival: Timestamp) -> Timestamp;
 }
 
@@ -54,8 +54,8 @@ impl FastPath {
     /// Publishes `steady`, from [`Router::steady`](crate::Router::steady), if it has changed.
     ///
     /// Returns the last advert equal to the previously published one if it arrived before the
-    /// change and was not handled: pass it to the router, then call this again. A record from a few
-    /// microseconds earlier may still be unread; the two are then handled in reverse order.
+    /// change and has not been handled: pass it to the router, then call this again. If a record
+    /// from a few microseconds earlier is still unread, the two are handled in reverse order.
     pub fn publish(&mut self, steady: Option<Steady>, slot: &mut impl FastPathSlot) -> Option<Received> {
         if steady == self.published {
             return None;
@@ -103,28 +103,28 @@ mod tests {
     }
 
     #[test]
-    fn an_unchanged_advert_is_given_once() {
+    fn an_unchanged_advert_is_returned_once() {
         let mut path = FastPath::default();
-        assert_eq!(path.catch_up(at(5)), None, "nothing is published");
+        assert_eq!(path.catch_up(at(5)), None, "nothing published yet");
         assert_eq!(path.publish(Some(steady(200)), &mut Slot(at(5))), None);
         assert_eq!(path.catch_up(at(10)), Some(steady(200).at(at(10))));
         assert_eq!(path.catch_up(at(10)), None);
         path.handled(at(20));
-        assert_eq!(path.catch_up(at(15)), None, "an advert that arrived later was handled");
+        assert_eq!(path.catch_up(at(15)), None, "a later advert has been handled");
     }
 
     #[test]
-    fn an_advert_of_the_former_kind_that_arrived_before_the_change_is_not_lost() {
+    fn an_unchanged_advert_that_arrives_just_before_a_change_is_not_lost() {
         let mut path = FastPath::default();
         let mut slot = Slot(at(0));
         assert_eq!(path.publish(Some(steady(200)), &mut slot), None);
         path.handled(at(30));
         slot.0 = at(40);
         assert_eq!(path.publish(Some(steady(150)), &mut slot), Some(steady(200).at(at(40))));
-        assert_eq!(slot.0, at(30), "the new one starts at what was handled");
-        assert_eq!(path.publish(Some(steady(150)), &mut slot), None, "published already");
+        assert_eq!(slot.0, at(30), "starts at the last handled arrival");
+        assert_eq!(path.publish(Some(steady(150)), &mut slot), None, "already published");
         slot.0 = at(35);
-        assert_eq!(path.publish(None, &mut slot), None, "it had been handled");
+        assert_eq!(path.publish(None, &mut slot), None, "already handled");
         assert_eq!(path.published(), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::input::{Fault, Impediment};
 
-/// One fault for each kind of impediment that is set.
+/// At most one fault for each kind of impediment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Impediments([Option<Fault>; Impediment::COUNT]);
 
@@ -19,7 +19,8 @@ impl Impediments {
         self.0[kind as usize]
     }
 
-    /// Returns the first in the order of [`Impediment`]; `None` when the set is empty.
+    /// Returns the fault of the first impediment in the order of [`Impediment`]; `None` if the set
+    /// is empty.
     pub(crate) fn first(self) -> Option<Fault> {
         self.0.into_iter().flatten().next()
     }

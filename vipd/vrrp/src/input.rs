@@ -14,23 +14,23 @@ pub enum Input {
     /// The interface has this primary address, the source of adverts from now on. Clears
     /// [`Impediment::PrimaryAddress`].
     PrimaryAddress(IpAddr),
-    /// A fault keeps the router from taking part in elections. Replaces an earlier fault with the
-    /// same [impediment](Fault::impediment); other impediments are unchanged.
+    /// A fault keeps the router from taking part in elections. Replaces an earlier fault of the
+    /// same [impediment](Fault::impediment) and leaves other impediments unchanged.
     Impede(Fault),
-    /// An impediment no longer applies. Once no impediment is left and there is a primary address,
-    /// the router starts: the RFC's Startup event.
+    /// An impediment no longer applies. Once none is left and there is a primary address, the
+    /// router starts: the RFC's Startup event.
     Clear(Impediment),
     /// The effective priority, clamped to 1 to 254, from [`priority::effective`](crate::priority).
     /// An address owner's priority stays 255.
     ///
     /// The effective priority is used wherever the RFC uses Priority: in adverts, in comparisons
-    /// and in Skew_Time. Backup recomputes the running Active_Down_Timer from when it was set, so
-    /// that after its priority drops a better backup takes over first. A backup follows a master
-    /// that it no longer outranks and preempts one that it now outranks, from that master's next
-    /// advert on. A master sends its next advert when Adver_Timer fires: a backup that preempts
-    /// counts from the last advert that it accepted, which an additional one would not change.
+    /// and in Skew_Time. A backup recomputes its running Active_Down_Timer from the time it was set,
+    /// so that of several backups the best one still takes over first. From the master's next
+    /// advert on, a backup follows a master that it no longer outranks, and preempts one that it now
+    /// outranks. A master does not send an additional advert: it would not change when a backup
+    /// preempts, because that is counted from the last advert the backup accepted.
     Priority(u8),
-    /// The agent stops: the RFC's Shutdown event. The router starts again with the next
+    /// The agent is stopping: the RFC's Shutdown event. The router starts again at the next
     /// [`PrimaryAddress`](Self::PrimaryAddress).
     Shutdown,
     /// A valid advert arrived.
@@ -39,7 +39,7 @@ pub enum Input {
     FeedLoss,
     /// A virtual address was removed from the interface externally and has been restored.
     AddressRestored(VirtualAddress),
-    /// A timeout may be due. Has no effect if no timeout is due.
+    /// A timer may be due. Has no effect if none is.
     Timeout,
 }
 
@@ -62,8 +62,8 @@ pub struct Received {
 
 /// A category of faults that keep a virtual router in [`State::Fault`](crate::State::Fault).
 ///
-/// A router takes part in elections while no impediment is set. If several are set, the router
-/// reports the first one in the order of the variants.
+/// A router takes part in elections while no impediment is set. If several are set, it reports the
+/// first in the order of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Impediment {
     /// The VRRP interface is missing or down.
@@ -89,7 +89,7 @@ impl Impediment {
     pub(crate) const COUNT: usize = Self::Drained as usize + 1;
 }
 
-/// Why a virtual router cannot participate.
+/// Why a virtual router cannot take part in elections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// The interface does not exist.

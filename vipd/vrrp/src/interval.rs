@@ -1,15 +1,15 @@
 //! Advertisement intervals and the times derived from them (RFC 9568 section 6.1, RFC 3768 section 6.1).
 //!
-//! All arithmetic is in nanoseconds and multiplies before it divides (M3): at 10 ms and priority 254
-//! Skew_Time is 78,125 ns, not 0, and no two priorities fire together.
+//! All arithmetic is in nanoseconds and multiplies before it divides (M3): at 10 ms and priority 254,
+//! Skew_Time is 78,125 ns rather than 0, and timers of different priorities never fire together.
 
 use core::error::Error;
 use core::fmt;
 
-/// A duration in nanoseconds. [`Timestamp`](vipd_common::Timestamp) adds and returns it.
+/// A duration in nanoseconds, as used in [`Timestamp`](vipd_common::Timestamp) arithmetic.
 pub type Nanos = u64;
 
-/// VRRP version of a virtual router: its wire format and the unit of its interval.
+/// VRRP version of a virtual router. It determines the wire format and the unit of the interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Version {
     /// VRRPv2, RFC 3768: whole seconds, IPv4 only.
@@ -42,12 +42,12 @@ pub struct Interval {
     units: u16,
 }
 
-/// Reason why an interval cannot be encoded.
+/// An interval that cannot be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntervalError {
-    /// Not a multiple of the version's unit, or 0, or too large.
+    /// Zero, too long, or not a multiple of 10 ms.
     V3,
-    /// Not a whole number of seconds, or 0, or too large.
+    /// Zero, too long, or not a whole number of seconds.
     V2,
 }
 
@@ -66,10 +66,10 @@ const NANOS_PER_CENTISECOND: Nanos = 10_000_000;
 const NANOS_PER_SECOND: Nanos = 1_000_000_000;
 
 impl Interval {
-    /// Returns the interval of this duration.
+    /// Converts a duration. It is never rounded.
     ///
     /// # Errors
-    /// When it cannot be encoded exactly; it is never rounded.
+    /// If the duration cannot be encoded exactly.
     pub fn from_nanos(version: Version, nanos: Nanos) -> Result<Self, IntervalError> {
         let (unit, max, error) = match version {
             Version::V2 => (NANOS_PER_SECOND, 255, IntervalError::V2),
@@ -82,7 +82,7 @@ impl Interval {
         Ok(Self { version, units: u16::try_from(units).map_err(|_| error)? })
     }
 
-    /// Returns the interval of a wire field; `None` for 0 and for more than the field holds.
+    /// Converts a wire field; `None` for 0 and for values that exceed the field.
     pub fn from_wire(version: Version, units: u16) -> Option<Self> {
         let max = match version {
             Version::V2 => 255,
@@ -121,14 +121,14 @@ impl Interval {
         (256 - priority as u64) * base / 256
     }
 
-    /// Returns the Active_Down_Interval (RFC 3768: Master_Down_Interval): `adverts` intervals, three in
-    /// the RFC, and Skew_Time.
+    /// Returns the Active_Down_Interval (RFC 3768: Master_Down_Interval): `adverts` intervals (three in
+    /// the RFC) plus Skew_Time.
     pub const fn master_down(self, priority: u8, adverts: u8) -> Nanos {
         adverts as u64 * self.nanos() + self.skew(priority)
     }
 }
 
-/// Milliseconds or seconds as in the configuration: `10ms`, `1s`, `1.5s`.
+/// In milliseconds or seconds, as in the configuration: `10ms`, `1s`, `1.5s`.
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.nanos() / 1_000_000;

@@ -1,7 +1,7 @@
-//! VRRP as a state machine without input or output: RFC 9568 (VRRPv3) and RFC 3768 (VRRPv2).
+//! A sans-I/O state machine for VRRPv3 (RFC 9568) and VRRPv2 (RFC 3768).
 //!
-//! One [`Router`] is one virtual router on one interface. Time is an argument, actions and events
-//! are data:
+//! A [`Router`] is one virtual router on one interface. Time is passed in; actions and events are
+//! returned as data:
 //!
 //! ```text
 //!                handle(now, Input) ─►┌────────┐─► poll_action()   what to do, in this order
@@ -15,22 +15,22 @@
 //! 1. Call [`handle`](Router::handle) with one [`Input`]. `now` never decreases.
 //! 2. Drain [`poll_action`](Router::poll_action) and [`poll_event`](Router::poll_event), then read
 //!    [`next_timeout`](Router::next_timeout).
-//! 3. Call [`advert_sent`](Router::advert_sent) for each advert that the kernel accepted, and not for
+//! 3. Call [`advert_sent`](Router::advert_sent) for each advert that the kernel accepted, but not for
 //!    one that it refused.
-//! 4. Before [`Input::Timeout`], and before anything is sent, hand over every advert that arrived
-//!    before `now`. A process that was not scheduled for seconds then handles the adverts that it
-//!    missed before its timers fire.
-//! 5. At the start and after a change of the interface, set impediments first, then report the
-//!    primary address, then clear impediments: the router starts as soon as nothing impedes it.
+//! 4. Before [`Input::Timeout`], and before anything is sent, pass in every advert that arrived
+//!    before `now`. A process that was not scheduled for seconds then handles the adverts it missed
+//!    before its timers fire.
+//! 5. At startup and after the interface changes, set impediments first, then report the primary
+//!    address, then clear impediments: the router starts as soon as none is left.
 //!
-//! `handle` returns no error. Invalid adverts do not reach this crate; adverts that do not match the
-//! configuration are counted, and each kind is logged once until the state or the master changes.
-//! Durations are [nanoseconds](interval::Nanos).
+//! `handle` returns no errors. Invalid adverts never reach this crate. Adverts that do not match the
+//! configuration are counted, and each kind of mismatch is logged once until the state or the master
+//! changes. Durations are in [nanoseconds](interval::Nanos).
 //!
-//! The crate is `no_std` and uses no clock, socket, thread or random number. Equal inputs at equal
-//! times have equal results.
+//! The crate is `no_std` and uses no clocks, sockets, threads or random numbers. The same inputs at
+//! the same times give the same results.
 //!
-//! # Reading it beside the RFC
+//! # Reading alongside the RFC
 //!
 //! | section | file |
 //! | --- | --- |
@@ -38,12 +38,12 @@
 //! | 6.4.1 Initialize | `state/initialize.rs` |
 //! | 6.4.2 Backup | `state/backup.rs` |
 //! | 6.4.3 Active | `state/master.rs` |
-//! | 7.1 Receiving, checks that need the configuration | `receive.rs` |
-//! | - unchanged adverts that the XDP program does not record | `fast_path.rs` |
-//! | every departure from the RFC | [`deviation`], one file each |
+//! | 7.1 Receive checks that depend on the configuration | `receive.rs` |
+//! | none: unchanged adverts, which the XDP program does not record | `fast_path.rs` |
+//! | all deviations from the RFC | [`deviation`], one file each |
 //!
-//! S1 to S28, M1 to M5, R7, R11 and R12 are the items of the conformance suite
-//! (`tests/conformance/items/items.md`), which number what sections 6 and 7 demand.
+//! S1 to S28, M1 to M5, R7, R11 and R12 number the requirements of sections 6 and 7 as in the
+//! conformance suite (`tests/conformance/items/items.md`).
 //!
 //! # Glossary
 //!
@@ -63,7 +63,7 @@
 //! | Preempt_Mode | preempt/enabled | `nopreempt` | [`RouterConfig::preempt`] |
 //! | - | preempt/hold-time | `preempt_delay` | [`RouterConfig::preempt_delay`] |
 //! | primary IPvX address | - | `mcast_src_ip` | [`Input::PrimaryAddress`] |
-//! | Startup, Shutdown | startup, shutdown | - | nothing [impedes](Impediment) the router, [`Input::Shutdown`] |
+//! | Startup, Shutdown | startup, shutdown | - | no [`Impediment`] left, [`Input::Shutdown`] |
 //! | gratuitous ARP, unsolicited NA | - | GARP, `garp_master_*` | [`Action::Announce`] |
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]

@@ -15,11 +15,11 @@ use crate::interval::Nanos;
 pub enum State {
     /// Not started, or shut down.
     Initialize,
-    /// Cannot participate. RFC 9568 uses Initialize for this as well.
+    /// Cannot take part in elections. RFC 9568 calls this Initialize, too.
     Fault(Fault),
     /// Monitors the master.
     Backup,
-    /// Holds the virtual addresses (RFC 9568: Active).
+    /// Answers for the virtual addresses (RFC 9568: Active).
     Master,
 }
 
@@ -43,12 +43,12 @@ pub enum Addresses {
     One(VirtualAddress),
 }
 
-/// An action to carry out, in the order returned.
+/// An action for the caller to carry out. Actions must be carried out in the order returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send an advert.
     SendAdvert {
-        /// The effective priority, or 0 to give up mastership.
+        /// The effective priority, or 0 to relinquish mastership.
         priority: u8,
     },
     /// Add virtual addresses to the interface.
@@ -57,17 +57,17 @@ pub enum Action {
     RemoveAddresses,
     /// Announce addresses: gratuitous ARP or unsolicited Neighbor Advertisements.
     Announce {
-        /// The addresses, each once a round.
+        /// The addresses, each announced once per round.
         addresses: Addresses,
         /// Number of rounds.
         rounds: u8,
     },
 }
 
-/// The unchanged advert of the current master: it equals the master's last advert and only restarts
-/// Active_Down_Timer.
+/// The unchanged advert of the current master: one that equals the master's last advert and only
+/// restarts Active_Down_Timer.
 ///
-/// The XDP program compares a fingerprint of these fields and records only the arrival.
+/// The XDP program compares a fingerprint of these fields and stores only the arrival time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Steady {
     /// IP source.
@@ -100,21 +100,22 @@ impl Steady {
 /// Why the state changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// First start, or start after an impediment for which RFC 8347 defines no event.
+    /// First start, or restart after an impediment for which RFC 8347 defines no event.
     Startup,
     /// The interface came up (RFC 8347 `vrrp-event-interface-up`).
     InterfaceUp,
     /// The interface got its primary address (RFC 8347 `vrrp-event-primary-ip-address`).
     PrimaryAddress,
-    /// The agent stops.
+    /// The agent is stopping.
     Shutdown,
-    /// No advert of the master for Active_Down_Interval.
+    /// No advert from the master for Active_Down_Interval.
     MasterTimeout,
-    /// The master gave up mastership with priority 0.
+    /// The master relinquished mastership with a priority-0 advert.
     PriorityZero,
     /// The master had a lower priority and was preempted.
     Preempted,
-    /// An advert of higher priority, or of equal priority and higher source, was received as master.
+    /// As master, the router received an advert with a higher priority, or with equal priority from
+    /// a higher source address.
     HigherPriority,
     /// No advert was sent for so long that another router may have taken over.
     Stalled,
@@ -149,7 +150,7 @@ pub enum Discard {
     /// VRRPv2: the advert's address list differs from the configured list, and the sender is not
     /// the owner.
     AddressList,
-    /// VRRPv2: received by the owner.
+    /// VRRPv2: the receiving router is the owner, which discards all adverts.
     Owner,
 }
 
@@ -165,10 +166,11 @@ pub enum Event {
         to: State,
         /// Reason of the transition.
         reason: Reason,
-        /// How late the timer that caused it was handled, in nanoseconds; 0 for other causes.
+        /// How late the timer that caused the transition was handled, in nanoseconds; 0 if no timer
+        /// caused it.
         late: Nanos,
     },
-    /// A new master is followed.
+    /// The router follows a new master.
     MasterChanged {
         /// Source of its adverts.
         source: IpAddr,
@@ -186,11 +188,10 @@ pub enum Event {
     IntervalAdopted {
         /// Source of its adverts.
         source: IpAddr,
-        /// Interval of the advert, centiseconds.
+        /// Interval of the advert, in centiseconds.
         interval: u16,
     },
-    /// VRRPv3: another router advertises different addresses. The other router's adverts are
-    /// accepted.
+    /// VRRPv3: another router advertises different addresses. Its adverts are accepted.
     AddressListDiffers {
         /// Source of its adverts.
         source: IpAddr,
@@ -207,11 +208,11 @@ pub enum Event {
         /// Priority in its adverts.
         priority: u8,
     },
-    /// The competing master has stopped advertising, and the addresses were announced again.
+    /// The competing master has stopped advertising, and the addresses have been announced again.
     Reannounced,
-    /// A virtual address was removed externally and restored.
+    /// A virtual address was removed externally and has been restored.
     AddressRestored(VirtualAddress),
-    /// The primary address, and so the source of adverts, has changed.
+    /// The primary address, and with it the source of adverts, has changed.
     PrimaryChanged {
         /// The new primary address.
         primary: IpAddr,

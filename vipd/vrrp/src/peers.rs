@@ -1,4 +1,4 @@
-//! The other routers of a virtual router.
+//! Other routers that send adverts for the same virtual router.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -11,7 +11,7 @@ use crate::input::Received;
 /// Maximum number of peers remembered per virtual router.
 const CAPACITY: usize = 16;
 
-/// Another router of the same virtual router.
+/// Another router that has sent valid adverts for the same virtual router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Source of its adverts.
@@ -24,7 +24,7 @@ pub struct Peer {
     pub last_arrival: Timestamp,
 }
 
-/// Known peers. A new one replaces the least recently seen when the list is full.
+/// The known peers. When the list is full, a new peer replaces the least recently seen one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peers(Vec<Peer>);
 

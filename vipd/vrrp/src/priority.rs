@@ -2,12 +2,12 @@
 
 /// Priority of the router that owns the virtual addresses.
 pub const PRIORITY_OWNER: u8 = 255;
-/// Priority of an advert whose sender gives up mastership.
+/// Priority of an advert whose sender relinquishes mastership.
 pub const PRIORITY_ZERO: u8 = 0;
 /// Default priority of a router that is not the owner.
 pub const PRIORITY_DEFAULT: u8 = 100;
 
-/// The lowest and the highest priority of a router that is not the owner.
+/// Lowest and highest priority of a router that is not the owner.
 const MIN: u8 = 1;
 const MAX: u8 = PRIORITY_OWNER - 1;
 
@@ -18,11 +18,11 @@ pub fn effective(base: u8, weights: impl IntoIterator<Item = i64>) -> u8 {
         return base;
     }
     let sum = weights.into_iter().fold(i64::from(base), i64::saturating_add);
-    held(u8::try_from(sum.clamp(MIN.into(), MAX.into())).unwrap_or(base))
+    clamped(u8::try_from(sum.clamp(MIN.into(), MAX.into())).unwrap_or(base))
 }
 
-/// Clamps a priority to the range of a router that is not the owner, 1 to 254.
-pub(crate) fn held(priority: u8) -> u8 {
+/// Clamps a priority to 1 to 254, the range for a router that is not the owner.
+pub(crate) fn clamped(priority: u8) -> u8 {
     priority.clamp(MIN, MAX)
 }
 
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_add_up_and_the_sum_is_held_to_1_to_254() {
+    fn weights_are_added_and_the_sum_is_clamped_to_1_to_254() {
         for (base, weights, priority) in [
             (100, &[][..], 100),
             (100, &[-50, 20], 70),
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_keeps_its_priority() {
+    fn weights_do_not_apply_to_the_owner() {
         for weight in [0, -1, -254, i64::MIN, i64::MAX] {
             assert_eq!(effective(PRIORITY_OWNER, [weight]), PRIORITY_OWNER);
         }

@@ -1,12 +1,12 @@
-//! The checks of received adverts that need the configuration (RFC 9568 section 7.1, RFC 3768
-//! section 7.1). The XDP program performs the other checks.
+//! Checks of received adverts that depend on the configuration (RFC 9568 section 7.1, RFC 3768
+//! section 7.1). The XDP program performs all other checks.
 //!
 //! | | VRRPv3 | VRRPv2 |
 //! | --- | --- | --- |
-//! | S28 own source | ignored | ignored |
+//! | S28 source is the router's own address | ignored | ignored |
 //! | R7 received by the owner | accepted (erratum 8298) | discarded |
-//! | R11 another interval | accepted, logged | discarded |
-//! | R12 another address list | accepted, logged | discarded unless its priority is 255 |
+//! | R11 interval differs | accepted, logged | discarded |
+//! | R12 address list differs | accepted, logged | discarded unless its priority is 255 |
 
 use core::net::IpAddr;
 
@@ -16,14 +16,14 @@ use crate::interval::Version;
 use crate::output::{Discard, Event};
 use crate::priority::PRIORITY_OWNER;
 
-/// Counts and logs mismatches with the configuration.
+/// Counts mismatches with the configuration, and logs those for which the advert is ignored.
 ///
 /// # Errors
-/// When the advert is to be ignored.
+/// If the advert must be ignored.
 #[inline]
 pub(crate) fn check(common: &mut Common, advert: &Received) -> Result<(), Discard> {
     let v2 = common.config.version() == Version::V2;
-    // S28. A loop or a duplicate address is not another router.
+    // S28: a loop or a duplicate address.
     if advert.source == common.primary {
         common.counters.own_adverts += 1;
         return discard(common, Repeating::OwnSource, Discard::OwnSource, advert);
@@ -52,8 +52,9 @@ pub(crate) fn check(common: &mut Common, advert: &Received) -> Result<(), Discar
     Ok(())
 }
 
-/// Logs accepted mismatches. Call it after the advert was handled: a change of state or master
-/// resets the log-once flags, and the mismatch would be logged twice.
+/// Logs mismatches of an accepted advert. Must be called after the advert has been handled: handling
+/// may change the state or the master, which resets the log-once flags, so that a mismatch logged
+/// earlier would be logged again.
 #[inline]
 pub(crate) fn log_mismatch(common: &mut Common, advert: &Received) {
     if common.is_owner_conflict(advert) {
@@ -64,7 +65,7 @@ pub(crate) fn log_mismatch(common: &mut Common, advert: &Received) {
     }
 }
 
-/// Counts and reports a second address owner (P2).
+/// Counts and logs a second address owner (P2).
 fn owner_conflict(common: &mut Common, source: IpAddr) {
     common.counters.owner_conflicts += 1;
     common.log_once(Repeating::OwnerConflict, Event::OwnerConflict { source });

@@ -38,22 +38,22 @@ pub struct Router {
 }
 
 impl Router {
-    /// Creates a router in [`State::Initialize`], which starts when a primary address is reported.
+    /// Creates a router in [`State::Initialize`]. It starts when a primary address is reported.
     pub fn new(config: RouterConfig) -> Self {
         Self::with_policy(config, Policy::default())
     }
 
-    /// Creates a router with a policy other than vipd's deviations from the RFC.
+    /// Creates a router with the given policy instead of [`Policy::VIPD`].
     pub fn with_policy(config: RouterConfig, policy: Policy) -> Self {
         Self { common: Common::new(config, policy), state: StateData::Initialize(Initialize::default()) }
     }
 
-    /// Handles one input. `now` never decreases. Then drain [`poll_action`](Self::poll_action) and
-    /// [`poll_event`](Self::poll_event).
+    /// Handles one input. `now` must never decrease. Drain [`poll_action`](Self::poll_action) and
+    /// [`poll_event`](Self::poll_event) afterwards.
     pub fn handle(&mut self, now: Timestamp, input: Input) {
         debug_assert!(
             self.common.actions.is_empty() && self.common.events.is_empty(),
-            "actions and events are drained before the next input"
+            "actions and events must be drained before the next input"
         );
         match input {
             Input::Advert(advert) => self.advert(now, &advert),
@@ -78,8 +78,8 @@ impl Router {
         }
     }
 
-    /// Records that the advert of the last input was sent, at `at` or later. Do not call it for an
-    /// advert that the kernel refused: other routers did not receive it.
+    /// Records that the kernel accepted the advert requested by the last input, no earlier than
+    /// `at`. Do not call it for an advert that the kernel refused: other routers did not receive it.
     #[inline]
     pub fn advert_sent(&mut self, at: Timestamp) {
         if let StateData::Master(master) = &mut self.state {
@@ -107,7 +107,7 @@ impl Router {
 
     /// Returns the unchanged advert of the current master.
     ///
-    /// Of consecutive unchanged adverts only the last must be passed in, before any input that
+    /// Of consecutive unchanged adverts, only the last has to be passed in, before any input that
     /// arrived after it. [`next_timeout`](Self::next_timeout) is then its arrival plus
     /// [`Steady::down_interval`].
     #[inline]
@@ -124,7 +124,7 @@ impl Router {
         self.state.state()
     }
 
-    /// Returns the fault that is set for this kind of impediment.
+    /// Returns the fault set for this kind of impediment.
     pub fn impediment(&self, kind: Impediment) -> Option<Fault> {
         self.common.impediments.get(kind)
     }
@@ -135,12 +135,12 @@ impl Router {
         &self.common.config
     }
 
-    /// Returns the other routers that sent valid adverts for this virtual router.
+    /// Returns the other routers that have sent valid adverts for this virtual router.
     pub fn peers(&self) -> &[Peer] {
         self.common.peers.all()
     }
 
-    /// Returns state, timers and counters for reports.
+    /// Returns the state, timers and counters for reports.
     pub fn snapshot(&self) -> Snapshot {
         let Common { config, priority, reason, since, counters, .. } = &self.common;
         let (backup, starts_at) = match &self.state {
@@ -238,7 +238,7 @@ impl Router {
             self.common.events.push_back(Event::PrimaryChanged { primary });
         }
         if changed && matches!(self.state, StateData::Master(_)) {
-            // Other routers compare sources (S26), so the new one is advertised at once.
+            // Other routers compare source addresses (S26), so they must learn the new one at once.
             self.common.send_advert();
         }
         self.common.impediments.clear(Fault::NoPrimaryAddress.impediment());
@@ -249,7 +249,7 @@ impl Router {
         if self.common.config.is_owner() {
             return;
         }
-        self.common.priority = priority::held(priority);
+        self.common.priority = priority::clamped(priority);
         if let StateData::Backup(backup) = &mut self.state {
             backup.priority_changed(&self.common);
         }
@@ -280,8 +280,7 @@ impl Router {
         }
     }
 
-    /// Starts the router once no impediment is left: a Startup event, unless `startup_delay` is
-    /// running.
+    /// Starts the router (a Startup event), or waits in Initialize until `startup_delay` is over.
     fn start(&mut self, now: Timestamp) {
         let reason = match self.state {
             StateData::Fault(fault) => start_reason(fault),
@@ -324,7 +323,7 @@ impl Router {
     }
 }
 
-/// Returns the reason for a start after `fault` was cleared.
+/// Returns the reason to report for a start after `fault` has been cleared.
 fn start_reason(fault: Fault) -> Reason {
     match fault {
         Fault::NoInterface | Fault::InterfaceDown => Reason::InterfaceUp,

@@ -1,4 +1,4 @@
-//! The state of a virtual router for reports.
+//! Snapshots of a virtual router for reports.
 
 use core::net::IpAddr;
 
@@ -10,27 +10,27 @@ use crate::output::{Reason, State};
 /// Counters of the state machine; the XDP program counts the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Times it became master.
+    /// Transitions to Master.
     pub master_transitions: u64,
     /// Adverts whose interval differs from the configured interval.
     pub interval_errors: u64,
     /// Adverts whose address list differs from the configured list.
     pub address_list_errors: u64,
-    /// Priority-255 adverts of another router, received as the owner.
+    /// Priority-255 adverts from another router, received as the owner.
     pub owner_conflicts: u64,
     /// Adverts from the router's own primary address.
     pub own_adverts: u64,
-    /// Adverts received as master from a router that it outranks.
+    /// Adverts received as master from a lower-ranking router.
     pub losing_adverts: u64,
-    /// Adverts sent in answer to a losing or a priority-0 advert.
+    /// Adverts sent in answer to losing and priority-0 adverts.
     pub asserts_sent: u64,
-    /// Such answers suppressed, by the rate limit or after a stall.
+    /// Answers suppressed by the rate limit or after a stall.
     pub asserts_suppressed: u64,
     /// Priority-0 adverts received as backup from a router other than the current master.
     pub priority_zero_ignored: u64,
-    /// Times it yielded mastership after a stall.
+    /// Times the router yielded mastership after a stall.
     pub stalls: u64,
-    /// Virtual addresses restored after they were removed externally.
+    /// Virtual addresses restored after external removal.
     pub addresses_restored: u64,
 }
 
@@ -39,7 +39,7 @@ pub struct Counters {
 pub struct Snapshot {
     /// Current state.
     pub state: State,
-    /// Reason of the last transition; `None` before the first.
+    /// Reason for the last transition; `None` before the first.
     pub reason: Option<Reason>,
     /// Time of the last transition.
     pub since: Timestamp,
@@ -55,7 +55,7 @@ pub struct Snapshot {
     pub skew: Nanos,
     /// In Backup, when Active_Down_Timer fires.
     pub master_down_at: Option<Timestamp>,
-    /// In Backup, the end of `preempt_delay` while a master of lower priority is followed.
+    /// In Backup, the end of `preempt_delay` while the router follows a lower-priority master.
     pub hold_until: Option<Timestamp>,
     /// In Initialize, the end of `startup_delay`.
     pub starts_at: Option<Timestamp>,

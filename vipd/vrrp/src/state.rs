@@ -1,4 +1,4 @@
-//! The states, each with its own data.
+//! The protocol states, each with its own data.
 
 mod backup;
 mod initialize;
@@ -51,6 +51,6 @@ impl StateData {
 pub(crate) struct Transition {
     pub(crate) to: StateData,
     pub(crate) reason: Reason,
-    /// How late the timer that caused it was handled, in nanoseconds; 0 for other causes.
+    /// How late the timer that caused the transition was handled; 0 if no timer caused it.
     pub(crate) late: Nanos,
 }

@@ -10,15 +10,15 @@ use vipd_common::Timestamp;
 
 use crate::interval::Nanos;
 
-/// Answers that may be sent back to back.
+/// Number of answers that may be sent back to back.
 const BURST: u64 = 3;
-/// The longest time between two added tokens.
+/// Upper limit of the refill period.
 const PERIOD_MAX: Nanos = 100_000_000;
 
-/// A token bucket.
+/// A token bucket; each answer costs one token.
 #[derive(Clone, Debug)]
 pub(crate) struct AnswerLimit {
-    /// Nanoseconds after which one token is added.
+    /// One token is added per period.
     period: Nanos,
     tokens: u64,
     /// When the last token was added.

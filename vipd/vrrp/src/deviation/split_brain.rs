@@ -1,28 +1,29 @@
-//! After a split brain the remaining master announces its addresses once more.
+//! After a split brain, the remaining master announces its addresses again.
 //!
 //! RFC 9568 section 6.4.3 requires an answer to the losing advert (S23), which updates bridges. But
 //! hosts may have learned the other master's MAC from its announcements, and an advert does not
 //! correct their caches.
 //!
-//! The announcement waits until the competing master has been silent long enough to have yielded. A
-//! competing master is persistent if it keeps advertising for a second or resumes after the
-//! announcement (it does not receive this router's adverts), or if it sends faster than a VRRP
-//! router would. Announcing at each of its pauses would correct nothing, so a persistent one must
-//! be silent for more than an interval, and for at least a second.
+//! The announcement waits until the competing master has been silent long enough to have yielded:
+//! one and a half intervals, but no more than 100 ms. A competing master is persistent if it keeps
+//! advertising for a second or resumes right after the announcement (it does not receive this
+//! router's adverts), or if it sends faster than a VRRP router would. Announcing at each of its
+//! pauses would not help, so a persistent one must be silent for one and a half intervals, and for
+//! no less than a second.
 
 use vipd_common::Timestamp;
 
 use crate::interval::Nanos;
 
-/// The longest quiet time of a competing master that is not persistent.
+/// Maximum quiet time required of a competing master that is not persistent.
 const QUIET_MAX: Nanos = 100_000_000;
-/// The shortest quiet time after a persistent competing master.
+/// Minimum quiet time required of a persistent competing master.
 const PERSISTENT_QUIET: Nanos = 1_000_000_000;
-/// Adverts that a router may send in an interval beyond two: its first answers are sent back to
-/// back.
+/// Number of adverts, beyond two per interval, after which a sender counts as persistent. Leaves
+/// room for a burst of answers.
 const ANSWERS: u64 = 8;
 
-/// A competing master, and when to announce.
+/// The last competing master, and when to announce the addresses again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SplitBrain {
     competing: Option<CompetingMaster>,
@@ -34,14 +35,14 @@ pub(crate) struct SplitBrain {
 struct CompetingMaster {
     first: Timestamp,
     last: Timestamp,
-    /// Adverts since the first advert.
+    /// Number of adverts received, including the first.
     adverts: u64,
-    /// The competing master does not yield.
     persistent: bool,
 }
 
 impl SplitBrain {
-    /// Records an advert of a competing master. `interval` is the longer of both intervals.
+    /// Records an advert from a competing master. `interval` is the longer of the two routers'
+    /// intervals.
     pub(crate) fn advert(&mut self, now: Timestamp, interval: Nanos) {
         let new = CompetingMaster { first: now, last: now, adverts: 1, persistent: false };
         let competing = match self.competing {
@@ -60,7 +61,7 @@ impl SplitBrain {
         self.announce_at = Some(now + quiet);
     }
 
-    /// Returns whether the competing master has just been quiet for long enough.
+    /// Returns `true` once, when the competing master has been quiet for long enough.
     pub(crate) fn is_over(&mut self, now: Timestamp) -> bool {
         self.announce_at.take_if(|at| *at <= now).is_some()
     }

@@ -1,11 +1,11 @@
-//! A master that sent no advert for too long yields to a router that has taken over in the
+//! A master that has not sent an advert for too long yields to a router that took over in the
 //! meantime.
 //!
 //! The RFC does not cover a process that is not scheduled for seconds (SIGSTOP, a paused virtual
-//! machine) or whose adverts the kernel refuses. In the meantime a backup has rightly taken over.
-//! If the old master answered its adverts as losing ones (S23), it would reclaim mastership even
-//! with Preempt_Mode false. Instead it yields regardless of priority; if it may preempt, it does so
-//! when Active_Down_Timer fires.
+//! machine) or whose adverts the kernel refuses. A backup then takes over, as it should. If the old
+//! master answered the new one's adverts as losing adverts (S23), it would reclaim mastership even
+//! with Preempt_Mode false. Instead it yields regardless of priority. If preemption is enabled, it
+//! preempts when Active_Down_Timer fires.
 //!
 //! A master is stalled at `now` if it last sent an advert so long ago that a backup may have taken
 //! over. A stalled master does not answer received adverts. An advert that arrived before any
@@ -17,9 +17,8 @@ use crate::config::{DOWN_AFTER_ADVERTS, RouterConfig};
 use crate::input::Received;
 use crate::interval::Nanos;
 
-/// Returns the time without an advert of the master before which no backup takes over: as many
-/// intervals as all routers are configured with, or three, where another router has the RFC's
-/// number.
+/// Returns how long a master may go without sending before a backup can take over: the configured
+/// number of intervals, but at most three, because other routers may use the RFC's number.
 fn limit(config: &RouterConfig) -> Nanos {
     u64::from(config.down_after_adverts.min(DOWN_AFTER_ADVERTS)) * config.interval.nanos()
 }
@@ -29,7 +28,7 @@ pub(crate) fn is_stalled(config: &RouterConfig, last_sent: Timestamp, now: Times
     now.nanos_since(last_sent) >= limit(config)
 }
 
-/// Returns whether the sender of an advert may have taken over legitimately.
+/// Returns whether an advert arrived so late that its sender may have taken over legitimately.
 pub(crate) fn has_taken_over(config: &RouterConfig, last_sent: Timestamp, advert: &Received) -> bool {
     is_stalled(config, last_sent, advert.arrival)
 }

@@ -1,4 +1,4 @@
-//! Tables of the derived times (M1 to M3), and the intervals that are rejected.
+//! Skew_Time and Active_Down_Interval by table (M1 to M3), and intervals that are rejected.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ fn interval(version: Version, millis: u64) -> Interval {
 }
 
 #[test]
-fn m3_skew_and_down_interval_of_vrrpv3() {
+fn m3_vrrpv3_skew_time_and_down_interval_are_exact() {
     // Milliseconds, priority, Skew_Time and Active_Down_Interval in nanoseconds.
     let table = [
         (10, 255, 39_062, 30_039_062),
@@ -32,7 +32,7 @@ fn m3_skew_and_down_interval_of_vrrpv3() {
 }
 
 #[test]
-fn skew_of_vrrpv2_does_not_depend_on_the_interval() {
+fn vrrpv2_skew_time_does_not_depend_on_the_interval() {
     let table = [
         (1, 255, 3_906_250, 3_003_906_250),
         (1, 254, 7_812_500, 3_007_812_500),
@@ -48,11 +48,14 @@ fn skew_of_vrrpv2_does_not_depend_on_the_interval() {
 }
 
 #[test]
-fn m3_no_two_priorities_fire_together() {
+fn m3_timers_of_different_priorities_never_fire_together() {
     let interval = interval(Version::V3, 10);
     for priority in 1..=254 {
         let apart = interval.skew(priority) - interval.skew(priority + 1);
-        assert!((39_062..=39_063).contains(&apart), "M3: {apart} ns from {priority} to the next");
+        assert!(
+            (39_062..=39_063).contains(&apart),
+            "M3: {apart} ns between {priority} and the next priority"
+        );
     }
 }
 
@@ -71,7 +74,7 @@ fn intervals_that_cannot_be_encoded_are_rejected_and_never_rounded() {
 }
 
 #[test]
-fn an_interval_is_displayed_as_in_the_configuration() {
+fn intervals_are_displayed_as_in_the_configuration() {
     for (millis, text) in [
         (10, "10ms"),
         (990, "990ms"),
@@ -87,14 +90,14 @@ fn an_interval_is_displayed_as_in_the_configuration() {
 }
 
 #[test]
-fn an_error_names_the_valid_range() {
+fn errors_name_the_valid_range() {
     assert!(IntervalError::V3.to_string().contains("10 ms to 40.95 s"));
     assert!(IntervalError::V2.to_string().contains("1 s to 255 s"));
 }
 
 proptest! {
     #[test]
-    fn wire_and_nanoseconds_agree(v2: bool, units: u16) {
+    fn wire_units_and_nanoseconds_convert_back_and_forth(v2: bool, units: u16) {
         let version = if v2 { Version::V2 } else { Version::V3 };
         if let Some(interval) = Interval::from_wire(version, units) {
             prop_assert_eq!(interval.wire(), units);

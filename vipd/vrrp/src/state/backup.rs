@@ -1,8 +1,8 @@
 //! Backup (RFC 9568 section 6.4.2): monitors the master.
 //!
 //! S3 to S7 (do not answer ARP and ND for the virtual addresses, do not accept packets for them)
-//! hold because the addresses are not on a backup's interface. S8, Shutdown, needs no action: the
-//! timer is dropped with the state.
+//! need no code because the addresses are not on a backup's interface. S8 (Shutdown) needs none
+//! because the timer is dropped with the state.
 
 use core::net::IpAddr;
 
@@ -22,24 +22,24 @@ use crate::priority::PRIORITY_ZERO;
 pub(crate) struct Backup {
     /// Active_Down_Timer.
     down_timer: Timestamp,
-    /// The arrival, or the start, that Active_Down_Timer was set from.
+    /// Time from which Active_Down_Timer is counted: the arrival of an advert, or the start.
     down_from: Timestamp,
-    /// Reason of the transition when the timer fires: [`Reason::MasterTimeout`],
+    /// Reason for the transition when the timer fires: [`Reason::MasterTimeout`],
     /// [`Reason::PriorityZero`] or [`Reason::Preempted`].
     down_reason: Reason,
     /// Active_Adver_Interval.
     active_interval: Interval,
     /// Source of the last accepted advert.
     master: Option<IpAddr>,
-    /// The last advert of the master, unless every such advert is counted or logged.
+    /// The last advert of the master, unless it must be counted or logged every time.
     unchanged: Option<Steady>,
     floor: Option<DownTimerFloor>,
-    /// End of `preempt_delay`, while a master of lower priority is followed.
+    /// End of `preempt_delay`, while the router follows a lower-priority master.
     preempt_at: Option<Timestamp>,
 }
 
 impl Backup {
-    /// Creates a Backup state whose Active_Down_Timer runs from `from`.
+    /// Enters Backup with Active_Down_Timer counted from `from`.
     pub(crate) fn new(common: &Common, from: Timestamp) -> Self {
         let active_interval = common.config.interval;
         Self {
@@ -54,7 +54,7 @@ impl Backup {
         }
     }
 
-    /// S9: transitions to Active when Active_Down_Timer fires.
+    /// S9: transitions to Master when Active_Down_Timer fires.
     pub(crate) fn timeout(&self, common: &mut Common, now: Timestamp) -> Option<Transition> {
         (self.down_timer <= now).then(|| Transition {
             to: StateData::Master(Master::enter(common, now, self.down_reason)),
@@ -78,16 +78,16 @@ impl Backup {
             // RFC 8347 hold-time
             self.follow(common, advert);
         } else if self.down_reason == Reason::MasterTimeout {
-            // S12: discarded; Active_Down_Timer runs on.
+            // S12: discard; Active_Down_Timer keeps running.
             self.down_reason = Reason::Preempted;
         }
     }
 
     /// S10, M2: sets Active_Down_Timer to Skew_Time.
     fn priority_zero(&mut self, common: &mut Common, advert: &Received) {
-        let leaving = self.down_reason == Reason::PriorityZero;
+        let master_left = self.down_reason == Reason::PriorityZero;
         let floor = self.floor.as_ref();
-        if !leaving && foreign_priority_zero::is_ignored(common.policy, self.master, floor, advert) {
+        if !master_left && foreign_priority_zero::is_ignored(common.policy, self.master, floor, advert) {
             common.counters.priority_zero_ignored += 1;
             return;
         }
@@ -124,7 +124,7 @@ impl Backup {
         if common.policy.down_timer_floor {
             let floor =
                 DownTimerFloor::update(self.floor.take(), advert, self.active_interval, common.priority);
-            // The advert's own floor is not later than its Active_Down_Interval.
+            // A floor set by this advert is never later than its Active_Down_Interval.
             if floor.source() != source {
                 self.down_timer = self.down_timer.max(floor.deadline(common.priority));
             }
@@ -138,7 +138,7 @@ impl Backup {
         self.set_down_timer(common);
     }
 
-    /// Sets Active_Down_Timer by the RFC's formulas (section 6.1).
+    /// Sets Active_Down_Timer according to the RFC's formulas (section 6.1), but not below the floor.
     fn set_down_timer(&mut self, common: &Common) {
         let wait = if self.down_reason == Reason::PriorityZero {
             self.active_interval.skew(common.priority)
@@ -150,8 +150,8 @@ impl Backup {
         self.down_timer = deadline.max(floor);
     }
 
-    /// Returns whether a master of lower priority is followed for now: `preempt_delay` is counted
-    /// from its first advert. The owner does not wait.
+    /// Returns whether to keep following a lower-priority master: until `preempt_delay` has passed
+    /// since its first advert. The owner does not wait.
     fn within_preempt_delay(&mut self, common: &Common, advert: &Received) -> bool {
         let delay = common.config.preempt_delay;
         if delay == 0 || common.config.is_owner() {
@@ -160,14 +160,13 @@ impl Backup {
         advert.arrival < *self.preempt_at.get_or_insert(advert.arrival + delay)
     }
 
-    /// Handles the loss of valid adverts. The master is presumed to be alive.
+    /// Handles the loss of valid adverts. Assumes that the master is alive.
     pub(crate) fn feed_loss(&mut self, common: &Common, now: Timestamp) {
         self.down_reason = Reason::MasterTimeout;
         self.restart_down_timer(common, now);
     }
 
-    /// Applies a changed priority: recomputes Skew_Time, and decides again whether the master is
-    /// preempted.
+    /// Applies a new priority: recomputes Active_Down_Timer and whether the master is preempted.
     pub(crate) fn priority_changed(&mut self, common: &Common) {
         self.set_down_timer(common);
         let down_interval = common.down_interval(self.active_interval);
@@ -175,14 +174,14 @@ impl Backup {
         self.unchanged = self.unchanged.filter(followed).map(|steady| Steady { down_interval, ..steady });
     }
 
-    /// Returns the unchanged advert of the current master; `None` while each of its adverts could
+    /// Returns the unchanged advert of the current master; `None` if the master's next advert could
     /// do more than restart the timer.
     #[inline]
     pub(crate) fn steady(&self, common: &Common) -> Option<Steady> {
         let only_master = self.preempt_at.is_none()
             && self.floor.as_ref().is_none_or(|floor| Some(floor.source()) == self.master);
         let waits = self.down_reason == Reason::MasterTimeout;
-        // The router's primary address may now be the master's.
+        // The router's primary address may have become the same as the master's.
         self.unchanged.filter(|steady| waits && only_master && steady.source != common.primary)
     }
 

@@ -10,7 +10,7 @@ use crate::output::Reason;
 /// Data of Initialize.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Initialize {
-    /// End of `startup_delay`, while nothing else keeps the router from starting.
+    /// End of `startup_delay`; set only if nothing else keeps the router from starting.
     pub(crate) starts_at: Option<Timestamp>,
 }
 
@@ -21,7 +21,7 @@ impl Initialize {
     }
 }
 
-/// Handles a Startup event. RFC 3768 section 6.4.1 is the same.
+/// Handles a Startup event. RFC 3768 section 6.4.1 has the same rules.
 pub(crate) fn startup(common: &mut Common, now: Timestamp, reason: Reason, late: Nanos) -> Transition {
     let to = if common.config.is_owner() {
         // S1: send an advert, announce, Adver_Timer := Advertisement_Interval, to Active.

@@ -1,7 +1,7 @@
-//! Master (called Active in RFC 9568 section 6.4.3): holds the virtual addresses.
+//! Master (called Active in RFC 9568 section 6.4.3): answers for the virtual addresses.
 //!
-//! The kernel implements S14 to S18 (answer ARP and ND for the virtual addresses, forward) while
-//! the addresses are on the interface.
+//! While the addresses are on the interface, the kernel implements S14 to S18 (answering ARP and ND
+//! for them, accepting and forwarding packets).
 
 use vipd_common::Timestamp;
 
@@ -26,9 +26,9 @@ pub(crate) struct Master {
     announce_again: Option<Timestamp>,
     /// When the next refresh of the announcements is due.
     refresh: Option<Timestamp>,
-    /// When the last advert was sent, or this mastership began.
+    /// When the last advert was sent, or when the router became master.
     last_sent: Timestamp,
-    /// When this mastership began, if it preempted a master of lower priority.
+    /// When the router became master, if it preempted a lower-priority master.
     preempted_at: Option<Timestamp>,
     answers: AnswerLimit,
     split_brain: SplitBrain,
@@ -67,7 +67,7 @@ impl Master {
         common.remove_addresses();
     }
 
-    /// S20: handles Adver_Timer, then the timers of the announcements.
+    /// S20: handles Adver_Timer, then the announcement timers.
     pub(crate) fn timeout(&mut self, common: &mut Common, now: Timestamp) {
         // S20: send an advert, Adver_Timer := Advertisement_Interval.
         if self.adver_timer <= now {
@@ -103,8 +103,8 @@ impl Master {
             }
             return None;
         }
-        // S22, S26: a higher priority, or the same and a higher source, wins. Backup handles the
-        // advert: it adopts the interval and sets Active_Down_Timer.
+        // S22, S26: the higher priority wins, or at equal priority the higher source address. Backup
+        // then handles the advert: it adopts the interval and sets Active_Down_Timer.
         if (advert.priority, advert.source) > (common.priority, common.primary) {
             if last_advert::is_due(common.policy, stalled) {
                 common.send_advert();
@@ -137,8 +137,8 @@ impl Master {
 
     /// Answers an advert with an advert, within the rate limit. Returns whether one was sent.
     ///
-    /// A stalled master does not answer: the next record may show that another router has taken
-    /// over.
+    /// A stalled master does not answer, because the next record may show that another router has
+    /// taken over.
     fn answer(&mut self, common: &mut Common, now: Timestamp, stalled: bool) -> bool {
         let granted = !stalled && (!common.policy.answer_limit || self.answers.take(now));
         if granted {
@@ -150,20 +150,20 @@ impl Master {
         granted
     }
 
-    /// Returns whether a losing advert is the last one of the master that was preempted less than
-    /// an interval ago. The takeover has just announced the addresses.
+    /// Returns whether a losing advert is the final one of a master that was preempted less than an
+    /// interval ago. It is not a split brain, and the takeover has just announced the addresses.
     fn is_final_advert(&self, common: &Common, now: Timestamp, advert: &Received) -> bool {
         self.preempted_at.is_some_and(|at| now.nanos_since(at) < common.longer_interval(advert))
     }
 
-    /// Records an advert of a competing master, whose MAC hosts may have learned.
+    /// Records an advert from a competing master. Hosts may have learned its MAC.
     pub(crate) fn competing_master(&mut self, common: &Common, now: Timestamp, advert: &Received) {
         if common.policy.reannounce_after_split_brain && common.has_addresses() {
             self.split_brain.advert(now, common.longer_interval(advert));
         }
     }
 
-    /// Yields to another master: transitions to Backup with Active_Down_Timer set at `from`.
+    /// Yields to another master: transitions to Backup with Active_Down_Timer counted from `from`.
     fn yield_mastership(common: &mut Common, from: Timestamp, reason: Reason) -> Transition {
         common.remove_addresses();
         Transition { to: StateData::Backup(Backup::new(common, from)), reason, late: 0 }
@@ -174,8 +174,8 @@ impl Master {
         Self::yield_mastership(common, now, Reason::Stalled)
     }
 
-    /// Handles the loss of valid adverts. After a stall, another router that took over may have
-    /// sent them.
+    /// Handles the loss of valid adverts. After a stall, they may have come from a router that took
+    /// over.
     pub(crate) fn feed_loss(&self, common: &mut Common, now: Timestamp) -> Option<Transition> {
         self.is_stalled(common, now).then(|| Self::stalled(common, now))
     }
@@ -184,7 +184,7 @@ impl Master {
         common.policy.yield_after_stall && stall::is_stalled(&common.config, self.last_sent, now)
     }
 
-    /// Records that an advert was sent.
+    /// Records that the kernel accepted an advert, no earlier than `at`.
     pub(crate) fn advert_sent(&mut self, at: Timestamp) {
         self.last_sent = self.last_sent.max(at);
     }
@@ -205,8 +205,8 @@ impl Master {
     }
 }
 
-/// Returns the next deadline of a periodic timer: it keeps its phase unless it is late by a whole
-/// period.
+/// Returns the next deadline of a periodic timer. The timer keeps its phase unless it is late by a
+/// whole period.
 fn next(deadline: Timestamp, period: Nanos, now: Timestamp) -> Timestamp {
     let next = deadline + period;
     if next > now { next } else { now + period }

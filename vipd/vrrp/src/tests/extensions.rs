@@ -1,4 +1,4 @@
-//! Configured extensions: delays, announcements, no addresses; and the list of peers.
+//! Configured extensions (delays, announcements, routers without addresses) and the list of peers.
 
 use std::net::Ipv6Addr;
 
@@ -14,7 +14,7 @@ fn announcements(actions: &[(u64, Action)]) -> Vec<(u64, u8)> {
 }
 
 #[test]
-fn the_master_is_down_after_as_many_adverts_as_configured() {
+fn down_after_adverts_sets_the_number_of_missed_adverts() {
     for (adverts, version) in [(1, Version::V3), (30, Version::V3), (5, Version::V2)] {
         let mut script =
             Script::started(RouterConfig { down_after_adverts: adverts, ..config(version, SECOND) });
@@ -26,20 +26,20 @@ fn the_master_is_down_after_as_many_adverts_as_configured() {
 }
 
 #[test]
-fn a_stall_is_measured_by_the_number_of_adverts_and_three_at_most() {
+fn a_stall_lasts_down_after_adverts_intervals_but_no_more_than_three() {
     for (adverts, intervals) in [(1, 1), (3, 3), (30, 3)] {
         let config = RouterConfig { down_after_adverts: adverts, ..config(Version::V3, SECOND) };
         let mut script = Script::master(config.clone());
         script.stall(intervals * SECOND - 1);
-        assert_eq!(script.advert(50, HIGHER), [ADVERT], "{adverts}: S23");
+        assert_eq!(script.advert(50, HIGHER), [ADVERT], "{adverts} adverts: S23");
         let mut script = Script::master(config);
         script.stall(intervals * SECOND);
-        assert_eq!(script.advert(50, HIGHER), [Action::RemoveAddresses], "{adverts}: yields");
+        assert_eq!(script.advert(50, HIGHER), [Action::RemoveAddresses], "{adverts} adverts: yields");
     }
 }
 
 #[test]
-fn a_lower_master_is_followed_until_preempt_delay_is_over() {
+fn a_lower_priority_master_is_followed_until_preempt_delay_is_over() {
     for version in VERSIONS {
         let mut script =
             Script::started(RouterConfig { preempt_delay: 10 * SECOND, ..config(version, SECOND) });
@@ -48,11 +48,11 @@ fn a_lower_master_is_followed_until_preempt_delay_is_over() {
             assert_eq!(script.router.snapshot().master, Some(LOWER), "second {second}");
             assert_eq!(script.wait(SECOND), []);
         }
-        // The delay is over with this advert.
+        // The delay is over when this advert arrives.
         script.advert(50, LOWER);
         let left = script.next().expect("a timer");
         script.advert(50, LOWER);
-        assert_eq!(script.next(), Some(left), "S12: the timer runs on");
+        assert_eq!(script.next(), Some(left), "S12: the timer keeps running");
         script.wait(left);
         assert_eq!(script.state(), State::Master);
         assert!(matches!(script.events[0], Event::StateChanged { reason: Reason::Preempted, .. }));
@@ -60,7 +60,7 @@ fn a_lower_master_is_followed_until_preempt_delay_is_over() {
 }
 
 #[test]
-fn preempt_delay_restarts_after_a_higher_master() {
+fn preempt_delay_restarts_after_a_higher_priority_master() {
     let mut script =
         Script::started(RouterConfig { preempt_delay: 2 * SECOND, ..config(Version::V3, SECOND) });
     script.advert(50, LOWER);
@@ -74,7 +74,7 @@ fn preempt_delay_restarts_after_a_higher_master() {
 }
 
 #[test]
-fn a_lower_master_that_dies_within_preempt_delay_is_replaced() {
+fn preempt_delay_does_not_delay_the_takeover_from_a_dead_master() {
     let mut script =
         Script::started(RouterConfig { preempt_delay: 100 * SECOND, ..config(Version::V3, SECOND) });
     script.advert(50, LOWER);
@@ -102,7 +102,7 @@ fn the_owner_ignores_preempt_delay() {
 }
 
 #[test]
-fn s27_nothing_happens_before_startup_delay_is_over() {
+fn s27_adverts_are_ignored_during_startup_delay() {
     for (config, state) in
         [(config(Version::V3, SECOND), State::Backup), (owner(Version::V3, SECOND), State::Master)]
     {
@@ -113,7 +113,7 @@ fn s27_nothing_happens_before_startup_delay_is_over() {
         assert_eq!(script.state(), State::Initialize);
         script.wait(1);
         assert_eq!(script.state(), state);
-        // The delay does not apply after later faults.
+        // The delay does not apply again after a later fault.
         script.input(Input::Impede(Fault::InterfaceDown));
         script.input(Input::Clear(Impediment::Link));
         assert_eq!(script.state(), state);
@@ -121,7 +121,7 @@ fn s27_nothing_happens_before_startup_delay_is_over() {
 }
 
 #[test]
-fn a_flapping_interface_does_not_shorten_startup_delay() {
+fn a_flapping_interface_does_not_change_startup_delay() {
     let mut script =
         Script::started(RouterConfig { startup_delay: 5 * SECOND, ..config(Version::V3, SECOND) });
     script.wait(SECOND);
@@ -134,7 +134,7 @@ fn a_flapping_interface_does_not_shorten_startup_delay() {
 }
 
 #[test]
-fn a_late_start_reports_its_lateness() {
+fn a_late_start_reports_how_late_it_was() {
     for config in [config(Version::V3, SECOND), owner(Version::V3, SECOND)] {
         let mut script = Script::started(RouterConfig { startup_delay: 5 * SECOND, ..config });
         script.stall(5 * SECOND + 7 * MILLI);
@@ -163,7 +163,7 @@ fn announcements_are_repeated_delayed_and_refreshed_as_configured() {
 }
 
 #[test]
-fn without_addresses_there_are_only_adverts() {
+fn without_addresses_a_master_only_sends_adverts() {
     for (version, answer) in [(Version::V2, vec![]), (Version::V3, vec![ADVERT])] {
         let announcements = Announcements { refresh: SECOND, ..Announcements::default() };
         let bare = RouterConfig { virtual_addresses: Vec::new(), ..config(version, SECOND) };
@@ -174,7 +174,7 @@ fn without_addresses_there_are_only_adverts() {
         let losing = Received { addresses: digest, ..script.received(50, HIGHER) };
         assert_eq!(script.input(Input::Advert(losing)), answer, "S23, VRRPv{version}");
         let later = script.wait(10 * SECOND);
-        assert_eq!((adverts(&later).len(), later.len()), (10, 10), "adverts, and nothing else");
+        assert_eq!((adverts(&later).len(), later.len()), (10, 10), "only adverts");
         assert_eq!(script.events, []);
         assert_eq!(script.router.snapshot().counters.address_list_errors, 0, "R12");
         assert_eq!(script.input(Input::Shutdown), [PRIORITY_ZERO], "S19");
@@ -182,7 +182,7 @@ fn without_addresses_there_are_only_adverts() {
 }
 
 #[test]
-fn excluded_addresses_are_added_and_are_not_in_the_list_that_is_compared() {
+fn excluded_addresses_are_announced_but_not_compared_with_received_lists() {
     let excluded = VirtualAddress { address: Ipv6Addr::LOCALHOST.into(), prefix: 128 };
     let with = RouterConfig { excluded_addresses: vec![excluded], ..config(Version::V2, SECOND) };
     let mut script = Script::started(with.clone());
@@ -194,7 +194,7 @@ fn excluded_addresses_are_added_and_are_not_in_the_list_that_is_compared() {
 }
 
 #[test]
-fn peers_are_recorded_and_the_least_recent_is_replaced() {
+fn peers_are_recorded_and_the_least_recently_seen_is_replaced() {
     let mut script = Script::started(config(Version::V3, SECOND));
     let from = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 1, last));
     for last in 0..17 {
@@ -210,8 +210,8 @@ fn peers_are_recorded_and_the_least_recent_is_replaced() {
 }
 
 #[test]
-fn senders_of_ignored_adverts_are_recorded_and_the_router_itself_is_not() {
-    // Peers are recorded in Initialize, despite an interval mismatch, and by a VRRPv2 owner.
+fn peers_include_senders_of_ignored_adverts_but_not_the_router_itself() {
+    // Adverts are ignored in Initialize, because of an interval mismatch, and by a VRRPv2 owner.
     let waiting = RouterConfig { startup_delay: SECOND, ..config(Version::V3, SECOND) };
     for config in [waiting, config(Version::V2, SECOND), owner(Version::V2, SECOND)] {
         let mut script = Script::started(config);

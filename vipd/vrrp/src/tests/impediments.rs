@@ -1,10 +1,9 @@
-//! The set of impediments: the router participates while it is empty and a primary address is
-//! known.
+//! Impediments: the router takes part in elections while none is set and it has a primary address.
 
 use super::*;
 use crate::Reason;
 
-/// One fault of each kind, in their order.
+/// One fault for each impediment, in the order of [`Impediment`].
 const FAULTS: [Fault; 8] = [
     Fault::InterfaceDown,
     Fault::NotReceiving,
@@ -17,13 +16,13 @@ const FAULTS: [Fault; 8] = [
 ];
 
 #[test]
-fn each_kind_alone_keeps_the_router_out() {
+fn any_single_impediment_keeps_the_router_out() {
     for fault in FAULTS {
         let mut script = Script::master(config(Version::V3, SECOND));
         let actions = script.input(Input::Impede(fault));
         assert_eq!(script.state(), State::Fault(fault));
         if fault == Fault::InterfaceDown {
-            assert_eq!(actions, [Action::RemoveAddresses], "nothing can be sent over a link that is down");
+            assert_eq!(actions, [Action::RemoveAddresses], "nothing can be sent on a link that is down");
         } else {
             assert_eq!(actions, [PRIORITY_ZERO, Action::RemoveAddresses], "S19: {fault}");
         }
@@ -34,7 +33,7 @@ fn each_kind_alone_keeps_the_router_out() {
 }
 
 #[test]
-fn the_router_starts_with_the_last_impediment_cleared() {
+fn the_router_starts_when_the_last_impediment_is_cleared() {
     for last in FAULTS {
         let mut script = Script::started(config(Version::V3, SECOND));
         for fault in FAULTS {
@@ -51,21 +50,21 @@ fn the_router_starts_with_the_last_impediment_cleared() {
 }
 
 #[test]
-fn fault_has_the_first_impediment() {
+fn the_first_impediment_in_order_is_reported() {
     let mut script = Script::started(config(Version::V3, SECOND));
     for fault in FAULTS.into_iter().rev() {
         script.input(Input::Impede(fault));
-        assert_eq!(script.state(), State::Fault(fault), "an earlier kind is shown");
+        assert_eq!(script.state(), State::Fault(fault), "an earlier impediment takes precedence");
     }
     for pair in FAULTS.windows(2) {
-        assert!(pair[0].impediment() < pair[1].impediment(), "in their order");
+        assert!(pair[0].impediment() < pair[1].impediment(), "FAULTS is in order");
         script.input(Input::Clear(pair[0].impediment()));
         assert_eq!(script.state(), State::Fault(pair[1]));
     }
 }
 
 #[test]
-fn a_later_kind_changes_neither_state_nor_log() {
+fn a_lower_precedence_impediment_changes_no_state_and_logs_nothing() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(Input::Impede(Fault::InterfaceDown));
     for fault in [Fault::Tracking, Fault::InterfaceDown] {
@@ -77,7 +76,7 @@ fn a_later_kind_changes_neither_state_nor_log() {
 }
 
 #[test]
-fn a_new_fault_of_the_same_kind_replaces_the_earlier_fault() {
+fn a_new_fault_of_the_same_impediment_replaces_the_earlier_one() {
     let mut script = Script::started(config(Version::V3, SECOND));
     for fault in [Fault::InterfaceDown, Fault::NoInterface] {
         script.input(Input::Impede(fault));
@@ -100,7 +99,7 @@ fn without_a_primary_address_a_router_does_not_start() {
 }
 
 #[test]
-fn impediments_that_are_set_before_the_primary_address_delay_the_start() {
+fn impediments_set_before_the_primary_address_delay_the_start() {
     let mut script = Script::new(owner(Version::V3, SECOND));
     script.input(Input::Impede(Fault::NotAttached));
     assert_eq!(script.input(Input::PrimaryAddress(OURS)), []);
@@ -109,7 +108,7 @@ fn impediments_that_are_set_before_the_primary_address_delay_the_start() {
 }
 
 #[test]
-fn impediments_outlast_a_shutdown() {
+fn impediments_survive_a_shutdown() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(Input::Impede(Fault::Drained));
     script.input(Input::Shutdown);

@@ -1,10 +1,10 @@
-//! Inputs beyond the RFC: losses in the ring, removed addresses, a new primary address.
+//! Inputs that the RFC does not have: lost records, removed addresses, a new primary address.
 
 use super::*;
 use crate::Reason;
 
 #[test]
-fn feed_loss_in_backup_counts_as_an_advert() {
+fn feed_loss_in_backup_restarts_active_down_timer() {
     let mut script = Script::started(config(Version::V3, SECOND));
     for round in 0..10 {
         assert_eq!(script.wait(3 * SECOND), []);
@@ -15,7 +15,7 @@ fn feed_loss_in_backup_counts_as_an_advert() {
 }
 
 #[test]
-fn an_address_that_was_removed_externally_is_restored_in_master_only() {
+fn a_restored_address_is_announced_in_master_only() {
     let mut script = Script::started(config(Version::V3, SECOND));
     assert_eq!(script.input(Input::AddressRestored(VIPS[0])), [], "Backup");
     let mut script = Script::master(config(Version::V3, SECOND));
@@ -38,10 +38,10 @@ fn a_new_primary_address_is_advertised_at_once() {
     assert_eq!(script.input(Input::PrimaryAddress(other)), [ADVERT]);
     assert_eq!(script.events, [Event::PrimaryChanged { primary: other }]);
     assert_eq!(script.input(Input::PrimaryAddress(other)), []);
-    assert_eq!(script.events, [], "once");
-    assert_eq!(adverts(&script.wait(SECOND)), [600 * MILLI], "the phase stays");
-    assert_eq!(script.advert(254, other), [], "S28: the new one is our own");
-    assert_eq!(script.advert(254, OURS), [ADVERT, Action::RemoveAddresses], "S28: the old one is not");
+    assert_eq!(script.events, [], "logged once");
+    assert_eq!(adverts(&script.wait(SECOND)), [600 * MILLI], "Adver_Timer keeps its phase");
+    assert_eq!(script.advert(254, other), [], "S28: the new address is the router's own");
+    assert_eq!(script.advert(254, OURS), [ADVERT, Action::RemoveAddresses], "S28: the old one no longer is");
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_shutdown_before_the_start_changes_nothing() {
 }
 
 #[test]
-fn the_reason_of_a_start_is_the_fault_that_ended() {
+fn the_reason_for_a_start_depends_on_the_fault_that_was_cleared() {
     for (fault, reason) in [
         (Fault::NoInterface, Reason::InterfaceUp),
         (Fault::InterfaceDown, Reason::InterfaceUp),

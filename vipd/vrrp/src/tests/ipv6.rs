@@ -1,4 +1,4 @@
-//! IPv6: adverts come from link-local addresses, and these decide between equal priorities.
+//! IPv6: adverts come from link-local addresses, which also break ties between equal priorities.
 
 use std::net::Ipv6Addr;
 
@@ -51,7 +51,7 @@ fn s22_and_s26_the_tie_break_compares_link_local_sources_as_numbers() {
 }
 
 #[test]
-fn s28_an_advert_from_our_own_link_local_address_is_ignored() {
+fn s28_an_advert_from_the_routers_own_link_local_address_is_ignored() {
     let mut script = master(100);
     for priority in [0, 50, 100, 254] {
         assert_eq!(script.advert(priority, link_local(2)), [], "S28");
@@ -61,7 +61,7 @@ fn s28_an_advert_from_our_own_link_local_address_is_ignored() {
 }
 
 #[test]
-fn f7_s9_and_s19_the_addresses_come_and_go_as_in_ipv4() {
+fn f7_s9_and_s19_addresses_are_added_and_removed_as_in_ipv4() {
     let mut script = Script::new(config_v6(100));
     script.input(Input::PrimaryAddress(link_local(2)));
     let down = 3 * SECOND + 156 * SECOND / 256;
@@ -79,5 +79,9 @@ fn r12_the_address_list_is_compared() {
         script.input(Input::Advert(advert));
         assert_eq!(script.router.snapshot().counters.address_list_errors, errors, "R12");
     }
-    assert_eq!(script.router.snapshot().master, Some(link_local(3)), "R12: never dropped");
+    assert_eq!(
+        script.router.snapshot().master,
+        Some(link_local(3)),
+        "R12: a mismatch is not a reason to drop"
+    );
 }

@@ -1,18 +1,18 @@
-//! The state machine, item by item of the conformance suite.
+//! Tests of the state machine. Their names and messages cite the items of the conformance suite
+//! (`tests/conformance/items/items.md`):
 //!
-//! Names and messages carry the letters of the items:
+//! * S1 and S2: Startup; S3 to S13: Backup; S14 to S26: Master, in the order of RFC 9568 section 6.4.
+//!   S27: all other inputs are ignored in Initialize. S28: adverts from the router's own address are
+//!   ignored.
+//! * M1 to M5: the timers (section 6.1). T7: the interval sent. R7, R11 and R12: the checks of section
+//!   7.1 that depend on the configuration.
 //!
-//! * S1 and S2 Startup, S3 to S13 Backup, S14 to S26 Master, in the order of RFC 9568 section 6.4; S27
-//!   nothing happens in Initialize, S28 an advert from the own address is ignored.
-//! * M1 to M5: the timers (section 6.1). T7: the interval that is sent. R7, R11 and R12: the checks of
-//!   section 7.1 that need the configuration.
+//! S3, S7, S14 and S17 (answering ARP for the virtual addresses and accepting packets to them)
+//! reduce to one invariant: the addresses are on the interface in Master and in no other state.
+//! [`Script`] checks it after each input. S4, S5, S15 and S18 concern IPv6, and S6 and S16 concern
+//! frames to the virtual MAC: the core has no action for them.
 //!
-//! S3, S7, S14 and S17 (answering ARP and ND for the virtual addresses and accepting packets to
-//! them) reduce to one invariant: the addresses are on the interface in Master and at no other
-//! time. [`Script`] checks it after each input. S4, S5, S15 and S18 are about IPv6, S6 and S16
-//! about frames to a virtual MAC: the core has no action for them.
-//!
-//! The tests of departures from the RFC are in `deviation/`.
+//! Tests of the deviations from the RFC are in `deviation/`.
 
 mod extensions;
 mod impediments;
@@ -38,8 +38,9 @@ pub(crate) use crate::{
 pub(crate) const MILLI: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1000 * MILLI;
 
-/// The primary address of the router under test, a lower and a higher address.
+/// The primary address of the router under test.
 pub(crate) const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+/// Primary addresses below and above [`OURS`].
 pub(crate) const LOWER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 pub(crate) const HIGHER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3));
 
@@ -53,10 +54,10 @@ const PRIORITY_ZERO: Action = Action::SendAdvert { priority: 0 };
 const ADD: Action = Action::AddAddresses(Addresses::All);
 pub(crate) const ANNOUNCE: Action = Action::Announce { addresses: Addresses::All, rounds: 5 };
 
-/// Both versions. Intervals of whole seconds exist in both.
+/// Both versions, for tests with intervals of whole seconds, which both can encode.
 pub(crate) const VERSIONS: [Version; 2] = [Version::V2, Version::V3];
 
-/// Returns a configuration with priority 100, preemption, two addresses.
+/// Returns a configuration with priority 100, preemption and two addresses.
 pub(crate) fn config(version: Version, interval: u64) -> RouterConfig {
     let interval = Interval::from_nanos(version, interval).expect("a valid interval");
     RouterConfig::new(51, Family::V4, interval, VIPS.to_vec())
@@ -127,8 +128,8 @@ impl Script {
         self.step(input)
     }
 
-    /// Advances time and handles every timer when it is due. Returns the actions, each with its
-    /// time since the call.
+    /// Advances time and handles each timer exactly when it is due. Returns the actions, each with
+    /// the time since the call.
     pub(crate) fn wait(&mut self, nanos: u64) -> Vec<(u64, Action)> {
         self.events.clear();
         let start = self.now;
@@ -143,7 +144,7 @@ impl Script {
         actions
     }
 
-    /// Advances time without handling timers, as when the process is not scheduled.
+    /// Advances time without handling timers, as if the process were not scheduled.
     pub(crate) fn stall(&mut self, nanos: u64) {
         self.now = self.now + nanos;
     }
@@ -155,11 +156,11 @@ impl Script {
         for action in &actions {
             match action {
                 Action::AddAddresses(Addresses::All) => {
-                    assert!(!self.has_addresses, "S9: the addresses are added once");
+                    assert!(!self.has_addresses, "S9: addresses added twice");
                     self.has_addresses = true;
                 }
                 Action::RemoveAddresses => {
-                    assert!(self.has_addresses, "S19, S22: the addresses are removed once");
+                    assert!(self.has_addresses, "S19, S22: addresses removed twice");
                     self.has_addresses = false;
                 }
                 Action::AddAddresses(Addresses::One(_)) | Action::Announce { .. } => {
@@ -170,11 +171,11 @@ impl Script {
         }
         let configured = self.router.config().all_addresses().next().is_some();
         let expected = self.state() == State::Master && configured;
-        assert_eq!(self.has_addresses, expected, "S3, S7, S14, S17: addresses in Master only");
+        assert_eq!(self.has_addresses, expected, "S3, S7, S14, S17: addresses only in Master");
         actions
     }
 
-    /// Returns an advert that arrives now, equal to this router's own in all but priority and
+    /// Returns an advert that arrives now and equals this router's own except for priority and
     /// source.
     pub(crate) fn received(&self, priority: u8, source: IpAddr) -> Received {
         let interval = self.router.config().interval.wire();
@@ -188,13 +189,13 @@ impl Script {
     }
 }
 
-/// Returns the times of the adverts among timed actions.
+/// Returns when adverts were sent, from the result of [`Script::wait`].
 pub(crate) fn adverts(actions: &[(u64, Action)]) -> Vec<u64> {
     let sent = actions.iter().filter(|(_, action)| matches!(action, Action::SendAdvert { .. }));
     sent.map(|(at, _)| *at).collect()
 }
 
-/// Returns the times of the announcements among timed actions.
+/// Returns when addresses were announced, from the result of [`Script::wait`].
 pub(crate) fn announcements(actions: &[(u64, Action)]) -> Vec<u64> {
     let sent = actions.iter().filter(|(_, action)| matches!(action, Action::Announce { .. }));
     sent.map(|(at, _)| *at).collect()

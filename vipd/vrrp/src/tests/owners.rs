@@ -1,9 +1,9 @@
-//! Several owners of the same addresses: a misconfiguration that is logged (P2) and ends with one
-//! master.
+//! Several owners of the same addresses: a misconfiguration that is logged (P2) and, in VRRPv3, ends
+//! with one master.
 //!
-//! RFC 9568 section 7.1, like RFC 3768, makes an owner discard all received adverts (R7), so all
-//! owners would stay master. Erratum 8298 corrects this: the common rules apply, and the owner with
-//! the lower address yields (S22).
+//! RFC 9568 section 7.1, like RFC 3768, requires an owner to discard all received adverts (R7), so
+//! all owners would stay master. Erratum 8298 corrects this: the usual rules apply, and the owner
+//! with the lower address yields (S22).
 
 use super::*;
 use crate::{Discard, Reason};
@@ -16,7 +16,7 @@ fn conflicts(events: &[Event], source: IpAddr) -> usize {
 }
 
 #[test]
-fn r7_and_p2_the_owner_with_the_higher_address_stays() {
+fn r7_and_p2_the_owner_with_the_higher_address_stays_master() {
     let mut script = Script::started(owner(Version::V3, SECOND));
     let mut logged = 0;
     for count in 1..=5 {
@@ -25,7 +25,7 @@ fn r7_and_p2_the_owner_with_the_higher_address_stays() {
         assert_eq!(script.state(), State::Master, "S23");
         assert_eq!(script.router.snapshot().counters.owner_conflicts, count, "P2");
     }
-    assert_eq!(logged, 1, "P2: once");
+    assert_eq!(logged, 1, "P2: logged once");
 }
 
 #[test]
@@ -39,12 +39,12 @@ fn r7_and_p2_the_owner_with_the_lower_address_yields_and_logs_the_conflict_once(
         assert_eq!(script.router.snapshot().master, Some(HIGHER));
         script.wait(SECOND);
     }
-    assert_eq!(logged, 1, "P2: once");
+    assert_eq!(logged, 1, "P2: logged once");
     assert_eq!(script.router.snapshot().counters.owner_conflicts, 10);
 }
 
 #[test]
-fn m2_and_s9_the_owner_that_yielded_takes_over_when_the_other_one_is_gone() {
+fn m2_and_s9_an_owner_that_yielded_takes_over_when_the_other_owner_stops() {
     for (priority_zero, wait, reason) in
         [(false, DOWN, Reason::MasterTimeout), (true, SECOND / 256, Reason::PriorityZero)]
     {
@@ -73,11 +73,11 @@ fn s25_an_owner_in_backup_preempts_any_backup() {
         script.wait(SECOND);
     }
     script.wait(DOWN - 3 * SECOND);
-    assert_eq!(script.state(), State::Master, "S25: whatever Preempt_Mode and hold-time are");
+    assert_eq!(script.state(), State::Master, "S25: regardless of Preempt_Mode and hold-time");
 }
 
 #[test]
-fn s13_an_owner_in_backup_follows_another_owner_whatever_its_address() {
+fn s13_an_owner_in_backup_follows_another_owner_regardless_of_its_address() {
     let mut script = Script::started(owner(Version::V3, SECOND));
     script.advert(255, HIGHER);
     script.wait(SECOND);
@@ -99,7 +99,7 @@ fn r7_vrrpv2_owners_discard_each_others_adverts_and_announce_again_after_the_con
         assert_eq!(events, [Event::OwnerConflict { source }, discarded], "P2, R7: once each");
         assert_eq!(script.router.snapshot().counters.owner_conflicts, 5);
         let later = script.wait(60 * SECOND);
-        assert_eq!(announcements(&later), [100 * MILLI], "hosts may have the other one's MAC");
+        assert_eq!(announcements(&later), [100 * MILLI], "hosts may have learned the other owner's MAC");
         assert_eq!(script.state(), State::Master, "R7");
     }
 }

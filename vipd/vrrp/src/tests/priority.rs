@@ -1,13 +1,14 @@
-//! A new effective priority follows from the RFC's formulas: adverts, comparisons and Skew_Time.
+//! Changes of the effective priority: effects on adverts, comparisons and Skew_Time.
 
 use super::*;
 use crate::Reason;
 
-/// Returns the Active_Down_Interval at one second, and Skew_Time, for a priority.
+/// Returns the Active_Down_Interval for an interval of one second.
 fn down(priority: u64) -> u64 {
     3 * SECOND + skew(priority)
 }
 
+/// Returns the Skew_Time for an interval of one second.
 fn skew(priority: u64) -> u64 {
     (256 - priority) * SECOND / 256
 }
@@ -17,10 +18,10 @@ fn a_master_advertises_a_new_priority_when_adver_timer_fires() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
         script.wait(400 * MILLI);
-        assert_eq!(script.input(Input::Priority(60)), [], "VRRPv{version}: not out of turn");
+        assert_eq!(script.input(Input::Priority(60)), [], "VRRPv{version}: no extra advert");
         assert_eq!(script.wait(600 * MILLI), [(600 * MILLI, Action::SendAdvert { priority: 60 })]);
         assert_eq!(script.router.snapshot().priority, 60);
-        assert_eq!(script.router.config().priority, 100, "the configured one stays");
+        assert_eq!(script.router.config().priority, 100, "the configured priority stays");
     }
 }
 
@@ -54,7 +55,7 @@ fn a_running_active_down_timer_is_recomputed() {
             assert_eq!(snapshot.skew, skew(priority.into()));
             assert_eq!(snapshot.master_down_interval, down(priority.into()));
         }
-        // The timer runs as if this had always been the priority.
+        // The timer runs as if the priority had never changed.
         script.input(Input::Priority(100));
         assert_eq!(script.next(), Some(down(100) - SECOND));
     }
@@ -72,9 +73,9 @@ fn skew_time_after_priority_zero_is_recomputed() {
     assert_eq!(script.router.snapshot().reason, Some(Reason::PriorityZero));
 }
 
-/// The better of two backups takes over first, even if its priority has just changed.
+/// The higher-priority backup takes over first, even if its priority has only just been raised.
 #[test]
-fn a_deadline_that_has_passed_fires_with_the_next_timeout() {
+fn a_deadline_moved_into_the_past_fires_at_the_next_timeout() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(200, HIGHER);
     script.wait(down(100) - MILLI);
@@ -85,12 +86,12 @@ fn a_deadline_that_has_passed_fires_with_the_next_timeout() {
 }
 
 #[test]
-fn after_a_priority_increase_lower_adverts_are_discarded_and_the_master_is_preempted() {
+fn after_a_priority_increase_a_lower_priority_master_is_preempted() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(120, HIGHER);
     assert!(script.router.steady().is_some());
     script.input(Input::Priority(150));
-    assert_eq!(script.router.steady(), None, "its next advert does more than restart the timer");
+    assert_eq!(script.router.steady(), None, "the next advert does not just restart the timer");
     script.wait(SECOND);
     script.advert(120, HIGHER);
     assert_eq!(script.next(), Some(down(150) - SECOND), "S12: discarded");
@@ -104,7 +105,7 @@ fn without_preemption_a_priority_increase_causes_no_takeover() {
     script.advert(120, HIGHER);
     script.input(Input::Priority(150));
     let steady = script.router.steady().expect("the master is followed");
-    assert_eq!(steady.down_interval, down(150), "with the new Skew_Time");
+    assert_eq!(steady.down_interval, down(150), "uses the new Skew_Time");
     for _ in 0..10 {
         script.advert(120, HIGHER);
         assert_eq!(script.wait(SECOND), [], "S11");
@@ -112,7 +113,7 @@ fn without_preemption_a_priority_increase_causes_no_takeover() {
 }
 
 #[test]
-fn a_raised_priority_waits_for_preempt_delay() {
+fn preempt_delay_applies_after_a_priority_increase() {
     let delayed = RouterConfig { preempt_delay: 5 * SECOND, ..config(Version::V3, SECOND) };
     let mut script = Script::started(delayed);
     script.advert(120, HIGHER);
@@ -128,7 +129,7 @@ fn a_raised_priority_waits_for_preempt_delay() {
 }
 
 #[test]
-fn a_lowered_priority_follows_the_master_from_its_next_advert_on() {
+fn after_a_priority_decrease_the_master_is_followed_from_its_next_advert() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(80, HIGHER);
     assert_eq!(script.router.snapshot().master, None, "S12");

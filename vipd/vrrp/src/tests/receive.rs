@@ -1,4 +1,5 @@
-//! The checks that need the configuration: R7, R11, R12 of RFC 9568 section 7.1 and RFC 3768 section 7.1.
+//! Checks that depend on the configuration: R7, R11 and R12 (RFC 9568 section 7.1, RFC 3768 section
+//! 7.1).
 
 use super::*;
 use crate::Discard;
@@ -14,7 +15,7 @@ fn repeat(script: &mut Script, advert: Received, times: usize) -> Vec<Event> {
 }
 
 #[test]
-fn r7_the_owner_of_vrrpv2_discards_every_advert() {
+fn r7_a_vrrpv2_owner_discards_every_advert() {
     for (priority, source) in [(0, LOWER), (1, HIGHER), (254, HIGHER)] {
         let mut script = Script::master(owner(Version::V2, SECOND));
         let advert = script.received(priority, source);
@@ -26,7 +27,7 @@ fn r7_the_owner_of_vrrpv2_discards_every_advert() {
 }
 
 #[test]
-fn r7_a_second_owner_is_logged_even_after_a_backup_was() {
+fn r7_a_second_owner_is_logged_even_after_a_backups_advert_was_logged() {
     for version in VERSIONS {
         let mut script = Script::master(owner(version, SECOND));
         script.advert(100, LOWER);
@@ -40,7 +41,7 @@ fn r7_a_second_owner_is_logged_even_after_a_backup_was() {
 }
 
 #[test]
-fn r7_erratum_8298_lets_the_owner_of_vrrpv3_yield_to_another_owner() {
+fn r7_a_vrrpv3_owner_may_yield_to_another_owner_under_erratum_8298() {
     let mut script = Script::master(owner(Version::V3, SECOND));
     let last = Action::SendAdvert { priority: 255 };
     assert_eq!(script.advert(255, HIGHER), [last, Action::RemoveAddresses], "R7, S22");
@@ -48,7 +49,7 @@ fn r7_erratum_8298_lets_the_owner_of_vrrpv3_yield_to_another_owner() {
 }
 
 #[test]
-fn r11_another_interval_is_discarded_in_vrrpv2() {
+fn r11_an_advert_with_a_different_interval_is_discarded_in_vrrpv2() {
     let mut script = Script::started(config(Version::V2, SECOND));
     script.wait(SECOND);
     let before = script.router.next_timeout();
@@ -64,7 +65,7 @@ fn r11_another_interval_is_discarded_in_vrrpv2() {
 }
 
 #[test]
-fn r11_another_interval_is_counted_and_adopted_in_vrrpv3() {
+fn r11_a_different_interval_is_counted_and_adopted_in_vrrpv3() {
     let mut script = Script::started(config(Version::V3, SECOND));
     let advert = Received { interval: 50, ..script.received(200, HIGHER) };
     let events = repeat(&mut script, advert, 5);
@@ -74,7 +75,7 @@ fn r11_another_interval_is_counted_and_adopted_in_vrrpv3() {
 }
 
 #[test]
-fn r12_adverts_with_another_address_list_are_discarded_in_vrrpv2_unless_sent_by_the_owner() {
+fn r12_a_different_address_list_is_discarded_in_vrrpv2_unless_sent_by_the_owner() {
     let mut script = Script::started(config(Version::V2, SECOND));
     script.wait(SECOND);
     let before = script.router.next_timeout();
@@ -91,12 +92,12 @@ fn r12_adverts_with_another_address_list_are_discarded_in_vrrpv2_unless_sent_by_
     let events = repeat(&mut script, advert, 5);
     let changed = Event::MasterChanged { source: HIGHER, priority: 255 };
     assert_eq!(events, [changed, Event::AddressListDiffers { source: HIGHER }], "R12: logged once");
-    assert_eq!(script.next(), Some(3 * SECOND + 156 * SECOND / 256), "R12: the owner's counts");
+    assert_eq!(script.next(), Some(3 * SECOND + 156 * SECOND / 256), "R12: the owner's advert is accepted");
     assert_eq!(script.router.snapshot().counters.address_list_errors, 10, "R12");
 }
 
 #[test]
-fn r12_another_address_list_is_never_a_reason_to_drop_in_vrrpv3() {
+fn r12_a_different_address_list_is_accepted_in_vrrpv3() {
     for (start, priority) in [(Script::started as fn(_) -> _, 100), (Script::master, 200)] {
         let mut script = start(config(Version::V3, SECOND));
         let advert = Received { addresses: 1, ..script.received(priority, HIGHER) };
@@ -113,9 +114,9 @@ fn r12_another_address_list_is_never_a_reason_to_drop_in_vrrpv3() {
 fn repeated_events_are_returned_once_until_the_master_changes() {
     let mut script = Script::started(config(Version::V3, SECOND));
     let first = Received { interval: 50, addresses: 1, ..script.received(200, HIGHER) };
-    assert_eq!(repeat(&mut script, first, 100).len(), 3, "master, interval, addresses");
+    assert_eq!(repeat(&mut script, first, 100).len(), 3, "new master, interval, address list");
     let second = Received { source: LOWER, ..first };
-    assert_eq!(repeat(&mut script, second, 100).len(), 3, "a new master, so once more");
+    assert_eq!(repeat(&mut script, second, 100).len(), 3, "logged again for a new master");
     let own = Received { source: OURS, ..first };
     assert_eq!(repeat(&mut script, own, 100).len(), 1);
 }

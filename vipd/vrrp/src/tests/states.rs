@@ -1,4 +1,4 @@
-//! Transitions: when they happen, and the order of their actions.
+//! Transitions: their timing and the order of their actions.
 
 use super::*;
 use crate::Reason;
@@ -21,7 +21,7 @@ fn s1_the_owner_starts_as_master() {
 }
 
 #[test]
-fn s2_and_s9_a_lone_router_takes_over_after_the_down_interval_and_then_sends_each_interval() {
+fn s2_s9_and_s20_a_lone_router_takes_over_and_then_sends_every_interval() {
     for version in VERSIONS {
         let mut script = Script::started(config(version, SECOND));
         assert_eq!(script.state(), State::Backup);
@@ -33,7 +33,7 @@ fn s2_and_s9_a_lone_router_takes_over_after_the_down_interval_and_then_sends_eac
         assert_eq!(script.events, [change]);
         let sent = script.wait(10 * SECOND);
         assert_eq!(adverts(&sent), (1..=10).map(|n| n * SECOND).collect::<Vec<_>>(), "S20");
-        assert_eq!(announcements(&sent), [5 * SECOND], "the second announcement, once");
+        assert_eq!(announcements(&sent), [5 * SECOND], "the second burst, once");
     }
 }
 
@@ -47,7 +47,7 @@ fn s8_a_backup_shuts_down_without_an_advert() {
 }
 
 #[test]
-fn s10_priority_0_shortens_the_wait_to_the_skew() {
+fn s10_priority_zero_sets_the_timer_to_skew_time() {
     for version in VERSIONS {
         let mut script = Script::started(config(version, SECOND));
         script.advert(200, HIGHER);
@@ -60,7 +60,7 @@ fn s10_priority_0_shortens_the_wait_to_the_skew() {
 }
 
 #[test]
-fn s10_a_better_router_that_answers_within_the_skew_is_followed() {
+fn s10_a_higher_priority_router_that_answers_within_skew_time_is_followed() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(200, HIGHER);
     script.advert(0, HIGHER);
@@ -72,13 +72,13 @@ fn s10_a_better_router_that_answers_within_the_skew_is_followed() {
 }
 
 #[test]
-fn s12_a_lower_priority_master_is_preempted_when_the_timer_fires_and_not_before() {
+fn s12_a_lower_priority_master_is_preempted_only_when_the_timer_fires() {
     for version in VERSIONS {
         let mut script = Script::started(config(version, SECOND));
         let down = 3 * SECOND + 156 * SECOND / 256;
         for second in 0..3 {
             assert_eq!(script.advert(99, HIGHER), []);
-            assert_eq!(script.next(), Some(down - second * SECOND), "S12: the timer runs on");
+            assert_eq!(script.next(), Some(down - second * SECOND), "S12: the timer keeps running");
             assert_eq!(script.wait(SECOND), []);
         }
         script.wait(SECOND);
@@ -88,7 +88,7 @@ fn s12_a_lower_priority_master_is_preempted_when_the_timer_fires_and_not_before(
 }
 
 #[test]
-fn s11_without_preemption_any_priority_is_followed() {
+fn s11_without_preemption_a_master_of_any_priority_is_followed() {
     for version in VERSIONS {
         let mut script = Script::started(RouterConfig { preempt: false, ..config(version, SECOND) });
         for _ in 0..10 {
@@ -99,7 +99,7 @@ fn s11_without_preemption_any_priority_is_followed() {
         assert_eq!(script.router.snapshot().master, Some(LOWER));
         script.advert(0, LOWER);
         script.wait(SECOND);
-        assert_eq!(script.state(), State::Master, "S10 holds without preemption too");
+        assert_eq!(script.state(), State::Master, "S10 also applies without preemption");
     }
 }
 
@@ -116,7 +116,7 @@ fn s24_preempt_mode_is_not_consulted_in_master() {
 }
 
 #[test]
-fn s25_the_owner_preempts_whatever_its_preempt_mode() {
+fn s25_the_owner_preempts_regardless_of_preempt_mode() {
     let mut script = Script::master(RouterConfig { preempt: false, ..owner(Version::V3, SECOND) });
     // The owner yields to a second owner with a higher address (erratum 8298), which then stops
     // advertising.
@@ -148,7 +148,7 @@ fn s22_the_tie_break_compares_sources_as_numbers() {
 }
 
 #[test]
-fn s26_the_tie_break_takes_the_primary_address_of_the_moment() {
+fn s26_the_tie_break_uses_the_current_primary_address() {
     let mut script = Script::master(config(Version::V3, SECOND));
     script.input(Input::PrimaryAddress(IpAddr::from([10, 0, 0, 9])));
     script.advert(100, HIGHER);
@@ -156,7 +156,7 @@ fn s26_the_tie_break_takes_the_primary_address_of_the_moment() {
 }
 
 #[test]
-fn s13_no_addresses_are_compared_in_backup() {
+fn s13_addresses_are_not_compared_in_backup() {
     for version in VERSIONS {
         for source in [LOWER, HIGHER] {
             let mut script = Script::started(config(version, SECOND));
@@ -168,7 +168,7 @@ fn s13_no_addresses_are_compared_in_backup() {
 }
 
 #[test]
-fn s21_priority_0_is_answered_at_once_and_restarts_the_timer() {
+fn s21_priority_zero_is_answered_at_once_and_restarts_adver_timer() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
         script.wait(700 * MILLI);
@@ -178,7 +178,7 @@ fn s21_priority_0_is_answered_at_once_and_restarts_the_timer() {
 }
 
 #[test]
-fn s19_an_impediment_gives_up_mastership_and_its_end_restarts() {
+fn s19_an_impediment_ends_mastership_and_clearing_it_restarts_the_router() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
         let actions = script.input(Input::Impede(Fault::NotAttached));
@@ -192,7 +192,7 @@ fn s19_an_impediment_gives_up_mastership_and_its_end_restarts() {
 }
 
 #[test]
-fn s27_nothing_happens_after_a_shutdown() {
+fn s27_inputs_after_a_shutdown_are_ignored() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
         script.input(Input::Shutdown);
@@ -211,11 +211,11 @@ fn s27_nothing_happens_after_a_shutdown() {
 }
 
 #[test]
-fn s28_an_advert_from_our_own_address_is_ignored_and_counted() {
+fn s28_an_advert_from_the_routers_own_address_is_ignored_and_counted() {
     for version in VERSIONS {
         for priority in [0, 50, 100, 254] {
             let mut script = Script::master(config(version, SECOND));
-            assert_eq!(script.advert(priority, OURS), [], "S28: no answer, so no loop");
+            assert_eq!(script.advert(priority, OURS), [], "S28: an answer would cause a loop");
             assert_eq!(script.state(), State::Master, "S28");
             assert_eq!(script.router.snapshot().counters.own_adverts, 1);
         }
@@ -223,7 +223,7 @@ fn s28_an_advert_from_our_own_address_is_ignored_and_counted() {
 }
 
 #[test]
-fn s23_a_losing_advert_is_answered_at_once_and_the_timer_runs_on() {
+fn s23_a_losing_advert_is_answered_at_once_without_restarting_adver_timer() {
     let mut script = Script::master(config(Version::V3, SECOND));
     script.wait(400 * MILLI);
     assert_eq!(script.advert(99, HIGHER), [ADVERT], "S23");
@@ -231,8 +231,8 @@ fn s23_a_losing_advert_is_answered_at_once_and_the_timer_runs_on() {
 }
 
 #[test]
-fn s23_is_not_in_rfc_3768() {
+fn s23_a_losing_advert_is_not_answered_in_vrrpv2() {
     let mut script = Script::master(config(Version::V2, SECOND));
-    assert_eq!(script.advert(99, HIGHER), [], "VRRPv2 discards");
+    assert_eq!(script.advert(99, HIGHER), [], "RFC 3768 discards it");
     assert_eq!(script.router.snapshot().counters.asserts_sent, 0);
 }

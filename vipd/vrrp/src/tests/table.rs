@@ -1,10 +1,10 @@
-//! The whole transition table: each state, each input, both versions.
+//! The complete transition table: every state and input, in both versions.
 
 use super::*;
 
-/// An interval at which VRRPv2 and VRRPv3 have different skews.
+/// An interval for which Skew_Time differs between VRRPv2 and VRRPv3.
 const INTERVAL: u64 = 2 * SECOND;
-/// How long the router has been in its state when the input comes.
+/// How long the router has been in its state when it receives the input.
 const SINCE: u64 = 300 * MILLI;
 /// The quiet time after a losing advert.
 const QUIET: u64 = 100 * MILLI;
@@ -45,7 +45,7 @@ enum In {
     TimeoutDue,
 }
 
-/// Priorities around ours (100), sources around ours, and the special values.
+/// Priorities and sources around the router's own (100), and the special priorities.
 const ADVERTS: [(u8, IpAddr); 11] = [
     (0, LOWER),
     (0, HIGHER),
@@ -76,7 +76,7 @@ fn inputs() -> Vec<In> {
     plain.into_iter().chain(faults).chain(adverts).collect()
 }
 
-/// The next timeout after the input.
+/// The expected next timeout after the input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Next {
     Never,
@@ -131,9 +131,9 @@ fn in_backup(version: Version, input: In) -> Cell {
         In::Advert(100, _) => backup("S11, S13", Next::In(down)),
         In::Advert(priority, _) if priority > 100 => backup("S11", Next::In(down)),
         In::Advert(..) => backup("S12", Next::Unchanged),
-        In::FeedLoss => backup("a lost advert was a valid one", Next::In(down)),
+        In::FeedLoss => backup("the master is assumed to be alive", Next::In(down)),
         In::Available | In::OtherPrimary | In::OursRestored | In::OtherRestored | In::TimeoutEarly => {
-            backup("no event of the RFC", Next::Unchanged)
+            backup("not an RFC event", Next::Unchanged)
         }
     }
 }
@@ -146,14 +146,14 @@ fn in_master(version: Version, own: u8, input: In) -> Cell {
             Cell("S19", State::Initialize, vec![PRIORITY_ZERO, Action::RemoveAddresses], Next::Never)
         }
         In::Unavailable(fault @ (Fault::NoInterface | Fault::InterfaceDown)) => {
-            Cell("S19, link gone", State::Fault(fault), vec![Action::RemoveAddresses], Next::Never)
+            Cell("S19, link down", State::Fault(fault), vec![Action::RemoveAddresses], Next::Never)
         }
         In::Unavailable(fault) => {
             Cell("S19", State::Fault(fault), vec![PRIORITY_ZERO, Action::RemoveAddresses], Next::Never)
         }
         In::TimeoutDue => master("S20", vec![advert], Next::In(INTERVAL)),
         In::Advert(_, OURS) => master("S28", vec![], Next::Unchanged),
-        // A VRRPv2 owner discards all adverts, and announces its addresses if another router
+        // A VRRPv2 owner discards all adverts, but announces its addresses again if another router
         // advertised as master.
         In::Advert(0, _) if own == 255 && version == Version::V2 => master("R7", vec![], Next::Unchanged),
         In::Advert(..) if own == 255 && version == Version::V2 => master("R7", vec![], Next::In(QUIET)),
@@ -171,7 +171,7 @@ fn in_master(version: Version, own: u8, input: In) -> Cell {
             master("S14", vec![announce], Next::Unchanged)
         }
         In::FeedLoss | In::Available | In::OtherRestored | In::TimeoutEarly => {
-            master("no event of the RFC", vec![], Next::Unchanged)
+            master("not an RFC event", vec![], Next::Unchanged)
         }
     }
 }
@@ -193,7 +193,7 @@ fn script(version: Version, start: Start) -> Script {
     script
 }
 
-fn give(script: &mut Script, input: In) -> Vec<Action> {
+fn apply(script: &mut Script, input: In) -> Vec<Action> {
     let input = match input {
         In::Available => Input::PrimaryAddress(OURS),
         In::OtherPrimary => Input::PrimaryAddress(IpAddr::from([10, 0, 0, 9])),
@@ -213,7 +213,7 @@ fn give(script: &mut Script, input: In) -> Vec<Action> {
 }
 
 #[test]
-fn s1_to_s28_every_state_and_input() {
+fn s1_to_s28_every_input_in_every_state_has_the_expected_result() {
     let mut cells = 0;
     for version in VERSIONS {
         for start in STARTS {
@@ -221,7 +221,7 @@ fn s1_to_s28_every_state_and_input() {
                 let mut script = script(version, start);
                 let before = script.router.next_timeout();
                 let from = script.state();
-                let actions = give(&mut script, input);
+                let actions = apply(&mut script, input);
                 let Cell(item, state, wanted, next) = expected(version, start, input);
                 let cell = format!("{item}: VRRPv{version} {start:?} {input:?}");
                 assert_eq!(script.state(), state, "{cell}");

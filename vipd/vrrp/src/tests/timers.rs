@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Returns an advert with this interval field.
+/// Returns an advert with the given interval field.
 fn with_interval(script: &Script, priority: u8, interval: u16) -> Input {
     Input::Advert(Received { interval, ..script.received(priority, HIGHER) })
 }
@@ -21,7 +21,7 @@ fn m1_skew_and_down_interval_follow_the_learned_interval() {
 }
 
 #[test]
-fn m2_priority_0_waits_for_the_skew_of_the_learned_interval() {
+fn m2_priority_zero_uses_the_skew_time_of_the_learned_interval() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 10));
     // The interval of a priority-0 advert is not adopted.
@@ -30,14 +30,14 @@ fn m2_priority_0_waits_for_the_skew_of_the_learned_interval() {
 }
 
 #[test]
-fn m3_the_skew_at_one_centisecond_is_not_rounded_away() {
+fn m3_skew_time_at_one_centisecond_is_not_rounded_to_zero() {
     for (priority, nanos) in
         [(255, 39_062), (254, 78_125), (200, 2_187_500), (100, 6_093_750), (1, 9_960_937)]
     {
         let config = RouterConfig { priority, preempt: false, ..config(Version::V3, 10 * MILLI) };
         let mut script = Script::started(config);
         if priority == 255 {
-            // An owner becomes backup only under erratum 8298.
+            // An owner yields to another owner (erratum 8298).
             script.advert(255, HIGHER);
         }
         script.advert(255, HIGHER);
@@ -48,18 +48,18 @@ fn m3_the_skew_at_one_centisecond_is_not_rounded_away() {
 }
 
 #[test]
-fn m4_and_t7_a_master_sends_its_own_interval() {
+fn m4_and_t7_a_master_uses_its_own_interval() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 20));
     script.wait(600 * MILLI + 156 * 200 * MILLI / 256);
     assert_eq!(script.state(), State::Master);
     let sent = script.wait(3 * SECOND);
-    assert_eq!(adverts(&sent), [SECOND, 2 * SECOND, 3 * SECOND], "M4, T7: not each 200 ms");
+    assert_eq!(adverts(&sent), [SECOND, 2 * SECOND, 3 * SECOND], "M4, T7: not every 200 ms");
     assert_eq!(script.router.snapshot().active_interval.nanos(), SECOND, "M4");
 }
 
 #[test]
-fn m4_a_stalled_master_waits_by_its_own_interval() {
+fn m4_a_stalled_master_that_yields_uses_its_own_interval() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 4095));
     script.advert(0, HIGHER);
@@ -68,11 +68,7 @@ fn m4_a_stalled_master_waits_by_its_own_interval() {
     script.stall(10 * SECOND);
     script.input(Input::FeedLoss);
     assert_eq!(script.state(), State::Backup);
-    assert_eq!(
-        script.next(),
-        Some(3 * SECOND + 156 * SECOND / 256),
-        "M4: 40.95 s was learned from another master"
-    );
+    assert_eq!(script.next(), Some(3 * SECOND + 156 * SECOND / 256), "M4: not the 40.95 s learned before");
 }
 
 #[test]
@@ -85,21 +81,21 @@ fn m5_a_restart_resets_the_learned_interval() {
 }
 
 #[test]
-fn s12_no_interval_is_learned_from_a_lower_priority() {
+fn s12_no_interval_is_learned_from_a_lower_priority_master() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 50, 4095));
     assert_eq!(script.router.snapshot().active_interval.nanos(), SECOND, "S12");
 }
 
 #[test]
-fn s22_a_demoted_master_waits_by_the_interval_of_the_winner() {
+fn s22_a_master_that_yields_adopts_the_winners_interval() {
     let mut script = Script::master(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 10));
     assert_eq!(script.next(), Some(300 * MILLI + 156 * 100 * MILLI / 256), "S22");
 }
 
 #[test]
-fn active_down_timer_starts_at_the_arrival_in_the_kernel() {
+fn active_down_timer_is_counted_from_the_arrival_in_the_kernel() {
     for priority in [0, 100, 200] {
         let mut script = Script::started(config(Version::V3, SECOND));
         let advert = script.received(priority, HIGHER);
@@ -117,18 +113,18 @@ fn active_down_timer_starts_at_the_arrival_in_the_kernel() {
 }
 
 #[test]
-fn s20_a_late_timer_keeps_the_cadence_and_sends_no_backlog() {
+fn s20_a_late_adver_timer_keeps_its_phase_and_sends_no_backlog() {
     let mut script = Script::master(config(Version::V3, SECOND));
     script.stall(1200 * MILLI);
     assert_eq!(script.input(Input::Timeout), [ADVERT]);
-    assert_eq!(script.next(), Some(800 * MILLI), "late by 200 ms: the phase stays");
+    assert_eq!(script.next(), Some(800 * MILLI), "200 ms late: same phase");
     script.stall(3800 * MILLI);
-    assert_eq!(script.input(Input::Timeout), [ADVERT, ANNOUNCE], "one, not three");
+    assert_eq!(script.input(Input::Timeout), [ADVERT, ANNOUNCE], "one advert, not three");
     assert_eq!(script.next(), Some(SECOND));
 }
 
 #[test]
-fn a_late_takeover_reports_its_lateness() {
+fn a_late_takeover_reports_how_late_it_was() {
     let mut script = Script::started(config(Version::V3, SECOND));
     let due = script.next().expect("Backup has a timer");
     script.stall(due + 7 * MILLI);
@@ -145,12 +141,12 @@ fn steady_is_the_last_advert_of_the_current_master() {
     assert_eq!((steady.priority, steady.interval), (200, 100));
     assert_eq!(steady.down_interval, 3 * SECOND + 156 * SECOND / 256);
     script.input(with_interval(&script, 210, 100));
-    let changed = script.router.steady().expect("it is still followed");
+    let changed = script.router.steady().expect("still followed");
     assert_eq!(changed.priority, 210);
     script.advert(0, changed.source);
     assert_eq!(script.router.steady(), None, "priority 0");
     script.input(with_interval(&script, 210, 100));
-    assert_eq!(script.router.steady(), Some(changed), "it is back");
+    assert_eq!(script.router.steady(), Some(changed), "followed again");
     script.wait(10 * SECOND);
     script.input(Input::Timeout);
     assert_eq!(script.router.state(), State::Master);
@@ -158,25 +154,25 @@ fn steady_is_the_last_advert_of_the_current_master() {
 }
 
 #[test]
-fn an_advert_that_is_counted_or_changes_something_is_not_steady() {
+fn an_advert_that_is_counted_or_has_further_effects_is_not_steady() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 200));
-    assert_eq!(script.router.steady(), None, "another interval is counted");
+    assert_eq!(script.router.steady(), None, "an interval mismatch is counted");
     let other = Received { addresses: 1, ..script.received(200, HIGHER) };
     script.input(Input::Advert(other));
-    assert_eq!(script.router.steady(), None, "another address list is counted");
+    assert_eq!(script.router.steady(), None, "an address list mismatch is counted");
 
     let mut script = Script::started(config(Version::V3, SECOND));
     script.input(with_interval(&script, 200, 100));
     script.input(Input::Advert(script.received(150, LOWER)));
-    assert_eq!(script.router.steady(), None, "the floor of a better master stands");
+    assert_eq!(script.router.steady(), None, "the higher-priority master's floor applies");
     script.wait(2 * SECOND);
     script.input(Input::Advert(script.received(150, LOWER)));
-    assert!(script.router.steady().is_some(), "and is over");
+    assert!(script.router.steady().is_some(), "the floor has expired");
 
     let delayed = RouterConfig { preempt_delay: 5 * SECOND, ..config(Version::V3, SECOND) };
     let mut script = Script::started(delayed);
     script.advert(50, LOWER);
     assert_eq!(script.router.snapshot().master, Some(LOWER));
-    assert_eq!(script.router.steady(), None, "one of its adverts ends preempt_delay");
+    assert_eq!(script.router.steady(), None, "an advert can end preempt_delay");
 }

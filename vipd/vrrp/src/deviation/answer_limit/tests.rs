@@ -5,7 +5,7 @@ use crate::Policy;
 use crate::tests::*;
 
 #[test]
-fn a_burst_then_one_a_period() {
+fn a_burst_is_followed_by_one_answer_per_period() {
     let at = |millis: u64| Timestamp::from_nanos((10_000 + millis) * MILLI);
     let mut limit = AnswerLimit::new(10 * MILLI);
     let granted = (0..100).filter(|_| limit.take(at(0))).count();
@@ -14,11 +14,11 @@ fn a_burst_then_one_a_period() {
     assert!(limit.take(at(10)));
     assert!(!limit.take(at(11)));
     let granted = (0..1000).filter(|step| limit.take(at(20 + step))).count();
-    assert_eq!(granted, 100, "one in 10 ms for a second");
+    assert_eq!(granted, 100, "one per 10 ms for a second");
 }
 
 #[test]
-fn at_a_long_interval_one_in_100_ms() {
+fn long_intervals_allow_one_answer_per_100_ms() {
     let mut limit = AnswerLimit::new(40_950 * MILLI);
     let at = |millis: u64| Timestamp::from_nanos((100_000 + millis) * MILLI);
     let granted = (0..1000).filter(|step| limit.take(at(*step))).count();
@@ -30,7 +30,7 @@ fn answers_to_losing_adverts_are_rate_limited() {
     for (interval, period) in [(SECOND, 100), (50 * MILLI, 50), (10 * MILLI, 10)] {
         let mut script = Script::master(config(Version::V3, interval));
         let mut answers = 0;
-        // 1000 losing adverts in one second, one each millisecond.
+        // 1000 losing adverts in one second, one per millisecond.
         for _ in 0..1000 {
             answers += script.advert(100, LOWER).iter().filter(|action| **action == ADVERT).count();
             script.stall(MILLI);
@@ -53,13 +53,13 @@ fn the_burst_is_available_again_after_a_pause() {
     }
 }
 
-/// A flood of priority-0 adverts neither triggers a flood of answers nor delays periodic adverts.
+/// A flood of priority-0 adverts does not trigger a flood of answers.
 #[test]
 fn answers_to_priority_zero_are_rate_limited() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
         let (mut answers, mut periodic) = (0, 0);
-        // 10,000 priority-0 adverts in 10 seconds, one each millisecond.
+        // 10,000 priority-0 adverts in 10 seconds, one per millisecond.
         for _ in 0..10_000 {
             answers += script.advert(0, LOWER).len();
             periodic += adverts(&script.wait(MILLI)).len();
@@ -86,14 +86,14 @@ fn a_suppressed_answer_does_not_restart_adver_timer() {
 }
 
 #[test]
-fn losing_adverts_and_priority_zero_share_one_limit() {
+fn losing_and_priority_zero_adverts_share_one_limit() {
     let mut script = Script::master(config(Version::V3, SECOND));
     let answers: Vec<_> = [0, 50, 0, 50, 0].map(|priority| script.advert(priority, HIGHER).len()).into();
     assert_eq!(answers, [1, 1, 1, 0, 0]);
 }
 
 #[test]
-fn with_the_switch_off_each_one_is_answered() {
+fn without_the_deviation_every_advert_is_answered() {
     for priority in [0, 50] {
         let policy = Policy { answer_limit: false, ..Policy::VIPD };
         let mut script = Script::master_with(config(Version::V3, SECOND), policy);

@@ -1,4 +1,4 @@
-//! Tests which priority-0 adverts shorten a backup's Active_Down_Timer (S10).
+//! Which priority-0 adverts shorten a backup's Active_Down_Timer (S10).
 
 use crate::tests::*;
 use crate::{Policy, Reason};
@@ -11,7 +11,7 @@ fn ignored(script: &Script) -> u64 {
 }
 
 #[test]
-fn priority_zero_of_another_router_than_the_master_is_ignored() {
+fn priority_zero_from_a_router_other_than_the_master_is_ignored() {
     for version in VERSIONS {
         let mut script = Script::started(config(version, SECOND));
         script.advert(200, HIGHER);
@@ -36,13 +36,13 @@ fn a_stray_priority_zero_at_254_and_10_ms_causes_no_takeover() {
     for _ in 0..100 {
         script.advert(100, HIGHER);
         script.advert(0, LOWER);
-        assert_eq!(script.wait(10 * MILLI), [], "the skew is 78 µs, and no answer comes within it");
+        assert_eq!(script.wait(10 * MILLI), [], "no takeover, although Skew_Time is only 78 µs");
     }
     assert_eq!(ignored(&script), 100);
 }
 
 #[test]
-fn without_a_known_master_any_priority_zero_sets_the_skew() {
+fn without_a_master_any_priority_zero_sets_the_timer_to_skew_time() {
     for version in VERSIONS {
         let mut script = Script::started(config(version, SECOND));
         script.advert(0, LOWER);
@@ -51,15 +51,15 @@ fn without_a_known_master_any_priority_zero_sets_the_skew() {
 }
 
 #[test]
-fn priority_zero_of_a_lower_master_sets_the_skew() {
+fn priority_zero_from_a_lower_priority_master_sets_the_timer_to_skew_time() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(50, LOWER);
     script.advert(0, LOWER);
-    assert_eq!((script.next(), ignored(&script)), (Some(SKEW), 0), "S10: no master was followed");
+    assert_eq!((script.next(), ignored(&script)), (Some(SKEW), 0), "S10: no master is followed");
 }
 
 #[test]
-fn after_the_master_s_priority_zero_another_one_counts_too() {
+fn after_priority_zero_from_the_master_one_from_another_router_is_accepted() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(200, HIGHER);
     script.advert(0, HIGHER);
@@ -69,7 +69,7 @@ fn after_the_master_s_priority_zero_another_one_counts_too() {
 }
 
 #[test]
-fn priority_zero_of_the_new_master_counts() {
+fn after_a_change_of_master_only_priority_zero_from_the_new_master_is_accepted() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(150, LOWER);
     script.advert(200, HIGHER);
@@ -80,7 +80,7 @@ fn priority_zero_of_the_new_master_counts() {
 }
 
 #[test]
-fn a_restart_clears_the_master() {
+fn a_restart_forgets_the_master() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(200, HIGHER);
     script.input(Input::Shutdown);
@@ -90,7 +90,7 @@ fn a_restart_clears_the_master() {
 }
 
 #[test]
-fn with_the_switch_off_any_priority_zero_sets_the_skew() {
+fn without_the_deviation_any_priority_zero_sets_the_timer_to_skew_time() {
     let policy = Policy { ignore_foreign_priority_zero: false, ..Policy::VIPD };
     let mut script = Script::started_with(config(Version::V3, SECOND), policy);
     script.advert(200, HIGHER);

@@ -12,12 +12,12 @@ fn a_master_that_yields_sends_one_last_advert() {
             [ADVERT, Action::RemoveAddresses],
             "VRRPv{version}: one last advert"
         );
-        assert_eq!(script.advert(200, HIGHER), [], "and no more");
+        assert_eq!(script.advert(200, HIGHER), [], "no further adverts");
     }
 }
 
 #[test]
-fn with_the_switch_off_a_master_yields_without_an_advert() {
+fn without_the_deviation_a_master_yields_without_an_advert() {
     let policy = Policy { last_advert_on_yield: false, ..Policy::VIPD };
     for version in VERSIONS {
         let mut script = Script::master_with(config(version, SECOND), policy);

@@ -10,13 +10,13 @@ fn after_a_split_brain_the_addresses_are_announced_once() {
         script.wait(10 * SECOND);
         script.advert(99, HIGHER);
         let later = script.wait(60 * SECOND);
-        assert_eq!(announcements(&later), [100 * MILLI], "VRRPv{version}: once it was quiet");
+        assert_eq!(announcements(&later), [100 * MILLI], "VRRPv{version}: after the quiet time");
         assert!(script.events.contains(&Event::Reannounced));
     }
 }
 
 #[test]
-fn at_short_intervals_the_quiet_time_is_an_interval_and_a_half() {
+fn at_short_intervals_the_quiet_time_is_one_and_a_half_intervals() {
     let mut script = Script::master(config(Version::V3, 10 * MILLI));
     script.wait(10 * SECOND);
     script.advert(99, HIGHER);
@@ -24,18 +24,22 @@ fn at_short_intervals_the_quiet_time_is_an_interval_and_a_half() {
 }
 
 #[test]
-fn the_owner_announces_too() {
+fn an_owner_also_announces_after_a_split_brain() {
     for version in VERSIONS {
         let mut script = Script::master(owner(version, SECOND));
         script.wait(10 * SECOND);
         script.advert(99, HIGHER);
         let later = script.wait(60 * SECOND);
-        assert_eq!(announcements(&later), [100 * MILLI], "VRRPv{version}: hosts may have the backup's MAC");
+        assert_eq!(
+            announcements(&later),
+            [100 * MILLI],
+            "VRRPv{version}: hosts may have learned the other router's MAC"
+        );
     }
 }
 
 #[test]
-fn a_competing_master_that_does_not_yield_causes_no_storm_of_announcements() {
+fn a_competing_master_that_does_not_yield_causes_no_announcement_storm() {
     for (version, interval) in
         [(Version::V2, SECOND), (Version::V3, SECOND), (Version::V3, 100 * MILLI), (Version::V3, 10 * MILLI)]
     {
@@ -52,14 +56,14 @@ fn a_competing_master_that_does_not_yield_causes_no_storm_of_announcements() {
         assert!(announced <= 1, "{announced} announcements in 100 intervals of {interval} ns");
         assert!(events <= 2, "{events} events in 100 intervals of {interval} ns");
         let after = script.wait(60 * SECOND);
-        assert_eq!(announcements(&after).len(), 1, "once it is quiet, and then no more");
+        assert_eq!(announcements(&after).len(), 1, "exactly once after it goes quiet");
     }
 }
 
 /// Regression test: in a flood of priority-1 adverts, pauses of more than one and a half intervals
-/// made the master of a healthy pair announce its addresses repeatedly.
+/// caused the master of a healthy pair to announce its addresses repeatedly.
 #[test]
-fn a_persistent_competing_master_has_to_be_quiet_for_a_second() {
+fn a_persistent_competing_master_must_be_quiet_for_a_second() {
     for interval in [10 * MILLI, 100 * MILLI] {
         let mut script = Script::master(config(Version::V3, interval));
         script.wait(10 * SECOND);
@@ -69,14 +73,15 @@ fn a_persistent_competing_master_has_to_be_quiet_for_a_second() {
         }
         for _ in 0..20 {
             script.advert(1, HIGHER);
-            assert_eq!(announcements(&script.wait(SECOND - 1)), [0u64; 0], "it has paused");
+            assert_eq!(announcements(&script.wait(SECOND - 1)), [0u64; 0], "only a pause");
         }
         script.advert(1, HIGHER);
-        assert_eq!(announcements(&script.wait(60 * SECOND)), [SECOND], "it has gone");
+        assert_eq!(announcements(&script.wait(60 * SECOND)), [SECOND], "gone");
     }
 }
 
-/// One direction of a port opens before the other: the competing master receives adverts late.
+/// A switch port starts forwarding in one direction first, so the competing master receives adverts
+/// late.
 #[test]
 fn a_competing_master_that_yields_late_is_not_persistent() {
     let interval = 10 * MILLI;
@@ -89,7 +94,7 @@ fn a_competing_master_that_yields_late_is_not_persistent() {
     assert_eq!(
         announcements(&script.wait(SECOND)),
         [5 * MILLI],
-        "an interval and a half after its last advert"
+        "one and a half intervals after its last advert"
     );
 }
 
@@ -101,12 +106,12 @@ fn a_master_that_yields_does_not_announce() {
     assert_eq!(
         announcements(&script.wait(3 * SECOND)),
         [0u64; 0],
-        "neither the second burst nor after the split brain"
+        "no second burst, and no announcement for the split brain"
     );
 }
 
 #[test]
-fn the_final_advert_of_a_preempted_master_is_no_split_brain() {
+fn the_final_advert_of_a_preempted_master_is_not_a_split_brain() {
     for (version, answer) in [(Version::V2, vec![]), (Version::V3, vec![ADVERT])] {
         let mut script = Script::started(config(version, SECOND));
         while script.state() == State::Backup {
@@ -116,7 +121,11 @@ fn the_final_advert_of_a_preempted_master_is_no_split_brain() {
         assert_eq!(script.router.snapshot().reason, Some(Reason::Preempted));
         assert_eq!(script.advert(50, HIGHER), answer, "S23, VRRPv{version}");
         assert_eq!(script.events, [], "nothing to log");
-        assert_eq!(announcements(&script.wait(4 * SECOND)), [0u64; 0], "the takeover has just announced");
+        assert_eq!(
+            announcements(&script.wait(4 * SECOND)),
+            [0u64; 0],
+            "the takeover has already announced the addresses"
+        );
         // A router that keeps advertising is a competing master.
         script.advert(50, HIGHER);
         assert_eq!(script.events, [Event::LosingAdvert { source: HIGHER, priority: 50 }]);
@@ -124,7 +133,7 @@ fn the_final_advert_of_a_preempted_master_is_no_split_brain() {
 }
 
 #[test]
-fn with_the_switch_off_nothing_is_announced() {
+fn without_the_deviation_a_split_brain_is_not_followed_by_an_announcement() {
     let policy = Policy { reannounce_after_split_brain: false, ..Policy::VIPD };
     let mut script = Script::master_with(config(Version::V3, SECOND), policy);
     script.wait(10 * SECOND);

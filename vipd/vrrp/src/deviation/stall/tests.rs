@@ -1,4 +1,4 @@
-//! Stalls: SIGSTOP, a paused virtual machine, adverts that the kernel refuses.
+//! Stalls: SIGSTOP, a paused virtual machine, adverts refused by the kernel.
 
 use crate::tests::*;
 use crate::{Policy, Reason};
@@ -23,7 +23,7 @@ fn a_stalled_master_yields_to_the_backup_that_took_over() {
 }
 
 #[test]
-fn a_stalled_master_without_preemption_follows() {
+fn a_stalled_master_without_preemption_follows_the_new_master() {
     for version in VERSIONS {
         let mut script = Script::master(RouterConfig { preempt: false, ..config(version, SECOND) });
         script.stall(4 * SECOND);
@@ -37,18 +37,18 @@ fn a_stalled_master_without_preemption_follows() {
 }
 
 #[test]
-fn a_master_is_stalled_after_three_intervals_and_not_before() {
+fn a_master_counts_as_stalled_after_exactly_three_intervals() {
     let mut script = Script::master(config(Version::V3, SECOND));
     script.stall(3 * SECOND - 1);
     assert_eq!(script.advert(50, HIGHER), [ADVERT], "S23");
     let mut script = Script::master(config(Version::V3, SECOND));
     script.stall(3 * SECOND);
-    assert_eq!(script.advert(50, HIGHER), [Action::RemoveAddresses], "no backup fires before that");
+    assert_eq!(script.advert(50, HIGHER), [Action::RemoveAddresses], "a backup may have taken over");
 }
 
-/// A priority-1 advert from an unknown router, 5 ms after the process was stopped.
+/// A priority-1 advert from an unknown router arrives 5 ms after the process was stopped.
 #[test]
-fn an_advert_from_the_beginning_of_a_stall_does_not_end_the_stall() {
+fn an_advert_from_the_start_of_a_stall_does_not_hide_a_takeover() {
     for version in VERSIONS {
         let mut script = Script::master(RouterConfig { preempt: false, ..config(version, SECOND) });
         script.stall(5 * MILLI);
@@ -59,16 +59,16 @@ fn an_advert_from_the_beginning_of_a_stall_does_not_end_the_stall() {
         assert_eq!(
             script.input(Input::Advert(stranger)),
             [],
-            "VRRPv{version}: no answer before the rest is read"
+            "VRRPv{version}: no answer before later adverts have been read"
         );
         assert_eq!(script.input(Input::Advert(successor)), [Action::RemoveAddresses], "VRRPv{version}");
         assert_eq!(script.router.snapshot().reason, Some(Reason::Stalled));
         assert_eq!(script.router.snapshot().counters.stalls, 1);
-        assert_eq!(script.router.snapshot().master, Some(HIGHER), "Preempt_Mode false: it follows");
+        assert_eq!(script.router.snapshot().master, Some(HIGHER), "Preempt_Mode is false");
     }
 }
 
-/// A flood fills the ring, and the adverts of the successor are lost.
+/// A flood fills the ring, and the new master's adverts are lost.
 #[test]
 fn a_flood_during_a_stall_does_not_hide_a_takeover() {
     for priority in [0, 1] {
@@ -85,14 +85,14 @@ fn a_flood_during_a_stall_does_not_hide_a_takeover() {
 }
 
 #[test]
-fn an_advert_that_the_kernel_refused_was_not_sent() {
+fn an_advert_that_the_kernel_refused_does_not_count_as_sent() {
     let mut script = Script::master(RouterConfig { preempt: false, ..config(Version::V3, SECOND) });
     for _ in 0..4 {
         script.stall(SECOND);
         script.router.handle(script.now, Input::Timeout);
         while script.router.poll_action().is_some() {}
     }
-    assert_eq!(script.advert(50, HIGHER), [Action::RemoveAddresses], "a backup has rightly taken over");
+    assert_eq!(script.advert(50, HIGHER), [Action::RemoveAddresses], "a backup has taken over");
 }
 
 #[test]
@@ -103,12 +103,12 @@ fn a_stalled_master_sends_no_last_advert() {
     assert_eq!(
         script.input(Input::Advert(winner)),
         [Action::RemoveAddresses],
-        "hosts have learned the other MAC long ago"
+        "hosts have already learned the new master's MAC"
     );
 }
 
 #[test]
-fn a_stalled_master_that_was_not_replaced_goes_on() {
+fn a_stalled_master_that_was_not_replaced_stays_master() {
     let mut script = Script::master(config(Version::V3, SECOND));
     script.stall(10 * SECOND);
     assert_eq!(script.input(Input::Timeout), [ADVERT, ANNOUNCE]);
@@ -116,10 +116,10 @@ fn a_stalled_master_that_was_not_replaced_goes_on() {
 }
 
 #[test]
-fn a_stalled_master_yields_after_a_loss_in_the_ring() {
+fn a_stalled_master_yields_after_lost_records() {
     let mut script = Script::master(config(Version::V3, SECOND));
     script.wait(10 * SECOND);
-    assert_eq!(script.input(Input::FeedLoss), [], "it was not stalled");
+    assert_eq!(script.input(Input::FeedLoss), [], "not stalled");
     assert_eq!(script.events, []);
     script.stall(3 * SECOND);
     assert_eq!(script.input(Input::FeedLoss), [Action::RemoveAddresses]);
@@ -129,7 +129,7 @@ fn a_stalled_master_yields_after_a_loss_in_the_ring() {
 }
 
 #[test]
-fn with_the_switch_off_a_stalled_master_answers() {
+fn without_the_deviation_a_stalled_master_answers() {
     let policy = Policy { yield_after_stall: false, ..Policy::VIPD };
     let mut script = Script::master_with(config(Version::V3, SECOND), policy);
     script.stall(4 * SECOND);
