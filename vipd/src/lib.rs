@@ -1,13 +1,14 @@
 //! vipd: a failover agent for Linux.
 //!
-//! The nodes of a cluster share a virtual address by VRRP. This is the library behind the program
-//! `vipd`; its parts depend on each other only through `engine` and [`service`]:
+//! The nodes of a cluster share virtual addresses using VRRP. This is the library behind the `vipd`
+//! program. Only `engine`, [`service`] and [`cli`] combine the other modules:
 //!
-//! * [`vrrp`]: the protocol, as a state machine without input or output.
-//! * [`xdp`], [`packet`], [`netlink`], [`realtime`], [`process`]: the kernel's interfaces, one adapter each.
-//! * [`config`], [`control`], [`cli`]: the people's interfaces.
+//! * [`vrrp`]: the protocol as a state machine that does no I/O.
+//! * [`xdp`], [`packet`], [`netlink`], [`realtime`], [`process`]: adapters to the kernel's
+//!   interfaces.
+//! * [`config`], [`control`], [`cli`]: the user interfaces.
 //! * `engine`: the real-time thread that runs the virtual routers.
-//! * [`service`]: the control thread around it.
+//! * [`service`]: startup, supervision, and all work that may block.
 
 #![deny(unsafe_code)]
 
@@ -17,16 +18,16 @@ pub mod control;
 mod engine;
 #[cfg(test)]
 mod generated;
-#[expect(unsafe_code, reason = "rtnetlink's socket, borrowed for poll")]
+#[expect(unsafe_code, reason = "borrows rtnetlink's socket for poll(2)")]
 pub mod netlink;
 #[expect(unsafe_code, reason = "sockaddr_ll, sendmmsg and socket filters")]
 pub mod packet;
-#[expect(unsafe_code, reason = "signalfd, signal masks and credentials of a peer")]
+#[expect(unsafe_code, reason = "signalfd, signal masks and SO_PEERCRED")]
 pub mod process;
 #[expect(unsafe_code, reason = "sched_setscheduler and prctl")]
 pub mod realtime;
 pub mod service;
-#[expect(unsafe_code, reason = "maps shared with the kernel")]
+#[expect(unsafe_code, reason = "BPF maps mapped into memory, raw bpf(2) calls")]
 pub mod xdp;
 
 pub use vipd_vrrp as vrrp;

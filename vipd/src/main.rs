@@ -1,4 +1,4 @@
-//! The program `vipd`. The code is in the library, where tests can reach it.
+//! The `vipd` program. All code is in the library, where tests can use it.
 
 #![forbid(unsafe_code)]
 

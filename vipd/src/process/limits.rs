@@ -4,13 +4,14 @@ use std::io;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Raises the soft limit on open files to the hard limit and returns the new limit; `None` if
-/// unlimited.
+/// Raises the soft limit on open files to the hard limit and returns the new limit, or `None` if it
+/// is unlimited.
 ///
-/// The soft limit of 1024 that most service managers set is there for programs that use select(2).
+/// The usual soft limit of 1024 exists only for programs that use select(2).
 ///
 /// # Errors
-/// When the kernel refuses. The kernel accepts any soft limit up to the hard limit.
+/// Returns the error of setrlimit(2). None is expected: a process may always raise its soft limit
+/// to the hard limit.
 pub fn raise_open_files() -> io::Result<Option<u64>> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -25,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_soft_limit_on_open_files_becomes_the_hard_limit() {
+    fn soft_limit_on_open_files_is_raised_to_the_hard_limit() {
         let raised = raise_open_files().expect("raised");
         let limit = getrlimit(Resource::Nofile);
         assert_eq!((limit.current, raised), (limit.maximum, limit.maximum));

@@ -1,9 +1,9 @@
-//! The lock of an agent: one of its name in each network namespace.
+//! The agent lock, which allows one agent per runtime directory in a network namespace.
 //!
-//! It is an abstract unix socket (unix(7)), which belongs to the network namespace, as the
-//! addresses and macvlans of the agent do, and ends with the process. A lock file would not do: its
-//! directory may be deleted, or mounted over, while the agent runs, and a second agent would find
-//! no lock and remove the first one's macvlans.
+//! The lock is an abstract Unix socket (unix(7)). Like the agent's addresses and macvlans, the
+//! socket belongs to the network namespace, and the kernel removes it when the process ends. A lock
+//! file would not suffice: if its directory were deleted or mounted over while the agent runs, a
+//! second agent would find no lock and remove the first agent's macvlans.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,73 +16,75 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// Prefix of the socket name, before the name of the agent.
+/// Prefix of the socket name; the agent's name follows.
 const PREFIX: &str = "vipd ";
-/// Bytes of an abstract socket's name: `sun_path` without its leading NUL.
+/// Maximum length of an abstract socket's name in bytes: `sun_path` without the leading NUL.
 const MAX_NAME: usize = 107;
 
 /// Why the lock cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another agent of this name runs in this network namespace.
+    /// Another agent with this runtime directory runs in this network namespace.
     #[error(
-        "another vipd{} already runs with the runtime directory {name}; stop it first, or give this one a \
-         directory of its own with --runtime-dir DIR",
+        "another vipd{} already runs with the runtime directory {name}; stop it first, or choose another \
+         directory with --runtime-dir DIR",
         .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
     )]
     Taken {
-        /// The name: its runtime directory.
+        /// The runtime directory.
         name: String,
-        /// Process id of the agent, if it is in this process namespace.
+        /// Process ID of the agent, if it is visible in this PID namespace.
         pid: Option<u32>,
     },
-    /// A process of another user has taken the name. Any user may, in a network namespace that it
-    /// can enter.
+    /// A process of an unprivileged user holds the lock. Any user can bind the socket in a network
+    /// namespace that they can enter.
     #[error(
-        "a process of user {uid}{} holds the lock of the runtime directory {name} (the abstract unix socket \
-         \"{PREFIX}{name}\"); stop it, or use another directory with --runtime-dir DIR",
+        "a process of user {uid}{} holds the lock for the runtime directory {name} (the abstract unix socket \
+         \"{PREFIX}{name}\"); stop it, or choose another directory with --runtime-dir \
+         DIR",
         .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
     )]
     OtherUser {
-        /// The name: the runtime directory.
+        /// The runtime directory.
         name: String,
-        /// User id of the process.
+        /// User ID of the process.
         uid: u32,
-        /// Process id of the agent, if it is in this process namespace.
+        /// Process ID, if it is visible in this PID namespace.
         pid: Option<u32>,
     },
-    /// The path of the runtime directory does not fit into the name of a socket.
+    /// The path of the runtime directory is too long for a socket name.
     #[error(
-        "the path of the runtime directory {} has {} bytes, and {} is the maximum; use another with --runtime-dir DIR",
+        "the path of the runtime directory {} is {} bytes long, the maximum is {}; choose another with --runtime-dir \
+         DIR",
         .0,
         .0.len(),
         MAX_NAME - PREFIX.len()
     )]
     TooLong(String),
-    /// The system refused.
+    /// The socket could not be created.
     #[error("cannot lock the runtime directory {name}: {cause}")]
     System {
-        /// The name: the runtime directory.
+        /// The runtime directory.
         name: String,
-        /// The system's error.
+        /// The error from the kernel.
         cause: io::Error,
     },
 }
 
-/// The lock, which is released when it is dropped or the process ends.
+/// The lock. Dropping it, or ending the process, releases it.
 #[derive(Debug)]
 pub struct AgentLock {
     name: String,
-    // Connections to the socket are never accepted: a connecting agent only looks up the process
+    // Never accepts a connection: other agents connect only to read the credentials of the process
     // that holds the socket.
     _socket: UnixListener,
 }
 
 impl AgentLock {
-    /// Takes the lock of the agent with this runtime directory, which need not exist.
+    /// Takes the lock for a runtime directory. The directory need not exist.
     ///
     /// # Errors
-    /// When another process holds it, or the path is too long.
+    /// If another process holds the lock, or the path is too long.
     pub fn acquire(directory: &Path) -> Result<Self, LockError> {
         let name = name(directory);
         let socket_name = format!("{PREFIX}{name}");
@@ -98,23 +100,23 @@ impl AgentLock {
         }
     }
 
-    /// Returns the name of the agent, one word: its runtime directory as an absolute path without
-    /// symbolic links, spaces and non-ASCII characters replaced. No other agent of this network
-    /// namespace has it.
+    /// Returns the agent's name, which is unique in the network namespace: the absolute path of its
+    /// runtime directory with symbolic links resolved, and with `_` in place of spaces and non-ASCII
+    /// characters.
     pub fn name(&self) -> &str {
         &self.name
     }
 }
 
-/// Returns whether several agents run in the network namespace of this thread. Without /proc, one
-/// is assumed.
+/// Returns whether several agents run in this thread's network namespace. Returns false if /proc
+/// cannot be read.
 pub fn several_agents_run() -> bool {
     let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
     agents(&sockets).len() > 1
 }
 
-/// Returns the names of the agents in a list of unix sockets (proc_net_unix(5)); a connection to a
-/// lock is listed like the lock itself.
+/// Returns the names of the agents in the contents of /proc/net/unix (proc_net_unix(5)). A set,
+/// because a connection to a lock is listed under the same name as the lock.
 fn agents(sockets: &str) -> BTreeSet<&str> {
     let names =
         sockets.lines().filter_map(|line| Some(line.split_once(" @")?.1.strip_prefix(PREFIX)?.trim_end()));
@@ -126,7 +128,7 @@ fn name(directory: &Path) -> String {
     path.to_string_lossy().chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect()
 }
 
-/// Returns the path without symbolic links, as far as it exists.
+/// Resolves the symbolic links in the part of the path that exists.
 fn resolve(path: &Path) -> PathBuf {
     match (fs::canonicalize(path), path.parent(), path.file_name()) {
         (Ok(resolved), ..) => resolved,
@@ -145,15 +147,15 @@ fn taken(name: String, socket_name: &str) -> LockError {
     }
 }
 
-/// Returns the user and process id of the process that listens on an abstract socket.
+/// Returns the user ID and process ID of the process that listens on an abstract socket.
 fn holder(socket_name: &str) -> Option<(u32, Option<u32>)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).ok()?;
-    // A full queue of connections would make it wait for ever.
+    // With a full backlog, a blocking connect would wait forever.
     socket.set_nonblocking(true).ok()?;
     socket.connect(&SockAddr::unix(format!("\0{socket_name}")).ok()?).ok()?;
     let mut found = MaybeUninit::<libc::ucred>::zeroed();
     let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).ok()?;
-    // SAFETY: the kernel writes at most `length` bytes, the size of the structure behind the pointer.
+    // SAFETY: the kernel writes at most `length` bytes, the size of `found`.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -166,9 +168,9 @@ fn holder(socket_name: &str) -> Option<(u32, Option<u32>)> {
     if result != 0 {
         return None;
     }
-    // SAFETY: it was zeroed, and all of its fields are integers.
+    // SAFETY: `found` was zeroed, and all fields of `ucred` are integers.
     let found = unsafe { found.assume_init() };
-    // 0 for a process of another process namespace.
+    // The pid is 0 if the process is not visible in this PID namespace.
     Some((found.uid, u32::try_from(found.pid).ok().filter(|pid| *pid != 0)))
 }
 
@@ -177,16 +179,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lock_outlives_its_directory() {
+    fn lock_is_kept_when_its_directory_is_deleted() {
         let parent = tempfile::tempdir().expect("a temporary directory");
         let directory = parent.path().join("agent");
         fs::create_dir(&directory).expect("created");
-        let first = AgentLock::acquire(&directory).expect("the first");
+        let first = AgentLock::acquire(&directory).expect("the lock is free");
         fs::remove_dir(&directory).expect("removed");
         let refused = AgentLock::acquire(&directory).expect_err("taken");
         let expected = Some(std::process::id());
         assert!(matches!(&refused, LockError::Taken { pid, .. } if *pid == expected), "{refused}");
-        // Another directory in its place has the same name.
+        // A new directory with the same path does not get a new lock.
         fs::create_dir(&directory).expect("created again");
         assert!(matches!(AgentLock::acquire(&directory), Err(LockError::Taken { .. })));
         drop(first);
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn agents_are_listed_once_each() {
+    fn each_agent_is_listed_once() {
         let sockets = "Num       RefCount Protocol Flags    Type St Inode Path\n\
              0000000000000000: 00000002 00000000 00010000 0001 01 100 @vipd /run/vipd\n\
              0000000000000000: 00000002 00000000 00000000 0001 02 101 @vipd /run/vipd\n\
@@ -206,19 +208,19 @@ mod tests {
     }
 
     #[test]
-    fn a_symbolic_link_names_the_same_agent() {
+    fn symbolic_link_to_the_directory_shares_its_lock() {
         let parent = tempfile::tempdir().expect("a temporary directory");
         let real = parent.path().join("real");
         fs::create_dir(&real).expect("created");
         std::os::unix::fs::symlink(&real, parent.path().join("link")).expect("linked");
         // Neither directory exists yet.
-        let _first = AgentLock::acquire(&real.join("agent")).expect("the first");
+        let _first = AgentLock::acquire(&real.join("agent")).expect("the lock is free");
         let refused = AgentLock::acquire(&parent.path().join("link/agent")).expect_err("taken");
         assert!(matches!(refused, LockError::Taken { .. }), "{refused}");
     }
 
     #[test]
-    fn a_path_that_is_too_long_is_refused() {
+    fn path_too_long_for_a_socket_name_is_rejected() {
         let refused = AgentLock::acquire(Path::new(&format!("/{}", "x".repeat(110)))).expect_err("too long");
         assert!(matches!(refused, LockError::TooLong(_)), "{refused}");
     }

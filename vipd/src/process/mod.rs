@@ -1,5 +1,4 @@
-//! The process as the kernel sees it: its signals, its limits, and the lock that makes it the only
-//! agent of its name.
+//! Signals, resource limits, and the lock against a second agent with the same runtime directory.
 
 mod limits;
 mod lock;

@@ -1,9 +1,9 @@
-//! State changes of virtual routers, delivered without loss.
+//! Carries the state changes of virtual routers from the engine to the service without loss.
 //!
-//! The engine publishes each change in the slot of its router: the slot holds the latest change and
-//! the number of changes so far. A slot is a seqlock with one writer, which never waits, allocates
-//! or fails; a reader that meets a write in progress reads again. The first change after
-//! [`Transitions::take`] wakes the reader; later changes cost a few stores.
+//! Each router has a slot that holds its latest state change and the number of changes so far. A
+//! slot is a seqlock. Its only writer, the engine, never waits, allocates or fails; a reader retries
+//! if it overlaps with a write. The first change after [`Transitions::take`] wakes the reader;
+//! further changes cost only a few stores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -17,41 +17,40 @@ use crate::vrrp::{Fault, Reason, State};
 /// The latest state change of a router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Transition {
-    /// The state since then.
+    /// The new state.
     pub(crate) state: State,
-    /// Reason of the change.
+    /// Reason for the change.
     pub(crate) reason: Reason,
     /// Time of the change.
     pub(crate) at: Timestamp,
-    /// Changes of this router since the start, this one included.
+    /// Number of changes since the router was created, including this one.
     pub(crate) count: u64,
 }
 
-/// The slot of one router, alone in its cache line.
+/// The slot of one router, in a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Slot {
     /// Odd while a write is in progress.
     sequence: AtomicU64,
-    /// Generation of the router in the high half, reason and state in the two low bytes.
-    what: AtomicU64,
+    /// The router's generation in the upper 32 bits, the reason in byte 1 and the state in byte 0.
+    packed: AtomicU64,
     at: AtomicU64,
     count: AtomicU64,
 }
 
 impl Slot {
-    /// Returns the latest change of the router that was the last to use the slot, and its
-    /// generation.
+    /// Returns the latest change in the slot and the generation of the router it belongs to.
     fn read(&self) -> Option<(u32, Transition)> {
         loop {
             let before = self.sequence.load(Ordering::Acquire);
-            let what = self.what.load(Ordering::Relaxed);
+            let packed = self.packed.load(Ordering::Relaxed);
             let at = self.at.load(Ordering::Relaxed);
             let count = self.count.load(Ordering::Relaxed);
-            // Orders the loads above before the one below.
+            // Keeps the loads above before the second load of `sequence`.
             fence(Ordering::Acquire);
             if before.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == before {
-                let (generation, state, reason) = decode(what)?;
+                let (generation, state, reason) = decode(packed)?;
                 let at = Timestamp::from_nanos(at);
                 return (count > 0).then_some((generation, Transition { state, reason, at, count }));
             }
@@ -59,15 +58,15 @@ impl Slot {
         }
     }
 
-    /// Stores a state change. Must be called from one thread only.
+    /// Stores a state change. Must always be called from the same thread.
     fn write(&self, generation: u32, state: State, reason: Reason, at: Timestamp) {
-        let same = generation_of(self.what.load(Ordering::Relaxed)) == generation;
+        let same = generation_of(self.packed.load(Ordering::Relaxed)) == generation;
         let before = if same { self.count.load(Ordering::Relaxed) } else { 0 };
         let sequence = self.sequence.load(Ordering::Relaxed);
         self.sequence.store(sequence + 1, Ordering::Relaxed);
-        // Orders the store above before those below.
+        // Keeps the store above before the stores below.
         fence(Ordering::Release);
-        self.what.store(encode(generation, state, reason), Ordering::Relaxed);
+        self.packed.store(encode(generation, state, reason), Ordering::Relaxed);
         self.at.store(at.as_nanos(), Ordering::Relaxed);
         self.count.store(before + 1, Ordering::Relaxed);
         self.sequence.store(sequence + 2, Ordering::Release);
@@ -77,15 +76,15 @@ impl Slot {
 #[derive(Debug)]
 struct Shared {
     slots: Box<[Slot]>,
-    /// Whether a change was published since the last [`Transitions::take`].
+    /// Whether a change has been published since the last [`Transitions::take`].
     changed: AtomicBool,
 }
 
-/// The engine's end.
+/// The engine's end of the bus.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     shared: Arc<Shared>,
-    /// Wakes the reader. Has a capacity of 1, because one pending wake-up suffices.
+    /// Wakes the reader. Its capacity is 1, because one pending wake-up is enough.
     wake: mpsc::Sender<()>,
 }
 
@@ -95,13 +94,13 @@ impl Publisher {
         let Some(slot) = self.shared.slots.get(router.index()) else { return };
         slot.write(router.generation(), state, reason, at);
         if !self.shared.changed.swap(true, Ordering::SeqCst) {
-            // A full channel: the reader has not yet handled the previous wake-up.
+            // If the channel is full, a wake-up is already pending.
             let _ = self.wake.try_send(());
         }
     }
 }
 
-/// Reads the latest state change of each router, without waiting for the engine.
+/// Reads the latest state change of a router without waiting for the engine.
 #[derive(Clone, Debug)]
 pub(crate) struct Latest(Arc<Shared>);
 
@@ -113,7 +112,7 @@ impl Latest {
     }
 }
 
-/// The control thread's end.
+/// The control thread's end of the bus.
 #[derive(Debug)]
 pub(crate) struct Transitions {
     shared: Arc<Shared>,
@@ -121,12 +120,12 @@ pub(crate) struct Transitions {
 }
 
 impl Transitions {
-    /// Returns another reader.
+    /// Returns a reader of single routers' changes.
     pub(crate) fn latest(&self) -> Latest {
         Latest(Arc::clone(&self.shared))
     }
 
-    /// Waits until something was published after [`take`](Self::take).
+    /// Waits until a change is published that [`take`](Self::take) has not returned yet.
     pub(crate) async fn changed(&mut self) {
         if self.woken.recv().await.is_none() {
             // The engine has ended.
@@ -134,9 +133,10 @@ impl Transitions {
         }
     }
 
-    /// Returns the latest change of each router that has changed since the start.
+    /// Returns the latest change of each router that has ever changed state, and re-arms the
+    /// wake-up.
     pub(crate) fn take(&mut self) -> Vec<(RouterId, Transition)> {
-        // Cleared before the slots are read, so that later changes wake the reader again.
+        // Cleared before the slots are read, so that changes during the read wake the reader again.
         self.shared.changed.store(false, Ordering::SeqCst);
         let slots = (0..).zip(&self.shared.slots);
         let found = slots.filter_map(|(index, slot)| {
@@ -147,7 +147,7 @@ impl Transitions {
     }
 }
 
-/// Returns a bus for routers whose slots are below `routers`.
+/// Creates a bus for routers whose slot numbers are below `routers`.
 pub(crate) fn bus(routers: usize) -> (Publisher, Transitions) {
     let slots = (0..routers).map(|_| Slot::default()).collect();
     let shared = Arc::new(Shared { slots, changed: AtomicBool::new(false) });
@@ -155,11 +155,11 @@ pub(crate) fn bus(routers: usize) -> (Publisher, Transitions) {
     (Publisher { shared: Arc::clone(&shared), wake }, Transitions { shared, woken })
 }
 
-/// Codes of states and reasons from here on are those of faults.
+/// The state and reason codes from this value up stand for faults.
 const FIRST_FAULT: u8 = 32;
 
-/// Defines the functions between the variants of an enum and their codes. A variant without a code
-/// does not compile.
+/// Defines functions that convert an enum to codes and back. Compilation fails if a variant has no
+/// code.
 macro_rules! codes {
     ($encode:ident, $decode:ident: $type:ident { $($variant:ident = $code:literal,)* } $($fault:ident)?) => {
         fn $encode(variant: $type) -> u8 {
@@ -212,14 +212,14 @@ fn encode(generation: u32, state: State, reason: Reason) -> u64 {
     u64::from(generation) << 32 | u64::from(encode_reason(reason)) << 8 | u64::from(encode_state(state))
 }
 
-fn generation_of(what: u64) -> u32 {
-    let [.., a, b, c, d] = what.to_le_bytes();
+fn generation_of(packed: u64) -> u32 {
+    let [.., a, b, c, d] = packed.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }
 
-fn decode(what: u64) -> Option<(u32, State, Reason)> {
-    let [state, reason, ..] = what.to_le_bytes();
-    Some((generation_of(what), decode_state(state)?, decode_reason(reason)?))
+fn decode(packed: u64) -> Option<(u32, State, Reason)> {
+    let [state, reason, ..] = packed.to_le_bytes();
+    Some((generation_of(packed), decode_state(state)?, decode_reason(reason)?))
 }
 
 #[cfg(test)]
@@ -229,10 +229,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_state_and_reason_is_read_as_it_was_written() {
+    fn states_and_reasons_survive_encoding() {
         let states: Vec<State> = (0..=u8::MAX).filter_map(decode_state).collect();
         let reasons: Vec<Reason> = (0..=u8::MAX).filter_map(decode_reason).collect();
-        assert_eq!((states.len(), reasons.len()), (15, 21), "each fault is a state and a reason, too");
+        assert_eq!((states.len(), reasons.len()), (15, 21), "each fault is both a state and a reason");
         for (state, reason) in states.iter().flat_map(|state| reasons.iter().map(|reason| (*state, *reason)))
         {
             assert_eq!(decode(encode(7, state, reason)), Some((7, state, reason)));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_change_and_the_count_survive_any_number_of_changes() {
+    fn bus_keeps_the_latest_change_and_the_count() {
         let (mut publisher, mut transitions) = bus(2);
         let router = RouterId::new(1, 0);
         assert_eq!(transitions.take(), []);
@@ -256,7 +256,7 @@ mod tests {
         };
         assert_eq!(transitions.take(), [(router, latest)]);
         assert_eq!(transitions.latest().get(router), Some(latest));
-        // The next router with this slot starts with a count of 0.
+        // The count starts again for the next router in the same slot.
         let next = RouterId::new(1, 1);
         publisher.publish(next, State::Backup, Reason::Startup, Timestamp::from_nanos(10_001));
         assert_eq!(transitions.latest().get(router), None);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_concurrent_reader_sees_no_torn_change() {
+    fn concurrent_reader_never_sees_a_partial_change() {
         const CHANGES: u64 = 100_000;
         let (mut publisher, mut transitions) = bus(1);
         let writer = thread::spawn(move || {
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_is_woken_once_for_the_changes_between_two_reads() {
+    fn reader_is_woken_once_for_all_changes_between_two_reads() {
         let (mut publisher, mut transitions) = bus(1);
         let mut publish = || {
             publisher.publish(RouterId::new(0, 0), State::Backup, Reason::Startup, Timestamp::from_nanos(1));
@@ -300,7 +300,7 @@ mod tests {
         publish();
         assert!(woken(&mut transitions) && !woken(&mut transitions), "once for both");
         publish();
-        assert!(!woken(&mut transitions), "not before the reader has taken what there is");
+        assert!(!woken(&mut transitions), "no further wake-up before the reader has taken the changes");
         drop(transitions.take());
         publish();
         assert!(woken(&mut transitions));

@@ -1,11 +1,11 @@
-//! Opens and closes links, in steps that can be repeated.
+//! Opens and closes links, in idempotent steps.
 //!
 //! ```text
-//!  ensure_groups     the NIC lets adverts in              kept until the link is closed
-//!  ensure_sockets    adverts can be sent                  given to the engine
-//!  ensure_macvlans   virtual MACs, down                   kept until the agent ends
-//!  ensure_routers    VRIDs in the XDP program's maps      before it is attached: no advert is passed on as unknown
-//!  ensure_attached   the XDP program sees the adverts     never detached in order to be attached again
+//!  ensure_groups     joins the multicast groups           kept until the link is closed
+//!  ensure_sockets    opens the sockets for sending        handed to the engine
+//!  ensure_macvlans   creates the macvlans, down           kept until the agent exits
+//!  ensure_routers    adds VRIDs to the XDP program's maps before it is attached, so that it knows all VRIDs
+//!  ensure_attached   attaches the XDP program             stays attached when a link is opened again
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,8 +24,8 @@ use crate::packet::{Batch, Membership, PacketSocket, UnicastSocket};
 use crate::vrrp::Family;
 use crate::xdp::{Attached, Kernel, Mode, Row};
 
-/// Opens and closes links. Calls block: attaching may take a driver seconds, and netlink waits for
-/// the rtnl lock.
+/// Opens and closes links. Its methods block: a driver may take seconds to attach an XDP program,
+/// and netlink requests wait for the rtnl lock.
 pub(crate) struct LinkOpener {
     kernel: Kernel,
     macvlans: Macvlans,
@@ -36,11 +36,11 @@ pub(crate) struct LinkOpener {
 /// Resources of an open link.
 #[derive(Default)]
 struct Open {
-    /// The groups that were joined, by family.
+    /// Joined multicast groups, by family.
     groups: BTreeMap<u8, Membership>,
-    /// The families whose group cannot be joined, with a human-readable error.
+    /// Families whose group cannot be joined, each with a human-readable error.
     unjoined: Vec<(Family, String)>,
-    /// The entries in the XDP program's maps.
+    /// Entries in the XDP program's maps.
     entries: Vec<XdpEntry>,
 }
 
@@ -49,7 +49,7 @@ impl LinkOpener {
         Self { kernel, macvlans, open: BTreeMap::new() }
     }
 
-    /// Performs the steps of [`open`](LinkWork::open).
+    /// Runs all steps of [`open`](LinkWork::open).
     fn ensure(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
         self.ensure_groups(spec)?;
         let unjoined = self.open.get(&spec.ifindex).map_or_else(Vec::new, |open| open.unjoined.clone());
@@ -75,13 +75,13 @@ impl LinkOpener {
         })
     }
 
-    /// Joins the groups of the families that have routers on the link, rejoins groups that the
-    /// kernel has left, and leaves all other groups. Returns whether the families whose group
-    /// cannot be joined have changed.
+    /// Joins the multicast groups of the families that have routers on the link, restores
+    /// memberships that the kernel has dropped, and leaves groups that are no longer needed.
+    /// Returns whether the set of families whose group cannot be joined has changed.
     ///
     /// # Errors
-    /// When no group can be joined on a link that was not open. Otherwise only the routers of the
-    /// family are impeded.
+    /// If the link was not open and no group can be joined. In all other cases, a failure affects
+    /// only the routers of its family.
     fn ensure_groups(&mut self, spec: &LinkSpec) -> anyhow::Result<bool> {
         let was_open = self.open.contains_key(&spec.ifindex);
         let Open { groups, unjoined, .. } = self.open.entry(spec.ifindex).or_default();
@@ -107,8 +107,10 @@ impl LinkOpener {
         Ok(*unjoined != former)
     }
 
-    /// Creates the macvlans that do not exist. A failure is no error while the link has another
-    /// router.
+    /// Creates the macvlans that do not exist, and returns failures along with the macvlans.
+    ///
+    /// # Errors
+    /// If every router of the link needs a macvlan and none can be created.
     fn ensure_macvlans(&mut self, spec: &LinkSpec) -> anyhow::Result<(Vec<MacvlanIo>, Vec<MacvlanFailure>)> {
         let (mut macvlans, mut failed) = (Vec::new(), Vec::new());
         for RouterSpec { name, entry, macvlan, .. } in &spec.routers {
@@ -130,21 +132,20 @@ impl LinkOpener {
     /// Inserts the routers into the XDP program's maps.
     fn ensure_routers(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
         let LinkSpec { ifindex, name, routers, .. } = spec;
-        // Recorded before the first entry is inserted, so that close() removes the inserted ones
-        // after a failure.
+        // Recorded before anything is inserted, so that close() cleans up after a partial failure.
         self.open.entry(*ifindex).or_default().entries =
             routers.iter().map(|router| router.entry.clone()).collect();
         for RouterSpec { entry, .. } in routers {
             let vrid = entry.vrid;
-            let entered = entry.peers.iter().try_for_each(|(key, ttl)| self.kernel.insert_peer(*key, *ttl));
-            entered
+            let inserted = entry.peers.iter().try_for_each(|(key, ttl)| self.kernel.insert_peer(*key, *ttl));
+            inserted
                 .and_then(|()| self.kernel.insert_router(entry.key(*ifindex), entry.slot))
-                .with_context(|| format!("cannot enter VRID {vrid} on {name} into the XDP program's maps"))?;
+                .with_context(|| format!("cannot add VRID {vrid} on {name} to the XDP program's maps"))?;
         }
         Ok(())
     }
 
-    /// Attaches the XDP program, or keeps it if it is attached.
+    /// Attaches the XDP program unless it is already attached.
     fn ensure_attached(&mut self, spec: &LinkSpec) -> anyhow::Result<Mode> {
         let interface = spec.name.as_str();
         let LinkSpec { ifindex, xdp, framing, .. } = *spec;
@@ -171,11 +172,10 @@ impl LinkOpener {
 }
 
 impl LinkWork for LinkOpener {
-    /// Opens a link. For a link that is already open, repeats only the steps whose result is
-    /// missing and returns new sockets.
+    /// Opens a link. If the link is already open, runs only the steps that are still needed, and
+    /// returns new sockets.
     ///
-    /// After a failure a link that was closed before is closed again, and one that was open keeps
-    /// its XDP program.
+    /// On failure, a new link is closed again; a link that was already open keeps its XDP program.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
         let was_open = self.open.contains_key(&spec.ifindex);
         let opened = self.ensure(spec);
@@ -216,7 +216,7 @@ impl LinkWork for LinkOpener {
             if wanted_up.load(Ordering::SeqCst) == up
                 && let Err(error) = self.macvlans.set_up(ifindex, up)
             {
-                tracing::warn!(ifindex, up, %error, "cannot set the macvlan up or down");
+                tracing::warn!(ifindex, up, %error, "cannot bring the macvlan up or down");
             }
         }
     }
@@ -227,7 +227,7 @@ impl LinkWork for LinkOpener {
     }
 }
 
-/// Joins a group, or renews the membership.
+/// Joins a group, or restores a membership that the kernel has dropped.
 fn ensure_group(
     groups: &mut BTreeMap<u8, Membership>,
     spec: &LinkSpec,
@@ -237,26 +237,34 @@ fn ensure_group(
     let number = family.number();
     if let Some(joined) = groups.get(&number) {
         let renewed = match joined.renew() {
-            // The interface has been removed: the engine closes the link when netlink reports it.
+            // The interface was removed. The engine closes the link when netlink reports this.
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
             renewed => renewed.map_err(|error| {
-                failure(format!("cannot join {group} on {} again", spec.name), error, Some("is IPv6 off?"))
+                failure(
+                    format!("cannot rejoin {group} on {}", spec.name),
+                    error,
+                    Some("check that IPv6 is enabled"),
+                )
             })?,
         };
         if renewed {
-            tracing::info!(interface = spec.name, group, "joined the group again: the kernel had left it");
+            tracing::info!(
+                interface = spec.name,
+                group,
+                "rejoined the multicast group: the kernel had dropped the membership"
+            );
         }
         return Ok(());
     }
     let joined = Membership::join(spec.ifindex, number).map_err(|error| {
-        let limits = "see net.ipv4.igmp_max_memberships and net.ipv6.mld_max_msf";
+        let limits = "check net.ipv4.igmp_max_memberships and net.ipv6.mld_max_msf";
         failure(format!("cannot join {group} on {}", spec.name), error, Some(limits))
     })?;
     groups.insert(number, joined);
     Ok(())
 }
 
-/// Opens the sockets that send adverts and announcements.
+/// Opens the sockets for adverts and announcements.
 fn ensure_sockets(spec: &LinkSpec) -> anyhow::Result<(PacketSocket, BTreeMap<RouterId, UnicastSocket>)> {
     let LinkSpec { ifindex, name, routers, .. } = spec;
     let socket = PacketSocket::open(*ifindex)
@@ -264,19 +272,19 @@ fn ensure_sockets(spec: &LinkSpec) -> anyhow::Result<(PacketSocket, BTreeMap<Rou
     let unicast = routers.iter().filter_map(|router| Some((router.router, router.unicast_source?)));
     let unicast = unicast.map(|(router, source)| {
         let socket = UnicastSocket::open(*ifindex, source).map_err(|error| {
-            failure(format!("cannot open a raw socket from {source} on {name}"), error, None)
+            failure(format!("cannot open a raw socket with source {source} on {name}"), error, None)
         })?;
         Ok((router, socket))
     });
     Ok((socket, unicast.collect::<anyhow::Result<_>>()?))
 }
 
-/// Returns an error with its remedy, by its errno; `otherwise` for any other errno.
+/// Adds to an error what failed and the remedy for its errno, or `otherwise` if the errno has none.
 fn failure(what: impl Display, error: io::Error, otherwise: Option<&str>) -> anyhow::Error {
     let remedy = match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => Some("it needs CAP_NET_RAW"),
+        Some(libc::EPERM | libc::EACCES) => Some("vipd needs CAP_NET_RAW"),
         Some(libc::EMFILE) => Some("raise the limit on open files (LimitNOFILE= in the unit)"),
-        Some(libc::ENFILE) => Some("the system has no more open files; raise fs.file-max"),
+        Some(libc::ENFILE) => Some("the system-wide limit on open files is reached; raise fs.file-max"),
         Some(libc::ENOMEM) => Some("the system is out of memory"),
         Some(libc::ENODEV) => Some("the interface has been removed"),
         _ => otherwise,
@@ -289,15 +297,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_remedy_fits_the_error() {
+    fn remedy_depends_on_the_errno() {
         let remedy = |errno| {
             let error = io::Error::from_raw_os_error(errno);
-            format!("{:#}", failure("cannot open it", error, None))
+            format!("{:#}", failure("cannot open the socket", error, None))
         };
-        assert!(remedy(libc::EPERM).starts_with("cannot open it; it needs CAP_NET_RAW: "));
-        assert!(remedy(libc::EACCES).starts_with("cannot open it; it needs CAP_NET_RAW: "));
-        assert!(remedy(libc::EADDRNOTAVAIL).starts_with("cannot open it: "));
-        assert!(remedy(libc::EMFILE).starts_with("cannot open it; raise the limit on open files"));
-        assert!(remedy(libc::ENFILE).starts_with("cannot open it; the system has no more open files"));
+        assert!(remedy(libc::EPERM).starts_with("cannot open the socket; vipd needs CAP_NET_RAW: "));
+        assert!(remedy(libc::EACCES).starts_with("cannot open the socket; vipd needs CAP_NET_RAW: "));
+        assert!(remedy(libc::EADDRNOTAVAIL).starts_with("cannot open the socket: "));
+        assert!(remedy(libc::EMFILE).starts_with("cannot open the socket; raise the limit on open files"));
+        assert!(
+            remedy(libc::ENFILE).starts_with("cannot open the socket; the system-wide limit on open files")
+        );
     }
 }

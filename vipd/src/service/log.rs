@@ -1,8 +1,9 @@
-//! Log lines.
+//! Writes log lines.
 //!
-//! Lines that another router can trigger repeatedly are limited twice: the core reports each kind
-//! once until the state or the master changes, and this module has a rate limit per instance. The
-//! latest state change is always logged, possibly with earlier ones summarized.
+//! Two limits apply to lines that another router can trigger repeatedly: the core reports each kind
+//! of event once until the state or the master changes, and this module limits the rate per
+//! instance. The latest state change is always logged, if necessary as one line for several
+//! changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,19 +20,21 @@ use crate::netlink::Address;
 use crate::vrrp::{Discard, Event, Interval, Reason, State, Version};
 use crate::xdp::Row;
 
-/// Lines that an instance may write back to back.
+/// Number of lines that an instance may log in one burst.
 const BURST: u32 = 20;
-/// After a burst, one line is allowed per this interval.
+/// Interval at which one more line is allowed after a burst.
 const REFILL: Duration = Duration::from_millis(500);
-/// Shortest and longest time between two lines about the same failure of the agent.
-const REPEAT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+/// Minimum pause before a repeated failure of the agent is logged again.
+const MIN_PAUSE: Duration = Duration::from_secs(60);
+/// Maximum pause before a repeated failure of the agent is logged again.
+const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Writes reports as log lines.
 pub(super) struct Log {
     instances: BTreeMap<RouterId, InstanceLog>,
-    /// Limit for reports that belong to no instance.
+    /// Limit for reports that do not belong to an instance.
     agent: Limit,
-    /// Failures of the agent, by what fails.
+    /// Failures of the agent that may repeat, by subject.
     failures: BTreeMap<String, Repeats>,
 }
 
@@ -39,14 +42,15 @@ struct InstanceLog {
     config: Arc<Instance>,
     row: Row,
     limit: Limit,
-    /// The reasons for discarded adverts that were logged since the last state change.
+    /// Discard reasons logged since the last state change.
     logged: BTreeSet<&'static str>,
+    /// Counters when they were last checked.
     last: CounterRow,
-    /// State changes that were logged, alone or as one of several.
+    /// Number of state changes logged so far, including those in a line for several changes.
     transitions: u64,
 }
 
-/// Token bucket of log lines.
+/// A token bucket for log lines.
 struct Limit {
     tokens: u32,
     refilled: Instant,
@@ -58,7 +62,8 @@ impl Limit {
         Self { tokens: BURST, refilled: Instant::now(), suppressed: 0 }
     }
 
-    /// Returns whether a line may be written now; `name` is for the line about those that were not.
+    /// Returns whether a line may be logged now. If lines were suppressed before it, first logs how
+    /// many, with `name` as the instance.
     fn permits(&mut self, name: &str) -> bool {
         let periods = self.refilled.elapsed().as_millis() / REFILL.as_millis();
         if let Ok(periods @ 1..) = u32::try_from(periods) {
@@ -78,7 +83,8 @@ impl Limit {
     }
 }
 
-/// A failure that may repeat: logged again only if it changes, or after a pause that doubles.
+/// A failure that may repeat. It is logged again when its text changes, or after a pause that
+/// doubles each time.
 #[derive(Default)]
 struct Repeats {
     last: String,
@@ -87,12 +93,11 @@ struct Repeats {
 
 impl Repeats {
     fn is_due(&mut self, failure: &str, now: Instant) -> bool {
-        let (least, most) = REPEAT;
         let pause = match self.next {
             Some((at, _)) if self.last == failure && now < at => return false,
-            // Unless it has not occurred for a while.
-            Some((at, pause)) if self.last == failure && now < at + pause => (pause * 2).min(most),
-            _ => least,
+            Some((at, pause)) if self.last == failure && now < at + pause => (pause * 2).min(MAX_PAUSE),
+            // A different failure, or one that has not occurred for a while.
+            _ => MIN_PAUSE,
         };
         failure.clone_into(&mut self.last);
         self.next = Some((now + pause, pause));
@@ -120,7 +125,7 @@ impl Log {
         Self { instances: instances.collect(), agent: Limit::new(), failures: BTreeMap::new() }
     }
 
-    /// Writes a report.
+    /// Logs a report, unless a limit suppresses it.
     pub(super) fn write(&mut self, report: Report) {
         match report {
             Report::Router { router, event } => self.event(router, &event),
@@ -129,7 +134,7 @@ impl Log {
                     && log.permits()
                 {
                     let remedy = match error.raw_os_error() {
-                        // The address list does not fit into a packet.
+                        // The address list does not fit into one packet.
                         Some(libc::EMSGSIZE) => "move addresses to virtual_addresses_excluded",
                         _ => "further failures are not logged until a send succeeds",
                     };
@@ -166,13 +171,13 @@ impl Log {
             }
             Report::MacvlanRefused { router, error } => {
                 let instance = self.instances.get(&router).map_or("", |log| log.config.name.as_str());
-                tracing::error!(instance, %error, "cannot set the macvlan up; retrying after 1 to 60 s");
+                tracing::error!(instance, %error, "cannot bring the macvlan up; retrying after 1 to 60 s");
             }
             Report::NotClosed { router, error } => {
                 let instance = self.instances.get(&router).map_or("", |log| log.config.name.as_str());
                 tracing::error!(
                     instance, %error,
-                    "cannot drop packets to VIPs with accept = false, so these are not added; retrying after 1 to 60 s"
+                    "VIPs with accept = false not added: cannot block traffic to them; retrying after 1 to 60 s"
                 );
             }
             Report::NoRoom(error) => tracing::error!("{error}"),
@@ -182,7 +187,7 @@ impl Log {
         }
     }
 
-    /// Returns whether to log a failure that may repeat.
+    /// Returns whether a failure that may repeat should be logged now.
     fn is_due(&mut self, subject: &str, failure: &str) -> bool {
         if !self.failures.contains_key(subject) {
             self.failures.insert(subject.to_owned(), Repeats::default());
@@ -202,8 +207,8 @@ impl Log {
         }
     }
 
-    /// Logs the latest state change of each instance that has changes without a line of their own:
-    /// dropped because the channel was full, or suppressed by the limit.
+    /// Logs the latest state change of each instance whose state changes were not all logged,
+    /// because the channel was full or the rate limit suppressed them.
     pub(super) fn lost_transitions(&mut self, latest: &[(RouterId, Transition)]) {
         for (router, Transition { state, reason, count, .. }) in latest {
             let Some(log) = self.instances.get_mut(router) else { continue };
@@ -217,7 +222,7 @@ impl Log {
         }
     }
 
-    /// Logs each reason for which adverts were discarded, once until the state changes.
+    /// Logs why adverts were discarded: each reason once until the instance changes state.
     pub(super) fn discards(&mut self, row_of: impl Fn(Row) -> CounterRow) {
         for log in self.instances.values_mut() {
             let row = row_of(log.row);
@@ -326,8 +331,8 @@ mod tests {
     }
 
     impl Lines {
-        /// Runs `job` and returns the lines that it logs.
-        fn of(job: impl FnOnce()) -> Vec<String> {
+        /// Runs `job` and returns the lines it logged.
+        fn capture(job: impl FnOnce()) -> Vec<String> {
             let lines = Self::default();
             let writer = lines.clone();
             let subscriber = tracing_subscriber::fmt()
@@ -337,7 +342,7 @@ mod tests {
                 .with_target(false)
                 .finish();
             tracing::subscriber::with_default(subscriber, job);
-            let text = String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("text");
+            let text = String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("UTF-8");
             text.lines().map(|line| line.trim().to_owned()).collect()
         }
     }
@@ -354,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_change_whose_line_was_dropped_is_logged_from_the_bus() {
+    fn state_changes_dropped_from_the_channel_are_logged_from_the_bus() {
         let mut log = log();
         let (sender, mut received) = mpsc::channel(2);
         let (publisher, mut transitions) = bus(1);
@@ -365,7 +370,7 @@ mod tests {
         }
         reports.event(Timestamp::from_nanos(6), router, change(State::Master, Reason::MasterTimeout));
         assert_eq!(reports.dropped, 4);
-        let lines = Lines::of(|| {
+        let lines = Lines::capture(|| {
             let latest = transitions.take();
             while let Ok(report) = received.try_recv() {
                 log.write(report);
@@ -381,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_change_beyond_the_rate_limit_is_logged_later() {
+    fn state_changes_suppressed_by_the_rate_limit_are_logged_later() {
         let mut log = log();
         let (sender, mut received) = mpsc::channel(64);
         let (publisher, mut transitions) = bus(1);
@@ -390,16 +395,16 @@ mod tests {
         for at in 0..30 {
             reports.event(Timestamp::from_nanos(at), router, change(State::Master, Reason::Startup));
         }
-        let first = Lines::of(|| {
+        let first = Lines::capture(|| {
             while let Ok(report) = received.try_recv() {
                 log.write(report);
             }
         });
         let lost = 30 - first.len();
-        assert!(lost > 0, "the limit is lower than 30 lines");
-        // As if time had passed.
+        assert!(lost > 0, "the rate limit is below 30 lines");
+        // Simulates a pause after which lines are allowed again.
         log.instances.values_mut().for_each(|log| log.limit = Limit::new());
-        let later = Lines::of(|| log.lost_transitions(&transitions.take()));
+        let later = Lines::capture(|| log.lost_transitions(&transitions.take()));
         let expected = format!(
             "WARN state changed; earlier lines were dropped instance=\"VI_1\" to=master reason=startup changes={lost}"
         );
@@ -407,16 +412,16 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_failure_is_logged_with_growing_pauses_and_another_one_at_once() {
+    fn repeated_failure_is_logged_at_growing_intervals_until_it_changes() {
         let start = Instant::now();
         let mut repeats = Repeats::default();
         let logged: Vec<u64> = (0..1000)
-            .filter(|second| repeats.is_due("no buffer", start + Duration::from_secs(*second)))
+            .filter(|second| repeats.is_due("no buffer space", start + Duration::from_secs(*second)))
             .collect();
         assert_eq!(logged, [0, 60, 180, 420, 900]);
         assert!(repeats.is_due("no memory", start + Duration::from_secs(1000)));
         let later = start + Duration::from_secs(100_000);
         assert!(repeats.is_due("no memory", later));
-        assert!(repeats.is_due("no memory", later + Duration::from_secs(60)), "the pause starts again");
+        assert!(repeats.is_due("no memory", later + Duration::from_secs(60)), "the pause is 60 s again");
     }
 }

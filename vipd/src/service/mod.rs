@@ -1,4 +1,4 @@
-//! The agent around the engine: start, supervision, and everything that may block.
+//! Runs the engine and everything that may block: startup, supervision, log and control socket.
 //!
 //! ```text
 //!  engine thread (real-time)                         control thread (tokio)
@@ -15,8 +15,8 @@
 //!                                    └──────────────────────────┘
 //! ```
 //!
-//! Requests are few and never lost. Reports are dropped and counted when the log cannot follow;
-//! state changes reach it in any case, by the `bus`. Commands wake the engine by an eventfd.
+//! Requests are rare and never lost. Reports are dropped and counted if the log cannot keep up, but
+//! state changes always reach it through the `bus`. Commands wake the engine through an eventfd.
 
 pub(crate) mod bus;
 pub(crate) mod link_io;
@@ -54,22 +54,22 @@ use supervisor::{FromEngine, Supervisor};
 
 pub use privilege::{check as check_privileges, check_open_files};
 
-/// Number of sources per router whose rate the XDP program tracks, and the minimum in total: with
-/// fewer, its LRU map evicts entries too early (`kernel/bpf/bpf_lru_list.c` moves 128 at a time per
-/// CPU).
-const SENDERS_EACH: usize = 16;
-const SENDERS_LEAST: u32 = 4096;
+/// Number of senders per router whose advert rate the XDP program tracks.
+const SENDERS_PER_ROUTER: usize = 16;
+/// Minimum size of the map of senders: a smaller LRU map evicts entries too early, because
+/// `kernel/bpf/bpf_lru_list.c` moves them in batches of 128 per CPU.
+const MIN_SENDERS: u32 = 4096;
 
-/// Reports in the channel to the log.
+/// Capacity of the channel of reports to the log.
 const REPORTS: usize = 4096;
 
-/// Runs the agent until a signal ends it.
+/// Runs the agent until a signal stops it.
 ///
 /// # Errors
-/// When the runtime directory or the XDP program cannot be used, the only interface cannot be
-/// opened, or the engine fails.
+/// If the runtime directory or the XDP program cannot be used, the only interface cannot be opened,
+/// the engine fails, or VIPs may remain after shutdown.
 pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signals) -> anyhow::Result<()> {
-    let macvlans = Macvlans::open(lock.name()).context("cannot remove the macvlans of a previous run")?;
+    let macvlans = Macvlans::open(lock.name()).context("cannot remove macvlans left by a previous run")?;
     let runtime_dir = RuntimeDir::open(runtime_dir)?;
     let verbosity = if tracing::enabled!(target: "vipd_ebpf", tracing::Level::DEBUG) {
         Verbosity::Discards
@@ -115,15 +115,15 @@ pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signa
     };
     let served =
         catch_unwind(AssertUnwindSafe(|| supervisor.run(signals, &runtime_dir, opener, from_engine, start)));
-    // After a panic or an error of the control thread, no router keeps advertising and no address
-    // stays.
+    // After a panic or an error in the control thread, the engine must still shut down the routers
+    // and remove their addresses.
     handle.send(Command::Stop);
     let ended = engine_thread.map_or(Ok(false), |thread| match thread.join() {
         Ok(result) => result.context("the engine failed"),
         Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
     });
-    // The engine has removed them, unless it failed or the kernel refused. An agent that never was
-    // master has added none: a VIP on its interface may belong to another agent.
+    // `Ok(false)`: no router was ever master, so the engine has added no VIPs. Any that are present
+    // may belong to another agent and must stay.
     let withdrawn = if matches!(ended, Ok(false)) {
         Ok(())
     } else {
@@ -135,8 +135,8 @@ pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signa
     ended.map(drop).and(served).and(withdrawn)
 }
 
-/// Removes stale virtual addresses of a killed agent from the interfaces of this configuration. A
-/// failure is logged and does not prevent the agent from starting.
+/// Removes stale VIPs of a killed agent from the interfaces of this configuration. Failures are
+/// logged and do not prevent the agent from starting.
 pub fn remove_stale_addresses(config: &Config) {
     let configured = config.instances.iter().map(|instance| Configured {
         interface: instance.interface.clone(),
@@ -149,16 +149,16 @@ pub fn remove_stale_addresses(config: &Config) {
                 tracing::warn!(address = %found.address, prefix = found.prefix, "removed stale VIP left by a previous run");
             }
         }
-        Err(error) => tracing::error!(%error, "cannot remove stale VIPs of a previous run"),
+        Err(error) => tracing::error!(%error, "cannot remove stale VIPs left by a previous run"),
     }
 }
 
-/// Converts a number of entries to the size of a map.
+/// Converts a number of entries to a map size.
 fn count(entries: usize) -> anyhow::Result<u32> {
     u32::try_from(entries).context("too many instances")
 }
 
-/// Returns the sizes of the XDP program's maps.
+/// Returns the sizes of the XDP program's maps, with room for more routers.
 pub(crate) fn sizes(config: &Config) -> anyhow::Result<Sizes> {
     let instances = config.instances.iter();
     let peers = instances.clone().map(|instance| match &instance.transport {
@@ -170,13 +170,13 @@ pub(crate) fn sizes(config: &Config) -> anyhow::Result<Sizes> {
         routers: count(config.instances.len())?,
         peers: count(peers.sum())?,
         closed: count(closed.sum())?,
-        senders: count(config.instances.len() * SENDERS_EACH)?.max(SENDERS_LEAST),
+        senders: count(config.instances.len() * SENDERS_PER_ROUTER)?.max(MIN_SENDERS),
         burst: BURST,
     };
     Ok(needed.with_head_room())
 }
 
-/// Returns the virtual routers of the configuration and their links.
+/// Builds the topology from the configuration: its virtual routers and their links.
 pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology> {
     let mut topology = Topology::new(Rows::new(sizes.routers));
     for instance in &config.instances {
@@ -185,15 +185,15 @@ pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology
     Ok(topology)
 }
 
-/// Removes VIPs that the engine did not remove, because no adverts are sent for them any more. Logs
-/// a failure itself, because the agent may exit with a different error.
+/// Removes VIPs that the engine did not remove. Also logs a failure, because the agent may exit
+/// with a different error.
 ///
 /// # Errors
-/// When VIPs may remain.
+/// If VIPs may remain.
 fn withdraw(names: &[String], vips: &[IpAddr]) -> anyhow::Result<()> {
     let withdrawn = Requests::open().and_then(|mut requests| requests.withdraw(names, vips));
     withdrawn.map_err(|error| {
-        tracing::error!(%error, "cannot remove the VIPs; remove them by hand (`ip address del`)");
-        anyhow!(error).context("VIPs were left behind at shutdown")
+        tracing::error!(%error, "cannot remove the VIPs; remove them with `ip address del`");
+        anyhow!(error).context("VIPs may remain after shutdown")
     })
 }

@@ -1,4 +1,4 @@
-//! Checks of the process before anything is touched: capabilities, clock, limit on open files.
+//! Checks at startup, before the agent changes anything: capabilities, clock, limit on open files.
 
 use std::fs;
 
@@ -9,24 +9,24 @@ use crate::config::Config;
 use crate::control::server::MAX_CLIENTS;
 use crate::process::raise_open_files;
 
-/// The capabilities that are needed, and for what.
+/// The required capabilities and their purposes.
 const NEEDED: [(CapabilitySet, &str); 4] = [
-    (CapabilitySet::BPF, "CAP_BPF (the XDP program)"),
-    // Without it the verifier applies its Spectre rules for unprivileged programs, which forbid the
-    // masked offsets into the window (kernel/bpf/verifier.c, `bypass_spec_v1`).
-    (CapabilitySet::PERFMON, "CAP_PERFMON (variable offsets in it)"),
-    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN (attaching it, VIPs)"),
-    (CapabilitySet::NET_RAW, "CAP_NET_RAW (adverts, gratuitous ARP)"),
+    (CapabilitySet::BPF, "CAP_BPF (to load the XDP program)"),
+    // Without it, the verifier applies its Spectre rules for unprivileged programs, which reject
+    // the XDP program's masked offsets (kernel/bpf/verifier.c, `bypass_spec_v1`).
+    (CapabilitySet::PERFMON, "CAP_PERFMON (to use variable offsets in the XDP program)"),
+    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN (to attach the XDP program and change addresses)"),
+    (CapabilitySet::NET_RAW, "CAP_NET_RAW (to send adverts and gratuitous ARP)"),
 ];
 
 /// Checks that this process has the capabilities (capabilities(7)) and the clock that the agent
 /// needs.
 ///
 /// # Errors
-/// Names each missing capability, or the offset of the time namespace.
+/// An error that lists the missing capabilities, or states the offset of the time namespace.
 pub fn check() -> anyhow::Result<()> {
     let Ok(sets) = capabilities(None) else { return Ok(()) };
-    // CAP_SYS_ADMIN includes both of BPF's.
+    // CAP_SYS_ADMIN implies CAP_BPF and CAP_PERFMON.
     let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
     let may = |needed: CapabilitySet| {
         sets.effective.contains(needed)
@@ -36,43 +36,43 @@ pub fn check() -> anyhow::Result<()> {
         NEEDED.iter().filter(|(needed, _)| !may(*needed)).map(|(_, name)| *name).collect();
     if !missing.is_empty() {
         bail!(
-            "this process lacks {}: run it as root, or grant them (AmbientCapabilities= in a systemd unit)",
+            "this process lacks {}; run it as root, or grant them (AmbientCapabilities= in the unit)",
             missing.join(", ")
         );
     }
     if let Some(offset) = time_offset() {
         bail!(
-            "this process runs in a time namespace whose monotonic clock is {offset} s off: adverts are timestamped \
-             with the kernel's own clock and would seem early or late; run it in the host's time namespace"
+            "the monotonic clock of this time namespace is offset by {offset} s, but the kernel timestamps adverts \
+             with the host's clock; run vipd in the host's time namespace"
         );
     }
     Ok(())
 }
 
-/// Raises the soft limit on open files, and checks that it is enough for the configuration.
+/// Raises the soft limit on open files to the hard limit, and checks that it suffices for the
+/// configuration.
 ///
 /// # Errors
-/// When the hard limit is too low.
+/// If the hard limit is too low.
 pub fn check_open_files(config: &Config) -> anyhow::Result<()> {
     let limit = raise_open_files().context("cannot raise the limit on open files")?;
     let needed = open_files(config);
     match limit {
         Some(limit) if limit < needed => bail!(
-            "the limit on open files is {limit}; this configuration needs {needed}: raise it (LimitNOFILE= in the \
-             unit, `ulimit -n` in a shell)"
+            "the limit on open files is {limit}, but this configuration needs {needed}; raise it (LimitNOFILE= in \
+             the unit, `ulimit -n` in a shell)"
         ),
         _ => Ok(()),
     }
 }
 
-/// Returns the number of file descriptors that the agent may have open at once.
+/// Returns the maximum number of file descriptors that the agent may have open at the same time.
 fn open_files(config: &Config) -> u64 {
-    // Standard streams, runtime, signals, netlink and BPF objects are 30 or so.
+    // About 30 for standard streams, runtime, signals, netlink and BPF objects.
     const AGENT: usize = 40;
-    // Packet socket and groups of both families, twice while a link is opened again, and the XDP
-    // link.
+    // Packet socket and two group sockets, more while a link is reopened, and the XDP link.
     const LINK: usize = 6;
-    // Unicast socket, twice.
+    // Two unicast sockets while a link is reopened.
     const ROUTER: usize = 2;
     let mut links: Vec<&str> = config.instances.iter().map(|instance| instance.interface.as_str()).collect();
     links.extend(
@@ -88,8 +88,8 @@ fn open_files(config: &Config) -> u64 {
     u64::try_from(files).unwrap_or(u64::MAX)
 }
 
-/// Seconds by which CLOCK_MONOTONIC is shifted here (time_namespaces(7)), if it is.
-/// `bpf_ktime_get_ns()` is not.
+/// Returns the offset of CLOCK_MONOTONIC in this time namespace in seconds (time_namespaces(7)), or
+/// `None` without an offset. `bpf_ktime_get_ns()` ignores the offset.
 fn time_offset() -> Option<String> {
     offset_in(&fs::read_to_string("/proc/self/timens_offsets").ok()?)
 }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_offset_of_the_monotonic_clock_is_seen() {
+    fn monotonic_clock_offset_is_detected() {
         assert_eq!(offset_in("monotonic           0         0\nboottime            5         0\n"), None);
         assert_eq!(offset_in("monotonic      172800         0\nboottime 0 0\n").as_deref(), Some("172800"));
         assert_eq!(offset_in(""), None);

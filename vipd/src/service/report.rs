@@ -130,7 +130,7 @@ fn status(
         missing_addresses: instance.missing.iter().map(ToString::to_string).collect(),
         primary_address: instance.primary,
         fault_reason: match router.state {
-            State::Fault(fault) => Some(sentence(fault, config, instance)),
+            State::Fault(fault) => Some(describe(fault, config, instance)),
             State::Initialize | State::Backup | State::Master => None,
         },
         last_transition_reason: transition.map(|transition| transition.reason.to_string()),
@@ -162,8 +162,8 @@ fn mac(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-/// Returns for the user why an instance is in fault.
-fn sentence(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> String {
+/// Describes a fault to the user, with the remedy.
+fn describe(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> String {
     let interface = &config.interface;
     match fault {
         Fault::NoInterface => format!("interface {interface} does not exist"),
@@ -178,20 +178,20 @@ fn sentence(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
         Fault::PrimaryIsVirtual => {
             let vip = instance.conflict.map_or_else(|| "a VIP".to_owned(), |vip| vip.to_string());
             format!(
-                "{vip} is the primary address of {interface} and a VIP with priority {}; give the interface an address \
-                 of its own before it, or configure priority 255",
+                "{vip} is the primary address of {interface} and a VIP with priority {}; make another address of the \
+                 interface primary, or configure priority 255",
                 config.router.priority
             )
         }
         Fault::NoHardwareAddress => {
             let remedy = match config.transport {
                 Transport::Multicast => "configure unicast_peers, or use another interface",
-                Transport::Unicast(_) => "unicast adverts need a point-to-point interface instead",
+                Transport::Unicast(_) => "use an Ethernet or point-to-point interface",
             };
-            format!("interface {interface} has no Ethernet address and cannot carry its adverts; {remedy}")
+            format!("interface {interface} has no Ethernet address and cannot carry adverts; {remedy}")
         }
         Fault::AddressInterface => instance.macvlan_failure.clone().unwrap_or_else(|| {
-            "an interface carrying its VIPs (`dev`, or its macvlan) is missing or down".to_owned()
+            "an interface for its VIPs (`dev`, or its macvlan) is missing or down".to_owned()
         }),
         Fault::NotAttached => {
             instance.failure.clone().unwrap_or_else(|| format!("interface {interface} is being set up"))
@@ -207,7 +207,7 @@ fn sentence(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
     }
 }
 
-/// Sources of the agent's own counters.
+/// Sources of the agent's global counters.
 struct GlobalSources<'a> {
     /// The sum over all rows.
     kernel: CounterRow,
@@ -222,7 +222,7 @@ struct InstanceSources<'a> {
     engine: Computed,
 }
 
-/// Counts that are taken from the snapshot.
+/// Counts that are computed from the snapshot.
 struct Computed {
     missing_addresses: u64,
 }

@@ -1,32 +1,32 @@
 //! The agent's response to each signal.
 //!
-//! No catchable signal stops the agent (job control), or ends it without a clean shutdown: its
-//! addresses would stay, and the host would answer ARP for them alongside the next master. SIGQUIT
-//! also causes a clean shutdown instead of a core dump.
+//! No signal that can be blocked suspends the agent or ends it without a clean shutdown: its
+//! addresses would remain, and the host would answer ARP for them alongside the new master. For the
+//! same reason, SIGQUIT shuts down cleanly instead of dumping core.
 
 use crate::process::Received;
 
-/// The agent's response to a signal.
+/// A response to a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Response {
     /// Shut down cleanly.
     Stop,
     /// Reload the configuration.
     Reload,
-    /// No response.
+    /// Do nothing.
     Ignore,
 }
 
 impl Response {
-    /// Returns the response to a signal, with the signal's name if it has one here.
+    /// Returns the response to a signal and the signal's name, or `"signal"` if it is ignored.
     pub(super) fn to(signal: Received) -> (Self, &'static str) {
         match signal.number {
             libc::SIGTERM => (Self::Stop, "SIGTERM"),
             libc::SIGINT => (Self::Stop, "SIGINT"),
             libc::SIGQUIT => (Self::Stop, "SIGQUIT"),
-            // The soft limit on CPU time has run out: at the hard limit the kernel sends SIGKILL.
+            // The soft limit on CPU time is exceeded; SIGKILL follows at the hard limit.
             libc::SIGXCPU => (Self::Stop, "SIGXCPU"),
-            // Power is failing.
+            // Power failure.
             libc::SIGPWR => (Self::Stop, "SIGPWR"),
             libc::SIGHUP => (Self::Reload, "SIGHUP"),
             _ => (Self::Ignore, "signal"),
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_to_end_are_clean_shutdowns_and_the_rest_is_ignored() {
+    fn termination_signals_shut_down_cleanly_and_others_are_ignored() {
         let response = |number| Response::to(Received { number, sender: 0 }).0;
         for number in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGXCPU, libc::SIGPWR] {
             assert_eq!(response(number), Response::Stop, "{number}");

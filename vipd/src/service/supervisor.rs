@@ -1,5 +1,5 @@
-//! The control thread: signals, log lines, the control socket, requests of the engine to the
-//! worker.
+//! The control thread: handles signals, writes log lines, serves the control socket, and passes the
+//! engine's requests to the worker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +20,12 @@ use crate::engine::command::{Command, Report, Request};
 use crate::process::{Received, SignalStream, Signals};
 use crate::xdp::Row;
 
-/// How often the counters of discarded adverts are read for the log.
+/// Interval at which the counters of discarded adverts are read for the log.
 const DISCARD_CHECK: Duration = Duration::from_secs(5);
-/// How long the end of the process waits for the worker, which may be attaching to a slow driver.
+/// Maximum time to wait for the worker at shutdown; a slow driver may be attaching.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The counters that the log reports on.
+/// The counters of discarded adverts, which the log reports.
 pub(super) trait DiscardCounters {
     /// Returns whether adverts were discarded since the last call.
     fn take_discarded(&self) -> bool;
@@ -37,7 +37,7 @@ pub(super) trait DiscardCounters {
 pub(super) struct FromEngine {
     /// Work that may block.
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
-    /// Log lines; the channel closes when the engine ends.
+    /// Events to log. The channel closes when the engine ends.
     pub(super) reports: mpsc::Receiver<Report>,
     /// State changes.
     pub(super) transitions: Transitions,
@@ -48,18 +48,18 @@ pub(super) struct Supervisor<S> {
     pub(super) engine: Handle,
     pub(super) source: Arc<S>,
     pub(super) log: Log,
-    /// Whether the configuration has only one interface: if that cannot be opened at the start, the
-    /// agent exits.
+    /// Whether the configuration has only one interface. If so, the agent exits if the interface
+    /// cannot be opened at startup.
     pub(super) has_single_link: bool,
 }
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
-    /// Starts worker and engine, and serves until the engine has ended: after a signal, or by its
-    /// own failure. Then all routers have sent their priority-0 adverts and removed their
-    /// addresses.
+    /// Starts the worker and the engine, and runs until the engine ends, either after a signal or
+    /// because it failed. After a signal, all routers have sent priority-0 adverts and removed their
+    /// addresses by then.
     ///
     /// # Errors
-    /// When something cannot be started, or the only interface cannot be opened.
+    /// If a thread or the control socket cannot be started, or the only interface cannot be opened.
     pub(super) fn run(
         mut self,
         signals: Signals,
@@ -88,7 +88,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             }
             result
         });
-        // A blocked report of a client does not delay the end.
+        // Does not wait for a client that is still being served.
         runtime.shutdown_background();
         result
     }
@@ -115,7 +115,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 },
                 report = from.reports.recv() => match report {
                     Some(report) => self.log.write(report),
-                    // The engine has ended, and its last lines are written.
+                    // The engine has ended, and its last reports have been logged.
                     None => break,
                 },
                 () = from.transitions.changed() => self.log_lost_transitions(from),
@@ -126,7 +126,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
                 error = &mut *failed, if may_fail => {
-                    // Without an error the link is open.
+                    // If the sender was dropped without an error, the link is open.
                     may_fail = false;
                     if let Ok(error) = error {
                         self.stop();
@@ -137,7 +137,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     if self.source.take_discarded() {
                         self.log.discards(|row| self.source.row(row));
                     }
-                    // Logs state changes that the rate limit has suppressed.
+                    // Logs state changes that the rate limit suppressed earlier.
                     self.log_lost_transitions(from);
                 }
             }
@@ -164,15 +164,15 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Makes the engine shut down all routers and end. Repeated calls have no effect.
+    /// Tells the engine to shut down all routers and end. Further calls have no effect.
     fn stop(&self) {
         self.engine.send(Command::Stop);
     }
 
-    /// Logs the state changes whose own line did not fit into the channel.
+    /// Logs state changes whose reports were dropped or suppressed.
     fn log_lost_transitions(&mut self, from: &mut FromEngine) {
-        // Taken before the reports are drained: the engine sends the report of a change before it
-        // publishes the change.
+        // The order matters: the engine sends the report of a change before it publishes the
+        // change, so that every change taken here has its report in the channel, if it was sent.
         let published = from.transitions.take();
         while let Ok(report) = from.reports.try_recv() {
             self.log.write(report);
@@ -198,7 +198,7 @@ mod tests {
     use crate::service::bus::bus;
     use crate::xdp::{Framing, Preference};
 
-    /// Answers `status`, and sends SIGTERM to the control thread.
+    /// Answers `status` requests, and sends SIGTERM to the control thread while doing so.
     struct Terminating;
 
     impl Source for Terminating {
@@ -208,7 +208,7 @@ mod tests {
         }
 
         async fn stats(&self) -> Result<StatsReport, String> {
-            Err("not asked".to_owned())
+            Err("unexpected request".to_owned())
         }
     }
 
@@ -222,7 +222,7 @@ mod tests {
         }
     }
 
-    /// A driver whose attach completes when the test allows it.
+    /// A driver that takes until the test allows it to attach.
     struct Slow {
         opening: Sender<()>,
         attached: Receiver<()>,
@@ -230,9 +230,9 @@ mod tests {
 
     impl LinkWork for Slow {
         fn open(&mut self, _spec: &LinkSpec) -> anyhow::Result<LinkIo> {
-            self.opening.send(()).expect("the test waits");
-            self.attached.recv().expect("the test lets it");
-            anyhow::bail!("the driver refuses")
+            self.opening.send(()).expect("the test is waiting");
+            self.attached.recv().expect("the test allows it");
+            anyhow::bail!("the driver refused")
         }
 
         fn renew_groups(&mut self, _spec: &LinkSpec) -> bool {
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_driver_delays_neither_status_nor_shutdown() {
+    fn slow_driver_delays_neither_status_nor_shutdown() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let runtime_dir = RuntimeDir::open(directory.path()).expect("a runtime directory");
         let (engine, commands) = Handle::without_engine().expect("a handle");
@@ -273,18 +273,18 @@ mod tests {
         let client = Client::new(directory.path());
         let test = thread::spawn(move || {
             is_opening.recv().expect("the driver is attaching");
-            client.status().expect("status is served meanwhile");
-            assert!(matches!(commands.recv(), Ok(Command::Stop)), "the shutdown does not wait either");
-            // The engine ends, and then the driver.
+            client.status().expect("status is served while the driver attaches");
+            assert!(matches!(commands.recv(), Ok(Command::Stop)), "shutdown does not wait for the driver");
+            // The engine ends first, then the attach.
             drop(reports);
-            attach.send(()).expect("the worker waits");
+            attach.send(()).expect("the worker is waiting");
         });
         let supervisor =
             Supervisor { engine, source: Arc::new(Terminating), log: Log::new(&[]), has_single_link: false };
         let from_engine = FromEngine { requests: requested, reports: reported, transitions };
         let signals = Signals::block().expect("signals");
         let work = Slow { opening, attached };
-        supervisor.run(signals, &runtime_dir, work, from_engine, || Ok(())).expect("it ends");
+        supervisor.run(signals, &runtime_dir, work, from_engine, || Ok(())).expect("clean shutdown");
         test.join().expect("no panic");
     }
 }

@@ -1,9 +1,10 @@
-//! The worker: a thread for what may block, so that signals and `status` are served meanwhile.
+//! The worker thread, which runs the jobs that may block, so that signals and `status` requests are
+//! handled in the meantime.
 //!
-//! Jobs run one at a time in the order submitted, except that a detached XDP program is attached
-//! again before jobs for other links. A link that cannot be opened is tried again, after 1 s first
-//! and then after twice as long each time, up to [`RETRY_MAX`]. A failure is logged when it first
-//! occurs and when its reason changes.
+//! Jobs run one at a time in the order submitted, except that reattaching a detached XDP program
+//! takes precedence over jobs for other links. A link that cannot be opened is retried after 1 s,
+//! with the delay doubling up to [`RETRY_MAX`]. A failure is logged when it first occurs and when
+//! its reason changes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,47 +23,48 @@ use crate::engine::link_io::LinkIo;
 use crate::engine::link_spec::{LinkSpec, XdpEntry};
 use crate::xdp::Row;
 
-/// Delay of the first retry.
+/// Delay before the first retry.
 const RETRY_MIN: Duration = Duration::from_secs(1);
-/// Longest delay between two retries.
+/// Maximum delay before a retry.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// How often XDP attachments and group memberships are checked.
+/// Interval at which XDP attachments and group memberships are checked.
 const CHECK: Duration = Duration::from_secs(5);
 
-/// The work of the worker thread. Each call may block for seconds.
+/// The operations of the worker thread. Each call may block for seconds.
 pub(crate) trait LinkWork: Send + 'static {
-    /// Makes a link ready for its routers; repeating it does not interrupt them.
+    /// Makes a link ready for its routers. Opening a link again does not interrupt them.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo>;
-    /// Rejoins the groups of an open link that the kernel has left. Returns whether the set of
-    /// groups that cannot be joined has changed; if so, open the link again.
+    /// Restores the multicast memberships of an open link that the kernel has dropped. Returns
+    /// whether the set of groups that cannot be joined has changed; if so, the link must be opened
+    /// again.
     fn renew_groups(&mut self, spec: &LinkSpec) -> bool;
-    /// Undoes [`open`](Self::open); the interface may be gone.
+    /// Undoes [`open`](Self::open). The interface may no longer exist.
     fn close(&mut self, ifindex: u32);
     /// Removes a router from the XDP program and clears its row.
     fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry, row: Row);
-    /// Sets a macvlan down unless it is wanted up, and sets it up again if that changes in the
+    /// Brings a macvlan down unless it is wanted up, and up again if it becomes wanted in the
     /// meantime.
     fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool);
-    /// Indices of open interfaces from which another process has detached the XDP program.
+    /// Returns the indices of open interfaces whose XDP program was detached externally.
     fn detached(&mut self) -> BTreeSet<u32>;
 }
 
-/// The control thread's end.
+/// The control thread's handle to the worker.
 pub(super) struct Worker {
     jobs: Sender<Request>,
     stopping: Arc<AtomicBool>,
-    /// Disconnected when the thread has released everything.
+    /// Disconnected once the thread has released all links.
     ended: Receiver<()>,
 }
 
 impl Worker {
-    /// Starts the thread, which answers [`Request::Open`] with [`Command::Opened`].
+    /// Starts the thread. It sends [`Command::Opened`] in response to [`Request::Open`].
     ///
-    /// With `fatal`, the first attempt to open the first link must succeed; the error of a failed
-    /// attempt is sent to `fatal` instead.
+    /// If `fatal` is set and the first attempt to open a link fails, the error is sent to `fatal`
+    /// instead of the engine.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// If the thread cannot be started.
     pub(super) fn start(
         work: impl LinkWork,
         engine: Handle,
@@ -87,15 +89,15 @@ impl Worker {
         Ok(Self { jobs, stopping, ended })
     }
 
-    /// Adds a job. Returns whether the worker is alive.
+    /// Queues a job. Returns whether the worker is still running.
     pub(super) fn submit(&self, request: Request) -> bool {
         self.jobs.send(request).is_ok()
     }
 
-    /// Drops the jobs that are left, lets the current one end and releases all links.
+    /// Discards queued jobs, finishes the current one and releases all links.
     ///
-    /// Returns whether it has ended within `timeout`; otherwise the end of the process releases
-    /// them.
+    /// Returns whether this completed within `timeout`. If not, the kernel releases the links when
+    /// the process exits.
     pub(super) fn stop(self, timeout: Duration) -> bool {
         self.stopping.store(true, Ordering::SeqCst);
         drop(self.jobs);
@@ -115,11 +117,11 @@ struct State<W> {
     work: W,
     engine: Handle,
     fatal: Option<oneshot::Sender<anyhow::Error>>,
-    /// Links that are open.
+    /// Open links.
     open: BTreeMap<LinkId, LinkSpec>,
     failed: BTreeMap<LinkId, Failure>,
     stopping: Arc<AtomicBool>,
-    /// Dropped last, after the interfaces are released.
+    /// Dropped last, after the links are released.
     _running: Sender<()>,
 }
 
@@ -182,26 +184,26 @@ impl<W: LinkWork> State<W> {
                 if reasons.is_empty() {
                     self.failed.remove(&link);
                 } else {
-                    self.note_failure(spec, &reasons.join("; "));
+                    self.record_failure(spec, &reasons.join("; "));
                 }
                 Ok(io)
             }
             Err(error) => {
                 if let Some(fatal) = self.fatal.take() {
-                    // The receiver is gone when the agent is stopping anyway.
+                    // Fails only if the agent is already stopping.
                     let _ = fatal.send(error);
                     return;
                 }
                 let reason = format!("{error:#}");
-                self.note_failure(spec, &reason);
+                self.record_failure(spec, &reason);
                 Err(reason)
             }
         };
         self.engine.send(Command::Opened { link, ifindex, io });
     }
 
-    /// Logs a new failure and schedules its retry.
-    fn note_failure(&mut self, spec: LinkSpec, reason: &str) {
+    /// Schedules a retry, and logs the failure if it is new or its reason has changed.
+    fn record_failure(&mut self, spec: LinkSpec, reason: &str) {
         let known = self.failed.get(&spec.link);
         let same = known.filter(|known| known.spec.ifindex == spec.ifindex && known.reason == reason);
         let delay = same.map_or(RETRY_MIN, |known| (known.delay * 2).min(RETRY_MAX));
@@ -228,8 +230,8 @@ impl<W: LinkWork> State<W> {
         }
     }
 
-    /// Attaches the XDP program again where another process has detached it, and rejoins groups
-    /// that the kernel has left.
+    /// Reattaches XDP programs that were detached externally, and restores multicast memberships
+    /// that the kernel has dropped.
     fn check(&mut self) {
         let detached = self.work.detached();
         let lost = self.open.values().filter(|spec| detached.contains(&spec.ifindex));
@@ -244,8 +246,8 @@ impl<W: LinkWork> State<W> {
     }
 }
 
-/// Takes the next job: the first [`Request::Reattach`] without an earlier job for the same link,
-/// else the first of all.
+/// Takes the next job: the first [`Request::Reattach`] that no earlier job for the same link
+/// precedes, otherwise the oldest job.
 fn take_next(queue: &mut VecDeque<Request>) -> Option<Request> {
     let is_first = |position: usize, request: &Request| {
         let Request::Reattach(spec) = request else { return false };
@@ -278,7 +280,7 @@ mod tests {
 
     impl LinkWork for Refusing {
         fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
-            anyhow::bail!("{} refuses", spec.name)
+            anyhow::bail!("cannot open {}", spec.name)
         }
 
         fn renew_groups(&mut self, _spec: &LinkSpec) -> bool {
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn retries_back_off_until_the_reason_or_the_interface_is_another() {
+    fn retry_delay_doubles_until_the_reason_or_the_interface_changes() {
         let (engine, _commands) = Handle::without_engine().expect("a handle");
         let mut state = State {
             work: Refusing,
@@ -328,7 +330,7 @@ mod tests {
             delays.push(delay(&state));
         }
         assert_eq!(delays, [1, 2, 4, 8, 16, 30, 30]);
-        state.note_failure(spec(1), "another reason");
+        state.record_failure(spec(1), "another reason");
         assert_eq!(delay(&state), 1);
         state.open(spec(2));
         assert_eq!(delay(&state), 1);
@@ -337,13 +339,13 @@ mod tests {
     }
 
     #[test]
-    fn a_detached_program_is_attached_again_before_jobs_for_other_links() {
-        let of = |slot, ifindex| LinkSpec { link: LinkId::new(slot, 0), ..spec(ifindex) };
+    fn reattaching_takes_precedence_over_jobs_for_other_links() {
+        let link = |slot, ifindex| LinkSpec { link: LinkId::new(slot, 0), ..spec(ifindex) };
         let mut queue = VecDeque::from([
-            Request::Open(of(1, 1)),
+            Request::Open(link(1, 1)),
             Request::Close { link: LinkId::new(2, 0), ifindex: 2, io: None },
-            Request::Reattach(of(2, 2)),
-            Request::Reattach(of(3, 3)),
+            Request::Reattach(link(2, 2)),
+            Request::Reattach(link(3, 3)),
         ]);
         let order = std::iter::from_fn(|| take_next(&mut queue)).map(|request| match request {
             Request::Open(spec) => ("open", spec.ifindex),
@@ -355,16 +357,16 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_of_the_only_link_is_handed_over() {
+    fn first_failure_of_the_only_link_is_fatal() {
         let (engine, commands) = Handle::without_engine().expect("a handle");
         let (fatal, mut failed) = oneshot::channel();
         let worker = Worker::start(Refusing, engine, Some(fatal)).expect("a worker");
         assert!(worker.submit(Request::Open(spec(1))));
-        // The second fails as usual.
+        // Later failures are reported to the engine.
         assert!(worker.submit(Request::Open(spec(1))));
         let opened = commands.recv().expect("an answer");
-        assert!(matches!(opened, Command::Opened { io: Err(reason), .. } if reason == "eth0 refuses"));
-        assert_eq!(failed.try_recv().expect("the first failure").to_string(), "eth0 refuses");
+        assert!(matches!(opened, Command::Opened { io: Err(reason), .. } if reason == "cannot open eth0"));
+        assert_eq!(failed.try_recv().expect("the first failure").to_string(), "cannot open eth0");
         assert!(worker.stop(Duration::from_secs(60)));
     }
 }
