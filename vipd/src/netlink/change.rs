@@ -1,4 +1,4 @@
-//! Changes of addresses and of the macvlans that carry them.
+//! Changes to addresses and to the state of macvlans.
 
 use std::fmt;
 use std::io;
@@ -14,43 +14,42 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use super::message::{Address, PROTO_VIPD};
 use super::wire::acknowledged;
 
-/// A change; [`Requests`](super::Requests) makes changes in batches.
+/// A change to an address or a link. [`Requests`](super::Requests) applies changes in batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Adds an address with vipd's mark, or marks the one that exists.
+    /// Adds an address with vipd's mark, or marks an existing one.
     Add(Address, Attributes),
-    /// Removes an address. A missing one is not an error.
+    /// Removes an address. Succeeds if the address does not exist.
     Remove(Address),
-    /// Sets a link up.
+    /// Brings a link up.
     Up {
         /// Index of the link.
         ifindex: u32,
     },
-    /// Sets a link down. A missing one is not an error.
+    /// Brings a link down. Succeeds if the link does not exist.
     Down {
         /// Index of the link.
         ifindex: u32,
     },
 }
 
-/// Attributes with which an address is added.
+/// Attributes of an address to add.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// `IFA_LABEL`, IPv4 only.
     pub label: Option<Label>,
-    /// Scope.
+    /// Scope in the message header (`ifa_scope`).
     pub scope: Scope,
     /// `IFA_BROADCAST`, IPv4 only.
     pub broadcast: Option<Ipv4Addr>,
-    /// Preferred lifetime 0: the kernel does not choose it as the source of new connections (RFC
-    /// 4862 section 5.5.4).
+    /// Sets the preferred lifetime to 0, so that the kernel does not use the address as the source
+    /// of new connections (RFC 4862 section 5.5.4).
     pub deprecated: bool,
-    /// Adds no route to the prefix (`IFA_F_NOPREFIXROUTE`).
+    /// Does not add a route to the prefix (`IFA_F_NOPREFIXROUTE`).
     pub no_prefix_route: bool,
 }
 
-/// An address label, held in place: a [`Change`] is copied between queues and batches without an
-/// allocation.
+/// An address label, stored inline so that copying a [`Change`] does not allocate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Label {
     bytes: [u8; Self::MAX],
@@ -58,10 +57,10 @@ pub struct Label {
 }
 
 impl Label {
-    /// Longest label, bytes: `IFNAMSIZ` without the terminating NUL.
+    /// Maximum length in bytes: `IFNAMSIZ` without the terminating NUL.
     pub const MAX: usize = libc::IFNAMSIZ - 1;
 
-    /// Creates a label of up to [`Label::MAX`] bytes; returns `None` for longer text.
+    /// Creates a label, or returns `None` if the text is longer than [`Label::MAX`] bytes.
     pub fn new(text: &str) -> Option<Self> {
         let mut bytes = [0; Self::MAX];
         bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
@@ -94,7 +93,7 @@ pub enum Scope {
 }
 
 impl Change {
-    /// Returns the address that is added or removed.
+    /// Returns the address to add or remove; `None` for a change to a link.
     pub fn address(&self) -> Option<&Address> {
         match self {
             Self::Add(address, _) | Self::Remove(address) => Some(address),
@@ -102,7 +101,7 @@ impl Change {
         }
     }
 
-    /// Returns the request and its flags.
+    /// Returns the request and its netlink flags.
     pub(super) fn request(&self) -> (RouteNetlinkMessage, u16) {
         match self {
             Self::Add(address, attributes) => {
@@ -120,8 +119,8 @@ impl Change {
         }
     }
 
-    /// Returns the meaning of an errno for this change. A removal succeeds if the object is already
-    /// gone.
+    /// Converts an errno to the result of this change. Removing an address and bringing a link down
+    /// succeed if the object no longer exists.
     pub(super) fn outcome(&self, errno: i32) -> io::Result<()> {
         match (self, errno) {
             (Self::Remove(_), libc::EADDRNOTAVAIL | libc::ENODEV) | (Self::Down { .. }, libc::ENODEV) => {
@@ -154,7 +153,8 @@ impl Attributes {
         attributes.push(AddressAttribute::Protocol(AddressProtocol::from(PROTO_VIPD)));
         let mut flags = AddressFlags::empty();
         if address.is_ipv6() {
-            // Makes the address usable at once; after DAD in a split brain it would stay unusable.
+            // Makes the address usable immediately. With DAD, it would become unusable in a split
+            // brain.
             flags |= AddressFlags::Nodad;
         }
         if self.no_prefix_route {
@@ -177,8 +177,8 @@ impl Attributes {
     }
 }
 
-/// Returns the message that identifies an address. The kernel compares IFA_LOCAL, the prefix length
-/// and the index.
+/// Builds a message that identifies an address: the kernel compares IFA_LOCAL, the prefix length
+/// and the interface index.
 fn identify(address: &Address) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.family =
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_encoded_address_decodes_to_itself() {
+    fn encoded_addresses_decode_to_the_same_address() {
         for text in ["192.0.2.10", "2001:db8::10"] {
             let address = Address::vipd(3, text.parse().expect("an address"), 24);
             let buffer = encoded(Change::Add(address, Attributes::default()));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_written_as_the_kernel_reads_them() {
+    fn attributes_are_encoded_in_the_kernel_s_format() {
         let address = Address::vipd(3, "192.0.2.10".parse().expect("an address"), 24);
         let wanted = Attributes {
             label: Label::new("eth0:vip"),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_that_is_too_long_is_rejected() {
+    fn label_longer_than_15_bytes_is_rejected() {
         assert!(Label::new("123456789012345").is_some());
         assert!(Label::new("1234567890123456").is_none());
     }

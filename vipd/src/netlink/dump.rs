@@ -1,4 +1,4 @@
-//! Reading links and addresses.
+//! Reads links, addresses and neighbors.
 
 use std::io;
 use std::net::IpAddr;
@@ -15,35 +15,35 @@ use super::monitor::{Monitor, WatchedLink};
 use super::requests::Requests;
 use super::wire::{Message, ifindex, link_name};
 
-/// Maximum number of attempts at a dump that is interrupted by changes.
+/// Maximum number of attempts to complete a dump that changes interrupt.
 const ATTEMPTS: u32 = 32;
-/// Up to this many links are read one by one, because a host usually has more links than vipd uses;
-/// with more, as with thousands of macvlans, all links are read.
+/// Maximum number of links to request one by one, which is cheaper if the host has many other
+/// links. For more links, all links are dumped.
 const ONE_BY_ONE: usize = 64;
 
 impl Requests {
-    /// Reads every link, then every address.
+    /// Reads all links, then all addresses.
     ///
     /// # Errors
-    /// The kernel's; [`io::ErrorKind::Interrupted`] when something changed during the dump, so that
-    /// an entry may be missing.
+    /// The error returned by the kernel, or [`io::ErrorKind::Interrupted`] if a change interrupted
+    /// every attempt, so that entries may be missing.
     pub fn dump(&mut self, mut notice: impl FnMut(Notice)) -> io::Result<()> {
         self.dump_links(|link| notice_of(link, &mut notice))?;
         self.dump_addresses(0, |address| notice_of(address, &mut notice))
     }
 
-    /// Reads the named links and their addresses, and has the monitor report changes of these links
-    /// from now on. The monitor is set between the two, so that no change of an address is missed.
+    /// Reads the named links and their addresses, and sets the monitor to report changes to them.
+    /// The monitor is set before the addresses are read, so that no change to them is missed.
     ///
     /// # Errors
-    /// As [`dump`](Self::dump).
+    /// See [`dump`](Self::dump).
     pub fn read(
         &mut self,
         monitor: &mut Monitor,
         names: &[&str],
         mut notice: impl FnMut(Notice),
     ) -> io::Result<()> {
-        // For a macvlan that is not created yet, the engine passes a description instead of a name.
+        // For a macvlan that does not exist yet, the engine passes a description instead of a name.
         let names: Vec<&str> = names.iter().copied().filter(|name| is_interface_name(name)).collect();
         let mut links = Vec::with_capacity(names.len());
         let mut found = |message: &Message<'_>| {
@@ -74,13 +74,13 @@ impl Requests {
         }
         for index in &indices {
             let result = self.dump_addresses(*index, |message| {
-                // A kernel without filters returns all.
+                // A kernel without dump filters (before Linux 4.20) returns all addresses.
                 if ifindex(message) == Some(*index) {
                     notice_of(message, &mut notice);
                 }
             });
             match result {
-                // The link was deleted in the meantime, and the monitor reports it.
+                // The link has been deleted in the meantime; the monitor reports this.
                 Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
                 result => result?,
             }
@@ -100,7 +100,7 @@ impl Requests {
     /// Returns whether the kernel has resolved the MAC address of a neighbor.
     ///
     /// # Errors
-    /// `ENOENT` without an entry.
+    /// `ENOENT` if there is no neighbor entry.
     pub fn is_resolved(&mut self, ifindex: u32, address: IpAddr) -> io::Result<bool> {
         let mut is_resolved = false;
         let mut wanted = NeighbourMessage::default();
@@ -116,13 +116,16 @@ impl Requests {
         Ok(is_resolved)
     }
 
-    /// Reads every link. An interrupted dump is repeated, calling `each` again, and after the last
-    /// attempt is not an error.
+    /// Reads all links. If a change interrupts the dump, it is repeated, and `each` is called again
+    /// for the same links.
+    ///
+    /// # Errors
+    /// See [`dump`](Self::dump).
     pub(super) fn dump_links(&mut self, mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
         self.repeat(|requests| requests.dump_one(get_link(LinkUnspec::new_with_index(0)), &mut each))
     }
 
-    /// Reads the addresses of one link, or of all with index 0.
+    /// Reads the addresses of one link, or of all links if `index` is 0.
     fn dump_addresses(&mut self, index: u32, mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
         self.repeat(|requests| {
             let mut addresses = AddressMessage::default();
@@ -131,8 +134,8 @@ impl Requests {
         })
     }
 
-    /// Repeats a dump that a change has interrupted, because an entry may be missing. Duplicate
-    /// reports are harmless.
+    /// Repeats a dump while changes interrupt it, because entries may be missing. Reporting an entry
+    /// twice is harmless.
     fn repeat(&mut self, mut dump: impl FnMut(&mut Self) -> io::Result<()>) -> io::Result<()> {
         let mut attempts = 1;
         loop {
@@ -156,13 +159,13 @@ impl Requests {
     }
 }
 
-/// Returns whether an interface can have this name: the kernel refuses a longer one with `ERANGE`
-/// (`IFNAMSIZ`).
+/// Returns whether an interface can have this name. The kernel rejects a request with a longer one
+/// (`IFNAMSIZ`) with `ERANGE`.
 fn is_interface_name(name: &str) -> bool {
     (1..libc::IFNAMSIZ).contains(&name.len())
 }
 
-/// Asks for links without statistics, which are most of a link message.
+/// Builds a request for links without their statistics, which make up most of a link message.
 fn get_link(wanted: LinkMessageBuilder<LinkUnspec>) -> RouteNetlinkMessage {
     let without_statistics = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
     RouteNetlinkMessage::GetLink(wanted.append_extra_attribute(without_statistics).build())

@@ -1,38 +1,45 @@
-//! The monitor's socket filter: which notifications the kernel queues, and wakes the engine for.
+//! The monitor's socket filter, which selects the notifications that the kernel queues and wakes the
+//! engine for.
 //!
-//! A host may have thousands of containers whose links and addresses come and go. A classic BPF
-//! program on the socket (`sk_filter` in `net/netlink/af_netlink.c`, `do_one_broadcast`) drops
-//! their notifications before they are queued. The filter may pass too much, never too little: the
-//! monitor checks passed notifications again.
+//! A host may run thousands of containers whose links and addresses come and go. A classic BPF
+//! program on the socket drops their notifications before they are queued (`sk_filter`, called by
+//! `do_one_broadcast` in `net/netlink/af_netlink.c`). The filter may pass notifications that are not
+//! needed, because the monitor checks them again, but must not drop any that are.
 
 use std::net::IpAddr;
 
 use socket2::SockFilter;
 
-/// Longest program the kernel accepts, instructions (`BPF_MAXINSNS`).
+/// Maximum number of instructions that the kernel accepts (`BPF_MAXINSNS`).
 const MAX_LEN: usize = 4096;
-/// Instructions that a range of indices, a name and a peer take, the longest of each.
+/// Number of instructions for a range of indices.
 const RANGE_LEN: usize = 3;
+/// Maximum number of instructions for a name.
 const NAME_LEN: usize = 14;
+/// Maximum number of instructions for a peer.
 const PEER_LEN: usize = 2;
-/// Instructions for everything else.
+/// Upper limit of the number of all other instructions.
 const FIXED_LEN: usize = 64;
-/// Names and peers above which all links or all neighbors pass.
+/// With more names than this, all new links pass.
 const MAX_NAMES: usize = 128;
+/// With more peers than this, all neighbors pass.
 const MAX_PEERS: usize = 256;
 
-/// Offsets of a message's type, and of the payload after its header.
+/// Offset of the message type in `struct nlmsghdr`.
 const TYPE: u32 = 4;
+/// Offset of the address family, the first byte of the payload.
 const FAMILY: u32 = 16;
+/// Offset of the interface index in link and address messages.
 const INDEX: u32 = 20;
-/// Offsets of the first attribute of a link and a neighbor message.
+/// Offset of the first attribute in a link message.
 const LINK_ATTRIBUTES: u32 = 32;
+/// Offset of the first attribute in a neighbor message.
 const NEIGHBOR_ATTRIBUTES: u32 = 28;
-/// `SKF_AD_OFF + SKF_AD_NLATTR` (`include/uapi/linux/filter.h`): the offset of the attribute of
-/// type X at or after offset A.
+/// `SKF_AD_OFF + SKF_AD_NLATTR` (`include/uapi/linux/filter.h`): loads the offset of the first
+/// attribute of type X at or after offset A, or 0 if there is none.
 const FIND_ATTRIBUTE: u32 = (-0x1000_i32 + 12).cast_unsigned();
 
-/// Opcodes (`include/uapi/linux/filter.h`).
+// Opcodes (include/uapi/linux/filter.h and bpf_common.h).
 const LOAD_U8: u16 = 0x30;
 const LOAD_U16: u16 = 0x28;
 const LOAD_U32: u16 = 0x20;
@@ -55,12 +62,15 @@ const JUMP: u16 = 0x05;
 const PASS: u32 = u32::MAX;
 const DROP: u32 = 0;
 
-/// One instruction: opcode, where to continue, operand.
+/// An instruction (`struct sock_filter`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Instruction {
     code: u16,
+    /// Number of instructions to skip if the condition is true.
     if_true: u8,
+    /// Number of instructions to skip if the condition is false.
     if_false: u8,
+    /// Operand.
     k: u32,
 }
 
@@ -70,14 +80,14 @@ impl From<Instruction> for SockFilter {
     }
 }
 
-/// Returns the program for these links and unicast peers. `indices` are sorted.
+/// Builds the program for these links and unicast peers. `indices` must be sorted.
 ///
-/// It passes notifications of links and addresses with one of the indices, new links with one of
-/// the names, and neighbors with a peer's address.
+/// The program passes notifications about links and addresses with one of the indices, about new
+/// links with one of the names, and about neighbors with a peer's address.
 pub(super) fn program(names: &[String], indices: &[u32], peers: &[IpAddr]) -> Vec<Instruction> {
     let used = FIXED_LEN + names.len().min(MAX_NAMES) * NAME_LEN + peers.len().min(MAX_PEERS) * PEER_LEN;
     let links = link_block(names, &ranges(indices, (MAX_LEN - used) / RANGE_LEN));
-    // The kernel loads in network byte order, and a netlink message is in the host's.
+    // BPF loads in network byte order, but netlink messages are in host byte order.
     let kind = |kind: u16| u32::from(kind.to_be());
     let mut program = Program::default();
     program.push(LOAD_U16, TYPE);
@@ -89,9 +99,9 @@ pub(super) fn program(names: &[String], indices: &[u32], peers: &[IpAddr]) -> Ve
     program.branch(IF_EQUAL, kind(libc::RTM_NEWNEIGH), 2, 0);
     program.branch(IF_EQUAL, kind(libc::RTM_DELNEIGH), 1, 0);
     program.push(RETURN, PASS);
-    // Neighbors, further away than a conditional jump reaches.
+    // Neighbors: the block is out of reach of a conditional jump.
     program.push(JUMP, u32::try_from(3 + links.len()).unwrap_or_default());
-    // Links. A bridge reports its ports in AF_BRIDGE.
+    // Links, except the AF_BRIDGE messages in which a bridge reports its ports.
     program.push(LOAD_U8, FAMILY);
     program.branch(IF_EQUAL, libc::AF_UNSPEC.cast_unsigned(), 1, 0);
     program.push(RETURN, DROP);
@@ -101,8 +111,8 @@ pub(super) fn program(names: &[String], indices: &[u32], peers: &[IpAddr]) -> Ve
     program.0
 }
 
-/// Passes a link or address message with an index in one of the ranges, and a new link with one of
-/// the names.
+/// Builds the block that passes link and address messages with an index in one of the ranges, and
+/// new links with one of the names.
 fn link_block(names: &[String], ranges: &[(u32, u32)]) -> Vec<Instruction> {
     let mut program = Program::default();
     program.load_index();
@@ -126,8 +136,8 @@ fn link_block(names: &[String], ranges: &[(u32, u32)]) -> Vec<Instruction> {
     program.0
 }
 
-/// Passes a neighbor message with a peer's address. Of an IPv6 address it compares the last 32
-/// bits.
+/// Builds the block that passes neighbor messages with a peer's address. For IPv6, only the last 32
+/// bits are compared.
 fn neighbor_block(peers: &[IpAddr]) -> Vec<Instruction> {
     let mut program = Program::default();
     if peers.len() > MAX_PEERS {
@@ -135,8 +145,8 @@ fn neighbor_block(peers: &[IpAddr]) -> Vec<Instruction> {
         return program.0;
     }
     program.find_attribute(NEIGHBOR_ATTRIBUTES, libc::NDA_DST);
-    // IPv4 first: a load beyond the end drops the message, and an IPv4 neighbor message may be too
-    // short for the IPv6 load.
+    // IPv4 comes first: a load past the end of the message drops it, and an IPv4 neighbor message
+    // may be too short for the IPv6 load.
     for (is_ipv6, offset) in [(false, 4), (true, 16)] {
         let mut peers = peers.iter().filter(|peer| peer.is_ipv6() == is_ipv6).peekable();
         if peers.peek().is_some() {
@@ -155,9 +165,9 @@ fn neighbor_block(peers: &[IpAddr]) -> Vec<Instruction> {
     program.0
 }
 
-/// Returns the sorted indices as at most so many inclusive ranges: the narrowest gaps are closed
-/// until they fit.
-fn ranges(indices: &[u32], most: usize) -> Vec<(u32, u32)> {
+/// Groups sorted indices into at most `max` inclusive ranges. Ranges are merged across ever larger
+/// gaps until their number fits.
+fn ranges(indices: &[u32], max: usize) -> Vec<(u32, u32)> {
     let mut gap = 1;
     loop {
         let mut ranges: Vec<(u32, u32)> = Vec::new();
@@ -167,7 +177,7 @@ fn ranges(indices: &[u32], most: usize) -> Vec<(u32, u32)> {
                 _ => ranges.push((*index, *index)),
             }
         }
-        if ranges.len() <= most.max(1) || gap >= u32::MAX / 2 {
+        if ranges.len() <= max.max(1) || gap >= u32::MAX / 2 {
             return ranges;
         }
         gap *= 2;
@@ -186,7 +196,7 @@ impl Program {
         self.0.push(Instruction { code, if_true, if_false, k });
     }
 
-    /// Loads the index in the host's byte order, in which ranges can be compared.
+    /// Loads the interface index as a number in host byte order, so that ranges can be compared.
     fn load_index(&mut self) {
         if cfg!(target_endian = "big") {
             return self.push(LOAD_U32, INDEX);
@@ -201,7 +211,7 @@ impl Program {
         }
     }
 
-    /// Sets X to the offset of an attribute. A message without it is dropped.
+    /// Sets X to the offset of an attribute, or drops the message if it lacks the attribute.
     fn find_attribute(&mut self, first: u32, kind: u16) {
         self.push(LOAD_X_CONSTANT, kind.into());
         self.push(LOAD_CONSTANT, first);
@@ -211,14 +221,14 @@ impl Program {
         self.push(COPY_TO_X, 0);
     }
 
-    /// Passes a message whose attribute at X is this name with its terminating NUL.
+    /// Passes the message if the attribute at X is this name with its terminating NUL.
     fn name(&mut self, name: &str) {
         let mut padded = [0; libc::IFNAMSIZ];
         let length = name.len().min(libc::IFNAMSIZ - 1);
         padded[..length].copy_from_slice(&name.as_bytes()[..length]);
         let words = (length + 1).div_ceil(4);
         let unused_bits = 8 * (4 * words - (length + 1));
-        // Instructions up to the return: where a word differs, the next name follows.
+        // Instructions up to the return; if a word differs, they are skipped.
         let mut left = 2 * words + usize::from(unused_bits > 0);
         for (index, word) in padded.chunks_exact(4).take(words).enumerate() {
             self.push(LOAD_U32_AT_X, u32::try_from(4 + 4 * index).unwrap_or_default());
@@ -246,7 +256,7 @@ mod tests {
     use super::*;
     use crate::netlink::wire::{append, attribute};
 
-    /// Runs the program as the kernel does. Returns whether the message passes.
+    /// Interprets the program as the kernel would, and returns whether the message passes.
     fn run(program: &[Instruction], message: &[u8]) -> bool {
         let (mut a, mut x, mut memory, mut next) = (0_u32, 0_u32, [0_u32; 16], 0);
         let load = |offset: u32, length: usize| -> Option<u32> {
@@ -346,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbors_pass_by_the_peer_s_address() {
+    fn neighbors_pass_by_peer_address() {
         let peers = ["192.0.2.1", "192.0.2.2", "fe80::1", "2001:db8::2"]
             .map(|text| text.parse().expect("an address"));
         let program = program(&[], &[], &peers);
@@ -358,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_for_many_links_stays_within_the_limit_and_passes_their_notifications() {
+    fn programs_for_many_links_and_peers_stay_within_the_instruction_limit() {
         let names: Vec<_> = (0..MAX_NAMES).map(|n| format!("interface-{n}")).collect();
         let indices: Vec<_> = (1..5000).map(|n| n * 7).collect();
         let peers: Vec<_> = (0..256).map(|n| IpAddr::V4(n.into())).collect();

@@ -1,12 +1,13 @@
-//! Macvlans with a virtual router's own MAC (RFC 9568 section 7.3).
+//! Macvlans that have the virtual MAC of a virtual router (RFC 9568 section 7.3).
 //!
-//! Such a link is **down** while its router is not master: no frames are received for the MAC, no
-//! ARP request is answered, and no IGMP or MLD report from a backup updates the forwarding tables
-//! of switches. It is in private mode: macvlans on one parent do not receive each other's frames,
-//! and frames from its own MAC (adverts of the other routers) are not treated as looped back.
+//! The macvlan is **down** while its router is not master. A backup therefore receives no frames for
+//! the virtual MAC, answers no ARP requests, and sends no IGMP or MLD reports that would update the
+//! forwarding tables of switches. The macvlan is in private mode: macvlans on the same parent do not
+//! receive each other's frames, and adverts that the current master sends from the virtual MAC are
+//! not mistaken for looped-back frames.
 //!
-//! The link's alias contains what the next start needs after a crash: the agent that created it,
-//! and its parent's original sysctls.
+//! The alias of the link records what the next run needs to clean up after a crash: the agent that
+//! created it and the parent's original sysctls.
 //!
 //! ```text
 //! vipd /run/vipd arp_ignore=0 arp_announce=0
@@ -26,7 +27,7 @@ use super::message::LinkDetails;
 use super::requests::{Requests, Traffic};
 use super::sysctl::{self, Sysctls};
 
-/// A macvlan that exists.
+/// An existing macvlan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Macvlan {
     /// Interface name.
@@ -35,14 +36,14 @@ pub struct Macvlan {
     pub ifindex: u32,
 }
 
-/// The required macvlan.
+/// The macvlan that a virtual router requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted<'a> {
-    /// Index of its parent.
+    /// Index of the parent interface.
     pub parent: u32,
-    /// Name of its parent.
+    /// Name of the parent interface.
     pub parent_name: &'a str,
-    /// IP version of its addresses, 4 or 6.
+    /// IP version of the router's addresses, 4 or 6.
     pub family: u8,
     /// Virtual router identifier.
     pub vrid: u8,
@@ -58,34 +59,34 @@ impl Wanted<'_> {
         [0x00, 0x00, 0x5e, 0x00, block, self.vrid]
     }
 
-    /// Returns the name of the macvlan, and a second name for use if the first is taken: two
-    /// interfaces may have a router with the same VRID.
+    /// Returns the name of the macvlan and an alternative. The first name is taken if another
+    /// interface has a router with the same VRID.
     fn names(&self) -> [String; 2] {
         let Self { parent, family, vrid, .. } = self;
         [format!("vrrp{family}-{vrid}"), format!("v{family}-{vrid}-{parent}")]
     }
 }
 
-/// The parent's index, the IP version and the VRID.
+/// Index of the parent, IP version and VRID.
 type Key = (u32, u8, u8);
 
-/// The macvlans of one agent. Dropping it deletes them and restores their parents' sysctls.
+/// The macvlans of an agent. On drop, they are deleted and the sysctls of their parents restored.
 pub struct Macvlans {
     requests: Requests,
-    /// Prefix of the aliases of this agent's links.
+    /// Prefix of the aliases of this agent's macvlans.
     owner: String,
-    /// Complete macvlans, with the names of their parents.
+    /// Fully configured macvlans and the names of their parents.
     created: BTreeMap<Key, (Macvlan, String)>,
-    /// Sysctls of each parent before its first macvlan.
+    /// Original sysctls of each parent.
     parents: BTreeMap<String, Sysctls>,
 }
 
 impl Macvlans {
-    /// Deletes the stale macvlans of an earlier run of the same agent. `owner` is a word without
-    /// spaces.
+    /// Deletes macvlans left by a previous run of the same agent. `owner` is the agent's name and
+    /// must not contain spaces.
     ///
     /// # Errors
-    /// When a netlink socket cannot be opened, or the kernel refuses the dump or a deletion.
+    /// If the netlink socket cannot be opened or the links cannot be read.
     pub fn open(owner: &str) -> io::Result<Self> {
         let requests = Requests::open()?;
         let owner = format!("vipd {owner} ");
@@ -94,11 +95,11 @@ impl Macvlans {
         Ok(macvlans)
     }
 
-    /// Returns the macvlan, which is created if it does not exist. A new one is down.
+    /// Returns the macvlan, creating it if it does not exist. A new macvlan is down.
     ///
     /// # Errors
-    /// When the kernel refuses it, or when a sysctl has the wrong value and cannot be set; the
-    /// macvlan is then deleted again.
+    /// If the kernel rejects the macvlan, or if a sysctl has the wrong value and cannot be set. In
+    /// the latter case, the macvlan is deleted again.
     pub fn ensure(&mut self, wanted: &Wanted<'_>) -> io::Result<Macvlan> {
         self.forget_former_parent(wanted);
         if let Some((known, _)) = self.created.get(&wanted.key()).cloned() {
@@ -111,7 +112,7 @@ impl Macvlans {
         let before = self.parents.get(parent).cloned().unwrap_or_else(|| Sysctls::of_parent(parent));
         let macvlan = self.create(wanted)?;
         if let Err(error) = self.complete(&macvlan, wanted, &before) {
-            // Without its sysctls, the host would answer with two MACs.
+            // Without the sysctls, the host would answer ARP requests with two MACs.
             self.delete_or_log(&macvlan);
             if !self.parents.contains_key(parent) {
                 before.restore(parent);
@@ -123,8 +124,8 @@ impl Macvlans {
         Ok(macvlan)
     }
 
-    /// Deletes the macvlan of a virtual router, if it has one. With the last macvlan of a parent,
-    /// the parent's sysctls are restored.
+    /// Deletes the macvlan of a virtual router, if it has one. If the parent has no other macvlan,
+    /// restores the parent's sysctls.
     pub fn remove(&mut self, parent: u32, family: u8, vrid: u8) {
         let Some((macvlan, parent)) = self.created.remove(&(parent, family, vrid)) else { return };
         self.delete_or_log(&macvlan);
@@ -145,10 +146,10 @@ impl Macvlans {
         }
     }
 
-    /// Sets a macvlan up or down. A deleted one is not an error.
+    /// Brings a macvlan up or down. Does nothing if it no longer exists.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Any other error returned by the kernel.
     pub fn set_up(&mut self, ifindex: u32, up: bool) -> io::Result<()> {
         let change = if up { Change::Up { ifindex } } else { Change::Down { ifindex } };
         let mut result = Ok(());
@@ -160,7 +161,7 @@ impl Macvlans {
         result
     }
 
-    /// Returns the traffic exchanged with the kernel.
+    /// Returns the number of messages exchanged with the kernel.
     pub fn traffic(&self) -> Traffic {
         self.requests.traffic()
     }
@@ -180,15 +181,15 @@ impl Macvlans {
             if let Some(parent) = parent.and_then(|parent| names.get(&parent)) {
                 before.restore(parent);
             }
-            tracing::warn!(interface = macvlan.name, "removing a stale virtual MAC left by a previous run");
+            tracing::warn!(interface = macvlan.name, "removing stale macvlan left by a previous run");
         }
         let stale: Vec<_> = stale.into_iter().map(|(macvlan, ..)| macvlan).collect();
         self.delete_all(&stale);
         Ok(())
     }
 
-    /// Forgets the macvlans of a former parent. They were deleted with the parent, and a new
-    /// interface of the same name has its own sysctls.
+    /// Forgets the macvlans and sysctls of a former interface with the parent's name. The kernel
+    /// deleted the macvlans along with that interface, and the new one has its own sysctls.
     fn forget_former_parent(&mut self, wanted: &Wanted<'_>) {
         let former = |key: &Key, parent: &str| parent == wanted.parent_name && key.0 != wanted.parent;
         if self.created.iter().any(|(key, (_, parent))| former(key, parent)) {
@@ -197,7 +198,7 @@ impl Macvlans {
         }
     }
 
-    /// Creates the link alone, under the first name that is free.
+    /// Creates the link under the first available name, without its alias and sysctls.
     fn create(&mut self, wanted: &Wanted<'_>) -> io::Result<Macvlan> {
         for name in wanted.names() {
             let mut result = self.create_named(&name, wanted);
@@ -215,7 +216,8 @@ impl Macvlans {
             }
         }
         let [first, second] = wanted.names();
-        let error = format!("other interfaces have the names {first} and {second}; rename or delete one");
+        let error =
+            format!("the names {first} and {second} are used by other interfaces; rename or delete one");
         Err(io::Error::new(io::ErrorKind::AlreadyExists, error))
     }
 
@@ -224,8 +226,8 @@ impl Macvlans {
         self.requests.request(RouteNetlinkMessage::NewLink(link.build()), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Writes the alias, which the kernel does not accept in the request that creates a link, and
-    /// sets the sysctls.
+    /// Sets the alias and the sysctls. The kernel does not accept an alias in the request that
+    /// creates a link.
     fn complete(&mut self, macvlan: &Macvlan, wanted: &Wanted<'_>, before: &Sysctls) -> io::Result<()> {
         let alias = format!("{}{before}", self.owner);
         self.set(LinkUnspec::new_with_index(macvlan.ifindex).alias(alias).build())?;
@@ -246,17 +248,17 @@ impl Macvlans {
         Ok(found)
     }
 
-    /// Returns whether a link is a macvlan that this agent was creating when it died: its MAC and
-    /// parent, down, and no other alias than its own. Macvlans of other agents, for example FRR's
-    /// vrrpd, must not be deleted.
+    /// Returns whether a link is a macvlan that a previous run of this agent did not finish
+    /// creating: it has the wanted MAC and parent, is down, and has no alias or one of this agent.
+    /// Macvlans of other programs, such as FRR's vrrpd, must not be deleted.
     fn is_unfinished(&self, found: &LinkDetails, wanted: &Wanted<'_>) -> bool {
         (found.parent, found.mac) == (Some(wanted.parent), Some(wanted.mac()))
             && !found.flags.contains(LinkFlags::Up)
             && found.alias.as_ref().is_none_or(|alias| alias.starts_with(&self.owner))
     }
 
-    /// Deletes links with one request, so that the kernel waits only once until no packet uses them
-    /// (`synchronize_net`) rather than once per link.
+    /// Deletes links in one request, if possible, so that the kernel waits for packets in flight
+    /// (`synchronize_net`) once rather than once per link.
     fn delete_all(&mut self, links: &[Macvlan]) {
         if links.len() > 1 && self.delete_as_group(links).is_ok() {
             return;
@@ -266,7 +268,7 @@ impl Macvlans {
         }
     }
 
-    /// Moves links to a group that has no other member, and deletes the group.
+    /// Moves the links to an otherwise empty link group and deletes the group.
     fn delete_as_group(&mut self, links: &[Macvlan]) -> io::Result<()> {
         let mut used = Vec::new();
         self.requests
@@ -274,21 +276,22 @@ impl Macvlans {
         let group = loop {
             let mut bytes = [0; 4];
             getrandom(&mut bytes, GetRandomFlags::empty())?;
-            // Administrators use small numbers (iproute2's group file); 0 is the default group.
+            // Avoids 0, the default group, and the small numbers that administrators use (in
+            // iproute2's group file).
             let group = u32::from_ne_bytes(bytes) | 1 << 30;
             if !used.contains(&group) {
                 break group;
             }
         };
         for Macvlan { ifindex, .. } in links {
-            gone_is_fine(self.set(LinkUnspec::new_with_index(*ifindex).link_group(group).build()))?;
+            ignore_missing(self.set(LinkUnspec::new_with_index(*ifindex).link_group(group).build()))?;
         }
         self.delete_link(LinkUnspec::new_with_index(0).link_group(group).build())
     }
 
     fn delete_or_log(&mut self, Macvlan { name: interface, ifindex }: &Macvlan) {
         if let Err(error) = self.delete(*ifindex) {
-            tracing::error!(interface, %error, "cannot delete a virtual MAC; delete it with `ip link delete`");
+            tracing::error!(interface, %error, "cannot delete the macvlan; delete it with `ip link delete`");
         }
     }
 
@@ -297,7 +300,7 @@ impl Macvlans {
     }
 
     fn delete_link(&mut self, link: LinkMessage) -> io::Result<()> {
-        gone_is_fine(self.requests.request(RouteNetlinkMessage::DelLink(link), 0))
+        ignore_missing(self.requests.request(RouteNetlinkMessage::DelLink(link), 0))
     }
 }
 
@@ -311,8 +314,8 @@ fn is_taken(result: &io::Result<()>) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
 }
 
-/// Treats errors for a link that is gone, possibly with its parent, as success.
-fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
+/// Treats the error for a link that no longer exists as success.
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
         result => result,

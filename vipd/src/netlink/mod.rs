@@ -1,9 +1,9 @@
-//! Links and addresses by rtnetlink.
+//! Links and addresses, through rtnetlink(7).
 //!
-//! [`Requests`] changes addresses and reads links and addresses; [`Monitor`] receives notifications
-//! of links and addresses in use. Each has its own socket, so that a burst of notifications cannot
-//! displace an answer. [`Macvlans`] creates and deletes the macvlans of virtual routers with their
-//! own MAC.
+//! [`Requests`] reads links and addresses and changes addresses. [`Monitor`] receives notifications
+//! about the links in use and their addresses. Each has its own socket, so that a burst of
+//! notifications cannot displace a response. [`Macvlans`] creates and deletes the macvlans of
+//! virtual routers that use a virtual MAC.
 
 mod change;
 mod dump;

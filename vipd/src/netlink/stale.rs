@@ -1,4 +1,4 @@
-//! Stale addresses: those of an agent that was killed.
+//! Removal of stale addresses, which a killed agent has left on its interfaces.
 
 use std::io;
 use std::net::IpAddr;
@@ -7,23 +7,23 @@ use super::change::Change;
 use super::message::{Address, LinkDetails, Notice, PROTO_VIPD};
 use super::requests::Requests;
 
-/// Configured virtual addresses of one virtual router.
+/// The configured VIPs of one virtual router.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configured {
-    /// Name of the interface that its adverts use.
+    /// Name of the router's VRRP interface.
     pub interface: String,
-    /// Virtual addresses of the router, including excluded addresses.
+    /// VIPs of the router, including excluded addresses.
     pub addresses: Vec<IpAddr>,
 }
 
 impl Requests {
-    /// Removes configured virtual addresses with vipd's mark and returns them.
+    /// Removes configured VIPs that have vipd's mark, and returns them.
     ///
-    /// Addresses of a router whose interface has an XDP program stay: another agent may be running
-    /// there. The program of a killed agent was detached when its process ended.
+    /// Skips the VIPs of a router whose interface has an XDP program, because another agent may be
+    /// running there. The kernel has already detached the program of a killed agent.
     ///
     /// # Errors
-    /// When a dump or one of the removals fails; the other removals are still made.
+    /// If a dump or a removal fails. All other removals are still carried out.
     pub fn remove_stale(&mut self, configured: &[Configured]) -> io::Result<Vec<Address>> {
         let mut attached = Vec::new();
         self.dump_links(|message| {

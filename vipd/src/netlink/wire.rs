@@ -1,8 +1,8 @@
-//! Framing: the messages of a datagram, and the fields of a notification that decide whether it is
-//! decoded.
+//! Splits datagrams into messages, and reads the fields that decide whether a notification is worth
+//! decoding.
 //!
-//! A notification of a link that is not in use costs only a few loads; only notifications of links
-//! in use are decoded into rtnetlink's types, which allocate a vector per message.
+//! Only notifications about links in use are decoded into rtnetlink's types, which allocate a
+//! vector per message. All others cost only a few loads.
 
 use std::io;
 use std::net::IpAddr;
@@ -13,14 +13,15 @@ use rtnetlink::packet_core::{
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
 
-/// Lengths of `struct ifinfomsg` and `struct ndmsg`, bytes.
+/// Length of `struct ifinfomsg` in bytes.
 const IFINFOMSG_LEN: usize = 16;
+/// Length of `struct ndmsg` in bytes.
 const NDMSG_LEN: usize = 12;
 
 /// A message in a datagram.
 pub(super) type Message<'a> = NetlinkBuffer<&'a [u8]>;
 
-/// Returns the messages of a datagram. A length that does not fit ends them.
+/// Iterates over the messages of a datagram, up to the first one with an invalid length.
 pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
@@ -34,7 +35,7 @@ pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     })
 }
 
-/// Appends a request. `flags` are added to `NLM_F_REQUEST`.
+/// Appends a request with the given flags and `NLM_F_REQUEST`.
 pub(super) fn append(buffer: &mut Vec<u8>, request: RouteNetlinkMessage, flags: u16, sequence: u32) {
     let mut message = NetlinkMessage::from(request);
     message.header.flags = NLM_F_REQUEST | flags;
@@ -45,8 +46,8 @@ pub(super) fn append(buffer: &mut Vec<u8>, request: RouteNetlinkMessage, flags: 
     message.serialize(&mut buffer[start..]);
 }
 
-/// Returns the errno of a message that ends the answers to a request: an error, an acknowledgement
-/// (0), or the end of a dump, which may report a failure.
+/// Returns the errno of the last answer to a request, which is an error, an acknowledgement (0), or
+/// the end of a dump. Returns `None` for other messages.
 pub(super) fn errno(message: &Message<'_>) -> Option<i32> {
     let body = message.payload();
     match message.message_type() {
@@ -56,19 +57,19 @@ pub(super) fn errno(message: &Message<'_>) -> Option<i32> {
     }
 }
 
-/// Returns the error of an acknowledgement; 0 is success.
+/// Converts the errno of an acknowledgement to a result; 0 means success.
 pub(super) fn acknowledged(errno: i32) -> io::Result<()> {
     if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
 }
 
-/// Returns the index of the link that a link, address or neighbor message is about: at the same
-/// offset in the three.
+/// Returns the interface index of a link, address or neighbor message, which is at the same offset
+/// in all three.
 pub(super) fn ifindex(message: &Message<'_>) -> Option<u32> {
     Some(u32::from_ne_bytes(*message.payload().get(4..)?.first_chunk()?))
 }
 
-/// Returns the name in a link message. A name that is not UTF-8 reads as `None`: the configuration
-/// cannot contain it.
+/// Returns the interface name in a link message, or `None` if it is not UTF-8: the configuration
+/// cannot contain such a name.
 pub(super) fn link_name<'a>(message: &Message<'a>) -> Option<&'a str> {
     let name = attribute(message.payload().get(IFINFOMSG_LEN..)?, libc::IFLA_IFNAME)?;
     std::str::from_utf8(name.strip_suffix(&[0]).unwrap_or(name)).ok()
@@ -81,7 +82,7 @@ pub(super) fn neighbor_address(message: &Message<'_>) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(address).map(IpAddr::from)).ok()
 }
 
-/// Returns the attributes of a link message, up to one whose length does not fit.
+/// Iterates over the attributes of a link message, up to the first one with an invalid length.
 pub(super) fn link_attributes<'a>(message: &Message<'a>) -> impl Iterator<Item = NlaBuffer<&'a [u8]>> {
     NlasIterator::new(message.payload().get(IFINFOMSG_LEN..).unwrap_or_default()).map_while(Result::ok)
 }
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn appended_requests_read_back_in_order() {
+    fn appended_requests_are_parsed_in_order() {
         let mut buffer = Vec::new();
         append(&mut buffer, request(), 0, 7);
         append(&mut buffer, request(), 0, 8);
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn truncated_and_inconsistent_lengths_end_the_iteration() {
+    fn iteration_ends_at_truncated_messages_and_invalid_lengths() {
         let mut buffer = Vec::new();
         append(&mut buffer, request(), 0, 1);
         for length in 0..buffer.len() {

@@ -1,4 +1,4 @@
-//! A thread that changes addresses while the engine announces those already added.
+//! A thread that changes addresses while the engine announces the ones already added.
 
 use std::io;
 use std::sync::Arc;
@@ -9,22 +9,24 @@ use rtnetlink::sys::Socket;
 
 use super::wire::messages;
 
-/// Room for one answer, bytes: an error without the quoted request (`NETLINK_CAP_ACK`) has 36.
+/// Buffer size for one answer, in bytes. An error takes 36, because `NETLINK_CAP_ACK` leaves out
+/// the request.
 const ANSWER: usize = 256;
 
-/// Requests that one system call sends, and their answers.
+/// Requests that are sent in one system call, and the answers to them.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) requests: Vec<u8>,
     pub(super) answers: Vec<u8>,
     /// Sequence number of the first request.
     pub(super) first: u32,
-    /// Sequence number of the last request, the only one that requests an acknowledgement.
+    /// Sequence number of the last request, the only one with `NLM_F_ACK`.
     pub(super) last: u32,
 }
 
 impl Batch {
-    /// Sends the requests and receives all answers. The kernel answers within the call that sends.
+    /// Sends the requests and receives all answers. The kernel has queued the answers by the time
+    /// the send returns.
     pub(super) fn run(&mut self, socket: &Socket) -> io::Result<()> {
         socket.send(&self.requests, 0)?;
         self.answers.clear();
@@ -34,7 +36,7 @@ impl Batch {
             receive(socket, &mut self.answers, ANSWER)?;
             let datagram = self.answers.get(start..).unwrap_or_default();
             answered = messages(datagram).any(|answer| answer.sequence_number() == self.last);
-            // Messages start aligned.
+            // The next message must start at a multiple of 4 bytes.
             self.answers.resize(self.answers.len().next_multiple_of(4), 0);
         }
         Ok(())
@@ -44,7 +46,7 @@ impl Batch {
 /// A completed batch and its result.
 pub(super) type Outcome = (Batch, io::Result<()>);
 
-/// Runs batches in order on a separate thread, which ends when the worker is dropped.
+/// Runs batches in order on its own thread, which ends when the worker is dropped.
 #[derive(Debug)]
 pub(super) struct AddressWorker {
     submitted: Sender<Batch>,
@@ -52,9 +54,9 @@ pub(super) struct AddressWorker {
 }
 
 impl AddressWorker {
-    /// Starts the thread. The thread inherits the caller's scheduling policy
-    /// (pthread_attr_setinheritsched(3)), so that a real-time caller does not wait for an ordinary
-    /// thread.
+    /// Starts the thread. It inherits the caller's scheduling policy
+    /// (pthread_attr_setinheritsched(3)), so that a real-time caller never waits for a thread with
+    /// ordinary scheduling.
     pub(super) fn start(socket: Arc<Socket>) -> io::Result<Self> {
         let (submitted, batches) = channel::<Batch>();
         let (sender, outcomes) = channel();
@@ -69,22 +71,22 @@ impl AddressWorker {
         Ok(Self { submitted, outcomes })
     }
 
-    /// Submits a batch.
+    /// Queues a batch.
     pub(super) fn submit(&self, batch: Batch) {
-        // If the thread has ended, `wait` reports it.
+        // If the thread has ended, `wait` returns an error.
         let _ = self.submitted.send(batch);
     }
 
-    /// Waits for the oldest batch that was submitted.
+    /// Waits for the oldest outstanding batch.
     ///
     /// # Errors
-    /// `BrokenPipe` when the thread has ended.
+    /// `BrokenPipe` if the thread has ended.
     pub(super) fn wait(&self) -> io::Result<Outcome> {
         self.outcomes.recv().map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
-/// Appends one datagram of up to `room` bytes to the buffer.
+/// Receives one datagram of up to `room` bytes and appends it to the buffer.
 pub(super) fn receive(socket: &Socket, buffer: &mut Vec<u8>, room: usize) -> io::Result<()> {
     loop {
         buffer.reserve(room);
