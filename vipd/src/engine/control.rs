@@ -7,8 +7,8 @@ use vipd_common::Timestamp;
 use super::Engine;
 use super::command::{Command, EngineSnapshot, Report, Request, RouterSnapshot};
 use super::id::{LinkId, RouterId};
+use super::link::Link;
 use super::link_io::{LinkIo, MacvlanFailure, MacvlanIo};
-use super::links::Link;
 use crate::config;
 use crate::vrrp::{Fault, Input, State};
 

@@ -13,9 +13,10 @@ use vipd_common::wire::vrrp::Fields;
 
 use super::command::Sent;
 use super::id::LinkId;
+use super::link::Link;
 use super::link_io::FrameKind;
 use super::link_spec::XdpEntry;
-use super::links::{Link, Links};
+use super::links::Links;
 use super::unicast_peer::UnicastPeer;
 use crate::config;
 use crate::config::settings::{Checksum, Transport};

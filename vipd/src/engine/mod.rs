@@ -35,6 +35,7 @@ mod dispatch;
 mod effects;
 pub(crate) mod id;
 pub(crate) mod instance;
+mod link;
 pub(crate) mod link_io;
 pub(crate) mod link_spec;
 mod links;

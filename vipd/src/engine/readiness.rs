@@ -6,7 +6,7 @@ use vipd_common::Timestamp;
 
 use super::Engine;
 use super::id::RouterId;
-use super::links::Link;
+use super::link::Link;
 use super::ownership::Primary;
 use super::topology::Topology;
 use crate::vrrp::{Action, Addresses, Fault, Impediment, Input, State};

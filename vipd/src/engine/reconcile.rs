@@ -9,7 +9,7 @@ use vipd_common::Timestamp;
 use super::command::{Report, Request};
 use super::effects::{Added, MACVLAN, Vip};
 use super::id::{LinkId, RouterId};
-use super::links::{Gone, LinkRole};
+use super::link::{Gone, LinkRole};
 use super::ownership::{Claim, Difference, compare};
 use super::{BUDGET, Engine, RECONCILE_AFTER};
 use crate::netlink::{Address, Change, Drained, Notice, PROTO_VIPD};

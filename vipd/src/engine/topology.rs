@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::id::{LinkId, RouterId, Slab};
 use super::instance::Instance;
+use super::link::{Link, LinkRole};
 use super::link_spec::{LinkSpec, RouterSpec, preference};
-use super::links::{Link, LinkRole, Links};
+use super::links::Links;
 use crate::config;
 use crate::config::settings::{Transport, XdpMode};
 use crate::vrrp::Family;

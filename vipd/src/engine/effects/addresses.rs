@@ -1,14 +1,11 @@
 //! Pass 2: addresses. The changes of a turn go to netlink in batches, and each address is announced
 //! once its batch is acknowledged.
 
-use std::io;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use vipd_common::Timestamp;
-use vipd_common::address::to_words;
-use vipd_common::records::ClosedKey;
 
 use super::announcer::Packet;
 use super::{Effects, Proposal};
@@ -20,8 +17,7 @@ use crate::engine::links::Links;
 use crate::engine::ownership::{Claim, Difference, compare};
 use crate::engine::topology::Topology;
 use crate::netlink::{self, Address, Attributes, BATCH, Change, Label};
-use crate::vrrp::{Action, Addresses, Family};
-use crate::xdp::{Closed, MapError};
+use crate::vrrp::{Action, Addresses};
 
 /// A VIP: its router, and its position in the router's list.
 pub(crate) type Vip = (RouterId, usize);
@@ -114,34 +110,6 @@ impl Effects {
                 self.retries.take(vip);
                 self.remove(vip, instance, links);
             }
-        }
-    }
-
-    /// Makes the XDP program drop packets to a router's addresses before the addresses are added
-    /// (Accept_Mode false). Addresses that do not fit into the program's map are not added; they
-    /// are tried again later.
-    fn close(
-        &mut self,
-        now: Timestamp,
-        router: RouterId,
-        instance: &mut Instance,
-        links: &Links,
-        reports: &mut Reports,
-    ) {
-        let result = close(&mut self.closed, instance, links);
-        // The router may become master again while its addresses are still being removed.
-        self.reopen.retain(|(owner, key)| *owner != router || !instance.closed.contains(key));
-        let Err(error) = result else { return };
-        instance.sent.address_errors += 1;
-        let errno = error.raw_os_error().unwrap_or_default();
-        let mut is_new = false;
-        for (position, vip) in instance.addresses.iter().enumerate() {
-            if !instance.may_add(vip.address) {
-                is_new |= self.retries.refused((router, position), errno, false, now);
-            }
-        }
-        if is_new {
-            reports.send(Report::NotClosed { router, error });
         }
     }
 
@@ -336,26 +304,6 @@ impl Effects {
             }
         }
     }
-}
-
-/// Adds a router's addresses to the XDP program's map of closed addresses.
-fn close(closed: &mut Closed, instance: &mut Instance, links: &Links) -> io::Result<()> {
-    let ifindex = links.get(instance.link).and_then(|link| link.ifindex);
-    let (Some(ifindex), false) = (ifindex, instance.settings.accept) else { return Ok(()) };
-    let mut result = Ok(());
-    for vip in &instance.addresses {
-        let family = Family::of(vip.address).number();
-        let key = ClosedKey { ifindex, family, zero: [0; 3], address: to_words(vip.address) };
-        if instance.closed.contains(&key) {
-            continue;
-        }
-        match closed.insert(key, instance.row) {
-            Ok(()) => instance.closed.push(key),
-            Err(MapError::SyscallError(error)) => result = Err(error.io_error),
-            Err(error) => result = Err(io::Error::other(error)),
-        }
-    }
-    result
 }
 
 /// Returns the change that adds a VIP, and its link; none if it cannot or must not be added.

@@ -11,6 +11,7 @@ mod addresses;
 mod adverts;
 mod announce;
 mod announcer;
+mod closed;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;

@@ -5,9 +5,12 @@
 //! instance. The latest state change is always logged, if necessary as one line for several
 //! changes.
 
+mod event;
+mod limit;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use vipd_common::counters::CounterRow;
 
@@ -17,17 +20,9 @@ use crate::control::counters::drop_reasons;
 use crate::engine::command::Report;
 use crate::engine::id::RouterId;
 use crate::netlink::Address;
-use crate::vrrp::{Discard, Event, Interval, Reason, State, Version};
+use crate::vrrp::Event;
 use crate::xdp::Row;
-
-/// Number of lines that an instance may log in one burst.
-const BURST: u32 = 20;
-/// Interval at which one more line is allowed after a burst.
-const REFILL: Duration = Duration::from_millis(500);
-/// Minimum pause before a repeated failure of the agent is logged again.
-const MIN_PAUSE: Duration = Duration::from_secs(60);
-/// Maximum pause before a repeated failure of the agent is logged again.
-const MAX_PAUSE: Duration = Duration::from_secs(3600);
+use limit::{Limit, Repeats};
 
 /// Writes reports as log lines.
 pub(super) struct Log {
@@ -48,61 +43,6 @@ struct InstanceLog {
     last: CounterRow,
     /// Number of state changes logged so far, including those in a line for several changes.
     transitions: u64,
-}
-
-/// A token bucket for log lines.
-struct Limit {
-    tokens: u32,
-    refilled: Instant,
-    suppressed: u64,
-}
-
-impl Limit {
-    fn new() -> Self {
-        Self { tokens: BURST, refilled: Instant::now(), suppressed: 0 }
-    }
-
-    /// Returns whether a line may be logged now. If lines were suppressed before it, first logs how
-    /// many, with `name` as the instance.
-    fn permits(&mut self, name: &str) -> bool {
-        let periods = self.refilled.elapsed().as_millis() / REFILL.as_millis();
-        if let Ok(periods @ 1..) = u32::try_from(periods) {
-            self.tokens = self.tokens.saturating_add(periods).min(BURST);
-            self.refilled = Instant::now();
-        }
-        if self.tokens == 0 {
-            self.suppressed += 1;
-            return false;
-        }
-        self.tokens -= 1;
-        if self.suppressed > 0 {
-            let lines = std::mem::take(&mut self.suppressed);
-            tracing::warn!(instance = name, "log rate limit: {lines} lines suppressed");
-        }
-        true
-    }
-}
-
-/// A failure that may repeat. It is logged again when its text changes, or after a pause that
-/// doubles each time.
-#[derive(Default)]
-struct Repeats {
-    last: String,
-    next: Option<(Instant, Duration)>,
-}
-
-impl Repeats {
-    fn is_due(&mut self, failure: &str, now: Instant) -> bool {
-        let pause = match self.next {
-            Some((at, _)) if self.last == failure && now < at => return false,
-            Some((at, pause)) if self.last == failure && now < at + pause => (pause * 2).min(MAX_PAUSE),
-            // A different failure, or one that has not occurred for a while.
-            _ => MIN_PAUSE,
-        };
-        failure.clone_into(&mut self.last);
-        self.next = Some((now + pause, pause));
-        true
-    }
 }
 
 impl InstanceLog {
@@ -203,7 +143,7 @@ impl Log {
         }
         if log.permits() {
             log.transitions += u64::from(is_transition);
-            write(&log.config, event);
+            event::write(&log.config, event);
         }
     }
 
@@ -238,69 +178,6 @@ impl Log {
     }
 }
 
-fn write(config: &Instance, event: &Event) {
-    let instance = config.name.as_str();
-    match event {
-        Event::StateChanged { from, to, reason, late } => {
-            if matches!(reason, Reason::MasterTimeout | Reason::Preempted | Reason::PriorityZero) {
-                tracing::info!(instance, %from, %to, %reason, late_us = late / 1000, "state changed");
-            } else if matches!(to, State::Fault(_)) || *reason == Reason::Stalled {
-                tracing::warn!(instance, %from, %to, %reason, "state changed");
-            } else {
-                tracing::info!(instance, %from, %to, %reason, "state changed");
-            }
-        }
-        Event::MasterChanged { source, priority } => {
-            tracing::info!(instance, master = %source, priority, "following a master");
-        }
-        Event::Discarded { reason, source } => {
-            let (reason, remedy) = match reason {
-                Discard::OwnSource => {
-                    ("its source is our own address", "look for a loop or a duplicate address")
-                }
-                Discard::Interval => {
-                    ("advert interval mismatch", "configure the same advert_interval on all routers")
-                }
-                Discard::AddressList => {
-                    ("address list mismatch", "configure the same virtual_addresses on all routers")
-                }
-                Discard::Owner => {
-                    ("this router is the address owner", "configure priority 255 on one router only")
-                }
-            };
-            tracing::warn!(instance, %source, reason, remedy, "advert ignored");
-        }
-        Event::IntervalAdopted { source, interval } => {
-            let theirs = Interval::from_wire(Version::V3, *interval).map(|interval| interval.to_string());
-            let theirs = theirs.unwrap_or_default();
-            let ours = config.router.interval;
-            tracing::warn!(instance, %source, theirs, %ours, "advert interval mismatch; using the master's interval");
-        }
-        Event::AddressListDiffers { source } => {
-            tracing::warn!(instance, %source, "address list mismatch: the router advertises other addresses");
-        }
-        Event::OwnerConflict { source } => {
-            tracing::warn!(instance, %source, "another router also has priority 255; configure it on one only");
-        }
-        Event::LosingAdvert { source, priority } => {
-            tracing::warn!(
-                instance, %source, priority,
-                "split brain: a lower-priority router also claims master; re-advertising"
-            );
-        }
-        Event::Reannounced => {
-            tracing::info!(instance, "split brain is over; VIPs announced again");
-        }
-        Event::AddressRestored(address) => {
-            tracing::warn!(instance, %address, "VIP removed externally; restored and announced");
-        }
-        Event::PrimaryChanged { primary } => tracing::info!(instance, %primary, "primary address changed"),
-        Event::FeedLoss => {
-            tracing::warn!(instance, "adverts were lost between the XDP program and the agent");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -314,6 +191,7 @@ mod tests {
     use crate::engine::command::Reports;
     use crate::engine::id::Id as _;
     use crate::service::bus::bus;
+    use crate::vrrp::{Reason, State};
     use crate::xdp::Rows;
 
     #[derive(Clone, Default)]
@@ -409,19 +287,5 @@ mod tests {
             "WARN state changed; earlier lines were dropped instance=\"VI_1\" to=master reason=startup changes={lost}"
         );
         assert_eq!(later, [expected]);
-    }
-
-    #[test]
-    fn repeated_failure_is_logged_at_growing_intervals_until_it_changes() {
-        let start = Instant::now();
-        let mut repeats = Repeats::default();
-        let logged: Vec<u64> = (0..1000)
-            .filter(|second| repeats.is_due("no buffer space", start + Duration::from_secs(*second)))
-            .collect();
-        assert_eq!(logged, [0, 60, 180, 420, 900]);
-        assert!(repeats.is_due("no memory", start + Duration::from_secs(1000)));
-        let later = start + Duration::from_secs(100_000);
-        assert!(repeats.is_due("no memory", later));
-        assert!(repeats.is_due("no memory", later + Duration::from_secs(60)), "the pause is 60 s again");
     }
 }

@@ -1,0 +1,68 @@
+//! Log lines for events of the core.
+
+use crate::config::Instance;
+use crate::vrrp::{Discard, Event, Interval, Reason, State, Version};
+
+/// Logs an event of an instance.
+pub(super) fn write(config: &Instance, event: &Event) {
+    let instance = config.name.as_str();
+    match event {
+        Event::StateChanged { from, to, reason, late } => {
+            if matches!(reason, Reason::MasterTimeout | Reason::Preempted | Reason::PriorityZero) {
+                tracing::info!(instance, %from, %to, %reason, late_us = late / 1000, "state changed");
+            } else if matches!(to, State::Fault(_)) || *reason == Reason::Stalled {
+                tracing::warn!(instance, %from, %to, %reason, "state changed");
+            } else {
+                tracing::info!(instance, %from, %to, %reason, "state changed");
+            }
+        }
+        Event::MasterChanged { source, priority } => {
+            tracing::info!(instance, master = %source, priority, "following a master");
+        }
+        Event::Discarded { reason, source } => {
+            let (reason, remedy) = match reason {
+                Discard::OwnSource => {
+                    ("its source is our own address", "look for a loop or a duplicate address")
+                }
+                Discard::Interval => {
+                    ("advert interval mismatch", "configure the same advert_interval on all routers")
+                }
+                Discard::AddressList => {
+                    ("address list mismatch", "configure the same virtual_addresses on all routers")
+                }
+                Discard::Owner => {
+                    ("this router is the address owner", "configure priority 255 on one router only")
+                }
+            };
+            tracing::warn!(instance, %source, reason, remedy, "advert ignored");
+        }
+        Event::IntervalAdopted { source, interval } => {
+            let theirs = Interval::from_wire(Version::V3, *interval).map(|interval| interval.to_string());
+            let theirs = theirs.unwrap_or_default();
+            let ours = config.router.interval;
+            tracing::warn!(instance, %source, theirs, %ours, "advert interval mismatch; using the master's interval");
+        }
+        Event::AddressListDiffers { source } => {
+            tracing::warn!(instance, %source, "address list mismatch: the router advertises other addresses");
+        }
+        Event::OwnerConflict { source } => {
+            tracing::warn!(instance, %source, "another router also has priority 255; configure it on one only");
+        }
+        Event::LosingAdvert { source, priority } => {
+            tracing::warn!(
+                instance, %source, priority,
+                "split brain: a lower-priority router also claims master; re-advertising"
+            );
+        }
+        Event::Reannounced => {
+            tracing::info!(instance, "split brain is over; VIPs announced again");
+        }
+        Event::AddressRestored(address) => {
+            tracing::warn!(instance, %address, "VIP removed externally; restored and announced");
+        }
+        Event::PrimaryChanged { primary } => tracing::info!(instance, %primary, "primary address changed"),
+        Event::FeedLoss => {
+            tracing::warn!(instance, "adverts were lost between the XDP program and the agent");
+        }
+    }
+}
