@@ -1,0 +1,109 @@
+//! Addresses that take several turns, and addresses with `accept = false`.
+
+use super::*;
+use crate::vrrp::{Action, Addresses};
+
+/// More addresses than one turn may change: adverts that are due are sent in between, each address
+/// is added and announced, and a shutdown removes them all.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn a_takeover_of_many_addresses_takes_several_turns() -> Result<()> {
+    const ADDRESSES: usize = 250;
+    let mut text = String::from("realtime = \"off\"\n");
+    for vrid in 1..=4 {
+        let addresses: Vec<_> = (1..=ADDRESSES).map(|last| format!("\"10.0.{vrid}.{last}/32\"")).collect();
+        let _ = write!(
+            text,
+            "[[instance]]\nname = \"{vrid}\"\ninterface = \"eth1\"\nvrid = {vrid}\nadvert_interval = \"10ms\"\n\
+             virtual_addresses = [{}]\ngarp = {{ delay = \"0s\", repeat = 1 }}\n",
+            addresses.join(", ")
+        );
+    }
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(move || {
+        let mut bench = Bench::configured(&text)?;
+        let present = |bench: &Bench| {
+            let links = bench.engine.topology.links.iter();
+            let ours = links.flat_map(|(_, link)| link.addresses.iter().filter(|found| found.prefix == 32));
+            ours.count()
+        };
+        let adverts = |bench: &Bench| bench.sum(|instance| instance.sent.adverts);
+        let (mut turns, mut first) = (0, None);
+        bench.turn_until("all addresses are there", |bench| {
+            let count = present(bench);
+            turns += usize::from(count > 0);
+            if count > 0 && first.is_none() {
+                first = Some(adverts(bench));
+                // From here on adverts are due, while most addresses are still to be added.
+                thread::sleep(INTERVAL);
+            }
+            count == 4 * ADDRESSES
+        })?;
+        assert!(turns >= 4 * ADDRESSES / BUDGET.changes, "{turns} turns");
+        assert!(Some(adverts(&bench)) > first, "adverts that were due were sent between the turns");
+        bench.turn_until("all are announced", |bench| {
+            bench.sum(|instance| instance.sent.gratuitous_arps) >= 4 * ADDRESSES as u64
+        })?;
+        assert_eq!(bench.sum(|instance| instance.sent.gratuitous_arps), 4 * ADDRESSES as u64);
+        bench.engine.shut_down(clock::now());
+        assert_eq!(present(&bench), 0);
+        bench.engine.resync()?;
+        assert_eq!(present(&bench), 0, "in the kernel, too");
+        Ok(())
+    })
+}
+
+/// Returns the configuration of one master with three addresses and `accept = false`.
+fn closed() -> String {
+    String::from(
+        "realtime = \"off\"\n[[instance]]\nname = \"1\"\ninterface = \"eth1\"\nvrid = 1\n\
+         advert_interval = \"10ms\"\naccept = false\n\
+         virtual_addresses = [\"10.0.1.1/32\", \"10.0.1.2/32\", \"10.0.1.3/32\"]\n",
+    )
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn addresses_stay_closed_when_their_router_is_master_again_before_they_are_removed() -> Result<()> {
+    const ONE: Budget = Budget { changes: 1, announcements: 1 };
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let mut bench = Bench::with_room(&closed(), 8)?;
+        bench.turn_until("it is master", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("all are added", |bench| !bench.engine.effects.has_changes())?;
+        let Engine { effects, topology, reports, .. } = &mut bench.engine;
+        assert_eq!(effects.closed_count(), 3);
+        let (id, _) = topology.routers.iter().next().expect("a router");
+        effects.push(id, Action::RemoveAddresses);
+        effects.flush(clock::now(), ONE, topology, reports);
+        assert!(effects.has_changes(), "removals are pending");
+        effects.push(id, Action::AddAddresses(Addresses::All));
+        while effects.has_changes() || effects.has_actions() {
+            effects.flush(clock::now(), ONE, topology, reports);
+        }
+        assert_eq!(effects.closed_count(), 3);
+        effects.push(id, Action::RemoveAddresses);
+        effects.flush(clock::now(), BUDGET, topology, reports);
+        assert_eq!(effects.closed_count(), 0);
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn addresses_that_cannot_be_closed_are_reported_once_and_not_added() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let mut bench = Bench::with_room(&closed(), 1)?;
+        bench.turn_until("the second attempt", |bench| bench.last_router().sent.address_errors >= 2)?;
+        let router = bench.last_router();
+        assert_eq!(router.missing(&bench.engine.topology.links).count(), 2);
+        assert_eq!(bench.engine.reconcile_at, None, "nothing to read again");
+        let mut reports = 0;
+        while let Ok(report) = bench.reported.try_recv() {
+            reports += usize::from(matches!(report, Report::NotClosed { .. }));
+        }
+        assert_eq!(reports, 1);
+        Ok(())
+    })
+}

@@ -1,0 +1,178 @@
+//! The engine on a LAN segment, run turn by turn.
+
+mod addresses;
+mod allocation;
+mod order;
+mod probe;
+mod topology;
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::sync::mpsc::RecvTimeoutError;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use vipd_common::records::BURST;
+use vipd_tests::inject::Injector;
+use vipd_tests::lab::Lab;
+use vipd_tests::protocol;
+use vipd_tests::station::Station;
+use vipd_witness::Advert;
+
+use super::*;
+use crate::config::Config;
+use crate::engine::instance::Instance;
+use crate::netlink::Macvlans;
+use crate::service::link_io::LinkOpener;
+use crate::service::worker::LinkWork as _;
+use crate::service::{bus, topology};
+use crate::vrrp::State;
+use crate::xdp::{Kernel, Loaded, OBJECT, Sizes, Verbosity};
+
+const NODE: Station = Station::Node(1);
+const ROUTERS: u8 = 20;
+const INTERVAL: Duration = Duration::from_millis(10);
+const SOON: Duration = Duration::from_secs(30);
+/// Missed adverts before a takeover: many, so that a busy machine does not cause one.
+const MISSING: u32 = 50;
+
+/// An engine whose interface is open, with the service's ends of its channels.
+struct Bench {
+    engine: Engine,
+    handle: Handle,
+    opener: LinkOpener,
+    requested: mpsc::UnboundedReceiver<Request>,
+    reported: mpsc::Receiver<Report>,
+}
+
+impl Bench {
+    /// Opens an engine in the network namespace of this thread.
+    fn new() -> Result<Self> {
+        Self::configured(&configuration())
+    }
+
+    /// Starts a lab with another configuration.
+    fn configured(text: &str) -> Result<Self> {
+        Self::with_room(text, 0)
+    }
+
+    /// Starts a lab with room for this many VIPs with `accept = false`.
+    fn with_room(text: &str, closed: u32) -> Result<Self> {
+        let config = Config::parse(text, "vipd.toml").map_err(|found| anyhow::anyhow!("{found}"))?;
+        let sizes = Sizes { routers: ROUTERS.into(), peers: 0, closed, senders: 4096, burst: BURST };
+        let Loaded { kernel, feed, counters: _, closed, steady, log: _ } =
+            Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
+        let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?);
+        let (requests, requested) = mpsc::unbounded_channel();
+        let (reports, reported) = mpsc::channel(4096);
+        let (transitions, _) = bus::bus(ROUTERS.into());
+        let outlets = Outlets { requests, reports, transitions };
+        let kernel_side = KernelSide { feed, closed, steady };
+        let topology = topology(&config, sizes)?;
+        let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, outlets)?;
+        for spec in engine.present().into_iter().filter_map(|link| engine.topology().spec(link)) {
+            let io = Ok(opener.open(&spec)?);
+            handle.send(Command::Opened { link: spec.link, ifindex: spec.ifindex, io });
+        }
+        Ok(Self { engine, handle, opener, requested, reported })
+    }
+
+    /// Runs turns until the condition holds. Fails after a while, even if the engine sleeps.
+    fn turn_until(&mut self, what: &str, mut is_met: impl FnMut(&Self) -> bool) -> Result<()> {
+        let handle = self.handle.clone();
+        let (done, over) = channel::<()>();
+        let watchdog = thread::spawn(move || {
+            if over.recv_timeout(SOON) == Err(RecvTimeoutError::Timeout) {
+                handle.send(Command::Stop);
+            }
+        });
+        while !is_met(self) {
+            anyhow::ensure!(self.engine.turn()?, "not within {SOON:?}: {what}");
+        }
+        drop(done);
+        watchdog.join().expect("the watchdog does not panic");
+        Ok(())
+    }
+
+    /// Serves the engine's requests, as the service does.
+    fn serve(&mut self) -> Result<()> {
+        while let Ok(request) = self.requested.try_recv() {
+            match request {
+                Request::Open(spec) | Request::Reattach(spec) => {
+                    let io = Ok(self.opener.open(&spec)?);
+                    self.handle.send(Command::Opened { link: spec.link, ifindex: spec.ifindex, io });
+                }
+                Request::Forget { ifindex, entry, row } => {
+                    self.opener.forget(ifindex, &entry, row);
+                    self.handle.send(Command::RowReleased(row));
+                }
+                Request::Close { ifindex, io, .. } => {
+                    drop(io);
+                    self.opener.close(ifindex);
+                }
+                Request::Drop(io) => drop(io),
+                Request::Down { .. } | Request::RenewGroups(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn all_are(&self, state: State) -> bool {
+        self.engine.topology.routers.values().all(|instance| instance.router.state() == state)
+    }
+
+    /// Returns whether all routers are on the fast path.
+    fn all_on_fast_path(&self) -> bool {
+        self.engine.topology.routers.values().all(|instance| instance.fast_path.published().is_some())
+    }
+
+    /// Returns the arrival of the last advert from this source that the first router was given.
+    fn last_given(&self, source: Ipv4Addr) -> Option<Timestamp> {
+        let peers = self.engine.topology.routers.values().next()?.router.peers();
+        Some(peers.iter().find(|peer| peer.address == source)?.last_arrival)
+    }
+
+    /// Allocations in this number of turns.
+    fn allocations(&mut self, turns: usize) -> Result<u64> {
+        let mut result = Ok(());
+        let counted = allocation_counter::measure(|| {
+            for _ in 0..turns {
+                result = self.engine.turn().map(drop);
+            }
+        });
+        result?;
+        Ok(counted.count_total)
+    }
+
+    fn last_router(&self) -> &Instance {
+        self.engine.topology.routers.values().last().expect("there are routers")
+    }
+
+    fn sum(&self, counter: impl Fn(&Instance) -> u64) -> u64 {
+        self.engine.topology.routers.values().map(counter).sum()
+    }
+}
+
+fn configuration() -> String {
+    let mut text = String::from("realtime = \"off\"\n");
+    for vrid in 1..=ROUTERS {
+        let _ = write!(
+            text,
+            "[[instance]]\nname = \"{vrid}\"\ninterface = \"eth1\"\nvrid = {vrid}\nadvert_interval = \"10ms\"\n\
+             down_after_adverts = {MISSING}\nvirtual_addresses = [\"10.0.{vrid}.1\"]\ngarp = {{ delay = \"0s\" }}\n"
+        );
+    }
+    text
+}
+
+fn advert(vrid: u8, priority: u8) -> Vec<u8> {
+    let addresses = vec![Ipv4Addr::new(10, 0, vrid, 1).into()];
+    let valid = Station::Client.advert(protocol::Version::V3, vrid, priority);
+    Advert { interval: 1, addresses, ..valid }.frame()
+}
+
+/// Adverts of the master, one for each router.
+fn masters() -> Vec<Vec<u8>> {
+    (1..=ROUTERS).map(|vrid| advert(vrid, 200)).collect()
+}

@@ -1,0 +1,122 @@
+//! Adverts are given to their router in the order of their arrival.
+
+use vipd_common::address::to_words;
+use vipd_common::parse::ChecksumForm;
+use vipd_common::records::AdvertRecord;
+
+use super::*;
+use crate::vrrp::Family;
+use crate::xdp::Row;
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn unchanged_adverts_are_given_before_a_later_record_and_before_a_snapshot() -> Result<()> {
+    const OTHER: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 77);
+    let lab = Lab::new(1)?;
+    let injector = Injector::open(lab.host(Station::Client)?)?;
+    lab.host(NODE)?.run(move || {
+        let mut bench = Bench::new()?;
+        bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
+        injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+        bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
+        let master = Station::Client.ipv4();
+        let begin = clock::now();
+        injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+        let has_arrived =
+            |bench: &Bench| bench.engine.steady.last_arrival(Row::new(1).expect("not 0")) > begin;
+        while !has_arrived(&bench) {
+            thread::yield_now();
+        }
+        assert!(bench.last_given(master) < Some(begin), "the router was not given it yet");
+        // Another router, with a priority between the node's and the master's.
+        let valid = Station::Client.advert(protocol::Version::V3, 1, 150);
+        let addresses = vec![Ipv4Addr::new(10, 0, 1, 1).into()];
+        injector.send(&Advert { source: OTHER.into(), interval: 1, addresses, ..valid }.frame())?;
+        bench.turn_until("the other router's advert was given", |bench| bench.last_given(OTHER).is_some())?;
+        assert!(bench.last_given(master) > Some(begin), "the unchanged advert arrived before the record");
+        assert!(bench.last_given(master) < bench.last_given(OTHER));
+
+        injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+        bench.turn_until("all are on the fast path again", Bench::all_on_fast_path)?;
+        let begin = clock::now();
+        injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+        while !has_arrived(&bench) {
+            thread::yield_now();
+        }
+        bench.engine.snapshot(clock::now());
+        assert!(bench.last_given(master) > Some(begin), "a snapshot includes the latest arrival");
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn a_master_that_stops_is_replaced_on_and_off_the_fast_path() -> Result<()> {
+    for (what, last) in [("on the fast path", None), ("its last advert had another priority", Some(50))] {
+        let lab = Lab::new(1)?;
+        let injector = Injector::open(lab.host(Station::Client)?)?;
+        lab.host(NODE)?.run(move || -> Result<()> {
+            let mut bench = Bench::new()?;
+            bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
+            injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+            bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
+            // The clock is read here because a turn ends by waiting for the next deadline.
+            let begin = clock::now();
+            injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+            if let Some(priority) = last {
+                // Lower than the node's: it ends the fast path and does not move the deadline.
+                let frames: Vec<_> = (1..=ROUTERS).map(|vrid| advert(vrid, priority)).collect();
+                injector.pace(&frames, frames.len(), Duration::ZERO)?;
+                bench.turn_until("none is on the fast path", |bench| {
+                    bench
+                        .engine
+                        .topology
+                        .routers
+                        .values()
+                        .all(|instance| instance.fast_path.published().is_none())
+                })?;
+            }
+            bench.turn_until(what, |bench| bench.all_are(State::Master))?;
+            assert!(clock::now() > begin + u64::from(MISSING / 2) * 10_000_000, "{what}: too early");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Records still in the ring when their router is removed contain its row, which may have been
+/// reused.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn a_record_of_a_former_router_is_not_given_to_the_next_one_with_its_row() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let mut bench = Bench::new()?;
+        bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
+        let first = bench.engine.topology.routers.values().next().expect("there are routers");
+        let (row, link) = (first.row.number(), first.link);
+        let ifindex = bench.engine.topology.links.get(link).and_then(|link| link.ifindex).unwrap_or_default();
+        let record = AdvertRecord {
+            row,
+            ifindex,
+            vrid: 1,
+            family: Family::V4.number(),
+            version: 3,
+            checksum: ChecksumForm::Rfc5798 as u8,
+            priority: 200,
+            interval: 1,
+            source: to_words(Station::Client.ipv4().into()),
+            ..bytemuck::Zeroable::zeroed()
+        };
+        for (stale, given) in [
+            (AdvertRecord { vrid: 99, ..record }, false),
+            (AdvertRecord { family: Family::V6.number(), ..record }, false),
+            (AdvertRecord { ifindex: ifindex + 1, ..record }, false),
+            (record, true),
+        ] {
+            bench.engine.dispatch_record(clock::now(), &stale);
+            assert_eq!(bench.last_given(Station::Client.ipv4()).is_some(), given, "{stale:?}");
+        }
+        Ok(())
+    })
+}

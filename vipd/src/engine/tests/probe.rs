@@ -1,0 +1,63 @@
+//! Probes of the XDP attachment that do not return.
+
+use super::*;
+
+/// Replaces the attachment of the only link with one whose probes block until the sender is used or
+/// dropped.
+fn block_probes(bench: &mut Bench) -> Sender<()> {
+    let (release, released) = channel();
+    let attachment = bench.engine.prober.watch(move || {
+        let _ = released.recv();
+        true
+    });
+    let (_, link) = bench.engine.topology.links.iter_mut().next().expect("there is a link");
+    link.io.as_mut().expect("it is open").attachment = Some(attachment);
+    release
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn a_master_sends_adverts_while_a_probe_is_blocked() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let mut bench = Bench::new()?;
+        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+        let _blocked = block_probes(&mut bench);
+        let sent = |bench: &Bench| bench.sum(|instance| instance.sent.adverts);
+        let before = sent(&bench);
+        bench.turn_until("adverts are sent", |bench| sent(bench) >= before + 50 * u64::from(ROUTERS))?;
+        assert!(bench.all_are(State::Master));
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn an_election_waits_for_a_probe_that_began_in_the_silence() -> Result<()> {
+    for was_followed in [true, false] {
+        let lab = Lab::new(1)?;
+        let injector = Injector::open(lab.host(Station::Client)?)?;
+        lab.host(NODE)?.run(move || -> Result<()> {
+            let mut bench = Bench::new()?;
+            bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
+            let release = block_probes(&mut bench);
+            if was_followed {
+                injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+                bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
+            }
+            let waiting = |bench: &Bench| bench.engine.waiting.len() == usize::from(ROUTERS);
+            bench.turn_until("all elections wait", waiting)?;
+            let wakeups = bench.engine.wakeups;
+            for _ in 0..20 {
+                bench.engine.turn()?;
+            }
+            assert!(bench.engine.wakeups >= wakeups + 5, "it does not spin");
+            assert!(bench.all_are(State::Backup) && waiting(&bench));
+            drop(release);
+            bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+            assert!(bench.engine.waiting.is_empty());
+            Ok(())
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! Routers come and go while others run.
+
+use std::sync::Arc;
+
+use super::*;
+
+/// One router is repeatedly removed and added: the others stay master, and its row, slot and link
+/// are reused.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn routers_are_added_and_removed_while_others_run() -> Result<()> {
+    const ROUNDS: u32 = 500;
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let mut bench = Bench::new()?;
+        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+        let transitions =
+            |bench: &Bench| bench.sum(|instance| instance.router.snapshot().counters.master_transitions);
+        for round in 0..ROUNDS {
+            let (id, last) = bench.engine.topology.routers.iter().last().expect("there are routers");
+            let (settings, row) = (Arc::clone(&last.settings), last.row);
+            bench.engine.remove_router(clock::now(), id);
+            assert!(bench.engine.topology.routers.get(id).is_none());
+            bench.serve()?;
+            bench.engine.take_commands(clock::now());
+            bench.engine.add_router(settings);
+            assert_eq!(bench.last_router().row, row, "the row is given out again");
+            bench.serve()?;
+            assert!(bench.engine.turn()?, "round {round}");
+        }
+        bench.turn_until("the last one is master again", |bench| bench.all_are(State::Master))?;
+        assert_eq!(bench.engine.topology.routers.slots(), usize::from(ROUTERS));
+        assert_eq!(bench.engine.topology.links.slots(), 1);
+        assert_eq!(transitions(&bench), u64::from(ROUTERS), "the others have stayed masters");
+        Ok(())
+    })
+}
