@@ -179,7 +179,7 @@ impl Agent {
     ///
     /// # Errors
     /// When the agent is not vipd.
-    pub fn set_xdp(&mut self, mode: XdpMode) -> Result<()> {
+    pub fn set_xdp_mode(&mut self, mode: XdpMode) -> Result<()> {
         ensure!(matches!(self.kind, AgentKind::Vipd(_)), "{self} has no XDP mode");
         // Top-level keys precede the first table.
         self.configuration = format!("xdp = \"{mode}\"\n\n{}", self.configuration);
@@ -187,7 +187,7 @@ impl Agent {
     }
 
     /// Sets an environment variable of the program, for the next start.
-    pub fn set_environment(&mut self, name: &str, value: &str) {
+    pub fn set_env(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
@@ -281,8 +281,8 @@ impl Agent {
     ///
     /// # Errors
     /// When it is not running.
-    pub fn id(&self) -> Result<u32> {
-        Ok(self.running()?.id())
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.running()?.pid())
     }
 
     /// Returns the log of all runs.

@@ -15,7 +15,7 @@ use crate::station::Mac;
 
 /// An entry of a neighbor table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Neighbour {
+pub struct Neighbor {
     /// IPv4 address.
     pub address: Ipv4Addr,
     /// MAC of the neighbor; `None` while unresolved, or after resolution failed.
@@ -24,7 +24,7 @@ pub struct Neighbour {
     pub state: NeighbourState,
 }
 
-impl fmt::Display for Neighbour {
+impl fmt::Display for Neighbor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = format!("{:?}", self.state).to_uppercase();
         match self.mac {
@@ -38,7 +38,7 @@ impl fmt::Display for Neighbour {
 ///
 /// # Errors
 /// When the kernel refuses the dump.
-pub fn neighbour(namespace: &Namespace, address: Ipv4Addr) -> Result<Option<Neighbour>> {
+pub fn neighbor(namespace: &Namespace, address: Ipv4Addr) -> Result<Option<Neighbor>> {
     let table = namespace
         .run(|| {
             let mut all = NeighbourMessage::default();
@@ -52,7 +52,7 @@ pub fn neighbour(namespace: &Namespace, address: Ipv4Addr) -> Result<Option<Neig
     }))
 }
 
-fn read(entry: &NeighbourMessage, address: Ipv4Addr) -> Option<Neighbour> {
+fn read(entry: &NeighbourMessage, address: Ipv4Addr) -> Option<Neighbor> {
     let mut mac = None;
     let mut matches = false;
     for attribute in &entry.attributes {
@@ -64,5 +64,5 @@ fn read(entry: &NeighbourMessage, address: Ipv4Addr) -> Option<Neighbour> {
             _ => {}
         }
     }
-    matches.then_some(Neighbour { address, mac, state: entry.header.state })
+    matches.then_some(Neighbor { address, mac, state: entry.header.state })
 }

@@ -65,7 +65,7 @@ impl Capture {
     ///
     /// # Errors
     /// When the station is not plugged in, or the kernel refuses the socket or the thread.
-    pub fn of(switch: &Namespace, station: Station) -> Result<Self> {
+    pub fn of_station(switch: &Namespace, station: Station) -> Result<Self> {
         let port = station.port_name();
         let interface = switch.run(move || links::index(&port))?;
         Self::open(switch, Some(station), interface)
@@ -97,12 +97,12 @@ impl Capture {
 
     /// Frames captured at or after `start`, in the order of their arrival.
     pub fn since(&self, start: WallTime) -> Vec<Frame> {
-        self.search(start, |frame| Some(frame.clone()))
+        self.filter_map(start, |frame| Some(frame.clone()))
     }
 
     /// Applies `pick` to the frames captured at or after `start`, in order of arrival, and returns
     /// its results. Cheaper than [`Capture::since`] where few frames match.
-    pub fn search<T>(&self, start: WallTime, pick: impl FnMut(&Frame) -> Option<T>) -> Vec<T> {
+    pub fn filter_map<T>(&self, start: WallTime, pick: impl FnMut(&Frame) -> Option<T>) -> Vec<T> {
         let frames = self.shared.frames();
         let first = frames.partition_point(|frame| frame.time < start);
         frames[first..].iter().filter_map(pick).collect()

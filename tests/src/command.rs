@@ -2,19 +2,17 @@
 
 use std::net::IpAddr;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::namespace::Namespace;
 use crate::process::output;
-use crate::wait::try_wait_until;
 
 /// Runs a program on a host and returns its output.
 ///
 /// # Errors
 /// When it cannot be started, or fails.
-pub fn text(host: &Namespace, program: &str, arguments: &[&str]) -> Result<String> {
+pub fn run(host: &Namespace, program: &str, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
     command.args(arguments);
     let done = output(host, command).with_context(|| format!("{program} on {}", host.name()))?;
@@ -37,16 +35,8 @@ pub fn ping(host: &Namespace, address: IpAddr) -> Result<bool> {
 ///
 /// # Errors
 /// When there is no `ip`.
-pub fn address_flags(host: &Namespace, address: IpAddr) -> Result<Option<String>> {
-    let all = text(host, "ip", &["-o", "address"])?;
+pub fn address_line(host: &Namespace, address: IpAddr) -> Result<Option<String>> {
+    let all = run(host, "ip", &["-o", "address"])?;
     let wanted = format!(" {address}/");
     Ok(all.lines().find(|line| line.contains(&wanted)).map(str::to_owned))
-}
-
-/// Retries `attempt` until it returns true.
-///
-/// # Errors
-/// Those of `attempt`, or after `timeout`.
-pub fn succeeds(what: &str, timeout: Duration, attempt: impl FnMut() -> Result<bool>) -> Result<()> {
-    try_wait_until(what, timeout, attempt)
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::command::text;
+use crate::command::run;
 use crate::configuration::{Family, Instance};
 use crate::namespace::Namespace;
 use crate::station::{INTERFACE, PREFIX, PREFIX6, Station};
@@ -43,9 +43,9 @@ pub(crate) fn command(scratch: &Path, configuration: &Path) -> Command {
 
 /// Creates the missing macvlans.
 pub(crate) fn prepare(host: &Namespace, station: Station, instances: &[Instance]) -> Result<()> {
-    let links = text(host, "ip", &["-o", "link"])?;
+    let links = run(host, "ip", &["-o", "link"])?;
     // Without it the interface answers ARP for the addresses of its macvlans, even in Backup.
-    text(host, "sysctl", &["-qw", &format!("net.ipv4.conf.{INTERFACE}.arp_ignore=1")])?;
+    run(host, "sysctl", &["-qw", &format!("net.ipv4.conf.{INTERFACE}.arp_ignore=1")])?;
     for instance in instances {
         let (digit, block, prefix) = match instance.family() {
             Family::V4 => (4, 1, PREFIX),
@@ -56,7 +56,7 @@ pub(crate) fn prepare(host: &Namespace, station: Station, instances: &[Instance]
             continue;
         }
         let mac = format!("00:00:5e:00:{block:02x}:{:02x}", instance.vrid);
-        let ip = |arguments: &[&str]| text(host, "ip", arguments).with_context(|| format!("making {name}"));
+        let ip = |arguments: &[&str]| run(host, "ip", arguments).with_context(|| format!("making {name}"));
         ip(&["link", "add", &name, "link", INTERFACE, "address", &mac, "type", "macvlan", "mode", "bridge"])?;
         ip(&["link", "set", &name, "addrgenmode", "none"])?;
         let mut addresses: Vec<String> =

@@ -27,7 +27,7 @@ pub struct Injector {
 
 /// Result of sending at a rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Paced {
+pub struct SendReport {
     /// Frames sent.
     pub sent: usize,
     /// Time from before the first to after the last frame.
@@ -78,7 +78,7 @@ impl Injector {
     ///
     /// # Errors
     /// When `frames` is empty, or one cannot be sent.
-    pub fn pace(&self, frames: &[Vec<u8>], count: usize, duration: Duration) -> Result<Paced> {
+    pub fn send_paced(&self, frames: &[Vec<u8>], count: usize, duration: Duration) -> Result<SendReport> {
         ensure!(!frames.is_empty() || count == 0, "no frames to send {count} times");
         let start = Instant::now();
         for (number, frame) in frames.iter().cycle().take(count).enumerate() {
@@ -93,7 +93,7 @@ impl Injector {
             }
             self.send(frame)?;
         }
-        Ok(Paced { sent: count, elapsed: start.elapsed() })
+        Ok(SendReport { sent: count, elapsed: start.elapsed() })
     }
 
     /// Sends frames back to back, with one system call if the kernel accepts all.
@@ -110,7 +110,7 @@ impl Injector {
     ///
     /// # Errors
     /// As [`Injector::send_all`].
-    pub fn flood(&self, frames: &[Vec<u8>], rate: Option<u32>, duration: Duration) -> Result<Paced> {
+    pub fn flood(&self, frames: &[Vec<u8>], rate: Option<u32>, duration: Duration) -> Result<SendReport> {
         let mut turns = frames.iter().map(Vec::as_slice).cycle();
         let mut batch = Vec::with_capacity(BATCH);
         let pause = rate.map(|rate| Duration::from_secs(BATCH as u64) / rate);
@@ -125,11 +125,11 @@ impl Injector {
             self.send_all(&batch)?;
             sent += batch.len();
         }
-        Ok(Paced { sent, elapsed: start.elapsed() })
+        Ok(SendReport { sent, elapsed: start.elapsed() })
     }
 }
 
-impl Paced {
+impl SendReport {
     /// Frames per second.
     pub fn rate(self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "frames of seconds")]

@@ -87,7 +87,7 @@ impl Lab {
     ///
     /// # Errors
     /// When the station is not plugged in.
-    pub fn mend(&self, station: Station) -> Result<()> {
+    pub fn reconnect(&self, station: Station) -> Result<()> {
         let port = station.port_name();
         self.switch
             .run(move || links::set_up(&port))
@@ -120,19 +120,19 @@ impl Lab {
     ///
     /// # Errors
     /// When one of the stations is not plugged in.
-    pub fn lost(&self, from: Station, to: Station) -> Result<u64> {
-        Ok(self.port(from, "rx_dropped")? + self.port(to, "tx_dropped")?)
+    pub fn frames_dropped(&self, from: Station, to: Station) -> Result<u64> {
+        Ok(self.port_counter(from, "rx_dropped")? + self.port_counter(to, "tx_dropped")?)
     }
 
     /// Returns the number of frames that a station has sent, from the counter of its switch port.
     ///
     /// # Errors
     /// When it is not plugged in.
-    pub fn sent(&self, from: Station) -> Result<u64> {
-        self.port(from, "rx_packets")
+    pub fn frames_sent(&self, from: Station) -> Result<u64> {
+        self.port_counter(from, "rx_packets")
     }
 
-    fn port(&self, station: Station, counter: &str) -> Result<u64> {
+    fn port_counter(&self, station: Station, counter: &str) -> Result<u64> {
         let path = format!("/sys/class/net/{}/statistics/{counter}", station.port_name());
         let text = self.switch.run(move || fs::read_to_string(path)).context("reading a port's counter")?;
         Ok(text.trim().parse()?)

@@ -20,13 +20,13 @@
 
 pub mod agent;
 pub mod arp;
-pub mod ask;
 pub mod binary;
 pub mod capture;
 pub mod command;
 pub mod compare;
 pub mod configuration;
 pub mod conformance;
+pub mod control;
 pub mod failure;
 pub mod frame;
 mod frr;
@@ -40,10 +40,10 @@ mod packet_socket;
 pub mod probe;
 pub mod process;
 pub mod protocol;
+pub mod report;
 pub mod routers;
 pub mod scenario;
 pub mod station;
-pub mod story;
 pub mod tap;
 pub mod time;
 pub mod tun;

@@ -194,7 +194,7 @@ pub fn address_batch(link: &str, addresses: &[Ipv4Addr], prefix: u8) -> Result<n
 ///
 /// # Errors
 /// When the link or the address does not exist.
-pub fn del_address(link: &str, address: impl Into<IpAddr>, prefix: u8) -> Result<()> {
+pub fn remove_address(link: &str, address: impl Into<IpAddr>, prefix: u8) -> Result<()> {
     let address = address.into();
     netlink::change(RouteNetlinkMessage::DelAddress(address_message(link, address, prefix)?))
         .with_context(|| format!("removing {address}/{prefix} from {link}"))

@@ -61,7 +61,7 @@ impl Probes {
     }
 
     /// Returns the first reply received at or after `time`.
-    pub fn first_answer_since(&self, time: WallTime) -> Option<WallTime> {
+    pub fn first_reply_since(&self, time: WallTime) -> Option<WallTime> {
         self.0.iter().filter_map(|probe| probe.answered).filter(|&answered| answered >= time).min()
     }
 }
@@ -120,7 +120,7 @@ impl Prober {
     }
 
     /// Returns the receive time of the first reply at or after `time`, if any.
-    pub fn first_answer_since(&self, time: WallTime) -> Option<WallTime> {
+    pub fn first_reply_since(&self, time: WallTime) -> Option<WallTime> {
         let probes = self.shared.probes();
         // Replies to probes sent before `time` arrive within a round trip after it.
         probes.iter().filter_map(|probe| probe.answered).filter(|&answered| answered >= time).min()
@@ -266,8 +266,8 @@ mod tests {
         ]);
         assert_eq!((probes.sent(), probes.lost()), (5, 2));
         assert_eq!(probes.longest_gap(), Some((at(1), Duration::from_millis(35))));
-        assert_eq!(probes.first_answer_since(at(2)), Some(at(36)));
-        assert_eq!(probes.first_answer_since(at(42)), None);
+        assert_eq!(probes.first_reply_since(at(2)), Some(at(36)));
+        assert_eq!(probes.first_reply_since(at(42)), None);
         assert_eq!(Probes::default().longest_gap(), None);
     }
 

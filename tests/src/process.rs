@@ -71,7 +71,7 @@ impl Process {
     }
 
     /// Process id on the host.
-    pub fn id(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -95,7 +95,7 @@ impl Process {
     /// # Errors
     /// When it is still running after `timeout`.
     pub fn terminate(&mut self, timeout: Duration) -> Result<ExitStatus> {
-        kill_process(self.pid(), Signal::TERM).with_context(|| format!("SIGTERM to {}", self.name))?;
+        kill_process(self.rustix_pid(), Signal::TERM).with_context(|| format!("SIGTERM to {}", self.name))?;
         let mut status = None;
         try_wait_until(&format!("{} to stop after SIGTERM", self.name), timeout, || {
             status = self.child.try_wait()?;
@@ -122,7 +122,8 @@ impl Process {
     /// # Errors
     /// When it has exited.
     pub fn pause(&self) -> Result<()> {
-        kill_process_group(self.pid(), Signal::STOP).with_context(|| format!("SIGSTOP to {}", self.name))
+        kill_process_group(self.rustix_pid(), Signal::STOP)
+            .with_context(|| format!("SIGSTOP to {}", self.name))
     }
 
     /// Continues it and its workers with SIGCONT.
@@ -130,10 +131,11 @@ impl Process {
     /// # Errors
     /// When it has exited.
     pub fn resume(&self) -> Result<()> {
-        kill_process_group(self.pid(), Signal::CONT).with_context(|| format!("SIGCONT to {}", self.name))
+        kill_process_group(self.rustix_pid(), Signal::CONT)
+            .with_context(|| format!("SIGCONT to {}", self.name))
     }
 
-    fn pid(&self) -> Pid {
+    fn rustix_pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 

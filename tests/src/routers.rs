@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::agent::{Agent, Instance};
-use crate::ask::{Answer, until, until_state};
 use crate::binary::vipd;
+use crate::control::{Reply, wait_for, wait_for_state};
 use crate::lab::Lab;
 use crate::links;
 use crate::namespace::Namespace;
@@ -44,9 +44,9 @@ pub fn start_router(lab: &Lab, station: Station, priority: u8) -> Result<Agent> 
 pub fn start_pair(lab: &Lab) -> Result<(Agent, Agent)> {
     let (one, two) = (Station::Node(1), Station::Node(2));
     let master = start_router(lab, one, 200)?;
-    until_state(&master, "master", SOON)?;
+    wait_for_state(&master, "master", SOON)?;
     let backup = start_router(lab, two, 100)?;
-    until_backup_of(&backup, one.ipv4())?;
+    wait_for_backup_of(&backup, one.ipv4())?;
     Ok((master, backup))
 }
 
@@ -55,9 +55,9 @@ pub fn start_pair(lab: &Lab) -> Result<(Agent, Agent)> {
 ///
 /// # Errors
 /// As [`until`].
-pub fn until_backup_of(agent: &Agent, master: impl Into<IpAddr>) -> Result<Answer> {
+pub fn wait_for_backup_of(agent: &Agent, master: impl Into<IpAddr>) -> Result<Reply> {
     let master = master.into();
-    until(agent, &format!("backup of {master}"), SOON, |status| {
+    wait_for(agent, &format!("backup of {master}"), SOON, |status| {
         status.text("state") == "backup" && status.address("last-adv-source") == Some(master)
     })
 }

@@ -33,7 +33,7 @@ impl Tap {
     ///
     /// # Errors
     /// When reading fails, or frames were dropped.
-    pub fn take(&self) -> Result<Vec<Vec<u8>>> {
+    pub fn drain(&self) -> Result<Vec<Vec<u8>>> {
         let mut buffer = vec![0; LONGEST_FRAME];
         let mut frames = Vec::new();
         loop {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use vipd_tests::agent::Agent;
-use vipd_tests::ask::{self, until_state};
 use vipd_tests::binary::vipd;
-use vipd_tests::command::{ping, succeeds, text};
+use vipd_tests::command::{ping, run};
+use vipd_tests::control::{self, wait_for_state};
 use vipd_tests::lab::Lab;
 use vipd_tests::station::{Station, VIP, VIP6};
+use vipd_tests::wait::try_wait_until;
 
 const ONE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -22,7 +23,7 @@ fn agent(lab: &Lab, accept: bool) -> Agent {
     let mut agent = Agent::with_configuration(lab, ONE, vipd().expect("vipd binary"), configuration)
         .expect("create the agent");
     agent.start().expect("start the agent");
-    until_state(&agent, "master", TIMEOUT).expect("master");
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
     agent
 }
 
@@ -32,19 +33,19 @@ fn vips_resolve_but_do_not_answer_without_accept() {
     let lab = Lab::new(1).expect("create the lab");
     let client = lab.host(Station::Client).expect("client host");
     let mut agent = agent(&lab, false);
-    succeeds("both instances to be master", TIMEOUT, || {
-        Ok(ask::status(&agent)?.iter().all(|status| status.text("state") == "master"))
+    try_wait_until("both instances to be master", TIMEOUT, || {
+        Ok(control::status(&agent)?.iter().all(|status| status.text("state") == "master"))
     })
     .expect("master");
     for (place, address) in [VIP.into(), VIP6.into()].into_iter().enumerate() {
-        succeeds("a dropped echo", TIMEOUT, || {
+        try_wait_until("a dropped echo", TIMEOUT, || {
             assert!(!ping(client, address)?, "{address} answered a ping");
-            Ok(ask::stats(&agent)?.1[place].number("vipd:not-accepted")? > 0)
+            Ok(control::stats(&agent)?.1[place].number("vipd:not-accepted")? > 0)
         })
         .expect("dropped and counted");
         // ARP, and Neighbor Solicitations and Advertisements, must pass (RFC 9568 section 6.4.3).
-        let entry = text(client, "ip", &["neighbour", "show", &address.to_string()])
-            .expect("read the neighbor table");
+        let entry =
+            run(client, "ip", &["neighbor", "show", &address.to_string()]).expect("read the neighbor table");
         assert!(entry.contains(&ONE.mac().to_string()), "{entry}");
     }
     // The node's own addresses are not filtered.
@@ -62,9 +63,9 @@ fn vips_answer_with_accept() {
     let client = lab.host(Station::Client).expect("client host");
     let agent = agent(&lab, true);
     for address in [VIP.into(), VIP6.into()] {
-        succeeds("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
+        try_wait_until("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
     }
-    assert_eq!(ask::count(&agent, "vipd:not-accepted").expect("read the counter"), 0);
+    assert_eq!(control::counter(&agent, "vipd:not-accepted").expect("read the counter"), 0);
 }
 
 #[test]
@@ -73,18 +74,18 @@ fn accept_filter_is_restored_after_interface_recreation() {
     let lab = Lab::new(1).expect("create the lab");
     let client = lab.host(Station::Client).expect("client host");
     let agent = agent(&lab, false);
-    let masters = || Ok(ask::status(&agent)?.iter().all(|status| status.text("state") == "master"));
-    succeeds("both instances to be master", TIMEOUT, masters).expect("master");
+    let masters = || Ok(control::status(&agent)?.iter().all(|status| status.text("state") == "master"));
+    try_wait_until("both instances to be master", TIMEOUT, masters).expect("master");
     // Each round has a new interface index: entries of the old one must not fill the BPF map.
     for _ in 0..3 {
         lab.unplug(ONE).expect("unplug");
-        until_state(&agent, "fault", TIMEOUT).expect("fault");
+        wait_for_state(&agent, "fault", TIMEOUT).expect("fault");
         lab.plug(ONE).expect("plug in");
-        succeeds("both instances to be master", TIMEOUT, masters).expect("master");
-        let before = ask::count(&agent, "vipd:not-accepted").expect("read the counter");
-        succeeds("a dropped echo", TIMEOUT, || {
+        try_wait_until("both instances to be master", TIMEOUT, masters).expect("master");
+        let before = control::counter(&agent, "vipd:not-accepted").expect("read the counter");
+        try_wait_until("a dropped echo", TIMEOUT, || {
             assert!(!ping(client, VIP.into())?, "{VIP} answered a ping");
-            Ok(ask::count(&agent, "vipd:not-accepted")? > before)
+            Ok(control::counter(&agent, "vipd:not-accepted")? > before)
         })
         .expect("dropped and counted");
     }

@@ -5,15 +5,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use vipd_tests::agent::{Agent, AgentKind, Instance};
-use vipd_tests::ask::{self, until_state};
 use vipd_tests::binary::{vipd, vipd_binary};
-use vipd_tests::command::{succeeds, text};
+use vipd_tests::command::run;
+use vipd_tests::control::{self, wait_for_state};
 use vipd_tests::frame::Frame;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
 use vipd_tests::station::{Station, VIP};
 use vipd_tests::time::WallTime;
+use vipd_tests::wait::try_wait_until;
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
@@ -43,15 +44,15 @@ fn vrrpv2_password_interoperates_with_keepalived() {
         let mut preferred = agent(&lab, ONE, first, 200);
         let _backup = agent(&lab, TWO, second, 100);
         let data = |frame: &Frame| frame.advert().and_then(|advert| advert.authentication);
-        let all = || capture.search(start, |frame| data(frame).map(|data| (frame.from, data)));
-        succeeds("adverts from the preferred node only", TIMEOUT, || {
+        let all = || capture.filter_map(start, |frame| data(frame).map(|data| (frame.from, data)));
+        try_wait_until("adverts from the preferred node only", TIMEOUT, || {
             let adverts = all();
             Ok(adverts.len() >= 5 && adverts.iter().rev().take(5).all(|(from, _)| *from == ONE))
         })
         .expect("elected");
         preferred.kill().expect("kill the agent");
         let killed = WallTime::now();
-        succeeds("adverts from the backup", TIMEOUT, || {
+        try_wait_until("adverts from the backup", TIMEOUT, || {
             Ok(capture.has(killed, |frame| frame.from == TWO && data(frame).is_some()))
         })
         .expect("takeover");
@@ -66,7 +67,7 @@ fn vrrpv2_password_interoperates_with_keepalived() {
 fn authentication_failures_are_counted_and_do_not_demote_the_master() {
     let lab = Lab::new(2).expect("create the lab");
     let one = agent(&lab, ONE, vipd().expect("vipd binary"), 100);
-    until_state(&one, "master", TIMEOUT).expect("master");
+    wait_for_state(&one, "master", TIMEOUT).expect("master");
     let injector = Injector::open(lab.host(TWO).expect("lab host")).expect("open the injector");
     let mut advert = TWO.advert(Version::V2, 51, 254);
     for (kind, times) in [(1u16, 3), (0, 2), (7, 1)] {
@@ -79,13 +80,13 @@ fn authentication_failures_are_counted_and_do_not_demote_the_master() {
     for (name, times) in
         [("vipd:auth-failures", 3), ("vipd:auth-type-mismatch", 2), ("vipd:invalid-auth-type", 1)]
     {
-        succeeds(name, TIMEOUT, || Ok(ask::count(&one, name)? == times)).expect("counted");
+        try_wait_until(name, TIMEOUT, || Ok(control::counter(&one, name)? == times)).expect("counted");
     }
-    assert_eq!(ask::state(&one).expect("query the agent"), "master");
+    assert_eq!(control::state(&one).expect("query the agent"), "master");
     advert.interval = 0x0101;
     advert.authentication = *b"gehe1m\0\0";
     injector.send(&advert.frame()).expect("send");
-    until_state(&one, "backup", TIMEOUT).expect("correct password accepted");
+    wait_for_state(&one, "backup", TIMEOUT).expect("correct password accepted");
 }
 
 #[test]
@@ -109,24 +110,24 @@ fn password_is_absent_from_logs_reports_and_process_arguments() {
     );
     let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("vipd binary"), configuration)
         .expect("create the agent");
-    agent.set_environment("RUST_LOG", "trace");
+    agent.set_env("RUST_LOG", "trace");
     agent.start().expect("start the agent");
-    until_state(&agent, "master", TIMEOUT).expect("master");
-    assert_eq!(ask::status(&agent).expect("query the agent")[0].text("vipd:authentication"), "pass");
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
+    assert_eq!(control::status(&agent).expect("query the agent")[0].text("vipd:authentication"), "pass");
     let program = vipd_binary().expect("vipd binary").display().to_string();
     let runtime = Agent::runtime_dir().display().to_string();
     let mut shown = String::new();
     for verb in ["status", "stats"] {
         for json in [&["--json"][..], &[]] {
-            shown += &text(host, &program, &[&[verb, "--runtime-dir", &runtime], json].concat())
+            shown += &run(host, &program, &[&[verb, "--runtime-dir", &runtime], json].concat())
                 .expect("ping is answered");
         }
     }
     let configured = Agent::runtime_dir().join("vipd.toml").display().to_string();
-    shown += &text(host, &program, &["check", "-c", &configured]).expect("valid configuration");
-    shown += &fs::read_to_string(format!("/proc/{}/cmdline", agent.id().expect("run the process")))
+    shown += &run(host, &program, &["check", "-c", &configured]).expect("valid configuration");
+    shown += &fs::read_to_string(format!("/proc/{}/cmdline", agent.pid().expect("run the process")))
         .expect("read /proc");
-    shown += &fs::read_to_string(format!("/proc/{}/environ", agent.id().expect("run the process")))
+    shown += &fs::read_to_string(format!("/proc/{}/environ", agent.pid().expect("run the process")))
         .expect("read /proc");
     agent.stop().expect("stop the agent");
     shown += &agent.log().iter().map(|line| line.text.clone()).collect::<String>();

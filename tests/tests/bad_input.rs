@@ -115,7 +115,7 @@ fn missing_interface_is_awaited_while_others_run() {
 fn interface_without_address_is_awaited() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
-    node.run(|| links::del_address(INTERFACE, NODE.ipv4(), PREFIX)).expect("remove");
+    node.run(|| links::remove_address(INTERFACE, NODE.ipv4(), PREFIX)).expect("remove");
     let agent = Running::start(&lab, "a", &configuration(&[(INTERFACE, 1)]));
     agent.expect(1, "fault", "interface eth1 has no IPv4 address of its own");
     node.run(|| links::add_address(INTERFACE, NODE.ipv4(), PREFIX)).expect("add");

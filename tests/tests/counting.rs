@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{self, Answer};
 use vipd_tests::binary::vipd;
+use vipd_tests::control::{self, Reply};
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
@@ -51,11 +51,11 @@ fn advert(vrid: u8, version: Version) -> Advert {
 }
 
 fn all_in_backup(agent: &Agent) -> Result<bool> {
-    Ok(ask::status(agent)?.iter().all(|status| status.text("state") == "backup"))
+    Ok(control::status(agent)?.iter().all(|status| status.text("state") == "backup"))
 }
 
 /// Checks that no instance was ever master, no advert was lost, and the log is not flooded.
-fn check_calm(agent: &Agent, global: &Answer, instances: &[Answer], lines: usize) -> Result<()> {
+fn check_calm(agent: &Agent, global: &Reply, instances: &[Reply], lines: usize) -> Result<()> {
     assert!(all_in_backup(agent)?, "{:#?}", agent.log());
     for statistics in instances {
         for name in ["master-transitions", "advertisement-sent", "vipd:ring-full", "vipd:gratuitous-arp-sent"]
@@ -84,16 +84,16 @@ fn adverts_of_255_routers_are_all_counted() -> TestResult {
     const ADVERTS: usize = 200_000;
     let lab = Lab::new(1)?;
     let (mut agent, frames) = backups(&lab)?;
-    Injector::open(lab.host(SENDER)?)?.pace(&frames, ADVERTS, Duration::from_secs(8))?;
+    Injector::open(lab.host(SENDER)?)?.send_paced(&frames, ADVERTS, Duration::from_secs(8))?;
     let total = || -> Result<u64> {
-        ask::stats(&agent)?.1.iter().map(|statistics| statistics.number("advertisement-rcvd")).sum()
+        control::stats(&agent)?.1.iter().map(|statistics| statistics.number("advertisement-rcvd")).sum()
     };
     let sent = u64::try_from(ADVERTS)?;
     try_wait_until("all adverts to be counted", TIMEOUT, || Ok(total()? >= sent)).with_context(|| {
-        format!("{:?} counted, {:?} lost by the segment", total(), lab.lost(SENDER, NODE))
+        format!("{:?} counted, {:?} lost by the segment", total(), lab.frames_dropped(SENDER, NODE))
     })?;
 
-    let (global, statistics) = ask::stats(&agent)?;
+    let (global, statistics) = control::stats(&agent)?;
     for (number, statistics) in statistics.iter().enumerate() {
         // The first routers get one more advert if the total is not a multiple of 255.
         let expected = ADVERTS / 255 + usize::from(number < ADVERTS % 255);
@@ -116,27 +116,27 @@ fn unchanged_adverts_do_not_wake_the_engine() -> TestResult {
     let (mut agent, frames) = backups(&lab)?;
     let injector = Injector::open(lab.host(SENDER)?)?;
     // The first advert for each router is new: it announces a master.
-    injector.pace(&frames, frames.len(), Duration::from_millis(50))?;
-    let follows = |status: &Answer| status.address("last-adv-source") == Some(SENDER.ipv4().into());
+    injector.send_paced(&frames, frames.len(), Duration::from_millis(50))?;
+    let follows = |status: &Reply| status.address("last-adv-source") == Some(SENDER.ipv4().into());
     try_wait_until("all instances to follow the sender", TIMEOUT, || {
-        Ok(ask::status(&agent)?.iter().all(follows))
+        Ok(control::status(&agent)?.iter().all(follows))
     })?;
 
     // Each statistics query also wakes the engine.
     let queries = Cell::new(0);
     let wakeups = || -> Result<u64> {
         queries.set(queries.get() + 1);
-        ask::stats(&agent)?.0.number("vipd:engine-wakeups")
+        control::stats(&agent)?.0.number("vipd:engine-wakeups")
     };
     let before = wakeups()?;
-    injector.pace(&frames, ADVERTS, Duration::from_secs(2))?;
+    injector.send_paced(&frames, ADVERTS, Duration::from_secs(2))?;
     let total = || -> Result<u64> {
         queries.set(queries.get() + 1);
-        ask::stats(&agent)?.1.iter().map(|statistics| statistics.number("advertisement-rcvd")).sum()
+        control::stats(&agent)?.1.iter().map(|statistics| statistics.number("advertisement-rcvd")).sum()
     };
     let sent = u64::try_from(ADVERTS + frames.len())?;
     try_wait_until("all adverts to be counted", TIMEOUT, || Ok(total()? >= sent))?;
-    let (global, statistics) = ask::stats(&agent)?;
+    let (global, statistics) = control::stats(&agent)?;
     let wakeups = wakeups()? - before;
     assert!(
         wakeups <= 4 * queries.get() + 200,
@@ -146,8 +146,10 @@ fn unchanged_adverts_do_not_wake_the_engine() -> TestResult {
     check_calm(&agent, &global, &statistics, 255 * 2 + 20)?;
 
     // A changed advert after all these must still wake the engine: the deadlines are 30 s away.
-    injector.pace(&[Advert { priority: 0, ..advert(7, Version::V3) }.frame()], 1, Duration::ZERO)?;
-    try_wait_until("VRID 7 to be master", TIMEOUT, || Ok(ask::status(&agent)?[6].text("state") == "master"))?;
+    injector.send_paced(&[Advert { priority: 0, ..advert(7, Version::V3) }.frame()], 1, Duration::ZERO)?;
+    try_wait_until("VRID 7 to be master", TIMEOUT, || {
+        Ok(control::status(&agent)?[6].text("state") == "master")
+    })?;
     assert!(agent.stop()?.success());
     Ok(())
 }
@@ -244,17 +246,17 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     let frames: Vec<_> = mix.ours.iter().chain(&mix.foreign).cloned().collect();
     let count = ROUNDS * frames.len();
     assert!(count >= 20_000, "{count} frames");
-    Injector::open(lab.host(SENDER)?)?.pace(&frames, count, Duration::from_secs(2))?;
+    Injector::open(lab.host(SENDER)?)?.send_paced(&frames, count, Duration::from_secs(2))?;
     let rounds = u64::try_from(ROUNDS)?;
     // The last frame of a round is the last foreign one: once it is counted, all frames are.
     let (last, _) = FOREIGN[FOREIGN.len() - 1];
     try_wait_until("the last frame to be counted", TIMEOUT, || {
-        Ok(ask::stats(&agent)?.0.number(last)? >= rounds)
+        Ok(control::stats(&agent)?.0.number(last)? >= rounds)
     })
-    .with_context(|| format!("{:?} lost by the segment", lab.lost(SENDER, NODE)))?;
-    assert_eq!(lab.lost(SENDER, NODE)?, 0, "the machine is too busy for this load");
+    .with_context(|| format!("{:?} lost by the segment", lab.frames_dropped(SENDER, NODE)))?;
+    assert_eq!(lab.frames_dropped(SENDER, NODE)?, 0, "the machine is too busy for this load");
 
-    let (global, statistics) = ask::stats(&agent)?;
+    let (global, statistics) = control::stats(&agent)?;
     for (counter, per_round) in &mix.global {
         assert_eq!(global.number(counter)?, per_round * rounds, "{counter}");
     }
@@ -273,7 +275,7 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     check_calm(&agent, &global, &statistics, bound)?;
 
     let mut passed = BTreeMap::<Vec<u8>, usize>::new();
-    for frame in tap.take()?.into_iter().filter(|frame| frames.contains(frame)) {
+    for frame in tap.drain()?.into_iter().filter(|frame| frames.contains(frame)) {
         *passed.entry(frame).or_default() += 1;
     }
     let expected: BTreeMap<_, _> = mix.foreign.iter().map(|frame| (frame.clone(), ROUNDS)).collect();

@@ -31,7 +31,7 @@ fn check(takeover: &Takeover, from: Station, to: Station) {
     assert!(first_advert <= first_garp, "advert, then announcement: {takeover:?}");
     assert!(first_garp <= first_answer, "announcement, then service: {takeover:?}");
     assert!(last_advert < first_advert, "{takeover:?}");
-    let mac = |entry: &Option<vipd_tests::arp::Neighbour>| entry.as_ref().and_then(|entry| entry.mac);
+    let mac = |entry: &Option<vipd_tests::arp::Neighbor>| entry.as_ref().and_then(|entry| entry.mac);
     assert_eq!(mac(&takeover.arp_before), Some(from.mac()), "the client's ARP table before");
     assert_eq!(mac(&takeover.arp_after), Some(to.mac()), "the client's ARP table after");
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use vipd_tests::TestResult;
 use vipd_tests::agent::Agent;
-use vipd_tests::ask;
+use vipd_tests::control;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
@@ -47,24 +47,26 @@ fn flood_with_forged_master_source_changes_no_state() -> TestResult {
 fn flooded(advert: &Advert) -> Result<()> {
     let lab = Lab::new(2)?;
     let (mut master, mut backup) = start_pair(&lab)?;
-    let wakeups = |agent: &Agent| -> Result<u64> { ask::stats(agent)?.0.number("vipd:engine-wakeups") };
-    let before = (wakeups(&master)?, wakeups(&backup)?, ask::count(&backup, "advertisement-rcvd")?);
+    let wakeups = |agent: &Agent| -> Result<u64> { control::stats(agent)?.0.number("vipd:engine-wakeups") };
+    let before = (wakeups(&master)?, wakeups(&backup)?, control::counter(&backup, "advertisement-rcvd")?);
 
     let (begin, injector) = (Instant::now(), Injector::open(lab.host(FLOODER)?)?);
-    injector.pace(&[advert.frame()], usize::try_from(ADVERTS)?, Duration::from_secs(4))?;
+    injector.send_paced(&[advert.frame()], usize::try_from(ADVERTS)?, Duration::from_secs(4))?;
     let queries = Cell::new(0);
     let all = |agent: &Agent, before: u64| -> Result<bool> {
         queries.set(queries.get() + 1);
-        Ok(ask::count(agent, "advertisement-rcvd")? >= before + ADVERTS)
+        Ok(control::counter(agent, "advertisement-rcvd")? >= before + ADVERTS)
     };
     try_wait_until("all adverts to be counted", TIMEOUT, || Ok(all(&master, 0)? && all(&backup, before.2)?))
-        .with_context(|| format!("{:?} and {:?} lost", lab.lost(FLOODER, ONE), lab.lost(FLOODER, TWO)))?;
+        .with_context(|| {
+            format!("{:?} and {:?} lost", lab.frames_dropped(FLOODER, ONE), lab.frames_dropped(FLOODER, TWO))
+        })?;
 
     let most = BURST + PER_SECOND * (begin.elapsed().as_secs() + 1);
     for (agent, before) in [(&mut master, before.0), (&mut backup, before.1)] {
-        let limited = ask::count(agent, "vipd:rate-limited")?;
+        let limited = control::counter(agent, "vipd:rate-limited")?;
         assert!((ADVERTS - most..ADVERTS - BURST).contains(&limited), "{limited} of {ADVERTS} were limited");
-        assert_eq!(ask::count(agent, "vipd:ring-full")?, 0);
+        assert_eq!(control::counter(agent, "vipd:ring-full")?, 0);
         let wakeups = wakeups(agent)? - before;
         assert!(
             wakeups <= most + 4 * queries.get(),
@@ -74,9 +76,9 @@ fn flooded(advert: &Advert) -> Result<()> {
             |agent: &Agent| agent.log().iter().filter(|line| line.text.contains(LIMIT_LOGGED)).count();
         try_wait_until("the log line", TIMEOUT, || Ok(logged(agent) > 0))?;
     }
-    assert_eq!((ask::state(&master)?, ask::state(&backup)?), ("master".into(), "backup".into()));
-    assert_eq!(ask::count(&master, "master-transitions")?, 1, "{:#?}", master.log());
-    assert_eq!(ask::count(&backup, "master-transitions")?, 0, "{:#?}", backup.log());
+    assert_eq!((control::state(&master)?, control::state(&backup)?), ("master".into(), "backup".into()));
+    assert_eq!(control::counter(&master, "master-transitions")?, 1, "{:#?}", master.log());
+    assert_eq!(control::counter(&backup, "master-transitions")?, 0, "{:#?}", backup.log());
     for agent in [&mut master, &mut backup] {
         assert!(agent.stop()?.success());
         let logged: Vec<_> =

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use vipd_tests::TestResult;
 use vipd_tests::agent::Agent;
-use vipd_tests::ask;
+use vipd_tests::control;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
@@ -154,7 +154,7 @@ const PER_INSTANCE: [&str; 11] = [
 ];
 
 fn counters(agent: &Agent) -> Result<BTreeMap<&'static str, u64>> {
-    let (global, instances) = ask::stats(agent)?;
+    let (global, instances) = control::stats(agent)?;
     let statistics = instances.first().context("an instance")?;
     let global_values = GLOBAL.iter().map(|name| Ok((*name, global.number(name)?)));
     global_values.chain(PER_INSTANCE.iter().map(|name| Ok((*name, statistics.number(name)?)))).collect()
@@ -176,15 +176,15 @@ fn arbitrary_frames_change_no_state_and_are_all_counted() -> TestResult {
 
     let lab = Lab::new(2)?;
     let (mut master, mut backup) = start_pair(&lab)?;
-    let before = ask::count(&backup, "master-transitions")?;
+    let before = control::counter(&backup, "master-transitions")?;
 
     let injector = Injector::open(lab.host(SENDER)?)?;
-    injector.pace(&frames, frames.len(), Duration::from_secs(4))?;
+    injector.send_paced(&frames, frames.len(), Duration::from_secs(4))?;
     // The master receives no other adverts, so its counters cover the hostile frames only.
     let total = || -> Result<u64> { Ok(counters(&master)?.values().sum()) };
     try_wait_until("the last frame to be counted", TIMEOUT, || Ok(total()? >= untagged))
-        .with_context(|| format!("{:?}, {:?} lost", counters(&master), lab.lost(SENDER, ONE)))?;
-    assert_eq!(lab.lost(SENDER, ONE)?, 0, "the machine is too busy for this load");
+        .with_context(|| format!("{:?}, {:?} lost", counters(&master), lab.frames_dropped(SENDER, ONE)))?;
+    assert_eq!(lab.frames_dropped(SENDER, ONE)?, 0, "the machine is too busy for this load");
     let found = counters(&master)?;
     let sum: u64 = found.values().sum();
     assert!(
@@ -196,10 +196,10 @@ fn arbitrary_frames_change_no_state_and_are_all_counted() -> TestResult {
         assert!(*value > 0 || name.contains("auth"), "{name} was never counted");
     }
 
-    assert_eq!(ask::status(&master)?[0].text("state"), "master");
-    assert_eq!(ask::status(&backup)?[0].text("state"), "backup");
-    assert_eq!(ask::count(&master, "master-transitions")?, 1, "{:#?}", master.log());
-    assert_eq!(ask::count(&backup, "master-transitions")?, before, "{:#?}", backup.log());
+    assert_eq!(control::status(&master)?[0].text("state"), "master");
+    assert_eq!(control::status(&backup)?[0].text("state"), "backup");
+    assert_eq!(control::counter(&master, "master-transitions")?, 1, "{:#?}", master.log());
+    assert_eq!(control::counter(&backup, "master-transitions")?, before, "{:#?}", backup.log());
     for agent in [&mut master, &mut backup] {
         // The log limit of an instance is a burst of 20 and two per second; the agent adds a few.
         let log = agent.log();

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use vipd_tests::TestResult;
 use vipd_tests::agent::Agent;
-use vipd_tests::ask::{count, status, until_state};
 use vipd_tests::binary::vipd;
+use vipd_tests::control::{counter, status, wait_for_state};
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
@@ -54,7 +54,7 @@ fn same_vrid_on_two_interfaces_is_two_routers() -> TestResult {
     // A master on one segment affects only the router on that segment.
     let injector = Injector::open(lab.host(PEER)?)?;
     let master = Advert { interval: 10, ..PEER.advert(Version::V3, 51, 254) }.frame();
-    let pace = || injector.pace(std::slice::from_ref(&master), 10, Duration::from_millis(500));
+    let pace = || injector.send_paced(std::slice::from_ref(&master), 10, Duration::from_millis(500));
     pace()?;
     let states: Vec<_> = status(&agent)?.iter().map(|instance| instance.text("state").to_owned()).collect();
     assert_eq!(states, ["backup", "master"]);
@@ -69,26 +69,26 @@ fn bridge_falls_back_to_generic_xdp() -> TestResult {
     let lab = Lab::new(2)?;
     // A bridge with the uplink as a port, as on a virtualization host.
     lab.host(NODE)?.run(|| {
-        links::del_address(INTERFACE, NODE.ipv4(), PREFIX)?;
+        links::remove_address(INTERFACE, NODE.ipv4(), PREFIX)?;
         links::add_bridge(BRIDGE)?;
         links::join_bridge(INTERFACE, BRIDGE)?;
         links::add_address(BRIDGE, NODE.ipv4(), PREFIX)
     })?;
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[BRIDGE]))?;
     agent.start()?;
-    let report = until_state(&agent, "master", TIMEOUT)?;
+    let report = wait_for_state(&agent, "master", TIMEOUT)?;
     assert_eq!(report.text("vipd:xdp-mode"), "generic");
     assert!(
         agent.log().iter().any(|line| line.text.contains("bridge has no native mode")),
         "the log line with the reason: {:#?}",
         agent.log()
     );
-    let received = count(&agent, "advertisement-rcvd")?;
+    let received = counter(&agent, "advertisement-rcvd")?;
     let injector = Injector::open(lab.host(PEER)?)?;
     let master = Advert { interval: 100, ..PEER.advert(Version::V3, 51, 254) }.frame();
     injector.send(&master)?;
-    until_state(&agent, "backup", TIMEOUT)?;
-    assert_eq!(count(&agent, "advertisement-rcvd")?, received + 1);
+    wait_for_state(&agent, "backup", TIMEOUT)?;
+    assert_eq!(counter(&agent, "advertisement-rcvd")?, received + 1);
     Ok(())
 }
 
@@ -115,13 +115,13 @@ fn only_the_engine_threads_run_realtime_when_enabled() -> TestResult {
         let configuration = format!("realtime = \"{setting}\"\n") + &routers(&[INTERFACE]);
         let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, configuration)?;
         agent.start()?;
-        until_state(&agent, "master", TIMEOUT)?;
-        for (name, policy) in policies(agent.id()?)? {
+        wait_for_state(&agent, "master", TIMEOUT)?;
+        for (name, policy) in policies(agent.pid()?)? {
             // The engine waits for the other two, which must not run at a lower priority.
             let engine = ["engine", "addresses", "xdp-probe"].contains(&name.as_str());
             assert_eq!(policy == FIFO, wanted && engine, "{setting}: thread {name}");
         }
-        let memory = fs::read_to_string(format!("/proc/{}/status", agent.id()?))?;
+        let memory = fs::read_to_string(format!("/proc/{}/status", agent.pid()?))?;
         let locked = memory.lines().find_map(|line| line.strip_prefix("VmLck:")).context("VmLck")?;
         assert_eq!(locked.trim() != "0 kB", wanted, "{setting}: {locked} locked");
     }
@@ -133,7 +133,7 @@ fn only_the_engine_threads_run_realtime_when_enabled() -> TestResult {
 fn discarded_adverts_are_logged_at_debug_level() -> TestResult {
     let lab = Lab::new(2)?;
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[INTERFACE]))?;
-    agent.set_environment("VIPD_LOG", "debug");
+    agent.set_env("VIPD_LOG", "debug");
     agent.start()?;
     let injector = Injector::open(lab.host(PEER)?)?;
     injector.send(&Advert { ttl: 254, ..PEER.advert(Version::V3, 51, 254) }.frame())?;
@@ -185,7 +185,7 @@ fn primary_address_configured_as_vip_is_never_removed() -> TestResult {
     let wrong = routers(&[INTERFACE]).replace("10.0.0.1", &format!("{}/{PREFIX}", NODE.ipv4()));
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, wrong)?;
     agent.start()?;
-    let report = until_state(&agent, "fault", TIMEOUT)?;
+    let report = wait_for_state(&agent, "fault", TIMEOUT)?;
     assert!(report.text("vipd:fault-reason").contains("is the primary address of"), "{report:?}");
     assert!(agent.stop()?.success());
     assert_eq!(addresses(lab.host(NODE)?)?, [NODE.ipv4()]);
@@ -200,18 +200,18 @@ fn former_bridge_port_is_still_tracked() -> TestResult {
     let lab = Lab::new(1)?;
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[INTERFACE]))?;
     agent.start()?;
-    until_state(&agent, "master", TIMEOUT)?;
+    wait_for_state(&agent, "master", TIMEOUT)?;
     lab.host(NODE)?.run(|| {
         links::add_bridge(BRIDGE)?;
         links::join_bridge(INTERFACE, BRIDGE)?;
         links::leave_bridge(INTERFACE)?;
         // Netlink messages are ordered: once this removal is handled, the earlier messages are too.
-        links::del_address(INTERFACE, Ipv4Addr::new(10, 0, 0, 1), 32)
+        links::remove_address(INTERFACE, Ipv4Addr::new(10, 0, 0, 1), 32)
     })?;
     try_wait_until("the address to be restored", TIMEOUT, || {
-        Ok(count(&agent, "vipd:addresses-restored")? == 1)
+        Ok(counter(&agent, "vipd:addresses-restored")? == 1)
     })?;
-    assert_eq!(count(&agent, "master-transitions")?, 1);
+    assert_eq!(counter(&agent, "master-transitions")?, 1);
     assert_eq!(status(&agent)?.first().context("an instance")?.text("state"), "master");
     Ok(())
 }

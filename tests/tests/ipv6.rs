@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{self, until_state};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
-use vipd_tests::command::{address_flags, ping, succeeds};
+use vipd_tests::command::{address_line, ping};
 use vipd_tests::configuration::Family;
+use vipd_tests::control::{self, wait_for_state};
 use vipd_tests::frame::{ChecksumForm, Frame};
 use vipd_tests::lab::Lab;
 use vipd_tests::station::{Mac, Station, VIP6, VIP6_LINK_LOCAL};
@@ -43,24 +43,25 @@ fn crash_moves_both_vips_and_the_client_follows() {
     let capture = lab.capture().expect("start the capture");
     let mut preferred = agent(&lab, ONE, &[instance(200)]);
     let mut backup = agent(&lab, TWO, &[instance(100)]);
-    until_state(&preferred, "master", TIMEOUT).expect("master");
-    until_state(&backup, "backup", TIMEOUT).expect("backup");
-    succeeds("the client's ping", TIMEOUT, || ping(client, VIP6.into())).expect("ping is answered");
+    wait_for_state(&preferred, "master", TIMEOUT).expect("master");
+    wait_for_state(&backup, "backup", TIMEOUT).expect("backup");
+    try_wait_until("the client's ping", TIMEOUT, || ping(client, VIP6.into())).expect("ping is answered");
 
     let crashed = WallTime::now();
     preferred.kill().expect("kill the agent");
-    until_state(&backup, "master", TIMEOUT).expect("master");
-    succeeds("the announcement", TIMEOUT, || Ok(announced(&capture, crashed, TWO))).expect("announced");
-    succeeds("the client's ping", TIMEOUT, || ping(client, VIP6.into())).expect("ping is answered");
+    wait_for_state(&backup, "master", TIMEOUT).expect("master");
+    try_wait_until("the announcement", TIMEOUT, || Ok(announced(&capture, crashed, TWO))).expect("announced");
+    try_wait_until("the client's ping", TIMEOUT, || ping(client, VIP6.into())).expect("ping is answered");
 
     let returned = WallTime::now();
     preferred.start().expect("restart the agent");
-    until_state(&preferred, "master", TIMEOUT).expect("master");
-    until_state(&backup, "backup", TIMEOUT).expect("backup");
-    succeeds("the announcement", TIMEOUT, || Ok(announced(&capture, returned, ONE))).expect("announced");
-    succeeds("the client's ping", TIMEOUT, || ping(client, VIP6.into())).expect("ping is answered");
+    wait_for_state(&preferred, "master", TIMEOUT).expect("master");
+    wait_for_state(&backup, "backup", TIMEOUT).expect("backup");
+    try_wait_until("the announcement", TIMEOUT, || Ok(announced(&capture, returned, ONE)))
+        .expect("announced");
+    try_wait_until("the client's ping", TIMEOUT, || ping(client, VIP6.into())).expect("ping is answered");
     assert_eq!(
-        ask::status(&backup).expect("query the agent")[0].address("last-adv-source"),
+        control::status(&backup).expect("query the agent")[0].address("last-adv-source"),
         Some(ONE.link_local().into())
     );
     backup.stop().expect("stop the agent");
@@ -74,11 +75,11 @@ fn adverts_and_neighbor_advertisements_match_the_rfc() {
     let capture = lab.capture().expect("start the capture");
     let start = WallTime::now();
     let mut agent = agent(&lab, ONE, &[instance(100)]);
-    until_state(&agent, "master", TIMEOUT).expect("master");
-    succeeds("the announcement", TIMEOUT, || Ok(announced(&capture, start, ONE))).expect("announced");
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
+    try_wait_until("the announcement", TIMEOUT, || Ok(announced(&capture, start, ONE))).expect("announced");
     agent.stop().expect("stop the agent");
 
-    let adverts = capture.search(start, Frame::advert);
+    let adverts = capture.filter_map(start, Frame::advert);
     let group: IpAddr = "ff02::12".parse().expect("valid address");
     for advert in &adverts {
         assert_eq!((advert.version, advert.source, advert.destination), (3, ONE.link_local().into(), group));
@@ -87,7 +88,7 @@ fn adverts_and_neighbor_advertisements_match_the_rfc() {
     }
     assert_eq!(adverts.last().map(|advert| advert.priority), Some(0), "priority 0 on shutdown");
     for address in [VIP6, VIP6_LINK_LOCAL] {
-        let announcements = capture.search(start, |frame| frame.unsolicited_na(address));
+        let announcements = capture.filter_map(start, |frame| frame.unsolicited_na(address));
         let first = announcements.first().expect("at least one");
         assert!(first.router && !first.solicited && first.override_, "R=1 S=0 O=1: {first:?}");
         assert_eq!(first.target_mac, Some(ONE.mac()));
@@ -102,12 +103,12 @@ fn adverts_and_neighbor_advertisements_match_the_rfc() {
 fn vips_skip_duplicate_address_detection() {
     let lab = Lab::new(1).expect("create the lab");
     let agent = agent(&lab, ONE, &[instance(100)]);
-    until_state(&agent, "master", TIMEOUT).expect("master");
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
     let node = lab.host(ONE).expect("lab host");
     for address in [VIP6, VIP6_LINK_LOCAL] {
-        succeeds("the address", TIMEOUT, || Ok(address_flags(node, address.into())?.is_some()))
+        try_wait_until("the address", TIMEOUT, || Ok(address_line(node, address.into())?.is_some()))
             .expect("address present");
-        let flags = address_flags(node, address.into()).expect("read the flags").expect("address present");
+        let flags = address_line(node, address.into()).expect("read the flags").expect("address present");
         assert!(flags.contains("nodad") && !flags.contains("tentative"), "{address}: {flags}");
     }
 }
@@ -126,7 +127,7 @@ fn ipv4_and_ipv6_with_the_same_vrid_are_independent() {
     let first = agent(&lab, ONE, &[four(200), six(100)]);
     let second = agent(&lab, TWO, &[four(100), six(200)]);
     let states = |agent: &Agent| -> anyhow::Result<Vec<String>> {
-        Ok(ask::status(agent)?
+        Ok(control::status(agent)?
             .iter()
             .map(|status| format!("{} {}", status.text("family"), status.text("state")))
             .collect())
@@ -143,13 +144,13 @@ fn ipv4_and_ipv6_with_the_same_vrid_are_independent() {
 fn missing_link_local_address_is_a_fault_until_added() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(ONE).expect("lab host");
-    node.run(|| vipd_tests::links::del_address(vipd_tests::station::INTERFACE, ONE.link_local(), 64))
+    node.run(|| vipd_tests::links::remove_address(vipd_tests::station::INTERFACE, ONE.link_local(), 64))
         .expect("delete");
     let agent = agent(&lab, ONE, &[instance(100)]);
-    let status = until_state(&agent, "fault", TIMEOUT).expect("fault");
+    let status = wait_for_state(&agent, "fault", TIMEOUT).expect("fault");
     assert!(status.text("vipd:fault-reason").contains("link-local"), "{status:?}");
     node.run(|| vipd_tests::links::add_address(vipd_tests::station::INTERFACE, ONE.link_local(), 64))
         .expect("add");
-    until_state(&agent, "master", TIMEOUT).expect("master");
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
     assert_ne!(ONE.mac(), Mac::BROADCAST);
 }

@@ -10,11 +10,11 @@ use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount};
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{self, count, until_state};
 use vipd_tests::binary::vipd;
+use vipd_tests::control::{self, counter, wait_for_state};
 use vipd_tests::lab::Lab;
 use vipd_tests::namespace::Namespace;
-use vipd_tests::routers::until_backup_of;
+use vipd_tests::routers::wait_for_backup_of;
 use vipd_tests::station::Station;
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::wait_until;
@@ -40,24 +40,24 @@ fn check_undisturbed<T>(
 ) -> Result<()> {
     let capture = lab.capture()?;
     master.start()?;
-    until_state(&master, "master", TIMEOUT)?;
+    wait_for_state(&master, "master", TIMEOUT)?;
     let mut backup = prepared(lab, TWO, 100)?;
     backup.start()?;
-    until_backup_of(&backup, ONE.ipv4())?;
+    wait_for_backup_of(&backup, ONE.ipv4())?;
     // On a busy machine it may have taken over during startup.
-    let before = count(&backup, "master-transitions")?;
+    let before = counter(&backup, "master-transitions")?;
 
     let mut disturbance = disturb(&master)?;
     let start = WallTime::now();
-    let adverts = || capture.search(start, |frame| frame.advert().filter(|_| frame.from == ONE)).len();
+    let adverts = || capture.filter_map(start, |frame| frame.advert().filter(|_| frame.from == ONE)).len();
     while adverts() < 300 {
         meanwhile(&mut disturbance)?;
-        assert_eq!(ask::status(&master)?[0].text("state"), "master");
+        assert_eq!(control::status(&master)?[0].text("state"), "master");
         let so_far = adverts();
         wait_until("further adverts from the master", TIMEOUT, || adverts() > so_far)?;
     }
-    assert_eq!(count(&backup, "master-transitions")? - before, 0, "{:#?}", backup.log());
-    assert_eq!(count(&master, "master-transitions")?, 1, "{:#?}", master.log());
+    assert_eq!(counter(&backup, "master-transitions")? - before, 0, "{:#?}", backup.log());
+    assert_eq!(counter(&master, "master-transitions")?, 1, "{:#?}", master.log());
     assert!(!capture.has(start, |frame| frame.from == TWO && frame.advert().is_some()));
     // A clean shutdown must also work during the disturbance.
     let stopped = WallTime::now();
@@ -122,7 +122,7 @@ fn fill(mut sink: impl io::Write) -> Result<()> {
 /// Runs the master with trace logging to a stderr that is already full.
 fn check_full_stderr(lab: &Lab, to: OwnedFd) -> Result<()> {
     let mut master = prepared(lab, ONE, 200)?;
-    master.set_environment("VIPD_LOG", "trace");
+    master.set_env("VIPD_LOG", "trace");
     master.redirect_stderr(to);
     check_undisturbed(lab, master, |_| Ok(()), |()| Ok(()))
 }

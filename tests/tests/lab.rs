@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, AgentKind, Instance};
-use vipd_tests::arp::neighbour;
+use vipd_tests::arp::neighbor;
 use vipd_tests::frame::Frame;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
@@ -122,7 +122,7 @@ fn labs_are_isolated() -> TestResult {
     Injector::open(other.host(NODE)?)?.send(&NODE.advert(Version::V3, 52, 100).frame())?;
     for (capture, vrid) in [(&capture_one, 51), (&capture_other, 52)] {
         wait_until("the lab's own advert", TIMEOUT, || capture.has(start, |frame| frame.advert().is_some()))?;
-        let vrids = capture.search(start, |frame| frame.advert().map(|advert| advert.vrid));
+        let vrids = capture.filter_map(start, |frame| frame.advert().map(|advert| advert.vrid));
         assert_eq!(vrids, [vrid]);
     }
     Ok(())
@@ -137,7 +137,7 @@ fn frames_are_captured_once_and_unchanged() -> TestResult {
     let wrong = Advert { ttl: 1, checksum: Checksum::Bad, count: Some(200), ..right.clone() };
     let old = NODE.advert(Version::V2, 51, 0);
     let frames = [right.frame(), wrong.frame(), old.frame()];
-    let paced = Injector::open(lab.host(NODE)?)?.pace(&frames, 3000, Duration::from_millis(300))?;
+    let paced = Injector::open(lab.host(NODE)?)?.send_paced(&frames, 3000, Duration::from_millis(300))?;
     assert_eq!(paced.sent, 3000);
     assert!(paced.elapsed >= Duration::from_millis(299), "{paced:?}");
 
@@ -162,7 +162,7 @@ fn ping_arp_table_and_capture_agree() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let client = lab.host(Station::Client)?;
-    let mac_of_vip = || Ok::<_, anyhow::Error>(neighbour(client, VIP)?.and_then(|entry| entry.mac));
+    let mac_of_vip = || Ok::<_, anyhow::Error>(neighbor(client, VIP)?.and_then(|entry| entry.mac));
     assert_eq!(mac_of_vip()?, None, "no node has the address");
 
     let start = WallTime::now();
@@ -180,8 +180,8 @@ fn ping_arp_table_and_capture_agree() -> TestResult {
     lab.cut(NODE)?;
     let mended_after = Duration::from_millis(100);
     wait_until("some lost probes", TIMEOUT, || WallTime::now() >= cut + mended_after)?;
-    lab.mend(NODE)?;
-    wait_until("answers after the cut", TIMEOUT, || ping.first_answer_since(cut + mended_after).is_some())?;
+    lab.reconnect(NODE)?;
+    wait_until("answers after the cut", TIMEOUT, || ping.first_reply_since(cut + mended_after).is_some())?;
 
     let identifier = ping.identifier();
     let probes = ping.stop()?;
@@ -250,7 +250,7 @@ fn check_order(outcome: &Outcome) {
             "{context}"
         );
         assert!(takeover.garps > 0, "{context}");
-        let mac = |entry: &Option<vipd_tests::arp::Neighbour>| entry.as_ref().and_then(|entry| entry.mac);
+        let mac = |entry: &Option<vipd_tests::arp::Neighbor>| entry.as_ref().and_then(|entry| entry.mac);
         assert_eq!(mac(&takeover.arp_before), Some(takeover.old.mac()), "{context}");
         assert_eq!(mac(&takeover.arp_after), Some(takeover.new.mac()), "{context}");
         if let Some(lateness) = takeover.lateness() {

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask;
 use vipd_tests::binary::{vipd, vipd_binary};
 use vipd_tests::capture::Capture;
+use vipd_tests::control;
 use vipd_tests::frame::Frame;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
@@ -79,7 +79,7 @@ fn watch_for_loss(node: &Namespace, all: usize) -> (Arc<AtomicBool>, thread::Joi
 }
 
 fn priority_zero_adverts(capture: &Capture, since: WallTime) -> Vec<(WallTime, u8)> {
-    capture.search(since, |frame| {
+    capture.filter_map(since, |frame| {
         let advert = frame.advert().filter(|advert| advert.priority == 0)?;
         Some((frame.time, advert.vrid))
     })
@@ -98,7 +98,7 @@ fn shutdown_sends_all_priority_zero_adverts_before_removing_vips() {
         let mut agent = master(&lab, COUNT, EACH);
         let (stop, watcher) = watch_for_loss(host(&lab), all);
         let start = WallTime::now();
-        let pid = i32::try_from(agent.id().expect("run the process"))
+        let pid = i32::try_from(agent.pid().expect("run the process"))
             .ok()
             .and_then(Pid::from_raw)
             .expect("process ID");
@@ -122,7 +122,7 @@ fn shutdown_sends_all_priority_zero_adverts_before_removing_vips() {
         assert_eq!(vrids, (1..=COUNT).collect::<Vec<_>>(), "{signal:?}: one per VRID");
         let last = adverts.iter().map(|(time, _)| *time).max().expect("priority-0 adverts");
         assert!(last < first_loss, "{signal:?}: an address was removed before the last priority-0 advert");
-        let after = capture.search(last, |frame| frame.advert().filter(|advert| advert.priority > 0));
+        let after = capture.filter_map(last, |frame| frame.advert().filter(|advert| advert.priority > 0));
         assert_eq!(after, [], "{signal:?}: only priority 0 at the end");
     }
 }
@@ -143,7 +143,7 @@ fn only_stale_vips_of_a_killed_agent_are_removed() {
     agent.start().expect("start the agent");
     wait_until("the addresses to be removed", TIMEOUT, || addresses(host(&lab)) == [NODE.ipv4(), foreign])
         .expect("addresses removed");
-    assert_eq!(ask::state(&agent).expect("query the agent"), "backup");
+    assert_eq!(control::state(&agent).expect("query the agent"), "backup");
     let logged = agent.log().iter().filter(|line| line.text.contains("removed stale VIP")).count();
     assert_eq!(logged, 2, "{:#?}", agent.log());
 }
@@ -167,7 +167,7 @@ fn second_agent_on_the_same_runtime_directory_is_rejected() {
         capture.has(start, |frame| frame.advert().is_some())
     })
     .expect("adverts");
-    assert_eq!(ask::state(&agent).expect("query the agent"), "master");
+    assert_eq!(control::state(&agent).expect("query the agent"), "master");
     assert!(addresses(host(&lab)).contains(&address(1)));
 }
 
@@ -181,14 +181,14 @@ fn new_master_announces_five_times_and_again_after_five_seconds() {
     let mut agent =
         Agent::new(&lab, NODE, vipd().expect("vipd binary"), &[instance]).expect("create the agent");
     agent.start().expect("start the agent");
-    let times = || capture.search(start, |frame| frame.gratuitous_arp(VIP).map(|_| frame.time));
+    let times = || capture.filter_map(start, |frame| frame.gratuitous_arp(VIP).map(|_| frame.time));
     wait_until("ten announcements", TIMEOUT, || times().len() >= 10).expect("announced");
     let times = times();
     assert_eq!(times.len(), 10);
     let pause = times[5].millis_since(times[4]);
     assert!((4_000.0..10_000.0).contains(&pause), "{pause} ms between the bursts");
 
-    let adverts = || capture.search(start, Frame::advert).len() as u64;
+    let adverts = || capture.filter_map(start, Frame::advert).len() as u64;
     let status = agent.stop().expect("agent exits");
     assert!(status.success());
     let sent = adverts();
@@ -202,7 +202,7 @@ fn status_and_stats_field_names_are_stable() {
     let capture = lab.capture().expect("start the capture");
     let start = WallTime::now();
     let agent = master(&lab, 1, 1);
-    let status = ask::status(&agent).expect("query status");
+    let status = control::status(&agent).expect("query status");
     let instance = &status.first().expect("instance").0;
     for (name, value) in [
         ("name", "VI_1"),
@@ -227,7 +227,7 @@ fn status_and_stats_field_names_are_stable() {
     assert!(instance["last-adv-source"].is_null());
     assert_eq!(instance["virtual-addresses"], serde_json::json!(["10.0.1.1/24"]));
 
-    let (global, each) = ask::stats(&agent).expect("query statistics");
+    let (global, each) = control::stats(&agent).expect("query statistics");
     let counter = |name: &str| each.first().expect("instance").number(name).expect("read the counter");
     for name in ["checksum-errors", "version-errors", "vrid-errors", "ip-ttl-errors"] {
         assert_eq!(global.number(name).expect("read the counter"), 0, "{name}");
@@ -246,7 +246,7 @@ fn status_and_stats_field_names_are_stable() {
     assert_eq!(counter("master-transitions"), 1);
     // The capture is searched between two readings of the counter.
     let before = counter("advertisement-sent");
-    let seen = capture.search(start, Frame::advert).len() as u64;
-    let after = ask::count(&agent, "advertisement-sent").expect("read the counter");
+    let seen = capture.filter_map(start, Frame::advert).len() as u64;
+    let after = control::counter(&agent, "advertisement-sent").expect("read the counter");
     assert!((before..=after).contains(&seen), "{before} to {after} sent, {seen} seen");
 }

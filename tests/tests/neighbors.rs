@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use vipd_tests::agent::Agent;
-use vipd_tests::ask::{count, state, until_state};
 use vipd_tests::binary::vipd;
-use vipd_tests::command::text;
+use vipd_tests::command::run;
+use vipd_tests::control::{counter, state, wait_for_state};
 use vipd_tests::lab::Lab;
 use vipd_tests::station::{Station, VIP};
 use vipd_tests::time::WallTime;
@@ -41,7 +41,7 @@ fn shorten_neighbor_timers(lab: &Lab, station: Station) {
 /// Waits until a node's neighbor entry for another node is incomplete or failed.
 fn until_unresolved(lab: &Lab, station: Station, neighbor: Station) {
     try_wait_until("the neighbor entry to fail", TIMEOUT, || {
-        let entry = text(lab.host(station)?, "ip", &["neighbour", "show", &neighbor.ipv4().to_string()])?;
+        let entry = run(lab.host(station)?, "ip", &["neighbor", "show", &neighbor.ipv4().to_string()])?;
         Ok(entry.contains("INCOMPLETE") || entry.contains("FAILED"))
     })
     .unwrap();
@@ -53,23 +53,23 @@ fn higher_priority_node_waits_for_preempt_delay_after_link_recovery() {
     let lab = Lab::new(2).unwrap();
     shorten_neighbor_timers(&lab, LOWER);
     let higher = agent(&lab, HIGHER, LOWER, 200);
-    until_state(&higher, "master", TIMEOUT).unwrap();
+    wait_for_state(&higher, "master", TIMEOUT).unwrap();
     let lower = agent(&lab, LOWER, HIGHER, 100);
-    until_state(&lower, "backup", TIMEOUT).unwrap();
+    wait_for_state(&lower, "backup", TIMEOUT).unwrap();
     for round in 1..=3 {
         lab.cut(HIGHER).unwrap();
-        until_state(&higher, "fault", TIMEOUT).unwrap();
-        until_state(&lower, "master", TIMEOUT).unwrap();
+        wait_for_state(&higher, "fault", TIMEOUT).unwrap();
+        wait_for_state(&lower, "master", TIMEOUT).unwrap();
         until_unresolved(&lab, LOWER, HIGHER);
 
-        let before = count(&higher, "advertisement-rcvd").unwrap();
-        lab.mend(HIGHER).unwrap();
+        let before = counter(&higher, "advertisement-rcvd").unwrap();
+        lab.reconnect(HIGHER).unwrap();
         wait_until("adverts from the lower-priority node", TIMEOUT, || {
-            count(&higher, "advertisement-rcvd").unwrap() >= before + 20
+            counter(&higher, "advertisement-rcvd").unwrap() >= before + 20
         })
         .unwrap();
         assert_eq!(state(&higher).unwrap(), "backup", "round {round}");
-        assert_eq!(count(&higher, "master-transitions").unwrap(), 1, "round {round}");
+        assert_eq!(counter(&higher, "master-transitions").unwrap(), 1, "round {round}");
         assert_eq!(state(&lower).unwrap(), "master", "round {round}");
     }
 }
@@ -81,9 +81,9 @@ fn adverts_to_an_unresolved_peer_send_arp_requests() {
     let capture = lab.capture().unwrap();
     shorten_neighbor_timers(&lab, LOWER);
     let node = agent(&lab, LOWER, HIGHER, 100);
-    until_state(&node, "master", TIMEOUT).unwrap();
+    wait_for_state(&node, "master", TIMEOUT).unwrap();
     let requests = |since: WallTime| {
-        let broadcast = capture.search(since, |frame| {
+        let broadcast = capture.filter_map(since, |frame| {
             frame
                 .arp()
                 .filter(|arp| frame.from == LOWER && arp.target == HIGHER.ipv4() && frame.bytes[0] == 0xff)
@@ -91,8 +91,8 @@ fn adverts_to_an_unresolved_peer_send_arp_requests() {
         broadcast.len() as u64
     };
     let adverts = |more: u64| {
-        let before = count(&node, "advertisement-sent").unwrap();
-        wait_until("adverts", TIMEOUT, || count(&node, "advertisement-sent").unwrap() >= before + more)
+        let before = counter(&node, "advertisement-sent").unwrap();
+        wait_until("adverts", TIMEOUT, || counter(&node, "advertisement-sent").unwrap() >= before + more)
             .unwrap();
     };
     // The peer answers ARP but runs no agent.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use vipd_tests::TestResult;
 use vipd_tests::agent::Agent;
-use vipd_tests::ask::{self, count, until, until_state};
 use vipd_tests::capture::Capture;
+use vipd_tests::control::{self, counter, wait_for, wait_for_state};
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
 use vipd_tests::routers::{has_address, start_pair, start_router};
@@ -30,18 +30,18 @@ fn adverts_from(capture: &Capture, start: WallTime, source: Ipv4Addr) -> Result<
 
 /// Waits until `first` is in fault for this reason and `second` is master.
 fn check_fault(first: &Agent, reason: &str, second: &Agent) -> Result<()> {
-    until(first, &format!("to be in fault: {reason}"), TIMEOUT, |status| {
+    wait_for(first, &format!("to be in fault: {reason}"), TIMEOUT, |status| {
         status.text("state") == "fault" && status.text("vipd:fault-reason").contains(reason)
     })?;
-    until_state(second, "master", TIMEOUT)?;
+    wait_for_state(second, "master", TIMEOUT)?;
     Ok(())
 }
 
 /// Waits until `first` has preempted `second` from Backup.
 fn check_return(first: &Agent, second: &Agent) -> Result<()> {
-    let status = until_state(first, "master", TIMEOUT)?;
+    let status = wait_for_state(first, "master", TIMEOUT)?;
     assert_eq!(status.text("vipd:last-transition-reason"), "lower-priority-master", "preempted from Backup");
-    until_state(second, "backup", TIMEOUT)?;
+    wait_for_state(second, "backup", TIMEOUT)?;
     try_wait_until("the address on node 1 only", TIMEOUT, || {
         Ok(has_address(first.host(), VIP)? && !has_address(second.host(), VIP)?)
     })
@@ -55,19 +55,19 @@ fn externally_removed_vip_is_restored_and_announced() -> TestResult {
     let (master, backup) = start_pair(&lab)?;
     for round in 1..=3 {
         let deleted = WallTime::now();
-        lab.host(ONE)?.run(|| links::del_address(INTERFACE, VIP, PREFIX))?;
+        lab.host(ONE)?.run(|| links::remove_address(INTERFACE, VIP, PREFIX))?;
         try_wait_until("the address to be restored", TIMEOUT, || has_address(master.host(), VIP))?;
         wait_until("gratuitous ARP", TIMEOUT, || {
             capture.has(deleted, |frame| frame.from == ONE && frame.gratuitous_arp(VIP).is_some())
         })?;
         try_wait_until("the restoration to be counted", TIMEOUT, || {
-            Ok(count(&master, "vipd:addresses-restored")? >= round)
+            Ok(counter(&master, "vipd:addresses-restored")? >= round)
         })?;
-        assert_eq!(count(&master, "vipd:addresses-restored")?, round, "counted once per removal");
+        assert_eq!(counter(&master, "vipd:addresses-restored")?, round, "counted once per removal");
     }
-    until_state(&master, "master", TIMEOUT)?;
-    assert_eq!(count(&master, "master-transitions")?, 1);
-    assert_eq!(count(&backup, "master-transitions")?, 0);
+    wait_for_state(&master, "master", TIMEOUT)?;
+    assert_eq!(counter(&master, "master-transitions")?, 1);
+    assert_eq!(counter(&backup, "master-transitions")?, 0);
     Ok(())
 }
 
@@ -92,7 +92,7 @@ fn carrier_loss_is_a_fault_until_restored() -> TestResult {
     lab.cut(ONE)?;
     check_fault(&one, "carrier", &two)?;
     assert!(!has_address(lab.host(ONE)?, VIP)?);
-    lab.mend(ONE)?;
+    lab.reconnect(ONE)?;
     check_return(&one, &two)?;
     Ok(())
 }
@@ -104,7 +104,7 @@ fn recreated_interface_is_used_again() -> TestResult {
     let capture = lab.capture()?;
     let (one, two) = start_pair(&lab)?;
     let index = || lab.host(ONE)?.run(|| links::index(INTERFACE));
-    let (old, sent) = (index()?, count(&one, "advertisement-sent")?);
+    let (old, sent) = (index()?, counter(&one, "advertisement-sent")?);
     lab.unplug(ONE)?;
     check_fault(&one, "does not exist", &two)?;
     let plugged = WallTime::now();
@@ -112,19 +112,19 @@ fn recreated_interface_is_used_again() -> TestResult {
     assert_ne!(index()?, old, "a new interface index");
     check_return(&one, &two)?;
     adverts_from(&capture, plugged, ONE.ipv4())?;
-    assert!(count(&one, "advertisement-sent")? > sent, "the counters continue");
-    assert_eq!(count(&one, "master-transitions")?, 2);
+    assert!(counter(&one, "advertisement-sent")? > sent, "the counters continue");
+    assert_eq!(counter(&one, "master-transitions")?, 2);
 
     // The backup must also receive adverts on its recreated interface.
-    let received = count(&two, "advertisement-rcvd")?;
+    let received = counter(&two, "advertisement-rcvd")?;
     lab.unplug(TWO)?;
-    until_state(&two, "fault", TIMEOUT)?;
+    wait_for_state(&two, "fault", TIMEOUT)?;
     lab.plug(TWO)?;
-    until_state(&two, "backup", TIMEOUT)?;
+    wait_for_state(&two, "backup", TIMEOUT)?;
     try_wait_until("further adverts to be counted", TIMEOUT, || {
-        Ok(count(&two, "advertisement-rcvd")? >= received + 5)
+        Ok(counter(&two, "advertisement-rcvd")? >= received + 5)
     })?;
-    until_state(&two, "backup", TIMEOUT)?;
+    wait_for_state(&two, "backup", TIMEOUT)?;
     Ok(())
 }
 
@@ -135,7 +135,7 @@ fn interface_without_primary_address_is_a_fault() -> TestResult {
     let capture = lab.capture()?;
     let (one, two) = start_pair(&lab)?;
     let start = WallTime::now();
-    lab.host(ONE)?.run(|| links::del_address(INTERFACE, ONE.ipv4(), PREFIX))?;
+    lab.host(ONE)?.run(|| links::remove_address(INTERFACE, ONE.ipv4(), PREFIX))?;
     check_fault(&one, "no IPv4 address", &two)?;
     assert!(!has_address(lab.host(ONE)?, VIP)?);
     wait_until("a priority-0 advert", TIMEOUT, || {
@@ -163,19 +163,19 @@ fn new_primary_address_is_used_as_source_without_state_change() -> TestResult {
     lab.host(ONE)?.run(|| {
         links::add_address(INTERFACE, OTHER, PREFIX)?;
         // The kernel also removes the virtual address, a secondary address of that subnet.
-        links::del_address(INTERFACE, ONE.ipv4(), PREFIX)
+        links::remove_address(INTERFACE, ONE.ipv4(), PREFIX)
     })?;
     adverts_from(&capture, changed, OTHER)?;
     try_wait_until("the virtual address to be restored", TIMEOUT, || has_address(one.host(), VIP))?;
-    until(&two, "to follow the new address", TIMEOUT, |status| {
+    wait_for(&two, "to follow the new address", TIMEOUT, |status| {
         status.address("last-adv-source") == Some(OTHER.into())
     })?;
-    until(&one, "the new address", TIMEOUT, |status| {
+    wait_for(&one, "the new address", TIMEOUT, |status| {
         status.address("vipd:primary-address") == Some(OTHER.into())
     })?;
-    until_state(&one, "master", TIMEOUT)?;
-    assert_eq!(count(&one, "master-transitions")?, 1);
-    assert_eq!(count(&two, "master-transitions")?, 0);
+    wait_for_state(&one, "master", TIMEOUT)?;
+    assert_eq!(counter(&one, "master-transitions")?, 1);
+    assert_eq!(counter(&two, "master-transitions")?, 0);
     Ok(())
 }
 
@@ -194,19 +194,19 @@ fn netlink_overrun_triggers_resync() -> TestResult {
     let lab = Lab::new(1)?;
     let capture = lab.capture()?;
     let agent = start_router(&lab, ONE, 200)?;
-    until_state(&agent, "master", TIMEOUT)?;
-    assert_eq!(ask::stats(&agent)?.0.number("vipd:netlink-overruns")?, 0);
+    wait_for_state(&agent, "master", TIMEOUT)?;
+    assert_eq!(control::stats(&agent)?.0.number("vipd:netlink-overruns")?, 0);
 
     agent.pause()?;
     lab.host(ONE)?.run(|| {
         let noise = Ipv4Addr::new(10, 1, 2, 3);
         for _ in 0..50_000 {
             links::add_address(INTERFACE, noise, 32)?;
-            links::del_address(INTERFACE, noise, 32)?;
+            links::remove_address(INTERFACE, noise, 32)?;
             if lost_notifications()? > 0 {
                 // The agent receives no notification of these.
                 links::add_address(INTERFACE, OTHER, PREFIX)?;
-                return links::del_address(INTERFACE, ONE.ipv4(), PREFIX);
+                return links::remove_address(INTERFACE, ONE.ipv4(), PREFIX);
             }
         }
         anyhow::bail!("100,000 changes did not overrun the agent's socket")
@@ -216,11 +216,11 @@ fn netlink_overrun_triggers_resync() -> TestResult {
     agent.resume()?;
 
     try_wait_until("the overrun to be counted", TIMEOUT, || {
-        Ok(ask::stats(&agent)?.0.number("vipd:netlink-overruns")? >= 1)
+        Ok(control::stats(&agent)?.0.number("vipd:netlink-overruns")? >= 1)
     })?;
     try_wait_until("the virtual address to be restored", TIMEOUT, || has_address(agent.host(), VIP))?;
     adverts_from(&capture, resumed, OTHER)?;
-    let status = until_state(&agent, "master", TIMEOUT)?;
+    let status = wait_for_state(&agent, "master", TIMEOUT)?;
     assert_eq!(status.address("vipd:primary-address"), Some(OTHER.into()));
     let log = agent.log();
     assert!(log.iter().any(|line| line.text.contains("notifications were lost")), "{log:#?}");
@@ -236,19 +236,19 @@ fn mtu_change_is_ignored_and_rename_is_a_fault() -> TestResult {
     let changed = WallTime::now();
     lab.host(ONE)?.run(|| links::set_mtu(INTERFACE, 1400))?;
     wait_until("ten adverts", TIMEOUT, || {
-        capture.search(changed, |frame| frame.advert().filter(|_| frame.from == ONE)).len() >= 10
+        capture.filter_map(changed, |frame| frame.advert().filter(|_| frame.from == ONE)).len() >= 10
     })?;
-    assert_eq!(count(&one, "master-transitions")?, 1);
-    assert_eq!(count(&two, "master-transitions")?, 0);
+    assert_eq!(counter(&one, "master-transitions")?, 1);
+    assert_eq!(counter(&two, "master-transitions")?, 0);
 
     lab.host(ONE)?.run(|| {
         links::set_down(INTERFACE)?;
         links::rename(INTERFACE, "other0")
     })?;
-    until(&one, "to report a missing interface", TIMEOUT, |status| {
+    wait_for(&one, "to report a missing interface", TIMEOUT, |status| {
         status.text("vipd:fault-reason").contains("does not exist")
     })?;
-    until_state(&two, "master", TIMEOUT)?;
+    wait_for_state(&two, "master", TIMEOUT)?;
     assert!(!lab.host(ONE)?.run(|| links::addresses("other0"))?.contains(&VIP), "also under the new name");
     lab.host(ONE)?.run(|| {
         links::rename("other0", INTERFACE)?;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vipd_tests::agent::Agent;
-use vipd_tests::ask::{count, status, until, until_state};
 use vipd_tests::binary::vipd;
-use vipd_tests::command::text;
+use vipd_tests::command::run;
+use vipd_tests::control::{counter, status, wait_for, wait_for_state};
 use vipd_tests::lab::Lab;
 use vipd_tests::routers::{start_pair, start_router};
 use vipd_tests::station::{INTERFACE, PREFIX, Station, VIP};
@@ -28,7 +28,7 @@ fn configured(lab: &Lab, station: Station, lines: &str) -> Result<Agent> {
 }
 
 fn ip(lab: &Lab, station: Station, arguments: &str) -> Result<String> {
-    text(lab.host(station)?, "ip", &arguments.split_whitespace().collect::<Vec<_>>())
+    run(lab.host(station)?, "ip", &arguments.split_whitespace().collect::<Vec<_>>())
 }
 
 /// The lines of `ip -o address` for an address, one per prefix length.
@@ -62,11 +62,11 @@ fn logged(agent: &Agent, text: &str) -> usize {
 fn vip_rewritten_by_another_tool_is_removed_on_yield() {
     let lab = Lab::new(2).unwrap();
     let one = start_router(&lab, ONE, 100).unwrap();
-    until_state(&one, "master", TIMEOUT).unwrap();
+    wait_for_state(&one, "master", TIMEOUT).unwrap();
     rewrite(&lab, ONE, VIP).unwrap();
     let two = start_router(&lab, TWO, 200).unwrap();
-    until_state(&two, "master", TIMEOUT).unwrap();
-    until_state(&one, "backup", TIMEOUT).unwrap();
+    wait_for_state(&two, "master", TIMEOUT).unwrap();
+    wait_for_state(&one, "backup", TIMEOUT).unwrap();
     until_removed(&lab, ONE, VIP).unwrap();
     assert_eq!(entries(&lab, TWO, VIP).unwrap().len(), 1);
     assert!(!entries(&lab, ONE, ONE.ipv4()).unwrap().is_empty(), "the host address is kept");
@@ -77,7 +77,7 @@ fn vip_rewritten_by_another_tool_is_removed_on_yield() {
 fn vip_rewritten_by_another_tool_is_removed_on_shutdown() {
     let lab = Lab::new(1).unwrap();
     let mut agent = start_router(&lab, ONE, 100).unwrap();
-    until_state(&agent, "master", TIMEOUT).unwrap();
+    wait_for_state(&agent, "master", TIMEOUT).unwrap();
     rewrite(&lab, ONE, VIP).unwrap();
     assert!(agent.stop().unwrap().success());
     assert_eq!(entries(&lab, ONE, VIP).unwrap(), Vec::<String>::new());
@@ -88,13 +88,13 @@ fn vip_rewritten_by_another_tool_is_removed_on_shutdown() {
 fn vip_present_before_startup_is_removed_in_backup() {
     let lab = Lab::new(2).unwrap();
     let one = start_router(&lab, ONE, 200).unwrap();
-    until_state(&one, "master", TIMEOUT).unwrap();
+    wait_for_state(&one, "master", TIMEOUT).unwrap();
     for prefix in [PREFIX, 32] {
         ip(&lab, TWO, &format!("address add {VIP}/{prefix} dev {INTERFACE}")).unwrap();
     }
     let two = start_router(&lab, TWO, 100).unwrap();
     until_removed(&lab, TWO, VIP).unwrap();
-    until_state(&two, "backup", TIMEOUT).unwrap();
+    wait_for_state(&two, "backup", TIMEOUT).unwrap();
     let removed = || logged(&two, "VIP present while not master; removed");
     wait_until("both removals to be logged", TIMEOUT, || removed() == 2).unwrap();
     assert!(!entries(&lab, TWO, TWO.ipv4()).unwrap().is_empty(), "the host address is kept");
@@ -110,7 +110,7 @@ fn vip_added_to_a_running_backup_is_removed() {
         until_removed(&lab, TWO, VIP).unwrap();
     }
     assert_eq!(status(&two).unwrap()[0].text("state"), "backup");
-    assert_eq!(count(&one, "master-transitions").unwrap(), 1);
+    assert_eq!(counter(&one, "master-transitions").unwrap(), 1);
 }
 
 /// After an overrun the kernel's dump may list the foreign entry first.
@@ -119,18 +119,18 @@ fn vip_added_to_a_running_backup_is_removed() {
 fn all_prefixes_of_a_vip_are_removed_after_netlink_overrun() {
     let lab = Lab::new(2).unwrap();
     let one = start_router(&lab, ONE, 100).unwrap();
-    until_state(&one, "master", TIMEOUT).unwrap();
+    wait_for_state(&one, "master", TIMEOUT).unwrap();
     ip(&lab, ONE, &format!("address add {VIP}/32 dev {INTERFACE}")).unwrap();
     assert_eq!(entries(&lab, ONE, VIP).unwrap().len(), 2, "a master keeps both entries");
     one.pause().unwrap();
     overrun(&lab, ONE).unwrap();
     one.resume().unwrap();
     try_wait_until("the overrun to be counted", TIMEOUT, || {
-        Ok(vipd_tests::ask::stats(&one)?.0.number("vipd:netlink-overruns")? >= 1)
+        Ok(vipd_tests::control::stats(&one)?.0.number("vipd:netlink-overruns")? >= 1)
     })
     .unwrap();
     let two = start_router(&lab, TWO, 200).unwrap();
-    until_state(&two, "master", TIMEOUT).unwrap();
+    wait_for_state(&two, "master", TIMEOUT).unwrap();
     until_removed(&lab, ONE, VIP).unwrap();
 }
 
@@ -140,7 +140,7 @@ fn overrun(lab: &Lab, station: Station) -> Result<()> {
         let noise = Ipv4Addr::new(10, 1, 2, 3);
         for _ in 0..50_000 {
             vipd_tests::links::add_address(INTERFACE, noise, 32)?;
-            vipd_tests::links::del_address(INTERFACE, noise, 32)?;
+            vipd_tests::links::remove_address(INTERFACE, noise, 32)?;
             let table = std::fs::read_to_string("/proc/thread-self/net/netlink")?;
             // The ninth column is Drops.
             let drops = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(8));
@@ -158,14 +158,14 @@ fn vip_equal_to_the_primary_address_is_a_fault_and_kept() {
     let lab = Lab::new(1).unwrap();
     let own = ONE.ipv4();
     let mut agent = configured(&lab, ONE, &format!("virtual_addresses = [\"{own}/{PREFIX}\"]")).unwrap();
-    let report = until_state(&agent, "fault", TIMEOUT).unwrap();
+    let report = wait_for_state(&agent, "fault", TIMEOUT).unwrap();
     let reason = report.text("vipd:fault-reason");
     assert!(reason.contains(&format!("{own} is the primary address of {INTERFACE}")), "{reason}");
     // With another primary address the fault clears, and the VIP is handled like any other.
     ip(&lab, ONE, &format!("address add 10.9.9.9/24 dev {INTERFACE}")).unwrap();
-    until_state(&agent, "master", TIMEOUT).unwrap();
+    wait_for_state(&agent, "master", TIMEOUT).unwrap();
     ip(&lab, ONE, &format!("address del 10.9.9.9/24 dev {INTERFACE}")).unwrap();
-    until_state(&agent, "fault", TIMEOUT).unwrap();
+    wait_for_state(&agent, "fault", TIMEOUT).unwrap();
     assert!(agent.stop().unwrap().success());
 }
 
@@ -183,7 +183,7 @@ fn vip_is_kept_if_its_removal_would_remove_the_host_address() {
         ip(&lab, ONE, &change).unwrap();
     }
     let mut agent = start_router(&lab, ONE, 100).unwrap();
-    let report = until_state(&agent, "fault", TIMEOUT).unwrap();
+    let report = wait_for_state(&agent, "fault", TIMEOUT).unwrap();
     let reason = report.text("vipd:fault-reason");
     assert!(reason.contains(&format!("{VIP} is the primary address of {INTERFACE}")), "{reason}");
     assert!(agent.stop().unwrap().success());
@@ -197,7 +197,7 @@ fn owner_address_is_kept_on_shutdown() {
     let own = ONE.ipv4();
     let lines = format!("priority = 255\nvirtual_addresses = [\"{own}/{PREFIX}\"]");
     let mut agent = configured(&lab, ONE, &lines).unwrap();
-    until_state(&agent, "master", TIMEOUT).unwrap();
+    wait_for_state(&agent, "master", TIMEOUT).unwrap();
     rewrite(&lab, ONE, own).unwrap();
     assert!(agent.stop().unwrap().success());
     assert_eq!(entries(&lab, ONE, own).unwrap().len(), 1);
@@ -209,33 +209,37 @@ fn rejected_address_is_logged_once_until_added() {
     let refused = "fd00:122::77".parse::<IpAddr>().unwrap();
     let lab = Lab::new(1).unwrap();
     let off = |off: u8| {
-        text(lab.host(ONE)?, "sysctl", &["-qw", &format!("net.ipv6.conf.{INTERFACE}.disable_ipv6={off}")])
+        run(lab.host(ONE)?, "sysctl", &["-qw", &format!("net.ipv6.conf.{INTERFACE}.disable_ipv6={off}")])
     };
     off(1).unwrap();
     let lines =
         format!("virtual_addresses = [\"{VIP}/{PREFIX}\"]\nvirtual_addresses_excluded = [\"{refused}/64\"]");
     let agent = configured(&lab, ONE, &lines).unwrap();
-    until_state(&agent, "master", TIMEOUT).unwrap();
+    wait_for_state(&agent, "master", TIMEOUT).unwrap();
     let missing = |count: usize| {
-        until(&agent, &format!("{count} missing addresses"), TIMEOUT, |status| {
+        wait_for(&agent, &format!("{count} missing addresses"), TIMEOUT, |status| {
             status.0["vipd:missing-addresses"].as_array().is_some_and(|list| list.len() == count)
         })
     };
     let report = missing(1).unwrap();
     assert_eq!(report.0["vipd:missing-addresses"][0], format!("{refused}/64"));
-    try_wait_until("three attempts", TIMEOUT, || Ok(count(&agent, "vipd:address-errors")? >= 3)).unwrap();
+    try_wait_until("three attempts", TIMEOUT, || Ok(counter(&agent, "vipd:address-errors")? >= 3)).unwrap();
     assert_eq!(logged(&agent, "cannot add"), 1, "{:#?}", agent.log());
-    assert_eq!(count(&agent, "vipd:addresses-restored").unwrap(), 0);
+    assert_eq!(counter(&agent, "vipd:addresses-restored").unwrap(), 0);
 
     off(0).unwrap();
     missing(0).unwrap();
     assert_eq!(entries(&lab, ONE, refused).unwrap().len(), 1);
-    assert_eq!(count(&agent, "vipd:addresses-restored").unwrap(), 0, "a first addition is not a restoration");
+    assert_eq!(
+        counter(&agent, "vipd:addresses-restored").unwrap(),
+        0,
+        "a first addition is not a restoration"
+    );
 
     // Disabling and re-enabling IPv6 removes the address, which is then restored.
     off(1).and_then(|_| off(0)).unwrap();
     try_wait_until("the address to be restored", TIMEOUT, || {
-        Ok(count(&agent, "vipd:addresses-restored")? == 1 && entries(&lab, ONE, refused)?.len() == 1)
+        Ok(counter(&agent, "vipd:addresses-restored")? == 1 && entries(&lab, ONE, refused)?.len() == 1)
     })
     .with_context(|| format!("{:#?}", agent.log()))
     .unwrap();

@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{count, state};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
+use vipd_tests::control::{counter, state};
 use vipd_tests::frame::Frame;
 use vipd_tests::lab::Lab;
 use vipd_tests::routers::has_address;
@@ -61,7 +61,7 @@ impl Pair {
     }
 
     fn count(&self, since: WallTime, wanted: impl Fn(&Frame) -> bool) -> usize {
-        self.capture.search(since, |frame| wanted(frame).then_some(())).len()
+        self.capture.filter_map(since, |frame| wanted(frame).then_some(())).len()
     }
 
     fn wait_for_adverts(&self, station: Station, since: WallTime, adverts: usize) -> Result<()> {
@@ -95,8 +95,8 @@ fn resumed_master_without_preemption_becomes_a_silent_backup() -> TestResult {
     assert_eq!(asserted, 0, "adverts and announcements of the resumed master while another is master");
     assert_eq!(state(&pair.preferred)?, "backup");
     assert_eq!(state(&pair.backup)?, "master");
-    assert_eq!(count(&pair.preferred, "vipd:stalls")?, 1);
-    assert_eq!(count(&pair.preferred, "master-transitions")?, 1);
+    assert_eq!(counter(&pair.preferred, "vipd:stalls")?, 1);
+    assert_eq!(counter(&pair.preferred, "master-transitions")?, 1);
     assert!(
         has_address(pair.backup.host(), VIP)? && !has_address(pair.preferred.host(), VIP)?,
         "only node 2 has the address"
@@ -126,7 +126,7 @@ fn resumed_master_with_preemption_yields_before_preempting() -> TestResult {
     })?;
 
     let first = |wanted: &dyn Fn(&Frame) -> bool| {
-        let found = pair.capture.search(resumed, |frame| wanted(frame).then_some(frame.time));
+        let found = pair.capture.filter_map(resumed, |frame| wanted(frame).then_some(frame.time));
         found.first().copied().context("no such frame")
     };
     let advert = first(&|frame| frame.claims_mastership(PREFERRED))?;
@@ -137,8 +137,8 @@ fn resumed_master_with_preemption_yields_before_preempting() -> TestResult {
     let crossed = pair.count(announcement, |frame| frame.claims_mastership(BACKUP));
     // The last advert of the yielding router may cross the announcement.
     assert!(crossed <= 1, "{crossed} adverts from node 2 after the announcement");
-    assert_eq!(count(&pair.preferred, "vipd:stalls")?, 1);
-    assert_eq!(count(&pair.preferred, "master-transitions")?, 2);
+    assert_eq!(counter(&pair.preferred, "vipd:stalls")?, 1);
+    assert_eq!(counter(&pair.preferred, "master-transitions")?, 2);
     assert_eq!(state(&pair.backup)?, "backup");
     Ok(())
 }
@@ -159,7 +159,7 @@ fn resumed_backup_processes_queued_adverts_before_timers() -> TestResult {
     }
     let never = pair.count(pair.start, |frame| frame.claims_mastership(BACKUP) || announces(frame, BACKUP));
     assert_eq!(never, 0, "the backup acted as master although the master was alive");
-    assert_eq!(count(&pair.backup, "master-transitions")?, 0);
-    assert_eq!(count(&pair.preferred, "vipd:losing-adverts-rcvd")?, 0);
+    assert_eq!(counter(&pair.backup, "master-transitions")?, 0);
+    assert_eq!(counter(&pair.preferred, "vipd:losing-adverts-rcvd")?, 0);
     Ok(())
 }

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use vipd_tests::agent::Agent;
-use vipd_tests::ask::{self, until_state};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
-use vipd_tests::command::{address_flags, succeeds, text};
+use vipd_tests::command::{address_line, run};
+use vipd_tests::control::{self, wait_for_state};
 use vipd_tests::frame::{ChecksumForm, Frame};
 use vipd_tests::lab::Lab;
 use vipd_tests::station::{Station, VIP, VIP6};
 use vipd_tests::time::WallTime;
+use vipd_tests::wait::try_wait_until;
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
@@ -29,7 +30,7 @@ fn agent(lab: &Lab, station: Station, configuration: String) -> Agent {
 }
 
 fn garps(capture: &Capture, since: WallTime) -> usize {
-    capture.search(since, |frame| frame.gratuitous_arp(VIP)).len()
+    capture.filter_map(since, |frame| frame.gratuitous_arp(VIP)).len()
 }
 
 #[test]
@@ -43,10 +44,10 @@ fn announcement_count_follows_the_configuration() {
          garp = {{ repeat = 2, delay = \"300ms\", refresh = \"1s\", refresh_repeat = 3 }}"
     );
     let agent = agent(&lab, ONE, instance("VI_1", 51, &lines));
-    until_state(&agent, "master", TIMEOUT).expect("master");
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
     // Two, two after the delay, and three per refresh.
-    succeeds("two refreshes", TIMEOUT, || Ok(garps(&capture, start) >= 10)).expect("announced");
-    let sent = ask::count(&agent, "vipd:gratuitous-arp-sent").expect("read the counter");
+    try_wait_until("two refreshes", TIMEOUT, || Ok(garps(&capture, start) >= 10)).expect("announced");
+    let sent = control::counter(&agent, "vipd:gratuitous-arp-sent").expect("read the counter");
     assert_eq!((sent - 4) % 3, 0, "{sent}: expected 4 plus a multiple of 3");
 }
 
@@ -72,15 +73,15 @@ fn paced_announcements_do_not_delay_adverts() {
         &format!("advert_interval = \"10ms\"\nvirtual_addresses = [\"{VIP}/24\"]"),
     );
     let agent = agent(&lab, ONE, configuration);
-    until_state(&agent, "master", TIMEOUT).expect("master");
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
     let is_announcement =
         |frame: &Frame| frame.arp().filter(|arp| arp.sender == arp.target && arp.sender.octets()[1] == 0);
-    let announcements = || capture.search(start, |frame| is_announcement(frame).map(|_| ()));
-    succeeds("all addresses to be announced", TIMEOUT, || Ok(announcements().len() >= ADDRESSES))
+    let announcements = || capture.filter_map(start, |frame| is_announcement(frame).map(|_| ()));
+    try_wait_until("all addresses to be announced", TIMEOUT, || Ok(announcements().len() >= ADDRESSES))
         .expect("announced");
     // The announcements take 495 ms. Both routers keep sending adverts meanwhile: the test compares
     // order and counts, not times.
-    let sequence: Vec<Option<u8>> = capture.search(start, |frame| {
+    let sequence: Vec<Option<u8>> = capture.filter_map(start, |frame| {
         let garp = frame.arp().filter(|arp| arp.sender == arp.target && arp.sender.octets()[1] == 0);
         garp.map(|_| None).or_else(|| frame.advert().map(|advert| Some(advert.vrid)))
     });
@@ -100,10 +101,10 @@ fn address_options_are_applied() {
     let lab = Lab::new(1).expect("create the lab");
     let host = lab.host(ONE).expect("lab host");
     let capture = lab.capture().expect("start the capture");
-    text(host, "ip", &["link", "add", "eth2", "type", "veth", "peer", "name", "far2"])
+    run(host, "ip", &["link", "add", "eth2", "type", "veth", "peer", "name", "far2"])
         .expect("create the veth pair");
-    text(host, "ip", &["link", "set", "far2", "up"]).expect("up");
-    text(host, "ip", &["link", "set", "eth2", "up"]).expect("up");
+    run(host, "ip", &["link", "set", "far2", "up"]).expect("up");
+    run(host, "ip", &["link", "set", "eth2", "up"]).expect("up");
     let lines = format!(
         "advert_interval = \"100ms\"\nvirtual_addresses = [\n\
          {{ address = \"{VIP}/24\", label = \"eth1:vip\", broadcast = \"192.168.122.255\" }},\n\
@@ -112,7 +113,7 @@ fn address_options_are_applied() {
          virtual_addresses_excluded = [{{ address = \"{VIP6}/64\", preferred = false }}]"
     );
     let mut agent = agent(&lab, ONE, instance("VI_1", 51, &lines));
-    until_state(&agent, "master", TIMEOUT).expect("master");
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
     let expected: [(std::net::IpAddr, &[&str]); 4] = [
         (VIP.into(), &["eth1:vip", "brd 192.168.122.255"]),
         ([10, 7, 0, 1].into(), &["eth1 ", "scope link"]),
@@ -120,23 +121,24 @@ fn address_options_are_applied() {
         (VIP6.into(), &["eth1 ", "deprecated", "nodad"]),
     ];
     for (address, words) in expected {
-        succeeds("the address", TIMEOUT, || Ok(address_flags(host, address)?.is_some()))
+        try_wait_until("the address", TIMEOUT, || Ok(address_line(host, address)?.is_some()))
             .expect("address present");
-        let line = address_flags(host, address).expect("list the addresses").expect("address present");
+        let line = address_line(host, address).expect("list the addresses").expect("address present");
         assert!(words.iter().all(|word| line.contains(word)), "{words:?} in {line}");
     }
     // An interface with a VIP is down.
     let down = WallTime::now();
-    text(host, "ip", &["link", "set", "eth2", "down"]).expect("down");
-    let status = until_state(&agent, "fault", TIMEOUT).expect("fault");
+    run(host, "ip", &["link", "set", "eth2", "down"]).expect("down");
+    let status = wait_for_state(&agent, "fault", TIMEOUT).expect("fault");
     assert!(status.text("vipd:fault-reason").contains("`dev`"), "{status:?}");
     let is_priority_zero = |frame: &Frame| frame.advert().is_some_and(|advert| advert.priority == 0);
-    succeeds("a priority-0 advert", TIMEOUT, || Ok(capture.has(down, is_priority_zero))).expect("priority 0");
-    text(host, "ip", &["link", "set", "eth2", "up"]).expect("up");
-    until_state(&agent, "master", TIMEOUT).expect("master");
+    try_wait_until("a priority-0 advert", TIMEOUT, || Ok(capture.has(down, is_priority_zero)))
+        .expect("priority 0");
+    run(host, "ip", &["link", "set", "eth2", "up"]).expect("up");
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
     agent.stop().expect("stop the agent");
     for (address, _) in expected {
-        assert_eq!(address_flags(host, address).expect("list the addresses"), None, "{address} is removed");
+        assert_eq!(address_line(host, address).expect("list the addresses"), None, "{address} is removed");
     }
 }
 
@@ -151,16 +153,16 @@ fn preempt_delay_postpones_preemption() {
         )
     };
     let lower = agent(&lab, TWO, instance("VI_1", 51, &lines(100, "0s")));
-    until_state(&lower, "master", TIMEOUT).expect("master");
+    wait_for_state(&lower, "master", TIMEOUT).expect("master");
     let delayed = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "1000s")));
     // It follows the lower-priority master, which a router without preempt delay would not.
-    let followed = ask::until(&delayed, "to follow", TIMEOUT, |status| {
+    let followed = control::wait_for(&delayed, "to follow", TIMEOUT, |status| {
         status.address("last-adv-source") == Some(TWO.ipv4().into())
     });
     assert_eq!(followed.expect("router follows the master").text("state"), "backup");
     drop(delayed);
     let quick = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "500ms")));
-    until_state(&quick, "master", TIMEOUT).expect("preempt delay elapsed");
+    wait_for_state(&quick, "master", TIMEOUT).expect("preempt delay elapsed");
 }
 
 #[test]
@@ -171,10 +173,10 @@ fn router_without_vips_still_elects_a_master() {
         |priority: u8| format!("advert_interval = \"100ms\"\npriority = {priority}\nvirtual_addresses = []");
     let mut one = agent(&lab, ONE, instance("VI_1", 51, &lines(200)));
     let two = agent(&lab, TWO, instance("VI_1", 51, &lines(100)));
-    until_state(&one, "master", TIMEOUT).expect("master");
-    until_state(&two, "backup", TIMEOUT).expect("backup");
+    wait_for_state(&one, "master", TIMEOUT).expect("master");
+    wait_for_state(&two, "backup", TIMEOUT).expect("backup");
     one.stop().expect("stop the agent");
-    until_state(&two, "master", TIMEOUT).expect("master");
+    wait_for_state(&two, "master", TIMEOUT).expect("master");
 }
 
 #[test]
@@ -204,14 +206,14 @@ fn longest_address_lists_are_sent_and_compared() {
     };
     let one = agent(&lab, ONE, configuration(200));
     let two = agent(&lab, TWO, configuration(100));
-    succeeds("one node to be master of both instances, the other backup", TIMEOUT, || {
+    try_wait_until("one node to be master of both instances, the other backup", TIMEOUT, || {
         let states = |agent: &Agent| -> anyhow::Result<Vec<String>> {
-            Ok(ask::status(agent)?.iter().map(|status| status.text("state").to_owned()).collect())
+            Ok(control::status(agent)?.iter().map(|status| status.text("state").to_owned()).collect())
         };
         Ok(states(&one)? == ["master", "master"] && states(&two)? == ["backup", "backup"])
     })
     .expect("elected");
-    let (_, each) = ask::stats(&two).expect("query the agent");
+    let (_, each) = control::stats(&two).expect("query the agent");
     for counters in each {
         assert!(counters.number("advertisement-rcvd").expect("read the counter") > 0, "adverts received");
         assert_eq!(
@@ -236,20 +238,20 @@ fn both_checksum_forms_are_accepted_and_distinguished() {
     };
     let mut newer = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "rfc9568")));
     let older = agent(&lab, TWO, instance("VI_1", 51, &lines(100, "rfc5798")));
-    until_state(&newer, "master", TIMEOUT).expect("master");
-    let following = ask::until(&older, "to follow the RFC 9568 master", TIMEOUT, |status| {
+    wait_for_state(&newer, "master", TIMEOUT).expect("master");
+    let following = control::wait_for(&older, "to follow the RFC 9568 master", TIMEOUT, |status| {
         status.0["vipd:peers"][0]["checksum"] == "rfc9568"
     });
     assert_eq!(following.expect("router follows the master").text("state"), "backup");
-    assert!(ask::count(&older, "vipd:checksum-rfc9568-rcvd").expect("read the counter") > 0);
+    assert!(control::counter(&older, "vipd:checksum-rfc9568-rcvd").expect("read the counter") > 0);
     newer.stop().expect("stop the agent");
-    until_state(&older, "master", TIMEOUT).expect("master");
-    succeeds("its adverts", TIMEOUT, || {
+    wait_for_state(&older, "master", TIMEOUT).expect("master");
+    try_wait_until("its adverts", TIMEOUT, || {
         Ok(capture.has(start, |frame| frame.from == TWO && frame.advert().is_some()))
     })
     .expect("adverts");
     for (station, form) in [(ONE, ChecksumForm::Rfc9568), (TWO, ChecksumForm::Rfc5798)] {
-        let forms = capture.search(start, |frame| {
+        let forms = capture.filter_map(start, |frame| {
             frame.advert().filter(|_| frame.from == station).map(|advert| advert.checksum_form)
         });
         assert!(!forms.is_empty() && forms.iter().all(|seen| *seen == Some(form)), "{station}: {forms:?}");

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{count, state, until_state};
 use vipd_tests::binary::vipd;
+use vipd_tests::control::{counter, state, wait_for_state};
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
@@ -33,7 +33,7 @@ fn priority_zero_answers_are_rate_limited() {
     let mut agent =
         Agent::new(&lab, NODE, vipd().expect("vipd binary"), &[instance]).expect("create the agent");
     agent.start().expect("start the agent");
-    until_state(&agent, "master", TIMEOUT).expect("node 1 is master");
+    wait_for_state(&agent, "master", TIMEOUT).expect("node 1 is master");
 
     let advert = |number: u32| {
         let source = Ipv4Addr::from(0x0a40_0000 + number).into();
@@ -42,14 +42,14 @@ fn priority_zero_answers_are_rate_limited() {
     let frames: Vec<_> = (0..FLOOD).map(advert).collect();
     let begin = WallTime::now();
     let injector = Injector::open(lab.host(FLOODER).expect("client host")).expect("open the injector");
-    injector.pace(&frames, frames.len(), Duration::from_secs(2)).expect("send");
+    injector.send_paced(&frames, frames.len(), Duration::from_secs(2)).expect("send");
     wait_until("the flood to be counted", TIMEOUT, || {
-        count(&agent, "priority-zero-pkts-rcvd").is_ok_and(|counted| counted >= u64::from(FLOOD))
+        counter(&agent, "priority-zero-pkts-rcvd").is_ok_and(|counted| counted >= u64::from(FLOOD))
     })
     .expect("counted");
     // The engine drains the ring before it answers a query.
     assert_eq!(state(&agent).expect("query status"), "master");
-    let sent = capture.search(begin, |frame| {
+    let sent = capture.filter_map(begin, |frame| {
         let own = frame.from == NODE && frame.advert().is_some();
         own.then_some(frame.time)
     });
@@ -60,7 +60,7 @@ fn priority_zero_answers_are_rate_limited() {
     let found = sent.len() as u128;
     assert!(found <= answers + periodic, "{found} adverts in {span:?} after {FLOOD} priority-0 adverts");
     assert!(found >= BURST, "only {found} answers to priority 0");
-    assert!(count(&agent, "vipd:assert-adverts-suppressed").expect("query statistics") > 0);
-    assert_eq!(count(&agent, "master-transitions").expect("query statistics"), 1);
+    assert!(counter(&agent, "vipd:assert-adverts-suppressed").expect("query statistics") > 0);
+    assert_eq!(counter(&agent, "master-transitions").expect("query statistics"), 1);
     assert!(agent.stop().expect("stop the agent").success());
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::Result;
 use rustix::mount::{MountFlags, mount_bind, mount_remount};
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{self, until_state};
 use vipd_tests::binary::vipd;
-use vipd_tests::command::{ping, succeeds, text};
+use vipd_tests::command::{ping, run};
+use vipd_tests::control::{self, wait_for_state};
 use vipd_tests::lab::Lab;
 use vipd_tests::station::{Mac, Station, VIP};
 use vipd_tests::time::WallTime;
+use vipd_tests::wait::try_wait_until;
 
 const ONE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -55,11 +56,11 @@ fn correct_read_only_sysctls_suffice() {
     let start = WallTime::now();
     let mut agent = Agent::new(&lab, ONE, vipd().expect("vipd binary"), &[instance()]).unwrap();
     agent.start().unwrap();
-    until_state(&agent, "master", TIMEOUT).unwrap();
+    wait_for_state(&agent, "master", TIMEOUT).unwrap();
     let client = lab.host(Station::Client).unwrap();
-    succeeds("the client's ping", TIMEOUT, || ping(client, VIP.into())).unwrap();
-    let macs =
-        capture.search(start, |frame| frame.arp().filter(|arp| arp.sender == VIP).map(|arp| arp.sender_mac));
+    try_wait_until("the client's ping", TIMEOUT, || ping(client, VIP.into())).unwrap();
+    let macs = capture
+        .filter_map(start, |frame| frame.arp().filter(|arp| arp.sender == VIP).map(|arp| arp.sender_mac));
     assert!(!macs.is_empty() && macs.iter().all(|mac| *mac == VIRTUAL_MAC), "{macs:?}");
 }
 
@@ -69,9 +70,9 @@ fn correct_read_only_sysctls_suffice() {
 fn wrong_read_only_sysctl_is_a_fault_without_arp_replies() {
     let lab = Lab::new(1).unwrap();
     let host = lab.host(ONE).unwrap();
-    text(host, "ip", &["link", "add", "eth2", "type", "veth", "peer", "name", "eth3"]).unwrap();
+    run(host, "ip", &["link", "add", "eth2", "type", "veth", "peer", "name", "eth3"]).unwrap();
     for arguments in ["link set eth2 up", "link set eth3 up", "address add 198.51.100.1/24 dev eth2"] {
-        text(host, "ip", &arguments.split(' ').collect::<Vec<_>>()).unwrap();
+        run(host, "ip", &arguments.split(' ').collect::<Vec<_>>()).unwrap();
     }
     restrict(&lab, 0);
     let capture = lab.capture().unwrap();
@@ -85,23 +86,23 @@ fn wrong_read_only_sysctl_is_a_fault_without_arp_replies() {
     let mut agent =
         Agent::with_configuration(&lab, ONE, vipd().expect("vipd binary"), configuration).unwrap();
     agent.start().unwrap();
-    succeeds("the other instance to be master", TIMEOUT, || {
-        Ok(ask::status(&agent)?.iter().any(|instance| instance.text("state") == "master"))
+    try_wait_until("the other instance to be master", TIMEOUT, || {
+        Ok(control::status(&agent)?.iter().any(|instance| instance.text("state") == "master"))
     })
     .unwrap();
     // Includes a second attempt, which must not be logged.
     thread::sleep(Duration::from_secs(6));
-    let all = ask::status(&agent).unwrap();
+    let all = control::status(&agent).unwrap();
     let faults: Vec<_> = all.iter().filter(|instance| instance.text("state") == "fault").collect();
     assert_eq!(faults.len(), 1, "{all:?}");
     let reason = faults[0].text("vipd:fault-reason");
     assert!(reason.contains("net.ipv4.conf.eth1.arp_ignore is 0, must be 1"), "{reason}");
     let client = lab.host(Station::Client).unwrap();
     assert!(!ping(client, IpAddr::from(VIP)).unwrap(), "{VIP} answered a ping");
-    let answers = capture.search(start, |frame| frame.arp().filter(|arp| arp.sender == VIP));
+    let answers = capture.filter_map(start, |frame| frame.arp().filter(|arp| arp.sender == VIP));
     assert!(answers.is_empty(), "{answers:?}");
     assert!(
-        !text(host, "ip", &["-o", "-d", "link"]).unwrap().contains("macvlan"),
+        !run(host, "ip", &["-o", "-d", "link"]).unwrap().contains("macvlan"),
         "an incomplete macvlan remains"
     );
 }
@@ -123,34 +124,35 @@ fn failed_macvlan_is_a_fault_of_its_router_alone() {
     let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("VIPD_BIN"), configuration).unwrap();
     agent.start().unwrap();
     let states = || -> Result<[String; 2]> {
-        let all = ask::status(&agent)?;
+        let all = control::status(&agent)?;
         Ok(["VI_1", "VI_2"].map(|name| {
             let found = all.iter().find(|instance| instance.text("name") == name);
             found.map_or_else(String::new, |instance| instance.text("state").to_owned())
         }))
     };
-    let reach = |wanted: [&str; 2]| succeeds(&format!("{wanted:?}"), TIMEOUT, || Ok(states()? == wanted));
+    let reach =
+        |wanted: [&str; 2]| try_wait_until(&format!("{wanted:?}"), TIMEOUT, || Ok(states()? == wanted));
     reach(["fault", "master"]).unwrap();
     let client = lab.host(Station::Client).unwrap();
-    succeeds("the client's ping", TIMEOUT, || ping(client, other.into())).unwrap();
-    let all = ask::status(&agent).unwrap();
+    try_wait_until("the client's ping", TIMEOUT, || ping(client, other.into())).unwrap();
+    let all = control::status(&agent).unwrap();
     let reasons: Vec<_> = all.iter().map(|instance| instance.text("vipd:fault-reason")).collect();
     assert!(
         reasons.iter().any(|reason| reason.contains("VI_1")
             && reason.contains("net.ipv4.conf.eth1.arp_ignore is 0, must be 1")),
         "{reasons:?}"
     );
-    let answers = capture.search(start, |frame| frame.arp().filter(|arp| arp.sender == VIP));
+    let answers = capture.filter_map(start, |frame| frame.arp().filter(|arp| arp.sender == VIP));
     assert!(answers.is_empty(), "{answers:?}");
     // Retried while the other router keeps running.
     lab.host(ONE).unwrap().run(|| {
         mount_remount("/proc/sys", MountFlags::BIND, "").expect("a writable mount");
     });
     reach(["master", "master"]).unwrap();
-    succeeds("the client's ping", TIMEOUT, || ping(client, VIP.into())).unwrap();
+    try_wait_until("the client's ping", TIMEOUT, || ping(client, VIP.into())).unwrap();
     let failures = agent.log().iter().filter(|line| line.text.contains("arp_ignore")).count();
     assert_eq!(failures, 1, "logged once");
-    let (_, counters) = ask::stats(&agent).unwrap();
+    let (_, counters) = control::stats(&agent).unwrap();
     for instance in &counters {
         assert_eq!(instance.number("master-transitions").unwrap(), 1, "interrupted");
     }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{count, status, until, until_state};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
-use vipd_tests::command::text;
+use vipd_tests::command;
 use vipd_tests::configuration::Family;
+use vipd_tests::control::{counter, status, wait_for, wait_for_state};
 use vipd_tests::lab::Lab;
 use vipd_tests::namespace::Namespace;
-use vipd_tests::routers::{start_agent, until_backup_of};
+use vipd_tests::routers::{start_agent, wait_for_backup_of};
 use vipd_tests::station::{INTERFACE, Station};
 use vipd_tests::time::WallTime;
 use vipd_tests::tun::Tun;
@@ -25,9 +25,9 @@ fn instance(family: Family, priority: u8) -> Instance {
     Instance { priority, interval: Duration::from_millis(100), ..Instance::of(family) }
 }
 
-fn run(host: &Namespace, command: &str) -> Result<String> {
-    let words: Vec<_> = command.split_whitespace().collect();
-    text(host, words[0], &words[1..])
+fn run(host: &Namespace, line: &str) -> Result<String> {
+    let words: Vec<_> = line.split_whitespace().collect();
+    command::run(host, words[0], &words[1..])
 }
 
 fn has_advert(capture: &Capture, since: WallTime, from: Station) -> bool {
@@ -50,30 +50,30 @@ fn backup_with_detached_xdp_link_recovers_without_takeover() {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();
     let one = start_agent(&lab, ONE, &[instance(Family::V4, 200)]).unwrap();
-    until_state(&one, "master", TIMEOUT).unwrap();
+    wait_for_state(&one, "master", TIMEOUT).unwrap();
     let two = start_agent(&lab, TWO, &[instance(Family::V4, 100)]).unwrap();
     let node = lab.host(TWO).unwrap();
-    let report = until_state(&two, "backup", TIMEOUT).unwrap();
+    let report = wait_for_state(&two, "backup", TIMEOUT).unwrap();
     let mode = report.text("vipd:xdp-mode");
     for round in 1..=3 {
-        until_backup_of(&two, ONE.ipv4()).unwrap();
+        wait_for_backup_of(&two, ONE.ipv4()).unwrap();
         let detached = WallTime::now();
         run(node, &format!("bpftool link detach id {}", xdp_link(node).unwrap())).unwrap();
-        let received = count(&two, "advertisement-rcvd").unwrap();
+        let received = counter(&two, "advertisement-rcvd").unwrap();
         try_wait_until("adverts to be received again", TIMEOUT, || {
-            Ok(count(&two, "advertisement-rcvd")? >= received + 10)
+            Ok(counter(&two, "advertisement-rcvd")? >= received + 10)
         })
         .unwrap();
         assert!(!has_advert(&capture, detached, TWO), "round {round}: a second master");
     }
-    assert_eq!(count(&two, "master-transitions").unwrap(), 0);
-    until_state(&two, "backup", TIMEOUT).unwrap();
+    assert_eq!(counter(&two, "master-transitions").unwrap(), 0);
+    wait_for_state(&two, "backup", TIMEOUT).unwrap();
     assert_eq!(status(&two).unwrap()[0].text("vipd:xdp-mode"), mode);
     wait_until("the log line", TIMEOUT, || {
         two.log().iter().any(|line| line.text.contains("XDP program detached"))
     })
     .unwrap();
-    assert_eq!(count(&one, "master-transitions").unwrap(), 1);
+    assert_eq!(counter(&one, "master-transitions").unwrap(), 1);
 }
 
 #[test]
@@ -83,15 +83,15 @@ fn master_outlives_a_detached_xdp_link() {
     // The program is to be attached again within a master-down interval.
     let slow = Instance { interval: Duration::from_secs(1), ..instance(Family::V4, 200) };
     let one = start_agent(&lab, ONE, &[slow]).unwrap();
-    until_state(&one, "master", TIMEOUT).unwrap();
+    wait_for_state(&one, "master", TIMEOUT).unwrap();
     let node = lab.host(ONE).unwrap();
     let old = xdp_link(node).unwrap();
     run(node, &format!("bpftool link detach id {old}")).unwrap();
     try_wait_until("a new XDP link", TIMEOUT, || Ok(xdp_link(node).is_ok_and(|link| link != old))).unwrap();
-    until(&one, "the new link to be in use", TIMEOUT, |status| !status.text("vipd:xdp-mode").is_empty())
+    wait_for(&one, "the new link to be in use", TIMEOUT, |status| !status.text("vipd:xdp-mode").is_empty())
         .unwrap();
-    until_state(&one, "master", TIMEOUT).unwrap();
-    assert_eq!(count(&one, "master-transitions").unwrap(), 1);
+    wait_for_state(&one, "master", TIMEOUT).unwrap();
+    assert_eq!(counter(&one, "master-transitions").unwrap(), 1);
 }
 
 fn is_member(host: &Namespace, group: &'static str) -> bool {
@@ -111,9 +111,9 @@ fn group_memberships_are_renewed_after_ipv6_is_reenabled() {
     let lab = Lab::new(2).unwrap();
     let (one, two) = (lab.host(ONE).unwrap(), lab.host(TWO).unwrap());
     let master = start_agent(&lab, ONE, &[instance(Family::V6, 200)]).unwrap();
-    until_state(&master, "master", TIMEOUT).unwrap();
+    wait_for_state(&master, "master", TIMEOUT).unwrap();
     let backup = start_agent(&lab, TWO, &[instance(Family::V6, 100)]).unwrap();
-    let follows = || until_backup_of(&backup, ONE.link_local());
+    let follows = || wait_for_backup_of(&backup, ONE.link_local());
     follows().unwrap();
     for (off, on) in [
         (
@@ -124,14 +124,14 @@ fn group_memberships_are_renewed_after_ipv6_is_reenabled() {
     ] {
         assert!(is_member(two, GROUP6));
         run(two, &off).unwrap();
-        until_state(&backup, "fault", TIMEOUT).unwrap();
+        wait_for_state(&backup, "fault", TIMEOUT).unwrap();
         run(two, &on).unwrap();
         run(two, &format!("ip address add {}/64 dev {INTERFACE} nodad", TWO.link_local())).unwrap();
         follows().with_context(|| off.clone()).unwrap();
         wait_until("membership of ff02::12", TIMEOUT, || is_member(two, GROUP6)).unwrap();
     }
     assert!(is_member(one, GROUP6));
-    assert_eq!(count(&backup, "master-transitions").unwrap(), 0);
+    assert_eq!(counter(&backup, "master-transitions").unwrap(), 0);
 }
 
 #[test]
@@ -193,11 +193,11 @@ fn multicast_without_hardware_address_is_a_reported_fault() {
     let _tun = connect(&lab).unwrap();
     let agents = [1, 2].map(|number| started_on_tunnel(&lab, number, "").unwrap());
     for agent in &agents {
-        let report = until_state(agent, "fault", TIMEOUT).unwrap();
+        let report = wait_for_state(agent, "fault", TIMEOUT).unwrap();
         let reason = report.text("vipd:fault-reason");
         assert!(reason.contains("tun1 has no Ethernet address"), "{reason}");
         assert!(reason.contains("unicast_peers"), "{reason}");
-        assert_eq!(count(agent, "master-transitions").unwrap(), 0);
+        assert_eq!(counter(agent, "master-transitions").unwrap(), 0);
     }
 }
 
@@ -215,28 +215,32 @@ fn unicast_without_hardware_address_fails_over() {
     let has_vip = |station: Station| {
         run(lab.host(station).unwrap(), "ip -o address show dev tun1").unwrap().contains(" 10.99.0.50/32")
     };
-    until_state(&one, "master", TIMEOUT).unwrap();
-    until(&two, "to follow node 1", TIMEOUT, |status| {
+    wait_for_state(&one, "master", TIMEOUT).unwrap();
+    wait_for(&two, "to follow node 1", TIMEOUT, |status| {
         status.text("state") == "backup" && status.text("last-adv-source") == "10.99.0.1"
     })
     .unwrap();
-    let received = count(&two, "advertisement-rcvd").unwrap();
-    try_wait_until("adverts of node 1", TIMEOUT, || Ok(count(&two, "advertisement-rcvd")? >= received + 10))
-        .unwrap();
+    let received = counter(&two, "advertisement-rcvd").unwrap();
+    try_wait_until(
+        "adverts of node 1",
+        TIMEOUT,
+        || Ok(counter(&two, "advertisement-rcvd")? >= received + 10),
+    )
+    .unwrap();
     assert!(has_vip(ONE) && !has_vip(TWO));
     assert_eq!(status(&two).unwrap()[0].text("vipd:xdp-mode"), "generic");
-    let transitions = count(&two, "master-transitions").unwrap();
+    let transitions = counter(&two, "master-transitions").unwrap();
     one.kill().unwrap();
-    until_state(&two, "master", TIMEOUT).unwrap();
+    wait_for_state(&two, "master", TIMEOUT).unwrap();
     wait_until("the VIP", TIMEOUT, || has_vip(TWO)).unwrap();
-    assert_eq!(count(&two, "master-transitions").unwrap(), transitions + 1);
-    for counter in ["vipd:gratuitous-arp-sent", "vipd:send-errors"] {
-        assert_eq!(count(&two, counter).unwrap(), 0, "{counter}");
+    assert_eq!(counter(&two, "master-transitions").unwrap(), transitions + 1);
+    for name in ["vipd:gratuitous-arp-sent", "vipd:send-errors"] {
+        assert_eq!(counter(&two, name).unwrap(), 0, "{name}");
     }
     // The node that was killed follows again once it is back, although its VIP is still there.
     one.start().unwrap();
-    until_state(&one, "master", TIMEOUT).unwrap();
-    until_state(&two, "backup", TIMEOUT).unwrap();
+    wait_for_state(&one, "master", TIMEOUT).unwrap();
+    wait_for_state(&two, "backup", TIMEOUT).unwrap();
     wait_until("the VIP to be gone", TIMEOUT, || !has_vip(TWO)).unwrap();
 }
 
@@ -251,17 +255,17 @@ fn unicast_source_is_announced_on_link_up() {
         ..instance(Family::V4, 100)
     };
     let one = start_agent(&lab, ONE, &[unicast(TWO)]).unwrap();
-    until_state(&one, "master", TIMEOUT).unwrap();
+    wait_for_state(&one, "master", TIMEOUT).unwrap();
     let two = start_agent(&lab, TWO, &[unicast(ONE)]).unwrap();
-    until_state(&two, "backup", TIMEOUT).unwrap();
+    wait_for_state(&two, "backup", TIMEOUT).unwrap();
     lab.cut(TWO).unwrap();
-    until_state(&two, "fault", TIMEOUT).unwrap();
+    wait_for_state(&two, "fault", TIMEOUT).unwrap();
     let mended = WallTime::now();
-    lab.mend(TWO).unwrap();
+    lab.reconnect(TWO).unwrap();
     wait_until("gratuitous ARP for the unicast source", TIMEOUT, || {
         capture.has(mended, |frame| frame.from == TWO && frame.gratuitous_arp(TWO.ipv4()).is_some())
     })
     .unwrap();
-    until_state(&two, "backup", TIMEOUT).unwrap();
-    assert_eq!(count(&two, "master-transitions").unwrap(), 0);
+    wait_for_state(&two, "backup", TIMEOUT).unwrap();
+    assert_eq!(counter(&two, "master-transitions").unwrap(), 0);
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use vipd_tests::agent::Agent;
-use vipd_tests::ask::until_state;
 use vipd_tests::binary::vipd;
-use vipd_tests::command::{address_flags, succeeds, text};
+use vipd_tests::command::{address_line, run};
+use vipd_tests::control::wait_for_state;
 use vipd_tests::lab::Lab;
 use vipd_tests::station::{Station, VIP6, VIP6_LINK_LOCAL};
+use vipd_tests::wait::try_wait_until;
 
 const ONE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -26,9 +27,9 @@ fn source_with(virtual_address: &str) -> String {
     let mut agent =
         Agent::with_configuration(&lab, ONE, vipd().expect("vipd binary"), configuration).unwrap();
     agent.start().unwrap();
-    until_state(&agent, "master", TIMEOUT).unwrap();
-    succeeds("the VIP", TIMEOUT, || Ok(address_flags(host, VIP6.into())?.is_some())).unwrap();
-    let route = text(host, "ip", &["-6", "route", "get", NEIGHBOR_OF_VIP6]).unwrap();
+    wait_for_state(&agent, "master", TIMEOUT).unwrap();
+    try_wait_until("the VIP", TIMEOUT, || Ok(address_line(host, VIP6.into())?.is_some())).unwrap();
+    let route = run(host, "ip", &["-6", "route", "get", NEIGHBOR_OF_VIP6]).unwrap();
     let source = route.split(" src ").nth(1).and_then(|rest| rest.split_whitespace().next());
     source.expect("source address").to_owned()
 }

@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{count, state, until_state};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
+use vipd_tests::control::{counter, state, wait_for_state};
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
@@ -44,9 +44,9 @@ impl Pair {
             agent
         };
         let preferred = agent(PREFERRED, 200);
-        until_state(&preferred, "master", TIMEOUT).expect("node 1 is master");
+        wait_for_state(&preferred, "master", TIMEOUT).expect("node 1 is master");
         let backup = agent(BACKUP, 100);
-        until_state(&backup, "backup", TIMEOUT).expect("node 2 is backup");
+        wait_for_state(&backup, "backup", TIMEOUT).expect("node 2 is backup");
         let third_party =
             Injector::open(lab.host(THIRD_PARTY).expect("client host")).expect("open the injector");
         Self { preferred, backup, capture, third_party, _lab: lab }
@@ -68,21 +68,21 @@ impl Pair {
     }
 
     fn adverts(&self, station: Station, since: WallTime) -> usize {
-        self.capture.search(since, |frame| frame.claims_mastership(station).then_some(())).len()
+        self.capture.filter_map(since, |frame| frame.claims_mastership(station).then_some(())).len()
     }
 
     /// Resumes node 1 and checks that it stays backup while node 2 stays master.
     fn check_successor_stays(&self) {
         let resumed = WallTime::now();
         self.preferred.resume().expect("SIGCONT");
-        until_state(&self.preferred, "backup", TIMEOUT).expect("node 1 yields");
+        wait_for_state(&self.preferred, "backup", TIMEOUT).expect("node 1 yields");
         self.wait_for_adverts(BACKUP, resumed, 4);
         assert_eq!(self.adverts(PREFERRED, resumed), 0, "adverts from node 1: {:#?}", self.preferred.log());
         assert_eq!(state(&self.preferred).expect("query status"), "backup");
         assert_eq!(state(&self.backup).expect("query status"), "master");
-        assert_eq!(count(&self.preferred, "vipd:stalls").expect("query statistics"), 1);
-        assert_eq!(count(&self.preferred, "master-transitions").expect("query statistics"), 1);
-        assert_eq!(count(&self.backup, "master-transitions").expect("query statistics"), 1);
+        assert_eq!(counter(&self.preferred, "vipd:stalls").expect("query statistics"), 1);
+        assert_eq!(counter(&self.preferred, "master-transitions").expect("query statistics"), 1);
+        assert_eq!(counter(&self.backup, "master-transitions").expect("query statistics"), 1);
     }
 }
 
@@ -110,13 +110,16 @@ fn ring_overrun_during_stall_does_not_hide_takeover() {
             Advert { source, ..THIRD_PARTY.advert(Version::V3, 51, 1) }.frame()
         };
         let frames: Vec<_> = (0..FLOOD).map(advert).collect();
-        third_party.pace(&frames, frames.len(), Duration::from_millis(1500)).expect("send");
+        third_party.send_paced(&frames, frames.len(), Duration::from_millis(1500)).expect("send");
     });
     pair.wait_for_adverts(BACKUP, stopped, 2);
     assert!(
-        count(&pair.backup, "advertisement-rcvd").expect("query statistics") >= u64::from(FLOOD),
+        counter(&pair.backup, "advertisement-rcvd").expect("query statistics") >= u64::from(FLOOD),
         "the flood arrived"
     );
     pair.check_successor_stays();
-    assert!(count(&pair.preferred, "vipd:ring-full").expect("query statistics") > 0, "the ring was not full");
+    assert!(
+        counter(&pair.preferred, "vipd:ring-full").expect("query statistics") > 0,
+        "the ring was not full"
+    );
 }

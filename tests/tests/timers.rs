@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::arp::neighbour;
-use vipd_tests::ask::{count, until, until_state};
+use vipd_tests::arp::neighbor;
 use vipd_tests::capture::Capture;
+use vipd_tests::control::{counter, wait_for, wait_for_state};
 use vipd_tests::lab::Lab;
 use vipd_tests::probe::Prober;
 use vipd_tests::routers::{addresses, has_address, start_agent};
@@ -35,9 +35,9 @@ fn backup_adopts_the_interval_of_the_master() -> TestResult {
     let lab = Lab::new(2)?;
     let slow = Instance { interval: Duration::from_millis(300), ..router(200) };
     let master = start_agent(&lab, ONE, &[slow])?;
-    until_state(&master, "master", TIMEOUT)?;
+    wait_for_state(&master, "master", TIMEOUT)?;
     let backup = start_agent(&lab, TWO, &[router(100)])?;
-    let status = until(&backup, "the master's interval", TIMEOUT, |status| {
+    let status = wait_for(&backup, "the master's interval", TIMEOUT, |status| {
         status.text("state") == "backup"
             && status
                 .number("vipd:active-advertise-interval-ns")
@@ -53,16 +53,16 @@ fn backup_adopts_the_interval_of_the_master() -> TestResult {
     assert_eq!(status.number("vipd:master-down-interval-ns")?, 3 * 300_000_000 + 182_812_500);
     assert_eq!(status.number("master-down-interval")?, 108);
     assert_eq!(status.number("skew-time")?, 182_812);
-    let transitions = count(&backup, "master-transitions")?;
+    let transitions = counter(&backup, "master-transitions")?;
     try_wait_until("every advert to be counted as an interval mismatch", TIMEOUT, || {
-        Ok(count(&backup, "interval-errors")? >= 10)
+        Ok(counter(&backup, "interval-errors")? >= 10)
     })?;
     assert_eq!(
-        count(&backup, "master-transitions")?,
+        counter(&backup, "master-transitions")?,
         transitions,
         "no takeover after three of its own intervals"
     );
-    until_state(&backup, "backup", TIMEOUT)?;
+    wait_for_state(&backup, "backup", TIMEOUT)?;
     Ok(())
 }
 
@@ -70,12 +70,12 @@ fn backup_adopts_the_interval_of_the_master() -> TestResult {
 /// advert from `sender` before sending one.
 fn split_and_heal(lab: &Lab, (receiver, sender): (&Agent, &Agent), capture: &Capture) -> Result<WallTime> {
     lab.isolate(ONE)?;
-    until_state(receiver, "master", TIMEOUT)?;
-    until_state(sender, "master", TIMEOUT)?;
+    wait_for_state(receiver, "master", TIMEOUT)?;
+    wait_for_state(sender, "master", TIMEOUT)?;
     wait_for_mac(lab.host(Station::Client)?, TWO.mac())?;
     // A new master announces twice. Later announcements are caused by the other master.
     try_wait_until("both masters to have announced twice", TIMEOUT, || {
-        let announced = |agent| Ok::<_, anyhow::Error>(count(agent, "vipd:gratuitous-arp-sent")? >= 10);
+        let announced = |agent| Ok::<_, anyhow::Error>(counter(agent, "vipd:gratuitous-arp-sent")? >= 10);
         Ok(announced(receiver)? && announced(sender)?)
     })?;
     // Less than three intervals, after which it would yield as stalled.
@@ -91,7 +91,7 @@ fn split_and_heal(lab: &Lab, (receiver, sender): (&Agent, &Agent), capture: &Cap
 
 fn wait_for_mac(client: &vipd_tests::namespace::Namespace, mac: Mac) -> Result<()> {
     try_wait_until(&format!("the client to resolve {VIP} to {mac}"), TIMEOUT, || {
-        Ok(neighbour(client, VIP)?.is_some_and(|entry| entry.mac == Some(mac)))
+        Ok(neighbor(client, VIP)?.is_some_and(|entry| entry.mac == Some(mac)))
     })
 }
 
@@ -127,16 +127,16 @@ fn check_split_brain_healing(winner_receives_first: bool) -> Result<()> {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let winner = start_agent(&lab, ONE, &[slow(200)])?;
-    until_state(&winner, "master", TIMEOUT)?;
+    wait_for_state(&winner, "master", TIMEOUT)?;
     let loser = start_agent(&lab, TWO, &[slow(100)])?;
-    until_state(&loser, "backup", TIMEOUT)?;
+    wait_for_state(&loser, "backup", TIMEOUT)?;
     let client = lab.host(Station::Client)?;
     let ping = Prober::start(client, VIP, Duration::from_millis(20))?;
     wait_for_mac(client, ONE.mac())?;
 
     let order = if winner_receives_first { (&winner, &loser) } else { (&loser, &winner) };
     let healed = split_and_heal(&lab, order, &capture)?;
-    until_state(&loser, "backup", TIMEOUT)?;
+    wait_for_state(&loser, "backup", TIMEOUT)?;
     check_reannouncement(&winner, &capture, healed)?;
     wait_for_mac(client, ONE.mac())?;
     wait_until("answers from the winner", TIMEOUT, || {
@@ -145,10 +145,10 @@ fn check_split_brain_healing(winner_receives_first: bool) -> Result<()> {
                 && frame.echo().is_some_and(|echo| echo.reply && echo.identifier == ping.identifier())
         })
     })?;
-    until_state(&winner, "master", TIMEOUT)?;
-    assert_eq!(count(&winner, "master-transitions")?, 1, "the winner never yielded");
-    assert!(count(&winner, "vipd:losing-adverts-rcvd")? > 0);
-    assert!(count(&winner, "vipd:assert-adverts-sent")? > 0);
+    wait_for_state(&winner, "master", TIMEOUT)?;
+    assert_eq!(counter(&winner, "master-transitions")?, 1, "the winner never yielded");
+    assert!(counter(&winner, "vipd:losing-adverts-rcvd")? > 0);
+    assert!(counter(&winner, "vipd:assert-adverts-sent")? > 0);
     assert!(!has_address(lab.host(TWO)?, VIP)?);
     ping.stop()?;
     Ok(())
@@ -160,24 +160,24 @@ fn tie_break_prefers_the_higher_address() -> TestResult {
     let lab = Lab::new(2)?;
     let capture = lab.capture()?;
     let lower = start_agent(&lab, ONE, &[slow(100)])?;
-    until_state(&lower, "master", TIMEOUT)?;
+    wait_for_state(&lower, "master", TIMEOUT)?;
     let higher = start_agent(&lab, TWO, &[slow(100)])?;
-    until_state(&higher, "backup", TIMEOUT)?;
+    wait_for_state(&higher, "backup", TIMEOUT)?;
     let start = WallTime::now();
     wait_until("4 adverts", TIMEOUT, || {
-        capture.search(start, |frame| frame.advert().filter(|_| frame.from == ONE)).len() >= 4
+        capture.filter_map(start, |frame| frame.advert().filter(|_| frame.from == ONE)).len() >= 4
     })?;
-    until_state(&higher, "backup", TIMEOUT)?;
+    wait_for_state(&higher, "backup", TIMEOUT)?;
     let client = lab.host(Station::Client)?;
     let ping = Prober::start(client, VIP, Duration::from_millis(20))?;
     wait_for_mac(client, ONE.mac())?;
 
     // With two masters, the tie-break decides.
     let healed = split_and_heal(&lab, (&higher, &lower), &capture)?;
-    let status = until_state(&lower, "backup", TIMEOUT)?;
+    let status = wait_for_state(&lower, "backup", TIMEOUT)?;
     assert_eq!(status.text("vipd:last-transition-reason"), "higher-priority-advert");
-    until_state(&higher, "master", TIMEOUT)?;
-    assert_eq!(count(&higher, "master-transitions")?, 1, "the winner never yielded");
+    wait_for_state(&higher, "master", TIMEOUT)?;
+    assert_eq!(counter(&higher, "master-transitions")?, 1, "the winner never yielded");
     check_reannouncement(&higher, &capture, healed)?;
     wait_for_mac(client, TWO.mac())?;
     ping.stop()?;
@@ -191,19 +191,19 @@ fn owner_becomes_master_immediately_and_keeps_its_address() -> TestResult {
     let capture = lab.capture()?;
     let own = ONE.ipv4();
     let standby = start_agent(&lab, TWO, &[Instance { addresses: vec![own.into()], ..router(254) }])?;
-    until_state(&standby, "master", TIMEOUT)?;
+    wait_for_state(&standby, "master", TIMEOUT)?;
     assert!(has_address(lab.host(TWO)?, own)?);
 
     let start = WallTime::now();
     let owner = Instance { addresses: vec![own.into()], preempt: false, ..router(255) };
     let mut owner = start_agent(&lab, ONE, &[owner])?;
-    let status = until_state(&owner, "master", TIMEOUT)?;
+    let status = wait_for_state(&owner, "master", TIMEOUT)?;
     assert_eq!(status.text("vipd:last-transition-reason"), "startup", "not after a timeout");
     assert_eq!(status.address("vipd:primary-address"), Some(own.into()));
-    let adverts = capture.search(start, |frame| frame.advert().filter(|_| frame.from == ONE));
+    let adverts = capture.filter_map(start, |frame| frame.advert().filter(|_| frame.from == ONE));
     assert!(!adverts.is_empty());
     assert!(adverts.iter().all(|advert| advert.source == own && advert.priority == 255), "{adverts:?}");
-    until_state(&standby, "backup", TIMEOUT)?;
+    wait_for_state(&standby, "backup", TIMEOUT)?;
     try_wait_until("the address to be removed from the standby", TIMEOUT, || {
         Ok(!has_address(lab.host(TWO)?, own)?)
     })?;
@@ -215,6 +215,6 @@ fn owner_becomes_master_immediately_and_keeps_its_address() -> TestResult {
         capture.has(stopped, |frame| frame.from == ONE && frame.advert().is_some_and(|a| a.priority == 0)),
         "priority 0 on shutdown"
     );
-    until_state(&standby, "master", TIMEOUT)?;
+    wait_for_state(&standby, "master", TIMEOUT)?;
     Ok(())
 }

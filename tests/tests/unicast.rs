@@ -4,15 +4,16 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{self, until_state};
 use vipd_tests::binary::vipd;
-use vipd_tests::command::{ping, succeeds};
+use vipd_tests::command::ping;
 use vipd_tests::configuration::Family;
+use vipd_tests::control::{self, wait_for_state};
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::protocol::Version;
 use vipd_tests::station::{Station, VIP, VIP6};
 use vipd_tests::time::WallTime;
+use vipd_tests::wait::try_wait_until;
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
@@ -56,20 +57,20 @@ fn unicast_election_and_takeover_send_no_multicast() {
         let start = WallTime::now();
         let mut preferred = agent(&lab, ONE, TWO, family, 200);
         let backup = agent(&lab, TWO, ONE, family, 100);
-        until_state(&preferred, "master", TIMEOUT).expect("master");
-        until_state(&backup, "backup", TIMEOUT).expect("backup");
+        wait_for_state(&preferred, "master", TIMEOUT).expect("master");
+        wait_for_state(&backup, "backup", TIMEOUT).expect("backup");
         let elected = WallTime::now();
-        succeeds("the client's ping", TIMEOUT, || ping(client, vip(family))).expect("ping is answered");
+        try_wait_until("the client's ping", TIMEOUT, || ping(client, vip(family))).expect("ping is answered");
         let crashed = WallTime::now();
         preferred.kill().expect("kill the agent");
-        until_state(&backup, "master", TIMEOUT).expect("master");
+        wait_for_state(&backup, "master", TIMEOUT).expect("master");
         preferred.start().expect("restart the agent");
-        until_state(&preferred, "master", TIMEOUT).expect("master");
-        until_state(&backup, "backup", TIMEOUT).expect("backup");
+        wait_for_state(&preferred, "master", TIMEOUT).expect("master");
+        wait_for_state(&backup, "backup", TIMEOUT).expect("backup");
         preferred.stop().expect("stop the agent");
-        until_state(&backup, "master", TIMEOUT).expect("master");
+        wait_for_state(&backup, "master", TIMEOUT).expect("master");
 
-        let adverts = capture.search(start, |frame| frame.advert().map(|advert| (frame.from, advert)));
+        let adverts = capture.filter_map(start, |frame| frame.advert().map(|advert| (frame.from, advert)));
         assert!(adverts.iter().any(|(_, advert)| advert.priority == 0), "priority 0 on shutdown");
         for (from, advert) in &adverts {
             let to = if *from == ONE { TWO } else { ONE };
@@ -79,7 +80,7 @@ fn unicast_election_and_takeover_send_no_multicast() {
         }
         // Without an agent the kernel answers with ICMP Protocol Unreachable; with an agent it must
         // not.
-        let refused = capture.search(elected, |frame| {
+        let refused = capture.filter_map(elected, |frame| {
             frame.icmp_unreachable().filter(|_| frame.time < crashed).map(|error| (frame.from, error))
         });
         assert_eq!(refused, [], "{family}: an advert was answered with an ICMP error");
@@ -91,7 +92,7 @@ fn unicast_election_and_takeover_send_no_multicast() {
 fn adverts_from_unconfigured_peers_are_counted_and_ignored() {
     let lab = Lab::new(2).expect("create the lab");
     let one = agent(&lab, ONE, TWO, Family::V4, 100);
-    until_state(&one, "master", TIMEOUT).expect("master");
+    wait_for_state(&one, "master", TIMEOUT).expect("master");
     let injector = Injector::open(lab.host(OTHER).expect("lab host")).expect("open the injector");
     let mut advert = OTHER.advert(Version::V3, 51, 254);
     advert.destination = ONE.ipv4().into();
@@ -101,13 +102,14 @@ fn adverts_from_unconfigured_peers_are_counted_and_ignored() {
     }
     // A unicast router ignores adverts to the group.
     injector.send(&OTHER.advert(Version::V3, 51, 254).frame()).expect("send");
-    succeeds("the adverts to be counted", TIMEOUT, || {
-        let (global, _) = ask::stats(&one)?;
-        Ok(ask::count(&one, "vipd:peer-errors")? == 10 && global.number("vipd:destination-passed")? == 1)
+    try_wait_until("the adverts to be counted", TIMEOUT, || {
+        let (global, _) = control::stats(&one)?;
+        Ok(control::counter(&one, "vipd:peer-errors")? == 10
+            && global.number("vipd:destination-passed")? == 1)
     })
     .expect("counted");
-    assert_eq!(ask::count(&one, "advertisement-rcvd").expect("read the counter"), 0);
-    assert_eq!(ask::state(&one).expect("query the agent"), "master");
+    assert_eq!(control::counter(&one, "advertisement-rcvd").expect("read the counter"), 0);
+    assert_eq!(control::state(&one).expect("query the agent"), "master");
 }
 
 #[test]
@@ -124,7 +126,7 @@ fn min_ttl_applies_to_unicast_peers() {
     let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("vipd binary"), configuration)
         .expect("create the agent");
     agent.start().expect("start the agent");
-    until_state(&agent, "backup", TIMEOUT).expect("backup");
+    wait_for_state(&agent, "backup", TIMEOUT).expect("backup");
     let injector = Injector::open(lab.host(TWO).expect("lab host")).expect("open the injector");
     let mut advert = TWO.advert(Version::V3, 51, 200);
     advert.destination = ONE.ipv4().into();
@@ -133,8 +135,9 @@ fn min_ttl_applies_to_unicast_peers() {
         advert.ttl = ttl;
         injector.send(&advert.frame()).expect("send");
     }
-    succeeds("the adverts to be counted", TIMEOUT, || {
-        Ok(ask::count(&agent, "vipd:ip-ttl-errors")? == 1 && ask::count(&agent, "advertisement-rcvd")? == 2)
+    try_wait_until("the adverts to be counted", TIMEOUT, || {
+        Ok(control::counter(&agent, "vipd:ip-ttl-errors")? == 1
+            && control::counter(&agent, "advertisement-rcvd")? == 2)
     })
     .expect("counted");
 }
@@ -145,14 +148,14 @@ fn missing_unicast_source_is_a_fault() {
     let lab = Lab::new(2).expect("create the lab");
     let host = lab.host(ONE).expect("lab host");
     let one = agent(&lab, ONE, TWO, Family::V4, 100);
-    until_state(&one, "master", TIMEOUT).expect("master");
+    wait_for_state(&one, "master", TIMEOUT).expect("master");
     let source = ONE.ipv4().to_string();
-    vipd_tests::command::text(host, "ip", &["address", "add", "10.9.9.9/24", "dev", "eth1"]).expect("add");
-    vipd_tests::command::text(host, "ip", &["address", "del", &format!("{source}/24"), "dev", "eth1"])
+    vipd_tests::command::run(host, "ip", &["address", "add", "10.9.9.9/24", "dev", "eth1"]).expect("add");
+    vipd_tests::command::run(host, "ip", &["address", "del", &format!("{source}/24"), "dev", "eth1"])
         .expect("addresses removed");
-    let status = until_state(&one, "fault", TIMEOUT).expect("fault");
+    let status = wait_for_state(&one, "fault", TIMEOUT).expect("fault");
     assert!(status.text("vipd:fault-reason").contains(&source), "{status:?}");
-    vipd_tests::command::text(host, "ip", &["address", "add", &format!("{source}/24"), "dev", "eth1"])
+    vipd_tests::command::run(host, "ip", &["address", "add", &format!("{source}/24"), "dev", "eth1"])
         .expect("address restored");
-    until_state(&one, "master", TIMEOUT).expect("master");
+    wait_for_state(&one, "master", TIMEOUT).expect("master");
 }

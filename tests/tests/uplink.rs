@@ -7,10 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{count, state, until_state};
 use vipd_tests::binary::vipd;
-use vipd_tests::command::text;
+use vipd_tests::command::run;
 use vipd_tests::configuration::Family;
+use vipd_tests::control::{counter, state, wait_for_state};
 use vipd_tests::lab::Lab;
 use vipd_tests::namespace::Namespace;
 use vipd_tests::station::Station;
@@ -64,7 +64,7 @@ impl Drop for Flood {
 
 /// Number of packets dropped by the shaper's queue.
 fn dropped(host: &Namespace) -> u64 {
-    let shown = text(host, "tc", &["-s", "qdisc", "show", "dev", "eth1"]).expect("tc");
+    let shown = run(host, "tc", &["-s", "qdisc", "show", "dev", "eth1"]).expect("tc");
     let counts =
         shown.split("dropped ").skip(1).filter_map(|rest| rest.split(',').next()?.parse::<u64>().ok());
     counts.sum()
@@ -79,27 +79,27 @@ fn check_saturated_uplink(instances: impl Fn(Station) -> Instance) {
         agent
     };
     let master = start(ONE, 200);
-    until_state(&master, "master", TIMEOUT).unwrap();
+    wait_for_state(&master, "master", TIMEOUT).unwrap();
     let backup = start(TWO, 100);
-    until_state(&backup, "backup", TIMEOUT).unwrap();
+    wait_for_state(&backup, "backup", TIMEOUT).unwrap();
     let host = lab.host(ONE).unwrap();
     let tc =
-        |arguments: &str| text(host, "tc", &arguments.split_whitespace().collect::<Vec<_>>()).expect("tc");
+        |arguments: &str| run(host, "tc", &arguments.split_whitespace().collect::<Vec<_>>()).expect("tc");
     tc("qdisc add dev eth1 root handle 1: tbf rate 2mbit burst 10kb latency 500ms");
     tc("qdisc add dev eth1 parent 1:1 handle 10: pfifo_fast");
 
     let _flood = Flood::start(host);
     try_wait_until("the uplink to drop packets", TIMEOUT, || Ok(dropped(host) > 1000)).unwrap();
     let (sent, received) =
-        (count(&master, "advertisement-sent").unwrap(), count(&backup, "advertisement-rcvd").unwrap());
-    wait_until("adverts", TIMEOUT, || count(&master, "advertisement-sent").unwrap() >= sent + ADVERTS)
+        (counter(&master, "advertisement-sent").unwrap(), counter(&backup, "advertisement-rcvd").unwrap());
+    wait_until("adverts", TIMEOUT, || counter(&master, "advertisement-sent").unwrap() >= sent + ADVERTS)
         .unwrap();
     wait_until("all adverts to be received", TIMEOUT, || {
-        count(&backup, "advertisement-rcvd").unwrap() >= received + ADVERTS
+        counter(&backup, "advertisement-rcvd").unwrap() >= received + ADVERTS
     })
     .unwrap();
     assert_eq!(state(&backup).unwrap(), "backup");
-    assert_eq!(count(&backup, "master-transitions").unwrap(), 0);
+    assert_eq!(counter(&backup, "master-transitions").unwrap(), 0);
 }
 
 #[test]

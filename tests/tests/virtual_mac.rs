@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vipd_tests::agent::{Agent, Instance};
-use vipd_tests::ask::{self, until_state};
 use vipd_tests::binary::vipd;
-use vipd_tests::command::{ping, succeeds, text};
+use vipd_tests::command::{ping, run};
 use vipd_tests::configuration::Family;
+use vipd_tests::control::{self, wait_for_state};
 use vipd_tests::lab::Lab;
 use vipd_tests::station::{Mac, Station, VIP, VIP6};
 use vipd_tests::time::WallTime;
+use vipd_tests::wait::try_wait_until;
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
@@ -43,13 +44,13 @@ fn sysctl(lab: &Lab, station: Station, name: &str) -> String {
 }
 
 fn links(lab: &Lab, station: Station) -> String {
-    text(lab.host(station).expect("lab host"), "ip", &["-o", "-d", "link"]).expect("list the links")
+    run(lab.host(station).expect("lab host"), "ip", &["-o", "-d", "link"]).expect("list the links")
 }
 
 /// The client's neighbor entry for an address.
 fn neighbor_entry(lab: &Lab, address: IpAddr) -> String {
     let client = lab.host(Station::Client).expect("client host");
-    text(client, "ip", &["neighbour", "show", &address.to_string()]).expect("read the neighbor table")
+    run(client, "ip", &["neighbor", "show", &address.to_string()]).expect("read the neighbor table")
 }
 
 #[test]
@@ -61,31 +62,31 @@ fn adverts_announcements_and_answers_use_the_virtual_mac() {
     let start = WallTime::now();
     let mut preferred = agent(&lab, ONE, 200);
     let backup = agent(&lab, TWO, 100);
-    until_state(&preferred, "master", TIMEOUT).expect("master");
-    until_state(&backup, "backup", TIMEOUT).expect("backup");
+    wait_for_state(&preferred, "master", TIMEOUT).expect("master");
+    wait_for_state(&backup, "backup", TIMEOUT).expect("backup");
     for _ in 0..2 {
         for (address, mac) in [(IpAddr::from(VIP), MAC4), (VIP6.into(), MAC6)] {
-            succeeds("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
+            try_wait_until("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
             let entry = neighbor_entry(&lab, address);
             assert!(entry.contains(&mac.to_string()), "{entry}");
         }
         if preferred.is_running() {
             preferred.stop().expect("stop the agent");
-            until_state(&backup, "master", TIMEOUT).expect("master");
+            wait_for_state(&backup, "master", TIMEOUT).expect("master");
         }
     }
     let adverts = capture
-        .search(start, |frame| frame.advert().map(|advert| (advert.source.is_ipv6(), advert.source_mac)));
+        .filter_map(start, |frame| frame.advert().map(|advert| (advert.source.is_ipv6(), advert.source_mac)));
     assert!(
         [false, true].iter().all(|family| adverts.iter().any(|(v6, _)| v6 == family)),
         "adverts of both families"
     );
     assert!(adverts.iter().all(|(v6, mac)| *mac == if *v6 { MAC6 } else { MAC4 }), "{adverts:?}");
     // No frame has announced another MAC.
-    let arps =
-        capture.search(start, |frame| frame.arp().filter(|arp| arp.sender == VIP).map(|arp| arp.sender_mac));
+    let arps = capture
+        .filter_map(start, |frame| frame.arp().filter(|arp| arp.sender == VIP).map(|arp| arp.sender_mac));
     assert!(!arps.is_empty() && arps.iter().all(|mac| *mac == MAC4), "{arps:?}");
-    let announced = capture.search(start, |frame| {
+    let announced = capture.filter_map(start, |frame| {
         frame.neighbor_advertisement().filter(|na| na.target == VIP6).and_then(|na| na.target_mac)
     });
     assert!(!announced.is_empty() && announced.iter().all(|mac| *mac == MAC6), "{announced:?}");
@@ -99,13 +100,13 @@ fn backup_sends_nothing_from_the_virtual_mac() {
     let start = WallTime::now();
     let preferred = agent(&lab, ONE, 200);
     let backup = agent(&lab, TWO, 100);
-    until_state(&preferred, "master", TIMEOUT).expect("master");
-    until_state(&backup, "backup", TIMEOUT).expect("backup");
-    succeeds("some adverts", TIMEOUT, || {
-        Ok(capture.search(start, vipd_tests::frame::Frame::advert).len() > 40)
+    wait_for_state(&preferred, "master", TIMEOUT).expect("master");
+    wait_for_state(&backup, "backup", TIMEOUT).expect("backup");
+    try_wait_until("some adverts", TIMEOUT, || {
+        Ok(capture.filter_map(start, vipd_tests::frame::Frame::advert).len() > 40)
     })
     .expect("adverts");
-    let leaked = capture.search(start, |frame| {
+    let leaked = capture.filter_map(start, |frame| {
         let mac = frame.source_mac().filter(|mac| [MAC4, MAC6].contains(mac))?;
         (frame.from == TWO).then_some(mac)
     });
@@ -113,13 +114,13 @@ fn backup_sends_nothing_from_the_virtual_mac() {
     let shown = links(&lab, TWO);
     assert_eq!(shown.matches("macvlan mode private").count(), 2, "{shown}");
     for station in [ONE, TWO] {
-        let all = text(lab.host(station).expect("lab host"), "ip", &["-6", "-o", "address"])
+        let all = run(lab.host(station).expect("lab host"), "ip", &["-6", "-o", "address"])
             .expect("list the addresses");
         assert!(!all.contains("fe80::200:5eff:fe00"), "RFC 9568 section 7.4: {all}");
     }
     // A macvlan sends MLD reports for its IPv6 addresses but no IGMP reports.
-    let reports =
-        capture.search(start, |frame| frame.membership_report().filter(|report| report.source_mac == MAC4));
+    let reports = capture
+        .filter_map(start, |frame| frame.membership_report().filter(|report| report.source_mac == MAC4));
     assert_eq!(reports, [], "IGMP from the virtual MAC");
 }
 
@@ -129,14 +130,14 @@ fn macvlans_and_sysctls_are_removed_after_shutdown_and_crash() {
     let lab = Lab::new(1).expect("create the lab");
     let before = (sysctl(&lab, ONE, "arp_ignore"), sysctl(&lab, ONE, "arp_announce"));
     let mut agent = agent(&lab, ONE, 100);
-    until_state(&agent, "master", TIMEOUT).expect("master");
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
     assert_eq!(sysctl(&lab, ONE, "arp_ignore"), "1");
     agent.stop().expect("stop the agent");
     assert!(!links(&lab, ONE).contains("macvlan"), "{}", links(&lab, ONE));
     assert_eq!((sysctl(&lab, ONE, "arp_ignore"), sysctl(&lab, ONE, "arp_announce")), before);
 
     agent.start().expect("start the agent");
-    until_state(&agent, "master", TIMEOUT).expect("master");
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
     agent.kill().expect("kill the agent");
     assert!(links(&lab, ONE).contains("macvlan"), "the macvlans of a killed agent remain");
     // Without virtual MAC, startup removes the stale macvlans and restores the sysctls.
@@ -160,11 +161,11 @@ fn adverts_use_the_interface_mac_if_configured() {
     let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("vipd binary"), configuration)
         .expect("create the agent");
     agent.start().expect("start the agent");
-    succeeds("the announcement", TIMEOUT, || {
+    try_wait_until("the announcement", TIMEOUT, || {
         Ok(capture.has(start, |frame| frame.gratuitous_arp(VIP).is_some_and(|arp| arp.sender_mac == MAC4)))
     })
     .expect("announced");
-    let macs = capture.search(start, |frame| frame.advert().map(|advert| advert.source_mac));
+    let macs = capture.filter_map(start, |frame| frame.advert().map(|advert| advert.source_mac));
     assert!(!macs.is_empty() && macs.iter().all(|mac| *mac == ONE.mac()), "{macs:?}");
 }
 
@@ -175,18 +176,18 @@ fn externally_deleted_macvlan_is_recreated() {
     let host = lab.host(ONE).expect("lab host");
     let agent = agent(&lab, ONE, 100);
     let states = || -> anyhow::Result<Vec<String>> {
-        Ok(ask::status(&agent)?.iter().map(|status| status.text("state").to_owned()).collect())
+        Ok(control::status(&agent)?.iter().map(|status| status.text("state").to_owned()).collect())
     };
-    succeeds("both instances to be master", TIMEOUT, || Ok(states()? == ["master", "master"]))
+    try_wait_until("both instances to be master", TIMEOUT, || Ok(states()? == ["master", "master"]))
         .expect("master");
-    text(host, "ip", &["link", "delete", "vrrp4-51"]).expect("delete");
-    succeeds("the macvlan to be recreated", TIMEOUT, || {
+    run(host, "ip", &["link", "delete", "vrrp4-51"]).expect("delete");
+    try_wait_until("the macvlan to be recreated", TIMEOUT, || {
         Ok(states()? == ["master", "master"] && links(&lab, ONE).contains("vrrp4-51"))
     })
     .expect("macvlan recreated");
     let client = lab.host(Station::Client).expect("client host");
-    succeeds("the client's ping", TIMEOUT, || ping(client, VIP.into())).expect("ping is answered");
-    let (_, each) = ask::stats(&agent).expect("query the agent");
+    try_wait_until("the client's ping", TIMEOUT, || ping(client, VIP.into())).expect("ping is answered");
+    let (_, each) = control::stats(&agent).expect("query the agent");
     assert_eq!(
         each[1].number("master-transitions").expect("read the counter"),
         1,
@@ -200,15 +201,15 @@ fn externally_deleted_macvlan_is_recreated() {
 fn macvlans_are_recreated_with_their_interface() {
     let lab = Lab::new(1).expect("create the lab");
     let agent = agent(&lab, ONE, 100);
-    let masters = || Ok(ask::status(&agent)?.iter().all(|status| status.text("state") == "master"));
-    succeeds("both instances to be master", TIMEOUT, masters).expect("master");
+    let masters = || Ok(control::status(&agent)?.iter().all(|status| status.text("state") == "master"));
+    try_wait_until("both instances to be master", TIMEOUT, masters).expect("master");
     lab.unplug(ONE).expect("unplug");
-    until_state(&agent, "fault", TIMEOUT).expect("fault");
+    wait_for_state(&agent, "fault", TIMEOUT).expect("fault");
     lab.plug(ONE).expect("plug in");
-    succeeds("both instances to be master", TIMEOUT, masters).expect("master");
+    try_wait_until("both instances to be master", TIMEOUT, masters).expect("master");
     let client = lab.host(Station::Client).expect("client host");
     for address in [IpAddr::from(VIP), VIP6.into()] {
-        succeeds("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
+        try_wait_until("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
     }
     assert_eq!(links(&lab, ONE).matches("macvlan mode private").count(), 2, "{}", links(&lab, ONE));
     assert_eq!(sysctl(&lab, ONE, "arp_ignore"), "1", "the new interface is configured as well");
@@ -227,7 +228,7 @@ fn vips_of_the_other_family_use_the_interface_mac() {
         .expect("create the agent");
     agent.start().expect("start the agent");
     for (address, mac) in [(IpAddr::from(VIP), MAC4), (VIP6.into(), ONE.mac())] {
-        succeeds("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
+        try_wait_until("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
         assert!(
             neighbor_entry(&lab, address).contains(&mac.to_string()),
             "{}",
@@ -242,7 +243,7 @@ fn foreign_macvlan_is_kept() {
     let lab = Lab::new(1).expect("create the lab");
     let host = lab.host(ONE).expect("lab host");
     let mac = MAC4.to_string();
-    let ip = |arguments: &[&str]| text(host, "ip", arguments).expect("run ip");
+    let ip = |arguments: &[&str]| run(host, "ip", arguments).expect("run ip");
     ip(&["link", "add", "hand-made", "link", "eth1", "address", &mac, "type", "macvlan", "mode", "private"]);
     ip(&["address", "add", "10.9.9.9/32", "dev", "hand-made"]);
     let mut agent = agent(&lab, ONE, 100);
@@ -269,9 +270,9 @@ fn mass_yield_does_not_delay_adverts() {
     let mut lower = Agent::new(&lab, ONE, vipd().expect("vipd binary"), &all).expect("create the agent");
     lower.start().expect("start the agent");
     let masters = |agent: &Agent, count: usize| -> anyhow::Result<bool> {
-        Ok(ask::status(agent)?.iter().filter(|status| status.text("state") == "master").count() == count)
+        Ok(control::status(agent)?.iter().filter(|status| status.text("state") == "master").count() == count)
     };
-    succeeds("the agent to be master of all instances", TIMEOUT, || masters(&lower, all.len()))
+    try_wait_until("the agent to be master of all instances", TIMEOUT, || masters(&lower, all.len()))
         .expect("master");
     // The instances with a virtual MAC yield to the other node; the last one keeps sending adverts.
     let higher: Vec<_> =
@@ -279,9 +280,11 @@ fn mass_yield_does_not_delay_adverts() {
     let mut other = Agent::new(&lab, TWO, vipd().expect("vipd binary"), &higher).expect("create the agent");
     let start = WallTime::now();
     other.start().expect("start the agent");
-    succeeds("the other node to be master of these instances", TIMEOUT, || masters(&other, higher.len()))
-        .expect("master");
-    let yielded: Vec<_> = capture.search(start, |frame| {
+    try_wait_until("the other node to be master of these instances", TIMEOUT, || {
+        masters(&other, higher.len())
+    })
+    .expect("master");
+    let yielded: Vec<_> = capture.filter_map(start, |frame| {
         frame.advert().filter(|advert| frame.from == TWO && advert.priority > 0).map(|_| frame.time)
     });
     let (first, last) = (yielded[0], *yielded.last().expect("adverts"));
@@ -290,10 +293,10 @@ fn mass_yield_does_not_delay_adverts() {
             && frame.time >= first
             && frame.advert().is_some_and(|advert| advert.vrid == MANY + 1)
     };
-    let adverts = capture.search(start, |frame| stayed(frame).then_some(frame.time));
+    let adverts = capture.filter_map(start, |frame| stayed(frame).then_some(frame.time));
     // Waiting for each macvlan would silence the engine for half a second, 50 intervals.
     let gaps = adverts.windows(2).map(|pair| pair[1].millis_since(pair[0]));
     let longest = gaps.fold(0.0, f64::max);
     assert!(last > first && longest < 250.0, "silent for {longest} ms");
-    assert_eq!(ask::status(&lower).expect("query the agent")[usize::from(MANY)].text("state"), "master");
+    assert_eq!(control::status(&lower).expect("query the agent")[usize::from(MANY)].text("state"), "master");
 }

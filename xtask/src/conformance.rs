@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use vipd_tests::agent::AgentKind;
 use vipd_tests::conformance::table::{self, Row, Verdict};
-use vipd_tests::conformance::{Program, Scenario, document, draw, items};
+use vipd_tests::conformance::{Program, Scenario, document, items, render};
 
 use crate::setup;
 use crate::support::process::{self, run as run_command};
@@ -78,9 +78,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut items = items::all()?;
     let shown = |name: &str| scenarios.iter().any(|scenario| scenario.items.iter().any(|item| item == name));
     items.retain(|item| args.scenarios.is_empty() || shown(&item.name));
-    let text = draw::markdown(&rows, &items);
+    let text = render::markdown(&rows, &items);
     if stdout().is_terminal() {
-        println!("{}", draw::plain(&rows, &items));
+        println!("{}", render::plain(&rows, &items));
     } else {
         println!("{text}");
     }

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use vipd_tests::agent::AgentKind;
 use vipd_tests::compare::compare;
 use vipd_tests::protocol::Version;
+use vipd_tests::report;
 use vipd_tests::scenario::{Scenario, Setup};
-use vipd_tests::story;
 
 use crate::support::process::{self, ask, program};
 use crate::support::{agent, privilege};
@@ -133,10 +133,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn play(scenario: Scenario, setup: &Setup) -> Result<()> {
     say(format_args!("{scenario}: {}", scenario.summary()));
-    let outcome = scenario.play_watched(setup, &mut process::clocked("lab"))?;
+    let outcome = scenario.play_with_progress(setup, &mut process::clocked("lab"))?;
     print(|out| {
         writeln!(out)?;
-        story::write(&outcome, out)?;
+        report::write(&outcome, out)?;
         writeln!(out)
     })
 }
@@ -149,7 +149,7 @@ fn repeat(scenario: Scenario, setup: &Setup, kinds: &[AgentKind], rounds: usize)
     print(|out| {
         let (version, interval) = (setup.version.number(), setup.interval.as_millis());
         writeln!(out, "\n{scenario}: {}; VRRPv{version} every {interval} ms", scenario.summary())?;
-        story::write_comparison(&series, out)?;
+        report::write_comparison(&series, out)?;
         writeln!(out)
     })
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anstyle::Style;
 use anyhow::{Context, Result, anyhow};
 use vipd_tests::agent::AgentKind;
+use vipd_tests::report;
 use vipd_tests::scenario::{PREFERRED, Scenario, Setup};
-use vipd_tests::story;
 
 use crate::support::process::{self, program};
 use crate::support::{agent, privilege};
@@ -63,13 +63,13 @@ fn show(setup: &Setup) -> Result<()> {
     let mut out = anstream::stdout();
     writeln!(out, "\n{HEADING}A private lab{HEADING:#}\n\n{TOPOLOGY}").context(STDOUT)?;
     // The scenario includes a crash and a return.
-    let outcome = Scenario::Return.play_watched(setup, &mut process::clocked("run"))?;
+    let outcome = Scenario::Return.play_with_progress(setup, &mut process::clocked("run"))?;
 
     writeln!(out).context(STDOUT)?;
-    story::write(&outcome, &mut out).context(STDOUT)?;
+    report::write(&outcome, &mut out).context(STDOUT)?;
     writeln!(out).context(STDOUT)?;
     let views: Vec<_> = outcome.views.into_iter().filter(|view| view.station == PREFERRED).collect();
-    story::show(&views, &mut out).context(STDOUT)?;
+    report::show(&views, &mut out).context(STDOUT)?;
     writeln!(
         out,
         "{HEADING}Notes{HEADING:#}\n\

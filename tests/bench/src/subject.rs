@@ -119,7 +119,7 @@ impl Subject {
 
     fn in_mode(&self, mut agent: Agent) -> Result<Agent> {
         if let Some(mode) = self.xdp {
-            agent.set_xdp(mode)?;
+            agent.set_xdp_mode(mode)?;
         }
         Ok(agent)
     }

@@ -17,7 +17,7 @@ fn main() -> Result<()> {
     frozen.start()?;
     // A stopped process handles no signal except SIGKILL and SIGCONT.
     frozen.pause()?;
-    println!("{} {}", running.id()?, frozen.id()?);
+    println!("{} {}", running.pid()?, frozen.pid()?);
     loop {
         thread::park();
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::scenario::{Line, Moment, Note, Scenario, Step};
-use super::words::{ExpectedFrame, ReceivedAdvert, RouterWords, duration};
+use super::syntax::{ExpectedFrame, ReceivedAdvert, RouterSpec, duration};
 use super::{Program, directory};
 
 /// Returns all scenarios, sorted by name.
@@ -119,7 +119,7 @@ fn head(scenario: &mut Scenario, line: &str) -> Result<()> {
 fn step(text: &str) -> Result<Step> {
     let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
     Ok(match (verb, rest) {
-        ("router", _) => Step::Router(RouterWords::parse(rest)?),
+        ("router", _) => Step::Router(RouterSpec::parse(rest)?),
         ("start", "") => Step::Start,
         ("stop", "") => Step::Stop,
         ("receive", _) => Step::Receive(received(rest)?),

@@ -16,20 +16,20 @@ pub struct Item {
     /// MUST, SHOULD, MAY, or `custom` if no RFC requires it.
     pub level: String,
     /// The requirement in one sentence.
-    pub demand: String,
+    pub requirement: String,
     /// Tests besides the scenarios, or the reason why there are none.
-    pub elsewhere: String,
+    pub other_tests: String,
 }
 
 impl Item {
     /// Returns whether the item is marked as a choice or as not applicable.
     pub fn is_explained(&self) -> bool {
-        ["choice: ", "not applicable: "].iter().any(|word| self.elsewhere.starts_with(word))
+        ["choice: ", "not applicable: "].iter().any(|word| self.other_tests.starts_with(word))
     }
 
-    /// Returns the tests in `elsewhere`, as file and function.
+    /// Returns the tests in `other_tests`, as file and function.
     pub fn tests(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.elsewhere.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once("::"))
+        self.other_tests.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once("::"))
     }
 }
 
@@ -47,9 +47,9 @@ pub fn all() -> Result<Vec<Item>> {
 fn item(line: &str) -> Result<Item> {
     let cells: Vec<_> = line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();
     ensure!(cells.len() == 5, "an item must have five cells: {line}");
-    let [name, source, level, demand, elsewhere]: [String; 5] =
+    let [name, source, level, requirement, other_tests]: [String; 5] =
         cells.try_into().ok().context("five cells")?;
-    Ok(Item { name, source, level, demand, elsewhere })
+    Ok(Item { name, source, level, requirement, other_tests })
 }
 
 /// Returns a sort key that orders `S2` before `S10`.

@@ -5,7 +5,7 @@
 //! are wide enough for a busy machine and narrow enough to catch a router that behaves differently:
 //! the lab tests order, virtual time tests exact times.
 
-mod ask;
+mod client;
 
 use std::fmt;
 use std::thread;
@@ -15,12 +15,12 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::received::{UNDER_TEST, frame};
 use super::scenario::Moment;
-use super::words::{ExpectedFrame, ReceivedAdvert, RouterWords};
+use super::syntax::{ExpectedFrame, ReceivedAdvert, RouterSpec};
 use super::{Program, Scenario, Step, native, sent};
 use crate::agent::{Agent, AgentKind};
-use crate::ask as stats;
 use crate::capture::Capture;
 use crate::configuration::Family;
+use crate::control as stats;
 use crate::inject::Injector;
 use crate::lab::Lab;
 use crate::station::Station;
@@ -94,7 +94,7 @@ pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<(
 }
 
 struct Stage {
-    routers: Vec<RouterWords>,
+    routers: Vec<RouterSpec>,
     program: Program,
     agent: Agent,
     capture: Capture,
@@ -143,7 +143,7 @@ impl Stage {
     fn settle(&self) -> Result<()> {
         if self.program == Program::Vipd {
             let timeout = Duration::from_secs(5);
-            return stats::until(&self.agent, "its startup", timeout, |status| {
+            return stats::wait_for(&self.agent, "its startup", timeout, |status| {
                 !["initialize", "fault"].contains(&status.text("state"))
             })
             .map(drop);
@@ -157,8 +157,8 @@ impl Stage {
         self.mark = time;
     }
 
-    fn router(&self, family: Option<Family>) -> &RouterWords {
-        let named = |router: &&RouterWords| family.is_none_or(|family| router.family == family);
+    fn router(&self, family: Option<Family>) -> &RouterSpec {
+        let named = |router: &&RouterSpec| family.is_none_or(|family| router.family == family);
         self.routers.iter().find(named).unwrap_or(&self.routers[0])
     }
 
@@ -217,7 +217,7 @@ impl Stage {
             .with_context(|| format!("{what} after {at} ms"))
             .context(Mismatch)?;
         if expected.first && !expected.announcement {
-            let announced = self.capture.search(self.cursor, |frame| {
+            let announced = self.capture.filter_map(self.cursor, |frame| {
                 let ours = frame.from == UNDER_TEST && frame.time > self.cursor && frame.time < time;
                 (ours && matches!(sent::read(frame, &router), Some(sent::Sent::Announcement(..))))
                     .then_some(())
@@ -231,9 +231,9 @@ impl Stage {
     }
 
     /// Returns the next frame of the expected kind.
-    fn next(&self, router: &RouterWords, expected: &ExpectedFrame) -> Option<(WallTime, sent::Sent)> {
+    fn next(&self, router: &RouterSpec, expected: &ExpectedFrame) -> Option<(WallTime, sent::Sent)> {
         let mut first = None;
-        self.capture.search(self.cursor, |frame| {
+        self.capture.filter_map(self.cursor, |frame| {
             if first.is_none() && frame.from == UNDER_TEST && frame.time > self.cursor {
                 let sent = sent::read(frame, router)?;
                 if sent.matches(expected, router) {

@@ -8,19 +8,19 @@
 //!
 //! A [`Scenario`] lists received and sent frames and the time between them, and nothing specific to
 //! vipd: [`lab`] plays it with vipd, keepalived and FRR, and observes only the wire. [`table`]
-//! plays all scenarios, [`draw`] renders which items each program meets. The README next to the
+//! plays all scenarios, [`render`] renders which items each program meets. The README next to the
 //! scenarios describes how to write a scenario.
 
 pub mod document;
-pub mod draw;
 pub mod items;
 pub mod lab;
 mod native;
 pub mod received;
+pub mod render;
 pub mod scenario;
 pub mod sent;
+pub mod syntax;
 pub mod table;
-pub mod words;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::received::UNDER_TEST;
-use super::words::RouterWords;
+use super::syntax::RouterSpec;
 use super::{Program, Scenario};
 use crate::agent::{Agent, AgentKind, Instance};
 use crate::configuration::{Family, vipd_configuration};
@@ -34,7 +34,7 @@ pub(super) fn agent(lab: &Lab, scenario: &Scenario, program: Program, vipd: &Age
     Agent::new(lab, UNDER_TEST, kind, &instances)
 }
 
-fn instance(words: &RouterWords) -> Instance {
+fn instance(words: &RouterSpec) -> Instance {
     let family = match words.family {
         Family::V4 => "V4",
         Family::V6 => "V6",

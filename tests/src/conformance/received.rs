@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::words::{ReceivedAdvert, ReceivedChecksum, RouterWords};
+use super::syntax::{ReceivedAdvert, ReceivedChecksum, RouterSpec};
 use crate::configuration::Family;
 use crate::protocol::Version;
 use crate::station::{Station, VIP, VIP6, VIP6_LINK_LOCAL};
@@ -14,7 +14,7 @@ use vipd_witness::{Advert, Checksum};
 /// The node of the router under test.
 pub const UNDER_TEST: Station = Station::Node(2);
 
-impl RouterWords {
+impl RouterSpec {
     /// Returns the virtual addresses in configuration order: in IPv6 the first is link-local.
     pub fn virtual_addresses(&self) -> Vec<IpAddr> {
         let last = |first: u8| (0..self.addresses).map(move |index| first.wrapping_add(index));
@@ -47,9 +47,9 @@ impl RouterWords {
 ///
 /// # Errors
 /// If the interval cannot be encoded.
-pub fn frame(received: &ReceivedAdvert, router: &RouterWords) -> Result<Vec<u8>> {
+pub fn frame(received: &ReceivedAdvert, router: &RouterSpec) -> Result<Vec<u8>> {
     let version = received.version.unwrap_or(router.version.number());
-    let interval = RouterWords::on_wire(version, received.interval.unwrap_or(router.interval))?;
+    let interval = RouterSpec::on_wire(version, received.interval.unwrap_or(router.interval))?;
     let is_v2 = version == Version::V2.number();
     let is_ipv4 = router.family == Family::V4;
     let mut authentication = [0; 8];
@@ -110,7 +110,7 @@ pub fn frame(received: &ReceivedAdvert, router: &RouterWords) -> Result<Vec<u8>>
     Ok(advert.frame())
 }
 
-fn addresses(received: &ReceivedAdvert, router: &RouterWords) -> Vec<IpAddr> {
+fn addresses(received: &ReceivedAdvert, router: &RouterSpec) -> Vec<IpAddr> {
     match (received.list.as_deref(), router.family) {
         (Some("other"), Family::V4) => vec![Ipv4Addr::new(192, 168, 122, 99).into()],
         (Some("other"), Family::V6) => {

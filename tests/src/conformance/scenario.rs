@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Program;
-use super::words::{ExpectedFrame, ReceivedAdvert, RouterWords};
+use super::syntax::{ExpectedFrame, ReceivedAdvert, RouterSpec};
 use crate::configuration::Family;
 
 /// A scenario parsed from a document.
@@ -68,7 +68,7 @@ impl Scenario {
     }
 
     /// Returns the routers under test, at most one per address family.
-    pub fn routers(&self) -> impl Iterator<Item = &RouterWords> {
+    pub fn routers(&self) -> impl Iterator<Item = &RouterSpec> {
         self.lines.iter().filter_map(|line| match &line.step {
             Step::Router(words) => Some(words),
             _ => None,
@@ -80,7 +80,7 @@ impl Scenario {
 #[derive(Debug, Clone)]
 pub enum Step {
     /// `router …`: configures the router under test, which is node 2.
-    Router(RouterWords),
+    Router(RouterSpec),
     /// `start`: starts the program.
     Start,
     /// `stop`: shuts it down.

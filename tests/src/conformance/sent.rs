@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Result, bail, ensure};
 
 use super::received::UNDER_TEST;
-use super::words::{ExpectedFrame, RouterWords};
+use super::syntax::{ExpectedFrame, RouterSpec};
 use crate::configuration::Family;
 use crate::frame::{Advert, ChecksumForm, Frame};
 use crate::station::Mac;
@@ -21,7 +21,7 @@ pub enum Sent {
 }
 
 /// Returns the virtual router MAC (RFC 9568 section 7.3).
-pub fn virtual_mac(router: &RouterWords) -> Mac {
+pub fn virtual_mac(router: &RouterSpec) -> Mac {
     let block = match router.family {
         Family::V4 => 1,
         Family::V6 => 2,
@@ -31,7 +31,7 @@ pub fn virtual_mac(router: &RouterWords) -> Mac {
 
 impl Sent {
     /// Returns whether kind and announced address match the expected frame.
-    pub fn matches(&self, expected: &ExpectedFrame, router: &RouterWords) -> bool {
+    pub fn matches(&self, expected: &ExpectedFrame, router: &RouterSpec) -> bool {
         match self {
             Self::Advert(..) => !expected.announcement,
             Self::Announcement(address, ..) => {
@@ -46,7 +46,7 @@ impl Sent {
 
 /// Parses a frame sent by the router under test. Returns `None` if it is not one of that router's
 /// adverts or announcements.
-pub fn read(frame: &Frame, router: &RouterWords) -> Option<Sent> {
+pub fn read(frame: &Frame, router: &RouterSpec) -> Option<Sent> {
     if let Some(advert) = frame.advert() {
         let is_v6 = router.family == Family::V6;
         let ours = advert.vrid == router.vrid && advert.source.is_ipv6() == is_v6;
@@ -78,7 +78,7 @@ pub fn read(frame: &Frame, router: &RouterWords) -> Option<Sent> {
 ///
 /// # Errors
 /// For the first field that differs, with its actual and expected value.
-pub fn check(sent: &Sent, expected: &ExpectedFrame, router: &RouterWords) -> Result<()> {
+pub fn check(sent: &Sent, expected: &ExpectedFrame, router: &RouterSpec) -> Result<()> {
     match sent {
         Sent::Advert(advert, destination) => check_advert(advert, *destination, expected, router),
         Sent::Announcement(address, mac, fine) => {
@@ -90,7 +90,7 @@ pub fn check(sent: &Sent, expected: &ExpectedFrame, router: &RouterWords) -> Res
     }
 }
 
-fn check_mac(mac: Option<Mac>, expected: &ExpectedFrame, router: &RouterWords) -> Result<()> {
+fn check_mac(mac: Option<Mac>, expected: &ExpectedFrame, router: &RouterSpec) -> Result<()> {
     let wanted = match expected.mac.as_deref() {
         Some("virtual") => virtual_mac(router),
         Some("own") => UNDER_TEST.mac(),
@@ -104,7 +104,7 @@ fn check_advert(
     advert: &Advert,
     destination: Mac,
     expected: &ExpectedFrame,
-    router: &RouterWords,
+    router: &RouterSpec,
 ) -> Result<()> {
     fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, wanted: Option<T>) -> Result<()> {
         match wanted {
@@ -115,7 +115,7 @@ fn check_advert(
     same("the priority", &advert.priority, expected.priority)?;
     same("the version", &advert.version, expected.version)?;
     same("the TTL", &advert.ttl, expected.ttl)?;
-    let interval = expected.interval.map(|interval| RouterWords::on_wire(router.version.number(), interval));
+    let interval = expected.interval.map(|interval| RouterSpec::on_wire(router.version.number(), interval));
     same("the interval", &advert.interval, interval.transpose()?)?;
     same("the authentication type", &advert.authentication.map(|(kind, _)| kind), expected.auth.map(Some))?;
     let v6 = router.family == Family::V6;

@@ -37,7 +37,7 @@ pub struct Verdict {
 /// Runs a combination. `vipd` is the program under test.
 pub fn play(cell: Cell, vipd: &AgentKind) -> Verdict {
     let mut passed = 0;
-    let failure = Stage::new(cell, vipd).and_then(|mut stage| stage.live(&mut passed)).err();
+    let failure = Stage::new(cell, vipd).and_then(|mut stage| stage.run_steps(&mut passed)).err();
     Verdict { passed, failure: failure.map(|error| error.context(STEPS[passed.min(STEPS.len() - 1)])) }
 }
 
@@ -88,7 +88,7 @@ impl Stage {
         Ok(Self { cell, preferred, backup, capture, interval, _lab: lab })
     }
 
-    fn live(&mut self, passed: &mut usize) -> Result<()> {
+    fn run_steps(&mut self, passed: &mut usize) -> Result<()> {
         let (first, second) = (Station::Node(1), Station::Node(2));
         let began = WallTime::now();
         self.backup.start()?;
@@ -129,7 +129,7 @@ impl Stage {
         let patience = 20 * self.interval + Duration::from_secs(15);
         let described = format!("{master} to be the only master and to have announced the VIP");
         wait_until(&described, patience, || {
-            let adverts = self.capture.search(since, |frame| {
+            let adverts = self.capture.filter_map(since, |frame| {
                 self.advert(frame).filter(|priority| *priority > 0).map(|_| frame.from)
             });
             let alone = adverts.iter().rev().take_while(|from| **from == master).count();
@@ -175,7 +175,7 @@ impl Stage {
 
     /// Checks that after a router's first advert the other router sends only a few last adverts.
     fn only_one_at_a_time(&self, began: WallTime) -> Result<()> {
-        let adverts = self.capture.search(began, |frame| {
+        let adverts = self.capture.filter_map(began, |frame| {
             self.advert(frame).filter(|priority| *priority > 0).map(|_| (frame.from, frame.time))
         });
         let mut overlap = 0;

@@ -14,6 +14,6 @@ pub(super) fn play(stage: &mut Stage<'_>) -> Result<()> {
 
     let arp = stage.arp()?;
     let cause = stage.note(format!("the cable of {PREFERRED} is reconnected"));
-    stage.lab.mend(PREFERRED)?;
+    stage.lab.reconnect(PREFERRED)?;
     stage.expect_preemption(cause, arp)
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::agent::AgentKind;
-use crate::arp::Neighbour;
+use crate::arp::Neighbor;
 use crate::probe::Probes;
 use crate::process::LogLine;
 use crate::protocol::Version;
@@ -79,7 +79,7 @@ impl Scenario {
     /// If the lab cannot be created, an agent does not start, or the required reaction does not
     /// happen; the message contains both agents' logs.
     pub fn play(self, setup: &Setup) -> Result<Outcome> {
-        self.play_watched(setup, &mut |_| {})
+        self.play_with_progress(setup, &mut |_| {})
     }
 
     /// Plays it and reports each action and wait to `watch`, because some waits are as long as the
@@ -87,7 +87,7 @@ impl Scenario {
     ///
     /// # Errors
     /// As [`Scenario::play`].
-    pub fn play_watched(self, setup: &Setup, watch: &mut dyn FnMut(&str)) -> Result<Outcome> {
+    pub fn play_with_progress(self, setup: &Setup, watch: &mut dyn FnMut(&str)) -> Result<Outcome> {
         let mut stage = Stage::open(setup, watch)?;
         let played = match self {
             Self::Crash => crash::play(&mut stage),
@@ -196,9 +196,9 @@ pub struct Takeover {
     /// End of the observation.
     pub observed: WallTime,
     /// The client's neighbor entry for the virtual address before [`Takeover::cause`].
-    pub arp_before: Option<Neighbour>,
+    pub arp_before: Option<Neighbor>,
     /// The same neighbor entry at the end of the observation.
-    pub arp_after: Option<Neighbour>,
+    pub arp_after: Option<Neighbor>,
 }
 
 impl Takeover {

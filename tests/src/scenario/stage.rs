@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{BACKUP, Event, Outcome, PREFERRED, Scenario, Setup, Takeover, View};
 use crate::agent::{Agent, AgentKind, Instance};
-use crate::arp::{Neighbour, neighbour};
+use crate::arp::{Neighbor, neighbor};
 use crate::capture::Capture;
 use crate::frame::Frame;
 use crate::lab::Lab;
@@ -94,7 +94,7 @@ impl<'a> Stage<'a> {
             takeovers: Vec::new(),
             watch,
         };
-        let steady = stage.expect_steadiness();
+        let steady = stage.expect_steady_state();
         steady.with_context(|| format!("before the scenario; the logs:\n{}", stage.log_text()))?;
         Ok(stage)
     }
@@ -102,7 +102,7 @@ impl<'a> Stage<'a> {
     /// Waits until the preferred node is the only master and the client's ping is answered. On a
     /// busy machine the backup may take over during startup, which must end before the scenario
     /// begins.
-    fn expect_steadiness(&self) -> Result<()> {
+    fn expect_steady_state(&self) -> Result<()> {
         let master = self.expect_one_master()?;
         ensure!(master == PREFERRED, "{master} has become master instead of {PREFERRED}");
         wait_until("the client's ping to be answered", MARGIN, || self.prober.answered() >= STEADY_ANSWERS)
@@ -119,8 +119,8 @@ impl<'a> Stage<'a> {
     }
 
     /// Returns the client's neighbor entry for the virtual address.
-    pub(super) fn arp(&self) -> Result<Option<Neighbour>> {
-        neighbour(self.lab.host(Station::Client)?, VIP)
+    pub(super) fn arp(&self) -> Result<Option<Neighbor>> {
+        neighbor(self.lab.host(Station::Client)?, VIP)
     }
 
     /// Waits until `new` has taken over from `old`: it has sent an advert, announced the address
@@ -129,7 +129,7 @@ impl<'a> Stage<'a> {
     pub(super) fn expect_takeover(
         &mut self,
         cause: WallTime,
-        arp_before: Option<Neighbour>,
+        arp_before: Option<Neighbor>,
         (old, new): (Station, Station),
         deadline: Deadline,
     ) -> Result<()> {
@@ -226,7 +226,7 @@ impl<'a> Stage<'a> {
 
     /// Waits until the returned preferred node preempts or, without preemption, checks that it does
     /// not.
-    pub(super) fn expect_preemption(&mut self, cause: WallTime, arp_before: Option<Neighbour>) -> Result<()> {
+    pub(super) fn expect_preemption(&mut self, cause: WallTime, arp_before: Option<Neighbor>) -> Result<()> {
         if self.setup.preempt {
             self.expect_takeover(cause, arp_before, (BACKUP, PREFERRED), Deadline::Open)
         } else {
@@ -317,7 +317,7 @@ impl<'a> Stage<'a> {
 
     /// Returns the sender of each advert with a priority above 0 since then.
     fn masters_since(&self, since: WallTime) -> Vec<Station> {
-        self.capture.search(since, |frame| frame.claims_mastership(frame.from).then_some(frame.from))
+        self.capture.filter_map(since, |frame| frame.claims_mastership(frame.from).then_some(frame.from))
     }
 }
 

@@ -12,7 +12,7 @@ use vipd_common::wire::vrrp;
 use vipd_tests::configuration;
 use vipd_tests::conformance::received::UNDER_TEST;
 use vipd_tests::conformance::sent::virtual_mac;
-use vipd_tests::conformance::words::RouterWords;
+use vipd_tests::conformance::syntax::RouterSpec;
 use vipd_tests::protocol;
 use vipd_tests::station::Station;
 use vipd_witness::internet_checksum;
@@ -21,7 +21,7 @@ use crate::receive::password;
 
 /// A router under test.
 pub(crate) struct Node {
-    pub(crate) words: RouterWords,
+    pub(crate) words: RouterSpec,
     pub(crate) router: Router,
     /// Whether the virtual addresses are on the interface.
     pub(crate) has_addresses: bool,
@@ -29,7 +29,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(words: &RouterWords, vipd_lines: &[String], policy: Policy) -> Self {
+    pub(crate) fn new(words: &RouterSpec, vipd_lines: &[String], policy: Policy) -> Self {
         let family = match words.family {
             configuration::Family::V4 => Family::V4,
             configuration::Family::V6 => Family::V6,

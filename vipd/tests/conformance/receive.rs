@@ -10,7 +10,7 @@ use vipd_common::parse::{ChecksumForm, Expected, locate, validate};
 use vipd_common::wire::{ethernet, ipv4, ipv6, vrrp};
 use vipd_tests::configuration::Family;
 use vipd_tests::conformance::received::UNDER_TEST;
-use vipd_tests::conformance::words::RouterWords;
+use vipd_tests::conformance::syntax::RouterSpec;
 use vipd_tests::protocol::Version;
 
 /// Counters by their names in `vipd stats`.
@@ -19,7 +19,7 @@ pub(crate) type Counts = BTreeMap<&'static str, u64>;
 /// Returns the advert in a frame if it is valid for this router; counts it otherwise.
 pub(crate) fn receive(
     frame: &[u8],
-    router: &RouterWords,
+    router: &RouterSpec,
     arrival: Timestamp,
     counts: &mut Counts,
 ) -> Option<Received> {
@@ -71,7 +71,7 @@ pub(crate) fn receive(
     }
 }
 
-fn destination(router: &RouterWords) -> std::net::IpAddr {
+fn destination(router: &RouterSpec) -> std::net::IpAddr {
     match (router.unicast, router.family) {
         (true, _) => UNDER_TEST.ipv4().into(),
         (false, Family::V4) => ipv4::VRRP_GROUP.into(),
@@ -79,7 +79,7 @@ fn destination(router: &RouterWords) -> std::net::IpAddr {
     }
 }
 
-fn expected(router: &RouterWords) -> Expected {
+fn expected(router: &RouterSpec) -> Expected {
     let version = match router.version {
         Version::V2 => 2,
         Version::V3 => 3,
@@ -93,7 +93,7 @@ fn expected(router: &RouterWords) -> Expected {
 }
 
 /// VRRPv2's authentication data, padded with zeros.
-pub(crate) fn password(router: &RouterWords) -> Option<[u8; vrrp::AUTH_LEN]> {
+pub(crate) fn password(router: &RouterSpec) -> Option<[u8; vrrp::AUTH_LEN]> {
     let text = router.password.as_ref()?;
     let mut data = [0; vrrp::AUTH_LEN];
     data.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);

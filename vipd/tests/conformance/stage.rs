@@ -10,7 +10,7 @@ use vipd_tests::conformance::lab::At;
 use vipd_tests::conformance::received::{UNDER_TEST, frame};
 use vipd_tests::conformance::scenario::Moment;
 use vipd_tests::conformance::sent::{self, Sent};
-use vipd_tests::conformance::words::{ExpectedFrame, ReceivedAdvert, RouterWords};
+use vipd_tests::conformance::syntax::{ExpectedFrame, ReceivedAdvert, RouterSpec};
 use vipd_tests::conformance::{Scenario, Step};
 use vipd_tests::frame::Frame;
 use vipd_tests::time::WallTime;
@@ -79,7 +79,7 @@ impl Stage {
             }
             Step::Echo(_) => bail!("echo is supported in the lab only"),
             Step::Counter(name, wanted) => {
-                let found = self.count(name);
+                let found = self.counter(name);
                 ensure!(found == *wanted, "{name} is {found}, not {wanted}");
             }
         }
@@ -96,7 +96,7 @@ impl Stage {
         self.sent.extend(frames.into_iter().map(|frame| (self.now, frame)));
     }
 
-    fn words(&self, family: Option<Family>) -> RouterWords {
+    fn words(&self, family: Option<Family>) -> RouterSpec {
         let named = |node: &&Node| family.is_none_or(|family| node.words.family == family);
         self.nodes.iter().find(named).unwrap_or(&self.nodes[0]).words.clone()
     }
@@ -176,14 +176,14 @@ impl Stage {
     }
 
     /// Returns the next matching frame and its index.
-    fn next(&self, words: &RouterWords, expected: &ExpectedFrame) -> Option<(usize, Sent)> {
+    fn next(&self, words: &RouterSpec, expected: &ExpectedFrame) -> Option<(usize, Sent)> {
         (self.cursor..self.sent.len()).find_map(|index| {
             let sent = sent::read(&captured(&self.sent[index].1), words)?;
             sent.matches(expected, words).then_some((index, sent))
         })
     }
 
-    fn count(&self, name: &str) -> u64 {
+    fn counter(&self, name: &str) -> u64 {
         let counters = self.nodes[0].router.snapshot().counters;
         match name {
             "interval-errors" => counters.interval_errors,

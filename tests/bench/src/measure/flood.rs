@@ -42,7 +42,7 @@ pub(crate) fn pair(
     let node = |priority| [Instance { priority, interval, ..Instance::default() }];
     let mut master = subject.agent(&lab, MASTER, &node(200))?;
     let mut backup = subject.agent(&lab, BACKUP, &node(100))?;
-    let capture = Capture::of(lab.switch(), MASTER)?;
+    let capture = Capture::of_station(lab.switch(), MASTER)?;
     let began = WallTime::now();
     master.start()?;
     wait_for_masters(&capture, began, 1)?;
@@ -54,7 +54,8 @@ pub(crate) fn pair(
     let mut pause = REST;
     for rate in rates {
         thread::sleep(pause);
-        let captures = [Capture::of(lab.switch(), MASTER)?, Capture::of(lab.switch(), BACKUP)?];
+        let captures =
+            [Capture::of_station(lab.switch(), MASTER)?, Capture::of_station(lab.switch(), BACKUP)?];
         let start = WallTime::now();
         let sent = injector.flood(&frames, *rate, length)?;
         let end = WallTime::now();

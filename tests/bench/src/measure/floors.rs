@@ -94,7 +94,7 @@ fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
         // Removing the primary address first would remove the secondary ones with it.
         let added = addresses.clone();
         host.run(move || {
-            added.iter().rev().try_for_each(|address| links::del_address(INTERFACE, *address, PREFIX))
+            added.iter().rev().try_for_each(|address| links::remove_address(INTERFACE, *address, PREFIX))
         })?;
     }
     Ok(found)

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{REST, SOON, cpu};
 use vipd_tests::agent::{Agent, AgentKind};
-use vipd_tests::ask;
+use vipd_tests::control;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
@@ -107,7 +107,7 @@ fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
         try_wait_until("all routers to be backups", BOUND.saturating_sub(begin.elapsed()), || {
             if matches!(agent.kind(), AgentKind::Vipd(_)) {
                 last = WallTime::now();
-                return Ok(count(agent, "backup")? == all);
+                return Ok(instances_in_state(agent, "backup")? == all);
             }
             // keepalived's log has its own timestamps.
             thread::sleep(Duration::from_millis(100));
@@ -131,18 +131,18 @@ fn at_work(agent: &mut Agent, all: usize, length: Duration, stopped: &AtomicBool
     // Every router has received an advert.
     thread::sleep(Duration::from_secs(1));
     let load = |agent: &Agent| -> Result<f64> {
-        let before = cpu::of_process(agent.id()?)?;
+        let before = cpu::of_process(agent.pid()?)?;
         thread::sleep(length);
-        let used = cpu::of_process(agent.id()?)?.saturating_sub(before);
+        let used = cpu::of_process(agent.pid()?)?.saturating_sub(before);
         Ok(100.0 * used.as_secs_f64() / length.as_secs_f64())
     };
     let as_backup = load(agent)?;
     let transitions = |agent: &Agent| -> Result<u64> {
-        ask::stats(agent)?.1.iter().map(|statistics| statistics.number("master-transitions")).sum()
+        control::stats(agent)?.1.iter().map(|statistics| statistics.number("master-transitions")).sum()
     };
     let false_takeovers = transitions(agent)?;
     stopped.store(true, Ordering::Relaxed);
-    try_wait_until("all routers to be masters", SOON, || Ok(count(agent, "master")? == all))?;
+    try_wait_until("all routers to be masters", SOON, || Ok(instances_in_state(agent, "master")? == all))?;
     thread::sleep(REST);
     let as_master = load(agent)?;
     let now = transitions(agent)? - false_takeovers;
@@ -150,7 +150,7 @@ fn at_work(agent: &mut Agent, all: usize, length: Duration, stopped: &AtomicBool
         now == u64::try_from(all)?,
         "{now} takeovers of {all} routers: some router changed state more than once"
     );
-    let memory = memory(agent.id()?)?;
+    let memory = memory(agent.pid()?)?;
     ensure!(agent.stop()?.success(), "vipd did not shut down cleanly");
     #[expect(clippy::cast_precision_loss, reason = "a few takeovers and megabytes")]
     let (false_takeovers, memory) = (false_takeovers as f64, memory as f64);
@@ -163,8 +163,8 @@ fn at_work(agent: &mut Agent, all: usize, length: Duration, stopped: &AtomicBool
 }
 
 /// Returns the number of vipd's instances in this state.
-fn count(agent: &Agent, state: &str) -> Result<usize> {
-    Ok(ask::status(agent)?.iter().filter(|status| status.text("state") == state).count())
+fn instances_in_state(agent: &Agent, state: &str) -> Result<usize> {
+    Ok(control::status(agent)?.iter().filter(|status| status.text("state") == state).count())
 }
 
 /// Returns the resident memory of a process, KiB.
@@ -204,7 +204,7 @@ fn send(injectors: &[Injector], frames: &[Vec<Vec<u8>>], interval: Duration) -> 
     injectors
         .iter()
         .zip(frames)
-        .try_for_each(|(injector, frames)| injector.pace(frames, frames.len(), part).map(drop))
+        .try_for_each(|(injector, frames)| injector.send_paced(frames, frames.len(), part).map(drop))
 }
 
 /// Returns the interface number and VRID of every virtual router.

@@ -63,7 +63,7 @@ fn adverts(frames: &[Frame]) -> BTreeMap<u8, Vec<(Station, WallTime)>> {
 /// Waits until `count` virtual routers have a master.
 fn wait_for_masters(capture: &Capture, since: WallTime, count: usize) -> Result<()> {
     wait_until("all routers to have a master", SOON, || {
-        let mut vrids = capture.search(since, |frame| Some(frame.advert()?.vrid));
+        let mut vrids = capture.filter_map(since, |frame| Some(frame.advert()?.vrid));
         vrids.sort_unstable();
         vrids.dedup();
         vrids.len() == count

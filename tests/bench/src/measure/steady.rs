@@ -34,7 +34,7 @@ pub(crate) fn backup(
 ) -> Result<Vec<Figure>> {
     let masters = Masters::new(count, interval)?;
     let agent = masters.backup(subject)?;
-    let look = || Ok::<_, anyhow::Error>((cpu::of_process(agent.id()?)?, masters.lab.sent(NODE)?));
+    let look = || Ok::<_, anyhow::Error>((cpu::of_process(agent.pid()?)?, masters.lab.frames_sent(NODE)?));
     let before = look()?;
     let sent = masters.send_paced(length)?;
     let after = look()?;
@@ -82,9 +82,9 @@ pub(crate) fn machine(
     // Counted before the idle threads stop, which takes longer than the backups wait for their masters.
     let each = || {
         let work = || {
-            let before = masters.lab.sent(NODE)?;
+            let before = masters.lab.frames_sent(NODE)?;
             let generator = masters.send_batched(length)?;
-            ensure_silent(masters.lab.sent(NODE)? - before)?;
+            ensure_silent(masters.lab.frames_sent(NODE)? - before)?;
             Ok(generator)
         };
         let (generator, taken) = spare::taken_by(work)?;
@@ -123,9 +123,9 @@ pub(crate) fn master(
     agent.start()?;
     wait_for_masters(&capture, began, count.into())?;
     thread::sleep(REST);
-    let (process, start) = (cpu::of_process(agent.id()?)?, WallTime::now());
+    let (process, start) = (cpu::of_process(agent.pid()?)?, WallTime::now());
     thread::sleep(length);
-    let (process, end) = (cpu::of_process(agent.id()?)?.saturating_sub(process), WallTime::now());
+    let (process, end) = (cpu::of_process(agent.pid()?)?.saturating_sub(process), WallTime::now());
     // Gives the capture time to receive packets sent before the end.
     thread::sleep(Duration::from_millis(100));
     let mut frames = capture.stop()?;
@@ -182,7 +182,7 @@ impl Masters {
     fn send_paced(&self, length: Duration) -> Result<f64> {
         let count = length.as_nanos() * u128::from(self.count) / self.interval.as_nanos();
         let count = u32::try_from(count).context("that many adverts")?;
-        self.injector.pace(&self.frames, usize::try_from(count)?, length)?;
+        self.injector.send_paced(&self.frames, usize::try_from(count)?, length)?;
         Ok(count.into())
     }
 

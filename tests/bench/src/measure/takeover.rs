@@ -87,7 +87,7 @@ fn play(subject: &Subject, instances: &[Instance], interval: Duration, cuts: Cut
         // Drops the master's last adverts.
         frames.retain(|frame| frame.from == BACKUP);
         samples.add(&frames, &last_adverts(&capture, before_cut, interval), instances, interval)?;
-        lab.mend(MASTER)?;
+        lab.reconnect(MASTER)?;
         wait_for_return(&capture, instances.len(), interval)?;
         thread::sleep(PAUSE + interval / 10 * number);
     }
@@ -100,7 +100,7 @@ fn wait_for_return(capture: &Capture, count: usize, interval: Duration) -> Resul
     let lately = interval * 5;
     wait_until("the master to be back", SOON, || {
         let since = WallTime::now().before(lately);
-        let heard = capture.search(since, |frame| Some((frame.advert()?.vrid, frame.from)));
+        let heard = capture.filter_map(since, |frame| Some((frame.advert()?.vrid, frame.from)));
         let mut vrids: Vec<_> = heard.iter().map(|(vrid, _)| *vrid).collect();
         vrids.sort_unstable();
         vrids.dedup();
@@ -111,7 +111,7 @@ fn wait_for_return(capture: &Capture, count: usize, interval: Duration) -> Resul
 /// Returns the time of the master's last advert by VRID; the deadline counts from that advert.
 fn last_adverts(capture: &Capture, cut: WallTime, interval: Duration) -> [Option<WallTime>; 256] {
     let mut last = [None; 256];
-    let heard = capture.search(cut.before(interval * 2), |frame| {
+    let heard = capture.filter_map(cut.before(interval * 2), |frame| {
         (frame.from == MASTER).then(|| Some((frame.advert()?.vrid, frame.time)))?
     });
     for (vrid, time) in heard {

@@ -40,7 +40,7 @@ fn the_steady_state_of_a_backup_does_not_allocate() -> Result<()> {
             .map(|turn| advert(1 + (turn - 1) % ROUTERS, if turn == 2 * ROUTERS { 201 } else { 200 }))
             .collect();
         while !is_done.load(Ordering::Relaxed) {
-            injector.pace(&frames, frames.len(), 2 * INTERVAL)?;
+            injector.send_paced(&frames, frames.len(), 2 * INTERVAL)?;
         }
         Ok(())
     });

@@ -17,11 +17,11 @@ fn unchanged_adverts_are_given_before_a_later_record_and_before_a_snapshot() -> 
     lab.host(NODE)?.run(move || {
         let mut bench = Bench::new()?;
         bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
-        injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+        injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
         bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
         let master = Station::Client.ipv4();
         let begin = clock::now();
-        injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+        injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
         let has_arrived =
             |bench: &Bench| bench.engine.steady.last_arrival(Row::new(1).expect("not 0")) > begin;
         while !has_arrived(&bench) {
@@ -36,10 +36,10 @@ fn unchanged_adverts_are_given_before_a_later_record_and_before_a_snapshot() -> 
         assert!(bench.last_given(master) > Some(begin), "the unchanged advert arrived before the record");
         assert!(bench.last_given(master) < bench.last_given(OTHER));
 
-        injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+        injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
         bench.turn_until("all are on the fast path again", Bench::all_on_fast_path)?;
         let begin = clock::now();
-        injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+        injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
         while !has_arrived(&bench) {
             thread::yield_now();
         }
@@ -58,15 +58,15 @@ fn a_master_that_stops_is_replaced_on_and_off_the_fast_path() -> Result<()> {
         lab.host(NODE)?.run(move || -> Result<()> {
             let mut bench = Bench::new()?;
             bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
-            injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+            injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
             bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
             // The clock is read here because a turn ends by waiting for the next deadline.
             let begin = clock::now();
-            injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+            injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
             if let Some(priority) = last {
                 // Lower than the node's: it ends the fast path and does not move the deadline.
                 let frames: Vec<_> = (1..=ROUTERS).map(|vrid| advert(vrid, priority)).collect();
-                injector.pace(&frames, frames.len(), Duration::ZERO)?;
+                injector.send_paced(&frames, frames.len(), Duration::ZERO)?;
                 bench.turn_until("none is on the fast path", |bench| {
                     bench
                         .engine

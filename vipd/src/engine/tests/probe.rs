@@ -42,7 +42,7 @@ fn an_election_waits_for_a_probe_that_began_in_the_silence() -> Result<()> {
             bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
             let release = block_probes(&mut bench);
             if was_followed {
-                injector.pace(&masters(), ROUTERS.into(), Duration::ZERO)?;
+                injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
                 bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
             }
             let waiting = |bench: &Bench| bench.engine.waiting.len() == usize::from(ROUTERS);

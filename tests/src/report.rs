@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::arp::Neighbour;
+use crate::arp::Neighbor;
 use crate::compare::{Series, Spread};
 use crate::scenario::{BACKUP, Outcome, PREFERRED, Takeover, View};
 use crate::station::VIP;
@@ -148,8 +148,8 @@ fn figures(outcome: &Outcome, takeover: &Takeover, out: &mut impl Write) -> io::
     writeln!(out, "                       after    {}", entry(takeover.arp_after.as_ref()))
 }
 
-fn entry(neighbour: Option<&Neighbour>) -> String {
-    neighbour.map_or_else(|| format!("{VIP}: no entry"), ToString::to_string)
+fn entry(neighbor: Option<&Neighbor>) -> String {
+    neighbor.map_or_else(|| format!("{VIP}: no entry"), ToString::to_string)
 }
 
 /// Prints minimum, median and maximum of several agents side by side.

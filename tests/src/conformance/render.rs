@@ -32,12 +32,12 @@ pub fn plain(rows: &[Row<'_>], items: &[Item]) -> String {
         for program in &programs {
             let _ = write!(text, "  {:<10}", of_item(&item.name, *program, rows));
         }
-        let why = if item.elsewhere.is_empty() || item.elsewhere.starts_with('`') {
+        let why = if item.other_tests.is_empty() || item.other_tests.starts_with('`') {
             String::new()
         } else {
-            format!(" ({})", item.elsewhere.split("; `").next().unwrap_or_default())
+            format!(" ({})", item.other_tests.split("; `").next().unwrap_or_default())
         };
-        let _ = writeln!(text, "  {}{why}", item.demand);
+        let _ = writeln!(text, "  {}{why}", item.requirement);
     }
     text += "\nscenarios with a remark\n";
     for row in rows {
@@ -78,15 +78,15 @@ pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
     text += " other tests, or reason |\n| --- | --- | --- | --- |";
     text += &" --- |".repeat(programs.len() + 1);
     for item in items {
-        let Item { name, source, level, demand, elsewhere } = item;
-        let _ = write!(text, "\n| {name} | {source} | {level} | {demand} |");
+        let Item { name, source, level, requirement, other_tests } = item;
+        let _ = write!(text, "\n| {name} | {source} | {level} | {requirement} |");
         for program in &programs {
             let _ = write!(text, " {} |", of_item(name, *program, rows));
         }
         let choices = rows.iter().filter(|row| row.scenario.items.contains(name)).filter_map(|row| {
             row.scenario.note(Program::Vipd).map(|note| format!("vipd differs: {}", note.text()))
         });
-        let besides: Vec<_> = choices.chain((!elsewhere.is_empty()).then(|| elsewhere.clone())).collect();
+        let besides: Vec<_> = choices.chain((!other_tests.is_empty()).then(|| other_tests.clone())).collect();
         let _ = write!(text, " {} |", besides.join("; "));
     }
     text.push('\n');

@@ -11,7 +11,7 @@ use crate::station::Station;
 
 /// `router version 3 family ipv4 priority 100 …`.
 #[derive(Debug, Clone)]
-pub struct RouterWords {
+pub struct RouterSpec {
     /// `version 2`.
     pub version: Version,
     /// `family ipv6`.
@@ -34,7 +34,7 @@ pub struct RouterWords {
     pub addresses: u8,
 }
 
-impl Default for RouterWords {
+impl Default for RouterSpec {
     fn default() -> Self {
         Self {
             version: Version::V3,
@@ -239,7 +239,7 @@ pub(super) fn duration(text: &str) -> Result<Duration> {
     Duration::try_from_secs_f64(seconds * unit).with_context(wrong)
 }
 
-impl RouterWords {
+impl RouterSpec {
     pub(super) fn parse(text: &str) -> Result<Self> {
         let mut words = Words::new(text);
         let mut router = Self::default();

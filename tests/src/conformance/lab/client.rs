@@ -32,7 +32,7 @@ impl Stage {
         for _ in 0..if wanted { REQUESTS } else { UNANSWERED_REQUESTS } {
             self.client.send(&resolution_request(address))?;
             thread::sleep(WAIT);
-            let answers = self.capture.search(began, |frame| match address {
+            let answers = self.capture.filter_map(began, |frame| match address {
                 IpAddr::V4(v4) => frame
                     .arp()
                     .filter(|arp| arp.operation == 2 && arp.sender == v4 && arp.target != v4)

@@ -12,13 +12,13 @@ use crate::agent::{Agent, AgentKind};
 use crate::wait::try_wait_until;
 
 /// Time limit for a reply.
-const ANSWER: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An instance's status or statistics.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer(pub Value);
+pub struct Reply(pub Value);
 
-impl Answer {
+impl Reply {
     /// Returns a string; empty if it is missing.
     pub fn text(&self, name: &str) -> &str {
         self.0[name].as_str().unwrap_or_default()
@@ -42,19 +42,19 @@ impl Answer {
 ///
 /// # Errors
 /// When the agent is not vipd, or does not reply.
-pub fn status(agent: &Agent) -> Result<Vec<Answer>> {
+pub fn status(agent: &Agent) -> Result<Vec<Reply>> {
     let answer = ask(agent, "status")?;
-    Ok(instances(&answer)?.iter().cloned().map(Answer).collect())
+    Ok(instances(&answer)?.iter().cloned().map(Reply).collect())
 }
 
 /// Returns the agent's counters, and those of each instance.
 ///
 /// # Errors
 /// When the agent is not vipd, or does not reply.
-pub fn stats(agent: &Agent) -> Result<(Answer, Vec<Answer>)> {
+pub fn stats(agent: &Agent) -> Result<(Reply, Vec<Reply>)> {
     let answer = ask(agent, "stats")?;
-    let each = instances(&answer)?.iter().map(|instance| Answer(instance["statistics"].clone()));
-    Ok((Answer(answer["global"].clone()), each.collect()))
+    let each = instances(&answer)?.iter().map(|instance| Reply(instance["statistics"].clone()));
+    Ok((Reply(answer["global"].clone()), each.collect()))
 }
 
 /// Returns the state of the agent's first instance.
@@ -70,7 +70,7 @@ pub fn state(agent: &Agent) -> Result<String> {
 ///
 /// # Errors
 /// As [`stats`], or when there is no such counter.
-pub fn count(agent: &Agent, name: &str) -> Result<u64> {
+pub fn counter(agent: &Agent, name: &str) -> Result<u64> {
     let (_, instances) = stats(agent)?;
     instances.first().context("vipd has no instance")?.number(name)
 }
@@ -79,12 +79,12 @@ pub fn count(agent: &Agent, name: &str) -> Result<u64> {
 ///
 /// # Errors
 /// When the agent does not reply, or after `timeout`; with the last status.
-pub fn until(
+pub fn wait_for(
     agent: &Agent,
     description: &str,
     timeout: Duration,
-    wanted: impl Fn(&Answer) -> bool,
-) -> Result<Answer> {
+    wanted: impl Fn(&Reply) -> bool,
+) -> Result<Reply> {
     let mut last = None;
     let result = try_wait_until(&format!("{agent}: {description}"), timeout, || {
         let first = status(agent)?.into_iter().next();
@@ -100,8 +100,8 @@ pub fn until(
 ///
 /// # Errors
 /// As [`until`].
-pub fn until_state(agent: &Agent, state: &str, timeout: Duration) -> Result<Answer> {
-    until(agent, state, timeout, |status| status.text("state") == state)
+pub fn wait_for_state(agent: &Agent, state: &str, timeout: Duration) -> Result<Reply> {
+    wait_for(agent, state, timeout, |status| status.text("state") == state)
 }
 
 fn instances(answer: &Value) -> Result<&Vec<Value>> {
@@ -114,8 +114,8 @@ fn ask(agent: &Agent, command: &str) -> Result<Value> {
     let request = format!("{{\"command\":\"{command}\"}}\n");
     let exchange = move || -> Result<String> {
         let mut stream = UnixStream::connect(Agent::control_socket())?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        stream.set_write_timeout(Some(ANSWER))?;
+        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+        stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
         stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer)?;
