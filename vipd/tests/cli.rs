@@ -114,8 +114,7 @@ fn check_and_run_report_all_errors_at_once() {
     fs::write(&path, instance).expect("write");
     let name = text(&path);
     let expected = format!(
-        "{name}:3:13: interface is \"lo\"; no other host is reachable through the loopback interface; name the \
-         interface that faces the hosts\n\
+        "{name}:3:13: interface is \"lo\"; no other host is reachable through the loopback interface; use the interface that faces the hosts\n\
          {name}:4:8: vrid is 256; it must be an integer from 1 to 255; choose another number\n\
          vipd: {name}: 2 problems\n"
     );
@@ -127,8 +126,7 @@ fn check_and_run_report_all_errors_at_once() {
 
 #[test]
 fn a_missing_file_is_reported_once() {
-    let expected = "vipd: cannot read /nonexistent/vipd.toml: No such file or directory (os error 2); create it, or \
-                    name another file with -c FILE\n";
+    let expected = "vipd: cannot read /nonexistent/vipd.toml: No such file or directory (os error 2); create it, or specify another file with -c FILE\n";
     assert_output(&run(&["check", "-c", "/nonexistent/vipd.toml"]), 1, "", expected);
 }
 

@@ -1,17 +1,18 @@
-//! Durations as text: a decimal number and its unit, without rounding.
+//! Durations as text: a decimal number and a unit.
 
-/// The reason why a string is not a duration.
+/// Why a string is not a valid duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DurationError {
     /// No number, or characters other than digits and one decimal point.
     Number,
     /// No unit after the number, or an unknown unit.
     Unit,
-    /// More than 64 bits of nanoseconds, or a fraction of a nanosecond.
+    /// Does not fit in 64 bits of nanoseconds, or is not a whole number of nanoseconds.
     Range,
 }
 
-/// Parses `5m`, `1.5s`, `10ms` or `500us` to nanoseconds, without rounding, exponent or sign.
+/// Parses a duration such as `5m`, `1.5s`, `10ms` or `500us` and returns nanoseconds. Never rounds;
+/// rejects signs and exponents.
 pub(super) fn parse(text: &str) -> Result<u64, DurationError> {
     let unit_start = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_start);
@@ -30,7 +31,7 @@ pub(super) fn parse(text: &str) -> Result<u64, DurationError> {
         "us" => 1_000,
         _ => return Err(DurationError::Unit),
     };
-    // "1.5" is 15 tenths; a remainder after the unit would have to be rounded.
+    // "1.5" is 15 tenths. A remainder would have to be rounded, so it is rejected.
     let fraction = fraction.trim_end_matches('0');
     let exact = || {
         let parts = format!("{whole}{fraction}").parse::<u128>().ok()?.checked_mul(unit)?;
@@ -44,14 +45,14 @@ pub(super) fn parse(text: &str) -> Result<u64, DurationError> {
 pub(super) fn remedy(text: &str, error: DurationError) -> String {
     match error {
         DurationError::Unit if text.bytes().all(|c| c.is_ascii_digit() || c == b'.') => {
-            format!("write \"{text}s\" or \"{text}ms\"")
+            format!("use \"{text}s\" or \"{text}ms\"")
         }
-        DurationError::Number | DurationError::Unit => "write e.g. \"1s\", \"1.5s\" or \"10ms\"".to_owned(),
-        DurationError::Range => "write e.g. \"1s\"".to_owned(),
+        DurationError::Number | DurationError::Unit => "use e.g. \"1s\", \"1.5s\" or \"10ms\"".to_owned(),
+        DurationError::Range => "use e.g. \"1s\"".to_owned(),
     }
 }
 
-/// Formats a duration as `1000s` or `10ms`; whole milliseconds only.
+/// Formats a duration of whole milliseconds as `1000s` or `10ms`.
 pub(super) fn text(nanos: u64) -> String {
     if nanos.is_multiple_of(1_000_000_000) {
         format!("{}s", nanos / 1_000_000_000)

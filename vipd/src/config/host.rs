@@ -1,11 +1,11 @@
-//! Rules for host addresses, interface names and families.
+//! Rules for host addresses and interface names.
 
 use std::net::IpAddr;
 
-use super::table::{Refusal, Value};
+use super::table::{Rejection, Value};
 use crate::vrrp::config::Family;
 
-/// Returns why a host cannot have this address, if so.
+/// Returns why a host cannot use this address; `None` if it can.
 pub(super) fn unusable(address: IpAddr) -> Option<&'static str> {
     if address.is_loopback() {
         return Some("a loopback address");
@@ -29,17 +29,17 @@ pub(super) fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-/// Returns the address of a router, without a prefix length.
-pub(super) fn read(value: &Value<'_>) -> Result<IpAddr, Refusal> {
+/// Reads the address of a router, which has no prefix length.
+pub(super) fn read(value: &Value<'_>) -> Result<IpAddr, Rejection> {
     let text = value.string()?;
     let Ok(address) = text.parse() else {
         let example = value.key().example();
-        return Err(value.refused(format!("{text:?}"), &format!("write e.g. `{example}`")));
+        return Err(value.rejected(format!("{text:?}"), &format!("use e.g. `{example}`")));
     };
     match unusable(address) {
         None => Ok(address),
         Some(reason) => {
-            Err(value.refused(format!("{text:?}, {reason}"), "write an address that a router sends from"))
+            Err(value.rejected(format!("{text:?}, {reason}"), "use an address that a router can send from"))
         }
     }
 }
@@ -52,20 +52,19 @@ pub(super) fn family_name(family: Family) -> &'static str {
     }
 }
 
-/// Reads an interface name that the kernel accepts, other than loopback's.
-pub(super) fn interface(value: &Value<'_>) -> Result<String, Refusal> {
+/// Reads an interface name. Rejects `lo` and names that the kernel does not allow.
+pub(super) fn interface(value: &Value<'_>) -> Result<String, Rejection> {
     let (key, name) = (value.key(), value.string()?);
     if name == "lo" {
-        return Err(value.refused_because(format!(
-            "{key} is \"lo\"; no other host is reachable through the loopback interface; name the interface that faces \
-             the hosts"
+        return Err(value.rejected_because(format!(
+            "{key} is \"lo\"; no other host is reachable through the loopback interface; use the interface that faces the hosts"
         )));
     }
     let forbidden = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
     if !(1..=15).contains(&name.len()) || name.contains(forbidden) || name == "." || name == ".." {
-        return Err(value.refused_because(format!(
+        return Err(value.rejected_because(format!(
             "{key} is {name:?}; it must be 1 to 15 bytes without `/`, `:` or white space; \
-             `ip link` lists the names"
+             `ip link` lists the interfaces"
         )));
     }
     Ok(name.to_owned())

@@ -1,4 +1,4 @@
-//! Warnings about the existing interfaces of the local machine.
+//! Checks of the configuration against the interfaces of the local machine.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,16 +9,16 @@ use super::section::instance::Draft;
 use super::settings::Transport;
 use crate::vrrp::config::{Family, PRIORITY_OWNER};
 
-/// Interfaces by name. An interface that is missing causes no warning.
+/// The machine's interfaces by name. Interfaces that do not exist cause no warnings.
 #[derive(Clone, Debug, Default)]
 pub struct Machine(pub BTreeMap<String, Interface>);
 
-/// Properties of an interface.
+/// An existing interface.
 #[derive(Clone, Debug, Default)]
 pub struct Interface {
     /// Whether the interface has an Ethernet address.
     pub has_ethernet: bool,
-    /// Usable addresses of the interface, except addresses that vipd added.
+    /// Usable addresses of the interface, without those that vipd added.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -50,8 +50,7 @@ impl Machine {
                     problems.warn(
                         vip.at,
                         format!(
-                            "virtual address {address} is the primary address of {name} and a VIP with priority {}; \
-                             give {name} an address of its own before it, or set `priority = 255`",
+                            "virtual address {address} is the primary address of {name}, but the priority is {}; assign {name} an address that is not a VIP, or set `priority = 255`",
                             draft.election.priority
                         ),
                     );
@@ -62,7 +61,7 @@ impl Machine {
 }
 
 impl Interface {
-    /// Returns whether the interface has an address other than a VIP as source for adverts.
+    /// Returns whether the interface has an address to send adverts from that is not a VIP.
     fn has_own(&self, family: Family, drafts: &[Draft]) -> bool {
         let is_vip = |address: IpAddr| {
             drafts

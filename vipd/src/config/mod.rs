@@ -1,4 +1,4 @@
-//! The configuration file: from TOML to checked virtual routers, or to all problems at once.
+//! Reads and checks the configuration file. All problems in it are reported at once.
 
 mod duration;
 mod host;
@@ -30,10 +30,10 @@ use section::{instance, interface};
 use settings::{Checksum, Password, Placement, Transport, VirtualMac, XdpMode};
 use table::Table;
 
-/// Maximum size of the file in bytes; a larger one is a mistake (a device, a log file).
+/// Maximum size of the file in bytes. A larger file is a mistake, such as a device or a log file.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A whole configuration, already checked.
+/// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Whether the engine requests real-time scheduling.
@@ -47,7 +47,8 @@ pub struct Config {
 /// Whether the engine requests real-time scheduling and locked memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Realtime {
-    /// `SCHED_FIFO` and `mlockall`; if they are denied, the agent logs it and runs without them.
+    /// Requests `SCHED_FIFO` and `mlockall`. If they are denied, the agent logs this and runs without
+    /// them.
     #[default]
     Auto,
     /// Requests neither.
@@ -64,22 +65,22 @@ pub struct Instance {
     pub interface: String,
     /// The virtual router itself.
     pub router: RouterConfig,
-    /// Source of its adverts (`unicast_source`, or `source` in multicast); none for the interface's
-    /// primary address.
+    /// Source address of its adverts (`unicast_source`, or `source` for multicast); `None` for the
+    /// interface's primary address.
     pub source: Option<IpAddr>,
     /// Destination of its adverts.
     pub transport: Transport,
-    /// Checksum of its adverts in VRRPv3 over IPv4.
+    /// Checksum form of VRRPv3 adverts that it sends over IPv4.
     pub checksum: Checksum,
     /// Mode of the XDP program on its interface.
     pub xdp: XdpMode,
-    /// VRRPv2's authentication data.
+    /// VRRPv2 authentication data.
     pub password: Option<Password>,
-    /// Whether the instance uses the virtual MAC.
+    /// Settings of the virtual MAC; `None` if the instance does not use it.
     pub virtual_mac: Option<VirtualMac>,
     /// Accept_Mode (RFC 9568 section 6.1): as master, accept packets to the virtual addresses.
     pub accept: bool,
-    /// Nanoseconds between two packets of an announcement; 0 for none (`garp.interval`).
+    /// Pause between announcement packets in nanoseconds; 0 for none (`garp.interval`).
     pub announce_interval: u64,
     /// Placement of each of [`RouterConfig::all_addresses`], in that order.
     pub placements: Vec<Placement>,
@@ -107,12 +108,13 @@ impl Config {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// When the file cannot be read, or with every problem in the file.
+    /// If the file cannot be read, or with every problem in it.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         Self::load_on(path, &Machine::default())
     }
 
-    /// Loads a file like [`load`](Self::load), with warnings about the interfaces of a machine.
+    /// Loads a file like [`load`](Self::load), and also checks it against a machine's interfaces,
+    /// which can cause warnings.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -130,17 +132,17 @@ impl Config {
         }
     }
 
-    /// Checks a configuration; problems are reported for `file_name`, whose directory is the base
-    /// of relative paths.
+    /// Parses and checks a configuration. Problems are reported under `file_name`; relative paths in
+    /// the configuration are relative to that file's directory.
     ///
     /// # Errors
-    /// With every problem in the configuration, in the order of the file.
+    /// With every problem in the configuration, in file order.
     pub fn parse(source: &str, file_name: &str) -> Result<Self, Problems> {
         Self::parse_on(source, file_name, &Machine::default())
     }
 
-    /// Parses a configuration like [`parse`](Self::parse), with warnings about the interfaces of a
-    /// machine.
+    /// Parses a configuration like [`parse`](Self::parse), and also checks it against a machine's
+    /// interfaces, which can cause warnings.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
@@ -157,7 +159,7 @@ impl Config {
         let table = Table::new(document.get_ref(), 0, "at the top of the file");
         let config = Self::read(&table, folder, machine, &mut problems);
         let warnings = problems.finish(file_name)?;
-        // A `None` has been reported; otherwise this rejects it with a message.
+        // `None` means that a problem was reported. If none was, that is a bug: reject anyway.
         let config = config.ok_or_else(|| Problems::unexplained(file_name))?;
         Ok(Self { warnings, ..config })
     }
@@ -168,7 +170,7 @@ impl Config {
         machine: &Machine,
         problems: &mut Collector<'_>,
     ) -> Option<Self> {
-        table.refuse_unknown(Section::Top, problems);
+        table.reject_unknown(Section::Top, problems);
         let realtime = table
             .optional(&schema::REALTIME, problems, |value| value.choice([Realtime::Auto, Realtime::Off]));
         let instances = instances(table, folder, machine, problems)?;
@@ -176,7 +178,7 @@ impl Config {
     }
 }
 
-/// Returns the folder that contains a file.
+/// Returns the directory that contains a file.
 fn folder(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new(""))
 }
@@ -199,7 +201,11 @@ fn instances(
     });
     if found == Some(0) {
         let remedy = remedy_for(&schema::INSTANCES);
-        problems.absent("instance", 0, format!("there is no instance; at least one is required; {remedy}"));
+        problems.absent(
+            "instance",
+            0,
+            format!("no instance is configured; at least one is required; {remedy}"),
+        );
     }
     found.filter(|count| *count > 0)?;
     unique::check(&drafts, problems);
@@ -209,8 +215,8 @@ fn instances(
     drafts.into_iter().map(|draft| draft.finish(mode)).collect()
 }
 
-/// Reads an array of tables, and returns the number of its elements; `None` after a problem was
-/// reported.
+/// Reads an array of tables and returns the number of elements, or `None` if the value is not an
+/// array, which has been reported.
 fn tables(
     table: &Table<'_>,
     key: &schema::Key,
@@ -237,7 +243,7 @@ fn tables(
 }
 
 fn remedy_for(key: &schema::Key) -> String {
-    format!("write each under a line `[[{key}]]`")
+    format!("put each under its own `[[{key}]]` header")
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -251,11 +257,11 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 fn remedy(cause: &io::Error) -> &'static str {
     match cause.kind() {
-        io::ErrorKind::NotFound => "create it, or name another file with -c FILE",
-        io::ErrorKind::PermissionDenied => "run as a user who may read it, or change its mode",
+        io::ErrorKind::NotFound => "create it, or specify another file with -c FILE",
+        io::ErrorKind::PermissionDenied => "run as a user with read permission, or change the file's mode",
         io::ErrorKind::IsADirectory | io::ErrorKind::FileTooLarge => {
-            "name the configuration file itself with -c FILE"
+            "specify a configuration file with -c FILE"
         }
-        _ => "name a readable file with -c FILE",
+        _ => "specify a readable file with -c FILE",
     }
 }

@@ -1,4 +1,4 @@
-//! Problems of a configuration and their positions in the file.
+//! Problems in a configuration, with their positions in the file.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ pub struct Problem {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// The found and the allowed value, and the remedy.
+    /// What was found, what is allowed, and the remedy.
     pub message: String,
 }
 
@@ -21,9 +21,9 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All problems of a file, in its order; never empty.
+/// All problems in a file, in file order; never empty.
 ///
-/// Displayed as lines of `file:line:column: message`.
+/// Displayed as one line each: `file:line:column: message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
     file: String,
@@ -36,22 +36,22 @@ impl Problems {
         &self.file
     }
 
-    /// Returns the problems in the order of the file, at least one.
+    /// Returns the problems in file order, at least one.
     pub fn list(&self) -> &[Problem] {
         &self.list
     }
 
-    /// Returns the problem of a file with invalid UTF-8 at `valid_up_to`.
+    /// Creates the problem for a file whose bytes are valid UTF-8 only up to `valid_up_to`.
     pub(super) fn not_utf8(bytes: &[u8], valid_up_to: usize, file: &str) -> Self {
         let valid = String::from_utf8_lossy(&bytes[..valid_up_to]);
         let (line, column) = position(&valid, valid.len());
         let found = bytes.get(valid_up_to).copied().unwrap_or_default();
         let message =
-            format!("byte 0x{found:02x} is not UTF-8; TOML is UTF-8; save the file in that encoding");
+            format!("byte 0x{found:02x} is not valid UTF-8, which TOML requires; save the file as UTF-8");
         Self { file: file.to_owned(), list: vec![Problem { line, column, message }] }
     }
 
-    /// Creates a rejection without a message, which is a bug.
+    /// Creates the problem for a configuration that was rejected without a message, which is a bug.
     pub(super) fn unexplained(file: &str) -> Self {
         let message = "the configuration was rejected without a reason; please report this file".to_owned();
         Self { file: file.to_owned(), list: vec![Problem { line: 1, column: 1, message }] }
@@ -72,8 +72,8 @@ impl std::error::Error for Problems {}
 
 /// Collects problems while a file is read.
 ///
-/// A syntax error is reported once: other problems on its line, and keys missing because of it, are
-/// omitted.
+/// A syntax error is reported alone: other problems on its line, and keys missing because of it, are
+/// not reported.
 #[derive(Debug)]
 pub(super) struct Collector<'s> {
     source: &'s str,
@@ -87,18 +87,18 @@ impl<'s> Collector<'s> {
         Self { source, broken_lines: Vec::new(), found: Vec::new(), warnings: Vec::new() }
     }
 
-    /// Adds a syntax error of the TOML parser.
+    /// Adds a syntax error from the TOML parser.
     pub(super) fn syntax(&mut self, error: &toml::de::Error) {
         let span = error.span().unwrap_or(0..0);
         let (line, column) = position(self.source, span.start);
         let rest = self.source.get(span.start..).unwrap_or_default();
         let value_missing = span.is_empty() && rest.lines().next().is_none_or(|rest| rest.trim().is_empty());
         let message = if value_missing && self.text_of(line).trim_end().ends_with('=') {
-            "TOML syntax: no value after `=`; write one, or remove the key".to_owned()
+            "TOML syntax: no value after `=`; add one, or remove the key".to_owned()
         } else {
             format!("TOML syntax: {}; correct this line", error.message())
         };
-        // The parser's recovery may report one line several times.
+        // The parser continues after an error and may report the same line several times.
         if !self.broken_lines.contains(&line) {
             self.broken_lines.push(line);
             self.found.push(Problem { line, column, message });
@@ -119,20 +119,20 @@ impl<'s> Collector<'s> {
         self.warnings.push(Problem { line, column, message: message.into() });
     }
 
-    /// Adds a problem for a key that is missing in the table at byte offset `at`.
+    /// Adds a problem for a key that is missing from the table at byte offset `at`.
     pub(super) fn absent(&mut self, key: &str, at: usize, message: impl Into<String>) {
         if !self.broken_lines.iter().any(|line| self.text_of(*line).contains(key)) {
             self.add(at, message);
         }
     }
 
-    /// Formats byte offset `at` as line and column, for a reference to another position.
+    /// Formats byte offset `at` as line and column, for messages that refer to another position.
     pub(super) fn place(&self, at: usize) -> String {
         let (line, column) = position(self.source, at);
         format!("line {line}, column {column}")
     }
 
-    /// Returns the problems, or the warnings if there are none, in the order of the file.
+    /// Returns the warnings, or the problems if there are any, in file order.
     pub(super) fn finish(self, file: &str) -> Result<Vec<Problem>, Problems> {
         let ordered = |mut list: Vec<Problem>| {
             list.sort_by_key(|problem| (problem.line, problem.column));
@@ -150,7 +150,8 @@ impl<'s> Collector<'s> {
     }
 }
 
-/// Returns the line and column of byte `at`, both from 1; a byte-order mark has no width.
+/// Returns the line and column of byte offset `at`, both counted from 1. A byte-order mark is not
+/// counted.
 fn position(source: &str, at: usize) -> (usize, usize) {
     let before = source.get(..at).unwrap_or(source);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);

@@ -1,7 +1,7 @@
-//! The configuration keys, one row each: the source of messages, range checks and
-//! `docs/configuration.md`.
+//! The table of configuration keys, from which messages, range checks and `docs/configuration.md`
+//! are derived.
 //!
-//! A new key is a row here and the line that reads it.
+//! To add a key, add a row here and the code that reads it.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::duration;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// A table of the file.
+/// A table of the file, which determines the keys allowed in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
     /// The top of the file.
@@ -24,7 +24,7 @@ pub(super) enum Section {
     Peer,
     /// `garp`.
     Garp,
-    /// An element of an array, which has no key.
+    /// An element of an array, which has no key of its own.
     Element,
 }
 
@@ -32,15 +32,15 @@ pub(super) enum Section {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Boolean,
-    /// Smallest and largest value, inclusive.
+    /// Minimum and maximum, inclusive.
     Integer(u8, u8),
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// Nanoseconds from and to, inclusive.
+    /// Minimum and maximum in nanoseconds, inclusive.
     Duration(u64, u64),
-    /// As `Duration`, or 0 for never.
+    /// Like `Duration`, but 0 is also allowed and means never.
     DurationOrNever(u64, u64),
-    /// Parsed by a dedicated function; described in words.
+    /// Parsed by a dedicated function; the text describes the allowed values.
     Other(&'static str),
 }
 
@@ -68,27 +68,27 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A configuration key. Displayed as in errors: `garp.repeat`.
+/// A configuration key. Displayed as in messages, with the prefix of a nested table: `garp.repeat`.
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) section: Section,
     pub(super) name: &'static str,
     pub(super) allowed: Kind,
-    /// Valid value, shown in errors.
+    /// A valid value, shown in messages.
     pub(super) example: &'static str,
-    /// Default value as Markdown for the reference; "required" if the key has no default.
+    /// Default value as Markdown for the reference, or "required".
     #[cfg_attr(not(test), expect(dead_code, reason = "for the reference only"))]
     default: &'static str,
     /// Description as Markdown for the reference.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the reference only"))]
     doc: &'static str,
-    /// keepalived's keyword.
+    /// Equivalent keyword of keepalived.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the reference only"))]
     keepalived: &'static str,
 }
 
 impl Key {
-    /// Returns a valid assignment, `vrid = 51`; only the value for an element of an array.
+    /// Returns a valid assignment, such as `vrid = 51`, or just a value for array elements.
     pub(super) fn example(&self) -> String {
         match self.section {
             Section::Element => self.example.to_owned(),
@@ -104,7 +104,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Returns the names of a table's keys in the order of their rows.
+/// Returns the names of a table's keys in schema order.
 pub(super) fn names(section: Section) -> Vec<&'static str> {
     KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect()
 }
@@ -127,7 +127,7 @@ macro_rules! schema {
     };
 }
 
-const HOST: Kind = Kind::Other("an IPv4 or IPv6 address without prefix length");
+const HOST: Kind = Kind::Other("an IPv4 or IPv6 address without a prefix length");
 const INTERFACE_NAME: Kind = Kind::Other("the name of a network interface");
 const DELAY: Kind = Kind::Duration(0, 1000 * SECOND);
 const XDP_MODE: Kind = Kind::Choice(&["auto", "native", "generic"]);
@@ -136,11 +136,11 @@ const XDP_MODE: Kind = Kind::Choice(&["auto", "native", "generic"]);
 schema! {
     Top {
         REALTIME "realtime", Kind::Choice(&["auto", "off"]), "`\"auto\"`", "\"auto\"",
-            "`\"auto\"` requests SCHED_FIFO and locked memory; where they are denied, the agent runs without them", "`vrrp_rt_priority`";
+            "`\"auto\"` requests SCHED_FIFO and locked memory; if they are denied, the agent runs without them", "`vrrp_rt_priority`";
         XDP "xdp", XDP_MODE, "`\"auto\"`", "\"auto\"",
             "XDP mode of all interfaces; `\"auto\"` uses generic mode on drivers whose native mode disables offloads or interrupts traffic", "";
         INSTANCES "instance", Kind::Other("an array of tables"), "required", "…", "the virtual routers, at least one", "`vrrp_instance`";
-        INTERFACES "interface", Kind::Other("an array of tables"), "none", "…", "settings of an interface", "";
+        INTERFACES "interface", Kind::Other("an array of tables"), "none", "…", "settings for single interfaces", "";
     }
     Instance {
         NAME "name", Kind::Other("a string of 1 to 64 printable characters without white space"), "required", "\"VI_1\"",
@@ -152,74 +152,74 @@ schema! {
         VERSION "version", Kind::Other("2 or 3"), "`3`", "3",
             "3 (RFC 9568) or 2 (RFC 3768, IPv4 only)", "`version`, default 2 for IPv4";
         FAMILY "family", Kind::Choice(&["ipv4", "ipv6"]), "family of the VIPs", "\"ipv4\"",
-            "needed only without VIPs, where the default is IPv4", "`native_ipv6`";
+            "needed only if there are no VIPs; the default is then IPv4", "`native_ipv6`";
         PRIORITY "priority", Kind::Integer(1, 255), "`100`", "100",
-            "255 for the owner of the addresses only", "`priority`";
+            "the highest priority becomes master; 255 only for the owner of the addresses", "`priority`";
         ADVERT_INTERVAL "advert_interval",
             Kind::Other("a duration as a string, from \"10ms\" to \"40.95s\" in VRRPv3, from \"1s\" to \"255s\" in VRRPv2"),
-            "`\"1s\"`", "\"1s\"", "multiples of 10 ms in VRRPv3, of 1 s in VRRPv2", "`advert_int`";
+            "`\"1s\"`", "\"1s\"", "time between adverts: a multiple of 10 ms in VRRPv3, of 1 s in VRRPv2", "`advert_int`";
         DOWN_AFTER_ADVERTS "down_after_adverts", Kind::Integer(1, 100), "`3`", "3",
-            "missed adverts before the master is considered down, the same on all routers", "`down_timer_adverts`";
+            "number of missed adverts after which the master is considered down, the same on all routers", "`down_timer_adverts`";
         PREEMPT "preempt", Kind::Boolean, "`true`", "true",
-            "take over from a master of lower priority", "`nopreempt` for false";
+            "take over from a lower-priority master", "`nopreempt` for `false`";
         PREEMPT_DELAY "preempt_delay", DELAY, "`\"0s\"`", "\"30s\"",
-            "time before a master of lower priority is preempted", "`preempt_delay`";
+            "delay before a lower-priority master is preempted", "`preempt_delay`";
         STARTUP_DELAY "startup_delay", DELAY, "`\"0s\"`", "\"10s\"",
-            "time that the router stays in Initialize after the start", "`vrrp_startup_delay`";
+            "how long the router stays in Initialize after it starts", "`vrrp_startup_delay`";
         ACCEPT "accept", Kind::Boolean, "`true`", "true",
             "Accept_Mode: as master, accept packets to the VIPs; `false` drops them", "`accept`, `no_accept`";
         CHECKSUM "checksum", Kind::Choice(&["rfc5798", "rfc9568"]), "`\"rfc5798\"`", "\"rfc5798\"",
-            "checksum of VRRPv3 adverts sent over IPv4; both are accepted", "`v3_checksum_as_v2` for RFC 9568's";
+            "form of the checksum in VRRPv3 adverts sent over IPv4; both forms are accepted from others", "`v3_checksum_as_v2` for `\"rfc9568\"`";
         AUTH_PASS "auth_pass", Kind::Other("a string of 1 to 8 bytes"), "none", "\"…\"",
             "VRRPv2 password, sent in plain text", "`auth_type PASS`, `auth_pass`";
         AUTH_PASS_FILE "auth_pass_file", Kind::Other("the path of a file whose first line is a password of 1 to 8 bytes"),
-            "none", "\"/etc/vipd/password\"", "file with the password; a relative path starts at the directory of the configuration file", "";
+            "none", "\"/etc/vipd/password\"", "file that contains the password; a relative path is relative to the directory of the configuration file", "";
         VIRTUAL_MAC "virtual_mac", Kind::Boolean, "`false`", "true",
-            "put the VIPs on a macvlan with the virtual router MAC, 00:00:5e:00:01:VRID (IPv6: 02:VRID)", "`use_vmac`";
+            "put the VIPs on a macvlan with the virtual router MAC, 00:00:5e:00:01:VRID (IPv6: 00:00:5e:00:02:VRID)", "`use_vmac`";
         VIRTUAL_MAC_TRANSMIT_ON_BASE "virtual_mac_transmit_on_base", Kind::Boolean, "`false`; `true` with peers", "true",
-            "send adverts with the interface's own MAC as source", "`vmac_xmit_base`";
+            "send adverts from the interface's own MAC", "`vmac_xmit_base`";
         SOURCE "source", HOST, "the interface's primary address", "\"192.0.2.1\"",
-            "source of multicast adverts, an address of the interface; link-local in IPv6", "`mcast_src_ip`";
+            "source address of multicast adverts; an address of the interface, link-local in IPv6", "`mcast_src_ip`";
         UNICAST_SOURCE "unicast_source", HOST, "required with peers", "\"192.0.2.1\"",
-            "source of adverts to peers, and the destination of their adverts", "`unicast_src_ip`";
+            "source address of unicast adverts, to which the peers send theirs", "`unicast_src_ip`";
         UNICAST_PEERS "unicast_peers", Kind::Other("an array of 1 to 255 peers, each a string or a table"), "none: multicast",
-            "[\"192.0.2.2\"]", "adverts are sent to these peers and accepted from them only", "`unicast_peer`";
+            "[\"192.0.2.2\"]", "send adverts to these peers and accept adverts only from them", "`unicast_peer`";
         VIRTUAL_ADDRESSES "virtual_addresses", Kind::Other("an array of up to 255 addresses, each a string or a table"),
             "required", "[\"192.0.2.10/24\"]",
-            "VIPs in the adverts, of one family, the same on all routers; `[]` for an election without VIPs",
+            "advertised VIPs, all of one family, the same on all routers; `[]` to elect a master without VIPs",
             "`virtual_ipaddress`, `no_virtual_ipaddress`";
         VIRTUAL_ADDRESSES_EXCLUDED "virtual_addresses_excluded", Kind::Other("an array of addresses, each a string or a table"),
-            "`[]`", "[\"192.0.2.20/24\"]", "VIPs that are not in the adverts, of either family", "`virtual_ipaddress_excluded`";
+            "`[]`", "[\"192.0.2.20/24\"]", "VIPs of either family that are not advertised", "`virtual_ipaddress_excluded`";
         GARP "garp", Kind::Other("a table"), "", "{ repeat = 5 }", "how VIPs are announced", "";
     }
     Interface {
-        INTERFACE_NAMED "name", INTERFACE_NAME, "required", "\"eth1\"", "an interface that instances use", "";
+        INTERFACE_NAMED "name", INTERFACE_NAME, "required", "\"eth1\"", "an interface used by at least one instance", "";
         INTERFACE_XDP "xdp", XDP_MODE, "the top-level `xdp`", "\"native\"", "XDP mode of this interface", "";
     }
     VirtualAddress {
-        ADDRESS "address", Kind::Other("an IPv4 or IPv6 address with its prefix length"), "required", "\"192.0.2.10/24\"",
-            "the VIP; without a length /32 or /128", "";
-        DEV "dev", INTERFACE_NAME, "the instance's `interface`", "\"eth2\"", "add it to this interface instead", "`dev`";
-        LABEL "label", Kind::Other("a string of 1 to 15 bytes without white space"), "none", "\"eth1:vip\"", "IPv4: its label", "`label`";
-        SCOPE "scope", Kind::Choice(&["global", "link", "host"]), "`\"global\"`", "\"global\"", "IPv4: its scope", "`scope`";
-        BROADCAST "broadcast", Kind::Other("an IPv4 address"), "none", "\"192.0.2.255\"", "IPv4: its broadcast address", "`brd`";
+        ADDRESS "address", Kind::Other("an IPv4 or IPv6 address, with or without a prefix length"), "required", "\"192.0.2.10/24\"",
+            "the VIP; the prefix length defaults to 32 or 128", "";
+        DEV "dev", INTERFACE_NAME, "the instance's `interface`", "\"eth2\"", "interface to add the VIP to", "`dev`";
+        LABEL "label", Kind::Other("a string of 1 to 15 bytes without white space"), "none", "\"eth1:vip\"", "address label (IPv4 only)", "`label`";
+        SCOPE "scope", Kind::Choice(&["global", "link", "host"]), "`\"global\"`", "\"global\"", "address scope (IPv4 only)", "`scope`";
+        BROADCAST "broadcast", Kind::Other("an IPv4 address"), "none", "\"192.0.2.255\"", "broadcast address (IPv4 only)", "`brd`";
         PREFERRED "preferred", Kind::Boolean, "`true`; `false` for an IPv6 /128", "false",
-            "whether IPv6 may choose it as source of new connections (`false`: preferred lifetime 0)", "`preferred_lft`, default 0 for /128";
+            "whether the kernel may use the VIP as source address of new connections (IPv6 only); `false` sets the preferred lifetime to 0", "`preferred_lft`, default 0 for /128";
     }
     Peer {
-        PEER_ADDRESS "address", HOST, "required", "\"192.0.2.2\"", "its address, of the instance's family", "";
+        PEER_ADDRESS "address", HOST, "required", "\"192.0.2.2\"", "the peer's address, of the instance's family", "";
         MIN_TTL "min_ttl", Kind::Integer(1, 255), "`255`", "255",
-            "minimum TTL or Hop Limit of its adverts: 255 minus the number of routers between", "`min_ttl`";
+            "minimum TTL or Hop Limit of the peer's adverts: 255 minus the number of routers in between", "`min_ttl`";
     }
     Garp {
         GARP_REPEAT "repeat", Kind::Integer(1, 255), "`5`", "5",
-            "gratuitous ARPs, or Neighbor Advertisements, per VIP at a takeover", "`garp_master_repeat`";
-        GARP_DELAY "delay", DELAY, "`\"5s\"`", "\"5s\"", "delay until they are sent a second time; `\"0s\"` for never", "`garp_master_delay`";
+            "number of gratuitous ARPs or unsolicited Neighbor Advertisements per VIP at a takeover", "`garp_master_repeat`";
+        GARP_DELAY "delay", DELAY, "`\"5s\"`", "\"5s\"", "delay until they are sent again; `\"0s\"` for never", "`garp_master_delay`";
         GARP_REFRESH "refresh", Kind::DurationOrNever(SECOND, 86_400 * SECOND), "`\"0s\"`", "\"60s\"",
             "interval at which a master repeats them", "`garp_master_refresh`";
-        GARP_REFRESH_REPEAT "refresh_repeat", Kind::Integer(1, 255), "`1`", "1", "packets per VIP of a refresh", "`garp_master_refresh_repeat`";
+        GARP_REFRESH_REPEAT "refresh_repeat", Kind::Integer(1, 255), "`1`", "1", "number of packets per VIP in each refresh", "`garp_master_refresh_repeat`";
         GARP_INTERVAL "interval", Kind::Duration(0, SECOND), "`\"0s\"`", "\"1ms\"",
-            "pause between two packets", "`vrrp_garp_interval`, `vrrp_gna_interval`";
+            "pause between packets", "`vrrp_garp_interval`, `vrrp_gna_interval`";
     }
     Element {
         VIRTUAL_ADDRESS "a virtual address", Kind::Other("a string or a table"), "", "\"192.0.2.10/24\"", "", "";

@@ -1,4 +1,4 @@
-//! Settings of an instance beyond the protocol's parameters.
+//! Settings of an instance that are not parameters of the protocol.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ pub enum XdpMode {
     Generic,
 }
 
-/// Checksum of VRRPv3 adverts sent over IPv4; both are accepted.
+/// Checksum form of VRRPv3 adverts sent over IPv4. Received adverts may use either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
     /// The checksum covers the pseudo-header (RFC 5798 section 5.2.8 as usually implemented).
@@ -29,7 +29,7 @@ pub enum Checksum {
 /// Destination of adverts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
-    /// Adverts are sent to the group, 224.0.0.18 or ff02::12.
+    /// Adverts are sent to the multicast group, 224.0.0.18 or ff02::12.
     #[default]
     Multicast,
     /// Adverts are sent to each peer and accepted from peers only (`unicast_peers`).
@@ -45,8 +45,8 @@ pub struct Peer {
     pub min_ttl: u8,
 }
 
-/// VRRPv2's authentication data: a password of 1 to 8 bytes, padded with zeros. The `Debug` output
-/// omits the password.
+/// VRRPv2 authentication data: a password of 1 to 8 bytes, padded with zeros. `Debug` does not show
+/// it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Password(pub [u8; 8]);
 
@@ -60,14 +60,14 @@ impl fmt::Debug for Password {
 /// 7.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VirtualMac {
-    /// Adverts have the interface's own MAC as source (`virtual_mac_transmit_on_base`).
+    /// Whether adverts are sent from the interface's own MAC (`virtual_mac_transmit_on_base`).
     pub transmit_on_base: bool,
 }
 
 /// Placement of a VIP on an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
-    /// Interface, if other than the instance's.
+    /// Interface, if it is not the instance's.
     pub interface: Option<String>,
     /// Label (`IFA_LABEL`, IPv4 only), up to 15 bytes.
     pub label: Option<String>,
@@ -75,15 +75,16 @@ pub struct Placement {
     pub scope: Scope,
     /// Broadcast address (`IFA_BROADCAST`, IPv4 only).
     pub broadcast: Option<std::net::Ipv4Addr>,
-    /// Never selected as source of new connections (preferred lifetime 0, IPv6 only):
-    /// `preferred = false`, the default of a /128.
+    /// Never selected as source address of new connections (preferred lifetime 0, IPv6 only):
+    /// `preferred = false`, the default for a /128.
     pub deprecated: bool,
 }
 
 /// Scope of an address (`include/uapi/linux/rtnetlink.h`, `RT_SCOPE_*`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// Valid everywhere; for IPv6 the scope follows from the address.
+    /// Valid everywhere. The only value for IPv6, where the kernel derives the scope from the
+    /// address.
     #[default]
     Global,
     /// Valid on this link only.

@@ -1,4 +1,4 @@
-//! Typed access to a TOML table; every value keeps its byte offset.
+//! Typed access to TOML tables. Every value keeps its byte offset, for messages.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -7,15 +7,15 @@ use super::duration;
 use super::problem::Collector;
 use super::schema::{self, Key, Kind, Section};
 
-/// Rejection of a value: its byte offset and the message.
-pub(super) type Refusal = (usize, String);
+/// A rejected value: its byte offset and the message.
+pub(super) type Rejection = (usize, String);
 
 /// A table and the byte offset of its header.
 #[derive(Debug)]
 pub(super) struct Table<'t> {
     entries: &'t DeTable<'t>,
     at: usize,
-    /// Description of the table in messages: "unknown key `x` in an instance".
+    /// Describes the table in messages: "unknown key `x` in an instance".
     place: &'static str,
 }
 
@@ -35,8 +35,8 @@ impl<'t> Table<'t> {
         self.entries.get(key)
     }
 
-    /// Reports every key that is not in `section` of the schema, with the nearest one that is.
-    pub(super) fn refuse_unknown(&self, section: Section, problems: &mut Collector<'_>) {
+    /// Reports every key that the schema does not have in `section`, and suggests the closest match.
+    pub(super) fn reject_unknown(&self, section: Section, problems: &mut Collector<'_>) {
         let known = schema::names(section);
         for key in self.entries.keys() {
             let name = key.get_ref();
@@ -51,17 +51,17 @@ impl<'t> Table<'t> {
             let allowed = known.join(", ");
             problems.add(
                 key.span().start,
-                format!("unknown key `{}` {place}; allowed are {allowed}; {remedy}", name.escape_debug()),
+                format!("unknown key `{}` {place}; allowed keys: {allowed}; {remedy}", name.escape_debug()),
             );
         }
     }
 
-    /// Reads a required key; `None` after a problem was reported.
+    /// Reads a required key; `None` if a problem was reported.
     pub(super) fn required<T>(
         &self,
         key: &'static Key,
         problems: &mut Collector<'_>,
-        read: impl FnOnce(&Value<'t>) -> Result<T, Refusal>,
+        read: impl FnOnce(&Value<'t>) -> Result<T, Rejection>,
     ) -> Option<Located<T>> {
         let value = self.given(key, problems, read)?;
         if value.is_none() {
@@ -75,24 +75,24 @@ impl<'t> Table<'t> {
         value
     }
 
-    /// Reads an optional key: `Some(None)` if it is absent, `None` after a problem was reported.
-    #[expect(clippy::option_option, reason = "refused, absent and given are three results")]
+    /// Reads an optional key: `Some(None)` if it is absent, `None` if a problem was reported.
+    #[expect(clippy::option_option, reason = "rejected, absent and given are distinct results")]
     pub(super) fn optional<T>(
         &self,
         key: &'static Key,
         problems: &mut Collector<'_>,
-        read: impl FnOnce(&Value<'t>) -> Result<T, Refusal>,
+        read: impl FnOnce(&Value<'t>) -> Result<T, Rejection>,
     ) -> Option<Option<T>> {
         Some(self.given(key, problems, read)?.map(|located| located.value))
     }
 
-    /// Reads a value like [`optional`](Self::optional), with its byte offset.
-    #[expect(clippy::option_option, reason = "refused, absent and given are three results")]
+    /// Reads an optional key like [`optional`](Self::optional), and returns its byte offset, too.
+    #[expect(clippy::option_option, reason = "rejected, absent and given are distinct results")]
     pub(super) fn given<T>(
         &self,
         key: &'static Key,
         problems: &mut Collector<'_>,
-        read: impl FnOnce(&Value<'t>) -> Result<T, Refusal>,
+        read: impl FnOnce(&Value<'t>) -> Result<T, Rejection>,
     ) -> Option<Option<Located<T>>> {
         let Some(spanned) = self.get(key.name) else { return Some(None) };
         let at = spanned.span().start;
@@ -106,7 +106,7 @@ impl<'t> Table<'t> {
     }
 }
 
-/// A value that was read and its byte offset.
+/// A value and its byte offset.
 #[derive(Clone, Debug)]
 pub(super) struct Located<T> {
     pub(super) at: usize,
@@ -121,25 +121,27 @@ pub(super) struct Value<'t> {
 }
 
 impl<'t> Value<'t> {
-    pub(super) fn string(&self) -> Result<&'t str, Refusal> {
+    pub(super) fn string(&self) -> Result<&'t str, Rejection> {
         self.spanned.get_ref().as_str().ok_or_else(|| self.wrong_type())
     }
 
-    pub(super) fn boolean(&self) -> Result<bool, Refusal> {
+    pub(super) fn boolean(&self) -> Result<bool, Rejection> {
         self.spanned.get_ref().as_bool().ok_or_else(|| self.wrong_type())
     }
 
-    /// Reads an integer in the key's range.
-    pub(super) fn integer(&self) -> Result<u8, Refusal> {
-        let Kind::Integer(min, max) = self.key.allowed else { unreachable!("{} is no integer", self.key) };
+    /// Returns an integer within the key's range.
+    pub(super) fn integer(&self) -> Result<u8, Rejection> {
+        let Kind::Integer(min, max) = self.key.allowed else {
+            unreachable!("{} is not an integer", self.key)
+        };
         self.any_integer()?
             .and_then(|number| u8::try_from(number).ok())
             .filter(|number| (min..=max).contains(number))
-            .ok_or_else(|| self.refused(self.source_of_integer(), "choose another number"))
+            .ok_or_else(|| self.rejected(self.source_of_integer(), "choose another number"))
     }
 
-    /// Returns the integer, if it fits into 128 bits.
-    pub(super) fn any_integer(&self) -> Result<Option<i128>, Refusal> {
+    /// Returns an integer; `None` if it does not fit in 128 bits.
+    pub(super) fn any_integer(&self) -> Result<Option<i128>, Rejection> {
         let integer = self.spanned.get_ref().as_integer().ok_or_else(|| self.wrong_type())?;
         Ok(i128::from_str_radix(integer.as_str(), integer.radix()).ok())
     }
@@ -149,46 +151,48 @@ impl<'t> Value<'t> {
         self.spanned.get_ref().as_integer().map(ToString::to_string).unwrap_or_default()
     }
 
-    /// Returns the element of `values` that corresponds to the chosen word of the key.
-    pub(super) fn choice<T, const N: usize>(&self, values: [T; N]) -> Result<T, Refusal> {
-        let Kind::Choice(words) = self.key.allowed else { unreachable!("{} is no choice", self.key) };
+    /// Returns the element of `values` at the position of the chosen word among the key's words.
+    pub(super) fn choice<T, const N: usize>(&self, values: [T; N]) -> Result<T, Rejection> {
+        let Kind::Choice(words) = self.key.allowed else { unreachable!("{} is not a choice", self.key) };
         debug_assert_eq!(words.len(), N, "{}", self.key);
         let found = self.string()?;
         let chosen = words.iter().zip(values).find(|(word, _)| **word == found);
-        chosen.map(|(_, value)| value).ok_or_else(|| self.refused(format!("{found:?}"), "choose one of them"))
+        chosen
+            .map(|(_, value)| value)
+            .ok_or_else(|| self.rejected(format!("{found:?}"), "choose one of them"))
     }
 
-    /// Nanoseconds in the key's range.
-    pub(super) fn duration(&self) -> Result<u64, Refusal> {
+    /// Returns a duration within the key's range, in nanoseconds.
+    pub(super) fn duration(&self) -> Result<u64, Rejection> {
         let (range, never) = match self.key.allowed {
             Kind::Duration(min, max) => (min..=max, false),
             Kind::DurationOrNever(min, max) => (min..=max, true),
-            _ => unreachable!("{} is no duration", self.key),
+            _ => unreachable!("{} is not a duration", self.key),
         };
         let text = self.string()?;
         match duration::parse(text) {
             Ok(nanos) if range.contains(&nanos) || (never && nanos == 0) => Ok(nanos),
-            Ok(_) => Err(self.refused(format!("{text:?}"), "choose another duration")),
-            Err(error) => Err(self.refused(format!("{text:?}"), &duration::remedy(text, error))),
+            Ok(_) => Err(self.rejected(format!("{text:?}"), "choose another duration")),
+            Err(error) => Err(self.rejected(format!("{text:?}"), &duration::remedy(text, error))),
         }
     }
 
-    /// Returns the elements of an array; `key` describes each in messages.
-    pub(super) fn elements(&self, key: &'static Key) -> Result<Vec<Self>, Refusal> {
+    /// Returns the elements of an array. `key` describes an element in messages.
+    pub(super) fn elements(&self, key: &'static Key) -> Result<Vec<Self>, Rejection> {
         let array = self.spanned.get_ref().as_array().ok_or_else(|| self.wrong_type())?;
         Ok(array.iter().map(|spanned| Self { key, spanned }).collect())
     }
 
-    /// Reads a table, described as `place` in messages.
-    pub(super) fn table(&self, place: &'static str) -> Result<Table<'t>, Refusal> {
+    /// Returns a table, described as `place` in messages.
+    pub(super) fn table(&self, place: &'static str) -> Result<Table<'t>, Rejection> {
         match self.spanned.get_ref() {
             DeValue::Table(entries) => Ok(Table::new(entries, self.at(), place)),
             _ => Err(self.wrong_type()),
         }
     }
 
-    /// Reads a string, or a table described as `place` in messages.
-    pub(super) fn form(&self, place: &'static str) -> Result<Form<'t>, Refusal> {
+    /// Returns a string, or a table described as `place` in messages.
+    pub(super) fn form(&self, place: &'static str) -> Result<Form<'t>, Rejection> {
         match self.spanned.get_ref() {
             DeValue::String(text) => Ok(Form::Text(text)),
             _ => self.table(place).map(Form::Table),
@@ -205,24 +209,24 @@ impl<'t> Value<'t> {
         self.key
     }
 
-    /// Rejects `found`, with the allowed values and the remedy.
-    pub(super) fn refused(&self, found: impl AsRef<str>, remedy: &str) -> Refusal {
+    /// Rejects the value, with what was found, what is allowed, and the remedy.
+    pub(super) fn rejected(&self, found: impl AsRef<str>, remedy: &str) -> Rejection {
         let Key { allowed, .. } = self.key;
         let (key, found) = (self.key, found.as_ref());
         (self.at(), format!("{key} is {found}; it must be {allowed}; {remedy}"))
     }
 
-    /// Rejects the value with this message.
-    pub(super) fn refused_because(&self, message: impl Into<String>) -> Refusal {
+    /// Rejects the value with the given message.
+    pub(super) fn rejected_because(&self, message: impl Into<String>) -> Rejection {
         (self.at(), message.into())
     }
 
-    fn wrong_type(&self) -> Refusal {
-        self.refused(kind(self.spanned.get_ref()), &format!("write e.g. `{}`", self.key.example()))
+    fn wrong_type(&self) -> Rejection {
+        self.rejected(kind(self.spanned.get_ref()), &format!("use e.g. `{}`", self.key.example()))
     }
 }
 
-/// Returns the type of a value, with its article.
+/// Returns the type of a value with an article, for messages.
 pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
@@ -235,13 +239,13 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Returns the known word closest to a misspelled word.
+/// Returns the known word that is closest to a misspelled one, if any is close.
 fn nearest<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
     let lower = found.to_lowercase();
     let (similarity, near) = known
         .iter()
         .map(|word| (strsim::jaro_winkler(&lower, word), *word))
         .max_by(|one, other| one.0.total_cmp(&other.0))?;
-    // Below this, common letters are coincidence ("weight" is not "preempt").
+    // Below this threshold, similarity is coincidence ("weight" and "preempt").
     (similarity >= 0.8).then_some(near)
 }

@@ -1,4 +1,4 @@
-//! All rules of the configuration, with exact positions and messages of problems.
+//! Tests of all configuration rules, with the exact position and message of each problem.
 
 mod addresses;
 mod announcements;
@@ -18,7 +18,7 @@ use super::{Config, ConfigError, Instance, Realtime};
 use crate::vrrp::config::{Family, RouterConfig, VirtualAddress};
 use crate::vrrp::interval::Version;
 
-/// Returns a valid instance with `line` as its line 6.
+/// Returns a valid instance whose sixth line is `line`. A key in `line` replaces the default one.
 fn with(line: &str) -> String {
     let key = line.split('=').next().unwrap_or_default().trim();
     let base = [
@@ -35,7 +35,7 @@ fn with(line: &str) -> String {
     source + line + "\n"
 }
 
-/// Returns the problems of a source, one per line, without the file's name.
+/// Returns the problems in a source, one per line, without the file name.
 fn problems(source: &str) -> String {
     match Config::parse(source, "f") {
         Ok(config) => panic!("accepted: {source}\n{config:?}"),
@@ -51,14 +51,14 @@ fn problems(source: &str) -> String {
     }
 }
 
-/// Parses a valid instance with `line`.
+/// Parses a valid instance that contains `line`.
 #[track_caller]
 fn parsed(line: &str) -> Instance {
     let mut config = Config::parse(&with(line), "f").unwrap_or_else(|problems| panic!("{problems}"));
     config.instances.remove(0)
 }
 
-/// Returns the warnings for a valid instance with `line`, one per line.
+/// Returns the warnings for a valid instance that contains `line`, one per line.
 #[track_caller]
 fn warnings(line: &str) -> String {
     let config = Config::parse(&with(line), "f").unwrap_or_else(|problems| panic!("{problems}"));
@@ -174,30 +174,30 @@ fn an_unreadable_file_is_reported_with_a_remedy() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("vipd.toml");
     let name = path.display();
-    let refused = |path: &std::path::Path| Config::load(path).expect_err("refused").to_string();
+    let rejected = |path: &std::path::Path| Config::load(path).expect_err("rejected").to_string();
     assert_eq!(
-        refused(&path),
+        rejected(&path),
         format!(
-            "cannot read {name}: No such file or directory (os error 2); create it, or name another file with -c FILE"
+            "cannot read {name}: No such file or directory (os error 2); create it, or specify another file with -c FILE"
         )
     );
     assert_eq!(
-        refused(directory.path()),
+        rejected(directory.path()),
         format!(
-            "cannot read {}: Is a directory (os error 21); name the configuration file itself with -c FILE",
+            "cannot read {}: Is a directory (os error 21); specify a configuration file with -c FILE",
             directory.path().display()
         )
     );
     std::fs::write(&path, b"# caf\xc3\xa9\nname = \"\xff\"").expect("write");
     assert_eq!(
-        refused(&path),
-        format!("{name}:2:9: byte 0xff is not UTF-8; TOML is UTF-8; save the file in that encoding")
+        rejected(&path),
+        format!("{name}:2:9: byte 0xff is not valid UTF-8, which TOML requires; save the file as UTF-8")
     );
     std::fs::write(&path, " ".repeat((1 << 20) + 1)).expect("write");
     assert_eq!(
-        refused(&path),
+        rejected(&path),
         format!(
-            "cannot read {name}: the file is larger than 1 MiB; name the configuration file itself with -c FILE"
+            "cannot read {name}: the file is larger than 1 MiB; specify a configuration file with -c FILE"
         )
     );
     std::fs::write(&path, with("vrid = 0")).expect("write");
@@ -205,5 +205,5 @@ fn an_unreadable_file_is_reported_with_a_remedy() {
         matches!(Config::load(&path), Err(ConfigError::Problems(problems)) if problems.list().len() == 1)
     );
     std::fs::write(&path, "\u{feff}".to_owned() + &with("")).expect("write");
-    assert!(Config::load(&path).is_ok(), "a byte-order mark is no problem");
+    assert!(Config::load(&path).is_ok(), "a byte-order mark is accepted");
 }

@@ -1,5 +1,4 @@
-//! Conflicts between instances: names, a VRID and family on an interface, an address on an
-//! interface.
+//! Conflicts between instances: duplicate names, VRIDs and addresses.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +6,7 @@ use super::host;
 use super::problem::Collector;
 use super::section::instance::Draft;
 
-/// Reports duplicates, with the position of the first use.
+/// Reports duplicates with the position of the first occurrence.
 pub(super) fn check(drafts: &[Draft], problems: &mut Collector<'_>) {
     names(drafts, problems);
     vrids(drafts, problems);
@@ -59,8 +58,8 @@ fn vrids(drafts: &[Draft], problems: &mut Collector<'_>) {
     }
 }
 
-/// Reports an address that occurs twice in one instance or twice on one interface, regardless of
-/// the prefix length.
+/// Reports addresses that occur twice in an instance or on an interface, regardless of the prefix
+/// length.
 fn addresses(drafts: &[Draft], problems: &mut Collector<'_>) {
     let mut on_interface = BTreeMap::new();
     for draft in drafts {

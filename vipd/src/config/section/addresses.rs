@@ -6,11 +6,11 @@ use super::virtual_address;
 use crate::config::problem::Collector;
 use crate::config::schema;
 use crate::config::settings::{Placement, Scope};
-use crate::config::table::{Form, Located, Refusal, Table, Value};
+use crate::config::table::{Form, Located, Rejection, Table, Value};
 use crate::vrrp::config::{Family, VirtualAddress};
 
-/// IPv6 addresses in the longest advert that fits an Ethernet frame: 40 bytes of IPv6 header, 8 of
-/// VRRP, 16 each.
+/// Maximum number of IPv6 addresses in an advert that fits in an Ethernet frame: 40 bytes of IPv6
+/// header, 8 of VRRP header, 16 per address.
 const FIT_ETHERNET6: usize = (1500 - 40 - 8) / 16;
 
 /// A VIP and its placement on an interface.
@@ -20,12 +20,12 @@ pub(in crate::config) struct Placed {
     pub(in crate::config) placement: Placement,
 }
 
-/// The valid VIPs of an instance; the others have been reported.
+/// The valid VIPs of an instance. Invalid ones have been reported.
 #[derive(Debug)]
 pub(in crate::config) struct Addresses {
     pub(in crate::config) advertised: Vec<Located<Placed>>,
     pub(in crate::config) excluded: Vec<Located<Placed>>,
-    /// `None` if it is contradictory or unknown.
+    /// `None` if the settings contradict each other.
     pub(in crate::config) family: Option<Family>,
 }
 
@@ -35,7 +35,7 @@ impl Addresses {
             let elements = value.elements(&schema::VIRTUAL_ADDRESS)?;
             match elements.len() {
                 // The count is one byte on the wire.
-                256.. => Err(value.refused(
+                256.. => Err(value.rejected(
                     format!("an array of {}", elements.len()),
                     "move some to `virtual_addresses_excluded`, or spread them over several instances",
                 )),
@@ -55,7 +55,7 @@ impl Addresses {
         if let Some(at) = without_any {
             problems.warn(
                 at,
-                "virtual_addresses is empty; by RFC 9568 section 5.2.5 routers ignore adverts without an address; \
+                "virtual_addresses is empty; under RFC 9568 section 5.2.5 routers ignore adverts without addresses; \
                  use vipd, or keepalived with `no_virtual_ipaddress`, on all routers of this virtual router",
             );
         }
@@ -71,8 +71,8 @@ impl Addresses {
     }
 }
 
-/// Returns the family of an advert's addresses. All addresses must have the same family (RFC 9568
-/// section 5.2.9).
+/// Returns the family of the advertised addresses, which must be the same for all (RFC 9568 section
+/// 5.2.9).
 fn family(
     table: &Table<'_>,
     advertised: &[Located<Placed>],
@@ -100,8 +100,8 @@ fn family(
         problems.add(
             other.at,
             format!(
-                "virtual address {} is {} in an {} virtual router; an advert has addresses of one family (RFC 9568 \
-                 section 5.2.9); move it to `virtual_addresses_excluded`, or to an instance of its own",
+                "virtual address {} is {} in an {} virtual router; an advert carries addresses of one family only (RFC 9568 \
+                 section 5.2.9); move it to `virtual_addresses_excluded`, or to a separate instance",
                 other.value.address,
                 host::family_name(of(other)),
                 host::family_name(family),
@@ -111,7 +111,8 @@ fn family(
     Some(family)
 }
 
-/// Warns about a first address that is not link-local and of adverts longer than Ethernet's MTU.
+/// Warns about a first address that is not link-local, and about adverts that exceed the Ethernet
+/// MTU.
 fn warn_ipv6(advertised: &[Located<Placed>], problems: &mut Collector<'_>) {
     if let Some(first) = advertised.first()
         && !host::is_link_local(first.value.address.address)
@@ -119,9 +120,7 @@ fn warn_ipv6(advertised: &[Located<Placed>], problems: &mut Collector<'_>) {
         problems.warn(
             first.at,
             format!(
-                "virtual address {} is the first one of an IPv6 virtual router and not link-local; RFC 9568 section \
-                 5.2.9 requires that, and a strict router discards other adverts; put an address of fe80::/10 \
-                 first, the same on all routers",
+                "virtual address {} is the first one of an IPv6 virtual router but is not link-local; RFC 9568 section 5.2.9 requires a link-local address first, and strict routers discard other adverts; put an fe80::/10 address first, the same on all routers",
                 first.value.address
             ),
         );
@@ -130,7 +129,7 @@ fn warn_ipv6(advertised: &[Located<Placed>], problems: &mut Collector<'_>) {
         problems.warn(
             over.at,
             format!(
-                "an advert with {} IPv6 addresses is longer than Ethernet's 1500 bytes; {FIT_ETHERNET6} fit; \
+                "an advert with {} IPv6 addresses exceeds the Ethernet MTU of 1500 bytes; {FIT_ETHERNET6} addresses fit; \
                  move the others to `virtual_addresses_excluded`",
                 advertised.len()
             ),
@@ -147,9 +146,9 @@ fn list(elements: &[Value<'_>], problems: &mut Collector<'_>) -> Vec<Located<Pla
                     let deprecated = is_host_ipv6(address);
                     Some(Placed { address, placement: Placement { deprecated, ..Placement::default() } })
                 })
-                .map_err(|message| element.refused_because(message)),
+                .map_err(|message| element.rejected_because(message)),
             Ok(Form::Table(table)) => Ok(with_placement(&table, problems)),
-            Err(refusal) => Err(refusal),
+            Err(rejection) => Err(rejection),
         };
         match found {
             Ok(found) => placed.extend(found.map(|value| Located { at: element.at(), value })),
@@ -160,9 +159,9 @@ fn list(elements: &[Value<'_>], problems: &mut Collector<'_>) -> Vec<Located<Pla
 }
 
 fn with_placement(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Placed> {
-    table.refuse_unknown(schema::Section::VirtualAddress, problems);
+    table.reject_unknown(schema::Section::VirtualAddress, problems);
     let address = table.required(&schema::ADDRESS, problems, |value| {
-        virtual_address::parse(value.string()?).map_err(|message| value.refused_because(message))
+        virtual_address::parse(value.string()?).map_err(|message| value.rejected_because(message))
     });
     let interface = table.optional(&schema::DEV, problems, host::interface).flatten();
     let label = table.given(&schema::LABEL, problems, label).flatten();
@@ -172,7 +171,7 @@ fn with_placement(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Pla
     let broadcast = table
         .given(&schema::BROADCAST, problems, |value| {
             let text = value.string()?;
-            text.parse().map_err(|_| value.refused(format!("{text:?}"), "write e.g. \"192.0.2.255\""))
+            text.parse().map_err(|_| value.rejected(format!("{text:?}"), "use e.g. \"192.0.2.255\""))
         })
         .flatten();
     let preferred = table.optional(&schema::PREFERRED, problems, Value::boolean).flatten();
@@ -180,8 +179,12 @@ fn with_placement(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Pla
     if address.address.is_ipv6() {
         let only_ipv4 = [
             (label.as_ref().map(|label| label.at), &schema::LABEL, "have no label"),
-            (scope.as_ref().map(|scope| scope.at), &schema::SCOPE, "have a scope by themselves"),
-            (broadcast.as_ref().map(|broadcast| broadcast.at), &schema::BROADCAST, "have no broadcast"),
+            (scope.as_ref().map(|scope| scope.at), &schema::SCOPE, "have no configurable scope"),
+            (
+                broadcast.as_ref().map(|broadcast| broadcast.at),
+                &schema::BROADCAST,
+                "have no broadcast address",
+            ),
         ];
         for (at, key, reason) in only_ipv4 {
             if let Some(at) = at {
@@ -199,21 +202,21 @@ fn with_placement(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Pla
     Some(Placed { address, placement })
 }
 
-/// Reads a label. `IFA_LABEL` is a string of `IFNAMSIZ` bytes with its terminating zero; the kernel
-/// accepts any such string.
-fn label(value: &Value<'_>) -> Result<String, Refusal> {
+/// Reads a label. `IFA_LABEL` is a string of up to `IFNAMSIZ` bytes including the terminating zero,
+/// with any content.
+fn label(value: &Value<'_>) -> Result<String, Rejection> {
     let label = value.string()?;
     let forbidden = |c: char| c.is_whitespace() || c.is_control();
     if (1..=15).contains(&label.len()) && !label.contains(forbidden) {
         Ok(label.to_owned())
     } else {
-        Err(value.refused(format!("{label:?}"), "write e.g. the interface's name, `:` and a word"))
+        Err(value.rejected(format!("{label:?}"), "use e.g. \"eth1:vip\""))
     }
 }
 
-/// Returns whether a VIP is an IPv6 /128. The kernel would prefer it to the subnet's addresses as
-/// source of new connections (RFC 6724 rule 8: longest matching prefix), which would break when the
-/// VIP moves; keepalived also deprecates it.
+/// Returns whether a VIP is an IPv6 /128. The kernel might select it as source address of new
+/// connections (RFC 6724 rule 8: longest matching prefix), which break when the VIP moves. It is
+/// therefore deprecated by default, as in keepalived.
 fn is_host_ipv6(address: VirtualAddress) -> bool {
     address.address.is_ipv6() && address.prefix == 128
 }

@@ -5,12 +5,12 @@ use crate::config::schema;
 use crate::config::table::{Table, Value};
 use crate::vrrp::config::Announcements;
 
-/// Returns the announcements, and the nanoseconds between two of their packets.
+/// Reads how VIPs are announced, and the pause between packets in nanoseconds.
 pub(in crate::config) fn read(table: &Table<'_>, problems: &mut Collector<'_>) -> (Announcements, u64) {
     let usual = Announcements::default();
     let garp = table.optional(&schema::GARP, problems, |value| value.table("in `garp`")).flatten();
     let Some(garp) = garp else { return (usual, 0) };
-    garp.refuse_unknown(schema::Section::Garp, problems);
+    garp.reject_unknown(schema::Section::Garp, problems);
     let repeat = garp.optional(&schema::GARP_REPEAT, problems, Value::integer).flatten();
     let delay = garp.optional(&schema::GARP_DELAY, problems, Value::duration).flatten();
     let refresh = garp.optional(&schema::GARP_REFRESH, problems, Value::duration).flatten();

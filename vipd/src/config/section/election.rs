@@ -5,7 +5,7 @@ use crate::config::schema;
 use crate::config::table::{Table, Value};
 use crate::vrrp::config::{DOWN_AFTER_ADVERTS, PRIORITY_DEFAULT, PRIORITY_OWNER};
 
-/// The keys of the election; rejected keys have their defaults.
+/// Settings of the election. Rejected keys have their defaults.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct Election {
     pub(in crate::config) priority: u8,
@@ -51,10 +51,10 @@ impl Election {
                 "preempt_delay and preempt = false are mutually exclusive; remove one of them",
             );
         }
-        if let Some(refused) = accept.as_ref().filter(|accept| is_owner && !accept.value) {
+        if let Some(rejected) = accept.as_ref().filter(|accept| is_owner && !accept.value) {
             problems.add(
-                refused.at,
-                "accept is false and priority is 255; the owner of the addresses accepts packets to them (RFC 9568 \
+                rejected.at,
+                "accept is false and priority is 255; an address owner always accepts packets to its addresses (RFC 9568 \
                  section 6.1); remove it, or lower the priority",
             );
         }
@@ -62,7 +62,7 @@ impl Election {
             problems.warn(
                 unusual.at,
                 format!(
-                    "down_after_adverts is {}; the default of RFC 9568 section 6.1 is 3; set the same on all routers of this virtual \
+                    "down_after_adverts is {}; RFC 9568 section 6.1 specifies 3; set the same value on all routers of this virtual \
                      router",
                     unusual.value
                 ),

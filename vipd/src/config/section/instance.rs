@@ -1,4 +1,4 @@
-//! `[[instance]]`: each of its keys, read and checked.
+//! Reads and checks an `[[instance]]`.
 
 use std::path::Path;
 
@@ -15,11 +15,11 @@ use super::wire;
 use crate::config::problem::Collector;
 use crate::config::schema;
 use crate::config::settings::{Checksum, Password, Transport, VirtualMac, XdpMode};
-use crate::config::table::{Located, Refusal, Table, Value};
+use crate::config::table::{Located, Rejection, Table, Value};
 use crate::vrrp::config::{Announcements, Family, PRIORITY_OWNER, RouterConfig};
 use crate::vrrp::interval::{Interval, Version};
 
-/// The valid settings of an instance; problems with the others have been reported.
+/// The valid settings of an instance. Problems with the others have been reported.
 #[derive(Debug)]
 pub(in crate::config) struct Draft {
     pub(in crate::config) name: Option<Located<String>>,
@@ -37,9 +37,9 @@ pub(in crate::config) struct Draft {
 }
 
 impl Draft {
-    /// Reads a table and reports its problems; relative paths in the table start in `folder`.
+    /// Reads a table and reports its problems. Relative paths are relative to `folder`.
     pub(in crate::config) fn read(table: &Table<'_>, folder: &Path, problems: &mut Collector<'_>) -> Self {
-        table.refuse_unknown(schema::Section::Instance, problems);
+        table.reject_unknown(schema::Section::Instance, problems);
         let configured = table.given(&schema::VERSION, problems, version);
         let name = table.required(&schema::NAME, problems, name);
         let interface = table.required(&schema::INTERFACE, problems, host::interface);
@@ -60,8 +60,7 @@ impl Draft {
         if let (Some(found), PRIORITY_OWNER) = (virtual_mac, election.priority) {
             problems.add(
                 found.span().start,
-                "virtual_mac is true and priority is 255; the addresses of an owner are the interface's own, with its \
-                 own MAC; remove it, or lower the priority",
+                "virtual_mac is true and priority is 255; an owner's addresses are the interface's own and use its MAC; remove it, or lower the priority",
             );
         }
         let elsewhere = addresses.all().find(|placed| placed.value.placement.interface.is_some());
@@ -91,7 +90,8 @@ impl Draft {
         }
     }
 
-    /// Returns the instance, if its required keys are valid; `xdp` is the mode of its interface.
+    /// Returns the instance if all its required keys are valid. `xdp` returns the XDP mode of an
+    /// interface.
     pub(in crate::config) fn finish(self, xdp: impl Fn(&str) -> XdpMode) -> Option<Instance> {
         let Addresses { advertised, excluded, family } = self.addresses;
         let Route { transport, source } = self.route;
@@ -139,20 +139,20 @@ impl Draft {
     }
 }
 
-fn name(value: &Value<'_>) -> Result<String, Refusal> {
+fn name(value: &Value<'_>) -> Result<String, Rejection> {
     let name = value.string()?;
     let printable = name.chars().all(|c| !c.is_whitespace() && !c.is_control());
     if printable && (1..=64).contains(&name.chars().count()) {
         Ok(name.to_owned())
     } else {
-        Err(value.refused(format!("{name:?}"), "choose another name"))
+        Err(value.rejected(format!("{name:?}"), "choose another name"))
     }
 }
 
-fn version(value: &Value<'_>) -> Result<Version, Refusal> {
+fn version(value: &Value<'_>) -> Result<Version, Rejection> {
     match value.any_integer()? {
         Some(2) => Ok(Version::V2),
         Some(3) => Ok(Version::V3),
-        _ => Err(value.refused(value.source_of_integer(), "choose another number")),
+        _ => Err(value.rejected(value.source_of_integer(), "choose another number")),
     }
 }

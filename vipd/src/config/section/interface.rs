@@ -1,4 +1,4 @@
-//! `[[interface]]`: settings of an interface, whichever instances use it.
+//! `[[interface]]`: settings of an interface, for all instances that use it.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(in crate::config) struct Interface {
 
 impl Interface {
     pub(in crate::config) fn read(table: &Table<'_>, problems: &mut Collector<'_>) -> Self {
-        table.refuse_unknown(schema::Section::Interface, problems);
+        table.reject_unknown(schema::Section::Interface, problems);
         Self {
             name: table.required(&schema::INTERFACE_NAMED, problems, host::interface),
             xdp: table.optional(&schema::INTERFACE_XDP, problems, xdp).flatten(),
@@ -26,13 +26,13 @@ impl Interface {
     }
 }
 
-/// Reads `xdp`, at the top of the file or of an interface.
-pub(in crate::config) fn xdp(value: &Value<'_>) -> Result<XdpMode, crate::config::table::Refusal> {
+/// Reads `xdp`, from the top of the file or from an `[[interface]]`.
+pub(in crate::config) fn xdp(value: &Value<'_>) -> Result<XdpMode, crate::config::table::Rejection> {
     value.choice([XdpMode::Auto, XdpMode::Native, XdpMode::Generic])
 }
 
-/// Returns the XDP modes of interfaces. Reports interfaces that are configured twice or used by no
-/// instance.
+/// Returns the configured XDP modes by interface. Reports interfaces that are configured twice or
+/// that no instance uses.
 pub(in crate::config) fn modes(
     interfaces: &[Interface],
     drafts: &[Draft],

@@ -7,7 +7,7 @@ use crate::config::schema;
 use crate::config::table::Table;
 use crate::vrrp::interval::{Interval, IntervalError, Version};
 
-/// Reads the interval. Without a valid version only its syntax is checked.
+/// Reads the interval. Without a valid version, only its syntax is checked.
 pub(in crate::config) fn read(
     table: &Table<'_>,
     version: Option<Version>,
@@ -16,11 +16,11 @@ pub(in crate::config) fn read(
     let found = table.optional(&schema::ADVERT_INTERVAL, problems, |value| {
         let text = value.string()?;
         let nanos = duration::parse(text)
-            .map_err(|error| value.refused(format!("{text:?}"), &duration::remedy(text, error)))?;
+            .map_err(|error| value.rejected(format!("{text:?}"), &duration::remedy(text, error)))?;
         let Some(version) = version else { return Ok(None) };
         Interval::from_nanos(version, nanos).map(Some).map_err(|error| {
             let remedy = encodable(version, nanos);
-            value.refused_because(format!("advert_interval is {text:?}; {error}; {remedy}"))
+            value.rejected_because(format!("advert_interval is {text:?}; {error}; {remedy}"))
         })
     })?;
     match found {
@@ -29,7 +29,7 @@ pub(in crate::config) fn read(
     }
 }
 
-/// Returns the remedy for an interval that cannot be encoded: the nearest valid intervals.
+/// Returns the remedy for an interval that cannot be encoded, which suggests the nearest valid ones.
 fn encodable(version: Version, nanos: u64) -> String {
     let (unit, max) = match version {
         Version::V2 => (1_000_000_000, 255),
@@ -40,9 +40,9 @@ fn encodable(version: Version, nanos: u64) -> String {
     };
     let (below, above) = (neighbor(nanos / unit), neighbor(nanos.div_ceil(unit)));
     let mut remedy = match (below, above) {
-        (Some(below), Some(above)) if below != above => format!("write \"{below}\" or \"{above}\""),
-        (Some(only), _) | (_, Some(only)) => format!("write \"{only}\""),
-        (None, None) => "write \"1s\"".to_owned(),
+        (Some(below), Some(above)) if below != above => format!("use \"{below}\" or \"{above}\""),
+        (Some(only), _) | (_, Some(only)) => format!("use \"{only}\""),
+        (None, None) => "use \"1s\"".to_owned(),
     };
     if version == Version::V2 && Interval::from_nanos(Version::V3, nanos) != Err(IntervalError::V3) {
         remedy.push_str(", or set `version = 3`");

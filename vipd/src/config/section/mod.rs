@@ -1,4 +1,4 @@
-//! The tables of the file, read and checked one subject per file.
+//! Reads and checks the tables of the file, one subject per module.
 
 pub(super) mod addresses;
 mod announcements;

@@ -1,4 +1,4 @@
-//! `auth_pass` and `auth_pass_file`: VRRPv2's password, which messages never contain.
+//! `auth_pass` and `auth_pass_file`: the VRRPv2 password, which must not appear in messages.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use crate::config::problem::Collector;
 use crate::config::schema;
 use crate::config::settings::Password;
-use crate::config::table::{Located, Refusal, Table, Value};
+use crate::config::table::{Located, Rejection, Table, Value};
 use crate::vrrp::interval::Version;
 
-/// Maximum number of bytes read of a file's first line.
+/// Maximum number of bytes read from a password file.
 const MAX_LINE: u64 = 4096;
 
 /// Reads the configured password.
@@ -51,22 +51,22 @@ pub(in crate::config) fn read(
     written.map(|found| found.value).or(file.map(|found| found.value.0))
 }
 
-/// Pads the bytes with zeros; `what` names their origin in messages.
-fn password(value: &Value<'_>, what: &str, bytes: &[u8]) -> Result<Password, Refusal> {
-    let refused = |found: &str, remedy: &str| {
-        value.refused_because(format!("{what} {found}; a password is 1 to 8 bytes; {remedy}"))
+/// Pads a password with zeros. `what` is its origin, for messages.
+fn password(value: &Value<'_>, what: &str, bytes: &[u8]) -> Result<Password, Rejection> {
+    let rejected = |found: &str, remedy: &str| {
+        value.rejected_because(format!("{what} {found}; a password is 1 to 8 bytes; {remedy}"))
     };
     // A zero byte cannot be distinguished from padding.
     if bytes.contains(&0) {
-        return Err(refused("has a zero byte", "remove it"));
+        return Err(rejected("has a zero byte", "remove it"));
     }
     let mut padded = [0; 8];
     match padded.get_mut(..bytes.len()) {
-        None => Err(refused(
+        None => Err(rejected(
             &format!("has {} bytes", bytes.len()),
-            "write the first eight, which is what keepalived sends of a longer one",
+            "use the first eight, as keepalived does with longer passwords",
         )),
-        Some([]) => Err(refused("is empty", "write one, or remove the key")),
+        Some([]) => Err(rejected("is empty", "set one, or remove the key")),
         Some(start) => {
             start.copy_from_slice(bytes);
             Ok(Password(padded))
@@ -75,19 +75,19 @@ fn password(value: &Value<'_>, what: &str, bytes: &[u8]) -> Result<Password, Ref
 }
 
 /// Reads a password from a file. Returns the password, the file's name and its mode.
-fn from_file(value: &Value<'_>, folder: &Path) -> Result<(Password, String, u32), Refusal> {
+fn from_file(value: &Value<'_>, folder: &Path) -> Result<(Password, String, u32), Rejection> {
     let path: PathBuf = folder.join(value.string()?);
     let name = path.display().to_string();
     let (line, mode) = first_line(&path).map_err(|error| {
-        value.refused_because(format!(
-            "auth_pass_file {name:?} cannot be read: {error}; create it, or name another file"
+        value.rejected_because(format!(
+            "auth_pass_file {name:?} cannot be read: {error}; create it, or specify another file"
         ))
     })?;
     let password = password(value, &format!("auth_pass_file {name:?}"), &line)?;
     Ok((password, name, mode))
 }
 
-/// Returns the first line without its end, and the file's mode.
+/// Returns the first line without its line ending, and the file's mode.
 fn first_line(path: &Path) -> io::Result<(Vec<u8>, u32)> {
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode();

@@ -20,7 +20,8 @@ pub(in crate::config) struct Route {
     pub(in crate::config) source: Option<IpAddr>,
 }
 
-/// Reads the keys. `owner`: whether the router owns its virtual addresses.
+/// Reads where adverts are sent to and from. `owner` is whether the router owns its virtual
+/// addresses.
 pub(in crate::config) fn read(
     table: &Table<'_>,
     addresses: &Addresses,
@@ -30,9 +31,9 @@ pub(in crate::config) fn read(
     let elements = table.given(&schema::UNICAST_PEERS, problems, |value| {
         let elements = value.elements(&schema::UNICAST_PEER)?;
         match elements.len() {
-            0 => Err(value.refused("empty", "name the other routers, or remove it for multicast")),
-            // Sending to more would take longer than most intervals.
-            256.. => Err(value.refused(format!("an array of {}", elements.len()), "use multicast")),
+            0 => Err(value.rejected("empty", "list the other routers, or remove the key for multicast")),
+            // Sending to more peers could take longer than an interval.
+            256.. => Err(value.rejected(format!("an array of {}", elements.len()), "use multicast")),
             _ => Ok(elements),
         }
     });
@@ -44,9 +45,9 @@ pub(in crate::config) fn read(
         problems.add(
             other.at,
             if is_unicast {
-                "source and unicast_peers are mutually exclusive; source is for multicast; write `unicast_source`"
+                "source and unicast_peers are mutually exclusive; source is for multicast; use `unicast_source`"
             } else {
-                "unicast_source is set without unicast_peers; add the peers, or write `source` for multicast"
+                "unicast_source is set without unicast_peers; add the peers, or use `source` for multicast"
             },
         );
     }
@@ -71,7 +72,7 @@ fn peers(elements: &[Value<'_>], problems: &mut Collector<'_>) -> Vec<Located<Pe
         let found = match element.form("in a unicast peer") {
             Ok(Form::Text(_)) => host::read(element).map(|address| Some(Peer { address, min_ttl: 255 })),
             Ok(Form::Table(table)) => Ok(with_ttl(&table, problems)),
-            Err(refusal) => Err(refusal),
+            Err(rejection) => Err(rejection),
         };
         match found {
             Ok(found) => peers.extend(found.map(|value| Located { at: element.at(), value })),
@@ -82,13 +83,13 @@ fn peers(elements: &[Value<'_>], problems: &mut Collector<'_>) -> Vec<Located<Pe
 }
 
 fn with_ttl(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Peer> {
-    table.refuse_unknown(schema::Section::Peer, problems);
+    table.reject_unknown(schema::Section::Peer, problems);
     let address = table.required(&schema::PEER_ADDRESS, problems, host::read);
     let min_ttl = table.optional(&schema::MIN_TTL, problems, Value::integer).flatten();
     Some(Peer { address: address?.value, min_ttl: min_ttl.unwrap_or(255) })
 }
 
-/// Checks of addresses against the instance.
+/// Checks peers and sources against the other settings of the instance.
 struct Check<'a> {
     addresses: &'a Addresses,
     owner: bool,
@@ -102,23 +103,21 @@ impl Check<'_> {
             problems.add(
                 *at,
                 format!(
-                    "{key} is {address} in an {family} virtual router; write an {family} address of this node"
+                    "{key} is {address} in an {family} virtual router; use an {family} address of this node"
                 ),
             );
         } else if self.is_virtual(*address) && !self.owner {
             problems.add(
                 *at,
                 format!(
-                    "{key} is {address}, a VIP, which a backup does not have; write an address that \
-                     stays on this node"
+                    "{key} is the VIP {address}, which a backup does not have; use an address that stays on this node"
                 ),
             );
         } else if !is_unicast && address.is_ipv6() && !host::is_link_local(*address) {
             problems.add(
                 *at,
                 format!(
-                    "source is {address}; IPv6 adverts come from a link-local address (RFC 9568 section 5.1.2.1); \
-                     write the interface's address of fe80::/10, or remove it"
+                    "source is {address}; IPv6 adverts are sent from a link-local address (RFC 9568 section 5.1.2.1); use the interface's fe80::/10 address, or remove it"
                 ),
             );
         }
@@ -138,7 +137,7 @@ impl Check<'_> {
                 let place = problems.place(*taken);
                 problems.add(
                     peer.at,
-                    format!("unicast peer {address} is already named at {place}; remove one of them"),
+                    format!("unicast peer {address} is already listed at {place}; remove one of them"),
                 );
                 continue;
             }
@@ -147,32 +146,31 @@ impl Check<'_> {
                 problems.add(
                     peer.at,
                     format!(
-                        "unicast peer {address} is in an {family} virtual router; write its {family} address"
+                        "unicast peer {address} belongs to an {family} virtual router; use its {family} address"
                     ),
                 );
             } else if source.is_some_and(|source| source.value == address) {
                 problems.add(
                     peer.at,
-                    format!("unicast peer {address} is this router's own unicast_source; name the other routers only"),
+                    format!("unicast peer {address} is this router's own unicast_source; list only the other routers"),
                 );
             } else if self.is_virtual(address) {
                 problems.add(
                     peer.at,
                     format!(
-                        "unicast peer {address} is a virtual address, which moves between the routers; write an \
-                         address that stays on the peer"
+                        "unicast peer {address} is a virtual address, which moves between the routers; use an address that stays on the peer"
                     ),
                 );
             }
         }
         if let (None, Some(peer)) = (source, peers.first()) {
-            // The peers are configured with this source address, so it must be fixed, unlike an
+            // The peers have this address in their configuration, so it must be fixed, unlike the
             // interface's primary address.
             problems.absent(
                 schema::UNICAST_SOURCE.name,
                 at,
                 format!(
-                    "unicast_source is missing; it must be the address by which peer {} names this router; add e.g. \
+                    "unicast_source is missing; it must be the address by which peer {} knows this router; add e.g. \
                      `unicast_source = \"{}\"`",
                     peer.value.address,
                     if peer.value.address.is_ipv6() { "2001:db8::1" } else { "192.0.2.1" }

@@ -8,7 +8,7 @@ use crate::vrrp::config::VirtualAddress;
 /// Parses an address.
 ///
 /// # Errors
-/// With the message: the found and the allowed value, and the remedy.
+/// With a message for the user.
 pub(in crate::config) fn parse(text: &str) -> Result<VirtualAddress, String> {
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
@@ -16,8 +16,7 @@ pub(in crate::config) fn parse(text: &str) -> Result<VirtualAddress, String> {
     };
     let Ok(address) = address.parse::<IpAddr>() else {
         return Err(format!(
-            "virtual address {text:?} is not an IP address; it must be an IPv4 or IPv6 address, alone or with \
-             `/length`; write e.g. \"192.0.2.10/24\" or \"fe80::50/64\""
+            "virtual address {text:?} is not an IP address; it must be an IPv4 or IPv6 address, with or without `/length`; use e.g. \"192.0.2.10/24\" or \"fe80::50/64\""
         ));
     };
     let (longest, usual) = match address {
@@ -28,8 +27,8 @@ pub(in crate::config) fn parse(text: &str) -> Result<VirtualAddress, String> {
         None => longest,
         Some(digits) => prefix_length(digits, longest).ok_or_else(|| {
             format!(
-                "virtual address {text:?} has the prefix length {digits:?}; it must be an integer from 1 to \
-                 {longest}; write the length of the interface's network, e.g. \"{address}/{usual}\""
+                "virtual address {text:?} has prefix length {digits:?}; it must be an integer from 1 to \
+                 {longest}; use that of the interface's subnet, e.g. \"{address}/{usual}\""
             )
         })?,
     };
@@ -41,19 +40,19 @@ pub(in crate::config) fn parse(text: &str) -> Result<VirtualAddress, String> {
         None => Ok(VirtualAddress { address, prefix }),
         Some(reason) => Err(format!(
             "virtual address {text:?} is {reason}; it must be a unicast address that a host may own; \
-             choose a free address of the interface's network"
+             choose a free address in the interface's subnet"
         )),
     }
 }
 
-/// Parses 1 to `longest` in plain digits; `+24` and `024` are rejected.
+/// Parses a prefix length of 1 to `longest`. Rejects signs and leading zeros.
 fn prefix_length(digits: &str, longest: u8) -> Option<u8> {
     let plain = digits.bytes().all(|digit| digit.is_ascii_digit()) && !digits.starts_with('0');
     digits.parse().ok().filter(|length| plain && (1..=longest).contains(length))
 }
 
-/// Returns why an IPv4 address is not a host address, if so. A /31 (RFC 3021) and a /32 have
-/// neither network nor broadcast address.
+/// Returns why an IPv4 address cannot be a host address; `None` if it can. A /31 (RFC 3021) and a
+/// /32 have neither a network nor a broadcast address.
 fn not_a_host4(address: Ipv4Addr, prefix: u8) -> Option<String> {
     let host_bits = u32::MAX.checked_shr(prefix.into()).filter(|_| prefix <= 30)?;
     match address.to_bits() & host_bits {
@@ -63,8 +62,8 @@ fn not_a_host4(address: Ipv4Addr, prefix: u8) -> Option<String> {
     }
 }
 
-/// Returns why an IPv6 address is not a host address, if so. A /127 (RFC 6164) and a /128 have no
-/// Subnet-Router anycast address (RFC 4291 section 2.6.1).
+/// Returns why an IPv6 address cannot be a host address; `None` if it can. A /127 (RFC 6164) and a
+/// /128 have no Subnet-Router anycast address (RFC 4291 section 2.6.1).
 fn not_a_host6(address: Ipv6Addr, prefix: u8) -> Option<String> {
     let host_bits = u128::MAX.checked_shr(prefix.into()).filter(|_| prefix <= 126)?;
     (address.to_bits() & host_bits == 0)

@@ -22,11 +22,11 @@ pub(in crate::config) fn checksum(
         (_, Some(Family::V6)) => Some("IPv6"),
         _ => None,
     };
-    if let Some(where_) = without_choice {
+    if let Some(protocol) = without_choice {
         problems.add(
             found.at,
             format!(
-                "checksum is set in {where_}, which has one checksum; it is for VRRPv3 over IPv4; remove it"
+                "checksum is set, but {protocol} has only one checksum; the key is for VRRPv3 over IPv4; remove it"
             ),
         );
     }
@@ -46,7 +46,7 @@ pub(in crate::config) fn virtual_mac(
         if let Some(on_base) = on_base {
             problems.add(
                 on_base.at,
-                "virtual_mac_transmit_on_base is set without `virtual_mac = true`; add that, or remove it",
+                "virtual_mac_transmit_on_base requires `virtual_mac = true`; add that, or remove this key",
             );
         }
         return None;
@@ -54,8 +54,7 @@ pub(in crate::config) fn virtual_mac(
     if let Some(on_base) = on_base.as_ref().filter(|on_base| is_unicast && !on_base.value) {
         problems.add(
             on_base.at,
-            "virtual_mac_transmit_on_base = false and unicast_peers are mutually exclusive; the kernel routes adverts to \
-             peers, from the interface's own MAC; remove it",
+            "virtual_mac_transmit_on_base = false and unicast_peers are mutually exclusive; the kernel routes unicast adverts and sends them with the interface's own MAC; remove it",
         );
     }
     Some(VirtualMac { transmit_on_base: is_unicast || on_base.is_some_and(|on_base| on_base.value) })

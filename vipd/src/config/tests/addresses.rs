@@ -1,4 +1,4 @@
-//! Virtual addresses as strings and tables, and their family.
+//! Virtual addresses as strings and as tables, and their family.
 
 use super::{assert_rows, assert_sources, parsed, problems, warnings, with};
 use crate::config::Config;
@@ -11,23 +11,22 @@ fn values_other_than_an_array_of_addresses_are_rejected() {
         (
             "virtual_addresses = \"192.0.2.1\"",
             "6:21: virtual_addresses is a string; it must be an array of up to 255 addresses, each a string or a \
-             table; write e.g. `virtual_addresses = [\"192.0.2.10/24\"]`",
+             table; use e.g. `virtual_addresses = [\"192.0.2.10/24\"]`",
         ),
         (
             "virtual_addresses = [\"192.0.2.1\", 5]",
-            "6:35: a virtual address is an integer; it must be a string or a table; write e.g. `\"192.0.2.10/24\"`",
+            "6:35: a virtual address is an integer; it must be a string or a table; use e.g. `\"192.0.2.10/24\"`",
         ),
         (
             "virtual_addresses_excluded = 5",
             "6:30: virtual_addresses_excluded is an integer; it must be an array of addresses, each a string or a \
-             table; write e.g. `virtual_addresses_excluded = [\"192.0.2.20/24\"]`",
+             table; use e.g. `virtual_addresses_excluded = [\"192.0.2.20/24\"]`",
         ),
         (
             "virtual_addresses = [\n  \"::1\",\n  \"192.0.2.1\",\n  \"nonsense\",\n]",
             "7:3: virtual address \"::1\" is a loopback address; it must be a unicast address that a host may own; \
-             choose a free address of the interface's network\n\
-             9:3: virtual address \"nonsense\" is not an IP address; it must be an IPv4 or IPv6 address, alone or \
-             with `/length`; write e.g. \"192.0.2.10/24\" or \"fe80::50/64\"",
+             choose a free address in the interface's subnet\n\
+             9:3: virtual address \"nonsense\" is not an IP address; it must be an IPv4 or IPv6 address, with or without `/length`; use e.g. \"192.0.2.10/24\" or \"fe80::50/64\"",
         ),
     ]);
 }
@@ -38,8 +37,7 @@ fn invalid_addresses_are_rejected() {
         ["", "192.0.2", "192.0.2.01", "192.0.2.1.1", "fe80::1%eth0", "fe80:::1", "/24", "vip.example.org"]
     {
         let expected = format!(
-            "6:22: virtual address {text:?} is not an IP address; it must be an IPv4 or IPv6 address, alone or with \
-             `/length`; write e.g. \"192.0.2.10/24\" or \"fe80::50/64\""
+            "6:22: virtual address {text:?} is not an IP address; it must be an IPv4 or IPv6 address, with or without `/length`; use e.g. \"192.0.2.10/24\" or \"fe80::50/64\""
         );
         assert_eq!(problems(&with(&format!("virtual_addresses = [{text:?}]"))), expected);
     }
@@ -59,8 +57,8 @@ fn invalid_prefix_lengths_are_rejected() {
         ("fe80::1", "999", 128, 64),
     ] {
         let expected = format!(
-            "6:22: virtual address \"{address}/{digits}\" has the prefix length {digits:?}; it must be an integer \
-             from 1 to {longest}; write the length of the interface's network, e.g. \"{address}/{usual}\""
+            "6:22: virtual address \"{address}/{digits}\" has prefix length {digits:?}; it must be an integer \
+             from 1 to {longest}; use that of the interface's subnet, e.g. \"{address}/{usual}\""
         );
         let line = format!("virtual_addresses = [\"{address}/{digits}\"]");
         assert_eq!(problems(&with(&line)), expected);
@@ -68,7 +66,7 @@ fn invalid_prefix_lengths_are_rejected() {
 }
 
 #[test]
-fn addresses_that_are_not_assignable_to_a_host_are_rejected() {
+fn addresses_that_a_host_cannot_have_are_rejected() {
     for (address, reason) in [
         ("0.0.0.0", "in 0.0.0.0/8, which means \"this network\""),
         ("127.0.0.1", "a loopback address"),
@@ -83,8 +81,7 @@ fn addresses_that_are_not_assignable_to_a_host_are_rejected() {
         ("2001:db8::/64", "the Subnet-Router anycast address of its /64"),
     ] {
         let expected = format!(
-            "6:22: virtual address {address:?} is {reason}; it must be a unicast address that a host may own; choose \
-             a free address of the interface's network"
+            "6:22: virtual address {address:?} is {reason}; it must be a unicast address that a host may own; choose a free address in the interface's subnet"
         );
         assert_eq!(problems(&with(&format!("virtual_addresses = [{address:?}]"))), expected);
     }
@@ -102,7 +99,7 @@ fn limits_are_inclusive() {
 }
 
 #[test]
-fn the_family_follows_from_the_addresses_or_the_key() {
+fn the_family_is_derived_from_the_addresses_or_set_by_the_key() {
     for (line, family) in [
         ("virtual_addresses = [\"192.0.2.1\"]", Family::V4),
         ("virtual_addresses = [\"fe80::1\"]", Family::V6),
@@ -121,13 +118,11 @@ fn the_family_follows_from_the_addresses_or_the_key() {
         ("family = \"ipv6\"", "6:10: family is \"ipv6\" and the virtual addresses are IPv4; remove it"),
         (
             "virtual_addresses = [\"192.0.2.1\", \"fe80::1/64\"]",
-            "6:35: virtual address fe80::1/64 is IPv6 in an IPv4 virtual router; an advert has addresses of one \
-             family (RFC 9568 section 5.2.9); move it to `virtual_addresses_excluded`, or to an instance of its own",
+            "6:35: virtual address fe80::1/64 is IPv6 in an IPv4 virtual router; an advert carries addresses of one family only (RFC 9568 section 5.2.9); move it to `virtual_addresses_excluded`, or to a separate instance",
         ),
         (
             "virtual_addresses = [\"192.0.2.1\", \"fe80::1/64\"]\nfamily = \"ipv6\"",
-            "6:22: virtual address 192.0.2.1/32 is IPv4 in an IPv6 virtual router; an advert has addresses of one \
-             family (RFC 9568 section 5.2.9); move it to `virtual_addresses_excluded`, or to an instance of its own",
+            "6:22: virtual address 192.0.2.1/32 is IPv4 in an IPv6 virtual router; an advert carries addresses of one family only (RFC 9568 section 5.2.9); move it to `virtual_addresses_excluded`, or to a separate instance",
         ),
         (
             "virtual_addresses = [\"fe80::1/64\"]\nversion = 2",
@@ -149,7 +144,7 @@ fn excluded_addresses_may_be_of_either_family() {
 }
 
 #[test]
-fn an_address_table_sets_its_placement() {
+fn an_address_table_sets_the_placement() {
     let instance = parsed(
         "virtual_addresses = [\n\
          { address = \"192.0.2.10/24\", dev = \"eth2\", label = \"eth2:vip\", scope = \"link\", \
@@ -164,7 +159,7 @@ fn an_address_table_sets_its_placement() {
         broadcast: Some([192, 0, 2, 255].into()),
         deprecated: true,
     };
-    // `dev` with the instance's interface is redundant.
+    // `dev` is dropped if it is the instance's interface.
     let second = Placement { scope: Scope::Host, ..Placement::default() };
     assert_eq!(instance.placements, [first, second, Placement::default()]);
     let ipv6 = parsed("virtual_addresses = [{ address = \"fe80::1\", dev = \"eth2\", preferred = false }]");
@@ -176,31 +171,31 @@ fn invalid_address_tables_are_rejected() {
     let rows = [
         (
             "{ dev = \"eth2\" }",
-            "22: address is missing; it must be an IPv4 or IPv6 address with its prefix length; add e.g. `address = \"192.0.2.10/24\"`",
+            "22: address is missing; it must be an IPv4 or IPv6 address, with or without a prefix length; add e.g. `address = \"192.0.2.10/24\"`",
         ),
         (
             "{ address = 5 }",
-            "34: address is an integer; it must be an IPv4 or IPv6 address with its prefix length; write e.g. `address = \"192.0.2.10/24\"`",
+            "34: address is an integer; it must be an IPv4 or IPv6 address, with or without a prefix length; use e.g. `address = \"192.0.2.10/24\"`",
         ),
         (
             "{ address = \"192.0.2.1\", device = \"eth2\" }",
-            "47: unknown key `device` in a virtual address; allowed are address, dev, label, scope, broadcast, preferred; did you mean `dev`?",
+            "47: unknown key `device` in a virtual address; allowed keys: address, dev, label, scope, broadcast, preferred; did you mean `dev`?",
         ),
         (
             "{ address = \"192.0.2.1\", dev = \"a b\" }",
-            "53: dev is \"a b\"; it must be 1 to 15 bytes without `/`, `:` or white space; `ip link` lists the names",
+            "53: dev is \"a b\"; it must be 1 to 15 bytes without `/`, `:` or white space; `ip link` lists the interfaces",
         ),
         (
             "{ address = \"192.0.2.1\", dev = \"lo\" }",
-            "53: dev is \"lo\"; no other host is reachable through the loopback interface; name the interface that faces the hosts",
+            "53: dev is \"lo\"; no other host is reachable through the loopback interface; use the interface that faces the hosts",
         ),
         (
             "{ address = \"192.0.2.1\", label = \"eth1: vip\" }",
-            "55: label is \"eth1: vip\"; it must be a string of 1 to 15 bytes without white space; write e.g. the interface's name, `:` and a word",
+            "55: label is \"eth1: vip\"; it must be a string of 1 to 15 bytes without white space; use e.g. \"eth1:vip\"",
         ),
         (
             "{ address = \"192.0.2.1\", label = \"0123456789abcdef\" }",
-            "55: label is \"0123456789abcdef\"; it must be a string of 1 to 15 bytes without white space; write e.g. the interface's name, `:` and a word",
+            "55: label is \"0123456789abcdef\"; it must be a string of 1 to 15 bytes without white space; use e.g. \"eth1:vip\"",
         ),
         (
             "{ address = \"192.0.2.1\", scope = \"site\" }",
@@ -208,11 +203,11 @@ fn invalid_address_tables_are_rejected() {
         ),
         (
             "{ address = \"192.0.2.1\", broadcast = \"+\" }",
-            "59: broadcast is \"+\"; it must be an IPv4 address; write e.g. \"192.0.2.255\"",
+            "59: broadcast is \"+\"; it must be an IPv4 address; use e.g. \"192.0.2.255\"",
         ),
         (
             "{ address = \"192.0.2.1\", preferred = 0 }",
-            "59: preferred is an integer; it must be true or false; write e.g. `preferred = false`",
+            "59: preferred is an integer; it must be true or false; use e.g. `preferred = false`",
         ),
         (
             "{ address = \"fe80::1\", label = \"a\" }",
@@ -220,11 +215,11 @@ fn invalid_address_tables_are_rejected() {
         ),
         (
             "{ address = \"fe80::1\", scope = \"link\" }",
-            "53: scope is set for fe80::1/128; IPv6 addresses have a scope by themselves; remove it",
+            "53: scope is set for fe80::1/128; IPv6 addresses have no configurable scope; remove it",
         ),
         (
             "{ address = \"fe80::1\", broadcast = \"192.0.2.255\" }",
-            "57: broadcast is set for fe80::1/128; IPv6 addresses have no broadcast; remove it",
+            "57: broadcast is set for fe80::1/128; IPv6 addresses have no broadcast address; remove it",
         ),
     ];
     for (table, expected) in rows {
@@ -272,13 +267,11 @@ fn an_address_is_allowed_once_per_interface() {
 fn suspicious_addresses_cause_warnings() {
     assert_eq!(
         warnings("virtual_addresses = []"),
-        "6:21: virtual_addresses is empty; by RFC 9568 section 5.2.5 routers ignore adverts without an address; use vipd, or keepalived with `no_virtual_ipaddress`, on all routers of this virtual router"
+        "6:21: virtual_addresses is empty; under RFC 9568 section 5.2.5 routers ignore adverts without addresses; use vipd, or keepalived with `no_virtual_ipaddress`, on all routers of this virtual router"
     );
     assert_eq!(
         warnings("virtual_addresses = [\"2001:db8::1/64\", \"fe80::1/64\"]"),
-        "6:22: virtual address 2001:db8::1/64 is the first one of an IPv6 virtual router and not link-local; RFC 9568 \
-         section 5.2.9 requires that, and a strict router discards other adverts; put an address of fe80::/10 first, \
-         the same on all routers"
+        "6:22: virtual address 2001:db8::1/64 is the first one of an IPv6 virtual router but is not link-local; RFC 9568 section 5.2.9 requires a link-local address first, and strict routers discard other adverts; put an fe80::/10 address first, the same on all routers"
     );
     assert_eq!(warnings("virtual_addresses = [\"fe80::1/64\", \"2001:db8::1/64\"]"), "");
     assert_eq!(warnings("virtual_addresses_excluded = [\"2001:db8::1/64\"]"), "", "not advertised");
@@ -289,7 +282,7 @@ fn suspicious_addresses_cause_warnings() {
     assert_eq!(many(90), "");
     assert_eq!(
         many(91),
-        "6:1093: an advert with 91 IPv6 addresses is longer than Ethernet's 1500 bytes; 90 fit; move the others \
+        "6:1093: an advert with 91 IPv6 addresses exceeds the Ethernet MTU of 1500 bytes; 90 addresses fit; move the others \
          to `virtual_addresses_excluded`"
     );
 }

@@ -16,7 +16,7 @@ fn omitted_keys_have_defaults() {
 }
 
 #[test]
-fn garp_is_read_inline_and_as_a_table_section() {
+fn garp_may_be_an_inline_table_or_a_section() {
     let instance = parsed(
         "[instance.garp]\nrepeat = 255\ndelay = \"1000s\"\nrefresh = \"1s\"\nrefresh_repeat = 2\ninterval = \"1s\"",
     );
@@ -29,10 +29,10 @@ fn garp_is_read_inline_and_as_a_table_section() {
 #[test]
 fn invalid_values_are_rejected() {
     assert_rows(&[
-        ("garp = 5", "6:8: garp is an integer; it must be a table; write e.g. `garp = { repeat = 5 }`"),
+        ("garp = 5", "6:8: garp is an integer; it must be a table; use e.g. `garp = { repeat = 5 }`"),
         (
             "garp = { repeats = 5 }",
-            "6:10: unknown key `repeats` in `garp`; allowed are repeat, delay, refresh, refresh_repeat, interval; did \
+            "6:10: unknown key `repeats` in `garp`; allowed keys: repeat, delay, refresh, refresh_repeat, interval; did \
              you mean `repeat`?",
         ),
         (
@@ -56,7 +56,7 @@ fn invalid_values_are_rejected() {
         ),
         (
             "garp = { interval = 5 }",
-            "6:21: garp.interval is an integer; it must be a duration as a string, from \"0s\" to \"1s\"; write e.g. \
+            "6:21: garp.interval is an integer; it must be a duration as a string, from \"0s\" to \"1s\"; use e.g. \
              `interval = \"1ms\"`",
         ),
     ]);

@@ -1,4 +1,4 @@
-//! Priority, preemption, delays, Accept_Mode.
+//! Priority, preemption, delays and Accept_Mode.
 
 use super::{assert_rows, parsed, warnings};
 
@@ -23,13 +23,12 @@ fn invalid_values_are_rejected() {
     assert_rows(&[
         (
             "startup_delay = \"5\"",
-            "6:17: startup_delay is \"5\"; it must be a duration as a string, from \"0s\" to \"1000s\"; write \"5s\" \
+            "6:17: startup_delay is \"5\"; it must be a duration as a string, from \"0s\" to \"1000s\"; use \"5s\" \
              or \"5ms\"",
         ),
         (
             "preempt_delay = 5",
-            "6:17: preempt_delay is an integer; it must be a duration as a string, from \"0s\" to \"1000s\"; write \
-             e.g. `preempt_delay = \"30s\"`",
+            "6:17: preempt_delay is an integer; it must be a duration as a string, from \"0s\" to \"1000s\"; use e.g. `preempt_delay = \"30s\"`",
         ),
         (
             "preempt = false\npreempt_delay = \"30s\"",
@@ -45,20 +44,19 @@ fn invalid_values_are_rejected() {
         ),
         (
             "accept = false\npriority = 255",
-            "6:10: accept is false and priority is 255; the owner of the addresses accepts packets to them (RFC 9568 \
+            "6:10: accept is false and priority is 255; an address owner always accepts packets to its addresses (RFC 9568 \
              section 6.1); remove it, or lower the priority",
         ),
         (
             "priority = 255\nvirtual_mac = true",
-            "7:15: virtual_mac is true and priority is 255; the addresses of an owner are the interface's own, with its own \
-             MAC; remove it, or lower the priority",
+            "7:15: virtual_mac is true and priority is 255; an owner's addresses are the interface's own and use its MAC; remove it, or lower the priority",
         ),
         (
             "accept = false\nvirtual_addresses_excluded = [{ address = \"10.0.0.1/24\", dev = \"eth2\" }]",
             "7:31: accept is false and a VIP has its own `dev`; packets are dropped on the instance's \
              interface only; remove one of them",
         ),
-        ("accept = \"no\"", "6:10: accept is a string; it must be true or false; write e.g. `accept = true`"),
+        ("accept = \"no\"", "6:10: accept is a string; it must be true or false; use e.g. `accept = true`"),
     ]);
 }
 
@@ -73,7 +71,7 @@ fn unusual_values_cause_warnings() {
     );
     assert_eq!(
         warnings("down_after_adverts = 5"),
-        "6:22: down_after_adverts is 5; the default of RFC 9568 section 6.1 is 3; set the same on all routers of this virtual router"
+        "6:22: down_after_adverts is 5; RFC 9568 section 6.1 specifies 3; set the same value on all routers of this virtual router"
     );
     assert_eq!(warnings("priority = 255\npreempt = true\naccept = true\ndown_after_adverts = 3"), "");
 }

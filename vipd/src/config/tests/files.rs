@@ -5,31 +5,34 @@ use super::assert_sources;
 #[test]
 fn files_without_an_instance_are_rejected() {
     assert_sources(&[
-        ("", "1:1: there is no instance; at least one is required; write each under a line `[[instance]]`"),
+        (
+            "",
+            "1:1: no instance is configured; at least one is required; put each under its own `[[instance]]` header",
+        ),
         (
             "realtime = \"auto\"\n",
-            "1:1: there is no instance; at least one is required; write each under a line `[[instance]]`",
+            "1:1: no instance is configured; at least one is required; put each under its own `[[instance]]` header",
         ),
         (
             "instance = []\n",
-            "1:1: there is no instance; at least one is required; write each under a line `[[instance]]`",
+            "1:1: no instance is configured; at least one is required; put each under its own `[[instance]]` header",
         ),
         (
             "[instance]\nname = \"a\"\n",
-            "1:1: instance is a table; it must be an array of tables; write each under a line `[[instance]]`",
+            "1:1: instance is a table; it must be an array of tables; put each under its own `[[instance]]` header",
         ),
         (
             "instance = 3\n",
-            "1:12: instance is an integer; it must be an array of tables; write each under a line `[[instance]]`",
+            "1:12: instance is an integer; it must be an array of tables; put each under its own `[[instance]]` header",
         ),
         (
             "instance = [3]\n",
-            "1:13: an element of instance is an integer; it must be a table; write each under a line `[[instance]]`",
+            "1:13: an element of instance is an integer; it must be a table; put each under its own `[[instance]]` header",
         ),
         (
             "[[instances]]\n",
-            "1:1: there is no instance; at least one is required; write each under a line `[[instance]]`\n\
-             1:3: unknown key `instances` at the top of the file; allowed are realtime, xdp, instance, interface; did you \
+            "1:1: no instance is configured; at least one is required; put each under its own `[[instance]]` header\n\
+             1:3: unknown key `instances` at the top of the file; allowed keys: realtime, xdp, instance, interface; did you \
              mean `instance`?",
         ),
     ]);
@@ -54,7 +57,7 @@ fn realtime_is_auto_or_off() {
              interface = \"eth1\"\n\
              vrid = 1\n\
              virtual_addresses = [\"192.0.2.1\"]\n",
-            "1:12: realtime is a boolean; it must be \"auto\" or \"off\"; write e.g. `realtime = \"auto\"`",
+            "1:12: realtime is a boolean; it must be \"auto\" or \"off\"; use e.g. `realtime = \"auto\"`",
         ),
     ]);
 }
@@ -164,7 +167,7 @@ fn syntax_errors_are_reported_once_per_line() {
              \"eth1\"`\n\
              1:1: virtual_addresses is missing; it must be an array of up to 255 addresses, each a \
              string or a table; add e.g. `virtual_addresses = [\"192.0.2.10/24\"]`\n\
-             3:8: TOML syntax: no value after `=`; write one, or remove the key\n\
+             3:8: TOML syntax: no value after `=`; add one, or remove the key\n\
              4:12: priority is 0; it must be an integer from 1 to 255; choose another number",
         ),
         (
@@ -185,7 +188,7 @@ fn syntax_errors_are_reported_once_per_line() {
         (
             "[[instance\nname = \"a\"\n",
             "1:11: TOML syntax: unclosed array table, expected `]]`; correct this line\n\
-             2:1: unknown key `name` at the top of the file; allowed are realtime, xdp, instance, interface; remove it",
+             2:1: unknown key `name` at the top of the file; allowed keys: realtime, xdp, instance, interface; remove it",
         ),
         (
             "[[instance]]\n\

@@ -10,7 +10,7 @@ fn modes(source: &str) -> Vec<XdpMode> {
 }
 
 #[test]
-fn the_mode_of_an_interface_overrides_that_of_the_file() {
+fn the_xdp_mode_of_an_interface_overrides_the_top_level_one() {
     let second = with("").replace("\"a\"", "\"b\"").replace("eth1", "eth2");
     let both = with("") + &second;
     assert_eq!(modes(&both), [XdpMode::Auto; 2]);
@@ -39,11 +39,11 @@ fn invalid_interface_tables_are_rejected() {
         (
             "[[interface]]\nxdp_mode = \"native\"",
             "1:1: name is missing; it must be the name of a network interface; add e.g. `name = \"eth1\"`\n\
-             2:1: unknown key `xdp_mode` in an interface; allowed are name, xdp; did you mean `xdp`?",
+             2:1: unknown key `xdp_mode` in an interface; allowed keys: name, xdp; did you mean `xdp`?",
         ),
         (
             "interface = 5",
-            "1:13: interface is an integer; it must be an array of tables; write each under a line `[[interface]]`",
+            "1:13: interface is an integer; it must be an array of tables; put each under its own `[[interface]]` header",
         ),
     ] {
         assert_sources(&[(&with_interface(text), expected)]);

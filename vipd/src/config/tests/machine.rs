@@ -1,4 +1,4 @@
-//! Warnings about a machine's interfaces.
+//! Checks against the machine's interfaces.
 
 use std::net::IpAddr;
 
@@ -14,9 +14,8 @@ fn warnings(line: &str, interface: &str, has_ethernet: bool, addresses: &[&str])
 }
 
 #[test]
-fn a_vip_that_is_the_primary_address_causes_a_warning_unless_owned() {
-    let warned = "5:22: virtual address 192.0.2.10 is the primary address of eth1 and a VIP with priority 100; give eth1 an \
-                  address of its own before it, or set `priority = 255`";
+fn a_vip_that_is_the_primary_address_causes_a_warning_unless_owned_by_the_router() {
+    let warned = "5:22: virtual address 192.0.2.10 is the primary address of eth1, but the priority is 100; assign eth1 an address that is not a VIP, or set `priority = 255`";
     assert_eq!(warnings("", "eth1", true, &["192.0.2.10"]), warned);
     assert_eq!(warnings("", "eth1", true, &["192.0.2.10", "2001:db8::1"]), warned);
     assert_eq!(warnings("", "eth1", true, &["192.0.2.10", "192.0.2.1"]), "");
@@ -25,7 +24,7 @@ fn a_vip_that_is_the_primary_address_causes_a_warning_unless_owned() {
 }
 
 #[test]
-fn multicast_on_an_interface_without_ethernet_address_causes_a_warning() {
+fn multicast_on_an_interface_without_an_ethernet_address_causes_a_warning() {
     assert_eq!(
         warnings("", "eth1", false, &[]),
         "3:13: interface eth1 has no Ethernet address and cannot carry multicast adverts; configure unicast_peers"

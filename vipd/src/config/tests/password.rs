@@ -1,4 +1,4 @@
-//! VRRPv2's password, which messages must not contain.
+//! The VRRPv2 password, which must not appear in messages.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,11 +24,11 @@ fn invalid_passwords_are_rejected() {
     assert_rows(&[
         (
             "auth_pass = \"s3cretnis\"\nversion = 2",
-            "6:13: auth_pass has 9 bytes; a password is 1 to 8 bytes; write the first eight, which is what keepalived sends of a longer one",
+            "6:13: auth_pass has 9 bytes; a password is 1 to 8 bytes; use the first eight, as keepalived does with longer passwords",
         ),
         (
             "auth_pass = \"\"\nversion = 2",
-            "6:13: auth_pass is empty; a password is 1 to 8 bytes; write one, or remove the key",
+            "6:13: auth_pass is empty; a password is 1 to 8 bytes; set one, or remove the key",
         ),
         (
             "auth_pass = \"a\\u0000b\"\nversion = 2",
@@ -36,7 +36,7 @@ fn invalid_passwords_are_rejected() {
         ),
         (
             "auth_pass = 12345\nversion = 2",
-            "6:13: auth_pass is an integer; it must be a string of 1 to 8 bytes; write e.g. `auth_pass = \"…\"`",
+            "6:13: auth_pass is an integer; it must be a string of 1 to 8 bytes; use e.g. `auth_pass = \"…\"`",
         ),
         (
             "auth_pass = \"s3cret\"",
@@ -46,7 +46,7 @@ fn invalid_passwords_are_rejected() {
         (
             "auth_pass_file = \"/nonexistent/password\"\nversion = 2",
             "6:18: auth_pass_file \"/nonexistent/password\" cannot be read: No such file or directory (os error 2); \
-             create it, or name another file",
+             create it, or specify another file",
         ),
     ]);
 }
@@ -109,9 +109,9 @@ fn a_password_file_is_relative_to_the_configuration() {
     for (content, expected) in [
         (
             &b"s3cretnis\n"[..],
-            "has 9 bytes; a password is 1 to 8 bytes; write the first eight, which is what keepalived sends of a longer one",
+            "has 9 bytes; a password is 1 to 8 bytes; use the first eight, as keepalived does with longer passwords",
         ),
-        (b"\ns3cret", "is empty; a password is 1 to 8 bytes; write one, or remove the key"),
+        (b"\ns3cret", "is empty; a password is 1 to 8 bytes; set one, or remove the key"),
     ] {
         write(content, 0o600);
         let expected = format!("{}:6:18: auth_pass_file \"{name}\" {expected}", path.display());

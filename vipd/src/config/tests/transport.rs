@@ -22,7 +22,7 @@ fn multicast_may_have_a_source() {
     let instance = parsed("source = \"192.0.2.1\"");
     assert_eq!((instance.transport, instance.source), (Transport::Multicast, Some([192, 0, 2, 1].into())));
     assert!(parsed(&format!("{V6}source = \"fe80::1\"")).source.is_some());
-    // An owner may use its VIPs as source.
+    // An owner may send from its VIPs.
     assert!(parsed("source = \"192.0.2.10\"\npriority = 255").source.is_some());
 }
 
@@ -33,12 +33,12 @@ fn peers_require_a_unicast_source() {
     assert_rows(&[
         (
             &format!("{V6}unicast_peers = [\"fe80::2\", \"2001:db8::2\"]"),
-            "7:17: unicast_source is missing; it must be the address by which peer fe80::2 names this router; add e.g. \
+            "7:17: unicast_source is missing; it must be the address by which peer fe80::2 knows this router; add e.g. \
              `unicast_source = \"2001:db8::1\"`",
         ),
         (
             "unicast_peers = [\"192.0.2.2\"]",
-            "6:17: unicast_source is missing; it must be the address by which peer 192.0.2.2 names this router; add \
+            "6:17: unicast_source is missing; it must be the address by which peer 192.0.2.2 knows this router; add \
              e.g. `unicast_source = \"192.0.2.1\"`",
         ),
     ]);
@@ -49,55 +49,50 @@ fn invalid_peers_are_rejected() {
     assert_rows(&[
         (
             "unicast_peers = \"192.0.2.2\"",
-            "6:17: unicast_peers is a string; it must be an array of 1 to 255 peers, each a string or a table; write \
-             e.g. `unicast_peers = [\"192.0.2.2\"]`",
+            "6:17: unicast_peers is a string; it must be an array of 1 to 255 peers, each a string or a table; use e.g. `unicast_peers = [\"192.0.2.2\"]`",
         ),
         (
             "unicast_peers = []",
-            "6:17: unicast_peers is empty; it must be an array of 1 to 255 peers, each a string or a table; name the \
-             other routers, or remove it for multicast",
+            "6:17: unicast_peers is empty; it must be an array of 1 to 255 peers, each a string or a table; list the other routers, or remove the key for multicast",
         ),
         (
             "unicast_peers = [5]",
-            "6:18: a unicast peer is an integer; it must be an IPv4 or IPv6 address without prefix length; write e.g. \
+            "6:18: a unicast peer is an integer; it must be an IPv4 or IPv6 address without a prefix length; use e.g. \
              `\"192.0.2.2\"`",
         ),
         (
             "unicast_peers = [\"192.0.2.2/24\"]",
-            "6:18: a unicast peer is \"192.0.2.2/24\"; it must be an IPv4 or IPv6 address without prefix length; write \
-             e.g. `\"192.0.2.2\"`",
+            "6:18: a unicast peer is \"192.0.2.2/24\"; it must be an IPv4 or IPv6 address without a prefix length; use e.g. `\"192.0.2.2\"`",
         ),
         (
             "unicast_peers = [\"224.0.0.18\"]",
-            "6:18: a unicast peer is \"224.0.0.18\", a multicast address; it must be an IPv4 or IPv6 address without \
-             prefix length; write an address that a router sends from",
+            "6:18: a unicast peer is \"224.0.0.18\", a multicast address; it must be an IPv4 or IPv6 address without a prefix length; use an address that a router can send from",
         ),
         (
             "unicast_peers = [{ min_ttl = 0 }]",
-            "6:18: address is missing; it must be an IPv4 or IPv6 address without prefix length; add e.g. `address = \
+            "6:18: address is missing; it must be an IPv4 or IPv6 address without a prefix length; add e.g. `address = \
              \"192.0.2.2\"`\n\
              6:30: min_ttl is 0; it must be an integer from 1 to 255; choose another number",
         ),
         (
             "unicast_peers = [{ address = \"192.0.2.2\", ttl = 1 }]\nunicast_source = \"192.0.2.9\"",
-            "6:43: unknown key `ttl` in a unicast peer; allowed are address, min_ttl; remove it",
+            "6:43: unknown key `ttl` in a unicast peer; allowed keys: address, min_ttl; remove it",
         ),
         (
             "unicast_peers = [\"192.0.2.2\", \"192.0.2.3\", \"192.0.2.2\"]\nunicast_source = \"192.0.2.9\"",
-            "6:44: unicast peer 192.0.2.2 is already named at line 6, column 18; remove one of them",
+            "6:44: unicast peer 192.0.2.2 is already listed at line 6, column 18; remove one of them",
         ),
         (
             "unicast_peers = [\"fe80::2\"]\nunicast_source = \"192.0.2.9\"",
-            "6:18: unicast peer fe80::2 is in an IPv4 virtual router; write its IPv4 address",
+            "6:18: unicast peer fe80::2 belongs to an IPv4 virtual router; use its IPv4 address",
         ),
         (
             "unicast_peers = [\"192.0.2.10\"]\nunicast_source = \"192.0.2.9\"",
-            "6:18: unicast peer 192.0.2.10 is a virtual address, which moves between the routers; write an address \
-             that stays on the peer",
+            "6:18: unicast peer 192.0.2.10 is a virtual address, which moves between the routers; use an address that stays on the peer",
         ),
         (
             "unicast_peers = [\"192.0.2.1\", \"192.0.2.2\"]\nunicast_source = \"192.0.2.1\"",
-            "6:18: unicast peer 192.0.2.1 is this router's own unicast_source; name the other routers only",
+            "6:18: unicast peer 192.0.2.1 is this router's own unicast_source; list only the other routers",
         ),
     ]);
     let all: Vec<_> = (0..=255).map(|last| format!("\"10.0.{last}.1\"")).collect();
@@ -113,30 +108,28 @@ fn invalid_sources_are_rejected() {
     assert_rows(&[
         (
             "source = \"eth1\"",
-            "6:10: source is \"eth1\"; it must be an IPv4 or IPv6 address without prefix length; write e.g. `source = \
+            "6:10: source is \"eth1\"; it must be an IPv4 or IPv6 address without a prefix length; use e.g. `source = \
              \"192.0.2.1\"`",
         ),
         (
             "source = \"192.0.2.1\"\nunicast_peers = [\"192.0.2.2\"]\nunicast_source = \"192.0.2.1\"",
-            "6:10: source and unicast_peers are mutually exclusive; source is for multicast; write `unicast_source`",
+            "6:10: source and unicast_peers are mutually exclusive; source is for multicast; use `unicast_source`",
         ),
         (
             "unicast_source = \"192.0.2.1\"",
-            "6:18: unicast_source is set without unicast_peers; add the peers, or write `source` for multicast",
+            "6:18: unicast_source is set without unicast_peers; add the peers, or use `source` for multicast",
         ),
         (
             "source = \"fe80::1\"",
-            "6:10: source is fe80::1 in an IPv4 virtual router; write an IPv4 address of this node",
+            "6:10: source is fe80::1 in an IPv4 virtual router; use an IPv4 address of this node",
         ),
         (
             "source = \"192.0.2.10\"",
-            "6:10: source is 192.0.2.10, a VIP, which a backup does not have; write an address that stays \
-             on this node",
+            "6:10: source is the VIP 192.0.2.10, which a backup does not have; use an address that stays on this node",
         ),
         (
             &format!("{V6}source = \"2001:db8::1\""),
-            "7:10: source is 2001:db8::1; IPv6 adverts come from a link-local address (RFC 9568 section 5.1.2.1); \
-             write the interface's address of fe80::/10, or remove it",
+            "7:10: source is 2001:db8::1; IPv6 adverts are sent from a link-local address (RFC 9568 section 5.1.2.1); use the interface's fe80::/10 address, or remove it",
         ),
     ]);
 }

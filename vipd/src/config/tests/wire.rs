@@ -14,11 +14,11 @@ fn checksum_is_for_vrrpv3_over_ipv4_only() {
         ),
         (
             "checksum = \"rfc5798\"\nversion = 2",
-            "6:12: checksum is set in VRRPv2, which has one checksum; it is for VRRPv3 over IPv4; remove it",
+            "6:12: checksum is set, but VRRPv2 has only one checksum; the key is for VRRPv3 over IPv4; remove it",
         ),
         (
             "virtual_addresses = [\"fe80::1\"]\nchecksum = \"rfc9568\"",
-            "7:12: checksum is set in IPv6, which has one checksum; it is for VRRPv3 over IPv4; remove it",
+            "7:12: checksum is set, but IPv6 has only one checksum; the key is for VRRPv3 over IPv4; remove it",
         ),
     ]);
 }
@@ -39,18 +39,17 @@ fn virtual_mac_keys_are_read_and_conflicts_rejected() {
     assert_rows(&[
         (
             "virtual_mac = \"yes\"\nvirtual_mac_transmit_on_base = 1",
-            "6:15: virtual_mac is a string; it must be true or false; write e.g. `virtual_mac = true`\n\
-             7:32: virtual_mac_transmit_on_base is an integer; it must be true or false; write e.g. \
+            "6:15: virtual_mac is a string; it must be true or false; use e.g. `virtual_mac = true`\n\
+             7:32: virtual_mac_transmit_on_base is an integer; it must be true or false; use e.g. \
              `virtual_mac_transmit_on_base = true`",
         ),
         (
             "virtual_mac_transmit_on_base = true",
-            "6:32: virtual_mac_transmit_on_base is set without `virtual_mac = true`; add that, or remove it",
+            "6:32: virtual_mac_transmit_on_base requires `virtual_mac = true`; add that, or remove this key",
         ),
         (
             &format!("virtual_mac = true\nvirtual_mac_transmit_on_base = false\n{unicast}"),
-            "7:32: virtual_mac_transmit_on_base = false and unicast_peers are mutually exclusive; the kernel routes adverts to peers, \
-             from the interface's own MAC; remove it",
+            "7:32: virtual_mac_transmit_on_base = false and unicast_peers are mutually exclusive; the kernel routes unicast adverts and sends them with the interface's own MAC; remove it",
         ),
     ]);
 }
