@@ -1,4 +1,4 @@
-//! Links and addresses as rtnetlink reports them.
+//! Links, addresses and neighbors, decoded from rtnetlink messages.
 
 use std::net::IpAddr;
 
@@ -12,8 +12,8 @@ use rtnetlink::packet_route::neighbour::{
 
 use super::wire::{Message, link_attributes};
 
-/// vipd's mark on its own addresses (`IFA_PROTO`, Linux 5.18); `ip address` shows it as `proto
-/// 0x76`. User space may use numbers from 4 on (`include/uapi/linux/if_addr.h`).
+/// The mark on addresses added by vipd (`IFA_PROTO`, Linux 5.18), which `ip address` shows as
+/// `proto 0x76`. The kernel reserves only the values up to 3 (`include/uapi/linux/if_addr.h`).
 pub const PROTO_VIPD: u8 = b'v';
 
 /// A link.
@@ -23,11 +23,11 @@ pub struct Link {
     pub ifindex: u32,
     /// Interface name.
     pub name: String,
-    /// Up and with a carrier (IFF_UP and IFF_RUNNING).
+    /// Whether the link is up and has a carrier (IFF_UP and IFF_RUNNING).
     pub running: bool,
-    /// Ethernet address; `None` for other kinds of link.
+    /// Ethernet address, or `None` if the link has none.
     pub mac: Option<[u8; 6]>,
-    /// The link is point-to-point (IFF_POINTOPOINT).
+    /// Whether the link is point-to-point (IFF_POINTOPOINT).
     pub is_point_to_point: bool,
 }
 
@@ -36,17 +36,17 @@ pub struct Link {
 pub struct Address {
     /// Interface index.
     pub ifindex: u32,
-    /// The address.
+    /// Local address (`IFA_LOCAL`).
     pub address: IpAddr,
-    /// Prefix length, bits.
+    /// Prefix length in bits.
     pub prefix: u8,
-    /// Protocol that added the address (`IFA_PROTO`); 0 if none is recorded.
+    /// Origin of the address (`IFA_PROTO`), or 0 if it is not recorded.
     pub protocol: u8,
-    /// The address is not valid as a source address: Duplicate Address Detection is running or has
-    /// failed (`IFA_F_TENTATIVE`, `IFA_F_DADFAILED`). IPv6 only.
+    /// Whether the address cannot be used as a source address because Duplicate Address Detection
+    /// is running or has failed (`IFA_F_TENTATIVE`, `IFA_F_DADFAILED`). IPv6 only.
     pub unusable: bool,
-    /// Whether the kernel removes it with the primary address of its subnet (`IFA_F_SECONDARY`).
-    /// Only in IPv4.
+    /// Whether the kernel removes the address along with the primary address of its subnet
+    /// (`IFA_F_SECONDARY`). IPv4 only.
     pub secondary: bool,
 }
 
@@ -56,7 +56,7 @@ impl Address {
         Self { ifindex, address, prefix, protocol: PROTO_VIPD, unusable: false, secondary: false }
     }
 
-    /// Returns whether it is in fe80::/10.
+    /// Returns whether the address is in fe80::/10.
     pub fn is_link_local(&self) -> bool {
         matches!(self.address, IpAddr::V6(address) if address.is_unicast_link_local())
     }
@@ -82,14 +82,13 @@ pub enum Notice {
         ifindex: u32,
         /// The peer's address.
         address: IpAddr,
-        /// Whether its MAC address is known: the entry exists, and is neither incomplete nor
-        /// failed.
+        /// Whether the peer's MAC is known: the entry exists and is neither incomplete nor failed.
         resolved: bool,
     },
 }
 
 impl Notice {
-    /// Decodes a message; `None` for messages that vipd does not use, and for malformed messages.
+    /// Decodes a message. Returns `None` if it is malformed or of a type that vipd does not use.
     pub(super) fn decode(message: &Message<'_>) -> Option<Self> {
         match message.message_type() {
             libc::RTM_NEWLINK => {
@@ -119,7 +118,7 @@ pub(super) struct LinkDetails {
     pub(super) flags: LinkFlags,
     pub(super) name: Option<String>,
     pub(super) alias: Option<String>,
-    /// Index of the link below it.
+    /// Index of the underlying link (`IFLA_LINK`).
     pub(super) parent: Option<u32>,
     pub(super) mac: Option<[u8; 6]>,
     pub(super) group: u32,
@@ -128,8 +127,8 @@ pub(super) struct LinkDetails {
 }
 
 impl LinkDetails {
-    /// Decodes a message. Returns `None` for another family: a bridge reports its ports in
-    /// AF_BRIDGE, where RTM_DELLINK means that a port has left the bridge.
+    /// Decodes a link message. Returns `None` for families other than AF_UNSPEC: in AF_BRIDGE, a
+    /// bridge reports its ports, and RTM_DELLINK means that a port has left the bridge.
     pub(super) fn decode(message: &Message<'_>) -> Option<Self> {
         let header = LinkHeader::parse(message.payload()).ok()?;
         if header.interface_family != AddressFamily::Unspec {
@@ -137,7 +136,8 @@ impl LinkDetails {
         }
         let mut link = Self { ifindex: header.index, flags: header.flags, ..Self::default() };
         for attribute in link_attributes(message) {
-            // Parsed one by one: an attribute changed by a newer kernel must not hide the link.
+            // Attributes are parsed separately, so that one whose format a newer kernel has changed
+            // does not invalidate the whole message.
             match LinkAttribute::parse_with_param(&attribute, header.interface_family) {
                 Ok(LinkAttribute::IfName(name)) => link.name = Some(name),
                 Ok(LinkAttribute::IfAlias(alias)) => link.alias = Some(alias),
@@ -159,8 +159,8 @@ fn is_attached(xdp: &LinkXdp) -> bool {
 fn decode_address(body: &[u8]) -> Option<Address> {
     let message = AddressMessage::parse(body).ok()?;
     let (mut local, mut peer, mut protocol) = (None, None, 0);
-    // The eight bits of the header are the lower ones of IFA_FLAGS, which every kernel with
-    // IFA_PROTO sends.
+    // The header has only the lower 8 bits. Kernels that support IFA_PROTO also send IFA_FLAGS,
+    // which replaces them below.
     let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
     for attribute in message.attributes {
         match attribute {
@@ -171,10 +171,10 @@ fn decode_address(body: &[u8]) -> Option<Address> {
             _ => {}
         }
     }
-    // On a point-to-point link IFA_ADDRESS is the peer's.
+    // On a point-to-point link, IFA_ADDRESS is the address of the other end.
     let address = local.or(peer)?;
     let unusable = address.is_ipv6() && flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
-    // IPv6 uses the same bit for temporary addresses.
+    // In IPv6, the same bit marks temporary addresses.
     let secondary = address.is_ipv4() && flags.contains(AddressFlags::Secondary);
     let (ifindex, prefix) = (message.header.index, message.header.prefix_len);
     Some(Address { ifindex, address, prefix, protocol, unusable, secondary })
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_of_unexpected_length_does_not_hide_a_link() {
+    fn link_is_decoded_despite_an_attribute_of_unexpected_length() {
         let mtu = LinkAttribute::Other(DefaultNla::new(libc::IFLA_MTU, vec![0]));
         let link = LinkUnspec::new_with_index(3)
             .append_extra_attribute(mtu)
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_leaves_its_bridge_is_not_a_link_that_is_gone() {
+    fn port_leaving_a_bridge_is_not_a_deleted_link() {
         let link = LinkUnspec::new_with_index(3);
         let port = link.interface_family(AddressFamily::Bridge).build();
         assert_eq!(decoded(RouteNetlinkMessage::DelLink(port)), None);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbor_is_resolved_while_its_entry_has_a_valid_mac() {
+    fn neighbor_is_resolved_while_its_entry_has_a_valid_mac() {
         let neighbor = |state| {
             let mut message = NeighbourMessage::default();
             message.header.family = AddressFamily::Inet;
@@ -257,7 +257,7 @@ mod tests {
             let found = decoded(RouteNetlinkMessage::NewNeighbour(neighbor(state)));
             assert_eq!(found, Some(notice(resolved)), "{state}");
             let gone = decoded(RouteNetlinkMessage::DelNeighbour(neighbor(state)));
-            assert_eq!(gone, Some(notice(false)), "{state} and gone");
+            assert_eq!(gone, Some(notice(false)), "{state}, deleted");
         }
     }
 }

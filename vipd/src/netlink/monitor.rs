@@ -1,4 +1,4 @@
-//! Notifications of the links in use, their addresses, and unicast peers' neighbor entries.
+//! Notifications about the links in use, their addresses, and the neighbor entries of unicast peers.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,14 +17,14 @@ use super::wire::{Message, ifindex, link_name, messages, neighbor_address};
 const GROUPS: [u32; 3] = [1, 5, 9];
 /// RTNLGRP_NEIGH.
 const NEIGHBORS: u32 = 3;
-/// Receive buffer, bytes: several thousand notifications.
+/// Size of the receive buffer in bytes, enough for several thousand notifications.
 const RECEIVE_BUFFER: usize = 4 << 20;
-/// Room for a notification, bytes: that of a link is the largest, some 2 KiB, and more with many
-/// virtual functions.
+/// Maximum size of a notification in bytes. Link notifications are the largest: about 2 KiB, and
+/// more if the device has many virtual functions.
 const DATAGRAM: usize = 64 << 10;
 
-/// A socket that receives every change of the links in use and their addresses. Until
-/// [`Requests::read`](super::Requests::read) is called, all links are in use.
+/// A socket that receives all changes to the links in use and their addresses. Until
+/// [`Requests::read`](super::Requests::read) is called, it reports all links.
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,
@@ -46,37 +46,38 @@ struct Watched {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WatchedLink {
     pub(super) index: u32,
-    /// Position of its name among the watched names; `None` while it is renamed.
+    /// Index of its name in `Watched::names`; `None` while the link has another name.
     pub(super) name: Option<usize>,
 }
 
 /// Result of [`Monitor::drain`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
-    /// Notifications were lost (`ENOBUFS`): read everything again.
+    /// Whether notifications were lost (`ENOBUFS`). The caller must read everything again.
     pub overrun: bool,
-    /// A watched name now belongs to a different interface, new or renamed. Read its addresses:
-    /// earlier notifications were not received.
+    /// Whether a watched name now belongs to a different interface, new or renamed. The caller must
+    /// read its addresses, because earlier notifications about them were not received.
     pub appeared: bool,
-    /// The budget was used up, and more may be pending.
+    /// Whether the budget was used up, so that more notifications may be pending.
     pub more: bool,
 }
 
 /// Counters of received notifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MonitorTraffic {
-    /// Notifications that the socket filter has passed.
+    /// Notifications that passed the socket filter.
     pub received: u64,
-    /// Notifications that were decoded: those of the links in use.
+    /// Notifications that were decoded because they concern the links in use.
     pub decoded: u64,
 }
 
 impl Monitor {
-    /// Subscribes to notifications. Subscribe before the first dump, so that no change is missed in
-    /// between.
+    /// Opens the socket and subscribes to notifications. Call this before the first dump, so that
+    /// no change is missed.
     ///
     /// # Errors
-    /// `EPROTONOSUPPORT` without rtnetlink, `EMFILE` or `ENFILE` without file descriptors.
+    /// `EPROTONOSUPPORT` if the kernel lacks rtnetlink, `EMFILE` or `ENFILE` if no file descriptor
+    /// is available.
     pub fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, 0))?;
@@ -89,10 +90,10 @@ impl Monitor {
         Ok(Self { socket, buffer, watched: None, peers: Vec::new(), traffic: MonitorTraffic::default() })
     }
 
-    /// Limits notifications to the links with these names, and to these links (sorted).
+    /// Limits notifications to these links, sorted by index, and to new links with these names.
     ///
     /// # Errors
-    /// `ENOMEM` when the kernel cannot install the socket filter; the former one stays.
+    /// `ENOMEM` if the kernel cannot install the socket filter. The previous filter remains.
     pub(super) fn watch(&mut self, names: &[&str], links: &[WatchedLink]) -> io::Result<()> {
         self.watched = Some(Watched {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
@@ -101,11 +102,11 @@ impl Monitor {
         self.attach_filter()
     }
 
-    /// Requests [`Notice::Neighbor`] for these unicast peers.
+    /// Enables [`Notice::Neighbor`] for these unicast peers.
     ///
     /// # Errors
-    /// `ENOMEM` when the kernel cannot install the socket filter or join the group. The next call
-    /// with these peers tries again.
+    /// `ENOMEM` if the kernel cannot install the socket filter or join the group. The next call
+    /// tries again.
     pub fn watch_peers(&mut self, peers: &[IpAddr]) -> io::Result<()> {
         if self.peers == peers {
             return Ok(());
@@ -124,16 +125,16 @@ impl Monitor {
         result
     }
 
-    /// Returns the traffic received since the socket was opened.
+    /// Returns the counts of notifications since the socket was opened.
     pub fn traffic(&self) -> MonitorTraffic {
         self.traffic
     }
 
-    /// Reports pending notifications, up to `budget`.
+    /// Passes pending notifications to `notice`, reading at most `budget` datagrams.
     ///
     /// # Errors
-    /// Errors of the socket except `ENOBUFS`, which sets [`Drained::overrun`]. After an error, read
-    /// everything again: the flags of notifications drained before it are lost.
+    /// Any socket error except `ENOBUFS`, which sets [`Drained::overrun`]. After an error, the caller
+    /// must read everything again, because the flags in [`Drained`] are lost.
     pub fn drain(&mut self, budget: usize, mut notice: impl FnMut(Notice)) -> io::Result<Drained> {
         let mut drained = Drained::default();
         for _ in 0..budget {
@@ -165,8 +166,8 @@ impl Monitor {
         self.refilter(drained)
     }
 
-    /// Installs the filter again after a new interface appeared: the old filter drops notifications
-    /// about the addresses of that interface.
+    /// Updates the filter if an interface has appeared, because the previous filter drops
+    /// notifications about its addresses.
     fn refilter(&self, drained: Drained) -> io::Result<Drained> {
         if drained.appeared {
             self.attach_filter()?;
@@ -185,13 +186,13 @@ impl Monitor {
 
 impl AsFd for Monitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the socket lives as long as `self`, and so does its descriptor.
+        // SAFETY: `self` owns the socket, so that the descriptor stays open for the borrow.
         unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
     }
 }
 
-/// Sets the size of the receive buffer: beyond `net.core.rmem_max` with CAP_NET_ADMIN in the
-/// initial user namespace, up to that limit in a container without this capability.
+/// Sets the size of the receive buffer. Exceeding `net.core.rmem_max` takes CAP_NET_ADMIN in the
+/// initial user namespace; without it, the size is limited to that value.
 fn set_receive_buffer(socket: &Socket) -> io::Result<()> {
     // SAFETY: the socket outlives the borrowed descriptor.
     let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
@@ -200,16 +201,17 @@ fn set_receive_buffer(socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// Relevance of a notification for the links in use.
+/// Relevance of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Relevance {
     Irrelevant,
     Relevant,
-    /// An interface has taken a watched name.
+    /// A watched name now belongs to a different interface.
     Appeared,
 }
 
-/// Reads just enough of a message to decide whether to decode it, and keeps the indices up to date.
+/// Returns whether a message must be decoded, from as few of its fields as possible. Also updates
+/// the indices of the watched links.
 fn relevance(watched: &mut Option<Watched>, peers: &[IpAddr], message: &Message<'_>) -> Relevance {
     let Some(index) = ifindex(message) else { return Relevance::Irrelevant };
     let kind = message.message_type();
@@ -231,8 +233,8 @@ fn relevance(watched: &mut Option<Watched>, peers: &[IpAddr], message: &Message<
                     links.insert(place, WatchedLink { index, name });
                     Relevance::Appeared
                 }
-                // A link renamed to an unwatched name stays watched, so that renaming it back or
-                // deleting it is reported.
+                // A link that is renamed to another name stays watched, so that its deletion and
+                // further renames are reported.
                 (_, Ok(place)) => {
                     let former = std::mem::replace(&mut links[place].name, name);
                     if name.is_some() && name != former { Relevance::Appeared } else { Relevance::Relevant }

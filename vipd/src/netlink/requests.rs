@@ -1,4 +1,4 @@
-//! Batches of changes, and single requests.
+//! A request socket for rtnetlink: batches of changes, and single requests.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,13 +15,12 @@ use super::message::{Notice, PROTO_VIPD};
 use super::wire::{Message, acknowledged, append, errno, messages};
 use super::worker::{AddressWorker, Batch, receive};
 
-/// Number of changes per system call. The kernel needs 5 to 15 µs for an IPv4 address, most of it
-/// for its route, and takes the rtnl lock once per call. The batch is large enough that the system
-/// call and a wake-up are negligible, and small enough that the engine can announce addresses
+/// Number of changes per system call. The kernel takes the rtnl lock once per call, and needs 5 to
+/// 15 µs for an IPv4 address, mostly for its route. A batch is large enough to make the cost of the
+/// system call and of a wake-up negligible, and small enough for the engine to announce addresses
 /// between batches.
 pub const BATCH: usize = 16;
-/// Room for a datagram of a dump, bytes: the kernel fills no more (`net/netlink/af_netlink.c`,
-/// `netlink_dump`).
+/// Maximum size of a datagram of a dump in bytes (`netlink_dump` in `net/netlink/af_netlink.c`).
 const DATAGRAM: usize = 32 << 10;
 
 /// Counters of messages exchanged with the kernel.
@@ -29,28 +28,28 @@ const DATAGRAM: usize = 32 << 10;
 pub struct Traffic {
     /// Requests sent.
     pub requests: u64,
-    /// Dumps among them.
+    /// Dumps requested; included in `requests`.
     pub dumps: u64,
     /// Messages received, except answers to address batches.
     pub received: u64,
 }
 
-/// A batch that was submitted and not yet waited for.
+/// A batch that was submitted but not yet waited for.
 #[derive(Debug)]
 enum Pending {
-    /// The worker runs it.
+    /// The worker thread runs the batch.
     Submitted,
     /// The batch runs when the caller waits for it.
     Deferred(Batch),
 }
 
-/// A socket for requests. The kernel answers within the call that sends.
+/// A socket for requests. The kernel has queued its answers by the time a send returns.
 #[derive(Debug)]
 pub struct Requests {
     pub(super) socket: Arc<Socket>,
     pending: VecDeque<Pending>,
     worker: Option<AddressWorker>,
-    /// Spare batches, whose buffers are reused.
+    /// Completed batches, kept to reuse their buffers.
     spare: Vec<Batch>,
     pub(super) sequence: u32,
     pub(super) outgoing: Vec<u8>,
@@ -62,15 +61,16 @@ impl Requests {
     /// Opens the socket.
     ///
     /// # Errors
-    /// `EPROTONOSUPPORT` without rtnetlink, `EMFILE` or `ENFILE` without file descriptors.
+    /// `EPROTONOSUPPORT` if the kernel lacks rtnetlink, `EMFILE` or `ENFILE` if no file descriptor
+    /// is available.
     pub fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, 0))?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        // Acknowledgements need not quote the request.
+        // Errors do not have to include the request.
         socket.set_cap_ack(true)?;
-        // Linux 4.20: dumps honor their filters. Without it they are complete, and filtered by
-        // their reader.
+        // Makes the kernel filter dumps (Linux 4.20). Otherwise it dumps everything, and the reader
+        // filters.
         let _ = socket.set_netlink_get_strict_chk(true);
         Ok(Self {
             socket: Arc::new(socket),
@@ -84,22 +84,23 @@ impl Requests {
         })
     }
 
-    /// Returns the traffic since the socket was opened.
+    /// Returns the message counts since the socket was opened.
     pub fn traffic(&self) -> Traffic {
         self.traffic
     }
 
-    /// Starts a thread that runs batches from now on while the caller does something else. The
-    /// thread inherits the caller's scheduling policy.
+    /// Starts a thread that runs batches in the background. The thread inherits the caller's
+    /// scheduling policy.
     ///
     /// # Errors
-    /// `EAGAIN` when no thread can be started; batches are then run by [`wait`](Self::wait).
+    /// `EAGAIN` if the thread cannot be started. [`wait`](Self::wait) then runs the batches.
     pub fn start_worker(&mut self) -> io::Result<()> {
         self.worker = Some(AddressWorker::start(Arc::clone(&self.socket))?);
         Ok(())
     }
 
-    /// Submits changes, to be made in order. Call [`wait`](Self::wait) for each [`BATCH`] of them.
+    /// Submits changes, which are applied in order. The caller must then call [`wait`](Self::wait)
+    /// once for each chunk of [`BATCH`] changes.
     pub fn submit(&mut self, changes: &[Change]) {
         for group in changes.chunks(BATCH) {
             let mut batch = self.spare.pop().unwrap_or_default();
@@ -108,14 +109,14 @@ impl Requests {
             for (index, change) in group.iter().enumerate() {
                 self.sequence = self.sequence.wrapping_add(1);
                 let (request, flags) = change.request();
-                // The kernel always answers failures, in order, so only the last request needs an
-                // acknowledgement: it ends the batch.
+                // The kernel reports failures even without NLM_F_ACK, and in order. Only the last
+                // request needs an acknowledgement, which marks the end of the batch.
                 let ack = if index + 1 == group.len() { NLM_F_ACK } else { 0 };
                 append(&mut batch.requests, request, flags | ack, self.sequence);
             }
             batch.last = self.sequence;
             self.traffic.requests += group.len() as u64;
-            // A single batch takes less time than waking another thread.
+            // Running a single batch takes less time than waking another thread.
             self.pending.push_back(match &self.worker {
                 Some(worker) if changes.len() > BATCH => {
                     worker.submit(batch);
@@ -126,10 +127,11 @@ impl Requests {
         }
     }
 
-    /// Waits for the oldest pending batch, and reports each change in it that failed.
+    /// Waits for the oldest pending batch, which consists of `changes`, and passes those that
+    /// failed to `failed`.
     ///
     /// # Errors
-    /// When the socket fails; the result of these changes is then unknown.
+    /// If the socket fails. It is then unknown which of the changes were applied.
     pub fn wait(&mut self, changes: &[Change], mut failed: impl FnMut(&Change, io::Error)) -> io::Result<()> {
         let (batch, result) = match (self.pending.pop_front(), &self.worker) {
             (None, _) => return Ok(()),
@@ -140,7 +142,7 @@ impl Requests {
             (Some(Pending::Submitted), Some(worker)) => match worker.wait() {
                 Ok(outcome) => outcome,
                 Err(error) => {
-                    // The thread has ended with its batches; later ones are run here.
+                    // The thread has ended and its batches are lost. Later ones run on this thread.
                     self.worker = None;
                     return Err(error);
                 }
@@ -151,7 +153,7 @@ impl Requests {
             for answer in messages(&batch.answers) {
                 let Some(errno) = errno(&answer) else { continue };
                 let index = answer.sequence_number().wrapping_sub(batch.first) as usize;
-                // An answer to an earlier request is not part of this batch.
+                // Skips answers to requests from before this batch.
                 let Some(change) = changes.get(index) else { continue };
                 if let Err(error) = change.outcome(errno) {
                     failed(change, error);
@@ -162,10 +164,10 @@ impl Requests {
         result
     }
 
-    /// Makes the changes in order and reports each one that failed.
+    /// Applies the changes in order and passes those that failed to `failed`.
     ///
     /// # Errors
-    /// When the socket fails; the result of some changes is then unknown.
+    /// If the socket fails. It is then unknown which of the changes were applied.
     pub fn apply(
         &mut self,
         changes: &[Change],
@@ -173,19 +175,19 @@ impl Requests {
     ) -> io::Result<()> {
         self.submit(changes);
         let mut result = Ok(());
-        // Waits for every batch: the result of a skipped batch would be taken for the result of the
-        // next batch.
+        // Waits for all batches even after an error. Otherwise the next wait would receive the
+        // result of a batch that was skipped here.
         for batch in changes.chunks(BATCH) {
             result = result.and(self.wait(batch, &mut failed));
         }
         result
     }
 
-    /// Removes these addresses from the named interfaces where they have vipd's mark. Other
-    /// addresses with the mark may belong to another agent.
+    /// Removes `vips` with vipd's mark from the named interfaces. Other addresses with the mark may
+    /// belong to another agent and stay.
     ///
     /// # Errors
-    /// When the dump or one of the removals fails; the other removals are still made.
+    /// If the dump or a removal fails. All other removals are still carried out.
     pub fn withdraw(&mut self, interfaces: &[String], vips: &[IpAddr]) -> io::Result<()> {
         let mut indices = Vec::new();
         let mut changes = Vec::new();
@@ -202,16 +204,15 @@ impl Requests {
         })?;
         let mut refused = Ok(());
         self.apply(&changes, |change, error| {
-            let sentence = format!("cannot remove {change}: {error}");
-            refused = Err(io::Error::new(error.kind(), sentence));
+            refused = Err(io::Error::new(error.kind(), format!("cannot remove {change}: {error}")));
         })?;
         refused
     }
 
-    /// Makes one request and waits for its acknowledgement.
+    /// Sends one request and waits for its acknowledgement.
     ///
     /// # Errors
-    /// The kernel's answer.
+    /// The error returned by the kernel.
     pub(super) fn request(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         let sequence = self.send(request, flags | NLM_F_ACK)?;
         self.answers(sequence, |_| {}).map(drop)
@@ -227,8 +228,8 @@ impl Requests {
         Ok(self.sequence)
     }
 
-    /// Receives the answers to a request, up to its acknowledgement, its error or the end of the
-    /// dump. Returns whether a change has interrupted the dump, so that an entry may be missing
+    /// Receives the answers to a request until its acknowledgement, an error or the end of the dump.
+    /// Returns whether a change interrupted the dump, so that entries may be missing
     /// (`NLM_F_DUMP_INTR`).
     pub(super) fn answers(&mut self, sequence: u32, mut each: impl FnMut(&Message<'_>)) -> io::Result<bool> {
         let mut interrupted = false;
@@ -236,8 +237,7 @@ impl Requests {
             self.incoming.clear();
             receive(&self.socket, &mut self.incoming, DATAGRAM)?;
             for answer in messages(&self.incoming) {
-                // An answer to an earlier request, which failed before all its answers were
-                // received.
+                // Skips remaining answers to an earlier request whose dump was abandoned.
                 if answer.sequence_number() != sequence {
                     continue;
                 }

@@ -1,22 +1,24 @@
-//! Sysctls of interfaces, `net.ipv4.conf.IF.*` and `net.ipv6.conf.IF.*`, for macvlans.
+//! Per-interface sysctls that macvlans need: `net.ipv4.conf.IF.*` and `net.ipv6.conf.IF.*`.
 //!
-//! `/proc/sys` shows the network namespace of the thread that opens a file. In containers it is
-//! often read-only, so a value is written only where it differs.
+//! Which network namespace's values `/proc/sys/net` contains depends on the thread that opens the
+//! file. In containers, `/proc/sys` is often read-only, so values are written only if they differ.
 
 use std::fmt;
 use std::fs;
 use std::io;
 
-/// Sysctls of a parent and the values they need.
+/// Sysctls of a parent interface and their required values.
 ///
-/// `arp_ignore` 1: it answers ARP requests for its own addresses only, not for its macvlans' with
-/// its own MAC. `arp_announce` 2: its ARP requests carry its own address, not a VIP, which would
-/// update caches with its own MAC.
+/// * `arp_ignore` 1 prevents the parent from answering ARP requests for the VIPs on its macvlans,
+///   which it would do with its own MAC.
+/// * `arp_announce` 2 prevents the parent from sending ARP requests with a VIP as the source, which
+///   would update the caches of other hosts with the parent's MAC.
 const PARENT: [(&str, u32); 2] = [("arp_ignore", 1), ("arp_announce", 2)];
-/// Sysctls of a macvlan for IPv4. `rp_filter` 2: the route to a host may be through the parent.
+/// Sysctls of every macvlan. `rp_filter` is 2 (loose), because the route to a host may go through
+/// the parent.
 const MACVLAN: [(&str, u32); 3] = [("arp_ignore", 1), ("arp_announce", 2), ("rp_filter", 2)];
-/// Sysctls of a macvlan for IPv6. `addr_gen_mode` 1: no link-local address from the MAC, which is
-/// the same on all routers (RFC 9568 section 7.4).
+/// Additional sysctls of a macvlan for IPv6. `addr_gen_mode` 1 prevents the kernel from deriving a
+/// link-local address from the virtual MAC, which all routers share (RFC 9568 section 7.4).
 const MACVLAN6: [(&str, u32); 4] =
     [("addr_gen_mode", 1), ("accept_ra", 0), ("accept_dad", 0), ("router_solicitations", 0)];
 
@@ -26,16 +28,16 @@ pub(super) struct SysctlError {
     family: u8,
     interface: String,
     name: &'static str,
-    /// The value found; `None` if it cannot be read either.
+    /// The current value, or `None` if it cannot be read.
     found: Option<u32>,
     wanted: u32,
-    /// Whether the interface is a new macvlan, which is deleted after this error: new interfaces
-    /// take the default.
+    /// Whether the interface is a new macvlan. It is deleted after this error, so that the remedy
+    /// is to change the default for new interfaces.
     is_new: bool,
     error: io::Error,
 }
 
-/// Formats the name as sysctl(8) does: a dot in an interface name becomes a slash.
+/// Writes the name as sysctl(8) does, with a slash for each dot in an interface name.
 impl fmt::Display for SysctlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { family, interface, name, wanted, error, .. } = self;
@@ -56,17 +58,17 @@ impl From<SysctlError> for io::Error {
     }
 }
 
-/// A parent's sysctls before a macvlan was created on it: `name=value`, separated by spaces.
+/// The original sysctls of a parent. Formatted as `name=value` pairs, separated by spaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sysctls(Vec<(&'static str, u32)>);
 
 impl Sysctls {
-    /// Returns the current values.
+    /// Reads the current values.
     pub(super) fn of_parent(interface: &str) -> Self {
         Self(PARENT.iter().filter_map(|(name, _)| Some((*name, read(4, interface, name)?))).collect())
     }
 
-    /// Returns the values in an alias. Unknown words are ignored.
+    /// Parses the values in an alias. Unknown words are ignored.
     pub(super) fn parse(text: &str) -> Self {
         let one = |word: &str| {
             let (name, value) = word.split_once('=')?;
@@ -90,24 +92,24 @@ impl Sysctls {
 
 impl fmt::Display for Sysctls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, (name, value)) in self.0.iter().enumerate() {
-            let space = if place == 0 { "" } else { " " };
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            let space = if index == 0 { "" } else { " " };
             write!(f, "{space}{name}={value}")?;
         }
         Ok(())
     }
 }
 
-/// Sets the sysctls of a new macvlan, which is down.
+/// Sets the sysctls of a new macvlan before it is brought up.
 ///
 /// # Errors
-/// The first one that has the wrong value and cannot be set.
+/// If a sysctl has the wrong value and cannot be set.
 pub(super) fn prepare(interface: &str, family: u8, parent: &str) -> Result<(), SysctlError> {
     let set = |family, name, value| {
         set(family, interface, name, value).map_err(|error| SysctlError { is_new: true, ..error })
     };
-    // A router forwards packets to the virtual MAC (RFC 9568 section 6.4.3) like packets to its own
-    // MAC.
+    // A master forwards packets sent to the virtual MAC (RFC 9568 section 6.4.3), so the macvlan
+    // takes its parent's forwarding setting.
     if let Some(forwarding) = read(family, parent, "forwarding") {
         set(family, "forwarding", forwarding)?;
     }
@@ -117,7 +119,7 @@ pub(super) fn prepare(interface: &str, family: u8, parent: &str) -> Result<(), S
     let ipv6: &[_] = if family == 6 { &MACVLAN6 } else { &[("disable_ipv6", 1)] };
     for (name, value) in ipv6 {
         match set(6, name, *value) {
-            // A kernel without IPv6.
+            // The kernel does not support IPv6.
             Err(error) if family == 4 && error.error.kind() == io::ErrorKind::NotFound => {}
             result => result?,
         }
@@ -125,10 +127,10 @@ pub(super) fn prepare(interface: &str, family: u8, parent: &str) -> Result<(), S
     Ok(())
 }
 
-/// Sets the sysctls of the parent of a macvlan for IPv4.
+/// Sets the sysctls of the parent of an IPv4 macvlan.
 ///
 /// # Errors
-/// As [`prepare`].
+/// See [`prepare`].
 pub(super) fn prepare_parent(interface: &str) -> Result<(), SysctlError> {
     PARENT.iter().try_for_each(|(name, value)| set(4, interface, name, *value))
 }
@@ -163,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_in_an_alias_are_parsed_again() {
+    fn formatted_sysctls_parse_to_the_same_values() {
         let sysctls = Sysctls(vec![("arp_ignore", 0), ("arp_announce", 1)]);
         assert_eq!(sysctls.to_string(), "arp_ignore=0 arp_announce=1");
         assert_eq!(Sysctls::parse(&sysctls.to_string()), sysctls);
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_names_the_sysctl_its_value_and_what_to_set() {
+    fn error_states_the_sysctl_its_value_and_the_remedy() {
         let mut error = SysctlError {
             family: 4,
             interface: "eth0.7".to_owned(),

@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use super::socket::{AT_ONCE, PacketSocket};
 
-/// Frames to send on one interface, in order, each with a tag that identifies it.
+/// Frames to send on one interface, in order, each with a tag for its result.
 ///
-/// It keeps its memory, so that nothing is allocated in the steady state.
+/// Sending keeps the allocated memory for later frames, so that nothing is allocated in the steady
+/// state.
 #[derive(Debug)]
 pub struct Batch<T> {
     bytes: Vec<u8>,
@@ -28,26 +29,27 @@ impl<T: Copy> Batch<T> {
         self.frames.push((tag, start..self.bytes.len()));
     }
 
-    /// Returns whether there is nothing to send.
+    /// Returns whether the batch has no frames.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
-    /// Sends all frames without waiting, and is empty afterwards. `done` receives each tag with its
-    /// result; frames after a refused one are still sent.
+    /// Sends all frames without blocking and empties the batch. Passes each tag and its result to
+    /// `done`. If the kernel refuses a frame, the frames after it are still sent.
     pub fn send(&mut self, socket: &PacketSocket, mut done: impl FnMut(T, io::Result<()>)) {
         let mut next = 0;
         while next < self.frames.len() {
             let ready = self.frames.iter().skip(next).take(AT_ONCE);
             let frames = ready.filter_map(|(_, range)| self.bytes.get(range.clone()));
-            // The error is the first frame's; those before it went out with the call before.
+            // An error is about the first frame of the call: sendmmsg(2) returns the number of
+            // frames sent before a refused one.
             let (sent, refused) = match socket.send_many(frames) {
                 Ok(sent) => (sent, None),
                 Err(error) => (0, Some(error)),
             };
             let tags = self.frames.iter().skip(next).map(|(tag, _)| *tag);
             tags.clone().take(sent).for_each(|tag| done(tag, Ok(())));
-            // A call that sends nothing without an error would be repeated forever.
+            // Treated as an error, because repeating the call could loop forever.
             let refused = refused.or_else(|| (sent == 0).then(|| io::ErrorKind::WriteZero.into()));
             next += sent;
             if let (Some(error), Some((tag, _))) = (refused, self.frames.get(next)) {
@@ -67,11 +69,11 @@ mod tests {
     #[test]
     #[ignore = "needs CAP_NET_RAW"]
     fn each_frame_is_reported_once_and_in_order() {
-        // The loopback interface refuses frames shorter than an Ethernet header or longer than its
-        // MTU.
+        // Loopback, which refuses frames shorter than an Ethernet header.
         let Ok(socket) = PacketSocket::open(1) else {
             panic!(
-                "an AF_PACKET socket on the loopback interface needs CAP_NET_RAW: run as root, with `cargo xtask test`"
+                "cannot open an AF_PACKET socket on the loopback interface: needs CAP_NET_RAW (run as root, with \
+                 `cargo xtask test`)"
             );
         };
         let mut batch = Batch::default();

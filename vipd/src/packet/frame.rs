@@ -1,4 +1,4 @@
-//! Prepared frames.
+//! Frames that are prepared in advance: adverts and announcements.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -6,12 +6,12 @@ use vipd_common::address::to_words;
 use vipd_common::parse::ChecksumForm;
 use vipd_common::wire::{arp, checksum, ethernet, ipv4, ipv6, nd, vrrp};
 
-/// Too many addresses, or addresses of different families.
+/// An advert cannot be encoded: it has too many addresses, or addresses of different families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an advert carries up to 255 addresses of one family")]
+#[error("an advert can contain at most 255 addresses, all of one family")]
 pub struct FrameError;
 
-/// A virtual router's advert, complete but for its priority.
+/// An advert of a virtual router, complete except for its priority.
 ///
 /// ```text
 ///  0          14             34 or 54           36 or 56
@@ -20,20 +20,20 @@ pub struct FrameError;
 ///  +----------+--------------+------+----------+----------+----- …
 /// ```
 ///
-/// A unicast advert is the message alone: the kernel, which has the route to the peer, adds the
-/// headers.
+/// A unicast advert consists of the VRRP message only. The kernel selects the route to the peer and
+/// adds the headers.
 #[derive(Clone, Debug)]
 pub struct AdvertFrame {
     bytes: Vec<u8>,
-    /// Offset of the message.
+    /// Offset of the VRRP message.
     message: usize,
 }
 
 impl AdvertFrame {
-    /// Prepares the frame to the group of the family in `fields`.
+    /// Prepares an advert to the VRRP multicast group of the source's family.
     ///
     /// # Errors
-    /// [`FrameError`] for more than 255 addresses or an address of the wrong family.
+    /// [`FrameError`] if there are more than 255 addresses, or addresses of another family.
     pub fn multicast(
         mac: [u8; 6],
         source: IpAddr,
@@ -46,10 +46,10 @@ impl AdvertFrame {
         }
     }
 
-    /// Prepares the message from `source` to `peer`.
+    /// Prepares an advert from `source` to `peer`.
     ///
     /// # Errors
-    /// [`FrameError`] above 255 addresses, or for an address of the other family.
+    /// [`FrameError`] if there are more than 255 addresses, or addresses of another family.
     pub fn unicast(
         source: IpAddr,
         peer: IpAddr,
@@ -92,11 +92,10 @@ impl AdvertFrame {
         Ok(Self { bytes, message: MESSAGE })
     }
 
-    /// Returns the frame with this priority. The priority and the checksum are updated if they
-    /// differ.
+    /// Sets the priority, updates the checksum, and returns the frame.
     pub fn with_priority(&mut self, priority: u8) -> &[u8] {
         let message = &mut self.bytes[self.message..];
-        // The 16-bit word of the checksum that the priority is in: priority and address count.
+        // The priority and the address count form one 16-bit word of the checksum.
         let count = message[vrrp::COUNT];
         let old = u16::from_be_bytes([message[vrrp::PRIORITY], count]);
         let new = u16::from_be_bytes([priority, count]);
@@ -110,7 +109,7 @@ impl AdvertFrame {
     }
 }
 
-/// Builds the message, with room for `headers` bytes before it.
+/// Builds the VRRP message, preceded by `headers` bytes for the headers.
 fn message(
     headers: usize,
     source: IpAddr,
@@ -125,13 +124,12 @@ fn message(
     let length =
         vrrp::write(&mut bytes[headers..], fields, &to_words(source), &to_words(destination), addresses);
     bytes.truncate(headers + length.ok_or(FrameError)?);
-    // The buffer lives as long as its virtual router, of which there may be thousands: do not keep
-    // 4 KiB for 40 bytes.
+    // There may be thousands of virtual routers, each of which keeps its buffers.
     bytes.shrink_to_fit();
     Ok(bytes)
 }
 
-/// Announces an address: gratuitous ARP, or an unsolicited Neighbor Advertisement.
+/// Builds the announcement of an address: gratuitous ARP or an unsolicited Neighbor Advertisement.
 pub fn announcement(mac: [u8; 6], address: IpAddr) -> Announcement {
     match address {
         IpAddr::V4(address) => Announcement::Arp(arp::gratuitous(mac, address.octets())),
@@ -139,7 +137,7 @@ pub fn announcement(mac: [u8; 6], address: IpAddr) -> Announcement {
     }
 }
 
-/// A frame that updates other hosts' neighbor entries for an address.
+/// A frame that updates the neighbor entries of other hosts for an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announcement {
     /// Gratuitous ARP.
@@ -190,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_advert_is_valid_with_every_priority() {
+    fn advert_is_valid_with_any_priority() {
         for form in FORMS {
             for addresses in [1, 2, 255] {
                 let mut frame = frame(form, addresses);
@@ -214,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_byte_fails_the_checksum() {
+    fn corrupted_advert_fails_the_checksum() {
         for form in FORMS {
             let mut frame = frame(form, 1);
             let mut bytes = frame.with_priority(100).to_vec();
@@ -239,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unicast_advert_is_the_message_alone_with_the_peer_s_checksum() {
+    fn unicast_advert_has_no_headers_and_a_checksum_for_its_peer() {
         for form in FORMS {
             let (from, peer) = (source(form), addresses(form, 13).last().expect("one"));
             let frame = AdvertFrame::unicast(from, peer, &fields(form), addresses(form, 1)).expect("fits");
@@ -254,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn gratuitous_arp_has_the_address_as_sender_and_target() {
+    fn gratuitous_arp_contains_the_address_as_sender_and_target() {
         let frame = announcement(MAC, Ipv4Addr::new(10, 0, 0, 1).into());
         let bytes = frame.bytes();
         assert_eq!(&bytes[0..6], &[0xff; 6]);

@@ -1,4 +1,4 @@
-//! Membership of VRRP's multicast groups.
+//! Membership in the VRRP multicast groups.
 
 use std::fs;
 use std::io;
@@ -9,12 +9,13 @@ use vipd_common::wire::{ipv4, ipv6};
 
 use super::unicast::drop_all_input;
 
-/// Membership of VRRP's group on one interface, for as long as the value lives.
+/// Membership in a VRRP multicast group on one interface. Dropping the value leaves the group.
 ///
-/// XDP processes only frames that the NIC accepts: joining the group sets the NIC's filter, and the
-/// kernel's IGMP or MLD report sets that of snooping switches. The socket is a raw one of protocol
-/// 112 that drops all input: while one exists, the kernel does not answer adverts to a unicast
-/// address with an ICMP error where they arrive without the XDP program.
+/// XDP processes only frames that the NIC accepts. Joining the group configures the NIC's filter,
+/// and the kernel's IGMP or MLD reports configure snooping switches.
+///
+/// The socket is a raw socket of protocol 112 that drops all input. While it exists, the kernel does
+/// not reply with ICMP errors to unicast adverts on interfaces without the XDP program.
 #[derive(Debug)]
 pub struct Membership {
     socket: Socket,
@@ -26,8 +27,8 @@ impl Membership {
     /// Joins the group of the family (4 or 6) on the interface with this index.
     ///
     /// # Errors
-    /// `EPERM` without CAP_NET_RAW, `ENODEV` without the interface or with IPv6 off on it, `ENOBUFS` above
-    /// `net.ipv4.igmp_max_memberships`.
+    /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist or IPv6 is disabled on
+    /// it, `ENOBUFS` if `net.ipv4.igmp_max_memberships` is exceeded.
     pub fn join(ifindex: u32, family: u8) -> io::Result<Self> {
         let is_ipv6 = family == 6;
         let domain = if is_ipv6 { Domain::IPV6 } else { Domain::IPV4 };
@@ -38,18 +39,21 @@ impl Membership {
         Ok(membership)
     }
 
-    /// Joins the group again if the kernel has lost the membership: it forgets an interface's memberships when it removes
-    /// IPv6 or IPv4 from it (an MTU below 1280 or 68, `addrconf_ifdown` and `inetdev_destroy`), while the socket still
-    /// counts as a member. A membership that exists stays, without a gap or a report. Returns whether it was lost.
+    /// Joins the group again if the kernel has dropped the membership, and returns whether it had.
+    ///
+    /// When the kernel disables IPv6 or IPv4 on an interface, for example because its MTU falls
+    /// below 1280 or 68, it drops the interface's memberships but still counts the socket as a member
+    /// (`addrconf_ifdown`, `inetdev_destroy`). An existing membership is not interrupted, and causes
+    /// no report.
     ///
     /// # Errors
-    /// As [`join`](Self::join); there is no membership then, and the call can be repeated.
+    /// See [`join`](Self::join). There is then no membership, and the call can be repeated.
     pub fn renew(&self) -> io::Result<bool> {
         if self.is_member().unwrap_or(false) {
             return Ok(false);
         }
-        // Leaves before joining, because leaving afterwards would drop the new membership. An error
-        // means that there is none.
+        // The socket still counts as a member, so it must leave before it can join again. Leaving
+        // fails if the kernel has no record of the membership, which is fine.
         let _ = if self.is_ipv6 {
             self.socket.leave_multicast_v6(&Ipv6Addr::from(ipv6::VRRP_GROUP), self.ifindex)
         } else {
@@ -69,7 +73,7 @@ impl Membership {
 
     /// Returns whether the interface is a member of the group, through this socket or any other.
     fn is_member(&self) -> io::Result<bool> {
-        // The thread's file: the process's main thread may be in another network namespace.
+        // Not /proc/net, because the main thread may be in another network namespace.
         if self.is_ipv6 {
             let table = fs::read_to_string("/proc/thread-self/net/igmp6")?;
             Ok(lists_ipv6(&table, self.ifindex, Ipv6Addr::from(ipv6::VRRP_GROUP)))
@@ -80,7 +84,8 @@ impl Membership {
     }
 }
 
-/// Reads `/proc/net/igmp6`: a line for each group, with index, name and address first.
+/// Searches the contents of `/proc/net/igmp6`. Each line is one group and starts with the interface
+/// index, the interface name and the group address.
 fn lists_ipv6(table: &str, ifindex: u32, group: Ipv6Addr) -> bool {
     let group = format!("{:032x}", group.to_bits());
     table.lines().any(|line| {
@@ -89,8 +94,8 @@ fn lists_ipv6(table: &str, ifindex: u32, group: Ipv6Addr) -> bool {
     })
 }
 
-/// Reads `/proc/net/igmp`: a line for each interface, which starts with its index, and indented lines for its groups, in
-/// the byte order of the host.
+/// Searches the contents of `/proc/net/igmp`. The line of an interface starts with its index, and is
+/// followed by an indented line for each of its groups, in host byte order.
 fn lists_ipv4(table: &str, ifindex: u32, group: Ipv4Addr) -> bool {
     let group = format!("{:08X}", u32::from_ne_bytes(group.octets()));
     let mut is_interface = false;
@@ -109,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memberships_are_read_by_interface() {
+    fn memberships_are_found_by_interface_and_group() {
         let group = u32::from_ne_bytes([224, 0, 0, 18]);
         let table = format!(
             "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n\

@@ -1,6 +1,7 @@
-//! Sends adverts, announcements and solicitations, and joins VRRP's multicast groups.
+//! Sends adverts, announcements and solicitations, and joins the VRRP multicast groups.
 //!
-//! Frames are prepared once, when the interface's MAC and primary address are known; later only the priority changes.
+//! Advert frames are prepared once, when the interface's MAC and primary address are known. Only
+//! their priority changes afterwards.
 
 mod batch;
 mod frame;

@@ -1,4 +1,4 @@
-//! An AF_PACKET socket that sends on one interface.
+//! An AF_PACKET socket for sending on one interface.
 
 use std::mem::{self, size_of};
 use std::os::fd::AsRawFd as _;
@@ -6,22 +6,23 @@ use std::{io, ptr};
 
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 
-/// Frames that one system call sends.
+/// Maximum number of frames per system call.
 pub(super) const AT_ONCE: usize = 64;
-/// `SO_PRIORITY` of adverts and announcements (`include/uapi/linux/pkt_sched.h`): queueing disciplines send them before
-/// the node's other traffic, so that a saturated uplink does not delay or drop them. AF_PACKET ignores the DSCP.
+/// `SO_PRIORITY` of adverts and announcements (`include/uapi/linux/pkt_sched.h`). Priority-aware
+/// queueing disciplines send them before other traffic, so that a saturated uplink does not delay or
+/// drop them. AF_PACKET does not derive the priority from the DSCP.
 pub(super) const TC_PRIO_CONTROL: u32 = 7;
 
-/// A socket that sends whole Ethernet frames out of one interface.
+/// A socket that sends complete Ethernet frames from one interface.
 #[derive(Debug)]
 pub struct PacketSocket(Socket);
 
 impl PacketSocket {
-    /// Opens a socket on the interface with this index. The socket's protocol is 0, so it receives
-    /// nothing (packet(7)).
+    /// Opens a socket on the interface with this index. Its protocol is 0, so that it receives no
+    /// packets (packet(7)).
     ///
     /// # Errors
-    /// `EPERM` without CAP_NET_RAW or CAP_NET_ADMIN, `ENODEV` when the interface is gone.
+    /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist.
     pub fn open(ifindex: u32) -> io::Result<Self> {
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.bind(&link_layer(ifindex)?)?;
@@ -30,11 +31,13 @@ impl PacketSocket {
         Ok(Self(socket))
     }
 
-    /// Sends up to [`AT_ONCE`] frames with one system call, without waiting, and returns how many were sent: all, or those
-    /// before the first that was refused. A packet socket sends a frame completely or not at all.
+    /// Sends up to [`AT_ONCE`] frames in one system call, without blocking. Returns the number of
+    /// frames sent; if it is less than the number of frames, the kernel refused the next one. A
+    /// packet socket sends a frame completely or not at all.
     ///
     /// # Errors
-    /// When the first frame is refused: `ENETDOWN` when the interface is down, `ENOBUFS` or `EAGAIN` when its queue is full.
+    /// If the first frame is refused: `ENETDOWN` if the interface is down, `ENOBUFS` or `EAGAIN` if
+    /// its queue is full.
     pub(super) fn send_many<'a>(&self, frames: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
         let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; AT_ONCE];
         let mut count = 0;
@@ -42,30 +45,30 @@ impl PacketSocket {
             *part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
             count += 1;
         }
-        // SAFETY: a mmsghdr is integers and pointers, for which zero is a valid value.
+        // SAFETY: all fields of mmsghdr are integers and pointers, for which zero is a valid value.
         let mut messages: [libc::mmsghdr; AT_ONCE] = unsafe { mem::zeroed() };
         for (message, part) in messages.iter_mut().zip(&mut parts) {
             message.msg_hdr.msg_iov = part;
             message.msg_hdr.msg_iovlen = 1;
         }
-        // SAFETY: the first `count` messages have one part each, which lies in a frame that is borrowed until this returns;
-        // sendmmsg(2) reads the parts and writes nothing but each message's length.
+        // SAFETY: each of the first `count` messages has one part, which points into a frame that is
+        // borrowed until this function returns. sendmmsg(2) only writes the lengths in `messages`.
         let sent = unsafe { libc::sendmmsg(self.0.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 }
 
-/// Returns `struct sockaddr_ll` of an interface, with protocol 0.
+/// Builds a `struct sockaddr_ll` for an interface, with protocol 0.
 fn link_layer(ifindex: u32) -> io::Result<SockAddr> {
     let index = i32::try_from(ifindex).map_err(|_| io::ErrorKind::InvalidInput)?;
     let family = u16::try_from(libc::AF_PACKET).map_err(|_| io::ErrorKind::InvalidInput)?;
     let length =
         libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut storage = SockAddrStorage::zeroed();
-    // SAFETY: sockaddr_ll is a socket address made of integers; the storage is larger, aligned and zeroed.
+    // SAFETY: sockaddr_ll consists of integers, and the storage is large enough, aligned and zeroed.
     let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
     address.sll_family = family;
     address.sll_ifindex = index;
-    // SAFETY: the storage holds a sockaddr_ll of that length and family, as just written.
+    // SAFETY: the storage contains a valid sockaddr_ll of this length.
     Ok(unsafe { SockAddr::new(storage, length) })
 }

@@ -1,8 +1,8 @@
 //! ARP requests (RFC 826) and Neighbor Solicitations (RFC 4861 section 4.3) for unicast peers.
 //!
-//! The kernel retransmits its own solicitations only once a second (`retrans_time_ms`) and queues
-//! adverts until the neighbor resolves. A solicitation also updates the sender's entry in the
-//! peer's neighbor table.
+//! They are sent along with the adverts until the peer's MAC is resolved, because the kernel sends
+//! its own only once a second (`retrans_time_ms`) and queues the adverts in the meantime. A
+//! solicitation also updates the peer's neighbor entry for the sender.
 
 use std::net::IpAddr;
 
@@ -12,17 +12,18 @@ use vipd_common::wire::{arp, ethernet, ipv6, nd, vrrp};
 /// Offset of the target MAC in an ARP frame.
 const TARGET_MAC: usize = arp::FRAME_TARGET_IP - 6;
 
-/// A frame that requests a neighbor's MAC address.
+/// A frame that requests a neighbor's MAC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Solicitation {
-    /// ARP request.
+    /// An ARP request.
     Arp([u8; arp::FRAME_LEN]),
-    /// Neighbor Solicitation with the sender's MAC.
+    /// A Neighbor Solicitation with the sender's MAC.
     Neighbor([u8; nd::FRAME_LEN]),
 }
 
 impl Solicitation {
-    /// Asks for `target` on behalf of `source`. `None` if they are of different families.
+    /// Builds a request from `source` for the MAC of `target`. Returns `None` if the two are of
+    /// different families.
     pub fn new(mac: [u8; 6], source: IpAddr, target: IpAddr) -> Option<Self> {
         match (source, target) {
             (IpAddr::V4(source), IpAddr::V4(target)) => {
@@ -47,8 +48,8 @@ impl Solicitation {
     }
 }
 
-/// Builds a Neighbor Solicitation to the solicited-node group of the target (RFC 4291 section
-/// 2.7.1).
+/// Builds a Neighbor Solicitation to the solicited-node multicast address of the target (RFC 4291
+/// section 2.7.1).
 fn neighbor(mac: [u8; 6], source: [u8; 16], target: [u8; 16]) -> Option<[u8; nd::FRAME_LEN]> {
     let [.., a, b, c] = target;
     let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c];
@@ -59,7 +60,7 @@ fn neighbor(mac: [u8; 6], source: [u8; 16], target: [u8; 16]) -> Option<[u8; nd:
     let message = &mut packet[ipv6::HEADER_LEN..];
     message[0] = nd::TYPE_SOLICITATION;
     message[8..24].copy_from_slice(&target);
-    // Source Link-Layer Address, one unit of 8 bytes.
+    // Source Link-Layer Address option: type 1, length in units of 8 bytes.
     message[24..26].copy_from_slice(&[1, 1]);
     message[26..32].copy_from_slice(&mac);
     let (from, to) = (to_words(IpAddr::from(source)), to_words(IpAddr::from(group)));
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arp_request_asks_for_the_peer() {
+    fn arp_request_is_broadcast_and_targets_the_peer() {
         let frame = solicitation("192.0.2.1", "192.0.2.2").expect("a frame");
         let bytes = frame.bytes();
         assert_eq!(&bytes[..6], &[0xff; 6]);
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbor_solicitation_goes_to_the_peer_s_group_with_a_valid_checksum() {
+    fn neighbor_solicitation_uses_the_solicited_node_group_and_a_valid_checksum() {
         let frame = solicitation("fe80::1", "fe80::ab:cdef").expect("a frame");
         let bytes = frame.bytes();
         assert_eq!(&bytes[..6], &[0x33, 0x33, 0xff, 0xab, 0xcd, 0xef]);
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn families_do_not_mix() {
+    fn addresses_of_different_families_are_rejected() {
         assert_eq!(solicitation("192.0.2.1", "fe80::1"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! A raw IP socket of protocol 112 that sends adverts to unicast peers.
+//! A raw IP socket of protocol 112 for sending adverts to unicast peers.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -8,8 +8,8 @@ use vipd_common::wire::ipv4;
 
 use super::socket::TC_PRIO_CONTROL;
 
-/// A socket that sends VRRP messages from one address out of one interface. The kernel chooses the route to the peer and
-/// resolves its MAC address.
+/// A socket that sends VRRP messages with one source address from one interface. The kernel selects
+/// the route to the peer and resolves its MAC.
 #[derive(Debug)]
 pub struct UnicastSocket {
     socket: Socket,
@@ -17,10 +17,11 @@ pub struct UnicastSocket {
 }
 
 impl UnicastSocket {
-    /// Opens a socket on the interface with this index. The address need not exist yet; sending fails until it does.
+    /// Opens a socket on the interface with this index. The source address need not exist yet, but
+    /// sending fails until it does.
     ///
     /// # Errors
-    /// `EPERM` without CAP_NET_RAW or CAP_NET_ADMIN, `ENODEV` when the interface is gone.
+    /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist.
     pub fn open(ifindex: u32, source: IpAddr) -> io::Result<Self> {
         let domain = if source.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
         let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(ipv4::PROTOCOL_VRRP))))?;
@@ -35,7 +36,7 @@ impl UnicastSocket {
             socket.set_ttl_v4(ttl)?;
             socket.set_tos_v4(u32::from(ipv4::TOS_CS6))?;
         }
-        // Set after IP_TOS, which changes the priority (`rt_tos2priority`).
+        // Must be set after IP_TOS, which also sets the priority (`rt_tos2priority`).
         socket.set_priority(TC_PRIO_CONTROL)?;
         let index = std::num::NonZeroU32::new(ifindex).ok_or(io::ErrorKind::InvalidInput)?;
         if source.is_ipv6() {
@@ -49,10 +50,11 @@ impl UnicastSocket {
         Ok(unicast)
     }
 
-    /// Sends one message to a peer without waiting.
+    /// Sends one message to a peer without blocking.
     ///
     /// # Errors
-    /// `ENETUNREACH` or `EHOSTUNREACH` without a route to the peer, `EAGAIN` when the queue is full.
+    /// `ENETUNREACH` or `EHOSTUNREACH` if there is no route to the peer, `EAGAIN` if the queue is
+    /// full.
     pub fn send_to(&self, peer: IpAddr, message: &[u8]) -> io::Result<()> {
         self.socket.send_to(message, &self.address(peer)).map(drop)
     }
@@ -69,8 +71,8 @@ impl UnicastSocket {
     }
 }
 
-/// Makes a socket drop all input before it is queued.
+/// Attaches a filter that drops all received packets before they are queued.
 pub(super) fn drop_all_input(socket: &Socket) -> io::Result<()> {
-    // BPF_RET | BPF_K with 0, "keep 0 bytes" (`include/uapi/linux/filter.h`).
+    // BPF_RET | BPF_K with 0: keep 0 bytes of the packet (`include/uapi/linux/filter.h`).
     socket.attach_filter(&[SockFilter::new(0x06, 0, 0, 0)])
 }

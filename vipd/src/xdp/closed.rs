@@ -1,4 +1,4 @@
-//! VIPs with Accept_Mode false.
+//! The map of VIPs with Accept_Mode false, called closed VIPs.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,11 +10,11 @@ use super::Row;
 use super::mapping::Mapping;
 use super::routers::ignore_missing;
 
-/// The map of VIPs with Accept_Mode false. The engine owns it, because a VIP must be closed before it
-/// is added to an interface.
+/// The map of closed VIPs. The engine owns it, because a VIP must be closed before it is added to an
+/// interface.
 pub struct Closed {
     entries: HashMap<MapData, [u8; 24], u32>,
-    /// `FILTERING`: the number of entries.
+    /// The program's `FILTERING` variable: the number of entries.
     count: Mapping<AtomicU64>,
 }
 
@@ -23,10 +23,11 @@ impl Closed {
         Ok(Self { entries, count: Mapping::new(count, 1)? })
     }
 
-    /// Drops packets to a VIP from now on and counts them in this row. One `bpf(2)` call.
+    /// Closes a VIP: packets to it are dropped and counted in this row, except ARP and Neighbor
+    /// Discovery. At most two `bpf(2)` calls.
     ///
     /// # Errors
-    /// When the map is full.
+    /// If the map is full.
     pub fn insert(&mut self, key: ClosedKey, row: Row) -> Result<(), MapError> {
         const BPF_NOEXIST: u64 = 1;
         let key = bytemuck::cast::<_, [u8; 24]>(key);
@@ -42,10 +43,11 @@ impl Closed {
         }
     }
 
-    /// Passes packets to a VIP again. A VIP that is not closed is not an error. One `bpf(2)` call.
+    /// Opens a VIP, so that packets to it pass again. Succeeds if the VIP is not closed. One
+    /// `bpf(2)` call.
     ///
     /// # Errors
-    /// When `bpf(2)` fails for a reason other than a missing entry.
+    /// If `bpf(2)` fails for a reason other than a missing entry.
     pub fn remove(&mut self, key: ClosedKey) -> Result<(), MapError> {
         let removed = self.entries.remove(&bytemuck::cast::<_, [u8; 24]>(key));
         if removed.is_ok() {

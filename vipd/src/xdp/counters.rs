@@ -1,4 +1,4 @@
-//! The counter rows.
+//! The counters of the XDP program.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use vipd_common::counters::{COUNTERS, CounterRow, ROW_CELLS};
 
 use super::mapping::Mapping;
 
-/// A view of the counter rows of the XDP program.
+/// A view of the XDP program's counters, one row per virtual router.
 pub struct Counters {
     rows: PerCpuArray<MapData, [u64; ROW_CELLS]>,
     discarded: Mapping<AtomicU64>,
@@ -21,16 +21,16 @@ impl Counters {
         Ok(Self { rows, discarded: Mapping::new(discarded, 1)? })
     }
 
-    /// Returns whether an advert was dropped since the last call. No system call: while nothing is
-    /// dropped, no row needs to be read to find that out.
+    /// Returns whether an advert was discarded since the last call. Makes no system call, so that
+    /// checking for discards is cheaper than reading all rows.
     pub fn take_discarded(&self) -> bool {
         self.discarded.values().iter().any(|discarded| discarded.swap(0, Ordering::AcqRel) != 0)
     }
 
-    /// Returns the row summed over all CPUs. One `bpf(2)` call.
+    /// Returns a row, summed over all CPUs. One `bpf(2)` call.
     ///
     /// # Errors
-    /// When the row does not exist.
+    /// If the row does not exist.
     pub fn row(&self, row: u32) -> Result<CounterRow, MapError> {
         let mut sum = CounterRow::default();
         for cells in self.rows.get(&row, 0)?.iter() {

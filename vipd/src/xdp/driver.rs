@@ -1,6 +1,7 @@
-//! The cost of native XDP for other traffic of an interface, by driver.
+//! The cost of native XDP to the other traffic of an interface, by driver.
 //!
-//! Read in the kernel's drivers; `docs/xdp-modes.md` has the table with its sources and measurements.
+//! Taken from the source code of the kernel's drivers. `docs/xdp-modes.md` lists the sources and the
+//! measurements.
 
 use std::mem::size_of;
 use std::os::fd::AsRawFd;
@@ -10,37 +11,37 @@ use rustix::net::{AddressFamily, SocketType, socket};
 /// The driver of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Driver {
-    /// As `ethtool -i` prints it; the kind of the link for a virtual interface.
+    /// Driver name as shown by `ethtool -i`. For a virtual interface, this is the kind of link.
     pub(super) name: String,
     pub(super) cost: Cost,
 }
 
-/// Loss of other traffic when a native program is attached, and while it is attached.
+/// The cost of a native program to other traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cost {
     /// No cost.
     None,
-    /// An offload, or frames while the driver sets up its rings again, in words that follow "native
-    /// mode on <driver>".
+    /// Native mode disables an offload or interrupts traffic. The text continues "native mode on
+    /// <driver> …".
     Loses(&'static str),
     /// The driver has no native mode.
     Unsupported,
-    /// The driver is not in the table. Generic mode changes nothing about the device, so it is the
-    /// safe choice.
+    /// The driver is not in the table. Generic mode is the safe choice, because it does not change
+    /// the configuration of the device.
     Unknown,
 }
 
-/// In words that follow "native mode on <driver>".
+/// The driver reinitializes its rings.
 const RESTARTS: Cost = Cost::Loses("interrupts all traffic when it is attached and detached");
 
-/// The drivers whose source was read.
+/// The drivers whose cost is known.
 const DRIVERS: [(&str, Cost); 22] = [
     ("veth", Cost::Loses("disables segmentation offload of its peer")),
     ("virtio_net", Cost::Loses("disables the host's segmentation and checksum offloads")),
-    ("hv_netvsc", Cost::Loses("keeps LRO off and limits the MTU to a page")),
+    ("hv_netvsc", Cost::Loses("requires LRO to be off and limits the MTU to one page")),
     ("bnxt_en", Cost::Loses("disables LRO and hardware GRO")),
-    ("bonding", Cost::Loses("costs what it costs its ports")),
-    ("bond", Cost::Loses("costs what it costs its ports")),
+    ("bonding", Cost::Loses("has the same cost as on its ports")),
+    ("bond", Cost::Loses("has the same cost as on its ports")),
     ("ena", RESTARTS),
     ("i40e", RESTARTS),
     ("ice", RESTARTS),
@@ -66,11 +67,11 @@ impl Driver {
     }
 }
 
-/// Returns the driver of an interface of this network namespace, by `ETHTOOL_GDRVINFO`.
+/// Looks up the driver of an interface in this network namespace with `ETHTOOL_GDRVINFO`.
 pub(super) fn find(interface: &str) -> Option<Driver> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
     const ETHTOOL_GDRVINFO: u32 = 3;
-    /// `struct ethtool_drvinfo`: command, name of the driver, and unused fields.
+    /// `struct ethtool_drvinfo`; vipd uses only the command and the driver name.
     #[repr(C)]
     struct Info {
         command: u32,
@@ -88,12 +89,12 @@ pub(super) fn find(interface: &str) -> Option<Driver> {
 
     let name = interface.as_bytes();
     let mut request = Request { name: [0; libc::IFNAMSIZ], data: std::ptr::null_mut(), rest: [0; 2] };
-    // The last byte stays 0.
+    // The last byte must remain 0.
     request.name[..libc::IFNAMSIZ - 1].get_mut(..name.len())?.copy_from_slice(name);
     let mut info = Info { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
     request.data = &raw mut info;
     let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
-    // SAFETY: the kernel writes one `ethtool_drvinfo` through `data`, which outlives the call.
+    // SAFETY: the kernel writes one `ethtool_drvinfo` through `data`, which points to `info`.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
     let length = info.driver.iter().position(|byte| *byte == 0)?;
     let driver = std::str::from_utf8(&info.driver[..length]).ok()?;
@@ -111,21 +112,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interface_without_driver_or_with_an_impossible_name_has_none() {
+    fn missing_interfaces_and_invalid_names_have_no_driver() {
         for name in ["", "no-such-interfa", "a-name-that-is-too-long"] {
             assert_eq!(find(name), None, "{name}");
         }
     }
 
     #[test]
-    fn a_driver_that_interrupts_traffic_at_attach_has_a_cost() {
+    fn drivers_that_reinitialize_their_rings_interrupt_traffic() {
         for name in ["ena", "i40e", "ice", "igb", "igc", "ixgbe", "mlx5_core"] {
             assert_eq!(Driver::named(name.to_owned()).cost, RESTARTS, "{name}");
         }
     }
 
     #[test]
-    fn a_driver_that_was_not_read_has_no_known_cost() {
+    fn drivers_outside_the_table_have_unknown_cost() {
         assert_eq!(Driver::named("r8169".to_owned()).cost, Cost::Unknown);
         assert_eq!(Driver::named("bridge".to_owned()).cost, Cost::Unsupported);
     }

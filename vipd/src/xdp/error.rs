@@ -1,4 +1,4 @@
-//! Errors of loading and attaching the XDP program, with their remedies.
+//! Errors from loading and attaching the XDP program, with remedies.
 
 use std::error::Error;
 use std::io;
@@ -18,12 +18,12 @@ pub enum LoadError {
          (run as root, or grant them in the service's unit), and a kernel that is not locked down"
     )]
     Permission,
-    /// `ENOSYS` or `EINVAL` from `bpf(2)`, before any program was seen.
+    /// `ENOSYS` from `bpf(2)`.
     #[error("this kernel has no BPF: vipd needs Linux 5.18 or later with CONFIG_BPF_SYSCALL")]
     NoBpf,
-    /// The object was built from other sources than this binary.
+    /// The object does not match this binary.
     #[error(
-        "the XDP object has no {kind} `{name}`: it was built from other sources; rebuild it with `cargo xtask ebpf`"
+        "the XDP object has no {kind} `{name}`: it does not match this binary; rebuild it with `cargo xtask ebpf`"
     )]
     Missing {
         /// `program`, `map` or `array`.
@@ -39,24 +39,24 @@ pub enum LoadError {
     Program {
         /// Name in the object.
         name: &'static str,
-        /// Reason without the verifier's log, which is logged at debug level.
+        /// The error without the verifier's output, which is logged at debug level.
         reason: String,
     },
-    /// A map of the object cannot be used.
+    /// A BPF map of the object cannot be used.
     #[error("cannot use the map `{name}` of the XDP program")]
     Map {
         /// Name in the object.
         name: &'static str,
-        /// Cause.
+        /// The error from aya.
         #[source]
         source: MapError,
     },
-    /// A map of the object cannot be mapped into memory.
+    /// A BPF map of the object cannot be mapped into memory.
     #[error("cannot map `{name}` of the XDP program into memory; vipd needs Linux 5.18 or later")]
     Mapping {
         /// Name in the object.
         name: &'static str,
-        /// Cause.
+        /// The error from mmap(2), or a description of the mismatch.
         #[source]
         source: io::Error,
     },
@@ -96,16 +96,16 @@ impl LoadError {
 /// The XDP program could not be attached to an interface.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// Another XDP program holds the interface's slot (`EBUSY`, `EEXIST`).
+    /// Another XDP program is attached to the interface (`EBUSY`, `EEXIST`).
     #[error(
-        "another XDP program is attached to {interface}, which takes only one: detach it \
+        "another XDP program is attached to {interface}, and only one is possible; detach it \
          (`ip link set dev {interface} xdp off`, or `bpftool link detach`), or use another interface"
     )]
     Busy {
         /// Name of the interface.
         interface: String,
     },
-    /// The interface is gone (`ENODEV`).
+    /// The interface no longer exists (`ENODEV`).
     #[error("interface {interface} no longer exists")]
     NoDevice {
         /// Name of the interface.
@@ -117,20 +117,20 @@ pub enum AttachError {
         /// Name of the interface.
         interface: String,
     },
-    /// No mode that may be tried works.
-    #[error("interface {interface} takes no XDP program with xdp = \"{preference}\": {reason}")]
+    /// The kernel refuses every mode that the configuration allows.
+    #[error("cannot attach an XDP program to {interface} with xdp = \"{preference}\": {reason}")]
     Refused {
         /// Name of the interface.
         interface: String,
         /// The configured mode.
         preference: Preference,
-        /// The last refusal: errno and the kernel's text.
+        /// The errno and the kernel's message, for the last mode tried.
         reason: String,
     },
 }
 
 impl AttachError {
-    /// Returns the error if it would occur in any mode.
+    /// Converts an error that would occur in any mode; returns `None` for other errors.
     pub(super) fn fatal(interface: &str, error: &io::Error) -> Option<Self> {
         let interface = interface.to_owned();
         match error.raw_os_error()? {
@@ -142,7 +142,7 @@ impl AttachError {
     }
 }
 
-/// Returns the symbol and text of an errno with which drivers refuse a program.
+/// Returns the symbol and description of an error, for the errnos that drivers return.
 pub(super) fn errno_name(error: &io::Error) -> String {
     let name = match error.raw_os_error() {
         Some(libc::EINVAL) => "EINVAL",
@@ -159,7 +159,7 @@ pub(super) fn errno_name(error: &io::Error) -> String {
     format!("{name} ({text})")
 }
 
-/// Returns the errno at the bottom of a chain of causes.
+/// Returns the errno of the first I/O error in a chain of sources.
 fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut cause = Some(error);
     while let Some(error) = cause {

@@ -1,7 +1,8 @@
-//! The kernel's explanation of a refused attachment.
+//! Finds out why the kernel refused to attach a program.
 //!
-//! `BPF_LINK_CREATE` returns an errno only; the driver's text goes to a tracepoint. The same request by
-//! netlink (`IFLA_XDP`) is refused for the same reason, with the text in the extended ack.
+//! `BPF_LINK_CREATE` returns only an errno; the driver's message goes to a tracepoint. An equivalent
+//! netlink request (`IFLA_XDP`) fails for the same reason, and returns the message in the extended
+//! ack.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -14,17 +15,16 @@ const NLM_F_REQUEST_ACK: u16 = 1 | 4;
 const NLM_F_CAPPED: u16 = 0x100;
 const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLMSGERR_ATTR_MSG: u16 = 1;
-/// Number 43 with `NLA_F_NESTED`.
+/// Attribute type 43 with the flag `NLA_F_NESTED`.
 const IFLA_XDP: u16 = 0x802b;
 const IFLA_XDP_FD: u16 = 1;
 const IFLA_XDP_FLAGS: u16 = 3;
 const XDP_FLAGS_UPDATE_IF_NOEXIST: u32 = 1;
-/// Bytes of `struct nlmsghdr`.
+/// Length of `struct nlmsghdr` in bytes.
 const HEADER: usize = 16;
 
-/// Returns the text of the extended ack to an attempt to attach the program, without its final newline.
-///
-/// `None` if there is no text. Should the kernel accept this attempt, it is undone.
+/// Tries to attach the program through netlink and returns the message of the extended ack, or
+/// `None` if there is none. If the attempt succeeds, the program is detached again.
 pub(super) fn reason(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> Option<String> {
     let mut socket = Socket::new(NETLINK_ROUTE).ok()?;
     socket.bind_auto().ok()?;
@@ -44,14 +44,15 @@ fn exchange(socket: &Socket, request: &[u8]) -> Option<Vec<u8>> {
     socket.recv_from_full().ok().map(|(answer, _)| answer)
 }
 
-/// Builds an `RTM_SETLINK` request with `IFLA_XDP`; descriptor -1 detaches.
+/// Builds an `RTM_SETLINK` request with `IFLA_XDP`. A `program` of -1 detaches.
 fn request(ifindex: u32, program: i32, flags: u32) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(52);
     bytes.extend(52u32.to_ne_bytes());
     for half in [RTM_SETLINK, NLM_F_REQUEST_ACK] {
         bytes.extend(half.to_ne_bytes());
     }
-    // Sequence and port of the header; then `struct ifinfomsg`: family and type, index, flags, change.
+    // Sequence number and port ID of the header, then `struct ifinfomsg`: family and type, index,
+    // flags, change mask.
     for word in [1, 0, 0, ifindex, 0, 0] {
         bytes.extend(u32::to_ne_bytes(word));
     }
@@ -74,7 +75,7 @@ fn half(bytes: &[u8], offset: usize) -> Option<u16> {
     bytes.get(offset..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
 }
 
-/// Returns the negative errno of an `NLMSG_ERROR`, 0 for an ack.
+/// Returns the negated errno in an `NLMSG_ERROR` message; 0 is an acknowledgement.
 fn error_of(answer: &[u8]) -> Option<i32> {
     (half(answer, 4)? == NLMSG_ERROR).then_some(())?;
     word(answer, HEADER).map(u32::cast_signed)
@@ -85,7 +86,7 @@ fn text_of(answer: &[u8]) -> Option<String> {
     if flags & NLM_F_ACK_TLVS == 0 {
         return None;
     }
-    // The error is followed by the request, or only by its header if capped.
+    // The request follows the error; if the answer is capped, only the request's header does.
     let request = if flags & NLM_F_CAPPED == 0 { word(answer, HEADER + 4)? as usize } else { HEADER };
     let mut rest = answer.get(HEADER + 4 + request.next_multiple_of(4)..)?;
     loop {
@@ -104,14 +105,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_request_has_the_length_of_its_header() {
+    fn request_length_matches_its_header() {
         let request = request(7, 3, 4);
         assert_eq!(word(&request, 0), u32::try_from(request.len()).ok());
         assert_eq!(word(&request, 20), Some(7), "ifindex");
     }
 
     #[test]
-    fn a_truncated_ack_has_no_text() {
+    fn truncated_ack_has_no_message() {
         let mut answer = vec![0; 36];
         answer[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
         answer[6..8].copy_from_slice(&(NLM_F_CAPPED | NLM_F_ACK_TLVS).to_ne_bytes());

@@ -10,11 +10,11 @@ use vipd_common::records::{AdvertRecord, RING_BYTES};
 
 use super::mapping::Mapping;
 
-/// Maximum number of pending records: each has a header of 8 bytes and is padded to 8
-/// (`kernel/bpf/ringbuf.c`). 255 rate-limited senders take 0.16 s to write as many.
+/// Maximum number of pending records. Each record has a header of 8 bytes and is padded to a
+/// multiple of 8 (`kernel/bpf/ringbuf.c`).
 pub const MAX_PENDING: usize = RING_BYTES as usize / (size_of::<AdvertRecord>() + 8);
 
-/// The reading end of the ring buffer, in order of arrival.
+/// The reading end of the ring buffer. Returns records in order of arrival.
 pub struct Feed {
     ring: RingBuf<MapData>,
     asleep: Mapping<AtomicU64>,
@@ -25,19 +25,19 @@ impl Feed {
         Ok(Self { ring, asleep: Mapping::new(asleep, 1)? })
     }
 
-    /// Requests a wake-up by the next record only. Records may have arrived just before this call:
-    /// call [`pop`](Self::pop) once more before blocking. No system call.
+    /// Requests a wake-up for the next record. Call [`pop`](Self::pop) once more before blocking,
+    /// because a record may have arrived just before this call. Makes no system call.
     pub fn sleep(&mut self) {
         for asleep in self.asleep.values() {
             asleep.store(1, Ordering::Relaxed);
         }
-        // Orders the store before reading the ring; the program has a barrier between committing a record
-        // and reading this word.
+        // Orders the store before the next read of the ring. The program has a matching barrier
+        // between committing a record and reading this word.
         fence(Ordering::SeqCst);
     }
 
-    /// Returns the next record, if there is one. No system call. Records whose size differs from
-    /// [`AdvertRecord`] are skipped; the program writes none.
+    /// Returns the next record, if any, without a system call. Skips records whose size differs from
+    /// [`AdvertRecord`], which the program never writes.
     pub fn pop(&mut self) -> Option<AdvertRecord> {
         loop {
             let item = self.ring.next()?;
@@ -48,7 +48,8 @@ impl Feed {
     }
 }
 
-/// Readable when there are records. With edge-triggered epoll, only after [`Feed::pop`] returned `None`.
+/// The descriptor becomes readable when a record arrives. With edge-triggered epoll, this is
+/// reported only after [`Feed::pop`] has returned `None`.
 impl AsFd for Feed {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()

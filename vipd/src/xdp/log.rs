@@ -1,4 +1,4 @@
-//! Log lines of the XDP program (aya-log).
+//! Log lines from the XDP program (aya-log).
 
 use std::io;
 use std::thread;
@@ -8,24 +8,26 @@ use ::log::Log;
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 
-/// Maximum delay of a log line.
+/// Maximum delay of a log line from the XDP program.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The XDP program's log lines: one for each discarded advert, at debug level.
+/// The XDP program's log: one line for each discarded advert, at debug level.
 ///
-/// Below debug level the verifier removes the statements, so that packets cannot flood the log.
+/// If debug logging is off, the verifier removes the log statements from the program, so that
+/// packets cannot flood the log.
 pub struct KernelLog(EbpfLogger<&'static dyn Log>);
 
 impl KernelLog {
     pub(super) fn new(ebpf: &mut Ebpf) -> Option<Self> {
-        // An object without log statements has no such map.
+        // Fails if the object has no log map, because it has no log statements.
         EbpfLogger::init(ebpf).ok().map(Self)
     }
 
-    /// Starts a thread that passes the lines to the `log` crate: under a flood they never end.
+    /// Starts a thread that passes the lines to the `log` crate. A separate thread, because reading
+    /// the lines may never finish during a flood.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// If the thread cannot be started.
     pub fn forward(mut self) -> io::Result<()> {
         let lines = move || loop {
             self.0.flush();

@@ -1,5 +1,5 @@
-//! Map entries of virtual routers: each insertion has a matching removal, and a row can be cleared
-//! for reuse.
+//! The map entries of virtual routers. Entries can be removed, and rows cleared for reuse, while
+//! other routers keep running.
 
 use std::io;
 
@@ -12,13 +12,13 @@ use super::{Row, Steady};
 
 const SENDER_KEY: usize = size_of::<SenderKey>();
 
-/// The maps `ROUTERS` and `PEERS`, and the maps to clear when a row is returned.
+/// The maps `ROUTERS` and `PEERS`, and the maps in which a released row must be cleared.
 pub(super) struct Routers {
     pub(super) entries: HashMap<MapData, [u8; 8], [u8; 32]>,
     pub(super) peers: HashMap<MapData, [u8; 20], u8>,
     pub(super) senders: HashMap<MapData, [u8; SENDER_KEY], u64>,
     pub(super) counters: PerCpuArray<MapData, [u64; ROW_CELLS]>,
-    /// A separate mapping, because the engine owns the other mapping.
+    /// A second mapping of the arrays; the engine owns the first.
     pub(super) steady: Steady,
 }
 
@@ -43,18 +43,18 @@ impl Routers {
         self.steady.clear(row);
         let zero = vec![[0; ROW_CELLS]; nr_cpus().map_err(|(_, error)| MapError::IoError(error))?];
         self.counters.set(row.number(), PerCpuValues::try_from(zero)?, 0)?;
-        // Collected first: a removal during the iteration restarts it.
+        // Collected first, because removing an entry during the iteration would restart it.
         let row = row.number().to_ne_bytes();
-        let of_row: Vec<_> =
+        let senders: Vec<_> =
             self.senders.keys().filter_map(Result::ok).filter(|key| key.starts_with(&row)).collect();
-        of_row.iter().try_for_each(|key| ignore_missing(self.senders.remove(key)))
+        senders.iter().try_for_each(|key| ignore_missing(self.senders.remove(key)))
     }
 }
 
-/// Treats the removal of a missing entry as success.
+/// Treats the error for removing a missing entry as success.
 pub(super) fn ignore_missing(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
-        // aya reports the ENOENT of a removal as a failed system call.
+        // aya reports ENOENT as a failed system call.
         Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }

@@ -4,21 +4,21 @@ use std::num::NonZeroU32;
 
 use vipd_common::counters::ROW_UNASSIGNED;
 
-/// A virtual router's row in the arrays of the program (`COUNTERS`, `STEADY`).
+/// The row of a virtual router in the XDP program's arrays, such as `COUNTERS` and `STEADY`.
 ///
-/// Row 0 is unassigned; a `Row` is never 0.
+/// Never 0: row 0 counts packets that belong to no virtual router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row(NonZeroU32);
 
 const _: () = assert!(ROW_UNASSIGNED == 0);
 
 impl Row {
-    /// Returns the row with this number, `None` for 0.
+    /// Returns the row with this number, or `None` for 0.
     pub fn new(number: u32) -> Option<Self> {
         NonZeroU32::new(number).map(Self)
     }
 
-    /// Returns the number used in the program's maps and records, 1 or more.
+    /// Returns the number used in the program's maps and records, which is at least 1.
     pub fn number(self) -> u32 {
         self.0.get()
     }
@@ -29,29 +29,29 @@ impl Row {
     }
 }
 
-/// Allocator of rows.
+/// Allocates rows.
 #[derive(Debug)]
 pub struct Rows {
-    /// Rows that were released.
+    /// Released rows.
     free: Vec<Row>,
-    /// The lowest row that was never allocated.
+    /// The lowest row that has never been allocated.
     next: Option<Row>,
-    /// The highest row that the maps have room for.
+    /// The highest row that exists in the maps.
     last: u32,
 }
 
 impl Rows {
-    /// Rows 1 to `routers`.
+    /// Creates an allocator for rows 1 to `routers`.
     pub fn new(routers: u32) -> Self {
         Self { free: Vec::new(), next: Row::new(1), last: routers }
     }
 
-    /// Returns the number of rows.
+    /// Returns the total number of rows, allocated or not.
     pub fn capacity(&self) -> u32 {
         self.last
     }
 
-    /// Allocates a row, `None` when the maps are full.
+    /// Allocates a row, or returns `None` if all are in use.
     pub fn allocate(&mut self) -> Option<Row> {
         if let Some(row) = self.free.pop() {
             return Some(row);
@@ -61,7 +61,8 @@ impl Rows {
         Some(row)
     }
 
-    /// Releases a row, after [`Kernel::clear_row`](super::Kernel::clear_row).
+    /// Releases a row. It must have been cleared with
+    /// [`Kernel::clear_row`](super::Kernel::clear_row).
     pub fn release(&mut self, row: Row) {
         debug_assert!(!self.free.contains(&row), "{row:?} is released twice");
         self.free.push(row);
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_allocations_and_releases_use_one_row() {
+    fn released_row_is_allocated_again_10_000_times() {
         let mut rows = Rows::new(2);
         let kept = rows.allocate();
         for _ in 0..10_000 {
