@@ -1,11 +1,24 @@
 //! XDP programs that were detached externally.
 //!
-//! The kernel sends no notification when a BPF link is detached, and a router that receives no
-//! adverts would elect itself. The [`prober`](super::prober) thread therefore queries the kernel,
-//! and an election needs a result recent enough to prove that the master's adverts were missing: a
+//! The kernel sends no notification when a BPF link is detached (neither for XDP nor for TCX), and a
+//! router that receives no adverts would elect itself. The [`prober`](super::prober) thread
+//! therefore queries the kernel.
+//!
+//! An advert that arrives proves that the program is attached. So a link with backups is probed only
+//! when the next advert is overdue by half an interval, and not at all in the steady state. With
+//! intervals of a third of a second or more, the engine wakes up for this check. With shorter ones,
+//! it checks when it is awake anyway, but at least every half second: a wake-up costs hundreds of
+//! times more CPU time than an unchanged advert, and the election, a few intervals later, requests
+//! its own probe.
+//!
+//! A link without backups, which usually receives nothing, is probed once a second. Probing it at
+//! the advert interval would cost about half as much CPU time as sending the adverts, and a master
+//! that misses adverts does no harm unless another router takes over within that second.
+//!
+//! An election needs a result recent enough to prove that the master's adverts were missing: a
 //! probe that found the program attached and began at least one and a half advert intervals after
-//! the last advert. With intervals of 100 ms or more, the periodic probes provide a recent result.
-//! With shorter intervals, a probe is requested when the engine begins to spin for the deadline.
+//! the last advert. If the probe of the overdue advert has not provided it, a probe is requested
+//! when the engine begins to spin for the deadline.
 //!
 //! An election without a recent result waits for a probe. That happens only while another process
 //! holds the rtnl lock for longer than an interval. Waiting costs nothing: VIPs cannot be added in
@@ -15,20 +28,99 @@ use vipd_common::Timestamp;
 
 use super::Engine;
 use super::command::{Report, Request};
-use super::id::{LinkId, RouterId};
+use super::id::{LinkId, RouterId, Slab};
 use super::instance::Instance;
 use super::links::Links;
 use super::prober::Attachment;
 use crate::vrrp::{Input, State};
+use crate::xdp::Row;
 
 /// Nanoseconds after which an election that waits for a probe is considered again; the result
 /// itself wakes the engine.
 const ELECTION_RETRY: u64 = 10_000_000;
+/// Longest time without adverts, in nanoseconds, after which a link with backups is probed: one and
+/// a half times the default interval.
+const OVERDUE_MAX: u64 = 1_500_000_000;
+/// Shortest time without adverts, in nanoseconds, for which the engine wakes up. A backup with an
+/// interval of 100 ms is awake more often anyway, for its deadline.
+const WAKE_MIN: u64 = 500_000_000;
+/// Time between two probes of a link without backups, in nanoseconds.
+const PERIOD: u64 = 1_000_000_000;
+
+/// Decides when to probe the attachment of a link.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// Arrival of the last advert that left a record.
+    received_at: Timestamp,
+    requested_at: Timestamp,
+    /// The backup with the shortest interval: its adverts on the fast path are expected first.
+    followed: Option<Followed>,
+    /// When to select `followed` again.
+    select_at: Timestamp,
+    /// When the next advert is overdue, unless another one has arrived.
+    overdue_at: Timestamp,
+    /// When to wake up for the check.
+    wake_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Followed {
+    row: Row,
+    /// Nanoseconds.
+    interval: u64,
+}
+
+impl Watch {
+    /// Records the arrival of an advert.
+    pub(super) fn received(&mut self, arrival: Timestamp) {
+        self.received_at = self.received_at.max(arrival);
+    }
+
+    /// Returns the nanoseconds without an advert after which the next one is overdue.
+    fn overdue_after(&self) -> u64 {
+        self.followed.map_or(PERIOD, |Followed { interval, .. }| (interval + interval / 2).min(OVERDUE_MAX))
+    }
+
+    /// Returns whether to probe the link now. `backups`: the row and the interval of each backup of
+    /// the link. `arrival` returns the last arrival in a row.
+    fn is_due<I: Iterator<Item = (Row, u64)>>(
+        &mut self,
+        now: Timestamp,
+        backups: impl FnOnce() -> I,
+        arrival: impl Fn(Row) -> Timestamp,
+    ) -> bool {
+        if now < self.overdue_at {
+            return false;
+        }
+        let known = self.received_at.max(self.requested_at);
+        let mut last = self.followed.map_or(known, |Followed { row, .. }| arrival(row).max(known));
+        if now >= self.select_at || now >= last + self.overdue_after() {
+            self.select_at = now + PERIOD;
+            self.followed = None;
+            for (row, interval) in backups() {
+                last = last.max(arrival(row));
+                if self.followed.is_none_or(|shortest| interval < shortest.interval) {
+                    self.followed = Some(Followed { row, interval });
+                }
+            }
+        }
+        let overdue_after = self.overdue_after();
+        let is_due = now >= last + overdue_after;
+        if is_due {
+            self.requested_at = now;
+            last = now;
+        }
+        self.overdue_at = last + overdue_after;
+        self.wake_at = last + overdue_after.max(WAKE_MIN);
+        is_due
+    }
+}
 
 impl Engine {
     /// Impedes the routers of links whose program was found detached, and requests that it be
-    /// attached again.
+    /// attached again. Requests a probe of links where an advert is overdue.
     pub(super) fn check_attachments(&mut self, now: Timestamp) {
+        self.check_attachments_at = None;
         let grace_ended = self.grace_ends.take_if(|ends| *ends <= now).is_some();
         for slot in 0..self.topology.links.slots() {
             let Some(id) = self.topology.links.id_at(slot) else { continue };
@@ -36,12 +128,23 @@ impl Engine {
             let Some(io) = &mut link.io else { continue };
             if io.detached_at.is_some() {
                 link.changed |= grace_ended;
-            } else if io.attachment.as_ref().is_some_and(|attachment| attachment.is_detached()) {
+                continue;
+            }
+            let Some(attachment) = &io.attachment else { continue };
+            if attachment.is_detached() {
                 io.detached_at = Some(now);
                 link.changed = true;
                 self.reports.send(Report::XdpDetached { interface: link.name.clone() });
                 self.reattach(id);
+                continue;
             }
+            let routers = &self.topology.routers;
+            let backups = || backups(&link.routers, id, routers);
+            if io.watch.is_due(now, backups, |row| self.steady.last_arrival(row)) {
+                self.prober.request(attachment);
+            }
+            let next = io.watch.wake_at;
+            self.check_attachments_at = Some(self.check_attachments_at.map_or(next, |at| at.min(next)));
         }
     }
 
@@ -69,7 +172,7 @@ impl Engine {
             }
             return true;
         };
-        self.prober.request(attachment);
+        self.prober.request_awaited(attachment);
         if waiting.is_none() {
             self.waiting.push((id, needed));
         }
@@ -89,6 +192,18 @@ impl Engine {
             }
         }
     }
+}
+
+/// Returns the row and the advert interval in nanoseconds of each backup on a link.
+fn backups<'a>(
+    on_link: &'a [RouterId],
+    link: LinkId,
+    routers: &'a Slab<RouterId, Instance>,
+) -> impl Iterator<Item = (Row, u64)> {
+    let instances = on_link.iter().filter_map(|id| routers.get(*id));
+    let backups =
+        instances.filter(move |instance| instance.link == link && instance.router.state() == State::Backup);
+    backups.map(|instance| (instance.row, instance.router.snapshot().active_interval.nanos()))
 }
 
 /// Returns when the probe before an election at `deadline` must have begun.
@@ -113,4 +228,95 @@ pub(super) fn attachment<'a>(
     let attachment = io.attachment.as_deref().filter(|_| io.detached_at.is_none())?;
     // If the program was just found detached, the router is impeded in the next turn.
     (attachment.is_detached() || attachment.attached_at() < needed).then_some(attachment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_nanos(ms * MS)
+    }
+
+    fn row(number: u32) -> Row {
+        Row::new(number).expect("rows start at 1")
+    }
+
+    /// Returns the milliseconds up to `end` at which a link is probed. `backups`: the interval of
+    /// each; `last`: the time of its last advert; `awake`: the engine is awake this often anyway.
+    fn probed(watch: &mut Watch, end: u64, backups: &[u64], last: u64, awake: u64) -> Vec<u64> {
+        let rows = || (1..).map(row).zip(backups.iter().map(|interval| interval * MS));
+        let mut probed = Vec::new();
+        let mut now = 0;
+        loop {
+            now = (watch.wake_at.as_nanos() / MS).min((now / awake + 1) * awake);
+            if now > end {
+                return probed;
+            }
+            let arrival = |row: Row| {
+                let interval = backups[row.number() as usize - 1];
+                at(now.min(last) / interval * interval)
+            };
+            if watch.is_due(at(now), rows, arrival) {
+                probed.push(now);
+            }
+        }
+    }
+
+    fn watch_from(start: u64) -> Watch {
+        let start = at(start);
+        Watch { requested_at: start, overdue_at: start, wake_at: start, ..Watch::default() }
+    }
+
+    const ASLEEP: u64 = u64::MAX / 2;
+
+    #[test]
+    fn adverts_make_probes_unnecessary() {
+        for backups in [&[100][..], &[10], &[1_000], &[2_000, 100], &[500, 600, 700]] {
+            for awake in [ASLEEP, 26, 1] {
+                let probed = probed(&mut watch_from(10_000), 20_000, backups, 20_000, awake);
+                assert!(probed.is_empty(), "{backups:?}: {probed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_overdue_advert_causes_a_probe() {
+        for (backups, awake, expected) in [
+            (&[1_000][..], ASLEEP, 21_500),
+            (&[400], ASLEEP, 20_600),
+            (&[2_000, 400], ASLEEP, 20_600),
+            (&[100], 50, 20_150),
+            (&[10], 5, 20_015),
+        ] {
+            let probed = probed(&mut watch_from(10_000), 30_000, backups, 20_000, awake);
+            assert_eq!(probed.first().copied(), Some(expected), "{backups:?}");
+        }
+    }
+
+    #[test]
+    fn short_intervals_do_not_wake_the_engine() {
+        let mut watch = watch_from(10_000);
+        let probed = probed(&mut watch, 30_000, &[100], 20_000, ASLEEP);
+        assert!(probed.first().is_some_and(|first| (20_400..=20_500).contains(first)), "{probed:?}");
+        let mut watch = watch_from(10_000);
+        let mut wakeups = 0;
+        // An interval of 100 ms and a deadline 361 ms after the last advert.
+        for deadline in (10_361..20_000).step_by(300) {
+            wakeups += usize::from(watch.wake_at < at(deadline) && watch.wake_at > at(10_000));
+            watch.is_due(at(deadline), || std::iter::once((row(1), 100 * MS)), |_| at(deadline / 100 * 100));
+        }
+        assert_eq!(wakeups, 0);
+    }
+
+    #[test]
+    fn a_link_without_adverts_is_probed_periodically() {
+        assert_eq!(probed(&mut watch_from(0), 3_500, &[], 0, ASLEEP), [1_000, 2_000, 3_000]);
+        assert_eq!(probed(&mut watch_from(0), 3_500, &[40_000], 0, ASLEEP), [1_500, 3_000]);
+        let mut watch = watch_from(0);
+        watch.received(at(700));
+        assert_eq!(probed(&mut watch, 2_900, &[], 0, ASLEEP), [1_700, 2_700], "a record is an advert");
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use vipd_common::Timestamp;
 
+use super::attachment::Watch;
 use super::id::{LinkId, RouterId};
 use super::prober::Attachment;
 use crate::packet::{Batch, PacketSocket, UnicastSocket};
@@ -38,6 +39,8 @@ pub(crate) struct LinkIo {
     pub(crate) probe: Option<LinkProbe>,
     /// The results of these checks.
     pub(crate) attachment: Option<Arc<Attachment>>,
+    /// When to check next.
+    pub(crate) watch: Watch,
     /// When the XDP program was found detached externally.
     pub(crate) detached_at: Option<Timestamp>,
     /// The families whose group cannot be joined, with a human-readable error: their routers do not

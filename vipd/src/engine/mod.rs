@@ -27,7 +27,7 @@
 //! 7. `effects/announce.rs`: announces each one that was added.
 
 mod address_table;
-mod attachment;
+pub(crate) mod attachment;
 mod clock;
 pub(crate) mod command;
 mod control;
@@ -105,6 +105,8 @@ pub(crate) struct Engine {
     prober: Prober,
     /// Backups whose election waits for a probe, and the earliest valid start of that probe.
     waiting: Vec<(RouterId, Timestamp)>,
+    /// When to check next whether an advert is overdue on a link.
+    check_attachments_at: Option<Timestamp>,
     /// When the next master on a link whose XDP program is detached becomes impeded.
     grace_ends: Option<Timestamp>,
     realtime: Realtime,
@@ -197,6 +199,7 @@ impl Engine {
             effects: Effects::new(Requests::open()?, closed),
             prober,
             waiting: Vec::new(),
+            check_attachments_at: None,
             grace_ends: None,
             topology,
             realtime,
@@ -322,7 +325,10 @@ impl Engine {
     fn next_deadline(&mut self) -> Option<Timestamp> {
         let routers = &self.topology.routers;
         let schedule = self.schedule.next(|id| routers.get(id)?.router.next_timeout());
-        [schedule, self.reconcile_at, self.effects.next(), self.grace_ends].into_iter().flatten().min()
+        [schedule, self.reconcile_at, self.effects.next(), self.check_attachments_at, self.grace_ends]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn request(&self, request: Request) {

@@ -5,11 +5,10 @@
 //! only loads the last result.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::Duration;
 
 use vipd_common::Timestamp;
 
@@ -18,9 +17,6 @@ use super::poll::Waker;
 use crate::config::Realtime;
 use crate::realtime;
 
-/// Time between two probes of a link, nanoseconds. A probe costs some 50 µs of CPU; an election does
-/// not depend on this, because it requests a probe of its own.
-const PERIOD: u64 = 1_000_000_000;
 /// Stack size in bytes; small, because all of it is locked in memory.
 const STACK: usize = 128 * 1024;
 
@@ -31,8 +27,19 @@ pub(crate) struct Attachment {
     /// none.
     attached_at: AtomicU64,
     is_detached: AtomicBool,
-    /// A probe was requested and has not begun.
-    is_requested: AtomicBool,
+    /// A [`Probing`] that has not begun.
+    pending: AtomicU8,
+}
+
+/// A request for a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+enum Probing {
+    None,
+    /// Wake the engine only if the program is detached.
+    Unawaited,
+    /// Wake the engine after the probe.
+    Awaited,
 }
 
 impl Attachment {
@@ -53,9 +60,9 @@ impl Attachment {
 type Probe = Box<dyn Fn() -> bool + Send>;
 
 enum Job {
-    /// Probe now, and then once a period.
+    /// Keep the attachment, and probe it.
     Watch { attachment: Weak<Attachment>, probe: Probe },
-    /// Probe the attachments that have requested it.
+    /// Probe the attachments with a pending request.
     Requested,
 }
 
@@ -64,8 +71,8 @@ enum Job {
 pub(crate) struct Prober(Sender<Job>);
 
 impl Prober {
-    /// Starts the thread. The thread wakes the engine when a program is detached and after a
-    /// requested probe.
+    /// Starts the thread. The thread wakes the engine when a program is detached and after an
+    /// awaited probe.
     ///
     /// # Errors
     /// `EAGAIN` when no thread can be started.
@@ -82,18 +89,29 @@ impl Prober {
         Ok(Self(sender))
     }
 
-    /// Probes an attachment now, then once a second and on request.
+    /// Probes an attachment now, then on request.
     pub(crate) fn watch(&self, is_attached: impl Fn() -> bool + Send + 'static) -> Arc<Attachment> {
         let attachment = Arc::new(Attachment::default());
+        attachment.pending.store(Probing::Unawaited as u8, Ordering::Release);
         // The thread ends only with the engine.
         let _ =
             self.0.send(Job::Watch { attachment: Arc::downgrade(&attachment), probe: Box::new(is_attached) });
         attachment
     }
 
-    /// Requests a probe. Has no effect while an earlier request is pending.
+    /// Requests a probe that wakes the engine only if the program is detached. Has no effect while
+    /// an earlier request is pending.
     pub(crate) fn request(&self, attachment: &Attachment) {
-        if !attachment.is_requested.swap(true, Ordering::AcqRel) {
+        self.submit(attachment, Probing::Unawaited);
+    }
+
+    /// Requests a probe that wakes the engine.
+    pub(crate) fn request_awaited(&self, attachment: &Attachment) {
+        self.submit(attachment, Probing::Awaited);
+    }
+
+    fn submit(&self, attachment: &Attachment, probing: Probing) {
+        if attachment.pending.fetch_max(probing as u8, Ordering::AcqRel) == Probing::None as u8 {
             let _ = self.0.send(Job::Requested);
         }
     }
@@ -102,43 +120,33 @@ impl Prober {
 struct Watched {
     attachment: Weak<Attachment>,
     probe: Probe,
-    next: Timestamp,
 }
 
 fn run(jobs: &Receiver<Job>, waker: &Waker) {
     let mut all: Vec<Watched> = Vec::new();
-    loop {
-        let job = match all.iter().map(|watched| watched.next).min() {
-            Some(next) => jobs.recv_timeout(Duration::from_nanos(next.nanos_since(clock::now()))),
-            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        match job {
-            Ok(Job::Watch { attachment, probe }) => {
-                all.push(Watched { attachment, probe, next: clock::now() });
-            }
-            Ok(Job::Requested) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+    while let Ok(job) = jobs.recv() {
+        if let Job::Watch { attachment, probe } = job {
+            all.push(Watched { attachment, probe });
         }
-        all.retain_mut(|watched| probe(watched, waker));
+        all.retain(|watched| probe(watched, waker));
     }
 }
 
-/// Probes an attachment, if that is due or requested. Returns whether to watch it further.
-fn probe(watched: &mut Watched, waker: &Waker) -> bool {
+/// Probes an attachment, if that is requested. Returns whether to keep it.
+fn probe(watched: &Watched, waker: &Waker) -> bool {
     let Some(attachment) = watched.attachment.upgrade() else { return false };
-    let is_requested = attachment.is_requested.swap(false, Ordering::AcqRel);
-    let now = clock::now();
-    if !is_requested && now < watched.next {
+    let pending = attachment.pending.swap(Probing::None as u8, Ordering::AcqRel);
+    if pending == Probing::None as u8 {
         return true;
     }
-    watched.next = now + PERIOD;
+    let now = clock::now();
     let is_attached = (watched.probe)();
     if is_attached {
         attachment.attached_at.store(now.as_nanos(), Ordering::Release);
     } else {
         attachment.is_detached.store(true, Ordering::Release);
     }
-    if is_requested || !is_attached {
+    if pending == Probing::Awaited as u8 || !is_attached {
         waker.wake();
     }
     is_attached
@@ -146,6 +154,9 @@ fn probe(watched: &mut Watched, waker: &Waker) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::RecvTimeoutError;
+    use std::time::Duration;
+
     use super::*;
     use crate::engine::poll::Poll;
 
@@ -163,6 +174,7 @@ mod tests {
         });
         has_begun.recv_timeout(SOON).expect("a first probe without a request");
         prober.request(&attachment);
+        prober.request_awaited(&attachment);
         assert_eq!((attachment.attached_at(), attachment.is_detached()), (Timestamp::ZERO, false));
         let before = clock::now();
         release.send(true).expect("the probe waits");
@@ -170,7 +182,7 @@ mod tests {
         let first = attachment.attached_at();
         assert!(first > Timestamp::ZERO && first <= before, "the time at which the probe began");
         release.send(true).expect("the probe waits");
-        poll.wait(None).expect("the engine is woken after a requested probe");
+        poll.wait(None).expect("the engine is woken after an awaited probe");
         assert!(attachment.attached_at() > first);
     }
 

@@ -47,13 +47,14 @@ impl Engine {
         let config = instance.router.config();
         // Stale: the row belonged to another router when the advert arrived, or the interface was
         // replaced since.
-        let is_current = (config.vrid, config.family.number()) == (record.vrid, record.family)
-            && self
-                .topology
-                .links
-                .get(instance.link)
-                .is_some_and(|link| link.ifindex == Some(record.ifindex));
-        if is_current {
+        if (config.vrid, config.family.number()) != (record.vrid, record.family) {
+            return;
+        }
+        let link = self.topology.links.get_mut(instance.link);
+        if let Some(link) = link.filter(|link| link.ifindex == Some(record.ifindex)) {
+            if let Some(io) = &mut link.io {
+                io.watch.received(Timestamp::from_nanos(record.arrival));
+            }
             let now = handled_at(now, record);
             self.dispatch_advert(now, id, Timestamp::from_nanos(record.last_unchanged), received(record));
         }
@@ -82,7 +83,7 @@ impl Engine {
                 let Some(instance) = topology.routers.get(id) else { return false };
                 // The result of the probe arrives while the engine spins.
                 if let Some(attachment) = attachment(&topology.links, instance, needed_probe(now, instance)) {
-                    prober.request(attachment);
+                    prober.request_awaited(attachment);
                 }
                 instance.router.config().down_after_adverts > 1
             },

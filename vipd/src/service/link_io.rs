@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, anyhow};
 
 use super::worker::LinkWork;
+use crate::engine::attachment::Watch;
 use crate::engine::id::RouterId;
 use crate::engine::link_io::{LinkIo, MacvlanFailure, MacvlanIo};
 use crate::engine::link_spec::{LinkSpec, RouterSpec, XdpEntry};
@@ -65,6 +66,7 @@ impl LinkOpener {
             mode,
             probe: self.kernel.probe(spec.ifindex),
             attachment: None,
+            watch: Watch::default(),
             detached_at: None,
             unjoined,
             socket,

@@ -1,6 +1,9 @@
-//! Probes of the XDP attachment that do not return.
+//! Probes of the XDP attachment: when they are requested, and probes that do not return.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
+use crate::xdp::Row;
 
 /// Replaces the attachment of the only link with one whose probes block until the sender is used or
 /// dropped.
@@ -13,6 +16,47 @@ fn block_probes(bench: &mut Bench) -> Sender<()> {
     let (_, link) = bench.engine.topology.links.iter_mut().next().expect("there is a link");
     link.io.as_mut().expect("it is open").attachment = Some(attachment);
     release
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn a_backup_that_receives_adverts_is_not_probed() -> Result<()> {
+    const WITHOUT_PROBE: u64 = 3_000_000_000;
+    let lab = Lab::new(1)?;
+    let injector = Injector::open(lab.host(Station::Client)?)?;
+    let done = Arc::new(AtomicBool::new(false));
+    let is_done = Arc::clone(&done);
+    let master = thread::spawn(move || -> Result<()> {
+        while !is_done.load(Ordering::Relaxed) {
+            injector.send_paced(&masters(), ROUTERS.into(), INTERVAL)?;
+        }
+        Ok(())
+    });
+    let result = lab.host(NODE)?.run(|| -> Result<()> {
+        let mut bench = Bench::new()?;
+        let probes = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&probes);
+        let attachment = bench.engine.prober.watch(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+        bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
+        let (_, link) = bench.engine.topology.links.iter_mut().next().expect("there is a link");
+        link.io.as_mut().expect("it is open").attachment = Some(attachment);
+        // A gap in the adverts, for example because this machine is busy, rightly causes a probe.
+        let (mut count, mut since) = (0, Timestamp::ZERO);
+        bench.turn_until("adverts arrive without a probe", |bench| {
+            let arrival = bench.engine.steady.last_arrival(Row::new(1).expect("not 0"));
+            let now = probes.load(Ordering::Relaxed);
+            if std::mem::replace(&mut count, now) != now || since == Timestamp::ZERO {
+                since = arrival;
+            }
+            arrival > since + WITHOUT_PROBE
+        })
+    });
+    done.store(true, Ordering::Relaxed);
+    master.join().expect("the master does not panic")?;
+    result
 }
 
 #[test]
