@@ -1,7 +1,7 @@
 //! The cost of native XDP to the other traffic of an interface, by driver.
 //!
-//! Taken from the source code of the kernel's drivers. `docs/xdp-modes.md` lists the sources and the
-//! measurements.
+//! Taken from the source code of the kernel's drivers. `docs/xdp-modes.md` lists the functions, the
+//! details and the measurements.
 
 use std::mem::size_of;
 use std::os::fd::AsRawFd;
@@ -11,7 +11,8 @@ use rustix::net::{AddressFamily, SocketType, socket};
 /// The driver of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Driver {
-    /// Driver name as shown by `ethtool -i`. For a virtual interface, this is the kind of link.
+    /// Driver name as shown by `ethtool -i`. The kernel reports the kind of link where a virtual
+    /// interface's driver reports no name.
     pub(super) name: String,
     pub(super) cost: Cost,
 }
@@ -21,43 +22,128 @@ pub(super) struct Driver {
 pub(super) enum Cost {
     /// No cost.
     None,
-    /// Native mode disables an offload or interrupts traffic. The text continues "native mode on
-    /// <driver> …".
+    /// Native mode disables an offload, interrupts traffic or drops frames. The text continues
+    /// "native mode on <driver> …".
     Loses(&'static str),
     /// The driver has no native mode.
     Unsupported,
-    /// The driver is not in the table. Generic mode is the safe choice, because it does not change
-    /// the configuration of the device.
+    /// The driver is not in [`DRIVERS`].
     Unknown,
 }
 
-/// The driver reinitializes its rings.
+/// The driver reinitializes its rings, or closes and reopens the interface.
 const RESTARTS: Cost = Cost::Loses("interrupts all traffic when it is attached and detached");
 
-/// The drivers whose cost is known.
-const DRIVERS: [(&str, Cost); 22] = [
+/// The drivers whose cost is known: those of Linux 6.12, and idpf and mana of later kernels.
+const DRIVERS: [(&str, Cost); 92] = [
     ("veth", Cost::Loses("disables segmentation offload of its peer")),
     ("virtio_net", Cost::Loses("disables the host's segmentation and checksum offloads")),
-    ("hv_netvsc", Cost::Loses("requires LRO to be off and limits the MTU to one page")),
-    ("bnxt_en", Cost::Loses("disables LRO and hardware GRO")),
+    (
+        "hv_netvsc",
+        Cost::Loses("requires LRO to be off, limits the MTU to one page and restarts the virtual function"),
+    ),
+    ("tun", Cost::Loses("copies segmentation-offloaded frames")),
+    ("vif", Cost::Loses("drops frames longer than a page, and may never run the program")),
     ("bonding", Cost::Loses("has the same cost as on its ports")),
-    ("bond", Cost::Loses("has the same cost as on its ports")),
+    (
+        "bnxt_en",
+        Cost::Loses(
+            "interrupts all traffic when it is attached and detached, and disables LRO and hardware GRO",
+        ),
+    ),
+    ("vmxnet3", Cost::Loses("interrupts all traffic when it is attached and detached, and disables LRO")),
+    (
+        "qede",
+        Cost::Loses("interrupts all traffic when it is attached and detached, and disables hardware GRO"),
+    ),
+    (
+        "mlx5_core",
+        Cost::Loses(
+            "interrupts all traffic when it is attached and detached, and keeps LRO and hardware GRO off",
+        ),
+    ),
+    ("gve", RESTARTS),
+    ("mana", RESTARTS),
+    ("mlx4_en", RESTARTS),
     ("ena", RESTARTS),
     ("i40e", RESTARTS),
     ("ice", RESTARTS),
+    ("idpf", RESTARTS),
     ("igb", RESTARTS),
     ("igc", RESTARTS),
     ("ixgbe", RESTARTS),
-    ("mlx5_core", RESTARTS),
+    ("ixgbevf", RESTARTS),
+    ("nfp", RESTARTS),
+    ("nfp_netvf", RESTARTS),
+    ("ionic", RESTARTS),
+    ("atlantic", RESTARTS),
+    ("st_gmac", RESTARTS),
+    ("st_xgmac", RESTARTS),
+    ("st_mac100", RESTARTS),
+    ("mvneta", RESTARTS),
+    ("mvpp2", RESTARTS),
+    ("rvu-nicpf", RESTARTS),
+    ("nicvf", RESTARTS),
+    ("am65-cpsw-nuss", RESTARTS),
+    ("fec", RESTARTS),
+    ("fsl_enetc", RESTARTS),
+    ("fsl_enetc_vf", RESTARTS),
+    ("fsl_dpa", RESTARTS),
+    ("fsl_dpaa2_eth", RESTARTS),
+    ("mtk_soc_eth", RESTARTS),
+    ("netsec", RESTARTS),
+    ("sfc", Cost::None),
+    ("cpsw", Cost::None),
+    ("cpsw-switch", Cost::None),
+    ("alx", Cost::Unsupported),
+    ("atl1c", Cost::Unsupported),
+    ("be2net", Cost::Unsupported),
+    ("bnx2", Cost::Unsupported),
+    ("bnx2x", Cost::Unsupported),
+    ("cxgb4", Cost::Unsupported),
+    ("e1000", Cost::Unsupported),
     ("e1000e", Cost::Unsupported),
-    ("tun", Cost::None),
-    ("bridge", Cost::Unsupported),
-    ("macvlan", Cost::Unsupported),
-    ("ipvlan", Cost::Unsupported),
+    ("enic", Cost::Unsupported),
+    ("forcedeth", Cost::Unsupported),
+    ("hns3", Cost::Unsupported),
+    ("iavf", Cost::Unsupported),
+    ("ibmvnic", Cost::Unsupported),
+    ("igbvf", Cost::Unsupported),
+    ("macb", Cost::Unsupported),
+    ("qlcnic", Cost::Unsupported),
+    ("r8169", Cost::Unsupported),
+    ("sky2", Cost::Unsupported),
+    ("tg3", Cost::Unsupported),
+    ("asix", Cost::Unsupported),
+    ("ax88179_178a", Cost::Unsupported),
+    ("cdc_ether", Cost::Unsupported),
+    ("cdc_ncm", Cost::Unsupported),
+    ("lan78xx", Cost::Unsupported),
+    ("r8152", Cost::Unsupported),
+    ("smsc95xx", Cost::Unsupported),
     ("802.1Q VLAN Support", Cost::Unsupported),
-    ("vlan", Cost::Unsupported),
+    ("bridge", Cost::Unsupported),
+    ("dsa", Cost::Unsupported),
     ("dummy", Cost::Unsupported),
+    ("geneve", Cost::Unsupported),
+    ("gre", Cost::Unsupported),
+    ("gretap", Cost::Unsupported),
+    ("ifb", Cost::Unsupported),
+    ("ip6gre", Cost::Unsupported),
+    ("ip6gretap", Cost::Unsupported),
+    ("ip6tnl", Cost::Unsupported),
+    ("ipip", Cost::Unsupported),
+    ("ipvlan", Cost::Unsupported),
+    ("macsec", Cost::Unsupported),
+    ("macvlan", Cost::Unsupported),
+    ("netkit", Cost::Unsupported),
+    ("sit", Cost::Unsupported),
     ("team", Cost::Unsupported),
+    ("vrf", Cost::Unsupported),
+    ("vti", Cost::Unsupported),
+    ("vxlan", Cost::Unsupported),
+    ("wireguard", Cost::Unsupported),
+    ("xfrm", Cost::Unsupported),
 ];
 
 impl Driver {
@@ -67,11 +153,11 @@ impl Driver {
     }
 }
 
-/// Looks up the driver of an interface in this network namespace with `ETHTOOL_GDRVINFO`.
+/// Returns the driver of an interface of this network namespace, by `ETHTOOL_GDRVINFO`.
 pub(super) fn find(interface: &str) -> Option<Driver> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
     const ETHTOOL_GDRVINFO: u32 = 3;
-    /// `struct ethtool_drvinfo`; vipd uses only the command and the driver name.
+    /// `struct ethtool_drvinfo`: command, name of the driver, and unused fields.
     #[repr(C)]
     struct Info {
         command: u32,
@@ -89,12 +175,12 @@ pub(super) fn find(interface: &str) -> Option<Driver> {
 
     let name = interface.as_bytes();
     let mut request = Request { name: [0; libc::IFNAMSIZ], data: std::ptr::null_mut(), rest: [0; 2] };
-    // The last byte must remain 0.
+    // The last byte stays 0.
     request.name[..libc::IFNAMSIZ - 1].get_mut(..name.len())?.copy_from_slice(name);
     let mut info = Info { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
     request.data = &raw mut info;
     let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
-    // SAFETY: the kernel writes one `ethtool_drvinfo` through `data`, which points to `info`.
+    // SAFETY: the kernel writes one `ethtool_drvinfo` through `data`, which outlives the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
     let length = info.driver.iter().position(|byte| *byte == 0)?;
     let driver = std::str::from_utf8(&info.driver[..length]).ok()?;
@@ -109,10 +195,12 @@ pub(super) fn exists(ifindex: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     #[test]
-    fn missing_interfaces_and_invalid_names_have_no_driver() {
+    fn an_interface_without_driver_or_with_an_impossible_name_has_none() {
         for name in ["", "no-such-interfa", "a-name-that-is-too-long"] {
             assert_eq!(find(name), None, "{name}");
         }
@@ -120,14 +208,46 @@ mod tests {
 
     #[test]
     fn drivers_that_reinitialize_their_rings_interrupt_traffic() {
-        for name in ["ena", "i40e", "ice", "igb", "igc", "ixgbe", "mlx5_core"] {
+        for name in ["ena", "i40e", "ice", "igb", "igc", "ixgbe", "mana"] {
             assert_eq!(Driver::named(name.to_owned()).cost, RESTARTS, "{name}");
         }
     }
 
     #[test]
     fn drivers_outside_the_table_have_unknown_cost() {
-        assert_eq!(Driver::named("r8169".to_owned()).cost, Cost::Unknown);
+        assert_eq!(Driver::named("no_such_driver".to_owned()).cost, Cost::Unknown);
         assert_eq!(Driver::named("bridge".to_owned()).cost, Cost::Unsupported);
+    }
+
+    /// Returns each driver of the table in `docs/xdp-modes.md` with the two cells after its name.
+    fn documented() -> BTreeMap<String, (String, String)> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/xdp-modes.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let (_, table) = text.split_once("\n## Drivers\n").unwrap();
+        let (table, _) = table.split_once("\n## ").unwrap();
+        let mut drivers = BTreeMap::new();
+        for row in table.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+            for name in cells[0].split(", ") {
+                let name = name.trim_matches('`').to_owned();
+                let earlier = drivers.insert(name, (cells[1].to_owned(), cells[2].to_owned()));
+                assert_eq!(earlier, None, "listed twice: {row}");
+            }
+        }
+        drivers
+    }
+
+    #[test]
+    fn the_documented_drivers_are_those_of_the_table() {
+        let documented = documented();
+        let names: BTreeSet<_> = documented.keys().map(String::as_str).collect();
+        let coded: BTreeSet<_> = DRIVERS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, coded);
+        assert_eq!(coded.len(), DRIVERS.len(), "a driver is listed twice");
+        for (name, cost) in DRIVERS {
+            let (lost, attaching) = &documented[name];
+            assert_eq!(lost == "no native mode", cost == Cost::Unsupported, "{name}");
+            assert_eq!(lost == "nothing" && attaching == "free", cost == Cost::None, "{name}");
+        }
     }
 }

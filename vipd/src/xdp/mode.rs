@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn auto_is_native_only_where_the_driver_loses_nothing() {
-        assert_eq!(first(Preference::Auto, Some("tun")), Mode::Native);
+        assert_eq!(first(Preference::Auto, Some("sfc")), Mode::Native);
         for driver in [Some("veth"), Some("virtio_net"), Some("bridge"), Some("mlx5_core"), None] {
             assert_eq!(first(Preference::Auto, driver), Mode::Generic, "{driver:?}");
         }
