@@ -1,8 +1,8 @@
 //! Copies the eBPF object to `$OUT_DIR/vipd.bpf.o`, for `include_bytes_aligned!`.
 //!
-//! The object is committed, so that building vipd requires stable Rust only. In the workspace a
-//! stale object fails the build; the published package has only the object, without sources to
-//! compare.
+//! The object is committed, so that building vipd requires only stable Rust. In the workspace, a
+//! stale object fails the build. The published package contains the object without its sources, so
+//! nothing is compared there.
 
 #[path = "build/provenance.rs"]
 mod provenance;
@@ -10,16 +10,16 @@ mod provenance;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Environment variable with the path of another object, such as one that the tests rebuilt.
+/// Environment variable with the path of another object to embed, such as one rebuilt by the tests.
 const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
-/// In the workspace a link to the committed object; in the published package the object.
+/// A link to the committed object in the workspace; the object itself in the published package.
 const PACKAGED: &str = "vipd.bpf.o";
-/// Files and folders of the workspace that the committed object depends on.
+/// Files and directories of the workspace that the committed object depends on.
 const INPUTS: [&str; 4] = ["Cargo.toml", "Cargo.lock", "vipd-common", "vipd-ebpf"];
 
 fn main() {
     if let Err(message) = place_object() {
-        // Fails the build. A nonzero exit code would make cargo print all earlier output as well.
+        // This fails the build. On a nonzero exit code, cargo would also print all earlier output.
         println!("cargo::error={message}");
     }
 }

@@ -1,10 +1,10 @@
-//! Cost of the XDP program per frame: `cargo bench -p vipd --bench xdp`, as root.
+//! Measures the cost of the XDP program per frame: `cargo bench -p vipd --bench xdp`, as root.
 //!
 //! `BPF_PROG_TEST_RUN` runs a program many times on one frame and reports the mean time. An
-//! unrelated frame is also timed with a program that only returns `XDP_PASS`: the difference is the
-//! overhead for every packet of the host. Each line of output is a metric's key in
-//! `tests/bench/src/metric.rs`, a tab, and nanoseconds; `cargo xtask bench xdp` shows them as a
-//! table.
+//! unrelated frame is also timed with a program that only returns `XDP_PASS`; the difference is the
+//! overhead that every packet received by the host incurs. Each line of output is the key of a
+//! metric in `tests/bench/src/metric.rs`, a tab, and nanoseconds. `cargo xtask bench xdp` shows them
+//! as a table.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -23,13 +23,14 @@ use vipd_witness::{Advert, Checksum, GROUP_IPV4};
 const LOOPBACK: u32 = 1;
 const VRID: u8 = 51;
 const ROW: u32 = 1;
-/// Runs per measurement, and number of measurements, whose median is printed.
+/// Number of runs per measurement.
 const REPEAT: u32 = 1_000_000;
+/// Number of measurements. Their median is printed.
 const MEASUREMENTS: usize = 9;
 const XDP_PASS: u32 = 2;
 
 fn main() -> Result<()> {
-    // The argument `--bench`, which cargo passes, is ignored.
+    // Cargo passes `--bench`, which is ignored.
     let empty = Empty::load().context("cannot load an empty XDP program; run as root, or with CAP_BPF")?;
     let mut loaded = load(BURST)?;
 
@@ -46,8 +47,8 @@ fn main() -> Result<()> {
     let wrong = Advert { checksum: Checksum::Bad, ..valid.clone() }.frame();
     print("xdp-bad-checksum", median(|| ours(&wrong))?);
 
-    // New content leaves a record in the ring: half the ring is filled, then drained. The burst is
-    // unlimited here, but the bucket is charged as usual.
+    // Every changed advert leaves a record in the ring, so half the ring is filled and then drained.
+    // The burst is unlimited here, but the bucket is charged as usual.
     let batch = u32::try_from(MAX_PENDING / 2)?;
     let mut unlimited = load(u32::MAX)?;
     let frame = valid.frame();
@@ -69,7 +70,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// vipd's program with one virtual router and this burst per sender.
+/// Loads vipd's program with one virtual router and the given burst per sender.
 fn load(burst: u32) -> Result<Loaded> {
     let sizes = Sizes { routers: 1, peers: 0, closed: 0, senders: 4096, burst };
     let mut loaded = Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
@@ -96,11 +97,11 @@ fn median(mut measure: impl FnMut() -> Result<u64>) -> Result<u64> {
     Ok(all[MEASUREMENTS / 2])
 }
 
-/// A program that is only `return XDP_PASS;`.
+/// A program that consists of `return XDP_PASS;`.
 struct Empty(OwnedFd);
 
 impl Empty {
-    /// bpf(2), `BPF_PROG_LOAD`.
+    /// Loads the program with `BPF_PROG_LOAD` of bpf(2).
     fn load() -> Result<Self> {
         // mov r0, XDP_PASS; exit (RFC 9669): opcode, registers, offset, immediate.
         let program: [u64; 2] = [0xb7 | u64::from(XDP_PASS) << 32, 0x95];
@@ -117,7 +118,7 @@ impl Empty {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(i32::try_from(descriptor)?) }))
     }
 
-    /// bpf(2), `BPF_PROG_TEST_RUN`: mean nanoseconds.
+    /// Runs the program with `BPF_PROG_TEST_RUN` of bpf(2) and returns the mean time in nanoseconds.
     fn test_run(&self, frame: &[u8], repeat: u32) -> Result<u64> {
         let mut test = Test {
             program: u32::try_from(self.0.as_raw_fd())?,

@@ -1,8 +1,8 @@
 //! Checks whether the committed eBPF object matches the sources.
 //!
-//! Used by vipd's build script, which rejects a stale object, and by `cargo xtask ebpf`, which
-//! builds it. They share this file instead of a crate, because the build script must also work in
-//! the published package, outside the workspace.
+//! vipd's build script, which rejects a stale object, and `cargo xtask ebpf`, which builds the
+//! object, both include this file. It is not a crate because the build script must also work in the
+//! published package, outside the workspace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,24 +11,26 @@ use sha2::{Digest, Sha256};
 
 /// The committed object, relative to the root of the workspace.
 pub(crate) const OBJECT: &str = "vipd-ebpf/vipd.bpf.o";
-/// The record of the object's sources and tools, relative to the root of the workspace.
+/// The record of the sources and tools that the object was built from, relative to the root of the
+/// workspace.
 pub(crate) const PROVENANCE: &str = "vipd-ebpf/vipd.bpf.toml";
-/// Remedy for a stale object, at the end of every error below.
+/// Remedy for a stale object. Ends every error of this file.
 const REMEDY: &str = "run `cargo xtask ebpf` and commit the files it writes";
 
-/// The workspace manifest, with profile, edition and features of the packages compiled in.
+/// The workspace manifest, which sets the profile, the edition and the features of the packages
+/// compiled in.
 const WORKSPACE_MANIFEST: &str = "Cargo.toml";
-/// The lock file, with the versions of those packages.
+/// The lock file, which sets the versions of those packages.
 const LOCK: &str = "Cargo.lock";
 /// Manifests that are hashed in full.
 const MANIFESTS: [&str; 2] = ["vipd-common/Cargo.toml", "vipd-ebpf/Cargo.toml"];
-/// Folders whose `.rs` files are hashed.
+/// Directories whose `.rs` files are hashed.
 const SOURCES: [&str; 2] = ["vipd-common/src", "vipd-ebpf/src"];
 
 /// Checks the committed object.
 ///
 /// # Errors
-/// When it is stale, with the reason and the remedy.
+/// If the object is stale, with the reason and the remedy.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let provenance = read_text(&root.join(PROVENANCE))?;
     let recorded = |key| {
@@ -38,7 +40,7 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
     let object = read(&root.join(OBJECT))?;
     let (found, expected) = (sha256(&object), recorded("object-sha256")?);
     if found != expected {
-        return Err(format!("{OBJECT} has SHA-256 {found}, {PROVENANCE} records {expected}; {REMEDY}"));
+        return Err(format!("{OBJECT} has SHA-256 {found}, but {PROVENANCE} records {expected}; {REMEDY}"));
     }
 
     let packages = packages(&provenance);
@@ -55,8 +57,8 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
     let (found, expected) = (source_sha256(root, &packages)?, recorded("source-sha256")?);
     if found != expected {
         return Err(format!(
-            "{OBJECT} is stale: the sources of vipd-ebpf and vipd-common have hash {found}, \
-             the object was built from {expected}; {REMEDY}"
+            "{OBJECT} is stale: the sources of vipd-ebpf and vipd-common have hash {found}, but the object was \
+             built from {expected}; {REMEDY}"
         ));
     }
     Ok(())
@@ -64,9 +66,9 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
 
 /// Hashes all sources of the object in the workspace.
 ///
-/// `packages` are the dependencies compiled in, as `name version`. Only their lines of the
-/// workspace manifest are hashed, so that a new dependency of the agent does not make the object
-/// stale.
+/// `packages` lists the dependencies compiled in, as `name version`. Of the workspace manifest, only
+/// the lines that affect them are hashed, so that a new dependency of the agent does not make the
+/// object stale.
 pub(crate) fn source_sha256(root: &Path, packages: &[String]) -> Result<String, String> {
     let mut files: Vec<PathBuf> = MANIFESTS.iter().map(|path| root.join(path)).collect();
     for folder in SOURCES {
@@ -75,7 +77,8 @@ pub(crate) fn source_sha256(root: &Path, packages: &[String]) -> Result<String, 
     files.sort();
 
     let mut hash = Sha256::new();
-    // Names and lengths are delimited, so that different trees cannot give the same byte stream.
+    // A terminator after each name and a length before each content ensure that different trees
+    // cannot give the same byte stream.
     let mut feed = |name: &str, content: &[u8]| {
         hash.update(name.as_bytes());
         hash.update([0]);
@@ -94,13 +97,13 @@ pub(crate) fn source_sha256(root: &Path, packages: &[String]) -> Result<String, 
     Ok(hex(&hash.finalize()))
 }
 
-/// SHA-256 in hexadecimal.
+/// Returns the SHA-256 hash in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Returns the lines of the workspace manifest that affect the object: release profile, edition,
-/// and the declarations of the packages compiled in.
+/// Returns the lines of the workspace manifest that affect the object: the release profile, the
+/// edition, and the declarations of the packages compiled in.
 fn relevant_lines(manifest: &str, packages: &[String]) -> String {
     let compiled_in = |key: &str| packages.iter().any(|package| package.split(' ').next() == Some(key));
     let mut section = "";
@@ -131,7 +134,7 @@ fn value<'a>(provenance: &'a str, key: &str) -> Option<&'a str> {
     })
 }
 
-/// Returns the `name version` entries of the package list, one per line.
+/// Returns the entries of the package list, each as `name version`.
 fn packages(provenance: &str) -> Vec<String> {
     let entry = |line: &str| Some(line.trim().strip_prefix('"')?.strip_suffix("\",")?.to_owned());
     provenance.lines().filter_map(entry).collect()

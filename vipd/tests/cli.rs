@@ -1,4 +1,4 @@
-//! Arguments, output and exit codes of the program.
+//! Tests of the program's arguments, output and exit codes.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -30,15 +30,15 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// Replies to every request on a control socket with one line.
-fn answer_with(line: &'static str) -> TempDir {
+/// Replies to every request on a control socket with the same line.
+fn reply_with(line: &'static str) -> TempDir {
     let directory = tempfile::tempdir().expect("temporary directory");
     let listener = UnixListener::bind(directory.path().join("control.sock")).expect("bind");
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = BufReader::new(stream.expect("accept"));
             stream.read_line(&mut String::new()).expect("request");
-            stream.get_mut().write_all(line.as_bytes()).expect("answer");
+            stream.get_mut().write_all(line.as_bytes()).expect("reply");
         }
     });
     directory
@@ -121,7 +121,7 @@ fn check_and_run_report_all_errors_at_once() {
     assert_output(&run(&["check", "-c", name]), 1, "", &expected);
     let runtime_dir = directory.path().join("run");
     assert_output(&run(&["run", "-c", name, "--runtime-dir", text(&runtime_dir)]), 1, "", &expected);
-    assert!(!runtime_dir.exists(), "an invalid configuration changes nothing");
+    assert!(!runtime_dir.exists(), "nothing is changed if the configuration is invalid");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_missing_file_is_reported_once() {
 fn status_and_stats_without_an_agent_print_the_remedy() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let expected = format!(
-        "vipd: no agent runs with the runtime directory {}; start one with `vipd run`, or name its directory with \
+        "vipd: no agent is running with the runtime directory {}; start one with `vipd run`, or specify its directory with \
          --runtime-dir DIR\n",
         directory.path().display()
     );
@@ -149,21 +149,21 @@ fn status_and_stats_without_an_agent_print_the_remedy() {
 
 #[test]
 fn output_to_a_pipe_has_no_colors() {
-    let directory = answer_with("{\"instances\":[]}\n");
+    let directory = reply_with("{\"instances\":[]}\n");
     let runtime_dir = text(directory.path());
     assert_output(&run(&["status", "--json", "--runtime-dir", runtime_dir]), 0, "{\"instances\":[]}\n", "");
     let head = "NAME  INTERFACE  VRID  STATE  PRIO  INTERVAL  MASTER-DOWN  LAST-ADVERT-FROM  XDP  SINCE  ADDRESSES\n";
     assert_output(&run(&["status", "--runtime-dir", runtime_dir]), 0, head, "");
-    let directory = answer_with(STATS);
+    let directory = reply_with(STATS);
     assert_output(&run(&["stats", "--json", "--runtime-dir", text(directory.path())]), 0, STATS, "");
 }
 
 #[test]
 fn errors_and_invalid_replies_of_the_agent_are_reported() {
-    let directory = answer_with("{\"error\":\"the engine is busy\"}\n");
+    let directory = reply_with("{\"error\":\"the engine is busy\"}\n");
     let expected = "vipd: the agent refused the request: the engine is busy\n";
     assert_output(&run(&["status", "--runtime-dir", text(directory.path())]), 1, "", expected);
-    let directory = answer_with("hello\n");
+    let directory = reply_with("hello\n");
     let output = run(&["stats", "--runtime-dir", text(directory.path())]);
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -172,7 +172,7 @@ fn errors_and_invalid_replies_of_the_agent_are_reported() {
 
 #[test]
 fn watch_exits_without_error_on_a_closed_pipe() {
-    let directory = answer_with(STATS);
+    let directory = reply_with(STATS);
     let mut child = vipd(&["stats", "--json", "--watch", "0.01", "--runtime-dir", text(directory.path())])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -190,7 +190,7 @@ fn watch_exits_without_error_on_a_closed_pipe() {
 
 #[test]
 fn watch_separates_reports_in_a_pipe() {
-    let directory = answer_with(STATS);
+    let directory = reply_with(STATS);
     let mut child = vipd(&["stats", "--watch", "0.01", "--runtime-dir", text(directory.path())])
         .stdout(Stdio::piped())
         .spawn()
@@ -228,7 +228,6 @@ fn run_rejects_an_invalid_log_level() {
         .env("VIPD_LOG", "=loud=")
         .output()
         .expect("vipd starts");
-    let expected =
-        "vipd: VIPD_LOG is \"=loud=\"; it must be a level such as `debug`, or e.g. `info,vipd=trace`\n";
+    let expected = "vipd: VIPD_LOG is \"=loud=\"; it must be a level such as `debug`, or a filter such as `info,vipd=trace`\n";
     assert_output(&output, 1, "", expected);
 }

@@ -1,4 +1,4 @@
-//! Arguments and help.
+//! Command-line arguments and help.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,23 +9,22 @@ use clap::{Args, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     version,
-    about,
     after_help = "\
 Examples:
-  vipd check -c vipd.toml         report all errors and warnings of a configuration
+  vipd check -c vipd.toml         check a configuration file
   sudo vipd run -c vipd.toml      run the agent in the foreground
-  sudo vipd status                show which instances are master, and why
+  sudo vipd status                show which instances are master
   sudo vipd stats --watch 1       show counters and rates every second
 
 Environment:
-  VIPD_LOG          log level of `vipd run`, e.g. debug or vipd=trace (default info)
+  VIPD_LOG          log level of `vipd run`, e.g. debug or vipd=trace [default: info]
   VIPD_RUNTIME_DIR  same as --runtime-dir
-  NO_COLOR          disables colors
+  NO_COLOR          disable colors
 
-Configuration keys and counters: docs/configuration.md, docs/counters.md"
+Configuration keys and counters are documented in docs/configuration.md and docs/counters.md."
 )]
 pub(super) struct Cli {
-    /// Directory of the control socket, for one agent at a time
+    /// Runtime directory with the control socket, one per agent
     #[arg(long, global = true, value_name = "DIR", env = "VIPD_RUNTIME_DIR", default_value = "/run/vipd")]
     pub(super) runtime_dir: PathBuf,
     #[command(subcommand)]
@@ -41,28 +40,32 @@ Examples:
   sudo VIPD_LOG=debug vipd run -c vipd.toml
   sudo vipd run -c second.toml --runtime-dir /run/vipd-second")]
     Run(ConfigArgs),
-    /// Report all errors and warnings of a configuration, with line and column
+    /// Check a configuration file and report all errors and warnings with line and column
     #[command(after_help = "\
 Examples:
   vipd check
   vipd check -c vipd.toml && sudo systemctl restart vipd
 
-Exits with 1 if there is an error. Warnings, also about this machine's interfaces, go to
-standard error.")]
+The file is also checked against the network interfaces of this machine. Errors and warnings are
+printed to standard error. The exit status is 1 if there are errors; warnings do not affect it.")]
     Check(ConfigArgs),
     /// Show the counters of a running agent
     #[command(after_help = "\
 Examples:
-  vipd stats --watch 1                     totals and rates every second
-  vipd stats --interface eth1 --vrid 51    one virtual router
+  vipd stats --watch 1                     show totals and rates every second
+  vipd stats --interface eth1 --vrid 51    show a single virtual router
   vipd stats --json | jq .global
-  vipd stats --prometheus > /var/lib/node_exporter/vipd.prom")]
+  vipd stats --prometheus > /var/lib/node_exporter/vipd.prom
+
+Requires access to the control socket: run as root or as a member of the socket's group.")]
     Stats(StatsArgs),
     /// Show the state of every instance of a running agent
     #[command(after_help = "\
 Examples:
   vipd status
-  vipd status --json | jq -r '.instances[] | select(.state == \"master\") | .name'")]
+  vipd status --json | jq -r '.instances[] | select(.state == \"master\") | .name'
+
+Requires access to the control socket: run as root or as a member of the socket's group.")]
     Status(StatusArgs),
 }
 
@@ -75,31 +78,32 @@ pub(super) struct ConfigArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct StatsArgs {
-    /// Only instances on this interface
+    /// Show only instances on this interface
     #[arg(long, value_name = "IF")]
     pub(super) interface: Option<String>,
-    /// Only instances with this VRID, 1 to 255
+    /// Show only instances with this VRID, 1 to 255
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     pub(super) vrid: Option<u8>,
-    /// One line of JSON, with the names of RFC 8347
+    /// Print one line of JSON, with RFC 8347 names
     #[arg(long, conflicts_with = "prometheus")]
     pub(super) json: bool,
-    /// Prometheus text exposition format
+    /// Print the Prometheus text exposition format
     #[arg(long)]
     pub(super) prometheus: bool,
-    /// Repeat at this interval until Ctrl-C, e.g. 1 or 0.5
+    /// Repeat at this interval until interrupted, e.g. 1 or 0.5
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) watch: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// One line of JSON, with the names of RFC 8347
+    /// Print one line of JSON, with RFC 8347 names
     #[arg(long)]
     pub(super) json: bool,
 }
 
-/// Seconds with an optional fraction: more than 0, and at most a day so that no clock overflows.
+/// Parses a number of seconds with an optional fraction: more than 0, and at most a day, so that no
+/// clock overflows.
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()

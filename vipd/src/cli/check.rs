@@ -48,7 +48,7 @@ fn machine() -> io::Result<Machine> {
     Ok(machine)
 }
 
-/// Returns a summary in one line, and the instances as a table.
+/// Returns a one-line summary and a table of the instances.
 pub(super) fn render(file: &str, config: &Config) -> String {
     let mut summary = counted(config.instances.len(), "instance");
     if !config.warnings.is_empty() {

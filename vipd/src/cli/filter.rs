@@ -4,7 +4,7 @@ use anyhow::bail;
 
 use crate::control::model::StatsReport;
 
-/// Selects instances; without any option, all.
+/// Selects instances. Without options, all are selected.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filter {
     pub(super) interface: Option<String>,
@@ -12,15 +12,15 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Removes the other instances from a report.
+    /// Removes instances that do not match from a report.
     ///
     /// # Errors
-    /// When none matches; lists the instances of the report.
+    /// If no instance matches. The error lists all instances.
     pub(super) fn apply(&self, mut report: StatsReport) -> anyhow::Result<StatsReport> {
         if self.interface.is_none() && self.vrid.is_none() {
             return Ok(report);
         }
-        let there: Vec<String> = report
+        let existing: Vec<String> = report
             .instances
             .iter()
             .map(|instance| {
@@ -32,11 +32,11 @@ impl Filter {
                 && self.vrid.is_none_or(|vrid| vrid == instance.vrid)
         });
         if report.instances.is_empty() {
-            let mut asked = Vec::new();
-            asked.extend(self.interface.as_ref().map(|interface| format!("interface {interface}")));
-            asked.extend(self.vrid.map(|vrid| format!("VRID {vrid}")));
-            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-            bail!("no instance has {}; instances: {there}", asked.join(" and "));
+            let mut criteria = Vec::new();
+            criteria.extend(self.interface.as_ref().map(|interface| format!("interface {interface}")));
+            criteria.extend(self.vrid.map(|vrid| format!("VRID {vrid}")));
+            let existing = if existing.is_empty() { "none".to_owned() } else { existing.join(", ") };
+            bail!("no instance has {}; instances: {existing}", criteria.join(" and "));
         }
         Ok(report)
     }

@@ -1,7 +1,6 @@
-//! Log lines of `vipd run`: UTC with microseconds, to stderr, written by a separate thread.
+//! Logging of `vipd run`: lines with UTC timestamps, written to stderr by a separate thread.
 //!
-//! A terminal or pipe that is not read blocks that thread alone. Lines that do not fit into its
-//! queue are dropped.
+//! If stderr blocks, only that thread blocks. Lines that do not fit in its queue are dropped.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,15 +13,15 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Lines in the queue: four for each of 4,080 virtual routers, which is 16 interfaces with all
-/// their VRIDs.
+/// Capacity of the queue in lines: four for each of 4,080 virtual routers (255 VRIDs on each of 16
+/// interfaces).
 const LINES: usize = 16 << 10;
 /// Time limit at exit for writing the remaining lines to stderr.
 pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-/// Environment variable with the level: `debug`, `vipd=trace`, …
+/// Environment variable that sets the log level: `debug`, `vipd=trace`, …
 const VARIABLE: &str = "VIPD_LOG";
 
-/// Whether stderr has blocked for [`FLUSH_TIMEOUT`] at the end of the log.
+/// Set if the log could not be flushed to stderr within [`FLUSH_TIMEOUT`].
 static BLOCKED: AtomicBool = AtomicBool::new(false);
 
 /// Returns whether stderr is known to block: further output would only delay the exit.
@@ -33,11 +32,11 @@ pub(super) fn is_blocked() -> bool {
 /// Messages to the writer thread.
 enum Message {
     Line(Vec<u8>),
-    /// Sent last; acknowledged when all earlier lines are written.
+    /// Sent last; acknowledged once all earlier lines have been written.
     Flush(SyncSender<()>),
 }
 
-/// Flushes the log when it is dropped, for [`FLUSH_TIMEOUT`] at most.
+/// Flushes the log when dropped, waiting at most [`FLUSH_TIMEOUT`].
 pub(super) struct Guard {
     queue: SyncSender<Message>,
 }
@@ -52,7 +51,7 @@ impl Drop for Guard {
     }
 }
 
-/// Puts formatted lines into the queue of the writer thread; never blocks.
+/// Queues formatted lines for the writer thread. Never blocks.
 struct Writer(SyncSender<Message>);
 
 impl io::Write for Writer {
@@ -71,17 +70,17 @@ impl io::Write for Writer {
 fn write_lines(messages: &Receiver<Message>) {
     while let Ok(message) = messages.recv() {
         match message {
-            // A failure of stderr cannot be reported.
+            // There is nowhere to report that stderr failed.
             Message::Line(line) => drop(io::stderr().write_all(&line)),
             Message::Flush(written) => drop(written.try_send(())),
         }
     }
 }
 
-/// Sets up logging for the whole process, records of the `log` crate and panics included.
+/// Sets up logging for the whole process, including records of the `log` crate and panics.
 ///
 /// # Errors
-/// When `VIPD_LOG` is not a valid filter, or no thread can be started.
+/// If `VIPD_LOG` is not a valid filter, or if the thread cannot be started.
 pub(super) fn init() -> anyhow::Result<Guard> {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
@@ -90,7 +89,7 @@ pub(super) fn init() -> anyhow::Result<Guard> {
         .map_err(|_| {
             let found = std::env::var_os(VARIABLE).unwrap_or_default();
             anyhow!(
-                "{VARIABLE} is \"{}\"; it must be a level such as `debug`, or e.g. `info,vipd=trace`",
+                "{VARIABLE} is \"{}\"; it must be a level such as `debug`, or a filter such as `info,vipd=trace`",
                 found.display()
             )
         })?;
@@ -110,8 +109,8 @@ pub(super) fn init() -> anyhow::Result<Guard> {
         .finish()
         .try_init()
         .context("logging is already initialized")?;
-    // The default hook writes to stderr directly: an unread pipe would block a panicking engine,
-    // and its VIPs would not be removed.
+    // The default hook writes directly to stderr. If that blocks, a panicking engine would never
+    // remove its VIPs.
     std::panic::set_hook(Box::new(|panic| tracing::error!("panic: {panic}")));
     Ok(Guard { queue })
 }

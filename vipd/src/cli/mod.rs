@@ -1,4 +1,4 @@
-//! The command line: subcommands, their output and exit codes.
+//! Command line: subcommands, output and exit codes.
 
 mod args;
 mod check;
@@ -37,19 +37,19 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         // The reader has closed the pipe, as in `vipd stats --watch 1 | head -1`.
-        Err(error) if error.downcast_ref::<OutputError>().is_some_and(OutputError::reader_left) => {
+        Err(error) if error.downcast_ref::<OutputError>().is_some_and(OutputError::is_closed_pipe) => {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            report_in_time(&error);
+            report_without_blocking(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Writes the error to stderr, and gives up when that blocks: an exit does not wait for the reader
-/// of a full pipe.
-fn report_in_time(error: &anyhow::Error) {
+/// Writes the error to stderr, but waits at most [`logging::FLUSH_TIMEOUT`]: a full pipe must not
+/// delay the exit any longer.
+fn report_without_blocking(error: &anyhow::Error) {
     if logging::is_blocked() {
         return;
     }
@@ -58,7 +58,7 @@ fn report_in_time(error: &anyhow::Error) {
     let _ = report(error, &mut text);
     let (done, written) = sync_channel(1);
     let write = move || {
-        // Without stderr the exit code has to do.
+        // If stderr fails, only the exit code reports the error.
         let _ = io::stderr().lock().write_all(&text);
         let _ = done.try_send(());
     };
@@ -68,8 +68,8 @@ fn report_in_time(error: &anyhow::Error) {
     }
 }
 
-/// Prints one `vipd: …` line, preceded by the problems of a configuration in the form that editors
-/// recognize.
+/// Prints the error as one `vipd: …` line. For a configuration error, the problems come first, in the
+/// format that editors recognize.
 fn report(error: &anyhow::Error, stderr: &mut impl io::Write) -> io::Result<()> {
     let Some(ConfigError::Problems(problems)) = error.downcast_ref() else {
         return writeln!(stderr, "vipd: {error:#}");

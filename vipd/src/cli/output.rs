@@ -1,4 +1,4 @@
-//! Standard output, whose reader may close it early.
+//! Standard output, which may be a pipe whose reader closes it early.
 
 use std::io::{self, Write as _};
 
@@ -8,19 +8,19 @@ use std::io::{self, Write as _};
 pub(super) struct OutputError(io::Error);
 
 impl OutputError {
-    /// Returns whether the other end of the pipe was closed, as `head` does.
-    pub(super) fn reader_left(&self) -> bool {
+    /// Returns whether the reader has closed the pipe, as `head` does.
+    pub(super) fn is_closed_pipe(&self) -> bool {
         self.0.kind() == io::ErrorKind::BrokenPipe
     }
 }
 
-/// Writes text, without its colors where standard output is no terminal, and flushes it.
+/// Writes text and flushes it. Colors are removed unless standard output is a terminal.
 pub(super) fn print(text: &str) -> Result<(), OutputError> {
     let mut stdout = anstream::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(OutputError)
 }
 
-/// Clears the screen; for a terminal only. `NO_COLOR` does not apply.
+/// Clears the screen, regardless of `NO_COLOR`. Only for terminals.
 pub(super) fn clear_screen() -> Result<(), OutputError> {
     io::stdout().lock().write_all(b"\x1b[H\x1b[J").map_err(OutputError)
 }

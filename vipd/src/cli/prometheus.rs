@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use crate::control::counters::{Counter, Kind};
 use crate::control::model::{InstanceStats, StatsReport};
 
-/// Renders every counter: the agent's as `vipd_global_…`, the instances' as `vipd_…` with labels.
+/// Renders every counter: those of the agent as `vipd_global_…`, those of instances as `vipd_…` with
+/// labels.
 ///
-/// The names are separate because a sum over one name would count instances twice.
+/// The names differ because the agent's counters include those of the instances: a sum over a
+/// common name would count them twice.
 pub(super) fn render(report: &StatsReport) -> String {
     let mut out = String::new();
     for (counter, value) in report.global.entries() {

@@ -10,14 +10,16 @@ use crate::config::Config;
 use crate::process::{AgentLock, Signals};
 use crate::service;
 
-/// Runs the agent. Stale VIPs of a killed agent are removed unless the configuration is invalid or
-/// an agent is running; all other failures are reported after that.
+/// Runs the agent.
+///
+/// First removes stale VIPs left by a killed agent, unless the configuration is invalid or another
+/// agent is running. All other failures are reported only after that.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
-    // Before the first thread, and before any step that a signal must not interrupt.
+    // Must precede the first thread and any step that a signal must not interrupt.
     let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let log = logging::init();
-    // Raises the limit, which the lock and the removal also need.
+    // Also raises the limit, for the lock and the removal as well.
     let open_files = service::check_open_files(&config);
     let lock = AgentLock::acquire(runtime_dir);
     if lock.is_ok() {

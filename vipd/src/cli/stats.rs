@@ -13,7 +13,7 @@ use crate::control::client::Client;
 use crate::control::counters::{Counter, Kind};
 use crate::control::model::{InstanceStats, StatsReport};
 
-/// The counters that have a column, and its heading.
+/// The counters shown as columns, and the column headings.
 const COLUMNS: [(&str, &str); 5] = [
     ("advertisement-rcvd", "RCVD"),
     ("advertisement-sent", "SENT"),
@@ -47,13 +47,14 @@ pub(super) fn run(args: &StatsArgs, runtime_dir: &Path) -> anyhow::Result<()> {
         output::print(&text)?;
         let Some(period) = args.watch else { return Ok(()) };
         before = Some((now, report));
-        // A fixed schedule, so that request times do not accumulate; missed ticks are skipped.
+        // On a fixed schedule, so that the duration of requests does not add up. Missed ticks are
+        // skipped.
         next = (next + period).max(now);
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }
 }
 
-/// Returns the totals, with rates if there is an earlier report.
+/// Renders the totals, with rates if there is an earlier report.
 pub(super) fn render(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> String {
     let mut out = overview(report, past).render();
     if let Some(table) = details(report, past) {
@@ -84,7 +85,7 @@ fn overview(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> Tab
     table
 }
 
-/// Lists every other counter that is not 0; the agent's own counters have the name `global`.
+/// Lists all other nonzero counters. The agent's own counters are listed under the name `global`.
 fn details(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> Option<Table> {
     let mut table = Table::new(&[("NAME", Align::Left), ("COUNTER", Align::Left), ("COUNT", Align::Right)]);
     let mut empty = true;
@@ -108,15 +109,15 @@ fn details(report: &StatsReport, past: Option<(&StatsReport, Duration)>) -> Opti
     (!empty).then_some(table)
 }
 
-/// Returns the counters of this instance in the earlier report.
+/// Returns this instance's counters from the earlier report.
 fn then(instance: &InstanceStats, past: Option<(&StatsReport, Duration)>) -> Option<(Counters, Duration)> {
     let (report, time) = past?;
     let same = |other: &&InstanceStats| other.name == instance.name && other.vrid == instance.vrid;
     Some((Counters::of(report.instances.iter().find(same)?), time))
 }
 
-/// Formats a counter as `1234` or `1234(+100.0/s)`; a counter that went back (the agent was
-/// restarted) has no rate.
+/// Formats a counter as `1234`, or with its rate as `1234(+100.0/s)`. If the counter has decreased,
+/// the agent was restarted, and no rate is shown.
 fn amount(now: u64, then: Option<(u64, Duration)>) -> String {
     let rate = then.and_then(|(before, time)| {
         #[expect(clippy::cast_precision_loss, reason = "a rate is shown with one decimal")]
@@ -126,7 +127,7 @@ fn amount(now: u64, then: Option<(u64, Duration)>) -> String {
     rate.map_or_else(|| now.to_string(), |rate| format!("{now}(+{rate:.1}/s)"))
 }
 
-/// The rows of a table with their values.
+/// The counters of an instance or of the agent, with their values.
 struct Counters(Vec<(&'static Counter, u64)>);
 
 impl Counters {

@@ -17,7 +17,7 @@ pub(super) fn run(args: &StatusArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Renders the table, with notes below instances in fault or without some of their VIPs.
+/// Renders the table. Below instances that are in fault or lack VIPs, notes give the reason.
 pub(super) fn render(report: &StatusReport) -> String {
     let mut table = Table::new(&[
         ("NAME", Align::Left),
@@ -74,8 +74,8 @@ fn or_dash<T: ToString>(value: Option<&T>) -> String {
     value.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
-/// Formats an interval as `10ms`, `30.07ms` or `3.609s`: two decimals below a second, three above,
-/// cut off.
+/// Formats an interval as `10ms`, `30.07ms` or `3.609s`: up to two decimals below a second, three
+/// above, truncated.
 fn seconds(nanos: u64) -> String {
     let (whole, fraction, unit) = if nanos < 1_000_000_000 {
         (nanos / 1_000_000, format!("{:02}", nanos % 1_000_000 / 10_000), "ms")
@@ -88,7 +88,7 @@ fn seconds(nanos: u64) -> String {
     }
 }
 
-/// Formats an age as `850ms`, `12.3s`, `4m05s`, `3h07m` or `12d04h`: two units at most.
+/// Formats an age in at most two units: `850ms`, `12.3s`, `4m05s`, `3h07m` or `12d04h`.
 fn age(millis: u64) -> String {
     let seconds = millis / 1000;
     match seconds {
@@ -105,7 +105,7 @@ mod tests {
     use super::{age, seconds};
 
     #[test]
-    fn durations_are_short_and_have_no_white_space() {
+    fn durations_are_short_and_contain_no_white_space() {
         assert_eq!(
             [10_000_000, 30_078_125, 999_999_999, 1_000_000_000, 3_609_375_000].map(seconds),
             ["10ms", "30.07ms", "999.99ms", "1s", "3.609s"]

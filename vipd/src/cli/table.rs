@@ -1,14 +1,14 @@
-//! Aligned columns, which `awk` can split.
+//! Tables with aligned columns.
 
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-/// Active.
+/// Master.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
 /// Needs attention.
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// Transitional, or a warning.
+/// A transitional state, or a warning.
 pub(super) const WAITING: Style = AnsiColor::Yellow.on_default();
 /// Column headings.
 pub(super) const HEAD: Style = Style::new().bold();
@@ -39,8 +39,8 @@ impl<T: ToString> From<T> for Cell {
     }
 }
 
-/// Rows under column headings. A cell is never empty and has no white space, so that `awk` can
-/// split columns.
+/// Rows under column headings. Cells must not be empty or contain white space, so that `awk` can
+/// split the columns.
 #[derive(Debug)]
 pub(super) struct Table {
     columns: Vec<(&'static str, Align)>,
@@ -69,7 +69,7 @@ impl Table {
         self.rows.push(Row::Note(note));
     }
 
-    /// Renders the lines, with styles as ANSI sequences and without trailing white space.
+    /// Renders the table, with styles as ANSI sequences and without trailing white space.
     pub(super) fn render(&self) -> String {
         let mut widths: Vec<usize> = self.columns.iter().map(|(head, _)| head.len()).collect();
         for row in &self.rows {
@@ -100,7 +100,7 @@ impl Table {
         for ((cell, width), (_, align)) in cells.iter().zip(widths).zip(&self.columns) {
             let padding = width.saturating_sub(cell.text.chars().count());
             let (before, after) = if *align == Align::Right { (padding, 0) } else { (0, padding) };
-            // Padding is written before the next cell, so that no line ends in white space.
+            // Write padding only before the next cell, so that no line ends in white space.
             out.extend(std::iter::repeat_n(' ', pending + before));
             push_styled(out, cell);
             pending = after + 2;

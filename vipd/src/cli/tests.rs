@@ -1,4 +1,4 @@
-//! Arguments and output.
+//! Tests of arguments and output.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -42,12 +42,12 @@ fn default_paths_match_the_package() {
 }
 
 #[test]
-fn stats_options() {
+fn stats_options_are_parsed_and_invalid_ones_rejected() {
     let args = parse_stats("--interface eth1 --vrid 51 --json --watch 0.5").expect("valid");
     assert_eq!((args.interface.as_deref(), args.vrid), (Some("eth1"), Some(51)));
     assert_eq!((args.json, args.prometheus), (true, false));
     assert_eq!(args.watch, Some(Duration::from_millis(500)));
-    for refused in [
+    for invalid in [
         "--json --prometheus",
         "--vrid 0",
         "--vrid 256",
@@ -62,8 +62,8 @@ fn stats_options() {
         "--watch",
         "--unknown",
     ] {
-        let error = parse_stats(refused).expect_err(refused);
-        assert_eq!(error.exit_code(), 2, "{refused}");
+        let error = parse_stats(invalid).expect_err(invalid);
+        assert_eq!(error.exit_code(), 2, "{invalid}");
     }
 }
 
@@ -103,7 +103,7 @@ fn instance_status(name: &str, state: State) -> InstanceStatus {
 }
 
 #[test]
-fn status_prints_the_reason_below_an_instance_in_fault() {
+fn status_shows_the_reason_below_an_instance_in_fault() {
     let broken = InstanceStatus {
         interface: "bond0.12".to_owned(),
         vrid: 7,
@@ -160,7 +160,7 @@ fn two_instances() -> StatsReport {
 }
 
 #[test]
-fn stats_lists_nonzero_counters_without_a_column() {
+fn stats_lists_nonzero_counters_that_have_no_column() {
     assert_eq!(
         strip_str(&stats::render(&two_instances(), None)).to_string(),
         "\
@@ -197,7 +197,7 @@ fn rates_follow_totals_and_are_never_negative() {
 }
 
 #[test]
-fn filters_select_instances_or_list_them() {
+fn filters_select_instances_or_fail_with_a_list_of_them() {
     let names = |interface: Option<&str>, vrid| {
         let filter = Filter { interface: interface.map(str::to_owned), vrid };
         let left = filter.apply(two_instances()).map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! The client side of the control socket: blocking, with a timeout for each wait.
+//! Client of the control socket. Blocks, with a timeout on each operation.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -9,57 +9,57 @@ use serde::de::DeserializeOwned;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::model::{StatsReport, StatusReport};
-use super::protocol::{ErrorAnswer, MAX_ANSWER_BYTES, Request};
+use super::protocol::{ErrorReply, MAX_REPLY_BYTES, Request};
 use super::runtime::socket_path;
 
-/// How long connecting, sending the request and each read of the answer may take.
+/// Timeout for connecting, for sending the request, and for each read of the reply.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reason for a missing answer, with the remedy.
+/// Why a request failed, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No agent listens there.
+    /// No agent listens on the socket.
     #[error(
-        "no agent runs with the runtime directory {}; start one with `vipd run`, or name its directory with \
-         --runtime-dir DIR",
+        "no agent is running with the runtime directory {}; start one with `vipd run`, or specify its directory \
+         with --runtime-dir DIR",
         .0.display()
     )]
     NoAgent(PathBuf),
     /// The socket is not accessible to this user.
     #[error(
-        "permission denied on the control socket in {}; run as the user of the agent (usually root), or as a member \
-         of the socket's group",
+        "permission denied on the control socket in {}; run as the agent's user (usually root), or as a member of \
+         the socket's group",
         .0.display()
     )]
     Permission(PathBuf),
-    /// The agent took too long.
+    /// The agent did not reply in time.
     #[error(
-        "the agent in {} did not answer within {} s; it is overloaded or stopped: see its log",
+        "the agent in {} did not reply within {} s; it may be overloaded or stopped; check its log",
         .0.display(),
         TIMEOUT.as_secs()
     )]
     Timeout(PathBuf),
-    /// The path does not fit into a socket address.
+    /// The path does not fit in a socket address.
     #[error(
-        "the path of the runtime directory {} is too long: with the name of the socket it must be shorter than 108 \
-         bytes; use another with --runtime-dir DIR",
+        "the path of the runtime directory {} is too long: including the socket's name, it must be shorter than \
+         108 bytes; use another directory with --runtime-dir DIR",
         .0.display()
     )]
     PathTooLong(PathBuf),
-    /// Another error of the system.
-    #[error("cannot query the agent in {}: {cause}; check whether it still runs", .directory.display())]
+    /// Another system error.
+    #[error("cannot query the agent in {}: {cause}; check whether it is still running", .directory.display())]
     System {
         /// The runtime directory.
         directory: PathBuf,
         /// The system's error.
         cause: io::Error,
     },
-    /// An answer that this version cannot parse.
+    /// The reply cannot be parsed.
     #[error("unexpected reply from the agent in {}: {reason} (version mismatch?)", .directory.display())]
     Protocol {
         /// The runtime directory.
         directory: PathBuf,
-        /// The error in the answer.
+        /// What is wrong with the reply.
         reason: String,
     },
     /// The agent refused the request.
@@ -67,14 +67,14 @@ pub enum ClientError {
     Agent(String),
 }
 
-/// Queries the agent of one runtime directory, with a connection for each request.
+/// Queries the agent with a given runtime directory. Opens a connection for each request.
 #[derive(Clone, Debug)]
 pub struct Client {
     directory: PathBuf,
 }
 
 impl Client {
-    /// Creates a client of the agent with this runtime directory.
+    /// Creates a client for the agent with this runtime directory.
     pub fn new(directory: impl AsRef<Path>) -> Self {
         Self { directory: directory.as_ref().to_owned() }
     }
@@ -82,7 +82,7 @@ impl Client {
     /// Requests `status`.
     ///
     /// # Errors
-    /// When there is no agent, access is denied, or there is no valid answer within [`TIMEOUT`].
+    /// If there is no agent, access is denied, or no valid reply arrives within [`TIMEOUT`].
     pub fn status(&self) -> Result<StatusReport, ClientError> {
         self.request(Request::Status)
     }
@@ -96,13 +96,13 @@ impl Client {
     }
 
     fn request<T: DeserializeOwned>(&self, request: Request) -> Result<T, ClientError> {
-        let answer = self.exchange(request).map_err(|cause| self.explain(cause))?;
-        if let Ok(ErrorAnswer { error }) = serde_json::from_slice(&answer) {
+        let reply = self.exchange(request).map_err(|cause| self.explain(cause))?;
+        if let Ok(ErrorReply { error }) = serde_json::from_slice(&reply) {
             return Err(ClientError::Agent(error));
         }
-        serde_json::from_slice(&answer).map_err(|error| ClientError::Protocol {
+        serde_json::from_slice(&reply).map_err(|error| ClientError::Protocol {
             directory: self.directory.clone(),
-            reason: if answer.is_empty() { "empty".to_owned() } else { error.to_string() },
+            reason: if reply.is_empty() { "empty".to_owned() } else { error.to_string() },
         })
     }
 
@@ -111,13 +111,13 @@ impl Client {
         line.push(b'\n');
         let mut stream = self.connect()?;
         stream.write_all(&line)?;
-        let mut answer = Vec::new();
-        BufReader::new(stream.take(MAX_ANSWER_BYTES)).read_until(b'\n', &mut answer)?;
-        Ok(answer)
+        let mut reply = Vec::new();
+        BufReader::new(stream.take(MAX_REPLY_BYTES)).read_until(b'\n', &mut reply)?;
+        Ok(reply)
     }
 
-    /// Connects with a timeout: `UnixStream::connect` would wait for ever for an agent that has
-    /// stopped accepting.
+    /// Connects with a timeout. `UnixStream::connect` would wait forever for an agent that has
+    /// stopped accepting connections.
     fn connect(&self) -> io::Result<UnixStream> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_write_timeout(Some(TIMEOUT))?;

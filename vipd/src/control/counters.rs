@@ -1,16 +1,17 @@
-//! The counters: one row each, from which reports, tables, metrics, log texts and `docs/counters.md` are made.
+//! The table of counters, from which reports, tables, metrics, log texts and `docs/counters.md` are
+//! generated.
 //!
-//! A new counter is a row here and, if its source is new, one accessor in `service/report.rs`.
+//! To add a counter, add a row here and, if its source is new, an accessor in `service/report.rs`.
 
 use serde::{Deserialize, Serialize};
 use vipd_common::counters::Counter as Cell;
 
-/// Whether a value can fall.
+/// Whether a value can decrease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows while the agent runs.
+    /// Never decreases while the agent runs.
     Counter,
-    /// The value at this moment.
+    /// The current value, which can decrease.
     Gauge,
 }
 
@@ -19,7 +20,7 @@ pub enum Kind {
 pub enum Severity {
     /// Normal operation.
     Traffic,
-    /// Worth an operator's look; part of the column `ERRORS`.
+    /// Needs an operator's attention; included in the `ERRORS` column.
     Error,
 }
 
@@ -30,9 +31,9 @@ pub enum Source {
     Kernel(Cell),
     /// The protocol's state machine.
     Core,
-    /// Frames and address changes of a virtual router, counted by the engine.
+    /// The engine, for the frames and address changes of a virtual router.
     Sent,
-    /// The engine.
+    /// The engine, for everything else.
     Engine,
 }
 
@@ -41,7 +42,7 @@ pub enum Source {
 pub struct Counter {
     /// Name in JSON: a leaf of RFC 8347's `statistics`, or one with the prefix `vipd:`.
     pub name: &'static str,
-    /// Whether the value can fall.
+    /// Whether the value can decrease.
     pub kind: Kind,
     /// Whether a value other than 0 needs attention.
     pub severity: Severity,
@@ -49,37 +50,38 @@ pub struct Counter {
     pub source: Source,
     /// One line for `# HELP` and the reference.
     pub help: &'static str,
-    /// Why such adverts are dropped, for the log; none if the log has no line for the reason.
+    /// Why such adverts are dropped, for the log; `None` if they are not logged.
     pub reason: Option<&'static str>,
 }
 
-/// The table. A row is
-/// `field: "name", kind, severity, source(cell or field), "help"` and for dropped adverts `, dropped "reason in the log"`.
+/// The table. Each row is `field: "name", kind, severity, source(cell or field), "help"`, followed
+/// for dropped adverts by `, dropped "reason in the log"`.
 macro_rules! table {
     ($use:ident) => {
         $use! {
-            /// Counters of the agent as a whole: sums over all instances, and those of no instance.
+            /// Counters of the agent as a whole: sums over all instances, and counters that do not
+            /// belong to an instance.
             GlobalStatistics, GLOBAL, global {
                 checksum_errors: "checksum-errors", Counter, Error, Kernel(ChecksumErrors),
                     "Adverts with a wrong VRRP checksum";
                 version_errors: "version-errors", Counter, Error, Kernel(VersionErrors),
-                    "Adverts of a VRRP version other than the configured one";
+                    "Adverts with a VRRP version other than the configured one";
                 vrid_errors: "vrid-errors", Counter, Traffic, Kernel(VridErrors),
-                    "Adverts for a VRID that is not configured on their interface, passed on";
+                    "Adverts for a VRID that is not configured on the interface, passed to the network stack";
                 ip_ttl_errors: "ip-ttl-errors", Counter, Error, Kernel(IpTtlErrors),
                     "Adverts with a TTL or Hop Limit other than 255, or below a unicast peer's min_ttl";
                 fragments_passed: "vipd:fragments-passed", Counter, Traffic, Kernel(FragmentsPassed),
-                    "Fragments of IP protocol 112, passed on";
+                    "Fragments of IP protocol 112 packets, passed to the network stack";
                 destination_passed: "vipd:destination-passed", Counter, Traffic, Kernel(DestinationPassed),
-                    "IP protocol 112 packets to an address that no instance listens on, passed on";
+                    "IP protocol 112 packets to an address that no instance uses, passed to the network stack";
                 unparsable_passed: "vipd:unparsable-passed", Counter, Traffic, Kernel(UnparsablePassed),
-                    "IP protocol 112 packets too short or malformed to read a VRID, passed on";
+                    "IP protocol 112 packets too short or malformed to contain a VRID, passed to the network stack";
                 ring_full: "vipd:ring-full", Counter, Error, Kernel(RingFull),
                     "Valid adverts lost because the ring buffer was full";
                 events_dropped: "vipd:events-dropped", Counter, Error, Engine(reports_dropped),
                     "Events missing from the log because its queue was full";
                 netlink_overruns: "vipd:netlink-overruns", Counter, Error, Engine(overruns),
-                    "Times netlink notifications were lost, each followed by a resync";
+                    "Times that netlink notifications were lost, each followed by a resync";
                 engine_wakeups: "vipd:engine-wakeups", Counter, Traffic, Engine(wakeups),
                     "Wake-ups of the engine";
             }
@@ -99,7 +101,7 @@ macro_rules! table {
                 priority_zero_pkts_sent: "priority-zero-pkts-sent", Counter, Traffic, Sent(priority_zero),
                     "Priority-0 adverts sent";
                 invalid_type_pkts_rcvd: "invalid-type-pkts-rcvd", Counter, Error, Kernel(InvalidTypeRcvd),
-                    "Adverts of a type other than 1", dropped "unknown VRRP type";
+                    "Adverts with a type other than 1", dropped "unknown VRRP type";
                 address_list_errors: "address-list-errors", Counter, Error, Core(address_list_errors),
                     "Adverts with an address list other than the configured one";
                 packet_length_errors: "packet-length-errors", Counter, Error, Kernel(PacketLengthErrors),
@@ -108,13 +110,13 @@ macro_rules! table {
                 checksum_errors: "vipd:checksum-errors", Counter, Error, Kernel(ChecksumErrors),
                     "Adverts with a wrong VRRP checksum", dropped "invalid VRRP checksum";
                 version_errors: "vipd:version-errors", Counter, Error, Kernel(VersionErrors),
-                    "Adverts of a VRRP version other than the configured one",
+                    "Adverts with a VRRP version other than the configured one",
                     dropped "VRRP version mismatch";
                 ip_ttl_errors: "vipd:ip-ttl-errors", Counter, Error, Kernel(IpTtlErrors),
                     "Adverts with a TTL or Hop Limit other than 255, or below a unicast peer's min_ttl",
                     dropped "TTL or Hop Limit too small: routed or spoofed; a unicast peer behind routers needs min_ttl";
                 ip_header_errors: "vipd:ip-header-errors", Counter, Error, Kernel(IpHeaderErrors),
-                    "Adverts with a wrong IPv4 header checksum or an impossible source address",
+                    "Adverts with a wrong IPv4 header checksum or an invalid source address",
                     dropped "invalid IPv4 header checksum or source address";
                 address_count_errors: "vipd:address-count-errors", Counter, Error, Kernel(AddressCountErrors),
                     "Adverts with an address count of 0", dropped "no addresses";
@@ -128,7 +130,7 @@ macro_rules! table {
                 auth_failures: "vipd:auth-failures", Counter, Error, Kernel(AuthFailures),
                     "VRRPv2 adverts with a wrong password", dropped "authentication failed: different password";
                 peer_errors: "vipd:peer-errors", Counter, Error, Kernel(PeerErrors),
-                    "Adverts to our unicast address from a source that is not a configured peer",
+                    "Adverts to the router's unicast address from a source that is not a configured peer",
                     dropped "sender is not a configured unicast peer";
                 not_link_local_rcvd: "vipd:not-link-local-rcvd", Counter, Traffic, Kernel(NotLinkLocal),
                     "Valid IPv6 adverts whose first address is not link-local";
@@ -146,21 +148,22 @@ macro_rules! table {
                 own_adverts_rcvd: "vipd:own-adverts-rcvd", Counter, Error, Core(own_adverts),
                     "Adverts received from this router's own source address";
                 losing_adverts_rcvd: "vipd:losing-adverts-rcvd", Counter, Traffic, Core(losing_adverts),
-                    "Adverts of lower precedence received as master";
+                    "Adverts received as master from a lower-ranking router";
                 assert_adverts_sent: "vipd:assert-adverts-sent", Counter, Traffic, Core(asserts_sent),
-                    "Adverts sent in answer to a losing or a priority-0 advert (RFC 9568 section 6.4.3)";
+                    "Adverts sent in answer to losing and priority-0 adverts (RFC 9568 section 6.4.3)";
                 assert_adverts_suppressed: "vipd:assert-adverts-suppressed", Counter, Traffic,
-                    Core(asserts_suppressed), "Such answers suppressed by the rate limit or after a stall";
+                    Core(asserts_suppressed),
+                    "Answers to losing and priority-0 adverts suppressed by the rate limit or after a stall";
                 priority_zero_ignored_rcvd: "vipd:priority-zero-ignored-rcvd", Counter, Traffic,
                     Core(priority_zero_ignored), "Priority-0 adverts from a router other than the current master";
                 stalls: "vipd:stalls", Counter, Error, Core(stalls),
-                    "Times mastership was given up because this process had stalled";
+                    "Times that the router yielded mastership because the process had stalled";
                 gratuitous_arp_sent: "vipd:gratuitous-arp-sent", Counter, Traffic, Sent(gratuitous_arps),
                     "Gratuitous ARP packets sent";
                 neighbor_advertisements_sent: "vipd:neighbor-advertisements-sent", Counter, Traffic,
                     Sent(neighbor_advertisements), "Unsolicited Neighbor Advertisements sent";
                 not_accepted: "vipd:not-accepted", Counter, Traffic, Kernel(NotAccepted),
-                    "Packets to a VIP dropped because accept is false";
+                    "Packets to VIPs dropped because accept is false";
                 send_errors: "vipd:send-errors", Counter, Error, Sent(send_errors),
                     "Frames that the kernel refused to send";
                 addresses_restored: "vipd:addresses-restored", Counter, Error, Core(addresses_restored),
@@ -168,7 +171,7 @@ macro_rules! table {
                 address_errors: "vipd:address-errors", Counter, Error, Sent(address_errors),
                     "Address changes that the kernel refused";
                 missing_addresses: "vipd:missing-addresses", Gauge, Error, Engine(missing_addresses),
-                    "VIPs that a master should have and does not";
+                    "VIPs that a master should have but does not";
             }
         }
     };
@@ -218,14 +221,15 @@ impl Counter {
         self.severity == Severity::Error
     }
 
-    /// Returns the name of the Prometheus metric: `vipd:ip-ttl-errors` is `vipd_ip_ttl_errors_total`.
+    /// Returns the name of the Prometheus metric. With the prefix `vipd`, `vipd:ip-ttl-errors` becomes
+    /// `vipd_ip_ttl_errors_total`.
     pub fn metric(&self, prefix: &str) -> String {
         let suffix = if self.kind == Kind::Counter { "_total" } else { "" };
         format!("{prefix}_{}{suffix}", self.name.trim_start_matches("vipd:").replace('-', "_"))
     }
 }
 
-/// Returns the reasons for which the XDP program drops adverts of an instance, and their words in
+/// Returns the counters of adverts that the XDP program drops for an instance, with the reason for
 /// the log.
 pub fn drop_reasons() -> impl Iterator<Item = (Cell, &'static str)> {
     INSTANCE.iter().filter_map(|counter| match (counter.source, counter.reason) {
@@ -241,7 +245,7 @@ fn markdown() -> String {
 
     let mut out = String::new();
     for (title, prefix, table) in
-        [("Of an instance", "vipd", INSTANCE), ("Of the agent", "vipd_global", GLOBAL)]
+        [("Counters of an instance", "vipd", INSTANCE), ("Counters of the agent", "vipd_global", GLOBAL)]
     {
         let _ = write!(
             out,
@@ -268,11 +272,11 @@ mod tests {
     use super::{GLOBAL, INSTANCE, markdown};
     use crate::control::model::StatsReport;
 
-    /// A report as vipd 0.1 wrote it, before the table existed; each value occurs once.
+    /// A report in the format of vipd 0.1; each value occurs once.
     const FIXTURE: &str = include_str!("fixtures/stats.json");
 
     #[test]
-    fn json_is_unchanged_but_for_new_counters_at_its_end() {
+    fn json_is_unchanged_except_for_new_counters_at_the_end() {
         let report: StatsReport = serde_json::from_str(FIXTURE).expect("a report");
         let json = serde_json::to_string(&report).expect("JSON") + "\n";
         let new = ",\"vipd:missing-addresses\":0";
@@ -280,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_in_the_order_of_the_table() {
+    fn entries_are_in_table_order() {
         let report: StatsReport = serde_json::from_str(FIXTURE).expect("a report");
         let global: Vec<u64> = report.global.entries().map(|(_, value)| value).collect();
         assert_eq!(global, (1..=GLOBAL.len() as u64).collect::<Vec<_>>());

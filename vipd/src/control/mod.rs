@@ -1,4 +1,4 @@
-//! The control socket: one JSON object a line, for `vipd status` and `vipd stats`.
+//! The control socket, which serves `vipd status` and `vipd stats`: one JSON object per line.
 
 pub mod client;
 pub mod counters;

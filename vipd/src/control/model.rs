@@ -1,7 +1,7 @@
-//! The reports of `status` and `stats`, as JSON.
+//! The JSON reports of `status` and `stats`.
 //!
-//! Names are the leaves of RFC 8347 (`ietf-vrrp`) where such a leaf exists, in its units; other
-//! names have the prefix `vipd:`. Names are stable, because scripts use them.
+//! Where RFC 8347 (`ietf-vrrp`) has a leaf for a value, the report uses its name and unit. Other names
+//! have the prefix `vipd:`. Names must not change, because scripts depend on them.
 
 use std::net::IpAddr;
 
@@ -17,9 +17,9 @@ pub enum State {
     Initialize,
     /// Monitors the master, or waits for one.
     Backup,
-    /// Has the virtual addresses.
+    /// Answers for the virtual addresses.
     Master,
-    /// Cannot participate; `vipd:fault-reason` contains the reason.
+    /// Cannot take part in elections; `vipd:fault-reason` has the reason.
     Fault,
 }
 
@@ -56,11 +56,11 @@ pub struct InstanceStatus {
     pub master_down_interval: u64,
     /// Skew_Time in **microseconds** (RFC 8347), rounded down.
     pub skew_time: u64,
-    /// Virtual addresses with their prefix length.
+    /// Advertised virtual addresses with prefix length.
     pub virtual_addresses: Vec<String>,
     /// Whether packets to the virtual addresses are accepted as master (RFC 8347).
     pub accept_mode: bool,
-    /// Virtual addresses that are not advertised.
+    /// Virtual addresses that are not advertised, with prefix length.
     #[serde(rename = "vipd:excluded-addresses")]
     pub excluded_addresses: Vec<String>,
     /// Virtual MAC of the instance, if it uses one.
@@ -69,10 +69,10 @@ pub struct InstanceStatus {
     /// `multicast` or `unicast`.
     #[serde(rename = "vipd:transport")]
     pub transport: String,
-    /// `none`, or `pass` for VRRPv2's password; never the password.
+    /// `none`, or `pass` for a VRRPv2 password. Never contains the password.
     #[serde(rename = "vipd:authentication")]
     pub authentication: String,
-    /// Form of the checksum that is sent: `v2`, `rfc5798`, `rfc9568` or `ipv6`.
+    /// Checksum form of sent adverts: `v2`, `rfc5798`, `rfc9568` or `ipv6`.
     #[serde(rename = "vipd:checksum")]
     pub checksum: String,
     /// Other routers that have sent valid adverts for this virtual router, at most 16.
@@ -87,33 +87,33 @@ pub struct InstanceStatus {
     /// Active_Down_Interval in nanoseconds.
     #[serde(rename = "vipd:master-down-interval-ns")]
     pub master_down_interval_ns: u64,
-    /// Whether a master of lower priority is preempted.
+    /// Whether a lower-priority master is preempted.
     #[serde(rename = "vipd:preempt")]
     pub preempt: bool,
     /// XDP mode in use, `native` or `generic`; none while not attached.
     #[serde(rename = "vipd:xdp-mode")]
     pub xdp_mode: Option<String>,
-    /// VIPs that a master should have and does not: the kernel refused them.
+    /// VIPs that a master should have but does not, because the kernel refused to add them.
     #[serde(rename = "vipd:missing-addresses", default)]
     pub missing_addresses: Vec<String>,
-    /// Primary address of the interface, the source of adverts; none while there is none.
+    /// Primary address of the interface, the source of adverts; `None` if there is none.
     #[serde(rename = "vipd:primary-address")]
     pub primary_address: Option<IpAddr>,
     /// Why the instance is in `fault`.
     #[serde(rename = "vipd:fault-reason")]
     pub fault_reason: Option<String>,
-    /// Reason of the last change of state (`startup`, `master-timeout`, …).
+    /// Reason for the last change of state (`startup`, `master-timeout`, …).
     #[serde(rename = "vipd:last-transition-reason")]
     pub last_transition_reason: Option<String>,
     /// Milliseconds since the last change of state.
     #[serde(rename = "vipd:last-transition-ms")]
     pub last_transition_ms: Option<u64>,
-    /// Nanoseconds from now to the master-down deadline, while in backup.
+    /// In Backup, nanoseconds until the master-down timer fires.
     #[serde(rename = "vipd:master-down-in-ns")]
     pub master_down_in_ns: Option<u64>,
 }
 
-/// Another router with this VRID.
+/// Another router that has sent adverts with the same VRID.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PeerStatus {
@@ -121,7 +121,7 @@ pub struct PeerStatus {
     pub address: IpAddr,
     /// Priority in its last advert.
     pub priority: u8,
-    /// Form of its checksum: `v2`, `rfc5798`, `rfc9568` or `ipv6`.
+    /// Checksum form of its last advert: `v2`, `rfc5798`, `rfc9568` or `ipv6`.
     pub checksum: String,
     /// Milliseconds since its last advert.
     pub last_heard_ms: u64,

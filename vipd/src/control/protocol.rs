@@ -1,25 +1,25 @@
-//! Messages on the control socket: each request and each answer is a line of JSON.
+//! Messages on the control socket. Each request and each reply is one line of JSON.
 
 use serde::{Deserialize, Serialize};
 
-/// Longest request line in bytes, without its newline.
+/// Maximum length of a request in bytes, without the newline.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
-/// Longest answer in bytes: enough for thousands of instances, and a bound on what a client reads.
-pub const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+/// Maximum number of bytes that a client reads of a reply: enough for thousands of instances.
+pub const MAX_REPLY_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A request of a client.
+/// A request from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
-    /// `{"command":"status"}`, answered by a [`StatusReport`](super::model::StatusReport).
+    /// `{"command":"status"}`. The reply is a [`StatusReport`](super::model::StatusReport).
     Status,
-    /// `{"command":"stats"}`, answered by a [`StatsReport`](super::model::StatsReport).
+    /// `{"command":"stats"}`. The reply is a [`StatsReport`](super::model::StatsReport).
     Stats,
 }
 
-/// The answer to an invalid or refused request.
+/// The reply to a request that is invalid or cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorAnswer {
-    /// A sentence for the user.
+pub struct ErrorReply {
+    /// A message for the user.
     pub error: String,
 }

@@ -1,4 +1,4 @@
-//! The runtime directory: the control socket of one agent.
+//! The runtime directory, which contains the control socket of one agent.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -20,17 +20,17 @@ pub fn socket_path(directory: &Path) -> PathBuf {
 /// Why a runtime directory cannot be used, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// Another agent uses it, in another network namespace.
+    /// An agent in another network namespace uses it.
     #[error(
-        "another vipd{} already runs with the runtime directory {}; stop it first, or give this one a directory \
-         of its own with --runtime-dir DIR",
+        "another vipd{} already runs with the runtime directory {}; stop it first, or choose another directory \
+         with --runtime-dir DIR",
         .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(),
         .directory.display()
     )]
     Taken {
         /// The directory.
         directory: PathBuf,
-        /// Process id of the other agent, as it wrote into the lock file.
+        /// Process id of the other agent, from the lock file.
         pid: Option<u32>,
     },
     /// The directory is owned by another user, who could replace the control socket or hold the
@@ -48,12 +48,12 @@ pub enum RuntimeError {
         /// User id of this process.
         expected: u32,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("cannot {action} {}: {cause}; {}", .path.display(), remedy(cause))]
     System {
         /// The failed action, as a verb.
         action: &'static str,
-        /// Path of the action.
+        /// The path that it failed on.
         path: PathBuf,
         /// The system's error.
         cause: io::Error,
@@ -63,7 +63,7 @@ pub enum RuntimeError {
 fn remedy(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "make room there, or choose another directory with --runtime-dir DIR"
+            "free some space there, or choose another directory with --runtime-dir DIR"
         }
         io::ErrorKind::PermissionDenied => {
             "run as root or as the owner of the directory, or choose another with --runtime-dir DIR"
@@ -73,15 +73,16 @@ fn remedy(cause: &io::Error) -> &'static str {
     }
 }
 
-/// A runtime directory in use by this process until it is dropped.
+/// A runtime directory that this process uses until the value is dropped.
 ///
-/// Two agents of one network namespace are kept apart by [`AgentLock`](crate::process::AgentLock),
-/// which depends on no file. The `flock` on the lock file keeps two agents of different network
-/// namespaces from sharing a control socket. The lock ends with the process; the file stays.
+/// Within a network namespace, [`AgentLock`](crate::process::AgentLock) keeps out a second agent
+/// without depending on a file. The `flock` on the lock file prevents agents in different network
+/// namespaces from sharing a control socket. The kernel releases it when the process ends; the file
+/// remains.
 #[derive(Debug)]
 pub struct RuntimeDir {
     directory: PathBuf,
-    // Opened with O_CLOEXEC, so that a child does not keep the lock.
+    // Opened with O_CLOEXEC, so that child processes do not keep the lock.
     _lock: File,
 }
 
@@ -90,7 +91,7 @@ impl RuntimeDir {
     /// control socket.
     ///
     /// # Errors
-    /// When another agent uses it, another user owns it or its lock file, or the system refuses.
+    /// If another agent uses it, another user owns it or its lock file, or a system call fails.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, RuntimeError> {
         let directory = directory.as_ref().to_owned();
         create(&directory)?;
@@ -127,7 +128,7 @@ impl RuntimeDir {
     /// Binds the control socket: non-blocking, accessible to its owner and group.
     ///
     /// # Errors
-    /// When the system refuses, e.g. because the path does not fit into a socket address (107
+    /// If a system call fails, for example because the path does not fit in a socket address (107
     /// bytes).
     pub fn listen(&self) -> Result<UnixListener, RuntimeError> {
         let path = socket_path(&self.directory);
@@ -153,7 +154,7 @@ impl RuntimeDir {
 
 impl Drop for RuntimeDir {
     fn drop(&mut self) {
-        // A socket that cannot be removed now is removed at the next start.
+        // If this fails, the next start removes the socket.
         let _ = self.remove_socket();
     }
 }
@@ -164,7 +165,7 @@ fn create(directory: &Path) -> Result<(), RuntimeError> {
     }
     let failed = |cause| RuntimeError::System { action: "create", path: directory.to_owned(), cause };
     DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
-    // A service manager's umask would keep `vipd status` of other users out.
+    // With a restrictive umask, other members of the socket's group could not reach the socket.
     fs::set_permissions(directory, Permissions::from_mode(0o755)).map_err(failed)
 }
 

@@ -1,9 +1,9 @@
-//! The server side of the control socket.
+//! Server of the control socket.
 //!
-//! Each client is bounded in memory and time, and their number is bounded: a client that is stuck
-//! or hostile occupies only its own slot and does not delay other clients. Requests that wait while
-//! reports are built are answered together, from one report: building a report for thousands of
-//! routers is work for the engine, too.
+//! The number of clients is limited, and so are the memory and time that each may use: a stuck or
+//! hostile client occupies only its own slot and does not delay others. Requests that arrive while a
+//! report is being built are afterwards answered from a single report, because building one for
+//! thousands of routers takes time on the engine thread, too.
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -18,37 +18,37 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::model::{StatsReport, StatusReport};
-use super::protocol::{ErrorAnswer, MAX_REQUEST_BYTES, Request};
+use super::protocol::{ErrorReply, MAX_REQUEST_BYTES, Request};
 
-/// Clients served at a time; one more gets an error and is closed.
+/// Maximum number of simultaneous clients. Further clients receive an error and are disconnected.
 pub const MAX_CLIENTS: usize = 64;
-/// How long a client may take between two requests, and for one request.
+/// How long a client may take to send its next request.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a client may take to read an answer.
+/// How long a client may take to read a reply.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the agent may take to build a report.
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An answer, shared by the clients that get it.
+/// An encoded reply, which may be shared by several clients.
 type Line = Arc<[u8]>;
 
-/// Builds the reports. An `Err` is a sentence for the user.
+/// Builds the reports. An `Err` is a message for the user.
 pub trait Source: Send + Sync + 'static {
-    /// Returns the answer to `status`.
+    /// Returns the reply to `status`.
     fn status(&self) -> impl Future<Output = Result<StatusReport, String>> + Send;
-    /// Returns the answer to `stats`.
+    /// Returns the reply to `stats`.
     fn stats(&self) -> impl Future<Output = Result<StatsReport, String>> + Send;
 }
 
-/// Serves clients until it is dropped, which closes their connections; call it inside a tokio
-/// runtime.
+/// Serves clients until the future is dropped, which closes their connections. Must be called in a
+/// tokio runtime.
 ///
 /// # Errors
-/// When the listener cannot be registered with the runtime. Afterwards it does not return.
+/// If the listener cannot be registered with the runtime. Otherwise it does not return.
 pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>) -> io::Result<()> {
     let listener = UnixListener::from_std(listener)?;
     let mut clients = JoinSet::new();
-    // A client waits for its answer before it sends the next request.
+    // One slot per client suffices: a client's next request is read after its last reply was sent.
     let (queries, received) = mpsc::channel(MAX_CLIENTS);
     let mut answers = std::pin::pin!(answer_queries(&*source, received));
     let mut accepts = true;
@@ -60,14 +60,14 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>) -> io::R
         };
         while clients.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, _)) if clients.len() >= MAX_CLIENTS => turn_away(stream),
+            Ok((stream, _)) if clients.len() >= MAX_CLIENTS => reject_client(stream),
             Ok((stream, _)) => {
                 accepts = true;
-                clients.spawn(converse(stream, queries.clone()));
+                clients.spawn(serve_client(stream, queries.clone()));
             }
             Err(error) => {
-                // Most likely out of file descriptors. Logged once until a client is accepted
-                // again.
+                // Most likely there are no file descriptors left. Log it once until a client is
+                // accepted again.
                 if std::mem::take(&mut accepts) {
                     tracing::warn!(%error, "cannot accept a client on the control socket; trying again");
                 }
@@ -80,26 +80,26 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>) -> io::R
     }
 }
 
-/// Sends an error to a client that is one too many, without waiting: a new socket has room for one
-/// line.
-fn turn_away(stream: UnixStream) {
+/// Sends an error to a client above the limit. Does not block: the buffer of a new socket has room
+/// for one line.
+fn reject_client(stream: UnixStream) {
     if let Ok(mut stream) = stream.into_std() {
-        let line = refusal(format!("{MAX_CLIENTS} clients are connected already; try again later"));
+        let line = error_line(format!("{MAX_CLIENTS} clients are already connected; try again later"));
         let _ = stream.write(&line);
     }
 }
 
-/// A request that waits for its answer.
+/// A request that waits for its reply.
 #[derive(Debug)]
 struct Query {
     request: Request,
-    answer: oneshot::Sender<Line>,
+    reply: oneshot::Sender<Line>,
 }
 
-/// Answers all waiting requests from one report of each kind, then those that have come meanwhile
-/// from the next.
+/// Answers all waiting requests from one report of each kind, and requests that arrive in the
+/// meantime from the next.
 ///
-/// A report is never older than the request it answers.
+/// A report is never older than the requests answered from it.
 async fn answer_queries(source: &impl Source, mut received: mpsc::Receiver<Query>) {
     while let Some(first) = received.recv().await {
         let mut waiting = vec![first];
@@ -111,29 +111,29 @@ async fn answer_queries(source: &impl Source, mut received: mpsc::Receiver<Query
             report(wants(Request::Status), source.status()),
             report(wants(Request::Stats), source.stats())
         );
-        for Query { request, answer } in waiting {
+        for Query { request, reply } in waiting {
             let line = match request {
                 Request::Status => &states,
                 Request::Stats => &counters,
             };
             if let Some(line) = line {
-                // The client may have gone.
-                let _ = answer.send(Arc::clone(line));
+                // The client may have disconnected.
+                let _ = reply.send(Arc::clone(line));
             }
         }
     }
 }
 
-/// Builds a report, if it is wanted.
+/// Builds and encodes a report, if it is wanted.
 async fn report<T: Serialize>(
     is_wanted: bool,
     building: impl Future<Output = Result<T, String>>,
 ) -> Option<Line> {
-    if is_wanted { Some(answer(in_time(building).await).into()) } else { None }
+    if is_wanted { Some(reply_line(in_time(building).await).into()) } else { None }
 }
 
-/// Answers one client until it closes, is idle for too long or exceeds the limits of the protocol.
-async fn converse(mut stream: UnixStream, queries: mpsc::Sender<Query>) {
+/// Serves one client until it disconnects, is idle for too long, or exceeds a limit.
+async fn serve_client(mut stream: UnixStream, queries: mpsc::Sender<Query>) {
     let (read_half, mut write_half) = stream.split();
     let mut reader = BufReader::new(read_half);
     loop {
@@ -141,12 +141,12 @@ async fn converse(mut stream: UnixStream, queries: mpsc::Sender<Query>) {
         let line = match &request {
             Received::Request(text) => respond(text, &queries).await,
             Received::TooLong => {
-                refusal(format!("a request is longer than {MAX_REQUEST_BYTES} bytes")).into()
+                error_line(format!("a request is longer than {MAX_REQUEST_BYTES} bytes")).into()
             }
             Received::End => return,
         };
         let written = timeout(WRITE_TIMEOUT, write_half.write_all(&line)).await;
-        // The start of the next request is unknown after one that was cut off.
+        // After a truncated request, the start of the next one is unknown.
         if !matches!(written, Ok(Ok(()))) || matches!(request, Received::TooLong) {
             return;
         }
@@ -160,7 +160,7 @@ enum Received {
     End,
 }
 
-/// Reads one line; the last may lack its newline.
+/// Reads one line. The last line may lack its newline.
 async fn read_request(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Received> {
     let mut line = Vec::new();
     reader.take(MAX_REQUEST_BYTES as u64 + 1).read_until(b'\n', &mut line).await?;
@@ -179,41 +179,41 @@ async fn respond(text: &[u8], queries: &mpsc::Sender<Query>) -> Line {
     let request = match serde_json::from_slice(text) {
         Ok(request) => request,
         Err(error) => {
-            return refusal(format!(
+            return error_line(format!(
                 "not a request: {error}; send {{\"command\":\"status\"}} or {{\"command\":\"stats\"}}"
             ))
             .into();
         }
     };
-    let (answer, answered) = oneshot::channel();
-    let sent = queries.send(Query { request, answer }).await.is_ok();
+    let (reply, answered) = oneshot::channel();
+    let sent = queries.send(Query { request, reply }).await.is_ok();
     match answered.await {
         Ok(line) if sent => line,
-        _ => refusal("the agent is stopping".to_owned()).into(),
+        _ => error_line("the agent is stopping".to_owned()).into(),
     }
 }
 
 async fn in_time<T>(report: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     match timeout(REPORT_TIMEOUT, report).await {
         Ok(report) => report,
-        Err(_) => Err(format!("the agent did not answer within {} s", REPORT_TIMEOUT.as_secs())),
+        Err(_) => Err(format!("the agent did not reply within {} s", REPORT_TIMEOUT.as_secs())),
     }
 }
 
-/// Returns a report or an error as one line of JSON.
-fn answer<T: Serialize>(result: Result<T, String>) -> Vec<u8> {
+/// Encodes a report or an error as one line of JSON.
+fn reply_line<T: Serialize>(result: Result<T, String>) -> Vec<u8> {
     match result {
         Ok(report) => encode(&report),
-        Err(error) => refusal(error),
+        Err(error) => error_line(error),
     }
 }
 
-fn refusal(error: String) -> Vec<u8> {
-    encode(&ErrorAnswer { error })
+fn error_line(error: String) -> Vec<u8> {
+    encode(&ErrorReply { error })
 }
 
-fn encode(answer: &impl Serialize) -> Vec<u8> {
-    let encoded = serde_json::to_vec(answer);
+fn encode(reply: &impl Serialize) -> Vec<u8> {
+    let encoded = serde_json::to_vec(reply);
     let mut line = encoded.unwrap_or_else(|_| br#"{"error":"failed to serialize the report"}"#.to_vec());
     line.push(b'\n');
     line
@@ -243,11 +243,11 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_wait_are_answered_from_one_report() {
+    fn waiting_requests_are_answered_from_one_report() {
         let (queries, received) = mpsc::channel(MAX_CLIENTS);
         let query = |request| {
-            let (answer, answered) = oneshot::channel();
-            queries.try_send(Query { request, answer }).expect("room");
+            let (reply, answered) = oneshot::channel();
+            queries.try_send(Query { request, reply }).expect("room");
             answered
         };
         let mut stats: Vec<_> = (1..MAX_CLIENTS).map(|_| query(Request::Stats)).collect();

@@ -1,4 +1,4 @@
-//! The control socket, with real sockets in temporary directories.
+//! Tests of the control socket, with real sockets in temporary directories.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
@@ -15,7 +15,7 @@ use super::protocol::MAX_REQUEST_BYTES;
 use super::runtime::{RuntimeDir, RuntimeError, socket_path};
 use super::server::{MAX_CLIENTS, Source, WRITE_TIMEOUT, serve};
 
-/// Answers `stats` and refuses `status`.
+/// Replies to `stats` with a report and to `status` with an error.
 struct Fixed;
 
 impl Source for Fixed {
@@ -32,8 +32,7 @@ fn report() -> StatsReport {
     StatsReport { global: GlobalStatistics { vrid_errors: 7, ..Default::default() }, instances: Vec::new() }
 }
 
-/// A served runtime directory; the server ends with its thread's runtime when the stop sender is
-/// dropped.
+/// A runtime directory with a running server, which stops when this is dropped.
 struct Served {
     directory: TempDir,
     _stop: tokio::sync::oneshot::Sender<()>,
@@ -72,9 +71,9 @@ fn ask(client: &mut BufReader<UnixStream>, line: &[u8]) -> String {
 }
 
 fn read_line(client: &mut BufReader<UnixStream>) -> String {
-    let mut answer = String::new();
-    client.read_line(&mut answer).expect("read");
-    answer
+    let mut reply = String::new();
+    client.read_line(&mut reply).expect("read");
+    reply
 }
 
 #[test]
@@ -94,8 +93,8 @@ fn garbage_on_a_connection_does_not_affect_the_next_request() {
     assert!(first.starts_with("{\"global\":{"), "{first}");
     for garbage in [&b"hello\n"[..], b"\n", b"\xff\xfe\n", b"{\"command\":\"reboot\"}\n", b"[[[[\n", b"{}\n"]
     {
-        let answer = ask(&mut client, garbage);
-        assert!(answer.starts_with("{\"error\":\"not a request: "), "{garbage:?}: {answer}");
+        let reply = ask(&mut client, garbage);
+        assert!(reply.starts_with("{\"error\":\"not a request: "), "{garbage:?}: {reply}");
     }
     assert_eq!(ask(&mut client, b"{\"command\":\"stats\"}\n"), first);
 }
@@ -111,11 +110,11 @@ fn a_line_without_newline_at_the_end_is_a_request() {
 }
 
 #[test]
-fn an_oversized_line_is_refused_and_the_connection_closed() {
+fn an_oversized_line_is_rejected_and_the_connection_closed() {
     let served = Served::start();
     let mut client = served.connect();
-    let answer = ask(&mut client, &vec![b'x'; MAX_REQUEST_BYTES + 1]);
-    assert_eq!(answer, "{\"error\":\"a request is longer than 65536 bytes\"}\n");
+    let reply = ask(&mut client, &vec![b'x'; MAX_REQUEST_BYTES + 1]);
+    assert_eq!(reply, "{\"error\":\"a request is longer than 65536 bytes\"}\n");
     assert_eq!(read_line(&mut client), "");
 
     let mut padded = b"{\"command\":\"stats\"}".to_vec();
@@ -127,7 +126,7 @@ fn an_oversized_line_is_refused_and_the_connection_closed() {
 #[test]
 fn a_stuck_client_does_not_delay_another() {
     let served = Served::start();
-    // One sends half a request, one never reads an answer.
+    // One client sends half a request, and one never reads a reply.
     let mut half = served.connect();
     half.get_mut().write_all(b"{\"command\":").expect("write");
     let unread = served.connect();
@@ -151,7 +150,7 @@ fn a_client_that_never_reads_loses_its_slot() {
             Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(20)),
             Err(_) => break,
         }
-        assert!(Instant::now() < deadline, "the server waits without end");
+        assert!(Instant::now() < deadline, "the server never times out");
     }
 }
 
@@ -159,27 +158,27 @@ fn a_client_that_never_reads_loses_its_slot() {
 fn a_client_beyond_the_limit_gets_an_error() {
     let served = Served::start();
     let mut clients: Vec<_> = (0..MAX_CLIENTS).map(|_| served.connect()).collect();
-    // After an answer each is known to be accepted.
+    // A reply shows that the client has been accepted.
     for client in &mut clients {
         assert!(ask(client, b"{\"command\":\"stats\"}\n").starts_with("{\"global\":{"));
     }
-    let answer = read_line(&mut served.connect());
-    assert_eq!(answer, "{\"error\":\"64 clients are connected already; try again later\"}\n");
+    let reply = read_line(&mut served.connect());
+    assert_eq!(reply, "{\"error\":\"64 clients are already connected; try again later\"}\n");
     drop(clients);
-    // The server notices asynchronously that they have closed.
+    // The server detects asynchronously that the clients have disconnected.
     let deadline = Instant::now() + Duration::from_secs(10);
     while Client::new(served.directory.path()).stats().is_err() {
-        assert!(Instant::now() < deadline, "the slots stay in use");
+        assert!(Instant::now() < deadline, "the slots were not released");
     }
 }
 
 #[test]
-fn without_an_agent_the_error_names_the_remedy() {
+fn without_an_agent_the_error_gives_the_remedy() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let missing = Client::new(directory.path()).stats().expect_err("no agent");
     let expected = format!(
-        "no agent runs with the runtime directory {}; start one with `vipd run`, or name its directory with \
-         --runtime-dir DIR",
+        "no agent is running with the runtime directory {}; start one with `vipd run`, or specify its directory \
+         with --runtime-dir DIR",
         directory.path().display()
     );
     assert_eq!(missing.to_string(), expected);
@@ -194,13 +193,13 @@ fn without_an_agent_the_error_names_the_remedy() {
 }
 
 #[test]
-fn a_directory_in_use_is_refused_and_its_user_goes_on() {
+fn a_directory_in_use_is_rejected_without_affecting_its_agent() {
     let served = Served::start();
     let path = served.directory.path();
     let refused = RuntimeDir::open(path).expect_err("taken");
     let expected = format!(
-        "another vipd (pid {}) already runs with the runtime directory {}; stop it first, or give this one a \
-         directory of its own with --runtime-dir DIR",
+        "another vipd (pid {}) already runs with the runtime directory {}; stop it first, or choose another \
+         directory with --runtime-dir DIR",
         std::process::id(),
         path.display()
     );
@@ -225,11 +224,11 @@ fn dropping_the_directory_releases_it_and_removes_the_socket() {
     let second = open_once_released(&path);
     child.kill().and_then(|()| child.wait()).expect("child");
     let second = second.expect("opened");
-    second.listen().expect("the stale socket is gone");
+    second.listen().expect("the stale socket was removed");
 }
 
-/// Opens the runtime directory once its lock is released. A child that another test has forked
-/// holds all descriptors until it calls exec.
+/// Opens the runtime directory once its lock has been released. A child process that another test
+/// has forked keeps all descriptors open until it calls exec.
 fn open_once_released(path: &Path) -> Result<RuntimeDir, RuntimeError> {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
@@ -241,7 +240,7 @@ fn open_once_released(path: &Path) -> Result<RuntimeDir, RuntimeError> {
 }
 
 #[test]
-fn a_directory_that_cannot_be_created_is_named() {
+fn a_directory_that_cannot_be_created_is_reported() {
     let parent = tempfile::tempdir().expect("temporary directory");
     let file = parent.path().join("file");
     std::fs::write(&file, "").expect("write");

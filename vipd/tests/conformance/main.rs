@@ -1,8 +1,7 @@
-//! The conformance suite with vipd's core in virtual time: frames in, frames out, and times to the
-//! microsecond.
+//! Runs the conformance suite on vipd's core in virtual time: frames in, frames out, with times exact
+//! to the microsecond.
 //!
-//! The scenarios are in `tests/conformance`; `cargo xtask conformance` runs them with real
-//! programs.
+//! The scenarios are in `tests/conformance`. `cargo xtask conformance` runs them with real programs.
 
 mod node;
 mod receive;
@@ -37,7 +36,7 @@ fn the_core_passes_every_scenario() {
 }
 
 #[test]
-fn no_scenario_differs_with_the_rfc_policy() {
+fn with_the_rfc_policy_every_scenario_passes() {
     let scenarios = document::all().expect("valid scenarios");
     let mut failed = Vec::new();
     for scenario in scenarios.iter().filter(|scenario| scenario.in_core) {
@@ -56,7 +55,7 @@ fn every_item_has_a_scenario_a_test_or_a_reason() {
     for item in &items {
         assert!(
             shown.contains(&item.name) || item.is_explained() || item.tests().next().is_some(),
-            "{} has neither a scenario nor a test, and is not marked as a choice or not applicable",
+            "{} has no scenario, no test, and no reason why neither is needed",
             item.name
         );
     }
@@ -65,7 +64,7 @@ fn every_item_has_a_scenario_a_test_or_a_reason() {
     }
 }
 
-/// Whether the source has this function with the attribute `#[test]`, outside comments.
+/// Returns whether the source contains this function with the attribute `#[test]`, outside comments.
 fn has_test(source: &str, function: &str) -> bool {
     let lines: Vec<_> = source.lines().map(str::trim).collect();
     let starts = format!("fn {function}(");
@@ -79,7 +78,7 @@ fn has_test(source: &str, function: &str) -> bool {
 }
 
 #[test]
-fn commented_functions_do_not_count_as_tests() {
+fn commented_out_functions_do_not_count_as_tests() {
     assert!(has_test("    #[test]\n    // why\n    #[ignore]\n    fn a() {}", "a"));
     for source in ["// #[test]\n// fn a() {}", "fn a() {}", "#[test]\nfn ab() {}"] {
         assert!(!has_test(source, "a"), "{source}");

@@ -1,4 +1,4 @@
-//! The core of one router, with its actions encoded as frames.
+//! A router under test: vipd's core, with its actions encoded as frames.
 
 use std::net::IpAddr;
 
@@ -64,7 +64,7 @@ impl Node {
         }
     }
 
-    /// Its primary address.
+    /// Returns the router's primary address.
     pub(crate) fn primary(&self) -> IpAddr {
         match self.words.family {
             configuration::Family::V4 => UNDER_TEST.ipv4().into(),
@@ -72,8 +72,8 @@ impl Node {
         }
     }
 
-    /// Gives the router an input and returns the frames it sends.
-    pub(crate) fn give(&mut self, now: Timestamp, input: Input) -> Vec<Vec<u8>> {
+    /// Passes an input to the router and returns the frames that it sends.
+    pub(crate) fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Vec<u8>> {
         self.router.handle(now, input);
         while self.router.poll_event().is_some() {}
         let mut frames = Vec::new();
@@ -87,7 +87,7 @@ impl Node {
                 Action::AddAddresses(Addresses::One(_)) => {}
                 Action::RemoveAddresses => self.has_addresses = false,
                 Action::Announce { .. } => {
-                    // RFC 9568 section 8.1.2: not before address and MAC are configured.
+                    // RFC 9568 section 8.1.2: not before the address and the MAC are configured.
                     assert!(self.has_addresses, "announcement without the VIPs");
                     let all = self.words.virtual_addresses().into_iter();
                     frames.extend(all.map(|address| announcement(self.mac(), address).bytes().to_vec()));
@@ -126,7 +126,7 @@ impl Node {
     }
 }
 
-/// Adds the headers that the kernel adds to a unicast message.
+/// Adds the Ethernet and IP headers that the kernel adds to a unicast message.
 fn routed(mac: [u8; 6], peer: Station, message: &[u8]) -> Vec<u8> {
     let length = u16::try_from(20 + message.len()).expect("an IPv4 packet");
     let mut header = vec![0x45, 0xc0];

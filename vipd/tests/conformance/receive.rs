@@ -1,4 +1,4 @@
-//! Converts a frame to the core's input with the user-space parser.
+//! Converts frames to inputs of the core with the user-space parser.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use vipd_tests::conformance::received::UNDER_TEST;
 use vipd_tests::conformance::syntax::RouterSpec;
 use vipd_tests::protocol::Version;
 
-/// Counters by their names in `vipd stats`.
+/// Counters by name as in `vipd stats`.
 pub(crate) type Counts = BTreeMap<&'static str, u64>;
 
 /// Returns the advert in a frame if it is valid for this router; counts it otherwise.
@@ -92,7 +92,7 @@ fn expected(router: &RouterSpec) -> Expected {
     expected
 }
 
-/// VRRPv2's authentication data, padded with zeros.
+/// Returns the VRRPv2 authentication data, padded with zeros.
 pub(crate) fn password(router: &RouterSpec) -> Option<[u8; vrrp::AUTH_LEN]> {
     let text = router.password.as_ref()?;
     let mut data = [0; vrrp::AUTH_LEN];
@@ -100,7 +100,7 @@ pub(crate) fn password(router: &RouterSpec) -> Option<[u8; vrrp::AUTH_LEN]> {
     Some(data)
 }
 
-/// The counter's name in `vipd stats`.
+/// Returns the counter's name in `vipd stats`.
 fn name(counter: Counter) -> &'static str {
     match counter {
         Counter::ChecksumRfc5798Rcvd => "vipd:checksum-rfc5798-rcvd",

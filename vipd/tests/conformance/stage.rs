@@ -18,7 +18,7 @@ use vipd_tests::time::WallTime;
 use crate::node::Node;
 use crate::receive::{Counts, receive};
 
-/// Tolerance for rounded times in scenarios, nanoseconds.
+/// Tolerance in nanoseconds for times that are rounded in scenarios.
 const EXACT: u64 = 1_000;
 
 /// Runs a scenario with a policy: the RFC's or vipd's deviations from it.
@@ -36,7 +36,7 @@ struct Stage {
     now: Timestamp,
     /// All frames sent, with their times.
     sent: Vec<(Timestamp, Vec<u8>)>,
-    /// Number of frames that were matched or skipped.
+    /// Number of frames already matched or skipped.
     cursor: usize,
     /// Start of relative times in the scenario.
     mark: Timestamp,
@@ -51,12 +51,12 @@ impl Stage {
                 self.set_mark();
                 for node in 0..self.nodes.len() {
                     let primary = self.nodes[node].primary();
-                    self.give(node, Input::PrimaryAddress(primary));
+                    self.handle(node, Input::PrimaryAddress(primary));
                 }
             }
             Step::Stop => {
                 self.set_mark();
-                (0..self.nodes.len()).for_each(|node| self.give(node, Input::Shutdown));
+                (0..self.nodes.len()).for_each(|node| self.handle(node, Input::Shutdown));
             }
             Step::Receive(received) => {
                 self.set_mark();
@@ -74,8 +74,8 @@ impl Stage {
                 self.mark = end;
             }
             Step::Address(wanted) => {
-                let held = self.nodes[0].has_addresses;
-                ensure!(held == *wanted, "the VIP is {}", if held { "present" } else { "missing" });
+                let present = self.nodes[0].has_addresses;
+                ensure!(present == *wanted, "the VIP is {}", if present { "present" } else { "missing" });
             }
             Step::Echo(_) => bail!("echo is supported in the lab only"),
             Step::Counter(name, wanted) => {
@@ -91,8 +91,8 @@ impl Stage {
         self.mark = self.now;
     }
 
-    fn give(&mut self, node: usize, input: Input) {
-        let frames = self.nodes[node].give(self.now, input);
+    fn handle(&mut self, node: usize, input: Input) {
+        let frames = self.nodes[node].handle(self.now, input);
         self.sent.extend(frames.into_iter().map(|frame| (self.now, frame)));
     }
 
@@ -106,7 +106,7 @@ impl Stage {
         for node in 0..self.nodes.len() {
             let words = &self.nodes[node].words;
             if let Some(received) = receive(&frame, words, self.now, &mut self.counts) {
-                self.give(node, Input::Advert(received));
+                self.handle(node, Input::Advert(received));
             }
         }
         Ok(())
@@ -134,7 +134,7 @@ impl Stage {
             match next {
                 Some((at, node)) if at <= end => {
                     self.now = self.now.max(at);
-                    self.give(node, Input::Timeout);
+                    self.handle(node, Input::Timeout);
                 }
                 _ => {
                     self.now = end;
@@ -193,7 +193,7 @@ impl Stage {
     }
 }
 
-/// Converts a frame to that of a capture.
+/// Wraps a frame as if it had been captured.
 fn captured(bytes: &[u8]) -> Frame {
     Frame { time: WallTime::now(), from: UNDER_TEST, bytes: bytes.to_vec() }
 }

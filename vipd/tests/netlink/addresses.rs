@@ -9,7 +9,7 @@ use super::{add, address, addresses, apply, drain, ip, private_namespace};
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn added_addresses_have_the_mark_and_are_notified() {
+fn added_addresses_are_marked_and_reported() {
     private_namespace();
     let mut monitor = Monitor::open().expect("a monitor");
     let mut requests = Requests::open().expect("a socket");
@@ -48,7 +48,7 @@ fn each_rejected_change_of_a_batch_is_reported() {
         refused,
         [(nowhere(1), Some(Errno::NODEV.raw_os_error())), (nowhere(2), Some(Errno::NODEV.raw_os_error()))]
     );
-    assert_eq!(addresses(&mut requests).len(), 255, "the change between the two was applied");
+    assert_eq!(addresses(&mut requests).len(), 255, "the change between the rejected ones was applied");
 }
 
 #[test]
@@ -78,17 +78,17 @@ fn batches_are_answered_in_order_with_and_without_the_worker() {
             );
         }
         assert_eq!(refused, [(0, nowhere), (1, nowhere), (99 / BATCH, nowhere)]);
-        assert_eq!(addresses(&mut requests).len(), 97, "no replies remain in the socket");
+        assert_eq!(addresses(&mut requests).len(), 97, "no replies are left in the socket");
     }
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn withdrawing_removes_only_the_given_marked_addresses_of_the_named_interfaces() {
+fn withdraw_removes_only_the_given_marked_addresses_on_the_named_interfaces() {
     private_namespace();
     let mut requests = Requests::open().expect("a socket");
     apply(&mut requests, &[add(address(1, 32)), add(address(2, 32))]);
-    foreign(IpAddr::from([10, 0, 0, 9]));
+    add_unmarked(IpAddr::from([10, 0, 0, 9]));
     assert_eq!(addresses(&mut requests).len(), 3);
 
     let vips = [address(1, 32).address, IpAddr::from([10, 0, 0, 9])];
@@ -97,10 +97,10 @@ fn withdrawing_removes_only_the_given_marked_addresses_of_the_named_interfaces()
     requests.withdraw(&["lo".to_owned()], &vips).expect("withdrawn");
     let left: Vec<_> = addresses(&mut requests).iter().map(|found| (found.address, found.protocol)).collect();
     let other = (address(2, 32).address, PROTO_VIPD);
-    assert_eq!(left, [other, (IpAddr::from([10, 0, 0, 9]), 0)], "another agent's stays");
+    assert_eq!(left, [other, (IpAddr::from([10, 0, 0, 9]), 0)], "another agent's address stays");
 }
 
-/// An address without vipd's mark.
-fn foreign(address: IpAddr) {
+/// Adds an address without vipd's mark.
+fn add_unmarked(address: IpAddr) {
     ip(&format!("address add {address}/32 dev lo"));
 }

@@ -25,7 +25,7 @@ fn links() -> usize {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn each_macvlan_takes_a_constant_number_of_requests() {
+fn each_macvlan_needs_a_constant_number_of_requests() {
     private_namespace();
     let parent = pair("eth0");
     let mut macvlans = Macvlans::open("test").expect("a socket");
@@ -35,14 +35,14 @@ fn each_macvlan_takes_a_constant_number_of_requests() {
         macvlans.ensure(&wanted(parent, 4, vrid)).expect("a macvlan");
     }
     let Traffic { requests, dumps, received } = macvlans.traffic();
-    // Requests: create, find, set the alias.
+    // Three requests each: create it, look it up, set its alias.
     assert_eq!((requests, dumps), (opened.requests + 300, opened.dumps));
     assert!(received <= opened.received + 400, "{received} messages");
     let again = macvlans.ensure(&wanted(parent, 4, 7)).expect("a macvlan");
     assert_eq!((again.name.as_str(), again.ifindex), ("vrrp4-7", index_of("vrrp4-7")));
-    assert_eq!(macvlans.traffic().requests, requests + 1, "an existing one is only looked up");
+    assert_eq!(macvlans.traffic().requests, requests + 1, "an existing macvlan is only looked up");
 
-    // Moved to a separate group, which one request deletes.
+    // `clear` moves each macvlan to a separate link group, which one request then deletes.
     macvlans.clear();
     assert_eq!(links(), 3);
     let cleared = macvlans.traffic();
@@ -70,7 +70,7 @@ fn creating_and_deleting_macvlans_does_not_leak_links() {
     assert_eq!(
         sysctl("ipv4/conf/eth0/arp_ignore"),
         "0",
-        "deleting the last one restores the parent's sysctls"
+        "removing the last macvlan restores the parent's sysctls"
     );
 
     // Deleted by another tool.
@@ -92,8 +92,7 @@ fn creating_and_deleting_macvlans_does_not_leak_links() {
 fn only_macvlans_of_this_agent_are_deleted() {
     private_namespace();
     let parent = pair("eth0");
-    // One with FRR's name and configuration, one of another agent, one that this agent did not
-    // complete.
+    // A macvlan as FRR creates it, one of another agent, and one that this agent left incomplete.
     ip("link add vrrp4-51 link eth0 address 00:00:5e:00:01:33 type macvlan mode bridge");
     ip("link set vrrp4-51 up");
     ip("link add vrrp4-52 link eth0 address 00:00:5e:00:01:34 type macvlan mode private");
@@ -135,7 +134,7 @@ fn read_only_sysctls_with_the_required_values_are_accepted() {
     let created = macvlans.ensure(&wanted(parent, 4, 51)).expect("a macvlan");
     assert_eq!(created.name, "vrrp4-51");
 
-    // IPv6 needs other values: the error names them, and no incomplete macvlan remains.
+    // IPv6 needs other values: the error lists them, and no incomplete macvlan is left.
     for _ in 0..2 {
         let error = macvlans.ensure(&wanted(parent, 6, 51)).expect_err("wrong values").to_string();
         assert!(error.contains("net.ipv6.conf.vrrp6-51.addr_gen_mode is 0, must be 1"), "{error}");
@@ -149,7 +148,7 @@ fn read_only_sysctls_with_the_required_values_are_accepted() {
 fn a_wrong_read_only_sysctl_of_the_parent_leaves_no_macvlan() {
     private_namespace();
     let parent = pair("eth0");
-    // Once written, the value no longer follows the default.
+    // A value that has been written no longer follows the default.
     set_sysctl("ipv4/conf/eth0/arp_ignore", 0);
     for (name, value) in [("arp_ignore", 1), ("arp_announce", 2), ("rp_filter", 2)] {
         set_sysctl(&format!("ipv4/conf/default/{name}"), value);

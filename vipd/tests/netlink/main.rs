@@ -1,4 +1,4 @@
-//! Links and addresses over netlink, each test in private namespaces of its thread.
+//! Tests of links and addresses over netlink, each in private namespaces of its thread.
 
 mod addresses;
 mod macvlans;
@@ -15,7 +15,7 @@ use vipd::netlink::{Address, Attributes, Change, Drained, Monitor, Notice, Reque
 /// Loopback, the only interface of a new namespace.
 const LO: u32 = 1;
 
-/// Drain budget: more notifications than a test causes.
+/// A drain budget larger than the number of notifications in any test.
 const ALL: usize = 100_000;
 
 /// Moves this thread, and so this test, to new namespaces.
@@ -34,7 +34,7 @@ fn ip(arguments: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Adds a pair of links and returns the index of the first.
+/// Adds a veth pair and returns the index of its first link.
 fn pair(name: &str) -> u32 {
     ip(&format!("link add {name} type veth peer name {name}-peer"));
     index_of(name)
@@ -72,7 +72,7 @@ fn add(address: Address) -> Change {
     Change::Add(address, Attributes::default())
 }
 
-/// Applies changes, none of which may be rejected.
+/// Applies changes and panics if one is rejected.
 fn apply(requests: &mut Requests, changes: &[Change]) {
     requests
         .apply(changes, |change, error| panic!("{change:?} was rejected: {error}"))

@@ -15,13 +15,13 @@ fn is_member(table: &str, group: &str) -> bool {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_NET_RAW"]
-fn a_lost_membership_is_renewed_and_an_existing_one_is_kept() {
+fn a_lost_group_membership_is_renewed_and_an_existing_one_is_kept() {
     private_namespace();
     let veth = pair("eth0");
     ip("link set eth0 up");
     ip("link set lo up");
     let group4 = format!("{:08x}", u32::from_ne_bytes([224, 0, 0, 18]));
-    // A veth cannot have an MTU below IPv4's minimum, loopback can.
+    // Loopback accepts an MTU below the IPv4 minimum; veth does not.
     for (table, group, family, name, index, too_small) in [
         ("igmp", group4.as_str(), 4, "lo", LO, 60),
         ("igmp6", "ff020000000000000000000000000012", 6, "eth0", veth, 1279),
@@ -38,11 +38,11 @@ fn a_lost_membership_is_renewed_and_an_existing_one_is_kept() {
         assert!(is_member(table, group), "{table}");
         assert!(!membership.renew().expect("a member"), "{table}: still a member");
         drop(membership);
-        // Between fork and exec, another test's child process also has the socket open.
+        // A child process that another test has forked has the socket open until it calls exec.
         let mut waits = 0;
         while is_member(table, group) {
             waits += 1;
-            assert!(waits < 10_000, "{table}: dropped");
+            assert!(waits < 10_000, "{table}: still a member after the drop");
             thread::sleep(Duration::from_millis(1));
         }
     }

@@ -12,7 +12,7 @@ fn is_readable(monitor: &Monitor) -> bool {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn notifications_of_unrelated_links_and_addresses_are_filtered() {
+fn notifications_about_unrelated_links_and_addresses_are_filtered() {
     private_namespace();
     ip("link set lo up");
     let mut monitor = Monitor::open().expect("a monitor");
@@ -60,7 +60,7 @@ fn a_watched_link_that_appears_or_is_renamed_is_reported_with_its_addresses() {
     let (notices, drained) = drain(&mut monitor);
     assert_eq!((notices, drained.appeared), (vec![Notice::Address(wanted)], false));
 
-    // Renamed: reported under its new name; another interface may then have the old name.
+    // A renamed link is reported under its new name, and another one may take the old name.
     ip("link set eth9 name other");
     let (notices, _) = drain(&mut monitor);
     assert!(notices.iter().any(|notice| matches!(notice, Notice::Link(link) if link.name == "other")));
@@ -79,7 +79,7 @@ fn a_watched_link_that_appears_or_is_renamed_is_reported_with_its_addresses() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn a_watched_link_that_is_renamed_back_has_appeared() {
+fn a_watched_link_that_is_renamed_back_is_reported_as_appeared() {
     private_namespace();
     let index = pair("eth9");
     let mut monitor = Monitor::open().expect("a monitor");
@@ -87,7 +87,7 @@ fn a_watched_link_that_is_renamed_back_has_appeared() {
     requests.read(&mut monitor, &["eth9", "eth8"], drop).expect("links and addresses");
     drain(&mut monitor);
 
-    // Addresses that it gets under the other name are not attributed to a link in use.
+    // Addresses added while the link has an unwatched name are not reported.
     ip("link set eth9 name other");
     ip("address add 10.0.0.5/32 dev other");
     assert!(!drain(&mut monitor).1.appeared);
@@ -99,14 +99,14 @@ fn a_watched_link_that_is_renamed_back_has_appeared() {
     assert!(read.contains(&Notice::Address(wanted)), "{read:?}");
 
     ip("link set eth9 up");
-    assert!(!drain(&mut monitor).1.appeared, "a change of another kind");
+    assert!(!drain(&mut monitor).1.appeared, "only the link's state changed");
     ip("link set eth9 name eth8");
     assert!(drain(&mut monitor).1.appeared, "another watched name");
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn a_drain_stops_at_its_budget_and_resumes_there() {
+fn a_drain_stops_at_its_budget_and_the_next_one_continues() {
     private_namespace();
     let mut monitor = Monitor::open().expect("a monitor");
     let mut requests = Requests::open().expect("a socket");
@@ -133,7 +133,7 @@ fn an_overrun_is_reported_and_followed_by_a_resync() {
     let kept: Vec<_> = (0..3).map(|last| add(address(last, 32))).collect();
     apply(&mut requests, &kept);
     drain(&mut monitor);
-    // Until the socket's buffer is full.
+    // Fill the socket's buffer.
     let toggles = [Change::Up { ifindex: LO }, Change::Down { ifindex: LO }].repeat(BATCH / 2);
     for _ in 0..10_000 {
         apply(&mut requests, &toggles);
