@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 use vipd_common::Timestamp;
 
 use super::command::{Report, Request};
-use super::effects::{Added, MACVLAN, Vip};
+use super::effects::{Added, MACVLAN, Removal, Vip};
 use super::id::{LinkId, RouterId};
 use super::link::{Gone, LinkRole};
 use super::ownership::{Claim, Difference, compare};
@@ -249,14 +249,14 @@ impl Engine {
         if let Some(at) = instance.correct(vip.1, now) {
             return self.effects.retries.postpone(vip, at, false);
         }
-        self.effects.remove_unwanted(found, link, Some(vip));
         let is_swept = self.topology.links.get(link).is_some_and(|link| link.swept);
-        match (found.protocol == PROTO_VIPD, is_swept) {
-            (false, _) => self.reports.send(Report::VipRemoved { router: vip.0, address: found }),
-            (true, false) => self.reports.send(Report::StaleVipRemoved(found)),
+        let removal = match (found.protocol == PROTO_VIPD, is_swept) {
+            (false, _) => Some(Removal::NotMaster(vip.0)),
+            (true, false) => Some(Removal::Stale),
             // A VIP of this run whose removal was refused before.
-            (true, true) => {}
-        }
+            (true, true) => None,
+        };
+        self.effects.remove_unwanted(found, link, Some(vip), removal);
     }
 
     /// Announces the VIPs that were added without a transition. Returns whether there are any.
@@ -303,8 +303,7 @@ impl Engine {
             return;
         }
         for found in stale {
-            self.effects.remove_unwanted(found, id, None);
-            self.reports.send(Report::StaleVipRemoved(found));
+            self.effects.remove_unwanted(found, id, None, Some(Removal::Stale));
         }
     }
 }

@@ -39,7 +39,12 @@ impl Routers {
         ignore_missing(self.peers.remove(&bytemuck::cast::<_, [u8; 20]>(peer)))
     }
 
+    /// Clears a row of a router whose entry and peers were removed.
+    ///
+    /// A run of the program that found the entry before its removal may still write to the row, so
+    /// this waits until all such runs have ended: 10 to 100 ms.
     pub(super) fn clear_row(&mut self, row: Row) -> Result<(), MapError> {
+        wait_for_running_programs();
         self.steady.clear(row);
         let zero = vec![[0; ROW_CELLS]; nr_cpus().map_err(|(_, error)| MapError::IoError(error))?];
         self.counters.set(row.number(), PerCpuValues::try_from(zero)?, 0)?;
@@ -57,5 +62,22 @@ pub(super) fn ignore_missing(result: Result<(), MapError>) -> Result<(), MapErro
         // aya reports ENOENT as a failed system call.
         Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
+    }
+}
+
+/// Waits until every run of an XDP program that began before the call has ended.
+///
+/// `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period (`synchronize_rcu` in
+/// `kernel/sched/membarrier.c`), and an XDP program runs in an RCU read-side critical section. The
+/// kernel refuses the command with full dynticks (`nohz_full`) or without CONFIG_MEMBARRIER. Then
+/// this waits for a time that is long compared with a run, which takes microseconds.
+fn wait_for_running_programs() {
+    const NO_FLAGS: libc::c_uint = 0;
+    const NO_CPU: libc::c_int = 0;
+    // SAFETY: membarrier(2) takes three integers and accesses no memory of the process.
+    let result =
+        unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, NO_FLAGS, NO_CPU) };
+    if result != 0 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
     }
 }

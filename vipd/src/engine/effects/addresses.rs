@@ -32,6 +32,23 @@ pub(super) struct Origin {
     /// `None` for an address that is no longer configured.
     vip: Option<Vip>,
     purpose: Purpose,
+    /// What to log once the kernel has acknowledged the change.
+    removal: Option<Removal>,
+}
+
+impl Origin {
+    fn new(link: LinkId, vip: Vip, purpose: Purpose) -> Self {
+        Self { link, vip: Some(vip), purpose, removal: None }
+    }
+}
+
+/// A removal to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// A VIP of a router that is not master, added by another tool.
+    NotMaster(RouterId),
+    /// A VIP left by a previous run.
+    Stale,
 }
 
 /// Why an address is changed.
@@ -89,7 +106,7 @@ impl Effects {
         if let Some((link, ifindex)) = macvlan {
             instance.wanted_up.store(add, Ordering::SeqCst);
             if add {
-                let origin = Origin { link, vip: Some((router, MACVLAN)), purpose: Purpose::Transition };
+                let origin = Origin::new(link, (router, MACVLAN), Purpose::Transition);
                 self.enqueue(Change::Up { ifindex }, Some(origin));
             } else {
                 self.downs.push((ifindex, Arc::clone(&instance.wanted_up)));
@@ -103,8 +120,7 @@ impl Effects {
             let vip = (router, position);
             if add {
                 if let Some((change, link)) = addition(vip, instance, links) {
-                    let purpose = Purpose::Transition;
-                    self.enqueue(change, Some(Origin { link, vip: Some(vip), purpose }));
+                    self.enqueue(change, Some(Origin::new(link, vip, Purpose::Transition)));
                 }
             } else {
                 self.retries.take(vip);
@@ -141,7 +157,7 @@ impl Effects {
         if let Some(at) = instance.correct(vip.1, now) {
             return self.retries.postpone(vip, at, true);
         }
-        self.enqueue(change, Some(Origin { link, vip: Some(vip), purpose: Purpose::Reconcile }));
+        self.enqueue(change, Some(Origin::new(link, vip, Purpose::Reconcile)));
     }
 
     /// Sets up a master's macvlan that is down.
@@ -149,7 +165,7 @@ impl Effects {
         let (change, vip) = (Change::Up { ifindex }, (router, MACVLAN));
         let is_pending = self.changes.iter().skip(self.applied).any(|pending| *pending == change);
         if !is_pending && !self.retries.is_pending(vip, now) {
-            self.enqueue(change, Some(Origin { link, vip: Some(vip), purpose: Purpose::Reconcile }));
+            self.enqueue(change, Some(Origin::new(link, vip, Purpose::Reconcile)));
         }
     }
 
@@ -161,7 +177,7 @@ impl Effects {
             let Some((link, ifindex)) = links.get(id).and_then(|link| Some((link, link.ifindex?))) else {
                 continue;
             };
-            let origin = Some(Origin { link: id, vip: Some(vip), purpose: Purpose::Transition });
+            let origin = Some(Origin::new(id, vip, Purpose::Transition));
             compare(
                 address,
                 claim,
@@ -181,9 +197,17 @@ impl Effects {
         }
     }
 
-    /// Removes an address that no router should have.
-    pub(crate) fn remove_unwanted(&mut self, found: Address, link: LinkId, vip: Option<Vip>) {
-        self.enqueue(Change::Remove(found), Some(Origin { link, vip, purpose: Purpose::Reconcile }));
+    /// Removes an address that no router should have, and logs `removal` once the kernel has
+    /// acknowledged it.
+    pub(crate) fn remove_unwanted(
+        &mut self,
+        found: Address,
+        link: LinkId,
+        vip: Option<Vip>,
+        removal: Option<Removal>,
+    ) {
+        let origin = Origin { link, vip, purpose: Purpose::Reconcile, removal };
+        self.enqueue(Change::Remove(found), Some(origin));
     }
 
     /// Returns whether an address is being removed already.
@@ -291,6 +315,13 @@ impl Effects {
                 origin.vip.and_then(|macvlan| self.retries.take(macvlan));
                 continue;
             };
+            match origin.removal {
+                Some(Removal::NotMaster(router)) => {
+                    reports.send(Report::VipRemoved { router, address: *address });
+                }
+                Some(Removal::Stale) => reports.send(Report::StaleVipRemoved(*address)),
+                None => {}
+            }
             let Some(link) = links.get_mut(origin.link) else { continue };
             if matches!(change, Change::Remove(_)) {
                 link.addresses.remove(address.address, address.prefix);

@@ -32,7 +32,7 @@ use crate::netlink::{Change, Requests};
 use crate::vrrp::Action;
 use crate::xdp::Closed;
 use addresses::Origin;
-pub(crate) use addresses::{Added, MACVLAN, Vip};
+pub(crate) use addresses::{Added, MACVLAN, Removal, Vip};
 use announcer::Announcer;
 
 /// Limits on the work of a turn besides its adverts.

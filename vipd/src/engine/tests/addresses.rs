@@ -1,6 +1,7 @@
-//! Addresses that take several turns, and addresses with `accept = false`.
+//! Addresses that take several turns, addresses with `accept = false`, and removals in the log.
 
 use super::*;
+use crate::netlink::{Address, Attributes, Change};
 use crate::vrrp::{Action, Addresses};
 
 /// More addresses than one turn may change: adverts that are due are sent in between, each address
@@ -104,6 +105,39 @@ fn addresses_that_cannot_be_closed_are_reported_once_and_not_added() -> Result<(
             reports += usize::from(matches!(report, Report::NotClosed { .. }));
         }
         assert_eq!(reports, 1);
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn a_removal_is_logged_once_the_kernel_has_acknowledged_it() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        // One with vipd's mark, which a previous run has left, and one that another tool has added.
+        vipd_tests::links::add_address("eth1", Ipv4Addr::new(10, 0, 1, 1), 32)?;
+        let mut requests = Requests::open()?;
+        let ifindex = vipd_tests::links::index("eth1")?;
+        let left = Address::vipd(ifindex, Ipv4Addr::new(10, 0, 1, 2).into(), 32);
+        requests.apply(&[Change::Add(left, Attributes::default())], |_, error| panic!("{error}"))?;
+        let mut bench = Bench::configured(&closed().replace("accept = false", "startup_delay = \"1000s\""))?;
+        bench.engine.take_commands(clock::now());
+        bench.engine.reconcile(clock::now());
+        let removed = |bench: &mut Bench| {
+            let reports = std::iter::from_fn(|| bench.reported.try_recv().ok());
+            let mut removed: Vec<String> = reports
+                .filter_map(|report| match report {
+                    Report::VipRemoved { address, .. } => Some(format!("{} not master", address.address)),
+                    Report::StaleVipRemoved(address) => Some(format!("{} stale", address.address)),
+                    _ => None,
+                })
+                .collect();
+            removed.sort();
+            removed
+        };
+        assert!(bench.engine.effects.has_changes() && removed(&mut bench).is_empty(), "queued, not removed");
+        bench.engine.flush(clock::now());
+        assert_eq!(removed(&mut bench), ["10.0.1.1 not master", "10.0.1.2 stale"]);
         Ok(())
     })
 }
