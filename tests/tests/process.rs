@@ -257,6 +257,33 @@ fn stale_vips_are_removed_before_startup_errors() {
     assert_eq!(addresses(node), [NODE.ipv4()]);
 }
 
+/// Binds a unix socket to the abstract name in its first argument, and listens with any second one.
+const HOLDER: &str = "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0); \
+    bind(S, pack_sockaddr_un(\"\\0$ARGV[0]\")) or die; listen(S, 1) if @ARGV > 1; print \"ready\\n\"; \
+    close(STDOUT); sleep";
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn lock_of_an_unprivileged_process_is_reported_and_keeps_no_stale_vip() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
+    for listens in [true, false] {
+        killed_master(node);
+        let mut holder = Command::new("perl");
+        holder.args(["-e", HOLDER]).arg(format!("vipd {}", directory("a").display()));
+        holder.args(listens.then_some("listen")).uid(1234).stdout(Stdio::piped());
+        let mut holder = node.run(move || holder.spawn()).expect("run perl");
+        let mut ready = String::new();
+        holder.stdout.take().expect("piped").read_to_string(&mut ready).expect("read from perl");
+        assert_eq!(ready, "ready\n");
+        let answer = run_to_end(node, command(node, "a", ""));
+        holder.kill().expect("kill perl");
+        holder.wait().expect("perl exits");
+        assert_refused(&answer, &["a process of user 1234", &format!("(pid {})", holder.id())]);
+        assert_eq!(addresses(node), [NODE.ipv4()], "listens: {listens}");
+    }
+}
+
 /// A running agent keeps its addresses even if a second agent configures the same ones.
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]

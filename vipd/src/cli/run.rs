@@ -7,13 +7,14 @@ use anyhow::Context as _;
 use super::args::ConfigArgs;
 use super::logging;
 use crate::config::Config;
-use crate::process::{AgentLock, Signals};
+use crate::process::{AgentLock, LockError, Signals};
 use crate::service;
 
 /// Runs the agent.
 ///
 /// First removes stale VIPs left by a killed agent, unless the configuration is invalid or another
-/// agent is running. All other failures are reported only after that.
+/// agent is running. All other failures are reported only after that, including a lock that a process of
+/// another user holds.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     // Must precede the first thread and any step that a signal must not interrupt.
@@ -22,7 +23,7 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     // Also raises the limit, for the lock and the removal as well.
     let open_files = service::check_open_files(&config);
     let lock = AgentLock::acquire(runtime_dir);
-    if lock.is_ok() {
+    if matches!(lock, Ok(_) | Err(LockError::OtherUser { .. })) {
         service::remove_stale_addresses(&config);
     }
     if let Err(error) = service::check_privileges().and(open_files) {

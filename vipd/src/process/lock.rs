@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd as _;
+use std::os::linux::fs::MetadataExt as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
@@ -138,7 +139,9 @@ fn resolve(path: &Path) -> PathBuf {
 }
 
 fn taken(name: String, socket_name: &str) -> LockError {
-    let Some((uid, pid)) = holder(socket_name) else { return LockError::Taken { name, pid: None } };
+    let Some((uid, pid)) = listener(socket_name).or_else(|| owner(socket_name)) else {
+        return LockError::Taken { name, pid: None };
+    };
     let own = rustix::process::geteuid().as_raw();
     if uid == 0 || uid == own {
         LockError::Taken { name, pid }
@@ -148,7 +151,7 @@ fn taken(name: String, socket_name: &str) -> LockError {
 }
 
 /// Returns the user ID and process ID of the process that listens on an abstract socket.
-fn holder(socket_name: &str) -> Option<(u32, Option<u32>)> {
+fn listener(socket_name: &str) -> Option<(u32, Option<u32>)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).ok()?;
     // With a full backlog, a blocking connect would wait forever.
     socket.set_nonblocking(true).ok()?;
@@ -172,6 +175,29 @@ fn holder(socket_name: &str) -> Option<(u32, Option<u32>)> {
     let found = unsafe { found.assume_init() };
     // The pid is 0 if the process is not visible in this PID namespace.
     Some((found.uid, u32::try_from(found.pid).ok().filter(|pid| *pid != 0)))
+}
+
+/// Returns the user and process id of the process that has bound an abstract socket, whether or not
+/// it accepts connections. Finds only processes whose descriptors this one may read.
+fn owner(socket_name: &str) -> Option<(u32, Option<u32>)> {
+    let sockets = fs::read_to_string("/proc/thread-self/net/unix").ok()?;
+    let link = format!("socket:[{}]", inode(&sockets, socket_name)?);
+    let mut processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
+    processes.find_map(|process| {
+        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+        let mut descriptors = fs::read_dir(process.path().join("fd")).ok()?.filter_map(Result::ok);
+        descriptors
+            .find(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|to| to == Path::new(&link)))?;
+        Some((process.metadata().ok()?.st_uid(), Some(pid)))
+    })
+}
+
+/// Returns the inode of an abstract socket in a list of unix sockets (proc_net_unix(5)).
+fn inode<'a>(sockets: &'a str, socket_name: &str) -> Option<&'a str> {
+    sockets.lines().find_map(|line| {
+        let (fields, name) = line.split_once(" @")?;
+        fields.split_whitespace().next_back().filter(|_| name == socket_name)
+    })
 }
 
 #[cfg(test)]
