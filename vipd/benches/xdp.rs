@@ -2,7 +2,7 @@
 //!
 //! `BPF_PROG_TEST_RUN` runs a program many times on one frame and reports the mean time. An
 //! unrelated frame is also timed with a program that only returns `XDP_PASS`; the difference is the
-//! overhead that every packet received by the host incurs. Each line of output is the key of a
+//! overhead that vipd adds to every packet the host receives. Each line of output is the key of a
 //! metric in `tests/bench/src/metric.rs`, a tab, and nanoseconds. `cargo xtask bench xdp` shows them
 //! as a table.
 

@@ -14,7 +14,7 @@ pub(crate) const OBJECT: &str = "vipd-ebpf/vipd.bpf.o";
 /// The record of the sources and tools that the object was built from, relative to the root of the
 /// workspace.
 pub(crate) const PROVENANCE: &str = "vipd-ebpf/vipd.bpf.toml";
-/// Remedy for a stale object. Ends every error of this file.
+/// Remedy for a stale object, with which every error message below ends.
 const REMEDY: &str = "run `cargo xtask ebpf` and commit the files it writes";
 
 /// The workspace manifest, which sets the profile, the edition and the features of the packages

@@ -159,7 +159,7 @@ fn output_to_a_pipe_has_no_colors() {
 }
 
 #[test]
-fn errors_and_invalid_replies_of_the_agent_are_reported() {
+fn errors_and_invalid_replies_from_the_agent_are_reported() {
     let directory = reply_with("{\"error\":\"the engine is busy\"}\n");
     let expected = "vipd: the agent refused the request: the engine is busy\n";
     assert_output(&run(&["status", "--runtime-dir", text(directory.path())]), 1, "", expected);

@@ -20,7 +20,7 @@ pub(super) fn print(text: &str) -> Result<(), OutputError> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(OutputError)
 }
 
-/// Clears the screen, regardless of `NO_COLOR`. Only for terminals.
+/// Clears the screen. Call this only if standard output is a terminal.
 pub(super) fn clear_screen() -> Result<(), OutputError> {
     io::stdout().lock().write_all(b"\x1b[H\x1b[J").map_err(OutputError)
 }

@@ -20,7 +20,7 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     // Must precede the first thread and any step that a signal must not interrupt.
     let signals = Signals::block().context("cannot open a file descriptor for signals")?;
     let log = logging::init();
-    // Also raises the limit, for the lock and the removal as well.
+    // Also raises the limit, which the next two steps rely on.
     let open_files = service::check_open_files(&config);
     let lock = AgentLock::acquire(runtime_dir);
     if matches!(lock, Ok(_) | Err(LockError::OtherUser { .. })) {

@@ -47,8 +47,7 @@ pub(super) fn run(args: &StatsArgs, runtime_dir: &Path) -> anyhow::Result<()> {
         output::print(&text)?;
         let Some(period) = args.watch else { return Ok(()) };
         before = Some((now, report));
-        // On a fixed schedule, so that the duration of requests does not add up. Missed ticks are
-        // skipped.
+        // Follow a fixed schedule, so that request times do not accumulate. Missed ticks are skipped.
         next = (next + period).max(now);
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }

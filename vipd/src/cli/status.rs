@@ -17,7 +17,7 @@ pub(super) fn run(args: &StatusArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Renders the table. Below instances that are in fault or lack VIPs, notes give the reason.
+/// Renders the table, with notes that explain faults and missing VIPs.
 pub(super) fn render(report: &StatusReport) -> String {
     let mut table = Table::new(&[
         ("NAME", Align::Left),

@@ -13,7 +13,7 @@ use crate::vrrp::config::{Family, PRIORITY_OWNER};
 #[derive(Clone, Debug, Default)]
 pub struct Machine(pub BTreeMap<String, Interface>);
 
-/// An existing interface.
+/// A network interface of the machine.
 #[derive(Clone, Debug, Default)]
 pub struct Interface {
     /// Whether the interface has an Ethernet address.

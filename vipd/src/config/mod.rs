@@ -38,9 +38,9 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Config {
     /// Whether the engine requests real-time scheduling.
     pub realtime: Realtime,
-    /// The instances, at least one, in the order of the file.
+    /// The instances in file order, at least one.
     pub instances: Vec<Instance>,
-    /// Valid but suspicious settings, in the order of the file.
+    /// Warnings about valid but suspicious settings, in file order.
     pub warnings: Vec<Problem>,
 }
 
@@ -94,7 +94,7 @@ pub enum ConfigError {
     Read {
         /// The file as named on the command line.
         path: String,
-        /// The system's error.
+        /// The underlying error.
         cause: io::Error,
         /// The remedy.
         remedy: &'static str,
@@ -117,7 +117,7 @@ impl Config {
     /// which can cause warnings.
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// Same as for [`load`](Self::load).
     pub fn load_on(path: impl AsRef<Path>, machine: &Machine) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let file_name = path.display().to_string();
@@ -145,7 +145,7 @@ impl Config {
     /// interfaces, which can cause warnings.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse).
+    /// Same as for [`parse`](Self::parse).
     pub fn parse_on(source: &str, file_name: &str, machine: &Machine) -> Result<Self, Problems> {
         Self::parse_in(folder(Path::new(file_name)), source, file_name, machine)
     }
@@ -159,7 +159,8 @@ impl Config {
         let table = Table::new(document.get_ref(), 0, "at the top of the file");
         let config = Self::read(&table, folder, machine, &mut problems);
         let warnings = problems.finish(file_name)?;
-        // `None` means that a problem was reported. If none was, that is a bug: reject anyway.
+        // `None` implies that a problem was reported, in which case `finish` has returned it. If none
+        // was, this is a bug, and the file is still rejected.
         let config = config.ok_or_else(|| Problems::unexplained(file_name))?;
         Ok(Self { warnings, ..config })
     }
@@ -215,8 +216,8 @@ fn instances(
     drafts.into_iter().map(|draft| draft.finish(mode)).collect()
 }
 
-/// Reads an array of tables and returns the number of elements, or `None` if the value is not an
-/// array, which has been reported.
+/// Reads an array of tables and returns the number of elements. If the value is not an array, reports
+/// this and returns `None`.
 fn tables(
     table: &Table<'_>,
     key: &schema::Key,

@@ -5,9 +5,9 @@ use std::fmt;
 /// A problem and its position in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Line, from 1.
+    /// Line, counted from 1.
     pub line: usize,
-    /// Column in characters, from 1.
+    /// Column in characters, counted from 1.
     pub column: usize,
     /// What was found, what is allowed, and the remedy.
     pub message: String,

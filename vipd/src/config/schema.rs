@@ -68,7 +68,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A configuration key. Displayed as in messages, with the prefix of a nested table: `garp.repeat`.
+/// A configuration key. `Display` gives the name used in messages, such as `vrid` or `garp.repeat`.
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) section: Section,

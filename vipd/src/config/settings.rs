@@ -75,7 +75,7 @@ pub struct Placement {
     pub scope: Scope,
     /// Broadcast address (`IFA_BROADCAST`, IPv4 only).
     pub broadcast: Option<std::net::Ipv4Addr>,
-    /// Never selected as source address of new connections (preferred lifetime 0, IPv6 only):
+    /// Never selected as the source address of new connections (preferred lifetime 0, IPv6 only):
     /// `preferred = false`, the default for a /128.
     pub deprecated: bool,
 }

@@ -86,7 +86,7 @@ impl<'t> Table<'t> {
         Some(self.given(key, problems, read)?.map(|located| located.value))
     }
 
-    /// Reads an optional key like [`optional`](Self::optional), and returns its byte offset, too.
+    /// Like [`optional`](Self::optional), but also returns the value's byte offset.
     #[expect(clippy::option_option, reason = "rejected, absent and given are distinct results")]
     pub(super) fn given<T>(
         &self,
@@ -151,7 +151,7 @@ impl<'t> Value<'t> {
         self.spanned.get_ref().as_integer().map(ToString::to_string).unwrap_or_default()
     }
 
-    /// Returns the element of `values` at the position of the chosen word among the key's words.
+    /// Converts the chosen word to the element of `values` at the same position.
     pub(super) fn choice<T, const N: usize>(&self, values: [T; N]) -> Result<T, Rejection> {
         let Kind::Choice(words) = self.key.allowed else { unreachable!("{} is not a choice", self.key) };
         debug_assert_eq!(words.len(), N, "{}", self.key);

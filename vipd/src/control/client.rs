@@ -51,7 +51,7 @@ pub enum ClientError {
     System {
         /// The runtime directory.
         directory: PathBuf,
-        /// The system's error.
+        /// The underlying error.
         cause: io::Error,
     },
     /// The reply cannot be parsed.
@@ -59,7 +59,7 @@ pub enum ClientError {
     Protocol {
         /// The runtime directory.
         directory: PathBuf,
-        /// What is wrong with the reply.
+        /// Why it cannot be parsed.
         reason: String,
     },
     /// The agent refused the request.
@@ -90,7 +90,7 @@ impl Client {
     /// Requests `stats`.
     ///
     /// # Errors
-    /// As [`Client::status`].
+    /// Same as for [`Client::status`].
     pub fn stats(&self) -> Result<StatsReport, ClientError> {
         self.request(Request::Stats)
     }

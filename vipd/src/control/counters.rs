@@ -40,7 +40,7 @@ pub enum Source {
 /// One row of the table.
 #[derive(Debug)]
 pub struct Counter {
-    /// Name in JSON: a leaf of RFC 8347's `statistics`, or one with the prefix `vipd:`.
+    /// Name in JSON: a leaf of RFC 8347's `statistics`, or a name with the prefix `vipd:`.
     pub name: &'static str,
     /// Whether the value can decrease.
     pub kind: Kind,

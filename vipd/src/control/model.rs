@@ -58,7 +58,8 @@ pub struct InstanceStatus {
     pub skew_time: u64,
     /// Advertised virtual addresses with prefix length.
     pub virtual_addresses: Vec<String>,
-    /// Whether packets to the virtual addresses are accepted as master (RFC 8347).
+    /// Accept_Mode (RFC 8347 `accept-mode`): whether a master accepts packets to the virtual
+    /// addresses.
     pub accept_mode: bool,
     /// Virtual addresses that are not advertised, with prefix length.
     #[serde(rename = "vipd:excluded-addresses")]
@@ -90,7 +91,7 @@ pub struct InstanceStatus {
     /// Whether a lower-priority master is preempted.
     #[serde(rename = "vipd:preempt")]
     pub preempt: bool,
-    /// XDP mode in use, `native` or `generic`; none while not attached.
+    /// XDP mode in use, `native` or `generic`; `None` while the program is not attached.
     #[serde(rename = "vipd:xdp-mode")]
     pub xdp_mode: Option<String>,
     /// VIPs that a master should have but does not, because the kernel refused to add them.

@@ -30,7 +30,7 @@ pub enum RuntimeError {
     Taken {
         /// The directory.
         directory: PathBuf,
-        /// Process id of the other agent, from the lock file.
+        /// Process ID of the other agent, from the lock file.
         pid: Option<u32>,
     },
     /// The directory is owned by another user, who could replace the control socket or hold the
@@ -43,9 +43,9 @@ pub enum RuntimeError {
     OtherUser {
         /// The directory or its lock file.
         path: PathBuf,
-        /// User id of its owner.
+        /// User ID of its owner.
         found: u32,
-        /// User id of this process.
+        /// User ID of this process.
         expected: u32,
     },
     /// A system call failed.
@@ -55,7 +55,7 @@ pub enum RuntimeError {
         action: &'static str,
         /// The path that it failed on.
         path: PathBuf,
-        /// The system's error.
+        /// The underlying error.
         cause: io::Error,
     },
 }

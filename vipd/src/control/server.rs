@@ -2,7 +2,7 @@
 //!
 //! The number of clients is limited, and so are the memory and time that each may use: a stuck or
 //! hostile client occupies only its own slot and does not delay others. Requests that arrive while a
-//! report is being built are afterwards answered from a single report, because building one for
+//! report is being built wait, and are then all answered from the next one: building a report for
 //! thousands of routers takes time on the engine thread, too.
 
 use std::io::{self, Write as _};

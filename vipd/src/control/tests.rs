@@ -100,7 +100,7 @@ fn garbage_on_a_connection_does_not_affect_the_next_request() {
 }
 
 #[test]
-fn a_line_without_newline_at_the_end_is_a_request() {
+fn a_last_line_without_a_newline_is_a_request() {
     let served = Served::start();
     let mut client = served.connect();
     client.get_mut().write_all(b"{\"command\":\"stats\"}").expect("write");

@@ -21,7 +21,7 @@ use crate::receive::{Counts, receive};
 /// Tolerance in nanoseconds for times that are rounded in scenarios.
 const EXACT: u64 = 1_000;
 
-/// Runs a scenario with a policy: the RFC's or vipd's deviations from it.
+/// Runs a scenario with [`Policy::RFC`] or [`Policy::VIPD`].
 pub(crate) fn play(scenario: &Scenario, policy: Policy) -> Result<()> {
     let nodes = scenario.routers().map(|words| Node::new(words, &scenario.vipd_lines, policy)).collect();
     let start = Timestamp::from_nanos(1_000_000_000_000);
@@ -77,7 +77,7 @@ impl Stage {
                 let present = self.nodes[0].has_addresses;
                 ensure!(present == *wanted, "the VIP is {}", if present { "present" } else { "missing" });
             }
-            Step::Echo(_) => bail!("echo is supported in the lab only"),
+            Step::Echo(_) => bail!("echo is supported only in the lab"),
             Step::Counter(name, wanted) => {
                 let found = self.counter(name);
                 ensure!(found == *wanted, "{name} is {found}, not {wanted}");

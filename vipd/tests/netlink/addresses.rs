@@ -1,4 +1,4 @@
-//! Adding and removing addresses, and which of them are ours.
+//! Adding and removing addresses, and recognizing vipd's own by their mark.
 
 use std::net::IpAddr;
 
@@ -29,7 +29,7 @@ fn added_addresses_are_marked_and_reported() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn each_rejected_change_of_a_batch_is_reported() {
+fn each_rejected_change_in_a_batch_is_reported() {
     private_namespace();
     let mut requests = Requests::open().expect("a socket");
     let all: Vec<Change> = (0..=255).map(|last| add(address(last, 32))).collect();

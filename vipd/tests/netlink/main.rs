@@ -18,7 +18,7 @@ const LO: u32 = 1;
 /// A drain budget larger than the number of notifications in any test.
 const ALL: usize = 100_000;
 
-/// Moves this thread, and so this test, to new namespaces.
+/// Moves this thread, and with it the test, to new namespaces.
 fn private_namespace() {
     // SAFETY: new network and mount namespaces do not affect the thread's file descriptors or
     // memory.
@@ -67,7 +67,7 @@ fn addresses(requests: &mut Requests) -> Vec<Address> {
     all
 }
 
-/// An addition without attributes.
+/// Returns the change that adds an address without attributes.
 fn add(address: Address) -> Change {
     Change::Add(address, Attributes::default())
 }

@@ -1,4 +1,4 @@
-//! Notifications: which are read, how many at a time, and what follows their loss.
+//! Notifications: filters, the drain budget, and the resync after an overrun.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vipd::netlink::{Address, BATCH, Change, Drained, Monitor, Notice, Requests};

@@ -139,7 +139,7 @@ impl RouterConfig {
         self.interval.version()
     }
 
-    /// Returns whether this router owns the virtual addresses, which priority 255 declares.
+    /// Returns whether this router is the owner of the virtual addresses (priority 255).
     pub fn is_owner(&self) -> bool {
         self.priority == PRIORITY_OWNER
     }

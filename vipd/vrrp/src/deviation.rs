@@ -43,7 +43,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// All deviations: the behavior of vipd.
+    /// vipd's behavior: all deviations are enabled.
     pub const VIPD: Self = Self {
         down_timer_floor: true,
         ignore_foreign_priority_zero: true,
@@ -52,7 +52,7 @@ impl Policy {
         yield_after_stall: true,
         reannounce_after_split_brain: true,
     };
-    /// No deviations: exactly as RFC 9568 specifies.
+    /// The RFC's behavior: no deviations are enabled.
     pub const RFC: Self = Self {
         down_timer_floor: false,
         ignore_foreign_priority_zero: false,

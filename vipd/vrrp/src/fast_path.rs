@@ -1,4 +1,4 @@
-//! The fast path: of unchanged adverts, the XDP program stores only the last arrival time.
+//! The fast path: for unchanged adverts, the XDP program stores only the last arrival time.
 //!
 //! A backup receives the same advert over and over, and only the last arrival matters. The engine
 //! publishes that advert ([`Router::steady`](crate::Router::steady)). The XDP program then stores the

@@ -1,4 +1,4 @@
-//! The set of impediments that keep a virtual router from participating.
+//! The set of impediments that keep a virtual router from taking part in elections.
 
 use crate::input::{Fault, Impediment};
 

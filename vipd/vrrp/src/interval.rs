@@ -96,7 +96,7 @@ impl Interval {
         self.units
     }
 
-    /// Returns the version whose unit this interval is in.
+    /// Returns the VRRP version, which determines the unit.
     pub const fn version(self) -> Version {
         self.version
     }

@@ -15,7 +15,7 @@ use crate::interval::Nanos;
 pub enum State {
     /// Not started, or shut down.
     Initialize,
-    /// Cannot take part in elections. RFC 9568 calls this Initialize, too.
+    /// Cannot take part in elections. RFC 9568 uses Initialize for this case as well.
     Fault(Fault),
     /// Monitors the master.
     Backup,
@@ -164,7 +164,7 @@ pub enum Event {
         from: State,
         /// New state.
         to: State,
-        /// Reason of the transition.
+        /// Reason for the transition.
         reason: Reason,
         /// How late the timer that caused the transition was handled, in nanoseconds; 0 if no timer
         /// caused it.

@@ -202,8 +202,8 @@ fn with_placement(table: &Table<'_>, problems: &mut Collector<'_>) -> Option<Pla
     Some(Placed { address, placement })
 }
 
-/// Reads a label. `IFA_LABEL` is a string of up to `IFNAMSIZ` bytes including the terminating zero,
-/// with any content.
+/// Reads a label. The kernel accepts any `IFA_LABEL` of up to `IFNAMSIZ` bytes, including the
+/// terminating zero.
 fn label(value: &Value<'_>) -> Result<String, Rejection> {
     let label = value.string()?;
     let forbidden = |c: char| c.is_whitespace() || c.is_control();
@@ -214,9 +214,9 @@ fn label(value: &Value<'_>) -> Result<String, Rejection> {
     }
 }
 
-/// Returns whether a VIP is an IPv6 /128. The kernel might select it as source address of new
-/// connections (RFC 6724 rule 8: longest matching prefix), which break when the VIP moves. It is
-/// therefore deprecated by default, as in keepalived.
+/// Returns whether a VIP is an IPv6 /128. The kernel might select such an address as the source of
+/// new connections (RFC 6724 rule 8: longest matching prefix), and they would break when the VIP
+/// moves. It is therefore deprecated by default, as in keepalived.
 fn is_host_ipv6(address: VirtualAddress) -> bool {
     address.address.is_ipv6() && address.prefix == 128
 }

@@ -29,7 +29,7 @@ pub(in crate::config) fn read(
     }
 }
 
-/// Returns the remedy for an interval that cannot be encoded, which suggests the nearest valid ones.
+/// Returns a remedy that suggests the valid intervals nearest to `nanos`, which cannot be encoded.
 fn encodable(version: Version, nanos: u64) -> String {
     let (unit, max) = match version {
         Version::V2 => (1_000_000_000, 255),

@@ -20,8 +20,8 @@ pub(in crate::config) struct Route {
     pub(in crate::config) source: Option<IpAddr>,
 }
 
-/// Reads where adverts are sent to and from. `owner` is whether the router owns its virtual
-/// addresses.
+/// Reads the source and the destination of adverts. `owner` states whether the router owns its
+/// virtual addresses.
 pub(in crate::config) fn read(
     table: &Table<'_>,
     addresses: &Addresses,

@@ -1,4 +1,4 @@
-//! Virtual addresses as strings: an address that a host may own, with or without `/length`.
+//! Virtual addresses given as strings: host addresses, with or without `/length`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

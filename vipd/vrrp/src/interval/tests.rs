@@ -90,7 +90,7 @@ fn intervals_are_displayed_as_in_the_configuration() {
 }
 
 #[test]
-fn errors_name_the_valid_range() {
+fn errors_state_the_valid_range() {
     assert!(IntervalError::V3.to_string().contains("10 ms to 40.95 s"));
     assert!(IntervalError::V2.to_string().contains("1 s to 255 s"));
 }

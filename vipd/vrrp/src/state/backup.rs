@@ -124,7 +124,7 @@ impl Backup {
         if common.policy.down_timer_floor {
             let floor =
                 DownTimerFloor::update(self.floor.take(), advert, self.active_interval, common.priority);
-            // A floor set by this advert is never later than its Active_Down_Interval.
+            // If this advert has set the floor, the floor is never later than the timer just set.
             if floor.source() != source {
                 self.down_timer = self.down_timer.max(floor.deadline(common.priority));
             }

@@ -118,8 +118,8 @@ impl Master {
         None
     }
 
-    /// S23: answers a losing advert at once; Adver_Timer keeps running. RFC 3768 section 6.4.3
-    /// discards the advert.
+    /// S23: answers a losing advert at once; Adver_Timer keeps running. In VRRPv2, the advert is
+    /// discarded (RFC 3768 section 6.4.3).
     fn losing_advert(&mut self, common: &mut Common, now: Timestamp, stalled: bool, advert: &Received) {
         let Received { source, priority, .. } = *advert;
         common.counters.losing_adverts += 1;
