@@ -21,29 +21,29 @@ use crate::process::{LogLine, Process};
 use crate::station::Station;
 use crate::wait::try_wait_until;
 
-/// Time limit for an agent to stop after SIGTERM.
+/// How long an agent may take to exit after SIGTERM.
 const STOP: Duration = Duration::from_secs(10);
-/// Time limit for an agent to start.
+/// How long an agent may take to start.
 const START: Duration = Duration::from_secs(20);
-/// XDP mode of every vipd whose configuration sets none: `native` or `generic`, vipd's default
-/// without it.
+/// Environment variable with the XDP mode (`native` or `generic`) for every vipd whose
+/// configuration does not set one. If unset, vipd's default applies.
 const XDP_VARIABLE: &str = "VIPD_TEST_XDP";
-/// 224.0.0.18 as `/proc/net/igmp` writes it on a little-endian and on a big-endian machine.
+/// 224.0.0.18 as it appears in `/proc/net/igmp`, on little-endian and big-endian machines.
 const GROUP_IN_PROC: [&str; 2] = ["120000E0", "E0000012"];
-/// ff02::12 as `/proc/net/igmp6` writes it.
+/// ff02::12 as it appears in `/proc/net/igmp6`.
 const GROUP6_IN_PROC: &str = "ff020000000000000000000000000012";
 
-/// Pid files of keepalived: of its parent process and its VRRP process.
+/// PID files of keepalived's parent process and VRRP process.
 const PID_FILES: [&str; 2] = ["keepalived.pid", "vrrp.pid"];
 
-/// An agent program.
+/// A VRRP implementation to run as an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AgentKind {
-    /// vipd at this path.
+    /// The vipd executable at this path.
     Vipd(PathBuf),
-    /// keepalived on the PATH.
+    /// keepalived, found on the PATH.
     Keepalived,
-    /// FRR's zebra and vrrpd, at Debian's paths.
+    /// FRR's zebra and vrrpd, at the paths that Debian installs them to.
     Frr,
 }
 
@@ -69,17 +69,17 @@ pub struct Agent {
     process: Option<Process>,
     /// Additional environment variables.
     environment: Vec<(String, String)>,
-    /// Receives standard error instead of the lab.
+    /// Where standard error goes; `None` if the lab collects it.
     stderr: Option<OwnedFd>,
-    /// Log lines of earlier processes.
+    /// Log lines of previous runs.
     past_log: Vec<LogLine>,
 }
 
 impl Agent {
-    /// Prepares an agent; [`Agent::start`] runs it.
+    /// Creates an agent with a generated configuration, without starting it.
     ///
     /// # Errors
-    /// When the lab has no such node, or the program is not on this machine.
+    /// Returns an error if the lab has no such node, or the program is not installed.
     pub fn new(lab: &Lab, station: Station, kind: AgentKind, instances: &[Instance]) -> Result<Self> {
         let configuration = match &kind {
             AgentKind::Vipd(_) => vipd_configuration(station, instances),
@@ -91,10 +91,10 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Prepares an agent with a configuration in the program's syntax.
+    /// Creates an agent with this configuration, in the program's own syntax, without starting it.
     ///
     /// # Errors
-    /// When the lab has no such node, or the program is not on this machine.
+    /// Returns an error if the lab has no such node, or the program is not installed.
     pub fn with_configuration(
         lab: &Lab,
         station: Station,
@@ -142,21 +142,23 @@ impl Agent {
         &self.host
     }
 
-    /// Returns whether the agent was started and not stopped or killed since.
+    /// Returns whether the agent was started and has not been stopped or killed since. Does not
+    /// check whether the process has exited by itself; see [`Agent::is_alive`].
     pub fn is_running(&self) -> bool {
         self.process.is_some()
     }
 
-    /// Returns whether the agent's process is still running; the program may have exited.
+    /// Returns whether the agent's process is still running.
     ///
     /// # Errors
-    /// When it was not started, or waitpid(2) fails.
+    /// Returns an error if the program was not started or waitpid(2) fails.
     pub fn is_alive(&mut self) -> Result<bool> {
         let described = format!("{self} is not running");
         self.process.as_mut().context(described)?.is_running()
     }
 
-    /// Returns the directory for vipd's control socket and configurations, private to the node.
+    /// Returns the directory with vipd's control socket and the configuration files. Each node has
+    /// its own.
     pub fn runtime_dir() -> &'static Path {
         Path::new(SCRATCH)
     }
@@ -166,41 +168,42 @@ impl Agent {
         Self::runtime_dir().join("control.sock")
     }
 
-    /// Replaces the configuration file, for the next start or a reload.
+    /// Rewrites the configuration file. It takes effect on the next start or reload.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn configure(&mut self, configuration: String) -> Result<()> {
         self.configuration = configuration;
         self.write_configuration()
     }
 
-    /// Sets vipd's XDP mode on all interfaces, for the next start. It overrides `XDP_VARIABLE`.
+    /// Sets vipd's XDP mode on all interfaces from the next start. Overrides `XDP_VARIABLE`.
     ///
     /// # Errors
-    /// When the agent is not vipd.
+    /// Returns an error if the agent is not vipd.
     pub fn set_xdp_mode(&mut self, mode: XdpMode) -> Result<()> {
         ensure!(matches!(self.kind, AgentKind::Vipd(_)), "{self} has no XDP mode");
-        // Top-level keys precede the first table.
+        // Top-level keys must precede the first table.
         self.configuration = format!("xdp = \"{mode}\"\n\n{}", self.configuration);
         Ok(())
     }
 
-    /// Sets an environment variable of the program, for the next start.
+    /// Sets an environment variable of the program from the next start.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Redirects the program's standard error from the next start on; the lab does not receive it.
+    /// Redirects the program's standard error from the next start. The lab then no longer logs it.
     pub fn redirect_stderr(&mut self, to: OwnedFd) {
         self.stderr = Some(to);
     }
 
-    /// Starts the program and waits until the node has joined the VRRP group, and vipd accepts
-    /// connections on its control socket.
+    /// Starts the program, and waits until the node has joined the VRRP group and, for vipd, the
+    /// control socket accepts connections.
     ///
     /// # Errors
-    /// When it is already running, cannot be started, exits, or is not ready in time; with its log.
+    /// Returns an error, with the agent's log, if the agent is already running, cannot be started,
+    /// exits, or is not ready in time.
     pub fn start(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "{self} is already running");
         self.write_configuration()?;
@@ -214,26 +217,26 @@ impl Agent {
         }
         self.process = Some(Process::spawn_with(&self.host, self.command(), stderr)?);
         let host = self.host.clone();
-        let answers = matches!(self.kind, AgentKind::Vipd(_)).then(Self::control_socket);
+        let socket = matches!(self.kind, AgentKind::Vipd(_)).then(Self::control_socket);
         let unicast = self.instances.iter().any(|instance| !instance.unicast_peers.is_empty());
-        let silent = self.kind == AgentKind::Keepalived && unicast;
+        let joins_no_group = self.kind == AgentKind::Keepalived && unicast;
         let listening =
             try_wait_until(&format!("{self} to join {}", vipd_witness::GROUP_IPV4), START, || {
-                let process = self.process.as_mut().context("started above")?;
-                ensure!(process.is_running()?, "it exited");
-                // keepalived joins no group for unicast; wait for a log line instead.
-                if silent {
+                let process = self.process.as_mut().context("was started above")?;
+                ensure!(process.is_running()?, "it has exited");
+                // With unicast peers keepalived joins no group; wait for a log line instead.
+                if joins_no_group {
                     return Ok(process.log().iter().any(|line| line.text.contains("Entering BACKUP STATE")));
                 }
-                let answers = answers.clone();
-                let (groups, groups6, answers) = host.run(move || {
+                let socket = socket.clone();
+                let (groups, groups6, accepts) = host.run(move || {
                     let groups = fs::read_to_string("/proc/thread-self/net/igmp");
                     let groups6 = fs::read_to_string("/proc/thread-self/net/igmp6");
-                    (groups, groups6, answers.is_none_or(|socket| UnixStream::connect(socket).is_ok()))
+                    (groups, groups6, socket.is_none_or(|socket| UnixStream::connect(socket).is_ok()))
                 });
                 let (groups, groups6) = (groups?, groups6?);
                 let joined = GROUP_IN_PROC.iter().any(|group| groups.contains(group));
-                Ok(answers && (joined || groups6.contains(GROUP6_IN_PROC)))
+                Ok(accepts && (joined || groups6.contains(GROUP6_IN_PROC)))
             });
         listening.with_context(|| format!("{self} did not start; its log:\n{}", self.log_text()))
     }
@@ -241,46 +244,46 @@ impl Agent {
     /// Stops the program with SIGTERM and returns its exit status.
     ///
     /// # Errors
-    /// When it is not running, or does not stop in time.
+    /// Returns an error if the program is not running or does not exit in time.
     pub fn stop(&mut self) -> Result<ExitStatus> {
-        let mut process = self.take()?;
+        let mut process = self.take_process()?;
         let result = process.terminate(STOP);
         self.past_log.extend(process.log());
         result.with_context(|| format!("stopping {self}"))
     }
 
-    /// Kills the program and all its processes with SIGKILL at once. Its VIPs stay on the
-    /// interface, and the node's kernel still answers ARP for them.
+    /// Kills the program and all its child processes with SIGKILL. The VIPs stay on the interface,
+    /// and the node's kernel still answers ARP for them.
     ///
     /// # Errors
-    /// When it is not running.
+    /// Returns an error if the program is not running.
     pub fn kill(&mut self) -> Result<()> {
-        let mut process = self.take()?;
+        let mut process = self.take_process()?;
         let result = process.kill();
         self.past_log.extend(process.log());
         result.with_context(|| format!("killing {self}"))
     }
 
-    /// Stops the program and its workers with SIGSTOP.
+    /// Suspends the program and its child processes with SIGSTOP.
     ///
     /// # Errors
-    /// When it is not running.
+    /// Returns an error if the program is not running.
     pub fn pause(&self) -> Result<()> {
         self.running()?.pause()
     }
 
-    /// Continues the program and its workers with SIGCONT.
+    /// Resumes the program and its child processes with SIGCONT.
     ///
     /// # Errors
-    /// When it is not running.
+    /// Returns an error if the program is not running.
     pub fn resume(&self) -> Result<()> {
         self.running()?.resume()
     }
 
-    /// Returns the process id on the host.
+    /// Returns the process ID of the program, as seen outside its PID namespace.
     ///
     /// # Errors
-    /// When it is not running.
+    /// Returns an error if the program is not running.
     pub fn pid(&self) -> Result<u32> {
         Ok(self.running()?.pid())
     }
@@ -296,7 +299,7 @@ impl Agent {
         self.process.as_ref().with_context(|| format!("{self} is not running"))
     }
 
-    fn take(&mut self) -> Result<Process> {
+    fn take_process(&mut self) -> Result<Process> {
         self.process.take().with_context(|| format!("{self} is not running"))
     }
 
@@ -326,9 +329,9 @@ impl Agent {
             .with_context(|| format!("writing {} on {}", path.display(), self.station))
     }
 
-    /// Removes the pid files of a killed keepalived. keepalived refuses to start while the process
-    /// with the id in the file runs, which would be the new keepalived itself: each run has the
-    /// same id in its PID namespace.
+    /// Removes the PID files that a killed keepalived leaves behind. keepalived does not start if a
+    /// process with the recorded ID exists, and the new keepalived itself would be that process: it
+    /// has the same ID in its PID namespace on every run.
     fn remove_pid_files(&self) -> Result<()> {
         let files = PID_FILES.map(|file| Self::runtime_dir().join(file));
         self.host
@@ -338,7 +341,7 @@ impl Agent {
                     _ => Ok(()),
                 })
             })
-            .with_context(|| format!("removing old pid files of {self}"))
+            .with_context(|| format!("removing stale PID files of {self}"))
     }
 
     fn command(&self) -> Command {

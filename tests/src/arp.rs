@@ -1,4 +1,4 @@
-//! The client's neighbor table.
+//! Lookups in a host's neighbor table.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -16,11 +16,11 @@ use crate::station::Mac;
 /// An entry of a neighbor table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbor {
-    /// IPv4 address.
+    /// IPv4 address of the neighbor.
     pub address: Ipv4Addr,
-    /// MAC of the neighbor; `None` while unresolved, or after resolution failed.
+    /// MAC of the neighbor; `None` if it is unresolved or resolution failed.
     pub mac: Option<Mac>,
-    /// NUD state of the kernel.
+    /// State of the kernel's neighbor unreachability detection (NUD).
     pub state: NeighbourState,
 }
 
@@ -34,10 +34,10 @@ impl fmt::Display for Neighbor {
     }
 }
 
-/// Returns the entry for `address` in the namespace's table, if it has one.
+/// Returns the entry for `address` in the namespace's neighbor table, if there is one.
 ///
 /// # Errors
-/// When the kernel refuses the dump.
+/// Returns an error if the dump fails.
 pub fn neighbor(namespace: &Namespace, address: Ipv4Addr) -> Result<Option<Neighbor>> {
     let table = namespace
         .run(|| {

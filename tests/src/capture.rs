@@ -1,8 +1,8 @@
-//! Captures all frames that enter the switch, each once.
+//! Captures every frame that enters the switch, exactly once.
 //!
-//! The capture is at the switch's end of every cable: frames that an XDP program drops on a node
-//! are invisible to a capture on that node. Only incoming frames are kept, so a flooded advert
-//! appears once, with the port of its real sender.
+//! Frames are captured at the switch's end of each cable, because a capture on a node would miss
+//! the frames that the node's XDP program drops. Only ingress is captured, so a frame that the
+//! switch floods appears once, on the port of its actual sender.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -20,9 +20,9 @@ use crate::packet_socket;
 use crate::station::Station;
 use crate::time::WallTime;
 
-/// Interval at which the reader checks whether to stop.
-const LOOK: Duration = Duration::from_millis(20);
-/// Longer than any frame, including those merged by GRO.
+/// Read timeout, after which the capture thread checks whether to stop.
+const STOP_POLL: Duration = Duration::from_millis(20);
+/// Large enough for any frame, including frames merged by GRO.
 const LONGEST_FRAME: usize = 1 << 16;
 
 /// A running capture.
@@ -37,45 +37,46 @@ struct Shared {
     frames: Mutex<Vec<Frame>>,
     stop: AtomicBool,
     drops: AtomicU32,
-    /// Sender of all frames; if none, the sender is derived from the switch port.
-    at: Option<Station>,
+    /// Station to record as the sender of all frames; `None` to derive it from the switch port.
+    sender: Option<Station>,
 }
 
 impl Capture {
-    /// Starts to capture in the switch's namespace. Every frame sent after this returns is
-    /// captured.
+    /// Starts a capture in the switch's namespace. Captures every frame sent after this function
+    /// returns.
     ///
     /// # Errors
-    /// When the kernel refuses the socket or the thread.
+    /// Returns an error if the socket or the thread cannot be created.
     pub fn start(switch: &Namespace) -> Result<Self> {
         Self::open(switch, None, 0)
     }
 
-    /// Starts to capture the frames that a host's network stack receives, that is, those that its
-    /// XDP program passes. [`Frame::from`] is the host itself.
+    /// Starts a capture of the frames that reach a host's network stack, that is, those its XDP
+    /// program passes. [`Frame::from`] is the host itself.
     ///
     /// # Errors
-    /// When the kernel refuses the socket or the thread.
+    /// Returns an error if the socket or the thread cannot be created.
     pub fn behind_xdp(host: &Namespace, station: Station) -> Result<Self> {
         Self::open(host, Some(station), 0)
     }
 
-    /// Starts to capture only one station's frames in the switch's namespace; with those of a flood
-    /// the capture would have gaps.
+    /// Starts a capture, in the switch's namespace, of one station's frames only. Under a flood, a
+    /// capture of all ports would lose frames.
     ///
     /// # Errors
-    /// When the station is not plugged in, or the kernel refuses the socket or the thread.
+    /// Returns an error if the station is not plugged in, or the socket or the thread cannot be
+    /// created.
     pub fn of_station(switch: &Namespace, station: Station) -> Result<Self> {
         let port = station.port_name();
         let interface = switch.run(move || links::index(&port))?;
         Self::open(switch, Some(station), interface)
     }
 
-    fn open(namespace: &Namespace, at: Option<Station>, interface: u32) -> Result<Self> {
+    fn open(namespace: &Namespace, sender: Option<Station>, interface: u32) -> Result<Self> {
         let socket = namespace
             .run(move || {
                 let socket = packet_socket::receiver(interface)?;
-                socket.set_read_timeout(Some(LOOK))?;
+                socket.set_read_timeout(Some(STOP_POLL))?;
                 io::Result::Ok(socket)
             })
             .context("opening the capture's packet socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
@@ -83,7 +84,7 @@ impl Capture {
             frames: Mutex::new(Vec::new()),
             stop: AtomicBool::new(false),
             drops: AtomicU32::new(0),
-            at,
+            sender,
         });
         let reader = thread::Builder::new()
             .name("capture".to_owned())
@@ -95,13 +96,13 @@ impl Capture {
         Ok(Self { shared, reader: Some(reader) })
     }
 
-    /// Frames captured at or after `start`, in the order of their arrival.
+    /// Returns the frames captured at or after `start`, in order of arrival.
     pub fn since(&self, start: WallTime) -> Vec<Frame> {
         self.filter_map(start, |frame| Some(frame.clone()))
     }
 
     /// Applies `pick` to the frames captured at or after `start`, in order of arrival, and returns
-    /// its results. Cheaper than [`Capture::since`] where few frames match.
+    /// its results. Cheaper than [`Capture::since`] if few frames match.
     pub fn filter_map<T>(&self, start: WallTime, pick: impl FnMut(&Frame) -> Option<T>) -> Vec<T> {
         let frames = self.shared.frames();
         let first = frames.partition_point(|frame| frame.time < start);
@@ -114,10 +115,11 @@ impl Capture {
         frames.iter().rev().take_while(|frame| frame.time >= start).any(wanted)
     }
 
-    /// Stops and returns all frames, in the order of their arrival.
+    /// Stops the capture and returns all frames, in order of arrival.
     ///
     /// # Errors
-    /// When reading failed, or the kernel dropped frames because the machine was too slow.
+    /// Returns an error if reading failed, or if the kernel dropped frames because the reader was
+    /// too slow.
     pub fn stop(mut self) -> Result<Vec<Frame>> {
         self.shared.stop.store(true, Ordering::Relaxed);
         let Some(reader) = self.reader.take() else { bail!("the capture was already stopped") };
@@ -126,7 +128,7 @@ impl Capture {
             Err(_) => bail!("the capture's thread panicked"),
         }
         let drops = self.shared.drops.load(Ordering::Relaxed);
-        ensure!(drops == 0, "the capture lost {drops} frames: the machine is overloaded");
+        ensure!(drops == 0, "the capture lost {drops} frames; the machine is overloaded");
         Ok(std::mem::take(&mut *self.shared.frames()))
     }
 }
@@ -135,7 +137,7 @@ impl Drop for Capture {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(reader) = self.reader.take() {
-            // An error cannot be reported here.
+            // Drop cannot report an error.
             let _ = reader.join();
         }
     }
@@ -150,19 +152,20 @@ impl Shared {
     fn read(&self, socket: &Socket) -> io::Result<()> {
         let mut buffer = vec![0; LONGEST_FRAME];
         loop {
-            // Loaded before the socket is read: pending frames are still read after `stop` is set,
-            // but further ones are not waited for, because a live segment never goes quiet.
+            // Load `stop` before reading: once it is set, read what is queued but do not wait for
+            // more, because a live segment never goes quiet.
             let stop = self.stop.load(Ordering::Relaxed);
             let receive = if stop { packet_socket::receive_now } else { packet_socket::receive };
             match receive(socket, &mut buffer) {
                 Ok(received) => {
-                    // Frames on the bridge's own interface have already been captured on a port.
-                    if let Some(from) = self.at.or_else(|| Station::behind_port(received.interface)) {
+                    // Skip frames on the bridge interface itself: they were captured on a port
+                    // already.
+                    if let Some(from) = self.sender.or_else(|| Station::behind_port(received.interface)) {
                         let bytes = buffer[..received.length].to_vec();
                         self.frames().push(Frame { time: received.time, from, bytes });
                     }
                 }
-                // A port went down or was deleted; the socket remains usable.
+                // A port went down or was deleted. The socket remains usable.
                 Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -1,4 +1,4 @@
-//! Commands on a host: `ip` and `ping`.
+//! Runs commands on a host, such as `ip` and `ping`.
 
 use std::net::IpAddr;
 use std::process::Command;
@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 use crate::namespace::Namespace;
 use crate::process::output;
 
-/// Runs a program on a host and returns its output.
+/// Runs a program on a host and returns its standard output.
 ///
 /// # Errors
-/// When it cannot be started, or fails.
+/// Returns an error if it cannot be started or fails.
 pub fn run(host: &Namespace, program: &str, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
     command.args(arguments);
@@ -21,20 +21,20 @@ pub fn run(host: &Namespace, program: &str, arguments: &[&str]) -> Result<String
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
-/// Returns whether a host answers one echo request within a second.
+/// Pings `address` once from a host and returns whether a reply arrives within a second.
 ///
 /// # Errors
-/// When there is no `ping`.
+/// Returns an error if `ping` is not installed.
 pub fn ping(host: &Namespace, address: IpAddr) -> Result<bool> {
     let mut command = Command::new("ping");
     command.args(["-n", "-c", "1", "-W", "1"]).arg(address.to_string());
     Ok(output(host, command).context("running ping")?.status.success())
 }
 
-/// Returns the line of `ip -o address` for an address on a host, if it has the address.
+/// Returns the line for an address in a host's `ip -o address` output, if the host has the address.
 ///
 /// # Errors
-/// When there is no `ip`.
+/// Returns an error if `ip` fails.
 pub fn address_line(host: &Namespace, address: IpAddr) -> Result<Option<String>> {
     let all = run(host, "ip", &["-o", "address"])?;
     let wanted = format!(" {address}/");

@@ -1,4 +1,4 @@
-//! Repeats a scenario with several agents in turn, so that their figures are comparable.
+//! Repeats a scenario with several agents in turn, so that their results are comparable.
 
 use anyhow::{Context, Result};
 
@@ -6,28 +6,28 @@ use crate::agent::AgentKind;
 use crate::scenario::{Outcome, Scenario, Setup, Takeover};
 use crate::time::millis;
 
-/// The outcomes with the same agent on both nodes.
+/// The outcomes of one agent kind, which runs on both nodes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Agent on both nodes.
+    /// Agent that runs on both nodes.
     pub kind: AgentKind,
     /// One outcome per round.
     pub outcomes: Vec<Outcome>,
 }
 
-/// Minimum, median and maximum, in milliseconds.
+/// Minimum, median and maximum of a set of values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
     /// Minimum.
     pub min: f64,
-    /// For an even number of values, the mean of the middle two.
+    /// Median; for an even number of values, the mean of the middle two.
     pub median: f64,
     /// Maximum.
     pub max: f64,
 }
 
 impl Spread {
-    /// Returns the spread of `figures`; `None` without any.
+    /// Returns the spread of `figures`, or `None` if there are none.
     pub fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut figures: Vec<_> = figures.into_iter().collect();
         figures.sort_by(f64::total_cmp);
@@ -42,11 +42,11 @@ impl Spread {
     }
 }
 
-/// Runs `scenario` `rounds` times with each of `kinds` on both nodes. The kinds alternate, so that
-/// other load on the machine affects all. `progress` is called after each run.
+/// Runs `scenario` for `rounds` rounds, in each round once per kind in `kinds`. Alternating the
+/// kinds makes other load on the machine affect them equally. Calls `progress` after each run.
 ///
 /// # Errors
-/// When a round fails, with its number.
+/// Returns an error, with the round number, if a run fails.
 pub fn compare(
     scenario: Scenario,
     setup: &Setup,
@@ -70,7 +70,7 @@ pub fn compare(
 }
 
 impl Series {
-    /// Returns the delay of the new master's first advert after its deadline (t1 - t0 - deadline).
+    /// Returns how late the new master's first advert was (t1 - t0 - deadline).
     pub fn lateness(&self) -> Option<Spread> {
         Spread::of(self.failovers().filter_map(Takeover::lateness))
     }

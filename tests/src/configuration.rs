@@ -1,4 +1,4 @@
-//! Configurations in the syntax of each program.
+//! Generates configurations in the syntax of each program.
 
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
@@ -27,14 +27,14 @@ impl fmt::Display for Family {
     }
 }
 
-/// XDP mode of vipd, the value of its configuration key `xdp`.
+/// vipd's XDP mode: a value of the configuration key `xdp`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum XdpMode {
-    /// Depends on the driver.
+    /// Native or generic, depending on the driver.
     Auto,
-    /// In the driver.
+    /// The program runs in the driver.
     Native,
-    /// In the network stack.
+    /// The program runs in the network stack.
     Generic,
 }
 
@@ -48,35 +48,36 @@ impl fmt::Display for XdpMode {
     }
 }
 
-/// A virtual router on [`INTERFACE`], with the settings that all programs support.
+/// A virtual router on [`INTERFACE`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
-    /// Name in logs.
+    /// Name in the configuration and in logs.
     pub name: String,
     /// Virtual router identifier.
     pub vrid: u8,
     /// Protocol version.
     pub version: Version,
-    /// Priority, 1 to 254 (255: owner).
+    /// Priority: 1 to 254, or 255 for the address owner.
     pub priority: u8,
-    /// Advertisement interval: multiples of 10 ms in version 3, of 1 s in version 2.
+    /// Advertisement interval: a multiple of 10 ms in version 3, of 1 s in version 2.
     pub interval: Duration,
-    /// Whether a higher priority takes over from an active master.
+    /// Whether the router preempts a master of lower priority.
     pub preempt: bool,
-    /// VIPs of one family, within the segment's prefix.
+    /// VIPs, all of one family and within the segment's prefix.
     pub addresses: Vec<IpAddr>,
-    /// Unicast destinations instead of the group.
+    /// Unicast peers; if empty, adverts go to the multicast group.
     pub unicast_peers: Vec<IpAddr>,
-    /// Minimum TTL or Hop Limit that vipd accepts from the peers, instead of 255.
+    /// Minimum TTL or Hop Limit that vipd accepts from unicast peers; `None` for 255.
     pub min_ttl: Option<u8>,
-    /// Whether the VIPs have the virtual router MAC.
+    /// Whether the router uses the virtual router MAC.
     pub virtual_mac: bool,
-    /// VRRPv2's password.
+    /// VRRPv2 password.
     pub password: Option<String>,
 }
 
 impl Default for Instance {
-    /// Returns an instance with VRID 51, version 3, priority 100, 1 s, preemption, [`VIP`].
+    /// Returns an instance with VRID 51, VRRPv3, priority 100, a 1 s interval, preemption, and
+    /// [`VIP`].
     fn default() -> Self {
         Self {
             name: "VI_1".to_owned(),
@@ -95,7 +96,8 @@ impl Default for Instance {
 }
 
 impl Instance {
-    /// Returns the default instance of a family: with [`VIP`], or [`VIP6_LINK_LOCAL`] and [`VIP6`].
+    /// Returns the default instance of a family, with [`VIP`], or with [`VIP6_LINK_LOCAL`] and
+    /// [`VIP6`].
     pub fn of(family: Family) -> Self {
         match family {
             Family::V4 => Self::default(),
@@ -117,12 +119,13 @@ impl Instance {
     }
 }
 
-/// Returns an address with the segment's prefix.
+/// Formats an address with the segment's prefix length.
 fn with_prefix(address: &IpAddr) -> String {
     format!("{address}/{}", if address.is_ipv6() { PREFIX6 } else { PREFIX })
 }
 
-/// Returns vipd's configuration file. Writing to a string cannot fail.
+/// Returns the contents of vipd's configuration file. Results of `write!` are ignored because
+/// writing to a string cannot fail.
 pub(crate) fn vipd_configuration(station: Station, instances: &[Instance]) -> String {
     let mut text = String::new();
     for instance in instances {
@@ -162,18 +165,20 @@ pub(crate) fn vipd_configuration(station: Station, instances: &[Instance]) -> St
     text
 }
 
-/// Returns keepalived's configuration file, which has one version for all instances.
+/// Returns the contents of keepalived's configuration file, which sets one VRRP version for all
+/// instances.
 pub(crate) fn keepalived_configuration(station: Station, instances: &[Instance]) -> Result<String> {
     let version = instances.first().map_or(Version::V3, |first| first.version);
     ensure!(
         instances.iter().all(|instance| instance.version == version),
-        "the lab configures keepalived with one VRRP version for all instances of a node"
+        "the lab configures keepalived with a single VRRP version for all instances on a node"
     );
     let mut text = format!("global_defs {{\n    vrrp_version {}\n}}\n", version.number());
     for instance in instances {
         let Instance { name, vrid, priority, .. } = instance;
         let interval = instance.interval.as_secs_f64();
-        // keepalived needs it for the owner, which starts as master (RFC 9568 section 6.4.1).
+        // keepalived requires MASTER for the owner, which starts as master (RFC 9568 section
+        // 6.4.1).
         let state = if *priority == 255 { "MASTER" } else { "BACKUP" };
         let _ = write!(
             text,
@@ -211,12 +216,12 @@ pub(crate) fn keepalived_configuration(station: Station, instances: &[Instance])
     Ok(text)
 }
 
-/// Returns FRR's configuration file.
+/// Returns the contents of FRR's configuration file.
 pub(crate) fn frr_configuration(instances: &[Instance]) -> Result<String> {
     let mut text = format!("interface {INTERFACE}\n");
     for instance in instances {
-        ensure!(instance.unicast_peers.is_empty(), "FRR's vrrpd has no unicast");
-        ensure!(instance.password.is_none(), "FRR's vrrpd has no authentication");
+        ensure!(instance.unicast_peers.is_empty(), "FRR's vrrpd does not support unicast");
+        ensure!(instance.password.is_none(), "FRR's vrrpd does not support authentication");
         let Instance { vrid, priority, .. } = instance;
         let (version, interval) = (instance.version.number(), instance.interval.as_millis());
         let _ = write!(

@@ -1,4 +1,4 @@
-//! Requests to vipd on a node, on its control socket.
+//! Queries to a vipd in the lab, over its control socket.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::IpAddr;
@@ -11,28 +11,28 @@ use serde_json::Value;
 use crate::agent::{Agent, AgentKind};
 use crate::wait::try_wait_until;
 
-/// Time limit for a reply.
+/// How long to wait for a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An instance's status or statistics.
+/// A JSON object from a reply: the status or statistics of an instance, or the agent's counters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply(pub Value);
 
 impl Reply {
-    /// Returns a string; empty if it is missing.
+    /// Returns the value of a string field, or an empty string if the field is missing.
     pub fn text(&self, name: &str) -> &str {
         self.0[name].as_str().unwrap_or_default()
     }
 
-    /// Returns a number.
+    /// Returns the value of a numeric field.
     ///
     /// # Errors
-    /// When it is missing: a renamed one must not read as 0.
+    /// Returns an error if the field is missing. A default of 0 would hide a renamed counter.
     pub fn number(&self, name: &str) -> Result<u64> {
         self.0[name].as_u64().with_context(|| format!("no number {name} in {}", self.0))
     }
 
-    /// Returns an address, if present.
+    /// Returns the value of an address field, if present.
     pub fn address(&self, name: &str) -> Option<IpAddr> {
         self.text(name).parse().ok()
     }
@@ -41,18 +41,18 @@ impl Reply {
 /// Returns the status of each instance.
 ///
 /// # Errors
-/// When the agent is not vipd, or does not reply.
+/// Returns an error if the agent is not vipd or does not reply.
 pub fn status(agent: &Agent) -> Result<Vec<Reply>> {
-    let answer = ask(agent, "status")?;
+    let answer = request(agent, "status")?;
     Ok(instances(&answer)?.iter().cloned().map(Reply).collect())
 }
 
-/// Returns the agent's counters, and those of each instance.
+/// Returns the agent-wide counters and those of each instance.
 ///
 /// # Errors
-/// When the agent is not vipd, or does not reply.
+/// Returns an error if the agent is not vipd or does not reply.
 pub fn stats(agent: &Agent) -> Result<(Reply, Vec<Reply>)> {
-    let answer = ask(agent, "stats")?;
+    let answer = request(agent, "stats")?;
     let each = instances(&answer)?.iter().map(|instance| Reply(instance["statistics"].clone()));
     Ok((Reply(answer["global"].clone()), each.collect()))
 }
@@ -60,25 +60,26 @@ pub fn stats(agent: &Agent) -> Result<(Reply, Vec<Reply>)> {
 /// Returns the state of the agent's first instance.
 ///
 /// # Errors
-/// As [`status`], or when there is no instance.
+/// See [`status`]; also returns an error if there is no instance.
 pub fn state(agent: &Agent) -> Result<String> {
-    let first = status(agent)?.into_iter().next().context("vipd has no instance")?;
+    let first = status(agent)?.into_iter().next().context("vipd reports no instance")?;
     Ok(first.text("state").to_owned())
 }
 
 /// Returns a counter of the agent's first instance.
 ///
 /// # Errors
-/// As [`stats`], or when there is no such counter.
+/// See [`stats`]; also returns an error if there is no such counter.
 pub fn counter(agent: &Agent, name: &str) -> Result<u64> {
     let (_, instances) = stats(agent)?;
-    instances.first().context("vipd has no instance")?.number(name)
+    instances.first().context("vipd reports no instance")?.number(name)
 }
 
-/// Waits until the status of the agent's first instance satisfies `wanted`, and returns it.
+/// Waits until the status of the agent's first instance satisfies `wanted`, and returns that
+/// status.
 ///
 /// # Errors
-/// When the agent does not reply, or after `timeout`; with the last status.
+/// Returns an error, with the last status, if the agent does not reply or `timeout` expires.
 pub fn wait_for(
     agent: &Agent,
     description: &str,
@@ -92,14 +93,14 @@ pub fn wait_for(
         last = first;
         Ok(found)
     });
-    result.with_context(|| format!("the last status: {last:?}; the log: {:#?}", agent.log()))?;
-    last.context("vipd has no instance")
+    result.with_context(|| format!("last status: {last:?}; log: {:#?}", agent.log()))?;
+    last.context("vipd reports no instance")
 }
 
 /// Waits until the agent's first instance is in this state.
 ///
 /// # Errors
-/// As [`until`].
+/// See [`wait_for`].
 pub fn wait_for_state(agent: &Agent, state: &str, timeout: Duration) -> Result<Reply> {
     wait_for(agent, state, timeout, |status| status.text("state") == state)
 }
@@ -108,22 +109,22 @@ fn instances(answer: &Value) -> Result<&Vec<Value>> {
     answer["instances"].as_array().context("vipd's reply has no instances")
 }
 
-/// Sends a request on the control socket, which is in the mount namespace of the agent's host.
-fn ask(agent: &Agent, command: &str) -> Result<Value> {
+/// Sends a request to the control socket, from the mount namespace of the agent's host.
+fn request(agent: &Agent, command: &str) -> Result<Value> {
     let AgentKind::Vipd(_) = agent.kind() else { bail!("{agent} has no control socket") };
-    let request = format!("{{\"command\":\"{command}\"}}\n");
+    let line = format!("{{\"command\":\"{command}\"}}\n");
     let exchange = move || -> Result<String> {
         let mut stream = UnixStream::connect(Agent::control_socket())?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
-        stream.write_all(request.as_bytes())?;
+        stream.write_all(line.as_bytes())?;
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer)?;
         Ok(answer)
     };
     let answer = agent.host().run(exchange).with_context(|| format!("requesting {command} from {agent}"))?;
     let answer: Value =
-        serde_json::from_str(&answer).with_context(|| format!("invalid reply of {agent}: {answer:?}"))?;
-    ensure!(answer["error"].is_null(), "{agent} refused {command}: {}", answer["error"]);
+        serde_json::from_str(&answer).with_context(|| format!("invalid reply from {agent}: {answer:?}"))?;
+    ensure!(answer["error"].is_null(), "{agent} rejected {command}: {}", answer["error"]);
     Ok(answer)
 }

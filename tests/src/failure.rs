@@ -1,4 +1,4 @@
-//! The error type of tests: reports the line of the `?` that returned it.
+//! The error type of tests, which reports the location of the `?` that returned it.
 
 use std::fmt;
 use std::panic::Location;
@@ -6,21 +6,21 @@ use std::panic::Location;
 /// The result of a test.
 pub type TestResult = Result<(), Failure>;
 
-/// An error and the line of the test that returned it.
+/// An error and the location in the test that returned it.
 pub struct Failure {
     location: &'static Location<'static>,
     error: anyhow::Error,
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
-    /// Converts an error. `?` calls this function, so the caller's location is the line of the `?`.
+    /// Converts an error. `?` calls this function, so the caller's location is that of the `?`.
     #[track_caller]
     fn from(error: E) -> Self {
         Self { location: Location::caller(), error: error.into() }
     }
 }
 
-/// Formats the failure as the test harness prints it.
+/// The format in which the test harness prints a failure.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {:#}", self.location, self.error)
@@ -33,7 +33,7 @@ mod tests {
     use anyhow::{Context as _, Result};
 
     #[test]
-    fn a_failure_has_the_line_of_the_question_mark() {
+    fn failure_reports_the_line_of_the_question_mark() {
         let fails = || -> Result<()> { "x".parse::<u8>().map(drop).context("reading") };
         let test = || -> TestResult {
             fails()?;

@@ -1,4 +1,4 @@
-//! Captured frames and their decoding.
+//! Captured frames and their decoders.
 
 mod advert;
 mod neighbor;
@@ -22,11 +22,11 @@ const PROTOCOL_ICMPV6: u8 = 58;
 /// A frame that entered the switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Receive time of the kernel.
+    /// Kernel receive timestamp.
     pub time: WallTime,
-    /// Ingress port: the station connected to it, regardless of the frame's source address.
+    /// Station on the ingress port, regardless of the frame's source MAC.
     pub from: Station,
-    /// Bytes of the frame, from the destination address on.
+    /// The frame, starting with the destination MAC.
     pub bytes: Vec<u8>,
 }
 
@@ -35,11 +35,11 @@ pub struct Frame {
 pub struct Arp {
     /// 1 for a request, 2 for a reply.
     pub operation: u16,
-    /// Sender's MAC.
+    /// Sender hardware address.
     pub sender_mac: Mac,
-    /// Sender's address.
+    /// Sender protocol address.
     pub sender: Ipv4Addr,
-    /// Target's address.
+    /// Target protocol address.
     pub target: Ipv4Addr,
 }
 
@@ -48,21 +48,21 @@ pub struct Arp {
 pub struct Echo {
     /// Whether the message is a reply.
     pub reply: bool,
-    /// Ethernet source.
+    /// Source MAC.
     pub source_mac: Mac,
-    /// IPv4 source.
+    /// Source address.
     pub source: Ipv4Addr,
-    /// IPv4 destination.
+    /// Destination address.
     pub destination: Ipv4Addr,
-    /// Identifier, unique per prober.
+    /// Identifier; each prober uses its own.
     pub identifier: u16,
-    /// Sequence number, modulo 2^16.
+    /// Sequence number.
     pub sequence: u16,
 }
 
 impl Frame {
-    /// Returns whether the frame is an advert by which the station claims to be master: any advert
-    /// except a priority-0 advert.
+    /// Returns whether the frame is an advert with which `station` claims to be master, that is,
+    /// any advert except a priority-0 advert.
     pub fn claims_mastership(&self, station: Station) -> bool {
         self.from == station && self.advert().is_some_and(|advert| advert.priority > 0)
     }
@@ -70,7 +70,7 @@ impl Frame {
     /// Decodes an ARP packet.
     pub fn arp(&self) -> Option<Arp> {
         let arp = self.payload(ETHERTYPE_ARP)?;
-        // Ethernet (1), IPv4 (0x0800), and the lengths of their addresses.
+        // Hardware type Ethernet (1), protocol type IPv4 (0x0800), and their address lengths.
         if arp.get(..6)? != [0, 1, 8, 0, 6, 4] {
             return None;
         }
@@ -82,12 +82,12 @@ impl Frame {
         })
     }
 
-    /// Decodes a gratuitous ARP for `address`, in either form: request or reply.
+    /// Decodes a gratuitous ARP for `address`, sent as a request or as a reply.
     pub fn gratuitous_arp(&self, address: Ipv4Addr) -> Option<Arp> {
         self.arp().filter(|arp| arp.sender == address && arp.target == address)
     }
 
-    /// Decodes an ICMP echo.
+    /// Decodes an ICMP echo request or reply.
     pub fn echo(&self) -> Option<Echo> {
         let packet = self.packet(PROTOCOL_ICMP)?;
         let reply = match packet.payload.first()? {
@@ -108,8 +108,8 @@ impl Frame {
         })
     }
 
-    /// Returns type and code of an ICMP error for an unexpected packet: destination unreachable, or
-    /// unrecognized next header in IPv6.
+    /// Returns the type and code of an ICMP error that rejects a packet: Destination Unreachable,
+    /// or in IPv6 also Parameter Problem.
     pub fn icmp_unreachable(&self) -> Option<(u8, u8)> {
         let of = |protocol, types: &[u8]| {
             let packet = self.packet(protocol)?;

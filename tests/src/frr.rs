@@ -1,8 +1,8 @@
-//! FRR's vrrpd on a node: its daemons and the macvlans it requires.
+//! Runs FRR's vrrpd on a node: its daemons, and the macvlans it requires.
 //!
-//! vrrpd does not create interfaces or addresses: each virtual router needs a macvlan with the
-//! virtual MAC and the VIPs, which vrrpd sets protodown while backup. Its IPv6 adverts have the
-//! macvlan's link-local address as source.
+//! vrrpd creates neither interfaces nor addresses. Each virtual router needs a macvlan with the
+//! virtual MAC and the VIPs; vrrpd sets it protodown while it is backup. IPv6 adverts use the
+//! macvlan's link-local address as their source.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,11 +14,11 @@ use crate::configuration::{Family, Instance};
 use crate::namespace::Namespace;
 use crate::station::{INTERFACE, PREFIX, PREFIX6, Station};
 
-/// Directory of the daemons in Debian.
+/// Directory of the daemons on Debian.
 const DAEMONS: &str = "/usr/lib/frr";
 
-/// Starts zebra, then vrrpd; on SIGTERM stops vrrpd first, because zebra executes its requests.
-/// `$1` is a directory writable by the user `frr`, `$2` the configuration.
+/// Starts zebra, then vrrpd. On SIGTERM it stops vrrpd first, which needs zebra to shut down
+/// cleanly. `$1` is a runtime directory to create, `$2` the configuration file.
 const SCRIPT: &str = r#"
 D=$1; C=$2
 rm -rf "$D"; mkdir -p "$D"; chmod 755 "$(dirname "$D")"; chown frr:frr "$D"
@@ -41,10 +41,10 @@ pub(crate) fn command(scratch: &Path, configuration: &Path) -> Command {
     command
 }
 
-/// Creates the missing macvlans.
+/// Creates the macvlans that do not exist yet.
 pub(crate) fn prepare(host: &Namespace, station: Station, instances: &[Instance]) -> Result<()> {
     let links = run(host, "ip", &["-o", "link"])?;
-    // Without it the interface answers ARP for the addresses of its macvlans, even in Backup.
+    // Without arp_ignore, the interface answers ARP for its macvlans' addresses, even in Backup.
     run(host, "sysctl", &["-qw", &format!("net.ipv4.conf.{INTERFACE}.arp_ignore=1")])?;
     for instance in instances {
         let (digit, block, prefix) = match instance.family() {
@@ -56,13 +56,14 @@ pub(crate) fn prepare(host: &Namespace, station: Station, instances: &[Instance]
             continue;
         }
         let mac = format!("00:00:5e:00:{block:02x}:{:02x}", instance.vrid);
-        let ip = |arguments: &[&str]| run(host, "ip", arguments).with_context(|| format!("making {name}"));
+        let ip = |arguments: &[&str]| run(host, "ip", arguments).with_context(|| format!("creating {name}"));
         ip(&["link", "add", &name, "link", INTERFACE, "address", &mac, "type", "macvlan", "mode", "bridge"])?;
         ip(&["link", "set", &name, "addrgenmode", "none"])?;
         let mut addresses: Vec<String> =
             instance.addresses.iter().map(|address| format!("{address}/{prefix}")).collect();
         if instance.family() == Family::V6 {
-            // vrrpd uses the first address in the kernel's list, which is the one added last.
+            // vrrpd uses the first link-local address that the kernel lists, which is the one added
+            // last.
             let own = u16::from_be_bytes([0xff, station.mac().0[5]]);
             addresses.push(format!("fe80::{own:x}/{prefix}"));
         }

@@ -1,4 +1,4 @@
-//! Sends arbitrary frames, singly or at a given rate.
+//! Sends arbitrary frames, one at a time or at a given rate.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,42 +11,44 @@ use crate::namespace::Namespace;
 use crate::packet_socket;
 use crate::station::INTERFACE;
 
-/// Late frames sent back to back, and the pause after them: a veth queue with an XDP program holds
-/// 256.
+/// Number of late frames sent back to back before a pause. The receive queue of a veth with an XDP
+/// program holds 256 frames.
 const BURST: usize = 32;
-const BREATH: Duration = Duration::from_micros(50);
-/// Frames of a flood per system call.
+/// Pause after a burst of late frames.
+const BURST_PAUSE: Duration = Duration::from_micros(50);
+/// Frames per system call of a flood.
 const BATCH: usize = 32;
 
-/// A socket that sends whole frames from a host's interface.
+/// A packet socket that sends raw frames from an interface of a host.
 #[derive(Debug)]
 pub struct Injector {
     socket: Socket,
     name: String,
 }
 
-/// Result of sending at a rate.
+/// What was sent, and in what time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendReport {
-    /// Frames sent.
+    /// Number of frames sent.
     pub sent: usize,
-    /// Time from before the first to after the last frame.
+    /// Time from just before the first frame to just after the last.
     pub elapsed: Duration,
 }
 
 impl Injector {
-    /// Opens the host's [`INTERFACE`]. Reopen it after the interface was deleted and created again.
+    /// Opens the host's [`INTERFACE`] for sending. If the interface is deleted and created again,
+    /// open a new injector.
     ///
     /// # Errors
-    /// When the host has no such interface, or the kernel refuses the socket.
+    /// Returns an error if the host has no such interface, or the socket cannot be opened.
     pub fn open(host: &Namespace) -> Result<Self> {
         Self::open_at(host, INTERFACE)
     }
 
-    /// Opens another interface of the host.
+    /// Opens another interface of the host for sending.
     ///
     /// # Errors
-    /// When the host has no such interface, or the kernel refuses the socket.
+    /// Returns an error if the host has no such interface, or the socket cannot be opened.
     pub fn open_at(host: &Namespace, interface: &str) -> Result<Self> {
         let name = host.name().to_owned();
         let wanted = interface.to_owned();
@@ -55,14 +57,14 @@ impl Injector {
                 let interface = links::index(&wanted)?;
                 packet_socket::sender(interface).context("binding a packet socket (needs CAP_NET_RAW)")
             })
-            .with_context(|| format!("opening {interface} of {name} for sending"))?;
+            .with_context(|| format!("opening {interface} on {name} for sending"))?;
         Ok(Self { socket, name })
     }
 
     /// Sends a frame.
     ///
     /// # Errors
-    /// When the interface is down or deleted, or its queue stays full.
+    /// Returns an error if the interface is down or deleted, or its queue stays full.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
         let sent = self
             .socket
@@ -72,12 +74,12 @@ impl Injector {
         Ok(())
     }
 
-    /// Sends `count` frames evenly over `duration`, cycling through `frames`. A machine that cannot
-    /// keep the rate sends frames late, but not fewer, and not in bursts that overflow receive
-    /// queues.
+    /// Sends `count` frames spread evenly over `duration`, cycling through `frames`. If the machine
+    /// cannot keep up, frames are sent late, but none are dropped and bursts are too short to
+    /// overflow receive queues.
     ///
     /// # Errors
-    /// When `frames` is empty, or one cannot be sent.
+    /// Returns an error if `frames` is empty, or one cannot be sent.
     pub fn send_paced(&self, frames: &[Vec<u8>], count: usize, duration: Duration) -> Result<SendReport> {
         ensure!(!frames.is_empty() || count == 0, "no frames to send {count} times");
         let start = Instant::now();
@@ -89,27 +91,28 @@ impl Injector {
             if !early.is_zero() {
                 thread::sleep(early);
             } else if number.is_multiple_of(BURST) {
-                thread::sleep(BREATH);
+                thread::sleep(BURST_PAUSE);
             }
             self.send(frame)?;
         }
         Ok(SendReport { sent: count, elapsed: start.elapsed() })
     }
 
-    /// Sends frames back to back, with one system call if the kernel accepts all.
+    /// Sends frames back to back, with a single system call if the kernel accepts them all.
     ///
     /// # Errors
-    /// When the interface is down or deleted, or its queue stays full.
+    /// Returns an error if the interface is down or deleted, or its queue stays full.
     pub fn send_all(&self, frames: &[&[u8]]) -> Result<()> {
         packet_socket::send_all(&self.socket, frames)
             .with_context(|| format!("sending {} frames from {}", frames.len(), self.name))
     }
 
-    /// Sends frames in turn for `duration`, at `rate` per second, or as fast as one thread can
-    /// without a rate. Late frames are sent without a pause and may overflow receive queues.
+    /// Cycles through `frames` for `duration`, sending `rate` frames per second, or as many as one
+    /// thread can if `rate` is `None`. Late frames are sent without a pause and may overflow
+    /// receive queues.
     ///
     /// # Errors
-    /// As [`Injector::send_all`].
+    /// See [`Injector::send_all`].
     pub fn flood(&self, frames: &[Vec<u8>], rate: Option<u32>, duration: Duration) -> Result<SendReport> {
         let mut turns = frames.iter().map(Vec::as_slice).cycle();
         let mut batch = Vec::with_capacity(BATCH);
@@ -130,9 +133,9 @@ impl Injector {
 }
 
 impl SendReport {
-    /// Frames per second.
+    /// Returns the average rate, in frames per second.
     pub fn rate(self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "frames of seconds")]
+        #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53 frames")]
         let sent = self.sent as f64;
         sent / self.elapsed.as_secs_f64()
     }

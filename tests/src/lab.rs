@@ -1,4 +1,4 @@
-//! The segment: hosts, a switch, and cables that can be cut.
+//! A LAN segment: hosts, a switch, and cables that can be cut.
 
 use std::fs;
 
@@ -11,7 +11,8 @@ use crate::station::{INTERFACE, MAX_NODES, PREFIX, PREFIX6, Station};
 
 const BRIDGE: &str = "br0";
 
-/// Nodes and a client on a switch. Several labs can coexist independently. Dropping one removes it.
+/// Nodes and a client connected to a switch. Labs are independent of each other; dropping a lab
+/// removes it.
 #[derive(Debug)]
 pub struct Lab {
     switch: Namespace,
@@ -20,10 +21,11 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Creates a lab with this many nodes and a client, all plugged in.
+    /// Creates a lab with the given number of nodes and a client, all plugged in.
     ///
     /// # Errors
-    /// Without root, with no or too many nodes, or when the kernel refuses a namespace or a link.
+    /// Returns an error without root, if `nodes` is 0 or too large, or if a namespace or link
+    /// cannot be created.
     pub fn new(nodes: u8) -> Result<Self> {
         ensure!((1..=MAX_NODES).contains(&nodes), "a lab has 1 to {MAX_NODES} nodes, not {nodes}");
         let switch = Namespace::new("switch")?;
@@ -48,7 +50,7 @@ impl Lab {
     /// Returns the station's namespace.
     ///
     /// # Errors
-    /// When the lab has no such node.
+    /// Returns an error if the lab has no such node.
     pub fn host(&self, station: Station) -> Result<&Namespace> {
         match station {
             Station::Client => Ok(&self.client),
@@ -60,24 +62,24 @@ impl Lab {
         }
     }
 
-    /// Returns the switch's namespace, with the bridge and a port for each station.
+    /// Returns the switch's namespace, which contains the bridge and a port for each station.
     pub fn switch(&self) -> &Namespace {
         &self.switch
     }
 
-    /// Starts capturing every frame that enters the switch.
+    /// Starts a capture of every frame that enters the switch.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// Returns an error if the capture cannot be started.
     pub fn capture(&self) -> Result<Capture> {
         Capture::start(&self.switch)
     }
 
-    /// Cuts a station's cable: the port at the switch goes down, the station loses its carrier and
-    /// keeps its interface and addresses.
+    /// Cuts a station's cable by setting its switch port down. The station loses carrier but keeps
+    /// its interface and addresses.
     ///
     /// # Errors
-    /// When the station is not plugged in.
+    /// Returns an error if the station is not plugged in.
     pub fn cut(&self, station: Station) -> Result<()> {
         let port = station.port_name();
         self.switch.run(move || links::set_down(&port)).with_context(|| format!("cutting {station}'s cable"))
@@ -86,7 +88,7 @@ impl Lab {
     /// Reconnects a cut cable.
     ///
     /// # Errors
-    /// When the station is not plugged in.
+    /// Returns an error if the station is not plugged in.
     pub fn reconnect(&self, station: Station) -> Result<()> {
         let port = station.port_name();
         self.switch
@@ -94,20 +96,20 @@ impl Lab {
             .with_context(|| format!("reconnecting {station}'s cable"))
     }
 
-    /// Isolates a station: it keeps its carrier, but the switch no longer forwards to or from it.
-    /// Captures continue.
+    /// Isolates a station without loss of carrier: the switch no longer forwards frames to or from
+    /// it. Frames it sends are still captured.
     ///
     /// # Errors
-    /// When the station is not plugged in.
+    /// Returns an error if the station is not plugged in.
     pub fn isolate(&self, station: Station) -> Result<()> {
         let port = station.port_name();
         self.switch.run(move || links::leave_bridge(&port)).with_context(|| format!("isolating {station}"))
     }
 
-    /// Ends the isolation of a station.
+    /// Ends a station's isolation.
     ///
     /// # Errors
-    /// When the station is not plugged in.
+    /// Returns an error if the station is not plugged in.
     pub fn rejoin(&self, station: Station) -> Result<()> {
         let port = station.port_name();
         self.switch
@@ -115,42 +117,45 @@ impl Lab {
             .with_context(|| format!("rejoining {station}"))
     }
 
-    /// Returns the number of frames between two stations that a full queue dropped, at the port of
-    /// either.
+    /// Returns the number of frames that full queues dropped at the switch ports of two stations,
+    /// on the path from one to the other.
     ///
     /// # Errors
-    /// When one of the stations is not plugged in.
+    /// Returns an error if one of the stations is not plugged in.
     pub fn frames_dropped(&self, from: Station, to: Station) -> Result<u64> {
         Ok(self.port_counter(from, "rx_dropped")? + self.port_counter(to, "tx_dropped")?)
     }
 
-    /// Returns the number of frames that a station has sent, from the counter of its switch port.
+    /// Returns the number of frames that a station has sent, as counted at its switch port.
     ///
     /// # Errors
-    /// When it is not plugged in.
+    /// Returns an error if it is not plugged in.
     pub fn frames_sent(&self, from: Station) -> Result<u64> {
         self.port_counter(from, "rx_packets")
     }
 
     fn port_counter(&self, station: Station, counter: &str) -> Result<u64> {
         let path = format!("/sys/class/net/{}/statistics/{counter}", station.port_name());
-        let text = self.switch.run(move || fs::read_to_string(path)).context("reading a port's counter")?;
+        let text = self
+            .switch
+            .run(move || fs::read_to_string(path))
+            .context("reading a counter of a switch port")?;
         Ok(text.trim().parse()?)
     }
 
-    /// Removes a station's cable, and with it the station's interface and addresses.
+    /// Removes a station's cable, which also deletes the station's interface and addresses.
     ///
     /// # Errors
-    /// When the station is not plugged in.
+    /// Returns an error if the station is not plugged in.
     pub fn unplug(&self, station: Station) -> Result<()> {
         let port = station.port_name();
         self.switch.run(move || links::delete(&port)).with_context(|| format!("unplugging {station}"))
     }
 
-    /// Adds a station's cable, interface and addresses.
+    /// Creates a station's cable and interface, and adds its addresses.
     ///
     /// # Errors
-    /// When the station is already plugged in.
+    /// Returns an error if the station is already plugged in.
     pub fn plug(&self, station: Station) -> Result<()> {
         let host = self.host(station)?;
         let namespace = host.net_fd();
@@ -167,7 +172,7 @@ impl Lab {
             })
             .with_context(|| format!("plugging in {station}"))?;
         host.run(move || {
-            // `addr_gen_mode` 1 (none): no link-local address is derived from the MAC.
+            // Mode 1 (none): the kernel generates no link-local address.
             fs::write(format!("/proc/sys/net/ipv6/conf/{INTERFACE}/addr_gen_mode"), "1")?;
             links::set_up(INTERFACE)?;
             links::add_address(INTERFACE, station.ipv4(), PREFIX)?;

@@ -8,15 +8,17 @@
 //! ```
 //!
 //! A [`Lab`](lab::Lab) is the segment. [`Agent`](agent::Agent)s run on its nodes, a
-//! [`Capture`](capture::Capture) records every frame once as it enters the switch, a
-//! [`Prober`](probe::Prober) pings from the client, an [`Injector`](inject::Injector) sends
-//! arbitrary frames. [`scenario`] combines them into failures with measured
-//! [`Outcome`](scenario::Outcome)s, [`compare`] repeats these with several agents, [`story`] prints
-//! them.
+//! [`Capture`](capture::Capture) records each frame as it enters the switch, a
+//! [`Prober`](probe::Prober) pings the VIP from the client, and an [`Injector`](inject::Injector)
+//! sends arbitrary frames. [`scenario`] uses them to play a failure and measure its
+//! [`Outcome`](scenario::Outcome), [`compare`] repeats a scenario with several agents, and
+//! [`story`] prints them.
 //!
-//! A lab is invisible on the host and ends with its process, even on SIGKILL (see [`namespace`]).
+//! A lab does not affect the host, and disappears with its process, even after SIGKILL (see
+//! [`namespace`]).
 //!
-//! The lab has its own frame decoder: sharing vipd's parser would hide bugs in it.
+//! The lab has its own frame decoder, because tests that shared vipd's parser could not detect its
+//! bugs.
 
 pub mod agent;
 pub mod arp;

@@ -1,4 +1,4 @@
-//! Links and addresses in the network namespace of the calling thread.
+//! Configures links and addresses in the network namespace of the calling thread.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,11 +14,12 @@ use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkUnspec, LinkVeth};
 use crate::netlink;
 use crate::station::Mac;
 
-/// A veth pair between a bridge in this namespace (near end, up) and another namespace (far end,
-/// down: the kernel creates it first, and it cannot be up before its peer exists).
+/// A veth pair from a bridge in this namespace (the near end) to another namespace (the far end).
+/// Only the near end is set up: the kernel creates the far end first and cannot set it up before
+/// its peer exists.
 #[derive(Debug)]
 pub(crate) struct Cable<'a> {
-    /// Bridge with the near end as a port.
+    /// Bridge that the near end is attached to.
     pub(crate) bridge: &'a str,
     /// Name of the near end.
     pub(crate) port: &'a str,
@@ -32,15 +33,15 @@ pub(crate) struct Cable<'a> {
     pub(crate) namespace: RawFd,
 }
 
-/// Adds a bridge that forwards immediately (no spanning tree), to all ports (no multicast
-/// snooping), and without packet checks (no br_netfilter, which drops invalid IPv4 headers).
+/// Adds a bridge that forwards immediately (without spanning tree), floods multicast to all ports
+/// (without snooping), and does not inspect packets (br_netfilter would drop invalid IPv4 headers).
 ///
 /// # Errors
-/// When the kernel refuses.
+/// Returns an error if the kernel rejects the request.
 pub fn add_bridge(name: &str) -> Result<()> {
     for table in ["arptables", "iptables", "ip6tables"] {
         let path = format!("/proc/sys/net/bridge/bridge-nf-call-{table}");
-        // Absent where the kernel has no br_netfilter.
+        // Absent if br_netfilter is not loaded.
         if Path::new(&path).exists() {
             fs::write(&path, "0").with_context(|| format!("writing {path}"))?;
         }
@@ -49,7 +50,7 @@ pub fn add_bridge(name: &str) -> Result<()> {
     netlink::create(RouteNetlinkMessage::NewLink(bridge)).with_context(|| format!("adding bridge {name}"))
 }
 
-/// Adds a cable.
+/// Creates a cable.
 pub(crate) fn add_cable(cable: &Cable<'_>) -> Result<()> {
     let far = LinkUnspec::new_with_name(cable.interface)
         .address(cable.mac.0.to_vec())
@@ -65,11 +66,11 @@ pub(crate) fn add_cable(cable: &Cable<'_>) -> Result<()> {
         .with_context(|| format!("adding cable {}", cable.port))
 }
 
-/// Adds a veth pair with both ends in this namespace and up, for interfaces outside the lab's
-/// segment.
+/// Adds a veth pair with both ends up in this namespace, for interfaces that are not part of the
+/// lab's segment.
 ///
 /// # Errors
-/// When the kernel refuses, or a link of either name exists.
+/// Returns an error if a link with either name exists, or the kernel rejects the request.
 pub fn add_pair(name: &str, peer: &str) -> Result<()> {
     let pair = LinkVeth::new(name, peer).build();
     netlink::create(RouteNetlinkMessage::NewLink(pair))
@@ -81,15 +82,15 @@ pub fn add_pair(name: &str, peer: &str) -> Result<()> {
 /// Sets a link up.
 ///
 /// # Errors
-/// When the link does not exist, or the kernel refuses.
+/// Returns an error if the link does not exist, or the kernel rejects the request.
 pub fn set_up(name: &str) -> Result<()> {
     set(LinkUnspec::new_with_name(name).up().build()).with_context(|| format!("setting {name} up"))
 }
 
-/// Sets a link down. The other end of a veth loses its carrier.
+/// Sets a link down. If it is a veth, its peer loses carrier.
 ///
 /// # Errors
-/// When the link does not exist, or the kernel refuses.
+/// Returns an error if the link does not exist, or the kernel rejects the request.
 pub fn set_down(name: &str) -> Result<()> {
     set(LinkUnspec::new_with_name(name).down().build()).with_context(|| format!("setting {name} down"))
 }
@@ -97,7 +98,7 @@ pub fn set_down(name: &str) -> Result<()> {
 /// Renames a link, which must be down.
 ///
 /// # Errors
-/// When the link does not exist, or the kernel refuses.
+/// Returns an error if the link does not exist, or the kernel rejects the request.
 pub fn rename(name: &str, to: &str) -> Result<()> {
     set(LinkUnspec::new_with_index(index(name)?).name(to).build())
         .with_context(|| format!("renaming {name} to {to}"))
@@ -106,52 +107,52 @@ pub fn rename(name: &str, to: &str) -> Result<()> {
 /// Sets a link's MTU.
 ///
 /// # Errors
-/// When the link does not exist, or the kernel refuses.
+/// Returns an error if the link does not exist, or the kernel rejects the request.
 pub fn set_mtu(name: &str, mtu: u32) -> Result<()> {
     set(LinkUnspec::new_with_name(name).mtu(mtu).build())
         .with_context(|| format!("setting the MTU of {name} to {mtu}"))
 }
 
-/// Removes a port from its bridge; it stays up.
+/// Detaches a port from its bridge. The port stays up.
 ///
 /// # Errors
-/// When the link does not exist, or the kernel refuses.
+/// Returns an error if the link does not exist, or the kernel rejects the request.
 pub fn leave_bridge(port: &str) -> Result<()> {
     set(LinkUnspec::new_with_name(port).nocontroller().build())
-        .with_context(|| format!("removing {port} from its bridge"))
+        .with_context(|| format!("detaching {port} from its bridge"))
 }
 
-/// Makes a link a port of a bridge.
+/// Attaches a link to a bridge as a port.
 ///
 /// # Errors
-/// When the link or the bridge does not exist, or the kernel refuses.
+/// Returns an error if the link or the bridge does not exist, or the kernel rejects the request.
 pub fn join_bridge(port: &str, bridge: &str) -> Result<()> {
     set(LinkUnspec::new_with_name(port).controller(index(bridge)?).build())
-        .with_context(|| format!("making {port} a port of {bridge}"))
+        .with_context(|| format!("attaching {port} to {bridge}"))
 }
 
-/// Turns a link's promiscuous mode on or off.
+/// Enables or disables promiscuous mode on a link.
 ///
 /// # Errors
-/// When the link does not exist, or the kernel refuses.
+/// Returns an error if the link does not exist, or the kernel rejects the request.
 pub fn set_promiscuous(name: &str, on: bool) -> Result<()> {
     set(LinkUnspec::new_with_name(name).promiscuous(on).build())
-        .with_context(|| format!("setting promiscuous mode of {name} to {on}"))
+        .with_context(|| format!("setting promiscuous mode on {name} to {on}"))
 }
 
-/// Deletes a link, and with it the other end of a veth.
+/// Deletes a link. Deleting a veth also deletes its peer.
 ///
 /// # Errors
-/// When the link does not exist, or the kernel refuses.
+/// Returns an error if the link does not exist, or the kernel rejects the request.
 pub fn delete(name: &str) -> Result<()> {
     let link = LinkUnspec::new_with_name(name).build();
     netlink::change(RouteNetlinkMessage::DelLink(link)).with_context(|| format!("deleting link {name}"))
 }
 
-/// Returns the names of all links, in the kernel's order.
+/// Returns the names of all links, in kernel order.
 ///
 /// # Errors
-/// When the kernel refuses the dump.
+/// Returns an error if the dump fails.
 pub fn names() -> Result<Vec<String>> {
     Ok(dump()?.into_iter().filter_map(|link| name_of(&link)).collect())
 }
@@ -159,7 +160,7 @@ pub fn names() -> Result<Vec<String>> {
 /// Returns the interface index of a link.
 ///
 /// # Errors
-/// When the link does not exist.
+/// Returns an error if the link does not exist.
 pub fn index(name: &str) -> Result<u32> {
     dump()?
         .iter()
@@ -168,20 +169,20 @@ pub fn index(name: &str) -> Result<u32> {
         .with_context(|| format!("no link {name} in this namespace"))
 }
 
-/// Adds an address to a link. An IPv6 address is usable immediately (no DAD).
+/// Adds an address to a link. IPv6 addresses skip DAD and are usable immediately.
 ///
 /// # Errors
-/// When the link does not exist, or already has the address.
+/// Returns an error if the link does not exist or already has the address.
 pub fn add_address(link: &str, address: impl Into<IpAddr>, prefix: u8) -> Result<()> {
     let address = address.into();
     netlink::create(RouteNetlinkMessage::NewAddress(address_message(link, address, prefix)?))
         .with_context(|| format!("adding {address}/{prefix} to {link}"))
 }
 
-/// Prepares a request that adds IPv4 addresses to a link.
+/// Prepares a batch of requests that add IPv4 addresses to a link.
 ///
 /// # Errors
-/// When the link does not exist, or a netlink socket cannot be opened.
+/// Returns an error if the link does not exist, or a netlink socket cannot be opened.
 pub fn address_batch(link: &str, addresses: &[Ipv4Addr], prefix: u8) -> Result<netlink::Batch> {
     let message = |address: &Ipv4Addr| {
         Ok(RouteNetlinkMessage::NewAddress(address_message(link, (*address).into(), prefix)?))
@@ -193,7 +194,7 @@ pub fn address_batch(link: &str, addresses: &[Ipv4Addr], prefix: u8) -> Result<n
 /// Removes an address from a link.
 ///
 /// # Errors
-/// When the link or the address does not exist.
+/// Returns an error if the link or the address does not exist.
 pub fn remove_address(link: &str, address: impl Into<IpAddr>, prefix: u8) -> Result<()> {
     let address = address.into();
     netlink::change(RouteNetlinkMessage::DelAddress(address_message(link, address, prefix)?))
@@ -203,7 +204,7 @@ pub fn remove_address(link: &str, address: impl Into<IpAddr>, prefix: u8) -> Res
 /// Returns the IPv4 addresses of a link.
 ///
 /// # Errors
-/// When the link does not exist, or the kernel refuses the dump.
+/// Returns an error if the link does not exist or the dump fails.
 pub fn addresses(link: &str) -> Result<Vec<Ipv4Addr>> {
     let index = index(link)?;
     let all = netlink::dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))

@@ -1,10 +1,11 @@
-//! Unnamed namespaces.
+//! Unnamed network and mount namespaces.
 //!
-//! A [`Namespace`] is an OS thread in its own network and mount namespaces, which executes the jobs
-//! of [`Namespace::run`]. It has no file in `/run/netns` or elsewhere. Its network, its mounts and
-//! the contents of [`SCRATCH`] exist as long as a process is inside: the lab's and the children it
-//! started there. The kernel sends those SIGKILL when the thread that started them exits (see
-//! [`crate::process`]). So the kernel cleans up even when the lab's process gets SIGKILL.
+//! A [`Namespace`] is an OS thread in its own network and mount namespaces that executes the jobs
+//! passed to [`Namespace::run`]. It has no file in `/run/netns` or elsewhere. Its network, its
+//! mounts and the contents of [`SCRATCH`] exist as long as a thread or process is inside: the lab's
+//! own thread, or a child started there. Children receive SIGKILL when the thread that started them
+//! exits (see [`crate::process`]), so the kernel cleans up even if the lab's process is killed with
+//! SIGKILL.
 
 use std::fmt;
 use std::fs;
@@ -18,14 +19,15 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::geteuid;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-/// In-memory directory, private to each namespace, for configurations, pid files and control
-/// sockets. `/dev/shm` exists on every Linux, and no project directory is below it.
+/// In-memory directory for configurations, PID files and control sockets, private to each
+/// namespace. `/dev/shm` exists on every Linux system, and mounting over it cannot hide the source
+/// tree or the build directory.
 pub const SCRATCH: &str = "/dev/shm";
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A network and a mount namespace. Clones are handles to the same namespace, which ends when the
-/// last handle is dropped.
+/// A network namespace and a mount namespace. Clones refer to the same namespaces, which are
+/// removed when the last clone is dropped.
 #[derive(Clone)]
 pub struct Namespace {
     shared: Arc<Shared>,
@@ -34,16 +36,16 @@ pub struct Namespace {
 struct Shared {
     name: String,
     net: OwnedFd,
-    /// `None` only while dropping: closing the channel ends the thread.
+    /// `None` only during drop: closing the channel ends the thread.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Namespace {
-    /// Creates a namespace; `name` is for messages and the thread's name.
+    /// Creates a namespace. `name` is used in messages and as the thread's name.
     ///
     /// # Errors
-    /// Without root, or when the kernel refuses a namespace or a mount.
+    /// Returns an error without root, or if a namespace or mount cannot be created.
     pub fn new(name: &str) -> Result<Self> {
         ensure!(
             geteuid().is_root(),
@@ -56,7 +58,7 @@ impl Namespace {
             .spawn(move || {
                 let entered = enter();
                 let usable = entered.is_ok();
-                // Cannot fail: this function holds the receiver.
+                // Cannot fail: `new` still holds the receiver.
                 let _ = ready.send(entered);
                 if usable {
                     for job in inbox {
@@ -78,34 +80,34 @@ impl Namespace {
         &self.shared.name
     }
 
-    /// Runs `job` in the namespace and returns its result. Jobs run one at a time, so keep them
-    /// short. Sockets and threads created in a job belong to the namespace and may outlive the job.
+    /// Runs `job` in the namespace and returns its result. Jobs run one at a time and should be
+    /// short. Sockets and threads created by a job belong to the namespace and may outlive the job.
     ///
     /// # Panics
-    /// When the job panics.
+    /// Panics if the job panics.
     pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, result) = mpsc::sync_channel(1);
         let job = Box::new(move || {
-            // The receiver waits below.
+            // Cannot fail: the receiver waits below.
             let _ = done.send(catch_unwind(AssertUnwindSafe(job)));
         });
         let jobs = self.shared.jobs.as_ref().expect("only drop closes the channel");
-        jobs.send(job).expect("the thread lives as long as the channel");
+        jobs.send(job).expect("the thread runs as long as the channel is open");
         match result.recv().expect("the thread replies to every job") {
             Ok(value) => value,
             Err(panic) => resume_unwind(panic),
         }
     }
 
-    /// Returns the descriptor of the network namespace, to move a link into it. It stays open as
-    /// long as this handle.
+    /// Returns a file descriptor of the network namespace, for moving a link into it. It stays open
+    /// as long as this handle exists.
     pub(crate) fn net_fd(&self) -> RawFd {
         self.shared.net.as_raw_fd()
     }
 }
 
 /// Moves the calling thread to a new network namespace with loopback up, and to a new mount
-/// namespace with an empty [`SCRATCH`] and the `/sys` of that network.
+/// namespace with an empty [`SCRATCH`] and a `/sys` that shows the new network.
 fn enter() -> Result<OwnedFd> {
     // SAFETY: neither flag touches memory or descriptors shared with other threads: the network
     // and the mount namespace (and with it the working directory) of this thread alone change.
@@ -126,7 +128,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take().filter(|t| t.thread().id() != thread::current().id()) {
-            // Panics of jobs are caught, and `enter` does not panic.
+            // The thread does not panic: panics of jobs are caught, and `enter` has none.
             let _ = thread.join();
         }
     }

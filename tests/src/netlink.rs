@@ -1,7 +1,7 @@
-//! Synchronous rtnetlink requests in the namespace of the calling thread.
+//! Sends rtnetlink requests synchronously, in the namespace of the calling thread.
 //!
-//! Only the messages of `rtnetlink` are used, not its asynchronous connection: a namespace is a
-//! thread here, and a request a function call on it.
+//! Uses only the message types of `rtnetlink`, not its asynchronous connection: a namespace is a
+//! thread, and each request is a blocking call on that thread.
 
 use std::io;
 
@@ -22,12 +22,12 @@ pub(crate) fn create(message: RouteNetlinkMessage) -> io::Result<()> {
     transact(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL).map(drop)
 }
 
-/// Lists all objects of the message's type.
+/// Returns all objects of the type that the message requests.
 pub(crate) fn dump(message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
     transact(message, NLM_F_DUMP)
 }
 
-/// Objects to create with one request, none of which may exist yet.
+/// Requests that create several objects, sent in one datagram. None of the objects may exist yet.
 pub struct Batch {
     socket: Socket,
     bytes: Vec<u8>,
@@ -35,7 +35,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Encodes the request; [`Batch::send`] sends it.
+    /// Encodes the requests. [`Batch::send`] sends them.
     pub(crate) fn new(messages: Vec<RouteNetlinkMessage>) -> io::Result<Self> {
         let (socket, count) = (open()?, messages.len());
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
@@ -43,10 +43,10 @@ impl Batch {
         Ok(Self { socket, bytes, count })
     }
 
-    /// Sends the request and waits for every acknowledgment.
+    /// Sends the requests and waits until all are acknowledged.
     ///
     /// # Errors
-    /// When an object exists, or the kernel refuses it.
+    /// Returns an error if an object already exists, or the kernel rejects it.
     pub fn send(&self) -> io::Result<()> {
         self.socket.send(&self.bytes, 0)?;
         let mut missing = self.count;
@@ -89,7 +89,7 @@ fn open() -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Encodes a request, padded to a multiple of 4 bytes (NLMSG_ALIGN) so that another may follow.
+/// Encodes a request, padded to a multiple of 4 bytes (NLMSG_ALIGN) so that another can follow.
 fn request(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
     let mut request = NetlinkMessage::from(message);
     request.header.flags = NLM_F_REQUEST | flags;

@@ -1,4 +1,4 @@
-//! `AF_PACKET` sockets, and reception with the kernel's timestamps.
+//! `AF_PACKET` sockets, and reception with kernel timestamps.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,29 +11,30 @@ use crate::time::WallTime;
 
 /// `ETH_P_ALL` in network byte order.
 const ETH_P_ALL: u16 = 0x0003_u16.to_be();
-/// Receive buffer in bytes, for a reader that is not scheduled for a while.
+/// Size of the receive buffer in bytes, large enough for a reader that is not scheduled for a
+/// while.
 const RECEIVE_BUFFER: usize = 64 << 20;
 
 /// Metadata of a received packet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Received {
     pub(crate) length: usize,
-    /// Receive time of the kernel, or the time of the read without a timestamp.
+    /// Kernel receive timestamp, or the time of the read if the packet has none.
     pub(crate) time: WallTime,
-    /// Receiving interface; 0 if the socket is not a packet socket.
+    /// Index of the receiving interface; 0 if the socket is not a packet socket.
     pub(crate) interface: u32,
 }
 
-/// Opens a socket that sends whole frames on an interface of the calling thread's namespace and
-/// receives none.
+/// Opens a socket that sends raw frames on an interface in the calling thread's namespace. It
+/// receives no frames.
 pub(crate) fn sender(interface: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
     socket.bind(&link_address(interface, 0)?)?;
     Ok(socket)
 }
 
-/// Opens a socket that receives every incoming frame on an interface of the calling thread's
-/// namespace, or on any interface (0), but no outgoing frames.
+/// Opens a socket that receives the incoming frames of an interface in the calling thread's
+/// namespace, or of all interfaces if `interface` is 0. It does not receive outgoing frames.
 pub(crate) fn receiver(interface: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
     set_int(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
@@ -48,18 +49,18 @@ pub(crate) fn stamp(socket: &Socket) -> io::Result<()> {
     set_int(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
 }
 
-/// Receives a packet, within the socket's read timeout.
+/// Receives a packet, waiting at most for the socket's read timeout.
 pub(crate) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
     receive_with(socket, buffer, 0)
 }
 
-/// Receives a packet if one is pending.
+/// Receives a packet without waiting.
 pub(crate) fn receive_now(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
     receive_with(socket, buffer, libc::MSG_DONTWAIT)
 }
 
 fn receive_with(socket: &Socket, buffer: &mut [u8], flags: i32) -> io::Result<Received> {
-    // SAFETY: zeros are a valid address of every family.
+    // SAFETY: all-zero storage is a valid socket address.
     let mut source = unsafe { SockAddr::new(SockAddrStorage::zeroed(), SockAddrStorage::zeroed().size_of()) };
     let mut control = [MaybeUninit::<u8>::zeroed(); 128];
     // SAFETY: the kernel writes initialized bytes or none, and no other code writes through this
@@ -70,7 +71,7 @@ fn receive_with(socket: &Socket, buffer: &mut [u8], flags: i32) -> io::Result<Re
         MsgHdrMut::new().with_addr(&mut source).with_buffers(&mut parts).with_control(&mut control);
     let length = socket.recvmsg(&mut message, flags)?;
     let control_length = message.control_len();
-    // SAFETY: the array was zeroed, so every byte of it is initialized.
+    // SAFETY: the array was zeroed, so all its bytes are initialized.
     let control = control.map(|byte| unsafe { byte.assume_init() });
     Ok(Received {
         length,
@@ -79,7 +80,7 @@ fn receive_with(socket: &Socket, buffer: &mut [u8], flags: i32) -> io::Result<Re
     })
 }
 
-/// Sends these frames with as few system calls as possible.
+/// Sends frames with as few system calls as possible.
 pub(crate) fn send_all(socket: &Socket, frames: &[&[u8]]) -> io::Result<()> {
     let mut parts: Vec<_> = frames
         .iter()
@@ -88,7 +89,7 @@ pub(crate) fn send_all(socket: &Socket, frames: &[&[u8]]) -> io::Result<()> {
     let mut messages: Vec<_> = parts
         .iter_mut()
         .map(|part| {
-            // SAFETY: zeros are a message without address, data and control.
+            // SAFETY: an all-zero `mmsghdr` is a valid message without address, data or control.
             let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
             message.msg_hdr.msg_iov = part;
             message.msg_hdr.msg_iovlen = 1;
@@ -106,7 +107,7 @@ pub(crate) fn send_all(socket: &Socket, frames: &[&[u8]]) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the number of packets that the kernel dropped for a slow reader since the last call.
+/// Returns the number of packets dropped since the last call because the receive buffer was full.
 pub(crate) fn drops(socket: &Socket) -> io::Result<u32> {
     let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
     let mut length = length_of::<libc::tpacket_stats>();
@@ -147,13 +148,14 @@ fn interface_of(source: SockAddr) -> u32 {
         return 0;
     }
     let mut storage = source.as_storage();
-    // SAFETY: the family identifies the structure that the kernel wrote.
+    // SAFETY: the family is AF_PACKET, so the storage holds a `sockaddr_ll`.
     let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
     u32::try_from(address.sll_ifindex).unwrap_or(0)
 }
 
-/// Returns the timestamp in a socket's control messages: each has a native `size_t` length, two
-/// `int`s for level and type, and data, padded to the size of a `size_t`.
+/// Returns the timestamp from the control messages of a received packet. Each control message
+/// consists of its length (`size_t`), level and type (`int`), and data, padded to the size of a
+/// `size_t`.
 fn stamp_in(mut control: &[u8]) -> Option<WallTime> {
     const WORD: usize = size_of::<usize>();
     const HEADER: usize = WORD + 8;

@@ -1,4 +1,4 @@
-//! Pings from the client at a fixed interval.
+//! Pings a host at a fixed interval.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -14,15 +14,16 @@ use crate::namespace::Namespace;
 use crate::packet_socket;
 use crate::time::WallTime;
 
-/// Interval at which the receiver checks whether to stop, and so the time limit for replies to the
-/// last probes.
-const LOOK: Duration = Duration::from_millis(20);
-/// Source of unique ICMP identifiers: raw sockets receive the echo replies of all probers.
+/// Read timeout, after which the receiver checks whether to stop. Also how long it waits for
+/// replies to the last probes.
+const STOP_POLL: Duration = Duration::from_millis(20);
+/// Next ICMP identifier. Each prober needs its own, because a raw socket receives the replies to
+/// all probers.
 static NEXT_IDENTIFIER: AtomicU16 = AtomicU16::new(1);
 
 const ECHO_REPLY: u8 = 0;
 const ECHO_REQUEST: u8 = 8;
-/// Type, code, checksum, identifier, sequence number, and the probe's full number.
+/// Length of type, code, checksum, identifier, sequence number, and the 64-bit probe number.
 const PROBE_LENGTH: usize = 16;
 
 /// One echo request.
@@ -30,11 +31,11 @@ const PROBE_LENGTH: usize = 16;
 pub struct Probe {
     /// Send time.
     pub sent: WallTime,
-    /// Receive time of its first reply, from the kernel.
+    /// Kernel receive timestamp of the first reply; `None` if there was none.
     pub answered: Option<WallTime>,
 }
 
-/// All probes, in the order they were sent.
+/// All probes, in the order in which they were sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Probes(pub Vec<Probe>);
 
@@ -49,8 +50,8 @@ impl Probes {
         self.0.iter().filter(|probe| probe.answered.is_none()).count()
     }
 
-    /// Returns start and length of the longest time between two consecutive replies, the outage of
-    /// the VIP. `None` with fewer than two replies.
+    /// Returns the start and length of the longest gap between two consecutive replies, which is
+    /// the outage of the VIP. Returns `None` if there are fewer than two replies.
     pub fn longest_gap(&self) -> Option<(WallTime, Duration)> {
         let mut answers: Vec<_> = self.0.iter().filter_map(|probe| probe.answered).collect();
         answers.sort_unstable();
@@ -60,7 +61,7 @@ impl Probes {
             .max_by_key(|&(_, gap)| gap)
     }
 
-    /// Returns the first reply received at or after `time`.
+    /// Returns the time of the first reply at or after `time`.
     pub fn first_reply_since(&self, time: WallTime) -> Option<WallTime> {
         self.0.iter().filter_map(|probe| probe.answered).filter(|&answered| answered >= time).min()
     }
@@ -82,16 +83,16 @@ struct Shared {
 }
 
 impl Prober {
-    /// Starts to ping `target` from the namespace, one probe per `spacing`.
+    /// Starts pinging `target` from a namespace, with one probe every `spacing`.
     ///
     /// # Errors
-    /// When the kernel refuses the socket or a thread.
+    /// Returns an error if the socket or a thread cannot be created.
     pub fn start(client: &Namespace, target: Ipv4Addr, spacing: Duration) -> Result<Self> {
         let socket = client
             .run(move || {
                 let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
                 packet_socket::stamp(&socket)?;
-                socket.set_read_timeout(Some(LOOK))?;
+                socket.set_read_timeout(Some(STOP_POLL))?;
                 socket.connect(&SocketAddrV4::new(target, 0).into())?;
                 io::Result::Ok(socket)
             })
@@ -119,17 +120,17 @@ impl Prober {
         self.shared.probes().iter().filter(|probe| probe.answered.is_some()).count()
     }
 
-    /// Returns the receive time of the first reply at or after `time`, if any.
+    /// Returns the time of the first reply at or after `time`, if any.
     pub fn first_reply_since(&self, time: WallTime) -> Option<WallTime> {
         let probes = self.shared.probes();
-        // Replies to probes sent before `time` arrive within a round trip after it.
+        // This includes replies to probes sent before `time`, which arrive within one round trip.
         probes.iter().filter_map(|probe| probe.answered).filter(|&answered| answered >= time).min()
     }
 
-    /// Stops and returns the probes.
+    /// Stops pinging and returns all probes.
     ///
     /// # Errors
-    /// When sending or receiving failed for a reason other than the network's state.
+    /// Returns an error if sending or receiving failed, unless the network was unreachable.
     pub fn stop(mut self) -> Result<Probes> {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
@@ -146,7 +147,7 @@ impl Drop for Prober {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // An error cannot be reported here.
+            // Drop cannot report an error.
             let _ = thread.join();
         }
     }
@@ -167,7 +168,7 @@ impl Shared {
             };
             match self.socket.send(&echo_request(self.identifier, number)) {
                 Ok(_) => {}
-                // No route, no ARP reply, a full queue: a lost probe, not an error.
+                // No route, no ARP reply or a full queue: the probe is lost, which is not an error.
                 Err(error) if is_network_state(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -179,11 +180,12 @@ impl Shared {
 
     fn receive(&self) -> io::Result<()> {
         let mut buffer = [0; 256];
-        let mut last_look = None;
+        let mut stopping_since = None;
         loop {
-            // Wait for replies to the last probes only: those to other probers may never end.
+            // Stop after a fixed time instead of when the socket is empty: it also receives the
+            // replies to other probers.
             if self.stop.load(Ordering::Relaxed)
-                && last_look.get_or_insert_with(Instant::now).elapsed() >= LOOK
+                && stopping_since.get_or_insert_with(Instant::now).elapsed() >= STOP_POLL
             {
                 return Ok(());
             }
@@ -192,7 +194,8 @@ impl Shared {
                     if let Some(number) = answered_probe(&buffer[..received.length], self.identifier)
                         && let Some(probe) = self.probes().get_mut(number)
                     {
-                        // With two masters there are two replies; the client used the first.
+                        // With two masters there are two replies, of which the client uses the
+                        // first.
                         probe.answered.get_or_insert(received.time);
                     }
                 }
@@ -238,7 +241,7 @@ fn echo_request(identifier: u16, number: usize) -> [u8; PROBE_LENGTH] {
     packet
 }
 
-/// Returns the number of the probe that an IPv4 packet answers, if it is one of this prober.
+/// Returns the number of this prober's probe that an IPv4 packet replies to, if any.
 fn answered_probe(packet: &[u8], identifier: u16) -> Option<usize> {
     let icmp = packet.get(usize::from(packet.first()? & 0xf) * 4..)?;
     let ours = *icmp.first()? == ECHO_REPLY && *icmp.get(4..6)? == identifier.to_be_bytes();

@@ -1,9 +1,9 @@
-//! A program in a namespace, which the lab can terminate, stop and kill with all its processes.
+//! Programs in a namespace, which the lab can terminate, suspend and kill together with their child
+//! processes.
 //!
-//! Each program is the init process of its own PID namespace. When it is killed, the kernel kills
-//! all its children at once, so that no supervisor can restart a worker. It also requests SIGKILL
-//! on the exit of the thread that started it (that of [`Namespace`]), so that it does not outlive
-//! the lab.
+//! Each program is the init process of its own PID namespace: when it is killed, the kernel kills
+//! all its child processes, so no supervisor survives to restart a worker. A program also receives
+//! SIGKILL when the [`Namespace`] thread that started it exits, so it cannot outlive the lab.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -22,39 +22,39 @@ use crate::namespace::Namespace;
 use crate::time::WallTime;
 use crate::wait::try_wait_until;
 
-/// A line that a program wrote to standard output or standard error.
+/// A line of a program's standard output or standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// Time at which the lab received it.
+    /// Time at which the lab read the line.
     pub time: WallTime,
-    /// The line without its newline.
+    /// The line, without its newline.
     pub text: String,
 }
 
-/// A running program. Dropping it kills it.
+/// A running program. It is killed on drop.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     child: Child,
     log: Arc<Mutex<Vec<LogLine>>>,
     readers: Vec<JoinHandle<()>>,
-    /// Keeps the namespace's thread, with which the program would be killed.
+    /// Keeps the namespace's thread alive: the program is killed when that thread exits.
     _namespace: Namespace,
 }
 
 impl Process {
-    /// Starts a program in a namespace, with its output collected line by line.
+    /// Starts a program in a namespace and collects its output line by line.
     ///
     /// # Errors
-    /// When the program cannot be started.
+    /// Returns an error if the program cannot be started.
     pub fn spawn(namespace: &Namespace, command: Command) -> Result<Self> {
         Self::spawn_with(namespace, command, Stdio::piped())
     }
 
-    /// Starts a program like [`Process::spawn`], with standard error redirected to `stderr`.
+    /// Like [`Process::spawn`], but redirects standard error to `stderr`.
     ///
     /// # Errors
-    /// When the program cannot be started.
+    /// Returns an error if the program cannot be started.
     pub fn spawn_with(namespace: &Namespace, mut command: Command, stderr: Stdio) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
@@ -70,7 +70,7 @@ impl Process {
         Ok(Self { name, child, log, readers, _namespace: namespace.clone() })
     }
 
-    /// Process id on the host.
+    /// Returns the process ID, as seen outside the program's PID namespace.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -80,20 +80,20 @@ impl Process {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns whether the process has not exited.
+    /// Returns whether the process is still running.
     ///
     /// # Errors
-    /// When waitpid(2) fails.
+    /// Returns an error if waitpid(2) fails.
     pub fn is_running(&mut self) -> Result<bool> {
         let status =
             self.child.try_wait().with_context(|| format!("checking whether {} is running", self.name))?;
         Ok(status.is_none())
     }
 
-    /// Sends SIGTERM and waits for the exit.
+    /// Sends SIGTERM and waits for the process to exit.
     ///
     /// # Errors
-    /// When it is still running after `timeout`.
+    /// Returns an error if it is still running after `timeout`.
     pub fn terminate(&mut self, timeout: Duration) -> Result<ExitStatus> {
         kill_process(self.rustix_pid(), Signal::TERM).with_context(|| format!("SIGTERM to {}", self.name))?;
         let mut status = None;
@@ -105,31 +105,31 @@ impl Process {
         status.context("an exited program has a status")
     }
 
-    /// Kills it and all its children with SIGKILL and waits for the exit of all.
+    /// Kills the process and all its child processes with SIGKILL, and waits until all have exited.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// Returns an error if the kernel rejects the request.
     pub fn kill(&mut self) -> Result<()> {
-        // SIGKILL to the init process of a PID namespace kills all its processes.
+        // Killing the init process of a PID namespace kills all processes in it.
         self.child.kill().with_context(|| format!("SIGKILL to {}", self.name))?;
         self.child.wait().with_context(|| format!("waiting for the exit of {}", self.name))?;
         self.join_readers();
         Ok(())
     }
 
-    /// Stops it and its workers with SIGSTOP.
+    /// Suspends the process and its child processes with SIGSTOP.
     ///
     /// # Errors
-    /// When it has exited.
+    /// Returns an error if it has exited.
     pub fn pause(&self) -> Result<()> {
         kill_process_group(self.rustix_pid(), Signal::STOP)
             .with_context(|| format!("SIGSTOP to {}", self.name))
     }
 
-    /// Continues it and its workers with SIGCONT.
+    /// Resumes the process and its child processes with SIGCONT.
     ///
     /// # Errors
-    /// When it has exited.
+    /// Returns an error if it has exited.
     pub fn resume(&self) -> Result<()> {
         kill_process_group(self.rustix_pid(), Signal::CONT)
             .with_context(|| format!("SIGCONT to {}", self.name))
@@ -139,10 +139,10 @@ impl Process {
         Pid::from_child(&self.child)
     }
 
-    /// Waits for the last lines: the pipes close when every writer has exited.
+    /// Waits until all output has been read. The pipes close when their last writer exits.
     fn join_readers(&mut self) {
         for reader in self.readers.drain(..) {
-            // A reader does not panic: it holds no lock while it reads.
+            // The reader threads do not panic.
             let _ = reader.join();
         }
     }
@@ -158,7 +158,7 @@ impl Drop for Process {
 /// Runs a program in a namespace and returns its output.
 ///
 /// # Errors
-/// When it cannot be started. A failure of the program is in the output's status.
+/// Returns an error if the program cannot be started. If it fails, the status is in the output.
 pub fn output(namespace: &Namespace, mut command: Command) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -167,10 +167,10 @@ pub fn output(namespace: &Namespace, mut command: Command) -> Result<Output> {
 
 fn start(namespace: &Namespace, mut command: Command) -> Result<Child> {
     let name = command.get_program().to_string_lossy().into_owned();
-    // A separate process group: Ctrl-C reaches only the lab, and the lab can stop the program
-    // together with its workers.
+    // A separate process group, so that Ctrl-C does not reach the program, and the lab can suspend
+    // it together with its child processes.
     command.process_group(0);
-    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    // SAFETY: between fork and exec the closure makes only one system call and does not allocate.
     unsafe {
         command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
     }
@@ -181,7 +181,8 @@ fn start(namespace: &Namespace, mut command: Command) -> Result<Child> {
             // which is not shared with other threads.
             unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.context("creating a PID namespace")?;
             let child = command.spawn().context("executing it");
-            // A thread whose children go to another PID namespace cannot start threads.
+            // Must be undone: a thread whose children are created in another PID namespace cannot
+            // start threads.
             move_into_link_name_space(own.as_fd(), None).context("returning to the lab's PID namespace")?;
             child
         })
@@ -190,7 +191,7 @@ fn start(namespace: &Namespace, mut command: Command) -> Result<Child> {
 
 fn collect(output: impl Read + Send + 'static, log: Arc<Mutex<Vec<LogLine>>>) -> JoinHandle<()> {
     thread::spawn(move || {
-        // Keep lines with invalid UTF-8.
+        // Splits bytes instead of reading strings, to keep lines with invalid UTF-8.
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
             let line = LogLine { time: WallTime::now(), text: String::from_utf8_lossy(&line).into_owned() };
             log.lock().unwrap_or_else(PoisonError::into_inner).push(line);

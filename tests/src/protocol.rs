@@ -1,11 +1,11 @@
-//! Deadlines of the protocol, to compare measurements with.
+//! Protocol deadlines that measurements are compared with.
 
 use std::time::Duration;
 
 pub use vipd_witness::Version;
 
-/// Returns the `Skew_Time` of a backup, by which it waits longer than three intervals, so that the
-/// backup with the highest priority takes over first.
+/// Returns the `Skew_Time` of a backup: the time it waits in addition to three intervals, so that
+/// the backup with the highest priority takes over first.
 pub fn skew_time(version: Version, interval: Duration, priority: u8) -> Duration {
     let whole = match version {
         Version::V2 => Duration::from_secs(1),

@@ -1,6 +1,6 @@
-//! Prints the outcome of a scenario: timeline, figures, logs.
+//! Prints the outcome of a scenario: timeline, measurements and logs.
 //!
-//! Output has colors, which `anstream` strips where they are not supported.
+//! Output is colored; `anstream` strips the colors where they are not supported.
 
 use std::io::{self, Write};
 
@@ -18,17 +18,17 @@ const WIRE: Style = AnsiColor::Cyan.on_default();
 const FIGURE: Style = AnsiColor::Green.on_default().bold();
 const QUIET: Style = Style::new().dimmed();
 
-/// A line of the timeline: time, style, station, text.
+/// A line of the timeline: time, style, station and text.
 type Line = (WallTime, Style, String, String);
 
-/// Computes a figure of a series.
+/// Computes a row of the comparison for one series.
 type Figure = fn(&Series) -> Option<Spread>;
 
-/// Prints the output of vipd's commands at the end of a scenario.
+/// Prints the output of the vipd commands run at the end of a scenario.
 ///
 /// # Errors
-/// When `out` cannot be written to.
-pub fn show(views: &[View], out: &mut impl Write) -> io::Result<()> {
+/// Returns an error if `out` cannot be written to.
+pub fn write_views(views: &[View], out: &mut impl Write) -> io::Result<()> {
     for View { station, command, text } in views {
         writeln!(out, "{HEADING}{station}: {command}{HEADING:#}")?;
         for line in text.lines() {
@@ -39,10 +39,10 @@ pub fn show(views: &[View], out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Prints the timeline and the outage of the client.
+/// Prints the timeline of a scenario, and the client's outage.
 ///
 /// # Errors
-/// When `out` cannot be written to.
+/// Returns an error if `out` cannot be written to.
 pub fn write(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
     let setup = &outcome.setup;
     writeln!(out, "{HEADING}{}: {}{HEADING:#}", outcome.scenario, outcome.scenario.summary())?;
@@ -82,7 +82,7 @@ fn timeline(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
         wire(takeover.last_advert, old, "t0  last advert of the old master");
         wire(takeover.first_advert, new, "t1  first advert of the new master");
         wire(takeover.first_garp, new, &format!("t2  first gratuitous ARP: {VIP} is at {new}"));
-        wire(takeover.first_answer, new, "t3  first answer to the client");
+        wire(takeover.first_answer, new, "t3  first reply to the client");
     }
     for station in [PREFERRED, BACKUP] {
         let agent = outcome.setup.kind(station);
@@ -118,7 +118,7 @@ fn figures(outcome: &Outcome, takeover: &Takeover, out: &mut impl Write) -> io::
     match (takeover.deadline, takeover.lateness()) {
         (Some(deadline), Some(lateness)) => writeln!(
             out,
-            "    silence (t1 - t0)         {FIGURE}{silence:9.3} ms{FIGURE:#}  the protocol's deadline {:.3} ms {lateness:+.3} ms",
+            "    silence (t1 - t0)         {FIGURE}{silence:9.3} ms{FIGURE:#}  protocol deadline {:.3} ms, {lateness:+.3} ms",
             millis(deadline),
         )?,
         _ => writeln!(out, "    t1 - t0                   {FIGURE}{silence:9.3} ms{FIGURE:#}")?,
@@ -152,10 +152,10 @@ fn entry(neighbor: Option<&Neighbor>) -> String {
     neighbor.map_or_else(|| format!("{VIP}: no entry"), ToString::to_string)
 }
 
-/// Prints minimum, median and maximum of several agents side by side.
+/// Prints minimum, median and maximum of several agents in columns.
 ///
 /// # Errors
-/// When `out` cannot be written to.
+/// Returns an error if `out` cannot be written to.
 pub fn write_comparison(all: &[Series], out: &mut impl Write) -> io::Result<()> {
     let heading = "milliseconds: min / median / max";
     write!(out, "{HEADING}{heading:<44}{HEADING:#}")?;
@@ -166,7 +166,7 @@ pub fn write_comparison(all: &[Series], out: &mut impl Write) -> io::Result<()> 
     let rows: [(&str, Figure); 4] = [
         ("first advert after the deadline (t1-t0-d)", Series::lateness),
         ("gratuitous ARP after first advert (t2-t1)", Series::announcement),
-        ("answer after first advert (t3-t1)", Series::service),
+        ("reply after first advert (t3-t1)", Series::service),
         ("client's longest gap", Series::outage),
     ];
     for (name, figure) in rows {

@@ -6,17 +6,17 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub use vipd_witness::Mac;
 use vipd_witness::{Advert, Version};
 
-/// A host on the segment. Its interface is [`INTERFACE`]; its addresses and its switch port are
-/// fixed, so that captures of all labs are read alike.
+/// A host on the segment, connected by its [`INTERFACE`]. Addresses and switch ports are the same
+/// in every lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Station {
     /// A VRRP node, numbered from 1.
     Node(u8),
-    /// The host that uses the VIP.
+    /// The host that accesses the VIP.
     Client,
 }
 
-/// Interface of every station.
+/// Name of every station's interface.
 pub const INTERFACE: &str = "eth1";
 /// Prefix length of the segment's IPv4 addresses.
 pub const PREFIX: u8 = 24;
@@ -31,7 +31,7 @@ pub const VIP6_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x
 /// Maximum number of nodes: .11 to .49.
 pub const MAX_NODES: u8 = 39;
 
-/// First interface index of switch ports; bridge and loopback have smaller indices.
+/// Base of the switch ports' interface indices. The bridge and loopback have lower indices.
 const PORT_BASE: u32 = 100;
 const CLIENT_HOST: u8 = 100;
 
@@ -54,13 +54,13 @@ impl Station {
         Ipv6Addr::new(0xfd00, 0x122, 0, 0, 0, 0, 0, self.host().into())
     }
 
-    /// Returns the station's link-local address, with the same last byte.
+    /// Returns the station's link-local address, which ends in the same byte.
     pub fn link_local(self) -> Ipv6Addr {
         Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, self.host().into())
     }
 
-    /// Returns the station's MAC: locally administered, ending in the node's number, or hexadecimal
-    /// 64 for the client.
+    /// Returns the station's MAC: 02:00:00:00:00:NN, where NN is the node's number, or 64 for the
+    /// client.
     pub fn mac(self) -> Mac {
         match self {
             Self::Node(number) => Mac([2, 0, 0, 0, 0, number]),
@@ -77,7 +77,7 @@ impl Station {
         }
     }
 
-    /// Returns the name of the switch port of the station's cable.
+    /// Returns the name of the station's switch port.
     pub fn port_name(self) -> String {
         match self {
             Self::Node(number) => format!("node{number}"),
@@ -85,13 +85,13 @@ impl Station {
         }
     }
 
-    /// Returns the interface index of that port, which does not change when the cable is plugged in
-    /// again.
+    /// Returns the interface index of the station's switch port, which stays the same if the cable
+    /// is unplugged and plugged in again.
     pub(crate) fn port_index(self) -> u32 {
         PORT_BASE + u32::from(self.host())
     }
 
-    /// Returns the station at a port, if the index is that of a port.
+    /// Returns the station behind the switch port with this interface index, if there is one.
     pub(crate) fn behind_port(index: u32) -> Option<Self> {
         let host = u8::try_from(index.checked_sub(PORT_BASE)?).ok()?;
         match host {

@@ -1,4 +1,4 @@
-//! Frames that a host's XDP program passes.
+//! Receives the frames that a host's XDP program passes.
 
 use std::io;
 
@@ -8,11 +8,11 @@ use socket2::Socket;
 use crate::namespace::Namespace;
 use crate::packet_socket;
 
-/// Longer than any frame, including those merged by GRO.
+/// Large enough for any frame, including frames merged by GRO.
 const LONGEST_FRAME: usize = 1 << 16;
 
-/// A packet socket on a host. The socket receives the frames that an XDP program passes, and no
-/// dropped frames.
+/// A packet socket on a host. It receives the frames that the XDP program passes, but not those it
+/// drops.
 #[derive(Debug)]
 pub struct Tap {
     socket: Socket,
@@ -22,7 +22,7 @@ impl Tap {
     /// Opens a tap on all interfaces of the host.
     ///
     /// # Errors
-    /// When the kernel refuses the socket.
+    /// Returns an error if the socket cannot be opened.
     pub fn open(host: &Namespace) -> Result<Self> {
         let socket =
             host.run(|| packet_socket::receiver(0)).context("opening a packet socket (needs CAP_NET_RAW)")?;
@@ -32,7 +32,7 @@ impl Tap {
     /// Returns the frames received since the last call, in order.
     ///
     /// # Errors
-    /// When reading fails, or frames were dropped.
+    /// Returns an error if reading fails, or if the socket's buffer overflowed.
     pub fn drain(&self) -> Result<Vec<Vec<u8>>> {
         let mut buffer = vec![0; LONGEST_FRAME];
         let mut frames = Vec::new();

@@ -1,4 +1,4 @@
-//! The clock of all observations in the lab.
+//! Wall-clock time, used for all observations in a lab.
 
 use std::fmt;
 use std::ops::Add;
@@ -8,8 +8,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// A point in time: nanoseconds of `CLOCK_REALTIME`.
 ///
-/// The kernel's timestamps of frames and replies use this clock. Log lines and events use it as
-/// well, so that all can be ordered.
+/// The kernel timestamps frames and replies with this clock. Log lines and events use it as well,
+/// so that all of them can be ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WallTime(u64);
 
@@ -20,33 +20,36 @@ impl WallTime {
         Self::from_parts(now.tv_sec, now.tv_nsec)
     }
 
-    /// Converts seconds and nanoseconds since the epoch; an earlier time becomes the epoch.
+    /// Converts seconds and nanoseconds since the epoch. Negative values become 0.
     pub fn from_parts(seconds: i64, nanoseconds: i64) -> Self {
         let seconds = u64::try_from(seconds).unwrap_or(0);
         let nanoseconds = u64::try_from(nanoseconds).unwrap_or(0);
         Self(seconds * 1_000_000_000 + nanoseconds)
     }
 
-    /// Nanoseconds since the epoch.
+    /// Returns the nanoseconds since the epoch.
     pub fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// Returns the time earlier by `by`, saturating at the epoch.
+    /// Returns the time `by` earlier, saturating at the epoch.
     #[must_use]
     pub fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// Milliseconds since `earlier`; negative if `earlier` is later.
+    /// Returns the milliseconds since `earlier`; negative if `earlier` is later.
     pub fn millis_since(self, earlier: Self) -> f64 {
         let nanoseconds = i128::from(self.0) - i128::from(earlier.0);
-        #[expect(clippy::cast_precision_loss, reason = "a lab runs for minutes: 2^53 ns are 104 days")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "differences are minutes at most; 2^53 ns is 104 days"
+        )]
         let nanoseconds = nanoseconds as f64;
         nanoseconds / 1e6
     }
 
-    /// Returns the time since `earlier`, zero if `earlier` is later.
+    /// Returns the time since `earlier`, or zero if `earlier` is later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -61,7 +64,7 @@ impl Add<Duration> for WallTime {
     }
 }
 
-/// Time of day in UTC with microseconds, as in log lines.
+/// Time of day in UTC with microseconds, as in vipd's log.
 impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0 / 1_000_000_000;
@@ -70,7 +73,7 @@ impl fmt::Display for WallTime {
     }
 }
 
-/// Milliseconds of a duration.
+/// Converts a duration to milliseconds.
 pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }

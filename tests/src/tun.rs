@@ -1,4 +1,4 @@
-//! A point-to-point link between two hosts without MAC addresses, like WireGuard and GRE.
+//! A point-to-point link without MAC addresses between two hosts, like WireGuard or GRE.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -16,7 +16,7 @@ use crate::namespace::Namespace;
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
 const IFF_TUN: u16 = 0x0001;
 const IFF_NO_PI: u16 = 0x1000;
-/// Interval in milliseconds at which a forwarding thread checks whether to stop.
+/// Poll timeout in milliseconds, after which a forwarding thread checks whether to stop.
 const POLL_INTERVAL: i32 = 20;
 
 /// The part of `struct ifreq` that `TUNSETIFF` reads.
@@ -27,7 +27,7 @@ struct Request {
     rest: [u8; 22],
 }
 
-/// A link. Dropping it deletes the interfaces.
+/// A tun link. Dropping it deletes its interfaces.
 #[derive(Debug)]
 pub struct Tun {
     stop: Arc<AtomicBool>,
@@ -35,10 +35,10 @@ pub struct Tun {
 }
 
 impl Tun {
-    /// Adds an interface of this name on both hosts, up and without addresses.
+    /// Adds an interface with this name to both hosts, up but without addresses.
     ///
     /// # Errors
-    /// When the kernel has no tun, or refuses the interface.
+    /// Returns an error if the kernel does not support tun or cannot create the interface.
     pub fn connect(name: &'static str, one: &Namespace, other: &Namespace) -> Result<Self> {
         let (one, other) = (one.run(move || open(name))?, other.run(move || open(name))?);
         let stop = Arc::new(AtomicBool::new(false));
@@ -52,7 +52,7 @@ impl Tun {
                         continue;
                     }
                     if let Ok(length) = from.read(&mut packet) {
-                        // A packet that the other end refuses is lost, as on any link.
+                        // If the write fails, the packet is lost, as it can be on any link.
                         let _ = to.write(&packet[..length]);
                     }
                 }
@@ -77,7 +77,8 @@ fn open(name: &str) -> Result<File> {
         OpenOptions::new().read(true).write(true).open("/dev/net/tun").context("opening /dev/net/tun")?;
     let mut request = Request { name: [0; 16], flags: IFF_TUN | IFF_NO_PI, rest: [0; 22] };
     request.name[..name.len()].copy_from_slice(name.as_bytes());
-    // SAFETY: TUNSETIFF reads and writes one `struct ifreq` (40 bytes), which `request` is.
+    // SAFETY: TUNSETIFF reads and writes one `struct ifreq` (40 bytes), and `request` has that
+    // layout.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, &raw mut request) };
     ensure!(result == 0, "adding tun interface {name}: {}", std::io::Error::last_os_error());
     links::set_up(name)?;
@@ -86,6 +87,6 @@ fn open(name: &str) -> Result<File> {
 
 fn is_readable(file: &File) -> bool {
     let mut poll = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one `struct pollfd` that lives across the call.
+    // SAFETY: passes one `struct pollfd`, which outlives the call.
     unsafe { libc::poll(&raw mut poll, 1, POLL_INTERVAL) == 1 }
 }

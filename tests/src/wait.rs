@@ -1,25 +1,26 @@
-//! Waits for conditions.
+//! Waiting for conditions.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Interval between checks of a condition: a tenth of the minimum VRRP interval.
+/// Interval between checks of a condition; a tenth of the minimum VRRP interval.
 const POLL: Duration = Duration::from_millis(1);
 
-/// Waits until `condition` holds, for at most `timeout`.
+/// Waits at most `timeout` until `condition` is true.
 ///
 /// # Errors
-/// After `timeout`. `description` completes "timed out after N s waiting for …".
+/// Returns an error after `timeout`. `description` completes the message "timed out after N s
+/// waiting for …".
 pub fn wait_until(description: &str, timeout: Duration, mut condition: impl FnMut() -> bool) -> Result<()> {
     try_wait_until(description, timeout, || Ok(condition()))
 }
 
-/// Waits until `condition` holds, for at most `timeout`; an error of the condition ends the wait.
+/// Waits at most `timeout` until `condition` is true. An error from `condition` ends the wait.
 ///
 /// # Errors
-/// Those of the condition, or after `timeout` as in [`wait_until`].
+/// Returns the error from `condition`, or an error after `timeout` as [`wait_until`] does.
 pub fn try_wait_until(
     description: &str,
     timeout: Duration,
@@ -41,13 +42,13 @@ mod tests {
 
     #[test]
     fn a_condition_is_checked_until_it_holds() {
-        let mut looks = 0;
+        let mut checks = 0;
         wait_until("three checks", Duration::from_secs(5), || {
-            looks += 1;
-            looks == 3
+            checks += 1;
+            checks == 3
         })
         .unwrap();
-        assert_eq!(looks, 3);
+        assert_eq!(checks, 3);
     }
 
     #[test]

@@ -69,7 +69,7 @@ fn show(setup: &Setup) -> Result<()> {
     report::write(&outcome, &mut out).context(STDOUT)?;
     writeln!(out).context(STDOUT)?;
     let views: Vec<_> = outcome.views.into_iter().filter(|view| view.station == PREFERRED).collect();
-    report::show(&views, &mut out).context(STDOUT)?;
+    report::write_views(&views, &mut out).context(STDOUT)?;
     writeln!(
         out,
         "{HEADING}Notes{HEADING:#}\n\

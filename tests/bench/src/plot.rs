@@ -17,7 +17,7 @@ const KEEPALIVED: RGBColor = RGBColor(213, 94, 0);
 /// Draws a chart on a white background.
 ///
 /// # Errors
-/// When plotters cannot draw it.
+/// Returns an error if plotters cannot draw it.
 pub(crate) fn svg(picture: &Picture) -> Result<String> {
     let points = || picture.lines.iter().flat_map(|line| &line.points);
     let (x0, x1) = range(picture.x, points().map(|point| point.0));

@@ -63,7 +63,7 @@ pub(crate) struct Run<'a> {
 /// Returns the document: targets, charts, and tables with spreads.
 ///
 /// # Errors
-/// When the machine or the keepalived package cannot be described.
+/// Returns an error if the machine or the keepalived package cannot be described.
 pub(crate) fn markdown(
     results: &Results,
     verdicts: &[Verdict],

@@ -70,7 +70,7 @@ impl Programs {
     /// Finds out what `vipd` supports.
     ///
     /// # Errors
-    /// When `vipd` cannot be started.
+    /// Returns an error if `vipd` cannot be started.
     pub(crate) fn new(vipd: PathBuf, other: Option<PathBuf>) -> Result<Self> {
         let modes = accepts_xdp_key(&vipd)?;
         Ok(Self { vipd, other, modes })
@@ -104,7 +104,7 @@ impl Subject {
     /// Returns an agent of this program, not started yet.
     ///
     /// # Errors
-    /// As [`Agent::new`].
+    /// See [`Agent::new`].
     pub(crate) fn agent(&self, lab: &Lab, station: Station, instances: &[Instance]) -> Result<Agent> {
         self.in_mode(Agent::new(lab, station, self.kind.clone(), instances)?)
     }
@@ -112,7 +112,7 @@ impl Subject {
     /// Returns an agent of this program with a complete configuration.
     ///
     /// # Errors
-    /// As [`Agent::with_configuration`].
+    /// See [`Agent::with_configuration`].
     pub(crate) fn with_configuration(&self, lab: &Lab, station: Station, text: String) -> Result<Agent> {
         self.in_mode(Agent::with_configuration(lab, station, self.kind.clone(), text)?)
     }

@@ -80,7 +80,7 @@ enum Edit<'a> {
 /// The first bit of an input selects whether the rest is a file or edits of a valid file.
 ///
 /// # Panics
-/// When a problem has no valid position, or an accepted value is out of range.
+/// Panics if a problem has no valid position, or an accepted value is out of range.
 pub fn run(input: &[u8]) {
     let Some((kind, rest)) = input.split_first() else { return };
     if kind % 2 == 0 {

@@ -123,7 +123,7 @@ thread_local! {
 /// An input is a sequence of client actions.
 ///
 /// # Panics
-/// When a reply is missing, unexpected or not JSON, or the connection does not end.
+/// Panics if a reply is missing, unexpected or not JSON, or the connection does not end.
 pub fn run(input: &[u8]) {
     let Ok(steps) = Vec::<Step>::arbitrary_take_rest(Unstructured::new(input)) else { return };
     let answers = SERVER.with(|server| {

@@ -17,7 +17,7 @@ const END_OF_TIME: u64 = 1 << 62;
 /// Runs one input: a configuration, the uptime at the start, and steps to the end of the bytes.
 ///
 /// # Panics
-/// When the router takes an action that its state does not allow.
+/// Panics if the router takes an action that its state does not allow.
 pub fn run(input: &[u8]) {
     let mut bytes = Unstructured::new(input);
     let Ok((configuration, start)) = <(Configuration, u32)>::arbitrary(&mut bytes) else { return };

@@ -13,7 +13,7 @@ use crate::repair;
 /// An input is a byte that selects the fields to repair, and a frame.
 ///
 /// # Panics
-/// When the parser accepts an invalid advert, or does not decode an encoded one.
+/// Panics if the parser accepts an invalid advert, or does not decode an encoded one.
 pub fn run(input: &[u8]) {
     let Some(frame) = repair::frame(input) else { return };
     let Some(ip) = ethernet::ip(&&frame[..]).filter(|ip| ip.protocol == ipv4::PROTOCOL_VRRP) else { return };

@@ -20,7 +20,7 @@ thread_local! {
 /// An input is a byte that selects the fields to repair, and a frame.
 ///
 /// # Panics
-/// When the verdicts differ, or the program cannot be loaded.
+/// Panics if the verdicts differ, or the program cannot be loaded.
 pub fn run(input: &[u8]) {
     let Some(frame) = repair::frame(input) else { return };
     if !TESTABLE.contains(&frame.len()) {

@@ -1,5 +1,5 @@
-//! Keeps a lab with two running agents until it is killed, for a test that nothing of the lab
-//! survives. Prints one line with the agents' process ids.
+//! Runs a lab with two agents until killed; used to test that nothing in a lab outlives it. Prints
+//! the agents' process IDs on one line.
 
 use std::thread;
 
@@ -15,7 +15,7 @@ fn main() -> Result<()> {
     let (mut running, mut frozen) = (agent(1)?, agent(2)?);
     running.start()?;
     frozen.start()?;
-    // A stopped process handles no signal except SIGKILL and SIGCONT.
+    // A stopped process reacts only to SIGKILL and SIGCONT.
     frozen.pause()?;
     println!("{} {}", running.pid()?, frozen.pid()?);
     loop {

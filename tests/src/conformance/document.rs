@@ -1,4 +1,4 @@
-//! Parses scenario documents.
+//! Parser of scenario documents.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::{Program, directory};
 /// Returns all scenarios, sorted by name.
 ///
 /// # Errors
-/// If a document cannot be read or parsed; the error names the file and the line.
+/// Returns an error, with the file and the line, if a document cannot be read or parsed.
 pub fn all() -> Result<Vec<Scenario>> {
     let directory = directory();
     let mut scenarios = Vec::new();
@@ -33,10 +33,10 @@ fn read(path: &Path) -> Result<Scenario> {
     parse(&name, &text).with_context(|| format!("{}", path.display()))
 }
 
-/// Parses a document.
+/// Parses a scenario document.
 ///
 /// # Errors
-/// If a line is invalid; the error contains its number.
+/// Returns an error, with the line number, if a line is invalid.
 pub fn parse(name: &str, text: &str) -> Result<Scenario> {
     let mut scenario = Scenario {
         name: name.to_owned(),
@@ -64,15 +64,15 @@ pub fn parse(name: &str, text: &str) -> Result<Scenario> {
             head(&mut scenario, header).with_context(|| format!("line {number}: {line}"))?;
         }
     }
-    ensure!(!scenario.title.is_empty(), "the title is missing");
-    ensure!(!scenario.items.is_empty(), "`* items: …` is missing");
-    ensure!(scenario.routers().next().is_some(), "a `router` line is missing");
+    ensure!(!scenario.title.is_empty(), "the document has no title");
+    ensure!(!scenario.items.is_empty(), "the document has no `* items: …` line");
+    ensure!(scenario.routers().next().is_some(), "the script has no `router` line");
     for program in Program::ALL {
         let noted = matches!(scenario.note(program), Some(Note::Differs(_)));
         let marked = scenario.lines.iter().any(|line| line.not.contains(&program));
         ensure!(
             noted == marked,
-            "{program}: `differs: …` requires a line ending in `# not {program}`, and vice versa"
+            "{program}: a `differs: …` note requires a script line ending in `# not {program}`, and vice versa"
         );
     }
     Ok(scenario)
@@ -89,26 +89,26 @@ fn script(number: usize, line: &str) -> Result<Line> {
 }
 
 fn head(scenario: &mut Scenario, line: &str) -> Result<()> {
-    let (key, value) = line.split_once(": ").context("a header is `* key: value`")?;
+    let (key, value) = line.split_once(": ").context("expected a header: `* key: value`")?;
     match key {
         "items" => scenario.items = value.split(", ").map(str::to_owned).collect(),
-        // For the reader only.
+        // For readers only.
         "source" => {}
         "played" => {
             scenario.in_core = value.contains("core");
             scenario.in_lab = value.contains("lab");
-            ensure!(scenario.in_core || scenario.in_lab, "played must be core, lab or both");
+            ensure!(scenario.in_core || scenario.in_lab, "`played` must be `core`, `lab` or both");
         }
         "vipd configuration" => scenario.vipd_lines.push(value.trim_matches('`').to_owned()),
         _ => {
             let program = Program::ALL.into_iter().find(|program| program.to_string() == key);
             let program = program.with_context(|| format!("unknown header {key:?}"))?;
             let (kind, text) =
-                value.split_once(": ").context("a note is `differs: …` or `unsupported: …`")?;
+                value.split_once(": ").context("expected a note: `differs: …` or `unsupported: …`")?;
             let note = match kind {
                 "differs" => Note::Differs(text.to_owned()),
                 "unsupported" => Note::Unsupported(text.to_owned()),
-                other => bail!("a note is `differs: …` or `unsupported: …`, not {other:?}"),
+                other => bail!("expected a note: `differs: …` or `unsupported: …`, not {other:?}"),
             };
             scenario.notes.push((program, note));
         }
@@ -124,8 +124,9 @@ fn step(text: &str) -> Result<Step> {
         ("stop", "") => Step::Stop,
         ("receive", _) => Step::Receive(received(rest)?),
         ("keep", _) => {
-            let rest = rest.strip_prefix("receiving ").context("`keep receiving advert … for D`")?;
-            let (what, time) = rest.rsplit_once(" for ").context("`keep receiving advert … for D`")?;
+            let rest = rest.strip_prefix("receiving ").context("expected `keep receiving advert … for D`")?;
+            let (what, time) =
+                rest.rsplit_once(" for ").context("expected `keep receiving advert … for D`")?;
             Step::KeepReceiving(received(what)?, duration(time)?)
         }
         ("expect", "address") => Step::Address(true),
@@ -139,12 +140,12 @@ fn step(text: &str) -> Result<Step> {
 
 fn expect(text: &str) -> Result<Step> {
     if let Some(rest) = text.strip_prefix("no advert ") {
-        let (what, time) = rest.rsplit_once("for ").context("`expect no advert for D`")?;
+        let (what, time) = rest.rsplit_once("for ").context("expected `expect no advert … for D`")?;
         let family = ExpectedFrame::parse(&format!("advert {what}"))?.family;
         return Ok(Step::Silence(family, duration(time)?));
     }
     if let Some(counter) = text.strip_prefix("counter ") {
-        let (name, value) = counter.split_once(' ').context("`expect counter NAME N`")?;
+        let (name, value) = counter.split_once(' ').context("expected `expect counter NAME N`")?;
         return Ok(Step::Counter(name.to_owned(), value.parse().context("a counter must be a number")?));
     }
     if let Some(what) = text.strip_suffix(" at once") {
@@ -157,7 +158,7 @@ fn expect(text: &str) -> Result<Step> {
 }
 
 fn received(text: &str) -> Result<ReceivedAdvert> {
-    ReceivedAdvert::parse(text.strip_prefix("advert").context("`receive advert …`")?)
+    ReceivedAdvert::parse(text.strip_prefix("advert").context("expected `receive advert …`")?)
 }
 
 #[cfg(test)]
@@ -169,7 +170,7 @@ mod tests {
         "# T\n\n* items: S1, S2\n* keepalived: differs: waits longer\n\nProse.\n\n```scenario\n";
 
     #[test]
-    fn a_document_is_parsed() {
+    fn document_is_parsed_into_items_notes_and_steps() {
         let text = format!(
             "{HEAD}router priority 90  # under test\nstart\nreceive advert from lower priority 100\nkeep receiving advert for 2s\n\
              expect advert first priority 90 after 3.5s  # not keepalived\nexpect no advert for 20ms\n```\n"
@@ -189,17 +190,17 @@ mod tests {
     }
 
     #[test]
-    fn parse_errors_contain_the_line_and_the_unknown_word() {
+    fn parse_errors_name_the_line_and_the_unknown_word() {
         for (line, wanted) in [
             (
                 "receive advert color red",
-                "line 10: receive advert color red: unknown key \"color\" for a received advert",
+                "line 10: receive advert color red: unknown key \"color\" of a received advert",
             ),
             ("receive advert priority 300", "priority must be a number"),
             ("expect advert after 3x", "invalid duration"),
             ("sleep 3s", "unknown verb \"sleep\""),
             ("expect advert  # not bird", "unknown program"),
-            ("expect advert  # not FRR", "keepalived: `differs: …` requires a line"),
+            ("expect advert  # not FRR", "keepalived: a `differs: …` note requires a script line"),
             ("expect advert mac vritual", "mac must be virtual or own, not \"vritual\""),
         ] {
             let text = format!("{HEAD}router\n{line}\n```\n");

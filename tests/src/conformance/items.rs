@@ -1,4 +1,4 @@
-//! The protocol requirements, item by item.
+//! The list of protocol requirements.
 
 use std::fs;
 
@@ -9,25 +9,25 @@ use super::directory;
 /// A protocol requirement.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// Letter and number, referenced by scenarios and tests.
+    /// Identifier that scenarios and tests refer to: a letter and a number.
     pub name: String,
-    /// RFC and section.
+    /// RFC and section that the requirement comes from.
     pub source: String,
-    /// MUST, SHOULD, MAY, or `custom` if no RFC requires it.
+    /// MUST, SHOULD or MAY, or `custom` if no RFC requires it.
     pub level: String,
-    /// The requirement in one sentence.
+    /// The requirement, in one sentence.
     pub requirement: String,
-    /// Tests besides the scenarios, or the reason why there are none.
+    /// Tests other than scenarios, or the reason why there are none.
     pub other_tests: String,
 }
 
 impl Item {
-    /// Returns whether the item is marked as a choice or as not applicable.
+    /// Returns whether the item is marked as a deliberate choice or as not applicable.
     pub fn is_explained(&self) -> bool {
         ["choice: ", "not applicable: "].iter().any(|word| self.other_tests.starts_with(word))
     }
 
-    /// Returns the tests in `other_tests`, as file and function.
+    /// Returns the tests listed in `other_tests`, as file and function.
     pub fn tests(&self) -> impl Iterator<Item = (&str, &str)> {
         self.other_tests.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once("::"))
     }
@@ -36,7 +36,7 @@ impl Item {
 /// Returns all items in document order.
 ///
 /// # Errors
-/// If the document cannot be read or parsed.
+/// Returns an error if the document cannot be read or parsed.
 pub fn all() -> Result<Vec<Item>> {
     let path = directory().join("items/items.md");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;

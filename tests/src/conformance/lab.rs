@@ -1,9 +1,9 @@
-//! Plays a scenario with a real program: the router under test is node 2 of a lab, nodes 1 and 3
-//! are impersonated, the client resolves and pings the addresses.
+//! Plays a scenario with a real program. The router under test is node 2 of a lab. The scenario's
+//! adverts are injected from nodes 1 and 3, and the client resolves and pings the VIPs.
 //!
-//! The program is observed only through the switch and through vipd's own counters. Time windows
-//! are wide enough for a busy machine and narrow enough to catch a router that behaves differently:
-//! the lab tests order, virtual time tests exact times.
+//! The program is observed only at the switch and, if it is vipd, through its counters. Time
+//! windows are wide enough for a busy machine, and narrow enough to distinguish correct from
+//! incorrect behavior. The lab tests the order of events; virtual time tests exact times.
 
 mod client;
 
@@ -20,35 +20,35 @@ use super::{Program, Scenario, Step, native, sent};
 use crate::agent::{Agent, AgentKind};
 use crate::capture::Capture;
 use crate::configuration::Family;
-use crate::control as stats;
+use crate::control;
 use crate::inject::Injector;
 use crate::lab::Lab;
 use crate::station::Station;
 use crate::time::{WallTime, millis};
 use crate::wait::try_wait_until;
 
-/// Tolerance for early frames: FRR rounds to hundredths of a second.
+/// Tolerance for early frames, because FRR rounds to hundredths of a second.
 const EARLY: Duration = Duration::from_millis(50);
-/// Tolerance for late frames; a frame later than this is a different event.
+/// Tolerance for late frames. A later frame belongs to a different event.
 const LATE: Duration = Duration::from_millis(140);
-/// Time from joining the group until a program receives adverts: FRR needs half a second in IPv6.
+/// Time from joining the group until a program receives adverts. FRR needs half a second for IPv6.
 const SETTLE: Duration = Duration::from_millis(500);
-/// Maximum delay of a frame in the capture.
-const IN_CAPTURE: Duration = Duration::from_millis(30);
-/// Timeout for a frame without a deadline, in addition to ten intervals.
+/// Maximum delay until a frame appears in the capture.
+const CAPTURE_DELAY: Duration = Duration::from_millis(30);
+/// Time limit for a frame without a deadline, in addition to ten intervals.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Marks an error caused by the behavior of a program, not by a failure of the lab.
+/// Marks an error that is due to the program's behavior rather than a failure of the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mismatch;
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("does not match the scenario")
+        f.write_str("the program does not behave as the scenario specifies")
     }
 }
 
-/// The line of the scenario that failed.
+/// Line number of the step that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct At(pub usize);
 
@@ -58,7 +58,7 @@ impl fmt::Display for At {
     }
 }
 
-/// Fails a step because of the behavior of the program.
+/// Returns an error marked as a [`Mismatch`].
 macro_rules! mismatch {
     ($($words:tt)*) => { return Err(anyhow::anyhow!($($words)*).context($crate::conformance::lab::Mismatch)) };
 }
@@ -67,8 +67,9 @@ use mismatch;
 /// Plays a scenario to its end.
 ///
 /// # Errors
-/// For the first step that does not match, with its line ([`At`]), the observed frame and
-/// [`Mismatch`]. An error without [`Mismatch`] is a failure of the lab or an exit of the program.
+/// Returns an error for the first step that does not match, with its line ([`At`]), the observed
+/// frame and [`Mismatch`]. An error without [`Mismatch`] means that the lab failed or the program
+/// exited.
 pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<()> {
     let lab = Lab::new(3)?;
     let mut stage = Stage {
@@ -85,7 +86,7 @@ pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<(
     };
     let mut lines = scenario.lines.iter();
     let result = lines.try_for_each(|line| stage.step(&line.step).context(At(line.number)));
-    // An exited program or an incomplete capture must not pass for silence.
+    // A program that exited, or a capture that lost frames, must not be mistaken for silence.
     if stage.agent.is_running() && !stage.agent.is_alive()? {
         bail!("{program} exited during the scenario: {result:?}");
     }
@@ -98,13 +99,14 @@ struct Stage {
     program: Program,
     agent: Agent,
     capture: Capture,
-    /// Raw sockets of nodes 1 and 3.
+    /// Sends frames from node 1.
     lower: Injector,
+    /// Sends frames from node 3.
     higher: Injector,
     client: Injector,
-    /// Frames up to this time have been matched or skipped.
+    /// Frames up to this time have already been matched or skipped.
     cursor: WallTime,
-    /// Origin of the times in the scenario.
+    /// The time that the scenario's delays are relative to.
     mark: WallTime,
     /// Dropped last: the agent runs in the lab.
     _lab: Lab,
@@ -138,12 +140,13 @@ impl Stage {
         }
     }
 
-    /// Waits until the program receives adverts: vipd reports it, the other programs get
-    /// [`SETTLE`], which is shorter than the three intervals before their first advert.
+    /// Waits until the program receives adverts. vipd's status shows when it does. The other
+    /// programs are given [`SETTLE`], which is less than the three intervals before they send their
+    /// first advert.
     fn settle(&self) -> Result<()> {
         if self.program == Program::Vipd {
             let timeout = Duration::from_secs(5);
-            return stats::wait_for(&self.agent, "its startup", timeout, |status| {
+            return control::wait_for(&self.agent, "its startup", timeout, |status| {
                 !["initialize", "fault"].contains(&status.text("state"))
             })
             .map(drop);
@@ -157,20 +160,20 @@ impl Stage {
         self.mark = time;
     }
 
-    fn router(&self, family: Option<Family>) -> &RouterSpec {
+    fn spec(&self, family: Option<Family>) -> &RouterSpec {
         let named = |router: &&RouterSpec| family.is_none_or(|family| router.family == family);
         self.routers.iter().find(named).unwrap_or(&self.routers[0])
     }
 
     fn receive(&self, received: &ReceivedAdvert) -> Result<()> {
-        let frame = frame(received, self.router(received.family))?;
-        // A frame with the router's own source is injected at another node.
+        let frame = frame(received, self.spec(received.family))?;
+        // A frame with the router's own source address is injected from another node.
         let injector = if received.from == Station::Node(1) { &self.lower } else { &self.higher };
         injector.send(&frame)
     }
 
     fn keep_receiving(&mut self, received: &ReceivedAdvert, length: Duration) -> Result<()> {
-        let interval = received.interval.unwrap_or(self.router(received.family).interval);
+        let interval = received.interval.unwrap_or(self.spec(received.family).interval);
         ensure!(!interval.is_zero(), "`keep receiving` needs an interval above 0");
         let start = WallTime::now();
         self.cursor = start;
@@ -187,20 +190,20 @@ impl Stage {
     }
 
     fn expect(&mut self, expected: &ExpectedFrame, moment: Moment) -> Result<()> {
-        let router = self.router(expected.family).clone();
+        let router = self.spec(expected.family).clone();
         let (earliest, latest) = match moment {
-            // After a start the program may send before it reports that it is ready.
+            // Right after its start, the program may send frames before it is known to be ready.
             Moment::After(Duration::ZERO) => (self.cursor, self.mark + LATE),
             Moment::After(time) => (self.mark + time.saturating_sub(EARLY), self.mark + time + LATE),
             Moment::Eventually => (self.cursor, WallTime::now() + 10 * router.interval + TIMEOUT),
         };
         let what = if expected.announcement { "an announcement" } else { "an advert" };
         let found = loop {
-            // The clock is read before the capture, so that the last search includes every frame in
-            // time.
-            let over = WallTime::now() > latest + LATE;
+            // Read the clock before the capture, so that the last search includes every frame sent
+            // in time.
+            let expired = WallTime::now() > latest + LATE;
             let found = self.next(&router, expected);
-            if found.is_some() || over {
+            if found.is_some() || expired {
                 break found;
             }
             thread::sleep(Duration::from_millis(2));
@@ -214,7 +217,7 @@ impl Stage {
             mismatch!("expected {what} after {earliest} to {latest} ms, but it was sent after {at} ms");
         }
         sent::check(&sent, expected, &router)
-            .with_context(|| format!("{what} after {at} ms"))
+            .with_context(|| format!("{what} sent after {at} ms"))
             .context(Mismatch)?;
         if expected.first && !expected.announcement {
             let announced = self.capture.filter_map(self.cursor, |frame| {
@@ -247,8 +250,8 @@ impl Stage {
 
     fn silence(&mut self, family: Option<Family>, length: Duration) -> Result<()> {
         let end = self.mark + length;
-        thread::sleep(end.saturating_since(WallTime::now()) + IN_CAPTURE);
-        let router = self.router(family).clone();
+        thread::sleep(end.saturating_since(WallTime::now()) + CAPTURE_DELAY);
+        let router = self.spec(family).clone();
         if let Some((time, sent)) = self.next(&router, &ExpectedFrame::default())
             && time <= end
         {
@@ -264,7 +267,7 @@ impl Stage {
         }
         let mut last = None;
         let counted = try_wait_until(&format!("{name} to be {wanted}"), Duration::from_secs(2), || {
-            let (global, instances) = stats::stats(&self.agent)?;
+            let (global, instances) = control::stats(&self.agent)?;
             let of_instance = || instances.first().context("no instance")?.number(name);
             last = Some(global.number(name).or_else(|_| of_instance())?);
             Ok(last == Some(wanted))

@@ -1,15 +1,15 @@
-//! The conformance suite: the requirements of RFC 9568 and RFC 3768, one scenario per document, run
-//! against any router.
+//! The conformance suite: scenarios for the requirements of RFC 9568 and RFC 3768, one per
+//! document, which can be played with any implementation.
 //!
 //! ```text
 //!   tests/conformance/*.md ──► document ──► Scenario ──┬─► core, in virtual time (vipd/tests/conformance)
 //!   tests/conformance/items/*.md ──► items             └─► lab, with real programs (here)
 //! ```
 //!
-//! A [`Scenario`] lists received and sent frames and the time between them, and nothing specific to
-//! vipd: [`lab`] plays it with vipd, keepalived and FRR, and observes only the wire. [`table`]
-//! plays all scenarios, [`render`] renders which items each program meets. The README next to the
-//! scenarios describes how to write a scenario.
+//! A [`Scenario`] lists received and sent frames and the times between them. It contains nothing
+//! specific to vipd: [`lab`] plays it with vipd, keepalived and FRR, and observes only the wire.
+//! [`table`] plays all scenarios, and [`render`] shows which requirements each program meets. The
+//! README next to the scenarios describes how to write one.
 
 pub mod document;
 pub mod items;
@@ -54,7 +54,7 @@ impl fmt::Display for Program {
     }
 }
 
-/// Returns the directory of the scenarios and items.
+/// Returns the directory that contains the scenarios and items.
 pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance")
 }

@@ -1,4 +1,4 @@
-//! Configures the router under test as an agent on a node of the lab.
+//! Configures the router under test in the syntax of the real program.
 
 use anyhow::{Result, ensure};
 
@@ -10,7 +10,7 @@ use crate::configuration::{Family, vipd_configuration};
 use crate::lab::Lab;
 use crate::station::Station;
 
-/// Prepares the agent of a scenario. `vipd` is the vipd executable to test.
+/// Creates the agent for a scenario, without starting it. `vipd` is the vipd executable to test.
 pub(super) fn agent(lab: &Lab, scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<Agent> {
     let instances: Vec<_> = scenario.routers().map(instance).collect();
     let kind = match program {
@@ -29,7 +29,7 @@ pub(super) fn agent(lab: &Lab, scenario: &Scenario, program: Program, vipd: &Age
     }
     ensure!(
         scenario.vipd_lines.is_empty(),
-        "the scenario has vipd configuration lines: add `* {program}: unsupported: …` with the reason"
+        "the scenario has vipd configuration lines; add `* {program}: unsupported: …` with the reason"
     );
     Agent::new(lab, UNDER_TEST, kind, &instances)
 }

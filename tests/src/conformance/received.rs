@@ -11,16 +11,16 @@ use crate::protocol::Version;
 use crate::station::{Station, VIP, VIP6, VIP6_LINK_LOCAL};
 use vipd_witness::{Advert, Checksum};
 
-/// The node of the router under test.
+/// The node that runs the router under test.
 pub const UNDER_TEST: Station = Station::Node(2);
 
 impl RouterSpec {
-    /// Returns the virtual addresses in configuration order: in IPv6 the first is link-local.
+    /// Returns the VIPs in configuration order. In IPv6 the first is link-local.
     pub fn virtual_addresses(&self) -> Vec<IpAddr> {
-        let last = |first: u8| (0..self.addresses).map(move |index| first.wrapping_add(index));
+        let last_bytes = |first: u8| (0..self.addresses).map(move |index| first.wrapping_add(index));
         match self.family {
             Family::V4 => {
-                last(VIP.octets()[3]).map(|byte| Ipv4Addr::new(192, 168, 122, byte).into()).collect()
+                last_bytes(VIP.octets()[3]).map(|byte| Ipv4Addr::new(192, 168, 122, byte).into()).collect()
             }
             Family::V6 => {
                 let global = |byte: u8| {
@@ -28,25 +28,26 @@ impl RouterSpec {
                     octets[15] = byte;
                     IpAddr::from(octets)
                 };
-                std::iter::once(VIP6_LINK_LOCAL.into()).chain(last(0x50).map(global)).collect()
+                std::iter::once(VIP6_LINK_LOCAL.into()).chain(last_bytes(0x50).map(global)).collect()
             }
         }
     }
 
-    /// Converts an interval to wire units: seconds in VRRPv2, centiseconds in VRRPv3.
+    /// Converts an interval to the units used on the wire: seconds in VRRPv2, centiseconds in
+    /// VRRPv3.
     ///
     /// # Errors
-    /// If it exceeds 65535 units.
+    /// Returns an error if the interval exceeds 65535 units.
     pub fn on_wire(version: u8, interval: Duration) -> Result<u16> {
         let unit = if version == Version::V2.number() { 1000 } else { 10 };
-        u16::try_from(interval.as_millis() / unit).context("the interval exceeds the wire format")
+        u16::try_from(interval.as_millis() / unit).context("the interval cannot be encoded")
     }
 }
 
-/// Builds the frame that a scenario specifies; omitted fields come from `router`.
+/// Builds the frame that a scenario specifies. Omitted fields are taken from `router`.
 ///
 /// # Errors
-/// If the interval cannot be encoded.
+/// Returns an error if the interval cannot be encoded.
 pub fn frame(received: &ReceivedAdvert, router: &RouterSpec) -> Result<Vec<u8>> {
     let version = received.version.unwrap_or(router.version.number());
     let interval = RouterSpec::on_wire(version, received.interval.unwrap_or(router.interval))?;
@@ -56,9 +57,10 @@ pub fn frame(received: &ReceivedAdvert, router: &RouterSpec) -> Result<Vec<u8>> 
     for (to, from) in authentication.iter_mut().zip(received.password.iter().flat_map(|word| word.bytes())) {
         *to = from;
     }
-    // RFC 791: No Operation. RFC 8200 section 4.2: PadN for the remaining 6 bytes of the header.
+    // IPv4: No Operation (RFC 791). IPv6: a PadN option that fills the remaining 6 bytes of the
+    // header (RFC 8200 section 4.2).
     let options = if is_ipv4 { vec![1; 4] } else { vec![1, 4, 0, 0, 0, 0] };
-    // More Fragments.
+    // The More Fragments bit.
     let fragment = if is_ipv4 { 0x2000 } else { 1 };
     let vrid = received.vrid.unwrap_or(router.vrid);
     let base = match router.family {
@@ -97,7 +99,7 @@ pub fn frame(received: &ReceivedAdvert, router: &RouterSpec) -> Result<Vec<u8>> 
         ..base
     };
     if received.from == UNDER_TEST {
-        // Keeps the switch from learning the router's MAC on another port.
+        // Use another MAC, or the switch would learn the router's own MAC on the wrong port.
         advert.source_mac = Station::Node(3).mac();
     }
     if let Some(source) = received.source {

@@ -1,4 +1,4 @@
-//! Renders the verdicts by scenario and by item, as Markdown and for a terminal.
+//! Renders the verdicts by scenario and by item, as Markdown or for a terminal.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,8 @@ fn programs(rows: &[Row<'_>]) -> Vec<Program> {
     rows.first().map(|row| row.verdicts.iter().map(|(program, _)| *program).collect()).unwrap_or_default()
 }
 
-/// Returns the known differences of the programs that were played.
+/// Returns the remarks on a scenario: the known differences of the programs under test, and whether
+/// it is played in virtual time only.
 fn remarks(row: &Row<'_>, programs: &[Program]) -> Vec<String> {
     let notes = row.scenario.notes.iter().filter(|(program, _)| programs.contains(program));
     let mut remarks: Vec<_> = notes.map(|(program, note)| format!("{program}: {}", note.text())).collect();
@@ -19,7 +20,7 @@ fn remarks(row: &Row<'_>, programs: &[Program]) -> Vec<String> {
     remarks
 }
 
-/// Renders both tables for a terminal: one line per item, followed by the remarks on scenarios.
+/// Renders the verdicts for a terminal: one line per item, followed by the scenarios with remarks.
 pub fn plain(rows: &[Row<'_>], items: &[Item]) -> String {
     let programs = programs(rows);
     let mut text = String::from("item");
@@ -39,7 +40,7 @@ pub fn plain(rows: &[Row<'_>], items: &[Item]) -> String {
         };
         let _ = writeln!(text, "  {}{why}", item.requirement);
     }
-    text += "\nscenarios with a remark\n";
+    text += "\nscenarios with remarks\n";
     for row in rows {
         let remarks = remarks(row, &programs);
         if !remarks.is_empty() || row.verdicts.iter().any(|(_, verdict)| verdict.is_unexplained()) {
@@ -54,7 +55,7 @@ pub fn plain(rows: &[Row<'_>], items: &[Item]) -> String {
     text
 }
 
-/// Renders both tables as Markdown: by scenario with the remarks, and by item.
+/// Renders the verdicts as two Markdown tables: by scenario, with remarks, and by item.
 pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
     let mut text = String::from("## By scenario\n\n| scenario | items |");
     let programs = programs(rows);
@@ -93,25 +94,25 @@ pub fn markdown(rows: &[Row<'_>], items: &[Item]) -> String {
     text
 }
 
-/// Returns how many of an item's scenarios a program passes: `3 of 4`, `ok` for all, `-` if none
-/// was played.
+/// Returns how many of an item's scenarios a program passes: `ok` for all, otherwise a count such
+/// as `3 of 4`, or `-` if none was played.
 fn of_item(item: &str, program: Program, rows: &[Row<'_>]) -> String {
     let of_item = rows.iter().filter(|row| row.scenario.items.iter().any(|name| name == item));
-    let (mut does, mut played) = (0, 0);
+    let (mut passed, mut played) = (0, 0);
     for (_, verdict) in of_item.flat_map(|row| &row.verdicts).filter(|(who, _)| *who == program) {
         match verdict {
             Verdict::Unsupported => {}
-            // For vipd, the core's suite has already passed them.
+            // These are counted for vipd only: its core passed them in virtual time before.
             Verdict::InCore if program != Program::Vipd => {}
             Verdict::Passes | Verdict::PassesOnRetry(_) | Verdict::UnexpectedPass | Verdict::InCore => {
-                (does, played) = (does + 1, played + 1);
+                (passed, played) = (passed + 1, played + 1);
             }
             Verdict::Differs | Verdict::Fails(_) | Verdict::LabError(_) => played += 1,
         }
     }
-    match (does, played) {
+    match (passed, played) {
         (_, 0) => "-".to_owned(),
-        (does, played) if does == played => "ok".to_owned(),
-        (does, played) => format!("{does} of {played}"),
+        (passed, played) if passed == played => "ok".to_owned(),
+        (passed, played) => format!("{passed} of {played}"),
     }
 }

@@ -9,11 +9,11 @@ use crate::configuration::Family;
 /// A scenario parsed from a document.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    /// File name without its extension.
+    /// File name, without extension.
     pub name: String,
     /// The heading of the document.
     pub title: String,
-    /// The items that the scenario covers.
+    /// Items that the scenario covers.
     pub items: Vec<String>,
     /// Whether the scenario is played with vipd's core in virtual time.
     pub in_core: bool,
@@ -21,7 +21,7 @@ pub struct Scenario {
     pub in_lab: bool,
     /// Known differences of programs.
     pub notes: Vec<(Program, Note)>,
-    /// Lines to add to vipd's configuration.
+    /// Additional lines for vipd's configuration.
     pub vipd_lines: Vec<String>,
     /// The script.
     pub lines: Vec<Line>,
@@ -34,16 +34,16 @@ pub struct Line {
     pub number: usize,
     /// The parsed step.
     pub step: Step,
-    /// Programs known to fail this step: `# not FRR, keepalived`.
+    /// Programs that are known to fail this step: `# not FRR, keepalived`.
     pub not: Vec<Program>,
 }
 
 /// A known difference of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// The program behaves differently, for this reason.
+    /// The program behaves differently; with the reason.
     Differs(String),
-    /// The program cannot be configured that way, for this reason.
+    /// The program cannot be configured that way; with the reason.
     Unsupported(String),
 }
 
@@ -83,29 +83,30 @@ pub enum Step {
     Router(RouterSpec),
     /// `start`: starts the program.
     Start,
-    /// `stop`: shuts it down.
+    /// `stop`: shuts the program down.
     Stop,
-    /// `receive advert …`: injects a packet.
+    /// `receive advert …`: injects an advert.
     Receive(ReceivedAdvert),
     /// `keep receiving advert … for D`: injects one per interval.
     KeepReceiving(ReceivedAdvert, Duration),
-    /// `expect advert …` and `expect announcement …`: the next such frame it sends.
+    /// `expect advert …` and `expect announcement …`: checks the next such frame that the router
+    /// sends.
     Expect(ExpectedFrame, Moment),
-    /// `expect no advert for D`: it sends no advert (of this family, if given) for this long after the
-    /// last frame.
+    /// `expect no advert for D`: the router sends no advert (of this family, if given) for this
+    /// long after the last frame.
     Silence(Option<Family>, Duration),
-    /// `expect address` and `expect no address`: hosts can resolve the address, or not.
+    /// `expect address` and `expect no address`: whether hosts can resolve the VIP.
     Address(bool),
-    /// `expect echo` and `expect no echo`: the address answers an echo request, or not.
+    /// `expect echo` and `expect no echo`: whether the VIP answers an echo request.
     Echo(bool),
     /// `expect counter NAME N`: the value of a vipd counter.
     Counter(String, u64),
 }
 
-/// When a frame is expected, relative to the last frame received or sent.
+/// When a frame is expected, relative to the previous frame received or sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// After this long.
+    /// After this delay.
     After(Duration),
     /// At any time.
     Eventually,

@@ -10,13 +10,13 @@ use crate::configuration::Family;
 use crate::frame::{Advert, ChecksumForm, Frame};
 use crate::station::Mac;
 
-/// A sent frame that a scenario can expect.
+/// A frame sent by the router under test that a scenario can expect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sent {
-    /// An advert, and its Ethernet destination.
+    /// An advert and its destination MAC.
     Advert(Advert, Mac),
-    /// Gratuitous ARP or unsolicited NA: the address, its MAC, and whether the packet is
-    /// well-formed.
+    /// A gratuitous ARP or unsolicited NA: the address, its MAC, and an error if the packet is
+    /// malformed.
     Announcement(IpAddr, Option<Mac>, Result<(), String>),
 }
 
@@ -30,22 +30,23 @@ pub fn virtual_mac(router: &RouterSpec) -> Mac {
 }
 
 impl Sent {
-    /// Returns whether kind and announced address match the expected frame.
+    /// Returns whether the frame is of the expected kind and, for an announcement, announces the
+    /// expected address.
     pub fn matches(&self, expected: &ExpectedFrame, router: &RouterSpec) -> bool {
         match self {
             Self::Advert(..) => !expected.announcement,
             Self::Announcement(address, ..) => {
                 let wanted = expected
                     .of
-                    .and_then(|place| router.virtual_addresses().get(place.checked_sub(1)?).copied());
+                    .and_then(|number| router.virtual_addresses().get(number.checked_sub(1)?).copied());
                 expected.announcement && expected.of.is_none_or(|_| wanted == Some(*address))
             }
         }
     }
 }
 
-/// Parses a frame sent by the router under test. Returns `None` if it is not one of that router's
-/// adverts or announcements.
+/// Decodes a frame sent by the router under test. Returns `None` if it is neither an advert nor an
+/// announcement of that router.
 pub fn read(frame: &Frame, router: &RouterSpec) -> Option<Sent> {
     if let Some(advert) = frame.advert() {
         let is_v6 = router.family == Family::V6;
@@ -56,20 +57,20 @@ pub fn read(frame: &Frame, router: &RouterSpec) -> Option<Sent> {
     router.virtual_addresses().into_iter().find_map(|address| match address {
         IpAddr::V4(v4) => {
             let arp = frame.gratuitous_arp(v4)?;
-            // RFC 9568 section 6.4.2: a broadcast from the announced MAC.
-            let fine =
+            // RFC 9568 section 6.4.2: broadcast, with the announced MAC as source.
+            let valid =
                 frame.bytes.starts_with(&Mac::BROADCAST.0) && frame.source_mac() == Some(arp.sender_mac);
-            let fine = if fine { Ok(()) } else { Err("not a broadcast from the announced MAC".to_owned()) };
-            Some(Sent::Announcement(address, Some(arp.sender_mac), fine))
+            let valid = if valid { Ok(()) } else { Err("not a broadcast from the announced MAC".to_owned()) };
+            Some(Sent::Announcement(address, Some(arp.sender_mac), valid))
         }
         IpAddr::V6(v6) => {
             let expected = frame.unsolicited_na(v6)?;
-            // RFC 9568 section 6.4.2: Router and Override set, Solicited not; RFC 4861 section
+            // RFC 9568 section 6.4.2: Router and Override set, Solicited clear. RFC 4861 section
             // 7.1.2: Hop Limit 255.
-            let fine = expected.router && expected.override_ && expected.hop_limit == 255;
+            let valid = expected.router && expected.override_ && expected.hop_limit == 255;
             let flags =
                 format!("R={} O={} Hop Limit {}", expected.router, expected.override_, expected.hop_limit);
-            Some(Sent::Announcement(address, expected.target_mac, if fine { Ok(()) } else { Err(flags) }))
+            Some(Sent::Announcement(address, expected.target_mac, if valid { Ok(()) } else { Err(flags) }))
         }
     })
 }
@@ -77,12 +78,12 @@ pub fn read(frame: &Frame, router: &RouterSpec) -> Option<Sent> {
 /// Checks a sent frame against the expected frame.
 ///
 /// # Errors
-/// For the first field that differs, with its actual and expected value.
+/// Returns an error for the first field that differs, with its actual and expected value.
 pub fn check(sent: &Sent, expected: &ExpectedFrame, router: &RouterSpec) -> Result<()> {
     match sent {
         Sent::Advert(advert, destination) => check_advert(advert, *destination, expected, router),
-        Sent::Announcement(address, mac, fine) => {
-            if let Err(fault) = fine {
+        Sent::Announcement(address, mac, valid) => {
+            if let Err(fault) = valid {
                 bail!("malformed announcement of {address}: {fault}");
             }
             check_mac(*mac, expected, router)
@@ -130,11 +131,11 @@ fn check_advert(
             let mac = if v6 { [0x33, 0x33, 0, 0, 0, 0x12] } else { [1, 0, 0x5e, 0, 0, 0x12] };
             same("the Ethernet destination", &destination, Some(Mac(mac)))?;
         }
-        Some("peer") => ensure!(advert.destination != group, "the destination is the group"),
+        Some("peer") => ensure!(advert.destination != group, "the destination is the multicast group"),
         _ => {}
     }
     if expected.list {
-        same("the list", &advert.addresses, Some(router.virtual_addresses()))?;
+        same("the address list", &advert.addresses, Some(router.virtual_addresses()))?;
     }
     match expected.checksum.as_deref() {
         Some("right") => ensure!(advert.checksum_form.is_some(), "the checksum matches no valid form"),

@@ -1,4 +1,4 @@
-//! The vocabulary of a scenario: `key value` pairs after a verb.
+//! The arguments of a scenario's verbs: `key value` pairs.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::configuration::Family;
 use crate::protocol::Version;
 use crate::station::Station;
 
-/// `router version 3 family ipv4 priority 100 …`.
+/// Configuration of the router under test: `router version 3 family ipv4 priority 100 …`.
 #[derive(Debug, Clone)]
 pub struct RouterSpec {
     /// `version 2`.
@@ -26,11 +26,11 @@ pub struct RouterSpec {
     pub preempt: bool,
     /// `virtual_mac on`.
     pub virtual_mac: bool,
-    /// `unicast on`: with nodes 1 and 3 as peers.
+    /// `unicast on`: nodes 1 and 3 are unicast peers.
     pub unicast: bool,
     /// `password secret`.
     pub password: Option<String>,
-    /// `addresses 3`: number of virtual addresses.
+    /// `addresses 3`: number of VIPs.
     pub addresses: u8,
 }
 
@@ -51,12 +51,12 @@ impl Default for RouterSpec {
     }
 }
 
-/// How the checksum of an injected packet is computed.
+/// How the VRRP checksum of an injected advert is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReceivedChecksum {
-    /// Correct for the version and the family; RFC 5798's form for VRRPv3 over IPv4.
+    /// Correct for the version and family, in the RFC 5798 form for VRRPv3 over IPv4.
     Right,
-    /// `checksum message`: over the message alone.
+    /// `checksum message`: covers only the message.
     Message,
     /// `checksum bad`.
     Bad,
@@ -64,11 +64,12 @@ pub enum ReceivedChecksum {
     Zero,
 }
 
-/// `receive advert from higher priority 200 …`: omitted fields match the router under test.
+/// An injected advert: `receive advert from higher priority 200 …`. Omitted fields match the router
+/// under test.
 #[expect(clippy::struct_excessive_bools, reason = "each switch is a separate key in a scenario")]
 #[derive(Debug, Clone)]
 pub struct ReceivedAdvert {
-    /// `family ipv6`: selects one of the routers under test.
+    /// `family ipv6`: selects between the routers under test.
     pub family: Option<Family>,
     /// `from lower` (node 1), `from higher` (node 3) or `from itself` (node 2's address).
     pub from: Station,
@@ -90,16 +91,16 @@ pub struct ReceivedAdvert {
     pub count: Option<u8>,
     /// `checksum …`.
     pub checksum: ReceivedChecksum,
-    /// `list other`: differs from the configured list; `list global` in IPv6: no link-local address;
-    /// `list none`: empty.
+    /// The address list. `list other`: differs from the configured list; `list global`: no
+    /// link-local address (IPv6); `list none`: empty.
     pub list: Option<String>,
-    /// `cut 4`: bytes removed from the end of the packet.
+    /// `cut 4`: number of bytes cut off the end of the message.
     pub cut: usize,
-    /// `trailing 4`: bytes after the message.
+    /// `trailing 4`: number of extra bytes after the message.
     pub trailing: usize,
-    /// `padding 20`: bytes after the packet.
+    /// `padding 20`: number of bytes after the packet.
     pub padding: usize,
-    /// `reserved 15`: the four bits before the interval.
+    /// `reserved 15`: value of the four reserved bits before the interval.
     pub reserved: u8,
     /// `fragment on`: sets More Fragments.
     pub fragment: bool,
@@ -147,17 +148,17 @@ impl Default for ReceivedAdvert {
     }
 }
 
-/// A frame that the router is expected to send.
+/// A frame that the router under test is expected to send.
 #[expect(clippy::struct_excessive_bools, reason = "each switch is a separate key in a scenario")]
 #[derive(Debug, Clone, Default)]
 pub struct ExpectedFrame {
-    /// An announcement, not an advert.
+    /// Whether an announcement is expected instead of an advert.
     pub announcement: bool,
     /// `family ipv6`.
     pub family: Option<Family>,
-    /// `of 2`: an announcement of the router's second address.
+    /// `of 2`: an announcement of the router's second VIP.
     pub of: Option<usize>,
-    /// `first`: not preceded by an announcement.
+    /// `first`: no announcement is sent before this frame.
     pub first: bool,
     /// `priority 100`.
     pub priority: Option<u8>,
@@ -171,18 +172,18 @@ pub struct ExpectedFrame {
     pub own_source: bool,
     /// `destination group` or `destination peer`.
     pub destination: Option<String>,
-    /// `mac virtual`, `mac own`.
+    /// `mac virtual` or `mac own`.
     pub mac: Option<String>,
-    /// `checksum right`: any form that is valid for the version and family; `rfc5798` or `rfc9568`: this
-    /// form.
+    /// `checksum right`: any form that is valid for the version and family; `checksum rfc5798` or
+    /// `checksum rfc9568`: that form.
     pub checksum: Option<String>,
-    /// `list configured`: the addresses in the configured order.
+    /// `list configured`: the VIPs, in configuration order.
     pub list: bool,
     /// `auth 0`.
     pub auth: Option<u8>,
 }
 
-/// `key value` pairs.
+/// Reads `key value` pairs.
 pub(super) struct Words<'a>(std::str::SplitWhitespace<'a>);
 
 impl<'a> Words<'a> {
@@ -211,7 +212,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// Takes a value that must be one of `choices`.
+    /// Reads a value that must be one of `choices`.
     fn one_of(&mut self, key: &str, choices: &[&str]) -> Result<&'a str> {
         let value = self.value(key)?;
         ensure!(choices.contains(&value), "{key} must be {}, not {value:?}", choices.join(" or "));
@@ -229,7 +230,7 @@ impl<'a> Words<'a> {
 
 /// Parses a duration: `1s`, `0.5s`, `20ms` or `0`.
 pub(super) fn duration(text: &str) -> Result<Duration> {
-    let wrong = || format!("invalid duration {text:?}: expected a form like 1s, 0.5s or 20ms");
+    let wrong = || format!("invalid duration {text:?}: expected, for example, 1s, 0.5s or 20ms");
     let (number, unit) = match text.strip_suffix("ms") {
         Some(number) => (number, 1e-3),
         None if text == "0" => (text, 1.0),
@@ -311,7 +312,7 @@ impl ReceivedAdvert {
                 "auth" => received.auth = words.number(key)?,
                 "password" => received.password = Some(words.value(key)?.to_owned()),
                 "destination" => received.unicast = words.one_of(key, &["unicast"])? == "unicast",
-                other => bail!("unknown key {other:?} for a received advert"),
+                other => bail!("unknown key {other:?} of a received advert"),
             }
         }
         Ok(received)
@@ -348,7 +349,7 @@ impl ExpectedFrame {
                 }
                 "list" => expected.list = words.one_of(key, &["configured"])? == "configured",
                 "auth" => expected.auth = Some(words.number(key)?),
-                other => bail!("unknown key {other:?} for a sent frame"),
+                other => bail!("unknown key {other:?} of a sent frame"),
             }
         }
         Ok(expected)

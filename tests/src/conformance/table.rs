@@ -1,4 +1,4 @@
-//! Plays scenarios with all programs, several in parallel.
+//! Plays scenarios with several programs in parallel labs.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,19 +11,19 @@ use super::scenario::Note;
 use super::{Program, Scenario, lab};
 use crate::agent::AgentKind;
 
-/// Scenarios played in parallel. They spend most of their time waiting for timers.
+/// Number of scenarios played in parallel. They spend most of their time waiting for timers.
 const PARALLEL: usize = 9;
 
-/// The result of a scenario with a program.
+/// The result of playing a scenario with a program.
 #[derive(Debug)]
 pub enum Verdict {
     /// The program behaves as the scenario specifies.
     Passes,
-    /// The scenario failed in parallel with other scenarios and passed when played alone.
+    /// The scenario failed when played in parallel with others, and passed when played alone.
     PassesOnRetry(Error),
     /// The program fails at a line marked as a known difference.
     Differs,
-    /// The program cannot be configured that way, as noted in the document.
+    /// The program does not support the configuration, as noted in the document.
     Unsupported,
     /// Not played in the lab, only with vipd's core.
     InCore,
@@ -31,7 +31,7 @@ pub enum Verdict {
     UnexpectedPass,
     /// The program fails, and the document does not explain the failure.
     Fails(Error),
-    /// The lab failed or the program exited: no verdict.
+    /// The lab failed or the program exited, so there is no verdict.
     LabError(Error),
 }
 
@@ -60,17 +60,17 @@ impl fmt::Display for Verdict {
 /// A scenario and its verdicts.
 #[derive(Debug)]
 pub struct Row<'a> {
-    /// The scenario that was played.
+    /// The scenario.
     pub scenario: &'a Scenario,
     /// One verdict per selected program.
     pub verdicts: Vec<(Program, Verdict)>,
 }
 
-/// Plays scenarios with these programs; `vipd` is the vipd executable, `progress` is called for
-/// each verdict.
+/// Plays scenarios with these programs, and calls `progress` for each verdict. `vipd` is the vipd
+/// executable.
 ///
-/// An unexplained verdict is retried once with nothing else running, because parallel labs can
-/// delay frames.
+/// A scenario with an unexplained verdict is played again with nothing else running, because
+/// parallel labs can delay frames.
 pub fn play_all<'a>(
     scenarios: &'a [Scenario],
     programs: &[Program],

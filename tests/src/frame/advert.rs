@@ -1,4 +1,4 @@
-//! VRRP advertisements.
+//! Decoding of VRRP adverts.
 
 use std::net::IpAddr;
 
@@ -9,12 +9,12 @@ use vipd_witness::internet_checksum;
 
 const PROTOCOL_VRRP: u8 = 112;
 
-/// Coverage of a checksum.
+/// What a valid checksum covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChecksumForm {
     /// VRRPv2: message only.
     V2,
-    /// VRRPv3 over IPv4: message and pseudo-header (RFC 5798 as most implementations read it).
+    /// VRRPv3 over IPv4: message and pseudo-header, the common reading of RFC 5798.
     Rfc5798,
     /// VRRPv3 over IPv4: message only (RFC 9568).
     Rfc9568,
@@ -25,11 +25,11 @@ pub enum ChecksumForm {
 /// A VRRP advertisement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advert {
-    /// Ethernet source.
+    /// Source MAC.
     pub source_mac: Mac,
-    /// IP source.
+    /// Source address.
     pub source: IpAddr,
-    /// IP destination.
+    /// Destination address.
     pub destination: IpAddr,
     /// TTL or Hop Limit.
     pub ttl: u8,
@@ -37,15 +37,15 @@ pub struct Advert {
     pub version: u8,
     /// Virtual router identifier.
     pub vrid: u8,
-    /// Priority; 0 when the sender resigns.
+    /// Priority; 0 if the sender is giving up mastership.
     pub priority: u8,
-    /// Interval on the wire: centiseconds in version 3, seconds in version 2.
+    /// Interval as encoded: centiseconds in version 3, seconds in version 2.
     pub interval: u16,
     /// Virtual addresses.
     pub addresses: Vec<IpAddr>,
-    /// Form of its checksum; none if it is invalid in all forms.
+    /// Form of the checksum; `None` if it is valid in no form.
     pub checksum_form: Option<ChecksumForm>,
-    /// Authentication type and data of version 2.
+    /// Authentication type and data; version 2 only.
     pub authentication: Option<(u8, [u8; 8])>,
 }
 
@@ -89,7 +89,8 @@ impl Frame {
     }
 }
 
-/// Determines the checksum form: the checksum over a message including its checksum is 0.
+/// Determines the form of the checksum. Summing over a message that contains a correct checksum
+/// gives 0.
 fn checksum_form(packet: &Packet<'_>, version: u8) -> Option<ChecksumForm> {
     let message = packet.payload;
     let alone = internet_checksum(message) == 0;
@@ -101,8 +102,8 @@ fn checksum_form(packet: &Packet<'_>, version: u8) -> Option<ChecksumForm> {
             IpAddr::V6(address) => covered.extend(address.octets()),
         }
     }
-    // IPv4 has zero, protocol and a 16-bit length, IPv6 a 32-bit length, zeros and the next header:
-    // the sums are equal.
+    // This is the layout of the IPv6 pseudo-header. The IPv4 one orders and sizes the same values
+    // differently, which does not change the sum.
     covered.extend(length.to_be_bytes());
     covered.extend([0, 0, 0, PROTOCOL_VRRP]);
     covered.extend(message);

@@ -1,4 +1,4 @@
-//! Neighbor Advertisements and group membership reports.
+//! Decoding of Neighbor Advertisements and group membership reports.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -11,32 +11,32 @@ const PROTOCOL_IGMP: u8 = 2;
 /// A Neighbor Advertisement (RFC 4861 section 4.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NeighborAdvertisement {
-    /// Ethernet source.
+    /// Source MAC.
     pub source_mac: Mac,
-    /// IPv6 source.
+    /// Source address.
     pub source: Ipv6Addr,
-    /// IPv6 destination.
+    /// Destination address.
     pub destination: Ipv6Addr,
     /// Hop Limit.
     pub hop_limit: u8,
-    /// Flag R: the sender is a router.
+    /// R flag: the sender is a router.
     pub router: bool,
-    /// Flag S: solicited.
+    /// S flag: sent in response to a solicitation.
     pub solicited: bool,
-    /// Flag O: override cached entries.
+    /// O flag: overrides cached entries.
     pub override_: bool,
     /// Target address.
     pub target: Ipv6Addr,
-    /// Target Link-Layer Address.
+    /// Target link-layer address, if the first option carries it.
     pub target_mac: Option<Mac>,
 }
 
 /// An IGMP or MLD report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MembershipReport {
-    /// Ethernet source.
+    /// Source MAC.
     pub source_mac: Mac,
-    /// Whether the report is MLD.
+    /// Whether it is an MLD report.
     pub is_ipv6: bool,
 }
 
@@ -49,7 +49,7 @@ impl Frame {
         };
         let message = packet.payload;
         let flags = (*message.first()? == 136).then(|| message.get(4)).flatten()?;
-        // Only the first option is decoded: type 2, one unit of 8 bytes.
+        // Decodes only the first option: Target Link-Layer Address (type 2), 8 bytes long.
         let target_mac =
             (message.get(24..26) == Some(&[2, 1])).then(|| array_at(message, 26).map(Mac)).flatten();
         Some(NeighborAdvertisement {
@@ -67,7 +67,8 @@ impl Frame {
 
     /// Decodes an unsolicited Neighbor Advertisement for `address`.
     pub fn unsolicited_na(&self, address: Ipv6Addr) -> Option<NeighborAdvertisement> {
-        self.neighbor_advertisement().filter(|said| said.target == address && !said.solicited)
+        self.neighbor_advertisement()
+            .filter(|advertisement| advertisement.target == address && !advertisement.solicited)
     }
 
     /// Decodes a group membership report.

@@ -1,10 +1,10 @@
-//! IP packets of either family.
+//! Decoding of IPv4 and IPv6 packets.
 
 use std::net::IpAddr;
 
 use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame};
 
-/// An IP packet of one protocol.
+/// An IP packet without its headers.
 pub(super) struct Packet<'a> {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
@@ -14,7 +14,7 @@ pub(super) struct Packet<'a> {
 }
 
 impl Frame {
-    /// Decodes a packet of this protocol, also behind IPv6 extension headers.
+    /// Decodes an IP packet with this protocol number, skipping IPv6 extension headers.
     pub(super) fn packet(&self, protocol: u8) -> Option<Packet<'_>> {
         self.ipv4(protocol).or_else(|| self.ipv6(protocol))
     }
@@ -25,7 +25,7 @@ impl Frame {
         if *packet.get(9)? != protocol {
             return None;
         }
-        // The header's length: the frame may have Ethernet padding.
+        // Use the length in the header, because the frame may be padded.
         let length = usize::from(u16_at(packet, 2)?);
         Some(Packet {
             source: array_at::<4>(packet, 12)?.into(),
@@ -40,8 +40,8 @@ impl Frame {
         let packet = self.payload(ETHERTYPE_IPV6)?;
         let length = HEADER + usize::from(u16_at(packet, 4)?);
         let (mut next, mut at) = (*packet.get(6)?, HEADER);
-        // Hop-by-Hop Options, Routing and Destination Options: next header, and length in units of
-        // 8 bytes.
+        // Hop-by-Hop Options, Routing and Destination Options start with the next header and their
+        // own length in units of 8 bytes, not counting the first unit.
         while next != protocol && [0, 43, 60].contains(&next) {
             next = *packet.get(at)?;
             at += 8 + 8 * usize::from(*packet.get(at + 1)?);

@@ -1,7 +1,9 @@
-//! Interoperability of vipd with another implementation, in every combination that both support.
+//! Interoperability of vipd with other implementations, in every combination that both sides
+//! support.
 //!
-//! A [`Cell`] is one combination. [`play`] runs an election, a crash, a return, a release and
-//! another return in a separate lab, and checks them in a capture. [`table`] formats the results.
+//! A [`Cell`] is one combination of settings. [`play`] runs it in its own lab through an election,
+//! a crash, a return, a clean shutdown and another return, and checks the captured frames.
+//! [`table`] formats the results.
 
 mod play;
 pub mod table;
@@ -13,7 +15,7 @@ use crate::protocol::Version;
 
 pub use play::{STEPS, Verdict, play};
 
-/// The other implementation.
+/// The implementation that runs with vipd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Peer {
     /// keepalived.
@@ -31,25 +33,25 @@ impl fmt::Display for Peer {
     }
 }
 
-/// One combination.
+/// One combination of settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cell {
-    /// The other implementation.
+    /// The implementation that runs with vipd.
     pub peer: Peer,
     /// Protocol version.
     pub version: Version,
     /// Address family.
     pub family: Family,
-    /// Unicast adverts instead of multicast.
+    /// Whether adverts are sent to unicast peers instead of the multicast group.
     pub unicast: bool,
-    /// Virtual MAC on vipd and keepalived; FRR always uses it.
+    /// Whether vipd and keepalived use the virtual MAC; FRR always does.
     pub virtual_mac: bool,
     /// Whether vipd has the higher priority.
     pub vipd_preferred: bool,
 }
 
 impl Cell {
-    /// Returns all combinations, including impossible combinations.
+    /// Returns all combinations, including impossible ones.
     pub fn all() -> Vec<Self> {
         let mut cells = Vec::new();
         for peer in [Peer::Keepalived, Peer::Frr] {
@@ -71,20 +73,20 @@ impl Cell {
         cells
     }
 
-    /// Returns whether keepalived sends Hop Limit 64. keepalived 2.2.7 sends its IPv6 unicast
-    /// adverts with the kernel's Hop Limit of 64 instead of 255, which vipd accepts only with
-    /// `min_ttl`.
+    /// Returns whether keepalived sends a Hop Limit of 64 in this combination. keepalived 2.2.7
+    /// sends IPv6 unicast adverts with the kernel's default of 64 instead of 255; vipd accepts them
+    /// only if `min_ttl` is set.
     pub(crate) fn keepalived_sends_hop_limit_64(self) -> bool {
         self.peer == Peer::Keepalived && self.family == Family::V6 && self.unicast
     }
 
-    /// Returns why the combination is impossible, if it is.
+    /// Returns the reason why the combination is impossible, or `None` if it is possible.
     pub fn impossible(&self) -> Option<&'static str> {
         if self.version == Version::V2 && self.family == Family::V6 {
-            return Some("VRRPv2 is IPv4 only (RFC 3768)");
+            return Some("VRRPv2 supports IPv4 only (RFC 3768)");
         }
         if self.peer == Peer::Frr && self.unicast {
-            return Some("vrrpd has no unicast");
+            return Some("vrrpd does not support unicast");
         }
         None
     }

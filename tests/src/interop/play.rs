@@ -1,4 +1,4 @@
-//! Runs one combination: election, crash, return, release, return.
+//! Runs one combination through election, crash, return, release and a second return.
 
 use std::time::Duration;
 
@@ -18,23 +18,23 @@ use crate::wait::wait_until;
 const VRID: u8 = 51;
 const PREFERRED_PRIORITY: u8 = 200;
 const BACKUP_PRIORITY: u8 = 100;
-/// Adverts that a router may send after another one's first: the answer to a losing advert, and the
-/// last advert of the loser.
+/// Number of adverts that a router may send after the first advert of another: an answer to a
+/// lower-priority advert, and its last advert before it yields.
 const OVERLAP: usize = 2;
 
 /// The steps of a run, in order.
 pub const STEPS: [&str; 6] = ["election", "crash", "return", "release", "return again", "one master"];
 
-/// Result of a run: the number of passed [`STEPS`], and the failure of the next step.
+/// Result of a run.
 #[derive(Debug)]
 pub struct Verdict {
-    /// Number of passed steps.
+    /// Number of [`STEPS`] that passed.
     pub passed: usize,
-    /// Failure of the next step.
+    /// Why the next step failed; `None` if all steps passed.
     pub failure: Option<anyhow::Error>,
 }
 
-/// Runs a combination. `vipd` is the program under test.
+/// Runs a combination in a new lab. `vipd` is the program under test.
 pub fn play(cell: Cell, vipd: &AgentKind) -> Verdict {
     let mut passed = 0;
     let failure = Stage::new(cell, vipd).and_then(|mut stage| stage.run_steps(&mut passed)).err();
@@ -124,11 +124,11 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until `master` is the only router that advertises, and has announced the VIP.
+    /// Waits until `master` is the only router sending adverts and has announced the VIP.
     fn await_master(&self, since: WallTime, master: Station, other: Station) -> Result<()> {
-        let patience = 20 * self.interval + Duration::from_secs(15);
+        let timeout = 20 * self.interval + Duration::from_secs(15);
         let described = format!("{master} to be the only master and to have announced the VIP");
-        wait_until(&described, patience, || {
+        wait_until(&described, timeout, || {
             let adverts = self.capture.filter_map(since, |frame| {
                 self.advert(frame).filter(|priority| *priority > 0).map(|_| frame.from)
             });
@@ -147,22 +147,22 @@ impl Stage {
         })
     }
 
-    /// Returns the priority of an advert of the tested virtual router.
+    /// Returns the priority of the frame if it is an advert of the tested virtual router.
     fn advert(&self, frame: &Frame) -> Option<u8> {
         let advert = frame.advert()?;
         (advert.vrid == VRID && advert.source.is_ipv6() == (self.cell.family == Family::V6))
             .then_some(advert.priority)
     }
 
-    /// Returns whether the frame announces the VIP with the right MAC.
+    /// Returns whether the frame announces the VIP with the expected MAC.
     fn announces(&self, frame: &Frame) -> bool {
-        let said = match self.cell.family {
+        let announced = match self.cell.family {
             Family::V4 => frame.gratuitous_arp(VIP).map(|arp| arp.sender_mac),
             Family::V6 => frame.unsolicited_na(VIP6).and_then(|advertisement| advertisement.target_mac),
         };
         let is_vipd = (frame.from == Station::Node(1)) == self.cell.vipd_preferred;
         let virtual_mac = self.cell.virtual_mac || (self.cell.peer == Peer::Frr && !is_vipd);
-        said == Some(if virtual_mac { self.virtual_mac() } else { frame.from.mac() })
+        announced == Some(if virtual_mac { self.virtual_mac() } else { frame.from.mac() })
     }
 
     fn virtual_mac(&self) -> Mac {
@@ -173,7 +173,7 @@ impl Stage {
         Mac([0, 0, 0x5e, 0, block, VRID])
     }
 
-    /// Checks that after a router's first advert the other router sends only a few last adverts.
+    /// Checks that once a router takes over, the previous master sends at most a few more adverts.
     fn only_one_at_a_time(&self, began: WallTime) -> Result<()> {
         let adverts = self.capture.filter_map(began, |frame| {
             self.advert(frame).filter(|priority| *priority > 0).map(|_| (frame.from, frame.time))
@@ -185,7 +185,7 @@ impl Stage {
             if before == now {
                 continue;
             }
-            // A change back within an interval is an overlap, a later one is another takeover.
+            // An alternation within two intervals is an overlap; a later one is another takeover.
             if let Some((_, since)) = master
                 && time.millis_since(since) < 2.0 * self.interval.as_secs_f64() * 1000.0
             {
@@ -193,7 +193,7 @@ impl Stage {
             } else {
                 overlap = 0;
             }
-            ensure!(overlap <= 2 * OVERLAP, "both routers were masters at once, at {time:?}");
+            ensure!(overlap <= 2 * OVERLAP, "both routers were master at the same time, at {time}");
             master = Some((now, time));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Interoperability results of all combinations, as a table.
+//! Runs all combinations and formats the results as a table.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -8,25 +8,26 @@ use std::thread;
 use super::{Cell, STEPS, Verdict, play};
 use crate::agent::AgentKind;
 
-/// Number of concurrent runs; more than the CPUs, because runs mostly wait for timers.
+/// Number of concurrent runs. It may exceed the number of CPUs, because runs spend most of their
+/// time waiting for timers.
 const AT_ONCE: usize = 6;
 
 /// A combination and its result.
 pub struct Row {
     /// The combination.
     pub cell: Cell,
-    /// Result of the combination; `None` if it is impossible.
+    /// Result of the run; `None` if the combination is impossible.
     pub verdict: Option<Verdict>,
 }
 
 impl Row {
-    /// Returns whether the combination passed or is impossible.
+    /// Returns whether the combination passed or was skipped as impossible.
     pub fn is_fine(&self) -> bool {
         self.verdict.as_ref().is_none_or(|verdict| verdict.failure.is_none())
     }
 }
 
-/// Runs these combinations; `progress` is called after each.
+/// Runs these combinations and calls `progress` after each.
 pub fn play_all(cells: &[Cell], vipd: &AgentKind, progress: impl Fn(&Cell, &Verdict) + Sync) -> Vec<Row> {
     let waiting: Mutex<VecDeque<_>> =
         Mutex::new((0..cells.len()).filter(|index| cells[*index].impossible().is_none()).collect());
@@ -48,7 +49,7 @@ pub fn play_all(cells: &[Cell], vipd: &AgentKind, progress: impl Fn(&Cell, &Verd
     cells.iter().zip(verdicts).map(|(cell, verdict)| Row { cell: *cell, verdict }).collect()
 }
 
-/// Formats the table in Markdown.
+/// Formats the results as a Markdown table.
 pub fn markdown(rows: &[Row]) -> String {
     let mut text = String::from("| peer | version | family | transport | MAC | preferred |");
     for step in STEPS {

@@ -1,5 +1,5 @@
-//! The master's agent is killed. Its kernel keeps the virtual address and answers the client until
-//! the new master's gratuitous ARP updates the client's ARP table.
+//! The master's agent is killed. Its kernel keeps the VIP and answers the client until the new
+//! master's gratuitous ARP updates the client's ARP table.
 
 use anyhow::Result;
 

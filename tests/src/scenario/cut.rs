@@ -1,5 +1,5 @@
-//! The master's cable is cut at the switch: its link is down and its frames are lost. The client
-//! gets no answer until the new master announces the address.
+//! The master's cable is cut at the switch. The master loses carrier, and the client receives no
+//! replies until the new master has announced the VIP.
 
 use anyhow::Result;
 

@@ -1,8 +1,8 @@
-//! Failures of a master, all measured the same way.
+//! Failures of a master, all measured in the same way.
 //!
-//! A scenario starts two agents, waits until the preferred one (node 1) is master and the client's
-//! ping is answered, disturbs it, and waits for the reaction that the protocol requires. All
-//! measurements are taken at the switch, independent of the implementation.
+//! A scenario starts two agents, waits until the preferred one (node 1) is master and answers the
+//! client's ping, makes it fail, and waits for the reaction that the protocol requires. All
+//! measurements are taken at the switch and do not depend on the implementation.
 
 mod crash;
 mod cut;
@@ -27,9 +27,9 @@ use crate::time::WallTime;
 
 use stage::Stage;
 
-/// The preferred node of every scenario, master at its start.
+/// The preferred node, which is master at the start of every scenario.
 pub const PREFERRED: Station = Station::Node(1);
-/// The other node, backup at the start.
+/// The other node, which is backup at the start.
 pub const BACKUP: Station = Station::Node(2);
 
 /// A failure of the master.
@@ -41,14 +41,14 @@ pub enum Scenario {
     Return,
     /// The link is cut, and restored once the backup has taken over.
     Cut,
-    /// The agent shuts down (SIGTERM) and sends priority 0.
+    /// The agent is shut down (SIGTERM) and sends a priority-0 advert.
     Stop,
-    /// The agent is stopped (SIGSTOP), and resumed (SIGCONT) once the backup has taken over.
+    /// The agent is suspended (SIGSTOP), and resumed (SIGCONT) once the backup has taken over.
     Pause,
 }
 
 impl Scenario {
-    /// All scenarios, the simplest first.
+    /// All scenarios, simplest first.
     pub const ALL: [Self; 5] = [Self::Crash, Self::Return, Self::Cut, Self::Stop, Self::Pause];
 
     /// Returns the scenario's name on the command line.
@@ -69,24 +69,24 @@ impl Scenario {
             Self::Return => "the master's agent is killed with SIGKILL, then restarted",
             Self::Cut => "the master's cable is cut, then reconnected",
             Self::Stop => "the master's agent is shut down with SIGTERM",
-            Self::Pause => "the master's agent is stopped with SIGSTOP, then resumed",
+            Self::Pause => "the master's agent is suspended with SIGSTOP, then resumed",
         }
     }
 
-    /// Plays it in a new lab.
+    /// Plays the scenario in a new lab.
     ///
     /// # Errors
-    /// If the lab cannot be created, an agent does not start, or the required reaction does not
-    /// happen; the message contains both agents' logs.
+    /// Returns an error, with both agents' logs, if the lab cannot be created, an agent does not
+    /// start, or the required reaction does not occur.
     pub fn play(self, setup: &Setup) -> Result<Outcome> {
         self.play_with_progress(setup, &mut |_| {})
     }
 
-    /// Plays it and reports each action and wait to `watch`, because some waits are as long as the
-    /// protocol's deadlines.
+    /// Like [`Scenario::play`], but reports each action and wait to `watch`. Some waits are as long
+    /// as the protocol's deadlines.
     ///
     /// # Errors
-    /// As [`Scenario::play`].
+    /// See [`Scenario::play`].
     pub fn play_with_progress(self, setup: &Setup, watch: &mut dyn FnMut(&str)) -> Result<Outcome> {
         let mut stage = Stage::open(setup, watch)?;
         let played = match self {
@@ -98,7 +98,7 @@ impl Scenario {
         };
         match played {
             Ok(()) => stage.close(self),
-            Err(error) => Err(error.context(format!("scenario {self}; the logs:\n{}", stage.log_text()))),
+            Err(error) => Err(error.context(format!("scenario {self}; logs:\n{}", stage.log_text()))),
         }
     }
 }
@@ -122,29 +122,29 @@ impl FromStr for Scenario {
     }
 }
 
-/// The agents and their configuration. [`Setup::new`] has the defaults.
+/// The agents and their configuration. [`Setup::new`] sets the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setup {
-    /// Agent of [`PREFERRED`].
+    /// Agent on [`PREFERRED`].
     pub preferred: AgentKind,
-    /// Agent of [`BACKUP`].
+    /// Agent on [`BACKUP`].
     pub backup: AgentKind,
-    /// Protocol version of both.
+    /// Protocol version of both agents.
     pub version: Version,
-    /// Advertisement interval of both.
+    /// Advertisement interval of both agents.
     pub interval: Duration,
     /// Whether the preferred node preempts a lower-priority master.
     pub preempt: bool,
     /// Priority of the preferred node.
     pub preferred_priority: u8,
-    /// Priority of the backup, which determines its deadline.
+    /// Priority of the backup, which determines its takeover deadline.
     pub backup_priority: u8,
     /// Interval of the client's pings.
     pub ping_spacing: Duration,
 }
 
 impl Setup {
-    /// Creates a setup with VRRPv3, the shortest interval, 10 ms, preemption, priorities 200 and
+    /// Creates a setup with VRRPv3, the minimum interval of 10 ms, preemption, priorities 200 and
     /// 100, and a ping every millisecond.
     pub fn new(preferred: AgentKind, backup: AgentKind) -> Self {
         Self {
@@ -159,18 +159,18 @@ impl Setup {
         }
     }
 
-    /// Returns the priority of a scenario's node.
+    /// Returns the priority of a node.
     fn priority(&self, station: Station) -> u8 {
         if station == PREFERRED { self.preferred_priority } else { self.backup_priority }
     }
 
-    /// Returns the agent of a scenario's node.
+    /// Returns the agent of a node.
     pub fn kind(&self, station: Station) -> &AgentKind {
         if station == PREFERRED { &self.preferred } else { &self.backup }
     }
 }
 
-/// One change of master, as observed at the switch.
+/// A change of master, as observed at the switch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Takeover {
     /// Time of the event that caused the takeover.
@@ -179,45 +179,49 @@ pub struct Takeover {
     pub old: Station,
     /// The master after the takeover.
     pub new: Station,
-    /// t0: the old master's last advert before the new master's first.
+    /// t0: the old master's last advert before the new master's first one.
     pub last_advert: WallTime,
     /// t1: the new master's first advert.
     pub first_advert: WallTime,
     /// t2: the new master's first gratuitous ARP.
     pub first_garp: WallTime,
-    /// t3: the new master's first answer to the client's ping.
+    /// t3: the new master's first reply to the client's ping.
     pub first_answer: WallTime,
-    /// Protocol deadline for t1, from t0; `None` if t0 does not start the timer.
+    /// Protocol deadline for t1, relative to t0; `None` if t0 does not start a timer.
     pub deadline: Option<Duration>,
-    /// Gratuitous ARPs of the new master until [`Takeover::observed`].
+    /// Number of gratuitous ARPs that the new master sent until [`Takeover::observed`].
     pub garps: usize,
-    /// Adverts of the old master after the new master's first advert.
+    /// Number of adverts that the old master sent after the new master's first one.
     pub crossed: usize,
     /// End of the observation.
     pub observed: WallTime,
-    /// The client's neighbor entry for the virtual address before [`Takeover::cause`].
+    /// The client's neighbor entry for the VIP before [`Takeover::cause`].
     pub arp_before: Option<Neighbor>,
     /// The same neighbor entry at the end of the observation.
     pub arp_after: Option<Neighbor>,
 }
 
 impl Takeover {
-    /// Milliseconds from the old master's last advert to the new master's first (t1 - t0).
+    /// Returns the milliseconds from the old master's last advert to the new master's first (t1 -
+    /// t0).
     pub fn silence(&self) -> f64 {
         self.first_advert.millis_since(self.last_advert)
     }
 
-    /// Milliseconds from the deadline to the new master's first advert; negative if early.
+    /// Returns the milliseconds from the deadline to the new master's first advert; negative if the
+    /// advert was early.
     pub fn lateness(&self) -> Option<f64> {
         self.deadline.map(|deadline| self.silence() - crate::time::millis(deadline))
     }
 
-    /// Milliseconds from the new master's first advert to its first gratuitous ARP (t2 - t1).
+    /// Returns the milliseconds from the new master's first advert to its first gratuitous ARP (t2
+    /// - t1).
     pub fn announcement(&self) -> f64 {
         self.first_garp.millis_since(self.first_advert)
     }
 
-    /// Milliseconds from the new master's first advert to its first answer (t3 - t1).
+    /// Returns the milliseconds from the new master's first advert to its first ping reply (t3 -
+    /// t1).
     pub fn service(&self) -> f64 {
         self.first_answer.millis_since(self.first_advert)
     }
@@ -239,22 +243,22 @@ pub struct Outcome {
     pub scenario: Scenario,
     /// The agents and their configuration.
     pub setup: Setup,
-    /// Actions, in order.
+    /// Actions, in chronological order.
     pub events: Vec<Event>,
-    /// Changes of master, in order; the first is the failover.
+    /// Changes of master, in chronological order; the first is the failover.
     pub takeovers: Vec<Takeover>,
-    /// The client's pings, from before the first event to the end.
+    /// The client's pings, from before the first action to the end.
     pub probes: Probes,
-    /// Log lines of both agents, in order.
+    /// Log lines of both agents, in chronological order.
     pub log: Vec<(Station, LogLine)>,
-    /// Output of vipd commands at the end, for nodes that run vipd.
+    /// Output of vipd commands at the end, from the nodes that run vipd.
     pub views: Vec<View>,
 }
 
 /// Output of a vipd command on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
-    /// The node where the agent ran.
+    /// Node on which the command ran.
     pub station: Station,
     /// The command, `vipd status` or `vipd stats`.
     pub command: &'static str,
@@ -263,10 +267,10 @@ pub struct View {
 }
 
 impl Outcome {
-    /// Returns the client's pings from shortly before [`Takeover::cause`] to the end of its
-    /// observation.
+    /// Returns the client's pings from shortly before [`Takeover::cause`] to
+    /// [`Takeover::observed`].
     pub fn probes_around(&self, takeover: &Takeover) -> Probes {
-        // Includes the answer before a gap.
+        // Starts early enough to include the last reply before the gap.
         let before = 10 * self.setup.ping_spacing;
         let (cause, end) = (takeover.cause, takeover.observed);
         let within = |sent: WallTime| sent + before >= cause && sent <= end;

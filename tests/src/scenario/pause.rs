@@ -1,6 +1,7 @@
-//! The master is stopped past its deadline, as by a busy hypervisor or a debugger, and resumed when
-//! the backup has taken over. Its state is still Master. The protocol guarantees a single master
-//! afterwards; which node it is depends on the implementation.
+//! The master is suspended for longer than the backup's deadline, as a busy hypervisor or a
+//! debugger might do, and resumed, still in state Master, once the backup has taken over. The
+//! protocol guarantees that a single master remains; which node that is depends on the
+//! implementation.
 
 use anyhow::Result;
 

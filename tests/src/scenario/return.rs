@@ -1,4 +1,4 @@
-//! A crash followed by a restart: the preferred node starts with the stale address still on its
+//! A crash followed by a restart. The preferred node starts with the stale VIP still on its
 //! interface, and preempts the current master if preemption is enabled.
 
 use anyhow::Result;

@@ -18,27 +18,27 @@ use crate::station::{Station, VIP};
 use crate::time::{WallTime, millis};
 use crate::wait::wait_until;
 
-/// Ping answers required before the first action.
-const STEADY_ANSWERS: usize = 50;
-/// Minimum observation after the first answer, for the remaining gratuitous ARPs and crossing
-/// adverts.
+/// Number of ping replies required before the first action.
+const REQUIRED_REPLIES: usize = 50;
+/// Minimum observation time after the first reply, to capture further gratuitous ARPs and the old
+/// master's last adverts.
 const OBSERVATION: Duration = Duration::from_millis(200);
-/// Added to every protocol deadline when waiting: on a busy machine a takeover may be late, and its
+/// Added to every protocol deadline when waiting. On a busy machine a takeover may be late; its
 /// lateness is a result, not an error.
 const MARGIN: Duration = Duration::from_secs(15);
 
 /// The protocol deadline for the new master.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Deadline {
-    /// Three intervals and the skew: the old master is silent.
+    /// Three intervals plus the skew time: the old master stopped sending adverts.
     Down,
-    /// The skew: the old master sent priority 0.
+    /// The skew time: the old master sent a priority-0 advert.
     Skew,
-    /// No deadline: the old master is alive.
+    /// No deadline: the old master still sends adverts.
     Open,
 }
 
-/// Fields are dropped in order: agents before the lab they run in.
+/// A running scenario. Fields are dropped in order: the agents before the lab they run in.
 pub(super) struct Stage<'a> {
     pub(super) preferred: Agent,
     pub(super) backup: Agent,
@@ -49,14 +49,14 @@ pub(super) struct Stage<'a> {
     start: WallTime,
     events: Vec<Event>,
     takeovers: Vec<Takeover>,
-    /// Called with each action and wait.
+    /// Called with a description of each action and wait.
     watch: &'a mut dyn FnMut(&str),
 }
 
 impl<'a> Stage<'a> {
     /// Starts two agents and waits until the preferred one is master and answers the client's ping.
     pub(super) fn open(setup: &Setup, watch: &'a mut dyn FnMut(&str)) -> Result<Self> {
-        watch("two nodes, a client and a switch, each in its own namespaces");
+        watch("creating two nodes, a client and a switch, each in its own namespaces");
         let lab = Lab::new(2)?;
         let start = WallTime::now();
         let capture = lab.capture()?;
@@ -71,10 +71,9 @@ impl<'a> Stage<'a> {
             Agent::new(&lab, station, setup.kind(station).clone(), &[instance])
         };
         let (mut preferred, mut backup) = (agent(PREFERRED)?, agent(BACKUP)?);
-        watch(&format!("{preferred} starts; it becomes master after the master-down timer"));
+        watch(&format!("{preferred} starts; it becomes master when its master-down timer fires"));
         preferred.start()?;
-        // The backup starts second and finds a master, so that the scenario starts without an
-        // election.
+        // The backup starts once there is a master, so the scenario begins without an election.
         let elected = wait_until(&format!("{preferred} to become master"), MARGIN, || {
             capture.has(start, |frame| frame.claims_mastership(PREFERRED))
         });
@@ -95,37 +94,37 @@ impl<'a> Stage<'a> {
             watch,
         };
         let steady = stage.expect_steady_state();
-        steady.with_context(|| format!("before the scenario; the logs:\n{}", stage.log_text()))?;
+        steady.with_context(|| format!("before the scenario; logs:\n{}", stage.log_text()))?;
         Ok(stage)
     }
 
-    /// Waits until the preferred node is the only master and the client's ping is answered. On a
-    /// busy machine the backup may take over during startup, which must end before the scenario
-    /// begins.
+    /// Waits until the preferred node is the only master and answers the client's ping. On a busy
+    /// machine the backup may take over briefly during startup; that must be over before the
+    /// scenario begins.
     fn expect_steady_state(&self) -> Result<()> {
         let master = self.expect_one_master()?;
         ensure!(master == PREFERRED, "{master} has become master instead of {PREFERRED}");
-        wait_until("the client's ping to be answered", MARGIN, || self.prober.answered() >= STEADY_ANSWERS)
+        wait_until("the client's ping to be answered", MARGIN, || self.prober.answered() >= REQUIRED_REPLIES)
     }
 
-    /// Records the next action and returns its time.
+    /// Records an action that is about to be performed, and returns its time.
     pub(super) fn note(&mut self, text: impl Into<String>) -> WallTime {
         let text = text.into();
         (self.watch)(&text);
-        // Taken after `watch` returns, so that its duration is not attributed to the action.
+        // Taken after `watch` returns, so that the time `watch` takes is not attributed to the
+        // action.
         let time = WallTime::now();
         self.events.push(Event { time, text });
         time
     }
 
-    /// Returns the client's neighbor entry for the virtual address.
+    /// Returns the client's neighbor entry for the VIP.
     pub(super) fn arp(&self) -> Result<Option<Neighbor>> {
         neighbor(self.lab.host(Station::Client)?, VIP)
     }
 
-    /// Waits until `new` has taken over from `old`: it has sent an advert, announced the address
-    /// and answered the client, all after `cause`. Then observes for a while and records the
-    /// takeover.
+    /// Waits until `new` has taken over from `old`, that is, has sent an advert, announced the VIP
+    /// and answered the client since `cause`. Then observes for a while and records the takeover.
     pub(super) fn expect_takeover(
         &mut self,
         cause: WallTime,
@@ -152,7 +151,7 @@ impl<'a> Stage<'a> {
             announces(frame, new)
         })?;
         let identifier = self.prober.identifier();
-        self.wait_for(&format!("an answer from {new} to the client"), timeout, cause, |frame| {
+        self.wait_for(&format!("a reply from {new} to the client"), timeout, cause, |frame| {
             answers(frame, new, identifier)
         })?;
         (self.watch)(&format!("{new} is master and answers the client; observing"));
@@ -163,7 +162,7 @@ impl<'a> Stage<'a> {
         let frames = self.capture.since(self.start);
         let first = |what: &str, wanted: &dyn Fn(&Frame) -> bool| {
             let found = frames.iter().find(|frame| frame.time >= cause && wanted(frame));
-            found.map(|frame| frame.time).with_context(|| format!("{new} sent no {what} after the cause"))
+            found.map(|frame| frame.time).with_context(|| format!("{new} sent no {what} after the failure"))
         };
         let first_advert = first("advert", &|frame| frame.claims_mastership(new))?;
         let last_advert = frames
@@ -178,7 +177,7 @@ impl<'a> Stage<'a> {
             last_advert,
             first_advert,
             first_garp: first("gratuitous ARP", &|frame| announces(frame, new))?,
-            first_answer: first("answer", &|frame| answers(frame, new, identifier))?,
+            first_answer: first("ping reply", &|frame| answers(frame, new, identifier))?,
             deadline,
             garps: frames.iter().filter(|frame| frame.time >= cause && announces(frame, new)).count(),
             crossed: frames
@@ -193,21 +192,22 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Waits for twice the longest deadline after `cause` and checks that only `master` sent
-    /// adverts.
+    /// Waits for twice the longest deadline and checks that only `master` has sent adverts since
+    /// `cause`.
     pub(super) fn expect_no_takeover(&mut self, cause: WallTime, master: Station) -> Result<()> {
         (self.watch)(&format!("{master} must stay the only master"));
         self.observe(2 * self.down_interval(BACKUP))?;
         let masters = self.masters_since(cause);
         ensure!(
             !masters.is_empty() && masters.iter().all(|&station| station == master),
-            "{master} must stay the only master, but the adverts are from {}",
+            "{master} must stay the only master, but adverts were sent by {}",
             names(&masters)
         );
         Ok(())
     }
 
-    /// Waits until only one node has sent adverts for twice the longest deadline, and returns it.
+    /// Waits until only one node has sent adverts for twice the longest deadline, and returns that
+    /// node.
     pub(super) fn expect_one_master(&self) -> Result<Station> {
         let quiet = 2 * self.down_interval(BACKUP);
         let mut since = WallTime::now();
@@ -221,10 +221,10 @@ impl<'a> Stage<'a> {
             }
             master.is_some() && WallTime::now() >= since + quiet
         })?;
-        master.context("no adverts")
+        master.context("no adverts were sent")
     }
 
-    /// Waits until the returned preferred node preempts or, without preemption, checks that it does
+    /// Waits until the returning preferred node preempts, or without preemption checks that it does
     /// not.
     pub(super) fn expect_preemption(&mut self, cause: WallTime, arp_before: Option<Neighbor>) -> Result<()> {
         if self.setup.preempt {
@@ -234,7 +234,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Returns both agents' logs in order.
+    /// Returns both agents' logs, merged in chronological order.
     pub(super) fn log(&self) -> Vec<(Station, LogLine)> {
         let lines = |agent: &Agent| {
             let station = agent.station();
@@ -245,18 +245,18 @@ impl<'a> Stage<'a> {
         log
     }
 
-    /// Returns both agents' logs as text for an error message.
+    /// Returns both agents' logs, formatted for an error message.
     pub(super) fn log_text(&self) -> String {
         self.log().iter().fold(String::new(), |text, (station, line)| {
             format!("{text}  {} {station}: {}\n", line.time, line.text)
         })
     }
 
-    /// Ends the scenario. The agents are killed with the lab.
+    /// Ends the scenario and returns its outcome. The agents are killed with the lab.
     pub(super) fn close(self, scenario: Scenario) -> Result<Outcome> {
         let log = self.log();
         let views = self.views()?;
-        // Fails if the capture lost frames, which would invalidate the results.
+        // Fails if the capture lost frames: the results would be invalid.
         self.capture.stop()?;
         Ok(Outcome {
             scenario,
@@ -308,14 +308,14 @@ impl<'a> Stage<'a> {
         wait_until(what, timeout, || self.capture.has(since, &wanted))
     }
 
-    /// Waits while the capture continues.
-    #[expect(clippy::unused_self, reason = "reads as an action of the stage")]
+    /// Waits for `duration` while the capture continues.
+    #[expect(clippy::unused_self, reason = "reads as one of the stage's actions")]
     fn observe(&self, duration: Duration) -> Result<()> {
         let end = WallTime::now() + duration;
         wait_until("the end of the observation", duration + MARGIN, || WallTime::now() >= end)
     }
 
-    /// Returns the sender of each advert with a priority above 0 since then.
+    /// Returns the sender of each advert with a priority above 0 since then, in order.
     fn masters_since(&self, since: WallTime) -> Vec<Station> {
         self.capture.filter_map(since, |frame| frame.claims_mastership(frame.from).then_some(frame.from))
     }

@@ -148,8 +148,8 @@ impl Advert {
     /// Returns the whole frame, without frame check sequence.
     ///
     /// # Panics
-    /// When a list is too long for its length field, the addresses are of different families, or an
-    /// edit is out of bounds.
+    /// Panics if a list is too long for its length field, the addresses are of different families,
+    /// or an edit is out of bounds.
     pub fn frame(&self) -> Vec<u8> {
         let mut message = self.message();
         let header = self.ip_header(message.len());

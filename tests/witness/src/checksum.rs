@@ -44,7 +44,7 @@ impl Checksum {
 /// RFC 8200 section 8.1.
 ///
 /// # Panics
-/// When the addresses are of different families, or over IPv4 above 65535 bytes.
+/// Panics if the addresses are of different families, or over IPv4 above 65535 bytes.
 pub fn pseudo_header(source: IpAddr, destination: IpAddr, length: usize) -> Vec<u8> {
     let mut header = Vec::with_capacity(40);
     match (source, destination) {

@@ -16,7 +16,7 @@ pub(crate) fn is_root() -> Result<bool> {
 /// Checks the privileges for `task` (such as "the lab").
 ///
 /// # Errors
-/// If one is missing, with the way to run `command` with it.
+/// Returns an error if one is missing, with the way to run `command` with it.
 pub(crate) fn require(task: &str, command: &str) -> Result<()> {
     let remedy = format!(
         "run `sudo env \"PATH=$PATH\" \"HOME=$HOME\" {command}`, or, in a container, start it privileged"

@@ -54,7 +54,7 @@ impl Toolchain {
     /// Finds the toolchain of this machine.
     ///
     /// # Errors
-    /// When a tool is missing or has the wrong version.
+    /// Returns an error if a tool is missing or has the wrong version.
     pub(crate) fn find() -> Result<Self> {
         let missing = |tool: &str, reason: Error| anyhow!("no {tool}: {reason:#}; run `cargo xtask setup`");
         let compiler = Compiler::find().map_err(|reason| missing("compiler for the BPF target", reason))?;
@@ -136,7 +136,7 @@ impl Linker {
     /// Finds the first bpf-linker on PATH or among cargo's binaries, and checks its version.
     ///
     /// # Errors
-    /// When it is missing or has the wrong version.
+    /// Returns an error if it is missing or has the wrong version.
     pub(crate) fn find() -> Result<Self> {
         let path = folders()
             .into_iter()

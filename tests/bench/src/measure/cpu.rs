@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// the cost of sending a packet.
 ///
 /// # Errors
-/// When the process has ended.
+/// Returns an error if the process has ended.
 pub(crate) fn of_process(id: u32) -> Result<Duration> {
     let mut total = Duration::ZERO;
     let tasks = fs::read_dir(format!("/proc/{id}/task")).with_context(|| format!("process {id}"))?;

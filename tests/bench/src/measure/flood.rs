@@ -31,7 +31,7 @@ pub(crate) const RATES: [Option<u32>; 6] =
 /// Figures of a pair at this interval under floods of these rates, for `length` each.
 ///
 /// # Errors
-/// When the lab fails, or a capture lost frames.
+/// Returns an error if the lab fails, or a capture lost frames.
 pub(crate) fn pair(
     subject: &Subject,
     interval: Duration,

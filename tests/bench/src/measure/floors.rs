@@ -27,7 +27,7 @@ const REPEATS: u32 = 100;
 /// like the labs of the agents.
 ///
 /// # Errors
-/// When the lab fails.
+/// Returns an error if the lab fails.
 pub(crate) fn all(count: u8, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
     let lab = Lab::new(1)?;
     let capture = lab.capture()?;

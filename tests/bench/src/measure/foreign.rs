@@ -27,7 +27,7 @@ const WARM_UP: Duration = Duration::from_millis(200);
 /// Measures throughput and round trips without and with the agent, `length` per measurement.
 ///
 /// # Errors
-/// When the lab or a connection fails.
+/// Returns an error if the lab or a connection fails.
 pub(crate) fn traffic(subject: &Subject, length: Duration) -> Result<Vec<Figure>> {
     let lab = Lab::new(1)?;
     let mut agent = subject.agent(&lab, NODE, &[Instance::default()])?;

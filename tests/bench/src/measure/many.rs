@@ -36,7 +36,7 @@ const BOUND: Duration = Duration::from_secs(30);
 /// stop.
 ///
 /// # Errors
-/// When the lab fails, or not all of vipd's routers become master.
+/// Returns an error if the lab fails, or not all of vipd's routers become master.
 pub(crate) fn routers(subject: &Subject, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for interfaces in INTERFACES {

@@ -25,7 +25,7 @@ const WARM_UP: Duration = Duration::from_millis(1500);
 /// Returns the CPU of `count` virtual routers in Backup whose masters are impersonated.
 ///
 /// # Errors
-/// When the lab fails, or a router did not stay backup.
+/// Returns an error if the lab fails, or a router did not stay backup.
 pub(crate) fn backup(
     subject: &Subject,
     count: u8,
@@ -49,7 +49,7 @@ pub(crate) fn backup(
 /// Runs [`backup`] for several numbers of virtual routers, as a sweep over adverts per second.
 ///
 /// # Errors
-/// As [`backup`].
+/// See [`backup`].
 pub(crate) fn backups(
     subject: &Subject,
     counts: &[u8],
@@ -70,7 +70,7 @@ pub(crate) fn backups(
 /// sleeping would dominate.
 ///
 /// # Errors
-/// As [`backup`].
+/// See [`backup`].
 pub(crate) fn machine(
     subject: &Subject,
     count: u8,
@@ -109,7 +109,7 @@ fn ensure_silent(sent: u64) -> Result<()> {
 /// Returns the CPU and advert spacing of `count` virtual routers in Master.
 ///
 /// # Errors
-/// When the lab fails, or not every router sends adverts.
+/// Returns an error if the lab fails, or not every router sends adverts.
 pub(crate) fn master(
     subject: &Subject,
     count: u8,

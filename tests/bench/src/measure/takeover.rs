@@ -41,7 +41,7 @@ pub(crate) struct Cuts {
 /// Takeovers of `count` virtual routers with one address each.
 ///
 /// # Errors
-/// When the lab fails, or an address is not taken over.
+/// Returns an error if the lab fails, or an address is not taken over.
 pub(crate) fn of_many_routers(
     subject: &Subject,
     count: u8,
@@ -54,7 +54,7 @@ pub(crate) fn of_many_routers(
 /// Takeovers of one virtual router with `count` addresses.
 ///
 /// # Errors
-/// When the lab fails, or an address is not taken over.
+/// Returns an error if the lab fails, or an address is not taken over.
 pub(crate) fn of_many_addresses(
     subject: &Subject,
     count: u8,

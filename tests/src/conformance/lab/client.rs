@@ -1,4 +1,4 @@
-//! Address resolution and echo requests by the client.
+//! Address resolution and echo requests from the client.
 
 use std::net::IpAddr;
 use std::thread;
@@ -14,20 +14,22 @@ use crate::station::{Mac, Station};
 use crate::time::WallTime;
 use vipd_witness::internet_checksum;
 
-/// Requests sent by the client, and the wait after each.
+/// Maximum number of requests, if a reply is expected.
 const REQUESTS: u32 = 20;
+/// Time to wait for a reply after each request.
 const WAIT: Duration = Duration::from_millis(50);
-/// Requests sent when no reply is expected.
+/// Number of requests, if no reply is expected.
 const UNANSWERED_REQUESTS: u32 = 4;
 
 impl Stage {
-    /// Checks whether the router resolves its last virtual address, and to the correct MAC.
+    /// Checks whether the router's last VIP resolves, and to the correct MAC.
     pub(super) fn address(&self, wanted: bool) -> Result<()> {
         let router = &self.routers[0];
-        // In IPv6 the first address is link-local, which a host may already have resolved.
+        // Not the first address: in IPv6 it is link-local, and the host may already have resolved
+        // it.
         let address = *router.virtual_addresses().last().unwrap_or(&IpAddr::from(UNDER_TEST.ipv4()));
         let is_virtual = router.virtual_mac || self.program == Program::Frr;
-        let right = if is_virtual { virtual_mac(router) } else { UNDER_TEST.mac() };
+        let expected_mac = if is_virtual { virtual_mac(router) } else { UNDER_TEST.mac() };
         let began = WallTime::now();
         for _ in 0..if wanted { REQUESTS } else { UNANSWERED_REQUESTS } {
             self.client.send(&resolution_request(address))?;
@@ -44,10 +46,10 @@ impl Stage {
             });
             if !answers.is_empty() {
                 if !wanted {
-                    mismatch!("{address} resolves to {answers:?}, expected no reply");
+                    mismatch!("{address} resolves to {answers:?}, but should not resolve");
                 }
-                if answers.iter().any(|mac| *mac != Some(right)) {
-                    mismatch!("{address} resolves to {answers:?}, not to {right}");
+                if answers.iter().any(|mac| *mac != Some(expected_mac)) {
+                    mismatch!("{address} resolves to {answers:?}, not to {expected_mac}");
                 }
                 return Ok(());
             }
@@ -58,7 +60,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Checks whether the first virtual address answers an echo request sent to the router's MAC.
+    /// Checks whether the router's first VIP answers an echo request sent to the router's MAC.
     pub(super) fn echo(&self, wanted: bool) -> Result<()> {
         let router = &self.routers[0];
         let address = router.virtual_addresses().first().copied().unwrap_or(UNDER_TEST.ipv4().into());
