@@ -209,7 +209,7 @@ fn status_and_stats_field_names_are_stable() {
         ("interface", INTERFACE),
         ("family", "ipv4"),
         ("state", "master"),
-        ("vipd:xdp-mode", "tc"),
+        ("vipd:xdp-mode", "generic"),
     ] {
         assert_eq!(instance[name], value, "{name}");
     }

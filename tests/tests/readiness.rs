@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use aya::programs::{SchedClassifier, TcAttachType};
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
@@ -35,25 +34,14 @@ fn has_advert(capture: &Capture, since: WallTime, from: Station) -> bool {
     capture.has(since, |frame| frame.claims_mastership(from))
 }
 
-/// The BPF link of the program on a node's interface, in any mode.
-fn bpf_link(host: &Namespace) -> Result<u64> {
+/// The BPF link of the XDP program on a node's interface.
+fn xdp_link(host: &Namespace) -> Result<u64> {
     let interface: serde_json::Value =
         serde_json::from_str(&run(host, &format!("ip -j -d link show dev {INTERFACE}"))?)?;
-    let xdp = interface[0]["xdp"]["prog"]["id"].as_u64();
-    let program = match xdp {
-        Some(program) => program,
-        None => host.run(|| tc_program(INTERFACE))?,
-    };
+    let program = &interface[0]["xdp"]["prog"]["id"];
     let links: serde_json::Value = serde_json::from_str(&run(host, "bpftool -j link show")?)?;
-    let found = links.as_array().into_iter().flatten().find(|link| link["prog_id"] == program);
-    found.and_then(|link| link["id"].as_u64()).with_context(|| format!("no BPF link in {links}"))
-}
-
-/// The id of the only TC ingress program of an interface of this network namespace. `bpftool` of
-/// Debian 12 does not show it.
-fn tc_program(interface: &str) -> Result<u64> {
-    let (_, programs) = SchedClassifier::query_tcx(interface, TcAttachType::Ingress)?;
-    programs.first().map(|program| program.id().into()).context("no program at TC ingress")
+    let found = links.as_array().into_iter().flatten().find(|link| link["prog_id"] == *program);
+    found.and_then(|link| link["id"].as_u64()).with_context(|| format!("no XDP link in {links}"))
 }
 
 #[test]
@@ -70,7 +58,7 @@ fn backup_with_detached_xdp_link_recovers_without_takeover() {
     for round in 1..=3 {
         wait_for_backup_of(&two, ONE.ipv4()).unwrap();
         let detached = WallTime::now();
-        run(node, &format!("bpftool link detach id {}", bpf_link(node).unwrap())).unwrap();
+        run(node, &format!("bpftool link detach id {}", xdp_link(node).unwrap())).unwrap();
         let received = counter(&two, "advertisement-rcvd").unwrap();
         try_wait_until("adverts to be received again", TIMEOUT, || {
             Ok(counter(&two, "advertisement-rcvd")? >= received + 10)
@@ -97,9 +85,9 @@ fn master_outlives_a_detached_xdp_link() {
     let one = start_agent(&lab, ONE, &[slow]).unwrap();
     wait_for_state(&one, "master", TIMEOUT).unwrap();
     let node = lab.host(ONE).unwrap();
-    let old = bpf_link(node).unwrap();
+    let old = xdp_link(node).unwrap();
     run(node, &format!("bpftool link detach id {old}")).unwrap();
-    try_wait_until("a new BPF link", TIMEOUT, || Ok(bpf_link(node).is_ok_and(|link| link != old))).unwrap();
+    try_wait_until("a new XDP link", TIMEOUT, || Ok(xdp_link(node).is_ok_and(|link| link != old))).unwrap();
     wait_for(&one, "the new link to be in use", TIMEOUT, |status| !status.text("vipd:xdp-mode").is_empty())
         .unwrap();
     wait_for_state(&one, "master", TIMEOUT).unwrap();
@@ -240,7 +228,7 @@ fn unicast_without_hardware_address_fails_over() {
     )
     .unwrap();
     assert!(has_vip(ONE) && !has_vip(TWO));
-    assert_eq!(status(&two).unwrap()[0].text("vipd:xdp-mode"), "tc");
+    assert_eq!(status(&two).unwrap()[0].text("vipd:xdp-mode"), "generic");
     let transitions = counter(&two, "master-transitions").unwrap();
     one.kill().unwrap();
     wait_for_state(&two, "master", TIMEOUT).unwrap();

@@ -7,7 +7,6 @@ use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
 
-use super::attach::Refusal;
 use super::mode::Preference;
 
 /// The XDP program could not be loaded.
@@ -76,7 +75,10 @@ impl LoadError {
         if errno(source) == Some(libc::EPERM) {
             return Self::Permission;
         }
-        Self::Program { name, reason: rejection(name, source) }
+        let text = source.to_string();
+        ::log::debug!("{name}: {text}");
+        let reason = text.split(". Verifier output").next().unwrap_or_default().to_owned();
+        Self::Program { name, reason }
     }
 
     pub(super) fn mapping(name: &'static str, source: io::Error) -> Self {
@@ -128,10 +130,11 @@ pub enum AttachError {
 }
 
 impl AttachError {
-    /// Converts an error that would occur at any hook; returns `None` for other errors.
-    pub(super) fn fatal(interface: &str, refusal: &Refusal) -> Option<Self> {
+    /// Converts an error that would occur in any mode; returns `None` for other errors.
+    pub(super) fn fatal(interface: &str, error: &io::Error) -> Option<Self> {
         let interface = interface.to_owned();
-        match refusal.errno()? {
+        match error.raw_os_error()? {
+            libc::EBUSY | libc::EEXIST => Some(Self::Busy { interface }),
             libc::ENODEV => Some(Self::NoDevice { interface }),
             libc::EPERM => Some(Self::Permission { interface }),
             _ => None,
@@ -142,8 +145,6 @@ impl AttachError {
 /// Returns the symbol and description of an error, for the errnos that drivers return.
 pub(super) fn errno_name(error: &io::Error) -> String {
     let name = match error.raw_os_error() {
-        Some(libc::EBUSY) => "EBUSY",
-        Some(libc::EEXIST) => "EEXIST",
         Some(libc::EINVAL) => "EINVAL",
         Some(libc::EOPNOTSUPP) => "EOPNOTSUPP",
         Some(libc::ENOMEM) => "ENOMEM",
@@ -158,15 +159,8 @@ pub(super) fn errno_name(error: &io::Error) -> String {
     format!("{name} ({text})")
 }
 
-/// Returns why the verifier rejects a program, and logs its output at debug level.
-pub(super) fn rejection(name: &str, error: &ProgramError) -> String {
-    let text = error.to_string();
-    ::log::debug!("{name}: {text}");
-    text.split(". Verifier output").next().unwrap_or_default().to_owned()
-}
-
 /// Returns the errno of the first I/O error in a chain of sources.
-pub(super) fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
+fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {
