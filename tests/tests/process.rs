@@ -226,8 +226,11 @@ fn stale_vips_are_removed_before_startup_errors() {
         mount("tmpfs", path, "tmpfs", MountFlags::NOSUID, Some(c"nr_inodes=1")).map_err(io::Error::from)
     };
     let foreign = |path: &Path| std::os::unix::fs::chown(path, Some(1234), None);
-    let troubles: [(Trouble, &str); 3] =
-        [(read_only, "Read-only file system"), (full, "free some space there"), (foreign, "belongs to user 1234")];
+    let troubles: [(Trouble, &str); 3] = [
+        (read_only, "Read-only file system"),
+        (full, "free some space there"),
+        (foreign, "belongs to user 1234"),
+    ];
     for (trouble, words) in troubles {
         killed_master(node);
         node.run(move || trouble(&directory("a"))).expect("break the runtime directory");
