@@ -19,6 +19,10 @@ use crate::vrrp::{Event, Peer, Snapshot, VirtualAddress};
 use crate::xdp::{Mode, Row};
 
 /// Messages from the service to the engine.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few are sent, and a box would be freed on the engine's thread"
+)]
 pub(crate) enum Command {
     /// The result of a [`Request::Open`].
     Opened {
