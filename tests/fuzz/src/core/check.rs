@@ -160,7 +160,7 @@ pub(super) fn steady(router: &Router, now: Timestamp) {
         assert_eq!(all.next_timeout(), Some(time + steady.down_interval));
     }
     last.handle(times[2], Input::Advert(steady.at(times[2])));
-    assert_eq!(format!("{all:?}"), format!("{last:?}"), "the earlier adverts had an effect");
+    assert_eq!(all, last, "the earlier adverts had an effect");
 }
 
 fn cells(counters: &Counters) -> [u64; 11] {
