@@ -66,7 +66,7 @@ pub(crate) struct Watch {
 #[derive(Clone, Copy, Debug)]
 struct Followed {
     row: Row,
-    /// Nanoseconds.
+    /// Advert interval, in nanoseconds.
     interval: u64,
 }
 
@@ -244,8 +244,9 @@ mod tests {
         Row::new(number).expect("rows start at 1")
     }
 
-    /// Returns the milliseconds up to `end` at which a link is probed. `backups`: the interval of
-    /// each; `last`: the time of its last advert; `awake`: the engine is awake this often anyway.
+    /// Returns the times up to `end` at which a link is probed. `backups` contains the advert
+    /// interval of each backup, `last` is the time of the last adverts, and `awake` the interval at
+    /// which the engine is awake anyway. All times are in milliseconds.
     fn probed(watch: &mut Watch, end: u64, backups: &[u64], last: u64, awake: u64) -> Vec<u64> {
         let rows = || (1..).map(row).zip(backups.iter().map(|interval| interval * MS));
         let mut probed = Vec::new();
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overdue_advert_causes_a_probe() {
+    fn overdue_advert_causes_a_probe() {
         for (backups, awake, expected) in [
             (&[1_000][..], ASLEEP, 21_500),
             (&[400], ASLEEP, 20_600),
@@ -312,11 +313,15 @@ mod tests {
     }
 
     #[test]
-    fn a_link_without_adverts_is_probed_periodically() {
+    fn link_without_adverts_is_probed_periodically() {
         assert_eq!(probed(&mut watch_from(0), 3_500, &[], 0, ASLEEP), [1_000, 2_000, 3_000]);
         assert_eq!(probed(&mut watch_from(0), 3_500, &[40_000], 0, ASLEEP), [1_500, 3_000]);
         let mut watch = watch_from(0);
         watch.received(at(700));
-        assert_eq!(probed(&mut watch, 2_900, &[], 0, ASLEEP), [1_700, 2_700], "a record is an advert");
+        assert_eq!(
+            probed(&mut watch, 2_900, &[], 0, ASLEEP),
+            [1_700, 2_700],
+            "an advert with a record counts"
+        );
     }
 }
