@@ -9,13 +9,17 @@ use vipd_tests::capture::Capture;
 use vipd_tests::command;
 use vipd_tests::configuration::Family;
 use vipd_tests::control::{counter, status, wait_for, wait_for_state};
+use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
+use vipd_tests::links;
 use vipd_tests::namespace::Namespace;
+use vipd_tests::protocol::Version;
 use vipd_tests::routers::{start_agent, wait_for_backup_of};
 use vipd_tests::station::{INTERFACE, Station};
 use vipd_tests::time::WallTime;
 use vipd_tests::tun::Tun;
 use vipd_tests::wait::{try_wait_until, wait_until};
+use vipd_witness::Advert;
 
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
@@ -92,6 +96,48 @@ fn master_outlives_a_detached_xdp_link() {
         .unwrap();
     wait_for_state(&one, "master", TIMEOUT).unwrap();
     assert_eq!(counter(&one, "master-transitions").unwrap(), 1);
+}
+
+/// Opening a link again, here to create a macvlan, must not detach the program: each advert that
+/// arrives meanwhile is received.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn xdp_link_is_kept_and_no_advert_is_lost_when_an_interface_is_reopened() {
+    const ROUNDS: usize = 5;
+    const ADVERTS: usize = 200;
+    let lab = Lab::new(2).unwrap();
+    let node = lab.host(ONE).unwrap();
+    let configured =
+        Instance { virtual_mac: true, interval: Duration::from_secs(1), ..instance(Family::V4, 100) };
+    let agent = start_agent(&lab, ONE, &[configured]).unwrap();
+    let injector = Injector::open(lab.host(TWO).unwrap()).unwrap();
+    let follows = TWO.ipv4().to_string();
+    let master = Advert { interval: 4_000, ..TWO.advert(Version::V3, 51, 200) }.frame();
+    wait_for(&agent, "to follow node 2", TIMEOUT, |status| {
+        let sent = injector.send(&master);
+        sent.is_ok() && status.text("state") == "backup" && status.text("last-adv-source") == follows
+    })
+    .unwrap();
+    let link = xdp_link(node).unwrap();
+    let before = counter(&agent, "advertisement-rcvd").unwrap();
+    let macvlan = || node.run(|| links::index("vrrp4-51"));
+    for round in 1..=ROUNDS {
+        let deleted = macvlan().unwrap();
+        std::thread::scope(|scope| {
+            let adverts = scope.spawn(|| {
+                injector.send_paced(std::slice::from_ref(&master), ADVERTS, Duration::from_millis(400))
+            });
+            run(node, "ip link delete vrrp4-51").unwrap();
+            try_wait_until("a new macvlan", TIMEOUT, || Ok(macvlan().is_ok_and(|index| index != deleted)))
+                .unwrap();
+            adverts.join().unwrap().unwrap();
+        });
+        assert_eq!(xdp_link(node).unwrap(), link, "round {round}");
+    }
+    let sent = (ROUNDS * ADVERTS) as u64;
+    wait_until("all adverts", TIMEOUT, || counter(&agent, "advertisement-rcvd").unwrap() >= before + sent)
+        .unwrap();
+    assert_eq!(counter(&agent, "master-transitions").unwrap(), 0);
 }
 
 fn is_member(host: &Namespace, group: &'static str) -> bool {
