@@ -1,4 +1,5 @@
-//! Unicast adverts and the kernel's neighbor resolution, which repeats a request once a second.
+//! Unicast adverts to peers that the kernel has not resolved. The kernel alone repeats its ARP
+//! requests only once per second.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ fn agent(lab: &Lab, station: Station, peer: Station, priority: u8) -> Agent {
         peer.ipv4()
     );
     let agent = Agent::with_configuration(lab, station, vipd().expect("vipd binary"), configuration);
-    started(agent.unwrap())
+    start(agent.unwrap())
 }
 
 fn keepalived(lab: &Lab, station: Station, peer: Station, priority: u8) -> Agent {
@@ -36,15 +37,15 @@ fn keepalived(lab: &Lab, station: Station, peer: Station, priority: u8) -> Agent
         unicast_peers: vec![peer.ipv4().into()],
         ..Instance::default()
     };
-    started(Agent::new(lab, station, AgentKind::Keepalived, &[instance]).unwrap())
+    start(Agent::new(lab, station, AgentKind::Keepalived, &[instance]).unwrap())
 }
 
-fn started(mut agent: Agent) -> Agent {
+fn start(mut agent: Agent) -> Agent {
     agent.start().unwrap();
     agent
 }
 
-/// Makes a node's kernel probe its neighbors after one second instead of half a minute.
+/// Configures a node's kernel to probe its neighbors after one second instead of half a minute.
 fn shorten_neighbor_timers(lab: &Lab, station: Station) {
     let directory = "/proc/sys/net/ipv4/neigh/eth1";
     lab.host(station).unwrap().run(move || {
@@ -54,7 +55,7 @@ fn shorten_neighbor_timers(lab: &Lab, station: Station) {
 }
 
 /// Waits until a node's neighbor entry for another node is incomplete or failed.
-fn until_unresolved(lab: &Lab, station: Station, neighbor: Station) {
+fn wait_until_unresolved(lab: &Lab, station: Station, neighbor: Station) {
     try_wait_until("the neighbor entry to fail", TIMEOUT, || {
         let entry = run(lab.host(station)?, "ip", &["neighbor", "show", &neighbor.ipv4().to_string()])?;
         Ok(entry.contains("INCOMPLETE") || entry.contains("FAILED"))
@@ -62,16 +63,16 @@ fn until_unresolved(lab: &Lab, station: Station, neighbor: Station) {
     .unwrap();
 }
 
-/// Returns whether a frame is a broadcast ARP request of the lower-priority node for the other one.
+/// Returns whether a frame is a broadcast ARP request from the lower-priority node for the other.
 fn is_request(frame: &Frame) -> bool {
     let is_for_higher = frame.arp().is_some_and(|arp| arp.target == HIGHER.ipv4());
     frame.from == LOWER && frame.bytes[0] == 0xff && is_for_higher
 }
 
-/// Disconnects the node with the higher priority until the other node's neighbor entry for it has
-/// failed, and connects it again just after an ARP request of that node, whose kernel sends the next
-/// one a second later. The adverts must arrive before the master-down timer fires.
-fn waits_for_preempt_delay_after_link_recovery(lower: fn(&Lab, Station, Station, u8) -> Agent) {
+/// Disconnects the higher-priority node until the other node's neighbor entry for it has failed, and
+/// reconnects it just after an ARP request from that node, whose kernel sends the next one a second
+/// later. Adverts must arrive before the higher-priority node's master-down timer fires.
+fn check_preempt_delay_after_link_recovery(lower: fn(&Lab, Station, Station, u8) -> Agent) {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();
     shorten_neighbor_timers(&lab, LOWER);
@@ -83,7 +84,7 @@ fn waits_for_preempt_delay_after_link_recovery(lower: fn(&Lab, Station, Station,
         lab.cut(HIGHER).unwrap();
         wait_for_state(&higher, "fault", TIMEOUT).unwrap();
         wait_until("the lower-priority node to take over", TIMEOUT, || has_vip(LOWER)).unwrap();
-        until_unresolved(&lab, LOWER, HIGHER);
+        wait_until_unresolved(&lab, LOWER, HIGHER);
         let unresolved = WallTime::now();
         wait_until("an ARP request", TIMEOUT, || capture.has(unresolved, is_request)).unwrap();
 
@@ -102,19 +103,20 @@ fn waits_for_preempt_delay_after_link_recovery(lower: fn(&Lab, Station, Station,
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn higher_priority_node_waits_for_preempt_delay_after_link_recovery() {
-    waits_for_preempt_delay_after_link_recovery(agent);
+    check_preempt_delay_after_link_recovery(agent);
 }
 
-/// keepalived does not solicit a peer, so this depends on vipd's announcement of its own address.
+/// keepalived does not send ARP requests for its peers, so this depends on vipd announcing its own
+/// address.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn higher_priority_node_waits_for_preempt_delay_with_keepalived_as_master() {
-    waits_for_preempt_delay_after_link_recovery(keepalived);
+    check_preempt_delay_after_link_recovery(keepalived);
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn adverts_to_an_unresolved_peer_send_arp_requests() {
+fn adverts_to_an_unresolved_peer_trigger_arp_requests() {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();
     shorten_neighbor_timers(&lab, LOWER);
@@ -122,21 +124,21 @@ fn adverts_to_an_unresolved_peer_send_arp_requests() {
     wait_for_state(&node, "master", TIMEOUT).unwrap();
     let requests =
         |since: WallTime| capture.filter_map(since, |frame| is_request(frame).then_some(())).len() as u64;
-    let adverts = |more: u64| {
+    let wait_for_adverts = |more: u64| {
         let before = counter(&node, "advertisement-sent").unwrap();
         wait_until("adverts", TIMEOUT, || counter(&node, "advertisement-sent").unwrap() >= before + more)
             .unwrap();
     };
-    // The peer answers ARP but runs no agent.
-    adverts(10);
+    // The peer runs no agent, but its kernel answers ARP.
+    wait_for_adverts(10);
     let resolved = WallTime::now();
-    adverts(20);
+    wait_for_adverts(20);
     assert_eq!(requests(resolved), 0, "the peer's MAC address is resolved");
 
     lab.cut(HIGHER).unwrap();
-    until_unresolved(&lab, LOWER, HIGHER);
+    wait_until_unresolved(&lab, LOWER, HIGHER);
     let unresolved = WallTime::now();
-    adverts(30);
-    // The kernel by itself repeats a request once per second.
+    wait_for_adverts(30);
+    // The kernel alone would send about three requests, one per second.
     assert!(requests(unresolved) >= 15, "{} requests for 30 adverts", requests(unresolved));
 }
