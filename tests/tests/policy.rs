@@ -156,7 +156,7 @@ fn preempt_delay_postpones_preemption() {
     let lower = agent(&lab, TWO, instance("VI_1", 51, &lines(100, "0s")));
     wait_for_state(&lower, "master", TIMEOUT).expect("master");
     let delayed = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "1000s")));
-    // It follows the lower-priority master. Without a preempt delay it would not.
+    // The router follows the lower-priority master, which it would not do without a preempt delay.
     let followed = control::wait_for(&delayed, "to follow", TIMEOUT, |status| {
         status.address("last-adv-source") == Some(TWO.ipv4().into())
     });

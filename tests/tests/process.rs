@@ -37,8 +37,8 @@ fn directory(name: &str) -> PathBuf {
     Agent::runtime_dir().join(name)
 }
 
-/// Returns the command that runs vipd with the runtime directory `name`, and a configuration file
-/// outside of it.
+/// Returns the command that runs vipd with the runtime directory `name` and a configuration file
+/// outside it.
 fn command(node: &Namespace, name: &str, extra: &str) -> Command {
     let (file, text) = (directory(&format!("{name}.toml")), configuration(extra));
     let path = file.clone();

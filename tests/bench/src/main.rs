@@ -59,7 +59,7 @@ struct Args {
     /// Number of runs per scenario; long scenarios have fewer
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Run each scenario once, and shorter
+    /// Run each scenario only once, and for a shorter time
     #[arg(long, conflicts_with = "runs")]
     quick: bool,
     /// Fail if a target is missed or, with --vipd, if a CPU metric increased by more than 5 %

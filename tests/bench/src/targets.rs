@@ -42,7 +42,7 @@ enum Floor {
     Unknown,
     /// A constant, and what it stands for.
     Fixed(f64, &'static str),
-    /// A value measured in this run, times a factor that converts units; and what it stands for.
+    /// A value measured in this run, a factor that converts its unit, and what it stands for.
     Measured(Who, Reading, f64, &'static str),
 }
 

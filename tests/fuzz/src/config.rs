@@ -150,7 +150,7 @@ fn check(text: &str, answer: &Result<Config, Problems>) {
     }
 }
 
-/// Checks that problems have valid positions, and are in the order of the file.
+/// Checks that problems have valid positions and are listed in file order.
 fn check_problems(text: &str, problems: &Problems) {
     let list = problems.list();
     assert!(!list.is_empty(), "rejected without a reason");

@@ -10,8 +10,8 @@ use vipd_common::Timestamp;
 
 use scene::{Configuration, KINDS, Step, primary};
 
-/// Maximum time in nanoseconds, an uptime of 146 years. Timers saturate at the end of the clock,
-/// which is four times as far, where they would always be due.
+/// Maximum time in nanoseconds: 146 years of uptime. Timers saturate at the end of the clock, four
+/// times as far away, and would always be due there.
 const END_OF_TIME: u64 = 1 << 62;
 
 /// Runs one input: a configuration, the uptime at the start, and steps until the bytes are used up.

@@ -34,11 +34,12 @@ pub(crate) struct Role {
 /// How virtual routers are distributed among hosts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
-    /// 30 to 60 virtual routers, each on some of 4 to 12 hosts.
+    /// 4 to 12 hosts with 30 to 60 virtual routers, each of which runs on some of the hosts.
     Mesh,
-    /// 30 to 60 virtual routers, each on all of 4 to 12 hosts. All prefer the same host.
+    /// 4 to 12 hosts, all of which run the same 30 to 60 virtual routers and prefer the same host
+    /// as master.
     Ladder,
-    /// Three virtual routers, each on all of 60 hosts.
+    /// 60 hosts, all of which run the same three virtual routers.
     Crowd,
 }
 

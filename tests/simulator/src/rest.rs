@@ -104,7 +104,7 @@ impl World {
 
 /// The expected takeover of a virtual router whose master fails.
 pub(crate) struct Succession {
-    /// Latest true time of the takeover.
+    /// Deadline of the takeover, in true time.
     pub(crate) until: u64,
     pub(crate) group: usize,
     /// The backup whose timer fires first.

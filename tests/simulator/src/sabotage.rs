@@ -7,7 +7,7 @@ pub enum Sabotage {
     #[default]
     None,
     /// A master receives no adverts.
-    DeafMaster,
+    MasterReceivesNothing,
     /// After a stall, timers fire before pending adverts are handled.
     TimersFirst,
     /// Priority-0 adverts are not received.

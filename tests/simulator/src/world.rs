@@ -139,8 +139,8 @@ impl World {
             self.members[member].fast_path.handled(received.arrival);
             let event = TraceEvent::Received(received.source, received.priority);
             self.trace.add(self.now, host, Some(self.members[member].group), event);
-            let deaf = match self.sabotage {
-                Sabotage::DeafMaster => self.members[member].is_master(),
+            let dropped = match self.sabotage {
+                Sabotage::MasterReceivesNothing => self.members[member].is_master(),
                 Sabotage::NoPriorityZero => received.priority == 0,
                 _ => false,
             };
@@ -150,7 +150,7 @@ impl World {
             {
                 received.priority = 255;
             }
-            if !deaf {
+            if !dropped {
                 self.give(member, Input::Advert(received));
             }
         }

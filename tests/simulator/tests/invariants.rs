@@ -47,7 +47,7 @@ fn expect_violation(sabotage: Sabotage, invariant: Invariant) {
 
 #[test]
 fn master_that_receives_nothing_is_detected() {
-    expect_violation(Sabotage::DeafMaster, Invariant::OneMasterAtMost);
+    expect_violation(Sabotage::MasterReceivesNothing, Invariant::OneMasterAtMost);
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub enum Checksum {
     /// Over a pseudo-header and the message: IPv6, and RFC 5798 in IPv4 as most routers implement
     /// it.
     PseudoHeader,
-    /// This value, which is not computed.
+    /// This fixed value.
     Value(u16),
     /// A value that is wrong in both forms.
     Bad,

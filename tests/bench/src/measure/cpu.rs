@@ -18,7 +18,7 @@ pub(crate) fn of_process(id: u32) -> Result<Duration> {
         .with_context(|| format!("listing the threads of process {id}"))?;
     for task in tasks {
         let task = task?.path();
-        // The thread may have exited meanwhile.
+        // The thread may have exited in the meantime.
         let Ok(text) = fs::read_to_string(task.join("schedstat")) else { continue };
         let nanos = text.split_whitespace().next().and_then(|number| number.parse().ok());
         total += Duration::from_nanos(nanos.with_context(|| format!("{}: {text:?}", task.display()))?);

@@ -169,7 +169,7 @@ fn measure_load(
     ])
 }
 
-/// Returns how many of vipd's instances are in this state.
+/// Returns the number of vipd's instances that are in this state.
 fn instances_in_state(agent: &Agent, state: &str) -> Result<usize> {
     Ok(control::status(agent)?.iter().filter(|status| status.text("state") == state).count())
 }
