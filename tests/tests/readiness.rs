@@ -98,8 +98,8 @@ fn master_with_detached_xdp_link_recovers_without_state_change() {
     assert_eq!(counter(&one, "master-transitions").unwrap(), 1);
 }
 
-/// Opening a link again, here to create a macvlan, must not detach the program: each advert that
-/// arrives meanwhile is received.
+/// Reopening a link, here to create a macvlan, must not detach the XDP program: adverts that arrive
+/// in the meantime are received.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn xdp_link_is_kept_and_no_advert_is_lost_when_an_interface_is_reopened() {

@@ -1,5 +1,5 @@
-//! A master that was stalled (SIGSTOP) detects that it was replaced, whatever adverts it received
-//! meanwhile.
+//! A master that was stalled (SIGSTOP) detects that it was replaced, regardless of the adverts it
+//! received during the stall.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

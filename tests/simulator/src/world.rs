@@ -24,7 +24,7 @@ pub(crate) enum Due {
     Arrival(usize, InTransit),
     /// A member's timer is checked.
     Timer(usize),
-    /// A stalled host continues.
+    /// A stalled host resumes.
     Resume(usize),
 }
 

@@ -21,7 +21,7 @@ const GAP: Duration = Duration::from_nanos(400);
 const SLICE: Duration = Duration::from_millis(50);
 
 /// Runs `work`, which should load the machine evenly, and returns its result and the CPU time used
-/// meanwhile, as a multiple of one CPU.
+/// while it ran, as a multiple of one CPU.
 ///
 /// # Errors
 /// Returns the error from `work`, or an error if `work` is shorter than a few slices or a thread
