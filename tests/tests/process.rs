@@ -229,7 +229,7 @@ fn stale_vips_are_removed_before_startup_errors() {
     };
     let foreign = |path: &Path| std::os::unix::fs::chown(path, Some(1234), None);
     let breakages: [(Breakage, &str); 3] =
-        [(read_only, "Read-only file system"), (full, "make room there"), (foreign, "belongs to user 1234")];
+        [(read_only, "Read-only file system"), (full, "free some space there"), (foreign, "belongs to user 1234")];
     for (make_unusable, words) in breakages {
         leave_stale_vip(node);
         node.run(move || make_unusable(&directory("a"))).expect("break the runtime directory");
