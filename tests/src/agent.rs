@@ -209,7 +209,9 @@ impl Agent {
         self.write_configuration()?;
         self.remove_pid_files()?;
         let stderr = match &self.stderr {
-            Some(stderr) => Stdio::from(stderr.try_clone().context("duplicating its standard error")?),
+            Some(stderr) => {
+                Stdio::from(stderr.try_clone().context("duplicating the descriptor for standard error")?)
+            }
             None => Stdio::piped(),
         };
         if self.kind == AgentKind::Frr {
@@ -238,7 +240,7 @@ impl Agent {
                 let joined = GROUP_IN_PROC.iter().any(|group| groups.contains(group));
                 Ok(accepts && (joined || groups6.contains(GROUP6_IN_PROC)))
             });
-        listening.with_context(|| format!("{self} did not start; its log:\n{}", self.log_text()))
+        listening.with_context(|| format!("{self} did not start; log:\n{}", self.log_text()))
     }
 
     /// Stops the program with SIGTERM and returns its exit status.

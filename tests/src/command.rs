@@ -15,7 +15,7 @@ use crate::process::output;
 pub fn run(host: &Namespace, program: &str, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
     command.args(arguments);
-    let done = output(host, command).with_context(|| format!("{program} on {}", host.name()))?;
+    let done = output(host, command).with_context(|| format!("running {program} on {}", host.name()))?;
     let error = String::from_utf8_lossy(&done.stderr);
     ensure!(done.status.success(), "{program} {} on {}: {error}", arguments.join(" "), host.name());
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())

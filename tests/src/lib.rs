@@ -12,7 +12,7 @@
 //! [`Prober`](probe::Prober) pings the VIP from the client, and an [`Injector`](inject::Injector)
 //! sends arbitrary frames. [`scenario`] uses them to play a failure and measure its
 //! [`Outcome`](scenario::Outcome), [`compare`] repeats a scenario with several agents, and
-//! [`story`] prints them.
+//! [`report`] prints the results.
 //!
 //! A lab does not affect the host, and disappears with its process, even after SIGKILL (see
 //! [`namespace`]).

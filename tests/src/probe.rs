@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_gap_is_between_replies_not_between_probes() {
+    fn longest_gap_is_between_replies_not_between_probes() {
         let probe = |sent, answered: Option<i64>| Probe { sent: at(sent), answered: answered.map(at) };
         let probes = Probes(vec![
             probe(0, Some(1)),
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_matches_only_probes_of_its_prober() {
+    fn reply_matches_only_probes_of_its_prober() {
         let mut reply = vec![0x45; 20];
         reply.extend(echo_request(7, 70_000));
         assert_eq!(answered_probe(&reply, 7), None, "a request is not a reply");

@@ -95,14 +95,15 @@ impl Process {
     /// # Errors
     /// Returns an error if it is still running after `timeout`.
     pub fn terminate(&mut self, timeout: Duration) -> Result<ExitStatus> {
-        kill_process(self.rustix_pid(), Signal::TERM).with_context(|| format!("SIGTERM to {}", self.name))?;
+        kill_process(self.rustix_pid(), Signal::TERM)
+            .with_context(|| format!("sending SIGTERM to {}", self.name))?;
         let mut status = None;
         try_wait_until(&format!("{} to stop after SIGTERM", self.name), timeout, || {
             status = self.child.try_wait()?;
             Ok(status.is_some())
         })?;
         self.join_readers();
-        status.context("an exited program has a status")
+        status.context("no exit status")
     }
 
     /// Kills the process and all its child processes with SIGKILL, and waits until all have exited.
@@ -111,8 +112,8 @@ impl Process {
     /// Returns an error if the kernel rejects the request.
     pub fn kill(&mut self) -> Result<()> {
         // Killing the init process of a PID namespace kills all processes in it.
-        self.child.kill().with_context(|| format!("SIGKILL to {}", self.name))?;
-        self.child.wait().with_context(|| format!("waiting for the exit of {}", self.name))?;
+        self.child.kill().with_context(|| format!("sending SIGKILL to {}", self.name))?;
+        self.child.wait().with_context(|| format!("waiting for {} to exit", self.name))?;
         self.join_readers();
         Ok(())
     }
@@ -123,7 +124,7 @@ impl Process {
     /// Returns an error if it has exited.
     pub fn pause(&self) -> Result<()> {
         kill_process_group(self.rustix_pid(), Signal::STOP)
-            .with_context(|| format!("SIGSTOP to {}", self.name))
+            .with_context(|| format!("sending SIGSTOP to {}", self.name))
     }
 
     /// Resumes the process and its child processes with SIGCONT.
@@ -132,7 +133,7 @@ impl Process {
     /// Returns an error if it has exited.
     pub fn resume(&self) -> Result<()> {
         kill_process_group(self.rustix_pid(), Signal::CONT)
-            .with_context(|| format!("SIGCONT to {}", self.name))
+            .with_context(|| format!("sending SIGCONT to {}", self.name))
     }
 
     fn rustix_pid(&self) -> Pid {
@@ -180,7 +181,7 @@ fn start(namespace: &Namespace, mut command: Command) -> Result<Child> {
             // SAFETY: the flag affects only the PID namespace of this thread's future children,
             // which is not shared with other threads.
             unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.context("creating a PID namespace")?;
-            let child = command.spawn().context("executing it");
+            let child = command.spawn().context("executing the program");
             // Must be undone: a thread whose children are created in another PID namespace cannot
             // start threads.
             move_into_link_name_space(own.as_fd(), None).context("returning to the lab's PID namespace")?;

@@ -28,7 +28,7 @@ pub const PREFIX6: u8 = 64;
 pub const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x122, 0, 0, 0, 0, 0, 0x50);
 /// The link-local VIP, which is first in adverts (RFC 9568 section 5.2.9).
 pub const VIP6_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x50);
-/// Maximum number of nodes: .11 to .49.
+/// Maximum number of nodes. Their IPv4 addresses end in 11 to 49.
 pub const MAX_NODES: u8 = 39;
 
 /// Base of the switch ports' interface indices. The bridge and loopback have lower indices.

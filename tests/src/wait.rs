@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_condition_is_checked_until_it_holds() {
+    fn condition_is_checked_until_true() {
         let mut checks = 0;
         wait_until("three checks", Duration::from_secs(5), || {
             checks += 1;
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_names_the_condition() {
+    fn timeout_names_the_condition() {
         let error = wait_until("an impossible condition", Duration::from_millis(2), || false).unwrap_err();
         assert!(error.to_string().contains("an impossible condition"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! Accept_Mode: whether a master accepts packets addressed to its VIPs.
+//! Accept_Mode: whether a master accepts packets that are addressed to its VIPs.
 
 use std::time::Duration;
 
@@ -37,10 +37,10 @@ fn vips_resolve_but_do_not_answer_without_accept() {
         Ok(control::status(&agent)?.iter().all(|status| status.text("state") == "master"))
     })
     .expect("master");
-    for (place, address) in [VIP.into(), VIP6.into()].into_iter().enumerate() {
-        try_wait_until("a dropped echo", TIMEOUT, || {
+    for (index, address) in [VIP.into(), VIP6.into()].into_iter().enumerate() {
+        try_wait_until("a dropped echo request to be counted", TIMEOUT, || {
             assert!(!ping(client, address)?, "{address} answered a ping");
-            Ok(control::stats(&agent)?.1[place].number("vipd:not-accepted")? > 0)
+            Ok(control::stats(&agent)?.1[index].number("vipd:not-accepted")? > 0)
         })
         .expect("dropped and counted");
         // ARP, and Neighbor Solicitations and Advertisements, must pass (RFC 9568 section 6.4.3).
@@ -63,7 +63,8 @@ fn vips_answer_with_accept() {
     let client = lab.host(Station::Client).expect("client host");
     let agent = agent(&lab, true);
     for address in [VIP.into(), VIP6.into()] {
-        try_wait_until("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
+        try_wait_until("a reply to the client's ping", TIMEOUT, || ping(client, address))
+            .expect("ping is answered");
     }
     assert_eq!(control::counter(&agent, "vipd:not-accepted").expect("read the counter"), 0);
 }
@@ -76,14 +77,15 @@ fn accept_filter_is_restored_after_interface_recreation() {
     let agent = agent(&lab, false);
     let masters = || Ok(control::status(&agent)?.iter().all(|status| status.text("state") == "master"));
     try_wait_until("both instances to be master", TIMEOUT, masters).expect("master");
-    // Each round has a new interface index: entries of the old one must not fill the BPF map.
+    // The interface has a new index in each round: entries for old indices must not fill the BPF
+    // map.
     for _ in 0..3 {
         lab.unplug(ONE).expect("unplug");
         wait_for_state(&agent, "fault", TIMEOUT).expect("fault");
         lab.plug(ONE).expect("plug in");
         try_wait_until("both instances to be master", TIMEOUT, masters).expect("master");
         let before = control::counter(&agent, "vipd:not-accepted").expect("read the counter");
-        try_wait_until("a dropped echo", TIMEOUT, || {
+        try_wait_until("a dropped echo request to be counted", TIMEOUT, || {
             assert!(!ping(client, VIP.into())?, "{VIP} answered a ping");
             Ok(control::counter(&agent, "vipd:not-accepted")? > before)
         })

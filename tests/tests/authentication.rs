@@ -1,4 +1,4 @@
-//! VRRPv2 password authentication: interoperability with keepalived, mismatches, secrecy.
+//! VRRPv2 password authentication: interoperability with keepalived, mismatches, and secrecy.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -45,7 +45,7 @@ fn vrrpv2_password_interoperates_with_keepalived() {
         let _backup = agent(&lab, TWO, second, 100);
         let data = |frame: &Frame| frame.advert().and_then(|advert| advert.authentication);
         let all = || capture.filter_map(start, |frame| data(frame).map(|data| (frame.from, data)));
-        try_wait_until("adverts from the preferred node only", TIMEOUT, || {
+        try_wait_until("adverts from only the preferred node", TIMEOUT, || {
             let adverts = all();
             Ok(adverts.len() >= 5 && adverts.iter().rev().take(5).all(|(from, _)| *from == ONE))
         })
@@ -120,16 +120,16 @@ fn password_is_absent_from_logs_reports_and_process_arguments() {
     for verb in ["status", "stats"] {
         for json in [&["--json"][..], &[]] {
             shown += &run(host, &program, &[&[verb, "--runtime-dir", &runtime], json].concat())
-                .expect("ping is answered");
+                .expect("query the agent");
         }
     }
     let configured = Agent::runtime_dir().join("vipd.toml").display().to_string();
     shown += &run(host, &program, &["check", "-c", &configured]).expect("valid configuration");
-    shown += &fs::read_to_string(format!("/proc/{}/cmdline", agent.pid().expect("run the process")))
+    shown += &fs::read_to_string(format!("/proc/{}/cmdline", agent.pid().expect("agent is running")))
         .expect("read /proc");
-    shown += &fs::read_to_string(format!("/proc/{}/environ", agent.pid().expect("run the process")))
+    shown += &fs::read_to_string(format!("/proc/{}/environ", agent.pid().expect("agent is running")))
         .expect("read /proc");
     agent.stop().expect("stop the agent");
     shown += &agent.log().iter().map(|line| line.text.clone()).collect::<String>();
-    assert!(shown.contains("VI_1") && !shown.contains(SECRET), "the password is shown: {shown}");
+    assert!(shown.contains("VI_1") && !shown.contains(SECRET), "the password is exposed: {shown}");
 }

@@ -1,4 +1,4 @@
-//! Errors for invalid configurations and environments, without effect on the other instances.
+//! Invalid configurations and environments are reported, and do not affect other instances.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -29,8 +29,8 @@ fn configuration(instances: &[(&str, u8)]) -> String {
     tables.collect()
 }
 
-/// Writes a configuration visible only inside the node, and returns the command that runs vipd with
-/// it.
+/// Writes a configuration in the node's private directory, and returns the command that runs vipd
+/// with it.
 fn command(node: &Namespace, name: &str, configuration: &str) -> Command {
     let directory = Agent::runtime_dir().join(name);
     let file = directory.join("vipd.toml");
@@ -45,7 +45,8 @@ fn command(node: &Namespace, name: &str, configuration: &str) -> Command {
     command
 }
 
-/// State and fault reason of a VRID from `vipd status --json`; `None` if the agent does not answer.
+/// Returns the state and the fault reason of a VRID from `vipd status --json`, or `None` if the
+/// agent does not answer.
 fn state(node: &Namespace, directory: &Path, vrid: u8) -> Option<(String, String)> {
     let mut status = Command::new(vipd_binary().expect("vipd binary"));
     status.args(["status", "--json", "--runtime-dir"]).arg(directory);
@@ -83,19 +84,19 @@ impl Running {
     }
 }
 
-/// Checks for exit code 1 and a one-line error that contains `words`.
-fn assert_refused(answer: &Output, words: &[&str]) {
+/// Checks that the program exited with code 1 and a one-line error that contains all `words`.
+fn assert_rejected(answer: &Output, words: &[&str]) {
     let message = String::from_utf8_lossy(&answer.stderr);
     assert_eq!(answer.status.code(), Some(1), "{message}");
     for word in words {
         assert!(message.contains(word), "no {word:?} in: {message}");
     }
-    assert_eq!(message.trim().lines().count(), 1, "one line: {message}");
+    assert_eq!(message.trim().lines().count(), 1, "more than one line: {message}");
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn missing_interface_is_awaited_while_others_run() {
+fn missing_interface_is_a_fault_until_it_appears() {
     let lab = Lab::new(1).expect("create the lab");
     let agent = Running::start(&lab, "a", &configuration(&[(INTERFACE, 1), ("eth9", 2)]));
     agent.expect(1, "master", "");
@@ -112,7 +113,7 @@ fn missing_interface_is_awaited_while_others_run() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn interface_without_address_is_awaited() {
+fn interface_without_address_is_a_fault_until_one_is_added() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
     node.run(|| links::remove_address(INTERFACE, NODE.ipv4(), PREFIX)).expect("remove");
@@ -134,12 +135,12 @@ fn foreign_xdp_program_is_reported_and_kept() {
 
     let alone =
         output(node, command(node, "alone", &configuration(&[(INTERFACE, 2)]))).expect("run the process");
-    assert_refused(&alone, &["another XDP program is attached to eth1", "ip link set dev eth1 xdp off"]);
+    assert_rejected(&alone, &["another XDP program is attached to eth1", "ip link set dev eth1 xdp off"]);
 
     node.run(|| links::add_bridge("eth2").and_then(|()| links::set_up("eth2"))).expect("add");
     let both = Running::start(&lab, "both", &configuration(&[(INTERFACE, 2), ("eth2", 3)]));
     both.expect(2, "fault", "another XDP program is attached to eth1");
-    // The free XDP slot is taken without a restart.
+    // Once the other program is gone, vipd attaches its own without a restart.
     holder.expect(1, "master", "");
     holder.stop();
     both.expect(2, "master", "");
@@ -152,12 +153,13 @@ fn missing_capabilities_are_reported_with_a_remedy() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
     let mut unprivileged = command(node, "a", &configuration(&[(INTERFACE, 1)]));
-    // The directory is an ordinary user's, as `RuntimeDirectory=` of a unit would make it.
+    // The directory belongs to an ordinary user, as with `RuntimeDirectory=` and `User=` in a
+    // systemd unit.
     node.run(|| std::os::unix::fs::chown(Agent::runtime_dir().join("a"), Some(65_534), None))
         .expect("change the owner");
     unprivileged.uid(65_534).gid(65_534);
     let answer = output(node, unprivileged).expect("run the process");
-    assert_refused(&answer, &["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_NET_RAW", "run it as root"]);
+    assert_rejected(&answer, &["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_NET_RAW", "run it as root"]);
     let addresses = addresses(node).expect("list the addresses");
     assert_eq!(addresses, [NODE.ipv4()], "the addresses are unchanged");
 }
@@ -188,11 +190,11 @@ fn capabilities_of_the_systemd_unit_suffice() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host").clone();
     let mut limited = command(&node, "a", &configuration(&[(INTERFACE, 1)]));
-    // SAFETY: between fork and exec the closure only makes system calls and does not allocate.
+    // SAFETY: between fork and exec the closure makes only system calls and does not allocate.
     unsafe {
         limited.pre_exec(move || {
             for capability in &dropped {
-                // Fails only for a capability that this kernel does not support.
+                // Fails only for capabilities that this kernel does not support.
                 let _ = remove_capability_from_bounding_set(*capability);
             }
             Ok(())

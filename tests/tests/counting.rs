@@ -1,4 +1,4 @@
-//! Every advert is counted exactly once, and packets that are not adverts for vipd pass.
+//! Every advert is counted exactly once, and all other packets are passed.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use vipd_witness::{Advert, Checksum};
 const NODE: Station = Station::Node(1);
 const SENDER: Station = Station::Client;
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Long enough that no scheduling delay reaches the three intervals before a takeover.
+/// Long enough that no scheduling delay can last for the three intervals that lead to a takeover.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 fn instance(vrid: u8, version: Version) -> Instance {
@@ -29,7 +29,8 @@ fn instance(vrid: u8, version: Version) -> Instance {
         name: format!("VI_{vrid}"),
         vrid,
         version,
-        // The lowest priority has the longest skew, which delays a takeover after priority 0.
+        // The lowest priority has the longest skew time, which delays the takeover after a
+        // priority-0 advert.
         priority: 1,
         interval: INTERVAL,
         addresses: vec![address(vrid).into()],
@@ -41,7 +42,7 @@ fn address(vrid: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, vrid, 0, 1)
 }
 
-/// An advert that matches the configuration of the instance.
+/// Returns an advert that matches the configuration of the instance.
 fn advert(vrid: u8, version: Version) -> Advert {
     let interval = match version {
         Version::V2 => 10,
@@ -54,8 +55,9 @@ fn all_in_backup(agent: &Agent) -> Result<bool> {
     Ok(control::status(agent)?.iter().all(|status| status.text("state") == "backup"))
 }
 
-/// Checks that no instance was ever master, no advert was lost, and the log is not flooded.
-fn check_calm(agent: &Agent, global: &Reply, instances: &[Reply], lines: usize) -> Result<()> {
+/// Checks that no instance has ever been master, no advert was lost, and the log has at most
+/// `lines` lines.
+fn check_undisturbed(agent: &Agent, global: &Reply, instances: &[Reply], lines: usize) -> Result<()> {
     assert!(all_in_backup(agent)?, "{:#?}", agent.log());
     for statistics in instances {
         for name in ["master-transitions", "advertisement-sent", "vipd:ring-full", "vipd:gratuitous-arp-sent"]
@@ -69,18 +71,18 @@ fn check_calm(agent: &Agent, global: &Reply, instances: &[Reply], lines: usize) 
     Ok(())
 }
 
-/// Starts 255 virtual routers in Backup and returns an advert for each.
+/// Starts 255 virtual routers, waits until all are in Backup, and returns an advert for each.
 fn backups(lab: &Lab) -> Result<(Agent, Vec<Vec<u8>>)> {
     let instances: Vec<_> = (1..=255).map(|vrid| instance(vrid, Version::V3)).collect();
     let mut agent = Agent::new(lab, NODE, vipd()?, &instances)?;
     agent.start()?;
-    try_wait_until("all instances to be backup", TIMEOUT, || all_in_backup(&agent))?;
+    try_wait_until("all instances to be in Backup", TIMEOUT, || all_in_backup(&agent))?;
     Ok((agent, (1..=255).map(|vrid| advert(vrid, Version::V3).frame()).collect()))
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn adverts_of_255_routers_are_all_counted() -> TestResult {
+fn all_adverts_of_255_routers_are_counted() -> TestResult {
     const ADVERTS: usize = 200_000;
     let lab = Lab::new(1)?;
     let (mut agent, frames) = backups(&lab)?;
@@ -90,20 +92,20 @@ fn adverts_of_255_routers_are_all_counted() -> TestResult {
     };
     let sent = u64::try_from(ADVERTS)?;
     try_wait_until("all adverts to be counted", TIMEOUT, || Ok(total()? >= sent)).with_context(|| {
-        format!("{:?} counted, {:?} lost by the segment", total(), lab.frames_dropped(SENDER, NODE))
+        format!("{:?} counted, {:?} lost on the segment", total(), lab.frames_dropped(SENDER, NODE))
     })?;
 
     let (global, statistics) = control::stats(&agent)?;
     for (number, statistics) in statistics.iter().enumerate() {
-        // The first routers get one more advert if the total is not a multiple of 255.
+        // The first routers receive one more advert if the total is not a multiple of 255.
         let expected = ADVERTS / 255 + usize::from(number < ADVERTS % 255);
         assert_eq!(statistics.number("advertisement-rcvd")?, u64::try_from(expected)?, "VRID {}", number + 1);
         assert_eq!(statistics.number("vipd:checksum-rfc5798-rcvd")?, u64::try_from(expected)?);
         assert_eq!(statistics.number("interval-errors")?, 0);
         assert_eq!(statistics.number("address-list-errors")?, 0);
     }
-    // Two lines per instance (state, new master) and a few from the agent.
-    check_calm(&agent, &global, &statistics, 255 * 2 + 20)?;
+    // Two lines per instance (state, new master), and a few for the agent.
+    check_undisturbed(&agent, &global, &statistics, 255 * 2 + 20)?;
     assert!(agent.stop()?.success());
     Ok(())
 }
@@ -115,14 +117,14 @@ fn unchanged_adverts_do_not_wake_the_engine() -> TestResult {
     let lab = Lab::new(1)?;
     let (mut agent, frames) = backups(&lab)?;
     let injector = Injector::open(lab.host(SENDER)?)?;
-    // The first advert for each router is new: it announces a master.
+    // The first advert for each router is a change: it comes from a new master.
     injector.send_paced(&frames, frames.len(), Duration::from_millis(50))?;
     let follows = |status: &Reply| status.address("last-adv-source") == Some(SENDER.ipv4().into());
     try_wait_until("all instances to follow the sender", TIMEOUT, || {
         Ok(control::status(&agent)?.iter().all(follows))
     })?;
 
-    // Each statistics query also wakes the engine.
+    // Each query also wakes the engine.
     let queries = Cell::new(0);
     let wakeups = || -> Result<u64> {
         queries.set(queries.get() + 1);
@@ -143,9 +145,9 @@ fn unchanged_adverts_do_not_wake_the_engine() -> TestResult {
         "{wakeups} wake-ups, {} queries, {ADVERTS} adverts",
         queries.get()
     );
-    check_calm(&agent, &global, &statistics, 255 * 2 + 20)?;
+    check_undisturbed(&agent, &global, &statistics, 255 * 2 + 20)?;
 
-    // A changed advert after all these must still wake the engine: the deadlines are 30 s away.
+    // A changed advert must still wake the engine: the next deadline is 30 s away.
     injector.send_paced(&[Advert { priority: 0, ..advert(7, Version::V3) }.frame()], 1, Duration::ZERO)?;
     try_wait_until("VRID 7 to be master", TIMEOUT, || {
         Ok(control::status(&agent)?[6].text("state") == "master")
@@ -154,7 +156,7 @@ fn unchanged_adverts_do_not_wake_the_engine() -> TestResult {
     Ok(())
 }
 
-/// A counter, and the change that makes an advert count there.
+/// A counter, and the change to an advert that makes it count there.
 type Invalid = (&'static str, fn(Advert) -> Advert);
 
 /// Adverts that are invalid in both versions.
@@ -173,7 +175,7 @@ const INVALID_IN_V2: [Invalid; 2] = [
     ("vipd:invalid-auth-type", |advert| Advert { interval: 0x0900 | advert.interval, ..advert }),
     ("vipd:auth-type-mismatch", |advert| Advert { interval: 0x0100 | advert.interval, ..advert }),
 ];
-/// Packets that are not for a configured router, with the agent-wide counter.
+/// Packets that are not for a configured router, with their agent-wide counters.
 const FOREIGN: [Invalid; 4] = [
     ("vrid-errors", |advert| Advert { vrid: 200, ..advert }),
     ("vipd:fragments-passed", |advert| Advert { fragment: 0x2000, ..advert }),
@@ -188,8 +190,8 @@ const FOREIGN: [Invalid; 4] = [
 const V3_ROUTERS: [u8; 3] = [1, 2, 3];
 const V2_ROUTER: u8 = 9;
 
-/// Frames to send in rounds, and the increments of one round to the counters of each instance (in
-/// configuration order) and of the agent.
+/// Frames that are sent in rounds, and how much each round adds to the counters of each instance
+/// (in configuration order) and of the agent.
 struct Mix {
     ours: Vec<Vec<u8>>,
     foreign: Vec<Vec<u8>>,
@@ -207,7 +209,8 @@ impl Mix {
             let valid = advert(vrid, version);
             let mut counts = BTreeMap::from([("advertisement-rcvd", 1)]);
             if version == Version::V3 {
-                // The valid advert at the end of the round cancels the effect of priority 0.
+                // The valid advert at the end of the round cancels the effect of the priority-0
+                // advert.
                 mix.ours.push(Advert { priority: 0, ..valid.clone() }.frame());
                 counts = BTreeMap::from([("advertisement-rcvd", 2), ("priority-zero-pkts-rcvd", 1)]);
             }
@@ -239,7 +242,7 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     instances.push(instance(V2_ROUTER, Version::V2));
     let mut agent = Agent::new(&lab, NODE, vipd()?, &instances)?;
     agent.start()?;
-    try_wait_until("all instances to be backup", TIMEOUT, || all_in_backup(&agent))?;
+    try_wait_until("all instances to be in Backup", TIMEOUT, || all_in_backup(&agent))?;
     let tap = Tap::open(lab.host(NODE)?)?;
 
     let mix = Mix::new();
@@ -248,12 +251,12 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     assert!(count >= 20_000, "{count} frames");
     Injector::open(lab.host(SENDER)?)?.send_paced(&frames, count, Duration::from_secs(2))?;
     let rounds = u64::try_from(ROUNDS)?;
-    // The last frame of a round is the last foreign one: once it is counted, all frames are.
+    // A round ends with the last foreign frame: once that is counted, all frames have been.
     let (last, _) = FOREIGN[FOREIGN.len() - 1];
     try_wait_until("the last frame to be counted", TIMEOUT, || {
         Ok(control::stats(&agent)?.0.number(last)? >= rounds)
     })
-    .with_context(|| format!("{:?} lost by the segment", lab.frames_dropped(SENDER, NODE)))?;
+    .with_context(|| format!("{:?} lost on the segment", lab.frames_dropped(SENDER, NODE)))?;
     assert_eq!(lab.frames_dropped(SENDER, NODE)?, 0, "the machine is too busy for this load");
 
     let (global, statistics) = control::stats(&agent)?;
@@ -269,17 +272,17 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
         }
     }
 
-    // Each reason is logged once per instance. Changes of the followed master are logged up to the
-    // log limit, a burst of 20 and two per second.
+    // Each reason is logged once per instance. Changes of the master are logged up to the log
+    // limit, a burst of 20 and then two per second.
     let bound = statistics.len() * (20 + 2 * 30) + 20;
-    check_calm(&agent, &global, &statistics, bound)?;
+    check_undisturbed(&agent, &global, &statistics, bound)?;
 
     let mut passed = BTreeMap::<Vec<u8>, usize>::new();
     for frame in tap.drain()?.into_iter().filter(|frame| frames.contains(frame)) {
         *passed.entry(frame).or_default() += 1;
     }
     let expected: BTreeMap<_, _> = mix.foreign.iter().map(|frame| (frame.clone(), ROUNDS)).collect();
-    assert_eq!(passed, expected, "exactly the foreign frames pass");
+    assert_eq!(passed, expected, "exactly the foreign frames are passed");
     assert!(agent.stop()?.success());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Failover and return of the master, with vipd on both nodes and with keepalived on either node.
+//! Failover and return of the master, with vipd on both nodes, and with keepalived on one of them.
 
 use std::time::Duration;
 
@@ -24,19 +24,19 @@ fn play_with(scenario: Scenario, setup: &Setup) -> Outcome {
     scenario.play(setup).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// Checks the order of a takeover: advert, announcement, service.
+/// Checks the order of a takeover: advert, announcement, reply to the client.
 fn check(takeover: &Takeover, from: Station, to: Station) {
     let Takeover { old, new, last_advert, first_advert, first_garp, first_answer, .. } = *takeover;
     assert_eq!((old, new), (from, to));
-    assert!(first_advert <= first_garp, "advert, then announcement: {takeover:?}");
-    assert!(first_garp <= first_answer, "announcement, then service: {takeover:?}");
+    assert!(first_advert <= first_garp, "announced before the first advert: {takeover:?}");
+    assert!(first_garp <= first_answer, "answered before the announcement: {takeover:?}");
     assert!(last_advert < first_advert, "{takeover:?}");
     let mac = |entry: &Option<vipd_tests::arp::Neighbor>| entry.as_ref().and_then(|entry| entry.mac);
     assert_eq!(mac(&takeover.arp_before), Some(from.mac()), "the client's ARP table before");
     assert_eq!(mac(&takeover.arp_after), Some(to.mac()), "the client's ARP table after");
 }
 
-/// Kills the master, waits for node 2 to take over, and restarts the master, which preempts.
+/// Kills the master, waits until node 2 takes over, and restarts the old master, which preempts.
 fn failover_and_return(preferred: AgentKind, backup: AgentKind, version: Version, ms: u64) {
     let outcome = play(Scenario::Return, preferred, backup, version, ms);
     let [failover, failback] = &outcome.takeovers[..] else {
@@ -49,7 +49,7 @@ fn failover_and_return(preferred: AgentKind, backup: AgentKind, version: Version
     assert!(failover.garps >= 5, "{} gratuitous ARPs", failover.garps);
 }
 
-/// Failover without preemption: the VIP stays on node 2.
+/// Fails over without preemption: the VIP stays on node 2.
 fn failover_without_return(preferred: AgentKind, backup: AgentKind) {
     let setup =
         Setup { preempt: false, interval: Duration::from_millis(100), ..Setup::new(preferred, backup) };
@@ -124,16 +124,21 @@ fn priority_zero_shortens_takeover_to_skew_time() {
             panic!("expected one takeover: {:?}", outcome.takeovers)
         };
         check(failover, PREFERRED, BACKUP);
-        // Skew_Time is 0.6 s; without the priority-0 advert three intervals would pass first.
-        assert!(failover.silence() < 3000.0, "{} ms: priority 0 had no effect", failover.silence());
+        // Skew_Time is 0.6 s. Without the priority-0 advert, the takeover would take three more
+        // intervals.
+        assert!(
+            failover.silence() < 3000.0,
+            "{} ms of silence: priority 0 had no effect",
+            failover.silence()
+        );
     }
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn resumed_master_yields_to_its_successor() {
-    // The resumed master becomes backup. With preemption it then preempts; without preemption it
-    // stays backup. Either way, one master remains.
+    // The resumed master becomes backup. With preemption it then takes over again, without it stays
+    // backup; either way, one master remains.
     let outcome = play(Scenario::Pause, vipd(), vipd(), Version::V3, 100);
     let [failover, failback] = &outcome.takeovers[..] else {
         panic!("expected two takeovers: {:?}", outcome.takeovers)
@@ -142,7 +147,7 @@ fn resumed_master_yields_to_its_successor() {
     check(failback, BACKUP, PREFERRED);
     let stalled =
         outcome.log.iter().filter(|(station, line)| *station == PREFERRED && line.text.contains("stalled"));
-    assert_eq!(stalled.count(), 1, "expected one yield: {:#?}", outcome.log);
+    assert_eq!(stalled.count(), 1, "expected to yield once: {:#?}", outcome.log);
 
     for backup in [vipd(), AgentKind::Keepalived] {
         let setup =

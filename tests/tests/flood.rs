@@ -1,4 +1,4 @@
-//! A flood of valid adverts, each different from the last: rate limited, without a change of state.
+//! A flood of valid adverts from a low-priority router is rate limited and changes no state.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -20,31 +20,33 @@ const TWO: Station = Station::Node(2);
 const FLOODER: Station = Station::Client;
 const TIMEOUT: Duration = Duration::from_secs(20);
 const ADVERTS: u64 = 40_000;
-/// Adverts accepted back to back from one sender.
+/// Adverts that are accepted back to back from one sender.
 const BURST: u64 = 32;
-/// Adverts accepted per second after that, plus the master's own adverts and a margin.
+/// Adverts that are accepted per second after the burst, plus the master's own adverts and a
+/// margin.
 const PER_SECOND: u64 = 400 + 100;
 const LIMIT_LOGGED: &str = "rate limited: over 400 adverts/s";
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn flood_changes_no_state_and_is_logged_once() -> TestResult {
-    // The lowest priority: a master answers it, a backup with preemption ignores it.
-    flooded(&Advert { interval: 10, ..FLOODER.advert(Version::V3, 51, 1) })?;
+    // The lowest priority: a master answers such an advert, and a backup with preemption ignores
+    // it.
+    check_flood(&Advert { interval: 10, ..FLOODER.advert(Version::V3, 51, 1) })?;
     Ok(())
 }
 
-/// The forged interval is long, but the backup must still process the master's own adverts.
+/// The forged interval is long, and the backup must still process the master's own adverts.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn flood_with_forged_master_source_changes_no_state() -> TestResult {
     let forged = FLOODER.advert(Version::V3, 51, 1);
-    flooded(&Advert { interval: 4095, source: ONE.ipv4().into(), ..forged })?;
+    check_flood(&Advert { interval: 4095, source: ONE.ipv4().into(), ..forged })?;
     Ok(())
 }
 
-/// Floods a healthy pair with this advert.
-fn flooded(advert: &Advert) -> Result<()> {
+/// Floods a healthy pair of routers with this advert.
+fn check_flood(advert: &Advert) -> Result<()> {
     let lab = Lab::new(2)?;
     let (mut master, mut backup) = start_pair(&lab)?;
     let wakeups = |agent: &Agent| -> Result<u64> { control::stats(agent)?.0.number("vipd:engine-wakeups") };
@@ -59,22 +61,29 @@ fn flooded(advert: &Advert) -> Result<()> {
     };
     try_wait_until("all adverts to be counted", TIMEOUT, || Ok(all(&master, 0)? && all(&backup, before.2)?))
         .with_context(|| {
-            format!("{:?} and {:?} lost", lab.frames_dropped(FLOODER, ONE), lab.frames_dropped(FLOODER, TWO))
+            format!(
+                "{:?} and {:?} frames lost",
+                lab.frames_dropped(FLOODER, ONE),
+                lab.frames_dropped(FLOODER, TWO)
+            )
         })?;
 
-    let most = BURST + PER_SECOND * (begin.elapsed().as_secs() + 1);
+    let max_accepted = BURST + PER_SECOND * (begin.elapsed().as_secs() + 1);
     for (agent, before) in [(&mut master, before.0), (&mut backup, before.1)] {
         let limited = control::counter(agent, "vipd:rate-limited")?;
-        assert!((ADVERTS - most..ADVERTS - BURST).contains(&limited), "{limited} of {ADVERTS} were limited");
+        assert!(
+            (ADVERTS - max_accepted..ADVERTS - BURST).contains(&limited),
+            "{limited} of {ADVERTS} were limited"
+        );
         assert_eq!(control::counter(agent, "vipd:ring-full")?, 0);
         let wakeups = wakeups(agent)? - before;
         assert!(
-            wakeups <= most + 4 * queries.get(),
-            "{wakeups} wake-ups for at most {most} accepted adverts"
+            wakeups <= max_accepted + 4 * queries.get(),
+            "{wakeups} wake-ups for at most {max_accepted} accepted adverts"
         );
         let logged =
             |agent: &Agent| agent.log().iter().filter(|line| line.text.contains(LIMIT_LOGGED)).count();
-        try_wait_until("the log line", TIMEOUT, || Ok(logged(agent) > 0))?;
+        try_wait_until("the limit to be logged", TIMEOUT, || Ok(logged(agent) > 0))?;
     }
     assert_eq!((control::state(&master)?, control::state(&backup)?), ("master".into(), "backup".into()));
     assert_eq!(control::counter(&master, "master-transitions")?, 1, "{:#?}", master.log());

@@ -1,4 +1,4 @@
-//! Random, malformed and unusual frames change no state and are all counted.
+//! Random, malformed and unusual frames change no state, and every advert among them is counted.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -20,11 +20,11 @@ const ONE: Station = Station::Node(1);
 const SENDER: Station = Station::Client;
 const TIMEOUT: Duration = Duration::from_secs(20);
 const FRAMES: usize = 60_000;
-/// Determines all frames. [`SEED_VARIABLE`] overrides it.
+/// Seed of the frame generator. [`SEED_VARIABLE`] overrides it.
 const SEED: u64 = 0x7669_7064;
 const SEED_VARIABLE: &str = "VIPD_TEST_SEED";
 
-/// SplitMix64, a deterministic generator.
+/// SplitMix64, a deterministic random number generator.
 struct Random(u64);
 
 impl Random {
@@ -44,7 +44,7 @@ impl Random {
         u16::from_be_bytes([self.byte(), self.byte()])
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % (end as u64)).unwrap_or(0)
     }
@@ -63,7 +63,8 @@ impl Random {
     }
 }
 
-/// Random bytes. The source MAC is unused, so that the switch does not relearn a station.
+/// Returns a frame of random bytes. Its source MAC is unused, so that the switch does not relearn
+/// the location of a station.
 fn noise(random: &mut Random) -> Vec<u8> {
     let length = 14 + random.below(1501);
     let mut frame = random.bytes(length);
@@ -74,9 +75,9 @@ fn noise(random: &mut Random) -> Vec<u8> {
     frame
 }
 
-/// An advert with a few random fields. Its priority is lower than that of every router and never 0,
-/// so that no router acts on it if it happens to be valid.
-fn odd(random: &mut Random) -> Vec<u8> {
+/// Returns an advert with a few random fields. Its priority is lower than that of every router and
+/// never 0, so that no router acts on it even if it is valid.
+fn unusual(random: &mut Random) -> Vec<u8> {
     let version = if random.one_in(4) { Version::V2 } else { Version::V3 };
     let mut advert = SENDER.advert(version, 51, 1 + random.byte() % 50);
     for _ in 0..=random.below(3) {
@@ -102,10 +103,10 @@ fn odd(random: &mut Random) -> Vec<u8> {
     frame
 }
 
-/// An advert with a bit flipped after the Ethernet addresses, or truncated. The IPv4 checksum is
-/// often recomputed, so that the payload is parsed as well. The VRRP checksum is not, so that a
-/// mutated priority is never valid.
-fn broken(random: &mut Random) -> Vec<u8> {
+/// Returns an advert with a flipped bit after the Ethernet addresses, sometimes also truncated. The
+/// IPv4 checksum is often recomputed, so that the message is parsed as well. The VRRP checksum
+/// never is, so that an advert with a mutated priority is never valid.
+fn corrupted(random: &mut Random) -> Vec<u8> {
     let mut frame = SENDER.advert(Version::V3, 51, 50).frame();
     let position = 12 + random.below(frame.len() - 12);
     frame[position] ^= 1 << random.below(8);
@@ -122,12 +123,12 @@ fn broken(random: &mut Random) -> Vec<u8> {
 
 fn hostile(seed: u64) -> Vec<Vec<u8>> {
     let mut random = Random(seed);
-    let make = [noise, odd, broken];
-    (0..FRAMES).map(|number| make[number % make.len()](&mut random)).collect()
+    let generators = [noise, unusual, corrupted];
+    (0..FRAMES).map(|number| generators[number % generators.len()](&mut random)).collect()
 }
 
-/// Whether the XDP program counts a frame: untagged IPv4 with protocol 112. `None` for a tagged
-/// frame: whether XDP receives the tag depends on VLAN offload.
+/// Returns whether the XDP program counts a frame, that is, whether it is IPv4 with protocol 112.
+/// Returns `None` for a tagged frame, because the tag is visible to XDP only without VLAN offload.
 fn counted(frame: &[u8]) -> Option<bool> {
     match frame.get(12..14)? {
         [0x81, 0x00] | [0x88, 0xa8] => None,
@@ -136,9 +137,10 @@ fn counted(frame: &[u8]) -> Option<bool> {
     }
 }
 
-/// Counters of the agent and of an instance. Each advert is counted in exactly one of them.
+/// Counters of the agent. Each advert is counted in exactly one of these and [`PER_INSTANCE`].
 const GLOBAL: [&str; 4] =
     ["vrid-errors", "vipd:fragments-passed", "vipd:destination-passed", "vipd:unparsable-passed"];
+/// Counters of an instance.
 const PER_INSTANCE: [&str; 11] = [
     "advertisement-rcvd",
     "invalid-type-pkts-rcvd",
@@ -155,7 +157,7 @@ const PER_INSTANCE: [&str; 11] = [
 
 fn counters(agent: &Agent) -> Result<BTreeMap<&'static str, u64>> {
     let (global, instances) = control::stats(agent)?;
-    let statistics = instances.first().context("an instance")?;
+    let statistics = instances.first().context("no instance")?;
     let global_values = GLOBAL.iter().map(|name| Ok((*name, global.number(name)?)));
     global_values.chain(PER_INSTANCE.iter().map(|name| Ok((*name, statistics.number(name)?)))).collect()
 }
@@ -167,12 +169,15 @@ fn arbitrary_frames_change_no_state_and_are_all_counted() -> TestResult {
         Ok(text) => text.parse().with_context(|| format!("{SEED_VARIABLE} must be a number"))?,
         Err(_) => SEED,
     };
-    // Printed only if the test fails.
+    // The test harness prints this only if the test fails.
     println!("to repeat this run: {SEED_VARIABLE}={seed}");
     let frames = hostile(seed);
     let untagged = frames.iter().filter(|frame| counted(frame) == Some(true)).count() as u64;
     let tagged = frames.iter().filter(|frame| counted(frame).is_none()).count() as u64;
-    assert!(untagged > 20_000 && tagged > 500, "{untagged} untagged and {tagged} tagged adverts are too few");
+    assert!(
+        untagged > 20_000 && tagged > 500,
+        "{untagged} untagged and {tagged} tagged adverts are too few to be meaningful"
+    );
 
     let lab = Lab::new(2)?;
     let (mut master, mut backup) = start_pair(&lab)?;
@@ -180,10 +185,11 @@ fn arbitrary_frames_change_no_state_and_are_all_counted() -> TestResult {
 
     let injector = Injector::open(lab.host(SENDER)?)?;
     injector.send_paced(&frames, frames.len(), Duration::from_secs(4))?;
-    // The master receives no other adverts, so its counters cover the hostile frames only.
+    // The master receives no other adverts, so its counters cover only the injected frames.
     let total = || -> Result<u64> { Ok(counters(&master)?.values().sum()) };
-    try_wait_until("the last frame to be counted", TIMEOUT, || Ok(total()? >= untagged))
-        .with_context(|| format!("{:?}, {:?} lost", counters(&master), lab.frames_dropped(SENDER, ONE)))?;
+    try_wait_until("all untagged adverts to be counted", TIMEOUT, || Ok(total()? >= untagged)).with_context(
+        || format!("{:?} counted, {:?} frames lost", counters(&master), lab.frames_dropped(SENDER, ONE)),
+    )?;
     assert_eq!(lab.frames_dropped(SENDER, ONE)?, 0, "the machine is too busy for this load");
     let found = counters(&master)?;
     let sum: u64 = found.values().sum();
@@ -201,7 +207,8 @@ fn arbitrary_frames_change_no_state_and_are_all_counted() -> TestResult {
     assert_eq!(control::counter(&master, "master-transitions")?, 1, "{:#?}", master.log());
     assert_eq!(control::counter(&backup, "master-transitions")?, before, "{:#?}", backup.log());
     for agent in [&mut master, &mut backup] {
-        // The log limit of an instance is a burst of 20 and two per second; the agent adds a few.
+        // The log limit of an instance is a burst of 20 and then two per second. The agent logs a
+        // few more lines.
         let log = agent.log();
         assert!(log.len() <= 20 + 2 * 60 + 20, "{} log lines: {log:#?}", log.len());
         assert!(agent.stop()?.success());

@@ -1,4 +1,5 @@
-//! Multiple interfaces, drivers without native XDP, and the scheduling of the engine thread.
+//! Multiple interfaces, drivers without native XDP, load sharing, and scheduling of the engine
+//! threads.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -22,12 +23,12 @@ const NODE: Station = Station::Node(1);
 const PEER: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Configures a router with VRID 51 on each of these interfaces.
+/// Returns a configuration with a router with VRID 51 on each of these interfaces.
 fn routers(interfaces: &[&str]) -> String {
-    let tables = interfaces.iter().enumerate().map(|(place, interface)| {
+    let tables = interfaces.iter().enumerate().map(|(index, interface)| {
         format!(
-            "[[instance]]\nname = \"VI_{place}\"\ninterface = \"{interface}\"\nvrid = 51\n\
-             advert_interval = \"100ms\"\nvirtual_addresses = [\"10.0.{place}.1\"]\n"
+            "[[instance]]\nname = \"VI_{index}\"\ninterface = \"{interface}\"\nvrid = 51\n\
+             advert_interval = \"100ms\"\nvirtual_addresses = [\"10.0.{index}.1\"]\n"
         )
     });
     tables.collect()
@@ -48,14 +49,14 @@ fn same_vrid_on_two_interfaces_is_two_routers() -> TestResult {
         Ok(status(&agent)?.iter().all(|instance| instance.text("state") == "master"))
     })?;
     for (interface, address) in [(INTERFACE, [10, 0, 0, 1]), ("eth2", [10, 0, 1, 1])] {
-        let there = node.run(move || links::addresses(interface))?;
-        assert!(there.contains(&Ipv4Addr::from(address)), "{interface} has {there:?}");
+        let present = node.run(move || links::addresses(interface))?;
+        assert!(present.contains(&Ipv4Addr::from(address)), "{interface} has {present:?}");
     }
     // A master on one segment affects only the router on that segment.
     let injector = Injector::open(lab.host(PEER)?)?;
     let master = Advert { interval: 10, ..PEER.advert(Version::V3, 51, 254) }.frame();
-    let pace = || injector.send_paced(std::slice::from_ref(&master), 10, Duration::from_millis(500));
-    pace()?;
+    let send = || injector.send_paced(std::slice::from_ref(&master), 10, Duration::from_millis(500));
+    send()?;
     let states: Vec<_> = status(&agent)?.iter().map(|instance| instance.text("state").to_owned()).collect();
     assert_eq!(states, ["backup", "master"]);
     assert!(agent.stop()?.success());
@@ -67,7 +68,7 @@ fn same_vrid_on_two_interfaces_is_two_routers() -> TestResult {
 fn bridge_falls_back_to_generic_xdp() -> TestResult {
     const BRIDGE: &str = "br1";
     let lab = Lab::new(2)?;
-    // A bridge with the uplink as a port, as on a virtualization host.
+    // A bridge whose port is the uplink, as on a virtualization host.
     lab.host(NODE)?.run(|| {
         links::remove_address(INTERFACE, NODE.ipv4(), PREFIX)?;
         links::add_bridge(BRIDGE)?;
@@ -80,7 +81,7 @@ fn bridge_falls_back_to_generic_xdp() -> TestResult {
     assert_eq!(report.text("vipd:xdp-mode"), "generic");
     assert!(
         agent.log().iter().any(|line| line.text.contains("bridge has no native mode")),
-        "the log line with the reason: {:#?}",
+        "the reason is not logged: {:#?}",
         agent.log()
     );
     let received = counter(&agent, "advertisement-rcvd")?;
@@ -92,15 +93,16 @@ fn bridge_falls_back_to_generic_xdp() -> TestResult {
     Ok(())
 }
 
-/// Names and scheduling policies of the threads of a process (proc_pid_stat(5): field 41).
+/// Returns the name and scheduling policy of each thread of a process (field 41 of
+/// proc_pid_stat(5)).
 fn policies(pid: u32) -> Result<Vec<(String, u32)>> {
     let mut all = Vec::new();
     for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
         let stat = fs::read_to_string(entry?.path().join("stat"))?;
         let (name, rest) = stat.rsplit_once(')').context("no name in parentheses")?;
         let name = name.split_once('(').context("no name in parentheses")?.1.to_owned();
-        // The first field after the name is field 3.
-        let policy = rest.split_whitespace().nth(41 - 3).context("41 fields")?.parse()?;
+        // The field after the name is field 3.
+        let policy = rest.split_whitespace().nth(41 - 3).context("fewer than 41 fields")?.parse()?;
         all.push((name, policy));
     }
     Ok(all)
@@ -117,12 +119,12 @@ fn only_the_engine_threads_run_realtime_when_enabled() -> TestResult {
         agent.start()?;
         wait_for_state(&agent, "master", TIMEOUT)?;
         for (name, policy) in policies(agent.pid()?)? {
-            // The engine waits for the other two, which must not run at a lower priority.
+            // The engine waits for the other two threads, so they must not run at a lower priority.
             let engine = ["engine", "addresses", "xdp-probe"].contains(&name.as_str());
             assert_eq!(policy == FIFO, wanted && engine, "{setting}: thread {name}");
         }
         let memory = fs::read_to_string(format!("/proc/{}/status", agent.pid()?))?;
-        let locked = memory.lines().find_map(|line| line.strip_prefix("VmLck:")).context("VmLck")?;
+        let locked = memory.lines().find_map(|line| line.strip_prefix("VmLck:")).context("no VmLck field")?;
         assert_eq!(locked.trim() != "0 kB", wanted, "{setting}: {locked} locked");
     }
     Ok(())
@@ -137,14 +139,14 @@ fn discarded_adverts_are_logged_at_debug_level() -> TestResult {
     agent.start()?;
     let injector = Injector::open(lab.host(PEER)?)?;
     injector.send(&Advert { ttl: 254, ..PEER.advert(Version::V3, 51, 254) }.frame())?;
-    try_wait_until("the log line for the discarded advert", TIMEOUT, || {
+    try_wait_until("the discarded advert to be logged", TIMEOUT, || {
         Ok(agent.log().iter().any(|line| line.text.contains("vrid 51") && line.text.contains("discarded")))
     })
     .with_context(|| format!("{:#?}", agent.log()))?;
     Ok(())
 }
 
-/// Load sharing: each router owns one address and backs up the other.
+/// Load sharing: each node owns one address and backs up the other.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn two_routers_share_load_as_owner_and_backup() -> TestResult {
@@ -165,11 +167,11 @@ fn two_routers_share_load_as_owner_and_backup() -> TestResult {
     let states = |agent: &Agent| -> Result<Vec<String>> {
         Ok(status(agent)?.iter().map(|instance| instance.text("state").to_owned()).collect())
     };
-    try_wait_until("each router to be master of its own address", TIMEOUT, || {
+    try_wait_until("each node to be master of its own address", TIMEOUT, || {
         Ok(states(&one)? == ["master", "backup"] && states(&two)? == ["backup", "master"])
     })?;
     assert!(two.stop()?.success());
-    try_wait_until("the remaining router to be master of both", TIMEOUT, || {
+    try_wait_until("the remaining node to be master of both", TIMEOUT, || {
         Ok(states(&one)? == ["master", "master"])
     })?;
     assert!(one.stop()?.success());
@@ -192,7 +194,8 @@ fn primary_address_configured_as_vip_is_never_removed() -> TestResult {
     Ok(())
 }
 
-/// A bridge reports its ports in AF_BRIDGE link messages, and their removal as RTM_DELLINK.
+/// A bridge reports its ports in link messages of family AF_BRIDGE. When a port is detached, it
+/// sends RTM_DELLINK although the interface still exists.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn former_bridge_port_is_still_tracked() -> TestResult {
@@ -205,13 +208,14 @@ fn former_bridge_port_is_still_tracked() -> TestResult {
         links::add_bridge(BRIDGE)?;
         links::join_bridge(INTERFACE, BRIDGE)?;
         links::leave_bridge(INTERFACE)?;
-        // Netlink messages are ordered: once this removal is handled, the earlier messages are too.
+        // Netlink messages are ordered: once this removal has been handled, the earlier messages
+        // have been too.
         links::remove_address(INTERFACE, Ipv4Addr::new(10, 0, 0, 1), 32)
     })?;
     try_wait_until("the address to be restored", TIMEOUT, || {
         Ok(counter(&agent, "vipd:addresses-restored")? == 1)
     })?;
     assert_eq!(counter(&agent, "master-transitions")?, 1);
-    assert_eq!(status(&agent)?.first().context("an instance")?.text("state"), "master");
+    assert_eq!(status(&agent)?.first().context("no instance")?.text("state"), "master");
     Ok(())
 }

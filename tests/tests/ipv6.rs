@@ -37,7 +37,7 @@ fn announced(capture: &Capture, since: WallTime, from: Station) -> bool {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn crash_moves_both_vips_and_the_client_follows() {
+fn both_vips_move_after_a_crash_and_stay_reachable() {
     let lab = Lab::new(2).expect("create the lab");
     let client = lab.host(Station::Client).expect("client host");
     let capture = lab.capture().expect("start the capture");
@@ -45,13 +45,15 @@ fn crash_moves_both_vips_and_the_client_follows() {
     let mut backup = agent(&lab, TWO, &[instance(100)]);
     wait_for_state(&preferred, "master", TIMEOUT).expect("master");
     wait_for_state(&backup, "backup", TIMEOUT).expect("backup");
-    try_wait_until("the client's ping", TIMEOUT, || ping(client, VIP6.into())).expect("ping is answered");
+    try_wait_until("a reply to the client's ping", TIMEOUT, || ping(client, VIP6.into()))
+        .expect("ping is answered");
 
     let crashed = WallTime::now();
     preferred.kill().expect("kill the agent");
     wait_for_state(&backup, "master", TIMEOUT).expect("master");
     try_wait_until("the announcement", TIMEOUT, || Ok(announced(&capture, crashed, TWO))).expect("announced");
-    try_wait_until("the client's ping", TIMEOUT, || ping(client, VIP6.into())).expect("ping is answered");
+    try_wait_until("a reply to the client's ping", TIMEOUT, || ping(client, VIP6.into()))
+        .expect("ping is answered");
 
     let returned = WallTime::now();
     preferred.start().expect("restart the agent");
@@ -59,7 +61,8 @@ fn crash_moves_both_vips_and_the_client_follows() {
     wait_for_state(&backup, "backup", TIMEOUT).expect("backup");
     try_wait_until("the announcement", TIMEOUT, || Ok(announced(&capture, returned, ONE)))
         .expect("announced");
-    try_wait_until("the client's ping", TIMEOUT, || ping(client, VIP6.into())).expect("ping is answered");
+    try_wait_until("a reply to the client's ping", TIMEOUT, || ping(client, VIP6.into()))
+        .expect("ping is answered");
     assert_eq!(
         control::status(&backup).expect("query the agent")[0].address("last-adv-source"),
         Some(ONE.link_local().into())
@@ -84,7 +87,7 @@ fn adverts_and_neighbor_advertisements_match_the_rfc() {
     for advert in &adverts {
         assert_eq!((advert.version, advert.source, advert.destination), (3, ONE.link_local().into(), group));
         assert_eq!((advert.ttl, advert.checksum_form), (255, Some(ChecksumForm::Ipv6)));
-        assert_eq!(advert.addresses, [IpAddr::from(VIP6_LINK_LOCAL), VIP6.into()], "the configured order");
+        assert_eq!(advert.addresses, [IpAddr::from(VIP6_LINK_LOCAL), VIP6.into()], "configuration order");
     }
     assert_eq!(adverts.last().map(|advert| advert.priority), Some(0), "priority 0 on shutdown");
     for address in [VIP6, VIP6_LINK_LOCAL] {
@@ -106,7 +109,7 @@ fn vips_skip_duplicate_address_detection() {
     wait_for_state(&agent, "master", TIMEOUT).expect("master");
     let node = lab.host(ONE).expect("lab host");
     for address in [VIP6, VIP6_LINK_LOCAL] {
-        try_wait_until("the address", TIMEOUT, || Ok(address_line(node, address.into())?.is_some()))
+        try_wait_until("the VIP to be added", TIMEOUT, || Ok(address_line(node, address.into())?.is_some()))
             .expect("address present");
         let flags = address_line(node, address.into()).expect("read the flags").expect("address present");
         assert!(flags.contains("nodad") && !flags.contains("tentative"), "{address}: {flags}");

@@ -1,4 +1,4 @@
-//! Stuck control clients and blocked log sinks do not delay adverts.
+//! Stuck control clients and a blocked standard error do not delay adverts.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -22,16 +22,17 @@ use vipd_tests::wait::wait_until;
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The shortest interval: a delay of 36 ms in the master causes a takeover.
+/// The minimum interval: if the master is delayed by 36 ms, the backup takes over.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-fn prepared(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
+fn router(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
     let instance = Instance { priority, interval: INTERVAL, ..Instance::default() };
     Agent::new(lab, station, vipd()?, &[instance])
 }
 
-/// Starts the pair and checks that, while `disturb` is in effect, the master sends 300 adverts, the
-/// backup stays backup, and both answer queries.
+/// Starts a pair of routers, applies `disturb` to the master, and checks that the master sends
+/// another 300 adverts and answers queries while the backup stays backup. Calls `meanwhile`
+/// repeatedly.
 fn check_undisturbed<T>(
     lab: &Lab,
     mut master: Agent,
@@ -41,10 +42,10 @@ fn check_undisturbed<T>(
     let capture = lab.capture()?;
     master.start()?;
     wait_for_state(&master, "master", TIMEOUT)?;
-    let mut backup = prepared(lab, TWO, 100)?;
+    let mut backup = router(lab, TWO, 100)?;
     backup.start()?;
     wait_for_backup_of(&backup, ONE.ipv4())?;
-    // On a busy machine it may have taken over during startup.
+    // On a busy machine the backup may have taken over during startup.
     let before = counter(&backup, "master-transitions")?;
 
     let mut disturbance = disturb(&master)?;
@@ -54,12 +55,12 @@ fn check_undisturbed<T>(
         meanwhile(&mut disturbance)?;
         assert_eq!(control::status(&master)?[0].text("state"), "master");
         let so_far = adverts();
-        wait_until("further adverts from the master", TIMEOUT, || adverts() > so_far)?;
+        wait_until("more adverts from the master", TIMEOUT, || adverts() > so_far)?;
     }
     assert_eq!(counter(&backup, "master-transitions")? - before, 0, "{:#?}", backup.log());
     assert_eq!(counter(&master, "master-transitions")?, 1, "{:#?}", master.log());
     assert!(!capture.has(start, |frame| frame.from == TWO && frame.advert().is_some()));
-    // A clean shutdown must also work during the disturbance.
+    // A clean shutdown must work during the disturbance as well.
     let stopped = WallTime::now();
     assert!(master.stop()?.success());
     assert!(
@@ -74,7 +75,8 @@ fn connect(host: &Namespace) -> Result<UnixStream> {
     stream.context("connecting to the control socket")
 }
 
-/// Sends requests until the socket is full, without reading. The agent may close the connection.
+/// Sends requests without reading replies, until the socket is full or the agent closes the
+/// connection.
 fn request_without_reading(stream: &mut UnixStream) -> Result<()> {
     loop {
         match stream.write(b"{\"command\":\"stats\"}\n") {
@@ -90,7 +92,7 @@ fn request_without_reading(stream: &mut UnixStream) -> Result<()> {
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn stuck_control_clients_do_not_delay_adverts() -> TestResult {
     let lab = Lab::new(2)?;
-    let master = prepared(&lab, ONE, 200)?;
+    let master = router(&lab, ONE, 200)?;
     check_undisturbed(
         &lab,
         master,
@@ -114,14 +116,14 @@ fn fill(mut sink: impl io::Write) -> Result<()> {
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => return Ok(()),
-            Err(error) => return Err(error).context("filling"),
+            Err(error) => return Err(error).context("filling the sink"),
         }
     }
 }
 
-/// Runs the master with trace logging to a stderr that is already full.
+/// Runs [`check_undisturbed`] on a master whose standard error is already full, with trace logging.
 fn check_full_stderr(lab: &Lab, to: OwnedFd) -> Result<()> {
-    let mut master = prepared(lab, ONE, 200)?;
+    let mut master = router(lab, ONE, 200)?;
     master.set_env("VIPD_LOG", "trace");
     master.redirect_stderr(to);
     check_undisturbed(lab, master, |_| Ok(()), |()| Ok(()))
@@ -132,7 +134,8 @@ fn check_full_stderr(lab: &Lab, to: OwnedFd) -> Result<()> {
 fn unread_log_pipe_does_not_delay_adverts() -> TestResult {
     let lab = Lab::new(2)?;
     let (_unread, writer) = io::pipe()?;
-    // The agent gets the pipe in blocking mode, as from a shell.
+    // Fill the pipe without blocking, then restore blocking mode: the agent must cope with a pipe
+    // as a shell would provide it.
     rustix::io::ioctl_fionbio(&writer, true)?;
     fill(&writer)?;
     rustix::io::ioctl_fionbio(&writer, false)?;

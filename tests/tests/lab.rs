@@ -1,6 +1,4 @@
-//! Tests of the lab itself: isolation from the host, capture, and scenarios with keepalived.
-//!
-//! These tests need root and keepalived; they fail with a clear error without them.
+//! Tests of the lab itself: isolation, capture, and scenarios with keepalived.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,8 +30,8 @@ use vipd_witness::{Advert, Checksum};
 const NODE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Host state that a lab could change: links, mounts of the kinds it creates, and files of its
-/// agents. Other programs on the host may change anything else during the test.
+/// Returns the host state that a lab could affect: links, mounts of the kinds that a lab creates,
+/// and files of its agents. Anything else may be changed by other programs while the test runs.
 fn traces() -> Result<BTreeSet<String>> {
     let mut traces: BTreeSet<_> = links::names()?.into_iter().collect();
     let mounts = fs::read_to_string("/proc/self/mounts")?;
@@ -48,18 +46,18 @@ fn traces() -> Result<BTreeSet<String>> {
     Ok(traces)
 }
 
-/// The inode number of the network namespace of a process or thread.
+/// Returns the inode number of the network namespace of a process or thread.
 fn network_of(process: &Path) -> Option<u64> {
     fs::metadata(process.join("ns/net")).ok().map(|net| net.ino())
 }
 
-fn inside(namespace: &Namespace) -> Result<u64> {
+fn network_inside(namespace: &Namespace) -> Result<u64> {
     let thread = namespace.run(|| network_of(Path::new("/proc/thread-self")));
-    thread.with_context(|| format!("the network of {}", namespace.name()))
+    thread.with_context(|| format!("reading the network namespace of {}", namespace.name()))
 }
 
-/// Processes in one of these network namespaces.
-fn inhabitants(networks: &BTreeSet<u64>) -> Result<Vec<PathBuf>> {
+/// Returns the processes in these network namespaces.
+fn processes_in(networks: &BTreeSet<u64>) -> Result<Vec<PathBuf>> {
     let processes = fs::read_dir("/proc")?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     Ok(processes
         .into_iter()
@@ -74,39 +72,39 @@ fn lab_leaves_no_trace_on_the_host() -> TestResult {
     let lab = Lab::new(2)?;
     let mut agent = Agent::new(&lab, NODE, AgentKind::Keepalived, &[Instance::default()])?;
     agent.start()?;
-    let mut networks = BTreeSet::from([inside(lab.switch())?]);
+    let mut networks = BTreeSet::from([network_inside(lab.switch())?]);
     for station in lab.stations() {
-        networks.insert(inside(lab.host(station)?)?);
+        networks.insert(network_inside(lab.host(station)?)?);
     }
     assert_eq!(networks.len(), 4, "a switch, two nodes and a client, each in its own namespace");
-    assert!(!inhabitants(&networks)?.is_empty(), "at least the agent");
+    assert!(!processes_in(&networks)?.is_empty(), "at least the agent runs there");
     assert_eq!(traces()?, before, "while the lab exists");
 
     drop((agent, lab));
-    assert_eq!(inhabitants(&networks)?, Vec::<PathBuf>::new());
+    assert_eq!(processes_in(&networks)?, Vec::<PathBuf>::new());
     assert_eq!(traces()?, before, "after the lab is removed");
     Ok(())
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn killed_lab_terminates_its_agents() -> TestResult {
+fn agents_are_killed_with_their_lab() -> TestResult {
     let mut holder = Command::new(env!("CARGO_BIN_EXE_hold-lab"))
         .stdout(Stdio::piped())
         .spawn()
-        .context("starting a process that holds a lab")?;
+        .context("starting hold-lab")?;
     let mut line = String::new();
-    BufReader::new(holder.stdout.take().context("its output")?).read_line(&mut line)?;
+    BufReader::new(holder.stdout.take().context("no standard output")?).read_line(&mut line)?;
     let agents: Vec<_> = line.split_whitespace().map(|id| Path::new("/proc").join(id)).collect();
     assert!(agents.len() == 2, "hold-lab did not start: {line:?}");
     let networks: BTreeSet<_> = agents.iter().filter_map(|agent| network_of(agent)).collect();
     assert_eq!(networks.len(), 2, "each agent on its own node");
-    assert!(inhabitants(&networks)?.len() >= 4, "two keepalived processes per node");
+    assert!(processes_in(&networks)?.len() >= 4, "two keepalived processes per node");
 
     holder.kill()?;
     holder.wait()?;
     try_wait_until("all agents to exit with the lab, including the stopped one", TIMEOUT, || {
-        Ok(inhabitants(&networks)?.is_empty())
+        Ok(processes_in(&networks)?.is_empty())
     })?;
     Ok(())
 }
@@ -148,10 +146,10 @@ fn frames_are_captured_once_and_unchanged() -> TestResult {
         assert_eq!((frame.from, &frame.bytes), (NODE, &frames[number % 3]), "frame {number}");
     }
     assert!(adverts.is_sorted_by_key(|frame| frame.time));
-    let read = adverts[0].advert().context("an advert")?;
+    let read = adverts[0].advert().context("not an advert")?;
     assert_eq!((read.source_mac, read.source), (NODE.mac(), NODE.ipv4().into()));
     assert_eq!((read.version, read.vrid, read.priority, read.interval), (3, 51, 200, 1));
-    let read = adverts[2].advert().context("an advert")?;
+    let read = adverts[2].advert().context("not an advert")?;
     assert_eq!((read.version, read.priority, read.interval), (2, 0, 1));
     Ok(())
 }
@@ -172,21 +170,21 @@ fn ping_arp_table_and_capture_agree() -> TestResult {
     assert_eq!(ping.answered(), 0);
 
     lab.host(NODE)?.run(|| links::add_address(INTERFACE, VIP, PREFIX))?;
-    wait_until("answers", TIMEOUT, || ping.answered() >= 20)?;
+    wait_until("replies", TIMEOUT, || ping.answered() >= 20)?;
     assert_eq!(mac_of_vip()?, Some(NODE.mac()));
     assert_eq!(addresses(lab.host(NODE)?)?, [NODE.ipv4(), VIP]);
 
     let cut = WallTime::now();
     lab.cut(NODE)?;
-    let mended_after = Duration::from_millis(100);
-    wait_until("some lost probes", TIMEOUT, || WallTime::now() >= cut + mended_after)?;
+    let cut_length = Duration::from_millis(100);
+    wait_until("some lost probes", TIMEOUT, || WallTime::now() >= cut + cut_length)?;
     lab.reconnect(NODE)?;
-    wait_until("answers after the cut", TIMEOUT, || ping.first_reply_since(cut + mended_after).is_some())?;
+    wait_until("a reply after the cut", TIMEOUT, || ping.first_reply_since(cut + cut_length).is_some())?;
 
     let identifier = ping.identifier();
     let probes = ping.stop()?;
-    let (_, gap) = probes.longest_gap().context("there were answers")?;
-    assert!(gap >= mended_after, "a gap of {gap:?} for a cut of {mended_after:?}");
+    let (_, gap) = probes.longest_gap().context("fewer than two replies")?;
+    assert!(gap >= cut_length, "a gap of only {gap:?} for a cut of {cut_length:?}");
     assert!(probes.lost() > 0 && probes.lost() < probes.sent(), "{} of {}", probes.lost(), probes.sent());
 
     let frames = capture.stop()?;
@@ -219,7 +217,7 @@ fn interface_can_be_removed_and_restored() -> TestResult {
     wait_until("a frame on the new interface", TIMEOUT, || {
         capture.has(start, |frame| frame.from == NODE && frame.advert().is_some())
     })?;
-    assert!(lab.plug(NODE).is_err(), "the interface exists already");
+    assert!(lab.plug(NODE).is_err(), "the interface already exists");
     assert!(lab.host(Station::Node(2)).is_err(), "the lab has one node");
     Ok(())
 }
@@ -239,7 +237,7 @@ fn programs_run_inside_their_node() -> TestResult {
     Ok(())
 }
 
-/// Checks the properties of every takeover that do not depend on the speed of the machine.
+/// Checks properties of takeovers that do not depend on the speed of the machine.
 fn check_order(outcome: &Outcome) {
     for takeover in &outcome.takeovers {
         let context = format!("{} {takeover:#?}", outcome.scenario);
@@ -255,13 +253,14 @@ fn check_order(outcome: &Outcome) {
         assert_eq!(mac(&takeover.arp_after), Some(takeover.new.mac()), "{context}");
         if let Some(lateness) = takeover.lateness() {
             // The capture timestamps the advert slightly before the backup receives it.
-            assert!(lateness > -1.0, "before its deadline: {context}");
+            assert!(lateness > -1.0, "before the deadline: {context}");
         }
     }
 }
 
 fn play(scenario: Scenario, change: impl FnOnce(&mut Setup)) -> Result<Outcome> {
-    // Ten times the shortest interval: these tests run in parallel and assert order, not time.
+    // Ten times the minimum interval: these tests run in parallel, and check order rather than
+    // times.
     let mut setup = Setup::new(AgentKind::Keepalived, AgentKind::Keepalived);
     setup.interval = Duration::from_millis(100);
     change(&mut setup);
@@ -302,7 +301,7 @@ fn keepalived_link_loss() -> TestResult {
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP), (BACKUP, PREFERRED)]);
     let failover = &outcome.takeovers[0];
     let probes = outcome.probes_around(failover);
-    let (_, gap) = probes.longest_gap().context("answers before and after")?;
+    let (_, gap) = probes.longest_gap().context("fewer than two replies")?;
     // The last advert may be sent up to one interval before the cut.
     assert!(gap >= Duration::from_millis(200), "gap of {gap:?}");
     assert!(probes.lost() > 0);
@@ -314,7 +313,7 @@ fn keepalived_link_loss() -> TestResult {
 fn keepalived_shutdown() -> TestResult {
     let outcome = play(Scenario::Stop, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP)]);
-    assert_eq!(outcome.takeovers[0].deadline, Some(Duration::from_nanos(60_937_500)), "skew only");
+    assert_eq!(outcome.takeovers[0].deadline, Some(Duration::from_nanos(60_937_500)), "only the skew time");
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! Startup and shutdown of an agent: signals, crashes, a second agent, announcements.
+//! Startup and shutdown of an agent: signals, crashes, a second agent, announcements, and the field
+//! names of `status` and `stats`.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -47,7 +48,7 @@ fn addresses(node: &Namespace) -> Vec<Ipv4Addr> {
     routers::addresses(node).expect("list the addresses")
 }
 
-/// Starts an agent that is master of VRIDs 1 to `count`, each with `each` addresses.
+/// Starts an agent and waits until it is master of VRIDs 1 to `count`, each with `each` addresses.
 fn master(lab: &Lab, count: u8, each: u8) -> Agent {
     let with_addresses = |vrid: u8| Instance {
         addresses: (1..=each).map(|last| Ipv4Addr::new(10, 0, vrid, last).into()).collect(),
@@ -63,7 +64,8 @@ fn master(lab: &Lab, count: u8, each: u8) -> Agent {
     agent
 }
 
-/// Polls without a pause and returns the time at which the first address was removed.
+/// Starts a thread that polls the addresses without a pause and returns the time at which the first
+/// one was removed.
 fn watch_for_loss(node: &Namespace, all: usize) -> (Arc<AtomicBool>, thread::JoinHandle<Option<WallTime>>) {
     let stop = Arc::new(AtomicBool::new(false));
     let (node, stopped) = (node.clone(), Arc::clone(&stop));
@@ -98,14 +100,14 @@ fn shutdown_sends_all_priority_zero_adverts_before_removing_vips() {
         let mut agent = master(&lab, COUNT, EACH);
         let (stop, watcher) = watch_for_loss(host(&lab), all);
         let start = WallTime::now();
-        let pid = i32::try_from(agent.pid().expect("run the process"))
+        let pid = i32::try_from(agent.pid().expect("agent is running"))
             .ok()
             .and_then(Pid::from_raw)
             .expect("process ID");
         kill_process(pid, signal).expect("send the signal");
         wait_until("the addresses to be removed", TIMEOUT, || addresses(host(&lab)) == [NODE.ipv4()])
             .expect("addresses removed");
-        // A second signal (SIGTERM) during shutdown has no effect.
+        // `stop` sends SIGTERM, a second signal during shutdown, which has no effect.
         let status = agent.stop().expect("agent exits");
         assert!(status.success(), "{signal:?}: {status}");
         stop.store(true, Ordering::Relaxed);
@@ -123,7 +125,7 @@ fn shutdown_sends_all_priority_zero_adverts_before_removing_vips() {
         let last = adverts.iter().map(|(time, _)| *time).max().expect("priority-0 adverts");
         assert!(last < first_loss, "{signal:?}: an address was removed before the last priority-0 advert");
         let after = capture.filter_map(last, |frame| frame.advert().filter(|advert| advert.priority > 0));
-        assert_eq!(after, [], "{signal:?}: only priority 0 at the end");
+        assert_eq!(after, [], "{signal:?}: an advert was sent after the last priority-0 advert");
     }
 }
 
@@ -137,7 +139,7 @@ fn only_stale_vips_of_a_killed_agent_are_removed() {
     let foreign = Ipv4Addr::new(10, 0, 9, 9);
     host(&lab).run(move || links::add_address(INTERFACE, foreign, PREFIX)).expect("add");
 
-    // VRID 2 is no longer configured; its address is removed because of vipd's protocol mark.
+    // VRID 2 is no longer configured. Its address is recognized by vipd's address protocol mark.
     let slow = Instance { interval: Duration::from_secs(10), ..instance(1) };
     let mut agent = Agent::new(&lab, NODE, vipd().expect("vipd binary"), &[slow]).expect("create the agent");
     agent.start().expect("start the agent");
@@ -157,13 +159,13 @@ fn second_agent_on_the_same_runtime_directory_is_rejected() {
     let mut second = Command::new(vipd_binary().expect("vipd binary"));
     second.args(["run", "-c"]).arg(Agent::runtime_dir().join("vipd.toml"));
     second.arg("--runtime-dir").arg(Agent::runtime_dir());
-    let rejected = output(host(&lab), second).expect("run the process");
+    let rejected = output(host(&lab), second).expect("agent is running");
     assert_eq!(rejected.status.code(), Some(1));
     let message = String::from_utf8_lossy(&rejected.stderr);
     assert!(message.contains("another agent") || message.contains("already"), "{message}");
 
     let start = WallTime::now();
-    wait_until("further adverts from the first agent", TIMEOUT, || {
+    wait_until("more adverts from the first agent", TIMEOUT, || {
         capture.has(start, |frame| frame.advert().is_some())
     })
     .expect("adverts");
@@ -218,7 +220,7 @@ fn status_and_stats_field_names_are_stable() {
         ("version", 3),
         ("priority", 100),
         ("effective-priority", 100),
-        // RFC 8347: centiseconds, and microseconds.
+        // The units of RFC 8347 are centiseconds here, and microseconds for the skew time.
         ("master-down-interval", 36),
         ("skew-time", 60_937),
     ] {
@@ -244,9 +246,9 @@ fn status_and_stats_field_names_are_stable() {
         assert_eq!(counter(name), 0, "{name}");
     }
     assert_eq!(counter("master-transitions"), 1);
-    // The capture is searched between two readings of the counter.
+    // Search the capture between two readings of the counter.
     let before = counter("advertisement-sent");
     let seen = capture.filter_map(start, Frame::advert).len() as u64;
     let after = control::counter(&agent, "advertisement-sent").expect("read the counter");
-    assert!((before..=after).contains(&seen), "{before} to {after} sent, {seen} seen");
+    assert!((before..=after).contains(&seen), "{before} to {after} counted, {seen} captured");
 }

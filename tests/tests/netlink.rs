@@ -1,4 +1,4 @@
-//! External changes to interfaces and addresses.
+//! Reactions to interfaces and addresses that are changed externally.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -19,7 +19,7 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// An address in another subnet, which the kernel keeps when the first address is removed.
+/// An address in another subnet. The kernel keeps it when the node's primary address is removed.
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
 
 fn adverts_from(capture: &Capture, start: WallTime, source: Ipv4Addr) -> Result<()> {
@@ -28,21 +28,25 @@ fn adverts_from(capture: &Capture, start: WallTime, source: Ipv4Addr) -> Result<
     })
 }
 
-/// Waits until `first` is in fault for this reason and `second` is master.
+/// Waits until `first` is in Fault for this reason and `second` is master.
 fn check_fault(first: &Agent, reason: &str, second: &Agent) -> Result<()> {
-    wait_for(first, &format!("to be in fault: {reason}"), TIMEOUT, |status| {
+    wait_for(first, &format!("to be in Fault: {reason}"), TIMEOUT, |status| {
         status.text("state") == "fault" && status.text("vipd:fault-reason").contains(reason)
     })?;
     wait_for_state(second, "master", TIMEOUT)?;
     Ok(())
 }
 
-/// Waits until `first` has preempted `second` from Backup.
+/// Waits until `first` has recovered to Backup, and from there has preempted `second`.
 fn check_return(first: &Agent, second: &Agent) -> Result<()> {
     let status = wait_for_state(first, "master", TIMEOUT)?;
-    assert_eq!(status.text("vipd:last-transition-reason"), "lower-priority-master", "preempted from Backup");
+    assert_eq!(
+        status.text("vipd:last-transition-reason"),
+        "lower-priority-master",
+        "expected to preempt from Backup"
+    );
     wait_for_state(second, "backup", TIMEOUT)?;
-    try_wait_until("the address on node 1 only", TIMEOUT, || {
+    try_wait_until("the VIP to be on node 1 only", TIMEOUT, || {
         Ok(has_address(first.host(), VIP)? && !has_address(second.host(), VIP)?)
     })
 }
@@ -57,13 +61,17 @@ fn externally_removed_vip_is_restored_and_announced() -> TestResult {
         let deleted = WallTime::now();
         lab.host(ONE)?.run(|| links::remove_address(INTERFACE, VIP, PREFIX))?;
         try_wait_until("the address to be restored", TIMEOUT, || has_address(master.host(), VIP))?;
-        wait_until("gratuitous ARP", TIMEOUT, || {
+        wait_until("a gratuitous ARP", TIMEOUT, || {
             capture.has(deleted, |frame| frame.from == ONE && frame.gratuitous_arp(VIP).is_some())
         })?;
         try_wait_until("the restoration to be counted", TIMEOUT, || {
             Ok(counter(&master, "vipd:addresses-restored")? >= round)
         })?;
-        assert_eq!(counter(&master, "vipd:addresses-restored")?, round, "counted once per removal");
+        assert_eq!(
+            counter(&master, "vipd:addresses-restored")?,
+            round,
+            "restorations are counted once per removal"
+        );
     }
     wait_for_state(&master, "master", TIMEOUT)?;
     assert_eq!(counter(&master, "master-transitions")?, 1);
@@ -78,7 +86,7 @@ fn interface_down_is_a_fault_until_up() -> TestResult {
     let (one, two) = start_pair(&lab)?;
     lab.host(ONE)?.run(|| links::set_down(INTERFACE))?;
     check_fault(&one, "down", &two)?;
-    assert!(!has_address(lab.host(ONE)?, VIP)?, "a router in fault has no virtual address");
+    assert!(!has_address(lab.host(ONE)?, VIP)?, "a router in Fault must not have the VIP");
     lab.host(ONE)?.run(|| links::set_up(INTERFACE))?;
     check_return(&one, &two)?;
     Ok(())
@@ -109,19 +117,19 @@ fn recreated_interface_is_used_again() -> TestResult {
     check_fault(&one, "does not exist", &two)?;
     let plugged = WallTime::now();
     lab.plug(ONE)?;
-    assert_ne!(index()?, old, "a new interface index");
+    assert_ne!(index()?, old, "the interface index must be new");
     check_return(&one, &two)?;
     adverts_from(&capture, plugged, ONE.ipv4())?;
-    assert!(counter(&one, "advertisement-sent")? > sent, "the counters continue");
+    assert!(counter(&one, "advertisement-sent")? > sent, "the counters were reset");
     assert_eq!(counter(&one, "master-transitions")?, 2);
 
-    // The backup must also receive adverts on its recreated interface.
+    // The backup must receive adverts on its recreated interface as well.
     let received = counter(&two, "advertisement-rcvd")?;
     lab.unplug(TWO)?;
     wait_for_state(&two, "fault", TIMEOUT)?;
     lab.plug(TWO)?;
     wait_for_state(&two, "backup", TIMEOUT)?;
-    try_wait_until("further adverts to be counted", TIMEOUT, || {
+    try_wait_until("more adverts to be counted", TIMEOUT, || {
         Ok(counter(&two, "advertisement-rcvd")? >= received + 5)
     })?;
     wait_for_state(&two, "backup", TIMEOUT)?;
@@ -142,14 +150,14 @@ fn interface_without_primary_address_is_a_fault() -> TestResult {
         capture.has(start, |frame| frame.from == ONE && frame.advert().is_some_and(|a| a.priority == 0))
     })?;
 
-    let given = WallTime::now();
+    let added = WallTime::now();
     lab.host(ONE)?.run(|| links::add_address(INTERFACE, OTHER, PREFIX))?;
     check_return(&one, &two)?;
-    adverts_from(&capture, given, OTHER)?;
+    adverts_from(&capture, added, OTHER)?;
     let others = |frame: &vipd_tests::frame::Frame| {
         frame.from == ONE && frame.advert().is_some_and(|advert| advert.source != OTHER)
     };
-    assert!(!capture.has(given, others));
+    assert!(!capture.has(added, others));
     Ok(())
 }
 
@@ -162,15 +170,15 @@ fn new_primary_address_is_used_as_source_without_state_change() -> TestResult {
     let changed = WallTime::now();
     lab.host(ONE)?.run(|| {
         links::add_address(INTERFACE, OTHER, PREFIX)?;
-        // The kernel also removes the virtual address, a secondary address of that subnet.
+        // This also removes the VIP, which is a secondary address of the same subnet.
         links::remove_address(INTERFACE, ONE.ipv4(), PREFIX)
     })?;
     adverts_from(&capture, changed, OTHER)?;
-    try_wait_until("the virtual address to be restored", TIMEOUT, || has_address(one.host(), VIP))?;
-    wait_for(&two, "to follow the new address", TIMEOUT, |status| {
+    try_wait_until("the VIP to be restored", TIMEOUT, || has_address(one.host(), VIP))?;
+    wait_for(&two, "to follow the master's new address", TIMEOUT, |status| {
         status.address("last-adv-source") == Some(OTHER.into())
     })?;
-    wait_for(&one, "the new address", TIMEOUT, |status| {
+    wait_for(&one, "the new primary address", TIMEOUT, |status| {
         status.address("vipd:primary-address") == Some(OTHER.into())
     })?;
     wait_for_state(&one, "master", TIMEOUT)?;
@@ -179,13 +187,18 @@ fn new_primary_address_is_used_as_source_without_state_change() -> TestResult {
     Ok(())
 }
 
-/// Netlink drops of all sockets in the network namespace of the calling thread.
+/// Returns the number of notifications dropped on all netlink sockets in the network namespace of
+/// the calling thread.
 fn lost_notifications() -> Result<u64> {
     let table = fs::read_to_string("/proc/thread-self/net/netlink")?;
     let mut lines = table.lines();
-    let header = lines.next().context("a header")?;
-    let column = header.split_whitespace().position(|name| name == "Drops").context("a column Drops")?;
-    lines.map(|line| Ok(line.split_whitespace().nth(column).context("its value")?.parse::<u64>()?)).sum()
+    let header = lines.next().context("no header line")?;
+    let column = header.split_whitespace().position(|name| name == "Drops").context("no column `Drops`")?;
+    lines
+        .map(|line| {
+            Ok(line.split_whitespace().nth(column).context("no value in column `Drops`")?.parse::<u64>()?)
+        })
+        .sum()
 }
 
 #[test]
@@ -204,21 +217,24 @@ fn netlink_overrun_triggers_resync() -> TestResult {
             links::add_address(INTERFACE, noise, 32)?;
             links::remove_address(INTERFACE, noise, 32)?;
             if lost_notifications()? > 0 {
-                // The agent receives no notification of these.
+                // The agent receives no notifications of these two changes.
                 links::add_address(INTERFACE, OTHER, PREFIX)?;
                 return links::remove_address(INTERFACE, ONE.ipv4(), PREFIX);
             }
         }
         anyhow::bail!("100,000 changes did not overrun the agent's socket")
     })?;
-    assert!(!has_address(lab.host(ONE)?, VIP)?, "removed with the primary address of its subnet");
+    assert!(
+        !has_address(lab.host(ONE)?, VIP)?,
+        "the kernel removes it with the primary address of its subnet"
+    );
     let resumed = WallTime::now();
     agent.resume()?;
 
     try_wait_until("the overrun to be counted", TIMEOUT, || {
         Ok(control::stats(&agent)?.0.number("vipd:netlink-overruns")? >= 1)
     })?;
-    try_wait_until("the virtual address to be restored", TIMEOUT, || has_address(agent.host(), VIP))?;
+    try_wait_until("the VIP to be restored", TIMEOUT, || has_address(agent.host(), VIP))?;
     adverts_from(&capture, resumed, OTHER)?;
     let status = wait_for_state(&agent, "master", TIMEOUT)?;
     assert_eq!(status.address("vipd:primary-address"), Some(OTHER.into()));
@@ -249,7 +265,10 @@ fn mtu_change_is_ignored_and_rename_is_a_fault() -> TestResult {
         status.text("vipd:fault-reason").contains("does not exist")
     })?;
     wait_for_state(&two, "master", TIMEOUT)?;
-    assert!(!lab.host(ONE)?.run(|| links::addresses("other0"))?.contains(&VIP), "also under the new name");
+    assert!(
+        !lab.host(ONE)?.run(|| links::addresses("other0"))?.contains(&VIP),
+        "the VIP is still on the renamed interface"
+    );
     lab.host(ONE)?.run(|| {
         links::rename("other0", INTERFACE)?;
         links::set_up(INTERFACE)
@@ -263,7 +282,7 @@ fn mtu_change_is_ignored_and_rename_is_a_fault() -> TestResult {
 fn vip_is_removed_from_a_renamed_interface() -> TestResult {
     let lab = Lab::new(2)?;
     let (one, two) = start_pair(&lab)?;
-    // An interface that is up can be renamed since Linux 6.2.
+    // Since Linux 6.2 an interface can be renamed while it is up.
     let renamed = lab.host(ONE)?.run(|| links::rename(INTERFACE, "other0"));
     renamed.context("renaming an interface that is up (needs Linux 6.2)")?;
     check_fault(&one, "does not exist", &two)?;

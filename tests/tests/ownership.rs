@@ -1,4 +1,4 @@
-//! Configured VIPs belong to their virtual router, even if another tool added or rewrote them.
+//! A configured VIP belongs to its virtual router, even if another tool added or rewrote it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -17,8 +17,9 @@ const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Starts an agent with one instance, an interval of 100 ms and these configuration lines.
-fn configured(lab: &Lab, station: Station, lines: &str) -> Result<Agent> {
+/// Starts an agent with one instance that has an interval of 100 ms and these additional
+/// configuration lines.
+fn start_configured(lab: &Lab, station: Station, lines: &str) -> Result<Agent> {
     let configuration = format!(
         "[[instance]]\nname = \"VI_1\"\ninterface = \"{INTERFACE}\"\nvrid = 51\nadvert_interval = \"100ms\"\n{lines}\n"
     );
@@ -31,21 +32,22 @@ fn ip(lab: &Lab, station: Station, arguments: &str) -> Result<String> {
     run(lab.host(station)?, "ip", &arguments.split_whitespace().collect::<Vec<_>>())
 }
 
-/// The lines of `ip -o address` for an address, one per prefix length.
+/// Returns the lines of `ip -o address` for an address, one per prefix length.
 fn entries(lab: &Lab, station: Station, address: impl Into<IpAddr>) -> Result<Vec<String>> {
     let wanted = format!(" {}/", address.into());
     let all = ip(lab, station, "-o address show")?;
     Ok(all.lines().filter(|line| line.contains(&wanted)).map(str::to_owned).collect())
 }
 
-fn until_removed(lab: &Lab, station: Station, address: impl Into<IpAddr>) -> Result<()> {
+fn wait_until_removed(lab: &Lab, station: Station, address: impl Into<IpAddr>) -> Result<()> {
     let address = address.into();
     try_wait_until(&format!("{address} to be removed from {station}"), TIMEOUT, || {
         Ok(entries(lab, station, address)?.is_empty())
     })
 }
 
-/// Replaces an address, as network managers do: the kernel keeps it and clears its protocol.
+/// Replaces an address, as network managers do. The kernel keeps the address but clears its
+/// protocol mark.
 fn rewrite(lab: &Lab, station: Station, address: Ipv4Addr) -> Result<()> {
     ip(lab, station, &format!("address replace {address}/{PREFIX} dev {INTERFACE}"))?;
     let found = entries(lab, station, address)?;
@@ -67,7 +69,7 @@ fn vip_rewritten_by_another_tool_is_removed_on_yield() {
     let two = start_router(&lab, TWO, 200).unwrap();
     wait_for_state(&two, "master", TIMEOUT).unwrap();
     wait_for_state(&one, "backup", TIMEOUT).unwrap();
-    until_removed(&lab, ONE, VIP).unwrap();
+    wait_until_removed(&lab, ONE, VIP).unwrap();
     assert_eq!(entries(&lab, TWO, VIP).unwrap().len(), 1);
     assert!(!entries(&lab, ONE, ONE.ipv4()).unwrap().is_empty(), "the host address is kept");
 }
@@ -93,7 +95,7 @@ fn vip_present_before_startup_is_removed_in_backup() {
         ip(&lab, TWO, &format!("address add {VIP}/{prefix} dev {INTERFACE}")).unwrap();
     }
     let two = start_router(&lab, TWO, 100).unwrap();
-    until_removed(&lab, TWO, VIP).unwrap();
+    wait_until_removed(&lab, TWO, VIP).unwrap();
     wait_for_state(&two, "backup", TIMEOUT).unwrap();
     let removed = || logged(&two, "VIP present while not master; removed");
     wait_until("both removals to be logged", TIMEOUT, || removed() == 2).unwrap();
@@ -107,13 +109,13 @@ fn vip_added_to_a_running_backup_is_removed() {
     let (one, two) = start_pair(&lab).unwrap();
     for prefix in [PREFIX, 32, 16] {
         ip(&lab, TWO, &format!("address add {VIP}/{prefix} dev {INTERFACE}")).unwrap();
-        until_removed(&lab, TWO, VIP).unwrap();
+        wait_until_removed(&lab, TWO, VIP).unwrap();
     }
     assert_eq!(status(&two).unwrap()[0].text("state"), "backup");
     assert_eq!(counter(&one, "master-transitions").unwrap(), 1);
 }
 
-/// After an overrun the kernel's dump may list the foreign entry first.
+/// After an overrun vipd dumps the addresses, and the kernel may list the foreign entry first.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn all_prefixes_of_a_vip_are_removed_after_netlink_overrun() {
@@ -123,7 +125,7 @@ fn all_prefixes_of_a_vip_are_removed_after_netlink_overrun() {
     ip(&lab, ONE, &format!("address add {VIP}/32 dev {INTERFACE}")).unwrap();
     assert_eq!(entries(&lab, ONE, VIP).unwrap().len(), 2, "a master keeps both entries");
     one.pause().unwrap();
-    overrun(&lab, ONE).unwrap();
+    overrun_netlink(&lab, ONE).unwrap();
     one.resume().unwrap();
     try_wait_until("the overrun to be counted", TIMEOUT, || {
         Ok(vipd_tests::control::stats(&one)?.0.number("vipd:netlink-overruns")? >= 1)
@@ -131,18 +133,18 @@ fn all_prefixes_of_a_vip_are_removed_after_netlink_overrun() {
     .unwrap();
     let two = start_router(&lab, TWO, 200).unwrap();
     wait_for_state(&two, "master", TIMEOUT).unwrap();
-    until_removed(&lab, ONE, VIP).unwrap();
+    wait_until_removed(&lab, ONE, VIP).unwrap();
 }
 
-/// Overruns the netlink sockets of a node with notifications about its interface.
-fn overrun(lab: &Lab, station: Station) -> Result<()> {
+/// Overruns the netlink sockets on a node with address notifications.
+fn overrun_netlink(lab: &Lab, station: Station) -> Result<()> {
     lab.host(station)?.run(|| {
         let noise = Ipv4Addr::new(10, 1, 2, 3);
         for _ in 0..50_000 {
             vipd_tests::links::add_address(INTERFACE, noise, 32)?;
             vipd_tests::links::remove_address(INTERFACE, noise, 32)?;
             let table = std::fs::read_to_string("/proc/thread-self/net/netlink")?;
-            // The ninth column is Drops.
+            // Column 9 is `Drops`.
             let drops = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(8));
             if drops.filter_map(|drops| drops.parse::<u64>().ok()).any(|drops| drops > 0) {
                 return Ok(());
@@ -154,14 +156,16 @@ fn overrun(lab: &Lab, station: Station) -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn vip_equal_to_the_primary_address_is_a_fault_and_kept() {
+fn vip_equal_to_the_primary_address_is_a_fault_and_is_kept() {
     let lab = Lab::new(1).unwrap();
     let own = ONE.ipv4();
-    let mut agent = configured(&lab, ONE, &format!("virtual_addresses = [\"{own}/{PREFIX}\"]")).unwrap();
+    let mut agent =
+        start_configured(&lab, ONE, &format!("virtual_addresses = [\"{own}/{PREFIX}\"]")).unwrap();
     let report = wait_for_state(&agent, "fault", TIMEOUT).unwrap();
     let reason = report.text("vipd:fault-reason");
     assert!(reason.contains(&format!("{own} is the primary address of {INTERFACE}")), "{reason}");
-    // With another primary address the fault clears, and the VIP is handled like any other.
+    // Once the interface has another primary address, the fault clears and the VIP is handled like
+    // any other.
     ip(&lab, ONE, &format!("address add 10.9.9.9/24 dev {INTERFACE}")).unwrap();
     wait_for_state(&agent, "master", TIMEOUT).unwrap();
     ip(&lab, ONE, &format!("address del 10.9.9.9/24 dev {INTERFACE}")).unwrap();
@@ -169,7 +173,8 @@ fn vip_equal_to_the_primary_address_is_a_fault_and_kept() {
     assert!(agent.stop().unwrap().success());
 }
 
-/// The kernel removes the secondary addresses of a subnet with its primary one.
+/// When a primary address is removed, the kernel also removes the secondary addresses of its
+/// subnet.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vip_is_kept_if_its_removal_would_remove_the_host_address() {
@@ -196,7 +201,7 @@ fn owner_address_is_kept_on_shutdown() {
     let lab = Lab::new(1).unwrap();
     let own = ONE.ipv4();
     let lines = format!("priority = 255\nvirtual_addresses = [\"{own}/{PREFIX}\"]");
-    let mut agent = configured(&lab, ONE, &lines).unwrap();
+    let mut agent = start_configured(&lab, ONE, &lines).unwrap();
     wait_for_state(&agent, "master", TIMEOUT).unwrap();
     rewrite(&lab, ONE, own).unwrap();
     assert!(agent.stop().unwrap().success());
@@ -205,41 +210,41 @@ fn owner_address_is_kept_on_shutdown() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn rejected_address_is_logged_once_until_added() {
-    let refused = "fd00:122::77".parse::<IpAddr>().unwrap();
+fn rejected_address_is_logged_once_and_retried() {
+    let rejected = "fd00:122::77".parse::<IpAddr>().unwrap();
     let lab = Lab::new(1).unwrap();
-    let off = |off: u8| {
+    let disable_ipv6 = |off: u8| {
         run(lab.host(ONE)?, "sysctl", &["-qw", &format!("net.ipv6.conf.{INTERFACE}.disable_ipv6={off}")])
     };
-    off(1).unwrap();
+    disable_ipv6(1).unwrap();
     let lines =
-        format!("virtual_addresses = [\"{VIP}/{PREFIX}\"]\nvirtual_addresses_excluded = [\"{refused}/64\"]");
-    let agent = configured(&lab, ONE, &lines).unwrap();
+        format!("virtual_addresses = [\"{VIP}/{PREFIX}\"]\nvirtual_addresses_excluded = [\"{rejected}/64\"]");
+    let agent = start_configured(&lab, ONE, &lines).unwrap();
     wait_for_state(&agent, "master", TIMEOUT).unwrap();
-    let missing = |count: usize| {
+    let wait_for_missing = |count: usize| {
         wait_for(&agent, &format!("{count} missing addresses"), TIMEOUT, |status| {
             status.0["vipd:missing-addresses"].as_array().is_some_and(|list| list.len() == count)
         })
     };
-    let report = missing(1).unwrap();
-    assert_eq!(report.0["vipd:missing-addresses"][0], format!("{refused}/64"));
+    let report = wait_for_missing(1).unwrap();
+    assert_eq!(report.0["vipd:missing-addresses"][0], format!("{rejected}/64"));
     try_wait_until("three attempts", TIMEOUT, || Ok(counter(&agent, "vipd:address-errors")? >= 3)).unwrap();
     assert_eq!(logged(&agent, "cannot add"), 1, "{:#?}", agent.log());
     assert_eq!(counter(&agent, "vipd:addresses-restored").unwrap(), 0);
 
-    off(0).unwrap();
-    missing(0).unwrap();
-    assert_eq!(entries(&lab, ONE, refused).unwrap().len(), 1);
+    disable_ipv6(0).unwrap();
+    wait_for_missing(0).unwrap();
+    assert_eq!(entries(&lab, ONE, rejected).unwrap().len(), 1);
     assert_eq!(
         counter(&agent, "vipd:addresses-restored").unwrap(),
         0,
-        "a first addition is not a restoration"
+        "the first addition is not a restoration"
     );
 
-    // Disabling and re-enabling IPv6 removes the address, which is then restored.
-    off(1).and_then(|_| off(0)).unwrap();
+    // Disabling IPv6 removes the address. After IPv6 is enabled again, it must be restored.
+    disable_ipv6(1).and_then(|_| disable_ipv6(0)).unwrap();
     try_wait_until("the address to be restored", TIMEOUT, || {
-        Ok(counter(&agent, "vipd:addresses-restored")? == 1 && entries(&lab, ONE, refused)?.len() == 1)
+        Ok(counter(&agent, "vipd:addresses-restored")? == 1 && entries(&lab, ONE, rejected)?.len() == 1)
     })
     .with_context(|| format!("{:#?}", agent.log()))
     .unwrap();

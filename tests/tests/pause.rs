@@ -1,6 +1,4 @@
-//! An agent is stopped past its deadlines (SIGSTOP) and resumed (SIGCONT).
-//!
-//! These tests need root and a vipd binary; they fail with a clear error without them.
+//! Agents that are suspended for longer than their deadlines (SIGSTOP) and then resumed (SIGCONT).
 
 use std::time::Duration;
 
@@ -21,7 +19,7 @@ const PREFERRED: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Fields are dropped in order: agents before the lab they run in.
+/// A master and its backup. Fields are dropped in order: the agents before the lab they run in.
 struct Pair {
     preferred: Agent,
     backup: Agent,
@@ -31,7 +29,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Starts two agents, node 1 as master and node 2 as backup.
+    /// Starts an agent on node 1 that becomes master, and one on node 2 that stays backup.
     fn start(interval: Duration, preempt: bool) -> Result<Self> {
         let lab = Lab::new(2)?;
         let capture = lab.capture()?;
@@ -50,7 +48,7 @@ impl Pair {
         Ok(Self { preferred, backup, capture, start, _lab: lab })
     }
 
-    /// Stops the master until the backup has taken over and announced the address.
+    /// Suspends the master, and waits until the backup has taken over and announced the VIP.
     fn pause_until_replaced(&self) -> Result<()> {
         let paused = WallTime::now();
         self.preferred.pause()?;
@@ -80,7 +78,7 @@ fn announces(frame: &Frame, station: Station) -> bool {
 fn resumed_master_without_preemption_becomes_a_silent_backup() -> TestResult {
     let pair = Pair::start(Duration::from_millis(100), false)?;
     pair.pause_until_replaced()?;
-    assert!(has_address(pair.preferred.host(), VIP)?, "a stopped agent still has its address");
+    assert!(has_address(pair.preferred.host(), VIP)?, "the VIP stays on the node of a suspended agent");
 
     let resumed = WallTime::now();
     pair.preferred.resume()?;
@@ -92,14 +90,14 @@ fn resumed_master_without_preemption_becomes_a_silent_backup() -> TestResult {
 
     let asserted =
         pair.count(resumed, |frame| frame.claims_mastership(PREFERRED) || announces(frame, PREFERRED));
-    assert_eq!(asserted, 0, "adverts and announcements of the resumed master while another is master");
+    assert_eq!(asserted, 0, "the resumed master advertised or announced although another router is master");
     assert_eq!(state(&pair.preferred)?, "backup");
     assert_eq!(state(&pair.backup)?, "master");
     assert_eq!(counter(&pair.preferred, "vipd:stalls")?, 1);
     assert_eq!(counter(&pair.preferred, "master-transitions")?, 1);
     assert!(
         has_address(pair.backup.host(), VIP)? && !has_address(pair.preferred.host(), VIP)?,
-        "only node 2 has the address"
+        "only node 2 has the VIP"
     );
     Ok(())
 }
@@ -107,7 +105,7 @@ fn resumed_master_without_preemption_becomes_a_silent_backup() -> TestResult {
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn resumed_master_with_preemption_yields_before_preempting() -> TestResult {
-    // Long enough to observe the absence of the address on a busy machine.
+    // Long enough that the absence of the VIP can be observed on a busy machine.
     let pair = Pair::start(Duration::from_millis(500), true)?;
     pair.pause_until_replaced()?;
 
@@ -131,11 +129,11 @@ fn resumed_master_with_preemption_yields_before_preempting() -> TestResult {
     };
     let advert = first(&|frame| frame.claims_mastership(PREFERRED))?;
     let announcement = first(&|frame| announces(frame, PREFERRED))?;
-    assert!(yielded < advert, "an advert before the address was removed");
-    assert!(advert < announcement, "an announcement before the advert");
+    assert!(yielded < advert, "an advert was sent before the VIP was removed");
+    assert!(advert < announcement, "announced before the first advert");
     pair.wait_for_adverts(PREFERRED, advert, 4)?;
     let crossed = pair.count(announcement, |frame| frame.claims_mastership(BACKUP));
-    // The last advert of the yielding router may cross the announcement.
+    // The last advert of the yielding router may arrive after the announcement.
     assert!(crossed <= 1, "{crossed} adverts from node 2 after the announcement");
     assert_eq!(counter(&pair.preferred, "vipd:stalls")?, 1);
     assert_eq!(counter(&pair.preferred, "master-transitions")?, 2);
@@ -150,15 +148,17 @@ fn resumed_backup_processes_queued_adverts_before_timers() -> TestResult {
     for _ in 0..5 {
         let paused = WallTime::now();
         pair.backup.pause()?;
-        // Far longer than the three intervals and the skew until the master-down timer fires.
+        // Much longer than the three intervals and the skew time after which the master-down timer
+        // fires.
         pair.wait_for_adverts(PREFERRED, paused, 10)?;
         let resumed = WallTime::now();
         pair.backup.resume()?;
         pair.wait_for_adverts(PREFERRED, resumed, 5)?;
         assert_eq!(state(&pair.backup)?, "backup");
     }
-    let never = pair.count(pair.start, |frame| frame.claims_mastership(BACKUP) || announces(frame, BACKUP));
-    assert_eq!(never, 0, "the backup acted as master although the master was alive");
+    let unexpected =
+        pair.count(pair.start, |frame| frame.claims_mastership(BACKUP) || announces(frame, BACKUP));
+    assert_eq!(unexpected, 0, "the backup acted as master although the master was alive");
     assert_eq!(counter(&pair.backup, "master-transitions")?, 0);
     assert_eq!(counter(&pair.preferred, "vipd:losing-adverts-rcvd")?, 0);
     Ok(())

@@ -1,4 +1,5 @@
-//! Configuration of announcements, address options, preemption delay and checksum form.
+//! Configured behavior: announcements, address options, preemption delay, address lists and
+//! checksum form.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Returns the configuration of an instance with these lines.
+/// Returns the configuration of an instance with these additional lines.
 fn instance(name: &str, vrid: u8, lines: &str) -> String {
     format!("[[instance]]\nname = \"{name}\"\ninterface = \"eth1\"\nvrid = {vrid}\n{lines}\n")
 }
@@ -45,7 +46,7 @@ fn announcement_count_follows_the_configuration() {
     );
     let agent = agent(&lab, ONE, instance("VI_1", 51, &lines));
     wait_for_state(&agent, "master", TIMEOUT).expect("master");
-    // Two, two after the delay, and three per refresh.
+    // Two at once, two after the delay, and three per refresh.
     try_wait_until("two refreshes", TIMEOUT, || Ok(garps(&capture, start) >= 10)).expect("announced");
     let sent = control::counter(&agent, "vipd:gratuitous-arp-sent").expect("read the counter");
     assert_eq!((sent - 4) % 3, 0, "{sent}: expected 4 plus a multiple of 3");
@@ -79,8 +80,8 @@ fn paced_announcements_do_not_delay_adverts() {
     let announcements = || capture.filter_map(start, |frame| is_announcement(frame).map(|_| ()));
     try_wait_until("all addresses to be announced", TIMEOUT, || Ok(announcements().len() >= ADDRESSES))
         .expect("announced");
-    // The announcements take 495 ms. Both routers keep sending adverts meanwhile: the test compares
-    // order and counts, not times.
+    // The announcements take 495 ms, during which both routers must keep sending adverts. The test
+    // checks order and counts, not times.
     let sequence: Vec<Option<u8>> = capture.filter_map(start, |frame| {
         let garp = frame.arp().filter(|arp| arp.sender == arp.target && arp.sender.octets()[1] == 0);
         garp.map(|_| None).or_else(|| frame.advert().map(|advert| Some(advert.vrid)))
@@ -103,8 +104,8 @@ fn address_options_are_applied() {
     let capture = lab.capture().expect("start the capture");
     run(host, "ip", &["link", "add", "eth2", "type", "veth", "peer", "name", "far2"])
         .expect("create the veth pair");
-    run(host, "ip", &["link", "set", "far2", "up"]).expect("up");
-    run(host, "ip", &["link", "set", "eth2", "up"]).expect("up");
+    run(host, "ip", &["link", "set", "far2", "up"]).expect("set the link up");
+    run(host, "ip", &["link", "set", "eth2", "up"]).expect("set the link up");
     let lines = format!(
         "advert_interval = \"100ms\"\nvirtual_addresses = [\n\
          {{ address = \"{VIP}/24\", label = \"eth1:vip\", broadcast = \"192.168.122.255\" }},\n\
@@ -121,20 +122,20 @@ fn address_options_are_applied() {
         (VIP6.into(), &["eth1 ", "deprecated", "nodad"]),
     ];
     for (address, words) in expected {
-        try_wait_until("the address", TIMEOUT, || Ok(address_line(host, address)?.is_some()))
+        try_wait_until("the address to be added", TIMEOUT, || Ok(address_line(host, address)?.is_some()))
             .expect("address present");
         let line = address_line(host, address).expect("list the addresses").expect("address present");
         assert!(words.iter().all(|word| line.contains(word)), "{words:?} in {line}");
     }
-    // An interface with a VIP is down.
+    // The interface of one of the VIPs goes down.
     let down = WallTime::now();
-    run(host, "ip", &["link", "set", "eth2", "down"]).expect("down");
+    run(host, "ip", &["link", "set", "eth2", "down"]).expect("set the link down");
     let status = wait_for_state(&agent, "fault", TIMEOUT).expect("fault");
     assert!(status.text("vipd:fault-reason").contains("`dev`"), "{status:?}");
     let is_priority_zero = |frame: &Frame| frame.advert().is_some_and(|advert| advert.priority == 0);
     try_wait_until("a priority-0 advert", TIMEOUT, || Ok(capture.has(down, is_priority_zero)))
         .expect("priority 0");
-    run(host, "ip", &["link", "set", "eth2", "up"]).expect("up");
+    run(host, "ip", &["link", "set", "eth2", "up"]).expect("set the link up");
     wait_for_state(&agent, "master", TIMEOUT).expect("master");
     agent.stop().expect("stop the agent");
     for (address, _) in expected {
@@ -155,7 +156,7 @@ fn preempt_delay_postpones_preemption() {
     let lower = agent(&lab, TWO, instance("VI_1", 51, &lines(100, "0s")));
     wait_for_state(&lower, "master", TIMEOUT).expect("master");
     let delayed = agent(&lab, ONE, instance("VI_1", 51, &lines(200, "1000s")));
-    // It follows the lower-priority master, which a router without preempt delay would not.
+    // The router follows the lower-priority master, which it would not do without a preempt delay.
     let followed = control::wait_for(&delayed, "to follow", TIMEOUT, |status| {
         status.address("last-adv-source") == Some(TWO.ipv4().into())
     });
@@ -181,7 +182,7 @@ fn router_without_vips_still_elects_a_master() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn longest_address_lists_are_sent_and_compared() {
+fn maximum_address_lists_are_sent_and_compared() {
     let lab = Lab::new(2).expect("create the lab");
     let list = |family: u8| -> String {
         let address = |last: usize| match family {
@@ -219,7 +220,7 @@ fn longest_address_lists_are_sent_and_compared() {
         assert_eq!(
             counters.number("address-list-errors").expect("read the counter"),
             0,
-            "the whole list matches"
+            "the address lists differ"
         );
         assert_eq!(counters.number("packet-length-errors").expect("read the counter"), 0);
     }
@@ -246,7 +247,7 @@ fn both_checksum_forms_are_accepted_and_distinguished() {
     assert!(control::counter(&older, "vipd:checksum-rfc9568-rcvd").expect("read the counter") > 0);
     newer.stop().expect("stop the agent");
     wait_for_state(&older, "master", TIMEOUT).expect("master");
-    try_wait_until("its adverts", TIMEOUT, || {
+    try_wait_until("adverts from the new master", TIMEOUT, || {
         Ok(capture.has(start, |frame| frame.from == TWO && frame.advert().is_some()))
     })
     .expect("adverts");

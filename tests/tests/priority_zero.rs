@@ -1,4 +1,4 @@
-//! A flood of priority-0 adverts: a master answers them at a limited rate (RFC 9568 section 6.4.3).
+//! A master answers a flood of priority-0 adverts (RFC 9568 section 6.4.3) at a limited rate.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -18,10 +18,12 @@ const NODE: Station = Station::Node(1);
 const FLOODER: Station = Station::Client;
 const TIMEOUT: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Adverts of the flood, each from a different source, so that the per-source limit does not apply.
+/// Number of adverts in the flood. Each has a different source, so that the per-source limit does
+/// not apply.
 const FLOOD: u32 = 10_000;
-/// Answers sent back to back, and the interval between further answers.
+/// Number of answers that may be sent back to back.
 const BURST: u128 = 3;
+/// Interval between further answers.
 const PERIOD: Duration = Duration::from_millis(100);
 
 #[test]
@@ -47,13 +49,13 @@ fn priority_zero_answers_are_rate_limited() {
         counter(&agent, "priority-zero-pkts-rcvd").is_ok_and(|counted| counted >= u64::from(FLOOD))
     })
     .expect("counted");
-    // The engine drains the ring before it answers a query.
+    // The engine drains the ring before it answers the query, so all adverts have been handled.
     assert_eq!(state(&agent).expect("query status"), "master");
     let sent = capture.filter_map(begin, |frame| {
         let own = frame.from == NODE && frame.advert().is_some();
         own.then_some(frame.time)
     });
-    // The bucket refills and Adver_Timer fires during the whole measurement.
+    // Throughout the measurement the token bucket refills, and Adver_Timer fires.
     let span = WallTime::now().saturating_since(begin);
     let answers = BURST + span.as_nanos() / PERIOD.as_nanos() + 1;
     let periodic = span.as_nanos() / INTERVAL.as_nanos() + 1;

@@ -1,4 +1,4 @@
-//! The agent as a process: signals, its lock, stale addresses, resource limits, a blocked standard
+//! The agent as a process: signals, its lock, stale VIPs, resource limits, and a blocked standard
 //! error.
 
 use std::fs;
@@ -37,7 +37,8 @@ fn directory(name: &str) -> PathBuf {
     Agent::runtime_dir().join(name)
 }
 
-/// Returns the command that runs vipd with this runtime directory and a configuration outside it.
+/// Returns the command that runs vipd with the runtime directory `name` and a configuration file
+/// outside it.
 fn command(node: &Namespace, name: &str, extra: &str) -> Command {
     let (file, text) = (directory(&format!("{name}.toml")), configuration(extra));
     let path = file.clone();
@@ -48,8 +49,8 @@ fn command(node: &Namespace, name: &str, extra: &str) -> Command {
     command
 }
 
-/// An agent in the PID namespace of the test. As PID 1 of its own namespace it would not receive
-/// signals without a handler.
+/// An agent in the PID namespace of the test. As PID 1 of a PID namespace it would not receive
+/// signals that it has no handler for.
 struct Plain {
     child: Child,
     node: Namespace,
@@ -110,7 +111,7 @@ impl Plain {
 
 impl Drop for Plain {
     fn drop(&mut self) {
-        // Fails if it has already exited.
+        // Fails if the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -132,7 +133,7 @@ fn run_to_end(node: &Namespace, mut command: Command) -> Output {
     node.run(move || command.output()).expect("run the process")
 }
 
-fn assert_refused(answer: &Output, words: &[&str]) {
+fn assert_rejected(answer: &Output, words: &[&str]) {
     let message = String::from_utf8_lossy(&answer.stderr);
     assert_eq!(answer.status.code(), Some(1), "{message}");
     for word in words {
@@ -183,7 +184,7 @@ fn signals_shut_down_cleanly_or_are_ignored() {
         assert_eq!(addresses(node), [NODE.ipv4()], "{signal:?}");
         agent = Plain::master(node, "a", "");
     }
-    // SIGHUP followed by SIGTERM, as when a terminal is closed.
+    // SIGHUP followed by SIGTERM, as when a terminal closes.
     agent.signal(Signal::HUP);
     agent.signal(Signal::TERM);
     assert!(agent.wait().success());
@@ -199,14 +200,15 @@ fn second_agent_in_a_recreated_runtime_directory_is_rejected() {
     let before = node.run(links::names).expect("list interfaces");
     node.run(|| fs::remove_dir_all(directory("a"))).expect("remove");
     let answer = run_to_end(node, command(node, "a", "virtual_mac = true\n"));
-    assert_refused(&answer, &["another vipd", &format!("(pid {})", first.child.id()), "already runs"]);
+    assert_rejected(&answer, &["another vipd", &format!("(pid {})", first.child.id()), "already runs"]);
     assert_eq!(node.run(links::names).expect("list interfaces"), before, "no macvlan was removed");
 }
 
-type Trouble = fn(&Path) -> io::Result<()>;
+/// A change that makes the runtime directory unusable.
+type Breakage = fn(&Path) -> io::Result<()>;
 
-/// Kills a master and leaves its address behind.
-fn killed_master(node: &Namespace) {
+/// Starts a master and kills it, so that its VIP is left behind.
+fn leave_stale_vip(node: &Namespace) {
     let mut agent = Plain::master(node, "a", "");
     agent.child.kill().expect("kill the agent");
     agent.wait();
@@ -218,7 +220,7 @@ fn killed_master(node: &Namespace) {
 fn stale_vips_are_removed_before_startup_errors() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
-    // A read-only runtime directory, one without free inodes, and one of another user.
+    // A read-only runtime directory, one without free inodes, and one that belongs to another user.
     let read_only = |path: &Path| {
         mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::RDONLY, None).map_err(io::Error::from)
     };
@@ -226,37 +228,37 @@ fn stale_vips_are_removed_before_startup_errors() {
         mount("tmpfs", path, "tmpfs", MountFlags::NOSUID, Some(c"nr_inodes=1")).map_err(io::Error::from)
     };
     let foreign = |path: &Path| std::os::unix::fs::chown(path, Some(1234), None);
-    let troubles: [(Trouble, &str); 3] = [
+    let breakages: [(Breakage, &str); 3] = [
         (read_only, "Read-only file system"),
         (full, "free some space there"),
         (foreign, "belongs to user 1234"),
     ];
-    for (trouble, words) in troubles {
-        killed_master(node);
-        node.run(move || trouble(&directory("a"))).expect("break the runtime directory");
-        assert_refused(&run_to_end(node, command(node, "a", "")), &[words]);
+    for (make_unusable, words) in breakages {
+        leave_stale_vip(node);
+        node.run(move || make_unusable(&directory("a"))).expect("break the runtime directory");
+        assert_rejected(&run_to_end(node, command(node, "a", "")), &[words]);
         assert_eq!(addresses(node), [NODE.ipv4()], "{words}");
         node.run(|| {
-            // Fails where no file system is mounted.
+            // Fails if no file system was mounted there.
             let _ = unmount(directory("a"), UnmountFlags::DETACH);
             fs::remove_dir_all(directory("a"))
         })
         .expect("remove");
     }
-    killed_master(node);
-    assert_refused(
+    leave_stale_vip(node);
+    assert_rejected(
         &run_to_end(node, with_open_files(command(node, "a", ""), 24, 24)),
         &["the limit on open files is 24"],
     );
     assert_eq!(addresses(node), [NODE.ipv4()]);
-    killed_master(node);
+    leave_stale_vip(node);
     let unprivileged = without_capabilities(command(node, "a", ""), CapabilitySet::NET_RAW);
-    assert_refused(&run_to_end(node, unprivileged), &["this process lacks CAP_NET_RAW"]);
+    assert_rejected(&run_to_end(node, unprivileged), &["this process lacks CAP_NET_RAW"]);
     assert_eq!(addresses(node), [NODE.ipv4()]);
-    killed_master(node);
+    leave_stale_vip(node);
     let mut wrong = command(node, "a", "");
     wrong.env("VIPD_LOG", "vipd=loud");
-    assert_refused(&run_to_end(node, wrong), &["VIPD_LOG is"]);
+    assert_rejected(&run_to_end(node, wrong), &["VIPD_LOG is"]);
     assert_eq!(addresses(node), [NODE.ipv4()]);
 }
 
@@ -271,7 +273,7 @@ fn lock_of_an_unprivileged_process_is_reported_and_keeps_no_stale_vip() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
     for listens in [true, false] {
-        killed_master(node);
+        leave_stale_vip(node);
         let mut holder = Command::new("perl");
         holder.args(["-e", HOLDER]).arg(format!("vipd {}", directory("a").display()));
         holder.args(listens.then_some("listen")).uid(1234).stdout(Stdio::piped());
@@ -282,12 +284,12 @@ fn lock_of_an_unprivileged_process_is_reported_and_keeps_no_stale_vip() {
         let answer = run_to_end(node, command(node, "a", ""));
         holder.kill().expect("kill perl");
         holder.wait().expect("perl exits");
-        assert_refused(&answer, &["a process of user 1234", &format!("(pid {})", holder.id())]);
+        assert_rejected(&answer, &["a process of user 1234", &format!("(pid {})", holder.id())]);
         assert_eq!(addresses(node), [NODE.ipv4()], "listens: {listens}");
     }
 }
 
-/// A running agent keeps its addresses even if a second agent configures the same ones.
+/// A running agent keeps its VIPs, even if a second agent is configured with the same ones.
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
 fn vips_of_a_running_agent_are_not_stale() {
@@ -295,23 +297,23 @@ fn vips_of_a_running_agent_are_not_stale() {
     let node = lab.host(NODE).expect("lab host");
     let first = Plain::master(node, "a", "");
     let answer = run_to_end(node, command(node, "b", ""));
-    assert_refused(&answer, &["another XDP program is attached"]);
+    assert_rejected(&answer, &["another XDP program is attached"]);
     assert!(addresses(node).contains(&VIP));
     assert_eq!(first.state().as_deref(), Some("master"));
 }
 
 fn with_open_files(mut command: Command, soft: u64, hard: u64) -> Command {
     let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
-    // SAFETY: between fork and exec the closure only makes one system call and does not allocate.
+    // SAFETY: between fork and exec the closure makes only one system call and does not allocate.
     unsafe {
         command.pre_exec(move || Ok(setrlimit(Resource::Nofile, limit)?));
     }
     command
 }
 
-/// Without these in the bounding set, even root does not have them after `execve`.
+/// Removes capabilities from the bounding set, so that even root lacks them after `execve`.
 fn without_capabilities(mut command: Command, missing: CapabilitySet) -> Command {
-    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    // SAFETY: between fork and exec the closure makes only one system call and does not allocate.
     unsafe {
         command.pre_exec(move || Ok(remove_capability_from_bounding_set(missing)?));
     }
@@ -328,7 +330,7 @@ fn open_file_limit_is_raised_or_reported() {
     drop(agent);
     for limit in [5, 17, 24, 32] {
         let answer = run_to_end(node, with_open_files(command(node, "b", ""), limit, limit));
-        assert_refused(&answer, &[&format!("the limit on open files is {limit}"), "LimitNOFILE="]);
+        assert_rejected(&answer, &[&format!("the limit on open files is {limit}"), "LimitNOFILE="]);
     }
 }
 
@@ -339,23 +341,26 @@ fn full_stderr_pipe_does_not_block_shutdown() {
     let node = lab.host(NODE).expect("lab host");
     let (_unread, writer) = io::pipe().expect("create a pipe");
     fill(&writer);
-    let stuck = |mut command: Command| {
+    let start_with_full_stderr = |mut command: Command| {
         command.stderr(writer.try_clone().expect("create a pipe"));
         Plain::spawn(node, "a", command)
     };
-    let mut master = stuck(command(node, "a", ""));
+    let mut master = start_with_full_stderr(command(node, "a", ""));
     master.wait_for_master();
     master.signal(Signal::TERM);
     assert!(master.wait().success());
     assert_eq!(addresses(node), [NODE.ipv4()]);
-    // A startup error after the log is set up: the runtime directory is a file.
+    // A startup error once logging is set up: the runtime directory is a file.
     node.run(|| fs::write(directory("b"), "")).expect("write the file");
-    assert_eq!(stuck(command(node, "b", "")).wait().code(), Some(1));
-    // A startup error before the log is set up.
-    assert_eq!(stuck(with_open_files(command(node, "a", ""), 17, 17)).wait().code(), Some(1));
+    assert_eq!(start_with_full_stderr(command(node, "b", "")).wait().code(), Some(1));
+    // A startup error before logging is set up.
+    assert_eq!(
+        start_with_full_stderr(with_open_files(command(node, "a", ""), 17, 17)).wait().code(),
+        Some(1)
+    );
 }
 
-/// Fills a pipe and leaves it in blocking mode.
+/// Fills a pipe, leaving it in blocking mode.
 fn fill(writer: &io::PipeWriter) {
     rustix::io::ioctl_fionbio(writer, true).expect("non-blocking");
     while rustix::io::write(writer, &[b'x'; 512]).is_ok() {}

@@ -1,4 +1,4 @@
-//! `virtual_mac = true` where /proc/sys is read-only, as in most containers.
+//! `virtual_mac = true` with a read-only /proc/sys, as in most containers.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
@@ -18,7 +18,7 @@ use vipd_tests::wait::try_wait_until;
 const ONE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(20);
 const VIRTUAL_MAC: Mac = Mac([0, 0, 0x5e, 0, 1, 51]);
-/// Sysctls that a container runtime can set for new interfaces.
+/// Sysctls that a container runtime can preset.
 const DEFAULTS: [(&str, u32); 5] = [
     ("ipv4/conf/default/arp_ignore", 1),
     ("ipv4/conf/default/arp_announce", 2),
@@ -31,9 +31,9 @@ const DEFAULTS: [(&str, u32); 5] = [
 fn restrict(lab: &Lab, arp_ignore: u32) {
     lab.host(ONE).unwrap().run(move || {
         let write = |name: &str, value: u32| {
-            std::fs::write(format!("/proc/sys/net/{name}"), value.to_string()).expect("read the sysctl");
+            std::fs::write(format!("/proc/sys/net/{name}"), value.to_string()).expect("write the sysctl");
         };
-        // The interface value must be written first: afterwards it no longer follows the default.
+        // Write the value of the interface first: from then on it does not follow the default.
         write("ipv4/conf/eth1/arp_ignore", arp_ignore);
         for (name, value) in DEFAULTS {
             write(name, value);
@@ -49,7 +49,7 @@ fn instance() -> Instance {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn correct_read_only_sysctls_suffice() {
+fn virtual_mac_works_with_correct_read_only_sysctls() {
     let lab = Lab::new(1).unwrap();
     restrict(&lab, 1);
     let capture = lab.capture().unwrap();
@@ -58,13 +58,13 @@ fn correct_read_only_sysctls_suffice() {
     agent.start().unwrap();
     wait_for_state(&agent, "master", TIMEOUT).unwrap();
     let client = lab.host(Station::Client).unwrap();
-    try_wait_until("the client's ping", TIMEOUT, || ping(client, VIP.into())).unwrap();
+    try_wait_until("a reply to the client's ping", TIMEOUT, || ping(client, VIP.into())).unwrap();
     let macs = capture
         .filter_map(start, |frame| frame.arp().filter(|arp| arp.sender == VIP).map(|arp| arp.sender_mac));
     assert!(!macs.is_empty() && macs.iter().all(|mac| *mac == VIRTUAL_MAC), "{macs:?}");
 }
 
-/// A second interface works: if none does, the agent does not start.
+/// The second interface is needed because the agent does not start if no interface works.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn wrong_read_only_sysctl_is_a_fault_without_arp_replies() {
@@ -90,7 +90,7 @@ fn wrong_read_only_sysctl_is_a_fault_without_arp_replies() {
         Ok(control::status(&agent)?.iter().any(|instance| instance.text("state") == "master"))
     })
     .unwrap();
-    // Includes a second attempt, which must not be logged.
+    // Long enough for a second attempt.
     thread::sleep(Duration::from_secs(6));
     let all = control::status(&agent).unwrap();
     let faults: Vec<_> = all.iter().filter(|instance| instance.text("state") == "fault").collect();
@@ -121,7 +121,8 @@ fn failed_macvlan_is_a_fault_of_its_router_alone() {
          [[instance]]\nname = \"VI_2\"\ninterface = \"eth1\"\nvrid = 52\nadvert_interval = \"100ms\"\n\
          virtual_addresses = [\"{other}/24\"]\n"
     );
-    let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("VIPD_BIN"), configuration).unwrap();
+    let mut agent =
+        Agent::with_configuration(&lab, ONE, vipd().expect("vipd binary"), configuration).unwrap();
     agent.start().unwrap();
     let states = || -> Result<[String; 2]> {
         let all = control::status(&agent)?;
@@ -130,11 +131,11 @@ fn failed_macvlan_is_a_fault_of_its_router_alone() {
             found.map_or_else(String::new, |instance| instance.text("state").to_owned())
         }))
     };
-    let reach =
+    let wait_for_states =
         |wanted: [&str; 2]| try_wait_until(&format!("{wanted:?}"), TIMEOUT, || Ok(states()? == wanted));
-    reach(["fault", "master"]).unwrap();
+    wait_for_states(["fault", "master"]).unwrap();
     let client = lab.host(Station::Client).unwrap();
-    try_wait_until("the client's ping", TIMEOUT, || ping(client, other.into())).unwrap();
+    try_wait_until("a reply to the client's ping", TIMEOUT, || ping(client, other.into())).unwrap();
     let all = control::status(&agent).unwrap();
     let reasons: Vec<_> = all.iter().map(|instance| instance.text("vipd:fault-reason")).collect();
     assert!(
@@ -144,16 +145,16 @@ fn failed_macvlan_is_a_fault_of_its_router_alone() {
     );
     let answers = capture.filter_map(start, |frame| frame.arp().filter(|arp| arp.sender == VIP));
     assert!(answers.is_empty(), "{answers:?}");
-    // Retried while the other router keeps running.
+    // The macvlan must be retried while the other router keeps running.
     lab.host(ONE).unwrap().run(|| {
-        mount_remount("/proc/sys", MountFlags::BIND, "").expect("a writable mount");
+        mount_remount("/proc/sys", MountFlags::BIND, "").expect("remount writable");
     });
-    reach(["master", "master"]).unwrap();
-    try_wait_until("the client's ping", TIMEOUT, || ping(client, VIP.into())).unwrap();
+    wait_for_states(["master", "master"]).unwrap();
+    try_wait_until("a reply to the client's ping", TIMEOUT, || ping(client, VIP.into())).unwrap();
     let failures = agent.log().iter().filter(|line| line.text.contains("arp_ignore")).count();
-    assert_eq!(failures, 1, "logged once");
+    assert_eq!(failures, 1, "the failure must be logged once");
     let (_, counters) = control::stats(&agent).unwrap();
     for instance in &counters {
-        assert_eq!(instance.number("master-transitions").unwrap(), 1, "interrupted");
+        assert_eq!(instance.number("master-transitions").unwrap(), 1, "the router was interrupted");
     }
 }

@@ -1,4 +1,4 @@
-//! The source address that a node selects for its own connections.
+//! Which source address a node selects for its own connections.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use vipd_tests::wait::try_wait_until;
 
 const ONE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Shares 127 bits with VIP6 and fewer with the node's address, so that RFC 6724 rule 8 prefers
-/// VIP6.
+/// Has a longer common prefix with VIP6 (127 bits) than with the node's own address, so that rule 8
+/// of RFC 6724 prefers VIP6.
 const NEIGHBOR_OF_VIP6: &str = "fd00:122::51";
 
-/// Returns the source of a new connection while this virtual address is on the interface.
+/// Returns the source address of a new connection while this VIP is on the interface.
 fn source_with(virtual_address: &str) -> String {
     let lab = Lab::new(1).unwrap();
     let host = lab.host(ONE).unwrap();
@@ -28,7 +28,8 @@ fn source_with(virtual_address: &str) -> String {
         Agent::with_configuration(&lab, ONE, vipd().expect("vipd binary"), configuration).unwrap();
     agent.start().unwrap();
     wait_for_state(&agent, "master", TIMEOUT).unwrap();
-    try_wait_until("the VIP", TIMEOUT, || Ok(address_line(host, VIP6.into())?.is_some())).unwrap();
+    try_wait_until("the VIP to be added", TIMEOUT, || Ok(address_line(host, VIP6.into())?.is_some()))
+        .unwrap();
     let route = run(host, "ip", &["-6", "route", "get", NEIGHBOR_OF_VIP6]).unwrap();
     let source = route.split(" src ").nth(1).and_then(|rest| rest.split_whitespace().next());
     source.expect("source address").to_owned()
@@ -43,7 +44,7 @@ fn preferred_controls_ipv6_source_selection() {
     }
 }
 
-/// As in keepalived: such an address identifies a service, not the node.
+/// Same default as keepalived: a /128 VIP identifies a service, not the node.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn ipv6_vip_with_prefix_128_is_not_a_source_by_default() {

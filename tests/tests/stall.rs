@@ -1,4 +1,5 @@
-//! Adverts received by a master during a stall (SIGSTOP) do not hide that it was replaced.
+//! A master that was stalled (SIGSTOP) detects that it was replaced, regardless of the adverts it
+//! received during the stall.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -20,10 +21,11 @@ const BACKUP: Station = Station::Node(2);
 const THIRD_PARTY: Station = Station::Client;
 const TIMEOUT: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
-/// More records than the ring holds, each from a different source, so that none is rate limited.
+/// Number of adverts in the flood: more than the ring can hold. Each has a different source, so
+/// that none is rate limited.
 const FLOOD: u32 = 20_000;
 
-/// Two agents without preemption; node 1 is master.
+/// Two agents without preemption, of which node 1 is master.
 struct Pair {
     preferred: Agent,
     backup: Agent,
@@ -52,8 +54,8 @@ impl Pair {
         Self { preferred, backup, capture, third_party, _lab: lab }
     }
 
-    /// Stops node 1 right after an advert and calls `meanwhile`.
-    fn stop_preferred(&self, meanwhile: impl FnOnce(&Injector)) {
+    /// Suspends node 1 right after it has sent an advert, and calls `meanwhile`.
+    fn suspend_preferred(&self, meanwhile: impl FnOnce(&Injector)) {
         let before = WallTime::now();
         self.wait_for_adverts(PREFERRED, before, 1);
         self.preferred.pause().expect("SIGSTOP");
@@ -91,7 +93,7 @@ impl Pair {
 fn third_party_advert_during_stall_does_not_hide_takeover() {
     let pair = Pair::start();
     let stopped = WallTime::now();
-    pair.stop_preferred(|third_party| {
+    pair.suspend_preferred(|third_party| {
         std::thread::sleep(Duration::from_millis(5));
         third_party.send(&THIRD_PARTY.advert(Version::V3, 51, 1).frame()).expect("send");
     });
@@ -104,7 +106,7 @@ fn third_party_advert_during_stall_does_not_hide_takeover() {
 fn ring_overrun_during_stall_does_not_hide_takeover() {
     let pair = Pair::start();
     let stopped = WallTime::now();
-    pair.stop_preferred(|third_party| {
+    pair.suspend_preferred(|third_party| {
         let advert = |number: u32| {
             let source = Ipv4Addr::from(0x0a40_0000 + number).into();
             Advert { source, ..THIRD_PARTY.advert(Version::V3, 51, 1) }.frame()
@@ -115,7 +117,7 @@ fn ring_overrun_during_stall_does_not_hide_takeover() {
     pair.wait_for_adverts(BACKUP, stopped, 2);
     assert!(
         counter(&pair.backup, "advertisement-rcvd").expect("query statistics") >= u64::from(FLOOD),
-        "the flood arrived"
+        "the flood did not arrive"
     );
     pair.check_successor_stays();
     assert!(

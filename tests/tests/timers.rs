@@ -1,4 +1,4 @@
-//! Learned intervals, the tie-break, the owner, and split brain.
+//! Learned intervals, tie-break, address owner, and split brain.
 
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ fn router(priority: u8) -> Instance {
     Instance { priority, interval: INTERVAL, ..Instance::default() }
 }
 
-/// A one-second interval, long enough to pause an agent for less than three intervals.
+/// Returns a router with an interval of one second, so that an agent can be suspended for less than
+/// three intervals.
 fn slow(priority: u8) -> Instance {
     Instance { priority, ..Instance::default() }
 }
@@ -46,7 +47,7 @@ fn backup_adopts_the_interval_of_the_master() -> TestResult {
     assert_eq!(
         status.number("vipd:advertise-interval-ns")?,
         100_000_000,
-        "the configured interval is unchanged"
+        "the configured interval must not change"
     );
     assert_eq!(status.address("last-adv-source"), Some(ONE.ipv4().into()));
     // RFC 9568: the skew is (256 - priority) / 256 of the learned interval.
@@ -60,25 +61,27 @@ fn backup_adopts_the_interval_of_the_master() -> TestResult {
     assert_eq!(
         counter(&backup, "master-transitions")?,
         transitions,
-        "no takeover after three of its own intervals"
+        "the backup took over after three of its own intervals"
     );
     wait_for_state(&backup, "backup", TIMEOUT)?;
     Ok(())
 }
 
-/// Isolates node 1 until both nodes are master, then reconnects it such that `receiver` receives an
-/// advert from `sender` before sending one.
+/// Isolates node 1 until both nodes are master, then ends the isolation such that `receiver`
+/// receives an advert from `sender` before it sends one. Returns the time at which the isolation
+/// ended.
 fn split_and_heal(lab: &Lab, (receiver, sender): (&Agent, &Agent), capture: &Capture) -> Result<WallTime> {
     lab.isolate(ONE)?;
     wait_for_state(receiver, "master", TIMEOUT)?;
     wait_for_state(sender, "master", TIMEOUT)?;
     wait_for_mac(lab.host(Station::Client)?, TWO.mac())?;
-    // A new master announces twice. Later announcements are caused by the other master.
-    try_wait_until("both masters to have announced twice", TIMEOUT, || {
+    // A new master announces its VIP in two bursts. Any later announcement is a reaction to the
+    // other master.
+    try_wait_until("both masters to have sent both bursts", TIMEOUT, || {
         let announced = |agent| Ok::<_, anyhow::Error>(counter(agent, "vipd:gratuitous-arp-sent")? >= 10);
         Ok(announced(receiver)? && announced(sender)?)
     })?;
-    // Less than three intervals, after which it would yield as stalled.
+    // Suspended for less than three intervals: after a longer stall it would yield.
     receiver.pause()?;
     let healed = WallTime::now();
     lab.rejoin(ONE)?;
@@ -97,9 +100,9 @@ fn wait_for_mac(client: &vipd_tests::namespace::Namespace, mac: Mac) -> Result<(
 
 fn check_reannouncement(agent: &Agent, capture: &Capture, healed: WallTime) -> Result<()> {
     let logged = |text: &str| agent.log().iter().any(|line| line.time >= healed && line.text.contains(text));
-    wait_until("the log line for the announcement", TIMEOUT, || logged("announced again"))?;
+    wait_until("the announcement to be logged", TIMEOUT, || logged("announced again"))?;
     let station = agent.station();
-    wait_until("gratuitous ARP after the split", TIMEOUT, || {
+    wait_until("a gratuitous ARP after the split", TIMEOUT, || {
         capture.has(healed, |frame| {
             frame.from == station
                 && frame.gratuitous_arp(VIP).is_some_and(|arp| arp.sender_mac == station.mac())
@@ -114,8 +117,8 @@ fn split_brain_heals_when_the_winner_receives_first() -> TestResult {
     Ok(())
 }
 
-/// The loser yields before the winner has received an advert from it: only the loser's last advert
-/// reveals the split brain to the winner.
+/// The loser yields before the winner has received any of its adverts, so the winner can detect the
+/// split brain only from the loser's last advert.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn split_brain_heals_when_the_loser_receives_first() -> TestResult {
@@ -139,14 +142,14 @@ fn check_split_brain_healing(winner_receives_first: bool) -> Result<()> {
     wait_for_state(&loser, "backup", TIMEOUT)?;
     check_reannouncement(&winner, &capture, healed)?;
     wait_for_mac(client, ONE.mac())?;
-    wait_until("answers from the winner", TIMEOUT, || {
+    wait_until("replies from the winner", TIMEOUT, || {
         capture.has(healed, |frame| {
             frame.from == ONE
                 && frame.echo().is_some_and(|echo| echo.reply && echo.identifier == ping.identifier())
         })
     })?;
     wait_for_state(&winner, "master", TIMEOUT)?;
-    assert_eq!(counter(&winner, "master-transitions")?, 1, "the winner never yielded");
+    assert_eq!(counter(&winner, "master-transitions")?, 1, "the winner yielded");
     assert!(counter(&winner, "vipd:losing-adverts-rcvd")? > 0);
     assert!(counter(&winner, "vipd:assert-adverts-sent")? > 0);
     assert!(!has_address(lab.host(TWO)?, VIP)?);
@@ -164,7 +167,7 @@ fn tie_break_prefers_the_higher_address() -> TestResult {
     let higher = start_agent(&lab, TWO, &[slow(100)])?;
     wait_for_state(&higher, "backup", TIMEOUT)?;
     let start = WallTime::now();
-    wait_until("4 adverts", TIMEOUT, || {
+    wait_until("four adverts", TIMEOUT, || {
         capture.filter_map(start, |frame| frame.advert().filter(|_| frame.from == ONE)).len() >= 4
     })?;
     wait_for_state(&higher, "backup", TIMEOUT)?;
@@ -172,12 +175,12 @@ fn tie_break_prefers_the_higher_address() -> TestResult {
     let ping = Prober::start(client, VIP, Duration::from_millis(20))?;
     wait_for_mac(client, ONE.mac())?;
 
-    // With two masters, the tie-break decides.
+    // If both are master, the tie-break decides.
     let healed = split_and_heal(&lab, (&higher, &lower), &capture)?;
     let status = wait_for_state(&lower, "backup", TIMEOUT)?;
     assert_eq!(status.text("vipd:last-transition-reason"), "higher-priority-advert");
     wait_for_state(&higher, "master", TIMEOUT)?;
-    assert_eq!(counter(&higher, "master-transitions")?, 1, "the winner never yielded");
+    assert_eq!(counter(&higher, "master-transitions")?, 1, "the winner yielded");
     check_reannouncement(&higher, &capture, healed)?;
     wait_for_mac(client, TWO.mac())?;
     ping.stop()?;
@@ -198,7 +201,7 @@ fn owner_becomes_master_immediately_and_keeps_its_address() -> TestResult {
     let owner = Instance { addresses: vec![own.into()], preempt: false, ..router(255) };
     let mut owner = start_agent(&lab, ONE, &[owner])?;
     let status = wait_for_state(&owner, "master", TIMEOUT)?;
-    assert_eq!(status.text("vipd:last-transition-reason"), "startup", "not after a timeout");
+    assert_eq!(status.text("vipd:last-transition-reason"), "startup", "must not wait for a timer");
     assert_eq!(status.address("vipd:primary-address"), Some(own.into()));
     let adverts = capture.filter_map(start, |frame| frame.advert().filter(|_| frame.from == ONE));
     assert!(!adverts.is_empty());
@@ -213,7 +216,7 @@ fn owner_becomes_master_immediately_and_keeps_its_address() -> TestResult {
     assert_eq!(addresses(lab.host(ONE)?)?, [own], "the owner keeps its address");
     assert!(
         capture.has(stopped, |frame| frame.from == ONE && frame.advert().is_some_and(|a| a.priority == 0)),
-        "priority 0 on shutdown"
+        "no priority-0 advert on shutdown"
     );
     wait_for_state(&standby, "master", TIMEOUT)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Unicast peers: election, adverts from other sources, minimum TTL, missing source address.
+//! Unicast peers: election, adverts from other sources, minimum TTL, and a missing source address.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -60,7 +60,8 @@ fn unicast_election_and_takeover_send_no_multicast() {
         wait_for_state(&preferred, "master", TIMEOUT).expect("master");
         wait_for_state(&backup, "backup", TIMEOUT).expect("backup");
         let elected = WallTime::now();
-        try_wait_until("the client's ping", TIMEOUT, || ping(client, vip(family))).expect("ping is answered");
+        try_wait_until("a reply to the client's ping", TIMEOUT, || ping(client, vip(family)))
+            .expect("ping is answered");
         let crashed = WallTime::now();
         preferred.kill().expect("kill the agent");
         wait_for_state(&backup, "master", TIMEOUT).expect("master");
@@ -71,15 +72,18 @@ fn unicast_election_and_takeover_send_no_multicast() {
         wait_for_state(&backup, "master", TIMEOUT).expect("master");
 
         let adverts = capture.filter_map(start, |frame| frame.advert().map(|advert| (frame.from, advert)));
-        assert!(adverts.iter().any(|(_, advert)| advert.priority == 0), "priority 0 on shutdown");
+        assert!(adverts.iter().any(|(_, advert)| advert.priority == 0), "no priority-0 advert on shutdown");
         for (from, advert) in &adverts {
             let to = if *from == ONE { TWO } else { ONE };
             assert_eq!((advert.source, advert.destination), (address(*from, family), address(to, family)));
             assert_eq!(advert.ttl, 255);
-            assert!(advert.checksum_form.is_some(), "the checksum covers the peer's address: {advert:?}");
+            assert!(
+                advert.checksum_form.is_some(),
+                "the checksum does not cover the peer's address: {advert:?}"
+            );
         }
-        // Without an agent the kernel answers with ICMP Protocol Unreachable; with an agent it must
-        // not.
+        // Without an agent the kernel answers adverts with ICMP Protocol Unreachable. With an agent
+        // it must not.
         let refused = capture.filter_map(elected, |frame| {
             frame.icmp_unreachable().filter(|_| frame.time < crashed).map(|error| (frame.from, error))
         });
@@ -152,10 +156,10 @@ fn missing_unicast_source_is_a_fault() {
     let source = ONE.ipv4().to_string();
     vipd_tests::command::run(host, "ip", &["address", "add", "10.9.9.9/24", "dev", "eth1"]).expect("add");
     vipd_tests::command::run(host, "ip", &["address", "del", &format!("{source}/24"), "dev", "eth1"])
-        .expect("addresses removed");
+        .expect("remove the address");
     let status = wait_for_state(&one, "fault", TIMEOUT).expect("fault");
     assert!(status.text("vipd:fault-reason").contains(&source), "{status:?}");
     vipd_tests::command::run(host, "ip", &["address", "add", &format!("{source}/24"), "dev", "eth1"])
-        .expect("address restored");
+        .expect("add the address");
     wait_for_state(&one, "master", TIMEOUT).expect("master");
 }

@@ -1,4 +1,5 @@
-//! A node that saturates its own uplink: adverts and announcements have TC_PRIO_CONTROL.
+//! Adverts are delivered although the node saturates its own uplink, because they are sent with
+//! TC_PRIO_CONTROL.
 
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -19,10 +20,10 @@ use vipd_tests::wait::{try_wait_until, wait_until};
 const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Adverts to see while the uplink is saturated.
+/// Number of adverts to observe while the uplink is saturated.
 const ADVERTS: u64 = 50;
 
-/// Sends about 35 Mbit/s of UDP to the client until dropped.
+/// A UDP flood of up to 35 Mbit/s to the client, which ends on drop.
 struct Flood {
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
@@ -31,7 +32,7 @@ struct Flood {
 impl Flood {
     fn start(host: &Namespace) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        // One socket's send buffer is smaller than the queue.
+        // Several sockets, because the send buffer of one is smaller than the queue.
         let sockets = host.run(|| {
             let open = || UdpSocket::bind("0.0.0.0:0").expect("open a socket");
             std::iter::repeat_with(open)
@@ -45,7 +46,7 @@ impl Flood {
         let thread = thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 for socket in &sockets {
-                    // Fails while the buffer is full.
+                    // Fails while the send buffer is full.
                     let _ = socket.send_to(&[0; 1400], (Station::Client.ipv4(), 9));
                 }
                 thread::sleep(Duration::from_millis(10));
@@ -62,9 +63,9 @@ impl Drop for Flood {
     }
 }
 
-/// Number of packets dropped by the shaper's queue.
+/// Returns the number of packets dropped by the queueing disciplines.
 fn dropped(host: &Namespace) -> u64 {
-    let shown = run(host, "tc", &["-s", "qdisc", "show", "dev", "eth1"]).expect("tc");
+    let shown = run(host, "tc", &["-s", "qdisc", "show", "dev", "eth1"]).expect("run tc");
     let counts =
         shown.split("dropped ").skip(1).filter_map(|rest| rest.split(',').next()?.parse::<u64>().ok());
     counts.sum()
@@ -84,7 +85,7 @@ fn check_saturated_uplink(instances: impl Fn(Station) -> Instance) {
     wait_for_state(&backup, "backup", TIMEOUT).unwrap();
     let host = lab.host(ONE).unwrap();
     let tc =
-        |arguments: &str| run(host, "tc", &arguments.split_whitespace().collect::<Vec<_>>()).expect("tc");
+        |arguments: &str| run(host, "tc", &arguments.split_whitespace().collect::<Vec<_>>()).expect("run tc");
     tc("qdisc add dev eth1 root handle 1: tbf rate 2mbit burst 10kb latency 500ms");
     tc("qdisc add dev eth1 parent 1:1 handle 10: pfifo_fast");
 
@@ -92,8 +93,10 @@ fn check_saturated_uplink(instances: impl Fn(Station) -> Instance) {
     try_wait_until("the uplink to drop packets", TIMEOUT, || Ok(dropped(host) > 1000)).unwrap();
     let (sent, received) =
         (counter(&master, "advertisement-sent").unwrap(), counter(&backup, "advertisement-rcvd").unwrap());
-    wait_until("adverts", TIMEOUT, || counter(&master, "advertisement-sent").unwrap() >= sent + ADVERTS)
-        .unwrap();
+    wait_until("adverts to be sent", TIMEOUT, || {
+        counter(&master, "advertisement-sent").unwrap() >= sent + ADVERTS
+    })
+    .unwrap();
     wait_until("all adverts to be received", TIMEOUT, || {
         counter(&backup, "advertisement-rcvd").unwrap() >= received + ADVERTS
     })

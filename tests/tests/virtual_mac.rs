@@ -1,4 +1,5 @@
-//! Virtual router MAC: source of adverts and answers, silence in Backup, cleanup of macvlans.
+//! The virtual router MAC: use in adverts, announcements and replies, silence in Backup, and
+//! cleanup of macvlans.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -47,7 +48,7 @@ fn links(lab: &Lab, station: Station) -> String {
     run(lab.host(station).expect("lab host"), "ip", &["-o", "-d", "link"]).expect("list the links")
 }
 
-/// The client's neighbor entry for an address.
+/// Returns the client's neighbor entry for an address.
 fn neighbor_entry(lab: &Lab, address: IpAddr) -> String {
     let client = lab.host(Station::Client).expect("client host");
     run(client, "ip", &["neighbor", "show", &address.to_string()]).expect("read the neighbor table")
@@ -66,7 +67,8 @@ fn adverts_announcements_and_answers_use_the_virtual_mac() {
     wait_for_state(&backup, "backup", TIMEOUT).expect("backup");
     for _ in 0..2 {
         for (address, mac) in [(IpAddr::from(VIP), MAC4), (VIP6.into(), MAC6)] {
-            try_wait_until("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
+            try_wait_until("a reply to the client's ping", TIMEOUT, || ping(client, address))
+                .expect("ping is answered");
             let entry = neighbor_entry(&lab, address);
             assert!(entry.contains(&mac.to_string()), "{entry}");
         }
@@ -79,10 +81,10 @@ fn adverts_announcements_and_answers_use_the_virtual_mac() {
         .filter_map(start, |frame| frame.advert().map(|advert| (advert.source.is_ipv6(), advert.source_mac)));
     assert!(
         [false, true].iter().all(|family| adverts.iter().any(|(v6, _)| v6 == family)),
-        "adverts of both families"
+        "expected adverts of both families"
     );
     assert!(adverts.iter().all(|(v6, mac)| *mac == if *v6 { MAC6 } else { MAC4 }), "{adverts:?}");
-    // No frame has announced another MAC.
+    // No frame may announce another MAC.
     let arps = capture
         .filter_map(start, |frame| frame.arp().filter(|arp| arp.sender == VIP).map(|arp| arp.sender_mac));
     assert!(!arps.is_empty() && arps.iter().all(|mac| *mac == MAC4), "{arps:?}");
@@ -102,7 +104,7 @@ fn backup_sends_nothing_from_the_virtual_mac() {
     let backup = agent(&lab, TWO, 100);
     wait_for_state(&preferred, "master", TIMEOUT).expect("master");
     wait_for_state(&backup, "backup", TIMEOUT).expect("backup");
-    try_wait_until("some adverts", TIMEOUT, || {
+    try_wait_until("more than 40 adverts", TIMEOUT, || {
         Ok(capture.filter_map(start, vipd_tests::frame::Frame::advert).len() > 40)
     })
     .expect("adverts");
@@ -118,7 +120,7 @@ fn backup_sends_nothing_from_the_virtual_mac() {
             .expect("list the addresses");
         assert!(!all.contains("fe80::200:5eff:fe00"), "RFC 9568 section 7.4: {all}");
     }
-    // A macvlan sends MLD reports for its IPv6 addresses but no IGMP reports.
+    // A macvlan sends MLD reports for its IPv6 addresses, but must not send IGMP reports.
     let reports = capture
         .filter_map(start, |frame| frame.membership_report().filter(|report| report.source_mac == MAC4));
     assert_eq!(reports, [], "IGMP from the virtual MAC");
@@ -140,7 +142,8 @@ fn macvlans_and_sysctls_are_removed_after_shutdown_and_crash() {
     wait_for_state(&agent, "master", TIMEOUT).expect("master");
     agent.kill().expect("kill the agent");
     assert!(links(&lab, ONE).contains("macvlan"), "the macvlans of a killed agent remain");
-    // Without virtual MAC, startup removes the stale macvlans and restores the sysctls.
+    // Startup removes stale macvlans and restores the sysctls even if virtual MACs are no longer
+    // configured.
     let plain = Instance { interval: Duration::from_millis(100), ..Instance::default() };
     let mut plain = Agent::new(&lab, ONE, vipd().expect("vipd binary"), &[plain]).expect("create the agent");
     plain.start().expect("start the agent");
@@ -186,12 +189,13 @@ fn externally_deleted_macvlan_is_recreated() {
     })
     .expect("macvlan recreated");
     let client = lab.host(Station::Client).expect("client host");
-    try_wait_until("the client's ping", TIMEOUT, || ping(client, VIP.into())).expect("ping is answered");
+    try_wait_until("a reply to the client's ping", TIMEOUT, || ping(client, VIP.into()))
+        .expect("ping is answered");
     let (_, each) = control::stats(&agent).expect("query the agent");
     assert_eq!(
         each[1].number("master-transitions").expect("read the counter"),
         1,
-        "the IPv6 instance is unaffected"
+        "the IPv6 instance was affected"
     );
     assert_eq!(each[0].number("master-transitions").expect("read the counter"), 2);
 }
@@ -209,10 +213,11 @@ fn macvlans_are_recreated_with_their_interface() {
     try_wait_until("both instances to be master", TIMEOUT, masters).expect("master");
     let client = lab.host(Station::Client).expect("client host");
     for address in [IpAddr::from(VIP), VIP6.into()] {
-        try_wait_until("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
+        try_wait_until("a reply to the client's ping", TIMEOUT, || ping(client, address))
+            .expect("ping is answered");
     }
     assert_eq!(links(&lab, ONE).matches("macvlan mode private").count(), 2, "{}", links(&lab, ONE));
-    assert_eq!(sysctl(&lab, ONE, "arp_ignore"), "1", "the new interface is configured as well");
+    assert_eq!(sysctl(&lab, ONE, "arp_ignore"), "1", "the sysctls of the new interface are not set");
 }
 
 #[test]
@@ -228,7 +233,8 @@ fn vips_of_the_other_family_use_the_interface_mac() {
         .expect("create the agent");
     agent.start().expect("start the agent");
     for (address, mac) in [(IpAddr::from(VIP), MAC4), (VIP6.into(), ONE.mac())] {
-        try_wait_until("the client's ping", TIMEOUT, || ping(client, address)).expect("ping is answered");
+        try_wait_until("a reply to the client's ping", TIMEOUT, || ping(client, address))
+            .expect("ping is answered");
         assert!(
             neighbor_entry(&lab, address).contains(&mac.to_string()),
             "{}",
@@ -294,9 +300,10 @@ fn mass_yield_does_not_delay_adverts() {
             && frame.advert().is_some_and(|advert| advert.vrid == MANY + 1)
     };
     let adverts = capture.filter_map(start, |frame| stayed(frame).then_some(frame.time));
-    // Waiting for each macvlan would silence the engine for half a second, 50 intervals.
+    // Waiting for every macvlan in turn would delay adverts for half a second, that is, 50
+    // intervals.
     let gaps = adverts.windows(2).map(|pair| pair[1].millis_since(pair[0]));
     let longest = gaps.fold(0.0, f64::max);
-    assert!(last > first && longest < 250.0, "silent for {longest} ms");
+    assert!(last > first && longest < 250.0, "no adverts for {longest} ms");
     assert_eq!(control::status(&lower).expect("query the agent")[usize::from(MANY)].text("state"), "master");
 }

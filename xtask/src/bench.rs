@@ -6,13 +6,13 @@ use crate::setup;
 use crate::support::process::run as run_command;
 use crate::support::{agent, privilege, workspace};
 
-/// Measure CPU cost and latency of vipd and keepalived, or of two builds of vipd; needs root
+/// Compare CPU cost and latency of vipd with keepalived or another build of vipd; needs root
 ///
-/// `cargo xtask bench --help` lists scenarios and options.
+/// `cargo xtask bench --help` lists the scenarios and options.
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// Passed to the bench: scenarios, `--quick`, `--runs N`, `--check`, `--markdown FILE`,
+    /// Arguments for the bench: scenarios, `--quick`, `--runs N`, `--check`, `--markdown FILE`,
     /// `--json FILE`, `--vipd OLD`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,

@@ -15,31 +15,31 @@ use crate::setup;
 use crate::support::process::{self, run as run_command};
 use crate::support::{agent, debian, privilege, workspace};
 
-/// Run the conformance suite with vipd, keepalived and FRR and print the table; needs root
+/// Run the conformance suite with vipd, keepalived and FRR, and print the results; needs root
 ///
-/// Runs vipd's core in virtual time, then each program in private labs. The host is not changed.
-/// Without a terminal the table is Markdown. Fails if a program deviates from a scenario that does
-/// not document the deviation, or conforms where a deviation is documented; for keepalived and FRR
-/// only in the versions of Debian 12.
+/// Runs vipd's core in virtual time, then each program in private labs. The host's network is not
+/// affected. If the output is not a terminal, prints Markdown. Fails if a program deviates from a
+/// scenario without a documented deviation, or conforms despite one. For keepalived and FRR, this
+/// applies only to the versions in Debian 12.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
-  cargo xtask conformance                                  everything
-  cargo xtask conformance --program keepalived s23 r1      one program, scenarios by prefix
-  cargo xtask conformance --markdown docs/conformance.md   the table as a document, with versions")]
+  cargo xtask conformance                                  all scenarios with all programs
+  cargo xtask conformance --program keepalived s23 r1      some scenarios with one program
+  cargo xtask conformance --markdown docs/conformance.md   write the results as a document")]
 pub(crate) struct Args {
-    /// Only scenarios whose names have one of these prefixes
+    /// Run only scenarios whose names start with one of these
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
-    /// Only this program; may be repeated
+    /// Run only this program; may be given several times
     #[arg(long)]
     program: Vec<Name>,
-    /// Write the table to this file as well
+    /// Also write the results to this file
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 }
 
-/// A program by its name on the command line.
+/// A program, as named on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Name {
     Vipd,
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut scenarios = document::all()?;
     let chosen = |scenario: &Scenario| args.scenarios.iter().any(|start| scenario.name.starts_with(start));
     scenarios.retain(|scenario| args.scenarios.is_empty() || chosen(scenario));
-    ensure!(!scenarios.is_empty(), "no scenario has the prefix {}", args.scenarios.join(" or "));
+    ensure!(!scenarios.is_empty(), "no scenario name starts with {}", args.scenarios.join(" or "));
     if programs.contains(&Program::Vipd) {
         let mut core = workspace::cargo();
         run_command(core.args(["test", "--locked", "--package", "vipd", "--test", "conformance"]))?;
@@ -91,9 +91,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     verdict(&rows)
 }
 
-/// Runs every scenario with every program, as a step of the test suite, which has tested the core
-/// before.
-pub(crate) fn everything() -> Result<()> {
+/// Runs every scenario with every program, as a step of the test suite. The core was tested in a
+/// previous step.
+pub(crate) fn run_all() -> Result<()> {
     let scenarios = document::all()?;
     let (rows, _) = play(&scenarios, &Program::ALL);
     verdict(&rows)
@@ -129,18 +129,19 @@ fn play<'a>(scenarios: &'a [Scenario], programs: &[Program]) -> (Vec<Row<'a>>, u
     (rows, seconds)
 }
 
-/// Versions of the peers whose deviations the scenarios document.
+/// The versions of keepalived and FRR whose deviations the scenarios document, with their Debian
+/// packages.
 const KNOWN_VERSIONS: [(Program, &str, &str); 2] =
     [(Program::Keepalived, "keepalived", "2.2.7"), (Program::Frr, "frr", "8.4.4")];
 
-/// Fails on undocumented verdicts. Verdicts of other versions of a peer are only reported, unless
-/// the lab failed.
+/// Returns an error if there are undocumented verdicts. With other versions of keepalived and FRR,
+/// only failures of the lab count.
 fn verdict(rows: &[Row<'_>]) -> Result<()> {
     let mut failures = Vec::new();
     for (program, verdict) in rows.iter().flat_map(|row| &row.verdicts) {
         let package = KNOWN_VERSIONS.iter().find(|(peer, ..)| peer == program);
         let known = match package {
-            // A Debian version has an epoch before and a revision after the upstream version.
+            // Debian adds an epoch before the upstream version, and a revision after it.
             Some((_, package, version)) => {
                 debian::version(package)?.split([':', '-', '+', '~']).any(|part| part == *version)
             }
@@ -160,7 +161,7 @@ fn verdict(rows: &[Row<'_>]) -> Result<()> {
     )
 }
 
-/// Returns the tables below a header with versions and the command.
+/// Returns the document: the tables, below a header with the command and the versions.
 fn document(rows: &[Row<'_>], tables: &str, seconds: u64) -> Result<String> {
     Ok(format!(
         "# Conformance\n\n\

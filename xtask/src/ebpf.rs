@@ -1,4 +1,4 @@
-//! `cargo xtask ebpf`: builds the committed eBPF object and its provenance file.
+//! `cargo xtask ebpf`: builds the eBPF object that is committed, and its provenance file.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -18,13 +18,13 @@ use crate::support::workspace;
 /// Name of the binary target of vipd-ebpf, which becomes `vipd.bpf.o`.
 const PROGRAM: &str = "vipd";
 
-/// Rebuild the committed eBPF object and its provenance
+/// Rebuild the committed eBPF object and its provenance file
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only check whether the committed object matches the sources; exit 1 if not
+    /// Only check whether the committed object matches the sources; exit with status 1 if not
     #[arg(long, conflicts_with = "out")]
     check: bool,
-    /// Write the object here and keep the committed one
+    /// Write the object to this path instead of replacing the committed one
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
 }
@@ -46,25 +46,26 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let text = describe(&toolchain, root)?;
     let path = root.join(PROVENANCE);
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    say(format_args!("wrote {PROVENANCE}: commit both"));
+    say(format_args!("wrote {PROVENANCE}; commit both files"));
     provenance::check(root).map_err(|message| anyhow!(message))
 }
 
-/// Builds the object into `out`.
+/// Builds the object and writes it to `out`.
 pub(crate) fn build(toolchain: &Toolchain, out: &Path) -> Result<()> {
     let root = workspace::root();
     say(format_args!("building with {} and {}", toolchain.compiler, toolchain.linker));
     let mut cargo = toolchain.cargo("build", root);
     cargo.args(["--package", "vipd-ebpf", "--bin", PROGRAM, "--release", "--locked"]);
     cargo.args(["--message-format", "json-render-diagnostics"]);
-    // A separate folder: sharing one with the host's compiler would cause full rebuilds.
+    // Use a separate folder, because sharing one with the host's compiler would cause full
+    // rebuilds.
     cargo.arg("--target-dir").arg(workspace::target().join("ebpf"));
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain, root).join("\x1f"));
     let object = built_program(&output(cargo.stdin(Stdio::null()))?)?;
 
     let folder = out.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    // `fs::copy` would also copy the linker's executable bit.
+    // `fs::copy` would also copy the executable bit that the linker sets.
     let bytes = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
     fs::write(out, &bytes).with_context(|| format!("cannot write {}", out.display()))?;
     say(format_args!(
@@ -76,12 +77,13 @@ pub(crate) fn build(toolchain: &Toolchain, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns the compiler flags for every crate in the object; they replace those of cargo's
+/// Returns the compiler flags for all crates in the object. They replace flags from cargo's
 /// configuration.
 fn flags(toolchain: &Toolchain, root: &Path) -> Vec<String> {
-    // The object must not depend on the build host, so the architecture is fixed.
+    // The architecture is fixed, so that the object does not depend on the build host.
     let mut flags = vec!["--cfg=bpf_target_arch=\"x86_64\"".to_owned()];
-    // BTF comes from debug information, which contains paths: remap them, for reproducible builds.
+    // BTF is generated from debug information, which contains paths. Remap them, so that builds are
+    // reproducible.
     flags.extend(["-Cdebuginfo=2", "-Clink-arg=--btf"].map(str::to_owned));
     let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo_home = cargo_home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
@@ -97,21 +99,21 @@ fn flags(toolchain: &Toolchain, root: &Path) -> Vec<String> {
 fn built_program(messages: &str) -> Result<PathBuf> {
     for line in messages.lines() {
         let message: Value =
-            serde_json::from_str(line).with_context(|| format!("unexpected output of cargo: `{line}`"))?;
+            serde_json::from_str(line).with_context(|| format!("unexpected output from cargo: `{line}`"))?;
         if message["target"]["name"] == PROGRAM
             && let Some(path) = message["executable"].as_str()
         {
             return Ok(path.into());
         }
     }
-    bail!("cargo built no program {PROGRAM} of vipd-ebpf for {TARGET}")
+    bail!("cargo did not report an executable {PROGRAM} of vipd-ebpf for {TARGET}")
 }
 
-/// Returns the packages compiled into the object as sorted `name version`, from
-/// `cargo tree --prefix depth`.
+/// Returns the packages that are compiled into the object, as sorted `name version` strings. `tree`
+/// is the output of `cargo tree --prefix depth`.
 ///
-/// Path packages are omitted, because their sources are hashed. Macros are included, but not their
-/// dependencies (such as `syn`): those change with the agent's and do not affect the object.
+/// Omits path packages, because their sources are hashed. Includes macros, but not their
+/// dependencies (such as `syn`): these are shared with the agent, and do not affect the object.
 fn compiled_in(tree: &str) -> Vec<String> {
     let mut packages = BTreeSet::new();
     let mut macro_depth = usize::MAX;
@@ -132,7 +134,7 @@ fn compiled_in(tree: &str) -> Vec<String> {
     packages.into_iter().collect()
 }
 
-/// Returns the text of the provenance file, which [`provenance::check`] reads.
+/// Returns the contents of the provenance file that [`provenance::check`] reads.
 fn describe(toolchain: &Toolchain, root: &Path) -> Result<String> {
     let mut cargo = toolchain.cargo("tree", root);
     cargo.args(["--package", "vipd-ebpf", "--edges", "normal", "--prefix", "depth", "--locked"]);

@@ -13,58 +13,58 @@ use crate::support::process::{self, ask, line, output, program, run as run_comma
 use crate::support::{debian, privilege, workspace};
 use outcome::Outcome;
 
-/// The package of the fuzz targets, relative to the root of the workspace.
+/// Path of the fuzz package, relative to the workspace root.
 const PACKAGE: &str = "tests/fuzz";
-/// Binaries of the fuzz package. `TARGETS` of the package is not used, because xtask must not
-/// depend on vipd (see main.rs).
+/// Binaries of the fuzz package. Repeats the package's own list, because xtask must not depend on
+/// vipd (see main.rs).
 const TARGETS: [&str; 5] = ["parser", "xdp", "core", "config", "control"];
-/// The target that loads a program into the kernel.
+/// The target that needs privileges, to load the XDP program.
 const PRIVILEGED: &str = "xdp";
-/// Debian packages to compile libFuzzer, installed if there is no C++ compiler.
+/// Debian packages that are installed if there is no C++ compiler, to compile libFuzzer.
 const COMPILER_PACKAGES: [&str; 1] = ["g++"];
-/// Seconds after which an input counts as a hang.
+/// Time in seconds after which an input counts as a hang.
 const INPUT_TIMEOUT: u32 = 20;
-/// LLVM's coverage instrumentation for libFuzzer, as `clang -fsanitize=fuzzer` enables it.
-/// `-Zsanitizer` and cargo-fuzz need a nightly, the pass itself does not.
+/// Flags that enable LLVM's coverage instrumentation for libFuzzer, as `clang -fsanitize=fuzzer`
+/// does. Unlike `-Zsanitizer` and cargo-fuzz, they work with a stable compiler.
 const FLAGS: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    // Folded branches would count as one edge.
+    // Keep branches separate: folded ones would count as a single edge.
     "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
 ];
 
-/// Fuzz vipd and report findings; the target xdp needs root
+/// Fuzz vipd and report findings; target xdp needs root
 ///
-/// Starts from the corpus and all inputs of former findings. New inputs are stored below the target
+/// Starts with the corpus and the inputs of past findings. New inputs are stored in cargo's target
 /// directory.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Targets:
-  parser    the advert parser on a slice
-  xdp       the XDP program in the kernel, compared with that parser
-  core      one virtual router with arbitrary inputs and times
-  config    the configuration file
+  parser    the advert parser in user space
+  xdp       the XDP program in the kernel, compared with the parser
+  core      a virtual router with arbitrary inputs at arbitrary times
+  config    configuration files
   control   the control socket
 
 Examples:
   cargo xtask fuzz                                 all targets, 10 s each
   cargo xtask fuzz core --seconds 600              one target, 10 minutes
-  cargo xtask fuzz core --seconds 600 --keep       the same, adding new inputs to the corpus
-  cargo xtask fuzz core --input crash-0123         reproduce one input")]
+  cargo xtask fuzz core --seconds 600 --keep       the same, and update the corpus
+  cargo xtask fuzz core --input crash-0123         run a single input")]
 pub(crate) struct Args {
     /// Targets to fuzz [default: all]
     #[arg(value_name = "TARGET", value_parser = TARGETS)]
     targets: Vec<String>,
-    /// Duration for each target, in seconds
+    /// How long to fuzz each target, in seconds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
-    /// Run the target on this input only
+    /// Run the target only on this input
     #[arg(long, value_name = "PATH", conflicts_with_all = ["seconds", "keep"])]
     input: Option<PathBuf>,
-    /// Replace the corpus in the repository by the smallest one with the same coverage
+    /// Update the corpus in the repository: add inputs with new coverage, and drop redundant ones
     #[arg(long)]
     keep: bool,
 }
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Fuzzes every target for `seconds`, as a step of the test suite.
-pub(crate) fn everything(seconds: u32) -> Result<()> {
+pub(crate) fn run_all(seconds: u32) -> Result<()> {
     fuzz(&TARGETS, seconds, false)
 }
 
@@ -102,7 +102,7 @@ fn fuzz(targets: &[&str], seconds: u32, keep: bool) -> Result<()> {
             failed.push(*target);
         }
         if keep && outcome.succeeded {
-            fuzzer.keep(target)?;
+            fuzzer.update_corpus(target)?;
         }
     }
     print!("{}", outcome::table(&tallies));
@@ -110,11 +110,11 @@ fn fuzz(targets: &[&str], seconds: u32, keep: bool) -> Result<()> {
     Ok(())
 }
 
-/// The built fuzz targets.
+/// Fuzz targets that have been built.
 struct Fuzzer {
-    /// Folder of the binaries and their output.
+    /// Target directory with the binaries and their output.
     folder: PathBuf,
-    /// This machine's target triple.
+    /// Target triple of this machine.
     host: String,
 }
 
@@ -128,13 +128,13 @@ impl Fuzzer {
         }
         let folder = workspace::target().join("fuzz");
         let fuzzer = Self { folder, host: host()? };
-        say("building with coverage");
+        say("building with coverage instrumentation");
         let mut cargo = workspace::cargo();
         cargo.args(["build", "--locked", "--profile", "fuzz", "--package", "vipd-fuzz"]);
         cargo.args(["--features", "libfuzzer", "--target", &fuzzer.host]);
         cargo.args(targets.iter().flat_map(|target| ["--bin", target]));
-        // A separate folder because of the flags. `--target` keeps the flags from build scripts and
-        // macros, which are not linked with libFuzzer.
+        // Use a separate folder, because the flags differ. `--target` keeps the flags from applying
+        // to build scripts and macros, which are not linked with libFuzzer.
         cargo.arg("--target-dir").arg(&fuzzer.folder).env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
         run_command(&mut cargo)?;
         Ok(fuzzer)
@@ -144,14 +144,14 @@ impl Fuzzer {
         self.folder.join(&self.host).join("fuzz").join(target)
     }
 
-    /// Creates and returns the target's folder for output outside the repository.
+    /// Creates and returns a folder for output of a target, in cargo's target directory.
     fn scratch(&self, kind: &str, target: &str) -> Result<PathBuf> {
         let folder = self.folder.join(kind).join(target);
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(folder)
     }
 
-    /// Runs a target, starting from the corpus and the regressions.
+    /// Runs a target, starting with the corpus and the regressions.
     fn run(&self, target: &str, seconds: u32) -> Result<Outcome> {
         let mut command = program(self.program(target));
         command.arg(format!("-max_total_time={seconds}")).arg(format!("-timeout={INPUT_TIMEOUT}"));
@@ -159,19 +159,24 @@ impl Fuzzer {
         command.arg(format!("-artifact_prefix={}/", self.scratch("artifacts", target)?.display()));
         command.arg("-print_final_stats=1").arg(self.scratch("corpus", target)?);
         command.args(
-            ["corpus", "regressions"].map(|kind| stored(kind, target)).iter().filter(|path| path.is_dir()),
+            ["corpus", "regressions"]
+                .map(|kind| repository_folder(kind, target))
+                .iter()
+                .filter(|path| path.is_dir()),
         );
         run_fuzzer(&mut command)
     }
 
-    /// Replaces the corpus in the repository with the smallest one with the same coverage.
-    fn keep(&self, target: &str) -> Result<()> {
-        let corpus = stored("corpus", target);
+    /// Replaces the corpus in the repository with a minimal set of inputs that has the same
+    /// coverage as the old corpus and the new inputs.
+    fn update_corpus(&self, target: &str) -> Result<()> {
+        let corpus = repository_folder("corpus", target);
         let merged = self.scratch("merged", target)?;
         fs::remove_dir_all(&merged).with_context(|| format!("cannot empty {}", merged.display()))?;
         fs::create_dir_all(&merged).with_context(|| format!("cannot create {}", merged.display()))?;
         let mut command = program(self.program(target));
-        // Without counters: each loop count would add an input to the corpus.
+        // Without counters, because otherwise the corpus would contain an input for each loop
+        // count.
         command.args(["-set_cover_merge=1", "-use_counters=0"]).arg(&merged);
         command.args([&corpus, &self.scratch("corpus", target)?].into_iter().filter(|path| path.is_dir()));
         let outcome = run_fuzzer(&mut command)?;
@@ -185,17 +190,17 @@ impl Fuzzer {
             let to = corpus.join(from.file_name());
             fs::copy(from.path(), &to).with_context(|| format!("cannot write {}", to.display()))?;
         }
-        say(format_args!("replaced {}: commit it", corpus.display()));
+        say(format_args!("updated {}; commit it", corpus.display()));
         Ok(())
     }
 }
 
 /// Returns a target's folder in the repository: `corpus` or `regressions`.
-fn stored(kind: &str, target: &str) -> PathBuf {
+fn repository_folder(kind: &str, target: &str) -> PathBuf {
     workspace::root().join(PACKAGE).join(kind).join(target)
 }
 
-/// Runs libFuzzer and parses its output, which is too long to print.
+/// Runs libFuzzer and parses its output, which is not printed because it is too long.
 fn run_fuzzer(command: &mut Command) -> Result<Outcome> {
     let name = line(command);
     let mut child = command
@@ -205,16 +210,16 @@ fn run_fuzzer(command: &mut Command) -> Result<Outcome> {
         .spawn()
         .with_context(|| format!("cannot start {name}"))?;
     let stderr = child.stderr.take().context("the standard error of libFuzzer was not piped")?;
-    // A target's output need not be UTF-8.
+    // The output of a target may not be valid UTF-8.
     let lines =
         BufReader::new(stderr).split(b'\n').map(|line| Ok(String::from_utf8_lossy(&line?).into_owned()));
     let output: Vec<String> =
         lines.collect::<std::io::Result<_>>().with_context(|| format!("cannot read the output of {name}"))?;
     let status = child.wait().with_context(|| format!("cannot wait for {name}"))?;
-    Ok(Outcome::read(status.success(), output))
+    Ok(Outcome::parse(status.success(), output))
 }
 
-/// Returns the host triple of the compiler.
+/// Returns the compiler's host triple.
 fn host() -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = output(program(rustc).arg("-vV").current_dir(workspace::root()))?;
@@ -231,7 +236,7 @@ mod tests {
     use super::{PACKAGE, TARGETS, workspace};
 
     #[test]
-    fn the_list_of_targets_is_complete() {
+    fn list_of_targets_is_complete() {
         let folder = workspace::root().join(PACKAGE).join("fuzz_targets");
         let entries = std::fs::read_dir(&folder).expect("folder of the targets");
         let mut found: Vec<_> = entries.map(|entry| entry.expect("directory entry").path()).collect();

@@ -1,4 +1,4 @@
-//! `cargo xtask interop`: runs vipd with keepalived and FRR in every combination.
+//! `cargo xtask interop`: runs vipd with keepalived and with FRR in every combination of settings.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,27 +13,27 @@ use crate::setup;
 use crate::support::process;
 use crate::support::{agent, debian, privilege};
 
-/// Run vipd with keepalived and FRR in every combination and print the table; needs root
+/// Run vipd with keepalived and with FRR in every combination of settings; needs root
 ///
-/// Combines version, family, multicast or unicast, virtual or interface MAC, and preferred router.
-/// Each run checks an election, a crash, a return, a shutdown with priority 0 and another return in
-/// a capture. The host is not changed.
+/// Combines VRRP version, address family, multicast or unicast, virtual or interface MAC, and which
+/// router is preferred. Each run goes through an election, a crash, a return, a clean shutdown and
+/// another return, and checks the captured frames. The host's network is not affected.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   cargo xtask interop                               all combinations
-  cargo xtask interop --peer frr                    those with FRR's vrrpd
-  cargo xtask interop --markdown docs/interop.md    the table as a document, with versions")]
+  cargo xtask interop --peer frr                    combinations with FRR only
+  cargo xtask interop --markdown docs/interop.md    write the results as a document")]
 pub(crate) struct Args {
-    /// Only this peer
+    /// Run only combinations with this peer
     #[arg(long)]
     peer: Option<Name>,
-    /// Write the table to this file as well
+    /// Also write the results to this file
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 }
 
-/// A peer by its name on the command line.
+/// A peer, as named on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Name {
     Keepalived,
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Runs every combination with the built vipd, as a step of the test suite.
-pub(crate) fn everything() -> Result<()> {
+pub(crate) fn run_all() -> Result<()> {
     verdict(&play(&Cell::all()))
 }
 
@@ -90,7 +90,7 @@ fn verdict(rows: &[Row]) -> Result<()> {
     }
 }
 
-/// Returns the table below a header with versions and the command.
+/// Returns the document: the table, below a header with the command and the versions.
 fn document(rows: &[Row], table: &str) -> Result<String> {
     let played = rows.iter().filter(|row| row.verdict.is_some()).count();
     let version = |package: &str| debian::version(package);

@@ -1,4 +1,4 @@
-//! `cargo xtask lab`: runs failures in a private lab and reports their impact.
+//! `cargo xtask lab`: simulates failures in a private lab and measures their impact.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,14 +15,14 @@ use vipd_tests::scenario::{Scenario, Setup};
 use crate::support::process::{self, ask, program};
 use crate::support::{agent, privilege};
 
-/// Scenarios run by default.
+/// Scenarios that run by default.
 const DEFAULT: [Scenario; 2] = [Scenario::Crash, Scenario::Return];
 
-/// Run failures in a private lab and report the outage of the client; needs root
+/// Run failure scenarios in a private lab and measure the client's outage; needs root
 ///
-/// The lab has two nodes and a client on a switch, in network namespaces. The host's interfaces are
-/// not changed, and the lab is removed at exit, also on Ctrl-C. Node 1 has priority 200, node 2 has
-/// 100.
+/// The lab consists of network namespaces: two nodes and a client, connected to a switch. Node 1
+/// has priority 200, node 2 has priority 100. The host's interfaces are not changed, and the lab is
+/// removed on exit, even on Ctrl-C.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Scenarios:
@@ -30,20 +30,20 @@ Scenarios:
   return   the master's agent is killed with SIGKILL, then restarted
   cut      the master's cable is cut, then reconnected
   stop     the master's agent is shut down with SIGTERM
-  pause    the master's agent is stopped with SIGSTOP, then resumed
+  pause    the master's agent is suspended with SIGSTOP, then resumed
 
 Examples:
-  cargo xtask lab                                    a crash, then a crash and a return
+  cargo xtask lab                                    a crash, then a crash with a restart
   cargo xtask lab cut --interval 10ms                a cut cable at the minimum interval
   cargo xtask lab return --agents keepalived,vipd    vipd takes over from keepalived
   cargo xtask lab return --no-preempt                the old master returns as a backup
   cargo xtask lab stop --vrrp-version 2              VRRPv2 at 1 s
   cargo xtask lab cut --interval 10ms --repeat 9 --compare vipd,keepalived")]
 pub(crate) struct Args {
-    /// Failures of the master: crash, return, cut, stop or pause [default: crash return]
+    /// Scenarios to run: crash, return, cut, stop or pause [default: crash return]
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<Scenario>,
-    /// Programs on node 1 and node 2: vipd or keepalived
+    /// Programs on nodes 1 and 2: vipd or keepalived
     #[arg(long, value_name = "PREFERRED,BACKUP", default_value = "vipd,vipd")]
     agents: Pair,
     /// Advertisement interval: 10ms to 40950ms in steps of 10 ms; whole seconds in VRRPv2 [default:
@@ -56,22 +56,22 @@ pub(crate) struct Args {
     /// Keep the VIP on the new master when the preferred node returns
     #[arg(long)]
     no_preempt: bool,
-    /// Run each scenario this many times and print minimum, median and maximum
+    /// Run each scenario this many times, and print minimum, median and maximum
     #[arg(long, value_name = "ROUNDS", default_value = "1", conflicts_with = "agents", value_parser = parse_rounds)]
     repeat: usize,
-    /// Programs to compare, in turn, each on both nodes; use with --repeat [default: vipd]
+    /// Programs to compare, each running on both nodes; use with --repeat [default: vipd]
     #[arg(long, value_name = "PROGRAMS", value_delimiter = ',', conflicts_with = "agents")]
     compare: Vec<Program>,
 }
 
-/// A program by its name on the command line.
+/// A program, as named on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Program {
     Vipd,
     Keepalived,
 }
 
-/// The programs of the two nodes.
+/// The programs on the two nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Pair {
     preferred: Program,
@@ -84,12 +84,14 @@ impl FromStr for Pair {
     fn from_str(text: &str) -> Result<Self> {
         let program = |name: &str| {
             <Program as clap::ValueEnum>::from_str(name, false)
-                .map_err(|_| anyhow!("unknown agent {name:?}; it must be vipd or keepalived"))
+                .map_err(|_| anyhow!("unknown program {name:?}; expected vipd or keepalived"))
         };
         match text.split(',').collect::<Vec<_>>()[..] {
             [preferred, backup] => Ok(Self { preferred: program(preferred)?, backup: program(backup)? }),
             _ => {
-                bail!("expected two agents separated by a comma, the preferred node's first: vipd,keepalived")
+                bail!(
+                    "expected two programs separated by a comma, the preferred node's first, such as vipd,keepalived"
+                )
             }
         }
     }
@@ -97,7 +99,7 @@ impl FromStr for Pair {
 
 /// Runs `cargo xtask lab`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    // Invalid arguments are reported before the build.
+    // Check the arguments before building.
     let interval = interval(args.vrrp_version, args.interval)?;
     privilege::require("the lab", "cargo xtask lab")?;
     let programs = programs(args);
@@ -121,7 +123,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         } else {
             play(scenario, &setup)
         };
-        // Scenarios are independent: continue after a failure.
+        // Scenarios are independent, so continue after a failure.
         if let Err(reason) = result {
             say(format_args!("{scenario} FAILED: {reason:#}"));
             failed.push(scenario.name());
@@ -162,7 +164,7 @@ fn is_comparison(args: &Args) -> bool {
     args.repeat > 1 || !args.compare.is_empty()
 }
 
-/// Returns the programs that will run.
+/// Returns the programs to run.
 fn programs(args: &Args) -> Vec<Program> {
     if !args.compare.is_empty() {
         args.compare.clone()
@@ -195,14 +197,14 @@ fn parse_version(text: &str) -> Result<Version> {
     match text {
         "2" => Ok(Version::V2),
         "3" => Ok(Version::V3),
-        _ => bail!("expected 2 or 3, the VRRP versions"),
+        _ => bail!("expected a VRRP version, 2 or 3"),
     }
 }
 
 fn parse_rounds(text: &str) -> Result<usize> {
     match text.parse() {
         Ok(rounds) if rounds > 0 => Ok(rounds),
-        _ => bail!("expected a number of rounds, 1 or more"),
+        _ => bail!("expected a number of rounds, at least 1"),
     }
 }
 
@@ -212,11 +214,11 @@ fn parse_interval(text: &str) -> Result<Duration> {
     match (number.parse(), unit) {
         (Ok(number), "ms") => Ok(Duration::from_millis(number)),
         (Ok(number), "s") => Ok(Duration::from_secs(number)),
-        _ => bail!("expected a whole number with a unit: 10ms, 100ms, 1s"),
+        _ => bail!("expected a whole number with a unit, such as 10ms, 100ms or 1s"),
     }
 }
 
-/// Returns the requested interval or the version's default; rejects intervals that the version
+/// Returns the requested interval, or the version's default. Rejects intervals that the version
 /// cannot encode.
 fn interval(version: Version, requested: Option<Duration>) -> Result<Duration> {
     let (default, step, max_steps, rule) = match version {
@@ -230,7 +232,7 @@ fn interval(version: Version, requested: Option<Duration>) -> Result<Duration> {
         && interval.as_millis().is_multiple_of(step.as_millis());
     ensure!(
         fits,
-        "--interval {}ms is not an interval of VRRPv{}: {rule}",
+        "--interval {}ms is not valid in VRRPv{}, which supports {rule}",
         interval.as_millis(),
         version.number()
     );

@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: every check that does not run vipd.
+//! `cargo xtask lint`: all static checks.
 
 mod architecture;
 
@@ -10,22 +10,22 @@ use crate::support::process::{self, ask, line, run as run_command};
 use crate::support::toolchain::Toolchain;
 use crate::support::workspace;
 
-/// Every crate except vipd-ebpf, which compiles for the BPF target only.
+/// Arguments that select every crate except vipd-ebpf, which only compiles for the BPF target.
 const HOST_CRATES: [&str; 3] = ["--workspace", "--exclude", "vipd-ebpf"];
 
-/// Check formatting, lints, documentation, licenses and module boundaries
+/// Check formatting, clippy, rustdoc, licenses and module boundaries
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Also check dependencies against the advisory database; needs the network
+    /// Also check dependencies against the advisory database; needs network access
     #[arg(long)]
     advisories: bool,
 }
 
-/// Runs every check, even after one fails.
+/// Runs all checks, even if some fail.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut failed = Vec::new();
     for (name, result) in [
-        ("architecture", imports()),
+        ("architecture", architecture()),
         ("rustfmt", check(workspace::cargo().args(["fmt", "--all", "--check"]))),
         ("clippy", clippy()),
         ("clippy for the BPF target", clippy_for_bpf()),
@@ -44,8 +44,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn imports() -> Result<()> {
-    say("imports and file lengths");
+fn architecture() -> Result<()> {
+    say("checking imports and file lengths");
     let report = architecture::check(workspace::root())?;
     for note in &report.notes {
         eprintln!("note: {note}");
@@ -61,7 +61,7 @@ fn imports() -> Result<()> {
 
 fn clippy() -> Result<()> {
     let mut cargo = workspace::cargo();
-    // The fuzz target binaries need this feature.
+    // The binaries of the fuzz targets need this feature.
     cargo.arg("clippy").args(HOST_CRATES).args(["--all-targets", "--features", "vipd-fuzz/libfuzzer"]);
     check(cargo.args(["--locked", "--", "-D", "warnings"]))
 }
@@ -71,7 +71,7 @@ fn clippy_for_bpf() -> Result<()> {
         Ok(toolchain) if toolchain.compiler.has_clippy() => toolchain,
         Ok(toolchain) => {
             say(format_args!(
-                "vipd-ebpf NOT linted: no clippy next to {}",
+                "vipd-ebpf NOT linted: clippy is not installed next to {}",
                 toolchain.compiler.rustc.display()
             ));
             return Ok(());

@@ -1,7 +1,7 @@
-//! Development tasks, one file per verb: `cargo xtask --help`.
+//! Development tasks; see `cargo xtask --help`. Each verb has its own file.
 //!
-//! Does not depend on the crate `vipd`, whose build script rejects a stale eBPF object:
-//! `cargo xtask ebpf` must still build then.
+//! This crate does not depend on the crate `vipd`, whose build script rejects a stale eBPF object:
+//! `cargo xtask ebpf` must be able to rebuild it.
 
 mod bench;
 mod conformance;
@@ -55,7 +55,8 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // The chain of causes without the backtrace of anyhow's `Debug`: these are user errors.
+        // Print the chain of causes, without the backtrace that anyhow's `Debug` includes: these
+        // are user errors.
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

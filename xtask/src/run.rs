@@ -1,4 +1,4 @@
-//! `cargo xtask run`: demonstrates a failover in a private lab, or runs vipd on this machine.
+//! `cargo xtask run`: demonstrates a failover in a private lab or runs vipd on this machine.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -16,7 +16,7 @@ use crate::support::process::{self, program};
 use crate::support::{agent, privilege};
 
 const HEADING: Style = Style::new().bold();
-/// The usual interval in production, for realistic failover times.
+/// The usual interval in production, so that failover times are realistic.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 const TOPOLOGY: &str = "   node 1   192.168.122.11    vipd, priority 200 ─┐
@@ -25,18 +25,18 @@ const TOPOLOGY: &str = "   node 1   192.168.122.11    vipd, priority 200 ─┐
             192.168.122.50    the VIP, on the master
 ";
 
-/// Demonstrate a failover in a private lab, or run vipd on this machine; needs root
+/// Demonstrate a failover in a private lab or run vipd on this machine; needs root
 ///
-/// Builds vipd, runs it on two nodes of a lab of network namespaces, kills the master with SIGKILL,
-/// starts it again, and prints timeline, logs and status. Takes half a minute and does not change
-/// the host's interfaces. With arguments after `--` it runs vipd on this machine instead.
+/// Builds vipd, runs it on two nodes of a lab made of network namespaces, kills the master with
+/// SIGKILL, restarts it, and prints a timeline, logs and status. This takes half a minute and does
+/// not change the host's interfaces. With arguments after `--`, runs vipd on this machine instead.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask run                       two nodes and a client; the master is killed and returns
-  cargo xtask run -- -c vipd.toml       the agent on this machine, with this configuration")]
+  cargo xtask run                       two nodes and a client; the master is killed and restarted
+  cargo xtask run -- -c vipd.toml       vipd on this machine, with this configuration")]
 pub(crate) struct Args {
-    /// Run `vipd run` with these arguments on this machine: `-- -c FILE`
+    /// Arguments for `vipd run` on this machine: `-- -c FILE`
     #[arg(last = true, value_name = "ARGUMENTS")]
     arguments: Vec<OsString>,
 }
@@ -62,7 +62,7 @@ fn run_here(vipd: PathBuf, arguments: &[OsString]) -> Result<()> {
 fn show(setup: &Setup) -> Result<()> {
     let mut out = anstream::stdout();
     writeln!(out, "\n{HEADING}A private lab{HEADING:#}\n\n{TOPOLOGY}").context(STDOUT)?;
-    // The scenario includes a crash and a return.
+    // This scenario includes a crash and a restart.
     let outcome = Scenario::Return.play_with_progress(setup, &mut process::clocked("run"))?;
 
     writeln!(out).context(STDOUT)?;
@@ -97,16 +97,16 @@ mod tests {
     }
 
     #[test]
-    fn arguments_after_the_dashes_are_passed_to_the_agent() {
+    fn arguments_after_double_dash_are_passed_to_vipd() {
         let parse = |words: &[&str]| Line::try_parse_from([&["run"], words].concat());
-        assert!(parse(&[]).expect("no arguments are a demonstration").args.arguments.is_empty());
-        let real = parse(&["--", "-c", "vipd.toml", "--runtime-dir", "d"]).expect("arguments for the agent");
+        assert!(parse(&[]).expect("no arguments select the demonstration").args.arguments.is_empty());
+        let real = parse(&["--", "-c", "vipd.toml", "--runtime-dir", "d"]).expect("arguments for vipd");
         assert_eq!(real.args.arguments, ["-c", "vipd.toml", "--runtime-dir", "d"]);
-        assert!(parse(&["-c", "vipd.toml"]).is_err(), "an agent on the host must be requested explicitly");
+        assert!(parse(&["-c", "vipd.toml"]).is_err(), "running vipd on the host requires `--`");
     }
 
     #[test]
-    fn the_topology_shows_the_addresses_of_the_lab() {
+    fn topology_shows_the_addresses_of_the_lab() {
         for address in [Station::Node(1).ipv4(), Station::Node(2).ipv4(), Station::Client.ipv4(), VIP] {
             assert!(TOPOLOGY.contains(&format!(" {address} ")), "{address}");
         }

@@ -1,5 +1,5 @@
-//! `cargo xtask setup`: finds or installs the toolchain for the eBPF object, or packages for the
-//! tests.
+//! `cargo xtask setup`: finds or installs the toolchain for the eBPF object, or installs the
+//! packages that the tests need.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,20 @@ use crate::support::process::{ask, program, run as run_command};
 use crate::support::toolchain::{Compiler, LINKER_VERSION, LLVM_MAJOR, Linker, NIGHTLY, Toolchain, prepend};
 use crate::support::{debian, privilege, process, workspace};
 
-/// Debian's compiler with `core` for the BPF target; its clippy, for `cargo xtask lint`.
+/// Debian packages of a compiler with `core` for the BPF target, and of its clippy, which
+/// `cargo xtask lint` uses.
 const COMPILER_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
-/// LLVM's library and headers, to build bpf-linker.
+/// Debian package with LLVM's library and headers, to build bpf-linker.
 const LLVM_PACKAGE: &str = "llvm-22-dev";
-/// Programs that the tests run.
+/// Debian packages of programs that the tests run.
 const TEST_PACKAGES: [&str; 4] = ["keepalived", "frr", "iproute2", "iputils-ping"];
 
 /// Find or install the toolchain for the eBPF object
 ///
-/// Only changes of vipd-ebpf and vipd-common need it; building vipd requires stable Rust only.
+/// Only needed to change vipd-ebpf or vipd-common. Building vipd requires only stable Rust.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Install the packages that the tests need instead
+    /// Instead install the packages that the tests need
     #[arg(long)]
     tests: bool,
 }
@@ -60,7 +61,8 @@ fn toolchain() -> Result<()> {
     Ok(())
 }
 
-/// Installs clippy for Debian's compiler if it is missing and this is root; it is optional.
+/// Installs clippy for Debian's compiler if it is missing and this process is root. Clippy is
+/// optional.
 fn add_clippy(compiler: &Compiler) -> Result<()> {
     let debian = compiler.rustc == Path::new("/usr/bin/rustc");
     if compiler.has_clippy() || !debian || !privilege::is_root()? {
@@ -78,7 +80,7 @@ fn install_compiler() -> Result<()> {
         if COMPILER_PACKAGES.iter().all(|package| debian::offers(package)) {
             return debian::install("setup", &COMPILER_PACKAGES);
         }
-        say("this distribution has no Rust with the BPF target; trying rustup");
+        say("this distribution has no Rust compiler with the BPF target; trying rustup");
     }
     if ask(program("rustup").arg("--version")).is_some() {
         say(format_args!("installing {NIGHTLY} and rust-src with rustup"));
@@ -110,11 +112,12 @@ fn no_compiler(root: bool) -> String {
 fn install_linker() -> Result<()> {
     let prefix = llvm_prefix()?;
     say(format_args!(
-        "building bpf-linker {LINKER_VERSION} with the LLVM of {}, in about a minute",
+        "building bpf-linker {LINKER_VERSION} with the LLVM in {}; takes about a minute",
         prefix.display()
     ));
     let mut cargo = workspace::cargo();
-    // Outside the workspace, whose toolchain file and configuration must not apply to the linker.
+    // Outside the workspace, so that its toolchain file and configuration do not apply to the
+    // linker.
     cargo.current_dir(env::temp_dir());
     cargo.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--force", "--no-default-features"]);
     cargo.arg(format!("--features=llvm-{LLVM_MAJOR}"));
@@ -122,7 +125,7 @@ fn install_linker() -> Result<()> {
     run_command(&mut cargo)
 }
 
-/// Returns the prefix of LLVM with headers; installs Debian's package if it is missing.
+/// Returns the prefix of an LLVM with headers. Installs Debian's package if there is none.
 fn llvm_prefix() -> Result<PathBuf> {
     let given = env::var_os("LLVM_PREFIX").map(PathBuf::from);
     let prefix = given.unwrap_or_else(|| format!("/usr/lib/llvm-{LLVM_MAJOR}").into());

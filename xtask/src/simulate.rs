@@ -1,18 +1,18 @@
-//! `cargo xtask simulate`: simulates vipd's core in virtual time.
+//! `cargo xtask simulate`: simulates virtual routers in virtual time.
 
 use anyhow::Result;
 
 use crate::support::process::run as run_command;
 use crate::support::workspace;
 
-/// Takeovers that the test suite simulates.
+/// Number of takeovers that the test suite simulates.
 const TAKEOVERS: u64 = 1_000_000;
 
-/// Simulate hundreds of virtual routers on virtual LANs and check the protocol's invariants
+/// Simulate hundreds of virtual routers on virtual LANs, and check the protocol's invariants
 ///
-/// Covers delay, reordering, loss, duplication, partitions, pauses, clock drift of 1 %, crashes and
-/// restarts. A seed reproduces a world exactly. Stops at the first violated invariant and prints
-/// the events before it.
+/// Simulates delay, reordering, loss and duplication of adverts, partitions, stalls, clock drift of
+/// up to 1 %, crashes and restarts. A seed reproduces a world exactly. Stops when an invariant is
+/// violated, and prints the events that led to it.
 #[derive(clap::Args)]
 #[command(
     disable_help_flag = true,
@@ -20,10 +20,10 @@ const TAKEOVERS: u64 = 1_000_000;
 Examples:
   cargo xtask simulate                              a million takeovers
   cargo xtask simulate --from 5000 --takeovers 10000000
-  cargo xtask simulate --seed 17 --trace            one world, with every event"
+  cargo xtask simulate --seed 17 --trace            one world, with all its events"
 )]
 pub(crate) struct Args {
-    /// Passed to the simulator: `--takeovers N`, `--from SEED`, `--seed SEED`, `--trace`,
+    /// Arguments for the simulator: `--takeovers N`, `--from SEED`, `--seed SEED`, `--trace`,
     /// `--threads N`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
@@ -35,11 +35,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Runs the simulation as a step of the test suite.
-pub(crate) fn everything() -> Result<()> {
+pub(crate) fn run_all() -> Result<()> {
     simulate(&["--takeovers".to_owned(), TAKEOVERS.to_string()])
 }
 
-/// Builds and runs the simulator with cargo, because xtask must not depend on vipd's core (see
+/// Builds and runs the simulator as a separate program, because xtask must not depend on vipd (see
 /// main.rs).
 fn simulate(arguments: &[String]) -> Result<()> {
     let mut cargo = workspace::cargo();

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: runs the tests by tier.
+//! `cargo xtask test`: runs the tests.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,43 +12,44 @@ use crate::support::toolchain::Toolchain;
 use crate::support::{agent, nextest, privilege, workspace};
 use crate::{conformance, ebpf, fuzz, interop, provenance, setup, simulate};
 
-/// Environment variable with the path of the agent, read by the tests.
+/// Environment variable with the path of vipd, read by the tests.
 const AGENT_VARIABLE: &str = "VIPD_BIN";
 /// Environment variable with the eBPF object to embed, read by vipd's build script.
 const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
 /// Environment variable with vipd's XDP mode, read by the lab.
 const XDP_VARIABLE: &str = "VIPD_TEST_XDP";
-/// End-to-end tests that run in native mode once more: on veth, vipd's default is generic.
+/// End-to-end tests that are repeated in native XDP mode. On veth, vipd's default is generic.
 const NATIVE_TESTS: &str = "binary(readiness) | binary(counting) | binary(hostile) | binary(pause) | \
                             (binary(failover) & !test(keepalived))";
-/// Tests of the object with BPF_PROG_TEST_RUN.
+/// The tests of the eBPF object, which use BPF_PROG_TEST_RUN.
 const OBJECT_TESTS: [&str; 4] = ["--package", "vipd", "--test", "xdp"];
-/// Seconds per fuzz target: enough to replay its corpus and to detect a broken target.
+/// Duration in seconds for each fuzz target: enough to replay the corpus and to detect a broken
+/// target.
 const FUZZ_SECONDS: u32 = 10;
 
 /// Run all tests, including privileged ones; needs root
 ///
-/// `cargo test` runs the tests that need neither privileges nor a network. This verb installs missing
-/// Debian packages and cargo-nextest, builds a release of the agent, runs every test of every crate,
-/// and some end-to-end tests once more in native XDP mode. By default it then rebuilds the eBPF object
-/// where the toolchain is installed, simulates a million takeovers, runs the conformance and interop
-/// suites, and fuzzes every target for 10 s.
+/// Installs missing Debian packages and cargo-nextest, builds vipd in release mode, runs the tests
+/// of every crate, and repeats some end-to-end tests in native XDP mode. Then rebuilds the eBPF
+/// object if the toolchain is installed, simulates a million takeovers, runs the conformance and
+/// interop suites, and fuzzes every target for 10 s. For tests that need neither privileges nor a
+/// network, run `cargo test`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo test                            unprivileged tests, a minute
-  cargo xtask test --quick              without peers, long simulation and fuzzing
-  cargo xtask test --privileged         every test of every crate, including those with keepalived
-  cargo xtask test                      everything, as in CI, under 20 minutes
-  cargo xtask test -- --test failover   some tests; the arguments are those of `cargo nextest run`")]
+  cargo test                            only unprivileged tests; about a minute
+  cargo xtask test --quick              the tests of every crate, except those that run keepalived
+  cargo xtask test --privileged         the tests of every crate
+  cargo xtask test                      everything, as in CI; under 20 minutes
+  cargo xtask test -- --test failover   some tests; arguments as for `cargo nextest run`")]
 pub(crate) struct Args {
-    /// Only the tests of every crate
+    /// Run only the tests of every crate
     #[arg(long, conflicts_with = "quick")]
     privileged: bool,
-    /// Like --privileged, but without the tests that run keepalived
+    /// Run only the tests of every crate, except those that run keepalived
     #[arg(long)]
     quick: bool,
-    /// Passed to `cargo nextest run`: a filter, `--test NAME`
+    /// Arguments for `cargo nextest run`: a filter, `--test NAME`
     #[arg(last = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
 }
@@ -71,22 +72,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.arguments.is_empty() && !args.quick {
         let native = ["--package", "vipd-tests", "--filterset", NATIVE_TESTS];
         steps.add(
-            "end-to-end tests in native XDP",
+            "end-to-end tests in native XDP mode",
             nextest_run(&native, &[(XDP_VARIABLE, "native".as_ref())]),
         );
     }
     if args.arguments.is_empty() && !args.quick && !args.privileged {
         steps.add("documentation tests", documentation_tests());
         steps.add("eBPF object", rebuilt_object());
-        steps.add("simulation", simulate::everything());
-        steps.add("conformance", conformance::everything());
-        steps.add("interop with keepalived and FRR", interop::everything());
-        steps.add("fuzzing", fuzz::everything(FUZZ_SECONDS));
+        steps.add("simulation", simulate::run_all());
+        steps.add("conformance", conformance::run_all());
+        steps.add("interop with keepalived and FRR", interop::run_all());
+        steps.add("fuzzing", fuzz::run_all(FUZZ_SECONDS));
     }
     steps.finish(start)
 }
 
-/// Results of the steps. After a failed step the next one still runs.
+/// The results of the steps. A failed step does not prevent the next ones from running.
 #[derive(Default)]
 struct Steps {
     passed: Vec<&'static str>,
@@ -134,15 +135,14 @@ fn documentation_tests() -> Result<()> {
     ]))
 }
 
-/// Rebuilds the object if the toolchain is installed, and tests it if it differs from the committed
-/// object.
+/// Rebuilds the eBPF object if the toolchain is installed, and tests the result if it differs from
+/// the committed object.
 fn rebuilt_object() -> Result<()> {
     let toolchain = match Toolchain::find() {
         Ok(toolchain) => toolchain,
         Err(reason) => {
             say(format_args!(
-                "eBPF object NOT rebuilt: whether the sources give the committed, tested object was not checked \
-                 ({reason:#})"
+                "eBPF object NOT rebuilt, so it is unverified that the committed object matches the sources: {reason:#}"
             ));
             return Ok(());
         }

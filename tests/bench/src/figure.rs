@@ -1,4 +1,4 @@
-//! Results of one measurement.
+//! The results of a measurement.
 
 use super::metric::Metric;
 
@@ -7,18 +7,19 @@ use super::metric::Metric;
 pub(crate) struct Figure {
     /// The measured metric.
     pub(crate) metric: Metric,
-    /// The nominal point of a sweep: virtual routers, or flood adverts per second (0: unlimited).
+    /// Nominal point of a sweep: the number of virtual routers, or flood adverts per second (0:
+    /// unlimited).
     pub(crate) point: Option<u32>,
-    /// One value, or all samples of the run; empty if a time limit was exceeded.
+    /// A single value, or all samples of the run. Empty if a time limit was exceeded.
     pub(crate) values: Vec<f64>,
-    /// Whether the values are samples, so that percentiles are meaningful.
+    /// Whether the values are samples, for which percentiles are meaningful.
     pub(crate) sampled: bool,
-    /// The x value actually reached at this point of the sweep.
+    /// The x value that was actually reached at this point of the sweep.
     pub(crate) at: Option<f64>,
 }
 
 impl Figure {
-    /// Creates a figure with one value.
+    /// Creates a figure with a single value.
     pub(crate) fn new(metric: Metric, value: f64) -> Self {
         Self { metric, point: None, values: vec![value], sampled: false, at: None }
     }
@@ -28,20 +29,20 @@ impl Figure {
         Self { values, sampled: true, ..Self::new(metric, 0.0) }
     }
 
-    /// Creates a figure with one value, or with none if a time limit was exceeded.
+    /// Creates a figure with a single value, or with none if a time limit was exceeded.
     pub(crate) fn perhaps(metric: Metric, value: Option<f64>) -> Self {
         Self { values: value.into_iter().collect(), ..Self::new(metric, 0.0) }
     }
 
-    /// Turns the figure into a point of a sweep; `at` is the x value reached.
+    /// Makes the figure a point of a sweep. `at` is the x value that was reached.
     #[must_use]
     pub(crate) fn at(self, point: u32, at: f64) -> Self {
         Self { point: Some(point), at: Some(at), ..self }
     }
 }
 
-/// Returns the smallest value that `share` (0 to 1) of all values do not exceed; `None` if there
-/// are no values.
+/// Returns the smallest value such that a fraction `share` (0 to 1) of all values does not exceed
+/// it, or `None` if there are no values.
 pub(crate) fn percentile(values: &[f64], share: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -50,13 +51,13 @@ pub(crate) fn percentile(values: &[f64], share: f64) -> Option<f64> {
         clippy::cast_possible_truncation,
         clippy::cast_precision_loss,
         clippy::cast_sign_loss,
-        reason = "a share of a number of samples"
+        reason = "the number of samples is small"
     )]
     let index = (share * sorted.len() as f64).ceil() as usize;
     sorted.get(index.saturating_sub(1).min(last)).copied()
 }
 
-/// Formats with a thousands separator: "16,000".
+/// Formats a number with a thousands separator: "16,000".
 pub(crate) fn thousands(number: u32) -> String {
     match number / 1000 {
         0 => number.to_string(),
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_is_one_of_the_values() {
+    fn percentile_is_one_of_the_values() {
         let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
         assert_eq!(percentile(&hundred, 0.99), Some(99.0));
         assert_eq!(percentile(&hundred, 0.5), Some(50.0));

@@ -1,10 +1,10 @@
-//! Description of the machine, for the report.
+//! Describes the machine for the report.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 
-/// Describes CPUs, memory and kernel in one line.
+/// Returns a one-line description of CPUs, memory and kernel.
 pub(crate) fn describe() -> Result<String> {
     let read = |path: &str| fs::read_to_string(path).with_context(|| path.to_owned());
     let processors = read("/proc/cpuinfo")?;

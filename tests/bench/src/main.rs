@@ -1,5 +1,5 @@
-//! CPU cost and latency of vipd compared with keepalived or with another build of vipd: `cargo
-//! xtask bench`.
+//! `cargo xtask bench`: compares CPU cost and latency of vipd with keepalived or another build of
+//! vipd.
 
 mod figure;
 mod machine;
@@ -31,47 +31,47 @@ use scenario::{Effort, Scenario};
 use subject::{Programs, Who};
 use targets::{Verdict, judge};
 
-/// Next to the report: why targets are missed.
+/// File next to the report that lists why targets are missed.
 const REASONS: &str = "misses.md";
 
-/// Measure vipd beside keepalived, alternating, in the same labs; needs root
+/// Compare vipd with keepalived, run in turn in identical labs; needs root
 ///
-/// Prints medians of several runs and compares them with vipd's targets. The host's network is not touched, but all CPUs are busy:
-/// other load on the machine distorts the results.
+/// Prints medians of several runs and compares them with vipd's targets. The host's network is not
+/// affected, but all CPUs are used. Other load on the machine distorts the results.
 #[derive(Parser, Debug)]
 #[command(
     name = "cargo xtask bench",
     bin_name = "cargo xtask bench",
     after_help = "\
 Examples:
-  cargo xtask bench                                      everything, five runs, about 35 minutes
-  cargo xtask bench --quick                              everything, one short run, about 6 minutes
+  cargo xtask bench                                      everything, five runs; about 35 minutes
+  cargo xtask bench --quick                              everything, one short run; about 6 minutes
   cargo xtask bench backup master                        CPU per advert received and sent
   cargo xtask bench --check                              exit status 1 if a target is missed
   cargo xtask bench --json FILE                          all results by key
-  cargo xtask bench --markdown docs/bench/README.md      the report as a document, with charts next to it
-  cargo xtask bench --vipd OLD                           compare with another vipd instead of keepalived"
+  cargo xtask bench --markdown docs/bench/README.md      write the report as a document, with charts
+  cargo xtask bench --vipd OLD                           compare with another build of vipd"
 )]
 struct Args {
-    /// What to measure [default: everything]
+    /// Scenarios to measure [default: all]
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<Scenario>,
-    /// Runs of each scenario; long scenarios run less often
+    /// Number of runs per scenario; long scenarios have fewer
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// One short run of each
+    /// Run each scenario only once, and for a shorter time
     #[arg(long, conflicts_with = "runs")]
     quick: bool,
-    /// Fail if a target is missed or, with --vipd, if a CPU metric is worse by more than 5 %
+    /// Fail if a target is missed or, with --vipd, if a CPU metric increased by more than 5 %
     #[arg(long)]
     check: bool,
-    /// Also write the report to this file, and charts next to it
+    /// Also write the report to this file, and its charts next to it
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     /// Also write all results to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Compare with this vipd instead of keepalived
+    /// Compare with this build of vipd instead of keepalived
     #[arg(long, value_name = "FILE")]
     vipd: Option<PathBuf>,
 }
@@ -122,7 +122,7 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Fails for missed targets and for CPU regressions.
+/// Returns an error if there are missed targets or CPU regressions.
 fn check(results: &Results, verdicts: &[Verdict]) -> Result<()> {
     let missed = verdicts.iter().filter(|verdict| !verdict.is_met());
     let mut failures: Vec<_> = missed.map(|verdict| format!("missed: {}", verdict.target.title)).collect();
@@ -135,7 +135,8 @@ fn check(results: &Results, verdicts: &[Verdict]) -> Result<()> {
     Ok(())
 }
 
-/// Runs every scenario with all its columns in turn, so that all columns see the same machine.
+/// Runs the scenarios. The programs of a scenario take turns, so that changing load on the machine
+/// affects all of them.
 fn measure(scenarios: &[Scenario], programs: &Programs, runs: u32, effort: Effort) -> Result<Results> {
     let columns = |scenario: Scenario| -> Vec<Who> {
         scenario.who().iter().copied().filter(|who| programs.subject(*who).is_some()).collect()
@@ -169,7 +170,8 @@ fn measure(scenarios: &[Scenario], programs: &Programs, runs: u32, effort: Effor
     Ok(results)
 }
 
-/// Repeats a failed measurement, at most twice: a busy moment of the machine must not cost the whole run.
+/// Repeats a failed measurement up to twice, so that a short burst of load does not fail the whole
+/// run.
 fn with_retries<T>(mut measure: impl FnMut() -> Result<T>, mut failed: impl FnMut(&Error)) -> Result<T> {
     for _ in 0..2 {
         match measure() {
@@ -180,7 +182,7 @@ fn with_retries<T>(mut measure: impl FnMut() -> Result<T>, mut failed: impl FnMu
     measure()
 }
 
-/// Writes the report, and its charts next to it.
+/// Writes the report and its charts.
 fn write(path: &Path, results: &Results, verdicts: &[Verdict], command: &str, took: Duration) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let reasons = report::reasons(&fs::read_to_string(folder.join(REASONS)).unwrap_or_default());
@@ -200,7 +202,7 @@ mod tests {
     use anyhow::bail;
 
     #[test]
-    fn a_measurement_is_repeated_twice_at_most() {
+    fn failed_measurement_is_repeated_at_most_twice() {
         for (failures, succeeds) in [(0, true), (2, true), (3, false)] {
             let (mut left, mut reported) = (failures, 0);
             let result = with_retries(

@@ -1,4 +1,4 @@
-//! Everything that is measured, by key.
+//! All metrics, with their keys, units and titles.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ macro_rules! metrics {
             /// All metrics, in the order of the tables.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// Returns the key in JSON; stable across versions.
+            /// Returns the key used in JSON, which is stable across versions.
             pub(crate) fn key(self) -> &'static str {
                 match self { $(Self::$name => $key,)* }
             }
@@ -24,8 +24,8 @@ macro_rules! metrics {
                 match self { $(Self::$name => $unit,)* }
             }
 
-            /// Returns whether the metric is a CPU cost of the program, which a change must not
-            /// increase.
+            /// Returns whether the metric is a CPU cost of the program. Such metrics are checked
+            /// for regressions.
             pub(crate) fn is_cpu(self) -> bool {
                 match self { $(Self::$name => metrics!(@cpu $($kind)?),)* }
             }
@@ -46,8 +46,8 @@ metrics! {
     ProcessPerAdvertSent "process-per-advert-sent" "µs" "process CPU per advert sent" (cpu);
     ProcessShare "process-share" "%" "process CPU, share of one core" (cpu);
     MachinePerAdvert "machine-per-advert" "µs" "machine CPU per advert";
-    MachineWithoutAgent "machine-without-agent" "µs" "of that without an agent: generator and veth";
-    GeneratorPerAdvert "generator-per-advert" "µs" "the generator's thread alone";
+    MachineWithoutAgent "machine-without-agent" "µs" "machine CPU per advert without an agent: generator and veth";
+    GeneratorPerAdvert "generator-per-advert" "µs" "CPU of the generator's thread per advert";
     MachineAdded "machine-added" "µs" "machine CPU per advert added by the agent" (cpu);
     SpacingP99 "spacing-p99" "ms" "deviation of advert spacing from the interval, p99";
     SpacingP999 "spacing-p999" "ms" "deviation of advert spacing from the interval, p99.9";
@@ -56,12 +56,12 @@ metrics! {
     GarpAfterAdvert "garp-after-advert" "ms" "first GARP after the first advert";
     LastAnnounced "last-announced" "ms" "last address announced after the deadline";
     LongestSilence "longest-silence" "ms" "longest gap between adverts of the new master";
-    FloodRate "flood-rate" "/s" "flood adverts per second reached";
+    FloodRate "flood-rate" "/s" "actual flood rate, adverts per second";
     FalseTakeovers "false-takeovers" "" "false takeovers";
     StrayGarps "stray-garps" "" "stray GARPs";
-    BackupGarps "backup-garps" "" "of these sent by the backup";
+    BackupGarps "backup-garps" "" "stray GARPs sent by the backup";
     MasterGap "master-gap" "ms" "longest gap between adverts of the master";
-    Start "start" "ms" "from start until all routers are backups";
+    Start "start" "ms" "time from start until all routers are backups";
     BackupShare "backup-share" "%" "process CPU as backup, share of one core" (cpu);
     MasterShare "master-share" "%" "process CPU as master, share of one core" (cpu);
     Memory "memory" "MB" "resident memory as master";
@@ -71,20 +71,20 @@ metrics! {
     AddressesFloor "addresses-floor" "ms" "100 addresses added over netlink in one request";
     GarpsFloor "garps-floor" "ms" "100 GARPs sent in one sendmmsg call";
     TakeoversFloor "takeovers-floor" "ms" "100 addresses added and announced";
-    XdpEmpty "xdp-empty" "ns" "foreign packet, passed by an empty program";
-    XdpForeign "xdp-foreign" "ns" "foreign packet, passed by vipd" (cpu);
-    XdpAdded "xdp-added" "ns" "foreign packet, time added by vipd";
+    XdpEmpty "xdp-empty" "ns" "non-VRRP packet, passed by an empty program";
+    XdpForeign "xdp-foreign" "ns" "non-VRRP packet, passed by vipd" (cpu);
+    XdpAdded "xdp-added" "ns" "non-VRRP packet, time added by vipd";
     XdpBadTtl "xdp-bad-ttl" "ns" "advert with a wrong TTL" (cpu);
     XdpBadChecksum "xdp-bad-checksum" "ns" "advert with a wrong checksum" (cpu);
     XdpNew "xdp-new" "ns" "valid advert with new content" (cpu);
-    XdpLimited "xdp-limited" "ns" "valid advert of a rate-limited sender" (cpu);
-    XdpUnchanged "xdp-unchanged" "ns" "valid unchanged advert" (cpu);
+    XdpLimited "xdp-limited" "ns" "valid advert from a rate-limited sender" (cpu);
+    XdpUnchanged "xdp-unchanged" "ns" "valid, unchanged advert" (cpu);
     ThroughputWithout "throughput-without" "Gbit/s" "TCP throughput into the node without an agent";
     ThroughputWith "throughput-with" "Gbit/s" "TCP throughput into the node with an agent";
-    ThroughputKept "throughput-kept" "%" "TCP throughput kept";
+    ThroughputKept "throughput-kept" "%" "TCP throughput with an agent, share of that without";
     RoundTripsWithout "round-trips-without" "/s" "TCP round trips per second without an agent";
     RoundTripsWith "round-trips-with" "/s" "TCP round trips per second with an agent";
-    RoundTripsKept "round-trips-kept" "%" "TCP round trips kept";
+    RoundTripsKept "round-trips-kept" "%" "TCP round trips with an agent, share of those without";
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The charts of the report: which there are, and their data.
+//! The charts of the report and their data.
 
 use crate::metric::Metric;
 use crate::results::{Results, Series};
@@ -16,14 +16,14 @@ pub(crate) struct Picture {
     pub(crate) x: Axis,
     /// Vertical axis.
     pub(crate) y: Axis,
-    /// Lines of the chart.
+    /// The plotted lines.
     pub(crate) lines: Vec<Line>,
 }
 
 /// An axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Axis {
-    /// Quantity and unit.
+    /// Label: quantity and unit.
     pub(crate) label: &'static str,
     /// Whether the scale is logarithmic.
     pub(crate) logarithmic: bool,
@@ -34,9 +34,9 @@ pub(crate) struct Axis {
 pub(crate) struct Line {
     /// Name in the legend.
     pub(crate) name: String,
-    /// Determines the color.
+    /// Program, which determines the color.
     pub(crate) who: Who,
-    /// Whether the line is a second line of the same color.
+    /// Whether the line is drawn thin, to distinguish it from another line of the same color.
     pub(crate) thin: bool,
     /// Points from left to right.
     pub(crate) points: Vec<(f64, f64)>,
@@ -52,14 +52,14 @@ const fn logarithmic(label: &'static str) -> Axis {
     Axis { label, logarithmic: true }
 }
 
-/// Returns the charts for which there are results.
+/// Returns all charts for which there are results.
 pub(crate) fn of(results: &Results) -> Vec<Picture> {
     let all = [
         Picture {
             file: "takeover.svg",
             title: "Takeover of one virtual router at 10 ms after a link cut",
             x: logarithmic("milliseconds after the deadline"),
-            y: linear("takeovers done, %"),
+            y: linear("takeovers completed, %"),
             lines: AGENTS.into_iter().flat_map(|who| latency(results, who)).collect(),
         },
         Picture {
@@ -71,23 +71,23 @@ pub(crate) fn of(results: &Results) -> Vec<Picture> {
         },
         Picture {
             file: "junk.svg",
-            title: "Flood against a pair at 10 ms",
-            x: logarithmic("flood adverts per second reached"),
+            title: "Flood against a pair of routers at 10 ms",
+            x: logarithmic("actual flood rate, adverts per second"),
             y: linear("false takeovers"),
             lines: sweep(results, Scenario::Flood, Metric::FalseTakeovers),
         },
         Picture {
             file: "start.svg",
-            title: "Start with many virtual routers at 100 ms",
+            title: "Start of many virtual routers at 100 ms",
             x: linear("virtual routers, 255 per interface"),
-            y: logarithmic("milliseconds until all are backups"),
+            y: logarithmic("milliseconds until all routers are backups"),
             lines: sweep(results, Scenario::Many, Metric::Start),
         },
     ];
     all.into_iter().filter(|picture| !picture.lines.is_empty()).collect()
 }
 
-/// Distributions of the first advert and of the first GARP.
+/// Returns the distributions of the delays of the first advert and the first GARP.
 fn latency(results: &Results, who: Who) -> Vec<Line> {
     let of = |metric, name, thin| {
         let series = results.of(Scenario::One)?.series(who, (metric, None))?;
@@ -99,24 +99,24 @@ fn latency(results: &Results, who: Who) -> Vec<Line> {
         .collect()
 }
 
-/// Returns the medians of a sweep, one line per agent.
+/// Returns the medians of a sweep, as one line per agent.
 fn sweep(results: &Results, scenario: Scenario, metric: Metric) -> Vec<Line> {
     let of = |who: Who| {
         let series = results.sweep(scenario, who, metric).into_iter();
         let mut points: Vec<_> = series.filter_map(Series::position).collect();
-        // A flood rate that was not reached may be below the previous one.
+        // If a flood rate was not reached, the point may be to the left of the previous one.
         points.sort_by(|one, other| one.0.total_cmp(&other.0));
         (!points.is_empty()).then(|| Line { name: who.to_string(), who, thin: false, points })
     };
     AGENTS.into_iter().filter_map(of).collect()
 }
 
-/// Returns the empirical distribution: for each value, the percentage of values up to it, as a
-/// staircase.
+/// Returns the empirical distribution as a step function: for each value, the percentage of values
+/// up to it.
 fn shares(values: &[f64]) -> Vec<(f64, f64)> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_precision_loss, reason = "some hundred takeovers")]
+    #[expect(clippy::cast_precision_loss, reason = "hundreds of takeovers")]
     let share = |count: usize| 100.0 * count as f64 / sorted.len() as f64;
     let steps = sorted.iter().enumerate();
     steps.flat_map(|(index, value)| [(*value, share(index)), (*value, share(index + 1))]).collect()
@@ -129,13 +129,13 @@ mod tests {
     use crate::results::Measured;
 
     #[test]
-    fn a_distribution_ends_at_all_values() {
+    fn distribution_ends_at_100_percent() {
         assert_eq!(shares(&[3.0, 1.0]), [(1.0, 0.0), (1.0, 50.0), (3.0, 50.0), (3.0, 100.0)]);
         assert!(shares(&[]).is_empty());
     }
 
     #[test]
-    fn points_are_sorted_and_exceeded_time_limits_left_out() {
+    fn points_are_sorted_and_timeouts_are_omitted() {
         let mut many = Measured::new(Scenario::Many);
         let start = |count: u32, value| Figure::perhaps(Metric::Start, value).at(count, count.into());
         many.add(Who::Vipd, vec![start(4080, Some(600.0)), start(255, Some(90.0))]);

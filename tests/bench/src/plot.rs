@@ -1,4 +1,4 @@
-//! Charts as SVG.
+//! Draws charts as SVG.
 
 use anyhow::{Result, anyhow};
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
@@ -9,15 +9,15 @@ use crate::subject::Who;
 
 const SIZE: (u32, u32) = (860, 500);
 const FONT: &str = "sans-serif";
-/// Colors that remain distinguishable with color blindness.
+/// Line colors, chosen to be distinguishable with color blindness.
 const VIPD: RGBColor = RGBColor(0, 114, 178);
 const OTHER: RGBColor = RGBColor(0, 158, 115);
 const KEEPALIVED: RGBColor = RGBColor(213, 94, 0);
 
-/// Draws a chart on a white background.
+/// Draws a chart with a white background.
 ///
 /// # Errors
-/// Returns an error if plotters cannot draw it.
+/// Returns an error if plotters fails to draw the chart.
 pub(crate) fn svg(picture: &Picture) -> Result<String> {
     let points = || picture.lines.iter().flat_map(|line| &line.points);
     let (x0, x1) = range(picture.x, points().map(|point| point.0));
@@ -77,8 +77,8 @@ where
     Ok(text)
 }
 
-/// Returns the minimum and maximum of an axis. A linear one begins slightly below 0, so that a line of
-/// zeros is visible.
+/// Returns the range of an axis. A linear axis starts slightly below 0, so that a line of zeros is
+/// visible.
 fn range(axis: Axis, values: impl Iterator<Item = f64>) -> (f64, f64) {
     let values: Vec<f64> = values.filter(|value| !axis.logarithmic || *value > 0.0).collect();
     let min = values.iter().copied().min_by(f64::total_cmp).unwrap_or(1.0);
@@ -91,8 +91,8 @@ fn range(axis: Axis, values: impl Iterator<Item = f64>) -> (f64, f64) {
     }
 }
 
-/// Formats a value with as many digits as it has: 0.05, 20.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "plotters' signature")]
+/// Formats a value without trailing zeros: 0.05, 20.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "signature required by plotters")]
 fn label(value: &f64) -> String {
     let text = format!("{value:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

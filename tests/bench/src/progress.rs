@@ -1,4 +1,5 @@
-//! Progress on standard error: a bar on a terminal, lines elsewhere. The tables go to standard output.
+//! Shows progress on standard error: as a bar on a terminal, otherwise as lines. Tables go to
+//! standard output.
 
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
@@ -10,9 +11,9 @@ const TEMPLATE: &str = "[bench] {bar:16} {elapsed}, {wide_msg}";
 
 /// Progress through steps of known approximate duration.
 pub(crate) struct Progress {
-    /// The progress bar, on a terminal only.
+    /// The progress bar; only on a terminal.
     bar: Option<ProgressBar>,
-    begun: Instant,
+    started: Instant,
     total: Duration,
     done: Duration,
 }
@@ -22,24 +23,24 @@ impl Progress {
     pub(crate) fn new(total: Duration) -> Result<Self> {
         let bar = io::stderr().is_terminal().then(|| -> Result<ProgressBar> {
             let bar = ProgressBar::new(total.as_secs());
-            bar.set_style(ProgressStyle::with_template(TEMPLATE).context("progress bar template")?);
+            bar.set_style(ProgressStyle::with_template(TEMPLATE).context("invalid progress bar template")?);
             bar.enable_steady_tick(Duration::from_secs(1));
             Ok(bar)
         });
-        Ok(Self { bar: bar.transpose()?, begun: Instant::now(), total, done: Duration::ZERO })
+        Ok(Self { bar: bar.transpose()?, started: Instant::now(), total, done: Duration::ZERO })
     }
 
-    /// Announces a step and the time left.
+    /// Shows the next step and the remaining time.
     pub(crate) fn begin(&self, step: &str) {
-        let left = left(self.begun.elapsed(), self.done, self.total);
-        let step = format!("about {} min left: {step}", left.as_secs().div_ceil(60));
+        let remaining = remaining(self.started.elapsed(), self.done, self.total);
+        let step = format!("about {} min remaining: {step}", remaining.as_secs().div_ceil(60));
         match &self.bar {
             Some(bar) => bar.set_message(step),
             None => eprintln!("[bench] {step}"),
         }
     }
 
-    /// Finishes a step whose expected duration was `expected`.
+    /// Ends a step whose expected duration was `expected`.
     pub(crate) fn end(&mut self, expected: Duration) {
         self.done += expected;
         if let Some(bar) = &self.bar {
@@ -72,8 +73,9 @@ impl Drop for Progress {
     }
 }
 
-/// Returns the remaining time, scaled by how much longer than expected the finished steps took.
-fn left(elapsed: Duration, done: Duration, total: Duration) -> Duration {
+/// Estimates the remaining time, assuming that the remaining steps deviate from their expected
+/// duration as the finished ones did.
+fn remaining(elapsed: Duration, done: Duration, total: Duration) -> Duration {
     let left = total.saturating_sub(done);
     if done.is_zero() { left } else { left.mul_f64(elapsed.as_secs_f64() / done.as_secs_f64()) }
 }
@@ -85,8 +87,8 @@ mod tests {
     #[test]
     fn remaining_time_scales_with_the_time_taken_so_far() {
         let seconds = Duration::from_secs;
-        assert_eq!(left(seconds(0), seconds(0), seconds(60)), seconds(60));
-        assert_eq!(left(seconds(40), seconds(20), seconds(60)), seconds(80));
-        assert_eq!(left(seconds(40), seconds(80), seconds(60)), seconds(0));
+        assert_eq!(remaining(seconds(0), seconds(0), seconds(60)), seconds(60));
+        assert_eq!(remaining(seconds(40), seconds(20), seconds(60)), seconds(80));
+        assert_eq!(remaining(seconds(40), seconds(80), seconds(60)), seconds(0));
     }
 }

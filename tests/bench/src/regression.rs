@@ -1,21 +1,21 @@
-//! Compares this vipd with another build: CPU must not increase by more than 5 %.
+//! Compares this build of vipd with another: CPU costs must not increase by more than 5 %.
 
 use std::fmt;
 
 use crate::results::{Measured, Series};
 use crate::subject::Who;
 
-/// Allowed increase of a CPU metric.
+/// Allowed ratio of a CPU metric, new to old.
 const ALLOWED: f64 = 1.05;
 
 /// The comparison of one CPU metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Change {
-    /// At most 5 % more.
+    /// Increased by at most 5 %.
     NoWorse,
-    /// More than 5 % more, but within the other program's own spread.
+    /// Increased by more than 5 %, but not beyond the maximum of the other build.
     Noise,
-    /// More than 5 % more, and more than any run of the other program.
+    /// Increased by more than 5 %, and beyond the maximum of the other build.
     Worse,
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// Returns the comparison of each CPU row: its name, this vipd's and the other's median, and the
+/// Returns, for each CPU metric, its row name, the medians of this build and the other, and the
 /// change.
 pub(crate) fn compare(measured: &Measured) -> Vec<(String, f64, f64, Change)> {
     let rows = measured.rows().into_iter().filter(|(metric, _)| metric.is_cpu());
@@ -60,7 +60,7 @@ mod tests {
     use crate::scenario::Scenario;
 
     #[test]
-    fn five_percent_are_allowed_and_more_within_the_spread() {
+    fn increases_up_to_5_percent_or_within_the_spread_are_allowed() {
         for (new, old, expected) in [
             (1.05, [1.0, 1.0], Change::NoWorse),
             (1.15, [1.0, 1.2], Change::NoWorse),

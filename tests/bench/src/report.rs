@@ -1,4 +1,4 @@
-//! Results for a terminal, and as a Markdown document.
+//! Formats the results for a terminal and as a Markdown document.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use crate::regression;
 use crate::results::{Measured, Results, Series};
 use crate::targets::{Limit, Verdict};
 
-/// Returns a table of medians, and the comparison with the other vipd if there is one.
+/// Returns a table of medians and, if there is another build of vipd, the comparison with it.
 pub(crate) fn plain(measured: &Measured) -> String {
     let mut text = format!("{:<62}", measured.scenario.to_string());
     for (who, _) in &measured.columns {
@@ -23,18 +23,18 @@ pub(crate) fn plain(measured: &Measured) -> String {
     for row in measured.rows() {
         let _ = write!(text, "  {:<60}", measured.row_name(row));
         for (who, _) in &measured.columns {
-            let cell = measured.series(*who, row).map_or_else(String::new, brief);
+            let cell = measured.series(*who, row).map_or_else(String::new, terminal_cell);
             let _ = write!(text, "  {cell:>24}");
         }
         text.push('\n');
     }
     for (row, new, old, change) in regression::compare(measured) {
-        let _ = writeln!(text, "  {row}: vipd {}, other vipd {}: {change}", shown(new, ""), shown(old, ""));
+        let _ = writeln!(text, "  {row}: vipd {}, other build {}: {change}", shown(new, ""), shown(old, ""));
     }
     text
 }
 
-/// Returns the targets and whether they are met.
+/// Returns a table of the targets and whether they are met.
 pub(crate) fn plain_targets(verdicts: &[Verdict]) -> String {
     let mut text =
         format!("{:<88}  {:>10}  {:>10}  {:>10}  {:>10}\n", "target", "keepalived", "floor", "limit", "vipd");
@@ -44,23 +44,23 @@ pub(crate) fn plain_targets(verdicts: &[Verdict]) -> String {
             text,
             "{:<88}  {keepalived:>10}  {floor:>10}  {limit:>10}  {vipd:>10}  {}",
             verdict.target.title,
-            answer(verdict, None)
+            verdict_text(verdict, None)
         );
     }
     text
 }
 
-/// Properties of the run that the document shows besides the figures.
+/// Properties of the run that the document shows in addition to the results.
 pub(crate) struct Run<'a> {
-    /// The command that repeats it.
+    /// The command that repeats the run.
     pub(crate) command: &'a str,
     /// Duration of the run.
     pub(crate) took: Duration,
-    /// Why targets are missed, by target key.
+    /// The reasons why targets are missed, by target key.
     pub(crate) reasons: &'a BTreeMap<String, String>,
 }
 
-/// Returns the document: targets, charts, and tables with spreads.
+/// Returns the document: targets, charts, and tables of results.
 ///
 /// # Errors
 /// Returns an error if the machine or the keepalived package cannot be described.
@@ -71,14 +71,14 @@ pub(crate) fn markdown(
     run: &Run<'_>,
 ) -> Result<String> {
     let mut text = format!(
-        "# Bench\n\n\
-         Result of `{}` in {} minutes. The programs ({}) were measured in turn, in labs of network namespaces with veth and a \
-         bridge.\n\n\
+        "# Benchmark\n\n\
+         Results of `{}`, which took {} minutes. The measured programs ({}) took turns, in identical labs of network \
+         namespaces connected by veth pairs and a bridge.\n\n\
          Machine: {}.\n\n\
          ## Targets\n\n",
         run.command,
         run.took.as_secs().div_ceil(60),
-        peer(results)?,
+        programs(results)?,
         machine::describe()?,
     );
     text += &targets(verdicts, run.reasons);
@@ -101,23 +101,23 @@ pub(crate) fn markdown(
 }
 
 const ABOUT_TARGETS: &str = "\n\
-    A floor is the time of the system calls alone, measured in the same lab in the same run, one step after the other; a program \
-    that overlaps two steps can be below it. Memory is the resident memory of the process, without the maps of the XDP program. \
-    Machine CPU is the time that idle-priority threads on all CPUs did not get, interrupts included. It includes the generator \
-    (32 adverts per system call) and each frame's way through a veth, which cost the same without an agent; the fair comparison \
-    is therefore what the agent adds, and the limit of a third of keepalived's total is stricter.\n";
+    A floor is the time that the system calls alone take, one after the other, measured in the same lab and run. A program that \
+    overlaps them can be faster. Memory is the resident memory of the process, without the maps of the XDP program. Machine CPU \
+    is the time that was not left to idle-priority threads on all CPUs, so it includes interrupts. It also includes the traffic \
+    generator (32 adverts per system call) and each frame's path through a veth, which cost the same without an agent. The \
+    fairer comparison is therefore the CPU that the agent adds; a limit of one third of keepalived's total is stricter.\n";
 
 const ABOUT_TABLES: &str = "\n## Results\n\n\
-    A cell is the median of the runs with minimum and maximum; for metrics with many samples per run, the median and the 99th \
-    percentile of all samples, and their number. Process CPU is what the kernel accounts to the program and its children; for \
-    sent adverts it includes each frame's way through veth and bridge.\n";
+    A cell shows the median of all runs, with minimum and maximum. For metrics with many samples per run, it shows the median \
+    and the 99th percentile of all samples, and their number. Process CPU is the time that the kernel accounts to the program \
+    and its child processes; for adverts sent, this includes each frame's path through veth and bridge.\n";
 
-/// Returns the program that vipd is compared with.
-fn peer(results: &Results) -> Result<String> {
+/// Returns the names of the measured programs.
+fn programs(results: &Results) -> Result<String> {
     use crate::subject::Who;
     let has = |who| results.measured.iter().any(|measured| measured.columns.iter().any(|one| one.0 == who));
     if has(Who::Other) {
-        return Ok("vipd and an earlier vipd".to_owned());
+        return Ok("vipd and another build of vipd".to_owned());
     }
     if !has(Who::Keepalived) {
         return Ok("vipd".to_owned());
@@ -144,13 +144,13 @@ fn targets(verdicts: &[Verdict], reasons: &BTreeMap<String, String>) -> String {
             text,
             "| {} | {keepalived} | {floor} | {limit} | **{vipd}** | {} |",
             verdict.target.title,
-            answer(verdict, reason)
+            verdict_text(verdict, reason)
         );
     }
     text
 }
 
-/// Returns keepalived's figure, the floor, the limit and vipd's figure.
+/// Returns keepalived's value, the floor, the limit and vipd's value.
 fn figures(verdict: &Verdict) -> [String; 4] {
     let unit = verdict.target.unit;
     let some = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| shown(value, unit));
@@ -162,7 +162,7 @@ fn figures(verdict: &Verdict) -> [String; 4] {
     [some(verdict.keepalived), some(verdict.floor.map(|floor| floor.0)), limit, some(verdict.vipd)]
 }
 
-fn answer(verdict: &Verdict, reason: Option<&str>) -> String {
+fn verdict_text(verdict: &Verdict, reason: Option<&str>) -> String {
     match (verdict.limit, verdict.is_met(), reason) {
         (Limit::Unlimited, _, _) => "–".to_owned(),
         (_, true, _) => "yes".to_owned(),
@@ -178,22 +178,23 @@ fn table(measured: &Measured) -> String {
     for row in measured.rows() {
         let _ = write!(text, "| {} |", measured.row_name(row));
         for (who, _) in &measured.columns {
-            let _ = write!(text, " {} |", measured.series(*who, row).map_or_else(String::new, full));
+            let _ = write!(text, " {} |", measured.series(*who, row).map_or_else(String::new, document_cell));
         }
         text.push('\n');
     }
     let changes = regression::compare(measured);
     if !changes.is_empty() {
-        text += "\nCPU compared with the other vipd (no worse: at most 5 % more):\n\n";
+        text +=
+            "\nCPU cost compared with the other build of vipd (no worse: an increase of at most 5 %):\n\n";
         for (row, new, old, change) in changes {
-            let _ = writeln!(text, "* {row}: {} after, {} before: {change}", shown(new, ""), shown(old, ""));
+            let _ = writeln!(text, "* {row}: {}, other build {}: {change}", shown(new, ""), shown(old, ""));
         }
     }
     text
 }
 
-/// Returns a cell on a terminal.
-fn brief(series: &Series) -> String {
+/// Formats a cell for a terminal.
+fn terminal_cell(series: &Series) -> String {
     match (series.spread(), series.p99()) {
         (Some(spread), Some(p99)) if series.sampled => {
             format!("{} (p99 {})", shown(spread.median, series.metric.unit()), shown(p99, ""))
@@ -203,8 +204,8 @@ fn brief(series: &Series) -> String {
     }
 }
 
-/// Returns a cell of the document.
-fn full(series: &Series) -> String {
+/// Formats a cell of the document.
+fn document_cell(series: &Series) -> String {
     let Some(spread) = series.spread() else { return NOT_REACHED.to_owned() };
     let median = shown(spread.median, series.metric.unit());
     match series.p99() {
@@ -230,7 +231,7 @@ fn shown(value: f64, unit: &str) -> String {
     format!("{value:.digits$} {unit}").trim_end().to_owned()
 }
 
-/// Reads why targets are missed: lines "* key: reason".
+/// Parses the reasons why targets are missed, from lines of the form `* key: reason`.
 pub(crate) fn reasons(text: &str) -> BTreeMap<String, String> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("* ")?.split_once(": "));
     lines.map(|(key, reason)| (key.to_owned(), reason.trim_end_matches('.').to_owned())).collect()
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_medians_spreads_and_percentiles() {
+    fn table_has_medians_spreads_and_percentiles() {
         let text = table(&slow());
         let row = format!("| {} | 1000 ms (900 to 1100) | not within 30 s |\n", Metric::Start);
         assert!(text.contains(&row), "{text}");
@@ -267,16 +268,16 @@ mod tests {
     }
 
     #[test]
-    fn another_vipd_gets_a_verdict_per_cpu_row() {
+    fn cpu_metrics_are_compared_with_another_build() {
         let mut master = Measured::new(Scenario::Master);
         master.add(Who::Vipd, vec![Figure::new(Metric::ProcessPerAdvertSent, 3.0)]);
         master.add(Who::Other, vec![Figure::new(Metric::ProcessPerAdvertSent, 3.1)]);
-        assert!(plain(&master).contains("vipd 3, other vipd 3.10: no worse\n"), "{}", plain(&master));
-        assert!(table(&master).contains("3 after, 3.10 before: no worse\n"), "{}", table(&master));
+        assert!(plain(&master).contains("vipd 3, other build 3.10: no worse\n"), "{}", plain(&master));
+        assert!(table(&master).contains("3, other build 3.10: no worse\n"), "{}", table(&master));
     }
 
     #[test]
-    fn a_missed_target_has_its_reason() {
+    fn missed_target_is_shown_with_its_reason() {
         let mut cut = Measured::new(Scenario::Cut);
         cut.add(Who::Vipd, vec![Figure::new(Metric::LongestSilence, 25.0)]);
         let reasons = reasons("# Reasons\n\n* silence: the machine has one processor.\n* cut: none\n");

@@ -1,4 +1,4 @@
-//! The figures of all runs, merged.
+//! The results of all runs, merged.
 
 use clap::ValueEnum as _;
 use serde_json::{Value, json};
@@ -14,13 +14,13 @@ use crate::subject::Who;
 pub(crate) struct Series {
     /// The measured metric.
     pub(crate) metric: Metric,
-    /// The nominal point of a sweep.
+    /// Nominal point of a sweep.
     pub(crate) point: Option<u32>,
-    /// All values of all runs.
+    /// The values of all runs.
     pub(crate) values: Vec<f64>,
-    /// Whether each run has many values.
+    /// Whether the values are samples, many per run.
     pub(crate) sampled: bool,
-    /// The x value reached in each run.
+    /// The x value that was reached in each run.
     at: Vec<f64>,
 }
 
@@ -35,23 +35,23 @@ impl Series {
         percentile(&self.values, 0.99)
     }
 
-    /// Returns median x and median value in a sweep.
+    /// Returns the median x value and the median value of a point of a sweep.
     pub(crate) fn position(&self) -> Option<(f64, f64)> {
         Some((Spread::of(self.at.iter().copied())?.median, self.spread()?.median))
     }
 }
 
-/// The figures of one scenario, in columns.
+/// The results of one scenario, one column per program.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Measured {
     /// The scenario.
     pub(crate) scenario: Scenario,
-    /// Each column's series, in order of measurement.
+    /// The series of each program, in order of measurement.
     pub(crate) columns: Vec<(Who, Vec<Series>)>,
 }
 
 impl Measured {
-    /// Creates an entry without figures.
+    /// Creates an entry without results.
     pub(crate) fn new(scenario: Scenario) -> Self {
         Self { scenario, columns: Vec::new() }
     }
@@ -76,7 +76,7 @@ impl Measured {
         }
     }
 
-    /// Returns the rows: every metric and point that some column has.
+    /// Returns the rows: every metric and point that occurs in any column.
     pub(crate) fn rows(&self) -> Vec<(Metric, Option<u32>)> {
         let mut rows = Vec::new();
         for series in self.columns.iter().flat_map(|(_, column)| column) {
@@ -88,7 +88,7 @@ impl Measured {
         rows
     }
 
-    /// Returns a cell.
+    /// Returns the series in a cell of the table.
     pub(crate) fn series(&self, who: Who, row: (Metric, Option<u32>)) -> Option<&Series> {
         let (_, column) = self.columns.iter().find(|(column, _)| *column == who)?;
         column.iter().find(|series| (series.metric, series.point) == row)
@@ -113,24 +113,24 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Returns whether every scenario was measured.
-    pub(crate) fn is_whole(&self) -> bool {
+    /// Returns whether all scenarios were measured.
+    pub(crate) fn is_complete(&self) -> bool {
         Scenario::value_variants().iter().all(|scenario| self.of(*scenario).is_some())
     }
 
-    /// Returns the figures of a scenario.
+    /// Returns the results of a scenario.
     pub(crate) fn of(&self, scenario: Scenario) -> Option<&Measured> {
         self.measured.iter().find(|measured| measured.scenario == scenario)
     }
 
-    /// Returns all series of a metric in one column: the points of its sweep.
+    /// Returns all series of a metric for one program: the points of its sweep.
     pub(crate) fn sweep(&self, scenario: Scenario, who: Who, metric: Metric) -> Vec<&Series> {
         let columns = self.of(scenario).map_or(&[][..], |measured| &measured.columns);
         let column = columns.iter().filter(|(column, _)| *column == who).flat_map(|(_, column)| column);
         column.filter(|series| series.metric == metric).collect()
     }
 
-    /// Returns the median of a metric, at a point of its sweep if the metric has a sweep.
+    /// Returns the median of a metric, at this point of its sweep if it has one.
     pub(crate) fn median(
         &self,
         scenario: Scenario,
@@ -141,7 +141,7 @@ impl Results {
         Some(self.of(scenario)?.series(who, (metric, point))?.spread()?.median)
     }
 
-    /// Returns the greatest value of a metric at any point of its sweep.
+    /// Returns the maximum of a metric over all points of its sweep.
     pub(crate) fn worst(&self, scenario: Scenario, who: Who, metric: Metric) -> Option<f64> {
         let all = self.sweep(scenario, who, metric).into_iter();
         all.filter_map(|series| Some(series.spread()?.max)).max_by(f64::total_cmp)

@@ -1,4 +1,4 @@
-//! The scenarios: which columns they have, how often they run and for how long.
+//! The scenarios: what they measure, for which programs, how often and for how long.
 
 use std::env;
 use std::fmt;
@@ -17,12 +17,12 @@ use crate::subject::{Subject, Who};
 const FAST: Duration = Duration::from_millis(10);
 /// VRIDs per interface.
 pub(crate) const ALL: u8 = 255;
-/// Virtual routers of the backup sweep: 2,500 to 25,500 adverts per second.
+/// Numbers of virtual routers of the backup sweep, for 2,500 to 25,500 adverts per second.
 pub(crate) const COUNTS: [u8; 4] = [25, 51, 102, ALL];
-/// Virtual routers on all interfaces of the largest start.
+/// Number of virtual routers of the largest start.
 pub(crate) const MOST: u32 = 4080;
 
-/// Something that is measured.
+/// A group of measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Scenario {
     /// 25, 51, 102 and 255 virtual routers in Backup at 10 ms
@@ -35,34 +35,34 @@ pub(crate) enum Scenario {
     Master,
     /// Repeated link cuts at the master of one virtual router at 10 ms
     One,
-    /// The same with 100 addresses
+    /// Repeated link cuts at the master of one virtual router with 100 addresses at 10 ms
     Addresses,
     /// One link cut with 255 virtual routers at 10 ms
     Cut,
-    /// A pair at 10 ms under floods of invalid and low-priority adverts
+    /// A pair of routers at 10 ms under floods of invalid and low-priority adverts
     Flood,
     /// 255 to 4,080 virtual routers on up to 16 interfaces at 100 ms
     Many,
-    /// TCP throughput and round trips of the node with and without the agent
+    /// TCP throughput and round trips of the node, with and without an agent
     Foreign,
-    /// Time of the XDP program per frame; vipd only
+    /// Time that the XDP program takes per frame; vipd only
     Xdp,
-    /// The system calls of a master, without an agent
+    /// The system calls of a master alone, without an agent
     Floors,
 }
 
-/// Duration of a run.
+/// How long a run measures.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
-    /// Duration of a steady state.
+    /// Duration of a measurement without state changes.
     length: Duration,
-    /// Duration of each flood rate.
+    /// Duration of the flood at each rate.
     flood: Duration,
     /// Flood rates.
     rates: &'static [Option<u32>],
-    /// Link cuts with one address, and with 100.
+    /// Number of link cuts with one address, and with 100.
     cuts: (u32, u32),
-    /// One short run of everything.
+    /// Whether this is a single short run of everything.
     quick: bool,
 }
 
@@ -75,7 +75,7 @@ impl Effort {
         cuts: (10, 4),
         quick: false,
     };
-    /// Effort for a first look.
+    /// Effort for a quick look.
     pub(crate) const QUICK: Self = Self {
         length: Duration::from_millis(1500),
         flood: Duration::from_secs(2),
@@ -86,7 +86,7 @@ impl Effort {
 }
 
 impl Scenario {
-    /// Returns the columns of the scenario. A run omits columns for which it has no program.
+    /// Returns the columns of the scenario. Columns without a program are omitted.
     pub(crate) fn who(self) -> &'static [Who] {
         match self {
             Self::Xdp => &[Who::Vipd],
@@ -98,7 +98,7 @@ impl Scenario {
         }
     }
 
-    /// Returns the number of runs of a column if `asked` were requested: fewer where runs are long.
+    /// Returns the number of runs of a column if `asked` were requested. Long scenarios have fewer.
     pub(crate) fn runs(self, who: Who, asked: u32) -> u32 {
         match (self, who) {
             (_, Who::Native | Who::Generic) | (Self::Many, _) => asked.min(2),
@@ -126,12 +126,12 @@ impl Scenario {
         Duration::from_secs(if effort.quick { quick } else { full })
     }
 
-    /// Performs one run of one column.
+    /// Performs one run for one column.
     pub(crate) fn measure(self, subject: &Subject, effort: Effort) -> Result<Vec<Figure>> {
         let length = effort.length;
         let seconds = Duration::from_secs;
         let short = |count| Cuts { count, settled: seconds(1), watched: FAST * 50 };
-        // Long enough for the repeated announcements of the old and the new master.
+        // Long enough to include the repeated announcements of the old and the new master.
         let long = Cuts { count: 1, settled: seconds(7), watched: seconds(6) };
         match self {
             Self::Backup => steady::backups(subject, &COUNTS, FAST, length),
@@ -149,13 +149,13 @@ impl Scenario {
         }
     }
 
-    /// Compiles what a run starts, so that compilation is not measured.
+    /// Compiles the programs that a run starts, so that compilation does not disturb measurements.
     pub(crate) fn prepare(self) -> Result<()> {
         if self != Self::Xdp {
             return Ok(());
         }
         let status = xdp_bench("--no-run").status().context("cannot start cargo")?;
-        ensure!(status.success(), "the bench of the XDP program does not compile: {status}");
+        ensure!(status.success(), "cannot compile the benchmark of the XDP program: {status}");
         Ok(())
     }
 
@@ -168,7 +168,7 @@ impl Scenario {
         }
     }
 
-    /// Returns the key in JSON and on the command line.
+    /// Returns the key used in JSON and on the command line.
     pub(crate) fn key(self) -> String {
         let value = clap::ValueEnum::to_possible_value(&self);
         value.map(|value| value.get_name().to_owned()).unwrap_or_default()
@@ -185,21 +185,21 @@ impl fmt::Display for Scenario {
             Self::One => "link cut, 1 virtual router at 10 ms",
             Self::Addresses => "link cut, 1 virtual router with 100 addresses at 10 ms",
             Self::Cut => "link cut, 255 virtual routers at 10 ms",
-            Self::Flood => "flood against a pair at 10 ms",
+            Self::Flood => "flood against a pair of routers at 10 ms",
             Self::Many => "up to 4,080 virtual routers at 100 ms",
-            Self::Foreign => "foreign TCP traffic into the node",
+            Self::Foreign => "TCP traffic into the node",
             Self::Xdp => "XDP program",
-            Self::Floors => "floors: system calls only",
+            Self::Floors => "floors: system calls alone",
         })
     }
 }
 
-/// Runs the bench of the XDP program. It is part of the `vipd` package, which this package must not
-/// depend on. Each line of the bench's output is the key of a metric, a tab, and nanoseconds.
+/// Runs the benchmark of the XDP program, which belongs to the `vipd` package because this package
+/// must not depend on it. Each line of its output consists of a metric key, a tab, and nanoseconds.
 fn xdp_program() -> Result<Vec<Figure>> {
     let output = xdp_bench("--quiet").stderr(Stdio::inherit()).output().context("cannot start cargo")?;
-    ensure!(output.status.success(), "the bench of the XDP program failed: {}", output.status);
-    let text = String::from_utf8(output.stdout).context("the output of the XDP bench is not UTF-8")?;
+    ensure!(output.status.success(), "the benchmark of the XDP program failed: {}", output.status);
+    let text = String::from_utf8(output.stdout).context("the output of the XDP benchmark is not UTF-8")?;
     text.lines().map(figure).collect()
 }
 
@@ -221,13 +221,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_the_xdp_bench_is_a_figure() {
+    fn line_of_the_xdp_benchmark_is_parsed() {
         assert_eq!(figure("xdp-foreign\t24").unwrap(), Figure::new(Metric::XdpForeign, 24.0));
         assert!(figure("xdp-foreign 24").is_err() && figure("xdp\t24").is_err());
     }
 
     #[test]
-    fn long_scenarios_run_less_often() {
+    fn long_scenarios_have_fewer_runs() {
         assert_eq!(Scenario::Flood.runs(Who::Vipd, 5), 3);
         assert_eq!(Scenario::Flood.runs(Who::Native, 5), 2);
         assert_eq!((Scenario::Flood.runs(Who::Vipd, 1), Scenario::Cut.runs(Who::Vipd, 5)), (1, 5));

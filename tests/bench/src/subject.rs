@@ -1,4 +1,4 @@
-//! The programs under measurement.
+//! The programs that are measured.
 
 use std::fmt;
 use std::fs;
@@ -14,22 +14,22 @@ use vipd_tests::station::Station;
 /// A column of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
-    /// This vipd in its default XDP mode.
+    /// This build of vipd, in its default XDP mode.
     Vipd,
-    /// This vipd in native XDP mode.
+    /// This build of vipd, in native XDP mode.
     Native,
-    /// This vipd in generic XDP mode.
+    /// This build of vipd, in generic XDP mode.
     Generic,
-    /// The vipd of `--vipd`, in its default XDP mode.
+    /// The build of vipd given with `--vipd`, in its default XDP mode.
     Other,
     /// keepalived.
     Keepalived,
-    /// No agent: the same work done with system calls only.
+    /// No agent: the same work, done by system calls alone.
     Kernel,
 }
 
 impl Who {
-    /// Returns the key in JSON.
+    /// Returns the key used in JSON.
     pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Vipd => "vipd",
@@ -48,26 +48,26 @@ impl fmt::Display for Who {
             Self::Vipd => "vipd",
             Self::Native => "vipd, native XDP",
             Self::Generic => "vipd, generic XDP",
-            Self::Other => "other vipd",
+            Self::Other => "other build of vipd",
             Self::Keepalived => "keepalived",
             Self::Kernel => "kernel",
         })
     }
 }
 
-/// The programs of one bench run.
+/// The programs of one run of the bench.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    /// The vipd of this checkout.
+    /// This build of vipd.
     vipd: PathBuf,
-    /// The vipd it is compared with; keepalived is compared with if there is none.
+    /// The build of vipd that it is compared with; `None` to compare it with keepalived.
     other: Option<PathBuf>,
-    /// Whether the configuration key `xdp` is known to `vipd`.
+    /// Whether `vipd` supports the configuration key `xdp`.
     modes: bool,
 }
 
 impl Programs {
-    /// Finds out what `vipd` supports.
+    /// Creates the set of programs, and checks whether `vipd` supports XDP modes.
     ///
     /// # Errors
     /// Returns an error if `vipd` cannot be started.
@@ -76,7 +76,7 @@ impl Programs {
         Ok(Self { vipd, other, modes })
     }
 
-    /// Returns the program of a column; `None` if this run has no such column.
+    /// Returns the program of a column, or `None` if this run has no such column.
     pub(crate) fn subject(&self, who: Who) -> Option<Subject> {
         let vipd = |xdp| Some(Subject { kind: AgentKind::Vipd(self.vipd.clone()), xdp });
         match who {
@@ -91,17 +91,17 @@ impl Programs {
     }
 }
 
-/// One program and its XDP mode.
+/// A program and its XDP mode.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
     /// The program.
     pub(crate) kind: AgentKind,
-    /// vipd's XDP mode; `None` leaves the key out of the configuration.
+    /// vipd's XDP mode; `None` omits the key from the configuration.
     xdp: Option<XdpMode>,
 }
 
 impl Subject {
-    /// Returns an agent of this program, not started yet.
+    /// Creates an agent that runs this program, without starting it.
     ///
     /// # Errors
     /// See [`Agent::new`].
@@ -109,7 +109,7 @@ impl Subject {
         self.in_mode(Agent::new(lab, station, self.kind.clone(), instances)?)
     }
 
-    /// Returns an agent of this program with a complete configuration.
+    /// Creates an agent that runs this program with a complete configuration, without starting it.
     ///
     /// # Errors
     /// See [`Agent::with_configuration`].
@@ -125,7 +125,8 @@ impl Subject {
     }
 }
 
-/// Returns whether this vipd accepts the configuration key `xdp`: earlier versions reject it.
+/// Returns whether this build of vipd accepts the configuration key `xdp`. Earlier versions reject
+/// it.
 fn accepts_xdp_key(vipd: &Path) -> Result<bool> {
     let file = std::env::temp_dir().join(format!("vipd-bench-{}.toml", std::process::id()));
     let instance = "[[instance]]\nname = \"a\"\ninterface = \"eth1\"\nvrid = 1\nvirtual_addresses = [\"192.0.2.1/24\"]\n";

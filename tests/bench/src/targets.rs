@@ -1,4 +1,4 @@
-//! The performance targets of vipd, and whether the results meet them.
+//! vipd's performance targets, and whether the results meet them.
 
 mod table;
 
@@ -8,18 +8,18 @@ use crate::scenario::Scenario;
 use crate::subject::Who;
 use table::TARGETS;
 
-/// How a target's figure is read from the results.
+/// How the value of a target is computed from the results.
 #[derive(Debug, Clone, Copy)]
 enum Reading {
-    /// The median.
+    /// The median of a metric.
     Median(Scenario, Metric),
-    /// The median at one point of a sweep.
+    /// The median at a point of a sweep.
     At(Scenario, Metric, u32),
-    /// The greatest value at any point of a sweep.
+    /// The maximum over all points of a sweep.
     Worst(Scenario, Metric),
-    /// The first divided by the second.
+    /// The first value divided by the second.
     Ratio(&'static Reading, &'static Reading),
-    /// The greatest of several.
+    /// The maximum of several values.
     Greatest(&'static [Reading]),
 }
 
@@ -35,35 +35,35 @@ impl Reading {
     }
 }
 
-/// The lower bound of a figure in the same lab.
+/// The lowest value that is possible in the same lab.
 #[derive(Debug, Clone, Copy)]
 enum Floor {
-    /// No reading exists.
+    /// Not measured.
     Unknown,
-    /// A constant.
+    /// A constant, and what it stands for.
     Fixed(f64, &'static str),
-    /// Measured in this run, times a factor that converts units.
+    /// A value measured in this run, a factor that converts its unit, and what it stands for.
     Measured(Who, Reading, f64, &'static str),
 }
 
-/// The limit that vipd must keep.
+/// The limit that vipd must meet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Limit {
     /// At most this value.
     AtMost(f64),
     /// At least this value.
     AtLeast(f64),
-    /// At most this fraction of keepalived's figure.
+    /// At most this fraction of keepalived's value.
     OfKeepalived(f64),
     /// No limit; shown for comparison.
     Unlimited,
 }
 
-/// A figure and its limit.
+/// A value and its limit.
 pub(crate) struct Target {
     /// The key in `docs/bench/misses.md`.
     pub(crate) key: &'static str,
-    /// The measured quantity.
+    /// What is measured.
     pub(crate) title: &'static str,
     /// The unit.
     pub(crate) unit: &'static str,
@@ -72,22 +72,22 @@ pub(crate) struct Target {
     limit: Limit,
 }
 
-/// A target and the results.
+/// A target, and the values it is compared with.
 pub(crate) struct Verdict {
     /// The target.
     pub(crate) target: &'static Target,
-    /// keepalived's figure.
+    /// keepalived's value.
     pub(crate) keepalived: Option<f64>,
-    /// The floor and what it is.
+    /// The floor, and what it stands for.
     pub(crate) floor: Option<(f64, &'static str)>,
     /// The limit in the target's unit.
     pub(crate) limit: Limit,
-    /// vipd's figure; `None` if it was not reached within the time limit.
+    /// vipd's value; `None` if a time limit was exceeded.
     pub(crate) vipd: Option<f64>,
 }
 
 impl Verdict {
-    /// Returns whether vipd keeps the limit.
+    /// Returns whether vipd meets the limit.
     pub(crate) fn is_met(&self) -> bool {
         match (self.limit, self.vipd) {
             (Limit::Unlimited, _) => true,
@@ -98,15 +98,16 @@ impl Verdict {
     }
 }
 
-/// Compares the results with the targets. A target without results is left out, unless every scenario was run: then missing
-/// results are a missed target. What is compared with keepalived is left out if keepalived was not measured.
+/// Compares the results with the targets. Targets without results are omitted, unless all scenarios
+/// were run: then they count as missed. Targets that are relative to keepalived are omitted if
+/// keepalived was not measured.
 pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
     TARGETS.iter().filter_map(|target| verdict(results, target)).collect()
 }
 
 fn verdict(results: &Results, target: &'static Target) -> Option<Verdict> {
     let vipd = target.of.of(results, Who::Vipd);
-    if vipd.is_none() && !results.is_whole() {
+    if vipd.is_none() && !results.is_complete() {
         return None;
     }
     let keepalived = target.of.of(results, Who::Keepalived);
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn unmeasured_targets_are_left_out() {
+    fn unmeasured_targets_are_omitted() {
         assert!(judge(&Results::default()).is_empty());
         let last = |who, value| (who, Figure::new(Metric::LastAnnounced, value));
         assert_eq!(met(&measured(Cut, vec![last(Who::Vipd, 15.0)])), [("cut", true)]);
@@ -158,14 +159,14 @@ mod tests {
     fn missing_results_of_a_complete_run_are_missed_targets() {
         let all = Scenario::value_variants().iter().copied().map(Measured::new);
         let verdicts = judge(&Results { measured: all.collect(), ..Results::default() });
-        assert_eq!(verdicts.len(), TARGETS.len() - 1, "all but the one that needs keepalived");
+        assert_eq!(verdicts.len(), TARGETS.len() - 1, "all except the one that needs keepalived");
         assert!(
             verdicts.iter().all(|verdict| matches!(verdict.limit, Limit::Unlimited) || !verdict.is_met())
         );
     }
 
     #[test]
-    fn a_fraction_of_keepalived_needs_keepalived() {
+    fn targets_relative_to_keepalived_need_keepalived() {
         let cpu = |who, value| (who, Figure::new(Metric::MachinePerAdvert, value));
         assert!(judge(&measured(Machine, vec![cpu(Who::Vipd, 3.0)])).is_empty());
         for (vipd, expected) in [(3.0, true), (4.0, false)] {

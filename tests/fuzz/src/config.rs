@@ -1,4 +1,5 @@
-//! The configuration: any text is accepted with values in range, or rejected with valid positions.
+//! Configuration files: any text is either accepted, with all values in range, or rejected, with
+//! valid positions.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,14 +12,14 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use vipd::config::{Config, ConfigError, Instance, Problems};
 use vipd::vrrp::{Family, Version};
 
-/// A valid file with every key, which is also the source of words for edits.
+/// A valid file that contains every key. It is also the source of words for edits.
 const EXAMPLE: &str = include_str!("../../../examples/vipd.toml");
-/// The file without its comments, in which edits would have no effect.
+/// The example without comments, because edits in comments would have no effect.
 static BASE: LazyLock<String> = LazyLock::new(|| code().fold(String::new(), |text, line| text + line + "\n"));
 static WORDS: LazyLock<Vec<&str>> =
-    LazyLock::new(|| code().flat_map(str::split_whitespace).chain(EDGES).collect());
-/// Values at the limits.
-const EDGES: [&str; 29] = [
+    LazyLock::new(|| code().flat_map(str::split_whitespace).chain(BOUNDARIES).collect());
+/// Boundary values and special characters.
+const BOUNDARIES: [&str; 29] = [
     "0",
     "1",
     "2",
@@ -71,16 +72,17 @@ enum Edit<'a> {
     Without { line: u8 },
     /// Replaces a range of characters with a word.
     Word { at: u16, length: u8, word: u8 },
-    /// Replaces a range of characters with any text.
+    /// Replaces a range of characters with arbitrary text.
     Text { at: u16, length: u8, text: &'a str },
-    /// Appends a copy of the file with other names.
+    /// Appends a copy of the file with other instance names and interfaces.
     Double,
 }
 
-/// The first bit of an input selects whether the rest is a file or edits of a valid file.
+/// Runs one input. The lowest bit of its first byte selects whether the rest is a file or a list of
+/// edits to a valid file.
 ///
 /// # Panics
-/// Panics if a problem has no valid position, or an accepted value is out of range.
+/// Panics if a problem has no valid position, or if an accepted value is out of range.
 pub fn run(input: &[u8]) {
     let Some((kind, rest)) = input.split_first() else { return };
     if kind % 2 == 0 {
@@ -94,7 +96,7 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// Applies an edit; line and word numbers wrap around.
+/// Applies an edit. Line and word numbers wrap around.
 fn apply(text: &str, edit: &Edit) -> String {
     match *edit {
         Edit::Value { line, word } => value(text, line, words(word)),
@@ -135,31 +137,35 @@ fn value(text: &str, line: u8, value: &str) -> String {
     by_line(text, line, |line| vec![format!("{}= {value}", line.split('=').next().unwrap_or_default())])
 }
 
-/// Returns a word of the example, or a limit.
+/// Returns a word of the example or a boundary value.
 fn words(number: u8) -> &'static str {
     WORDS[usize::from(number) % WORDS.len()]
 }
 
-/// Checks the result for `text`.
+/// Checks the result of parsing `text`.
 fn check(text: &str, answer: &Result<Config, Problems>) {
     match answer {
-        Ok(config) => accepted(config),
-        Err(problems) => refused(text, problems),
+        Ok(config) => check_config(config),
+        Err(problems) => check_problems(text, problems),
     }
 }
 
-fn refused(text: &str, problems: &Problems) {
+/// Checks that problems have valid positions and are listed in file order.
+fn check_problems(text: &str, problems: &Problems) {
     let list = problems.list();
     assert!(!list.is_empty(), "rejected without a reason");
-    assert!(list.is_sorted_by_key(|problem| (problem.line, problem.column)), "not in the order of the file");
+    assert!(
+        list.is_sorted_by_key(|problem| (problem.line, problem.column)),
+        "problems are not in the order of the file"
+    );
     let lines: Vec<&str> = text.split('\n').collect();
     for problem in list {
-        // The end of the text is a valid position, for a missing part.
+        // The end of the text is a valid position if something is missing.
         let line = problem.line.checked_sub(1).and_then(|line| lines.get(line));
         let width = line.map(|line| line.chars().filter(|c| *c != '\u{feff}').count());
         assert!(
             width.is_some_and(|width| (1..=width + 1).contains(&problem.column)),
-            "not in the file: {problem:?}"
+            "the position is not in the file: {problem:?}"
         );
         assert!(!problem.message.contains("without a reason"), "{problem:?}");
         assert!(!problem.message.is_empty(), "{problem:?}");
@@ -168,7 +174,7 @@ fn refused(text: &str, problems: &Problems) {
 }
 
 /// Checks the documented invariants of [`Config`].
-fn accepted(config: &Config) {
+fn check_config(config: &Config) {
     let mut names = BTreeSet::new();
     let mut routers = BTreeSet::new();
     let mut addresses = BTreeSet::new();
@@ -209,14 +215,14 @@ fn accepted(config: &Config) {
     }
 }
 
-/// Checks that a configuration file with invalid UTF-8 is rejected. Uses a memfd as the file,
-/// because a `&str` cannot hold invalid UTF-8.
+/// Checks that a file with invalid UTF-8 is rejected. The file is a memfd, because a `&str` cannot
+/// contain invalid UTF-8.
 fn check_bytes(bytes: &[u8], valid_up_to: usize) {
     let mut file = File::from(memfd_create("vipd.toml", MemfdFlags::CLOEXEC).expect("memfd"));
     file.write_all(bytes).expect("write");
     match Config::load(format!("/proc/self/fd/{}", file.as_raw_fd())) {
         Err(ConfigError::Problems(problems)) => {
-            refused(&String::from_utf8_lossy(&bytes[..valid_up_to]), &problems);
+            check_problems(&String::from_utf8_lossy(&bytes[..valid_up_to]), &problems);
         }
         other => panic!("invalid UTF-8: {other:?}"),
     }

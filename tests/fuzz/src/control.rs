@@ -1,4 +1,5 @@
-//! The control socket: each line of a client gets one line of JSON, and the connection ends.
+//! The control socket: each line from a client is answered with one line of JSON, and the
+//! connection ends.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
@@ -17,7 +18,7 @@ use vipd::control::model::{GlobalStatistics, StatsReport, StatusReport};
 use vipd::control::protocol::{MAX_REQUEST_BYTES, Request};
 use vipd::control::server::{Source, serve};
 
-/// Time limit of a connection, below the server's timeout for idle clients.
+/// Time limit for a connection, below the server's timeout for idle clients.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An action of a client.
@@ -25,18 +26,18 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 enum Step<'a> {
     /// Sends these bytes.
     Send(&'a [u8]),
-    /// Sends one byte this many times, for long lines; a space instead of a newline, which would
-    /// make many empty lines.
+    /// Sends one byte this many times, to create long lines. A newline is replaced by a space,
+    /// because it would create many empty lines instead.
     Repeat(u8, u16),
-    /// Sends this many spaces plus the maximum line length minus 128.
+    /// Sends this many spaces plus `MAX_REQUEST_BYTES - 128`, to reach the maximum line length.
     Longest(u8),
-    /// Sends the request `status`.
+    /// Sends a `status` request.
     Status,
-    /// Sends the request `stats`.
+    /// Sends a `stats` request.
     Stats,
-    /// Ends a line.
+    /// Sends a newline.
     End,
-    /// Waits for the server to read the data sent so far.
+    /// Lets the server read the data sent so far.
     Pause,
 }
 
@@ -55,7 +56,7 @@ impl Step<'_> {
     }
 }
 
-/// An agent with empty statistics that refuses `status`.
+/// An agent that has empty statistics and rejects `status`.
 struct Agent;
 
 impl Source for Agent {
@@ -68,7 +69,7 @@ impl Source for Agent {
     }
 }
 
-/// The server of this process: its runtime and address.
+/// A control server in this process.
 struct Server {
     runtime: Runtime,
     address: SocketAddr,
@@ -86,7 +87,7 @@ impl Server {
         Ok(Self { runtime, address })
     }
 
-    /// Returns all replies of the server.
+    /// Performs the steps on a new connection, and returns everything that the server sends.
     fn exchange(&self, steps: &[Step<'_>]) -> io::Result<Vec<u8>> {
         self.runtime.block_on(async {
             let stream = StdUnixStream::connect_addr(&self.address)?;
@@ -96,7 +97,7 @@ impl Server {
             let both = async { tokio::join!(reader.read_to_end(&mut answers), send(writer, steps)) };
             let (read, ()) = timeout(TIMEOUT, both).await?;
             match read {
-                // The server closed the connection before it had read everything.
+                // The server may close the connection before it has read everything.
                 Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error),
                 _ => Ok(answers),
             }
@@ -104,7 +105,7 @@ impl Server {
     }
 }
 
-/// Takes the steps and closes the connection; the server may close it earlier.
+/// Performs the steps and closes the connection. The server may close it earlier.
 async fn send(mut writer: OwnedWriteHalf, steps: &[Step<'_>]) {
     for step in steps {
         if writer.write_all(&step.bytes()).await.is_err() {
@@ -120,15 +121,15 @@ thread_local! {
     static SERVER: io::Result<Server> = Server::start();
 }
 
-/// An input is a sequence of client actions.
+/// Runs one input: a sequence of client actions.
 ///
 /// # Panics
 /// Panics if a reply is missing, unexpected or not JSON, or the connection does not end.
 pub fn run(input: &[u8]) {
     let Ok(steps) = Vec::<Step>::arbitrary_take_rest(Unstructured::new(input)) else { return };
     let answers = SERVER.with(|server| {
-        let server = server.as_ref().expect("server on an abstract socket");
-        server.exchange(&steps).expect("exchange")
+        let server = server.as_ref().expect("start the server");
+        server.exchange(&steps).expect("exchange data with the server")
     });
     let sent: Vec<u8> = steps.iter().flat_map(Step::bytes).collect();
     let wanted = wanted(&sent);
@@ -156,8 +157,8 @@ enum Answer {
     Error(&'static str),
 }
 
-/// Returns the expected replies to the sent bytes: the last line may lack its newline, and nothing
-/// is read after an overlong line.
+/// Returns the expected replies to the sent bytes. The last line may lack its newline. The server
+/// reads nothing after an overlong line.
 fn wanted(sent: &[u8]) -> Vec<Answer> {
     let mut answers = Vec::new();
     for line in sent.split_inclusive(|byte| *byte == b'\n') {

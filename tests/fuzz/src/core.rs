@@ -1,5 +1,5 @@
-//! One virtual router with any inputs at any times: it does not panic, and its actions fit its
-//! state.
+//! A virtual router with arbitrary inputs at arbitrary times: it never panics, and its actions
+//! always fit its state.
 
 mod check;
 mod scene;
@@ -10,11 +10,11 @@ use vipd_common::Timestamp;
 
 use scene::{Configuration, KINDS, Step, primary};
 
-/// Maximum time in nanoseconds, 146 years of uptime. Timers saturate at the end of the clock, four
-/// times as far, and would always be due there.
+/// Maximum time in nanoseconds: 146 years of uptime. Timers saturate at the end of the clock, four
+/// times as far away, and would always be due there.
 const END_OF_TIME: u64 = 1 << 62;
 
-/// Runs one input: a configuration, the uptime at the start, and steps to the end of the bytes.
+/// Runs one input: a configuration, the uptime at the start, and steps until the bytes are used up.
 ///
 /// # Panics
 /// Panics if the router takes an action that its state does not allow.
@@ -28,23 +28,23 @@ pub fn run(input: &[u8]) {
     while !bytes.is_empty() {
         let Ok(step) = Step::arbitrary(&mut bytes) else { return };
         for watched in &mut routers {
-            watched.take(&step);
+            watched.perform(&step);
         }
     }
 }
 
-/// A router and the state of the checks.
+/// A router, and the state that the checks need.
 struct Watched {
     router: Router,
     policy: Policy,
     now: Timestamp,
     /// Whether the VIPs are on the interface.
     has_addresses: bool,
-    /// Start of the current mastership, and the answers counted until then.
+    /// Start of the current mastership, and the number of answers sent before it.
     mastership: (Timestamp, u64),
     /// Earliest time at which the router can start.
     startable: Option<Timestamp>,
-    /// A primary address was reported since the last shutdown.
+    /// Whether a primary address was reported since the last shutdown.
     has_primary: bool,
 }
 
@@ -61,7 +61,7 @@ impl Watched {
         }
     }
 
-    fn take(&mut self, step: &Step) {
+    fn perform(&mut self, step: &Step) {
         match step {
             Step::Pass(span) => self.pass(self.now, span.nanos()),
             Step::Serve(span) => {
@@ -92,7 +92,8 @@ impl Watched {
     fn repeat(&mut self, input: Input, times: u8, is_from_the_wire: bool) {
         for time in 0..=times % 8 {
             let events = self.give(input);
-            // The first may change the state, the second the master; repetitions log nothing.
+            // The first may change the state and the second the master, but further repetitions
+            // must not be logged.
             assert!(!is_from_the_wire || time < 2 || events == 0, "{events} events for repeated {input:?}");
         }
     }
@@ -101,7 +102,7 @@ impl Watched {
         self.now = Timestamp::from_nanos((from + nanos).as_nanos().min(END_OF_TIME));
     }
 
-    /// Handles one input and checks the result. Returns the number of events.
+    /// Gives the router one input and checks the result. Returns the number of events.
     fn give(&mut self, input: Input) -> usize {
         let before = self.router.snapshot();
         let due = self.router.next_timeout().is_some_and(|at| at <= self.now);
@@ -147,11 +148,14 @@ impl Watched {
         let configured = self.router.config().all_addresses().next().is_some();
         match action {
             Action::SendAdvert { priority: 0 } => {
-                assert!(before == State::Master && after != State::Master, "priority 0 without resigning");
+                assert!(
+                    before == State::Master && after != State::Master,
+                    "priority 0 without leaving Master"
+                );
                 assert!(self.has_addresses || !configured, "priority 0 after removing the VIPs");
             }
             Action::SendAdvert { priority } => {
-                // The last advert of a router that yields, before its VIPs are removed.
+                // A router that yields may send a last advert before its VIPs are removed.
                 let yields = before == State::Master && after == State::Backup;
                 let allowed = yields && self.policy.last_advert_on_yield && self.has_addresses == configured;
                 assert!(after == State::Master || allowed, "an advert from {before} to {after}");
@@ -182,7 +186,8 @@ impl Watched {
         }
     }
 
-    /// Checks that the router participates exactly without impediments and after `startup_delay`.
+    /// Checks that the router takes part in elections if and only if it has a primary address, no
+    /// impediments, and `startup_delay` has passed.
     fn check_readiness(&mut self, input: Input, after: &Snapshot) {
         match input {
             Input::PrimaryAddress(_) => self.has_primary = true,

@@ -1,4 +1,4 @@
-//! The advert parser on a slice: it never panics, and accepts only valid adverts.
+//! The advert parser on a byte slice: it never panics, and accepts only valid adverts.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use vipd_witness::{internet_checksum, pseudo_header};
 
 use crate::repair;
 
-/// An input is a byte that selects the fields to repair, and a frame.
+/// Runs one input: a byte that selects the fields to repair, followed by a frame.
 ///
 /// # Panics
 /// Panics if the parser accepts an invalid advert, or does not decode an encoded one.
@@ -18,12 +18,12 @@ pub fn run(input: &[u8]) {
     let Some(frame) = repair::frame(input) else { return };
     let Some(ip) = ethernet::ip(&&frame[..]).filter(|ip| ip.protocol == ipv4::PROTOCOL_VRRP) else { return };
     let packet = &frame[ip.offset..];
-    // The EtherType and the packet itself may tell two versions.
+    // The EtherType may contradict the version field of the packet.
     if packet.first().is_none_or(|first| first >> 4 != ip.version) {
         assert!(locate(&packet, ip.version).is_err());
         return;
     }
-    // What a virtual router may be configured with: VRRPv2 has no IPv6.
+    // The VRRP versions that can be configured. VRRPv2 does not support IPv6.
     let versions: &[u8] = if ip.version == 6 { &[3] } else { &[2, 3] };
     let Some(found) = parse(packet, versions[0]) else { return };
     let accepted: Vec<Advert> = versions.iter().filter_map(|version| parse(packet, *version)?.ok()).collect();
@@ -31,7 +31,7 @@ pub fn run(input: &[u8]) {
     if let Some(advert) = accepted.first() {
         check(packet, advert);
     } else if let Err(reason) = found {
-        let beside = [
+        let unrelated = [
             Counter::AdvertisementRcvd,
             Counter::PriorityZeroRcvd,
             Counter::ChecksumRfc5798Rcvd,
@@ -39,11 +39,11 @@ pub fn run(input: &[u8]) {
             Counter::RingFull,
             Counter::VridErrors,
         ];
-        assert!(!beside.contains(&reason), "an advert cannot be dropped for {reason:?}");
+        assert!(!unrelated.contains(&reason), "an advert cannot be dropped for {reason:?}");
     }
 }
 
-/// Runs both steps; `None` for a packet that is passed.
+/// Locates and validates the advert. Returns `None` for a packet that is passed.
 fn parse(packet: &[u8], version: u8) -> Option<Result<Advert, Counter>> {
     let located = locate(&packet, packet[0] >> 4).ok()?;
     assert_eq!(Some(&located.vrid), packet.get(header_len(packet) + vrrp::VRID), "wrong VRID");
@@ -54,7 +54,7 @@ fn header_len(packet: &[u8]) -> usize {
     if packet[0] >> 4 == 6 { ipv6::HEADER_LEN } else { usize::from(packet[0] & 0x0f) * 4 }
 }
 
-/// Length of the packet, source and destination, TTL or hop limit, protocol.
+/// Returns the length of the packet, source and destination, TTL or Hop Limit, and protocol.
 fn header(packet: &[u8]) -> (usize, &[u8], u8, u8) {
     let word = |at: usize| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
     if packet[0] >> 4 == 6 {
@@ -65,7 +65,7 @@ fn header(packet: &[u8]) -> (usize, &[u8], u8, u8) {
     }
 }
 
-/// Checks an accepted packet.
+/// Checks an advert that the parser accepted.
 fn check(packet: &[u8], advert: &Advert) {
     let (total, ends, ttl, protocol) = header(packet);
     let message = &packet[header_len(packet)..total];
@@ -102,11 +102,11 @@ fn check(packet: &[u8], advert: &Advert) {
         "the digest depends on the order"
     );
 
-    surroundings(packet, total, advert);
-    rewritten(advert, to_words(&ends[length..]), &addresses);
+    check_surrounding_bytes(packet, total, advert);
+    check_encoding(advert, to_words(&ends[length..]), &addresses);
 }
 
-/// Returns the words of an address in a packet.
+/// Converts the bytes of an address in a packet to words.
 fn to_words(bytes: &[u8]) -> address::Address {
     let mut words = [0; 4];
     for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
@@ -115,16 +115,16 @@ fn to_words(bytes: &[u8]) -> address::Address {
     words
 }
 
-/// Checks that padding is not part of an advert, but every other byte is.
-fn surroundings(packet: &[u8], total: usize, advert: &Advert) {
+/// Checks that padding has no effect, and that the packet is invalid without its last byte.
+fn check_surrounding_bytes(packet: &[u8], total: usize, advert: &Advert) {
     let padded = [&packet[..total], &[0xa5; 46]].concat();
     assert_eq!(parse(&padded, advert.version), Some(Ok(*advert)), "with other padding");
     let cut = parse(&packet[..total - 1], advert.version);
     assert_eq!(cut, Some(Err(Counter::PacketLengthErrors)), "without its last byte");
 }
 
-/// Checks that vipd's encoding of the fields decodes to the same advert.
-fn rewritten(advert: &Advert, destination: address::Address, addresses: &[IpAddr]) {
+/// Checks that an advert with the same fields, encoded by vipd, decodes to the same advert.
+fn check_encoding(advert: &Advert, destination: address::Address, addresses: &[IpAddr]) {
     let Advert { family, version, vrid, priority, interval, checksum, source, .. } = *advert;
     let fields = vrrp::Fields { vrid, priority, interval, checksum, password: None };
     let mut message = vec![0; vrrp::MAX_LEN];
@@ -145,7 +145,7 @@ fn rewritten(advert: &Advert, destination: address::Address, addresses: &[IpAddr
     }
 }
 
-/// Length of an address, bytes.
+/// Returns the length of an address, in bytes.
 fn address_len(family: u8) -> usize {
     if family == 6 { 16 } else { 4 }
 }

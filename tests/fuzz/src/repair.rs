@@ -1,46 +1,47 @@
-//! Turns fuzzer input into frames by repairing fields that it cannot guess, above all checksums.
+//! Turns fuzzer input into frames by repairing fields that a fuzzer cannot guess, above all
+//! checksums.
 //!
-//! The parser continues only after a correct length and checksum, and coverage feedback does not
-//! lead a fuzzer there. The first byte of an input therefore selects the fields to repair; the
-//! others stay.
+//! The parser only continues if lengths and checksums are correct, and coverage feedback does not
+//! help a fuzzer find correct ones. The first byte of an input therefore selects fields to repair;
+//! all others remain unchanged.
 
 use std::net::IpAddr;
 
 use vipd_common::wire::{ethernet, ipv4, vrrp};
 use vipd_witness::{GROUP_IPV6, internet_checksum, pseudo_header};
 
-/// EtherType and IP protocol, without fragmentation.
+/// Sets the EtherType, the version and the IP protocol, and clears the fragment fields.
 const PROTOCOL: u8 = 0x01;
-/// The destination is the VRRP group.
+/// Sets the destination to the VRRP group.
 const DESTINATION: u8 = 0x02;
-/// TTL or hop limit.
+/// Sets the TTL or Hop Limit to 255.
 const TTL: u8 = 0x04;
-/// The IP length is that of the frame.
+/// Sets the IP length to match the frame.
 const LENGTH: u8 = 0x08;
-/// The address count matches the length of the message.
+/// Sets the address count to match the length of the message.
 const COUNT: u8 = 0x10;
-/// The checksum of the IPv4 header.
+/// Corrects the checksum of the IPv4 header.
 const HEADER: u8 = 0x20;
-/// The checksum of the message.
+/// Corrects the checksum of the message.
 const MESSAGE: u8 = 0x40;
-/// The checksum covers the message only, without a pseudo-header.
+/// The checksum of the message does not include a pseudo-header.
 const MESSAGE_ONLY: u8 = 0x80;
 
 const IPV6_HEADER_LEN: usize = 40;
 
-/// Returns the frame that an input describes: its first byte selects the fields to repair
-/// in the rest. `None` if it is empty.
+/// Returns the frame that an input describes: its first byte selects the fields to repair in the
+/// rest. Returns `None` if the input is empty.
 pub(crate) fn frame(input: &[u8]) -> Option<Vec<u8>> {
-    let (what, rest) = input.split_first()?;
+    let (fields, rest) = input.split_first()?;
     let mut frame = rest.to_vec();
     let ip = ip_offset(&frame);
     if word(&frame, ip - 2) == Some(ethernet::TYPE_IPV6) {
-        repair_ipv6(*what, frame.get_mut(ip..).unwrap_or_default());
+        repair_ipv6(*fields, frame.get_mut(ip..).unwrap_or_default());
     } else {
-        if what & PROTOCOL != 0 {
+        if fields & PROTOCOL != 0 {
             set(&mut frame, ip - 2, &ethernet::TYPE_IPV4.to_be_bytes());
         }
-        repair_ipv4(*what, frame.get_mut(ip..).unwrap_or_default());
+        repair_ipv4(*fields, frame.get_mut(ip..).unwrap_or_default());
     }
     Some(frame)
 }
@@ -55,76 +56,76 @@ fn ip_offset(frame: &[u8]) -> usize {
     }
 }
 
-fn repair_ipv4(what: u8, packet: &mut [u8]) {
-    if what & PROTOCOL != 0 {
+fn repair_ipv4(fields: u8, packet: &mut [u8]) {
+    if fields & PROTOCOL != 0 {
         set(packet, ipv4::PROTOCOL, &[ipv4::PROTOCOL_VRRP]);
         set(packet, ipv4::FRAGMENT, &[0x40, 0]);
         let ihl = packet.first().map_or(5, |first| (first & 0x0f).max(5));
         set(packet, 0, &[0x40 | ihl]);
     }
-    if what & DESTINATION != 0 {
+    if fields & DESTINATION != 0 {
         set(packet, ipv4::DESTINATION, &ipv4::VRRP_GROUP);
     }
-    if what & TTL != 0 {
+    if fields & TTL != 0 {
         set(packet, ipv4::TTL, &[ipv4::VRRP_TTL]);
     }
-    if what & LENGTH != 0 {
+    if fields & LENGTH != 0 {
         let length = u16::try_from(packet.len()).unwrap_or(u16::MAX);
         set(packet, ipv4::TOTAL_LENGTH, &length.to_be_bytes());
     }
     let header = packet.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
-    if what & HEADER != 0 && header <= packet.len() {
+    if fields & HEADER != 0 && header <= packet.len() {
         set_checksum(&mut packet[..header], ipv4::CHECKSUM, &[]);
     }
     let ends = address::<4>(packet, ipv4::SOURCE).zip(address::<4>(packet, ipv4::DESTINATION));
     let end = usize::from(word(packet, ipv4::TOTAL_LENGTH).unwrap_or(0)).min(packet.len());
-    repair_message(what, packet.get_mut(header..end).unwrap_or_default(), 4, ends);
+    repair_message(fields, packet.get_mut(header..end).unwrap_or_default(), 4, ends);
 }
 
-fn repair_ipv6(what: u8, packet: &mut [u8]) {
-    if what & PROTOCOL != 0 {
+fn repair_ipv6(fields: u8, packet: &mut [u8]) {
+    if fields & PROTOCOL != 0 {
         set(packet, 0, &[0x60]);
         set(packet, 6, &[ipv4::PROTOCOL_VRRP]);
     }
-    if what & DESTINATION != 0 {
+    if fields & DESTINATION != 0 {
         set(packet, 24, &GROUP_IPV6.octets());
     }
-    if what & TTL != 0 {
+    if fields & TTL != 0 {
         set(packet, 7, &[255]);
     }
-    if what & LENGTH != 0 {
+    if fields & LENGTH != 0 {
         let length = u16::try_from(packet.len().saturating_sub(IPV6_HEADER_LEN)).unwrap_or(u16::MAX);
         set(packet, 4, &length.to_be_bytes());
     }
     let ends = address::<16>(packet, 8).zip(address::<16>(packet, 24));
     let end = (IPV6_HEADER_LEN + usize::from(word(packet, 4).unwrap_or(0))).min(packet.len());
-    repair_message(what, packet.get_mut(IPV6_HEADER_LEN..end).unwrap_or_default(), 16, ends);
+    repair_message(fields, packet.get_mut(IPV6_HEADER_LEN..end).unwrap_or_default(), 16, ends);
 }
 
-/// Repairs the message between these two addresses of `size` bytes, if the packet has room for
-/// them.
-fn repair_message(what: u8, message: &mut [u8], size: usize, ends: Option<(IpAddr, IpAddr)>) {
+/// Repairs the message. `ends` are the source and destination, if the packet contains them; `size`
+/// is the length of an address in bytes.
+fn repair_message(fields: u8, message: &mut [u8], size: usize, ends: Option<(IpAddr, IpAddr)>) {
     let version = message.first().map_or(0, |first| first >> 4);
-    if what & COUNT != 0 {
+    if fields & COUNT != 0 {
         let auth = if version == 2 { vrrp::AUTH_LEN } else { 0 };
         let room = message.len().saturating_sub(vrrp::HEADER_LEN + auth) / size;
         set(message, vrrp::COUNT, &[u8::try_from(room).unwrap_or(u8::MAX)]);
     }
-    if let (true, Some((source, destination))) = (what & MESSAGE != 0, ends) {
+    if let (true, Some((source, destination))) = (fields & MESSAGE != 0, ends) {
         let pseudo = pseudo_header(source, destination, message.len());
-        let alone = version == 2 || what & MESSAGE_ONLY != 0;
+        let alone = version == 2 || fields & MESSAGE_ONLY != 0;
         set_checksum(message, vrrp::CHECKSUM, if alone { &[] } else { &pseudo });
     }
 }
 
-/// Sets the checksum at `at`, over `pseudo` and `bytes`.
+/// Computes the checksum over `pseudo` and `bytes`, and stores it in `bytes` at `at`.
 fn set_checksum(bytes: &mut [u8], at: usize, pseudo: &[u8]) {
     set(bytes, at, &[0, 0]);
     let checksum = internet_checksum(&[pseudo, bytes].concat());
     set(bytes, at, &checksum.to_be_bytes());
 }
 
-/// Returns the address of `SIZE` bytes at `at`.
+/// Returns the address at `at`, which is `SIZE` bytes long.
 fn address<const SIZE: usize>(packet: &[u8], at: usize) -> Option<IpAddr>
 where
     IpAddr: From<[u8; SIZE]>,
@@ -136,7 +137,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|word| u16::from_be_bytes(*word))
 }
 
-/// Writes `value` if it fits.
+/// Stores `value` in `bytes` at `at`, if there is room.
 fn set(bytes: &mut [u8], at: usize, value: &[u8]) {
     if let Some(place) = bytes.get_mut(at..at + value.len()) {
         place.copy_from_slice(value);
@@ -147,10 +148,10 @@ fn set(bytes: &mut [u8], at: usize, value: &[u8]) {
 mod tests {
     use super::{IPV6_HEADER_LEN, MESSAGE_ONLY, ethernet, frame, internet_checksum};
 
-    /// Returns a frame of zeros except EtherType, version and type.
-    fn input(what: u8, ethertype: u16, header: usize, message: &[u8]) -> Vec<u8> {
+    /// Returns an input whose frame is all zeros except for EtherType and message.
+    fn input(fields: u8, ethertype: u16, header: usize, message: &[u8]) -> Vec<u8> {
         let mut input = vec![0; 1 + 14 + header];
-        input[0] = what;
+        input[0] = fields;
         input[13..15].copy_from_slice(&ethertype.to_be_bytes());
         input.extend(message);
         input
@@ -159,15 +160,15 @@ mod tests {
     #[test]
     fn zeros_become_an_ipv4_packet_with_correct_checksums() {
         let message = [0x31, 51, 100, 0, 0, 100, 0, 0, 10, 0, 0, 50];
-        for what in [!MESSAGE_ONLY, 0xff] {
-            let frame = frame(&input(what, 0, 20, &message)).expect("a frame");
+        for fields in [!MESSAGE_ONLY, 0xff] {
+            let frame = frame(&input(fields, 0, 20, &message)).expect("a frame");
             let packet = &frame[14..];
             assert_eq!(frame[12..16], [8, 0, 0x45, 0]);
             assert_eq!((packet[8], packet[9], packet[23]), (255, 112, 1), "TTL, protocol, count");
             assert_eq!(packet[2..4], [0, 32]);
             assert_eq!(internet_checksum(&packet[..20]), 0);
             let pseudo = [&packet[12..20], &[0, 112, 0, 12]].concat();
-            let pseudo = if what & MESSAGE_ONLY == 0 { &pseudo[..] } else { &[] };
+            let pseudo = if fields & MESSAGE_ONLY == 0 { &pseudo[..] } else { &[] };
             assert_eq!(internet_checksum(&[pseudo, &packet[20..]].concat()), 0);
         }
     }

@@ -1,23 +1,24 @@
-//! The XDP program in the kernel, compared with the user-space parser on the same bytes.
+//! The XDP program in the kernel, compared with the user-space parser on the same frames.
 //!
-//! The bench of vipd's XDP tests (`vipd/tests/xdp`) compares action, counters and ring record. The
-//! kernel has no coverage feedback, but the user-space side has, and both share the parser.
+//! The test bench of vipd's XDP tests (`vipd/tests/xdp`) compares action, counters and ring record.
+//! The kernel provides no coverage feedback, but the user-space parser, which shares its source,
+//! does.
 
 use std::cell::RefCell;
 
 use crate::bench::{Bench, LOOPBACK};
 use crate::repair;
 
-/// Minimum and maximum frame length of `BPF_PROG_TEST_RUN`: an Ethernet header, and a page less
-/// headroom and tailroom (`net/bpf/test_run.c`).
+/// Frame lengths that `BPF_PROG_TEST_RUN` accepts: at least an Ethernet header, at most a page
+/// minus headroom and tailroom (`net/bpf/test_run.c`).
 const TESTABLE: std::ops::RangeInclusive<usize> = 14..=3520;
 
 thread_local! {
-    /// Loaded once: verification takes longer than a hundred thousand frames.
+    /// Loaded only once, because verification takes longer than running a hundred thousand frames.
     static BENCH: RefCell<Bench> = RefCell::new(Bench::new());
 }
 
-/// An input is a byte that selects the fields to repair, and a frame.
+/// Runs one input: a byte that selects the fields to repair, followed by a frame.
 ///
 /// # Panics
 /// Panics if the verdicts differ, or the program cannot be loaded.

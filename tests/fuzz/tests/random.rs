@@ -1,10 +1,10 @@
-//! The core's target with random bytes: a virtual router under random inputs.
+//! Runs the fuzz target `core` on random bytes.
 
-/// Inputs; together they take some seconds.
+/// Number of inputs, which together take a few seconds.
 const RUNS: u64 = 1_500;
 
 #[test]
-fn a_virtual_router_holds_under_random_inputs() {
+fn virtual_router_keeps_invariants_under_random_inputs() {
     for seed in 0..RUNS {
         let mut state = seed;
         let length = usize::try_from(64 + next(&mut state) % 4_000).expect("a short input");

@@ -1,4 +1,4 @@
-//! Replays the kept inputs of every fuzz target: those that once found a fault, and the corpus.
+//! Replays the stored inputs of every fuzz target: those of past findings, and the corpus.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use vipd_fuzz::TARGETS;
 
-/// Size limit of all inputs together: they are to reach code quickly, not to be complete.
+/// Limit on the total size of all inputs. They only need to reach most code quickly.
 const CORPUS_BYTES: u64 = 100 * 1024;
 
-/// All files of a target's folder, sorted; none where there is no folder.
+/// Returns all files in a target's folder, sorted. Returns none if the folder does not exist.
 fn inputs(folder: &str, target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(target);
     let Ok(entries) = fs::read_dir(&folder) else { return Vec::new() };
@@ -18,27 +18,27 @@ fn inputs(folder: &str, target: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The target that loads the XDP program.
+/// The target that needs privileges, to load the XDP program.
 const PRIVILEGED: &str = "xdp";
 
 #[test]
-fn kept_inputs_pass() {
+fn stored_inputs_pass() {
     replay(|target| target != PRIVILEGED);
 }
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn kept_inputs_pass_the_xdp_program() {
+fn stored_inputs_pass_with_the_xdp_program() {
     replay(|target| target == PRIVILEGED);
 }
 
 #[test]
-fn the_corpus_stays_small() {
+fn corpus_is_small() {
     let all = TARGETS
         .iter()
         .flat_map(|(name, _)| inputs("regressions", name).into_iter().chain(inputs("corpus", name)));
     let bytes: u64 = all.map(|file| fs::metadata(file).expect("a file").len()).sum();
-    assert!(bytes <= CORPUS_BYTES, "{bytes} bytes of inputs; keep fewer, or smaller ones");
+    assert!(bytes <= CORPUS_BYTES, "{bytes} bytes of inputs; store fewer or smaller ones");
 }
 
 #[track_caller]

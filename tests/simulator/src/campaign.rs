@@ -1,4 +1,4 @@
-//! Runs worlds on all cores until there are enough takeovers.
+//! Simulates worlds in parallel until enough takeovers have occurred.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,23 +7,24 @@ use std::thread;
 use crate::world::Tally;
 use crate::{Sabotage, Violation, run};
 
-/// The results of all worlds.
+/// The combined results of all worlds.
 #[derive(Default)]
 pub struct Summary {
-    /// Worlds.
+    /// Number of worlds.
     pub worlds: u64,
-    /// Routers in all worlds.
+    /// Total number of routers.
     pub routers: u64,
-    /// Virtual time in all worlds, nanoseconds.
+    /// Total virtual time, in nanoseconds.
     pub passed: u128,
-    /// Counts.
+    /// Total counts.
     pub tally: Tally,
     /// The violation with the lowest seed.
     pub violation: Option<Violation>,
 }
 
-/// Runs worlds from the seed `first` on until there were at least `takeovers`, or one violates an
-/// invariant. Calls `progress` with the number of takeovers so far.
+/// Runs worlds with consecutive seeds, starting with `first`, until there have been at least
+/// `takeovers` or a world violates an invariant. Calls `progress` with the number of takeovers so
+/// far.
 pub fn run_all(first: u64, takeovers: u64, threads: usize, progress: impl Fn(u64) + Sync) -> Summary {
     let seed = AtomicU64::new(first);
     let total = AtomicU64::new(0);
@@ -50,7 +51,7 @@ pub fn run_all(first: u64, takeovers: u64, threads: usize, progress: impl Fn(u64
 }
 
 impl Summary {
-    /// Adds a world.
+    /// Adds the outcome of a world.
     pub fn add(&mut self, outcome: crate::Outcome) {
         self.worlds += 1;
         self.routers += u64::try_from(outcome.routers).unwrap_or(u64::MAX);

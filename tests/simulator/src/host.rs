@@ -1,4 +1,4 @@
-//! A host, and the virtual routers that its process runs.
+//! Hosts, and the virtual routers that run on them.
 
 use std::net::IpAddr;
 
@@ -9,23 +9,23 @@ use vipd_common::parse::address_digest;
 use crate::clock::Clock;
 use crate::plan::Role;
 
-/// A host and its process.
+/// A host and its vipd process.
 pub(crate) struct Host {
     pub(crate) clock: Clock,
-    /// The part of the LAN it is in.
-    pub(crate) part: u64,
-    /// The process runs, and the link is up.
+    /// Partition of the LAN that the host is in.
+    pub(crate) partition: u64,
+    /// Whether the process runs and the link is up.
     pub(crate) up: bool,
-    /// The host was shut down or lost its link. Adverts and timers that are still pending reach its
-    /// routers and must have no effect.
+    /// Whether the process was shut down or the link went down. Adverts and timers that are still
+    /// pending reach the routers, and must have no effect.
     pub(crate) left: bool,
-    /// End of a stall, true time.
+    /// End of the current stall, in true time.
     pub(crate) stalled_until: Option<u64>,
-    /// Records in the ring.
+    /// Records in the ring buffer.
     pub(crate) ring: Vec<Record>,
-    /// More were lost.
+    /// Whether records were lost because the ring was full.
     pub(crate) lost: bool,
-    /// Indices of the host's members in the world.
+    /// Indices, in the world, of the members on this host.
     pub(crate) members: Vec<usize>,
 }
 
@@ -33,7 +33,7 @@ impl Host {
     pub(crate) fn new(clock: Clock) -> Self {
         Self {
             clock,
-            part: 0,
+            partition: 0,
             up: false,
             left: false,
             stalled_until: None,
@@ -49,18 +49,18 @@ impl Host {
     }
 }
 
-/// An advert that arrived and was not handled yet.
+/// An advert that has arrived but has not been handled yet.
 pub(crate) struct Record {
     /// The receiving member.
     pub(crate) member: usize,
     pub(crate) advert: Received,
-    /// Arrival of the last unchanged advert before it.
+    /// Arrival time of the last unchanged advert before this one.
     pub(crate) before: Timestamp,
 }
 
-/// The XDP program's state for unchanged adverts.
+/// The XDP program's state for unchanged adverts of a member.
 pub(crate) struct Slot {
-    /// Arrival of the last unchanged advert.
+    /// Arrival time of the last unchanged advert.
     pub(crate) arrival: Timestamp,
 }
 
@@ -70,21 +70,21 @@ impl FastPathSlot for Slot {
     }
 }
 
-/// A virtual router on a host.
+/// A host's instance of a virtual router.
 pub(crate) struct Member {
     pub(crate) router: Router,
     pub(crate) host: usize,
     pub(crate) group: usize,
     pub(crate) address: IpAddr,
-    /// Digest of its addresses.
+    /// Digest of the VIPs.
     pub(crate) digest: u64,
-    /// Whether the virtual addresses are on the interface.
+    /// Whether the VIPs are on the interface.
     pub(crate) has_addresses: bool,
-    /// Arrival of its last advert at each member of the virtual router, true time.
+    /// When its last advert arrives at each member of the virtual router, in true time.
     pub(crate) last_arrival: Vec<u64>,
-    /// When the member's timer is checked next, true time.
+    /// When the member's timer is checked next, in true time.
     pub(crate) armed: Option<u64>,
-    /// The agent's own handling of unchanged adverts.
+    /// The engine's handling of unchanged adverts.
     pub(crate) fast_path: FastPath,
     pub(crate) slot: Slot,
 }
@@ -106,7 +106,7 @@ impl Member {
         }
     }
 
-    /// Resets the member after the host crashed and lost its state.
+    /// Resets the member after a crash of the host, which loses all state.
     pub(crate) fn reset(&mut self) {
         self.router = Router::new(self.router.config().clone());
         self.has_addresses = false;
@@ -114,12 +114,12 @@ impl Member {
         self.fast_path = FastPath::default();
     }
 
-    /// Returns the rank that decides between two masters (RFC 9568 section 6.4.3).
+    /// Returns the rank by which one of two masters wins (RFC 9568 section 6.4.3).
     pub(crate) fn rank(&self) -> (u8, IpAddr) {
         (self.router.config().priority, self.address)
     }
 
-    /// Returns whether the member preempts: Preempt_Mode is set, or the member is the owner.
+    /// Returns whether the member preempts, because Preempt_Mode is set or it is the owner.
     pub(crate) fn preempts(&self) -> bool {
         self.router.config().preempt || self.router.config().is_owner()
     }

@@ -1,4 +1,4 @@
-//! The LAN: adverts in transit, each with its own delay.
+//! The LAN, which delivers each advert with its own delay.
 
 use std::net::IpAddr;
 
@@ -6,23 +6,23 @@ use vipd::vrrp::Received;
 use vipd_common::parse::ChecksumForm;
 
 use crate::host::Record;
-use crate::trace::What;
+use crate::trace::TraceEvent;
 use crate::world::{Due, World};
 
-/// Delay, loss and reordering of adverts in the LAN.
+/// Loss, duplication and reordering of adverts in the LAN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Weather {
-    /// Lost, in percent.
+    /// Percentage of adverts that are lost.
     pub(crate) loss: u64,
-    /// Delivered twice, in percent.
-    pub(crate) twice: u64,
-    /// Adverts from one host to another may arrive out of order.
+    /// Percentage of adverts that are delivered twice.
+    pub(crate) duplication: u64,
+    /// Whether adverts from one host to another may arrive out of order.
     pub(crate) reorders: bool,
 }
 
-/// An advert in transit, decoded: the core has no bytes.
+/// An advert in transit, in decoded form, as the core receives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Letter {
+pub(crate) struct InTransit {
     source: IpAddr,
     priority: u8,
     interval: u16,
@@ -35,49 +35,49 @@ impl World {
         let sender = &self.members[from];
         let (host, group) = (sender.host, sender.group);
         let interval = sender.router.config().interval.wire();
-        let letter = Letter { source: sender.address, priority, interval, addresses: sender.digest };
-        self.trace.add(self.now, host, Some(group), What::Sent(priority));
+        let in_transit = InTransit { source: sender.address, priority, interval, addresses: sender.digest };
+        self.trace.add(self.now, host, Some(group), TraceEvent::Sent(priority));
         self.tally.adverts += 1;
-        let part = self.hosts[host].part;
+        let partition = self.hosts[host].partition;
         for index in 0..self.groups[group].members.len() {
             let to = self.groups[group].members[index];
-            if to == from || self.hosts[self.members[to].host].part != part {
+            if to == from || self.hosts[self.members[to].host].partition != partition {
                 continue;
             }
             if self.random.between(1, 100) > self.weather.loss {
-                self.post(from, index, to, letter);
+                self.deliver(from, index, to, in_transit);
             }
-            if self.random.between(1, 100) <= self.weather.twice {
-                self.post(from, index, to, letter);
+            if self.random.between(1, 100) <= self.weather.duplication {
+                self.deliver(from, index, to, in_transit);
             }
         }
     }
 
-    /// Posts an advert with its own delay. A switch keeps the order of frames from one host to
-    /// another, and a router that shuts down relies on that order: backups would follow an advert
-    /// that arrived after the priority-0 advert.
-    fn post(&mut self, from: usize, index: usize, to: usize, letter: Letter) {
+    /// Schedules the arrival of an advert after a random delay. A switch keeps the order of frames
+    /// between two hosts. A router that shuts down relies on this: a backup would follow an advert
+    /// that arrives after the priority-0 advert.
+    fn deliver(&mut self, from: usize, index: usize, to: usize, in_transit: InTransit) {
         let mut arrival = self.now + self.random.between(self.delay / 10, self.delay);
         let last = &mut self.members[from].last_arrival[index];
         if !self.weather.reorders {
             arrival = arrival.max(*last);
         }
         *last = arrival.max(*last);
-        self.plan(arrival, Due::Arrival(to, letter));
+        self.plan(arrival, Due::Arrival(to, in_transit));
     }
 
-    pub(crate) fn arrive(&mut self, to: usize, letter: Letter) {
+    pub(crate) fn arrive(&mut self, to: usize, in_transit: InTransit) {
         let index = self.members[to].host;
         let host = &mut self.hosts[index];
         if !host.up && !host.left {
             return;
         }
-        let Letter { source, priority, interval, addresses } = letter;
+        let InTransit { source, priority, interval, addresses } = in_transit;
         let arrival = host.clock.shows(self.now);
         let checksum = ChecksumForm::V2;
         let advert = Received { arrival, source, priority, interval, addresses, checksum };
         let member = &mut self.members[to];
-        // An unchanged advert leaves only its arrival.
+        // For an unchanged advert, XDP stores only the arrival time.
         if member.fast_path.published().is_some_and(|steady| steady.at(arrival) == advert) {
             member.slot.arrival = arrival;
             return;

@@ -1,30 +1,30 @@
-//! Hundreds of virtual routers on a virtual LAN in virtual time, and the invariants that hold
+//! Simulates hundreds of virtual routers on virtual LANs in virtual time, and checks invariants
 //! throughout.
 //!
 //! ```text
-//!   seed ─► plan ─► World ─┬─ Host: a clock that drifts, a process that stalls, a ring
-//!                          ├─ Member: vipd's core for one virtual router of that host
+//!   seed ─► plan ─► World ─┬─ Host: a drifting clock, a process that may stall, a ring buffer
+//!                          ├─ Member: vipd's core, for one virtual router on that host
 //!                          ├─ lan: adverts in transit, with delay, reordering, duplication, loss, partition
-//!                          └─ the invariants, the last events, the tally
-//!   story: bad times ─► healed ─► at rest ─► one failure after the other ─► bad times …
+//!                          └─ invariants, the last events, and counts
+//!   phases: simultaneous failures ─► healing ─► at rest ─► single failures ─► simultaneous failures …
 //! ```
 //!
-//! A world follows from its seed alone: a seed reproduces a failure.
+//! A world depends only on its seed, so that a seed reproduces a failure.
 
 pub mod campaign;
 mod clock;
 mod host;
 mod lan;
 mod machine;
+mod phases;
 mod plan;
 mod random;
 mod rest;
 pub mod sabotage;
-mod story;
 pub mod trace;
 pub mod violation;
 mod world;
 
+pub use phases::{Outcome, run};
 pub use sabotage::Sabotage;
-pub use story::{Outcome, run};
 pub use violation::Violation;

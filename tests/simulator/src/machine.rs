@@ -1,15 +1,15 @@
-//! Failures of hosts: they stop, crash, lose their link and stall.
+//! Failures of hosts: shutdown, crash, link loss, and stall.
 
 use vipd::vrrp::{Fault, Impediment, Input};
 
 use crate::Sabotage;
-use crate::trace::What;
+use crate::trace::TraceEvent;
 use crate::world::{Due, World};
 
 impl World {
-    /// Starts a host's process, or brings its link up.
+    /// Starts a host's process or brings its link up.
     pub(crate) fn start(&mut self, host: usize) {
-        self.trace.add(self.now, host, None, What::Started);
+        self.trace.add(self.now, host, None, TraceEvent::Started);
         (self.hosts[host].up, self.hosts[host].left) = (true, false);
         if self.hosts[host].stalled_until.is_none() {
             for index in 0..self.hosts[host].members.len() {
@@ -22,12 +22,12 @@ impl World {
         }
     }
 
-    /// Shuts a process down cleanly, or takes its link down. A stalled one does not notice.
+    /// Shuts a host's process down cleanly or takes its link down. Has no effect on a stalled host.
     pub(crate) fn stop(&mut self, host: usize, shutdown: bool) {
         if !self.hosts[host].is_running() {
             return;
         }
-        let what = if shutdown { What::Stopped } else { What::LostLink };
+        let what = if shutdown { TraceEvent::Stopped } else { TraceEvent::LostLink };
         self.trace.add(self.now, host, None, what);
         for index in 0..self.hosts[host].members.len() {
             let input = if shutdown { Input::Shutdown } else { Input::Impede(Fault::InterfaceDown) };
@@ -46,9 +46,9 @@ impl World {
         }
     }
 
-    /// Crashes a host: it starts again without state.
+    /// Crashes a host, which loses all state.
     pub(crate) fn crash(&mut self, host: usize) {
-        self.trace.add(self.now, host, None, What::Crashed);
+        self.trace.add(self.now, host, None, TraceEvent::Crashed);
         let machine = &mut self.hosts[host];
         (machine.up, machine.left, machine.stalled_until, machine.lost) = (false, false, None, false);
         machine.ring.clear();
@@ -59,10 +59,10 @@ impl World {
         }
     }
 
-    /// Stalls a process.
+    /// Stalls a host's process for `nanos`.
     pub(crate) fn stall(&mut self, host: usize, nanos: u64) {
         if self.hosts[host].is_running() {
-            self.trace.add(self.now, host, None, What::Stalled(nanos));
+            self.trace.add(self.now, host, None, TraceEvent::Stalled(nanos));
             self.hosts[host].stalled_until = Some(self.now + nanos);
             self.plan(self.now + nanos, Due::Resume(host));
             self.count_masters_on(host);
@@ -73,7 +73,7 @@ impl World {
         if self.hosts[host].stalled_until.take().is_none() {
             return;
         }
-        self.trace.add(self.now, host, None, What::Resumed);
+        self.trace.add(self.now, host, None, TraceEvent::Resumed);
         let timers_first = self.sabotage == Sabotage::TimersFirst;
         if !timers_first {
             self.drain_ring(host);
@@ -90,7 +90,8 @@ impl World {
         self.count_masters_on(host);
     }
 
-    /// Discards the last records: the ring was full while the process stalled.
+    /// Discards the second half of a host's pending records, as if the ring had been full while the
+    /// process was stalled.
     pub(crate) fn lose_records(&mut self, host: usize) {
         let host = &mut self.hosts[host];
         if !host.ring.is_empty() {

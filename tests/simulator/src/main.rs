@@ -1,4 +1,4 @@
-//! The program of `cargo xtask simulate`: a campaign, or one world again.
+//! `cargo xtask simulate`: runs a campaign of many worlds, or repeats a single one.
 
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::process::ExitCode;
@@ -9,23 +9,24 @@ use clap::Parser;
 use vipd_simulator::campaign::{Summary, run_all};
 use vipd_simulator::{Sabotage, run};
 
-/// Simulate hundreds of virtual routers on virtual LANs in virtual time, with the protocol's invariants
+/// Simulate hundreds of virtual routers on virtual LANs in virtual time, and check the protocol's
+/// invariants
 #[derive(Parser)]
 #[command(name = "cargo xtask simulate", bin_name = "cargo xtask simulate")]
 struct Args {
     /// Stop after at least this many takeovers
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     takeovers: u64,
-    /// Begin with this seed
+    /// Start with this seed
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     from: u64,
-    /// Run this one world again
+    /// Run only the world with this seed
     #[arg(long, value_name = "SEED", conflicts_with_all = ["takeovers", "from", "threads"])]
     seed: Option<u64>,
-    /// Print all its events
+    /// Print all events of that world
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// Worlds at once; as many as there are processors
+    /// Number of worlds to simulate in parallel [default: one per CPU]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let start = Instant::now();
     let summary = match args.seed {
-        Some(seed) => again(seed, args.trace),
+        Some(seed) => repeat(seed, args.trace),
         None => campaign(&args),
     };
     report(&summary, start.elapsed().as_secs_f64());
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn again(seed: u64, trace: bool) -> Summary {
+fn repeat(seed: u64, trace: bool) -> Summary {
     let mut summary = Summary::default();
     summary.add(run(seed, Sabotage::None, trace));
     summary
@@ -58,7 +59,7 @@ fn campaign(args: &Args) -> Summary {
     let terminal = stderr().is_terminal();
     let summary = run_all(args.from, args.takeovers, threads, |so_far| {
         if terminal {
-            // The terminal may be gone.
+            // Ignore errors: the terminal may be gone.
             let _ = write!(stderr(), "\r{so_far} of {} takeovers", args.takeovers);
         }
     });
@@ -77,6 +78,6 @@ fn report(summary: &Summary, seconds: f64) {
     }
     anstream::println!("{worlds:>12} worlds with {routers} routers");
     anstream::println!("{hours:>12} hours of virtual time");
-    anstream::println!("{:>12} adverts sent, {} inputs to routers", tally.adverts, tally.inputs);
-    anstream::println!("{:>12} times at rest with the right master everywhere", tally.rests);
+    anstream::println!("{:>12} adverts sent, {} inputs handled by routers", tally.adverts, tally.inputs);
+    anstream::println!("{:>12} checks at rest found the right master everywhere", tally.rests);
 }

@@ -1,29 +1,29 @@
-//! The hosts and virtual routers of a world.
+//! Plans the hosts and virtual routers of a world.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vipd::vrrp::{Family, Interval, RouterConfig, Version, VirtualAddress};
 
-use crate::clock::{Clock, WORST};
+use crate::clock::{Clock, MAX_DRIFT};
 use crate::host::Host;
 use crate::random::Random;
 
 pub(crate) const MILLI: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1_000 * MILLI;
 
-/// A virtual router: the same VRID on several hosts.
+/// A virtual router: members with the same VRID on several hosts.
 pub(crate) struct Group {
-    /// Indices of the virtual router's members in the world.
+    /// Indices of the members in the world.
     pub(crate) members: Vec<usize>,
-    /// Transitions to Master.
+    /// Number of transitions to Master.
     pub(crate) takeovers: u64,
-    /// The member that became master last.
-    pub(crate) newest: Option<usize>,
-    /// Time since which several masters are running.
-    pub(crate) several: Option<u64>,
+    /// The member that most recently became master.
+    pub(crate) last_master: Option<usize>,
+    /// Time since which there has been more than one running master.
+    pub(crate) contested_since: Option<u64>,
 }
 
-/// A host's part in a virtual router.
+/// A member of a virtual router, as planned.
 pub(crate) struct Role {
     pub(crate) host: usize,
     pub(crate) group: usize,
@@ -31,19 +31,20 @@ pub(crate) struct Role {
     pub(crate) config: RouterConfig,
 }
 
-/// How virtual routers are distributed over hosts.
+/// How virtual routers are distributed among hosts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
-    /// 30 to 60 virtual routers, each on some of 4 to 12 hosts.
+    /// 4 to 12 hosts with 30 to 60 virtual routers, each of which runs on some of the hosts.
     Mesh,
-    /// 30 to 60 virtual routers, each on all of 4 to 12 hosts, all preferring the same host.
+    /// 4 to 12 hosts, all of which run the same 30 to 60 virtual routers and prefer the same host
+    /// as master.
     Ladder,
-    /// 3 virtual routers, each on all of 60 hosts.
+    /// 60 hosts, all of which run the same three virtual routers.
     Crowd,
 }
 
 impl Shape {
-    /// Shapes, repeated by their frequency.
+    /// The shapes, each repeated according to its probability.
     const ALL: [Self; 8] = {
         let (mesh, ladder) = (Self::Mesh, Self::Ladder);
         [mesh, mesh, mesh, mesh, ladder, ladder, ladder, Self::Crowd]
@@ -54,18 +55,19 @@ pub(crate) struct Plan {
     pub(crate) hosts: Vec<Host>,
     pub(crate) groups: Vec<Group>,
     pub(crate) roles: Vec<Role>,
-    /// The longest delay of an advert, nanoseconds.
+    /// Maximum delay of an advert, in nanoseconds.
     pub(crate) delay: u64,
 }
 
 impl Plan {
-    /// Creates a plan with one of the [`Shape`]s.
+    /// Creates a plan with a random [`Shape`].
     pub(crate) fn new(random: &mut Random) -> Self {
         let shape = random.of(&Shape::ALL);
         let crowd = shape == Shape::Crowd;
         let hosts: Vec<_> = (0..if crowd { 60 } else { random.between(4, 12) })
             .map(|_| {
-                let gain = i64::try_from(random.between(0, 2 * WORST.unsigned_abs())).expect("small") - WORST;
+                let gain = i64::try_from(random.between(0, 2 * MAX_DRIFT.unsigned_abs())).expect("small")
+                    - MAX_DRIFT;
                 Host::new(Clock::new(SECOND * random.between(100, 1_000_000), gain))
             })
             .collect();
@@ -74,8 +76,9 @@ impl Plan {
             hosts,
             groups: Vec::new(),
             roles: Vec::new(),
-            // One point of priority is 39 µs of Skew_Time at 1 cs: with longer delays two timers
-            // fire together.
+            // A priority difference of 1 is 39 µs of Skew_Time at the shortest interval. With
+            // longer delays, a timer may fire before the advert of the router that was faster
+            // arrives.
             delay: random.of(&[20_000, 200_000, 2 * MILLI]),
         };
         for group in 0..if crowd { 3 } else { random.between(30, 60) } {
@@ -89,18 +92,19 @@ impl Plan {
         let everywhere = shape != Shape::Mesh;
         let version = if unit == SECOND && random.one_in(2) { Version::V2 } else { Version::V3 };
         let family = if version == Version::V3 && random.one_in(3) { Family::V6 } else { Family::V4 };
-        // One interval for all and no equal priorities, as RFC 9568 section 8.3.2 recommends.
+        // Usually, all members have the same interval and different priorities, as RFC 9568 section
+        // 8.3.2 recommends.
         let uniform = everywhere || !random.one_in(4);
         let shared = unit * random.of(&[1, 1, 2, 3]);
-        // All routers must use the same number; where intervals differ, the RFC's.
+        // All members must use the same number. If intervals differ, use the RFC's.
         let mut down_after_adverts = if uniform { random.of(&[2, 3, 3, 3]) } else { 3 };
         let preempt_delay = if random.one_in(6) { shared * random.between(1, 6) } else { 0 };
         let owner = random.one_in(8);
         let size = if everywhere { self.hosts.len() } else { self.hosts.len().min(random.index(5) + 2) };
         let first = if everywhere { 0 } else { random.index(self.hosts.len()) };
-        // With `down_after_adverts` 1, a master counts as down when its advert is late by more than
-        // Skew_Time. So 1 is used only where Skew_Time exceeds clock and delay differences: at
-        // longer intervals and priorities below 200.
+        // With a value of 1, a master counts as down as soon as an advert is late by more than
+        // Skew_Time. Use it only if Skew_Time exceeds the differences in clocks and delays, that
+        // is, with long intervals and priorities below 200.
         if down_after_adverts == 2 && shared >= 100 * MILLI && size <= 9 && !owner {
             down_after_adverts = 1;
         }
@@ -109,14 +113,14 @@ impl Plan {
             let own =
                 if uniform || version == Version::V2 { shared } else { unit * random.of(&[1, 2, 10, 30]) };
             let small = u8::try_from(index).expect("at most 60 members");
-            // Uniform: far enough apart that no two are equal.
+            // If uniform, priorities are far enough apart that no two are equal.
             let step = if crowd { 4 } else { 20 };
             let spread = 10 + small * step + u8::try_from(random.index(step.into())).expect("below 20");
             let mut priority = if uniform { spread } else { random.of(&[1, 99, 100, 100, 101, 200, 254]) };
             if owner && index + 1 == size {
                 priority = 255;
             }
-            let interval = Interval::from_nanos(version, own).expect("an interval that the version has");
+            let interval = Interval::from_nanos(version, own).expect("a valid interval");
             let byte = u8::try_from(group + 1).expect("at most 60 groups");
             let address = virtual_address(family, byte);
             members.push(self.roles.len());
@@ -134,7 +138,7 @@ impl Plan {
                 },
             });
         }
-        self.groups.push(Group { members, takeovers: 0, newest: None, several: None });
+        self.groups.push(Group { members, takeovers: 0, last_master: None, contested_since: None });
     }
 }
 

@@ -1,6 +1,6 @@
-//! Numbers that follow from a seed.
+//! A random number generator that depends only on its seed.
 
-/// SplitMix64: every seed gives another, even sequence.
+/// SplitMix64.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -16,11 +16,12 @@ impl Random {
         value ^ (value >> 31)
     }
 
-    /// Returns a number from `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, inclusive.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
 
+    /// Returns true with a probability of 1 in `many`.
     pub(crate) fn one_in(&mut self, many: u64) -> bool {
         self.next().is_multiple_of(many)
     }
@@ -31,6 +32,7 @@ impl Random {
         usize::try_from(self.next() % below).expect("below a length")
     }
 
+    /// Returns one of `choices`.
     pub(crate) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.index(choices.len())]
     }

@@ -1,32 +1,33 @@
-//! Checks of a LAN without failures.
+//! Checks of a LAN that has recovered from all failures.
 
-use crate::clock::at_the_most;
+use crate::clock::longest;
 use crate::plan::SECOND;
 use crate::violation::Invariant;
 use crate::world::World;
 
 impl World {
-    /// Returns the longest Active_Down_Interval that any router can have.
+    /// Returns the longest Active_Down_Interval of any router.
     pub(crate) fn longest_down(&self) -> u64 {
         let downs = self.members.iter().map(|member| {
             let config = member.router.config();
-            // The skew is less than an interval, or than a second in VRRPv2.
+            // The skew time is less than an interval, or in VRRPv2 less than a second.
             let adverts = u64::from(config.down_after_adverts);
             config.interval.nanos() * adverts + config.interval.nanos().max(skew_of_v2(config))
         });
-        at_the_most(downs.max().unwrap_or(0))
+        longest(downs.max().unwrap_or(0))
     }
 
-    /// Returns the longest configured delay before a router participates in elections.
+    /// Returns the longest configured delay before a router takes part in elections.
     pub(crate) fn longest_delay(&self) -> u64 {
         let delays = self.members.iter().map(|member| {
             let config = member.router.config();
             config.preempt_delay + config.startup_delay
         });
-        at_the_most(delays.max().unwrap_or(0))
+        longest(delays.max().unwrap_or(0))
     }
 
-    /// Checks that every virtual router has one master, the right one, which the others follow.
+    /// Checks that every virtual router has one master, that it is the right one, and that all
+    /// others follow it.
     pub(crate) fn expect_rest(&mut self) {
         self.tally.rests += 1;
         for group in 0..self.groups.len() {
@@ -39,7 +40,7 @@ impl World {
             let Some(first) = running.first().copied() else { continue };
             let masters: Vec<_> = self.masters(group).collect();
             let &[master] = masters.as_slice() else {
-                let found = format!("{} masters of {} routers", masters.len(), running.len());
+                let found = format!("{} masters among {} routers", masters.len(), running.len());
                 return self.violate(first, Invariant::TheRightMaster, &found);
             };
             for member in running {
@@ -53,22 +54,24 @@ impl World {
                 }
                 let followed = other.router.snapshot().master;
                 if followed != Some(best.address) {
-                    let found = format!("{} follows {followed:?} and not {}", other.address, best.address);
+                    let found = format!("{} follows {followed:?}, not {}", other.address, best.address);
                     return self.violate(member, Invariant::TheRightMaster, &found);
                 }
             }
         }
     }
 
-    /// Returns whether the member could take over: it is neither stalled nor waiting to start.
+    /// Returns whether the member can take over, that is, it is neither stalled nor waiting to
+    /// start.
     fn is_ready(&self, member: usize) -> bool {
         use vipd::vrrp::State;
         let member = &self.members[member];
         self.hosts[member.host].is_running() && matches!(member.router.state(), State::Backup | State::Master)
     }
 
-    /// Returns the virtual routers that lose their master with a host, the time by which each must
-    /// have the next master, and a candidate. `priority_zero`: the host shuts down.
+    /// Returns the virtual routers whose master is on a host that is about to fail, with the time
+    /// by which each must have a new master. `priority_zero` is true if the host shuts down
+    /// cleanly.
     pub(crate) fn successions(&self, host: usize, priority_zero: bool) -> Vec<Succession> {
         let masters =
             self.hosts[host].members.iter().copied().filter(|member| self.members[*member].is_master());
@@ -80,16 +83,16 @@ impl World {
                     members.filter(|member| self.members[*member].host != host && self.is_ready(*member));
                 let candidates = candidates.map(|backup| (self.waits(backup, master, priority_zero), backup));
                 let (wait, candidate) = candidates.min()?;
-                Some(Succession { until: self.now + at_the_most(wait) + self.slack(), group, candidate })
+                Some(Succession { until: self.now + longest(wait) + self.slack(), group, candidate })
             })
             .collect();
         successions.sort_by_key(|succession| succession.until);
         successions
     }
 
-    /// Returns the Active_Down_Interval or Skew_Time of a backup, by the interval of the master that it
-    /// follows, nanoseconds (RFC 9568 section 6.1, RFC 3768 section 6.1), computed independently of
-    /// the core.
+    /// Returns the Active_Down_Interval or Skew_Time, in nanoseconds, of a backup that follows
+    /// `master` (RFC 9568 section 6.1, RFC 3768 section 6.1). This is computed independently of the
+    /// core.
     fn waits(&self, backup: usize, master: usize, priority_zero: bool) -> u64 {
         let (own, masters) = (self.members[backup].router.config(), self.members[master].router.config());
         let interval = masters.interval.nanos();
@@ -99,12 +102,12 @@ impl World {
     }
 }
 
-/// Latest time at which a virtual router has another master.
+/// The expected takeover of a virtual router whose master fails.
 pub(crate) struct Succession {
-    /// True time.
+    /// Deadline of the takeover, in true time.
     pub(crate) until: u64,
     pub(crate) group: usize,
-    /// The backup that takes over first.
+    /// The backup whose timer fires first.
     pub(crate) candidate: usize,
 }
 

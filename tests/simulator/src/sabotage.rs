@@ -1,20 +1,20 @@
-//! Broken routers: the invariants detect each kind.
+//! Faulty routers, which the invariants must detect.
 
-/// Faults that are injected into the routers of a world.
+/// A fault that is injected into all routers of a world.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sabotage {
-    /// No sabotage.
+    /// No fault.
     #[default]
     None,
-    /// A master receives nothing.
-    DeafMaster,
-    /// After a stall timers fire before pending adverts are handled.
+    /// A master receives no adverts.
+    MasterReceivesNothing,
+    /// After a stall, timers fire before pending adverts are handled.
     TimersFirst,
     /// Priority-0 adverts are not received.
     NoPriorityZero,
-    /// A backup keeps the addresses.
+    /// A router that leaves Master keeps the VIPs.
     KeepsAddresses,
-    /// A backup handles every advert as one of priority 255.
+    /// A backup treats every advert as having priority 255.
     NeverPreempts,
     /// A router is started again right after its shutdown.
     Restarts,

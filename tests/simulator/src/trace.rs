@@ -1,4 +1,4 @@
-//! The last events of a world as text.
+//! The last events of a world, as text.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,12 +9,12 @@ use vipd::vrrp::{Reason, State};
 
 /// An event.
 #[derive(Clone, Copy, Debug, Hash)]
-pub enum What {
+pub enum TraceEvent {
     /// A router sent an advert with this priority.
     Sent(u8),
-    /// A router handled one of this source and priority.
+    /// A router handled an advert with this source and priority.
     Received(IpAddr, u8),
-    /// A router changed its state.
+    /// A router changed state, for this reason.
     Changed(State, State, Reason),
     /// A host started, or its link came back.
     Started,
@@ -24,22 +24,22 @@ pub enum What {
     Crashed,
     /// A host lost its link.
     LostLink,
-    /// A host's process stalls for this long, nanoseconds.
+    /// A host's process stalled for this many nanoseconds.
     Stalled(u64),
-    /// The process continues.
+    /// A host's process resumed.
     Resumed,
-    /// A host is in this part of the LAN.
-    Part(u64),
-    /// The LAN loses this percentage of adverts.
+    /// A host was moved to this partition of the LAN.
+    Partition(u64),
+    /// From now on the LAN loses this percentage of adverts.
     Loses(u64),
 }
 
-impl fmt::Display for What {
+impl fmt::Display for TraceEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sent(priority) => write!(f, "sends an advert, priority {priority}"),
             Self::Received(source, priority) => {
-                write!(f, "receives an advert of {source}, priority {priority}")
+                write!(f, "handles an advert from {source}, priority {priority}")
             }
             Self::Changed(from, to, reason) => write!(f, "changes from {from} to {to}: {reason}"),
             Self::Started => f.write_str("starts"),
@@ -47,8 +47,8 @@ impl fmt::Display for What {
             Self::Crashed => f.write_str("crashes"),
             Self::LostLink => f.write_str("loses its link"),
             Self::Stalled(nanos) => write!(f, "stalls for {} ms", nanos / 1_000_000),
-            Self::Resumed => f.write_str("continues"),
-            Self::Part(part) => write!(f, "is in part {part} of the LAN"),
+            Self::Resumed => f.write_str("resumes"),
+            Self::Partition(partition) => write!(f, "is in partition {partition} of the LAN"),
             Self::Loses(percent) => write!(f, "the LAN loses {percent} % of all adverts"),
         }
     }
@@ -60,30 +60,30 @@ struct Entry {
     now: u64,
     host: usize,
     group: Option<usize>,
-    what: What,
+    event: TraceEvent,
 }
 
-/// The last events, and a digest of all.
+/// The last events, and a digest of all events.
 pub(crate) struct Trace {
     last: VecDeque<Entry>,
     digest: DefaultHasher,
-    /// Whether each event is printed as it happens.
-    loud: bool,
+    /// Whether events are printed as they happen.
+    verbose: bool,
 }
 
-/// Events kept: some hundreds for each virtual router.
+/// Number of events that are kept, several hundred per virtual router.
 const KEPT: usize = 20_000;
-/// Number of the kept events that are shown for one virtual router.
+/// Number of events that are shown for a virtual router.
 const SHOWN: usize = 60;
 
 impl Trace {
-    pub(crate) fn new(loud: bool) -> Self {
-        Self { last: VecDeque::with_capacity(KEPT), digest: DefaultHasher::new(), loud }
+    pub(crate) fn new(verbose: bool) -> Self {
+        Self { last: VecDeque::with_capacity(KEPT), digest: DefaultHasher::new(), verbose }
     }
 
-    pub(crate) fn add(&mut self, now: u64, host: usize, group: Option<usize>, what: What) {
-        let entry = Entry { now, host, group, what };
-        if self.loud {
+    pub(crate) fn add(&mut self, now: u64, host: usize, group: Option<usize>, event: TraceEvent) {
+        let entry = Entry { now, host, group, event };
+        if self.verbose {
             anstream::println!("{entry}");
         }
         entry.hash(&mut self.digest);
@@ -98,13 +98,14 @@ impl Trace {
         self.digest.finish()
     }
 
-    /// Returns the last events of a virtual router; of received adverts only those of this host.
+    /// Returns the last events of a virtual router. Adverts handled by hosts other than `host` are
+    /// omitted.
     pub(crate) fn of(&self, group: usize, host: usize) -> Vec<String> {
-        let concern = self.last.iter().rev().filter(|entry| {
-            let elsewhere = matches!(entry.what, What::Received(..)) && entry.host != host;
-            entry.group.is_none_or(|other| other == group) && !elsewhere
+        let relevant = self.last.iter().rev().filter(|entry| {
+            let other_host = matches!(entry.event, TraceEvent::Received(..)) && entry.host != host;
+            entry.group.is_none_or(|other| other == group) && !other_host
         });
-        let mut lines: Vec<_> = concern.take(SHOWN).map(ToString::to_string).collect();
+        let mut lines: Vec<_> = relevant.take(SHOWN).map(ToString::to_string).collect();
         lines.reverse();
         lines
     }
@@ -112,11 +113,11 @@ impl Trace {
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { now, host, group, what } = self;
+        let Self { now, host, group, event } = self;
         write!(f, "{:>9}.{:06} ms  host {host:<3}", now / 1_000_000, now % 1_000_000)?;
         match group {
-            Some(group) => write!(f, " vrid {:<4} {what}", group + 1),
-            None => write!(f, "           {what}"),
+            Some(group) => write!(f, " vrid {:<4} {event}", group + 1),
+            None => write!(f, "           {event}"),
         }
     }
 }

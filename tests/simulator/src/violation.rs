@@ -1,36 +1,36 @@
-//! Invariants and their violations.
+//! The invariants, and violations of them.
 
 use std::fmt;
 
-/// Invariants that hold in every world.
+/// An invariant that must hold in every world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invariant {
-    /// Once the LAN has been whole for the longest Active_Down_Interval, two masters last no longer than
-    /// an advert and its answer.
+    /// Once the LAN has been whole for the longest Active_Down_Interval, there are two masters for
+    /// no longer than an advert and its answer take.
     OneMasterAtMost,
-    /// At rest there is one master, the right router, and all other routers follow it.
+    /// At rest there is one master, it is the right one, and all other routers follow it.
     TheRightMaster,
-    /// A master that is gone is replaced within Active_Down_Interval, or Skew_Time after priority 0.
+    /// A failed master is replaced within Active_Down_Interval, or within Skew_Time after a
+    /// priority-0 advert.
     TakeoverInTime,
-    /// No takeover without a cause, nor while a backup is stalled.
+    /// There is no takeover without a failure, and none because a backup stalls.
     NoFalseTakeover,
-    /// Only a master has the virtual addresses, and only addresses on the interface are announced.
+    /// Only a master has the VIPs, and only VIPs that are on the interface are announced.
     AddressesInMasterOnly,
-    /// At a shutdown a master sends one priority-0 advert; after the priority-0 advert nothing is
-    /// sent.
+    /// On shutdown, a master sends one priority-0 advert, and nothing after it.
     SilentAfterShutdown,
 }
 
 /// A violation, and the events before it.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// Seed of the world.
+    /// Seed of the world in which the violation occurred.
     pub seed: u64,
     /// The violated invariant.
     pub invariant: Invariant,
-    /// The violation that was found.
+    /// How the invariant was violated.
     pub found: String,
-    /// The last events of the virtual router.
+    /// The last events of the virtual router before the violation.
     pub events: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for Violation {
         for event in events {
             writeln!(f, "  {event}")?;
         }
-        writeln!(f, "seed {seed}: {invariant:?} does not hold: {found}")?;
+        writeln!(f, "seed {seed}: {invariant:?} is violated: {found}")?;
         write!(f, "reproduce with `cargo xtask simulate --seed {seed} --trace`")
     }
 }

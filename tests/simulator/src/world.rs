@@ -1,4 +1,4 @@
-//! A world: hosts, routers, the LAN, and the queue of events.
+//! A world: hosts, virtual routers, the LAN, and the event queue.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -8,36 +8,36 @@ use vipd_common::Timestamp;
 
 use crate::Sabotage;
 use crate::host::{Host, Member, Record};
-use crate::lan::{Letter, Weather};
+use crate::lan::{InTransit, Weather};
 use crate::plan::{Group, Plan};
 use crate::random::Random;
-use crate::trace::{Trace, What};
+use crate::trace::{Trace, TraceEvent};
 use crate::violation::{Invariant, Violation};
 
-/// The longest delay of a wake-up.
+/// Maximum delay of a wake-up, in nanoseconds.
 pub(crate) const WAKE_UP: u64 = 50_000;
 
 /// An event in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
     /// An advert arrives at a member.
-    Arrival(usize, Letter),
+    Arrival(usize, InTransit),
     /// A member's timer is checked.
     Timer(usize),
-    /// A stalled host continues.
+    /// A stalled host resumes.
     Resume(usize),
 }
 
-/// Counts of a world.
+/// Counts of events in a world.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// Transitions to Master by reason.
+    /// Transitions to Master, by reason.
     pub takeovers: BTreeMap<String, u64>,
-    /// Adverts sent.
+    /// Number of adverts sent.
     pub adverts: u64,
-    /// Inputs of routers.
+    /// Number of inputs that routers handled.
     pub inputs: u64,
-    /// Times at which all virtual routers were at rest with the right master.
+    /// Number of successful checks that every virtual router was at rest with the right master.
     pub rests: u64,
 }
 
@@ -51,7 +51,7 @@ impl Tally {
 pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) random: Random,
-    /// True time, nanoseconds.
+    /// True time, in nanoseconds.
     pub(crate) now: u64,
     pub(crate) hosts: Vec<Host>,
     pub(crate) members: Vec<Member>,
@@ -60,10 +60,10 @@ pub(crate) struct World {
     pub(crate) weather: Weather,
     pub(crate) trace: Trace,
     pub(crate) tally: Tally,
-    /// Time from which two masters are a violation.
+    /// Time from which on two masters are a violation; `None` if they are allowed.
     pub(crate) strict: Option<u64>,
     pub(crate) violation: Option<Violation>,
-    /// Virtual routers with several masters.
+    /// Virtual routers that have more than one master.
     contested: Vec<usize>,
     queue: BinaryHeap<Reverse<(u64, u64, Due)>>,
     planned: u64,
@@ -71,7 +71,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, sabotage: Sabotage, loud: bool) -> Self {
+    pub(crate) fn new(seed: u64, sabotage: Sabotage, verbose: bool) -> Self {
         let mut random = Random::new(seed);
         let Plan { mut hosts, groups, roles, delay } = Plan::new(&mut random);
         for (place, role) in roles.iter().enumerate() {
@@ -92,7 +92,7 @@ impl World {
             groups,
             delay,
             weather: Weather::default(),
-            trace: Trace::new(loud),
+            trace: Trace::new(verbose),
             tally: Tally::default(),
             strict: None,
             violation: None,
@@ -108,7 +108,7 @@ impl World {
         self.queue.push(Reverse((at, self.planned, due)));
     }
 
-    /// Lets time pass to `end`, or until an invariant is violated.
+    /// Runs the world until `end`, or until an invariant is violated.
     pub(crate) fn run_until(&mut self, end: u64) {
         while self.violation.is_none() {
             match self.queue.peek() {
@@ -118,7 +118,7 @@ impl World {
             let Some(Reverse((at, _, due))) = self.queue.pop() else { break };
             self.now = self.now.max(at);
             match due {
-                Due::Arrival(to, letter) => self.arrive(to, letter),
+                Due::Arrival(to, advert) => self.arrive(to, advert),
                 Due::Timer(member) => self.check_timer(member, at),
                 Due::Resume(host) => {
                     if self.hosts[host].stalled_until == Some(at) {
@@ -132,15 +132,15 @@ impl World {
         self.watch();
     }
 
-    /// Hands over the records of the ring, then its losses.
+    /// Gives the records in the ring to the routers, then reports lost records.
     pub(crate) fn drain_ring(&mut self, host: usize) {
         for Record { member, advert: mut received, before } in std::mem::take(&mut self.hosts[host].ring) {
             self.catch_up(member, before);
             self.members[member].fast_path.handled(received.arrival);
-            let event = What::Received(received.source, received.priority);
+            let event = TraceEvent::Received(received.source, received.priority);
             self.trace.add(self.now, host, Some(self.members[member].group), event);
-            let deaf = match self.sabotage {
-                Sabotage::DeafMaster => self.members[member].is_master(),
+            let dropped = match self.sabotage {
+                Sabotage::MasterReceivesNothing => self.members[member].is_master(),
                 Sabotage::NoPriorityZero => received.priority == 0,
                 _ => false,
             };
@@ -150,7 +150,7 @@ impl World {
             {
                 received.priority = 255;
             }
-            if !deaf {
+            if !dropped {
                 self.give(member, Input::Advert(received));
             }
         }
@@ -161,16 +161,17 @@ impl World {
         }
     }
 
-    /// Gives a member the unchanged advert that arrived at `arrival`, if it was not given it yet.
+    /// Gives a member the unchanged advert that arrived at `arrival`, if it has not received it
+    /// yet.
     fn catch_up(&mut self, member: usize, arrival: Timestamp) {
         if let Some(advert) = self.members[member].fast_path.catch_up(arrival) {
             let (host, group) = (self.members[member].host, self.members[member].group);
-            self.trace.add(self.now, host, Some(group), What::Received(advert.source, advert.priority));
+            self.trace.add(self.now, host, Some(group), TraceEvent::Received(advert.source, advert.priority));
             self.give(member, Input::Advert(advert));
         }
     }
 
-    /// Ends a turn: publishes which adverts are unchanged.
+    /// Ends a turn by publishing which adverts count as unchanged.
     pub(crate) fn publish_fast_paths(&mut self, host: usize) {
         for index in 0..self.hosts[host].members.len() {
             let place = self.hosts[host].members[index];
@@ -198,7 +199,7 @@ impl World {
         }
     }
 
-    /// Serves a timer that is due, and arms the next.
+    /// Handles a member's timer if it is due, and arms the next one.
     pub(crate) fn serve(&mut self, member: usize) {
         if self.sabotage != Sabotage::TimersFirst {
             self.catch_up(member, self.members[member].slot.arrival);
@@ -212,8 +213,8 @@ impl World {
         }
     }
 
-    /// Arms a timer. A timer that was moved to a later time stays in the queue; when it fires, it
-    /// is checked and armed again.
+    /// Arms a member's timer. If the deadline was moved to a later time, the queued event remains:
+    /// when it fires, the timer is checked and armed again.
     fn arm(&mut self, member: usize) {
         let Some(deadline) = self.members[member].router.next_timeout() else { return };
         let at = self.hosts[self.members[member].host].clock.when(deadline).max(self.now);
@@ -225,7 +226,7 @@ impl World {
     }
 
     pub(crate) fn give(&mut self, member: usize, input: Input) {
-        // Adverts that have arrived go before any other input.
+        // Adverts that have arrived are handled before any other input.
         if !matches!(input, Input::Advert(_) | Input::Timeout) {
             self.catch_up(member, self.members[member].slot.arrival);
         }
@@ -237,10 +238,10 @@ impl World {
         while let Some(event) = self.members[member].router.poll_event() {
             if let Event::StateChanged { from, to, reason, .. } = event {
                 let group = self.members[member].group;
-                self.trace.add(self.now, host, Some(group), What::Changed(from, to, reason));
+                self.trace.add(self.now, host, Some(group), TraceEvent::Changed(from, to, reason));
                 if to == State::Master {
                     self.groups[group].takeovers += 1;
-                    self.groups[group].newest = Some(member);
+                    self.groups[group].last_master = Some(member);
                     *self.tally.takeovers.entry(reason.to_string()).or_default() += 1;
                 }
             }
@@ -249,13 +250,13 @@ impl World {
         while let Some(action) = self.members[member].router.poll_action() {
             adverts += u32::from(matches!(action, Action::SendAdvert { .. }));
             if input == Input::Shutdown && !is_shutdown_action(&action, was_master, adverts) {
-                self.violate(member, Invariant::SilentAfterShutdown, &format!("{action:?} at its shutdown"));
+                self.violate(member, Invariant::SilentAfterShutdown, &format!("{action:?} on shutdown"));
             }
             if !self.hosts[host].up && !matches!(action, Action::RemoveAddresses) {
                 self.violate(
                     member,
                     Invariant::SilentAfterShutdown,
-                    &format!("{action:?} after its shutdown"),
+                    &format!("{action:?} after the shutdown"),
                 );
             }
             self.act(member, action);
@@ -265,7 +266,7 @@ impl World {
             self.violate(
                 member,
                 Invariant::AddressesInMasterOnly,
-                &format!("addresses: {has_addresses}, master: {master}"),
+                &format!("has VIPs: {has_addresses}, is master: {master}"),
             );
         }
         if was_master != master {
@@ -286,7 +287,7 @@ impl World {
             Action::RemoveAddresses => self.members[member].has_addresses = false,
             Action::AddAddresses(Addresses::One(_)) | Action::Announce { .. } => {
                 if !self.members[member].has_addresses {
-                    let found = "an announcement without the addresses";
+                    let found = "announced VIPs that are not on the interface";
                     self.violate(member, Invariant::AddressesInMasterOnly, found);
                 }
             }
@@ -311,30 +312,30 @@ impl World {
     pub(crate) fn count_masters(&mut self, group: usize) {
         let several = self.masters(group).nth(1).is_some();
         if !several {
-            self.groups[group].several = None;
+            self.groups[group].contested_since = None;
             self.contested.retain(|contested| *contested != group);
-        } else if self.groups[group].several.is_none() {
-            self.groups[group].several = Some(self.now);
+        } else if self.groups[group].contested_since.is_none() {
+            self.groups[group].contested_since = Some(self.now);
             self.contested.push(group);
         }
     }
 
-    /// Returns the time for an advert and its answer: two delays and two wake-ups.
+    /// Returns the maximum time for an advert and its answer: two delays and two wake-ups.
     pub(crate) fn slack(&self) -> u64 {
         2 * (self.delay + WAKE_UP)
     }
 
-    /// Watches for two masters. While mastership changes there are two masters for as long as an
-    /// advert takes.
+    /// Checks for virtual routers with two masters. While mastership changes, there are two for as
+    /// long as an advert and its answer take.
     fn watch(&mut self) {
         let Some(strict) = self.strict else { return };
         for index in 0..self.contested.len() {
             let group = self.contested[index];
-            let Some(since) = self.groups[group].several else { continue };
+            let Some(since) = self.groups[group].contested_since else { continue };
             let lasted = self.now.saturating_sub(since.max(strict));
             if lasted > self.slack() {
                 let masters: Vec<_> = self.masters(group).map(|place| self.members[place].address).collect();
-                let found = format!("{masters:?} are masters for {} µs", lasted / 1_000);
+                let found = format!("{masters:?} have been masters for {} µs", lasted / 1_000);
                 let master = self.masters(group).next().unwrap_or(self.groups[group].members[0]);
                 self.violate(master, Invariant::OneMasterAtMost, &found);
                 return;
@@ -342,7 +343,7 @@ impl World {
         }
     }
 
-    /// Records a violation. The first violation ends the run.
+    /// Records a violation. The first one ends the run.
     pub(crate) fn violate(&mut self, member: usize, invariant: Invariant, found: &str) {
         if self.violation.is_none() {
             let group = self.members[member].group;
@@ -354,8 +355,8 @@ impl World {
     }
 }
 
-/// Returns whether a shutdown allows the action: one priority-0 advert of a master, and removing
-/// its addresses.
+/// Returns whether an action is allowed during a shutdown: one priority-0 advert from a master, and
+/// removing the VIPs.
 fn is_shutdown_action(action: &Action, was_master: bool, adverts: u32) -> bool {
     match action {
         Action::SendAdvert { priority } => *priority == 0 && was_master && adverts == 1,

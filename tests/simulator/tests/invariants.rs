@@ -1,4 +1,4 @@
-//! The invariants hold for vipd's core and not for broken routers.
+//! The invariants hold for vipd's core, and detect faulty routers.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use vipd_simulator::violation::Invariant;
 use vipd_simulator::{Sabotage, run};
 
-/// Seeds that once found a fault, each with a description.
+/// Returns the seeds that found bugs in the past.
 fn regressions() -> Vec<u64> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
     let text = fs::read_to_string(path).expect("the file of seeds can be read");
@@ -15,7 +15,7 @@ fn regressions() -> Vec<u64> {
 }
 
 #[test]
-fn former_violations_do_not_come_back() {
+fn former_violations_do_not_recur() {
     for seed in regressions() {
         if let Some(violation) = run(seed, Sabotage::None, false).violation {
             panic!("{violation}");
@@ -24,7 +24,7 @@ fn former_violations_do_not_come_back() {
 }
 
 #[test]
-fn the_same_seed_is_the_same_world() {
+fn seed_determines_the_world() {
     let (one, two, other) =
         (run(7, Sabotage::None, false), run(7, Sabotage::None, false), run(8, Sabotage::None, false));
     assert_eq!((one.digest, one.passed), (two.digest, two.passed));
@@ -32,8 +32,8 @@ fn the_same_seed_is_the_same_world() {
     assert!(one.routers >= 50 && one.tally.takeovers() > 100, "{} routers", one.routers);
 }
 
-/// Expects one of the first worlds with such routers to violate this invariant.
-fn expect_found(sabotage: Sabotage, invariant: Invariant) {
+/// Checks that, with this fault, one of the first worlds violates this invariant.
+fn expect_violation(sabotage: Sabotage, invariant: Invariant) {
     let mut found = Vec::new();
     for seed in 1..=12 {
         let violation = run(seed, sabotage, false).violation.map(|violation| violation.invariant);
@@ -42,35 +42,35 @@ fn expect_found(sabotage: Sabotage, invariant: Invariant) {
         }
         found.push(violation);
     }
-    panic!("{sabotage:?}: {found:?}, and never {invariant:?}");
+    panic!("{sabotage:?}: expected a violation of {invariant:?}, found {found:?}");
 }
 
 #[test]
-fn a_deaf_master_is_detected() {
-    expect_found(Sabotage::DeafMaster, Invariant::OneMasterAtMost);
+fn master_that_receives_nothing_is_detected() {
+    expect_violation(Sabotage::MasterReceivesNothing, Invariant::OneMasterAtMost);
 }
 
 #[test]
 fn timers_before_pending_adverts_are_detected() {
-    expect_found(Sabotage::TimersFirst, Invariant::NoFalseTakeover);
+    expect_violation(Sabotage::TimersFirst, Invariant::NoFalseTakeover);
 }
 
 #[test]
 fn lost_priority_zero_adverts_are_detected() {
-    expect_found(Sabotage::NoPriorityZero, Invariant::TakeoverInTime);
+    expect_violation(Sabotage::NoPriorityZero, Invariant::TakeoverInTime);
 }
 
 #[test]
 fn addresses_outside_master_are_detected() {
-    expect_found(Sabotage::KeepsAddresses, Invariant::AddressesInMasterOnly);
+    expect_violation(Sabotage::KeepsAddresses, Invariant::AddressesInMasterOnly);
 }
 
 #[test]
-fn a_router_that_continues_after_its_shutdown_is_detected() {
-    expect_found(Sabotage::Restarts, Invariant::SilentAfterShutdown);
+fn router_that_continues_after_shutdown_is_detected() {
+    expect_violation(Sabotage::Restarts, Invariant::SilentAfterShutdown);
 }
 
 #[test]
 fn missing_preemption_is_detected() {
-    expect_found(Sabotage::NeverPreempts, Invariant::TheRightMaster);
+    expect_violation(Sabotage::NeverPreempts, Invariant::TheRightMaster);
 }

@@ -273,7 +273,7 @@ impl Stage {
             Ok(last == Some(wanted))
         });
         match (counted, last) {
-            (Err(error), Some(last)) => mismatch!("{error}: it is {last}"),
+            (Err(error), Some(last)) => mismatch!("{error}; it is {last}"),
             (counted, _) => counted,
         }
     }

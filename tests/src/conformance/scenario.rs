@@ -41,9 +41,9 @@ pub struct Line {
 /// A known difference of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// The program behaves differently; with the reason.
+    /// Why the program behaves differently.
     Differs(String),
-    /// The program cannot be configured that way; with the reason.
+    /// Why the program cannot be configured that way.
     Unsupported(String),
 }
 

@@ -77,7 +77,7 @@ impl<'a> Stage<'a> {
         let elected = wait_until(&format!("{preferred} to become master"), MARGIN, || {
             capture.has(start, |frame| frame.claims_mastership(PREFERRED))
         });
-        elected.with_context(|| format!("its log:\n{}", text_of(&preferred.log())))?;
+        elected.with_context(|| format!("log:\n{}", text_of(&preferred.log())))?;
         watch(&format!("{backup} starts, the client pings {VIP}; {preferred} must stay the only master"));
         backup.start()?;
         let prober = Prober::start(lab.host(Station::Client)?, VIP, setup.ping_spacing)?;

@@ -1,13 +1,13 @@
-//! Adverts with every field under the test's control.
+//! Adverts in which a test can set every field.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::checksum::PROTOCOL_VRRP;
 use crate::{Checksum, Mac, Version, internet_checksum};
 
-/// Destination of adverts over IPv4: 224.0.0.18.
+/// Destination of IPv4 adverts: 224.0.0.18.
 pub const GROUP_IPV4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
-/// Destination of adverts over IPv6: ff02::12.
+/// Destination of IPv6 adverts: ff02::12.
 pub const GROUP_IPV6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 
 const ETHERNET_HEADER: usize = 14;
@@ -22,7 +22,7 @@ const VRRP_CHECKSUM: usize = 6;
 const FRAGMENT_HEADER: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
 
-/// An advert to encode. Start from [`Advert::new`] and set the fields that should differ:
+/// An advert to encode. Start with [`Advert::new`] and override fields:
 ///
 /// ```
 /// use std::net::Ipv4Addr;
@@ -37,34 +37,34 @@ const DESTINATION_OPTIONS: u8 = 60;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advert {
-    /// Ethernet source.
+    /// Source MAC.
     pub source_mac: Mac,
-    /// Ethernet destination.
+    /// Destination MAC.
     pub destination_mac: Mac,
-    /// VLAN tags from the outside in: EtherType of the tag (TPID) and priority with VLAN ID (TCI).
+    /// VLAN tags, outermost first: TPID and TCI of each.
     pub tags: Vec<(u16, u16)>,
-    /// EtherType behind the tags.
+    /// EtherType after the tags.
     pub ethertype: u16,
-    /// IP source. Its family decides between IPv4 and IPv6.
+    /// Source address. Its family selects IPv4 or IPv6.
     pub source: IpAddr,
-    /// IP destination, of the same family.
+    /// Destination address, of the same family.
     pub destination: IpAddr,
-    /// Time to live or hop limit.
+    /// TTL or Hop Limit.
     pub ttl: u8,
-    /// IP protocol, or the last Next Header of IPv6.
+    /// IPv4 Protocol, or the last Next Header in IPv6.
     pub protocol: u8,
-    /// Flags and fragment offset as encoded. Over IPv6 a value other than 0 adds a Fragment header.
+    /// Flags and fragment offset, as encoded. In IPv6, a value other than 0 adds a Fragment header.
     pub fragment: u16,
-    /// Over IPv4 the options, a multiple of 4 bytes. Over IPv6 the content of a Destination Options
-    /// header, 6 bytes more than a multiple of 8; empty for none.
+    /// IPv4 options, a multiple of 4 bytes long; or the contents of an IPv6 Destination Options
+    /// header, 6 bytes longer than a multiple of 8. If empty, there are none.
     pub options: Vec<u8>,
-    /// Total length (IPv4) or payload length (IPv6) instead of the computed one.
+    /// Overrides the Total Length (IPv4) or Payload Length (IPv6).
     pub total_length: Option<u16>,
-    /// IPv4 header checksum instead of the computed one.
+    /// Overrides the IPv4 header checksum.
     pub ip_checksum: Option<u16>,
-    /// Offsets in the IP header and the bytes to store there, before any checksum is computed.
+    /// Offsets in the IP header, and bytes to store there before checksums are computed.
     pub ip_edits: Vec<(usize, u8)>,
-    /// VRRP version, 4 bits. A message of version 2 over IPv4 ends with authentication data.
+    /// VRRP version, 4 bits. Version 2 messages over IPv4 end with authentication data.
     pub version: u8,
     /// VRRP type, 4 bits.
     pub kind: u8,
@@ -72,33 +72,33 @@ pub struct Advert {
     pub vrid: u8,
     /// Priority.
     pub priority: u8,
-    /// Address count instead of the computed one.
+    /// Overrides the address count.
     pub count: Option<u8>,
-    /// In version 3 the 4 reserved bits and the interval in centiseconds; in version 2 the
-    /// authentication type (high byte) and the interval in seconds (low byte).
+    /// Bytes 4 and 5 of the message. Version 3: 4 reserved bits, and the interval in centiseconds.
+    /// Version 2: the authentication type (high byte), and the interval in seconds (low byte).
     pub interval: u16,
-    /// Coverage of the VRRP checksum.
+    /// How the VRRP checksum is computed.
     pub checksum: Checksum,
     /// Virtual addresses.
     pub addresses: Vec<IpAddr>,
-    /// Authentication data of version 2; not sent in others.
+    /// Authentication data; only sent in version 2.
     pub authentication: [u8; 8],
-    /// Number of bytes cut off the end of the message before its checksum is computed.
+    /// Number of bytes cut off the end of the message, before its checksum is computed.
     pub cut: usize,
-    /// Bytes behind the message, inside the IP packet and covered by the VRRP checksum.
+    /// Bytes after the message that are part of the IP packet and covered by the VRRP checksum.
     pub trailing: Vec<u8>,
-    /// Offsets in the message and the bytes to store there, before the checksum is computed.
+    /// Offsets in the message, and bytes to store there before its checksum is computed.
     pub message_edits: Vec<(usize, u8)>,
-    /// Offsets from the start of the IP header of bytes to corrupt, after all checksums are
+    /// Offsets, from the start of the IP header, of bytes to corrupt after all checksums are
     /// computed.
     pub corrupt: Vec<usize>,
-    /// Bytes behind the IP packet: Ethernet padding.
+    /// Bytes after the IP packet, that is, Ethernet padding.
     pub padding: Vec<u8>,
 }
 
 impl Advert {
     /// Returns a multicast advert without addresses, with an interval of one second, the checksum
-    /// that most routers send, and the hardware address 02:00:00:00:00:01.
+    /// that most routers send, and the source MAC 02:00:00:00:00:01.
     pub fn new(version: Version, vrid: u8, priority: u8, source: impl Into<IpAddr>) -> Self {
         let source = source.into();
         let (ethertype, destination_mac, destination) = match source {
@@ -140,20 +140,20 @@ impl Advert {
         }
     }
 
-    /// Offset of the IP header in the frame.
+    /// Returns the offset of the IP header in the frame.
     pub fn ip_offset(&self) -> usize {
         ETHERNET_HEADER + TAG * self.tags.len()
     }
 
-    /// Returns the whole frame, without frame check sequence.
+    /// Returns the encoded frame, without the frame check sequence.
     ///
     /// # Panics
-    /// Panics if a list is too long for its length field, the addresses are of different families,
-    /// or an edit is out of bounds.
+    /// Panics if a list is too long for its length field, source and destination are of different
+    /// families, or an edit is out of bounds.
     pub fn frame(&self) -> Vec<u8> {
         let mut message = self.message();
         let header = self.ip_header(message.len());
-        // Taken from the header as sent: edits may have changed them.
+        // Read the addresses from the header, because edits may have changed them.
         let (source, destination) = addresses_of(&header, self.source);
         let checksum = self.checksum.of(&message, source, destination);
         if let Some(field) = message.get_mut(VRRP_CHECKSUM..VRRP_CHECKSUM + 2) {
@@ -177,10 +177,10 @@ impl Advert {
         frame
     }
 
-    /// The message, with a checksum of zero.
+    /// Returns the message, with a checksum of 0.
     fn message(&self) -> Vec<u8> {
-        let true_count = u8::try_from(self.addresses.len()).expect("an advert has at most 255 addresses");
-        let count = self.count.unwrap_or(true_count);
+        let computed = u8::try_from(self.addresses.len()).expect("an advert has at most 255 addresses");
+        let count = self.count.unwrap_or(computed);
         let mut message = vec![self.version << 4 | self.kind & 0xf, self.vrid, self.priority, count];
         message.extend(self.interval.to_be_bytes());
         message.extend([0, 0]);
@@ -229,11 +229,11 @@ impl Advert {
         header
     }
 
-    /// The IPv6 header and the extension headers.
+    /// Returns the IPv6 header and the extension headers.
     fn ipv6_header(&self, source: Ipv6Addr, destination: Ipv6Addr, payload: usize) -> Vec<u8> {
         let mut extensions = Vec::new();
         let mut next = self.protocol;
-        // From the inside out, because each header names the next one.
+        // Innermost first, because each header names the next one.
         if !self.options.is_empty() {
             let units =
                 u8::try_from((self.options.len() + 2) / 8 - 1).expect("at most 2046 bytes of options");
@@ -264,15 +264,16 @@ impl Advert {
     }
 }
 
-/// Source and destination in an IP header of the family of `like`.
+/// Returns source and destination from an IP header that has the same family as `like`.
 fn addresses_of(header: &[u8], like: IpAddr) -> (IpAddr, IpAddr) {
     match like {
         IpAddr::V4(_) => {
-            let at = |offset: usize| header[offset..].first_chunk::<4>().expect("a whole header");
+            let at = |offset: usize| header[offset..].first_chunk::<4>().expect("a complete header");
             (Ipv4Addr::from(*at(12)).into(), Ipv4Addr::from(*at(16)).into())
         }
         IpAddr::V6(_) => {
-            let at = |offset: usize| header[offset..IPV6_HEADER].first_chunk::<16>().expect("a whole header");
+            let at =
+                |offset: usize| header[offset..IPV6_HEADER].first_chunk::<16>().expect("a complete header");
             (Ipv6Addr::from(*at(8)).into(), Ipv6Addr::from(*at(24)).into())
         }
     }
@@ -303,7 +304,8 @@ mod tests {
         assert_eq!((frame[14 + 8], frame[14 + 9]), (255, 112));
         assert_eq!(&frame[34..40], [0x31, 51, 100, 1, 0, 1]);
         assert_eq!(&frame[42..], [192, 168, 122, 50]);
-        // Pseudo-header and message word by word: with the checksum their sum is 0 modulo 2^16 - 1.
+        // The words of the pseudo-header and the message. Together with the checksum, their sum
+        // must be 0 modulo 2^16 - 1.
         let words =
             [0xc0a8_u32, 0x7a0b, 0xe000, 0x0012, 0x0070, 0x000c, 0x3133, 0x6401, 0x0001, 0xc0a8, 0x7a32];
         let checksum = u32::from(u16::from_be_bytes([frame[40], frame[41]]));
@@ -311,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn v2_advert_ends_with_authentication_data_and_its_checksum_covers_the_message_alone() {
+    fn v2_advert_ends_with_authentication_data_and_its_checksum_covers_only_the_message() {
         let frame = ipv4(Version::V2, 51).frame();
         let message = &frame[34..];
         assert_eq!(message.len(), 20);

@@ -5,17 +5,17 @@ use std::net::IpAddr;
 /// IP protocol number of VRRP.
 pub(crate) const PROTOCOL_VRRP: u8 = 112;
 
-/// Coverage of an advert's VRRP checksum.
+/// How an advert's VRRP checksum is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checksum {
-    /// The message alone: VRRPv2, and RFC 9568 over IPv4.
+    /// Over the message only: VRRPv2, and RFC 9568 in IPv4.
     Message,
-    /// A pseudo-header and the message: RFC 5798 over IPv4, as most routers implement it, and
-    /// always over IPv6.
+    /// Over a pseudo-header and the message: IPv6, and RFC 5798 in IPv4 as most routers implement
+    /// it.
     PseudoHeader,
-    /// Not computed: this value is sent.
+    /// This fixed value.
     Value(u16),
-    /// Not computed: a value that is wrong in either form.
+    /// A value that is wrong in both forms.
     Bad,
 }
 
@@ -31,8 +31,8 @@ impl Checksum {
             Self::PseudoHeader => with_header,
             Self::Value(value) => value,
             Self::Bad => {
-                // At least one of these three differs from both forms, even counting 0 and 0xffff
-                // as the same sum.
+                // At least one of these three differs from both checksums. None is 0 or 0xffff,
+                // which are equivalent.
                 let wrong = [0x1234, 0x5678, 0x9abc];
                 wrong.into_iter().find(|&sum| sum != plain && sum != with_header).unwrap_or(0x1234)
             }
@@ -40,11 +40,11 @@ impl Checksum {
     }
 }
 
-/// Returns the pseudo-header of a VRRP message of `length` bytes: RFC 9568 section 5.2.8, in IPv6
-/// RFC 8200 section 8.1.
+/// Returns the pseudo-header of a VRRP message of `length` bytes (IPv4: RFC 9568 section 5.2.8,
+/// IPv6: RFC 8200 section 8.1).
 ///
 /// # Panics
-/// Panics if the addresses are of different families, or over IPv4 above 65535 bytes.
+/// Panics if the addresses are of different families, or if `length` exceeds 65535 in IPv4.
 pub fn pseudo_header(source: IpAddr, destination: IpAddr, length: usize) -> Vec<u8> {
     let mut header = Vec::with_capacity(40);
     match (source, destination) {
@@ -65,7 +65,8 @@ pub fn pseudo_header(source: IpAddr, destination: IpAddr, length: usize) -> Vec<
     header
 }
 
-/// Returns the Internet checksum (RFC 1071) of `bytes`: 0 if they contain a correct one.
+/// Returns the Internet checksum (RFC 1071) of `bytes`. The result is 0 if `bytes` contain their
+/// own correct checksum.
 pub fn internet_checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = bytes
         .chunks(2)

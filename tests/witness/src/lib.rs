@@ -1,9 +1,8 @@
-//! Encodes VRRP frames for the tests: valid adverts, and adverts with any field wrong.
+//! Encodes VRRP frames for tests: valid adverts, and adverts in which any field may be wrong.
 //!
-//! The crate depends on no other, in particular on no crate of vipd: an error in vipd's own
-//! encoder, checksum or constants therefore shows up as a failing test, and does not cancel out
-//! against the same error here. It is written from RFC 3768 and RFC 9568. Only vipd-common's unit
-//! tests have an encoder of their own.
+//! This crate is written from RFC 3768 and RFC 9568 and does not depend on vipd, so that a bug in
+//! vipd's own encoder, checksum or constants makes tests fail instead of canceling out against the
+//! same bug here. Only vipd-common's unit tests have their own encoder.
 
 mod advert;
 mod checksum;
@@ -13,7 +12,7 @@ use std::fmt;
 pub use advert::{Advert, GROUP_IPV4, GROUP_IPV6};
 pub use checksum::{Checksum, internet_checksum, pseudo_header};
 
-/// A hardware address.
+/// A MAC address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mac(pub [u8; 6]);
 
@@ -30,10 +29,10 @@ impl fmt::Display for Mac {
     }
 }
 
-/// VRRP version.
+/// A VRRP version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
-    /// RFC 3768: IPv4 only, intervals in seconds, authentication data at the end of the message.
+    /// RFC 3768: IPv4 only, intervals in seconds, authentication data at the end of each message.
     V2,
     /// RFC 9568: intervals in centiseconds.
     V3,

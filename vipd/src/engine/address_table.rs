@@ -1,4 +1,4 @@
-//! The addresses of one link, in the kernel's order, found by address and prefix length.
+//! The addresses of one link, in the kernel's order, with lookup by address and prefix length.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -7,15 +7,15 @@ use crate::netlink::{Address, PROTO_VIPD};
 
 /// The addresses of one link.
 ///
-/// An address is identified by its value *and* its prefix length: the kernel keeps 192.0.2.1/24 and
-/// 192.0.2.1/32 side by side, and the host answers for both. The order matters because the first
-/// address of a family is the primary one.
+/// The prefix length is part of the key: the kernel allows 192.0.2.1/24 and 192.0.2.1/32 at the same
+/// time, and answers ARP requests as long as one of them exists. The order matters because the
+/// first address of a family is the primary one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AddressTable {
     in_order: BTreeMap<u64, Address>,
     by_key: BTreeMap<(IpAddr, u8), u64>,
-    /// Addresses that vipd added. The kernel's own mark is lost when another tool rewrites an
-    /// address.
+    /// Addresses that vipd added in this run. The mark in the kernel (`IFA_PROTO`) is lost if another
+    /// tool writes the address again.
     added: BTreeSet<(IpAddr, u8)>,
     next: u64,
 }
@@ -24,11 +24,11 @@ impl AddressTable {
     /// Records an address that was added or changed. A known address keeps its position.
     pub(crate) fn insert(&mut self, address: Address) {
         let next = &mut self.next;
-        let place = *self.by_key.entry((address.address, address.prefix)).or_insert_with(|| {
+        let position = *self.by_key.entry((address.address, address.prefix)).or_insert_with(|| {
             *next += 1;
             *next
         });
-        self.in_order.insert(place, address);
+        self.in_order.insert(position, address);
     }
 
     /// Records an address that vipd added.
@@ -37,8 +37,8 @@ impl AddressTable {
         self.insert(address);
     }
 
-    /// Returns whether vipd added an address: in this run, or in a former run as its protocol mark
-    /// shows.
+    /// Returns whether vipd added an address, either in this run or, according to its mark, in a
+    /// previous one.
     pub(crate) fn is_ours(&self, address: &Address) -> bool {
         address.protocol == PROTO_VIPD || self.added.contains(&(address.address, address.prefix))
     }
@@ -46,17 +46,18 @@ impl AddressTable {
     /// Records that an address was removed.
     pub(crate) fn remove(&mut self, address: IpAddr, prefix: u8) -> Option<Address> {
         self.added.remove(&(address, prefix));
-        let place = self.by_key.remove(&(address, prefix))?;
-        self.in_order.remove(&place)
+        let position = self.by_key.remove(&(address, prefix))?;
+        self.in_order.remove(&position)
     }
 
-    /// Clears the table before the addresses of a netlink dump are inserted.
+    /// Clears the table before the addresses of a dump are inserted. Keeps the record of addresses
+    /// added by vipd.
     pub(crate) fn begin_dump(&mut self) {
         self.in_order.clear();
         self.by_key.clear();
     }
 
-    /// Forgets the additions by vipd that a netlink dump did not list. Called after the dump.
+    /// Completes a dump: forgets addresses added by vipd that the dump did not contain.
     pub(crate) fn end_dump(&mut self) {
         self.added.retain(|key| self.by_key.contains_key(key));
     }
@@ -65,7 +66,7 @@ impl AddressTable {
         *self = Self::default();
     }
 
-    /// Returns all addresses, in the kernel's order.
+    /// Iterates over all addresses in the kernel's order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Address> + Clone {
         self.in_order.values()
     }
@@ -74,13 +75,13 @@ impl AddressTable {
         self.in_order.get(self.by_key.get(&(address, prefix))?)
     }
 
-    /// Returns the entries of one address, regardless of prefix length.
+    /// Iterates over the entries for an address, one for each prefix length.
     pub(crate) fn entries(&self, address: IpAddr) -> impl Iterator<Item = &Address> {
         let keys = self.by_key.range((address, 0)..=(address, u8::MAX));
-        keys.filter_map(|(_, place)| self.in_order.get(place))
+        keys.filter_map(|(_, position)| self.in_order.get(position))
     }
 
-    /// Returns whether the host answers for an address, regardless of prefix length.
+    /// Returns whether the table contains an address with any prefix length.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.entries(address).next().is_some()
     }
@@ -97,19 +98,19 @@ mod tests {
     }
 
     #[test]
-    fn the_same_address_with_two_prefix_lengths_is_two_entries() {
+    fn prefix_lengths_of_the_same_address_are_separate_entries() {
         let mut table = AddressTable::default();
         table.insert(address(1, 24, PROTO_VIPD));
         table.insert(address(1, 32, 0));
         let vip = [192, 0, 2, 1].into();
         assert_eq!(table.entries(vip).count(), 2);
         assert_eq!(table.remove(vip, 24).map(|found| found.protocol), Some(PROTO_VIPD));
-        assert!(table.contains(vip), "the host still answers for the /32");
+        assert!(table.contains(vip), "the /32 remains");
         assert_eq!((table.get(vip, 24), table.get(vip, 32)), (None, Some(&address(1, 32, 0))));
     }
 
     #[test]
-    fn a_changed_address_keeps_its_place() {
+    fn changed_address_keeps_its_position() {
         let mut table = AddressTable::default();
         table.insert(address(2, 24, 0));
         table.insert(address(1, 24, 0));
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_added_address_stays_ours_when_another_tool_rewrites_it() {
+    fn address_added_by_vipd_is_still_ours_after_another_tool_rewrites_it() {
         let mut table = AddressTable::default();
         let rewritten = address(1, 24, 0);
         table.insert_added(address(1, 24, PROTO_VIPD));
@@ -128,20 +129,19 @@ mod tests {
         table.begin_dump();
         table.insert(rewritten);
         table.end_dump();
-        assert!(table.is_ours(&rewritten), "after a dump, too");
+        assert!(table.is_ours(&rewritten), "after a dump");
         table.remove(rewritten.address, 24);
         table.insert(rewritten);
-        assert!(!table.is_ours(&rewritten), "removed, and added by another tool");
+        assert!(!table.is_ours(&rewritten), "after another tool removed and added it");
         table.insert_added(address(1, 24, PROTO_VIPD));
         table.begin_dump();
         table.end_dump();
-        assert!(!table.is_ours(&rewritten), "gone during the dump");
+        assert!(!table.is_ours(&rewritten), "after a dump that does not contain it");
     }
 
     proptest! {
-        /// Lookups do not depend on the order of a dump.
         #[test]
-        fn what_is_found_does_not_depend_on_the_order_of_a_dump(
+        fn lookups_do_not_depend_on_the_order_of_a_dump(
             dump in proptest::collection::vec((0u8..4, prop::sample::select(vec![24u8, 25, 32])), 0..12)
                 .prop_flat_map(|entries| (Just(entries.clone()), Just(entries).prop_shuffle()))
         ) {

@@ -1,28 +1,28 @@
-//! XDP programs that were detached externally.
+//! Detection of XDP programs that were detached externally.
 //!
 //! The kernel sends no notification when a BPF link is detached (neither for XDP nor for TCX), and a
 //! router that receives no adverts would elect itself. The [`prober`](super::prober) thread
 //! therefore queries the kernel.
 //!
-//! An advert that arrives proves that the program is attached. So a link with backups is probed only
-//! when the next advert is overdue by half an interval, and not at all in the steady state. With
-//! intervals of a third of a second or more, the engine wakes up for this check. With shorter ones,
-//! it checks when it is awake anyway, but at least every half second: a wake-up costs hundreds of
-//! times more CPU time than an unchanged advert, and the election, a few intervals later, requests
-//! its own probe.
+//! Every advert that arrives proves that the program is attached. A link with backups is therefore
+//! probed only when the next advert is overdue by half an interval, and never in the steady state.
+//! With advert intervals of a third of a second or more, the engine wakes up for this check. With
+//! shorter intervals, it checks whenever it is awake, and at least every half second: a wake-up
+//! costs hundreds of times as much CPU time as an unchanged advert, and the election, a few
+//! intervals later, requests its own probe.
 //!
-//! A link without backups, which usually receives nothing, is probed once a second. Probing it at
-//! the advert interval would cost about half as much CPU time as sending the adverts, and a master
-//! that misses adverts does no harm unless another router takes over within that second.
+//! A link without backups usually receives no adverts, and is probed once a second. Probing at the
+//! advert interval would cost about half as much CPU time as sending the adverts, and a master that
+//! misses adverts causes problems only if another router takes over within that second.
 //!
-//! An election needs a result recent enough to prove that the master's adverts were missing: a
-//! probe that found the program attached and began at least one and a half advert intervals after
-//! the last advert. If the probe of the overdue advert has not provided it, a probe is requested
-//! when the engine begins to spin for the deadline.
+//! Before an election, a probe must have found the program attached, and must have begun at least
+//! one and a half advert intervals after the last advert. This proves that the master's adverts are
+//! really missing. If there is no such result yet, a probe is requested when the engine begins to
+//! spin for the deadline.
 //!
-//! An election without a recent result waits for a probe. That happens only while another process
-//! holds the rtnl lock for longer than an interval. Waiting costs nothing: VIPs cannot be added in
-//! that time either, because adding an address takes the same lock.
+//! An election without a recent result waits for a probe. This happens only if another process holds
+//! the rtnl lock for longer than an advert interval. The wait does not delay the takeover, because
+//! adding VIPs takes the same lock.
 
 use vipd_common::Timestamp;
 
@@ -35,14 +35,14 @@ use super::prober::Attachment;
 use crate::vrrp::{Input, State};
 use crate::xdp::Row;
 
-/// Nanoseconds after which an election that waits for a probe is considered again; the result
-/// itself wakes the engine.
+/// Delay before an election that waits for a probe is tried again, in nanoseconds. Usually the
+/// result of the probe wakes the engine earlier.
 const ELECTION_RETRY: u64 = 10_000_000;
-/// Longest time without adverts, in nanoseconds, after which a link with backups is probed: one and
-/// a half times the default interval.
+/// Maximum time without adverts before a link with backups is probed, in nanoseconds: one and a half
+/// times the default interval.
 const OVERDUE_MAX: u64 = 1_500_000_000;
-/// Shortest time without adverts, in nanoseconds, for which the engine wakes up. A backup with an
-/// interval of 100 ms is awake more often anyway, for its deadline.
+/// Minimum time without adverts before the engine wakes up for the check, in nanoseconds. With an
+/// interval of 100 ms, a backup wakes up more often anyway, for its deadline.
 const WAKE_MIN: u64 = 500_000_000;
 /// Time between two probes of a link without backups, in nanoseconds.
 const PERIOD: u64 = 1_000_000_000;
@@ -50,10 +50,10 @@ const PERIOD: u64 = 1_000_000_000;
 /// Decides when to probe the attachment of a link.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    /// Arrival of the last advert that left a record.
+    /// Arrival time of the last advert that had a record.
     received_at: Timestamp,
     requested_at: Timestamp,
-    /// The backup with the shortest interval: its adverts on the fast path are expected first.
+    /// The backup with the shortest advert interval, whose next advert is expected first.
     followed: Option<Followed>,
     /// When to select `followed` again.
     select_at: Timestamp,
@@ -66,7 +66,7 @@ pub(crate) struct Watch {
 #[derive(Clone, Copy, Debug)]
 struct Followed {
     row: Row,
-    /// Nanoseconds.
+    /// Advert interval, in nanoseconds.
     interval: u64,
 }
 
@@ -76,13 +76,13 @@ impl Watch {
         self.received_at = self.received_at.max(arrival);
     }
 
-    /// Returns the nanoseconds without an advert after which the next one is overdue.
+    /// Returns the time without adverts after which the next one is overdue, in nanoseconds.
     fn overdue_after(&self) -> u64 {
         self.followed.map_or(PERIOD, |Followed { interval, .. }| (interval + interval / 2).min(OVERDUE_MAX))
     }
 
-    /// Returns whether to probe the link now. `backups`: the row and the interval of each backup of
-    /// the link. `arrival` returns the last arrival in a row.
+    /// Returns whether to probe the link now. `backups` returns the row and advert interval of each
+    /// backup on the link, `arrival` the last arrival time in a row.
     fn is_due<I: Iterator<Item = (Row, u64)>>(
         &mut self,
         now: Timestamp,
@@ -117,8 +117,8 @@ impl Watch {
 }
 
 impl Engine {
-    /// Impedes the routers of links whose program was found detached, and requests that it be
-    /// attached again. Requests a probe of links where an advert is overdue.
+    /// Finds links whose program was detached, marks their routers for reconciliation, and requests
+    /// that the program be attached again. Requests probes of links on which an advert is overdue.
     pub(super) fn check_attachments(&mut self, now: Timestamp) {
         self.check_attachments_at = None;
         let grace_ended = self.grace_ends.take_if(|ends| *ends <= now).is_some();
@@ -154,11 +154,11 @@ impl Engine {
         }
     }
 
-    /// Returns whether a router whose timer has fired may handle the timeout now. The election of a
-    /// backup without a recent probe waits.
+    /// Returns whether a router whose timer has fired may handle the timeout now. If it is a backup
+    /// without a recent probe, requests a probe and postpones the timeout.
     pub(super) fn may_elect(&mut self, now: Timestamp, id: RouterId) -> bool {
         let Some(instance) = self.topology.routers.get(id) else { return true };
-        // The deadline of a heap entry may have moved.
+        // The heap entry may be outdated, and the deadline later.
         if instance.router.next_timeout().is_none_or(|next| next > now) {
             return true;
         }
@@ -180,7 +180,7 @@ impl Engine {
         false
     }
 
-    /// Handles the elections whose probe has completed.
+    /// Handles elections that were waiting for a probe which has now completed.
     pub(super) fn elect_waiting(&mut self, now: Timestamp) {
         for position in (0..self.waiting.len()).rev() {
             let Some((id, needed)) = self.waiting.get(position).copied() else { continue };
@@ -206,7 +206,7 @@ fn backups<'a>(
     backups.map(|instance| (instance.row, instance.router.snapshot().active_interval.nanos()))
 }
 
-/// Returns when the probe before an election at `deadline` must have begun.
+/// Returns the earliest time at which the probe for an election at `deadline` may have begun.
 pub(super) fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestamp {
     let snapshot = instance.router.snapshot();
     let interval = snapshot.active_interval.nanos();
@@ -214,8 +214,8 @@ pub(super) fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestam
     Timestamp::from_nanos(deadline.as_nanos().saturating_sub(age))
 }
 
-/// Returns the attachment of a backup's link, unless a probe that began at `needed` or later found
-/// it attached.
+/// Returns the attachment of a backup's link if it must be probed before an election. Returns `None`
+/// if a probe that began at or after `needed` found the program attached.
 pub(super) fn attachment<'a>(
     links: &'a Links,
     instance: &Instance,
@@ -244,8 +244,9 @@ mod tests {
         Row::new(number).expect("rows start at 1")
     }
 
-    /// Returns the milliseconds up to `end` at which a link is probed. `backups`: the interval of
-    /// each; `last`: the time of its last advert; `awake`: the engine is awake this often anyway.
+    /// Returns the times up to `end` at which a link is probed. `backups` contains the advert
+    /// interval of each backup, `last` is the time of the last adverts, and `awake` the interval at
+    /// which the engine is awake anyway. All times are in milliseconds.
     fn probed(watch: &mut Watch, end: u64, backups: &[u64], last: u64, awake: u64) -> Vec<u64> {
         let rows = || (1..).map(row).zip(backups.iter().map(|interval| interval * MS));
         let mut probed = Vec::new();
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overdue_advert_causes_a_probe() {
+    fn overdue_advert_causes_a_probe() {
         for (backups, awake, expected) in [
             (&[1_000][..], ASLEEP, 21_500),
             (&[400], ASLEEP, 20_600),
@@ -312,11 +313,15 @@ mod tests {
     }
 
     #[test]
-    fn a_link_without_adverts_is_probed_periodically() {
+    fn link_without_adverts_is_probed_periodically() {
         assert_eq!(probed(&mut watch_from(0), 3_500, &[], 0, ASLEEP), [1_000, 2_000, 3_000]);
         assert_eq!(probed(&mut watch_from(0), 3_500, &[40_000], 0, ASLEEP), [1_500, 3_000]);
         let mut watch = watch_from(0);
         watch.received(at(700));
-        assert_eq!(probed(&mut watch, 2_900, &[], 0, ASLEEP), [1_700, 2_700], "a record is an advert");
+        assert_eq!(
+            probed(&mut watch, 2_900, &[], 0, ASLEEP),
+            [1_700, 2_700],
+            "an advert with a record counts"
+        );
     }
 }

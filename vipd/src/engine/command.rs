@@ -18,65 +18,65 @@ use crate::service::bus::Publisher;
 use crate::vrrp::{Event, Peer, Snapshot, VirtualAddress};
 use crate::xdp::{Mode, Row};
 
-/// Messages from the service to the engine.
+/// Messages from the service to the engine. Never lost.
 #[expect(
     clippy::large_enum_variant,
     reason = "few are sent, and a box would be freed on the engine's thread"
 )]
 pub(crate) enum Command {
-    /// The result of a [`Request::Open`].
+    /// A link was opened, or could not be opened.
     Opened {
         link: LinkId,
-        /// Index of the interface when it was requested.
+        /// Index of the interface at the time of the request.
         ifindex: u32,
-        /// The opened link, or a human-readable error.
+        /// The sockets of the link, or a human-readable error.
         io: Result<LinkIo, String>,
     },
     /// The XDP program no longer uses the row of a removed router.
     RowReleased(Row),
     /// Requests a snapshot of the current state.
     Snapshot(oneshot::Sender<Arc<EngineSnapshot>>),
-    /// Shut down all virtual routers and end.
+    /// Shuts down all virtual routers and ends the engine.
     Stop,
 }
 
 /// Messages from the engine to the service: work that may block. Never lost.
 pub(crate) enum Request {
-    /// Open a link whose interface exists, or update an open one.
+    /// Opens a link whose interface exists, or updates a link that is already open.
     Open(LinkSpec),
-    /// As `Open`, for a link whose XDP program was detached externally; handled before requests for
-    /// other links.
+    /// Like `Open`, for a link whose XDP program was detached externally. Handled before requests
+    /// for other links.
     Reattach(LinkSpec),
-    /// Rejoin the groups of an open link that the kernel may have left.
+    /// Restores multicast memberships of an open link that the kernel may have dropped.
     RenewGroups(LinkSpec),
-    /// Close a link whose interface no longer exists.
+    /// Closes a link whose interface was deleted or renamed.
     Close {
         link: LinkId,
-        /// The index that the interface had.
+        /// The previous index of the interface.
         ifindex: u32,
         /// Sockets of the link.
         io: Option<LinkIo>,
     },
-    /// Drop the sockets that newer ones have replaced.
+    /// Closes sockets that have been replaced.
     Drop(LinkIo),
-    /// Remove a router's entries from the XDP program, clear its row and answer with
+    /// Removes a router's entries from the XDP program and clears its row. The service responds with
     /// [`Command::RowReleased`].
     Forget {
-        /// The interface that the link's entries are for, if there is one.
+        /// Index of the router's VRRP interface, if it exists.
         ifindex: Option<u32>,
         entry: XdpEntry,
         row: Row,
     },
-    /// Set a macvlan down, unless it is wanted up again. Takes about 10 ms, because the kernel
+    /// Brings a macvlan down unless it is wanted up again. Takes about 10 ms, because the kernel
     /// waits for all readers (`synchronize_net`).
     Down { ifindex: u32, wanted_up: Arc<AtomicBool> },
 }
 
-/// Messages from the engine to the log. Dropped and counted when the log is full.
+/// Messages from the engine to the log. Dropped and counted if the channel is full.
 pub(crate) enum Report {
     /// An event of a virtual router.
     Router { router: RouterId, event: Event },
-    /// A stale VIP of a former run was removed.
+    /// A stale VIP of a previous run was removed.
     StaleVipRemoved(Address),
     /// A VIP was removed because its router is not master.
     VipRemoved { router: RouterId, address: Address },
@@ -84,17 +84,17 @@ pub(crate) enum Report {
     XdpDetached { interface: String },
     /// There is no room for another virtual router.
     NoRoom(NoRoom),
-    /// The kernel refused to add or to remove an address.
+    /// The kernel refused to add or remove an address.
     AddressRefused { address: Address, is_added: bool, error: io::Error },
-    /// The kernel refused to set a macvlan up.
+    /// The kernel refused to bring a macvlan up.
     MacvlanRefused { router: RouterId, error: io::Error },
-    /// The XDP program's map of VIPs with `accept = false` refused some: they are not added.
+    /// VIPs with `accept = false` were not added, because packets to them cannot be dropped.
     NotClosed { router: RouterId, error: io::Error },
-    /// The kernel refused a frame.
+    /// The kernel refused to send a frame.
     SendRefused { router: RouterId, error: io::Error },
     /// Netlink notifications were lost; links and addresses are read again.
     NetlinkOverrun,
-    /// A netlink request failed.
+    /// Links and addresses could not be read or changed.
     NetlinkFailed(io::Error),
     /// The engine runs without real-time scheduling or without locked memory.
     NotRealtime { what: &'static str, error: io::Error },
@@ -104,7 +104,7 @@ pub(crate) enum Report {
 pub(crate) struct Reports {
     log: mpsc::Sender<Report>,
     transitions: Publisher,
-    /// Reports that the channel had no room for.
+    /// Number of reports dropped because the channel was full.
     pub(crate) dropped: u64,
 }
 
@@ -113,8 +113,8 @@ impl Reports {
         Self { log, transitions, dropped: 0 }
     }
 
-    /// Sends an event. A state change is also published on the bus, after its report, so that a
-    /// reader of the bus can rely on the report having been sent or dropped.
+    /// Sends an event. A state change is then also published on the bus. A reader of the bus can
+    /// therefore rely on the report having been sent or dropped.
     pub(crate) fn event(&mut self, now: Timestamp, router: RouterId, event: Event) {
         self.send(Report::Router { router, event });
         if let Event::StateChanged { to, reason, .. } = event {
@@ -128,28 +128,28 @@ impl Reports {
     }
 }
 
-/// The engine and its virtual routers at one moment.
+/// The state of the engine and its virtual routers at a point in time.
 pub(crate) struct EngineSnapshot {
     pub(crate) now: Timestamp,
     pub(crate) routers: Vec<RouterSnapshot>,
-    /// Wake-ups since the start.
+    /// Number of wake-ups since the start.
     pub(crate) wakeups: u64,
-    /// Times that netlink notifications were lost.
+    /// Number of times that netlink notifications were lost.
     pub(crate) overruns: u64,
-    /// Reports that the log channel had no room for.
+    /// Number of reports dropped because the log channel was full.
     pub(crate) reports_dropped: u64,
 }
 
-/// One virtual router at that moment.
+/// The state of a virtual router in an [`EngineSnapshot`].
 pub(crate) struct RouterSnapshot {
     pub(crate) id: RouterId,
     pub(crate) settings: Arc<config::Instance>,
     pub(crate) row: Row,
     pub(crate) router: Snapshot,
     pub(crate) sent: Sent,
-    /// Source of its adverts.
+    /// Source of the router's adverts.
     pub(crate) primary: Option<IpAddr>,
-    /// Where the XDP program of the router's link runs.
+    /// Mode of the XDP program on the router's link.
     pub(crate) mode: Option<Mode>,
     /// Why the router's link could not be opened.
     pub(crate) failure: Option<String>,
@@ -157,12 +157,12 @@ pub(crate) struct RouterSnapshot {
     pub(crate) macvlan_failure: Option<String>,
     /// Virtual MAC of the router, if it uses one.
     pub(crate) virtual_mac: Option<[u8; 6]>,
-    /// The configured VIPs that are missing while it is master.
+    /// VIPs that are missing although the router is master.
     pub(crate) missing: Vec<VirtualAddress>,
-    /// The VIP that is the primary address of an interface, which prevents the router from
-    /// starting.
+    /// A VIP without which an interface would lose its primary address, if the router is in Fault
+    /// for this reason.
     pub(crate) conflict: Option<IpAddr>,
-    /// The other routers with its VRID.
+    /// Other routers with the same VRID.
     pub(crate) peers: Vec<Peer>,
 }
 
@@ -174,8 +174,8 @@ pub(crate) struct Sent {
     pub(crate) priority_zero: u64,
     pub(crate) gratuitous_arps: u64,
     pub(crate) neighbor_advertisements: u64,
-    /// Frames that the kernel refused.
+    /// Frames that the kernel refused to send.
     pub(crate) send_errors: u64,
-    /// Address changes that netlink refused.
+    /// Address changes that the kernel refused, and VIPs that could not be closed.
     pub(crate) address_errors: u64,
 }

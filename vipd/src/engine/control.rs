@@ -1,4 +1,4 @@
-//! Handles commands from the service.
+//! Handles commands from the service, and builds snapshots for it.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::config;
 use crate::vrrp::{Fault, Input, State};
 
 impl Engine {
-    /// Carries out pending commands. Returns whether to stop.
+    /// Handles pending commands. Returns whether [`Command::Stop`] was among them.
     pub(super) fn take_commands(&mut self, now: Timestamp) -> bool {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Opened { link, ifindex, io } => self.opened(now, link, ifindex, io),
                 Command::RowReleased(row) => self.topology.release(row),
                 Command::Snapshot(answer) => {
-                    // The client may have disconnected.
+                    // Fails if the client has disconnected.
                     let _ = answer.send(self.snapshot(now));
                 }
                 Command::Stop => return true,
@@ -30,7 +30,7 @@ impl Engine {
     }
 
     fn opened(&mut self, now: Timestamp, id: LinkId, ifindex: u32, io: Result<LinkIo, String>) {
-        // A result for an interface that was replaced in the meantime is stale.
+        // Ignores the result if the interface has been replaced in the meantime.
         let Some(link) = self.topology.links.get_mut(id).filter(|link| link.ifindex == Some(ifindex)) else {
             if let Ok(io) = io {
                 self.request(Request::Drop(io));
@@ -38,7 +38,7 @@ impl Engine {
             return;
         };
         link.changed = true;
-        // After a failure the service retries without another request.
+        // Also set after a failure, because the service retries by itself.
         link.requested = true;
         match io {
             Ok(mut io) => {
@@ -47,7 +47,7 @@ impl Engine {
                 let probe = io.probe.take();
                 io.attachment = probe.map(|probe| self.prober.watch(move || probe.is_attached()));
                 link.failure = None;
-                // Closing its sockets blocks.
+                // Dropped by the service, because closing the sockets blocks.
                 if let Some(replaced) = link.io.replace(io) {
                     self.request(Request::Drop(replaced));
                 }
@@ -62,8 +62,8 @@ impl Engine {
         }
     }
 
-    /// Records created macvlans and reads their addresses: earlier notifications were ignored
-    /// because the names were not known yet.
+    /// Records created macvlans and reads their addresses. Notifications about them were ignored so
+    /// far, because their names were not known.
     fn adopt(&mut self, now: Timestamp, created: Vec<MacvlanIo>) {
         for MacvlanIo { link, name, ifindex } in created {
             self.topology.links.macvlan_created(link, name, ifindex);
@@ -72,7 +72,7 @@ impl Engine {
         self.resync_if_needed(now);
     }
 
-    /// Adds a virtual router while others run.
+    /// Adds a virtual router while others are running.
     #[cfg_attr(not(test), expect(dead_code, reason = "for reload"))]
     pub(super) fn add_router(&mut self, settings: Arc<config::Instance>) {
         match self.topology.add_router(settings) {
@@ -85,8 +85,8 @@ impl Engine {
         }
     }
 
-    /// Removes a virtual router: sends its priority-0 advert, removes its addresses, then releases
-    /// its resources.
+    /// Removes a virtual router: sends its priority-0 advert, removes its addresses and releases its
+    /// resources.
     #[cfg_attr(not(test), expect(dead_code, reason = "for reload"))]
     pub(super) fn remove_router(&mut self, now: Timestamp, router: RouterId) {
         self.dispatch(now, router, Input::Shutdown);
@@ -111,8 +111,8 @@ impl Engine {
         }
     }
 
-    /// Brings the link of a new router up to date, if it is open; otherwise it is opened when its
-    /// interface appears.
+    /// Requests that the link of a new router be opened again, if it is already open. Otherwise, it
+    /// is opened once its interface exists.
     fn reopen_link_of(&mut self, router: RouterId) {
         let Some(id) = self.topology.routers.get(router).map(|instance| instance.link) else { return };
         let is_open = self.topology.links.get(id).is_some_and(|link| link.requested);
@@ -121,7 +121,7 @@ impl Engine {
         }
     }
 
-    /// Shuts down all virtual routers: sends all priority-0 adverts first, then removes all
+    /// Shuts down all virtual routers: first sends all priority-0 adverts, then removes all
     /// addresses.
     pub(super) fn shut_down(&mut self, now: Timestamp) {
         for slot in 0..self.topology.routers.slots() {
@@ -132,7 +132,7 @@ impl Engine {
         self.flush_all(now);
     }
 
-    /// Returns the state of everything, built at most once in a turn.
+    /// Returns a snapshot of all routers, which is built at most once per turn.
     pub(super) fn snapshot(&mut self, now: Timestamp) -> Arc<EngineSnapshot> {
         if let Some(snapshot) = &self.snapshot {
             return Arc::clone(snapshot);

@@ -1,5 +1,5 @@
-//! The only caller of [`Router::handle`](crate::vrrp::Router::handle): every input of a router
-//! passes through here.
+//! Passes inputs to the routers. No other code calls
+//! [`Router::handle`](crate::vrrp::Router::handle).
 //!
 //! ```text
 //!  ring record, timeout, netlink, command
@@ -7,7 +7,7 @@
 //!        ▼
 //!  worklist ──► unchanged adverts first (FastPath) ──► Router::handle
 //!                                                        ├─► actions ──► Effects, carried out at the end of the turn
-//!                                                        ├─► events  ──► log; state changes to the bus, too
+//!                                                        ├─► events  ──► log; state changes also to the bus
 //!                                                        └─► next timeout ──► Schedule
 //! ```
 
@@ -21,16 +21,16 @@ use crate::xdp::{self, Row};
 use super::instance::fingerprint_of;
 
 impl Engine {
-    /// Passes an input to a router, after any unchanged advert that arrived earlier. Otherwise the
-    /// master-down timer could fire although an advert has arrived.
+    /// Passes an input to a router. Any unchanged advert that has arrived is handled first, so that
+    /// the master-down timer does not fire despite an advert.
     pub(super) fn dispatch(&mut self, now: Timestamp, router: RouterId, input: Input) {
         self.catch_up(router);
         self.worklist.push_back((router, input));
         self.work(now);
     }
 
-    /// Passes an advert of the ring to a router. `before` is the arrival of the last unchanged
-    /// advert before it.
+    /// Passes an advert from the ring to a router, after the last unchanged advert, which arrived at
+    /// `before`. `advert` is `None` if the record cannot be converted.
     pub(super) fn dispatch_advert(
         &mut self,
         now: Timestamp,
@@ -48,7 +48,7 @@ impl Engine {
         self.work(now);
     }
 
-    /// Passes the last unchanged advert to a router.
+    /// Passes the last unchanged advert to a router, if it has not been handled yet.
     pub(super) fn dispatch_unchanged(&mut self, now: Timestamp, router: RouterId) {
         self.catch_up(router);
         self.work(now);
@@ -64,7 +64,7 @@ impl Engine {
         self.worklist.extend(unchanged.map(|advert| (router, Input::Advert(advert))));
     }
 
-    /// Handles all inputs of the worklist, in order.
+    /// Handles all inputs in the worklist, in order.
     fn work(&mut self, now: Timestamp) {
         while let Some((router, input)) = self.worklist.pop_front() {
             self.handle(now, router, input);
@@ -88,9 +88,9 @@ impl Engine {
         self.schedule.arm(id, published, &instance.router);
     }
 
-    /// Publishes the unchanged advert of each router where it differs from the published one.
-    /// Returns whether an advert equal to a previously published one arrived just before: its
-    /// actions need another turn.
+    /// Publishes the fast path of each router whose fast path has changed. Returns whether another
+    /// turn is needed, because an advert arrived on the previous fast path at the last moment and may
+    /// have caused actions.
     pub(super) fn publish_fast_paths(&mut self, now: Timestamp) -> bool {
         let mut more = false;
         let count = self.dirty.len();
@@ -99,7 +99,7 @@ impl Engine {
             let Some(instance) = self.topology.routers.get_mut(id) else { continue };
             instance.dirty = false;
             let steady = instance.router.steady();
-            // The inputs of a turn may cancel each other out.
+            // Several inputs in one turn may have cancelled each other out.
             if steady.as_ref() == instance.fast_path.published() {
                 continue;
             }
@@ -117,7 +117,7 @@ impl Engine {
     }
 }
 
-/// A router's row in the XDP program's map `STEADY`.
+/// A router's row in the XDP program's array `STEADY`.
 struct Slot<'a> {
     steady: &'a xdp::Steady,
     row: Row,

@@ -1,19 +1,19 @@
 //! Identities of routers and links, and the table that allocates them.
 //!
-//! Routers and links come and go while the agent runs, and other threads refer to them in messages.
-//! A plain vector index would then refer to whichever entry reused the slot; an identity contains
-//! the generation of its slot and no longer resolves once its entry is removed.
+//! Routers and links are added and removed while the agent runs, and messages from other threads
+//! refer to them. A plain index could refer to a new entry that reuses the slot. An identity also
+//! contains the slot's generation, so that it does not resolve after its entry has been removed.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
 /// An identity allocated by a [`Slab`].
 pub(crate) trait Id: Copy + Eq + Ord + Debug {
-    /// Creates the identity of the entry in slot `index`, in its `generation`th use.
+    /// Creates the identity for slot `index` with this generation.
     fn new(index: u32, generation: u32) -> Self;
-    /// Returns the slot.
+    /// Returns the index of the slot.
     fn index(self) -> usize;
-    /// Returns how often the slot was used before.
+    /// Returns the number of earlier entries in the slot.
     fn generation(self) -> u32;
 }
 
@@ -43,15 +43,15 @@ macro_rules! id {
 }
 
 id! {
-    /// A virtual router of the configuration.
+    /// Identifies a configured virtual router.
     RouterId
 }
 id! {
-    /// A network interface that the configuration names, or a macvlan that vipd creates.
+    /// Identifies a configured network interface or a macvlan created by vipd.
     LinkId
 }
 
-/// Entries by identity. Slots are reused; an identity is not.
+/// A table of entries by identity. Slots are reused, identities are not.
 #[derive(Debug)]
 pub(crate) struct Slab<I, T> {
     slots: Vec<Slot<T>>,
@@ -70,7 +70,7 @@ impl<I: Id, T> Slab<I, T> {
         Self { slots: Vec::new(), free: Vec::new(), id: PhantomData }
     }
 
-    /// Adds the entry that `make` returns for its identity.
+    /// Adds the entry that `make` creates for its identity.
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(I) -> T) -> I {
         if let Some(index) = self.free.pop()
             && let Some(slot) = self.slots.get_mut(index as usize)
@@ -79,7 +79,7 @@ impl<I: Id, T> Slab<I, T> {
             slot.entry = Some(make(id));
             return id;
         }
-        let index = u32::try_from(self.slots.len()).expect("a slot takes more than a byte of memory");
+        let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 slots fit into memory");
         let id = I::new(index, 0);
         self.slots.push(Slot { generation: 0, entry: Some(make(id)) });
         id
@@ -90,11 +90,11 @@ impl<I: Id, T> Slab<I, T> {
         self.insert_with(|_| entry)
     }
 
-    /// Removes an entry; its identity never resolves again.
+    /// Removes an entry. Its identity never resolves again.
     pub(crate) fn remove(&mut self, id: I) -> Option<T> {
         let slot = self.slots.get_mut(id.index()).filter(|slot| slot.generation == id.generation())?;
         let entry = slot.entry.take()?;
-        // A slot whose generations are used up is retired.
+        // A slot is retired once its generations are used up.
         if let Some(next) = slot.generation.checked_add(1) {
             slot.generation = next;
             self.free.extend(u32::try_from(id.index()));
@@ -112,14 +112,13 @@ impl<I: Id, T> Slab<I, T> {
         slot.entry.as_mut()
     }
 
-    /// Returns the identity of the entry in slot `index`, if any, for loops that change entries
-    /// while iterating.
+    /// Returns the identity of the entry in slot `index`, if any. For loops that modify the table.
     pub(crate) fn id_at(&self, index: usize) -> Option<I> {
         let slot = self.slots.get(index).filter(|slot| slot.entry.is_some())?;
         Some(I::new(u32::try_from(index).ok()?, slot.generation))
     }
 
-    /// Returns the number of slots, used and free.
+    /// Returns the number of slots, both used and free.
     pub(crate) fn slots(&self) -> usize {
         self.slots.len()
     }
@@ -148,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identity_resolves_to_nothing_once_its_entry_is_removed() {
+    fn identity_of_a_removed_entry_does_not_resolve() {
         let mut slab = Slab::<RouterId, _>::new();
         let (first, second) = (slab.insert("a"), slab.insert("b"));
         assert_eq!(slab.remove(first), Some("a"));
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_entries_that_come_and_go_use_one_slot() {
+    fn slot_of_a_removed_entry_is_reused_10_000_times() {
         let mut slab = Slab::<LinkId, u32>::new();
         let kept = slab.insert(7);
         for round in 0..10_000 {

@@ -1,4 +1,4 @@
-//! One configured virtual router: the protocol's state machine, and the frames prepared for it.
+//! One configured virtual router: its protocol state machine and its prepared frames.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,38 +24,38 @@ use crate::packet::AdvertFrame;
 use crate::vrrp::{Family, FastPath, Received, Router, RouterConfig, State, Steady, Version, VirtualAddress};
 use crate::xdp::Row;
 
-/// A virtual router with all its state in the engine.
+/// A virtual router and its state in the engine.
 pub(crate) struct Instance {
     pub(crate) router: Router,
     pub(crate) settings: Arc<config::Instance>,
     /// Row of the router in the XDP program's arrays.
     pub(crate) row: Row,
-    /// The link that its adverts are sent and received on.
+    /// The link on which it sends and receives adverts.
     pub(crate) link: LinkId,
-    /// All virtual addresses, the excluded ones last.
+    /// All VIPs, the excluded ones last.
     pub(crate) addresses: Vec<VirtualAddress>,
-    /// The link of each address.
+    /// The link of each VIP.
     pub(crate) vip_links: Vec<LinkId>,
     /// Macvlan of the router, if it uses a virtual MAC.
     pub(crate) macvlan: Option<LinkId>,
-    /// Whether its macvlan is wanted up. The service, which sets it down, checks this before and
-    /// after.
+    /// Whether the macvlan is wanted up. The service checks this before and after it brings the
+    /// macvlan down.
     pub(crate) wanted_up: Arc<AtomicBool>,
-    /// The addresses that the XDP program drops packets to (Accept_Mode false).
+    /// The VIPs to which the XDP program drops packets (Accept_Mode false).
     pub(crate) closed: Vec<ClosedKey>,
     pub(crate) sent: Sent,
-    /// The last refused frame was reported; reset by the next successful send.
+    /// Whether a refused frame has been reported since the last successful send.
     pub(crate) refusal_reported: bool,
-    /// The unchanged advert that is published to the XDP program.
+    /// The unchanged advert published to the XDP program.
     pub(crate) fast_path: FastPath,
-    /// The router's fast path may need to be published again at the end of this turn.
+    /// Whether the fast path may have to be published again at the end of this turn.
     pub(crate) dirty: bool,
-    /// Rate-limit state of each VIP's corrections: the theoretical arrival time (GCRA).
+    /// Rate-limit state for the corrections of each VIP: a theoretical arrival time (GCRA).
     corrected: Vec<Timestamp>,
     frames: Option<Frames>,
 }
 
-/// Adverts prepared for one MAC and primary address.
+/// Adverts prepared for a MAC and primary address.
 struct Frames {
     mac: Option<[u8; 6]>,
     primary: IpAddr,
@@ -64,9 +64,9 @@ struct Frames {
 
 /// The adverts of one virtual router.
 pub(crate) enum Adverts {
-    /// One Ethernet frame to the group.
+    /// One Ethernet frame to the multicast group.
     Multicast(AdvertFrame),
-    /// One VRRP message for each peer.
+    /// One VRRP message per peer.
     Unicast(Vec<UnicastPeer>),
 }
 
@@ -97,14 +97,14 @@ impl Instance {
         }
     }
 
-    /// Prepares the adverts for this MAC of the link and this primary address with its prefix length. Returns whether the
-    /// MAC has changed.
+    /// Prepares the adverts for the link's MAC and for the primary address, whose prefix length is
+    /// `prefix`. Returns whether the MAC has changed.
     pub(crate) fn prepare(&mut self, mac: Option<[u8; 6]>, primary: IpAddr, prefix: Option<u8>) -> bool {
         let before = self.frames.as_ref().map(|frames| (frames.mac, frames.primary));
         if before == Some((mac, primary)) {
             return false;
         }
-        // The configuration allows up to 255 addresses of one family, so that they always fit.
+        // Always succeeds, because the configuration allows at most 255 addresses of one family.
         self.frames = self.adverts(mac, primary, prefix).map(|adverts| Frames { mac, primary, adverts });
         before.is_some_and(|(old, _)| old != mac)
     }
@@ -130,12 +130,12 @@ impl Instance {
         }
     }
 
-    /// Returns the adverts, once the link is ready to send adverts.
+    /// Returns the prepared adverts, or `None` if the link has not been ready yet.
     pub(crate) fn adverts_mut(&mut self) -> Option<&mut Adverts> {
         self.frames.as_mut().map(|frames| &mut frames.adverts)
     }
 
-    /// Returns the virtual router's own MAC (RFC 9568 section 7.3).
+    /// Returns the virtual router MAC (RFC 9568 section 7.3).
     pub(crate) fn virtual_mac(&self) -> [u8; 6] {
         let RouterConfig { vrid, family, .. } = self.router.config();
         let block = match family {
@@ -150,7 +150,8 @@ impl Instance {
         self.frames.as_ref().map(|frames| frames.primary)
     }
 
-    /// Counts a frame that the kernel took, and records when an advert was really sent.
+    /// Counts a frame that the kernel accepted. For an advert, also tells the router when it was
+    /// sent.
     pub(crate) fn count_sent(&mut self, now: Timestamp, kind: FrameKind) {
         let sent = &mut self.sent;
         match kind {
@@ -169,7 +170,7 @@ impl Instance {
         XdpEntry::new(self.row, &self.settings)
     }
 
-    /// Returns whether it sends its adverts to unicast peers.
+    /// Returns whether the router uses unicast peers.
     pub(crate) fn is_unicast(&self) -> bool {
         matches!(self.settings.transport, Transport::Unicast(_))
     }
@@ -178,39 +179,40 @@ impl Instance {
         self.router.state() == State::Master
     }
 
-    /// Returns when a master on a link whose XDP program was detached becomes impeded. A backup,
-    /// which may miss the master's adverts, is impeded at once.
+    /// Returns when a master whose XDP program was detached becomes impeded. Returns `None` for a
+    /// backup, which is impeded immediately because it may miss the master's adverts.
     pub(crate) fn grace_ends(&self, link: &Link) -> Option<Timestamp> {
         let detached_at = link.io.as_ref()?.detached_at.filter(|_| self.is_master())?;
         Some(detached_at + self.router.snapshot().master_down_interval)
     }
 
-    /// Returns the virtual addresses with the link of each.
+    /// Iterates over the VIPs and their links.
     pub(crate) fn vips(&self) -> impl Iterator<Item = (VirtualAddress, LinkId)> + Clone {
         self.addresses.iter().copied().zip(self.vip_links.iter().copied())
     }
 
-    /// Returns the virtual address at a position of [`vips`](Self::vips).
+    /// Returns the VIP at a position in [`vips`](Self::vips), and its link.
     pub(crate) fn vip(&self, position: usize) -> Option<(VirtualAddress, LinkId)> {
         Some((*self.addresses.get(position)?, *self.vip_links.get(position)?))
     }
 
-    /// Returns the links where a VIP may be: the VIP's own link, and the parent of its macvlan,
-    /// where another agent or a network manager may have added it.
+    /// Returns the links on which a VIP may be present: its own link and, if that is the macvlan,
+    /// also the parent, where another agent or a network manager may have added it.
     pub(crate) fn links_of(&self, position: usize) -> impl Iterator<Item = LinkId> + Clone + use<> {
         let on = self.vip_links.get(position).copied();
         let parent = on.filter(|on| self.macvlan == Some(*on)).map(|_| self.link);
         on.into_iter().chain(parent)
     }
 
-    /// Returns whether a VIP may be added. With `accept = false`, packets to the VIP are dropped
-    /// first.
+    /// Returns whether a VIP may be added. With `accept = false`, the XDP program must already drop
+    /// packets to it.
     pub(crate) fn may_add(&self, address: IpAddr) -> bool {
         self.settings.accept || self.closed.iter().any(|key| key.address == to_words(address))
     }
 
-    /// Charges one correction to a VIP's rate limit: a burst of five, then one per second, in case
-    /// another tool keeps undoing them. If the limit is reached, returns when to try again.
+    /// Charges a correction to the VIP's rate limit, which allows bursts of five and one per second
+    /// after that, in case another tool keeps undoing corrections. If the limit is reached, returns
+    /// when to try again.
     pub(crate) fn correct(&mut self, position: usize, now: Timestamp) -> Option<Timestamp> {
         const PERIOD: u64 = 1_000_000_000;
         const BURST: u64 = 5;
@@ -223,7 +225,8 @@ impl Instance {
         None
     }
 
-    /// Returns the VIP without which a link would lose its primary address.
+    /// Returns a VIP whose removal would take a link's primary address with it, if there is one. An
+    /// address owner never has such a conflict.
     pub(crate) fn conflict(&self, links: &Links) -> Option<IpAddr> {
         if self.is_owner() {
             return None;
@@ -235,7 +238,7 @@ impl Instance {
         each.find(|(position, vip)| conflicts(*position, vip.address)).map(|(_, vip)| vip.address)
     }
 
-    /// Returns the VIPs that the router should have but does not have.
+    /// Iterates over the VIPs that are missing although the router is master.
     pub(crate) fn missing(&self, links: &Links) -> impl Iterator<Item = VirtualAddress> {
         let is_present = |vip: VirtualAddress, on: LinkId| {
             links.get(on).is_some_and(|link| {
@@ -247,8 +250,8 @@ impl Instance {
         held.filter(move |(vip, on)| !is_present(*vip, *on)).map(|(vip, _)| vip)
     }
 
-    /// Returns whether the router is the address owner (priority 255): the virtual addresses belong
-    /// to its interface.
+    /// Returns whether the router is the address owner (priority 255), so that the VIPs belong to
+    /// its interface.
     pub(crate) fn is_owner(&self) -> bool {
         self.router.config().is_owner()
     }
@@ -265,7 +268,7 @@ fn fields(settings: &config::Instance) -> Fields {
     }
 }
 
-/// Returns the form of checksum that an instance sends.
+/// Returns the checksum form of the adverts that an instance sends.
 pub(crate) fn checksum_form(settings: &config::Instance) -> ChecksumForm {
     match (settings.router.version(), settings.router.family, settings.checksum) {
         (Version::V2, ..) => ChecksumForm::V2,
@@ -275,8 +278,8 @@ pub(crate) fn checksum_form(settings: &config::Instance) -> ChecksumForm {
     }
 }
 
-/// Converts a record of the ring to the core's input. Returns `None` if the record names an unknown
-/// form of checksum.
+/// Converts a record from the ring to an input for the core. Returns `None` if the record contains
+/// an unknown checksum form.
 pub(crate) fn received(record: &AdvertRecord) -> Option<Received> {
     Some(Received {
         arrival: Timestamp::from_nanos(record.arrival),

@@ -1,4 +1,4 @@
-//! A link of the configuration, and the interface that currently has its name.
+//! A configured link and the state of the interface that currently has its name.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,62 +17,62 @@ use crate::xdp::{Framing, Mode};
 pub(crate) enum LinkRole {
     /// The link sends and receives adverts.
     Vrrp,
-    /// The link is used for virtual addresses only (`dev`).
+    /// The link is used only for VIPs (`dev`).
     AddressOnly,
-    /// The link is the macvlan with the virtual MAC of this router; vipd creates the macvlan.
+    /// The link is a macvlan that vipd creates for the virtual MAC of this router.
     VirtualMac { router: RouterId, parent: LinkId },
 }
 
-/// A configured VIP of a link.
+/// A configured VIP on a link.
 #[derive(Debug, Default)]
 struct Vip {
     routers: Vec<RouterId>,
-    /// One of the VIP's routers is the address owner (priority 255), so the VIP is the interface's
-    /// own address.
+    /// Whether one of the routers is the address owner (priority 255), so that the VIP is the
+    /// interface's own address.
     is_own: bool,
 }
 
-/// A configured link, and the interface that currently has its name.
+/// A configured link and the state of the interface that currently has its name.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not the states of one machine")]
 pub(crate) struct Link {
-    /// Name of the interface; of a macvlan, a description until it is created.
+    /// Interface name. For a macvlan that has not been created yet, a description.
     pub(crate) name: String,
     pub(crate) role: LinkRole,
-    /// Index, while there is an interface of that name.
+    /// Interface index, or `None` if no interface has this name.
     pub(crate) ifindex: Option<u32>,
-    /// Up with carrier.
+    /// Whether the interface is up and has a carrier.
     pub(crate) running: bool,
-    /// Ethernet address; none on links of other kinds.
+    /// Ethernet address, or `None` if the interface has none.
     pub(crate) mac: Option<[u8; 6]>,
     is_point_to_point: bool,
     pub(crate) addresses: AddressTable,
     /// Sockets and XDP attachment of the link, once the service has opened it.
     pub(crate) io: Option<LinkIo>,
-    /// The unicast peers in a subnet of its routers' sources.
+    /// Unicast peers that are in the same subnet as the source of their adverts.
     pub(crate) neighbors: BTreeMap<IpAddr, Neighbor>,
     /// Why the link could not be opened.
     pub(crate) failure: Option<String>,
-    /// Routers whose adverts or addresses are on the link.
+    /// Routers that use the link for adverts or addresses.
     pub(crate) routers: Vec<RouterId>,
-    /// The service was requested to open it, and retries by itself after a failure.
+    /// Whether the service has been asked to open the link. After a failure, it retries by itself.
     pub(crate) requested: bool,
-    /// Stale VIPs of a former run were removed.
+    /// Whether stale VIPs of a previous run have been removed.
     pub(crate) swept: bool,
-    /// A change may affect all its routers.
+    /// Whether there was a change that may affect all routers of the link.
     pub(crate) changed: bool,
-    /// Routers affected by a change of one of their addresses.
+    /// Routers of which an address has changed.
     pub(crate) touched: Vec<RouterId>,
     /// Configured VIPs that may be on the link.
     vips: BTreeMap<IpAddr, Vip>,
-    /// The link's primary addresses may have changed.
+    /// Whether the link's primary addresses may have changed.
     pub(super) own_changed: bool,
-    /// The kernel may have left VRRP's groups on the link.
+    /// Whether the kernel may have dropped the link's membership in the VRRP groups.
     pub(super) groups_uncertain: bool,
-    /// Primary address of IPv4 and of IPv6.
+    /// The primary IPv4 and IPv6 addresses.
     primaries: [Primary; 2],
     /// IPv4 addresses of the link that are not VIPs.
     own: Vec<Address>,
-    /// The current dump has listed the link.
+    /// Whether the current dump has listed the link.
     pub(super) seen: bool,
 }
 
@@ -103,15 +103,15 @@ impl Link {
         }
     }
 
-    /// Returns whether the interface exists, is up and has a carrier.
+    /// Checks that the interface exists, is up and has a carrier.
     pub(crate) fn link_state(&self) -> Result<(), Fault> {
         self.ifindex.ok_or(Fault::NoInterface)?;
         if self.running { Ok(()) } else { Err(Fault::InterfaceDown) }
     }
 
-    /// Returns the header that the link's frames start with, or `None` if the XDP program cannot
-    /// parse them: InfiniBand, or a GRE interface without a remote address, whose frames start with
-    /// the outer header.
+    /// Returns the header with which the link's frames start, or `None` if the XDP program cannot
+    /// parse the frames. Examples are InfiniBand, and GRE interfaces without a remote address, whose
+    /// frames start with the outer header.
     pub(crate) fn framing(&self) -> Option<Framing> {
         match self.mac {
             Some(_) => Some(Framing::Ethernet),
@@ -119,8 +119,8 @@ impl Link {
         }
     }
 
-    /// Returns whether adverts of a family can be sent and received: multicast ones only with an
-    /// Ethernet address.
+    /// Checks that adverts of a family can be sent and received. Multicast requires an Ethernet
+    /// address.
     pub(crate) fn io_state(&self, family: Family, is_unicast: bool) -> Result<(), Fault> {
         let is_parsed = match self.framing() {
             Some(Framing::Ethernet) => true,
@@ -138,21 +138,21 @@ impl Link {
         }
     }
 
-    /// Returns why the multicast group of a family cannot be joined.
+    /// Returns why the multicast group of a family cannot be joined, or `None` if it is joined.
     pub(crate) fn unjoined(&self, family: Family) -> Option<&str> {
         let unjoined = &self.io.as_ref()?.unjoined;
         unjoined.iter().find(|(other, _)| *other == family).map(|(_, reason)| reason.as_str())
     }
 
-    /// Returns whether addresses can be added to the link. A macvlan is up only while its router is
-    /// master.
+    /// Checks that addresses can be added to the link. A macvlan may be down, because it is up only
+    /// while its router is master.
     pub(crate) fn address_state(&self) -> Result<(), Fault> {
         let ready = self.is_virtual_mac() || (self.running && self.io.is_some());
         if self.ifindex.is_some() && ready { Ok(()) } else { Err(Fault::AddressInterface) }
     }
 
-    /// Returns the source of adverts: `source` where one is configured, else the first IPv4 or
-    /// link-local IPv6 address that is not a VIP.
+    /// Returns the source of adverts: the configured `source` if there is one, otherwise the first
+    /// IPv4 or link-local IPv6 address that is not a VIP.
     pub(crate) fn primary(&self, family: Family, source: Option<IpAddr>) -> Primary {
         match source {
             Some(source) => Primary::configured(&self.addresses, source),
@@ -160,8 +160,7 @@ impl Link {
         }
     }
 
-    /// Reselects the primary addresses if they may have changed. Returns whether they were
-    /// reselected.
+    /// Selects the primary addresses again if they may have changed. Returns whether it did.
     pub(crate) fn refresh_primaries(&mut self) -> bool {
         if !std::mem::take(&mut self.own_changed) {
             return false;
@@ -177,38 +176,39 @@ impl Link {
         true
     }
 
-    /// Returns whether to renew its group memberships: it is open, and since the last call it came
-    /// up, got or lost an address of its own, or was read again. The kernel leaves all groups when
-    /// it removes IPv4 or IPv6 from an interface (an MTU below 68 or 1280), and all addresses with
-    /// them.
+    /// Returns whether the link is open and its group memberships must be renewed, because since the
+    /// last call it came up, gained or lost an address other than a VIP, or was read again. When the
+    /// kernel disables IPv4 or IPv6 on an interface (for example because its MTU falls below 68 or
+    /// 1280), it removes the addresses and drops all memberships.
     pub(crate) fn take_groups_uncertain(&mut self) -> bool {
         self.io.is_some() && std::mem::take(&mut self.groups_uncertain)
     }
 
-    /// Returns whether removing this address would also remove the interface's primary address,
-    /// which vipd did not add.
+    /// Returns whether an address must not be removed: vipd did not add it, and without it the
+    /// interface would lose its primary address.
     pub(crate) fn is_protected(&self, found: &Address) -> bool {
         !self.addresses.is_ours(found)
             && (self.primaries[slot(Family::of(found.address))] == Primary::Virtual(found.address)
                 || dependent(found, &self.own).is_some())
     }
 
-    /// Returns whether the interface would lose its primary address with this VIP.
+    /// Returns whether removing this VIP would make the interface lose its primary address.
     pub(crate) fn conflicts(&self, vip: IpAddr) -> bool {
         self.addresses.entries(vip).any(|found| self.is_protected(found))
     }
 
-    /// Returns whether its interface exists, and the service has neither opened it nor failed to.
+    /// Returns whether the interface exists and the service has not yet completed its first attempt
+    /// to open the link.
     pub(crate) fn is_opening(&self) -> bool {
         self.ifindex.is_some() && self.io.is_none() && self.failure.is_none() && !self.is_virtual_mac()
     }
 
-    /// Returns whether it is a macvlan of vipd's own.
+    /// Returns whether the link is a macvlan created by vipd.
     pub(crate) fn is_virtual_mac(&self) -> bool {
         matches!(self.role, LinkRole::VirtualMac { .. })
     }
 
-    /// Registers a router that has these virtual addresses on this link.
+    /// Registers a router that uses this link, with the VIPs that it has here.
     pub(crate) fn add_router(
         &mut self,
         router: RouterId,
@@ -224,7 +224,7 @@ impl Link {
         (self.changed, self.own_changed) = (true, true);
     }
 
-    /// Removes a router.
+    /// Unregisters a router.
     pub(crate) fn remove_router(&mut self, router: RouterId) {
         self.routers.retain(|other| *other != router);
         self.touched.retain(|other| *other != router);
@@ -235,18 +235,18 @@ impl Link {
         (self.changed, self.own_changed) = (true, true);
     }
 
-    /// Returns the routers that have this virtual address on this link.
+    /// Returns the routers that have this VIP on this link.
     pub(crate) fn routers_of(&self, vip: IpAddr) -> &[RouterId] {
         self.vips.get(&vip).map_or(&[], |vip| vip.routers.as_slice())
     }
 
-    /// Returns the mode of the XDP program, while it is attached.
+    /// Returns the mode of the XDP program, or `None` if it is not attached.
     pub(crate) fn mode(&self) -> Option<Mode> {
         self.io.as_ref().filter(|io| io.detached_at.is_none()).and_then(|io| io.mode)
     }
 
     pub(super) fn created(&mut self, ifindex: u32) {
-        // Unchanged if its parent was opened again for another macvlan.
+        // The macvlan may already be known: its parent may have been opened again for another one.
         self.changed |= self.ifindex != Some(ifindex);
         self.ifindex = Some(ifindex);
         self.failure = None;
@@ -256,7 +256,7 @@ impl Link {
     pub(super) fn address_changed(&mut self, address: Address, present: bool) {
         let vip = self.vips.get(&address.address);
         self.touched.extend(vip.into_iter().flat_map(|vip| &vip.routers));
-        // A VIP matters for the primary address only where the interface has no other.
+        // A VIP affects the primary address only if the interface has no other address.
         let primary = self.primaries[slot(Family::of(address.address))];
         self.groups_uncertain |= !present && vip.is_none_or(|vip| vip.is_own);
         self.own_changed |= vip.is_none_or(|vip| vip.is_own) || !matches!(primary, Primary::Own(_));
@@ -281,7 +281,7 @@ impl Link {
         gone
     }
 
-    /// Records that the interface was deleted or renamed.
+    /// Records that the interface was deleted or renamed. Returns `None` if there was none.
     pub(super) fn gone(&mut self) -> Option<Gone> {
         let ifindex = self.ifindex.take()?;
         self.running = false;
@@ -301,10 +301,10 @@ fn slot(family: Family) -> usize {
     usize::from(family == Family::V6)
 }
 
-/// The remains of an interface that was deleted or renamed.
+/// State of an interface that was deleted or renamed, to be cleaned up.
 pub(crate) struct Gone {
     pub(crate) ifindex: u32,
-    /// vipd's addresses on the interface: a renamed interface still has them.
+    /// Addresses that vipd added. A renamed interface still has them.
     pub(crate) stale: Vec<Address>,
     /// Link I/O for the service to drop.
     pub(crate) io: Option<LinkIo>,

@@ -30,8 +30,8 @@ pub(crate) enum FrameKind {
     Solicitation,
 }
 
-/// A link that is ready for adverts and announcements. The service opens it and drops it: closing a
-/// packet socket waits for all its readers (`synchronize_net`).
+/// The I/O resources of an open link. Opened and dropped by the service, because closing a packet
+/// socket blocks (`synchronize_net`).
 pub(crate) struct LinkIo {
     /// Mode of the XDP program; `None` on an address-only link.
     pub(crate) mode: Option<Mode>,
@@ -39,22 +39,22 @@ pub(crate) struct LinkIo {
     pub(crate) probe: Option<LinkProbe>,
     /// The results of these checks.
     pub(crate) attachment: Option<Arc<Attachment>>,
-    /// When to check next.
+    /// Decides when to check again.
     pub(crate) watch: Watch,
-    /// When the XDP program was found detached externally.
+    /// When the XDP program was found to be detached externally.
     pub(crate) detached_at: Option<Timestamp>,
-    /// The families whose group cannot be joined, with a human-readable error: their routers do not
-    /// receive adverts.
+    /// Families whose group cannot be joined, each with a human-readable error. Their routers do not
+    /// receive multicast adverts.
     pub(crate) unjoined: Vec<(Family, String)>,
     /// Sends adverts and announcements.
     pub(crate) socket: PacketSocket,
-    /// The frames that the socket sends next.
+    /// Frames to send on the socket.
     pub(crate) batch: Batch<Tag>,
     /// Sends the adverts of routers with unicast peers.
     pub(crate) unicast: BTreeMap<RouterId, UnicastSocket>,
     /// Macvlans on the link.
     pub(crate) macvlans: Vec<MacvlanIo>,
-    /// Macvlans that could not be created: a fault of their routers alone.
+    /// Macvlans that could not be created. Only their routers are affected.
     pub(crate) failed_macvlans: Vec<MacvlanFailure>,
 }
 
@@ -70,6 +70,6 @@ pub(crate) struct MacvlanIo {
 #[derive(Clone, Debug)]
 pub(crate) struct MacvlanFailure {
     pub(crate) link: LinkId,
-    /// What failed, the router and the remedy.
+    /// A human-readable error that names the router.
     pub(crate) reason: String,
 }

@@ -1,5 +1,5 @@
-//! Describes what the service has to open on a link, and the entries of its virtual routers in the
-//! XDP program's maps.
+//! Description of a link for the service to open, including the entries of its virtual routers in
+//! the XDP program's maps.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use crate::config::settings::{Transport, XdpMode};
 use crate::vrrp::Family;
 use crate::xdp::{Framing, Preference, Row};
 
-/// A link to open, or to update if it is open.
+/// A link to open, or to update if it is already open.
 #[derive(Clone, Debug)]
 pub(crate) struct LinkSpec {
     pub(crate) link: LinkId,
@@ -22,13 +22,13 @@ pub(crate) struct LinkSpec {
     pub(crate) name: String,
     /// The configured XDP mode.
     pub(crate) xdp: Preference,
-    /// The header that the link's frames start with.
+    /// The header with which the link's frames start.
     pub(crate) framing: Framing,
-    /// Virtual routers of the link; empty for an address-only link.
+    /// Virtual routers that use the link for adverts; empty for an address-only link.
     pub(crate) routers: Vec<RouterSpec>,
 }
 
-/// Returns the configured XDP mode.
+/// Converts the configured XDP mode.
 pub(crate) fn preference(mode: XdpMode) -> Preference {
     match mode {
         XdpMode::Auto => Preference::Auto,
@@ -37,14 +37,14 @@ pub(crate) fn preference(mode: XdpMode) -> Preference {
     }
 }
 
-/// Requirements of one virtual router on its link.
+/// The requirements of a virtual router on its link.
 #[derive(Clone, Debug)]
 pub(crate) struct RouterSpec {
     pub(crate) router: RouterId,
     /// Name of the instance.
     pub(crate) name: String,
     pub(crate) entry: XdpEntry,
-    /// Source of its adverts to unicast peers; none in multicast.
+    /// Source of adverts to unicast peers, or `None` for multicast.
     pub(crate) unicast_source: Option<IpAddr>,
     /// Macvlan of the router, if it uses a virtual MAC.
     pub(crate) macvlan: Option<LinkId>,
@@ -56,7 +56,7 @@ pub(crate) struct XdpEntry {
     pub(crate) vrid: u8,
     pub(crate) family: Family,
     pub(crate) slot: RouterSlot,
-    /// Unicast peers of the router and the smallest TTL or Hop Limit of each.
+    /// Unicast peers of the router, each with the minimum TTL or Hop Limit of its adverts.
     pub(crate) peers: Vec<(PeerKey, u8)>,
 }
 
@@ -93,7 +93,7 @@ impl XdpEntry {
     }
 }
 
-/// Returns the group: 224.0.0.18 or ff02::12 (RFC 9568 section 5.1).
+/// Returns the VRRP multicast group: 224.0.0.18 or ff02::12 (RFC 9568 section 5.1).
 fn vrrp_group(family: Family) -> IpAddr {
     let words = match family {
         Family::V4 => address::ipv4(ipv4::VRRP_GROUP),

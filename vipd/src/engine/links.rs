@@ -1,4 +1,4 @@
-//! The links of the configuration, as netlink reports them.
+//! The table of configured links, updated from netlink notifications.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use super::id::{LinkId, Slab};
 use super::link::{Gone, Link, LinkRole};
 use crate::netlink::{Address, Notice};
 
-/// All links, by identity, by interface index and by name.
+/// All links, with lookup by identity, interface index and name.
 pub(crate) struct Links {
     slab: Slab<LinkId, Link>,
     by_name: BTreeMap<String, LinkId>,
@@ -21,7 +21,7 @@ impl Default for Links {
 }
 
 impl Links {
-    /// Adds a link whose interface is not known yet.
+    /// Adds a link. Its interface is found later, by name.
     pub(crate) fn add(&mut self, link: Link) -> LinkId {
         let name = link.name.clone();
         let id = self.slab.insert(link);
@@ -29,8 +29,8 @@ impl Links {
         id
     }
 
-    /// Returns the link of this name, which is added if it is new. A link that only carried
-    /// addresses takes the more demanding role.
+    /// Returns the link with this name, adding it if it is new. An address-only link becomes a VRRP
+    /// link if `role` requires it.
     pub(crate) fn find_or_add(&mut self, name: &str, role: LinkRole) -> LinkId {
         let Some(id) = self.by_name.get(name).copied() else {
             return self.add(Link::new(name.to_owned(), role));
@@ -68,7 +68,7 @@ impl Links {
         self.slab.iter_mut()
     }
 
-    /// Returns the number of slots of the table, for loops that change links while iterating.
+    /// Returns the number of slots in the table, for loops that modify links.
     pub(crate) fn slots(&self) -> usize {
         self.slab.slots()
     }
@@ -77,7 +77,7 @@ impl Links {
         self.slab.id_at(slot)
     }
 
-    /// Records that the service has created the macvlan of a link, with this name and index.
+    /// Records the name and index of a macvlan that the service has created for a link.
     pub(crate) fn macvlan_created(&mut self, id: LinkId, name: String, ifindex: u32) {
         let Some(link) = self.slab.get_mut(id) else { return };
         let (former, former_name) = (link.ifindex, std::mem::replace(&mut link.name, name.clone()));
@@ -88,13 +88,13 @@ impl Links {
         self.by_ifindex.insert(ifindex, id);
     }
 
-    /// Applies a notification. Returns the links that lost their interface: two if an interface was
-    /// renamed to the name of another link.
+    /// Applies a notification. Returns the links that have lost their interface. There are two if an
+    /// interface was renamed to the name of another link.
     pub(crate) fn apply(&mut self, notice: &Notice) -> [Option<(LinkId, Gone)>; 2] {
         match notice {
             Notice::Link(link) => {
-                // An interface with a known index and a different name was renamed, so the link
-                // with the old name has lost it.
+                // If the index belongs to a link with another name, the interface was renamed, and
+                // that link has lost it.
                 let known = self.by_ifindex.get(&link.ifindex).copied();
                 let named = self.by_name.get(&link.name).copied();
                 let renamed = known.filter(|known| Some(*known) != named);
@@ -142,7 +142,7 @@ impl Links {
         Some(gone)
     }
 
-    /// Removes an index that a link no longer has, unless another link has it by now.
+    /// Removes the index that a link no longer has, unless it already belongs to another link.
     fn forget_ifindex(&mut self, id: LinkId, ifindex: Option<u32>) {
         if let Some(ifindex) = ifindex
             && self.by_ifindex.get(&ifindex) == Some(&id)
@@ -151,14 +151,15 @@ impl Links {
         }
     }
 
-    /// Removes the state of neighbors that are no longer unicast peers (sorted).
+    /// Removes the state of neighbors that are no longer unicast peers. `peers` must be sorted.
     pub(crate) fn retain_neighbors(&mut self, peers: &[IpAddr]) {
         for (_, link) in self.slab.iter_mut() {
             link.neighbors.retain(|address, _| peers.binary_search(address).is_ok());
         }
     }
 
-    /// Marks all links as not yet seen, before the links of a full dump are inserted.
+    /// Starts a full dump: marks all links as changed and not seen. Call before its links are
+    /// applied.
     pub(crate) fn begin_dump(&mut self) {
         for (_, link) in self.slab.iter_mut() {
             link.seen = false;
@@ -167,9 +168,9 @@ impl Links {
         }
     }
 
-    /// Removes the interfaces that a full dump did not list, and clears all addresses. Called
-    /// between the links and the addresses of the dump. An unlisted interface is gone only if
-    /// `exists` agrees: a message that could not be parsed must not make an interface disappear.
+    /// Removes interfaces that a full dump did not contain, and clears all addresses. Call after the
+    /// links and before the addresses of the dump are applied. An interface is kept if `exists`
+    /// finds it, because its message may have been impossible to parse.
     pub(crate) fn end_links(&mut self, exists: impl Fn(u32, &str) -> bool) -> Vec<(LinkId, Gone)> {
         let mut unnamed = Vec::new();
         for (id, link) in self.slab.iter_mut() {
@@ -181,7 +182,7 @@ impl Links {
         unnamed.into_iter().filter_map(|id| Some((id, self.gone(id)?))).collect()
     }
 
-    /// Completes a full dump. Called after its addresses were inserted.
+    /// Completes a full dump. Call after its addresses were applied.
     pub(crate) fn end_dump(&mut self) {
         for (_, link) in self.slab.iter_mut() {
             link.addresses.end_dump();
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renamed_interface_is_gone_under_its_old_name() {
+    fn renaming_an_interface_removes_it_from_the_link_with_the_old_name() {
         let (mut links, eth0, eth1) = links();
         assert_eq!(gone(&mut links, &notice(5, "eth0")), None);
         assert_eq!(gone(&mut links, &address(5)), None);
@@ -247,16 +248,15 @@ mod tests {
         assert_eq!(gone(&mut links, &Notice::LinkGone { ifindex: 5 }), None);
     }
 
-    /// Each case lists the expected state for multicast and for unicast. Neither link has been
-    /// opened.
+    /// `states` contains the expected results for multicast and unicast. The link is not open.
     #[test]
-    fn unicast_needs_no_ethernet_address_on_a_point_to_point_interface() {
+    fn unicast_works_without_ethernet_address_on_point_to_point_interfaces() {
         let (mut links, eth0, _) = links();
-        let (opens, cannot) = (Err(Fault::NotAttached), Err(Fault::NoHardwareAddress));
+        let (supported, unsupported) = (Err(Fault::NotAttached), Err(Fault::NoHardwareAddress));
         for (mac, is_point_to_point, framing, states) in [
-            (Some([2; 6]), false, Some(Framing::Ethernet), [opens, opens]),
-            (None, true, Some(Framing::Bare), [cannot, opens]),
-            (None, false, None, [cannot, cannot]),
+            (Some([2; 6]), false, Some(Framing::Ethernet), [supported, supported]),
+            (None, true, Some(Framing::Bare), [unsupported, supported]),
+            (None, false, None, [unsupported, unsupported]),
         ] {
             links.apply(&with_mac(5, "eth0", mac, is_point_to_point));
             let link = links.get(eth0).expect("it was added");
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_uncertain_after_the_loss_of_an_own_address_and_after_a_dump() {
+    fn groups_are_renewed_after_losing_a_non_vip_address_and_after_a_dump() {
         let (mut links, eth0, _) = links();
         let vip: IpAddr = [192, 0, 2, 50].into();
         links.get_mut(eth0).expect("it exists").add_router(RouterId::new(0, 0), false, [vip].into_iter());
@@ -275,7 +275,7 @@ mod tests {
             links.get_mut(eth0).expect("it exists").groups_uncertain = false;
             cause(&mut links);
             let link = links.get_mut(eth0).expect("it exists");
-            assert!(!link.take_groups_uncertain(), "it is not open");
+            assert!(!link.take_groups_uncertain(), "the link is not open");
             link.groups_uncertain
         };
         let own = Address::vipd(5, [192, 0, 2, 1].into(), 24);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn two_interfaces_that_swap_their_names_swap_their_links() {
+    fn interfaces_that_swap_names_swap_links() {
         let (mut links, eth0, eth1) = links();
         for (ifindex, name, expected) in [
             (5, "eth0", None),
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_were_swapped_before_a_dump_close_both_links() {
+    fn dump_after_two_interfaces_swapped_names_closes_both_links() {
         let (mut links, eth0, eth1) = links();
         for found in [notice(5, "eth0"), notice(6, "eth1")] {
             assert_eq!(all_gone(&mut links, &found), []);
@@ -315,20 +315,20 @@ mod tests {
         links.begin_dump();
         assert_eq!(all_gone(&mut links, &notice(5, "eth1")), [(eth0, 5), (eth1, 6)]);
         assert_eq!(all_gone(&mut links, &notice(6, "eth0")), []);
-        let unnamed = links.end_links(|_, _| panic!("both are in the dump"));
+        let unnamed = links.end_links(|_, _| panic!("the dump contains both"));
         assert!(unnamed.is_empty());
         assert_eq!(indices(&links), [Some(6), Some(5)]);
     }
 
     #[test]
-    fn a_replaced_interface_of_the_same_name_is_found_by_its_new_index() {
+    fn replaced_interface_with_the_same_name_is_found_by_its_new_index() {
         let (mut links, eth0, _) = links();
         links.apply(&notice(5, "eth0"));
         assert_eq!(gone(&mut links, &notice(9, "eth0")), Some((eth0, 5)));
         assert_eq!(
             gone(&mut links, &Notice::LinkGone { ifindex: 5 }),
             None,
-            "the late notice of the old one"
+            "a late notification about the old interface"
         );
         assert_eq!(indices(&links), [Some(9), None]);
         links.remove(eth0);

@@ -1,7 +1,7 @@
-//! The engine: the real-time thread that runs the virtual routers. It waits for the kernel alone,
-//! never for a log, a disk or a client. It takes the rtnl lock, which a driver may hold for
-//! seconds, only to read links and to change addresses; `prober` is a separate thread for that
-//! reason.
+//! The engine: the real-time thread that runs the virtual routers. It waits only for the kernel,
+//! never for the log, a disk or a client. It takes the rtnl lock, which a driver may hold for
+//! seconds, only to read links and to change addresses. Probing XDP attachments also takes that
+//! lock, so `prober` is a separate thread.
 //!
 //! ```text
 //!  XDP program ── ring ──────► rx ────────┐
@@ -11,20 +11,20 @@
 //!                                                       └─► log, bus, snapshots
 //! ```
 //!
-//! [`Engine::turn`] runs these from left to right, then waits. `topology` holds what all of them
-//! work on: the routers (`instance`) and the links (`links`, `address_table`), found by the
-//! identities of `id`.
+//! [`Engine::turn`] runs these from left to right, then waits. They operate on `topology`, which
+//! contains the routers (`instance`) and the links (`link`, `links`, `address_table`), identified by
+//! the types in `id`.
 //!
-//! An advert and the takeover that follows from it pass through seven files:
+//! An advert and the takeover it causes pass through seven files:
 //!
-//! 1. `vipd-ebpf/src/main.rs`: the entry points; the verdict on a frame (`classify`) becomes an action,
-//! 2. `vipd-ebpf/src/publish.rs`: puts a record into the ring, or stores the arrival if the advert
-//!    is unchanged,
-//! 3. `rx.rs`: reads the record, and finds the routers whose master-down timer has fired,
-//! 4. `dispatch.rs`: passes it to the router, and collects the router's actions,
-//! 5. `vipd/vrrp/src/state/backup.rs`: the router's decision,
-//! 6. `effects/addresses.rs`: adds the addresses,
-//! 7. `effects/announce.rs`: announces each one that was added.
+//! 1. `vipd-ebpf/src/main.rs`: the entry points; classifies the frame and passes or drops it.
+//! 2. `vipd-ebpf/src/publish.rs`: writes a record to the ring, or only stores the arrival time if
+//!    the advert is unchanged.
+//! 3. `rx.rs`: reads the record, and finds the routers whose master-down timer has fired.
+//! 4. `dispatch.rs`: passes the input to the router, and collects the router's actions.
+//! 5. `vipd/vrrp/src/state/backup.rs`: decides whether the router becomes master.
+//! 6. `effects/addresses.rs`: adds the addresses.
+//! 7. `effects/announce.rs`: announces each address that was added.
 
 mod address_table;
 pub(crate) mod attachment;
@@ -74,46 +74,48 @@ use prober::Prober;
 use schedule::Schedule;
 use topology::Topology;
 
-/// Maximum number of records read from the ring per turn: its capacity. Under a flood it never
-/// empties, and records that arrived after the turn's clock was read can wait for the next turn.
+/// Maximum number of records read from the ring per turn: its capacity. During a flood, the ring
+/// never becomes empty, but records that arrived after the turn began can wait for the next one.
 const RING_BUDGET: usize = MAX_PENDING;
-/// Work limits of one turn: address changes at about 20 µs each with the first announcement, and
-/// further announcements at about 10 µs each. Then adverts that are due go first.
+/// Maximum number of address changes and of further announcements per turn, so that adverts that
+/// become due are not delayed. A change with its first announcement takes about 20 µs, a further
+/// announcement about 10 µs.
 const BUDGET: Budget = Budget { changes: 128, announcements: 64 };
-/// Nanoseconds from a failed change or dump to the next reconciliation.
+/// Delay before the next reconciliation after a failed change or dump, in nanoseconds.
 const RECONCILE_AFTER: u64 = 1_000_000_000;
 
-/// The engine, before its thread runs.
+/// The engine. [`Engine::run`] runs it on its own thread.
 pub(crate) struct Engine {
     poll: Poll,
     feed: Feed,
     steady: Steady,
     monitor: Monitor,
-    /// Netlink notifications are pending.
+    /// Whether netlink notifications are pending.
     has_notices: bool,
     commands: Receiver<Command>,
     requests: mpsc::UnboundedSender<Request>,
     reports: Reports,
     topology: Topology,
-    /// Inputs to handle.
+    /// Inputs waiting to be handled by their routers.
     worklist: VecDeque<(RouterId, Input)>,
-    /// Routers whose fast path may need to be published again, each listed once (twice while being
-    /// published).
+    /// Routers whose fast path may have to be published again. Each is listed at most once, or twice
+    /// during publication.
     dirty: Vec<RouterId>,
     schedule: Schedule,
     effects: Effects,
     prober: Prober,
-    /// Backups whose election waits for a probe, and the earliest valid start of that probe.
+    /// Backups whose election waits for a probe, and the earliest time at which that probe may have
+    /// begun.
     waiting: Vec<(RouterId, Timestamp)>,
-    /// When to check next whether an advert is overdue on a link.
+    /// When to check again whether an advert is overdue on any link.
     check_attachments_at: Option<Timestamp>,
-    /// When the next master on a link whose XDP program is detached becomes impeded.
+    /// When the next grace period ends: a master whose XDP program was detached becomes impeded.
     grace_ends: Option<Timestamp>,
     realtime: Realtime,
-    /// Netlink notifications were lost: read links and addresses again in this turn.
+    /// Whether links and addresses must be read again, for example because netlink notifications
+    /// were lost.
     resync_needed: bool,
-    /// When to read links and addresses again, after an address could not be changed or a dump has
-    /// failed.
+    /// When to read links and addresses again after a failed change or dump.
     reconcile_at: Option<Timestamp>,
     /// The snapshot of this turn, if one was requested.
     snapshot: Option<Arc<EngineSnapshot>>,
@@ -129,7 +131,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Sends a command. It is lost if the engine has ended.
+    /// Sends a command. Does nothing if the engine has ended.
     pub(crate) fn send(&self, command: Command) {
         if self.commands.send(command).is_ok() {
             self.waker.wake();
@@ -150,13 +152,13 @@ impl Handle {
 pub(crate) struct Outlets {
     /// Work for the service; never lost.
     pub(crate) requests: mpsc::UnboundedSender<Request>,
-    /// Reports for the log; dropped and counted when it is full.
+    /// Reports for the log; dropped and counted if the channel is full.
     pub(crate) reports: mpsc::Sender<Report>,
     /// State changes; never lost.
     pub(crate) transitions: Publisher,
 }
 
-/// The engine's parts of the loaded XDP program.
+/// The parts of the loaded XDP program that the engine uses.
 pub(crate) struct KernelSide {
     pub(crate) feed: Feed,
     pub(crate) closed: Closed,
@@ -164,11 +166,11 @@ pub(crate) struct KernelSide {
 }
 
 impl Engine {
-    /// Opens the engine's own sockets and reads which interfaces and addresses exist.
+    /// Opens the engine's netlink sockets and timers, and reads the links and addresses.
     ///
     /// # Errors
-    /// When netlink sockets, timerfd, eventfd or epoll cannot be opened, no thread can be started, or
-    /// netlink cannot be read.
+    /// If a file descriptor cannot be opened, the prober thread cannot be started, or links and
+    /// addresses cannot be read.
     pub(crate) fn new(
         topology: Topology,
         kernel: KernelSide,
@@ -188,7 +190,7 @@ impl Engine {
             feed,
             steady,
             monitor,
-            // Notifications between the dump and the first turn.
+            // Notifications may arrive before the first turn.
             has_notices: true,
             commands,
             requests: outlets.requests,
@@ -214,7 +216,7 @@ impl Engine {
         Ok((engine, handle))
     }
 
-    /// Makes room for all routers, so that nothing is allocated later.
+    /// Reserves memory for all routers, so that the steady state does not allocate.
     fn reserve(&mut self) {
         let slots = self.topology.routers.slots();
         self.dirty.reserve((2 * slots).saturating_sub(self.dirty.len()));
@@ -224,7 +226,7 @@ impl Engine {
         }
     }
 
-    /// Returns the links to open, whose interfaces exist.
+    /// Returns the links to open: those whose interfaces exist, except macvlans.
     #[cfg(test)]
     pub(crate) fn present(&self) -> Vec<id::LinkId> {
         let links = self.topology.links.iter();
@@ -237,11 +239,11 @@ impl Engine {
         &self.topology
     }
 
-    /// Runs until [`Command::Stop`]. Returns whether a router has been master: then VIPs may have been
-    /// left behind.
+    /// Runs until [`Command::Stop`]. Returns whether any router has been master, so that VIPs may
+    /// remain.
     ///
     /// # Errors
-    /// When waiting fails.
+    /// If waiting for events fails.
     pub(crate) fn run(mut self) -> io::Result<bool> {
         if self.realtime == Realtime::Auto {
             if let Err(error) = realtime::lock_memory() {
@@ -251,23 +253,23 @@ impl Engine {
                 self.reports.send(Report::NotRealtime { what: "SCHED_FIFO", error });
             }
         }
-        // Without the helper thread, addresses are announced a little later.
+        // Without the worker thread, addresses are announced slightly later.
         let _ = self.effects.netlink().start_worker();
         while self.turn()? {}
         let mut routers = self.topology.routers.iter();
         Ok(routers.any(|(_, instance)| instance.router.snapshot().counters.master_transitions > 0))
     }
 
-    /// Runs one turn and the wait after it. Returns whether another turn follows.
+    /// Runs one turn and then waits for the next. Returns false after [`Command::Stop`].
     fn turn(&mut self) -> io::Result<bool> {
-        // The clock is read before the ring is drained, so that every advert that arrived by then
-        // is handled before deadlines that passed by then. A stalled process thus handles the
-        // adverts that it missed before its timeouts.
+        // The clock is read before the ring is drained, so that adverts that arrived by `now` are
+        // handled before deadlines that passed by `now`. After a stall, pending adverts are
+        // therefore handled before timeouts.
         let now = clock::now();
         self.snapshot = None;
         let mut busy = self.drain_ring(now);
         self.reconcile_if_due(now);
-        // Each new address causes a notification; first announcements go before those.
+        // First announcements have priority over notifications, which every new address causes.
         if (self.has_notices || self.resync_needed) && !self.effects.is_urgent() {
             busy |= self.drain_netlink(now);
         }
@@ -286,8 +288,8 @@ impl Engine {
         busy |= self.publish_fast_paths(now);
         busy |= self.effects.is_busy() || self.resync_needed;
         if !busy {
-            // The XDP program wakes only a reader that is marked as asleep: a record may have
-            // arrived just before the mark.
+            // The XDP program wakes the reader only if it is marked as asleep. A record may have
+            // arrived just before it was marked.
             self.feed.sleep();
             busy = self.receive(now);
         }
@@ -302,7 +304,7 @@ impl Engine {
         Ok(true)
     }
 
-    /// Carries out the actions that the routers returned in this turn.
+    /// Carries out the actions that routers have returned, within the budget of a turn.
     fn flush(&mut self, now: Timestamp) {
         self.effects.flush(now, BUDGET, &mut self.topology, &mut self.reports);
         for (ifindex, wanted_up) in self.effects.take_downs() {
@@ -313,7 +315,7 @@ impl Engine {
         }
     }
 
-    /// Applies effects until all addresses are changed.
+    /// Carries out actions until no address changes are pending.
     fn flush_all(&mut self, now: Timestamp) {
         self.flush(now);
         while self.effects.has_changes() {
@@ -321,7 +323,7 @@ impl Engine {
         }
     }
 
-    /// Returns when the engine must be awake without being woken.
+    /// Returns the earliest deadline of any kind.
     fn next_deadline(&mut self) -> Option<Timestamp> {
         let routers = &self.topology.routers;
         let schedule = self.schedule.next(|id| routers.get(id)?.router.next_timeout());
@@ -332,7 +334,7 @@ impl Engine {
     }
 
     fn request(&self, request: Request) {
-        // The service lives as long as the process.
+        // Fails only while the process is exiting.
         let _ = self.requests.send(request);
     }
 }

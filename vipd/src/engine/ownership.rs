@@ -1,14 +1,13 @@
-//! Decides which addresses of an interface belong to virtual routers and which belong to the
-//! interface itself.
+//! Decides which addresses belong to virtual routers and which to the interface itself.
 //!
-//! A configured VIP belongs to its virtual router, regardless of its prefix length and of which
-//! tool added it: the host answers ARP for it in any case. On a master it is present as configured;
-//! otherwise it is removed. There are two exceptions:
+//! A configured VIP belongs to its virtual router, whatever its prefix length and whichever tool
+//! added it, because the host answers ARP requests for it in any case. On the master, it is present
+//! as configured. Everywhere else, it is removed, with two exceptions:
 //!
-//! * The addresses of an owner (priority 255) are the interface's own (RFC 9568 section 1.7). Only
-//!   those with vipd's mark are removed.
-//! * An address without which the interface would lose its primary address stays. Its router cannot
-//!   participate.
+//! * The addresses of an address owner (priority 255) are the interface's own (RFC 9568 section
+//!   1.7). Only those with vipd's mark are removed.
+//! * A VIP stays if the interface would lose its primary address without it. Its router is then in
+//!   Fault.
 
 use std::net::IpAddr;
 
@@ -19,17 +18,17 @@ use crate::vrrp::{Family, VirtualAddress};
 /// The source of adverts on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Primary {
-    /// This address, which belongs to the interface itself.
+    /// An address that belongs to the interface itself.
     Own(IpAddr),
-    /// The interface's only address is this VIP of a router that does not own it.
+    /// The interface has only VIPs of routers that do not own them; this is the first.
     Virtual(IpAddr),
-    /// The interface has no address to send from.
+    /// The interface has no suitable address.
     Missing,
 }
 
 impl Primary {
-    /// Selects the first IPv4 or link-local IPv6 address. `is_virtual` selects VIPs of routers that
-    /// do not own them.
+    /// Selects the first IPv4 or link-local IPv6 address that is not virtual. `is_virtual` must
+    /// return true for VIPs of routers that do not own them.
     pub(crate) fn select(table: &AddressTable, family: Family, is_virtual: impl Fn(IpAddr) -> bool) -> Self {
         let candidate = |address: &&Address| {
             Family::of(address.address) == family
@@ -45,15 +44,15 @@ impl Primary {
         only.map_or(Self::Missing, |found| Self::Virtual(found.address))
     }
 
-    /// Returns the configured source, if the interface has it.
+    /// Selects the configured source, if the interface has it.
     pub(crate) fn configured(table: &AddressTable, source: IpAddr) -> Self {
         let usable = |found: &Address| found.protocol != PROTO_VIPD && !found.unusable;
         if table.entries(source).any(usable) { Self::Own(source) } else { Self::Missing }
     }
 }
 
-/// Returns an own IPv4 address that the kernel would remove with the VIP `found`: it is secondary
-/// to `found` in the same subnet (`__inet_del_ifa`, without `promote_secondaries`).
+/// Returns an IPv4 address in `own` that the kernel would remove along with the VIP `found`, because
+/// it is secondary to `found` in the same subnet (`__inet_del_ifa`, without `promote_secondaries`).
 pub(crate) fn dependent(found: &Address, own: &[Address]) -> Option<IpAddr> {
     let IpAddr::V4(primary) = found.address else { return None };
     let mask = u32::MAX.checked_shl(32 - u32::from(found.prefix)).unwrap_or(0);
@@ -71,24 +70,25 @@ pub(crate) fn dependent(found: &Address, own: &[Address]) -> Option<IpAddr> {
 /// The relation of a router to one of its VIPs on one interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// The router is master and has the VIP here.
+    /// The router is master, and the VIP belongs on this interface.
     Held,
-    /// The router is not master, or has the VIP on another interface.
+    /// The router is not master, or the VIP belongs on another interface.
     Unwanted,
-    /// Unwanted, of a router that owns its addresses.
+    /// As `Unwanted`, but the router is the address owner.
     Owned,
 }
 
-/// One difference between an interface and its configuration.
+/// A difference between the wanted and the present addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Difference {
-    /// A held VIP is missing, or not as configured.
+    /// A VIP is missing, or present only with another prefix length.
     Missing,
-    /// This address has to be removed.
+    /// An address must be removed.
     Unwanted(Address),
 }
 
-/// Compares one VIP with the addresses of an interface. `is_protected` selects addresses that stay.
+/// Compares a VIP with the addresses of an interface. Addresses for which `is_protected` returns
+/// true are not removed.
 pub(crate) fn compare(
     vip: VirtualAddress,
     claim: Claim,
@@ -143,9 +143,9 @@ mod tests {
         let Some((first, rest)) = list.split_first() else { return vec![Vec::new()] };
         let mut all = Vec::new();
         for shorter in permutations(rest) {
-            for place in 0..=shorter.len() {
+            for position in 0..=shorter.len() {
                 let mut longer = shorter.clone();
-                longer.insert(place, *first);
+                longer.insert(position, *first);
                 all.push(longer);
             }
         }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_differences_do_not_depend_on_the_order_of_a_dump() {
+    fn differences_do_not_depend_on_the_order_of_a_dump() {
         let kinds = [
             entry(50, 24, PROTO_VIPD),
             entry(50, 32, 0),
@@ -180,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_s_addresses_stay_unless_vipd_added_them() {
+    fn addresses_of_an_owner_stay_unless_vipd_added_them() {
         let table = table(&[entry(50, 24, 0), entry(50, 32, PROTO_VIPD)]);
         assert_eq!(differences(Claim::Owned, &table), [Difference::Unwanted(entry(50, 32, PROTO_VIPD))]);
     }
 
     #[test]
-    fn the_primary_address_is_the_first_that_is_not_virtual() {
+    fn primary_address_is_the_first_that_is_not_virtual() {
         let is_virtual = |address: IpAddr| address == VIP.address;
         let select = |entries: &[Address]| Primary::select(&table(entries), Family::V4, is_virtual);
         let own = |last: u8| Primary::Own([192, 0, 2, last].into());
@@ -202,11 +202,11 @@ mod tests {
             |unusable| Address { protocol: 0, unusable, ..Address::vipd(1, "fe80::1".parse().unwrap(), 64) };
         let select6 = |entries: &[Address]| Primary::select(&table(entries), Family::V6, is_virtual);
         assert_eq!(select6(&[link_local(false)]), Primary::Own("fe80::1".parse().unwrap()));
-        assert_eq!(select6(&[link_local(true)]), Primary::Missing, "its DAD runs");
+        assert_eq!(select6(&[link_local(true)]), Primary::Missing, "DAD is running");
     }
 
     #[test]
-    fn the_secondary_addresses_of_a_subnet_depend_on_its_primary() {
+    fn secondary_addresses_depend_on_the_primary_of_their_subnet() {
         let secondary = |last, prefix| Address { secondary: true, ..entry(last, prefix, 0) };
         let own = Some([192, 0, 2, 11].into());
         assert_eq!(dependent(&entry(50, 24, 0), &[secondary(11, 24)]), own);

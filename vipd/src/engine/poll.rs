@@ -1,4 +1,4 @@
-//! Waiting for adverts, a deadline, netlink and commands.
+//! Waits for adverts, deadlines, netlink notifications and commands.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,12 +15,12 @@ use vipd_common::Timestamp;
 const TIMER: u64 = 0;
 const EVENT: u64 = 1;
 
-/// A descriptor that is ready.
+/// A pollable source of events. The values are the epoll user data, after `TIMER` and `EVENT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The ring buffer.
     Adverts = 2,
-    /// Notifications of links and addresses.
+    /// The netlink socket for notifications.
     Netlink = 3,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Poll {
     timer: OwnedFd,
     event: Arc<OwnedFd>,
     armed: Option<Timestamp>,
-    /// The timer has expired; it stays readable until it is set again.
+    /// Whether the timer has expired. It stays readable until it is set again.
     expired: bool,
 }
 
@@ -42,8 +42,7 @@ pub(crate) struct Waker(Arc<OwnedFd>);
 impl Waker {
     /// Wakes the engine.
     pub(crate) fn wake(&self) {
-        // It fails only if 2^64 wake-ups are pending, in which case the engine is already being
-        // woken.
+        // Fails only if the counter would overflow. The engine is then already being woken.
         let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
     }
 }
@@ -52,7 +51,7 @@ impl Poll {
     /// Creates an empty set.
     ///
     /// # Errors
-    /// `EMFILE` or `ENFILE` without file descriptors left.
+    /// `EMFILE` or `ENFILE` if no file descriptor is available.
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
@@ -63,25 +62,25 @@ impl Poll {
         Ok(Self { epoll, timer, event, armed: None, expired: false })
     }
 
-    /// Adds a descriptor, level-triggered.
+    /// Adds a descriptor in level-triggered mode.
     ///
     /// # Errors
-    /// When it cannot be polled.
+    /// If the descriptor cannot be polled.
     pub(crate) fn add(&self, descriptor: impl AsFd, source: Source) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(source as u64), EventFlags::IN)?)
     }
 
-    /// Returns a handle that ends the wait from another thread.
+    /// Returns a handle with which other threads can end the wait.
     pub(crate) fn waker(&self) -> Waker {
         Waker(Arc::clone(&self.event))
     }
 
-    /// Waits until a descriptor is ready or `deadline` has passed; returns whether
-    /// [`Source::Netlink`] is ready. Setting the timer takes one more system call, and none if it
-    /// is set to `deadline` already.
+    /// Waits until a descriptor is ready or `deadline` has passed. Returns whether
+    /// [`Source::Netlink`] is ready. If the deadline has changed, setting the timer takes an
+    /// additional system call.
     ///
     /// # Errors
-    /// Never in practice: the descriptors are valid.
+    /// Not expected, because the descriptors are valid.
     pub(crate) fn wait(&mut self, deadline: Option<Timestamp>) -> io::Result<bool> {
         if self.expired || deadline != self.armed {
             self.arm(deadline)?;
@@ -92,7 +91,7 @@ impl Poll {
     /// Returns whether [`Source::Netlink`] is ready, without waiting. One system call.
     ///
     /// # Errors
-    /// Never in practice: the descriptors are valid.
+    /// Not expected, because the descriptors are valid.
     pub(crate) fn poll(&mut self) -> io::Result<bool> {
         self.take(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
     }
@@ -107,7 +106,7 @@ impl Poll {
         let mut netlink = false;
         for event in events.iter().take(count) {
             match event.data.u64() {
-                // Not read: setting it again clears the expiry.
+                // The timer is not read, because setting it again makes it unreadable.
                 TIMER => self.expired = true,
                 EVENT => {
                     let mut count = [0; size_of::<u64>()];
@@ -120,7 +119,7 @@ impl Poll {
     }
 
     fn arm(&mut self, deadline: Option<Timestamp>) -> io::Result<()> {
-        // Zero disarms the timer, so the first instant of the clock becomes its first nanosecond.
+        // Zero would disarm the timer, so a deadline of 0 becomes 1 ns.
         let nanos = deadline.map_or(0, |at| at.as_nanos().max(1));
         let time = Timespec {
             tv_sec: i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX),

@@ -1,8 +1,8 @@
 //! The thread that checks whether XDP programs are still attached.
 //!
-//! `BPF_OBJ_GET_INFO_BY_FD` of an XDP link takes the rtnl lock (`bpf_xdp_link_fill_link_info` in
-//! `net/core/dev.c`), which a driver may hold for seconds while it resets its rings. So the engine
-//! only loads the last result.
+//! `BPF_OBJ_GET_INFO_BY_FD` on an XDP link takes the rtnl lock (`bpf_xdp_link_fill_link_info` in
+//! `net/core/dev.c`), which a driver may hold for seconds while it resets its rings. The engine
+//! therefore never makes this call itself, and only reads the latest result.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -17,17 +17,17 @@ use super::poll::Waker;
 use crate::config::Realtime;
 use crate::realtime;
 
-/// Stack size in bytes; small, because all of it is locked in memory.
+/// Stack size in bytes. Small, because the process's memory is locked.
 const STACK: usize = 128 * 1024;
 
-/// Latest probe results of one attachment. Probing ends when the engine drops this.
+/// The latest probe results of an attachment. The thread stops probing when the engine drops this.
 #[derive(Debug, Default)]
 pub(crate) struct Attachment {
     /// When the last probe that found the program attached began, in nanoseconds; 0 if there was
     /// none.
     attached_at: AtomicU64,
     is_detached: AtomicBool,
-    /// A [`Probing`] that has not begun.
+    /// The requested [`Probing`] that has not begun yet.
     pending: AtomicU8,
 }
 
@@ -43,45 +43,45 @@ enum Probing {
 }
 
 impl Attachment {
-    /// Returns when the last probe that found the program attached began; `Timestamp::ZERO` if
+    /// Returns when the last probe that found the program attached began, or `Timestamp::ZERO` if
     /// there was none.
     pub(crate) fn attached_at(&self) -> Timestamp {
         Timestamp::from_nanos(self.attached_at.load(Ordering::Acquire))
     }
 
-    /// Returns whether a probe found the program detached. A detached program stays detached: a new
-    /// BPF link is a new attachment.
+    /// Returns whether a probe found the program detached. This is final, because attaching the
+    /// program again creates a new BPF link and a new attachment.
     pub(crate) fn is_detached(&self) -> bool {
         self.is_detached.load(Ordering::Acquire)
     }
 }
 
-/// Asks the kernel; may block.
+/// Queries the kernel and returns whether the program is attached. May block.
 type Probe = Box<dyn Fn() -> bool + Send>;
 
 enum Job {
-    /// Keep the attachment, and probe it.
+    /// Add an attachment and probe it.
     Watch { attachment: Weak<Attachment>, probe: Probe },
-    /// Probe the attachments with a pending request.
+    /// Probe all attachments with a pending request.
     Requested,
 }
 
-/// The engine's handle of the prober thread, which ends when the handle is dropped. Calls never
-/// block.
+/// The engine's handle to the prober thread, which ends when the handle is dropped. Its methods
+/// never block.
 pub(crate) struct Prober(Sender<Job>);
 
 impl Prober {
-    /// Starts the thread. The thread wakes the engine when a program is detached and after an
+    /// Starts the thread. It wakes the engine when it finds a program detached, and after each
     /// awaited probe.
     ///
     /// # Errors
-    /// `EAGAIN` when no thread can be started.
+    /// `EAGAIN` if the thread cannot be started.
     pub(crate) fn start(waker: Waker, realtime: Realtime) -> io::Result<Self> {
         let (sender, jobs) = channel();
         let builder = thread::Builder::new().name("xdp-probe".to_owned()).stack_size(STACK);
         builder.spawn(move || {
             if realtime == Realtime::Auto {
-                // The engine reports the same failure for itself.
+                // Not reported, because the engine reports the same failure of its own thread.
                 let _ = realtime::schedule_fifo();
             }
             run(&jobs, &waker);
@@ -89,23 +89,23 @@ impl Prober {
         Ok(Self(sender))
     }
 
-    /// Probes an attachment now, then on request.
+    /// Starts probing an attachment: now, and later on request.
     pub(crate) fn watch(&self, is_attached: impl Fn() -> bool + Send + 'static) -> Arc<Attachment> {
         let attachment = Arc::new(Attachment::default());
         attachment.pending.store(Probing::Unawaited as u8, Ordering::Release);
-        // The thread ends only with the engine.
+        // Never fails, because the thread runs as long as this handle exists.
         let _ =
             self.0.send(Job::Watch { attachment: Arc::downgrade(&attachment), probe: Box::new(is_attached) });
         attachment
     }
 
-    /// Requests a probe that wakes the engine only if the program is detached. Has no effect while
-    /// an earlier request is pending.
+    /// Requests a probe that wakes the engine only if it finds the program detached. Does nothing if
+    /// a request is already pending.
     pub(crate) fn request(&self, attachment: &Attachment) {
         self.submit(attachment, Probing::Unawaited);
     }
 
-    /// Requests a probe that wakes the engine.
+    /// Requests a probe that wakes the engine when it completes.
     pub(crate) fn request_awaited(&self, attachment: &Attachment) {
         self.submit(attachment, Probing::Awaited);
     }
@@ -132,7 +132,7 @@ fn run(jobs: &Receiver<Job>, waker: &Waker) {
     }
 }
 
-/// Probes an attachment, if that is requested. Returns whether to keep it.
+/// Probes an attachment if this was requested. Returns whether to keep it.
 fn probe(watched: &Watched, waker: &Waker) -> bool {
     let Some(attachment) = watched.attachment.upgrade() else { return false };
     let pending = attachment.pending.swap(Probing::None as u8, Ordering::AcqRel);
@@ -163,7 +163,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(60);
 
     #[test]
-    fn a_blocked_probe_neither_blocks_the_engine_nor_counts_as_a_result() {
+    fn blocked_probe_does_not_block_the_engine_and_is_no_result() {
         let mut poll = Poll::new().expect("a poll");
         let prober = Prober::start(poll.waker(), Realtime::Off).expect("a thread");
         let (begun, has_begun) = channel();
@@ -172,13 +172,13 @@ mod tests {
             let _ = begun.send(());
             released.recv().unwrap_or(false)
         });
-        has_begun.recv_timeout(SOON).expect("a first probe without a request");
+        has_begun.recv_timeout(SOON).expect("the first probe begins without a request");
         prober.request(&attachment);
         prober.request_awaited(&attachment);
         assert_eq!((attachment.attached_at(), attachment.is_detached()), (Timestamp::ZERO, false));
         let before = clock::now();
-        release.send(true).expect("the probe waits");
-        has_begun.recv_timeout(SOON).expect("the requested probe");
+        release.send(true).expect("the probe is waiting");
+        has_begun.recv_timeout(SOON).expect("the requested probe begins");
         let first = attachment.attached_at();
         assert!(first > Timestamp::ZERO && first <= before, "the time at which the probe began");
         release.send(true).expect("the probe waits");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_detached_program_wakes_the_engine_and_is_not_probed_again() {
+    fn detached_program_wakes_the_engine_and_is_not_probed_again() {
         let mut poll = Poll::new().expect("a poll");
         let prober = Prober::start(poll.waker(), Realtime::Off).expect("a thread");
         let (sender, calls) = channel();

@@ -26,9 +26,9 @@ pub(crate) struct Readiness {
 impl Readiness {
     /// Returns the readiness of a router, or `None` if the router or its link does not exist.
     ///
-    /// A master continues for a master-down interval after its XDP program was detached: the
-    /// program is usually attached again by then, and stepping down would only move the VIPs back
-    /// and forth.
+    /// After the XDP program of a master is detached, the master continues for one master-down
+    /// interval. By then, the program is usually attached again, and stepping down would only move
+    /// the VIPs back and forth.
     pub(crate) fn of(now: Timestamp, id: RouterId, topology: &Topology) -> Option<Self> {
         let instance = topology.routers.get(id)?;
         let link = topology.links.get(instance.link)?;
@@ -45,14 +45,19 @@ impl Readiness {
         ))
     }
 
-    /// Derives the faults of a router. `link`: the VRRP interface is up. `io`: adverts can be sent
-    /// and received on it. `carried`: VIPs can be added to the router's other interfaces.
-    /// `has_conflict`: a VIP that the router does not own is an interface's primary address.
+    /// Derives the faults of a router.
+    ///
+    /// * `link`: whether its VRRP interface is up.
+    /// * `io`: whether adverts can be sent and received on this interface.
+    /// * `primary`: the source of its adverts.
+    /// * `others`: whether VIPs can be added to its other interfaces.
+    /// * `has_conflict`: whether an interface would lose its primary address without one of the
+    ///   VIPs.
     fn new(
         link: Result<(), Fault>,
         io: Result<(), Fault>,
         primary: Primary,
-        carried: Result<(), Fault>,
+        others: Result<(), Fault>,
         has_conflict: bool,
     ) -> Self {
         let (source, fault) = match primary {
@@ -60,22 +65,22 @@ impl Readiness {
             Primary::Own(address) => (Some(address), None),
             Primary::Virtual(_) | Primary::Missing => (None, Some(Fault::NoPrimaryAddress)),
         };
-        Self { faults: [link.err(), io.err(), fault, carried.err()], primary: source }
+        Self { faults: [link.err(), io.err(), fault, others.err()], primary: source }
     }
 
-    /// Returns whether nothing impedes the router.
+    /// Returns whether there is no fault.
     pub(crate) fn is_ready(&self) -> bool {
         self.faults == [None; 4]
     }
 
-    /// Returns the inputs for a router whose impediments are `known`, in the order of [`KINDS`].
-    /// Inputs that impede the router come first, so that it does not start in between.
+    /// Returns the inputs that update a router's impediments from `known`, which is in the order of
+    /// [`KINDS`]. New impediments come first, so that the router does not start in between.
     pub(crate) fn inputs(self, known: [Option<Fault>; KINDS.len()]) -> impl Iterator<Item = Input> {
         let changed: [_; KINDS.len()] =
-            std::array::from_fn(|place| (known[place] != self.faults[place]).then_some(self.faults[place]));
+            std::array::from_fn(|kind| (known[kind] != self.faults[kind]).then_some(self.faults[kind]));
         let impede = changed.into_iter().flatten().flatten().map(Input::Impede);
         let cleared = KINDS.into_iter().zip(changed).filter(|(_, changed)| *changed == Some(None));
-        // Reporting a primary address already clears its impediment.
+        // The input that sets the primary address also clears its impediment.
         let cleared = cleared.filter(|(kind, _)| *kind != Impediment::PrimaryAddress);
         let primary = self.primary.map(Input::PrimaryAddress);
         impede.chain(primary).chain(cleared.map(|(kind, _)| Input::Clear(kind)))
@@ -83,7 +88,7 @@ impl Readiness {
 }
 
 impl Engine {
-    /// Updates a router's impediments from its links, and prepares its frames if there are none.
+    /// Updates a router's impediments from its links. If there are none, prepares its frames.
     pub(super) fn update_readiness(&mut self, now: Timestamp, id: RouterId) {
         if self.is_starting(id) {
             return;
@@ -103,7 +108,7 @@ impl Engine {
             let mac = link.and_then(|link| link.mac);
             let entry = link.and_then(|link| link.addresses.entries(primary).next());
             if instance.prepare(mac, primary, entry.map(|entry| entry.prefix)) && instance.is_master() {
-                // Hosts have cached the old MAC for the addresses.
+                // Other hosts have cached the old MAC for the VIPs.
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }
@@ -118,8 +123,8 @@ impl Engine {
         }
     }
 
-    /// Returns whether a router has not started because one of its links is being opened for the
-    /// first time, which is no fault.
+    /// Returns whether a router is still in Initialize because one of its links is being opened for
+    /// the first time. This is not a fault.
     fn is_starting(&self, id: RouterId) -> bool {
         let Some(instance) = self.topology.routers.get(id) else { return false };
         let mut links = instance.vip_links.iter().chain([&instance.link]);
@@ -172,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vip_is_no_source() {
+    fn vip_is_not_used_as_source() {
         let readiness = |primary, conflict| Readiness::new(Ok(()), Ok(()), primary, Ok(()), conflict);
         let fault = |primary, conflict| inputs(readiness(primary, conflict), [None; 4]);
         assert_eq!(fault(Primary::Virtual(ADDRESS), true), [Input::Impede(Fault::PrimaryIsVirtual)]);

@@ -1,5 +1,5 @@
-//! Compares the wanted state with the state reported by netlink: links to open, macvlans to
-//! restore, addresses to add or remove.
+//! Compares the wanted state with the state reported by netlink, and opens links, restores macvlans,
+//! and adds or removes addresses accordingly.
 
 use std::io;
 
@@ -16,22 +16,23 @@ use crate::netlink::{Address, Change, Drained, Notice, PROTO_VIPD};
 use crate::process::several_agents_run;
 use crate::vrrp::{Action, Addresses, Input};
 
-/// Netlink notifications applied per turn, each with a system call. Limited so that adverts are
-/// sent in time; at least the number of address changes per turn, each of which causes a
-/// notification.
+/// Maximum number of netlink notifications applied per turn, so that adverts are sent in time. Each
+/// takes a system call. Not less than the number of address changes per turn, because each change
+/// causes a notification.
 const NETLINK_BUDGET: usize = 128;
 const _: () = assert!(NETLINK_BUDGET >= BUDGET.changes);
 
 impl Engine {
-    /// Applies pending netlink notifications, up to a budget. Returns whether more may be pending.
+    /// Applies pending netlink notifications, up to [`NETLINK_BUDGET`]. Returns whether more may be
+    /// pending.
     pub(super) fn drain_netlink(&mut self, now: Timestamp) -> bool {
         let (links, mut all_gone) = (&mut self.topology.links, Vec::new());
         let drained = self.monitor.drain(NETLINK_BUDGET, |notice| {
             all_gone.extend(links.apply(&notice).into_iter().flatten());
         });
         let drained = drained.unwrap_or_else(|error| {
-            // Notifications may be lost with the error. Most causes persist, so read everything
-            // again after a pause.
+            // Notifications may have been lost, so everything is read again. Most causes persist for
+            // a while, so this is done after a pause.
             self.reconcile_at.get_or_insert(now + RECONCILE_AFTER);
             self.reports.send(Report::NetlinkFailed(error));
             Drained::default()
@@ -48,8 +49,8 @@ impl Engine {
         drained.more
     }
 
-    /// Reads links and addresses again after notifications were lost. A failed dump is repeated
-    /// after a pause: it takes milliseconds, and most causes persist.
+    /// Reads links and addresses again if needed. After a failure, tries again after a pause, because
+    /// a dump takes milliseconds and most causes persist for a while.
     pub(super) fn resync_if_needed(&mut self, now: Timestamp) {
         if std::mem::take(&mut self.resync_needed)
             && let Err(error) = self.resync()
@@ -59,25 +60,26 @@ impl Engine {
         }
     }
 
-    /// Requests a resync if it is due after an address change or a dump has failed.
+    /// Requests a resync if the pause after a failed change or dump is over.
     pub(super) fn reconcile_if_due(&mut self, now: Timestamp) {
         if self.reconcile_at.take_if(|at| *at <= now).is_some() {
             self.resync_needed = true;
         }
     }
 
-    /// Reads links and addresses again. The known state stays in place until everything is read.
+    /// Reads links and addresses again. Existing state is updated only after everything was read.
     pub(super) fn resync(&mut self) -> io::Result<()> {
         let mut notices = Vec::new();
         let peers = self.topology.unicast_peers();
         self.monitor.watch_peers(&peers)?;
         self.topology.links.retain_neighbors(&peers);
-        // A macvlan that was not created yet has no name.
+        // A macvlan has no interface name until it is created.
         let created =
             self.topology.links.iter().filter(|(_, link)| link.ifindex.is_some() || !link.is_virtual_mac());
         let names: Vec<&str> = created.map(|(_, link)| link.name.as_str()).collect();
         self.effects.netlink().read(&mut self.monitor, &names, |notice| notices.push(notice))?;
-        // Links first: a deleted or renamed link still has its addresses.
+        // Links are applied before addresses, because an interface's addresses belong to the link
+        // that currently has its name.
         let (links, addresses): (Vec<_>, Vec<_>) =
             notices.iter().partition(|notice| matches!(notice, Notice::Link(_)));
         let known = &mut self.topology.links;
@@ -92,8 +94,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Requests the service to close a link whose interface is gone, and removes vipd's addresses
-    /// from the interface: a renamed interface would continue to answer for them.
+    /// Requests that the service close a link whose interface was deleted or renamed, and removes
+    /// vipd's addresses. Otherwise a renamed interface would continue to answer ARP requests for
+    /// them.
     fn close(&mut self, link: LinkId, gone: Gone) {
         let Gone { ifindex, stale, io } = gone;
         for address in stale {
@@ -102,7 +105,7 @@ impl Engine {
         self.request(Request::Close { link, ifindex, io });
     }
 
-    /// Reconciles the changed links and the routers affected.
+    /// Reconciles the links that have changed and the routers affected by the changes.
     pub(super) fn reconcile(&mut self, now: Timestamp) {
         self.retry_refused(now);
         for slot in 0..self.topology.links.slots() {
@@ -146,8 +149,8 @@ impl Engine {
         }
     }
 
-    /// Retries refused changes whose pause is over. A change stays recorded as refused until it
-    /// succeeds.
+    /// Retries refused changes that are due. A change remains recorded as refused until it succeeds
+    /// or becomes obsolete.
     fn retry_refused(&mut self, now: Timestamp) {
         if self.effects.retries.next().is_none_or(|next| next > now) {
             return;
@@ -163,7 +166,7 @@ impl Engine {
         }
     }
 
-    /// Requests the service to open a link whose interface has appeared.
+    /// Requests that the service open a link whose interface has appeared.
     fn open(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         if link.ifindex.is_none() || link.requested || link.io.is_some() || link.is_virtual_mac() {
@@ -175,7 +178,8 @@ impl Engine {
         }
     }
 
-    /// Opens the parent of a macvlan that was deleted externally, which creates the macvlan again.
+    /// If a macvlan was deleted externally, requests that its parent be opened again, which also
+    /// creates the macvlan.
     fn recreate_macvlan(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         let (LinkRole::VirtualMac { parent, .. }, None, false) = (link.role, link.ifindex, link.requested)
@@ -193,8 +197,8 @@ impl Engine {
         }
     }
 
-    /// Compares the VIPs of a router with the addresses present, and corrects the differences,
-    /// regardless of which tool caused them: notifications of vipd's own changes also arrive here.
+    /// Compares the VIPs of a router with the addresses that are present and corrects the
+    /// differences. Also runs after vipd's own changes, when their notifications arrive.
     fn reconcile_vips(&mut self, now: Timestamp, id: RouterId) {
         let Some(instance) = self.topology.routers.get(id) else { return };
         let count = instance.addresses.len();
@@ -204,7 +208,7 @@ impl Engine {
         }
     }
 
-    /// Reconciles one VIP. Returns whether there is a difference.
+    /// Reconciles one VIP. Returns whether there was a difference.
     fn reconcile_vip(&mut self, now: Timestamp, vip: Vip) -> bool {
         let Some(instance) = self.topology.routers.get(vip.0) else { return false };
         let Some((address, on)) = instance.vip(vip.1) else { return false };
@@ -214,7 +218,7 @@ impl Engine {
                 continue;
             };
             let claim = match (instance.is_master() && id == on, instance.is_owner()) {
-                // An owner's address may have any prefix length.
+                // An owner's address may have a different prefix length.
                 (true, true) if link.addresses.contains(address.address) => continue,
                 (true, _) => Claim::Held,
                 (false, true) => Claim::Owned,
@@ -259,7 +263,7 @@ impl Engine {
         self.effects.remove_unwanted(found, link, Some(vip), removal);
     }
 
-    /// Announces the VIPs that were added without a transition. Returns whether there are any.
+    /// Announces VIPs that were added outside of a state transition. Returns whether there are any.
     pub(super) fn announce_added(&mut self, now: Timestamp) -> bool {
         let added = self.effects.take_added();
         for Added { vip: (id, position), is_restored } in &added {
@@ -278,7 +282,7 @@ impl Engine {
         !added.is_empty()
     }
 
-    /// Sets a master's macvlan up if it is down. Returns whether it was down.
+    /// Brings a master's macvlan up if it is down. Returns whether it was down.
     fn set_macvlan_up(&mut self, now: Timestamp, router: RouterId) -> bool {
         let master = self.topology.routers.get(router).filter(|instance| instance.is_master());
         let Some(id) = master.and_then(|instance| instance.macvlan) else { return false };
@@ -288,9 +292,9 @@ impl Engine {
         true
     }
 
-    /// Removes stale VIPs of a former run that are no longer configured from a link, once, when it
-    /// is opened. Does nothing while another agent runs in this network namespace, because they may
-    /// belong to it.
+    /// Removes stale VIPs of a previous run that are no longer configured. Runs once per link, when
+    /// it has been opened. Does nothing if another agent runs in this network namespace, because the
+    /// VIPs may belong to it.
     fn sweep(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         if (link.io.is_none() && !link.is_virtual_mac()) || std::mem::replace(&mut link.swept, true) {
@@ -310,7 +314,7 @@ impl Engine {
 
 /// Returns whether the kernel still has an interface with this index and name.
 fn exists(ifindex: u32, name: &str) -> bool {
-    // Without a socket for the request, assume that it does.
+    // If no socket can be opened for the request, assume that the interface exists.
     let Ok(socket) = socket(AddressFamily::INET, SocketType::DGRAM, None) else { return true };
     netdevice::name_to_index(&socket, name) == Ok(ifindex)
 }

@@ -1,24 +1,24 @@
-//! Address changes that the kernel refused, and when to try them again.
+//! Changes that the kernel refused, and when to retry them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use vipd_common::Timestamp;
 
-/// Nanoseconds from the first refusal to the second attempt; doubled with each attempt.
-const FIRST: u64 = 1_000_000_000;
-/// The longest pause.
-const LONGEST: u64 = 60_000_000_000;
+/// Pause after the first refusal, in nanoseconds. Doubles with each further refusal.
+const MIN_PAUSE: u64 = 1_000_000_000;
+/// Maximum pause, in nanoseconds.
+const MAX_PAUSE: u64 = 60_000_000_000;
 
 #[derive(Clone, Copy, Debug)]
 struct Retry {
     at: Timestamp,
     pause: u64,
     errno: i32,
-    /// Whether the change restores an address that was removed externally.
+    /// Whether the change restores an address after it was removed externally.
     restores: bool,
 }
 
-/// The refused changes, by router and VIP.
+/// Refused changes by key, which identifies a VIP or macvlan.
 #[derive(Debug)]
 pub(crate) struct Retries<K> {
     all: BTreeMap<K, Retry>,
@@ -32,11 +32,11 @@ impl<K> Default for Retries<K> {
 }
 
 impl<K: Copy + Ord> Retries<K> {
-    /// Records a refusal. Returns whether the refusal is new or has a different errno than the
-    /// previous one.
+    /// Records a refusal and schedules a retry. Returns whether the refusal is the first or its errno
+    /// differs from the previous one.
     pub(crate) fn refused(&mut self, key: K, errno: i32, restores: bool, now: Timestamp) -> bool {
         let former = self.all.get(&key).copied();
-        let pause = former.map_or(FIRST, |former| (former.pause * 2).min(LONGEST));
+        let pause = former.map_or(MIN_PAUSE, |former| (former.pause * 2).min(MAX_PAUSE));
         let restores = former.map_or(restores, |former| former.restores);
         if let Some(former) = former {
             self.schedule.remove(&(former.at, key));
@@ -47,33 +47,33 @@ impl<K: Copy + Ord> Retries<K> {
         former.is_none_or(|former| former.errno != errno)
     }
 
-    /// Postpones a change until `at` because too many changes were made.
+    /// Postpones a change until `at` because of its rate limit.
     pub(crate) fn postpone(&mut self, key: K, at: Timestamp, restores: bool) {
         let former = self.take(key);
         let restores = former.unwrap_or(restores);
-        self.all.insert(key, Retry { at, pause: FIRST / 2, errno: 0, restores });
+        self.all.insert(key, Retry { at, pause: MIN_PAUSE / 2, errno: 0, restores });
         self.schedule.insert((at, key));
     }
 
-    /// Removes the pending retry of a change that was made or is obsolete. Returns its `restores`
-    /// flag, or `None` if no retry was pending.
+    /// Removes the retry of a change that has succeeded or is obsolete. Returns its `restores` flag,
+    /// or `None` if there was no retry.
     pub(crate) fn take(&mut self, key: K) -> Option<bool> {
         let retry = self.all.remove(&key)?;
         self.schedule.remove(&(retry.at, key));
         Some(retry.restores)
     }
 
-    /// Returns whether a change was refused and is not due again.
+    /// Returns whether a retry is scheduled but not yet due.
     pub(crate) fn is_pending(&self, key: K, now: Timestamp) -> bool {
         self.all.get(&key).is_some_and(|retry| retry.at > now)
     }
 
-    /// Returns when the next change is due.
+    /// Returns when the next retry is due.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.schedule.first().map(|(at, _)| *at)
     }
 
-    /// Returns the changes that are due.
+    /// Iterates over the changes whose retry is due.
     pub(crate) fn due(&self, now: Timestamp) -> impl Iterator<Item = K> {
         self.schedule.iter().take_while(move |(at, _)| *at <= now).map(|(_, key)| *key)
     }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_doubles_up_to_a_minute() {
+    fn pause_doubles_up_to_one_minute() {
         let (mut retries, mut now) = (Retries::default(), Timestamp::from_nanos(5));
         let mut pauses = Vec::new();
         for attempt in 0..8 {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_restores_flag_is_kept_until_the_change_succeeds() {
+    fn restores_flag_is_kept_until_the_change_succeeds() {
         let (mut retries, now) = (Retries::default(), Timestamp::from_nanos(5));
         retries.refused(1, 13, true, now);
         retries.refused(1, 13, false, now);

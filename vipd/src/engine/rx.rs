@@ -1,4 +1,5 @@
-//! Adverts from the XDP program: records in the ring, and the arrivals of unchanged adverts.
+//! Receives adverts from the XDP program: records in the ring, and arrival times of unchanged
+//! adverts.
 
 use std::hint;
 
@@ -12,21 +13,20 @@ use crate::vrrp::Input;
 use crate::xdp::Row;
 
 impl Engine {
-    /// Dispatches the records in the ring, up to [`RING_BUDGET`]. Returns whether there may be
-    /// more.
+    /// Dispatches up to [`RING_BUDGET`] records from the ring. Returns whether more may be pending.
     pub(super) fn drain_ring(&mut self, now: Timestamp) -> bool {
         let mut drained = 0;
         while drained < RING_BUDGET && self.receive(now) {
             drained += 1;
         }
-        // A record is lost only when the ring is full, and then at least this many were pending.
+        // Records are lost only if the ring is full, in which case at least this many were pending.
         if drained >= RING_BUDGET / 2 {
             self.check_for_losses(now);
         }
         drained >= RING_BUDGET
     }
 
-    /// Dispatches one record, if there is one.
+    /// Dispatches the next record from the ring. Returns whether there was one.
     pub(super) fn receive(&mut self, now: Timestamp) -> bool {
         let record = self.feed.pop();
         if let Some(record) = &record {
@@ -35,10 +35,11 @@ impl Engine {
         record.is_some()
     }
 
-    /// Dispatches an advert of the ring to its router, if that still exists. An advert that arrived
-    /// after the turn's clock was read (the process may have been stopped in between) is handled at
-    /// its arrival time: at the turn's time, a deadline before its arrival would not have passed
-    /// yet.
+    /// Dispatches a record to its router, if the router still exists.
+    ///
+    /// If the advert arrived after the turn's clock was read (for example because the process was
+    /// stopped in between), it is handled with its arrival time as the current time. Otherwise, a
+    /// deadline before its arrival would not appear to have passed.
     pub(super) fn dispatch_record(&mut self, now: Timestamp, record: &AdvertRecord) {
         let router = Row::new(record.row).and_then(|row| self.topology.router_at(row));
         let Some((id, instance)) = router.and_then(|id| Some((id, self.topology.routers.get(id)?))) else {
@@ -60,7 +61,7 @@ impl Engine {
         }
     }
 
-    /// Notifies routers whose adverts found the ring full.
+    /// Informs routers whose records were lost because the ring was full.
     fn check_for_losses(&mut self, now: Timestamp) {
         for slot in 0..self.topology.routers.slots() {
             let Some(id) = self.topology.routers.id_at(slot) else { continue };
@@ -71,8 +72,8 @@ impl Engine {
         }
     }
 
-    /// Busy-waits for a master-down deadline within the spin window. Adverts of a running master
-    /// move the deadline long before then.
+    /// Busy-waits for a master-down deadline that lies within the spin window. This is rare, because
+    /// adverts of a running master move the deadline long before then.
     pub(super) fn spin(&mut self) {
         let (steady, topology, prober) = (&self.steady, &self.topology, &self.prober);
         let now = clock::now();
@@ -81,7 +82,7 @@ impl Engine {
             |row| steady.last_arrival(row),
             |id| {
                 let Some(instance) = topology.routers.get(id) else { return false };
-                // The result of the probe arrives while the engine spins.
+                // Requested now, so that its result arrives while the engine spins.
                 if let Some(attachment) = attachment(&topology.links, instance, needed_probe(now, instance)) {
                     prober.request_awaited(attachment);
                 }
@@ -95,7 +96,7 @@ impl Engine {
         }
     }
 
-    /// Dispatches the timeouts that are due.
+    /// Dispatches all timeouts that are due.
     pub(super) fn expire(&mut self, now: Timestamp) {
         self.elect_waiting(now);
         let steady = &self.steady;
@@ -108,7 +109,7 @@ impl Engine {
     }
 }
 
-/// Returns the time at which a record is handled: `now`, but never earlier than the arrival.
+/// Returns the time to use for handling a record: `now`, but not before the advert's arrival.
 fn handled_at(now: Timestamp, record: &AdvertRecord) -> Timestamp {
     now.max(Timestamp::from_nanos(record.arrival))
 }
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_never_handled_before_its_arrival() {
+    fn record_is_never_handled_before_its_arrival() {
         let record = AdvertRecord { arrival: 5_000, ..bytemuck::Zeroable::zeroed() };
         for (now, expected) in [(1_000, 5_000), (5_000, 5_000), (9_000, 9_000)] {
             assert_eq!(handled_at(Timestamp::from_nanos(now), &record), Timestamp::from_nanos(expected));

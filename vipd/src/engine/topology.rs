@@ -1,7 +1,7 @@
-//! Keeps track of the virtual routers and links, and of which router uses which link.
+//! The virtual routers and links, and which router uses which link.
 //!
-//! Bookkeeping without input or output: the engine adds and removes routers while others run, and
-//! requests separately what the service has to open and close.
+//! This module does no I/O. The engine adds and removes routers here while others run, and sends the
+//! resulting requests to the service itself.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,11 +22,11 @@ pub(crate) struct Topology {
     pub(crate) links: Links,
     pub(crate) routers: Slab<RouterId, Instance>,
     rows: Rows,
-    /// The router of each row.
+    /// The most recent router of each row.
     by_row: Vec<Option<RouterId>>,
 }
 
-/// The XDP program's maps have no row left for another virtual router.
+/// The XDP program's maps have no row for another virtual router.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no room for instance {name}: all {capacity} rows of the XDP program's maps are in use; restart vipd to enlarge them"
@@ -37,7 +37,7 @@ pub(crate) struct NoRoom {
 }
 
 impl Topology {
-    /// Returns the unicast peers of all routers, sorted.
+    /// Returns the unicast peers of all routers, sorted and without duplicates.
     pub(crate) fn unicast_peers(&self) -> Vec<IpAddr> {
         let transports = self.routers.iter().map(|(_, instance)| &instance.settings.transport);
         let peers = transports.filter_map(|transport| match transport {
@@ -50,15 +50,15 @@ impl Topology {
         peers
     }
 
-    /// Creates an empty topology with room for as many routers as there are `rows`.
+    /// Creates an empty topology whose routers take their rows from `rows`.
     pub(crate) fn new(rows: Rows) -> Self {
         Self { links: Links::default(), routers: Slab::new(), rows, by_row: Vec::new() }
     }
 
-    /// Adds a virtual router in Initialize, and any links it needs that do not exist yet.
+    /// Adds a virtual router in Initialize, and the links that it needs if they do not exist yet.
     ///
     /// # Errors
-    /// [`NoRoom`] when the XDP program's maps are full.
+    /// [`NoRoom`] if the XDP program's maps are full.
     pub(crate) fn add_router(&mut self, settings: Arc<config::Instance>) -> Result<RouterId, NoRoom> {
         let Some(row) = self.rows.allocate() else {
             return Err(NoRoom { name: settings.name.clone(), capacity: self.rows.capacity() });
@@ -87,7 +87,7 @@ impl Topology {
         for link in self.links_of(router) {
             let Some(instance) = self.routers.get(router) else { continue };
             if let Some(found) = self.links.get_mut(link) {
-                // The VIPs of a macvlan may also be on its parent, added there by another tool.
+                // The VIPs of a macvlan may also be on its parent, if another tool added them there.
                 let own = |on: LinkId| on == link || (link == instance.link && Some(on) == instance.macvlan);
                 let vips = instance.vips().filter(|(_, on)| own(*on));
                 found.add_router(router, instance.is_owner(), vips.map(|(vip, _)| vip.address));
@@ -96,8 +96,8 @@ impl Topology {
         Ok(router)
     }
 
-    /// Removes a virtual router, and the links that no other router needs. Its row stays taken
-    /// until [`release`](Self::release): the XDP program may still write to it.
+    /// Removes a virtual router and the links that no other router uses. Its row stays allocated
+    /// until [`release`](Self::release), because the XDP program may still write to it.
     pub(crate) fn remove_router(&mut self, router: RouterId) -> Option<(Instance, Vec<(LinkId, Link)>)> {
         let links = self.links_of(router);
         let instance = self.routers.remove(router)?;
@@ -112,17 +112,18 @@ impl Topology {
         Some((instance, unused))
     }
 
-    /// Frees the row of a removed router. Call it once the XDP program no longer uses the row.
+    /// Releases the row of a removed router. Call this once the XDP program no longer uses the row.
     pub(crate) fn release(&mut self, row: Row) {
         self.rows.release(row);
     }
 
-    /// Returns the router with this row. The identity of a removed router resolves to nothing.
+    /// Returns the most recent router with this row. If it has been removed, its identity no longer
+    /// resolves.
     pub(crate) fn router_at(&self, row: Row) -> Option<RouterId> {
         self.by_row.get(row.number() as usize).copied().flatten()
     }
 
-    /// Returns every link that a router's adverts or addresses are on, each once.
+    /// Returns the links that a router uses for adverts or addresses, without duplicates.
     fn links_of(&self, router: RouterId) -> Vec<LinkId> {
         let Some(instance) = self.routers.get(router) else { return Vec::new() };
         let mut links: Vec<_> = [instance.link]
@@ -135,13 +136,12 @@ impl Topology {
         links
     }
 
-    /// Returns what the service has to open on a link, or `None` while there is no interface for
-    /// it.
+    /// Describes a link for the service to open. Returns `None` if its interface does not exist.
     pub(crate) fn spec(&self, id: LinkId) -> Option<LinkSpec> {
         let link = self.links.get(id)?;
         let routers = link.routers.iter().filter_map(|router| Some((*router, self.routers.get(*router)?)));
         let vrrp = routers.filter(|(_, instance)| instance.link == id);
-        // The XDP mode is configured per interface, so it is the same for all its routers.
+        // The XDP mode is configured per interface and therefore the same for all of its routers.
         let xdp = vrrp.clone().next().map_or(XdpMode::Auto, |(_, instance)| instance.settings.xdp);
         let routers = vrrp.map(|(router, instance)| RouterSpec {
             router,
@@ -205,9 +205,9 @@ mod tests {
         assert_eq!(names, ["eth1", "the macvlan of 2", "eth2"]);
     }
 
-    /// Slots are freed at once and rows later, so the two are reused in different orders.
+    /// Slots become free immediately and rows later, so that they are reused in different orders.
     #[test]
-    fn rows_resolve_to_their_routers_whatever_the_order_of_reuse() {
+    fn rows_resolve_to_their_routers_in_any_order_of_reuse() {
         let mut topology = Topology::new(Rows::new(4));
         let settings = three();
         let add = |topology: &mut Topology, one: usize| {
@@ -217,7 +217,7 @@ mod tests {
         let second = add(&mut topology, 1);
         let (removed, _) = topology.remove_router(first).expect("it was added");
         let third = add(&mut topology, 2);
-        assert_eq!(third.index(), first.index(), "the slot is reused, its row is not free yet");
+        assert_eq!(third.index(), first.index(), "the slot is reused before the row is released");
         assert_eq!(topology.router_at(removed.row).and_then(|id| topology.routers.get(id)).map(|_| ()), None);
         topology.release(removed.row);
         let fourth = add(&mut topology, 0);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_maps_size_limits_the_number_of_routers() {
+    fn number_of_routers_is_limited_by_the_size_of_the_maps() {
         let mut topology = Topology::new(Rows::new(1));
         let [first, second, _] = &three()[..] else { panic!("three instances") };
         topology.add_router(Arc::clone(first)).expect("room for one");
@@ -236,8 +236,8 @@ mod tests {
         assert!(error.to_string().contains("instance 2: all 1 rows"), "{error}");
     }
 
-    /// A router with a macvlan and one with an address-only link are added and removed while
-    /// another one runs.
+    /// Adds and removes a router with a macvlan and one with an address-only link, while another
+    /// router remains.
     #[test]
     fn adding_and_removing_routers_ten_thousand_times_leaks_nothing() {
         let mut topology = Topology::new(Rows::new(3));
@@ -250,7 +250,7 @@ mod tests {
                 let id = topology.add_router(Arc::clone(one)).expect("room");
                 assert_ne!(row(&topology, id), kept_row);
                 let (removed, unused) = topology.remove_router(id).expect("it was added");
-                assert_eq!(unused.len(), links, "its macvlan, or its address-only link");
+                assert_eq!(unused.len(), links, "the macvlan or the address-only link");
                 assert!(topology.routers.get(id).is_none());
                 topology.release(removed.row);
             }
@@ -262,10 +262,10 @@ mod tests {
         assert_eq!(eth1, Some(vec![kept]));
     }
 
-    /// 255 routers with 20 VIPs each on one link: the notifications of a takeover mark only the
-    /// routers that it concerns for reconciliation.
+    /// With 255 routers of 20 VIPs each on one link, the notifications caused by a takeover mark
+    /// only the routers concerned for reconciliation.
     #[test]
-    fn a_notice_of_a_vip_concerns_its_router_only() {
+    fn notification_about_a_vip_affects_only_its_router() {
         const VIPS: u8 = 20;
         let mut text = String::new();
         for vrid in 1..=255 {
@@ -294,21 +294,21 @@ mod tests {
         let own = Address { protocol: 0, ..Address::vipd(7, [10, 0, 0, 1].into(), 8) };
         links.apply(&Notice::Address(own));
         let link = links.get_mut(eth1).expect("eth1");
-        assert!(std::mem::take(&mut link.changed), "it appeared");
+        assert!(std::mem::take(&mut link.changed), "the interface appeared");
         assert!(link.refresh_primaries());
         for vrid in 1..=255 {
             for last in 0..VIPS {
                 links.apply(&Notice::Address(Address::vipd(7, [10, 1, vrid, last].into(), 32)));
             }
             let link = links.get_mut(eth1).expect("eth1");
-            assert!(!link.changed && !link.refresh_primaries(), "the other routers are not looked at");
+            assert!(!link.changed && !link.refresh_primaries(), "the other routers are not affected");
             let mut touched = std::mem::take(&mut link.touched);
             touched.dedup();
             assert_eq!(touched.len(), 1);
         }
         links.apply(&Notice::AddressGone(own));
         let link = links.get_mut(eth1).expect("eth1");
-        assert!(link.refresh_primaries(), "the primary address concerns all");
+        assert!(link.refresh_primaries(), "the primary address affects all routers");
         assert_eq!(link.primary(Family::V4, None), Primary::Missing);
     }
 }

@@ -1,5 +1,4 @@
-//! The unicast peers of a virtual router, and the resolution state of their MAC addresses on a
-//! link.
+//! The unicast peers of a virtual router, and whether their MACs are resolved on a link.
 
 use std::net::IpAddr;
 
@@ -7,33 +6,33 @@ use vipd_common::Timestamp;
 
 use crate::packet::{AdvertFrame, Solicitation};
 
-/// Nanoseconds between two solicitations of a peer: below the Active_Down_Interval of an interval of
-/// 100 ms. They do not become less frequent while a peer stays away: it would have to wait for the
-/// next one when it returns.
+/// Interval between two solicitations of a peer, in nanoseconds. Less than the Active_Down_Interval
+/// at an advert interval of 100 ms. There is no back-off while a peer is absent, so that it is
+/// resolved soon after it returns.
 const SOLICITATION_INTERVAL: u64 = 100_000_000;
 
-/// What is known of a peer's MAC address on a link. All routers of the link share it.
+/// The resolution state of a peer's MAC on a link, shared by all routers of the link.
 #[derive(Debug, Default)]
 pub(crate) struct Neighbor {
-    /// The kernel knows its MAC address.
+    /// Whether the kernel has resolved the MAC.
     is_resolved: bool,
     solicited_at: Option<Timestamp>,
 }
 
 impl Neighbor {
-    /// Applies a notification of the kernel's neighbor entry.
+    /// Records the state of the kernel's neighbor entry.
     pub(crate) fn set_resolved(&mut self, is_resolved: bool) {
         self.is_resolved = is_resolved;
     }
 
-    /// Charges a solicitation with an advert. Returns whether it is due: every 100 ms while the
-    /// address is not resolved.
+    /// Returns whether to solicit the peer along with an advert now: every 100 ms while its MAC is
+    /// not resolved. If so, records the solicitation.
     pub(crate) fn solicit(&mut self, now: Timestamp) -> bool {
         !self.is_resolved && self.solicit_at_start(now)
     }
 
-    /// Charges a solicitation when the interface comes up, whether or not the address is resolved:
-    /// the peer's entry for this node may have failed. Returns whether it is due.
+    /// Returns whether to solicit the peer when the interface comes up, even if its MAC is resolved:
+    /// the peer's entry for this node may have failed. If so, records the solicitation.
     pub(crate) fn solicit_at_start(&mut self, now: Timestamp) -> bool {
         let is_due = self.solicited_at.is_none_or(|last| now >= last + SOLICITATION_INTERVAL);
         if is_due {
@@ -43,17 +42,17 @@ impl Neighbor {
     }
 }
 
-/// A unicast peer. Until the kernel has resolved its MAC address, solicitations are sent along with
-/// the adverts.
+/// A unicast peer. Until the kernel has resolved its MAC, solicitations are sent along with the
+/// adverts.
 pub(crate) struct UnicastPeer {
     pub(crate) address: IpAddr,
     pub(crate) advert: AdvertFrame,
-    /// `None` where the peer is outside of the source's subnet, or the interface has no MAC address.
+    /// `None` if the peer is not in the source's subnet, or the interface has no MAC.
     solicitation: Option<Solicitation>,
 }
 
 impl UnicastPeer {
-    /// Creates a peer of a router that sends from `source`, in a subnet of this prefix length.
+    /// Creates a peer. `source` is the source of the adverts, and `prefix` its prefix length.
     pub(crate) fn new(
         address: IpAddr,
         advert: AdvertFrame,
@@ -67,7 +66,7 @@ impl UnicastPeer {
         Self { address, advert, solicitation }
     }
 
-    /// Returns the ARP request or Neighbor Solicitation for the peer's MAC address.
+    /// Returns the ARP request or Neighbor Solicitation for the peer's MAC.
     pub(crate) fn solicitation(&self) -> Option<&Solicitation> {
         self.solicitation.as_ref()
     }
@@ -93,13 +92,14 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// Milliseconds at which a peer is solicited by adverts every 10 ms.
+    /// Returns the times in milliseconds at which a peer is solicited if adverts are sent every
+    /// 10 ms.
     fn solicited(neighbor: &mut Neighbor, from: u64, to: u64) -> Vec<u64> {
         (from..to).step_by(10).filter(|ms| neighbor.solicit(Timestamp::ZERO + ms * MS)).collect()
     }
 
     #[test]
-    fn an_unresolved_peer_is_solicited_every_100_ms() {
+    fn unresolved_peer_is_solicited_every_100_ms() {
         let mut neighbor = Neighbor::default();
         assert_eq!(solicited(&mut neighbor, 0, 350), [0, 100, 200, 300]);
         neighbor.set_resolved(false);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn routers_of_a_link_share_the_solicitations_of_a_peer() {
+    fn routers_on_a_link_share_solicitations_of_a_peer() {
         let mut neighbor = Neighbor::default();
         let now = Timestamp::ZERO + MS;
         assert!(neighbor.solicit_at_start(now));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_behind_a_router_are_no_neighbors() {
+    fn peers_in_other_subnets_are_not_neighbors() {
         assert!(same("192.0.2.1", "192.0.2.200", 24));
         assert!(!same("192.0.2.1", "192.0.2.200", 25));
         assert!(same("192.0.2.1", "198.51.100.1", 0));

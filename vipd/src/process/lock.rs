@@ -177,8 +177,8 @@ fn listener(socket_name: &str) -> Option<(u32, Option<u32>)> {
     Some((found.uid, u32::try_from(found.pid).ok().filter(|pid| *pid != 0)))
 }
 
-/// Returns the user and process id of the process that has bound an abstract socket, whether or not
-/// it accepts connections. Finds only processes whose descriptors this one may read.
+/// Returns the user ID and process ID of the process that has bound an abstract socket, even if it
+/// does not listen. Finds only processes whose descriptors may be read.
 fn owner(socket_name: &str) -> Option<(u32, Option<u32>)> {
     let sockets = fs::read_to_string("/proc/thread-self/net/unix").ok()?;
     let link = format!("socket:[{}]", inode(&sockets, socket_name)?);
@@ -192,7 +192,7 @@ fn owner(socket_name: &str) -> Option<(u32, Option<u32>)> {
     })
 }
 
-/// Returns the inode of an abstract socket in a list of unix sockets (proc_net_unix(5)).
+/// Returns the inode of an abstract socket in the contents of /proc/net/unix (proc_net_unix(5)).
 fn inode<'a>(sockets: &'a str, socket_name: &str) -> Option<&'a str> {
     sockets.lines().find_map(|line| {
         let (fields, name) = line.split_once(" @")?;

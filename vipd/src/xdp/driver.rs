@@ -11,8 +11,8 @@ use rustix::net::{AddressFamily, SocketType, socket};
 /// The driver of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Driver {
-    /// Driver name as shown by `ethtool -i`. The kernel reports the kind of link where a virtual
-    /// interface's driver reports no name.
+    /// Driver name as shown by `ethtool -i`. For a virtual interface whose driver reports no name,
+    /// the kernel reports the kind of link.
     pub(super) name: String,
     pub(super) cost: Cost,
 }
@@ -34,7 +34,7 @@ pub(super) enum Cost {
 /// The driver reinitializes its rings, or closes and reopens the interface.
 const RESTARTS: Cost = Cost::Loses("interrupts all traffic when it is attached and detached");
 
-/// The drivers whose cost is known: those of Linux 6.12, and idpf and mana of later kernels.
+/// The drivers whose cost is known: those in Linux 6.12, and idpf and mana from later kernels.
 const DRIVERS: [(&str, Cost); 92] = [
     ("veth", Cost::Loses("disables segmentation offload of its peer")),
     ("virtio_net", Cost::Loses("disables the host's segmentation and checksum offloads")),
@@ -153,11 +153,11 @@ impl Driver {
     }
 }
 
-/// Returns the driver of an interface of this network namespace, by `ETHTOOL_GDRVINFO`.
+/// Looks up the driver of an interface in this network namespace with `ETHTOOL_GDRVINFO`.
 pub(super) fn find(interface: &str) -> Option<Driver> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
     const ETHTOOL_GDRVINFO: u32 = 3;
-    /// `struct ethtool_drvinfo`: command, name of the driver, and unused fields.
+    /// `struct ethtool_drvinfo`; vipd uses only the command and the driver name.
     #[repr(C)]
     struct Info {
         command: u32,
@@ -175,12 +175,12 @@ pub(super) fn find(interface: &str) -> Option<Driver> {
 
     let name = interface.as_bytes();
     let mut request = Request { name: [0; libc::IFNAMSIZ], data: std::ptr::null_mut(), rest: [0; 2] };
-    // The last byte stays 0.
+    // The last byte must remain 0.
     request.name[..libc::IFNAMSIZ - 1].get_mut(..name.len())?.copy_from_slice(name);
     let mut info = Info { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
     request.data = &raw mut info;
     let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
-    // SAFETY: the kernel writes one `ethtool_drvinfo` through `data`, which outlives the call.
+    // SAFETY: the kernel writes one `ethtool_drvinfo` through `data`, which points to `info`.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
     let length = info.driver.iter().position(|byte| *byte == 0)?;
     let driver = std::str::from_utf8(&info.driver[..length]).ok()?;
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interface_without_driver_or_with_an_impossible_name_has_none() {
+    fn missing_interfaces_and_invalid_names_have_no_driver() {
         for name in ["", "no-such-interfa", "a-name-that-is-too-long"] {
             assert_eq!(find(name), None, "{name}");
         }
@@ -219,7 +219,8 @@ mod tests {
         assert_eq!(Driver::named("bridge".to_owned()).cost, Cost::Unsupported);
     }
 
-    /// Returns each driver of the table in `docs/xdp-modes.md` with the two cells after its name.
+    /// Returns the drivers in the table of `docs/xdp-modes.md`, each with the two cells after its
+    /// name.
     fn documented() -> BTreeMap<String, (String, String)> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/xdp-modes.md");
         let text = std::fs::read_to_string(path).unwrap();
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_drivers_are_those_of_the_table() {
+    fn documentation_lists_the_same_drivers_as_the_code() {
         let documented = documented();
         let names: BTreeSet<_> = documented.keys().map(String::as_str).collect();
         let coded: BTreeSet<_> = DRIVERS.iter().map(|(name, _)| *name).collect();

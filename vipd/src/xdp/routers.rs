@@ -39,10 +39,10 @@ impl Routers {
         ignore_missing(self.peers.remove(&bytemuck::cast::<_, [u8; 20]>(peer)))
     }
 
-    /// Clears a row of a router whose entry and peers were removed.
+    /// Clears the row of a router whose entries have been removed.
     ///
-    /// A run of the program that found the entry before its removal may still write to the row, so
-    /// this waits until all such runs have ended: 10 to 100 ms.
+    /// First waits 10 to 100 ms until all runs of the program that may still use the removed entries
+    /// have ended, because they may write to the row.
     pub(super) fn clear_row(&mut self, row: Row) -> Result<(), MapError> {
         wait_for_running_programs();
         self.steady.clear(row);
@@ -65,16 +65,16 @@ pub(super) fn ignore_missing(result: Result<(), MapError>) -> Result<(), MapErro
     }
 }
 
-/// Waits until every run of an XDP program that began before the call has ended.
+/// Waits until all runs of the XDP program that began before the call have ended.
 ///
 /// `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period (`synchronize_rcu` in
-/// `kernel/sched/membarrier.c`), and an XDP program runs in an RCU read-side critical section. The
-/// kernel refuses the command with full dynticks (`nohz_full`) or without CONFIG_MEMBARRIER. Then
-/// this waits for a time that is long compared with a run, which takes microseconds.
+/// `kernel/sched/membarrier.c`), and XDP programs run in RCU read-side critical sections. The kernel
+/// does not support the command with full dynticks (`nohz_full`) or without CONFIG_MEMBARRIER. In
+/// this case, the function sleeps for much longer than a run, which takes microseconds.
 fn wait_for_running_programs() {
     const NO_FLAGS: libc::c_uint = 0;
     const NO_CPU: libc::c_int = 0;
-    // SAFETY: membarrier(2) takes three integers and accesses no memory of the process.
+    // SAFETY: membarrier(2) takes three integers and does not access the process's memory.
     let result =
         unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, NO_FLAGS, NO_CPU) };
     if result != 0 {

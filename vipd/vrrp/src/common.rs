@@ -17,7 +17,7 @@ use crate::priority::{PRIORITY_OWNER, PRIORITY_ZERO};
 use crate::snapshot::Counters;
 
 /// Fields of a virtual router that are valid in every state.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Common {
     pub(crate) config: RouterConfig,
     pub(crate) policy: Policy,

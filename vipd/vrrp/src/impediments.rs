@@ -3,7 +3,7 @@
 use crate::input::{Fault, Impediment};
 
 /// At most one fault for each kind of impediment.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Impediments([Option<Fault>; Impediment::COUNT]);
 
 impl Impediments {

@@ -25,7 +25,7 @@ pub struct Peer {
 }
 
 /// The known peers. When the list is full, a new peer replaces the least recently seen one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peers(Vec<Peer>);
 
 impl Peers {

@@ -31,7 +31,7 @@ use crate::snapshot::Snapshot;
 use crate::state::{Backup, Initialize, Master, StateData, Transition, startup};
 
 /// One virtual router on one interface.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Router {
     common: Common,
     state: StateData,

@@ -15,7 +15,7 @@ use crate::interval::Nanos;
 use crate::output::{Reason, State};
 
 /// A state and its data. Leaving a state drops its timers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StateData {
     Initialize(Initialize),
     Fault(Fault),

@@ -1,4 +1,4 @@
-//! Parses and summarizes the output of a libFuzzer run.
+//! Parses and summarizes the output of libFuzzer.
 
 use std::fmt::Write;
 use std::fs;
@@ -6,25 +6,25 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Bytes of an input that are printed; the file has all.
-const SHOWN: usize = 512;
-/// Last lines of output that are printed after a failure without an input.
-const LAST_LINES: usize = 15;
-/// Precedes the path of a failing input.
+/// Maximum number of bytes of an input to print. The file contains all.
+const MAX_SHOWN: usize = 512;
+/// Number of output lines to print, at most, for a failure.
+const MAX_LINES: usize = 15;
+/// Text that precedes the path of a failing input.
 const WRITTEN: &str = "Test unit written to ";
 
-/// Statistics of a run.
+/// Statistics of a fuzzing run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     executions: u64,
     per_second: u64,
-    /// Edges covered.
+    /// Number of edges covered.
     coverage: u64,
-    /// Number of inputs and their bytes, as libFuzzer writes them: `98/6726b`.
+    /// Number of inputs and their total size, as printed by libFuzzer: `98/6726b`.
     corpus: String,
 }
 
-/// The result of a run.
+/// The result of a fuzzing run.
 #[derive(Debug)]
 pub(super) struct Outcome {
     /// Whether the run had no findings.
@@ -34,8 +34,8 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// Parses the output lines of libFuzzer.
-    pub(super) fn read(succeeded: bool, output: Vec<String>) -> Self {
+    /// Parses libFuzzer's output lines.
+    pub(super) fn parse(succeeded: bool, output: Vec<String>) -> Self {
         let mut tally = Tally::default();
         for line in &output {
             let stat = |name: &str| line.strip_prefix(name)?.trim().parse().ok();
@@ -57,18 +57,18 @@ impl Outcome {
         Self { succeeded, tally, output }
     }
 
-    /// Describes a failure: the panic, the input, and the command that reproduces it.
+    /// Describes a failure, with the panic, the input and the command that reproduces it.
     pub(super) fn explain(&self, target: &str) -> Result<String> {
         let mut text = format!("{target} FAILED\n");
         let written = self.output.iter().find_map(|line| Some(line.split_once(WRITTEN)?.1.trim()));
         let Some(path) = written else {
-            let last = self.output.len().saturating_sub(LAST_LINES);
+            let last = self.output.len().saturating_sub(MAX_LINES);
             text.push_str(&self.output[last..].join("\n"));
             return Ok(text);
         };
-        // The panic message without the stack; hangs and excessive memory use have none.
+        // Print the panic message without the backtrace. Hangs and excessive memory use have none.
         let panic = self.output.iter().skip_while(|line| !line.contains(" panicked at "));
-        for line in panic.take_while(|line| !line.starts_with("stack backtrace")).take(LAST_LINES) {
+        for line in panic.take_while(|line| !line.starts_with("stack backtrace")).take(MAX_LINES) {
             writeln!(text, "  {line}")?;
         }
         if let Some(summary) = self.output.iter().find(|line| line.starts_with("SUMMARY: ")) {
@@ -76,15 +76,15 @@ impl Outcome {
         }
         let input = fs::read(path).with_context(|| format!("cannot read {path}"))?;
         writeln!(text, "input {path}, {} bytes", input.len())?;
-        text.push_str(&hexdump(&input[..input.len().min(SHOWN)]));
+        text.push_str(&hexdump(&input[..input.len().min(MAX_SHOWN)]));
         writeln!(text, "reproduce with `cargo xtask fuzz {target} --input {path}`")?;
         let name = Path::new(path).file_name().unwrap_or_default().display().to_string();
-        write!(text, "once fixed, keep it as tests/fuzz/regressions/{target}/{name}")?;
+        write!(text, "once fixed, store the input as tests/fuzz/regressions/{target}/{name}")?;
         Ok(text)
     }
 }
 
-/// Formats the statistics, one line per target.
+/// Formats the statistics as a table, with one line per target.
 pub(super) fn table(tallies: &[(&str, Tally)]) -> String {
     let mut text =
         format!("{:8} {:>12} {:>10} {:>9}  {}\n", "target", "executions", "exec/s", "coverage", "corpus");
@@ -94,7 +94,7 @@ pub(super) fn table(tallies: &[(&str, Tally)]) -> String {
     text
 }
 
-/// Formats 16 bytes per line, with offset and characters.
+/// Formats a hexdump of 16 bytes per line, with offset and characters.
 fn hexdump(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (index, chunk) in bytes.chunks(16).enumerate() {
@@ -115,11 +115,11 @@ mod tests {
     }
 
     #[test]
-    fn statistics_are_those_of_the_last_line() {
+    fn statistics_are_taken_from_the_last_line() {
         let output = "#2\tINITED cov: 30 ft: 30 corp: 1/1b exec/s: 0 rss: 29Mb\n\
                     #900\tDONE   cov: 2662 ft: 2768 corp: 74/3800b lim: 4096 exec/s: 60286 rss: 48Mb\n\
                     stat::number_of_executed_units: 964587\nstat::average_exec_per_sec:     60286";
-        let tally = Outcome::read(true, lines(output)).tally;
+        let tally = Outcome::parse(true, lines(output)).tally;
         let wanted =
             Tally { executions: 964_587, per_second: 60_286, coverage: 2662, corpus: "74/3800b".to_owned() };
         assert_eq!(tally, wanted);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_is_explained_with_panic_input_and_command() {
+    fn crash_is_explained_with_panic_input_and_command() {
         let folder = tempfile::tempdir().expect("temporary directory");
         let path = folder.path().join("crash-12");
         std::fs::write(&path, b"\x00VRRP\xff").expect("write");
@@ -136,7 +136,7 @@ mod tests {
              SUMMARY: libFuzzer: deadly signal\nartifact_prefix='x/'; Test unit written to {}",
             path.display()
         );
-        let text = Outcome::read(false, lines(&output)).explain("core").expect("readable input");
+        let text = Outcome::parse(false, lines(&output)).explain("core").expect("readable input");
         for part in
             ["panicked at a.rs:1:2:\n  no good\n  SUMMARY", "00 56 52 52 50 ff", " .VRRP.\n", "6 bytes"]
         {
@@ -147,9 +147,9 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_without_an_input_is_explained_with_the_last_lines() {
+    fn failure_without_an_input_is_explained_with_the_last_lines() {
         let output: Vec<String> = (0..40).map(|line| format!("line {line}")).collect();
-        let text = Outcome::read(false, output).explain("xdp").expect("no input to read");
+        let text = Outcome::parse(false, output).explain("xdp").expect("no input to read");
         assert!(
             text.ends_with("line 39") && text.contains("line 25\n") && !text.contains("line 24\n"),
             "{text}"
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hexdump_line_has_sixteen_bytes() {
+    fn hexdump_has_16_bytes_per_line() {
         let dump = hexdump(&(0x30..0x42).collect::<Vec<u8>>());
         assert_eq!(dump.lines().count(), 2);
         assert!(dump.ends_with("  0010  40 41                                            @A\n"), "{dump}");

@@ -1,4 +1,4 @@
-//! Parsing of the command line.
+//! Command line parsing.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn parse(line: &str) -> Result<Args, String> {
 }
 
 #[test]
-fn the_default_is_vipd_on_both_nodes() {
+fn default_is_vipd_on_both_nodes() {
     let args = parse("").unwrap();
     assert!(args.scenarios.is_empty() && !args.no_preempt && !is_comparison(&args));
     assert_eq!(programs(&args), [Program::Vipd, Program::Vipd]);
@@ -41,7 +41,7 @@ fn all_options_are_parsed() {
 }
 
 #[test]
-fn repeat_and_compare_select_a_comparison() {
+fn repeat_and_compare_select_comparison() {
     let args = parse("cut --repeat 5 --compare vipd,keepalived").unwrap();
     assert!(is_comparison(&args));
     assert_eq!((args.repeat, programs(&args)), (5, vec![Program::Vipd, Program::Keepalived]));
@@ -54,12 +54,12 @@ fn repeat_and_compare_select_a_comparison() {
 fn invalid_arguments_are_rejected_with_the_expected_values() {
     for (line, expected) in [
         ("explode", "expected one of crash, return, cut, stop, pause"),
-        ("--agents vipd", "two agents separated by a comma"),
-        ("--agents vipd,bird", "unknown agent \"bird\""),
-        ("--interval 10", "10ms, 100ms, 1s"),
-        ("--interval 1.5s", "10ms, 100ms, 1s"),
-        ("--vrrp-version 4", "expected 2 or 3"),
-        ("--repeat 0", "1 or more"),
+        ("--agents vipd", "two programs separated by a comma"),
+        ("--agents vipd,bird", "unknown program \"bird\""),
+        ("--interval 10", "10ms, 100ms or 1s"),
+        ("--interval 1.5s", "10ms, 100ms or 1s"),
+        ("--vrrp-version 4", "2 or 3"),
+        ("--repeat 0", "at least 1"),
         ("--repeat 3 --agents vipd,vipd", "cannot be used with"),
         ("--compare vipd,bird", "keepalived"),
     ] {
@@ -89,7 +89,7 @@ fn intervals_must_be_encodable_in_the_version() {
 }
 
 #[test]
-fn the_help_lists_every_scenario_with_its_summary() {
+fn help_lists_every_scenario_with_its_summary() {
     let help = Line::command().render_long_help().to_string();
     for scenario in Scenario::ALL {
         let row = format!("  {:<9}{}", scenario.name(), scenario.summary());

@@ -1,28 +1,27 @@
-//! Import rules for the agent's modules that neither crate boundaries nor compiler lints can
-//! express.
+//! Import rules for vipd's modules that neither crate boundaries nor compiler lints can express.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The agent's sources, relative to the root of the workspace.
+/// vipd's sources, relative to the workspace root.
 const AGENT: &str = "vipd/src";
-/// Modules that must not import each other; `engine`, `service` and `cli` combine them.
+/// Modules that must not import each other. They are combined by `engine`, `service` and `cli`.
 const ADAPTERS: [&str; 6] = ["config", "control", "netlink", "packet", "realtime", "xdp"];
-/// The only module that imports aya.
+/// The only module that may import aya.
 const XDP: &str = "xdp";
-/// Longer files get a note.
-const LINES: usize = 400;
+/// File length in lines above which a note is printed.
+const MAX_LINES: usize = 400;
 
-/// Violations, and notes that do not fail the check; one line each.
+/// Violations, and notes that do not fail the check. Each is one line.
 #[derive(Default)]
 pub(super) struct Report {
     pub(super) violations: Vec<String>,
     pub(super) notes: Vec<String>,
 }
 
-/// Checks the imports of the agent and the length of every source file.
+/// Checks the imports of vipd's modules, and the length of all source files.
 pub(super) fn check(root: &Path) -> Result<Report> {
     let mut report = Report::default();
     for folder in ["vipd", "vipd-common", "vipd-ebpf", "tests", "xtask"] {
@@ -30,8 +29,10 @@ pub(super) fn check(root: &Path) -> Result<Report> {
             let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
             let file = path.strip_prefix(root).unwrap_or(&path).display();
             let lines = text.lines().count();
-            if lines > LINES {
-                report.notes.push(format!("{file}: {lines} lines; split files longer than {LINES}"));
+            if lines > MAX_LINES {
+                report
+                    .notes
+                    .push(format!("{file}: {lines} lines; split files that are longer than {MAX_LINES}"));
             }
             if let Ok(module) = path.strip_prefix(root.join(AGENT)) {
                 let found = examine(module, &text).into_iter();
@@ -56,7 +57,7 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Returns the violations of one file of the agent, `module` below [`AGENT`].
+/// Returns the violations in one file of vipd; `module` is its path relative to [`AGENT`].
 fn examine(module: &Path, text: &str) -> Vec<String> {
     let own = module.iter().next().and_then(|name| name.to_str()).unwrap_or_default();
     let mut found = Vec::new();
@@ -64,12 +65,12 @@ fn examine(module: &Path, text: &str) -> Vec<String> {
         let mut segments = path.split("::");
         match (segments.next(), segments.next()) {
             (Some(name), _) if name.starts_with("aya") && own != XDP => {
-                found.push(format!("imports `{path}`; only {AGENT}/{XDP} uses aya"));
+                found.push(format!("imports `{path}`; only {AGENT}/{XDP} may import aya"));
             }
             (Some("crate"), Some(other))
                 if other != own && ADAPTERS.contains(&own) && ADAPTERS.contains(&other) =>
             {
-                found.push(format!("imports `{path}`; adapters do not depend on each other"));
+                found.push(format!("imports `{path}`; adapters must not import each other"));
             }
             _ => {}
         }
@@ -77,8 +78,8 @@ fn examine(module: &Path, text: &str) -> Vec<String> {
     found
 }
 
-/// Returns the paths of all `use` declarations, with the outermost group expanded:
-/// `use crate::{a::b, c};` gives two.
+/// Returns the paths of all `use` declarations. The outermost group is expanded:
+/// `use crate::{a::b, c};` gives two paths.
 fn imports(text: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for part in text.split_inclusive(';') {

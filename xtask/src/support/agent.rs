@@ -1,4 +1,4 @@
-//! Release build of vipd.
+//! Builds vipd in release mode.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::process::{run, say};
 use super::workspace;
 
-/// Builds vipd, with cargo's progress on the terminal, and returns its path.
+/// Builds vipd and returns its path. cargo shows its progress on the terminal.
 pub(crate) fn build(verb: &str) -> Result<PathBuf> {
     say(verb, "building vipd (release)");
     run(workspace::cargo().args(["build", "--release", "--locked", "--package", "vipd"]))?;

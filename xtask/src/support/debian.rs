@@ -1,11 +1,11 @@
-//! Packages of Debian and its descendants.
+//! Packages of Debian and its derivatives.
 
 use anyhow::{Result, bail};
 
 use super::privilege;
 use super::process::{ask, program, run, say};
 
-/// Returns those of `packages` that are not installed.
+/// Returns the packages that are not installed.
 pub(crate) fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     let installed = |package: &&str| {
         let mut query = program("dpkg-query");
@@ -15,7 +15,7 @@ pub(crate) fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     packages.iter().copied().filter(|package| !installed(package)).collect()
 }
 
-/// Returns whether apt's current package lists contain `package`.
+/// Returns whether `package` is in apt's current package lists.
 pub(crate) fn offers(package: &str) -> bool {
     let policy = ask(program("apt-cache").args(["policy", package])).unwrap_or_default();
     policy.lines().any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)"))
@@ -26,28 +26,28 @@ pub(crate) fn has_apt() -> bool {
     ask(program("apt-get").arg("--version")).is_some()
 }
 
-/// Fetches apt's package lists, which new containers lack.
+/// Fetches apt's package lists, which are missing in new containers.
 pub(crate) fn update(verb: &str) -> Result<()> {
     say(verb, "fetching apt's package lists");
     run(program("apt-get").args(["update", "--quiet"]))
 }
 
-/// Installs those of `packages` that are missing, and prints their names first.
+/// Prints which packages are missing, and installs them.
 pub(crate) fn install(verb: &str, packages: &[&str]) -> Result<()> {
     let missing = missing(packages);
     let list = packages.join(", ");
     if missing.is_empty() {
-        say(verb, format_args!("Debian packages present: {list}"));
+        say(verb, format_args!("Debian packages are installed: {list}"));
         return Ok(());
     }
     let names = missing.join(" ");
     if !has_apt() {
         bail!(
-            "missing packages: {names}; apt-get was not found; install them with this system's package manager"
+            "missing Debian packages: {names}; there is no apt-get, so install them with this system's package manager"
         );
     }
     if !privilege::is_root()? {
-        bail!("missing packages: {names}; run `sudo apt-get install {names}`");
+        bail!("missing Debian packages: {names}; run `sudo apt-get install {names}`");
     }
     update(verb)?;
     say(verb, format_args!("installing Debian packages: {names}"));

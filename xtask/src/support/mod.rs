@@ -1,4 +1,4 @@
-//! Code that several verbs share.
+//! Code that is shared by several verbs.
 
 pub(crate) mod agent;
 pub(crate) mod debian;

@@ -7,19 +7,19 @@ use anyhow::Result;
 use super::process::{ask, run, say};
 use super::workspace;
 
-/// Version to install if none is; any installed version is used.
+/// Version that is installed if there is none. Any version that is already installed is used.
 const VERSION: &str = "0.9.151";
 
-/// Installs cargo-nextest from crates.io if it is missing, which takes a few minutes.
+/// Installs cargo-nextest from crates.io if it is missing.
 pub(crate) fn ensure_installed(verb: &str) -> Result<()> {
     if ask(workspace::cargo().args(["nextest", "--version"])).is_some() {
         return Ok(());
     }
-    say(verb, format_args!("installing cargo-nextest {VERSION} from crates.io, which takes a few minutes"));
+    say(verb, format_args!("installing cargo-nextest {VERSION} from crates.io; takes a few minutes"));
     run(workspace::cargo().args(["install", "--locked", "cargo-nextest", "--version", VERSION]))
 }
 
-/// Returns the command `cargo nextest run`.
+/// Returns a `cargo nextest run` command.
 pub(crate) fn command() -> Command {
     let mut cargo = workspace::cargo();
     cargo.args(["nextest", "run", "--locked"]);

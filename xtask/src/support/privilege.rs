@@ -1,10 +1,10 @@
-//! Privileges of this process.
+//! Checks the privileges of this process.
 
 use std::fs;
 
 use anyhow::{Context, Result, bail};
 
-/// Capabilities that a lab and its agents need, with their bits in `CapEff` (linux/capability.h).
+/// Capabilities that labs and agents need, with their bits in `CapEff` (linux/capability.h).
 const NEEDED: [(&str, u32); 4] =
     [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_SYS_ADMIN", 21), ("CAP_BPF", 39)];
 
@@ -13,10 +13,11 @@ pub(crate) fn is_root() -> Result<bool> {
     Ok(field("Uid")?.split_whitespace().nth(1) == Some("0"))
 }
 
-/// Checks the privileges for `task` (such as "the lab").
+/// Checks that this process has the privileges for `task` (such as "the lab").
 ///
 /// # Errors
-/// Returns an error if one is missing, with the way to run `command` with it.
+/// Returns an error if one is missing. The error says how to run `command` with the necessary
+/// privileges.
 pub(crate) fn require(task: &str, command: &str) -> Result<()> {
     let remedy = format!(
         "run `sudo env \"PATH=$PATH\" \"HOME=$HOME\" {command}`, or, in a container, start it privileged"

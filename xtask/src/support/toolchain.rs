@@ -1,4 +1,4 @@
-//! Finds the compiler and the linker for the BPF target on this machine.
+//! Finds a compiler and a linker for the BPF target on this machine.
 
 use std::env;
 use std::fmt;
@@ -10,14 +10,14 @@ use anyhow::{Context, Error, Result, anyhow, bail};
 
 use super::process::{ask, program};
 
-/// The BPF target of little-endian machines: one object serves x86-64 and aarch64.
+/// The BPF target for little-endian machines. The same object works on x86-64 and aarch64.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
-/// LLVM's bitcode is not stable between major versions: compiler and linker must both have this
-/// version.
+/// Major version of LLVM that compiler and linker must both use, because bitcode is not compatible
+/// between major versions.
 pub(crate) const LLVM_MAJOR: &str = "22";
-/// Version of bpf-linker; the object depends on it.
+/// Version of bpf-linker. Other versions may produce a different object.
 pub(crate) const LINKER_VERSION: &str = "0.13.0";
-/// A nightly with LLVM [`LLVM_MAJOR`].
+/// A nightly toolchain with LLVM [`LLVM_MAJOR`].
 pub(crate) const NIGHTLY: &str = "nightly-2026-04-01";
 
 /// A rustc that can compile for the BPF target, and its cargo.
@@ -26,15 +26,16 @@ pub(crate) struct Compiler {
     pub(crate) rustc: PathBuf,
     pub(crate) cargo: PathBuf,
     pub(crate) sysroot: PathBuf,
-    /// Whether `core` is compiled from rust-src (nightly) or precompiled (Debian).
+    /// Whether `core` must be compiled from rust-src (nightly), because it is not precompiled
+    /// (Debian).
     pub(crate) build_std: bool,
     /// First line of `rustc -vV`.
     pub(crate) version: String,
-    /// Version of its LLVM.
+    /// Version of the LLVM it uses.
     pub(crate) llvm: String,
 }
 
-/// A bpf-linker.
+/// A bpf-linker executable.
 #[derive(Debug)]
 pub(crate) struct Linker {
     pub(crate) path: PathBuf,
@@ -43,7 +44,7 @@ pub(crate) struct Linker {
     pub(crate) llvm: String,
 }
 
-/// A compiler and a linker with the same LLVM.
+/// A compiler and a linker with the same major version of LLVM.
 #[derive(Debug)]
 pub(crate) struct Toolchain {
     pub(crate) compiler: Compiler,
@@ -51,7 +52,7 @@ pub(crate) struct Toolchain {
 }
 
 impl Toolchain {
-    /// Finds the toolchain of this machine.
+    /// Finds a toolchain on this machine.
     ///
     /// # Errors
     /// Returns an error if a tool is missing or has the wrong version.
@@ -62,22 +63,22 @@ impl Toolchain {
         Ok(Self { compiler, linker })
     }
 
-    /// Returns `cargo VERB` of this toolchain in `folder`, for the BPF target.
+    /// Returns a `cargo VERB` command that uses this toolchain, in `folder` and for the BPF target.
     pub(crate) fn cargo(&self, verb: &str, folder: &Path) -> Command {
         let compiler = &self.compiler;
         let mut cargo = program(&compiler.cargo);
         cargo.current_dir(folder).arg(verb).args(["--target", TARGET]);
-        // aya-ebpf needs an unstable feature, also on a stable compiler.
+        // aya-ebpf uses unstable features, which RUSTC_BOOTSTRAP enables on a stable compiler.
         cargo.env("RUSTC", &compiler.rustc).env("RUSTC_BOOTSTRAP", "aya_ebpf,vipd");
         if compiler.build_std && verb != "tree" {
             cargo.args(["-Z", "build-std=core"]);
         }
-        // cargo searches PATH for subcommands (clippy) and the linker; the compiler's folder is
+        // cargo finds subcommands (clippy) and the linker on PATH. Search the compiler's folder
         // first.
         let folders =
             [&compiler.cargo, &self.linker.path].map(|tool| tool.parent().unwrap_or(tool).to_owned());
         cargo.env("PATH", prepend(&folders));
-        // Inherited wrappers and toolchain choices would override this toolchain.
+        // Inherited settings would override this toolchain.
         for variable in ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTUP_TOOLCHAIN", "CARGO", "RUSTFLAGS"]
         {
             cargo.env_remove(variable);
@@ -90,7 +91,7 @@ impl Compiler {
     /// Finds the first compiler with `core` for the BPF target and LLVM [`LLVM_MAJOR`].
     ///
     /// # Errors
-    /// With every candidate and the reason it was rejected.
+    /// Returns an error that lists all candidates and why each was rejected.
     pub(crate) fn find() -> Result<Self> {
         let mut rejected = Vec::new();
         for candidate in [Some(PathBuf::from("/usr/bin/rustc")), rustup(NIGHTLY), rustup("nightly")] {
@@ -101,20 +102,20 @@ impl Compiler {
             }
         }
         if rejected.is_empty() {
-            bail!("neither Debian's rustc nor a nightly of rustup is installed");
+            bail!("neither Debian's rustc nor a nightly toolchain of rustup is installed");
         }
         bail!("{}", rejected.join("; "))
     }
 
     fn examine(rustc: PathBuf) -> Result<Self> {
         let name = rustc.display();
-        let verbose = ask(program(&rustc).arg("-vV")).with_context(|| format!("{name} does not run"))?;
+        let verbose = ask(program(&rustc).arg("-vV")).with_context(|| format!("{name} cannot be run"))?;
         let llvm = verbose.lines().find_map(|line| line.strip_prefix("LLVM version: ")).unwrap_or("unknown");
         if major(llvm) != LLVM_MAJOR {
-            bail!("{name} has LLVM {llvm}; bpf-linker {LINKER_VERSION} needs LLVM {LLVM_MAJOR}");
+            bail!("{name} uses LLVM {llvm}; bpf-linker {LINKER_VERSION} requires LLVM {LLVM_MAJOR}");
         }
         let sysroot = ask(program(&rustc).args(["--print", "sysroot"]))
-            .with_context(|| format!("{name} does not print its sysroot"))?;
+            .with_context(|| format!("{name} failed to print its sysroot"))?;
         let sysroot = PathBuf::from(sysroot.trim());
         let compiled = sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir();
         let source = sysroot.join("lib/rustlib/src/rust/library/Cargo.lock").is_file();
@@ -133,7 +134,7 @@ impl Compiler {
 }
 
 impl Linker {
-    /// Finds the first bpf-linker on PATH or among cargo's binaries, and checks its version.
+    /// Finds the first bpf-linker on PATH or in cargo's bin directory, and checks its version.
     ///
     /// # Errors
     /// Returns an error if it is missing or has the wrong version.
@@ -144,16 +145,16 @@ impl Linker {
             .find(|path| path.is_file())
             .context("bpf-linker is neither on PATH nor in cargo's bin directory")?;
         let name = path.display();
-        let output = ask(program(&path).arg("--version")).with_context(|| format!("{name} does not run"))?;
+        let output = ask(program(&path).arg("--version")).with_context(|| format!("{name} cannot be run"))?;
         let version = output.trim().trim_start_matches("bpf-linker ").to_owned();
         if version != LINKER_VERSION {
-            bail!("{name} has version {version}; vipd's object needs {LINKER_VERSION}");
+            bail!("{name} has version {version}; vipd's object requires {LINKER_VERSION}");
         }
         let binary = fs::read(&path).with_context(|| format!("cannot read {name}"))?;
         let llvm =
             linked_llvm(&binary).with_context(|| format!("cannot determine the LLVM version of {name}"))?;
         if major(&llvm) != LLVM_MAJOR {
-            bail!("{name} is linked with LLVM {llvm}; the compiler's bitcode needs LLVM {LLVM_MAJOR}");
+            bail!("{name} is linked with LLVM {llvm}; the compiler's bitcode requires LLVM {LLVM_MAJOR}");
         }
         Ok(Self { path, version, llvm })
     }
@@ -179,7 +180,8 @@ pub(crate) fn prepend(folders: &[PathBuf]) -> std::ffi::OsString {
     env::join_paths(all).unwrap_or(path)
 }
 
-/// Returns the folders of PATH, then cargo's, which root's PATH may lack.
+/// Returns the folders on PATH, followed by cargo's bin directory, which may be missing from root's
+/// PATH.
 pub(crate) fn folders() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -190,13 +192,14 @@ pub(crate) fn folders() -> Vec<PathBuf> {
 /// Returns the rustc of a rustup toolchain, if it is installed.
 fn rustup(toolchain: &str) -> Option<PathBuf> {
     let mut which = program("rustup");
-    // Keeps rustup from installing a missing toolchain.
+    // Prevents rustup from installing a missing toolchain.
     which.env("RUSTUP_AUTO_INSTALL", "0").args(["which", "rustc", "--toolchain", toolchain]);
     ask(&mut which).map(|path| PathBuf::from(path.trim()))
 }
 
-/// Finds the LLVM version of a binary that has no option to print it: in the name of the shared
-/// library it needs, or, if linked statically, in the producer string for bitcode.
+/// Finds the LLVM version that a binary is linked with, since bpf-linker has no option to print it.
+/// If linked dynamically, the version is in the name of the shared library; if linked statically,
+/// in the producer string for bitcode.
 fn linked_llvm(binary: &[u8]) -> Option<String> {
     [&b"libLLVM.so."[..], b"libLLVM-", b"LLVM"].into_iter().find_map(|mark| {
         let starts = (0..binary.len()).filter(|at| binary[*at..].starts_with(mark));
@@ -221,17 +224,17 @@ mod tests {
     use super::linked_llvm;
 
     #[test]
-    fn llvm_version_of_a_dynamically_linked_linker() {
+    fn llvm_version_is_found_in_a_dynamically_linked_linker() {
         assert_eq!(linked_llvm(b"\0libc.so.6\0libLLVM.so.22.1\0").as_deref(), Some("22.1"));
     }
 
     #[test]
-    fn llvm_version_of_a_statically_linked_linker() {
+    fn llvm_version_is_found_in_a_statically_linked_linker() {
         assert_eq!(linked_llvm(b"\0LLVM IR\0LLVM22.1.8\0").as_deref(), Some("22.1.8"));
     }
 
     #[test]
-    fn a_binary_without_llvm_has_no_version() {
+    fn binary_without_llvm_has_no_version() {
         assert_eq!(linked_llvm(b"#!/bin/sh\nLLVM\n"), None);
     }
 }

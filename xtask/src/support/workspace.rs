@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::process::program;
 
-/// Returns the root of the workspace this xtask was built in.
+/// Returns the root of the workspace that this xtask was built in.
 pub(crate) fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask)
@@ -17,7 +17,7 @@ pub(crate) fn target() -> PathBuf {
     root().join(folder)
 }
 
-/// Returns the cargo that runs this xtask, at the root of the workspace.
+/// Returns a command for the cargo that runs this xtask, in the workspace root.
 pub(crate) fn cargo() -> std::process::Command {
     let mut command = program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());

@@ -1,4 +1,4 @@
-//! CPU time of processes and threads.
+//! Reads the CPU time of processes and threads.
 
 use std::fs;
 use std::time::Duration;
@@ -6,18 +6,19 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Returns the CPU time of a process, its threads and its children since their start, from
-/// `/proc/PID/task/TID/schedstat`. It includes the kernel's work on their behalf, which is most of
-/// the cost of sending a packet.
+/// Returns the CPU time that all threads of a process and its child processes have used, from
+/// `/proc/PID/task/TID/schedstat`. This includes the kernel's work on their behalf, which is most
+/// of the cost of sending a packet.
 ///
 /// # Errors
-/// Returns an error if the process has ended.
+/// Returns an error if the process has exited.
 pub(crate) fn of_process(id: u32) -> Result<Duration> {
     let mut total = Duration::ZERO;
-    let tasks = fs::read_dir(format!("/proc/{id}/task")).with_context(|| format!("process {id}"))?;
+    let tasks = fs::read_dir(format!("/proc/{id}/task"))
+        .with_context(|| format!("listing the threads of process {id}"))?;
     for task in tasks {
         let task = task?.path();
-        // The thread may have ended since.
+        // The thread may have exited in the meantime.
         let Ok(text) = fs::read_to_string(task.join("schedstat")) else { continue };
         let nanos = text.split_whitespace().next().and_then(|number| number.parse().ok());
         total += Duration::from_nanos(nanos.with_context(|| format!("{}: {text:?}", task.display()))?);
@@ -29,7 +30,7 @@ pub(crate) fn of_process(id: u32) -> Result<Duration> {
     Ok(total)
 }
 
-/// Returns the CPU time of the calling thread since its start.
+/// Returns the CPU time that the calling thread has used.
 pub(crate) fn of_thread() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
@@ -42,7 +43,7 @@ mod tests {
     use std::time::Instant;
 
     #[test]
-    fn a_busy_process_accumulates_cpu_time() {
+    fn busy_process_accumulates_cpu_time() {
         let before = of_process(process::id()).unwrap();
         let start = Instant::now();
         while of_process(process::id()).unwrap() < before + Duration::from_millis(20) {

@@ -22,16 +22,16 @@ use crate::subject::Subject;
 
 const MASTER: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
-/// Pause between two floods.
+/// Pause between floods.
 const PAUSE: Duration = Duration::from_millis(300);
-/// Flood adverts per second; `None` is as many as one thread can send.
+/// Flood rates in adverts per second; `None` is as many as one thread can send.
 pub(crate) const RATES: [Option<u32>; 6] =
     [Some(4_000), Some(16_000), Some(30_000), Some(60_000), Some(120_000), None];
 
-/// Figures of a pair at this interval under floods of these rates, for `length` each.
+/// Measures a pair of routers with this interval under floods at these rates, each for `length`.
 ///
 /// # Errors
-/// Returns an error if the lab fails, or a capture lost frames.
+/// Returns an error if the lab fails or a capture lost frames.
 pub(crate) fn pair(
     subject: &Subject,
     interval: Duration,
@@ -65,7 +65,7 @@ pub(crate) fn pair(
             Ok(frames)
         });
         let seen = Seen::in_frames(&of_master?, &of_backup?, interval, end)?;
-        // Announcements after a false takeover must not count for the next rate.
+        // Announcements that follow a false takeover must not count for the next rate.
         pause = if seen.takeovers + seen.garps > 0.0 { REST } else { PAUSE };
         let reached = sent.rate();
         let of_point = [
@@ -80,19 +80,19 @@ pub(crate) fn pair(
     Ok(figures)
 }
 
-/// Adverts that the pair sent during a flood.
+/// What the pair sent during a flood.
 struct Seen {
     takeovers: f64,
     garps: f64,
-    /// GARPs of the backup, which divert traffic from the master.
+    /// GARPs from the backup, which divert traffic from the master.
     misleading: f64,
-    /// Milliseconds.
+    /// Longest gap between adverts from the master, in milliseconds.
     gap: f64,
 }
 
 impl Seen {
-    /// Evaluates the captured frames. `end` is the end of the flood: silence of the master until
-    /// then counts.
+    /// Evaluates captured frames. A gap in the master's adverts at the end of the flood, `end`,
+    /// counts as well.
     fn in_frames(
         of_master: &[Frame],
         of_backup: &[Frame],
@@ -104,11 +104,11 @@ impl Seen {
             ours.iter().map(|(_, time)| *time).collect()
         };
         let mut times = adverts(of_master);
-        ensure!(!times.is_empty(), "the master sent nothing");
+        ensure!(!times.is_empty(), "the master sent no adverts");
         times.extend(times.last().is_some_and(|last| *last < end).then_some(end));
         let gap = times.windows(2).map(|pair| pair[1].saturating_since(pair[0])).max().unwrap_or_default();
-        // A takeover is an advert of the backup after three intervals without an advert of the
-        // backup.
+        // An advert from the backup counts as a takeover if it is the first in more than three
+        // intervals.
         let mut takeovers = 0;
         let mut last: Option<WallTime> = None;
         for time in adverts(of_backup) {
@@ -125,8 +125,8 @@ impl Seen {
     }
 }
 
-/// Returns frames with a bad TTL, a bad checksum, another VRID, and valid adverts of a low
-/// priority.
+/// Returns the adverts of the flood: with a wrong TTL, with a wrong checksum, with another VRID,
+/// and a valid one with low priority.
 fn flood_frames(interval: Duration) -> Result<Vec<Vec<u8>>> {
     let interval = u16::try_from(interval.as_millis() / 10)?;
     let valid = Advert { interval, ..Station::Client.advert(Version::V3, 51, 250) };
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_takeover_is_an_advert_after_three_silent_intervals() {
+    fn advert_after_three_intervals_without_one_is_a_takeover() {
         let frame = |from: Station, millis: i64, bytes: &[u8]| Frame {
             time: WallTime::from_parts(1, millis * 1_000_000),
             from,
@@ -161,7 +161,7 @@ mod tests {
         let seen = until(&of_master, 40).unwrap();
         assert_eq!((seen.takeovers, seen.garps, seen.gap), (2.0, 0.0, 15.0));
         let silent = until(&of_master, 65).unwrap();
-        assert_eq!((silent.takeovers, silent.gap), (2.0, 30.0), "silence at the end counts");
+        assert_eq!((silent.takeovers, silent.gap), (2.0, 30.0), "a gap at the end counts");
         assert!(until(&[], 40).is_err());
     }
 }

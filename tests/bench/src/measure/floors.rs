@@ -1,4 +1,5 @@
-//! The system calls of a master without an agent: a lower bound for any program in the same lab.
+//! The system calls that a master needs, without an agent: a lower bound for any program in the
+//! same lab.
 
 use std::net::Ipv4Addr;
 use std::thread;
@@ -20,11 +21,11 @@ use crate::metric::Metric;
 const NODE: Station = Station::Node(1);
 /// Frames per system call.
 const BATCH: usize = 64;
-/// Repetitions of measurements shorter than a millisecond.
+/// Number of repetitions of measurements that take less than a millisecond.
 const REPEATS: u32 = 100;
 
-/// Measures the floors of sending adverts and of announcing addresses, in a lab with a capture,
-/// like the labs of the agents.
+/// Measures the floors for sending adverts and for adding and announcing addresses. The lab has a
+/// capture, like those in which agents are measured.
 ///
 /// # Errors
 /// Returns an error if the lab fails.
@@ -46,7 +47,8 @@ pub(crate) fn all(count: u8, interval: Duration, length: Duration) -> Result<Vec
     ])
 }
 
-/// Sends the adverts of each interval in a few calls; returns microseconds of CPU per advert.
+/// Sends the adverts of each interval with a few system calls, and returns the CPU time per advert
+/// in microseconds.
 fn sending(injector: &Injector, count: u8, interval: Duration, length: Duration) -> Result<f64> {
     let frames: Vec<_> = routers(count, 200, interval)
         .iter()
@@ -62,7 +64,7 @@ fn sending(injector: &Injector, count: u8, interval: Duration, length: Duration)
     Ok(micros(cpu::of_thread().saturating_sub(before)) / f64::from(rounds * u32::from(count)))
 }
 
-/// Milliseconds for adding addresses, for announcing them, and for both.
+/// Milliseconds for adding addresses, for announcing them, and for both together.
 #[derive(Default)]
 struct Announcing {
     netlink: Vec<f64>,
@@ -71,7 +73,8 @@ struct Announcing {
 }
 
 fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
-    // One subnet, as in the takeover scenarios: all but the first address are secondary, and cheaper.
+    // One subnet, as in the takeover scenarios: all addresses except the first are secondary, which
+    // makes them cheaper to add.
     let addresses: Vec<_> = (1..=count).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
     let garps: Vec<_> = addresses.iter().map(|address| garp(NODE.mac(), *address)).collect();
     let garps: Vec<&[u8]> = garps.iter().map(Vec::as_slice).collect();
@@ -91,7 +94,8 @@ fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
         found.netlink.push(millis(netlink));
         found.sending.push(millis(sending));
         found.both.push(millis(netlink + sending));
-        // Removing the primary address first would remove the secondary ones with it.
+        // In reverse order, because removing the primary address would also remove the secondary
+        // ones.
         let added = addresses.clone();
         host.run(move || {
             added.iter().rev().try_for_each(|address| links::remove_address(INTERFACE, *address, PREFIX))
@@ -100,13 +104,13 @@ fn announcing(lab: &Lab, injector: &Injector, count: u8) -> Result<Announcing> {
     Ok(found)
 }
 
-/// Returns a gratuitous ARP request (RFC 826, RFC 5227): sender and target are the address.
+/// Returns a gratuitous ARP request (RFC 826, RFC 5227), with `address` as sender and target.
 fn garp(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
     let mut frame = Vec::new();
     frame.extend(Mac::BROADCAST.0);
     frame.extend(mac.0);
     frame.extend(0x0806_u16.to_be_bytes());
-    // Ethernet, IPv4, the lengths of their addresses; a request.
+    // Hardware type Ethernet, protocol type IPv4, their address lengths, operation request.
     frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
     frame.extend(mac.0);
     frame.extend(address.octets());
@@ -123,7 +127,7 @@ mod tests {
     use vipd_tests::time::WallTime;
 
     #[test]
-    fn the_decoder_recognizes_a_garp() {
+    fn decoder_recognizes_gratuitous_arp() {
         let bytes = garp(NODE.mac(), VIP);
         let frame = Frame { time: WallTime::now(), from: NODE, bytes };
         assert!(frame.gratuitous_arp(VIP).is_some());

@@ -1,4 +1,4 @@
-//! Cost of the agent to traffic that is not VRRP: TCP from the client into the node.
+//! The effect of an agent on traffic other than VRRP: TCP from the client to the node.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,14 +17,15 @@ use crate::subject::Subject;
 
 const NODE: Station = Station::Node(1);
 const CLIENT: Station = Station::Client;
-/// Measurements with and without the agent alternate, so that both see the same machine.
+/// Number of pairs of measurements. Those with and without the agent alternate, so that changing
+/// load on the machine affects both.
 const PAIRS: usize = 5;
-/// Bytes per write of the stream.
+/// Bytes per write.
 const CHUNK: usize = 128 * 1024;
-/// Warm-up of a connection: slow start and socket buffer tuning.
+/// Warm-up of a connection, for slow start and socket buffer tuning.
 const WARM_UP: Duration = Duration::from_millis(200);
 
-/// Measures throughput and round trips without and with the agent, `length` per measurement.
+/// Measures throughput and round trips without and with the agent, for `length` each time.
 ///
 /// # Errors
 /// Returns an error if the lab or a connection fails.
@@ -51,7 +52,7 @@ pub(crate) fn traffic(subject: &Subject, length: Duration) -> Result<Vec<Figure>
     ])
 }
 
-/// Repeated measurements of one state.
+/// Repeated measurements, either with or without the agent.
 #[derive(Default)]
 struct Traffic {
     gbits: Vec<f64>,
@@ -66,7 +67,8 @@ impl Traffic {
     }
 }
 
-/// Measures the Gbit/s of one TCP stream from the client to the node, counted at the receiver.
+/// Measures the throughput of one TCP stream from the client to the node, in Gbit/s at the
+/// receiver.
 fn throughput(lab: &Lab, length: Duration) -> Result<f64> {
     let (mut receiver, mut sender) = connect(lab)?;
     receiver.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -91,7 +93,7 @@ fn throughput(lab: &Lab, length: Duration) -> Result<f64> {
     result
 }
 
-/// Measures the round trips per second of one byte.
+/// Measures how many one-byte round trips per second a TCP connection achieves.
 fn round_trips(lab: &Lab, length: Duration) -> Result<f64> {
     let (mut node, mut client) = connect(lab)?;
     for stream in [&node, &client] {
@@ -120,7 +122,7 @@ fn round_trips(lab: &Lab, length: Duration) -> Result<f64> {
     Ok(f64::from(trips) / elapsed.as_secs_f64())
 }
 
-/// Returns a connection from the client to the node: the node's end and the client's.
+/// Opens a connection from the client to the node, and returns the node's end and the client's end.
 fn connect(lab: &Lab) -> Result<(TcpStream, TcpStream)> {
     let address = SocketAddr::from((NODE.ipv4(), 0));
     let listener =

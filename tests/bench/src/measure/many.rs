@@ -1,4 +1,4 @@
-//! Thousands of virtual routers: all 255 VRIDs on up to 16 interfaces.
+//! Thousands of virtual routers: all 255 VRIDs on each of up to 16 interfaces.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -26,17 +26,17 @@ use crate::metric::Metric;
 use crate::subject::Subject;
 
 const NODE: Station = Station::Node(1);
-/// Numbers of interfaces with 255 virtual routers each.
+/// Numbers of interfaces to measure with; each has 255 virtual routers.
 const INTERFACES: [u8; 4] = [1, 4, 8, 16];
-/// Time limit for a start.
+/// Time limit for the start.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// Measures the start time as backups of running masters, for several numbers of virtual routers;
-/// for vipd with 4,080 routers also CPU, memory and false takeovers, before and after the masters
-/// stop.
+/// Measures, for several numbers of virtual routers, the time to start as backups of running
+/// masters. For vipd with 4,080 routers, also measures CPU, memory and false takeovers, before and
+/// after the masters stop.
 ///
 /// # Errors
-/// Returns an error if the lab fails, or not all of vipd's routers become master.
+/// Returns an error if the lab fails, or if not all of vipd's routers become master.
 pub(crate) fn routers(subject: &Subject, interval: Duration, length: Duration) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for interfaces in INTERFACES {
@@ -45,7 +45,7 @@ pub(crate) fn routers(subject: &Subject, interval: Duration, length: Duration) -
         let start = Figure::perhaps(Metric::Start, started.map(millis));
         figures.push(start.at(count, count.into()));
         figures.extend(later);
-        // Larger numbers would take even longer.
+        // More routers would take even longer.
         if started.is_none() {
             break;
         }
@@ -53,7 +53,8 @@ pub(crate) fn routers(subject: &Subject, interval: Duration, length: Duration) -
     Ok(figures)
 }
 
-/// Returns the time of a start unless it exceeded the limit, and the figures measured afterwards.
+/// Measures one start. Returns its duration unless it exceeded the limit, and the figures measured
+/// afterwards.
 fn play(
     subject: &Subject,
     interfaces: u8,
@@ -69,7 +70,7 @@ fn play(
             links::add_address(&ours, Ipv4Addr::new(10, number, 0, 1), 16)
         })
     })
-    .context("pairs of interfaces")?;
+    .context("adding veth pairs")?;
     let frames = frames(interfaces, interval)?;
     let injectors = (1..=interfaces).map(|number| Injector::open_at(host, &theirs(number)));
     let injectors = injectors.collect::<Result<Vec<_>>>()?;
@@ -88,17 +89,20 @@ fn play(
             Ok(())
         });
         let measured = start(&mut agent, all).and_then(|started| {
-            let most = INTERFACES.last() == Some(&interfaces) && matches!(subject.kind, AgentKind::Vipd(_));
-            let later = if most { at_work(&mut agent, all, length, &stopped)? } else { Vec::new() };
+            let is_largest =
+                INTERFACES.last() == Some(&interfaces) && matches!(subject.kind, AgentKind::Vipd(_));
+            let later =
+                if is_largest { measure_load(&mut agent, all, length, &stopped)? } else { Vec::new() };
             Ok((started, later))
         });
         stopped.store(true, Ordering::Relaxed);
-        let sent = masters.join().map_err(|_| anyhow!("the masters panicked"))?;
+        let sent = masters.join().map_err(|_| anyhow!("the masters' thread panicked"))?;
         sent.and(measured)
     })
 }
 
-/// Returns the time until all routers are backups, or `None` if it exceeds the limit.
+/// Starts the agent and returns the time until all routers are backups, or `None` if it exceeds the
+/// limit.
 fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
     let (begin, wall) = (Instant::now(), WallTime::now());
     let started = agent.start();
@@ -109,7 +113,7 @@ fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
                 last = WallTime::now();
                 return Ok(instances_in_state(agent, "backup")? == all);
             }
-            // keepalived's log has its own timestamps.
+            // For keepalived, use the times at which the lab received its log lines.
             thread::sleep(Duration::from_millis(100));
             let log = agent.log();
             let backups = log.iter().filter(|line| line.text.contains("Entering BACKUP STATE"));
@@ -120,15 +124,21 @@ fn start(agent: &mut Agent, all: usize) -> Result<Option<Duration>> {
     });
     match started {
         Ok(()) => Ok(Some(last.saturating_since(wall))),
-        // Other errors occur earlier.
+        // Any other error occurs earlier.
         Err(_) if begin.elapsed() > BOUND / 2 => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Measures the load as backups, false takeovers, the load as masters, and memory.
-fn at_work(agent: &mut Agent, all: usize, length: Duration, stopped: &AtomicBool) -> Result<Vec<Figure>> {
-    // Every router has received an advert.
+/// Measures the load while all routers are backups, false takeovers, the load while all are
+/// masters, and memory.
+fn measure_load(
+    agent: &mut Agent,
+    all: usize,
+    length: Duration,
+    stopped: &AtomicBool,
+) -> Result<Vec<Figure>> {
+    // Wait until every router has received an advert.
     thread::sleep(Duration::from_secs(1));
     let load = |agent: &Agent| -> Result<f64> {
         let before = cpu::of_process(agent.pid()?)?;
@@ -145,11 +155,8 @@ fn at_work(agent: &mut Agent, all: usize, length: Duration, stopped: &AtomicBool
     try_wait_until("all routers to be masters", SOON, || Ok(instances_in_state(agent, "master")? == all))?;
     thread::sleep(REST);
     let as_master = load(agent)?;
-    let now = transitions(agent)? - false_takeovers;
-    ensure!(
-        now == u64::try_from(all)?,
-        "{now} takeovers of {all} routers: some router changed state more than once"
-    );
+    let takeovers = transitions(agent)? - false_takeovers;
+    ensure!(takeovers == u64::try_from(all)?, "{takeovers} takeovers by {all} routers; expected one each");
     let memory = memory(agent.pid()?)?;
     ensure!(agent.stop()?.success(), "vipd did not shut down cleanly");
     #[expect(clippy::cast_precision_loss, reason = "a few takeovers and megabytes")]
@@ -162,15 +169,15 @@ fn at_work(agent: &mut Agent, all: usize, length: Duration, stopped: &AtomicBool
     ])
 }
 
-/// Returns the number of vipd's instances in this state.
+/// Returns the number of vipd's instances that are in this state.
 fn instances_in_state(agent: &Agent, state: &str) -> Result<usize> {
     Ok(control::status(agent)?.iter().filter(|status| status.text("state") == state).count())
 }
 
-/// Returns the resident memory of a process, KiB.
+/// Returns the resident memory of a process, in KiB.
 fn memory(id: u32) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS field")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
@@ -186,7 +193,7 @@ fn address(number: u8, vrid: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, number, vrid, 1)
 }
 
-/// Adverts of the impersonated masters, by interface.
+/// Returns the adverts of the impersonated masters, by interface.
 fn frames(interfaces: u8, interval: Duration) -> Result<Vec<Vec<Vec<u8>>>> {
     let interval = u16::try_from(interval.as_millis() / 10)?;
     let advert = |number, vrid| {
@@ -198,7 +205,7 @@ fn frames(interfaces: u8, interval: Duration) -> Result<Vec<Vec<Vec<u8>>>> {
     Ok((1..=interfaces).map(of).collect())
 }
 
-/// Sends every advert once, spread evenly over an interval.
+/// Sends each advert once, spread evenly over an interval.
 fn send(injectors: &[Injector], frames: &[Vec<Vec<u8>>], interval: Duration) -> Result<()> {
     let part = interval / u32::try_from(injectors.len())?;
     injectors

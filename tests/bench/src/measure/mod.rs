@@ -1,8 +1,9 @@
-//! The measurements, each in separate labs.
+//! The measurements. Each creates its own labs.
 //!
-//! [`steady`] measures backups and masters at rest, [`takeover`] a link cut at the master, [`flood`] a pair under invalid and
-//! low-priority adverts, [`many`] thousands of virtual routers, [`foreign`] TCP traffic of the node, and [`floors`] the system
-//! calls alone. [`cpu`] reads the CPU time of a process, [`spare`] that of the machine.
+//! [`steady`] measures backups and masters without state changes, [`takeover`] link cuts at the
+//! master, [`flood`] a pair of routers under invalid and low-priority adverts, [`many`] thousands
+//! of virtual routers, [`foreign`] the effect on TCP traffic of the node, and [`floors`] the system
+//! calls alone. [`cpu`] reads the CPU time of a process, [`spare`] that of the whole machine.
 
 pub(crate) mod cpu;
 pub(crate) mod flood;
@@ -25,12 +26,12 @@ use vipd_tests::station::Station;
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::wait_until;
 
-/// Time limit for reaching a state.
+/// How long to wait for a state.
 const SOON: Duration = Duration::from_secs(60);
-/// Pause after a takeover: both agents repeat their announcements after 5 s.
+/// Pause after a takeover. Both agents repeat their announcements after 5 s.
 const REST: Duration = Duration::from_secs(7);
 
-/// Returns `count` virtual routers of one priority, VRID 1 and up, with one address each.
+/// Returns virtual routers with VRIDs 1 to `count`, this priority, and one address each.
 fn routers(count: u8, priority: u8, interval: Duration) -> Vec<Instance> {
     (1..=count)
         .map(|vrid| Instance {
@@ -44,12 +45,12 @@ fn routers(count: u8, priority: u8, interval: Duration) -> Vec<Instance> {
         .collect()
 }
 
-/// Returns the address of a virtual router of [`routers`].
+/// Returns the address that [`routers`] assigns to a VRID.
 fn address(vrid: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, vrid, 1)
 }
 
-/// Returns the sender and time of each advert among these frames, by VRID.
+/// Returns the sender and the time of each advert in these frames, by VRID.
 fn adverts(frames: &[Frame]) -> BTreeMap<u8, Vec<(Station, WallTime)>> {
     let mut by_vrid = BTreeMap::<u8, Vec<_>>::new();
     for frame in frames {
@@ -60,7 +61,7 @@ fn adverts(frames: &[Frame]) -> BTreeMap<u8, Vec<(Station, WallTime)>> {
     by_vrid
 }
 
-/// Waits until `count` virtual routers have a master.
+/// Waits until there are adverts for `count` virtual routers.
 fn wait_for_masters(capture: &Capture, since: WallTime, count: usize) -> Result<()> {
     wait_until("all routers to have a master", SOON, || {
         let mut vrids = capture.filter_map(since, |frame| Some(frame.advert()?.vrid));

@@ -1,7 +1,8 @@
-//! CPU time of the whole machine, interrupts included.
+//! Measures the CPU time used on the whole machine, including interrupts.
 //!
-//! `/proc/stat` is sampled a few hundred times per second and misses or double-counts short work. Here, each CPU has a SCHED_IDLE
-//! thread that only reads the clock. A gap between two readings is time taken by an interrupt, another program or the hypervisor.
+//! `/proc/stat` is based on a few hundred samples per second, which miss or overrate short work.
+//! Instead, a SCHED_IDLE thread on each CPU continuously reads the clock. A gap between two
+//! readings is time that was used by an interrupt, another program or the hypervisor.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -12,16 +13,19 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::figure::percentile;
 
-/// A larger gap between two readings is counted: a reading takes a tenth of the gap, an interrupt
-/// several times the gap.
+/// Larger gaps between two readings are counted. A reading takes a tenth of this, an interrupt
+/// several times as long.
 const GAP: Duration = Duration::from_nanos(400);
-/// Time is divided into slices of this length, and the first quartile counts, which excludes occasional unrelated work.
+/// Time is divided into slices of this length. The result is the first quartile of the slices,
+/// which excludes occasional unrelated work.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Runs `work`, which should load the machine evenly, and returns its result and the CPU share taken meanwhile; 1 is one CPU.
+/// Runs `work`, which should load the machine evenly, and returns its result and the CPU time used
+/// while it ran, as a multiple of one CPU.
 ///
 /// # Errors
-/// Those of `work`; when it is shorter than a few slices, or a thread cannot be pinned to its CPU.
+/// Returns the error from `work`, or an error if `work` is shorter than a few slices or a thread
+/// cannot be pinned to its CPU.
 pub(crate) fn taken_by<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
     let allowed = sched_getaffinity(None).context("reading the CPU affinity")?;
     let processors = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor));
@@ -32,22 +36,23 @@ pub(crate) fn taken_by<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> 
             processors.map(|processor| scope.spawn(move || idle(processor, begin, stop))).collect();
         let result = work();
         stop.store(true, Ordering::Relaxed);
-        let slices = idlers.into_iter().map(|idler| idler.join().map_err(|_| anyhow!("a idler panicked"))?);
+        let slices =
+            idlers.into_iter().map(|idler| idler.join().map_err(|_| anyhow!("an idle thread panicked"))?);
         let taken = quiet(&slices.collect::<Result<Vec<_>>>()?);
         Ok((result?, taken.context("the work was too short to be measured")?))
     })
 }
 
-/// Reads the clock until `stop`; returns the time lost between readings, by slice.
+/// Reads the clock until `stop` is set, and returns the time lost between readings, by slice.
 fn idle(processor: usize, begin: Instant, stop: &AtomicBool) -> Result<Vec<Duration>> {
     let mut place = CpuSet::new();
     place.set(processor);
     sched_setaffinity(None, &place).with_context(|| format!("pinning a thread to CPU {processor}"))?;
     let parameter = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the kernel reads the parameter, and 0 is the calling thread.
+    // SAFETY: the kernel only reads the parameter; 0 refers to the calling thread.
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) };
     if result != 0 {
-        return Err(std::io::Error::last_os_error()).context("SCHED_IDLE");
+        return Err(std::io::Error::last_os_error()).context("setting SCHED_IDLE");
     }
     let (mut slices, mut last) = (Vec::new(), Instant::now());
     while !stop.load(Ordering::Relaxed) {
@@ -60,7 +65,7 @@ fn idle(processor: usize, begin: Instant, stop: &AtomicBool) -> Result<Vec<Durat
     Ok(slices)
 }
 
-/// Distributes the time between two readings over the slices.
+/// Adds the time between two readings to the slices it falls into.
 fn distribute(slices: &mut Vec<Duration>, mut from: Duration, to: Duration) {
     while from < to {
         let slice = usize::try_from(from.as_nanos() / SLICE.as_nanos()).expect("a run has few slices");
@@ -72,8 +77,8 @@ fn distribute(slices: &mut Vec<Duration>, mut from: Duration, to: Duration) {
     }
 }
 
-/// Returns the first quartile of the slices, summed over all CPUs, as a share of one CPU. The first
-/// and the last slice are incomplete.
+/// Sums each slice over all CPUs, and returns the first quartile as a multiple of one CPU. Ignores
+/// the first and the last slice, which are incomplete.
 fn quiet(processors: &[Vec<Duration>]) -> Option<f64> {
     let whole = 1..processors.iter().map(Vec::len).max()?.checked_sub(1)?;
     let sum = |slice: usize| -> Duration { processors.iter().filter_map(|taken| taken.get(slice)).sum() };
@@ -86,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_busy_thread_takes_cpu_time() {
+    fn busy_thread_takes_cpu_time() {
         let ((), taken) = taken_by(|| {
             // Longer than the idle threads take to start.
             let start = Instant::now();
@@ -99,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_quartile_of_slices_counts() {
+    fn first_quartile_of_slices_counts() {
         let millis = |all: &[u64]| all.iter().map(|one| Duration::from_millis(*one)).collect::<Vec<_>>();
         let one = millis(&[50, 10, 45, 10, 10, 50]);
         let taken = quiet(&[one, millis(&[0, 5, 5, 5])]).unwrap();
@@ -109,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_gap_is_distributed_over_its_slices() {
+    fn long_gap_is_distributed_over_its_slices() {
         let mut slices = Vec::new();
         distribute(&mut slices, SLICE / 2, SLICE * 2 + SLICE / 5);
         distribute(&mut slices, SLICE * 2 + SLICE / 2, SLICE * 3);

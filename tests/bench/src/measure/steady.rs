@@ -1,4 +1,4 @@
-//! Backups that receive adverts and masters that send them, at rest.
+//! Backups that receive adverts, and masters that send them, without state changes.
 
 use std::thread;
 use std::time::Duration;
@@ -19,13 +19,14 @@ use crate::metric::Metric;
 use crate::subject::Subject;
 
 const NODE: Station = Station::Node(1);
-/// Time before a measurement, in which routers that started as master yield.
+/// Time before a measurement, in which routers that became master yield.
 const WARM_UP: Duration = Duration::from_millis(1500);
 
-/// Returns the CPU of `count` virtual routers in Backup whose masters are impersonated.
+/// Measures the CPU cost of `count` virtual routers in Backup. The lab sends the adverts of their
+/// masters.
 ///
 /// # Errors
-/// Returns an error if the lab fails, or a router did not stay backup.
+/// Returns an error if the lab fails, or if a router did not stay backup.
 pub(crate) fn backup(
     subject: &Subject,
     count: u8,
@@ -34,10 +35,10 @@ pub(crate) fn backup(
 ) -> Result<Vec<Figure>> {
     let masters = Masters::new(count, interval)?;
     let agent = masters.backup(subject)?;
-    let look = || Ok::<_, anyhow::Error>((cpu::of_process(agent.pid()?)?, masters.lab.frames_sent(NODE)?));
-    let before = look()?;
+    let read = || Ok::<_, anyhow::Error>((cpu::of_process(agent.pid()?)?, masters.lab.frames_sent(NODE)?));
+    let before = read()?;
     let sent = masters.send_paced(length)?;
-    let after = look()?;
+    let after = read()?;
     ensure_silent(after.1 - before.1)?;
     let process = after.0.saturating_sub(before.0);
     Ok(vec![
@@ -46,7 +47,7 @@ pub(crate) fn backup(
     ])
 }
 
-/// Runs [`backup`] for several numbers of virtual routers, as a sweep over adverts per second.
+/// Runs [`backup`] for several numbers of virtual routers: a sweep over adverts per second.
 ///
 /// # Errors
 /// See [`backup`].
@@ -65,9 +66,9 @@ pub(crate) fn backups(
     Ok(all)
 }
 
-/// Returns the CPU of the whole machine with `count` virtual routers in Backup: with and without the
-/// agent, and the difference. Adverts are sent in batches of 32; one by one, the generator's
-/// sleeping would dominate.
+/// Measures the CPU cost on the whole machine of `count` virtual routers in Backup: with the agent,
+/// without it, and the difference. Adverts are sent in batches of 32, because the sleeps between
+/// single adverts would dominate the result.
 ///
 /// # Errors
 /// See [`backup`].
@@ -79,7 +80,8 @@ pub(crate) fn machine(
 ) -> Result<Vec<Figure>> {
     let masters = Masters::new(count, interval)?;
     let rate = f64::from(count) / interval.as_secs_f64();
-    // Counted before the idle threads stop, which takes longer than the backups wait for their masters.
+    // Check the count before the idle threads stop. That takes so long that backups without adverts
+    // would become master.
     let each = || {
         let work = || {
             let before = masters.lab.frames_sent(NODE)?;
@@ -102,14 +104,14 @@ pub(crate) fn machine(
 }
 
 fn ensure_silent(sent: u64) -> Result<()> {
-    ensure!(sent < 10, "the backups sent {sent} frames: the machine is too busy for this load");
+    ensure!(sent < 10, "the backups sent {sent} frames; the machine is too busy for this load");
     Ok(())
 }
 
-/// Returns the CPU and advert spacing of `count` virtual routers in Master.
+/// Measures the CPU cost and the advert spacing of `count` virtual routers in Master.
 ///
 /// # Errors
-/// Returns an error if the lab fails, or not every router sends adverts.
+/// Returns an error if the lab fails, or if some router sends no adverts.
 pub(crate) fn master(
     subject: &Subject,
     count: u8,
@@ -126,13 +128,13 @@ pub(crate) fn master(
     let (process, start) = (cpu::of_process(agent.pid()?)?, WallTime::now());
     thread::sleep(length);
     let (process, end) = (cpu::of_process(agent.pid()?)?.saturating_sub(process), WallTime::now());
-    // Gives the capture time to receive packets sent before the end.
+    // Wait until packets sent before the end have been captured.
     thread::sleep(Duration::from_millis(100));
     let mut frames = capture.stop()?;
     frames.retain(|frame| frame.time >= start && frame.time < end);
     let by_vrid = adverts(&frames);
-    ensure!(by_vrid.len() == usize::from(count), "{} of {count} are masters", by_vrid.len());
-    let off: Vec<f64> = by_vrid
+    ensure!(by_vrid.len() == usize::from(count), "{} of {count} routers are masters", by_vrid.len());
+    let deviations: Vec<f64> = by_vrid
         .values()
         .flat_map(|times| times.windows(2))
         .filter_map(|pair| {
@@ -140,8 +142,8 @@ pub(crate) fn master(
             Some((next.millis_since(*one) - millis(interval)).abs())
         })
         .collect();
-    let worst = |share| percentile(&off, share).context("no adverts");
-    #[expect(clippy::cast_precision_loss, reason = "adverts of seconds")]
+    let worst = |share| percentile(&deviations, share).context("no adverts");
+    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53 adverts")]
     let sent = by_vrid.values().map(Vec::len).sum::<usize>() as f64;
     Ok(vec![
         Figure::new(Metric::ProcessPerAdvertSent, micros(process) / sent),
@@ -151,7 +153,8 @@ pub(crate) fn master(
     ])
 }
 
-/// A lab in which the masters of `count` virtual routers are impersonated at the other end of the node's cable.
+/// A lab that sends the adverts of the masters of `count` virtual routers to the node, from the
+/// other end of its cable.
 struct Masters {
     lab: Lab,
     injector: Injector,
@@ -165,12 +168,12 @@ impl Masters {
         let lab = Lab::new(1)?;
         let wire = u16::try_from(interval.as_millis() / 10)?;
         let frames = (1..=count).map(|vrid| advert(vrid, wire)).collect();
-        // At the node's port of the switch: the way through the bridge must not be measured.
+        // From the switch port of the node, so that the cost of the bridge is not measured.
         let injector = Injector::open_at(lab.switch(), &NODE.port_name())?;
         Ok(Self { lab, injector, frames, count, interval })
     }
 
-    /// Starts an agent with all routers in Backup.
+    /// Starts an agent and sends it adverts until all its routers are backups.
     fn backup(&self, subject: &Subject) -> Result<Agent> {
         let mut agent = subject.agent(&self.lab, NODE, &routers(self.count, 1, self.interval))?;
         agent.start()?;
@@ -178,15 +181,16 @@ impl Masters {
         Ok(agent)
     }
 
-    /// Sends adverts, evenly paced, for `length`; returns their number.
+    /// Sends evenly spaced adverts for `length`, and returns their number.
     fn send_paced(&self, length: Duration) -> Result<f64> {
         let count = length.as_nanos() * u128::from(self.count) / self.interval.as_nanos();
-        let count = u32::try_from(count).context("that many adverts")?;
+        let count = u32::try_from(count).context("too many adverts")?;
         self.injector.send_paced(&self.frames, usize::try_from(count)?, length)?;
         Ok(count.into())
     }
 
-    /// Sends adverts in small batches for `length`; returns microseconds of CPU of the sending thread per advert.
+    /// Sends adverts in small batches for `length`, and returns the CPU time of the sending thread
+    /// per advert, in microseconds.
     fn send_batched(&self, length: Duration) -> Result<f64> {
         let rate = u128::from(self.count) * 1_000_000_000 / self.interval.as_nanos();
         let before = cpu::of_thread();
@@ -195,7 +199,7 @@ impl Masters {
     }
 }
 
-/// Returns the advert of an impersonated master.
+/// Returns an advert from an impersonated master.
 fn advert(vrid: u8, interval: u16) -> Vec<u8> {
     let addresses = vec![address(vrid).into()];
     Advert { interval, addresses, ..Station::Client.advert(Version::V3, vrid, 200) }.frame()

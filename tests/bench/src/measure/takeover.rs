@@ -1,4 +1,4 @@
-//! Link cuts at the master: how fast the backup takes over.
+//! How fast a backup takes over after the master's link is cut.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
@@ -21,27 +21,29 @@ use crate::subject::Subject;
 
 const MASTER: Station = Station::Node(1);
 const BACKUP: Station = Station::Node(2);
-/// Priority of the backups.
+/// Priority of the backup's routers.
 const PRIORITY: u8 = 100;
-/// Pause before the next cut, extended by a tenth of an interval each time so that cuts hit every
-/// phase of the interval.
+/// Pause before the next cut. It is extended by a tenth of an interval each time, so that cuts
+/// occur in every phase of the interval.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// Number and timing of link cuts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cuts {
-    /// Consecutive takeovers in one lab.
+    /// Number of consecutive cuts in one lab.
     pub(crate) count: u32,
-    /// Pause before the first cut; 7 s include the master's repeated announcement.
+    /// Time from the start to the first cut; 7 s if the master's repeated announcement should come
+    /// before it.
     pub(crate) settled: Duration,
-    /// Observation of the new master; 6 s include its repeated announcement after 5 s.
+    /// Time for which the new master is observed; 6 s to include its repeated announcement after 5
+    /// s.
     pub(crate) watched: Duration,
 }
 
-/// Takeovers of `count` virtual routers with one address each.
+/// Measures takeovers of `count` virtual routers with one address each.
 ///
 /// # Errors
-/// Returns an error if the lab fails, or an address is not taken over.
+/// Returns an error if the lab fails, or if an address is not taken over.
 pub(crate) fn of_many_routers(
     subject: &Subject,
     count: u8,
@@ -51,10 +53,10 @@ pub(crate) fn of_many_routers(
     play(subject, &routers(count, PRIORITY, interval), interval, cuts)
 }
 
-/// Takeovers of one virtual router with `count` addresses.
+/// Measures takeovers of one virtual router with `count` addresses.
 ///
 /// # Errors
-/// Returns an error if the lab fails, or an address is not taken over.
+/// Returns an error if the lab fails, or if an address is not taken over.
 pub(crate) fn of_many_addresses(
     subject: &Subject,
     count: u8,
@@ -84,7 +86,7 @@ fn play(subject: &Subject, instances: &[Instance], interval: Duration, cuts: Cut
         lab.cut(MASTER)?;
         thread::sleep(cuts.watched);
         let mut frames = capture.since(before_cut);
-        // Drops the master's last adverts.
+        // Discard the master's last adverts.
         frames.retain(|frame| frame.from == BACKUP);
         samples.add(&frames, &last_adverts(&capture, before_cut, interval), instances, interval)?;
         lab.reconnect(MASTER)?;
@@ -98,42 +100,42 @@ fn play(subject: &Subject, instances: &[Instance], interval: Duration, cuts: Cut
 /// Waits until the original master is master of all routers again.
 fn wait_for_return(capture: &Capture, count: usize, interval: Duration) -> Result<()> {
     let lately = interval * 5;
-    wait_until("the master to be back", SOON, || {
+    wait_until("the original master to be master again", SOON, || {
         let since = WallTime::now().before(lately);
-        let heard = capture.filter_map(since, |frame| Some((frame.advert()?.vrid, frame.from)));
-        let mut vrids: Vec<_> = heard.iter().map(|(vrid, _)| *vrid).collect();
+        let adverts_seen = capture.filter_map(since, |frame| Some((frame.advert()?.vrid, frame.from)));
+        let mut vrids: Vec<_> = adverts_seen.iter().map(|(vrid, _)| *vrid).collect();
         vrids.sort_unstable();
         vrids.dedup();
-        vrids.len() == count && heard.iter().all(|(_, from)| *from == MASTER)
+        vrids.len() == count && adverts_seen.iter().all(|(_, from)| *from == MASTER)
     })
 }
 
-/// Returns the time of the master's last advert by VRID; the deadline counts from that advert.
+/// Returns the time of the master's last advert by VRID. Deadlines are relative to that advert.
 fn last_adverts(capture: &Capture, cut: WallTime, interval: Duration) -> [Option<WallTime>; 256] {
     let mut last = [None; 256];
-    let heard = capture.filter_map(cut.before(interval * 2), |frame| {
+    let adverts_seen = capture.filter_map(cut.before(interval * 2), |frame| {
         (frame.from == MASTER).then(|| Some((frame.advert()?.vrid, frame.time)))?
     });
-    for (vrid, time) in heard {
+    for (vrid, time) in adverts_seen {
         last[usize::from(vrid)] = Some(time);
     }
     last
 }
 
-/// Results of the takeovers in milliseconds.
+/// Results of all takeovers, in milliseconds.
 #[derive(Default)]
 struct Samples {
-    /// Per virtual router.
+    /// One value per virtual router and cut.
     first_advert: Vec<f64>,
     first_garp: Vec<f64>,
     announcement: Vec<f64>,
-    /// Per cut.
+    /// One value per cut.
     all_announced: Vec<f64>,
     silence: Vec<f64>,
 }
 
 impl Samples {
-    /// Adds one takeover; `frames` are the backup's after the cut.
+    /// Adds the results of one cut. `frames` are those that the backup sent after it.
     fn add(
         &mut self,
         frames: &[Frame],
@@ -149,15 +151,19 @@ impl Samples {
             let deadline =
                 last_adverts[usize::from(vrid)].context("the master sent no advert before the cut")? + down;
             let sent = adverts.get(&vrid).with_context(|| format!("VRID {vrid} was not taken over"))?;
-            let first = sent.first().context("adverts")?.1;
+            let first = sent.first().context("no adverts")?.1;
             let gaps = sent.windows(2).map(|pair| pair[1].1.saturating_since(pair[0].1));
             silence = silence.max(gaps.max().unwrap_or_default());
             let announced = instance.addresses.iter().map(|address| announced(frames, *address));
             let announced = announced.collect::<Option<Vec<_>>>();
-            let announced = announced.with_context(|| format!("VRID {vrid} has an address unannounced"))?;
+            let announced =
+                announced.with_context(|| format!("VRID {vrid} has an address that was not announced"))?;
             let (begin, end) = (announced.iter().min(), announced.iter().max());
-            let (begin, end) = (*begin.context("addresses")?, *end.context("addresses")?);
-            ensure!(begin > deadline, "announced before the deadline: the backup was already master");
+            let (begin, end) = (*begin.context("no addresses")?, *end.context("no addresses")?);
+            ensure!(
+                begin > deadline,
+                "an address was announced before the deadline; the backup was already master"
+            );
             self.first_advert.push(first.millis_since(deadline));
             self.first_garp.push(begin.millis_since(deadline));
             self.announcement.push(begin.millis_since(first));
@@ -169,7 +175,7 @@ impl Samples {
     }
 
     fn figures(self) -> Result<Vec<Figure>> {
-        ensure!(!self.silence.is_empty(), "no cuts");
+        ensure!(!self.silence.is_empty(), "no cuts were made");
         Ok(vec![
             Figure::samples(Metric::FirstAdvert, self.first_advert),
             Figure::samples(Metric::FirstGarp, self.first_garp),

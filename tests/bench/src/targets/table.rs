@@ -27,50 +27,50 @@ macro_rules! targets {
 pub(super) const TARGETS: &[Target] = targets! {
     "backup" "backup, 255 virtual routers at 10 ms: process CPU per advert" "µs"
         At(Backup, Metric::ProcessPerAdvert, MOST_ROUTERS),
-        Measured(Who::Vipd, VALID, 1e-3, "XDP, outside the process"), AtMost(0.3);
-    "machine" "the same: machine CPU per advert" "µs"
+        Measured(Who::Vipd, VALID, 1e-3, "XDP program, outside the process"), AtMost(0.3);
+    "machine" "backup, 255 virtual routers at 10 ms: machine CPU per advert" "µs"
         Median(Machine, Metric::MachinePerAdvert),
         Measured(Who::Vipd, Median(Machine, Metric::MachineWithoutAgent), 1.0, "without an agent"),
         OfKeepalived(1.0 / 3.0);
-    "adds" "the same: machine CPU per advert added by the agent" "µs"
+    "adds" "backup, 255 virtual routers at 10 ms: machine CPU per advert added by the agent" "µs"
         Median(Machine, Metric::MachineAdded), Unknown, Unlimited;
-    "growth" "growth of process CPU from 25 to 255 virtual routers at 10 ms" "×"
+    "growth" "backup at 10 ms: growth of process CPU from 25 to 255 virtual routers" "×"
         Ratio(&SHARE, &FEW_SHARE), Fixed(1.0, "constant"), AtMost(2.0);
-    "faster" "growth of process CPU from 100 ms to 10 ms with 255 virtual routers" "×"
+    "faster" "backup, 255 virtual routers: growth of process CPU from 100 ms to 10 ms" "×"
         Ratio(&SHARE, &SLOW_SHARE), Unknown, AtMost(2.0);
     "master" "master, 255 virtual routers at 10 ms: process CPU per advert sent" "µs"
         Median(Master, Metric::ProcessPerAdvertSent),
         Measured(Who::Kernel, Median(Floors, Metric::SendFloor), 1.0, "sendmmsg"), AtMost(8.0);
-    "spacing" "the same: deviation of advert spacing, p99.9" "ms"
+    "spacing" "master, 255 virtual routers at 10 ms: deviation of advert spacing, p99.9" "ms"
         Median(Master, Metric::SpacingP999), Unknown, AtMost(0.5);
-    "garp" "first GARP after the first advert, 1 address, median" "ms"
+    "garp" "link cut, 1 virtual router at 10 ms: first GARP after the first advert" "ms"
         Median(One, Metric::GarpAfterAdvert),
         Measured(Who::Kernel, Median(Floors, Metric::TakeoverFloor), 1.0, "netlink, one send"), AtMost(0.2);
-    "addresses" "100 addresses of one virtual router: last one announced after the deadline" "ms"
+    "addresses" "link cut, 100 addresses at 10 ms: last one announced after the deadline" "ms"
         Median(Addresses, Metric::LastAnnounced),
         Measured(Who::Kernel, Median(Floors, Metric::TakeoversFloor), 1.0, "netlink, sendmmsg"), AtMost(1.0);
     "cut" "link cut, 255 virtual routers at 10 ms: last address announced after its deadline" "ms"
         Median(Cut, Metric::LastAnnounced), Unknown, AtMost(15.0);
-    "silence" "the same: longest gap between adverts of the new master in 6 s" "ms"
+    "silence" "link cut, 255 virtual routers at 10 ms: longest gap between adverts of the new master" "ms"
         Median(Cut, Metric::LongestSilence), Fixed(10.0, "interval"), AtMost(20.0);
     "takeovers" "flood against a pair at 10 ms: false takeovers at the worst rate" ""
         Worst(Flood, Metric::FalseTakeovers), Fixed(0.0, ""), AtMost(0.0);
-    "stray" "the same: stray GARPs at the worst rate" ""
+    "stray" "flood against a pair at 10 ms: stray GARPs at the worst rate" ""
         Worst(Flood, Metric::StrayGarps), Fixed(0.0, ""), AtMost(0.0);
-    "late" "the same: longest gap between adverts of the master at the worst rate" "ms"
+    "late" "flood against a pair at 10 ms: longest gap between adverts at the worst rate" "ms"
         Worst(Flood, Metric::MasterGap), Fixed(10.0, "interval"), AtMost(20.0);
-    "start" "4,080 virtual routers at 100 ms: from start until all are backups" "ms"
+    "start" "4,080 virtual routers at 100 ms: time from start until all are backups" "ms"
         At(Many, Metric::Start, MOST), Unknown, AtMost(2000.0);
-    "steady" "the same: false takeovers" ""
+    "steady" "4,080 virtual routers at 100 ms: false takeovers" ""
         Worst(Many, Metric::FalseTakeovers), Fixed(0.0, ""), AtMost(0.0);
-    "memory" "the same: resident memory as master" "MB"
+    "memory" "4,080 virtual routers at 100 ms: resident memory as master" "MB"
         Median(Many, Metric::Memory), Unknown, AtMost(40.0);
-    "throughput" "TCP throughput into the node in the default XDP mode, compared with no agent" "%"
+    "throughput" "TCP throughput into the node, default XDP mode, compared with no agent" "%"
         Median(Foreign, Metric::ThroughputKept), Fixed(100.0, "no agent"), AtLeast(97.0);
-    "round-trips" "the same: TCP round trips" "%"
+    "round-trips" "TCP round trips to the node, default XDP mode, compared with no agent" "%"
         Median(Foreign, Metric::RoundTripsKept), Fixed(100.0, "no agent"), AtLeast(97.0);
-    "foreign" "XDP: time added to a packet that is not VRRP" "ns"
+    "foreign" "XDP program: time added to a packet that is not VRRP" "ns"
         Median(Xdp, Metric::XdpAdded), Fixed(0.0, "empty program"), AtMost(15.0);
-    "valid" "XDP: a valid advert" "ns"
+    "valid" "XDP program: time for a valid advert" "ns"
         VALID, Measured(Who::Vipd, Median(Xdp, Metric::XdpEmpty), 1.0, "empty program"), AtMost(250.0);
 };

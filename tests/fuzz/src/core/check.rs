@@ -1,4 +1,4 @@
-//! Invariants for every input of a virtual router.
+//! Invariants that are checked after every input to a virtual router.
 
 use vipd::vrrp::{
     Counters, Event, Input, Interval, Policy, Reason, Received, Router, RouterConfig, Snapshot, State,
@@ -6,13 +6,13 @@ use vipd::vrrp::{
 };
 use vipd_common::Timestamp;
 
-/// Maximum number of events per input: an owner conflict, a transition, a new master, its interval
-/// and its address list.
-const MOST_EVENTS: usize = 5;
+/// Maximum number of events per input: owner conflict, transition, new master, interval mismatch
+/// and address list mismatch.
+const MAX_EVENTS: usize = 5;
 
-/// Checks that each transition has one event.
+/// Checks that there is exactly one event for each transition.
 pub(super) fn events(events: &[Event], before: State, after: State) {
-    assert!(events.len() <= MOST_EVENTS, "{events:?}");
+    assert!(events.len() <= MAX_EVENTS, "{events:?}");
     let mut at = before;
     for event in events {
         if let Event::StateChanged { from, to, .. } = *event {
@@ -23,7 +23,7 @@ pub(super) fn events(events: &[Event], before: State, after: State) {
     assert_eq!(at, after, "{events:?}");
 }
 
-/// Checks the allowed transitions of an input (RFC 9568 section 6.4).
+/// Checks that the transition is allowed for the input (RFC 9568 section 6.4).
 pub(super) fn transition(input: Input, due: bool, before: &Snapshot, after: &Snapshot) {
     let (from, to) = (before.state, after.state);
     let readiness = matches!(input, Input::PrimaryAddress(_) | Input::Impede(_) | Input::Clear(_));
@@ -43,8 +43,8 @@ pub(super) fn transition(input: Input, due: bool, before: &Snapshot, after: &Sna
     assert!(allowed, "from {from} to {to} by {input:?}");
 }
 
-/// Whether an input must have no effect: a timeout that is not due, or an advert to a router that
-/// does not participate.
+/// Returns whether an input must have no effect: a timeout that is not due, or an advert to a
+/// router that does not take part in elections.
 pub(super) fn has_no_effect(input: Input, due: bool, state: State) -> bool {
     match state {
         State::Backup | State::Master => input == Input::Timeout && !due,
@@ -55,8 +55,8 @@ pub(super) fn has_no_effect(input: Input, due: bool, state: State) -> bool {
     }
 }
 
-/// Checks that a router that participates or waits for its start has a timer, and that a handled
-/// timer is no longer due.
+/// Checks that a router has a timer if it takes part in elections or waits to start, and that a
+/// timer that was handled is no longer due.
 pub(super) fn timers(router: &Router, now: Timestamp, input: Input, after: &Snapshot) {
     let next = router.next_timeout();
     let takes_part = matches!(after.state, State::Backup | State::Master);
@@ -73,15 +73,15 @@ pub(super) fn timers(router: &Router, now: Timestamp, input: Input, after: &Snap
     }
 }
 
-/// Checks that no input changes a counter by more than one, or decreases it.
+/// Checks that an input increases each counter by at most one.
 pub(super) fn counters(before: &Counters, after: &Counters) {
     for (before, after) in cells(before).into_iter().zip(cells(after)) {
         assert!((before..=before + 1).contains(&after), "a counter went from {before} to {after}");
     }
 }
 
-/// Checks the rate of answers to losing and priority-0 adverts: three, then one per 100 ms or
-/// interval.
+/// Checks the rate of answers to lower-priority and priority-0 adverts: three at once, then one per
+/// 100 ms or per interval if that is shorter.
 pub(super) fn answers(
     config: &RouterConfig,
     now: Timestamp,
@@ -89,14 +89,15 @@ pub(super) fn answers(
     counters: &Counters,
 ) {
     let period = config.interval.nanos().min(100_000_000);
-    // Tokens return at fixed times: a window that is not a multiple of the period may have one
-    // more.
-    let most = 3 + now.nanos_since(since) / period + 1;
+    // Tokens are added at fixed times, so a window that is not a multiple of the period may contain
+    // one more.
+    let allowed = 3 + now.nanos_since(since) / period + 1;
     let sent = counters.asserts_sent - before;
-    assert!(sent <= most, "{sent} answers, {most} allowed");
+    assert!(sent <= allowed, "{sent} answers, {allowed} allowed");
 }
 
-/// Checks Active_Down_Timer after an advert, relative to its arrival (RFC 9568 section 6.4.2).
+/// Checks Active_Down_Timer after an advert, which must be relative to the arrival of the advert
+/// (RFC 9568 section 6.4.2).
 pub(super) fn follows(
     config: &RouterConfig,
     policy: Policy,
@@ -131,7 +132,7 @@ pub(super) fn follows(
         return;
     };
     let deadline = Some(advert.arrival + wait);
-    // Only the floor of a higher-priority router may postpone the takeover.
+    // Only the minimum for a router that outranks its master may postpone the takeover.
     let floor = policy.down_timer_floor
         && advert.priority > 0
         && before.master.is_some()
@@ -139,7 +140,7 @@ pub(super) fn follows(
     assert!(floor || after.master_down_at == deadline, "{advert:?}: {after:?}");
 }
 
-/// Checks that a lower-priority master is not preempted within the hold-time (RFC 8347).
+/// Checks that a lower-priority master is not preempted within the hold time (RFC 8347).
 pub(super) fn preempt_delay(config: &RouterConfig, now: Timestamp, before: &Snapshot, after: &Snapshot) {
     if (before.state, after.state, after.reason) == (State::Backup, State::Master, Some(Reason::Preempted)) {
         assert!(before.hold_until.is_none_or(|until| now >= until), "preempted within preempt_delay");
@@ -148,7 +149,8 @@ pub(super) fn preempt_delay(config: &RouterConfig, now: Timestamp, before: &Snap
     assert!(after.hold_until.is_none() || (delayed && after.state == State::Backup));
 }
 
-/// Checks that only the last of several unchanged adverts matters, and that it sets the deadline.
+/// Checks that of several unchanged adverts only the last has an effect, and that it sets the
+/// deadline.
 pub(super) fn steady(router: &Router, now: Timestamp) {
     let Some(steady) = router.steady() else { return };
     let (mut all, mut last) = (router.clone(), router.clone());
@@ -160,7 +162,7 @@ pub(super) fn steady(router: &Router, now: Timestamp) {
         assert_eq!(all.next_timeout(), Some(time + steady.down_interval));
     }
     last.handle(times[2], Input::Advert(steady.at(times[2])));
-    assert_eq!(format!("{all:?}"), format!("{last:?}"), "the earlier adverts had an effect");
+    assert_eq!(all, last, "the earlier adverts had an effect");
 }
 
 fn cells(counters: &Counters) -> [u64; 11] {

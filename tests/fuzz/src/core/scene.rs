@@ -1,4 +1,4 @@
-//! Configurations and inputs of a virtual router from a fuzzer's bytes.
+//! Derives configurations and inputs of a virtual router from the fuzzer's bytes.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -12,7 +12,7 @@ use vipd_common::parse::{ChecksumForm, address_digest};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// All impediments in their order.
+/// All impediments, in their order of precedence.
 pub(super) const KINDS: [Impediment; 8] = [
     Impediment::Link,
     Impediment::Io,
@@ -38,7 +38,7 @@ const FAULTS: [Fault; 11] = [
     Fault::Drained,
 ];
 
-/// A configuration; numbers wrap into the allowed ranges.
+/// A configuration. Numbers wrap around into the allowed ranges.
 #[derive(Debug, Arbitrary)]
 pub(super) struct Configuration {
     version2: bool,
@@ -47,12 +47,12 @@ pub(super) struct Configuration {
     priority: u8,
     preempt: bool,
     addresses: u8,
-    /// Excluded addresses, up to 3.
+    /// Number of excluded addresses; up to 3 are used.
     excluded: u8,
     preempt_delay: Span,
     startup_delay: Span,
     down_after_adverts: u8,
-    /// Repeat, delay, refresh, repeat of the refresh.
+    /// `repeat`, `delay`, `refresh` and `refresh_repeat`.
     announcements: (u8, Span, Span, u8),
 }
 
@@ -60,13 +60,13 @@ impl Configuration {
     pub(super) fn build(&self) -> RouterConfig {
         let (version, longest) = if self.version2 { (Version::V2, 255) } else { (Version::V3, 4095) };
         let interval = Interval::from_wire(version, self.interval % longest + 1).expect("in range");
-        // VRRPv2 has no IPv6.
+        // VRRPv2 does not support IPv6.
         let (family, prefix) = if self.ipv6 && !self.version2 { (Family::V6, 64) } else { (Family::V4, 24) };
         let address = |last| VirtualAddress { address: address(family, 50 + last), prefix };
         let addresses = (0..self.addresses % 9).map(address);
         let excluded = (0..self.excluded % 4).map(|last| address(100 + last));
         let (repeat, delay, refresh, refresh_repeat) = self.announcements;
-        // The configuration allows no refresh below a second.
+        // The configuration does not allow a refresh interval below a second.
         let refresh = match refresh.nanos() {
             0 => 0,
             nanos => nanos.clamp(SECOND, 86_400 * SECOND),
@@ -89,7 +89,7 @@ impl Configuration {
     }
 }
 
-/// A duration on one of several scales.
+/// A duration, on one of several scales.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 pub(super) enum Span {
     None,
@@ -106,30 +106,31 @@ impl Span {
             Self::Micros(count) => u64::from(count) * 1000,
             Self::Millis(count) => u64::from(count) * 1_000_000,
             Self::Seconds(count) => u64::from(count) * 1_000_000_000,
-            // Up to three days, so that the clock does not overflow in a scene.
+            // Up to three days, so that the clock does not overflow.
             Self::Nanos(count) => count >> 16,
         }
     }
 }
 
-/// A step of a scene.
+/// A step of an input.
 #[derive(Debug, Arbitrary)]
 pub(super) enum Step {
     /// Time passes without a timeout.
     Pass(Span),
-    /// Time passes until this much after the next deadline, then a timeout.
+    /// Time passes until this long after the next deadline, then a timeout.
     Serve(Span),
-    /// A timeout now, due or not.
+    /// A timeout now, whether or not it is due.
     Timeout,
-    /// An input, repeated up to seven times.
+    /// An input to the router, repeated up to seven times.
     Give(Piece, u8),
-    /// An advert, likewise: the most frequent input.
+    /// An advert, repeated up to seven times. It has its own variant because it is the most
+    /// frequent input.
     Advert(Advert, u8),
     /// Clears all impediments and reports a primary address.
     Recover(u8),
 }
 
-/// An input, independent of the time and the router.
+/// An input that does not depend on the time or on the router.
 #[derive(Debug, Arbitrary)]
 pub(super) enum Piece {
     PrimaryAddress(u8),
@@ -145,7 +146,7 @@ pub(super) enum Piece {
 pub(super) struct Advert {
     age: Span,
     source: u8,
-    /// The priority, or its difference to the configured one, modulo 256.
+    /// The priority, or its difference from the configured priority, modulo 256.
     priority: u8,
     relative: bool,
     interval: AdvertInterval,
@@ -160,7 +161,7 @@ enum AdvertInterval {
 }
 
 impl Piece {
-    /// Whether other routers can cause it without limit.
+    /// Returns whether other routers can cause the input at an unlimited rate.
     pub(super) fn is_from_the_wire(&self) -> bool {
         matches!(self, Self::FeedLoss)
     }
@@ -204,7 +205,7 @@ impl Advert {
     }
 }
 
-/// A primary address of the router under test.
+/// Returns a primary address for the router under test.
 pub(super) fn primary(config: &RouterConfig, last: u8) -> IpAddr {
     address(config.family, last % 8 + 1)
 }

@@ -64,7 +64,7 @@ impl Stage {
     pub(super) fn echo(&self, wanted: bool) -> Result<()> {
         let router = &self.routers[0];
         let address = router.virtual_addresses().first().copied().unwrap_or(UNDER_TEST.ipv4().into());
-        let IpAddr::V4(v4) = address else { anyhow::bail!("echo is supported in IPv4 only") };
+        let IpAddr::V4(v4) = address else { anyhow::bail!("`echo` steps support only IPv4") };
         let is_virtual = router.virtual_mac || self.program == Program::Frr;
         let mac = if is_virtual { virtual_mac(router) } else { UNDER_TEST.mac() };
         let began = WallTime::now();

@@ -1,5 +1,5 @@
-//! Pass 2: addresses. The changes of a turn go to netlink in batches, and each address is announced
-//! once its batch is acknowledged.
+//! Pass 2: addresses. Changes are sent to netlink in batches, and each address is announced once its
+//! batch is acknowledged.
 
 use std::ptr;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::engine::topology::Topology;
 use crate::netlink::{self, Address, Attributes, BATCH, Change, Label};
 use crate::vrrp::{Action, Addresses};
 
-/// A VIP: its router, and its position in the router's list.
+/// A VIP: its router, and its position in the router's list of addresses.
 pub(crate) type Vip = (RouterId, usize);
 
-/// Position that denotes the router's macvlan instead of a VIP.
+/// A position that stands for the router's macvlan instead of a VIP.
 pub(crate) const MACVLAN: usize = usize::MAX;
 
-/// Origin of a change of an address or a macvlan.
+/// Origin of a change to an address or a macvlan.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
     link: LinkId,
@@ -51,7 +51,7 @@ pub(crate) enum Removal {
     Stale,
 }
 
-/// Why an address is changed.
+/// Reason for a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     /// An action of a router.
@@ -60,16 +60,16 @@ enum Purpose {
     Reconcile,
 }
 
-/// A VIP that was added without a transition.
+/// A VIP that was added outside of a transition.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Added {
     pub(crate) vip: Vip,
-    /// The address had been added before and was removed externally.
+    /// Whether the address had been added before and was removed externally.
     pub(crate) is_restored: bool,
 }
 
 impl Effects {
-    /// Collects the changes of the actions.
+    /// Queues the changes that the actions require.
     pub(super) fn collect_changes(
         &mut self,
         actions: &[(RouterId, Action)],
@@ -129,7 +129,7 @@ impl Effects {
         }
     }
 
-    /// Adds a VIP that is missing although its router is master.
+    /// Queues the addition of a VIP that is missing although its router is master.
     pub(crate) fn restore(
         &mut self,
         vip: Vip,
@@ -160,7 +160,7 @@ impl Effects {
         self.enqueue(change, Some(Origin::new(link, vip, Purpose::Reconcile)));
     }
 
-    /// Sets up a master's macvlan that is down.
+    /// Brings up the macvlan of a master.
     pub(crate) fn set_up(&mut self, now: Timestamp, router: RouterId, link: LinkId, ifindex: u32) {
         let (change, vip) = (Change::Up { ifindex }, (router, MACVLAN));
         let is_pending = self.changes.iter().skip(self.applied).any(|pending| *pending == change);
@@ -169,7 +169,7 @@ impl Effects {
         }
     }
 
-    /// Removes a VIP from all links where its router may have it, whichever tool added it.
+    /// Queues the removal of a VIP from all links on which it may be, whichever tool added it.
     fn remove(&mut self, vip: Vip, instance: &Instance, links: &Links) {
         let Some((address, on)) = instance.vip(vip.1) else { return };
         let claim = if instance.is_owner() { Claim::Owned } else { Claim::Unwanted };
@@ -189,7 +189,7 @@ impl Effects {
                     }
                 },
             );
-            // The notification of an address that was just added may still be pending.
+            // The notification about an address that was just added may still be pending.
             if id == on && link.addresses.get(address.address, address.prefix).is_none() {
                 let added = Address::vipd(ifindex, address.address, address.prefix);
                 self.enqueue(Change::Remove(added), origin);
@@ -197,8 +197,8 @@ impl Effects {
         }
     }
 
-    /// Removes an address that no router should have, and logs `removal` once the kernel has
-    /// acknowledged it.
+    /// Queues the removal of an address that should not be present. Reports `removal` once the
+    /// kernel has acknowledged it.
     pub(crate) fn remove_unwanted(
         &mut self,
         found: Address,
@@ -210,7 +210,7 @@ impl Effects {
         self.enqueue(Change::Remove(found), Some(origin));
     }
 
-    /// Returns whether an address is being removed already.
+    /// Returns whether the removal of an address is already queued.
     pub(crate) fn is_being_removed(&self, found: Address) -> bool {
         self.is_proposed(&Change::Remove(found))
     }
@@ -219,7 +219,7 @@ impl Effects {
         proposal(change).is_some_and(|proposal| self.proposed.contains(&proposal))
     }
 
-    /// Adds a change to the turn's batch. A difference that is found twice is corrected once.
+    /// Queues a change. A correction is skipped if the same change is already queued.
     pub(super) fn enqueue(&mut self, change: Change, origin: Option<Origin>) {
         if let Some(proposal) = proposal(&change) {
             let is_new = self.proposed.insert(proposal);
@@ -231,17 +231,17 @@ impl Effects {
         self.origins.push(origin);
     }
 
-    /// Makes up to `most` of the collected changes, in order, and announces each address that was
+    /// Applies up to `max` of the queued changes, in order, and announces each address that was
     /// added.
     pub(super) fn apply_changes(
         &mut self,
-        most: usize,
+        max: usize,
         now: Timestamp,
         topology: &mut Topology,
         reports: &mut Reports,
     ) {
         let (changes, origins) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.origins));
-        let next = self.applied..changes.len().min(self.applied + most);
+        let next = self.applied..changes.len().min(self.applied + max);
         self.applied = next.end;
         let (due, from) =
             (changes.get(next.clone()).unwrap_or_default(), origins.get(next).unwrap_or_default());
@@ -264,7 +264,7 @@ impl Effects {
         }
     }
 
-    /// Waits for the answers to a batch, and records the resulting addresses.
+    /// Waits for the acknowledgement of a batch, and records the resulting addresses.
     fn acknowledge(
         &mut self,
         now: Timestamp,
@@ -277,11 +277,11 @@ impl Effects {
         let mut refused = [false; BATCH];
         let retries = &mut self.retries;
         let result = self.netlink.wait(changes, |change, error| {
-            let place = changes.iter().position(|made| ptr::eq(made, change)).unwrap_or_default();
-            refused[place] = true;
-            let origin = origins.get(place).copied().flatten();
+            let index = changes.iter().position(|other| ptr::eq(other, change)).unwrap_or_default();
+            refused[index] = true;
+            let origin = origins.get(index).copied().flatten();
             let vip = origin.and_then(|origin| origin.vip);
-            // The removal of an address that is no longer configured is not repeated.
+            // The removal of an address that is not configured is not retried, so always logged.
             let is_logged = vip.is_none_or(|vip| {
                 if let Some(instance) = routers.get_mut(vip.0) {
                     instance.sent.address_errors += 1;
@@ -306,8 +306,8 @@ impl Effects {
             self.failed = true;
             return reports.send(Report::NetlinkFailed(error));
         }
-        // The kernel has acknowledged the changes; its notification of an IPv6 address follows
-        // later, from a work queue.
+        // Does not wait for the notifications: the kernel sends those about IPv6 addresses later,
+        // from a work queue.
         for ((change, origin), _) in changes.iter().zip(origins).zip(refused).filter(|(_, refused)| !refused)
         {
             let Some(origin) = *origin else { continue };
@@ -337,13 +337,14 @@ impl Effects {
     }
 }
 
-/// Returns the change that adds a VIP, and its link; none if it cannot or must not be added.
+/// Returns the change that adds a VIP, and its link. Returns `None` if the VIP cannot or must not be
+/// added.
 fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(Change, LinkId)> {
     let (address, on) = instance.vip(vip.1)?;
     let placement = instance.settings.placements.get(vip.1)?;
     let link = links.get(on)?;
     let ours = |found: &Address| link.addresses.is_ours(found);
-    // An owner's addresses are the interface's own.
+    // The addresses of an owner belong to the interface and must not be changed.
     let is_own = instance.is_owner() && !link.addresses.entries(address.address).all(ours);
     if is_own || !instance.may_add(address.address) {
         return None;
@@ -352,13 +353,13 @@ fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(Change, Lin
     Some((Change::Add(address, attributes(placement)), on))
 }
 
-/// Returns the identity of an address change in a batch.
+/// Returns the identity of an address change; `None` for a change to a link.
 fn proposal(change: &Change) -> Option<Proposal> {
     let address = change.address()?;
     Some((address.ifindex, address.address, address.prefix, matches!(change, Change::Add(..))))
 }
 
-/// Returns whether the address that a packet announces is on its link.
+/// Returns whether the VIP that a packet announces is present on its link.
 pub(super) fn is_present(packet: Packet, topology: &Topology) -> bool {
     let vip = topology.routers.get(packet.router).and_then(|instance| instance.vip(packet.position));
     vip.is_some_and(|(vip, link)| {
@@ -366,7 +367,7 @@ pub(super) fn is_present(packet: Packet, topology: &Topology) -> bool {
     })
 }
 
-/// Returns the attributes with which an address is added.
+/// Returns the netlink attributes for a VIP.
 fn attributes(placement: &Placement) -> Attributes {
     Attributes {
         label: placement.label.as_deref().and_then(Label::new),

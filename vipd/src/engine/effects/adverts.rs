@@ -1,4 +1,4 @@
-//! Pass 1: adverts. The frames of a link are sent with one system call per 64 frames.
+//! Pass 1: adverts. The frames of a link are sent in batches of up to 64 per system call.
 
 use super::{Effects, report_refused};
 use crate::engine::command::Reports;
@@ -23,7 +23,7 @@ impl Effects {
         self.send_batches(topology, reports);
     }
 
-    /// Adds an advert to its link's batch, or sends it to the unicast peers.
+    /// Adds an advert to the batch of its link, or sends it to the unicast peers.
     fn advert(&mut self, router: RouterId, priority: u8, topology: &mut Topology, reports: &mut Reports) {
         let Some(instance) = topology.routers.get_mut(router) else { return };
         let id = instance.link;
@@ -57,7 +57,7 @@ impl Effects {
                         Err(error) => refused = Some(error),
                     }
                 }
-                // A master whose adverts reach any peer is not stalled.
+                // A master is not considered stalled if it could send to any peer.
                 if is_sent {
                     instance.count_sent(self.now, tag.kind);
                 }

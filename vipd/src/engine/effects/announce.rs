@@ -1,4 +1,4 @@
-//! Pass 3: announcements, gratuitous ARP for IPv4 and unsolicited Neighbor Advertisements for IPv6.
+//! Pass 3: announcements (gratuitous ARP for IPv4, unsolicited Neighbor Advertisements for IPv6).
 
 use std::net::IpAddr;
 
@@ -15,11 +15,11 @@ use crate::engine::topology::Topology;
 use crate::packet::announcement;
 use crate::vrrp::Action;
 
-/// Neighbor entries to read per turn.
+/// Maximum number of neighbor entries read per turn.
 const NEIGHBORS: usize = 4;
 
 impl Effects {
-    /// Queues the announcements of the actions.
+    /// Queues the announcements that the actions require.
     pub(super) fn queue_announcements(&mut self, actions: &[(RouterId, Action)], topology: &Topology) {
         for (router, action) in actions {
             if let Action::Announce { addresses, rounds } = action
@@ -31,18 +31,18 @@ impl Effects {
         }
     }
 
-    /// Sends up to `most` announcements. While changes are pending (`all_made` is false),
-    /// announcements of addresses that are not added yet wait; an address that was refused is
-    /// announced once a retry adds it.
+    /// Sends up to `max` announcements. While changes are pending (`all_made` is false),
+    /// announcements of addresses that have not been added yet must wait. Announcements of addresses
+    /// that the kernel refused are skipped; they are announced once a retry succeeds.
     pub(super) fn announce(
         &mut self,
-        most: usize,
+        max: usize,
         now: Timestamp,
         topology: &mut Topology,
         reports: &mut Reports,
         all_made: bool,
     ) {
-        for _ in 0..most {
+        for _ in 0..max {
             let addresses = |router: RouterId| {
                 topology.routers.get(router).map_or(&[][..], |instance| instance.addresses.as_slice())
             };
@@ -59,8 +59,8 @@ impl Effects {
         self.send_batches(topology, reports);
     }
 
-    /// Announces the source of a router's unicast adverts on their egress link, and solicits its
-    /// peers. Peers whose neighbor entry failed while the link was down learn its MAC at once.
+    /// Announces the source of a router's unicast adverts on its link and solicits its peers. Peers
+    /// whose neighbor entry failed while the link was down thus learn the MAC immediately.
     pub(crate) fn announce_source(&mut self, router: RouterId, source: IpAddr, topology: &mut Topology) {
         let Some(id) = topology.routers.get(router).map(|instance| instance.link) else { return };
         let Some(link) = topology.links.get_mut(id) else { return };
@@ -81,9 +81,9 @@ impl Effects {
         }
     }
 
-    /// Reads the neighbor entries of some unicast peers whose link has come up: the kernel does not
-    /// send notifications for existing entries. Each request may wait for the rtnl lock, so adverts
-    /// that are due go first.
+    /// Reads the neighbor entries of unicast peers whose link has come up, because the kernel sends
+    /// no notifications about existing entries. Limited per turn, so that adverts are not delayed:
+    /// each request may wait for the rtnl lock.
     pub(super) fn check_neighbors(&mut self, topology: &mut Topology) {
         for (id, peer) in self.unchecked.drain(..self.unchecked.len().min(NEIGHBORS)) {
             let Some(link) = topology.links.get_mut(id) else { continue };
@@ -102,14 +102,14 @@ impl Effects {
 
     fn add_announcement(&mut self, packet: Packet, topology: &mut Topology) {
         let Topology { links, routers, .. } = topology;
-        // A router that is no longer master has nothing to announce.
+        // A router that is no longer master must not announce its VIPs.
         let Some(instance) = routers.get(packet.router).filter(|instance| instance.is_master()) else {
             return;
         };
         let Some((vip, on)) = instance.vip(packet.position) else { return };
-        // Skip a VIP that is not on the interface yet; it is announced once it has been added.
+        // A VIP that is not present yet is announced once it has been added.
         let Some(link) = links.get(on).filter(|link| link.addresses.contains(vip.address)) else { return };
-        // Frames of a macvlan leave through its parent's socket, with the virtual MAC as source.
+        // Frames of a macvlan are sent on the parent's socket, with the virtual MAC as source.
         let (via, mac) = if link.is_virtual_mac() {
             (instance.link, Some(instance.virtual_mac()))
         } else {

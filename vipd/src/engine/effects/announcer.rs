@@ -1,8 +1,10 @@
-//! The queue of announcements: which gratuitous ARP or Neighbor Advertisement is sent next.
+//! The queue of announcements, which determines the order of gratuitous ARPs and Neighbor
+//! Advertisements.
 //!
-//! A burst is rounds × addresses: hundreds of packets for some configurations, and none may delay
-//! an advert. The queue returns one packet at a time, round by round over all routers: every first
-//! round before any second round. Each packet of a paced burst (`garp.interval`) has its own time.
+//! A burst consists of several rounds over a router's addresses. With many addresses, it has
+//! hundreds of packets, which must not delay adverts. The queue therefore returns one packet at a
+//! time. It serves all routers round by round, so that every address is announced once before any is
+//! announced again. In a paced burst (`garp.interval`), each packet has its own due time.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -12,7 +14,7 @@ use vipd_common::Timestamp;
 use crate::engine::id::{Id as _, RouterId};
 use crate::vrrp::{Addresses, VirtualAddress};
 
-/// One burst. Ordered by round, then by when it was queued.
+/// A burst of announcements. Bursts are ordered by round, then by when they were queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Burst {
     round: u8,
@@ -22,7 +24,7 @@ struct Burst {
     rounds: u8,
     /// Position of the next address.
     position: usize,
-    /// Nanoseconds between two packets.
+    /// Time between two packets, in nanoseconds.
     interval: u64,
 }
 
@@ -38,7 +40,7 @@ impl PartialOrd for Burst {
     }
 }
 
-/// One packet to be sent.
+/// An announcement to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Packet {
     pub(crate) router: RouterId,
@@ -46,28 +48,27 @@ pub(crate) struct Packet {
     pub(crate) position: usize,
 }
 
-/// All bursts.
+/// The queue of bursts.
 #[derive(Debug, Default)]
 pub(crate) struct Announcer {
-    /// Bursts that can continue at once.
+    /// Bursts whose next packet can be sent immediately.
     ready: BinaryHeap<Reverse<Burst>>,
-    /// Paced bursts, by the time of their next packet.
+    /// Paced bursts, by the due time of their next packet.
     paced: BinaryHeap<Reverse<(Timestamp, Burst)>>,
-    /// Bursts queued so far.
+    /// Number of bursts queued so far.
     queued: u64,
-    /// For each router slot, the order up to which bursts are void. Void bursts are skipped when
-    /// they are due, so that silencing many routers at once does not search the heaps for each
-    /// router.
+    /// For each router slot, the `order` up to which bursts are void. Void bursts stay in the heaps
+    /// and are skipped later, so that silencing a router does not have to search for them.
     void: Vec<u64>,
-    /// Bursts whose next packet cannot be sent yet, until [`Announcer::resume`].
+    /// Bursts that wait for [`Announcer::resume`], because their next packet cannot be sent yet.
     waiting: Vec<Burst>,
 }
 
 impl Announcer {
-    /// Queues a burst, which may begin at once. `interval` is the time between two of its packets,
-    /// nanoseconds.
+    /// Queues a burst that may start immediately. `interval` is the time between two of its packets
+    /// in nanoseconds.
     pub(crate) fn push(&mut self, router: RouterId, addresses: Addresses, rounds: u8, interval: u64) {
-        // Two paced bursts of one router would double its rate.
+        // Replaces earlier bursts, because two paced bursts would double the router's rate.
         if interval > 0 && matches!(addresses, Addresses::All) {
             self.silence(router);
         }
@@ -76,7 +77,7 @@ impl Announcer {
         self.ready.push(Reverse(Burst { round: 0, order, router, addresses, rounds, position: 0, interval }));
     }
 
-    /// Drops the bursts of a router: it no longer has the addresses.
+    /// Drops the bursts of a router, because it no longer has the addresses.
     pub(crate) fn silence(&mut self, router: RouterId) {
         let slots = self.void.len().max(router.index() + 1);
         self.void.resize(slots, 0);
@@ -89,12 +90,12 @@ impl Announcer {
         self.void.get(burst.router.index()).is_some_and(|void| burst.order <= *void)
     }
 
-    /// Returns whether a packet can be sent at once.
+    /// Returns whether a packet can be sent immediately.
     pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// Returns whether an address waits for its first announcement.
+    /// Returns whether an address is waiting for its first announcement.
     pub(crate) fn is_urgent(&self) -> bool {
         self.ready.peek().is_some_and(|Reverse(burst)| burst.round == 0 && !self.is_void(burst))
     }
@@ -104,8 +105,8 @@ impl Announcer {
         self.paced.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// Returns the next packet to send at `now`. If a packet is not `wanted` yet, the bursts of its
-    /// router wait until [`resume`](Self::resume); bursts of other routers continue. `addresses`
+    /// Returns the next packet to send at `now`. If `wanted` returns false for a packet, the bursts
+    /// of its router wait until [`resume`](Self::resume), while other routers continue. `addresses`
     /// returns the addresses of a router.
     pub(crate) fn pop_if<'a>(
         &mut self,
@@ -125,11 +126,11 @@ impl Announcer {
                 continue;
             }
             let all = addresses(burst.router);
-            let meant = |vip: &VirtualAddress| {
+            let is_included = |vip: &VirtualAddress| {
                 matches!(burst.addresses, Addresses::All) || burst.addresses == Addresses::One(*vip)
             };
             let rest = all.get(burst.position..).unwrap_or_default();
-            if let Some(skipped) = rest.iter().position(meant) {
+            if let Some(skipped) = rest.iter().position(is_included) {
                 let packet = Packet { router: burst.router, position: burst.position + skipped };
                 if !wanted(packet) {
                     self.waiting.push(burst);
@@ -143,7 +144,7 @@ impl Announcer {
                 }
                 return Some(packet);
             }
-            // The round is complete. A round without a packet would repeat endlessly.
+            // The round is complete. A burst without any packets ends here, too.
             if burst.round + 1 < burst.rounds && burst.position > 0 {
                 burst.round += 1;
                 burst.position = 0;
@@ -195,26 +196,26 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_that_is_not_wanted_yet_blocks_its_own_router_only() {
+    fn packet_that_must_wait_blocks_only_its_router() {
         let vips = vips(3);
         let mut announcer = Announcer::default();
         announcer.push(id(0), Addresses::All, 1, 0);
         announcer.push(id(0), Addresses::One(vips[0]), 1, 0);
         announcer.push(id(1), Addresses::All, 1, 0);
         assert!(announcer.is_urgent());
-        // Address 1 of router 0 is not added yet.
+        // Address 1 of router 0 has not been added yet.
         let blocked = Packet { router: id(0), position: 1 };
         let sent = std::iter::from_fn(|| announcer.pop_if(T0, |_| &vips, |packet| packet != blocked));
         let sent: Vec<_> = sent.map(|packet| (number(packet.router), packet.position)).collect();
         assert_eq!(sent, [(0, 0), (1, 0), (1, 1), (1, 2)]);
         announcer.resume();
         assert!(announcer.is_urgent());
-        assert_eq!(drain(&mut announcer, T0, &vips), [(0, 1), (0, 2), (0, 0)], "in their order");
+        assert_eq!(drain(&mut announcer, T0, &vips), [(0, 1), (0, 2), (0, 0)], "in order");
         assert!(!announcer.is_ready());
     }
 
     #[test]
-    fn only_a_first_round_is_urgent() {
+    fn only_the_first_round_is_urgent() {
         let vips = vips(1);
         let mut announcer = Announcer::default();
         announcer.push(id(0), Addresses::All, 2, 0);
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paced_burst_keeps_its_interval_and_lets_others_pass() {
+    fn paced_burst_keeps_its_interval_and_does_not_block_others() {
         let vips = vips(2);
         let mut announcer = Announcer::default();
         announcer.push(id(0), Addresses::All, 2, 100);
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_drops_queued_bursts() {
+    fn silenced_router_sends_only_later_bursts() {
         let vips = vips(2);
         let mut announcer = Announcer::default();
         announcer.push(id(0), Addresses::All, 5, 0);
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_address_list_terminates() {
+    fn burst_without_addresses_ends() {
         let mut announcer = Announcer::default();
         announcer.push(id(0), Addresses::All, 255, 0);
         assert_eq!(drain(&mut announcer, T0, &[]), []);

@@ -1,4 +1,4 @@
-//! Addresses of routers with `accept = false`: the XDP program drops packets to them.
+//! VIPs of routers with `accept = false`, to which the XDP program drops packets.
 
 use std::io;
 
@@ -15,9 +15,8 @@ use crate::vrrp::Family;
 use crate::xdp::{Closed, MapError};
 
 impl Effects {
-    /// Makes the XDP program drop packets to a router's addresses before the addresses are added
-    /// (Accept_Mode false). Addresses that do not fit into the program's map are not added; they
-    /// are tried again later.
+    /// Makes the XDP program drop packets to a router's VIPs before they are added (Accept_Mode
+    /// false). VIPs that cannot be entered into the program's map are not added, and retried later.
     pub(super) fn close(
         &mut self,
         now: Timestamp,
@@ -27,7 +26,8 @@ impl Effects {
         reports: &mut Reports,
     ) {
         let result = close(&mut self.closed, instance, links);
-        // The router may become master again while its addresses are still being removed.
+        // If the router becomes master again while its VIPs are still being removed, they must stay
+        // closed.
         self.reopen.retain(|(owner, key)| *owner != router || !instance.closed.contains(key));
         let Err(error) = result else { return };
         instance.sent.address_errors += 1;
@@ -44,7 +44,7 @@ impl Effects {
     }
 }
 
-/// Adds a router's addresses to the XDP program's map of closed addresses.
+/// Adds a router's VIPs to the XDP program's map of closed VIPs.
 fn close(closed: &mut Closed, instance: &mut Instance, links: &Links) -> io::Result<()> {
     let ifindex = links.get(instance.link).and_then(|link| link.ifindex);
     let (Some(ifindex), false) = (ifindex, instance.settings.accept) else { return Ok(()) };

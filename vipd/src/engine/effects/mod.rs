@@ -1,11 +1,11 @@
-//! Carrying out the actions of the virtual routers.
+//! Carries out the actions of the virtual routers.
 //!
 //! The actions of a turn are carried out together, in three passes over all routers: adverts,
-//! addresses, announcements. This keeps the order of each router (RFC 9568 section 6.4: advert,
-//! then addresses, then announcement; or priority-0 advert, then removal), sends every advert
-//! before any slower work, and combines all addresses into few netlink batches. An address is
-//! announced as soon as netlink has acknowledged it; further announcements are sent a few at a
-//! time, so that adverts that are due meanwhile are not late.
+//! addresses, announcements. This preserves the order required for each router (RFC 9568 section
+//! 6.4: advert, addresses, announcement; or priority-0 advert, removal). All adverts are sent before
+//! any slower work, and address changes are combined into a few netlink batches. An address is
+//! announced as soon as netlink has acknowledged it. Further announcements are limited per turn, so
+//! that they do not delay adverts.
 
 mod addresses;
 mod adverts;
@@ -35,44 +35,46 @@ use addresses::Origin;
 pub(crate) use addresses::{Added, MACVLAN, Removal, Vip};
 use announcer::Announcer;
 
-/// Limits on the work of a turn besides its adverts.
+/// Limits on the work per turn. Adverts are not limited.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
-    /// Address changes.
+    /// Maximum number of address changes, each followed by the first announcement.
     pub(crate) changes: usize,
-    /// Announcements after the first of each address.
+    /// Maximum number of further announcements.
     pub(crate) announcements: usize,
 }
 
-/// A change of an address: index, address, prefix length, and whether it is added.
+/// Identifies an address change: interface index, address, prefix length, and whether the address
+/// is added.
 type Proposal = (u32, IpAddr, u8, bool);
 
-/// The actions of one turn, and the announcements of earlier ones that are still to be sent.
+/// The pending actions, address changes and announcements.
 pub(crate) struct Effects {
     netlink: Requests,
     closed: Closed,
     actions: Vec<(RouterId, Action)>,
     changes: Vec<Change>,
-    /// Number of changes that were made.
+    /// Number of entries of `changes` that have been applied.
     applied: usize,
-    /// Origin of each change.
+    /// Origin of each entry of `changes`.
     origins: Vec<Option<Origin>>,
-    /// The address changes among them.
+    /// The address changes in `changes`, to find duplicates.
     proposed: BTreeSet<Proposal>,
     /// Changes that the kernel refused.
     pub(super) retries: Retries<Vip>,
-    /// VIPs that were added without a transition, since [`Effects::take_added`].
+    /// VIPs added outside of a transition since the last [`Effects::take_added`].
     added: Vec<Added>,
-    /// Macvlans to set down: index, and a flag that is set if the macvlan is wanted up again.
+    /// Macvlans to bring down: interface index, and a flag that is set if the macvlan is wanted up
+    /// again.
     downs: Vec<(u32, Arc<AtomicBool>)>,
-    /// Addresses to remove from the map of closed VIPs once they are removed from the interface.
+    /// Entries to remove from the map of closed VIPs once the VIPs are removed from the interface.
     reopen: Vec<(RouterId, ClosedKey)>,
     announcer: Announcer,
-    /// Unicast peers whose neighbor entries are to be read.
+    /// Unicast peers whose neighbor entries must be read.
     unchecked: VecDeque<(LinkId, IpAddr)>,
-    /// An address could not be changed since [`Effects::take_failure`].
+    /// Whether a change has failed since the last [`Effects::take_failure`].
     failed: bool,
-    /// Links whose batch holds frames, each once.
+    /// Links whose batch contains frames, without duplicates.
     batched: Vec<LinkId>,
     /// Time of the current turn.
     now: Timestamp,
@@ -105,44 +107,44 @@ impl Effects {
         &mut self.netlink
     }
 
-    /// Adds an action of a router to this turn.
+    /// Queues an action of a router.
     pub(crate) fn push(&mut self, router: RouterId, action: Action) {
         self.actions.push((router, action));
     }
 
-    /// Adds a change that is not an action of a router.
+    /// Queues a change that does not originate from a router.
     pub(crate) fn change(&mut self, change: Change) {
         self.enqueue(change, None);
     }
 
-    /// Returns the VIPs that were added without a transition, to be announced.
+    /// Returns the VIPs added outside of a transition since the last call, which must be announced.
     pub(crate) fn take_added(&mut self) -> Vec<Added> {
         std::mem::take(&mut self.added)
     }
 
-    /// Returns whether an address could not be changed since the last call: then wanted and present
-    /// must be reconciled.
+    /// Returns whether a change has failed since the last call, so that addresses must be
+    /// reconciled.
     pub(crate) fn take_failure(&mut self) -> bool {
         std::mem::take(&mut self.failed)
     }
 
-    /// Returns macvlans to set down, which takes too long for this thread. Empty until their
-    /// addresses are removed.
+    /// Returns the macvlans to bring down, which takes too long for this thread. Returns none while
+    /// address changes are pending.
     pub(crate) fn take_downs(&mut self) -> Vec<(u32, Arc<AtomicBool>)> {
         if self.has_changes() { Vec::new() } else { std::mem::take(&mut self.downs) }
     }
 
-    /// Returns whether an address waits for its first announcement.
+    /// Returns whether an address is waiting for its first announcement.
     pub(crate) fn is_urgent(&self) -> bool {
         self.announcer.is_urgent()
     }
 
-    /// Returns whether changes can be made, announcements sent or neighbors checked at once.
+    /// Returns whether there is work that can be done immediately.
     pub(crate) fn is_busy(&self) -> bool {
         self.has_changes() || self.announcer.is_ready() || !self.unchecked.is_empty()
     }
 
-    /// Returns when a paced announcement is due or a refused change is tried again.
+    /// Returns when the next paced announcement or retry is due.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         [self.announcer.next(), self.retries.next()].into_iter().flatten().min()
     }
@@ -158,12 +160,12 @@ impl Effects {
         !self.actions.is_empty()
     }
 
-    /// Returns whether address changes are still to be made.
+    /// Returns whether changes are pending.
     pub(crate) fn has_changes(&self) -> bool {
         self.applied < self.changes.len()
     }
 
-    /// Sends all adverts, and makes address changes and sends announcements up to their budgets.
+    /// Sends all adverts, then applies changes and sends announcements within the budget.
     pub(crate) fn flush(
         &mut self,
         now: Timestamp,
@@ -182,14 +184,14 @@ impl Effects {
             self.actions = actions;
             self.actions.clear();
         }
-        // While changes are pending, the next announcement may be for an address that is not added
-        // yet.
+        // While changes are pending, the next announcement may be for an address that has not been
+        // added yet.
         let all_made = !self.has_changes();
         self.announce(budget.announcements, now, topology, reports, all_made);
         self.check_neighbors(topology);
     }
 
-    /// Sends the frames in the batches.
+    /// Sends the frames in the batches of all links.
     fn send_batches(&mut self, topology: &mut Topology, reports: &mut Reports) {
         let (Topology { links, routers, .. }, now) = (topology, self.now);
         for id in self.batched.drain(..) {
@@ -201,7 +203,7 @@ impl Effects {
     }
 }
 
-/// Counts a frame that was sent, or reports one that was refused.
+/// Counts a frame that was sent, or counts and reports one that was refused.
 fn account(
     now: Timestamp,
     tag: Tag,
@@ -221,8 +223,8 @@ fn account(
     }
 }
 
-/// Counts a refused frame, and reports it unless frames of the router have been refused since its
-/// last advert was sent.
+/// Counts a refused frame, and reports it if it is the router's first since its last successful
+/// advert.
 fn report_refused(router: RouterId, error: io::Error, instance: &mut Instance, reports: &mut Reports) {
     instance.sent.send_errors += 1;
     if !std::mem::replace(&mut instance.refusal_reported, true) {

@@ -1,9 +1,9 @@
 //! Deadlines of routers on the fast path.
 //!
-//! An unchanged advert of the followed master leaves only its arrival in a memory-mapped array of
-//! the XDP program. So these deadlines are not in the heap: they are computed from the arrivals
-//! when the earliest of them may have passed, in one pass over all. On a quiet segment that is
-//! about once in two advert intervals for all virtual routers together.
+//! For an unchanged advert of the current master, the XDP program only updates the arrival time in a
+//! memory-mapped array. These deadlines are therefore not in the heap. When the earliest may have
+//! passed, all of them are computed from the arrival times in one pass. On a quiet segment, this
+//! happens about once every two advert intervals, for all virtual routers together.
 
 use vipd_common::Timestamp;
 
@@ -14,19 +14,19 @@ use crate::xdp::Row;
 #[derive(Debug)]
 pub(crate) struct FastPathDeadlines {
     armed: Vec<Option<Deadline>>,
-    /// Lower bound of all deadlines, nanoseconds.
+    /// Lower bound of all deadlines, in nanoseconds.
     next: u64,
 }
 
-/// Nanoseconds.
+/// The deadline of a router. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 struct Deadline {
     id: RouterId,
     row: Row,
-    /// Active_Down_Interval: the deadline is this long after the last unchanged advert.
+    /// Time from the last unchanged advert to the deadline: the Active_Down_Interval.
     down_interval: u64,
-    /// The router's own deadline, if that is later, for example after records were lost in the
-    /// ring.
+    /// Earliest possible deadline. It may be later than the one computed from the last advert, for
+    /// example after records were lost.
     not_before: u64,
 }
 
@@ -39,12 +39,12 @@ impl Default for FastPathDeadlines {
 }
 
 impl FastPathDeadlines {
-    /// Makes room for a router.
+    /// Reserves a slot for a router.
     pub(crate) fn reserve(&mut self, id: RouterId) {
         self.armed.resize(self.armed.len().max(id.index() + 1), None);
     }
 
-    /// Arms the deadline of a router, `down_interval` nanoseconds after the last arrival in `row`,
+    /// Arms the deadline of a router: `down_interval` nanoseconds after the last arrival in `row`,
     /// but not before `not_before`.
     pub(crate) fn arm(&mut self, id: RouterId, row: Row, down_interval: u64, not_before: Timestamp) {
         if let Some(slot) = self.armed.get_mut(id.index()) {
@@ -53,14 +53,14 @@ impl FastPathDeadlines {
         }
     }
 
-    /// Changes the deadline of a router that is armed.
+    /// Changes the deadline of a router if it is armed.
     pub(crate) fn rearm(&mut self, id: RouterId, down_interval: u64, not_before: Timestamp) {
         if let Some(Deadline { row, .. }) = self.get(id) {
             self.arm(id, row, down_interval, not_before);
         }
     }
 
-    /// Takes the router off the fast path.
+    /// Takes a router off the fast path.
     pub(crate) fn disarm(&mut self, id: RouterId) {
         if self.get(id).is_some()
             && let Some(slot) = self.armed.get_mut(id.index())
@@ -69,7 +69,7 @@ impl FastPathDeadlines {
         }
     }
 
-    /// Returns whether the router is on the fast path.
+    /// Returns whether a router is on the fast path.
     pub(crate) fn is_armed(&self, id: RouterId) -> bool {
         self.get(id).is_some()
     }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_does_not_pass_before_the_routers_own() {
+    fn deadline_does_not_pass_before_its_lower_bound() {
         let mut deadlines = deadlines();
         deadlines.arm(id(1), row(2), 30, at(130));
         deadlines.rearm(id(1), 30, at(170));
@@ -162,12 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn a_disarmed_router_never_expires() {
+    fn disarmed_deadline_never_expires() {
         let mut deadlines = deadlines();
         deadlines.arm(id(0), row(1), 30, at(130));
         assert!(deadlines.is_armed(id(0)) && !deadlines.is_armed(id(1)));
         deadlines.disarm(RouterId::new(0, 1));
-        assert!(deadlines.is_armed(id(0)), "another router in that slot is not this one");
+        assert!(deadlines.is_armed(id(0)), "a different router in the same slot");
         deadlines.disarm(id(0));
         assert_eq!(expire(&mut deadlines, 1_000, [0; 3]), NONE);
         assert_eq!(deadlines.next(), None);

@@ -1,4 +1,4 @@
-//! Deadlines in a heap with lazy updates.
+//! Deadlines in a lazily updated heap.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,9 +9,8 @@ use crate::engine::id::{Id as _, RouterId};
 
 /// The deadlines of routers that are not on the fast path.
 ///
-/// A deadline that moves later leaves the heap unchanged: the earlier entry stays, and is corrected
-/// before the engine waits for it. The heap therefore changes about once per deadline and router,
-/// not once per advert.
+/// If a deadline moves later, the heap does not change: the old entry stays and is corrected before
+/// the engine waits for it. The heap therefore changes about once per deadline, not once per advert.
 #[derive(Debug, Default)]
 pub(crate) struct Heap {
     heap: BinaryHeap<Reverse<(Timestamp, RouterId)>>,
@@ -20,14 +19,14 @@ pub(crate) struct Heap {
 }
 
 impl Heap {
-    /// Makes room for a router.
+    /// Reserves memory for a router.
     pub(crate) fn reserve(&mut self, id: RouterId) {
         let slots = self.earliest.len().max(id.index() + 1);
         self.earliest.resize(slots, None);
         self.heap.reserve((2 * slots).saturating_sub(self.heap.len()));
     }
 
-    /// Sets a router's deadline. `None` or a later deadline takes effect when the earlier entry
+    /// Sets a router's deadline. A later deadline, or `None`, takes effect when the existing entry
     /// reaches the top of the heap.
     pub(crate) fn arm(&mut self, id: RouterId, at: Option<Timestamp>) {
         let (Some(at), Some(slot)) = (at, self.earliest.get_mut(id.index())) else { return };
@@ -38,8 +37,9 @@ impl Heap {
         }
     }
 
-    /// Drops stale entries instead of allocating. At most one entry per router is current, and
-    /// there is room for two, so the cost is amortized over as many changes as there are routers.
+    /// Drops stale entries when the heap is full, instead of allocating. There is room for two
+    /// entries per router, of which at most one is current, so the cost is amortized over at least
+    /// as many changes as there are routers.
     fn drop_stale_if_full(&mut self) {
         if self.heap.len() == self.heap.capacity() {
             let earliest = &self.earliest;
@@ -57,8 +57,8 @@ impl Heap {
         }
     }
 
-    /// Returns the earliest deadline that still holds according to `next_timeout`. Entries before
-    /// it are corrected, so that the engine does not wake for a deadline that has moved.
+    /// Returns the earliest deadline that is current according to `next_timeout`. Corrects the
+    /// outdated entries before it, so that the engine does not wake for a deadline that has moved.
     pub(crate) fn settle(
         &mut self,
         next_timeout: impl Fn(RouterId) -> Option<Timestamp>,
@@ -70,7 +70,7 @@ impl Heap {
                 return Some(at);
             }
             self.heap.pop();
-            // An entry replaced by an earlier one is stale; the earlier one is current.
+            // If the entry is stale, an earlier one has replaced it, and nothing has to be armed.
             if slot.take_if(|earliest| *earliest == at).is_some() {
                 self.arm(id, current);
             }
@@ -78,8 +78,8 @@ impl Heap {
         None
     }
 
-    /// Removes and returns a router whose entry is at or before `now`, to be [armed](Self::arm)
-    /// again.
+    /// Removes an entry that is due at `now` and returns its router, which must then be
+    /// [armed](Self::arm) again.
     pub(crate) fn pop_expired(&mut self, now: Timestamp) -> Option<RouterId> {
         while let Some(&Reverse((at, id))) = self.heap.peek() {
             if at > now {
@@ -87,7 +87,7 @@ impl Heap {
             }
             self.heap.pop();
             let slot = self.earliest.get_mut(id.index())?;
-            // An entry replaced by an earlier one is stale.
+            // Skips stale entries, which an earlier one has replaced.
             if slot.take_if(|earliest| *earliest == at).is_some() {
                 return Some(id);
             }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn later_deadlines_leave_the_heap_alone() {
+    fn later_deadlines_do_not_change_the_heap() {
         let mut heap = heap(1);
         for nanos in 100..10_000 {
             heap.arm(id(0), Some(at(nanos)));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn deadlines_that_moved_cause_no_wakeup() {
+    fn moved_deadlines_cause_no_wakeup() {
         let mut heap = heap(3);
         heap.arm(id(0), Some(at(100)));
         heap.arm(id(1), Some(at(110)));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_deadline_makes_the_former_entry_stale() {
+    fn earlier_deadline_makes_the_previous_entry_stale() {
         let mut heap = heap(2);
         heap.arm(id(0), Some(at(100)));
         heap.arm(id(1), Some(at(60)));
@@ -159,7 +159,7 @@ mod tests {
 
     /// A sender can shorten its advertised interval with every advert.
     #[test]
-    fn deadlines_that_come_closer_again_and_again_do_not_grow_the_heap() {
+    fn repeatedly_shortened_deadlines_do_not_grow_the_heap() {
         let mut heap = heap(2);
         let capacity = heap.heap.capacity();
         heap.arm(id(1), Some(at(50)));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_router_leaves_no_deadline_to_its_successor_in_the_slot() {
+    fn next_router_in_a_slot_does_not_inherit_the_deadline() {
         let mut heap = heap(1);
         heap.arm(id(0), Some(at(100)));
         heap.disarm(id(0));

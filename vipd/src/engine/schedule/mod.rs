@@ -1,8 +1,8 @@
-//! Schedules when each virtual router needs to be served next.
+//! The timers of all virtual routers.
 //!
-//! Two stores behind one front. Deadlines of routers on the fast path move with every unchanged
-//! advert, without the engine being woken; they are computed from the memory-mapped arrivals in one
-//! pass over all. All other deadlines are in a heap.
+//! There are two kinds of deadlines. Those of routers on the fast path move with every unchanged
+//! advert without waking the engine, and are computed from the memory-mapped arrival times in one
+//! pass. All others are in a heap.
 
 mod fast_path;
 mod heap;
@@ -15,8 +15,8 @@ use crate::xdp::Row;
 use fast_path::FastPathDeadlines;
 use heap::Heap;
 
-/// Busy-wait for the last 100 µs before a master-down deadline: timer wake-up and context switch
-/// take up to 70 µs in a virtual machine.
+/// Time before a master-down deadline during which the engine busy-waits, in nanoseconds. In a
+/// virtual machine, timer wake-up and context switch take up to 70 µs.
 const SPIN_WINDOW: u64 = 100_000;
 
 /// The deadlines of all virtual routers.
@@ -29,16 +29,16 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// Makes room for a router, so that nothing is allocated later.
+    /// Reserves memory for a router, so that nothing is allocated later.
     pub(crate) fn reserve(&mut self, router: RouterId) {
         self.heap.reserve(router);
         self.fast_path.reserve(router);
         self.expired.reserve((router.index() + 1).saturating_sub(self.expired.len()));
     }
 
-    /// Records a router's next timeout after an input. `published`: whether its fast path is
-    /// published. On the fast path, the timeout is a lower bound, and the deadline moves with each
-    /// unchanged advert.
+    /// Records a router's next timeout after an input. `published` is whether its current fast path
+    /// is published. On the fast path, the timeout is only a lower bound, because the deadline moves
+    /// with each unchanged advert.
     pub(crate) fn arm(&mut self, id: RouterId, published: bool, router: &Router) {
         let deadline = router.next_timeout();
         match (router.steady(), deadline) {
@@ -49,7 +49,7 @@ impl Schedule {
         }
     }
 
-    /// Reports a router whose deadline has passed again after `until`.
+    /// Postpones the deadline of a router to `until`, after it has passed.
     pub(crate) fn postpone(&mut self, id: RouterId, until: Timestamp, router: &Router) {
         match router.steady() {
             Some(steady) if self.fast_path.is_armed(id) => {
@@ -59,17 +59,17 @@ impl Schedule {
         }
     }
 
-    /// Moves a router onto the fast path, or off it, after its fast path was published.
+    /// Moves a router onto or off the fast path, after its fast path was published.
     pub(crate) fn published(&mut self, id: RouterId, row: Row, router: &Router) {
         if let (Some(steady), Some(deadline)) = (router.steady(), router.next_timeout()) {
             self.fast_path.arm(id, row, steady.down_interval, deadline);
         } else {
-            // The input that took it off the fast path has already put its deadline into the heap.
+            // Its deadline is already in the heap, since the input that ended the fast path.
             self.fast_path.disarm(id);
         }
     }
 
-    /// Returns whether a router's deadline moves with unchanged adverts.
+    /// Returns whether a router is on the fast path, so that unchanged adverts move its deadline.
     pub(crate) fn is_on_fast_path(&self, id: RouterId) -> bool {
         self.fast_path.is_armed(id)
     }
@@ -81,19 +81,20 @@ impl Schedule {
     }
 
     /// Collects the routers on the fast path whose deadline has passed. `arrival` returns the last
-    /// arrival in a row.
+    /// arrival time in a row.
     pub(crate) fn expire_fast_path(&mut self, now: Timestamp, arrival: impl Fn(Row) -> Timestamp) {
         let expired = &mut self.expired;
         self.fast_path.expire(now, arrival, |id| expired.push(id));
     }
 
-    /// Removes and returns a router whose deadline has passed, to be [armed](Self::arm) again after
-    /// its timeout.
+    /// Returns a router whose deadline has passed. After its timeout was handled, it must be
+    /// [armed](Self::arm) again.
     pub(crate) fn pop_expired(&mut self, now: Timestamp) -> Option<RouterId> {
         self.expired.pop().or_else(|| self.heap.pop_expired(now))
     }
 
-    /// Returns when the engine must be awake again. `next_timeout` returns the timeout of a router.
+    /// Returns when the engine must wake up for the next deadline, including the spin window.
+    /// `next_timeout` returns the next timeout of a router.
     pub(crate) fn next(&mut self, next_timeout: impl Fn(RouterId) -> Option<Timestamp>) -> Option<Timestamp> {
         let fast_path = &self.fast_path;
         // A router on the fast path has no deadline in the heap.
@@ -102,9 +103,11 @@ impl Schedule {
         [heap, self.fast_path.next().map(early)].into_iter().flatten().min()
     }
 
-    /// Returns the master-down deadline to spin for, if one lies within the spin window. Only
-    /// routers with `spins` count: with `down_after_adverts` 1 the next advert may still be in
-    /// flight at each deadline, and spinning for each would burn a core.
+    /// Returns the master-down deadline to spin for, if one lies within the spin window.
+    ///
+    /// Considers only routers for which `spins` returns true. With `down_after_adverts = 1`, the
+    /// next advert may still be in flight at every deadline, and spinning for all of them would
+    /// occupy a core.
     pub(crate) fn spin_deadline(
         &mut self,
         now: Timestamp,

@@ -4,11 +4,11 @@ use super::*;
 use crate::netlink::{Address, Attributes, Change};
 use crate::vrrp::{Action, Addresses};
 
-/// More addresses than one turn may change: adverts that are due are sent in between, each address
-/// is added and announced, and a shutdown removes them all.
+/// Adverts that become due are sent between the turns. Each address is added and announced once, and
+/// shutdown removes all of them.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_takeover_of_many_addresses_takes_several_turns() -> Result<()> {
+fn takeover_of_many_addresses_takes_several_turns() -> Result<()> {
     const ADDRESSES: usize = 250;
     let mut text = String::from("realtime = \"off\"\n");
     for vrid in 1..=4 {
@@ -30,12 +30,12 @@ fn a_takeover_of_many_addresses_takes_several_turns() -> Result<()> {
         };
         let adverts = |bench: &Bench| bench.sum(|instance| instance.sent.adverts);
         let (mut turns, mut first) = (0, None);
-        bench.turn_until("all addresses are there", |bench| {
+        bench.turn_until("all addresses are present", |bench| {
             let count = present(bench);
             turns += usize::from(count > 0);
             if count > 0 && first.is_none() {
                 first = Some(adverts(bench));
-                // From here on adverts are due, while most addresses are still to be added.
+                // Adverts become due while most addresses have not been added yet.
                 thread::sleep(INTERVAL);
             }
             count == 4 * ADDRESSES
@@ -49,7 +49,7 @@ fn a_takeover_of_many_addresses_takes_several_turns() -> Result<()> {
         bench.engine.shut_down(clock::now());
         assert_eq!(present(&bench), 0);
         bench.engine.resync()?;
-        assert_eq!(present(&bench), 0, "in the kernel, too");
+        assert_eq!(present(&bench), 0, "also in the kernel");
         Ok(())
     })
 }
@@ -65,13 +65,13 @@ fn closed() -> String {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn addresses_stay_closed_when_their_router_is_master_again_before_they_are_removed() -> Result<()> {
+fn vips_stay_closed_if_their_router_becomes_master_before_they_are_removed() -> Result<()> {
     const ONE: Budget = Budget { changes: 1, announcements: 1 };
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut bench = Bench::with_room(&closed(), 8)?;
-        bench.turn_until("it is master", |bench| bench.all_are(State::Master))?;
-        bench.turn_until("all are added", |bench| !bench.engine.effects.has_changes())?;
+        bench.turn_until("the router is master", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("all VIPs are added", |bench| !bench.engine.effects.has_changes())?;
         let Engine { effects, topology, reports, .. } = &mut bench.engine;
         assert_eq!(effects.closed_count(), 3);
         let (id, _) = topology.routers.iter().next().expect("a router");
@@ -92,14 +92,14 @@ fn addresses_stay_closed_when_their_router_is_master_again_before_they_are_remov
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn addresses_that_cannot_be_closed_are_reported_once_and_not_added() -> Result<()> {
+fn vips_that_cannot_be_closed_are_reported_once_and_not_added() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut bench = Bench::with_room(&closed(), 1)?;
         bench.turn_until("the second attempt", |bench| bench.last_router().sent.address_errors >= 2)?;
         let router = bench.last_router();
         assert_eq!(router.missing(&bench.engine.topology.links).count(), 2);
-        assert_eq!(bench.engine.reconcile_at, None, "nothing to read again");
+        assert_eq!(bench.engine.reconcile_at, None, "no resync is scheduled");
         let mut reports = 0;
         while let Ok(report) = bench.reported.try_recv() {
             reports += usize::from(matches!(report, Report::NotClosed { .. }));
@@ -111,10 +111,10 @@ fn addresses_that_cannot_be_closed_are_reported_once_and_not_added() -> Result<(
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_removal_is_logged_once_the_kernel_has_acknowledged_it() -> Result<()> {
+fn removals_are_logged_after_the_kernel_has_acknowledged_them() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
-        // One with vipd's mark, which a previous run has left, and one that another tool has added.
+        // A VIP added by another tool, and one with vipd's mark as left by a previous run.
         vipd_tests::links::add_address("eth1", Ipv4Addr::new(10, 0, 1, 1), 32)?;
         let mut requests = Requests::open()?;
         let ifindex = vipd_tests::links::index("eth1")?;

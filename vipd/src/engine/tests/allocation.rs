@@ -1,5 +1,5 @@
-//! The engine does not allocate in its steady state: locked memory and real-time scheduling do not
-//! help where an allocator takes a lock or gets pages from the kernel.
+//! The engine must not allocate in its steady state: an allocator may take a lock or request pages
+//! from the kernel, despite locked memory and real-time scheduling.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,12 +8,12 @@ use super::*;
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn the_steady_state_of_a_master_does_not_allocate() -> Result<()> {
+fn master_does_not_allocate_in_its_steady_state() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut bench = Bench::new()?;
         bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
-        // Five announcements of each address at a takeover.
+        // Each address is announced five times after a takeover.
         let announced = |bench: &Bench| bench.sum(|instance| instance.sent.gratuitous_arps);
         bench
             .turn_until("all addresses are announced", |bench| announced(bench) >= 5 * u64::from(ROUTERS))?;
@@ -29,12 +29,13 @@ fn the_steady_state_of_a_master_does_not_allocate() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn the_steady_state_of_a_backup_does_not_allocate() -> Result<()> {
+fn backup_does_not_allocate_in_its_steady_state() -> Result<()> {
     let lab = Lab::new(1)?;
     let injector = Injector::open(lab.host(Station::Client)?)?;
     let done = Arc::new(AtomicBool::new(false));
     let is_done = Arc::clone(&done);
-    // A master with unchanged adverts, but for one router, whose priority changes each time.
+    // A master whose adverts are unchanged, except for one virtual router, whose priority changes
+    // with each advert.
     let master = thread::spawn(move || -> Result<()> {
         let frames: Vec<_> = (1..=2 * ROUTERS)
             .map(|turn| advert(1 + (turn - 1) % ROUTERS, if turn == 2 * ROUTERS { 201 } else { 200 }))
@@ -50,12 +51,12 @@ fn the_steady_state_of_a_backup_does_not_allocate() -> Result<()> {
         bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
         bench.allocations(20)?;
         let changed = bench.last_router().router.peers()[0].last_arrival;
-        // A hundred changed adverts per second, and a pass over the fast-path deadlines every half
+        // Covers 100 changed adverts per second, and a pass over the fast-path deadlines every half
         // second.
         assert_eq!(bench.allocations(200)?, 0);
         let peer = bench.last_router().router.peers()[0];
-        assert!(peer.last_arrival > changed, "changed adverts were given");
-        assert!(bench.all_are(State::Backup), "the master is followed");
+        assert!(peer.last_arrival > changed, "changed adverts were handled");
+        assert!(bench.all_are(State::Backup), "no router took over");
         Ok(())
     });
     done.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The engine on a LAN segment, run turn by turn.
+//! Runs the engine turn by turn on a LAN segment.
 
 mod addresses;
 mod allocation;
@@ -34,10 +34,10 @@ const NODE: Station = Station::Node(1);
 const ROUTERS: u8 = 20;
 const INTERVAL: Duration = Duration::from_millis(10);
 const SOON: Duration = Duration::from_secs(30);
-/// Missed adverts before a takeover: many, so that a busy machine does not cause one.
+/// Number of missed adverts before a takeover: large, so that a busy machine does not cause one.
 const MISSING: u32 = 50;
 
-/// An engine whose interface is open, with the service's ends of its channels.
+/// An engine with open links, and the service's ends of its channels.
 struct Bench {
     engine: Engine,
     handle: Handle,
@@ -47,17 +47,17 @@ struct Bench {
 }
 
 impl Bench {
-    /// Opens an engine in the network namespace of this thread.
+    /// Creates an engine with the default configuration in this thread's network namespace.
     fn new() -> Result<Self> {
         Self::configured(&configuration())
     }
 
-    /// Starts a lab with another configuration.
+    /// Creates an engine with another configuration.
     fn configured(text: &str) -> Result<Self> {
         Self::with_room(text, 0)
     }
 
-    /// Starts a lab with room for this many VIPs with `accept = false`.
+    /// Creates an engine with room for `closed` VIPs with `accept = false`.
     fn with_room(text: &str, closed: u32) -> Result<Self> {
         let config = Config::parse(text, "vipd.toml").map_err(|found| anyhow::anyhow!("{found}"))?;
         let sizes = Sizes { routers: ROUTERS.into(), peers: 0, closed, senders: 4096, burst: BURST };
@@ -78,7 +78,7 @@ impl Bench {
         Ok(Self { engine, handle, opener, requested, reported })
     }
 
-    /// Runs turns until the condition holds. Fails after a while, even if the engine sleeps.
+    /// Runs turns until `is_met` returns true. Fails after [`SOON`], even if the engine is asleep.
     fn turn_until(&mut self, what: &str, mut is_met: impl FnMut(&Self) -> bool) -> Result<()> {
         let handle = self.handle.clone();
         let (done, over) = channel::<()>();
@@ -95,7 +95,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Serves the engine's requests, as the service does.
+    /// Handles the engine's requests as the service would.
     fn serve(&mut self) -> Result<()> {
         while let Ok(request) = self.requested.try_recv() {
             match request {
@@ -127,13 +127,14 @@ impl Bench {
         self.engine.topology.routers.values().all(|instance| instance.fast_path.published().is_some())
     }
 
-    /// Returns the arrival of the last advert from this source that the first router was given.
-    fn last_given(&self, source: Ipv4Addr) -> Option<Timestamp> {
+    /// Returns the arrival time of the last advert from this source that was passed to the first
+    /// router.
+    fn last_handled(&self, source: Ipv4Addr) -> Option<Timestamp> {
         let peers = self.engine.topology.routers.values().next()?.router.peers();
         Some(peers.iter().find(|peer| peer.address == source)?.last_arrival)
     }
 
-    /// Allocations in this number of turns.
+    /// Runs this number of turns and returns the number of allocations.
     fn allocations(&mut self, turns: usize) -> Result<u64> {
         let mut result = Ok(());
         let counted = allocation_counter::measure(|| {
@@ -172,7 +173,7 @@ fn advert(vrid: u8, priority: u8) -> Vec<u8> {
     Advert { interval: 1, addresses, ..valid }.frame()
 }
 
-/// Adverts of the master, one for each router.
+/// Returns an advert of the master for each virtual router.
 fn masters() -> Vec<Vec<u8>> {
     (1..=ROUTERS).map(|vrid| advert(vrid, 200)).collect()
 }

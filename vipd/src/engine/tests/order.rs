@@ -1,4 +1,4 @@
-//! Adverts are given to their router in the order of their arrival.
+//! Adverts are passed to their router in the order of arrival.
 
 use vipd_common::address::to_words;
 use vipd_common::parse::ChecksumForm;
@@ -10,7 +10,7 @@ use crate::xdp::Row;
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn unchanged_adverts_are_given_before_a_later_record_and_before_a_snapshot() -> Result<()> {
+fn unchanged_adverts_are_handled_before_later_records_and_snapshots() -> Result<()> {
     const OTHER: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 77);
     let lab = Lab::new(1)?;
     let injector = Injector::open(lab.host(Station::Client)?)?;
@@ -27,14 +27,16 @@ fn unchanged_adverts_are_given_before_a_later_record_and_before_a_snapshot() -> 
         while !has_arrived(&bench) {
             thread::yield_now();
         }
-        assert!(bench.last_given(master) < Some(begin), "the router was not given it yet");
-        // Another router, with a priority between the node's and the master's.
+        assert!(bench.last_handled(master) < Some(begin), "the router has not handled it yet");
+        // A third router, with a priority between the node's and the master's.
         let valid = Station::Client.advert(protocol::Version::V3, 1, 150);
         let addresses = vec![Ipv4Addr::new(10, 0, 1, 1).into()];
         injector.send(&Advert { source: OTHER.into(), interval: 1, addresses, ..valid }.frame())?;
-        bench.turn_until("the other router's advert was given", |bench| bench.last_given(OTHER).is_some())?;
-        assert!(bench.last_given(master) > Some(begin), "the unchanged advert arrived before the record");
-        assert!(bench.last_given(master) < bench.last_given(OTHER));
+        bench.turn_until("the third router's advert was handled", |bench| {
+            bench.last_handled(OTHER).is_some()
+        })?;
+        assert!(bench.last_handled(master) > Some(begin), "the unchanged advert arrived before the record");
+        assert!(bench.last_handled(master) < bench.last_handled(OTHER));
 
         injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
         bench.turn_until("all are on the fast path again", Bench::all_on_fast_path)?;
@@ -44,15 +46,16 @@ fn unchanged_adverts_are_given_before_a_later_record_and_before_a_snapshot() -> 
             thread::yield_now();
         }
         bench.engine.snapshot(clock::now());
-        assert!(bench.last_given(master) > Some(begin), "a snapshot includes the latest arrival");
+        assert!(bench.last_handled(master) > Some(begin), "a snapshot includes the latest arrival");
         Ok(())
     })
 }
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_master_that_stops_is_replaced_on_and_off_the_fast_path() -> Result<()> {
-    for (what, last) in [("on the fast path", None), ("its last advert had another priority", Some(50))] {
+fn stopped_master_is_replaced_on_and_off_the_fast_path() -> Result<()> {
+    for (what, last) in [("takeover on the fast path", None), ("takeover after a changed priority", Some(50))]
+    {
         let lab = Lab::new(1)?;
         let injector = Injector::open(lab.host(Station::Client)?)?;
         lab.host(NODE)?.run(move || -> Result<()> {
@@ -60,11 +63,13 @@ fn a_master_that_stops_is_replaced_on_and_off_the_fast_path() -> Result<()> {
             bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
             injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
             bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
-            // The clock is read here because a turn ends by waiting for the next deadline.
+            // The clock is read before the adverts are sent, because the next turn waits for the
+            // deadline.
             let begin = clock::now();
             injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
             if let Some(priority) = last {
-                // Lower than the node's: it ends the fast path and does not move the deadline.
+                // Lower than the node's priority, so that it ends the fast path without moving the
+                // deadline.
                 let frames: Vec<_> = (1..=ROUTERS).map(|vrid| advert(vrid, priority)).collect();
                 injector.send_paced(&frames, frames.len(), Duration::ZERO)?;
                 bench.turn_until("none is on the fast path", |bench| {
@@ -84,11 +89,11 @@ fn a_master_that_stops_is_replaced_on_and_off_the_fast_path() -> Result<()> {
     Ok(())
 }
 
-/// Records still in the ring when their router is removed contain its row, which may have been
-/// reused.
+/// A record may still be in the ring when its router is removed, and its row may have been reused by
+/// the time it is read.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_record_of_a_former_router_is_not_given_to_the_next_one_with_its_row() -> Result<()> {
+fn record_of_a_removed_router_is_not_passed_to_the_next_router_with_its_row() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut bench = Bench::new()?;
@@ -108,14 +113,14 @@ fn a_record_of_a_former_router_is_not_given_to_the_next_one_with_its_row() -> Re
             source: to_words(Station::Client.ipv4().into()),
             ..bytemuck::Zeroable::zeroed()
         };
-        for (stale, given) in [
+        for (record, is_handled) in [
             (AdvertRecord { vrid: 99, ..record }, false),
             (AdvertRecord { family: Family::V6.number(), ..record }, false),
             (AdvertRecord { ifindex: ifindex + 1, ..record }, false),
             (record, true),
         ] {
-            bench.engine.dispatch_record(clock::now(), &stale);
-            assert_eq!(bench.last_given(Station::Client.ipv4()).is_some(), given, "{stale:?}");
+            bench.engine.dispatch_record(clock::now(), &record);
+            assert_eq!(bench.last_handled(Station::Client.ipv4()).is_some(), is_handled, "{record:?}");
         }
         Ok(())
     })

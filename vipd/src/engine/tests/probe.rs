@@ -1,12 +1,12 @@
-//! Probes of the XDP attachment: when they are requested, and probes that do not return.
+//! Probes of the XDP attachment: when they are requested, and probes that block.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
 use crate::xdp::Row;
 
-/// Replaces the attachment of the only link with one whose probes block until the sender is used or
-/// dropped.
+/// Replaces the attachment of the only link with one whose probes block until the returned sender is
+/// used or dropped.
 fn block_probes(bench: &mut Bench) -> Sender<()> {
     let (release, released) = channel();
     let attachment = bench.engine.prober.watch(move || {
@@ -20,7 +20,7 @@ fn block_probes(bench: &mut Bench) -> Sender<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_backup_that_receives_adverts_is_not_probed() -> Result<()> {
+fn backup_that_receives_adverts_is_not_probed() -> Result<()> {
     const WITHOUT_PROBE: u64 = 3_000_000_000;
     let lab = Lab::new(1)?;
     let injector = Injector::open(lab.host(Station::Client)?)?;
@@ -43,7 +43,7 @@ fn a_backup_that_receives_adverts_is_not_probed() -> Result<()> {
         bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
         let (_, link) = bench.engine.topology.links.iter_mut().next().expect("there is a link");
         link.io.as_mut().expect("it is open").attachment = Some(attachment);
-        // A gap in the adverts, for example because this machine is busy, rightly causes a probe.
+        // A gap in the adverts, for example on a busy machine, causes a probe as it should.
         let (mut count, mut since) = (0, Timestamp::ZERO);
         bench.turn_until("adverts arrive without a probe", |bench| {
             let arrival = bench.engine.steady.last_arrival(Row::new(1).expect("not 0"));
@@ -61,7 +61,7 @@ fn a_backup_that_receives_adverts_is_not_probed() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn a_master_sends_adverts_while_a_probe_is_blocked() -> Result<()> {
+fn master_sends_adverts_while_a_probe_is_blocked() -> Result<()> {
     let lab = Lab::new(1)?;
     lab.host(NODE)?.run(|| {
         let mut bench = Bench::new()?;
@@ -77,7 +77,7 @@ fn a_master_sends_adverts_while_a_probe_is_blocked() -> Result<()> {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn an_election_waits_for_a_probe_that_began_in_the_silence() -> Result<()> {
+fn election_waits_for_a_probe_that_began_after_adverts_were_missed() -> Result<()> {
     for was_followed in [true, false] {
         let lab = Lab::new(1)?;
         let injector = Injector::open(lab.host(Station::Client)?)?;
@@ -95,7 +95,7 @@ fn an_election_waits_for_a_probe_that_began_in_the_silence() -> Result<()> {
             for _ in 0..20 {
                 bench.engine.turn()?;
             }
-            assert!(bench.engine.wakeups >= wakeups + 5, "it does not spin");
+            assert!(bench.engine.wakeups >= wakeups + 5, "the engine sleeps between retries");
             assert!(bench.all_are(State::Backup) && waiting(&bench));
             drop(release);
             bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;

@@ -1,11 +1,11 @@
-//! Routers come and go while others run.
+//! Routers are added and removed while others run.
 
 use std::sync::Arc;
 
 use super::*;
 
-/// One router is repeatedly removed and added: the others stay master, and its row, slot and link
-/// are reused.
+/// Removes and adds one router repeatedly. The others stay master, and the router's row, slot and
+/// link are reused.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn routers_are_added_and_removed_while_others_run() -> Result<()> {
@@ -24,14 +24,14 @@ fn routers_are_added_and_removed_while_others_run() -> Result<()> {
             bench.serve()?;
             bench.engine.take_commands(clock::now());
             bench.engine.add_router(settings);
-            assert_eq!(bench.last_router().row, row, "the row is given out again");
+            assert_eq!(bench.last_router().row, row, "the row is reused");
             bench.serve()?;
             assert!(bench.engine.turn()?, "round {round}");
         }
-        bench.turn_until("the last one is master again", |bench| bench.all_are(State::Master))?;
+        bench.turn_until("the last router is master again", |bench| bench.all_are(State::Master))?;
         assert_eq!(bench.engine.topology.routers.slots(), usize::from(ROUTERS));
         assert_eq!(bench.engine.topology.links.slots(), 1);
-        assert_eq!(transitions(&bench), u64::from(ROUTERS), "the others have stayed masters");
+        assert_eq!(transitions(&bench), u64::from(ROUTERS), "the others stayed master");
         Ok(())
     })
 }

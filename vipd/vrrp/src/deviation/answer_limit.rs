@@ -16,7 +16,7 @@ const BURST: u64 = 3;
 const PERIOD_MAX: Nanos = 100_000_000;
 
 /// A token bucket; each answer costs one token.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AnswerLimit {
     /// One token is added per period.
     period: Nanos,

@@ -17,7 +17,7 @@ use crate::input::Received;
 use crate::interval::Interval;
 
 /// The earliest time at which Active_Down_Timer may fire, as set by one accepted advert.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DownTimerFloor {
     source: IpAddr,
     priority: u8,

@@ -24,14 +24,14 @@ const PERSISTENT_QUIET: Nanos = 1_000_000_000;
 const ANSWERS: u64 = 8;
 
 /// The last competing master, and when to announce the addresses again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SplitBrain {
     competing: Option<CompetingMaster>,
     announce_at: Option<Timestamp>,
 }
 
 /// Another router that advertises as master although this one outranks it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct CompetingMaster {
     first: Timestamp,
     last: Timestamp,

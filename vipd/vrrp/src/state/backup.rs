@@ -18,7 +18,7 @@ use crate::output::{Event, Reason, Steady};
 use crate::priority::PRIORITY_ZERO;
 
 /// Data of Backup.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Backup {
     /// Active_Down_Timer.
     down_timer: Timestamp,
@@ -94,6 +94,8 @@ impl Backup {
         self.down_reason = Reason::PriorityZero;
         self.preempt_at = None;
         self.floor = None;
+        // After a feed loss, the next advert of a lower-priority master restarts preempt_delay.
+        self.unchanged = None;
         self.down_from = advert.arrival;
         self.set_down_timer(common);
     }

@@ -8,7 +8,7 @@ use crate::interval::Nanos;
 use crate::output::Reason;
 
 /// Data of Initialize.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Initialize {
     /// End of `startup_delay`; set only if nothing else keeps the router from starting.
     pub(crate) starts_at: Option<Timestamp>,

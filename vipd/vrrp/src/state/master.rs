@@ -18,7 +18,7 @@ use crate::output::{Action, Addresses, Event, Reason};
 use crate::priority::PRIORITY_ZERO;
 
 /// Data of Master.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Master {
     /// Adver_Timer.
     adver_timer: Timestamp,

@@ -176,3 +176,15 @@ fn an_advert_that_is_counted_or_has_further_effects_is_not_steady() {
     assert_eq!(script.router.snapshot().master, Some(LOWER));
     assert_eq!(script.router.steady(), None, "an advert can end preempt_delay");
 }
+
+#[test]
+fn preempt_delay_of_a_returning_lower_priority_master_is_not_skipped() {
+    let mut script =
+        Script::started(RouterConfig { preempt_delay: 10 * SECOND, ..config(Version::V3, SECOND) });
+    script.advert(50, LOWER);
+    script.advert(0, LOWER);
+    script.input(Input::FeedLoss);
+    assert_eq!(script.router.steady(), None, "the next advert starts preempt_delay");
+    script.advert(50, LOWER);
+    assert!(script.router.snapshot().hold_until.is_some());
+}

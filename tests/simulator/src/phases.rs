@@ -1,40 +1,40 @@
-//! A world from its start to its end: bad times, healing, rest, and one failure after the other.
+//! The phases of a world: simultaneous failures, healing, rest, and single failures.
 
 use crate::Sabotage;
 use crate::lan::Weather;
 use crate::plan::Group;
 use crate::rest::Succession;
-use crate::trace::What;
+use crate::trace::TraceEvent;
 use crate::violation::{Invariant, Violation};
 use crate::world::{Tally, World};
 
-/// Rounds of a world.
+/// Number of times that the phases are repeated.
 const ROUNDS: u64 = 3;
-/// Failures of a round.
+/// Number of single failures in a round.
 const FAILURES: u64 = 12;
 
-/// The result of a world.
+/// The outcome of a world.
 pub struct Outcome {
-    /// Counts.
+    /// Counts of events.
     pub tally: Tally,
     /// Number of routers.
     pub routers: usize,
-    /// Virtual time that passed, nanoseconds.
+    /// Virtual time that passed, in nanoseconds.
     pub passed: u64,
-    /// Digest of all events: equal for equal seeds.
+    /// Digest of all events, which depends only on the seed.
     pub digest: u64,
-    /// The first invariant that did not hold.
+    /// The first violation of an invariant.
     pub violation: Option<Violation>,
 }
 
-/// Runs a world to its end or to the first violation. `loud` prints all events.
-pub fn run(seed: u64, sabotage: Sabotage, loud: bool) -> Outcome {
-    let mut world = World::new(seed, sabotage, loud);
+/// Runs a world to its end or to the first violation. Prints all events if `verbose` is set.
+pub fn run(seed: u64, sabotage: Sabotage, verbose: bool) -> Outcome {
+    let mut world = World::new(seed, sabotage, verbose);
     for _ in 0..ROUNDS {
         if world.violation.is_none() {
-            world.bad_times();
+            world.simultaneous_failures();
             world.heal();
-            world.good_times();
+            world.single_failures();
         }
     }
     Outcome {
@@ -47,13 +47,13 @@ pub fn run(seed: u64, sabotage: Sabotage, loud: bool) -> Outcome {
 }
 
 impl World {
-    /// Plays any failures, also several at once.
-    fn bad_times(&mut self) {
+    /// Simulates random failures, several of which may overlap.
+    fn simultaneous_failures(&mut self) {
         self.strict = None;
         let down = self.longest_down();
         let loss = self.random.of(&[0, 0, 10, 50]);
-        self.weather = Weather { loss, twice: self.random.of(&[0, 5, 30]), reorders: true };
-        self.trace.add(self.now, 0, None, What::Loses(loss));
+        self.weather = Weather { loss, duplication: self.random.of(&[0, 5, 30]), reorders: true };
+        self.trace.add(self.now, 0, None, TraceEvent::Loses(loss));
         for _ in 0..20 {
             let host = self.random.index(self.hosts.len());
             match self.random.between(0, 12) {
@@ -65,8 +65,8 @@ impl World {
                     let nanos = self.random.between(0, 2 * down);
                     self.stall(host, nanos);
                 }
-                9 => self.part(2),
-                10 => self.part(1),
+                9 => self.partition(2),
+                10 => self.partition(1),
                 11 => self.lose_records(host),
                 _ => self.remove_addresses_externally(host),
             }
@@ -75,18 +75,18 @@ impl World {
         }
     }
 
-    /// Divides the LAN into this many parts at random.
-    fn part(&mut self, parts: u64) {
+    /// Assigns hosts at random to this many partitions of the LAN.
+    fn partition(&mut self, count: u64) {
         for host in 0..self.hosts.len() {
-            let part = self.random.between(1, parts);
-            if self.hosts[host].part != part {
-                self.hosts[host].part = part;
-                self.trace.add(self.now, host, None, What::Part(part));
+            let partition = self.random.between(1, count);
+            if self.hosts[host].partition != partition {
+                self.hosts[host].partition = partition;
+                self.trace.add(self.now, host, None, TraceEvent::Partition(partition));
             }
         }
     }
 
-    /// Removes the virtual addresses of a host externally.
+    /// Simulates the external removal of VIPs on a host.
     fn remove_addresses_externally(&mut self, host: usize) {
         if self.hosts[host].is_running() {
             for index in 0..self.hosts[host].members.len() {
@@ -97,11 +97,12 @@ impl World {
         }
     }
 
-    /// Heals the LAN: it is whole, all hosts run, and no advert is lost.
+    /// Ends all failures: the LAN is no longer partitioned, all hosts run, and no adverts are lost.
+    /// Then waits until the routers are at rest.
     fn heal(&mut self) {
         self.weather = Weather::default();
-        self.trace.add(self.now, 0, None, What::Loses(0));
-        self.part(1);
+        self.trace.add(self.now, 0, None, TraceEvent::Loses(0));
+        self.partition(1);
         for host in 0..self.hosts.len() {
             self.resume(host);
             if !self.hosts[host].up {
@@ -109,32 +110,36 @@ impl World {
             }
         }
         let (down, delay, slack) = (self.longest_down(), self.longest_delay(), self.slack());
-        // Adverts in transit, then the longest Active_Down_Interval of the hosts that started last.
+        // Allow for adverts in transit, and for the longest Active_Down_Interval of the hosts that
+        // started last.
         self.run_until(self.now + delay + down + slack);
         self.strict = Some(self.now);
-        // A lower priority may have been first: the higher one waits as long again, and for preempt_delay.
+        // A lower-priority router may have taken over first. The higher-priority one then needs as
+        // long again, plus preempt_delay.
         self.run_until(self.now + delay + 2 * down + slack);
         self.expect_rest();
     }
 
-    /// Plays one failure after the other in a LAN that is otherwise whole: every invariant applies.
-    fn good_times(&mut self) {
-        self.weather.twice = self.random.of(&[0, 0, 10, 50]);
+    /// Simulates single failures in a LAN that has recovered from the one before, so that every
+    /// invariant applies.
+    fn single_failures(&mut self) {
+        self.weather.duplication = self.random.of(&[0, 0, 10, 50]);
         for _ in 0..FAILURES {
             if self.violation.is_some() {
                 return;
             }
             self.expect_stability();
             match self.random.between(0, 6) {
-                0..=2 => self.lose_a_master(Loss::Crash),
-                3 | 4 => self.lose_a_master(Loss::Shutdown),
-                5 => self.lose_a_master(Loss::Link),
+                0..=2 => self.fail_master(Loss::Crash),
+                3 | 4 => self.fail_master(Loss::Shutdown),
+                5 => self.fail_master(Loss::Link),
                 _ => self.stall_hosts(),
             }
         }
     }
 
-    /// Checks that there is no takeover without a failure, and that removed addresses are restored.
+    /// Checks that there are no takeovers without a failure, not even if VIPs are removed
+    /// externally.
     fn expect_stability(&mut self) {
         let before = self.takeovers();
         let host = self.random.index(self.hosts.len());
@@ -146,9 +151,9 @@ impl World {
         self.expect_no_takeover_since(&before, &[], "without a failure");
     }
 
-    /// Plays the failure of a host that is master: it is replaced in time for every virtual router
-    /// whose master it was, and comes back.
-    fn lose_a_master(&mut self, loss: Loss) {
+    /// Simulates the failure and the return of a host that is a master, and checks that every
+    /// virtual router whose master it was has a new master in time.
+    fn fail_master(&mut self, loss: Loss) {
         let (down, delay, slack) = (self.longest_down(), self.longest_delay(), self.slack());
         let group = self.random.index(self.groups.len());
         let Some(master) = self.masters(group).next() else { return };
@@ -167,13 +172,13 @@ impl World {
                 self.violate(
                     candidate,
                     Invariant::TakeoverInTime,
-                    &format!("there is no master after {loss:?}"),
+                    &format!("no master took over after {loss:?}"),
                 );
             }
         }
         let (settled, away) = (delay + 2 * down + slack, self.random.between(0, down));
         self.run_until(self.now + settled + away);
-        self.expect_no_takeover_since(&before, &affected, "elsewhere");
+        self.expect_no_takeover_since(&before, &affected, "of a virtual router that did not lose its master");
         self.expect_rest();
         if self.violation.is_none() {
             self.start(host);
@@ -182,7 +187,8 @@ impl World {
         }
     }
 
-    /// Hosts stall for any time, and some of their rings are full: without effect where they are backups.
+    /// Stalls random hosts, some of which lose records because their rings are full. Checks that
+    /// this has no effect on virtual routers for which they are backups.
     fn stall_hosts(&mut self) {
         let before = self.takeovers();
         let (down, delay, slack) = (self.longest_down(), self.longest_delay(), self.slack());
@@ -213,7 +219,7 @@ impl World {
             .collect()
     }
 
-    /// Takeovers of each virtual router.
+    /// Returns the number of takeovers of each virtual router.
     fn takeovers(&self) -> Vec<u64> {
         self.groups.iter().map(|group| group.takeovers).collect()
     }
@@ -222,8 +228,8 @@ impl World {
         for (group, before) in before.iter().enumerate().filter(|(group, _)| !but.contains(group)) {
             let more = self.groups[group].takeovers - before;
             if more > 0 {
-                let Group { newest, members, .. } = &self.groups[group];
-                let member = newest.unwrap_or(members[0]);
+                let Group { last_master, members, .. } = &self.groups[group];
+                let member = last_master.unwrap_or(members[0]);
                 self.violate(member, Invariant::NoFalseTakeover, &format!("{more} takeovers {when}"));
             }
         }
