@@ -20,11 +20,11 @@ mod engine;
 mod generated;
 #[expect(unsafe_code, reason = "borrows rtnetlink's socket for poll(2)")]
 pub mod netlink;
-#[expect(unsafe_code, reason = "sockaddr_ll, sendmmsg and socket filters")]
+#[expect(unsafe_code, reason = "sockaddr_ll and sendmmsg(2)")]
 pub mod packet;
 #[expect(unsafe_code, reason = "signalfd, signal masks and SO_PEERCRED")]
 pub mod process;
-#[expect(unsafe_code, reason = "sched_setscheduler and prctl")]
+#[expect(unsafe_code, reason = "sched_setscheduler(2)")]
 pub mod realtime;
 pub mod service;
 #[expect(unsafe_code, reason = "BPF maps mapped into memory, raw bpf(2) calls")]

@@ -35,8 +35,8 @@ use super::prober::Attachment;
 use crate::vrrp::{Input, State};
 use crate::xdp::Row;
 
-/// Delay before an election that waits for a probe is tried again, in nanoseconds. Usually the
-/// result of the probe wakes the engine earlier.
+/// Delay before retrying an election that waits for a probe, in nanoseconds. Usually the probe's
+/// result wakes the engine earlier.
 const ELECTION_RETRY: u64 = 10_000_000;
 /// Maximum time without adverts before a link with backups is probed, in nanoseconds: one and a half
 /// times the default interval.

@@ -150,8 +150,8 @@ impl Instance {
         self.frames.as_ref().map(|frames| frames.primary)
     }
 
-    /// Counts a frame that the kernel accepted. For an advert, also tells the router when it was
-    /// sent.
+    /// Counts a frame that the kernel accepted. For an advert, also passes the time to the router,
+    /// which uses it to detect stalls.
     pub(crate) fn count_sent(&mut self, now: Timestamp, kind: FrameKind) {
         let sent = &mut self.sent;
         match kind {
@@ -225,8 +225,8 @@ impl Instance {
         None
     }
 
-    /// Returns a VIP whose removal would take a link's primary address with it, if there is one. An
-    /// address owner never has such a conflict.
+    /// Returns a VIP without which a link would lose its primary address, if there is one. `None`
+    /// for an address owner.
     pub(crate) fn conflict(&self, links: &Links) -> Option<IpAddr> {
         if self.is_owner() {
             return None;

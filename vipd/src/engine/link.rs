@@ -60,7 +60,7 @@ pub(crate) struct Link {
     pub(crate) swept: bool,
     /// Whether there was a change that may affect all routers of the link.
     pub(crate) changed: bool,
-    /// Routers of which an address has changed.
+    /// Routers whose addresses have changed.
     pub(crate) touched: Vec<RouterId>,
     /// Configured VIPs that may be on the link.
     vips: BTreeMap<IpAddr, Vip>,
@@ -160,7 +160,8 @@ impl Link {
         }
     }
 
-    /// Selects the primary addresses again if they may have changed. Returns whether it did.
+    /// Selects the primary addresses again if they may have changed. Returns whether they were
+    /// selected again.
     pub(crate) fn refresh_primaries(&mut self) -> bool {
         if !std::mem::take(&mut self.own_changed) {
             return false;

@@ -239,8 +239,8 @@ impl Engine {
         &self.topology
     }
 
-    /// Runs until [`Command::Stop`]. Returns whether any router has been master, so that VIPs may
-    /// remain.
+    /// Runs until [`Command::Stop`]. Returns whether any router has been master, in which case VIPs
+    /// may remain.
     ///
     /// # Errors
     /// If waiting for events fails.

@@ -163,7 +163,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(60);
 
     #[test]
-    fn blocked_probe_does_not_block_the_engine_and_is_no_result() {
+    fn blocked_probe_does_not_block_the_engine_or_count_as_a_result() {
         let mut poll = Poll::new().expect("a poll");
         let prober = Prober::start(poll.waker(), Realtime::Off).expect("a thread");
         let (begun, has_begun) = channel();
@@ -181,7 +181,7 @@ mod tests {
         has_begun.recv_timeout(SOON).expect("the requested probe begins");
         let first = attachment.attached_at();
         assert!(first > Timestamp::ZERO && first <= before, "the time at which the probe began");
-        release.send(true).expect("the probe waits");
+        release.send(true).expect("the probe is waiting");
         poll.wait(None).expect("the engine is woken after an awaited probe");
         assert!(attachment.attached_at() > first);
     }

@@ -11,7 +11,7 @@ use super::ownership::Primary;
 use super::topology::Topology;
 use crate::vrrp::{Action, Addresses, Fault, Impediment, Input, State};
 
-/// The kinds of impediment caused by interfaces, in the order of [`Readiness`].
+/// The impediments that depend on interfaces, in the order of `Readiness::faults`.
 const KINDS: [Impediment; 4] =
     [Impediment::Link, Impediment::Io, Impediment::PrimaryAddress, Impediment::AddressInterface];
 

@@ -46,8 +46,8 @@ impl Engine {
             return;
         };
         let config = instance.router.config();
-        // Stale: the row belonged to another router when the advert arrived, or the interface was
-        // replaced since.
+        // Ignores stale records: the row belonged to another router when the advert arrived, or the
+        // interface has been replaced since.
         if (config.vrid, config.family.number()) != (record.vrid, record.family) {
             return;
         }

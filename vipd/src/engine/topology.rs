@@ -262,8 +262,8 @@ mod tests {
         assert_eq!(eth1, Some(vec![kept]));
     }
 
-    /// With 255 routers of 20 VIPs each on one link, the notifications caused by a takeover mark
-    /// only the routers concerned for reconciliation.
+    /// On a link with 255 routers that have 20 VIPs each, the notifications caused by a takeover
+    /// mark only the routers concerned for reconciliation.
     #[test]
     fn notification_about_a_vip_affects_only_its_router() {
         const VIPS: u8 = 20;

@@ -15,7 +15,7 @@ use super::monitor::{Monitor, WatchedLink};
 use super::requests::Requests;
 use super::wire::{Message, ifindex, link_name};
 
-/// Maximum number of attempts to complete a dump that changes interrupt.
+/// Maximum number of attempts at a dump, which changes may interrupt.
 const ATTEMPTS: u32 = 32;
 /// Maximum number of links to request one by one, which is cheaper if the host has many other
 /// links. For more links, all links are dumped.

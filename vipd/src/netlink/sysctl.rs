@@ -1,7 +1,7 @@
 //! Per-interface sysctls that macvlans need: `net.ipv4.conf.IF.*` and `net.ipv6.conf.IF.*`.
 //!
-//! Which network namespace's values `/proc/sys/net` contains depends on the thread that opens the
-//! file. In containers, `/proc/sys` is often read-only, so values are written only if they differ.
+//! `/proc/sys/net` shows the network namespace of the thread that opens a file. In containers,
+//! `/proc/sys` is often read-only, so values are written only if they differ.
 
 use std::fmt;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Frames that are prepared in advance: adverts and announcements.
+//! Builds the frames of adverts and announcements.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -124,7 +124,7 @@ fn message(
     let length =
         vrrp::write(&mut bytes[headers..], fields, &to_words(source), &to_words(destination), addresses);
     bytes.truncate(headers + length.ok_or(FrameError)?);
-    // There may be thousands of virtual routers, each of which keeps its buffers.
+    // Frees the unused memory, because there may be thousands of prepared adverts.
     bytes.shrink_to_fit();
     Ok(bytes)
 }

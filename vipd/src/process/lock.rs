@@ -214,7 +214,7 @@ mod tests {
         let refused = AgentLock::acquire(&directory).expect_err("taken");
         let expected = Some(std::process::id());
         assert!(matches!(&refused, LockError::Taken { pid, .. } if *pid == expected), "{refused}");
-        // A new directory with the same path does not get a new lock.
+        // Recreating the directory does not release the lock.
         fs::create_dir(&directory).expect("created again");
         assert!(matches!(AgentLock::acquire(&directory), Err(LockError::Taken { .. })));
         drop(first);

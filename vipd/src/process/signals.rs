@@ -10,8 +10,8 @@ use std::ptr;
 
 use tokio::io::unix::AsyncFd;
 
-/// Signals that are not blocked: those that report a fault of the program and dump core (systemd's
-/// watchdog also sends SIGABRT), those that are ignored by default, and SIGPIPE, which the Rust
+/// Signals that are not blocked: those that report a program fault and dump core (SIGABRT is also
+/// sent by systemd's watchdog), those that are ignored by default, and SIGPIPE, which the Rust
 /// runtime ignores.
 ///
 /// SIGKILL and SIGSTOP cannot be blocked. All other signals are, including SIGTSTP, SIGTTIN and

@@ -120,7 +120,7 @@ pub(crate) struct Transitions {
 }
 
 impl Transitions {
-    /// Returns a reader of single routers' changes.
+    /// Returns a reader for the latest change of a single router.
     pub(crate) fn latest(&self) -> Latest {
         Latest(Arc::clone(&self.shared))
     }
@@ -155,7 +155,7 @@ pub(crate) fn bus(routers: usize) -> (Publisher, Transitions) {
     (Publisher { shared: Arc::clone(&shared), wake }, Transitions { shared, woken })
 }
 
-/// The state and reason codes from this value up stand for faults.
+/// State and reason codes of at least this value stand for faults.
 const FIRST_FAULT: u8 = 32;
 
 /// Defines functions that convert an enum to codes and back. Compilation fails if a variant has no

@@ -70,7 +70,7 @@ pub fn check_open_files(config: &Config) -> anyhow::Result<()> {
 fn open_files(config: &Config) -> u64 {
     // About 30 for standard streams, runtime, signals, netlink and BPF objects.
     const AGENT: usize = 40;
-    // Packet socket and two group sockets, more while a link is reopened, and the XDP link.
+    // Packet socket, two group sockets and the XDP link, and spare ones for reopening the link.
     const LINK: usize = 6;
     // Two unicast sockets while a link is reopened.
     const ROUTER: usize = 2;

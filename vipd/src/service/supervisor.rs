@@ -33,7 +33,7 @@ pub(super) trait DiscardCounters {
     fn row(&self, row: Row) -> CounterRow;
 }
 
-/// Messages from the engine.
+/// The receiving ends of the engine's channels.
 pub(super) struct FromEngine {
     /// Work that may block.
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
@@ -164,7 +164,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Tells the engine to shut down all routers and end. Further calls have no effect.
+    /// Requests that the engine shut down all routers and end. Further calls have no effect.
     fn stop(&self) {
         self.engine.send(Command::Stop);
     }
@@ -172,7 +172,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     /// Logs state changes whose reports were dropped or suppressed.
     fn log_lost_transitions(&mut self, from: &mut FromEngine) {
         // The order matters: the engine sends the report of a change before it publishes the
-        // change, so that every change taken here has its report in the channel, if it was sent.
+        // change. The report of every change taken here is therefore already in the channel, unless
+        // it was dropped.
         let published = from.transitions.take();
         while let Ok(report) = from.reports.try_recv() {
             self.log.write(report);
@@ -222,7 +223,7 @@ mod tests {
         }
     }
 
-    /// A driver that takes until the test allows it to attach.
+    /// A driver whose attach blocks until the test releases it.
     struct Slow {
         opening: Sender<()>,
         attached: Receiver<()>,

@@ -16,7 +16,8 @@ use crate::xdp::{Closed, MapError};
 
 impl Effects {
     /// Makes the XDP program drop packets to a router's VIPs before they are added (Accept_Mode
-    /// false). VIPs that cannot be entered into the program's map are not added, and retried later.
+    /// false). VIPs that cannot be added to the program's map are not added to an interface either,
+    /// and are retried later.
     pub(super) fn close(
         &mut self,
         now: Timestamp,

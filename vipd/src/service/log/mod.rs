@@ -39,7 +39,7 @@ struct InstanceLog {
     limit: Limit,
     /// Discard reasons logged since the last state change.
     logged: BTreeSet<&'static str>,
-    /// Counters when they were last checked.
+    /// The counters at the last check.
     last: CounterRow,
     /// Number of state changes logged so far, including those in a line for several changes.
     transitions: u64,
