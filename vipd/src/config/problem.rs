@@ -9,7 +9,7 @@ pub struct Problem {
     pub line: usize,
     /// Column in characters, counted from 1.
     pub column: usize,
-    /// What was found, what is allowed, and the remedy.
+    /// The value found, the allowed values, and the remedy.
     pub message: String,
 }
 

@@ -54,8 +54,8 @@ pub struct Counter {
     pub reason: Option<&'static str>,
 }
 
-/// The table. Each row is `field: "name", kind, severity, source(cell or field), "help"`, followed
-/// for dropped adverts by `, dropped "reason in the log"`.
+/// The table. Each row is `field: "name", kind, severity, source(cell or field), "help"`. Rows that
+/// count dropped adverts end with `, dropped "reason"`; the log shows that reason.
 macro_rules! table {
     ($use:ident) => {
         $use! {

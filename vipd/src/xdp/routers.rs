@@ -41,8 +41,8 @@ impl Routers {
 
     /// Clears the row of a router whose entries have been removed.
     ///
-    /// First waits 10 to 100 ms until all runs of the program that may still use the removed entries
-    /// have ended, because they may write to the row.
+    /// First waits until all runs of the program that may still use the removed entries have ended,
+    /// because they may write to the row. This takes tens of milliseconds.
     pub(super) fn clear_row(&mut self, row: Row) -> Result<(), MapError> {
         wait_for_running_programs();
         self.steady.clear(row);
