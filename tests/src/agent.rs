@@ -143,7 +143,7 @@ impl Agent {
     }
 
     /// Returns whether the agent was started and has not been stopped or killed since. Does not
-    /// check whether the process has exited by itself; see [`Agent::is_alive`].
+    /// check whether the process has exited on its own; see [`Agent::is_alive`].
     pub fn is_running(&self) -> bool {
         self.process.is_some()
     }

@@ -25,7 +25,7 @@ const STOP_POLL: Duration = Duration::from_millis(20);
 /// Large enough for any frame, including frames merged by GRO.
 const LONGEST_FRAME: usize = 1 << 16;
 
-/// A running capture.
+/// A running capture. It stops when dropped.
 #[derive(Debug)]
 pub struct Capture {
     shared: Arc<Shared>,

@@ -26,7 +26,7 @@ pub struct Injector {
     name: String,
 }
 
-/// What was sent, and in what time.
+/// The number of frames sent, and the time taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendReport {
     /// Number of frames sent.

@@ -109,8 +109,8 @@ impl Namespace {
 /// Moves the calling thread to a new network namespace with loopback up, and to a new mount
 /// namespace with an empty [`SCRATCH`] and a `/sys` that shows the new network.
 fn enter() -> Result<OwnedFd> {
-    // SAFETY: neither flag touches memory or descriptors shared with other threads: the network
-    // and the mount namespace (and with it the working directory) of this thread alone change.
+    // SAFETY: the flags change only this thread's network namespace, mount namespace and working
+    // directory, not memory or descriptors that it shares with other threads.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }
         .context("cannot unshare network and mount namespaces (needs CAP_SYS_ADMIN: run as root)")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)

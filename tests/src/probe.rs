@@ -67,7 +67,7 @@ impl Probes {
     }
 }
 
-/// A running prober.
+/// Sends pings and receives the replies on two threads, which stop when this is dropped.
 #[derive(Debug)]
 pub struct Prober {
     shared: Arc<Shared>,

@@ -8,7 +8,7 @@ use vipd_tests::protocol::Version;
 use vipd_tests::scenario::{BACKUP, Outcome, PREFERRED, Scenario, Setup, Takeover};
 use vipd_tests::station::Station;
 
-/// The vipd under test.
+/// Returns the vipd under test.
 fn vipd() -> AgentKind {
     binary::vipd().unwrap_or_else(|error| panic!("{error:#}"))
 }

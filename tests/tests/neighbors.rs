@@ -1,4 +1,4 @@
-//! Unicast adverts to peers that the kernel has not resolved. The kernel alone repeats its ARP
+//! Unicast adverts to peers that the kernel has not resolved. The kernel repeats its own ARP
 //! requests only once per second.
 
 use std::time::Duration;

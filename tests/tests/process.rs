@@ -262,7 +262,8 @@ fn stale_vips_are_removed_before_startup_errors() {
     assert_eq!(addresses(node), [NODE.ipv4()]);
 }
 
-/// Binds a unix socket to the abstract name in its first argument, and listens with any second one.
+/// A Perl script that binds a Unix socket to the abstract name in its first argument. With a second
+/// argument, it also listens.
 const HOLDER: &str = "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0); \
     bind(S, pack_sockaddr_un(\"\\0$ARGV[0]\")) or die; listen(S, 1) if @ARGV > 1; print \"ready\\n\"; \
     close(STDOUT); sleep";

@@ -30,7 +30,7 @@ const SOURCES: [&str; 2] = ["vipd-common/src", "vipd-ebpf/src"];
 /// Checks the committed object.
 ///
 /// # Errors
-/// If the object is stale, with the reason and the remedy.
+/// Returns an error, with the reason and the remedy, if the object is stale.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let provenance = read_text(&root.join(PROVENANCE))?;
     let recorded = |key| {

@@ -5,7 +5,6 @@ use super::metric::Metric;
 /// The values of one metric in one run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Figure {
-    /// The measured metric.
     pub(crate) metric: Metric,
     /// Nominal point of a sweep: the number of virtual routers, or flood adverts per second (0:
     /// unlimited).

@@ -5,40 +5,33 @@ use crate::results::{Results, Series};
 use crate::scenario::Scenario;
 use crate::subject::Who;
 
-/// A chart.
+/// A chart, and the name of the file it is written to.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Picture {
-    /// File name.
     pub(crate) file: &'static str,
-    /// Title.
     pub(crate) title: &'static str,
-    /// Horizontal axis.
     pub(crate) x: Axis,
-    /// Vertical axis.
     pub(crate) y: Axis,
-    /// The plotted lines.
     pub(crate) lines: Vec<Line>,
 }
 
-/// An axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Axis {
-    /// Label: quantity and unit.
+    /// Quantity and unit.
     pub(crate) label: &'static str,
     /// Whether the scale is logarithmic.
     pub(crate) logarithmic: bool,
 }
 
-/// A line of a chart.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Line {
     /// Name in the legend.
     pub(crate) name: String,
-    /// Program, which determines the color.
+    /// The measured program, which determines the color.
     pub(crate) who: Who,
     /// Whether the line is drawn thin, to distinguish it from another line of the same color.
     pub(crate) thin: bool,
-    /// Points from left to right.
+    /// In ascending order of x.
     pub(crate) points: Vec<(f64, f64)>,
 }
 

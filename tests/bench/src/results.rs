@@ -12,9 +12,8 @@ use crate::subject::Who;
 /// One metric over all runs.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Series {
-    /// The measured metric.
     pub(crate) metric: Metric,
-    /// Nominal point of a sweep.
+    /// Nominal point of a sweep, as in [`Figure::point`].
     pub(crate) point: Option<u32>,
     /// The values of all runs.
     pub(crate) values: Vec<f64>,
@@ -44,7 +43,6 @@ impl Series {
 /// The results of one scenario, one column per program.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Measured {
-    /// The scenario.
     pub(crate) scenario: Scenario,
     /// The series of each program, in order of measurement.
     pub(crate) columns: Vec<(Who, Vec<Series>)>,

@@ -47,7 +47,7 @@ pub(crate) enum Scenario {
     Foreign,
     /// Time that the XDP program takes per frame; vipd only
     Xdp,
-    /// The system calls of a master alone, without an agent
+    /// Only the system calls that a master needs, without an agent
     Floors,
 }
 

@@ -22,9 +22,8 @@ pub(crate) enum Who {
     Generic,
     /// The build of vipd given with `--vipd`, in its default XDP mode.
     Other,
-    /// keepalived.
     Keepalived,
-    /// No agent: the same work, done by system calls alone.
+    /// No agent: only the system calls that do the same work.
     Kernel,
 }
 
@@ -94,7 +93,6 @@ impl Programs {
 /// A program and its XDP mode.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
-    /// The program.
     pub(crate) kind: AgentKind,
     /// vipd's XDP mode; `None` omits the key from the configuration.
     xdp: Option<XdpMode>,

@@ -40,9 +40,9 @@ impl Reading {
 enum Floor {
     /// Not measured.
     Unknown,
-    /// A constant, and what it stands for.
+    /// A constant, and its description.
     Fixed(f64, &'static str),
-    /// A value measured in this run, a factor that converts its unit, and what it stands for.
+    /// A value measured in this run, a factor that converts its unit, and its description.
     Measured(Who, Reading, f64, &'static str),
 }
 
@@ -63,9 +63,8 @@ pub(crate) enum Limit {
 pub(crate) struct Target {
     /// The key in `docs/bench/misses.md`.
     pub(crate) key: &'static str,
-    /// What is measured.
+    /// Description of the value, for the tables.
     pub(crate) title: &'static str,
-    /// The unit.
     pub(crate) unit: &'static str,
     of: Reading,
     floor: Floor,
@@ -74,11 +73,10 @@ pub(crate) struct Target {
 
 /// A target, and the values it is compared with.
 pub(crate) struct Verdict {
-    /// The target.
     pub(crate) target: &'static Target,
     /// keepalived's value.
     pub(crate) keepalived: Option<f64>,
-    /// The floor, and what it stands for.
+    /// The floor, and its description.
     pub(crate) floor: Option<(f64, &'static str)>,
     /// The limit in the target's unit.
     pub(crate) limit: Limit,

@@ -14,7 +14,7 @@ fn virtual_router_keeps_invariants_under_random_inputs() {
     }
 }
 
-/// SplitMix64.
+/// Advances a SplitMix64 generator and returns its next number.
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut word = *state;

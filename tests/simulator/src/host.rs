@@ -14,7 +14,7 @@ pub(crate) struct Host {
     pub(crate) clock: Clock,
     /// Partition of the LAN that the host is in.
     pub(crate) partition: u64,
-    /// Whether the process runs and the link is up.
+    /// Whether the process is running and the link is up.
     pub(crate) up: bool,
     /// Whether the process was shut down or the link went down. Adverts and timers that are still
     /// pending reach the routers, and must have no effect.

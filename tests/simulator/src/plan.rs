@@ -77,8 +77,7 @@ impl Plan {
             groups: Vec::new(),
             roles: Vec::new(),
             // A priority difference of 1 is 39 µs of Skew_Time at the shortest interval. With
-            // longer delays, a timer may fire before the advert of the router that was faster
-            // arrives.
+            // longer delays, a backup's timer may fire before the advert of a faster backup arrives.
             delay: random.of(&[20_000, 200_000, 2 * MILLI]),
         };
         for group in 0..if crowd { 3 } else { random.between(30, 60) } {
@@ -96,7 +95,7 @@ impl Plan {
         // 8.3.2 recommends.
         let uniform = everywhere || !random.one_in(4);
         let shared = unit * random.of(&[1, 1, 2, 3]);
-        // All members must use the same number. If intervals differ, use the RFC's.
+        // All members must use the same value. If their intervals differ, use 3, as in the RFC.
         let mut down_after_adverts = if uniform { random.of(&[2, 3, 3, 3]) } else { 3 };
         let preempt_delay = if random.one_in(6) { shared * random.between(1, 6) } else { 0 };
         let owner = random.one_in(8);

@@ -1,6 +1,6 @@
 //! A random number generator that depends only on its seed.
 
-/// SplitMix64.
+/// A SplitMix64 generator.
 pub(crate) struct Random(u64);
 
 impl Random {

@@ -5,15 +5,15 @@ use std::fmt;
 /// An invariant that must hold in every world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invariant {
-    /// Once the LAN has been whole for the longest Active_Down_Interval, there are two masters for
-    /// no longer than an advert and its answer take.
+    /// Once the LAN has had no partitions for the longest Active_Down_Interval, two masters coexist
+    /// for no longer than an advert and its answer take.
     OneMasterAtMost,
     /// At rest there is one master, it is the right one, and all other routers follow it.
     TheRightMaster,
     /// A failed master is replaced within Active_Down_Interval, or within Skew_Time after a
     /// priority-0 advert.
     TakeoverInTime,
-    /// There is no takeover without a failure, and none because a backup stalls.
+    /// No takeover occurs without a failure, or because a backup stalls.
     NoFalseTakeover,
     /// Only a master has the VIPs, and only VIPs that are on the interface are announced.
     AddressesInMasterOnly,

@@ -60,7 +60,7 @@ pub(crate) struct World {
     pub(crate) weather: Weather,
     pub(crate) trace: Trace,
     pub(crate) tally: Tally,
-    /// Time from which on two masters are a violation; `None` if they are allowed.
+    /// Time from which two masters are a violation; `None` while they are allowed.
     pub(crate) strict: Option<u64>,
     pub(crate) violation: Option<Violation>,
     /// Virtual routers that have more than one master.

@@ -12,23 +12,23 @@ use crate::station::Station;
 /// Configuration of the router under test: `router version 3 family ipv4 priority 100 …`.
 #[derive(Debug, Clone)]
 pub struct RouterSpec {
-    /// `version 2`.
+    /// `version 2`: the VRRP version.
     pub version: Version,
-    /// `family ipv6`.
+    /// `family ipv6`: the address family.
     pub family: Family,
-    /// `vrid 51`.
+    /// `vrid 51`: the virtual router identifier.
     pub vrid: u8,
-    /// `priority 100`.
+    /// `priority 100`: the configured priority.
     pub priority: u8,
-    /// `interval 1s`.
+    /// `interval 1s`: the advert interval.
     pub interval: Duration,
-    /// `preempt off`.
+    /// `preempt off`: Preempt_Mode.
     pub preempt: bool,
-    /// `virtual_mac on`.
+    /// `virtual_mac on`: whether to use the virtual router MAC.
     pub virtual_mac: bool,
     /// `unicast on`: nodes 1 and 3 are unicast peers.
     pub unicast: bool,
-    /// `password secret`.
+    /// `password secret`: the VRRPv2 password.
     pub password: Option<String>,
     /// `addresses 3`: number of VIPs.
     pub addresses: u8,
@@ -58,9 +58,9 @@ pub enum ReceivedChecksum {
     Right,
     /// `checksum message`: covers only the message.
     Message,
-    /// `checksum bad`.
+    /// `checksum bad`: wrong in every form.
     Bad,
-    /// `checksum zero`.
+    /// `checksum zero`: 0.
     Zero,
 }
 
@@ -75,21 +75,21 @@ pub struct ReceivedAdvert {
     pub from: Station,
     /// `source 10.0.0.1`: overrides the IPv4 source address.
     pub source: Option<Ipv4Addr>,
-    /// `priority 200`.
+    /// `priority 200`: the priority field.
     pub priority: u8,
-    /// `interval 1s`, or `interval 0`.
+    /// `interval 1s`: the interval field; it may also be 0.
     pub interval: Option<Duration>,
-    /// `ttl 254`.
+    /// `ttl 254`: the TTL or Hop Limit.
     pub ttl: u8,
-    /// `version 2`.
+    /// `version 2`: the version field.
     pub version: Option<u8>,
-    /// `type 2`.
+    /// `type 2`: the type field.
     pub kind: u8,
-    /// `vrid 52`.
+    /// `vrid 52`: the VRID field.
     pub vrid: Option<u8>,
     /// `count 0`: overrides the address count in the message.
     pub count: Option<u8>,
-    /// `checksum …`.
+    /// `checksum bad`: how the VRRP checksum is computed.
     pub checksum: ReceivedChecksum,
     /// The address list. `list other`: differs from the configured list; `list global`: no
     /// link-local address (IPv6); `list none`: empty.
@@ -108,11 +108,11 @@ pub struct ReceivedAdvert {
     pub options: bool,
     /// `header bad`: a wrong IPv4 header checksum.
     pub header_bad: bool,
-    /// `vlan 7`.
+    /// `vlan 7`: adds an 802.1Q tag with this VLAN identifier.
     pub vlan: Option<u16>,
     /// `auth 1`: the authentication type.
     pub auth: u8,
-    /// `password secret`.
+    /// `password secret`: the authentication data.
     pub password: Option<String>,
     /// `destination unicast`: to node 2's own address.
     pub unicast: bool,
@@ -154,32 +154,32 @@ impl Default for ReceivedAdvert {
 pub struct ExpectedFrame {
     /// Whether an announcement is expected instead of an advert.
     pub announcement: bool,
-    /// `family ipv6`.
+    /// `family ipv6`: selects between the routers under test.
     pub family: Option<Family>,
     /// `of 2`: an announcement of the router's second VIP.
     pub of: Option<usize>,
     /// `first`: no announcement is sent before this frame.
     pub first: bool,
-    /// `priority 100`.
+    /// `priority 100`: the priority field.
     pub priority: Option<u8>,
-    /// `interval 1s`.
+    /// `interval 1s`: the interval field.
     pub interval: Option<Duration>,
-    /// `version 3`.
+    /// `version 3`: the version field.
     pub version: Option<u8>,
-    /// `ttl 255`.
+    /// `ttl 255`: the TTL or Hop Limit.
     pub ttl: Option<u8>,
     /// `source own`: node 2's primary or link-local address.
     pub own_source: bool,
-    /// `destination group` or `destination peer`.
+    /// `destination group` or `destination peer`: the multicast group, or a unicast address.
     pub destination: Option<String>,
-    /// `mac virtual` or `mac own`.
+    /// `mac virtual` or `mac own`: the virtual router MAC, or the MAC of node 2.
     pub mac: Option<String>,
     /// `checksum right`: any form that is valid for the version and family; `checksum rfc5798` or
     /// `checksum rfc9568`: that form.
     pub checksum: Option<String>,
     /// `list configured`: the VIPs, in configuration order.
     pub list: bool,
-    /// `auth 0`.
+    /// `auth 0`: the authentication type.
     pub auth: Option<u8>,
 }
 

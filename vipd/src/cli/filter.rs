@@ -15,7 +15,7 @@ impl Filter {
     /// Removes instances that do not match from a report.
     ///
     /// # Errors
-    /// If no instance matches. The error lists all instances.
+    /// Returns an error if no instance matches. The error lists all instances.
     pub(super) fn apply(&self, mut report: StatsReport) -> anyhow::Result<StatsReport> {
         if self.interface.is_none() && self.vrid.is_none() {
             return Ok(report);

@@ -80,7 +80,7 @@ fn write_lines(messages: &Receiver<Message>) {
 /// Sets up logging for the whole process, including records of the `log` crate and panics.
 ///
 /// # Errors
-/// If `VIPD_LOG` is not a valid filter, or if the thread cannot be started.
+/// Returns an error if `VIPD_LOG` is not a valid filter, or if the thread cannot be started.
 pub(super) fn init() -> anyhow::Result<Guard> {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())

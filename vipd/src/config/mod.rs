@@ -108,7 +108,7 @@ impl Config {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// If the file cannot be read, or with every problem in it.
+    /// Returns an error if the file cannot be read, or all problems in it.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         Self::load_on(path, &Machine::default())
     }
@@ -136,7 +136,7 @@ impl Config {
     /// the configuration are relative to that file's directory.
     ///
     /// # Errors
-    /// With every problem in the configuration, in file order.
+    /// Returns every problem in the configuration, in file order.
     pub fn parse(source: &str, file_name: &str) -> Result<Self, Problems> {
         Self::parse_on(source, file_name, &Machine::default())
     }

@@ -71,7 +71,7 @@ pub struct Placement {
     pub interface: Option<String>,
     /// Label (`IFA_LABEL`, IPv4 only), up to 15 bytes.
     pub label: Option<String>,
-    /// Scope.
+    /// Address scope; always [`Scope::Global`] in IPv6.
     pub scope: Scope,
     /// Broadcast address (`IFA_BROADCAST`, IPv4 only).
     pub broadcast: Option<std::net::Ipv4Addr>,

@@ -82,7 +82,8 @@ impl Client {
     /// Requests `status`.
     ///
     /// # Errors
-    /// If there is no agent, access is denied, or no valid reply arrives within [`TIMEOUT`].
+    /// Returns an error if there is no agent, access is denied, or no valid reply arrives within
+    /// [`TIMEOUT`].
     pub fn status(&self) -> Result<StatusReport, ClientError> {
         self.request(Request::Status)
     }

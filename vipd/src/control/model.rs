@@ -46,9 +46,9 @@ pub struct InstanceStatus {
     pub version: u8,
     /// Current state.
     pub state: State,
-    /// Configured priority.
+    /// Configured priority, 1 to 255.
     pub priority: u8,
-    /// Effective priority.
+    /// Effective priority: 1 to 254, or 255 for the owner.
     pub effective_priority: u8,
     /// Source of the last accepted advert, if any.
     pub last_adv_source: Option<IpAddr>,

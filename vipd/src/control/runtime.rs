@@ -91,7 +91,8 @@ impl RuntimeDir {
     /// control socket.
     ///
     /// # Errors
-    /// If another agent uses it, another user owns it or its lock file, or a system call fails.
+    /// Returns an error if another agent uses it, another user owns it or its lock file, or a
+    /// system call fails.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, RuntimeError> {
         let directory = directory.as_ref().to_owned();
         create(&directory)?;
@@ -128,8 +129,8 @@ impl RuntimeDir {
     /// Binds the control socket: non-blocking, accessible to its owner and group.
     ///
     /// # Errors
-    /// If a system call fails, for example because the path does not fit in a socket address (107
-    /// bytes).
+    /// Returns an error if a system call fails, for example because the path does not fit in a
+    /// socket address (107 bytes).
     pub fn listen(&self) -> Result<UnixListener, RuntimeError> {
         let path = socket_path(&self.directory);
         let bind = || {

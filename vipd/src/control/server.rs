@@ -44,7 +44,8 @@ pub trait Source: Send + Sync + 'static {
 /// tokio runtime.
 ///
 /// # Errors
-/// If the listener cannot be registered with the runtime. Otherwise it does not return.
+/// Returns an error if the listener cannot be registered with the runtime. Otherwise it does not
+/// return.
 pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>) -> io::Result<()> {
     let listener = UnixListener::from_std(listener)?;
     let mut clients = JoinSet::new();

@@ -47,7 +47,7 @@ pub(crate) enum Request {
     /// Like `Open`, for a link whose XDP program was detached externally. Handled before requests
     /// for other links.
     Reattach(LinkSpec),
-    /// Restores multicast memberships of an open link that the kernel may have dropped.
+    /// Restores an open link's multicast memberships, which the kernel may have dropped.
     RenewGroups(LinkSpec),
     /// Closes a link whose interface was deleted or renamed.
     Close {

@@ -38,7 +38,7 @@ impl Engine {
             return;
         };
         link.changed = true;
-        // Also set after a failure, because the service retries by itself.
+        // Also set after a failure, because the service retries on its own.
         link.requested = true;
         match io {
             Ok(mut io) => {

@@ -169,8 +169,8 @@ impl Engine {
     /// Opens the engine's netlink sockets and timers, and reads the links and addresses.
     ///
     /// # Errors
-    /// If a file descriptor cannot be opened, the prober thread cannot be started, or links and
-    /// addresses cannot be read.
+    /// Returns an error if a file descriptor cannot be opened, the prober thread cannot be started,
+    /// or links and addresses cannot be read.
     pub(crate) fn new(
         topology: Topology,
         kernel: KernelSide,
@@ -243,7 +243,7 @@ impl Engine {
     /// may remain.
     ///
     /// # Errors
-    /// If waiting for events fails.
+    /// Returns an error if waiting for events fails.
     pub(crate) fn run(mut self) -> io::Result<bool> {
         if self.realtime == Realtime::Auto {
             if let Err(error) = realtime::lock_memory() {

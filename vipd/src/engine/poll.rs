@@ -65,7 +65,7 @@ impl Poll {
     /// Adds a descriptor in level-triggered mode.
     ///
     /// # Errors
-    /// If the descriptor cannot be polled.
+    /// Returns an error if the descriptor cannot be polled.
     pub(crate) fn add(&self, descriptor: impl AsFd, source: Source) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(source as u64), EventFlags::IN)?)
     }

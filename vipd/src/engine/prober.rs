@@ -89,7 +89,7 @@ impl Prober {
         Ok(Self(sender))
     }
 
-    /// Starts probing an attachment: now, and later on request.
+    /// Adds an attachment, which is probed immediately and later on request.
     pub(crate) fn watch(&self, is_attached: impl Fn() -> bool + Send + 'static) -> Arc<Attachment> {
         let attachment = Arc::new(Attachment::default());
         attachment.pending.store(Probing::Unawaited as u8, Ordering::Release);

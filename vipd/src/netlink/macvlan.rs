@@ -86,7 +86,7 @@ impl Macvlans {
     /// must not contain spaces.
     ///
     /// # Errors
-    /// If the netlink socket cannot be opened or the links cannot be read.
+    /// Returns an error if the netlink socket cannot be opened or the links cannot be read.
     pub fn open(owner: &str) -> io::Result<Self> {
         let requests = Requests::open()?;
         let owner = format!("vipd {owner} ");
@@ -98,8 +98,8 @@ impl Macvlans {
     /// Returns the macvlan, creating it if it does not exist. A new macvlan is down.
     ///
     /// # Errors
-    /// If the kernel rejects the macvlan, or if a sysctl has the wrong value and cannot be set. In
-    /// the latter case, the macvlan is deleted again.
+    /// Returns an error if the kernel rejects the macvlan, or if a sysctl has the wrong value and
+    /// cannot be set. In the latter case, the macvlan is deleted again.
     pub fn ensure(&mut self, wanted: &Wanted<'_>) -> io::Result<Macvlan> {
         self.forget_former_parent(wanted);
         if let Some((known, _)) = self.created.get(&wanted.key()).cloned() {

@@ -131,7 +131,7 @@ impl Requests {
     /// failed to `failed`.
     ///
     /// # Errors
-    /// If the socket fails. It is then unknown which of the changes were applied.
+    /// Returns an error if the socket fails. It is then unknown which of the changes were applied.
     pub fn wait(&mut self, changes: &[Change], mut failed: impl FnMut(&Change, io::Error)) -> io::Result<()> {
         let (batch, result) = match (self.pending.pop_front(), &self.worker) {
             (None, _) => return Ok(()),
@@ -167,7 +167,7 @@ impl Requests {
     /// Applies the changes in order and passes those that failed to `failed`.
     ///
     /// # Errors
-    /// If the socket fails. It is then unknown which of the changes were applied.
+    /// Returns an error if the socket fails. It is then unknown which of the changes were applied.
     pub fn apply(
         &mut self,
         changes: &[Change],
@@ -187,7 +187,7 @@ impl Requests {
     /// belong to another agent and stay.
     ///
     /// # Errors
-    /// If the dump or a removal fails. All other removals are still carried out.
+    /// Returns an error if the dump or a removal fails. All other removals are still carried out.
     pub fn withdraw(&mut self, interfaces: &[String], vips: &[IpAddr]) -> io::Result<()> {
         let mut indices = Vec::new();
         let mut changes = Vec::new();

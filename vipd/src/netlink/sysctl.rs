@@ -103,7 +103,7 @@ impl fmt::Display for Sysctls {
 /// Sets the sysctls of a new macvlan before it is brought up.
 ///
 /// # Errors
-/// If a sysctl has the wrong value and cannot be set.
+/// Returns an error if a sysctl has the wrong value and cannot be set.
 pub(super) fn prepare(interface: &str, family: u8, parent: &str) -> Result<(), SysctlError> {
     let set = |family, name, value| {
         set(family, interface, name, value).map_err(|error| SysctlError { is_new: true, ..error })

@@ -36,8 +36,8 @@ impl PacketSocket {
     /// packet socket sends a frame completely or not at all.
     ///
     /// # Errors
-    /// If the first frame is refused: `ENETDOWN` if the interface is down, `ENOBUFS` or `EAGAIN` if
-    /// its queue is full.
+    /// Returns an error if the first frame is refused: `ENETDOWN` if the interface is down,
+    /// `ENOBUFS` or `EAGAIN` if its queue is full.
     pub(super) fn send_many<'a>(&self, frames: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
         let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; AT_ONCE];
         let mut count = 0;

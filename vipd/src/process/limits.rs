@@ -10,8 +10,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// The usual soft limit of 1024 exists only for programs that use select(2).
 ///
 /// # Errors
-/// If setrlimit(2) fails. This is not expected, because any process may raise its soft limit to the
-/// hard limit.
+/// Returns an error if setrlimit(2) fails. This is not expected, because any process may raise its
+/// soft limit to the hard limit.
 pub fn raise_open_files() -> io::Result<Option<u64>> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {

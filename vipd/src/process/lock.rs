@@ -85,7 +85,7 @@ impl AgentLock {
     /// Takes the lock for a runtime directory. The directory need not exist.
     ///
     /// # Errors
-    /// If another process holds the lock, or the path is too long.
+    /// Returns an error if another process holds the lock, or the path is too long.
     pub fn acquire(directory: &Path) -> Result<Self, LockError> {
         let name = name(directory);
         let socket_name = format!("{PREFIX}{name}");

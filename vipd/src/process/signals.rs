@@ -83,7 +83,7 @@ impl Signals {
     /// Registers the descriptor with the current tokio runtime.
     ///
     /// # Errors
-    /// If the runtime cannot poll the descriptor.
+    /// Returns an error if the runtime cannot poll the descriptor.
     pub fn into_stream(self) -> io::Result<SignalStream> {
         // SAFETY: AsyncFd owns the descriptor and keeps it open until it is dropped.
         let ready = unsafe { AsyncFd::register(self.descriptor) }?;
@@ -101,7 +101,7 @@ impl SignalStream {
     /// Waits for the next signal.
     ///
     /// # Errors
-    /// If the runtime is shutting down, or the descriptor cannot be read.
+    /// Returns an error if the runtime is shutting down, or the descriptor cannot be read.
     pub async fn receive(&mut self) -> io::Result<Received> {
         loop {
             let mut ready = self.ready.readable().await?;

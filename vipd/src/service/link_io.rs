@@ -82,8 +82,8 @@ impl LinkOpener {
     /// Returns whether the set of families whose group cannot be joined has changed.
     ///
     /// # Errors
-    /// If the link was not open and no group can be joined. In all other cases, a failure affects
-    /// only the routers of its family.
+    /// Returns an error if the link was not open and no group can be joined. In all other cases, a
+    /// failure affects only the routers of its family.
     fn ensure_groups(&mut self, spec: &LinkSpec) -> anyhow::Result<bool> {
         let was_open = self.open.contains_key(&spec.ifindex);
         let Open { groups, unjoined, .. } = self.open.entry(spec.ifindex).or_default();
@@ -112,7 +112,7 @@ impl LinkOpener {
     /// Creates the macvlans that do not exist, and returns failures along with the macvlans.
     ///
     /// # Errors
-    /// If every router of the link needs a macvlan and none can be created.
+    /// Returns an error if every router of the link needs a macvlan and none can be created.
     fn ensure_macvlans(&mut self, spec: &LinkSpec) -> anyhow::Result<(Vec<MacvlanIo>, Vec<MacvlanFailure>)> {
         let (mut macvlans, mut failed) = (Vec::new(), Vec::new());
         for RouterSpec { name, entry, macvlan, .. } in &spec.routers {
@@ -281,7 +281,8 @@ fn ensure_sockets(spec: &LinkSpec) -> anyhow::Result<(PacketSocket, BTreeMap<Rou
     Ok((socket, unicast.collect::<anyhow::Result<_>>()?))
 }
 
-/// Adds to an error what failed and the remedy for its errno, or `otherwise` if the errno has none.
+/// Adds context to an error: `what` failed, and the remedy for the errno. If the errno has no remedy,
+/// `otherwise` is used.
 fn failure(what: impl Display, error: io::Error, otherwise: Option<&str>) -> anyhow::Error {
     let remedy = match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => Some("vipd needs CAP_NET_RAW"),

@@ -66,8 +66,8 @@ const REPORTS: usize = 4096;
 /// Runs the agent until a signal stops it.
 ///
 /// # Errors
-/// If the runtime directory or the XDP program cannot be used, the only interface cannot be opened,
-/// the engine fails, or VIPs may remain after shutdown.
+/// Returns an error if the runtime directory or the XDP program cannot be used, the only interface
+/// cannot be opened, the engine fails, or VIPs may remain after shutdown.
 pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signals) -> anyhow::Result<()> {
     let macvlans = Macvlans::open(lock.name()).context("cannot remove macvlans left by a previous run")?;
     let runtime_dir = RuntimeDir::open(runtime_dir)?;
@@ -189,7 +189,7 @@ pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology
 /// with a different error.
 ///
 /// # Errors
-/// If VIPs may remain.
+/// Returns an error if VIPs may remain.
 fn withdraw(names: &[String], vips: &[IpAddr]) -> anyhow::Result<()> {
     let withdrawn = Requests::open().and_then(|mut requests| requests.withdraw(names, vips));
     withdrawn.map_err(|error| {

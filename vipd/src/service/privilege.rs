@@ -53,7 +53,7 @@ pub fn check() -> anyhow::Result<()> {
 /// configuration.
 ///
 /// # Errors
-/// If the hard limit is too low.
+/// Returns an error if the hard limit is too low.
 pub fn check_open_files(config: &Config) -> anyhow::Result<()> {
     let limit = raise_open_files().context("cannot raise the limit on open files")?;
     let needed = open_files(config);

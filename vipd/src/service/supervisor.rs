@@ -59,7 +59,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     /// addresses by then.
     ///
     /// # Errors
-    /// If a thread or the control socket cannot be started, or the only interface cannot be opened.
+    /// Returns an error if a thread or the control socket cannot be started, or the only interface
+    /// cannot be opened.
     pub(super) fn run(
         mut self,
         signals: Signals,

@@ -64,7 +64,7 @@ impl Worker {
     /// instead of the engine.
     ///
     /// # Errors
-    /// If the thread cannot be started.
+    /// Returns an error if the thread cannot be started.
     pub(super) fn start(
         work: impl LinkWork,
         engine: Handle,
@@ -246,8 +246,8 @@ impl<W: LinkWork> State<W> {
     }
 }
 
-/// Takes the next job: the first [`Request::Reattach`] that no earlier job for the same link
-/// precedes, otherwise the oldest job.
+/// Takes the next job: the first [`Request::Reattach`] with no earlier job for the same link, or the
+/// oldest job if there is none.
 fn take_next(queue: &mut VecDeque<Request>) -> Option<Request> {
     let is_first = |position: usize, request: &Request| {
         let Request::Reattach(spec) = request else { return false };

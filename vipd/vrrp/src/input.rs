@@ -11,7 +11,7 @@ use crate::config::VirtualAddress;
 /// One input of [`Router::handle`](crate::Router::handle).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The interface has this primary address, the source of adverts from now on. Clears
+    /// The interface has this primary address, which becomes the source of adverts. Clears
     /// [`Impediment::PrimaryAddress`].
     PrimaryAddress(IpAddr),
     /// A fault keeps the router from taking part in elections. Replaces an earlier fault of the
@@ -24,11 +24,11 @@ pub enum Input {
     /// An address owner's priority stays 255.
     ///
     /// The effective priority is used wherever the RFC uses Priority: in adverts, in comparisons
-    /// and in Skew_Time. A backup recomputes its running Active_Down_Timer from the time it was set,
-    /// so that of several backups the best one still takes over first. From the master's next
-    /// advert on, a backup follows a master that it no longer outranks, and preempts one that it now
-    /// outranks. A master does not send an additional advert: it would not change when a backup
-    /// preempts, because that is counted from the last advert the backup accepted.
+    /// and in Skew_Time. A backup recomputes its running Active_Down_Timer from the time at which it
+    /// was set, so that the backup with the highest priority still takes over first. Starting with
+    /// the master's next advert, it follows a master that it no longer outranks, and preempts one
+    /// that it now outranks. A master does not send an extra advert, which would not change when a
+    /// backup preempts: backups count from the last advert they accepted.
     Priority(u8),
     /// The agent is stopping: the RFC's Shutdown event. The router starts again at the next
     /// [`PrimaryAddress`](Self::PrimaryAddress).

@@ -69,7 +69,7 @@ impl Interval {
     /// Converts a duration. It is never rounded.
     ///
     /// # Errors
-    /// If the duration cannot be encoded exactly.
+    /// Returns an error if the duration cannot be encoded exactly.
     pub fn from_nanos(version: Version, nanos: Nanos) -> Result<Self, IntervalError> {
         let (unit, max, error) = match version {
             Version::V2 => (NANOS_PER_SECOND, 255, IntervalError::V2),

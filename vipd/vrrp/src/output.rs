@@ -72,7 +72,7 @@ pub enum Action {
 pub struct Steady {
     /// IP source.
     pub source: IpAddr,
-    /// Priority.
+    /// Priority, never 0.
     pub priority: u8,
     /// Max Advertise Interval as on the wire.
     pub interval: u16,

@@ -19,7 +19,7 @@ use crate::priority::PRIORITY_OWNER;
 /// Counts mismatches with the configuration, and logs those for which the advert is ignored.
 ///
 /// # Errors
-/// If the advert must be ignored.
+/// Returns an error if the advert must be ignored.
 #[inline]
 pub(crate) fn check(common: &mut Common, advert: &Received) -> Result<(), Discard> {
     let v2 = common.config.version() == Version::V2;

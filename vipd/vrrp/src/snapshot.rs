@@ -49,9 +49,9 @@ pub struct Snapshot {
     pub master: Option<IpAddr>,
     /// Active_Adver_Interval: learned from the master, else the configured interval.
     pub active_interval: Interval,
-    /// Active_Down_Interval.
+    /// Active_Down_Interval, with the current Active_Adver_Interval and priority.
     pub master_down_interval: Nanos,
-    /// Skew_Time.
+    /// Skew_Time, with the current Active_Adver_Interval and priority.
     pub skew: Nanos,
     /// In Backup, when Active_Down_Timer fires.
     pub master_down_at: Option<Timestamp>,

@@ -2,8 +2,8 @@
 //!
 //! [`steady`] measures backups and masters without state changes, [`takeover`] link cuts at the
 //! master, [`flood`] a pair of routers under invalid and low-priority adverts, [`many`] thousands
-//! of virtual routers, [`foreign`] the effect on TCP traffic of the node, and [`floors`] the system
-//! calls alone. [`cpu`] reads the CPU time of a process, [`spare`] that of the whole machine.
+//! of virtual routers, [`foreign`] the effect on TCP traffic of the node, and [`floors`] only the
+//! system calls. [`cpu`] reads the CPU time of a process, [`spare`] that of the whole machine.
 
 pub(crate) mod cpu;
 pub(crate) mod flood;

@@ -80,8 +80,8 @@ pub(crate) fn machine(
 ) -> Result<Vec<Figure>> {
     let masters = Masters::new(count, interval)?;
     let rate = f64::from(count) / interval.as_secs_f64();
-    // Check the count before the idle threads stop. That takes so long that backups without adverts
-    // would become master.
+    // Count the backups' frames before the idle threads stop. Stopping them takes so long that the
+    // backups, which receive no adverts meanwhile, become masters and send some.
     let each = || {
         let work = || {
             let before = masters.lab.frames_sent(NODE)?;

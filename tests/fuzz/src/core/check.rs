@@ -112,27 +112,30 @@ pub(super) fn follows(
     let ignored = after.counters.priority_zero_ignored > before.counters.priority_zero_ignored;
     assert!(
         !ignored || before.master.is_some_and(|master| master != advert.source),
-        "priority 0 of the master was ignored"
+        "the master's priority-0 advert was ignored"
     );
     assert!(!ignored || policy.ignore_foreign_priority_zero);
     let wait = if ignored {
-        assert_eq!(before.master_down_at, after.master_down_at, "priority 0 of another router");
+        assert_eq!(
+            before.master_down_at, after.master_down_at,
+            "a priority-0 advert from another router has no effect"
+        );
         return;
     } else if advert.priority == 0 {
         before.active_interval.skew(before.priority)
     } else if advert.priority >= before.priority || !preempts {
         assert_eq!(after.master, Some(advert.source), "{advert:?} is not followed");
-        assert_eq!(after.hold_until, None, "preempt_delay restarts");
+        assert_eq!(after.hold_until, None, "preempt_delay is reset");
         interval.master_down(before.priority, config.down_after_adverts)
     } else if after.hold_until.is_some_and(|until| advert.arrival < until) {
-        assert!(config.preempt_delay > 0 && !config.is_owner(), "a lower priority is followed");
+        assert!(config.preempt_delay > 0 && !config.is_owner(), "a lower-priority master was followed");
         interval.master_down(before.priority, config.down_after_adverts)
     } else {
         assert_eq!(before.master_down_at, after.master_down_at, "S12: the timer continues");
         return;
     };
     let deadline = Some(advert.arrival + wait);
-    // Only the minimum for a router that outranks its master may postpone the takeover.
+    // Only the floor set by an earlier advert may make the deadline later.
     let floor = policy.down_timer_floor
         && advert.priority > 0
         && before.master.is_some()

@@ -91,7 +91,10 @@ fn family(
         let found = host::family_name(of(first));
         problems.add(
             configured.at,
-            format!("family is \"{}\" and the virtual addresses are {found}; remove it", configured.value),
+            format!(
+                "family is \"{}\", but the virtual addresses are {found}; remove `family`",
+                configured.value
+            ),
         );
         return None;
     }

@@ -5,14 +5,14 @@ use crate::config::schema;
 use crate::config::table::{Table, Value};
 use crate::vrrp::config::{DOWN_AFTER_ADVERTS, PRIORITY_DEFAULT, PRIORITY_OWNER};
 
-/// Settings of the election. Rejected keys have their defaults.
+/// Settings of the election. A rejected key has its default value.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct Election {
     pub(in crate::config) priority: u8,
     pub(in crate::config) preempt: bool,
-    /// Nanoseconds.
+    /// In nanoseconds; 0 for none.
     pub(in crate::config) preempt_delay: u64,
-    /// Nanoseconds.
+    /// In nanoseconds; 0 for none.
     pub(in crate::config) startup_delay: u64,
     pub(in crate::config) down_after_adverts: u8,
     pub(in crate::config) accept: bool,
@@ -55,7 +55,7 @@ impl Election {
             problems.add(
                 rejected.at,
                 "accept is false and priority is 255; an address owner always accepts packets to its addresses (RFC 9568 \
-                 section 6.1); remove it, or lower the priority",
+                 section 6.1); remove `accept`, or lower the priority",
             );
         }
         if let Some(unusual) = down_after_adverts.as_ref().filter(|found| found.value != DOWN_AFTER_ADVERTS) {

@@ -50,7 +50,7 @@ impl Draft {
         {
             problems.add(
                 *at,
-                "version is 2 in an IPv6 virtual router; VRRPv2 is for IPv4 only (RFC 3768 section 1); remove it",
+                "version is 2 in an IPv6 virtual router; VRRPv2 is for IPv4 only (RFC 3768 section 1); remove `version`",
             );
         }
         let version = configured.map(|version| version.map_or(Version::V3, |version| version.value));
@@ -60,7 +60,7 @@ impl Draft {
         if let (Some(found), PRIORITY_OWNER) = (virtual_mac, election.priority) {
             problems.add(
                 found.span().start,
-                "virtual_mac is true and priority is 255; an owner's addresses are the interface's own and use its MAC; remove it, or lower the priority",
+                "virtual_mac is true and priority is 255; an owner's addresses are the interface's own and use its MAC; remove `virtual_mac`, or lower the priority",
             );
         }
         let elsewhere = addresses.all().find(|placed| placed.value.placement.interface.is_some());

@@ -8,7 +8,7 @@ use crate::vrrp::config::VirtualAddress;
 /// Parses an address.
 ///
 /// # Errors
-/// With a message for the user.
+/// Returns a message for the user.
 pub(in crate::config) fn parse(text: &str) -> Result<VirtualAddress, String> {
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),

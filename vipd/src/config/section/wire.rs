@@ -54,7 +54,7 @@ pub(in crate::config) fn virtual_mac(
     if let Some(on_base) = on_base.as_ref().filter(|on_base| is_unicast && !on_base.value) {
         problems.add(
             on_base.at,
-            "virtual_mac_transmit_on_base = false and unicast_peers are mutually exclusive; the kernel routes unicast adverts and sends them with the interface's own MAC; remove it",
+            "virtual_mac_transmit_on_base = false and unicast_peers are mutually exclusive; the kernel routes unicast adverts and sends them with the interface's own MAC; remove `virtual_mac_transmit_on_base`",
         );
     }
     Some(VirtualMac { transmit_on_base: is_unicast || on_base.is_some_and(|on_base| on_base.value) })

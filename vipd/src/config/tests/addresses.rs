@@ -115,7 +115,10 @@ fn the_family_is_derived_from_the_addresses_or_set_by_the_key() {
             "family = \"inet\"",
             "6:10: family is \"inet\"; it must be \"ipv4\" or \"ipv6\"; choose one of them",
         ),
-        ("family = \"ipv6\"", "6:10: family is \"ipv6\" and the virtual addresses are IPv4; remove it"),
+        (
+            "family = \"ipv6\"",
+            "6:10: family is \"ipv6\", but the virtual addresses are IPv4; remove `family`",
+        ),
         (
             "virtual_addresses = [\"192.0.2.1\", \"fe80::1/64\"]",
             "6:35: virtual address fe80::1/64 is IPv6 in an IPv4 virtual router; an advert carries addresses of one family only (RFC 9568 section 5.2.9); move it to `virtual_addresses_excluded`, or to a separate instance",
@@ -126,7 +129,7 @@ fn the_family_is_derived_from_the_addresses_or_set_by_the_key() {
         ),
         (
             "virtual_addresses = [\"fe80::1/64\"]\nversion = 2",
-            "7:11: version is 2 in an IPv6 virtual router; VRRPv2 is for IPv4 only (RFC 3768 section 1); remove it",
+            "7:11: version is 2 in an IPv6 virtual router; VRRPv2 is for IPv4 only (RFC 3768 section 1); remove `version`",
         ),
     ]);
 }

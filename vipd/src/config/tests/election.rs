@@ -45,11 +45,11 @@ fn invalid_values_are_rejected() {
         (
             "accept = false\npriority = 255",
             "6:10: accept is false and priority is 255; an address owner always accepts packets to its addresses (RFC 9568 \
-             section 6.1); remove it, or lower the priority",
+             section 6.1); remove `accept`, or lower the priority",
         ),
         (
             "priority = 255\nvirtual_mac = true",
-            "7:15: virtual_mac is true and priority is 255; an owner's addresses are the interface's own and use its MAC; remove it, or lower the priority",
+            "7:15: virtual_mac is true and priority is 255; an owner's addresses are the interface's own and use its MAC; remove `virtual_mac`, or lower the priority",
         ),
         (
             "accept = false\nvirtual_addresses_excluded = [{ address = \"10.0.0.1/24\", dev = \"eth2\" }]",

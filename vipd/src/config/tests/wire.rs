@@ -49,7 +49,7 @@ fn virtual_mac_keys_are_read_and_conflicts_rejected() {
         ),
         (
             &format!("virtual_mac = true\nvirtual_mac_transmit_on_base = false\n{unicast}"),
-            "7:32: virtual_mac_transmit_on_base = false and unicast_peers are mutually exclusive; the kernel routes unicast adverts and sends them with the interface's own MAC; remove it",
+            "7:32: virtual_mac_transmit_on_base = false and unicast_peers are mutually exclusive; the kernel routes unicast adverts and sends them with the interface's own MAC; remove `virtual_mac_transmit_on_base`",
         ),
     ]);
 }

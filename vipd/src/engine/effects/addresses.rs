@@ -281,7 +281,7 @@ impl Effects {
             refused[index] = true;
             let origin = origins.get(index).copied().flatten();
             let vip = origin.and_then(|origin| origin.vip);
-            // The removal of an address that is not configured is not retried, so always logged.
+            // Removals of addresses that are not configured are not retried. Log every failure.
             let is_logged = vip.is_none_or(|vip| {
                 if let Some(instance) = routers.get_mut(vip.0) {
                     instance.sent.address_errors += 1;

@@ -22,7 +22,7 @@ pub(super) fn write(config: &Instance, event: &Event) {
         Event::Discarded { reason, source } => {
             let (reason, remedy) = match reason {
                 Discard::OwnSource => {
-                    ("its source is our own address", "look for a loop or a duplicate address")
+                    ("source is this router's own address", "look for a loop or a duplicate address")
                 }
                 Discard::Interval => {
                     ("advert interval mismatch", "configure the same advert_interval on all routers")
@@ -43,10 +43,10 @@ pub(super) fn write(config: &Instance, event: &Event) {
             tracing::warn!(instance, %source, theirs, %ours, "advert interval mismatch; using the master's interval");
         }
         Event::AddressListDiffers { source } => {
-            tracing::warn!(instance, %source, "address list mismatch: the router advertises other addresses");
+            tracing::warn!(instance, %source, "address list mismatch: the sender advertises different addresses");
         }
         Event::OwnerConflict { source } => {
-            tracing::warn!(instance, %source, "another router also has priority 255; configure it on one only");
+            tracing::warn!(instance, %source, "another router also has priority 255; configure priority 255 on one router only");
         }
         Event::LosingAdvert { source, priority } => {
             tracing::warn!(

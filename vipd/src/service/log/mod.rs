@@ -73,12 +73,13 @@ impl Log {
                 if let Some(log) = self.instances.get_mut(&router)
                     && log.permits()
                 {
-                    let remedy = match error.raw_os_error() {
-                        // The address list does not fit into one packet.
-                        Some(libc::EMSGSIZE) => "move addresses to virtual_addresses_excluded",
-                        _ => "further failures are not logged until a send succeeds",
-                    };
-                    tracing::warn!(instance = log.config.name, %error, remedy, "cannot send");
+                    // The address list does not fit into one packet.
+                    let is_too_long = error.raw_os_error() == Some(libc::EMSGSIZE);
+                    let remedy = is_too_long.then_some("move addresses to virtual_addresses_excluded");
+                    tracing::warn!(
+                        instance = log.config.name, %error, remedy,
+                        "cannot send a frame; further failures are not logged until a send succeeds"
+                    );
                 }
             }
             Report::NetlinkFailed(error) => {

@@ -17,17 +17,16 @@ use crate::interval::{Interval, Version};
 use crate::output::{Event, Reason, Steady};
 use crate::priority::PRIORITY_ZERO;
 
-/// Data of Backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Backup {
-    /// Active_Down_Timer.
+    /// When Active_Down_Timer fires.
     down_timer: Timestamp,
     /// Time from which Active_Down_Timer is counted: the arrival of an advert, or the start.
     down_from: Timestamp,
     /// Reason for the transition when the timer fires: [`Reason::MasterTimeout`],
     /// [`Reason::PriorityZero`] or [`Reason::Preempted`].
     down_reason: Reason,
-    /// Active_Adver_Interval.
+    /// Active_Adver_Interval: learned from the master, or the configured interval.
     active_interval: Interval,
     /// Source of the last accepted advert.
     master: Option<IpAddr>,

@@ -7,7 +7,6 @@ use crate::common::Common;
 use crate::interval::Nanos;
 use crate::output::Reason;
 
-/// Data of Initialize.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Initialize {
     /// End of `startup_delay`; set only if nothing else keeps the router from starting.

@@ -17,10 +17,9 @@ use crate::interval::{Nanos, Version};
 use crate::output::{Action, Addresses, Event, Reason};
 use crate::priority::PRIORITY_ZERO;
 
-/// Data of Master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Master {
-    /// Adver_Timer.
+    /// When Adver_Timer fires.
     adver_timer: Timestamp,
     /// When the second burst of announcements is due.
     announce_again: Option<Timestamp>,
