@@ -224,7 +224,7 @@ impl Agent {
         let joins_no_group = self.kind == AgentKind::Keepalived && unicast;
         let listening =
             try_wait_until(&format!("{self} to join {}", vipd_witness::GROUP_IPV4), START, || {
-                let process = self.process.as_mut().context("was started above")?;
+                let process = self.process.as_mut().context("the process has been stopped")?;
                 ensure!(process.is_running()?, "it has exited");
                 // With unicast peers keepalived joins no group; wait for a log line instead.
                 if joins_no_group {

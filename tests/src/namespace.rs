@@ -128,7 +128,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take().filter(|t| t.thread().id() != thread::current().id()) {
-            // The thread does not panic: panics of jobs are caught, and `enter` has none.
+            // The thread does not panic: panics of jobs are caught, and `enter` never panics.
             let _ = thread.join();
         }
     }

@@ -200,7 +200,7 @@ fn second_agent_in_a_recreated_runtime_directory_is_rejected() {
     let before = node.run(links::names).expect("list interfaces");
     node.run(|| fs::remove_dir_all(directory("a"))).expect("remove");
     let answer = run_to_end(node, command(node, "a", "virtual_mac = true\n"));
-    assert_rejected(&answer, &["another vipd", &format!("(pid {})", first.child.id()), "already runs"]);
+    assert_rejected(&answer, &["another vipd", &format!("(pid {})", first.child.id()), "is already running"]);
     assert_eq!(node.run(links::names).expect("list interfaces"), before, "no macvlan was removed");
 }
 

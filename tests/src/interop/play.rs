@@ -1,4 +1,4 @@
-//! Runs one combination through election, crash, return, release and a second return.
+//! Runs one combination through an election, a crash, a return, a clean shutdown and another return.
 
 use std::time::Duration;
 

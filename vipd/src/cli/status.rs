@@ -40,7 +40,7 @@ pub(super) fn render(report: &StatusReport) -> String {
         if !instance.missing_addresses.is_empty() {
             let missing = instance.missing_addresses.join(",");
             table.note(Cell::styled(
-                format!("missing: {missing}; the kernel refused to add them, see the log"),
+                format!("missing: {missing}; the kernel refused to add them; see the log"),
                 BAD,
             ));
         }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 /// How the XDP program is attached to an interface (`xdp`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
-    /// Native where it costs other traffic nothing, otherwise generic.
+    /// Native if that mode of the driver does not affect other traffic, otherwise generic.
     #[default]
     Auto,
     /// Native, or generic if the driver refuses.

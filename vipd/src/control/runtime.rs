@@ -22,7 +22,7 @@ pub fn socket_path(directory: &Path) -> PathBuf {
 pub enum RuntimeError {
     /// An agent in another network namespace uses it.
     #[error(
-        "another vipd{} already runs with the runtime directory {}; stop it first, or choose another directory \
+        "another vipd{} is already running with the runtime directory {}; stop it first, or choose another directory \
          with --runtime-dir DIR",
         .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(),
         .directory.display()

@@ -198,7 +198,7 @@ fn a_directory_in_use_is_rejected_without_affecting_its_agent() {
     let path = served.directory.path();
     let refused = RuntimeDir::open(path).expect_err("taken");
     let expected = format!(
-        "another vipd (pid {}) already runs with the runtime directory {}; stop it first, or choose another \
+        "another vipd (pid {}) is already running with the runtime directory {}; stop it first, or choose another \
          directory with --runtime-dir DIR",
         std::process::id(),
         path.display()

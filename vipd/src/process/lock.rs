@@ -27,7 +27,7 @@ const MAX_NAME: usize = 107;
 pub enum LockError {
     /// Another agent with this runtime directory runs in this network namespace.
     #[error(
-        "another vipd{} already runs with the runtime directory {name}; stop it first, or choose another \
+        "another vipd{} is already running with the runtime directory {name}; stop it first, or choose another \
          directory with --runtime-dir DIR",
         .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
     )]
@@ -55,7 +55,7 @@ pub enum LockError {
     },
     /// The path of the runtime directory is too long for a socket name.
     #[error(
-        "the path of the runtime directory {} is {} bytes long, the maximum is {}; choose another with --runtime-dir \
+        "the path of the runtime directory {} is {} bytes long; the maximum is {}; choose another with --runtime-dir \
          DIR",
         .0,
         .0.len(),

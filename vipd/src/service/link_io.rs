@@ -218,7 +218,8 @@ impl LinkWork for LinkOpener {
             if wanted_up.load(Ordering::SeqCst) == up
                 && let Err(error) = self.macvlans.set_up(ifindex, up)
             {
-                tracing::warn!(ifindex, up, %error, "cannot bring the macvlan up or down");
+                let direction = if up { "up" } else { "down" };
+                tracing::warn!(ifindex, %error, "cannot bring the macvlan {direction}");
             }
         }
     }

@@ -95,7 +95,7 @@ pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signa
     let outlets = Outlets { requests, reports, transitions: publisher };
     let kernel_side = KernelSide { feed, closed, steady };
     let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, outlets)
-        .context("cannot initialize the engine: cannot open a netlink socket, timerfd or eventfd")?;
+        .context("cannot initialize the engine")?;
 
     let supervisor = Supervisor {
         engine: handle.clone(),

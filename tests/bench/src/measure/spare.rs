@@ -1,8 +1,8 @@
 //! Measures the CPU time used on the whole machine, including interrupts.
 //!
-//! `/proc/stat` is based on a few hundred samples per second, which miss or overrate short work.
-//! Instead, a SCHED_IDLE thread on each CPU continuously reads the clock. A gap between two
-//! readings is time that was used by an interrupt, another program or the hypervisor.
+//! `/proc/stat` is based on a few hundred samples per second, which miss or overstate short
+//! bursts of work. Instead, a SCHED_IDLE thread on each CPU continuously reads the clock. A gap
+//! between two readings is time used by an interrupt, another program or the hypervisor.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -144,7 +144,7 @@ impl Announcer {
                 }
                 return Some(packet);
             }
-            // The round is complete. A burst without any packets ends here, too.
+            // The round is complete. A burst without any packets also ends here.
             if burst.round + 1 < burst.rounds && burst.position > 0 {
                 burst.round += 1;
                 burst.position = 0;

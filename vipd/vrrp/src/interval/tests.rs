@@ -1,4 +1,4 @@
-//! Skew_Time and Active_Down_Interval by table (M1 to M3), and intervals that are rejected.
+//! Tables of Skew_Time and Active_Down_Interval (M1 to M3), and intervals that are rejected.
 
 use proptest::prelude::*;
 

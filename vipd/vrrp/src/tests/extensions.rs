@@ -26,7 +26,7 @@ fn down_after_adverts_sets_the_number_of_missed_adverts() {
 }
 
 #[test]
-fn a_master_counts_as_stalled_after_down_after_adverts_intervals_at_most_three() {
+fn the_stall_limit_is_down_after_adverts_intervals_but_at_most_three() {
     for (adverts, intervals) in [(1, 1), (3, 3), (30, 3)] {
         let config = RouterConfig { down_after_adverts: adverts, ..config(Version::V3, SECOND) };
         let mut script = Script::master(config.clone());
