@@ -8,6 +8,7 @@ use vipd_common::Timestamp;
 use super::{Backup, StateData, Transition};
 use crate::common::{Common, Repeating};
 use crate::config::{Announcements, VirtualAddress};
+use crate::deviation::advert_phase;
 use crate::deviation::answer_limit::AnswerLimit;
 use crate::deviation::last_advert;
 use crate::deviation::split_brain::SplitBrain;
@@ -47,7 +48,7 @@ impl Master {
         // M4: a master uses its own configured interval.
         let interval = common.config.interval.nanos();
         Self {
-            adver_timer: now + interval,
+            adver_timer: advert_phase::adver_timer(common.policy, now, interval),
             announce_again: after(delay),
             refresh: after(refresh),
             last_sent: now,
@@ -98,7 +99,8 @@ impl Master {
         if advert.priority == PRIORITY_ZERO {
             // S21: send an advert, Adver_Timer := Advertisement_Interval.
             if self.answer(common, now, stalled) {
-                self.adver_timer = now + common.config.interval.nanos();
+                let interval = common.config.interval.nanos();
+                self.adver_timer = advert_phase::adver_timer(common.policy, now, interval);
             }
             return None;
         }

@@ -67,6 +67,9 @@ pub(crate) fn owner(version: Version, interval: u64) -> RouterConfig {
     RouterConfig { priority: 255, ..config(version, interval) }
 }
 
+/// vipd's behavior, except that every interval is exact, so that the expected times are round.
+const EXACT: Policy = Policy { group_adverts: false, ..Policy::VIPD };
+
 /// A router and its clock. Every advert it sends is accepted by the kernel.
 pub(crate) struct Script {
     pub(crate) router: Router,
@@ -79,17 +82,17 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new(config: RouterConfig) -> Self {
-        Self::new_with(config, Policy::VIPD)
+        Self::new_with(config, EXACT)
     }
 
-    fn new_with(config: RouterConfig, policy: Policy) -> Self {
+    pub(crate) fn new_with(config: RouterConfig, policy: Policy) -> Self {
         let now = Timestamp::from_nanos(1000 * SECOND);
         Self { router: Router::with_policy(config, policy), now, events: Vec::new(), has_addresses: false }
     }
 
     /// Creates a script whose router has started: in Backup, or in Master if it is the owner.
     pub(crate) fn started(config: RouterConfig) -> Self {
-        Self::started_with(config, Policy::VIPD)
+        Self::started_with(config, EXACT)
     }
 
     pub(crate) fn started_with(config: RouterConfig, policy: Policy) -> Self {
@@ -100,7 +103,7 @@ impl Script {
 
     /// Creates a script whose router has just become master.
     pub(crate) fn master(config: RouterConfig) -> Self {
-        Self::master_with(config, Policy::VIPD)
+        Self::master_with(config, EXACT)
     }
 
     pub(crate) fn master_with(config: RouterConfig, policy: Policy) -> Self {
