@@ -180,7 +180,7 @@ fn check_config(config: &Config) {
     let mut addresses = BTreeSet::new();
     assert!(!config.instances.is_empty());
     for instance in &config.instances {
-        let Instance { name, interface, router, .. } = instance;
+        let Instance { name, interface, router, .. } = &**instance;
         let printable = name.chars().all(|c| !c.is_whitespace() && !c.is_control());
         assert!(printable && (1..=64).contains(&name.chars().count()), "{name:?}");
         assert!((1..=15).contains(&interface.len()) && !interface.contains(['/', '\0']), "{interface:?}");

@@ -17,6 +17,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
@@ -38,8 +39,8 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Config {
     /// Whether the engine requests real-time scheduling.
     pub realtime: Realtime,
-    /// The instances in file order, at least one.
-    pub instances: Vec<Instance>,
+    /// The instances in file order, at least one. Shared by the engine and the service.
+    pub instances: Vec<Arc<Instance>>,
     /// Warnings about valid but suspicious settings, in file order.
     pub warnings: Vec<Problem>,
 }
@@ -190,7 +191,7 @@ fn instances(
     folder: &Path,
     machine: &Machine,
     problems: &mut Collector<'_>,
-) -> Option<Vec<Instance>> {
+) -> Option<Vec<Arc<Instance>>> {
     let default = table.optional(&schema::XDP, problems, interface::xdp).flatten().unwrap_or_default();
     let mut interfaces = Vec::new();
     tables(table, &schema::INTERFACES, "in an interface", problems, |table, problems| {
@@ -213,7 +214,7 @@ fn instances(
     machine.check(&drafts, problems);
     let modes = interface::modes(&interfaces, &drafts, problems);
     let mode = |name: &str| modes.get(name).copied().unwrap_or(default);
-    drafts.into_iter().map(|draft| draft.finish(mode)).collect()
+    drafts.into_iter().map(|draft| draft.finish(mode).map(Arc::new)).collect()
 }
 
 /// Reads an array of tables and returns the number of elements. If the value is not an array, reports

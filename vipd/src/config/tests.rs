@@ -12,6 +12,7 @@ mod values;
 mod wire;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::settings::{Checksum, Placement, Transport};
 use super::{Config, ConfigError, Instance, Realtime};
@@ -55,7 +56,7 @@ fn problems(source: &str) -> String {
 #[track_caller]
 fn parsed(line: &str) -> Instance {
     let mut config = Config::parse(&with(line), "f").unwrap_or_else(|problems| panic!("{problems}"));
-    config.instances.remove(0)
+    Arc::unwrap_or_clone(config.instances.remove(0))
 }
 
 /// Returns the warnings for a valid instance that contains `line`, one per line.

@@ -30,7 +30,7 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An encoded reply, which may be shared by several clients.
-type Line = Arc<[u8]>;
+type Line = Arc<Vec<u8>>;
 
 /// Builds the reports. An `Err` is a message for the user.
 pub trait Source: Send + Sync + 'static {

@@ -176,7 +176,7 @@ mod tests {
 
     fn instances(text: &str) -> Vec<Arc<config::Instance>> {
         let config = Config::parse(text, "vipd.toml").expect("a valid configuration");
-        config.instances.into_iter().map(Arc::new).collect()
+        config.instances
     }
 
     fn three() -> Vec<Arc<config::Instance>> {

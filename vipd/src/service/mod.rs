@@ -180,7 +180,7 @@ pub(crate) fn sizes(config: &Config) -> anyhow::Result<Sizes> {
 pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology> {
     let mut topology = Topology::new(Rows::new(sizes.routers));
     for instance in &config.instances {
-        topology.add_router(Arc::new(instance.clone()))?;
+        topology.add_router(Arc::clone(instance))?;
     }
     Ok(topology)
 }

@@ -230,7 +230,7 @@ mod tests {
         let text = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
         let Ok(config) = Config::parse(text, "vipd.toml") else { panic!("a valid configuration") };
         let row = Rows::new(1).allocate().expect("a row");
-        Log::new(&[(RouterId::new(0, 0), row, Arc::new(config.instances[0].clone()))])
+        Log::new(&[(RouterId::new(0, 0), row, Arc::clone(&config.instances[0]))])
     }
 
     fn change(to: State, reason: Reason) -> Event {
