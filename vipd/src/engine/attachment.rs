@@ -157,7 +157,8 @@ impl Engine {
     /// Returns whether a router whose timer has fired may handle the timeout now. If it is a backup
     /// without a recent probe, requests a probe and postpones the timeout.
     pub(super) fn may_elect(&mut self, now: Timestamp, id: RouterId) -> bool {
-        let Some(instance) = self.topology.routers.get(id) else { return true };
+        let backup = |instance: &&Instance| instance.router.state() == State::Backup;
+        let Some(instance) = self.topology.routers.get(id).filter(backup) else { return true };
         // The heap entry may be outdated, and the deadline later.
         if instance.router.next_timeout().is_none_or(|next| next > now) {
             return true;
