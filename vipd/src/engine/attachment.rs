@@ -55,8 +55,9 @@ pub(crate) struct Watch {
     requested_at: Timestamp,
     /// The backup with the shortest advert interval, whose next advert is expected first.
     followed: Option<Followed>,
-    /// When to select `followed` again.
-    select_at: Timestamp,
+    /// Whether `followed` was selected after the last advert that had a record. The first advert of
+    /// a backup, and every advert that changes its interval, have one.
+    is_selected: bool,
     /// When the next advert is overdue, unless another one has arrived.
     overdue_at: Timestamp,
     /// When to wake up for the check.
@@ -71,9 +72,10 @@ struct Followed {
 }
 
 impl Watch {
-    /// Records the arrival of an advert.
+    /// Records the arrival of an advert that had a record.
     pub(super) fn received(&mut self, arrival: Timestamp) {
         self.received_at = self.received_at.max(arrival);
+        self.is_selected = false;
     }
 
     /// Returns the time without adverts after which the next one is overdue, in nanoseconds.
@@ -94,8 +96,8 @@ impl Watch {
         }
         let known = self.received_at.max(self.requested_at);
         let mut last = self.followed.map_or(known, |Followed { row, .. }| arrival(row).max(known));
-        if now >= self.select_at || now >= last + self.overdue_after() {
-            self.select_at = now + PERIOD;
+        if !self.is_selected || now >= last + self.overdue_after() {
+            self.is_selected = true;
             self.followed = None;
             for (row, interval) in backups() {
                 last = last.max(arrival(row));
@@ -204,7 +206,7 @@ fn backups<'a>(
     let instances = on_link.iter().filter_map(|id| routers.get(*id));
     let backups =
         instances.filter(move |instance| instance.link == link && instance.router.state() == State::Backup);
-    backups.map(|instance| (instance.row, instance.router.snapshot().active_interval.nanos()))
+    backups.map(|instance| (instance.row, instance.router.active_interval().nanos()))
 }
 
 /// Returns the earliest time at which the probe for an election at `deadline` may have begun.

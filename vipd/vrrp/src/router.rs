@@ -23,6 +23,7 @@ use crate::common::{Common, Repeating};
 use crate::config::RouterConfig;
 use crate::deviation::Policy;
 use crate::input::{Fault, Impediment, Input, Received};
+use crate::interval::Interval;
 use crate::output::{Action, Discard, Event, Reason, State, Steady};
 use crate::peers::Peer;
 use crate::priority::{self, PRIORITY_ZERO};
@@ -124,6 +125,17 @@ impl Router {
         self.state.state()
     }
 
+    /// Returns Active_Adver_Interval in Backup, and the configured interval in other states.
+    #[inline]
+    pub fn active_interval(&self) -> Interval {
+        match &self.state {
+            StateData::Backup(backup) => backup.active_interval(),
+            StateData::Initialize(_) | StateData::Fault(_) | StateData::Master(_) => {
+                self.common.config.interval
+            }
+        }
+    }
+
     /// Returns the fault set for this kind of impediment.
     pub fn impediment(&self, kind: Impediment) -> Option<Fault> {
         self.common.impediments.get(kind)
@@ -142,13 +154,13 @@ impl Router {
 
     /// Returns the state, timers and counters for reports.
     pub fn snapshot(&self) -> Snapshot {
-        let Common { config, priority, reason, since, counters, .. } = &self.common;
+        let Common { priority, reason, since, counters, .. } = &self.common;
         let (backup, starts_at) = match &self.state {
             StateData::Backup(backup) => (Some(backup), None),
             StateData::Initialize(initialize) => (None, initialize.starts_at),
             StateData::Fault(_) | StateData::Master(_) => (None, None),
         };
-        let active_interval = backup.map_or(config.interval, Backup::active_interval);
+        let active_interval = self.active_interval();
         Snapshot {
             state: self.state(),
             reason: *reason,
