@@ -139,7 +139,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         self.log.discards(|row| self.source.row(row));
                     }
                     // Logs state changes that the rate limit suppressed earlier.
-                    self.log_lost_transitions(from);
+                    if self.log.has_unlogged_transitions() {
+                        self.log_lost_transitions(from);
+                    }
                 }
             }
         }

@@ -240,8 +240,10 @@ impl<W: LinkWork> State<W> {
                 self.open(spec);
             }
         }
-        for spec in self.open.values().cloned().collect::<Vec<_>>() {
-            self.renew_groups(spec);
+        let Self { work, open, .. } = self;
+        let changed = open.values().filter(|spec| work.renew_groups(spec));
+        for spec in changed.cloned().collect::<Vec<_>>() {
+            self.open(spec);
         }
     }
 }

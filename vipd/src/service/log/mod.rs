@@ -31,6 +31,8 @@ pub(super) struct Log {
     agent: Limit,
     /// Failures of the agent that may repeat, by subject.
     failures: BTreeMap<String, Repeats>,
+    /// Whether the rate limit has suppressed the latest state change of an instance.
+    has_unlogged_transitions: bool,
 }
 
 struct InstanceLog {
@@ -62,7 +64,12 @@ impl Log {
             transitions: 0,
         };
         let instances = roster.iter().map(|(id, row, config)| (*id, log(*row, Arc::clone(config))));
-        Self { instances: instances.collect(), agent: Limit::new(), failures: BTreeMap::new() }
+        Self {
+            instances: instances.collect(),
+            agent: Limit::new(),
+            failures: BTreeMap::new(),
+            has_unlogged_transitions: false,
+        }
     }
 
     /// Logs a report, unless a limit suppresses it.
@@ -145,21 +152,35 @@ impl Log {
         if log.permits() {
             log.transitions += u64::from(is_transition);
             event::write(&log.config, event);
+        } else {
+            self.has_unlogged_transitions |= is_transition;
         }
+    }
+
+    /// Returns whether [`lost_transitions`](Self::lost_transitions) may have a line to log that the
+    /// rate limit suppressed before.
+    pub(super) fn has_unlogged_transitions(&self) -> bool {
+        self.has_unlogged_transitions
     }
 
     /// Logs the latest state change of each instance whose state changes were not all logged,
     /// because the channel was full or the rate limit suppressed them.
     pub(super) fn lost_transitions(&mut self, latest: &[(RouterId, Transition)]) {
+        self.has_unlogged_transitions = false;
         for (router, Transition { state, reason, count, .. }) in latest {
             let Some(log) = self.instances.get_mut(router) else { continue };
             let lost = count.saturating_sub(log.transitions);
-            if lost > 0 && log.permits() {
-                log.transitions = *count;
-                log.logged.clear();
-                let instance = log.config.name.as_str();
-                tracing::warn!(instance, to = %state, %reason, changes = lost, "state changed; earlier lines were dropped");
+            if lost == 0 {
+                continue;
             }
+            if !log.permits() {
+                self.has_unlogged_transitions = true;
+                continue;
+            }
+            log.transitions = *count;
+            log.logged.clear();
+            let instance = log.config.name.as_str();
+            tracing::warn!(instance, to = %state, %reason, changes = lost, "state changed; earlier lines were dropped");
         }
     }
 
@@ -281,6 +302,7 @@ mod tests {
         });
         let lost = 30 - first.len();
         assert!(lost > 0, "the rate limit is below 30 lines");
+        assert!(log.has_unlogged_transitions());
         // Simulates a pause after which lines are allowed again.
         log.instances.values_mut().for_each(|log| log.limit = Limit::new());
         let later = Lines::capture(|| log.lost_transitions(&transitions.take()));
@@ -288,5 +310,6 @@ mod tests {
             "WARN state changed; earlier lines were dropped instance=\"VI_1\" to=master reason=startup changes={lost}"
         );
         assert_eq!(later, [expected]);
+        assert!(!log.has_unlogged_transitions());
     }
 }
