@@ -156,7 +156,7 @@ fn unchanged_adverts_do_not_wake_the_engine() -> TestResult {
     Ok(())
 }
 
-/// A counter, and the change to an advert that makes it count there.
+/// A counter, and the change to an advert that increments it.
 type Invalid = (&'static str, fn(Advert) -> Advert);
 
 /// Adverts that are invalid in both versions.
@@ -251,7 +251,7 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     assert!(count >= 20_000, "{count} frames");
     Injector::open(lab.host(SENDER)?)?.send_paced(&frames, count, Duration::from_secs(2))?;
     let rounds = u64::try_from(ROUNDS)?;
-    // A round ends with the last foreign frame: once that is counted, all frames have been.
+    // A round ends with the last foreign frame: once it has been counted, all frames have been.
     let (last, _) = FOREIGN[FOREIGN.len() - 1];
     try_wait_until("the last frame to be counted", TIMEOUT, || {
         Ok(control::stats(&agent)?.0.number(last)? >= rounds)

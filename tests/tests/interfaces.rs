@@ -208,8 +208,8 @@ fn former_bridge_port_is_still_tracked() -> TestResult {
         links::add_bridge(BRIDGE)?;
         links::join_bridge(INTERFACE, BRIDGE)?;
         links::leave_bridge(INTERFACE)?;
-        // Netlink messages are ordered: once this removal has been handled, the earlier messages
-        // have been too.
+        // Netlink messages are ordered: once this removal has been handled, so have the earlier
+        // messages.
         links::remove_address(INTERFACE, Ipv4Addr::new(10, 0, 0, 1), 32)
     })?;
     try_wait_until("the address to be restored", TIMEOUT, || {

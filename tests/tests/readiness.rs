@@ -1,4 +1,4 @@
-//! Routers that cannot send or receive adverts do not become master, and recover by themselves.
+//! Routers that cannot send or receive adverts do not become master, and recover on their own.
 
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ fn is_member(host: &Namespace, group: &'static str) -> bool {
     host.run(move || {
         ["igmp", "igmp6"].into_iter().any(|file| {
             let table = std::fs::read_to_string(format!("/proc/thread-self/net/{file}"));
-            // Does not check the interface: /proc/net/igmp lists it on another line than its
+            // Does not check the interface: in /proc/net/igmp, it is not on the same line as its
             // groups.
             table.is_ok_and(|table| table.contains(group))
         })
@@ -282,7 +282,7 @@ fn unicast_without_hardware_address_fails_over() {
     for name in ["vipd:gratuitous-arp-sent", "vipd:send-errors"] {
         assert_eq!(counter(&two, name).unwrap(), 0, "{name}");
     }
-    // When the killed node restarts, its stale VIP is still on the interface, and it preempts.
+    // The killed node restarts with its stale VIP still on the interface, and preempts.
     one.start().unwrap();
     wait_for_state(&one, "master", TIMEOUT).unwrap();
     wait_for_state(&two, "backup", TIMEOUT).unwrap();

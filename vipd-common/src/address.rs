@@ -7,10 +7,11 @@ pub const FAMILY_IPV4: u8 = 4;
 /// Address family of an IPv6 virtual router, in map keys and records.
 pub const FAMILY_IPV6: u8 = 6;
 
-/// An IP address of either family: its bytes in network byte order, four to a word. An IPv4 address
-/// is the first word; the others are 0.
+/// An IP address of either family: its bytes in network byte order, four per word. An IPv4 address
+/// is in the first word, and the others are 0.
 ///
-/// Words rather than bytes, because the BPF target has ten registers and a stack of 512 bytes.
+/// Words need fewer registers and less stack than bytes; the BPF target has ten registers and a stack
+/// of 512 bytes.
 pub type Address = [u32; 4];
 
 /// Returns the words of an IPv4 address.
@@ -39,7 +40,7 @@ pub const fn to_words(address: IpAddr) -> Address {
     }
 }
 
-/// Returns the address in `address`: IPv6 if `family` is [`FAMILY_IPV6`], otherwise IPv4 from the
+/// Converts the words of an address: IPv6 if `family` is [`FAMILY_IPV6`], otherwise IPv4 from the
 /// first word.
 pub const fn from_words(family: u8, address: Address) -> IpAddr {
     let [first, second, third, last] = address;

@@ -1,20 +1,20 @@
-//! Counters of the XDP program: a row for each virtual router, and row 0 for packets of none.
+//! Counters of the XDP program: a row for each virtual router, and row 0 for packets that belong to none.
 
 use bytemuck::{Pod, Zeroable};
 
-/// One cell of a [`CounterRow`].
+/// The index of a cell in a [`CounterRow`].
 ///
-/// Names follow the leaves of RFC 8347 (`ietf-vrrp`) where it has one.
+/// If RFC 8347 (`ietf-vrrp`) has a leaf for a counter, the variant has the name of the leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Counter {
     /// Valid adverts for this virtual router (RFC 8347 `advertisement-rcvd`), priority 0 included.
     AdvertisementRcvd = 0,
-    /// Valid adverts with priority 0: the master gives up mastership (`priority-zero-pkts-rcvd`).
+    /// Valid adverts with priority 0: the master relinquishes mastership (`priority-zero-pkts-rcvd`).
     PriorityZeroRcvd = 1,
     /// Valid VRRPv3 adverts over IPv4 whose checksum includes a pseudo-header (the RFC 5798 form).
     ChecksumRfc5798Rcvd = 2,
-    /// Valid VRRPv3 adverts over IPv4 whose checksum is over the message alone (the RFC 9568 form).
+    /// Valid VRRPv3 adverts over IPv4 whose checksum covers only the message (the RFC 9568 form).
     ChecksumRfc9568Rcvd = 3,
     /// Valid adverts lost because the ring buffer was full.
     RingFull = 4,
@@ -39,7 +39,7 @@ pub enum Counter {
     /// A VRRPv2 authentication type that is known but not the configured one
     /// (RFC 2787 `vrrpStatsAuthTypeMismatch`).
     AuthTypeMismatch = 14,
-    /// VRRPv2 authentication data other than configured (RFC 2787 `vrrpStatsAuthFailures`).
+    /// VRRPv2 authentication data other than the configured password (RFC 2787 `vrrpStatsAuthFailures`).
     AuthFailures = 15,
     /// A unicast advert from a source that is not a configured peer.
     PeerErrors = 16,
@@ -55,7 +55,7 @@ pub enum Counter {
     DestinationPassed = 21,
     /// Row 0 only: IP protocol 112 too short or too malformed to contain a VRID, passed.
     UnparsablePassed = 22,
-    /// Valid adverts dropped by the rate limit of their sender
+    /// Valid adverts dropped by their sender's rate limit
     /// ([`TOKEN_INTERVAL`](crate::records::TOKEN_INTERVAL)).
     RateLimited = 23,
 }
@@ -63,10 +63,10 @@ pub enum Counter {
 /// Number of counters in use.
 pub const COUNTERS: usize = 24;
 
-/// Cells of a row: a multiple of 8, so that a row is whole cache lines (3 × 64 bytes).
+/// Number of cells in a row: a multiple of 8, so that a row fills whole cache lines (3 × 64 bytes).
 pub const ROW_CELLS: usize = 24;
 
-/// The row of packets that belong to no virtual router.
+/// The row that counts packets of no virtual router.
 pub const ROW_UNASSIGNED: u32 = 0;
 
 /// One row of counters, a value of the per-CPU map [`MAP_COUNTERS`](crate::names::MAP_COUNTERS).
@@ -89,7 +89,7 @@ impl CounterRow {
         self.cells[counter as usize]
     }
 
-    /// Adds another row, as for the sum over CPUs.
+    /// Adds another row, for example that of another CPU.
     pub fn add(&mut self, other: &Self) {
         for (cell, more) in self.cells.iter_mut().zip(other.cells) {
             *cell = cell.wrapping_add(more);

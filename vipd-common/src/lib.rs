@@ -1,10 +1,10 @@
 //! Code shared by vipd's XDP program and its user space.
 //!
 //! * [`wire`]: formats on the wire (Ethernet, IPv4, VRRP, ARP) and the Internet checksum.
-//! * [`parse`]: the advert parser. The XDP program runs it over a window of the frame, user space over
-//!   a slice; both reach the same verdict for the same bytes.
+//! * [`parse`]: the advert parser. The XDP program runs it on a window of the frame, user space on a
+//!   slice. Both reach the same verdict on the same bytes.
 //! * [`records`]: `#[repr(C)]` records, map keys and map values.
-//! * [`counters`]: the counters of a row.
+//! * [`counters`]: rows of counters.
 //! * [`names`]: the names of the program and its maps.
 //! * [`Timestamp`]: nanoseconds of `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns()`.
 //!
@@ -13,7 +13,7 @@
 #![forbid(unsafe_code)]
 #![expect(
     clippy::inline_always,
-    reason = "a call costs the XDP program stack, and the verifier loses bounds"
+    reason = "a call uses the XDP program's stack, and the verifier loses bounds"
 )]
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Names of the XDP program and its maps, as they stand in the object's symbol table.
+//! Names of the XDP program and its maps, as in the object's symbol table.
 
 /// XDP program for drivers that support linear buffers only.
 pub const PROGRAM: &str = "vipd_xdp";
@@ -13,16 +13,17 @@ pub const MAP_ADVERTS: &str = "ADVERTS";
 pub const MAP_ASLEEP: &str = "ASLEEP";
 /// Array of one u64, memory-mapped: 1 if an advert was dropped since user space last reset it.
 pub const MAP_DISCARDED: &str = "DISCARDED";
-/// Array of u64, by row, memory-mapped: 1 if a record of this row found the ring full since user space
-/// last reset it.
+/// Array of u64, indexed by row, memory-mapped: 1 if a record of this row was lost because the ring was
+/// full, since user space last reset it.
 pub const MAP_LOST: &str = "LOST";
-/// Array of [`SteadySlot`](crate::records::SteadySlot), by row, memory-mapped.
+/// Array of [`SteadySlot`](crate::records::SteadySlot), indexed by row, memory-mapped.
 pub const MAP_STEADY: &str = "STEADY";
 /// LRU hash of [`SenderKey`](crate::records::SenderKey) to a u64: the senders' token buckets.
 pub const MAP_SENDERS: &str = "SENDERS";
 /// Hash of [`RouterKey`](crate::records::RouterKey) to [`RouterSlot`](crate::records::RouterSlot).
 pub const MAP_ROUTERS: &str = "ROUTERS";
-/// Per-CPU array of [`CounterRow`](crate::counters::CounterRow); row 0 is unassigned.
+/// Per-CPU array of [`CounterRow`](crate::counters::CounterRow), indexed by row. Row 0 counts packets
+/// that belong to no virtual router.
 pub const MAP_COUNTERS: &str = "COUNTERS";
 /// Hash of [`PeerKey`](crate::records::PeerKey) to the lowest accepted TTL, a u8: the unicast peers.
 pub const MAP_PEERS: &str = "PEERS";

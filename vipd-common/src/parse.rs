@@ -2,13 +2,13 @@
 //!
 //! Three steps over a [`Cursor`]; the caller looks up the virtual router between the last two:
 //!
-//! 1. [`ethernet::ip`](crate::wire::ethernet::ip) finds an IP packet of this interface's own LAN;
-//!    [`ip::bare`](crate::wire::ip::bare) on an interface without a link-layer header.
+//! 1. [`ethernet::ip`](crate::wire::ethernet::ip) finds the IP packet in a frame of the interface's own
+//!    LAN. On an interface without a link-layer header, [`ip::bare`](crate::wire::ip::bare) does.
 //! 2. [`locate`] finds the VRRP message and its VRID, or returns [`NotOurs`].
-//! 3. [`validate`] compares it with what is [`Expected`] and returns an [`Advert`], or the
-//!    [`Counter`](crate::counters::Counter) of the reason to drop it.
+//! 3. [`validate`] compares it with the configuration ([`Expected`]) and returns an [`Advert`], or the
+//!    [`Counter`](crate::counters::Counter) for the reason to drop it.
 //!
-//! A failure of step 1 or 2 means "pass", a failure of step 3 "drop".
+//! If step 1 or 2 fails, the packet is passed. If step 3 fails, it is dropped.
 
 mod cursor;
 mod digest;
@@ -25,17 +25,17 @@ pub use digest::{address_digest, fingerprint};
 pub use locate::{Located, NotOurs, locate};
 pub use validate::{Expected, validate};
 
-/// Form of the checksum of an advert.
+/// How the checksum of an advert is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum ChecksumForm {
-    /// Over the message alone: VRRPv2 (RFC 3768 section 5.3.8).
+    /// VRRPv2: over the message only (RFC 3768 section 5.3.8).
     V2 = 2,
-    /// VRRPv3 over IPv4 with a pseudo-header, as most read RFC 5798 section 5.2.8.
+    /// VRRPv3 over IPv4: with a pseudo-header, the common reading of RFC 5798 section 5.2.8.
     Rfc5798 = 3,
-    /// VRRPv3 over IPv4, over the message alone (RFC 9568 section 5.2.8).
+    /// VRRPv3 over IPv4: over the message only (RFC 9568 section 5.2.8).
     Rfc9568 = 4,
-    /// VRRPv3 over IPv6, with a pseudo-header (RFC 8200 section 8.1).
+    /// VRRPv3 over IPv6: with a pseudo-header (RFC 8200 section 8.1).
     Ipv6 = 6,
 }
 
@@ -67,7 +67,7 @@ pub struct Advert {
     pub count: u8,
     /// Centiseconds in VRRPv3, seconds in VRRPv2; never 0.
     pub interval: u16,
-    /// Form of its checksum.
+    /// How the checksum was computed.
     pub checksum: ChecksumForm,
     /// IP source address.
     pub source: Address,
@@ -78,7 +78,7 @@ pub struct Advert {
 }
 
 impl Advert {
-    /// Returns its [`fingerprint`].
+    /// Returns the [`fingerprint`] of the advert.
     #[inline(always)]
     pub const fn fingerprint(&self) -> u64 {
         fingerprint(&self.source, self.priority, self.interval, self.addresses, self.checksum)

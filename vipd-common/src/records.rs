@@ -1,6 +1,6 @@
 //! Records, map keys and map values shared by the XDP program and user space.
 //!
-//! All are `#[repr(C)]` and free of padding (bytemuck's derive rejects it). Drawings mark the byte
+//! All are `#[repr(C)]` without padding, which bytemuck's derive rejects. Drawings mark the byte
 //! order of each field: `h` is host byte order, `n` network byte order, `b` single bytes.
 
 use bytemuck::{Pod, Zeroable};
@@ -65,7 +65,7 @@ pub struct RouterSlot {
     /// Destination of its adverts: the VRRP group in multicast, the router's own address in unicast.
     /// Adverts to another destination are passed.
     pub destination: Address,
-    /// VRRPv2's authentication data, as in the packet.
+    /// VRRPv2's authentication data in network byte order.
     pub password: [u32; 2],
 }
 
@@ -118,10 +118,10 @@ pub const RING_BYTES: u32 = 1 << 20;
 
 /// Value of [`MAP_STEADY`](crate::names::MAP_STEADY), by row: the fast path for unchanged adverts.
 ///
-/// A backup receives the same advert of its master in every interval. Such an advert updates
-/// `arrival` only: no record, no wake-up. User space maps the array into its memory and writes
-/// `expected` and `previous`; the XDP program writes `limit`; both write `arrival`. Four words, so
-/// that no slot crosses a cache line.
+/// A backup receives the same advert from its master in every interval. Such an advert only updates
+/// `arrival`, without a record or a wake-up. User space maps the array into its memory and writes
+/// `expected` and `previous`; the XDP program writes `limit`; both write `arrival`. A slot has four
+/// words, so that none crosses a cache line.
 ///
 /// ```text
 ///  0              8             16             24            32
@@ -138,15 +138,15 @@ pub struct SteadySlot {
     /// Arrival of the last unchanged advert, nanoseconds of `CLOCK_MONOTONIC`. It never decreases
     /// while `expected` stays the same.
     pub arrival: u64,
-    /// The last nonzero value of `expected`. Such adverts have a token bucket of their own, so that a
+    /// The last nonzero value of `expected`. Adverts equal to it have their own token bucket, so that a
     /// flood of other adverts from a forged source cannot use up the master's.
     pub previous: u64,
-    /// That bucket: when it is full again, nanoseconds of `CLOCK_MONOTONIC`.
+    /// When that bucket is full again, in nanoseconds of `CLOCK_MONOTONIC`.
     pub limit: u64,
 }
 
-/// Key of [`MAP_SENDERS`](crate::names::MAP_SENDERS): the token bucket of one sender. The value is when
-/// the bucket is full again, nanoseconds of `CLOCK_MONOTONIC`, a u64.
+/// Key of [`MAP_SENDERS`](crate::names::MAP_SENDERS): the token bucket of one sender. The value is a u64:
+/// the time at which the bucket is full again, in nanoseconds of `CLOCK_MONOTONIC`.
 ///
 /// ```text
 ///  0       4                      8               24
@@ -160,7 +160,7 @@ pub struct SteadySlot {
 pub struct SenderKey {
     /// [`RouterSlot::row`] of the virtual router.
     pub row: u32,
-    /// 1 for priority-0 adverts, which have a bucket of their own, else 0.
+    /// 1 for priority-0 adverts, which have their own bucket, else 0.
     pub is_priority_zero: u32,
     /// IP source address.
     pub address: Address,
@@ -176,7 +176,7 @@ pub const BURST: u32 = 32;
 /// chosen by its sender, who could use it to drain a bucket that others rely on.
 pub const TOKEN_INTERVAL: u64 = 2_500_000;
 
-/// A valid advert as handed to user space, a record of the ring buffer
+/// A valid advert passed to user space: a record of the ring buffer
 /// [`MAP_ADVERTS`](crate::names::MAP_ADVERTS).
 ///
 /// ```text
@@ -194,7 +194,7 @@ pub const TOKEN_INTERVAL: u64 = 2_500_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct AdvertRecord {
-    /// Arrival, nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns()`).
+    /// Arrival time in nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns()`).
     pub arrival: u64,
     /// [Digest](crate::parse::address_digest) of the advertised addresses.
     pub addresses: u64,
@@ -218,6 +218,7 @@ pub struct AdvertRecord {
     pub count: u8,
     /// Which checksum form matched: the number of a [`ChecksumForm`](crate::parse::ChecksumForm).
     pub checksum: u8,
-    /// [`SteadySlot::arrival`] when this advert arrived: the unchanged advert received before it.
+    /// [`SteadySlot::arrival`] when this advert arrived: the arrival of the last unchanged advert before
+    /// it.
     pub last_unchanged: u64,
 }

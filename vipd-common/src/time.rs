@@ -2,8 +2,8 @@ use core::ops::Add;
 
 /// A point in time: nanoseconds of `CLOCK_MONOTONIC`.
 ///
-/// `bpf_ktime_get_ns()` and `clock_gettime(CLOCK_MONOTONIC)` return the same clock, so arrivals stamped
-/// in the kernel compare with deadlines set in user space. The clock stops during suspend.
+/// `bpf_ktime_get_ns()` and `clock_gettime(CLOCK_MONOTONIC)` read the same clock, so arrival
+/// times from the kernel can be compared with deadlines set in user space. The clock stops during suspend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -11,7 +11,7 @@ impl Timestamp {
     /// The start of the clock.
     pub const ZERO: Self = Self(0);
 
-    /// Returns the timestamp of these nanoseconds of `CLOCK_MONOTONIC`.
+    /// Converts nanoseconds of `CLOCK_MONOTONIC`.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
@@ -27,7 +27,7 @@ impl Timestamp {
     }
 }
 
-/// Adds nanoseconds, saturating at the end of the clock (the year 2554 of uptime).
+/// Adds nanoseconds, saturating at the end of the clock (after 584 years of uptime).
 impl Add<u64> for Timestamp {
     type Output = Self;
 

@@ -14,11 +14,11 @@ use vipd_common::wire::{ipv4, ipv6, nd};
 
 use crate::maps::{CLOSED, FILTERING, count};
 
-/// Counts a packet to a VIP with Accept_Mode false and returns whether it is one.
+/// Returns whether a packet is addressed to a VIP with Accept_Mode false, and if so, counts it.
 #[inline(always)]
 pub(crate) fn is_closed(ctx: &XdpContext, ip: &Ip) -> bool {
     let Some(closed) = FILTERING.get_ptr(0) else { return false };
-    // SAFETY: an aligned word of a map, which user space writes whole.
+    // SAFETY: an aligned word of a map, which user space writes with single stores.
     if unsafe { closed.read_volatile() } == 0 {
         return false;
     }

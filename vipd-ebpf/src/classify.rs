@@ -13,15 +13,15 @@ use crate::cursor::Windowed;
 use crate::maps::{PEERS, ROUTERS, count_discarded, count_unassigned};
 use crate::publish::publish;
 
-/// Action for a frame.
+/// The action to take on a frame.
 pub(crate) enum Verdict {
     /// Not for a configured virtual router: passed untouched.
     Pass,
-    /// For a configured virtual router: published or discarded, and not for the network stack.
+    /// For a configured virtual router: published or discarded, and kept from the network stack.
     Drop,
 }
 
-/// Classifies and counts a frame with this IP packet, and publishes a valid advert.
+/// Classifies and counts a frame that contains this IP packet, and publishes it if it is a valid advert.
 #[inline(always)]
 pub(crate) fn classify(ctx: &XdpContext, ip: Option<Ip>) -> Verdict {
     let Some(ip) = ip else {
@@ -55,12 +55,12 @@ pub(crate) fn classify(ctx: &XdpContext, ip: Option<Ip>) -> Verdict {
     Verdict::Drop
 }
 
-/// Finds the virtual router that a packet is for.
+/// Finds the virtual router that a packet is addressed to.
 #[inline(always)]
 fn claim(packet: &Windowed, version: u8, ifindex: u32) -> Result<(Located, RouterSlot), NotOurs> {
     let located = locate(packet, version)?;
     let key = RouterKey::new(ifindex, located.vrid, located.family);
-    // SAFETY: the value is read once and copied; user space replaces it whole.
+    // SAFETY: the value is copied in one read; user space only replaces it as a whole.
     let Some(slot) = (unsafe { ROUTERS.get(key) }).copied() else {
         return Err(located.unclaimed());
     };
@@ -70,14 +70,14 @@ fn claim(packet: &Windowed, version: u8, ifindex: u32) -> Result<(Located, Route
     Ok((located, slot))
 }
 
-/// Validates an advert, and its source where peers are configured.
+/// Validates an advert, and its source if the router has unicast peers.
 #[inline(always)]
 fn check(packet: &Windowed, located: &Located, slot: &RouterSlot) -> Result<Advert, Counter> {
     let ttl = if slot.unicast == 0 {
         ipv4::VRRP_TTL
     } else {
         let peer = PeerKey { row: slot.row, address: located.source };
-        // SAFETY: one byte, which user space writes once.
+        // SAFETY: a single byte, which user space does not change.
         unsafe { PEERS.get(peer) }.copied().ok_or(Counter::PeerErrors)?
     };
     let expected = Expected {

@@ -57,22 +57,22 @@ impl Cursor for Direct {
     }
 }
 
-/// A copy of the packet from its IP header on, in this CPU's window.
+/// A copy of the packet in this CPU's window, starting at the IP header.
 ///
-/// IHL and address count make the parser's offsets variable. In a map value a mask bounds them for the
-/// verifier; packet pointers would need a comparison each. `bpf_xdp_load_bytes()` also collects
-/// multi-buffer frames (Linux 5.18).
+/// The IHL and the address count make the parser's offsets variable. In a map value, a mask is enough to
+/// bound an offset for the verifier; with packet pointers, each access would need a comparison.
+/// `bpf_xdp_load_bytes()` also copies from multi-buffer frames (Linux 5.18).
 pub(crate) struct Windowed {
     bytes: *const u8,
     len: usize,
 }
 
 impl Windowed {
-    /// Copies the frame from `offset` on, up to the length of the window.
+    /// Copies the frame, starting at `offset`, up to the length of the window.
     #[inline(always)]
     pub(crate) fn copy(ctx: &XdpContext, offset: usize) -> Option<Self> {
         let bytes = WINDOW.get_ptr_mut(0)?.cast::<u8>();
-        // SAFETY: the context is the one that the kernel passed.
+        // SAFETY: the kernel passed this context.
         let frame = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
         if frame <= offset {
             return None;
@@ -81,7 +81,7 @@ impl Windowed {
         let len = if available > WINDOW_LEN { WINDOW_LEN } else { available };
         // The mask bounds the length to 1..=WINDOW_LEN for the verifier.
         let len = (opaque(len - 1) & (WINDOW_LEN - 1)) + 1;
-        // SAFETY: the window has room for WINDOW_LEN bytes and `len` is no more.
+        // SAFETY: `len` is at most WINDOW_LEN, the length of the window.
         let result = unsafe { bpf_xdp_load_bytes(ctx.ctx, offset as u32, bytes.cast(), len as u32) };
         (result == 0).then_some(Self { bytes, len })
     }
@@ -134,10 +134,11 @@ impl Cursor for Windowed {
 
 /// Hides a value's range from the compiler, which would otherwise drop the mask that the verifier needs.
 ///
-/// The assembly moves a register to itself; to the compiler it may change that register and memory.
-/// (Empty assembly would give the next instruction two source lines, which the kernel rejects as BTF.)
-/// `core::hint::black_box` would go through the stack, and without the barrier the compiler starts all
-/// reads at once, more than ten registers and 512 bytes of stack can hold.
+/// The assembly moves a register to itself, but the compiler must assume that it changes the register
+/// and memory. (With empty assembly, the next instruction would have two source lines in the BTF, which
+/// the kernel rejects.) `core::hint::black_box` would write the value to the stack. Without the memory
+/// barrier, the compiler would start all reads at once, which exceeds ten registers and 512 bytes of
+/// stack.
 #[inline(always)]
 fn opaque(mut value: usize) -> usize {
     // SAFETY: the register keeps its value.

@@ -1,9 +1,9 @@
 //! Rate limit for adverts that take the slow path: [`BURST`](vipd_common::records::BURST) back to
-//! back, then one each [`TOKEN_INTERVAL`].
+//! back, then one per [`TOKEN_INTERVAL`].
 //!
-//! Token buckets by the generic cell rate algorithm (ITU-T I.371, virtual scheduling): one word, the
-//! time at which the bucket is full again. Unchanged adverts cost user space nothing and are exempt.
-//! There is no limit across sources: it would drop the adverts of a router that takes over.
+//! The token buckets use the generic cell rate algorithm (ITU-T I.371, virtual scheduling): each is one
+//! word, the time at which the bucket is full again. Unchanged adverts cost user space nothing and are exempt.
+//! There is no limit across sources, because it would drop adverts of a router that takes over.
 
 use vipd_common::parse::Advert;
 use vipd_common::records::{SenderKey, TOKEN_INTERVAL};
@@ -16,18 +16,18 @@ pub(crate) fn charge_sender(row: u32, advert: &Advert, now: u64) -> bool {
     if SENDER_BURST.load() == 0 {
         return true;
     }
-    // A rate-limited sender can still give up mastership.
+    // A rate-limited sender can still relinquish mastership.
     let is_priority_zero = u32::from(advert.priority == 0);
     let key = SenderKey { row, is_priority_zero, address: advert.source };
     let Some(bucket) = SENDERS.get_ptr_mut(key) else {
-        // Without room for a bucket the advert conforms: losing adverts is worse than too many.
+        // If there is no room for a bucket, the advert conforms: too many adverts are better than lost ones.
         let _ = SENDERS.insert(key, now + TOKEN_INTERVAL, 0);
         return true;
     };
     charge(bucket, now)
 }
 
-/// Charges the bucket in a word of a map and returns whether the advert conforms.
+/// Charges a bucket, which is a word of a map, and returns whether the advert conforms.
 #[inline(always)]
 pub(crate) fn charge(bucket: *mut u64, now: u64) -> bool {
     let burst = u64::from(SENDER_BURST.load());

@@ -1,18 +1,18 @@
 //! vipd's XDP program.
 //!
-//! The entry points map a verdict to an action. `vipd_common::parse`, the parser that user space runs
-//! too, decides it:
+//! The entry points convert a verdict to an action. The parser, `vipd_common::parse`, is shared with user
+//! space:
 //!
 //! ```text
 //!  not VRRP, or no configured virtual router        ─► XDP_PASS, untouched
 //!  invalid advert ─► counted by reason              ─► XDP_DROP
-//!  valid advert   ─► counted, handed to user space  ─► XDP_DROP
+//!  valid advert   ─► counted, passed to user space  ─► XDP_DROP
 //!  packet to a VIP with Accept_Mode false ─► counted ─► XDP_DROP
 //! ```
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",
-    expect(clippy::inline_always, reason = "a call costs the program stack and the verifier its bounds"),
+    expect(clippy::inline_always, reason = "a call uses stack, and the verifier loses bounds"),
     expect(
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
@@ -72,13 +72,13 @@ mod entry {
         }
     }
 
-    /// No path panics: the verifier would reject the endless loop.
+    /// Never called: the verifier would reject an endless loop in a reachable path.
     #[panic_handler]
     fn panic(_info: &core::panic::PanicInfo) -> ! {
         loop {}
     }
 
-    /// The license decides which helpers the kernel offers.
+    /// The kernel provides some helpers only to GPL-compatible programs.
     #[unsafe(link_section = "license")]
     #[unsafe(no_mangle)]
     static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -7,7 +7,7 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use vipd_common::counters::{Counter, CounterRow, ROW_UNASSIGNED};
 use vipd_common::records::{ClosedKey, PeerKey, RING_BYTES, RouterKey, RouterSlot, SenderKey, SteadySlot};
 
-/// Bytes of a window: the IPv6 header and the longest message (40 + 4088), rounded up to a power of
+/// Size of a window in bytes: the IPv6 header and the longest message (40 + 4088), rounded up to a power of
 /// two so that a mask bounds every offset.
 pub(crate) const WINDOW_LEN: usize = 8192;
 
@@ -17,7 +17,7 @@ pub(crate) struct Window {
     bytes: [u8; WINDOW_LEN],
 }
 
-/// Valid adverts on their way to user space.
+/// Valid adverts for user space.
 #[map]
 pub(crate) static ADVERTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
@@ -29,11 +29,12 @@ pub(crate) static ASLEEP: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE
 #[map]
 pub(crate) static DISCARDED: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// By row: 1 if a record found the ring full since user space last reset it. Sized by the loader.
+/// Indexed by row: 1 if a record was lost because the ring was full, since user space last reset it.
+/// Sized by the loader.
 #[map]
 pub(crate) static LOST: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// By row: the fast path for unchanged adverts. Sized by the loader.
+/// Indexed by row: the fast path for unchanged adverts. Sized by the loader.
 #[map]
 pub(crate) static STEADY: Array<SteadySlot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
@@ -41,8 +42,8 @@ pub(crate) static STEADY: Array<SteadySlot> = Array::with_max_entries(1, BPF_F_M
 #[map]
 pub(crate) static SENDERS: LruHashMap<SenderKey, u64> = LruHashMap::with_max_entries(1, 0);
 
-/// Capacity of a token bucket, or 0 for no rate limit. Set by the loader; the verifier removes the
-/// code of a limit that is off.
+/// Capacity of a token bucket, or 0 for no rate limit. Set by the loader; if it is 0, the verifier
+/// removes the code of the rate limit.
 #[unsafe(no_mangle)]
 pub(crate) static SENDER_BURST: Global<u32> = Global::new(0);
 
@@ -58,11 +59,11 @@ pub(crate) static PEERS: HashMap<PeerKey, u8> = HashMap::with_max_entries(1, 0);
 #[map]
 pub(crate) static CLOSED: HashMap<ClosedKey, u32> = HashMap::with_max_entries(1, 0);
 
-/// Number of entries of [`CLOSED`]: one load spares packets of others the map lookup.
+/// Number of entries in [`CLOSED`]. If it is 0, other packets need no map lookup.
 #[map]
 pub(crate) static FILTERING: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// By row: counters; row 0 is unassigned. Sized by the loader.
+/// Counters, indexed by row; row 0 is for packets that belong to no virtual router. Sized by the loader.
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<CounterRow> = PerCpuArray::with_max_entries(1, 0);
 
@@ -88,20 +89,20 @@ pub(crate) fn count_discarded(row: u32, counter: Counter) {
     set(DISCARDED.get_ptr_mut(0));
 }
 
-/// Counts an advert that found the ring full and sets its row's word in [`LOST`].
+/// Counts an advert that was lost because the ring was full, and sets its row's word in [`LOST`].
 #[inline(always)]
 pub(crate) fn count_lost(row: u32) {
     count(row, Counter::RingFull);
     set(LOST.get_ptr_mut(row));
 }
 
-/// Sets a flag of a memory-mapped array.
+/// Sets a flag in a memory-mapped array.
 #[inline(always)]
 fn set(flag: Option<*mut u64>) {
     let Some(flag) = flag else { return };
-    // SAFETY: an aligned word of a map; other CPUs and user space write it whole.
+    // SAFETY: an aligned word of a map; other CPUs and user space write it with single stores.
     if unsafe { flag.read_volatile() } == 0 {
-        // Only on change: under a flood the CPUs would contend for the cache line.
+        // Store only if it changes the flag. Otherwise, CPUs would contend for the cache line in a flood.
         // SAFETY: as above.
         unsafe { flag.write_volatile(1) };
     }

@@ -1,4 +1,4 @@
-//! Hands valid adverts to user space.
+//! Passes valid adverts to user space.
 
 use core::arch::asm;
 
@@ -11,8 +11,8 @@ use vipd_common::records::AdvertRecord;
 use crate::limit::{charge, charge_sender};
 use crate::maps::{ADVERTS, ASLEEP, STEADY, count, count_discarded, count_lost};
 
-/// Counts the advert. An unchanged one updates its arrival; any other one within the rate limit is
-/// written to the ring and wakes the reader. A full ring is counted.
+/// Counts the advert. If it is unchanged, stores its arrival. Otherwise, if it is within the rate limit,
+/// writes a record to the ring and wakes the reader, or counts the loss if the ring is full.
 #[inline(always)]
 pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
     count(row, Counter::AdvertisementRcvd);
@@ -57,8 +57,8 @@ pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
         checksum: advert.checksum as u8,
         last_unchanged,
     });
-    // Committing is a full barrier (xchg in `bpf_ringbuf_commit`): either the reader, which checks the
-    // ring after setting ASLEEP, sees this record, or `wake` sees ASLEEP set.
+    // Committing is a full barrier (xchg in `bpf_ringbuf_commit`). The reader checks the ring after
+    // setting ASLEEP, so either it finds this record, or `wake` finds ASLEEP set.
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     wake();
 }
@@ -67,8 +67,8 @@ pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
 enum Novelty {
     /// Equal to the expected advert; its arrival is stored.
     Unchanged,
-    /// Equal to the advert that was expected last, while another one or none is expected now. It has
-    /// a token bucket of its own.
+    /// Equal to the previously expected advert, which is no longer expected. It has its own token
+    /// bucket.
     PreviouslySteady { last_unchanged: u64, bucket: *mut u64 },
     /// Any other advert.
     New { last_unchanged: u64 },
@@ -101,12 +101,12 @@ fn compare(row: u32, advert: &Advert, arrival: u64) -> Novelty {
     }
 }
 
-/// Attempts to store an arrival while other CPUs store theirs. Each failed attempt means that another
-/// one succeeded within the same nanoseconds, so giving up loses no more than those.
+/// Number of attempts to store an arrival while other CPUs store theirs. A failed attempt means that
+/// another CPU has just stored an arrival within the same nanoseconds, so little is lost if all fail.
 const STORE_ATTEMPTS: usize = 4;
 
-/// Raises `last`, which was `known`, to `arrival`. A CPU that was interrupted between reading the clock
-/// and here does not lower it.
+/// Raises `last`, which was `known`, to `arrival`. Never lowers it, even if this CPU was interrupted after
+/// it had read the clock.
 #[inline(always)]
 fn store_arrival(last: *mut u64, mut known: u64, arrival: u64) {
     for _ in 0..STORE_ATTEMPTS {
@@ -122,15 +122,16 @@ fn store_arrival(last: *mut u64, mut known: u64, arrival: u64) {
     }
 }
 
-/// Stores `new` if the word is `known`, atomically, and returns what it was (`BPF_CMPXCHG`, Linux 5.12).
-/// In assembly because `core` has no compare-and-swap for this target.
+/// Atomically stores `new` if the word equals `known`, and returns the old value (`BPF_CMPXCHG`, Linux
+/// 5.12). Written in assembly, because `core` has no compare-and-swap for this target.
 ///
 /// # Safety
 /// `word` must be an aligned word of a map.
 #[inline(always)]
 unsafe fn compare_exchange(word: *mut u64, known: u64, new: u64) -> u64 {
     let found;
-    // SAFETY: the caller's; the instruction takes the expected value in r0 and leaves the old one there.
+    // SAFETY: the caller guarantees that `word` is valid. The instruction expects the known value in r0
+    // and returns the old value there.
     unsafe {
         asm!(
             "r0 = cmpxchg_64({word} + 0, r0, {new})",
@@ -143,11 +144,11 @@ unsafe fn compare_exchange(word: *mut u64, known: u64, new: u64) -> u64 {
     found
 }
 
-/// Wakes the reader if it is blocked: an interrupt to this CPU, which costs microseconds in a virtual
-/// machine, so once per sleep.
+/// Wakes the reader if it is blocked. The wake-up is an interrupt on this CPU, which takes microseconds in
+/// a virtual machine, so it happens only once per sleep.
 ///
-/// The ring's adaptive wake-up does not suffice: it wakes a reader that had caught up, and one that
-/// waits behind an uncommitted record of another CPU has not.
+/// The ring's adaptive wake-up does not suffice. It wakes a reader only if it has read all previous
+/// records, but a reader may be blocked by another CPU's uncommitted record.
 #[inline(always)]
 fn wake() {
     let Some(asleep) = ASLEEP.get_ptr_mut(0) else { return };
@@ -155,9 +156,9 @@ fn wake() {
     if unsafe { asleep.read_volatile() } == 0 {
         return;
     }
-    // SAFETY: as above. Every CPU that stores 0 wakes the reader afterwards: no wake-up is lost.
+    // SAFETY: as above. Every CPU that stores 0 then wakes the reader, so that no wake-up is lost.
     unsafe { asleep.write_volatile(0) };
-    // Only a record can wake the reader; this one is discarded.
+    // Only submitting or discarding a record can wake the reader.
     if let Some(nudge) = ADVERTS.reserve::<u64>(0) {
         nudge.discard(u64::from(BPF_RB_FORCE_WAKEUP));
     }

@@ -1,6 +1,6 @@
-//! Bounds-checked reads of a packet, on a slice or in the kernel.
+//! Bounds-checked reads of a packet, from a slice or in the kernel.
 
-/// Bounds-checked big-endian reads, at offsets that are multiples of the width read.
+/// Bounds-checked big-endian reads, at offsets that are multiples of the size read.
 pub trait Cursor {
     /// Number of bytes.
     fn len(&self) -> usize;
@@ -21,13 +21,13 @@ pub trait Cursor {
 
     /// Returns the 32-bit word at `offset`, or 0 if `offset` is not below `end`.
     ///
-    /// For loops with a fixed trip count over a length known only at run time: with an early exit the
-    /// BPF verifier follows one path per length, with zeros past the end a single one. `end` must not
-    /// exceed [`len`](Self::len).
+    /// For loops with a fixed trip count over data whose length is known only at run time. If the loop
+    /// ended early, the BPF verifier would follow one path per length; with zeros past the end, it
+    /// follows a single one. `end` must not exceed [`len`](Self::len).
     fn be32_before(&self, offset: usize, end: usize) -> u32;
 }
 
-/// The cursor of user space.
+/// The cursor used in user space.
 impl Cursor for &[u8] {
     fn len(&self) -> usize {
         <[u8]>::len(self)

@@ -7,8 +7,8 @@ use crate::address::Address;
 
 /// Mixes a word into a hash.
 ///
-/// Two multiplications by odd constants of high entropy with a shift in between: different lists do
-/// not collide by accident. Not a defense against forgery.
+/// Two multiplications by odd constants of high entropy, with a shift in between, make accidental
+/// collisions between lists unlikely. This is no defense against forgery.
 #[inline(always)]
 pub(super) const fn mix(hash: u64, word: u64) -> u64 {
     let mut hash = (hash ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xd6e8_feb8_6659_fd93);
@@ -29,7 +29,7 @@ pub(super) const fn zero_term(words: usize) -> u64 {
 }
 
 /// Returns a 64-bit summary of an advert, never 0. Adverts that differ in source, priority, interval,
-/// addresses (as their [digest](address_digest)) or checksum form have different fingerprints.
+/// addresses (compared by [digest](address_digest)) or checksum form have different fingerprints.
 #[inline(always)]
 pub const fn fingerprint(
     source: &Address,
@@ -48,8 +48,8 @@ pub const fn fingerprint(
 /// Returns the digest of an address list: equal for the same addresses in any order (RFC 9568
 /// section 5.2.9 only recommends an order).
 ///
-/// The words of an address are mixed in sequence and the results added, so that exchanging halves of
-/// two addresses changes the digest.
+/// The words of each address are mixed in sequence, and the results are added. Swapping halves of two
+/// addresses therefore changes the digest.
 pub fn address_digest(addresses: impl Iterator<Item = IpAddr>) -> u64 {
     addresses.fold(0, |digest, address| {
         let term = match address {

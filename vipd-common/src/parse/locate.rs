@@ -1,16 +1,16 @@
-//! Finds the virtual router that a packet is for.
+//! Finds the virtual router that a packet is addressed to.
 
 use super::Cursor;
 use crate::address::{self, Address, FAMILY_IPV4, FAMILY_IPV6};
 use crate::counters::Counter;
 use crate::wire::{ipv4, ipv6, vrrp};
 
-/// Why a packet of IP protocol 112 is passed on untouched.
+/// Why a packet of IP protocol 112 is passed untouched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotOurs {
-    /// An IP fragment. No VRRP router fragments its adverts; the kernel may reassemble it.
+    /// An IP fragment, which the kernel may reassemble. VRRP routers do not fragment adverts.
     Fragment,
-    /// Destination other than the virtual router's: the group in multicast, our own address in unicast.
+    /// The destination is not that of the virtual router: the multicast group, or its unicast address.
     Destination,
     /// Too short or too malformed to contain a VRID.
     Unparsable,
@@ -19,7 +19,7 @@ pub enum NotOurs {
 }
 
 impl NotOurs {
-    /// Returns the counter in the unassigned row.
+    /// Returns the counter, which is in row 0.
     #[inline(always)]
     pub const fn counter(self) -> Counter {
         match self {
@@ -44,13 +44,13 @@ pub struct Located {
     pub destination: Address,
     /// Offset of the VRRP message from the IP header in bytes: 20 to 60, or 40 in IPv6.
     pub(super) message: usize,
-    /// Length in bytes according to the IP header; may exceed what was received.
+    /// Length in bytes according to the IP header; may exceed the number of bytes received.
     pub(super) total: usize,
 }
 
 impl Located {
-    /// Returns the reason to pass the packet when its VRID is not configured. Only an advert to the
-    /// group is a VRID error; a unicast one may be routed to another host.
+    /// Returns why to pass the packet if its VRID is not configured. Only an advert to the group is
+    /// counted as a VRID error, because a unicast advert may be routed to another host.
     #[inline(always)]
     pub fn unclaimed(&self) -> NotOurs {
         let group = if self.family == FAMILY_IPV6 {
@@ -65,7 +65,7 @@ impl Located {
 /// Finds the VRRP message in the IP packet of this version at the start of `packet`.
 ///
 /// # Errors
-/// [`NotOurs`]: the packet is to be passed untouched.
+/// [`NotOurs`] if the packet must be passed untouched.
 #[inline(always)]
 pub fn locate<C: Cursor>(packet: &C, family: u8) -> Result<Located, NotOurs> {
     let first = packet.byte(0).ok_or(NotOurs::Unparsable)?;

@@ -21,12 +21,12 @@ enum Refusal {
     Discarded(Counter),
 }
 
-/// Both steps, as for a multicast IPv4 virtual router of this version.
+/// Locates and validates a packet for a multicast IPv4 virtual router of this version.
 fn parse(packet: &[u8], version: u8) -> Result<Advert, Refusal> {
     parse_as(packet, FAMILY_IPV4, IpAddr::from([224, 0, 0, 18]), &Expected::version(version))
 }
 
-/// Both steps, as for a virtual router of this family whose adverts go to `destination`.
+/// Locates and validates a packet for a virtual router of this family whose adverts go to `destination`.
 fn parse_as(packet: &[u8], family: u8, destination: IpAddr, expected: &Expected) -> Result<Advert, Refusal> {
     let located = locate(&packet, family).map_err(Refusal::NotOurs)?;
     if located.destination != to_words(destination) {
@@ -35,7 +35,7 @@ fn parse_as(packet: &[u8], family: u8, destination: IpAddr, expected: &Expected)
     validate(&packet, &located, expected).map_err(Refusal::Discarded)
 }
 
-/// An IPv4 source as the parser has it.
+/// Returns an IPv4 address as in a parsed advert.
 fn source(address: [u8; 4]) -> crate::address::Address {
     ipv4(address)
 }

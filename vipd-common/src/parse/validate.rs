@@ -14,8 +14,8 @@ pub struct Expected {
     pub version: u8,
     /// VRRPv2's authentication type: 0, or [`vrrp::AUTH_PASS`].
     pub authentication: u8,
-    /// VRRPv2's authentication data, as in the packet; compared only with [`vrrp::AUTH_PASS`]
-    /// (RFC 2338 section 5.3.10).
+    /// VRRPv2's authentication data in network byte order. Ignored unless the authentication type is
+    /// [`vrrp::AUTH_PASS`] (RFC 2338 section 5.3.10).
     pub password: [u32; 2],
     /// Lowest accepted TTL or Hop Limit: 255, or less for a unicast peer behind routers.
     pub ttl: u8,
@@ -24,19 +24,19 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Returns the expectation of a multicast router of this version without authentication.
+    /// Creates the expectation of a multicast router of this version without authentication.
     pub const fn version(version: u8) -> Self {
         Self { version, authentication: 0, password: [0; 2], ttl: ipv4::VRRP_TTL, empty: false }
     }
 }
 
-/// Validates a located advert (RFC 9568 section 7.1, RFC 3768 section 7.1) and reads it.
+/// Validates a located advert (RFC 9568 section 7.1, RFC 3768 section 7.1) and parses it.
 ///
 /// The length must match the address count exactly, as in keepalived and FRR: no VRRP router sends
-/// anything after the last address. Ethernet padding lies beyond the length in the IP header.
+/// anything after the last address. Ethernet padding is not included in the length in the IP header.
 ///
 /// # Errors
-/// The counter of the reason to drop it.
+/// The counter for the reason to drop the advert.
 #[inline(always)]
 pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -> Result<Advert, Counter> {
     const SHORT: Counter = Counter::PacketLengthErrors;
@@ -67,7 +67,7 @@ pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -
         return Err(SHORT);
     }
 
-    // Separate loops, so that short adverts do not pay for the maximum address count.
+    // Separate loops, so that a short advert does not cost as much as the longest one.
     let (sum, addresses) = if family == FAMILY_IPV4 {
         if count <= 8 {
             addresses::<C, 8, 1>(packet, message, count)
@@ -109,10 +109,10 @@ pub fn validate<C: Cursor>(packet: &C, located: &Located, expected: &Expected) -
     Ok(Advert { family, version, vrid, priority, count, interval, checksum, source, addresses, link_local })
 }
 
-/// The first byte of an address's first word.
+/// Mask for the first byte of an address, in its first word.
 const FIRST_BYTE: u32 = u32::from_ne_bytes([0xff, 0, 0, 0]);
 
-/// Validates the IP header, as the kernel would for a raw socket. Returns TTL or Hop Limit.
+/// Validates the IP header, as the kernel would for a raw socket. Returns the TTL or Hop Limit.
 #[inline(always)]
 fn ip_header<C: Cursor>(packet: &C, located: &Located) -> Result<u8, Counter> {
     const SHORT: Counter = Counter::PacketLengthErrors;
@@ -131,7 +131,7 @@ fn ip_header<C: Cursor>(packet: &C, located: &Located) -> Result<u8, Counter> {
         for word in 0..ipv4::MAX_HEADER_LEN / 4 {
             header = header.word(packet.be32_before(word * 4, located.message));
         }
-        // 0.0.0.0/8 and 224.0.0.0 upward are no valid sources.
+        // 0.0.0.0/8 and 224.0.0.0 to 255.255.255.255 are not valid sources.
         let first = u32::from_be(source[0]) >> 24;
         if header.fold() != 0xffff || first == 0 || first >= 224 {
             return Err(Counter::IpHeaderErrors);
@@ -144,7 +144,7 @@ fn ip_header<C: Cursor>(packet: &C, located: &Located) -> Result<u8, Counter> {
     ttl.ok_or(SHORT)
 }
 
-/// Returns checksum and digest of up to `COUNT` addresses of `WORDS` words in one pass.
+/// Returns the checksum and the digest of up to `COUNT` addresses of `WORDS` words in one pass.
 #[inline(always)]
 fn addresses<C: Cursor, const COUNT: usize, const WORDS: usize>(
     packet: &C,
@@ -162,14 +162,14 @@ fn addresses<C: Cursor, const COUNT: usize, const WORDS: usize>(
             sum = sum.word(word);
             term = mix(term, u64::from(word));
         }
-        // Past the last address this adds the term of a zero address, subtracted below.
+        // Past the last address, this adds the term of an all-zero address, which is subtracted below.
         digest = digest.wrapping_add(term);
     }
     let beyond = (COUNT - count as usize) as u64;
     (sum, digest.wrapping_sub(beyond.wrapping_mul(zero_term(WORDS))))
 }
 
-/// Compares type and data (RFC 2338 section 7.1; RFC 3768 keeps the fields).
+/// Checks the authentication type and data (RFC 2338 section 7.1; RFC 3768 keeps the fields).
 #[inline(always)]
 fn authenticate(kind: u8, data: [u32; 2], expected: &Expected) -> Result<(), Counter> {
     if kind != expected.authentication {

@@ -18,10 +18,11 @@ pub const FRAME_SENDER_IP: usize = ethernet::HEADER_LEN + 14;
 /// Offset of the target's protocol address in the frame.
 pub const FRAME_TARGET_IP: usize = ethernet::HEADER_LEN + 24;
 
-/// A gratuitous ARP frame: a broadcast request whose sender and target address are both `address`.
+/// Returns a gratuitous ARP frame: a broadcast request whose sender and target address are both
+/// `address`.
 ///
-/// A request rather than a reply, with the target hardware address set to broadcast, is what keepalived and
-/// FRR send and what hosts update their caches from.
+/// Like keepalived and FRR, it is a request rather than a reply, with the broadcast address as target
+/// hardware address. Hosts update their caches from such a request.
 pub fn gratuitous(mac: [u8; 6], address: [u8; 4]) -> [u8; FRAME_LEN] {
     let mut frame = [0; FRAME_LEN];
     let (header, arp) = frame.split_at_mut(ethernet::HEADER_LEN);

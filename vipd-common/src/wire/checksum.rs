@@ -2,8 +2,8 @@
 
 /// A running one's complement sum of big-endian words.
 ///
-/// Kept in 64 bits and folded at the end: 2^16 ≡ 2^32 ≡ 1 (mod 65535), so 16- and 32-bit words add
-/// up to the same folded value, and no carry is lost below 2^32 words.
+/// The sum has 64 bits and is folded at the end. Because 2^16 ≡ 2^32 ≡ 1 (mod 65535), 16-bit and 32-bit
+/// words give the same folded value, and no carry is lost in fewer than 2^32 words.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
 
@@ -13,7 +13,7 @@ impl Sum {
         Self(0)
     }
 
-    /// Adds a 16- or 32-bit big-endian word given as its value.
+    /// Adds the value of a 16- or 32-bit big-endian word.
     #[inline(always)]
     #[must_use]
     pub const fn word(self, word: u32) -> Self {
@@ -27,7 +27,7 @@ impl Sum {
         Self(self.0 + other.0)
     }
 
-    /// Adds bytes, padded with a zero byte when their number is odd.
+    /// Adds bytes, padded with a zero byte if their number is odd.
     #[must_use]
     pub fn bytes(self, bytes: &[u8]) -> Self {
         let mut sum = self;
@@ -43,7 +43,7 @@ impl Sum {
         }
     }
 
-    /// The sum folded to 16 bits. Over a message with a correct checksum in place it is `0xffff`.
+    /// Returns the sum, folded to 16 bits. For a message that contains its correct checksum, it is `0xffff`.
     #[inline(always)]
     pub const fn fold(self) -> u16 {
         // Two steps of 32 bits leave at most 33 bits, then three of 16 leave no carry.
@@ -54,13 +54,14 @@ impl Sum {
         (sum & 0xffff) as u16
     }
 
-    /// The checksum field for a message summed with the field as zero.
+    /// Returns the checksum of a message whose checksum field was zero when it was summed.
     pub const fn checksum(self) -> u16 {
         !self.fold()
     }
 }
 
-/// The checksum field after one 16-bit word of the message changed from `old` to `new` (RFC 1624, equation 3).
+/// Returns the checksum after one 16-bit word of the message has changed from `old` to `new` (RFC 1624,
+/// equation 3).
 pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
     Sum::new().word(!checksum as u32).word(!old as u32).word(new as u32).checksum()
 }

@@ -28,17 +28,17 @@ pub const TYPE_ARP: u16 = 0x0806;
 pub const TYPE_VLAN: u16 = 0x8100;
 /// TPID of an 802.1ad service tag.
 pub const TYPE_QINQ: u16 = 0x88a8;
-/// Broadcast.
+/// The broadcast address.
 pub const BROADCAST: [u8; 6] = [0xff; 6];
 
-/// Returns the IP packet in a frame of this interface's own LAN, or `None` for everything else, which
-/// costs two loads.
+/// Returns the IP packet in a frame of this interface's own LAN, or `None` for all other frames, for
+/// which it loads only two words.
 ///
-/// Up to two tags are skipped when their VLAN identifier is 0 (a priority tag). Any other identifier
-/// names another LAN, whose frames Linux gives to the VLAN's interface.
+/// Skips up to two tags with VLAN identifier 0 (priority tags). Any other identifier belongs to another
+/// LAN, whose frames Linux delivers to the VLAN's interface.
 #[inline(always)]
 pub fn ip<C: Cursor>(frame: &C) -> Option<Ip> {
-    // Each arm works with constant offsets, which the BPF verifier requires of packet pointers.
+    // All offsets in an arm are constant, as the BPF verifier requires for packet pointers.
     match frame.be16(12)? {
         TYPE_IPV4 => {
             Some(Ip { offset: 14, version: FAMILY_IPV4, protocol: frame.byte(14 + ipv4::PROTOCOL)? })

@@ -18,19 +18,19 @@ use crate::wire::{ipv4, ipv6};
 /// An IP packet in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ip {
-    /// Offset of the IP header, bytes.
+    /// Offset of the IP header in the frame, in bytes.
     pub offset: usize,
-    /// IP version, 4 or 6: by the EtherType, or by the first nibble where there is none.
+    /// IP version, 4 or 6: from the EtherType, or from the first nibble if there is no EtherType.
     pub version: u8,
     /// Protocol, or the first Next Header in IPv6; 112 is VRRP. An advert behind an extension header
     /// is not recognized.
     pub protocol: u8,
 }
 
-/// Returns the IP packet that starts the frame, or `None` if its version is neither 4 nor 6.
+/// Returns the IP packet at the start of the frame, or `None` if its version is neither 4 nor 6.
 #[inline(always)]
 pub fn bare<C: Cursor>(frame: &C) -> Option<Ip> {
-    // Two bytes, because the BPF verifier derives no bound from a comparison for the first byte alone.
+    // Two bytes, because the BPF verifier derives no bound from a comparison for a single byte.
     let [first, _] = frame.be16(0)?.to_be_bytes();
     match first >> 4 {
         FAMILY_IPV4 => Some(Ip { offset: 0, version: FAMILY_IPV4, protocol: frame.byte(ipv4::PROTOCOL)? }),

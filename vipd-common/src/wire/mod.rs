@@ -1,4 +1,4 @@
-//! Formats on the wire, in network byte order, as offsets and as writers into a caller's buffer.
+//! Wire formats, in network byte order: field offsets, and functions that write into a buffer.
 
 pub mod arp;
 pub mod checksum;

@@ -22,14 +22,14 @@ pub const FRAME_LEN: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN + LEN;
 /// entry (RFC 9568 section 6.4.2).
 const ROUTER_OVERRIDE: u8 = 0x80 | 0x20;
 
-/// Returns a frame to all nodes that announces `address` at `mac`.
+/// Returns a frame that announces to all nodes that `address` is at `mac`.
 ///
-/// Its IP source is the address itself, as in keepalived and FRR.
+/// Its IP source is `address`, as in keepalived and FRR.
 pub fn unsolicited(mac: [u8; 6], address: [u8; 16]) -> [u8; FRAME_LEN] {
     let mut frame = [0; FRAME_LEN];
     let (ethernet_header, packet) = frame.split_at_mut(ethernet::HEADER_LEN);
     let (ip_header, message) = packet.split_at_mut(ipv6::HEADER_LEN);
-    // The buffer has the lengths that both writers require.
+    // Both headers fit in the buffer.
     let _ = ethernet::write(ethernet_header, ipv6::ALL_NODES_MAC, mac, ethernet::TYPE_IPV6);
     let _ = ipv6::write(ip_header, address, ipv6::ALL_NODES, ipv6::NEXT_HEADER_ICMPV6, LEN);
     message[0] = TYPE_ADVERTISEMENT;

@@ -28,7 +28,7 @@ pub const AUTH_LEN: usize = 8;
 pub const AUTH_PASS: u8 = 1;
 /// The longest message: VRRPv3 with 255 IPv6 addresses, bytes.
 pub const MAX_LEN: usize = HEADER_LEN + 16 * 255;
-/// Type ADVERTISEMENT, the only one.
+/// ADVERTISEMENT, the only type.
 pub const TYPE_ADVERTISEMENT: u8 = 1;
 /// Offset of the VRID.
 pub const VRID: usize = 1;
@@ -56,7 +56,7 @@ pub const fn message_len(version: u8, family: u8, count: u8) -> usize {
 pub struct Fields {
     /// Virtual router identifier.
     pub vrid: u8,
-    /// Priority.
+    /// Priority, 0 to 255.
     pub priority: u8,
     /// Centiseconds in VRRPv3 (12 bits), seconds in VRRPv2 (8 bits).
     pub interval: u16,
@@ -84,8 +84,8 @@ impl Fields {
     }
 }
 
-/// The sum of the pseudo-header (RFC 8200 section 8.1; RFC 5798 has it for IPv4, too): source, destination,
-/// length, zero and protocol 112.
+/// Returns the sum of the pseudo-header (RFC 8200 section 8.1, and for IPv4 RFC 5798): source,
+/// destination, length, zero and protocol 112.
 ///
 /// IPv4 addresses are padded with zeros, which add nothing to the sum.
 #[inline(always)]
@@ -107,7 +107,7 @@ pub fn pseudo_sum(source: &Address, destination: &Address, length: usize, protoc
     sum
 }
 
-/// Writes a message with its checksum and returns its length. Source and destination are in the checksum of
+/// Writes a message with its checksum and returns its length. The checksum covers source and destination in
 /// [`ChecksumForm::Rfc5798`] and [`ChecksumForm::Ipv6`].
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Removal of stale addresses, which a killed agent has left on its interfaces.
+//! Removes stale addresses that a killed agent has left on its interfaces.
 
 use std::io;
 use std::net::IpAddr;
@@ -23,7 +23,7 @@ impl Requests {
     /// running there. The kernel has already detached the program of a killed agent.
     ///
     /// # Errors
-    /// If a dump or a removal fails. All other removals are still carried out.
+    /// Returns an error if a dump or a removal fails. All other removals are still carried out.
     pub fn remove_stale(&mut self, configured: &[Configured]) -> io::Result<Vec<Address>> {
         let mut attached = Vec::new();
         self.dump_links(|message| {

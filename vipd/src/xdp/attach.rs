@@ -1,9 +1,10 @@
 //! Attachments of the program to interfaces.
 //!
 //! Each is a BPF link. [`Attachments::ensure`] is idempotent: a link that is attached in the wanted
-//! mode, or was created for the same preference, is kept, and its program is replaced in place (`BPF_LINK_UPDATE`), without an interval in which
-//! adverts are not received. Only a change of mode needs a new link, because the kernel does not allow
-//! a native and a generic program on one interface at the same time.
+//! mode, or was created for the same preference, is kept. Its program is replaced in place
+//! (`BPF_LINK_UPDATE`), so that adverts are received throughout. Only a change of mode needs a new
+//! link, because the kernel does not allow a native and a generic program on one interface at the same
+//! time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -51,23 +52,23 @@ pub struct Attached {
     pub mode: Mode,
     /// Why this mode was chosen, for the log. `None` if the attachment existed and was kept.
     pub reason: Option<String>,
-    /// Checks whether it is still attached.
+    /// Checks whether the program is still attached.
     pub probe: LinkProbe,
 }
 
-/// Asks the kernel whether a program is still attached. Cheap to clone, and usable from any thread.
+/// Queries the kernel whether a program is still attached. Cheap to clone, and usable from any thread.
 ///
 /// A probe does not keep the program attached: [`Kernel::detach`](super::Kernel::detach) detaches the
-/// link itself, and when the process ends the kernel closes all descriptors.
+/// link even if probes exist, and the kernel closes all descriptors when the process ends.
 #[derive(Clone, Debug)]
 pub struct LinkProbe(Arc<OwnedFd>);
 
 impl LinkProbe {
-    /// Returns whether the program is still attached: not after `BPF_LINK_DETACH` (`bpftool link detach`)
-    /// or when the interface was deleted. A link that the kernel does not report on counts as attached.
+    /// Returns whether the program is still attached. Returns false after `BPF_LINK_DETACH`
+    /// (`bpftool link detach`) and after the interface was deleted, and true if the query fails.
     ///
-    /// One system call, no allocation. The kernel takes the rtnl lock for the call, as for adding
-    /// an address: it waits while another process reconfigures an interface.
+    /// Makes one system call and does not allocate. The kernel takes the rtnl lock, so the call blocks
+    /// while another process reconfigures an interface.
     pub fn is_attached(&self) -> bool {
         syscall::link_ifindex(self.0.as_fd()).map_or(true, |ifindex| ifindex != 0)
     }
@@ -81,7 +82,7 @@ pub(super) struct Programs<'a> {
 }
 
 impl<'a> Programs<'a> {
-    /// Returns the program for interfaces without a link-layer header alone.
+    /// Creates the set that contains only the program for interfaces without a link-layer header.
     pub(super) fn bare(program: BorrowedFd<'a>) -> Self {
         Self { linear: program, frags: program }
     }
@@ -94,8 +95,8 @@ impl<'a> Programs<'a> {
 #[derive(Debug)]
 struct Attachment {
     link: LinkProbe,
-    /// The preference that it was created or kept for: with `Native`, a driver that refused it once
-    /// is not asked again.
+    /// The preference for which it was created or kept. With `Native`, a driver that has refused native
+    /// mode is not tried again.
     preference: Preference,
     mode: Mode,
     frags: bool,
@@ -123,7 +124,7 @@ impl Attachments {
                 || preference == Preference::Auto
             {
                 present.preference = preference;
-                // The first attempt may have been refused for an MTU that has changed since.
+                // The first attempt may have been refused because of an MTU that has changed since.
                 if present.mode == wanted.mode
                     && present.frags != wanted.frags
                     && syscall::update_link(present.link.0.as_fd(), programs.get(wanted.frags)).is_ok()
@@ -139,7 +140,7 @@ impl Attachments {
         self.create(programs, ifindex, interface, &selection)
     }
 
-    /// Creates a link of the first candidate that the kernel accepts.
+    /// Creates a link for the first candidate that the kernel accepts.
     fn create(
         &mut self,
         programs: Programs<'_>,

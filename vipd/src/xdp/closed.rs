@@ -27,7 +27,7 @@ impl Closed {
     /// Discovery. At most two `bpf(2)` calls.
     ///
     /// # Errors
-    /// If the map is full.
+    /// Returns an error if the map is full.
     pub fn insert(&mut self, key: ClosedKey, row: Row) -> Result<(), MapError> {
         const BPF_NOEXIST: u64 = 1;
         let key = bytemuck::cast::<_, [u8; 24]>(key);
@@ -47,7 +47,7 @@ impl Closed {
     /// `bpf(2)` call.
     ///
     /// # Errors
-    /// If `bpf(2)` fails for a reason other than a missing entry.
+    /// Returns an error if `bpf(2)` fails for a reason other than a missing entry.
     pub fn remove(&mut self, key: ClosedKey) -> Result<(), MapError> {
         let removed = self.entries.remove(&bytemuck::cast::<_, [u8; 24]>(key));
         if removed.is_ok() {

@@ -30,7 +30,7 @@ impl Counters {
     /// Returns a row, summed over all CPUs. One `bpf(2)` call.
     ///
     /// # Errors
-    /// If the row does not exist.
+    /// Returns an error if the row does not exist.
     pub fn row(&self, row: u32) -> Result<CounterRow, MapError> {
         let mut sum = CounterRow::default();
         for cells in self.rows.get(&row, 0)?.iter() {

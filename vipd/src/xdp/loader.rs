@@ -32,23 +32,23 @@ pub struct Sizes {
     pub peers: u32,
     /// VIPs with Accept_Mode false, of all virtual routers.
     pub closed: u32,
-    /// Senders of adverts whose token bucket is kept, of all virtual routers.
+    /// Senders whose token buckets are kept, for all virtual routers together.
     pub senders: u32,
     /// Capacity of a token bucket: [`BURST`](vipd_common::records::BURST), or 0 for no rate limit.
     pub burst: u32,
 }
 
 impl Sizes {
-    /// Least room for virtual routers and VIPs.
+    /// Minimum number of virtual routers, of peers and of VIPs that there is room for.
     const FLOOR: u32 = 64;
 
-    /// Returns the sizes with head-room, so that routers can be added while vipd runs: one and a half
-    /// times what is needed, at least 64 routers, peers and VIPs, rounded up to a power of two. The
-    /// senders grow with the routers.
+    /// Returns larger sizes, so that routers can be added while vipd runs: one and a half times the given
+    /// numbers, at least 64 routers, peers and VIPs, rounded up to a power of two. The number of senders
+    /// grows with the number of routers.
     ///
-    /// Memory: 40 bytes a row for `STEADY` and `LOST`, 192 bytes a row and CPU for `COUNTERS`, and about
-    /// 100 bytes an entry of the hashes. 64 routers on 8 CPUs take 120 kB besides the senders' 400 kB;
-    /// 8192 routers take 14 MB and 13 MB.
+    /// Memory: 40 bytes per row for `STEADY` and `LOST`, 192 bytes per row and CPU for `COUNTERS`, and
+    /// about 100 bytes per entry of a hash. On 8 CPUs, 64 routers take 120 kB, plus 400 kB for the
+    /// senders; 8192 routers take 14 MB, plus 13 MB.
     #[must_use]
     pub fn with_head_room(self) -> Self {
         let room = |needed: u32| {
@@ -57,7 +57,7 @@ impl Sizes {
         };
         let routers = room(self.routers);
         let senders = u64::from(self.senders) * u64::from(routers) / u64::from(self.routers.max(1));
-        // The floor of a small configuration need not grow.
+        // At most this many per router, but not fewer than given, which in a small configuration is more.
         let senders = senders.min(u64::from(routers) * SENDERS_PER_ROUTER).max(self.senders.into());
         Self {
             routers,
@@ -69,7 +69,7 @@ impl Sizes {
     }
 }
 
-/// Senders of a virtual router whose buckets are kept when there is room for all routers.
+/// Maximum number of senders per virtual router when their number is scaled up.
 const SENDERS_PER_ROUTER: u64 = 16;
 
 /// The loaded program and its attachments. Dropping it detaches everything.
@@ -77,7 +77,8 @@ pub struct Kernel {
     ebpf: Ebpf,
     routers: Routers,
     attachments: Attachments,
-    /// Open because the instructions of a program that is not loaded yet name maps by descriptor.
+    /// Kept open, because the instructions of a program that is not loaded yet refer to maps by
+    /// descriptor.
     _arrays: [MapData; 5],
 }
 
@@ -98,10 +99,10 @@ pub struct Loaded {
 }
 
 impl Kernel {
-    /// Loads the program of `object`.
+    /// Loads the program in `object`.
     ///
     /// # Errors
-    /// [`LoadError`] names what failed and the remedy.
+    /// Returns an error that names the failed operation and the remedy.
     pub fn load(object: &[u8], sizes: Sizes, verbosity: Verbosity) -> Result<Loaded, LoadError> {
         // Levels of aya-log: 0 off, 1 error, … 4 debug.
         let level: u8 = match verbosity {
@@ -170,44 +171,45 @@ impl Kernel {
         })
     }
 
-    /// Receives the adverts of a virtual router from now on. One `bpf(2)` call.
+    /// Starts to receive the adverts of a virtual router. One `bpf(2)` call.
     ///
     /// # Errors
-    /// When the map is full.
+    /// Returns an error if the map is full.
     pub fn insert_router(&mut self, key: RouterKey, slot: RouterSlot) -> Result<(), MapError> {
         self.routers.insert(key, slot)
     }
 
-    /// Passes the adverts of a virtual router again. A missing entry is no error.
+    /// Stops receiving the adverts of a virtual router, which are then passed. Succeeds if there is no
+    /// entry.
     ///
     /// # Errors
-    /// When `bpf(2)` fails for another reason.
+    /// Returns an error if `bpf(2)` fails for another reason.
     pub fn remove_router(&mut self, key: RouterKey) -> Result<(), MapError> {
         self.routers.remove(key)
     }
 
-    /// Accepts adverts of a unicast peer with this TTL or Hop Limit or more.
+    /// Accepts adverts from a unicast peer whose TTL or Hop Limit is at least `min_ttl`.
     ///
     /// # Errors
-    /// When the map is full.
+    /// Returns an error if the map is full.
     pub fn insert_peer(&mut self, peer: PeerKey, min_ttl: u8) -> Result<(), MapError> {
         self.routers.insert_peer(peer, min_ttl)
     }
 
-    /// Drops adverts of a unicast peer again. A missing entry is no error.
+    /// Stops accepting adverts from a unicast peer, which are then dropped. Succeeds if there is no entry.
     ///
     /// # Errors
-    /// When `bpf(2)` fails for another reason.
+    /// Returns an error if `bpf(2)` fails for another reason.
     pub fn remove_peer(&mut self, peer: PeerKey) -> Result<(), MapError> {
         self.routers.remove_peer(peer)
     }
 
-    /// Resets counters, fast path and token buckets of a row, so that another virtual router can use it.
-    /// Its router and its peers must have been removed. A `bpf(2)` call for each sender in the map: not
-    /// for the engine's thread.
+    /// Resets the counters, fast path and token buckets of a row, so that another virtual router can use
+    /// it. Its router and peers must have been removed. Makes a `bpf(2)` call for each sender in the map,
+    /// so it must not be called on the engine's thread.
     ///
     /// # Errors
-    /// When the row does not exist.
+    /// Returns an error if the row does not exist.
     pub fn clear_row(&mut self, row: Row) -> Result<(), MapError> {
         self.routers.clear_row(row)
     }
@@ -218,7 +220,7 @@ impl Kernel {
     /// attachment, because the kernel allows one mode at a time.
     ///
     /// # Errors
-    /// [`AttachError`] when another program is attached, the interface is gone, or no mode works.
+    /// Returns an error if another program is attached, the interface does not exist, or no mode works.
     pub fn attach(
         &mut self,
         ifindex: u32,
@@ -243,8 +245,8 @@ impl Kernel {
         self.attachments.ensure(programs, ifindex, interface, preference, framing)
     }
 
-    /// Loads the program for interfaces without a link-layer header, if it is not loaded. Not at the
-    /// start, because few hosts need it, and the verifier takes 0.1 s for each program.
+    /// Loads the program for interfaces without a link-layer header, unless it is loaded. It is not loaded
+    /// at startup, because few hosts need it and the verifier takes 0.1 s for each program.
     fn load_bare(&mut self) -> Result<(), ProgramError> {
         let program = program(&mut self.ebpf, names::PROGRAM_BARE).ok_or(ProgramError::NotLoaded)?;
         if program.fd().is_ok() { Ok(()) } else { program.load() }
@@ -260,7 +262,7 @@ impl Kernel {
         self.attachments.get(ifindex).map(|(_, probe)| probe)
     }
 
-    /// Detaches the program from an interface. Without an attachment this does nothing.
+    /// Detaches the program from an interface. Does nothing if it is not attached.
     pub fn detach(&mut self, ifindex: u32) {
         self.attachments.detach(ifindex);
     }
@@ -269,7 +271,7 @@ impl Kernel {
     /// (`BPF_PROG_TEST_RUN`). Returns its action and the mean duration of a run in nanoseconds.
     ///
     /// # Errors
-    /// When the frame is shorter than 14 bytes or the interface does not exist.
+    /// Returns an error if the frame is shorter than 14 bytes, or the interface does not exist.
     pub fn test_run(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<(u32, u64), ProgramError> {
         self.test_run_of(names::PROGRAM, frame, ifindex, repeat)
     }
@@ -277,7 +279,7 @@ impl Kernel {
     /// Runs the program for interfaces without a link-layer header, like [`test_run`](Self::test_run).
     ///
     /// # Errors
-    /// As there, and when the verifier rejects the program.
+    /// As for [`test_run`](Self::test_run), or if the verifier rejects the program.
     pub fn test_run_bare(
         &mut self,
         packet: &[u8],
@@ -336,7 +338,7 @@ fn duplicate(map: &Map) -> Result<Map, MapError> {
     MapData::from_fd(fd).map(Map::PerCpuArray)
 }
 
-/// Takes an array out of the object, to be mapped into memory.
+/// Takes an array map out of the object, for mapping it into memory.
 fn take_array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, LoadError> {
     match ebpf.take_map(name) {
         Some(Map::Array(data)) => Ok(data),

@@ -27,7 +27,7 @@ impl KernelLog {
     /// the lines may never finish during a flood.
     ///
     /// # Errors
-    /// If the thread cannot be started.
+    /// Returns an error if the thread cannot be started.
     pub fn forward(mut self) -> io::Result<()> {
         let lines = move || loop {
             self.0.flush();

@@ -29,7 +29,8 @@ impl<T: Shared> Mapping<T> {
     /// descriptor is closed.
     ///
     /// # Errors
-    /// If the map lacks the flag, has too few values, or its values have a different size.
+    /// Returns an error if the map lacks the flag or has too few values, or if its values have a different
+    /// size.
     pub(super) fn new(map: &MapData, values: usize) -> io::Result<Self> {
         let info = map.info().map_err(io::Error::other)?;
         // The kernel pads values to a multiple of 8 bytes (`kernel/bpf/arraymap.c`).

@@ -2,7 +2,7 @@
 //!
 //! [`Kernel`] owns the program, its attachments and the router entries, [`Feed`] the reading end of
 //! the ring, [`Steady`] the fast path, [`Closed`] the VIPs with Accept_Mode false, [`Counters`] a
-//! view of the counters. The parts are separate because they live on different threads.
+//! view of the counters. The parts are separate because they are used on different threads.
 
 mod attach;
 mod closed;
@@ -20,7 +20,7 @@ mod row;
 mod steady;
 mod syscall;
 
-/// Error of a change of one of the maps.
+/// A failed operation on one of the maps.
 pub use aya::maps::MapError;
 
 pub use attach::{Attached, LinkProbe, Mode};

@@ -6,7 +6,7 @@ use super::driver::{Cost, Driver};
 /// The configured mode of an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preference {
-    /// Native where the driver is known to lose nothing by it, otherwise generic.
+    /// Native if that mode of the driver is known not to affect other traffic, otherwise generic.
     #[default]
     Auto,
     /// Native, or generic if the driver refuses.
@@ -32,7 +32,7 @@ impl std::fmt::Display for Preference {
     }
 }
 
-/// The header that the frames of an interface start with. Decides which program is attached.
+/// The header with which the frames of an interface start. It determines which program is attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// An Ethernet header.
@@ -42,7 +42,7 @@ pub enum Framing {
     Bare,
 }
 
-/// A mode and program to try.
+/// A mode and a program to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) mode: Mode,
@@ -50,7 +50,7 @@ pub(super) struct Candidate {
     pub(super) frags: bool,
 }
 
-/// Modes to try on an interface, in this order, and the reason.
+/// The modes to try on an interface, in order, and the reason for the choice.
 #[derive(Clone, Debug)]
 pub(super) struct Selection {
     pub(super) preference: Preference,
@@ -58,17 +58,17 @@ pub(super) struct Selection {
     pub(super) reason: String,
 }
 
-/// Native: with frags first, because drivers limit the MTU of an interface (veth: of its peer) to a
-/// page for a program without.
+/// Native: frags first, because for a program without frags, drivers limit the MTU of the interface
+/// (veth: of its peer) to a page.
 const NATIVE: [Candidate; 2] =
     [Candidate { mode: Mode::Native, frags: true }, Candidate { mode: Mode::Native, frags: false }];
-/// Generic: the kernel would linearize each long packet for a program without frags.
+/// Generic: only with frags, because the kernel would linearize each long packet otherwise.
 const GENERIC: Candidate = Candidate { mode: Mode::Generic, frags: true };
 
 impl Selection {
     pub(super) fn new(preference: Preference, framing: Framing, driver: Option<&Driver>) -> Self {
         if framing == Framing::Bare {
-            // Drivers with a native mode for such frames: none.
+            // No driver has a native mode for such frames.
             let reason = "frames have no Ethernet header".to_owned();
             return Self { preference, candidates: vec![GENERIC], reason };
         }

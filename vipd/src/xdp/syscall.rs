@@ -16,13 +16,13 @@ pub(super) const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 pub(super) fn create_link(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> io::Result<OwnedFd> {
     let mut attributes = [fd(program), ifindex, BPF_XDP, flags];
     let link = bpf(BPF_LINK_CREATE, &mut attributes)?;
-    // SAFETY: the kernel has just made this descriptor for this call.
+    // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(link) })
 }
 
 /// Replaces the program of a link atomically. Fails with `ENOLINK` if it is detached.
 pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
-    // The last two words: no flags, no expected program.
+    // The last two words are the flags and the expected program; both are unused.
     let mut attributes = [fd(link), fd(program), 0, 0];
     bpf(BPF_LINK_UPDATE, &mut attributes).map(drop)
 }
@@ -33,9 +33,9 @@ pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut attributes).map(drop)
 }
 
-/// Returns the interface that a link is attached to, 0 if it is detached.
+/// Returns the index of the interface that a link is attached to, or 0 if the link is detached.
 ///
-/// The kernel takes the rtnl lock for the call (`bpf_xdp_link_fill_link_info`, `net/core/dev.c`).
+/// The kernel takes the rtnl lock for this (`bpf_xdp_link_fill_link_info`, `net/core/dev.c`).
 pub(super) fn link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
     let mut info = LinkInfo::default();
     #[expect(clippy::cast_possible_truncation, reason = "a small structure")]
@@ -57,7 +57,7 @@ struct LinkInfo {
     rest: u32,
 }
 
-/// `union bpf_attr` of `BPF_OBJ_GET_INFO_BY_FD`.
+/// The members of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
 #[repr(C)]
 struct InfoByFd {
     fd: u32,
@@ -70,8 +70,8 @@ fn fd(fd: BorrowedFd<'_>) -> u32 {
 }
 
 fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
-    // SAFETY: the kernel reads and writes at most `size_of::<T>()` bytes of the attributes, and what they
-    // point at outlives the call.
+    // SAFETY: the kernel accesses at most `size_of::<T>()` bytes of the attributes, and all pointers in
+    // them outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     if result < 0 {
         return Err(io::Error::last_os_error());

@@ -7,7 +7,7 @@ use vipd::xdp::{AttachError, Framing, Mode, Preference};
 use crate::bench::Bench;
 use crate::interfaces::{private_links, private_pair};
 
-/// Output of a command that must succeed.
+/// Runs a command that must succeed, and returns its output.
 fn output(command: &str) -> String {
     let words: Vec<_> = command.split(' ').collect();
     let output = Command::new(words[0]).args(&words[1..]).output();
@@ -16,8 +16,8 @@ fn output(command: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Returns the id of the link attached to an interface, found by its program: `bpftool` of Debian
-/// 12 does not print interfaces.
+/// Returns the ID of the BPF link on an interface. The link is found by its program, because `bpftool` in
+/// Debian 12 does not print interfaces.
 fn link_id(interface: &str) -> u64 {
     let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
     let device = parse(output(&format!("ip -j -d link show {interface}")));
@@ -67,7 +67,7 @@ fn an_externally_detached_link_is_detected_and_attached_again() {
         kernel.attach(left, "left", Preference::Native, Framing::Ethernet).expect("veth supports XDP");
     assert!(again.reason.is_some() && again.probe.is_attached());
     assert!(!first.probe.is_attached(), "the former link stays detached");
-    // A probe outlives the attachment without keeping it.
+    // A probe may outlive the attachment, but does not keep the program attached.
     kernel.detach(left);
     assert!(!again.probe.is_attached());
 }

@@ -11,12 +11,12 @@ use crate::bench::{Bench, CLOSED_ROW, LOOPBACK, OURS, UNICAST, XDP_DROP, XDP_PAS
 use crate::frame;
 use crate::interfaces::private_pair;
 
-/// An advert to the unicast router.
+/// Returns an advert to the unicast router.
 fn unicast(ttl: u8) -> Advert {
     Advert { vrid: UNICAST.0, ttl, destination: OURS.into(), ..frame::valid(3) }
 }
 
-/// The packet of an advert, from its IP header on.
+/// Returns the IP packet of an advert.
 fn packet(advert: &Advert) -> Vec<u8> {
     advert.frame().split_off(advert.ip_offset())
 }
@@ -38,7 +38,7 @@ fn unicast_adverts_without_an_ethernet_header_are_validated() {
     }
 }
 
-/// The kernel runs programs on 14 bytes or more only.
+/// The kernel does not run a program on fewer than 14 bytes.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_packet_cut_at_any_length_is_never_accepted() {
@@ -70,7 +70,7 @@ fn packets_to_a_vip_that_does_not_accept_are_dropped() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn it_is_attached_in_generic_mode_whatever_is_configured() {
+fn the_program_is_attached_in_generic_mode_regardless_of_the_configuration() {
     let [left, _] = private_pair();
     let mut bench = Bench::new();
     for preference in [Preference::Native, Preference::Auto, Preference::Generic] {

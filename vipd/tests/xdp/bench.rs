@@ -37,7 +37,7 @@ pub(crate) const CLOSED_ROW: u32 = 7;
 /// Number of rows, including row 0 and two spare ones.
 const ROWS: usize = 10;
 
-/// Without a rate limit, for the comparison of single frames.
+/// Sizes without a rate limit, for comparing single frames.
 const SIZES: Sizes = Sizes { routers: 9, peers: 4, closed: 0, senders: 0, burst: 0 };
 
 type Cells = [u64; ROW_CELLS];
@@ -134,13 +134,13 @@ impl Bench {
     /// Runs the program once and compares it with the user-space parser.
     ///
     /// # Errors
-    /// With the first difference.
+    /// Returns the first difference.
     pub(crate) fn compare(&mut self, frame: &[u8], ifindex: u32) -> Result<Verdict, String> {
         let action = self.run(frame, ifindex);
         self.compare_with(self.reference(frame, ifindex), action, ifindex)
     }
 
-    /// Does the same with the program for interfaces without a link-layer header.
+    /// Like [`compare`](Self::compare), with the program for interfaces without a link-layer header.
     pub(crate) fn compare_bare(&mut self, packet: &[u8], ifindex: u32) -> Result<Verdict, String> {
         let result = self.loaded.kernel.test_run_bare(packet, ifindex, 1);
         let (action, _) = result.map_err(|error| format!("{} bytes: {error:?}", packet.len()))?;
@@ -242,7 +242,7 @@ impl Bench {
     }
 }
 
-/// The slot of a multicast router without authentication.
+/// Returns the slot of a multicast router without authentication.
 pub(crate) fn multicast(family: u8, version: u8, row: u32) -> RouterSlot {
     RouterSlot {
         row,
@@ -255,7 +255,7 @@ pub(crate) fn multicast(family: u8, version: u8, row: u32) -> RouterSlot {
     }
 }
 
-/// `CLOCK_MONOTONIC`, nanoseconds.
+/// Returns `CLOCK_MONOTONIC` in nanoseconds.
 pub(crate) fn now() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).expect("after boot")

@@ -81,7 +81,7 @@ fn truncated_frames_get_the_same_verdict_as_in_user_space() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_vip_inserted_twice_is_removed_once() {
+fn closing_and_opening_a_vip_are_idempotent() {
     let mut bench = Bench::new();
     let echo = packet(4, 1, 8, false);
     assert_eq!(bench.run(&echo, LOOPBACK), XDP_PASS);

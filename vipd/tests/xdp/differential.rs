@@ -18,7 +18,7 @@ const MUTATED: u32 = 20_000;
 /// Number of random frames.
 const NOISE: u32 = 5000;
 
-/// Mutation of an encoded frame.
+/// A mutation of an encoded frame.
 #[derive(Clone, Debug)]
 struct Spoil {
     /// Positions and values, anywhere in the frame.
@@ -117,7 +117,7 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         }
         let verdict = bench.borrow_mut().compare(&bytes, LOOPBACK).map_err(TestCaseError::fail)?;
         let packet = bytes.get(frame.ip_offset()..).unwrap_or_default();
-        // Shorter ones cannot be run.
+        // The program cannot be run on shorter frames.
         if packet.len() >= ethernet::HEADER_LEN {
             bench.borrow_mut().compare_bare(packet, LOOPBACK).map_err(TestCaseError::fail)?;
         }

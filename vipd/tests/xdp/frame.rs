@@ -1,4 +1,4 @@
-//! Base adverts of the tests.
+//! Valid adverts that the tests modify.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -6,13 +6,13 @@ use vipd_witness::{Advert, Version};
 
 use crate::bench::PEER;
 
-/// Returns a valid advert of one address for VRID 51 (VRRPv3) or 52 (VRRPv2).
+/// Returns a valid advert with one address for VRID 51 (VRRPv3) or 52 (VRRPv2).
 pub(crate) fn valid(version: u8) -> Advert {
     let (version, vrid) = if version == 2 { (Version::V2, 52) } else { (Version::V3, 51) };
     Advert { addresses: addresses(4, 1), ..Advert::new(version, vrid, 100, PEER) }
 }
 
-/// Returns a valid VRRPv3 advert of one address over IPv6, for VRID 51.
+/// Returns a valid VRRPv3 advert with one address over IPv6, for VRID 51.
 pub(crate) fn valid6() -> Advert {
     let source = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
     Advert { addresses: addresses(6, 1), ..Advert::new(Version::V3, 51, 100, source) }

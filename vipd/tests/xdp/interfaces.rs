@@ -15,9 +15,9 @@ pub(crate) fn private_pair() -> [u32; 2] {
 }
 
 /// Creates interfaces with these arguments of `ip link add` in a new network namespace, and returns
-/// the indices of two.
+/// the indices of the two named interfaces.
 pub(crate) fn private_links(arguments: &str, names: [&str; 2]) -> [u32; 2] {
-    // SAFETY: only the network namespace is unshared, no file descriptor table.
+    // SAFETY: unshares only the network namespace, not the file descriptor table.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.unwrap_or_else(|error| {
         panic!("cannot create a network namespace: {error}; this test needs CAP_SYS_ADMIN; run it as root")
     });

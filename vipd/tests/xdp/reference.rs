@@ -8,7 +8,7 @@ use vipd_common::wire::{ethernet, ip, ipv4, ipv6};
 
 use crate::bench::{XDP_DROP, XDP_PASS};
 
-/// Bytes that the program reads, from the IP header on. An advert has at most 4128.
+/// Number of bytes that the program reads, starting at the IP header. An advert has at most 4128.
 const WINDOW: usize = 8192;
 
 /// The verdict on a frame.
@@ -16,9 +16,9 @@ const WINDOW: usize = 8192;
 pub(crate) enum Verdict {
     /// Passed; counted in row 0 if it is VRRP.
     Passed(Option<Counter>),
-    /// Dropped, and counted in this row for this reason.
+    /// Dropped; this counter in this row is incremented.
     Discarded(u32, Counter),
-    /// Counted in this row, with a record in the ring.
+    /// Dropped; counted in this row, with a record in the ring.
     Accepted(u32, Advert),
 }
 
@@ -81,8 +81,8 @@ impl Maps {
         }
     }
 
-    /// Returns the verdict on a packet other than an advert: dropped if it is to a closed address
-    /// and neither a Neighbor Solicitation nor a Neighbor Advertisement.
+    /// Returns the verdict on a packet other than an advert: dropped if it is addressed to a
+    /// closed VIP and is neither a Neighbor Solicitation nor a Neighbor Advertisement.
     fn other(&self, packet: &[u8], version: u8, ifindex: u32) -> Verdict {
         let (at, length) = if version == 6 { (ipv6::DESTINATION, 16) } else { (ipv4::DESTINATION, 4) };
         let Some(bytes) = packet.get(at..at + length) else { return Verdict::Passed(None) };

@@ -1,4 +1,4 @@
-//! Counter and action of each verdict.
+//! The action and the counter of each verdict.
 
 use vipd::xdp::Verbosity;
 use vipd_common::address::ipv4 as words;
@@ -26,7 +26,7 @@ fn message(version: u8, at: usize, value: u8) -> Advert {
     Advert { message_edits: vec![(at, value)], ..frame::valid(version) }
 }
 
-/// An advert of `addresses` addresses whose IPv4 header has `ihl` words.
+/// Returns an advert with `addresses` addresses, whose IPv4 header has `ihl` words.
 fn with_options(version: u8, ihl: u8, addresses: u8) -> Advert {
     let options = vec![1; usize::from(ihl - 5) * 4];
     Advert { options, addresses: frame::addresses(4, addresses), ..frame::valid(version) }
@@ -180,7 +180,7 @@ fn ipv6() -> Vec<Line> {
     ]
 }
 
-/// Unicast, passwords and empty lists, with their rows.
+/// Returns lines for unicast, passwords and empty address lists, with their rows.
 fn special() -> Vec<(u32, Line)> {
     let to_us = |vrid, ttl| Advert { vrid, ttl, destination: OURS.into(), ..frame::valid(3) };
     let (unicast, row) = UNICAST;

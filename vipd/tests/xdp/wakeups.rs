@@ -50,7 +50,7 @@ fn advert(bench: &Bench, frame: &Frame) -> (Row, Advert) {
     }
 }
 
-/// Returns arrival and `last_unchanged` of each record in the ring.
+/// Returns `arrival` and `last_unchanged` of each record in the ring.
 fn records(bench: &mut Bench) -> Vec<(u64, u64)> {
     std::iter::from_fn(|| bench.loaded.feed.pop())
         .map(|record| (record.arrival, record.last_unchanged))

@@ -23,7 +23,7 @@ fn with_password(data: [u8; 8]) -> Expected {
 }
 
 #[test]
-fn r13_type_and_data_must_be_ours() {
+fn r13_type_and_data_must_match_the_configuration() {
     let advert = |kind: u16, data| Packet { word: kind << 8 | 1, data, ..Packet::valid(2) };
     let discarded = |counter| Err(Refusal::Discarded(counter));
     let ours = with_password(PASSWORD);

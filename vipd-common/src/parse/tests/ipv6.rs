@@ -1,4 +1,4 @@
-//! Each verdict on IPv6 packets, by its reason.
+//! All verdicts on IPv6 packets.
 
 use core::net::{IpAddr, Ipv6Addr};
 use std::vec::Vec;
@@ -23,7 +23,7 @@ fn digest(addresses: &[[u8; 16]]) -> u64 {
 }
 
 #[test]
-fn a_valid_advert_is_read() {
+fn a_valid_advert_is_parsed() {
     for count in [1, 2, 3, 4, 5, 6, 90, 254, 255] {
         let packet = Packet6::with_addresses(count);
         let advert = parse(&packet).expect("a valid advert");
@@ -36,7 +36,7 @@ fn a_valid_advert_is_read() {
 }
 
 #[test]
-fn c7_padding_does_not_count() {
+fn c7_padding_is_ignored() {
     for padding in 0..64 {
         assert_eq!(
             parse(&Packet6 { padding, ..Packet6::valid() }),
@@ -47,7 +47,7 @@ fn c7_padding_does_not_count() {
 }
 
 #[test]
-fn r10_a_first_address_that_is_not_link_local_is_told_and_no_reason_to_discard() {
+fn r10_an_advert_whose_first_address_is_not_link_local_is_flagged_but_accepted() {
     let global = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     for (first, link_local) in
         [(global, false), (link_local(1), true), ([0xfe, 0xbf].repeat(8).try_into().expect("16"), true)]
@@ -59,7 +59,7 @@ fn r10_a_first_address_that_is_not_link_local_is_told_and_no_reason_to_discard()
 }
 
 #[test]
-fn each_fault_has_its_reason() {
+fn each_invalid_packet_is_rejected_for_the_right_reason() {
     let valid = Packet6::valid;
     let discarded = Refusal::Discarded;
     let foreign = Refusal::NotOurs;
@@ -96,7 +96,7 @@ fn each_fault_has_its_reason() {
 }
 
 #[test]
-fn r4_a_packet_cut_anywhere_is_never_an_advert() {
+fn r4_a_truncated_packet_is_never_an_advert() {
     let bytes = Packet6::with_addresses(3).bytes();
     for length in 0..bytes.len() {
         let refusal = parse_bytes(&bytes[..length]).expect_err("a cut packet");
@@ -110,11 +110,11 @@ fn r4_a_packet_cut_anywhere_is_never_an_advert() {
 }
 
 #[test]
-fn the_digest_distinguishes_regrouped_words() {
+fn the_digest_depends_on_how_words_are_grouped_into_addresses() {
     let (mut a, mut b) = (link_local(1), link_local(2));
     assert_eq!(digest(&[a, b]), digest(&[b, a]), "T8 only recommends an order");
     let before = digest(&[a, b]);
-    // The same words in other addresses.
+    // The same words, grouped into other addresses.
     (a[7], b[7]) = (1, 0);
     let one = digest(&[a, b]);
     (a[7], b[7]) = (0, 1);

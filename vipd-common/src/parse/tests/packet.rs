@@ -2,14 +2,14 @@
 
 use std::vec::Vec;
 
-/// Checksum of the message.
+/// How the checksum of the message is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Over the message (VRRPv2, and RFC 9568).
+    /// Over the message only (VRRPv2, and RFC 9568).
     Message,
     /// With the IPv4 pseudo-header (RFC 5798).
     Pseudo,
-    /// A wrong one.
+    /// A value that matches neither form.
     Wrong,
 }
 
@@ -34,10 +34,10 @@ pub(super) struct Packet {
     pub(super) addresses: Vec<[u8; 4]>,
     /// VRRPv2's authentication data.
     pub(super) data: [u8; 8],
-    /// After the last address (and after VRRPv2's authentication data), inside the total length.
+    /// Number of bytes after the last address and VRRPv2's authentication data, within the total length.
     pub(super) trailing: usize,
     pub(super) form: Form,
-    /// After the total length.
+    /// Number of bytes beyond the total length.
     pub(super) padding: usize,
 }
 
@@ -84,7 +84,7 @@ impl Packet {
         bytes[9] = 112;
         bytes[12..16].copy_from_slice(&self.source);
         bytes[16..20].copy_from_slice(&self.destination);
-        // Options: Router Alert, and then No Operation.
+        // Options: Router Alert, followed by No Operation.
         for (index, option) in bytes[20..].iter_mut().enumerate() {
             *option = [0x94, 4, 0, 0].get(index).copied().unwrap_or(1);
         }
@@ -121,7 +121,7 @@ impl Packet {
     }
 }
 
-/// RFC 1071, word by word with the carry around the end.
+/// Returns the RFC 1071 sum of 16-bit words, with end-around carry.
 pub(super) fn sum(bytes: &[u8]) -> u16 {
     bytes.chunks(2).fold(0u16, |sum, pair| {
         let word = u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]);

@@ -20,17 +20,17 @@ pub(super) struct Packet6 {
     pub(super) count: Option<u8>,
     pub(super) word: u16,
     pub(super) addresses: Vec<[u8; 16]>,
-    /// After the last address, inside the payload.
+    /// Number of bytes after the last address, within the payload.
     pub(super) trailing: usize,
     /// Added to the correct checksum.
     pub(super) checksum_error: u16,
     /// Computes the checksum without the pseudo-header.
     pub(super) message_only: bool,
-    /// After the payload.
+    /// Number of bytes after the payload.
     pub(super) padding: usize,
 }
 
-/// fe80::`last`.
+/// Returns the bytes of fe80::`last`.
 pub(super) const fn link_local(last: u8) -> [u8; 16] {
     [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]
 }

@@ -43,7 +43,7 @@ proptest! {
     }
 
     #[test]
-    fn r5_any_one_changed_bit_is_found(
+    fn r5_any_flipped_bit_is_detected(
         version in 2u8..=3,
         message_only: bool,
         count in 1u8..20,
@@ -109,7 +109,7 @@ proptest! {
     #[test]
     fn the_sum_matches_rfc_1071(bytes in vec(any::<u8>(), 0..1100)) {
         prop_assert_eq!(Sum::new().bytes(&bytes).fold(), sum(&bytes));
-        // In any split at an even offset.
+        // The sum is the same if the bytes are split at an even offset.
         let middle = bytes.len() / 4 * 2;
         let halves = Sum::new().bytes(&bytes[..middle]).plus(Sum::new().bytes(&bytes[middle..]));
         prop_assert_eq!(halves.fold(), sum(&bytes));
@@ -216,7 +216,7 @@ fn priority_tags_are_skipped_and_vlan_tags_are_not_ip() {
 }
 
 #[test]
-fn a_gratuitous_arp_is_a_broadcast_request_for_itself() {
+fn a_gratuitous_arp_is_a_broadcast_request_for_its_own_address() {
     let (mac, address) = ([2, 0, 0, 0, 0, 1], [10, 0, 0, 50]);
     let frame = arp::gratuitous(mac, address);
     assert_eq!(frame[..6], [0xff; 6]);
@@ -229,7 +229,7 @@ fn a_gratuitous_arp_is_a_broadcast_request_for_itself() {
 }
 
 #[test]
-fn a_frame_without_a_link_layer_header_is_parsed_from_its_version() {
+fn a_frame_without_a_link_layer_header_is_parsed_by_its_ip_version() {
     let bare = |frame: &[u8]| ip::bare(&frame).map(|ip| (ip.offset, ip.version, ip.protocol));
     let advert = Packet::valid(3).bytes();
     assert_eq!(bare(&advert), Some((0, 4, ipv4::PROTOCOL_VRRP)));

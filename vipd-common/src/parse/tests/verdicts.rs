@@ -1,4 +1,4 @@
-//! Each verdict the parser can reach, by its reason.
+//! All verdicts that the parser can reach.
 
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -11,7 +11,7 @@ use crate::parse::{ChecksumForm, NotOurs, address_digest};
 const VERSIONS: [u8; 2] = [2, 3];
 
 #[test]
-fn a_valid_advert_is_read() {
+fn a_valid_advert_is_parsed() {
     for version in VERSIONS {
         for count in [1, 2, 6, 7, 8, 9, 100, 254, 255] {
             let packet = Packet::with_addresses(version, count);
@@ -29,7 +29,7 @@ fn a_valid_advert_is_read() {
 }
 
 #[test]
-fn every_priority_and_vrid_is_read() {
+fn every_priority_and_vrid_is_parsed() {
     for version in VERSIONS {
         for value in 0..=255 {
             let packet = Packet { priority: value, vrid: !value, ..Packet::valid(version) };
@@ -40,7 +40,7 @@ fn every_priority_and_vrid_is_read() {
 }
 
 #[test]
-fn options_of_every_length_are_stepped_over() {
+fn options_of_every_length_are_skipped() {
     for version in VERSIONS {
         for ihl in 5..=15 {
             for count in [1, 255] {
@@ -65,7 +65,7 @@ fn padding_is_ignored() {
 }
 
 #[test]
-fn both_checksum_forms_of_vrrpv3_are_told_apart() {
+fn both_checksum_forms_of_vrrpv3_are_distinguished() {
     let form = |packet: Packet| parse(&packet.bytes(), packet.version).map(|advert| advert.checksum);
     assert_eq!(form(Packet::valid(3)), Ok(ChecksumForm::Rfc5798), "C3");
     assert_eq!(form(Packet { form: Form::Message, ..Packet::valid(3) }), Ok(ChecksumForm::Rfc9568), "C4");
@@ -84,14 +84,14 @@ fn the_reserved_bits_are_ignored() {
 }
 
 #[test]
-fn the_largest_intervals_are_read() {
+fn the_largest_intervals_are_parsed() {
     let packet = Packet { word: 4095, ..Packet::valid(3) };
     assert_eq!(parse(&packet.bytes(), 3).map(|advert| advert.interval), Ok(4095));
     let packet = Packet { word: 255, ..Packet::valid(2) };
     assert_eq!(parse(&packet.bytes(), 2).map(|advert| advert.interval), Ok(255));
 }
 
-/// Name of the fault, the packet, and the counter.
+/// Returns invalid packets, each with the name of its fault and the expected reason.
 fn wrong(version: u8) -> Vec<(String, Packet, Refusal)> {
     let valid = Packet::valid(version);
     let discarded = Refusal::Discarded;
@@ -149,7 +149,7 @@ fn wrong(version: u8) -> Vec<(String, Packet, Refusal)> {
 }
 
 #[test]
-fn r1_to_r17_each_fault_has_its_reason() {
+fn r1_to_r17_each_invalid_packet_is_rejected_for_the_right_reason() {
     for version in VERSIONS {
         for (what, packet, refusal) in wrong(version) {
             assert_eq!(parse(&packet.bytes(), version), Err(refusal), "{what}: {packet:?}");
@@ -158,7 +158,7 @@ fn r1_to_r17_each_fault_has_its_reason() {
 }
 
 #[test]
-fn r4_a_packet_cut_anywhere_is_never_an_advert() {
+fn r4_a_truncated_packet_is_never_an_advert() {
     for version in VERSIONS {
         for ihl in [5, 7, 15] {
             let bytes = Packet { ihl, ..Packet::with_addresses(version, 3) }.bytes();
