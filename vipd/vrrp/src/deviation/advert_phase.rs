@@ -3,8 +3,8 @@
 //! RFC 9568 section 6.4 sets Adver_Timer to Advertisement_Interval when a router becomes master, so
 //! thousands of masters would send at as many different times, each with its own wake-up. vipd
 //! rounds this first deadline down to a multiple of 1 ms, or of a 64th of the interval if that is
-//! shorter. The first interval is therefore up to 1.6 % shorter. All later ones are exact, because
-//! the timer keeps its phase.
+//! shorter, and does the same when a master restarts the timer after it has answered priority 0.
+//! Such an interval is up to 1.6 % shorter. All others are exact, because the timer keeps its phase.
 
 use vipd_common::Timestamp;
 
