@@ -124,21 +124,25 @@ fn interface_without_address_is_a_fault_until_one_is_added() {
     agent.stop();
 }
 
+/// A configuration for the generic hook, which takes one program only.
+fn generic(routers: &[(&str, u8)]) -> String {
+    format!("xdp = \"generic\"\n\n{}", configuration(routers))
+}
+
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn foreign_xdp_program_is_reported_and_kept() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
     // The foreign XDP program belongs to another vipd.
-    let holder = Running::start(&lab, "holder", &configuration(&[(INTERFACE, 1)]));
+    let holder = Running::start(&lab, "holder", &generic(&[(INTERFACE, 1)]));
     holder.expect(1, "master", "");
 
-    let alone =
-        output(node, command(node, "alone", &configuration(&[(INTERFACE, 2)]))).expect("run the process");
+    let alone = output(node, command(node, "alone", &generic(&[(INTERFACE, 2)]))).expect("run the process");
     assert_rejected(&alone, &["another XDP program is attached to eth1", "ip link set dev eth1 xdp off"]);
 
     node.run(|| links::add_bridge("eth2").and_then(|()| links::set_up("eth2"))).expect("add");
-    let both = Running::start(&lab, "both", &configuration(&[(INTERFACE, 2), ("eth2", 3)]));
+    let both = Running::start(&lab, "both", &generic(&[(INTERFACE, 2), ("eth2", 3)]));
     both.expect(2, "fault", "another XDP program is attached to eth1");
     // Once the other program is gone, vipd attaches its own without a restart.
     holder.expect(1, "master", "");

@@ -19,18 +19,24 @@ pub struct Configured {
 impl Requests {
     /// Removes configured VIPs that have vipd's mark, and returns them.
     ///
-    /// Skips the VIPs of a router whose interface has an XDP program, because another agent may be
-    /// running there. The kernel has already detached the program of a killed agent.
+    /// Skips the VIPs of a router whose interface has an XDP program or `is_served`, because another
+    /// agent may be running there. The kernel has already detached the program of a killed agent.
     ///
     /// # Errors
     /// If a dump or a removal fails. All other removals are still carried out.
-    pub fn remove_stale(&mut self, configured: &[Configured]) -> io::Result<Vec<Address>> {
+    pub fn remove_stale(
+        &mut self,
+        configured: &[Configured],
+        is_served: impl Fn(&str) -> bool,
+    ) -> io::Result<Vec<Address>> {
         let mut attached = Vec::new();
         self.dump_links(|message| {
             let link = LinkDetails::decode(message).filter(|link| link.has_xdp);
             attached.extend(link.and_then(|link| link.name));
         })?;
-        let free = configured.iter().filter(|router| !attached.contains(&router.interface));
+        let free = configured
+            .iter()
+            .filter(|router| !attached.contains(&router.interface) && !is_served(&router.interface));
         let ours: Vec<IpAddr> = free.flat_map(|router| router.addresses.iter().copied()).collect();
         let mut stale = Vec::new();
         self.dump(|notice| {

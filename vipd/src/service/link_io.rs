@@ -153,7 +153,7 @@ impl LinkOpener {
         let LinkSpec { ifindex, xdp, framing, .. } = *spec;
         let Attached { mode, reason, probe: _ } = self.kernel.attach(ifindex, interface, xdp, framing)?;
         if let Some(reason) = reason {
-            tracing::info!(interface, %mode, reason, "XDP attached");
+            tracing::info!(interface, %mode, reason, "BPF program attached");
         }
         Ok(mode)
     }

@@ -143,7 +143,7 @@ pub fn remove_stale_addresses(config: &Config) {
         addresses: instance.router.all_addresses().map(|vip| vip.address).collect(),
     });
     let configured: Vec<Configured> = configured.collect();
-    match Requests::open().and_then(|mut requests| requests.remove_stale(&configured)) {
+    match Requests::open().and_then(|mut requests| requests.remove_stale(&configured, xdp::is_served_by_tc)) {
         Ok(removed) => {
             for found in removed {
                 tracing::warn!(address = %found.address, prefix = found.prefix, "removed stale VIP left by a previous run");
