@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use aya::programs::Xdp;
+use aya::programs::xdp::XdpMode;
+use aya::{Ebpf, include_bytes_aligned};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use vipd_tests::agent::Agent;
-use vipd_tests::binary::vipd_binary;
+use vipd_tests::binary::{vipd, vipd_binary};
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
 use vipd_tests::namespace::Namespace;
@@ -18,6 +21,8 @@ use vipd_tests::wait::wait_until;
 
 const NODE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// The BPF object of vipd.
+const OBJECT: &[u8] = include_bytes_aligned!("../../vipd-ebpf/vipd.bpf.o");
 
 fn configuration(instances: &[(&str, u8)]) -> String {
     let tables = instances.iter().map(|(interface, vrid)| {
@@ -124,25 +129,99 @@ fn interface_without_address_is_a_fault_until_one_is_added() {
     agent.stop();
 }
 
+/// An XDP program of another application on an interface, in the generic hook. It is vipd's program
+/// without any virtual router, so it passes all frames.
+struct ForeignProgram {
+    loaded: Ebpf,
+    ifindex: u32,
+}
+
+impl ForeignProgram {
+    /// Attaches the program to [`INTERFACE`].
+    fn attach(node: &Namespace) -> Self {
+        node.run(|| {
+            let ifindex = links::index(INTERFACE).expect("the interface exists");
+            let mut loaded = Ebpf::load(OBJECT).expect("load the object");
+            let program = loaded.program_mut("vipd_xdp_frags").expect("a program of the object");
+            let program = <&mut Xdp>::try_from(program).expect("an XDP program");
+            program.load().expect("load the program");
+            program.attach_to_if_index(ifindex, XdpMode::Skb).expect("attach the program");
+            Self { loaded, ifindex }
+        })
+    }
+
+    /// Returns whether the program is attached.
+    fn is_attached(&self, node: &Namespace) -> bool {
+        let mut link = Command::new("ip");
+        link.args(["-j", "-d", "link", "show"]);
+        let links = output(node, link).expect("run ip").stdout;
+        let links: serde_json::Value = serde_json::from_slice(&links).expect("JSON");
+        let mut links = links.as_array().expect("an array").iter();
+        let link = links.find(|link| link["ifindex"] == self.ifindex).expect("the interface");
+        let program = self.loaded.program("vipd_xdp_frags").expect("a program of the object");
+        link["xdp"]["prog"]["id"] == program.info().expect("it is loaded").id()
+    }
+}
+
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn foreign_xdp_program_is_reported_and_kept() {
+    let generic = |routers: &[(&str, u8)]| format!("xdp = \"generic\"\n\n{}", configuration(routers));
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
-    // The foreign XDP program belongs to another vipd.
-    let holder = Running::start(&lab, "holder", &configuration(&[(INTERFACE, 1)]));
-    holder.expect(1, "master", "");
+    let foreign = ForeignProgram::attach(node);
 
-    let alone =
-        output(node, command(node, "alone", &configuration(&[(INTERFACE, 2)]))).expect("run the process");
+    let alone = output(node, command(node, "alone", &generic(&[(INTERFACE, 2)]))).expect("run the process");
     assert_rejected(&alone, &["another XDP program is attached to eth1", "ip link set dev eth1 xdp off"]);
 
     node.run(|| links::add_bridge("eth2").and_then(|()| links::set_up("eth2"))).expect("add");
-    let both = Running::start(&lab, "both", &configuration(&[(INTERFACE, 2), ("eth2", 3)]));
+    let both = Running::start(&lab, "both", &generic(&[(INTERFACE, 2), ("eth2", 3)]));
     both.expect(2, "fault", "another XDP program is attached to eth1");
+    assert!(foreign.is_attached(node));
     // Once the other program is gone, vipd attaches its own without a restart.
-    holder.expect(1, "master", "");
-    holder.stop();
+    drop(foreign);
+    both.expect(2, "master", "");
+    both.stop();
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn next_to_a_foreign_xdp_program_vipd_uses_tc_ingress() {
+    let lab = Lab::new(2).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
+    let foreign = ForeignProgram::attach(node);
+    let native = format!("xdp = \"native\"\n\n{}", configuration(&[(INTERFACE, 1)]));
+    let agent = Running::start(&lab, "agent", &native);
+    agent.expect(1, "master", "");
+    let stronger = format!("{}priority = 200\n", configuration(&[(INTERFACE, 1)]));
+    let mut stronger =
+        Agent::with_configuration(&lab, Station::Node(2), vipd().expect("vipd"), stronger).expect("an agent");
+    stronger.start().expect("start the second node");
+    // It receives the adverts of the second node.
+    agent.expect(1, "backup", "");
+    assert!(foreign.is_attached(node));
+    agent.stop();
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn second_agent_on_an_interface_is_rejected_until_the_first_ends() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
+    let first = Running::start(&lab, "first", &configuration(&[(INTERFACE, 1)]));
+    first.expect(1, "master", "");
+    // Without its process ID, which is not visible in the PID namespace of another process of the lab.
+    let refusal = "another vipd already serves eth1";
+
+    let alone =
+        output(node, command(node, "alone", &configuration(&[(INTERFACE, 2)]))).expect("run the process");
+    assert_rejected(&alone, &[refusal]);
+
+    node.run(|| links::add_bridge("eth2").and_then(|()| links::set_up("eth2"))).expect("add");
+    let both = Running::start(&lab, "both", &configuration(&[(INTERFACE, 2), ("eth2", 3)]));
+    both.expect(2, "fault", refusal);
+    first.expect(1, "master", "");
+    first.stop();
     both.expect(2, "master", "");
     both.stop();
 }

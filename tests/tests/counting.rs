@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use vipd_tests::TestResult;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::binary::vipd;
+use vipd_tests::configuration::XdpMode;
 use vipd_tests::control::{self, Reply};
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
@@ -241,6 +242,8 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     let mut instances: Vec<_> = V3_ROUTERS.iter().map(|vrid| instance(*vrid, Version::V3)).collect();
     instances.push(instance(V2_ROUTER, Version::V2));
     let mut agent = Agent::new(&lab, NODE, vipd()?, &instances)?;
+    // The tap sees what XDP passes; at TC ingress it would see what the program drops, too.
+    agent.set_xdp_mode(XdpMode::Native)?;
     agent.start()?;
     try_wait_until("all instances to be in Backup", TIMEOUT, || all_in_backup(&agent))?;
     let tap = Tap::open(lab.host(NODE)?)?;

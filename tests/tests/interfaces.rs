@@ -65,7 +65,7 @@ fn same_vrid_on_two_interfaces_is_two_routers() -> TestResult {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn bridge_falls_back_to_generic_xdp() -> TestResult {
+fn bridge_receives_adverts_at_tc_ingress() -> TestResult {
     const BRIDGE: &str = "br1";
     let lab = Lab::new(2)?;
     // A bridge whose port is the uplink, as on a virtualization host.
@@ -78,7 +78,7 @@ fn bridge_falls_back_to_generic_xdp() -> TestResult {
     let mut agent = Agent::with_configuration(&lab, NODE, vipd()?, routers(&[BRIDGE]))?;
     agent.start()?;
     let report = wait_for_state(&agent, "master", TIMEOUT)?;
-    assert_eq!(report.text("vipd:xdp-mode"), "generic");
+    assert_eq!(report.text("vipd:xdp-mode"), "tc");
     assert!(
         agent.log().iter().any(|line| line.text.contains("bridge has no native mode")),
         "the reason is not logged: {:#?}",

@@ -211,7 +211,7 @@ fn status_and_stats_field_names_are_stable() {
         ("interface", INTERFACE),
         ("family", "ipv4"),
         ("state", "master"),
-        ("vipd:xdp-mode", "generic"),
+        ("vipd:xdp-mode", "tc"),
     ] {
         assert_eq!(instance[name], value, "{name}");
     }

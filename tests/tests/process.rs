@@ -298,7 +298,7 @@ fn vips_of_a_running_agent_are_not_stale() {
     let node = lab.host(NODE).expect("lab host");
     let first = Plain::master(node, "a", "");
     let answer = run_to_end(node, command(node, "b", ""));
-    assert_rejected(&answer, &["another XDP program is attached"]);
+    assert_rejected(&answer, &["another vipd", "already serves eth1"]);
     assert!(addresses(node).contains(&VIP));
     assert_eq!(first.state().as_deref(), Some("master"));
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use aya::programs::{SchedClassifier, TcAttachType};
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
@@ -38,14 +39,25 @@ fn has_advert(capture: &Capture, since: WallTime, from: Station) -> bool {
     capture.has(since, |frame| frame.claims_mastership(from))
 }
 
-/// Returns the ID of the BPF link that attaches the XDP program to a node's interface.
-fn xdp_link(host: &Namespace) -> Result<u64> {
+/// Returns the ID of the BPF link that attaches the program to a node's interface, in any mode.
+fn bpf_link(host: &Namespace) -> Result<u64> {
     let interface: serde_json::Value =
         serde_json::from_str(&run(host, &format!("ip -j -d link show dev {INTERFACE}"))?)?;
-    let program = &interface[0]["xdp"]["prog"]["id"];
+    let xdp = interface[0]["xdp"]["prog"]["id"].as_u64();
+    let program = match xdp {
+        Some(program) => program,
+        None => host.run(|| tc_program(INTERFACE))?,
+    };
     let links: serde_json::Value = serde_json::from_str(&run(host, "bpftool -j link show")?)?;
-    let found = links.as_array().into_iter().flatten().find(|link| link["prog_id"] == *program);
-    found.and_then(|link| link["id"].as_u64()).with_context(|| format!("no XDP link in {links}"))
+    let found = links.as_array().into_iter().flatten().find(|link| link["prog_id"] == program);
+    found.and_then(|link| link["id"].as_u64()).with_context(|| format!("no BPF link in {links}"))
+}
+
+/// The id of the only TC ingress program of an interface of this network namespace. `bpftool` of
+/// Debian 12 does not show it.
+fn tc_program(interface: &str) -> Result<u64> {
+    let (_, programs) = SchedClassifier::query_tcx(interface, TcAttachType::Ingress)?;
+    programs.first().map(|program| program.id().into()).context("no program at TC ingress")
 }
 
 #[test]
@@ -62,7 +74,7 @@ fn backup_with_detached_xdp_link_recovers_without_takeover() {
     for round in 1..=3 {
         wait_for_backup_of(&two, ONE.ipv4()).unwrap();
         let detached = WallTime::now();
-        run(node, &format!("bpftool link detach id {}", xdp_link(node).unwrap())).unwrap();
+        run(node, &format!("bpftool link detach id {}", bpf_link(node).unwrap())).unwrap();
         let received = counter(&two, "advertisement-rcvd").unwrap();
         try_wait_until("adverts to be received again", TIMEOUT, || {
             Ok(counter(&two, "advertisement-rcvd")? >= received + 10)
@@ -89,9 +101,9 @@ fn master_with_detached_xdp_link_recovers_without_state_change() {
     let one = start_agent(&lab, ONE, &[slow]).unwrap();
     wait_for_state(&one, "master", TIMEOUT).unwrap();
     let node = lab.host(ONE).unwrap();
-    let old = xdp_link(node).unwrap();
+    let old = bpf_link(node).unwrap();
     run(node, &format!("bpftool link detach id {old}")).unwrap();
-    try_wait_until("a new XDP link", TIMEOUT, || Ok(xdp_link(node).is_ok_and(|link| link != old))).unwrap();
+    try_wait_until("a new BPF link", TIMEOUT, || Ok(bpf_link(node).is_ok_and(|link| link != old))).unwrap();
     wait_for(&one, "the new link to be in use", TIMEOUT, |status| !status.text("vipd:xdp-mode").is_empty())
         .unwrap();
     wait_for_state(&one, "master", TIMEOUT).unwrap();
@@ -118,7 +130,7 @@ fn xdp_link_is_kept_and_no_advert_is_lost_when_an_interface_is_reopened() {
         sent.is_ok() && status.text("state") == "backup" && status.text("last-adv-source") == follows
     })
     .unwrap();
-    let link = xdp_link(node).unwrap();
+    let link = bpf_link(node).unwrap();
     let before = counter(&agent, "advertisement-rcvd").unwrap();
     let macvlan = || node.run(|| links::index("vrrp4-51"));
     for round in 1..=ROUNDS {
@@ -132,7 +144,7 @@ fn xdp_link_is_kept_and_no_advert_is_lost_when_an_interface_is_reopened() {
                 .unwrap();
             adverts.join().unwrap().unwrap();
         });
-        assert_eq!(xdp_link(node).unwrap(), link, "round {round}");
+        assert_eq!(bpf_link(node).unwrap(), link, "round {round}");
     }
     let sent = (ROUNDS * ADVERTS) as u64;
     wait_until("all adverts", TIMEOUT, || counter(&agent, "advertisement-rcvd").unwrap() >= before + sent)
@@ -273,7 +285,7 @@ fn unicast_without_hardware_address_fails_over() {
     })
     .unwrap();
     assert!(has_vip(ONE) && !has_vip(TWO));
-    assert_eq!(status(&two).unwrap()[0].text("vipd:xdp-mode"), "generic");
+    assert_eq!(status(&two).unwrap()[0].text("vipd:xdp-mode"), "tc");
     let transitions = counter(&two, "master-transitions").unwrap();
     one.kill().unwrap();
     wait_for_state(&two, "master", TIMEOUT).unwrap();

@@ -1,12 +1,16 @@
-//! Names of the XDP program and its maps, as in the object's symbol table.
+//! Names of the programs and maps, as in the object's symbol table.
 
 /// XDP program for drivers that support linear buffers only.
-pub const PROGRAM: &str = "vipd_xdp";
-/// The same program in section `xdp.frags`, for drivers that support multi-buffer frames
-/// (`BPF_F_XDP_HAS_FRAGS`, Linux 5.18).
-pub const PROGRAM_FRAGS: &str = "vipd_xdp_frags";
-/// The same program for interfaces without a link-layer header, in section `xdp.frags`.
-pub const PROGRAM_BARE: &str = "vipd_xdp_bare";
+pub const XDP: &str = "vipd_xdp";
+/// XDP program in section `xdp.frags`, for drivers that support multi-buffer frames
+/// (`BPF_F_XDP_HAS_FRAGS`, Linux 5.18), and for the generic hook.
+pub const XDP_FRAGS: &str = "vipd_xdp_frags";
+/// XDP program for interfaces without a link-layer header, in section `xdp.frags`.
+pub const XDP_BARE: &str = "vipd_xdp_bare";
+/// TC ingress program.
+pub const TC: &str = "vipd_tc";
+/// TC ingress program for interfaces without a link-layer header.
+pub const TC_BARE: &str = "vipd_tc_bare";
 /// Ring buffer of [`AdvertRecord`](crate::records::AdvertRecord).
 pub const MAP_ADVERTS: &str = "ADVERTS";
 /// Array of one u64, memory-mapped: 1 while the reader of the ring is blocked and not yet woken.

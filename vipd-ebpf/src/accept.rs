@@ -4,30 +4,24 @@
 //! ARP is not IP and is not affected. Neighbor Solicitations and Advertisements must not be dropped
 //! (section 6.4.3).
 
-use aya_ebpf::helpers::generated::bpf_xdp_load_bytes;
-use aya_ebpf::programs::XdpContext;
 use vipd_common::address::FAMILY_IPV4;
 use vipd_common::counters::Counter;
 use vipd_common::records::ClosedKey;
 use vipd_common::wire::ip::Ip;
 use vipd_common::wire::{ipv4, ipv6, nd};
 
+use crate::frame::Frame;
 use crate::maps::{CLOSED, FILTERING, count};
 
 /// Returns whether a packet is addressed to a VIP with Accept_Mode false, and if so, counts it.
 #[inline(always)]
-pub(crate) fn is_closed(ctx: &XdpContext, ip: &Ip) -> bool {
+pub(crate) fn is_closed<F: Frame>(ctx: &F, ip: &Ip) -> bool {
     let Some(closed) = FILTERING.get_ptr(0) else { return false };
     // SAFETY: an aligned word of a map, which user space writes with single stores.
     if unsafe { closed.read_volatile() } == 0 {
         return false;
     }
-    let mut key = ClosedKey {
-        ifindex: ctx.ingress_ifindex() as u32,
-        family: ip.version,
-        zero: [0; 3],
-        address: [0; 4],
-    };
+    let mut key = ClosedKey { ifindex: ctx.ifindex(), family: ip.version, zero: [0; 3], address: [0; 4] };
     let loaded = if ip.version == FAMILY_IPV4 {
         load(ctx, ip.offset + ipv4::DESTINATION, &mut key.address, 4)
     } else {
@@ -52,7 +46,7 @@ pub(crate) fn is_closed(ctx: &XdpContext, ip: &Ip) -> bool {
 
 /// Copies `length` bytes of the frame into `buffer`, which is at least as long.
 #[inline(always)]
-fn load<T>(ctx: &XdpContext, offset: usize, buffer: &mut T, length: u32) -> bool {
-    // SAFETY: callers pass constants up to the size of `T`; the kernel checks the offset.
-    unsafe { bpf_xdp_load_bytes(ctx.ctx, offset as u32, core::ptr::from_mut(buffer).cast(), length) == 0 }
+fn load<F: Frame, T>(ctx: &F, offset: usize, buffer: &mut T, length: usize) -> bool {
+    // SAFETY: callers pass constants up to the size of `T`.
+    unsafe { ctx.load(offset, core::ptr::from_mut(buffer).cast(), length) }
 }

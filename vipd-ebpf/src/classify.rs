@@ -1,6 +1,5 @@
 //! Maps a frame to a verdict.
 
-use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
 use vipd_common::counters::Counter;
 use vipd_common::parse::{Advert, Expected, Located, NotOurs, locate, validate};
@@ -10,6 +9,7 @@ use vipd_common::wire::ipv4;
 
 use crate::accept::is_closed;
 use crate::cursor::Windowed;
+use crate::frame::Frame;
 use crate::maps::{PEERS, ROUTERS, count_discarded, count_unassigned};
 use crate::publish::publish;
 
@@ -23,7 +23,7 @@ pub(crate) enum Verdict {
 
 /// Classifies and counts a frame that contains this IP packet, and publishes it if it is a valid advert.
 #[inline(always)]
-pub(crate) fn classify(ctx: &XdpContext, ip: Option<Ip>) -> Verdict {
+pub(crate) fn classify<F: Frame>(ctx: &F, ip: Option<Ip>) -> Verdict {
     let Some(ip) = ip else {
         return Verdict::Pass;
     };
@@ -33,7 +33,7 @@ pub(crate) fn classify(ctx: &XdpContext, ip: Option<Ip>) -> Verdict {
     let Some(packet) = Windowed::copy(ctx, ip.offset) else {
         return Verdict::Pass;
     };
-    let ifindex = ctx.ingress_ifindex() as u32;
+    let ifindex = ctx.ifindex();
     let (located, slot) = match claim(&packet, ip.version, ifindex) {
         Ok(found) => found,
         Err(reason) => {

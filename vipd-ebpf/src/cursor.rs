@@ -2,13 +2,12 @@
 
 use core::arch::asm;
 
-use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
-use aya_ebpf::programs::XdpContext;
 use vipd_common::parse::Cursor;
 
+use crate::frame::Frame;
 use crate::maps::{WINDOW, WINDOW_LEN};
 
-/// The frame in place, between `data` and `data_end`: for constant offsets.
+/// The frame in place, up to the end of its first buffer: for constant offsets.
 pub(crate) struct Direct {
     start: usize,
     end: usize,
@@ -16,8 +15,8 @@ pub(crate) struct Direct {
 
 impl Direct {
     #[inline(always)]
-    pub(crate) fn new(ctx: &XdpContext) -> Self {
-        Self { start: ctx.data(), end: ctx.data_end() }
+    pub(crate) fn new<F: Frame>(ctx: &F) -> Self {
+        Self { start: ctx.start(), end: ctx.end() }
     }
 
     #[inline(always)]
@@ -25,7 +24,7 @@ impl Direct {
         if self.start + offset + N > self.end {
             return None;
         }
-        // SAFETY: the bytes lie between `data` and `data_end`, as just compared and as the verifier checks.
+        // SAFETY: the bytes lie between start and end, as just compared and as the verifier checks.
         Some(unsafe { *((self.start + offset) as *const [u8; N]) })
     }
 }
@@ -61,7 +60,7 @@ impl Cursor for Direct {
 ///
 /// The IHL and the address count make the parser's offsets variable. In a map value, a mask is enough to
 /// bound an offset for the verifier; with packet pointers, each access would need a comparison.
-/// `bpf_xdp_load_bytes()` also copies from multi-buffer frames (Linux 5.18).
+/// The copy also covers frames that span several buffers.
 pub(crate) struct Windowed {
     bytes: *const u8,
     len: usize,
@@ -70,10 +69,9 @@ pub(crate) struct Windowed {
 impl Windowed {
     /// Copies the frame, starting at `offset`, up to the length of the window.
     #[inline(always)]
-    pub(crate) fn copy(ctx: &XdpContext, offset: usize) -> Option<Self> {
+    pub(crate) fn copy<F: Frame>(ctx: &F, offset: usize) -> Option<Self> {
         let bytes = WINDOW.get_ptr_mut(0)?.cast::<u8>();
-        // SAFETY: the kernel passed this context.
-        let frame = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
+        let frame = ctx.len();
         if frame <= offset {
             return None;
         }
@@ -82,8 +80,8 @@ impl Windowed {
         // The mask bounds the length to 1..=WINDOW_LEN for the verifier.
         let len = (opaque(len - 1) & (WINDOW_LEN - 1)) + 1;
         // SAFETY: `len` is at most WINDOW_LEN, the length of the window.
-        let result = unsafe { bpf_xdp_load_bytes(ctx.ctx, offset as u32, bytes.cast(), len as u32) };
-        (result == 0).then_some(Self { bytes, len })
+        let loaded = unsafe { ctx.load(offset, bytes, len) };
+        loaded.then_some(Self { bytes, len })
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use anyhow::{Context, Result, ensure};
-use vipd::xdp::{Kernel, Loaded, MAX_PENDING, OBJECT, Row, Sizes, Verbosity};
+use vipd::xdp::{Entry, Kernel, Loaded, MAX_PENDING, OBJECT, Row, Sizes, Verbosity};
 use vipd_common::Timestamp;
 use vipd_common::address::ipv4;
 use vipd_common::parse::{ChecksumForm, address_digest, fingerprint};
@@ -37,7 +37,7 @@ fn main() -> Result<()> {
     let valid = Station::Client.advert(Version::V3, VRID, 200);
     let foreign = Advert { protocol: 6, ..valid.clone() }.frame();
     let kernel = &loaded.kernel;
-    let ours = |frame: &[u8]| Ok(kernel.test_run(frame, LOOPBACK, REPEAT)?.1);
+    let ours = |frame: &[u8]| Ok(kernel.test_run(Entry::Xdp, frame, LOOPBACK, REPEAT)?.1);
     let floor = median(|| empty.test_run(&foreign, REPEAT))?;
     let passed = median(|| ours(&foreign))?;
     print("xdp-empty", floor);
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
     let mut unlimited = load(u32::MAX)?;
     let frame = valid.frame();
     let new_content = || -> Result<u64> {
-        let (_, nanos) = unlimited.kernel.test_run(&frame, LOOPBACK, batch)?;
+        let (_, nanos) = unlimited.kernel.test_run(Entry::Xdp, &frame, LOOPBACK, batch)?;
         let left = std::iter::from_fn(|| unlimited.feed.pop()).count();
         ensure!(left == MAX_PENDING / 2, "{left} records of {batch} adverts");
         Ok(nanos)

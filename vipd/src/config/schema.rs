@@ -138,7 +138,7 @@ schema! {
         REALTIME "realtime", Kind::Choice(&["auto", "off"]), "`\"auto\"`", "\"auto\"",
             "`\"auto\"` requests SCHED_FIFO and locked memory; if they are denied, the agent runs without them", "`vrrp_rt_priority`";
         XDP "xdp", XDP_MODE, "`\"auto\"`", "\"auto\"",
-            "XDP mode of all interfaces; `\"auto\"` uses generic mode on drivers whose native mode disables offloads or interrupts traffic", "";
+            "XDP mode of all interfaces; `\"auto\"` uses TC ingress on drivers whose native mode disables offloads or interrupts traffic", "";
         INSTANCES "instance", Kind::Other("an array of tables"), "required", "…", "the virtual routers, at least one", "`vrrp_instance`";
         INTERFACES "interface", Kind::Other("an array of tables"), "none", "…", "settings for single interfaces", "";
     }

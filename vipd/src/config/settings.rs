@@ -6,10 +6,10 @@ use std::net::IpAddr;
 /// How the XDP program is attached to an interface (`xdp`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
-    /// Native if that mode of the driver does not affect other traffic, otherwise generic.
+    /// Native if that mode of the driver does not affect other traffic, otherwise TC ingress.
     #[default]
     Auto,
-    /// Native, or generic if the driver refuses.
+    /// Native, or TC ingress if the driver refuses.
     Native,
     /// Generic only.
     Generic,

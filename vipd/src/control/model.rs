@@ -91,7 +91,7 @@ pub struct InstanceStatus {
     /// Whether a lower-priority master is preempted.
     #[serde(rename = "vipd:preempt")]
     pub preempt: bool,
-    /// XDP mode in use, `native` or `generic`; `None` while the program is not attached.
+    /// XDP mode in use, `native`, `tc` or `generic`; `None` while the program is not attached.
     #[serde(rename = "vipd:xdp-mode")]
     pub xdp_mode: Option<String>,
     /// VIPs that a master should have but does not, because the kernel refused to add them.

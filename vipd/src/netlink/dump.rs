@@ -126,7 +126,11 @@ impl Requests {
     }
 
     /// Reads the addresses of one link, or of all links if `index` is 0.
-    fn dump_addresses(&mut self, index: u32, mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
+    pub(super) fn dump_addresses(
+        &mut self,
+        index: u32,
+        mut each: impl FnMut(&Message<'_>),
+    ) -> io::Result<()> {
         self.repeat(|requests| {
             let mut addresses = AddressMessage::default();
             addresses.header.index = index;

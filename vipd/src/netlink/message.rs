@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use rtnetlink::packet_core::{Parseable, ParseableParametrized};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkXdp, XdpAttached};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkHeader};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
@@ -122,8 +122,6 @@ pub(super) struct LinkDetails {
     pub(super) parent: Option<u32>,
     pub(super) mac: Option<[u8; 6]>,
     pub(super) group: u32,
-    /// Whether an XDP program is attached, in any mode.
-    pub(super) has_xdp: bool,
 }
 
 impl LinkDetails {
@@ -144,16 +142,11 @@ impl LinkDetails {
                 Ok(LinkAttribute::Link(parent)) => link.parent = Some(parent),
                 Ok(LinkAttribute::Address(mac)) => link.mac = mac.try_into().ok(),
                 Ok(LinkAttribute::Group(group)) => link.group = group,
-                Ok(LinkAttribute::Xdp(xdp)) => link.has_xdp = xdp.iter().any(is_attached),
                 _ => {}
             }
         }
         Some(link)
     }
-}
-
-fn is_attached(xdp: &LinkXdp) -> bool {
-    matches!(xdp, LinkXdp::Attached(mode) if *mode != XdpAttached::None)
 }
 
 fn decode_address(body: &[u8]) -> Option<Address> {

@@ -22,4 +22,3 @@ pub use macvlan::{Macvlan, Macvlans, Wanted};
 pub use message::{Address, Link, Notice, PROTO_VIPD};
 pub use monitor::{Drained, Monitor, MonitorTraffic};
 pub use requests::{BATCH, Requests, Traffic};
-pub use stale::Configured;

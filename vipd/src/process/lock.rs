@@ -1,26 +1,17 @@
 //! The agent lock, which allows one agent per runtime directory in a network namespace.
 //!
-//! The lock is an abstract Unix socket (unix(7)). Like the agent's addresses and macvlans, the
-//! socket belongs to the network namespace, and the kernel removes it when the process ends. A lock
-//! file would not suffice: if its directory were deleted or mounted over while the agent runs, a
-//! second agent would find no lock and remove the first agent's macvlans.
+//! The lock is a name and not a file: if its directory were deleted or mounted over while the agent
+//! runs, a second agent would find no lock file and remove the first agent's macvlans.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd as _;
-use std::os::linux::fs::MetadataExt as _;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use super::name_lock::{Holder, MAX_LEN, NameLock};
 
 /// Prefix of the socket name; the agent's name follows.
 const PREFIX: &str = "vipd ";
-/// Maximum length of an abstract socket's name in bytes: `sun_path` without the leading NUL.
-const MAX_NAME: usize = 107;
 
 /// Why the lock cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +28,7 @@ pub enum LockError {
         /// Process ID of the agent, if it is visible in this PID namespace.
         pid: Option<u32>,
     },
-    /// A process of an unprivileged user holds the lock. Any user can bind the socket in a network
-    /// namespace that they can enter.
+    /// A process of an unprivileged user holds the lock.
     #[error(
         "a process of user {uid}{} holds the lock for the runtime directory {name} (the abstract unix socket \
          \"{PREFIX}{name}\"); stop it, or choose another directory with --runtime-dir \
@@ -59,7 +49,7 @@ pub enum LockError {
          DIR",
         .0,
         .0.len(),
-        MAX_NAME - PREFIX.len()
+        MAX_LEN - PREFIX.len()
     )]
     TooLong(String),
     /// The socket could not be created.
@@ -76,9 +66,7 @@ pub enum LockError {
 #[derive(Debug)]
 pub struct AgentLock {
     name: String,
-    // Never accepts a connection: other agents connect only to read the credentials of the process
-    // that holds the socket.
-    _socket: UnixListener,
+    _held: NameLock,
 }
 
 impl AgentLock {
@@ -89,13 +77,11 @@ impl AgentLock {
     pub fn acquire(directory: &Path) -> Result<Self, LockError> {
         let name = name(directory);
         let socket_name = format!("{PREFIX}{name}");
-        if socket_name.len() > MAX_NAME {
+        if socket_name.len() > MAX_LEN {
             return Err(LockError::TooLong(name));
         }
-        match SocketAddr::from_abstract_name(&socket_name)
-            .and_then(|address| UnixListener::bind_addr(&address))
-        {
-            Ok(socket) => Ok(Self { name, _socket: socket }),
+        match NameLock::acquire(&socket_name) {
+            Ok(held) => Ok(Self { name, _held: held }),
             Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => Err(taken(name, &socket_name)),
             Err(cause) => Err(LockError::System { name, cause }),
         }
@@ -139,65 +125,12 @@ fn resolve(path: &Path) -> PathBuf {
 }
 
 fn taken(name: String, socket_name: &str) -> LockError {
-    let Some((uid, pid)) = listener(socket_name).or_else(|| owner(socket_name)) else {
-        return LockError::Taken { name, pid: None };
-    };
-    let own = rustix::process::geteuid().as_raw();
-    if uid == 0 || uid == own {
-        LockError::Taken { name, pid }
-    } else {
-        LockError::OtherUser { name, uid, pid }
+    match Holder::find(socket_name) {
+        Some(holder) if !holder.is_trusted() => {
+            LockError::OtherUser { name, uid: holder.uid, pid: holder.pid }
+        }
+        holder => LockError::Taken { name, pid: holder.and_then(|holder| holder.pid) },
     }
-}
-
-/// Returns the user ID and process ID of the process that listens on an abstract socket.
-fn listener(socket_name: &str) -> Option<(u32, Option<u32>)> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).ok()?;
-    // With a full backlog, a blocking connect would wait forever.
-    socket.set_nonblocking(true).ok()?;
-    socket.connect(&SockAddr::unix(format!("\0{socket_name}")).ok()?).ok()?;
-    let mut found = MaybeUninit::<libc::ucred>::zeroed();
-    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).ok()?;
-    // SAFETY: the kernel writes at most `length` bytes, the size of `found`.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            found.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if result != 0 {
-        return None;
-    }
-    // SAFETY: `found` was zeroed, and all fields of `ucred` are integers.
-    let found = unsafe { found.assume_init() };
-    // The pid is 0 if the process is not visible in this PID namespace.
-    Some((found.uid, u32::try_from(found.pid).ok().filter(|pid| *pid != 0)))
-}
-
-/// Returns the user ID and process ID of the process that has bound an abstract socket, even if it
-/// does not listen. Finds only processes whose descriptors may be read.
-fn owner(socket_name: &str) -> Option<(u32, Option<u32>)> {
-    let sockets = fs::read_to_string("/proc/thread-self/net/unix").ok()?;
-    let link = format!("socket:[{}]", inode(&sockets, socket_name)?);
-    let mut processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
-    processes.find_map(|process| {
-        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
-        let mut descriptors = fs::read_dir(process.path().join("fd")).ok()?.filter_map(Result::ok);
-        descriptors
-            .find(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|to| to == Path::new(&link)))?;
-        Some((process.metadata().ok()?.st_uid(), Some(pid)))
-    })
-}
-
-/// Returns the inode of an abstract socket in the contents of /proc/net/unix (proc_net_unix(5)).
-fn inode<'a>(sockets: &'a str, socket_name: &str) -> Option<&'a str> {
-    sockets.lines().find_map(|line| {
-        let (fields, name) = line.split_once(" @")?;
-        fields.split_whitespace().next_back().filter(|_| name == socket_name)
-    })
 }
 
 #[cfg(test)]

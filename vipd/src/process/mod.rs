@@ -1,9 +1,13 @@
-//! Signals, resource limits, and the lock against a second agent with the same runtime directory.
+//! Signals, resource limits, and the locks against a second agent: with the same runtime directory, or on
+//! the same interface.
 
+mod interface_claim;
 mod limits;
 mod lock;
+mod name_lock;
 mod signals;
 
+pub use interface_claim::{ClaimError, InterfaceClaim};
 pub use limits::raise_open_files;
 pub use lock::{AgentLock, LockError, several_agents_run};
 #[cfg(test)]

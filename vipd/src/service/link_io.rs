@@ -5,7 +5,8 @@
 //!  ensure_sockets    opens the sockets for sending        handed to the engine
 //!  ensure_macvlans   creates the macvlans, down           kept until the agent exits
 //!  ensure_routers    adds VRIDs to the XDP program's maps before it is attached, so that it knows all VRIDs
-//!  ensure_attached   attaches the XDP program             stays attached when a link is opened again
+//!  ensure_attached   claims the interface, and attaches   both stay when a link is opened again
+//!                    the program
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use crate::engine::link_io::{LinkIo, MacvlanFailure, MacvlanIo};
 use crate::engine::link_spec::{LinkSpec, RouterSpec, XdpEntry};
 use crate::netlink::{Macvlans, Wanted};
 use crate::packet::{Batch, Membership, PacketSocket, UnicastSocket};
+use crate::process::InterfaceClaim;
 use crate::vrrp::Family;
 use crate::xdp::{Attached, Kernel, Mode, Row};
 
@@ -43,6 +45,8 @@ struct Open {
     unjoined: Vec<(Family, String)>,
     /// Entries in the XDP program's maps.
     entries: Vec<XdpEntry>,
+    /// Excludes other agents from the interface while the program is attached to it.
+    claim: Option<InterfaceClaim>,
 }
 
 impl LinkOpener {
@@ -147,13 +151,17 @@ impl LinkOpener {
         Ok(())
     }
 
-    /// Attaches the XDP program unless it is already attached.
+    /// Claims the interface and attaches the program, unless this has been done before.
     fn ensure_attached(&mut self, spec: &LinkSpec) -> anyhow::Result<Mode> {
         let interface = spec.name.as_str();
         let LinkSpec { ifindex, xdp, framing, .. } = *spec;
+        let claim = &mut self.open.entry(ifindex).or_default().claim;
+        if claim.is_none() {
+            *claim = Some(InterfaceClaim::acquire(ifindex, interface)?);
+        }
         let Attached { mode, reason, probe: _ } = self.kernel.attach(ifindex, interface, xdp, framing)?;
         if let Some(reason) = reason {
-            tracing::info!(interface, %mode, reason, "XDP attached");
+            tracing::info!(interface, %mode, reason, "BPF program attached");
         }
         Ok(mode)
     }

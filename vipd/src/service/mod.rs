@@ -27,6 +27,7 @@ mod signals;
 mod supervisor;
 pub(crate) mod worker;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -43,8 +44,8 @@ use crate::control::runtime::RuntimeDir;
 use crate::engine::command::Command;
 use crate::engine::topology::Topology;
 use crate::engine::{Engine, KernelSide, Outlets};
-use crate::netlink::{Configured, Macvlans, Requests};
-use crate::process::{AgentLock, Signals};
+use crate::netlink::{Macvlans, Requests};
+use crate::process::{AgentLock, InterfaceClaim, Signals};
 use crate::xdp::{self, Kernel, Loaded, Rows, Sizes, Verbosity};
 
 use link_io::LinkOpener;
@@ -135,15 +136,17 @@ pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signa
     ended.map(drop).and(served).and(withdrawn)
 }
 
-/// Removes stale VIPs of a killed agent from the interfaces of this configuration. Failures are
-/// logged and do not prevent the agent from starting.
+/// Removes stale VIPs of a killed agent. Skips the VIPs of routers whose VRRP interface another agent
+/// serves. Failures are logged and do not prevent the agent from starting.
 pub fn remove_stale_addresses(config: &Config) {
-    let configured = config.instances.iter().map(|instance| Configured {
-        interface: instance.interface.clone(),
-        addresses: instance.router.all_addresses().map(|vip| vip.address).collect(),
-    });
-    let configured: Vec<Configured> = configured.collect();
-    match Requests::open().and_then(|mut requests| requests.remove_stale(&configured)) {
+    let interfaces: BTreeSet<&str> =
+        config.instances.iter().map(|instance| instance.interface.as_str()).collect();
+    let served: BTreeSet<&str> =
+        interfaces.into_iter().filter(|interface| InterfaceClaim::is_held(interface)).collect();
+    let free = config.instances.iter().filter(|instance| !served.contains(instance.interface.as_str()));
+    let vips: Vec<IpAddr> =
+        free.flat_map(|instance| instance.router.all_addresses()).map(|vip| vip.address).collect();
+    match Requests::open().and_then(|mut requests| requests.remove_stale(&vips)) {
         Ok(removed) => {
             for found in removed {
                 tracing::warn!(address = %found.address, prefix = found.prefix, "removed stale VIP left by a previous run");

@@ -3,45 +3,31 @@
 //! Each is a BPF link. [`Attachments::ensure`] is idempotent: a link that is attached in the wanted
 //! mode, or was created for the same preference, is kept. Its program is replaced in place
 //! (`BPF_LINK_UPDATE`), so that adverts are received throughout. Only a change of mode needs a new
-//! link, because the kernel does not allow a native and a generic program on one interface at the same
-//! time.
+//! link.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use aya::programs::ProgramError;
+
 use super::driver;
-use super::error::{AttachError, errno_name};
+use super::error::{AttachError, errno, errno_name, rejection};
 use super::extack;
-use super::mode::{Candidate, Framing, Preference, Selection};
+use super::mode::{Candidate, Framing, Mode, Preference, Selection};
+use super::program::{Entry, Programs};
 use super::syscall;
 
-/// Where in the kernel the program runs on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// In the driver, before the kernel allocates a packet buffer.
-    Native,
-    /// In the kernel's generic hook, after the kernel has allocated a packet buffer.
-    Generic,
-}
-
 impl Mode {
-    fn flags(self) -> u32 {
+    /// Returns the attach type and flags of `BPF_LINK_CREATE`.
+    fn hook(self) -> (u32, u32) {
         match self {
-            Self::Native => syscall::XDP_FLAGS_DRV_MODE,
-            Self::Generic => syscall::XDP_FLAGS_SKB_MODE,
+            Self::Native => (syscall::BPF_XDP, syscall::XDP_FLAGS_DRV_MODE),
+            // First, so that no other program of the hook can drop or redirect adverts.
+            Self::Tc => (syscall::BPF_TCX_INGRESS, syscall::BPF_F_BEFORE),
+            Self::Generic => (syscall::BPF_XDP, syscall::XDP_FLAGS_SKB_MODE),
         }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        })
     }
 }
 
@@ -70,25 +56,13 @@ impl LinkProbe {
     /// Makes one system call and does not allocate. The kernel takes the rtnl lock, so the call blocks
     /// while another process reconfigures an interface.
     pub fn is_attached(&self) -> bool {
-        syscall::link_ifindex(self.0.as_fd()).map_or(true, |ifindex| ifindex != 0)
-    }
-}
-
-/// The programs that can be attached.
-#[derive(Clone, Copy)]
-pub(super) struct Programs<'a> {
-    pub(super) linear: BorrowedFd<'a>,
-    pub(super) frags: BorrowedFd<'a>,
-}
-
-impl<'a> Programs<'a> {
-    /// Creates the set that contains only the program for interfaces without a link-layer header.
-    pub(super) fn bare(program: BorrowedFd<'a>) -> Self {
-        Self { linear: program, frags: program }
+        syscall::link_info(self.0.as_fd()).map_or(true, |info| info.ifindex != 0)
     }
 
-    fn get(self, frags: bool) -> BorrowedFd<'a> {
-        if frags { self.frags } else { self.linear }
+    /// Returns the id of the BPF link, as `bpftool link` prints it. `None` if the kernel does not report
+    /// on it.
+    pub fn id(&self) -> Option<u32> {
+        syscall::link_info(self.0.as_fd()).ok().map(|info| info.id)
     }
 }
 
@@ -99,7 +73,7 @@ struct Attachment {
     /// mode is not tried again.
     preference: Preference,
     mode: Mode,
-    frags: bool,
+    entry: Entry,
 }
 
 /// The attachments, by interface index.
@@ -110,7 +84,7 @@ impl Attachments {
     /// Attaches to an interface, or keeps the existing attachment.
     pub(super) fn ensure(
         &mut self,
-        programs: Programs<'_>,
+        programs: &mut Programs<'_>,
         ifindex: u32,
         interface: &str,
         preference: Preference,
@@ -126,10 +100,10 @@ impl Attachments {
                 present.preference = preference;
                 // The first attempt may have been refused because of an MTU that has changed since.
                 if present.mode == wanted.mode
-                    && present.frags != wanted.frags
-                    && syscall::update_link(present.link.0.as_fd(), programs.get(wanted.frags)).is_ok()
+                    && present.entry != wanted.entry
+                    && replace(programs, &present.link, wanted.entry)
                 {
-                    present.frags = wanted.frags;
+                    present.entry = wanted.entry;
                 }
                 let Attachment { link, mode, .. } = &*present;
                 return Ok(Attached { mode: *mode, reason: None, probe: link.clone() });
@@ -143,19 +117,20 @@ impl Attachments {
     /// Creates a link for the first candidate that the kernel accepts.
     fn create(
         &mut self,
-        programs: Programs<'_>,
+        programs: &mut Programs<'_>,
         ifindex: u32,
         interface: &str,
         selection: &Selection,
     ) -> Result<Attached, AttachError> {
         let mut reason = selection.reason.clone();
         let preference = selection.preference;
+        let mut refused = None;
         for (position, candidate) in selection.candidates.iter().enumerate() {
-            let Candidate { mode, frags } = *candidate;
-            let error = match syscall::create_link(programs.get(frags), ifindex, mode.flags()) {
+            let Candidate { mode, entry } = *candidate;
+            let error = match attach(programs, ifindex, *candidate) {
                 Ok(link) => {
                     let probe = LinkProbe(Arc::new(link));
-                    self.0.insert(ifindex, Attachment { link: probe.clone(), preference, mode, frags });
+                    self.0.insert(ifindex, Attachment { link: probe.clone(), preference, mode, entry });
                     return Ok(Attached { mode, reason: Some(reason), probe });
                 }
                 Err(error) => error,
@@ -167,15 +142,19 @@ impl Attachments {
             if let Some(fatal) = AttachError::fatal(interface, &error) {
                 return Err(fatal);
             }
-            // Determined before a program is attached in the other mode, because that attachment
+            // Determined before a program is attached in the other XDP mode, because that attachment
             // would itself be a reason for refusal.
             if selection.candidates.get(position + 1).is_none_or(|next| next.mode != mode) {
                 let detail = describe(programs, ifindex, *candidate, &error);
                 reason = format!("{reason}; {mode} mode refused: {detail}");
             }
+            refused = Some(error);
         }
         let interface = interface.to_owned();
-        Err(AttachError::Refused { interface, preference, reason })
+        Err(match refused.as_ref().and_then(Refusal::errno) {
+            Some(libc::EBUSY | libc::EEXIST) => AttachError::Busy { interface },
+            _ => AttachError::Refused { interface, preference, reason },
+        })
     }
 
     fn attached(&mut self, ifindex: u32) -> Option<&mut Attachment> {
@@ -202,11 +181,47 @@ impl Drop for Attachments {
     }
 }
 
-/// Describes a refusal: the errno by name, and the kernel's extended ack.
-fn describe(programs: Programs<'_>, ifindex: u32, refused: Candidate, error: &io::Error) -> String {
-    let errno = errno_name(error);
-    match extack::reason(programs.get(refused.frags), ifindex, refused.mode.flags()) {
-        Some(text) => format!("{errno}: {text}"),
-        None => errno,
+/// Why a program is not attached.
+pub(super) enum Refusal {
+    /// The verifier rejects it.
+    Load(ProgramError),
+    /// The hook does not take it.
+    Attach(io::Error),
+}
+
+impl Refusal {
+    pub(super) fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Load(error) => errno(error),
+            Self::Attach(error) => error.raw_os_error(),
+        }
     }
+}
+
+fn attach(programs: &mut Programs<'_>, ifindex: u32, candidate: Candidate) -> Result<OwnedFd, Refusal> {
+    let program = programs.load(candidate.entry).map_err(Refusal::Load)?;
+    let (hook, flags) = candidate.mode.hook();
+    syscall::create_link(program, ifindex, hook, flags).map_err(Refusal::Attach)
+}
+
+/// Replaces the program of a link and returns whether the kernel accepted that.
+fn replace(programs: &mut Programs<'_>, link: &LinkProbe, entry: Entry) -> bool {
+    programs.load(entry).is_ok_and(|program| syscall::update_link(link.0.as_fd(), program).is_ok())
+}
+
+/// Describes a refusal: the errno by name, and the kernel's text if there is one.
+fn describe(programs: &mut Programs<'_>, ifindex: u32, candidate: Candidate, refusal: &Refusal) -> String {
+    let error = match refusal {
+        Refusal::Load(error) => return rejection(candidate.entry.name(), error),
+        Refusal::Attach(error) => error,
+    };
+    let name = errno_name(error);
+    if candidate.mode == Mode::Tc {
+        // Older kernels do not know the attach type.
+        let old = error.raw_os_error() == Some(libc::EINVAL);
+        return if old { format!("{name}: it needs Linux 6.6") } else { name };
+    }
+    let (_, flags) = candidate.mode.hook();
+    let text = programs.load(candidate.entry).ok().and_then(|fd| extack::reason(fd, ifindex, flags));
+    text.map_or_else(|| name.clone(), |text| format!("{name}: {text}"))
 }

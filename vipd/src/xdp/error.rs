@@ -7,6 +7,7 @@ use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
 
+use super::attach::Refusal;
 use super::mode::Preference;
 
 /// The XDP program could not be loaded.
@@ -75,10 +76,7 @@ impl LoadError {
         if errno(source) == Some(libc::EPERM) {
             return Self::Permission;
         }
-        let text = source.to_string();
-        ::log::debug!("{name}: {text}");
-        let reason = text.split(". Verifier output").next().unwrap_or_default().to_owned();
-        Self::Program { name, reason }
+        Self::Program { name, reason: rejection(name, source) }
     }
 
     pub(super) fn mapping(name: &'static str, source: io::Error) -> Self {
@@ -130,11 +128,10 @@ pub enum AttachError {
 }
 
 impl AttachError {
-    /// Converts an error that would occur in any mode; returns `None` for other errors.
-    pub(super) fn fatal(interface: &str, error: &io::Error) -> Option<Self> {
+    /// Converts an error that would occur at any hook; returns `None` for other errors.
+    pub(super) fn fatal(interface: &str, refusal: &Refusal) -> Option<Self> {
         let interface = interface.to_owned();
-        match error.raw_os_error()? {
-            libc::EBUSY | libc::EEXIST => Some(Self::Busy { interface }),
+        match refusal.errno()? {
             libc::ENODEV => Some(Self::NoDevice { interface }),
             libc::EPERM => Some(Self::Permission { interface }),
             _ => None,
@@ -145,6 +142,8 @@ impl AttachError {
 /// Returns the symbol and description of an error, for the errnos that drivers return.
 pub(super) fn errno_name(error: &io::Error) -> String {
     let name = match error.raw_os_error() {
+        Some(libc::EBUSY) => "EBUSY",
+        Some(libc::EEXIST) => "EEXIST",
         Some(libc::EINVAL) => "EINVAL",
         Some(libc::EOPNOTSUPP) => "EOPNOTSUPP",
         Some(libc::ENOMEM) => "ENOMEM",
@@ -159,8 +158,15 @@ pub(super) fn errno_name(error: &io::Error) -> String {
     format!("{name} ({text})")
 }
 
+/// Returns why the verifier rejects a program, and logs its output at debug level.
+pub(super) fn rejection(name: &str, error: &ProgramError) -> String {
+    let text = error.to_string();
+    ::log::debug!("{name}: {text}");
+    text.split(". Verifier output").next().unwrap_or_default().to_owned()
+}
+
 /// Returns the errno of the first I/O error in a chain of sources.
-fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
+pub(super) fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {

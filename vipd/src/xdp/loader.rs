@@ -3,14 +3,15 @@
 use std::os::fd::AsFd as _;
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{ProgramError, ProgramFd, Xdp};
+use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfLoader};
 use vipd_common::names;
 use vipd_common::records::{PeerKey, RING_BYTES, RouterKey, RouterSlot};
 
-use super::attach::{Attached, Attachments, LinkProbe, Mode, Programs};
+use super::attach::{Attached, Attachments, LinkProbe};
 use super::error::{AttachError, LoadError};
-use super::mode::{Framing, Preference};
+use super::mode::{Framing, Mode, Preference};
+use super::program::{self, Action, Entry, Programs};
 use super::routers::Routers;
 use super::{Closed, Counters, Feed, KernelLog, Row, Steady};
 
@@ -126,10 +127,12 @@ impl Kernel {
             Verbosity::Quiet => None,
             Verbosity::Discards => KernelLog::new(&mut ebpf),
         };
-        for name in [names::PROGRAM, names::PROGRAM_FRAGS] {
-            let program = program(&mut ebpf, name).ok_or(LoadError::Missing { kind: "program", name })?;
-            program.load().map_err(|error| LoadError::program(name, &error))?;
+        for name in Entry::ALL.map(Entry::name) {
+            ebpf.program(name).ok_or(LoadError::Missing { kind: "program", name })?;
         }
+        // The one that most hosts need. It shows whether the verifier accepts the parser, which all
+        // programs share.
+        Programs(&mut ebpf).load(Entry::Tc).map_err(|error| LoadError::program(names::TC, &error))?;
         let filtering = take_array(&mut ebpf, names::MAP_FILTERING)?;
         let closed = Closed::new(take(&mut ebpf, names::MAP_CLOSED, HashMap::try_from)?, &filtering)
             .map_err(|error| LoadError::mapping(names::MAP_FILTERING, error))?;
@@ -214,13 +217,15 @@ impl Kernel {
         self.routers.clear_row(row)
     }
 
-    /// Attaches the program for this framing in the preferred mode, or keeps it if it is attached.
+    /// Attaches the program for this framing in the preferred mode, or keeps it if it is attached. Loads
+    /// the program if it is the first of its kind, which takes 0.1 s.
     ///
     /// An attachment in the wanted mode is never interrupted. A change of mode creates a new
-    /// attachment, because the kernel allows one mode at a time.
+    /// attachment.
     ///
     /// # Errors
-    /// Returns an error if another program is attached, the interface does not exist, or no mode works.
+    /// Returns an error if the interface does not exist, or no mode works, for example because another
+    /// XDP program is attached.
     pub fn attach(
         &mut self,
         ifindex: u32,
@@ -228,28 +233,8 @@ impl Kernel {
         preference: Preference,
         framing: Framing,
     ) -> Result<Attached, AttachError> {
-        let refused = |error: ProgramError| AttachError::Refused {
-            interface: interface.to_owned(),
-            preference,
-            reason: error.to_string(),
-        };
-        if framing == Framing::Bare {
-            self.load_bare().map_err(refused)?;
-            let bare = descriptor(&self.ebpf, names::PROGRAM_BARE).map_err(refused)?;
-            let programs = Programs::bare(bare.as_fd());
-            return self.attachments.ensure(programs, ifindex, interface, preference, framing);
-        }
-        let linear = descriptor(&self.ebpf, names::PROGRAM).map_err(refused)?;
-        let frags = descriptor(&self.ebpf, names::PROGRAM_FRAGS).map_err(refused)?;
-        let programs = Programs { linear: linear.as_fd(), frags: frags.as_fd() };
+        let programs = &mut Programs(&mut self.ebpf);
         self.attachments.ensure(programs, ifindex, interface, preference, framing)
-    }
-
-    /// Loads the program for interfaces without a link-layer header, unless it is loaded. It is not loaded
-    /// at startup, because few hosts need it and the verifier takes 0.1 s for each program.
-    fn load_bare(&mut self) -> Result<(), ProgramError> {
-        let program = program(&mut self.ebpf, names::PROGRAM_BARE).ok_or(ProgramError::NotLoaded)?;
-        if program.fd().is_ok() { Ok(()) } else { program.load() }
     }
 
     /// Returns the mode in which the program is attached to an interface, if it still is.
@@ -267,59 +252,29 @@ impl Kernel {
         self.attachments.detach(ifindex);
     }
 
-    /// Runs the program for Ethernet `repeat` times on `frame` as if received on `ifindex`
-    /// (`BPF_PROG_TEST_RUN`). Returns its action and the mean duration of a run in nanoseconds.
+    /// Loads a program, if it is not loaded, for [`test_run`](Self::test_run).
     ///
     /// # Errors
-    /// Returns an error if the frame is shorter than 14 bytes, or the interface does not exist.
-    pub fn test_run(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<(u32, u64), ProgramError> {
-        self.test_run_of(names::PROGRAM, frame, ifindex, repeat)
+    /// Returns an error if the verifier rejects it.
+    pub fn prepare(&mut self, entry: Entry) -> Result<(), ProgramError> {
+        Programs(&mut self.ebpf).load(entry).map(drop)
     }
 
-    /// Runs the program for interfaces without a link-layer header, like [`test_run`](Self::test_run).
+    /// Runs a program `repeat` times on `frame` as if received on `ifindex` (`BPF_PROG_TEST_RUN`).
+    /// Returns its action and the mean duration of a run in nanoseconds.
     ///
     /// # Errors
-    /// As for [`test_run`](Self::test_run), or if the verifier rejects the program.
-    pub fn test_run_bare(
-        &mut self,
-        packet: &[u8],
-        ifindex: u32,
-        repeat: u32,
-    ) -> Result<(u32, u64), ProgramError> {
-        self.load_bare()?;
-        self.test_run_of(names::PROGRAM_BARE, packet, ifindex, repeat)
-    }
-
-    fn test_run_of(
+    /// Returns an error if the program is not loaded, the frame is shorter than 14 bytes, or the interface
+    /// does not exist.
+    pub fn test_run(
         &self,
-        name: &str,
+        entry: Entry,
         frame: &[u8],
         ifindex: u32,
         repeat: u32,
-    ) -> Result<(u32, u64), ProgramError> {
-        use aya::programs::{TestRun as _, TestRunOptions};
-        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-        let context: [u32; 6] = [0, length, 0, ifindex, 0, 0];
-        let program: &Xdp = self.ebpf.program(name).ok_or(ProgramError::NotLoaded)?.try_into()?;
-        let result = program.test_run(TestRunOptions {
-            data_in: Some(frame),
-            ctx_in: Some(bytemuck::bytes_of(&context)),
-            repeat,
-            ..TestRunOptions::new()
-        })?;
-        #[expect(clippy::cast_possible_truncation, reason = "nanoseconds of one run fit")]
-        Ok((result.return_value, result.duration.as_nanos() as u64))
+    ) -> Result<(Action, u64), ProgramError> {
+        program::test_run(&self.ebpf, entry, frame, ifindex, repeat)
     }
-}
-
-fn descriptor<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a ProgramFd, ProgramError> {
-    let program: &Xdp = ebpf.program(name).ok_or(ProgramError::NotLoaded)?.try_into()?;
-    program.fd()
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Option<&'a mut Xdp> {
-    ebpf.program_mut(name)?.try_into().ok()
 }
 
 fn take<T>(

@@ -1,4 +1,4 @@
-//! The XDP program: loading, attaching, its ring buffer, its maps. The only module that uses aya.
+//! The BPF program: loading, attaching, its ring buffer, its maps. The only module that uses aya.
 //!
 //! [`Kernel`] owns the program, its attachments and the router entries, [`Feed`] the reading end of
 //! the ring, [`Steady`] the fast path, [`Closed`] the VIPs with Accept_Mode false, [`Counters`] a
@@ -15,6 +15,7 @@ mod loader;
 mod log;
 mod mapping;
 mod mode;
+mod program;
 mod routers;
 mod row;
 mod steady;
@@ -23,14 +24,15 @@ mod syscall;
 /// A failed operation on one of the maps.
 pub use aya::maps::MapError;
 
-pub use attach::{Attached, LinkProbe, Mode};
+pub use attach::{Attached, LinkProbe};
 pub use closed::Closed;
 pub use counters::Counters;
 pub use error::{AttachError, LoadError};
 pub use feed::{Feed, MAX_PENDING};
 pub use loader::{Kernel, Loaded, Sizes, Verbosity};
 pub use log::KernelLog;
-pub use mode::{Framing, Preference};
+pub use mode::{Framing, Mode, Preference};
+pub use program::{Action, Entry};
 pub use row::{Row, Rows};
 pub use steady::Steady;
 

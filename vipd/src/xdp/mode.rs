@@ -1,15 +1,39 @@
-//! Choice of the XDP mode of an interface.
+//! Choice of the hook that the program is attached to.
 
-use super::attach::Mode;
+use std::fmt;
+
 use super::driver::{Cost, Driver};
+use super::program::Entry;
+
+/// The hook of the kernel that the program runs at on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// XDP in the driver, before the kernel allocates a packet buffer.
+    Native,
+    /// TC ingress in the network stack (TCX, Linux 6.6). Costs the interface's other traffic nothing
+    /// measurable.
+    Tc,
+    /// XDP in the network stack. The kernel copies each packet that lies in several buffers.
+    Generic,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Tc => "tc",
+            Self::Generic => "generic",
+        })
+    }
+}
 
 /// The configured mode of an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preference {
-    /// Native if that mode of the driver is known not to affect other traffic, otherwise generic.
+    /// Native if that mode of the driver is known not to affect other traffic, otherwise TC ingress.
     #[default]
     Auto,
-    /// Native, or generic if the driver refuses.
+    /// Native, or TC ingress if the driver refuses.
     Native,
     /// Generic only.
     Generic,
@@ -26,8 +50,8 @@ impl Preference {
     }
 }
 
-impl std::fmt::Display for Preference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Preference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
@@ -46,8 +70,7 @@ pub enum Framing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) mode: Mode,
-    /// Whether to attach the program for multi-buffer frames.
-    pub(super) frags: bool,
+    pub(super) entry: Entry,
 }
 
 /// The modes to try on an interface, in order, and the reason for the choice.
@@ -58,33 +81,35 @@ pub(super) struct Selection {
     pub(super) reason: String,
 }
 
-/// Native: frags first, because for a program without frags, drivers limit the MTU of the interface
-/// (veth: of its peer) to a page.
-const NATIVE: [Candidate; 2] =
-    [Candidate { mode: Mode::Native, frags: true }, Candidate { mode: Mode::Native, frags: false }];
-/// Generic: only with frags, because the kernel would linearize each long packet otherwise.
-const GENERIC: Candidate = Candidate { mode: Mode::Generic, frags: true };
-
 impl Selection {
     pub(super) fn new(preference: Preference, framing: Framing, driver: Option<&Driver>) -> Self {
-        if framing == Framing::Bare {
-            // No driver has a native mode for such frames.
-            let reason = "frames have no Ethernet header".to_owned();
-            return Self { preference, candidates: vec![GENERIC], reason };
-        }
         let name = driver.map_or("unknown driver", |driver| &driver.name);
-        let (native, reason) = match preference {
-            Preference::Native => (true, "configured".to_owned()),
-            Preference::Generic => (false, "configured".to_owned()),
-            Preference::Auto => match driver.map_or(&Cost::Unknown, |driver| &driver.cost) {
+        let (native, reason) = match (preference, framing) {
+            (Preference::Generic, _) => (false, "configured".to_owned()),
+            // No driver has a native mode for such frames.
+            (_, Framing::Bare) => (false, "frames have no Ethernet header".to_owned()),
+            (Preference::Native, _) => (true, "configured".to_owned()),
+            (Preference::Auto, _) => match driver.map_or(&Cost::Unknown, |driver| &driver.cost) {
                 Cost::None => (true, format!("{name} loses nothing in native mode")),
                 Cost::Loses(what) => (false, format!("native mode on {name} {what}")),
                 Cost::Unsupported => (false, format!("{name} has no native mode")),
                 Cost::Unknown => (false, format!("cost of native mode on {name} is not known")),
             },
         };
-        let native = if native { &NATIVE[..] } else { &[] };
-        let candidates = native.iter().copied().chain([GENERIC]).collect();
+        let mut candidates = Vec::with_capacity(4);
+        let mut add = |mode, frags| {
+            candidates.push(Candidate { mode, entry: Entry::of(mode, framing, frags) });
+        };
+        if native {
+            // With frags first, because drivers limit the MTU of an interface (veth: of its peer) to a
+            // page for a program without.
+            add(Mode::Native, true);
+            add(Mode::Native, false);
+        }
+        if preference != Preference::Generic {
+            add(Mode::Tc, true);
+        }
+        add(Mode::Generic, true);
         Self { preference, candidates, reason }
     }
 }
@@ -93,29 +118,42 @@ impl Selection {
 mod tests {
     use super::*;
 
-    fn first(preference: Preference, driver: Option<&str>) -> Mode {
+    fn modes(preference: Preference, framing: Framing, driver: Option<&str>) -> Vec<Mode> {
         let driver = driver.map(|name| Driver::named(name.to_owned()));
-        Selection::new(preference, Framing::Ethernet, driver.as_ref()).candidates[0].mode
+        let mut modes: Vec<_> = Selection::new(preference, framing, driver.as_ref())
+            .candidates
+            .iter()
+            .map(|candidate| candidate.mode)
+            .collect();
+        modes.dedup();
+        modes
     }
 
     #[test]
     fn auto_is_native_only_where_the_driver_loses_nothing() {
-        assert_eq!(first(Preference::Auto, Some("sfc")), Mode::Native);
+        let auto = |driver| modes(Preference::Auto, Framing::Ethernet, driver);
+        assert_eq!(auto(Some("sfc")), [Mode::Native, Mode::Tc, Mode::Generic]);
         for driver in [Some("veth"), Some("virtio_net"), Some("bridge"), Some("mlx5_core"), None] {
-            assert_eq!(first(Preference::Auto, driver), Mode::Generic, "{driver:?}");
+            assert_eq!(auto(driver), [Mode::Tc, Mode::Generic], "{driver:?}");
         }
     }
 
     #[test]
     fn a_configured_mode_is_tried_first_on_any_driver() {
         for driver in [Some("veth"), Some("mlx5_core"), None] {
-            assert_eq!(first(Preference::Native, driver), Mode::Native);
-            assert_eq!(first(Preference::Generic, driver), Mode::Generic);
+            let modes = |preference| modes(preference, Framing::Ethernet, driver);
+            assert_eq!(modes(Preference::Native), [Mode::Native, Mode::Tc, Mode::Generic]);
+            assert_eq!(modes(Preference::Generic), [Mode::Generic], "no fallback");
         }
-        let ethernet = |preference| Selection::new(preference, Framing::Ethernet, None);
-        let native = ethernet(Preference::Native);
-        assert_eq!(native.candidates.last(), Some(&GENERIC), "generic is the fallback");
-        assert_eq!(ethernet(Preference::Generic).candidates, [GENERIC], "no fallback");
+    }
+
+    #[test]
+    fn native_mode_tries_multi_buffer_frames_first() {
+        let entries = Selection::new(Preference::Native, Framing::Ethernet, None).candidates;
+        assert_eq!(
+            entries[..2].iter().map(|next| next.entry).collect::<Vec<_>>(),
+            [Entry::XdpFrags, Entry::Xdp]
+        );
     }
 
     #[test]
@@ -126,11 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn without_an_ethernet_header_the_mode_is_generic_on_any_driver() {
-        let tun = Driver::named("tun".to_owned());
-        for preference in [Preference::Auto, Preference::Native, Preference::Generic] {
-            let selection = Selection::new(preference, Framing::Bare, Some(&tun));
-            assert_eq!(selection.candidates, [GENERIC]);
+    fn without_an_ethernet_header_no_driver_runs_the_program_natively() {
+        for (preference, expected) in [
+            (Preference::Auto, &[Mode::Tc, Mode::Generic][..]),
+            (Preference::Native, &[Mode::Tc, Mode::Generic]),
+            (Preference::Generic, &[Mode::Generic]),
+        ] {
+            assert_eq!(modes(preference, Framing::Bare, Some("tun")), expected);
         }
     }
 }

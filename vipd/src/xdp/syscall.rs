@@ -1,4 +1,4 @@
-//! The `bpf(2)` commands on XDP links that aya does not offer, or whose error it does not pass on.
+//! The `bpf(2)` commands on BPF links that aya does not offer, or whose error it does not pass on.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -8,13 +8,21 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
-const BPF_XDP: u32 = 37;
+pub(super) const BPF_XDP: u32 = 37;
+pub(super) const BPF_TCX_INGRESS: u32 = 46;
+/// Before all other programs of the hook, if no other program is named.
+pub(super) const BPF_F_BEFORE: u32 = 1 << 3;
 pub(super) const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 pub(super) const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
-/// Attaches a program to an interface.
-pub(super) fn create_link(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> io::Result<OwnedFd> {
-    let mut attributes = [fd(program), ifindex, BPF_XDP, flags];
+/// Attaches a program to a hook of an interface.
+pub(super) fn create_link(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    hook: u32,
+    flags: u32,
+) -> io::Result<OwnedFd> {
+    let mut attributes = [fd(program), ifindex, hook, flags];
     let link = bpf(BPF_LINK_CREATE, &mut attributes)?;
     // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(link) })
@@ -33,27 +41,30 @@ pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut attributes).map(drop)
 }
 
-/// Returns the index of the interface that a link is attached to, or 0 if the link is detached.
+/// Returns what the kernel reports about a link.
 ///
-/// The kernel takes the rtnl lock for this (`bpf_xdp_link_fill_link_info`, `net/core/dev.c`).
-pub(super) fn link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
+/// The kernel takes the rtnl lock for this (`bpf_xdp_link_fill_link_info`, `net/core/dev.c`, and
+/// `tcx_link_fill_info`, `kernel/bpf/tcx.c`).
+pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let mut info = LinkInfo::default();
     #[expect(clippy::cast_possible_truncation, reason = "a small structure")]
     let length = size_of::<LinkInfo>() as u32;
     let mut attributes = InfoByFd { fd: fd(link), length, info: &raw mut info };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
-    Ok(info.ifindex)
+    Ok(info)
 }
 
-/// The first members of `struct bpf_link_info`, for an XDP link.
+/// The first members of `struct bpf_link_info`, for an XDP or a TCX link.
 #[repr(C, align(8))]
 #[derive(Default)]
-struct LinkInfo {
+pub(super) struct LinkInfo {
     kind: u32,
-    id: u32,
+    /// Id of the link.
+    pub(super) id: u32,
     program: u32,
     padding: u32,
-    ifindex: u32,
+    /// The interface that it is attached to, 0 if it is detached.
+    pub(super) ifindex: u32,
     rest: u32,
 }
 

@@ -16,17 +16,6 @@ fn output(command: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Returns the ID of the BPF link on an interface. The link is found by its program, because `bpftool` in
-/// Debian 12 does not print interfaces.
-fn link_id(interface: &str) -> u64 {
-    let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
-    let device = parse(output(&format!("ip -j -d link show {interface}")));
-    let links = parse(output("bpftool -j link"));
-    let mut links = links.as_array().expect("an array").iter();
-    let link = links.find(|link| link["prog_id"] == device[0]["xdp"]["prog"]["id"]);
-    link.and_then(|link| link["id"].as_u64()).unwrap_or_else(|| panic!("no XDP link: {device}"))
-}
-
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_BPF, CAP_SYS_ADMIN and bpftool"]
 fn attaching_again_keeps_the_link() {
@@ -39,13 +28,13 @@ fn attaching_again_keeps_the_link() {
             .attach(left, "left", preference, Framing::Ethernet)
             .expect("veth supports XDP");
         assert!(first.reason.is_some(), "a new attachment has a reason");
-        let id = link_id("left");
+        let id = first.probe.id();
         let again =
             bench.loaded.kernel.attach(left, "left", preference, Framing::Ethernet).expect("attached");
-        assert_eq!((again.mode, again.reason, link_id("left")), (first.mode, None, id));
+        assert_eq!((again.mode, again.reason, again.probe.id()), (first.mode, None, id));
         let auto =
             bench.loaded.kernel.attach(left, "left", Preference::Auto, Framing::Ethernet).expect("attached");
-        assert_eq!((auto.mode, link_id("left")), (first.mode, id), "auto does not change a running mode");
+        assert_eq!((auto.mode, auto.probe.id()), (first.mode, id), "auto does not change a running mode");
     }
     assert_eq!(bench.loaded.kernel.mode(left), Some(Mode::Generic));
 }
@@ -56,20 +45,22 @@ fn an_externally_detached_link_is_detected_and_attached_again() {
     let [left, _] = private_pair();
     let mut bench = Bench::new();
     let kernel = &mut bench.loaded.kernel;
-    let first =
-        kernel.attach(left, "left", Preference::Native, Framing::Ethernet).expect("veth supports XDP");
-    let probe = first.probe.clone();
-    assert!(std::thread::spawn(move || probe.is_attached()).join().expect("no panic"));
-    output(&format!("bpftool link detach id {}", link_id("left")));
-    assert!(!first.probe.is_attached());
-    assert_eq!(kernel.mode(left), None);
-    let again =
-        kernel.attach(left, "left", Preference::Native, Framing::Ethernet).expect("veth supports XDP");
-    assert!(again.reason.is_some() && again.probe.is_attached());
-    assert!(!first.probe.is_attached(), "the former link stays detached");
-    // A probe may outlive the attachment, but does not keep the program attached.
-    kernel.detach(left);
-    assert!(!again.probe.is_attached());
+    for preference in [Preference::Native, Preference::Auto] {
+        let attach =
+            |kernel: &mut vipd::xdp::Kernel| kernel.attach(left, "left", preference, Framing::Ethernet);
+        let first = attach(kernel).expect("veth supports it");
+        let probe = first.probe.clone();
+        assert!(std::thread::spawn(move || probe.is_attached()).join().expect("no panic"));
+        output(&format!("bpftool link detach id {}", first.probe.id().expect("the kernel reports it")));
+        assert!(!first.probe.is_attached());
+        assert_eq!(kernel.mode(left), None);
+        let again = attach(kernel).expect("veth supports it");
+        assert!(again.reason.is_some() && again.probe.is_attached());
+        assert!(!first.probe.is_attached(), "the former link stays detached");
+        // A probe outlives the attachment without keeping it.
+        kernel.detach(left);
+        assert!(!again.probe.is_attached());
+    }
 }
 
 #[test]
@@ -94,7 +85,7 @@ fn a_deleted_interface_has_no_attachment() {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
-fn auto_selects_generic_mode_on_veth_with_a_reason() {
+fn auto_selects_tc_ingress_on_veth_with_a_reason() {
     let [left, _] = private_pair();
     let mut bench = Bench::new();
     let attached = bench
@@ -102,7 +93,7 @@ fn auto_selects_generic_mode_on_veth_with_a_reason() {
         .kernel
         .attach(left, "left", Preference::Auto, Framing::Ethernet)
         .expect("veth supports XDP");
-    assert_eq!(attached.mode, Mode::Generic);
+    assert_eq!(attached.mode, Mode::Tc);
     let reason = attached.reason.expect("a new attachment");
     assert!(reason.contains("veth") && reason.contains("segmentation"), "{reason}");
 }
@@ -116,8 +107,8 @@ fn a_rejected_native_mode_is_reported_with_errno_and_extack() {
         .loaded
         .kernel
         .attach(bridge, "left", Preference::Native, Framing::Ethernet)
-        .expect("generic works");
-    assert_eq!(attached.mode, Mode::Generic);
+        .expect("TC ingress works");
+    assert_eq!(attached.mode, Mode::Tc);
     let reason = attached.reason.expect("a new attachment");
     assert!(reason.contains("native mode refused: EOPNOTSUPP"), "{reason}");
     assert!(reason.contains("driver does not support XDP in native mode"), "{reason}");
@@ -129,15 +120,15 @@ fn attaching_again_keeps_the_link_where_the_driver_refused_native_mode() {
     let [bridge, _] = private_links("left type bridge", ["left", "lo"]);
     let mut bench = Bench::new();
     let kernel = &mut bench.loaded.kernel;
-    kernel.attach(bridge, "left", Preference::Native, Framing::Ethernet).expect("generic works");
-    let id = link_id("left");
+    let first = kernel.attach(bridge, "left", Preference::Native, Framing::Ethernet);
+    let id = first.expect("TC ingress works").probe.id();
     let again = kernel.attach(bridge, "left", Preference::Native, Framing::Ethernet).expect("it is attached");
-    assert_eq!((again.mode, again.reason, link_id("left")), (Mode::Generic, None, id));
+    assert_eq!((again.mode, again.reason, again.probe.id()), (Mode::Tc, None, id));
 }
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
-fn an_interface_with_another_program_is_busy() {
+fn next_to_another_xdp_program_adverts_are_received_at_tc_ingress() {
     let [left, _] = private_pair();
     let (mut first, mut second) = (Bench::new(), Bench::new());
     first
@@ -145,10 +136,10 @@ fn an_interface_with_another_program_is_busy() {
         .kernel
         .attach(left, "left", Preference::Native, Framing::Ethernet)
         .expect("veth supports XDP");
-    let error = second
-        .loaded
-        .kernel
-        .attach(left, "left", Preference::Native, Framing::Ethernet)
-        .expect_err("busy interface");
+    let mut attach = |preference| second.loaded.kernel.attach(left, "left", preference, Framing::Ethernet);
+    let attached = attach(Preference::Native).expect("TC ingress takes several programs");
+    assert_eq!(attached.mode, Mode::Tc);
+    assert!(attached.reason.is_some_and(|reason| reason.contains("EBUSY")), "the reason names the refusal");
+    let error = attach(Preference::Generic).expect_err("the generic hook takes one program");
     assert!(matches!(error, AttachError::Busy { .. }), "{error}");
 }

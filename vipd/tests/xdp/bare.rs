@@ -1,15 +1,17 @@
 //! The program for interfaces without a link-layer header.
 
-use vipd::xdp::{Framing, Mode, Preference, Verbosity};
+use vipd::xdp::{Action, Entry, Framing, Mode, Preference, Verbosity};
 use vipd_common::address::ipv4 as words;
 use vipd_common::counters::Counter;
 use vipd_common::records::ClosedKey;
 use vipd_common::wire::{ethernet, vrrp};
 use vipd_witness::Advert;
 
-use crate::bench::{Bench, CLOSED_ROW, LOOPBACK, OURS, UNICAST, XDP_DROP, XDP_PASS};
+use crate::bench::{Bench, CLOSED_ROW, LOOPBACK, OURS, UNICAST};
 use crate::frame;
 use crate::interfaces::private_pair;
+
+const BARE: [Entry; 2] = [Entry::TcBare, Entry::XdpBare];
 
 /// Returns an advert to the unicast router.
 fn unicast(ttl: u8) -> Advert {
@@ -24,17 +26,19 @@ fn packet(advert: &Advert) -> Vec<u8> {
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn unicast_adverts_without_an_ethernet_header_are_validated() {
-    let mut bench = Bench::new();
-    for (packet, action, counter) in [
-        (packet(&unicast(255)), XDP_DROP, Counter::AdvertisementRcvd),
-        (packet(&unicast(249)), XDP_DROP, Counter::IpTtlErrors),
-        (unicast(255).frame(), XDP_PASS, Counter::AdvertisementRcvd),
-    ] {
-        let before = bench.row(UNICAST.1).get(counter);
-        let verdict = bench.compare_bare(&packet, LOOPBACK).expect("as in user space");
-        assert_eq!(verdict.action(), action, "{verdict:?}");
-        let counted = bench.row(UNICAST.1).get(counter) - before;
-        assert_eq!(counted, u64::from(action == XDP_DROP), "{counter:?}");
+    for entry in BARE {
+        let mut bench = Bench::new().on(entry);
+        for (packet, action, counter) in [
+            (packet(&unicast(255)), Action::Drop, Counter::AdvertisementRcvd),
+            (packet(&unicast(249)), Action::Drop, Counter::IpTtlErrors),
+            (unicast(255).frame(), Action::Pass, Counter::AdvertisementRcvd),
+        ] {
+            let before = bench.row(UNICAST.1).get(counter);
+            let verdict = bench.compare(&packet, LOOPBACK).expect("as in user space");
+            assert_eq!(verdict.action(), action, "{verdict:?}");
+            let counted = bench.row(UNICAST.1).get(counter) - before;
+            assert_eq!(counted, u64::from(action == Action::Drop), "{counter:?}");
+        }
     }
 }
 
@@ -42,39 +46,41 @@ fn unicast_adverts_without_an_ethernet_header_are_validated() {
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_packet_cut_at_any_length_is_never_accepted() {
-    let mut bench = Bench::new();
-    let long = Advert { options: vec![1; 40], addresses: frame::addresses(4, 255), ..frame::valid(2) };
-    for (advert, header) in [(frame::valid(3), 20), (frame::valid6(), 40), (long, 60)] {
-        let whole = packet(&advert);
-        bench.compare_bare(&whole, LOOPBACK).expect("as in user space");
-        for length in ethernet::HEADER_LEN..whole.len() {
-            let verdict = bench.compare_bare(&whole[..length], LOOPBACK).expect("as in user space");
-            let has_vrid = length > header + vrrp::VRID;
-            assert_eq!(verdict.action() == XDP_DROP, has_vrid, "{length} of {}", whole.len());
+    for entry in BARE {
+        let mut bench = Bench::new().on(entry);
+        let long = Advert { options: vec![1; 40], addresses: frame::addresses(4, 255), ..frame::valid(2) };
+        for (advert, header) in [(frame::valid(3), 20), (frame::valid6(), 40), (long, 60)] {
+            let whole = packet(&advert);
+            bench.compare(&whole, LOOPBACK).expect("as in user space");
+            for length in ethernet::HEADER_LEN..whole.len() {
+                let verdict = bench.compare(&whole[..length], LOOPBACK).expect("as in user space");
+                let has_vrid = length > header + vrrp::VRID;
+                assert_eq!(verdict.action() == Action::Drop, has_vrid, "{length} of {}", whole.len());
+            }
         }
+        let accepted: u64 = (1..=3).map(|row| bench.row(row).get(Counter::AdvertisementRcvd)).sum();
+        assert_eq!(accepted, 3);
     }
-    let accepted: u64 = (1..=3).map(|row| bench.row(row).get(Counter::AdvertisementRcvd)).sum();
-    assert_eq!(accepted, 3);
 }
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn packets_to_a_vip_that_does_not_accept_are_dropped() {
-    let mut bench = Bench::with(Verbosity::Quiet, 1);
+    let mut bench = Bench::with(Verbosity::Quiet, 1).on(Entry::TcBare);
     let packet = packet(&Advert { protocol: 6, ..unicast(64) });
-    assert_eq!(bench.compare_bare(&packet, LOOPBACK).expect("as in user space").action(), XDP_PASS);
+    assert_eq!(bench.compare(&packet, LOOPBACK).expect("as in user space").action(), Action::Pass);
     bench.close(ClosedKey { ifindex: LOOPBACK, family: 4, zero: [0; 3], address: words(OURS) });
-    assert_eq!(bench.compare_bare(&packet, LOOPBACK).expect("as in user space").action(), XDP_DROP);
+    assert_eq!(bench.compare(&packet, LOOPBACK).expect("as in user space").action(), Action::Drop);
     assert_eq!(bench.row(CLOSED_ROW).get(Counter::NotAccepted), 1);
 }
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn the_program_is_attached_in_generic_mode_regardless_of_the_configuration() {
+fn the_program_is_never_attached_in_native_mode() {
     let [left, _] = private_pair();
     let mut bench = Bench::new();
-    for preference in [Preference::Native, Preference::Auto, Preference::Generic] {
+    for (preference, mode) in [(Preference::Native, Mode::Tc), (Preference::Generic, Mode::Generic)] {
         let attached = bench.loaded.kernel.attach(left, "left", preference, Framing::Bare);
-        assert_eq!(attached.expect("veth takes it").mode, Mode::Generic);
+        assert_eq!(attached.expect("veth supports it").mode, mode);
     }
 }

@@ -3,7 +3,7 @@
 use std::mem::size_of;
 use std::time::Duration;
 
-use vipd::xdp::{Framing, Kernel, Loaded, OBJECT, Row, Sizes, Verbosity};
+use vipd::xdp::{Action, Entry, Framing, Kernel, Loaded, OBJECT, Row, Sizes, Verbosity};
 use vipd_common::address::{ipv4, ipv6};
 use vipd_common::counters::{Counter, CounterRow, ROW_CELLS, ROW_UNASSIGNED};
 use vipd_common::parse::{Advert, ChecksumForm};
@@ -11,9 +11,6 @@ use vipd_common::records::{AdvertRecord, BURST, ClosedKey, PeerKey, RouterKey, R
 use vipd_common::wire;
 
 use crate::reference::{Maps, Verdict};
-
-pub(crate) const XDP_DROP: u32 = 1;
-pub(crate) const XDP_PASS: u32 = 2;
 
 /// The loopback interface has this index in every network namespace.
 pub(crate) const LOOPBACK: u32 = 1;
@@ -34,6 +31,8 @@ pub(crate) const PEER: [u8; 4] = [10, 0, 0, 1];
 pub(crate) const PASSWORD: [u8; 8] = *b"geheim\0\0";
 /// Row that counts packets to closed addresses.
 pub(crate) const CLOSED_ROW: u32 = 7;
+/// Lengths of frames on which the kernel runs TC programs, bytes.
+const TC_LENGTHS: std::ops::RangeInclusive<usize> = 54..=3500;
 /// Number of rows, including row 0 and two spare ones.
 const ROWS: usize = 10;
 
@@ -49,6 +48,8 @@ pub(crate) fn row(number: u32) -> Row {
 
 pub(crate) struct Bench {
     pub(crate) loaded: Loaded,
+    /// The program that runs.
+    pub(crate) entry: Entry,
     /// Expected counters of all rows.
     account: [Cells; ROWS],
     /// Contents of the program's maps.
@@ -58,6 +59,16 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new() -> Self {
         Self::with(Verbosity::Quiet, 0)
+    }
+
+    /// Runs another program than the default, XDP for multi-buffer frames.
+    pub(crate) fn on(mut self, entry: Entry) -> Self {
+        let xdp = if entry.framing() == Framing::Bare { Entry::XdpBare } else { Entry::XdpFrags };
+        for entry in [entry, xdp] {
+            self.loaded.kernel.prepare(entry).expect("the verifier accepts it");
+        }
+        self.entry = entry;
+        self
     }
 
     /// Loads the program with a rate limit for senders.
@@ -71,13 +82,15 @@ impl Bench {
     }
 
     fn load(verbosity: Verbosity, sizes: Sizes) -> Self {
-        let loaded = Kernel::load(OBJECT, sizes, verbosity).unwrap_or_else(|error| {
+        let mut loaded = Kernel::load(OBJECT, sizes, verbosity).unwrap_or_else(|error| {
             panic!(
                 "cannot load the XDP program: {error}\n{error:?}\n\
                  These tests need CAP_BPF and CAP_NET_ADMIN; run them as root with `cargo xtask test`."
             )
         });
-        let mut bench = Self { loaded, account: [[0; ROW_CELLS]; ROWS], maps: Maps::default() };
+        loaded.kernel.prepare(Entry::XdpFrags).expect("the verifier accepts it");
+        let mut bench =
+            Self { loaded, entry: Entry::XdpFrags, account: [[0; ROW_CELLS]; ROWS], maps: Maps::default() };
         for (vrid, family, version, row) in WATCHED {
             bench.watch(LOOPBACK, vrid, family, multicast(family, version, row));
         }
@@ -128,7 +141,7 @@ impl Bench {
 
     /// Returns the verdict of the user-space parser.
     pub(crate) fn reference(&self, frame: &[u8], ifindex: u32) -> Verdict {
-        self.maps.verdict(Framing::Ethernet, frame, ifindex)
+        self.maps.verdict(self.entry.framing(), frame, ifindex)
     }
 
     /// Runs the program once and compares it with the user-space parser.
@@ -137,19 +150,9 @@ impl Bench {
     /// Returns the first difference.
     pub(crate) fn compare(&mut self, frame: &[u8], ifindex: u32) -> Result<Verdict, String> {
         let action = self.run(frame, ifindex);
-        self.compare_with(self.reference(frame, ifindex), action, ifindex)
-    }
-
-    /// Like [`compare`](Self::compare), with the program for interfaces without a link-layer header.
-    pub(crate) fn compare_bare(&mut self, packet: &[u8], ifindex: u32) -> Result<Verdict, String> {
-        let result = self.loaded.kernel.test_run_bare(packet, ifindex, 1);
-        let (action, _) = result.map_err(|error| format!("{} bytes: {error:?}", packet.len()))?;
-        self.compare_with(self.maps.verdict(Framing::Bare, packet, ifindex), action, ifindex)
-    }
-
-    fn compare_with(&mut self, verdict: Verdict, action: u32, ifindex: u32) -> Result<Verdict, String> {
+        let verdict = self.reference(frame, ifindex);
         if action != verdict.action() {
-            return Err(format!("action {action}, but the parser returns {verdict:?}"));
+            return Err(format!("action {action:?}, but the parser returns {verdict:?}"));
         }
         self.enter(&verdict);
         self.audit().map_err(|difference| format!("{difference}, but the parser returns {verdict:?}"))?;
@@ -167,9 +170,19 @@ impl Bench {
         }
     }
 
+    /// Returns the program, or the one for XDP if the kernel does not run TC programs on a frame of this
+    /// length: it must have a whole IPv6 header and fit into a page with the kernel's own data.
+    fn runnable(&self, frame: &[u8]) -> Entry {
+        match self.entry {
+            Entry::Tc if !TC_LENGTHS.contains(&frame.len()) => Entry::XdpFrags,
+            Entry::TcBare if !TC_LENGTHS.contains(&frame.len()) => Entry::XdpBare,
+            entry => entry,
+        }
+    }
+
     /// Runs the program once and returns its action.
-    pub(crate) fn run(&self, frame: &[u8], ifindex: u32) -> u32 {
-        let result = self.loaded.kernel.test_run(frame, ifindex, 1);
+    pub(crate) fn run(&self, frame: &[u8], ifindex: u32) -> Action {
+        let result = self.loaded.kernel.test_run(self.runnable(frame), frame, ifindex, 1);
         result.unwrap_or_else(|error| panic!("{} bytes on interface {ifindex}: {error:?}", frame.len())).0
     }
 

@@ -1,13 +1,13 @@
 //! Accept_Mode false: only packets to closed addresses are dropped.
 
-use vipd::xdp::Verbosity;
+use vipd::xdp::{Action, Verbosity};
 use vipd_common::address::{ipv4, ipv6};
 use vipd_common::counters::Counter;
 use vipd_common::records::ClosedKey;
 use vipd_common::wire::ethernet;
 use vipd_witness::Advert;
 
-use crate::bench::{Bench, CLOSED_ROW, LOOPBACK, XDP_DROP, XDP_PASS};
+use crate::bench::{Bench, CLOSED_ROW, LOOPBACK};
 use crate::frame;
 
 const FOUR: [u8; 4] = [10, 0, 0, 50];
@@ -50,7 +50,7 @@ fn only_packets_to_closed_addresses_are_dropped() {
         for (what, frame, dropped) in &frames {
             let verdict =
                 bench.compare(frame, LOOPBACK).unwrap_or_else(|error| panic!("{what}, {round}: {error}"));
-            let action = if *dropped && round == "closed" { XDP_DROP } else { XDP_PASS };
+            let action = if *dropped && round == "closed" { Action::Drop } else { Action::Pass };
             assert_eq!(verdict.action(), action, "{what}, {round}");
         }
         for family in [4, 6] {
@@ -63,7 +63,7 @@ fn only_packets_to_closed_addresses_are_dropped() {
     }
     assert_eq!(bench.row(CLOSED_ROW).get(Counter::NotAccepted), 5);
     // Adverts are processed before this check.
-    assert_eq!(bench.run(&frame::valid(3).frame(), LOOPBACK), XDP_DROP);
+    assert_eq!(bench.run(&frame::valid(3).frame(), LOOPBACK), Action::Drop);
 }
 
 #[test]
@@ -84,13 +84,13 @@ fn truncated_frames_get_the_same_verdict_as_in_user_space() {
 fn closing_and_opening_a_vip_are_idempotent() {
     let mut bench = Bench::new();
     let echo = packet(4, 1, 8, false);
-    assert_eq!(bench.run(&echo, LOOPBACK), XDP_PASS);
+    assert_eq!(bench.run(&echo, LOOPBACK), Action::Pass);
     for _ in 0..2 {
         bench.close(key(4));
         bench.close(key(4));
-        assert_eq!(bench.run(&echo, LOOPBACK), XDP_DROP);
+        assert_eq!(bench.run(&echo, LOOPBACK), Action::Drop);
         bench.open(key(4));
         bench.open(key(4));
-        assert_eq!(bench.run(&echo, LOOPBACK), XDP_PASS);
+        assert_eq!(bench.run(&echo, LOOPBACK), Action::Pass);
     }
 }

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use vipd::xdp::Entry;
 use vipd_common::counters::{COUNTERS, Counter};
 use vipd_common::wire::{ethernet, ipv4, ipv6, vrrp};
 use vipd_witness::{Advert, Checksum};
@@ -100,10 +101,15 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
 
+/// One for each program.
+fn benches() -> [Bench; 4] {
+    [Entry::Tc, Entry::XdpFrags, Entry::TcBare, Entry::XdpBare].map(|entry| Bench::new().on(entry))
+}
+
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
-    let bench = RefCell::new(Bench::new());
+    let benches = RefCell::new(benches());
     let reached = RefCell::new([false; COUNTERS]);
     let mut runner = TestRunner::new(config(MUTATED));
     let result = runner.run(&(frame(), spoil()), |(frame, spoil)| {
@@ -115,11 +121,14 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         if let Some(cut) = spoil.cut {
             bytes.truncate(ethernet::HEADER_LEN + cut.index(bytes.len() - ethernet::HEADER_LEN));
         }
-        let verdict = bench.borrow_mut().compare(&bytes, LOOPBACK).map_err(TestCaseError::fail)?;
+        let [tc, xdp, tc_bare, xdp_bare] = &mut *benches.borrow_mut();
+        let verdict = tc.compare(&bytes, LOOPBACK).map_err(TestCaseError::fail)?;
+        xdp.compare(&bytes, LOOPBACK).map_err(TestCaseError::fail)?;
         let packet = bytes.get(frame.ip_offset()..).unwrap_or_default();
         // The program cannot be run on shorter frames.
         if packet.len() >= ethernet::HEADER_LEN {
-            bench.borrow_mut().compare_bare(packet, LOOPBACK).map_err(TestCaseError::fail)?;
+            tc_bare.compare(packet, LOOPBACK).map_err(TestCaseError::fail)?;
+            xdp_bare.compare(packet, LOOPBACK).map_err(TestCaseError::fail)?;
         }
         let counter = match verdict {
             Verdict::Passed(counter) => counter,
@@ -152,7 +161,7 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn noise_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
-    let bench = RefCell::new(Bench::new());
+    let benches = RefCell::new(benches());
     let mut runner = TestRunner::new(config(NOISE));
     let start = prop_oneof![
         Just(Vec::new()),
@@ -174,9 +183,10 @@ fn noise_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
                 bytes[packet + if ipv6 { ipv6::NEXT_HEADER } else { ipv4::PROTOCOL }] = ipv4::PROTOCOL_VRRP;
             }
         }
-        let mut bench = bench.borrow_mut();
-        bench.compare_bare(&bytes, LOOPBACK).map_err(TestCaseError::fail)?;
-        bench.compare(&bytes, LOOPBACK).map(|_| ()).map_err(TestCaseError::fail)
+        for bench in &mut *benches.borrow_mut() {
+            bench.compare(&bytes, LOOPBACK).map_err(TestCaseError::fail)?;
+        }
+        Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
 }

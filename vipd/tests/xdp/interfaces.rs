@@ -3,10 +3,11 @@
 use std::process::Command;
 
 use rustix::thread::UnshareFlags;
+use vipd::xdp::Action;
 use vipd_common::counters::Counter;
 use vipd_witness::Advert;
 
-use crate::bench::{Bench, LOOPBACK, XDP_DROP, XDP_PASS, multicast};
+use crate::bench::{Bench, LOOPBACK, multicast};
 use crate::frame;
 
 /// Creates a veth pair in a new network namespace of this thread, which is deleted with the thread.
@@ -40,13 +41,15 @@ fn the_same_vrid_on_another_interface_is_another_virtual_router() {
     bench.watch(left, 51, 4, multicast(4, 3, 8));
     bench.watch(right, 60, 4, multicast(4, 3, 9));
     let frame = frame::valid(3).frame();
-    for (ifindex, action, row) in [(LOOPBACK, XDP_DROP, 1), (left, XDP_DROP, 8), (right, XDP_PASS, 0)] {
+    for (ifindex, action, row) in
+        [(LOOPBACK, Action::Drop, 1), (left, Action::Drop, 8), (right, Action::Pass, 0)]
+    {
         let verdict = bench.compare(&frame, ifindex).unwrap_or_else(|error| panic!("{ifindex}: {error}"));
         assert_eq!(verdict.action(), action, "interface {ifindex}");
         let counter = if row == 0 { Counter::VridErrors } else { Counter::AdvertisementRcvd };
         assert_eq!(bench.row(row).get(counter), 1, "interface {ifindex}");
     }
     let frame = Advert { vrid: 60, ..frame::valid(3) }.frame();
-    assert_eq!(bench.run(&frame, right), XDP_DROP);
-    assert_eq!(bench.run(&frame, left), XDP_PASS);
+    assert_eq!(bench.run(&frame, right), Action::Drop);
+    assert_eq!(bench.run(&frame, left), Action::Pass);
 }

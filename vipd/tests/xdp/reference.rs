@@ -1,12 +1,10 @@
 //! The reference verdict on a frame, from the user-space parser.
 
-use vipd::xdp::Framing;
+use vipd::xdp::{Action, Framing};
 use vipd_common::counters::Counter;
 use vipd_common::parse::{Advert, Expected, locate, validate};
 use vipd_common::records::{ClosedKey, PeerKey, RouterKey, RouterSlot};
 use vipd_common::wire::{ethernet, ip, ipv4, ipv6};
-
-use crate::bench::{XDP_DROP, XDP_PASS};
 
 /// Number of bytes that the program reads, starting at the IP header. An advert has at most 4128.
 const WINDOW: usize = 8192;
@@ -23,10 +21,10 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    pub(crate) fn action(&self) -> u32 {
+    pub(crate) fn action(&self) -> Action {
         match self {
-            Self::Passed(_) => XDP_PASS,
-            Self::Discarded(..) | Self::Accepted(..) => XDP_DROP,
+            Self::Passed(_) => Action::Pass,
+            Self::Discarded(..) | Self::Accepted(..) => Action::Drop,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The ring buffer: order and overflow.
 
-use vipd::xdp::MAX_PENDING;
+use vipd::xdp::{Action, MAX_PENDING};
 use vipd_common::counters::Counter;
 use vipd_witness::Advert;
 
-use crate::bench::{Bench, LOOPBACK, XDP_DROP};
+use crate::bench::{Bench, LOOPBACK};
 use crate::frame;
 
 #[test]
@@ -32,8 +32,9 @@ fn adverts_lost_to_a_full_ring_are_counted() {
     let frame = frame::valid(3).frame();
     let pending = u64::try_from(MAX_PENDING).expect("it fits");
     let runs = u32::try_from(pending + MORE).expect("it fits");
-    let (action, _) = bench.loaded.kernel.test_run(&frame, LOOPBACK, runs).expect("the kernel runs it");
-    assert_eq!(action, XDP_DROP, "adverts are dropped even if the ring is full");
+    let (action, _) =
+        bench.loaded.kernel.test_run(bench.entry, &frame, LOOPBACK, runs).expect("the kernel runs it");
+    assert_eq!(action, Action::Drop, "adverts are dropped even if the ring is full");
     let row = bench.row(1);
     assert_eq!(row.get(Counter::AdvertisementRcvd), u64::from(runs), "each is counted");
     let mut popped = 0;
@@ -50,7 +51,7 @@ fn adverts_lost_to_a_full_ring_are_counted() {
     assert!(!bench.loaded.steady.take_lost(crate::bench::row(2)), "other rows did not");
 
     // Later adverts are recorded again.
-    assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
+    assert_eq!(bench.run(&frame, LOOPBACK), Action::Drop);
     assert!(bench.loaded.feed.pop().is_some());
     assert_eq!(bench.row(1).get(Counter::RingFull), full);
 }

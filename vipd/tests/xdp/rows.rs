@@ -1,12 +1,13 @@
 //! Reuse of rows and map entries.
 
+use vipd::xdp::Action;
 use vipd_common::Timestamp;
 use vipd_common::address::ipv4;
 use vipd_common::counters::{Counter, CounterRow};
 use vipd_common::records::{BURST, PeerKey, RouterKey};
 use vipd_witness::Advert;
 
-use crate::bench::{Bench, LOOPBACK, XDP_DROP, XDP_PASS, multicast, row};
+use crate::bench::{Bench, LOOPBACK, multicast, row};
 use crate::frame;
 use crate::reference::Verdict;
 
@@ -53,12 +54,12 @@ fn inserting_and_removing_routers_and_peers_does_not_leak_entries() {
         bench.loaded.kernel.insert_router(key, multicast(4, 3, 8)).expect("there is room");
         bench.loaded.kernel.insert_peer(peer, 255).expect("there is room");
         if round % 1000 == 0 {
-            assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
+            assert_eq!(bench.run(&frame, LOOPBACK), Action::Drop);
         }
         bench.loaded.kernel.remove_peer(peer).expect("existing entry");
         bench.loaded.kernel.remove_router(key).expect("existing entry");
         if round % 1000 == 0 {
-            assert_eq!(bench.run(&frame, LOOPBACK), XDP_PASS);
+            assert_eq!(bench.run(&frame, LOOPBACK), Action::Pass);
             bench.loaded.kernel.clear_row(row(8)).expect("the row exists");
         }
     }

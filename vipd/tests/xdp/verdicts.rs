@@ -1,22 +1,20 @@
 //! The action and the counter of each verdict.
 
-use vipd::xdp::Verbosity;
+use vipd::xdp::{Action, Entry, Verbosity};
 use vipd_common::address::ipv4 as words;
 use vipd_common::counters::{COUNTERS, Counter};
 use vipd_common::records::PeerKey;
 use vipd_common::wire::{ethernet, ipv4, ipv6 as wire6, vrrp};
 use vipd_witness::{Advert, Checksum};
 
-use crate::bench::{
-    AUTHENTIC, Bench, EMPTY, LOOPBACK, OURS, PASSWORD, PEER, UNICAST, XDP_DROP, XDP_PASS, multicast,
-};
+use crate::bench::{AUTHENTIC, Bench, EMPTY, LOOPBACK, OURS, PASSWORD, PEER, UNICAST, multicast};
 use crate::frame;
 
 const VERSIONS: [u8; 2] = [2, 3];
 
-/// Description, frame, action, and the counters that increase: in row 0 with `XDP_PASS`, in the
-/// virtual router's row with `XDP_DROP`.
-struct Line(&'static str, Advert, u32, Vec<Counter>);
+/// Description, frame, action, and the counters that increase: in row 0 with [`Action::Pass`], in the
+/// virtual router's row with [`Action::Drop`].
+struct Line(&'static str, Advert, Action, Vec<Counter>);
 
 fn header(version: u8, at: usize, value: u8) -> Advert {
     Advert { ip_edits: vec![(at, value)], ..frame::valid(version) }
@@ -35,8 +33,9 @@ fn with_options(version: u8, ihl: u8, addresses: u8) -> Advert {
 fn not_ours(version: u8) -> Vec<Line> {
     let valid = || frame::valid(version);
     let tagged = |tags: &[(u16, u16)]| Advert { tags: tags.to_vec(), ..valid() };
-    let pass =
-        |what, frame, counter: Option<Counter>| Line(what, frame, XDP_PASS, counter.into_iter().collect());
+    let pass = |what, frame, counter: Option<Counter>| {
+        Line(what, frame, Action::Pass, counter.into_iter().collect())
+    };
     let vlan = ethernet::TYPE_VLAN;
     vec![
         pass("ARP", Advert { ethertype: ethernet::TYPE_ARP, ..valid() }, None),
@@ -66,7 +65,7 @@ fn not_ours(version: u8) -> Vec<Line> {
 
 fn ours(version: u8) -> Vec<Line> {
     let valid = || frame::valid(version);
-    let drop = |what, frame, counter| Line(what, frame, XDP_DROP, vec![counter]);
+    let drop = |what, frame, counter| Line(what, frame, Action::Drop, vec![counter]);
     let short = Counter::PacketLengthErrors;
     let mut lines = vec![
         drop(
@@ -103,7 +102,7 @@ fn ours(version: u8) -> Vec<Line> {
         2 => vec![Counter::AdvertisementRcvd],
         _ => vec![Counter::AdvertisementRcvd, Counter::ChecksumRfc5798Rcvd],
     };
-    let accept = |what, frame| Line(what, frame, XDP_DROP, counters.clone());
+    let accept = |what, frame| Line(what, frame, Action::Drop, counters.clone());
     let vlan = ethernet::TYPE_VLAN;
     lines.extend([
         accept("valid", valid()),
@@ -114,10 +113,10 @@ fn ours(version: u8) -> Vec<Line> {
     ]);
     let mut release = counters.clone();
     release.push(Counter::PriorityZeroRcvd);
-    lines.push(Line("valid, priority 0", Advert { priority: 0, ..valid() }, XDP_DROP, release));
+    lines.push(Line("valid, priority 0", Advert { priority: 0, ..valid() }, Action::Drop, release));
     if version == 3 {
         let counters = vec![Counter::AdvertisementRcvd, Counter::ChecksumRfc9568Rcvd];
-        lines.push(Line("C4", Advert { checksum: Checksum::Message, ..valid() }, XDP_DROP, counters));
+        lines.push(Line("C4", Advert { checksum: Checksum::Message, ..valid() }, Action::Drop, counters));
         lines.push(accept("R16 reserved bits", Advert { interval: 0xf001, ..valid() }));
     } else {
         for (auth, counter) in [
@@ -136,10 +135,11 @@ fn ipv6() -> Vec<Line> {
     let valid = frame::valid6;
     let header = |at, value| Advert { ip_edits: vec![(at, value)], ..valid() };
     let message = |at, value| Advert { message_edits: vec![(at, value)], ..valid() };
-    let pass =
-        |what, frame, counter: Option<Counter>| Line(what, frame, XDP_PASS, counter.into_iter().collect());
-    let drop = |what, frame, counter| Line(what, frame, XDP_DROP, vec![counter]);
-    let accept = |what, frame| Line(what, frame, XDP_DROP, vec![Counter::AdvertisementRcvd]);
+    let pass = |what, frame, counter: Option<Counter>| {
+        Line(what, frame, Action::Pass, counter.into_iter().collect())
+    };
+    let drop = |what, frame, counter| Line(what, frame, Action::Drop, vec![counter]);
+    let accept = |what, frame| Line(what, frame, Action::Drop, vec![Counter::AdvertisementRcvd]);
     let short = Counter::PacketLengthErrors;
     vec![
         pass("Hop-by-Hop Options first", header(wire6::NEXT_HEADER, 0), None),
@@ -168,13 +168,13 @@ fn ipv6() -> Vec<Line> {
         Line(
             "R10",
             message(vrrp::HEADER_LEN, 0x20),
-            XDP_DROP,
+            Action::Drop,
             vec![Counter::AdvertisementRcvd, Counter::NotLinkLocal],
         ),
         Line(
             "valid, priority 0",
             Advert { priority: 0, ..valid() },
-            XDP_DROP,
+            Action::Drop,
             vec![Counter::AdvertisementRcvd, Counter::PriorityZeroRcvd],
         ),
     ]
@@ -187,29 +187,34 @@ fn special() -> Vec<(u32, Line)> {
     let valid = vec![Counter::AdvertisementRcvd, Counter::ChecksumRfc5798Rcvd];
     let other_source = Advert { source: [10, 0, 0, 9].into(), ..to_us(unicast, 255) };
     let mut lines = vec![
-        (row, Line("unicast", to_us(unicast, 255), XDP_DROP, valid.clone())),
-        (row, Line("unicast, TTL 250", to_us(unicast, 250), XDP_DROP, valid.clone())),
-        (row, Line("unicast, TTL 249", to_us(unicast, 249), XDP_DROP, vec![Counter::IpTtlErrors])),
-        (row, Line("not a peer", other_source, XDP_DROP, vec![Counter::PeerErrors])),
+        (row, Line("unicast", to_us(unicast, 255), Action::Drop, valid.clone())),
+        (row, Line("unicast, TTL 250", to_us(unicast, 250), Action::Drop, valid.clone())),
+        (row, Line("unicast, TTL 249", to_us(unicast, 249), Action::Drop, vec![Counter::IpTtlErrors])),
+        (row, Line("not a peer", other_source, Action::Drop, vec![Counter::PeerErrors])),
         (
             0,
             Line(
                 "to the group of a unicast router",
                 Advert { vrid: unicast, ..frame::valid(3) },
-                XDP_PASS,
+                Action::Pass,
                 vec![Counter::DestinationPassed],
             ),
         ),
         (
             0,
-            Line("unicast to a multicast router", to_us(51, 255), XDP_PASS, vec![Counter::DestinationPassed]),
+            Line(
+                "unicast to a multicast router",
+                to_us(51, 255),
+                Action::Pass,
+                vec![Counter::DestinationPassed],
+            ),
         ),
         (
             0,
             Line(
                 "unicast to an unconfigured VRID",
                 to_us(99, 255),
-                XDP_PASS,
+                Action::Pass,
                 vec![Counter::DestinationPassed],
             ),
         ),
@@ -229,19 +234,19 @@ fn special() -> Vec<(u32, Line)> {
         (2, PASSWORD, Counter::AuthTypeMismatch),
         (3, PASSWORD, Counter::InvalidAuthType),
     ] {
-        lines.push((row, Line("R13", with(kind, data), XDP_DROP, vec![counter])));
+        lines.push((row, Line("R13", with(kind, data), Action::Drop, vec![counter])));
     }
     let (empty, row) = EMPTY;
     for count in [0, 1] {
         let frame = Advert { vrid: empty, addresses: frame::addresses(4, count), ..frame::valid(3) };
-        lines.push((row, Line("a router without addresses", frame, XDP_DROP, valid.clone())));
+        lines.push((row, Line("a router without addresses", frame, Action::Drop, valid.clone())));
     }
     lines
 }
 
 fn check(bench: &mut Bench, line: &Line, seen: &mut [bool; COUNTERS]) {
     let row = match (line.2, line.1.source.is_ipv6(), line.1.version) {
-        (XDP_PASS, ..) => 0,
+        (Action::Pass, ..) => 0,
         (_, true, _) => 3,
         (_, _, 3) => 1,
         _ => 2,
@@ -286,17 +291,21 @@ fn run_the_table(bench: &mut Bench) -> [bool; COUNTERS] {
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn each_verdict_has_the_expected_action_and_counter() {
-    let seen = run_the_table(&mut Bench::new());
-    let unseen: Vec<_> = (0..COUNTERS).filter(|cell| !seen[*cell]).collect();
     let apart =
         [Counter::RingFull, Counter::NotAccepted, Counter::RateLimited].map(|counter| counter as usize);
-    assert_eq!(unseen, apart, "full ring, closed addresses and rate limit have separate tests");
+    for entry in [Entry::Tc, Entry::XdpFrags, Entry::Xdp] {
+        let seen = run_the_table(&mut Bench::new().on(entry));
+        let unseen: Vec<_> = (0..COUNTERS).filter(|cell| !seen[*cell]).collect();
+        assert_eq!(unseen, apart, "full ring, closed addresses and rate limit have separate tests");
+    }
 }
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn log_statements_pass_the_verifier_and_do_not_change_verdicts() {
-    run_the_table(&mut Bench::with(Verbosity::Discards, 0));
+    for entry in [Entry::Tc, Entry::XdpFrags] {
+        run_the_table(&mut Bench::with(Verbosity::Discards, 0).on(entry));
+    }
 }
 
 #[test]
@@ -308,7 +317,7 @@ fn ip_options_of_every_length_and_every_address_count_are_accepted() {
             for addresses in (1..=255).step_by(if ihl == 5 || ihl == 15 { 1 } else { 14 }) {
                 let frame = with_options(version, ihl, addresses);
                 let verdict = bench.compare(&frame.frame(), LOOPBACK).expect("same verdict");
-                assert_eq!(verdict.action(), XDP_DROP);
+                assert_eq!(verdict.action(), Action::Drop);
                 let row = if version == 3 { 1 } else { 2 };
                 let rejected = bench.row(row).get(Counter::PacketLengthErrors);
                 assert_eq!(rejected, 0, "IHL {ihl}, {addresses} addresses");
@@ -337,7 +346,7 @@ fn truncated_adverts_are_never_accepted() {
                     let verdict = bench
                         .compare(&bytes[..length], LOOPBACK)
                         .unwrap_or_else(|error| panic!("{length} of {}: {error}", bytes.len()));
-                    let action = if length > vrid { XDP_DROP } else { XDP_PASS };
+                    let action = if length > vrid { Action::Drop } else { Action::Pass };
                     assert_eq!(verdict.action(), action, "{length} of {}", bytes.len());
                 }
                 let now = bench.row(1).get(Counter::AdvertisementRcvd)
@@ -367,14 +376,18 @@ fn padding_of_every_length_is_ignored() {
 fn adverts_of_a_removed_router_are_passed() {
     let mut bench = Bench::new();
     let frame = frame::valid(3).frame();
-    assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
+    assert_eq!(bench.run(&frame, LOOPBACK), Action::Drop);
     bench.forget(LOOPBACK, 51, 4);
-    assert_eq!(bench.run(&frame, LOOPBACK), XDP_PASS);
-    assert_eq!(bench.run(&frame::valid6().frame(), LOOPBACK), XDP_DROP, "F7: the IPv6 router is separate");
+    assert_eq!(bench.run(&frame, LOOPBACK), Action::Pass);
+    assert_eq!(
+        bench.run(&frame::valid6().frame(), LOOPBACK),
+        Action::Drop,
+        "F7: the IPv6 router is separate"
+    );
     // Removing a missing entry is not an error.
     bench.forget(LOOPBACK, 51, 4);
     bench.watch(LOOPBACK, 51, 4, multicast(4, 3, 1));
-    assert_eq!(bench.run(&frame, LOOPBACK), XDP_DROP);
+    assert_eq!(bench.run(&frame, LOOPBACK), Action::Drop);
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn the_last_arrival_never_decreases() {
         for _ in 0..2 {
             scope.spawn(|| {
                 for _ in 0..50 {
-                    kernel.test_run(&bytes, LOOPBACK, 2000).expect("the kernel runs it");
+                    kernel.test_run(bench.entry, &bytes, LOOPBACK, 2000).expect("the kernel runs it");
                 }
                 running.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
             });

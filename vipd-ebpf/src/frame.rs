@@ -1,0 +1,125 @@
+//! The received frame, as the XDP hooks and TC ingress present it.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use vipd_common::parse::Cursor as _;
+use vipd_common::wire::ethernet;
+
+use crate::cursor::Direct;
+
+/// The context of a program that runs on a received frame.
+pub(crate) trait Frame: EbpfContext {
+    /// Address of the first byte that can be read in place.
+    fn start(&self) -> usize;
+    /// Address after the last byte that can be read in place; the frame may be longer.
+    fn end(&self) -> usize;
+    /// Length of the whole frame in bytes.
+    fn len(&self) -> usize;
+    /// The interface that received the frame.
+    fn ifindex(&self) -> u32;
+    /// Copies `length` bytes from `offset`, from all buffers of the frame, and returns whether the
+    /// frame is long enough.
+    ///
+    /// # Safety
+    /// `buffer` must have room for `length` bytes.
+    unsafe fn load(&self, offset: usize, buffer: *mut u8, length: usize) -> bool;
+}
+
+impl Frame for XdpContext {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.data()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.data_end()
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        // SAFETY: the kernel passed this context.
+        unsafe { bpf_xdp_get_buff_len(self.ctx) as usize }
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        self.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    unsafe fn load(&self, offset: usize, buffer: *mut u8, length: usize) -> bool {
+        // SAFETY: as required of the caller; the kernel checks the offset.
+        unsafe { bpf_xdp_load_bytes(self.ctx, offset as u32, buffer.cast(), length as u32) == 0 }
+    }
+}
+
+impl Frame for TcContext {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.data()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.data_end()
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.skb.len() as usize
+    }
+
+    /// On a VLAN or macvlan interface, `ingress_ifindex` would be its parent.
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: a field of the context that the kernel passed.
+        unsafe { (*self.skb.skb).ifindex }
+    }
+
+    #[inline(always)]
+    unsafe fn load(&self, offset: usize, buffer: *mut u8, length: usize) -> bool {
+        // SAFETY: as required of the caller; the kernel checks the offset.
+        unsafe { bpf_skb_load_bytes(self.as_ptr(), offset as u32, buffer.cast(), length as u32) == 0 }
+    }
+}
+
+/// Number of bytes that the parser reads in place: an Ethernet header with two VLAN tags, and an IPv6 header
+/// up to Next Header.
+const HEADERS: usize = 14 + 2 * 4 + 7;
+
+/// Makes the headers readable in place: a driver may leave them outside the linear part of the buffer until
+/// the IP layer pulls them. Costs one comparison for all other frames.
+#[inline(always)]
+pub(crate) fn pull_headers(ctx: &TcContext) {
+    let linear = ctx.end() - ctx.start();
+    let length = Frame::len(ctx);
+    let wanted = if length < HEADERS { length } else { HEADERS };
+    if linear < wanted {
+        // Fails if memory is short; the frame then passes, like one that is too short.
+        let _ = ctx.pull_data(wanted as u32);
+    }
+}
+
+/// Returns whether the frame has a VLAN tag with an identifier other than 0 and therefore belongs to another
+/// LAN. The kernel has moved the outer tag from the frame to its metadata (`skb_vlan_untag` in
+/// `__netif_receive_skb_core`, `net/core/dev.c`).
+#[inline(always)]
+pub(crate) fn is_other_vlan(ctx: &TcContext) -> bool {
+    // SAFETY: fields of the context that the kernel passed.
+    let (present, tci) = unsafe { ((*ctx.skb.skb).vlan_present, (*ctx.skb.skb).vlan_tci) };
+    present != 0 && tci & 0x0fff != 0
+}
+
+/// Returns whether the program sees an IP packet without its Ethernet header.
+///
+/// A generic XDP program of another application causes this if it supports multi-buffer frames: the kernel
+/// copies each frame for it (`skb_pp_cow_data`, Linux commit e6d5dbdd20aa), and the copy lacks `mac_len`,
+/// the length of the header that `tcx_run` would restore.
+#[inline(always)]
+pub(crate) fn lacks_ethernet_header(ctx: &TcContext, frame: &Direct) -> bool {
+    // SAFETY: a field of the context that the kernel passed.
+    let protocol = u16::from_be(unsafe { (*ctx.skb.skb).protocol } as u16);
+    (protocol == ethernet::TYPE_IPV4 || protocol == ethernet::TYPE_IPV6) && frame.be16(12) != Some(protocol)
+}

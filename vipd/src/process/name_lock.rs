@@ -1,0 +1,137 @@
+//! A name that one process at a time can hold in a network namespace: an abstract Unix socket (unix(7)).
+//!
+//! Like addresses and macvlans, the socket belongs to the network namespace, and the kernel removes it
+//! when the process ends, however it ends.
+
+use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd as _;
+use std::os::linux::fs::MetadataExt as _;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// Maximum length of an abstract socket's name in bytes: `sun_path` without the leading NUL.
+pub(super) const MAX_LEN: usize = 107;
+
+/// A held name. Dropping it, or ending the process, releases it.
+#[derive(Debug)]
+pub(super) struct NameLock {
+    // Never accepts a connection: other processes connect only to read the credentials of the process
+    // that holds the socket.
+    _socket: UnixListener,
+}
+
+impl NameLock {
+    /// Takes a name, of at most [`MAX_LEN`] bytes.
+    ///
+    /// # Errors
+    /// Returns an error of the kind `AddrInUse` if a process holds the name, or any other error from the
+    /// kernel.
+    pub(super) fn acquire(name: &str) -> io::Result<Self> {
+        let address = SocketAddr::from_abstract_name(name)?;
+        Ok(Self { _socket: UnixListener::bind_addr(&address)? })
+    }
+}
+
+/// The process that holds a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    /// User ID of the process.
+    pub(super) uid: u32,
+    /// Process ID, if it is visible in this PID namespace.
+    pub(super) pid: Option<u32>,
+}
+
+impl Holder {
+    /// Returns the process that holds a name. Returns `None` if no process holds it, or it cannot be
+    /// determined.
+    pub(super) fn find(name: &str) -> Option<Self> {
+        listener(name).or_else(|| owner(name))
+    }
+
+    /// Returns whether the process can be an agent: it runs as root or as this process's user. Any user
+    /// can bind a socket in a network namespace that they can enter.
+    pub(super) fn is_trusted(self) -> bool {
+        self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
+    }
+}
+
+/// Returns the process that listens on an abstract socket.
+fn listener(name: &str) -> Option<Holder> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).ok()?;
+    // With a full backlog, a blocking connect would wait forever.
+    socket.set_nonblocking(true).ok()?;
+    socket.connect(&SockAddr::unix(format!("\0{name}")).ok()?).ok()?;
+    let mut found = MaybeUninit::<libc::ucred>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).ok()?;
+    // SAFETY: the kernel writes at most `length` bytes, the size of `found`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            found.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return None;
+    }
+    // SAFETY: `found` was zeroed, and all fields of `ucred` are integers.
+    let found = unsafe { found.assume_init() };
+    // The pid is 0 if the process is not visible in this PID namespace.
+    Some(Holder { uid: found.uid, pid: u32::try_from(found.pid).ok().filter(|pid| *pid != 0) })
+}
+
+/// Returns the process that has bound an abstract socket, even if it does not listen. Finds only
+/// processes whose descriptors may be read.
+fn owner(name: &str) -> Option<Holder> {
+    let sockets = fs::read_to_string("/proc/thread-self/net/unix").ok()?;
+    let link = format!("socket:[{}]", inode(&sockets, name)?);
+    let mut processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
+    processes.find_map(|process| {
+        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+        let mut descriptors = fs::read_dir(process.path().join("fd")).ok()?.filter_map(Result::ok);
+        descriptors
+            .find(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|to| to == Path::new(&link)))?;
+        Some(Holder { uid: process.metadata().ok()?.st_uid(), pid: Some(pid) })
+    })
+}
+
+/// Returns the inode of an abstract socket in the contents of /proc/net/unix (proc_net_unix(5)).
+fn inode<'a>(sockets: &'a str, name: &str) -> Option<&'a str> {
+    sockets.lines().find_map(|line| {
+        let (fields, found) = line.split_once(" @")?;
+        fields.split_whitespace().next_back().filter(|_| found == name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_is_held_until_the_lock_is_dropped() {
+        let name = format!("vipd-test {}", std::process::id());
+        assert_eq!(Holder::find(&name), None);
+        let first = NameLock::acquire(&name).expect("the name is free");
+        assert_eq!(NameLock::acquire(&name).expect_err("held").kind(), io::ErrorKind::AddrInUse);
+        let holder = Holder::find(&name).expect("this process");
+        assert!(holder.pid == Some(std::process::id()) && holder.is_trusted(), "{holder:?}");
+        drop(first);
+        assert_eq!(Holder::find(&name), None);
+        NameLock::acquire(&name).expect("free again");
+    }
+
+    #[test]
+    fn socket_that_does_not_listen_is_found_by_its_inode() {
+        let name = format!("vipd-test bound {}", std::process::id());
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        socket.bind(&SockAddr::unix(format!("\0{name}")).expect("an address")).expect("bound");
+        assert_eq!(Holder::find(&name).and_then(|holder| holder.pid), Some(std::process::id()));
+    }
+}

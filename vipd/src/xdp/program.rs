@@ -1,0 +1,123 @@
+//! The programs of the object. Each is loaded when it is first attached, because the verifier takes
+//! 0.1 s for each, and most hosts need one.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use aya::Ebpf;
+use aya::programs::{Program, ProgramError, ProgramFd, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use vipd_common::names;
+
+use super::mode::{Framing, Mode};
+
+/// A program of the object: for a hook, and for what a frame looks like there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// XDP, for drivers that support linear buffers only.
+    Xdp,
+    /// XDP, for drivers that support multi-buffer frames, and for the generic hook.
+    XdpFrags,
+    /// XDP, for interfaces without a link-layer header.
+    XdpBare,
+    /// TC ingress.
+    Tc,
+    /// TC ingress, for interfaces without a link-layer header.
+    TcBare,
+}
+
+impl Entry {
+    /// All programs.
+    pub const ALL: [Self; 5] = [Self::Xdp, Self::XdpFrags, Self::XdpBare, Self::Tc, Self::TcBare];
+
+    /// Returns the name in the object.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => names::XDP,
+            Self::XdpFrags => names::XDP_FRAGS,
+            Self::XdpBare => names::XDP_BARE,
+            Self::Tc => names::TC,
+            Self::TcBare => names::TC_BARE,
+        }
+    }
+
+    /// Returns the header that the frames of its interfaces start with.
+    pub const fn framing(self) -> Framing {
+        match self {
+            Self::Xdp | Self::XdpFrags | Self::Tc => Framing::Ethernet,
+            Self::XdpBare | Self::TcBare => Framing::Bare,
+        }
+    }
+
+    /// Returns the program for a mode. Natively `frags` selects the one for multi-buffer frames; the
+    /// generic hook always runs that one, because the kernel would linearize each long packet for the
+    /// other.
+    pub(super) const fn of(mode: Mode, framing: Framing, frags: bool) -> Self {
+        match (mode, framing) {
+            (Mode::Tc, Framing::Ethernet) => Self::Tc,
+            (Mode::Tc, Framing::Bare) => Self::TcBare,
+            (Mode::Native | Mode::Generic, Framing::Bare) => Self::XdpBare,
+            (Mode::Native, Framing::Ethernet) if !frags => Self::Xdp,
+            (Mode::Native | Mode::Generic, Framing::Ethernet) => Self::XdpFrags,
+        }
+    }
+
+    const fn is_tc(self) -> bool {
+        matches!(self, Self::Tc | Self::TcBare)
+    }
+}
+
+/// What a program does with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `XDP_PASS`, or `TCX_NEXT`: the frame goes on as without the program.
+    Pass,
+    /// `XDP_DROP`, or `TCX_DROP`.
+    Drop,
+}
+
+/// The programs, by name.
+pub(super) struct Programs<'a>(pub(super) &'a mut Ebpf);
+
+impl Programs<'_> {
+    /// Loads a program, if it is not loaded, and returns its descriptor.
+    pub(super) fn load(&mut self, entry: Entry) -> Result<BorrowedFd<'_>, ProgramError> {
+        let program = self.0.program_mut(entry.name()).ok_or(ProgramError::NotLoaded)?;
+        match program {
+            Program::Xdp(xdp) if xdp.fd().is_err() => xdp.load()?,
+            Program::SchedClassifier(tc) if tc.fd().is_err() => tc.load()?,
+            _ => {}
+        }
+        program.fd().map(ProgramFd::as_fd)
+    }
+}
+
+/// Runs a program `repeat` times on `frame` as if received on `ifindex` (`BPF_PROG_TEST_RUN`).
+/// It must be loaded.
+pub(super) fn test_run(
+    ebpf: &Ebpf,
+    entry: Entry,
+    frame: &[u8],
+    ifindex: u32,
+    repeat: u32,
+) -> Result<(Action, u64), ProgramError> {
+    let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+    // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+    let xdp_md: [u32; 6] = [0, length, 0, ifindex, 0, 0];
+    // `struct __sk_buff`, of which the kernel takes `ifindex`, the eleventh word.
+    let mut sk_buff = [0u32; 48];
+    sk_buff[10] = ifindex;
+    let context = if entry.is_tc() { bytemuck::cast_slice(&sk_buff) } else { bytemuck::cast_slice(&xdp_md) };
+    let options =
+        TestRunOptions { data_in: Some(frame), ctx_in: Some(context), repeat, ..TestRunOptions::new() };
+    let program = ebpf.program(entry.name()).ok_or(ProgramError::NotLoaded)?;
+    let result = match program {
+        Program::SchedClassifier(tc) => SchedClassifier::test_run(tc, options)?,
+        program => <&Xdp>::try_from(program)?.test_run(options)?,
+    };
+    let action = match (entry.is_tc(), result.return_value.cast_signed()) {
+        (false, 2) | (true, -1) => Action::Pass,
+        (false, 1) | (true, 2) => Action::Drop,
+        (_, code) => unreachable!("{} returned {code}, which no verdict maps to", entry.name()),
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "nanoseconds of one run fit")]
+    Ok((action, result.duration.as_nanos() as u64))
+}
