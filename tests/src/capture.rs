@@ -1,7 +1,7 @@
 //! Captures every frame that enters the switch, exactly once.
 //!
 //! Frames are captured at the switch's end of each cable, because a capture on a node would miss
-//! the frames that the node's XDP program drops. Only ingress is captured, so a frame that the
+//! the frames that the node's BPF program drops. Only ingress is captured, so a frame that the
 //! switch floods appears once, on the port of its actual sender.
 
 use std::io;

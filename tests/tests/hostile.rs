@@ -127,7 +127,7 @@ fn hostile(seed: u64) -> Vec<Vec<u8>> {
     (0..FRAMES).map(|number| generators[number % generators.len()](&mut random)).collect()
 }
 
-/// Returns whether the XDP program counts a frame, that is, whether it is IPv4 with protocol 112.
+/// Returns whether the BPF program counts a frame, that is, whether it is IPv4 with protocol 112.
 /// Returns `None` for a tagged frame, because the tag is visible to XDP only without VLAN offload.
 fn counted(frame: &[u8]) -> Option<bool> {
     match frame.get(12..14)? {

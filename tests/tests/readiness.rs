@@ -86,7 +86,7 @@ fn backup_with_detached_xdp_link_recovers_without_takeover() {
     wait_for_state(&two, "backup", TIMEOUT).unwrap();
     assert_eq!(status(&two).unwrap()[0].text("vipd:xdp-mode"), mode);
     wait_until("the detachment to be logged", TIMEOUT, || {
-        two.log().iter().any(|line| line.text.contains("XDP program detached"))
+        two.log().iter().any(|line| line.text.contains("BPF program detached"))
     })
     .unwrap();
     assert_eq!(counter(&one, "master-transitions").unwrap(), 1);
@@ -110,7 +110,7 @@ fn master_with_detached_xdp_link_recovers_without_state_change() {
     assert_eq!(counter(&one, "master-transitions").unwrap(), 1);
 }
 
-/// Reopening a link, here to create a macvlan, must not detach the XDP program: adverts that arrive
+/// Reopening a link, here to create a macvlan, must not detach the BPF program: adverts that arrive
 /// in the meantime are received.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]

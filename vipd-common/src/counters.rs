@@ -1,4 +1,4 @@
-//! Counters of the XDP program: a row for each virtual router, and row 0 for packets that belong to none.
+//! Counters of the BPF program: a row for each virtual router, and row 0 for packets that belong to none.
 
 use bytemuck::{Pod, Zeroable};
 

@@ -1,7 +1,7 @@
-//! Code shared by vipd's XDP program and its user space.
+//! Code shared by vipd's BPF program and its user space.
 //!
 //! * [`wire`]: formats on the wire (Ethernet, IPv4, VRRP, ARP) and the Internet checksum.
-//! * [`parse`]: the advert parser. The XDP program runs it on a window of the frame, user space on a
+//! * [`parse`]: the advert parser. The BPF program runs it on a window of the frame, user space on a
 //!   slice. Both reach the same verdict on the same bytes.
 //! * [`records`]: `#[repr(C)]` records, map keys and map values.
 //! * [`counters`]: rows of counters.
@@ -13,7 +13,7 @@
 #![forbid(unsafe_code)]
 #![expect(
     clippy::inline_always,
-    reason = "a call uses the XDP program's stack, and the verifier loses bounds"
+    reason = "a call uses the BPF program's stack, and the verifier loses bounds"
 )]
 
 #[cfg(test)]

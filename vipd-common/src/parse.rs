@@ -1,4 +1,4 @@
-//! The advert parser, shared by the XDP program and user space.
+//! The advert parser, shared by the BPF program and user space.
 //!
 //! Three steps over a [`Cursor`]; the caller looks up the virtual router between the last two:
 //!

@@ -1,4 +1,4 @@
-//! Records, map keys and map values shared by the XDP program and user space.
+//! Records, map keys and map values shared by the BPF program and user space.
 //!
 //! All are `#[repr(C)]` without padding, which bytemuck's derive rejects. Drawings mark the byte
 //! order of each field: `h` is host byte order, `n` network byte order, `b` single bytes.
@@ -40,7 +40,7 @@ impl RouterKey {
 }
 
 /// Value of [`MAP_ROUTERS`](crate::names::MAP_ROUTERS): the part of a virtual router's configuration
-/// that the XDP program validates adverts against.
+/// that the BPF program validates adverts against.
 ///
 /// ```text
 ///  0       4         5                6       7         8              24           32
@@ -120,7 +120,7 @@ pub const RING_BYTES: u32 = 1 << 20;
 ///
 /// A backup receives the same advert from its master in every interval. Such an advert only updates
 /// `arrival`, without a record or a wake-up. User space maps the array into its memory and writes
-/// `expected` and `previous`; the XDP program writes `limit`; both write `arrival`. A slot has four
+/// `expected` and `previous`; the BPF program writes `limit`; both write `arrival`. A slot has four
 /// words, so that none crosses a cache line.
 ///
 /// ```text

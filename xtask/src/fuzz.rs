@@ -18,7 +18,7 @@ const PACKAGE: &str = "tests/fuzz";
 /// Binaries of the fuzz package. Repeats the package's own list, because xtask must not depend on
 /// vipd (see main.rs).
 const TARGETS: [&str; 5] = ["parser", "xdp", "core", "config", "control"];
-/// The target that needs privileges, to load the XDP program.
+/// The target that needs privileges, to load the BPF program.
 const PRIVILEGED: &str = "xdp";
 /// Debian packages that are installed if there is no C++ compiler, to compile libFuzzer.
 const COMPILER_PACKAGES: [&str; 1] = ["g++"];
@@ -44,7 +44,7 @@ const FLAGS: [&str; 6] = [
 #[command(after_help = "\
 Targets:
   parser    the advert parser in user space
-  xdp       the XDP program in the kernel, compared with the parser
+  xdp       the BPF program in the kernel, compared with the parser
   core      a virtual router with arbitrary inputs at arbitrary times
   config    configuration files
   control   the control socket

@@ -102,7 +102,7 @@ pub(crate) fn markdown(
 
 const ABOUT_TARGETS: &str = "\n\
     A floor is the time that the system calls alone take, one after the other, measured in the same lab and run. A program that \
-    overlaps them can be faster. Memory is the resident memory of the process, without the maps of the XDP program. Machine CPU \
+    overlaps them can be faster. Memory is the resident memory of the process, without the maps of the BPF program. Machine CPU \
     is the time that was not left to idle-priority threads on all CPUs, so it includes interrupts. It also includes the traffic \
     generator (32 adverts per system call) and each frame's path through a veth, which cost the same without an agent. The \
     fairer comparison is therefore the CPU that the agent adds; a limit of one third of keepalived's total is stricter.\n";

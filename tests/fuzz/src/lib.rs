@@ -13,7 +13,7 @@ pub mod xdp;
 
 mod repair;
 
-// The test bench that loads the XDP program and compares it with the parser. It is a module of
+// The test bench that loads the BPF program and compares it with the parser. It is a module of
 // vipd's tests rather than a crate, because a crate would have to be published for vipd's packaged
 // tests to compile.
 #[path = "../../../vipd/tests/xdp/bench.rs"]

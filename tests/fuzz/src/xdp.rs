@@ -1,4 +1,4 @@
-//! The XDP program in the kernel, compared with the user-space parser on the same frames.
+//! The BPF program in the kernel, compared with the user-space parser on the same frames.
 //!
 //! The test bench of vipd's XDP tests (`vipd/tests/xdp`) compares action, counters and ring record.
 //! The kernel provides no coverage feedback, but the user-space parser, which shares its source,
@@ -29,7 +29,7 @@ pub fn run(input: &[u8]) {
     }
     BENCH.with_borrow_mut(|bench| {
         if let Err(difference) = bench.compare(&frame, LOOPBACK) {
-            panic!("the XDP program and the parser differ: {difference}");
+            panic!("the BPF program and the parser differ: {difference}");
         }
     });
 }

@@ -18,7 +18,7 @@ fn inputs(folder: &str, target: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The target that needs privileges, to load the XDP program.
+/// The target that needs privileges, to load the BPF program.
 const PRIVILEGED: &str = "xdp";
 
 #[test]

@@ -58,7 +58,7 @@ pub(crate) struct Record {
     pub(crate) before: Timestamp,
 }
 
-/// The XDP program's state for unchanged adverts of a member.
+/// The BPF program's state for unchanged adverts of a member.
 pub(crate) struct Slot {
     /// Arrival time of the last unchanged advert.
     pub(crate) arrival: Timestamp,

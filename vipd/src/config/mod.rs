@@ -73,7 +73,7 @@ pub struct Instance {
     pub transport: Transport,
     /// Checksum form of VRRPv3 adverts that it sends over IPv4.
     pub checksum: Checksum,
-    /// Mode of the XDP program on its interface.
+    /// Mode of the BPF program on its interface.
     pub xdp: XdpMode,
     /// VRRPv2 authentication data.
     pub password: Option<Password>,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// How the XDP program is attached to an interface (`xdp`).
+/// How the BPF program is attached to an interface (`xdp`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
     /// Native if that mode of the driver does not affect other traffic, otherwise TC ingress.

@@ -27,7 +27,7 @@ pub enum Severity {
 /// Where a value is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The XDP program.
+    /// The BPF program.
     Kernel(Cell),
     /// The protocol's state machine.
     Core,
@@ -229,7 +229,7 @@ impl Counter {
     }
 }
 
-/// Returns the counters of adverts that the XDP program drops for an instance, with the reason for
+/// Returns the counters of adverts that the BPF program drops for an instance, with the reason for
 /// the log.
 pub fn drop_reasons() -> impl Iterator<Item = (Cell, &'static str)> {
     INSTANCE.iter().filter_map(|counter| match (counter.source, counter.reason) {
@@ -254,7 +254,7 @@ fn markdown() -> String {
         for counter in table {
             let attention = if counter.is_error() { "yes" } else { "" };
             let source = match counter.source {
-                Source::Kernel(_) => "XDP program",
+                Source::Kernel(_) => "BPF program",
                 Source::Core => "protocol",
                 Source::Sent | Source::Engine => "engine",
             };

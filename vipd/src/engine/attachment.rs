@@ -1,4 +1,4 @@
-//! Detection of XDP programs that were detached externally.
+//! Detection of BPF programs that were detached externally.
 //!
 //! The kernel sends no notification when a BPF link is detached (neither for XDP nor for TCX), and a
 //! router that receives no adverts would elect itself. The [`prober`](super::prober) thread

@@ -32,7 +32,7 @@ pub(crate) enum Command {
         /// The sockets of the link, or a human-readable error.
         io: Result<LinkIo, String>,
     },
-    /// The XDP program no longer uses the row of a removed router.
+    /// The BPF program no longer uses the row of a removed router.
     RowReleased(Row),
     /// Requests a snapshot of the current state.
     Snapshot(oneshot::Sender<Arc<EngineSnapshot>>),
@@ -44,7 +44,7 @@ pub(crate) enum Command {
 pub(crate) enum Request {
     /// Opens a link whose interface exists, or updates a link that is already open.
     Open(LinkSpec),
-    /// Like `Open`, for a link whose XDP program was detached externally. Handled before requests
+    /// Like `Open`, for a link whose BPF program was detached externally. Handled before requests
     /// for other links.
     Reattach(LinkSpec),
     /// Restores an open link's multicast memberships, which the kernel may have dropped.
@@ -59,7 +59,7 @@ pub(crate) enum Request {
     },
     /// Closes sockets that have been replaced.
     Drop(LinkIo),
-    /// Removes a router's entries from the XDP program and clears its row. The service responds with
+    /// Removes a router's entries from the BPF program and clears its row. The service responds with
     /// [`Command::RowReleased`].
     Forget {
         /// Index of the router's VRRP interface, if it exists.
@@ -80,7 +80,7 @@ pub(crate) enum Report {
     StaleVipRemoved(Address),
     /// A VIP was removed because its router is not master.
     VipRemoved { router: RouterId, address: Address },
-    /// The XDP program of a link was detached externally; the service attaches it again.
+    /// The BPF program of a link was detached externally; the service attaches it again.
     XdpDetached { interface: String },
     /// There is no room for another virtual router.
     NoRoom(NoRoom),
@@ -149,7 +149,7 @@ pub(crate) struct RouterSnapshot {
     pub(crate) sent: Sent,
     /// Source of the router's adverts.
     pub(crate) primary: Option<IpAddr>,
-    /// Mode of the XDP program on the router's link.
+    /// Mode of the BPF program on the router's link.
     pub(crate) mode: Option<Mode>,
     /// Why the router's link could not be opened.
     pub(crate) failure: Option<String>,

@@ -117,7 +117,7 @@ impl Engine {
     }
 }
 
-/// A router's row in the XDP program's array `STEADY`.
+/// A router's row in the BPF program's array `STEADY`.
 struct Slot<'a> {
     steady: &'a xdp::Steady,
     row: Row,

@@ -28,7 +28,7 @@ use crate::xdp::Row;
 pub(crate) struct Instance {
     pub(crate) router: Router,
     pub(crate) settings: Arc<config::Instance>,
-    /// Row of the router in the XDP program's arrays.
+    /// Row of the router in the BPF program's arrays.
     pub(crate) row: Row,
     /// The link on which it sends and receives adverts.
     pub(crate) link: LinkId,
@@ -41,12 +41,12 @@ pub(crate) struct Instance {
     /// Whether the macvlan is wanted up. The service checks this before and after it brings the
     /// macvlan down.
     pub(crate) wanted_up: Arc<AtomicBool>,
-    /// The VIPs to which the XDP program drops packets (Accept_Mode false).
+    /// The VIPs to which the BPF program drops packets (Accept_Mode false).
     pub(crate) closed: Vec<ClosedKey>,
     pub(crate) sent: Sent,
     /// Whether a refused frame has been reported since the last successful send.
     pub(crate) refusal_reported: bool,
-    /// The unchanged advert published to the XDP program.
+    /// The unchanged advert published to the BPF program.
     pub(crate) fast_path: FastPath,
     /// Whether the fast path may have to be published again at the end of this turn.
     pub(crate) dirty: bool,
@@ -179,7 +179,7 @@ impl Instance {
         self.router.state() == State::Master
     }
 
-    /// Returns when a master whose XDP program was detached becomes impeded. Returns `None` for a
+    /// Returns when a master whose BPF program was detached becomes impeded. Returns `None` for a
     /// backup, which is impeded immediately because it may miss the master's adverts.
     pub(crate) fn grace_ends(&self, link: &Link) -> Option<Timestamp> {
         let detached_at = link.io.as_ref()?.detached_at.filter(|_| self.is_master())?;
@@ -204,7 +204,7 @@ impl Instance {
         on.into_iter().chain(parent)
     }
 
-    /// Returns whether a VIP may be added. With `accept = false`, the XDP program must already drop
+    /// Returns whether a VIP may be added. With `accept = false`, the BPF program must already drop
     /// packets to it.
     pub(crate) fn may_add(&self, address: IpAddr) -> bool {
         self.settings.accept || self.closed.iter().any(|key| key.address == to_words(address))
@@ -291,7 +291,7 @@ pub(crate) fn received(record: &AdvertRecord) -> Option<Received> {
     })
 }
 
-/// Returns the fingerprint by which the XDP program recognizes an unchanged advert.
+/// Returns the fingerprint by which the BPF program recognizes an unchanged advert.
 pub(crate) fn fingerprint_of(steady: &Steady) -> u64 {
     let Steady { source, priority, interval, addresses, checksum, down_interval: _ } = *steady;
     fingerprint(&to_words(source), priority, interval, addresses, checksum)

@@ -109,7 +109,7 @@ impl Link {
         if self.running { Ok(()) } else { Err(Fault::InterfaceDown) }
     }
 
-    /// Returns the header with which the link's frames start, or `None` if the XDP program cannot
+    /// Returns the header with which the link's frames start, or `None` if the BPF program cannot
     /// parse the frames. Examples are InfiniBand, and GRE interfaces without a remote address, whose
     /// frames start with the outer header.
     pub(crate) fn framing(&self) -> Option<Framing> {
@@ -241,7 +241,7 @@ impl Link {
         self.vips.get(&vip).map_or(&[], |vip| vip.routers.as_slice())
     }
 
-    /// Returns the mode of the XDP program, or `None` if it is not attached.
+    /// Returns the mode of the BPF program, or `None` if it is not attached.
     pub(crate) fn mode(&self) -> Option<Mode> {
         self.io.as_ref().filter(|io| io.detached_at.is_none()).and_then(|io| io.mode)
     }

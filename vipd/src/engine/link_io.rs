@@ -1,4 +1,4 @@
-//! The sockets of one link, and the mode of its XDP program.
+//! The sockets of one link, and the mode of its BPF program.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,15 +33,15 @@ pub(crate) enum FrameKind {
 /// The I/O resources of an open link. Opened and dropped by the service, because closing a packet
 /// socket blocks (`synchronize_net`).
 pub(crate) struct LinkIo {
-    /// Mode of the XDP program; `None` on an address-only link.
+    /// Mode of the BPF program; `None` on an address-only link.
     pub(crate) mode: Option<Mode>,
-    /// Checks whether the XDP program is still attached.
+    /// Checks whether the BPF program is still attached.
     pub(crate) probe: Option<LinkProbe>,
     /// The results of these checks.
     pub(crate) attachment: Option<Arc<Attachment>>,
     /// Decides when to check again.
     pub(crate) watch: Watch,
-    /// When the XDP program was found to be detached externally.
+    /// When the BPF program was found to be detached externally.
     pub(crate) detached_at: Option<Timestamp>,
     /// Families whose group cannot be joined, each with a human-readable error. Their routers do not
     /// receive multicast adverts.

@@ -1,5 +1,5 @@
 //! Description of a link for the service to open, including the entries of its virtual routers in
-//! the XDP program's maps.
+//! the BPF program's maps.
 
 use std::net::IpAddr;
 
@@ -50,7 +50,7 @@ pub(crate) struct RouterSpec {
     pub(crate) macvlan: Option<LinkId>,
 }
 
-/// A virtual router's entries in the XDP program's maps `ROUTERS` and `PEERS`.
+/// A virtual router's entries in the BPF program's maps `ROUTERS` and `PEERS`.
 #[derive(Clone, Debug)]
 pub(crate) struct XdpEntry {
     pub(crate) vrid: u8,

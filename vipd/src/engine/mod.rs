@@ -4,7 +4,7 @@
 //! lock, so `prober` is a separate thread.
 //!
 //! ```text
-//!  XDP program ── ring ──────► rx ────────┐
+//!  BPF program ── ring ──────► rx ────────┐
 //!              ── arrivals ──► schedule ──┤             ┌─► effects/adverts      ─► link I/O
 //!  netlink ──────────────────► reconcile ─┼─► dispatch ─┼─► effects/addresses    ─► netlink
 //!  service ── commands ──────► control ───┘   (core)    ├─► effects/announce     ─► link I/O
@@ -109,7 +109,7 @@ pub(crate) struct Engine {
     waiting: Vec<(RouterId, Timestamp)>,
     /// When to check again whether an advert is overdue on any link.
     check_attachments_at: Option<Timestamp>,
-    /// When the next grace period ends: a master whose XDP program was detached becomes impeded.
+    /// When the next grace period ends: a master whose BPF program was detached becomes impeded.
     grace_ends: Option<Timestamp>,
     realtime: Realtime,
     /// Whether links and addresses must be read again, for example because netlink notifications
@@ -158,7 +158,7 @@ pub(crate) struct Outlets {
     pub(crate) transitions: Publisher,
 }
 
-/// The parts of the loaded XDP program that the engine uses.
+/// The parts of the loaded BPF program that the engine uses.
 pub(crate) struct KernelSide {
     pub(crate) feed: Feed,
     pub(crate) closed: Closed,
@@ -288,7 +288,7 @@ impl Engine {
         busy |= self.publish_fast_paths(now);
         busy |= self.effects.is_busy() || self.resync_needed;
         if !busy {
-            // The XDP program wakes the reader only if it is marked as asleep. A record may have
+            // The BPF program wakes the reader only if it is marked as asleep. A record may have
             // arrived just before it was marked.
             self.feed.sleep();
             busy = self.receive(now);

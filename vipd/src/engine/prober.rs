@@ -1,4 +1,4 @@
-//! The thread that checks whether XDP programs are still attached.
+//! The thread that checks whether BPF programs are still attached.
 //!
 //! `BPF_OBJ_GET_INFO_BY_FD` on an XDP link takes the rtnl lock (`bpf_xdp_link_fill_link_info` in
 //! `net/core/dev.c`), which a driver may hold for seconds while it resets its rings. The engine

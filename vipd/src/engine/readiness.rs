@@ -26,7 +26,7 @@ pub(crate) struct Readiness {
 impl Readiness {
     /// Returns the readiness of a router, or `None` if the router or its link does not exist.
     ///
-    /// After the XDP program of a master is detached, the master continues for one master-down
+    /// After the BPF program of a master is detached, the master continues for one master-down
     /// interval. By then, the program is usually attached again, and stepping down would only move
     /// the VIPs back and forth.
     pub(crate) fn of(now: Timestamp, id: RouterId, topology: &Topology) -> Option<Self> {

@@ -1,4 +1,4 @@
-//! Receives adverts from the XDP program: records in the ring, and arrival times of unchanged
+//! Receives adverts from the BPF program: records in the ring, and arrival times of unchanged
 //! adverts.
 
 use std::hint;

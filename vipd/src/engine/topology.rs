@@ -26,10 +26,10 @@ pub(crate) struct Topology {
     by_row: Vec<Option<RouterId>>,
 }
 
-/// The XDP program's maps have no row for another virtual router.
+/// The BPF program's maps have no row for another virtual router.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no room for instance {name}: all {capacity} rows of the XDP program's maps are in use; restart vipd to enlarge them"
+    "no room for instance {name}: all {capacity} rows of the BPF program's maps are in use; restart vipd to enlarge them"
 )]
 pub(crate) struct NoRoom {
     name: String,
@@ -58,7 +58,7 @@ impl Topology {
     /// Adds a virtual router in Initialize, and the links that it needs if they do not exist yet.
     ///
     /// # Errors
-    /// [`NoRoom`] if the XDP program's maps are full.
+    /// [`NoRoom`] if the BPF program's maps are full.
     pub(crate) fn add_router(&mut self, settings: Arc<config::Instance>) -> Result<RouterId, NoRoom> {
         let Some(row) = self.rows.allocate() else {
             return Err(NoRoom { name: settings.name.clone(), capacity: self.rows.capacity() });
@@ -97,7 +97,7 @@ impl Topology {
     }
 
     /// Removes a virtual router and the links that no other router uses. Its row stays allocated
-    /// until [`release`](Self::release), because the XDP program may still write to it.
+    /// until [`release`](Self::release), because the BPF program may still write to it.
     pub(crate) fn remove_router(&mut self, router: RouterId) -> Option<(Instance, Vec<(LinkId, Link)>)> {
         let links = self.links_of(router);
         let instance = self.routers.remove(router)?;
@@ -112,7 +112,7 @@ impl Topology {
         Some((instance, unused))
     }
 
-    /// Releases the row of a removed router. Call this once the XDP program no longer uses the row.
+    /// Releases the row of a removed router. Call this once the BPF program no longer uses the row.
     pub(crate) fn release(&mut self, row: Row) {
         self.rows.release(row);
     }

@@ -15,7 +15,7 @@ use super::unicast::drop_all_input;
 /// and the kernel's IGMP or MLD reports configure snooping switches.
 ///
 /// The socket is a raw socket of protocol 112 that drops all input. While it exists, the kernel does
-/// not reply with ICMP errors to unicast adverts on interfaces without the XDP program.
+/// not reply with ICMP errors to unicast adverts on interfaces without the BPF program.
 #[derive(Debug)]
 pub struct Membership {
     socket: Socket,

@@ -4,7 +4,7 @@
 //!  ensure_groups     joins the multicast groups           kept until the link is closed
 //!  ensure_sockets    opens the sockets for sending        handed to the engine
 //!  ensure_macvlans   creates the macvlans, down           kept until the agent exits
-//!  ensure_routers    adds VRIDs to the XDP program's maps before it is attached, so that it knows all VRIDs
+//!  ensure_routers    adds VRIDs to the BPF program's maps before it is attached, so that it knows all VRIDs
 //!  ensure_attached   claims the interface, and attaches   both stay when a link is opened again
 //!                    the program
 //! ```
@@ -27,7 +27,7 @@ use crate::process::InterfaceClaim;
 use crate::vrrp::Family;
 use crate::xdp::{Attached, Kernel, Mode, Row};
 
-/// Opens and closes links. Its methods block: a driver may take seconds to attach an XDP program,
+/// Opens and closes links. Its methods block: a driver may take seconds to attach a BPF program,
 /// and netlink requests wait for the rtnl lock.
 pub(crate) struct LinkOpener {
     kernel: Kernel,
@@ -43,7 +43,7 @@ struct Open {
     groups: BTreeMap<u8, Membership>,
     /// Families whose group cannot be joined, each with a human-readable error.
     unjoined: Vec<(Family, String)>,
-    /// Entries in the XDP program's maps.
+    /// Entries in the BPF program's maps.
     entries: Vec<XdpEntry>,
     /// Excludes other agents from the interface while the program is attached to it.
     claim: Option<InterfaceClaim>,
@@ -135,7 +135,7 @@ impl LinkOpener {
         Ok((macvlans, failed))
     }
 
-    /// Inserts the routers into the XDP program's maps.
+    /// Inserts the routers into the BPF program's maps.
     fn ensure_routers(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
         let LinkSpec { ifindex, name, routers, .. } = spec;
         // Recorded before anything is inserted, so that close() cleans up after a partial failure.
@@ -146,7 +146,7 @@ impl LinkOpener {
             let inserted = entry.peers.iter().try_for_each(|(key, ttl)| self.kernel.insert_peer(*key, *ttl));
             inserted
                 .and_then(|()| self.kernel.insert_router(entry.key(*ifindex), entry.slot))
-                .with_context(|| format!("cannot add VRID {vrid} on {name} to the XDP program's maps"))?;
+                .with_context(|| format!("cannot add VRID {vrid} on {name} to the BPF program's maps"))?;
         }
         Ok(())
     }
@@ -168,14 +168,14 @@ impl LinkOpener {
 
     fn forget_entry(&mut self, ifindex: u32, entry: &XdpEntry) {
         if let Err(error) = self.kernel.remove_router(entry.key(ifindex)) {
-            tracing::warn!(ifindex, vrid = entry.vrid, %error, "cannot remove a VRID from the XDP program");
+            tracing::warn!(ifindex, vrid = entry.vrid, %error, "cannot remove a VRID from the BPF program");
         }
     }
 
     fn remove_peers(&mut self, entry: &XdpEntry) {
         for (peer, _) in &entry.peers {
             if let Err(error) = self.kernel.remove_peer(*peer) {
-                tracing::warn!(vrid = entry.vrid, %error, "cannot remove a unicast peer from the XDP program");
+                tracing::warn!(vrid = entry.vrid, %error, "cannot remove a unicast peer from the BPF program");
             }
         }
     }
@@ -185,7 +185,7 @@ impl LinkWork for LinkOpener {
     /// Opens a link. If the link is already open, runs only the steps that are still needed, and
     /// returns new sockets.
     ///
-    /// On failure, a new link is closed again; a link that was already open keeps its XDP program.
+    /// On failure, a new link is closed again; a link that was already open keeps its BPF program.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
         let was_open = self.open.contains_key(&spec.ifindex);
         let opened = self.ensure(spec);
@@ -217,7 +217,7 @@ impl LinkWork for LinkOpener {
         }
         self.remove_peers(entry);
         if let Err(error) = self.kernel.clear_row(row) {
-            tracing::warn!(vrid = entry.vrid, %error, "cannot clear a row of the XDP program's maps");
+            tracing::warn!(vrid = entry.vrid, %error, "cannot clear a row of the BPF program's maps");
         }
     }
 

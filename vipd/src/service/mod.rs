@@ -55,7 +55,7 @@ use supervisor::{FromEngine, Supervisor};
 
 pub use privilege::{check as check_privileges, check_open_files};
 
-/// Number of senders per router whose advert rate the XDP program tracks.
+/// Number of senders per router whose advert rate the BPF program tracks.
 const SENDERS_PER_ROUTER: usize = 16;
 /// Minimum size of the map of senders: a smaller LRU map evicts entries too early, because
 /// `kernel/bpf/bpf_lru_list.c` moves them in batches of 128 per CPU.
@@ -67,7 +67,7 @@ const REPORTS: usize = 4096;
 /// Runs the agent until a signal stops it.
 ///
 /// # Errors
-/// Returns an error if the runtime directory or the XDP program cannot be used, the only interface
+/// Returns an error if the runtime directory or the BPF program cannot be used, the only interface
 /// cannot be opened, the engine fails, or VIPs may remain after shutdown.
 pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signals) -> anyhow::Result<()> {
     let macvlans = Macvlans::open(lock.name()).context("cannot remove macvlans left by a previous run")?;
@@ -108,7 +108,7 @@ pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signa
     let mut engine_thread = None;
     let start = || {
         if let Some(kernel_log) = kernel_log {
-            kernel_log.forward().context("cannot start the thread for the log of the XDP program")?;
+            kernel_log.forward().context("cannot start the thread for the log of the BPF program")?;
         }
         let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run());
         engine_thread = Some(thread.context("cannot start the engine thread")?);
@@ -161,7 +161,7 @@ fn count(entries: usize) -> anyhow::Result<u32> {
     u32::try_from(entries).context("too many instances")
 }
 
-/// Returns the sizes of the XDP program's maps, with room for more routers.
+/// Returns the sizes of the BPF program's maps, with room for more routers.
 pub(crate) fn sizes(config: &Config) -> anyhow::Result<Sizes> {
     let instances = config.instances.iter();
     let peers = instances.clone().map(|instance| match &instance.transport {

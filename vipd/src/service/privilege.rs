@@ -11,11 +11,11 @@ use crate::process::raise_open_files;
 
 /// The required capabilities and their purposes.
 const NEEDED: [(CapabilitySet, &str); 4] = [
-    (CapabilitySet::BPF, "CAP_BPF (to load the XDP program)"),
+    (CapabilitySet::BPF, "CAP_BPF (to load the BPF program)"),
     // Without it, the verifier applies its Spectre rules for unprivileged programs, which reject
-    // the XDP program's masked offsets (kernel/bpf/verifier.c, `bypass_spec_v1`).
-    (CapabilitySet::PERFMON, "CAP_PERFMON (to use variable offsets in the XDP program)"),
-    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN (to attach the XDP program and change addresses)"),
+    // the BPF program's masked offsets (kernel/bpf/verifier.c, `bypass_spec_v1`).
+    (CapabilitySet::PERFMON, "CAP_PERFMON (to use variable offsets in the BPF program)"),
+    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN (to attach the BPF program and change addresses)"),
     (CapabilitySet::NET_RAW, "CAP_NET_RAW (to send adverts and gratuitous ARP)"),
 ];
 

@@ -22,7 +22,7 @@ use crate::engine::instance::checksum_form;
 use crate::vrrp::{self, Family, Fault, Peer, State};
 use crate::xdp::{Counters, Row};
 
-/// Builds the reports from the engine's snapshot and the XDP program's counters.
+/// Builds the reports from the engine's snapshot and the BPF program's counters.
 pub(super) struct Reporter {
     counters: Arc<Counters>,
     engine: Handle,
@@ -199,7 +199,7 @@ fn describe(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
         Fault::NotReceiving => instance
             .failure
             .clone()
-            .unwrap_or_else(|| format!("the XDP program was detached from interface {interface}")),
+            .unwrap_or_else(|| format!("the BPF program was detached from interface {interface}")),
         Fault::Tracking => "a tracked object failed".to_owned(),
         Fault::Group => "a member of its sync group failed".to_owned(),
         Fault::Administrator => "disabled by the administrator".to_owned(),

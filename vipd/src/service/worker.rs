@@ -1,7 +1,7 @@
 //! The worker thread, which runs the jobs that may block, so that signals and `status` requests are
 //! handled in the meantime.
 //!
-//! Jobs run one at a time in the order submitted, except that reattaching a detached XDP program
+//! Jobs run one at a time in the order submitted, except that reattaching a detached BPF program
 //! takes precedence over jobs for other links. A link that cannot be opened is retried after 1 s,
 //! with the delay doubling up to [`RETRY_MAX`]. A failure is logged when it first occurs and when
 //! its reason changes.
@@ -40,12 +40,12 @@ pub(crate) trait LinkWork: Send + 'static {
     fn renew_groups(&mut self, spec: &LinkSpec) -> bool;
     /// Undoes [`open`](Self::open). The interface may no longer exist.
     fn close(&mut self, ifindex: u32);
-    /// Removes a router from the XDP program and clears its row.
+    /// Removes a router from the BPF program and clears its row.
     fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry, row: Row);
     /// Brings a macvlan down unless it is wanted up, and up again if it becomes wanted in the
     /// meantime.
     fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool);
-    /// Returns the indices of open interfaces whose XDP program was detached externally.
+    /// Returns the indices of open interfaces whose BPF program was detached externally.
     fn detached(&mut self) -> BTreeSet<u32>;
 }
 
@@ -230,7 +230,7 @@ impl<W: LinkWork> State<W> {
         }
     }
 
-    /// Reattaches XDP programs that were detached externally, and restores multicast memberships
+    /// Reattaches BPF programs that were detached externally, and restores multicast memberships
     /// that the kernel has dropped.
     fn check(&mut self) {
         let detached = self.work.detached();

@@ -1,4 +1,4 @@
-//! The counters of the XDP program.
+//! The counters of the BPF program.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use vipd_common::counters::{COUNTERS, CounterRow, ROW_CELLS};
 
 use super::mapping::Mapping;
 
-/// A view of the XDP program's counters, one row per virtual router.
+/// A view of the BPF program's counters, one row per virtual router.
 pub struct Counters {
     rows: PerCpuArray<MapData, [u64; ROW_CELLS]>,
     discarded: Mapping<AtomicU64>,

@@ -1,4 +1,4 @@
-//! Errors from loading and attaching the XDP program, with remedies.
+//! Errors from loading and attaching the BPF program, with remedies.
 
 use std::error::Error;
 use std::io;
@@ -10,12 +10,12 @@ use aya::programs::ProgramError;
 use super::attach::Refusal;
 use super::mode::Preference;
 
-/// The XDP program could not be loaded.
+/// The BPF program could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// `EPERM` from `bpf(2)`.
     #[error(
-        "not permitted to load the XDP program: vipd needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW \
+        "not permitted to load the BPF program: vipd needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW \
          (run as root, or grant them in the service's unit), and a kernel that is not locked down"
     )]
     Permission,
@@ -24,7 +24,7 @@ pub enum LoadError {
     NoBpf,
     /// The object does not match this binary.
     #[error(
-        "the XDP object has no {kind} `{name}`: it does not match this binary; rebuild it with `cargo xtask ebpf`"
+        "the BPF object has no {kind} `{name}`: it does not match this binary; rebuild it with `cargo xtask ebpf`"
     )]
     Missing {
         /// `program`, `map` or `array`.
@@ -33,10 +33,10 @@ pub enum LoadError {
         name: &'static str,
     },
     /// Any other failure to load the object.
-    #[error("cannot load the XDP program; vipd needs Linux 5.18 or later")]
+    #[error("cannot load the BPF program; vipd needs Linux 5.18 or later")]
     Load(#[source] EbpfError),
     /// The verifier rejected a program.
-    #[error("the kernel rejects the XDP program `{name}`: {reason}; vipd needs Linux 5.18 or later")]
+    #[error("the kernel rejects the BPF program `{name}`: {reason}; vipd needs Linux 5.18 or later")]
     Program {
         /// Name in the object.
         name: &'static str,
@@ -44,7 +44,7 @@ pub enum LoadError {
         reason: String,
     },
     /// A BPF map of the object cannot be used.
-    #[error("cannot use the map `{name}` of the XDP program")]
+    #[error("cannot use the map `{name}` of the BPF program")]
     Map {
         /// Name in the object.
         name: &'static str,
@@ -53,7 +53,7 @@ pub enum LoadError {
         source: MapError,
     },
     /// A BPF map of the object cannot be mapped into memory.
-    #[error("cannot map `{name}` of the XDP program into memory; vipd needs Linux 5.18 or later")]
+    #[error("cannot map `{name}` of the BPF program into memory; vipd needs Linux 5.18 or later")]
     Mapping {
         /// Name in the object.
         name: &'static str,
@@ -91,7 +91,7 @@ impl LoadError {
     }
 }
 
-/// The XDP program could not be attached to an interface.
+/// The BPF program could not be attached to an interface.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// Another XDP program is attached to the interface (`EBUSY`, `EEXIST`).
@@ -116,7 +116,7 @@ pub enum AttachError {
         interface: String,
     },
     /// The kernel refuses every mode that the configuration allows.
-    #[error("cannot attach an XDP program to {interface} with xdp = \"{preference}\": {reason}")]
+    #[error("cannot attach the BPF program to {interface} with xdp = \"{preference}\": {reason}")]
     Refused {
         /// Name of the interface.
         interface: String,

@@ -1,4 +1,4 @@
-//! Loads the XDP program and owns its maps and attachments.
+//! Loads the BPF program and owns its maps and attachments.
 
 use std::os::fd::AsFd as _;
 

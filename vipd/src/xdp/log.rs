@@ -1,4 +1,4 @@
-//! Log lines from the XDP program (aya-log).
+//! Log lines from the BPF program (aya-log).
 
 use std::io;
 use std::thread;
@@ -8,10 +8,10 @@ use ::log::Log;
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 
-/// Maximum delay of a log line from the XDP program.
+/// Maximum delay of a log line from the BPF program.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The XDP program's log: one line for each discarded advert, at debug level.
+/// The BPF program's log: one line for each discarded advert, at debug level.
 ///
 /// If debug logging is off, the verifier removes the log statements from the program, so that
 /// packets cannot flood the log.

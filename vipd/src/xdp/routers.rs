@@ -65,10 +65,10 @@ pub(super) fn ignore_missing(result: Result<(), MapError>) -> Result<(), MapErro
     }
 }
 
-/// Waits until all runs of the XDP program that began before the call have ended.
+/// Waits until all runs of the BPF program that began before the call have ended.
 ///
 /// `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period (`synchronize_rcu` in
-/// `kernel/sched/membarrier.c`), and XDP programs run in RCU read-side critical sections. The kernel
+/// `kernel/sched/membarrier.c`), and XDP and TC programs run in RCU read-side critical sections. The kernel
 /// does not support the command with full dynticks (`nohz_full`) or without CONFIG_MEMBARRIER. In
 /// this case, the function sleeps for much longer than a run, which takes microseconds.
 fn wait_for_running_programs() {

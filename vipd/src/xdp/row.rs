@@ -1,10 +1,10 @@
-//! Rows of the XDP program's arrays.
+//! Rows of the BPF program's arrays.
 
 use std::num::NonZeroU32;
 
 use vipd_common::counters::ROW_UNASSIGNED;
 
-/// The row of a virtual router in the XDP program's arrays, such as `COUNTERS` and `STEADY`.
+/// The row of a virtual router in the BPF program's arrays, such as `COUNTERS` and `STEADY`.
 ///
 /// Never 0: row 0 counts packets that belong to no virtual router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -84,7 +84,7 @@ impl Bench {
     fn load(verbosity: Verbosity, sizes: Sizes) -> Self {
         let mut loaded = Kernel::load(OBJECT, sizes, verbosity).unwrap_or_else(|error| {
             panic!(
-                "cannot load the XDP program: {error}\n{error:?}\n\
+                "cannot load the BPF program: {error}\n{error:?}\n\
                  These tests need CAP_BPF and CAP_NET_ADMIN; run them as root with `cargo xtask test`."
             )
         });

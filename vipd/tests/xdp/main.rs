@@ -1,4 +1,4 @@
-//! Tests of the XDP program in the kernel with `BPF_PROG_TEST_RUN`.
+//! Tests of the BPF program in the kernel with `BPF_PROG_TEST_RUN`.
 //!
 //! Action, counters and ring record are compared with the verdict of the user-space parser on the
 //! same bytes. The tests load programs into the kernel and need privileges.

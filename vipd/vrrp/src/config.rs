@@ -29,7 +29,7 @@ impl Family {
         }
     }
 
-    /// Returns the IP version, 4 or 6, as in the XDP program's keys
+    /// Returns the IP version, 4 or 6, as in the BPF program's keys
     /// ([`RouterKey::family`](vipd_common::records::RouterKey)).
     pub const fn number(self) -> u8 {
         match self {

@@ -1,7 +1,7 @@
-//! The fast path: for unchanged adverts, the XDP program stores only the last arrival time.
+//! The fast path: for unchanged adverts, the BPF program stores only the last arrival time.
 //!
 //! A backup receives the same advert over and over, and only the last arrival matters. The engine
-//! publishes that advert ([`Router::steady`](crate::Router::steady)). The XDP program then stores the
+//! publishes that advert ([`Router::steady`](crate::Router::steady)). The BPF program then stores the
 //! arrival time of adverts equal to it, and writes records only for other adverts. This type
 //! preserves the order of inputs, as if every advert had been recorded:
 //!
@@ -17,7 +17,7 @@ use vipd_common::Timestamp;
 use crate::input::Received;
 use crate::output::Steady;
 
-/// The XDP program's side of one virtual router's fast path.
+/// The BPF program's side of one virtual router's fast path.
 pub trait FastPathSlot {
     /// Publishes `unchanged`, with `arrival` as its last arrival so far; with `None`, every advert is
     /// recorded. Returns the last arrival of the previously published advert.

@@ -43,7 +43,7 @@ pub enum Input {
     Timeout,
 }
 
-/// A valid advert as the XDP program recorded it.
+/// A valid advert as the BPF program recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
     /// Arrival in the kernel.
@@ -96,9 +96,9 @@ pub enum Fault {
     NoInterface,
     /// The interface is down or has no carrier.
     InterfaceDown,
-    /// The interface's XDP program or sockets are not set up; the agent has the details.
+    /// The interface's BPF program or sockets are not set up; the agent has the details.
     NotAttached,
-    /// The interface's XDP program and sockets were set up, but adverts can no longer be received.
+    /// The interface's BPF program and sockets were set up, but adverts can no longer be received.
     NotReceiving,
     /// The interface has no Ethernet address: WireGuard, GRE, tun.
     NoHardwareAddress,

@@ -39,7 +39,7 @@
 //! | 6.4.2 Backup | `state/backup.rs` |
 //! | 6.4.3 Active | `state/master.rs` |
 //! | 7.1 Receive checks that depend on the configuration | `receive.rs` |
-//! | none: unchanged adverts, which the XDP program does not record | `fast_path.rs` |
+//! | none: unchanged adverts, which the BPF program does not record | `fast_path.rs` |
 //! | all deviations from the RFC | [`deviation`], one file each |
 //!
 //! S1 to S28, M1 to M5, R7, R11 and R12 number the requirements of sections 6 and 7 as in the

@@ -67,7 +67,7 @@ pub enum Action {
 /// The unchanged advert of the current master: one that equals the master's last advert and only
 /// restarts Active_Down_Timer.
 ///
-/// The XDP program compares a fingerprint of these fields and stores only the arrival time.
+/// The BPF program compares a fingerprint of these fields and stores only the arrival time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Steady {
     /// IP source.

@@ -1,5 +1,5 @@
 //! Checks of received adverts that depend on the configuration (RFC 9568 section 7.1, RFC 3768
-//! section 7.1). The XDP program performs all other checks.
+//! section 7.1). The BPF program performs all other checks.
 //!
 //! | | VRRPv3 | VRRPv2 |
 //! | --- | --- | --- |

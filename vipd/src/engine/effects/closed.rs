@@ -1,4 +1,4 @@
-//! VIPs of routers with `accept = false`, to which the XDP program drops packets.
+//! VIPs of routers with `accept = false`, to which the BPF program drops packets.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use crate::vrrp::Family;
 use crate::xdp::{Closed, MapError};
 
 impl Effects {
-    /// Makes the XDP program drop packets to a router's VIPs before they are added (Accept_Mode
+    /// Makes the BPF program drop packets to a router's VIPs before they are added (Accept_Mode
     /// false). VIPs that cannot be added to the program's map are not added to an interface either,
     /// and are retried later.
     pub(super) fn close(
@@ -45,7 +45,7 @@ impl Effects {
     }
 }
 
-/// Adds a router's VIPs to the XDP program's map of closed VIPs.
+/// Adds a router's VIPs to the BPF program's map of closed VIPs.
 fn close(closed: &mut Closed, instance: &mut Instance, links: &Links) -> io::Result<()> {
     let ifindex = links.get(instance.link).and_then(|link| link.ifindex);
     let (Some(ifindex), false) = (ifindex, instance.settings.accept) else { return Ok(()) };

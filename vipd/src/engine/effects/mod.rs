@@ -149,7 +149,7 @@ impl Effects {
         [self.announcer.next(), self.retries.next()].into_iter().flatten().min()
     }
 
-    /// Returns the number of VIPs to which the XDP program drops packets.
+    /// Returns the number of VIPs to which the BPF program drops packets.
     #[cfg(test)]
     pub(crate) fn closed_count(&self) -> usize {
         self.closed.count()

@@ -102,7 +102,7 @@ impl Log {
             }
             Report::XdpDetached { interface } => {
                 if self.is_due(&interface, "") {
-                    tracing::warn!(interface, "XDP program detached externally; attaching it again");
+                    tracing::warn!(interface, "BPF program detached externally; attaching it again");
                 }
             }
             _ if !self.agent.permits("agent") => {}
