@@ -1,5 +1,7 @@
 //! Membership in the VRRP multicast groups.
 
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -39,7 +41,8 @@ impl Membership {
         Ok(membership)
     }
 
-    /// Joins the group again if the kernel has dropped the membership, and returns whether it had.
+    /// Joins the group again if the kernel has dropped the membership, that is, if the interface is not
+    /// among the members. Returns whether it had.
     ///
     /// When the kernel disables IPv6 or IPv4 on an interface, for example because its MTU falls
     /// below 1280 or 68, it drops the interface's memberships but still counts the socket as a member
@@ -48,8 +51,8 @@ impl Membership {
     ///
     /// # Errors
     /// See [`join`](Self::join). There is then no membership, and the call can be repeated.
-    pub fn renew(&self) -> io::Result<bool> {
-        if self.is_member().unwrap_or(false) {
+    pub fn renew(&self, members: &Members) -> io::Result<bool> {
+        if members.get(self.is_ipv6).contains(&self.ifindex) {
             return Ok(false);
         }
         // The socket still counts as a member, so it must leave before it can join again. Leaving
@@ -70,43 +73,61 @@ impl Membership {
         let interface = InterfaceIndexOrAddress::Index(self.ifindex);
         self.socket.join_multicast_v4_n(&Ipv4Addr::from(ipv4::VRRP_GROUP), &interface)
     }
+}
 
-    /// Returns whether the interface is a member of the group, through this socket or any other.
-    fn is_member(&self) -> io::Result<bool> {
+/// The interfaces that are members of the VRRP groups, through any socket. Each family is read from the
+/// kernel when it is first needed, and not again.
+#[derive(Debug, Default)]
+pub struct Members {
+    v4: OnceCell<BTreeSet<u32>>,
+    v6: OnceCell<BTreeSet<u32>>,
+}
+
+impl Members {
+    /// Returns the indices of the interfaces. Returns none if /proc cannot be read.
+    fn get(&self, is_ipv6: bool) -> &BTreeSet<u32> {
         // Not /proc/net, because the main thread may be in another network namespace.
-        if self.is_ipv6 {
-            let table = fs::read_to_string("/proc/thread-self/net/igmp6")?;
-            Ok(lists_ipv6(&table, self.ifindex, Ipv6Addr::from(ipv6::VRRP_GROUP)))
+        if is_ipv6 {
+            self.v6.get_or_init(|| {
+                let table = fs::read_to_string("/proc/thread-self/net/igmp6").unwrap_or_default();
+                members_ipv6(&table, Ipv6Addr::from(ipv6::VRRP_GROUP))
+            })
         } else {
-            let table = fs::read_to_string("/proc/thread-self/net/igmp")?;
-            Ok(lists_ipv4(&table, self.ifindex, Ipv4Addr::from(ipv4::VRRP_GROUP)))
+            self.v4.get_or_init(|| {
+                let table = fs::read_to_string("/proc/thread-self/net/igmp").unwrap_or_default();
+                members_ipv4(&table, Ipv4Addr::from(ipv4::VRRP_GROUP))
+            })
         }
     }
 }
 
-/// Searches the contents of `/proc/net/igmp6`. Each line is one group and starts with the interface
-/// index, the interface name and the group address.
-fn lists_ipv6(table: &str, ifindex: u32, group: Ipv6Addr) -> bool {
+/// Returns the members of a group in the contents of `/proc/net/igmp6`. Each line is one group and starts
+/// with the interface index, the interface name and the group address.
+fn members_ipv6(table: &str, group: Ipv6Addr) -> BTreeSet<u32> {
     let group = format!("{:032x}", group.to_bits());
-    table.lines().any(|line| {
+    let members = table.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
-        words.next().and_then(|index| index.parse().ok()) == Some(ifindex) && words.nth(1) == Some(&group)
-    })
+        let ifindex = words.next()?.parse().ok()?;
+        (words.nth(1)? == group).then_some(ifindex)
+    });
+    members.collect()
 }
 
-/// Searches the contents of `/proc/net/igmp`. The line of an interface starts with its index, and is
-/// followed by an indented line for each of its groups, in host byte order.
-fn lists_ipv4(table: &str, ifindex: u32, group: Ipv4Addr) -> bool {
+/// Returns the members of a group in the contents of `/proc/net/igmp`. The line of an interface starts with
+/// its index, and is followed by an indented line for each of its groups, in host byte order.
+fn members_ipv4(table: &str, group: Ipv4Addr) -> BTreeSet<u32> {
     let group = format!("{:08X}", u32::from_ne_bytes(group.octets()));
-    let mut is_interface = false;
-    table.lines().skip(1).any(|line| {
+    let mut interface: Option<u32> = None;
+    let mut members = BTreeSet::new();
+    for line in table.lines().skip(1) {
         let first = line.split_whitespace().next().unwrap_or_default();
         if !line.starts_with(char::is_whitespace) {
-            is_interface = first.parse() == Ok(ifindex);
-            return false;
+            interface = first.parse().ok();
+        } else if first == group {
+            members.extend(interface);
         }
-        is_interface && first == group
-    })
+    }
+    members
 }
 
 #[cfg(test)]
@@ -122,15 +143,11 @@ mod tests {
              12\teth1      :     2      V3\n\t\t\t\t{group:08X}     1 0:00000000\t\t0\n\t\t\t\t010000E0     1 0:00000000\t\t0\n"
         );
         let wanted = Ipv4Addr::new(224, 0, 0, 18);
-        assert!(lists_ipv4(&table, 12, wanted));
-        assert!(!lists_ipv4(&table, 1, wanted));
-        assert!(!lists_ipv4(&table, 2, wanted));
+        assert_eq!(members_ipv4(&table, wanted), BTreeSet::from([12]));
 
         let table = "1    lo              ff020000000000000000000000000001     1 0000000C 0\n\
                      12   eth1            ff020000000000000000000000000012     1 00000004 0\n";
         let wanted = Ipv6Addr::from(ipv6::VRRP_GROUP);
-        assert!(lists_ipv6(table, 12, wanted));
-        assert!(!lists_ipv6(table, 1, wanted));
-        assert!(!lists_ipv6(table, 2, wanted));
+        assert_eq!(members_ipv6(table, wanted), BTreeSet::from([12]));
     }
 }

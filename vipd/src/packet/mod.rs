@@ -12,7 +12,7 @@ mod unicast;
 
 pub use batch::Batch;
 pub use frame::{AdvertFrame, Announcement, FrameError, announcement};
-pub use membership::Membership;
+pub use membership::{Members, Membership};
 pub use socket::PacketSocket;
 pub use solicitation::Solicitation;
 pub use unicast::UnicastSocket;

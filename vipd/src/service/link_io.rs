@@ -9,7 +9,7 @@
 //!                    the program
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,10 +22,10 @@ use crate::engine::id::RouterId;
 use crate::engine::link_io::{LinkIo, MacvlanFailure, MacvlanIo};
 use crate::engine::link_spec::{LinkSpec, RouterSpec, XdpEntry};
 use crate::netlink::{Macvlans, Wanted};
-use crate::packet::{Batch, Membership, PacketSocket, UnicastSocket};
+use crate::packet::{Batch, Members, Membership, PacketSocket, UnicastSocket};
 use crate::process::InterfaceClaim;
 use crate::vrrp::Family;
-use crate::xdp::{Attached, Kernel, Mode, Row};
+use crate::xdp::{Attached, Kernel, Row};
 
 /// Opens and closes links. Its methods block: a driver may take seconds to attach a BPF program,
 /// and netlink requests wait for the rtnl lock.
@@ -56,19 +56,19 @@ impl LinkOpener {
 
     /// Runs all steps of [`open`](LinkWork::open).
     fn ensure(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
-        self.ensure_groups(spec)?;
+        self.ensure_groups(spec, &Members::default())?;
         let unjoined = self.open.get(&spec.ifindex).map_or_else(Vec::new, |open| open.unjoined.clone());
         let (socket, unicast) = ensure_sockets(spec)?;
         let (macvlans, failed_macvlans) = self.ensure_macvlans(spec)?;
-        let mode = if spec.routers.is_empty() {
+        let attached = if spec.routers.is_empty() {
             None
         } else {
             self.ensure_routers(spec)?;
             Some(self.ensure_attached(spec)?)
         };
         Ok(LinkIo {
-            mode,
-            probe: self.kernel.probe(spec.ifindex),
+            mode: attached.as_ref().map(|attached| attached.mode),
+            probe: attached.map(|attached| attached.probe),
             attachment: None,
             watch: Watch::default(),
             detached_at: None,
@@ -88,7 +88,7 @@ impl LinkOpener {
     /// # Errors
     /// Returns an error if the link was not open and no group can be joined. In all other cases, a
     /// failure affects only the routers of its family.
-    fn ensure_groups(&mut self, spec: &LinkSpec) -> anyhow::Result<bool> {
+    fn ensure_groups(&mut self, spec: &LinkSpec, members: &Members) -> anyhow::Result<bool> {
         let was_open = self.open.contains_key(&spec.ifindex);
         let Open { groups, unjoined, .. } = self.open.entry(spec.ifindex).or_default();
         let former = std::mem::take(unjoined);
@@ -96,7 +96,7 @@ impl LinkOpener {
         for (family, group) in [(Family::V4, "224.0.0.18"), (Family::V6, "ff02::12")] {
             if !spec.routers.iter().any(|router| router.entry.family == family) {
                 groups.remove(&family.number());
-            } else if let Err(error) = ensure_group(groups, spec, family, group) {
+            } else if let Err(error) = ensure_group(groups, members, spec, family, group) {
                 unjoined.push((family, format!("{error:#}")));
                 errors.push(error);
             }
@@ -152,18 +152,18 @@ impl LinkOpener {
     }
 
     /// Claims the interface and attaches the program, unless this has been done before.
-    fn ensure_attached(&mut self, spec: &LinkSpec) -> anyhow::Result<Mode> {
+    fn ensure_attached(&mut self, spec: &LinkSpec) -> anyhow::Result<Attached> {
         let interface = spec.name.as_str();
         let LinkSpec { ifindex, xdp, framing, .. } = *spec;
         let claim = &mut self.open.entry(ifindex).or_default().claim;
         if claim.is_none() {
             *claim = Some(InterfaceClaim::acquire(ifindex, interface)?);
         }
-        let Attached { mode, reason, probe: _ } = self.kernel.attach(ifindex, interface, xdp, framing)?;
-        if let Some(reason) = reason {
+        let attached = self.kernel.attach(ifindex, interface, xdp, framing)?;
+        if let Attached { mode, reason: Some(reason), .. } = &attached {
             tracing::info!(interface, %mode, reason, "BPF program attached");
         }
-        Ok(mode)
+        Ok(attached)
     }
 
     fn forget_entry(&mut self, ifindex: u32, entry: &XdpEntry) {
@@ -195,8 +195,15 @@ impl LinkWork for LinkOpener {
         opened
     }
 
-    fn renew_groups(&mut self, spec: &LinkSpec) -> bool {
-        self.open.contains_key(&spec.ifindex) && self.ensure_groups(spec).unwrap_or(false)
+    fn renew_groups<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec> {
+        let members = Members::default();
+        let mut changed = Vec::new();
+        for spec in specs {
+            if self.open.contains_key(&spec.ifindex) && self.ensure_groups(spec, &members).unwrap_or(false) {
+                changed.push(spec.clone());
+            }
+        }
+        changed
     }
 
     fn close(&mut self, ifindex: u32) {
@@ -231,23 +238,19 @@ impl LinkWork for LinkOpener {
             }
         }
     }
-
-    fn detached(&mut self) -> BTreeSet<u32> {
-        let vrrp = self.open.iter().filter(|(_, open)| !open.entries.is_empty());
-        vrrp.map(|(ifindex, _)| *ifindex).filter(|ifindex| self.kernel.mode(*ifindex).is_none()).collect()
-    }
 }
 
 /// Joins a group, or restores a membership that the kernel has dropped.
 fn ensure_group(
     groups: &mut BTreeMap<u8, Membership>,
+    members: &Members,
     spec: &LinkSpec,
     family: Family,
     group: &str,
 ) -> anyhow::Result<()> {
     let number = family.number();
     if let Some(joined) = groups.get(&number) {
-        let renewed = match joined.renew() {
+        let renewed = match joined.renew(members) {
             // The interface was removed. The engine closes the link when netlink reports this.
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
             renewed => renewed.map_err(|error| {

@@ -187,7 +187,6 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::sync::atomic::AtomicBool;
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread;
@@ -239,8 +238,8 @@ mod tests {
             anyhow::bail!("the driver refused")
         }
 
-        fn renew_groups(&mut self, _spec: &LinkSpec) -> bool {
-            false
+        fn renew_groups<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec> {
+            Vec::new()
         }
 
         fn close(&mut self, _ifindex: u32) {}
@@ -248,10 +247,6 @@ mod tests {
         fn forget(&mut self, _ifindex: Option<u32>, _entry: &XdpEntry, _row: Row) {}
 
         fn set_down(&mut self, _ifindex: u32, _wanted_up: &AtomicBool) {}
-
-        fn detached(&mut self) -> BTreeSet<u32> {
-            BTreeSet::new()
-        }
     }
 
     #[test]

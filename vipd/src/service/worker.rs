@@ -6,7 +6,7 @@
 //! with the delay doubling up to [`RETRY_MAX`]. A failure is logged when it first occurs and when
 //! its reason changes.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -27,17 +27,16 @@ use crate::xdp::Row;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Maximum delay before a retry.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// Interval at which XDP attachments and group memberships are checked.
+/// Interval at which group memberships are checked.
 const CHECK: Duration = Duration::from_secs(5);
 
 /// The operations of the worker thread. Each call may block for seconds.
 pub(crate) trait LinkWork: Send + 'static {
     /// Makes a link ready for its routers. Opening a link again does not interrupt them.
     fn open(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo>;
-    /// Restores the multicast memberships of an open link that the kernel has dropped. Returns
-    /// whether the set of groups that cannot be joined has changed; if so, the link must be opened
-    /// again.
-    fn renew_groups(&mut self, spec: &LinkSpec) -> bool;
+    /// Restores the multicast memberships of open links that the kernel has dropped. Returns the
+    /// links whose set of groups that cannot be joined has changed, which must be opened again.
+    fn renew_groups<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
     /// Undoes [`open`](Self::open). The interface may no longer exist.
     fn close(&mut self, ifindex: u32);
     /// Removes a router from the BPF program and clears its row.
@@ -45,8 +44,6 @@ pub(crate) trait LinkWork: Send + 'static {
     /// Brings a macvlan down unless it is wanted up, and up again if it becomes wanted in the
     /// meantime.
     fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool);
-    /// Returns the indices of open interfaces whose BPF program was detached externally.
-    fn detached(&mut self) -> BTreeSet<u32>;
 }
 
 /// The control thread's handle to the worker.
@@ -158,7 +155,11 @@ impl<W: LinkWork> State<W> {
     fn carry_out(&mut self, request: Request) {
         match request {
             Request::Open(spec) | Request::Reattach(spec) => self.open(spec),
-            Request::RenewGroups(spec) => self.renew_groups(spec),
+            Request::RenewGroups(spec) => {
+                for changed in self.work.renew_groups([&spec]) {
+                    self.open(changed);
+                }
+            }
             Request::Down { ifindex, wanted_up } => self.work.set_down(ifindex, &wanted_up),
             Request::Close { link, ifindex, io } => {
                 drop(io);
@@ -224,25 +225,9 @@ impl<W: LinkWork> State<W> {
         }
     }
 
-    fn renew_groups(&mut self, spec: LinkSpec) {
-        if self.work.renew_groups(&spec) {
-            self.open(spec);
-        }
-    }
-
-    /// Reattaches BPF programs that were detached externally, and restores multicast memberships
-    /// that the kernel has dropped.
+    /// Restores multicast memberships that the kernel has dropped without a notification.
     fn check(&mut self) {
-        let detached = self.work.detached();
-        let lost = self.open.values().filter(|spec| detached.contains(&spec.ifindex));
-        for spec in lost.cloned().collect::<Vec<_>>() {
-            if !self.failed.contains_key(&spec.link) {
-                self.open(spec);
-            }
-        }
-        let Self { work, open, .. } = self;
-        let changed = open.values().filter(|spec| work.renew_groups(spec));
-        for spec in changed.cloned().collect::<Vec<_>>() {
+        for spec in self.work.renew_groups(self.open.values()) {
             self.open(spec);
         }
     }
@@ -285,8 +270,8 @@ mod tests {
             anyhow::bail!("cannot open {}", spec.name)
         }
 
-        fn renew_groups(&mut self, _spec: &LinkSpec) -> bool {
-            false
+        fn renew_groups<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec> {
+            Vec::new()
         }
 
         fn close(&mut self, _ifindex: u32) {}
@@ -294,10 +279,6 @@ mod tests {
         fn forget(&mut self, _ifindex: Option<u32>, _entry: &XdpEntry, _row: Row) {}
 
         fn set_down(&mut self, _ifindex: u32, _wanted_up: &AtomicBool) {}
-
-        fn detached(&mut self) -> BTreeSet<u32> {
-            BTreeSet::new()
-        }
     }
 
     fn spec(ifindex: u32) -> LinkSpec {

@@ -161,10 +161,6 @@ impl Attachments {
         self.0.get_mut(&ifindex).filter(|attachment| attachment.link.is_attached())
     }
 
-    pub(super) fn get(&self, ifindex: u32) -> Option<(Mode, LinkProbe)> {
-        self.0.get(&ifindex).map(|attachment| (attachment.mode, attachment.link.clone()))
-    }
-
     pub(super) fn detach(&mut self, ifindex: u32) {
         if let Some(attachment) = self.0.remove(&ifindex) {
             // Detaching fails only for a link that is already detached.

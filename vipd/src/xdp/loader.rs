@@ -8,9 +8,9 @@ use aya::{Ebpf, EbpfLoader};
 use vipd_common::names;
 use vipd_common::records::{PeerKey, RING_BYTES, RouterKey, RouterSlot};
 
-use super::attach::{Attached, Attachments, LinkProbe};
+use super::attach::{Attached, Attachments};
 use super::error::{AttachError, LoadError};
-use super::mode::{Framing, Mode, Preference};
+use super::mode::{Framing, Preference};
 use super::program::{self, Action, Entry, Programs};
 use super::routers::Routers;
 use super::{Closed, Counters, Feed, KernelLog, Row, Steady};
@@ -235,16 +235,6 @@ impl Kernel {
     ) -> Result<Attached, AttachError> {
         let programs = &mut Programs(&mut self.ebpf);
         self.attachments.ensure(programs, ifindex, interface, preference, framing)
-    }
-
-    /// Returns the mode in which the program is attached to an interface, if it still is.
-    pub fn mode(&self, ifindex: u32) -> Option<Mode> {
-        self.attachments.get(ifindex).filter(|(_, probe)| probe.is_attached()).map(|(mode, _)| mode)
-    }
-
-    /// Returns a probe of the attachment to an interface, for another thread.
-    pub fn probe(&self, ifindex: u32) -> Option<LinkProbe> {
-        self.attachments.get(ifindex).map(|(_, probe)| probe)
     }
 
     /// Detaches the program from an interface. Does nothing if it is not attached.

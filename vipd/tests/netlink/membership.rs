@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use vipd::packet::Membership;
+use vipd::packet::{Members, Membership};
 
 use super::{LO, ip, pair, private_namespace};
 
@@ -28,15 +28,15 @@ fn a_lost_group_membership_is_renewed_and_an_existing_one_is_kept() {
     ] {
         let membership = Membership::join(index, family).expect("joined");
         assert!(is_member(table, group));
-        assert!(!membership.renew().expect("a member"), "{table}: still a member");
+        assert!(!membership.renew(&Members::default()).expect("a member"), "{table}: still a member");
         ip(&format!("link set {name} mtu {too_small}"));
         assert!(!is_member(table, group), "{table}");
-        assert!(membership.renew().is_err(), "{table}: IP is disabled");
+        assert!(membership.renew(&Members::default()).is_err(), "{table}: IP is disabled");
         ip(&format!("link set {name} mtu 1500"));
         assert!(!is_member(table, group), "{table}: not renewed by the kernel");
-        assert!(membership.renew().expect("a member"), "{table}: was lost");
+        assert!(membership.renew(&Members::default()).expect("a member"), "{table}: was lost");
         assert!(is_member(table, group), "{table}");
-        assert!(!membership.renew().expect("a member"), "{table}: still a member");
+        assert!(!membership.renew(&Members::default()).expect("a member"), "{table}: still a member");
         drop(membership);
         // A child process that another test has forked has the socket open until it calls exec.
         let mut waits = 0;
