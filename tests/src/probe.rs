@@ -96,7 +96,7 @@ impl Prober {
                 socket.connect(&SocketAddrV4::new(target, 0).into())?;
                 io::Result::Ok(socket)
             })
-            .with_context(|| format!("opening a raw ICMP socket towards {target} (needs CAP_NET_RAW)"))?;
+            .with_context(|| format!("opening a raw ICMP socket to {target} (needs CAP_NET_RAW)"))?;
         let shared = Arc::new(Shared {
             socket,
             identifier: NEXT_IDENTIFIER.fetch_add(1, Ordering::Relaxed),

@@ -54,7 +54,8 @@ impl Station {
         Ipv6Addr::new(0xfd00, 0x122, 0, 0, 0, 0, 0, self.host().into())
     }
 
-    /// Returns the station's link-local address, which ends in the same byte.
+    /// Returns the station's link-local address, which ends in the same byte as its other
+    /// addresses.
     pub fn link_local(self) -> Ipv6Addr {
         Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, self.host().into())
     }

@@ -137,8 +137,8 @@ fn priority_zero_shortens_takeover_to_skew_time() {
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn resumed_master_yields_to_its_successor() {
-    // The resumed master becomes backup. With preemption it then takes over again, without it stays
-    // backup; either way, one master remains.
+    // The resumed master becomes backup. With preemption, it then takes over again; otherwise, it
+    // stays backup. Either way, one master remains.
     let outcome = play(Scenario::Pause, vipd(), vipd(), Version::V3, 100);
     let [failover, failback] = &outcome.takeovers[..] else {
         panic!("expected two takeovers: {:?}", outcome.takeovers)

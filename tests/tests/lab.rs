@@ -313,7 +313,7 @@ fn keepalived_link_loss() -> TestResult {
 fn keepalived_shutdown() -> TestResult {
     let outcome = play(Scenario::Stop, |_| ())?;
     assert_eq!(masters(&outcome), [(PREFERRED, BACKUP)]);
-    assert_eq!(outcome.takeovers[0].deadline, Some(Duration::from_nanos(60_937_500)), "only the skew time");
+    assert_eq!(outcome.takeovers[0].deadline, Some(Duration::from_nanos(60_937_500)), "only Skew_Time");
     Ok(())
 }
 

@@ -148,7 +148,7 @@ fn resumed_backup_processes_queued_adverts_before_timers() -> TestResult {
     for _ in 0..5 {
         let paused = WallTime::now();
         pair.backup.pause()?;
-        // Much longer than the three intervals and the skew time after which the master-down timer
+        // Much longer than the three intervals plus Skew_Time after which the master-down timer
         // fires.
         pair.wait_for_adverts(PREFERRED, paused, 10)?;
         let resumed = WallTime::now();

@@ -50,7 +50,7 @@ fn backup_adopts_the_interval_of_the_master() -> TestResult {
         "the configured interval must not change"
     );
     assert_eq!(status.address("last-adv-source"), Some(ONE.ipv4().into()));
-    // RFC 9568: the skew is (256 - priority) / 256 of the learned interval.
+    // RFC 9568: Skew_Time is (256 - priority) / 256 of the learned interval.
     assert_eq!(status.number("vipd:master-down-interval-ns")?, 3 * 300_000_000 + 182_812_500);
     assert_eq!(status.number("master-down-interval")?, 108);
     assert_eq!(status.number("skew-time")?, 182_812);

@@ -141,9 +141,7 @@ fn rebuilt_object() -> Result<()> {
     let toolchain = match Toolchain::find() {
         Ok(toolchain) => toolchain,
         Err(reason) => {
-            say(format_args!(
-                "eBPF object NOT rebuilt, so it is unverified that the committed object matches the sources: {reason:#}"
-            ));
+            say(format_args!("eBPF object NOT rebuilt, so the committed one was not verified: {reason:#}"));
             return Ok(());
         }
     };

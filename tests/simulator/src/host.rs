@@ -114,7 +114,7 @@ impl Member {
         self.fast_path = FastPath::default();
     }
 
-    /// Returns the rank by which one of two masters wins (RFC 9568 section 6.4.3).
+    /// Returns the rank that decides which of two masters wins (RFC 9568 section 6.4.3).
     pub(crate) fn rank(&self) -> (u8, IpAddr) {
         (self.router.config().priority, self.address)
     }

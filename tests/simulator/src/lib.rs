@@ -9,7 +9,7 @@
 //!   phases: simultaneous failures ─► healing ─► at rest ─► single failures ─► simultaneous failures …
 //! ```
 //!
-//! A world depends only on its seed, so that a seed reproduces a failure.
+//! A world depends only on its seed, so a seed reproduces a failure.
 
 pub mod campaign;
 mod clock;

@@ -10,7 +10,7 @@ impl World {
     pub(crate) fn longest_down(&self) -> u64 {
         let downs = self.members.iter().map(|member| {
             let config = member.router.config();
-            // The skew time is less than an interval, or in VRRPv2 less than a second.
+            // Skew_Time is less than an interval, or in VRRPv2 less than a second.
             let adverts = u64::from(config.down_after_adverts);
             config.interval.nanos() * adverts + config.interval.nanos().max(skew_of_v2(config))
         });

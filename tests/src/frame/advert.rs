@@ -37,7 +37,7 @@ pub struct Advert {
     pub version: u8,
     /// Virtual router identifier.
     pub vrid: u8,
-    /// Priority; 0 if the sender is giving up mastership.
+    /// Priority; 0 if the sender relinquishes mastership.
     pub priority: u8,
     /// Interval as encoded: centiseconds in version 3, seconds in version 2.
     pub interval: u16,

@@ -30,9 +30,9 @@ const MARGIN: Duration = Duration::from_secs(15);
 /// The protocol deadline for the new master.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Deadline {
-    /// Three intervals plus the skew time: the old master stopped sending adverts.
+    /// Three intervals plus Skew_Time: the old master stopped sending adverts.
     Down,
-    /// The skew time: the old master sent a priority-0 advert.
+    /// Skew_Time: the old master sent a priority-0 advert.
     Skew,
     /// No deadline: the old master still sends adverts.
     Open,
@@ -224,8 +224,8 @@ impl<'a> Stage<'a> {
         master.context("no adverts were sent")
     }
 
-    /// Waits until the returning preferred node preempts, or without preemption checks that it does
-    /// not.
+    /// Waits until the returning preferred node preempts or, without preemption, checks that it
+    /// does not.
     pub(super) fn expect_preemption(&mut self, cause: WallTime, arp_before: Option<Neighbor>) -> Result<()> {
         if self.setup.preempt {
             self.expect_takeover(cause, arp_before, (BACKUP, PREFERRED), Deadline::Open)

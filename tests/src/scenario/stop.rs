@@ -1,5 +1,5 @@
-//! The master shuts down cleanly: it sends priority 0, and the backup takes over after its skew
-//! time.
+//! The master shuts down cleanly: it sends priority 0, and the backup takes over after its
+//! Skew_Time.
 
 use anyhow::Result;
 

@@ -87,7 +87,7 @@ pub(super) struct StatsArgs {
     /// Print one line of JSON, with RFC 8347 names
     #[arg(long, conflicts_with = "prometheus")]
     pub(super) json: bool,
-    /// Print the Prometheus text exposition format
+    /// Print in the Prometheus text exposition format
     #[arg(long)]
     pub(super) prometheus: bool,
     /// Repeat at this interval until interrupted, e.g. 1 or 0.5
@@ -102,8 +102,8 @@ pub(super) struct StatusArgs {
     pub(super) json: bool,
 }
 
-/// Parses a number of seconds with an optional fraction: more than 0, and at most a day, so that no
-/// clock overflows.
+/// Parses a number of seconds, which may have a fraction. It must be above 0, and at most a day, so
+/// that adding it to a time cannot overflow.
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()

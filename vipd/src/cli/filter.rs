@@ -36,7 +36,7 @@ impl Filter {
             criteria.extend(self.interface.as_ref().map(|interface| format!("interface {interface}")));
             criteria.extend(self.vrid.map(|vrid| format!("VRID {vrid}")));
             let existing = if existing.is_empty() { "none".to_owned() } else { existing.join(", ") };
-            bail!("no instance has {}; instances: {existing}", criteria.join(" and "));
+            bail!("no instance matches {}; instances: {existing}", criteria.join(" and "));
         }
         Ok(report)
     }

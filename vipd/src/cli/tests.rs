@@ -116,11 +116,11 @@ fn status_shows_the_reason_below_an_instance_in_fault() {
         ..instance_status("broken", State::Fault)
     };
     let report = StatusReport { instances: vec![instance_status("VI_1", State::Master), broken] };
-    let coloured = status::render(&report);
-    assert!(coloured.contains("\u{1b}[32mmaster\u{1b}[0m"), "{coloured:?}");
-    assert!(coloured.contains("\u{1b}[31mfault\u{1b}[0m"), "{coloured:?}");
+    let colored = status::render(&report);
+    assert!(colored.contains("\u{1b}[32mmaster\u{1b}[0m"), "{colored:?}");
+    assert!(colored.contains("\u{1b}[31mfault\u{1b}[0m"), "{colored:?}");
     assert_eq!(
-        strip_str(&coloured).to_string(),
+        strip_str(&colored).to_string(),
         "\
 NAME    INTERFACE  VRID  STATE   PRIO  INTERVAL  MASTER-DOWN  LAST-ADVERT-FROM  XDP     SINCE  ADDRESSES
 VI_1    eth1         51  master   100        1s       3.609s  192.0.2.2         native  4m05s  192.0.2.10/24,192.0.2.11/24
@@ -211,7 +211,7 @@ fn filters_select_instances_or_fail_with_a_list_of_them() {
     assert_eq!(names(None, Some(51)).as_deref(), Ok("VI_1"));
     assert_eq!(
         names(Some("eth2"), Some(51)).expect_err("none"),
-        "no instance has interface eth2 and VRID 51; instances: VI_1 (--interface eth1 --vrid 51), \
+        "no instance matches interface eth2 and VRID 51; instances: VI_1 (--interface eth1 --vrid 51), \
          VI_2 (--interface eth2 --vrid 52)"
     );
 }

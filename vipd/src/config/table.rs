@@ -209,7 +209,7 @@ impl<'t> Value<'t> {
         self.key
     }
 
-    /// Rejects the value. The message has the value found, the allowed values, and the remedy.
+    /// Rejects the value. The message states the value found, the allowed values, and the remedy.
     pub(super) fn rejected(&self, found: impl AsRef<str>, remedy: &str) -> Rejection {
         let Key { allowed, .. } = self.key;
         let (key, found) = (self.key, found.as_ref());

@@ -128,7 +128,7 @@ macro_rules! table {
                     "VRRPv2 adverts with an authentication type other than the configured one",
                     dropped "authentication type mismatch";
                 auth_failures: "vipd:auth-failures", Counter, Error, Kernel(AuthFailures),
-                    "VRRPv2 adverts with a wrong password", dropped "authentication failed: different password";
+                    "VRRPv2 adverts with a wrong password", dropped "password mismatch";
                 peer_errors: "vipd:peer-errors", Counter, Error, Kernel(PeerErrors),
                     "Adverts to the router's unicast address from a source that is not a configured peer",
                     dropped "sender is not a configured unicast peer";

@@ -62,8 +62,8 @@ impl Engine {
         }
     }
 
-    /// Records created macvlans and reads their addresses. Notifications about them were ignored so
-    /// far, because their names were not known.
+    /// Records created macvlans and reads their addresses. Notifications about them have been
+    /// ignored so far, because their names were not known.
     fn adopt(&mut self, now: Timestamp, created: Vec<MacvlanIo>) {
         for MacvlanIo { link, name, ifindex } in created {
             self.topology.links.macvlan_created(link, name, ifindex);

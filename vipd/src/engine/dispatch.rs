@@ -88,9 +88,8 @@ impl Engine {
         self.schedule.arm(id, published, &instance.router);
     }
 
-    /// Publishes the fast path of each router whose fast path has changed. Returns whether another
-    /// turn is needed, because an advert arrived on the previous fast path at the last moment and may
-    /// have caused actions.
+    /// Publishes each fast path that has changed. Returns whether another turn is needed, because
+    /// an advert that arrived at the last moment on a previous fast path may have caused actions.
     pub(super) fn publish_fast_paths(&mut self, now: Timestamp) -> bool {
         let mut more = false;
         let count = self.dirty.len();
@@ -99,7 +98,7 @@ impl Engine {
             let Some(instance) = self.topology.routers.get_mut(id) else { continue };
             instance.dirty = false;
             let steady = instance.router.steady();
-            // Several inputs in one turn may have cancelled each other out.
+            // Several inputs in one turn may have canceled each other out.
             if steady.as_ref() == instance.fast_path.published() {
                 continue;
             }

@@ -210,9 +210,9 @@ impl Instance {
         self.settings.accept || self.closed.iter().any(|key| key.address == to_words(address))
     }
 
-    /// Charges a correction to the VIP's rate limit, which allows bursts of five and one per second
-    /// after that, in case another tool keeps undoing corrections. If the limit is reached, returns
-    /// when to try again.
+    /// Charges a correction to the VIP's rate limit, or returns when to try again if the limit is
+    /// reached. The limit is a burst of five and then one per second, because another tool may undo
+    /// every correction.
     pub(crate) fn correct(&mut self, position: usize, now: Timestamp) -> Option<Timestamp> {
         const PERIOD: u64 = 1_000_000_000;
         const BURST: u64 = 5;
@@ -250,8 +250,8 @@ impl Instance {
         held.filter(move |(vip, on)| !is_present(*vip, *on)).map(|(vip, _)| vip)
     }
 
-    /// Returns whether the router is the address owner (priority 255), so that the VIPs belong to
-    /// its interface.
+    /// Returns whether the router is the address owner (priority 255), in which case the VIPs
+    /// belong to its interface.
     pub(crate) fn is_owner(&self) -> bool {
         self.router.config().is_owner()
     }

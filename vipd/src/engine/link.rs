@@ -27,7 +27,7 @@ pub(crate) enum LinkRole {
 #[derive(Debug, Default)]
 struct Vip {
     routers: Vec<RouterId>,
-    /// Whether one of the routers is the address owner (priority 255), so that the VIP is the
+    /// Whether one of the routers is the address owner (priority 255), in which case the VIP is the
     /// interface's own address.
     is_own: bool,
 }
@@ -282,7 +282,8 @@ impl Link {
         gone
     }
 
-    /// Records that the interface was deleted or renamed. Returns `None` if there was none.
+    /// Records that the interface was deleted or renamed, and returns its state for cleanup.
+    /// Returns `None` if the link had no interface.
     pub(super) fn gone(&mut self) -> Option<Gone> {
         let ifindex = self.ifindex.take()?;
         self.running = false;

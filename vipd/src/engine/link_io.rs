@@ -1,4 +1,4 @@
-//! The sockets of one link, and the mode of its BPF program.
+//! The I/O resources of one link: its sockets, its macvlans, and the state of its BPF program.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

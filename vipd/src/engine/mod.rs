@@ -78,7 +78,7 @@ use topology::Topology;
 /// never becomes empty, but records that arrived after the turn began can wait for the next one.
 const RING_BUDGET: usize = MAX_PENDING;
 /// Maximum number of address changes and of further announcements per turn, so that adverts that
-/// become due are not delayed. A change with its first announcement takes about 20 µs, a further
+/// become due are not delayed. A change and its first announcement take about 20 µs, a further
 /// announcement about 10 µs.
 const BUDGET: Budget = Budget { changes: 128, announcements: 64 };
 /// Delay before the next reconciliation after a failed change or dump, in nanoseconds.

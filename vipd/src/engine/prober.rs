@@ -23,7 +23,7 @@ const STACK: usize = 128 * 1024;
 /// The latest probe results of an attachment. The thread stops probing when the engine drops this.
 #[derive(Debug, Default)]
 pub(crate) struct Attachment {
-    /// When the last probe that found the program attached began, in nanoseconds; 0 if there was
+    /// Start time of the last probe that found the program attached, in nanoseconds; 0 if there was
     /// none.
     attached_at: AtomicU64,
     is_detached: AtomicBool,
@@ -43,8 +43,8 @@ enum Probing {
 }
 
 impl Attachment {
-    /// Returns when the last probe that found the program attached began, or `Timestamp::ZERO` if
-    /// there was none.
+    /// Returns the start time of the last probe that found the program attached, or
+    /// `Timestamp::ZERO` if there was none.
     pub(crate) fn attached_at(&self) -> Timestamp {
         Timestamp::from_nanos(self.attached_at.load(Ordering::Acquire))
     }

@@ -19,7 +19,7 @@ const KINDS: [Impediment; 4] =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Readiness {
     faults: [Option<Fault>; 4],
-    /// The source of its adverts.
+    /// Source of the router's adverts.
     pub(crate) primary: Option<IpAddr>,
 }
 
@@ -108,7 +108,7 @@ impl Engine {
             let mac = link.and_then(|link| link.mac);
             let entry = link.and_then(|link| link.addresses.entries(primary).next());
             if instance.prepare(mac, primary, entry.map(|entry| entry.prefix)) && instance.is_master() {
-                // Other hosts have cached the old MAC for the VIPs.
+                // Other hosts may have cached the old MAC for the VIPs.
                 let rounds = instance.router.config().announcements.repeat;
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }

@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(names, ["eth1", "the macvlan of 2", "eth2"]);
     }
 
-    /// Slots become free immediately and rows later, so that they are reused in different orders.
+    /// Slots become free immediately and rows later, so they are reused in different orders.
     #[test]
     fn rows_resolve_to_their_routers_in_any_order_of_reuse() {
         let mut topology = Topology::new(Rows::new(4));

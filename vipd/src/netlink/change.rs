@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_encoded_in_the_kernel_s_format() {
+    fn attributes_are_encoded_in_the_kernels_format() {
         let address = Address::vipd(3, "192.0.2.10".parse().expect("an address"), 24);
         let wanted = Attributes {
             label: Label::new("eth0:vip"),

@@ -26,7 +26,7 @@ impl Requests {
     ///
     /// # Errors
     /// The error returned by the kernel, or [`io::ErrorKind::Interrupted`] if a change interrupted
-    /// every attempt, so that entries may be missing.
+    /// every attempt and entries may be missing.
     pub fn dump(&mut self, mut notice: impl FnMut(Notice)) -> io::Result<()> {
         self.dump_links(|link| notice_of(link, &mut notice))?;
         self.dump_addresses(0, |address| notice_of(address, &mut notice))

@@ -58,7 +58,7 @@ pub struct Drained {
     /// Whether a watched name now belongs to a different interface, new or renamed. The caller must
     /// read its addresses, because earlier notifications about them were not received.
     pub appeared: bool,
-    /// Whether the budget was used up, so that more notifications may be pending.
+    /// Whether the budget was used up, in which case more notifications may be pending.
     pub more: bool,
 }
 
@@ -186,7 +186,7 @@ impl Monitor {
 
 impl AsFd for Monitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: `self` owns the socket, so that the descriptor stays open for the borrow.
+        // SAFETY: `self` owns the socket, so the descriptor stays open for the borrow.
         unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
     }
 }

@@ -110,7 +110,7 @@ impl Requests {
                 self.sequence = self.sequence.wrapping_add(1);
                 let (request, flags) = change.request();
                 // The kernel reports failures even without NLM_F_ACK, and in order. Only the last
-                // request needs an acknowledgement, which marks the end of the batch.
+                // request needs an acknowledgment, which marks the end of the batch.
                 let ack = if index + 1 == group.len() { NLM_F_ACK } else { 0 };
                 append(&mut batch.requests, request, flags | ack, self.sequence);
             }
@@ -127,8 +127,8 @@ impl Requests {
         }
     }
 
-    /// Waits for the oldest pending batch, which consists of `changes`, and passes those that
-    /// failed to `failed`.
+    /// Waits for the oldest pending batch, which consists of `changes`, and passes each failed
+    /// change to `failed`.
     ///
     /// # Errors
     /// Returns an error if the socket fails. It is then unknown which of the changes were applied.
@@ -164,7 +164,7 @@ impl Requests {
         result
     }
 
-    /// Applies the changes in order and passes those that failed to `failed`.
+    /// Applies the changes in order and passes each failed change to `failed`.
     ///
     /// # Errors
     /// Returns an error if the socket fails. It is then unknown which of the changes were applied.
@@ -209,7 +209,7 @@ impl Requests {
         refused
     }
 
-    /// Sends one request and waits for its acknowledgement.
+    /// Sends one request and waits for its acknowledgment.
     ///
     /// # Errors
     /// The error returned by the kernel.
@@ -228,9 +228,9 @@ impl Requests {
         Ok(self.sequence)
     }
 
-    /// Receives the answers to a request until its acknowledgement, an error or the end of the dump.
-    /// Returns whether a change interrupted the dump, so that entries may be missing
-    /// (`NLM_F_DUMP_INTR`).
+    /// Receives the answers to a request until its acknowledgment, an error or the end of the dump.
+    /// Returns whether a change interrupted the dump (`NLM_F_DUMP_INTR`), in which case entries may
+    /// be missing.
     pub(super) fn answers(&mut self, sequence: u32, mut each: impl FnMut(&Message<'_>)) -> io::Result<bool> {
         let mut interrupted = false;
         loop {

@@ -46,7 +46,7 @@ pub(super) fn append(buffer: &mut Vec<u8>, request: RouteNetlinkMessage, flags: 
     message.serialize(&mut buffer[start..]);
 }
 
-/// Returns the errno of the last answer to a request, which is an error, an acknowledgement (0), or
+/// Returns the errno of the last answer to a request, which is an error, an acknowledgment (0), or
 /// the end of a dump. Returns `None` for other messages.
 pub(super) fn errno(message: &Message<'_>) -> Option<i32> {
     let body = message.payload();
@@ -57,7 +57,7 @@ pub(super) fn errno(message: &Message<'_>) -> Option<i32> {
     }
 }
 
-/// Converts the errno of an acknowledgement to a result; 0 means success.
+/// Converts the errno of an acknowledgment to a result; 0 means success.
 pub(super) fn acknowledged(errno: i32) -> io::Result<()> {
     if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
 }

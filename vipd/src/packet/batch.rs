@@ -41,7 +41,7 @@ impl<T: Copy> Batch<T> {
         while next < self.frames.len() {
             let ready = self.frames.iter().skip(next).take(AT_ONCE);
             let frames = ready.filter_map(|(_, range)| self.bytes.get(range.clone()));
-            // An error is about the first frame of the call: sendmmsg(2) returns the number of
+            // An error refers to the first frame of the call: sendmmsg(2) returns the number of
             // frames sent before a refused one.
             let (sent, refused) = match socket.send_many(frames) {
                 Ok(sent) => (sent, None),

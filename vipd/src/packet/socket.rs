@@ -18,7 +18,7 @@ pub(super) const TC_PRIO_CONTROL: u32 = 7;
 pub struct PacketSocket(Socket);
 
 impl PacketSocket {
-    /// Opens a socket on the interface with this index. Its protocol is 0, so that it receives no
+    /// Opens a socket on the interface with this index. Its protocol is 0, so it receives no
     /// packets (packet(7)).
     ///
     /// # Errors

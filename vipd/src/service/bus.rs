@@ -27,7 +27,7 @@ pub(crate) struct Transition {
     pub(crate) count: u64,
 }
 
-/// The slot of one router, in a cache line of its own.
+/// The slot of one router, in its own cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Slot {
@@ -125,7 +125,7 @@ impl Transitions {
         Latest(Arc::clone(&self.shared))
     }
 
-    /// Waits until a change is published that [`take`](Self::take) has not returned yet.
+    /// Waits until there is a published change that [`take`](Self::take) has not returned yet.
     pub(crate) async fn changed(&mut self) {
         if self.woken.recv().await.is_none() {
             // The engine has ended.

@@ -293,8 +293,8 @@ fn ensure_sockets(spec: &LinkSpec) -> anyhow::Result<(PacketSocket, BTreeMap<Rou
     Ok((socket, unicast.collect::<anyhow::Result<_>>()?))
 }
 
-/// Adds context to an error: `what` failed, and the remedy for the errno. If the errno has no remedy,
-/// `otherwise` is used.
+/// Adds context to an error: the description `what`, and the remedy for the errno. If the errno has
+/// no remedy, `otherwise` is used.
 fn failure(what: impl Display, error: io::Error, otherwise: Option<&str>) -> anyhow::Error {
     let remedy = match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => Some("vipd needs CAP_NET_RAW"),

@@ -23,7 +23,8 @@ const NEEDED: [(CapabilitySet, &str); 4] = [
 /// needs.
 ///
 /// # Errors
-/// An error that lists the missing capabilities, or states the offset of the time namespace.
+/// Returns an error that lists the missing capabilities, or states the offset of the time
+/// namespace.
 pub fn check() -> anyhow::Result<()> {
     let Ok(sets) = capabilities(None) else { return Ok(()) };
     // CAP_SYS_ADMIN implies CAP_BPF and CAP_PERFMON.
@@ -70,7 +71,8 @@ pub fn check_open_files(config: &Config) -> anyhow::Result<()> {
 fn open_files(config: &Config) -> u64 {
     // About 30 for standard streams, runtime, signals, netlink and BPF objects.
     const AGENT: usize = 40;
-    // Packet socket, two group sockets and the XDP link, and spare ones for reopening the link.
+    // Packet socket, two group sockets, the XDP link, and two spare descriptors for reopening the
+    // link.
     const LINK: usize = 6;
     // Two unicast sockets while a link is reopened.
     const ROUTER: usize = 2;

@@ -1,8 +1,8 @@
 //! The agent's response to each signal.
 //!
-//! No signal that can be blocked suspends the agent or ends it without a clean shutdown: its
-//! addresses would remain, and the host would answer ARP for them alongside the new master. For the
-//! same reason, SIGQUIT shuts down cleanly instead of dumping core.
+//! No signal that can be blocked suspends the agent or ends it without a clean shutdown. Otherwise
+//! its addresses would remain, and the host would answer ARP for them alongside the new master. For
+//! the same reason, SIGQUIT shuts down cleanly instead of dumping core.
 
 use crate::process::Received;
 

@@ -55,8 +55,8 @@ pub(super) struct Supervisor<S> {
 
 impl<S: Source + DiscardCounters> Supervisor<S> {
     /// Starts the worker and the engine, and runs until the engine ends, either after a signal or
-    /// because it failed. After a signal, all routers have sent priority-0 adverts and removed their
-    /// addresses by then.
+    /// because it failed. After a signal, all masters have by then sent priority-0 adverts and
+    /// removed their addresses.
     ///
     /// # Errors
     /// Returns an error if a thread or the control socket cannot be started, or the only interface
@@ -123,7 +123,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 Some(request) = from.requests.recv() => {
                     if !worker.submit(request) && result.is_ok() {
                         self.stop();
-                        result = Err(anyhow::anyhow!("the link-io thread panicked; this is a bug in vipd"));
+                        result = Err(anyhow::anyhow!("the worker thread panicked; this is a bug in vipd"));
                     }
                 }
                 error = &mut *failed, if may_fail => {
@@ -274,7 +274,7 @@ mod tests {
             is_opening.recv().expect("the driver is attaching");
             client.status().expect("status is served while the driver attaches");
             assert!(matches!(commands.recv(), Ok(Command::Stop)), "shutdown does not wait for the driver");
-            // The engine ends first, then the attach.
+            // The engine ends before the driver's attach returns.
             drop(reports);
             attach.send(()).expect("the worker is waiting");
         });

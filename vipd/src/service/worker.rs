@@ -82,7 +82,7 @@ impl Worker {
         thread::Builder::new()
             .name("link-io".to_owned())
             .spawn(move || state.run(&submitted))
-            .context("cannot start the thread that opens links")?;
+            .context("cannot start the worker thread")?;
         Ok(Self { jobs, stopping, ended })
     }
 

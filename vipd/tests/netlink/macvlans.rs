@@ -42,7 +42,8 @@ fn each_macvlan_needs_a_constant_number_of_requests() {
     assert_eq!((again.name.as_str(), again.ifindex), ("vrrp4-7", index_of("vrrp4-7")));
     assert_eq!(macvlans.traffic().requests, requests + 1, "an existing macvlan is only looked up");
 
-    // `clear` moves each macvlan to a separate link group, which one request then deletes.
+    // `clear` lists the links to find an unused link group, moves the macvlans to it one by one,
+    // and deletes the group with one request.
     macvlans.clear();
     assert_eq!(links(), 3);
     let cleared = macvlans.traffic();

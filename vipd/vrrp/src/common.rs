@@ -101,7 +101,7 @@ impl Common {
         self.config.is_owner() && advert.priority == PRIORITY_OWNER
     }
 
-    /// Returns whether an advert matches the configuration, so that no mismatch is counted or
+    /// Returns whether an advert matches the configuration, in which case no mismatch is counted or
     /// logged for it.
     #[inline]
     pub(crate) fn matches_config(&self, advert: &Received) -> bool {

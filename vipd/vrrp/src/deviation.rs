@@ -37,8 +37,8 @@ pub struct Policy {
     pub last_advert_on_yield: bool,
     /// Losing and priority-0 adverts are answered at a limited rate.
     pub answer_limit: bool,
-    /// A master that has not sent an advert for too long yields to a router that took over in the
-    /// meantime.
+    /// A master that has gone too long without sending an advert yields to a router that took over
+    /// in the meantime.
     pub yield_after_stall: bool,
     /// After a split brain, the remaining master announces its addresses again.
     pub reannounce_after_split_brain: bool,

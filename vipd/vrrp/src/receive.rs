@@ -52,9 +52,9 @@ pub(crate) fn check(common: &mut Common, advert: &Received) -> Result<(), Discar
     Ok(())
 }
 
-/// Logs mismatches of an accepted advert. Must be called after the advert has been handled: handling
-/// may change the state or the master, which resets the log-once flags, so that a mismatch logged
-/// earlier would be logged again.
+/// Logs mismatches of an accepted advert. Must be called after the advert has been handled:
+/// handling may change the state or the master, which resets the log-once flags, and a mismatch
+/// logged earlier would then be logged again.
 #[inline]
 pub(crate) fn log_mismatch(common: &mut Common, advert: &Received) {
     if common.is_owner_conflict(advert) {

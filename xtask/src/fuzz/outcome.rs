@@ -6,9 +6,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Maximum number of bytes of an input to print. The file contains all.
+/// Maximum number of bytes of an input to print. The file contains the whole input.
 const MAX_SHOWN: usize = 512;
-/// Number of output lines to print, at most, for a failure.
+/// Maximum number of output lines to print for a failure.
 const MAX_LINES: usize = 15;
 /// Text that precedes the path of a failing input.
 const WRITTEN: &str = "Test unit written to ";

@@ -80,7 +80,7 @@ pub(crate) fn pair(
     Ok(figures)
 }
 
-/// What the pair sent during a flood.
+/// Observations of the pair during a flood.
 struct Seen {
     takeovers: f64,
     garps: f64,
@@ -91,8 +91,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// Evaluates captured frames. A gap in the master's adverts at the end of the flood, `end`,
-    /// counts as well.
+    /// Evaluates captured frames. A gap in the master's adverts that lasts until `end`, the end of
+    /// the flood, also counts.
     fn in_frames(
         of_master: &[Frame],
         of_backup: &[Frame],

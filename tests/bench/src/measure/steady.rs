@@ -19,7 +19,7 @@ use crate::metric::Metric;
 use crate::subject::Subject;
 
 const NODE: Station = Station::Node(1);
-/// Time before a measurement, in which routers that became master yield.
+/// Time before a measurement, during which routers that became master yield.
 const WARM_UP: Duration = Duration::from_millis(1500);
 
 /// Measures the CPU cost of `count` virtual routers in Backup. The lab sends the adverts of their
@@ -111,7 +111,7 @@ fn ensure_silent(sent: u64) -> Result<()> {
 /// Measures the CPU cost and the advert spacing of `count` virtual routers in Master.
 ///
 /// # Errors
-/// Returns an error if the lab fails, or if some router sends no adverts.
+/// Returns an error if the lab fails, or if a router sends no adverts.
 pub(crate) fn master(
     subject: &Subject,
     count: u8,
@@ -168,7 +168,7 @@ impl Masters {
         let lab = Lab::new(1)?;
         let wire = u16::try_from(interval.as_millis() / 10)?;
         let frames = (1..=count).map(|vrid| advert(vrid, wire)).collect();
-        // From the switch port of the node, so that the cost of the bridge is not measured.
+        // Send from the node's switch port, so that the cost of the bridge is not measured.
         let injector = Injector::open_at(lab.switch(), &NODE.port_name())?;
         Ok(Self { lab, injector, frames, count, interval })
     }

@@ -170,8 +170,8 @@ impl Check<'_> {
                 schema::UNICAST_SOURCE.name,
                 at,
                 format!(
-                    "unicast_source is missing; it must be the address by which peer {} knows this router; add e.g. \
-                     `unicast_source = \"{}\"`",
+                    "unicast_source is missing; it must be this router's address in the configuration of peer {}; \
+                     add e.g. `unicast_source = \"{}\"`",
                     peer.value.address,
                     if peer.value.address.is_ipv6() { "2001:db8::1" } else { "192.0.2.1" }
                 ),

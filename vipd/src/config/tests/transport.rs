@@ -33,13 +33,13 @@ fn peers_require_a_unicast_source() {
     assert_rows(&[
         (
             &format!("{V6}unicast_peers = [\"fe80::2\", \"2001:db8::2\"]"),
-            "7:17: unicast_source is missing; it must be the address by which peer fe80::2 knows this router; add e.g. \
-             `unicast_source = \"2001:db8::1\"`",
+            "7:17: unicast_source is missing; it must be this router's address in the configuration of peer fe80::2; \
+             add e.g. `unicast_source = \"2001:db8::1\"`",
         ),
         (
             "unicast_peers = [\"192.0.2.2\"]",
-            "6:17: unicast_source is missing; it must be the address by which peer 192.0.2.2 knows this router; add \
-             e.g. `unicast_source = \"192.0.2.1\"`",
+            "6:17: unicast_source is missing; it must be this router's address in the configuration of peer 192.0.2.2; \
+             add e.g. `unicast_source = \"192.0.2.1\"`",
         ),
     ]);
 }

@@ -264,7 +264,7 @@ impl Effects {
         }
     }
 
-    /// Waits for the acknowledgement of a batch, and records the resulting addresses.
+    /// Waits for the acknowledgment of a batch, and records the resulting addresses.
     fn acknowledge(
         &mut self,
         now: Timestamp,

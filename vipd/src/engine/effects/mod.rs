@@ -38,7 +38,7 @@ use announcer::Announcer;
 /// Limits on the work per turn. Adverts are not limited.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
-    /// Maximum number of address changes, each followed by the first announcement.
+    /// Maximum number of address changes, including the first announcement of each added address.
     pub(crate) changes: usize,
     /// Maximum number of further announcements.
     pub(crate) announcements: usize,
@@ -122,7 +122,7 @@ impl Effects {
         std::mem::take(&mut self.added)
     }
 
-    /// Returns whether a change has failed since the last call, so that addresses must be
+    /// Returns whether a change has failed since the last call, in which case addresses must be
     /// reconciled.
     pub(crate) fn take_failure(&mut self) -> bool {
         std::mem::take(&mut self.failed)

@@ -1,9 +1,9 @@
 //! Deadlines of routers on the fast path.
 //!
-//! For an unchanged advert of the current master, the BPF program only updates the arrival time in a
-//! memory-mapped array. These deadlines are therefore not in the heap. When the earliest may have
+//! For an unchanged advert of the current master, the BPF program only updates the arrival time in
+//! a memory-mapped array. These deadlines are therefore not in the heap. When the earliest may have
 //! passed, all of them are computed from the arrival times in one pass. On a quiet segment, this
-//! happens about once every two advert intervals, for all virtual routers together.
+//! happens once every two to three advert intervals, for all virtual routers together.
 
 use vipd_common::Timestamp;
 

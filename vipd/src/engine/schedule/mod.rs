@@ -49,7 +49,7 @@ impl Schedule {
         }
     }
 
-    /// Postpones the deadline of a router to `until`, after it has passed.
+    /// Postpones the expired deadline of a router to `until`.
     pub(crate) fn postpone(&mut self, id: RouterId, until: Timestamp, router: &Router) {
         match router.steady() {
             Some(steady) if self.fast_path.is_armed(id) => {
@@ -64,12 +64,13 @@ impl Schedule {
         if let (Some(steady), Some(deadline)) = (router.steady(), router.next_timeout()) {
             self.fast_path.arm(id, row, steady.down_interval, deadline);
         } else {
-            // Its deadline is already in the heap, since the input that ended the fast path.
+            // Its deadline has been in the heap since the input that ended the fast path.
             self.fast_path.disarm(id);
         }
     }
 
-    /// Returns whether a router is on the fast path, so that unchanged adverts move its deadline.
+    /// Returns whether a router is on the fast path, in which case unchanged adverts move its
+    /// deadline.
     pub(crate) fn is_on_fast_path(&self, id: RouterId) -> bool {
         self.fast_path.is_armed(id)
     }

@@ -4,7 +4,8 @@
 //! thousands of masters would send at as many different times, each with its own wake-up. vipd
 //! rounds this first deadline down to a multiple of 1 ms, or of a 64th of the interval if that is
 //! shorter, and does the same when a master restarts the timer after it has answered priority 0.
-//! Such an interval is up to 1.6 % shorter. All others are exact, because the timer keeps its phase.
+//! The interval before that deadline is up to 1.6 % shorter. All others are exact, because the
+//! timer keeps its phase.
 
 use vipd_common::Timestamp;
 
@@ -13,7 +14,7 @@ use crate::interval::Nanos;
 
 /// Number of groups per interval, if the interval is shorter than [`STEP_MAX`] times this number.
 const GROUPS: u64 = 64;
-/// Maximum time between two groups, and therefore by which the first interval is shortened.
+/// Maximum time between two groups, and maximum by which the first interval is shortened.
 const STEP_MAX: Nanos = 1_000_000;
 
 /// Returns the deadline of Adver_Timer when it is set to `interval` at `now`.

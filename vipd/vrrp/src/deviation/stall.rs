@@ -1,5 +1,5 @@
-//! A master that has not sent an advert for too long yields to a router that took over in the
-//! meantime.
+//! A master that has gone too long without sending an advert yields to a router that took over in
+//! the meantime.
 //!
 //! The RFC does not cover a process that is not scheduled for seconds (SIGSTOP, a paused virtual
 //! machine) or whose adverts the kernel refuses. A backup then takes over, as it should. If the old

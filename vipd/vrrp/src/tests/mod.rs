@@ -120,7 +120,7 @@ impl Script {
         self.router.state()
     }
 
-    /// Nanoseconds from now to the next timeout.
+    /// Returns the nanoseconds from now to the next timeout.
     pub(crate) fn next(&self) -> Option<u64> {
         self.router.next_timeout().map(|at| at.nanos_since(self.now))
     }

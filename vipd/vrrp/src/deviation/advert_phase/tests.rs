@@ -3,8 +3,8 @@
 use crate::Policy;
 use crate::tests::*;
 
-/// Returns when a router that becomes master `start` nanoseconds after an arbitrary time sends the
-/// following adverts, in nanoseconds after the same time.
+/// Returns the times of the adverts that follow the first one, for a router that becomes master at
+/// `start`. All times are in nanoseconds from the same arbitrary origin.
 fn later_adverts(start: u64, interval: u64, policy: Policy) -> Vec<u64> {
     let mut script = Script::new_with(owner(Version::V3, interval), policy);
     script.now = script.now + start;
