@@ -224,7 +224,7 @@ fn host() -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = output(program(rustc).arg("-vV").current_dir(workspace::root()))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("the output of `rustc -vV` has no host")?.to_owned())
+    Ok(host.context("the output of `rustc -vV` has no `host:` line")?.to_owned())
 }
 
 fn say(message: impl std::fmt::Display) {

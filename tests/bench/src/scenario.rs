@@ -86,7 +86,7 @@ impl Effort {
 }
 
 impl Scenario {
-    /// Returns the columns of the scenario. Columns without a program are omitted.
+    /// Returns the possible columns of the scenario. A run omits those without a program.
     pub(crate) fn who(self) -> &'static [Who] {
         match self {
             Self::Xdp => &[Who::Vipd],
@@ -194,8 +194,8 @@ impl fmt::Display for Scenario {
     }
 }
 
-/// Runs the benchmark of the XDP program, which belongs to the `vipd` package because this package
-/// must not depend on it. Each line of its output consists of a metric key, a tab, and nanoseconds.
+/// Runs the benchmark of the XDP program. It is part of the `vipd` package, on which this package
+/// must not depend. Each line of its output consists of a metric key, a tab, and nanoseconds.
 fn xdp_program() -> Result<Vec<Figure>> {
     let output = xdp_bench("--quiet").stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     ensure!(output.status.success(), "the benchmark of the XDP program failed: {}", output.status);

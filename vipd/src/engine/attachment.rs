@@ -50,13 +50,13 @@ const PERIOD: u64 = 1_000_000_000;
 /// Decides when to probe the attachment of a link.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    /// Arrival time of the last advert that had a record.
+    /// Arrival time of the last advert that was recorded in the ring.
     received_at: Timestamp,
     requested_at: Timestamp,
     /// The backup with the shortest advert interval, whose next advert is expected first.
     followed: Option<Followed>,
-    /// Whether `followed` was selected after the last advert that had a record. The first advert of
-    /// a backup, and every advert that changes its interval, have one.
+    /// Whether `followed` was selected after the last recorded advert. The first advert of a
+    /// backup, and every advert that changes its interval, are recorded.
     is_selected: bool,
     /// When the next advert is overdue, unless another one has arrived.
     overdue_at: Timestamp,
@@ -72,7 +72,7 @@ struct Followed {
 }
 
 impl Watch {
-    /// Records the arrival of an advert that had a record.
+    /// Stores the arrival time of an advert that was recorded in the ring.
     pub(super) fn received(&mut self, arrival: Timestamp) {
         self.received_at = self.received_at.max(arrival);
         self.is_selected = false;
@@ -161,7 +161,7 @@ impl Engine {
     pub(super) fn may_elect(&mut self, now: Timestamp, id: RouterId) -> bool {
         let backup = |instance: &&Instance| instance.router.state() == State::Backup;
         let Some(instance) = self.topology.routers.get(id).filter(backup) else { return true };
-        // The heap entry may be outdated, and the deadline later.
+        // The heap entry may be outdated, and the actual deadline later.
         if instance.router.next_timeout().is_none_or(|next| next > now) {
             return true;
         }

@@ -87,8 +87,8 @@ impl Common {
         active.master_down(self.priority, self.config.down_after_adverts)
     }
 
-    /// Returns whether the router preempts: if Preempt_Mode is true, or if it is the owner (RFC 9568
-    /// section 6.1, S25).
+    /// Returns whether the router preempts lower-priority masters. The owner does so even if
+    /// Preempt_Mode is false (RFC 9568 section 6.1, S25).
     #[inline]
     pub(crate) fn preempts(&self) -> bool {
         self.config.preempt || self.config.is_owner()

@@ -94,8 +94,9 @@ impl Schedule {
         self.expired.pop().or_else(|| self.heap.pop_expired(now))
     }
 
-    /// Returns when the engine must wake up for the next deadline, including the spin window.
-    /// `next_timeout` returns the next timeout of a router.
+    /// Returns when the engine must wake up next: at the earliest deadline in the heap, or one spin
+    /// window before the earliest deadline on the fast path. `next_timeout` returns the next
+    /// timeout of a router.
     pub(crate) fn next(&mut self, next_timeout: impl Fn(RouterId) -> Option<Timestamp>) -> Option<Timestamp> {
         let fast_path = &self.fast_path;
         // A router on the fast path has no deadline in the heap.
