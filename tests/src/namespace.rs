@@ -118,7 +118,7 @@ fn enter() -> Result<OwnedFd> {
     mount("tmpfs", SCRATCH, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, None)
         .with_context(|| format!("mounting a private {SCRATCH}"))?;
     mount("sysfs", "/sys", "sysfs", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
-        .context("mounting this network's /sys")?;
+        .context("mounting /sys for this network namespace")?;
     crate::links::set_up("lo")?;
     let net = fs::File::open("/proc/thread-self/ns/net").context("opening /proc/thread-self/ns/net")?;
     Ok(net.into())

@@ -60,12 +60,9 @@ fn check_flood(advert: &Advert) -> Result<()> {
         Ok(control::counter(agent, "advertisement-rcvd")? >= before + ADVERTS)
     };
     try_wait_until("all adverts to be counted", TIMEOUT, || Ok(all(&master, 0)? && all(&backup, before.2)?))
-        .with_context(|| {
-            format!(
-                "{:?} and {:?} frames lost",
-                lab.frames_dropped(FLOODER, ONE),
-                lab.frames_dropped(FLOODER, TWO)
-            )
+        .with_context(|| match (lab.frames_dropped(FLOODER, ONE), lab.frames_dropped(FLOODER, TWO)) {
+            (Ok(one), Ok(two)) => format!("frames lost: {one} to node 1, {two} to node 2"),
+            (Err(error), _) | (_, Err(error)) => format!("{error:#}"),
         })?;
 
     let max_accepted = BURST + PER_SECOND * (begin.elapsed().as_secs() + 1);

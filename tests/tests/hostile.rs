@@ -188,7 +188,10 @@ fn arbitrary_frames_change_no_state_and_are_all_counted() -> TestResult {
     // The master receives no other adverts, so its counters cover only the injected frames.
     let total = || -> Result<u64> { Ok(counters(&master)?.values().sum()) };
     try_wait_until("all untagged adverts to be counted", TIMEOUT, || Ok(total()? >= untagged)).with_context(
-        || format!("{:?} counted, {:?} frames lost", counters(&master), lab.frames_dropped(SENDER, ONE)),
+        || match (counters(&master), lab.frames_dropped(SENDER, ONE)) {
+            (Ok(counted), Ok(lost)) => format!("counted: {counted:?}; frames lost: {lost}"),
+            (Err(error), _) | (_, Err(error)) => format!("{error:#}"),
+        },
     )?;
     assert_eq!(lab.frames_dropped(SENDER, ONE)?, 0, "the machine is too busy for this load");
     let found = counters(&master)?;

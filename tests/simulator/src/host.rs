@@ -25,7 +25,7 @@ pub(crate) struct Host {
     pub(crate) ring: Vec<Record>,
     /// Whether records were lost because the ring was full.
     pub(crate) lost: bool,
-    /// Indices, in the world, of the members on this host.
+    /// Indices in `World::members` of the members on this host.
     pub(crate) members: Vec<usize>,
 }
 

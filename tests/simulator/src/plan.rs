@@ -19,7 +19,7 @@ pub(crate) struct Group {
     pub(crate) takeovers: u64,
     /// The member that most recently became master.
     pub(crate) last_master: Option<usize>,
-    /// Time since which there has been more than one running master.
+    /// Start of the current period with more than one running master.
     pub(crate) contested_since: Option<u64>,
 }
 

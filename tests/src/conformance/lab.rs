@@ -88,7 +88,10 @@ pub fn play(scenario: &Scenario, program: Program, vipd: &AgentKind) -> Result<(
     let result = lines.try_for_each(|line| stage.step(&line.step).context(At(line.number)));
     // A program that exited, or a capture that lost frames, must not be mistaken for silence.
     if stage.agent.is_running() && !stage.agent.is_alive()? {
-        bail!("{program} exited during the scenario: {result:?}");
+        match result {
+            Ok(()) => bail!("{program} exited during the scenario"),
+            Err(error) => bail!("{program} exited during the scenario: {error:#}"),
+        }
     }
     stage.capture.stop()?;
     result

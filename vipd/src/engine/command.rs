@@ -67,7 +67,7 @@ pub(crate) enum Request {
         entry: XdpEntry,
         row: Row,
     },
-    /// Brings a macvlan down unless it is wanted up again. Takes about 10 ms, because the kernel
+    /// Brings a macvlan down unless it must be up again. Takes about 10 ms, because the kernel
     /// waits for all readers (`synchronize_net`).
     Down { ifindex: u32, wanted_up: Arc<AtomicBool> },
 }
@@ -159,8 +159,8 @@ pub(crate) struct RouterSnapshot {
     pub(crate) virtual_mac: Option<[u8; 6]>,
     /// VIPs that are missing although the router is master.
     pub(crate) missing: Vec<VirtualAddress>,
-    /// A VIP without which an interface would lose its primary address, if the router is in Fault
-    /// for this reason.
+    /// A VIP whose removal would make an interface lose its primary address, if the router is in
+    /// Fault for this reason.
     pub(crate) conflict: Option<IpAddr>,
     /// Other routers with the same VRID.
     pub(crate) peers: Vec<Peer>,

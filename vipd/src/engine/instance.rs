@@ -38,7 +38,7 @@ pub(crate) struct Instance {
     pub(crate) vip_links: Vec<LinkId>,
     /// Macvlan of the router, if it uses a virtual MAC.
     pub(crate) macvlan: Option<LinkId>,
-    /// Whether the macvlan is wanted up. The service checks this before and after it brings the
+    /// Whether the macvlan must be up. The service checks this before and after it brings the
     /// macvlan down.
     pub(crate) wanted_up: Arc<AtomicBool>,
     /// The VIPs to which the BPF program drops packets (Accept_Mode false).
@@ -225,8 +225,8 @@ impl Instance {
         None
     }
 
-    /// Returns a VIP without which a link would lose its primary address, if there is one. `None`
-    /// for an address owner.
+    /// Returns a VIP whose removal would make a link lose its primary address, if there is one.
+    /// `None` for an address owner.
     pub(crate) fn conflict(&self, links: &Links) -> Option<IpAddr> {
         if self.is_owner() {
             return None;

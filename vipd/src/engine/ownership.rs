@@ -6,8 +6,8 @@
 //!
 //! * The addresses of an address owner (priority 255) are the interface's own (RFC 9568 section
 //!   1.7). Only those with vipd's mark are removed.
-//! * A VIP stays if the interface would lose its primary address without it. Its router is then in
-//!   Fault.
+//! * A VIP is not removed if the interface would then lose its primary address. Its router is then
+//!   in Fault.
 
 use std::net::IpAddr;
 

@@ -51,8 +51,7 @@ impl Readiness {
     /// * `io`: whether adverts can be sent and received on this interface.
     /// * `primary`: the source of its adverts.
     /// * `others`: whether VIPs can be added to its other interfaces.
-    /// * `has_conflict`: whether an interface would lose its primary address without one of the
-    ///   VIPs.
+    /// * `has_conflict`: whether removing a VIP would make an interface lose its primary address.
     fn new(
         link: Result<(), Fault>,
         io: Result<(), Fault>,

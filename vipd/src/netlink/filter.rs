@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbors_pass_by_peer_address() {
+    fn only_neighbors_that_are_peers_pass() {
         let peers = ["192.0.2.1", "192.0.2.2", "fe80::1", "2001:db8::2"]
             .map(|text| text.parse().expect("an address"));
         let program = program(&[], &[], &peers);

@@ -41,8 +41,8 @@ pub(crate) trait LinkWork: Send + 'static {
     fn close(&mut self, ifindex: u32);
     /// Removes a router from the BPF program and clears its row.
     fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry, row: Row);
-    /// Brings a macvlan down unless it is wanted up, and up again if it becomes wanted in the
-    /// meantime.
+    /// Brings a macvlan down unless it must be up. If it must be up by the time it is down, brings
+    /// it up again.
     fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool);
 }
 

@@ -153,8 +153,8 @@ pub(crate) fn master(
     ])
 }
 
-/// A lab that sends the adverts of the masters of `count` virtual routers to the node, from the
-/// other end of its cable.
+/// A lab in which an injector at the other end of the node's cable acts as the masters of `count`
+/// virtual routers.
 struct Masters {
     lab: Lab,
     injector: Injector,

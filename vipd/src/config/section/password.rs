@@ -51,7 +51,7 @@ pub(in crate::config) fn read(
     written.map(|found| found.value).or(file.map(|found| found.value.0))
 }
 
-/// Pads a password with zeros. `what` describes its origin in messages.
+/// Checks a password and pads it with zeros. `what` describes its origin in messages.
 fn password(value: &Value<'_>, what: &str, bytes: &[u8]) -> Result<Password, Rejection> {
     let rejected = |found: &str, remedy: &str| {
         value.rejected_because(format!("{what} {found}; a password is 1 to 8 bytes; {remedy}"))

@@ -64,8 +64,7 @@ pub(crate) struct Effects {
     pub(super) retries: Retries<Vip>,
     /// VIPs added outside of a transition since the last [`Effects::take_added`].
     added: Vec<Added>,
-    /// Macvlans to bring down: interface index, and a flag that is set if the macvlan is wanted up
-    /// again.
+    /// Macvlans to bring down: interface index, and whether the macvlan must be up again.
     downs: Vec<(u32, Arc<AtomicBool>)>,
     /// Entries to remove from the map of closed VIPs once the VIPs are removed from the interface.
     reopen: Vec<(RouterId, ClosedKey)>,
