@@ -10,7 +10,7 @@ use crate::support::process::{self, ask, line, run as run_command};
 use crate::support::toolchain::Toolchain;
 use crate::support::workspace;
 
-/// Arguments that select every crate except vipd-ebpf, which only compiles for the BPF target.
+/// Arguments that select every crate except vipd-ebpf, whose code is only for the BPF target.
 const HOST_CRATES: [&str; 3] = ["--workspace", "--exclude", "vipd-ebpf"];
 
 /// Check formatting, clippy, rustdoc, licenses and module boundaries

@@ -26,7 +26,7 @@ const WARM_UP: Duration = Duration::from_millis(1500);
 /// masters.
 ///
 /// # Errors
-/// Returns an error if the lab fails, or if a router did not stay backup.
+/// Returns an error if the lab fails, or if a router does not stay in Backup.
 pub(crate) fn backup(
     subject: &Subject,
     count: u8,
