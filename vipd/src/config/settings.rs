@@ -6,7 +6,7 @@ use std::net::IpAddr;
 /// How the BPF program is attached to an interface (`xdp`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
-    /// Native if that mode of the driver does not affect other traffic, otherwise TC ingress.
+    /// Native if the driver's native mode does not affect other traffic, otherwise TC ingress.
     #[default]
     Auto,
     /// Native, or TC ingress if the driver refuses.

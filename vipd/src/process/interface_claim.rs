@@ -1,9 +1,11 @@
-//! The claim of an agent to an interface, so that only one agent serves it in its network namespace.
+//! An agent's claim to an interface, which prevents other agents in the network namespace from
+//! serving it.
 //!
-//! The kernel does not prevent a second agent: an interface has room for several TC ingress programs,
-//! and for a TC ingress program beside an XDP program. The first program would drop the adverts that
-//! the second waits for. Finding the program of another agent would need CAP_SYS_ADMIN
-//! (`BPF_PROG_GET_FD_BY_ID`), so each agent holds a name per interface instead.
+//! The kernel does not prevent a second agent: an interface has room for several TC ingress
+//! programs, and for a TC ingress program in addition to an XDP program. The first program would
+//! drop the adverts that the second agent waits for. Finding the program of another agent would
+//! require CAP_SYS_ADMIN (`BPF_PROG_GET_FD_BY_ID`), so each agent holds a name per interface
+//! instead.
 
 use std::io;
 
@@ -80,8 +82,8 @@ impl InterfaceClaim {
         })
     }
 
-    /// Returns whether an agent, this one included, has claimed the interface of this name in this
-    /// thread's network namespace. Returns false if the interface does not exist.
+    /// Returns whether an agent, this one included, has claimed the interface with this name in
+    /// this thread's network namespace. Returns false if the interface does not exist.
     pub fn is_held(interface: &str) -> bool {
         let index = socket(AddressFamily::INET, SocketType::DGRAM, None)
             .and_then(|socket| netdevice::name_to_index(socket, interface));

@@ -1,7 +1,8 @@
 //! The agent lock, which allows one agent per runtime directory in a network namespace.
 //!
-//! The lock is a name and not a file: if its directory were deleted or mounted over while the agent
-//! runs, a second agent would find no lock file and remove the first agent's macvlans.
+//! The lock is a name rather than a file: if the directory of a lock file were deleted or mounted
+//! over while the agent runs, a second agent would find no lock file and remove the first agent's
+//! macvlans.
 
 use std::collections::BTreeSet;
 use std::fs;

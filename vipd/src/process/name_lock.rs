@@ -47,8 +47,8 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    /// Returns the process that holds a name. Returns `None` if no process holds it, or it cannot be
-    /// determined.
+    /// Returns the process that holds a name. Returns `None` if no process holds it, or if the
+    /// process cannot be determined.
     pub(super) fn find(name: &str) -> Option<Self> {
         listener(name).or_else(|| owner(name))
     }
