@@ -1,8 +1,8 @@
 //! Captures every frame that enters the switch, exactly once.
 //!
 //! Frames are captured at the switch's end of each cable, because a capture on a node would miss
-//! the frames that the node's BPF program drops. Only ingress is captured, so a frame that the
-//! switch floods appears once, on the port of its actual sender.
+//! the frames that an XDP program drops there. Only ingress is captured, so a frame that the switch
+//! floods appears once, on the port of its actual sender.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

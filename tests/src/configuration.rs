@@ -30,11 +30,11 @@ impl fmt::Display for Family {
 /// vipd's XDP mode: a value of the configuration key `xdp`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum XdpMode {
-    /// Native or generic, depending on the driver.
+    /// Native XDP or TC ingress, depending on the driver.
     Auto,
-    /// The program runs in the driver.
+    /// XDP in the driver.
     Native,
-    /// The program runs in the network stack.
+    /// XDP in the network stack.
     Generic,
 }
 

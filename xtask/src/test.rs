@@ -18,7 +18,7 @@ const AGENT_VARIABLE: &str = "VIPD_BIN";
 const OBJECT_VARIABLE: &str = "VIPD_EBPF_OBJECT";
 /// Environment variable with vipd's XDP mode, read by the lab.
 const XDP_VARIABLE: &str = "VIPD_TEST_XDP";
-/// End-to-end tests that are repeated in native XDP mode. On veth, vipd's default is generic.
+/// End-to-end tests that are repeated in native XDP mode. On veth, vipd's default is TC ingress.
 const NATIVE_TESTS: &str = "binary(readiness) | binary(counting) | binary(hostile) | binary(pause) | \
                             (binary(failover) & !test(keepalived))";
 /// The tests of the eBPF object, which use BPF_PROG_TEST_RUN.

@@ -67,7 +67,8 @@ impl Engine {
         }
     }
 
-    /// Reads links and addresses again. Existing state is updated only after everything was read.
+    /// Reads links and addresses again. Existing state is updated only after everything has been
+    /// read.
     pub(super) fn resync(&mut self) -> io::Result<()> {
         let mut notices = Vec::new();
         let peers = self.topology.unicast_peers();

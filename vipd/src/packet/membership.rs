@@ -41,8 +41,8 @@ impl Membership {
         Ok(membership)
     }
 
-    /// Joins the group again if the kernel has dropped the membership, that is, if the interface is not
-    /// among the members. Returns whether it had.
+    /// Joins the group again if the kernel has dropped the membership, that is, if the interface is
+    /// not among the members. Returns whether the membership had been dropped.
     ///
     /// When the kernel disables IPv6 or IPv4 on an interface, for example because its MTU falls
     /// below 1280 or 68, it drops the interface's memberships but still counts the socket as a member
@@ -75,8 +75,8 @@ impl Membership {
     }
 }
 
-/// The interfaces that are members of the VRRP groups, through any socket. Each family is read from the
-/// kernel when it is first needed, and not again.
+/// The interfaces that are members of the VRRP groups, through any socket. Each family is read from
+/// the kernel once, when it is first needed.
 #[derive(Debug, Default)]
 pub struct Members {
     v4: OnceCell<BTreeSet<u32>>,

@@ -79,8 +79,8 @@ impl Router {
         }
     }
 
-    /// Records that the kernel accepted the advert requested by the last input, no earlier than
-    /// `at`. Do not call it for an advert that the kernel refused: other routers did not receive it.
+    /// Records that the kernel accepted, at or after `at`, the advert requested by the last input.
+    /// Do not call it for an advert that the kernel refused: other routers did not receive it.
     #[inline]
     pub fn advert_sent(&mut self, at: Timestamp) {
         if let StateData::Master(master) = &mut self.state {

@@ -185,7 +185,7 @@ impl Master {
         common.policy.yield_after_stall && stall::is_stalled(&common.config, self.last_sent, now)
     }
 
-    /// Records that the kernel accepted an advert, no earlier than `at`.
+    /// Records that the kernel accepted an advert at or after `at`.
     pub(crate) fn advert_sent(&mut self, at: Timestamp) {
         self.last_sent = self.last_sent.max(at);
     }
