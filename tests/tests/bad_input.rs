@@ -1,5 +1,6 @@
 //! Invalid configurations and environments are reported, and do not affect other instances.
 
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -129,6 +130,16 @@ fn interface_without_address_is_a_fault_until_one_is_added() {
     agent.stop();
 }
 
+/// Adds an interface on which a virtual router can become master.
+fn add_second_interface(node: &Namespace) {
+    let added = node.run(|| {
+        links::add_bridge("eth2")?;
+        links::set_up("eth2")?;
+        links::add_address("eth2", Ipv4Addr::new(192, 0, 2, 1), 24)
+    });
+    added.expect("add an interface");
+}
+
 /// An XDP program of another application on an interface, in the generic hook. It is vipd's program
 /// without any virtual router, so it passes all frames.
 struct ForeignProgram {
@@ -214,16 +225,52 @@ fn second_agent_on_an_interface_is_rejected_until_the_first_ends() {
     let refusal = "another vipd already serves eth1";
 
     let alone =
-        output(node, command(node, "alone", &configuration(&[(INTERFACE, 2)]))).expect("run the process");
+        output(node, command(node, "alone", &configuration(&[(INTERFACE, 1)]))).expect("run the process");
     assert_rejected(&alone, &[refusal]);
 
-    node.run(|| links::add_bridge("eth2").and_then(|()| links::set_up("eth2"))).expect("add");
-    let both = Running::start(&lab, "both", &configuration(&[(INTERFACE, 2), ("eth2", 3)]));
-    both.expect(2, "fault", refusal);
-    first.expect(1, "master", "");
-    first.stop();
-    both.expect(2, "master", "");
+    add_second_interface(node);
+    let same = configuration(&[(INTERFACE, 1), ("eth2", 3)]);
+    let both = Running::start(&lab, "both", &same);
+    both.expect(1, "fault", refusal);
+    both.expect(3, "master", "");
     both.stop();
+    first.expect(1, "master", "");
+    let log = first.process.log();
+    assert!(!log.iter().any(|line| line.text.contains("removed externally")), "its VIP was kept: {log:#?}");
+
+    let both = Running::start(&lab, "both", &same);
+    both.expect(1, "fault", refusal);
+    first.stop();
+    both.expect(1, "master", "");
+    both.stop();
+}
+
+/// The first agent changes sysctls of the interface and restores them. A second agent must not take the
+/// changed values for the original ones.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn rejected_agent_creates_no_macvlan_and_keeps_the_original_sysctls() {
+    let with_mac =
+        |routers: &[(&str, u8)]| configuration(routers).replace("vrid =", "virtual_mac = true\nvrid =");
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
+    let sysctl = || {
+        let path = format!("/proc/sys/net/ipv4/conf/{INTERFACE}/arp_ignore");
+        node.run(|| std::fs::read_to_string(path)).expect("read the sysctl").trim().to_owned()
+    };
+    let original = sysctl();
+    let first = Running::start(&lab, "first", &with_mac(&[(INTERFACE, 1)]));
+    first.expect(1, "master", "");
+    assert_ne!(sysctl(), original, "the first agent changes it");
+    add_second_interface(node);
+    let second = Running::start(&lab, "second", &with_mac(&[(INTERFACE, 1), ("eth2", 3)]));
+    second.expect(1, "fault", "another vipd already serves eth1");
+    second.expect(3, "master", "");
+    assert!(node.run(|| links::index("v4-1-3")).is_err(), "a macvlan of the rejected agent");
+    first.stop();
+    second.expect(1, "master", "");
+    second.stop();
+    assert_eq!(sysctl(), original);
 }
 
 #[test]

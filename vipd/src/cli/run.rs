@@ -12,8 +12,8 @@ use crate::service;
 
 /// Runs the agent.
 ///
-/// First removes stale VIPs left by a killed agent, unless the configuration is invalid or another
-/// agent is running. All other failures are reported only after that, including a lock that a process of
+/// First claims the interfaces and removes stale VIPs left by a killed agent, unless the configuration is
+/// invalid or another agent with this runtime directory is running. All other failures are reported only after that, including a lock that a process of
 /// another user holds.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
@@ -23,9 +23,10 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     // Also raises the limit, which the next two steps rely on.
     let open_files = service::check_open_files(&config);
     let lock = AgentLock::acquire(runtime_dir);
-    if matches!(lock, Ok(_) | Err(LockError::OtherUser { .. })) {
-        service::remove_stale_addresses(&config);
-    }
+    let claims = match lock {
+        Err(LockError::Taken { .. }) => service::Claims::new(),
+        _ => service::claim_interfaces(&config),
+    };
     if let Err(error) = service::check_privileges().and(open_files) {
         return log.and(Err(error));
     }
@@ -34,5 +35,5 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{}:{warning}", args.config.display());
     }
-    service::run(&config, &lock, runtime_dir, signals)
+    service::run(&config, &lock, claims, runtime_dir, signals)
 }

@@ -17,12 +17,11 @@
 //!
 //! Before an election, a probe must have found the program attached, and must have begun at least
 //! one and a half advert intervals after the last advert. This proves that the master's adverts are
-//! really missing. If there is no such result yet, a probe is requested when the engine begins to
-//! spin for the deadline.
+//! really missing. An advert with a record proves the same, for example one with priority 0. If there
+//! is no proof yet, a probe is requested when the engine begins to spin for the deadline.
 //!
-//! An election without a recent result waits for a probe. This happens only if another process holds
-//! the rtnl lock for longer than an advert interval. The wait does not delay the takeover, because
-//! adding VIPs takes the same lock.
+//! An election without proof waits for a probe. That takes microseconds, unless another process holds
+//! the rtnl lock, which adding VIPs takes as well.
 
 use vipd_common::Timestamp;
 
@@ -218,7 +217,8 @@ pub(super) fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestam
 }
 
 /// Returns the attachment of a backup's link if it must be probed before an election. Returns `None`
-/// if a probe that began at or after `needed` found the program attached.
+/// if a probe that began at or after `needed` found the program attached, or an advert with a record
+/// has arrived since then.
 pub(super) fn attachment<'a>(
     links: &'a Links,
     instance: &Instance,
@@ -230,7 +230,8 @@ pub(super) fn attachment<'a>(
     let io = links.get(instance.link)?.io.as_ref()?;
     let attachment = io.attachment.as_deref().filter(|_| io.detached_at.is_none())?;
     // If the program was just found detached, the router is impeded in the next turn.
-    (attachment.is_detached() || attachment.attached_at() < needed).then_some(attachment)
+    let proven_at = attachment.attached_at().max(io.watch.received_at);
+    (attachment.is_detached() || proven_at < needed).then_some(attachment)
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ mod unicast_peer;
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -240,12 +241,12 @@ impl Engine {
         &self.topology
     }
 
-    /// Runs until [`Command::Stop`]. Returns whether any router has been master, in which case VIPs
-    /// may remain.
+    /// Runs until [`Command::Stop`]. Returns the VIPs of all routers that have been master, which may
+    /// remain.
     ///
     /// # Errors
     /// Returns an error if waiting for events fails.
-    pub(crate) fn run(mut self) -> io::Result<bool> {
+    pub(crate) fn run(mut self) -> io::Result<Vec<IpAddr>> {
         if self.realtime == Realtime::Auto {
             if let Err(error) = realtime::lock_memory() {
                 self.reports.send(Report::NotRealtime { what: "locked memory", error });
@@ -257,8 +258,10 @@ impl Engine {
         // Without the worker thread, addresses are announced slightly later.
         let _ = self.effects.netlink().start_worker();
         while self.turn()? {}
-        let mut routers = self.topology.routers.iter();
-        Ok(routers.any(|(_, instance)| instance.router.snapshot().counters.master_transitions > 0))
+        let routers = self.topology.routers.iter().map(|(_, instance)| instance);
+        let masters = routers.filter(|instance| instance.router.snapshot().counters.master_transitions > 0);
+        let vips = masters.flat_map(|instance| (0..).map_while(|position| instance.vip(position)));
+        Ok(vips.map(|(vip, _)| vip.address).collect())
     }
 
     /// Runs one turn and then waits for the next. Returns false after [`Command::Stop`].

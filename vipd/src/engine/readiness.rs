@@ -112,7 +112,7 @@ impl Engine {
                 self.effects.push(id, Action::Announce { addresses: Addresses::All, rounds });
             }
             if is_unicast && !was_ready {
-                self.effects.announce_source(id, primary, &mut self.topology);
+                self.effects.announce_source(now, id, primary, &mut self.topology);
             }
         }
         let Some(instance) = self.topology.routers.get(id) else { return };

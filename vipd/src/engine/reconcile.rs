@@ -209,10 +209,14 @@ impl Engine {
         }
     }
 
-    /// Reconciles one VIP. Returns whether there was a difference.
+    /// Reconciles one VIP. Returns whether there was a difference. Does nothing while the router's link
+    /// is not open: another agent may serve the interface, and the VIP may belong to it.
     fn reconcile_vip(&mut self, now: Timestamp, vip: Vip) -> bool {
         let Some(instance) = self.topology.routers.get(vip.0) else { return false };
         let Some((address, on)) = instance.vip(vip.1) else { return false };
+        if self.topology.links.get(instance.link).is_none_or(|link| link.io.is_none()) {
+            return false;
+        }
         let mut differences = Vec::new();
         for id in instance.links_of(vip.1) {
             let Some(link) = self.topology.links.get(id).filter(|link| link.ifindex.is_some()) else {

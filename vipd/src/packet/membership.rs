@@ -52,7 +52,7 @@ impl Membership {
     /// # Errors
     /// See [`join`](Self::join). There is then no membership, and the call can be repeated.
     pub fn renew(&self, members: &Members) -> io::Result<bool> {
-        if members.get(self.is_ipv6).contains(&self.ifindex) {
+        if members.may_contain(self.is_ipv6, self.ifindex) {
             return Ok(false);
         }
         // The socket still counts as a member, so it must leave before it can join again. Leaving
@@ -79,25 +79,26 @@ impl Membership {
 /// the kernel once, when it is first needed.
 #[derive(Debug, Default)]
 pub struct Members {
-    v4: OnceCell<BTreeSet<u32>>,
-    v6: OnceCell<BTreeSet<u32>>,
+    v4: OnceCell<Option<BTreeSet<u32>>>,
+    v6: OnceCell<Option<BTreeSet<u32>>>,
 }
 
 impl Members {
-    /// Returns the indices of the interfaces. Returns none if /proc cannot be read.
-    fn get(&self, is_ipv6: bool) -> &BTreeSet<u32> {
+    /// Returns whether the interface is a member. Returns true if /proc cannot be read.
+    fn may_contain(&self, is_ipv6: bool, ifindex: u32) -> bool {
         // Not /proc/net, because the main thread may be in another network namespace.
-        if is_ipv6 {
+        let members = if is_ipv6 {
             self.v6.get_or_init(|| {
-                let table = fs::read_to_string("/proc/thread-self/net/igmp6").unwrap_or_default();
-                members_ipv6(&table, Ipv6Addr::from(ipv6::VRRP_GROUP))
+                let table = fs::read_to_string("/proc/thread-self/net/igmp6").ok()?;
+                Some(members_ipv6(&table, Ipv6Addr::from(ipv6::VRRP_GROUP)))
             })
         } else {
             self.v4.get_or_init(|| {
-                let table = fs::read_to_string("/proc/thread-self/net/igmp").unwrap_or_default();
-                members_ipv4(&table, Ipv4Addr::from(ipv4::VRRP_GROUP))
+                let table = fs::read_to_string("/proc/thread-self/net/igmp").ok()?;
+                Some(members_ipv4(&table, Ipv4Addr::from(ipv4::VRRP_GROUP)))
             })
-        }
+        };
+        members.as_ref().is_none_or(|members| members.contains(&ifindex))
     }
 }
 

@@ -16,6 +16,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Maximum length of an abstract socket's name in bytes: `sun_path` without the leading NUL.
 pub(super) const MAX_LEN: usize = 107;
+/// The bit of CAP_NET_ADMIN in a capability set (capabilities(7)).
+const CAP_NET_ADMIN: u64 = 1 << 12;
 
 /// A held name. Dropping it, or ending the process, releases it.
 #[derive(Debug)]
@@ -53,11 +55,21 @@ impl Holder {
         listener(name).or_else(|| owner(name))
     }
 
-    /// Returns whether the process can be an agent: it runs as root or as this process's user. Any user
-    /// can bind a socket in a network namespace that they can enter.
+    /// Returns whether the process can be an agent: it runs as root or as this process's user, or has
+    /// CAP_NET_ADMIN. Any user can bind a socket in a network namespace that they can enter. Returns
+    /// true if the capabilities of the process cannot be read.
     pub(super) fn is_trusted(self) -> bool {
-        self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
+        self.uid == 0
+            || self.uid == rustix::process::geteuid().as_raw()
+            || self.pid.and_then(effective_capabilities).is_none_or(|set| set & CAP_NET_ADMIN != 0)
     }
+}
+
+/// Returns the effective capabilities of a process (proc_pid_status(5)).
+fn effective_capabilities(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(set.trim(), 16).ok()
 }
 
 /// Returns the process that listens on an abstract socket.

@@ -34,6 +34,8 @@ pub(crate) struct LinkOpener {
     macvlans: Macvlans,
     /// Open links, by interface index.
     open: BTreeMap<u32, Open>,
+    /// Exclude other agents from the interfaces. Dropped last, after the programs are detached.
+    claims: BTreeMap<u32, InterfaceClaim>,
 }
 
 /// Resources of an open link.
@@ -45,17 +47,17 @@ struct Open {
     unjoined: Vec<(Family, String)>,
     /// Entries in the BPF program's maps.
     entries: Vec<XdpEntry>,
-    /// Excludes other agents from the interface while the program is attached to it.
-    claim: Option<InterfaceClaim>,
 }
 
 impl LinkOpener {
-    pub(crate) fn new(kernel: Kernel, macvlans: Macvlans) -> Self {
-        Self { kernel, macvlans, open: BTreeMap::new() }
+    /// `claims` are the interfaces that this agent has already claimed, by index.
+    pub(crate) fn new(kernel: Kernel, macvlans: Macvlans, claims: BTreeMap<u32, InterfaceClaim>) -> Self {
+        Self { kernel, macvlans, open: BTreeMap::new(), claims }
     }
 
     /// Runs all steps of [`open`](LinkWork::open).
     fn ensure(&mut self, spec: &LinkSpec) -> anyhow::Result<LinkIo> {
+        self.ensure_claim(spec)?;
         self.ensure_groups(spec, &Members::default())?;
         let unjoined = self.open.get(&spec.ifindex).map_or_else(Vec::new, |open| open.unjoined.clone());
         let (socket, unicast) = ensure_sockets(spec)?;
@@ -79,6 +81,15 @@ impl LinkOpener {
             macvlans,
             failed_macvlans,
         })
+    }
+
+    /// Claims the interface if it has routers. This is the first step, so that an agent that is refused
+    /// changes nothing on the interface.
+    fn ensure_claim(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
+        if !spec.routers.is_empty() && !self.claims.contains_key(&spec.ifindex) {
+            self.claims.insert(spec.ifindex, InterfaceClaim::acquire(spec.ifindex, &spec.name)?);
+        }
+        Ok(())
     }
 
     /// Joins the multicast groups of the families that have routers on the link, restores
@@ -155,10 +166,6 @@ impl LinkOpener {
     fn ensure_attached(&mut self, spec: &LinkSpec) -> anyhow::Result<Attached> {
         let interface = spec.name.as_str();
         let LinkSpec { ifindex, xdp, framing, .. } = *spec;
-        let claim = &mut self.open.entry(ifindex).or_default().claim;
-        if claim.is_none() {
-            *claim = Some(InterfaceClaim::acquire(ifindex, interface)?);
-        }
         let attached = self.kernel.attach(ifindex, interface, xdp, framing)?;
         if let Attached { mode, reason: Some(reason), .. } = &attached {
             tracing::info!(interface, %mode, reason, "BPF program attached");
@@ -212,6 +219,7 @@ impl LinkWork for LinkOpener {
             self.forget_entry(ifindex, &entry);
             self.remove_peers(&entry);
         }
+        self.claims.remove(&ifindex);
     }
 
     fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry, row: Row) {

@@ -27,7 +27,7 @@ mod signals;
 mod supervisor;
 pub(crate) mod worker;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context as _, anyhow};
+use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 use tokio::sync::mpsc;
 use vipd_common::records::BURST;
 
@@ -64,12 +65,21 @@ const MIN_SENDERS: u32 = 4096;
 /// Capacity of the channel of reports to the log.
 const REPORTS: usize = 4096;
 
+/// The VRRP interfaces that this agent has claimed, by interface index.
+pub type Claims = BTreeMap<u32, InterfaceClaim>;
+
 /// Runs the agent until a signal stops it.
 ///
 /// # Errors
 /// Returns an error if the runtime directory or the BPF program cannot be used, the only interface
 /// cannot be opened, the engine fails, or VIPs may remain after shutdown.
-pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signals) -> anyhow::Result<()> {
+pub fn run(
+    config: &Config,
+    lock: &AgentLock,
+    claims: Claims,
+    runtime_dir: &Path,
+    signals: Signals,
+) -> anyhow::Result<()> {
     let macvlans = Macvlans::open(lock.name()).context("cannot remove macvlans left by a previous run")?;
     let runtime_dir = RuntimeDir::open(runtime_dir)?;
     let verbosity = if tracing::enabled!(target: "vipd_ebpf", tracing::Level::DEBUG) {
@@ -82,7 +92,7 @@ pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signa
     let Loaded { kernel, feed, counters, closed, steady, log: kernel_log } = loaded;
     let counters = Arc::new(counters);
 
-    let opener = LinkOpener::new(kernel, macvlans);
+    let opener = LinkOpener::new(kernel, macvlans, claims);
     let topology = topology(config, sizes)?;
     let names: Vec<String> = topology.links.iter().map(|(_, link)| link.name.clone()).collect();
     let to_open = topology.links.iter().filter(|(_, link)| !link.is_virtual_mac());
@@ -119,31 +129,46 @@ pub fn run(config: &Config, lock: &AgentLock, runtime_dir: &Path, signals: Signa
     // After a panic or an error in the control thread, the engine must still shut down the routers
     // and remove their addresses.
     handle.send(Command::Stop);
-    let ended = engine_thread.map_or(Ok(false), |thread| match thread.join() {
+    let ended = engine_thread.map_or(Ok(Vec::new()), |thread| match thread.join() {
         Ok(result) => result.context("the engine failed"),
         Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
     });
-    // `Ok(false)`: no router was ever master, so the engine has added no VIPs. Any that are present
-    // may belong to another agent and must stay.
-    let withdrawn = if matches!(ended, Ok(false)) {
-        Ok(())
-    } else {
-        let vips = config.instances.iter().flat_map(|one| one.router.all_addresses());
-        withdraw(&names, &vips.map(|vip| vip.address).collect::<Vec<IpAddr>>())
+    // The engine has added only VIPs of routers that have been master. Others may belong to another
+    // agent and must stay.
+    let withdrawn = match &ended {
+        Ok(added) if added.is_empty() => Ok(()),
+        Ok(added) => withdraw(&names, added),
+        Err(_) => {
+            let vips = config.instances.iter().flat_map(|one| one.router.all_addresses());
+            withdraw(&names, &vips.map(|vip| vip.address).collect::<Vec<IpAddr>>())
+        }
     };
     let served =
         served.unwrap_or_else(|_| Err(anyhow!("the control thread panicked; this is a bug in vipd")));
     ended.map(drop).and(served).and(withdrawn)
 }
 
-/// Removes stale VIPs of a killed agent. Skips the VIPs of routers whose VRRP interface another agent
-/// serves. Failures are logged and do not prevent the agent from starting.
-pub fn remove_stale_addresses(config: &Config) {
+/// Claims the VRRP interfaces that exist, and removes stale VIPs of a killed agent. Skips the VIPs of
+/// routers whose interface cannot be claimed, because another agent serves it; this is reported when the
+/// interface is opened. Failures to remove VIPs are logged and do not prevent the agent from starting.
+pub fn claim_interfaces(config: &Config) -> Claims {
+    let mut claims = Claims::new();
+    let mut refused = BTreeSet::new();
     let interfaces: BTreeSet<&str> =
         config.instances.iter().map(|instance| instance.interface.as_str()).collect();
-    let served: BTreeSet<&str> =
-        interfaces.into_iter().filter(|interface| InterfaceClaim::is_held(interface)).collect();
-    let free = config.instances.iter().filter(|instance| !served.contains(instance.interface.as_str()));
+    for interface in interfaces {
+        match interface_index(interface).map(|ifindex| (ifindex, InterfaceClaim::acquire(ifindex, interface)))
+        {
+            Some((ifindex, Ok(claim))) => {
+                claims.insert(ifindex, claim);
+            }
+            Some((_, Err(_))) => {
+                refused.insert(interface);
+            }
+            None => {}
+        }
+    }
+    let free = config.instances.iter().filter(|instance| !refused.contains(instance.interface.as_str()));
     let vips: Vec<IpAddr> =
         free.flat_map(|instance| instance.router.all_addresses()).map(|vip| vip.address).collect();
     match Requests::open().and_then(|mut requests| requests.remove_stale(&vips)) {
@@ -154,6 +179,12 @@ pub fn remove_stale_addresses(config: &Config) {
         }
         Err(error) => tracing::error!(%error, "cannot remove stale VIPs left by a previous run"),
     }
+    claims
+}
+
+fn interface_index(interface: &str) -> Option<u32> {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    netdevice::name_to_index(socket, interface).ok()
 }
 
 /// Converts a number of entries to a map size.

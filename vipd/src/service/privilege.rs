@@ -71,9 +71,9 @@ pub fn check_open_files(config: &Config) -> anyhow::Result<()> {
 fn open_files(config: &Config) -> u64 {
     // About 30 for standard streams, runtime, signals, netlink and BPF objects.
     const AGENT: usize = 40;
-    // Packet socket, two group sockets, the XDP link, and two spare descriptors for reopening the
-    // link.
-    const LINK: usize = 6;
+    // Packet socket, two group sockets, the BPF link, the claim, and two spare descriptors for
+    // reopening the link.
+    const LINK: usize = 7;
     // Two unicast sockets while a link is reopened.
     const ROUTER: usize = 2;
     let mut links: Vec<&str> = config.instances.iter().map(|instance| instance.interface.as_str()).collect();

@@ -24,7 +24,7 @@ impl Mode {
     fn hook(self) -> (u32, u32) {
         match self {
             Self::Native => (syscall::BPF_XDP, syscall::XDP_FLAGS_DRV_MODE),
-            // First, so that no other program of the hook can drop or redirect adverts.
+            // Before the programs attached so far, which may drop or redirect adverts.
             Self::Tc => (syscall::BPF_TCX_INGRESS, syscall::BPF_F_BEFORE),
             Self::Generic => (syscall::BPF_XDP, syscall::XDP_FLAGS_SKB_MODE),
         }
@@ -215,7 +215,7 @@ fn describe(programs: &mut Programs<'_>, ifindex: u32, candidate: Candidate, ref
     if candidate.mode == Mode::Tc {
         // Older kernels do not know the attach type.
         let old = error.raw_os_error() == Some(libc::EINVAL);
-        return if old { format!("{name}: it needs Linux 6.6") } else { name };
+        return if old { format!("{name}: it needs Linux 6.6 and CONFIG_NET_XGRESS") } else { name };
     }
     let (_, flags) = candidate.mode.hook();
     let text = programs.load(candidate.entry).ok().and_then(|fd| extack::reason(fd, ifindex, flags));

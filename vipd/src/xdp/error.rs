@@ -132,7 +132,6 @@ impl AttachError {
     pub(super) fn fatal(interface: &str, refusal: &Refusal) -> Option<Self> {
         let interface = interface.to_owned();
         match refusal.errno()? {
-            libc::ENODEV => Some(Self::NoDevice { interface }),
             libc::EPERM => Some(Self::Permission { interface }),
             _ => None,
         }

@@ -1,5 +1,6 @@
 //! A loaded program and its expected counters.
 
+use std::borrow::Cow;
 use std::mem::size_of;
 use std::time::Duration;
 
@@ -31,8 +32,11 @@ pub(crate) const PEER: [u8; 4] = [10, 0, 0, 1];
 pub(crate) const PASSWORD: [u8; 8] = *b"geheim\0\0";
 /// Row that counts packets to closed addresses.
 pub(crate) const CLOSED_ROW: u32 = 7;
-/// Lengths of frames on which the kernel runs TC programs, bytes.
-const TC_LENGTHS: std::ops::RangeInclusive<usize> = 54..=3500;
+/// Minimum length of an Ethernet frame in bytes, without its checksum. `BPF_PROG_TEST_RUN` rejects shorter
+/// frames for TC programs.
+const MIN_FRAME: usize = 60;
+/// Maximum length in bytes of a frame for TC programs: `BPF_PROG_TEST_RUN` copies it to one page.
+const TC_MAX: usize = 3500;
 /// Number of rows, including row 0 and two spare ones.
 const ROWS: usize = 10;
 
@@ -141,7 +145,7 @@ impl Bench {
 
     /// Returns the verdict of the user-space parser.
     pub(crate) fn reference(&self, frame: &[u8], ifindex: u32) -> Verdict {
-        self.maps.verdict(self.entry.framing(), frame, ifindex)
+        self.maps.verdict(self.entry.framing(), &self.padded(frame), ifindex)
     }
 
     /// Runs the program once and compares it with the user-space parser.
@@ -170,19 +174,30 @@ impl Bench {
         }
     }
 
-    /// Returns the program, or the one for XDP if the kernel does not run TC programs on a frame of this
-    /// length: it must have a whole IPv6 header and fit into a page with the kernel's own data.
+    /// Returns a frame as a NIC would deliver it: TC programs get it padded to the minimum length. Not
+    /// with zeros, which could complete a frame that was cut.
+    fn padded<'a>(&self, frame: &'a [u8]) -> Cow<'a, [u8]> {
+        let is_short = matches!(self.entry, Entry::Tc | Entry::TcBare) && frame.len() < MIN_FRAME;
+        if !is_short {
+            return frame.into();
+        }
+        let mut padded = frame.to_vec();
+        padded.resize(MIN_FRAME, 0xa5);
+        padded.into()
+    }
+
+    /// Returns the program, or the one for XDP if the frame is too long for TC programs.
     fn runnable(&self, frame: &[u8]) -> Entry {
         match self.entry {
-            Entry::Tc if !TC_LENGTHS.contains(&frame.len()) => Entry::XdpFrags,
-            Entry::TcBare if !TC_LENGTHS.contains(&frame.len()) => Entry::XdpBare,
+            Entry::Tc if frame.len() > TC_MAX => Entry::XdpFrags,
+            Entry::TcBare if frame.len() > TC_MAX => Entry::XdpBare,
             entry => entry,
         }
     }
 
     /// Runs the program once and returns its action.
     pub(crate) fn run(&self, frame: &[u8], ifindex: u32) -> Action {
-        let result = self.loaded.kernel.test_run(self.runnable(frame), frame, ifindex, 1);
+        let result = self.loaded.kernel.test_run(self.runnable(frame), &self.padded(frame), ifindex, 1);
         result.unwrap_or_else(|error| panic!("{} bytes on interface {ifindex}: {error:?}", frame.len())).0
     }
 

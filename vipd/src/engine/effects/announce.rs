@@ -61,7 +61,13 @@ impl Effects {
 
     /// Announces the source of a router's unicast adverts on its link and solicits its peers. Peers
     /// whose neighbor entry failed while the link was down thus learn the MAC immediately.
-    pub(crate) fn announce_source(&mut self, router: RouterId, source: IpAddr, topology: &mut Topology) {
+    pub(crate) fn announce_source(
+        &mut self,
+        now: Timestamp,
+        router: RouterId,
+        source: IpAddr,
+        topology: &mut Topology,
+    ) {
         let Some(id) = topology.routers.get(router).map(|instance| instance.link) else { return };
         let Some(link) = topology.links.get_mut(id) else { return };
         let (Some(mac), Some(io)) = (link.mac, link.io.as_mut()) else { return };
@@ -73,7 +79,7 @@ impl Effects {
         };
         for peer in peers {
             if let Some(solicitation) = peer.solicitation()
-                && neighbors.entry(peer.address).or_default().solicit_at_start(self.now)
+                && neighbors.entry(peer.address).or_default().solicit_at_start(now)
             {
                 self.unchecked.push_back((id, peer.address));
                 io.batch.push(Tag { router, kind: FrameKind::Solicitation }, solicitation.bytes());

@@ -6,6 +6,7 @@ mod order;
 mod probe;
 mod topology;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::sync::mpsc::RecvTimeoutError;
@@ -63,7 +64,7 @@ impl Bench {
         let sizes = Sizes { routers: ROUTERS.into(), peers: 0, closed, senders: 4096, burst: BURST };
         let Loaded { kernel, feed, counters: _, closed, steady, log: _ } =
             Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
-        let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?);
+        let mut opener = LinkOpener::new(kernel, Macvlans::open("test")?, BTreeMap::new());
         let (requests, requested) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::channel(4096);
         let (transitions, _) = bus::bus(ROUTERS.into());
