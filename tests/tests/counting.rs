@@ -30,7 +30,7 @@ fn instance(vrid: u8, version: Version) -> Instance {
         name: format!("VI_{vrid}"),
         vrid,
         version,
-        // The lowest priority has the longest skew time, which delays the takeover after a
+        // The lowest priority has the longest Skew_Time, which delays the takeover after a
         // priority-0 advert.
         priority: 1,
         interval: INTERVAL,

@@ -220,7 +220,7 @@ fn status_and_stats_field_names_are_stable() {
         ("version", 3),
         ("priority", 100),
         ("effective-priority", 100),
-        // The units of RFC 8347 are centiseconds here, and microseconds for the skew time.
+        // The units of RFC 8347 are centiseconds here, and microseconds for Skew_Time.
         ("master-down-interval", 36),
         ("skew-time", 60_937),
     ] {

@@ -102,7 +102,7 @@ fn compare(row: u32, advert: &Advert, arrival: u64) -> Novelty {
 }
 
 /// Number of attempts to store an arrival while other CPUs store theirs. A failed attempt means that
-/// another CPU has just stored an arrival within the same nanoseconds, so little is lost if all fail.
+/// another CPU has stored an arrival within the last few nanoseconds, so little is lost if all fail.
 const STORE_ATTEMPTS: usize = 4;
 
 /// Raises `last`, which was `known`, to `arrival`. Never lowers it, even if this CPU was interrupted after

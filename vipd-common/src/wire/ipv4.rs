@@ -47,7 +47,7 @@ pub const TOS_CS6: u8 = 0xc0;
 /// `message` is the length of the VRRP message, bytes.
 ///
 /// # Errors
-/// `None` if the buffer is shorter than [`HEADER_LEN`] or the packet is longer than 65 535 bytes.
+/// `None` if the buffer is shorter than [`HEADER_LEN`] or the packet is longer than 65,535 bytes.
 pub fn write_vrrp(buffer: &mut [u8], source: [u8; 4], message: usize) -> Option<()> {
     let total = u16::try_from(HEADER_LEN + message).ok()?;
     let header = buffer.first_chunk_mut::<HEADER_LEN>()?;

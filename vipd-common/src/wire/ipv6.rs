@@ -42,7 +42,7 @@ pub const HOP_LIMIT_MAX: u8 = 255;
 /// `payload` is the length of the payload, bytes.
 ///
 /// # Errors
-/// `None` if the buffer is shorter than [`HEADER_LEN`] or the payload longer than 65 535 bytes.
+/// `None` if the buffer is shorter than [`HEADER_LEN`] or the payload longer than 65,535 bytes.
 pub fn write(
     buffer: &mut [u8],
     source: [u8; 16],

@@ -8,7 +8,7 @@ use super::message::{Address, Notice, PROTO_VIPD};
 use super::requests::Requests;
 
 impl Requests {
-    /// Removes those of these addresses that have vipd's mark, from all interfaces, and returns them.
+    /// Removes the VIPs that have vipd's mark from all interfaces, and returns them.
     ///
     /// # Errors
     /// Returns an error if a dump or a removal fails. All other removals are still carried out.

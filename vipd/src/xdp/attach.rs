@@ -59,8 +59,7 @@ impl LinkProbe {
         syscall::link_info(self.0.as_fd()).map_or(true, |info| info.ifindex != 0)
     }
 
-    /// Returns the id of the BPF link, as `bpftool link` prints it. `None` if the kernel does not report
-    /// on it.
+    /// Returns the ID of the BPF link, as `bpftool link` prints it, or `None` if the query fails.
     pub fn id(&self) -> Option<u32> {
         syscall::link_info(self.0.as_fd()).ok().map(|info| info.id)
     }
@@ -181,7 +180,7 @@ impl Drop for Attachments {
 pub(super) enum Refusal {
     /// The verifier rejects it.
     Load(ProgramError),
-    /// The hook does not take it.
+    /// The kernel refuses to attach it.
     Attach(io::Error),
 }
 

@@ -75,7 +75,7 @@ fn half(bytes: &[u8], offset: usize) -> Option<u16> {
     bytes.get(offset..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
 }
 
-/// Returns the negated errno in an `NLMSG_ERROR` message; 0 is an acknowledgement.
+/// Returns the negated errno in an `NLMSG_ERROR` message; 0 is an acknowledgment.
 fn error_of(answer: &[u8]) -> Option<i32> {
     (half(answer, 4)? == NLMSG_ERROR).then_some(())?;
     word(answer, HEADER).map(u32::cast_signed)

@@ -58,7 +58,7 @@ impl Sizes {
         };
         let routers = room(self.routers);
         let senders = u64::from(self.senders) * u64::from(routers) / u64::from(self.routers.max(1));
-        // At most this many per router, but not fewer than given, which in a small configuration is more.
+        // At most `SENDERS_PER_ROUTER` per router, but never fewer than given.
         let senders = senders.min(u64::from(routers) * SENDERS_PER_ROUTER).max(self.senders.into());
         Self {
             routers,
@@ -191,7 +191,7 @@ impl Kernel {
         self.routers.remove(key)
     }
 
-    /// Accepts adverts from a unicast peer whose TTL or Hop Limit is at least `min_ttl`.
+    /// Accepts a unicast peer's adverts if their TTL or Hop Limit is at least `min_ttl`.
     ///
     /// # Errors
     /// Returns an error if the map is full.

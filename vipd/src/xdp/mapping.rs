@@ -18,7 +18,7 @@ pub(super) struct Mapping<T> {
 /// A type whose values the BPF program may change at any time.
 ///
 /// # Safety
-/// The type must consist of atomic integers and have no padding, so that any bytes are a valid value.
+/// The type must consist of atomic integers and have no padding, so any bytes are a valid value.
 pub(super) unsafe trait Shared: Sync {}
 
 // SAFETY: AtomicU64 is an atomic integer.

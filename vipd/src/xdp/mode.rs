@@ -30,7 +30,7 @@ impl fmt::Display for Mode {
 /// The configured mode of an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preference {
-    /// Native if that mode of the driver is known not to affect other traffic, otherwise TC ingress.
+    /// Native if the driver's native mode is known not to affect other traffic, otherwise TC ingress.
     #[default]
     Auto,
     /// Native, or TC ingress if the driver refuses.
@@ -90,10 +90,10 @@ impl Selection {
             (_, Framing::Bare) => (false, "frames have no Ethernet header".to_owned()),
             (Preference::Native, _) => (true, "configured".to_owned()),
             (Preference::Auto, _) => match driver.map_or(&Cost::Unknown, |driver| &driver.cost) {
-                Cost::None => (true, format!("{name} loses nothing in native mode")),
+                Cost::None => (true, format!("native mode on {name} does not affect other traffic")),
                 Cost::Loses(what) => (false, format!("native mode on {name} {what}")),
                 Cost::Unsupported => (false, format!("{name} has no native mode")),
-                Cost::Unknown => (false, format!("cost of native mode on {name} is not known")),
+                Cost::Unknown => (false, format!("the cost of native mode on {name} is unknown")),
             },
         };
         let mut candidates = Vec::with_capacity(4);

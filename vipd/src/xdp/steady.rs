@@ -21,7 +21,7 @@ struct Slot {
 
 const _: () = assert!(size_of::<Slot>() == size_of::<SteadySlot>());
 
-// SAFETY: all fields are 8-byte atomic integers, so that there is no padding.
+// SAFETY: all fields are 8-byte atomic integers, so there is no padding.
 unsafe impl Shared for Slot {}
 
 /// The arrays `STEADY` and `LOST`, indexed by row. No method makes a system call.

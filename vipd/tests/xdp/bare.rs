@@ -45,7 +45,7 @@ fn unicast_adverts_without_an_ethernet_header_are_validated() {
 /// The kernel does not run a program on fewer than 14 bytes.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_packet_cut_at_any_length_is_never_accepted() {
+fn a_truncated_packet_is_never_accepted() {
     for entry in BARE {
         let mut bench = Bench::new().on(entry);
         let long = Advert { options: vec![1; 40], addresses: frame::addresses(4, 255), ..frame::valid(2) };
@@ -65,7 +65,7 @@ fn a_packet_cut_at_any_length_is_never_accepted() {
 
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn packets_to_a_vip_that_does_not_accept_are_dropped() {
+fn packets_to_a_vip_with_accept_false_are_dropped() {
     let mut bench = Bench::with(Verbosity::Quiet, 1).on(Entry::TcBare);
     let packet = packet(&Advert { protocol: 6, ..unicast(64) });
     assert_eq!(bench.compare(&packet, LOOPBACK).expect("as in user space").action(), Action::Pass);

@@ -99,7 +99,7 @@ fn the_previously_unchanged_advert_has_its_own_bucket() {
     let all = now() - begin;
     assert!(passed <= 1 + all / TOKEN_INTERVAL, "{passed} replays in {all} ns");
     let other = Advert { priority: 99, ..master };
-    assert!(flood(&mut bench, &other, 100).0 < 100, "the rest of that sender stays limited");
+    assert!(flood(&mut bench, &other, 100).0 < 100, "the sender's other adverts stay limited");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn adverts_lost_to_a_full_ring_are_counted() {
         popped += 1;
     }
     let full = row.get(Counter::RingFull);
-    assert_eq!(popped + full, u64::from(runs), "received = handed over + ring full");
+    assert_eq!(popped + full, u64::from(runs), "received = read + lost");
     // Records do not wrap around the end of the ring, and one byte always stays free.
     assert!((pending - 1..=pending).contains(&popped), "{popped} of {pending} fit");
 

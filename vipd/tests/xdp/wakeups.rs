@@ -104,7 +104,7 @@ fn an_unchanged_advert_updates_its_arrival_without_a_wake_up() {
         }
         assert!(!waker.was_woken(NOW), "unchanged adverts wake the reader");
         assert_eq!(bench.row(row.number()).get(COUNTED), 2 + 7 + 100, "all are counted");
-        // A changed advert carries the arrival of the last unchanged one.
+        // The record of a changed advert includes the arrival of the last unchanged one.
         run(&mut bench, &Frame { priority: 0, ..valid.clone() }.frame());
         assert!(waker.was_woken(SOON), "priority 0 is a change");
         let [(arrival, last_unchanged)] = records(&mut bench)[..] else { panic!("one record") };
