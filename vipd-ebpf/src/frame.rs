@@ -107,9 +107,9 @@ pub(crate) fn pull_headers(ctx: &TcContext) {
 /// `__netif_receive_skb_core`, `net/core/dev.c`).
 #[inline(always)]
 pub(crate) fn is_other_vlan(ctx: &TcContext) -> bool {
-    // SAFETY: fields of the context that the kernel passed.
-    let (present, tci) = unsafe { ((*ctx.skb.skb).vlan_present, (*ctx.skb.skb).vlan_tci) };
-    present != 0 && tci & 0x0fff != 0
+    // SAFETY: the kernel passed this context.
+    let skb = unsafe { &*ctx.skb.skb };
+    skb.vlan_present != 0 && skb.vlan_tci & 0x0fff != 0
 }
 
 /// Returns whether the program sees an IP packet without its Ethernet header.
