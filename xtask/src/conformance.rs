@@ -138,7 +138,8 @@ const KNOWN_VERSIONS: [(Program, &str, &str); 2] =
 /// only failures of the lab count.
 fn verdict(rows: &[Row<'_>]) -> Result<()> {
     let mut failures = Vec::new();
-    for (program, verdict) in rows.iter().flat_map(|row| &row.verdicts) {
+    let verdicts = rows.iter().flat_map(|row| row.verdicts.iter().map(|verdict| (row.scenario, verdict)));
+    for (scenario, (program, verdict)) in verdicts {
         let package = KNOWN_VERSIONS.iter().find(|(peer, ..)| peer == program);
         let known = match package {
             // Debian adds an epoch before the upstream version, and a revision after it.
@@ -148,14 +149,14 @@ fn verdict(rows: &[Row<'_>]) -> Result<()> {
             None => true,
         };
         if matches!(verdict, Verdict::LabError(_)) || (known && verdict.is_unexplained()) {
-            failures.push(program.to_string());
+            failures.push(format!("{program} in {}", scenario.name));
         }
     }
     if failures.is_empty() {
         return Ok(());
     }
     bail!(
-        "{} undocumented verdicts: {}; see the lines above for details",
+        "{} undocumented verdicts: {}; run `cargo xtask conformance SCENARIO` for details",
         failures.len(),
         failures.join(", ")
     )
