@@ -268,6 +268,17 @@ const HOLDER: &str = "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0); \
     bind(S, pack_sockaddr_un(\"\\0$ARGV[0]\")) or die; listen(S, 1) if @ARGV > 1; print \"ready\\n\"; \
     close(STDOUT); sleep";
 
+/// Starts an unprivileged process that holds an abstract name.
+fn hold(node: &Namespace, name: &str, listens: bool) -> Child {
+    let mut holder = Command::new("perl");
+    holder.args(["-e", HOLDER, name]).args(listens.then_some("listen")).uid(1234).stdout(Stdio::piped());
+    let mut holder = node.run(move || holder.spawn()).expect("run perl");
+    let mut ready = String::new();
+    holder.stdout.take().expect("piped").read_to_string(&mut ready).expect("read from perl");
+    assert_eq!(ready, "ready\n");
+    holder
+}
+
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
 fn lock_of_an_unprivileged_process_is_reported_and_keeps_no_stale_vip() {
@@ -275,19 +286,31 @@ fn lock_of_an_unprivileged_process_is_reported_and_keeps_no_stale_vip() {
     let node = lab.host(NODE).expect("lab host");
     for listens in [true, false] {
         leave_stale_vip(node);
-        let mut holder = Command::new("perl");
-        holder.args(["-e", HOLDER]).arg(format!("vipd {}", directory("a").display()));
-        holder.args(listens.then_some("listen")).uid(1234).stdout(Stdio::piped());
-        let mut holder = node.run(move || holder.spawn()).expect("run perl");
-        let mut ready = String::new();
-        holder.stdout.take().expect("piped").read_to_string(&mut ready).expect("read from perl");
-        assert_eq!(ready, "ready\n");
+        let mut holder = hold(node, &format!("vipd {}", directory("a").display()), listens);
         let answer = run_to_end(node, command(node, "a", ""));
         holder.kill().expect("kill perl");
         holder.wait().expect("perl exits");
         assert_rejected(&answer, &["a process of user 1234", &format!("(pid {})", holder.id())]);
         assert_eq!(addresses(node), [NODE.ipv4()], "listens: {listens}");
     }
+}
+
+/// An unprivileged process cannot keep the agent from serving an interface.
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+fn unprivileged_process_that_holds_the_claim_does_not_block_the_interface() {
+    let lab = Lab::new(1).expect("create the lab");
+    let node = lab.host(NODE).expect("lab host");
+    let ifindex = node.run(|| links::index(INTERFACE)).expect("the interface exists");
+    let mut holder = hold(node, &format!("vipd-interface {ifindex}"), true);
+    let mut agent = Plain::master(node, "a", "");
+    agent.signal(Signal::TERM);
+    assert!(agent.wait().success());
+    holder.kill().expect("kill perl");
+    holder.wait().expect("perl exits");
+    let mut log = String::new();
+    agent.child.stderr.take().expect("piped").read_to_string(&mut log).expect("read the log");
+    assert!(log.contains("an unprivileged process holds") && log.contains("uid=1234"), "{log}");
 }
 
 /// A running agent keeps its VIPs, even if a second agent is configured with the same ones.

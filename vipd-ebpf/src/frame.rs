@@ -18,8 +18,8 @@ pub(crate) trait Frame: EbpfContext {
     fn len(&self) -> usize;
     /// The interface that received the frame.
     fn ifindex(&self) -> u32;
-    /// Copies `length` bytes from `offset`, from all buffers of the frame, and returns whether the
-    /// frame is long enough.
+    /// Copies `length` bytes starting at `offset`, across all buffers of the frame. Returns whether
+    /// the frame is long enough.
     ///
     /// # Safety
     /// `buffer` must have room for `length` bytes.
@@ -71,7 +71,7 @@ impl Frame for TcContext {
         self.skb.len() as usize
     }
 
-    /// On a VLAN or macvlan interface, `ingress_ifindex` would be its parent.
+    /// Not `ingress_ifindex`, which on a VLAN or macvlan interface is the parent's index.
     #[inline(always)]
     fn ifindex(&self) -> u32 {
         // SAFETY: a field of the context that the kernel passed.
@@ -85,25 +85,25 @@ impl Frame for TcContext {
     }
 }
 
-/// Number of bytes that the parser reads in place: an Ethernet header with two VLAN tags, and an IPv6 header
-/// up to Next Header.
+/// Number of bytes that the parser reads in place: an Ethernet header with two VLAN tags, and an IPv6
+/// header up to and including Next Header.
 const HEADERS: usize = 14 + 2 * 4 + 7;
 
-/// Makes the headers readable in place: a driver may leave them outside the linear part of the buffer until
-/// the IP layer pulls them. Costs one comparison for all other frames.
+/// Makes the headers readable in place. A driver may leave them outside the linear part of the buffer
+/// until the IP layer pulls them. If they are already in the linear part, this costs two comparisons.
 #[inline(always)]
 pub(crate) fn pull_headers(ctx: &TcContext) {
     let linear = ctx.end() - ctx.start();
     let length = Frame::len(ctx);
     let wanted = if length < HEADERS { length } else { HEADERS };
     if linear < wanted {
-        // Fails if memory is short; the frame then passes, like one that is too short.
+        // Fails if memory cannot be allocated; the frame is then passed, like a truncated one.
         let _ = ctx.pull_data(wanted as u32);
     }
 }
 
-/// Returns whether the frame has a VLAN tag with an identifier other than 0 and therefore belongs to another
-/// LAN. The kernel has moved the outer tag from the frame to its metadata (`skb_vlan_untag` in
+/// Returns whether the frame has a VLAN tag with an identifier other than 0 and therefore belongs to
+/// another LAN. The kernel has moved the outer tag from the frame to its metadata (`skb_vlan_untag` in
 /// `__netif_receive_skb_core`, `net/core/dev.c`).
 #[inline(always)]
 pub(crate) fn is_other_vlan(ctx: &TcContext) -> bool {
@@ -112,11 +112,12 @@ pub(crate) fn is_other_vlan(ctx: &TcContext) -> bool {
     skb.vlan_present != 0 && skb.vlan_tci & 0x0fff != 0
 }
 
-/// Returns whether the program sees an IP packet without its Ethernet header.
+/// Returns whether the frame is an IP packet without its Ethernet header.
 ///
-/// A generic XDP program of another application causes this if it supports multi-buffer frames: the kernel
-/// copies each frame for it (`skb_pp_cow_data`, Linux commit e6d5dbdd20aa), and the copy lacks `mac_len`,
-/// the length of the header that `tcx_run` would restore.
+/// A generic XDP program of another application causes this if it supports multi-buffer frames: before
+/// running it, the kernel copies frames that are cloned, non-linear or short of headroom
+/// (`skb_pp_cow_data`, Linux commit e6d5dbdd20aa). The copy lacks `mac_len`, the length of the header
+/// that `tcx_run` would restore.
 #[inline(always)]
 pub(crate) fn lacks_ethernet_header(ctx: &TcContext, frame: &Direct) -> bool {
     // SAFETY: a field of the context that the kernel passed.

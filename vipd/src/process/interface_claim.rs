@@ -2,9 +2,9 @@
 //! serving it.
 //!
 //! The kernel does not prevent a second agent: an interface has room for several TC ingress
-//! programs, and for a TC ingress program in addition to an XDP program. The first program would
-//! drop the adverts that the second agent waits for. Finding the program of another agent would
-//! require CAP_SYS_ADMIN (`BPF_PROG_GET_FD_BY_ID`), so each agent holds a name per interface
+//! programs, and for a TC ingress program in addition to an XDP program. Whichever program runs
+//! first would drop the adverts that the other agent waits for. Finding the program of another agent
+//! would require CAP_SYS_ADMIN (`BPF_PROG_GET_FD_BY_ID`), so each agent holds a name per interface
 //! instead.
 
 use std::io;
@@ -29,7 +29,7 @@ pub enum ClaimError {
         pid: Option<u32>,
     },
     /// The socket could not be created.
-    #[error("cannot lock {interface}: {cause}")]
+    #[error("cannot claim {interface}: {cause}")]
     System {
         /// Name of the interface.
         interface: String,
@@ -43,15 +43,15 @@ pub enum ClaimError {
 pub struct InterfaceClaim(#[expect(dead_code, reason = "held until dropped")] Option<NameLock>);
 
 impl InterfaceClaim {
-    /// Claims the interface with this index in this thread's network namespace. `interface` is its name,
-    /// for errors.
+    /// Claims the interface with this index in this thread's network namespace. `interface` is its
+    /// name, for errors.
     ///
-    /// A process that cannot be an agent does not keep agents from serving the interface: if it holds
-    /// the name, this is logged, and the claim excludes no other agent.
+    /// If a process that cannot be an agent holds the name, logs a warning and returns a claim that
+    /// does not exclude other agents. Otherwise any local user could block the interface.
     ///
     /// # Errors
-    /// Returns an error if another agent has claimed the interface. A holder that cannot be determined
-    /// counts as an agent.
+    /// Returns an error if another agent has claimed the interface, or if the socket cannot be
+    /// created. A holder that cannot be determined counts as an agent.
     pub fn acquire(ifindex: u32, interface: &str) -> Result<Self, ClaimError> {
         let name = name(ifindex);
         let cause = match NameLock::acquire(&name) {
@@ -62,13 +62,14 @@ impl InterfaceClaim {
             return Err(ClaimError::System { interface: interface.to_owned(), cause });
         }
         match Holder::find(&name) {
-            Some(Holder { uid, pid }) if !(Holder { uid, pid }).is_trusted() => {
+            Some(holder) if !holder.is_trusted() => {
+                let Holder { uid, pid } = holder;
                 tracing::warn!(
                     interface,
                     uid,
                     pid,
-                    "an unprivileged process holds the abstract unix socket \"{name}\", which excludes a second vipd \
-                     from the interface; stop it"
+                    "an unprivileged process holds the abstract unix socket \"{name}\"; serving the interface, but a \
+                     second vipd would not be detected; stop that process"
                 );
                 Ok(Self(None))
             }
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn second_claim_names_the_interface_and_the_process() {
+    fn refused_claim_reports_the_interface_and_the_pid() {
         // Not the index of an interface, so that no agent on this machine has claimed it.
         let ifindex = 0x7fff_0000 | (std::process::id() & 0xffff);
         let first = InterfaceClaim::acquire(ifindex, "eth1").expect("free");

@@ -1,7 +1,8 @@
-//! A name that one process at a time can hold in a network namespace: an abstract Unix socket (unix(7)).
+//! A name that only one process at a time can hold in a network namespace: an abstract Unix socket
+//! (unix(7)).
 //!
-//! Like addresses and macvlans, the socket belongs to the network namespace, and the kernel removes it
-//! when the process ends, however it ends.
+//! Like addresses and macvlans, the socket belongs to the network namespace. The kernel removes it when
+//! the process ends, however it ends.
 
 use std::fs;
 use std::io;
@@ -22,17 +23,17 @@ const CAP_NET_ADMIN: u64 = 1 << 12;
 /// A held name. Dropping it, or ending the process, releases it.
 #[derive(Debug)]
 pub(super) struct NameLock {
-    // Never accepts a connection: other processes connect only to read the credentials of the process
-    // that holds the socket.
+    // Never accepts a connection: other processes connect only to read the credentials of the
+    // process that holds the socket.
     _socket: UnixListener,
 }
 
 impl NameLock {
-    /// Takes a name, of at most [`MAX_LEN`] bytes.
+    /// Acquires a name of at most [`MAX_LEN`] bytes.
     ///
     /// # Errors
-    /// Returns an error of the kind `AddrInUse` if a process holds the name, or any other error from the
-    /// kernel.
+    /// Returns an error of the kind `AddrInUse` if a process holds the name, or any other error from
+    /// the kernel.
     pub(super) fn acquire(name: &str) -> io::Result<Self> {
         let address = SocketAddr::from_abstract_name(name)?;
         Ok(Self { _socket: UnixListener::bind_addr(&address)? })
@@ -55,9 +56,9 @@ impl Holder {
         listener(name).or_else(|| owner(name))
     }
 
-    /// Returns whether the process can be an agent: it runs as root or as this process's user, or has
-    /// CAP_NET_ADMIN. Any user can bind a socket in a network namespace that they can enter. Returns
-    /// true if the capabilities of the process cannot be read.
+    /// Returns whether the process can be an agent: it runs as root or as this process's user, has
+    /// CAP_NET_ADMIN, or its capabilities cannot be read. The name alone proves nothing, because any
+    /// user who can enter the network namespace can bind it.
     pub(super) fn is_trusted(self) -> bool {
         self.uid == 0
             || self.uid == rustix::process::geteuid().as_raw()
@@ -100,7 +101,7 @@ fn listener(name: &str) -> Option<Holder> {
 }
 
 /// Returns the process that has bound an abstract socket, even if it does not listen. Finds only
-/// processes whose descriptors may be read.
+/// processes whose file descriptors this process may list.
 fn owner(name: &str) -> Option<Holder> {
     let sockets = fs::read_to_string("/proc/thread-self/net/unix").ok()?;
     let link = format!("socket:[{}]", inode(&sockets, name)?);

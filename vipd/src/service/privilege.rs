@@ -37,7 +37,7 @@ pub fn check() -> anyhow::Result<()> {
         NEEDED.iter().filter(|(needed, _)| !may(*needed)).map(|(_, name)| *name).collect();
     if !missing.is_empty() {
         bail!(
-            "this process lacks {}; run it as root, or grant what is missing (AmbientCapabilities= in the unit)",
+            "this process lacks {}; run it as root, or grant the missing capabilities (AmbientCapabilities= in the unit)",
             missing.join(", ")
         );
     }

@@ -1,9 +1,9 @@
 //! Attachments of the program to interfaces.
 //!
-//! Each is a BPF link. [`Attachments::ensure`] is idempotent: a link that is attached in the wanted
-//! mode, or was created for the same preference, is kept. Its program is replaced in place
-//! (`BPF_LINK_UPDATE`), so that adverts are received throughout. Only a change of mode needs a new
-//! link.
+//! Each is a BPF link. [`Attachments::ensure`] is idempotent: it keeps a link that is attached in the
+//! wanted mode or was last requested with the same preference, and with `Auto` it keeps any link. If
+//! only the program differs, it is replaced in place (`BPF_LINK_UPDATE`) without missing adverts. Only
+//! a change of mode needs a new link.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,7 +24,7 @@ impl Mode {
     fn hook(self) -> (u32, u32) {
         match self {
             Self::Native => (syscall::BPF_XDP, syscall::XDP_FLAGS_DRV_MODE),
-            // Before the programs attached so far, which may drop or redirect adverts.
+            // Runs before the programs already attached, which may drop or redirect adverts.
             Self::Tc => (syscall::BPF_TCX_INGRESS, syscall::BPF_F_BEFORE),
             Self::Generic => (syscall::BPF_XDP, syscall::XDP_FLAGS_SKB_MODE),
         }
@@ -134,15 +134,15 @@ impl Attachments {
                 }
                 Err(error) => error,
             };
-            // `EINVAL` for an interface that does not exist (`bpf_xdp_link_attach`).
+            // The errno does not tell: for a missing interface, `bpf_xdp_link_attach` returns `EINVAL`.
             if !driver::exists(ifindex) {
                 return Err(AttachError::NoDevice { interface: interface.to_owned() });
             }
             if let Some(fatal) = AttachError::fatal(interface, &error) {
                 return Err(fatal);
             }
-            // Determined before a program is attached in the other XDP mode, because that attachment
-            // would itself be a reason for refusal.
+            // Describes a mode after its last candidate, and before the next mode is tried: with a
+            // program attached in the other XDP mode, the kernel would give that as the reason.
             if selection.candidates.get(position + 1).is_none_or(|next| next.mode != mode) {
                 let detail = describe(programs, ifindex, *candidate, &error);
                 reason = format!("{reason}; {mode} mode refused: {detail}");
@@ -178,7 +178,7 @@ impl Drop for Attachments {
 
 /// Why a program is not attached.
 pub(super) enum Refusal {
-    /// The verifier rejects it.
+    /// The kernel refuses to load it.
     Load(ProgramError),
     /// The kernel refuses to attach it.
     Attach(io::Error),
@@ -199,7 +199,7 @@ fn attach(programs: &mut Programs<'_>, ifindex: u32, candidate: Candidate) -> Re
     syscall::create_link(program, ifindex, hook, flags).map_err(Refusal::Attach)
 }
 
-/// Replaces the program of a link and returns whether the kernel accepted that.
+/// Replaces the program of a link and returns whether that succeeded.
 fn replace(programs: &mut Programs<'_>, link: &LinkProbe, entry: Entry) -> bool {
     programs.load(entry).is_ok_and(|program| syscall::update_link(link.0.as_fd(), program).is_ok())
 }
@@ -212,9 +212,13 @@ fn describe(programs: &mut Programs<'_>, ifindex: u32, candidate: Candidate, ref
     };
     let name = errno_name(error);
     if candidate.mode == Mode::Tc {
-        // Older kernels do not know the attach type.
+        // Kernels before 6.6 return `EINVAL` for this attach type.
         let old = error.raw_os_error() == Some(libc::EINVAL);
-        return if old { format!("{name}: it needs Linux 6.6 and CONFIG_NET_XGRESS") } else { name };
+        return if old {
+            format!("{name}: requires Linux 6.6 or later with CONFIG_NET_XGRESS")
+        } else {
+            name
+        };
     }
     let (_, flags) = candidate.mode.hook();
     let text = programs.load(candidate.entry).ok().and_then(|fd| extack::reason(fd, ifindex, flags));

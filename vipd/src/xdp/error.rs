@@ -122,7 +122,7 @@ pub enum AttachError {
         interface: String,
         /// The configured mode.
         preference: Preference,
-        /// The errno and the kernel's message, for the last mode tried.
+        /// Why these modes were tried, and for each the errno and the kernel's message, if any.
         reason: String,
     },
 }

@@ -5,15 +5,16 @@ use std::fmt;
 use super::driver::{Cost, Driver};
 use super::program::Entry;
 
-/// The hook of the kernel that the program runs at on an interface.
+/// The kernel hook at which the program runs on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// XDP in the driver, before the kernel allocates a packet buffer.
     Native,
-    /// TC ingress in the network stack (TCX, Linux 6.6). Costs the interface's other traffic nothing
-    /// measurable.
+    /// TC ingress in the network stack (TCX, Linux 6.6). Has no measurable cost for the interface's
+    /// other traffic.
     Tc,
-    /// XDP in the network stack. The kernel copies each packet that lies in several buffers.
+    /// XDP in the network stack. The kernel copies packets that span several buffers, are cloned or
+    /// lack headroom.
     Generic,
 }
 
@@ -30,10 +31,11 @@ impl fmt::Display for Mode {
 /// The configured mode of an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preference {
-    /// Native if the driver's native mode is known not to affect other traffic, otherwise TC ingress.
+    /// Native if the driver's native mode is known not to affect other traffic, otherwise TC ingress,
+    /// or generic if TC ingress is refused.
     #[default]
     Auto,
-    /// Native, or TC ingress if the driver refuses.
+    /// Native; if refused, TC ingress, then generic.
     Native,
     /// Generic only.
     Generic,
@@ -101,8 +103,8 @@ impl Selection {
             candidates.push(Candidate { mode, entry: Entry::of(mode, framing, frags) });
         };
         if native {
-            // With frags first, because drivers limit the MTU of an interface (veth: of its peer) to a
-            // page for a program without.
+            // The program with multi-buffer support first: for one without, drivers limit the MTU of
+            // the interface (veth: of its peer) to about a page.
             add(Mode::Native, true);
             add(Mode::Native, false);
         }

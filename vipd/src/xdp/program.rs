@@ -1,5 +1,6 @@
-//! The programs of the object. Each is loaded when it is first attached, because the verifier takes
-//! 0.1 s for each, and most hosts need one.
+//! The programs of the object. Apart from [`Entry::Tc`], which shows at startup whether the kernel
+//! accepts the parser, each is loaded when it is first attached: the verifier takes 0.1 s for each,
+//! and most hosts need only one.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -9,7 +10,7 @@ use vipd_common::names;
 
 use super::mode::{Framing, Mode};
 
-/// A program of the object: for a hook, and for what a frame looks like there.
+/// A program of the object, for one hook and one kind of frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// XDP, for drivers that support linear buffers only.
@@ -39,7 +40,7 @@ impl Entry {
         }
     }
 
-    /// Returns the header that the frames of its interfaces start with.
+    /// Returns the framing of the interfaces that the program serves.
     pub const fn framing(self) -> Framing {
         match self {
             Self::Xdp | Self::XdpFrags | Self::Tc => Framing::Ethernet,
@@ -47,9 +48,9 @@ impl Entry {
         }
     }
 
-    /// Returns the program for a mode. Natively `frags` selects the one for multi-buffer frames; the
-    /// generic hook always runs that one, because the kernel would linearize each long packet for the
-    /// other.
+    /// Returns the program for a mode. In native mode, `frags` selects the program for multi-buffer
+    /// frames. Generic mode always uses that program, because the kernel would linearize multi-buffer
+    /// packets for the other one.
     pub(super) const fn of(mode: Mode, framing: Framing, frags: bool) -> Self {
         match (mode, framing) {
             (Mode::Tc, Framing::Ethernet) => Self::Tc,
@@ -68,9 +69,9 @@ impl Entry {
 /// What a program does with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// `XDP_PASS`, or `TCX_NEXT`: the frame goes on as without the program.
+    /// `XDP_PASS` or `TCX_NEXT`: the frame continues as if the program were not attached.
     Pass,
-    /// `XDP_DROP`, or `TCX_DROP`.
+    /// `XDP_DROP` or `TCX_DROP`.
     Drop,
 }
 
@@ -78,7 +79,7 @@ pub enum Action {
 pub(super) struct Programs<'a>(pub(super) &'a mut Ebpf);
 
 impl Programs<'_> {
-    /// Loads a program, if it is not loaded, and returns its descriptor.
+    /// Loads a program unless it is already loaded, and returns its descriptor.
     pub(super) fn load(&mut self, entry: Entry) -> Result<BorrowedFd<'_>, ProgramError> {
         let program = self.0.program_mut(entry.name()).ok_or(ProgramError::NotLoaded)?;
         match program {
@@ -90,8 +91,8 @@ impl Programs<'_> {
     }
 }
 
-/// Runs a program `repeat` times on `frame` as if received on `ifindex` (`BPF_PROG_TEST_RUN`).
-/// It must be loaded.
+/// Runs a loaded program `repeat` times on `frame`, as if received on `ifindex`
+/// (`BPF_PROG_TEST_RUN`). Returns its action and the mean duration of a run in nanoseconds.
 pub(super) fn test_run(
     ebpf: &Ebpf,
     entry: Entry,
@@ -102,7 +103,7 @@ pub(super) fn test_run(
     let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
     // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
     let xdp_md: [u32; 6] = [0, length, 0, ifindex, 0, 0];
-    // `struct __sk_buff`, of which the kernel takes `ifindex`, the eleventh word.
+    // `struct __sk_buff`; `ifindex` is the eleventh word.
     let mut sk_buff = [0u32; 48];
     sk_buff[10] = ifindex;
     let context = if entry.is_tc() { bytemuck::cast_slice(&sk_buff) } else { bytemuck::cast_slice(&xdp_md) };

@@ -95,7 +95,7 @@ impl Announcer {
         !self.ready.is_empty()
     }
 
-    /// Returns whether an address is waiting for its first announcement.
+    /// Returns whether the first announcement of an address can be sent immediately.
     pub(crate) fn is_urgent(&self) -> bool {
         self.ready.peek().is_some_and(|Reverse(burst)| burst.round == 0 && !self.is_void(burst))
     }

@@ -133,7 +133,7 @@ impl Effects {
         if self.has_changes() { Vec::new() } else { std::mem::take(&mut self.downs) }
     }
 
-    /// Returns whether an address is waiting for its first announcement.
+    /// Returns whether the first announcement of an address can be sent immediately.
     pub(crate) fn is_urgent(&self) -> bool {
         self.announcer.is_urgent()
     }

@@ -75,6 +75,24 @@ fn master_sends_adverts_while_a_probe_is_blocked() -> Result<()> {
     })
 }
 
+/// The advert with priority 0 proves that the program is attached.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn election_after_priority_zero_does_not_wait_for_a_probe() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let injector = Injector::open(lab.host(Station::Client)?)?;
+    lab.host(NODE)?.run(move || -> Result<()> {
+        let mut bench = Bench::new()?;
+        bench.turn_until("all are backups", |bench| bench.all_are(State::Backup))?;
+        let _blocked = block_probes(&mut bench);
+        injector.send_paced(&masters(), ROUTERS.into(), Duration::ZERO)?;
+        bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
+        let last: Vec<_> = (1..=ROUTERS).map(|vrid| advert(vrid, 0)).collect();
+        injector.send_paced(&last, ROUTERS.into(), Duration::ZERO)?;
+        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))
+    })
+}
+
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn election_waits_for_a_probe_that_began_after_adverts_were_missed() -> Result<()> {
