@@ -125,7 +125,7 @@ impl Capture {
         let Some(reader) = self.reader.take() else { bail!("the capture was already stopped") };
         match reader.join() {
             Ok(result) => result.context("reading the capture's packet socket")?,
-            Err(_) => bail!("the capture's thread panicked"),
+            Err(_) => bail!("the capture thread panicked"),
         }
         let drops = self.shared.drops.load(Ordering::Relaxed);
         ensure!(drops == 0, "the capture lost {drops} frames; the machine is overloaded");

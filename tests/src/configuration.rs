@@ -63,7 +63,7 @@ pub struct Instance {
     pub interval: Duration,
     /// Whether the router preempts a master of lower priority.
     pub preempt: bool,
-    /// VIPs, all of one family and within the segment's prefix.
+    /// VIPs, all of one family. Configured with the segment's prefix length.
     pub addresses: Vec<IpAddr>,
     /// Unicast peers; if empty, adverts go to the multicast group.
     pub unicast_peers: Vec<IpAddr>,

@@ -30,6 +30,7 @@ pub mod configuration;
 pub mod conformance;
 pub mod control;
 pub mod failure;
+pub mod foreign_program;
 pub mod frame;
 mod frr;
 pub mod inject;

@@ -121,7 +121,7 @@ impl Process {
     /// Suspends the process and its child processes with SIGSTOP.
     ///
     /// # Errors
-    /// Returns an error if it has exited.
+    /// Returns an error if the process group no longer exists.
     pub fn pause(&self) -> Result<()> {
         kill_process_group(self.rustix_pid(), Signal::STOP)
             .with_context(|| format!("sending SIGSTOP to {}", self.name))
@@ -130,7 +130,7 @@ impl Process {
     /// Resumes the process and its child processes with SIGCONT.
     ///
     /// # Errors
-    /// Returns an error if it has exited.
+    /// Returns an error if the process group no longer exists.
     pub fn resume(&self) -> Result<()> {
         kill_process_group(self.rustix_pid(), Signal::CONT)
             .with_context(|| format!("sending SIGCONT to {}", self.name))
@@ -151,7 +151,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails only if it has already exited.
+        // An error means that the process no longer exists.
         let _ = self.kill();
     }
 }

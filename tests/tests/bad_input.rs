@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use aya::programs::Xdp;
-use aya::programs::xdp::XdpMode;
-use aya::{Ebpf, include_bytes_aligned};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use vipd_tests::agent::Agent;
 use vipd_tests::binary::{vipd, vipd_binary};
+use vipd_tests::foreign_program::{ForeignProgram, Kind};
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
 use vipd_tests::namespace::Namespace;
@@ -22,8 +20,6 @@ use vipd_tests::wait::wait_until;
 
 const NODE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The BPF object of vipd.
-const OBJECT: &[u8] = include_bytes_aligned!("../../vipd-ebpf/vipd.bpf.o");
 
 fn configuration(instances: &[(&str, u8)]) -> String {
     let tables = instances.iter().map(|(interface, vrid)| {
@@ -84,6 +80,16 @@ impl Running {
         .unwrap_or_else(|error| panic!("{error}: {:?} {:#?}", seen(), self.process.log()));
     }
 
+    /// Waits for a log line that contains `text` and names a BPF program.
+    fn wait_for_log(&self, text: &str, program: u32) {
+        let program = format!("program={program}");
+        let is_wanted = |line: &str| line.contains(text) && line.contains(&program);
+        wait_until(&format!("the log to contain {text:?} and {program}"), TIMEOUT, || {
+            self.process.log().iter().any(|line| is_wanted(&line.text))
+        })
+        .unwrap_or_else(|error| panic!("{error}: {:#?}", self.process.log()));
+    }
+
     fn stop(mut self) {
         let status = self.process.terminate(TIMEOUT).expect("agent exits");
         assert!(status.success(), "{status}: {:#?}", self.process.log());
@@ -140,38 +146,18 @@ fn add_second_interface(node: &Namespace) {
     added.expect("add an interface");
 }
 
-/// An XDP program of another application on an interface, in the generic hook. It is vipd's program
-/// without any virtual router, so it passes all frames.
-struct ForeignProgram {
-    loaded: Ebpf,
-    ifindex: u32,
+/// Attaches an XDP program of another application to [`INTERFACE`].
+fn foreign_xdp(node: &Namespace) -> ForeignProgram {
+    ForeignProgram::attach(node, INTERFACE, Kind::PassingXdp).expect("attach the program")
 }
 
-impl ForeignProgram {
-    /// Attaches the program to [`INTERFACE`].
-    fn attach(node: &Namespace) -> Self {
-        node.run(|| {
-            let ifindex = links::index(INTERFACE).expect("the interface exists");
-            let mut loaded = Ebpf::load(OBJECT).expect("load the object");
-            let program = loaded.program_mut("vipd_xdp_frags").expect("a program of the object");
-            let program = <&mut Xdp>::try_from(program).expect("an XDP program");
-            program.load().expect("load the program");
-            program.attach_to_if_index(ifindex, XdpMode::Skb).expect("attach the program");
-            Self { loaded, ifindex }
-        })
-    }
-
-    /// Returns whether the program is attached.
-    fn is_attached(&self, node: &Namespace) -> bool {
-        let mut link = Command::new("ip");
-        link.args(["-j", "-d", "link", "show"]);
-        let links = output(node, link).expect("run ip").stdout;
-        let links: serde_json::Value = serde_json::from_slice(&links).expect("JSON");
-        let mut links = links.as_array().expect("an array").iter();
-        let link = links.find(|link| link["ifindex"] == self.ifindex).expect("the interface");
-        let program = self.loaded.program("vipd_xdp_frags").expect("a program of the object");
-        link["xdp"]["prog"]["id"] == program.info().expect("it is loaded").id()
-    }
+/// Returns whether a foreign XDP program is still attached to [`INTERFACE`].
+fn is_attached(foreign: &ForeignProgram, node: &Namespace) -> bool {
+    let mut link = Command::new("ip");
+    link.args(["-j", "-d", "link", "show", "dev", INTERFACE]);
+    let links = output(node, link).expect("run ip").stdout;
+    let links: serde_json::Value = serde_json::from_slice(&links).expect("JSON");
+    links[0]["xdp"]["prog"]["id"] == foreign.id()
 }
 
 #[test]
@@ -180,7 +166,7 @@ fn foreign_xdp_program_is_reported_and_kept() {
     let generic = |routers: &[(&str, u8)]| format!("xdp = \"generic\"\n\n{}", configuration(routers));
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
-    let foreign = ForeignProgram::attach(node);
+    let foreign = foreign_xdp(node);
 
     let alone = output(node, command(node, "alone", &generic(&[(INTERFACE, 2)]))).expect("run the process");
     assert_rejected(&alone, &["another XDP program is attached to eth1", "ip link set dev eth1 xdp off"]);
@@ -188,7 +174,7 @@ fn foreign_xdp_program_is_reported_and_kept() {
     node.run(|| links::add_bridge("eth2").and_then(|()| links::set_up("eth2"))).expect("add");
     let both = Running::start(&lab, "both", &generic(&[(INTERFACE, 2), ("eth2", 3)]));
     both.expect(2, "fault", "another XDP program is attached to eth1");
-    assert!(foreign.is_attached(node));
+    assert!(is_attached(&foreign, node));
     // Once the other program is gone, vipd attaches its own without a restart.
     drop(foreign);
     both.expect(2, "master", "");
@@ -200,7 +186,7 @@ fn foreign_xdp_program_is_reported_and_kept() {
 fn next_to_a_foreign_xdp_program_vipd_uses_tc_ingress() {
     let lab = Lab::new(2).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
-    let foreign = ForeignProgram::attach(node);
+    let foreign = foreign_xdp(node);
     let native = format!("xdp = \"native\"\n\n{}", configuration(&[(INTERFACE, 1)]));
     let agent = Running::start(&lab, "agent", &native);
     agent.expect(1, "master", "");
@@ -210,7 +196,12 @@ fn next_to_a_foreign_xdp_program_vipd_uses_tc_ingress() {
     stronger.start().expect("start the second node");
     // It receives the adverts of the second node.
     agent.expect(1, "backup", "");
-    assert!(foreign.is_attached(node));
+    assert!(is_attached(&foreign, node));
+    agent.wait_for_log("another XDP program runs before", foreign.id());
+
+    drop(foreign);
+    let later = foreign_xdp(node);
+    agent.wait_for_log("another XDP program runs before", later.id());
     agent.stop();
 }
 

@@ -8,8 +8,9 @@ use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
 use vipd_tests::command;
-use vipd_tests::configuration::Family;
+use vipd_tests::configuration::{Family, XdpMode};
 use vipd_tests::control::{counter, status, wait_for, wait_for_state};
+use vipd_tests::foreign_program::{ForeignProgram, Kind};
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
 use vipd_tests::links;
@@ -108,6 +109,43 @@ fn master_with_detached_xdp_link_recovers_without_state_change() {
         .unwrap();
     wait_for_state(&one, "master", TIMEOUT).unwrap();
     assert_eq!(counter(&one, "master-transitions").unwrap(), 1);
+}
+
+/// A program that another application attaches before vipd's drops all adverts. The backup must notice
+/// this instead of electing itself, and receive adverts again although the other program stays.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn backup_behind_a_foreign_tc_program_recovers_without_takeover() {
+    let lab = Lab::new(2).unwrap();
+    let capture = lab.capture().unwrap();
+    let one = start_agent(&lab, ONE, &[instance(Family::V4, 200)]).unwrap();
+    wait_for_state(&one, "master", TIMEOUT).unwrap();
+    let mut two = Agent::new(&lab, TWO, vipd().unwrap(), &[instance(Family::V4, 100)]).unwrap();
+    // `auto`, whatever mode the tests run in.
+    two.set_xdp_mode(XdpMode::Auto).unwrap();
+    two.start().unwrap();
+    wait_for_backup_of(&two, ONE.ipv4()).unwrap();
+    let node = lab.host(TWO).unwrap();
+    let hidden = WallTime::now();
+    let programs: Vec<_> = (1..=3)
+        .map(|_| {
+            let program = ForeignProgram::attach(node, INTERFACE, Kind::DroppingTc).unwrap();
+            let received = counter(&two, "advertisement-rcvd").unwrap();
+            try_wait_until("adverts to be received again", TIMEOUT, || {
+                Ok(counter(&two, "advertisement-rcvd")? >= received + 10)
+            })
+            .unwrap();
+            program
+        })
+        .collect();
+    assert!(!has_advert(&capture, hidden, TWO), "the backup became a second master");
+    assert_eq!(counter(&two, "master-transitions").unwrap(), 0);
+    wait_for_state(&two, "backup", TIMEOUT).unwrap();
+    wait_until("the cause to be logged", TIMEOUT, || {
+        two.log().iter().any(|line| line.text.contains("another program was attached before vipd's"))
+    })
+    .unwrap();
+    drop(programs);
 }
 
 /// Reopening a link, here to create a macvlan, must not detach the BPF program: adverts that arrive

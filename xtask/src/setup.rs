@@ -23,7 +23,7 @@ const TEST_PACKAGES: [&str; 4] = ["keepalived", "frr", "iproute2", "iputils-ping
 /// Only needed to change vipd-ebpf or vipd-common. Building vipd requires only stable Rust.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Instead install the packages that the tests need
+    /// Install the packages that the tests need, instead of the toolchain
     #[arg(long)]
     tests: bool,
 }

@@ -51,7 +51,7 @@ impl Host {
 
 /// An advert that has arrived but has not been handled yet.
 pub(crate) struct Record {
-    /// The receiving member.
+    /// Index of the receiving member.
     pub(crate) member: usize,
     pub(crate) advert: Received,
     /// Arrival time of the last unchanged advert before this one.

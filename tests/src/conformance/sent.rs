@@ -78,7 +78,7 @@ pub fn read(frame: &Frame, router: &RouterSpec) -> Option<Sent> {
 /// Checks a sent frame against the expected frame.
 ///
 /// # Errors
-/// Returns an error for the first field that differs, with its actual and expected value.
+/// Returns an error for the first field that differs, with its actual and expected values.
 pub fn check(sent: &Sent, expected: &ExpectedFrame, router: &RouterSpec) -> Result<()> {
     match sent {
         Sent::Advert(advert, destination) => check_advert(advert, *destination, expected, router),

@@ -226,7 +226,7 @@ impl<'t> Value<'t> {
     }
 }
 
-/// Returns the type of a value with an article, for messages.
+/// Returns the type of a value with its article (`an integer`), for messages.
 pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",

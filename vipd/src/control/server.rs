@@ -2,8 +2,8 @@
 //!
 //! The number of clients is limited, and so are the memory and time that each may use: a stuck or
 //! hostile client occupies only its own slot and does not delay others. Requests that arrive while a
-//! report is being built are all answered from the next one, because building a report for thousands
-//! of routers also takes time on the engine thread.
+//! report is being built share the next one, because each report for thousands of routers also costs
+//! the engine thread time.
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixListener as StdUnixListener;

@@ -1,8 +1,9 @@
-//! Detection of BPF programs that were detached externally.
+//! Detection of BPF programs that were detached externally, or that another program hides packets
+//! from.
 //!
-//! The kernel sends no notification when a BPF link is detached (neither for XDP nor for TCX), and a
-//! router that receives no adverts would elect itself. The [`prober`](super::prober) thread
-//! therefore queries the kernel.
+//! The kernel sends no notification when a BPF link is detached (neither for XDP nor for TCX), or when
+//! another program is attached before it, and a router that receives no adverts would elect itself.
+//! The [`prober`](super::prober) thread therefore queries the kernel.
 //!
 //! Every advert that arrives proves that the program is attached. A link with backups is therefore
 //! probed only when the next advert is overdue by half an interval, and never in the steady state.
@@ -32,7 +33,7 @@ use super::instance::Instance;
 use super::links::Links;
 use super::prober::Attachment;
 use crate::vrrp::{Input, State};
-use crate::xdp::Row;
+use crate::xdp::{Position, Row};
 
 /// Delay before retrying an election that waits for a probe, in nanoseconds. Usually the probe's
 /// result wakes the engine earlier.
@@ -118,7 +119,7 @@ impl Watch {
 }
 
 impl Engine {
-    /// Finds links whose program was detached, marks their routers for reconciliation, and requests
+    /// Finds links whose program is detached or behind another one, marks their routers for reconciliation, and requests
     /// that the program be attached again. Requests probes of links on which an advert is overdue.
     pub(super) fn check_attachments(&mut self, now: Timestamp) {
         self.check_attachments_at = None;
@@ -132,10 +133,11 @@ impl Engine {
                 continue;
             }
             let Some(attachment) = &io.attachment else { continue };
-            if attachment.is_detached() {
+            let position = attachment.position();
+            if position != Position::First {
                 io.detached_at = Some(now);
                 link.changed = true;
-                self.reports.send(Report::XdpDetached { interface: link.name.clone() });
+                self.reports.send(Report::ProgramLost { interface: link.name.clone(), position });
                 self.reattach(id);
                 continue;
             }
@@ -229,9 +231,9 @@ pub(super) fn attachment<'a>(
     }
     let io = links.get(instance.link)?.io.as_ref()?;
     let attachment = io.attachment.as_deref().filter(|_| io.detached_at.is_none())?;
-    // If the program was just found detached, the router is impeded in the next turn.
+    // If the program was just found detached or behind another one, the router is impeded in the next turn.
     let proven_at = attachment.attached_at().max(io.watch.received_at);
-    (attachment.is_detached() || proven_at < needed).then_some(attachment)
+    (attachment.position() != Position::First || proven_at < needed).then_some(attachment)
 }
 
 #[cfg(test)]
@@ -308,7 +310,7 @@ mod tests {
         assert!(probed.first().is_some_and(|first| (20_400..=20_500).contains(first)), "{probed:?}");
         let mut watch = watch_from(10_000);
         let mut wakeups = 0;
-        // An interval of 100 ms and a deadline 361 ms after the last advert.
+        // Interval 100 ms, priority 100: each deadline is 361 ms after the last advert.
         for deadline in (10_361..20_000).step_by(300) {
             wakeups += usize::from(watch.wake_at < at(deadline) && watch.wake_at > at(10_000));
             watch.is_due(at(deadline), || std::iter::once((row(1), 100 * MS)), |_| at(deadline / 100 * 100));

@@ -16,7 +16,7 @@ use crate::config;
 use crate::netlink::Address;
 use crate::service::bus::Publisher;
 use crate::vrrp::{Event, Peer, Snapshot, VirtualAddress};
-use crate::xdp::{Mode, Row};
+use crate::xdp::{Mode, Position, Row};
 
 /// Messages from the service to the engine. Never lost.
 #[expect(
@@ -44,7 +44,7 @@ pub(crate) enum Command {
 pub(crate) enum Request {
     /// Opens a link whose interface exists, or updates a link that is already open.
     Open(LinkSpec),
-    /// Like `Open`, for a link whose BPF program was detached externally. Handled before requests
+    /// Like `Open`, for a link whose BPF program must be attached again. Handled before requests
     /// for other links.
     Reattach(LinkSpec),
     /// Restores an open link's multicast memberships, which the kernel may have dropped.
@@ -80,8 +80,9 @@ pub(crate) enum Report {
     StaleVipRemoved(Address),
     /// A VIP was removed because its router is not master.
     VipRemoved { router: RouterId, address: Address },
-    /// The BPF program of a link was detached externally; the service attaches it again.
-    XdpDetached { interface: String },
+    /// The BPF program of a link was detached externally or is behind another program; the service
+    /// attaches it again.
+    ProgramLost { interface: String, position: Position },
     /// There is no room for another virtual router.
     NoRoom(NoRoom),
     /// The kernel refused to add or remove an address.

@@ -45,7 +45,7 @@ impl Engine {
                 let created = std::mem::take(&mut io.macvlans);
                 let failed = std::mem::take(&mut io.failed_macvlans);
                 let probe = io.probe.take();
-                io.attachment = probe.map(|probe| self.prober.watch(move || probe.is_attached()));
+                io.attachment = probe.map(|probe| self.prober.watch(move || probe.position()));
                 link.failure = None;
                 // Dropped by the service, because closing the sockets blocks.
                 if let Some(replaced) = link.io.replace(io) {

@@ -199,7 +199,7 @@ impl Link {
     }
 
     /// Returns whether the interface exists and the service has not yet completed its first attempt
-    /// to open the link.
+    /// to open the link. Always false for a macvlan.
     pub(crate) fn is_opening(&self) -> bool {
         self.ifindex.is_some() && self.io.is_none() && self.failure.is_none() && !self.is_virtual_mac()
     }

@@ -35,13 +35,13 @@ pub(crate) enum FrameKind {
 pub(crate) struct LinkIo {
     /// Mode of the BPF program; `None` on an address-only link.
     pub(crate) mode: Option<Mode>,
-    /// Checks whether the BPF program is still attached.
+    /// Checks whether the BPF program is still attached and the first at its hook.
     pub(crate) probe: Option<LinkProbe>,
     /// The results of these checks.
     pub(crate) attachment: Option<Arc<Attachment>>,
     /// Decides when to check again.
     pub(crate) watch: Watch,
-    /// When the BPF program was found to be detached externally.
+    /// When the BPF program was found to be detached externally, or behind another program.
     pub(crate) detached_at: Option<Timestamp>,
     /// Families whose group cannot be joined, each with a human-readable error. Their routers do not
     /// receive multicast adverts.

@@ -1,11 +1,11 @@
-//! The thread that checks whether BPF programs are still attached.
+//! The thread that checks whether BPF programs are still attached, and the first at their hook.
 //!
-//! `BPF_OBJ_GET_INFO_BY_FD` on an XDP link takes the rtnl lock (`bpf_xdp_link_fill_link_info` in
+//! The queries take the rtnl lock (for an XDP link, `bpf_xdp_link_fill_link_info` in
 //! `net/core/dev.c`), which a driver may hold for seconds while it resets its rings. The engine
 //! therefore never makes this call itself, and only reads the latest result.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -16,6 +16,7 @@ use super::clock;
 use super::poll::Waker;
 use crate::config::Realtime;
 use crate::realtime;
+use crate::xdp::Position;
 
 /// Stack size in bytes. Small, because the process's memory is locked.
 const STACK: usize = 128 * 1024;
@@ -23,10 +24,11 @@ const STACK: usize = 128 * 1024;
 /// The latest probe results of an attachment. The thread stops probing when the engine drops this.
 #[derive(Debug, Default)]
 pub(crate) struct Attachment {
-    /// Start time of the last probe that found the program attached, in nanoseconds; 0 if there was
-    /// none.
+    /// Start time of the last probe that found the program attached and first, in nanoseconds; 0 if
+    /// there was none.
     attached_at: AtomicU64,
-    is_detached: AtomicBool,
+    /// A [`Position`]; initially [`Position::First`].
+    position: AtomicU8,
     /// The requested [`Probing`] that has not begun yet.
     pending: AtomicU8,
 }
@@ -36,28 +38,34 @@ pub(crate) struct Attachment {
 #[repr(u8)]
 enum Probing {
     None,
-    /// Wake the engine only if the program is detached.
+    /// Wake the engine only if the program is not the first.
     Unawaited,
     /// Wake the engine after the probe.
     Awaited,
 }
 
 impl Attachment {
-    /// Returns the start time of the last probe that found the program attached, or
+    /// Returns the start time of the last probe that found the program attached and first, or
     /// `Timestamp::ZERO` if there was none.
     pub(crate) fn attached_at(&self) -> Timestamp {
         Timestamp::from_nanos(self.attached_at.load(Ordering::Acquire))
     }
 
-    /// Returns whether a probe found the program detached. This is final, because attaching the
+    /// Returns what the probes found. Any position but the first is final, because attaching the
     /// program again creates a new BPF link and a new attachment.
-    pub(crate) fn is_detached(&self) -> bool {
-        self.is_detached.load(Ordering::Acquire)
+    pub(crate) fn position(&self) -> Position {
+        const BEHIND: u8 = Position::Behind as u8;
+        const DETACHED: u8 = Position::Detached as u8;
+        match self.position.load(Ordering::Acquire) {
+            BEHIND => Position::Behind,
+            DETACHED => Position::Detached,
+            _ => Position::First,
+        }
     }
 }
 
-/// Queries the kernel and returns whether the program is attached. May block.
-type Probe = Box<dyn Fn() -> bool + Send>;
+/// Queries the kernel for the position of the program. May block.
+type Probe = Box<dyn Fn() -> Position + Send>;
 
 enum Job {
     /// Add an attachment and probe it.
@@ -71,8 +79,8 @@ enum Job {
 pub(crate) struct Prober(Sender<Job>);
 
 impl Prober {
-    /// Starts the thread. It wakes the engine when it finds a program detached, and after each
-    /// awaited probe.
+    /// Starts the thread. It wakes the engine when it finds a program detached or behind another one,
+    /// and after each awaited probe.
     ///
     /// # Errors
     /// `EAGAIN` if the thread cannot be started.
@@ -90,17 +98,16 @@ impl Prober {
     }
 
     /// Adds an attachment, which is probed immediately and later on request.
-    pub(crate) fn watch(&self, is_attached: impl Fn() -> bool + Send + 'static) -> Arc<Attachment> {
+    pub(crate) fn watch(&self, probe: impl Fn() -> Position + Send + 'static) -> Arc<Attachment> {
         let attachment = Arc::new(Attachment::default());
         attachment.pending.store(Probing::Unawaited as u8, Ordering::Release);
         // Never fails, because the thread runs as long as this handle exists.
-        let _ =
-            self.0.send(Job::Watch { attachment: Arc::downgrade(&attachment), probe: Box::new(is_attached) });
+        let _ = self.0.send(Job::Watch { attachment: Arc::downgrade(&attachment), probe: Box::new(probe) });
         attachment
     }
 
-    /// Requests a probe that wakes the engine only if it finds the program detached. Does nothing if
-    /// a request is already pending.
+    /// Requests a probe that wakes the engine only if the program is not the first. Does nothing if a
+    /// request is already pending.
     pub(crate) fn request(&self, attachment: &Attachment) {
         self.submit(attachment, Probing::Unawaited);
     }
@@ -140,16 +147,17 @@ fn probe(watched: &Watched, waker: &Waker) -> bool {
         return true;
     }
     let now = clock::now();
-    let is_attached = (watched.probe)();
-    if is_attached {
+    let position = (watched.probe)();
+    let is_first = position == Position::First;
+    if is_first {
         attachment.attached_at.store(now.as_nanos(), Ordering::Release);
     } else {
-        attachment.is_detached.store(true, Ordering::Release);
+        attachment.position.store(position as u8, Ordering::Release);
     }
-    if pending == Probing::Awaited as u8 || !is_attached {
+    if pending == Probing::Awaited as u8 || !is_first {
         waker.wake();
     }
-    is_attached
+    is_first
 }
 
 #[cfg(test)]
@@ -170,34 +178,36 @@ mod tests {
         let (release, released) = channel();
         let attachment = prober.watch(move || {
             let _ = begun.send(());
-            released.recv().unwrap_or(false)
+            released.recv().unwrap_or(Position::Detached)
         });
         has_begun.recv_timeout(SOON).expect("the first probe begins without a request");
         prober.request(&attachment);
         prober.request_awaited(&attachment);
-        assert_eq!((attachment.attached_at(), attachment.is_detached()), (Timestamp::ZERO, false));
+        assert_eq!((attachment.attached_at(), attachment.position()), (Timestamp::ZERO, Position::First));
         let before = clock::now();
-        release.send(true).expect("the probe is waiting");
+        release.send(Position::First).expect("the probe is waiting");
         has_begun.recv_timeout(SOON).expect("the requested probe begins");
         let first = attachment.attached_at();
         assert!(first > Timestamp::ZERO && first <= before, "the time at which the probe began");
-        release.send(true).expect("the probe is waiting");
+        release.send(Position::First).expect("the probe is waiting");
         poll.wait(None).expect("the engine is woken after an awaited probe");
         assert!(attachment.attached_at() > first);
     }
 
     #[test]
-    fn detached_program_wakes_the_engine_and_is_not_probed_again() {
+    fn program_that_is_no_longer_first_wakes_the_engine_and_is_not_probed_again() {
         let mut poll = Poll::new().expect("a poll");
         let prober = Prober::start(poll.waker(), Realtime::Off).expect("a thread");
-        let (sender, calls) = channel();
-        let attachment = prober.watch(move || {
-            let _ = sender.send(());
-            false
-        });
-        poll.wait(None).expect("the engine is woken");
-        assert!(attachment.is_detached());
-        assert_eq!(calls.recv_timeout(SOON), Ok(()));
-        assert_eq!(calls.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected));
+        for position in [Position::Behind, Position::Detached] {
+            let (sender, calls) = channel();
+            let attachment = prober.watch(move || {
+                let _ = sender.send(());
+                position
+            });
+            poll.wait(None).expect("the engine is woken");
+            assert_eq!(attachment.position(), position);
+            assert_eq!(calls.recv_timeout(SOON), Ok(()));
+            assert_eq!(calls.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected));
+        }
     }
 }

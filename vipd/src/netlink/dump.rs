@@ -10,7 +10,7 @@ use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
-use super::message::Notice;
+use super::message::{LinkDetails, Notice};
 use super::monitor::{Monitor, WatchedLink};
 use super::requests::Requests;
 use super::wire::{Message, ifindex, link_name};
@@ -95,6 +95,19 @@ impl Requests {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
             result => result.map(drop),
         }
+    }
+
+    /// Returns the ID of the XDP program that is attached to an interface, or `None` if there is no
+    /// program or no such interface. If programs are attached in several modes, the kernel reports no ID.
+    ///
+    /// # Errors
+    /// The error returned by the kernel.
+    pub fn xdp_program(&mut self, interface: &str) -> io::Result<Option<u32>> {
+        let mut program = None;
+        self.link(interface, |message| {
+            program = LinkDetails::decode(message).and_then(|link| link.xdp_program);
+        })?;
+        Ok(program)
     }
 
     /// Returns whether the kernel has resolved the MAC address of a neighbor.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use rtnetlink::packet_core::{Parseable, ParseableParametrized};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkHeader};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkXdp};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
@@ -122,6 +122,8 @@ pub(super) struct LinkDetails {
     pub(super) parent: Option<u32>,
     pub(super) mac: Option<[u8; 6]>,
     pub(super) group: u32,
+    /// ID of the attached XDP program.
+    pub(super) xdp_program: Option<u32>,
 }
 
 impl LinkDetails {
@@ -142,6 +144,12 @@ impl LinkDetails {
                 Ok(LinkAttribute::Link(parent)) => link.parent = Some(parent),
                 Ok(LinkAttribute::Address(mac)) => link.mac = mac.try_into().ok(),
                 Ok(LinkAttribute::Group(group)) => link.group = group,
+                Ok(LinkAttribute::Xdp(found)) => {
+                    link.xdp_program = found.iter().find_map(|attribute| match attribute {
+                        LinkXdp::ProgId(id) if *id != 0 => Some(*id),
+                        _ => None,
+                    });
+                }
                 _ => {}
             }
         }

@@ -120,7 +120,7 @@ pub(crate) struct Transitions {
 }
 
 impl Transitions {
-    /// Returns a reader for the latest change of a single router.
+    /// Returns a reader for the latest state change of any router.
     pub(crate) fn latest(&self) -> Latest {
         Latest(Arc::clone(&self.shared))
     }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, anyhow};
 
+use super::foreign_xdp::ForeignXdp;
 use super::worker::LinkWork;
 use crate::engine::attachment::Watch;
 use crate::engine::id::RouterId;
@@ -25,7 +26,7 @@ use crate::netlink::{Macvlans, Wanted};
 use crate::packet::{Batch, Members, Membership, PacketSocket, UnicastSocket};
 use crate::process::InterfaceClaim;
 use crate::vrrp::Family;
-use crate::xdp::{Attached, Kernel, Row};
+use crate::xdp::{Attached, Kernel, Mode, Row};
 
 /// Opens and closes links. Its methods block: a driver may take seconds to attach a BPF program,
 /// and netlink requests wait for the rtnl lock.
@@ -34,6 +35,7 @@ pub(crate) struct LinkOpener {
     macvlans: Macvlans,
     /// Open links, by interface index.
     open: BTreeMap<u32, Open>,
+    foreign_xdp: ForeignXdp,
     /// Exclude other agents from the interfaces. Dropped last, after the programs are detached.
     claims: BTreeMap<u32, InterfaceClaim>,
 }
@@ -47,12 +49,14 @@ struct Open {
     unjoined: Vec<(Family, String)>,
     /// Entries in the BPF program's maps.
     entries: Vec<XdpEntry>,
+    /// Mode of the BPF program, if it has been attached.
+    mode: Option<Mode>,
 }
 
 impl LinkOpener {
     /// `claims` are the interfaces that this agent has already claimed, by index.
     pub(crate) fn new(kernel: Kernel, macvlans: Macvlans, claims: BTreeMap<u32, InterfaceClaim>) -> Self {
-        Self { kernel, macvlans, open: BTreeMap::new(), claims }
+        Self { kernel, macvlans, open: BTreeMap::new(), foreign_xdp: ForeignXdp::default(), claims }
     }
 
     /// Runs all steps of [`open`](LinkWork::open).
@@ -170,7 +174,16 @@ impl LinkOpener {
         if let Attached { mode, reason: Some(reason), .. } = &attached {
             tracing::info!(interface, %mode, reason, "BPF program attached");
         }
+        self.open.entry(ifindex).or_default().mode = Some(attached.mode);
+        self.check_xdp(ifindex, interface);
         Ok(attached)
+    }
+
+    /// Reports an XDP program that runs before vipd's.
+    fn check_xdp(&mut self, ifindex: u32, interface: &str) {
+        if self.open.get(&ifindex).and_then(|open| open.mode) == Some(Mode::Tc) {
+            self.foreign_xdp.check(ifindex, interface);
+        }
     }
 
     fn forget_entry(&mut self, ifindex: u32, entry: &XdpEntry) {
@@ -213,8 +226,15 @@ impl LinkWork for LinkOpener {
         changed
     }
 
+    fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) {
+        for spec in specs {
+            self.check_xdp(spec.ifindex, &spec.name);
+        }
+    }
+
     fn close(&mut self, ifindex: u32) {
         self.kernel.detach(ifindex);
+        self.foreign_xdp.forget(ifindex);
         for entry in self.open.remove(&ifindex).unwrap_or_default().entries {
             self.forget_entry(ifindex, &entry);
             self.remove_peers(&entry);

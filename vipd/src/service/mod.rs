@@ -20,6 +20,7 @@
 
 pub(crate) mod bus;
 pub(crate) mod link_io;
+mod foreign_xdp;
 mod log;
 mod privilege;
 mod report;

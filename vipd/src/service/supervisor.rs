@@ -25,7 +25,7 @@ const DISCARD_CHECK: Duration = Duration::from_secs(5);
 /// Maximum time to wait for the worker at shutdown; a slow driver may be attaching.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The counters of discarded adverts, which the log reports.
+/// Provides the counters of discarded adverts for the log.
 pub(super) trait DiscardCounters {
     /// Returns whether adverts were discarded since the last call.
     fn take_discarded(&self) -> bool;
@@ -241,6 +241,8 @@ mod tests {
         fn renew_groups<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec> {
             Vec::new()
         }
+
+        fn check<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) {}
 
         fn close(&mut self, _ifindex: u32) {}
 

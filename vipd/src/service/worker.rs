@@ -27,7 +27,7 @@ use crate::xdp::Row;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Maximum delay before a retry.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// Interval at which group memberships are checked.
+/// Interval at which group memberships are checked, and XDP programs of other applications.
 const CHECK: Duration = Duration::from_secs(5);
 
 /// The operations of the worker thread. Each call may block for seconds.
@@ -37,6 +37,8 @@ pub(crate) trait LinkWork: Send + 'static {
     /// Restores the multicast memberships of open links that the kernel has dropped. Returns the
     /// links whose set of groups that cannot be joined has changed, which must be opened again.
     fn renew_groups<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
+    /// Reports XDP programs that run before vipd's program on open links.
+    fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>);
     /// Undoes [`open`](Self::open). The interface may no longer exist.
     fn close(&mut self, ifindex: u32);
     /// Removes a router from the BPF program and clears its row.
@@ -225,8 +227,10 @@ impl<W: LinkWork> State<W> {
         }
     }
 
-    /// Restores multicast memberships that the kernel has dropped without a notification.
+    /// Restores multicast memberships that the kernel has dropped, and reports XDP programs attached by
+    /// other applications. The kernel sends no notification of either.
     fn check(&mut self) {
+        self.work.check(self.open.values());
         for spec in self.work.renew_groups(self.open.values()) {
             self.open(spec);
         }
@@ -273,6 +277,8 @@ mod tests {
         fn renew_groups<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec> {
             Vec::new()
         }
+
+        fn check<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) {}
 
         fn close(&mut self, _ifindex: u32) {}
 

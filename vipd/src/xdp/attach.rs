@@ -42,26 +42,49 @@ pub struct Attached {
     pub probe: LinkProbe,
 }
 
+/// What a [`LinkProbe`] finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// The program is attached and is the first to run at its hook.
+    First,
+    /// Another program was attached before it at TC ingress, and may hide packets from it.
+    Behind,
+    /// The program is no longer attached.
+    Detached,
+}
+
 /// Queries the kernel whether a program is still attached. Cheap to clone, and usable from any thread.
 ///
 /// A probe does not keep the program attached: [`Kernel::detach`](super::Kernel::detach) detaches the
 /// link even if probes exist, and the kernel closes all descriptors when the process ends.
 #[derive(Clone, Debug)]
-pub struct LinkProbe(Arc<OwnedFd>);
+pub struct LinkProbe {
+    link: Arc<OwnedFd>,
+    mode: Mode,
+}
 
 impl LinkProbe {
-    /// Returns whether the program is still attached. Returns false after `BPF_LINK_DETACH`
-    /// (`bpftool link detach`) and after the interface was deleted, and true if the query fails.
+    /// Returns the program's position. It is [`Position::Detached`] after `BPF_LINK_DETACH` (`bpftool
+    /// link detach`) and after the interface was deleted, and [`Position::First`] if a query fails.
     ///
-    /// Makes one system call and does not allocate. The kernel takes the rtnl lock, so the call blocks
-    /// while another process reconfigures an interface.
-    pub fn is_attached(&self) -> bool {
-        syscall::link_info(self.0.as_fd()).map_or(true, |info| info.ifindex != 0)
+    /// Makes one system call, two at TC ingress, and does not allocate. The kernel takes the rtnl lock,
+    /// so the calls block while another process reconfigures an interface.
+    pub fn position(&self) -> Position {
+        let Ok(info) = syscall::link_info(self.link.as_fd()) else { return Position::First };
+        if info.ifindex == 0 {
+            return Position::Detached;
+        }
+        let (hook, _) = self.mode.hook();
+        // An interface has room for one XDP program only.
+        match (self.mode == Mode::Tc).then(|| syscall::first_link(info.ifindex, hook)) {
+            Some(Ok(first)) if first != info.id => Position::Behind,
+            _ => Position::First,
+        }
     }
 
     /// Returns the ID of the BPF link, as `bpftool link` prints it, or `None` if the query fails.
     pub fn id(&self) -> Option<u32> {
-        syscall::link_info(self.0.as_fd()).ok().map(|info| info.id)
+        syscall::link_info(self.link.as_fd()).ok().map(|info| info.id)
     }
 }
 
@@ -107,9 +130,8 @@ impl Attachments {
                 let Attachment { link, mode, .. } = &*present;
                 return Ok(Attached { mode: *mode, reason: None, probe: link.clone() });
             }
-            self.detach(ifindex);
         }
-        self.0.remove(&ifindex);
+        self.detach(ifindex);
         self.create(programs, ifindex, interface, &selection)
     }
 
@@ -128,7 +150,7 @@ impl Attachments {
             let Candidate { mode, entry } = *candidate;
             let error = match attach(programs, ifindex, *candidate) {
                 Ok(link) => {
-                    let probe = LinkProbe(Arc::new(link));
+                    let probe = LinkProbe { link: Arc::new(link), mode };
                     self.0.insert(ifindex, Attachment { link: probe.clone(), preference, mode, entry });
                     return Ok(Attached { mode, reason: Some(reason), probe });
                 }
@@ -156,14 +178,16 @@ impl Attachments {
         })
     }
 
+    /// Returns the attachment to an interface if the kernel has not removed it, and no other program runs
+    /// before it. An attachment that is behind another program is created again in front of it.
     fn attached(&mut self, ifindex: u32) -> Option<&mut Attachment> {
-        self.0.get_mut(&ifindex).filter(|attachment| attachment.link.is_attached())
+        self.0.get_mut(&ifindex).filter(|attachment| attachment.link.position() == Position::First)
     }
 
     pub(super) fn detach(&mut self, ifindex: u32) {
         if let Some(attachment) = self.0.remove(&ifindex) {
             // Detaching fails only for a link that is already detached.
-            let _ = syscall::detach_link(attachment.link.0.as_fd());
+            let _ = syscall::detach_link(attachment.link.link.as_fd());
         }
     }
 }
@@ -171,7 +195,7 @@ impl Attachments {
 impl Drop for Attachments {
     fn drop(&mut self) {
         for attachment in self.0.values() {
-            let _ = syscall::detach_link(attachment.link.0.as_fd());
+            let _ = syscall::detach_link(attachment.link.link.as_fd());
         }
     }
 }
@@ -201,7 +225,7 @@ fn attach(programs: &mut Programs<'_>, ifindex: u32, candidate: Candidate) -> Re
 
 /// Replaces the program of a link and returns whether that succeeded.
 fn replace(programs: &mut Programs<'_>, link: &LinkProbe, entry: Entry) -> bool {
-    programs.load(entry).is_ok_and(|program| syscall::update_link(link.0.as_fd(), program).is_ok())
+    programs.load(entry).is_ok_and(|program| syscall::update_link(link.link.as_fd(), program).is_ok())
 }
 
 /// Describes a refusal: the errno by name, and the kernel's text if there is one.

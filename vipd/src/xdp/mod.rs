@@ -24,7 +24,7 @@ mod syscall;
 /// A failed operation on one of the maps.
 pub use aya::maps::MapError;
 
-pub use attach::{Attached, LinkProbe};
+pub use attach::{Attached, LinkProbe, Position};
 pub use closed::Closed;
 pub use counters::Counters;
 pub use error::{AttachError, LoadError};

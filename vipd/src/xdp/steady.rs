@@ -1,4 +1,5 @@
-//! The memory-mapped arrays of the fast path for unchanged adverts, and of lost records.
+//! The memory-mapped arrays of the BPF program: the fast path for unchanged adverts, and a flag per
+//! row for lost records.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering, fence};

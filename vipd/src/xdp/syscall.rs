@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
 
 /// Commands and constants of `include/uapi/linux/bpf.h` and `if_link.h`.
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
@@ -66,6 +68,55 @@ pub(super) struct LinkInfo {
     /// The interface that it is attached to, 0 if it is detached.
     pub(super) ifindex: u32,
     rest: u32,
+}
+
+/// Returns the ID of the BPF link whose program runs first at a TCX hook, or 0 if that program was
+/// attached without a link. Takes the rtnl lock.
+pub(super) fn first_link(ifindex: u32, hook: u32) -> io::Result<u32> {
+    let mut first = 0;
+    let mut query = Query { ifindex, hook, count: 1, links: &raw mut first, ..Query::default() };
+    // The kernel requires an array for the program IDs as well.
+    let mut program = 0;
+    query.programs = &raw mut program;
+    match bpf(BPF_PROG_QUERY, &mut query) {
+        // There are more programs than the arrays have room for (`bpf_mprog_query`).
+        Err(error) if error.raw_os_error() != Some(libc::ENOSPC) => Err(error),
+        _ => Ok(first),
+    }
+}
+
+/// The members of `union bpf_attr` for `BPF_PROG_QUERY`.
+#[repr(C)]
+struct Query {
+    ifindex: u32,
+    hook: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: *mut u32,
+    count: u32,
+    padding: u32,
+    program_flags: *mut u32,
+    links: *mut u32,
+    link_flags: *mut u32,
+    revision: u64,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            ifindex: 0,
+            hook: 0,
+            query_flags: 0,
+            attach_flags: 0,
+            programs: ptr::null_mut(),
+            count: 0,
+            padding: 0,
+            program_flags: ptr::null_mut(),
+            links: ptr::null_mut(),
+            link_flags: ptr::null_mut(),
+            revision: 0,
+        }
+    }
 }
 
 /// The members of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use vipd::xdp::{AttachError, Framing, Mode, Preference};
+use vipd::xdp::{AttachError, Framing, Mode, Position, Preference};
 
 use crate::bench::Bench;
 use crate::interfaces::{private_links, private_pair};
@@ -50,16 +50,40 @@ fn an_externally_detached_link_is_detected_and_attached_again() {
             |kernel: &mut vipd::xdp::Kernel| kernel.attach(left, "left", preference, Framing::Ethernet);
         let first = attach(kernel).expect("veth supports it");
         let probe = first.probe.clone();
-        assert!(std::thread::spawn(move || probe.is_attached()).join().expect("no panic"));
+        let position = std::thread::spawn(move || probe.position()).join().expect("no panic");
+        assert_eq!(position, Position::First);
         output(&format!("bpftool link detach id {}", first.probe.id().expect("the kernel reports it")));
-        assert!(!first.probe.is_attached());
+        assert_eq!(first.probe.position(), Position::Detached);
         let again = attach(kernel).expect("veth supports it");
-        assert!(again.reason.is_some() && again.probe.is_attached());
-        assert!(!first.probe.is_attached(), "the former link stays detached");
+        assert!(again.reason.is_some() && again.probe.position() == Position::First);
+        assert_eq!(first.probe.position(), Position::Detached, "the former link stays detached");
         // A probe outlives the attachment without keeping it.
         kernel.detach(left);
-        assert!(!again.probe.is_attached());
+        assert_eq!(again.probe.position(), Position::Detached);
     }
+}
+
+#[test]
+#[ignore = "needs CAP_NET_ADMIN, CAP_BPF and CAP_SYS_ADMIN"]
+fn program_behind_another_is_detected_and_attached_in_front() {
+    let [left, _] = private_pair();
+    let (mut bench, mut other) = (Bench::new(), Bench::new());
+    let attach = |bench: &mut Bench| {
+        bench.loaded.kernel.attach(left, "left", Preference::Auto, Framing::Ethernet).expect("TC ingress")
+    };
+    let first = attach(&mut bench).probe;
+    assert_eq!(first.position(), Position::First);
+    // Both attach before all others.
+    let foreign = attach(&mut other).probe;
+    assert_eq!((first.position(), foreign.position()), (Position::Behind, Position::First));
+    let again = attach(&mut bench);
+    assert!(again.reason.is_some(), "a new attachment");
+    assert_eq!(
+        (first.position(), again.probe.position(), foreign.position()),
+        (Position::Detached, Position::First, Position::Behind)
+    );
+    other.loaded.kernel.detach(left);
+    assert_eq!((again.probe.position(), foreign.position()), (Position::First, Position::Detached));
 }
 
 #[test]
@@ -73,7 +97,7 @@ fn a_deleted_interface_has_no_attachment() {
         .attach(left, "left", Preference::Auto, Framing::Ethernet)
         .expect("veth supports XDP");
     output("ip link delete left");
-    assert!(!attached.probe.is_attached());
+    assert_eq!(attached.probe.position(), Position::Detached);
     let error = bench
         .loaded
         .kernel

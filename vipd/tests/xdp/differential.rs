@@ -1,4 +1,4 @@
-//! The program compared with the user-space parser on generated frames.
+//! Compares the BPF program with the user-space parser on generated frames.
 
 use std::cell::RefCell;
 
@@ -125,7 +125,7 @@ fn a_mutated_advert_gets_the_same_verdict_in_the_kernel_and_in_user_space() {
         let verdict = tc.compare(&bytes, LOOPBACK).map_err(TestCaseError::fail)?;
         xdp.compare(&bytes, LOOPBACK).map_err(TestCaseError::fail)?;
         let packet = bytes.get(frame.ip_offset()..).unwrap_or_default();
-        // The program cannot be run on shorter frames.
+        // BPF_PROG_TEST_RUN rejects frames shorter than an Ethernet header.
         if packet.len() >= ethernet::HEADER_LEN {
             tc_bare.compare(packet, LOOPBACK).map_err(TestCaseError::fail)?;
             xdp_bare.compare(packet, LOOPBACK).map_err(TestCaseError::fail)?;

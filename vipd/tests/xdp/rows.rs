@@ -14,7 +14,7 @@ use crate::reference::Verdict;
 /// A cleared row is like a new one: no counters, no fast path, full buckets.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
-fn a_cleared_row_has_no_state_of_the_former_router() {
+fn a_cleared_row_keeps_no_state_of_its_former_router() {
     let mut bench = Bench::limiting();
     let valid = frame::valid(3);
     let bytes = valid.frame();

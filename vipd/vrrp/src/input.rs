@@ -100,7 +100,7 @@ pub enum Fault {
     NotAttached,
     /// The interface's BPF program and sockets were set up, but adverts can no longer be received.
     NotReceiving,
-    /// The interface has no Ethernet address: WireGuard, GRE, tun.
+    /// The interface has no Ethernet address, for example WireGuard, GRE or tun.
     NoHardwareAddress,
     /// The interface has no IPv4 address, no link-local address, or not the configured source.
     NoPrimaryAddress,

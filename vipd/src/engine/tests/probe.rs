@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
-use crate::xdp::Row;
+use crate::xdp::{Position, Row};
 
 /// Replaces the attachment of the only link with one whose probes block until the returned sender is
 /// used or dropped.
@@ -11,7 +11,7 @@ fn block_probes(bench: &mut Bench) -> Sender<()> {
     let (release, released) = channel();
     let attachment = bench.engine.prober.watch(move || {
         let _ = released.recv();
-        true
+        Position::First
     });
     let (_, link) = bench.engine.topology.links.iter_mut().next().expect("there is a link");
     link.io.as_mut().expect("it is open").attachment = Some(attachment);
@@ -38,7 +38,7 @@ fn backup_that_receives_adverts_is_not_probed() -> Result<()> {
         let counter = Arc::clone(&probes);
         let attachment = bench.engine.prober.watch(move || {
             counter.fetch_add(1, Ordering::Relaxed);
-            true
+            Position::First
         });
         bench.turn_until("all are on the fast path", Bench::all_on_fast_path)?;
         let (_, link) = bench.engine.topology.links.iter_mut().next().expect("there is a link");

@@ -21,7 +21,7 @@ use crate::engine::command::Report;
 use crate::engine::id::RouterId;
 use crate::netlink::Address;
 use crate::vrrp::Event;
-use crate::xdp::Row;
+use crate::xdp::{Position, Row};
 use limit::{Limit, Repeats};
 
 /// Writes reports as log lines.
@@ -100,9 +100,13 @@ impl Log {
                     tracing::warn!("netlink notifications were lost; reading all links and addresses again");
                 }
             }
-            Report::XdpDetached { interface } => {
-                if self.is_due(&interface, "") {
-                    tracing::warn!(interface, "BPF program detached externally; attaching it again");
+            Report::ProgramLost { interface, position } => {
+                let what = match position {
+                    Position::Behind => "another program was attached before vipd's BPF program",
+                    _ => "BPF program detached externally",
+                };
+                if self.is_due(&interface, what) {
+                    tracing::warn!(interface, "{what}; attaching it again");
                 }
             }
             _ if !self.agent.permits("agent") => {}

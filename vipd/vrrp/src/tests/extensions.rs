@@ -26,7 +26,7 @@ fn down_after_adverts_sets_the_number_of_missed_adverts() {
 }
 
 #[test]
-fn the_stall_limit_is_down_after_adverts_intervals_but_at_most_three() {
+fn stall_limit_is_the_smaller_of_down_after_adverts_and_three_intervals() {
     for (adverts, intervals) in [(1, 1), (3, 3), (30, 3)] {
         let config = RouterConfig { down_after_adverts: adverts, ..config(Version::V3, SECOND) };
         let mut script = Script::master(config.clone());
@@ -169,7 +169,7 @@ fn without_addresses_a_master_only_sends_adverts() {
         let bare = RouterConfig { virtual_addresses: Vec::new(), ..config(version, SECOND) };
         let mut script = Script::master(RouterConfig { announcements, ..bare });
         assert_eq!(adverts(&script.wait(10 * SECOND)).len(), 10);
-        // Without addresses there is nothing to announce after a split brain.
+        // Without addresses, there is nothing to announce after a split brain.
         let digest = address_digest(std::iter::empty());
         let losing = Received { addresses: digest, ..script.received(50, HIGHER) };
         assert_eq!(script.input(Input::Advert(losing)), answer, "S23, VRRPv{version}");

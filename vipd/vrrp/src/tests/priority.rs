@@ -55,7 +55,7 @@ fn a_running_active_down_timer_is_recomputed() {
             assert_eq!(snapshot.skew, skew(priority.into()));
             assert_eq!(snapshot.master_down_interval, down(priority.into()));
         }
-        // The timer runs as if the priority had never changed.
+        // After the original priority is restored, the timer runs as if it had never changed.
         script.input(Input::Priority(100));
         assert_eq!(script.next(), Some(down(100) - SECOND));
     }

@@ -1,0 +1,48 @@
+//! Reports XDP programs of other applications on interfaces where vipd uses TC ingress.
+//!
+//! Such a program runs before vipd's, which cannot be moved in front of it. If it drops or redirects
+//! adverts, a backup elects itself, because nothing distinguishes that from a master that has failed.
+
+use std::collections::BTreeMap;
+
+use crate::netlink::Requests;
+
+/// The XDP programs found so far.
+#[derive(Default)]
+pub(super) struct ForeignXdp {
+    /// Opened when first needed.
+    requests: Option<Requests>,
+    /// ID of the program on each interface that has one, by interface index.
+    found: BTreeMap<u32, u32>,
+}
+
+impl ForeignXdp {
+    /// Logs a warning if the interface has an XDP program that was not there at the last call.
+    pub(super) fn check(&mut self, ifindex: u32, interface: &str) {
+        let Some(program) = self.program(interface) else {
+            self.found.remove(&ifindex);
+            return;
+        };
+        if self.found.insert(ifindex, program) != Some(program) {
+            tracing::warn!(
+                interface,
+                program,
+                "another XDP program runs before vipd's BPF program; vipd does not receive adverts that \
+                 it drops or redirects"
+            );
+        }
+    }
+
+    /// Forgets an interface that was closed.
+    pub(super) fn forget(&mut self, ifindex: u32) {
+        self.found.remove(&ifindex);
+    }
+
+    fn program(&mut self, interface: &str) -> Option<u32> {
+        if self.requests.is_none() {
+            self.requests = Requests::open().ok();
+        }
+        // The next check follows soon.
+        self.requests.as_mut()?.xdp_program(interface).ok().flatten()
+    }
+}
