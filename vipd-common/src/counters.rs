@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// The index of a cell in a [`CounterRow`].
 ///
-/// If RFC 8347 (`ietf-vrrp`) has a leaf for a counter, the variant has the name of the leaf.
+/// If RFC 8347 (`ietf-vrrp`) has a leaf for a counter, the variant is named after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Counter {
@@ -26,7 +26,7 @@ pub enum Counter {
     VersionErrors = 7,
     /// A type other than 1, ADVERTISEMENT (`invalid-type-pkts-rcvd`).
     InvalidTypeRcvd = 8,
-    /// A length that does not match the address count (`packet-length-errors`).
+    /// A truncated packet, or a length that does not match the address count (`packet-length-errors`).
     PacketLengthErrors = 9,
     /// An address count of 0 (RFC 9568 section 5.2.5).
     AddressCountErrors = 10,

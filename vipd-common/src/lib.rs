@@ -1,11 +1,12 @@
 //! Code shared by vipd's BPF program and its user space.
 //!
-//! * [`wire`]: formats on the wire (Ethernet, IPv4, VRRP, ARP) and the Internet checksum.
+//! * [`wire`]: formats on the wire (Ethernet, ARP, IPv4, IPv6, Neighbor Discovery, VRRP) and the Internet
+//!   checksum.
 //! * [`parse`]: the advert parser. The BPF program runs it on a window of the frame, user space on a
 //!   slice. Both reach the same verdict on the same bytes.
 //! * [`records`]: `#[repr(C)]` records, map keys and map values.
 //! * [`counters`]: rows of counters.
-//! * [`names`]: the names of the program and its maps.
+//! * [`names`]: the names of the programs and maps.
 //! * [`Timestamp`]: nanoseconds of `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns()`.
 //!
 //! The crate is `no_std`, allocates nothing and never panics on input.

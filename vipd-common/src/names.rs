@@ -33,8 +33,8 @@ pub const MAP_COUNTERS: &str = "COUNTERS";
 pub const MAP_PEERS: &str = "PEERS";
 /// Hash of [`ClosedKey`](crate::records::ClosedKey) to a row, a u32: VIPs with Accept_Mode false.
 pub const MAP_CLOSED: &str = "CLOSED";
-/// Array of one u64, memory-mapped: number of entries of [`MAP_CLOSED`]. While it is 0 the program
-/// passes packets other than adverts without a map lookup.
+/// Array of one u64, memory-mapped: number of entries of [`MAP_CLOSED`]. While it is 0, the program
+/// does not look up packets in that map.
 pub const MAP_FILTERING: &str = "FILTERING";
 /// A u32 in read-only data: [`BURST`](crate::records::BURST), or 0 for no rate limit. Fixed at load.
 pub const GLOBAL_BURST: &str = "SENDER_BURST";

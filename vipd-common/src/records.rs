@@ -113,7 +113,7 @@ pub struct ClosedKey {
     pub address: Address,
 }
 
-/// Size of the ring buffer [`MAP_ADVERTS`](crate::names::MAP_ADVERTS) in bytes, a power of two of pages.
+/// Size of the ring buffer [`MAP_ADVERTS`](crate::names::MAP_ADVERTS) in bytes: a power of two, in whole pages.
 pub const RING_BYTES: u32 = 1 << 20;
 
 /// Value of [`MAP_STEADY`](crate::names::MAP_STEADY), by row: the fast path for unchanged adverts.
@@ -172,7 +172,7 @@ pub const BURST: u32 = 32;
 /// Nanoseconds after which a token bucket regains one advert: 2.5 ms, 400 adverts/s.
 ///
 /// That is four adverts in the shortest VRRPv3 interval; a master that answers competing adverts
-/// sends more than one (RFC 9568 section 6.4.3). The rate is fixed because an interval in an advert is
+/// sends more than one (RFC 9568 section 6.4.3). The rate is fixed because the interval in an advert is
 /// chosen by its sender, who could use it to drain a bucket that others rely on.
 pub const TOKEN_INTERVAL: u64 = 2_500_000;
 

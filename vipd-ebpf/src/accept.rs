@@ -13,7 +13,8 @@ use vipd_common::wire::{ipv4, ipv6, nd};
 use crate::frame::Frame;
 use crate::maps::{CLOSED, FILTERING, count};
 
-/// Returns whether a packet is addressed to a VIP with Accept_Mode false, and if so, counts it.
+/// Returns whether to drop a packet because it is addressed to a VIP with Accept_Mode false. If so,
+/// counts it.
 #[inline(always)]
 pub(crate) fn is_closed<F: Frame>(ctx: &F, ip: &Ip) -> bool {
     let Some(closed) = FILTERING.get_ptr(0) else { return false };

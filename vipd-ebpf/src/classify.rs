@@ -15,9 +15,10 @@ use crate::publish::publish;
 
 /// The action to take on a frame.
 pub(crate) enum Verdict {
-    /// Not for a configured virtual router: passed untouched.
+    /// Any other frame: passed untouched.
     Pass,
-    /// For a configured virtual router: published or discarded, and kept from the network stack.
+    /// An advert for a configured virtual router, published or discarded, or a packet to a VIP with
+    /// Accept_Mode false: kept from the network stack.
     Drop,
 }
 

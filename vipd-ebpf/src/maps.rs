@@ -59,7 +59,7 @@ pub(crate) static PEERS: HashMap<PeerKey, u8> = HashMap::with_max_entries(1, 0);
 #[map]
 pub(crate) static CLOSED: HashMap<ClosedKey, u32> = HashMap::with_max_entries(1, 0);
 
-/// Number of entries in [`CLOSED`]. If it is 0, other packets need no map lookup.
+/// Number of entries in [`CLOSED`]. If it is 0, packets are not looked up there.
 #[map]
 pub(crate) static FILTERING: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
@@ -75,7 +75,7 @@ pub(crate) static WINDOW: PerCpuArray<Window> = PerCpuArray::with_max_entries(1,
 #[inline(always)]
 pub(crate) fn count(row: u32, counter: Counter) {
     if let Some(cells) = COUNTERS.get_ptr_mut(row) {
-        // SAFETY: the map's value is one `CounterRow`, an array of u64 longer than every `Counter`.
+        // SAFETY: the map's value is one `CounterRow`, an array of u64 with a cell for each `Counter`.
         let cell = unsafe { cells.cast::<u64>().add(counter as usize) };
         // SAFETY: no other program writes this CPU's copy while this one runs.
         unsafe { *cell += 1 };

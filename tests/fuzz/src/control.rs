@@ -1,4 +1,4 @@
-//! The control socket: each line from a client is answered with one line of JSON, and the
+//! The control socket: each line from a client is answered with one line of JSON, and every
 //! connection ends.
 
 use std::io;

@@ -22,8 +22,8 @@ pub struct Summary {
     pub violation: Option<Violation>,
 }
 
-/// Runs worlds with consecutive seeds, starting with `first`, until there have been at least
-/// `takeovers` or a world violates an invariant. Calls `progress` with the number of takeovers so
+/// Runs worlds with consecutive seeds, starting with `first`, until at least `takeovers` takeovers
+/// have occurred or a world violates an invariant. Calls `progress` with the number of takeovers so
 /// far.
 pub fn run_all(first: u64, takeovers: u64, threads: usize, progress: impl Fn(u64) + Sync) -> Summary {
     let seed = AtomicU64::new(first);

@@ -14,7 +14,7 @@ pub enum Sabotage {
     NoPriorityZero,
     /// A router that leaves Master keeps the VIPs.
     KeepsAddresses,
-    /// A backup treats every advert as having priority 255.
+    /// A backup treats every advert other than priority 0 as having priority 255.
     NeverPreempts,
     /// A router is started again right after its shutdown.
     Restarts,

@@ -28,8 +28,9 @@ pub(super) const fn zero_term(words: usize) -> u64 {
     term
 }
 
-/// Returns a 64-bit summary of an advert, never 0. Adverts that differ in source, priority, interval,
-/// addresses (compared by [digest](address_digest)) or checksum form have different fingerprints.
+/// Returns a 64-bit hash of an advert, never 0. Barring a collision, adverts that differ in source,
+/// priority, interval, addresses (compared by [digest](address_digest)) or checksum form have different
+/// fingerprints.
 #[inline(always)]
 pub const fn fingerprint(
     source: &Address,

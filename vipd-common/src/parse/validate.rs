@@ -24,7 +24,7 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Creates the expectation of a multicast router of this version without authentication.
+    /// Returns the expectations of a multicast router of this version without authentication.
     pub const fn version(version: u8) -> Self {
         Self { version, authentication: 0, password: [0; 2], ttl: ipv4::VRRP_TTL, empty: false }
     }
@@ -33,7 +33,7 @@ impl Expected {
 /// Validates a located advert (RFC 9568 section 7.1, RFC 3768 section 7.1) and parses it.
 ///
 /// The length must match the address count exactly, as in keepalived and FRR: no VRRP router sends
-/// anything after the last address. Ethernet padding is not included in the length in the IP header.
+/// trailing bytes. Ethernet padding is not included in the length in the IP header.
 ///
 /// # Errors
 /// The counter for the reason to drop the advert.
@@ -144,7 +144,7 @@ fn ip_header<C: Cursor>(packet: &C, located: &Located) -> Result<u8, Counter> {
     ttl.ok_or(SHORT)
 }
 
-/// Returns the checksum and the digest of up to `COUNT` addresses of `WORDS` words in one pass.
+/// Returns the sum and the digest of up to `COUNT` addresses of `WORDS` words in one pass.
 #[inline(always)]
 fn addresses<C: Cursor, const COUNT: usize, const WORDS: usize>(
     packet: &C,

@@ -21,7 +21,7 @@ use crate::receive::{Counts, receive};
 /// Tolerance in nanoseconds for times that are rounded in scenarios.
 const EXACT: u64 = 1_000;
 
-/// Runs a scenario with [`Policy::RFC`] or [`Policy::VIPD`].
+/// Runs a scenario with this policy.
 pub(crate) fn play(scenario: &Scenario, policy: Policy) -> Result<()> {
     let nodes = scenario.routers().map(|words| Node::new(words, &scenario.vipd_lines, policy)).collect();
     let start = Timestamp::from_nanos(1_000_000_000_000);

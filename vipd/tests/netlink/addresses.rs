@@ -97,7 +97,11 @@ fn withdraw_removes_only_the_given_marked_addresses_on_the_named_interfaces() {
     requests.withdraw(&["lo".to_owned()], &vips).expect("withdrawn");
     let left: Vec<_> = addresses(&mut requests).iter().map(|found| (found.address, found.protocol)).collect();
     let other = (address(2, 32).address, PROTO_VIPD);
-    assert_eq!(left, [other, (IpAddr::from([10, 0, 0, 9]), 0)], "another agent's address stays");
+    assert_eq!(
+        left,
+        [other, (IpAddr::from([10, 0, 0, 9]), 0)],
+        "another agent's address and an unmarked one stay"
+    );
 }
 
 /// Adds an address without vipd's mark.

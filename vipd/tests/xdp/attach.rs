@@ -57,7 +57,7 @@ fn an_externally_detached_link_is_detected_and_attached_again() {
         let again = attach(kernel).expect("veth supports it");
         assert!(again.reason.is_some() && again.probe.position() == Position::First);
         assert_eq!(first.probe.position(), Position::Detached, "the former link stays detached");
-        // A probe outlives the attachment without keeping it.
+        // A probe outlives the attachment without keeping the program attached.
         kernel.detach(left);
         assert_eq!(again.probe.position(), Position::Detached);
     }

@@ -42,7 +42,7 @@ fn unicast_adverts_without_an_ethernet_header_are_validated() {
     }
 }
 
-/// The kernel does not run a program on fewer than 14 bytes.
+/// `BPF_PROG_TEST_RUN` rejects frames shorter than an Ethernet header.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn a_truncated_packet_is_never_accepted() {

@@ -27,7 +27,7 @@ pub(crate) const AUTHENTIC: (u8, u32) = (62, 5);
 pub(crate) const EMPTY: (u8, u32) = (63, 6);
 /// The unicast router's address.
 pub(crate) const OURS: [u8; 4] = [10, 0, 0, 2];
-/// The unicast peer, the source of all frames.
+/// The unicast peer, and the source of IPv4 frames unless a test changes it.
 pub(crate) const PEER: [u8; 4] = [10, 0, 0, 1];
 pub(crate) const PASSWORD: [u8; 8] = *b"geheim\0\0";
 /// Row that counts packets to closed addresses.
@@ -65,7 +65,7 @@ impl Bench {
         Self::with(Verbosity::Quiet, 0)
     }
 
-    /// Runs another program than the default, XDP for multi-buffer frames.
+    /// Selects a program other than the default, [`Entry::XdpFrags`].
     pub(crate) fn on(mut self, entry: Entry) -> Self {
         let xdp = if entry.framing() == Framing::Bare { Entry::XdpBare } else { Entry::XdpFrags };
         for entry in [entry, xdp] {
@@ -174,8 +174,8 @@ impl Bench {
         }
     }
 
-    /// Returns a frame as a NIC would deliver it: TC programs get it padded to the minimum length. Not
-    /// with zeros, which could complete a frame that was cut.
+    /// Returns a frame as a NIC would deliver it: TC programs get it padded to the minimum length. The
+    /// padding is not zeros, which could complete a truncated frame.
     fn padded<'a>(&self, frame: &'a [u8]) -> Cow<'a, [u8]> {
         let is_short = matches!(self.entry, Entry::Tc | Entry::TcBare) && frame.len() < MIN_FRAME;
         if !is_short {

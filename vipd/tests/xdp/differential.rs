@@ -101,7 +101,7 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
 
-/// One for each program.
+/// One for each program; [`Entry::Xdp`] has the same code as [`Entry::XdpFrags`].
 fn benches() -> [Bench; 4] {
     [Entry::Tc, Entry::XdpFrags, Entry::TcBare, Entry::XdpBare].map(|entry| Bench::new().on(entry))
 }

@@ -1,4 +1,4 @@
-//! The same VRID on two interfaces is two virtual routers.
+//! The same VRID on two interfaces means two virtual routers.
 
 use std::process::Command;
 
@@ -27,7 +27,7 @@ pub(crate) fn private_links(arguments: &str, names: [&str; 2]) -> [u32; 2] {
         .args(arguments.split(' '))
         .status()
         .unwrap_or_else(|error| panic!("cannot run `ip`: {error}; install iproute2"));
-    assert!(status.success(), "`ip link add … type veth`: {status}; the kernel needs veth");
+    assert!(status.success(), "`ip link add {arguments}`: {status}; the kernel needs this link type");
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
         .expect("a socket");
     names.map(|name| rustix::net::netdevice::name_to_index(&socket, name).expect("an existing interface"))

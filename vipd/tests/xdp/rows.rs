@@ -42,7 +42,7 @@ fn a_cleared_row_keeps_no_state_of_its_former_router() {
     assert_eq!(bench.row(number).get(Counter::RateLimited), 0);
 }
 
-/// Maps with one free entry accept ten thousand routers in sequence.
+/// Maps with three free entries accept ten thousand routers and peers in sequence.
 #[test]
 #[ignore = "needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"]
 fn inserting_and_removing_routers_and_peers_does_not_leak_entries() {

@@ -194,7 +194,7 @@ fn special() -> Vec<(u32, Line)> {
         (
             0,
             Line(
-                "to the group of a unicast router",
+                "to the group, for a unicast router",
                 Advert { vrid: unicast, ..frame::valid(3) },
                 Action::Pass,
                 vec![Counter::DestinationPassed],

@@ -117,7 +117,7 @@ pub struct RouterConfig {
 }
 
 impl RouterConfig {
-    /// Creates a virtual router with the RFC's defaults for all other fields.
+    /// Creates a configuration with the RFC's defaults, and [`Announcements::default`].
     pub fn new(vrid: u8, family: Family, interval: Interval, virtual_addresses: Vec<VirtualAddress>) -> Self {
         Self {
             vrid,

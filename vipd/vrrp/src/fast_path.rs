@@ -2,7 +2,7 @@
 //!
 //! A backup receives the same advert over and over, and only the last arrival matters. The engine
 //! publishes that advert ([`Router::steady`](crate::Router::steady)). The BPF program then stores the
-//! arrival time of adverts equal to it, and writes records only for other adverts. This type
+//! arrival time of adverts equal to it, and writes records only for other adverts. [`FastPath`]
 //! preserves the order of inputs, as if every advert had been recorded:
 //!
 //! * Before any other input, the last unchanged advert is passed to the router

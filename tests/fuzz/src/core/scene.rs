@@ -130,7 +130,7 @@ pub(super) enum Step {
     Recover(u8),
 }
 
-/// An input that does not depend on the time or on the router.
+/// An input other than an advert or a timeout.
 #[derive(Debug, Arbitrary)]
 pub(super) enum Piece {
     PrimaryAddress(u8),

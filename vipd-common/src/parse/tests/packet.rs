@@ -114,7 +114,7 @@ impl Packet {
             covered.extend(u16::try_from(bytes.len()).expect("short").to_be_bytes());
         }
         covered.extend(&bytes);
-        // Matches neither form.
+        // Subtracting 1 gives a value that matches neither form.
         let checksum = (!sum(&covered)).wrapping_sub(u16::from(self.form == Form::Wrong));
         bytes[6..8].copy_from_slice(&checksum.to_be_bytes());
         bytes

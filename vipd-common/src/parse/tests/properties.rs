@@ -151,7 +151,7 @@ fn written(fields: &vrrp::Fields, addresses: &[IpAddr]) -> Vec<u8> {
 }
 
 #[test]
-fn writers_reject_short_buffers_without_writing() {
+fn writers_reject_short_buffers_long_packets_and_mixed_families() {
     let fields = vrrp::Fields {
         vrid: 1,
         priority: 100,

@@ -12,7 +12,8 @@ use super::Policy;
 use super::down_timer_floor::DownTimerFloor;
 use crate::input::Received;
 
-/// Returns whether a backup that follows `master` ignores a priority-0 advert.
+/// Returns whether a backup that follows `master` ignores a priority-0 advert. One from the router
+/// that set the floor, the higher-ranking of two masters, is not ignored.
 pub(crate) fn is_ignored(
     policy: Policy,
     master: Option<IpAddr>,

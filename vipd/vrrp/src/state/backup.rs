@@ -21,7 +21,7 @@ use crate::priority::PRIORITY_ZERO;
 pub(crate) struct Backup {
     /// When Active_Down_Timer fires.
     down_timer: Timestamp,
-    /// Time from which Active_Down_Timer is counted: the arrival of an advert, or the start.
+    /// Time from which Active_Down_Timer is counted: the arrival of an advert, a feed loss, or the start.
     down_from: Timestamp,
     /// Reason for the transition when the timer fires: [`Reason::MasterTimeout`],
     /// [`Reason::PriorityZero`] or [`Reason::Preempted`].
@@ -30,7 +30,7 @@ pub(crate) struct Backup {
     active_interval: Interval,
     /// Source of the last accepted advert.
     master: Option<IpAddr>,
-    /// The last advert of the master, unless it must be counted or logged every time.
+    /// The last advert of the master, if it matches the configuration: every mismatch is counted.
     unchanged: Option<Steady>,
     floor: Option<DownTimerFloor>,
     /// End of `preempt_delay`, while the router follows a lower-priority master.
@@ -93,7 +93,7 @@ impl Backup {
         self.down_reason = Reason::PriorityZero;
         self.preempt_at = None;
         self.floor = None;
-        // After a feed loss, the next advert of a lower-priority master restarts preempt_delay.
+        // After a feed loss, the next advert of a lower-priority master must restart preempt_delay.
         self.unchanged = None;
         self.down_from = advert.arrival;
         self.set_down_timer(common);

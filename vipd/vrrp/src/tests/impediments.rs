@@ -16,7 +16,7 @@ const FAULTS: [Fault; 8] = [
 ];
 
 #[test]
-fn any_single_impediment_keeps_the_router_out() {
+fn any_single_impediment_keeps_the_router_out_of_elections() {
     for fault in FAULTS {
         let mut script = Script::master(config(Version::V3, SECOND));
         let actions = script.input(Input::Impede(fault));

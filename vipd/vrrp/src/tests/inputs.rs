@@ -1,4 +1,4 @@
-//! Inputs that the RFC does not have: lost records, removed addresses, a new primary address.
+//! Inputs that the RFC does not define: lost records, removed addresses, a new primary address.
 
 use super::*;
 use crate::Reason;

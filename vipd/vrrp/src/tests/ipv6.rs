@@ -82,6 +82,6 @@ fn r12_the_address_list_is_compared() {
     assert_eq!(
         script.router.snapshot().master,
         Some(link_local(3)),
-        "R12: a mismatch is not a reason to drop"
+        "R12: the advert is accepted despite the mismatch"
     );
 }

@@ -63,7 +63,7 @@ fn m2_and_s9_an_owner_that_yielded_takes_over_when_the_other_owner_stops() {
 }
 
 #[test]
-fn s25_an_owner_in_backup_preempts_any_backup() {
+fn s25_an_owner_in_backup_preempts_any_lower_priority_master() {
     let delayed = RouterConfig { preempt: false, preempt_delay: 100 * SECOND, ..owner(Version::V3, SECOND) };
     let mut script = Script::started(delayed);
     script.advert(255, HIGHER);
