@@ -48,10 +48,11 @@ impl ForeignProgram {
             Kind::PassingXdp => (BPF_PROG_TYPE_XDP, XDP_PASS, BPF_XDP, XDP_FLAGS_SKB_MODE),
             Kind::DroppingTc => (BPF_PROG_TYPE_SCHED_CLS, TC_ACT_SHOT, BPF_TCX_INGRESS, BPF_F_BEFORE),
         };
-        host.run(|| {
+        let interface = interface.to_owned();
+        host.run(move || {
             let program = load(program_type, action).context("loading a BPF program")?;
             let id = id(&program).context("reading the ID of a BPF program")?;
-            let mut link = [descriptor(&program), links::index(interface)?, hook, flags];
+            let mut link = [descriptor(&program), links::index(&interface)?, hook, flags];
             let link = bpf(BPF_LINK_CREATE, &mut link).context("attaching a BPF program")?;
             Ok(Self { id, _program: program, _link: owned(link) })
         })

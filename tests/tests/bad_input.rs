@@ -84,7 +84,7 @@ impl Running {
     fn wait_for_log(&self, text: &str, program: u32) {
         let program = format!("program={program}");
         let is_wanted = |line: &str| line.contains(text) && line.contains(&program);
-        wait_until(&format!("the log to contain {text:?} and {program}"), TIMEOUT, || {
+        wait_until(&format!("the log to contain {text:?} and {program}"), 2 * TIMEOUT, || {
             self.process.log().iter().any(|line| is_wanted(&line.text))
         })
         .unwrap_or_else(|error| panic!("{error}: {:#?}", self.process.log()));

@@ -19,8 +19,8 @@
 //! state changes always reach it through the `bus`. Commands wake the engine through an eventfd.
 
 pub(crate) mod bus;
-pub(crate) mod link_io;
 mod foreign_xdp;
+pub(crate) mod link_io;
 mod log;
 mod privilege;
 mod report;

@@ -18,10 +18,12 @@ pub(crate) struct FastPathDeadlines {
     next: u64,
 }
 
-/// The deadline of a router. Times are in nanoseconds.
+/// The deadline of a router. Times are in nanoseconds. Kept small, because each pass reads all of them,
+/// usually from memory.
 #[derive(Clone, Copy, Debug)]
 struct Deadline {
-    id: RouterId,
+    /// Generation of the router; its index is the slot.
+    generation: u32,
     row: Row,
     /// Time from the last unchanged advert to the deadline: the Active_Down_Interval.
     down_interval: u64,
@@ -29,6 +31,8 @@ struct Deadline {
     /// example after records were lost.
     not_before: u64,
 }
+
+const _: () = assert!(size_of::<Option<Deadline>>() == 24);
 
 const NEVER: u64 = u64::MAX;
 
@@ -48,8 +52,9 @@ impl FastPathDeadlines {
     /// but not before `not_before`.
     pub(crate) fn arm(&mut self, id: RouterId, row: Row, down_interval: u64, not_before: Timestamp) {
         if let Some(slot) = self.armed.get_mut(id.index()) {
-            *slot = Some(Deadline { id, row, down_interval, not_before: not_before.as_nanos() });
-            self.next = self.next.min(not_before.as_nanos());
+            let (generation, not_before) = (id.generation(), not_before.as_nanos());
+            *slot = Some(Deadline { generation, row, down_interval, not_before });
+            self.next = self.next.min(not_before);
         }
     }
 
@@ -75,7 +80,8 @@ impl FastPathDeadlines {
     }
 
     fn get(&self, id: RouterId) -> Option<Deadline> {
-        self.armed.get(id.index()).copied().flatten().filter(|deadline| deadline.id == id)
+        let deadline = self.armed.get(id.index()).copied().flatten();
+        deadline.filter(|deadline| deadline.generation == id.generation())
     }
 
     /// Returns when to call [`expire`](Self::expire) again.
@@ -95,11 +101,11 @@ impl FastPathDeadlines {
             return;
         }
         self.next = NEVER;
-        for deadline in self.armed.iter().flatten() {
-            let Deadline { id, row, down_interval, not_before } = *deadline;
+        for (index, deadline) in (0..).zip(&self.armed) {
+            let Some(Deadline { generation, row, down_interval, not_before }) = *deadline else { continue };
             let at = arrival(row).as_nanos().saturating_add(down_interval).max(not_before);
             if at <= now.as_nanos() {
-                expired(id);
+                expired(RouterId::new(index, generation));
             }
             self.next = self.next.min(at);
         }
