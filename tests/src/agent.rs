@@ -67,7 +67,7 @@ pub struct Agent {
     /// The configured instances, if the lab generated the configuration.
     instances: Vec<Instance>,
     process: Option<Process>,
-    /// Additional environment variables.
+    /// Additional environment variables of vipd.
     environment: Vec<(String, String)>,
     /// Where standard error goes; `None` if the lab collects it.
     stderr: Option<OwnedFd>,
@@ -188,12 +188,12 @@ impl Agent {
         Ok(())
     }
 
-    /// Sets an environment variable of the program from the next start.
+    /// Sets an environment variable from the next start. Affects only vipd.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Redirects the program's standard error from the next start. The lab then no longer logs it.
+    /// Redirects the program's standard error from the next start. The lab then no longer collects it.
     pub fn redirect_stderr(&mut self, to: OwnedFd) {
         self.stderr = Some(to);
     }

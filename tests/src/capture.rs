@@ -51,8 +51,8 @@ impl Capture {
         Self::open(switch, None, 0)
     }
 
-    /// Starts a capture of the frames that reach a host's network stack, that is, those its XDP
-    /// program passes. [`Frame::from`] is the host itself.
+    /// Starts a capture of the frames that reach a host's network stack, that is, those that no XDP
+    /// program drops. A program at TC ingress does not hide frames. [`Frame::from`] is the host.
     ///
     /// # Errors
     /// Returns an error if the socket or the thread cannot be created.

@@ -1,4 +1,4 @@
-//! BPF programs of another application, which see packets before vipd's.
+//! BPF programs of another application, which run before vipd's.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};

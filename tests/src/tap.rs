@@ -1,4 +1,4 @@
-//! Receives the frames that a host's XDP program passes.
+//! Receives the frames that reach a host's network stack.
 
 use std::io;
 
@@ -11,8 +11,8 @@ use crate::packet_socket;
 /// Large enough for any frame, including frames merged by GRO.
 const LONGEST_FRAME: usize = 1 << 16;
 
-/// A packet socket on a host. It receives the frames that the XDP program passes, but not those it
-/// drops.
+/// A packet socket on a host. It does not receive the frames that an XDP program drops, but does
+/// receive those that a program at TC ingress drops.
 #[derive(Debug)]
 pub struct Tap {
     socket: Socket,

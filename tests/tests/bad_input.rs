@@ -212,7 +212,7 @@ fn second_agent_on_an_interface_is_rejected_until_the_first_ends() {
     let node = lab.host(NODE).expect("lab host");
     let first = Running::start(&lab, "first", &configuration(&[(INTERFACE, 1)]));
     first.expect(1, "master", "");
-    // Without its process ID, which is not visible in the PID namespace of another process of the lab.
+    // The error contains no process ID: the lab runs the agents in separate PID namespaces.
     let refusal = "another vipd already serves eth1";
 
     let alone =

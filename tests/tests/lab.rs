@@ -252,7 +252,7 @@ fn check_order(outcome: &Outcome) {
         assert_eq!(mac(&takeover.arp_before), Some(takeover.old.mac()), "{context}");
         assert_eq!(mac(&takeover.arp_after), Some(takeover.new.mac()), "{context}");
         if let Some(lateness) = takeover.lateness() {
-            // The capture timestamps the advert slightly before the backup receives it.
+            // Tolerates one millisecond.
             assert!(lateness > -1.0, "before the deadline: {context}");
         }
     }

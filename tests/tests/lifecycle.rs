@@ -159,7 +159,7 @@ fn second_agent_on_the_same_runtime_directory_is_rejected() {
     let mut second = Command::new(vipd_binary().expect("vipd binary"));
     second.args(["run", "-c"]).arg(Agent::runtime_dir().join("vipd.toml"));
     second.arg("--runtime-dir").arg(Agent::runtime_dir());
-    let rejected = output(host(&lab), second).expect("agent is running");
+    let rejected = output(host(&lab), second).expect("run the process");
     assert_eq!(rejected.status.code(), Some(1));
     let message = String::from_utf8_lossy(&rejected.stderr);
     assert!(message.contains("another agent") || message.contains("already"), "{message}");

@@ -182,7 +182,7 @@ fn router_without_vips_still_elects_a_master() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
-fn maximum_address_lists_are_sent_and_compared() {
+fn long_address_lists_are_sent_and_compared() {
     let lab = Lab::new(2).expect("create the lab");
     let list = |family: u8| -> String {
         let address = |last: usize| match family {

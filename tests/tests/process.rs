@@ -281,7 +281,7 @@ fn hold(node: &Namespace, name: &str, listens: bool) -> Child {
 
 #[test]
 #[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
-fn lock_of_an_unprivileged_process_is_reported_and_keeps_no_stale_vip() {
+fn lock_of_an_unprivileged_process_is_reported_and_stale_vips_are_removed() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
     for listens in [true, false] {

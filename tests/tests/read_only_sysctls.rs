@@ -145,7 +145,7 @@ fn failed_macvlan_is_a_fault_of_its_router_alone() {
     );
     let answers = capture.filter_map(start, |frame| frame.arp().filter(|arp| arp.sender == VIP));
     assert!(answers.is_empty(), "{answers:?}");
-    // The macvlan must be retried while the other router keeps running.
+    // Creating the macvlan must be retried while the other router keeps running.
     lab.host(ONE).unwrap().run(|| {
         mount_remount("/proc/sys", MountFlags::BIND, "").expect("remount writable");
     });

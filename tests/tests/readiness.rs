@@ -40,7 +40,7 @@ fn has_advert(capture: &Capture, since: WallTime, from: Station) -> bool {
     capture.has(since, |frame| frame.claims_mastership(from))
 }
 
-/// Returns the ID of the BPF link that attaches the program to a node's interface, in any mode.
+/// Returns the ID of the BPF link that attaches vipd's program to a node's interface, in any mode.
 fn bpf_link(host: &Namespace) -> Result<u64> {
     let interface: serde_json::Value =
         serde_json::from_str(&run(host, &format!("ip -j -d link show dev {INTERFACE}"))?)?;
@@ -54,8 +54,8 @@ fn bpf_link(host: &Namespace) -> Result<u64> {
     found.and_then(|link| link["id"].as_u64()).with_context(|| format!("no BPF link in {links}"))
 }
 
-/// The id of the only TC ingress program of an interface of this network namespace. `bpftool` of
-/// Debian 12 does not show it.
+/// Returns the ID of the only TC ingress program on an interface in this network namespace. Debian
+/// 12's `bpftool` does not show it.
 fn tc_program(interface: &str) -> Result<u64> {
     let (_, programs) = SchedClassifier::query_tcx(interface, TcAttachType::Ingress)?;
     programs.first().map(|program| program.id().into()).context("no program at TC ingress")
@@ -264,7 +264,7 @@ fn tunnel(number: u8, transport: &str) -> String {
     )
 }
 
-/// Connects both nodes by a link without hardware addresses.
+/// Connects the two nodes with a link that has no hardware addresses.
 fn connect(lab: &Lab) -> Result<Tun> {
     let tun = Tun::connect("tun1", lab.host(ONE)?, lab.host(TWO)?)?;
     for number in [1, 2] {
@@ -332,7 +332,7 @@ fn unicast_without_hardware_address_fails_over() {
     for name in ["vipd:gratuitous-arp-sent", "vipd:send-errors"] {
         assert_eq!(counter(&two, name).unwrap(), 0, "{name}");
     }
-    // The killed node restarts with its stale VIP still on the interface, and preempts.
+    // The killed agent restarts with its stale VIP still on the interface, and preempts.
     one.start().unwrap();
     wait_for_state(&one, "master", TIMEOUT).unwrap();
     wait_for_state(&two, "backup", TIMEOUT).unwrap();

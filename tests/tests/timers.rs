@@ -55,7 +55,7 @@ fn backup_adopts_the_interval_of_the_master() -> TestResult {
     assert_eq!(status.number("master-down-interval")?, 108);
     assert_eq!(status.number("skew-time")?, 182_812);
     let transitions = counter(&backup, "master-transitions")?;
-    try_wait_until("every advert to be counted as an interval mismatch", TIMEOUT, || {
+    try_wait_until("ten adverts to be counted as interval mismatches", TIMEOUT, || {
         Ok(counter(&backup, "interval-errors")? >= 10)
     })?;
     assert_eq!(

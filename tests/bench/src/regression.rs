@@ -1,4 +1,5 @@
-//! Compares this build of vipd with another: CPU costs must not increase by more than 5 %.
+//! Compares this build of vipd with another: CPU costs must not increase by more than 5 %, unless
+//! they stay within the spread of the other build.
 
 use std::fmt;
 

@@ -218,7 +218,7 @@ fn document_cell(series: &Series) -> String {
 
 const NOT_REACHED: &str = "not within 30 s";
 
-/// Formats a value with three significant digits.
+/// Formats a value with about three significant digits, at most three of them decimals.
 fn shown(value: f64, unit: &str) -> String {
     let digits = match value.abs() {
         0.0 => 0,

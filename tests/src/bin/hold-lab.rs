@@ -1,5 +1,5 @@
-//! Runs a lab with two agents until killed; used to test that nothing in a lab outlives it. Prints
-//! the agents' process IDs on one line.
+//! Runs a lab with two agents until killed; used to test that no agent outlives the process that
+//! created its lab. Prints the agents' process IDs on one line.
 
 use std::thread;
 

@@ -64,7 +64,8 @@ pub enum ReceivedChecksum {
     Zero,
 }
 
-/// An injected advert: `receive advert from higher priority 200 …`. Omitted fields match the router
+/// An injected advert: `receive advert from higher priority 200 …`. By default it is sent by
+/// *higher* with priority 200 and without authentication; other omitted fields match the router
 /// under test.
 #[expect(clippy::struct_excessive_bools, reason = "each switch is a separate key in a scenario")]
 #[derive(Debug, Clone)]
@@ -320,7 +321,7 @@ impl ReceivedAdvert {
 }
 
 impl ExpectedFrame {
-    /// Parses the part before the moment.
+    /// Parses a frame, without the `at once` or `after …` that follows it.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let mut words = Words::new(text);
         let mut expected = Self::default();

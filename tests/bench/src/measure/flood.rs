@@ -152,7 +152,7 @@ mod tests {
         };
         let advert = |from, millis| frame(from, millis, &from.advert(Version::V3, 51, 200).frame());
         let of_master = [0, 10, 25, 35].map(|time| advert(MASTER, time));
-        // Two takeovers, 40 ms apart.
+        // Two takeovers: the second after 40 ms without an advert.
         let of_backup = [100, 110, 150].map(|time| advert(BACKUP, time));
         let until = |of_master: &[Frame], millis: i64| {
             let end = WallTime::from_parts(1, millis * 1_000_000);
