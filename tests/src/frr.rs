@@ -41,7 +41,7 @@ pub(crate) fn command(scratch: &Path, configuration: &Path) -> Command {
     command
 }
 
-/// Creates the macvlans that do not exist yet.
+/// Sets `arp_ignore` on the interface, and creates the macvlans that do not exist yet.
 pub(crate) fn prepare(host: &Namespace, station: Station, instances: &[Instance]) -> Result<()> {
     let links = run(host, "ip", &["-o", "link"])?;
     // Without arp_ignore, the interface answers ARP for its macvlans' addresses, even in Backup.

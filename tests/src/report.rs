@@ -21,7 +21,7 @@ const QUIET: Style = Style::new().dimmed();
 /// A line of the timeline: time, style, station and text.
 type Line = (WallTime, Style, String, String);
 
-/// Computes a row of the comparison for one series.
+/// Computes a cell of the comparison from one series.
 type Figure = fn(&Series) -> Option<Spread>;
 
 /// Prints the output of the vipd commands run at the end of a scenario.
@@ -39,7 +39,7 @@ pub fn write_views(views: &[View], out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Prints the timeline of a scenario, and the client's outage.
+/// Prints the timeline and the measurements of a scenario.
 ///
 /// # Errors
 /// Returns an error if `out` cannot be written to.
@@ -152,7 +152,7 @@ fn entry(neighbor: Option<&Neighbor>) -> String {
     neighbor.map_or_else(|| format!("{VIP}: no entry"), ToString::to_string)
 }
 
-/// Prints minimum, median and maximum of several agents in columns.
+/// Prints the minimum, median and maximum of each measurement, with one column per agent.
 ///
 /// # Errors
 /// Returns an error if `out` cannot be written to.

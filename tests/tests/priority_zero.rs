@@ -27,7 +27,7 @@ const BURST: u128 = 3;
 const PERIOD: Duration = Duration::from_millis(100);
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn priority_zero_answers_are_rate_limited() {
     let lab = Lab::new(1).expect("create the lab");
     let capture = lab.capture().expect("start the capture");

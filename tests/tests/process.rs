@@ -142,7 +142,7 @@ fn assert_rejected(answer: &Output, words: &[&str]) {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn signals_shut_down_cleanly_or_are_ignored() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
@@ -192,7 +192,7 @@ fn signals_shut_down_cleanly_or_are_ignored() {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn second_agent_in_a_recreated_runtime_directory_is_rejected() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
@@ -216,7 +216,7 @@ fn leave_stale_vip(node: &Namespace) {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn stale_vips_are_removed_before_startup_errors() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
@@ -280,7 +280,7 @@ fn hold(node: &Namespace, name: &str, listens: bool) -> Child {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn lock_of_an_unprivileged_process_is_reported_and_stale_vips_are_removed() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
@@ -297,7 +297,7 @@ fn lock_of_an_unprivileged_process_is_reported_and_stale_vips_are_removed() {
 
 /// An unprivileged process cannot keep the agent from serving an interface.
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn unprivileged_process_that_holds_the_claim_does_not_block_the_interface() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
@@ -315,7 +315,7 @@ fn unprivileged_process_that_holds_the_claim_does_not_block_the_interface() {
 
 /// A running agent keeps its VIPs, even if a second agent is configured with the same ones.
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn vips_of_a_running_agent_are_not_stale() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
@@ -345,7 +345,7 @@ fn without_capabilities(mut command: Command, missing: CapabilitySet) -> Command
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn open_file_limit_is_raised_or_reported() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");
@@ -359,7 +359,7 @@ fn open_file_limit_is_raised_or_reported() {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn full_stderr_pipe_does_not_block_shutdown() {
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host");

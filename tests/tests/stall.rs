@@ -89,7 +89,7 @@ impl Pair {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn third_party_advert_during_stall_does_not_hide_takeover() {
     let pair = Pair::start();
     let stopped = WallTime::now();
@@ -102,7 +102,7 @@ fn third_party_advert_during_stall_does_not_hide_takeover() {
 }
 
 #[test]
-#[ignore = "needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn ring_overrun_during_stall_does_not_hide_takeover() {
     let pair = Pair::start();
     let stopped = WallTime::now();

@@ -1,4 +1,4 @@
-//! `cargo xtask lab`: simulates failures in a private lab and measures their impact.
+//! `cargo xtask lab`: causes failures in a private lab and measures their impact.
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -35,7 +35,7 @@ impl Reading {
     }
 }
 
-/// The lowest value that is possible in the same lab.
+/// The best value that is possible in the same lab.
 #[derive(Debug, Clone, Copy)]
 enum Floor {
     /// Not measured.

@@ -36,7 +36,7 @@ fn read(path: &Path) -> Result<Scenario> {
 /// Parses a scenario document.
 ///
 /// # Errors
-/// Returns an error, with the line number, if a line is invalid.
+/// Returns an error if a line is invalid (with its number), or if a required line is missing.
 pub fn parse(name: &str, text: &str) -> Result<Scenario> {
     let mut scenario = Scenario {
         name: name.to_owned(),
