@@ -140,7 +140,7 @@ schema! {
         XDP "xdp", XDP_MODE, "`\"auto\"`", "\"auto\"",
             "XDP mode of all interfaces; `\"auto\"` uses TC ingress on drivers whose native mode disables offloads or interrupts traffic", "";
         INSTANCES "instance", Kind::Other("an array of tables"), "required", "…", "the virtual routers, at least one", "`vrrp_instance`";
-        INTERFACES "interface", Kind::Other("an array of tables"), "none", "…", "settings for single interfaces", "";
+        INTERFACES "interface", Kind::Other("an array of tables"), "none", "…", "settings for individual interfaces", "";
     }
     Instance {
         NAME "name", Kind::Other("a string of 1 to 64 printable characters without white space"), "required", "\"VI_1\"",

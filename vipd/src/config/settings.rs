@@ -18,7 +18,7 @@ pub enum XdpMode {
 /// Checksum form of VRRPv3 adverts sent over IPv4. Received adverts may use either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
-    /// The checksum covers the pseudo-header (RFC 5798 section 5.2.8 as usually implemented).
+    /// The checksum also covers the pseudo-header (RFC 5798 section 5.2.8 as usually implemented).
     /// keepalived and FRR reject the other form.
     #[default]
     Rfc5798,

@@ -81,7 +81,7 @@ fn assert_sources(rows: &[(&str, &str)]) {
 }
 
 #[test]
-fn every_key_is_read() {
+fn instances_are_read_in_file_order() {
     let source = r#"
 realtime = "off"
 

@@ -18,7 +18,7 @@ const RANGE_LEN: usize = 3;
 const NAME_LEN: usize = 14;
 /// Maximum number of instructions for a peer.
 const PEER_LEN: usize = 2;
-/// Upper limit of the number of all other instructions.
+/// Upper limit on the number of all other instructions.
 const FIXED_LEN: usize = 64;
 /// With more names than this, all new links pass.
 const MAX_NAMES: usize = 128;

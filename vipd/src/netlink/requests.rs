@@ -15,7 +15,7 @@ use super::message::{Notice, PROTO_VIPD};
 use super::wire::{Message, acknowledged, append, errno, messages};
 use super::worker::{AddressWorker, Batch, receive};
 
-/// Number of changes per system call. The kernel takes the rtnl lock once per call, and needs 5 to
+/// Number of changes per system call. The kernel takes the rtnl lock for each change, and needs 5 to
 /// 15 µs for an IPv4 address, mostly for its route. A batch is large enough to make the cost of the
 /// system call and of a wake-up negligible, and small enough for the engine to announce addresses
 /// between batches.
@@ -67,7 +67,7 @@ impl Requests {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, 0))?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        // Errors do not have to include the request.
+        // Errors do not have to include the payload of the request.
         socket.set_cap_ack(true)?;
         // Makes the kernel filter dumps (Linux 4.20). Otherwise it dumps everything, and the reader
         // filters.

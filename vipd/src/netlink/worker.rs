@@ -10,7 +10,7 @@ use rtnetlink::sys::Socket;
 use super::wire::messages;
 
 /// Buffer size for one answer, in bytes. An error takes 36, because `NETLINK_CAP_ACK` leaves out
-/// the request.
+/// the payload of the request.
 const ANSWER: usize = 256;
 
 /// Requests that are sent in one system call, and the answers to them.

@@ -29,8 +29,9 @@ impl Membership {
     /// Joins the group of the family (4 or 6) on the interface with this index.
     ///
     /// # Errors
-    /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist or IPv6 is disabled on
-    /// it, `ENOBUFS` if `net.ipv4.igmp_max_memberships` is exceeded.
+    /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist, `EINVAL` if it has no
+    /// IPv6, for example because its MTU is below 1280, `ENOBUFS` if `net.ipv4.igmp_max_memberships`
+    /// is exceeded.
     pub fn join(ifindex: u32, family: u8) -> io::Result<Self> {
         let is_ipv6 = family == 6;
         let domain = if is_ipv6 { Domain::IPV6 } else { Domain::IPV4 };
@@ -46,8 +47,8 @@ impl Membership {
     ///
     /// When the kernel disables IPv6 or IPv4 on an interface, for example because its MTU falls
     /// below 1280 or 68, it drops the interface's memberships but still counts the socket as a member
-    /// (`addrconf_ifdown`, `inetdev_destroy`). An existing membership is not interrupted, and causes
-    /// no report.
+    /// (`addrconf_ifdown`, `inetdev_destroy`). An existing membership is not interrupted,
+    /// and the kernel sends no IGMP or MLD report for it.
     ///
     /// # Errors
     /// See [`join`](Self::join). There is then no membership, and the call can be repeated.
@@ -115,7 +116,8 @@ fn members_ipv6(table: &str, group: Ipv6Addr) -> BTreeSet<u32> {
 }
 
 /// Returns the members of a group in the contents of `/proc/net/igmp`. The line of an interface starts with
-/// its index, and is followed by an indented line for each of its groups, in host byte order.
+/// its index, and is followed by an indented line for each of its groups: the address in network byte order,
+/// printed as an integer in host byte order.
 fn members_ipv4(table: &str, group: Ipv4Addr) -> BTreeSet<u32> {
     let group = format!("{:08X}", u32::from_ne_bytes(group.octets()));
     let mut interface: Option<u32> = None;

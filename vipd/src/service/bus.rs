@@ -1,4 +1,4 @@
-//! Carries the state changes of virtual routers from the engine to the service without loss.
+//! Carries the latest state change of each virtual router from the engine to the service.
 //!
 //! Each router has a slot that holds its latest state change and the number of changes so far. A
 //! slot is a seqlock. Its only writer, the engine, never waits, allocates or fails; a reader retries
@@ -47,7 +47,7 @@ impl Slot {
             let packed = self.packed.load(Ordering::Relaxed);
             let at = self.at.load(Ordering::Relaxed);
             let count = self.count.load(Ordering::Relaxed);
-            // Keeps the loads above before the second load of `sequence`.
+            // Orders the loads above before the second load of `sequence`.
             fence(Ordering::Acquire);
             if before.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == before {
                 let (generation, state, reason) = decode(packed)?;
@@ -64,7 +64,7 @@ impl Slot {
         let before = if same { self.count.load(Ordering::Relaxed) } else { 0 };
         let sequence = self.sequence.load(Ordering::Relaxed);
         self.sequence.store(sequence + 1, Ordering::Relaxed);
-        // Keeps the store above before the stores below.
+        // Orders the store above before the stores below.
         fence(Ordering::Release);
         self.packed.store(encode(generation, state, reason), Ordering::Relaxed);
         self.at.store(at.as_nanos(), Ordering::Relaxed);
@@ -125,7 +125,8 @@ impl Transitions {
         Latest(Arc::clone(&self.shared))
     }
 
-    /// Waits until there is a published change that [`take`](Self::take) has not returned yet.
+    /// Waits until a change is published that [`take`](Self::take) has not returned yet. May return
+    /// early.
     pub(crate) async fn changed(&mut self) {
         if self.woken.recv().await.is_none() {
             // The engine has ended.

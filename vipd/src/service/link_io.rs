@@ -1,12 +1,12 @@
 //! Opens and closes links, in idempotent steps.
 //!
 //! ```text
+//!  ensure_claim      claims the interface                 kept until the link is closed
 //!  ensure_groups     joins the multicast groups           kept until the link is closed
 //!  ensure_sockets    opens the sockets for sending        handed to the engine
-//!  ensure_macvlans   creates the macvlans, down           kept until the agent exits
+//!  ensure_macvlans   creates the macvlans, down           kept until the router is removed
 //!  ensure_routers    adds VRIDs to the BPF program's maps before it is attached, so that it knows all VRIDs
-//!  ensure_attached   claims the interface, and attaches   both stay when a link is opened again
-//!                    the program
+//!  ensure_attached   attaches the program                 kept until the link is closed
 //! ```
 
 use std::collections::BTreeMap;
@@ -166,7 +166,7 @@ impl LinkOpener {
         Ok(())
     }
 
-    /// Claims the interface and attaches the program, unless this has been done before.
+    /// Attaches the program, unless it is already attached.
     fn ensure_attached(&mut self, spec: &LinkSpec) -> anyhow::Result<Attached> {
         let interface = spec.name.as_str();
         let LinkSpec { ifindex, xdp, framing, .. } = *spec;

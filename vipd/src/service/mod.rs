@@ -16,7 +16,8 @@
 //! ```
 //!
 //! Requests are rare and never lost. Reports are dropped and counted if the log cannot keep up, but
-//! state changes always reach it through the `bus`. Commands wake the engine through an eventfd.
+//! the latest state change of each router always reaches it through the `bus`. Commands wake the
+//! engine through an eventfd.
 
 pub(crate) mod bus;
 mod foreign_xdp;
@@ -135,7 +136,7 @@ pub fn run(
         Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
     });
     // The engine has added only VIPs of routers that have been master. Others may belong to another
-    // agent and must stay.
+    // agent and must stay. If the engine has failed, its VIPs are unknown.
     let withdrawn = match &ended {
         Ok(added) if added.is_empty() => Ok(()),
         Ok(added) => withdraw(&names, added),

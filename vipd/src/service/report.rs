@@ -162,7 +162,7 @@ fn mac(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-/// Describes a fault to the user, with the remedy.
+/// Describes a fault to the user, with a remedy where there is one.
 fn describe(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> String {
     let interface = &config.interface;
     match fault {

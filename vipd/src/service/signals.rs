@@ -11,7 +11,7 @@ use crate::process::Received;
 pub(super) enum Response {
     /// Shut down cleanly.
     Stop,
-    /// Reload the configuration.
+    /// Reload the configuration; not supported yet.
     Reload,
     /// Do nothing.
     Ignore,

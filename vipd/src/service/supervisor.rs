@@ -22,7 +22,7 @@ use crate::xdp::Row;
 
 /// Interval at which the counters of discarded adverts are read for the log.
 const DISCARD_CHECK: Duration = Duration::from_secs(5);
-/// Maximum time to wait for the worker at shutdown; a slow driver may be attaching.
+/// Maximum time to wait for the worker at shutdown; it may be waiting for a slow driver.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Provides the counters of discarded adverts for the log.
@@ -59,8 +59,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     /// removed their addresses.
     ///
     /// # Errors
-    /// Returns an error if a thread or the control socket cannot be started, or the only interface
-    /// cannot be opened.
+    /// Returns an error if the control socket cannot be opened, a thread cannot be started, the only
+    /// interface cannot be opened, signals cannot be received, or the worker panics.
     pub(super) fn run(
         mut self,
         signals: Signals,
@@ -127,7 +127,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
                 error = &mut *failed, if may_fail => {
-                    // If the sender was dropped without an error, the link is open.
+                    // Dropped without an error: the only link is open, or there are several links.
                     may_fail = false;
                     if let Ok(error) = error {
                         self.stop();
@@ -225,7 +225,7 @@ mod tests {
         }
     }
 
-    /// A driver whose attach blocks until the test releases it.
+    /// Simulates a driver whose attach call blocks until the test releases it.
     struct Slow {
         opening: Sender<()>,
         attached: Receiver<()>,

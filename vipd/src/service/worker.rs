@@ -27,7 +27,7 @@ use crate::xdp::Row;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Maximum delay before a retry.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// Interval at which group memberships are checked, and XDP programs of other applications.
+/// Interval of the checks for lost group memberships and for XDP programs of other applications.
 const CHECK: Duration = Duration::from_secs(15);
 
 /// The operations of the worker thread. Each call may block for seconds.
@@ -39,9 +39,9 @@ pub(crate) trait LinkWork: Send + 'static {
     fn renew_groups<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
     /// Reports XDP programs that run before vipd's program on open links.
     fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>);
-    /// Undoes [`open`](Self::open). The interface may no longer exist.
+    /// Undoes [`open`](Self::open), but keeps the macvlans. The interface may no longer exist.
     fn close(&mut self, ifindex: u32);
-    /// Removes a router from the BPF program and clears its row.
+    /// Removes a router from the BPF program's maps, deletes its macvlan and clears its row.
     fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry, row: Row);
     /// Brings a macvlan down unless it must be up. If it must be up by the time it is down, brings
     /// it up again.
@@ -57,7 +57,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread. It sends [`Command::Opened`] in response to [`Request::Open`].
+    /// Starts the thread. It sends [`Command::Opened`] after each attempt to open a link.
     ///
     /// If `fatal` is set and the first attempt to open a link fails, the error is sent to `fatal`
     /// instead of the engine.
@@ -228,7 +228,7 @@ impl<W: LinkWork> State<W> {
     }
 
     /// Restores multicast memberships that the kernel has dropped, and reports XDP programs attached by
-    /// other applications. The kernel sends no notification of either.
+    /// other applications. The kernel does not always send a notification of these.
     fn check(&mut self) {
         self.work.check(self.open.values());
         for spec in self.work.renew_groups(self.open.values()) {

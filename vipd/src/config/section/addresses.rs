@@ -25,7 +25,7 @@ pub(in crate::config) struct Placed {
 pub(in crate::config) struct Addresses {
     pub(in crate::config) advertised: Vec<Located<Placed>>,
     pub(in crate::config) excluded: Vec<Located<Placed>>,
-    /// `None` if the settings contradict each other.
+    /// `None` if the settings are invalid or contradict each other.
     pub(in crate::config) family: Option<Family>,
 }
 

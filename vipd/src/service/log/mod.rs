@@ -31,7 +31,8 @@ pub(super) struct Log {
     agent: Limit,
     /// Failures of the agent that may repeat, by subject.
     failures: BTreeMap<String, Repeats>,
-    /// Whether the rate limit has suppressed the latest state change of an instance.
+    /// Whether the rate limit has suppressed state changes since the last call to
+    /// [`lost_transitions`](Self::lost_transitions).
     has_unlogged_transitions: bool,
 }
 
