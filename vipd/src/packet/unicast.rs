@@ -17,8 +17,8 @@ pub struct UnicastSocket {
 }
 
 impl UnicastSocket {
-    /// Opens a socket on the interface with this index. The source address need not exist yet, but
-    /// sending fails until it does.
+    /// Opens a socket on the interface with this index. The source address need not exist yet:
+    /// until it does, sending fails in IPv4, but not in IPv6.
     ///
     /// # Errors
     /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist.

@@ -74,7 +74,8 @@ impl AgentLock {
     /// Takes the lock for a runtime directory. The directory need not exist.
     ///
     /// # Errors
-    /// Returns an error if another process holds the lock, or the path is too long.
+    /// Returns an error if another process holds the lock, the path is too long, or the socket cannot
+    /// be created.
     pub fn acquire(directory: &Path) -> Result<Self, LockError> {
         let name = name(directory);
         let socket_name = format!("{PREFIX}{name}");
