@@ -51,15 +51,6 @@ impl Capture {
         Self::open(switch, None, 0)
     }
 
-    /// Starts a capture of the frames that reach a host's network stack, that is, those that no XDP
-    /// program drops. A program at TC ingress does not hide frames. [`Frame::from`] is the host.
-    ///
-    /// # Errors
-    /// Returns an error if the socket or the thread cannot be created.
-    pub fn behind_xdp(host: &Namespace, station: Station) -> Result<Self> {
-        Self::open(host, Some(station), 0)
-    }
-
     /// Starts a capture, in the switch's namespace, of one station's frames only. Under a flood, a
     /// capture of all ports would lose frames.
     ///

@@ -241,7 +241,8 @@ fn echo_request(identifier: u16, number: usize) -> [u8; PROBE_LENGTH] {
     packet
 }
 
-/// Returns the number of this prober's probe that an IPv4 packet replies to, if any.
+/// Returns the number in an IPv4 packet's echo reply, or `None` if the packet is not a reply to
+/// this prober.
 fn answered_probe(packet: &[u8], identifier: u16) -> Option<usize> {
     let icmp = packet.get(usize::from(packet.first()? & 0xf) * 4..)?;
     let ours = *icmp.first()? == ECHO_REPLY && *icmp.get(4..6)? == identifier.to_be_bytes();

@@ -110,7 +110,7 @@ fn password_is_absent_from_logs_reports_and_process_arguments() {
     );
     let mut agent = Agent::with_configuration(&lab, ONE, vipd().expect("vipd binary"), configuration)
         .expect("create the agent");
-    agent.set_env("RUST_LOG", "trace");
+    agent.set_env("VIPD_LOG", "trace");
     agent.start().expect("start the agent");
     wait_for_state(&agent, "master", TIMEOUT).expect("master");
     assert_eq!(control::status(&agent).expect("query the agent")[0].text("vipd:authentication"), "pass");

@@ -73,7 +73,8 @@ impl Pair {
         self.capture.filter_map(since, |frame| frame.claims_mastership(station).then_some(())).len()
     }
 
-    /// Resumes node 1 and checks that it stays backup while node 2 stays master.
+    /// Resumes node 1 and checks that it yields without sending an advert, and that node 2 stays
+    /// master.
     fn check_successor_stays(&self) {
         let resumed = WallTime::now();
         self.preferred.resume().expect("SIGCONT");

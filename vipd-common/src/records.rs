@@ -118,10 +118,10 @@ pub const RING_BYTES: u32 = 1 << 20;
 
 /// Value of [`MAP_STEADY`](crate::names::MAP_STEADY), by row: the fast path for unchanged adverts.
 ///
-/// A backup receives the same advert from its master in every interval. Such an advert only updates
-/// `arrival`, without a record or a wake-up. User space maps the array into its memory and writes
-/// `expected` and `previous`; the BPF program writes `limit`; both write `arrival`. A slot has four
-/// words, so that none crosses a cache line.
+/// A backup receives the same advert from its master in every interval. Apart from the counters, such
+/// an advert only updates `arrival`, without a record or a wake-up. User space maps the array into its
+/// memory and writes `expected` and `previous`; the BPF program writes `limit`; both write `arrival`. A
+/// slot is four words (32 bytes), so no slot crosses a cache line.
 ///
 /// ```text
 ///  0              8             16             24            32

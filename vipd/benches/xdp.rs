@@ -74,6 +74,7 @@ fn main() -> Result<()> {
 fn load(burst: u32) -> Result<Loaded> {
     let sizes = Sizes { routers: 1, peers: 0, closed: 0, senders: 4096, burst };
     let mut loaded = Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
+    loaded.kernel.prepare(Entry::Xdp)?;
     let slot = RouterSlot {
         row: ROW,
         version: 3,

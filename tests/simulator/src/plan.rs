@@ -23,7 +23,7 @@ pub(crate) struct Group {
     pub(crate) contested_since: Option<u64>,
 }
 
-/// A member of a virtual router, as planned.
+/// The plan for one member of a virtual router.
 pub(crate) struct Role {
     pub(crate) host: usize,
     pub(crate) group: usize,

@@ -60,8 +60,8 @@ impl Sum {
     }
 }
 
-/// Returns the checksum after one 16-bit word of the message has changed from `old` to `new` (RFC 1624,
-/// equation 3).
+/// Returns the checksum after one 16-bit word of the message has changed from `old` to `new`
+/// (RFC 1624, equation 3).
 pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
     Sum::new().word(!checksum as u32).word(!old as u32).word(new as u32).checksum()
 }

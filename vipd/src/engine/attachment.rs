@@ -231,8 +231,9 @@ pub(super) fn attachment<'a>(
     }
     let io = links.get(instance.link)?.io.as_ref()?;
     let attachment = io.attachment.as_deref().filter(|_| io.detached_at.is_none())?;
-    // If the program was just found detached or behind another one, the router is impeded in the next turn.
     let proven_at = attachment.attached_at().max(io.watch.received_at);
+    // If a probe found the program detached or behind another one, the election is postponed: the
+    // router becomes impeded in the next turn.
     (attachment.position() != Position::First || proven_at < needed).then_some(attachment)
 }
 

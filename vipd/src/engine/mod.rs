@@ -110,8 +110,8 @@ pub(crate) struct Engine {
     waiting: Vec<(RouterId, Timestamp)>,
     /// When to check again whether an advert is overdue on any link.
     check_attachments_at: Option<Timestamp>,
-    /// When the next grace period ends, after which a master whose BPF program is still detached
-    /// becomes impeded.
+    /// When the earliest grace period ends. A master whose BPF program is still detached then becomes
+    /// impeded.
     grace_ends: Option<Timestamp>,
     realtime: Realtime,
     /// Whether links and addresses must be read again, for example because netlink notifications

@@ -282,11 +282,7 @@ fn ensure_group(
             // The interface was removed. The engine closes the link when netlink reports this.
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
             renewed => renewed.map_err(|error| {
-                failure(
-                    format!("cannot rejoin {group} on {}", spec.name),
-                    error,
-                    Some("check that IPv6 is enabled"),
-                )
+                failure(format!("cannot rejoin {group} on {}", spec.name), error, Some(join_remedy(family)))
             })?,
         };
         if renewed {
@@ -299,11 +295,18 @@ fn ensure_group(
         return Ok(());
     }
     let joined = Membership::join(spec.ifindex, number).map_err(|error| {
-        let limits = "check net.ipv4.igmp_max_memberships and net.ipv6.mld_max_msf";
-        failure(format!("cannot join {group} on {}", spec.name), error, Some(limits))
+        failure(format!("cannot join {group} on {}", spec.name), error, Some(join_remedy(family)))
     })?;
     groups.insert(number, joined);
     Ok(())
+}
+
+/// Returns what to check if a group of this family cannot be joined.
+fn join_remedy(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "check net.ipv4.igmp_max_memberships and that the interface's MTU is at least 68",
+        Family::V6 => "check that IPv6 is enabled and that the interface's MTU is at least 1280",
+    }
 }
 
 /// Opens the sockets for adverts and announcements.

@@ -1,4 +1,5 @@
-//! Checks at startup, before the agent changes anything: capabilities, clock, limit on open files.
+//! Checks at startup, after stale VIPs were removed and before the agent makes any other change:
+//! capabilities, clock, limit on open files.
 
 use std::fs;
 

@@ -135,7 +135,8 @@ fn read_only_sysctls_with_the_required_values_are_accepted() {
     let created = macvlans.ensure(&wanted(parent, 4, 51)).expect("a macvlan");
     assert_eq!(created.name, "vrrp4-51");
 
-    // IPv6 needs other values: the error lists them, and no incomplete macvlan is left.
+    // IPv6 needs further sysctls: the error names the first wrong one, and no incomplete macvlan is
+    // left.
     for _ in 0..2 {
         let error = macvlans.ensure(&wanted(parent, 6, 51)).expect_err("wrong values").to_string();
         assert!(error.contains("net.ipv6.conf.vrrp6-51.addr_gen_mode is 0, must be 1"), "{error}");

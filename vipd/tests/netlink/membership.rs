@@ -1,4 +1,4 @@
-//! Membership of VRRP's multicast groups.
+//! Membership in the VRRP multicast groups.
 
 use std::fs;
 use std::thread;

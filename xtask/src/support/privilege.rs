@@ -5,8 +5,8 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 
 /// Capabilities that labs and agents need, with their bits in `CapEff` (linux/capability.h).
-const NEEDED: [(&str, u32); 4] =
-    [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_SYS_ADMIN", 21), ("CAP_BPF", 39)];
+const NEEDED: [(&str, u32); 5] =
+    [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_SYS_ADMIN", 21), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
 
 /// Returns whether this process is root.
 pub(crate) fn is_root() -> Result<bool> {
