@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 
 use crate::agent::{Agent, AgentKind};
 use crate::wait::try_wait_until;
@@ -43,7 +43,7 @@ impl Reply {
 /// # Errors
 /// Returns an error if the agent is not vipd or does not reply.
 pub fn status(agent: &Agent) -> Result<Vec<Reply>> {
-    let answer = request(agent, "status")?;
+    let answer = request(agent, &json!({ "command": "status" }))?;
     Ok(instances(&answer)?.iter().cloned().map(Reply).collect())
 }
 
@@ -52,9 +52,27 @@ pub fn status(agent: &Agent) -> Result<Vec<Reply>> {
 /// # Errors
 /// Returns an error if the agent is not vipd or does not reply.
 pub fn stats(agent: &Agent) -> Result<(Reply, Vec<Reply>)> {
-    let answer = request(agent, "stats")?;
+    let answer = request(agent, &json!({ "command": "stats" }))?;
     let each = instances(&answer)?.iter().map(|instance| Reply(instance["statistics"].clone()));
     Ok((Reply(answer["global"].clone()), each.collect()))
+}
+
+/// Requests a change, such as `{"command":"reload"}`, and returns a line for each thing that has changed.
+///
+/// # Errors
+/// Returns an error if the agent is not vipd, refuses the change, or does not reply.
+pub fn change(agent: &Agent, wanted: &Value) -> Result<Vec<String>> {
+    let answer = request(agent, wanted)?;
+    let changes = answer["changes"].as_array().context("vipd's reply has no changes")?;
+    Ok(changes.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+/// Reloads the configuration file.
+///
+/// # Errors
+/// See [`change`].
+pub fn reload(agent: &Agent) -> Result<Vec<String>> {
+    change(agent, &json!({ "command": "reload" }))
 }
 
 /// Returns the state of the agent's first instance.
@@ -110,9 +128,9 @@ fn instances(answer: &Value) -> Result<&Vec<Value>> {
 }
 
 /// Sends a request to the control socket, from the mount namespace of the agent's host.
-fn request(agent: &Agent, command: &str) -> Result<Value> {
+fn request(agent: &Agent, wanted: &Value) -> Result<Value> {
     let AgentKind::Vipd(_) = agent.kind() else { bail!("{agent} has no control socket") };
-    let line = format!("{{\"command\":\"{command}\"}}\n");
+    let line = format!("{wanted}\n");
     let exchange = move || -> Result<String> {
         let mut stream = UnixStream::connect(Agent::control_socket())?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
@@ -122,9 +140,11 @@ fn request(agent: &Agent, command: &str) -> Result<Value> {
         BufReader::new(stream).read_line(&mut answer)?;
         Ok(answer)
     };
-    let answer = agent.host().run(exchange).with_context(|| format!("requesting {command} from {agent}"))?;
+    let answer = agent.host().run(exchange).with_context(|| format!("requesting {wanted} from {agent}"))?;
     let answer: Value =
         serde_json::from_str(&answer).with_context(|| format!("invalid reply from {agent}: {answer:?}"))?;
-    ensure!(answer["error"].is_null(), "{agent} rejected {command}: {}", answer["error"]);
+    if let Some(error) = answer["error"].as_str() {
+        bail!("{agent} rejected {wanted}: {error}");
+    }
     Ok(answer)
 }

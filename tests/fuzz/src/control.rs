@@ -14,9 +14,9 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
-use vipd::control::model::{GlobalStatistics, StatsReport, StatusReport};
+use vipd::control::model::{ChangeReport, GlobalStatistics, StatsReport, StatusReport};
 use vipd::control::protocol::{MAX_REQUEST_BYTES, Request};
-use vipd::control::server::{Source, serve};
+use vipd::control::server::{Credentials, Source, serve};
 
 /// Time limit for a connection, below the server's timeout for idle clients.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,6 +66,10 @@ impl Source for Agent {
 
     async fn stats(&self) -> Result<StatsReport, String> {
         Ok(StatsReport { global: GlobalStatistics::default(), instances: Vec::new() })
+    }
+
+    async fn change(&self, _request: Request, _by: Credentials) -> Result<ChangeReport, String> {
+        Err("unchanged".to_owned())
     }
 }
 
@@ -170,6 +174,7 @@ fn wanted(sent: &[u8]) -> Vec<Answer> {
         answers.push(match serde_json::from_slice(text) {
             Ok(Request::Stats) => Answer::Report,
             Ok(Request::Status) => Answer::Error("refused"),
+            Ok(_) => Answer::Error("unchanged"),
             Err(_) => Answer::Error("not a request: "),
         });
     }

@@ -15,6 +15,7 @@ Examples:
   sudo vipd run -c vipd.toml      run the agent in the foreground
   sudo vipd status                show which instances are master
   sudo vipd stats --watch 1       show counters and rates every second
+  sudo vipd reload                apply the changed configuration file
 
 Environment:
   VIPD_LOG          log level of `vipd run`, e.g. debug or vipd=trace [default: info]
@@ -67,6 +68,68 @@ Examples:
 
 Requires access to the control socket: run as root or as a member of the socket's group.")]
     Status(StatusArgs),
+    /// Apply the configuration file to a running agent, without disturbing unchanged instances
+    #[command(after_help = "\
+Examples:
+  vipd check && sudo vipd reload
+
+Prints a line for each change. If the file has errors, prints all of them and changes nothing. Signal
+SIGHUP does the same, with the result in the log.")]
+    Reload,
+    /// Hand instances over to other nodes and keep them in fault until `undrain`
+    #[command(after_help = "\
+Examples:
+  sudo vipd drain                  all instances, for example before maintenance
+  sudo vipd drain VI_1 VI_2
+
+A master sends a priority-0 advert, so that a backup takes over at once. Instances stay drained when the
+configuration is reloaded and when the agent is restarted.")]
+    Drain(Instances),
+    /// Put drained instances back into service
+    #[command(after_help = "\
+Examples:
+  sudo vipd undrain
+  sudo vipd undrain VI_1 VI_2")]
+    Undrain(Instances),
+    /// Change the priority of an instance until the next start
+    #[command(after_help = "\
+Examples:
+  sudo vipd priority VI_1 150
+  sudo vipd priority VI_1 reset    restore the configured priority
+
+A reload keeps the priority unless it changes the instance.")]
+    Priority(PriorityArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Instances {
+    /// Names of instances; all instances if none is given
+    #[arg(value_name = "NAME")]
+    pub(super) instances: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PriorityArgs {
+    /// Name of the instance
+    #[arg(value_name = "NAME")]
+    pub(super) instance: String,
+    /// New priority, 1 to 254, or `reset`
+    #[arg(value_name = "PRIORITY", value_parser = new_priority)]
+    pub(super) priority: NewPriority,
+}
+
+/// A priority, or `None` to restore the configured one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewPriority(pub(super) Option<u8>);
+
+fn new_priority(text: &str) -> Result<NewPriority, String> {
+    if text == "reset" {
+        return Ok(NewPriority(None));
+    }
+    let priority = text.parse().ok().filter(|priority| (1..=254).contains(priority));
+    priority
+        .map(|priority| NewPriority(Some(priority)))
+        .ok_or_else(|| "must be 1 to 254, or `reset`".to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! Command line: subcommands, output and exit codes.
 
 mod args;
+mod change;
 mod check;
 mod filter;
 mod logging;
@@ -22,7 +23,8 @@ use std::thread;
 use clap::Parser as _;
 
 use crate::config::ConfigError;
-use args::{Cli, Command};
+use crate::control::protocol::Request;
+use args::{Cli, Command, Instances, NewPriority, PriorityArgs};
 use output::OutputError;
 
 /// Runs the program. Exit codes: 0 success, 1 error, 2 invalid command line.
@@ -33,6 +35,16 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Stats(args) => stats::run(&args, &cli.runtime_dir),
         Command::Status(args) => status::run(&args, &cli.runtime_dir),
+        Command::Reload => change::run(Request::Reload, &cli.runtime_dir),
+        Command::Drain(Instances { instances }) => {
+            change::run(Request::Drain { instances }, &cli.runtime_dir)
+        }
+        Command::Undrain(Instances { instances }) => {
+            change::run(Request::Undrain { instances }, &cli.runtime_dir)
+        }
+        Command::Priority(PriorityArgs { instance, priority: NewPriority(priority) }) => {
+            change::run(Request::Priority { instance, priority }, &cli.runtime_dir)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::model::{StatsReport, StatusReport};
+use super::model::{ChangeReport, StatsReport, StatusReport};
 use super::protocol::{ErrorReply, MAX_REPLY_BYTES, Request};
 use super::runtime::socket_path;
 
@@ -94,6 +94,14 @@ impl Client {
     /// Same as for [`Client::status`].
     pub fn stats(&self) -> Result<StatsReport, ClientError> {
         self.request(Request::Stats)
+    }
+
+    /// Requests a change.
+    ///
+    /// # Errors
+    /// Same as for [`Client::status`]. [`ClientError::Agent`] if the agent refuses the change.
+    pub fn change(&self, request: Request) -> Result<ChangeReport, ClientError> {
+        self.request(request)
     }
 
     fn request<T: DeserializeOwned>(&self, request: Request) -> Result<T, ClientError> {

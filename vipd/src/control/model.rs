@@ -24,6 +24,13 @@ pub enum State {
     Fault,
 }
 
+/// Reply to a request that changes the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeReport {
+    /// What has changed, one human-readable line for each change.
+    pub changes: Vec<String>,
+}
+
 /// Reply to `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusReport {

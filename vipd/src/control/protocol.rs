@@ -8,13 +8,37 @@ pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 pub const MAX_REPLY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A request from a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
     /// `{"command":"status"}`. The reply is a [`StatusReport`](super::model::StatusReport).
     Status,
     /// `{"command":"stats"}`. The reply is a [`StatsReport`](super::model::StatsReport).
     Stats,
+    /// `{"command":"reload"}`: apply the configuration file again. The reply to this and to the
+    /// following requests is a [`ChangeReport`](super::model::ChangeReport).
+    Reload,
+    /// `{"command":"drain","instances":["VI_1"]}`: leave these instances to other nodes, or all
+    /// instances if the list is empty.
+    Drain {
+        /// Names of instances.
+        #[serde(default)]
+        instances: Vec<String>,
+    },
+    /// `{"command":"undrain","instances":["VI_1"]}`: undo `drain`.
+    Undrain {
+        /// Names of instances.
+        #[serde(default)]
+        instances: Vec<String>,
+    },
+    /// `{"command":"priority","instance":"VI_1","priority":150}`: replace the configured priority, or
+    /// restore it if the priority is `null`.
+    Priority {
+        /// Name of the instance.
+        instance: String,
+        /// Priority, 1 to 254.
+        priority: Option<u8>,
+    },
 }
 
 /// The reply to a request that is invalid or cannot be served.

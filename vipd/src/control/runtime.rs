@@ -126,6 +126,11 @@ impl RuntimeDir {
         Ok(opened)
     }
 
+    /// Returns the path of the directory.
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
     /// Binds the control socket: non-blocking, accessible to its owner and group.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::model::{StatsReport, StatusReport};
+use super::model::{ChangeReport, StatsReport, StatusReport};
 use super::protocol::{ErrorReply, MAX_REQUEST_BYTES, Request};
 
 /// Maximum number of simultaneous clients. Further clients receive an error and are disconnected.
@@ -38,6 +38,28 @@ pub trait Source: Send + Sync + 'static {
     fn status(&self) -> impl Future<Output = Result<StatusReport, String>> + Send;
     /// Returns the reply to `stats`.
     fn stats(&self) -> impl Future<Output = Result<StatsReport, String>> + Send;
+    /// Carries out a request that changes the agent, and returns the reply to it.
+    fn change(
+        &self,
+        request: Request,
+        by: Credentials,
+    ) -> impl Future<Output = Result<ChangeReport, String>> + Send;
+}
+
+/// The process that has connected (`SO_PEERCRED`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Effective user ID.
+    pub uid: u32,
+    /// Process ID, if it is in a visible PID namespace.
+    pub pid: Option<i32>,
+}
+
+impl Credentials {
+    fn of(stream: &UnixStream) -> io::Result<Self> {
+        let credentials = stream.peer_cred()?;
+        Ok(Self { uid: credentials.uid(), pid: credentials.pid() })
+    }
 }
 
 /// Serves clients until the future is dropped, which closes their connections. Must be called in a
@@ -64,7 +86,7 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>) -> io::R
             Ok((stream, _)) if clients.len() >= MAX_CLIENTS => reject_client(stream),
             Ok((stream, _)) => {
                 accepts = true;
-                clients.spawn(serve_client(stream, queries.clone()));
+                clients.spawn(serve_client(stream, queries.clone(), Arc::clone(&source)));
             }
             Err(error) => {
                 // Most likely there are no file descriptors left. Log it once until a client is
@@ -90,10 +112,17 @@ fn reject_client(stream: UnixStream) {
     }
 }
 
-/// A request that waits for its reply.
+/// A kind of report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Status,
+    Stats,
+}
+
+/// A request for a report, which waits for its reply.
 #[derive(Debug)]
 struct Query {
-    request: Request,
+    wanted: Wanted,
     reply: oneshot::Sender<Line>,
 }
 
@@ -107,15 +136,15 @@ async fn answer_queries(source: &impl Source, mut received: mpsc::Receiver<Query
         while let Ok(query) = received.try_recv() {
             waiting.push(query);
         }
-        let wants = |wanted| waiting.iter().any(|query| query.request == wanted);
+        let wants = |wanted| waiting.iter().any(|query| query.wanted == wanted);
         let (states, counters) = tokio::join!(
-            report(wants(Request::Status), source.status()),
-            report(wants(Request::Stats), source.stats())
+            report(wants(Wanted::Status), source.status()),
+            report(wants(Wanted::Stats), source.stats())
         );
-        for Query { request, reply } in waiting {
-            let line = match request {
-                Request::Status => &states,
-                Request::Stats => &counters,
+        for Query { wanted, reply } in waiting {
+            let line = match wanted {
+                Wanted::Status => &states,
+                Wanted::Stats => &counters,
             };
             if let Some(line) = line {
                 // The client may have disconnected.
@@ -134,13 +163,14 @@ async fn report<T: Serialize>(
 }
 
 /// Serves one client until it disconnects, is idle for too long, or exceeds a limit.
-async fn serve_client(mut stream: UnixStream, queries: mpsc::Sender<Query>) {
+async fn serve_client(mut stream: UnixStream, queries: mpsc::Sender<Query>, source: Arc<impl Source>) {
+    let Ok(peer) = Credentials::of(&stream) else { return };
     let (read_half, mut write_half) = stream.split();
     let mut reader = BufReader::new(read_half);
     loop {
         let Ok(Ok(request)) = timeout(READ_TIMEOUT, read_request(&mut reader)).await else { return };
         let line = match &request {
-            Received::Request(text) => respond(text, &queries).await,
+            Received::Request(text) => respond(text, peer, &queries, &*source).await,
             Received::TooLong => {
                 error_line(format!("a request is longer than {MAX_REQUEST_BYTES} bytes")).into()
             }
@@ -176,9 +206,16 @@ async fn read_request(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Re
     })
 }
 
-async fn respond(text: &[u8], queries: &mpsc::Sender<Query>) -> Line {
-    let request = match serde_json::from_slice(text) {
-        Ok(request) => request,
+async fn respond(
+    text: &[u8],
+    peer: Credentials,
+    queries: &mpsc::Sender<Query>,
+    source: &impl Source,
+) -> Line {
+    let wanted = match serde_json::from_slice(text) {
+        Ok(Request::Status) => Wanted::Status,
+        Ok(Request::Stats) => Wanted::Stats,
+        Ok(request) => return reply_line(source.change(request, peer).await).into(),
         Err(error) => {
             return error_line(format!(
                 "not a request: {error}; send {{\"command\":\"status\"}} or {{\"command\":\"stats\"}}"
@@ -187,7 +224,7 @@ async fn respond(text: &[u8], queries: &mpsc::Sender<Query>) -> Line {
         }
     };
     let (reply, answered) = oneshot::channel();
-    let sent = queries.send(Query { request, reply }).await.is_ok();
+    let sent = queries.send(Query { wanted, reply }).await.is_ok();
     match answered.await {
         Ok(line) if sent => line,
         _ => error_line("the agent is stopping".to_owned()).into(),
@@ -241,18 +278,22 @@ mod tests {
                 instances: Vec::new(),
             })
         }
+
+        async fn change(&self, _request: Request, _by: Credentials) -> Result<ChangeReport, String> {
+            Err("unexpected request".to_owned())
+        }
     }
 
     #[test]
     fn waiting_requests_are_answered_from_one_report() {
         let (queries, received) = mpsc::channel(MAX_CLIENTS);
-        let query = |request| {
+        let query = |wanted| {
             let (reply, answered) = oneshot::channel();
-            queries.try_send(Query { request, reply }).expect("room");
+            queries.try_send(Query { wanted, reply }).expect("room");
             answered
         };
-        let mut stats: Vec<_> = (1..MAX_CLIENTS).map(|_| query(Request::Stats)).collect();
-        let mut other = query(Request::Status);
+        let mut stats: Vec<_> = (1..MAX_CLIENTS).map(|_| query(Wanted::Stats)).collect();
+        let mut other = query(Wanted::Status);
         drop(queries);
         let source = Counting::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");

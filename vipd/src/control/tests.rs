@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::client::{Client, ClientError};
-use super::model::{GlobalStatistics, StatsReport, StatusReport};
-use super::protocol::MAX_REQUEST_BYTES;
+use super::model::{ChangeReport, GlobalStatistics, StatsReport, StatusReport};
+use super::protocol::{MAX_REQUEST_BYTES, Request};
 use super::runtime::{RuntimeDir, RuntimeError, socket_path};
-use super::server::{MAX_CLIENTS, Source, WRITE_TIMEOUT, serve};
+use super::server::{Credentials, MAX_CLIENTS, Source, WRITE_TIMEOUT, serve};
 
 /// Replies to `stats` with a report and to `status` with an error.
 struct Fixed;
@@ -25,6 +25,10 @@ impl Source for Fixed {
 
     async fn stats(&self) -> Result<StatsReport, String> {
         Ok(report())
+    }
+
+    async fn change(&self, _request: Request, by: Credentials) -> Result<ChangeReport, String> {
+        Ok(ChangeReport { changes: vec![format!("requested by user {}", by.uid)] })
     }
 }
 

@@ -15,7 +15,7 @@ use super::topology::NoRoom;
 use crate::config;
 use crate::netlink::Address;
 use crate::service::bus::Publisher;
-use crate::vrrp::{Event, Peer, Snapshot, VirtualAddress};
+use crate::vrrp::{Event, Input, Peer, Snapshot, VirtualAddress};
 use crate::xdp::{Mode, Position, Row};
 
 /// Messages from the service to the engine. Never lost.
@@ -34,10 +34,33 @@ pub(crate) enum Command {
     },
     /// The BPF program no longer uses the row of a removed router.
     RowReleased(Row),
+    /// Passes an input to a router. Ignored if the router has been removed.
+    Input { router: RouterId, input: Input },
+    /// Removes and adds virtual routers, and replies with the added ones.
+    Reload { changes: Changes, reply: oneshot::Sender<Vec<Added>> },
+    /// Asks for a sign that the engine still works.
+    Ping(oneshot::Sender<()>),
     /// Requests a snapshot of the current state.
     Snapshot(oneshot::Sender<Arc<EngineSnapshot>>),
     /// Shuts down all virtual routers and ends the engine.
     Stop,
+}
+
+/// The difference between two configurations.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Routers to remove. Masters send a priority-0 advert, and remove their addresses.
+    pub(crate) removed: Vec<RouterId>,
+    /// Routers to add, after the others have been removed.
+    pub(crate) added: Vec<Arc<config::Instance>>,
+}
+
+/// A virtual router that was added while others were running.
+#[derive(Clone, Debug)]
+pub(crate) struct Added {
+    pub(crate) router: RouterId,
+    pub(crate) row: Row,
+    pub(crate) settings: Arc<config::Instance>,
 }
 
 /// Messages from the engine to the service: work that may block. Never lost.

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use vipd_common::Timestamp;
 
 use super::Engine;
-use super::command::{Command, EngineSnapshot, Report, Request, RouterSnapshot};
-use super::id::{LinkId, RouterId};
+use super::command::{Command, EngineSnapshot, Request, RouterSnapshot};
+use super::id::LinkId;
 use super::link::Link;
 use super::link_io::{LinkIo, MacvlanFailure, MacvlanIo};
-use crate::config;
 use crate::vrrp::{Fault, Input, State};
 
 impl Engine {
@@ -19,6 +18,15 @@ impl Engine {
             match command {
                 Command::Opened { link, ifindex, io } => self.opened(now, link, ifindex, io),
                 Command::RowReleased(row) => self.topology.release(row),
+                Command::Input { router, input } => self.dispatch(now, router, input),
+                Command::Reload { changes, reply } => {
+                    // Fails if the service is stopping.
+                    let _ = reply.send(self.reload(now, changes));
+                }
+                Command::Ping(answer) => {
+                    // Fails if the service is stopping.
+                    let _ = answer.send(());
+                }
                 Command::Snapshot(answer) => {
                     // Fails if the client has disconnected.
                     let _ = answer.send(self.snapshot(now));
@@ -62,63 +70,13 @@ impl Engine {
         }
     }
 
-    /// Records created macvlans and reads their addresses. Notifications about them have been
+    /// Records created macvlans and reads the addresses of new ones. Notifications about them have been
     /// ignored so far, because their names were not known.
     fn adopt(&mut self, now: Timestamp, created: Vec<MacvlanIo>) {
         for MacvlanIo { link, name, ifindex } in created {
-            self.topology.links.macvlan_created(link, name, ifindex);
-            self.resync_needed = true;
+            self.resync_needed |= self.topology.links.macvlan_created(link, name, ifindex);
         }
         self.resync_if_needed(now);
-    }
-
-    /// Adds a virtual router while others are running.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for reload"))]
-    pub(super) fn add_router(&mut self, settings: Arc<config::Instance>) {
-        match self.topology.add_router(settings) {
-            Ok(router) => {
-                self.reserve();
-                self.reopen_link_of(router);
-                self.resync_needed = true;
-            }
-            Err(error) => self.reports.send(Report::NoRoom(error)),
-        }
-    }
-
-    /// Removes a virtual router: sends its priority-0 advert, removes its addresses and releases its
-    /// resources.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for reload"))]
-    pub(super) fn remove_router(&mut self, now: Timestamp, router: RouterId) {
-        self.dispatch(now, router, Input::Shutdown);
-        self.flush_all(now);
-        self.publish_fast_paths(now);
-        self.schedule.remove(router);
-        self.dirty.retain(|other| *other != router);
-        let Some((instance, unused)) = self.topology.remove_router(router) else { return };
-        let ifindex = self.topology.links.get(instance.link).and_then(|link| link.ifindex);
-        let ifindex = ifindex.or_else(|| {
-            let own = unused.iter().find(|(id, _)| *id == instance.link);
-            own.and_then(|(_, link)| link.ifindex)
-        });
-        self.request(Request::Forget { ifindex, entry: instance.xdp_entry(), row: instance.row });
-        for (id, link) in unused {
-            if let Link { ifindex: Some(ifindex), io, .. } = link {
-                self.request(Request::Close { link: id, ifindex, io });
-            }
-        }
-        if let Some(spec) = self.topology.spec(instance.link) {
-            self.request(Request::Open(spec));
-        }
-    }
-
-    /// Requests that the link of a new router be opened again, if it is already open. Otherwise, it
-    /// is opened once its interface exists.
-    fn reopen_link_of(&mut self, router: RouterId) {
-        let Some(id) = self.topology.routers.get(router).map(|instance| instance.link) else { return };
-        let is_open = self.topology.links.get(id).is_some_and(|link| link.requested);
-        if let (true, Some(spec)) = (is_open, self.topology.spec(id)) {
-            self.request(Request::Open(spec));
-        }
     }
 
     /// Shuts down all virtual routers: first sends all priority-0 adverts, then removes all

@@ -119,9 +119,9 @@ impl Link {
         }
     }
 
-    /// Checks that adverts of a family can be sent and received. Multicast requires an Ethernet
+    /// Checks that adverts of a router can be sent and received. Multicast requires an Ethernet
     /// address.
-    pub(crate) fn io_state(&self, family: Family, is_unicast: bool) -> Result<(), Fault> {
+    pub(crate) fn io_state(&self, router: RouterId, family: Family, is_unicast: bool) -> Result<(), Fault> {
         let is_parsed = match self.framing() {
             Some(Framing::Ethernet) => true,
             Some(Framing::Bare) => is_unicast,
@@ -130,7 +130,8 @@ impl Link {
         if self.ifindex.is_some() && !is_parsed {
             return Err(Fault::NoHardwareAddress);
         }
-        let io = self.io.as_ref().ok_or(Fault::NotAttached)?;
+        let serves = |io: &&LinkIo| io.routers.contains(&router);
+        let io = self.io.as_ref().filter(serves).ok_or(Fault::NotAttached)?;
         if io.detached_at.is_some() || self.unjoined(family).is_some() {
             Err(Fault::NotReceiving)
         } else {
@@ -202,6 +203,12 @@ impl Link {
     /// to open the link. Always false for a macvlan.
     pub(crate) fn is_opening(&self) -> bool {
         self.ifindex.is_some() && self.io.is_none() && self.failure.is_none() && !self.is_virtual_mac()
+    }
+
+    /// Returns whether the link is being opened again for a router that was added.
+    pub(crate) fn is_opening_for(&self, router: RouterId) -> bool {
+        let is_served = |io: &LinkIo| io.routers.contains(&router);
+        self.failure.is_none() && self.io.as_ref().is_some_and(|io| !is_served(io))
     }
 
     /// Returns whether the link is a macvlan created by vipd.

@@ -33,6 +33,8 @@ pub(crate) enum FrameKind {
 /// The I/O resources of an open link. Opened and dropped by the service, because closing a packet
 /// socket blocks (`synchronize_net`).
 pub(crate) struct LinkIo {
+    /// Routers whose adverts the BPF program receives.
+    pub(crate) routers: Vec<RouterId>,
     /// Mode of the BPF program; `None` on an address-only link.
     pub(crate) mode: Option<Mode>,
     /// Checks whether the BPF program is still attached and the first at its hook.

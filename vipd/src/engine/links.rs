@@ -77,15 +77,18 @@ impl Links {
         self.slab.id_at(slot)
     }
 
-    /// Records the name and index of a macvlan that the service has created for a link.
-    pub(crate) fn macvlan_created(&mut self, id: LinkId, name: String, ifindex: u32) {
-        let Some(link) = self.slab.get_mut(id) else { return };
+    /// Records the name and index of a macvlan that the service has created for a link. Returns whether
+    /// the macvlan is new.
+    pub(crate) fn macvlan_created(&mut self, id: LinkId, name: String, ifindex: u32) -> bool {
+        let Some(link) = self.slab.get_mut(id) else { return false };
+        let is_new = link.ifindex != Some(ifindex) || link.name != name;
         let (former, former_name) = (link.ifindex, std::mem::replace(&mut link.name, name.clone()));
         link.created(ifindex);
         self.by_name.remove(&former_name);
         self.by_name.insert(name, id);
         self.forget_ifindex(id, former);
         self.by_ifindex.insert(ifindex, id);
+        is_new
     }
 
     /// Applies a notification. Returns the links that have lost their interface. There are two if an
@@ -262,7 +265,10 @@ mod tests {
             links.apply(&with_mac(5, "eth0", mac, is_point_to_point));
             let link = links.get(eth0).expect("it was added");
             assert_eq!(link.framing(), framing);
-            assert_eq!([false, true].map(|is_unicast| link.io_state(Family::V4, is_unicast)), states);
+            assert_eq!(
+                [false, true].map(|is_unicast| link.io_state(RouterId::new(0, 0), Family::V4, is_unicast)),
+                states
+            );
         }
     }
 

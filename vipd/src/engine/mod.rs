@@ -44,6 +44,7 @@ mod poll;
 mod prober;
 mod readiness;
 mod reconcile;
+mod reload;
 mod retry;
 mod rx;
 mod schedule;
@@ -160,6 +161,15 @@ pub(crate) struct Outlets {
     pub(crate) transitions: Publisher,
 }
 
+/// What may remain on the interfaces after the engine has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Remaining {
+    /// Names of the interfaces in use.
+    pub(crate) interfaces: Vec<String>,
+    /// The VIPs of all routers that have been master.
+    pub(crate) vips: Vec<IpAddr>,
+}
+
 /// The parts of the loaded BPF program that the engine uses.
 pub(crate) struct KernelSide {
     pub(crate) feed: Feed,
@@ -241,12 +251,11 @@ impl Engine {
         &self.topology
     }
 
-    /// Runs until [`Command::Stop`]. Returns the VIPs of all routers that have been master, which may
-    /// remain.
+    /// Runs until [`Command::Stop`]. Returns the VIPs that may remain.
     ///
     /// # Errors
     /// Returns an error if waiting for events fails.
-    pub(crate) fn run(mut self) -> io::Result<Vec<IpAddr>> {
+    pub(crate) fn run(mut self) -> io::Result<Remaining> {
         if self.realtime == Realtime::Auto {
             if let Err(error) = realtime::lock_memory() {
                 self.reports.send(Report::NotRealtime { what: "locked memory", error });
@@ -261,7 +270,10 @@ impl Engine {
         let routers = self.topology.routers.iter().map(|(_, instance)| instance);
         let masters = routers.filter(|instance| instance.router.snapshot().counters.master_transitions > 0);
         let vips = masters.flat_map(|instance| (0..).map_while(|position| instance.vip(position)));
-        Ok(vips.map(|(vip, _)| vip.address).collect())
+        Ok(Remaining {
+            interfaces: self.topology.links.iter().map(|(_, link)| link.name.clone()).collect(),
+            vips: vips.map(|(vip, _)| vip.address).collect(),
+        })
     }
 
     /// Runs one turn and then waits for the next. Returns false after [`Command::Stop`].

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use vipd_common::Timestamp;
 
 use super::Engine;
-use super::id::RouterId;
+use super::id::{LinkId, RouterId};
 use super::link::Link;
 use super::ownership::Primary;
 use super::topology::Topology;
@@ -38,7 +38,7 @@ impl Readiness {
         let is_graced = instance.grace_ends(link).is_some_and(|ends| now < ends);
         Some(Self::new(
             link.link_state(),
-            if is_graced { Ok(()) } else { link.io_state(family, instance.is_unicast()) },
+            if is_graced { Ok(()) } else { link.io_state(id, family, instance.is_unicast()) },
             link.primary(family, instance.settings.source),
             others.try_for_each(Link::address_state),
             instance.conflict(&topology.links).is_some(),
@@ -123,12 +123,14 @@ impl Engine {
     }
 
     /// Returns whether a router is still in Initialize because one of its links is being opened for
-    /// the first time. This is not a fault.
+    /// the first time, or its own link again for this router. This is not a fault.
     fn is_starting(&self, id: RouterId) -> bool {
         let Some(instance) = self.topology.routers.get(id) else { return false };
+        let link = |link: &LinkId| self.topology.links.get(*link);
         let mut links = instance.vip_links.iter().chain([&instance.link]);
         instance.router.state() == State::Initialize
-            && links.any(|link| self.topology.links.get(*link).is_some_and(Link::is_opening))
+            && (links.any(|id| link(id).is_some_and(Link::is_opening))
+                || link(&instance.link).is_some_and(|link| link.is_opening_for(id)))
     }
 }
 

@@ -67,12 +67,17 @@ impl LinkOpener {
         let (socket, unicast) = ensure_sockets(spec)?;
         let (macvlans, failed_macvlans) = self.ensure_macvlans(spec)?;
         let attached = if spec.routers.is_empty() {
+            // The last router may have been removed, while VIPs of other routers remain.
+            self.kernel.detach(spec.ifindex);
+            self.foreign_xdp.forget(spec.ifindex);
+            self.claims.remove(&spec.ifindex);
             None
         } else {
             self.ensure_routers(spec)?;
             Some(self.ensure_attached(spec)?)
         };
         Ok(LinkIo {
+            routers: spec.routers.iter().map(|router| router.router).collect(),
             mode: attached.as_ref().map(|attached| attached.mode),
             probe: attached.map(|attached| attached.probe),
             attachment: None,

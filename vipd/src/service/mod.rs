@@ -19,14 +19,18 @@
 //! the latest state change of each router always reaches it through the `bus`. Commands wake the
 //! engine through an eventfd.
 
+mod administrator;
 pub(crate) mod bus;
+mod drained;
 mod foreign_xdp;
 pub(crate) mod link_io;
 mod log;
+mod plan;
 mod privilege;
 mod report;
 mod signals;
 mod supervisor;
+mod systemd;
 pub(crate) mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,11 +50,13 @@ use crate::config::settings::Transport;
 use crate::control::runtime::RuntimeDir;
 use crate::engine::command::Command;
 use crate::engine::topology::Topology;
-use crate::engine::{Engine, KernelSide, Outlets};
+use crate::engine::{Engine, KernelSide, Outlets, Remaining};
 use crate::netlink::{Macvlans, Requests};
 use crate::process::{AgentLock, InterfaceClaim, Signals};
 use crate::xdp::{self, Kernel, Loaded, Rows, Sizes, Verbosity};
 
+use administrator::Administrator;
+use drained::Drained;
 use link_io::LinkOpener;
 use log::Log;
 use report::Reporter;
@@ -70,13 +76,15 @@ const REPORTS: usize = 4096;
 /// The VRRP interfaces that this agent has claimed, by interface index.
 pub type Claims = BTreeMap<u32, InterfaceClaim>;
 
-/// Runs the agent until a signal stops it.
+/// Runs the agent until a signal stops it. `path` is the file that `config` was read from, which a
+/// reload reads again.
 ///
 /// # Errors
 /// Returns an error if the runtime directory or the BPF program cannot be used, the only interface
 /// cannot be opened, the engine fails, or VIPs may remain after shutdown.
 pub fn run(
     config: &Config,
+    path: &Path,
     lock: &AgentLock,
     claims: Claims,
     runtime_dir: &Path,
@@ -110,9 +118,16 @@ pub fn run(
     let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, outlets)
         .context("cannot initialize the engine")?;
 
+    let running = roster.iter().map(|(id, _, settings)| (*id, Arc::clone(settings)));
+    let drained = Drained::load(runtime_dir.path());
+    let (mut administrator, orders) =
+        Administrator::new(path.to_owned(), config.clone(), running, sizes, handle.clone(), drained);
+    administrator.restore_drained();
     let supervisor = Supervisor {
         engine: handle.clone(),
-        source: Arc::new(Reporter::new(counters, handle.clone(), latest)),
+        source: Arc::new(Reporter::new(counters, handle.clone(), latest, orders.clone())),
+        administrator,
+        orders,
         log: Log::new(&roster),
         has_single_link,
     };
@@ -131,15 +146,15 @@ pub fn run(
     // After a panic or an error in the control thread, the engine must still shut down the routers
     // and remove their addresses.
     handle.send(Command::Stop);
-    let ended = engine_thread.map_or(Ok(Vec::new()), |thread| match thread.join() {
+    let ended = engine_thread.map_or(Ok(Remaining::default()), |thread| match thread.join() {
         Ok(result) => result.context("the engine failed"),
         Err(_) => Err(anyhow!("the engine panicked; this is a bug in vipd")),
     });
     // The engine has added only VIPs of routers that have been master. Others may belong to another
     // agent and must stay. If the engine has failed, its VIPs are unknown.
     let withdrawn = match &ended {
-        Ok(added) if added.is_empty() => Ok(()),
-        Ok(added) => withdraw(&names, added),
+        Ok(Remaining { vips, .. }) if vips.is_empty() => Ok(()),
+        Ok(Remaining { interfaces, vips }) => withdraw(interfaces, vips),
         Err(_) => {
             let vips = config.instances.iter().flat_map(|one| one.router.all_addresses());
             withdraw(&names, &vips.map(|vip| vip.address).collect::<Vec<IpAddr>>())
@@ -196,20 +211,24 @@ fn count(entries: usize) -> anyhow::Result<u32> {
 
 /// Returns the sizes of the BPF program's maps, with room for more routers.
 pub(crate) fn sizes(config: &Config) -> anyhow::Result<Sizes> {
+    Ok(needed_sizes(config)?.with_head_room())
+}
+
+/// Returns the number of entries that a configuration needs in the BPF program's maps.
+fn needed_sizes(config: &Config) -> anyhow::Result<Sizes> {
     let instances = config.instances.iter();
     let peers = instances.clone().map(|instance| match &instance.transport {
         Transport::Multicast => 0,
         Transport::Unicast(peers) => peers.len(),
     });
     let closed = instances.filter(|instance| !instance.accept).map(|instance| instance.placements.len());
-    let needed = Sizes {
+    Ok(Sizes {
         routers: count(config.instances.len())?,
         peers: count(peers.sum())?,
         closed: count(closed.sum())?,
         senders: count(config.instances.len() * SENDERS_PER_ROUTER)?.max(MIN_SENDERS),
         burst: BURST,
-    };
-    Ok(needed.with_head_room())
+    })
 }
 
 /// Builds the topology from the configuration: its virtual routers and their links.

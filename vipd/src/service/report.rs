@@ -7,15 +7,18 @@ use vipd_common::Timestamp;
 use vipd_common::counters::{Counter, CounterRow, ROW_UNASSIGNED};
 use vipd_common::parse::ChecksumForm;
 
+use super::administrator::{Author, Order, Orders};
 use super::bus::{Latest, Transition};
 use super::supervisor::DiscardCounters;
 use crate::config::Instance;
 use crate::config::settings::Transport;
 use crate::control::counters::table;
 use crate::control::model::{
-    self, GlobalStatistics, InstanceStats, InstanceStatus, PeerStatus, Statistics, StatsReport, StatusReport,
+    self, ChangeReport, GlobalStatistics, InstanceStats, InstanceStatus, PeerStatus, Statistics, StatsReport,
+    StatusReport,
 };
-use crate::control::server::Source;
+use crate::control::protocol::Request;
+use crate::control::server::{Credentials, Source};
 use crate::engine::Handle;
 use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot, Sent};
 use crate::engine::instance::checksum_form;
@@ -27,11 +30,12 @@ pub(super) struct Reporter {
     counters: Arc<Counters>,
     engine: Handle,
     latest: Latest,
+    orders: Orders,
 }
 
 impl Reporter {
-    pub(super) fn new(counters: Arc<Counters>, engine: Handle, latest: Latest) -> Self {
-        Self { counters, engine, latest }
+    pub(super) fn new(counters: Arc<Counters>, engine: Handle, latest: Latest, orders: Orders) -> Self {
+        Self { counters, engine, latest, orders }
     }
 
     async fn snapshot(&self) -> Result<Arc<EngineSnapshot>, String> {
@@ -83,6 +87,14 @@ impl Source for Reporter {
             }),
         });
         Ok(StatsReport { global, instances: instances.collect() })
+    }
+
+    async fn change(&self, request: Request, by: Credentials) -> Result<ChangeReport, String> {
+        let (reply, answer) = oneshot::channel();
+        let order = Order { request, by: Author::Client(by, reply) };
+        let stopping = || "the agent is stopping".to_owned();
+        self.orders.send(order).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
     }
 }
 

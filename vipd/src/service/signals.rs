@@ -11,7 +11,7 @@ use crate::process::Received;
 pub(super) enum Response {
     /// Shut down cleanly.
     Stop,
-    /// Reload the configuration; not supported yet.
+    /// Reload the configuration.
     Reload,
     /// Do nothing.
     Ignore,

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use vipd_common::counters::CounterRow;
 
+use super::administrator::{Administrator, Author, Order, Orders, Reloaded, Step};
 use super::bus::Transitions;
 use super::log::Log;
 use super::signals::Response;
+use super::systemd::Systemd;
 use super::worker::{LinkWork, Worker};
+use crate::control::protocol::Request as Change;
 use crate::control::runtime::RuntimeDir;
 use crate::control::server::{self, Source};
 use crate::engine::Handle;
@@ -47,6 +50,10 @@ pub(super) struct FromEngine {
 pub(super) struct Supervisor<S> {
     pub(super) engine: Handle,
     pub(super) source: Arc<S>,
+    /// Carries out changes to the running agent.
+    pub(super) administrator: Administrator,
+    /// Requests changes, on behalf of a signal.
+    pub(super) orders: Orders,
     pub(super) log: Log,
     /// Whether the configuration has only one interface. If so, the agent exits if the interface
     /// cannot be opened at startup.
@@ -103,10 +110,24 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     ) -> anyhow::Result<()> {
         let mut discard_check = interval(DISCARD_CHECK);
         discard_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut systemd = Systemd::new();
+        let mut watchdog = Systemd::watchdog_period().map(interval);
+        let mut pong: Option<oneshot::Receiver<()>> = None;
         let mut result = Ok(());
         let mut may_fail = true;
         loop {
             tokio::select! {
+                // In this order: the engine's answer to a reload arrives before the first report of a
+                // router that was added.
+                biased;
+                step = self.administrator.next() => match step {
+                    Step::ReloadBegun => systemd.reloading(),
+                    Step::ReloadRejected => systemd.ready(),
+                    Step::Reloaded(reloaded) => {
+                        self.reloaded(&reloaded, from);
+                        systemd.ready();
+                    }
+                },
                 signal = signals.receive() => match signal {
                     Ok(signal) => self.signal(signal),
                     Err(error) => {
@@ -129,9 +150,24 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 error = &mut *failed, if may_fail => {
                     // Dropped without an error: the only link is open, or there are several links.
                     may_fail = false;
-                    if let Ok(error) = error {
-                        self.stop();
-                        result = Err(error);
+                    match error {
+                        Ok(error) => {
+                            self.stop();
+                            result = Err(error);
+                        }
+                        Err(_) => systemd.ready(),
+                    }
+                }
+                // The answer shows that the engine works, and not only this thread.
+                () = tick(&mut watchdog), if pong.is_none() => {
+                    let (sender, receiver) = oneshot::channel();
+                    self.engine.send(Command::Ping(sender));
+                    pong = Some(receiver);
+                }
+                answer = answer(&mut pong), if pong.is_some() => {
+                    pong = None;
+                    if answer {
+                        systemd.alive();
                     }
                 }
                 _ = discard_check.tick() => {
@@ -145,8 +181,19 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 }
             }
         }
+        systemd.stopping();
         self.log_lost_transitions(from);
         result
+    }
+
+    /// Logs the last events of removed routers, which are in the channel by now, and from now on those
+    /// of added routers.
+    fn reloaded(&mut self, reloaded: &Reloaded, from: &mut FromEngine) {
+        self.log.add(&reloaded.added);
+        while let Ok(report) = from.reports.try_recv() {
+            self.log.write(report);
+        }
+        self.log.remove(&reloaded.removed);
     }
 
     fn signal(&self, signal: Received) {
@@ -158,10 +205,10 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 self.stop();
             }
             Response::Reload => {
-                tracing::warn!(
-                    sender,
-                    "{name}: reload is not supported yet; restart vipd to apply a new configuration"
-                );
+                tracing::info!(sender, "{name}: reloading the configuration");
+                let order = Order { request: Change::Reload, by: Author::Signal(sender) };
+                // If the channel is full, reloads are already waiting, and they read the file later.
+                let _ = self.orders.try_send(order);
             }
             Response::Ignore => tracing::debug!(sender, number = signal.number, "signal ignored"),
         }
@@ -185,6 +232,22 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     }
 }
 
+/// Waits for the next tick, or forever if there is no interval.
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the engine's answer. Returns whether there was one.
+async fn answer(pong: &mut Option<oneshot::Receiver<()>>) -> bool {
+    match pong {
+        Some(pong) => pong.await.is_ok(),
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
@@ -192,14 +255,18 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::config::{Config, Realtime};
     use crate::control::client::Client;
-    use crate::control::model::{StatsReport, StatusReport};
+    use crate::control::model::{ChangeReport, StatsReport, StatusReport};
+
+    use crate::control::server::Credentials;
     use crate::engine::id::{Id as _, LinkId};
     use crate::engine::link_io::LinkIo;
     use crate::engine::link_spec::{LinkSpec, XdpEntry};
     use crate::process::raise;
     use crate::service::bus::bus;
-    use crate::xdp::{Framing, Preference};
+    use crate::service::drained::Drained;
+    use crate::xdp::{Framing, Preference, Sizes};
 
     /// Answers `status` requests, and sends SIGTERM to the control thread while doing so.
     struct Terminating;
@@ -211,6 +278,10 @@ mod tests {
         }
 
         async fn stats(&self) -> Result<StatsReport, String> {
+            Err("unexpected request".to_owned())
+        }
+
+        async fn change(&self, _request: Change, _by: Credentials) -> Result<ChangeReport, String> {
             Err("unexpected request".to_owned())
         }
     }
@@ -280,8 +351,20 @@ mod tests {
             drop(reports);
             attach.send(()).expect("the worker is waiting");
         });
-        let supervisor =
-            Supervisor { engine, source: Arc::new(Terminating), log: Log::new(&[]), has_single_link: false };
+        let config = Config { realtime: Realtime::Off, instances: Vec::new(), warnings: Vec::new() };
+        let sizes = Sizes { routers: 1, peers: 0, closed: 0, senders: 1, burst: 1 };
+        let drained = Drained::load(directory.path());
+        let path = directory.path().join("vipd.toml");
+        let (administrator, orders) =
+            Administrator::new(path, config, std::iter::empty(), sizes, engine.clone(), drained);
+        let supervisor = Supervisor {
+            engine,
+            source: Arc::new(Terminating),
+            administrator,
+            orders,
+            log: Log::new(&[]),
+            has_single_link: false,
+        };
         let from_engine = FromEngine { requests: requested, reports: reported, transitions };
         let signals = Signals::block().expect("signals");
         let work = Slow { opening, attached };

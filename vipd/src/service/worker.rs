@@ -171,6 +171,11 @@ impl<W: LinkWork> State<W> {
             }
             Request::Drop(io) => drop(io),
             Request::Forget { ifindex, entry, row } => {
+                // A link may be opened again before the request without the router arrives.
+                let failed = self.failed.values_mut().map(|failure| &mut failure.spec);
+                for spec in self.open.values_mut().chain(failed) {
+                    spec.routers.retain(|router| router.entry.slot.row != row.number());
+                }
                 self.work.forget(ifindex, &entry, row);
                 self.engine.send(Command::RowReleased(row));
             }

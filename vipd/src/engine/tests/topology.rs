@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::engine::command::Changes;
 
 /// Removes and adds one router repeatedly. The others stay master, and the router's row, slot and
 /// link are reused.
@@ -19,11 +20,13 @@ fn routers_are_added_and_removed_while_others_run() -> Result<()> {
         for round in 0..ROUNDS {
             let (id, last) = bench.engine.topology.routers.iter().last().expect("there are routers");
             let (settings, row) = (Arc::clone(&last.settings), last.row);
-            bench.engine.remove_router(clock::now(), id);
+            let removed = Changes { removed: vec![id], added: Vec::new() };
+            assert!(bench.engine.reload(clock::now(), removed).is_empty());
             assert!(bench.engine.topology.routers.get(id).is_none());
             bench.serve()?;
             bench.engine.take_commands(clock::now());
-            bench.engine.add_router(settings);
+            let added = Changes { removed: Vec::new(), added: vec![settings] };
+            assert_eq!(bench.engine.reload(clock::now(), added).len(), 1);
             assert_eq!(bench.last_router().row, row, "the row is reused");
             bench.serve()?;
             assert!(bench.engine.turn()?, "round {round}");

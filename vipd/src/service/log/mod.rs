@@ -17,7 +17,7 @@ use vipd_common::counters::CounterRow;
 use super::bus::Transition;
 use crate::config::Instance;
 use crate::control::counters::drop_reasons;
-use crate::engine::command::Report;
+use crate::engine::command::{Added, Report};
 use crate::engine::id::RouterId;
 use crate::netlink::Address;
 use crate::vrrp::Event;
@@ -49,6 +49,17 @@ struct InstanceLog {
 }
 
 impl InstanceLog {
+    fn new(row: Row, config: Arc<Instance>) -> Self {
+        Self {
+            config,
+            row,
+            limit: Limit::new(),
+            logged: BTreeSet::new(),
+            last: CounterRow::default(),
+            transitions: 0,
+        }
+    }
+
     fn permits(&mut self) -> bool {
         self.limit.permits(&self.config.name)
     }
@@ -56,20 +67,27 @@ impl InstanceLog {
 
 impl Log {
     pub(super) fn new(roster: &[(RouterId, Row, Arc<Instance>)]) -> Self {
-        let log = |row, config| InstanceLog {
-            config,
-            row,
-            limit: Limit::new(),
-            logged: BTreeSet::new(),
-            last: CounterRow::default(),
-            transitions: 0,
-        };
-        let instances = roster.iter().map(|(id, row, config)| (*id, log(*row, Arc::clone(config))));
+        let instances =
+            roster.iter().map(|(id, row, config)| (*id, InstanceLog::new(*row, Arc::clone(config))));
         Self {
             instances: instances.collect(),
             agent: Limit::new(),
             failures: BTreeMap::new(),
             has_unlogged_transitions: false,
+        }
+    }
+
+    /// Starts to log the events of routers that a reload has added.
+    pub(super) fn add(&mut self, added: &[Added]) {
+        for Added { router, row, settings } in added {
+            self.instances.insert(*router, InstanceLog::new(*row, Arc::clone(settings)));
+        }
+    }
+
+    /// Stops logging the events of routers that a reload has removed.
+    pub(super) fn remove(&mut self, removed: &[RouterId]) {
+        for router in removed {
+            self.instances.remove(router);
         }
     }
 

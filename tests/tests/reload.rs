@@ -1,0 +1,268 @@
+//! The configuration and the state of instances change while the agent runs.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::Result;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use vipd_tests::agent::Agent;
+use vipd_tests::binary::vipd;
+use vipd_tests::capture::Capture;
+use vipd_tests::control::{Reply, change, reload, stats, status, wait_for_state};
+use vipd_tests::lab::Lab;
+use vipd_tests::routers::has_address;
+use vipd_tests::station::Station;
+use vipd_tests::time::WallTime;
+use vipd_tests::wait::{try_wait_until, wait_until};
+
+const ONE: Station = Station::Node(1);
+const TWO: Station = Station::Node(2);
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The settings of an instance that the tests change.
+#[derive(Clone, Copy)]
+struct Settings {
+    vrid: u8,
+    priority: u8,
+    /// Last byte of the VIP.
+    vip: u8,
+}
+
+impl Settings {
+    fn new(vrid: u8) -> Self {
+        Self { vrid, priority: 150, vip: vrid }
+    }
+
+    fn vip(self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 0, self.vip)
+    }
+}
+
+fn configuration(instances: &[Settings]) -> String {
+    let mut text = String::new();
+    for Settings { vrid, priority, .. } in instances {
+        let _ = writeln!(
+            text,
+            "[[instance]]\nname = \"VI_{vrid}\"\ninterface = \"eth1\"\nvrid = {vrid}\npriority = {priority}\n\
+             advert_interval = \"100ms\"\nvirtual_addresses = [\"{}\"]\n",
+            instances.iter().find(|one| one.vrid == *vrid).expect("it is listed").vip()
+        );
+    }
+    text
+}
+
+fn start(lab: &Lab, instances: &[Settings]) -> Result<Agent> {
+    let mut agent = Agent::with_configuration(lab, ONE, vipd()?, configuration(instances))?;
+    agent.start()?;
+    for one in instances {
+        wait_for_vrid(&agent, one.vrid, "master")?;
+    }
+    Ok(agent)
+}
+
+fn find(agent: &Agent, vrid: u8) -> Result<Option<Reply>> {
+    let name = format!("VI_{vrid}");
+    Ok(status(agent)?.into_iter().find(|status| status.text("name") == name))
+}
+
+fn wait_for_vrid(agent: &Agent, vrid: u8, state: &str) -> Result<()> {
+    try_wait_until(&format!("VRID {vrid} to be {state}"), TIMEOUT, || {
+        Ok(find(agent, vrid)?.is_some_and(|status| status.text("state") == state))
+    })
+}
+
+/// Returns the number of times that each instance has become master, in the order of `status`.
+fn master_transitions(agent: &Agent) -> Result<Vec<u64>> {
+    stats(agent)?.1.iter().map(|statistics| statistics.number("master-transitions")).collect()
+}
+
+/// Returns the number of adverts of a virtual router with priority 0.
+fn releases(capture: &Capture, since: WallTime, vrid: u8) -> usize {
+    let is_release = |advert: &vipd_tests::frame::Advert| advert.vrid == vrid && advert.priority == 0;
+    capture.filter_map(since, |frame| frame.advert().filter(is_release)).len()
+}
+
+/// Returns the priorities that a virtual router has advertised, without consecutive duplicates.
+fn priorities(capture: &Capture, since: WallTime, vrid: u8) -> Vec<u8> {
+    let mut all = capture.filter_map(since, |frame| {
+        frame.advert().filter(|advert| advert.vrid == vrid).map(|advert| advert.priority)
+    });
+    all.dedup();
+    all
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn only_instances_that_differ_are_changed() {
+    let lab = Lab::new(1).unwrap();
+    let capture = lab.capture().unwrap();
+    let [kept, moved, removed, added] = [51, 52, 53, 54].map(Settings::new);
+    let mut agent = start(&lab, &[kept, moved, removed]).unwrap();
+    let since = WallTime::now();
+    let moved_to = Settings { vip: 99, ..moved };
+    agent.configure(configuration(&[kept, moved_to, added])).unwrap();
+    assert_eq!(reload(&agent).unwrap(), ["VI_53: removed", "VI_52: changed; started again", "VI_54: added"]);
+    for vrid in [51, 52, 54] {
+        wait_for_vrid(&agent, vrid, "master").unwrap();
+    }
+    assert!(find(&agent, 53).unwrap().is_none(), "it was removed");
+    let node = lab.host(ONE).unwrap();
+    for (vip, is_present) in [
+        (kept.vip(), true),
+        (moved.vip(), false),
+        (moved_to.vip(), true),
+        (removed.vip(), false),
+        (added.vip(), true),
+    ] {
+        wait_until(&format!("{vip} to be present: {is_present}"), TIMEOUT, || {
+            has_address(node, vip).is_ok_and(|found| found == is_present)
+        })
+        .unwrap();
+    }
+    assert_eq!([51, 52, 53, 54].map(|vrid| releases(&capture, since, vrid)), [0, 1, 1, 0]);
+    assert_eq!(priorities(&capture, since, 51), [150], "the untouched instance goes on");
+    let untouched = status(&agent).unwrap().iter().position(|status| status.text("name") == "VI_51");
+    let transitions = master_transitions(&agent).unwrap();
+    assert_eq!(transitions[untouched.expect("it is listed")], 1);
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn file_with_errors_changes_nothing_and_every_problem_is_reported() {
+    let lab = Lab::new(1).unwrap();
+    let mut agent = start(&lab, &[Settings::new(51)]).unwrap();
+    let wrong = configuration(&[Settings::new(51), Settings::new(52)])
+        .replace("priority = 150", "priority = 300")
+        .replace("vrid = 52", "vrid = 0");
+    agent.configure(wrong).unwrap();
+    let error = format!("{:#}", reload(&agent).expect_err("the file has errors"));
+    for problem in ["priority", "300", "vrid"] {
+        assert!(error.contains(problem), "no {problem} in {error}");
+    }
+    assert!(error.matches("300").count() >= 2, "both instances are reported: {error}");
+    assert_eq!(status(&agent).unwrap().len(), 1);
+    wait_for_state(&agent, "master", TIMEOUT).unwrap();
+    assert_eq!(master_transitions(&agent).unwrap(), [1]);
+    // A correct file is then accepted.
+    agent.configure(configuration(&[Settings::new(51), Settings::new(52)])).unwrap();
+    assert_eq!(reload(&agent).unwrap(), ["VI_52: added"]);
+    wait_for_vrid(&agent, 52, "master").unwrap();
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn sighup_reloads_and_logs_each_change() {
+    let lab = Lab::new(1).unwrap();
+    let mut agent = start(&lab, &[Settings::new(51)]).unwrap();
+    agent.configure(configuration(&[Settings::new(51), Settings::new(52)])).unwrap();
+    let pid = Pid::from_raw(agent.pid().unwrap().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::HUP).unwrap();
+    wait_for_vrid(&agent, 52, "master").unwrap();
+    assert!(agent.log().iter().any(|line| line.text.contains("VI_52: added")), "{:#?}", agent.log());
+    agent.configure("nonsense = 1\n".to_owned()).unwrap();
+    kill_process(pid, Signal::HUP).unwrap();
+    wait_until("the problem to be logged", TIMEOUT, || {
+        agent.log().iter().any(|line| line.text.contains("nonsense"))
+    })
+    .unwrap();
+    assert!(agent.is_alive().unwrap());
+    assert_eq!(status(&agent).unwrap().len(), 2);
+}
+
+/// Reloads with other instances coming and going: an instance that is not touched sends every advert.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn a_hundred_reloads_do_not_affect_an_untouched_instance() {
+    const RELOADS: usize = 100;
+    let lab = Lab::new(2).unwrap();
+    let capture = lab.capture().unwrap();
+    let mut agent = start(&lab, &[Settings::new(51)]).unwrap();
+    let mut backup = Agent::with_configuration(
+        &lab,
+        TWO,
+        vipd().unwrap(),
+        configuration(&[Settings { priority: 100, ..Settings::new(51) }]),
+    )
+    .unwrap();
+    backup.start().unwrap();
+    wait_for_state(&backup, "backup", TIMEOUT).unwrap();
+    let since = WallTime::now();
+    for round in 0..RELOADS {
+        let other = Settings::new(60 + u8::try_from(round % 7).unwrap());
+        agent.configure(configuration(&[Settings::new(51), other])).unwrap();
+        let changes = reload(&agent).unwrap();
+        assert_eq!(changes.last(), Some(&format!("VI_{}: added", other.vrid)));
+    }
+    wait_for_vrid(&agent, 60 + u8::try_from((RELOADS - 1) % 7).unwrap(), "master").unwrap();
+    assert_eq!(priorities(&capture, since, 51), [150], "no other router advertises, and no priority 0");
+    assert_eq!(master_transitions(&backup).unwrap(), [0]);
+    assert_eq!(status(&agent).unwrap().len(), 2);
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn drained_instance_stays_drained_after_reload_and_restart() {
+    let lab = Lab::new(1).unwrap();
+    let capture = lab.capture().unwrap();
+    let mut agent = start(&lab, &[Settings::new(51), Settings::new(52)]).unwrap();
+    let since = WallTime::now();
+    let drained = change(&agent, &json!({ "command": "drain", "instances": ["VI_51"] })).unwrap();
+    assert_eq!(drained, ["VI_51: drained"]);
+    let check = |agent: &Agent| -> Result<()> {
+        try_wait_until("VRID 51 to be drained", TIMEOUT, || {
+            Ok(find(agent, 51)?.is_some_and(|status| status.text("vipd:fault-reason").contains("drained")))
+        })?;
+        wait_for_vrid(agent, 52, "master")
+    };
+    check(&agent).unwrap();
+    assert_eq!(releases(&capture, since, 51), 1);
+    // The drained instance itself is changed, and thus started again.
+    agent.configure(configuration(&[Settings { vip: 98, ..Settings::new(51) }, Settings::new(52)])).unwrap();
+    reload(&agent).unwrap();
+    check(&agent).unwrap();
+    agent.stop().unwrap();
+    agent.start().unwrap();
+    check(&agent).unwrap();
+    assert_eq!(priorities(&capture, since, 51), [0], "it never advertises again");
+    assert_eq!(
+        change(&agent, &json!({ "command": "undrain" })).unwrap(),
+        ["VI_51: no longer drained", "VI_52: no longer drained"]
+    );
+    wait_for_vrid(&agent, 51, "master").unwrap();
+    let unknown = change(&agent, &json!({ "command": "drain", "instances": ["VI_9"] }));
+    let error = format!("{:#}", unknown.expect_err("no such instance"));
+    assert!(error.contains("no instance is named \"VI_9\""), "{error}");
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn priority_changes_without_a_transition_and_is_restored() {
+    let lab = Lab::new(1).unwrap();
+    let capture = lab.capture().unwrap();
+    let agent = start(&lab, &[Settings::new(51)]).unwrap();
+    let since = WallTime::now();
+    wait_until("the configured priority to be advertised", TIMEOUT, || {
+        priorities(&capture, since, 51) == [150]
+    })
+    .unwrap();
+    for (priority, lines) in [
+        (json!(200), "VI_51: priority 150 → 200, until `vipd priority VI_51 reset`"),
+        (json!(null), "VI_51: priority 200 → 150, as configured"),
+    ] {
+        let wanted = json!({ "command": "priority", "instance": "VI_51", "priority": priority });
+        assert_eq!(change(&agent, &wanted).unwrap(), [lines]);
+        let expected = priority.as_u64().unwrap_or(150);
+        wait_until("the new priority to be advertised", TIMEOUT, || {
+            priorities(&capture, since, 51).last().copied().map(u64::from) == Some(expected)
+        })
+        .unwrap();
+    }
+    assert_eq!(priorities(&capture, since, 51), [150, 200, 150]);
+    assert_eq!(master_transitions(&agent).unwrap(), [1]);
+    for priority in [json!(0), json!(255)] {
+        let wanted = json!({ "command": "priority", "instance": "VI_51", "priority": priority });
+        assert!(change(&agent, &wanted).is_err(), "{wanted}");
+    }
+}

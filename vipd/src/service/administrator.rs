@@ -1,0 +1,342 @@
+//! Changes to the running agent: reload, drain, priority.
+//!
+//! Changes are made one at a time, in the order requested. A reload has two steps that take time:
+//! reading the file, which may block, and the engine's answer. The control thread serves other events
+//! meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::drained::Drained;
+use super::plan::{self, Plan};
+use crate::config::{Config, ConfigError, Instance};
+use crate::control::model::ChangeReport;
+use crate::control::protocol::Request;
+use crate::control::server::Credentials;
+use crate::engine::Handle;
+use crate::engine::command::{Added, Changes, Command};
+use crate::engine::id::RouterId;
+use crate::vrrp::config::PRIORITY_OWNER;
+use crate::vrrp::{Fault, Impediment, Input};
+use crate::xdp::Sizes;
+
+/// Reply to a change, or a message for the user.
+pub(super) type Outcome = Result<ChangeReport, String>;
+
+/// A requested change.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) request: Request,
+    pub(super) by: Author,
+}
+
+/// Who has requested a change.
+#[derive(Debug)]
+pub(super) enum Author {
+    /// A client of the control socket, which waits for the outcome.
+    Client(Credentials, oneshot::Sender<Outcome>),
+    /// The sender of SIGHUP. The outcome is logged.
+    Signal(u32),
+}
+
+/// The channel through which changes are requested.
+pub(super) type Orders = mpsc::Sender<Order>;
+
+/// A router that runs.
+#[derive(Debug)]
+struct Running {
+    id: RouterId,
+    settings: Arc<Instance>,
+    /// Priority set by an administrator.
+    priority: Option<u8>,
+}
+
+/// The routers that a reload has removed and added.
+#[derive(Debug, Default)]
+pub(super) struct Reloaded {
+    pub(super) removed: Vec<RouterId>,
+    pub(super) added: Vec<Added>,
+}
+
+/// What the control thread has to know of the progress of a reload.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The file is being read.
+    ReloadBegun,
+    /// The file was wrong, and nothing has changed; or the agent is stopping.
+    ReloadRejected,
+    /// The changes have been made.
+    Reloaded(Reloaded),
+}
+
+/// The configuration in use, and the changes to it.
+pub(super) struct Administrator {
+    path: PathBuf,
+    config: Config,
+    running: BTreeMap<String, Running>,
+    /// Sizes of the BPF program's maps, which are fixed.
+    sizes: Sizes,
+    engine: Handle,
+    drained: Drained,
+    orders: mpsc::Receiver<Order>,
+    waiting: VecDeque<Order>,
+    phase: Phase,
+}
+
+/// The reload in progress.
+#[derive(Debug)]
+enum Phase {
+    Idle,
+    /// The file is being read.
+    Reading(JoinHandle<Result<Config, ConfigError>>, Author),
+    /// The engine is applying the difference.
+    Applying {
+        answer: oneshot::Receiver<Vec<Added>>,
+        author: Author,
+        next: Box<(Config, Plan)>,
+    },
+}
+
+impl Administrator {
+    /// `roster` has the routers of `config`, which was read from `path`.
+    pub(super) fn new(
+        path: PathBuf,
+        config: Config,
+        roster: impl Iterator<Item = (RouterId, Arc<Instance>)>,
+        sizes: Sizes,
+        engine: Handle,
+        drained: Drained,
+    ) -> (Self, Orders) {
+        let (sender, orders) = mpsc::channel(ORDERS);
+        let running =
+            roster.map(|(id, settings)| (settings.name.clone(), Running { id, settings, priority: None }));
+        let administrator = Self {
+            path,
+            config,
+            running: running.collect(),
+            sizes,
+            engine,
+            drained,
+            orders,
+            waiting: VecDeque::new(),
+            phase: Phase::Idle,
+        };
+        (administrator, sender)
+    }
+
+    /// Restores the drained state of a previous run. Call before the engine starts.
+    pub(super) fn restore_drained(&mut self) {
+        for name in self.drained.names() {
+            if let Some(running) = self.running.get(name) {
+                tracing::info!(instance = name, "still drained; `vipd undrain` puts it back into service");
+                self.engine.send(input(running.id, Input::Impede(Fault::Drained)));
+            }
+        }
+    }
+
+    /// Carries out the changes requested, until the next step of a reload. Safe to cancel.
+    pub(super) async fn next(&mut self) -> Step {
+        loop {
+            match &mut self.phase {
+                Phase::Idle => {
+                    let order = match self.waiting.pop_front() {
+                        Some(order) => Some(order),
+                        None => self.orders.recv().await,
+                    };
+                    match order {
+                        Some(order) => {
+                            if let Some(step) = self.begin(order) {
+                                return step;
+                            }
+                        }
+                        None => std::future::pending().await,
+                    }
+                }
+                Phase::Reading(reading, _) => {
+                    let read = reading.await;
+                    let Phase::Reading(_, author) = std::mem::replace(&mut self.phase, Phase::Idle) else {
+                        continue;
+                    };
+                    match read {
+                        Ok(read) => {
+                            if let Some(step) = self.apply(read, author) {
+                                return step;
+                            }
+                        }
+                        Err(error) => {
+                            finish(author, Err(format!("cannot read the configuration: {error}")));
+                            return Step::ReloadRejected;
+                        }
+                    }
+                }
+                Phase::Applying { answer, .. } => {
+                    let answer = answer.await;
+                    let Phase::Applying { author, next, .. } =
+                        std::mem::replace(&mut self.phase, Phase::Idle)
+                    else {
+                        continue;
+                    };
+                    match answer {
+                        Ok(added) => return Step::Reloaded(self.applied(*next, added, author)),
+                        Err(_) => {
+                            finish(author, Err("the agent is stopping".to_owned()));
+                            return Step::ReloadRejected;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, order: Order) -> Option<Step> {
+        let Order { request, by } = order;
+        if let Request::Reload = request {
+            let path = self.path.clone();
+            self.phase = Phase::Reading(spawn_blocking(move || Config::load(path)), by);
+            return Some(Step::ReloadBegun);
+        }
+        let outcome = match request {
+            Request::Drain { instances } => self.drain(&instances, true),
+            Request::Undrain { instances } => self.drain(&instances, false),
+            Request::Priority { instance, priority } => self.set_priority(&instance, priority),
+            Request::Status | Request::Stats | Request::Reload => Err("not a change".to_owned()),
+        };
+        finish(by, outcome);
+        None
+    }
+
+    /// Compares the new configuration with the present one and passes the difference to the engine.
+    /// Returns `None` if the engine has work to do.
+    fn apply(&mut self, read: Result<Config, ConfigError>, author: Author) -> Option<Step> {
+        let planned = read.map_err(|error| error.to_string()).and_then(|config| {
+            let needed = super::needed_sizes(&config).map_err(|error| error.to_string())?;
+            plan::check_room(self.sizes, needed)?;
+            let plan = Plan::new(&self.config, &config);
+            Ok((config, plan))
+        });
+        let (config, plan) = match planned {
+            Ok(planned) => planned,
+            Err(error) => {
+                finish(author, Err(error));
+                return Some(Step::ReloadRejected);
+            }
+        };
+        let id = |instance: &Arc<Instance>| self.running.get(&instance.name).map(|running| running.id);
+        let changes =
+            Changes { removed: plan.removed.iter().filter_map(id).collect(), added: plan.added.clone() };
+        if changes.removed.is_empty() && changes.added.is_empty() {
+            self.config = config;
+            finish(author, Ok(ChangeReport { changes: plan.lines }));
+            return Some(Step::Reloaded(Reloaded::default()));
+        }
+        let (reply, answer) = oneshot::channel();
+        self.engine.send(Command::Reload { changes, reply });
+        self.phase = Phase::Applying { answer, author, next: Box::new((config, plan)) };
+        None
+    }
+
+    fn applied(&mut self, (config, plan): (Config, Plan), added: Vec<Added>, author: Author) -> Reloaded {
+        let removed: Vec<_> =
+            plan.removed.iter().filter_map(|gone| self.running.remove(&gone.name)).collect();
+        for Added { router, settings, .. } in &added {
+            if self.drained.contains(&settings.name) {
+                self.engine.send(input(*router, Input::Impede(Fault::Drained)));
+            }
+            let running = Running { id: *router, settings: Arc::clone(settings), priority: None };
+            self.running.insert(settings.name.clone(), running);
+        }
+        let names: BTreeSet<&str> = self.running.keys().map(String::as_str).collect();
+        if let Err(error) = self.drained.retain(|name| names.contains(name)) {
+            tracing::warn!(%error, "cannot store which instances are drained");
+        }
+        self.config = config;
+        finish(author, Ok(ChangeReport { changes: plan.lines }));
+        Reloaded { removed: removed.into_iter().map(|gone| gone.id).collect(), added }
+    }
+
+    /// Drains instances or undoes this. All instances if `names` is empty.
+    fn drain(&mut self, names: &[String], is_drained: bool) -> Outcome {
+        let names = self.resolve(names)?;
+        let mut changes = Vec::new();
+        let stored = self.drained.set(&names, is_drained);
+        for name in &names {
+            let Some(running) = self.running.get(name) else { continue };
+            let change =
+                if is_drained { Input::Impede(Fault::Drained) } else { Input::Clear(Impediment::Drained) };
+            self.engine.send(input(running.id, change));
+            changes.push(format!("{name}: {}", if is_drained { "drained" } else { "no longer drained" }));
+        }
+        match stored {
+            Ok(()) => Ok(ChangeReport { changes }),
+            Err(error) => Err(format!("done, but cannot be remembered for the next start: {error}")),
+        }
+    }
+
+    fn set_priority(&mut self, name: &str, priority: Option<u8>) -> Outcome {
+        let name = self.resolve(&[name.to_owned()])?.remove(0);
+        let Some(running) = self.running.get_mut(&name) else { return Err(unknown(&name)) };
+        let configured = running.settings.router.priority;
+        if configured == PRIORITY_OWNER {
+            return Err(format!("{name} is the address owner, whose priority is always 255"));
+        }
+        if priority.is_some_and(|priority| !(1..PRIORITY_OWNER).contains(&priority)) {
+            return Err("a priority must be 1 to 254".to_owned());
+        }
+        let before = running.priority.unwrap_or(configured);
+        running.priority = priority;
+        let now = priority.unwrap_or(configured);
+        self.engine.send(input(running.id, Input::Priority(now)));
+        let change = match priority {
+            Some(_) => format!("{name}: priority {before} → {now}, until `vipd priority {name} reset`"),
+            None => format!("{name}: priority {before} → {now}, as configured"),
+        };
+        Ok(ChangeReport { changes: vec![change] })
+    }
+
+    /// Checks that all instances exist. Returns all instances if `names` is empty.
+    fn resolve(&self, names: &[String]) -> Result<Vec<String>, String> {
+        if let Some(name) = names.iter().find(|name| !self.running.contains_key(*name)) {
+            return Err(unknown(name));
+        }
+        Ok(if names.is_empty() { self.running.keys().cloned().collect() } else { names.to_vec() })
+    }
+}
+
+/// Capacity of the channel of requested changes.
+const ORDERS: usize = 64;
+
+fn unknown(name: &str) -> String {
+    format!("no instance is named {name:?}; `vipd status` lists the instances")
+}
+
+fn input(router: RouterId, input: Input) -> Command {
+    Command::Input { router, input }
+}
+
+/// Logs the outcome of a change and passes it to the client.
+fn finish(author: Author, outcome: Outcome) {
+    let (user, process) = match &author {
+        Author::Client(peer, _) => (Some(peer.uid), peer.pid.and_then(|pid| u32::try_from(pid).ok())),
+        Author::Signal(sender) => (None, Some(*sender)),
+    };
+    match &outcome {
+        Ok(report) => {
+            for change in &report.changes {
+                tracing::info!(user, process, "{change}");
+            }
+        }
+        Err(error) => {
+            for line in error.lines() {
+                tracing::error!(user, process, "{line}");
+            }
+        }
+    }
+    if let Author::Client(_, reply) = author {
+        // The client may have disconnected.
+        let _ = reply.send(outcome);
+    }
+}

@@ -1,0 +1,60 @@
+//! Reports the agent's state to systemd (sd_notify(3)), if systemd runs it as a service.
+
+use std::io;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// The connection to the service manager. Does nothing without one.
+pub(super) struct Systemd {
+    /// Whether a failure has been logged.
+    failed: bool,
+}
+
+impl Systemd {
+    pub(super) fn new() -> Self {
+        Self { failed: false }
+    }
+
+    /// Returns how often to call [`alive`](Self::alive): twice per watchdog interval (`WatchdogSec=`).
+    /// `None` if the watchdog is off.
+    pub(super) fn watchdog_period() -> Option<Duration> {
+        sd_notify::watchdog_enabled().map(|interval| interval / 2)
+    }
+
+    /// The agent has started, or has finished a reload.
+    pub(super) fn ready(&mut self) {
+        self.send(&[NotifyState::Ready]);
+    }
+
+    /// A reload has begun. [`ready`](Self::ready) must follow.
+    pub(super) fn reloading(&mut self) {
+        // systemd ignores the message without the time, which must be in the same datagram.
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => self.send(&[NotifyState::Reloading, now]),
+            Err(error) => self.log(&error),
+        }
+    }
+
+    /// The agent is shutting down.
+    pub(super) fn stopping(&mut self) {
+        self.send(&[NotifyState::Stopping]);
+    }
+
+    /// The engine still works.
+    pub(super) fn alive(&mut self) {
+        self.send(&[NotifyState::Watchdog]);
+    }
+
+    fn send(&mut self, state: &[NotifyState<'_>]) {
+        if let Err(error) = sd_notify::notify(state) {
+            self.log(&error);
+        }
+    }
+
+    fn log(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.failed, true) {
+            tracing::warn!(%error, "cannot notify systemd; check NotifyAccess= in the unit");
+        }
+    }
+}
