@@ -35,7 +35,7 @@ pub(crate) enum FrameKind {
 pub(crate) struct LinkIo {
     /// Mode of the BPF program; `None` on an address-only link.
     pub(crate) mode: Option<Mode>,
-    /// Checks whether the BPF program is still attached and the first at its hook.
+    /// Checks whether the BPF program is still attached and first at its hook.
     pub(crate) probe: Option<LinkProbe>,
     /// The results of these checks.
     pub(crate) attachment: Option<Arc<Attachment>>,
