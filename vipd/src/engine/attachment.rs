@@ -1,5 +1,4 @@
-//! Detection of BPF programs that were detached externally, or that another program hides packets
-//! from.
+//! Detects BPF programs that were detached externally, or that no longer run first at their hook.
 //!
 //! The kernel sends no notification when a BPF link is detached (neither for XDP nor for TCX), or when
 //! another program is attached before it, and a router that receives no adverts would elect itself.
@@ -58,7 +57,7 @@ pub(crate) struct Watch {
     /// Whether `followed` was selected after the last recorded advert. The first advert of a
     /// backup, and every advert that changes its interval, are recorded.
     is_selected: bool,
-    /// When the next advert is overdue, unless another one has arrived.
+    /// When the next advert becomes overdue if none arrives before then.
     overdue_at: Timestamp,
     /// When to wake up for the check.
     wake_at: Timestamp,
@@ -119,8 +118,9 @@ impl Watch {
 }
 
 impl Engine {
-    /// Finds links whose program is detached or behind another one, marks their routers for reconciliation, and requests
-    /// that the program be attached again. Requests probes of links on which an advert is overdue.
+    /// Finds links whose program is detached or behind another one, marks their routers for
+    /// reconciliation, and requests that the program be attached again. Requests probes of links on
+    /// which an advert is overdue.
     pub(super) fn check_attachments(&mut self, now: Timestamp) {
         self.check_attachments_at = None;
         let grace_ended = self.grace_ends.take_if(|ends| *ends <= now).is_some();

@@ -175,7 +175,7 @@ pub(crate) struct RouterSnapshot {
     pub(crate) primary: Option<IpAddr>,
     /// Mode of the BPF program on the router's link.
     pub(crate) mode: Option<Mode>,
-    /// Why the router's link could not be opened.
+    /// Why the router's link could not be opened, or its multicast group not joined.
     pub(crate) failure: Option<String>,
     /// Why the router's macvlan could not be created.
     pub(crate) macvlan_failure: Option<String>,

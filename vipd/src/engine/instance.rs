@@ -44,7 +44,7 @@ pub(crate) struct Instance {
     /// The VIPs to which the BPF program drops packets (Accept_Mode false).
     pub(crate) closed: Vec<ClosedKey>,
     pub(crate) sent: Sent,
-    /// Whether a refused frame has been reported since the last successful send.
+    /// Whether a refused frame has been reported since the last successful advert.
     pub(crate) refusal_reported: bool,
     /// The unchanged advert published to the BPF program.
     pub(crate) fast_path: FastPath,

@@ -48,9 +48,9 @@ pub(crate) struct Link {
     pub(crate) addresses: AddressTable,
     /// Sockets and XDP attachment of the link, once the service has opened it.
     pub(crate) io: Option<LinkIo>,
-    /// Unicast peers that are in the same subnet as the source of their adverts.
+    /// Unicast peers that are in the same subnet as the source of the adverts sent to them.
     pub(crate) neighbors: BTreeMap<IpAddr, Neighbor>,
-    /// Why the link could not be opened.
+    /// Why the link could not be opened, or the macvlan not created.
     pub(crate) failure: Option<String>,
     /// Routers that use the link for adverts or addresses.
     pub(crate) routers: Vec<RouterId>,
@@ -70,7 +70,7 @@ pub(crate) struct Link {
     pub(super) groups_uncertain: bool,
     /// The primary IPv4 and IPv6 addresses.
     primaries: [Primary; 2],
-    /// IPv4 addresses of the link that are not VIPs.
+    /// IPv4 addresses that belong to the interface itself.
     own: Vec<Address>,
     /// Whether the current dump has listed the link.
     pub(super) seen: bool,
@@ -139,7 +139,7 @@ impl Link {
         }
     }
 
-    /// Returns why the multicast group of a family cannot be joined, or `None` if it is joined.
+    /// Returns why the multicast group of a family could not be joined, or `None` if no join failed.
     pub(crate) fn unjoined(&self, family: Family) -> Option<&str> {
         let unjoined = &self.io.as_ref()?.unjoined;
         unjoined.iter().find(|(other, _)| *other == family).map(|(_, reason)| reason.as_str())
@@ -179,9 +179,9 @@ impl Link {
     }
 
     /// Returns whether the link is open and its group memberships must be renewed, because since the
-    /// last call it came up, gained or lost an address other than a VIP, or was read again. When the
-    /// kernel disables IPv4 or IPv6 on an interface (for example because its MTU falls below 68 or
-    /// 1280), it removes the addresses and drops all memberships.
+    /// last call it came up, gained a primary address, lost an address other than a VIP, or was read
+    /// again. When the kernel disables IPv4 or IPv6 on an interface (for example because its MTU falls
+    /// below 68 or 1280), it removes the addresses and drops all memberships.
     pub(crate) fn take_groups_uncertain(&mut self) -> bool {
         self.io.is_some() && std::mem::take(&mut self.groups_uncertain)
     }
@@ -254,7 +254,7 @@ impl Link {
     }
 
     pub(super) fn created(&mut self, ifindex: u32) {
-        // The macvlan may already be known: its parent may have been opened again for another one.
+        // The macvlan may already be known: its parent may have been opened again for another macvlan.
         self.changed |= self.ifindex != Some(ifindex);
         self.ifindex = Some(ifindex);
         self.failure = None;

@@ -37,7 +37,7 @@ pub(crate) struct LinkIo {
     pub(crate) routers: Vec<RouterId>,
     /// Mode of the BPF program; `None` on an address-only link.
     pub(crate) mode: Option<Mode>,
-    /// Checks whether the BPF program is still attached and the first at its hook.
+    /// Checks whether the BPF program is still attached and first at its hook.
     pub(crate) probe: Option<LinkProbe>,
     /// The results of these checks.
     pub(crate) attachment: Option<Arc<Attachment>>,

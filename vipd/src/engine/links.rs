@@ -92,7 +92,7 @@ impl Links {
     }
 
     /// Applies a notification. Returns the links that have lost their interface. There are two if an
-    /// interface was renamed to the name of another link.
+    /// interface was renamed to the name of a link that still had another interface.
     pub(crate) fn apply(&mut self, notice: &Notice) -> [Option<(LinkId, Gone)>; 2] {
         match notice {
             Notice::Link(link) => {

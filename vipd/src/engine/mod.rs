@@ -1,7 +1,7 @@
 //! The engine: the real-time thread that runs the virtual routers. It waits only for the kernel,
 //! never for the log, a disk or a client. It takes the rtnl lock, which a driver may hold for
-//! seconds, only to read links and to change addresses. Probing XDP attachments also takes that
-//! lock, so `prober` is a separate thread.
+//! seconds, only to read links and neighbor entries, to change addresses and to bring macvlans up.
+//! Probing XDP attachments also takes that lock, so `prober` is a separate thread.
 //!
 //! ```text
 //!  BPF program ── ring ──────► rx ────────┐
@@ -251,7 +251,7 @@ impl Engine {
         &self.topology
     }
 
-    /// Runs until [`Command::Stop`]. Returns the VIPs that may remain.
+    /// Runs until [`Command::Stop`]. Returns the VIPs that may still be present.
     ///
     /// # Errors
     /// Returns an error if waiting for events fails.

@@ -1,8 +1,8 @@
-//! The thread that checks whether BPF programs are still attached, and the first at their hook.
+//! The thread that checks whether BPF programs are still attached and first at their hook.
 //!
 //! The queries take the rtnl lock (for an XDP link, `bpf_xdp_link_fill_link_info` in
 //! `net/core/dev.c`), which a driver may hold for seconds while it resets its rings. The engine
-//! therefore never makes this call itself, and only reads the latest result.
+//! therefore never makes these queries itself, and only reads the latest result.
 
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -38,7 +38,7 @@ pub(crate) struct Attachment {
 #[repr(u8)]
 enum Probing {
     None,
-    /// Wake the engine only if the program is not the first.
+    /// Wake the engine only if the program is not first.
     Unawaited,
     /// Wake the engine after the probe.
     Awaited,
@@ -51,8 +51,8 @@ impl Attachment {
         Timestamp::from_nanos(self.attached_at.load(Ordering::Acquire))
     }
 
-    /// Returns what the probes found. Any position but the first is final, because attaching the
-    /// program again creates a new BPF link and a new attachment.
+    /// Returns the latest known position. Any other than [`Position::First`] is final, because
+    /// attaching the program again creates a new BPF link and a new attachment.
     pub(crate) fn position(&self) -> Position {
         const BEHIND: u8 = Position::Behind as u8;
         const DETACHED: u8 = Position::Detached as u8;
@@ -106,7 +106,7 @@ impl Prober {
         attachment
     }
 
-    /// Requests a probe that wakes the engine only if the program is not the first. Does nothing if a
+    /// Requests a probe that wakes the engine only if the program is not first. Does nothing if a
     /// request is already pending.
     pub(crate) fn request(&self, attachment: &Attachment) {
         self.submit(attachment, Probing::Unawaited);

@@ -67,8 +67,7 @@ impl Engine {
         }
     }
 
-    /// Reads links and addresses again. Existing state is updated only after everything has been
-    /// read.
+    /// Reads links and addresses again. The links are updated only after everything has been read.
     pub(super) fn resync(&mut self) -> io::Result<()> {
         let mut notices = Vec::new();
         let peers = self.topology.unicast_peers();
@@ -150,7 +149,7 @@ impl Engine {
         }
     }
 
-    /// Retries refused changes that are due. A change remains recorded as refused until it succeeds
+    /// Retries refused and postponed changes that are due. A change remains recorded until it succeeds
     /// or becomes obsolete.
     fn retry_refused(&mut self, now: Timestamp) {
         if self.effects.retries.next().is_none_or(|next| next > now) {

@@ -1,4 +1,4 @@
-//! Changes that the kernel refused, and when to retry them.
+//! Changes that were refused, or postponed by their rate limit, and when to retry them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ struct Retry {
     restores: bool,
 }
 
-/// Refused changes by key, which identifies a VIP or macvlan.
+/// Refused and postponed changes by key, which identifies a VIP or macvlan.
 #[derive(Debug)]
 pub(crate) struct Retries<K> {
     all: BTreeMap<K, Retry>,

@@ -2,8 +2,8 @@
 //!
 //! Each is a BPF link. [`Attachments::ensure`] is idempotent: it keeps a link that is attached in the
 //! wanted mode or was last requested with the same preference, and with `Auto` it keeps any link. If
-//! only the program differs, it is replaced in place (`BPF_LINK_UPDATE`) without missing adverts. Only
-//! a change of mode needs a new link.
+//! only the program differs, it is replaced in place (`BPF_LINK_UPDATE`) without missing adverts. A
+//! new link is needed only if the mode changes, or if another program runs before this one.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -42,7 +42,7 @@ pub struct Attached {
     pub probe: LinkProbe,
 }
 
-/// What a [`LinkProbe`] finds.
+/// The position of a program at its hook, as found by a [`LinkProbe`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
     /// The program is attached and is the first to run at its hook.
@@ -53,7 +53,7 @@ pub enum Position {
     Detached,
 }
 
-/// Queries the kernel whether a program is still attached. Cheap to clone, and usable from any thread.
+/// Queries the kernel for the position of a program. Cheap to clone, and usable from any thread.
 ///
 /// A probe does not keep the program attached: [`Kernel::detach`](super::Kernel::detach) detaches the
 /// link even if probes exist, and the kernel closes all descriptors when the process ends.
@@ -156,7 +156,7 @@ impl Attachments {
                 }
                 Err(error) => error,
             };
-            // The errno does not tell: for a missing interface, `bpf_xdp_link_attach` returns `EINVAL`.
+            // The errno is ambiguous: for a missing interface, `bpf_xdp_link_attach` returns `EINVAL`.
             if !driver::exists(ifindex) {
                 return Err(AttachError::NoDevice { interface: interface.to_owned() });
             }

@@ -103,7 +103,7 @@ pub enum AttachError {
         /// Name of the interface.
         interface: String,
     },
-    /// The interface no longer exists (`ENODEV`).
+    /// The interface no longer exists.
     #[error("interface {interface} no longer exists")]
     NoDevice {
         /// Name of the interface.

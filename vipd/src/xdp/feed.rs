@@ -48,8 +48,8 @@ impl Feed {
     }
 }
 
-/// The descriptor becomes readable when a record arrives. With edge-triggered epoll, this is
-/// reported only after [`Feed::pop`] has returned `None`.
+/// The descriptor is readable while records are pending. A record wakes a reader that waits for it
+/// only if the reader has called [`Feed::sleep`].
 impl AsFd for Feed {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()

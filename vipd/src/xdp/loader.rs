@@ -182,8 +182,8 @@ impl Kernel {
         self.routers.insert(key, slot)
     }
 
-    /// Stops receiving the adverts of a virtual router, which are then passed. Succeeds if there is no
-    /// entry.
+    /// Stops receiving the adverts of a virtual router; they then pass to the network stack. Succeeds if
+    /// there is no entry.
     ///
     /// # Errors
     /// Returns an error if `bpf(2)` fails for another reason.
@@ -220,8 +220,8 @@ impl Kernel {
     /// Attaches the program for this framing in the preferred mode, or keeps it if it is attached. Loads
     /// the program if it is the first of its kind, which takes 0.1 s.
     ///
-    /// An attachment in the wanted mode is never interrupted. A change of mode creates a new
-    /// attachment.
+    /// An attachment in the wanted mode is not interrupted, unless another program runs before it. Then,
+    /// or if the mode changes, the program is detached and attached again.
     ///
     /// # Errors
     /// Returns an error if the interface does not exist, or no mode works, for example because another

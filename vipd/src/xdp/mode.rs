@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn native_mode_tries_multi_buffer_frames_first() {
+    fn native_mode_tries_the_multi_buffer_program_first() {
         let entries = Selection::new(Preference::Native, Framing::Ethernet, None).candidates;
         assert_eq!(
             entries[..2].iter().map(|next| next.entry).collect::<Vec<_>>(),

@@ -66,7 +66,7 @@ impl Entry {
     }
 }
 
-/// What a program does with a frame.
+/// The verdict of a program on a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// `XDP_PASS` or `TCX_NEXT`: the frame continues as if the program were not attached.

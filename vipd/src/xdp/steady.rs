@@ -1,4 +1,4 @@
-//! The memory-mapped arrays of the BPF program: the fast path for unchanged adverts, and a flag per
+//! Two memory-mapped arrays of the BPF program: the fast path for unchanged adverts, and a flag per
 //! row for lost records.
 
 use std::io;
@@ -38,7 +38,7 @@ impl Steady {
 
     /// Puts adverts with this [fingerprint](vipd_common::parse::fingerprint) on the fast path: from
     /// now on, they update the row's arrival time, initially `arrival`, instead of writing a record.
-    /// Without a fingerprint, every advert writes a record and wakes the reader.
+    /// Without a fingerprint, every advert within the rate limit writes a record.
     ///
     /// Returns the last arrival time under the previous fingerprint. If the program is handling an
     /// advert at the same moment, its arrival time may be stored too late or not at all. In the worst

@@ -160,7 +160,7 @@ impl Effects {
         self.enqueue(change, Some(Origin::new(link, vip, Purpose::Reconcile)));
     }
 
-    /// Brings up the macvlan of a master.
+    /// Queues a change that brings up the macvlan of a master.
     pub(crate) fn set_up(&mut self, now: Timestamp, router: RouterId, link: LinkId, ifindex: u32) {
         let (change, vip) = (Change::Up { ifindex }, (router, MACVLAN));
         let is_pending = self.changes.iter().skip(self.applied).any(|pending| *pending == change);
@@ -281,7 +281,7 @@ impl Effects {
             refused[index] = true;
             let origin = origins.get(index).copied().flatten();
             let vip = origin.and_then(|origin| origin.vip);
-            // Removals of addresses that are not configured are not retried. Log every failure.
+            // Removals without a VIP are not retried, so every failure is logged.
             let is_logged = vip.is_none_or(|vip| {
                 if let Some(instance) = routers.get_mut(vip.0) {
                     instance.sent.address_errors += 1;

@@ -60,7 +60,7 @@ pub(crate) struct Effects {
     origins: Vec<Option<Origin>>,
     /// The address changes in `changes`, to find duplicates.
     proposed: BTreeSet<Proposal>,
-    /// Changes that the kernel refused.
+    /// Changes that were refused, or postponed by their rate limit.
     pub(super) retries: Retries<Vip>,
     /// VIPs added outside of a transition since the last [`Effects::take_added`].
     added: Vec<Added>,

@@ -4,7 +4,7 @@ use super::*;
 use crate::netlink::{Address, Attributes, Change};
 use crate::vrrp::{Action, Addresses};
 
-/// Adverts that become due are sent between the turns. Each address is added and announced once, and
+/// Adverts that become due in the meantime are sent. Each address is added and announced once, and
 /// shutdown removes all of them.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
@@ -41,7 +41,7 @@ fn takeover_of_many_addresses_takes_several_turns() -> Result<()> {
             count == 4 * ADDRESSES
         })?;
         assert!(turns >= 4 * ADDRESSES / BUDGET.changes, "{turns} turns");
-        assert!(Some(adverts(&bench)) > first, "adverts that were due were sent between the turns");
+        assert!(Some(adverts(&bench)) > first, "adverts that became due were sent in the meantime");
         bench.turn_until("all are announced", |bench| {
             bench.sum(|instance| instance.sent.gratuitous_arps) >= 4 * ADDRESSES as u64
         })?;
