@@ -15,7 +15,8 @@ pub const TC_BARE: &str = "vipd_tc_bare";
 pub const MAP_ADVERTS: &str = "ADVERTS";
 /// Array of one u64, memory-mapped: 1 while the reader of the ring is blocked and not yet woken.
 pub const MAP_ASLEEP: &str = "ASLEEP";
-/// Array of one u64, memory-mapped: 1 if an advert was dropped since user space last reset it.
+/// Array of one u64, memory-mapped: 1 if an invalid or rate-limited advert was dropped since user space
+/// last reset it.
 pub const MAP_DISCARDED: &str = "DISCARDED";
 /// Array of u64, indexed by row, memory-mapped: 1 if a record of this row was lost because the ring was
 /// full, since user space last reset it.

@@ -1,5 +1,5 @@
-//! Rate limit for adverts that take the slow path: [`BURST`](vipd_common::records::BURST) back to
-//! back, then one per [`TOKEN_INTERVAL`].
+//! Rate limit per sender for adverts that take the slow path:
+//! [`BURST`](vipd_common::records::BURST) back to back, then one per [`TOKEN_INTERVAL`].
 //!
 //! The token buckets use the generic cell rate algorithm (ITU-T I.371, virtual scheduling): each is one
 //! word, the time at which the bucket is full again. Unchanged adverts cost user space nothing and are exempt.

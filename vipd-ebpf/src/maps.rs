@@ -25,7 +25,7 @@ pub(crate) static ADVERTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 pub(crate) static ASLEEP: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// 1 if an advert was dropped since user space last reset it.
+/// 1 if an invalid or rate-limited advert was dropped since user space last reset it.
 #[map]
 pub(crate) static DISCARDED: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
@@ -82,7 +82,7 @@ pub(crate) fn count(row: u32, counter: Counter) {
     }
 }
 
-/// Counts a dropped advert and sets [`DISCARDED`].
+/// Counts an invalid or rate-limited advert and sets [`DISCARDED`].
 #[inline(always)]
 pub(crate) fn count_discarded(row: u32, counter: Counter) {
     count(row, counter);

@@ -17,7 +17,7 @@ impl World {
         longest(downs.max().unwrap_or(0))
     }
 
-    /// Returns the longest configured delay before a router takes part in elections.
+    /// Returns the longest sum of `preempt_delay` and `startup_delay` of any router.
     pub(crate) fn longest_delay(&self) -> u64 {
         let delays = self.members.iter().map(|member| {
             let config = member.router.config();

@@ -159,7 +159,7 @@ impl Stage {
         let (found, wanted) = (at.nanos_since(self.mark), latest.nanos_since(self.mark));
         ensure!(
             at + EXACT >= earliest && at <= latest,
-            "expected {what} after at most {wanted} ns, but it was sent after {found} ns"
+            "expected {what} after about {wanted} ns, but it was sent after {found} ns"
         );
         sent::check(&sent, expected, &words)?;
         if expected.first {

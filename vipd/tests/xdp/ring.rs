@@ -18,7 +18,7 @@ fn records_are_in_order_of_arrival() {
     for priority in 0..=255 {
         let record = bench.loaded.feed.pop().expect("256 records");
         assert_eq!(record.priority, priority);
-        assert!(record.arrival >= last, "time does not go back");
+        assert!(record.arrival >= last, "time does not go backward");
         last = record.arrival;
     }
     assert_eq!(bench.loaded.feed.pop(), None);

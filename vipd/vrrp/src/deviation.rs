@@ -9,7 +9,7 @@
 //! | [`ignore_foreign_priority_zero`](Policy::ignore_foreign_priority_zero) | 6.4.2 (S10) | `s10-priority-zero-from-another-router` |
 //! | [`last_advert_on_yield`](Policy::last_advert_on_yield) | 6.4.3 (S22) | `s22-no-last-advert` |
 //! | [`answer_limit`](Policy::answer_limit) | 6.4.3 (S21, S23) | `s23-every-losing-advert-is-answered` |
-//! | [`yield_after_stall`](Policy::yield_after_stall) | 6.4.3 (S21 to S23) | none: a scenario cannot stop the clock |
+//! | [`yield_after_stall`](Policy::yield_after_stall) | 6.4.3 (S21 to S23) | none: a scenario cannot stall a router |
 //! | [`reannounce_after_split_brain`](Policy::reannounce_after_split_brain) | 6.4.3 (S23) | none: the RFC allows additional announcements |
 //! | [`group_adverts`](Policy::group_adverts) | 6.4.1 to 6.4.3 (S1, S9, S21) | none: the scenarios run without it, because it shortens an interval by up to 1.6 % |
 //!
@@ -25,7 +25,7 @@ pub(crate) mod split_brain;
 pub(crate) mod stall;
 
 /// Selects the deviations from the RFC that are enabled.
-#[expect(clippy::struct_excessive_bools, reason = "independent switches, each named after its file")]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, one for each deviation")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// A lower-ranking router's advert does not shorten the wait for the higher-ranking router's

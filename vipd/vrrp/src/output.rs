@@ -67,7 +67,7 @@ pub enum Action {
 /// The unchanged advert of the current master: one that equals the master's last advert and only
 /// restarts Active_Down_Timer.
 ///
-/// The BPF program compares a fingerprint of these fields and stores only the arrival time.
+/// The BPF program compares a fingerprint of the advert's fields and stores only the arrival time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Steady {
     /// IP source.
@@ -191,7 +191,8 @@ pub enum Event {
         /// Interval of the advert, in centiseconds.
         interval: u16,
     },
-    /// VRRPv3: another router advertises different addresses. Its adverts are accepted.
+    /// Another router advertises different addresses, and its adverts are accepted: in VRRPv3, or
+    /// from the owner in VRRPv2.
     AddressListDiffers {
         /// Source of its adverts.
         source: IpAddr,

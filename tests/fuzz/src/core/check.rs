@@ -96,8 +96,8 @@ pub(super) fn answers(
     assert!(sent <= allowed, "{sent} answers, {allowed} allowed");
 }
 
-/// Checks Active_Down_Timer after an advert, which must be relative to the arrival of the advert
-/// (RFC 9568 section 6.4.2).
+/// Checks that an accepted advert sets Active_Down_Timer, counted from its arrival, and that other
+/// adverts do not change it (RFC 9568 section 6.4.2).
 pub(super) fn follows(
     config: &RouterConfig,
     policy: Policy,
@@ -152,7 +152,7 @@ pub(super) fn preempt_delay(config: &RouterConfig, now: Timestamp, before: &Snap
     assert!(after.hold_until.is_none() || (delayed && after.state == State::Backup));
 }
 
-/// Checks that of several unchanged adverts only the last has an effect, and that it sets the
+/// Checks that, of several unchanged adverts, only the last has an effect, and that it sets the
 /// deadline.
 pub(super) fn steady(router: &Router, now: Timestamp) {
     let Some(steady) = router.steady() else { return };
