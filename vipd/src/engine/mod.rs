@@ -73,6 +73,7 @@ use effects::{Budget, Effects};
 use id::RouterId;
 use poll::{Poll, Source, Waker};
 use prober::Prober;
+use reload::Additions;
 use schedule::Schedule;
 use topology::Topology;
 
@@ -114,6 +115,8 @@ pub(crate) struct Engine {
     /// When the earliest grace period ends. A master whose BPF program is still detached then becomes
     /// impeded.
     grace_ends: Option<Timestamp>,
+    /// Routers to add once there are free rows.
+    additions: VecDeque<Additions>,
     realtime: Realtime,
     /// Whether links and addresses must be read again, for example because netlink notifications
     /// were lost.
@@ -215,6 +218,7 @@ impl Engine {
             waiting: Vec::new(),
             check_attachments_at: None,
             grace_ends: None,
+            additions: VecDeque::new(),
             topology,
             realtime,
             resync_needed: false,

@@ -4,36 +4,66 @@
 //! link whose routers have changed is opened again once, however many of them there are. An added router
 //! stays in Initialize until then, because the BPF program does not know its VRID yet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use vipd_common::Timestamp;
 
 use super::Engine;
 use super::command::{Added, Changes, Report, Request};
 use super::id::{LinkId, RouterId};
 use super::link::Link;
+use crate::config;
 use crate::vrrp::Input;
 
+/// Routers that are being added, in order.
+pub(super) struct Additions {
+    remaining: VecDeque<Arc<config::Instance>>,
+    added: Vec<Added>,
+    reply: oneshot::Sender<Vec<Added>>,
+}
+
 impl Engine {
-    /// Applies the difference between two configurations. Returns the added routers.
-    pub(super) fn reload(&mut self, now: Timestamp, changes: Changes) -> Vec<Added> {
+    /// Applies the difference between two configurations. Replies with the added routers once all of
+    /// them have been added.
+    pub(super) fn reload(&mut self, now: Timestamp, changes: Changes, reply: oneshot::Sender<Vec<Added>>) {
         let Changes { removed, added } = changes;
-        let mut changed = BTreeSet::new();
         self.stop_routers(now, &removed);
-        for router in removed {
-            changed.extend(self.remove_router(router));
+        let changed: BTreeSet<_> =
+            removed.into_iter().filter_map(|router| self.remove_router(router)).collect();
+        for link in changed {
+            self.reopen(link);
         }
-        let mut routers = Vec::with_capacity(added.len());
-        for settings in added {
-            match self.topology.add_router(settings) {
-                Ok(router) => {
-                    let Some(instance) = self.topology.routers.get(router) else { continue };
-                    changed.insert(instance.link);
-                    let (row, settings) = (instance.row, instance.settings.clone());
-                    routers.push(Added { router, row, settings });
+        self.additions.push_back(Additions { remaining: added.into(), added: Vec::new(), reply });
+        self.add_routers();
+    }
+
+    /// Adds the waiting routers. If no row is free, the rest are added when the rows of removed routers
+    /// have been released.
+    pub(super) fn add_routers(&mut self) {
+        let mut changed = BTreeSet::new();
+        while let Some(mut additions) = self.additions.pop_front() {
+            while let Some(settings) = additions.remaining.pop_front() {
+                match self.topology.add_router(Arc::clone(&settings)) {
+                    Ok(router) => {
+                        let Some(instance) = self.topology.routers.get(router) else { continue };
+                        changed.insert(instance.link);
+                        additions.added.push(Added { router, row: instance.row, settings });
+                    }
+                    Err(_) if self.topology.awaits_rows() => {
+                        additions.remaining.push_front(settings);
+                        break;
+                    }
+                    Err(error) => self.reports.send(Report::NoRoom(error)),
                 }
-                Err(error) => self.reports.send(Report::NoRoom(error)),
             }
+            if !additions.remaining.is_empty() {
+                self.additions.push_front(additions);
+                break;
+            }
+            // Fails if the service is stopping.
+            let _ = additions.reply.send(additions.added);
         }
         self.reserve();
         for link in changed {
@@ -41,7 +71,6 @@ impl Engine {
         }
         // There may be new interfaces and new unicast peers.
         self.resync_needed = true;
-        routers
     }
 
     /// Sends the priority-0 adverts of all routers, and then removes their addresses.

@@ -22,6 +22,8 @@ pub(crate) struct Topology {
     pub(crate) links: Links,
     pub(crate) routers: Slab<RouterId, Instance>,
     rows: Rows,
+    /// Number of rows of removed routers that have not been released yet.
+    unreleased: usize,
     /// The most recent router of each row.
     by_row: Vec<Option<RouterId>>,
 }
@@ -52,7 +54,7 @@ impl Topology {
 
     /// Creates an empty topology whose routers take their rows from `rows`.
     pub(crate) fn new(rows: Rows) -> Self {
-        Self { links: Links::default(), routers: Slab::new(), rows, by_row: Vec::new() }
+        Self { links: Links::default(), routers: Slab::new(), rows, unreleased: 0, by_row: Vec::new() }
     }
 
     /// Adds a virtual router in Initialize, and the links that it needs if they do not exist yet.
@@ -101,6 +103,7 @@ impl Topology {
     pub(crate) fn remove_router(&mut self, router: RouterId) -> Option<(Instance, Vec<(LinkId, Link)>)> {
         let links = self.links_of(router);
         let instance = self.routers.remove(router)?;
+        self.unreleased += 1;
         let mut unused = Vec::new();
         for id in links {
             let Some(link) = self.links.get_mut(id) else { continue };
@@ -114,7 +117,13 @@ impl Topology {
 
     /// Releases the row of a removed router. Call this once the BPF program no longer uses the row.
     pub(crate) fn release(&mut self, row: Row) {
+        self.unreleased -= 1;
         self.rows.release(row);
+    }
+
+    /// Returns whether rows of removed routers will be released.
+    pub(crate) fn awaits_rows(&self) -> bool {
+        self.unreleased > 0
     }
 
     /// Returns the most recent router with this row. If it has been removed, its identity no longer

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
+use tokio::sync::oneshot;
 use vipd_common::records::BURST;
 use vipd_tests::inject::Injector;
 use vipd_tests::lab::Lab;
@@ -23,6 +24,7 @@ use vipd_witness::Advert;
 
 use super::*;
 use crate::config::Config;
+use crate::engine::command::{Added, Changes};
 use crate::engine::instance::Instance;
 use crate::netlink::Macvlans;
 use crate::service::link_io::LinkOpener;
@@ -94,6 +96,13 @@ impl Bench {
         drop(done);
         watchdog.join().expect("the watchdog does not panic");
         Ok(())
+    }
+
+    /// Passes changes to the engine and returns the receiver of its answer.
+    fn reload(&mut self, changes: Changes) -> oneshot::Receiver<Vec<Added>> {
+        let (reply, answer) = oneshot::channel();
+        self.engine.reload(clock::now(), changes, reply);
+        answer
     }
 
     /// Handles the engine's requests as the service would.

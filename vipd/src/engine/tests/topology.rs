@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::engine::command::Changes;
 
 /// Removes and adds one router repeatedly. The others stay master, and the router's row, slot and
 /// link are reused.
@@ -21,12 +20,12 @@ fn routers_are_added_and_removed_while_others_run() -> Result<()> {
             let (id, last) = bench.engine.topology.routers.iter().last().expect("there are routers");
             let (settings, row) = (Arc::clone(&last.settings), last.row);
             let removed = Changes { removed: vec![id], added: Vec::new() };
-            assert!(bench.engine.reload(clock::now(), removed).is_empty());
+            assert!(bench.reload(removed).try_recv().expect("removed at once").is_empty());
             assert!(bench.engine.topology.routers.get(id).is_none());
             bench.serve()?;
             bench.engine.take_commands(clock::now());
             let added = Changes { removed: Vec::new(), added: vec![settings] };
-            assert_eq!(bench.engine.reload(clock::now(), added).len(), 1);
+            assert_eq!(bench.reload(added).try_recv().expect("added at once").len(), 1);
             assert_eq!(bench.last_router().row, row, "the row is reused");
             bench.serve()?;
             assert!(bench.engine.turn()?, "round {round}");
@@ -36,5 +35,31 @@ fn routers_are_added_and_removed_while_others_run() -> Result<()> {
         assert_eq!(bench.engine.topology.links.slots(), 1);
         assert_eq!(transitions(&bench), u64::from(ROUTERS), "the others stayed master");
         Ok(())
+    })
+}
+
+/// Replaces one router more often than there are rows, without the service releasing any. The last one
+/// is added once it does.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn router_is_added_when_the_rows_of_removed_routers_are_released() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let mut bench = Bench::new()?;
+        bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+        let mut waiting = loop {
+            let (id, last) = bench.engine.topology.routers.iter().last().expect("there are routers");
+            let changes = Changes { removed: vec![id], added: vec![Arc::clone(&last.settings)] };
+            let mut reply = bench.reload(changes);
+            if reply.try_recv().is_err() {
+                break reply;
+            }
+        };
+        assert_eq!(bench.engine.topology.routers.values().count(), usize::from(ROUTERS) - 1);
+        bench.serve()?;
+        bench.engine.take_commands(clock::now());
+        assert_eq!(waiting.try_recv().expect("added").len(), 1);
+        bench.serve()?;
+        bench.turn_until("the last router is master", |bench| bench.all_are(State::Master))
     })
 }
