@@ -7,7 +7,7 @@ use crate::control::client::Client;
 use crate::control::protocol::Request;
 
 /// Requests a change and prints a line for each thing that has changed.
-pub(super) fn run(request: Request, runtime_dir: &Path) -> anyhow::Result<()> {
+pub(super) fn run(request: &Request, runtime_dir: &Path) -> anyhow::Result<()> {
     let report = Client::new(runtime_dir).change(request)?;
     let text: String = report.changes.iter().flat_map(|change| [change, "\n"]).collect();
     output::print(&text)?;

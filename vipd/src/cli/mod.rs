@@ -35,15 +35,15 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Stats(args) => stats::run(&args, &cli.runtime_dir),
         Command::Status(args) => status::run(&args, &cli.runtime_dir),
-        Command::Reload => change::run(Request::Reload, &cli.runtime_dir),
+        Command::Reload => change::run(&Request::Reload, &cli.runtime_dir),
         Command::Drain(Instances { instances }) => {
-            change::run(Request::Drain { instances }, &cli.runtime_dir)
+            change::run(&Request::Drain { instances }, &cli.runtime_dir)
         }
         Command::Undrain(Instances { instances }) => {
-            change::run(Request::Undrain { instances }, &cli.runtime_dir)
+            change::run(&Request::Undrain { instances }, &cli.runtime_dir)
         }
         Command::Priority(PriorityArgs { instance, priority: NewPriority(priority) }) => {
-            change::run(Request::Priority { instance, priority }, &cli.runtime_dir)
+            change::run(&Request::Priority { instance, priority }, &cli.runtime_dir)
         }
     };
     match result {

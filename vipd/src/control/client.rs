@@ -85,7 +85,7 @@ impl Client {
     /// Returns an error if there is no agent, access is denied, or no valid reply arrives within
     /// [`TIMEOUT`].
     pub fn status(&self) -> Result<StatusReport, ClientError> {
-        self.request(Request::Status)
+        self.request(&Request::Status)
     }
 
     /// Requests `stats`.
@@ -93,18 +93,18 @@ impl Client {
     /// # Errors
     /// Same as for [`Client::status`].
     pub fn stats(&self) -> Result<StatsReport, ClientError> {
-        self.request(Request::Stats)
+        self.request(&Request::Stats)
     }
 
     /// Requests a change.
     ///
     /// # Errors
     /// Same as for [`Client::status`]. [`ClientError::Agent`] if the agent refuses the change.
-    pub fn change(&self, request: Request) -> Result<ChangeReport, ClientError> {
+    pub fn change(&self, request: &Request) -> Result<ChangeReport, ClientError> {
         self.request(request)
     }
 
-    fn request<T: DeserializeOwned>(&self, request: Request) -> Result<T, ClientError> {
+    fn request<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ClientError> {
         let reply = self.exchange(request).map_err(|cause| self.explain(cause))?;
         if let Ok(ErrorReply { error }) = serde_json::from_slice(&reply) {
             return Err(ClientError::Agent(error));
@@ -115,8 +115,8 @@ impl Client {
         })
     }
 
-    fn exchange(&self, request: Request) -> io::Result<Vec<u8>> {
-        let mut line = serde_json::to_vec(&request)?;
+    fn exchange(&self, request: &Request) -> io::Result<Vec<u8>> {
+        let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         let mut stream = self.connect()?;
         stream.write_all(&line)?;

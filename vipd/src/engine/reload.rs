@@ -30,9 +30,9 @@ impl Engine {
     pub(super) fn reload(&mut self, now: Timestamp, changes: Changes, reply: oneshot::Sender<Vec<Added>>) {
         let Changes { removed, added } = changes;
         self.stop_routers(now, &removed);
-        let changed: BTreeSet<_> =
+        let links: BTreeSet<_> =
             removed.into_iter().filter_map(|router| self.remove_router(router)).collect();
-        for link in changed {
+        for link in links {
             self.reopen(link);
         }
         self.additions.push_back(Additions { remaining: added.into(), added: Vec::new(), reply });

@@ -180,13 +180,11 @@ impl Administrator {
                     else {
                         continue;
                     };
-                    match answer {
-                        Ok(added) => return Step::Reloaded(self.applied(*next, added, author)),
-                        Err(_) => {
-                            finish(author, Err("the agent is stopping".to_owned()));
-                            return Step::ReloadRejected;
-                        }
+                    if let Ok(added) = answer {
+                        return Step::Reloaded(self.applied(*next, added, author));
                     }
+                    finish(author, Err("the agent is stopping".to_owned()));
+                    return Step::ReloadRejected;
                 }
             }
         }

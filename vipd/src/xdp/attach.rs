@@ -114,22 +114,21 @@ impl Attachments {
     ) -> Result<Attached, AttachError> {
         let selection = Selection::new(preference, framing, driver::find(interface).as_ref());
         let wanted = selection.candidates[0];
-        if let Some(present) = self.attached(ifindex) {
-            if present.mode == wanted.mode
+        if let Some(present) = self.attached(ifindex)
+            && (present.mode == wanted.mode
                 || preference == present.preference
-                || preference == Preference::Auto
+                || preference == Preference::Auto)
+        {
+            present.preference = preference;
+            // The first attempt may have been refused because of an MTU that has changed since.
+            if present.mode == wanted.mode
+                && present.entry != wanted.entry
+                && replace(programs, &present.link, wanted.entry)
             {
-                present.preference = preference;
-                // The first attempt may have been refused because of an MTU that has changed since.
-                if present.mode == wanted.mode
-                    && present.entry != wanted.entry
-                    && replace(programs, &present.link, wanted.entry)
-                {
-                    present.entry = wanted.entry;
-                }
-                let Attachment { link, mode, .. } = &*present;
-                return Ok(Attached { mode: *mode, reason: None, probe: link.clone() });
+                present.entry = wanted.entry;
             }
+            let Attachment { link, mode, .. } = &*present;
+            return Ok(Attached { mode: *mode, reason: None, probe: link.clone() });
         }
         self.detach(ifindex);
         self.create(programs, ifindex, interface, &selection)

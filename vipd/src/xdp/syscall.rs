@@ -90,7 +90,7 @@ pub(super) fn first_link(ifindex: u32, hook: u32) -> io::Result<u32> {
 struct Query {
     ifindex: u32,
     hook: u32,
-    query_flags: u32,
+    flags: u32,
     attach_flags: u32,
     programs: *mut u32,
     count: u32,
@@ -106,7 +106,7 @@ impl Default for Query {
         Self {
             ifindex: 0,
             hook: 0,
-            query_flags: 0,
+            flags: 0,
             attach_flags: 0,
             programs: ptr::null_mut(),
             count: 0,
