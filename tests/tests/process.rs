@@ -188,7 +188,7 @@ fn signals_shut_down_cleanly_or_are_ignored() {
     agent.signal(Signal::HUP);
     agent.signal(Signal::TERM);
     assert!(agent.wait().success());
-    assert!(agent.stderr().contains("reload is not supported yet"));
+    assert!(agent.stderr().contains("reloading the configuration"));
 }
 
 #[test]
