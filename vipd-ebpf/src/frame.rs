@@ -97,7 +97,8 @@ pub(crate) fn pull_headers(ctx: &TcContext) {
     let length = Frame::len(ctx);
     let wanted = if length < HEADERS { length } else { HEADERS };
     if linear < wanted {
-        // Fails if memory cannot be allocated; the frame is then passed, like a truncated one.
+        // Fails if memory cannot be allocated. If a header field is then unreadable, the frame is
+        // passed, like one with a truncated header.
         let _ = ctx.pull_data(wanted as u32);
     }
 }

@@ -106,7 +106,7 @@ fn built_program(messages: &str) -> Result<PathBuf> {
             return Ok(path.into());
         }
     }
-    bail!("cargo did not report an executable {PROGRAM} of vipd-ebpf for {TARGET}")
+    bail!("cargo did not report an executable `{PROGRAM}` for package vipd-ebpf, target {TARGET}")
 }
 
 /// Returns the packages that are compiled into the object, as sorted `name version` strings. `tree`

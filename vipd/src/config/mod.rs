@@ -160,8 +160,8 @@ impl Config {
         let table = Table::new(document.get_ref(), 0, "at the top of the file");
         let config = Self::read(&table, folder, machine, &mut problems);
         let warnings = problems.finish(file_name)?;
-        // `None` implies that a problem was reported, in which case `finish` has returned it. If none
-        // was, this is a bug, and the file is still rejected.
+        // `read` returns `None` only after reporting a problem, so `finish` has already returned an
+        // error. If it has not, that is a bug, and the file is still rejected.
         let config = config.ok_or_else(|| Problems::unexplained(file_name))?;
         Ok(Self { warnings, ..config })
     }

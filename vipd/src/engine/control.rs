@@ -17,12 +17,7 @@ impl Engine {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Opened { link, ifindex, io } => self.opened(now, link, ifindex, io),
-                Command::RowReleased(row) => {
-                    self.topology.release(row);
-                    if !self.additions.is_empty() {
-                        self.add_routers();
-                    }
-                }
+                Command::RowReleased(row) => self.topology.release(row),
                 Command::Input { router, input } => self.dispatch(now, router, input),
                 Command::Reload { changes, reply } => self.reload(now, changes, reply),
                 Command::Ping(answer) => {

@@ -73,7 +73,7 @@ use effects::{Budget, Effects};
 use id::RouterId;
 use poll::{Poll, Source, Waker};
 use prober::Prober;
-use reload::Additions;
+use reload::Reload;
 use schedule::Schedule;
 use topology::Topology;
 
@@ -115,8 +115,8 @@ pub(crate) struct Engine {
     /// When the earliest grace period ends. A master whose BPF program is still detached then becomes
     /// impeded.
     grace_ends: Option<Timestamp>,
-    /// Routers to add once there are free rows.
-    additions: VecDeque<Additions>,
+    /// Reloads in progress, the oldest first.
+    reloads: VecDeque<Reload>,
     realtime: Realtime,
     /// Whether links and addresses must be read again, for example because netlink notifications
     /// were lost.
@@ -218,7 +218,7 @@ impl Engine {
             waiting: Vec::new(),
             check_attachments_at: None,
             grace_ends: None,
-            additions: VecDeque::new(),
+            reloads: VecDeque::new(),
             topology,
             realtime,
             resync_needed: false,
@@ -240,6 +240,14 @@ impl Engine {
         for (id, _) in self.topology.routers.iter() {
             self.schedule.reserve(id);
         }
+    }
+
+    /// Reserves memory for a router that is added while others run.
+    fn reserve_for(&mut self, router: RouterId) {
+        let slots = self.topology.routers.slots();
+        self.dirty.reserve((2 * slots).saturating_sub(self.dirty.len()));
+        self.waiting.reserve(slots.saturating_sub(self.waiting.len()));
+        self.schedule.reserve(router);
     }
 
     /// Returns the links to open: those whose interfaces exist, except macvlans.
@@ -306,6 +314,7 @@ impl Engine {
             self.flush(now);
         }
         busy |= self.publish_fast_paths(now);
+        busy |= self.continue_reload();
         busy |= self.effects.is_busy() || self.resync_needed;
         if !busy {
             // The BPF program wakes the reader only if it is marked as asleep. A record may have

@@ -31,8 +31,8 @@ impl Engine {
             all_gone.extend(links.apply(&notice).into_iter().flatten());
         });
         let drained = drained.unwrap_or_else(|error| {
-            // Notifications may have been lost, so everything is read again. Most causes persist for
-            // a while, so this is done after a pause.
+            // Notifications may have been lost, so a resync is needed. It is delayed, because most causes
+            // of such errors persist for a while.
             self.reconcile_at.get_or_insert(now + RECONCILE_AFTER);
             self.reports.send(Report::NetlinkFailed(error));
             Drained::default()

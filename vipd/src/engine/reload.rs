@@ -3,6 +3,10 @@
 //! Removals come first: a row, a VRID or an address may move from a removed router to an added one. A
 //! link whose routers have changed is opened again once, however many of them there are. An added router
 //! stays in Initialize until then, because the BPF program does not know its VRID yet.
+//!
+//! A reload takes several turns, so that the adverts of other routers are not delayed: the addresses of
+//! removed routers are removed within the budget of a turn, and then up to [`ROUTERS_PER_TURN`] routers
+//! are removed or added per turn.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,69 +21,86 @@ use super::link::Link;
 use crate::config;
 use crate::vrrp::Input;
 
-/// Routers that are being added, in order.
-pub(super) struct Additions {
+/// Maximum number of routers to remove and to add per turn. Each takes about 10 µs.
+const ROUTERS_PER_TURN: usize = 32;
+
+/// A reload in progress.
+pub(super) struct Reload {
+    /// Routers that have been stopped and must be removed.
+    removed: VecDeque<RouterId>,
+    /// Routers to add, in order.
     remaining: VecDeque<Arc<config::Instance>>,
     added: Vec<Added>,
+    /// Links to open again.
+    links: BTreeSet<LinkId>,
     reply: oneshot::Sender<Vec<Added>>,
 }
 
 impl Engine {
-    /// Applies the difference between two configurations. Replies with the added routers once all of
-    /// them have been added.
+    /// Begins to apply the difference between two configurations: stops the removed routers, which send
+    /// their priority-0 adverts and then remove their addresses. Replies with the added routers once
+    /// all of them have been added.
     pub(super) fn reload(&mut self, now: Timestamp, changes: Changes, reply: oneshot::Sender<Vec<Added>>) {
         let Changes { removed, added } = changes;
-        self.stop_routers(now, &removed);
-        let links: BTreeSet<_> =
-            removed.into_iter().filter_map(|router| self.remove_router(router)).collect();
-        for link in links {
-            self.reopen(link);
+        for router in &removed {
+            self.dispatch(now, *router, Input::Shutdown);
         }
-        self.additions.push_back(Additions { remaining: added.into(), added: Vec::new(), reply });
-        self.add_routers();
+        self.reloads.push_back(Reload {
+            removed: removed.into(),
+            remaining: added.into(),
+            added: Vec::new(),
+            links: BTreeSet::new(),
+            reply,
+        });
     }
 
-    /// Adds the waiting routers. If no row is free, the rest are added when the rows of removed routers
-    /// have been released.
-    pub(super) fn add_routers(&mut self) {
-        let mut changed = BTreeSet::new();
-        while let Some(mut additions) = self.additions.pop_front() {
-            while let Some(settings) = additions.remaining.pop_front() {
-                match self.topology.add_router(Arc::clone(&settings)) {
-                    Ok(router) => {
-                        let Some(instance) = self.topology.routers.get(router) else { continue };
-                        changed.insert(instance.link);
-                        additions.added.push(Added { router, row: instance.row, settings });
-                    }
-                    Err(_) if self.topology.awaits_rows() => {
-                        additions.remaining.push_front(settings);
-                        break;
-                    }
-                    Err(error) => self.reports.send(Report::NoRoom(error)),
-                }
-            }
-            if !additions.remaining.is_empty() {
-                self.additions.push_front(additions);
-                break;
-            }
-            // Fails if the service is stopping.
-            let _ = additions.reply.send(additions.added);
+    /// Continues the oldest reload. Returns whether there is more to do in the next turn.
+    pub(super) fn continue_reload(&mut self) -> bool {
+        // The addresses of stopped routers must be removed before the routers are.
+        if self.reloads.is_empty() || self.effects.has_changes() {
+            return false;
         }
-        self.reserve();
-        for link in changed {
+        let Some(mut reload) = self.reloads.pop_front() else { return false };
+        let mut budget = ROUTERS_PER_TURN;
+        while budget > 0
+            && let Some(router) = reload.removed.pop_front()
+        {
+            budget -= 1;
+            reload.links.extend(self.remove_router(router));
+        }
+        let mut awaits_rows = false;
+        while budget > 0
+            && !awaits_rows
+            && let Some(settings) = reload.remaining.pop_front()
+        {
+            budget -= 1;
+            match self.topology.add_router(Arc::clone(&settings)) {
+                Ok(router) => {
+                    let Some(instance) = self.topology.routers.get(router) else { continue };
+                    reload.links.insert(instance.link);
+                    reload.added.push(Added { router, row: instance.row, settings });
+                    self.reserve_for(router);
+                }
+                // Continued when the service has released a row.
+                Err(_) if self.topology.awaits_rows() => {
+                    reload.remaining.push_front(settings);
+                    awaits_rows = true;
+                }
+                Err(error) => self.reports.send(Report::NoRoom(error)),
+            }
+        }
+        if !reload.removed.is_empty() || !reload.remaining.is_empty() {
+            self.reloads.push_front(reload);
+            return !awaits_rows;
+        }
+        for link in reload.links {
             self.reopen(link);
         }
         // There may be new interfaces and new unicast peers.
         self.resync_needed = true;
-    }
-
-    /// Sends the priority-0 adverts of all routers, and then removes their addresses.
-    fn stop_routers(&mut self, now: Timestamp, routers: &[RouterId]) {
-        for router in routers {
-            self.dispatch(now, *router, Input::Shutdown);
-        }
-        self.flush_all(now);
-        self.publish_fast_paths(now);
+        // Fails if the service is stopping.
+        let _ = reload.reply.send(reload.added);
+        !self.reloads.is_empty()
     }
 
     /// Removes a router that has been stopped, and releases its resources. Returns its link if other

@@ -36,7 +36,7 @@ pub struct Link {
 pub struct Address {
     /// Interface index.
     pub ifindex: u32,
-    /// Local address (`IFA_LOCAL`).
+    /// Local address (`IFA_LOCAL`, or `IFA_ADDRESS` if the kernel sends no `IFA_LOCAL`).
     pub address: IpAddr,
     /// Prefix length in bits.
     pub prefix: u8,

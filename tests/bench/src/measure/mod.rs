@@ -26,7 +26,7 @@ use vipd_tests::station::Station;
 use vipd_tests::time::WallTime;
 use vipd_tests::wait::wait_until;
 
-/// How long to wait for a state.
+/// Maximum time to wait for a state.
 const SOON: Duration = Duration::from_secs(60);
 /// Pause after a takeover. Both agents repeat their announcements after 5 s.
 const REST: Duration = Duration::from_secs(7);

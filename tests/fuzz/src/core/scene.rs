@@ -106,7 +106,7 @@ impl Span {
             Self::Micros(count) => u64::from(count) * 1000,
             Self::Millis(count) => u64::from(count) * 1_000_000,
             Self::Seconds(count) => u64::from(count) * 1_000_000_000,
-            // Up to three days, so that the clock does not overflow.
+            // At most about three days, so that the clock does not overflow.
             Self::Nanos(count) => count >> 16,
         }
     }

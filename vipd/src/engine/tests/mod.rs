@@ -98,11 +98,17 @@ impl Bench {
         Ok(())
     }
 
-    /// Passes changes to the engine and returns the receiver of its answer.
-    fn reload(&mut self, changes: Changes) -> oneshot::Receiver<Vec<Added>> {
-        let (reply, answer) = oneshot::channel();
+    /// Applies changes and returns the added routers.
+    fn reload(&mut self, changes: Changes) -> Result<Vec<Added>> {
+        let (reply, mut answer) = oneshot::channel();
         self.engine.reload(clock::now(), changes, reply);
-        answer
+        let mut added = None;
+        while added.is_none() {
+            anyhow::ensure!(self.engine.turn()?, "the engine has ended");
+            self.serve()?;
+            added = answer.try_recv().ok();
+        }
+        Ok(added.unwrap_or_default())
     }
 
     /// Handles the engine's requests as the service would.
