@@ -314,7 +314,7 @@ impl Engine {
             self.flush(now);
         }
         busy |= self.publish_fast_paths(now);
-        busy |= self.continue_reload();
+        busy |= self.continue_reload(now);
         busy |= self.effects.is_busy() || self.resync_needed;
         if !busy {
             // The BPF program wakes the reader only if it is marked as asleep. A record may have

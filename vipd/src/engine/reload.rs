@@ -19,7 +19,7 @@ use super::command::{Added, Changes, Report, Request};
 use super::id::{LinkId, RouterId};
 use super::link::Link;
 use crate::config;
-use crate::vrrp::Input;
+use crate::vrrp::{Input, State};
 
 /// Maximum number of routers to remove and to add per turn. Each takes about 10 µs.
 const ROUTERS_PER_TURN: usize = 32;
@@ -55,7 +55,7 @@ impl Engine {
     }
 
     /// Continues the oldest reload. Returns whether there is more to do in the next turn.
-    pub(super) fn continue_reload(&mut self) -> bool {
+    pub(super) fn continue_reload(&mut self, now: Timestamp) -> bool {
         // The addresses of stopped routers must be removed before the routers are.
         if self.reloads.is_empty() || self.effects.has_changes() {
             return false;
@@ -66,6 +66,12 @@ impl Engine {
             && let Some(router) = reload.removed.pop_front()
         {
             budget -= 1;
+            if self.topology.routers.get(router).is_some_and(|one| one.router.state() != State::Initialize) {
+                // A change of its interface has started it again.
+                self.dispatch(now, router, Input::Shutdown);
+                reload.removed.push_back(router);
+                break;
+            }
             reload.links.extend(self.remove_router(router));
         }
         let mut awaits_rows = false;
