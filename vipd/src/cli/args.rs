@@ -45,7 +45,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   vipd check
-  vipd check -c vipd.toml && sudo systemctl restart vipd
+  vipd check && sudo systemctl reload vipd
 
 The file is also checked against the network interfaces of this machine. Errors and warnings are
 printed to standard error. The exit status is 1 if there are errors; warnings do not affect it.")]

@@ -9,7 +9,7 @@ pub const MAX_REPLY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A request from a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "kebab-case")]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// `{"command":"status"}`. The reply is a [`StatusReport`](super::model::StatusReport).
     Status,
@@ -21,14 +21,12 @@ pub enum Request {
     /// `{"command":"drain","instances":["VI_1"]}`: leave these instances to other nodes, or all
     /// instances if the list is empty.
     Drain {
-        /// Names of instances.
-        #[serde(default)]
+        /// Names of instances; all instances if empty.
         instances: Vec<String>,
     },
     /// `{"command":"undrain","instances":["VI_1"]}`: undo `drain`.
     Undrain {
-        /// Names of instances.
-        #[serde(default)]
+        /// Names of instances; all instances if empty.
         instances: Vec<String>,
     },
     /// `{"command":"priority","instance":"VI_1","priority":150}`: replace the configured priority, or
@@ -36,7 +34,8 @@ pub enum Request {
     Priority {
         /// Name of the instance.
         instance: String,
-        /// Priority, 1 to 254.
+        /// Priority, 1 to 254. Must be present: a misspelled key does not restore the priority.
+        #[serde(deserialize_with = "Option::deserialize")]
         priority: Option<u8>,
     },
 }
@@ -46,4 +45,28 @@ pub enum Request {
 pub struct ErrorReply {
     /// A message for the user.
     pub error: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A misspelled key must not change all instances, or restore a priority.
+    #[test]
+    fn misspelled_and_missing_keys_are_rejected() {
+        let parse = |text: &str| serde_json::from_str::<Request>(text).ok();
+        for wrong in [
+            r#"{"command":"drain"}"#,
+            r#"{"command":"drain","instance":["VI_1"]}"#,
+            r#"{"command":"drain","instances":["VI_1"],"more":1}"#,
+            r#"{"command":"priority","instance":"VI_1"}"#,
+            r#"{"command":"priority","instance":"VI_1","prio":50}"#,
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+        let instances = vec!["VI_1".to_owned()];
+        assert_eq!(parse(r#"{"command":"drain","instances":["VI_1"]}"#), Some(Request::Drain { instances }));
+        let reset = Request::Priority { instance: "VI_1".to_owned(), priority: None };
+        assert_eq!(parse(r#"{"command":"priority","instance":"VI_1","priority":null}"#), Some(reset));
+    }
 }

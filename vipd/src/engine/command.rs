@@ -52,7 +52,15 @@ pub(crate) struct Changes {
     /// Routers to remove. Masters send a priority-0 advert, and remove their addresses.
     pub(crate) removed: Vec<RouterId>,
     /// Routers to add, after the others have been removed.
-    pub(crate) added: Vec<Arc<config::Instance>>,
+    pub(crate) added: Vec<Addition>,
+}
+
+/// A virtual router to add while others run.
+#[derive(Clone, Debug)]
+pub(crate) struct Addition {
+    pub(crate) settings: Arc<config::Instance>,
+    /// Whether an administrator has drained it.
+    pub(crate) is_drained: bool,
 }
 
 /// A virtual router that was added while others were running.

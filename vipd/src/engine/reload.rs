@@ -15,11 +15,10 @@ use tokio::sync::oneshot;
 use vipd_common::Timestamp;
 
 use super::Engine;
-use super::command::{Added, Changes, Report, Request};
+use super::command::{Added, Addition, Changes, Report, Request};
 use super::id::{LinkId, RouterId};
 use super::link::Link;
-use crate::config;
-use crate::vrrp::{Input, State};
+use crate::vrrp::{Fault, Input, State};
 
 /// Maximum number of routers to remove and to add per turn. Each takes about 10 µs.
 const ROUTERS_PER_TURN: usize = 32;
@@ -29,7 +28,7 @@ pub(super) struct Reload {
     /// Routers that have been stopped and must be removed.
     removed: VecDeque<RouterId>,
     /// Routers to add, in order.
-    remaining: VecDeque<Arc<config::Instance>>,
+    remaining: VecDeque<Addition>,
     added: Vec<Added>,
     /// Links to open again.
     links: BTreeSet<LinkId>,
@@ -77,19 +76,23 @@ impl Engine {
         let mut awaits_rows = false;
         while budget > 0
             && !awaits_rows
-            && let Some(settings) = reload.remaining.pop_front()
+            && let Some(addition) = reload.remaining.pop_front()
         {
             budget -= 1;
-            match self.topology.add_router(Arc::clone(&settings)) {
+            match self.topology.add_router(Arc::clone(&addition.settings)) {
                 Ok(router) => {
                     let Some(instance) = self.topology.routers.get(router) else { continue };
                     reload.links.insert(instance.link);
+                    let Addition { settings, is_drained } = addition;
                     reload.added.push(Added { router, row: instance.row, settings });
                     self.reserve_for(router);
+                    if is_drained {
+                        self.dispatch(now, router, Input::Impede(Fault::Drained));
+                    }
                 }
                 // Continued when the service has released a row.
                 Err(_) if self.topology.awaits_rows() => {
-                    reload.remaining.push_front(settings);
+                    reload.remaining.push_front(addition);
                     awaits_rows = true;
                 }
                 Err(error) => self.reports.send(Report::NoRoom(error)),

@@ -4,10 +4,11 @@
 //! reading the file, which may block, and the engine's answer. The control thread serves other events
 //! meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::process::geteuid;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -18,7 +19,7 @@ use crate::control::model::ChangeReport;
 use crate::control::protocol::Request;
 use crate::control::server::Credentials;
 use crate::engine::Handle;
-use crate::engine::command::{Added, Changes, Command};
+use crate::engine::command::{Added, Addition, Changes, Command};
 use crate::engine::id::RouterId;
 use crate::vrrp::config::PRIORITY_OWNER;
 use crate::vrrp::{Fault, Impediment, Input};
@@ -83,7 +84,6 @@ pub(super) struct Administrator {
     engine: Handle,
     drained: Drained,
     orders: mpsc::Receiver<Order>,
-    waiting: VecDeque<Order>,
     phase: Phase,
 }
 
@@ -122,7 +122,6 @@ impl Administrator {
             engine,
             drained,
             orders,
-            waiting: VecDeque::new(),
             phase: Phase::Idle,
         };
         (administrator, sender)
@@ -142,20 +141,14 @@ impl Administrator {
     pub(super) async fn next(&mut self) -> Step {
         loop {
             match &mut self.phase {
-                Phase::Idle => {
-                    let order = match self.waiting.pop_front() {
-                        Some(order) => Some(order),
-                        None => self.orders.recv().await,
-                    };
-                    match order {
-                        Some(order) => {
-                            if let Some(step) = self.begin(order) {
-                                return step;
-                            }
+                Phase::Idle => match self.orders.recv().await {
+                    Some(order) => {
+                        if let Some(step) = self.begin(order) {
+                            return step;
                         }
-                        None => std::future::pending().await,
                     }
-                }
+                    None => std::future::pending().await,
+                },
                 Phase::Reading(reading, _) => {
                     let read = reading.await;
                     let Phase::Reading(_, author) = std::mem::replace(&mut self.phase, Phase::Idle) else {
@@ -192,6 +185,14 @@ impl Administrator {
 
     fn begin(&mut self, order: Order) -> Option<Step> {
         let Order { request, by } = order;
+        if let Author::Client(peer, _) = &by
+            && peer.uid != 0
+            && peer.uid != geteuid().as_raw()
+        {
+            let error = format!("user {} may not change the agent; run the command as root", peer.uid);
+            finish(by, Err(error));
+            return None;
+        }
         if let Request::Reload = request {
             let path = self.path.clone();
             self.phase = Phase::Reading(spawn_blocking(move || Config::load(path)), by);
@@ -224,8 +225,12 @@ impl Administrator {
             }
         };
         let id = |instance: &Arc<Instance>| self.running.get(&instance.name).map(|running| running.id);
+        let added = plan.added.iter().map(|settings| Addition {
+            settings: Arc::clone(settings),
+            is_drained: self.drained.contains(&settings.name),
+        });
         let changes =
-            Changes { removed: plan.removed.iter().filter_map(id).collect(), added: plan.added.clone() };
+            Changes { removed: plan.removed.iter().filter_map(id).collect(), added: added.collect() };
         if changes.removed.is_empty() && changes.added.is_empty() {
             self.config = config;
             finish(author, Ok(ChangeReport { changes: plan.lines }));
@@ -241,9 +246,6 @@ impl Administrator {
         let removed: Vec<_> =
             plan.removed.iter().filter_map(|gone| self.running.remove(&gone.name)).collect();
         for Added { router, settings, .. } in &added {
-            if self.drained.contains(&settings.name) {
-                self.engine.send(input(*router, Input::Impede(Fault::Drained)));
-            }
             let running = Running { id: *router, settings: Arc::clone(settings), priority: None };
             self.running.insert(settings.name.clone(), running);
         }

@@ -247,17 +247,20 @@ impl LinkWork for LinkOpener {
         self.claims.remove(&ifindex);
     }
 
-    fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry, row: Row) {
+    fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry) {
         if let Some(ifindex) = ifindex {
             self.forget_entry(ifindex, entry);
             if let Some(open) = self.open.get_mut(&ifindex) {
-                open.entries.retain(|other| other.slot.row != row.number());
+                open.entries.retain(|other| other.slot.row != entry.slot.row);
             }
             self.macvlans.remove(ifindex, entry.family.number(), entry.vrid);
         }
         self.remove_peers(entry);
-        if let Err(error) = self.kernel.clear_row(row) {
-            tracing::warn!(vrid = entry.vrid, %error, "cannot clear a row of the BPF program's maps");
+    }
+
+    fn clear_rows(&mut self, rows: &[Row]) {
+        if let Err(error) = self.kernel.clear_rows(rows) {
+            tracing::warn!(%error, "cannot clear rows of the BPF program's maps");
         }
     }
 

@@ -112,13 +112,15 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         discard_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut systemd = Systemd::new();
         let mut watchdog = Systemd::watchdog_period().map(interval);
-        let mut pong: Option<oneshot::Receiver<()>> = None;
+        // The agent is ready once the engine answers. Interfaces may appear much later.
+        let mut pong = Some(self.ping());
+        let mut is_ready = false;
         let mut result = Ok(());
         let mut may_fail = true;
         loop {
             tokio::select! {
-                // In this order: the engine's answer to a reload arrives before the first report of a
-                // router that was added.
+                // In this order: the engine's answer to a reload is handled before the reports that the
+                // added routers send later, and a flood of reports delays neither jobs nor the watchdog.
                 biased;
                 step = self.administrator.next() => match step {
                     Step::ReloadBegun => systemd.reloading(),
@@ -126,6 +128,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     Step::Reloaded(reloaded) => {
                         self.reloaded(&reloaded, from);
                         systemd.ready();
+                        // The interface that could not be opened may no longer be the only one.
+                        may_fail = false;
                     }
                 },
                 signal = signals.receive() => match signal {
@@ -135,12 +139,6 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         result = Err(error).context("cannot wait for signals");
                     }
                 },
-                report = from.reports.recv() => match report {
-                    Some(report) => self.log.write(report),
-                    // The engine has ended, and its last reports have been logged.
-                    None => break,
-                },
-                () = from.transitions.changed() => self.log_lost_transitions(from),
                 Some(request) = from.requests.recv() => {
                     if !worker.submit(request) && result.is_ok() {
                         self.stop();
@@ -150,26 +148,30 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 error = &mut *failed, if may_fail => {
                     // Dropped without an error: the only link is open, or there are several links.
                     may_fail = false;
-                    match error {
-                        Ok(error) => {
-                            self.stop();
-                            result = Err(error);
-                        }
-                        Err(_) => systemd.ready(),
+                    if let Ok(error) = error {
+                        self.stop();
+                        result = Err(error);
                     }
                 }
                 // The answer shows that the engine works, and not only this thread.
                 () = tick(&mut watchdog), if pong.is_none() => {
-                    let (sender, receiver) = oneshot::channel();
-                    self.engine.send(Command::Ping(sender));
-                    pong = Some(receiver);
+                    pong = Some(self.ping());
                 }
                 answer = answer(&mut pong), if pong.is_some() => {
                     pong = None;
+                    if answer && !std::mem::replace(&mut is_ready, true) {
+                        systemd.ready();
+                    }
                     if answer {
                         systemd.alive();
                     }
                 }
+                report = from.reports.recv() => match report {
+                    Some(report) => self.log.write(report),
+                    // The engine has ended, and its last reports have been logged.
+                    None => break,
+                },
+                () = from.transitions.changed() => self.log_lost_transitions(from),
                 _ = discard_check.tick() => {
                     if self.source.take_discarded() {
                         self.log.discards(|row| self.source.row(row));
@@ -212,6 +214,13 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             }
             Response::Ignore => tracing::debug!(sender, number = signal.number, "signal ignored"),
         }
+    }
+
+    /// Asks the engine for a sign that it works.
+    fn ping(&self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.engine.send(Command::Ping(sender));
+        receiver
     }
 
     /// Requests that the engine shut down all routers and end. Further calls have no effect.
@@ -317,7 +326,9 @@ mod tests {
 
         fn close(&mut self, _ifindex: u32) {}
 
-        fn forget(&mut self, _ifindex: Option<u32>, _entry: &XdpEntry, _row: Row) {}
+        fn forget(&mut self, _ifindex: Option<u32>, _entry: &XdpEntry) {}
+
+        fn clear_rows(&mut self, _rows: &[Row]) {}
 
         fn set_down(&mut self, _ifindex: u32, _wanted_up: &AtomicBool) {}
     }
@@ -346,6 +357,7 @@ mod tests {
         let test = thread::spawn(move || {
             is_opening.recv().expect("the driver is attaching");
             client.status().expect("status is served while the driver attaches");
+            let Ok(Command::Ping(_)) = commands.recv() else { panic!("the agent checks the engine first") };
             assert!(matches!(commands.recv(), Ok(Command::Stop)), "shutdown does not wait for the driver");
             // The engine ends before the driver's attach returns.
             drop(reports);

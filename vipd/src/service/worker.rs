@@ -41,8 +41,10 @@ pub(crate) trait LinkWork: Send + 'static {
     fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>);
     /// Undoes [`open`](Self::open), but keeps the macvlans. The interface may no longer exist.
     fn close(&mut self, ifindex: u32);
-    /// Removes a router from the BPF program's maps, deletes its macvlan and clears its row.
-    fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry, row: Row);
+    /// Removes a router from the BPF program's maps and deletes its macvlan.
+    fn forget(&mut self, ifindex: Option<u32>, entry: &XdpEntry);
+    /// Clears the rows of removed routers, so that other routers can use them.
+    fn clear_rows(&mut self, rows: &[Row]);
     /// Brings a macvlan down unless it must be up. If it must be up by the time it is down, brings
     /// it up again.
     fn set_down(&mut self, ifindex: u32, wanted_up: &AtomicBool);
@@ -78,6 +80,7 @@ impl Worker {
             fatal,
             open: BTreeMap::new(),
             failed: BTreeMap::new(),
+            unused: Vec::new(),
             stopping: Arc::clone(&stopping),
             _running: running,
         };
@@ -119,6 +122,9 @@ struct State<W> {
     /// Open links.
     open: BTreeMap<LinkId, LinkSpec>,
     failed: BTreeMap<LinkId, Failure>,
+    /// Rows of removed routers. Cleared together when no other job waits, because clearing takes tens of
+    /// milliseconds.
+    unused: Vec<Row>,
     stopping: Arc<AtomicBool>,
     /// Dropped last, after the links are released.
     _running: Sender<()>,
@@ -144,6 +150,9 @@ impl<W: LinkWork> State<W> {
             queue.extend(submitted.try_iter());
             if let Some(request) = take_next(&mut queue) {
                 self.carry_out(request);
+            }
+            if queue.is_empty() {
+                self.clear_rows();
             }
             let now = Instant::now();
             if now >= check_at {
@@ -176,7 +185,17 @@ impl<W: LinkWork> State<W> {
                 for spec in self.open.values_mut().chain(failed) {
                     spec.routers.retain(|router| router.entry.slot.row != row.number());
                 }
-                self.work.forget(ifindex, &entry, row);
+                self.work.forget(ifindex, &entry);
+                self.unused.push(row);
+            }
+        }
+    }
+
+    fn clear_rows(&mut self) {
+        let rows = std::mem::take(&mut self.unused);
+        if !rows.is_empty() {
+            self.work.clear_rows(&rows);
+            for row in rows {
                 self.engine.send(Command::RowReleased(row));
             }
         }
@@ -287,7 +306,9 @@ mod tests {
 
         fn close(&mut self, _ifindex: u32) {}
 
-        fn forget(&mut self, _ifindex: Option<u32>, _entry: &XdpEntry, _row: Row) {}
+        fn forget(&mut self, _ifindex: Option<u32>, _entry: &XdpEntry) {}
+
+        fn clear_rows(&mut self, _rows: &[Row]) {}
 
         fn set_down(&mut self, _ifindex: u32, _wanted_up: &AtomicBool) {}
     }
@@ -312,6 +333,7 @@ mod tests {
             fatal: None,
             open: BTreeMap::new(),
             failed: BTreeMap::new(),
+            unused: Vec::new(),
             stopping: Arc::default(),
             _running: mpsc::channel().0,
         };

@@ -207,14 +207,14 @@ impl Kernel {
         self.routers.remove_peer(peer)
     }
 
-    /// Resets the counters, fast path and token buckets of a row, so that another virtual router can use
-    /// it. Its router and peers must have been removed. Makes a `bpf(2)` call for each sender in the map,
-    /// so it must not be called on the engine's thread.
+    /// Resets the counters, fast path and token buckets of rows, so that other virtual routers can use
+    /// them. Their routers and peers must have been removed. Waits for running programs, and makes a
+    /// `bpf(2)` call for each sender in the map, so it must not be called on the engine's thread.
     ///
     /// # Errors
-    /// Returns an error if the row does not exist.
-    pub fn clear_row(&mut self, row: Row) -> Result<(), MapError> {
-        self.routers.clear_row(row)
+    /// Returns an error if a row does not exist.
+    pub fn clear_rows(&mut self, rows: &[Row]) -> Result<(), MapError> {
+        self.routers.clear_rows(rows)
     }
 
     /// Attaches the program for this framing in the preferred mode, or keeps it if it is attached. Loads

@@ -1,6 +1,7 @@
 //! The map entries of virtual routers. Entries can be removed, and rows cleared for reuse, while
 //! other routers keep running.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuValues};
@@ -39,19 +40,21 @@ impl Routers {
         ignore_missing(self.peers.remove(&bytemuck::cast::<_, [u8; 20]>(peer)))
     }
 
-    /// Clears the row of a router whose entries have been removed.
+    /// Clears the rows of routers whose entries have been removed.
     ///
     /// First waits until all runs of the program that may still use the removed entries have ended,
-    /// because they may write to the row. This takes tens of milliseconds.
-    pub(super) fn clear_row(&mut self, row: Row) -> Result<(), MapError> {
+    /// because they may write to the rows. This takes tens of milliseconds, however many rows there are.
+    pub(super) fn clear_rows(&mut self, rows: &[Row]) -> Result<(), MapError> {
         wait_for_running_programs();
-        self.steady.clear(row);
-        let zero = vec![[0; ROW_CELLS]; nr_cpus().map_err(|(_, error)| MapError::IoError(error))?];
-        self.counters.set(row.number(), PerCpuValues::try_from(zero)?, 0)?;
+        let cpus = nr_cpus().map_err(|(_, error)| MapError::IoError(error))?;
+        for row in rows {
+            self.steady.clear(*row);
+            self.counters.set(row.number(), PerCpuValues::try_from(vec![[0; ROW_CELLS]; cpus])?, 0)?;
+        }
         // Collected first, because removing an entry during the iteration would restart it.
-        let row = row.number().to_ne_bytes();
-        let senders: Vec<_> =
-            self.senders.keys().filter_map(Result::ok).filter(|key| key.starts_with(&row)).collect();
+        let cleared: BTreeSet<[u8; 4]> = rows.iter().map(|row| row.number().to_ne_bytes()).collect();
+        let is_cleared = |key: &[u8; SENDER_KEY]| key.first_chunk().is_some_and(|row| cleared.contains(row));
+        let senders: Vec<_> = self.senders.keys().filter_map(Result::ok).filter(is_cleared).collect();
         senders.iter().try_for_each(|key| ignore_missing(self.senders.remove(key)))
     }
 }

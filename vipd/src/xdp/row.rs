@@ -62,7 +62,7 @@ impl Rows {
     }
 
     /// Releases a row. It must have been cleared with
-    /// [`Kernel::clear_row`](super::Kernel::clear_row).
+    /// [`Kernel::clear_rows`](super::Kernel::clear_rows).
     pub fn release(&mut self, row: Row) {
         debug_assert!(!self.free.contains(&row), "{row:?} is released twice");
         self.free.push(row);

@@ -27,7 +27,7 @@ fn a_cleared_row_keeps_no_state_of_its_former_router() {
     bench.run(&bytes, LOOPBACK);
     let other = bench.row(2);
     bench.forget(LOOPBACK, valid.vrid, 4);
-    bench.loaded.kernel.clear_row(row(number)).expect("the row exists");
+    bench.loaded.kernel.clear_rows(&[row(number)]).expect("the row exists");
     assert_eq!(bench.row(number), CounterRow::default());
     assert_eq!(bench.row(2), other, "other rows are untouched");
     assert_eq!(bench.loaded.steady.last_arrival(row(number)), Timestamp::ZERO);
@@ -60,7 +60,7 @@ fn inserting_and_removing_routers_and_peers_does_not_leak_entries() {
         bench.loaded.kernel.remove_router(key).expect("existing entry");
         if round % 1000 == 0 {
             assert_eq!(bench.run(&frame, LOOPBACK), Action::Pass);
-            bench.loaded.kernel.clear_row(row(8)).expect("the row exists");
+            bench.loaded.kernel.clear_rows(&[row(8)]).expect("the row exists");
         }
     }
 }

@@ -24,7 +24,7 @@ use vipd_witness::Advert;
 
 use super::*;
 use crate::config::Config;
-use crate::engine::command::{Added, Changes};
+use crate::engine::command::{Added, Addition, Changes};
 use crate::engine::instance::Instance;
 use crate::netlink::Macvlans;
 use crate::service::link_io::LinkOpener;
@@ -120,7 +120,8 @@ impl Bench {
                     self.handle.send(Command::Opened { link: spec.link, ifindex: spec.ifindex, io });
                 }
                 Request::Forget { ifindex, entry, row } => {
-                    self.opener.forget(ifindex, &entry, row);
+                    self.opener.forget(ifindex, &entry);
+                    self.opener.clear_rows(&[row]);
                     self.handle.send(Command::RowReleased(row));
                 }
                 Request::Close { ifindex, io, .. } => {

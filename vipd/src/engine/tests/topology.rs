@@ -24,7 +24,8 @@ fn routers_are_added_and_removed_while_others_run() -> Result<()> {
             assert!(bench.engine.topology.routers.get(id).is_none());
             bench.serve()?;
             bench.engine.take_commands(clock::now());
-            let added = Changes { removed: Vec::new(), added: vec![settings] };
+            let added =
+                Changes { removed: Vec::new(), added: vec![Addition { settings, is_drained: false }] };
             assert_eq!(bench.reload(added)?.len(), 1);
             assert_eq!(bench.last_router().row, row, "the row is reused");
             bench.serve()?;
@@ -47,7 +48,8 @@ fn router_is_added_when_the_rows_of_removed_routers_are_released() -> Result<()>
         let mut bench = Bench::new()?;
         bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
         let (id, last) = bench.engine.topology.routers.iter().last().expect("there are routers");
-        let changes = Changes { removed: vec![id], added: vec![Arc::clone(&last.settings)] };
+        let settings = Arc::clone(&last.settings);
+        let changes = Changes { removed: vec![id], added: vec![Addition { settings, is_drained: false }] };
         let (reply, mut answer) = oneshot::channel();
         bench.engine.reload(clock::now(), changes, reply);
         bench.turn_until("the router has been removed", |bench| {
