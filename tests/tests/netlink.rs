@@ -238,8 +238,9 @@ fn netlink_overrun_triggers_resync() -> TestResult {
     adverts_from(&capture, resumed, OTHER)?;
     let status = wait_for_state(&agent, "master", TIMEOUT)?;
     assert_eq!(status.address("vipd:primary-address"), Some(OTHER.into()));
-    let log = agent.log();
-    assert!(log.iter().any(|line| line.text.contains("notifications were lost")), "{log:#?}");
+    wait_until("the overrun to be logged", TIMEOUT, || {
+        agent.log().iter().any(|line| line.text.contains("notifications were lost"))
+    })?;
     Ok(())
 }
 

@@ -160,7 +160,10 @@ fn sighup_reloads_and_logs_each_change() {
     let pid = Pid::from_raw(agent.pid().unwrap().try_into().unwrap()).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
     wait_for_vrid(&agent, 52, "master").unwrap();
-    assert!(agent.log().iter().any(|line| line.text.contains("VI_52: added")), "{:#?}", agent.log());
+    wait_until("the change to be logged", TIMEOUT, || {
+        agent.log().iter().any(|line| line.text.contains("VI_52: added"))
+    })
+    .unwrap();
     agent.configure("nonsense = 1\n".to_owned()).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
     wait_until("the problem to be logged", TIMEOUT, || {
