@@ -227,23 +227,17 @@ impl Engine {
             wakeups: 0,
             overruns: 0,
         };
-        engine.reserve();
+        for slot in 0..engine.topology.routers.slots() {
+            if let Some(id) = engine.topology.routers.id_at(slot) {
+                engine.reserve(id);
+            }
+        }
         engine.resync()?;
         Ok((engine, handle))
     }
 
-    /// Reserves memory for all routers, so that the steady state does not allocate.
-    fn reserve(&mut self) {
-        let slots = self.topology.routers.slots();
-        self.dirty.reserve((2 * slots).saturating_sub(self.dirty.len()));
-        self.waiting.reserve(slots.saturating_sub(self.waiting.len()));
-        for (id, _) in self.topology.routers.iter() {
-            self.schedule.reserve(id);
-        }
-    }
-
-    /// Reserves memory for a router that is added while others run.
-    fn reserve_for(&mut self, router: RouterId) {
+    /// Reserves memory for a router, so that the steady state does not allocate.
+    fn reserve(&mut self, router: RouterId) {
         let slots = self.topology.routers.slots();
         self.dirty.reserve((2 * slots).saturating_sub(self.dirty.len()));
         self.waiting.reserve(slots.saturating_sub(self.waiting.len()));

@@ -85,7 +85,7 @@ impl Engine {
                     reload.links.insert(instance.link);
                     let Addition { settings, is_drained } = addition;
                     reload.added.push(Added { router, row: instance.row, settings });
-                    self.reserve_for(router);
+                    self.reserve(router);
                     if is_drained {
                         self.dispatch(now, router, Input::Impede(Fault::Drained));
                     }

@@ -63,7 +63,7 @@ pub(super) struct Reloaded {
     pub(super) added: Vec<Added>,
 }
 
-/// What the control thread has to know of the progress of a reload.
+/// A step of a reload, reported to the service manager.
 #[derive(Debug)]
 pub(super) enum Step {
     /// The file is being read.

@@ -119,8 +119,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let mut may_fail = true;
         loop {
             tokio::select! {
-                // In this order: the engine's answer to a reload is handled before the reports that the
-                // added routers send later, and a flood of reports delays neither jobs nor the watchdog.
+                // In this order, so that a flood of reports delays neither jobs nor the watchdog.
                 biased;
                 step = self.administrator.next() => match step {
                     Step::ReloadBegun => systemd.reloading(),
@@ -209,8 +208,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             Response::Reload => {
                 tracing::info!(sender, "{name}: reloading the configuration");
                 let order = Order { request: Change::Reload, by: Author::Signal(sender) };
-                // If the channel is full, reloads are already waiting, and they read the file later.
-                let _ = self.orders.try_send(order);
+                if self.orders.try_send(order).is_err() {
+                    tracing::warn!(sender, "too many changes are waiting; send SIGHUP again later");
+                }
             }
             Response::Ignore => tracing::debug!(sender, number = signal.number, "signal ignored"),
         }
