@@ -22,11 +22,16 @@ use std::thread;
 use clap::Parser as _;
 
 use crate::config::ConfigError;
+use crate::process::exec;
 use args::{Cli, Command};
 use output::OutputError;
 
 /// Runs the program. Exit codes: 0 success, 1 error, 2 invalid command line.
 pub fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some((_, rest)) = arguments.split_first().filter(|(verb, _)| *verb == exec::VERB) {
+        return exec::main(rest);
+    }
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Run(args) => run::run(&args, &cli.runtime_dir),

@@ -23,6 +23,8 @@ pub(crate) mod bus;
 mod foreign_xdp;
 pub(crate) mod link_io;
 mod log;
+#[expect(dead_code, reason = "no command is configurable yet")]
+mod notify;
 mod privilege;
 mod report;
 mod signals;

@@ -6,7 +6,7 @@
 //! changes.
 
 mod event;
-mod limit;
+pub(super) mod limit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
