@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod events;
 mod filter;
 mod logging;
 mod output;
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(&args, &cli.runtime_dir),
         Command::Check(args) => check::run(&args),
+        Command::Events(args) => events::run(&args, &cli.runtime_dir),
         Command::Stats(args) => stats::run(&args, &cli.runtime_dir),
         Command::Status(args) => status::run(&args, &cli.runtime_dir),
     };

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod counters;
+pub mod event;
 pub mod model;
 pub mod protocol;
 pub mod runtime;

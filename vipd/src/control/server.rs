@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -29,6 +31,9 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the agent may take to build a report.
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Number of bytes of events above which no further event is added to a write.
+const EVENT_BATCH: usize = 64 * 1024;
+
 /// An encoded reply, which may be shared by several clients.
 type Line = Arc<Vec<u8>>;
 
@@ -38,6 +43,19 @@ pub trait Source: Send + Sync + 'static {
     fn status(&self) -> impl Future<Output = Result<StatusReport, String>> + Send;
     /// Returns the reply to `stats`.
     fn stats(&self) -> impl Future<Output = Result<StatsReport, String>> + Send;
+    /// Returns the events that are kept, and a receiver of later ones.
+    fn events(&self) -> Option<Subscription> {
+        None
+    }
+}
+
+/// Events, each an encoded line.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Events that are kept, the oldest first.
+    pub history: Vec<Arc<str>>,
+    /// All later events.
+    pub live: broadcast::Receiver<Arc<str>>,
 }
 
 /// Serves clients until the future is dropped, which closes their connections. Must be called in a
@@ -64,7 +82,7 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>) -> io::R
             Ok((stream, _)) if clients.len() >= MAX_CLIENTS => reject_client(stream),
             Ok((stream, _)) => {
                 accepts = true;
-                clients.spawn(serve_client(stream, queries.clone()));
+                clients.spawn(serve_client(stream, queries.clone(), Arc::clone(&source)));
             }
             Err(error) => {
                 // Most likely there are no file descriptors left. Log it once until a client is
@@ -116,6 +134,8 @@ async fn answer_queries(source: &impl Source, mut received: mpsc::Receiver<Query
             let line = match request {
                 Request::Status => &states,
                 Request::Stats => &counters,
+                // Answered by `stream_events`.
+                Request::Events { .. } => &None,
             };
             if let Some(line) = line {
                 // The client may have disconnected.
@@ -134,11 +154,18 @@ async fn report<T: Serialize>(
 }
 
 /// Serves one client until it disconnects, is idle for too long, or exceeds a limit.
-async fn serve_client(mut stream: UnixStream, queries: mpsc::Sender<Query>) {
+async fn serve_client(mut stream: UnixStream, queries: mpsc::Sender<Query>, source: Arc<impl Source>) {
     let (read_half, mut write_half) = stream.split();
     let mut reader = BufReader::new(read_half);
     loop {
         let Ok(Ok(request)) = timeout(READ_TIMEOUT, read_request(&mut reader)).await else { return };
+        if let Received::Request(text) = &request
+            && let Ok(Request::Events { follow }) = serde_json::from_slice(text)
+        {
+            // The end of the connection is the end of the events.
+            let _ = stream_events(source.events(), follow, &mut reader, &mut write_half).await;
+            return;
+        }
         let line = match &request {
             Received::Request(text) => respond(text, &queries).await,
             Received::TooLong => {
@@ -152,6 +179,37 @@ async fn serve_client(mut stream: UnixStream, queries: mpsc::Sender<Query>) {
             return;
         }
     }
+}
+
+/// Sends the events that are kept and, with `follow`, later ones until the client disconnects, sends
+/// anything, or is too slow.
+async fn stream_events(
+    events: Option<Subscription>,
+    follow: bool,
+    reader: &mut (impl AsyncBufRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    let Some(Subscription { history, mut live }) = events else {
+        return writer.write_all(&error_line("this agent keeps no events".to_owned())).await;
+    };
+    timeout(WRITE_TIMEOUT, writer.write_all(history.concat().as_bytes())).await??;
+    drop(history);
+    while follow {
+        let first = tokio::select! {
+            event = live.recv() => event,
+            _ = reader.fill_buf() => return Ok(()),
+        };
+        // An error means that the client is too far behind, or the agent is stopping.
+        let Ok(first) = first else { return Ok(()) };
+        let mut lines = first.to_string();
+        while lines.len() < EVENT_BATCH
+            && let Ok(next) = live.try_recv()
+        {
+            lines += &next;
+        }
+        timeout(WRITE_TIMEOUT, writer.write_all(lines.as_bytes())).await??;
+    }
+    Ok(())
 }
 
 /// Input from a client.

@@ -20,6 +20,8 @@
 //! engine through an eventfd.
 
 pub(crate) mod bus;
+mod changes;
+mod events;
 mod foreign_xdp;
 pub(crate) mod link_io;
 mod log;
@@ -53,6 +55,7 @@ use crate::netlink::{Macvlans, Requests};
 use crate::process::{AgentLock, InterfaceClaim, Signals};
 use crate::xdp::{self, Kernel, Loaded, Rows, Sizes, Verbosity};
 
+use events::{EventLog, Recorder};
 use link_io::LinkOpener;
 use log::Log;
 use report::Reporter;
@@ -112,9 +115,12 @@ pub fn run(
     let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, outlets)
         .context("cannot initialize the engine")?;
 
+    let events = EventLog::new();
+    let recorder = Recorder::new(events.clone(), latest.clone());
     let supervisor = Supervisor {
         engine: handle.clone(),
-        source: Arc::new(Reporter::new(counters, handle.clone(), latest)),
+        source: Arc::new(Reporter::new(counters, handle.clone(), latest, events)),
+        events: recorder,
         log: Log::new(&roster),
         has_single_link,
     };

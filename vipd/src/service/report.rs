@@ -8,6 +8,7 @@ use vipd_common::counters::{Counter, CounterRow, ROW_UNASSIGNED};
 use vipd_common::parse::ChecksumForm;
 
 use super::bus::{Latest, Transition};
+use super::events::EventLog;
 use super::supervisor::DiscardCounters;
 use crate::config::Instance;
 use crate::config::settings::Transport;
@@ -15,7 +16,7 @@ use crate::control::counters::table;
 use crate::control::model::{
     self, GlobalStatistics, InstanceStats, InstanceStatus, PeerStatus, Statistics, StatsReport, StatusReport,
 };
-use crate::control::server::Source;
+use crate::control::server::{Source, Subscription};
 use crate::engine::Handle;
 use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot, Sent};
 use crate::engine::instance::checksum_form;
@@ -27,11 +28,12 @@ pub(super) struct Reporter {
     counters: Arc<Counters>,
     engine: Handle,
     latest: Latest,
+    events: EventLog,
 }
 
 impl Reporter {
-    pub(super) fn new(counters: Arc<Counters>, engine: Handle, latest: Latest) -> Self {
-        Self { counters, engine, latest }
+    pub(super) fn new(counters: Arc<Counters>, engine: Handle, latest: Latest, events: EventLog) -> Self {
+        Self { counters, engine, latest, events }
     }
 
     async fn snapshot(&self) -> Result<Arc<EngineSnapshot>, String> {
@@ -52,6 +54,10 @@ impl DiscardCounters for Reporter {
 }
 
 impl Source for Reporter {
+    fn events(&self) -> Option<Subscription> {
+        Some(self.events.subscribe())
+    }
+
     async fn status(&self) -> Result<StatusReport, String> {
         let snapshot = self.snapshot().await?;
         let instances = snapshot.routers.iter().map(|router| {

@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use vipd_common::counters::CounterRow;
 
 use super::bus::Transitions;
+use super::events::Recorder;
 use super::log::Log;
 use super::signals::Response;
 use super::worker::{LinkWork, Worker};
@@ -47,6 +48,7 @@ pub(super) struct FromEngine {
 pub(super) struct Supervisor<S> {
     pub(super) engine: Handle,
     pub(super) source: Arc<S>,
+    pub(super) events: Recorder,
     pub(super) log: Log,
     /// Whether the configuration has only one interface. If so, the agent exits if the interface
     /// cannot be opened at startup.
@@ -115,7 +117,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 },
                 report = from.reports.recv() => match report {
-                    Some(report) => self.log.write(report),
+                    Some(report) => self.write(report),
                     // The engine has ended, and its last reports have been logged.
                     None => break,
                 },
@@ -167,6 +169,12 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
+    /// Records and logs a report.
+    fn write(&mut self, report: Report) {
+        self.events.report(&report, |router| self.log.instance(router));
+        self.log.write(report);
+    }
+
     /// Requests that the engine shut down all routers and end. Further calls have no effect.
     fn stop(&self) {
         self.engine.send(Command::Stop);
@@ -179,8 +187,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         // it was dropped.
         let published = from.transitions.take();
         while let Ok(report) = from.reports.try_recv() {
-            self.log.write(report);
+            self.write(report);
         }
+        self.events.published(&published, |router| self.log.instance(router));
         self.log.lost_transitions(&published);
     }
 }
@@ -199,6 +208,7 @@ mod tests {
     use crate::engine::link_spec::{LinkSpec, XdpEntry};
     use crate::process::raise;
     use crate::service::bus::bus;
+    use crate::service::events::EventLog;
     use crate::xdp::{Framing, Preference};
 
     /// Answers `status` requests, and sends SIGTERM to the control thread while doing so.
@@ -280,8 +290,13 @@ mod tests {
             drop(reports);
             attach.send(()).expect("the worker is waiting");
         });
-        let supervisor =
-            Supervisor { engine, source: Arc::new(Terminating), log: Log::new(&[]), has_single_link: false };
+        let supervisor = Supervisor {
+            engine,
+            source: Arc::new(Terminating),
+            events: Recorder::new(EventLog::new(), transitions.latest()),
+            log: Log::new(&[]),
+            has_single_link: false,
+        };
         let from_engine = FromEngine { requests: requested, reports: reported, transitions };
         let signals = Signals::block().expect("signals");
         let work = Slow { opening, attached };

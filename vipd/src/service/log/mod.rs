@@ -73,6 +73,11 @@ impl Log {
         }
     }
 
+    /// Returns the instance of a router, if its events are logged.
+    pub(super) fn instance(&self, router: RouterId) -> Option<&Arc<Instance>> {
+        self.instances.get(&router).map(|log| &log.config)
+    }
+
     /// Logs a report, unless a limit suppresses it.
     pub(super) fn write(&mut self, report: Report) {
         match report {

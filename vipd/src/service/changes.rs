@@ -78,11 +78,6 @@ impl Changes {
         });
         missed.collect()
     }
-
-    /// Forgets a router and returns its last known state.
-    pub(super) fn remove(&mut self, router: RouterId) -> State {
-        self.seen.remove(&router).unwrap_or_default().state
-    }
 }
 
 #[cfg(test)]
@@ -113,7 +108,6 @@ mod tests {
         assert_eq!(missed.len(), 1);
         assert_eq!((missed[0].from, missed[0].to, missed[0].changes), (master, master, 2));
         assert_eq!(changes.published(&[(router, transition(master, 4))]), []);
-        assert_eq!(changes.remove(router), master);
     }
 
     #[test]
