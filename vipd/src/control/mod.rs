@@ -1,4 +1,4 @@
-//! The control socket, which serves `vipd status` and `vipd stats`: one JSON object per line.
+//! The control socket, which serves `vipd status`, `vipd stats` and `vipd events`: one JSON object per line.
 
 pub mod client;
 pub mod counters;

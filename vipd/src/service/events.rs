@@ -72,33 +72,35 @@ impl Recorder {
         Self { log, changes: Changes::default(), latest }
     }
 
-    /// Records a report, if it is an event of an instance. `instance` finds the instance of a router.
+    /// Records a report, if it is an event of an instance, and returns the state change if it is one. `instance` finds the instance of a router.
     pub(super) fn report<'a>(
         &mut self,
         report: &Report,
         instance: impl FnOnce(RouterId) -> Option<&'a Arc<Instance>>,
-    ) {
-        let Report::Router { router, event } = report else { return };
-        let Some(instance) = instance(*router) else { return };
-        let record = match self.changes.reported(*router, event, self.latest.get(*router)) {
-            Some(change) => record(&instance.name, &change),
+    ) -> Option<(Change, &'a Arc<Instance>)> {
+        let Report::Router { router, event } = report else { return None };
+        let instance = instance(*router)?;
+        let change = self.changes.reported(*router, event, self.latest.get(*router));
+        self.log.push(&match &change {
+            Some(change) => record(&instance.name, change),
             None => describe(&instance.name, event),
-        };
-        self.log.push(&record);
+        });
+        change.map(|change| (change, instance))
     }
 
-    /// Records the latest change of each router if it has not been recorded, because its report was
-    /// dropped. All earlier reports must have been recorded.
+    /// Records and returns the latest change of each router that has not been recorded, because its report
+    /// was dropped. All earlier reports must have been recorded.
     pub(super) fn published<'a>(
         &mut self,
         published: &[(RouterId, Transition)],
         instance: impl Fn(RouterId) -> Option<&'a Arc<Instance>>,
-    ) {
-        for change in self.changes.published(published) {
-            if let Some(instance) = instance(change.router) {
-                self.log.push(&record(&instance.name, &change));
-            }
+    ) -> Vec<(Change, &'a Arc<Instance>)> {
+        let changes = self.changes.published(published).into_iter();
+        let known: Vec<_> = changes.filter_map(|change| Some((change, instance(change.router)?))).collect();
+        for (change, instance) in &known {
+            self.log.push(&record(&instance.name, change));
         }
+        known
     }
 }
 

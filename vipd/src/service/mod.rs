@@ -25,7 +25,6 @@ mod events;
 mod foreign_xdp;
 pub(crate) mod link_io;
 mod log;
-#[expect(dead_code, reason = "no command is configurable yet")]
 mod notify;
 mod privilege;
 mod report;
@@ -58,6 +57,7 @@ use crate::xdp::{self, Kernel, Loaded, Rows, Sizes, Verbosity};
 use events::{EventLog, Recorder};
 use link_io::LinkOpener;
 use log::Log;
+use notify::Notifications;
 use report::Reporter;
 use supervisor::{FromEngine, Supervisor};
 
@@ -117,10 +117,13 @@ pub fn run(
 
     let events = EventLog::new();
     let recorder = Recorder::new(events.clone(), latest.clone());
+    let notifications = Notifications::new(roster.iter().map(|(_, _, settings)| settings));
+    let counts = notifications.counts();
     let supervisor = Supervisor {
         engine: handle.clone(),
-        source: Arc::new(Reporter::new(counters, handle.clone(), latest, events)),
+        source: Arc::new(Reporter::new(counters, handle.clone(), latest, events, counts)),
         events: recorder,
+        notifications,
         log: Log::new(&roster),
         has_single_link,
     };

@@ -9,6 +9,7 @@ use vipd_common::parse::ChecksumForm;
 
 use super::bus::{Latest, Transition};
 use super::events::EventLog;
+use super::notify::{Counts, SharedCounts};
 use super::supervisor::DiscardCounters;
 use crate::config::Instance;
 use crate::config::settings::Transport;
@@ -29,11 +30,18 @@ pub(super) struct Reporter {
     engine: Handle,
     latest: Latest,
     events: EventLog,
+    notifications: SharedCounts,
 }
 
 impl Reporter {
-    pub(super) fn new(counters: Arc<Counters>, engine: Handle, latest: Latest, events: EventLog) -> Self {
-        Self { counters, engine, latest, events }
+    pub(super) fn new(
+        counters: Arc<Counters>,
+        engine: Handle,
+        latest: Latest,
+        events: EventLog,
+        notifications: SharedCounts,
+    ) -> Self {
+        Self { counters, engine, latest, events, notifications }
     }
 
     async fn snapshot(&self) -> Result<Arc<EngineSnapshot>, String> {
@@ -75,7 +83,11 @@ impl Source for Reporter {
         for row in &rows {
             sum.add(row);
         }
-        let global = global(&GlobalSources { kernel: sum, engine: &snapshot });
+        let global = global(&GlobalSources {
+            kernel: sum,
+            engine: &snapshot,
+            service: Agentwide { fifo_dropped: self.notifications.fifo_dropped() },
+        });
         let instances = snapshot.routers.iter().zip(&rows).map(|(router, row)| InstanceStats {
             name: router.settings.name.clone(),
             interface: router.settings.interface.clone(),
@@ -86,6 +98,7 @@ impl Source for Reporter {
                 core: &router.router.counters,
                 sent: &router.sent,
                 engine: Computed { missing_addresses: router.missing.len() as u64 },
+                service: self.notifications.of(&router.settings),
             }),
         });
         Ok(StatsReport { global, instances: instances.collect() })
@@ -218,6 +231,12 @@ struct GlobalSources<'a> {
     /// The sum over all rows.
     kernel: CounterRow,
     engine: &'a EngineSnapshot,
+    service: Agentwide,
+}
+
+/// Counts of the service that do not belong to an instance.
+struct Agentwide {
+    fifo_dropped: u64,
 }
 
 /// Sources of an instance's counters.
@@ -226,6 +245,7 @@ struct InstanceSources<'a> {
     core: &'a vrrp::Counters,
     sent: &'a Sent,
     engine: Computed,
+    service: Counts,
 }
 
 /// Counts that are computed from the snapshot.
@@ -251,5 +271,6 @@ macro_rules! collect {
     (@value $sources:ident Core $field:ident) => { $sources.core.$field };
     (@value $sources:ident Sent $field:ident) => { $sources.sent.$field };
     (@value $sources:ident Engine $field:ident) => { $sources.engine.$field };
+    (@value $sources:ident Service $field:ident) => { $sources.service.$field };
 }
 table!(collect);

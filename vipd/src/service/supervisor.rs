@@ -12,6 +12,7 @@ use vipd_common::counters::CounterRow;
 use super::bus::Transitions;
 use super::events::Recorder;
 use super::log::Log;
+use super::notify::Notifications;
 use super::signals::Response;
 use super::worker::{LinkWork, Worker};
 use crate::control::runtime::RuntimeDir;
@@ -49,6 +50,7 @@ pub(super) struct Supervisor<S> {
     pub(super) engine: Handle,
     pub(super) source: Arc<S>,
     pub(super) events: Recorder,
+    pub(super) notifications: Notifications,
     pub(super) log: Log,
     /// Whether the configuration has only one interface. If so, the agent exits if the interface
     /// cannot be opened at startup.
@@ -121,6 +123,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     // The engine has ended, and its last reports have been logged.
                     None => break,
                 },
+                () = self.notifications.next() => {}
                 () = from.transitions.changed() => self.log_lost_transitions(from),
                 Some(request) = from.requests.recv() => {
                     if !worker.submit(request) && result.is_ok() {
@@ -148,6 +151,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             }
         }
         self.log_lost_transitions(from);
+        // The engine has removed all addresses by now.
+        self.notifications.stop().await;
         result
     }
 
@@ -169,9 +174,11 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Records and logs a report.
+    /// Records, notifies and logs a report.
     fn write(&mut self, report: Report) {
-        self.events.report(&report, |router| self.log.instance(router));
+        if let Some((change, instance)) = self.events.report(&report, |router| self.log.instance(router)) {
+            self.notifications.change(&change, instance);
+        }
         self.log.write(report);
     }
 
@@ -189,7 +196,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         while let Ok(report) = from.reports.try_recv() {
             self.write(report);
         }
-        self.events.published(&published, |router| self.log.instance(router));
+        for (change, instance) in self.events.published(&published, |router| self.log.instance(router)) {
+            self.notifications.change(&change, instance);
+        }
         self.log.lost_transitions(&published);
     }
 }
@@ -293,6 +302,7 @@ mod tests {
         let supervisor = Supervisor {
             engine,
             source: Arc::new(Terminating),
+            notifications: Notifications::new([]),
             events: Recorder::new(EventLog::new(), transitions.latest()),
             log: Log::new(&[]),
             has_single_link: false,

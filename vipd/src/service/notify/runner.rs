@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::notice::{Notice, Subject, Target, commands};
 use super::queue::{Job, Queue};
+use crate::config::Instance;
 use crate::process::child::{Child, Outcome, Spec};
 use crate::service::log::limit::Limit;
 
@@ -31,16 +32,39 @@ pub(crate) struct Counts {
 
 /// The counts of all subjects, shared with the reports.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SharedCounts(Arc<Mutex<BTreeMap<Subject, Counts>>>);
+pub(crate) struct SharedCounts(Arc<Mutex<Shared>>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    subjects: BTreeMap<Subject, Counts>,
+    fifo_dropped: u64,
+}
 
 impl SharedCounts {
-    /// Returns the counts of a subject.
-    pub(crate) fn get(&self, subject: &Subject) -> Counts {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(subject).copied().unwrap_or_default()
+    /// Returns the counts of an instance.
+    pub(crate) fn of(&self, instance: &Instance) -> Counts {
+        self.get(&Subject::Instance(instance.name.as_str().into()))
+    }
+
+    /// Returns the number of lines that were not written to the FIFO.
+    pub(crate) fn fifo_dropped(&self) -> u64 {
+        self.lock().fifo_dropped
+    }
+
+    pub(super) fn set_fifo_dropped(&self, dropped: u64) {
+        self.lock().fifo_dropped = dropped;
+    }
+
+    fn get(&self, subject: &Subject) -> Counts {
+        self.lock().subjects.get(subject).copied().unwrap_or_default()
     }
 
     fn update(&self, subject: &Subject, change: impl FnOnce(&mut Counts)) {
-        change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(subject.clone()).or_default());
+        change(self.lock().subjects.entry(subject.clone()).or_default());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
