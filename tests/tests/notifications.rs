@@ -62,9 +62,9 @@ fn follower_receives_every_state_change_until_the_agent_stops() {
     assert!(timeout.number("late-ns").is_ok(), "{timeout:?}");
 
     assert!(agent.stop().expect("stop the agent").success());
-    let followed = read_all(follower);
-    assert_eq!(followed[..kept.len()], kept[..], "the follower has received the same events");
+    let received = read_all(follower);
+    assert_eq!(received[..kept.len()], kept[..], "the follower receives the same events");
     // The last change is sent unless the agent ends first.
-    let later = states(&followed[kept.len()..], &name);
+    let later = states(&received[kept.len()..], &name);
     assert!(later.is_empty() || later == ["initialize"], "{later:?}");
 }

@@ -1,5 +1,6 @@
 //! `vipd events`.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
@@ -31,31 +32,28 @@ pub(super) fn render(record: &EventRecord) -> String {
     let time = record.time.get(..26).map_or_else(|| record.time.clone(), |start| format!("{start}Z"));
     let instance = &record.instance;
     let mut line = format!("{time}  {instance:<12}  ");
-    if let (Some(from), Some(to)) = (&record.from, &record.to) {
+    // Writing to a string does not fail.
+    let _ = if let (Some(from), Some(to)) = (&record.from, &record.to) {
         let style = match to.as_str() {
             "master" => GOOD,
             "fault" => BAD,
             "initialize" => WAITING,
             _ => Style::new(),
         };
-        line += &format!("{from} → {style}{to}{style:#}");
+        write!(line, "{from} → {style}{to}{style:#}")
     } else {
-        line += &record.event.replace('-', " ");
-    }
-    if let Some(reason) = &record.reason {
-        line += &format!("  {reason}");
-    }
-    if let Some(address) = record.address {
-        line += &format!("  {address}");
-    }
-    if let Some(priority) = record.priority {
-        line += &format!("  priority {priority}");
-    }
-    if let Some(late) = record.late_ns.filter(|late| *late > 0) {
-        line += &format!("  {} µs late", late / 1000);
-    }
-    if let Some(missed) = record.missed {
-        line += &format!("  {missed} earlier changes not recorded");
+        write!(line, "{}", record.event.replace('-', " "))
+    };
+    let further = [
+        record.reason.clone(),
+        record.address.map(|address| address.to_string()),
+        record.priority.map(|priority| format!("priority {priority}")),
+        record.late_ns.filter(|late| *late > 0).map(|late| format!("{} µs late", late / 1000)),
+        record.missed.map(|missed| format!("{missed} earlier changes not recorded")),
+    ];
+    for text in further.into_iter().flatten() {
+        line.push_str("  ");
+        line.push_str(&text);
     }
     line + "\n"
 }

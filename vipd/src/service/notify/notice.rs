@@ -189,15 +189,15 @@ mod tests {
     use super::*;
     use crate::vrrp::Fault;
 
-    fn argv(command: &str) -> Option<Vec<String>> {
-        Some(command.split(' ').map(str::to_owned).collect())
+    fn argv(command: &str) -> Vec<String> {
+        command.split(' ').map(str::to_owned).collect()
     }
 
     #[test]
     fn specific_command_runs_before_any() {
         let target = Target {
-            master: argv("/bin/m up"),
-            any: argv("/bin/any"),
+            master: Some(argv("/bin/m up")),
+            any: Some(argv("/bin/any")),
             user: Some("nobody".to_owned()),
             interface: Some(("eth0".to_owned(), 51)),
             group: Some("gateway".to_owned()),
@@ -238,7 +238,7 @@ mod tests {
             subject: Subject::Group("gateway".into()),
             notice: Notice { kind: Kind::Fault, reason: "group".to_owned(), priority: 0 },
             previous: None,
-            commands: Arc::new(Target { any: argv("/bin/any"), ..Target::default() }),
+            commands: Arc::new(Target { any: Some(argv("/bin/any")), ..Target::default() }),
         };
         let commands = commands(&job);
         assert_eq!(commands[0].1.argv.join(" "), "/bin/any GROUP gateway FAULT 0");
