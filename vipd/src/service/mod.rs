@@ -117,7 +117,10 @@ pub fn run(
 
     let events = EventLog::new();
     let recorder = Recorder::new(events.clone(), latest.clone());
-    let notifications = Notifications::new(roster.iter().map(|(_, _, settings)| settings));
+    let mut notifications = Notifications::new(roster.iter().map(|(_, _, settings)| settings));
+    if let Some(path) = &config.notifications.fifo {
+        notifications.open_fifo(path);
+    }
     let counts = notifications.counts();
     let supervisor = Supervisor {
         engine: handle.clone(),

@@ -7,9 +7,11 @@ mod runner;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::changes::Change;
 use crate::config::Instance;
+use crate::config::operate::Notify;
 use fifo::Fifo;
 use notice::{Kind, Notice, Subject, Target};
 use runner::{Runner, STOP_TIMEOUT};
@@ -36,7 +38,6 @@ impl Notifications {
 
     /// Writes a line to a FIFO for each change from now on. A FIFO that cannot be opened is logged and
     /// does not prevent the agent from running.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no FIFO is configurable yet"))]
     pub(super) fn open_fifo(&mut self, path: &Path) {
         match Fifo::open(path) {
             Ok(fifo) => self.fifo = Some(fifo),
@@ -107,13 +108,17 @@ fn notice(instance: &Instance, kind: Kind, reason: String) -> Notice {
 
 /// Returns the commands of an instance, if it has any.
 fn target(instance: &Instance) -> Option<Target> {
-    // No commands are configurable yet. The unit tests configure them through the name.
-    let script = instance.name.strip_prefix("run:").filter(|_| cfg!(test))?;
+    let Notify { master, backup, fault, stop, any, user, timeout } = Notify::clone(instance.notify.as_ref()?);
     Some(Target {
-        any: Some(["/bin/sh", script].map(str::to_owned).to_vec()),
-        timeout: std::time::Duration::from_secs(600),
+        master,
+        backup,
+        fault,
+        stop,
+        any,
+        user: user.map(|user| user.name),
+        timeout: Duration::from_nanos(timeout),
         interface: Some((instance.interface.clone(), instance.router.vrid)),
-        ..Target::default()
+        group: None,
     })
 }
 
@@ -126,12 +131,21 @@ mod tests {
     use crate::engine::id::{Id as _, RouterId};
     use crate::vrrp::{Reason, State};
 
-    fn instance(name: &str, vrid: u8) -> Arc<Instance> {
+    fn instance(name: &str, vrid: u8, script: Option<&Path>) -> Arc<Instance> {
         let text = format!(
             "[[instance]]\nname = \"{name}\"\ninterface = \"eth0\"\nvrid = {vrid}\nvirtual_addresses = [\"10.0.0.1\"]\n"
         );
         let Ok(config) = Config::parse(&text, "vipd.toml") else { panic!("a valid configuration") };
-        Arc::clone(&config.instances[0])
+        let notify = script.map(|script| Notify {
+            master: None,
+            backup: None,
+            fault: None,
+            stop: None,
+            any: Some(vec!["/bin/sh".to_owned(), script.display().to_string()]),
+            user: None,
+            timeout: 600_000_000_000,
+        });
+        Arc::new(Instance { notify: notify.map(Arc::new), ..Instance::clone(&config.instances[0]) })
     }
 
     fn change(generation: u32, to: State, reason: Reason) -> Change {
@@ -144,8 +158,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let [out, script, fifo] = ["out", "script", "fifo"].map(|name| directory.path().join(name));
         fs::write(&script, format!("sleep 0.05; echo $3 $VIPD_VRID >>{}", out.display())).expect("written");
-        let name = format!("run:{}", script.display());
-        let [old, new, quiet] = [instance(&name, 1), instance(&name, 2), instance("VI_1", 3)];
+        let [old, new] = [1, 2].map(|vrid| instance("VI_1", vrid, Some(&script)));
+        let quiet = instance("VI_2", 3, None);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let mut notifications = Notifications::new([&old, &quiet]);
