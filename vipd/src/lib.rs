@@ -22,7 +22,7 @@ mod generated;
 pub mod netlink;
 #[expect(unsafe_code, reason = "sockaddr_ll and sendmmsg(2)")]
 pub mod packet;
-#[expect(unsafe_code, reason = "signalfd, signal masks and SO_PEERCRED")]
+#[expect(unsafe_code, reason = "signalfd, signal masks, SO_PEERCRED and users")]
 pub mod process;
 #[expect(unsafe_code, reason = "sched_setscheduler(2)")]
 pub mod realtime;

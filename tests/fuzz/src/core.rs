@@ -176,6 +176,9 @@ impl Watched {
                 );
                 self.has_addresses = false;
             }
+            Action::RemoveAddress(address) => {
+                unreachable!("{address} removed without a change of configuration")
+            }
             Action::AddAddresses(Addresses::One(address)) => {
                 let own = self.router.config().all_addresses().any(|vip| vip == address);
                 assert!(self.has_addresses && own);

@@ -285,7 +285,7 @@ impl World {
             Action::AddAddresses(Addresses::All) => self.members[member].has_addresses = true,
             Action::RemoveAddresses if self.sabotage == Sabotage::KeepsAddresses => {}
             Action::RemoveAddresses => self.members[member].has_addresses = false,
-            Action::AddAddresses(Addresses::One(_)) | Action::Announce { .. } => {
+            Action::AddAddresses(Addresses::One(_)) | Action::RemoveAddress(_) | Action::Announce { .. } => {
                 if !self.members[member].has_addresses {
                     let found = "announced VIPs that are not on the interface";
                     self.violate(member, Invariant::AddressesInMasterOnly, found);
@@ -361,6 +361,6 @@ fn is_shutdown_action(action: &Action, was_master: bool, adverts: u32) -> bool {
     match action {
         Action::SendAdvert { priority } => *priority == 0 && was_master && adverts == 1,
         Action::RemoveAddresses => true,
-        Action::AddAddresses(_) | Action::Announce { .. } => false,
+        Action::AddAddresses(_) | Action::RemoveAddress(_) | Action::Announce { .. } => false,
     }
 }

@@ -99,6 +99,16 @@ Examples:
 
 A reload keeps the priority unless it changes the instance.")]
     Priority(PriorityArgs),
+    /// Show the latest events of a running agent, such as state changes
+    #[command(after_help = "\
+Examples:
+  vipd events
+  vipd events --follow --json | jq 'select(.to == \"master\")'
+
+The agent keeps the last 1024 events. With --follow, a reader that is too slow is disconnected.
+
+Requires access to the control socket: run as root or as a member of the socket's group.")]
+    Events(EventsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +140,15 @@ fn new_priority(text: &str) -> Result<NewPriority, String> {
     priority
         .map(|priority| NewPriority(Some(priority)))
         .ok_or_else(|| "must be 1 to 254, or `reset`".to_owned())
+}
+#[derive(Debug, Args)]
+pub(super) struct EventsArgs {
+    /// Continue with new events until interrupted
+    #[arg(long, short = 'f')]
+    pub(super) follow: bool,
+    /// Print a JSON object per line
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod args;
 mod change;
 mod check;
+mod events;
 mod filter;
 mod logging;
 mod output;
@@ -24,15 +25,21 @@ use clap::Parser as _;
 
 use crate::config::ConfigError;
 use crate::control::protocol::Request;
+use crate::process::exec;
 use args::{Cli, Command, Instances, NewPriority, PriorityArgs};
 use output::OutputError;
 
 /// Runs the program. Exit codes: 0 success, 1 error, 2 invalid command line.
 pub fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some((_, rest)) = arguments.split_first().filter(|(verb, _)| *verb == exec::VERB) {
+        return exec::main(rest);
+    }
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Run(args) => run::run(&args, &cli.runtime_dir),
         Command::Check(args) => check::run(&args),
+        Command::Events(args) => events::run(&args, &cli.runtime_dir),
         Command::Stats(args) => stats::run(&args, &cli.runtime_dir),
         Command::Status(args) => status::run(&args, &cli.runtime_dir),
         Command::Reload => change::run(&Request::Reload, &cli.runtime_dir),

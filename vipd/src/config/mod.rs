@@ -3,11 +3,13 @@
 mod duration;
 mod host;
 pub mod machine;
+pub mod operate;
 mod problem;
 mod schema;
 mod section;
 pub mod settings;
 mod table;
+pub mod track;
 mod unique;
 
 #[cfg(test)]
@@ -25,11 +27,13 @@ pub use problem::{Problem, Problems};
 
 use crate::vrrp::config::RouterConfig;
 use machine::Machine;
+use operate::{Control, Group, Notifications, Notify, Route, Rule};
 use problem::Collector;
 use schema::Section;
 use section::{instance, interface};
 use settings::{Checksum, Password, Placement, Transport, VirtualMac, XdpMode};
 use table::Table;
+use track::{Process, Script, Track, TrackedFile};
 
 /// Maximum size of the file in bytes. A larger file is a mistake, such as a device or a log file.
 const MAX_BYTES: u64 = 1 << 20;
@@ -41,6 +45,18 @@ pub struct Config {
     pub realtime: Realtime,
     /// The instances in file order, at least one. Shared by the engine and the service.
     pub instances: Vec<Arc<Instance>>,
+    /// Scripts that instances and groups can track. Empty: no key sets this field yet.
+    pub scripts: Vec<Arc<Script>>,
+    /// Processes that instances and groups can track. Empty: no key sets this field yet.
+    pub processes: Vec<Arc<Process>>,
+    /// Files that instances and groups can track. Empty: no key sets this field yet.
+    pub files: Vec<Arc<TrackedFile>>,
+    /// Sync groups. Empty: no key sets this field yet.
+    pub groups: Vec<Arc<Group>>,
+    /// Access to the control socket. The default: no key sets this field yet.
+    pub control: Control,
+    /// Settings for all notifications. The default: no key sets this field yet.
+    pub notifications: Notifications,
     /// Warnings about valid but suspicious settings, in file order.
     pub warnings: Vec<Problem>,
 }
@@ -85,6 +101,14 @@ pub struct Instance {
     pub announce_interval: u64,
     /// Placement of each of [`RouterConfig::all_addresses`], in that order.
     pub placements: Vec<Placement>,
+    /// Tracked objects. Empty: no key sets this field yet.
+    pub track: Vec<Track>,
+    /// Commands for transitions. `None`: no key sets this field yet.
+    pub notify: Option<Arc<Notify>>,
+    /// Routes that exist while the instance is master. Empty: no key sets this field yet.
+    pub routes: Vec<Route>,
+    /// Policy rules that exist while the instance is master. Empty: no key sets this field yet.
+    pub rules: Vec<Rule>,
 }
 
 /// Failure to load a configuration.
@@ -176,7 +200,17 @@ impl Config {
         let realtime = table
             .optional(&schema::REALTIME, problems, |value| value.choice([Realtime::Auto, Realtime::Off]));
         let instances = instances(table, folder, machine, problems)?;
-        Some(Self { realtime: realtime?.unwrap_or_default(), instances, warnings: Vec::new() })
+        Some(Self {
+            realtime: realtime?.unwrap_or_default(),
+            instances,
+            scripts: Vec::new(),
+            processes: Vec::new(),
+            files: Vec::new(),
+            groups: Vec::new(),
+            control: Control::default(),
+            notifications: Notifications::default(),
+            warnings: Vec::new(),
+        })
     }
 }
 

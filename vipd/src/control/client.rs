@@ -104,6 +104,36 @@ impl Client {
         self.request(request)
     }
 
+    /// Requests events and passes each line of JSON to `on_event`: those that the agent keeps and, with
+    /// `follow`, later ones until the agent closes the connection.
+    ///
+    /// # Errors
+    /// Same as for [`Client::status`], and the errors of `on_event`.
+    pub fn events(
+        &self,
+        follow: bool,
+        mut on_event: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let explain = |cause| self.explain(cause);
+        let mut request = serde_json::to_vec(&Request::Events { follow })?;
+        request.push(b'\n');
+        let mut stream = self.connect().map_err(explain)?;
+        stream.write_all(&request).map_err(explain)?;
+        if follow {
+            stream.set_read_timeout(None).map_err(explain)?;
+        }
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        while reader.read_line(&mut line).map_err(explain)? > 0 {
+            if let Ok(ErrorReply { error }) = serde_json::from_str(&line) {
+                return Err(ClientError::Agent(error).into());
+            }
+            on_event(&line)?;
+            line.clear();
+        }
+        Ok(())
+    }
+
     fn request<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ClientError> {
         let reply = self.exchange(request).map_err(|cause| self.explain(cause))?;
         if let Ok(ErrorReply { error }) = serde_json::from_slice(&reply) {

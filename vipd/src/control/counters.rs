@@ -35,6 +35,8 @@ pub enum Source {
     Sent,
     /// The engine, for everything else.
     Engine,
+    /// The service.
+    Service,
 }
 
 /// One row of the table.
@@ -84,6 +86,8 @@ macro_rules! table {
                     "Times that netlink notifications were lost, each followed by a resync";
                 engine_wakeups: "vipd:engine-wakeups", Counter, Traffic, Engine(wakeups),
                     "Wake-ups of the engine";
+                fifo_dropped: "vipd:fifo-dropped", Counter, Error, Service(fifo_dropped),
+                    "Lines missing from the notification FIFO because it was full";
             }
 
             /// Counters of one instance since the agent started.
@@ -172,6 +176,10 @@ macro_rules! table {
                     "Address changes that the kernel refused";
                 missing_addresses: "vipd:missing-addresses", Gauge, Error, Engine(missing_addresses),
                     "VIPs that a master should have but does not";
+                notifications_coalesced: "vipd:notifications-coalesced", Counter, Traffic, Service(coalesced),
+                    "State changes without a notification, because a later one followed before the commands had ended";
+                notify_errors: "vipd:notify-errors", Counter, Error, Service(errors),
+                    "Notification commands that failed, timed out or could not be started";
             }
         }
     };
@@ -257,6 +265,7 @@ fn markdown() -> String {
                 Source::Kernel(_) => "BPF program",
                 Source::Core => "protocol",
                 Source::Sent | Source::Engine => "engine",
+                Source::Service => "service",
             };
             let (name, metric, help) = (counter.name, counter.metric(prefix), counter.help);
             let reason = counter.reason.unwrap_or_default();
@@ -269,32 +278,39 @@ fn markdown() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{GLOBAL, INSTANCE, markdown};
+    use super::{Counter, GLOBAL, INSTANCE, markdown};
     use crate::control::model::StatsReport;
 
     /// A report in the format of vipd 0.1; each value occurs once.
     const FIXTURE: &str = include_str!("fixtures/stats.json");
 
+    /// Counters that the fixture does not have.
+    const NEW: &[&str] = &[
+        "vipd:missing-addresses",
+        "vipd:notifications-coalesced",
+        "vipd:notify-errors",
+        "vipd:fifo-dropped",
+    ];
+
     #[test]
     fn json_is_unchanged_except_for_new_counters_at_the_end() {
         let report: StatsReport = serde_json::from_str(FIXTURE).expect("a report");
         let json = serde_json::to_string(&report).expect("JSON") + "\n";
-        let new = ",\"vipd:missing-addresses\":0";
-        assert_eq!(json.replace(new, ""), FIXTURE);
+        let json = NEW.iter().fold(json, |json, name| json.replace(&format!(",\"{name}\":0"), ""));
+        assert_eq!(json, FIXTURE);
     }
 
     #[test]
     fn entries_are_in_table_order() {
         let report: StatsReport = serde_json::from_str(FIXTURE).expect("a report");
-        let global: Vec<u64> = report.global.entries().map(|(_, value)| value).collect();
-        assert_eq!(global, (1..=GLOBAL.len() as u64).collect::<Vec<_>>());
-        let counters = report.instances[0].statistics.entries();
-        let values: Vec<u64> = counters
-            .filter(|(counter, _)| counter.name != "vipd:missing-addresses")
-            .map(|(_, value)| value)
-            .collect();
+        let old = |counters: &mut dyn Iterator<Item = (&'static Counter, u64)>| -> Vec<u64> {
+            counters.filter(|(counter, _)| !NEW.contains(&counter.name)).map(|(_, value)| value).collect()
+        };
+        let global = old(&mut report.global.entries());
+        assert_eq!(global, (1..=global.len() as u64).collect::<Vec<_>>());
+        let values = old(&mut report.instances[0].statistics.entries());
         assert_eq!(values, (101..101 + values.len() as u64).collect::<Vec<_>>());
-        assert_eq!(values.len() + 1, INSTANCE.len());
+        assert_eq!(global.len() + values.len() + NEW.len(), GLOBAL.len() + INSTANCE.len());
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! The control socket, which serves `vipd status` and `vipd stats`: one JSON object per line.
+//! The control socket, which serves `vipd status`, `vipd stats` and `vipd events`: one JSON object per line.
 
 pub mod client;
 pub mod counters;
+pub mod event;
 pub mod model;
 pub mod protocol;
 pub mod runtime;

@@ -38,6 +38,14 @@ pub enum Request {
         #[serde(deserialize_with = "Option::deserialize")]
         priority: Option<u8>,
     },
+    /// `{"command":"events","follow":true}`. The reply is an
+    /// [`EventRecord`](super::event::EventRecord) per line: the events that are kept and, with `follow`,
+    /// all later ones. Then the agent closes the connection.
+    Events {
+        /// Whether to send later events.
+        #[serde(default)]
+        follow: bool,
+    },
 }
 
 /// The reply to a request that is invalid or cannot be served.

@@ -28,7 +28,7 @@
 
 mod address_table;
 pub(crate) mod attachment;
-mod clock;
+pub(crate) mod clock;
 pub(crate) mod command;
 mod control;
 mod dispatch;

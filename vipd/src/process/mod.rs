@@ -1,6 +1,8 @@
-//! Signals, resource limits, and the locks against a second agent: with the same runtime directory, or on
-//! the same interface.
+//! Signals, resource limits, child processes, and the locks against a second agent: with the same runtime
+//! directory, or on the same interface.
 
+pub(crate) mod child;
+pub(crate) mod exec;
 mod interface_claim;
 mod limits;
 mod lock;

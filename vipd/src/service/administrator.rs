@@ -202,7 +202,9 @@ impl Administrator {
             Request::Drain { instances } => self.drain(&instances, true),
             Request::Undrain { instances } => self.drain(&instances, false),
             Request::Priority { instance, priority } => self.set_priority(&instance, priority),
-            Request::Status | Request::Stats | Request::Reload => Err("not a change".to_owned()),
+            Request::Status | Request::Stats | Request::Events { .. } | Request::Reload => {
+                Err("not a change".to_owned())
+            }
         };
         finish(by, outcome);
         None

@@ -21,10 +21,13 @@
 
 mod administrator;
 pub(crate) mod bus;
+mod changes;
 mod drained;
+mod events;
 mod foreign_xdp;
 pub(crate) mod link_io;
 mod log;
+mod notify;
 mod plan;
 mod privilege;
 mod report;
@@ -57,8 +60,10 @@ use crate::xdp::{self, Kernel, Loaded, Rows, Sizes, Verbosity};
 
 use administrator::Administrator;
 use drained::Drained;
+use events::{EventLog, Recorder};
 use link_io::LinkOpener;
 use log::Log;
+use notify::Notifications;
 use report::Reporter;
 use supervisor::{FromEngine, Supervisor};
 
@@ -123,11 +128,20 @@ pub fn run(
     let (mut administrator, orders) =
         Administrator::new(path.to_owned(), config.clone(), running, sizes, handle.clone(), drained);
     administrator.restore_drained();
+    let events = EventLog::new();
+    let recorder = Recorder::new(events.clone(), latest.clone());
+    let mut notifications = Notifications::new(roster.iter().map(|(_, _, settings)| settings));
+    if let Some(path) = &config.notifications.fifo {
+        notifications.open_fifo(path);
+    }
+    let counts = notifications.counts();
     let supervisor = Supervisor {
         engine: handle.clone(),
-        source: Arc::new(Reporter::new(counters, handle.clone(), latest, orders.clone())),
+        source: Arc::new(Reporter::new(counters, handle.clone(), latest, orders.clone(), events, counts)),
         administrator,
         orders,
+        events: recorder,
+        notifications,
         log: Log::new(&roster),
         has_single_link,
     };

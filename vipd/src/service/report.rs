@@ -9,6 +9,8 @@ use vipd_common::parse::ChecksumForm;
 
 use super::administrator::{Author, Order, Orders};
 use super::bus::{Latest, Transition};
+use super::events::EventLog;
+use super::notify::{Counts, SharedCounts};
 use super::supervisor::DiscardCounters;
 use crate::config::Instance;
 use crate::config::settings::Transport;
@@ -18,7 +20,7 @@ use crate::control::model::{
     StatusReport,
 };
 use crate::control::protocol::Request;
-use crate::control::server::{Credentials, Source};
+use crate::control::server::{Credentials, Source, Subscription};
 use crate::engine::Handle;
 use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot, Sent};
 use crate::engine::instance::checksum_form;
@@ -31,11 +33,20 @@ pub(super) struct Reporter {
     engine: Handle,
     latest: Latest,
     orders: Orders,
+    events: EventLog,
+    notifications: SharedCounts,
 }
 
 impl Reporter {
-    pub(super) fn new(counters: Arc<Counters>, engine: Handle, latest: Latest, orders: Orders) -> Self {
-        Self { counters, engine, latest, orders }
+    pub(super) fn new(
+        counters: Arc<Counters>,
+        engine: Handle,
+        latest: Latest,
+        orders: Orders,
+        events: EventLog,
+        notifications: SharedCounts,
+    ) -> Self {
+        Self { counters, engine, latest, orders, events, notifications }
     }
 
     async fn snapshot(&self) -> Result<Arc<EngineSnapshot>, String> {
@@ -56,6 +67,10 @@ impl DiscardCounters for Reporter {
 }
 
 impl Source for Reporter {
+    fn events(&self) -> Option<Subscription> {
+        Some(self.events.subscribe())
+    }
+
     async fn status(&self) -> Result<StatusReport, String> {
         let snapshot = self.snapshot().await?;
         let instances = snapshot.routers.iter().map(|router| {
@@ -73,7 +88,11 @@ impl Source for Reporter {
         for row in &rows {
             sum.add(row);
         }
-        let global = global(&GlobalSources { kernel: sum, engine: &snapshot });
+        let global = global(&GlobalSources {
+            kernel: sum,
+            engine: &snapshot,
+            service: Agentwide { fifo_dropped: self.notifications.fifo_dropped() },
+        });
         let instances = snapshot.routers.iter().zip(&rows).map(|(router, row)| InstanceStats {
             name: router.settings.name.clone(),
             interface: router.settings.interface.clone(),
@@ -84,6 +103,7 @@ impl Source for Reporter {
                 core: &router.router.counters,
                 sent: &router.sent,
                 engine: Computed { missing_addresses: router.missing.len() as u64 },
+                service: self.notifications.of(&router.settings),
             }),
         });
         Ok(StatsReport { global, instances: instances.collect() })
@@ -224,6 +244,12 @@ struct GlobalSources<'a> {
     /// The sum over all rows.
     kernel: CounterRow,
     engine: &'a EngineSnapshot,
+    service: Agentwide,
+}
+
+/// Counts of the service that do not belong to an instance.
+struct Agentwide {
+    fifo_dropped: u64,
 }
 
 /// Sources of an instance's counters.
@@ -232,6 +258,7 @@ struct InstanceSources<'a> {
     core: &'a vrrp::Counters,
     sent: &'a Sent,
     engine: Computed,
+    service: Counts,
 }
 
 /// Counts that are computed from the snapshot.
@@ -257,5 +284,6 @@ macro_rules! collect {
     (@value $sources:ident Core $field:ident) => { $sources.core.$field };
     (@value $sources:ident Sent $field:ident) => { $sources.sent.$field };
     (@value $sources:ident Engine $field:ident) => { $sources.engine.$field };
+    (@value $sources:ident Service $field:ident) => { $sources.service.$field };
 }
 table!(collect);

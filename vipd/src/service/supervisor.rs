@@ -11,7 +11,9 @@ use vipd_common::counters::CounterRow;
 
 use super::administrator::{Administrator, Author, Order, Orders, Reloaded, Step};
 use super::bus::Transitions;
+use super::events::Recorder;
 use super::log::Log;
+use super::notify::Notifications;
 use super::signals::Response;
 use super::systemd::Systemd;
 use super::worker::{LinkWork, Worker};
@@ -54,6 +56,8 @@ pub(super) struct Supervisor<S> {
     pub(super) administrator: Administrator,
     /// Requests changes, on behalf of a signal.
     pub(super) orders: Orders,
+    pub(super) events: Recorder,
+    pub(super) notifications: Notifications,
     pub(super) log: Log,
     /// Whether the configuration has only one interface. If so, the agent exits if the interface
     /// cannot be opened at startup.
@@ -138,6 +142,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         result = Err(error).context("cannot wait for signals");
                     }
                 },
+                () = self.notifications.next() => {}
                 Some(request) = from.requests.recv() => {
                     if !worker.submit(request) && result.is_ok() {
                         self.stop();
@@ -166,7 +171,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     }
                 }
                 report = from.reports.recv() => match report {
-                    Some(report) => self.log.write(report),
+                    Some(report) => self.write(report),
                     // The engine has ended, and its last reports have been logged.
                     None => break,
                 },
@@ -184,6 +189,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
         systemd.stopping();
         self.log_lost_transitions(from);
+        // The engine has removed all addresses by now.
+        self.notifications.stop().await;
         result
     }
 
@@ -192,8 +199,12 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     fn reloaded(&mut self, reloaded: &Reloaded, from: &mut FromEngine) {
         self.log.add(&reloaded.added);
         while let Ok(report) = from.reports.try_recv() {
-            self.log.write(report);
+            self.write(report);
         }
+        let removed = reloaded.removed.iter().filter_map(|router| self.log.instance(*router));
+        let removed: Vec<_> = removed.cloned().collect();
+        let added: Vec<_> = reloaded.added.iter().map(|added| Arc::clone(&added.settings)).collect();
+        self.notifications.reload(&removed, &added);
         self.log.remove(&reloaded.removed);
     }
 
@@ -223,6 +234,14 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         receiver
     }
 
+    /// Records, notifies and logs a report.
+    fn write(&mut self, report: Report) {
+        if let Some((change, instance)) = self.events.report(&report, |router| self.log.instance(router)) {
+            self.notifications.change(&change, instance);
+        }
+        self.log.write(report);
+    }
+
     /// Requests that the engine shut down all routers and end. Further calls have no effect.
     fn stop(&self) {
         self.engine.send(Command::Stop);
@@ -235,7 +254,10 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         // it was dropped.
         let published = from.transitions.take();
         while let Ok(report) = from.reports.try_recv() {
-            self.log.write(report);
+            self.write(report);
+        }
+        for (change, instance) in self.events.published(&published, |router| self.log.instance(router)) {
+            self.notifications.change(&change, instance);
         }
         self.log.lost_transitions(&published);
     }
@@ -264,7 +286,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::config::{Config, Realtime};
+    use crate::config::Config;
     use crate::control::client::Client;
     use crate::control::model::{ChangeReport, StatsReport, StatusReport};
 
@@ -275,6 +297,7 @@ mod tests {
     use crate::process::raise;
     use crate::service::bus::bus;
     use crate::service::drained::Drained;
+    use crate::service::events::EventLog;
     use crate::xdp::{Framing, Preference, Sizes};
 
     /// Answers `status` requests, and sends SIGTERM to the control thread while doing so.
@@ -363,7 +386,8 @@ mod tests {
             drop(reports);
             attach.send(()).expect("the worker is waiting");
         });
-        let config = Config { realtime: Realtime::Off, instances: Vec::new(), warnings: Vec::new() };
+        let text = "[[instance]]\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
+        let config = Config::parse(text, "vipd.toml").expect("a valid configuration");
         let sizes = Sizes { routers: 1, peers: 0, closed: 0, senders: 1, burst: 1 };
         let drained = Drained::load(directory.path());
         let path = directory.path().join("vipd.toml");
@@ -374,6 +398,8 @@ mod tests {
             source: Arc::new(Terminating),
             administrator,
             orders,
+            notifications: Notifications::new([]),
+            events: Recorder::new(EventLog::new(), transitions.latest()),
             log: Log::new(&[]),
             has_single_link: false,
         };

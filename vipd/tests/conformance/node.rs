@@ -84,7 +84,7 @@ impl Node {
                     self.router.advert_sent(now);
                 }
                 Action::AddAddresses(Addresses::All) => self.has_addresses = true,
-                Action::AddAddresses(Addresses::One(_)) => {}
+                Action::AddAddresses(Addresses::One(_)) | Action::RemoveAddress(_) => {}
                 Action::RemoveAddresses => self.has_addresses = false,
                 Action::Announce { .. } => {
                     // RFC 9568 section 8.1.2: only after the address and the MAC are configured.

@@ -81,6 +81,7 @@ mod output;
 mod peers;
 pub mod priority;
 mod receive;
+mod reconfigure;
 mod router;
 mod snapshot;
 mod state;

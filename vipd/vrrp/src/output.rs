@@ -55,6 +55,8 @@ pub enum Action {
     AddAddresses(Addresses),
     /// Remove all virtual addresses from the interface.
     RemoveAddresses,
+    /// Remove one virtual address from the interface; the router stays master.
+    RemoveAddress(VirtualAddress),
     /// Announce addresses: gratuitous ARP or unsolicited Neighbor Advertisements.
     Announce {
         /// The addresses, each announced once per round.

@@ -34,8 +34,8 @@ use crate::state::{Backup, Initialize, Master, StateData, Transition, startup};
 /// One virtual router on one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Router {
-    common: Common,
-    state: StateData,
+    pub(crate) common: Common,
+    pub(crate) state: StateData,
 }
 
 impl Router {

@@ -135,6 +135,10 @@ impl Draft {
             accept,
             announce_interval: self.announce_interval,
             placements,
+            track: Vec::new(),
+            notify: None,
+            routes: Vec::new(),
+            rules: Vec::new(),
         })
     }
 }

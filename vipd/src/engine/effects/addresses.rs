@@ -17,7 +17,7 @@ use crate::engine::links::Links;
 use crate::engine::ownership::{Claim, Difference, compare};
 use crate::engine::topology::Topology;
 use crate::netlink::{self, Address, Attributes, BATCH, Change, Label};
-use crate::vrrp::{Action, Addresses};
+use crate::vrrp::{Action, Addresses, VirtualAddress};
 
 /// A VIP: its router, and its position in the router's list of addresses.
 pub(crate) type Vip = (RouterId, usize);
@@ -80,6 +80,7 @@ impl Effects {
             match action {
                 Action::AddAddresses(which) => self.collect(*router, *which, true, topology, reports),
                 Action::RemoveAddresses => self.collect(*router, Addresses::All, false, topology, reports),
+                Action::RemoveAddress(vip) => self.collect_removal(*router, *vip, topology),
                 Action::SendAdvert { .. } | Action::Announce { .. } => {}
             }
         }
@@ -125,6 +126,18 @@ impl Effects {
             } else {
                 self.retries.take(vip);
                 self.remove(vip, instance, links);
+            }
+        }
+    }
+
+    /// Queues the removal of one VIP of a router that stays master. The VIP must still be among the
+    /// addresses of the instance.
+    fn collect_removal(&mut self, router: RouterId, removed: VirtualAddress, topology: &Topology) {
+        let Some(instance) = topology.routers.get(router) else { return };
+        for (position, vip) in instance.addresses.iter().enumerate() {
+            if *vip == removed {
+                self.retries.take((router, position));
+                self.remove((router, position), instance, &topology.links);
             }
         }
     }

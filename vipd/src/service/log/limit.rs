@@ -12,20 +12,20 @@ const MIN_PAUSE: Duration = Duration::from_secs(60);
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
 /// A token bucket for log lines.
-pub(super) struct Limit {
+pub(in crate::service) struct Limit {
     tokens: u32,
     refilled: Instant,
     suppressed: u64,
 }
 
 impl Limit {
-    pub(super) fn new() -> Self {
+    pub(in crate::service) fn new() -> Self {
         Self { tokens: BURST, refilled: Instant::now(), suppressed: 0 }
     }
 
     /// Returns whether a line may be logged now. If lines were suppressed before it, first logs how
     /// many, with `name` as the instance.
-    pub(super) fn permits(&mut self, name: &str) -> bool {
+    pub(in crate::service) fn permits(&mut self, name: &str) -> bool {
         let periods = self.refilled.elapsed().as_millis() / REFILL.as_millis();
         if let Ok(periods @ 1..) = u32::try_from(periods) {
             self.tokens = self.tokens.saturating_add(periods).min(BURST);

@@ -6,7 +6,7 @@
 //! changes.
 
 mod event;
-mod limit;
+pub(super) mod limit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -89,6 +89,11 @@ impl Log {
         for router in removed {
             self.instances.remove(router);
         }
+    }
+
+    /// Returns the instance of a router, if its events are logged.
+    pub(super) fn instance(&self, router: RouterId) -> Option<&Arc<Instance>> {
+        self.instances.get(&router).map(|log| &log.config)
     }
 
     /// Logs a report, unless a limit suppresses it.

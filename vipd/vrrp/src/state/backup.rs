@@ -10,12 +10,14 @@ use vipd_common::Timestamp;
 
 use super::{Master, StateData, Transition};
 use crate::common::{Common, Repeating};
+use crate::config::RouterConfig;
 use crate::deviation::down_timer_floor::DownTimerFloor;
 use crate::deviation::foreign_priority_zero;
 use crate::input::Received;
 use crate::interval::{Interval, Version};
 use crate::output::{Event, Reason, Steady};
 use crate::priority::PRIORITY_ZERO;
+use crate::reconfigure::rebased;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Backup {
@@ -173,6 +175,22 @@ impl Backup {
         let down_interval = common.down_interval(self.active_interval);
         let followed = |steady: &Steady| !common.preempts() || steady.priority >= common.priority;
         self.unchanged = self.unchanged.filter(followed).map(|steady| Steady { down_interval, ..steady });
+    }
+
+    /// Adapts the timers to a new configuration.
+    pub(crate) fn reconfigured(&mut self, common: &Common, old: &RouterConfig) {
+        // M5: the configured interval, until one is learned. VRRPv2 learns none.
+        if common.config.version() == Version::V2 || self.master.is_none() {
+            self.active_interval = common.config.interval;
+        }
+        let delay = common.config.preempt_delay;
+        self.preempt_at = self.preempt_at.filter(|_| delay > 0 && common.preempts());
+        if let Some(at) = &mut self.preempt_at {
+            *at = rebased(*at, old.preempt_delay, delay);
+        }
+        let from = self.down_from;
+        self.unchanged = self.unchanged.filter(|steady| common.matches_config(&steady.at(from)));
+        self.priority_changed(common);
     }
 
     /// Returns the unchanged advert of the current master; `None` if the master's next advert could

@@ -7,7 +7,7 @@ use vipd_common::Timestamp;
 
 use super::{Backup, StateData, Transition};
 use crate::common::{Common, Repeating};
-use crate::config::{Announcements, VirtualAddress};
+use crate::config::{Announcements, RouterConfig, VirtualAddress};
 use crate::deviation::advert_phase;
 use crate::deviation::answer_limit::AnswerLimit;
 use crate::deviation::last_advert;
@@ -181,8 +181,41 @@ impl Master {
         self.is_stalled(common, now).then(|| Self::stalled(common, now))
     }
 
-    fn is_stalled(&self, common: &Common, now: Timestamp) -> bool {
+    pub(crate) fn is_stalled(&self, common: &Common, now: Timestamp) -> bool {
         common.policy.yield_after_stall && stall::is_stalled(&common.config, self.last_sent, now)
+    }
+
+    /// Adapts the timers to a new configuration.
+    pub(crate) fn reconfigured(
+        &mut self,
+        common: &Common,
+        old: &RouterConfig,
+        now: Timestamp,
+        was_stalled: bool,
+    ) {
+        let new = &common.config;
+        let interval = new.interval.nanos();
+        if interval != old.interval.nanos() {
+            self.answers = AnswerLimit::new(interval);
+        }
+        if interval < old.interval.nanos() {
+            let adver_timer = advert_phase::adver_timer(common.policy, now, interval);
+            self.adver_timer = self.adver_timer.min(adver_timer);
+        }
+        if !was_stalled && self.is_stalled(common, now) {
+            // Backups still wait for the old Active_Down_Interval.
+            self.last_sent = now;
+        }
+        let Announcements { delay, refresh, .. } = new.announcements;
+        let has_addresses = common.has_addresses();
+        if delay == 0 || !has_addresses {
+            self.announce_again = None;
+        }
+        if refresh == 0 || !has_addresses {
+            self.refresh = None;
+        } else if refresh != old.announcements.refresh || self.refresh.is_none() {
+            self.refresh = Some(now + refresh);
+        }
     }
 
     /// Records that the kernel accepted an advert at or after `at`.

@@ -21,6 +21,7 @@ mod ipv6;
 mod owners;
 mod priority;
 mod receive;
+mod reconfigure;
 mod states;
 mod table;
 mod timers;
@@ -166,7 +167,9 @@ impl Script {
                     assert!(self.has_addresses, "S19, S22: addresses removed twice");
                     self.has_addresses = false;
                 }
-                Action::AddAddresses(Addresses::One(_)) | Action::Announce { .. } => {
+                Action::AddAddresses(Addresses::One(_))
+                | Action::RemoveAddress(_)
+                | Action::Announce { .. } => {
                     assert!(self.has_addresses, "S3: only a master announces");
                 }
                 Action::SendAdvert { .. } => self.router.advert_sent(self.now),

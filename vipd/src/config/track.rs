@@ -1,0 +1,103 @@
+//! Objects whose health moves an instance's effective priority or puts it into Fault.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A user that commands run as, resolved when the file is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Name in the file, for messages.
+    pub name: String,
+    /// User ID.
+    pub uid: u32,
+    /// Primary group ID.
+    pub gid: u32,
+}
+
+/// A check by a command (`[[script]]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// Name, unique among the scripts.
+    pub name: String,
+    /// Absolute path of the executable, and its arguments. Run without a shell.
+    pub command: Vec<String>,
+    /// Time between the starts of two runs, in nanoseconds.
+    pub interval: u64,
+    /// Time in nanoseconds after which a run is killed and counts as failed.
+    pub timeout: u64,
+    /// Number of successful runs in a row after which the script is up, at least 1.
+    pub rise: u8,
+    /// Number of failed runs in a row after which the script is down, at least 1.
+    pub fall: u8,
+    /// User that the command runs as; `None` for the agent's own.
+    pub user: Option<User>,
+    /// State until the first result.
+    pub initially_up: bool,
+}
+
+/// A check that processes of a program exist (`[[process]]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Name, unique among the processes.
+    pub name: String,
+    /// How its processes are recognized.
+    pub matches: ProcessMatch,
+    /// Minimum number of processes while it is up, at least 1.
+    pub quorum: u8,
+    /// Time in nanoseconds that the number of processes must stay below the quorum before it is
+    /// down (`terminate_delay`).
+    pub terminate_delay: u64,
+}
+
+/// How the processes of a [`Process`] are recognized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessMatch {
+    /// Absolute path of the executable (`/proc/PID/exe`).
+    Executable(PathBuf),
+    /// Command name of up to 15 bytes (`/proc/PID/comm`).
+    Comm(String),
+}
+
+/// A file that contains a number (`[[file]]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackedFile {
+    /// Name, unique among the files.
+    pub name: String,
+    /// Absolute path of the file.
+    pub path: PathBuf,
+}
+
+/// An element of `track`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Track {
+    /// The tracked object.
+    pub object: Tracked,
+    /// `None`: the instance is in Fault while the object is down. Otherwise from -253 to 253: a
+    /// negative weight is added while the object is down, a positive one while it is up. A file's
+    /// number is multiplied by the weight.
+    pub weight: Option<i16>,
+}
+
+/// A tracked object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tracked {
+    /// Name of an interface. It is up while it exists, is administratively up and has a carrier.
+    Interface(String),
+    /// A script.
+    Script(Arc<Script>),
+    /// The processes of a program.
+    Process(Arc<Process>),
+    /// A file with a number.
+    File(Arc<TrackedFile>),
+    /// A route in the main table. It is up while the table contains it.
+    Route(TrackedRoute),
+}
+
+/// Destination of a tracked route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackedRoute {
+    /// The default route of the instance's family (`route = "default"`).
+    Default,
+    /// A prefix: network address and prefix length.
+    Prefix(std::net::IpAddr, u8),
+}

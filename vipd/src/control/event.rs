@@ -1,0 +1,40 @@
+//! The JSON objects of `vipd events`.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// An event of an instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EventRecord {
+    /// Time in UTC (RFC 3339), with nanoseconds.
+    pub time: String,
+    /// Name of the instance.
+    pub instance: String,
+    /// Kind of event, for example `state-changed`.
+    pub event: String,
+    /// `state-changed`: the previous state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// `state-changed`: the new state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Reason for the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// `state-changed`: how late the timer that caused the change was handled, in nanoseconds; 0 if no
+    /// timer caused it. Absent if the measurement was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_ns: Option<u64>,
+    /// `state-changed`: number of earlier changes that have no event of their own, because the agent was
+    /// overloaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<u64>,
+    /// Router or address that the event is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Priority of that router.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+}

@@ -1,0 +1,381 @@
+//! Runs commands that an administrator has configured: checks and notifications.
+//!
+//! A command starts in two steps. The agent starts its own executable with [`exec::VERB`] as first argument,
+//! and the new process prepares itself (see [`exec`](super::exec)) and becomes the command. The agent
+//! itself only calls `posix_spawn`, which does not copy its page tables: it has many threads and locked
+//! memory, so that `fork` would take long and delay page faults of the engine. The standard library uses
+//! `posix_spawn` as long as neither a user nor a hook to run before exec is set here.
+//!
+//! stdout and stderr are one pipe. It is always read, and only its last line is kept.
+
+use std::fmt;
+use std::io::{self, PipeReader, Read as _};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{self, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::exec;
+
+/// How long a command that has timed out may take to end after SIGTERM, before SIGKILL.
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
+/// Maximum length of the last line of output, in bytes. Longer lines are cut.
+const MAX_LINE: usize = 256;
+/// After this many bytes of output, the agent pauses for [`PAUSE`] before it reads on, so that a command
+/// that floods its output is slowed down instead of keeping the agent busy.
+const BURST: usize = 64 * 1024;
+const PAUSE: Duration = Duration::from_millis(10);
+/// `PATH` of commands.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A command to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spec {
+    /// Path of the executable and its arguments. There is no shell.
+    pub(crate) argv: Vec<String>,
+    /// Environment, in addition to `PATH`, `HOME`, `USER` and `LOGNAME`. Nothing else is passed on.
+    pub(crate) environment: Vec<(&'static str, String)>,
+    /// Name or numeric ID of the user; `None` for the agent's user. Looked up by the new process,
+    /// because directory services may take long to answer.
+    pub(crate) user: Option<String>,
+}
+
+/// Starts commands.
+#[derive(Debug)]
+pub(crate) struct Child;
+
+impl Child {
+    /// Starts a command in its own session and process group, with stdin from `/dev/null`. Must be called
+    /// in a tokio runtime, in a thread that lives as long as the agent: the kernel sends the command
+    /// SIGTERM when this thread ends.
+    ///
+    /// If the command cannot be executed, this is reported as exit status [`exec::CANNOT_RUN`], and the last
+    /// line has the reason.
+    ///
+    /// # Errors
+    /// Returns an error if `argv` is empty, or no process or file descriptor is available.
+    pub(crate) fn spawn(spec: &Spec) -> io::Result<Running> {
+        if spec.argv.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the command is empty"));
+        }
+        let (reader, writer) = io::pipe()?;
+        let flags = rustix::fs::fcntl_getfl(&reader)?;
+        rustix::fs::fcntl_setfl(&reader, flags | OFlags::NONBLOCK)?;
+        let output = register(reader)?;
+        let mut child = command_line(spec)
+            .env_clear()
+            .env("PATH", PATH)
+            .envs(spec.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
+            .spawn()?;
+        match watch(&child) {
+            Ok(exited) => Ok(Running { child, exited, output, tail: Tail::default() }),
+            Err(error) => {
+                // The process is still this agent's executable, which nothing keeps from ending.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Returns the command line that starts the command.
+fn command_line(spec: &Spec) -> process::Command {
+    let mut command;
+    if cfg!(test) {
+        // Stands in for `vipd exec`, which the executable of the unit tests does not have.
+        command = process::Command::new("/usr/bin/setsid");
+        command.args(&spec.argv);
+    } else {
+        command = process::Command::new(exec::EXECUTABLE);
+        command.args(exec::arguments(spec.user.as_deref(), &spec.argv));
+    }
+    command
+}
+
+/// Registers a descriptor with the current tokio runtime.
+fn register<T: AsFd + AsRawFd>(descriptor: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: AsyncFd owns the descriptor and keeps it open until it is dropped.
+    unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// Returns a descriptor that becomes readable when the process ends.
+fn watch(child: &process::Child) -> io::Result<AsyncFd<OwnedFd>> {
+    let descriptor = pidfd_open(Pid::from_child(child), PidfdFlags::NONBLOCK)?;
+    register(descriptor)
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It exited with this status.
+    Exited(i32),
+    /// It was ended by this signal.
+    Signaled(i32),
+    /// It did not end in time and was ended by the agent, with its process group.
+    TimedOut,
+    /// The kernel does not know how it ended, because another part of the process has collected it.
+    Unknown,
+}
+
+impl End {
+    fn of(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Exited(code),
+            (None, Some(signal)) => Self::Signaled(signal),
+            (None, None) => Self::Unknown,
+        }
+    }
+
+    /// Returns whether it exited with status 0.
+    pub(crate) fn is_success(self) -> bool {
+        self == Self::Exited(0)
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exit status {code}"),
+            Self::Signaled(signal) => write!(f, "ended by signal {signal}"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::Unknown => f.write_str("unknown exit status"),
+        }
+    }
+}
+
+/// The result of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// How it ended.
+    pub(crate) end: End,
+    /// Last line that it wrote to stdout or stderr and that is not blank: at most 256 bytes, without control
+    /// characters. Empty if there was none.
+    pub(crate) last_line: String,
+}
+
+/// A command that has started. Dropping it kills its process group.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: process::Child,
+    exited: AsyncFd<OwnedFd>,
+    output: AsyncFd<PipeReader>,
+    tail: Tail,
+}
+
+impl Running {
+    /// Waits until the command exits. Does not wait for processes that it has left in the background.
+    ///
+    /// After `timeout`, sends SIGTERM to its process group, and SIGKILL once the command has ended, but
+    /// at most [`GRACE`] later.
+    pub(crate) async fn wait_with_last_line(mut self, timeout: Duration) -> Outcome {
+        let timed_out = timeout_at(Instant::now() + timeout, self.exit()).await.is_err();
+        if timed_out {
+            self.signal(Signal::TERM);
+            let _ = timeout_at(Instant::now() + GRACE, self.exit()).await;
+            // Before the process is collected, so that its group's ID cannot have been reused.
+            self.signal(Signal::KILL);
+            self.exit().await;
+        }
+        self.read_rest();
+        let end = match self.child.try_wait() {
+            _ if timed_out => End::TimedOut,
+            Ok(Some(status)) => End::of(status),
+            Ok(None) | Err(_) => End::Unknown,
+        };
+        Outcome { end, last_line: std::mem::take(&mut self.tail).into_line() }
+    }
+
+    /// Reads output until the process has exited. The process remains a zombie.
+    async fn exit(&mut self) {
+        let Self { exited, output, tail, .. } = self;
+        tokio::select! {
+            _ = exited.readable() => {}
+            () = read_all(output, tail) => {
+                // The command has closed its output. An error means that the runtime is ending.
+                let _ = exited.readable().await;
+            }
+        }
+    }
+
+    /// Reads what is in the pipe: at most what fits into it, because other processes may be writing.
+    fn read_rest(&mut self) {
+        let mut buffer = [0; 4096];
+        for _ in 0..BURST / buffer.len() {
+            match self.output.get_ref().read(&mut buffer) {
+                Ok(0) | Err(_) => return,
+                Ok(length) => self.tail.push(&buffer[..length]),
+            }
+        }
+    }
+
+    /// Sends a signal to the process group. The group does not exist yet if the process has not called
+    /// `setsid`; then only the process receives the signal.
+    fn signal(&self, signal: Signal) {
+        if kill_process_group(Pid::from_child(&self.child), signal).is_err() {
+            // Fails only if the process has already been collected.
+            let _ = pidfd_send_signal(self.exited.get_ref(), signal);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        self.signal(Signal::KILL);
+        // Usually too early. The kernel collects it when the agent exits, if there is no runtime.
+        if let (Ok(None), Ok(runtime)) = (self.child.try_wait(), tokio::runtime::Handle::try_current())
+            && let (Ok(exited), Some(pid)) =
+                (self.exited.get_ref().try_clone(), Pid::from_raw(id(&self.child)))
+        {
+            runtime.spawn(async move {
+                if let Ok(exited) = register(exited) {
+                    let _ = exited.readable().await;
+                    let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
+                }
+            });
+        }
+    }
+}
+
+fn id(child: &process::Child) -> i32 {
+    Pid::from_child(child).as_raw_nonzero().get()
+}
+
+/// Reads until the end of the output.
+async fn read_all(output: &AsyncFd<PipeReader>, tail: &mut Tail) {
+    let mut buffer = [0; 4096];
+    let mut burst = 0;
+    loop {
+        let Ok(mut ready) = output.readable().await else { return };
+        match ready.try_io(|output| output.get_ref().read(&mut buffer)) {
+            Ok(Ok(0)) => return,
+            Ok(Ok(length)) => {
+                tail.push(&buffer[..length]);
+                burst += length;
+                if burst >= BURST {
+                    burst = 0;
+                    sleep(PAUSE).await;
+                }
+            }
+            Ok(Err(error)) if error.kind() != io::ErrorKind::Interrupted => return,
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+}
+
+/// The last line of a stream of bytes.
+#[derive(Debug, Default)]
+struct Tail {
+    /// Last complete line that is not blank.
+    complete: Vec<u8>,
+    /// Start of the line that is not complete yet.
+    partial: Vec<u8>,
+}
+
+impl Tail {
+    fn push(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if matches!(byte, b'\n' | b'\r') {
+                if !self.partial.trim_ascii().is_empty() {
+                    std::mem::swap(&mut self.complete, &mut self.partial);
+                }
+                self.partial.clear();
+            } else if self.partial.len() < MAX_LINE {
+                self.partial.push(byte);
+            }
+        }
+    }
+
+    fn into_line(self) -> String {
+        let last = if self.partial.trim_ascii().is_empty() { self.complete } else { self.partial };
+        let text = String::from_utf8_lossy(&last);
+        text.trim().chars().map(|one| if one.is_control() { '\u{fffd}' } else { one }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a shell command to its end.
+    fn run(script: &str, timeout: Duration) -> Outcome {
+        let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+        let environment = vec![("VIPD_STATE", "master".to_owned())];
+        let spec = Spec { argv, environment, user: None };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let running = Child::spawn(&spec).expect("started");
+            running.wait_with_last_line(timeout).await
+        })
+    }
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    #[test]
+    fn outcome_has_the_end_and_the_last_line() {
+        let outcome = |script| {
+            let Outcome { end, last_line } = run(script, LONG);
+            (end, last_line)
+        };
+        assert_eq!(outcome("true"), (End::Exited(0), String::new()));
+        assert_eq!(outcome("echo one; echo two >&2; exit 3"), (End::Exited(3), "two".to_owned()));
+        assert_eq!(outcome("echo one; echo; printf ' two '"), (End::Exited(0), "two".to_owned()));
+        assert_eq!(outcome("echo one; kill -9 $$"), (End::Signaled(libc::SIGKILL), "one".to_owned()));
+        assert_eq!(outcome("exec >&- 2>&-; exit 4"), (End::Exited(4), String::new()));
+        assert_eq!(outcome("echo $VIPD_STATE; pwd | grep -qx /"), (End::Exited(0), "master".to_owned()));
+    }
+
+    #[test]
+    fn flood_of_output_is_read_to_the_end() {
+        let outcome = run("head -c 1000000 /dev/zero | tr '\\0' x; echo; echo end", LONG);
+        assert_eq!((outcome.end, outcome.last_line.as_str()), (End::Exited(0), "end"));
+    }
+
+    #[test]
+    fn background_processes_are_not_waited_for() {
+        assert_eq!(run("sleep 30 & echo $!", LONG).end, End::Exited(0));
+    }
+
+    #[test]
+    fn whole_group_is_killed_after_the_timeout() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let fifo = directory.path().join("fifo");
+        // Both processes ignore SIGTERM and keep the FIFO open.
+        let script = format!(
+            "trap '' TERM; mkfifo {0}; sleep 1000 >{0} & exec 3<{0}; while :; do sleep 1000; done",
+            fifo.display()
+        );
+        assert_eq!(run(&script, Duration::from_millis(300)).end, End::TimedOut);
+        let writers = process::Command::new("fuser").arg(&fifo).output();
+        if let Ok(writers) = writers {
+            assert_eq!(String::from_utf8_lossy(&writers.stdout), "", "no process is left");
+        }
+    }
+
+    #[test]
+    fn lines_are_cut_and_control_characters_replaced() {
+        let line = |text: &[u8]| {
+            let mut tail = Tail::default();
+            text.chunks(7).for_each(|chunk| tail.push(chunk));
+            tail.into_line()
+        };
+        assert_eq!(line(b""), "");
+        assert_eq!(line(b"first\r\n\n \n"), "first");
+        assert_eq!(line(b"first\nsecond"), "second");
+        assert_eq!(line(b"\x1b[2Jx"), "\u{fffd}[2Jx");
+        assert_eq!(line(&[b'x'; 1000]).len(), MAX_LINE);
+    }
+}

@@ -1,0 +1,118 @@
+//! Merges the engine's reports and the bus into one stream of state changes.
+//!
+//! Reports have every change, but are dropped if their channel is full. The bus never loses the latest
+//! change of a router, but has no earlier ones.
+
+use std::collections::BTreeMap;
+
+use vipd_common::Timestamp;
+
+use crate::engine::id::RouterId;
+use crate::service::bus::Transition;
+use crate::vrrp::interval::Nanos;
+use crate::vrrp::{Event, Reason, State};
+
+/// A state change of a router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) router: RouterId,
+    /// The previous state. If changes are missing, the state before the first of them.
+    pub(crate) from: State,
+    /// The new state.
+    pub(crate) to: State,
+    /// Reason for the change.
+    pub(crate) reason: Reason,
+    /// Time of the change, if it is known.
+    pub(crate) at: Option<Timestamp>,
+    /// How late the timer was handled that caused the change, if it is known; 0 if no timer caused it.
+    pub(crate) late: Option<Nanos>,
+    /// Number of changes since the last call, including this one; above 1 if reports were dropped.
+    pub(crate) changes: u64,
+}
+
+/// Follows the state changes of all routers.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    seen: BTreeMap<RouterId, Seen>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    count: u64,
+    state: State,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { count: 0, state: State::Initialize }
+    }
+}
+
+impl Changes {
+    /// Returns the change that an event reports. `latest` is the latest change on the bus.
+    pub(super) fn reported(
+        &mut self,
+        router: RouterId,
+        event: &Event,
+        latest: Option<Transition>,
+    ) -> Option<Change> {
+        let Event::StateChanged { from, to, reason, late } = *event else { return None };
+        let seen = self.seen.entry(router).or_default();
+        *seen = Seen { count: seen.count + 1, state: to };
+        let at = latest.filter(|latest| latest.count == seen.count).map(|latest| latest.at);
+        Some(Change { router, from, to, reason, at, late: Some(late), changes: 1 })
+    }
+
+    /// Returns the latest change of each router whose latest change has not been returned yet.
+    ///
+    /// All reports sent before `published` was read must have been passed to
+    /// [`reported`](Self::reported).
+    pub(super) fn published(&mut self, published: &[(RouterId, Transition)]) -> Vec<Change> {
+        let missed = published.iter().filter_map(|&(router, transition)| {
+            let Transition { state, reason, at, count } = transition;
+            let seen = self.seen.entry(router).or_default();
+            let changes = count.checked_sub(seen.count).filter(|changes| *changes > 0)?;
+            let from = seen.state;
+            *seen = Seen { count, state };
+            Some(Change { router, from, to: state, reason, at: Some(at), late: None, changes })
+        });
+        missed.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::id::Id as _;
+
+    fn event(from: State, to: State) -> Event {
+        Event::StateChanged { from, to, reason: Reason::PriorityZero, late: 5 }
+    }
+
+    fn transition(state: State, count: u64) -> Transition {
+        Transition { state, reason: Reason::MasterTimeout, at: Timestamp::from_nanos(count), count }
+    }
+
+    #[test]
+    fn each_change_is_returned_once_even_if_its_report_was_dropped() {
+        let router = RouterId::new(3, 1);
+        let mut changes = Changes::default();
+        let (backup, master) = (State::Backup, State::Master);
+        let first = changes.reported(router, &event(State::Initialize, backup), Some(transition(backup, 1)));
+        assert_eq!(first.and_then(|change| change.at), Some(Timestamp::from_nanos(1)));
+        assert_eq!(changes.published(&[(router, transition(backup, 1))]), []);
+        // The bus is already ahead of this report, and the reports of two further changes were dropped.
+        let second = changes.reported(router, &event(backup, master), Some(transition(master, 4)));
+        assert_eq!(second.map(|change| (change.at, change.late)), Some((None, Some(5))));
+        let missed = changes.published(&[(router, transition(master, 4))]);
+        assert_eq!(missed.len(), 1);
+        assert_eq!((missed[0].from, missed[0].to, missed[0].changes), (master, master, 2));
+        assert_eq!(changes.published(&[(router, transition(master, 4))]), []);
+    }
+
+    #[test]
+    fn events_without_a_change_of_state_are_skipped() {
+        let mut changes = Changes::default();
+        assert_eq!(changes.reported(RouterId::new(0, 0), &Event::FeedLoss, None), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! Keeps the latest events of all instances, and passes new ones on to clients that follow them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::broadcast;
+use vipd_common::Timestamp;
+
+use super::bus::{Latest, Transition};
+use super::changes::{Change, Changes};
+use crate::config::Instance;
+use crate::control::event::EventRecord;
+use crate::control::server::Subscription;
+use crate::engine::clock;
+use crate::engine::command::Report;
+use crate::engine::id::RouterId;
+use crate::vrrp::{Discard, Event};
+
+/// Number of events that are kept.
+const HISTORY: usize = 1024;
+/// Number of events that a client may be behind: enough for all routers to change state several times
+/// while the client is not scheduled.
+const BACKLOG: usize = 16_384;
+
+/// The events, shared by the control thread and its clients.
+#[derive(Clone, Debug)]
+pub(super) struct EventLog(Arc<Mutex<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
+    history: VecDeque<Arc<str>>,
+    live: broadcast::Sender<Arc<str>>,
+}
+
+impl EventLog {
+    pub(super) fn new() -> Self {
+        let history = VecDeque::with_capacity(HISTORY);
+        Self(Arc::new(Mutex::new(Shared { history, live: broadcast::Sender::new(BACKLOG) })))
+    }
+
+    /// Returns the events that are kept, and a receiver of all later ones.
+    pub(super) fn subscribe(&self) -> Subscription {
+        let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Subscription { history: shared.history.iter().cloned().collect(), live: shared.live.subscribe() }
+    }
+
+    fn push(&self, record: &EventRecord) {
+        // Strings and numbers can always be encoded.
+        let Ok(mut line) = serde_json::to_string(record) else { return };
+        line.push('\n');
+        let line: Arc<str> = line.into();
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.history.len() == HISTORY {
+            shared.history.pop_front();
+        }
+        shared.history.push_back(Arc::clone(&line));
+        // Fails if no client follows.
+        let _ = shared.live.send(line);
+    }
+}
+
+/// Records the engine's reports as events.
+pub(super) struct Recorder {
+    log: EventLog,
+    changes: Changes,
+    latest: Latest,
+}
+
+impl Recorder {
+    pub(super) fn new(log: EventLog, latest: Latest) -> Self {
+        Self { log, changes: Changes::default(), latest }
+    }
+
+    /// Records a report, if it is an event of an instance, and returns the state change if it is one. `instance` finds the instance of a router.
+    pub(super) fn report<'a>(
+        &mut self,
+        report: &Report,
+        instance: impl FnOnce(RouterId) -> Option<&'a Arc<Instance>>,
+    ) -> Option<(Change, &'a Arc<Instance>)> {
+        let Report::Router { router, event } = report else { return None };
+        let instance = instance(*router)?;
+        let change = self.changes.reported(*router, event, self.latest.get(*router));
+        self.log.push(&match &change {
+            Some(change) => record(&instance.name, change),
+            None => describe(&instance.name, event),
+        });
+        change.map(|change| (change, instance))
+    }
+
+    /// Records and returns the latest change of each router that has not been recorded, because its report
+    /// was dropped. All earlier reports must have been recorded.
+    pub(super) fn published<'a>(
+        &mut self,
+        published: &[(RouterId, Transition)],
+        instance: impl Fn(RouterId) -> Option<&'a Arc<Instance>>,
+    ) -> Vec<(Change, &'a Arc<Instance>)> {
+        let changes = self.changes.published(published).into_iter();
+        let known: Vec<_> = changes.filter_map(|change| Some((change, instance(change.router)?))).collect();
+        for (change, instance) in &known {
+            self.log.push(&record(&instance.name, change));
+        }
+        known
+    }
+}
+
+fn record(instance: &str, change: &Change) -> EventRecord {
+    let Change { router: _, from, to, reason, at, late, changes } = *change;
+    EventRecord {
+        time: rfc3339(at.map_or_else(SystemTime::now, |at| wall_clock(at, clock::now(), SystemTime::now()))),
+        instance: instance.to_owned(),
+        event: "state-changed".to_owned(),
+        from: Some(from.to_string()),
+        to: Some(to.to_string()),
+        reason: Some(reason.to_string()),
+        late_ns: late,
+        missed: Some(changes.saturating_sub(1)).filter(|missed| *missed > 0),
+        ..EventRecord::default()
+    }
+}
+
+/// Describes an event that is not a change of state.
+fn describe(instance: &str, event: &Event) -> EventRecord {
+    let (name, address, priority, reason) = match event {
+        Event::StateChanged { .. } => ("state-changed", None, None, None),
+        Event::MasterChanged { source, priority } => ("master-changed", Some(*source), Some(*priority), None),
+        Event::Discarded { reason, source } => {
+            let reason = match reason {
+                Discard::OwnSource => "own-source",
+                Discard::Interval => "interval",
+                Discard::AddressList => "address-list",
+                Discard::Owner => "owner",
+            };
+            ("advert-discarded", Some(*source), None, Some(reason.to_owned()))
+        }
+        Event::IntervalAdopted { source, .. } => ("interval-adopted", Some(*source), None, None),
+        Event::AddressListDiffers { source } => ("address-list-differs", Some(*source), None, None),
+        Event::OwnerConflict { source } => ("owner-conflict", Some(*source), None, None),
+        Event::LosingAdvert { source, priority } => ("split-brain", Some(*source), Some(*priority), None),
+        Event::Reannounced => ("split-brain-over", None, None, None),
+        Event::AddressRestored(vip) => ("address-restored", Some(vip.address), None, None),
+        Event::PrimaryChanged { primary } => ("primary-address-changed", Some(*primary), None, None),
+        Event::FeedLoss => ("adverts-lost", None, None, None),
+    };
+    EventRecord {
+        time: rfc3339(SystemTime::now()),
+        instance: instance.to_owned(),
+        event: name.to_owned(),
+        address,
+        priority,
+        reason,
+        ..EventRecord::default()
+    }
+}
+
+/// Converts a time of the engine's clock, which reads `now` when the wall clock reads `wall_now`.
+fn wall_clock(at: Timestamp, now: Timestamp, wall_now: SystemTime) -> SystemTime {
+    wall_now.checked_sub(Duration::from_nanos(now.nanos_since(at))).unwrap_or(wall_now)
+}
+
+/// Formats a time in UTC. A time before 1970 is formatted as the start of 1970.
+fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (mut days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    // Days since 0000-03-01, because a year that starts in March ends with the leap day.
+    days += 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let nanos = since.subsec_nanos();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_formatted_in_utc() {
+        let at = |seconds, nanos| rfc3339(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos));
+        assert_eq!(at(0, 0), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(at(951_782_399, 1), "2000-02-28T23:59:59.000000001Z");
+        assert_eq!(at(951_782_400, 0), "2000-02-29T00:00:00.000000000Z");
+        assert_eq!(at(1_798_761_599, 999_999_999), "2026-12-31T23:59:59.999999999Z");
+        assert_eq!(at(4_107_542_400, 0), "2100-03-01T00:00:00.000000000Z");
+    }
+
+    #[test]
+    fn engine_time_is_converted_by_its_distance_from_now() {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let [at, now] = [3, 5].map(|seconds| Timestamp::from_nanos(seconds * 1_000_000_000));
+        assert_eq!(wall_clock(at, now, wall), SystemTime::UNIX_EPOCH + Duration::from_secs(98));
+    }
+
+    #[test]
+    fn latest_events_are_kept_and_later_ones_are_received() {
+        let log = EventLog::new();
+        let event = |number: usize| EventRecord { instance: number.to_string(), ..EventRecord::default() };
+        (0..HISTORY + 10).for_each(|number| log.push(&event(number)));
+        let mut subscription = log.subscribe();
+        log.push(&event(HISTORY + 10));
+        let number = |line: &str| -> usize {
+            let record: EventRecord = serde_json::from_str(line).expect("an event");
+            record.instance.parse().expect("a number")
+        };
+        let kept: Vec<usize> = subscription.history.iter().map(|line| number(line)).collect();
+        assert_eq!(kept, (10..HISTORY + 10).collect::<Vec<_>>());
+        let later = subscription.live.try_recv().expect("an event");
+        assert_eq!(number(&later), HISTORY + 10);
+    }
+}

@@ -1,0 +1,181 @@
+//! Notifications of state changes: commands, and lines in a FIFO.
+
+mod fifo;
+pub(crate) mod notice;
+mod queue;
+mod runner;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::changes::Change;
+use crate::config::Instance;
+use crate::config::operate::Notify;
+use fifo::Fifo;
+use notice::{Kind, Notice, Subject, Target};
+use runner::{Runner, STOP_TIMEOUT};
+
+pub(super) use runner::{Counts, SharedCounts};
+
+/// Delivers notifications. All methods must be called in a tokio runtime.
+pub(super) struct Notifications {
+    runner: Runner,
+    fifo: Option<Fifo>,
+}
+
+impl Notifications {
+    pub(super) fn new<'a>(instances: impl IntoIterator<Item = &'a Arc<Instance>>) -> Self {
+        let mut new = Self { runner: Runner::new(), fifo: None };
+        instances.into_iter().for_each(|instance| new.configure(instance));
+        new
+    }
+
+    /// Returns the counts for the reports.
+    pub(super) fn counts(&self) -> SharedCounts {
+        self.runner.counts()
+    }
+
+    /// Writes a line to a FIFO for each change from now on. A FIFO that cannot be opened is logged and
+    /// does not prevent the agent from running.
+    pub(super) fn open_fifo(&mut self, path: &Path) {
+        match Fifo::open(path) {
+            Ok(fifo) => self.fifo = Some(fifo),
+            Err(error) => {
+                let path = path.display();
+                tracing::error!(fifo = %path, %error, "cannot open the notification FIFO; running without it");
+            }
+        }
+    }
+
+    /// Adds an instance, or changes its commands.
+    fn configure(&mut self, instance: &Instance) {
+        let subject = subject(instance);
+        match target(instance) {
+            Some(target) => self.runner.configure(subject, Arc::new(target)),
+            None => self.runner.remove(&subject),
+        }
+    }
+
+    /// Applies a reload. Reports of the removed instances must have been passed to
+    /// [`change`](Self::change) before. An instance with the name of a removed one is its successor:
+    /// notifications of both are delivered in order.
+    pub(super) fn reload(&mut self, removed: &[Arc<Instance>], added: &[Arc<Instance>]) {
+        for old in removed {
+            if added.iter().all(|new| new.name != old.name) {
+                // Does nothing if the change to `stop` was reported.
+                self.runner.push(&subject(old), notice(old, Kind::Stop, "shutdown".to_owned()), 1);
+                self.runner.remove(&subject(old));
+            }
+        }
+        for new in added {
+            self.configure(new);
+        }
+    }
+
+    /// Notifies a change of state.
+    pub(super) fn change(&mut self, change: &Change, instance: &Instance) {
+        let Some(kind) = Kind::of(change.to, change.reason) else { return };
+        let notice = notice(instance, kind, change.reason.to_string());
+        let subject = subject(instance);
+        if let Some(fifo) = &mut self.fifo {
+            fifo.write(&subject, &notice);
+            self.runner.counts().set_fifo_dropped(fifo.dropped());
+        }
+        self.runner.push(&subject, notice, change.changes);
+    }
+
+    /// Waits until the commands of an instance have ended, and starts others. Waits forever if none run.
+    /// May be cancelled.
+    pub(super) async fn next(&mut self) {
+        self.runner.next().await;
+    }
+
+    /// Waits until all notifications have been delivered, but at most for a minute.
+    pub(super) async fn stop(&mut self) {
+        self.runner.stop(STOP_TIMEOUT).await;
+    }
+}
+
+fn subject(instance: &Instance) -> Subject {
+    Subject::Instance(instance.name.as_str().into())
+}
+
+fn notice(instance: &Instance, kind: Kind, reason: String) -> Notice {
+    Notice { kind, reason, priority: instance.router.priority }
+}
+
+/// Returns the commands of an instance, if it has any.
+fn target(instance: &Instance) -> Option<Target> {
+    let Notify { master, backup, fault, stop, any, user, timeout } = Notify::clone(instance.notify.as_ref()?);
+    Some(Target {
+        master,
+        backup,
+        fault,
+        stop,
+        any,
+        user: user.map(|user| user.name),
+        timeout: Duration::from_nanos(timeout),
+        interface: Some((instance.interface.clone(), instance.router.vrid)),
+        group: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::engine::id::{Id as _, RouterId};
+    use crate::vrrp::{Reason, State};
+
+    fn instance(name: &str, vrid: u8, script: Option<&Path>) -> Arc<Instance> {
+        let text = format!(
+            "[[instance]]\nname = \"{name}\"\ninterface = \"eth0\"\nvrid = {vrid}\nvirtual_addresses = [\"10.0.0.1\"]\n"
+        );
+        let Ok(config) = Config::parse(&text, "vipd.toml") else { panic!("a valid configuration") };
+        let notify = script.map(|script| Notify {
+            master: None,
+            backup: None,
+            fault: None,
+            stop: None,
+            any: Some(vec!["/bin/sh".to_owned(), script.display().to_string()]),
+            user: None,
+            timeout: 600_000_000_000,
+        });
+        Arc::new(Instance { notify: notify.map(Arc::new), ..Instance::clone(&config.instances[0]) })
+    }
+
+    fn change(generation: u32, to: State, reason: Reason) -> Change {
+        let router = RouterId::new(0, generation);
+        Change { router, from: State::Initialize, to, reason, at: None, late: None, changes: 1 }
+    }
+
+    #[test]
+    fn instance_that_a_reload_replaces_is_notified_in_order() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [out, script, fifo] = ["out", "script", "fifo"].map(|name| directory.path().join(name));
+        fs::write(&script, format!("sleep 0.05; echo $3 $VIPD_VRID >>{}", out.display())).expect("written");
+        let [old, new] = [1, 2].map(|vrid| instance("VI_1", vrid, Some(&script)));
+        let quiet = instance("VI_2", 3, None);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut notifications = Notifications::new([&old, &quiet]);
+            notifications.open_fifo(&fifo);
+            notifications.change(&change(0, State::Backup, Reason::Startup), &old);
+            notifications.change(&change(0, State::Backup, Reason::Startup), &quiet);
+            while fs::read_to_string(&out).unwrap_or_default().is_empty() {
+                notifications.next().await;
+            }
+            notifications.change(&change(0, State::Initialize, Reason::Shutdown), &old);
+            notifications.reload(&[Arc::clone(&old)], &[Arc::clone(&new)]);
+            // `stop` is running.
+            notifications.change(&change(1, State::Backup, Reason::Startup), &new);
+            notifications.next().await;
+            notifications.reload(&[Arc::clone(&new)], &[]);
+            notifications.stop().await;
+        });
+        assert_eq!(fs::read_to_string(&out).expect("written"), "BACKUP 1\nSTOP 1\nBACKUP 2\nSTOP 2\n");
+    }
+}
