@@ -34,6 +34,8 @@ mod report;
 mod signals;
 mod supervisor;
 mod systemd;
+#[expect(dead_code, reason = "the tracker does not run yet")]
+mod track;
 pub(crate) mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};

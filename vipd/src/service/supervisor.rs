@@ -386,7 +386,7 @@ mod tests {
             drop(reports);
             attach.send(()).expect("the worker is waiting");
         });
-        let text = "[[instance]]\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
+        let text = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
         let config = Config::parse(text, "vipd.toml").expect("a valid configuration");
         let sizes = Sizes { routers: 1, peers: 0, closed: 0, senders: 1, burst: 1 };
         let drained = Drained::load(directory.path());

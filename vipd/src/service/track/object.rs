@@ -1,0 +1,25 @@
+//! What the sources of checks tell the tracker.
+
+/// A tracked object, by its position in the tracker's table. Never reused while the agent runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct ObjectId(pub(super) u32);
+
+/// State of a tracked object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// The object works.
+    Up,
+    /// The object does not work.
+    Down,
+    /// The number in a tracked file.
+    Value(i32),
+}
+
+/// A new state of a tracked object, sent only when the state or its detail has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Update {
+    pub(super) object: ObjectId,
+    pub(super) reading: Reading,
+    /// Explains the state in `status` and in the log, for example the last line of a script's output.
+    pub(super) detail: Option<String>,
+}
