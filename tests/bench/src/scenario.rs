@@ -17,9 +17,9 @@ use crate::subject::{Subject, Who};
 const FAST: Duration = Duration::from_millis(10);
 /// VRIDs per interface.
 pub(crate) const ALL: u8 = 255;
-/// Numbers of virtual routers of the backup sweep, for 2,500 to 25,500 adverts per second.
+/// Numbers of virtual routers in [`Scenario::Backup`], for 2,500 to 25,500 adverts per second.
 pub(crate) const COUNTS: [u8; 4] = [25, 51, 102, ALL];
-/// Number of virtual routers of the largest start.
+/// Largest number of virtual routers in [`Scenario::Many`].
 pub(crate) const MOST: u32 = 4080;
 
 /// A group of measurements.

@@ -143,9 +143,9 @@ impl Stage {
         }
     }
 
-    /// Waits until the program receives adverts. vipd's status shows when it does. The other
-    /// programs are given [`SETTLE`], which is less than the three intervals before they send their
-    /// first advert.
+    /// Waits until the program receives adverts. vipd's status shows when it does. For the other
+    /// programs, waits for [`SETTLE`], which is shorter than the three intervals after which they
+    /// send their first advert.
     fn settle(&self) -> Result<()> {
         if self.program == Program::Vipd {
             let timeout = Duration::from_secs(5);

@@ -29,7 +29,7 @@ fn argument_definitions_are_consistent() {
 }
 
 #[test]
-fn default_paths_match_the_package() {
+fn config_has_a_default_and_runtime_dir_is_global() {
     let cli = Cli::try_parse_from(["vipd", "run"]).expect("run");
     let Command::Run(args) = cli.command else { panic!("{cli:?}") };
     assert_eq!(args.config.to_str(), Some("/etc/vipd/vipd.toml"));

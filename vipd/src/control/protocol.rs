@@ -34,7 +34,8 @@ pub enum Request {
     Priority {
         /// Name of the instance.
         instance: String,
-        /// Priority, 1 to 254. Must be present: a misspelled key does not restore the priority.
+        /// Priority, 1 to 254. Must be present, so that a misspelled key does not
+        /// restore the configured priority.
         #[serde(deserialize_with = "Option::deserialize")]
         priority: Option<u8>,
     },

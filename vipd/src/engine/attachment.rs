@@ -17,8 +17,9 @@
 //!
 //! Before an election, a probe must have found the program attached, and must have begun at least
 //! one and a half advert intervals after the last advert. This proves that the master's adverts are
-//! really missing. An advert with a record proves the same, for example one with priority 0. If there
-//! is no proof yet, a probe is requested when the engine begins to spin for the deadline.
+//! really missing. A later advert that is recorded in the ring proves the same, for example one with
+//! priority 0. If there is no proof yet, a probe is requested when the engine begins to spin for the
+//! deadline.
 //!
 //! An election without proof waits for a probe. That takes microseconds, unless another process holds
 //! the rtnl lock, which adding VIPs takes as well.
@@ -219,8 +220,8 @@ pub(super) fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestam
 }
 
 /// Returns the attachment of a backup's link if it must be probed before an election. Returns `None`
-/// if a probe that began at or after `needed` found the program attached, or an advert with a record
-/// has arrived since then.
+/// if a probe that began at or after `needed` found the program attached, or an advert that arrived
+/// since then was recorded in the ring.
 pub(super) fn attachment<'a>(
     links: &'a Links,
     instance: &Instance,
@@ -328,7 +329,7 @@ mod tests {
         assert_eq!(
             probed(&mut watch, 2_900, &[], 0, ASLEEP),
             [1_700, 2_700],
-            "an advert with a record counts"
+            "a recorded advert counts"
         );
     }
 }

@@ -178,10 +178,10 @@ impl Link {
         true
     }
 
-    /// Returns whether the link is open and its group memberships must be renewed, because since the
-    /// last call it came up, gained a primary address, lost an address other than a VIP, or was read
-    /// again. When the kernel disables IPv4 or IPv6 on an interface (for example because its MTU falls
-    /// below 68 or 1280), it removes the addresses and drops all memberships.
+    /// Returns whether the link is open and its group memberships must be renewed: since the last
+    /// call, the link came up, gained a primary address or lost an address other than a VIP, or a
+    /// full dump began. When the kernel disables IPv4 or IPv6 on an interface (for example because
+    /// its MTU falls below 68 or 1280), it removes the addresses and drops all memberships.
     pub(crate) fn take_groups_uncertain(&mut self) -> bool {
         self.io.is_some() && std::mem::take(&mut self.groups_uncertain)
     }

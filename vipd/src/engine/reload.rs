@@ -2,7 +2,7 @@
 //!
 //! Removals come first: a row, a VRID or an address may move from a removed router to an added one. A
 //! link whose routers have changed is opened again once, however many of them there are. An added router
-//! stays in Initialize until then, because the BPF program does not know its VRID yet.
+//! stays in Initialize until then, because the BPF program does not accept its VRID yet.
 //!
 //! A reload takes several turns, so that the adverts of other routers are not delayed: the addresses of
 //! removed routers are removed within the budget of a turn, and then up to [`ROUTERS_PER_TURN`] routers

@@ -124,7 +124,7 @@ pub(crate) enum End {
     Signaled(i32),
     /// It did not end in time and was ended by the agent, with its process group.
     TimedOut,
-    /// The kernel does not know how it ended, because another part of the process has collected it.
+    /// Its status was lost, because another part of the process has collected it.
     Unknown,
 }
 

@@ -1,7 +1,7 @@
 //! Merges the engine's reports and the bus into one stream of state changes.
 //!
-//! Reports have every change, but are dropped if their channel is full. The bus never loses the latest
-//! change of a router, but has no earlier ones.
+//! There is a report of every change, but it is dropped if the channel is full. The bus never loses the
+//! latest change of a router, but does not keep earlier ones.
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,7 @@
 //!  ensure_groups     joins the multicast groups           kept until the link is closed
 //!  ensure_sockets    opens the sockets for sending        handed to the engine
 //!  ensure_macvlans   creates the macvlans, down           kept until the router is removed
-//!  ensure_routers    adds VRIDs to the BPF program's maps before it is attached, so that it knows all VRIDs
+//!  ensure_routers    adds VRIDs to the BPF program's maps, before the program is attached
 //!  ensure_attached   attaches the program                 kept until the link is closed
 //! ```
 

@@ -234,7 +234,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         receiver
     }
 
-    /// Records, notifies and logs a report.
+    /// Records and logs a report, and delivers its notification.
     fn write(&mut self, report: Report) {
         if let Some((change, instance)) = self.events.report(&report, |router| self.log.instance(router)) {
             self.notifications.change(&change, instance);

@@ -22,12 +22,12 @@ impl Systemd {
         sd_notify::watchdog_enabled().map(|interval| interval / 2)
     }
 
-    /// The agent has started, or has finished a reload.
+    /// Reports that the agent has started, or has finished a reload.
     pub(super) fn ready(&mut self) {
         self.send(&[NotifyState::Ready]);
     }
 
-    /// A reload has begun. [`ready`](Self::ready) must follow.
+    /// Reports that a reload has begun. [`ready`](Self::ready) must follow.
     pub(super) fn reloading(&mut self) {
         // systemd ignores the message without the time, which must be in the same datagram.
         match NotifyState::monotonic_usec_now() {
@@ -36,12 +36,12 @@ impl Systemd {
         }
     }
 
-    /// The agent is shutting down.
+    /// Reports that the agent is shutting down.
     pub(super) fn stopping(&mut self) {
         self.send(&[NotifyState::Stopping]);
     }
 
-    /// The engine still works.
+    /// Reports that the engine still works.
     pub(super) fn alive(&mut self) {
         self.send(&[NotifyState::Watchdog]);
     }

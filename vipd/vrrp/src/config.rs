@@ -105,7 +105,8 @@ pub struct RouterConfig {
     pub preempt_delay: Nanos,
     /// How long the router stays in Initialize after it could first have started; 0 for none.
     pub startup_delay: Nanos,
-    /// Number of intervals in Active_Down_Interval, 1 to 100; [`DOWN_AFTER_ADVERTS`] in the RFC.
+    /// Number of intervals in Active_Down_Interval, 1 to 100. The RFC's value is
+    /// [`DOWN_AFTER_ADVERTS`].
     pub down_after_adverts: u8,
     /// How addresses are announced.
     pub announcements: Announcements,

@@ -73,7 +73,7 @@ impl Notifications {
         }
     }
 
-    /// Notifies a change of state.
+    /// Delivers the notification of a change of state, if it has one.
     pub(super) fn change(&mut self, change: &Change, instance: &Instance) {
         let Some(kind) = Kind::of(change.to, change.reason) else { return };
         let notice = notice(instance, kind, change.reason.to_string());
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn instance_that_a_reload_replaces_is_notified_in_order() {
+    fn notifications_of_an_instance_that_a_reload_replaces_are_in_order() {
         let directory = tempfile::tempdir().expect("a directory");
         let [out, script, fifo] = ["out", "script", "fifo"].map(|name| directory.path().join(name));
         fs::write(&script, format!("sleep 0.05; echo $3 $VIPD_VRID >>{}", out.display())).expect("written");

@@ -8,7 +8,7 @@ use super::queue::{Commands, Job};
 use crate::process::child::Spec;
 use crate::vrrp::{Reason, State};
 
-/// The states that commands are notified of.
+/// The states that have notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Master,
@@ -19,8 +19,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Returns the state to notify after a transition, or `None` if the transition is not notified: an
-    /// instance that waits for the end of its startup delay.
+    /// Returns the state in the notification of a transition, or `None` if the transition has none: that
+    /// of an instance that begins its startup delay.
     pub(crate) fn of(state: State, reason: Reason) -> Option<Self> {
         match state {
             State::Master => Some(Self::Master),
@@ -99,7 +99,7 @@ impl fmt::Display for Subject {
 /// The commands of a subject and the values that they receive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// The commands, without which the subject is not notified.
+    /// Runs on the transition to this state, like the next three.
     pub(crate) master: Option<Vec<String>>,
     pub(crate) backup: Option<Vec<String>>,
     pub(crate) fault: Option<Vec<String>>,
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn initialize_is_notified_only_at_shutdown() {
+    fn initialize_has_a_notification_only_at_shutdown() {
         assert_eq!(Kind::of(State::Initialize, Reason::Shutdown), Some(Kind::Stop));
         assert_eq!(Kind::of(State::Initialize, Reason::Startup), None);
         let fault = Fault::InterfaceDown;

@@ -1,15 +1,15 @@
 //! Decides which notification command runs next. Does no I/O.
 //!
 //! The commands of one subject (an instance or a group) run one at a time, in the order of its changes:
-//! for each change that is notified, first the command for the new state, then the one for any change.
-//! While they run, further changes of the subject replace each other, and only the latest is notified
-//! next. Subjects take turns: one that changes all the time cannot keep the others waiting.
+//! for each notification, first the command for the new state, then the one for any change. While they
+//! run, further changes of the subject replace each other, and only the latest gets a notification.
+//! Subjects take turns: one that changes all the time cannot keep the others waiting.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::notice::{Kind, Notice};
 
-/// The commands of a subject, as the queue needs to know them.
+/// The commands of a subject, as far as the queue needs them.
 pub(super) trait Commands {
     /// Returns whether any command is configured for this state.
     fn has(&self, kind: Kind) -> bool;
@@ -32,7 +32,7 @@ pub(super) struct Job<K, C> {
 #[derive(Debug)]
 pub(super) struct Queue<K, C> {
     subjects: BTreeMap<K, Subject<C>>,
-    /// Subjects with a pending change whose commands are not running, the one that waits longest first.
+    /// Subjects with a pending change whose commands are not running, the longest waiting first.
     ready: VecDeque<K>,
     running: usize,
     limit: usize,
@@ -46,7 +46,7 @@ struct Subject<C> {
     is_running: bool,
     /// State of the last notification that was started or, without a command for it, skipped.
     notified: Option<Kind>,
-    /// Changes that were not notified because a later one replaced them.
+    /// Changes without a notification, because a later one replaced them.
     coalesced: u64,
     /// Whether the subject is to be forgotten after its last notification.
     is_leaving: bool,
@@ -143,12 +143,12 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
         self.subjects.values().filter(|known| known.pending.is_some()).count()
     }
 
-    /// Returns how many changes of a subject were not notified because a later one replaced them.
+    /// Returns how many changes of a subject had no notification, because a later one replaced them.
     pub(super) fn coalesced(&self, subject: &K) -> u64 {
         self.subjects.get(subject).map_or(0, |known| known.coalesced)
     }
 
-    /// Forgets a subject that has been removed and has nothing left to notify.
+    /// Forgets a subject that has been removed and has no notification left to deliver.
     fn forget(&mut self, subject: &K) {
         let is_over = |known: &Subject<C>| known.is_leaving && !known.is_running && known.pending.is_none();
         if self.subjects.get(subject).is_some_and(is_over) {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn return_to_the_notified_state_is_notified_only_after_other_states() {
+    fn repeated_state_has_a_notification_only_after_other_states() {
         let mut queue = queue(1, 1);
         queue.push(&0, notice(Kind::Fault), 1);
         assert!(queue.start().is_some());
@@ -318,9 +318,9 @@ mod tests {
 
     proptest! {
         /// Whatever happens: one command of a subject at a time, never more than the limit, in order, and
-        /// in the end the latest change of each subject has been notified or was no change of state.
+        /// in the end the latest change of each subject has its notification, or was no change of state.
         #[test]
-        fn latest_change_of_each_subject_is_notified_in_order(
+        fn latest_change_of_each_subject_has_its_notification_in_order(
             steps in proptest::collection::vec(step(), 0..200),
             limit in 1..4_usize,
         ) {

@@ -24,7 +24,7 @@ pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Counts of one subject.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Changes that were not notified because a later one replaced them.
+    /// Changes without a notification, because a later one replaced them.
     pub(crate) coalesced: u64,
     /// Commands that failed, timed out or could not be started.
     pub(crate) errors: u64,
@@ -105,13 +105,14 @@ impl Runner {
         self.queue.configure(subject, target);
     }
 
-    /// Removes a subject once its latest change has been notified.
+    /// Removes a subject once the notification of its latest change has been delivered.
     pub(super) fn remove(&mut self, subject: &Subject) {
         self.queue.remove(subject);
     }
 
-    /// Notifies a change, now or when the earlier commands of the subject have ended. `changes` is the
-    /// number of changes since the last call for the subject. Must be called in a tokio runtime.
+    /// Delivers the notification of a change, now or when the earlier commands of the subject have ended.
+    /// `changes` is the number of changes since the last call for the subject. Must be called in a tokio
+    /// runtime.
     pub(super) fn push(&mut self, subject: &Subject, notice: Notice, changes: u64) {
         self.queue.push(subject, notice, changes);
         let coalesced = self.queue.coalesced(subject);

@@ -95,7 +95,8 @@ impl Backup {
         self.down_reason = Reason::PriorityZero;
         self.preempt_at = None;
         self.floor = None;
-        // After a feed loss, the next advert of a lower-priority master must restart preempt_delay.
+        // Otherwise a feed loss would return the router to the fast path, and the next advert of a
+        // lower-priority master would not restart preempt_delay.
         self.unchanged = None;
         self.down_from = advert.arrival;
         self.set_down_timer(common);
