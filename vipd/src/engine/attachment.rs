@@ -326,10 +326,6 @@ mod tests {
         assert_eq!(probed(&mut watch_from(0), 3_500, &[40_000], 0, ASLEEP), [1_500, 3_000]);
         let mut watch = watch_from(0);
         watch.received(at(700));
-        assert_eq!(
-            probed(&mut watch, 2_900, &[], 0, ASLEEP),
-            [1_700, 2_700],
-            "a recorded advert counts"
-        );
+        assert_eq!(probed(&mut watch, 2_900, &[], 0, ASLEEP), [1_700, 2_700], "a recorded advert counts");
     }
 }
