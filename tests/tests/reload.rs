@@ -28,11 +28,13 @@ struct Settings {
     priority: u8,
     /// Last byte of the VIP.
     vip: u8,
+    /// Further keys.
+    more: &'static str,
 }
 
 impl Settings {
     fn new(vrid: u8) -> Self {
-        Self { vrid, priority: 150, vip: vrid }
+        Self { vrid, priority: 150, vip: vrid, more: "" }
     }
 
     fn vip(self) -> Ipv4Addr {
@@ -42,11 +44,11 @@ impl Settings {
 
 fn configuration(instances: &[Settings]) -> String {
     let mut text = String::new();
-    for Settings { vrid, priority, .. } in instances {
+    for Settings { vrid, priority, more, .. } in instances {
         let _ = writeln!(
             text,
             "[[instance]]\nname = \"VI_{vrid}\"\ninterface = \"eth1\"\nvrid = {vrid}\npriority = {priority}\n\
-             advert_interval = \"100ms\"\nvirtual_addresses = [\"{}\"]\n",
+             advert_interval = \"100ms\"\nvirtual_addresses = [\"{}\"]\n{more}\n",
             instances.iter().find(|one| one.vrid == *vrid).expect("it is listed").vip()
         );
     }
@@ -101,9 +103,18 @@ fn only_instances_that_differ_are_changed() {
     let [kept, moved, removed, added] = [51, 52, 53, 54].map(Settings::new);
     let mut agent = start(&lab, &[kept, moved, removed]).unwrap();
     let since = WallTime::now();
-    let moved_to = Settings { vip: 99, ..moved };
+    let moved_to = Settings { vip: 99, more: "accept = false", ..moved };
     agent.configure(configuration(&[kept, moved_to, added])).unwrap();
-    assert_eq!(reload(&agent).unwrap(), ["VI_53: removed", "VI_52: changed; started again", "VI_54: added"]);
+    assert_eq!(
+        reload(&agent).unwrap(),
+        [
+            "VI_53: removed",
+            "VI_52: virtual address 10.0.0.52/32 removed",
+            "VI_52: virtual address 10.0.0.99/32 added",
+            "VI_52: accept true → false; started again",
+            "VI_54: added"
+        ]
+    );
     for vrid in [51, 52, 54] {
         wait_for_vrid(&agent, vrid, "master").unwrap();
     }
@@ -126,6 +137,75 @@ fn only_instances_that_differ_are_changed() {
     let untouched = status(&agent).unwrap().iter().position(|status| status.text("name") == "VI_51");
     let transitions = master_transitions(&agent).unwrap();
     assert_eq!(transitions[untouched.expect("it is listed")], 1);
+}
+
+/// The master changes its priority, interval and addresses. Its backup sees no transition: it follows
+/// the new interval and addresses, and is never released.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn master_changes_its_settings_without_a_transition() {
+    let [kept, removed, added] = [51, 52, 53].map(|last| Ipv4Addr::new(10, 0, 0, last));
+    let text = |priority: u8, interval: &str, vips: [Ipv4Addr; 2]| {
+        let [one, two] = vips;
+        format!(
+            "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 1\npriority = {priority}\n\
+             advert_interval = \"{interval}\"\nvirtual_addresses = [\"{one}\", \"{two}\"]\n"
+        )
+    };
+    let lab = Lab::new(2).unwrap();
+    let capture = lab.capture().unwrap();
+    let mut agent =
+        Agent::with_configuration(&lab, ONE, vipd().unwrap(), text(150, "100ms", [kept, removed])).unwrap();
+    agent.start().unwrap();
+    wait_for_vrid(&agent, 1, "master").unwrap();
+    let mut backup =
+        Agent::with_configuration(&lab, TWO, vipd().unwrap(), text(100, "100ms", [kept, removed])).unwrap();
+    backup.start().unwrap();
+    wait_for_state(&backup, "backup", TIMEOUT).unwrap();
+
+    let since = WallTime::now();
+    agent.configure(text(200, "50ms", [added, kept])).unwrap();
+    assert_eq!(
+        reload(&agent).unwrap(),
+        [
+            "VI_1: priority 150 → 200",
+            "VI_1: advert_interval 100ms → 50ms",
+            "VI_1: virtual address 10.0.0.52/32 removed",
+            "VI_1: virtual address 10.0.0.53/32 added"
+        ]
+    );
+    wait_until("the added address to be announced", TIMEOUT, || {
+        capture.has(since, |frame| frame.gratuitous_arp(added).is_some())
+    })
+    .unwrap();
+    let expected = (200, 5, vec![added.into(), kept.into()]);
+    wait_until("the new settings to be advertised", TIMEOUT, || {
+        let adverts = capture.filter_map(since, |frame| frame.advert());
+        let last = adverts.into_iter().next_back();
+        last.is_some_and(|advert| (advert.priority, advert.interval, advert.addresses) == expected)
+    })
+    .unwrap();
+    let node = lab.host(ONE).unwrap();
+    for (vip, is_present) in [(kept, true), (removed, false), (added, true)] {
+        wait_until(&format!("{vip} to be present: {is_present}"), TIMEOUT, || {
+            has_address(node, vip).is_ok_and(|found| found == is_present)
+        })
+        .unwrap();
+    }
+    let announced = |address| capture.has(since, |frame| frame.gratuitous_arp(address).is_some());
+    assert!(!announced(kept) && !announced(removed), "only the added address is announced");
+    let advertised = priorities(&capture, since, 1);
+    assert!([&[200][..], &[150, 200]].contains(&advertised.as_slice()), "{advertised:?}");
+
+    // The backup is changed as well, and afterwards takes over as usual.
+    backup.configure(text(100, "50ms", [added, kept])).unwrap();
+    assert_eq!(reload(&backup).unwrap().len(), 3);
+    assert_eq!(master_transitions(&agent).unwrap(), [1]);
+    assert_eq!(master_transitions(&backup).unwrap(), [0]);
+    agent.stop().unwrap();
+    wait_for_vrid(&backup, 1, "master").unwrap();
+    assert!(has_address(lab.host(TWO).unwrap(), added).unwrap());
+    assert!(!has_address(lab.host(TWO).unwrap(), removed).unwrap());
 }
 
 #[test]
@@ -222,10 +302,13 @@ fn drained_instance_stays_drained_after_reload_and_restart() {
     };
     check(&agent).unwrap();
     assert_eq!(releases(&capture, since, 51), 1);
-    // The drained instance itself is changed, and thus started again.
-    agent.configure(configuration(&[Settings { vip: 98, ..Settings::new(51) }, Settings::new(52)])).unwrap();
-    reload(&agent).unwrap();
-    check(&agent).unwrap();
+    // The drained instance itself is changed while it runs, and then started again.
+    for more in ["", "accept = false"] {
+        let changed = Settings { vip: 98, more, ..Settings::new(51) };
+        agent.configure(configuration(&[changed, Settings::new(52)])).unwrap();
+        reload(&agent).unwrap();
+        check(&agent).unwrap();
+    }
     agent.stop().unwrap();
     agent.start().unwrap();
     check(&agent).unwrap();

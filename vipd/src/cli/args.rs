@@ -97,7 +97,7 @@ Examples:
   sudo vipd priority VI_1 150
   sudo vipd priority VI_1 reset    restore the configured priority
 
-A reload keeps the priority unless it changes the instance.")]
+A reload keeps this priority unless it changes the configured one.")]
     Priority(PriorityArgs),
     /// Show the latest events of a running agent, such as state changes
     #[command(after_help = "\

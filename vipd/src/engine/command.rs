@@ -36,7 +36,7 @@ pub(crate) enum Command {
     RowReleased(Row),
     /// Passes an input to a router. Ignored if the router has been removed.
     Input { router: RouterId, input: Input },
-    /// Removes and adds virtual routers, and replies with the added ones.
+    /// Removes, changes and adds virtual routers, and replies with the added ones.
     Reload { changes: Changes, reply: oneshot::Sender<Vec<Added>> },
     /// Asks for a sign that the engine still works.
     Ping(oneshot::Sender<()>),
@@ -51,8 +51,19 @@ pub(crate) enum Command {
 pub(crate) struct Changes {
     /// Routers to remove. Masters send a priority-0 advert, and remove their addresses.
     pub(crate) removed: Vec<RouterId>,
+    /// Routers that keep running with other settings.
+    pub(crate) changed: Vec<Change>,
     /// Routers to add, after the others have been removed.
     pub(crate) added: Vec<Addition>,
+}
+
+/// New settings of a virtual router, which take effect without a transition.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) router: RouterId,
+    pub(crate) settings: Arc<config::Instance>,
+    /// Effective priority.
+    pub(crate) priority: u8,
 }
 
 /// A virtual router to add while others run.

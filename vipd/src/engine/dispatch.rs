@@ -73,8 +73,14 @@ impl Engine {
 
     fn handle(&mut self, now: Timestamp, id: RouterId, input: Input) {
         let Some(instance) = self.topology.routers.get_mut(id) else { return };
+        instance.router.handle(now, input);
+        self.settle(now, id);
+    }
+
+    /// Collects a router's actions and events, and records its next timeout.
+    pub(super) fn settle(&mut self, now: Timestamp, id: RouterId) {
+        let Some(instance) = self.topology.routers.get_mut(id) else { return };
         let router = &mut instance.router;
-        router.handle(now, input);
         while let Some(action) = router.poll_action() {
             self.effects.push(id, action);
         }

@@ -59,6 +59,8 @@ pub(crate) struct Instance {
 struct Frames {
     mac: Option<[u8; 6]>,
     primary: IpAddr,
+    /// Prefix length of the primary address, if it is known.
+    prefix: Option<u8>,
     adverts: Adverts,
 }
 
@@ -105,8 +107,34 @@ impl Instance {
             return false;
         }
         // Always succeeds, because the configuration allows at most 255 addresses of one family.
-        self.frames = self.adverts(mac, primary, prefix).map(|adverts| Frames { mac, primary, adverts });
+        self.frames =
+            self.adverts(mac, primary, prefix).map(|adverts| Frames { mac, primary, prefix, adverts });
         before.is_some_and(|(old, _)| old != mac)
+    }
+
+    /// Replaces the settings, and prepares the adverts for them. The router itself has been
+    /// [reconfigured](Router::reconfigure). `vip_links` has the link of each VIP. Returns the new
+    /// position of each former VIP.
+    pub(crate) fn change(
+        &mut self,
+        settings: Arc<config::Instance>,
+        vip_links: Vec<LinkId>,
+    ) -> Vec<Option<usize>> {
+        let addresses: Vec<_> = settings.router.all_addresses().collect();
+        let find = |vip: &VirtualAddress| addresses.iter().position(|other| other == vip);
+        let positions: Vec<_> = self.addresses.iter().map(find).collect();
+        let mut corrected = vec![Timestamp::ZERO; addresses.len()];
+        for (position, former) in positions.iter().zip(&self.corrected) {
+            if let Some(now) = position.and_then(|position| corrected.get_mut(position)) {
+                *now = *former;
+            }
+        }
+        (self.settings, self.addresses, self.vip_links) = (settings, addresses, vip_links);
+        self.corrected = corrected;
+        if let Some(Frames { mac, primary, prefix, .. }) = self.frames.take() {
+            self.prepare(mac, primary, prefix);
+        }
+        positions
     }
 
     fn adverts(&self, mac: Option<[u8; 6]>, primary: IpAddr, prefix: Option<u8>) -> Option<Adverts> {

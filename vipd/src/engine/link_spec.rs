@@ -51,7 +51,7 @@ pub(crate) struct RouterSpec {
 }
 
 /// A virtual router's entries in the BPF program's maps `ROUTERS` and `PEERS`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct XdpEntry {
     pub(crate) vrid: u8,
     pub(crate) family: Family,

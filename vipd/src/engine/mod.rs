@@ -44,6 +44,7 @@ mod poll;
 mod prober;
 mod readiness;
 mod reconcile;
+mod reconfigure;
 mod reload;
 mod retry;
 mod rx;

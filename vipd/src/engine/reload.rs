@@ -1,12 +1,12 @@
-//! Adds and removes virtual routers while others run.
+//! Removes, changes and adds virtual routers while others run.
 //!
-//! Removals come first: a row, a VRID or an address may move from a removed router to an added one. A
+//! Removals come first: a row, a VRID or an address may move from a removed router to another one. A
 //! link whose routers have changed is opened again once, however many of them there are. An added router
 //! stays in Initialize until then, because the BPF program does not accept its VRID yet.
 //!
 //! A reload takes several turns, so that the adverts of other routers are not delayed: the addresses of
 //! removed routers are removed within the budget of a turn, and then up to [`ROUTERS_PER_TURN`] routers
-//! are removed or added per turn.
+//! are removed, changed or added per turn.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -15,23 +15,27 @@ use tokio::sync::oneshot;
 use vipd_common::Timestamp;
 
 use super::Engine;
-use super::command::{Added, Addition, Changes, Report, Request};
+use super::command::{Added, Addition, Change, Changes, Report, Request};
 use super::id::{LinkId, RouterId};
 use super::link::Link;
 use crate::vrrp::{Fault, Input, State};
 
-/// Maximum number of routers to remove and to add per turn. Each takes about 10 µs.
+/// Maximum number of routers to remove, change and add per turn. Each takes about 10 µs.
 const ROUTERS_PER_TURN: usize = 32;
 
 /// A reload in progress.
 pub(super) struct Reload {
     /// Routers that have been stopped and must be removed.
     removed: VecDeque<RouterId>,
+    /// Routers to change. Those that lose addresses come first, because others may gain these.
+    changed: VecDeque<Change>,
     /// Routers to add, in order.
     remaining: VecDeque<Addition>,
     added: Vec<Added>,
     /// Links to open again.
     links: BTreeSet<LinkId>,
+    /// Whether there may be new interfaces or unicast peers.
+    needs_resync: bool,
     reply: oneshot::Sender<Vec<Added>>,
 }
 
@@ -40,12 +44,14 @@ impl Engine {
     /// their priority-0 adverts and then remove their addresses. Replies with the added routers once
     /// all of them have been added.
     pub(super) fn reload(&mut self, now: Timestamp, changes: Changes, reply: oneshot::Sender<Vec<Added>>) {
-        let Changes { removed, added } = changes;
+        let Changes { removed, changed, added } = changes;
         for router in &removed {
             self.dispatch(now, *router, Input::Shutdown);
         }
         self.reloads.push_back(Reload {
+            needs_resync: !removed.is_empty() || !added.is_empty(),
             removed: removed.into(),
+            changed: changed.into(),
             remaining: added.into(),
             added: Vec::new(),
             links: BTreeSet::new(),
@@ -73,6 +79,14 @@ impl Engine {
             }
             reload.links.extend(self.remove_router(router));
         }
+        while budget > 0
+            && let Some(change) = reload.changed.pop_front()
+        {
+            budget -= 1;
+            let reconfigured = self.reconfigure(now, change);
+            reload.links.extend(reconfigured.reopen);
+            reload.needs_resync |= reconfigured.has_new_links;
+        }
         let mut awaits_rows = false;
         while budget > 0
             && !awaits_rows
@@ -98,15 +112,14 @@ impl Engine {
                 Err(error) => self.reports.send(Report::NoRoom(error)),
             }
         }
-        if !reload.removed.is_empty() || !reload.remaining.is_empty() {
+        if !(reload.removed.is_empty() && reload.changed.is_empty() && reload.remaining.is_empty()) {
             self.reloads.push_front(reload);
             return !awaits_rows;
         }
         for link in reload.links {
             self.reopen(link);
         }
-        // There may be new interfaces and new unicast peers.
-        self.resync_needed = true;
+        self.resync_needed |= reload.needs_resync;
         // Fails if the service is stopping.
         let _ = reload.reply.send(reload.added);
         !self.reloads.is_empty()
@@ -126,12 +139,17 @@ impl Engine {
             own.and_then(|(_, link)| link.ifindex)
         });
         self.request(Request::Forget { ifindex, entry: instance.xdp_entry(), row: instance.row });
+        self.close_unused(unused);
+        self.topology.links.get(instance.link).map(|_| instance.link)
+    }
+
+    /// Requests that links be closed that no router uses any more.
+    pub(super) fn close_unused(&self, unused: Vec<(LinkId, Link)>) {
         for (id, link) in unused {
             if let Link { ifindex: Some(ifindex), io, .. } = link {
                 self.request(Request::Close { link: id, ifindex, io });
             }
         }
-        self.topology.links.get(instance.link).map(|_| instance.link)
     }
 
     /// Lets the next sweep remove the addresses of a router whose removal the kernel has refused.

@@ -63,6 +63,13 @@ impl<K: Copy + Ord> Retries<K> {
         Some(retry.restores)
     }
 
+    /// Replaces all keys. Entries for which `renamed` returns `None` are dropped.
+    pub(crate) fn rekey(&mut self, renamed: impl Fn(K) -> Option<K>) {
+        let all = std::mem::take(&mut self.all).into_iter();
+        self.all = all.filter_map(|(key, retry)| Some((renamed(key)?, retry))).collect();
+        self.schedule = self.all.iter().map(|(key, retry)| (retry.at, *key)).collect();
+    }
+
     /// Returns whether a retry is scheduled but not yet due.
     pub(crate) fn is_pending(&self, key: K, now: Timestamp) -> bool {
         self.all.get(&key).is_some_and(|retry| retry.at > now)

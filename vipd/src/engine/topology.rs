@@ -28,6 +28,14 @@ pub(crate) struct Topology {
     by_row: Vec<Option<RouterId>>,
 }
 
+/// The result of a [change](Topology::change_router) of a router's settings.
+pub(crate) struct Changed {
+    /// New position of each former VIP, or `None` if it was removed.
+    pub(crate) positions: Vec<Option<usize>>,
+    /// Links that no router uses any more.
+    pub(crate) unused: Vec<(LinkId, Link)>,
+}
+
 /// The BPF program's maps have no row for another virtual router.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -72,13 +80,7 @@ impl Topology {
                 let role = LinkRole::VirtualMac { router, parent: link };
                 links.add(Link::new(format!("the macvlan of {}", settings.name), role))
             });
-            let vips = settings.placements.iter().zip(settings.router.all_addresses());
-            let vip_links = vips.map(|(placement, vip)| match &placement.interface {
-                Some(name) => links.find_or_add(name, LinkRole::AddressOnly),
-                // A virtual MAC belongs to one address family (RFC 9568 section 7.3).
-                None => macvlan.filter(|_| Family::of(vip.address) == settings.router.family).unwrap_or(link),
-            });
-            let vip_links = vip_links.collect();
+            let vip_links = vip_links(links, &settings, link, macvlan);
             Instance::new(settings, row, link, vip_links, macvlan)
         });
         let position = row.number() as usize;
@@ -86,6 +88,12 @@ impl Topology {
         if let Some(slot) = self.by_row.get_mut(position) {
             *slot = Some(router);
         }
+        self.register(router);
+        Ok(router)
+    }
+
+    /// Adds a router and its VIPs to the links that it uses.
+    fn register(&mut self, router: RouterId) {
         for link in self.links_of(router) {
             let Some(instance) = self.routers.get(router) else { continue };
             if let Some(found) = self.links.get_mut(link) {
@@ -95,7 +103,36 @@ impl Topology {
                 found.add_router(router, instance.is_owner(), vips.map(|(vip, _)| vip.address));
             }
         }
-        Ok(router)
+    }
+
+    /// Replaces the settings of a router that keeps its link, and adds and removes links for its VIPs.
+    pub(crate) fn change_router(
+        &mut self,
+        router: RouterId,
+        settings: Arc<config::Instance>,
+    ) -> Option<Changed> {
+        let former = self.links_of(router);
+        let instance = self.routers.get_mut(router)?;
+        let vip_links = vip_links(&mut self.links, &settings, instance.link, instance.macvlan);
+        let positions = instance.change(settings, vip_links);
+        for link in &former {
+            if let Some(link) = self.links.get_mut(*link) {
+                link.remove_router(router);
+            }
+        }
+        self.register(router);
+        Some(Changed { positions, unused: self.remove_unused(former) })
+    }
+
+    /// Removes those of the links that no router uses.
+    fn remove_unused(&mut self, links: Vec<LinkId>) -> Vec<(LinkId, Link)> {
+        let mut unused = Vec::new();
+        for id in links {
+            if self.links.get(id).is_some_and(|link| link.routers.is_empty()) {
+                unused.extend(self.links.remove(id).map(|link| (id, link)));
+            }
+        }
+        unused
     }
 
     /// Removes a virtual router and the links that no other router uses. Its row stays allocated
@@ -104,15 +141,12 @@ impl Topology {
         let links = self.links_of(router);
         let instance = self.routers.remove(router)?;
         self.unreleased += 1;
-        let mut unused = Vec::new();
-        for id in links {
-            let Some(link) = self.links.get_mut(id) else { continue };
-            link.remove_router(router);
-            if link.routers.is_empty() {
-                unused.extend(self.links.remove(id).map(|link| (id, link)));
+        for id in &links {
+            if let Some(link) = self.links.get_mut(*id) {
+                link.remove_router(router);
             }
         }
-        Some((instance, unused))
+        Some((instance, self.remove_unused(links)))
     }
 
     /// Releases the row of a removed router. Call this once the BPF program no longer uses the row.
@@ -171,6 +205,22 @@ impl Topology {
             routers: routers.collect(),
         })
     }
+}
+
+/// Returns the link of each VIP, adding links that do not exist yet.
+fn vip_links(
+    links: &mut Links,
+    settings: &config::Instance,
+    link: LinkId,
+    macvlan: Option<LinkId>,
+) -> Vec<LinkId> {
+    let vips = settings.placements.iter().zip(settings.router.all_addresses());
+    let vip_links = vips.map(|(placement, vip)| match &placement.interface {
+        Some(name) => links.find_or_add(name, LinkRole::AddressOnly),
+        // A virtual MAC belongs to one address family (RFC 9568 section 7.3).
+        None => macvlan.filter(|_| Family::of(vip.address) == settings.router.family).unwrap_or(link),
+    });
+    vip_links.collect()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::control::model::ChangeReport;
 use crate::control::protocol::Request;
 use crate::control::server::Credentials;
 use crate::engine::Handle;
-use crate::engine::command::{Added, Addition, Changes, Command};
+use crate::engine::command::{Added, Addition, Change, Changes, Command};
 use crate::engine::id::RouterId;
 use crate::vrrp::config::PRIORITY_OWNER;
 use crate::vrrp::{Fault, Impediment, Input};
@@ -56,10 +56,18 @@ struct Running {
     priority: Option<u8>,
 }
 
-/// The routers that a reload has removed and added.
+impl Running {
+    /// Returns the priority set by an administrator, unless new settings change the configured one.
+    fn kept_priority(&self, settings: &Instance) -> Option<u8> {
+        self.priority.filter(|_| settings.router.priority == self.settings.router.priority)
+    }
+}
+
+/// The routers that a reload has removed, changed and added.
 #[derive(Debug, Default)]
 pub(super) struct Reloaded {
     pub(super) removed: Vec<RouterId>,
+    pub(super) changed: Vec<(RouterId, Arc<Instance>)>,
     pub(super) added: Vec<Added>,
 }
 
@@ -231,9 +239,17 @@ impl Administrator {
             settings: Arc::clone(settings),
             is_drained: self.drained.contains(&settings.name),
         });
-        let changes =
-            Changes { removed: plan.removed.iter().filter_map(id).collect(), added: added.collect() };
-        if changes.removed.is_empty() && changes.added.is_empty() {
+        let changed = plan.changed.iter().filter_map(|settings| {
+            let running = self.running.get(&settings.name)?;
+            let priority = running.kept_priority(settings).unwrap_or(settings.router.priority);
+            Some(Change { router: running.id, settings: Arc::clone(settings), priority })
+        });
+        let changes = Changes {
+            removed: plan.removed.iter().filter_map(id).collect(),
+            changed: changed.collect(),
+            added: added.collect(),
+        };
+        if changes.removed.is_empty() && changes.changed.is_empty() && changes.added.is_empty() {
             self.config = config;
             finish(author, Ok(ChangeReport { changes: plan.lines }));
             return Some(Step::Reloaded(Reloaded::default()));
@@ -247,6 +263,13 @@ impl Administrator {
     fn applied(&mut self, (config, plan): (Config, Plan), added: Vec<Added>, author: Author) -> Reloaded {
         let removed: Vec<_> =
             plan.removed.iter().filter_map(|gone| self.running.remove(&gone.name)).collect();
+        let mut changed = Vec::new();
+        for settings in plan.changed {
+            let Some(running) = self.running.get_mut(&settings.name) else { continue };
+            running.priority = running.kept_priority(&settings);
+            running.settings = Arc::clone(&settings);
+            changed.push((running.id, settings));
+        }
         for Added { router, settings, .. } in &added {
             let running = Running { id: *router, settings: Arc::clone(settings), priority: None };
             self.running.insert(settings.name.clone(), running);
@@ -257,7 +280,7 @@ impl Administrator {
         }
         self.config = config;
         finish(author, Ok(ChangeReport { changes: plan.lines }));
-        Reloaded { removed: removed.into_iter().map(|gone| gone.id).collect(), added }
+        Reloaded { removed: removed.into_iter().map(|gone| gone.id).collect(), changed, added }
     }
 
     /// Drains instances or undoes this. All instances if `names` is empty.

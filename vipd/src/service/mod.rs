@@ -22,13 +22,14 @@
 mod administrator;
 pub(crate) mod bus;
 mod changes;
+mod difference;
 mod drained;
 mod events;
 mod foreign_xdp;
 pub(crate) mod link_io;
 mod log;
 mod notify;
-mod plan;
+pub(crate) mod plan;
 mod privilege;
 mod report;
 mod signals;

@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::difference::Differences;
 use crate::config::{Config, Instance};
 use crate::xdp::Sizes;
 
-/// The instances to remove and to add, and a line for each change.
+/// The instances to remove, to change and to add, and a line for each change.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
-    pub(super) removed: Vec<Arc<Instance>>,
-    pub(super) added: Vec<Arc<Instance>>,
-    pub(super) lines: Vec<String>,
+pub(crate) struct Plan {
+    pub(crate) removed: Vec<Arc<Instance>>,
+    /// Instances whose settings change while they run. Those that lose addresses come first.
+    pub(crate) changed: Vec<Arc<Instance>>,
+    pub(crate) added: Vec<Arc<Instance>>,
+    pub(crate) lines: Vec<String>,
 }
 
 impl Plan {
     /// Compares two configurations. Instances with the same name are the same instance.
-    pub(super) fn new(from: &Config, to: &Config) -> Self {
+    pub(crate) fn new(from: &Config, to: &Config) -> Self {
         let by_name = |config: &Config| -> BTreeMap<String, Arc<Instance>> {
             config.instances.iter().map(|one| (one.name.clone(), Arc::clone(one))).collect()
         };
@@ -29,11 +32,7 @@ impl Plan {
         for one in &to.instances {
             match before.get(&one.name) {
                 Some(known) if known == one => {}
-                Some(known) => {
-                    plan.lines.push(format!("{}: changed; started again", one.name));
-                    plan.removed.push(Arc::clone(known));
-                    plan.added.push(Arc::clone(one));
-                }
+                Some(known) => plan.change(known, one),
                 None => {
                     plan.lines.push(format!("{}: added", one.name));
                     plan.added.push(Arc::clone(one));
@@ -46,7 +45,26 @@ impl Plan {
         if plan.lines.is_empty() {
             plan.lines.push("nothing has changed".to_owned());
         }
+        let loses_addresses = |one: &Arc<Instance>| {
+            let known = before.get(&one.name).into_iter().flat_map(|known| known.router.all_addresses());
+            known.into_iter().any(|vip| !one.router.all_addresses().any(|other| other == vip))
+        };
+        plan.changed.sort_by_cached_key(|one| !loses_addresses(one));
         plan
+    }
+
+    /// Adds an instance that is in both configurations, with different settings.
+    fn change(&mut self, known: &Arc<Instance>, one: &Arc<Instance>) {
+        let Differences { in_place, restarting } = Differences::between(known, one);
+        let name = &one.name;
+        self.lines.extend(in_place.iter().map(|difference| format!("{name}: {difference}")));
+        if restarting.is_empty() {
+            self.changed.push(Arc::clone(one));
+        } else {
+            self.lines.push(format!("{name}: {}; started again", restarting.join(", ")));
+            self.removed.push(Arc::clone(known));
+            self.added.push(Arc::clone(one));
+        }
     }
 }
 
@@ -54,7 +72,7 @@ impl Plan {
 ///
 /// # Errors
 /// Returns a message that names the map that is too small.
-pub(super) fn check_room(available: Sizes, needed: Sizes) -> Result<(), String> {
+pub(crate) fn check_room(available: Sizes, needed: Sizes) -> Result<(), String> {
     for (what, available, needed) in [
         ("instances", available.routers, needed.routers),
         ("unicast peers", available.peers, needed.peers),
@@ -75,6 +93,7 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
+    use crate::vrrp::VirtualAddress;
 
     fn config(instances: &[(&str, u8, u8)]) -> Config {
         let mut text = String::new();
@@ -102,12 +121,43 @@ mod tests {
 
     #[test]
     fn only_instances_that_differ_are_listed() {
-        let from = config(&[("a", 1, 100), ("b", 2, 100), ("c", 3, 100)]);
-        let to = config(&[("c", 3, 100), ("b", 2, 150), ("d", 4, 100)]);
+        let from = config(&[("a", 1, 100), ("b", 2, 100), ("c", 3, 100), ("e", 5, 100)]);
+        let to = config(&[("c", 3, 100), ("b", 2, 150), ("d", 4, 100), ("e", 6, 200)]);
         let plan = Plan::new(&from, &to);
-        assert_eq!(names(&plan.removed), ["a", "b"]);
-        assert_eq!(names(&plan.added), ["b", "d"]);
-        assert_eq!(plan.lines, ["a: removed", "b: changed; started again", "d: added"]);
+        assert_eq!(names(&plan.removed), ["a", "e"]);
+        assert_eq!(names(&plan.changed), ["b"]);
+        assert_eq!(names(&plan.added), ["d", "e"]);
+        assert_eq!(
+            plan.lines,
+            [
+                "a: removed",
+                "b: priority 100 → 150",
+                "d: added",
+                "e: priority 100 → 200",
+                "e: virtual address 10.0.5.1/32 removed",
+                "e: virtual address 10.0.6.1/32 added",
+                "e: vrid 5 → 6; started again"
+            ]
+        );
+    }
+
+    #[test]
+    fn instances_that_lose_addresses_are_changed_first() {
+        let from = config(&[("a", 1, 100), ("b", 2, 100)]);
+        let mut to = from.clone();
+        let settings = |one: usize, vip: [u8; 4]| {
+            let mut changed = Instance::clone(&from.instances[one]);
+            changed.router.virtual_addresses.push(VirtualAddress { address: vip.into(), prefix: 32 });
+            changed.placements.push(changed.placements[0].clone());
+            changed
+        };
+        // The address of b moves to a.
+        let gaining = settings(0, [10, 0, 2, 1]);
+        let mut losing = settings(1, [10, 0, 9, 9]);
+        losing.router.virtual_addresses.remove(0);
+        losing.placements.remove(0);
+        to.instances = vec![Arc::new(gaining), Arc::new(losing)];
+        assert_eq!(names(&Plan::new(&from, &to).changed), ["b", "a"]);
     }
 
     #[test]

@@ -203,8 +203,11 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
         let removed = reloaded.removed.iter().filter_map(|router| self.log.instance(*router));
         let removed: Vec<_> = removed.cloned().collect();
-        let added: Vec<_> = reloaded.added.iter().map(|added| Arc::clone(&added.settings)).collect();
+        let added = reloaded.added.iter().map(|added| Arc::clone(&added.settings));
+        let changed = reloaded.changed.iter().map(|(_, settings)| Arc::clone(settings));
+        let added: Vec<_> = added.chain(changed).collect();
         self.notifications.reload(&removed, &added);
+        self.log.change(&reloaded.changed);
         self.log.remove(&reloaded.removed);
     }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use vipd_common::Timestamp;
+use vipd_common::address::to_words;
+use vipd_common::records::ClosedKey;
 
 use super::announcer::Packet;
 use super::{Effects, Proposal};
@@ -80,8 +82,8 @@ impl Effects {
             match action {
                 Action::AddAddresses(which) => self.collect(*router, *which, true, topology, reports),
                 Action::RemoveAddresses => self.collect(*router, Addresses::All, false, topology, reports),
-                Action::RemoveAddress(vip) => self.collect_removal(*router, *vip, topology),
-                Action::SendAdvert { .. } | Action::Announce { .. } => {}
+                // Removals of single addresses have been queued by `remove_one`.
+                Action::RemoveAddress(_) | Action::SendAdvert { .. } | Action::Announce { .. } => {}
             }
         }
     }
@@ -132,14 +134,34 @@ impl Effects {
 
     /// Queues the removal of one VIP of a router that stays master. The VIP must still be among the
     /// addresses of the instance.
-    fn collect_removal(&mut self, router: RouterId, removed: VirtualAddress, topology: &Topology) {
-        let Some(instance) = topology.routers.get(router) else { return };
+    pub(crate) fn remove_one(&mut self, router: RouterId, removed: VirtualAddress, topology: &mut Topology) {
+        let Topology { links, routers, .. } = topology;
+        let Some(instance) = routers.get_mut(router) else { return };
+        let is_removed = |key: &mut ClosedKey| key.address == to_words(removed.address);
+        self.reopen.extend(instance.closed.extract_if(.., is_removed).map(|key| (router, key)));
+        let instance = &*instance;
         for (position, vip) in instance.addresses.iter().enumerate() {
             if *vip == removed {
-                self.retries.take((router, position));
-                self.remove((router, position), instance, &topology.links);
+                self.remove((router, position), instance, links);
             }
         }
+    }
+
+    /// Renumbers pending work after a router's list of VIPs has changed. `positions` has the new
+    /// position of each former VIP.
+    pub(crate) fn renumber(&mut self, router: RouterId, positions: &[Option<usize>]) {
+        let renumbered = |vip: Vip| match vip {
+            (other, position) if other == router && position != MACVLAN => {
+                Some((router, positions.get(position).copied().flatten()?))
+            }
+            other => Some(other),
+        };
+        for origin in self.origins.iter_mut().flatten() {
+            origin.vip = origin.vip.and_then(renumbered);
+        }
+        self.added.retain_mut(|added| renumbered(added.vip).map(|vip| added.vip = vip).is_some());
+        self.retries.rekey(renumbered);
+        self.announcer.restart_round(router);
     }
 
     /// Queues the addition of a VIP that is missing although its router is master.

@@ -86,6 +86,23 @@ impl Announcer {
         }
     }
 
+    /// Restarts the current round of each burst of a router, because the positions of its addresses
+    /// have changed.
+    pub(crate) fn restart_round(&mut self, router: RouterId) {
+        let restart = |burst: &mut Burst| {
+            if burst.router == router {
+                burst.position = 0;
+            }
+        };
+        let mut ready = std::mem::take(&mut self.ready).into_vec();
+        ready.iter_mut().for_each(|Reverse(burst)| restart(burst));
+        self.ready = ready.into();
+        let mut paced = std::mem::take(&mut self.paced).into_vec();
+        paced.iter_mut().for_each(|Reverse((_, burst))| restart(burst));
+        self.paced = paced.into();
+        self.waiting.iter_mut().for_each(restart);
+    }
+
     fn is_void(&self, burst: &Burst) -> bool {
         self.void.get(burst.router.index()).is_some_and(|void| burst.order <= *void)
     }

@@ -4,6 +4,7 @@ mod addresses;
 mod allocation;
 mod order;
 mod probe;
+mod reload;
 mod topology;
 
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ use crate::netlink::Macvlans;
 use crate::service::link_io::LinkOpener;
 use crate::service::worker::LinkWork as _;
 use crate::service::{bus, topology};
-use crate::vrrp::State;
+use crate::vrrp::{Router, State};
 use crate::xdp::{Kernel, Loaded, OBJECT, Sizes, Verbosity};
 
 const NODE: Station = Station::Node(1);
@@ -63,6 +64,10 @@ impl Bench {
     /// Creates an engine with room for `closed` VIPs with `accept = false`.
     fn with_room(text: &str, closed: u32) -> Result<Self> {
         let config = Config::parse(text, "vipd.toml").map_err(|found| anyhow::anyhow!("{found}"))?;
+        Self::with_configuration(&config, closed)
+    }
+
+    fn with_configuration(config: &Config, closed: u32) -> Result<Self> {
         let sizes = Sizes { routers: ROUTERS.into(), peers: 0, closed, senders: 4096, burst: BURST };
         let Loaded { kernel, feed, counters: _, closed, steady, log: _ } =
             Kernel::load(OBJECT, sizes, Verbosity::Quiet)?;
@@ -72,7 +77,7 @@ impl Bench {
         let (transitions, _) = bus::bus(ROUTERS.into());
         let outlets = Outlets { requests, reports, transitions };
         let kernel_side = KernelSide { feed, closed, steady };
-        let topology = topology(&config, sizes)?;
+        let topology = topology(config, sizes)?;
         let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, outlets)?;
         for spec in engine.present().into_iter().filter_map(|link| engine.topology().spec(link)) {
             let io = Ok(opener.open(&spec)?);
@@ -82,7 +87,16 @@ impl Bench {
     }
 
     /// Runs turns until `is_met` returns true. Fails after [`SOON`], even if the engine is asleep.
-    fn turn_until(&mut self, what: &str, mut is_met: impl FnMut(&Self) -> bool) -> Result<()> {
+    fn turn_until(&mut self, what: &str, is_met: impl FnMut(&Self) -> bool) -> Result<()> {
+        self.run_until(what, is_met, false)
+    }
+
+    /// Like [`turn_until`](Self::turn_until), but also handles the engine's requests.
+    fn serve_until(&mut self, what: &str, is_met: impl FnMut(&Self) -> bool) -> Result<()> {
+        self.run_until(what, is_met, true)
+    }
+
+    fn run_until(&mut self, what: &str, mut is_met: impl FnMut(&Self) -> bool, serves: bool) -> Result<()> {
         let handle = self.handle.clone();
         let (done, over) = channel::<()>();
         let watchdog = thread::spawn(move || {
@@ -92,6 +106,9 @@ impl Bench {
         });
         while !is_met(self) {
             anyhow::ensure!(self.engine.turn()?, "not within {SOON:?}: {what}");
+            if serves {
+                self.serve()?;
+            }
         }
         drop(done);
         watchdog.join().expect("the watchdog does not panic");

@@ -84,6 +84,15 @@ impl Log {
         }
     }
 
+    /// Replaces the settings of routers that a reload has changed.
+    pub(super) fn change(&mut self, changed: &[(RouterId, Arc<Instance>)]) {
+        for (router, settings) in changed {
+            if let Some(log) = self.instances.get_mut(router) {
+                log.config = Arc::clone(settings);
+            }
+        }
+    }
+
     /// Stops logging the events of routers that a reload has removed.
     pub(super) fn remove(&mut self, removed: &[RouterId]) {
         for router in removed {

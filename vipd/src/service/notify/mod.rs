@@ -59,7 +59,8 @@ impl Notifications {
 
     /// Applies a reload. Reports of the removed instances must have been passed to
     /// [`change`](Self::change) before. An instance with the name of a removed one is its successor:
-    /// notifications of both are delivered in order.
+    /// notifications of both are delivered in order. `added` includes the instances whose settings have
+    /// changed.
     pub(super) fn reload(&mut self, removed: &[Arc<Instance>], added: &[Arc<Instance>]) {
         for old in removed {
             if added.iter().all(|new| new.name != old.name) {

@@ -1,0 +1,57 @@
+//! Changes the settings of a virtual router without a transition.
+//!
+//! The new settings differ only in what a running router can change: the priority, timers, addresses
+//! and announcements, but not in its identity or transport, which other nodes and the BPF program know.
+
+use vipd_common::Timestamp;
+
+use super::Engine;
+use super::command::Change;
+use super::id::LinkId;
+use crate::vrrp::Action;
+
+/// What remains to be done after a change.
+#[derive(Debug, Default)]
+pub(super) struct Reconfigured {
+    /// Link to open again, because the router's entry in the BPF program has changed.
+    pub(super) reopen: Option<LinkId>,
+    /// Whether the router uses links that did not exist before.
+    pub(super) has_new_links: bool,
+}
+
+impl Engine {
+    /// Applies new settings to a router. As master, the router adds and announces new addresses and
+    /// removes former ones; its next advert has the new contents.
+    pub(super) fn reconfigure(&mut self, now: Timestamp, change: Change) -> Reconfigured {
+        let Change { router: id, settings, priority } = change;
+        // The advert was received under the former settings.
+        self.dispatch_unchanged(now, id);
+        let Some(instance) = self.topology.routers.get_mut(id) else { return Reconfigured::default() };
+        if !instance.router.reconfigure(now, settings.router.clone(), priority) {
+            debug_assert!(false, "the service starts such a router again");
+            return Reconfigured::default();
+        }
+        let actions: Vec<_> = std::iter::from_fn(|| instance.router.poll_action()).collect();
+        let former_entry = instance.xdp_entry();
+        // Former addresses are removed while their positions are still known, and before others are added.
+        for action in &actions {
+            if let Action::RemoveAddress(vip) = action {
+                self.effects.remove_one(id, *vip, &mut self.topology);
+            }
+        }
+        let known_links = self.topology.links.iter().count();
+        let Some(reconfigured) = self.topology.change_router(id, settings) else {
+            return Reconfigured::default();
+        };
+        self.effects.renumber(id, &reconfigured.positions);
+        let has_new_links = self.topology.links.iter().count() > known_links;
+        self.close_unused(reconfigured.unused);
+        for action in actions {
+            self.effects.push(id, action);
+        }
+        self.settle(now, id);
+        let Some(instance) = self.topology.routers.get(id) else { return Reconfigured::default() };
+        let reopen = (instance.xdp_entry() != former_entry).then_some(instance.link);
+        Reconfigured { reopen, has_new_links }
+    }
+}

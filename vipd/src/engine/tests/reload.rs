@@ -1,0 +1,143 @@
+//! Random sequences of configurations.
+
+use std::collections::BTreeMap;
+use std::process;
+use std::sync::Arc;
+
+use super::*;
+use crate::config;
+use crate::engine::command::{Addition, Change};
+use crate::engine::id::RouterId;
+use crate::service::plan::Plan;
+
+const SEQUENCES: u64 = 6;
+const RELOADS: usize = 25;
+/// Number of addresses that move between the instances.
+const VIPS: u8 = 12;
+
+/// A reproducible source of random numbers (xorshift64).
+struct Random(u64);
+
+impl Random {
+    /// Returns a number below `limit`.
+    fn below(&mut self, limit: u8) -> u8 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        u8::try_from(self.0 % u64::from(limit)).expect("below a limit of eight bits")
+    }
+}
+
+/// Returns a valid configuration of 1 to 6 instances that share [`VIPS`] addresses.
+fn random_configuration(random: &mut Random) -> Config {
+    let count = 1 + random.below(6);
+    let mut vips = BTreeMap::<u8, Vec<String>>::new();
+    for last in 1..=VIPS {
+        let owner = random.below(8);
+        vips.entry(owner).or_default().push(format!("\"10.1.9.{last}/24\""));
+    }
+    let mut text = String::from("realtime = \"off\"\n");
+    for number in 0..count {
+        // Most keys have the same value as before.
+        let vrid = number + 1 + if random.below(8) == 0 { 100 } else { 0 };
+        let priority = 100 + 50 * random.below(2);
+        let interval = 10 * (1 + random.below(2));
+        let mut own = vips.remove(&number).unwrap_or_default();
+        own.push(format!("\"10.1.{number}.1\""));
+        let _ = write!(
+            text,
+            "[[instance]]\nname = \"{number}\"\ninterface = \"eth1\"\nvrid = {vrid}\npriority = {priority}\n\
+             advert_interval = \"{interval}ms\"\n\
+             virtual_addresses = [{}]\ngarp = {{ delay = \"0s\" }}\n",
+            own.join(", ")
+        );
+    }
+    Config::parse(&text, "vipd.toml").expect("a valid configuration")
+}
+
+/// The running instances by name, with their numbers of transitions to Master and of priority-0 adverts.
+type Running = BTreeMap<String, (RouterId, u64, u64)>;
+
+fn running(bench: &Bench) -> Running {
+    let routers = bench.engine.topology.routers.iter();
+    let routers = routers.map(|(id, instance)| {
+        let transitions = instance.router.snapshot().counters.master_transitions;
+        (instance.settings.name.clone(), (id, transitions, instance.sent.priority_zero))
+    });
+    routers.collect()
+}
+
+/// Returns the addresses in 10.1.0.0/16 of the interface, in order.
+fn present() -> Result<Vec<String>> {
+    let output = process::Command::new("ip").args(["-o", "-4", "address", "show", "dev", "eth1"]).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let words = text.split_whitespace().filter(|word| word.starts_with("10.1."));
+    let mut found: Vec<_> = words.map(str::to_owned).collect();
+    found.sort();
+    Ok(found)
+}
+
+fn configured(config: &Config) -> Vec<String> {
+    let vips = config.instances.iter().flat_map(|one| one.router.all_addresses());
+    let mut all: Vec<_> = vips.map(|vip| vip.to_string()).collect();
+    all.sort();
+    all
+}
+
+fn reload(bench: &mut Bench, plan: Plan, before: &Running) -> Result<()> {
+    let find = |one: &Arc<config::Instance>| before.get(&one.name).map(|(id, ..)| *id);
+    let changed = plan.changed.iter().filter_map(|settings| {
+        let (settings, priority) = (Arc::clone(settings), settings.router.priority);
+        Some(Change { router: find(&settings)?, settings, priority })
+    });
+    let changes = Changes {
+        removed: plan.removed.iter().filter_map(find).collect(),
+        changed: changed.collect(),
+        added: plan.added.into_iter().map(|settings| Addition { settings, is_drained: false }).collect(),
+    };
+    bench.reload(changes).map(drop)
+}
+
+/// After each reload, routers, adverts and addresses are the same as after a start with that file.
+/// Routers that keep running make no transition.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn state_after_any_sequence_of_reloads_is_that_of_a_fresh_start() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        for seed in 1..=SEQUENCES {
+            let mut random = Random(seed);
+            let mut config = random_configuration(&mut random);
+            let mut bench = Bench::with_configuration(&config, 0)?;
+            bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
+            for round in 0..RELOADS {
+                let next = random_configuration(&mut random);
+                let plan = Plan::new(&config, &next);
+                let added: Vec<_> = plan.added.iter().map(|one| one.name.clone()).collect();
+                let (before, lines) = (running(&bench), plan.lines.join("; "));
+                config = next;
+                reload(&mut bench, plan, &before)?;
+                let at = format!("seed {seed}, reload {round}: {lines}");
+                bench.serve_until(&at, |bench| bench.all_are(State::Master))?;
+                let wanted = configured(&config);
+                bench.serve_until(&at, |_| present().is_ok_and(|found| found == wanted))?;
+                let after = running(&bench);
+                assert!(after.keys().eq(config.instances.iter().map(|one| &one.name)), "{at}");
+                for name in after.keys().filter(|name| !added.contains(name)) {
+                    assert_eq!(after.get(name), before.get(name), "{name} keeps running; {at}");
+                }
+                for (_, instance) in bench.engine.topology.routers.iter() {
+                    let settings = config.instances.iter().find(|one| one.name == instance.settings.name);
+                    assert_eq!(Some(&instance.settings), settings, "{at}");
+                    assert_eq!(Some(instance.router.config()), settings.map(|one| &one.router), "{at}");
+                    let fresh = Router::new(instance.settings.router.clone());
+                    assert_eq!(instance.router.snapshot().priority, fresh.snapshot().priority, "{at}");
+                    assert!(instance.addresses.iter().copied().eq(instance.settings.router.all_addresses()));
+                }
+            }
+            bench.engine.shut_down(clock::now());
+            assert_eq!(present()?, [""; 0], "seed {seed}: nothing remains");
+        }
+        Ok(())
+    })
+}
