@@ -84,8 +84,8 @@ impl Injector {
         ensure!(!frames.is_empty() || count == 0, "no frames to send {count} times");
         let start = Instant::now();
         for (number, frame) in frames.iter().cycle().take(count).enumerate() {
-            let part = u32::try_from(number).context("more frames than 2^32")?;
-            let whole = u32::try_from(count).context("more frames than 2^32")?;
+            let part = u32::try_from(number).context("too many frames")?;
+            let whole = u32::try_from(count).context("too many frames")?;
             let due = start + duration.mul_f64(f64::from(part) / f64::from(whole));
             let early = due.saturating_duration_since(Instant::now());
             if !early.is_zero() {

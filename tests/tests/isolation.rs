@@ -31,7 +31,7 @@ fn router(lab: &Lab, station: Station, priority: u8) -> Result<Agent> {
 }
 
 /// Starts a pair of routers, applies `disturb` to the master, and checks that the master sends
-/// another 300 adverts and answers queries while the backup stays backup. Calls `meanwhile`
+/// another 300 adverts and answers queries while the backup remains in Backup. Calls `meanwhile`
 /// repeatedly.
 fn check_undisturbed<T>(
     lab: &Lab,

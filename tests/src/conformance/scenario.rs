@@ -19,7 +19,7 @@ pub struct Scenario {
     pub in_core: bool,
     /// Whether the scenario is played with real programs.
     pub in_lab: bool,
-    /// Known differences of programs.
+    /// Known differences, by program.
     pub notes: Vec<(Program, Note)>,
     /// Additional lines for vipd's configuration.
     pub vipd_lines: Vec<String>,

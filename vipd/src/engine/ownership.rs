@@ -15,7 +15,7 @@ use super::address_table::AddressTable;
 use crate::netlink::{Address, PROTO_VIPD};
 use crate::vrrp::{Family, VirtualAddress};
 
-/// The source of adverts on an interface.
+/// The primary address of an interface for one family: the source of the adverts sent on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Primary {
     /// An address that belongs to the interface itself.

@@ -42,7 +42,7 @@ impl ForeignXdp {
         if self.requests.is_none() {
             self.requests = Requests::open().ok();
         }
-        // The next check follows soon.
+        // The next check tries again.
         self.requests.as_mut()?.xdp_program(interface).ok().flatten()
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
 #[derive(Default)]
 pub(super) struct LinkInfo {
     kind: u32,
-    /// Id of the link.
+    /// ID of the link.
     pub(super) id: u32,
     program: u32,
     padding: u32,

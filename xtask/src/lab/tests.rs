@@ -41,7 +41,7 @@ fn all_options_are_parsed() {
 }
 
 #[test]
-fn repeat_and_compare_select_comparison() {
+fn repeat_or_compare_selects_a_comparison() {
     let args = parse("cut --repeat 5 --compare vipd,keepalived").unwrap();
     assert!(is_comparison(&args));
     assert_eq!((args.repeat, programs(&args)), (5, vec![Program::Vipd, Program::Keepalived]));

@@ -1,4 +1,4 @@
-//! What the sources of checks tell the tracker.
+//! Updates that the sources of checks send to the tracker.
 
 /// A tracked object, by its position in the tracker's table. Never reused while the agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
