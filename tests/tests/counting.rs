@@ -242,8 +242,8 @@ fn invalid_adverts_are_counted_by_reason_and_other_packets_pass() -> TestResult 
     let mut instances: Vec<_> = V3_ROUTERS.iter().map(|vrid| instance(*vrid, Version::V3)).collect();
     instances.push(instance(V2_ROUTER, Version::V2));
     let mut agent = Agent::new(&lab, NODE, vipd()?, &instances)?;
-    // The tap captures only packets that XDP passes. With TC ingress, it would also capture those that
-    // the program drops.
+    // The tap captures only packets that XDP passes. With TC ingress, it would also capture those
+    // that the program drops.
     agent.set_xdp_mode(XdpMode::Native)?;
     agent.start()?;
     try_wait_until("all instances to be in Backup", TIMEOUT, || all_in_backup(&agent))?;

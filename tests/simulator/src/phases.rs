@@ -21,7 +21,7 @@ pub struct Outcome {
     pub routers: usize,
     /// Virtual time that passed, in nanoseconds.
     pub passed: u64,
-    /// Digest of all events, which depends only on the seed.
+    /// Digest of all events, which depends only on the seed and the sabotage.
     pub digest: u64,
     /// The first violation of an invariant.
     pub violation: Option<Violation>,

@@ -186,7 +186,7 @@ impl Bench {
         padded.into()
     }
 
-    /// Returns the program, or the one for XDP if the frame is too long for TC programs.
+    /// Returns the program under test, or its XDP counterpart if the frame is too long for TC programs.
     fn runnable(&self, frame: &[u8]) -> Entry {
         match self.entry {
             Entry::Tc if frame.len() > TC_MAX => Entry::XdpFrags,
