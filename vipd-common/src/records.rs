@@ -102,7 +102,7 @@ pub struct PeerKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C)]
 pub struct ClosedKey {
-    /// Interface index the packet arrives on.
+    /// Index of the interface that the packet arrives on.
     pub ifindex: u32,
     /// [`FAMILY_IPV4`](crate::address::FAMILY_IPV4) or
     /// [`FAMILY_IPV6`](crate::address::FAMILY_IPV6).

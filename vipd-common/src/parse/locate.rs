@@ -62,7 +62,7 @@ impl Located {
     }
 }
 
-/// Finds the VRRP message in the IP packet of this version at the start of `packet`.
+/// Finds the VRRP message in `packet`, which starts with an IP header of this family.
 ///
 /// # Errors
 /// [`NotOurs`] if the packet must be passed untouched.

@@ -27,11 +27,11 @@ pub const DESTINATION: usize = 24;
 pub const NEXT_HEADER_ICMPV6: u8 = 58;
 /// The group of all VRRP routers, ff02::12 (RFC 9568 section 5.1.2.2).
 pub const VRRP_GROUP: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12];
-/// Its Ethernet address (RFC 2464 section 7).
+/// Ethernet address of [`VRRP_GROUP`] (RFC 2464 section 7).
 pub const VRRP_GROUP_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 0x12];
 /// All nodes, ff02::1.
 pub const ALL_NODES: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-/// Its Ethernet address.
+/// Ethernet address of [`ALL_NODES`] (RFC 2464 section 7).
 pub const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 /// The only valid Hop Limit of adverts and Neighbor Advertisements (RFC 9568 section 5.1.2.3,
 /// RFC 4861 section 7.1).
