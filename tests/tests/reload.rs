@@ -324,6 +324,43 @@ fn drained_instance_stays_drained_after_reload_and_restart() {
     assert!(error.contains("no instance is named \"VI_9\""), "{error}");
 }
 
+/// The master with the higher priority gives mastership away, and gets it back when its successor does
+/// the same.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn failover_moves_mastership_once_although_the_priority_is_higher() {
+    let lab = Lab::new(2).unwrap();
+    let capture = lab.capture().unwrap();
+    let one = start(&lab, &[Settings::new(51)]).unwrap();
+    let lower = configuration(&[Settings { priority: 100, ..Settings::new(51) }]);
+    let mut two = Agent::with_configuration(&lab, TWO, vipd().unwrap(), lower).unwrap();
+    two.start().unwrap();
+    wait_for_state(&two, "backup", TIMEOUT).unwrap();
+    let failover = json!({ "command": "failover", "instances": ["VI_51"] });
+    let refused = format!("{:#}", change(&two, &failover).expect_err("it is a backup"));
+    assert!(refused.contains("VI_51 is in state backup, not master"), "{refused}");
+
+    let since = WallTime::now();
+    assert_eq!(change(&one, &failover).unwrap(), ["VI_51: mastership given away"]);
+    wait_for_state(&two, "master", TIMEOUT).unwrap();
+    wait_for_state(&one, "backup", TIMEOUT).unwrap();
+    assert_eq!(status(&one).unwrap()[0].text("vipd:last-transition-reason"), "failover");
+    // Would be enough for several elections.
+    wait_until("twenty adverts of the new master", TIMEOUT, || {
+        let of_two = |advert: &vipd_tests::frame::Advert| advert.priority == 100;
+        capture.filter_map(since, |frame| frame.advert().filter(of_two)).len() >= 20
+    })
+    .unwrap();
+    assert_eq!(master_transitions(&one).unwrap(), [1]);
+
+    change(&two, &failover).unwrap();
+    wait_for_state(&one, "master", TIMEOUT).unwrap();
+    wait_for_state(&two, "backup", TIMEOUT).unwrap();
+    let mut all = priorities(&capture, since, 51);
+    all.retain(|priority| *priority != 150);
+    assert_eq!(all, [0, 100, 0], "each release is answered by one takeover");
+}
+
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn priority_changes_without_a_transition_and_is_restored() {

@@ -35,7 +35,7 @@ pub const DESTINATION: usize = 16;
 pub const PROTOCOL_VRRP: u8 = 112;
 /// The group of all VRRP routers (RFC 9568 section 5.1.1.2).
 pub const VRRP_GROUP: [u8; 4] = [224, 0, 0, 18];
-/// Its Ethernet address (RFC 1112 section 6.4).
+/// Ethernet address of [`VRRP_GROUP`] (RFC 1112 section 6.4).
 pub const VRRP_GROUP_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0x00, 0x00, 0x12];
 /// The only valid TTL of adverts (RFC 9568 section 5.1.1.3).
 pub const VRRP_TTL: u8 = 255;

@@ -91,6 +91,15 @@ Examples:
   sudo vipd undrain
   sudo vipd undrain VI_1 VI_2")]
     Undrain(Instances),
+    /// Give mastership of instances away once
+    #[command(after_help = "\
+Examples:
+  sudo vipd failover VI_1
+
+Run it on the master. It sends a priority-0 advert, so that a backup takes over at once, and then does
+not preempt the new master, even if its own priority is higher. It takes over again when the new master
+fails or gives mastership away.")]
+    Failover(Masters),
     /// Change the priority of an instance until the next start
     #[command(after_help = "\
 Examples:
@@ -115,6 +124,13 @@ Requires access to the control socket: run as root or as a member of the socket'
 pub(super) struct Instances {
     /// Names of instances; all instances if none is given
     #[arg(value_name = "NAME")]
+    pub(super) instances: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Masters {
+    /// Names of instances
+    #[arg(value_name = "NAME", required = true)]
     pub(super) instances: Vec<String>,
 }
 

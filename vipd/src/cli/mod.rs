@@ -26,7 +26,7 @@ use clap::Parser as _;
 use crate::config::ConfigError;
 use crate::control::protocol::Request;
 use crate::process::exec;
-use args::{Cli, Command, Instances, NewPriority, PriorityArgs};
+use args::{Cli, Command, Instances, Masters, NewPriority, PriorityArgs};
 use output::OutputError;
 
 /// Runs the program. Exit codes: 0 success, 1 error, 2 invalid command line.
@@ -48,6 +48,9 @@ pub fn main() -> ExitCode {
         }
         Command::Undrain(Instances { instances }) => {
             change::run(&Request::Undrain { instances }, &cli.runtime_dir)
+        }
+        Command::Failover(Masters { instances }) => {
+            change::run(&Request::Failover { instances }, &cli.runtime_dir)
         }
         Command::Priority(PriorityArgs { instance, priority: NewPriority(priority) }) => {
             change::run(&Request::Priority { instance, priority }, &cli.runtime_dir)

@@ -29,6 +29,11 @@ pub enum Request {
         /// Names of instances; all instances if empty.
         instances: Vec<String>,
     },
+    /// `{"command":"failover","instances":["VI_1"]}`: give mastership of these instances away once.
+    Failover {
+        /// Names of instances, at least one. All must be masters.
+        instances: Vec<String>,
+    },
     /// `{"command":"priority","instance":"VI_1","priority":150}`: replace the configured priority, or
     /// restore it if the priority is `null`.
     Priority {

@@ -1,4 +1,4 @@
-//! Changes to the running agent: reload, drain, priority.
+//! Changes to the running agent: reload, drain, failover, priority.
 //!
 //! Changes are made one at a time, in the order requested. A reload has two steps that take time:
 //! reading the file, which may block, and the engine's answer. The control thread serves other events
@@ -12,6 +12,7 @@ use rustix::process::geteuid;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::bus::Latest;
 use super::drained::Drained;
 use super::plan::{self, Plan};
 use crate::config::{Config, ConfigError, Instance};
@@ -22,7 +23,7 @@ use crate::engine::Handle;
 use crate::engine::command::{Added, Addition, Change, Changes, Command};
 use crate::engine::id::RouterId;
 use crate::vrrp::config::PRIORITY_OWNER;
-use crate::vrrp::{Fault, Impediment, Input};
+use crate::vrrp::{Fault, Impediment, Input, State};
 use crate::xdp::Sizes;
 
 /// Reply to a change, or a message for the user.
@@ -91,6 +92,8 @@ pub(super) struct Administrator {
     sizes: Sizes,
     engine: Handle,
     drained: Drained,
+    /// The present states of the instances.
+    latest: Latest,
     orders: mpsc::Receiver<Order>,
     phase: Phase,
 }
@@ -118,6 +121,7 @@ impl Administrator {
         sizes: Sizes,
         engine: Handle,
         drained: Drained,
+        latest: Latest,
     ) -> (Self, Orders) {
         let (sender, orders) = mpsc::channel(ORDERS);
         let running =
@@ -129,6 +133,7 @@ impl Administrator {
             sizes,
             engine,
             drained,
+            latest,
             orders,
             phase: Phase::Idle,
         };
@@ -209,6 +214,7 @@ impl Administrator {
         let outcome = match request {
             Request::Drain { instances } => self.drain(&instances, true),
             Request::Undrain { instances } => self.drain(&instances, false),
+            Request::Failover { instances } => self.fail_over(&instances),
             Request::Priority { instance, priority } => self.set_priority(&instance, priority),
             Request::Status | Request::Stats | Request::Events { .. } | Request::Reload => {
                 Err("not a change".to_owned())
@@ -299,6 +305,33 @@ impl Administrator {
             Ok(()) => Ok(ChangeReport { changes }),
             Err(error) => Err(format!("done, but cannot be remembered for the next start: {error}")),
         }
+    }
+
+    /// Gives mastership of instances away, if all of them are masters.
+    fn fail_over(&self, names: &[String]) -> Outcome {
+        if names.is_empty() {
+            return Err("name at least one instance".to_owned());
+        }
+        let mut routers = Vec::new();
+        for name in self.resolve(names)? {
+            let Some(running) = self.running.get(&name) else { return Err(unknown(&name)) };
+            if running.settings.router.priority == PRIORITY_OWNER {
+                return Err(format!(
+                    "{name} is the address owner, which takes mastership back at once; use `vipd drain {name}`"
+                ));
+            }
+            let state = self.latest.get(running.id).map_or(State::Initialize, |latest| latest.state);
+            if state != State::Master {
+                return Err(format!("{name} is in state {state}, not master; run the command on the master"));
+            }
+            routers.push((running.id, name));
+        }
+        let mut changes = Vec::new();
+        for (router, name) in routers {
+            self.engine.send(input(router, Input::Failover));
+            changes.push(format!("{name}: mastership given away"));
+        }
+        Ok(ChangeReport { changes })
     }
 
     fn set_priority(&mut self, name: &str, priority: Option<u8>) -> Outcome {

@@ -128,8 +128,15 @@ pub fn run(
 
     let running = roster.iter().map(|(id, _, settings)| (*id, Arc::clone(settings)));
     let drained = Drained::load(runtime_dir.path());
-    let (mut administrator, orders) =
-        Administrator::new(path.to_owned(), config.clone(), running, sizes, handle.clone(), drained);
+    let (mut administrator, orders) = Administrator::new(
+        path.to_owned(),
+        config.clone(),
+        running,
+        sizes,
+        handle.clone(),
+        drained,
+        latest.clone(),
+    );
     administrator.restore_drained();
     let events = EventLog::new();
     let recorder = Recorder::new(events.clone(), latest.clone());

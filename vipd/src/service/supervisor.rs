@@ -394,8 +394,15 @@ mod tests {
         let sizes = Sizes { routers: 1, peers: 0, closed: 0, senders: 1, burst: 1 };
         let drained = Drained::load(directory.path());
         let path = directory.path().join("vipd.toml");
-        let (administrator, orders) =
-            Administrator::new(path, config, std::iter::empty(), sizes, engine.clone(), drained);
+        let (administrator, orders) = Administrator::new(
+            path,
+            config,
+            std::iter::empty(),
+            sizes,
+            engine.clone(),
+            drained,
+            transitions.latest(),
+        );
         let supervisor = Supervisor {
             engine,
             source: Arc::new(Terminating),

@@ -30,6 +30,8 @@ pub(crate) struct Common {
     /// Whether a primary address has been reported since creation or the last shutdown.
     pub(crate) has_primary: bool,
     pub(crate) impediments: Impediments,
+    /// Whether the router has given mastership away and must not preempt its successor.
+    pub(crate) has_yielded: bool,
     /// End of `startup_delay`, counted from when the router could first have started.
     pub(crate) starts_at: Option<Timestamp>,
     /// Reason and time of the last transition.
@@ -69,6 +71,7 @@ impl Common {
             },
             has_primary: false,
             impediments: Impediments::default(),
+            has_yielded: false,
             starts_at: None,
             reason: None,
             since: Timestamp::ZERO,
@@ -91,7 +94,7 @@ impl Common {
     /// Preempt_Mode is false (RFC 9568 section 6.1, S25).
     #[inline]
     pub(crate) fn preempts(&self) -> bool {
-        self.config.preempt || self.config.is_owner()
+        (self.config.preempt && !self.has_yielded) || self.config.is_owner()
     }
 
     /// Returns whether this router and the sender both have priority 255: a misconfiguration (RFC

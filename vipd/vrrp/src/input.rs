@@ -30,6 +30,11 @@ pub enum Input {
     /// that it now outranks. A master does not send an extra advert, which would not change when a
     /// backup preempts: backups count from the last advert they accepted.
     Priority(u8),
+    /// The administrator gives mastership away once. A master that is not the owner sends a priority-0
+    /// advert and transitions to Backup. Until it becomes master again or restarts, it does not
+    /// preempt, because it would otherwise take mastership back from a lower-priority router at once.
+    /// Has no effect in other states.
+    Failover,
     /// The agent is stopping: the RFC's Shutdown event. The router starts again at the next
     /// [`PrimaryAddress`](Self::PrimaryAddress).
     Shutdown,

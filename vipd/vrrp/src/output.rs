@@ -121,6 +121,8 @@ pub enum Reason {
     HigherPriority,
     /// No advert was sent for so long that another router may have taken over.
     Stalled,
+    /// The administrator gave mastership away.
+    Failover,
     /// An impediment was set.
     Fault(Fault),
 }
@@ -137,6 +139,7 @@ impl fmt::Display for Reason {
             Self::Preempted => "lower-priority-master",
             Self::HigherPriority => "higher-priority-advert",
             Self::Stalled => "stalled",
+            Self::Failover => "failover",
             Self::Fault(fault) => return fault.fmt(f),
         })
     }

@@ -75,6 +75,7 @@ impl Router {
                 self.reassess(now);
             }
             Input::Priority(priority) => self.priority(priority),
+            Input::Failover => self.fail_over(now),
             Input::Shutdown => self.shutdown(now),
         }
     }
@@ -166,6 +167,7 @@ impl Router {
             reason: *reason,
             since: *since,
             priority: *priority,
+            preempts: self.common.preempts(),
             master: backup.and_then(Backup::master),
             active_interval,
             master_down_interval: self.common.down_interval(active_interval),
@@ -267,6 +269,15 @@ impl Router {
         }
     }
 
+    fn fail_over(&mut self, now: Timestamp) {
+        if let StateData::Master(_) = self.state
+            && !self.common.config.is_owner()
+        {
+            let transition = Master::fail_over(&mut self.common, now);
+            self.apply(now, transition);
+        }
+    }
+
     fn shutdown(&mut self, now: Timestamp) {
         self.common.has_primary = false;
         if let StateData::Initialize(initialize) = &mut self.state {
@@ -313,6 +324,7 @@ impl Router {
 
     /// Transitions to Initialize or Fault.
     fn leave(&mut self, now: Timestamp, to: StateData, reason: Reason) {
+        self.common.has_yielded = false;
         if let StateData::Master(_) = self.state {
             let fault = match to {
                 StateData::Fault(fault) => Some(fault),

@@ -45,6 +45,9 @@ pub struct Snapshot {
     pub since: Timestamp,
     /// Effective priority: 1 to 254, or 255 for the owner.
     pub priority: u8,
+    /// Whether the router preempts a lower-priority master: the configured `preempt`, but not after
+    /// [`Input::Failover`](crate::Input::Failover) until it is master again or restarts.
+    pub preempts: bool,
     /// In Backup, the source of the last accepted advert.
     pub master: Option<IpAddr>,
     /// Active_Adver_Interval: learned from the master, else the configured interval.

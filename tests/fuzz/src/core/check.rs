@@ -35,7 +35,9 @@ pub(super) fn transition(input: Input, due: bool, before: &Snapshot, after: &Sna
             // Without a primary address, or within startup_delay.
             (State::Fault(_), State::Initialize) => input == Input::Shutdown || readiness,
             (State::Backup, State::Master) => input == Input::Timeout && due,
-            (State::Master, State::Backup) => matches!(input, Input::Advert(_) | Input::FeedLoss),
+            (State::Master, State::Backup) => {
+                matches!(input, Input::Advert(_) | Input::FeedLoss | Input::Failover)
+            }
             (_, State::Initialize) => input == Input::Shutdown,
             (State::Fault(_), State::Backup | State::Master) | (_, State::Fault(_)) => readiness,
             (State::Backup, State::Backup) | (State::Master, State::Master) => true,
@@ -108,7 +110,7 @@ pub(super) fn follows(
     let interval = Interval::from_wire(Version::V3, advert.interval);
     let own = after.counters.own_adverts > before.counters.own_adverts;
     let (Version::V3, Some(interval), false) = (config.version(), interval, own) else { return };
-    let preempts = config.preempt || config.is_owner();
+    let preempts = before.preempts;
     let ignored = after.counters.priority_zero_ignored > before.counters.priority_zero_ignored;
     assert!(
         !ignored || before.master.is_some_and(|master| master != advert.source),

@@ -140,6 +140,7 @@ pub(super) enum Piece {
     Shutdown,
     FeedLoss,
     Restored(u8),
+    Failover,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -173,6 +174,7 @@ impl Piece {
             Self::Clear(which) => Input::Clear(KINDS[usize::from(*which) % KINDS.len()]),
             Self::Priority(priority) => Input::Priority(*priority),
             Self::Shutdown => Input::Shutdown,
+            Self::Failover => Input::Failover,
             Self::FeedLoss => Input::FeedLoss,
             Self::Restored(which) => {
                 let other = VirtualAddress { address: address(config.family, 1), prefix: 9 };

@@ -39,6 +39,7 @@ impl Master {
     /// Advertisement_Interval. The advert goes first because other routers' timers depend on it.
     pub(crate) fn enter(common: &mut Common, now: Timestamp, reason: Reason) -> Self {
         common.counters.master_transitions += 1;
+        common.has_yielded = false;
         common.send_advert();
         common.add_addresses();
         let Announcements { repeat, delay, refresh, .. } = common.config.announcements;
@@ -168,6 +169,13 @@ impl Master {
     fn yield_mastership(common: &mut Common, from: Timestamp, reason: Reason) -> Transition {
         common.remove_addresses();
         Transition { to: StateData::Backup(Backup::new(common, from)), reason, late: 0 }
+    }
+
+    /// Gives mastership away, as S19 does at Shutdown, but stays available as a backup.
+    pub(crate) fn fail_over(common: &mut Common, now: Timestamp) -> Transition {
+        common.send_priority_zero();
+        common.has_yielded = true;
+        Self::yield_mastership(common, now, Reason::Failover)
     }
 
     fn stalled(common: &mut Common, now: Timestamp) -> Transition {

@@ -38,6 +38,37 @@ fn stall_limit_is_the_smaller_of_down_after_adverts_and_three_intervals() {
     }
 }
 
+/// The administrator gives mastership away from the router with the higher priority.
+#[test]
+fn master_that_gave_mastership_away_does_not_preempt_its_successor() {
+    for version in VERSIONS {
+        let mut script = Script::master(config(version, SECOND));
+        let release = Action::SendAdvert { priority: 0 };
+        assert_eq!(script.input(Input::Failover), [release, Action::RemoveAddresses]);
+        assert_eq!(script.state(), State::Backup);
+        for _ in 0..10 {
+            script.advert(50, LOWER);
+            assert_eq!(script.wait(SECOND), [], "it follows the lower-priority master");
+        }
+        assert_eq!(script.input(Input::Failover), [], "a backup has nothing to give away");
+        // The successor fails. The router takes over, and from then on preempts as configured.
+        script.wait(4 * SECOND);
+        assert_eq!(script.state(), State::Master);
+        script.advert(200, HIGHER);
+        assert_eq!(script.state(), State::Backup);
+        script.advert(50, LOWER);
+        script.wait(4 * SECOND);
+        assert_eq!(script.state(), State::Master, "preempts");
+    }
+}
+
+#[test]
+fn owner_does_not_give_mastership_away() {
+    let mut script = Script::master(owner(Version::V3, SECOND));
+    assert_eq!(script.input(Input::Failover), []);
+    assert_eq!(script.state(), State::Master);
+}
+
 #[test]
 fn a_lower_priority_master_is_followed_until_preempt_delay_is_over() {
     for version in VERSIONS {
