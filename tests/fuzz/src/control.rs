@@ -14,9 +14,10 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
+use vipd::control::access::{Access, Credentials};
 use vipd::control::model::{ChangeReport, GlobalStatistics, StatsReport, StatusReport};
 use vipd::control::protocol::{MAX_REQUEST_BYTES, Request};
-use vipd::control::server::{Credentials, Source, serve};
+use vipd::control::server::{Source, serve};
 
 /// Time limit for a connection, below the server's timeout for idle clients.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,7 +88,7 @@ impl Server {
         let address = SocketAddr::from_abstract_name(name)?;
         let listener = UnixListener::bind_addr(&address)?;
         listener.set_nonblocking(true)?;
-        drop(runtime.spawn(serve(listener, Arc::new(Agent))));
+        drop(runtime.spawn(serve(listener, Arc::new(Agent), Access::default())));
         Ok(Self { runtime, address })
     }
 

@@ -1,5 +1,6 @@
 //! The control socket, which serves `vipd status`, `vipd stats` and `vipd events`: one JSON object per line.
 
+pub mod access;
 pub mod client;
 pub mod counters;
 pub mod event;

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::process::geteuid;
 
+use super::access::Access;
+
 const LOCK: &str = "vipd.lock";
 const SOCKET: &str = "control.sock";
 
@@ -131,20 +133,34 @@ impl RuntimeDir {
         &self.directory
     }
 
-    /// Binds the control socket: non-blocking, accessible to its owner and group.
+    /// Binds the control socket: non-blocking, accessible to its owner and group, or to all users if the
+    /// agent checks their groups.
     ///
     /// # Errors
     /// Returns an error if a system call fails, for example because the path does not fit in a
     /// socket address (107 bytes).
-    pub fn listen(&self) -> Result<UnixListener, RuntimeError> {
+    pub fn listen(&self, access: &Access) -> Result<UnixListener, RuntimeError> {
         let path = socket_path(&self.directory);
         let bind = || {
             let listener = UnixListener::bind(&path)?;
-            fs::set_permissions(&path, Permissions::from_mode(0o660))?;
+            fs::set_permissions(&path, mode(access))?;
             listener.set_nonblocking(true)?;
             Ok(listener)
         };
         bind().map_err(|cause| RuntimeError::System { action: "listen on", path: path.clone(), cause })
+    }
+
+    /// Adapts the mode of the control socket to new access rules.
+    ///
+    /// # Errors
+    /// Returns an error if a system call fails.
+    pub fn set_access(&self, access: &Access) -> Result<(), RuntimeError> {
+        let path = socket_path(&self.directory);
+        fs::set_permissions(&path, mode(access)).map_err(|cause| RuntimeError::System {
+            action: "change the mode of",
+            path,
+            cause,
+        })
     }
 
     fn remove_socket(&self) -> Result<(), RuntimeError> {
@@ -163,6 +179,10 @@ impl Drop for RuntimeDir {
         // If this fails, the next start removes the socket.
         let _ = self.remove_socket();
     }
+}
+
+fn mode(access: &Access) -> Permissions {
+    Permissions::from_mode(if access.is_by_group() { 0o666 } else { 0o660 })
 }
 
 fn create(directory: &Path) -> Result<(), RuntimeError> {

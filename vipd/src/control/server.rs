@@ -19,6 +19,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::access::{Access, Credentials, Right};
 use super::model::{ChangeReport, StatsReport, StatusReport};
 use super::protocol::{ErrorReply, MAX_REQUEST_BYTES, Request};
 
@@ -55,22 +56,6 @@ pub trait Source: Send + Sync + 'static {
     }
 }
 
-/// The process that has connected (`SO_PEERCRED`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Credentials {
-    /// Effective user ID.
-    pub uid: u32,
-    /// Process ID, if it is in a visible PID namespace.
-    pub pid: Option<i32>,
-}
-
-impl Credentials {
-    fn of(stream: &UnixStream) -> io::Result<Self> {
-        let credentials = stream.peer_cred()?;
-        Ok(Self { uid: credentials.uid(), pid: credentials.pid() })
-    }
-}
-
 /// Events, each an encoded line.
 #[derive(Debug)]
 pub struct Subscription {
@@ -80,13 +65,13 @@ pub struct Subscription {
     pub live: broadcast::Receiver<Arc<str>>,
 }
 
-/// Serves clients until the future is dropped, which closes their connections. Must be called in a
-/// tokio runtime.
+/// Serves clients that `access` admits until the future is dropped, which closes their connections.
+/// Must be called in a tokio runtime.
 ///
 /// # Errors
 /// Returns an error if the listener cannot be registered with the runtime. Otherwise it does not
 /// return.
-pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>) -> io::Result<()> {
+pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>, access: Access) -> io::Result<()> {
     let listener = UnixListener::from_std(listener)?;
     let mut clients = JoinSet::new();
     // One slot per client suffices: a client's next request is read after its last reply was sent.
@@ -101,10 +86,21 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>) -> io::R
         };
         while clients.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, _)) if clients.len() >= MAX_CLIENTS => reject_client(stream),
             Ok((stream, _)) => {
                 accepts = true;
-                clients.spawn(serve_client(stream, queries.clone(), Arc::clone(&source)));
+                match admit(&stream, &access, clients.len()) {
+                    Ok(peer) => {
+                        let queries = queries.clone();
+                        clients.spawn(serve_client(
+                            stream,
+                            peer,
+                            queries,
+                            Arc::clone(&source),
+                            access.clone(),
+                        ));
+                    }
+                    Err(error) => reject_client(stream, error),
+                }
             }
             Err(error) => {
                 // Most likely there are no file descriptors left. Log it once until a client is
@@ -121,12 +117,24 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>) -> io::R
     }
 }
 
-/// Sends an error to a client above the limit. Does not block: the buffer of a new socket has room
+/// Returns who the client is, or why it is not served. A client that may not query the agent takes no
+/// slot from others.
+fn admit(stream: &UnixStream, access: &Access, clients: usize) -> Result<Credentials, String> {
+    let peer = Credentials::of(stream).map_err(|error| format!("cannot identify the client: {error}"))?;
+    if access.right(&peer) < Right::Query {
+        return Err(access.refusal(&peer, Right::Query).to_string());
+    }
+    if clients >= MAX_CLIENTS {
+        return Err(format!("{MAX_CLIENTS} clients are already connected; try again later"));
+    }
+    Ok(peer)
+}
+
+/// Sends an error to a client that is not served. Does not block: the buffer of a new socket has room
 /// for one line.
-fn reject_client(stream: UnixStream) {
+fn reject_client(stream: UnixStream, error: String) {
     if let Ok(mut stream) = stream.into_std() {
-        let line = error_line(format!("{MAX_CLIENTS} clients are already connected; try again later"));
-        let _ = stream.write(&line);
+        let _ = stream.write(&error_line(error));
     }
 }
 
@@ -181,8 +189,13 @@ async fn report<T: Serialize>(
 }
 
 /// Serves one client until it disconnects, is idle for too long, or exceeds a limit.
-async fn serve_client(mut stream: UnixStream, queries: mpsc::Sender<Query>, source: Arc<impl Source>) {
-    let Ok(peer) = Credentials::of(&stream) else { return };
+async fn serve_client(
+    mut stream: UnixStream,
+    peer: Credentials,
+    queries: mpsc::Sender<Query>,
+    source: Arc<impl Source>,
+    access: Access,
+) {
     let (read_half, mut write_half) = stream.split();
     let mut reader = BufReader::new(read_half);
     loop {
@@ -195,7 +208,7 @@ async fn serve_client(mut stream: UnixStream, queries: mpsc::Sender<Query>, sour
             return;
         }
         let line = match &request {
-            Received::Request(text) => respond(text, peer, &queries, &*source).await,
+            Received::Request(text) => respond(text, &peer, &queries, &*source, &access).await,
             Received::TooLong => {
                 error_line(format!("a request is longer than {MAX_REQUEST_BYTES} bytes")).into()
             }
@@ -266,14 +279,18 @@ async fn read_request(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Re
 
 async fn respond(
     text: &[u8],
-    peer: Credentials,
+    peer: &Credentials,
     queries: &mpsc::Sender<Query>,
     source: &impl Source,
+    access: &Access,
 ) -> Line {
     let wanted = match serde_json::from_slice(text) {
         Ok(Request::Status) => Wanted::Status,
         Ok(Request::Stats) => Wanted::Stats,
-        Ok(request) => return reply_line(source.change(request, peer).await).into(),
+        Ok(_) if access.right(peer) < Right::Change => {
+            return error_line(access.refusal(peer, Right::Change).to_string()).into();
+        }
+        Ok(request) => return reply_line(source.change(request, peer.clone()).await).into(),
         Err(error) => {
             return error_line(format!(
                 "not a request: {error}; send {{\"command\":\"status\"}} or {{\"command\":\"stats\"}}"

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::access::{Access, Credentials};
 use super::client::{Client, ClientError};
 use super::model::{ChangeReport, GlobalStatistics, StatsReport, StatusReport};
 use super::protocol::{MAX_REQUEST_BYTES, Request};
 use super::runtime::{RuntimeDir, RuntimeError, socket_path};
-use super::server::{Credentials, MAX_CLIENTS, Source, WRITE_TIMEOUT, serve};
+use super::server::{MAX_CLIENTS, Source, WRITE_TIMEOUT, serve};
 
 /// Replies to `stats` with a report and to `status` with an error.
 struct Fixed;
@@ -46,14 +47,14 @@ impl Served {
     fn start() -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         let runtime_dir = RuntimeDir::open(directory.path()).expect("opened");
-        let listener = runtime_dir.listen().expect("listen");
+        let listener = runtime_dir.listen(&Access::default()).expect("listen");
         let (stop, stopped) = tokio::sync::oneshot::channel();
         thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
             runtime.block_on(async {
                 tokio::select! {
-                    ended = serve(listener, Arc::new(Fixed)) => panic!("the server ended: {ended:?}"),
+                    ended = serve(listener, Arc::new(Fixed), Access::default()) => panic!("the server ended: {ended:?}"),
                     _ = stopped => {}
                 }
             });
@@ -216,7 +217,7 @@ fn dropping_the_directory_releases_it_and_removes_the_socket() {
     let parent = tempfile::tempdir().expect("temporary directory");
     let path = parent.path().join("new");
     let first = RuntimeDir::open(&path).expect("opened");
-    let _listener = first.listen().expect("listen");
+    let _listener = first.listen(&Access::default()).expect("listen");
     assert!(socket_path(&path).exists());
     // A child that outlives the agent must not keep the lock.
     let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
@@ -228,7 +229,7 @@ fn dropping_the_directory_releases_it_and_removes_the_socket() {
     let second = open_once_released(&path);
     child.kill().and_then(|()| child.wait()).expect("child");
     let second = second.expect("opened");
-    second.listen().expect("the stale socket was removed");
+    second.listen(&Access::default()).expect("the stale socket was removed");
 }
 
 /// Opens the runtime directory once its lock has been released. A child process that another test

@@ -7,11 +7,13 @@ mod interface_claim;
 mod limits;
 mod lock;
 mod name_lock;
+mod peer;
 mod signals;
 
 pub use interface_claim::{ClaimError, InterfaceClaim};
 pub use limits::raise_open_files;
 pub use lock::{AgentLock, LockError, several_agents_run};
+pub(crate) use peer::peer_groups;
 #[cfg(test)]
 pub(crate) use signals::raise;
 pub use signals::{Received, SignalStream, Signals};

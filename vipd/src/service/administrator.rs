@@ -8,17 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::process::geteuid;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::bus::Latest;
 use super::drained::Drained;
 use super::plan::{self, Plan};
+use crate::config::operate::Control;
 use crate::config::{Config, ConfigError, Instance};
+use crate::control::access::Credentials;
 use crate::control::model::ChangeReport;
 use crate::control::protocol::Request;
-use crate::control::server::Credentials;
 use crate::engine::Handle;
 use crate::engine::command::{Added, Addition, Change, Changes, Command};
 use crate::engine::id::RouterId;
@@ -70,6 +70,8 @@ pub(super) struct Reloaded {
     pub(super) removed: Vec<RouterId>,
     pub(super) changed: Vec<(RouterId, Arc<Instance>)>,
     pub(super) added: Vec<Added>,
+    /// Who may use the control socket.
+    pub(super) control: Control,
 }
 
 /// A step of a reload, reported to the service manager.
@@ -198,14 +200,6 @@ impl Administrator {
 
     fn begin(&mut self, order: Order) -> Option<Step> {
         let Order { request, by } = order;
-        if let Author::Client(peer, _) = &by
-            && peer.uid != 0
-            && peer.uid != geteuid().as_raw()
-        {
-            let error = format!("user {} may not change the agent; run the command as root", peer.uid);
-            finish(by, Err(error));
-            return None;
-        }
         if let Request::Reload = request {
             let path = self.path.clone();
             self.phase = Phase::Reading(spawn_blocking(move || Config::load(path)), by);
@@ -256,9 +250,10 @@ impl Administrator {
             added: added.collect(),
         };
         if changes.removed.is_empty() && changes.changed.is_empty() && changes.added.is_empty() {
+            let control = config.control.clone();
             self.config = config;
             finish(author, Ok(ChangeReport { changes: plan.lines }));
-            return Some(Step::Reloaded(Reloaded::default()));
+            return Some(Step::Reloaded(Reloaded { control, ..Reloaded::default() }));
         }
         let (reply, answer) = oneshot::channel();
         self.engine.send(Command::Reload { changes, reply });
@@ -284,9 +279,10 @@ impl Administrator {
         if let Err(error) = self.drained.retain(|name| names.contains(name)) {
             tracing::warn!(%error, "cannot store which instances are drained");
         }
+        let control = config.control.clone();
         self.config = config;
         finish(author, Ok(ChangeReport { changes: plan.lines }));
-        Reloaded { removed: removed.into_iter().map(|gone| gone.id).collect(), changed, added }
+        Reloaded { removed: removed.into_iter().map(|gone| gone.id).collect(), changed, added, control }
     }
 
     /// Drains instances or undoes this. All instances if `names` is empty.

@@ -53,6 +53,7 @@ use vipd_common::records::BURST;
 
 use crate::config::Config;
 use crate::config::settings::Transport;
+use crate::control::access::Access;
 use crate::control::runtime::RuntimeDir;
 use crate::engine::command::Command;
 use crate::engine::topology::Topology;
@@ -150,6 +151,7 @@ pub fn run(
         source: Arc::new(Reporter::new(counters, handle.clone(), latest, orders.clone(), events, counts)),
         administrator,
         orders,
+        access: Access::new(config.control.clone()),
         events: recorder,
         notifications,
         log: Log::new(&roster),

@@ -42,6 +42,9 @@ impl Plan {
         if from.realtime != to.realtime {
             plan.lines.push("realtime: takes effect at the next start".to_owned());
         }
+        if from.control != to.control {
+            plan.lines.push("control: access to the control socket changed".to_owned());
+        }
         if plan.lines.is_empty() {
             plan.lines.push("nothing has changed".to_owned());
         }

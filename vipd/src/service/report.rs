@@ -14,13 +14,14 @@ use super::notify::{Counts, SharedCounts};
 use super::supervisor::DiscardCounters;
 use crate::config::Instance;
 use crate::config::settings::Transport;
+use crate::control::access::Credentials;
 use crate::control::counters::table;
 use crate::control::model::{
     self, ChangeReport, GlobalStatistics, InstanceStats, InstanceStatus, PeerStatus, Statistics, StatsReport,
     StatusReport,
 };
 use crate::control::protocol::Request;
-use crate::control::server::{Credentials, Source, Subscription};
+use crate::control::server::{Source, Subscription};
 use crate::engine::Handle;
 use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot, Sent};
 use crate::engine::instance::checksum_form;

@@ -17,6 +17,7 @@ use super::notify::Notifications;
 use super::signals::Response;
 use super::systemd::Systemd;
 use super::worker::{LinkWork, Worker};
+use crate::control::access::Access;
 use crate::control::protocol::Request as Change;
 use crate::control::runtime::RuntimeDir;
 use crate::control::server::{self, Source};
@@ -56,6 +57,8 @@ pub(super) struct Supervisor<S> {
     pub(super) administrator: Administrator,
     /// Requests changes, on behalf of a signal.
     pub(super) orders: Orders,
+    /// Who may use the control socket.
+    pub(super) access: Access,
     pub(super) events: Recorder,
     pub(super) notifications: Notifications,
     pub(super) log: Log,
@@ -88,10 +91,14 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let fatal = self.has_single_link.then_some(fatal);
         let result = runtime.block_on(async {
             let mut signals = signals.into_stream().context("cannot wait for signals")?;
-            let server = tokio::spawn(server::serve(runtime_dir.listen()?, Arc::clone(&self.source)));
+            let server = tokio::spawn(server::serve(
+                runtime_dir.listen(&self.access)?,
+                Arc::clone(&self.source),
+                self.access.clone(),
+            ));
             let worker = Worker::start(work, self.engine.clone(), fatal)?;
             start_engine()?;
-            let result = self.serve(&mut signals, &worker, &mut failed, &mut from_engine).await;
+            let result = self.serve(runtime_dir, &mut signals, &worker, &mut failed, &mut from_engine).await;
             server.abort();
             if !worker.stop(WORKER_TIMEOUT) {
                 tracing::warn!(
@@ -107,6 +114,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
 
     async fn serve(
         &mut self,
+        runtime_dir: &RuntimeDir,
         signals: &mut SignalStream,
         worker: &Worker,
         failed: &mut oneshot::Receiver<anyhow::Error>,
@@ -129,7 +137,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     Step::ReloadBegun => systemd.reloading(),
                     Step::ReloadRejected => systemd.ready(),
                     Step::Reloaded(reloaded) => {
-                        self.reloaded(&reloaded, from);
+                        self.reloaded(reloaded, runtime_dir, from);
                         systemd.ready();
                         // The interface that could not be opened may no longer be the only one.
                         may_fail = false;
@@ -196,7 +204,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
 
     /// Logs the last events of removed routers, which are in the channel by now, and from now on those
     /// of added routers.
-    fn reloaded(&mut self, reloaded: &Reloaded, from: &mut FromEngine) {
+    fn reloaded(&mut self, reloaded: Reloaded, runtime_dir: &RuntimeDir, from: &mut FromEngine) {
         self.log.add(&reloaded.added);
         while let Ok(report) = from.reports.try_recv() {
             self.write(report);
@@ -209,6 +217,10 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         self.notifications.reload(&removed, &added);
         self.log.change(&reloaded.changed);
         self.log.remove(&reloaded.removed);
+        self.access.replace(reloaded.control);
+        if let Err(error) = runtime_dir.set_access(&self.access) {
+            tracing::warn!(%error, "cannot apply the new access rules");
+        }
     }
 
     fn signal(&self, signal: Received) {
@@ -290,10 +302,10 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::control::access::Credentials;
     use crate::control::client::Client;
     use crate::control::model::{ChangeReport, StatsReport, StatusReport};
 
-    use crate::control::server::Credentials;
     use crate::engine::id::{Id as _, LinkId};
     use crate::engine::link_io::LinkIo;
     use crate::engine::link_spec::{LinkSpec, XdpEntry};
@@ -409,6 +421,7 @@ mod tests {
             administrator,
             orders,
             notifications: Notifications::new([]),
+            access: Access::default(),
             events: Recorder::new(EventLog::new(), transitions.latest()),
             log: Log::new(&[]),
             has_single_link: false,

@@ -1,0 +1,177 @@
+//! Who may use the control socket.
+//!
+//! The kernel reports the user and the groups of a client ([`Credentials`]); they cannot be forged.
+//! Without `[control]`, the mode of the socket file admits its owner and its group, and only root and the
+//! agent's user may change the agent. With `[control]`, any process can connect, and the agent rejects
+//! clients outside the configured groups at once.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustix::process::geteuid;
+use tokio::net::UnixStream;
+
+use crate::config::operate::Control;
+use crate::process::peer_groups;
+
+/// The process that has connected (`SO_PEERCRED`, `SO_PEERGROUPS`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Effective user ID.
+    pub uid: u32,
+    /// Process ID, if it is in a visible PID namespace.
+    pub pid: Option<i32>,
+    /// Effective group ID and supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+impl Credentials {
+    pub(super) fn of(stream: &UnixStream) -> io::Result<Self> {
+        let credentials = stream.peer_cred()?;
+        let mut groups = peer_groups(stream.as_fd())?;
+        groups.push(credentials.gid());
+        Ok(Self { uid: credentials.uid(), pid: credentials.pid(), groups })
+    }
+}
+
+/// What a client may do. Each right includes the previous ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// Nothing.
+    Nothing,
+    /// Query status, counters and events.
+    Query,
+    /// Change the running agent.
+    Change,
+}
+
+/// The access rules in use, which a reload replaces.
+#[derive(Clone, Debug, Default)]
+pub struct Access(Arc<RwLock<Control>>);
+
+impl Access {
+    /// Creates the rules of a configuration.
+    pub fn new(control: Control) -> Self {
+        Self(Arc::new(RwLock::new(control)))
+    }
+
+    /// Replaces the rules.
+    pub fn replace(&self, control: Control) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = control;
+    }
+
+    /// Returns whether any process may connect, because groups are configured.
+    pub fn is_by_group(&self) -> bool {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner) != Control::default()
+    }
+
+    /// Returns what a client may do.
+    pub fn right(&self, client: &Credentials) -> Right {
+        let control = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let Control { read_group, admin_group } = &*control;
+        let is_in = |gid: u32| client.groups.contains(&gid);
+        if client.uid == 0 || client.uid == geteuid().as_raw() {
+            Right::Change
+        } else if admin_group.as_ref().is_some_and(|group| is_in(group.gid)) {
+            Right::Change
+        } else if *control == Control::default() || read_group.as_ref().is_some_and(|group| is_in(group.gid))
+        {
+            // Without groups, the mode of the socket file has already admitted the client.
+            Right::Query
+        } else {
+            Right::Nothing
+        }
+    }
+
+    /// Describes, for a client without sufficient rights, who has them.
+    pub(super) fn refusal(&self, client: &Credentials, needed: Right) -> Refusal {
+        let control = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let group = match needed {
+            Right::Change => control.admin_group.as_ref(),
+            Right::Query | Right::Nothing => control.read_group.as_ref().or(control.admin_group.as_ref()),
+        };
+        Refusal { uid: client.uid, needed, group: group.map(|group| group.name.clone()) }
+    }
+}
+
+/// A request that the client may not make.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    uid: u32,
+    needed: Right,
+    group: Option<String>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.needed == Right::Change { "change" } else { "query" };
+        write!(f, "user {} may not {verb} the agent; run the command as root", self.uid)?;
+        match &self.group {
+            Some(group) => write!(f, " or as a member of group {group}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::operate::UserGroup;
+
+    fn group(name: &str, gid: u32) -> Option<UserGroup> {
+        Some(UserGroup { name: name.to_owned(), gid })
+    }
+
+    fn client(uid: u32, groups: &[u32]) -> Credentials {
+        Credentials { uid, pid: None, groups: groups.to_vec() }
+    }
+
+    #[test]
+    fn rights_depend_on_user_and_groups() {
+        const STRANGER: u32 = 54_321;
+        let none = Access::default();
+        let read = Access::new(Control { read_group: group("adm", 4), admin_group: None });
+        let admin = Access::new(Control { read_group: None, admin_group: group("vipd", 900) });
+        let both = Access::new(Control { read_group: group("adm", 4), admin_group: group("vipd", 900) });
+        for (access, uid, groups, right) in [
+            (&none, 0, &[][..], Right::Change),
+            (&none, geteuid().as_raw(), &[], Right::Change),
+            (&none, STRANGER, &[1, 2], Right::Query),
+            (&read, STRANGER, &[1, 4], Right::Query),
+            (&read, STRANGER, &[1, 900], Right::Nothing),
+            (&admin, STRANGER, &[4], Right::Nothing),
+            (&admin, STRANGER, &[900], Right::Change),
+            (&both, STRANGER, &[4], Right::Query),
+            (&both, STRANGER, &[4, 900], Right::Change),
+            (&both, STRANGER, &[], Right::Nothing),
+            (&both, 0, &[], Right::Change),
+        ] {
+            assert_eq!(access.right(&client(uid, groups)), right, "{access:?}, user {uid} in {groups:?}");
+        }
+    }
+
+    #[test]
+    fn refusal_names_the_group_that_has_the_right() {
+        let both = Access::new(Control { read_group: group("adm", 4), admin_group: group("vipd", 900) });
+        let refusal = |needed| both.refusal(&client(1000, &[]), needed).to_string();
+        assert_eq!(
+            refusal(Right::Change),
+            "user 1000 may not change the agent; run the command as root or as a member of group vipd"
+        );
+        assert_eq!(
+            refusal(Right::Query),
+            "user 1000 may not query the agent; run the command as root or as a member of group adm"
+        );
+    }
+
+    #[test]
+    fn reload_replaces_the_rules() {
+        let access = Access::default();
+        let shared = access.clone();
+        assert!(!access.is_by_group());
+        shared.replace(Control { read_group: group("adm", 4), admin_group: None });
+        assert!(access.is_by_group());
+    }
+}
