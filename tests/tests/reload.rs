@@ -180,7 +180,7 @@ fn master_changes_its_settings_without_a_transition() {
     .unwrap();
     let expected = (200, 5, vec![added.into(), kept.into()]);
     wait_until("the new settings to be advertised", TIMEOUT, || {
-        let adverts = capture.filter_map(since, |frame| frame.advert());
+        let adverts = capture.filter_map(since, vipd_tests::frame::Frame::advert);
         let last = adverts.into_iter().next_back();
         last.is_some_and(|advert| (advert.priority, advert.interval, advert.addresses) == expected)
     })

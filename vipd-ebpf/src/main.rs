@@ -24,29 +24,36 @@
 #[cfg(target_arch = "bpf")]
 mod accept;
 #[cfg(target_arch = "bpf")]
-mod classify;
-#[cfg(target_arch = "bpf")]
 mod cursor;
+#[cfg(target_arch = "bpf")]
+mod fast_path;
 #[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
 mod limit;
 #[cfg(target_arch = "bpf")]
 mod maps;
-#[cfg(target_arch = "bpf")]
-mod publish;
 
 #[cfg(target_arch = "bpf")]
 #[expect(clippy::needless_pass_by_value, reason = "the signature that aya's macros call")]
-mod entry {
-    use aya_ebpf::bindings::{tcx_action_base, xdp_action};
+mod program {
+    use aya_ebpf::bindings::{BPF_RB_NO_WAKEUP, tcx_action_base, xdp_action};
+    use aya_ebpf::helpers::bpf_ktime_get_ns;
     use aya_ebpf::macros::{classifier, xdp};
     use aya_ebpf::programs::{TcContext, XdpContext};
-    use vipd_common::wire::{ethernet, ip};
+    use aya_log_ebpf::debug;
+    use vipd_common::counters::Counter;
+    use vipd_common::parse::{Advert, ChecksumForm, Expected, Located, NotOurs, locate, validate};
+    use vipd_common::records::{AdvertRecord, PeerKey, RouterKey, RouterSlot};
+    use vipd_common::wire::ip::{self, Ip};
+    use vipd_common::wire::{ethernet, ipv4};
 
-    use crate::classify::{Verdict, classify};
-    use crate::cursor::Direct;
-    use crate::frame::{is_other_vlan, lacks_ethernet_header, pull_headers};
+    use crate::accept::is_closed;
+    use crate::cursor::{Direct, Windowed};
+    use crate::fast_path::{Novelty, compare, wake};
+    use crate::frame::{Frame, is_other_vlan, lacks_ethernet_header, pull_headers};
+    use crate::limit::{charge, charge_sender};
+    use crate::maps::{ADVERTS, PEERS, ROUTERS, count, count_discarded, count_lost, count_unassigned};
 
     /// For drivers that support linear buffers only.
     #[xdp]
@@ -100,6 +107,139 @@ mod entry {
             Verdict::Pass => tcx_action_base::TCX_NEXT,
             Verdict::Drop => tcx_action_base::TCX_DROP,
         }
+    }
+
+    /// The action to take on a frame.
+    enum Verdict {
+        /// Any other frame: passed untouched.
+        Pass,
+        /// An advert for a configured virtual router, published or discarded, or a packet to a VIP with
+        /// Accept_Mode false: kept from the network stack.
+        Drop,
+    }
+
+    /// Classifies and counts a frame that contains this IP packet, and publishes it if it is a valid advert.
+    #[inline(always)]
+    fn classify<F: Frame>(ctx: &F, ip: Option<Ip>) -> Verdict {
+        let Some(ip) = ip else {
+            return Verdict::Pass;
+        };
+        if ip.protocol != ipv4::PROTOCOL_VRRP {
+            return if is_closed(ctx, &ip) { Verdict::Drop } else { Verdict::Pass };
+        }
+        let Some(packet) = Windowed::copy(ctx, ip.offset) else {
+            return Verdict::Pass;
+        };
+        let ifindex = ctx.ifindex();
+        let (located, slot) = match claim(&packet, ip.version, ifindex) {
+            Ok(found) => found,
+            Err(reason) => {
+                count_unassigned(reason.counter());
+                return Verdict::Pass;
+            }
+        };
+        match check(&packet, &located, &slot) {
+            Ok(advert) => publish(ifindex, slot.row, &advert),
+            Err(reason) => {
+                count_discarded(slot.row, reason);
+                // Removed by the verifier unless the loader enables debug logging.
+                debug!(
+                    ctx,
+                    "vrid {} on interface {}: advert discarded, counter {}",
+                    located.vrid,
+                    ifindex,
+                    reason as u32
+                );
+            }
+        }
+        Verdict::Drop
+    }
+
+    /// Finds the virtual router that a packet is addressed to.
+    #[inline(always)]
+    fn claim(packet: &Windowed, version: u8, ifindex: u32) -> Result<(Located, RouterSlot), NotOurs> {
+        let located = locate(packet, version)?;
+        let key = RouterKey::new(ifindex, located.vrid, located.family);
+        // SAFETY: the value is copied in one read; user space only replaces it as a whole.
+        let Some(slot) = (unsafe { ROUTERS.get(key) }).copied() else {
+            return Err(located.unclaimed());
+        };
+        if located.destination != slot.destination {
+            return Err(NotOurs::Destination);
+        }
+        Ok((located, slot))
+    }
+
+    /// Validates an advert, and its source if the router has unicast peers.
+    #[inline(always)]
+    fn check(packet: &Windowed, located: &Located, slot: &RouterSlot) -> Result<Advert, Counter> {
+        let ttl = if slot.unicast == 0 {
+            ipv4::VRRP_TTL
+        } else {
+            let peer = PeerKey { row: slot.row, address: located.source };
+            // SAFETY: a single byte, which user space does not change.
+            unsafe { PEERS.get(peer) }.copied().ok_or(Counter::PeerErrors)?
+        };
+        let expected = Expected {
+            version: slot.version,
+            authentication: slot.authentication,
+            password: slot.password,
+            ttl,
+            empty: slot.empty != 0,
+        };
+        validate(packet, located, &expected)
+    }
+
+    /// Counts the advert. If it is unchanged, stores its arrival. Otherwise, if it is within the rate limit,
+    /// writes a record to the ring and wakes the reader, or counts the loss if the ring is full.
+    #[inline(always)]
+    fn publish(ifindex: u32, row: u32, advert: &Advert) {
+        count(row, Counter::AdvertisementRcvd);
+        match advert.checksum {
+            ChecksumForm::V2 | ChecksumForm::Ipv6 => {}
+            ChecksumForm::Rfc5798 => count(row, Counter::ChecksumRfc5798Rcvd),
+            ChecksumForm::Rfc9568 => count(row, Counter::ChecksumRfc9568Rcvd),
+        }
+        if !advert.link_local {
+            count(row, Counter::NotLinkLocal);
+        }
+        if advert.priority == 0 {
+            count(row, Counter::PriorityZeroRcvd);
+        }
+        // SAFETY: the helper has no preconditions.
+        let arrival = unsafe { bpf_ktime_get_ns() };
+        let (last_unchanged, conforms) = match compare(row, advert, arrival) {
+            Novelty::Unchanged => return,
+            Novelty::PreviouslySteady { last_unchanged, bucket } => (last_unchanged, charge(bucket, arrival)),
+            Novelty::New { last_unchanged } => (last_unchanged, charge_sender(row, advert, arrival)),
+        };
+        if !conforms {
+            count_discarded(row, Counter::RateLimited);
+            return;
+        }
+        let Some(mut entry) = ADVERTS.reserve::<AdvertRecord>(0) else {
+            count_lost(row);
+            return;
+        };
+        entry.write(AdvertRecord {
+            arrival,
+            addresses: advert.addresses,
+            row,
+            ifindex,
+            source: advert.source,
+            interval: advert.interval,
+            vrid: advert.vrid,
+            family: advert.family,
+            version: advert.version,
+            priority: advert.priority,
+            count: advert.count,
+            checksum: advert.checksum as u8,
+            last_unchanged,
+        });
+        // Committing is a full barrier (xchg in `bpf_ringbuf_commit`). The reader checks the ring after
+        // setting ASLEEP, so either it finds this record, or `wake` finds ASLEEP set.
+        entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+        wake();
     }
 
     /// Never called: the verifier would reject an endless loop in a reachable path.

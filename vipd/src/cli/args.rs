@@ -47,8 +47,9 @@ Examples:
   vipd check
   vipd check && sudo systemctl reload vipd
 
-The file is also checked against the network interfaces of this machine. Errors and warnings are
-printed to standard error. The exit status is 1 if there are errors; warnings do not affect it.")]
+The file is also checked against the network interfaces of this machine.
+Errors and warnings are printed to standard error. The exit status is 1 if
+there are errors; warnings do not affect it.")]
     Check(ConfigArgs),
     /// Show the counters of a running agent
     #[command(after_help = "\
@@ -58,7 +59,8 @@ Examples:
   vipd stats --json | jq .global
   vipd stats --prometheus > /var/lib/node_exporter/vipd.prom
 
-Requires access to the control socket: run as root or as a member of the socket's group.")]
+Requires access to the control socket: run as root or as a member of the
+socket's group.")]
     Stats(StatsArgs),
     /// Show the state of every instance of a running agent
     #[command(after_help = "\
@@ -66,15 +68,16 @@ Examples:
   vipd status
   vipd status --json | jq -r '.instances[] | select(.state == \"master\") | .name'
 
-Requires access to the control socket: run as root or as a member of the socket's group.")]
+Requires access to the control socket: run as root or as a member of the
+socket's group.")]
     Status(StatusArgs),
     /// Apply the configuration file to a running agent, without disturbing unchanged instances
     #[command(after_help = "\
 Examples:
   vipd check && sudo vipd reload
 
-Prints a line for each change. If the file has errors, prints all of them and changes nothing. Signal
-SIGHUP does the same, with the result in the log.")]
+Prints a line for each change. If the file has errors, prints all of them and
+changes nothing. Signal SIGHUP does the same, with the result in the log.")]
     Reload,
     /// Hand instances over to other nodes and keep them in fault until `undrain`
     #[command(after_help = "\
@@ -82,8 +85,9 @@ Examples:
   sudo vipd drain                  all instances, for example before maintenance
   sudo vipd drain VI_1 VI_2
 
-A master sends a priority-0 advert, so that a backup takes over at once. Instances stay drained when the
-configuration is reloaded and when the agent is restarted.")]
+A master sends a priority-0 advert, so that a backup takes over at once.
+Instances stay drained when the configuration is reloaded and when the agent
+is restarted.")]
     Drain(Instances),
     /// Put drained instances back into service
     #[command(after_help = "\
@@ -96,9 +100,10 @@ Examples:
 Examples:
   sudo vipd failover VI_1
 
-Run it on the master. It sends a priority-0 advert, so that a backup takes over at once, and then does
-not preempt the new master, even if its own priority is higher. It takes over again when the new master
-fails or gives mastership away.")]
+Run it on the master. It sends a priority-0 advert, so that a backup takes
+over at once, and then does not preempt the new master, even if its own
+priority is higher. It takes over again when the new master fails or gives
+mastership away.")]
     Failover(Masters),
     /// Change the priority of an instance until the next start
     #[command(after_help = "\
@@ -114,9 +119,11 @@ Examples:
   vipd events
   vipd events --follow --json | jq 'select(.to == \"master\")'
 
-The agent keeps the last 1024 events. With --follow, a reader that is too slow is disconnected.
+The agent keeps the last 1024 events. With --follow, a reader that is too slow
+is disconnected.
 
-Requires access to the control socket: run as root or as a member of the socket's group.")]
+Requires access to the control socket: run as root or as a member of the
+socket's group.")]
     Events(EventsArgs),
 }
 

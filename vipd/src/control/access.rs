@@ -13,8 +13,25 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustix::process::geteuid;
 use tokio::net::UnixStream;
 
-use crate::config::operate::Control;
 use crate::process::peer_groups;
+
+/// The groups whose members may use the control socket. Root and the agent's user always may.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Group whose members may query the agent.
+    pub read_group: Option<Group>,
+    /// Group whose members may also change the agent.
+    pub admin_group: Option<Group>,
+}
+
+/// A group of users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Name, for messages.
+    pub name: String,
+    /// Group ID.
+    pub gid: u32,
+}
 
 /// The process that has connected (`SO_PEERCRED`, `SO_PEERGROUPS`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,35 +66,33 @@ pub enum Right {
 
 /// The access rules in use, which a reload replaces.
 #[derive(Clone, Debug, Default)]
-pub struct Access(Arc<RwLock<Control>>);
+pub struct Access(Arc<RwLock<Rules>>);
 
 impl Access {
     /// Creates the rules of a configuration.
-    pub fn new(control: Control) -> Self {
-        Self(Arc::new(RwLock::new(control)))
+    pub fn new(rules: Rules) -> Self {
+        Self(Arc::new(RwLock::new(rules)))
     }
 
     /// Replaces the rules.
-    pub fn replace(&self, control: Control) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = control;
+    pub fn replace(&self, rules: Rules) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
     /// Returns whether any process may connect, because groups are configured.
     pub fn is_by_group(&self) -> bool {
-        *self.0.read().unwrap_or_else(PoisonError::into_inner) != Control::default()
+        *self.0.read().unwrap_or_else(PoisonError::into_inner) != Rules::default()
     }
 
     /// Returns what a client may do.
     pub fn right(&self, client: &Credentials) -> Right {
-        let control = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let Control { read_group, admin_group } = &*control;
+        let rules = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let Rules { read_group, admin_group } = &*rules;
         let is_in = |gid: u32| client.groups.contains(&gid);
-        if client.uid == 0 || client.uid == geteuid().as_raw() {
+        let is_owner = client.uid == 0 || client.uid == geteuid().as_raw();
+        if is_owner || admin_group.as_ref().is_some_and(|group| is_in(group.gid)) {
             Right::Change
-        } else if admin_group.as_ref().is_some_and(|group| is_in(group.gid)) {
-            Right::Change
-        } else if *control == Control::default() || read_group.as_ref().is_some_and(|group| is_in(group.gid))
-        {
+        } else if *rules == Rules::default() || read_group.as_ref().is_some_and(|group| is_in(group.gid)) {
             // Without groups, the mode of the socket file has already admitted the client.
             Right::Query
         } else {
@@ -87,10 +102,10 @@ impl Access {
 
     /// Describes, for a client without sufficient rights, who has them.
     pub(super) fn refusal(&self, client: &Credentials, needed: Right) -> Refusal {
-        let control = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let rules = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let group = match needed {
-            Right::Change => control.admin_group.as_ref(),
-            Right::Query | Right::Nothing => control.read_group.as_ref().or(control.admin_group.as_ref()),
+            Right::Change => rules.admin_group.as_ref(),
+            Right::Query | Right::Nothing => rules.read_group.as_ref().or(rules.admin_group.as_ref()),
         };
         Refusal { uid: client.uid, needed, group: group.map(|group| group.name.clone()) }
     }
@@ -118,10 +133,10 @@ impl fmt::Display for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::operate::UserGroup;
 
-    fn group(name: &str, gid: u32) -> Option<UserGroup> {
-        Some(UserGroup { name: name.to_owned(), gid })
+    fn rules(read: Option<(&str, u32)>, admin: Option<(&str, u32)>) -> Rules {
+        let group = |(name, gid): (&str, u32)| Group { name: name.to_owned(), gid };
+        Rules { read_group: read.map(group), admin_group: admin.map(group) }
     }
 
     fn client(uid: u32, groups: &[u32]) -> Credentials {
@@ -132,9 +147,9 @@ mod tests {
     fn rights_depend_on_user_and_groups() {
         const STRANGER: u32 = 54_321;
         let none = Access::default();
-        let read = Access::new(Control { read_group: group("adm", 4), admin_group: None });
-        let admin = Access::new(Control { read_group: None, admin_group: group("vipd", 900) });
-        let both = Access::new(Control { read_group: group("adm", 4), admin_group: group("vipd", 900) });
+        let read = Access::new(rules(Some(("adm", 4)), None));
+        let admin = Access::new(rules(None, Some(("vipd", 900))));
+        let both = Access::new(rules(Some(("adm", 4)), Some(("vipd", 900))));
         for (access, uid, groups, right) in [
             (&none, 0, &[][..], Right::Change),
             (&none, geteuid().as_raw(), &[], Right::Change),
@@ -154,7 +169,7 @@ mod tests {
 
     #[test]
     fn refusal_names_the_group_that_has_the_right() {
-        let both = Access::new(Control { read_group: group("adm", 4), admin_group: group("vipd", 900) });
+        let both = Access::new(rules(Some(("adm", 4)), Some(("vipd", 900))));
         let refusal = |needed| both.refusal(&client(1000, &[]), needed).to_string();
         assert_eq!(
             refusal(Right::Change),
@@ -171,7 +186,7 @@ mod tests {
         let access = Access::default();
         let shared = access.clone();
         assert!(!access.is_by_group());
-        shared.replace(Control { read_group: group("adm", 4), admin_group: None });
+        shared.replace(rules(Some(("adm", 4)), None));
         assert!(access.is_by_group());
     }
 }

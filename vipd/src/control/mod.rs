@@ -8,6 +8,7 @@ pub mod model;
 pub mod protocol;
 pub mod runtime;
 pub mod server;
+pub mod stream;
 
 #[cfg(test)]
 mod tests;

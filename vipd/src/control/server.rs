@@ -11,17 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
-};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::access::{Access, Credentials, Right};
 use super::model::{ChangeReport, StatsReport, StatusReport};
 use super::protocol::{ErrorReply, MAX_REQUEST_BYTES, Request};
+use super::stream::{Subscription, stream_events};
 
 /// Maximum number of simultaneous clients. Further clients receive an error and are disconnected.
 pub const MAX_CLIENTS: usize = 64;
@@ -31,9 +30,6 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the agent may take to build a report.
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Number of bytes of events above which no further event is added to a write.
-const EVENT_BATCH: usize = 64 * 1024;
 
 /// An encoded reply, which may be shared by several clients.
 type Line = Arc<Vec<u8>>;
@@ -54,15 +50,6 @@ pub trait Source: Send + Sync + 'static {
     fn events(&self) -> Option<Subscription> {
         None
     }
-}
-
-/// Events, each an encoded line.
-#[derive(Debug)]
-pub struct Subscription {
-    /// Events that are kept, the oldest first.
-    pub history: Vec<Arc<str>>,
-    /// All later events.
-    pub live: broadcast::Receiver<Arc<str>>,
 }
 
 /// Serves clients that `access` admits until the future is dropped, which closes their connections.
@@ -222,39 +209,6 @@ async fn serve_client(
     }
 }
 
-/// Sends the events that are kept and, with `follow`, later ones until the client disconnects, sends
-/// anything, or is too slow.
-async fn stream_events(
-    events: Option<Subscription>,
-    follow: bool,
-    reader: &mut (impl AsyncBufRead + Unpin),
-    writer: &mut (impl AsyncWrite + Unpin),
-) -> io::Result<()> {
-    let Some(Subscription { history, mut live }) = events else {
-        return writer.write_all(&error_line("this agent keeps no events".to_owned())).await;
-    };
-    timeout(WRITE_TIMEOUT, writer.write_all(history.concat().as_bytes())).await??;
-    drop(history);
-    if !follow {
-        return Ok(());
-    }
-    loop {
-        let first = tokio::select! {
-            event = live.recv() => event,
-            _ = reader.fill_buf() => return Ok(()),
-        };
-        // An error means that the client is too far behind, or the agent is stopping.
-        let Ok(first) = first else { return Ok(()) };
-        let mut lines = first.to_string();
-        while lines.len() < EVENT_BATCH
-            && let Ok(next) = live.try_recv()
-        {
-            lines += &next;
-        }
-        timeout(WRITE_TIMEOUT, writer.write_all(lines.as_bytes())).await??;
-    }
-}
-
 /// Input from a client.
 enum Received {
     Request(Vec<u8>),
@@ -321,7 +275,7 @@ fn reply_line<T: Serialize>(result: Result<T, String>) -> Vec<u8> {
     }
 }
 
-fn error_line(error: String) -> Vec<u8> {
+pub(super) fn error_line(error: String) -> Vec<u8> {
     encode(&ErrorReply { error })
 }
 
@@ -378,55 +332,5 @@ mod tests {
             stats.iter_mut().map(|answered| answered.try_recv().expect("answered")).collect();
         assert!(lines.iter().all(|line| Arc::ptr_eq(line, &lines[0])));
         assert_eq!(&*other.try_recv().expect("answered"), b"{\"error\":\"not today\"}\n");
-    }
-
-    /// Streams events to a client, and returns what it has received when the stream has ended.
-    fn stream(events: Subscription, follow: bool, request: &[u8]) -> String {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            let (mut agent, mut client) = UnixStream::pair().expect("a socket pair");
-            client.write_all(request).await.expect("sent");
-            let (read_half, mut write_half) = agent.split();
-            let mut reader = BufReader::new(read_half);
-            stream_events(Some(events), follow, &mut reader, &mut write_half).await.expect("streamed");
-            drop(agent);
-            let mut text = String::new();
-            // Input that the agent has not read resets the connection.
-            let _ = client.read_to_string(&mut text).await;
-            text
-        })
-    }
-
-    fn subscription(live: &broadcast::Sender<Arc<str>>) -> Subscription {
-        Subscription { history: vec!["1\n".into(), "2\n".into()], live: live.subscribe() }
-    }
-
-    #[test]
-    fn follower_receives_kept_and_later_events_until_the_agent_stops() {
-        let live = broadcast::Sender::new(4);
-        let events = subscription(&live);
-        for event in ["3\n", "4\n"] {
-            live.send(event.into()).expect("followed");
-        }
-        assert_eq!(stream(subscription(&live), false, b""), "1\n2\n");
-        drop(live);
-        assert_eq!(stream(events, true, b""), "1\n2\n3\n4\n");
-    }
-
-    #[test]
-    fn follower_that_is_too_far_behind_is_disconnected() {
-        let live = broadcast::Sender::new(4);
-        let events = subscription(&live);
-        for _ in 0..5 {
-            live.send("late\n".into()).expect("followed");
-        }
-        assert_eq!(stream(events, true, b""), "1\n2\n");
-    }
-
-    #[test]
-    fn stream_ends_when_the_follower_sends_anything() {
-        let live = broadcast::Sender::new(4);
-        // Does not return unless the input ends the stream.
-        stream(subscription(&live), true, b"x");
     }
 }

@@ -17,12 +17,12 @@
 //!
 //! An advert and the takeover it causes pass through seven files:
 //!
-//! 1. `vipd-ebpf/src/main.rs`: the entry points; classifies the frame and passes or drops it.
-//! 2. `vipd-ebpf/src/publish.rs`: writes a record to the ring, or only stores the arrival time if
-//!    the advert is unchanged.
-//! 3. `rx.rs`: reads the record, and finds the routers whose master-down timer has fired.
-//! 4. `dispatch.rs`: passes the input to the router, and collects the router's actions.
-//! 5. `vipd/vrrp/src/state/backup.rs`: decides whether the router becomes master.
+//! 1. `vipd-ebpf/src/main.rs`: classifies the frame. Writes a record to the ring, or only stores the
+//!    arrival time if the advert is unchanged.
+//! 2. `rx.rs`: reads the record, and finds the routers whose master-down timer has fired.
+//! 3. `dispatch.rs`: passes the input to the router, and collects the router's actions.
+//! 4. `vipd/vrrp/src/state/backup.rs`: decides whether the router becomes master.
+//! 5. `effects/mod.rs`: carries out the actions at the end of the turn.
 //! 6. `effects/addresses.rs`: adds the addresses.
 //! 7. `effects/announce.rs`: announces each address that was added.
 

@@ -239,14 +239,14 @@ impl Administrator {
             settings: Arc::clone(settings),
             is_drained: self.drained.contains(&settings.name),
         });
-        let changed = plan.changed.iter().filter_map(|settings| {
+        let reconfigured = plan.changed.iter().filter_map(|settings| {
             let running = self.running.get(&settings.name)?;
             let priority = running.kept_priority(settings).unwrap_or(settings.router.priority);
             Some(Change { router: running.id, settings: Arc::clone(settings), priority })
         });
         let changes = Changes {
             removed: plan.removed.iter().filter_map(id).collect(),
-            changed: changed.collect(),
+            changed: reconfigured.collect(),
             added: added.collect(),
         };
         if changes.removed.is_empty() && changes.changed.is_empty() && changes.added.is_empty() {

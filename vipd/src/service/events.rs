@@ -11,7 +11,7 @@ use super::bus::{Latest, Transition};
 use super::changes::{Change, Changes};
 use crate::config::Instance;
 use crate::control::event::EventRecord;
-use crate::control::server::Subscription;
+use crate::control::stream::Subscription;
 use crate::engine::clock;
 use crate::engine::command::Report;
 use crate::engine::id::RouterId;

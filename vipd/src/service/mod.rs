@@ -52,8 +52,9 @@ use tokio::sync::mpsc;
 use vipd_common::records::BURST;
 
 use crate::config::Config;
+use crate::config::operate::{Control, UserGroup};
 use crate::config::settings::Transport;
-use crate::control::access::Access;
+use crate::control::access::{Access, Group, Rules};
 use crate::control::runtime::RuntimeDir;
 use crate::engine::command::Command;
 use crate::engine::topology::Topology;
@@ -78,6 +79,15 @@ const SENDERS_PER_ROUTER: usize = 16;
 /// Minimum size of the map of senders: a smaller LRU map evicts entries too early, because
 /// `kernel/bpf/bpf_lru_list.c` moves them in batches of 128 per CPU.
 const MIN_SENDERS: u32 = 4096;
+
+/// Converts the configured access rules.
+fn rules(control: &Control) -> Rules {
+    let group = |group: &UserGroup| Group { name: group.name.clone(), gid: group.gid };
+    Rules {
+        read_group: control.read_group.as_ref().map(group),
+        admin_group: control.admin_group.as_ref().map(group),
+    }
+}
 
 /// Capacity of the channel of reports to the log.
 const REPORTS: usize = 4096;
@@ -151,7 +161,7 @@ pub fn run(
         source: Arc::new(Reporter::new(counters, handle.clone(), latest, orders.clone(), events, counts)),
         administrator,
         orders,
-        access: Access::new(config.control.clone()),
+        access: Access::new(rules(&config.control)),
         events: recorder,
         notifications,
         log: Log::new(&roster),

@@ -21,7 +21,8 @@ use crate::control::model::{
     StatusReport,
 };
 use crate::control::protocol::Request;
-use crate::control::server::{Source, Subscription};
+use crate::control::server::Source;
+use crate::control::stream::Subscription;
 use crate::engine::Handle;
 use crate::engine::command::{Command, EngineSnapshot, RouterSnapshot, Sent};
 use crate::engine::instance::checksum_form;

@@ -137,7 +137,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                     Step::ReloadBegun => systemd.reloading(),
                     Step::ReloadRejected => systemd.ready(),
                     Step::Reloaded(reloaded) => {
-                        self.reloaded(reloaded, runtime_dir, from);
+                        self.reloaded(&reloaded, runtime_dir, from);
                         systemd.ready();
                         // The interface that could not be opened may no longer be the only one.
                         may_fail = false;
@@ -204,7 +204,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
 
     /// Logs the last events of removed routers, which are in the channel by now, and from now on those
     /// of added routers.
-    fn reloaded(&mut self, reloaded: Reloaded, runtime_dir: &RuntimeDir, from: &mut FromEngine) {
+    fn reloaded(&mut self, reloaded: &Reloaded, runtime_dir: &RuntimeDir, from: &mut FromEngine) {
         self.log.add(&reloaded.added);
         while let Ok(report) = from.reports.try_recv() {
             self.write(report);
@@ -217,7 +217,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         self.notifications.reload(&removed, &added);
         self.log.change(&reloaded.changed);
         self.log.remove(&reloaded.removed);
-        self.access.replace(reloaded.control);
+        self.access.replace(super::rules(&reloaded.control));
         if let Err(error) = runtime_dir.set_access(&self.access) {
             tracing::warn!(%error, "cannot apply the new access rules");
         }
@@ -401,8 +401,8 @@ mod tests {
             drop(reports);
             attach.send(()).expect("the worker is waiting");
         });
-        let text = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
-        let config = Config::parse(text, "vipd.toml").expect("a valid configuration");
+        let configuration = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
+        let config = Config::parse(configuration, "vipd.toml").expect("a valid configuration");
         let sizes = Sizes { routers: 1, peers: 0, closed: 0, senders: 1, burst: 1 };
         let drained = Drained::load(directory.path());
         let path = directory.path().join("vipd.toml");

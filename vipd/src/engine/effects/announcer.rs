@@ -95,10 +95,14 @@ impl Announcer {
             }
         };
         let mut ready = std::mem::take(&mut self.ready).into_vec();
-        ready.iter_mut().for_each(|Reverse(burst)| restart(burst));
+        for Reverse(burst) in &mut ready {
+            restart(burst);
+        }
         self.ready = ready.into();
         let mut paced = std::mem::take(&mut self.paced).into_vec();
-        paced.iter_mut().for_each(|Reverse((_, burst))| restart(burst));
+        for Reverse((_, burst)) in &mut paced {
+            restart(burst);
+        }
         self.paced = paced.into();
         self.waiting.iter_mut().for_each(restart);
     }

@@ -86,13 +86,13 @@ fn configured(config: &Config) -> Vec<String> {
 
 fn reload(bench: &mut Bench, plan: Plan, before: &Running) -> Result<()> {
     let find = |one: &Arc<config::Instance>| before.get(&one.name).map(|(id, ..)| *id);
-    let changed = plan.changed.iter().filter_map(|settings| {
+    let reconfigured = plan.changed.iter().filter_map(|settings| {
         let (settings, priority) = (Arc::clone(settings), settings.router.priority);
         Some(Change { router: find(&settings)?, settings, priority })
     });
     let changes = Changes {
         removed: plan.removed.iter().filter_map(find).collect(),
-        changed: changed.collect(),
+        changed: reconfigured.collect(),
         added: plan.added.into_iter().map(|settings| Addition { settings, is_drained: false }).collect(),
     };
     bench.reload(changes).map(drop)

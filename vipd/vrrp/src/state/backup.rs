@@ -55,10 +55,17 @@ impl Backup {
         }
     }
 
-    /// S9: transitions to Master when Active_Down_Timer fires.
+    /// S9: when Active_Down_Timer fires, sends an advert, adds and announces the addresses, and
+    /// transitions to Master. The advert goes first because other routers' timers depend on it.
     pub(crate) fn timeout(&self, common: &mut Common, now: Timestamp) -> Option<Transition> {
-        (self.down_timer <= now).then(|| Transition {
-            to: StateData::Master(Master::enter(common, now, self.down_reason)),
+        if self.down_timer > now {
+            return None;
+        }
+        common.send_advert();
+        common.add_addresses();
+        common.announce(common.config.announcements.repeat);
+        Some(Transition {
+            to: StateData::Master(Master::new(common, now, self.down_reason)),
             reason: self.down_reason,
             late: now.nanos_since(self.down_timer),
         })

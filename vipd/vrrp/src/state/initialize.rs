@@ -24,7 +24,10 @@ impl Initialize {
 pub(crate) fn startup(common: &mut Common, now: Timestamp, reason: Reason, late: Nanos) -> Transition {
     let to = if common.config.is_owner() {
         // S1: send an advert, announce, Adver_Timer := Advertisement_Interval, to Active.
-        StateData::Master(Master::enter(common, now, reason))
+        common.send_advert();
+        common.add_addresses();
+        common.announce(common.config.announcements.repeat);
+        StateData::Master(Master::new(common, now, reason))
     } else {
         // S2, M5: Active_Adver_Interval := Advertisement_Interval, Active_Down_Timer :=
         // Active_Down_Interval, to Backup.

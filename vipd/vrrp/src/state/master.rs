@@ -35,15 +35,12 @@ pub(crate) struct Master {
 }
 
 impl Master {
-    /// S1, S9: sends an advert, announces the addresses, and sets Adver_Timer to
-    /// Advertisement_Interval. The advert goes first because other routers' timers depend on it.
-    pub(crate) fn enter(common: &mut Common, now: Timestamp, reason: Reason) -> Self {
+    /// S1, S9: enters Master with Adver_Timer set to Advertisement_Interval, after the advert and the
+    /// announcements.
+    pub(crate) fn new(common: &mut Common, now: Timestamp, reason: Reason) -> Self {
         common.counters.master_transitions += 1;
         common.has_yielded = false;
-        common.send_advert();
-        common.add_addresses();
-        let Announcements { repeat, delay, refresh, .. } = common.config.announcements;
-        common.announce(repeat);
+        let Announcements { delay, refresh, .. } = common.config.announcements;
         let has_addresses = common.has_addresses();
         let after = |delay: Nanos| (delay > 0 && has_addresses).then(|| now + delay);
         // M4: a master uses its own configured interval.

@@ -1,70 +1,15 @@
-//! Passes valid adverts to user space.
+//! The fast path: recognizes unchanged adverts, which only update their arrival, and wakes the reader
+//! for all others.
 
 use core::arch::asm;
 
-use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
-use aya_ebpf::helpers::bpf_ktime_get_ns;
-use vipd_common::counters::Counter;
-use vipd_common::parse::{Advert, ChecksumForm};
-use vipd_common::records::AdvertRecord;
+use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
+use vipd_common::parse::Advert;
 
-use crate::limit::{charge, charge_sender};
-use crate::maps::{ADVERTS, ASLEEP, STEADY, count, count_discarded, count_lost};
-
-/// Counts the advert. If it is unchanged, stores its arrival. Otherwise, if it is within the rate limit,
-/// writes a record to the ring and wakes the reader, or counts the loss if the ring is full.
-#[inline(always)]
-pub(crate) fn publish(ifindex: u32, row: u32, advert: &Advert) {
-    count(row, Counter::AdvertisementRcvd);
-    match advert.checksum {
-        ChecksumForm::V2 | ChecksumForm::Ipv6 => {}
-        ChecksumForm::Rfc5798 => count(row, Counter::ChecksumRfc5798Rcvd),
-        ChecksumForm::Rfc9568 => count(row, Counter::ChecksumRfc9568Rcvd),
-    }
-    if !advert.link_local {
-        count(row, Counter::NotLinkLocal);
-    }
-    if advert.priority == 0 {
-        count(row, Counter::PriorityZeroRcvd);
-    }
-    // SAFETY: the helper has no preconditions.
-    let arrival = unsafe { bpf_ktime_get_ns() };
-    let (last_unchanged, conforms) = match compare(row, advert, arrival) {
-        Novelty::Unchanged => return,
-        Novelty::PreviouslySteady { last_unchanged, bucket } => (last_unchanged, charge(bucket, arrival)),
-        Novelty::New { last_unchanged } => (last_unchanged, charge_sender(row, advert, arrival)),
-    };
-    if !conforms {
-        count_discarded(row, Counter::RateLimited);
-        return;
-    }
-    let Some(mut entry) = ADVERTS.reserve::<AdvertRecord>(0) else {
-        count_lost(row);
-        return;
-    };
-    entry.write(AdvertRecord {
-        arrival,
-        addresses: advert.addresses,
-        row,
-        ifindex,
-        source: advert.source,
-        interval: advert.interval,
-        vrid: advert.vrid,
-        family: advert.family,
-        version: advert.version,
-        priority: advert.priority,
-        count: advert.count,
-        checksum: advert.checksum as u8,
-        last_unchanged,
-    });
-    // Committing is a full barrier (xchg in `bpf_ringbuf_commit`). The reader checks the ring after
-    // setting ASLEEP, so either it finds this record, or `wake` finds ASLEEP set.
-    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
-    wake();
-}
+use crate::maps::{ADVERTS, ASLEEP, STEADY};
 
 /// How an advert relates to the fast path of its virtual router.
-enum Novelty {
+pub(crate) enum Novelty {
     /// Equal to the expected advert; its arrival is stored.
     Unchanged,
     /// Equal to the previously expected advert, which is no longer expected. It has its own token
@@ -74,8 +19,10 @@ enum Novelty {
     New { last_unchanged: u64 },
 }
 
+/// Compares an advert with the expected one of its virtual router, and stores its arrival if they are
+/// equal.
 #[inline(always)]
-fn compare(row: u32, advert: &Advert, arrival: u64) -> Novelty {
+pub(crate) fn compare(row: u32, advert: &Advert, arrival: u64) -> Novelty {
     let Some(slot) = STEADY.get_ptr_mut(row) else { return Novelty::New { last_unchanged: 0 } };
     let fingerprint = advert.fingerprint();
     // SAFETY: a field of the map's value.
@@ -150,7 +97,7 @@ unsafe fn compare_exchange(word: *mut u64, known: u64, new: u64) -> u64 {
 /// The ring's adaptive wake-up does not suffice. It wakes only a reader that has read all previous
 /// records, but a reader may be blocked by another CPU's uncommitted record.
 #[inline(always)]
-fn wake() {
+pub(crate) fn wake() {
     let Some(asleep) = ASLEEP.get_ptr_mut(0) else { return };
     // SAFETY: an aligned word of a map; other CPUs and user space write it whole.
     if unsafe { asleep.read_volatile() } == 0 {
