@@ -14,7 +14,7 @@ use crate::netlink::{Notice, PROTO_VIPD, Requests};
 
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     // If the interfaces cannot be read, only the file is checked.
-    let machine = machine().unwrap_or_default();
+    let machine = Machine { checks_executables: true, ..machine().unwrap_or_default() };
     let config = Config::load_on(&args.config, &machine)?;
     let file = args.config.display().to_string();
     let mut stderr = anstream::stderr().lock();
@@ -35,10 +35,10 @@ fn machine() -> io::Result<Machine> {
         Notice::Link(link) => {
             let facts = Interface { has_ethernet: link.mac.is_some(), addresses: Vec::new() };
             names.insert(link.ifindex, link.name.clone());
-            machine.0.insert(link.name, facts);
+            machine.interfaces.insert(link.name, facts);
         }
         Notice::Address(found) if found.protocol != PROTO_VIPD && !found.unusable => {
-            let facts = names.get(&found.ifindex).and_then(|name| machine.0.get_mut(name));
+            let facts = names.get(&found.ifindex).and_then(|name| machine.interfaces.get_mut(name));
             if let Some(facts) = facts {
                 facts.addresses.push(found.address);
             }

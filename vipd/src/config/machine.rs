@@ -9,9 +9,14 @@ use super::section::instance::Draft;
 use super::settings::Transport;
 use crate::vrrp::config::{Family, PRIORITY_OWNER};
 
-/// The machine's interfaces by name. Interfaces that do not exist cause no warnings.
+/// What a configuration is checked against. Interfaces that do not exist cause no warnings.
 #[derive(Clone, Debug, Default)]
-pub struct Machine(pub BTreeMap<String, Interface>);
+pub struct Machine {
+    /// The interfaces by name.
+    pub interfaces: BTreeMap<String, Interface>,
+    /// Whether to check that the executables of commands exist and are safe to run.
+    pub checks_executables: bool,
+}
 
 /// A network interface of the machine.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +32,7 @@ impl Machine {
     pub(super) fn check(&self, drafts: &[Draft], problems: &mut Collector<'_>) {
         for draft in drafts {
             let Some(interface) = &draft.interface else { continue };
-            if let Some(found) = self.0.get(&interface.value)
+            if let Some(found) = self.interfaces.get(&interface.value)
                 && !found.has_ethernet
                 && draft.route.transport == Transport::Multicast
             {
@@ -45,7 +50,7 @@ impl Machine {
             for vip in draft.addresses.all() {
                 let address = vip.value.address.address;
                 let name = vip.value.placement.interface.as_ref().unwrap_or(&interface.value);
-                let Some(found) = self.0.get(name) else { continue };
+                let Some(found) = self.interfaces.get(name) else { continue };
                 if found.addresses.contains(&address) && !found.has_own(Family::of(address), drafts) {
                     problems.warn(
                         vip.at,

@@ -25,12 +25,14 @@ use toml::de::{DeTable, DeValue};
 
 pub use problem::{Problem, Problems};
 
+use crate::process::defect;
 use crate::vrrp::config::RouterConfig;
 use machine::Machine;
 use operate::{Control, Group, Notifications, Notify, Route, Rule};
 use problem::Collector;
 use schema::Section;
-use section::{instance, interface};
+use section::check::Checks;
+use section::{instance, interface, notify};
 use settings::{Checksum, Password, Placement, Transport, VirtualMac, XdpMode};
 use table::Table;
 use track::{Process, Script, Track, TrackedFile};
@@ -45,17 +47,17 @@ pub struct Config {
     pub realtime: Realtime,
     /// The instances in file order, at least one. Shared by the engine and the service.
     pub instances: Vec<Arc<Instance>>,
-    /// Scripts that instances and groups can track. Empty: no key sets this field yet.
+    /// Scripts that instances and groups can track, by name.
     pub scripts: Vec<Arc<Script>>,
-    /// Processes that instances and groups can track. Empty: no key sets this field yet.
+    /// Processes that instances and groups can track, by name.
     pub processes: Vec<Arc<Process>>,
-    /// Files that instances and groups can track. Empty: no key sets this field yet.
+    /// Files that instances and groups can track, by name.
     pub files: Vec<Arc<TrackedFile>>,
     /// Sync groups. Empty: no key sets this field yet.
     pub groups: Vec<Arc<Group>>,
     /// Access to the control socket. The default: no key sets this field yet.
     pub control: Control,
-    /// Settings for all notifications. The default: no key sets this field yet.
+    /// Settings for all notifications.
     pub notifications: Notifications,
     /// Warnings about valid but suspicious settings, in file order.
     pub warnings: Vec<Problem>,
@@ -101,9 +103,9 @@ pub struct Instance {
     pub announce_interval: u64,
     /// Placement of each of [`RouterConfig::all_addresses`], in that order.
     pub placements: Vec<Placement>,
-    /// Tracked objects. Empty: no key sets this field yet.
+    /// Tracked objects.
     pub track: Vec<Track>,
-    /// Commands for transitions. `None`: no key sets this field yet.
+    /// Commands for transitions.
     pub notify: Option<Arc<Notify>>,
     /// Routes that exist while the instance is master. Empty: no key sets this field yet.
     pub routes: Vec<Route>,
@@ -177,6 +179,9 @@ impl Config {
 
     fn parse_in(folder: &Path, source: &str, file_name: &str, machine: &Machine) -> Result<Self, Problems> {
         let mut problems = Collector::new(source);
+        if machine.checks_executables {
+            problems.check_executables(defect);
+        }
         let (document, errors) = DeTable::parse_recoverable(source);
         for error in &errors {
             problems.syntax(error);
@@ -199,16 +204,18 @@ impl Config {
         table.reject_unknown(Section::Top, problems);
         let realtime = table
             .optional(&schema::REALTIME, problems, |value| value.choice([Realtime::Auto, Realtime::Off]));
-        let instances = instances(table, folder, machine, problems)?;
+        let checks = checks(table, problems);
+        let notifications = notify::notifications(table, problems);
+        let instances = instances(table, folder, machine, &checks, problems)?;
         Some(Self {
             realtime: realtime?.unwrap_or_default(),
             instances,
-            scripts: Vec::new(),
-            processes: Vec::new(),
-            files: Vec::new(),
+            scripts: checks.scripts.into_values().collect(),
+            processes: checks.processes.into_values().collect(),
+            files: checks.files.into_values().collect(),
             groups: Vec::new(),
             control: Control::default(),
-            notifications: Notifications::default(),
+            notifications,
             warnings: Vec::new(),
         })
     }
@@ -219,11 +226,25 @@ fn folder(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new(""))
 }
 
+/// Reads every `[[script]]`, `[[process]]` and `[[file]]`.
+fn checks(table: &Table<'_>, problems: &mut Collector<'_>) -> Checks {
+    let mut checks = Checks::default();
+    tables(table, &schema::SCRIPTS, "in a script", problems, |table, problems| {
+        checks.script(table, problems);
+    });
+    tables(table, &schema::PROCESSES, "in a process", problems, |table, problems| {
+        checks.process(table, problems);
+    });
+    tables(table, &schema::FILES, "in a file", problems, |table, problems| checks.file(table, problems));
+    checks
+}
+
 /// Reads every `[[instance]]` and `[[interface]]`, and checks them for conflicts.
 fn instances(
     table: &Table<'_>,
     folder: &Path,
     machine: &Machine,
+    checks: &Checks,
     problems: &mut Collector<'_>,
 ) -> Option<Vec<Arc<Instance>>> {
     let default = table.optional(&schema::XDP, problems, interface::xdp).flatten().unwrap_or_default();
@@ -233,7 +254,7 @@ fn instances(
     });
     let mut drafts = Vec::new();
     let found = tables(table, &schema::INSTANCES, "in an instance", problems, |table, problems| {
-        drafts.push(instance::Draft::read(table, folder, problems));
+        drafts.push(instance::Draft::read(table, folder, checks, problems));
     });
     if found == Some(0) {
         let remedy = remedy_for(&schema::INSTANCES);

@@ -1,6 +1,9 @@
 //! Problems in a configuration, with their positions in the file.
 
 use std::fmt;
+use std::path::Path;
+
+use super::schema::Key;
 
 /// A problem and its position in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,11 +83,25 @@ pub(super) struct Collector<'s> {
     broken_lines: Vec<usize>,
     found: Vec<Problem>,
     warnings: Vec<Problem>,
+    /// Returns why an executable of this machine must not be run. Not set where the file is only parsed.
+    defect: Option<fn(&Path) -> Option<String>>,
 }
 
 impl<'s> Collector<'s> {
     pub(super) fn new(source: &'s str) -> Self {
-        Self { source, broken_lines: Vec::new(), found: Vec::new(), warnings: Vec::new() }
+        Self { source, broken_lines: Vec::new(), found: Vec::new(), warnings: Vec::new(), defect: None }
+    }
+
+    /// Makes [`check_executable`](Self::check_executable) report what `defect` returns for an executable.
+    pub(super) fn check_executables(&mut self, defect: fn(&Path) -> Option<String>) {
+        self.defect = Some(defect);
+    }
+
+    /// Reports if the executable named by `key` at byte offset `at` must not be run on this machine.
+    pub(super) fn check_executable(&mut self, at: usize, key: &Key, program: &str) {
+        if let Some(defect) = self.defect.and_then(|defect| defect(Path::new(program))) {
+            self.add(at, format!("{key}: {program} {defect}"));
+        }
     }
 
     /// Adds a syntax error from the TOML parser.

@@ -24,6 +24,18 @@ pub(super) enum Section {
     Peer,
     /// `garp`.
     Garp,
+    /// `[[script]]`.
+    Script,
+    /// `[[process]]`.
+    Process,
+    /// `[[file]]`.
+    File,
+    /// An element of `track`.
+    Track,
+    /// `[instance.notify]` or `[group.notify]`.
+    Notify,
+    /// The top-level `[notify]`.
+    Notifications,
     /// An element of an array, which has no key of its own.
     Element,
 }
@@ -99,7 +111,11 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prefix = if self.section == Section::Garp { "garp." } else { "" };
+        let prefix = match self.section {
+            Section::Garp => "garp.",
+            Section::Notify | Section::Notifications => "notify.",
+            _ => "",
+        };
         write!(f, "{prefix}{}", self.name)
     }
 }
@@ -130,6 +146,11 @@ macro_rules! schema {
 const HOST: Kind = Kind::Other("an IPv4 or IPv6 address without a prefix length");
 const INTERFACE_NAME: Kind = Kind::Other("the name of a network interface");
 const DELAY: Kind = Kind::Duration(0, 1000 * SECOND);
+const NAME_TEXT: Kind = Kind::Other("a string of 1 to 64 printable characters without white space");
+const ARGV: Kind = Kind::Other("an array of strings: the absolute path of an executable, and its arguments");
+const PATH: Kind = Kind::Other("an absolute path");
+const USER: Kind = Kind::Other("the name of a user");
+const CHECK_TIME: Kind = Kind::Duration(SECOND / 10, 86_400 * SECOND);
 const XDP_MODE: Kind = Kind::Choice(&["auto", "native", "generic"]);
 
 // id "name", allowed, default, example, doc, keepalived's keyword
@@ -140,10 +161,14 @@ schema! {
         XDP "xdp", XDP_MODE, "`\"auto\"`", "\"auto\"",
             "XDP mode of all interfaces; `\"auto\"` uses TC ingress on drivers whose native mode disables offloads or interrupts traffic", "";
         INSTANCES "instance", Kind::Other("an array of tables"), "required", "…", "the virtual routers, at least one", "`vrrp_instance`";
+        SCRIPTS "script", Kind::Other("an array of tables"), "none", "…", "commands that check something", "`vrrp_script`";
+        PROCESSES "process", Kind::Other("an array of tables"), "none", "…", "programs that must run", "`vrrp_track_process`";
+        FILES "file", Kind::Other("an array of tables"), "none", "…", "files with a number that changes the priority", "`vrrp_track_file`";
+        NOTIFICATIONS "notify", Kind::Other("a table"), "none", "{ fifo = \"/run/vipd/notify\" }", "settings for all notifications", "";
         INTERFACES "interface", Kind::Other("an array of tables"), "none", "…", "settings for individual interfaces", "";
     }
     Instance {
-        NAME "name", Kind::Other("a string of 1 to 64 printable characters without white space"), "required", "\"VI_1\"",
+        NAME "name", NAME_TEXT, "required", "\"VI_1\"",
             "name in logs and reports, unique in the file", "`vrrp_instance`";
         INTERFACE "interface", INTERFACE_NAME, "required", "\"eth1\"",
             "interface for adverts and VIPs", "`interface`";
@@ -190,6 +215,9 @@ schema! {
             "`virtual_ipaddress`, `no_virtual_ipaddress`";
         VIRTUAL_ADDRESSES_EXCLUDED "virtual_addresses_excluded", Kind::Other("an array of addresses, each a string or a table"),
             "`[]`", "[\"192.0.2.20/24\"]", "VIPs of either family that are not advertised", "`virtual_ipaddress_excluded`";
+        TRACK "track", Kind::Other("an array of tables"), "`[]`", "[{ interface = \"eth2\", weight = -50 }]",
+            "objects whose failure lowers the priority or causes a fault", "`track_interface`, `track_script`, `track_process`, `track_file`";
+        NOTIFY "notify", Kind::Other("a table"), "none", "{ any = [\"/etc/vipd/notify\"] }", "commands that run when the state changes", "`notify`, `notify_master` …";
         GARP "garp", Kind::Other("a table"), "", "{ repeat = 5 }", "how VIPs are announced", "";
     }
     Interface {
@@ -221,11 +249,63 @@ schema! {
         GARP_INTERVAL "interval", Kind::Duration(0, SECOND), "`\"0s\"`", "\"1ms\"",
             "pause between packets", "`vrrp_garp_interval`, `vrrp_gna_interval`";
     }
+    Script {
+        SCRIPT_NAME "name", NAME_TEXT, "required", "\"haproxy\"", "name in `track` and in reports, unique among the scripts", "";
+        COMMAND "command", ARGV, "required", "[\"/usr/bin/pgrep\", \"-x\", \"haproxy\"]",
+            "runs without a shell; the check is up if the exit status is 0", "`script`";
+        SCRIPT_INTERVAL "interval", CHECK_TIME, "`\"1s\"`", "\"2s\"", "time between the starts of two runs", "`interval`";
+        SCRIPT_TIMEOUT "timeout", CHECK_TIME, "`interval`", "\"1s\"",
+            "time after which the command and all processes it has started are killed, and the run counts as failed", "`timeout`";
+        RISE "rise", Kind::Integer(1, 255), "`1`", "2", "number of successful runs in a row after which the check is up", "`rise`";
+        FALL "fall", Kind::Integer(1, 255), "`1`", "2", "number of failed runs in a row after which the check is down", "`fall`";
+        SCRIPT_USER "user", USER, "the agent's user", "\"nobody\"", "user that the command runs as", "`user`";
+        INITIALLY "initially", Kind::Choice(&["up", "down"]), "`\"up\"`", "\"down\"", "state until the first result", "`init_fail` for `\"down\"`";
+    }
+    Process {
+        PROCESS_NAME "name", NAME_TEXT, "required", "\"haproxy\"", "name in `track` and in reports, unique among the processes", "";
+        EXECUTABLE "executable", PATH, "none", "\"/usr/sbin/haproxy\"", "executable of the processes; either this or `comm`", "`process`";
+        COMM "comm", Kind::Other("a string of 1 to 15 bytes"), "none", "\"haproxy\"", "command name of the processes, as in `/proc/PID/comm`", "`process`";
+        QUORUM "quorum", Kind::Integer(1, 255), "`1`", "2", "number of processes that must run", "`quorum`";
+        TERMINATE_DELAY "terminate_delay", DELAY, "`\"0s\"`", "\"1s\"",
+            "time for which there must be too few processes before the check is down", "`terminate_delay`";
+    }
+    File {
+        FILE_NAME "name", NAME_TEXT, "required", "\"manual\"", "name in `track` and in reports, unique among the files", "";
+        FILE_PATH "path", PATH, "required", "\"/etc/vipd/weight\"", "file that contains an integer", "`file`";
+    }
+    Track {
+        TRACK_INTERFACE "interface", INTERFACE_NAME, "none", "\"eth2\"", "up while the interface is up and has a carrier", "`track_interface`";
+        TRACK_SCRIPT "script", Kind::Other("the name of a `[[script]]`"), "none", "\"haproxy\"", "", "`track_script`";
+        TRACK_PROCESS "process", Kind::Other("the name of a `[[process]]`"), "none", "\"haproxy\"", "", "`track_process`";
+        TRACK_FILE "file", Kind::Other("the name of a `[[file]]`"), "none", "\"manual\"", "", "`track_file`";
+        TRACK_ROUTE "route", Kind::Other("\"default\" or a network with its prefix length"), "none", "\"default\"",
+            "up while the main table has this route; `\"default\"` is that of the instance's family", "";
+        WEIGHT "weight", Kind::Other("an integer from -253 to 253"), "a fault if it is down; `1` for a file", "-20",
+            "a negative weight is added to the priority while the object is down, a positive one while it is up; a file's number is multiplied by it", "`weight`";
+    }
+    Notify {
+        NOTIFY_MASTER "master", ARGV, "none", "[\"/etc/vipd/notify\", \"master\"]", "runs on the transition to Master", "`notify_master`";
+        NOTIFY_BACKUP "backup", ARGV, "none", "[\"/etc/vipd/notify\", \"backup\"]", "runs on the transition to Backup", "`notify_backup`";
+        NOTIFY_FAULT "fault", ARGV, "none", "[\"/etc/vipd/notify\", \"fault\"]", "runs on the transition to Fault", "`notify_fault`";
+        NOTIFY_STOP "stop", ARGV, "none", "[\"/etc/vipd/notify\", \"stop\"]", "runs before the agent stops or removes the instance", "`notify_stop`";
+        NOTIFY_ANY "any", ARGV, "none", "[\"/etc/vipd/notify\"]", "runs after each of the others, with keepalived's arguments appended", "`notify`";
+        NOTIFY_USER "user", USER, "the agent's user", "\"nobody\"", "user that the commands run as", "`script_user`";
+        NOTIFY_TIMEOUT "timeout", Kind::Duration(SECOND / 10, 3600 * SECOND), "`\"10s\"`", "\"10s\"",
+            "time after which a command and all processes it has started are killed", "";
+    }
+    Notifications {
+        FIFO "fifo", PATH, "none", "\"/run/vipd/notify\"", "FIFO that receives a line in keepalived's format for each change", "`vrrp_notify_fifo`";
+    }
     Element {
         VIRTUAL_ADDRESS "a virtual address", Kind::Other("a string or a table"), "", "\"192.0.2.10/24\"", "", "";
         UNICAST_PEER "a unicast peer", HOST, "", "\"192.0.2.2\"", "", "";
+        TRACKED "a tracked object", Kind::Other("a table"), "", "{ interface = \"eth2\", weight = -50 }", "", "";
     }
 }
+
+/// The keys of `notify` that are commands.
+pub(super) static NOTIFY_COMMANDS: [&Key; 5] =
+    [&NOTIFY_MASTER, &NOTIFY_BACKUP, &NOTIFY_FAULT, &NOTIFY_STOP, &NOTIFY_ANY];
 
 /// Returns the tables of `docs/configuration.md`.
 #[cfg(test)]
@@ -239,6 +319,12 @@ pub(super) fn markdown() -> String {
         (Section::VirtualAddress, "A virtual address as a table"),
         (Section::Peer, "A unicast peer as a table"),
         (Section::Garp, "`garp`"),
+        (Section::Track, "An element of `track`"),
+        (Section::Notify, "`[instance.notify]`"),
+        (Section::Script, "`[[script]]`"),
+        (Section::Process, "`[[process]]`"),
+        (Section::File, "`[[file]]`"),
+        (Section::Notifications, "`[notify]`"),
         (Section::Interface, "`[[interface]]`"),
     ] {
         let _ = write!(

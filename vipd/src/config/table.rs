@@ -31,6 +31,11 @@ impl<'t> Table<'t> {
         Self { entries, at, place }
     }
 
+    /// Returns the byte offset of the table.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&'t Spanned<DeValue<'t>>> {
         self.entries.get(key)
     }

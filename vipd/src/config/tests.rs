@@ -2,10 +2,12 @@
 
 mod addresses;
 mod announcements;
+mod checks;
 mod election;
 mod files;
 mod interface;
 mod machine;
+mod notify;
 mod password;
 mod transport;
 mod values;

@@ -1,8 +1,10 @@
 //! Signals, resource limits, child processes, and the locks against a second agent: with the same runtime
 //! directory, or on the same interface.
 
+mod accounts;
 pub(crate) mod child;
 pub(crate) mod exec;
+mod executable;
 mod interface_claim;
 mod limits;
 mod lock;
@@ -10,6 +12,8 @@ mod name_lock;
 mod peer;
 mod signals;
 
+pub(crate) use accounts::user_ids;
+pub(crate) use executable::defect;
 pub use interface_claim::{ClaimError, InterfaceClaim};
 pub use limits::raise_open_files;
 pub use lock::{AgentLock, LockError, several_agents_run};

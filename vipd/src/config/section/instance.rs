@@ -1,6 +1,7 @@
 //! Reads and checks an `[[instance]]`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::addresses::{Addresses, Placed};
 use super::announcements;
@@ -9,13 +10,18 @@ use super::interval;
 use crate::config::Instance;
 use crate::config::host;
 
+use super::check::Checks;
+use super::notify;
 use super::password;
+use super::track;
 use super::transport::{self, Route};
 use super::wire;
+use crate::config::operate::Notify;
 use crate::config::problem::Collector;
 use crate::config::schema;
 use crate::config::settings::{Checksum, Password, Transport, VirtualMac, XdpMode};
 use crate::config::table::{Located, Rejection, Table, Value};
+use crate::config::track::Track;
 use crate::vrrp::config::{Announcements, Family, PRIORITY_OWNER, RouterConfig};
 use crate::vrrp::interval::{Interval, Version};
 
@@ -34,11 +40,18 @@ pub(in crate::config) struct Draft {
     virtual_mac: Option<VirtualMac>,
     announcements: Announcements,
     announce_interval: u64,
+    track: Vec<Track>,
+    notify: Option<Arc<Notify>>,
 }
 
 impl Draft {
     /// Reads a table and reports its problems. Relative paths are relative to `folder`.
-    pub(in crate::config) fn read(table: &Table<'_>, folder: &Path, problems: &mut Collector<'_>) -> Self {
+    pub(in crate::config) fn read(
+        table: &Table<'_>,
+        folder: &Path,
+        checks: &Checks,
+        problems: &mut Collector<'_>,
+    ) -> Self {
         table.reject_unknown(schema::Section::Instance, problems);
         let configured = table.given(&schema::VERSION, problems, version);
         let name = table.required(&schema::NAME, problems, name);
@@ -79,13 +92,15 @@ impl Draft {
             interface,
             vrid,
             interval: interval::read(table, version, problems),
-            election,
             route,
             checksum: wire::checksum(table, version, addresses.family, problems),
             password: password::read(table, folder, version, problems),
             virtual_mac: wire::virtual_mac(table, is_unicast, problems),
             announcements,
             announce_interval,
+            track: track::read(table, checks, election.priority == PRIORITY_OWNER, problems),
+            notify: notify::read(table, problems),
+            election,
             addresses,
         }
     }
@@ -135,15 +150,15 @@ impl Draft {
             accept,
             announce_interval: self.announce_interval,
             placements,
-            track: Vec::new(),
-            notify: None,
+            track: self.track,
+            notify: self.notify,
             routes: Vec::new(),
             rules: Vec::new(),
         })
     }
 }
 
-fn name(value: &Value<'_>) -> Result<String, Rejection> {
+pub(super) fn name(value: &Value<'_>) -> Result<String, Rejection> {
     let name = value.string()?;
     let printable = name.chars().all(|c| !c.is_whitespace() && !c.is_control());
     if printable && (1..=64).contains(&name.chars().count()) {

@@ -2,11 +2,15 @@
 
 pub(super) mod addresses;
 mod announcements;
+pub(super) mod check;
+mod command;
 pub(super) mod election;
 pub(super) mod instance;
 pub(super) mod interface;
 mod interval;
+pub(super) mod notify;
 mod password;
+mod track;
 pub(super) mod transport;
 mod virtual_address;
 mod wire;

@@ -8,7 +8,8 @@ use crate::config::machine::{Interface, Machine};
 
 fn warnings(line: &str, interface: &str, has_ethernet: bool, addresses: &[&str]) -> String {
     let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().expect("an address")).collect();
-    let machine = Machine([(interface.to_owned(), Interface { has_ethernet, addresses })].into());
+    let interfaces = [(interface.to_owned(), Interface { has_ethernet, addresses })].into();
+    let machine = Machine { interfaces, checks_executables: false };
     let config = Config::parse_on(&with(line), "f", &machine).unwrap_or_else(|problems| panic!("{problems}"));
     config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

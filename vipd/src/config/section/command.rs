@@ -1,0 +1,89 @@
+//! Commands and the users that they run as.
+
+use std::path::Path;
+
+use crate::config::problem::Collector;
+use crate::config::schema::Key;
+use crate::config::table::{Located, Rejection, Table, Value};
+use crate::config::track::User;
+use crate::process::user_ids;
+
+/// Reads a command: the absolute path of an executable and its arguments. There is no shell.
+fn argv(value: &Value<'_>) -> Result<Vec<String>, Rejection> {
+    let mut argv = Vec::new();
+    for element in value.elements(value.key())? {
+        let text = element.string()?;
+        if text.contains('\0') {
+            return Err(element
+                .rejected_because(format!("{} has an argument with a null byte; remove it", value.key())));
+        }
+        argv.push(text.to_owned());
+    }
+    match argv.first() {
+        None => Err(value.rejected("empty", &format!("use e.g. `{}`", value.key().example()))),
+        Some(program) if !Path::new(program).is_absolute() => Err(value.rejected(
+            format!("[{program:?}, …]"),
+            "begin with the absolute path of the executable; there is no shell that would search for it",
+        )),
+        Some(_) => Ok(argv),
+    }
+}
+
+/// Reads a command, and reports if its executable cannot be run safely on this machine.
+fn command(
+    table: &Table<'_>,
+    key: &'static Key,
+    is_required: bool,
+    problems: &mut Collector<'_>,
+) -> Option<Vec<String>> {
+    let found: Option<Located<Vec<String>>> = if is_required {
+        table.required(key, problems, argv)
+    } else {
+        table.given(key, problems, argv).flatten()
+    };
+    let Located { at, value } = found?;
+    if let Some(program) = value.first() {
+        problems.check_executable(at, key, program);
+    }
+    Some(value)
+}
+
+/// Reads an optional command.
+pub(super) fn optional(
+    table: &Table<'_>,
+    key: &'static Key,
+    problems: &mut Collector<'_>,
+) -> Option<Vec<String>> {
+    command(table, key, false, problems)
+}
+
+/// Reads a required command; `None` if a problem was reported.
+pub(super) fn required(
+    table: &Table<'_>,
+    key: &'static Key,
+    problems: &mut Collector<'_>,
+) -> Option<Vec<String>> {
+    command(table, key, true, problems)
+}
+
+/// Reads the user that commands run as.
+pub(super) fn user(value: &Value<'_>) -> Result<User, Rejection> {
+    let name = value.string()?;
+    match user_ids(name) {
+        Some((uid, gid)) => Ok(User { name: name.to_owned(), uid, gid }),
+        None => Err(value.rejected_because(format!(
+            "{} is {name:?}, which is not a user of this machine; create the user, or name another",
+            value.key()
+        ))),
+    }
+}
+
+/// Reads an absolute path.
+pub(super) fn path(value: &Value<'_>) -> Result<std::path::PathBuf, Rejection> {
+    let text = value.string()?;
+    if Path::new(text).is_absolute() && !text.contains('\0') {
+        Ok(text.into())
+    } else {
+        Err(value.rejected(format!("{text:?}"), "begin it with `/`"))
+    }
+}

@@ -1,0 +1,153 @@
+//! `track`: the objects that an instance or a group tracks.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::check::Checks;
+use crate::config::host;
+use crate::config::problem::Collector;
+use crate::config::schema::{self, Key};
+use crate::config::table::{Rejection, Table, Value};
+use crate::config::track::{Track, Tracked, TrackedRoute};
+
+/// Largest absolute value of a weight.
+const MAX_WEIGHT: i128 = 253;
+
+/// Reads `track`. `is_owner` states whether the priority is 255, which no weight changes.
+pub(super) fn read(
+    table: &Table<'_>,
+    checks: &Checks,
+    is_owner: bool,
+    problems: &mut Collector<'_>,
+) -> Vec<Track> {
+    let elements = table
+        .optional(&schema::TRACK, problems, |value| value.elements(&schema::TRACKED))
+        .flatten()
+        .unwrap_or_default();
+    let mut all = Vec::new();
+    for element in elements {
+        match element.table("in a tracked object") {
+            Ok(table) => all.extend(one(&table, checks, is_owner, problems)),
+            Err((at, message)) => problems.add(at, message),
+        }
+    }
+    all
+}
+
+fn one(table: &Table<'_>, checks: &Checks, is_owner: bool, problems: &mut Collector<'_>) -> Option<Track> {
+    table.reject_unknown(schema::Section::Track, problems);
+    let kinds = [
+        &schema::TRACK_INTERFACE,
+        &schema::TRACK_SCRIPT,
+        &schema::TRACK_PROCESS,
+        &schema::TRACK_FILE,
+        &schema::TRACK_ROUTE,
+    ];
+    let given = kinds.iter().filter(|key| table.get(key.name).is_some()).count();
+    if given != 1 {
+        problems.absent(
+            "track",
+            table.at(),
+            format!(
+                "a tracked object has {given} of the keys interface, script, process, file and route; it must have \
+                 one of them; use e.g. `{}`",
+                schema::TRACKED.example
+            ),
+        );
+        return None;
+    }
+    let weight = table.given(&schema::WEIGHT, problems, weight);
+    if let Some(Some(found)) = &weight {
+        if found.value == 0 {
+            problems
+                .warn(found.at, "weight is 0 and has no effect; without a weight, failure causes a fault");
+        } else if is_owner {
+            problems.warn(
+                found.at,
+                "weight has no effect, because the priority of an address owner is always 255",
+            );
+        }
+    }
+    let weight = weight?.map(|found| found.value);
+    let mut object = None;
+    let mut set = |found: Option<Option<Tracked>>| object = object.take().or(found.flatten());
+    set(table.optional(&schema::TRACK_INTERFACE, problems, |value| {
+        host::interface(value).map(Tracked::Interface)
+    }));
+    set(table.optional(&schema::TRACK_SCRIPT, problems, |value| {
+        known(value, &checks.scripts, &schema::SCRIPTS).map(Tracked::Script)
+    }));
+    set(table.optional(&schema::TRACK_PROCESS, problems, |value| {
+        known(value, &checks.processes, &schema::PROCESSES).map(Tracked::Process)
+    }));
+    set(table.optional(&schema::TRACK_FILE, problems, |value| {
+        known(value, &checks.files, &schema::FILES).map(Tracked::File)
+    }));
+    set(table.optional(&schema::TRACK_ROUTE, problems, |value| route(value).map(Tracked::Route)));
+    let object = object?;
+    // A number cannot be up or down.
+    let weight = weight.or(matches!(object, Tracked::File(_)).then_some(1));
+    Some(Track { object, weight })
+}
+
+/// Returns the check with this name.
+fn known<T>(value: &Value<'_>, all: &BTreeMap<String, Arc<T>>, tables: &Key) -> Result<Arc<T>, Rejection> {
+    let name = value.string()?;
+    all.get(name).cloned().ok_or_else(|| {
+        let names: Vec<_> = all.keys().map(String::as_str).collect();
+        let defined = match names.as_slice() {
+            [] => "none is defined".to_owned(),
+            names => format!("defined are {}", names.join(", ")),
+        };
+        value.rejected_because(format!(
+            "{} {name:?} is not defined; {defined}; add a `[[{tables}]]` with that name",
+            value.key()
+        ))
+    })
+}
+
+fn weight(value: &Value<'_>) -> Result<i16, Rejection> {
+    value
+        .any_integer()?
+        .filter(|number| (-MAX_WEIGHT..=MAX_WEIGHT).contains(number))
+        .and_then(|number| i16::try_from(number).ok())
+        .ok_or_else(|| value.rejected(value.source_of_integer(), "choose another number"))
+}
+
+fn route(value: &Value<'_>) -> Result<TrackedRoute, Rejection> {
+    let text = value.string()?;
+    if text == "default" {
+        return Ok(TrackedRoute::Default);
+    }
+    let (address, prefix) = prefix(value)?;
+    Ok(TrackedRoute::Prefix(address, prefix))
+}
+
+/// Reads a network address with its prefix length.
+pub(super) fn prefix(value: &Value<'_>) -> Result<(IpAddr, u8), Rejection> {
+    let text = value.string()?;
+    let invalid = || value.rejected(format!("{text:?}"), "use e.g. \"10.0.0.0/8\" or \"2001:db8::/32\"");
+    let (address, prefix) = text.split_once('/').ok_or_else(invalid)?;
+    let address: IpAddr = address.parse().map_err(|_| invalid())?;
+    let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
+    let prefix: u8 = prefix.parse().ok().filter(|length| *length <= bits).ok_or_else(invalid)?;
+    let network = match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(u32::from(bits - prefix)).unwrap_or(0);
+            IpAddr::from(std::net::Ipv4Addr::from_bits(address.to_bits() & mask))
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(u32::from(bits - prefix)).unwrap_or(0);
+            IpAddr::from(std::net::Ipv6Addr::from_bits(address.to_bits() & mask))
+        }
+    };
+    if network == address {
+        Ok((address, prefix))
+    } else {
+        Err(value.rejected(
+            format!("{text:?}, an address within that network"),
+            &format!("use \"{network}/{prefix}\""),
+        ))
+    }
+}
