@@ -1,16 +1,22 @@
-//! State changes are reported to followers of `vipd events`.
+//! State changes are reported to followers of `vipd events`, to commands and to the FIFO.
 
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::Value;
+use tempfile::TempDir;
 use vipd_tests::agent::{Agent, Instance};
 use vipd_tests::binary::vipd;
-use vipd_tests::control::{Reply, wait_for, wait_for_state};
+use vipd_tests::control::{Reply, reload, wait_for, wait_for_state};
 use vipd_tests::lab::Lab;
 use vipd_tests::station::Station;
+use vipd_tests::time::WallTime;
+use vipd_tests::wait::wait_until;
 
 const NODE: Station = Station::Node(1);
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -67,4 +73,189 @@ fn follower_receives_every_state_change_until_the_agent_stops() {
     // The last change is sent unless the agent ends first.
     let later = states(&received[kept.len()..], &name);
     assert!(later.is_empty() || later == ["initialize"], "{later:?}");
+}
+
+/// A script that appends its arguments and environment to a file, in a directory of its own.
+struct Recorder {
+    directory: TempDir,
+}
+
+impl Recorder {
+    /// Creates a script whose first lines are `prologue`.
+    fn new(prologue: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let out = directory.path().join("out").display().to_string();
+        let script = format!(
+            "#!/bin/sh\n{prologue}\necho \"$* / $VIPD_INSTANCE $VIPD_STATE $VIPD_PREVIOUS_STATE $VIPD_REASON\" >>{out}\n"
+        );
+        let path = directory.path().join("notify");
+        fs::write(&path, script).expect("written");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("executable");
+        Self { directory }
+    }
+
+    fn path(&self) -> String {
+        self.directory.path().join("notify").display().to_string()
+    }
+
+    /// Returns the recorded lines.
+    fn lines(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.directory.path().join("out")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn wait_for(&self, what: &str, is_met: impl Fn(&[String]) -> bool) -> Vec<String> {
+        wait_until(what, TIMEOUT, || is_met(&self.lines())).unwrap_or_else(|error| {
+            panic!("{error:#}: {:?}", self.lines());
+        });
+        self.lines()
+    }
+}
+
+/// Returns a configuration of instances with VRIDs 1 to `count` and these further lines in each.
+fn configuration(count: u8, priority: u8, more: &str) -> String {
+    let instance = |vrid: u8| {
+        format!(
+            "[[instance]]\nname = \"VI_{vrid}\"\ninterface = \"eth1\"\nvrid = {vrid}\npriority = {priority}\n\
+             advert_interval = \"100ms\"\nvirtual_addresses = [\"10.0.{vrid}.1\"]\n{more}\n"
+        )
+    };
+    (1..=count).map(instance).collect()
+}
+
+fn start(lab: &Lab, station: Station, text: String) -> Agent {
+    let program = vipd().expect("vipd binary");
+    let mut agent = Agent::with_configuration(lab, station, program, text).expect("create the agent");
+    agent.start().expect("start the agent");
+    agent
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn commands_run_in_order_with_arguments_and_environment() {
+    let lab = Lab::new(1).expect("create the lab");
+    let recorder = Recorder::new("");
+    let script = recorder.path();
+    let more = format!(
+        "[instance.notify]\nmaster = [\"{script}\", \"own\", \"a b\"]\nany = [\"{script}\"]\nuser = \"root\"\n"
+    );
+    let mut agent = start(&lab, NODE, configuration(1, 150, &more));
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
+    recorder.wait_for("the command for Master", |lines| lines.len() >= 3);
+    lab.cut(NODE).expect("cut the node's link");
+    recorder.wait_for("the command for Fault", |lines| lines.iter().any(|line| line.contains("FAULT")));
+    agent.stop().expect("stop the agent");
+    let lines = recorder.lines();
+    let expected = [
+        "own a b / VI_1 master backup master-timeout",
+        "INSTANCE VI_1 MASTER 150 / VI_1 master backup master-timeout",
+        "INSTANCE VI_1 FAULT 150 / VI_1 fault master interface-down",
+        "INSTANCE VI_1 STOP 150 / VI_1 stop fault shutdown",
+    ];
+    let from_master = lines.iter().position(|line| line == expected[0]).expect("the command for Master");
+    assert!(lines[0].starts_with("INSTANCE VI_1 ") && from_master >= 1, "{lines:?}");
+    assert_eq!(lines[from_master..], expected, "the command for `stop` has run before the agent ended");
+}
+
+/// A reload that does not change the state runs no command; the new command is used from then on.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn reload_without_a_state_change_runs_no_command() {
+    let lab = Lab::new(1).expect("create the lab");
+    let [old, new] = [Recorder::new(""), Recorder::new("")];
+    let with = |recorder: &Recorder| {
+        configuration(1, 150, &format!("notify = {{ any = [\"{}\"] }}", recorder.path()))
+    };
+    let mut agent = start(&lab, NODE, with(&old));
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
+    let before =
+        old.wait_for("the command for Master", |lines| lines.iter().any(|line| line.contains("MASTER")));
+    agent.configure(with(&new)).expect("configured");
+    assert_eq!(reload(&agent).expect("reloaded"), ["VI_1: notify changed"]);
+    agent.stop().expect("stop the agent");
+    assert_eq!(old.lines(), before);
+    assert_eq!(new.lines(), ["INSTANCE VI_1 STOP 150 / VI_1 stop master shutdown"]);
+}
+
+/// A command that hangs is killed with its children, and one that does not exist is reported; neither
+/// delays adverts or later notifications.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn hanging_and_missing_commands_delay_nothing() {
+    let lab = Lab::new(1).expect("create the lab");
+    let capture = lab.capture().expect("capture");
+    let hanging =
+        Recorder::new("sleep 1000 & echo $! >$(dirname $0)/child; [ \"$VIPD_STATE\" = stop ] || sleep 1000");
+    let script = hanging.path();
+    let more = format!(
+        "[instance.notify]\nbackup = [\"/no/such/command\"]\nany = [\"{script}\"]\ntimeout = \"500ms\"\n"
+    );
+    let mut agent = start(&lab, NODE, configuration(1, 150, &more));
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
+    let since = WallTime::now();
+    wait_until("both failures to be logged", TIMEOUT, || {
+        let log = agent.log();
+        let has = |text: &str| log.iter().any(|line| line.text.contains(text));
+        has("/no/such/command") && has("`any` failed: timed out")
+    })
+    .unwrap_or_else(|error| panic!("{error:#}: {:?}", agent.log()));
+    wait_until("the master to advertise", TIMEOUT, || {
+        capture.filter_map(since, vipd_tests::frame::Frame::advert).len() >= 10
+    })
+    .expect("adverts");
+    let child = fs::read_to_string(hanging.directory.path().join("child")).expect("started");
+    wait_until("the command's child to be killed", TIMEOUT, || {
+        !Path::new(&format!("/proc/{}", child.trim())).exists()
+    })
+    .expect("killed");
+    agent.stop().expect("stop the agent");
+}
+
+/// All routers of a node fail over at once. Every command runs, in order for each instance.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn no_notification_is_lost_in_a_mass_failover() {
+    const COUNT: u8 = 100;
+    let lab = Lab::new(2).expect("create the lab");
+    let recorder = Recorder::new("");
+    let more = format!("notify = {{ any = [\"{}\"] }}", recorder.path());
+    let mut master = start(&lab, NODE, configuration(COUNT, 200, ""));
+    let backup = start(&lab, Station::Node(2), configuration(COUNT, 100, &more));
+    let of = |lines: &[String], vrid: u8| -> Vec<String> {
+        let prefix = format!("INSTANCE VI_{vrid} ");
+        let own = lines.iter().filter_map(|line| line.strip_prefix(&prefix));
+        own.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
+    };
+    let all_end_with = |lines: &[String], state: &str| {
+        (1..=COUNT).all(|vrid| of(lines, vrid).last().is_some_and(|last| last == state))
+    };
+    recorder.wait_for("all backups to be notified", |lines| all_end_with(lines, "BACKUP"));
+    master.stop().expect("stop the master");
+    let lines = recorder.wait_for("all masters to be notified", |lines| all_end_with(lines, "MASTER"));
+    for vrid in 1..=COUNT {
+        let states = of(&lines, vrid);
+        assert!(states.ends_with(&["BACKUP".to_owned(), "MASTER".to_owned()]), "VI_{vrid}: {states:?}");
+    }
+    let mut dropping = backup;
+    dropping.stop().expect("stop the backup");
+}
+
+/// The FIFO has keepalived's lines.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn fifo_receives_a_line_for_each_change() {
+    let lab = Lab::new(1).expect("create the lab");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("fifo");
+    let text = format!("notify = {{ fifo = \"{}\" }}\n{}", path.display(), configuration(1, 150, ""));
+    let mut agent = start(&lab, NODE, text);
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
+    let reader = BufReader::new(File::open(&path).expect("open the FIFO"));
+    agent.stop().expect("stop the agent");
+    let lines: Vec<_> = reader.lines().map(|line| line.expect("a line")).collect();
+    assert!(
+        lines
+            .ends_with(&["INSTANCE \"VI_1\" MASTER 150".to_owned(), "INSTANCE \"VI_1\" STOP 150".to_owned()]),
+        "{lines:?}"
+    );
 }
