@@ -4,7 +4,6 @@ use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -184,8 +183,10 @@ fn reload_without_a_state_change_runs_no_command() {
 fn hanging_and_missing_commands_delay_nothing() {
     let lab = Lab::new(1).expect("create the lab");
     let capture = lab.capture().expect("capture");
+    // A duration that no other process on this machine sleeps for.
+    let duration = format!("1000.{}", std::process::id());
     let hanging =
-        Recorder::new("sleep 1000 & echo $! >$(dirname $0)/child; [ \"$VIPD_STATE\" = stop ] || sleep 1000");
+        Recorder::new(&format!("sleep {duration} & [ \"$VIPD_STATE\" = stop ] || sleep {duration}"));
     let script = hanging.path();
     let more = format!(
         "[instance.notify]\nbackup = [\"/no/such/command\"]\nany = [\"{script}\"]\ntimeout = \"500ms\"\n"
@@ -203,12 +204,16 @@ fn hanging_and_missing_commands_delay_nothing() {
         capture.filter_map(since, vipd_tests::frame::Frame::advert).len() >= 10
     })
     .expect("adverts");
-    let child = fs::read_to_string(hanging.directory.path().join("child")).expect("started");
-    wait_until("the command's child to be killed", TIMEOUT, || {
-        !Path::new(&format!("/proc/{}", child.trim())).exists()
-    })
-    .expect("killed");
+    wait_until("the command and its child to be killed", TIMEOUT, || !is_slept_for(&duration))
+        .expect("killed");
     agent.stop().expect("stop the agent");
+}
+
+/// Returns whether a `sleep` of this duration runs on this machine.
+fn is_slept_for(duration: &str) -> bool {
+    let processes = fs::read_dir("/proc").expect("read /proc").flatten();
+    let mut commands = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    commands.any(|command| command == format!("sleep\0{duration}\0").as_bytes())
 }
 
 /// All routers of a node fail over at once. Every command runs, in order for each instance.
