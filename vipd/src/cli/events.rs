@@ -33,7 +33,9 @@ pub(super) fn render(record: &EventRecord) -> String {
     let instance = &record.instance;
     let mut line = format!("{time}  {instance:<12}  ");
     // Writing to a string does not fail.
-    let _ = if let (Some(from), Some(to)) = (&record.from, &record.to) {
+    let _ = if let (Some(object), Some(to)) = (&record.object, &record.to) {
+        write!(line, "{object}: {} → {to}", record.from.as_deref().unwrap_or("unknown"))
+    } else if let (Some(from), Some(to)) = (&record.from, &record.to) {
         let style = match to.as_str() {
             "master" => GOOD,
             "fault" => BAD,

@@ -98,6 +98,8 @@ fn instance_status(name: &str, state: State) -> InstanceStatus {
         fault_reason: None,
         last_transition_reason: Some("startup".to_owned()),
         last_transition_ms: Some(245_000),
+        track: Vec::new(),
+        track_weight: 0,
         master_down_in_ns: None,
     }
 }

@@ -14,10 +14,10 @@ pub struct EventRecord {
     pub instance: String,
     /// Kind of event, for example `state-changed`.
     pub event: String,
-    /// `state-changed`: the previous state.
+    /// `state-changed`, `object-changed`: the previous state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// `state-changed`: the new state.
+    /// `state-changed`, `object-changed`: the new state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// Reason for the event.
@@ -31,6 +31,9 @@ pub struct EventRecord {
     /// overloaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<u64>,
+    /// `object-changed`: the tracked object, such as `script web`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
     /// Router or address that the event is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,

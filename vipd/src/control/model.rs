@@ -117,9 +117,35 @@ pub struct InstanceStatus {
     /// Milliseconds since the last change of state.
     #[serde(rename = "vipd:last-transition-ms")]
     pub last_transition_ms: Option<u64>,
+    /// Objects that the instance tracks.
+    #[serde(rename = "vipd:track", default)]
+    pub track: Vec<TrackedObject>,
+    /// Sum of the weights of the tracked objects, which is added to the priority.
+    #[serde(rename = "vipd:track-weight", default)]
+    pub track_weight: i64,
     /// In Backup, nanoseconds until the master-down timer fires.
     #[serde(rename = "vipd:master-down-in-ns")]
     pub master_down_in_ns: Option<u64>,
+}
+
+/// An object that an instance tracks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TrackedObject {
+    /// `interface`, `script`, `process` or `file`.
+    pub kind: String,
+    /// Name of the interface or of the check.
+    pub name: String,
+    /// `up`, `down`, the number in a file, or `unknown` until the first reading.
+    pub state: String,
+    /// Weight; `None` if the instance is in fault while the object is down.
+    pub weight: Option<i16>,
+    /// Explains the state, for example the last line of a script's output.
+    pub detail: Option<String>,
+    /// Milliseconds since the state last changed.
+    pub since_ms: u64,
+    /// Number of changes of state since the object was first read.
+    pub changes: u64,
 }
 
 /// Another router that has sent adverts with the same VRID.

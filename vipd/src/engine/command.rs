@@ -15,7 +15,7 @@ use super::topology::NoRoom;
 use crate::config;
 use crate::netlink::Address;
 use crate::service::bus::Publisher;
-use crate::vrrp::{Event, Input, Peer, Snapshot, VirtualAddress};
+use crate::vrrp::{Event, Fault, Input, Peer, Snapshot, VirtualAddress};
 use crate::xdp::{Mode, Position, Row};
 
 /// Messages from the service to the engine. Never lost.
@@ -70,8 +70,10 @@ pub(crate) struct Change {
 #[derive(Clone, Debug)]
 pub(crate) struct Addition {
     pub(crate) settings: Arc<config::Instance>,
-    /// Whether an administrator has drained it.
-    pub(crate) is_drained: bool,
+    /// Faults that keep it from starting.
+    pub(crate) faults: Vec<Fault>,
+    /// Effective priority.
+    pub(crate) priority: u8,
 }
 
 /// A virtual router that was added while others were running.

@@ -18,7 +18,7 @@ use super::Engine;
 use super::command::{Added, Addition, Change, Changes, Report, Request};
 use super::id::{LinkId, RouterId};
 use super::link::Link;
-use crate::vrrp::{Fault, Input, State};
+use crate::vrrp::{Input, State};
 
 /// Maximum number of routers to remove, change and add per turn. Each takes about 10 µs.
 const ROUTERS_PER_TURN: usize = 32;
@@ -97,12 +97,13 @@ impl Engine {
                 Ok(router) => {
                     let Some(instance) = self.topology.routers.get(router) else { continue };
                     reload.links.insert(instance.link);
-                    let Addition { settings, is_drained } = addition;
+                    let Addition { settings, faults, priority } = addition;
                     reload.added.push(Added { router, row: instance.row, settings });
                     self.reserve(router);
-                    if is_drained {
-                        self.dispatch(now, router, Input::Impede(Fault::Drained));
+                    for fault in faults {
+                        self.dispatch(now, router, Input::Impede(fault));
                     }
+                    self.dispatch(now, router, Input::Priority(priority));
                 }
                 // Continued when the service has released a row.
                 Err(_) if self.topology.awaits_rows() => {

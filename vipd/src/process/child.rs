@@ -104,7 +104,7 @@ fn command_line(spec: &Spec) -> process::Command {
 }
 
 /// Registers a descriptor with the current tokio runtime.
-fn register<T: AsFd + AsRawFd>(descriptor: T) -> io::Result<AsyncFd<T>> {
+pub(crate) fn register<T: AsFd + AsRawFd>(descriptor: T) -> io::Result<AsyncFd<T>> {
     // SAFETY: AsyncFd owns the descriptor and keeps it open until it is dropped.
     unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(io::Error::from)
 }

@@ -13,6 +13,7 @@ mod peer;
 mod signals;
 
 pub(crate) use accounts::user_ids;
+pub(crate) use child::register;
 pub(crate) use executable::defect;
 pub use interface_claim::{ClaimError, InterfaceClaim};
 pub use limits::raise_open_files;

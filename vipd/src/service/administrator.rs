@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::bus::Latest;
 use super::drained::Drained;
 use super::plan::{self, Plan};
+use super::track::SharedTracker;
 use crate::config::operate::Control;
 use crate::config::{Config, ConfigError, Instance};
 use crate::control::access::Credentials;
@@ -96,6 +97,7 @@ pub(super) struct Administrator {
     drained: Drained,
     /// The present states of the instances.
     latest: Latest,
+    tracker: SharedTracker,
     orders: mpsc::Receiver<Order>,
     phase: Phase,
 }
@@ -124,6 +126,7 @@ impl Administrator {
         engine: Handle,
         drained: Drained,
         latest: Latest,
+        tracker: SharedTracker,
     ) -> (Self, Orders) {
         let (sender, orders) = mpsc::channel(ORDERS);
         let running =
@@ -136,14 +139,19 @@ impl Administrator {
             engine,
             drained,
             latest,
+            tracker,
             orders,
             phase: Phase::Idle,
         };
         (administrator, sender)
     }
 
-    /// Restores the drained state of a previous run. Call before the engine starts.
-    pub(super) fn restore_drained(&mut self) {
+    /// Restores the drained state of a previous run, and impedes the instances whose tracked objects are
+    /// not known yet. Call before the engine starts.
+    pub(super) fn prepare(&mut self) {
+        for running in self.running.values() {
+            self.tracker.set(running.id, &running.settings, running.settings.router.priority);
+        }
         for name in self.drained.names() {
             if let Some(running) = self.running.get(name) {
                 tracing::info!(instance = name, "still drained; `vipd undrain` puts it back into service");
@@ -235,13 +243,16 @@ impl Administrator {
             }
         };
         let id = |instance: &Arc<Instance>| self.running.get(&instance.name).map(|running| running.id);
-        let added = plan.added.iter().map(|settings| Addition {
-            settings: Arc::clone(settings),
-            is_drained: self.drained.contains(&settings.name),
+        let added = plan.added.iter().map(|settings| {
+            let is_drained = self.drained.contains(&settings.name).then_some(Fault::Drained);
+            let (is_fault, priority) = self.tracker.preview(settings, settings.router.priority);
+            let faults = is_drained.into_iter().chain(is_fault.then_some(Fault::Tracking));
+            Addition { settings: Arc::clone(settings), faults: faults.collect(), priority }
         });
         let reconfigured = plan.changed.iter().filter_map(|settings| {
             let running = self.running.get(&settings.name)?;
-            let priority = running.kept_priority(settings).unwrap_or(settings.router.priority);
+            let base = running.kept_priority(settings).unwrap_or(settings.router.priority);
+            let (_, priority) = self.tracker.preview(settings, base);
             Some(Change { router: running.id, settings: Arc::clone(settings), priority })
         });
         let changes = Changes {
@@ -269,9 +280,15 @@ impl Administrator {
             let Some(running) = self.running.get_mut(&settings.name) else { continue };
             running.priority = running.kept_priority(&settings);
             running.settings = Arc::clone(&settings);
+            let base = running.priority.unwrap_or(settings.router.priority);
+            self.tracker.set(running.id, &settings, base);
             changed.push((running.id, settings));
         }
+        for gone in &removed {
+            self.tracker.remove(&gone.settings.name);
+        }
         for Added { router, settings, .. } in &added {
+            self.tracker.set_added(*router, settings);
             let running = Running { id: *router, settings: Arc::clone(settings), priority: None };
             self.running.insert(settings.name.clone(), running);
         }
@@ -279,6 +296,7 @@ impl Administrator {
         if let Err(error) = self.drained.retain(|name| names.contains(name)) {
             tracing::warn!(%error, "cannot store which instances are drained");
         }
+        self.tracker.start();
         let control = config.control.clone();
         self.config = config;
         finish(author, Ok(ChangeReport { changes: plan.lines }));
@@ -343,7 +361,7 @@ impl Administrator {
         let before = running.priority.unwrap_or(configured);
         running.priority = priority;
         let now = priority.unwrap_or(configured);
-        self.engine.send(input(running.id, Input::Priority(now)));
+        self.tracker.set_base(&name, now);
         let change = match priority {
             Some(_) => format!("{name}: priority {before} → {now}, until `vipd priority {name} reset`"),
             None => format!("{name}: priority {before} → {now}, as configured"),

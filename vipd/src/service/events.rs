@@ -9,6 +9,7 @@ use vipd_common::Timestamp;
 
 use super::bus::{Latest, Transition};
 use super::changes::{Change, Changes};
+use super::track::ObjectChange;
 use crate::config::Instance;
 use crate::control::event::EventRecord;
 use crate::control::stream::Subscription;
@@ -86,6 +87,22 @@ impl Recorder {
             None => describe(&instance.name, event),
         });
         change.map(|change| (change, instance))
+    }
+
+    /// Records changes of tracked objects.
+    pub(super) fn objects(&self, changes: Vec<ObjectChange>) {
+        for ObjectChange { instance, object, from, to, detail } in changes {
+            self.log.push(&EventRecord {
+                time: rfc3339(SystemTime::now()),
+                instance,
+                event: "object-changed".to_owned(),
+                from,
+                to: Some(to),
+                reason: detail,
+                object: Some(object),
+                ..EventRecord::default()
+            });
+        }
     }
 
     /// Records and returns the latest change of each router that has not been recorded, because its report

@@ -35,7 +35,6 @@ mod report;
 mod signals;
 mod supervisor;
 mod systemd;
-#[expect(dead_code, reason = "the tracker does not run yet")]
 mod track;
 pub(crate) mod worker;
 
@@ -71,6 +70,7 @@ use log::Log;
 use notify::Notifications;
 use report::Reporter;
 use supervisor::{FromEngine, Supervisor};
+use track::SharedTracker;
 
 pub use privilege::{check as check_privileges, check_open_files};
 
@@ -137,6 +137,7 @@ pub fn run(
     let (engine, handle) = Engine::new(topology, kernel_side, config.realtime, outlets)
         .context("cannot initialize the engine")?;
 
+    let (tracker, readings) = SharedTracker::new(handle.clone());
     let running = roster.iter().map(|(id, _, settings)| (*id, Arc::clone(settings)));
     let drained = Drained::load(runtime_dir.path());
     let (mut administrator, orders) = Administrator::new(
@@ -147,8 +148,9 @@ pub fn run(
         handle.clone(),
         drained,
         latest.clone(),
+        tracker.clone(),
     );
-    administrator.restore_drained();
+    administrator.prepare();
     let events = EventLog::new();
     let recorder = Recorder::new(events.clone(), latest.clone());
     let mut notifications = Notifications::new(roster.iter().map(|(_, _, settings)| settings));
@@ -158,11 +160,21 @@ pub fn run(
     let counts = notifications.counts();
     let supervisor = Supervisor {
         engine: handle.clone(),
-        source: Arc::new(Reporter::new(counters, handle.clone(), latest, orders.clone(), events, counts)),
+        source: Arc::new(Reporter::new(
+            counters,
+            handle.clone(),
+            latest,
+            orders.clone(),
+            tracker.clone(),
+            events,
+            counts,
+        )),
         administrator,
         orders,
         access: Access::new(rules(&config.control)),
         events: recorder,
+        tracker,
+        readings,
         notifications,
         log: Log::new(&roster),
         has_single_link,

@@ -12,6 +12,7 @@ use super::bus::{Latest, Transition};
 use super::events::EventLog;
 use super::notify::{Counts, SharedCounts};
 use super::supervisor::DiscardCounters;
+use super::track::SharedTracker;
 use crate::config::Instance;
 use crate::config::settings::Transport;
 use crate::control::access::Credentials;
@@ -35,6 +36,7 @@ pub(super) struct Reporter {
     engine: Handle,
     latest: Latest,
     orders: Orders,
+    tracker: SharedTracker,
     events: EventLog,
     notifications: SharedCounts,
 }
@@ -45,10 +47,22 @@ impl Reporter {
         engine: Handle,
         latest: Latest,
         orders: Orders,
+        tracker: SharedTracker,
         events: EventLog,
         notifications: SharedCounts,
     ) -> Self {
-        Self { counters, engine, latest, orders, events, notifications }
+        Self { counters, engine, latest, orders, tracker, events, notifications }
+    }
+
+    /// Adds what the instance tracks.
+    fn tracked(&self, status: InstanceStatus) -> InstanceStatus {
+        let (track, track_weight) = self.tracker.report(&status.name);
+        let fault_reason = status.fault_reason.map(|reason| {
+            let is_down = |one: &&model::TrackedObject| one.weight.is_none() && one.state != "up";
+            let down: Vec<_> = track.iter().filter(is_down).map(describe_tracked).collect();
+            if reason == TRACKED_FAILED && !down.is_empty() { down.join("; ") } else { reason }
+        });
+        InstanceStatus { track, track_weight, fault_reason, ..status }
     }
 
     async fn snapshot(&self) -> Result<Arc<EngineSnapshot>, String> {
@@ -77,7 +91,7 @@ impl Source for Reporter {
         let snapshot = self.snapshot().await?;
         let instances = snapshot.routers.iter().map(|router| {
             let transition = self.latest.get(router.id);
-            status(&router.settings, router, transition, &snapshot)
+            self.tracked(status(&router.settings, router, transition, &snapshot))
         });
         Ok(StatusReport { instances: instances.collect() })
     }
@@ -169,7 +183,21 @@ fn status(
         },
         last_transition_reason: transition.map(|transition| transition.reason.to_string()),
         last_transition_ms: transition.map(|transition| snapshot.now.nanos_since(transition.at) / 1_000_000),
+        track: Vec::new(),
+        track_weight: 0,
         master_down_in_ns: router.master_down_at.map(|at| at.nanos_since(snapshot.now)),
+    }
+}
+
+/// Fault reason that is replaced by the names of the failed objects.
+const TRACKED_FAILED: &str = "a tracked object failed";
+
+/// Describes a tracked object that is not up.
+fn describe_tracked(object: &model::TrackedObject) -> String {
+    let model::TrackedObject { kind, name, state, detail, .. } = object;
+    match detail {
+        Some(detail) => format!("{kind} {name} is {state}: {detail}"),
+        None => format!("{kind} {name} is {state}"),
     }
 }
 
@@ -234,7 +262,7 @@ fn describe(fault: Fault, config: &Instance, instance: &RouterSnapshot) -> Strin
             .failure
             .clone()
             .unwrap_or_else(|| format!("the BPF program was detached from interface {interface}")),
-        Fault::Tracking => "a tracked object failed".to_owned(),
+        Fault::Tracking => TRACKED_FAILED.to_owned(),
         Fault::Group => "a member of its sync group failed".to_owned(),
         Fault::Administrator => "disabled by the administrator".to_owned(),
         Fault::Drained => "drained by the administrator".to_owned(),

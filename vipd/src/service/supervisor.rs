@@ -16,6 +16,7 @@ use super::log::Log;
 use super::notify::Notifications;
 use super::signals::Response;
 use super::systemd::Systemd;
+use super::track::{Readings, SharedTracker};
 use super::worker::{LinkWork, Worker};
 use crate::control::access::Access;
 use crate::control::protocol::Request as Change;
@@ -61,6 +62,8 @@ pub(super) struct Supervisor<S> {
     pub(super) access: Access,
     pub(super) events: Recorder,
     pub(super) notifications: Notifications,
+    pub(super) tracker: SharedTracker,
+    pub(super) readings: Readings,
     pub(super) log: Log,
     /// Whether the configuration has only one interface. If so, the agent exits if the interface
     /// cannot be opened at startup.
@@ -97,6 +100,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                 self.access.clone(),
             ));
             let worker = Worker::start(work, self.engine.clone(), fatal)?;
+            self.tracker.start();
             start_engine()?;
             let result = self.serve(runtime_dir, &mut signals, &worker, &mut failed, &mut from_engine).await;
             server.abort();
@@ -150,6 +154,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         result = Err(error).context("cannot wait for signals");
                     }
                 },
+                changes = self.readings.next(&self.tracker) => self.events.objects(changes),
                 () = self.notifications.next() => {}
                 Some(request) = from.requests.recv() => {
                     if !worker.submit(request) && result.is_ok() {
@@ -406,6 +411,7 @@ mod tests {
         let sizes = Sizes { routers: 1, peers: 0, closed: 0, senders: 1, burst: 1 };
         let drained = Drained::load(directory.path());
         let path = directory.path().join("vipd.toml");
+        let (tracker, readings) = SharedTracker::new(engine.clone());
         let (administrator, orders) = Administrator::new(
             path,
             config,
@@ -414,6 +420,7 @@ mod tests {
             engine.clone(),
             drained,
             transitions.latest(),
+            tracker.clone(),
         );
         let supervisor = Supervisor {
             engine,
@@ -422,6 +429,8 @@ mod tests {
             orders,
             notifications: Notifications::new([]),
             access: Access::default(),
+            tracker,
+            readings,
             events: Recorder::new(EventLog::new(), transitions.latest()),
             log: Log::new(&[]),
             has_single_link: false,

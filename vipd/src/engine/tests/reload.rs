@@ -93,7 +93,11 @@ fn reload(bench: &mut Bench, plan: Plan, before: &Running) -> Result<()> {
     let changes = Changes {
         removed: plan.removed.iter().filter_map(find).collect(),
         changed: reconfigured.collect(),
-        added: plan.added.into_iter().map(|settings| Addition { settings, is_drained: false }).collect(),
+        added: plan
+            .added
+            .into_iter()
+            .map(|settings| Addition { settings, faults: Vec::new(), priority: 100 })
+            .collect(),
     };
     bench.reload(changes).map(drop)
 }

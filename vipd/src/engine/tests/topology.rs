@@ -24,8 +24,10 @@ fn routers_are_added_and_removed_while_others_run() -> Result<()> {
             assert!(bench.engine.topology.routers.get(id).is_none());
             bench.serve()?;
             bench.engine.take_commands(clock::now());
-            let added =
-                Changes { added: vec![Addition { settings, is_drained: false }], ..Changes::default() };
+            let added = Changes {
+                added: vec![Addition { settings, faults: Vec::new(), priority: 100 }],
+                ..Changes::default()
+            };
             assert_eq!(bench.reload(added)?.len(), 1);
             assert_eq!(bench.last_router().row, row, "the row is reused");
             bench.serve()?;
@@ -49,7 +51,7 @@ fn router_is_added_when_the_rows_of_removed_routers_are_released() -> Result<()>
         bench.turn_until("all are masters", |bench| bench.all_are(State::Master))?;
         let (id, last) = bench.engine.topology.routers.iter().last().expect("there are routers");
         let settings = Arc::clone(&last.settings);
-        let added = vec![Addition { settings, is_drained: false }];
+        let added = vec![Addition { settings, faults: Vec::new(), priority: 100 }];
         let changes = Changes { removed: vec![id], added, ..Changes::default() };
         let (reply, mut answer) = oneshot::channel();
         bench.engine.reload(clock::now(), changes, reply);

@@ -1,3 +1,509 @@
 //! Tracked objects: their checks, and what these mean for the priority and faults of routers.
+//!
+//! ```text
+//!  script ─────┐
+//!  process ────┤
+//!  file ───────┼─► updates ─► Tracker ─► engine: Priority, Impede(Tracking), Clear(Tracking)
+//!  interface ──┘                 └─────► log, events, status
+//! ```
+//!
+//! Each object is checked once, however many instances track it. The tracker owns the effective priority:
+//! the configured one, or that of an administrator, plus the weights.
 
+mod file;
+mod interface;
 mod object;
+mod process;
+mod script;
+mod weights;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::log::limit::Limit;
+use crate::config::Instance;
+use crate::config::track::{Process, Script, Track, Tracked, TrackedFile};
+use crate::control::model::TrackedObject;
+use crate::engine::Handle;
+use crate::engine::command::Command;
+use crate::engine::id::RouterId;
+use crate::vrrp::{Fault, Impediment, Input, priority};
+use object::{ObjectId, Reading, Update, Updates};
+use weights::Effect;
+
+/// Capacity of the channel of updates. A source that finds it full waits.
+const UPDATES: usize = 256;
+/// Time between the first runs of two scripts, in nanoseconds.
+const STAGGER: u64 = 20_000_000;
+
+/// What is checked. Two instances that track the same share its check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    Interface(String),
+    Script(Arc<Script>),
+    Process(Arc<Process>),
+    File(Arc<TrackedFile>),
+}
+
+impl Source {
+    fn of(tracked: &Tracked) -> Option<Self> {
+        Some(match tracked {
+            Tracked::Interface(name) => Self::Interface(name.clone()),
+            Tracked::Script(script) => Self::Script(Arc::clone(script)),
+            Tracked::Process(process) => Self::Process(Arc::clone(process)),
+            Tracked::File(file) => Self::File(Arc::clone(file)),
+            // No key of the file creates this.
+            Tracked::Route(_) => return None,
+        })
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Interface(_) => "interface",
+            Self::Script(_) => "script",
+            Self::Process(_) => "process",
+            Self::File(_) => "file",
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Interface(name) => name,
+            Self::Script(script) => &script.name,
+            Self::Process(process) => &process.name,
+            Self::File(file) => &file.name,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), self.name())
+    }
+}
+
+/// A tracked object and its state.
+struct Object {
+    source: Source,
+    /// `None` until the first reading.
+    reading: Option<Reading>,
+    detail: Option<String>,
+    since: Instant,
+    /// Number of changes of the reading after the first one.
+    changes: u64,
+    log_limit: Limit,
+    /// Ends the check. Interfaces share one.
+    task: Option<AbortHandle>,
+}
+
+/// What an instance tracks, and what the engine has been told about it.
+struct Tracking {
+    router: RouterId,
+    /// Configured priority, or that of an administrator.
+    base: u8,
+    objects: Vec<(ObjectId, Option<i16>)>,
+    priority: u8,
+    is_fault: bool,
+}
+
+/// A change of an object, for the events of an instance that tracks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ObjectChange {
+    pub(super) instance: String,
+    pub(super) object: String,
+    pub(super) from: Option<String>,
+    pub(super) to: String,
+    pub(super) detail: Option<String>,
+}
+
+/// All tracked objects and the instances that track them.
+struct Tracker {
+    engine: Handle,
+    objects: BTreeMap<ObjectId, Object>,
+    instances: BTreeMap<String, Tracking>,
+    last_id: u32,
+    updates: Updates,
+    /// The task that watches all tracked interfaces.
+    interfaces: Option<AbortHandle>,
+    /// Delay before the first run of the next script, in nanoseconds.
+    delay: u64,
+}
+
+/// The tracker, shared by the parts of the service that run on the control thread.
+#[derive(Clone)]
+pub(super) struct SharedTracker(Arc<Mutex<Tracker>>);
+
+/// The updates of all objects.
+pub(super) struct Readings(mpsc::Receiver<Update>);
+
+impl SharedTracker {
+    /// Creates a tracker without instances.
+    pub(super) fn new(engine: Handle) -> (Self, Readings) {
+        let (updates, received) = mpsc::channel(UPDATES);
+        let tracker = Tracker {
+            engine,
+            objects: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            last_id: 0,
+            updates,
+            interfaces: None,
+            delay: 0,
+        };
+        (Self(Arc::new(Mutex::new(tracker))), Readings(received))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tracker> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether a router must start in Fault, and its priority, if it tracks what `settings` says.
+    pub(super) fn preview(&self, settings: &Instance, base: u8) -> (bool, u8) {
+        self.lock().preview(settings, base)
+    }
+
+    /// Begins to track the objects of an instance, or those of its new settings. Call
+    /// [`start`](Self::start) afterwards.
+    pub(super) fn set(&self, router: RouterId, settings: &Instance, base: u8) {
+        self.lock().set(router, settings, base);
+    }
+
+    /// Begins to track the objects of an instance that a reload has added with what
+    /// [`preview`](Self::preview) returned.
+    pub(super) fn set_added(&self, router: RouterId, settings: &Instance) {
+        let mut tracker = self.lock();
+        let (is_fault, priority) = tracker.preview(settings, settings.router.priority);
+        let known = Tracking { router, base: 0, objects: Vec::new(), priority, is_fault };
+        tracker.instances.insert(settings.name.clone(), known);
+        tracker.set(router, settings, settings.router.priority);
+    }
+
+    /// Stops tracking the objects of an instance.
+    pub(super) fn remove(&self, instance: &str) {
+        self.lock().instances.remove(instance);
+    }
+
+    /// Replaces the priority to which the weights are added.
+    pub(super) fn set_base(&self, instance: &str, base: u8) {
+        let mut tracker = self.lock();
+        if let Some(tracking) = tracker.instances.get_mut(instance) {
+            tracking.base = base;
+        }
+        tracker.tell(instance);
+    }
+
+    /// Starts the checks of new objects, and ends those of objects that are no longer tracked. Must be
+    /// called in the control thread's runtime.
+    pub(super) fn start(&self) {
+        self.lock().start();
+    }
+
+    /// Applies an update. Returns the change for each instance that tracks the object.
+    fn apply(&self, update: Update) -> Vec<ObjectChange> {
+        self.lock().apply(update)
+    }
+
+    /// Returns the objects of an instance for `status`, and the sum of their weights.
+    pub(super) fn report(&self, instance: &str) -> (Vec<TrackedObject>, i64) {
+        self.lock().report(instance)
+    }
+}
+
+impl Readings {
+    /// Waits for the next update and applies it. Waits forever if nothing is tracked. Safe to cancel.
+    pub(super) async fn next(&mut self, tracker: &SharedTracker) -> Vec<ObjectChange> {
+        match self.0.recv().await {
+            Some(update) => tracker.apply(update),
+            // The tracker has a sender.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Tracker {
+    fn effect(&self, objects: &[(ObjectId, Option<i16>)]) -> Effect {
+        let reading = |id| self.objects.get(id).and_then(|object| object.reading);
+        Effect::of(objects.iter().map(|(id, weight)| (*weight, reading(id))))
+    }
+
+    fn preview(&self, settings: &Instance, base: u8) -> (bool, u8) {
+        let known = |track: &Track| {
+            let source = Source::of(&track.object)?;
+            self.objects.values().find(|object| object.source == source)?.reading
+        };
+        let effect = Effect::of(settings.track.iter().map(|track| (track.weight, known(track))));
+        (effect.is_fault, priority::effective(base, [effect.sum]))
+    }
+
+    fn set(&mut self, router: RouterId, settings: &Instance, base: u8) {
+        let known = self.instances.remove(&settings.name).filter(|known| known.router == router);
+        let (is_fault, priority) = match &known {
+            Some(known) => (known.is_fault, known.priority),
+            None => (false, settings.router.priority),
+        };
+        let objects = settings.track.iter().filter_map(|track| {
+            let source = Source::of(&track.object)?;
+            Some((self.object(source), track.weight))
+        });
+        let objects = objects.collect();
+        let tracking = Tracking { router, base, objects, priority, is_fault };
+        self.instances.insert(settings.name.clone(), tracking);
+        self.tell(&settings.name);
+    }
+
+    /// Returns the object with this source, which is added if it is new.
+    fn object(&mut self, source: Source) -> ObjectId {
+        if let Some((id, _)) = self.objects.iter().find(|(_, object)| object.source == source) {
+            return *id;
+        }
+        self.last_id += 1;
+        let id = ObjectId(self.last_id);
+        let object = Object {
+            source,
+            reading: None,
+            detail: None,
+            since: Instant::now(),
+            changes: 0,
+            log_limit: Limit::new(),
+            task: None,
+        };
+        self.objects.insert(id, object);
+        id
+    }
+
+    /// Tells the engine what has changed for an instance.
+    fn tell(&mut self, instance: &str) {
+        let Some(tracking) = self.instances.get(instance) else { return };
+        let (router, effect) = (tracking.router, self.effect(&tracking.objects));
+        let priority = priority::effective(tracking.base, [effect.sum]);
+        let mut inputs = Vec::new();
+        if effect.is_fault && !tracking.is_fault {
+            inputs.push(Input::Impede(Fault::Tracking));
+        }
+        if priority != tracking.priority {
+            inputs.push(Input::Priority(priority));
+        }
+        if !effect.is_fault && tracking.is_fault {
+            inputs.push(Input::Clear(Impediment::Tracking));
+        }
+        for input in inputs {
+            self.engine.send(Command::Input { router, input });
+        }
+        if let Some(tracking) = self.instances.get_mut(instance) {
+            (tracking.priority, tracking.is_fault) = (priority, effect.is_fault);
+        }
+    }
+
+    fn start(&mut self) {
+        let used: BTreeSet<ObjectId> =
+            self.instances.values().flat_map(|tracking| tracking.objects.iter().map(|(id, _)| *id)).collect();
+        self.objects.retain(|id, object| {
+            let is_used = used.contains(id);
+            if let (false, Some(task)) = (is_used, &object.task) {
+                task.abort();
+            }
+            is_used
+        });
+        let mut has_new_interface = false;
+        let is_checked = |object: &Object| object.task.is_some() || object.reading.is_some();
+        for (id, object) in self.objects.iter_mut().filter(|(_, object)| !is_checked(object)) {
+            let updates = self.updates.clone();
+            let task = match &object.source {
+                Source::Interface(_) => {
+                    has_new_interface = true;
+                    continue;
+                }
+                Source::Script(script) => {
+                    let delay = Duration::from_nanos(self.delay % script.interval);
+                    self.delay += STAGGER;
+                    tokio::spawn(script::watch(*id, Arc::clone(script), delay, updates))
+                }
+                Source::Process(process) => tokio::spawn(process::watch(*id, Arc::clone(process), updates)),
+                Source::File(file) => tokio::spawn(file::watch(*id, Arc::clone(file), updates)),
+            };
+            object.task = Some(task.abort_handle());
+        }
+        let interfaces = self.objects.iter().filter_map(|(id, object)| match &object.source {
+            Source::Interface(name) => Some((*id, name.clone())),
+            _ => None,
+        });
+        let interfaces: Vec<_> = interfaces.collect();
+        if has_new_interface || interfaces.is_empty() {
+            if let Some(task) = self.interfaces.take() {
+                task.abort();
+            }
+            if !interfaces.is_empty() {
+                let task = tokio::spawn(interface::watch(interfaces, self.updates.clone()));
+                self.interfaces = Some(task.abort_handle());
+            }
+        }
+    }
+
+    fn apply(&mut self, update: Update) -> Vec<ObjectChange> {
+        let Update { object: id, reading, detail } = update;
+        // A removed object.
+        let Some(object) = self.objects.get_mut(&id) else { return Vec::new() };
+        object.detail.clone_from(&detail);
+        if object.reading == Some(reading) {
+            return Vec::new();
+        }
+        let from = object.reading.replace(reading).map(text);
+        object.since = Instant::now();
+        object.changes += u64::from(from.is_some());
+        let name = object.source.to_string();
+        if object.log_limit.permits(&name) {
+            let state = text(reading);
+            match &detail {
+                Some(detail) => tracing::info!(object = name, state, "tracked object: {detail}"),
+                None => tracing::info!(object = name, state, "tracked object changed"),
+            }
+        }
+        let tracks = |tracking: &Tracking| tracking.objects.iter().any(|(object, _)| *object == id);
+        let affected: Vec<String> = self
+            .instances
+            .iter()
+            .filter(|(_, tracking)| tracks(tracking))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let change = |instance: String| {
+            self.tell(&instance);
+            let (object, from, detail) = (name.clone(), from.clone(), detail.clone());
+            ObjectChange { instance, object, from, to: text(reading), detail }
+        };
+        affected.into_iter().map(change).collect()
+    }
+
+    fn report(&self, instance: &str) -> (Vec<TrackedObject>, i64) {
+        let Some(tracking) = self.instances.get(instance) else { return (Vec::new(), 0) };
+        let objects = tracking.objects.iter().filter_map(|(id, weight)| {
+            let object = self.objects.get(id)?;
+            Some(TrackedObject {
+                kind: object.source.kind().to_owned(),
+                name: object.source.name().to_owned(),
+                state: object.reading.map_or_else(|| "unknown".to_owned(), text),
+                weight: *weight,
+                detail: object.detail.clone(),
+                since_ms: u64::try_from(object.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+                changes: object.changes,
+            })
+        });
+        (objects.collect(), self.effect(&tracking.objects).sum)
+    }
+}
+
+/// Returns `up`, `down` or the number in a file.
+fn text(reading: Reading) -> String {
+    match reading {
+        Reading::Up => "up".to_owned(),
+        Reading::Down => "down".to_owned(),
+        Reading::Value(number) => number.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::Receiver;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::engine::id::Id as _;
+
+    const CONFIG: &str = "[[script]]\nname = \"web\"\ncommand = [\"/bin/true\"]\n\
+                          [[file]]\nname = \"manual\"\npath = \"/no/such/file\"\n";
+
+    fn instance(track: &str) -> Instance {
+        let text = format!(
+            "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\npriority = 100\n\
+             virtual_addresses = [\"10.0.0.1\"]\ntrack = [{track}]\n{CONFIG}"
+        );
+        let config = Config::parse(&text, "vipd.toml").unwrap_or_else(|problems| panic!("{problems}"));
+        Instance::clone(&config.instances[0])
+    }
+
+    fn tracker() -> (Tracker, Receiver<Command>) {
+        let (engine, commands) = Handle::without_engine().expect("a handle");
+        let (shared, _) = SharedTracker::new(engine);
+        let Ok(tracker) = Arc::try_unwrap(shared.0) else { panic!("not shared") };
+        (tracker.into_inner().expect("not poisoned"), commands)
+    }
+
+    fn inputs(commands: &Receiver<Command>) -> Vec<Input> {
+        let input = |command| match command {
+            Command::Input { router, input } => {
+                assert_eq!(router, RouterId::new(3, 1));
+                input
+            }
+            _ => panic!("only inputs are sent"),
+        };
+        commands.try_iter().map(input).collect()
+    }
+
+    /// Finds an object by its kind and name.
+    fn id(tracker: &Tracker, name: &str) -> ObjectId {
+        let found = tracker.objects.iter().find(|(_, object)| object.source.to_string() == name);
+        *found.expect("it is tracked").0
+    }
+
+    fn update(tracker: &mut Tracker, name: &str, reading: Reading) -> Vec<ObjectChange> {
+        let object = id(tracker, name);
+        tracker.apply(Update { object, reading, detail: None })
+    }
+
+    #[test]
+    fn engine_is_told_only_what_has_changed() {
+        let (mut tracker, commands) = tracker();
+        let settings =
+            instance("{ interface = \"eth2\" }, { script = \"web\", weight = -60 }, { file = \"manual\" }");
+        assert_eq!(tracker.preview(&settings, 100), (true, 100), "eth2 is not known yet");
+        tracker.set(RouterId::new(3, 1), &settings, 100);
+        assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
+        let changes = update(&mut tracker, "interface eth2", Reading::Up);
+        assert_eq!(changes.len(), 1);
+        assert_eq!((changes[0].from.as_deref(), changes[0].to.as_str()), (None, "up"));
+        assert_eq!(inputs(&commands), [Input::Clear(Impediment::Tracking)]);
+        update(&mut tracker, "script web", Reading::Up);
+        assert_eq!(inputs(&commands), []);
+        update(&mut tracker, "script web", Reading::Down);
+        assert_eq!(inputs(&commands), [Input::Priority(40)]);
+        assert_eq!(update(&mut tracker, "script web", Reading::Down), [], "no change");
+        update(&mut tracker, "file manual", Reading::Value(-50));
+        assert_eq!(inputs(&commands), [Input::Priority(1)]);
+        assert_eq!(tracker.report("VI_1").1, -110);
+        update(&mut tracker, "interface eth2", Reading::Down);
+        assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
+        assert_eq!(tracker.preview(&settings, 200), (true, 90));
+    }
+
+    #[test]
+    fn administrators_priority_is_the_base_of_the_weights() {
+        let (mut tracker, commands) = tracker();
+        tracker.set(RouterId::new(3, 1), &instance("{ script = \"web\", weight = -60 }"), 100);
+        update(&mut tracker, "script web", Reading::Down);
+        assert_eq!(inputs(&commands), [Input::Priority(40)]);
+        tracker.instances.get_mut("VI_1").expect("tracked").base = 200;
+        tracker.tell("VI_1");
+        assert_eq!(inputs(&commands), [Input::Priority(140)]);
+    }
+
+    /// The states of objects that are still tracked survive new settings.
+    #[test]
+    fn new_settings_keep_the_states_of_known_objects() {
+        let (mut tracker, commands) = tracker();
+        let router = RouterId::new(3, 1);
+        tracker.set(router, &instance("{ script = \"web\", weight = -60 }"), 100);
+        update(&mut tracker, "script web", Reading::Down);
+        assert_eq!(inputs(&commands), [Input::Priority(40)]);
+        tracker.set(router, &instance("{ script = \"web\", weight = -20 }"), 100);
+        assert_eq!(inputs(&commands), [Input::Priority(80)]);
+        tracker.set(router, &instance("{ script = \"web\" }"), 100);
+        assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking), Input::Priority(100)]);
+        tracker.set(router, &instance(""), 100);
+        assert_eq!(inputs(&commands), [Input::Clear(Impediment::Tracking)]);
+        tracker.start();
+        assert!(tracker.objects.is_empty(), "no object is tracked any more");
+    }
+}

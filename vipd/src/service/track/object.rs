@@ -23,3 +23,6 @@ pub(super) struct Update {
     /// Explains the state in `status` and in the log, for example the last line of a script's output.
     pub(super) detail: Option<String>,
 }
+
+/// The channel from the sources to the tracker.
+pub(super) type Updates = tokio::sync::mpsc::Sender<Update>;

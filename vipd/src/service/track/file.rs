@@ -1,0 +1,159 @@
+//! Files that contain a number, watched with inotify.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use tokio::time::sleep;
+
+use super::object::{ObjectId, Reading, Update, Updates};
+use crate::config::track::TrackedFile;
+use crate::process::register;
+
+/// Number of bytes that are read: a number with white space around it.
+const MAX_BYTES: u64 = 64;
+/// Pause after an event, so that many events in the directory cause one reading.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Pause before a file is watched again after an error.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Watches a file until the task is aborted.
+///
+/// The watches are on the file, which may be a symbolic link, and on its directory, because most programs
+/// replace a file by renaming another. They are made anew after each event, before the file is read, so
+/// that no change is missed.
+pub(super) async fn watch(object: ObjectId, file: Arc<TrackedFile>, updates: Updates) {
+    let mut last = None;
+    loop {
+        let watches = watches(&file.path);
+        let (number, problem) = match read(&file.path) {
+            Ok(number) => (number, None),
+            Err(problem) => (0, Some(format!("{problem}; counts as 0"))),
+        };
+        let update = Update { object, reading: Reading::Value(number), detail: problem };
+        if last.as_ref() != Some(&update) {
+            last = Some(update.clone());
+            let _ = updates.send(update).await;
+        }
+        match watches.and_then(register) {
+            Ok(events) => {
+                let _ = events.readable().await;
+                sleep(PAUSE).await;
+            }
+            // For lack of descriptors or watches.
+            Err(_) => sleep(RETRY).await,
+        }
+    }
+}
+
+/// Watches a file and its directory, or the nearest directory that exists.
+fn watches(path: &Path) -> io::Result<OwnedFd> {
+    let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+    let changes = WatchFlags::CLOSE_WRITE | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
+    let entries = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
+    // Fails if the file does not exist.
+    let _ = inotify::add_watch(&inotify, path, changes | WatchFlags::ATTRIB);
+    for directory in path.ancestors().skip(1) {
+        if inotify::add_watch(&inotify, directory, changes | entries).is_ok() {
+            break;
+        }
+    }
+    Ok(inotify)
+}
+
+/// Reads the number.
+fn read(path: &Path) -> Result<i32, String> {
+    // A FIFO without a writer must not block.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file: File = file.map_err(|error| format!("cannot be read: {error}"))?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err("is not a regular file".to_owned());
+    }
+    let mut text = String::new();
+    let read = file.take(MAX_BYTES).read_to_string(&mut text);
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    let text = text.trim();
+    text.parse().map_err(|_| format!("contains {:?} instead of a number", text.escape_debug().to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_and_everything_else_is_described() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("weight");
+        assert!(read(&path).is_err_and(|why| why.starts_with("cannot be read: No such file")));
+        for (text, expected) in [
+            ("5", Ok(5)),
+            (" -20 \n", Ok(-20)),
+            ("+7\n", Ok(7)),
+            ("", Err("contains \"\" instead of a number")),
+            ("up", Err("contains \"up\" instead of a number")),
+            ("1.5", Err("contains \"1.5\" instead of a number")),
+        ] {
+            fs::write(&path, text).expect("written");
+            assert_eq!(read(&path), expected.map_err(str::to_owned), "{text:?}");
+        }
+        assert_eq!(read(directory.path()), Err("is not a regular file".to_owned()));
+        let fifo = directory.path().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("created");
+        assert_eq!(read(&fifo), Err("is not a regular file".to_owned()));
+    }
+
+    #[test]
+    fn changes_are_noticed_however_the_file_is_written() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let folder = directory.path().join("created/later");
+        let path = folder.join("weight");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (updates, mut received) = mpsc::channel(16);
+            let file = TrackedFile { name: "manual".to_owned(), path: path.clone() };
+            let task = tokio::spawn(watch(ObjectId(1), Arc::new(file), updates));
+            let mut next = async |expected: i32| {
+                loop {
+                    let update = received.recv().await.expect("an update");
+                    if update.reading == Reading::Value(expected)
+                        && (expected == 0 || update.detail.is_none())
+                    {
+                        return;
+                    }
+                }
+            };
+            next(0).await;
+            fs::create_dir_all(&folder).expect("created");
+            fs::write(&path, "1").expect("written");
+            next(1).await;
+            fs::write(&path, "2").expect("written in place");
+            next(2).await;
+            let other = folder.join("other");
+            fs::write(&other, "3").expect("written");
+            fs::rename(&other, &path).expect("renamed");
+            next(3).await;
+            let target = directory.path().join("target");
+            fs::write(&target, "4").expect("written");
+            std::os::unix::fs::symlink(&target, &other).expect("linked");
+            fs::rename(&other, &path).expect("renamed");
+            next(4).await;
+            fs::write(&target, "5").expect("the target of the link is written");
+            next(5).await;
+            fs::remove_file(&path).expect("removed");
+            next(0).await;
+            task.abort();
+        });
+    }
+}
