@@ -8,7 +8,7 @@ use super::args::StatusArgs;
 use super::output;
 use super::table::{Align, BAD, Cell, GOOD, Table, WAITING};
 use crate::control::client::Client;
-use crate::control::model::{InstanceStatus, State, StatusReport};
+use crate::control::model::{InstanceStatus, State, StatusReport, TrackedObject};
 
 pub(super) fn run(args: &StatusArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let report = Client::new(runtime_dir).status()?;
@@ -37,6 +37,9 @@ pub(super) fn render(report: &StatusReport) -> String {
         if let Some(reason) = &instance.fault_reason {
             table.note(Cell::styled(format!("fault: {reason}"), BAD));
         }
+        for object in instance.track.iter().filter(|object| is_noteworthy(object)) {
+            table.note(Cell::styled(tracked(object), WAITING));
+        }
         if !instance.missing_addresses.is_empty() {
             let missing = instance.missing_addresses.join(",");
             table.note(Cell::styled(
@@ -46,6 +49,24 @@ pub(super) fn render(report: &StatusReport) -> String {
         }
     }
     table.render()
+}
+
+/// Returns whether a tracked object changes the priority. Faults are shown with their reason.
+fn is_noteworthy(object: &TrackedObject) -> bool {
+    let is_zero = object.state == "0" && object.detail.is_none();
+    object.weight.is_some_and(|weight| match object.state.as_str() {
+        "down" => weight < 0,
+        "up" => weight > 0,
+        _ => !is_zero,
+    })
+}
+
+/// Describes a tracked object and its weight: `script web is down (weight -60): exit status 1`.
+fn tracked(object: &TrackedObject) -> String {
+    let TrackedObject { kind, name, state, weight, detail, .. } = object;
+    let weight = weight.unwrap_or_default();
+    let detail = detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+    format!("{kind} {name} is {state} (weight {weight:+}){detail}")
 }
 
 fn row(instance: &InstanceStatus) -> Vec<Cell> {
@@ -102,7 +123,35 @@ fn age(millis: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{age, seconds};
+    use super::{age, is_noteworthy, seconds, tracked};
+    use crate::control::model::TrackedObject;
+
+    #[test]
+    fn tracked_objects_that_change_the_priority_are_described() {
+        let object = |state: &str, weight, detail: Option<&str>| TrackedObject {
+            kind: "script".to_owned(),
+            name: "web".to_owned(),
+            state: state.to_owned(),
+            weight,
+            detail: detail.map(str::to_owned),
+            since_ms: 0,
+            changes: 0,
+        };
+        for (state, weight, is_shown) in [
+            ("down", Some(-60), true),
+            ("up", Some(-60), false),
+            ("up", Some(20), true),
+            ("down", Some(20), false),
+            ("0", Some(1), false),
+            ("-5", Some(1), true),
+            ("down", None, false),
+        ] {
+            assert_eq!(is_noteworthy(&object(state, weight, None)), is_shown, "{state}, {weight:?}");
+        }
+        let down = object("down", Some(-60), Some("exit status 1"));
+        assert_eq!(tracked(&down), "script web is down (weight -60): exit status 1");
+        assert_eq!(tracked(&object("up", Some(20), None)), "script web is up (weight +20)");
+    }
 
     #[test]
     fn durations_are_short_and_contain_no_white_space() {

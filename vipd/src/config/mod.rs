@@ -32,7 +32,7 @@ use operate::{Control, Group, Notifications, Notify, Route, Rule};
 use problem::Collector;
 use schema::Section;
 use section::check::Checks;
-use section::{instance, interface, notify};
+use section::{control, instance, interface, notify};
 use settings::{Checksum, Password, Placement, Transport, VirtualMac, XdpMode};
 use table::Table;
 use track::{Process, Script, Track, TrackedFile};
@@ -55,7 +55,7 @@ pub struct Config {
     pub files: Vec<Arc<TrackedFile>>,
     /// Sync groups. Empty: no key sets this field yet.
     pub groups: Vec<Arc<Group>>,
-    /// Access to the control socket. The default: no key sets this field yet.
+    /// Access to the control socket.
     pub control: Control,
     /// Settings for all notifications.
     pub notifications: Notifications,
@@ -206,6 +206,7 @@ impl Config {
             .optional(&schema::REALTIME, problems, |value| value.choice([Realtime::Auto, Realtime::Off]));
         let checks = checks(table, problems);
         let notifications = notify::notifications(table, problems);
+        let control = control::read(table, problems);
         let instances = instances(table, folder, machine, &checks, problems)?;
         Some(Self {
             realtime: realtime?.unwrap_or_default(),
@@ -214,7 +215,7 @@ impl Config {
             processes: checks.processes.into_values().collect(),
             files: checks.files.into_values().collect(),
             groups: Vec::new(),
-            control: Control::default(),
+            control,
             notifications,
             warnings: Vec::new(),
         })

@@ -36,6 +36,8 @@ pub(super) enum Section {
     Notify,
     /// The top-level `[notify]`.
     Notifications,
+    /// `[control]`.
+    Control,
     /// An element of an array, which has no key of its own.
     Element,
 }
@@ -114,6 +116,7 @@ impl fmt::Display for Key {
         let prefix = match self.section {
             Section::Garp => "garp.",
             Section::Notify | Section::Notifications => "notify.",
+            Section::Control => "control.",
             _ => "",
         };
         write!(f, "{prefix}{}", self.name)
@@ -149,6 +152,7 @@ const DELAY: Kind = Kind::Duration(0, 1000 * SECOND);
 const NAME_TEXT: Kind = Kind::Other("a string of 1 to 64 printable characters without white space");
 const ARGV: Kind = Kind::Other("an array of strings: the absolute path of an executable, and its arguments");
 const PATH: Kind = Kind::Other("an absolute path");
+const GROUP: Kind = Kind::Other("the name of a group of users");
 const USER: Kind = Kind::Other("the name of a user");
 const CHECK_TIME: Kind = Kind::Duration(SECOND / 10, 86_400 * SECOND);
 const XDP_MODE: Kind = Kind::Choice(&["auto", "native", "generic"]);
@@ -165,6 +169,7 @@ schema! {
         PROCESSES "process", Kind::Other("an array of tables"), "none", "…", "programs that must run", "`vrrp_track_process`";
         FILES "file", Kind::Other("an array of tables"), "none", "…", "files with a number that changes the priority", "`vrrp_track_file`";
         NOTIFICATIONS "notify", Kind::Other("a table"), "none", "{ fifo = \"/run/vipd/notify\" }", "settings for all notifications", "";
+        CONTROL "control", Kind::Other("a table"), "none", "{ read_group = \"adm\" }", "who may use the control socket, besides root", "";
         INTERFACES "interface", Kind::Other("an array of tables"), "none", "…", "settings for individual interfaces", "";
     }
     Instance {
@@ -278,8 +283,6 @@ schema! {
         TRACK_SCRIPT "script", Kind::Other("the name of a `[[script]]`"), "none", "\"haproxy\"", "", "`track_script`";
         TRACK_PROCESS "process", Kind::Other("the name of a `[[process]]`"), "none", "\"haproxy\"", "", "`track_process`";
         TRACK_FILE "file", Kind::Other("the name of a `[[file]]`"), "none", "\"manual\"", "", "`track_file`";
-        TRACK_ROUTE "route", Kind::Other("\"default\" or a network with its prefix length"), "none", "\"default\"",
-            "up while the main table has this route; `\"default\"` is that of the instance's family", "";
         WEIGHT "weight", Kind::Other("an integer from -253 to 253"), "a fault if it is down; `1` for a file", "-20",
             "a negative weight is added to the priority while the object is down, a positive one while it is up; a file's number is multiplied by it", "`weight`";
     }
@@ -295,6 +298,10 @@ schema! {
     }
     Notifications {
         FIFO "fifo", PATH, "none", "\"/run/vipd/notify\"", "FIFO that receives a line in keepalived's format for each change", "`vrrp_notify_fifo`";
+    }
+    Control {
+        READ_GROUP "read_group", GROUP, "none", "\"adm\"", "group whose members may run `status`, `stats` and `events`", "";
+        ADMIN_GROUP "admin_group", GROUP, "none", "\"vipd-admin\"", "group whose members may also run `reload`, `drain`, `undrain`, `failover` and `priority`", "";
     }
     Element {
         VIRTUAL_ADDRESS "a virtual address", Kind::Other("a string or a table"), "", "\"192.0.2.10/24\"", "", "";
@@ -325,6 +332,7 @@ pub(super) fn markdown() -> String {
         (Section::Process, "`[[process]]`"),
         (Section::File, "`[[file]]`"),
         (Section::Notifications, "`[notify]`"),
+        (Section::Control, "`[control]`"),
         (Section::Interface, "`[[interface]]`"),
     ] {
         let _ = write!(

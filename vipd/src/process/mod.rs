@@ -12,7 +12,7 @@ mod name_lock;
 mod peer;
 mod signals;
 
-pub(crate) use accounts::user_ids;
+pub(crate) use accounts::{group_id, user_ids};
 pub(crate) use child::register;
 pub(crate) use executable::defect;
 pub use interface_claim::{ClaimError, InterfaceClaim};

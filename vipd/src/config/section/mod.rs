@@ -4,6 +4,7 @@ pub(super) mod addresses;
 mod announcements;
 pub(super) mod check;
 mod command;
+pub(super) mod control;
 pub(super) mod election;
 pub(super) mod instance;
 pub(super) mod interface;

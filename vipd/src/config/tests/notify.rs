@@ -1,4 +1,4 @@
-//! Rules for `notify`.
+//! Rules for `notify` and `control`.
 
 use super::*;
 
@@ -50,5 +50,18 @@ fn fifo_is_set_at_the_top_of_the_file() {
     assert_eq!(
         problems(&relative),
         "1:19: notify.fifo is \"vipd/notify\"; it must be an absolute path; begin it with `/`"
+    );
+}
+
+#[test]
+fn access_to_the_control_socket_is_by_group() {
+    let source = format!("control = {{ read_group = \"root\" }}\n{}", with(""));
+    let config = Config::parse(&source, "f").unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.control.read_group.map(|group| (group.name, group.gid)), Some(("root".to_owned(), 0)));
+    assert_eq!(config.control.admin_group, None);
+    assert_eq!(
+        problems(&source.replace("root", "no-such-group")),
+        "1:26: control.read_group is \"no-such-group\", which is not a group of this machine; create the group, or name \
+         another"
     );
 }

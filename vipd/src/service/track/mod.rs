@@ -51,15 +51,13 @@ enum Source {
 }
 
 impl Source {
-    fn of(tracked: &Tracked) -> Option<Self> {
-        Some(match tracked {
+    fn of(tracked: &Tracked) -> Self {
+        match tracked {
             Tracked::Interface(name) => Self::Interface(name.clone()),
             Tracked::Script(script) => Self::Script(Arc::clone(script)),
             Tracked::Process(process) => Self::Process(Arc::clone(process)),
             Tracked::File(file) => Self::File(Arc::clone(file)),
-            // No key of the file creates this.
-            Tracked::Route(_) => return None,
-        })
+        }
     }
 
     fn kind(&self) -> &'static str {
@@ -232,7 +230,7 @@ impl Tracker {
 
     fn preview(&self, settings: &Instance, base: u8) -> (bool, u8) {
         let known = |track: &Track| {
-            let source = Source::of(&track.object)?;
+            let source = Source::of(&track.object);
             self.objects.values().find(|object| object.source == source)?.reading
         };
         let effect = Effect::of(settings.track.iter().map(|track| (track.weight, known(track))));
@@ -245,11 +243,8 @@ impl Tracker {
             Some(known) => (known.is_fault, known.priority),
             None => (false, settings.router.priority),
         };
-        let objects = settings.track.iter().filter_map(|track| {
-            let source = Source::of(&track.object)?;
-            Some((self.object(source), track.weight))
-        });
-        let objects = objects.collect();
+        let object = |track: &Track| (self.object(Source::of(&track.object)), track.weight);
+        let objects = settings.track.iter().map(object).collect();
         let tracking = Tracking { router, base, objects, priority, is_fault };
         self.instances.insert(settings.name.clone(), tracking);
         self.tell(&settings.name);

@@ -1,5 +1,6 @@
 //! Tracked processes: their end is reported by pidfds, so that it is noticed at once. `/proc` is searched
-//! for new ones only while there are too few.
+//! for new ones only while there are too few, or while it shows processes of another PID namespace, which
+//! have no pidfd here.
 
 use std::fs;
 use std::path::Path;
@@ -14,6 +15,7 @@ use super::object::{ObjectId, Reading, Update, Updates};
 use crate::config::track::{Process, ProcessMatch};
 use crate::process::register;
 
+const PROC: &str = "/proc";
 /// Interval of the searches while there are too few processes.
 const SEARCH: Duration = Duration::from_millis(500);
 
@@ -26,15 +28,15 @@ pub(super) async fn watch(object: ObjectId, process: Arc<Process>, updates: Upda
     let mut missing_since: Option<Instant> = None;
     loop {
         let mut ends = JoinSet::new();
+        let mut unwatched = 0;
         for pid in find(&process).await {
-            // Fails if the process has ended meanwhile.
-            if let Ok(descriptor) =
-                pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(Into::into).and_then(register)
-            {
-                ends.spawn(async move { drop(descriptor.readable().await) });
+            match pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(Into::into).and_then(register) {
+                Ok(descriptor) => drop(ends.spawn(async move { drop(descriptor.readable().await) })),
+                // Has ended meanwhile, or is in another PID namespace.
+                Err(_) => unwatched += usize::from(is_found(Path::new(PROC), pid, &process.matches)),
             }
         }
-        let count = ends.len();
+        let count = ends.len() + unwatched;
         let is_up = count >= quorum;
         missing_since = if is_up { None } else { missing_since.or_else(|| Some(Instant::now())) };
         let is_within_delay = missing_since.is_some_and(|since| since.elapsed() < delay) && last.is_some();
@@ -47,7 +49,9 @@ pub(super) async fn watch(object: ObjectId, process: Arc<Process>, updates: Upda
                 let _ = updates.send(update).await;
             }
         }
-        if is_up {
+        if is_up && unwatched > 0 {
+            sleep(SEARCH).await;
+        } else if is_up {
             // Until too few are left.
             while ends.len() >= quorum && ends.join_next().await.is_some() {}
         } else {
@@ -64,25 +68,28 @@ pub(super) async fn watch(object: ObjectId, process: Arc<Process>, updates: Upda
 /// Returns the processes of a program. Reads `/proc` on another thread.
 async fn find(process: &Arc<Process>) -> Vec<Pid> {
     let process = Arc::clone(process);
-    spawn_blocking(move || find_in(Path::new("/proc"), &process.matches)).await.unwrap_or_default()
+    spawn_blocking(move || find_in(Path::new(PROC), &process.matches)).await.unwrap_or_default()
 }
 
 fn find_in(proc: &Path, matches: &ProcessMatch) -> Vec<Pid> {
     let Ok(entries) = fs::read_dir(proc) else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let is_found = |pid: &i32| {
-        let directory = proc.join(pid.to_string());
-        match matches {
-            ProcessMatch::Comm(comm) => fs::read_to_string(directory.join("comm"))
-                .is_ok_and(|found| found.strip_suffix('\n') == Some(comm)),
-            // The kernel appends " (deleted)" after the file was replaced. Such a process still runs.
-            ProcessMatch::Executable(path) => fs::read_link(directory.join("exe")).is_ok_and(|found| {
-                found == *path
-                    || found.to_str().and_then(|found| found.strip_suffix(" (deleted)")) == path.to_str()
-            }),
+    let pids = entries.flatten().filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    pids.filter(|pid| is_found(proc, *pid, matches)).collect()
+}
+
+fn is_found(proc: &Path, pid: Pid, matches: &ProcessMatch) -> bool {
+    let directory = proc.join(pid.as_raw_nonzero().to_string());
+    match matches {
+        ProcessMatch::Comm(comm) => {
+            let found = fs::read_to_string(directory.join("comm"));
+            found.is_ok_and(|found| found.strip_suffix('\n') == Some(comm))
         }
-    };
-    pids.filter(is_found).filter_map(Pid::from_raw).collect()
+        // The kernel appends " (deleted)" after the file was replaced. Such a process still runs.
+        ProcessMatch::Executable(path) => fs::read_link(directory.join("exe")).is_ok_and(|found| {
+            found == *path
+                || found.to_str().and_then(|found| found.strip_suffix(" (deleted)")) == path.to_str()
+        }),
+    }
 }
 
 #[cfg(test)]
