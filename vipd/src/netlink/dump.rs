@@ -165,7 +165,7 @@ impl Requests {
         }
     }
 
-    fn dump_one(
+    pub(super) fn dump_one(
         &mut self,
         request: RouteNetlinkMessage,
         each: &mut impl FnMut(&Message<'_>),

@@ -26,9 +26,9 @@ const MAX_NAMES: usize = 128;
 const MAX_PEERS: usize = 256;
 
 /// Offset of the message type in `struct nlmsghdr`.
-const TYPE: u32 = 4;
+pub(super) const TYPE: u32 = 4;
 /// Offset of the address family, the first byte of the payload.
-const FAMILY: u32 = 16;
+pub(super) const FAMILY: u32 = 16;
 /// Offset of the interface index in link and address messages.
 const INDEX: u32 = 20;
 /// Offset of the first attribute in a link message.
@@ -37,30 +37,30 @@ const LINK_ATTRIBUTES: u32 = 32;
 const NEIGHBOR_ATTRIBUTES: u32 = 28;
 /// `SKF_AD_OFF + SKF_AD_NLATTR` (`include/uapi/linux/filter.h`): loads the offset of the first
 /// attribute of type X at or after offset A, or 0 if there is none.
-const FIND_ATTRIBUTE: u32 = (-0x1000_i32 + 12).cast_unsigned();
+pub(super) const FIND_ATTRIBUTE: u32 = (-0x1000_i32 + 12).cast_unsigned();
 
 // Opcodes (include/uapi/linux/filter.h and bpf_common.h).
-const LOAD_U8: u16 = 0x30;
-const LOAD_U16: u16 = 0x28;
-const LOAD_U32: u16 = 0x20;
-const LOAD_U32_AT_X: u16 = 0x40;
-const LOAD_CONSTANT: u16 = 0x00;
-const LOAD_X_CONSTANT: u16 = 0x01;
+pub(super) const LOAD_U8: u16 = 0x30;
+pub(super) const LOAD_U16: u16 = 0x28;
+pub(super) const LOAD_U32: u16 = 0x20;
+pub(super) const LOAD_U32_AT_X: u16 = 0x40;
+pub(super) const LOAD_CONSTANT: u16 = 0x00;
+pub(super) const LOAD_X_CONSTANT: u16 = 0x01;
 const LOAD_MEMORY: u16 = 0x60;
 const LOAD_X_MEMORY: u16 = 0x61;
 const STORE: u16 = 0x02;
 const SHIFT_LEFT: u16 = 0x64;
 const OR_X: u16 = 0x4c;
 const AND: u16 = 0x54;
-const COPY_TO_X: u16 = 0x07;
-const IF_EQUAL: u16 = 0x15;
+pub(super) const COPY_TO_X: u16 = 0x07;
+pub(super) const IF_EQUAL: u16 = 0x15;
 const IF_GREATER: u16 = 0x25;
 const IF_AT_LEAST: u16 = 0x35;
-const RETURN: u16 = 0x06;
+pub(super) const RETURN: u16 = 0x06;
 /// `BPF_JMP | BPF_JA`.
 const JUMP: u16 = 0x05;
-const PASS: u32 = u32::MAX;
-const DROP: u32 = 0;
+pub(super) const PASS: u32 = u32::MAX;
+pub(super) const DROP: u32 = 0;
 
 /// An instruction (`struct sock_filter`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,14 +185,14 @@ fn ranges(indices: &[u32], max: usize) -> Vec<(u32, u32)> {
 }
 
 #[derive(Default)]
-struct Program(Vec<Instruction>);
+pub(super) struct Program(pub(super) Vec<Instruction>);
 
 impl Program {
-    fn push(&mut self, code: u16, k: u32) {
+    pub(super) fn push(&mut self, code: u16, k: u32) {
         self.branch(code, k, 0, 0);
     }
 
-    fn branch(&mut self, code: u16, k: u32, if_true: u8, if_false: u8) {
+    pub(super) fn branch(&mut self, code: u16, k: u32, if_true: u8, if_false: u8) {
         self.0.push(Instruction { code, if_true, if_false, k });
     }
 
@@ -246,7 +246,7 @@ impl Program {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use rtnetlink::LinkUnspec;
     use rtnetlink::packet_route::address::AddressMessage;
     use rtnetlink::packet_route::link::LinkAttribute;
@@ -257,7 +257,7 @@ mod tests {
     use crate::netlink::wire::{append, attribute};
 
     /// Interprets the program as the kernel would, and returns whether the message passes.
-    fn run(program: &[Instruction], message: &[u8]) -> bool {
+    pub(in crate::netlink) fn run(program: &[Instruction], message: &[u8]) -> bool {
         let (mut a, mut x, mut memory, mut next) = (0_u32, 0_u32, [0_u32; 16], 0);
         let load = |offset: u32, length: usize| -> Option<u32> {
             let bytes = message.get(offset as usize..)?.get(..length)?;

@@ -3,7 +3,7 @@
 //! [`Requests`] reads links and addresses and changes addresses. [`Monitor`] receives notifications
 //! about the links in use and their addresses. Each has its own socket, so that a burst of
 //! notifications cannot displace a response. [`Macvlans`] creates and deletes the macvlans of
-//! virtual routers that use a virtual MAC.
+//! virtual routers that use a virtual MAC. [`RouteMonitor`] and [`Routes`] follow tracked routes.
 
 mod change;
 mod dump;
@@ -12,6 +12,9 @@ mod macvlan;
 mod message;
 mod monitor;
 mod requests;
+mod route_filter;
+mod route_monitor;
+mod route_state;
 mod stale;
 mod sysctl;
 mod wire;
@@ -22,3 +25,5 @@ pub use macvlan::{Macvlan, Macvlans, Wanted};
 pub use message::{Address, Link, Notice, PROTO_VIPD};
 pub use monitor::{Drained, Monitor, MonitorTraffic};
 pub use requests::{BATCH, Requests, Traffic};
+pub use route_monitor::RouteMonitor;
+pub use route_state::{Destination, RouteState, Routes};

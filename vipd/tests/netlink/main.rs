@@ -1,9 +1,10 @@
-//! Tests of links and addresses over netlink, each in private namespaces of its thread.
+//! Tests of links, addresses and routes over netlink, each in private namespaces of its thread.
 
 mod addresses;
 mod macvlans;
 mod membership;
 mod notifications;
+mod routes;
 
 use std::net::IpAddr;
 use std::process::Command;
