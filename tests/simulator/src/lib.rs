@@ -21,6 +21,7 @@ mod plan;
 mod random;
 mod rest;
 pub mod sabotage;
+pub mod sync;
 pub mod trace;
 pub mod violation;
 mod world;

@@ -194,6 +194,7 @@ codes!(encode_reason, decode_reason: Reason {
     HigherPriority = 7,
     Stalled = 8,
     Failover = 9,
+    Group = 10,
 } Fault);
 codes!(encode_fault, decode_fault: Fault {
     NoInterface = 0,
@@ -234,7 +235,7 @@ mod tests {
     fn states_and_reasons_survive_encoding() {
         let states: Vec<State> = (0..=u8::MAX).filter_map(decode_state).collect();
         let reasons: Vec<Reason> = (0..=u8::MAX).filter_map(decode_reason).collect();
-        assert_eq!((states.len(), reasons.len()), (15, 22), "each fault is both a state and a reason");
+        assert_eq!((states.len(), reasons.len()), (15, 23), "each fault is both a state and a reason");
         for (state, reason) in states.iter().flat_map(|state| reasons.iter().map(|reason| (*state, *reason)))
         {
             assert_eq!(decode(encode(7, state, reason)), Some((7, state, reason)));

@@ -21,8 +21,12 @@ use crate::snapshot::Counters;
 pub(crate) struct Common {
     pub(crate) config: RouterConfig,
     pub(crate) policy: Policy,
-    /// Effective priority: the RFC's Priority.
+    /// Effective priority: the RFC's Priority. The lower of the router's own and the group's.
     pub(crate) priority: u8,
+    /// The router's own effective priority.
+    pub(crate) own_priority: u8,
+    /// Lowest priority of its sync group; 255 without a group.
+    pub(crate) group_priority: u8,
     /// Digest of the configured addresses.
     pub(crate) digest: u64,
     /// Source address of adverts; unspecified until one has been reported.
@@ -32,6 +36,10 @@ pub(crate) struct Common {
     pub(crate) impediments: Impediments,
     /// Whether the router has given mastership away and must not preempt its successor.
     pub(crate) has_yielded: bool,
+    /// Whether another router outranked this one soon after its sync group had made it master. Until
+    /// it has been master for longer, a priority-0 advert to another member does not make the group
+    /// take over while this member follows a master.
+    pub(crate) led_in_vain: bool,
     /// End of `startup_delay`, counted from when the router could first have started.
     pub(crate) starts_at: Option<Timestamp>,
     /// Reason and time of the last transition.
@@ -64,6 +72,8 @@ impl Common {
         Self {
             policy,
             priority: config.priority,
+            own_priority: config.priority,
+            group_priority: PRIORITY_OWNER,
             digest: address_digest(config.virtual_addresses.iter().map(|vip| vip.address)),
             primary: match config.family {
                 Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
@@ -72,6 +82,7 @@ impl Common {
             has_primary: false,
             impediments: Impediments::default(),
             has_yielded: false,
+            led_in_vain: false,
             starts_at: None,
             reason: None,
             since: Timestamp::ZERO,
@@ -82,6 +93,12 @@ impl Common {
             events: VecDeque::new(),
             config,
         }
+    }
+
+    /// Sets the router's own effective priority and that of its group. The owner's is fixed.
+    pub(crate) fn set_priority(&mut self, own: u8, group: u8) {
+        (self.own_priority, self.group_priority) = (own, group);
+        self.priority = if self.config.is_owner() { own } else { own.min(group) };
     }
 
     /// Returns the Active_Down_Interval for an Active_Adver_Interval (RFC 9568 section 6.1).

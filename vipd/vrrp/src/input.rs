@@ -35,6 +35,8 @@ pub enum Input {
     /// preempt, because it would otherwise take mastership back from a lower-priority router at once.
     /// Has no effect in other states.
     Failover,
+    /// An input from the router's sync group.
+    Group(GroupInput),
     /// The agent is stopping: the RFC's Shutdown event. The router starts again at the next
     /// [`PrimaryAddress`](Self::PrimaryAddress).
     Shutdown,
@@ -46,6 +48,25 @@ pub enum Input {
     AddressRestored(VirtualAddress),
     /// A timer may be due. Has no effect if none is.
     Timeout,
+}
+
+/// An input from a sync group, computed by [`group`](crate::group).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupInput {
+    /// The lowest of the members' own effective priorities; 255 for a router without a group. The
+    /// router uses the lower of this and its own effective priority.
+    Priority(u8),
+    /// Another member is master: a backup becomes master at once.
+    Lead,
+    /// Another member has left Master: a master sends a priority-0 advert and transitions to Backup.
+    /// A stalled master sends none, because another router may have taken over.
+    Yield,
+    /// Another member follows a master: a backup checks again at this time whether it may become
+    /// master.
+    Wait(Timestamp),
+    /// An advert with the same priority from a higher address, which the router answers as if it
+    /// were a losing advert, because an earlier member decides.
+    Contest(Received),
 }
 
 /// A valid advert as the BPF program recorded it.
@@ -81,17 +102,18 @@ pub enum Impediment {
     AddressInterface,
     /// A tracked object failed.
     Tracking,
-    /// Another member of the sync group failed.
-    Group,
     /// Disabled by the administrator.
     Administrator,
     /// Drained by the administrator: another node takes over and keeps the addresses.
     Drained,
+    /// Another member of the sync group has a fault of its own. Last, so that a member reports its
+    /// own fault first.
+    Group,
 }
 
 impl Impediment {
     /// Number of variants.
-    pub(crate) const COUNT: usize = Self::Drained as usize + 1;
+    pub(crate) const COUNT: usize = Self::Group as usize + 1;
 }
 
 /// Why a virtual router cannot take part in elections.

@@ -39,6 +39,7 @@
 //! | 6.4.2 Backup | `state/backup.rs` |
 //! | 6.4.3 Active | `state/master.rs` |
 //! | 7.1 Receive checks that depend on the configuration | `receive.rs` |
+//! | none: sync groups, whose members are masters together | `group.rs` |
 //! | none: unchanged adverts, which the BPF program does not record | `fast_path.rs` |
 //! | all deviations from the RFC | [`deviation`], one file each |
 //!
@@ -74,6 +75,7 @@ mod common;
 pub mod config;
 pub mod deviation;
 mod fast_path;
+pub mod group;
 mod impediments;
 mod input;
 pub mod interval;
@@ -91,7 +93,7 @@ mod tests;
 pub use config::{Announcements, Family, RouterConfig, VirtualAddress};
 pub use deviation::Policy;
 pub use fast_path::{FastPath, FastPathSlot};
-pub use input::{Fault, Impediment, Input, Received};
+pub use input::{Fault, GroupInput, Impediment, Input, Received};
 pub use interval::{Interval, Version};
 pub use output::{Action, Addresses, Discard, Event, Reason, State, Steady};
 pub use peers::Peer;

@@ -123,6 +123,8 @@ pub enum Reason {
     Stalled,
     /// The administrator gave mastership away.
     Failover,
+    /// The router followed another member of its sync group.
+    Group,
     /// An impediment was set.
     Fault(Fault),
 }
@@ -140,6 +142,7 @@ impl fmt::Display for Reason {
             Self::HigherPriority => "higher-priority-advert",
             Self::Stalled => "stalled",
             Self::Failover => "failover",
+            Self::Group => "sync-group",
             Self::Fault(fault) => return fault.fmt(f),
         })
     }

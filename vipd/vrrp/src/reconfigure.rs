@@ -49,7 +49,7 @@ impl Router {
             return false;
         }
         let priority = if config.is_owner() { config.priority } else { priority::clamped(priority) };
-        if common.config == config && common.priority == priority {
+        if common.config == config && common.own_priority == priority {
             return true;
         }
         let was_stalled = match &self.state {
@@ -57,7 +57,7 @@ impl Router {
             _ => false,
         };
         let old = core::mem::replace(&mut common.config, config);
-        common.priority = priority;
+        common.set_priority(priority, common.group_priority);
         if old.interval != common.config.interval || old.virtual_addresses != common.config.virtual_addresses
         {
             common.digest = address_digest(common.config.virtual_addresses.iter().map(|vip| vip.address));

@@ -22,7 +22,7 @@ use vipd_common::Timestamp;
 use crate::common::{Common, Repeating};
 use crate::config::RouterConfig;
 use crate::deviation::Policy;
-use crate::input::{Fault, Impediment, Input, Received};
+use crate::input::{Fault, GroupInput, Impediment, Input, Received};
 use crate::interval::Interval;
 use crate::output::{Action, Discard, Event, Reason, State, Steady};
 use crate::peers::Peer;
@@ -76,6 +76,7 @@ impl Router {
             }
             Input::Priority(priority) => self.priority(priority),
             Input::Failover => self.fail_over(now),
+            Input::Group(input) => self.group(now, input),
             Input::Shutdown => self.shutdown(now),
         }
     }
@@ -140,6 +141,11 @@ impl Router {
     /// Returns the fault set for this kind of impediment.
     pub fn impediment(&self, kind: Impediment) -> Option<Fault> {
         self.common.impediments.get(kind)
+    }
+
+    /// Returns the router's own fault: the first impediment other than [`Impediment::Group`].
+    pub fn own_fault(&self) -> Option<Fault> {
+        self.common.impediments.first().filter(|fault| *fault != Fault::Group)
     }
 
     /// Returns the configuration.
@@ -263,7 +269,7 @@ impl Router {
         if self.common.config.is_owner() {
             return;
         }
-        self.common.priority = priority::clamped(priority);
+        self.common.set_priority(priority::clamped(priority), self.common.group_priority);
         if let StateData::Backup(backup) = &mut self.state {
             backup.priority_changed(&self.common);
         }
@@ -274,6 +280,42 @@ impl Router {
             && !self.common.config.is_owner()
         {
             let transition = Master::fail_over(&mut self.common, now);
+            self.apply(now, transition);
+        }
+    }
+
+    fn group(&mut self, now: Timestamp, input: GroupInput) {
+        let transition = match (input, &mut self.state) {
+            (GroupInput::Priority(priority), state) => {
+                self.common.set_priority(self.common.own_priority, priority);
+                if let StateData::Backup(backup) = state {
+                    backup.priority_changed(&self.common);
+                }
+                None
+            }
+            (GroupInput::Lead, StateData::Backup(_)) => {
+                Some(Backup::take_over(&mut self.common, now, Reason::Group, 0))
+            }
+            (GroupInput::Yield, StateData::Master(master)) => {
+                Some(master.follow_group(&mut self.common, now))
+            }
+            (GroupInput::Wait(until), StateData::Backup(backup)) => {
+                backup.wait(until);
+                None
+            }
+            (GroupInput::Contest(advert), StateData::Master(master)) => {
+                if advert.source != self.common.primary {
+                    self.common.peers.record(&advert);
+                }
+                if receive::check(&mut self.common, &advert).is_ok() {
+                    master.contest(&mut self.common, now, &advert);
+                    receive::log_mismatch(&mut self.common, &advert);
+                }
+                None
+            }
+            _ => None,
+        };
+        if let Some(transition) = transition {
             self.apply(now, transition);
         }
     }
@@ -325,6 +367,7 @@ impl Router {
     /// Transitions to Initialize or Fault.
     fn leave(&mut self, now: Timestamp, to: StateData, reason: Reason) {
         self.common.has_yielded = false;
+        self.common.led_in_vain = false;
         if let StateData::Master(_) = self.state {
             let fault = match to {
                 StateData::Fault(fault) => Some(fault),
@@ -338,6 +381,14 @@ impl Router {
     fn apply(&mut self, now: Timestamp, transition: Transition) {
         let Transition { to, reason, late } = transition;
         let from = self.state();
+        if let State::Master = from {
+            let lasted = now.nanos_since(self.common.since);
+            if lasted > self.common.down_interval(self.common.config.interval) {
+                self.common.led_in_vain = false;
+            } else if (self.common.reason, reason) == (Some(Reason::Group), Reason::HigherPriority) {
+                self.common.led_in_vain = true;
+            }
+        }
         self.state = to;
         let to = self.state();
         self.common.reason = Some(reason);

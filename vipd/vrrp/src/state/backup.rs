@@ -14,7 +14,7 @@ use crate::config::RouterConfig;
 use crate::deviation::down_timer_floor::DownTimerFloor;
 use crate::deviation::foreign_priority_zero;
 use crate::input::Received;
-use crate::interval::{Interval, Version};
+use crate::interval::{Interval, Nanos, Version};
 use crate::output::{Event, Reason, Steady};
 use crate::priority::PRIORITY_ZERO;
 use crate::reconfigure::rebased;
@@ -61,14 +61,46 @@ impl Backup {
         if self.down_timer > now {
             return None;
         }
+        Some(Self::take_over(common, now, self.down_reason, now.nanos_since(self.down_timer)))
+    }
+
+    /// Sends an advert, adds and announces the addresses, and transitions to Master.
+    pub(crate) fn take_over(common: &mut Common, now: Timestamp, reason: Reason, late: Nanos) -> Transition {
         common.send_advert();
         common.add_addresses();
         common.announce(common.config.announcements.repeat);
-        Some(Transition {
-            to: StateData::Master(Master::new(common, now, self.down_reason)),
-            reason: self.down_reason,
-            late: now.nanos_since(self.down_timer),
-        })
+        Transition { to: StateData::Master(Master::new(common, now, reason)), reason, late }
+    }
+
+    /// Postpones Active_Down_Timer on behalf of the sync group.
+    pub(crate) fn wait(&mut self, until: Timestamp) {
+        self.down_timer = until;
+        // The fast path would compute the deadline from the master's last advert.
+        self.unchanged = None;
+    }
+
+    /// Returns the time until which this member of a sync group assumes that its master is alive;
+    /// `None` if it wants to become master.
+    ///
+    /// This is one interval before Active_Down_Timer would fire. If the node of the master fails, the
+    /// last adverts of two routers with equal intervals were sent less than an interval apart, so
+    /// this member does not delay the takeover of the other. It never assumes so for less than one and
+    /// a half intervals, because the next advert of a running master may be a little late.
+    pub(crate) fn follows_until(&self, common: &Common) -> Option<Timestamp> {
+        let interval = self.active_interval.nanos();
+        let down = common.down_interval(self.active_interval);
+        let wait = down.saturating_sub(interval).max(interval * 3 / 2).min(down);
+        (self.down_reason == Reason::MasterTimeout).then(|| self.down_from + wait)
+    }
+
+    /// Returns the arrival of the priority-0 advert for which the router takes over.
+    pub(crate) fn priority_zero_at(&self) -> Option<Timestamp> {
+        (self.down_reason == Reason::PriorityZero).then_some(self.down_from)
+    }
+
+    /// Time from which Active_Down_Timer is counted.
+    pub(crate) fn down_from(&self) -> Timestamp {
+        self.down_from
     }
 
     /// S10 to S13: handles a received advert. RFC 3768 section 6.4.2 differs in that no interval is

@@ -32,6 +32,11 @@ pub(crate) struct Master {
     preempted_at: Option<Timestamp>,
     answers: AnswerLimit,
     split_brain: SplitBrain,
+    /// First and last advert with the same priority from a higher address, while the sync group
+    /// keeps the router in Master.
+    contested: Option<(Timestamp, Timestamp)>,
+    /// Last advert with the same priority from a lower address.
+    tie_won: Option<Timestamp>,
 }
 
 impl Master {
@@ -53,6 +58,8 @@ impl Master {
             preempted_at: (reason == Reason::Preempted).then_some(now),
             answers: AnswerLimit::new(interval),
             split_brain: SplitBrain::default(),
+            contested: None,
+            tie_won: None,
         }
     }
 
@@ -122,6 +129,9 @@ impl Master {
     fn losing_advert(&mut self, common: &mut Common, now: Timestamp, stalled: bool, advert: &Received) {
         let Received { source, priority, .. } = *advert;
         common.counters.losing_adverts += 1;
+        if priority == common.priority && source < common.primary {
+            self.tie_won = Some(now);
+        }
         let final_advert = self.is_final_advert(common, now, advert);
         if !final_advert {
             common.log_once(Repeating::LosingAdvert, Event::LosingAdvert { source, priority });
@@ -173,6 +183,34 @@ impl Master {
         common.send_priority_zero();
         common.has_yielded = true;
         Self::yield_mastership(common, now, Reason::Failover)
+    }
+
+    /// Leaves Master because another member of the sync group did.
+    pub(crate) fn follow_group(&self, common: &mut Common, now: Timestamp) -> Transition {
+        if !self.is_stalled(common, now) {
+            common.send_priority_zero();
+        }
+        Self::yield_mastership(common, now, Reason::Group)
+    }
+
+    /// Answers an advert with the same priority from a higher address, and stays master.
+    pub(crate) fn contest(&mut self, common: &mut Common, now: Timestamp, advert: &Received) {
+        let first = self.contested_since(common, now).unwrap_or(now);
+        self.contested = Some((first, now));
+        self.losing_advert(common, now, self.is_stalled(common, now), advert);
+    }
+
+    /// Returns since when another master has had the same priority and a higher address.
+    pub(crate) fn contested_since(&self, common: &Common, now: Timestamp) -> Option<Timestamp> {
+        let recent = 3 * common.config.interval.nanos();
+        let (first, last) = self.contested?;
+        (now.nanos_since(last) <= recent).then_some(first)
+    }
+
+    /// Returns whether another master with the same priority and a lower address has sent an advert
+    /// within three intervals.
+    pub(crate) fn wins_tie(&self, common: &Common, now: Timestamp) -> bool {
+        self.tie_won.is_some_and(|at| now.nanos_since(at) <= 3 * common.config.interval.nanos())
     }
 
     fn stalled(common: &mut Common, now: Timestamp) -> Transition {

@@ -10,9 +10,9 @@ const FAULTS: [Fault; 8] = [
     Fault::NoPrimaryAddress,
     Fault::AddressInterface,
     Fault::Tracking,
-    Fault::Group,
     Fault::Administrator,
     Fault::Drained,
+    Fault::Group,
 ];
 
 #[test]

@@ -15,6 +15,7 @@
 //! Tests of the deviations from the RFC are in `deviation/`.
 
 mod extensions;
+mod group;
 mod impediments;
 mod inputs;
 mod ipv6;

@@ -1,0 +1,210 @@
+//! Sync groups: what follows for the other members.
+
+use super::*;
+use crate::{GroupInput, Reason, group};
+
+/// A node with two members at an interval of a second. The first advert of another node has the
+/// given priority.
+struct Pair {
+    members: [Router; 2],
+    now: Timestamp,
+}
+
+impl Pair {
+    fn new(priorities: [u8; 2]) -> Self {
+        let router = |priority| Router::new(RouterConfig { priority, ..config(Version::V3, SECOND) });
+        let mut pair = Self { members: priorities.map(router), now: Timestamp::from_nanos(1000 * SECOND) };
+        pair.input(0, Input::PrimaryAddress(OURS));
+        pair.input(1, Input::PrimaryAddress(OURS));
+        pair
+    }
+
+    fn masters() -> Self {
+        let mut pair = Self::new([100, 100]);
+        pair.now = pair.now + 4 * SECOND;
+        pair.input(0, Input::Timeout);
+        assert_eq!(pair.states(), [State::Master; 2]);
+        pair
+    }
+
+    /// Waits, and then handles the timers that are due.
+    fn pass(&mut self, nanos: u64) {
+        self.now = self.now + nanos;
+        self.input(0, Input::Timeout);
+        self.input(1, Input::Timeout);
+    }
+
+    fn states(&self) -> [State; 2] {
+        [self.members[0].state(), self.members[1].state()]
+    }
+
+    /// Passes an input to a member, and to both what follows. Returns the actions of both.
+    fn input(&mut self, member: usize, input: Input) -> [Vec<Action>; 2] {
+        let mut actions = [Vec::new(), Vec::new()];
+        let input = if group::is_adjustable(self.now, &self.members[member], &input) {
+            group::adjust(self.now, member, input, self.members.iter().enumerate())
+        } else {
+            input
+        };
+        let mut next = Some((member, input));
+        let mut changed = vec![member];
+        while let Some((one, input)) = next {
+            self.members[one].handle(self.now, input);
+            actions[one].extend(std::iter::from_fn(|| self.members[one].poll_action()));
+            self.members[one].advert_sent(self.now);
+            let mut events = std::iter::from_fn(|| self.members[one].poll_event());
+            if events.any(|event| matches!(event, Event::StateChanged { .. })) {
+                changed.push(one);
+            }
+            drop(events);
+            next = None;
+            while let Some(one) = changed.last() {
+                next = group::next(*one, self.members.iter().enumerate());
+                if next.is_some() {
+                    break;
+                }
+                changed.pop();
+            }
+        }
+        actions
+    }
+
+    fn advert(&mut self, member: usize, priority: u8, source: IpAddr) -> [Vec<Action>; 2] {
+        let config = self.members[member].config();
+        let advert = Received {
+            arrival: self.now,
+            source,
+            priority,
+            interval: config.interval.wire(),
+            addresses: address_digest(config.virtual_addresses.iter().map(|vip| vip.address)),
+            checksum: ChecksumForm::V2,
+        };
+        self.input(member, Input::Advert(advert))
+    }
+}
+
+#[test]
+fn members_become_masters_together() {
+    let mut pair = Pair::new([100, 100]);
+    pair.now = pair.now + 4 * SECOND;
+    let actions = pair.input(1, Input::Timeout);
+    assert_eq!(pair.states(), [State::Master; 2]);
+    assert_eq!(actions, [vec![ADVERT, ADD, ANNOUNCE], vec![ADVERT, ADD, ANNOUNCE]]);
+    assert_eq!(pair.members[0].snapshot().reason, Some(Reason::Group));
+}
+
+#[test]
+fn fault_and_drain_of_one_member_are_those_of_all() {
+    for fault in [Fault::InterfaceDown, Fault::Tracking, Fault::Drained, Fault::Administrator] {
+        let mut pair = Pair::masters();
+        let [_, other] = pair.input(0, Input::Impede(fault));
+        assert_eq!(pair.states(), [State::Fault(fault), State::Fault(Fault::Group)]);
+        assert_eq!(other, [PRIORITY_ZERO, Action::RemoveAddresses], "{fault}");
+        // A member reports its own fault first.
+        pair.input(1, Input::Impede(Fault::Drained));
+        assert_eq!(pair.states(), [State::Fault(fault), State::Fault(Fault::Drained)]);
+        pair.input(0, Input::Clear(fault.impediment()));
+        assert_eq!(pair.states(), [State::Fault(Fault::Group), State::Fault(Fault::Drained)]);
+        pair.input(1, Input::Clear(Impediment::Drained));
+        assert_eq!(pair.states(), [State::Backup; 2]);
+    }
+}
+
+#[test]
+fn members_advertise_the_lowest_effective_priority() {
+    let mut pair = Pair::new([150, 120]);
+    let priorities = |pair: &Pair| pair.members.each_ref().map(|router| router.snapshot().priority);
+    assert_eq!(priorities(&pair), [120; 2]);
+    pair.input(0, Input::Priority(80));
+    assert_eq!(priorities(&pair), [80; 2]);
+    pair.input(0, Input::Priority(200));
+    assert_eq!(priorities(&pair), [120; 2]);
+    for input in group::leave() {
+        pair.members[0].handle(pair.now, input);
+    }
+    assert_eq!(pair.members[0].snapshot().priority, 200, "without a group");
+}
+
+#[test]
+fn members_leave_master_together() {
+    let mut pair = Pair::masters();
+    let [outranked, other] = pair.advert(0, 150, LOWER);
+    assert_eq!(pair.states(), [State::Backup; 2]);
+    assert_eq!(outranked, [ADVERT, Action::RemoveAddresses]);
+    assert_eq!(other, [PRIORITY_ZERO, Action::RemoveAddresses]);
+    let mut pair = Pair::masters();
+    pair.input(1, Input::Failover);
+    assert_eq!(pair.states(), [State::Backup; 2]);
+}
+
+/// One segment is cut, and the other node is master on the other segment.
+#[test]
+fn member_without_a_master_waits_while_another_member_follows_one() {
+    let mut pair = Pair::new([100, 100]);
+    for _ in 0..20 {
+        pair.now = pair.now + SECOND;
+        pair.advert(1, 150, LOWER);
+        assert_eq!(pair.input(0, Input::Timeout), [vec![], vec![]]);
+        assert_eq!(pair.states(), [State::Backup; 2]);
+    }
+    // The other node fails. The group takes over when both members would have.
+    pair.now = pair.members[1].next_timeout().expect("Active_Down_Timer");
+    pair.input(0, Input::Timeout);
+    assert_eq!(pair.states(), [State::Master; 2]);
+}
+
+#[test]
+fn priority_zero_to_one_member_is_enough_to_take_over() {
+    let mut pair = Pair::new([100, 100]);
+    pair.advert(0, 150, LOWER);
+    pair.advert(1, 150, LOWER);
+    pair.advert(1, 0, LOWER);
+    pair.now = pair.members[1].next_timeout().expect("Skew_Time");
+    pair.input(1, Input::Timeout);
+    assert_eq!(pair.states(), [State::Master; 2]);
+}
+
+/// The addresses of two nodes with equal priorities rank differently on two segments.
+#[test]
+fn first_member_with_a_competing_master_decides_a_tie() {
+    let mut pair = Pair::masters();
+    // The first member loses its tie, so the group does.
+    pair.advert(0, 100, HIGHER);
+    assert_eq!(pair.states(), [State::Backup; 2]);
+    // The first member wins its tie, so the other member does not yield.
+    let mut pair = Pair::masters();
+    for _ in 0..10 {
+        pair.advert(1, 100, HIGHER);
+        pair.advert(0, 100, LOWER);
+        assert_eq!(pair.states(), [State::Master; 2]);
+        pair.pass(SECOND);
+    }
+    // The first segment is cut: after two intervals, the second member decides.
+    let mut pair = Pair::masters();
+    for _ in 0..2 {
+        pair.advert(1, 100, HIGHER);
+        assert_eq!(pair.states(), [State::Master; 2]);
+        pair.pass(SECOND);
+    }
+    pair.advert(1, 100, HIGHER);
+    assert_eq!(pair.states(), [State::Backup; 2]);
+}
+
+#[test]
+fn added_member_becomes_master_with_the_group() {
+    let mut pair = Pair::masters();
+    pair.members[1] = Router::new(config(Version::V3, SECOND));
+    let actions = pair.input(1, Input::PrimaryAddress(OURS));
+    assert_eq!(pair.states(), [State::Master; 2], "the other member is not demoted");
+    assert_eq!(actions[0], []);
+}
+
+#[test]
+fn wait_ends_the_fast_path() {
+    let mut pair = Pair::new([100, 100]);
+    pair.advert(0, 150, LOWER);
+    assert!(pair.members[0].steady().is_some());
+    let later = pair.now + 10 * SECOND;
+    pair.members[0].handle(pair.now, Input::Group(GroupInput::Wait(later)));
+    assert_eq!((pair.members[0].steady(), pair.members[0].next_timeout()), (None, Some(later)));
+}
