@@ -82,34 +82,53 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// Reads the routes. The kernel can select routes by table only, so that this takes about a second
-    /// for a million routes. Call it on a thread that may block.
+    /// Reads the routes. The kernel can select routes by table only, so that the time grows with the table:
+    /// 0.3 s for 500,000 IPv4 routes. Call it on a thread that may block.
     ///
     /// # Errors
     /// The error returned by the kernel.
     pub fn read(destinations: &[Destination]) -> io::Result<Self> {
         let mut routes = Self::missing(destinations);
         let mut requests = Requests::open()?;
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            if !destinations.iter().any(|destination| destination.family() == u8::from(family)) {
-                continue;
-            }
-            let mut wanted = RouteMessage::default();
-            wanted.header.address_family = family;
-            wanted.header.table = libc::RT_TABLE_MAIN;
-            wanted.header.protocol = RouteProtocol::from(0);
-            wanted.header.scope = RouteScope::from(0);
-            wanted.header.kind = RouteType::from(0);
-            let wanted = RouteNetlinkMessage::GetRoute(wanted);
-            let result = requests.dump_one(wanted, &mut |message| routes.add(destinations, message));
-            match result {
-                // The main table does not exist before its first route.
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => routes.is_interrupted = true,
-                result => result?,
+        if destinations.iter().any(|destination| destination.address.is_ipv4()) {
+            routes.dump(destinations, AddressFamily::Inet, &mut requests)?;
+        }
+        if destinations.iter().any(|destination| destination.address.is_ipv6()) {
+            routes.dump(destinations, AddressFamily::Inet6, &mut requests)?;
+            // If a route is removed during a dump, the kernel may skip another one without a sign of it
+            // (`fib6_dump_table` in `net/ipv6/ip6_fib.c`).
+            let states = destinations.iter().zip(&routes.states);
+            let mut states = states.filter(|(destination, _)| destination.address.is_ipv6());
+            if states.any(|(_, state)| *state == RouteState::Missing) {
+                routes.dump(destinations, AddressFamily::Inet6, &mut requests)?;
             }
         }
         Ok(routes)
+    }
+
+    /// Adds all routes of one family.
+    fn dump(
+        &mut self,
+        destinations: &[Destination],
+        family: AddressFamily,
+        requests: &mut Requests,
+    ) -> io::Result<()> {
+        let mut wanted = RouteMessage::default();
+        wanted.header.address_family = family;
+        wanted.header.table = libc::RT_TABLE_MAIN;
+        wanted.header.protocol = RouteProtocol::from(0);
+        wanted.header.scope = RouteScope::from(0);
+        wanted.header.kind = RouteType::from(0);
+        let wanted = RouteNetlinkMessage::GetRoute(wanted);
+        match requests.dump_one(wanted, &mut |message| self.add(destinations, message)) {
+            // The main table does not exist before its first route.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.is_interrupted = true;
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     fn missing(destinations: &[Destination]) -> Self {
