@@ -28,7 +28,7 @@ pub(super) async fn watch(objects: Vec<(ObjectId, String)>, updates: Updates) {
     }
 }
 
-/// The interfaces of this machine by index: name, and whether it is up and has a carrier.
+/// The tracked interfaces by index: name, and whether it is up and has a carrier.
 #[derive(Debug, Default)]
 struct Links(BTreeMap<u32, (String, bool)>);
 
@@ -62,7 +62,9 @@ async fn follow(
     // Opened before the interfaces are read, so that no change is missed.
     let mut monitor = register(Monitor::open()?)?;
     links.0.clear();
-    Requests::open()?.dump(|notice| links.apply(notice))?;
+    let names: Vec<&str> = objects.iter().map(|(_, name)| name.as_str()).collect();
+    // Also installs a socket filter, so that other interfaces' changes cause no wake-up.
+    Requests::open()?.read(monitor.get_mut(), &names, |notice| links.apply(notice))?;
     loop {
         for (object, name) in objects {
             let update = links.update(*object, name);
