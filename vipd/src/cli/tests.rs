@@ -88,6 +88,8 @@ fn instance_status(name: &str, state: State) -> InstanceStatus {
         authentication: "none".to_owned(),
         checksum: "rfc5798".to_owned(),
         peers: Vec::new(),
+        group: None,
+        group_state: None,
         advertise_interval_ns: 1_000_000_000,
         active_advertise_interval_ns: 1_000_000_000,
         master_down_interval_ns: 3_609_375_000,

@@ -87,6 +87,13 @@ pub struct InstanceStatus {
     /// Other routers that have sent valid adverts for this virtual router, at most 16.
     #[serde(rename = "vipd:peers")]
     pub peers: Vec<PeerStatus>,
+    /// Name of the instance's sync group.
+    #[serde(rename = "vipd:group", default)]
+    pub group: Option<String>,
+    /// State of the group: that of all its members, `fault` if any member has a fault, or
+    /// `initialize` while they start.
+    #[serde(rename = "vipd:group-state", default)]
+    pub group_state: Option<State>,
     /// Configured interval in nanoseconds.
     #[serde(rename = "vipd:advertise-interval-ns")]
     pub advertise_interval_ns: u64,

@@ -55,6 +55,8 @@ pub(crate) struct Changes {
     pub(crate) changed: Vec<Change>,
     /// Routers to add, after the others have been removed.
     pub(crate) added: Vec<Addition>,
+    /// All sync groups, unchanged ones included. They take effect after the routers have been added.
+    pub(crate) groups: Vec<Arc<config::operate::Group>>,
 }
 
 /// New settings of a virtual router, which take effect without a transition.
@@ -191,6 +193,8 @@ pub(crate) struct RouterSnapshot {
     pub(crate) settings: Arc<config::Instance>,
     pub(crate) row: Row,
     pub(crate) router: Snapshot,
+    /// Name of the router's sync group.
+    pub(crate) group: Option<Arc<str>>,
     pub(crate) sent: Sent,
     /// Source of the router's adverts.
     pub(crate) primary: Option<IpAddr>,

@@ -106,6 +106,7 @@ impl Engine {
                 settings: Arc::clone(&instance.settings),
                 row: instance.row,
                 router,
+                group: self.topology.group_name(id).cloned(),
                 sent: instance.sent,
                 primary: instance.primary().filter(|_| exists),
                 mode: link.and_then(Link::mode),

@@ -15,7 +15,7 @@ use vipd_common::Timestamp;
 
 use super::Engine;
 use super::id::RouterId;
-use crate::vrrp::{FastPathSlot, Input, Received, Steady};
+use crate::vrrp::{Event, FastPathSlot, Input, Received, Steady};
 use crate::xdp::{self, Row};
 
 use super::instance::fingerprint_of;
@@ -24,6 +24,7 @@ impl Engine {
     /// Passes an input to a router. Any unchanged advert that has arrived is handled first, so that
     /// the master-down timer does not fire despite an advert.
     pub(super) fn dispatch(&mut self, now: Timestamp, router: RouterId, input: Input) {
+        self.catch_up_group(now, router, input);
         self.catch_up(router);
         self.worklist.push_back((router, input));
         self.work(now);
@@ -54,27 +55,37 @@ impl Engine {
         self.work(now);
     }
 
-    fn catch_up(&mut self, router: RouterId) {
-        if !self.schedule.is_on_fast_path(router) {
-            return;
-        }
-        let Some(instance) = self.topology.routers.get_mut(router) else { return };
-        let arrival = self.steady.last_arrival(instance.row);
-        let unchanged = instance.fast_path.catch_up(arrival);
+    pub(super) fn catch_up(&mut self, router: RouterId) {
+        let unchanged = self.unchanged_advert(router);
         self.worklist.extend(unchanged.map(|advert| (router, Input::Advert(advert))));
+    }
+
+    /// Returns the last unchanged advert of a router, if it has not been handled yet.
+    pub(super) fn unchanged_advert(&mut self, router: RouterId) -> Option<Received> {
+        if !self.schedule.is_on_fast_path(router) {
+            return None;
+        }
+        let instance = self.topology.routers.get_mut(router)?;
+        let arrival = self.steady.last_arrival(instance.row);
+        instance.fast_path.catch_up(arrival)
     }
 
     /// Handles all inputs in the worklist, in order.
     fn work(&mut self, now: Timestamp) {
         while let Some((router, input)) = self.worklist.pop_front() {
             self.handle(now, router, input);
+            self.follow_up(now);
         }
     }
 
-    fn handle(&mut self, now: Timestamp, id: RouterId, input: Input) {
+    pub(super) fn handle(&mut self, now: Timestamp, id: RouterId, input: Input) {
+        let input = self.adjusted(now, id, input);
         let Some(instance) = self.topology.routers.get_mut(id) else { return };
         instance.router.handle(now, input);
         self.settle(now, id);
+        if let Input::Priority(_) = input {
+            self.member_changed(id);
+        }
     }
 
     /// Collects a router's actions and events, and records its next timeout.
@@ -86,6 +97,9 @@ impl Engine {
         }
         while let Some(event) = router.poll_event() {
             self.reports.event(now, id, event);
+            if instance.group.is_some() && matches!(event, Event::StateChanged { .. }) {
+                self.changed.push(id);
+            }
         }
         let published = router.steady().as_ref() == instance.fast_path.published();
         if !published && !std::mem::replace(&mut instance.dirty, true) {

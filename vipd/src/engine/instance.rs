@@ -43,6 +43,8 @@ pub(crate) struct Instance {
     pub(crate) wanted_up: Arc<AtomicBool>,
     /// The VIPs to which the BPF program drops packets (Accept_Mode false).
     pub(crate) closed: Vec<ClosedKey>,
+    /// Its sync group: an index into `Topology::groups`.
+    pub(crate) group: Option<usize>,
     pub(crate) sent: Sent,
     /// Whether a refused frame has been reported since the last successful advert.
     pub(crate) refusal_reported: bool,
@@ -89,6 +91,7 @@ impl Instance {
             macvlan,
             wanted_up: Arc::default(),
             closed: Vec::new(),
+            group: None,
             sent: Sent::default(),
             refusal_reported: false,
             fast_path: FastPath::default(),

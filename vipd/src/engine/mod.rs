@@ -33,6 +33,7 @@ pub(crate) mod command;
 mod control;
 mod dispatch;
 mod effects;
+pub(crate) mod groups;
 pub(crate) mod id;
 pub(crate) mod instance;
 mod link;
@@ -102,6 +103,8 @@ pub(crate) struct Engine {
     topology: Topology,
     /// Inputs waiting to be handled by their routers.
     worklist: VecDeque<(RouterId, Input)>,
+    /// Members of sync groups whose change may concern the other members.
+    changed: Vec<RouterId>,
     /// Routers whose fast path may have to be published again. Each is listed at most once, or twice
     /// during publication.
     dirty: Vec<RouterId>,
@@ -212,6 +215,7 @@ impl Engine {
             requests: outlets.requests,
             reports: Reports::new(outlets.reports, outlets.transitions),
             worklist: VecDeque::with_capacity(4),
+            changed: Vec::new(),
             dirty: Vec::new(),
             schedule: Schedule::default(),
             effects: Effects::new(Requests::open()?, closed),
@@ -233,6 +237,7 @@ impl Engine {
                 engine.reserve(id);
             }
         }
+        engine.start_groups(clock::now());
         engine.resync()?;
         Ok((engine, handle))
     }
@@ -241,6 +246,7 @@ impl Engine {
     fn reserve(&mut self, router: RouterId) {
         let slots = self.topology.routers.slots();
         self.dirty.reserve((2 * slots).saturating_sub(self.dirty.len()));
+        self.changed.reserve((2 * slots).saturating_sub(self.changed.len()));
         self.waiting.reserve(slots.saturating_sub(self.waiting.len()));
         self.schedule.reserve(router);
     }

@@ -50,6 +50,8 @@ impl Engine {
             self.effects.push(id, action);
         }
         self.settle(now, id);
+        self.member_changed(id);
+        self.follow_up(now);
         let Some(instance) = self.topology.routers.get(id) else { return Reconfigured::default() };
         let reopen = (instance.xdp_entry() != former_entry).then_some(instance.link);
         Reconfigured { reopen, has_new_links }

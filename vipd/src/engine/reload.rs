@@ -18,6 +18,7 @@ use super::Engine;
 use super::command::{Added, Addition, Change, Changes, Report, Request};
 use super::id::{LinkId, RouterId};
 use super::link::Link;
+use crate::config::operate::Group;
 use crate::vrrp::{Input, State};
 
 /// Maximum number of routers to remove, change and add per turn. Each takes about 10 µs.
@@ -32,6 +33,8 @@ pub(super) struct Reload {
     /// Routers to add, in order.
     remaining: VecDeque<Addition>,
     added: Vec<Added>,
+    /// All sync groups after the reload.
+    groups: Vec<Arc<Group>>,
     /// Links to open again.
     links: BTreeSet<LinkId>,
     /// Whether there may be new interfaces or unicast peers.
@@ -44,8 +47,9 @@ impl Engine {
     /// their priority-0 adverts and then remove their addresses. Replies with the added routers once
     /// all of them have been added.
     pub(super) fn reload(&mut self, now: Timestamp, changes: Changes, reply: oneshot::Sender<Vec<Added>>) {
-        let Changes { removed, changed, added } = changes;
+        let Changes { removed, changed, added, groups } = changes;
         for router in &removed {
+            self.leave_group(now, *router);
             self.dispatch(now, *router, Input::Shutdown);
         }
         self.reloads.push_back(Reload {
@@ -55,6 +59,7 @@ impl Engine {
             remaining: added.into(),
             added: Vec::new(),
             links: BTreeSet::new(),
+            groups,
             reply,
         });
     }
@@ -117,6 +122,7 @@ impl Engine {
             self.reloads.push_front(reload);
             return !awaits_rows;
         }
+        self.regroup(now, &reload.groups);
         for link in reload.links {
             self.reopen(link);
         }

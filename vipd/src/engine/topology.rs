@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::groups::Group;
 use super::id::{LinkId, RouterId, Slab};
 use super::instance::Instance;
 use super::link::{Link, LinkRole};
@@ -21,6 +22,8 @@ use crate::xdp::Rows;
 pub(crate) struct Topology {
     pub(crate) links: Links,
     pub(crate) routers: Slab<RouterId, Instance>,
+    /// Sync groups.
+    pub(super) groups: Vec<Group>,
     rows: Rows,
     /// Number of rows of removed routers that have not been released yet.
     unreleased: usize,
@@ -62,7 +65,14 @@ impl Topology {
 
     /// Creates an empty topology whose routers take their rows from `rows`.
     pub(crate) fn new(rows: Rows) -> Self {
-        Self { links: Links::default(), routers: Slab::new(), rows, unreleased: 0, by_row: Vec::new() }
+        Self {
+            links: Links::default(),
+            routers: Slab::new(),
+            groups: Vec::new(),
+            rows,
+            unreleased: 0,
+            by_row: Vec::new(),
+        }
     }
 
     /// Adds a virtual router in Initialize, and the links that it needs if they do not exist yet.

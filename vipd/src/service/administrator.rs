@@ -259,8 +259,10 @@ impl Administrator {
             removed: plan.removed.iter().filter_map(id).collect(),
             changed: reconfigured.collect(),
             added: added.collect(),
+            groups: config.groups.clone(),
         };
-        if changes.removed.is_empty() && changes.changed.is_empty() && changes.added.is_empty() {
+        let is_same = changes.removed.is_empty() && changes.changed.is_empty() && changes.added.is_empty();
+        if is_same && config.groups == self.config.groups {
             let control = config.control.clone();
             self.config = config;
             finish(author, Ok(ChangeReport { changes: plan.lines }));

@@ -1,9 +1,11 @@
 //! What differs between two configurations of an instance.
 
 use std::fmt::{self, Display};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Instance;
+use crate::config::operate::Group;
 use crate::config::settings::Transport;
 use crate::vrrp::{RouterConfig, VirtualAddress};
 
@@ -132,6 +134,27 @@ impl Differences {
         note_changed(in_place, "routes", &from.routes, &to.routes);
         note_changed(in_place, "rules", &from.rules, &to.rules);
     }
+}
+
+/// Returns a line for each difference between two lists of sync groups. Groups with the same name are
+/// the same group.
+pub(super) fn groups(from: &[Arc<Group>], to: &[Arc<Group>]) -> Vec<String> {
+    let find = |groups: &[Arc<Group>], name: &str| groups.iter().find(|one| one.name == name).cloned();
+    let removed = from.iter().filter(|one| find(to, &one.name).is_none());
+    let mut lines: Vec<_> = removed.map(|one| format!("group {}: removed", one.name)).collect();
+    for one in to {
+        let Some(known) = find(from, &one.name) else {
+            lines.push(format!("group {}: added with {}", one.name, one.members.join(", ")));
+            continue;
+        };
+        let Group { name, members, track, notify } = &*known;
+        let mut found = Vec::new();
+        note(&mut found, "members", &members.join(", "), &one.members.join(", "));
+        note_changed(&mut found, "track", track, &one.track);
+        note_changed(&mut found, "notify", notify, &one.notify);
+        lines.extend(found.into_iter().map(|difference| format!("group {name}: {difference}")));
+    }
+    lines
 }
 
 /// Adds a difference with both values.

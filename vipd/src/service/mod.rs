@@ -26,6 +26,7 @@ mod difference;
 mod drained;
 mod events;
 mod foreign_xdp;
+mod groups;
 pub(crate) mod link_io;
 mod log;
 mod notify;
@@ -285,6 +286,7 @@ pub(crate) fn topology(config: &Config, sizes: Sizes) -> anyhow::Result<Topology
     for instance in &config.instances {
         topology.add_router(Arc::clone(instance))?;
     }
+    topology.set_groups(&config.groups);
     Ok(topology)
 }
 

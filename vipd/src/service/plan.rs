@@ -39,6 +39,7 @@ impl Plan {
                 }
             }
         }
+        plan.lines.extend(super::difference::groups(&from.groups, &to.groups));
         if from.realtime != to.realtime {
             plan.lines.push("realtime: takes effect at the next start".to_owned());
         }

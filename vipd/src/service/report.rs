@@ -10,6 +10,7 @@ use vipd_common::parse::ChecksumForm;
 use super::administrator::{Author, Order, Orders};
 use super::bus::{Latest, Transition};
 use super::events::EventLog;
+use super::groups::group_state;
 use super::notify::{Counts, SharedCounts};
 use super::supervisor::DiscardCounters;
 use super::track::SharedTracker;
@@ -141,18 +142,15 @@ fn status(
     snapshot: &EngineSnapshot,
 ) -> InstanceStatus {
     let router = &instance.router;
+    let members =
+        snapshot.routers.iter().filter(|other| other.group.is_some() && other.group == instance.group);
     InstanceStatus {
         name: config.name.clone(),
         interface: config.interface.clone(),
         vrid: config.router.vrid,
         family: config.router.family.to_string(),
         version: config.router.version().number(),
-        state: match router.state {
-            State::Initialize => model::State::Initialize,
-            State::Fault(_) => model::State::Fault,
-            State::Backup => model::State::Backup,
-            State::Master => model::State::Master,
-        },
+        state: state(router.state),
         priority: config.router.priority,
         effective_priority: router.priority,
         last_adv_source: router.master,
@@ -170,6 +168,8 @@ fn status(
         authentication: if config.password.is_some() { "pass" } else { "none" }.to_owned(),
         checksum: form(checksum_form(config)),
         peers: instance.peers.iter().map(|peer| peer_status(peer, snapshot.now)).collect(),
+        group: instance.group.as_ref().map(ToString::to_string),
+        group_state: group_state(members.clone().map(|member| member.router.state)).map(state),
         advertise_interval_ns: config.router.interval.nanos(),
         active_advertise_interval_ns: router.active_interval.nanos(),
         master_down_interval_ns: router.master_down_interval,
@@ -178,6 +178,7 @@ fn status(
         missing_addresses: instance.missing.iter().map(ToString::to_string).collect(),
         primary_address: instance.primary,
         fault_reason: match router.state {
+            State::Fault(Fault::Group) => Some(failed_member(members)),
             State::Fault(fault) => Some(describe(fault, config, instance)),
             State::Initialize | State::Backup | State::Master => None,
         },
@@ -199,6 +200,31 @@ fn describe_tracked(object: &model::TrackedObject) -> String {
         Some(detail) => format!("{kind} {name} is {state}: {detail}"),
         None => format!("{kind} {name} is {state}"),
     }
+}
+
+fn state(state: State) -> model::State {
+    match state {
+        State::Initialize => model::State::Initialize,
+        State::Fault(_) => model::State::Fault,
+        State::Backup => model::State::Backup,
+        State::Master => model::State::Master,
+    }
+}
+
+/// Describes the fault of a sync group by the member that has one of its own.
+fn failed_member<'a>(mut members: impl Iterator<Item = &'a RouterSnapshot>) -> String {
+    let failed = members.find_map(|member| match member.router.state {
+        State::Fault(fault) if fault != Fault::Group => Some((member, fault)),
+        _ => None,
+    });
+    failed.map_or_else(
+        || "another member of its sync group failed".to_owned(),
+        |(member, fault)| {
+            let group = member.group.as_deref().unwrap_or_default();
+            let reason = describe(fault, &member.settings, member);
+            format!("{} of the sync group {group} has a fault: {reason}", member.settings.name)
+        },
+    )
 }
 
 fn peer_status(peer: &Peer, now: Timestamp) -> PeerStatus {

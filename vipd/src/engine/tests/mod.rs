@@ -2,6 +2,7 @@
 
 mod addresses;
 mod allocation;
+mod groups;
 mod order;
 mod probe;
 mod reload;

@@ -96,8 +96,9 @@ fn reload(bench: &mut Bench, plan: Plan, before: &Running) -> Result<()> {
         added: plan
             .added
             .into_iter()
-            .map(|settings| Addition { settings, faults: Vec::new(), priority: 100 })
+            .map(|settings| Addition { priority: settings.router.priority, settings, faults: Vec::new() })
             .collect(),
+        groups: Vec::new(),
     };
     bench.reload(changes).map(drop)
 }

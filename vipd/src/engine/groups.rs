@@ -1,0 +1,165 @@
+//! Sync groups: which routers are members of which group, and the inputs that follow for other members
+//! after one has changed. The rules are those of [`vrrp::group`](crate::vrrp::group).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use vipd_common::Timestamp;
+
+use super::Engine;
+use super::id::RouterId;
+use super::topology::Topology;
+use crate::config::operate;
+use crate::vrrp::{Input, Router, group};
+
+/// A sync group and its members, in the order of [`group::order`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) name: Arc<str>,
+    members: Vec<RouterId>,
+}
+
+impl Topology {
+    /// Replaces all groups. Returns the routers that have joined, left or moved to another group; the
+    /// engine must regroup them. Names of routers that do not exist are skipped.
+    pub(crate) fn set_groups(&mut self, groups: &[Arc<operate::Group>]) -> Vec<RouterId> {
+        let by_name: BTreeMap<&str, RouterId> =
+            self.routers.iter().map(|(id, instance)| (instance.settings.name.as_str(), id)).collect();
+        let groups = groups.iter().map(|one| {
+            let find = |name: &String| by_name.get(name.as_str()).copied();
+            let mut members: Vec<_> = one.members.iter().filter_map(find).collect();
+            members.sort_by_key(|id| {
+                self.routers.get(*id).map(|instance| group::order(instance.router.config()))
+            });
+            Group { name: one.name.as_str().into(), members }
+        });
+        let former = std::mem::replace(&mut self.groups, Vec::new());
+        let groups: Vec<_> = groups.collect();
+        let name_of = |groups: &[Group], position: Option<usize>| {
+            position.and_then(|position| groups.get(position)).map(|one| Arc::clone(&one.name))
+        };
+        let mut moved = Vec::new();
+        let routers: Vec<_> = self.routers.iter().map(|(id, _)| id).collect();
+        for id in routers {
+            let position = groups.iter().position(|one| one.members.contains(&id));
+            let Some(instance) = self.routers.get_mut(id) else { continue };
+            let before = std::mem::replace(&mut instance.group, position);
+            if name_of(&former, before) != name_of(&groups, position) {
+                moved.push(id);
+            }
+        }
+        self.groups = groups;
+        moved
+    }
+
+    /// Removes a router from its group. Returns another member.
+    pub(super) fn leave_group(&mut self, router: RouterId) -> Option<RouterId> {
+        let position = self.routers.get_mut(router)?.group.take()?;
+        let members = &mut self.groups.get_mut(position)?.members;
+        members.retain(|member| *member != router);
+        members.first().copied()
+    }
+
+    /// Returns the name of the router's group.
+    pub(crate) fn group_name(&self, router: RouterId) -> Option<&Arc<str>> {
+        Some(&self.groups.get(self.routers.get(router)?.group?)?.name)
+    }
+
+    /// Returns the routers of a group.
+    fn members(&self, position: usize) -> impl Iterator<Item = (RouterId, &Router)> + Clone {
+        let members = self.groups.get(position).map_or(&[][..], |one| &one.members);
+        members.iter().filter_map(|id| Some((*id, &self.routers.get(*id)?.router)))
+    }
+}
+
+impl Engine {
+    /// Handles the last unchanged adverts of the other members, if one whose timer has fired may become
+    /// master only with regard to them.
+    pub(super) fn catch_up_group(&mut self, now: Timestamp, router: RouterId, input: Input) {
+        let Some(instance) = self.topology.routers.get(router) else { return };
+        let Some(position) = instance.group else { return };
+        if !group::is_adjustable(now, &instance.router, &input) {
+            return;
+        }
+        for index in 0.. {
+            let members = self.topology.groups.get(position).map(|one| &one.members);
+            let Some(member) = members.and_then(|members| members.get(index)).copied() else { break };
+            self.catch_up(member);
+        }
+    }
+
+    /// Returns the input for a router with regard to the other members of its group.
+    pub(super) fn adjusted(&self, now: Timestamp, router: RouterId, input: Input) -> Input {
+        match self.topology.routers.get(router) {
+            Some(instance)
+                if let Some(position) = instance.group
+                    && group::is_adjustable(now, &instance.router, &input) =>
+            {
+                group::adjust(now, router, input, self.topology.members(position))
+            }
+            _ => input,
+        }
+    }
+
+    /// Passes on to the other members what follows from the changes of members.
+    pub(super) fn follow_up(&mut self, now: Timestamp) {
+        while let Some(changed) = self.changed.last().copied() {
+            let position = self.topology.routers.get(changed).and_then(|instance| instance.group);
+            let next = position.and_then(|position| group::next(changed, self.topology.members(position)));
+            let Some((member, input)) = next else {
+                self.changed.pop();
+                continue;
+            };
+            if let Some(advert) = self.unchanged_advert(member) {
+                self.handle(now, member, Input::Advert(advert));
+            }
+            self.handle(now, member, input);
+        }
+    }
+
+    /// Records that a member has changed in a way that may concern the others.
+    pub(super) fn member_changed(&mut self, router: RouterId) {
+        if self.topology.routers.get(router).is_some_and(|instance| instance.group.is_some()) {
+            self.changed.push(router);
+        }
+    }
+
+    /// Passes the priority of each group to its members, before they start.
+    pub(super) fn start_groups(&mut self, now: Timestamp) {
+        for slot in 0..self.topology.routers.slots() {
+            if let Some(router) = self.topology.routers.id_at(slot) {
+                self.member_changed(router);
+                self.follow_up(now);
+            }
+        }
+    }
+
+    /// Replaces all groups, and passes what follows to the routers.
+    pub(super) fn regroup(&mut self, now: Timestamp, groups: &[Arc<operate::Group>]) {
+        for router in self.topology.set_groups(groups) {
+            let is_member = self.topology.routers.get(router).is_some_and(|one| one.group.is_some());
+            if is_member {
+                self.changed.push(router);
+                self.follow_up(now);
+            } else {
+                for input in group::leave() {
+                    self.dispatch(now, router, input);
+                }
+            }
+        }
+        // Members that remain may no longer depend on one that has left.
+        for position in 0..self.topology.groups.len() {
+            let first = self.topology.members(position).next().map(|(id, _)| id);
+            self.changed.extend(first);
+            self.follow_up(now);
+        }
+    }
+
+    /// Removes a router from its group, whose other members then no longer depend on it.
+    pub(super) fn leave_group(&mut self, now: Timestamp, router: RouterId) {
+        if let Some(other) = self.topology.leave_group(router) {
+            self.changed.push(other);
+            self.follow_up(now);
+        }
+    }
+}
