@@ -86,6 +86,17 @@ pub(super) enum Step {
     Reloaded(Reloaded),
 }
 
+/// The parts of the agent that changes affect.
+pub(super) struct Agent {
+    /// Sizes of the BPF program's maps, which are fixed.
+    pub(super) sizes: Sizes,
+    pub(super) engine: Handle,
+    pub(super) drained: Drained,
+    /// The present states of the instances.
+    pub(super) latest: Latest,
+    pub(super) tracker: SharedTracker,
+}
+
 /// The configuration in use, and the changes to it.
 pub(super) struct Administrator {
     path: PathBuf,
@@ -122,12 +133,9 @@ impl Administrator {
         path: PathBuf,
         config: Config,
         roster: impl Iterator<Item = (RouterId, Arc<Instance>)>,
-        sizes: Sizes,
-        engine: Handle,
-        drained: Drained,
-        latest: Latest,
-        tracker: SharedTracker,
+        agent: Agent,
     ) -> (Self, Orders) {
+        let Agent { sizes, engine, drained, latest, tracker } = agent;
         let (sender, orders) = mpsc::channel(ORDERS);
         let running =
             roster.map(|(id, settings)| (settings.name.clone(), Running { id, settings, priority: None }));

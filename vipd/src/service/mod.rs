@@ -63,7 +63,7 @@ use crate::netlink::{Macvlans, Requests};
 use crate::process::{AgentLock, InterfaceClaim, Signals};
 use crate::xdp::{self, Kernel, Loaded, Rows, Sizes, Verbosity};
 
-use administrator::Administrator;
+use administrator::{Administrator, Agent};
 use drained::Drained;
 use events::{EventLog, Recorder};
 use link_io::LinkOpener;
@@ -141,16 +141,9 @@ pub fn run(
     let (tracker, readings) = SharedTracker::new(handle.clone());
     let running = roster.iter().map(|(id, _, settings)| (*id, Arc::clone(settings)));
     let drained = Drained::load(runtime_dir.path());
-    let (mut administrator, orders) = Administrator::new(
-        path.to_owned(),
-        config.clone(),
-        running,
-        sizes,
-        handle.clone(),
-        drained,
-        latest.clone(),
-        tracker.clone(),
-    );
+    let agent =
+        Agent { sizes, engine: handle.clone(), drained, latest: latest.clone(), tracker: tracker.clone() };
+    let (mut administrator, orders) = Administrator::new(path.to_owned(), config.clone(), running, agent);
     administrator.prepare();
     let events = EventLog::new();
     let recorder = Recorder::new(events.clone(), latest.clone());

@@ -63,7 +63,7 @@ impl Reporter {
             let down: Vec<_> = track.iter().filter(is_down).map(describe_tracked).collect();
             if reason == TRACKED_FAILED && !down.is_empty() { down.join("; ") } else { reason }
         });
-        InstanceStatus { track, track_weight, fault_reason, ..status }
+        InstanceStatus { fault_reason, track, track_weight, ..status }
     }
 
     async fn snapshot(&self) -> Result<Arc<EngineSnapshot>, String> {

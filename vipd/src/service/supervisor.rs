@@ -315,6 +315,7 @@ mod tests {
     use crate::engine::link_io::LinkIo;
     use crate::engine::link_spec::{LinkSpec, XdpEntry};
     use crate::process::raise;
+    use crate::service::administrator::Agent;
     use crate::service::bus::bus;
     use crate::service::drained::Drained;
     use crate::service::events::EventLog;
@@ -412,16 +413,14 @@ mod tests {
         let drained = Drained::load(directory.path());
         let path = directory.path().join("vipd.toml");
         let (tracker, readings) = SharedTracker::new(engine.clone());
-        let (administrator, orders) = Administrator::new(
-            path,
-            config,
-            std::iter::empty(),
+        let agent = Agent {
             sizes,
-            engine.clone(),
+            engine: engine.clone(),
             drained,
-            transitions.latest(),
-            tracker.clone(),
-        );
+            latest: transitions.latest(),
+            tracker: tracker.clone(),
+        };
+        let (administrator, orders) = Administrator::new(path, config, std::iter::empty(), agent);
         let supervisor = Supervisor {
             engine,
             source: Arc::new(Terminating),

@@ -354,10 +354,7 @@ impl Tracker {
         let name = object.source.to_string();
         if object.log_limit.permits(&name) {
             let state = text(reading);
-            match &detail {
-                Some(detail) => tracing::info!(object = name, state, "tracked object: {detail}"),
-                None => tracing::info!(object = name, state, "tracked object changed"),
-            }
+            tracing::info!(object = name, state, detail, "tracked object changed");
         }
         let tracks = |tracking: &Tracking| tracking.objects.iter().any(|(object, _)| *object == id);
         let affected: Vec<String> = self
