@@ -47,6 +47,17 @@ pub enum AgentKind {
     Frr,
 }
 
+impl AgentKind {
+    /// Returns the contents of the program's configuration file.
+    fn configuration(&self, station: Station, instances: &[Instance]) -> Result<String> {
+        match self {
+            Self::Vipd(_) => Ok(vipd_configuration(station, instances)),
+            Self::Keepalived => keepalived_configuration(station, instances),
+            Self::Frr => frr_configuration(instances),
+        }
+    }
+}
+
 impl fmt::Display for AgentKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -81,11 +92,7 @@ impl Agent {
     /// # Errors
     /// Returns an error if the lab has no such node, or the program is not installed.
     pub fn new(lab: &Lab, station: Station, kind: AgentKind, instances: &[Instance]) -> Result<Self> {
-        let configuration = match &kind {
-            AgentKind::Vipd(_) => vipd_configuration(station, instances),
-            AgentKind::Keepalived => keepalived_configuration(station, instances)?,
-            AgentKind::Frr => frr_configuration(instances)?,
-        };
+        let configuration = kind.configuration(station, instances)?;
         let mut agent = Self::with_configuration(lab, station, kind, configuration)?;
         agent.instances = instances.to_vec();
         Ok(agent)
@@ -175,6 +182,16 @@ impl Agent {
     pub fn configure(&mut self, configuration: String) -> Result<()> {
         self.configuration = configuration;
         self.write_configuration()
+    }
+
+    /// Rewrites the configuration file with these instances. It takes effect on the next start or
+    /// reload.
+    ///
+    /// # Errors
+    /// Returns an error if the program does not support a setting, or if the file cannot be written.
+    pub fn set_instances(&mut self, instances: &[Instance]) -> Result<()> {
+        self.instances = instances.to_vec();
+        self.configure(self.kind.configuration(self.station, instances)?)
     }
 
     /// Sets vipd's XDP mode on all interfaces from the next start. Overrides `XDP_VARIABLE`.

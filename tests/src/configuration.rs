@@ -73,6 +73,11 @@ pub struct Instance {
     pub virtual_mac: bool,
     /// VRRPv2 password.
     pub password: Option<String>,
+    /// Path of a command that runs on each change of state.
+    pub notify: Option<String>,
+    /// Path of a command that is tracked with weight -5: it runs every second, for at most a second. All
+    /// instances with a check share one.
+    pub check: Option<String>,
 }
 
 impl Default for Instance {
@@ -91,6 +96,8 @@ impl Default for Instance {
             min_ttl: None,
             virtual_mac: false,
             password: None,
+            notify: None,
+            check: None,
         }
     }
 }
@@ -160,7 +167,16 @@ pub(crate) fn vipd_configuration(station: Station, instances: &[Instance]) -> St
         if let Some(password) = &instance.password {
             let _ = writeln!(text, "auth_pass = \"{password}\"");
         }
+        if let Some(command) = &instance.notify {
+            let _ = writeln!(text, "notify = {{ any = [\"{command}\"] }}");
+        }
+        if instance.check.is_some() {
+            text += "track = [{ script = \"check\", weight = -5 }]\n";
+        }
         text.push('\n');
+    }
+    if let Some(command) = instances.iter().find_map(|instance| instance.check.as_ref()) {
+        let _ = writeln!(text, "[[script]]\nname = \"check\"\ncommand = [\"{command}\"]");
     }
     text
 }
@@ -173,7 +189,14 @@ pub(crate) fn keepalived_configuration(station: Station, instances: &[Instance])
         instances.iter().all(|instance| instance.version == version),
         "the lab configures keepalived with a single VRRP version for all instances on a node"
     );
-    let mut text = format!("global_defs {{\n    vrrp_version {}\n}}\n", version.number());
+    let mut text =
+        format!("global_defs {{\n    vrrp_version {}\n    script_user root\n}}\n", version.number());
+    if let Some(command) = instances.iter().find_map(|instance| instance.check.as_ref()) {
+        let _ = write!(
+            text,
+            "vrrp_script check {{\n    script \"{command}\"\n    interval 1\n    timeout 1\n    weight -5\n}}\n"
+        );
+    }
     for instance in instances {
         let Instance { name, vrid, priority, .. } = instance;
         let interval = instance.interval.as_secs_f64();
@@ -206,6 +229,12 @@ pub(crate) fn keepalived_configuration(station: Station, instances: &[Instance])
                 text,
                 "    authentication {{\n        auth_type PASS\n        auth_pass {password}\n    }}\n"
             );
+        }
+        if let Some(command) = &instance.notify {
+            let _ = writeln!(text, "    notify \"{command}\"");
+        }
+        if instance.check.is_some() {
+            text += "    track_script {\n        check\n    }\n";
         }
         text += "    virtual_ipaddress {\n";
         for address in &instance.addresses {

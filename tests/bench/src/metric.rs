@@ -61,6 +61,12 @@ metrics! {
     StrayGarps "stray-garps" "" "stray GARPs";
     BackupGarps "backup-garps" "" "stray GARPs sent by the backup";
     MasterGap "master-gap" "ms" "longest gap between adverts of the master";
+    ReloadGap "reload-gap" "ms" "longest gap between adverts of unchanged routers";
+    ReloadTakeovers "reload-takeovers" "" "takeovers and releases of unchanged routers";
+    ReloadDelay "reload-delay" "ms" "from the signal to the first advert with the new priority";
+    NotifyTime "notify-time" "ms" "from the link cut until all notification commands have run";
+    NotifyMissing "notify-missing" "" "instances whose last notification is not that of Master";
+    CheckGap "check-gap" "ms" "longest gap between adverts while a check hangs";
     Start "start" "ms" "time from start until all routers are backups";
     BackupShare "backup-share" "%" "process CPU as backup, share of one core" (cpu);
     MasterShare "master-share" "%" "process CPU as master, share of one core" (cpu);

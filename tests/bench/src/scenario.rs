@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::figure::{Figure, thousands};
 use crate::measure::takeover::Cuts;
-use crate::measure::{flood, floors, foreign, many, steady, takeover};
+use crate::measure::{commands, flood, floors, foreign, many, reload, steady, takeover};
 use crate::metric::Metric;
 use crate::subject::{Subject, Who};
 
@@ -19,6 +19,8 @@ const FAST: Duration = Duration::from_millis(10);
 pub(crate) const ALL: u8 = 255;
 /// Numbers of virtual routers in [`Scenario::Backup`], for 2,500 to 25,500 adverts per second.
 pub(crate) const COUNTS: [u8; 4] = [25, 51, 102, ALL];
+/// Number of reloads in [`Scenario::Reload`].
+const RELOADS: u32 = 100;
 /// Largest number of virtual routers in [`Scenario::Many`].
 pub(crate) const MOST: u32 = 4080;
 
@@ -41,6 +43,12 @@ pub(crate) enum Scenario {
     Cut,
     /// A pair of routers at 10 ms under floods of invalid and low-priority adverts
     Flood,
+    /// 100 reloads of a master with 255 virtual routers at 10 ms
+    Reload,
+    /// One link cut with 255 virtual routers at 10 ms that each have a notification command
+    Notify,
+    /// 255 virtual routers in Master at 10 ms that track a check that hangs
+    Check,
     /// 255 to 4,080 virtual routers on up to 16 interfaces at 100 ms
     Many,
     /// TCP throughput and round trips of the node, with and without an agent
@@ -102,7 +110,7 @@ impl Scenario {
     pub(crate) fn runs(self, who: Who, asked: u32) -> u32 {
         match (self, who) {
             (_, Who::Native | Who::Generic) | (Self::Many, _) => asked.min(2),
-            (Self::Flood | Self::Xdp, _) => asked.min(3),
+            (Self::Flood | Self::Xdp | Self::Reload | Self::Notify | Self::Check, _) => asked.min(3),
             _ => asked,
         }
     }
@@ -118,6 +126,9 @@ impl Scenario {
             Self::Addresses => (11, 6),
             Self::Cut => (18, 18),
             Self::Flood => (66, 28),
+            Self::Reload => (20, 18),
+            Self::Notify => (28, 28),
+            Self::Check => (16, 14),
             Self::Many => (20, 16),
             Self::Foreign => (26, 14),
             Self::Xdp => (8, 8),
@@ -142,6 +153,9 @@ impl Scenario {
             Self::Addresses => takeover::of_many_addresses(subject, 100, FAST, short(effort.cuts.1)),
             Self::Cut => takeover::of_many_routers(subject, ALL, FAST, long),
             Self::Flood => flood::pair(subject, FAST, effort.rates, effort.flood),
+            Self::Reload => reload::master(subject, ALL, FAST, RELOADS),
+            Self::Notify => commands::notifications(subject, ALL, FAST),
+            Self::Check => commands::hanging_check(subject, ALL, FAST, length * 2),
             Self::Many => many::routers(subject, FAST * 10, length),
             Self::Foreign => foreign::traffic(subject, length / 3),
             Self::Xdp => xdp_program(),
@@ -186,6 +200,9 @@ impl fmt::Display for Scenario {
             Self::Addresses => "link cut, 1 virtual router with 100 addresses at 10 ms",
             Self::Cut => "link cut, 255 virtual routers at 10 ms",
             Self::Flood => "flood against a pair of routers at 10 ms",
+            Self::Reload => "100 reloads of a master, 255 virtual routers at 10 ms",
+            Self::Notify => "link cut, 255 virtual routers at 10 ms with a notification command each",
+            Self::Check => "master, 255 virtual routers at 10 ms, with a check that hangs",
             Self::Many => "up to 4,080 virtual routers at 100 ms",
             Self::Foreign => "TCP traffic into the node",
             Self::Xdp => "XDP program",

@@ -52,5 +52,7 @@ fn instance(words: &RouterSpec) -> Instance {
         min_ttl: None,
         virtual_mac: words.virtual_mac,
         password: words.password.clone(),
+        notify: None,
+        check: None,
     }
 }

@@ -6,7 +6,8 @@ use super::Reading::{At, Greatest, Median, Ratio, Worst};
 use super::{Reading, Target};
 use crate::metric::Metric;
 use crate::scenario::Scenario::{
-    Addresses, Backup, Cut, Flood, Floors, Foreign, Machine, Many, Master, One, Slow, Xdp,
+    Addresses, Backup, Check, Cut, Flood, Floors, Foreign, Machine, Many, Master, Notify, One, Reload, Slow,
+    Xdp,
 };
 use crate::scenario::{ALL, COUNTS, MOST};
 use crate::subject::Who;
@@ -59,6 +60,16 @@ pub(super) const TARGETS: &[Target] = targets! {
         Worst(Flood, Metric::StrayGarps), Fixed(0.0, ""), AtMost(0.0);
     "late" "flood against a pair at 10 ms: longest gap between adverts at the worst rate" "ms"
         Worst(Flood, Metric::MasterGap), Fixed(10.0, "interval"), AtMost(20.0);
+    "reload" "100 reloads, 255 virtual routers at 10 ms: longest gap between adverts of unchanged routers" "ms"
+        Median(Reload, Metric::ReloadGap), Fixed(10.0, "interval"), AtMost(20.0);
+    "reloads" "100 reloads, 255 virtual routers at 10 ms: takeovers and releases of unchanged routers" ""
+        Median(Reload, Metric::ReloadTakeovers), Fixed(0.0, ""), AtMost(0.0);
+    "notified" "link cut, 255 virtual routers at 10 ms: time until all notification commands have run" "ms"
+        Median(Notify, Metric::NotifyTime), Unknown, OfKeepalived(1.0);
+    "notifications" "link cut, 255 virtual routers at 10 ms: notifications lost" ""
+        Median(Notify, Metric::NotifyMissing), Fixed(0.0, ""), AtMost(0.0);
+    "check" "255 virtual routers at 10 ms with a check that hangs: longest gap between adverts" "ms"
+        Median(Check, Metric::CheckGap), Fixed(10.0, "interval"), AtMost(20.0);
     "start" "4,080 virtual routers at 100 ms: time from start until all are backups" "ms"
         At(Many, Metric::Start, MOST), Unknown, AtMost(2000.0);
     "steady" "4,080 virtual routers at 100 ms: false takeovers" ""
