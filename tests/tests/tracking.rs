@@ -183,6 +183,33 @@ fn misbehaving_scripts_fail_without_disturbing_the_master() {
     wait_until("all processes of the checks to be gone", TIMEOUT, || !is_slept_for(&duration)).expect("gone");
 }
 
+/// A default route and a prefix, each withdrawn and added again.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn priority_follows_tracked_routes() {
+    let lab = Lab::new(1).expect("create the lab");
+    let ip = |arguments: &str| {
+        let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+        let run =
+            move || -> anyhow::Result<bool> { Ok(Command::new("ip").args(arguments).status()?.success()) };
+        assert!(lab.host(ONE).expect("node 1").run(run).expect("run ip"));
+    };
+    let track = "{ route = \"default\", weight = -20 }, { route = \"172.16.0.0/12\", weight = -7 }";
+    let agent = start(&lab, ONE, configuration(150, track, ""));
+    wait_for_priority(&agent, 123);
+    ip("route add default dev eth1");
+    wait_for_priority(&agent, 143);
+    ip("route add 172.16.0.0/12 dev eth1");
+    wait_for_priority(&agent, 150);
+    // A more specific route is another one.
+    ip("route add 172.16.1.0/24 dev eth1");
+    ip("route delete 172.16.0.0/12");
+    wait_for_priority(&agent, 143);
+    ip("route delete default");
+    wait_for_priority(&agent, 123);
+    assert_eq!(status(&agent).expect("status")[0].0["vipd:track"][0]["detail"], "is not in the main table");
+}
+
 /// Returns whether a `sleep` of this duration runs on this machine.
 fn is_slept_for(duration: &str) -> bool {
     let processes = fs::read_dir("/proc").expect("read /proc").flatten();

@@ -89,4 +89,15 @@ pub enum Tracked {
     Process(Arc<Process>),
     /// A file with a number.
     File(Arc<TrackedFile>),
+    /// A route in the main table. It is up while the table contains it.
+    Route(TrackedRoute),
+}
+
+/// Destination of a tracked route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackedRoute {
+    /// The default route of the instance's family (`route = "default"`).
+    Default,
+    /// A prefix: network address and prefix length.
+    Prefix(std::net::IpAddr, u8),
 }

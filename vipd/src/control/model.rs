@@ -139,7 +139,7 @@ pub struct InstanceStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct TrackedObject {
-    /// `interface`, `script`, `process` or `file`.
+    /// `interface`, `script`, `process`, `file` or `route`.
     pub kind: String,
     /// Name of the interface or of the check.
     pub name: String,

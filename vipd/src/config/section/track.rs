@@ -1,6 +1,7 @@
 //! `track`: the objects that an instance or a group tracks.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::check::Checks;
@@ -8,7 +9,7 @@ use crate::config::host;
 use crate::config::problem::Collector;
 use crate::config::schema::{self, Key};
 use crate::config::table::{Rejection, Table, Value};
-use crate::config::track::{Track, Tracked};
+use crate::config::track::{Track, Tracked, TrackedRoute};
 
 /// Largest absolute value of a weight.
 const MAX_WEIGHT: i128 = 253;
@@ -36,15 +37,20 @@ pub(super) fn read(
 
 fn one(table: &Table<'_>, checks: &Checks, is_owner: bool, problems: &mut Collector<'_>) -> Option<Track> {
     table.reject_unknown(schema::Section::Track, problems);
-    let kinds =
-        [&schema::TRACK_INTERFACE, &schema::TRACK_SCRIPT, &schema::TRACK_PROCESS, &schema::TRACK_FILE];
+    let kinds = [
+        &schema::TRACK_INTERFACE,
+        &schema::TRACK_SCRIPT,
+        &schema::TRACK_PROCESS,
+        &schema::TRACK_FILE,
+        &schema::TRACK_ROUTE,
+    ];
     let given = kinds.iter().filter(|key| table.get(key.name).is_some()).count();
     if given != 1 {
         problems.absent(
             "track",
             table.at(),
             format!(
-                "a tracked object has {given} of the keys interface, script, process and file; it must have \
+                "a tracked object has {given} of the keys interface, script, process, file and route; it must have \
                  one of them; use e.g. `{}`",
                 schema::TRACKED.example
             ),
@@ -78,6 +84,7 @@ fn one(table: &Table<'_>, checks: &Checks, is_owner: bool, problems: &mut Collec
     set(table.optional(&schema::TRACK_FILE, problems, |value| {
         known(value, &checks.files, &schema::FILES).map(Tracked::File)
     }));
+    set(table.optional(&schema::TRACK_ROUTE, problems, |value| route(value).map(Tracked::Route)));
     let object = object?;
     // A number cannot be up or down.
     let weight = weight.or(matches!(object, Tracked::File(_)).then_some(1));
@@ -106,4 +113,41 @@ fn weight(value: &Value<'_>) -> Result<i16, Rejection> {
         .filter(|number| (-MAX_WEIGHT..=MAX_WEIGHT).contains(number))
         .and_then(|number| i16::try_from(number).ok())
         .ok_or_else(|| value.rejected(value.source_of_integer(), "choose another number"))
+}
+
+fn route(value: &Value<'_>) -> Result<TrackedRoute, Rejection> {
+    let text = value.string()?;
+    if text == "default" {
+        return Ok(TrackedRoute::Default);
+    }
+    let (address, prefix) = prefix(value)?;
+    Ok(TrackedRoute::Prefix(address, prefix))
+}
+
+/// Reads a network address with its prefix length.
+pub(super) fn prefix(value: &Value<'_>) -> Result<(IpAddr, u8), Rejection> {
+    let text = value.string()?;
+    let invalid = || value.rejected(format!("{text:?}"), "use e.g. \"10.0.0.0/8\" or \"2001:db8::/32\"");
+    let (address, prefix) = text.split_once('/').ok_or_else(invalid)?;
+    let address: IpAddr = address.parse().map_err(|_| invalid())?;
+    let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
+    let prefix: u8 = prefix.parse().ok().filter(|length| *length <= bits).ok_or_else(invalid)?;
+    let network = match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(u32::from(bits - prefix)).unwrap_or(0);
+            IpAddr::from(std::net::Ipv4Addr::from_bits(address.to_bits() & mask))
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(u32::from(bits - prefix)).unwrap_or(0);
+            IpAddr::from(std::net::Ipv6Addr::from_bits(address.to_bits() & mask))
+        }
+    };
+    if network == address {
+        Ok((address, prefix))
+    } else {
+        Err(value.rejected(
+            format!("{text:?}, an address within that network"),
+            &format!("use \"{network}/{prefix}\""),
+        ))
+    }
 }

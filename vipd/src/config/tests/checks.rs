@@ -1,8 +1,10 @@
 //! Rules for `[[script]]`, `[[process]]`, `[[file]]` and `track`.
 
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::config::machine::Machine;
-use crate::config::track::{Process, ProcessMatch, Script, Track, Tracked, TrackedFile};
+use crate::config::track::{Process, ProcessMatch, Script, Track, Tracked, TrackedFile, TrackedRoute};
 
 const CHECKS: &str = "[[script]]\nname = \"web\"\ncommand = [\"/usr/bin/true\"]\n\
                       [[process]]\nname = \"web\"\nexecutable = \"/usr/sbin/web\"\n\
@@ -60,14 +62,17 @@ fn checks_take_all_their_keys() {
 fn each_kind_of_object_can_be_tracked() {
     let all = tracked(
         "{ interface = \"eth2\" }, { script = \"web\", weight = -60 }, { process = \"web\", weight = 20 }, \
-         { file = \"manual\" }, { file = \"manual\", weight = -2 }",
+         { file = \"manual\" }, { file = \"manual\", weight = -2 }, { route = \"default\" }, { route = \"10.0.0.0/8\" }",
     );
     let weights: Vec<_> = all.iter().map(|track| track.weight).collect();
-    assert_eq!(weights, [None, Some(-60), Some(20), Some(1), Some(-2)]);
+    assert_eq!(weights, [None, Some(-60), Some(20), Some(1), Some(-2), None, None]);
     assert_eq!(all[0].object, Tracked::Interface("eth2".to_owned()));
     assert!(matches!(&all[1].object, Tracked::Script(script) if script.name == "web"));
     assert!(matches!(&all[2].object, Tracked::Process(process) if process.quorum == 1));
     assert!(matches!(&all[3].object, Tracked::File(file) if file.name == "manual"));
+    assert_eq!(all[5].object, Tracked::Route(TrackedRoute::Default));
+    let network = Ipv4Addr::new(10, 0, 0, 0).into();
+    assert_eq!(all[6].object, Tracked::Route(TrackedRoute::Prefix(network, 8)));
 }
 
 #[test]
@@ -80,17 +85,27 @@ fn invalid_tracked_objects_are_rejected() {
         ),
         (
             "{ weight = 5 }",
-            "6:10: a tracked object has 0 of the keys interface, script, process and file; it must have one of \
+            "6:10: a tracked object has 0 of the keys interface, script, process, file and route; it must have one of \
              them; use e.g. `{ interface = \"eth2\", weight = -50 }`",
         ),
         (
             "{ script = \"web\", file = \"manual\" }",
-            "6:10: a tracked object has 2 of the keys interface, script, process and file; it must have one of \
+            "6:10: a tracked object has 2 of the keys interface, script, process, file and route; it must have one of \
              them; use e.g. `{ interface = \"eth2\", weight = -50 }`",
         ),
         (
             "{ script = \"web\", weight = 254 }",
             "6:37: weight is 254; it must be an integer from -253 to 253; choose another number",
+        ),
+        (
+            "{ route = \"10.0.0.1/8\" }",
+            "6:20: route is \"10.0.0.1/8\", an address within that network; it must be \"default\" or a network with its \
+             prefix length; use \"10.0.0.0/8\"",
+        ),
+        (
+            "{ route = \"10.0.0.0\" }",
+            "6:20: route is \"10.0.0.0\"; it must be \"default\" or a network with its prefix length; use e.g. \
+             \"10.0.0.0/8\" or \"2001:db8::/32\"",
         ),
         (
             "\"web\"",

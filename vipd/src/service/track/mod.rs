@@ -4,7 +4,8 @@
 //!  script ─────┐
 //!  process ────┤
 //!  file ───────┼─► updates ─► Tracker ─► engine: Priority, Impede(Tracking), Clear(Tracking)
-//!  interface ──┘                 └─────► log, events, status
+//!  interface ──┤                 └─────► log, events, status
+//!  route ──────┘
 //! ```
 //!
 //! Each object is checked once, however many instances track it. The tracker owns the effective priority:
@@ -14,7 +15,6 @@ mod file;
 mod interface;
 mod object;
 mod process;
-#[expect(dead_code, reason = "no key of the configuration tracks a route yet")]
 mod route;
 mod script;
 mod weights;
@@ -29,11 +29,13 @@ use tokio::task::AbortHandle;
 
 use super::log::limit::Limit;
 use crate::config::Instance;
-use crate::config::track::{Process, Script, Track, Tracked, TrackedFile};
+use crate::config::track::{Process, Script, Track, Tracked, TrackedFile, TrackedRoute};
 use crate::control::model::TrackedObject;
 use crate::engine::Handle;
 use crate::engine::command::Command;
 use crate::engine::id::RouterId;
+use crate::netlink::Destination;
+use crate::vrrp::config::Family;
 use crate::vrrp::{Fault, Impediment, Input, priority};
 use object::{ObjectId, Reading, Update, Updates};
 use weights::Effect;
@@ -50,15 +52,27 @@ enum Source {
     Script(Arc<Script>),
     Process(Arc<Process>),
     File(Arc<TrackedFile>),
+    /// A route with its name: `default` or the prefix.
+    Route(String, Destination),
 }
 
 impl Source {
-    fn of(tracked: &Tracked) -> Self {
+    /// Returns the source of an element of `track` of an instance of this family.
+    fn of(tracked: &Tracked, family: Family) -> Self {
         match tracked {
             Tracked::Interface(name) => Self::Interface(name.clone()),
             Tracked::Script(script) => Self::Script(Arc::clone(script)),
             Tracked::Process(process) => Self::Process(Arc::clone(process)),
             Tracked::File(file) => Self::File(Arc::clone(file)),
+            Tracked::Route(TrackedRoute::Default) => {
+                let is_v6 = family == Family::V6;
+                let destination = if is_v6 { Destination::DEFAULT_V6 } else { Destination::DEFAULT_V4 };
+                Self::Route("default".to_owned(), destination)
+            }
+            Tracked::Route(TrackedRoute::Prefix(address, prefix)) => {
+                let destination = Destination { address: *address, prefix: *prefix };
+                Self::Route(destination.to_string(), destination)
+            }
         }
     }
 
@@ -68,6 +82,7 @@ impl Source {
             Self::Script(_) => "script",
             Self::Process(_) => "process",
             Self::File(_) => "file",
+            Self::Route(..) => "route",
         }
     }
 
@@ -77,6 +92,7 @@ impl Source {
             Self::Script(script) => &script.name,
             Self::Process(process) => &process.name,
             Self::File(file) => &file.name,
+            Self::Route(name, _) => name,
         }
     }
 }
@@ -97,7 +113,7 @@ struct Object {
     /// Number of changes of the reading after the first one.
     changes: u64,
     log_limit: Limit,
-    /// Ends the check. Interfaces share one.
+    /// Ends the check. Interfaces share one, and so do routes.
     task: Option<AbortHandle>,
 }
 
@@ -130,6 +146,8 @@ struct Tracker {
     updates: Updates,
     /// The task that watches all tracked interfaces.
     interfaces: Option<AbortHandle>,
+    /// The task that watches all tracked routes.
+    routes: Option<AbortHandle>,
     /// Delay before the first run of the next script, in nanoseconds.
     delay: u64,
 }
@@ -152,6 +170,7 @@ impl SharedTracker {
             last_id: 0,
             updates,
             interfaces: None,
+            routes: None,
             delay: 0,
         };
         (Self(Arc::new(Mutex::new(tracker))), Readings(received))
@@ -232,7 +251,7 @@ impl Tracker {
 
     fn preview(&self, settings: &Instance, base: u8) -> (bool, u8) {
         let known = |track: &Track| {
-            let source = Source::of(&track.object);
+            let source = Source::of(&track.object, settings.router.family);
             self.objects.values().find(|object| object.source == source)?.reading
         };
         let effect = Effect::of(settings.track.iter().map(|track| (track.weight, known(track))));
@@ -245,7 +264,8 @@ impl Tracker {
             Some(known) => (known.is_fault, known.priority),
             None => (false, settings.router.priority),
         };
-        let object = |track: &Track| (self.object(Source::of(&track.object)), track.weight);
+        let object =
+            |track: &Track| (self.object(Source::of(&track.object, settings.router.family)), track.weight);
         let objects = settings.track.iter().map(object).collect();
         let tracking = Tracking { router, base, objects, priority, is_fault };
         self.instances.insert(settings.name.clone(), tracking);
@@ -305,13 +325,17 @@ impl Tracker {
             }
             is_used
         });
-        let mut has_new_interface = false;
+        let (mut has_new_interface, mut has_new_route) = (false, false);
         let is_checked = |object: &Object| object.task.is_some() || object.reading.is_some();
         for (id, object) in self.objects.iter_mut().filter(|(_, object)| !is_checked(object)) {
             let updates = self.updates.clone();
             let task = match &object.source {
                 Source::Interface(_) => {
                     has_new_interface = true;
+                    continue;
+                }
+                Source::Route(..) => {
+                    has_new_route = true;
                     continue;
                 }
                 Source::Script(script) => {
@@ -336,6 +360,20 @@ impl Tracker {
             if !interfaces.is_empty() {
                 let task = tokio::spawn(interface::watch(interfaces, self.updates.clone()));
                 self.interfaces = Some(task.abort_handle());
+            }
+        }
+        let routes = self.objects.iter().filter_map(|(id, object)| match &object.source {
+            Source::Route(_, destination) => Some((*id, *destination)),
+            _ => None,
+        });
+        let routes: Vec<_> = routes.collect();
+        if has_new_route || routes.is_empty() {
+            if let Some(task) = self.routes.take() {
+                task.abort();
+            }
+            if !routes.is_empty() {
+                let task = tokio::spawn(route::watch(routes, self.updates.clone()));
+                self.routes = Some(task.abort_handle());
             }
         }
     }
