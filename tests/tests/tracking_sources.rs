@@ -1,15 +1,16 @@
-//! Tracked interfaces, with the kernel's notifications.
+//! Tracked interfaces and routes move mastership.
 
 use std::process::Command;
 use std::time::Duration;
 
 use vipd_tests::agent::Agent;
 use vipd_tests::binary::vipd;
-use vipd_tests::control::{status, wait_for};
+use vipd_tests::control::{status, wait_for, wait_for_state};
 use vipd_tests::lab::Lab;
 use vipd_tests::station::Station;
 
 const ONE: Station = Station::Node(1);
+const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn start(lab: &Lab, station: Station, priority: u8, track: &str) -> Agent {
@@ -29,6 +30,41 @@ fn ip(lab: &Lab, text: &str) {
     let host = lab.host(ONE).expect("node 1");
     let status = host.run(move || Command::new("ip").args(&arguments).status());
     assert!(status.expect("run ip").success(), "ip {text}");
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn loss_of_the_uplink_or_of_its_route_moves_mastership() {
+    let lab = Lab::new(2).expect("create the lab");
+    for command in [
+        "link add uplink0 type veth peer name uplink1",
+        "link set uplink1 up",
+        "link set uplink0 up",
+        "address add 192.0.2.2/24 dev uplink0",
+        "route add default via 192.0.2.1",
+    ] {
+        ip(&lab, command);
+    }
+    let one = start(&lab, ONE, 200, "{ route = \"default\", weight = -100 }");
+    wait_for_state(&one, "master", TIMEOUT).expect("node 1 is master");
+    let two = start(&lab, TWO, 150, "");
+    wait_for_state(&two, "backup", TIMEOUT).expect("node 2 is backup");
+    for (lost, detail, returned) in [
+        ("route del default", "is not in the main table", "route add default via 192.0.2.1"),
+        ("link set uplink1 down", "has no nexthop with a carrier", "link set uplink1 up"),
+    ] {
+        ip(&lab, lost);
+        wait_for_state(&two, "master", TIMEOUT).expect("node 2 takes over");
+        wait_for_state(&one, "backup", TIMEOUT).expect("node 1 is backup");
+        let shown = &status(&one).expect("status")[0].0;
+        assert_eq!(shown["effective-priority"], 100);
+        let object = &shown["vipd:track"][0];
+        assert_eq!((&object["kind"], &object["name"]), (&"route".into(), &"default".into()));
+        assert_eq!(object["detail"], detail);
+        ip(&lab, returned);
+        wait_for_state(&one, "master", TIMEOUT).expect("node 1 preempts");
+        wait_for_state(&two, "backup", TIMEOUT).expect("node 2 is backup");
+    }
 }
 
 #[test]
