@@ -30,7 +30,7 @@ pub(super) fn run(args: &EventsArgs, runtime_dir: &Path) -> anyhow::Result<()> {
 pub(super) fn render(record: &EventRecord) -> String {
     // Microseconds are enough to read.
     let time = record.time.get(..26).map_or_else(|| record.time.clone(), |start| format!("{start}Z"));
-    let instance = &record.instance;
+    let instance = record.group.as_ref().unwrap_or(&record.instance);
     let mut line = format!("{time}  {instance:<12}  ");
     // Writing to a string does not fail.
     let _ = if let (Some(object), Some(to)) = (&record.object, &record.to) {

@@ -4,14 +4,18 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// An event of an instance.
+/// An event of an instance or of a sync group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct EventRecord {
     /// Time in UTC (RFC 3339), with nanoseconds.
     pub time: String,
-    /// Name of the instance.
+    /// Name of the instance; absent in events of groups.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instance: String,
+    /// `group-state-changed`: name of the sync group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Kind of event, for example `state-changed`.
     pub event: String,
     /// `state-changed`, `object-changed`: the previous state.

@@ -15,7 +15,7 @@ use super::bus::Latest;
 use super::drained::Drained;
 use super::plan::{self, Plan};
 use super::track::SharedTracker;
-use crate::config::operate::Control;
+use crate::config::operate::{Control, Group};
 use crate::config::{Config, ConfigError, Instance};
 use crate::control::access::Credentials;
 use crate::control::model::ChangeReport;
@@ -73,6 +73,8 @@ pub(super) struct Reloaded {
     pub(super) added: Vec<Added>,
     /// Who may use the control socket.
     pub(super) control: Control,
+    /// All sync groups.
+    pub(super) groups: Vec<Arc<Group>>,
 }
 
 /// A step of a reload, reported to the service manager.
@@ -274,7 +276,8 @@ impl Administrator {
             let control = config.control.clone();
             self.config = config;
             finish(author, Ok(ChangeReport { changes: plan.lines }));
-            return Some(Step::Reloaded(Reloaded { control, ..Reloaded::default() }));
+            let groups = self.config.groups.clone();
+            return Some(Step::Reloaded(Reloaded { control, groups, ..Reloaded::default() }));
         }
         let (reply, answer) = oneshot::channel();
         self.engine.send(Command::Reload { changes, reply });
@@ -310,7 +313,9 @@ impl Administrator {
         let control = config.control.clone();
         self.config = config;
         finish(author, Ok(ChangeReport { changes: plan.lines }));
-        Reloaded { removed: removed.into_iter().map(|gone| gone.id).collect(), changed, added, control }
+        let groups = self.config.groups.clone();
+        let removed = removed.into_iter().map(|gone| gone.id).collect();
+        Reloaded { removed, changed, added, control, groups }
     }
 
     /// Drains instances or undoes this. All instances if `names` is empty.

@@ -9,6 +9,7 @@ use vipd_common::Timestamp;
 
 use super::bus::{Latest, Transition};
 use super::changes::{Change, Changes};
+use super::groups::GroupChange;
 use super::track::ObjectChange;
 use crate::config::Instance;
 use crate::control::event::EventRecord;
@@ -87,6 +88,20 @@ impl Recorder {
             None => describe(&instance.name, event),
         });
         change.map(|change| (change, instance))
+    }
+
+    /// Records a state change of a sync group.
+    pub(super) fn group(&self, change: &GroupChange) {
+        let GroupChange { name, from, to, reason } = change;
+        self.log.push(&EventRecord {
+            time: rfc3339(SystemTime::now()),
+            group: Some(name.clone()),
+            event: "group-state-changed".to_owned(),
+            from: Some(from.to_string()),
+            to: Some(to.to_string()),
+            reason: Some(reason.to_string()),
+            ..EventRecord::default()
+        });
     }
 
     /// Records changes of tracked objects.

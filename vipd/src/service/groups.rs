@@ -1,6 +1,67 @@
 //! States of sync groups, from those of their members.
 
-use crate::vrrp::State;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::operate::Group;
+use crate::vrrp::{Reason, State};
+
+/// A state change of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GroupChange {
+    pub(super) name: String,
+    /// The previous state.
+    pub(super) from: State,
+    /// The new state.
+    pub(super) to: State,
+    /// Reason for the change of the member that completed it.
+    pub(super) reason: Reason,
+}
+
+/// Follows the states of all groups.
+#[derive(Debug, Default)]
+pub(super) struct GroupStates {
+    groups: Vec<Arc<Group>>,
+    /// The states of all instances.
+    instances: BTreeMap<String, State>,
+    /// The last states of the groups.
+    last: BTreeMap<String, State>,
+}
+
+impl GroupStates {
+    /// Returns the group of an instance.
+    pub(super) fn of(&self, instance: &str) -> Option<&Arc<Group>> {
+        self.groups.iter().find(|group| group.members.iter().any(|member| member == instance))
+    }
+
+    /// Replaces all groups, and returns those whose names no longer exist.
+    pub(super) fn replace(&mut self, groups: &[Arc<Group>]) -> Vec<Arc<Group>> {
+        let former = std::mem::replace(&mut self.groups, groups.to_vec());
+        self.last.retain(|name, _| groups.iter().any(|group| group.name == *name));
+        former.into_iter().filter(|old| groups.iter().all(|new| new.name != old.name)).collect()
+    }
+
+    /// Forgets an instance that was removed.
+    pub(super) fn remove(&mut self, instance: &str) {
+        self.instances.remove(instance);
+    }
+
+    /// Records the new state of an instance. Returns the change of its group, if its state has changed.
+    /// While some members have already started or stopped, the group keeps its former state.
+    pub(super) fn changed(&mut self, instance: &str, to: State, reason: Reason) -> Option<GroupChange> {
+        self.instances.insert(instance.to_owned(), to);
+        let group = Arc::clone(self.of(instance)?);
+        let state = |name: &String| self.instances.get(name).copied().unwrap_or(State::Initialize);
+        let members = group.members.iter().map(state);
+        let to = group_state(members.clone())?;
+        if to == State::Initialize && members.clone().any(|state| state != State::Initialize) {
+            return None;
+        }
+        let from = self.last.insert(group.name.clone(), to).unwrap_or(State::Initialize);
+        let same = std::mem::discriminant(&from) == std::mem::discriminant(&to);
+        (!same).then(|| GroupChange { name: group.name.clone(), from, to, reason })
+    }
+}
 
 /// Returns the state of a group: that of all members, the first fault if any member has one, or
 /// Initialize while members differ because they start. `None` for a group without members.
@@ -15,6 +76,39 @@ pub(super) fn group_state(members: impl Iterator<Item = State> + Clone) -> Optio
 mod tests {
     use super::*;
     use crate::vrrp::Fault;
+
+    #[test]
+    fn group_changes_once_for_all_members() {
+        let members = ["a", "b"].map(str::to_owned).to_vec();
+        let group = Group { name: "both".to_owned(), members, track: Vec::new(), notify: None };
+        let mut states = GroupStates::default();
+        states.replace(&[Arc::new(group)]);
+        let mut changes = Vec::new();
+        let down = State::Fault(Fault::InterfaceDown);
+        for (instance, to) in [
+            ("a", State::Backup),
+            ("other", State::Master),
+            ("b", State::Backup),
+            ("a", State::Master),
+            ("b", State::Master),
+            ("b", down),
+            ("a", State::Fault(Fault::Group)),
+            ("b", State::Backup),
+            ("a", State::Backup),
+            ("a", State::Initialize),
+            ("b", State::Initialize),
+        ] {
+            changes.extend(states.changed(instance, to, Reason::Group).map(|change| (instance, change.to)));
+        }
+        let expected = [
+            ("b", State::Backup),
+            ("b", State::Master),
+            ("b", down),
+            ("a", State::Backup),
+            ("b", State::Initialize),
+        ];
+        assert_eq!(changes, expected);
+    }
 
     #[test]
     fn group_has_the_state_of_all_members_or_a_fault() {

@@ -147,7 +147,8 @@ pub fn run(
     administrator.prepare();
     let events = EventLog::new();
     let recorder = Recorder::new(events.clone(), latest.clone());
-    let mut notifications = Notifications::new(roster.iter().map(|(_, _, settings)| settings));
+    let mut notifications =
+        Notifications::new(roster.iter().map(|(_, _, settings)| settings), &config.groups);
     if let Some(path) = &config.notifications.fifo {
         notifications.open_fifo(path);
     }

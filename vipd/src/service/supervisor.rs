@@ -219,7 +219,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let added = reloaded.added.iter().map(|added| Arc::clone(&added.settings));
         let changed = reloaded.changed.iter().map(|(_, settings)| Arc::clone(settings));
         let added: Vec<_> = added.chain(changed).collect();
-        self.notifications.reload(&removed, &added);
+        self.notifications.reload(&removed, &added, &reloaded.groups);
         self.log.change(&reloaded.changed);
         self.log.remove(&reloaded.removed);
         self.access.replace(super::rules(&reloaded.control));
@@ -257,7 +257,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     /// Records and logs a report, and delivers its notification.
     fn write(&mut self, report: Report) {
         if let Some((change, instance)) = self.events.report(&report, |router| self.log.instance(router)) {
-            self.notifications.change(&change, instance);
+            if let Some(change) = self.notifications.change(&change, instance) {
+                self.events.group(&change);
+            }
         }
         self.log.write(report);
     }
@@ -277,7 +279,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             self.write(report);
         }
         for (change, instance) in self.events.published(&published, |router| self.log.instance(router)) {
-            self.notifications.change(&change, instance);
+            if let Some(change) = self.notifications.change(&change, instance) {
+                self.events.group(&change);
+            }
         }
         self.log.lost_transitions(&published);
     }
@@ -426,7 +430,7 @@ mod tests {
             source: Arc::new(Terminating),
             administrator,
             orders,
-            notifications: Notifications::new([]),
+            notifications: Notifications::new([], &[]),
             access: Access::default(),
             tracker,
             readings,

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::changes::Change;
+use super::groups::{GroupChange, GroupStates};
 use crate::config::Instance;
-use crate::config::operate::Notify;
+use crate::config::operate::{Group, Notify};
 use fifo::Fifo;
 use notice::{Kind, Notice, Subject, Target};
 use runner::{Runner, STOP_TIMEOUT};
@@ -22,11 +23,16 @@ pub(super) use runner::{Counts, SharedCounts};
 pub(super) struct Notifications {
     runner: Runner,
     fifo: Option<Fifo>,
+    groups: GroupStates,
 }
 
 impl Notifications {
-    pub(super) fn new<'a>(instances: impl IntoIterator<Item = &'a Arc<Instance>>) -> Self {
-        let mut new = Self { runner: Runner::new(), fifo: None };
+    pub(super) fn new<'a>(
+        instances: impl IntoIterator<Item = &'a Arc<Instance>>,
+        groups: &[Arc<Group>],
+    ) -> Self {
+        let mut new = Self { runner: Runner::new(), fifo: None, groups: GroupStates::default() };
+        new.set_groups(groups);
         instances.into_iter().for_each(|instance| new.configure(instance));
         new
     }
@@ -51,9 +57,27 @@ impl Notifications {
     /// Adds an instance, or changes its commands.
     fn configure(&mut self, instance: &Instance) {
         let subject = subject(instance);
-        match target(instance) {
+        let group = self.groups.of(&instance.name).map(|group| group.name.clone());
+        match instance.notify.as_deref().map(|notify| target(notify, Some(instance), group)) {
             Some(target) => self.runner.configure(subject, Arc::new(target)),
             None => self.runner.remove(&subject),
+        }
+    }
+
+    /// Replaces all groups and their commands.
+    fn set_groups(&mut self, groups: &[Arc<Group>]) {
+        for old in self.groups.replace(groups) {
+            let subject = group_subject(&old.name);
+            self.runner.push(&subject, group_notice(Kind::Stop, "shutdown".to_owned()), 1);
+            self.runner.remove(&subject);
+        }
+        for group in groups {
+            match &group.notify {
+                Some(notify) => {
+                    self.runner.configure(group_subject(&group.name), Arc::new(target(notify, None, None)));
+                }
+                None => self.runner.remove(&group_subject(&group.name)),
+            }
         }
     }
 
@@ -61,12 +85,19 @@ impl Notifications {
     /// [`change`](Self::change) before. An instance with the name of a removed one is its successor:
     /// notifications of both are delivered in order. `added` includes the instances whose settings have
     /// changed.
-    pub(super) fn reload(&mut self, removed: &[Arc<Instance>], added: &[Arc<Instance>]) {
+    pub(super) fn reload(
+        &mut self,
+        removed: &[Arc<Instance>],
+        added: &[Arc<Instance>],
+        groups: &[Arc<Group>],
+    ) {
+        self.set_groups(groups);
         for old in removed {
             if added.iter().all(|new| new.name != old.name) {
                 // Does nothing if the change to `stop` was reported.
                 self.runner.push(&subject(old), notice(old, Kind::Stop, "shutdown".to_owned()), 1);
                 self.runner.remove(&subject(old));
+                self.groups.remove(&old.name);
             }
         }
         for new in added {
@@ -74,16 +105,27 @@ impl Notifications {
         }
     }
 
-    /// Delivers the notification of a change of state, if it has one.
-    pub(super) fn change(&mut self, change: &Change, instance: &Instance) {
-        let Some(kind) = Kind::of(change.to, change.reason) else { return };
-        let notice = notice(instance, kind, change.reason.to_string());
-        let subject = subject(instance);
+    /// Delivers the notifications of a change of state: that of the instance, and that of its group if
+    /// the group has changed, which is returned.
+    pub(super) fn change(&mut self, change: &Change, instance: &Instance) -> Option<GroupChange> {
+        if let Some(kind) = Kind::of(change.to, change.reason) {
+            let notice = notice(instance, kind, change.reason.to_string());
+            self.deliver(&subject(instance), notice, change.changes);
+        }
+        let changed = self.groups.changed(&instance.name, change.to, change.reason)?;
+        if let Some(kind) = Kind::of(changed.to, changed.reason) {
+            let notice = group_notice(kind, changed.reason.to_string());
+            self.deliver(&group_subject(&changed.name), notice, 1);
+        }
+        Some(changed)
+    }
+
+    fn deliver(&mut self, subject: &Subject, notice: Notice, changes: u64) {
         if let Some(fifo) = &mut self.fifo {
-            fifo.write(&subject, &notice);
+            fifo.write(subject, &notice);
             self.runner.counts().set_fifo_dropped(fifo.dropped());
         }
-        self.runner.push(&subject, notice, change.changes);
+        self.runner.push(subject, notice, changes);
     }
 
     /// Waits until the commands of an instance have ended, and starts others. Waits forever if none run.
@@ -102,14 +144,23 @@ fn subject(instance: &Instance) -> Subject {
     Subject::Instance(instance.name.as_str().into())
 }
 
+fn group_subject(name: &str) -> Subject {
+    Subject::Group(name.into())
+}
+
+/// Returns a notice about a group. Its priority is 0, as in keepalived's notifications.
+fn group_notice(kind: Kind, reason: String) -> Notice {
+    Notice { kind, reason, priority: 0 }
+}
+
 fn notice(instance: &Instance, kind: Kind, reason: String) -> Notice {
     Notice { kind, reason, priority: instance.router.priority }
 }
 
-/// Returns the commands of an instance, if it has any.
-fn target(instance: &Instance) -> Option<Target> {
-    let Notify { master, backup, fault, stop, any, user, timeout } = Notify::clone(instance.notify.as_ref()?);
-    Some(Target {
+/// Returns the commands of an instance that may be in a group, or those of a group.
+fn target(notify: &Notify, instance: Option<&Instance>, group: Option<String>) -> Target {
+    let Notify { master, backup, fault, stop, any, user, timeout } = notify.clone();
+    Target {
         master,
         backup,
         fault,
@@ -117,9 +168,9 @@ fn target(instance: &Instance) -> Option<Target> {
         any,
         user: user.map(|user| user.name),
         timeout: Duration::from_nanos(timeout),
-        interface: Some((instance.interface.clone(), instance.router.vrid)),
-        group: None,
-    })
+        interface: instance.map(|instance| (instance.interface.clone(), instance.router.vrid)),
+        group,
+    }
 }
 
 #[cfg(test)]
@@ -162,7 +213,7 @@ mod tests {
         let quiet = instance("VI_2", 3, None);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let mut notifications = Notifications::new([&old, &quiet]);
+            let mut notifications = Notifications::new([&old, &quiet], &[]);
             notifications.open_fifo(&fifo);
             notifications.change(&change(0, State::Backup, Reason::Startup), &old);
             notifications.change(&change(0, State::Backup, Reason::Startup), &quiet);
@@ -170,11 +221,11 @@ mod tests {
                 notifications.next().await;
             }
             notifications.change(&change(0, State::Initialize, Reason::Shutdown), &old);
-            notifications.reload(&[Arc::clone(&old)], &[Arc::clone(&new)]);
+            notifications.reload(&[Arc::clone(&old)], &[Arc::clone(&new)], &[]);
             // `stop` is running.
             notifications.change(&change(1, State::Backup, Reason::Startup), &new);
             notifications.next().await;
-            notifications.reload(&[Arc::clone(&new)], &[]);
+            notifications.reload(&[Arc::clone(&new)], &[], &[]);
             notifications.stop().await;
         });
         assert_eq!(fs::read_to_string(&out).expect("written"), "BACKUP 1\nSTOP 1\nBACKUP 2\nSTOP 2\n");

@@ -67,7 +67,6 @@ pub(crate) struct Notice {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
     Instance(Arc<str>),
-    #[cfg_attr(not(test), expect(dead_code, reason = "groups are not configurable yet"))]
     Group(Arc<str>),
 }
 
