@@ -32,7 +32,7 @@ use operate::{Control, Group, Notifications, Notify, Route, Rule};
 use problem::Collector;
 use schema::Section;
 use section::check::Checks;
-use section::{control, instance, interface, notify};
+use section::{control, group, instance, interface, notify};
 use settings::{Checksum, Password, Placement, Transport, VirtualMac, XdpMode};
 use table::Table;
 use track::{Process, Script, Track, TrackedFile};
@@ -53,7 +53,7 @@ pub struct Config {
     pub processes: Vec<Arc<Process>>,
     /// Files that instances and groups can track, by name.
     pub files: Vec<Arc<TrackedFile>>,
-    /// Sync groups. Empty: no key sets this field yet.
+    /// Sync groups.
     pub groups: Vec<Arc<Group>>,
     /// Access to the control socket.
     pub control: Control,
@@ -207,14 +207,14 @@ impl Config {
         let checks = checks(table, problems);
         let notifications = notify::notifications(table, problems);
         let control = control::read(table, problems);
-        let instances = instances(table, folder, machine, &checks, problems)?;
+        let (instances, groups) = instances(table, folder, machine, &checks, problems)?;
         Some(Self {
             realtime: realtime?.unwrap_or_default(),
             instances,
             scripts: checks.scripts.into_values().collect(),
             processes: checks.processes.into_values().collect(),
             files: checks.files.into_values().collect(),
-            groups: Vec::new(),
+            groups,
             control,
             notifications,
             warnings: Vec::new(),
@@ -240,14 +240,15 @@ fn checks(table: &Table<'_>, problems: &mut Collector<'_>) -> Checks {
     checks
 }
 
-/// Reads every `[[instance]]` and `[[interface]]`, and checks them for conflicts.
+/// Reads every `[[instance]]`, `[[group]]` and `[[interface]]`, and checks them for conflicts. Members track
+/// what their group tracks.
 fn instances(
     table: &Table<'_>,
     folder: &Path,
     machine: &Machine,
     checks: &Checks,
     problems: &mut Collector<'_>,
-) -> Option<Vec<Arc<Instance>>> {
+) -> Option<(Vec<Arc<Instance>>, Vec<Arc<Group>>)> {
     let default = table.optional(&schema::XDP, problems, interface::xdp).flatten().unwrap_or_default();
     let mut interfaces = Vec::new();
     tables(table, &schema::INTERFACES, "in an interface", problems, |table, problems| {
@@ -266,11 +267,22 @@ fn instances(
         );
     }
     found.filter(|count| *count > 0)?;
+    let mut groups = Vec::new();
+    tables(table, &schema::GROUPS, "in a group", problems, |table, problems| {
+        groups.push(group::GroupDraft::read(table, checks, problems));
+    });
+    let groups = group::finish(groups, &drafts, problems);
     unique::check(&drafts, problems);
     machine.check(&drafts, problems);
     let modes = interface::modes(&interfaces, &drafts, problems);
     let mode = |name: &str| modes.get(name).copied().unwrap_or(default);
-    drafts.into_iter().map(|draft| draft.finish(mode).map(Arc::new)).collect()
+    let instances = drafts.into_iter().map(|draft| {
+        let mut instance = draft.finish(mode)?;
+        let group = groups.iter().find(|group| group.members.contains(&instance.name));
+        instance.track.extend(group.into_iter().flat_map(|group| group.track.iter().cloned()));
+        Some(Arc::new(instance))
+    });
+    Some((instances.collect::<Option<_>>()?, groups))
 }
 
 /// Reads an array of tables and returns the number of elements. If the value is not an array, reports

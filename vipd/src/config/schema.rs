@@ -38,6 +38,8 @@ pub(super) enum Section {
     Notifications,
     /// `[control]`.
     Control,
+    /// `[[group]]`.
+    Group,
     /// An element of an array, which has no key of its own.
     Element,
 }
@@ -168,6 +170,7 @@ schema! {
         SCRIPTS "script", Kind::Other("an array of tables"), "none", "…", "commands that check something", "`vrrp_script`";
         PROCESSES "process", Kind::Other("an array of tables"), "none", "…", "programs that must run", "`vrrp_track_process`";
         FILES "file", Kind::Other("an array of tables"), "none", "…", "files with a number that changes the priority", "`vrrp_track_file`";
+        GROUPS "group", Kind::Other("an array of tables"), "none", "…", "instances that are masters together or not at all", "`vrrp_sync_group`";
         NOTIFICATIONS "notify", Kind::Other("a table"), "none", "{ fifo = \"/run/vipd/notify\" }", "settings for all notifications", "";
         CONTROL "control", Kind::Other("a table"), "none", "{ read_group = \"adm\" }", "who may use the control socket, besides root", "";
         INTERFACES "interface", Kind::Other("an array of tables"), "none", "…", "settings for individual interfaces", "";
@@ -288,6 +291,13 @@ schema! {
         WEIGHT "weight", Kind::Other("an integer from -253 to 253"), "a fault if it is down; `1` for a file", "-20",
             "a negative weight is added to the priority while the object is down, a positive one while it is up; a file's number is multiplied by it", "`weight`";
     }
+    Group {
+        GROUP_NAME "name", NAME_TEXT, "required", "\"gateway\"", "name in reports, unique among the groups", "`vrrp_sync_group`";
+        MEMBERS "members", Kind::Other("an array of at least 2 names of instances"), "required", "[\"WAN\", \"LAN\"]",
+            "instances, each in one group only", "`group`";
+        GROUP_TRACK "track", Kind::Other("an array of tables"), "`[]`", "[{ interface = \"eth2\", weight = -50 }]",
+            "objects that all members track", "`track_script` …";
+    }
     Notify {
         NOTIFY_MASTER "master", ARGV, "none", "[\"/etc/vipd/notify\", \"master\"]", "runs on the transition to Master", "`notify_master`";
         NOTIFY_BACKUP "backup", ARGV, "none", "[\"/etc/vipd/notify\", \"backup\"]", "runs on the transition to Backup", "`notify_backup`";
@@ -308,6 +318,7 @@ schema! {
     Element {
         VIRTUAL_ADDRESS "a virtual address", Kind::Other("a string or a table"), "", "\"192.0.2.10/24\"", "", "";
         UNICAST_PEER "a unicast peer", HOST, "", "\"192.0.2.2\"", "", "";
+        MEMBER "a member", Kind::Other("the name of an instance"), "", "\"LAN\"", "", "";
         TRACKED "a tracked object", Kind::Other("a table"), "", "{ interface = \"eth2\", weight = -50 }", "", "";
     }
 }
@@ -333,6 +344,7 @@ pub(super) fn markdown() -> String {
         (Section::Script, "`[[script]]`"),
         (Section::Process, "`[[process]]`"),
         (Section::File, "`[[file]]`"),
+        (Section::Group, "`[[group]]`"),
         (Section::Notifications, "`[notify]`"),
         (Section::Control, "`[control]`"),
         (Section::Interface, "`[[interface]]`"),

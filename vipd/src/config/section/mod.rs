@@ -6,6 +6,7 @@ pub(super) mod check;
 mod command;
 pub(super) mod control;
 pub(super) mod election;
+pub(super) mod group;
 pub(super) mod instance;
 pub(super) mod interface;
 mod interval;

@@ -189,3 +189,66 @@ fn missing_executable_is_an_error_only_where_the_machine_is_checked() {
         "f:9:11: command: /no/such/file cannot be run: No such file or directory (os error 2)"
     );
 }
+
+/// Returns a file with the instances `a` and `b`, and these further lines.
+fn pair(priorities: [u8; 2], more: &str) -> String {
+    let instance = |name: &str, vrid: u8, priority: u8| {
+        format!(
+            "[[instance]]\nname = \"{name}\"\ninterface = \"eth1\"\nvrid = {vrid}\npriority = {priority}\n\
+             virtual_addresses = [\"10.0.0.{vrid}\"]\n"
+        )
+    };
+    instance("a", 1, priorities[0]) + &instance("b", 2, priorities[1]) + more
+}
+
+#[test]
+fn members_track_what_their_group_tracks() {
+    let source = pair(
+        [100; 2],
+        "[[group]]\nname = \"g\"\nmembers = [\"a\", \"b\"]\ntrack = [{ interface = \"eth2\", weight = -5 }]\n",
+    );
+    let config = Config::parse(&source, "f").unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(
+        (config.groups[0].name.as_str(), &config.groups[0].members[..]),
+        ("g", &["a", "b"].map(str::to_owned)[..])
+    );
+    for instance in &config.instances {
+        assert_eq!(
+            instance.track,
+            [Track { object: Tracked::Interface("eth2".to_owned()), weight: Some(-5) }]
+        );
+    }
+}
+
+#[test]
+fn invalid_groups_are_rejected() {
+    for (group, expected) in [
+        (
+            "members = [\"a\"]",
+            "15:11: members is an array of 1; it must be an array of at least 2 names of instances; add another instance, \
+             or remove the group",
+        ),
+        (
+            "members = [\"a\", \"a\"]",
+            "15:17: instance \"a\" is already a member at line 15, column 12; remove it from one of them",
+        ),
+        (
+            "members = [\"a\", \"c\"]",
+            "15:17: no instance is named \"c\"; instances are a, b; correct the name",
+        ),
+        (
+            "members = [\"a\", \"b\"]\n[[group]]\nname = \"h\"\nmembers = [\"b\", \"a\"]",
+            "18:12: instance \"b\" is already a member at line 15, column 17; remove it from one of them\n\
+             18:17: instance \"a\" is already a member at line 15, column 12; remove it from one of them",
+        ),
+    ] {
+        let source = pair([100; 2], &format!("[[group]]\nname = \"g\"\n{group}\n"));
+        assert_eq!(problems(&source), expected, "\n{group}");
+    }
+    let mixed = pair([255, 100], "[[group]]\nname = \"g\"\nmembers = [\"a\", \"b\"]\n");
+    assert_eq!(
+        problems(&mixed),
+        "15:11: only some members of group \"g\" have priority 255; an owner cannot follow the others; change the \
+         priorities"
+    );
+}

@@ -1,0 +1,124 @@
+//! `[[group]]`: instances that are masters together or not at all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::check::Checks;
+use super::instance::{Draft, name};
+use super::track;
+use crate::config::operate::Group;
+use crate::config::problem::Collector;
+use crate::config::schema;
+use crate::config::table::{Located, Rejection, Table, Value};
+use crate::config::track::Track;
+use crate::vrrp::config::PRIORITY_OWNER;
+
+/// The valid settings of a group. Problems with the others have been reported.
+#[derive(Debug)]
+pub(in crate::config) struct GroupDraft {
+    name: Option<Located<String>>,
+    members: Option<Located<Vec<Located<String>>>>,
+    track: Vec<Track>,
+}
+
+impl GroupDraft {
+    pub(in crate::config) fn read(table: &Table<'_>, checks: &Checks, problems: &mut Collector<'_>) -> Self {
+        table.reject_unknown(schema::Section::Group, problems);
+        Self {
+            name: table.required(&schema::GROUP_NAME, problems, name),
+            members: table.required(&schema::MEMBERS, problems, members),
+            track: track::read(table, checks, false, problems),
+        }
+    }
+}
+
+fn members(value: &Value<'_>) -> Result<Vec<Located<String>>, Rejection> {
+    let elements = value.elements(&schema::MEMBER)?;
+    if elements.len() < 2 {
+        return Err(value.rejected(
+            format!("an array of {}", elements.len()),
+            "add another instance, or remove the group",
+        ));
+    }
+    let located = |element: &Value<'_>| Ok(Located { at: element.at(), value: element.string()?.to_owned() });
+    elements.iter().map(located).collect()
+}
+
+/// Checks the groups against each other and against the instances, and returns the valid ones.
+pub(in crate::config) fn finish(
+    drafts: Vec<GroupDraft>,
+    instances: &[Draft],
+    problems: &mut Collector<'_>,
+) -> Vec<Arc<Group>> {
+    let (mut names, mut taken) = (BTreeMap::new(), BTreeMap::new());
+    let mut groups = Vec::new();
+    for GroupDraft { name, members, track } in drafts {
+        let (Some(name), Some(members)) = (name, members) else { continue };
+        if let Some(first) = names.get(&name.value) {
+            let place = problems.place(*first);
+            problems.add(
+                name.at,
+                format!(
+                    "group {:?} is already defined at {place}; names must be unique; rename one of them",
+                    name.value
+                ),
+            );
+        }
+        names.entry(name.value.clone()).or_insert(name.at);
+        for member in &members.value {
+            check_member(member, instances, &taken, problems);
+            taken.entry(member.value.clone()).or_insert(member.at);
+        }
+        check_owners(&name.value, &members, instances, problems);
+        let members = members.value.into_iter().map(|member| member.value).collect();
+        groups.push(Arc::new(Group { name: name.value, members, track, notify: None }));
+    }
+    groups
+}
+
+/// Reports a member that does not exist, or that is already in a group.
+fn check_member(
+    member: &Located<String>,
+    instances: &[Draft],
+    taken: &BTreeMap<String, usize>,
+    problems: &mut Collector<'_>,
+) {
+    let Located { at, value } = member;
+    if let Some(first) = taken.get(value) {
+        let place = problems.place(*first);
+        problems.add(
+            *at,
+            format!("instance {value:?} is already a member at {place}; remove it from one of them"),
+        );
+    } else if find(value, instances).is_none() {
+        let names: Vec<_> = instances.iter().filter_map(|draft| Some(&*draft.name.as_ref()?.value)).collect();
+        problems.add(
+            *at,
+            format!("no instance is named {value:?}; instances are {}; correct the name", names.join(", ")),
+        );
+    }
+}
+
+/// Reports a group in which only some members are owners: the others could not keep them from mastership.
+fn check_owners(
+    name: &str,
+    members: &Located<Vec<Located<String>>>,
+    instances: &[Draft],
+    problems: &mut Collector<'_>,
+) {
+    let owners = members.value.iter().filter_map(|member| find(&member.value, instances));
+    let owners: Vec<bool> = owners.map(|draft| draft.election.priority == PRIORITY_OWNER).collect();
+    if owners.contains(&true) && owners.contains(&false) {
+        problems.add(
+            members.at,
+            format!(
+                "only some members of group {name:?} have priority 255; an owner cannot follow the others; change \
+                 the priorities"
+            ),
+        );
+    }
+}
+
+fn find<'d>(name: &str, instances: &'d [Draft]) -> Option<&'d Draft> {
+    instances.iter().find(|draft| draft.name.as_ref().is_some_and(|found| found.value == name))
+}
