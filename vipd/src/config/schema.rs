@@ -297,6 +297,8 @@ schema! {
             "instances, each in one group only", "`group`";
         GROUP_TRACK "track", Kind::Other("an array of tables"), "`[]`", "[{ interface = \"eth2\", weight = -50 }]",
             "objects that all members track", "`track_script` …";
+        GROUP_NOTIFY "notify", Kind::Other("a table"), "none", "{ any = [\"/etc/vipd/notify\"] }",
+            "commands that run when the state of the group changes; the keys are those of `[instance.notify]`", "`notify`, `notify_master` …";
     }
     Notify {
         NOTIFY_MASTER "master", ARGV, "none", "[\"/etc/vipd/notify\", \"master\"]", "runs on the transition to Master", "`notify_master`";

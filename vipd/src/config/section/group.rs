@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::check::Checks;
 use super::instance::{Draft, name};
+use super::notify;
 use super::track;
-use crate::config::operate::Group;
+use crate::config::operate::{Group, Notify};
 use crate::config::problem::Collector;
 use crate::config::schema;
 use crate::config::table::{Located, Rejection, Table, Value};
@@ -19,6 +20,7 @@ pub(in crate::config) struct GroupDraft {
     name: Option<Located<String>>,
     members: Option<Located<Vec<Located<String>>>>,
     track: Vec<Track>,
+    notify: Option<Arc<Notify>>,
 }
 
 impl GroupDraft {
@@ -28,6 +30,7 @@ impl GroupDraft {
             name: table.required(&schema::GROUP_NAME, problems, name),
             members: table.required(&schema::MEMBERS, problems, members),
             track: track::read(table, checks, false, problems),
+            notify: notify::read(table, problems),
         }
     }
 }
@@ -52,7 +55,7 @@ pub(in crate::config) fn finish(
 ) -> Vec<Arc<Group>> {
     let (mut names, mut taken) = (BTreeMap::new(), BTreeMap::new());
     let mut groups = Vec::new();
-    for GroupDraft { name, members, track } in drafts {
+    for GroupDraft { name, members, track, notify } in drafts {
         let (Some(name), Some(members)) = (name, members) else { continue };
         if let Some(first) = names.get(&name.value) {
             let place = problems.place(*first);
@@ -71,7 +74,7 @@ pub(in crate::config) fn finish(
         }
         check_owners(&name.value, &members, instances, problems);
         let members = members.value.into_iter().map(|member| member.value).collect();
-        groups.push(Arc::new(Group { name: name.value, members, track, notify: None }));
+        groups.push(Arc::new(Group { name: name.value, members, track, notify }));
     }
     groups
 }
