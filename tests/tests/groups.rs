@@ -1,0 +1,187 @@
+//! Sync groups of two nodes on two segments: `eth1`, and `lan` on another switch.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+use vipd_tests::agent::{Agent, AgentKind};
+use vipd_tests::binary::vipd;
+use vipd_tests::command::run;
+use vipd_tests::control::{change, status};
+use vipd_tests::lab::Lab;
+use vipd_tests::routers::has_address;
+use vipd_tests::station::Station;
+use vipd_tests::wait::try_wait_until;
+
+const ONE: Station = Station::Node(1);
+const TWO: Station = Station::Node(2);
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The VIPs of the members, and the interfaces that they are on.
+const VIPS: [(&str, &str); 2] = [("10.0.0.51", "eth1"), ("172.16.0.51", "lan")];
+
+/// Returns the name of a node's port on the switch of `lan`.
+fn port(station: Station) -> String {
+    format!("lan-{station}").replace(' ', "-")
+}
+
+/// Pulls or restores a node's cable to `lan`.
+fn set_cable(lab: &Lab, station: Station, state: &str) -> Result<()> {
+    run(lab.switch(), "ip", &["link", "set", &port(station), state]).map(drop)
+}
+
+/// Creates a lab whose nodes have an address on both segments.
+fn lab() -> Result<Lab> {
+    let lab = Lab::new(2)?;
+    run(lab.switch(), "ip", &["link", "add", "lan", "type", "bridge", "mcast_snooping", "0"])?;
+    run(lab.switch(), "ip", &["link", "set", "lan", "up"])?;
+    for (station, address) in [(ONE, "172.16.0.9/24"), (TWO, "172.16.0.8/24")] {
+        let host = lab.host(station)?;
+        let thread = host.run(rustix::thread::gettid).as_raw_nonzero();
+        let namespace = format!("/proc/{}/task/{thread}/ns/net", std::process::id());
+        let port = port(station);
+        let pair = ["link", "add", &port, "type", "veth", "peer", "name", "lan", "netns", &namespace];
+        run(lab.switch(), "ip", &pair)?;
+        run(lab.switch(), "ip", &["link", "set", &port, "master", "lan", "up"])?;
+        run(host, "ip", &["address", "add", address, "dev", "lan"])?;
+        run(host, "ip", &["link", "set", "lan", "up"])?;
+    }
+    Ok(lab)
+}
+
+fn configuration(priority: u8, lan: &str) -> String {
+    format!(
+        "[[instance]]\nname = \"WAN\"\ninterface = \"eth1\"\nvrid = 51\npriority = {priority}\n\
+         advert_interval = \"100ms\"\nvirtual_addresses = [\"10.0.0.51\"]\n\
+         [[instance]]\nname = \"LAN\"\n{lan}\nvrid = 52\npriority = {priority}\nadvert_interval = \"100ms\"\n\
+         [[group]]\nname = \"gateway\"\nmembers = [\"WAN\", \"LAN\"]\n"
+    )
+}
+
+const LAN: &str = "interface = \"lan\"\nvirtual_addresses = [\"172.16.0.51\"]";
+
+fn start(lab: &Lab, station: Station, priority: u8, lan: &str) -> Result<Agent> {
+    let mut agent = Agent::with_configuration(lab, station, vipd()?, configuration(priority, lan))?;
+    agent.start()?;
+    Ok(agent)
+}
+
+fn wait_for_states(agent: &Agent, wan: &str, lan: &str) -> Result<()> {
+    try_wait_until(&format!("{:?} to be {wan} and {lan}", agent.station()), TIMEOUT, || {
+        let status = status(agent)?;
+        let states: Vec<_> = status.iter().map(|one| one.text("state")).collect();
+        Ok(states == [wan, lan])
+    })
+}
+
+/// Waits until a node has both VIPs and the other one has none.
+fn wait_for_owner(lab: &Lab, owner: Station) -> Result<()> {
+    try_wait_until(&format!("{owner:?} to have both VIPs"), TIMEOUT, || {
+        let mut is_met = true;
+        for station in [ONE, TWO] {
+            for (vip, interface) in VIPS {
+                let shown =
+                    run(lab.host(station)?, "ip", &["-4", "-o", "address", "show", "dev", interface])?;
+                is_met &= shown.contains(&format!("{vip}/")) == (station == owner);
+            }
+        }
+        Ok(is_met)
+    })
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn both_vips_move_when_one_segment_fails_and_come_back() {
+    let lab = lab().unwrap();
+    let one = start(&lab, ONE, 150, LAN).unwrap();
+    wait_for_states(&one, "master", "master").unwrap();
+    let two = start(&lab, TWO, 100, LAN).unwrap();
+    wait_for_states(&two, "backup", "backup").unwrap();
+    wait_for_owner(&lab, ONE).unwrap();
+    set_cable(&lab, ONE, "down").unwrap();
+    wait_for_owner(&lab, TWO).unwrap();
+    wait_for_states(&one, "fault", "fault").unwrap();
+    let wan = status(&one).unwrap().remove(0);
+    assert_eq!(wan.text("vipd:group"), "gateway");
+    assert_eq!(wan.text("vipd:group-state"), "fault");
+    let reason = wan.text("vipd:fault-reason");
+    assert!(
+        reason.starts_with("LAN of the sync group gateway has a fault: interface lan is down"),
+        "{reason}"
+    );
+    set_cable(&lab, ONE, "up").unwrap();
+    wait_for_owner(&lab, ONE).unwrap();
+    wait_for_states(&two, "backup", "backup").unwrap();
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn drain_and_failover_of_one_member_move_the_group() {
+    let lab = lab().unwrap();
+    let one = start(&lab, ONE, 150, LAN).unwrap();
+    wait_for_states(&one, "master", "master").unwrap();
+    let two = start(&lab, TWO, 100, LAN).unwrap();
+    wait_for_states(&two, "backup", "backup").unwrap();
+    change(&one, &json!({ "command": "drain", "instances": ["LAN"] })).unwrap();
+    wait_for_owner(&lab, TWO).unwrap();
+    wait_for_states(&one, "fault", "fault").unwrap();
+    change(&one, &json!({ "command": "undrain", "instances": ["LAN"] })).unwrap();
+    wait_for_owner(&lab, ONE).unwrap();
+    wait_for_states(&two, "backup", "backup").unwrap();
+    change(&one, &json!({ "command": "failover", "instances": ["WAN"] })).unwrap();
+    wait_for_owner(&lab, TWO).unwrap();
+    wait_for_states(&one, "backup", "backup").unwrap();
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn ipv4_and_ipv6_routers_are_a_group() {
+    const IPV6: &str = "interface = \"eth1\"\nvirtual_addresses = [\"fe80::51\"]";
+    let lab = Lab::new(2).unwrap();
+    let one = start(&lab, ONE, 150, IPV6).unwrap();
+    wait_for_states(&one, "master", "master").unwrap();
+    let two = start(&lab, TWO, 100, IPV6).unwrap();
+    wait_for_states(&two, "backup", "backup").unwrap();
+    change(&one, &json!({ "command": "drain", "instances": ["WAN"] })).unwrap();
+    wait_for_states(&two, "master", "master").unwrap();
+    assert!(has_address(two.host(), "10.0.0.51".parse().unwrap()).unwrap());
+    change(&one, &json!({ "command": "undrain", "instances": ["WAN"] })).unwrap();
+    wait_for_states(&one, "master", "master").unwrap();
+    wait_for_states(&two, "backup", "backup").unwrap();
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn group_and_a_sync_group_of_keepalived_take_over_from_each_other() {
+    let instance = |name, interface, vrid, vip| {
+        format!(
+            "vrrp_instance {name} {{\n interface {interface}\n virtual_router_id {vrid}\n priority 100\n \
+             state BACKUP\n version 3\n advert_int 0.1\n virtual_ipaddress {{\n {vip}/32 dev {interface}\n }}\n}}\n"
+        )
+    };
+    let configuration = [
+        "global_defs {\n vrrp_version 3\n}\n".to_owned(),
+        "vrrp_sync_group gateway {\n group {\n WAN\n LAN\n }\n}\n".to_owned(),
+        instance("WAN", "eth1", 51, "10.0.0.51"),
+        instance("LAN", "lan", 52, "172.16.0.51"),
+    ];
+    let lab = lab().unwrap();
+    let one = start(&lab, ONE, 150, LAN).unwrap();
+    wait_for_states(&one, "master", "master").unwrap();
+    let mut two =
+        Agent::with_configuration(&lab, TWO, AgentKind::Keepalived, configuration.concat()).unwrap();
+    two.start().unwrap();
+    wait_for_owner(&lab, ONE).unwrap();
+    set_cable(&lab, ONE, "down").unwrap();
+    wait_for_owner(&lab, TWO).unwrap();
+    set_cable(&lab, ONE, "up").unwrap();
+    wait_for_owner(&lab, ONE).unwrap();
+    change(&one, &json!({ "command": "drain", "instances": [] })).unwrap();
+    wait_for_owner(&lab, TWO).unwrap();
+    change(&one, &json!({ "command": "undrain", "instances": [] })).unwrap();
+    wait_for_owner(&lab, ONE).unwrap();
+    set_cable(&lab, TWO, "down").unwrap();
+    wait_for_owner(&lab, ONE).unwrap();
+    set_cable(&lab, TWO, "up").unwrap();
+    two.stop().unwrap();
+    wait_for_states(&one, "master", "master").unwrap();
+}
