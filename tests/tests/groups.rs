@@ -67,9 +67,7 @@ fn start(lab: &Lab, station: Station, priority: u8, lan: &str) -> Result<Agent> 
 
 fn wait_for_states(agent: &Agent, wan: &str, lan: &str) -> Result<()> {
     try_wait_until(&format!("{:?} to be {wan} and {lan}", agent.station()), TIMEOUT, || {
-        let status = status(agent)?;
-        let states: Vec<_> = status.iter().map(|one| one.text("state")).collect();
-        Ok(states == [wan, lan])
+        Ok(status(agent)?.iter().map(|one| one.text("state")).eq([wan, lan]))
     })
 }
 

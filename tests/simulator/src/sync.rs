@@ -185,8 +185,8 @@ impl World {
 
     fn log(&mut self, event: impl FnOnce() -> String) {
         if self.verbose {
-            let now = self.now;
-            self.outcome.events.push(format!("{:>12.3} ms {}", now as f64 / 1e6, event()));
+            let (millis, micros) = (self.now / 1_000_000, self.now / 1_000 % 1_000);
+            self.outcome.events.push(format!("{millis:>8}.{micros:03} ms {}", event()));
         }
     }
 

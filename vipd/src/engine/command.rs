@@ -19,10 +19,6 @@ use crate::vrrp::{Event, Fault, Input, Peer, Snapshot, VirtualAddress};
 use crate::xdp::{Mode, Position, Row};
 
 /// Messages from the service to the engine. Never lost.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "few are sent, and a box would be freed on the engine's thread"
-)]
 pub(crate) enum Command {
     /// A link was opened, or could not be opened.
     Opened {

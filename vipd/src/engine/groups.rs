@@ -33,7 +33,7 @@ impl Topology {
             });
             Group { name: one.name.as_str().into(), members }
         });
-        let former = std::mem::replace(&mut self.groups, Vec::new());
+        let former = std::mem::take(&mut self.groups);
         let groups: Vec<_> = groups.collect();
         let name_of = |groups: &[Group], position: Option<usize>| {
             position.and_then(|position| groups.get(position)).map(|one| Arc::clone(&one.name))

@@ -65,10 +65,10 @@ impl GroupStates {
 
 /// Returns the state of a group: that of all members, the first fault if any member has one, or
 /// Initialize while members differ because they start. `None` for a group without members.
-pub(super) fn group_state(members: impl Iterator<Item = State> + Clone) -> Option<State> {
+pub(super) fn group_state(mut members: impl Iterator<Item = State> + Clone) -> Option<State> {
     let fault = members.clone().find(|state| matches!(state, State::Fault(_)));
-    let first = members.clone().next()?;
-    let is_same = members.clone().all(|state| state == first);
+    let first = members.next()?;
+    let is_same = members.all(|state| state == first);
     Some(fault.unwrap_or(if is_same { first } else { State::Initialize }))
 }
 

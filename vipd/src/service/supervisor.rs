@@ -256,10 +256,10 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
 
     /// Records and logs a report, and delivers its notification.
     fn write(&mut self, report: Report) {
-        if let Some((change, instance)) = self.events.report(&report, |router| self.log.instance(router)) {
-            if let Some(change) = self.notifications.change(&change, instance) {
-                self.events.group(&change);
-            }
+        if let Some((change, instance)) = self.events.report(&report, |router| self.log.instance(router))
+            && let Some(change) = self.notifications.change(&change, instance)
+        {
+            self.events.group(&change);
         }
         self.log.write(report);
     }

@@ -35,7 +35,7 @@ pub fn order(config: &RouterConfig) -> (u8, u8, Option<core::net::IpAddr>) {
 /// whose state changes meanwhile is then the changed one.
 pub fn next<'a, K: Copy + PartialEq>(
     changed: K,
-    members: impl Iterator<Item = (K, &'a Router)> + Clone,
+    mut members: impl Iterator<Item = (K, &'a Router)> + Clone,
 ) -> Option<(K, Input)> {
     let mut faulty = members.clone().filter(|(_, router)| router.own_fault().is_some());
     let (first, several) = (faulty.next().map(|(key, _)| key), faulty.next().is_some());
@@ -54,12 +54,16 @@ pub fn next<'a, K: Copy + PartialEq>(
     if let Some((key, _)) = clear.next() {
         return Some((key, Input::Clear(Impediment::Group)));
     }
-    let in_state = |state| members.clone().find(|(_, router)| router.state() == state).map(|(key, _)| key);
-    let (_, router) = members.clone().find(|(key, _)| *key == changed)?;
-    let (key, input) = match router.state() {
+    let state = members
+        .clone()
+        .find(|(key, _)| *key == changed)
+        .map(|(_, router)| (router.state(), has_left_master(router)));
+    let mut in_state = |state| members.find(|(_, router)| router.state() == state).map(|(key, _)| key);
+    let (state, has_left) = state?;
+    let (key, input) = match state {
         State::Initialize | State::Fault(_) => return None,
         State::Master => (in_state(State::Backup)?, GroupInput::Lead),
-        State::Backup if has_left_master(router) => (in_state(State::Master)?, GroupInput::Yield),
+        State::Backup if has_left => (in_state(State::Master)?, GroupInput::Yield),
         // It has just started.
         State::Backup => in_state(State::Master).map(|_| (changed, GroupInput::Lead))?,
     };

@@ -56,7 +56,6 @@ impl Pair {
             if events.any(|event| matches!(event, Event::StateChanged { .. })) {
                 changed.push(one);
             }
-            drop(events);
             next = None;
             while let Some(one) = changed.last() {
                 next = group::next(*one, self.members.iter().enumerate());
