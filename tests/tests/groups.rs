@@ -7,7 +7,7 @@ use serde_json::json;
 use vipd_tests::agent::{Agent, AgentKind};
 use vipd_tests::binary::vipd;
 use vipd_tests::command::run;
-use vipd_tests::control::{change, status};
+use vipd_tests::control::{change, reload, stats, status};
 use vipd_tests::lab::Lab;
 use vipd_tests::routers::has_address;
 use vipd_tests::station::Station;
@@ -182,4 +182,30 @@ fn group_and_a_sync_group_of_keepalived_take_over_from_each_other() {
     set_cable(&lab, TWO, "up").unwrap();
     two.stop().unwrap();
     wait_for_states(&one, "master", "master").unwrap();
+}
+
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn reload_removes_and_adds_a_group_without_demoting_its_members() {
+    let lab = lab().unwrap();
+    let mut one = start(&lab, ONE, 150, LAN).unwrap();
+    wait_for_states(&one, "master", "master").unwrap();
+    let grouped = configuration(150, LAN);
+    let alone = grouped.split("[[group]]").next().unwrap().to_owned();
+    let transitions = |agent: &Agent| -> Vec<u64> {
+        let (_, each) = stats(agent).unwrap();
+        each.iter().map(|one| one.number("master-transitions").unwrap()).collect()
+    };
+    let before = transitions(&one);
+    one.configure(alone).unwrap();
+    assert_eq!(reload(&one).unwrap(), ["group gateway: removed"]);
+    one.configure(grouped.clone()).unwrap();
+    assert_eq!(reload(&one).unwrap(), ["group gateway: added with WAN, LAN"]);
+    wait_for_states(&one, "master", "master").unwrap();
+    assert_eq!(transitions(&one), before);
+    // A member that starts again joins the master.
+    one.configure(grouped.replace("vrid = 52", "vrid = 53")).unwrap();
+    assert_eq!(reload(&one).unwrap(), ["LAN: vrid 52 → 53; started again"]);
+    wait_for_states(&one, "master", "master").unwrap();
+    assert_eq!(transitions(&one), [before[0], 1]);
 }
