@@ -64,6 +64,7 @@ metrics! {
     ReloadGap "reload-gap" "ms" "longest gap between adverts of unchanged routers";
     ReloadTakeovers "reload-takeovers" "" "takeovers and releases of unchanged routers";
     ReloadDelay "reload-delay" "ms" "from the signal to the first advert with the new priority";
+    NotifyDelay "notify-delay" "ms" "from the link cut until the notification command of an instance has run";
     NotifyTime "notify-time" "ms" "from the link cut until all notification commands have run";
     NotifyMissing "notify-missing" "" "instances whose last notification is not that of Master";
     CheckGap "check-gap" "ms" "longest gap between adverts while a check hangs";

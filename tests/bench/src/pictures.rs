@@ -70,6 +70,13 @@ pub(crate) fn of(results: &Results) -> Vec<Picture> {
             lines: sweep(results, Scenario::Flood, Metric::FalseTakeovers),
         },
         Picture {
+            file: "notify.svg",
+            title: "Notification commands of 255 virtual routers at 10 ms after a link cut",
+            x: linear("milliseconds after the cut"),
+            y: linear("commands that have run, %"),
+            lines: AGENTS.into_iter().filter_map(|who| notified(results, who)).collect(),
+        },
+        Picture {
             file: "start.svg",
             title: "Start of many virtual routers at 100 ms",
             x: linear("virtual routers, 255 per interface"),
@@ -90,6 +97,12 @@ fn latency(results: &Results, who: Who) -> Vec<Line> {
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// Returns the distribution of the times at which notification commands have run.
+fn notified(results: &Results, who: Who) -> Option<Line> {
+    let series = results.of(Scenario::Notify)?.series(who, (Metric::NotifyDelay, None))?;
+    Some(Line { name: who.to_string(), who, thin: false, points: shares(&series.values) })
 }
 
 /// Returns the medians of a sweep, as one line per agent.

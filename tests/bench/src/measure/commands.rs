@@ -47,12 +47,19 @@ pub(crate) fn notifications(subject: &Subject, number: u8, interval: Duration) -
     thread::sleep(REST);
     lab.cut(MASTER)?;
     let cut = Instant::now();
-    script.wait(BOUND, |states| states.values().all(|last| last == "MASTER"));
+    let mut delays = BTreeMap::new();
+    script.wait(BOUND, |states| {
+        for name in states.iter().filter(|(_, last)| *last == "MASTER").map(|(name, _)| name) {
+            delays.entry(name.clone()).or_insert_with(|| millis(cut.elapsed()));
+        }
+        states.values().all(|last| last == "MASTER")
+    });
     let elapsed = cut.elapsed();
     let states = script.states();
     let notified = states.values().filter(|last| *last == "MASTER").count();
     capture.stop()?;
     Ok(vec![
+        Figure::samples(Metric::NotifyDelay, delays.into_values().collect()),
         Figure::new(Metric::NotifyTime, millis(elapsed)),
         Figure::new(Metric::NotifyMissing, f64::from(u32::from(number) - u32::try_from(notified)?)),
     ])
@@ -122,7 +129,7 @@ impl Script {
     }
 
     /// Waits until the recorded states meet a condition, but at most `bound`.
-    fn wait(&self, bound: Duration, is_met: impl Fn(&BTreeMap<String, String>) -> bool) {
+    fn wait(&self, bound: Duration, mut is_met: impl FnMut(&BTreeMap<String, String>) -> bool) {
         let end = Instant::now() + bound;
         while !is_met(&self.states()) && Instant::now() < end {
             thread::sleep(Duration::from_millis(5));
