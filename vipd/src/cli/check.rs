@@ -18,7 +18,8 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let config = Config::load_on(&args.config, &machine)?;
     let file = args.config.display().to_string();
     let mut stderr = anstream::stderr().lock();
-    for Problem { line, column, message } in &config.warnings {
+    for Problem { file: included, line, column, message } in &config.warnings {
+        let file = included.as_ref().unwrap_or(&file);
         let style = WAITING;
         writeln!(stderr, "{file}:{line}:{column}: {style}warning{style:#}: {message}")
             .context("cannot write to standard error")?;

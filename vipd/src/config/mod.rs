@@ -2,6 +2,7 @@
 
 mod duration;
 mod host;
+mod include;
 pub mod machine;
 pub mod operate;
 mod problem;
@@ -27,6 +28,7 @@ pub use problem::{Problem, Problems};
 
 use crate::process::defect;
 use crate::vrrp::config::RouterConfig;
+use include::Sources;
 use machine::Machine;
 use operate::{Control, Group, Notifications, Notify, Route, Rule};
 use problem::Collector;
@@ -153,10 +155,11 @@ impl Config {
             remedy: remedy(&cause),
             cause,
         })?;
-        match std::str::from_utf8(&bytes) {
-            Ok(source) => Ok(Self::parse_in(folder(path), source, &file_name, machine)?),
-            Err(error) => Err(Problems::not_utf8(&bytes, error.valid_up_to(), &file_name).into()),
-        }
+        let main = String::from_utf8(bytes).map_err(|error| {
+            Problems::not_utf8(error.as_bytes(), error.utf8_error().valid_up_to(), &file_name)
+        })?;
+        let sources = Sources::gather(main, folder(path), &file_name)?;
+        Ok(Self::parse_in(folder(path), &sources, &file_name, machine)?)
     }
 
     /// Parses and checks a configuration. Problems are reported under `file_name`; relative paths in
@@ -174,11 +177,18 @@ impl Config {
     /// # Errors
     /// Same as for [`parse`](Self::parse).
     pub fn parse_on(source: &str, file_name: &str, machine: &Machine) -> Result<Self, Problems> {
-        Self::parse_in(folder(Path::new(file_name)), source, file_name, machine)
+        let sources = Sources { text: source.to_owned(), included: Vec::new() };
+        Self::parse_in(folder(Path::new(file_name)), &sources, file_name, machine)
     }
 
-    fn parse_in(folder: &Path, source: &str, file_name: &str, machine: &Machine) -> Result<Self, Problems> {
-        let mut problems = Collector::new(source);
+    fn parse_in(
+        folder: &Path,
+        sources: &Sources,
+        file_name: &str,
+        machine: &Machine,
+    ) -> Result<Self, Problems> {
+        let source = &sources.text;
+        let mut problems = Collector::new(source, &sources.included);
         if machine.checks_executables {
             problems.check_executables(defect);
         }
@@ -202,6 +212,10 @@ impl Config {
         problems: &mut Collector<'_>,
     ) -> Option<Self> {
         table.reject_unknown(Section::Top, problems);
+        // The files have been read, but a value of a wrong type is reported here.
+        table.optional(&schema::INCLUDE, problems, |value| {
+            value.elements(&schema::INCLUDED)?.iter().try_for_each(|element| element.string().map(drop))
+        });
         let realtime = table
             .optional(&schema::REALTIME, problems, |value| value.choice([Realtime::Auto, Realtime::Off]));
         let checks = checks(table, problems);

@@ -8,6 +8,8 @@ use super::schema::Key;
 /// A problem and its position in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// The included file with the problem; `None` for the main file.
+    pub file: Option<String>,
     /// Line, counted from 1.
     pub line: usize,
     /// Column in characters, counted from 1.
@@ -19,8 +21,16 @@ pub struct Problem {
 /// `line:column: message`.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { line, column, message } = self;
+        let Self { file: _, line, column, message } = self;
         write!(f, "{line}:{column}: {message}")
+    }
+}
+
+impl Problem {
+    /// Creates a problem at a byte offset of the main file.
+    pub(super) fn at(source: &str, at: usize, message: String) -> Self {
+        let (line, column) = position(source, at);
+        Self { file: None, line, column, message }
     }
 }
 
@@ -44,6 +54,11 @@ impl Problems {
         &self.list
     }
 
+    /// Creates problems of a main file and the files that it includes; `None` if there are none.
+    pub(super) fn in_file(file: &str, list: Vec<Problem>) -> Option<Self> {
+        (!list.is_empty()).then(|| Self { file: file.to_owned(), list })
+    }
+
     /// Creates the problem for a file whose bytes are valid UTF-8 only up to `valid_up_to`.
     pub(super) fn not_utf8(bytes: &[u8], valid_up_to: usize, file: &str) -> Self {
         let valid = String::from_utf8_lossy(&bytes[..valid_up_to]);
@@ -51,13 +66,13 @@ impl Problems {
         let found = bytes.get(valid_up_to).copied().unwrap_or_default();
         let message =
             format!("byte 0x{found:02x} is not valid UTF-8, which TOML requires; save the file as UTF-8");
-        Self { file: file.to_owned(), list: vec![Problem { line, column, message }] }
+        Self { file: file.to_owned(), list: vec![Problem { file: None, line, column, message }] }
     }
 
     /// Creates the problem for a configuration that was rejected without a message, which is a bug.
     pub(super) fn unexplained(file: &str) -> Self {
         let message = "the configuration was rejected without a reason; please report this file".to_owned();
-        Self { file: file.to_owned(), list: vec![Problem { line: 1, column: 1, message }] }
+        Self { file: file.to_owned(), list: vec![Problem { file: None, line: 1, column: 1, message }] }
     }
 }
 
@@ -65,7 +80,8 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.list.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{}:{problem}", self.file)?;
+            let file = problem.file.as_ref().unwrap_or(&self.file);
+            write!(f, "{separator}{file}:{problem}")?;
         }
         Ok(())
     }
@@ -80,6 +96,8 @@ impl std::error::Error for Problems {}
 #[derive(Debug)]
 pub(super) struct Collector<'s> {
     source: &'s str,
+    /// First line of each included file, and its name.
+    included: &'s [(usize, String)],
     broken_lines: Vec<usize>,
     found: Vec<Problem>,
     warnings: Vec<Problem>,
@@ -88,8 +106,15 @@ pub(super) struct Collector<'s> {
 }
 
 impl<'s> Collector<'s> {
-    pub(super) fn new(source: &'s str) -> Self {
-        Self { source, broken_lines: Vec::new(), found: Vec::new(), warnings: Vec::new(), defect: None }
+    pub(super) fn new(source: &'s str, included: &'s [(usize, String)]) -> Self {
+        Self {
+            source,
+            included,
+            broken_lines: Vec::new(),
+            found: Vec::new(),
+            warnings: Vec::new(),
+            defect: None,
+        }
     }
 
     /// Makes [`check_executable`](Self::check_executable) report what `defect` returns for an executable.
@@ -118,7 +143,7 @@ impl<'s> Collector<'s> {
         // The parser continues after an error and may report the same line several times.
         if !self.broken_lines.contains(&line) {
             self.broken_lines.push(line);
-            self.found.push(Problem { line, column, message });
+            self.found.push(Problem { file: None, line, column, message });
         }
     }
 
@@ -126,14 +151,14 @@ impl<'s> Collector<'s> {
     pub(super) fn add(&mut self, at: usize, message: impl Into<String>) {
         let (line, column) = position(self.source, at);
         if !self.broken_lines.contains(&line) {
-            self.found.push(Problem { line, column, message: message.into() });
+            self.found.push(Problem { file: None, line, column, message: message.into() });
         }
     }
 
     /// Adds a warning about a valid but suspicious setting at byte offset `at`.
     pub(super) fn warn(&mut self, at: usize, message: impl Into<String>) {
         let (line, column) = position(self.source, at);
-        self.warnings.push(Problem { line, column, message: message.into() });
+        self.warnings.push(Problem { file: None, line, column, message: message.into() });
     }
 
     /// Adds a problem for a key that is missing from the table at byte offset `at`.
@@ -146,20 +171,34 @@ impl<'s> Collector<'s> {
     /// Formats byte offset `at` as line and column, for messages that refer to another position.
     pub(super) fn place(&self, at: usize) -> String {
         let (line, column) = position(self.source, at);
-        format!("line {line}, column {column}")
+        match self.file_of(line) {
+            Some((first, file)) => format!("line {} of {file}, column {column}", line + 1 - first),
+            None => format!("line {line}, column {column}"),
+        }
     }
 
     /// Returns the warnings, or the problems if there are any, in file order.
     pub(super) fn finish(self, file: &str) -> Result<Vec<Problem>, Problems> {
         let ordered = |mut list: Vec<Problem>| {
             list.sort_by_key(|problem| (problem.line, problem.column));
+            for problem in &mut list {
+                if let Some((first, file)) = self.file_of(problem.line) {
+                    problem.line = problem.line + 1 - first;
+                    problem.file = Some(file.clone());
+                }
+            }
             list
         };
         if self.found.is_empty() {
-            Ok(ordered(self.warnings))
+            Ok(ordered(self.warnings.clone()))
         } else {
-            Err(Problems { file: file.to_owned(), list: ordered(self.found) })
+            Err(Problems { file: file.to_owned(), list: ordered(self.found.clone()) })
         }
+    }
+
+    /// Returns the first line and the name of the included file that a line is in.
+    fn file_of(&self, line: usize) -> Option<&'s (usize, String)> {
+        self.included.iter().rev().find(|(first, _)| *first <= line)
     }
 
     fn text_of(&self, line: usize) -> &'s str {

@@ -166,6 +166,8 @@ schema! {
             "`\"auto\"` requests SCHED_FIFO and locked memory; if they are denied, the agent runs without them", "`vrrp_rt_priority`";
         XDP "xdp", XDP_MODE, "`\"auto\"`", "\"auto\"",
             "XDP mode of all interfaces; `\"auto\"` uses TC ingress on drivers whose native mode disables offloads or interrupts traffic", "";
+        INCLUDE "include", Kind::Other("an array of strings"), "`[]`", "[\"conf.d/*.toml\"]",
+            "further files, relative to this one, with `*` in their names; they contain only arrays of tables, such as `[[instance]]`", "`include`";
         INSTANCES "instance", Kind::Other("an array of tables"), "required", "…", "the virtual routers, at least one", "`vrrp_instance`";
         SCRIPTS "script", Kind::Other("an array of tables"), "none", "…", "commands that check something", "`vrrp_script`";
         PROCESSES "process", Kind::Other("an array of tables"), "none", "…", "programs that must run", "`vrrp_track_process`";
@@ -320,10 +322,14 @@ schema! {
     Element {
         VIRTUAL_ADDRESS "a virtual address", Kind::Other("a string or a table"), "", "\"192.0.2.10/24\"", "", "";
         UNICAST_PEER "a unicast peer", HOST, "", "\"192.0.2.2\"", "", "";
+        INCLUDED "an included file", Kind::Other("a string"), "", "\"conf.d/*.toml\"", "", "";
         MEMBER "a member", Kind::Other("the name of an instance"), "", "\"LAN\"", "", "";
         TRACKED "a tracked object", Kind::Other("a table"), "", "{ interface = \"eth2\", weight = -50 }", "", "";
     }
 }
+
+/// The arrays of tables that an included file may contain.
+pub(super) const INCLUDABLE: [&str; 6] = ["instance", "group", "script", "process", "file", "interface"];
 
 /// The keys of `notify` that are commands.
 pub(super) static NOTIFY_COMMANDS: [&Key; 5] =

@@ -1,0 +1,259 @@
+//! `include`: further files, whose tables are read as if they were at the end of the main file.
+//!
+//! ```text
+//!  vipd.toml:  include = ["conf.d/*.toml"]        combined text:  vipd.toml
+//!              …                                                  conf.d/a.toml
+//!                                                                 conf.d/b.toml
+//! ```
+//!
+//! A combined text keeps one position for each problem, from which file and line are computed.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Problem, Problems};
+use super::schema;
+use super::{ConfigError, read, remedy};
+
+/// Maximum size of all files together, in bytes.
+const MAX_TOTAL: usize = 16 << 20;
+
+/// The text of all files.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) text: String,
+    /// Number of the first line of each included file in `text`, counted from 1, and the file's name.
+    pub(super) included: Vec<(usize, String)>,
+}
+
+impl Sources {
+    /// Appends the files that the main file includes, sorted by name. `folder` is the directory of the main
+    /// file, `name` its name in messages.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be read, or the problems that prevent files from being combined.
+    pub(super) fn gather(main: String, folder: &Path, name: &str) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let files = files(&main, folder, &mut problems);
+        let mut sources = Self { text: main, included: Vec::new() };
+        for path in files {
+            let file = path.display().to_string();
+            let fail =
+                |cause: io::Error| ConfigError::Read { path: file.clone(), remedy: remedy(&cause), cause };
+            let bytes = read(&path).map_err(fail)?;
+            let text = match String::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(error) => {
+                    let valid_up_to = error.utf8_error().valid_up_to();
+                    return Err(Problems::not_utf8(error.as_bytes(), valid_up_to, &file).into());
+                }
+            };
+            check(&text, &file, &mut problems);
+            if !sources.text.ends_with('\n') && !sources.text.is_empty() {
+                sources.text.push('\n');
+            }
+            sources.included.push((sources.text.matches('\n').count() + 1, file));
+            sources.text += &text;
+            if sources.text.len() > MAX_TOTAL {
+                let cause = io::Error::new(io::ErrorKind::FileTooLarge, "all files together are too large");
+                return Err(ConfigError::Read {
+                    path: name.to_owned(),
+                    remedy: "include fewer files",
+                    cause,
+                });
+            }
+        }
+        match Problems::in_file(name, problems) {
+            Some(problems) => Err(problems.into()),
+            None => Ok(sources),
+        }
+    }
+}
+
+/// Returns the files that `include` names. Values of a wrong type are reported when the whole text is read.
+fn files(main: &str, folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    let (document, _) = DeTable::parse_recoverable(main);
+    let include = document.get_ref().get(schema::INCLUDE.name);
+    let patterns = include.and_then(|include| include.get_ref().as_array()).into_iter().flatten();
+    let mut all: Vec<PathBuf> = Vec::new();
+    for pattern in patterns {
+        let Some(text) = pattern.get_ref().as_str() else { continue };
+        let at = pattern.span().start;
+        match expand(&folder.join(text)) {
+            Ok(mut found) => {
+                found.retain(|path| !all.contains(path));
+                all.append(&mut found);
+            }
+            Err(error) => {
+                problems.push(Problem::at(
+                    main,
+                    at,
+                    format!("include {text:?} cannot be read: {error}; correct it"),
+                ));
+            }
+        }
+    }
+    all
+}
+
+/// Returns the files that a pattern matches, in order. `*` in the last component stands for any characters.
+/// A pattern without `*` is returned as it is.
+fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
+    let name = pattern.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let folder = pattern.parent().unwrap_or(Path::new(""));
+    if !name.contains('*') {
+        fs::metadata(pattern)?;
+        return Ok(vec![pattern.to_owned()]);
+    }
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // No directory has no files, either.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        // Like a shell, ignores hidden files, such as those of editors.
+        let is_match =
+            entry.file_name().to_str().is_some_and(|one| !one.starts_with('.') && matches(name, one));
+        if is_match && fs::metadata(entry.path())?.is_file() {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Returns whether a name matches a pattern with `*`.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
+            (0..=tail.len()).filter(|at| tail.is_char_boundary(*at)).any(|at| matches(rest, &tail[at..]))
+        }),
+    }
+}
+
+/// Reports what an included file must not contain: it has only arrays of tables, because anything else
+/// would become part of the last table before it.
+fn check(text: &str, file: &str, problems: &mut Vec<Problem>) {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let allowed = schema::INCLUDABLE;
+    for (key, value) in document.get_ref() {
+        let is_tables = value
+            .get_ref()
+            .as_array()
+            .is_some_and(|array| array.iter().all(|element| matches!(element.get_ref(), DeValue::Table(_))));
+        if !allowed.contains(&key.get_ref().as_ref()) || !is_tables {
+            let message = format!(
+                "`{}` is not allowed in an included file; it must contain only {}; move it to the main file",
+                key.get_ref().escape_debug(),
+                allowed.map(|name| format!("`[[{name}]]`")).join(", ")
+            );
+            problems.push(Problem {
+                file: Some(file.to_owned()),
+                ..Problem::at(text, key.span().start, message)
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const INSTANCE: &str = "[[instance]]\nname = \"NAME\"\ninterface = \"eth1\"\nvrid = VRID\nvirtual_addresses = [\"10.0.0.VRID\"]\n";
+
+    fn instance(name: &str, vrid: u8) -> String {
+        INSTANCE.replace("NAME", name).replace("VRID", &vrid.to_string())
+    }
+
+    fn load(files: &[(&str, String)]) -> Result<Config, String> {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::create_dir(directory.path().join("conf.d")).expect("created");
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).expect("written");
+        }
+        let prefix = format!("{}/", directory.path().display());
+        Config::load(directory.path().join("vipd.toml"))
+            .map_err(|error| error.to_string().replace(&prefix, ""))
+    }
+
+    fn names(config: &Config) -> Vec<&str> {
+        config.instances.iter().map(|one| one.name.as_str()).collect()
+    }
+
+    #[test]
+    fn star_matches_any_characters() {
+        for (pattern, name, expected) in [
+            ("*.toml", "a.toml", true),
+            ("*.toml", ".toml", true),
+            ("*.toml", "a.toml~", false),
+            ("a*b*c", "abc", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c", false),
+            ("*", "é", true),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn included_files_are_read_in_order_of_their_names() {
+        let main = "include = [\"conf.d/*.toml\", \"last.conf\"]\n".to_owned() + &instance("main", 1);
+        let config = load(&[
+            ("vipd.toml", main.clone()),
+            ("conf.d/b.toml", instance("b", 3)),
+            ("conf.d/a.toml", instance("a", 2)),
+            ("conf.d/.hidden.toml", "nonsense".to_owned()),
+            ("conf.d/c.disabled", "nonsense".to_owned()),
+            ("last.conf", instance("last", 4)),
+        ]);
+        assert_eq!(names(&config.expect("valid")), ["main", "a", "b", "last"]);
+        let alone = load(&[("vipd.toml", main.clone()), ("last.conf", String::new())]).expect("valid");
+        assert_eq!(names(&alone), ["main"], "no file matches");
+        let missing = load(&[("vipd.toml", main)]).expect_err("no such file");
+        assert_eq!(
+            missing,
+            "vipd.toml:1:29: include \"last.conf\" cannot be read: No such file or directory (os error 2); correct it"
+        );
+    }
+
+    #[test]
+    fn problems_are_reported_under_the_name_of_their_file() {
+        let main = "include = [\"conf.d/*.toml\"]\n".to_owned() + &instance("main", 1);
+        let wrong = instance("main", 0);
+        let error = load(&[("vipd.toml", main.clone()), ("conf.d/a.toml", wrong)]).expect_err("wrong");
+        assert_eq!(
+            error,
+            "conf.d/a.toml:2:8: name \"main\" is already used at line 3, column 8; names must be unique; rename one of \
+             them\n\
+             conf.d/a.toml:4:8: vrid is 0; it must be an integer from 1 to 255; choose another number\n\
+             conf.d/a.toml:5:22: virtual address \"10.0.0.0\" is the network address of its /32"
+                .lines()
+                .take(2)
+                .collect::<Vec<_>>()
+                .join("\n")
+        );
+        let error = load(&[
+            ("vipd.toml", main),
+            ("conf.d/a.toml", "realtime = \"off\"\n[instance.notify]\nany = [\"/bin/x\"]\n".to_owned()),
+        ])
+        .expect_err("not only arrays of tables");
+        let allowed = "`[[instance]]`, `[[group]]`, `[[script]]`, `[[process]]`, `[[file]]`, `[[interface]]`";
+        assert_eq!(
+            error,
+            format!(
+                "conf.d/a.toml:1:1: `realtime` is not allowed in an included file; it must contain only {allowed}; move it \
+                 to the main file\n\
+                 conf.d/a.toml:2:2: `instance` is not allowed in an included file; it must contain only {allowed}; move it \
+                 to the main file"
+            )
+        );
+    }
+}
