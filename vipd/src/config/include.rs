@@ -143,6 +143,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 fn check(text: &str, file: &str, problems: &mut Vec<Problem>) {
     let (document, _) = DeTable::parse_recoverable(text);
     let allowed = schema::INCLUDABLE;
+    let mut found = Vec::new();
     for (key, value) in document.get_ref() {
         let is_tables = value
             .get_ref()
@@ -154,12 +155,14 @@ fn check(text: &str, file: &str, problems: &mut Vec<Problem>) {
                 key.get_ref().escape_debug(),
                 allowed.map(|name| format!("`[[{name}]]`")).join(", ")
             );
-            problems.push(Problem {
+            found.push(Problem {
                 file: Some(file.to_owned()),
                 ..Problem::at(text, key.span().start, message)
             });
         }
     }
+    found.sort_by_key(|problem: &Problem| (problem.line, problem.column));
+    problems.append(&mut found);
 }
 
 #[cfg(test)]
@@ -233,12 +236,7 @@ mod tests {
             error,
             "conf.d/a.toml:2:8: name \"main\" is already used at line 3, column 8; names must be unique; rename one of \
              them\n\
-             conf.d/a.toml:4:8: vrid is 0; it must be an integer from 1 to 255; choose another number\n\
-             conf.d/a.toml:5:22: virtual address \"10.0.0.0\" is the network address of its /32"
-                .lines()
-                .take(2)
-                .collect::<Vec<_>>()
-                .join("\n")
+             conf.d/a.toml:4:8: vrid is 0; it must be an integer from 1 to 255; choose another number"
         );
         let error = load(&[
             ("vipd.toml", main),
