@@ -254,6 +254,9 @@ fn checks(table: &Table<'_>, problems: &mut Collector<'_>) -> Checks {
     checks
 }
 
+/// The instances and their groups.
+type Members = (Vec<Arc<Instance>>, Vec<Arc<Group>>);
+
 /// Reads every `[[instance]]`, `[[group]]` and `[[interface]]`, and checks them for conflicts. Members track
 /// what their group tracks.
 fn instances(
@@ -262,7 +265,7 @@ fn instances(
     machine: &Machine,
     checks: &Checks,
     problems: &mut Collector<'_>,
-) -> Option<(Vec<Arc<Instance>>, Vec<Arc<Group>>)> {
+) -> Option<Members> {
     let default = table.optional(&schema::XDP, problems, interface::xdp).flatten().unwrap_or_default();
     let mut interfaces = Vec::new();
     tables(table, &schema::INTERFACES, "in an interface", problems, |table, problems| {

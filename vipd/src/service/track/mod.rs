@@ -17,10 +17,12 @@ mod object;
 mod process;
 mod route;
 mod script;
+mod source;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,79 +31,20 @@ use tokio::task::AbortHandle;
 
 use super::log::limit::Limit;
 use crate::config::Instance;
-use crate::config::track::{Process, Script, Track, Tracked, TrackedFile, TrackedRoute};
+use crate::config::track::Track;
 use crate::control::model::TrackedObject;
 use crate::engine::Handle;
 use crate::engine::command::Command;
 use crate::engine::id::RouterId;
-use crate::netlink::Destination;
-use crate::vrrp::config::Family;
 use crate::vrrp::{Fault, Impediment, Input, priority};
 use object::{ObjectId, Reading, Update, Updates};
+use source::Source;
 use weights::Effect;
 
 /// Capacity of the channel of updates. A source that finds it full waits.
 const UPDATES: usize = 256;
 /// Time between the first runs of two scripts, in nanoseconds.
 const STAGGER: u64 = 20_000_000;
-
-/// What is checked. Two instances that track the same share its check.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Source {
-    Interface(String),
-    Script(Arc<Script>),
-    Process(Arc<Process>),
-    File(Arc<TrackedFile>),
-    /// A route with its name: `default` or the prefix.
-    Route(String, Destination),
-}
-
-impl Source {
-    /// Returns the source of an element of `track` of an instance of this family.
-    fn of(tracked: &Tracked, family: Family) -> Self {
-        match tracked {
-            Tracked::Interface(name) => Self::Interface(name.clone()),
-            Tracked::Script(script) => Self::Script(Arc::clone(script)),
-            Tracked::Process(process) => Self::Process(Arc::clone(process)),
-            Tracked::File(file) => Self::File(Arc::clone(file)),
-            Tracked::Route(TrackedRoute::Default) => {
-                let is_v6 = family == Family::V6;
-                let destination = if is_v6 { Destination::DEFAULT_V6 } else { Destination::DEFAULT_V4 };
-                Self::Route("default".to_owned(), destination)
-            }
-            Tracked::Route(TrackedRoute::Prefix(address, prefix)) => {
-                let destination = Destination { address: *address, prefix: *prefix };
-                Self::Route(destination.to_string(), destination)
-            }
-        }
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Interface(_) => "interface",
-            Self::Script(_) => "script",
-            Self::Process(_) => "process",
-            Self::File(_) => "file",
-            Self::Route(..) => "route",
-        }
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::Interface(name) => name,
-            Self::Script(script) => &script.name,
-            Self::Process(process) => &process.name,
-            Self::File(file) => &file.name,
-            Self::Route(name, _) => name,
-        }
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind(), self.name())
-    }
-}
 
 /// A tracked object and its state.
 struct Object {
@@ -433,109 +376,5 @@ fn text(reading: Reading) -> String {
         Reading::Up => "up".to_owned(),
         Reading::Down => "down".to_owned(),
         Reading::Value(number) => number.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc::Receiver;
-
-    use super::*;
-    use crate::config::Config;
-    use crate::engine::id::Id as _;
-
-    const CONFIG: &str = "[[script]]\nname = \"web\"\ncommand = [\"/bin/true\"]\n\
-                          [[file]]\nname = \"manual\"\npath = \"/no/such/file\"\n";
-
-    fn instance(track: &str) -> Instance {
-        let text = format!(
-            "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\npriority = 100\n\
-             virtual_addresses = [\"10.0.0.1\"]\ntrack = [{track}]\n{CONFIG}"
-        );
-        let config = Config::parse(&text, "vipd.toml").unwrap_or_else(|problems| panic!("{problems}"));
-        Instance::clone(&config.instances[0])
-    }
-
-    fn tracker() -> (Tracker, Receiver<Command>) {
-        let (engine, commands) = Handle::without_engine().expect("a handle");
-        let (shared, _) = SharedTracker::new(engine);
-        let Ok(tracker) = Arc::try_unwrap(shared.0) else { panic!("not shared") };
-        (tracker.into_inner().expect("not poisoned"), commands)
-    }
-
-    fn inputs(commands: &Receiver<Command>) -> Vec<Input> {
-        let input = |command| match command {
-            Command::Input { router, input } => {
-                assert_eq!(router, RouterId::new(3, 1));
-                input
-            }
-            _ => panic!("only inputs are sent"),
-        };
-        commands.try_iter().map(input).collect()
-    }
-
-    /// Finds an object by its kind and name.
-    fn id(tracker: &Tracker, name: &str) -> ObjectId {
-        let found = tracker.objects.iter().find(|(_, object)| object.source.to_string() == name);
-        *found.expect("it is tracked").0
-    }
-
-    fn update(tracker: &mut Tracker, name: &str, reading: Reading) -> Vec<ObjectChange> {
-        let object = id(tracker, name);
-        tracker.apply(Update { object, reading, detail: None })
-    }
-
-    #[test]
-    fn engine_is_told_only_what_has_changed() {
-        let (mut tracker, commands) = tracker();
-        let settings =
-            instance("{ interface = \"eth2\" }, { script = \"web\", weight = -60 }, { file = \"manual\" }");
-        assert_eq!(tracker.preview(&settings, 100), (true, 100), "eth2 is not known yet");
-        tracker.set(RouterId::new(3, 1), &settings, 100);
-        assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
-        let changes = update(&mut tracker, "interface eth2", Reading::Up);
-        assert_eq!(changes.len(), 1);
-        assert_eq!((changes[0].from.as_deref(), changes[0].to.as_str()), (None, "up"));
-        assert_eq!(inputs(&commands), [Input::Clear(Impediment::Tracking)]);
-        update(&mut tracker, "script web", Reading::Up);
-        assert_eq!(inputs(&commands), []);
-        update(&mut tracker, "script web", Reading::Down);
-        assert_eq!(inputs(&commands), [Input::Priority(40)]);
-        assert_eq!(update(&mut tracker, "script web", Reading::Down), [], "no change");
-        update(&mut tracker, "file manual", Reading::Value(-50));
-        assert_eq!(inputs(&commands), [Input::Priority(1)]);
-        assert_eq!(tracker.report("VI_1").1, -110);
-        update(&mut tracker, "interface eth2", Reading::Down);
-        assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
-        assert_eq!(tracker.preview(&settings, 200), (true, 90));
-    }
-
-    #[test]
-    fn administrators_priority_is_the_base_of_the_weights() {
-        let (mut tracker, commands) = tracker();
-        tracker.set(RouterId::new(3, 1), &instance("{ script = \"web\", weight = -60 }"), 100);
-        update(&mut tracker, "script web", Reading::Down);
-        assert_eq!(inputs(&commands), [Input::Priority(40)]);
-        tracker.instances.get_mut("VI_1").expect("tracked").base = 200;
-        tracker.tell("VI_1");
-        assert_eq!(inputs(&commands), [Input::Priority(140)]);
-    }
-
-    /// The states of objects that are still tracked survive new settings.
-    #[test]
-    fn new_settings_keep_the_states_of_known_objects() {
-        let (mut tracker, commands) = tracker();
-        let router = RouterId::new(3, 1);
-        tracker.set(router, &instance("{ script = \"web\", weight = -60 }"), 100);
-        update(&mut tracker, "script web", Reading::Down);
-        assert_eq!(inputs(&commands), [Input::Priority(40)]);
-        tracker.set(router, &instance("{ script = \"web\", weight = -20 }"), 100);
-        assert_eq!(inputs(&commands), [Input::Priority(80)]);
-        tracker.set(router, &instance("{ script = \"web\" }"), 100);
-        assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking), Input::Priority(100)]);
-        tracker.set(router, &instance(""), 100);
-        assert_eq!(inputs(&commands), [Input::Clear(Impediment::Tracking)]);
-        tracker.start();
-        assert!(tracker.objects.is_empty(), "no object is tracked any more");
     }
 }

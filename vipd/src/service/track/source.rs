@@ -1,0 +1,65 @@
+//! What is checked.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::config::track::{Process, Script, Tracked, TrackedFile, TrackedRoute};
+use crate::netlink::Destination;
+use crate::vrrp::config::Family;
+
+/// What is checked. Two instances that track the same share its check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Interface(String),
+    Script(Arc<Script>),
+    Process(Arc<Process>),
+    File(Arc<TrackedFile>),
+    /// A route with its name: `default` or the prefix.
+    Route(String, Destination),
+}
+
+impl Source {
+    /// Returns the source of an element of `track` of an instance of this family.
+    pub(super) fn of(tracked: &Tracked, family: Family) -> Self {
+        match tracked {
+            Tracked::Interface(name) => Self::Interface(name.clone()),
+            Tracked::Script(script) => Self::Script(Arc::clone(script)),
+            Tracked::Process(process) => Self::Process(Arc::clone(process)),
+            Tracked::File(file) => Self::File(Arc::clone(file)),
+            Tracked::Route(TrackedRoute::Default) => {
+                let is_v6 = family == Family::V6;
+                let destination = if is_v6 { Destination::DEFAULT_V6 } else { Destination::DEFAULT_V4 };
+                Self::Route("default".to_owned(), destination)
+            }
+            Tracked::Route(TrackedRoute::Prefix(address, prefix)) => {
+                let destination = Destination { address: *address, prefix: *prefix };
+                Self::Route(destination.to_string(), destination)
+            }
+        }
+    }
+
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Interface(_) => "interface",
+            Self::Script(_) => "script",
+            Self::Process(_) => "process",
+            Self::File(_) => "file",
+            Self::Route(..) => "route",
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Interface(name) | Self::Route(name, _) => name,
+            Self::Script(script) => &script.name,
+            Self::Process(process) => &process.name,
+            Self::File(file) => &file.name,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), self.name())
+    }
+}

@@ -1,0 +1,102 @@
+//! The tracker without sources: readings in, inputs for the engine out.
+
+use std::sync::mpsc::Receiver;
+
+use super::*;
+use crate::config::Config;
+use crate::engine::id::Id as _;
+
+const CONFIG: &str = "[[script]]\nname = \"web\"\ncommand = [\"/bin/true\"]\n\
+                      [[file]]\nname = \"manual\"\npath = \"/no/such/file\"\n";
+
+fn instance(track: &str) -> Instance {
+    let text = format!(
+        "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\npriority = 100\n\
+         virtual_addresses = [\"10.0.0.1\"]\ntrack = [{track}]\n{CONFIG}"
+    );
+    let config = Config::parse(&text, "vipd.toml").unwrap_or_else(|problems| panic!("{problems}"));
+    Instance::clone(&config.instances[0])
+}
+
+fn tracker() -> (Tracker, Receiver<Command>) {
+    let (engine, commands) = Handle::without_engine().expect("a handle");
+    let (shared, _) = SharedTracker::new(engine);
+    let Ok(tracker) = Arc::try_unwrap(shared.0) else { panic!("not shared") };
+    (tracker.into_inner().expect("not poisoned"), commands)
+}
+
+fn inputs(commands: &Receiver<Command>) -> Vec<Input> {
+    let input = |command| match command {
+        Command::Input { router, input } => {
+            assert_eq!(router, RouterId::new(3, 1));
+            input
+        }
+        _ => panic!("only inputs are sent"),
+    };
+    commands.try_iter().map(input).collect()
+}
+
+/// Finds an object by its kind and name.
+fn id(tracker: &Tracker, name: &str) -> ObjectId {
+    let found = tracker.objects.iter().find(|(_, object)| object.source.to_string() == name);
+    *found.expect("it is tracked").0
+}
+
+fn update(tracker: &mut Tracker, name: &str, reading: Reading) -> Vec<ObjectChange> {
+    let object = id(tracker, name);
+    tracker.apply(Update { object, reading, detail: None })
+}
+
+#[test]
+fn engine_is_told_only_what_has_changed() {
+    let (mut tracker, commands) = tracker();
+    let settings =
+        instance("{ interface = \"eth2\" }, { script = \"web\", weight = -60 }, { file = \"manual\" }");
+    assert_eq!(tracker.preview(&settings, 100), (true, 100), "eth2 is not known yet");
+    tracker.set(RouterId::new(3, 1), &settings, 100);
+    assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
+    let changes = update(&mut tracker, "interface eth2", Reading::Up);
+    assert_eq!(changes.len(), 1);
+    assert_eq!((changes[0].from.as_deref(), changes[0].to.as_str()), (None, "up"));
+    assert_eq!(inputs(&commands), [Input::Clear(Impediment::Tracking)]);
+    update(&mut tracker, "script web", Reading::Up);
+    assert_eq!(inputs(&commands), []);
+    update(&mut tracker, "script web", Reading::Down);
+    assert_eq!(inputs(&commands), [Input::Priority(40)]);
+    assert_eq!(update(&mut tracker, "script web", Reading::Down), [], "no change");
+    update(&mut tracker, "file manual", Reading::Value(-50));
+    assert_eq!(inputs(&commands), [Input::Priority(1)]);
+    assert_eq!(tracker.report("VI_1").1, -110);
+    update(&mut tracker, "interface eth2", Reading::Down);
+    assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
+    assert_eq!(tracker.preview(&settings, 200), (true, 90));
+}
+
+#[test]
+fn administrators_priority_is_the_base_of_the_weights() {
+    let (mut tracker, commands) = tracker();
+    tracker.set(RouterId::new(3, 1), &instance("{ script = \"web\", weight = -60 }"), 100);
+    update(&mut tracker, "script web", Reading::Down);
+    assert_eq!(inputs(&commands), [Input::Priority(40)]);
+    tracker.instances.get_mut("VI_1").expect("tracked").base = 200;
+    tracker.tell("VI_1");
+    assert_eq!(inputs(&commands), [Input::Priority(140)]);
+}
+
+/// The states of objects that are still tracked survive new settings.
+#[test]
+fn new_settings_keep_the_states_of_known_objects() {
+    let (mut tracker, commands) = tracker();
+    let router = RouterId::new(3, 1);
+    tracker.set(router, &instance("{ script = \"web\", weight = -60 }"), 100);
+    update(&mut tracker, "script web", Reading::Down);
+    assert_eq!(inputs(&commands), [Input::Priority(40)]);
+    tracker.set(router, &instance("{ script = \"web\", weight = -20 }"), 100);
+    assert_eq!(inputs(&commands), [Input::Priority(80)]);
+    tracker.set(router, &instance("{ script = \"web\" }"), 100);
+    assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking), Input::Priority(100)]);
+    tracker.set(router, &instance(""), 100);
+    assert_eq!(inputs(&commands), [Input::Clear(Impediment::Tracking)]);
+    tracker.start();
+    assert!(tracker.objects.is_empty(), "no object is tracked any more");
+}
