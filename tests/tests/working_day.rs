@@ -111,11 +111,11 @@ fn client_never_waits_for_a_timeout_during_planned_changes() {
     wait_for_state(&two, "master", TIMEOUT).expect("node 2 is master");
     two.stop().expect("stop node 2");
     wait(&one, "master", 180);
-    let probes = prober.stop().expect("pinged");
+    let pings = prober.stop().expect("pinged");
     one.stop().expect("stop node 1");
 
-    let (_, outage) = probes.longest_gap().expect("replies");
-    assert!(outage < MASTER_DOWN, "{outage:?} without a reply, {} of {} lost", probes.lost(), probes.sent());
+    let (_, outage) = pings.longest_gap().expect("replies");
+    assert!(outage < MASTER_DOWN, "{outage:?} without a reply, {} of {} lost", pings.lost(), pings.sent());
     let notified = fs::read_to_string(directory.join("notified")).expect("notified");
     let states: Vec<_> = notified.lines().collect();
     let expected = ["BACKUP", "MASTER", "FAULT", "BACKUP", "MASTER", "BACKUP", "MASTER", "STOP"];
