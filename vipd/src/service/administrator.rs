@@ -160,7 +160,7 @@ impl Administrator {
     /// not known yet. Call before the engine starts.
     pub(super) fn prepare(&mut self) {
         for running in self.running.values() {
-            self.tracker.set(running.id, &running.settings, running.settings.router.priority);
+            self.tracker.add(running.id, &running.settings);
         }
         for name in self.drained.names() {
             if let Some(running) = self.running.get(name) {
@@ -294,7 +294,7 @@ impl Administrator {
             running.priority = running.kept_priority(&settings);
             running.settings = Arc::clone(&settings);
             let base = running.priority.unwrap_or(settings.router.priority);
-            self.tracker.set(running.id, &settings, base);
+            self.tracker.change(running.id, &settings, base);
             changed.push((running.id, settings));
         }
         for gone in &removed {

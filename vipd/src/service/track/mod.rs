@@ -66,6 +66,9 @@ struct Tracking {
     /// Configured priority, or that of an administrator.
     base: u8,
     objects: Vec<(ObjectId, Option<i16>)>,
+    /// Whether objects count as up until they are read for the first time. Otherwise, a reload that adds an
+    /// object would put a running instance into Fault for a moment.
+    assumes_up: bool,
     priority: u8,
     is_fault: bool,
 }
@@ -128,20 +131,25 @@ impl SharedTracker {
         self.lock().preview(settings, base)
     }
 
-    /// Begins to track the objects of an instance, or those of its new settings. Call
-    /// [`start`](Self::start) afterwards.
-    pub(super) fn set(&self, router: RouterId, settings: &Instance, base: u8) {
-        self.lock().set(router, settings, base);
+    /// Begins to track the objects of an instance that has not started yet. Call [`start`](Self::start)
+    /// afterwards.
+    pub(super) fn add(&self, router: RouterId, settings: &Instance) {
+        let base = settings.router.priority;
+        self.lock().set(router, settings, base, (false, base), false);
+    }
+
+    /// Tracks what the new settings of a running instance say. Call [`start`](Self::start) afterwards.
+    pub(super) fn change(&self, router: RouterId, settings: &Instance, base: u8) {
+        self.lock().change(router, settings, base);
     }
 
     /// Begins to track the objects of an instance that a reload has added with what
     /// [`preview`](Self::preview) returned.
     pub(super) fn set_added(&self, router: RouterId, settings: &Instance) {
         let mut tracker = self.lock();
-        let (is_fault, priority) = tracker.preview(settings, settings.router.priority);
-        let known = Tracking { router, base: 0, objects: Vec::new(), priority, is_fault };
-        tracker.instances.insert(settings.name.clone(), known);
-        tracker.set(router, settings, settings.router.priority);
+        let base = settings.router.priority;
+        let known = tracker.preview(settings, base);
+        tracker.set(router, settings, base, known, false);
     }
 
     /// Stops tracking the objects of an instance.
@@ -187,9 +195,13 @@ impl Readings {
 }
 
 impl Tracker {
-    fn effect(&self, objects: &[(ObjectId, Option<i16>)]) -> Effect {
-        let reading = |id| self.objects.get(id).and_then(|object| object.reading);
-        Effect::of(objects.iter().map(|(id, weight)| (*weight, reading(id))))
+    fn effect(&self, tracking: &Tracking) -> Effect {
+        let effect_of = |(id, weight): &(ObjectId, Option<i16>)| {
+            let reading = self.objects.get(id).and_then(|object| object.reading);
+            let assumed = (tracking.assumes_up && weight.is_none()).then_some(Reading::Up);
+            (*weight, reading.or(assumed))
+        };
+        Effect::of(tracking.objects.iter().map(effect_of))
     }
 
     fn preview(&self, settings: &Instance, base: u8) -> (bool, u8) {
@@ -201,18 +213,24 @@ impl Tracker {
         (effect.is_fault, priority::effective(base, [effect.sum]))
     }
 
-    fn set(&mut self, router: RouterId, settings: &Instance, base: u8) {
-        let known = self.instances.remove(&settings.name).filter(|known| known.router == router);
-        let (is_fault, priority) = match &known {
-            Some(known) => (known.is_fault, known.priority),
-            None => (false, settings.router.priority),
-        };
+    /// Tracks what an instance is configured to track. `known` is what the engine has been told: whether the
+    /// router is in Fault because of its objects, and its priority.
+    fn set(&mut self, router: RouterId, settings: &Instance, base: u8, known: (bool, u8), assumes_up: bool) {
+        let (is_fault, priority) = known;
         let object =
             |track: &Track| (self.object(Source::of(&track.object, settings.router.family)), track.weight);
         let objects = settings.track.iter().map(object).collect();
-        let tracking = Tracking { router, base, objects, priority, is_fault };
+        let tracking = Tracking { router, base, objects, assumes_up, priority, is_fault };
         self.instances.insert(settings.name.clone(), tracking);
         self.tell(&settings.name);
+    }
+
+    fn change(&mut self, router: RouterId, settings: &Instance, base: u8) {
+        let known = self
+            .instances
+            .get(&settings.name)
+            .map_or((false, settings.router.priority), |known| (known.is_fault, known.priority));
+        self.set(router, settings, base, known, true);
     }
 
     /// Returns the object with this source, which is added if it is new.
@@ -238,7 +256,7 @@ impl Tracker {
     /// Tells the engine what has changed for an instance.
     fn tell(&mut self, instance: &str) {
         let Some(tracking) = self.instances.get(instance) else { return };
-        let (router, effect) = (tracking.router, self.effect(&tracking.objects));
+        let (router, effect) = (tracking.router, self.effect(tracking));
         let priority = priority::effective(tracking.base, [effect.sum]);
         let mut inputs = Vec::new();
         if effect.is_fault && !tracking.is_fault {
@@ -366,7 +384,7 @@ impl Tracker {
                 changes: object.changes,
             })
         });
-        (objects.collect(), self.effect(&tracking.objects).sum)
+        (objects.collect(), self.effect(tracking).sum)
     }
 }
 

@@ -53,7 +53,7 @@ fn engine_is_told_only_what_has_changed() {
     let settings =
         instance("{ interface = \"eth2\" }, { script = \"web\", weight = -60 }, { file = \"manual\" }");
     assert_eq!(tracker.preview(&settings, 100), (true, 100), "eth2 is not known yet");
-    tracker.set(RouterId::new(3, 1), &settings, 100);
+    tracker.set(RouterId::new(3, 1), &settings, 100, (false, 100), false);
     assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
     let changes = update(&mut tracker, "interface eth2", Reading::Up);
     assert_eq!(changes.len(), 1);
@@ -75,7 +75,13 @@ fn engine_is_told_only_what_has_changed() {
 #[test]
 fn administrators_priority_is_the_base_of_the_weights() {
     let (mut tracker, commands) = tracker();
-    tracker.set(RouterId::new(3, 1), &instance("{ script = \"web\", weight = -60 }"), 100);
+    tracker.set(
+        RouterId::new(3, 1),
+        &instance("{ script = \"web\", weight = -60 }"),
+        100,
+        (false, 100),
+        false,
+    );
     update(&mut tracker, "script web", Reading::Down);
     assert_eq!(inputs(&commands), [Input::Priority(40)]);
     tracker.instances.get_mut("VI_1").expect("tracked").base = 200;
@@ -88,15 +94,29 @@ fn administrators_priority_is_the_base_of_the_weights() {
 fn new_settings_keep_the_states_of_known_objects() {
     let (mut tracker, commands) = tracker();
     let router = RouterId::new(3, 1);
-    tracker.set(router, &instance("{ script = \"web\", weight = -60 }"), 100);
+    tracker.set(router, &instance("{ script = \"web\", weight = -60 }"), 100, (false, 100), false);
     update(&mut tracker, "script web", Reading::Down);
     assert_eq!(inputs(&commands), [Input::Priority(40)]);
-    tracker.set(router, &instance("{ script = \"web\", weight = -20 }"), 100);
+    tracker.change(router, &instance("{ script = \"web\", weight = -20 }"), 100);
     assert_eq!(inputs(&commands), [Input::Priority(80)]);
-    tracker.set(router, &instance("{ script = \"web\" }"), 100);
+    tracker.change(router, &instance("{ script = \"web\" }"), 100);
     assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking), Input::Priority(100)]);
-    tracker.set(router, &instance(""), 100);
+    tracker.change(router, &instance(""), 100);
     assert_eq!(inputs(&commands), [Input::Clear(Impediment::Tracking)]);
     tracker.start();
     assert!(tracker.objects.is_empty(), "no object is tracked any more");
+}
+
+/// A master must not resign because a reload has added an object that has not been read yet.
+#[test]
+fn object_added_to_a_running_instance_counts_as_up_until_it_is_read() {
+    let (mut tracker, commands) = tracker();
+    let router = RouterId::new(3, 1);
+    tracker.set(router, &instance(""), 100, (false, 100), false);
+    tracker.change(router, &instance("{ interface = \"eth2\" }, { interface = \"eth3\", weight = 50 }"), 100);
+    assert_eq!(inputs(&commands), []);
+    update(&mut tracker, "interface eth3", Reading::Up);
+    assert_eq!(inputs(&commands), [Input::Priority(150)]);
+    update(&mut tracker, "interface eth2", Reading::Down);
+    assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
 }
