@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use vipd_tests::agent::Agent;
+use vipd_tests::agent::{Agent, AgentKind};
 use vipd_tests::binary::vipd;
 use vipd_tests::capture::Capture;
 use vipd_tests::control::{Reply, change, reload, stats, status, wait_for_state};
@@ -322,6 +323,51 @@ fn drained_instance_stays_drained_after_reload_and_restart() {
     let unknown = change(&agent, &json!({ "command": "drain", "instances": ["VI_9"] }));
     let error = format!("{:#}", unknown.expect_err("no such instance"));
     assert!(error.contains("no instance is named \"VI_9\""), "{error}");
+}
+
+/// Runs a `vipd` command on node 1 as an unprivileged user in one group. Returns its standard error.
+fn run_as(lab: &Lab, group: u32, arguments: &[&str]) -> Result<String, String> {
+    let AgentKind::Vipd(program) = vipd().unwrap() else { panic!("it is vipd") };
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", &format!("--regid={group}"), "--clear-groups"])
+        .arg(program)
+        .args(arguments);
+    command.args(["--runtime-dir", &Agent::runtime_dir().display().to_string()]);
+    let output = lab.host(ONE).unwrap().run(move || anyhow::Ok(command.output()?)).unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    if output.status.success() { Ok(text) } else { Err(text) }
+}
+
+/// Group 1 (daemon) may query, group 2 (bin) may change, and others may do nothing. A reload changes the
+/// rules.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn groups_decide_who_may_query_and_change_the_agent() {
+    let lab = Lab::new(1).unwrap();
+    let instances = configuration(&[Settings::new(51)]);
+    let control = "[control]\nread_group = \"daemon\"\nadmin_group = \"bin\"\n";
+    let text = format!("{instances}{control}");
+    let mut agent = Agent::with_configuration(&lab, ONE, vipd().unwrap(), text).unwrap();
+    agent.start().unwrap();
+    wait_for_vrid(&agent, 51, "master").unwrap();
+    assert_eq!(run_as(&lab, 1, &["status"]), Ok(String::new()));
+    assert_eq!(run_as(&lab, 2, &["status"]), Ok(String::new()));
+    let refused = run_as(&lab, 3, &["status"]).expect_err("not in a group");
+    assert!(refused.contains("user 65534 may not query the agent"), "{refused}");
+    let refused = run_as(&lab, 1, &["drain"]).expect_err("not an administrator");
+    assert!(
+        refused.contains("user 65534 may not change the agent") && refused.contains("group bin"),
+        "{refused}"
+    );
+    assert_eq!(run_as(&lab, 2, &["drain"]), Ok(String::new()));
+    wait_for_vrid(&agent, 51, "fault").unwrap();
+    // Without the table, only root may do anything.
+    agent.configure(instances).unwrap();
+    assert_eq!(reload(&agent).unwrap(), ["control: access to the control socket changed"]);
+    for group in [1, 2] {
+        run_as(&lab, group, &["status"]).expect_err("the socket is closed to others");
+    }
 }
 
 /// The master with the higher priority gives mastership away, and gets it back when its successor does
