@@ -5,8 +5,9 @@
 //! meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -97,6 +98,38 @@ pub(super) struct Agent {
     /// The present states of the instances.
     pub(super) latest: Latest,
     pub(super) tracker: SharedTracker,
+    pub(super) configured: Configured,
+}
+
+/// The instances whose VIPs may be on the interfaces. Needed if the engine fails.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Configured(Arc<Mutex<Vec<Arc<Instance>>>>);
+
+impl Configured {
+    /// Adds instances before the engine is told about them.
+    pub(super) fn add(&self, instances: &[Arc<Instance>]) {
+        self.lock().extend_from_slice(instances);
+    }
+
+    /// Keeps only these instances. The engine has removed the VIPs of the others.
+    fn replace(&self, instances: &[Arc<Instance>]) {
+        *self.lock() = instances.to_vec();
+    }
+
+    /// Returns the names of the interfaces and the VIPs of all instances.
+    pub(super) fn interfaces_and_vips(&self) -> (Vec<String>, Vec<IpAddr>) {
+        let instances = self.lock();
+        let devices = |one: &Arc<Instance>| -> Vec<String> {
+            let others = one.placements.iter().filter_map(|placement| placement.interface.clone());
+            others.chain([one.interface.clone()]).collect()
+        };
+        let vips = instances.iter().flat_map(|one| one.router.all_addresses()).map(|vip| vip.address);
+        (instances.iter().flat_map(devices).collect(), vips.collect())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Instance>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The configuration in use, and the changes to it.
@@ -111,6 +144,7 @@ pub(super) struct Administrator {
     /// The present states of the instances.
     latest: Latest,
     tracker: SharedTracker,
+    configured: Configured,
     orders: mpsc::Receiver<Order>,
     phase: Phase,
 }
@@ -137,7 +171,8 @@ impl Administrator {
         roster: impl Iterator<Item = (RouterId, Arc<Instance>)>,
         agent: Agent,
     ) -> (Self, Orders) {
-        let Agent { sizes, engine, drained, latest, tracker } = agent;
+        let Agent { sizes, engine, drained, latest, tracker, configured } = agent;
+        configured.add(&config.instances);
         let (sender, orders) = mpsc::channel(ORDERS);
         let running =
             roster.map(|(id, settings)| (settings.name.clone(), Running { id, settings, priority: None }));
@@ -150,6 +185,7 @@ impl Administrator {
             drained,
             latest,
             tracker,
+            configured,
             orders,
             phase: Phase::Idle,
         };
@@ -279,6 +315,7 @@ impl Administrator {
             let groups = self.config.groups.clone();
             return Some(Step::Reloaded(Reloaded { control, groups, ..Reloaded::default() }));
         }
+        self.configured.add(&config.instances);
         let (reply, answer) = oneshot::channel();
         self.engine.send(Command::Reload { changes, reply });
         self.phase = Phase::Applying { answer, author, next: Box::new((config, plan)) };
@@ -310,6 +347,7 @@ impl Administrator {
             tracing::warn!(%error, "cannot store which instances are drained");
         }
         self.tracker.start();
+        self.configured.replace(&config.instances);
         let control = config.control.clone();
         self.config = config;
         finish(author, Ok(ChangeReport { changes: plan.lines }));
@@ -425,5 +463,35 @@ fn finish(author: Author, outcome: Outcome) {
     if let Author::Client(_, reply) = author {
         // The client may have disconnected.
         let _ = reply.send(outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instances(vip: &str, dev: &str) -> Vec<Arc<Instance>> {
+        let text = format!(
+            "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\n\
+             virtual_addresses = [{{ address = \"{vip}\", dev = \"{dev}\" }}]\n"
+        );
+        Config::parse(&text, "vipd.toml").expect("a valid configuration").instances
+    }
+
+    /// If the engine fails during a reload, the VIPs of both configurations may be present.
+    #[test]
+    fn vips_of_both_configurations_are_known_while_a_reload_is_in_progress() {
+        let configured = Configured::default();
+        let (old, new) = (instances("10.0.0.1", "eth1"), instances("10.0.0.2", "eth2"));
+        configured.add(&old);
+        configured.add(&new);
+        let [one, two] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
+        let (interfaces, vips) = configured.interfaces_and_vips();
+        assert_eq!(
+            (interfaces, vips),
+            (["eth1", "eth0", "eth2", "eth0"].map(str::to_owned).to_vec(), vec![one, two])
+        );
+        configured.replace(&new);
+        assert_eq!(configured.interfaces_and_vips().1, [two]);
     }
 }

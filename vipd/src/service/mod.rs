@@ -63,7 +63,7 @@ use crate::netlink::{Macvlans, Requests};
 use crate::process::{AgentLock, InterfaceClaim, Signals};
 use crate::xdp::{self, Kernel, Loaded, Rows, Sizes, Verbosity};
 
-use administrator::{Administrator, Agent};
+use administrator::{Administrator, Agent, Configured};
 use drained::Drained;
 use events::{EventLog, Recorder};
 use link_io::LinkOpener;
@@ -124,7 +124,6 @@ pub fn run(
 
     let opener = LinkOpener::new(kernel, macvlans, claims);
     let topology = topology(config, sizes)?;
-    let names: Vec<String> = topology.links.iter().map(|(_, link)| link.name.clone()).collect();
     let to_open = topology.links.iter().filter(|(_, link)| !link.is_virtual_mac());
     let has_single_link = to_open.count() == 1;
     let roster = topology.routers.iter();
@@ -141,8 +140,15 @@ pub fn run(
     let (tracker, readings) = SharedTracker::new(handle.clone());
     let running = roster.iter().map(|(id, _, settings)| (*id, Arc::clone(settings)));
     let drained = Drained::load(runtime_dir.path());
-    let agent =
-        Agent { sizes, engine: handle.clone(), drained, latest: latest.clone(), tracker: tracker.clone() };
+    let configured = Configured::default();
+    let agent = Agent {
+        sizes,
+        engine: handle.clone(),
+        drained,
+        latest: latest.clone(),
+        tracker: tracker.clone(),
+        configured: configured.clone(),
+    };
     let (mut administrator, orders) = Administrator::new(path.to_owned(), config.clone(), running, agent);
     administrator.prepare();
     let events = EventLog::new();
@@ -199,8 +205,8 @@ pub fn run(
         Ok(Remaining { vips, .. }) if vips.is_empty() => Ok(()),
         Ok(Remaining { interfaces, vips }) => withdraw(interfaces, vips),
         Err(_) => {
-            let vips = config.instances.iter().flat_map(|one| one.router.all_addresses());
-            withdraw(&names, &vips.map(|vip| vip.address).collect::<Vec<IpAddr>>())
+            let (interfaces, vips) = configured.interfaces_and_vips();
+            withdraw(&interfaces, &vips)
         }
     };
     let served =

@@ -319,7 +319,7 @@ mod tests {
     use crate::engine::link_io::LinkIo;
     use crate::engine::link_spec::{LinkSpec, XdpEntry};
     use crate::process::raise;
-    use crate::service::administrator::Agent;
+    use crate::service::administrator::{Agent, Configured};
     use crate::service::bus::bus;
     use crate::service::drained::Drained;
     use crate::service::events::EventLog;
@@ -423,6 +423,7 @@ mod tests {
             drained,
             latest: transitions.latest(),
             tracker: tracker.clone(),
+            configured: Configured::default(),
         };
         let (administrator, orders) = Administrator::new(path, config, std::iter::empty(), agent);
         let supervisor = Supervisor {
