@@ -22,6 +22,7 @@
 mod administrator;
 pub(crate) mod bus;
 mod changes;
+mod configured;
 mod difference;
 mod drained;
 mod events;
@@ -63,7 +64,8 @@ use crate::netlink::{Macvlans, Requests};
 use crate::process::{AgentLock, InterfaceClaim, Signals};
 use crate::xdp::{self, Kernel, Loaded, Rows, Sizes, Verbosity};
 
-use administrator::{Administrator, Agent, Configured};
+use administrator::{Administrator, Agent};
+use configured::Configured;
 use drained::Drained;
 use events::{EventLog, Recorder};
 use link_io::LinkOpener;

@@ -319,8 +319,9 @@ mod tests {
     use crate::engine::link_io::LinkIo;
     use crate::engine::link_spec::{LinkSpec, XdpEntry};
     use crate::process::raise;
-    use crate::service::administrator::{Agent, Configured};
+    use crate::service::administrator::Agent;
     use crate::service::bus::bus;
+    use crate::service::configured::Configured;
     use crate::service::drained::Drained;
     use crate::service::events::EventLog;
     use crate::xdp::{Framing, Preference, Sizes};
