@@ -231,6 +231,10 @@ impl LinkWork for LinkOpener {
         changed
     }
 
+    fn has_unjoined(&self) -> bool {
+        self.open.values().any(|open| !open.unjoined.is_empty())
+    }
+
     fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) {
         for spec in specs {
             self.check_xdp(spec.ifindex, &spec.name);

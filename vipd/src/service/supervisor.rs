@@ -371,6 +371,10 @@ mod tests {
             Vec::new()
         }
 
+        fn has_unjoined(&self) -> bool {
+            false
+        }
+
         fn check<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) {}
 
         fn close(&mut self, _ifindex: u32) {}

@@ -29,6 +29,8 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Interval of the checks for lost group memberships and for XDP programs of other applications.
 const CHECK: Duration = Duration::from_secs(60);
+/// Interval of the attempts to join multicast groups that could not be joined.
+const JOIN_RETRY: Duration = Duration::from_secs(5);
 
 /// The operations of the worker thread. Each call may block for seconds.
 pub(crate) trait LinkWork: Send + 'static {
@@ -37,6 +39,8 @@ pub(crate) trait LinkWork: Send + 'static {
     /// Restores the multicast memberships of open links that the kernel has dropped. Returns the
     /// links whose set of groups that cannot be joined has changed, which must be opened again.
     fn renew_groups<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec>;
+    /// Returns whether a group of an open link could not be joined.
+    fn has_unjoined(&self) -> bool;
     /// Reports XDP programs that run before vipd's program on open links.
     fn check<'a>(&mut self, specs: impl IntoIterator<Item = &'a LinkSpec>);
     /// Undoes [`open`](Self::open), but keeps the macvlans. The interface may no longer exist.
@@ -158,6 +162,9 @@ impl<W: LinkWork> State<W> {
             if now >= check_at {
                 self.check();
                 check_at = now + CHECK;
+            }
+            if self.work.has_unjoined() {
+                check_at = check_at.min(now + JOIN_RETRY);
             }
             self.retry(now);
         }
@@ -300,6 +307,10 @@ mod tests {
 
         fn renew_groups<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) -> Vec<LinkSpec> {
             Vec::new()
+        }
+
+        fn has_unjoined(&self) -> bool {
+            false
         }
 
         fn check<'a>(&mut self, _specs: impl IntoIterator<Item = &'a LinkSpec>) {}
