@@ -303,6 +303,9 @@ fn capabilities_of_the_systemd_unit_suffice() {
         ("CAP_NET_RAW", CapabilitySet::NET_RAW),
         ("CAP_SYS_NICE", CapabilitySet::SYS_NICE),
         ("CAP_IPC_LOCK", CapabilitySet::IPC_LOCK),
+        ("CAP_SETUID", CapabilitySet::SETUID),
+        ("CAP_SETGID", CapabilitySet::SETGID),
+        ("CAP_KILL", CapabilitySet::KILL),
     ];
     let kept = granted.split_whitespace().fold(CapabilitySet::empty(), |kept, name| {
         kept | known

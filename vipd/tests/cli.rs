@@ -46,7 +46,7 @@ fn reply_with(line: &'static str) -> TempDir {
 
 const STATS: &str = "{\"global\":{\"checksum-errors\":0,\"version-errors\":0,\"vrid-errors\":0,\"ip-ttl-errors\":0,\
     \"vipd:fragments-passed\":0,\"vipd:destination-passed\":0,\"vipd:unparsable-passed\":0,\"vipd:ring-full\":0,\
-    \"vipd:events-dropped\":0,\"vipd:netlink-overruns\":0,\"vipd:engine-wakeups\":0},\"instances\":[]}\n";
+    \"vipd:events-dropped\":0,\"vipd:netlink-overruns\":0,\"vipd:engine-wakeups\":0,\"vipd:fifo-dropped\":0},\"instances\":[]}\n";
 
 #[test]
 fn check_accepts_a_valid_file() {
@@ -102,7 +102,10 @@ fn check_accepts_the_examples() {
         checked.push(path.file_name().expect("name").to_string_lossy().into_owned());
     }
     checked.sort();
-    assert_eq!(checked, ["dual-stack.toml", "unicast.toml", "vipd.toml", "virtual-mac.toml"]);
+    assert_eq!(
+        checked,
+        ["dual-stack.toml", "tracking.toml", "unicast.toml", "vipd.toml", "virtual-mac.toml"]
+    );
 }
 
 #[test]

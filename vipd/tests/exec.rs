@@ -61,7 +61,7 @@ fn limit_on_open_files_is_the_usual_one() {
 #[test]
 fn command_that_cannot_be_run_is_named() {
     let output = exec("", &["/nonexistent", "argument"]);
-    assert_output(&output, 126, "", "cannot run /nonexistent: No such file or directory (os error 2)\n");
+    assert_output(&output, 126, "", "/nonexistent cannot be run: No such file or directory (os error 2)\n");
     let output = exec("no-such-user", &["/bin/true"]);
     assert_output(&output, 126, "", "user no-such-user does not exist\n");
 }

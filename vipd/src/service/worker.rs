@@ -28,7 +28,7 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Maximum delay before a retry.
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Interval of the checks for lost group memberships and for XDP programs of other applications.
-const CHECK: Duration = Duration::from_secs(60);
+const CHECK: Duration = Duration::from_secs(30);
 /// Interval of the attempts to join multicast groups that could not be joined.
 const JOIN_RETRY: Duration = Duration::from_secs(5);
 

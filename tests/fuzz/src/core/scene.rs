@@ -19,9 +19,9 @@ pub(super) const KINDS: [Impediment; 8] = [
     Impediment::PrimaryAddress,
     Impediment::AddressInterface,
     Impediment::Tracking,
-    Impediment::Group,
     Impediment::Administrator,
     Impediment::Drained,
+    Impediment::Group,
 ];
 
 const FAULTS: [Fault; 11] = [
