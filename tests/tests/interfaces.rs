@@ -138,8 +138,10 @@ fn discarded_adverts_are_logged_at_debug_level() -> TestResult {
     agent.set_env("VIPD_LOG", "debug");
     agent.start()?;
     let injector = Injector::open(lab.host(PEER)?)?;
-    injector.send(&Advert { ttl: 254, ..PEER.advert(Version::V3, 51, 254) }.frame())?;
+    let invalid = Advert { ttl: 254, ..PEER.advert(Version::V3, 51, 254) }.frame();
     try_wait_until("the discarded advert to be logged", TIMEOUT, || {
+        // Until the BPF program is attached, adverts are not seen.
+        injector.send(&invalid)?;
         Ok(agent.log().iter().any(|line| line.text.contains("vrid 51") && line.text.contains("discarded")))
     })
     .with_context(|| format!("{:#?}", agent.log()))?;
