@@ -1,7 +1,9 @@
 //! The configuration and the state of instances change while the agent runs.
 
 use std::fmt::Write as _;
+use std::fs::{self, Permissions};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::Duration;
 
@@ -327,7 +329,13 @@ fn drained_instance_stays_drained_after_reload_and_restart() {
 
 /// Runs a `vipd` command on node 1 as an unprivileged user in one group. Returns its standard error.
 fn run_as(lab: &Lab, group: u32, arguments: &[&str]) -> Result<String, String> {
-    let AgentKind::Vipd(program) = vipd().unwrap() else { panic!("it is vipd") };
+    let AgentKind::Vipd(built) = vipd().unwrap() else { panic!("it is vipd") };
+    // The user may not have access to the directory that it was built in.
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("vipd");
+    fs::copy(built, &program).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid=65534", &format!("--regid={group}"), "--clear-groups"])

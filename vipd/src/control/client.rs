@@ -118,7 +118,7 @@ impl Client {
         let mut request = serde_json::to_vec(&Request::Events { follow })?;
         request.push(b'\n');
         let mut stream = self.connect().map_err(explain)?;
-        stream.write_all(&request).map_err(explain)?;
+        send(&mut stream, &request).map_err(explain)?;
         if follow {
             stream.set_read_timeout(None).map_err(explain)?;
         }
@@ -149,10 +149,12 @@ impl Client {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         let mut stream = self.connect()?;
-        stream.write_all(&line)?;
+        send(&mut stream, &line)?;
         let mut reply = Vec::new();
-        BufReader::new(stream.take(MAX_REPLY_BYTES)).read_until(b'\n', &mut reply)?;
-        Ok(reply)
+        match BufReader::new(stream.take(MAX_REPLY_BYTES)).read_until(b'\n', &mut reply) {
+            Err(error) if reply.is_empty() => Err(error),
+            _ => Ok(reply),
+        }
     }
 
     /// Connects with a timeout. `UnixStream::connect` would wait forever for an agent that has
@@ -174,5 +176,14 @@ impl Client {
             io::ErrorKind::InvalidInput => ClientError::PathTooLong(directory),
             _ => ClientError::System { directory, cause },
         }
+    }
+}
+
+/// Sends a request. Succeeds if the agent has already closed the connection, because an agent that rejects
+/// a client sends the reason without waiting for the request, and the reason can still be read.
+fn send(stream: &mut UnixStream, request: &[u8]) -> io::Result<()> {
+    match stream.write_all(request) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
     }
 }
