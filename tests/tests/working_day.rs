@@ -26,7 +26,7 @@ fn configuration(priority: u8, second_vip: bool, directory: &Path) -> String {
     let more = if second_vip { ", \"192.168.122.51/24\"" } else { "" };
     let directory = directory.display();
     format!(
-        "[[script]]\nname = \"service\"\ncommand = [\"{directory}/check\"]\ninterval = \"200ms\"\n\
+        "[[script]]\nname = \"service\"\ncommand = [\"{directory}/check\"]\ninterval = \"200ms\"\ntimeout = \"20s\"\n\
          [[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 51\npriority = {priority}\n\
          virtual_addresses = [\"{VIP}/24\"{more}]\ntrack = [{{ script = \"service\", weight = -150 }}]\n\
          notify = {{ any = [\"{directory}/notify\"] }}\n"
