@@ -138,8 +138,8 @@ fn measure_load(
     length: Duration,
     stopped: &AtomicBool,
 ) -> Result<Vec<Figure>> {
-    // Wait until every router has received an advert.
-    thread::sleep(Duration::from_secs(1));
+    // The work of the start has its own figure.
+    thread::sleep(REST);
     let load = |agent: &Agent| -> Result<f64> {
         let before = cpu::of_process(agent.pid()?)?;
         thread::sleep(length);
