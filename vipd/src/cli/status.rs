@@ -17,7 +17,7 @@ pub(super) fn run(args: &StatusArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Renders the table, with notes that explain faults and missing VIPs.
+/// Renders the table, with notes that explain faults, missing VIPs and missing routes.
 pub(super) fn render(report: &StatusReport) -> String {
     let mut table = Table::new(&[
         ("NAME", Align::Left),
@@ -46,6 +46,9 @@ pub(super) fn render(report: &StatusReport) -> String {
                 format!("missing: {missing}; the kernel refused to add them; see the log"),
                 BAD,
             ));
+        }
+        for route in &instance.missing_routes {
+            table.note(Cell::styled(format!("missing: {route}"), BAD));
         }
     }
     table.render()

@@ -54,12 +54,19 @@ pub(super) fn family_name(family: Family) -> &'static str {
 
 /// Reads an interface name. Rejects `lo` and names that the kernel does not allow.
 pub(super) fn interface(value: &Value<'_>) -> Result<String, Rejection> {
-    let (key, name) = (value.key(), value.string()?);
+    let name = any_interface(value)?;
     if name == "lo" {
+        let key = value.key();
         return Err(value.rejected_because(format!(
             "{key} is \"lo\"; no other host is reachable through the loopback interface; use the interface that faces the hosts"
         )));
     }
+    Ok(name)
+}
+
+/// Reads an interface name. Rejects names that the kernel does not allow.
+pub(super) fn any_interface(value: &Value<'_>) -> Result<String, Rejection> {
+    let (key, name) = (value.key(), value.string()?);
     let forbidden = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
     if !(1..=15).contains(&name.len()) || name.contains(forbidden) || name == "." || name == ".." {
         return Err(value.rejected_because(format!(

@@ -9,7 +9,8 @@ use super::section::instance::Draft;
 use super::settings::Transport;
 use crate::vrrp::config::{Family, PRIORITY_OWNER};
 
-/// What a configuration is checked against. Interfaces that do not exist cause no warnings.
+/// What a configuration is checked against. Apart from those of routes, interfaces that do not exist cause
+/// no warnings.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
     /// The interfaces by name.
@@ -28,8 +29,16 @@ pub struct Interface {
 }
 
 impl Machine {
-    /// Warns about instances that will be in Fault on this machine.
+    /// Warns about instances that will be in Fault on this machine, and about routes that cannot be added.
     pub(super) fn check(&self, drafts: &[Draft], problems: &mut Collector<'_>) {
+        for dev in drafts.iter().flat_map(|draft| &draft.routing.devs) {
+            if !self.interfaces.is_empty() && !self.interfaces.contains_key(&dev.value) {
+                problems.warn(
+                    dev.at,
+                    format!("dev is {}, which does not exist; the route is added once it does", dev.value),
+                );
+            }
+        }
         for draft in drafts {
             let Some(interface) = &draft.interface else { continue };
             if let Some(found) = self.interfaces.get(&interface.value)

@@ -109,9 +109,9 @@ pub struct Instance {
     pub track: Vec<Track>,
     /// Commands for transitions.
     pub notify: Option<Arc<Notify>>,
-    /// Routes that exist while the instance is master. Empty: no key sets this field yet.
+    /// Routes that exist while the instance is master.
     pub routes: Vec<Route>,
-    /// Policy rules that exist while the instance is master. Empty: no key sets this field yet.
+    /// Policy rules that exist while the instance is master.
     pub rules: Vec<Rule>,
 }
 

@@ -1,9 +1,11 @@
 //! Notifications, groups, routes and rules of instances, and access to the control socket.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::settings::Scope;
 use super::track::{Track, User};
 
 /// Commands that run when an instance or a group changes state (`[instance.notify]`,
@@ -64,26 +66,142 @@ pub struct UserGroup {
     pub gid: u32,
 }
 
+/// A network: its address without bits after the prefix, and its prefix length.
+pub type Network = (IpAddr, u8);
+
+/// The main routing table (`RT_TABLE_MAIN`).
+pub const TABLE_MAIN: u32 = 254;
+
+/// Metric of IPv6 routes without a configured one (`IP6_RT_PRIO_USER`).
+pub const METRIC_IPV6: u32 = 1024;
+
 /// A route that exists while the instance is master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Destination: network address and prefix length (`to`).
-    pub to: (IpAddr, u8),
+    /// Destination (`to`).
+    pub to: Network,
     /// Next hop.
     pub via: Option<IpAddr>,
     /// Outgoing interface.
     pub dev: Option<String>,
-    /// Routing table; 254 is the main table.
+    /// Routing table, not 0.
     pub table: u32,
+    /// Metric. Lower numbers are preferred. Not 0 in IPv6.
+    pub metric: u32,
+    /// Source address of packets that the host itself sends.
+    pub source: Option<IpAddr>,
+    /// Scope of the destination; always [`Scope::Global`] in IPv6.
+    pub scope: Scope,
+    /// What happens to packets (`type`).
+    pub kind: RouteKind,
+    /// Whether the next hop is on the link, even if no prefix of the interface contains it.
+    pub onlink: bool,
 }
 
-/// A policy rule that exists while the instance is master.
+/// What happens to packets that use a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RouteKind {
+    /// They are forwarded.
+    #[default]
+    Unicast,
+    /// They are dropped silently.
+    Blackhole,
+    /// They are dropped, and the sender is told that the destination is unreachable.
+    Unreachable,
+    /// They are dropped, and the sender is told that an administrator prohibits them.
+    Prohibit,
+    /// The lookup continues with the next rule.
+    Throw,
+}
+
+/// A policy rule that exists while the instance is master. `None` matches all packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Source prefix: network address and prefix length (`from`).
-    pub from: Option<(IpAddr, u8)>,
-    /// Routing table that matching packets use.
+    /// Whether the rule is for IPv6.
+    pub is_ipv6: bool,
+    /// Source of packets.
+    pub from: Option<Network>,
+    /// Destination of packets.
+    pub to: Option<Network>,
+    /// Interface on which packets arrive.
+    pub iif: Option<String>,
+    /// Interface to which the sockets of local packets are bound.
+    pub oif: Option<String>,
+    /// Firewall mark and its mask.
+    pub fwmark: Option<(u32, u32)>,
+    /// Routing table that matching packets use, not 0.
     pub table: u32,
-    /// Preference of the rule. Lower numbers match first.
+    /// Preference of the rule, not 0. Lower numbers match first.
     pub priority: u32,
+}
+
+impl fmt::Display for RouteKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unicast => "unicast",
+            Self::Blackhole => "blackhole",
+            Self::Unreachable => "unreachable",
+            Self::Prohibit => "prohibit",
+            Self::Throw => "throw",
+        })
+    }
+}
+
+/// In the notation of `ip route`.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { to: (network, prefix), via, dev, table, metric, source, scope: _, kind, onlink } = self;
+        f.write_str("route ")?;
+        if *kind != RouteKind::Unicast {
+            write!(f, "{kind} ")?;
+        }
+        write!(f, "{network}/{prefix}")?;
+        if let Some(via) = via {
+            write!(f, " via {via}")?;
+        }
+        if let Some(dev) = dev {
+            write!(f, " dev {dev}")?;
+        }
+        if let Some(source) = source {
+            write!(f, " src {source}")?;
+        }
+        if *table != TABLE_MAIN {
+            write!(f, " table {table}")?;
+        }
+        if *metric != default_metric(*network) {
+            write!(f, " metric {metric}")?;
+        }
+        if *onlink { f.write_str(" onlink") } else { Ok(()) }
+    }
+}
+
+/// Returns the metric that the kernel gives a route without one.
+pub(super) fn default_metric(to: IpAddr) -> u32 {
+    if to.is_ipv6() { METRIC_IPV6 } else { 0 }
+}
+
+/// In the notation of `ip rule`.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { is_ipv6: _, from, to, iif, oif, fwmark, table, priority } = self;
+        f.write_str("rule")?;
+        if let Some((network, prefix)) = from {
+            write!(f, " from {network}/{prefix}")?;
+        }
+        if let Some((network, prefix)) = to {
+            write!(f, " to {network}/{prefix}")?;
+        }
+        if let Some(iif) = iif {
+            write!(f, " iif {iif}")?;
+        }
+        if let Some(oif) = oif {
+            write!(f, " oif {oif}")?;
+        }
+        match fwmark {
+            Some((mark, u32::MAX)) => write!(f, " fwmark {mark:#x}")?,
+            Some((mark, mask)) => write!(f, " fwmark {mark:#x}/{mask:#x}")?,
+            None => {}
+        }
+        write!(f, " table {table} priority {priority}")
+    }
 }

@@ -40,6 +40,10 @@ pub(super) enum Section {
     Control,
     /// `[[group]]`.
     Group,
+    /// An element of `routes`.
+    Route,
+    /// An element of `rules`.
+    Rule,
     /// An element of an array, which has no key of its own.
     Element,
 }
@@ -157,6 +161,8 @@ const PATH: Kind = Kind::Other("an absolute path");
 const GROUP: Kind = Kind::Other("the name of a group of users");
 const USER: Kind = Kind::Other("the name of a user");
 const CHECK_TIME: Kind = Kind::Duration(SECOND / 10, 86_400 * SECOND);
+const NETWORK: Kind = Kind::Other("a network with its prefix length, or an IPv4 or IPv6 address");
+const NUMBER: Kind = Kind::Other("an integer from 1 to 4294967295");
 const XDP_MODE: Kind = Kind::Choice(&["auto", "native", "generic"]);
 
 // id "name", allowed, default, example, doc, keepalived's keyword
@@ -227,6 +233,10 @@ schema! {
             "`[]`", "[\"192.0.2.20/24\"]", "VIPs of either family that are not advertised", "`virtual_ipaddress_excluded`";
         TRACK "track", Kind::Other("an array of tables"), "`[]`", "[{ interface = \"eth2\", weight = -50 }]",
             "objects whose failure lowers the priority or causes a fault", "`track_interface`, `track_script`, `track_process`, `track_file`";
+        ROUTES "routes", Kind::Other("an array of tables"), "`[]`", "[{ to = \"0.0.0.0/0\", via = \"192.0.2.1\", table = 100 }]",
+            "routes that exist while the router is master", "`virtual_routes`";
+        RULES "rules", Kind::Other("an array of tables"), "`[]`", "[{ from = \"192.0.2.10\", table = 100, priority = 100 }]",
+            "policy rules that exist while the router is master", "`virtual_rules`";
         NOTIFY "notify", Kind::Other("a table"), "none", "{ any = [\"/etc/vipd/notify\"] }", "commands that run when the state changes", "`notify`, `notify_master` …";
         GARP "garp", Kind::Other("a table"), "", "{ repeat = 5 }", "how VIPs are announced", "";
     }
@@ -319,7 +329,37 @@ schema! {
         READ_GROUP "read_group", GROUP, "none", "\"adm\"", "group whose members may run `status`, `stats` and `events`", "";
         ADMIN_GROUP "admin_group", GROUP, "none", "\"vipd-admin\"", "group whose members may also run `reload`, `drain`, `undrain`, `failover` and `priority`", "";
     }
+    Route {
+        ROUTE_TO "to", NETWORK, "required", "\"10.0.0.0/8\"",
+            "destination; `\"0.0.0.0/0\"` or `\"::/0\"` for a default route", "the first word";
+        ROUTE_VIA "via", HOST, "none", "\"192.0.2.1\"", "next hop, of the same family", "`via`";
+        ROUTE_DEV "dev", INTERFACE_NAME, "selected by the kernel", "\"eth0\"",
+            "outgoing interface; required without `via` and with a link-local one", "`dev`";
+        ROUTE_TABLE "table", NUMBER, "`254`", "100", "routing table; 254 is the main table", "`table`";
+        ROUTE_METRIC "metric", Kind::Other("an integer from 0 to 4294967295"), "`0`; `1024` in IPv6", "50",
+            "the route with the lowest metric is used; a table has one route of each destination and metric", "`metric`, `preference`";
+        ROUTE_SOURCE "source", HOST, "none", "\"192.0.2.10\"",
+            "source address of packets that this host sends, for example a VIP", "`src`";
+        ROUTE_SCOPE "scope", Kind::Choice(&["global", "link", "host"]), "`\"global\"`; `\"link\"` without `via`", "\"link\"",
+            "scope of the destination (IPv4 only)", "`scope`";
+        ROUTE_TYPE "type", Kind::Choice(&["unicast", "blackhole", "unreachable", "prohibit", "throw"]), "`\"unicast\"`", "\"blackhole\"",
+            "`\"blackhole\"`, `\"unreachable\"` and `\"prohibit\"` drop packets, `\"throw\"` continues with the next rule", "`blackhole` …";
+        ROUTE_ONLINK "onlink", Kind::Boolean, "`false`", "true",
+            "the next hop is on the link of `dev`, even if no prefix of the interface contains it", "`onlink`";
+    }
+    Rule {
+        RULE_FROM "from", NETWORK, "all", "\"192.0.2.10\"", "source of packets, for example a VIP", "`from`";
+        RULE_TO "to", NETWORK, "all", "\"10.0.0.0/8\"", "destination of packets", "`to`";
+        RULE_IIF "iif", INTERFACE_NAME, "all", "\"eth1\"", "interface on which packets arrive; `\"lo\"` for packets of this host", "`iif`";
+        RULE_OIF "oif", INTERFACE_NAME, "all", "\"eth1\"", "interface to which the sockets of local packets are bound", "`oif`";
+        RULE_FWMARK "fwmark", Kind::Other("an integer from 1 to 4294967295, or a string with a mark and its mask such as \"0x10/0xff\""), "all", "\"0x10/0xff\"",
+            "firewall mark of packets", "`fwmark`";
+        RULE_TABLE "table", NUMBER, "required", "100", "routing table that matching packets use", "`table`, `lookup`";
+        RULE_PRIORITY "priority", NUMBER, "required", "100", "rules with lower numbers match first; the rule for the main table has 32766", "`priority`, `preference`";
+    }
     Element {
+        ROUTE "a route", Kind::Other("a table"), "", "{ to = \"10.0.0.0/8\", via = \"192.0.2.1\" }", "", "";
+        RULE "a rule", Kind::Other("a table"), "", "{ from = \"192.0.2.10\", table = 100, priority = 100 }", "", "";
         VIRTUAL_ADDRESS "a virtual address", Kind::Other("a string or a table"), "", "\"192.0.2.10/24\"", "", "";
         UNICAST_PEER "a unicast peer", HOST, "", "\"192.0.2.2\"", "", "";
         INCLUDED "an included file", Kind::Other("a string"), "", "\"conf.d/*.toml\"", "", "";
@@ -348,6 +388,8 @@ pub(super) fn markdown() -> String {
         (Section::Peer, "A unicast peer as a table"),
         (Section::Garp, "`garp`"),
         (Section::Track, "An element of `track`"),
+        (Section::Route, "An element of `routes`"),
+        (Section::Rule, "An element of `rules`"),
         (Section::Notify, "`[instance.notify]`"),
         (Section::Script, "`[[script]]`"),
         (Section::Process, "`[[process]]`"),

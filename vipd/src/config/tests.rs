@@ -9,6 +9,7 @@ mod interface;
 mod machine;
 mod notify;
 mod password;
+mod routing;
 mod transport;
 mod values;
 mod wire;

@@ -1,16 +1,21 @@
-//! Conflicts between instances: duplicate names, VRIDs and addresses.
+//! Conflicts between instances: duplicate names, VRIDs and addresses, and routes and rules that cannot
+//! exist together.
 
 use std::collections::BTreeMap;
 
 use super::host;
+use super::operate::{Route, Rule};
 use super::problem::Collector;
 use super::section::instance::Draft;
+use super::table::Located;
 
 /// Reports duplicates with the position of the first occurrence.
 pub(super) fn check(drafts: &[Draft], problems: &mut Collector<'_>) {
     names(drafts, problems);
     vrids(drafts, problems);
     addresses(drafts, problems);
+    routes(drafts, problems);
+    rules(drafts, problems);
 }
 
 fn names(drafts: &[Draft], problems: &mut Collector<'_>) {
@@ -90,4 +95,85 @@ fn addresses(drafts: &[Draft], problems: &mut Collector<'_>) {
             }
         }
     }
+}
+
+/// Reports routes of an instance with the same destination, table and metric, of which the kernel accepts
+/// only one. Instances may share a route.
+fn routes(drafts: &[Draft], problems: &mut Collector<'_>) {
+    let mut first: BTreeMap<_, (usize, &Located<Route>)> = BTreeMap::new();
+    for (instance, draft) in drafts.iter().enumerate() {
+        for route in &draft.routing.routes {
+            let Located { at, value: Route { to, table, metric, .. } } = route;
+            let key = (*to, *table, *metric);
+            let Some((owner, other)) = first.get(&key) else {
+                first.insert(key, (instance, route));
+                continue;
+            };
+            let place = problems.place(other.at);
+            let what = format!("route to {}/{} in table {table} with metric {metric}", to.0, to.1);
+            if *owner == instance {
+                problems.add(
+                    *at,
+                    format!(
+                        "{what} is already defined at {place}; a table has one route of each destination and metric; \
+                         remove one of them, or choose another metric"
+                    ),
+                );
+            } else if other.value != route.value {
+                problems.warn(
+                    *at,
+                    format!(
+                        "{what} differs from the one at {place}; only one of them can exist while both instances are \
+                         master; choose another metric"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// Reports rules that occur twice in an instance, and rules that another one makes ineffective. Instances
+/// may share a rule.
+fn rules(drafts: &[Draft], problems: &mut Collector<'_>) {
+    let all = drafts
+        .iter()
+        .enumerate()
+        .flat_map(|(instance, draft)| draft.routing.rules.iter().map(move |rule| (instance, rule)));
+    let all: Vec<_> = all.collect();
+    for (position, (instance, rule)) in all.iter().enumerate() {
+        let before = &all[..position];
+        let twin = before.iter().find(|(owner, other)| owner == instance && other.value == rule.value);
+        if let Some((_, other)) = twin {
+            let place = problems.place(other.at);
+            problems
+                .add(rule.at, format!("{} is already defined at {place}; remove one of them", rule.value));
+            continue;
+        }
+        // The kernel removes the first rule that has the selectors of the request.
+        if let Some((_, other)) = all.iter().find(|(_, other)| covers(&other.value, &rule.value)) {
+            let place = problems.place(other.at);
+            problems.add(
+                rule.at,
+                format!(
+                    "{} has no effect: {} at {place} has the same table and priority and matches the same packets; \
+                     remove one of them, or choose another priority",
+                    rule.value, other.value
+                ),
+            );
+        }
+    }
+}
+
+/// Returns whether a rule has all its selectors in common with another one that has more.
+fn covers(rule: &Rule, other: &Rule) -> bool {
+    fn is_common<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
+        one.is_none() || one == other
+    }
+    rule != other
+        && (rule.is_ipv6, rule.table, rule.priority) == (other.is_ipv6, other.table, other.priority)
+        && is_common(&rule.from, &other.from)
+        && is_common(&rule.to, &other.to)
+        && is_common(&rule.iif, &other.iif)
+        && is_common(&rule.oif, &other.oif)
+        && is_common(&rule.fwmark, &other.fwmark)
 }

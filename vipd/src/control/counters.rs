@@ -180,6 +180,12 @@ macro_rules! table {
                     "State changes without a notification, because a later one followed before the commands had ended";
                 notify_errors: "vipd:notify-errors", Counter, Error, Service(errors),
                     "Notification commands that failed, timed out or could not be started";
+                routes_restored: "vipd:routes-restored", Counter, Error, Sent(routes_restored),
+                    "Routes and rules restored after they were missing";
+                route_errors: "vipd:route-errors", Counter, Error, Sent(route_errors),
+                    "Attempts to add a route or rule that the kernel refused";
+                missing_routes: "vipd:missing-routes", Gauge, Error, Engine(missing_routes),
+                    "Routes and rules that a master should have but does not";
             }
         }
     };
@@ -287,6 +293,9 @@ mod tests {
     /// Counters that the fixture does not have.
     const NEW: &[&str] = &[
         "vipd:missing-addresses",
+        "vipd:routes-restored",
+        "vipd:route-errors",
+        "vipd:missing-routes",
         "vipd:notifications-coalesced",
         "vipd:notify-errors",
         "vipd:fifo-dropped",

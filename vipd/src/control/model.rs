@@ -112,6 +112,9 @@ pub struct InstanceStatus {
     /// VIPs that a master should have but does not, because the kernel refused to add them.
     #[serde(rename = "vipd:missing-addresses", default)]
     pub missing_addresses: Vec<String>,
+    /// Routes and policy rules that a master should have but does not, each with the reason.
+    #[serde(rename = "vipd:missing-routes", default)]
+    pub missing_routes: Vec<String>,
     /// Primary address of the interface, the source of adverts; `None` if there is none.
     #[serde(rename = "vipd:primary-address")]
     pub primary_address: Option<IpAddr>,

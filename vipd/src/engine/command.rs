@@ -8,12 +8,13 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, oneshot};
 use vipd_common::Timestamp;
 
+use super::effects::Missing;
 use super::id::{LinkId, RouterId};
 use super::link_io::LinkIo;
 use super::link_spec::{LinkSpec, XdpEntry};
 use super::topology::NoRoom;
 use crate::config;
-use crate::netlink::Address;
+use crate::netlink::{Address, RoutingEntry};
 use crate::service::bus::Publisher;
 use crate::vrrp::{Event, Fault, Input, Peer, Snapshot, VirtualAddress};
 use crate::xdp::{Mode, Position, Row};
@@ -129,6 +130,18 @@ pub(crate) enum Report {
     NoRoom(NoRoom),
     /// The kernel refused to add or remove an address.
     AddressRefused { address: Address, is_added: bool, error: io::Error },
+    /// The kernel refused to add a route or rule: its position among those of the instance.
+    RoutingRefused {
+        settings: Arc<config::Instance>,
+        position: usize,
+        errno: i32,
+        /// The kernel's explanation.
+        explanation: Option<Box<str>>,
+    },
+    /// A route or rule was missing and has been added again.
+    RoutingRestored { settings: Arc<config::Instance>, position: usize },
+    /// The kernel refused to remove a route or rule.
+    RoutingNotRemoved { entry: RoutingEntry, errno: i32 },
     /// The kernel refused to bring a macvlan up.
     MacvlanRefused { router: RouterId, error: io::Error },
     /// VIPs with `accept = false` were not added, because packets to them cannot be dropped.
@@ -204,6 +217,8 @@ pub(crate) struct RouterSnapshot {
     pub(crate) virtual_mac: Option<[u8; 6]>,
     /// VIPs that are missing although the router is master.
     pub(crate) missing: Vec<VirtualAddress>,
+    /// Routes and rules that are missing although the router is master.
+    pub(crate) missing_routes: Vec<Missing>,
     /// A VIP whose removal would make an interface lose its primary address, if the router is in
     /// Fault for this reason.
     pub(crate) conflict: Option<IpAddr>,
@@ -223,4 +238,8 @@ pub(crate) struct Sent {
     pub(crate) send_errors: u64,
     /// Address changes that the kernel refused, and VIPs that could not be closed.
     pub(crate) address_errors: u64,
+    /// Routes and rules added again after they were missing.
+    pub(crate) routes_restored: u64,
+    /// Routes and rules that the kernel refused to add.
+    pub(crate) route_errors: u64,
 }

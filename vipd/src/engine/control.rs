@@ -119,6 +119,7 @@ impl Engine {
                     .and_then(|macvlan| self.topology.links.get(macvlan)?.failure.clone()),
                 virtual_mac: instance.macvlan.map(|_| instance.virtual_mac()),
                 missing: instance.missing(&self.topology.links).collect(),
+                missing_routes: self.effects.routing.missing(id).collect(),
                 conflict: match router.state {
                     State::Fault(Fault::PrimaryIsVirtual) => instance.conflict(&self.topology.links),
                     _ => None,

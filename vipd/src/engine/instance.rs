@@ -17,6 +17,7 @@ use super::link::Link;
 use super::link_io::FrameKind;
 use super::link_spec::XdpEntry;
 use super::links::Links;
+use super::routing::Wanted;
 use super::unicast_peer::UnicastPeer;
 use crate::config;
 use crate::config::settings::{Checksum, Transport};
@@ -38,6 +39,8 @@ pub(crate) struct Instance {
     pub(crate) vip_links: Vec<LinkId>,
     /// Macvlan of the router, if it uses a virtual MAC.
     pub(crate) macvlan: Option<LinkId>,
+    /// Its routes and policy rules.
+    pub(crate) routing: Vec<Wanted>,
     /// Whether the macvlan must be up. The service checks this before and after it brings the
     /// macvlan down.
     pub(crate) wanted_up: Arc<AtomicBool>,
@@ -81,6 +84,7 @@ impl Instance {
         link: LinkId,
         vip_links: Vec<LinkId>,
         macvlan: Option<LinkId>,
+        routing: Vec<Wanted>,
     ) -> Self {
         Self {
             router: Router::new(settings.router.clone()),
@@ -89,6 +93,7 @@ impl Instance {
             addresses: settings.router.all_addresses().collect(),
             vip_links,
             macvlan,
+            routing,
             wanted_up: Arc::default(),
             closed: Vec::new(),
             group: None,
@@ -116,12 +121,13 @@ impl Instance {
     }
 
     /// Replaces the settings, and prepares the adverts for them. The router itself has been
-    /// [reconfigured](Router::reconfigure). `vip_links` has the link of each VIP. Returns the new
-    /// position of each former VIP.
+    /// [reconfigured](Router::reconfigure). `vip_links` has the link of each VIP, `routing` the routes and
+    /// rules of the new settings. Returns the new position of each former VIP.
     pub(crate) fn change(
         &mut self,
         settings: Arc<config::Instance>,
         vip_links: Vec<LinkId>,
+        routing: Vec<Wanted>,
     ) -> Vec<Option<usize>> {
         let addresses: Vec<_> = settings.router.all_addresses().collect();
         let find = |vip: &VirtualAddress| addresses.iter().position(|other| other == vip);
@@ -133,6 +139,7 @@ impl Instance {
             }
         }
         (self.settings, self.addresses, self.vip_links) = (settings, addresses, vip_links);
+        self.routing = routing;
         self.corrected = corrected;
         if let Some(Frames { mac, primary, prefix, .. }) = self.frames.take() {
             self.prepare(mac, primary, prefix);

@@ -19,6 +19,8 @@ pub(crate) enum LinkRole {
     Vrrp,
     /// The link is used only for VIPs (`dev`).
     AddressOnly,
+    /// The link is used only for routes (`dev`). The service does not open it.
+    RouteOnly,
     /// The link is a macvlan that vipd creates for the virtual MAC of this router.
     VirtualMac { router: RouterId, parent: LinkId },
 }
@@ -68,6 +70,8 @@ pub(crate) struct Link {
     pub(super) own_changed: bool,
     /// Whether the kernel may have dropped the link's membership in the VRRP groups.
     pub(super) groups_uncertain: bool,
+    /// Whether the kernel may have removed routes that use the link.
+    pub(super) routes_uncertain: bool,
     /// The primary IPv4 and IPv6 addresses.
     primaries: [Primary; 2],
     /// IPv4 addresses that belong to the interface itself.
@@ -97,6 +101,7 @@ impl Link {
             vips: BTreeMap::new(),
             own_changed: true,
             groups_uncertain: false,
+            routes_uncertain: false,
             primaries: [Primary::Missing; 2],
             own: Vec::new(),
             seen: false,
@@ -211,6 +216,12 @@ impl Link {
         self.failure.is_none() && self.io.as_ref().is_some_and(|io| !is_served(io))
     }
 
+    /// Returns whether the service opens the link for adverts or announcements. It creates macvlans when
+    /// it opens their parents.
+    pub(crate) fn is_opened(&self) -> bool {
+        matches!(self.role, LinkRole::Vrrp | LinkRole::AddressOnly)
+    }
+
     /// Returns whether the link is a macvlan created by vipd.
     pub(crate) fn is_virtual_mac(&self) -> bool {
         matches!(self.role, LinkRole::VirtualMac { .. })
@@ -253,6 +264,12 @@ impl Link {
         self.io.as_ref().filter(|io| io.detached_at.is_none()).and_then(|io| io.mode)
     }
 
+    /// Returns whether routes that use the link must be checked: since the last call, it came up, went
+    /// down or was replaced, or lost an address other than a VIP.
+    pub(crate) fn take_routes_uncertain(&mut self) -> bool {
+        std::mem::take(&mut self.routes_uncertain)
+    }
+
     pub(super) fn created(&mut self, ifindex: u32) {
         // The macvlan may already be known: its parent may have been opened again for another macvlan.
         self.changed |= self.ifindex != Some(ifindex);
@@ -266,7 +283,9 @@ impl Link {
         self.touched.extend(vip.into_iter().flat_map(|vip| &vip.routers));
         // A VIP affects the primary address only if the interface has no other address.
         let primary = self.primaries[slot(Family::of(address.address))];
-        self.groups_uncertain |= !present && vip.is_none_or(|vip| vip.is_own);
+        let is_own_lost = !present && vip.is_none_or(|vip| vip.is_own);
+        self.groups_uncertain |= is_own_lost;
+        self.routes_uncertain |= is_own_lost;
         self.own_changed |= vip.is_none_or(|vip| vip.is_own) || !matches!(primary, Primary::Own(_));
         if present {
             self.addresses.insert(address);
@@ -279,6 +298,7 @@ impl Link {
         self.seen = true;
         let gone = self.ifindex.filter(|ifindex| *ifindex != link.ifindex).and_then(|_| self.gone());
         self.groups_uncertain |= link.running && !self.running;
+        self.routes_uncertain |= link.running != self.running || self.ifindex != Some(link.ifindex);
         self.changed |= self.ifindex != Some(link.ifindex)
             || (self.running, self.mac) != (link.running, link.mac)
             || self.is_point_to_point != link.is_point_to_point;

@@ -29,24 +29,28 @@ impl Links {
         id
     }
 
-    /// Returns the link with this name, adding it if it is new. An address-only link becomes a VRRP
-    /// link if `role` requires it.
+    /// Returns the link with this name, adding it if it is new. A route-only link becomes an address-only
+    /// link or a VRRP link, and an address-only link a VRRP link, if `role` requires it.
     pub(crate) fn find_or_add(&mut self, name: &str, role: LinkRole) -> LinkId {
         let Some(id) = self.by_name.get(name).copied() else {
             return self.add(Link::new(name.to_owned(), role));
         };
-        if role == LinkRole::Vrrp
-            && let Some(link) = self.slab.get_mut(id)
-            && link.role == LinkRole::AddressOnly
-        {
-            link.role = role;
+        if let Some(link) = self.slab.get_mut(id) {
+            match (link.role, role) {
+                (LinkRole::AddressOnly | LinkRole::RouteOnly, LinkRole::Vrrp)
+                | (LinkRole::RouteOnly, LinkRole::AddressOnly) => link.role = role,
+                _ => {}
+            }
         }
         id
     }
 
     pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
         let link = self.slab.remove(id)?;
-        self.by_name.remove(&link.name);
+        // A macvlan may have been created with the name of a link that is used only for routes.
+        if self.by_name.get(&link.name) == Some(&id) {
+            self.by_name.remove(&link.name);
+        }
         self.forget_ifindex(id, link.ifindex);
         Some(link)
     }
@@ -129,6 +133,7 @@ impl Links {
                 self.address_changed(*address, false);
                 [None, None]
             }
+            Notice::RoutingEntry(_) | Notice::RoutingEntryGone(_) => [None, None],
         }
     }
 

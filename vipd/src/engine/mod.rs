@@ -48,6 +48,7 @@ mod reconcile;
 mod reconfigure;
 mod reload;
 mod retry;
+pub(crate) mod routing;
 mod rx;
 mod schedule;
 #[cfg(test)]
@@ -82,10 +83,10 @@ use topology::Topology;
 /// Maximum number of records read from the ring per turn: its capacity. During a flood, the ring
 /// never becomes empty, but records that arrived after the turn began can wait for the next one.
 const RING_BUDGET: usize = MAX_PENDING;
-/// Maximum number of address changes and of further announcements per turn, so that adverts that
-/// become due are not delayed. A change and its first announcement take about 20 µs, a further
-/// announcement about 10 µs.
-const BUDGET: Budget = Budget { changes: 128, announcements: 64 };
+/// Maximum number of address changes, of further announcements, and of changes to routes and rules per
+/// turn, so that adverts that become due are not delayed. A change of an address and its first
+/// announcement take about 20 µs, a further announcement or a change of a route about 10 µs.
+const BUDGET: Budget = Budget { changes: 128, announcements: 64, routing: 32 };
 /// Delay before the next reconciliation after a failed change or dump, in nanoseconds.
 const RECONCILE_AFTER: u64 = 1_000_000_000;
 
@@ -255,7 +256,7 @@ impl Engine {
     #[cfg(test)]
     pub(crate) fn present(&self) -> Vec<id::LinkId> {
         let links = self.topology.links.iter();
-        let opened = links.filter(|(_, link)| !link.is_virtual_mac() && link.ifindex.is_some());
+        let opened = links.filter(|(_, link)| link.is_opened() && link.ifindex.is_some());
         opened.map(|(id, _)| id).collect()
     }
 
@@ -345,10 +346,10 @@ impl Engine {
         }
     }
 
-    /// Carries out actions until no address changes are pending.
+    /// Carries out actions until no changes of addresses and no removals of routes are pending.
     fn flush_all(&mut self, now: Timestamp) {
         self.flush(now);
-        while self.effects.has_changes() {
+        while self.effects.has_changes() || self.effects.routing.has_removals() {
             self.flush(now);
         }
     }

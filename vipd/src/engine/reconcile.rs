@@ -27,8 +27,10 @@ impl Engine {
     /// pending.
     pub(super) fn drain_netlink(&mut self, now: Timestamp) -> bool {
         let (links, mut all_gone) = (&mut self.topology.links, Vec::new());
-        let drained = self.monitor.drain(NETLINK_BUDGET, |notice| {
-            all_gone.extend(links.apply(&notice).into_iter().flatten());
+        let routing = &mut self.effects.routing;
+        let drained = self.monitor.drain(NETLINK_BUDGET, |notice| match notice {
+            Notice::RoutingEntryGone(found) => routing.gone(now, found),
+            notice => all_gone.extend(links.apply(&notice).into_iter().flatten()),
         });
         let drained = drained.unwrap_or_else(|error| {
             // Notifications may have been lost, so a resync is needed. It is delayed, because most causes
@@ -91,6 +93,9 @@ impl Engine {
         for (link, gone) in all_gone {
             self.close(link, gone);
         }
+        self.monitor.watch_routing(self.topology.uses_routing())?;
+        // The lost notifications may have been about removals of routes.
+        self.effects.routing.verify_all();
         Ok(())
     }
 
@@ -102,7 +107,9 @@ impl Engine {
         for address in stale {
             self.effects.change(Change::Remove(address));
         }
-        self.request(Request::Close { link, ifindex, io });
+        if self.topology.links.get(link).is_none_or(|link| link.role != LinkRole::RouteOnly) {
+            self.request(Request::Close { link, ifindex, io });
+        }
     }
 
     /// Reconciles the links that have changed and the routers affected by the changes.
@@ -119,6 +126,11 @@ impl Engine {
                 self.request(Request::RenewGroups(spec));
             }
             let Some(link) = self.topology.links.get_mut(id) else { continue };
+            if link.take_routes_uncertain() {
+                for router in &link.routers {
+                    self.effects.routing.verify(*router);
+                }
+            }
             if !changed && !own_changed && link.touched.is_empty() {
                 continue;
             }
@@ -169,7 +181,7 @@ impl Engine {
     /// Requests that the service open a link whose interface has appeared.
     fn open(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
-        if link.ifindex.is_none() || link.requested || link.io.is_some() || link.is_virtual_mac() {
+        if link.ifindex.is_none() || link.requested || link.io.is_some() || !link.is_opened() {
             return;
         }
         link.requested = true;
@@ -277,6 +289,7 @@ impl Engine {
             };
             let Some((vip, _)) = instance.vip(*position) else { continue };
             if *is_restored {
+                self.effects.routing.vip_restored(*id, vip.address);
                 self.dispatch(now, *id, Input::AddressRestored(vip));
             } else {
                 let rounds = instance.router.config().announcements.repeat;

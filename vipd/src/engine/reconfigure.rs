@@ -21,7 +21,7 @@ pub(super) struct Reconfigured {
 
 impl Engine {
     /// Applies new settings to a router. As master, the router adds and announces new addresses and
-    /// removes former ones; its next advert has the new contents.
+    /// removes former ones, and likewise its routes and rules; its next advert has the new contents.
     pub(super) fn reconfigure(&mut self, now: Timestamp, change: Change) -> Reconfigured {
         let Change { router: id, settings, priority } = change;
         // The advert was received under the former settings.
@@ -44,6 +44,11 @@ impl Engine {
             return Reconfigured::default();
         };
         self.effects.renumber(id, &reconfigured.positions);
+        if let Some(instance) = self.topology.routers.get(id).filter(|instance| instance.is_master()) {
+            self.effects.routing.set(now, id, &instance.routing);
+        }
+        // After a failure, the next resync tries again.
+        self.resync_needed |= self.monitor.watch_routing(self.topology.uses_routing()).is_err();
         let has_new_links = self.topology.links.iter().count() > known_links;
         self.close_unused(reconfigured.unused);
         for action in actions {

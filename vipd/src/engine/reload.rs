@@ -17,7 +17,7 @@ use vipd_common::Timestamp;
 use super::Engine;
 use super::command::{Added, Addition, Change, Changes, Report, Request};
 use super::id::{LinkId, RouterId};
-use super::link::Link;
+use super::link::{Link, LinkRole};
 use crate::config::operate::Group;
 use crate::vrrp::{Input, State};
 
@@ -153,7 +153,9 @@ impl Engine {
     /// Requests that links be closed that no router uses any more.
     pub(super) fn close_unused(&self, unused: Vec<(LinkId, Link)>) {
         for (id, link) in unused {
-            if let Link { ifindex: Some(ifindex), io, .. } = link {
+            if link.role != LinkRole::RouteOnly
+                && let Link { ifindex: Some(ifindex), io, .. } = link
+            {
                 self.request(Request::Close { link: id, ifindex, io });
             }
         }

@@ -12,6 +12,7 @@ use super::instance::Instance;
 use super::link::{Link, LinkRole};
 use super::link_spec::{LinkSpec, RouterSpec, preference};
 use super::links::Links;
+use super::routing::Wanted;
 use crate::config;
 use crate::config::settings::{Transport, XdpMode};
 use crate::vrrp::Family;
@@ -63,6 +64,11 @@ impl Topology {
         peers
     }
 
+    /// Returns whether a router has routes or policy rules.
+    pub(crate) fn uses_routing(&self) -> bool {
+        self.routers.iter().any(|(_, instance)| !instance.routing.is_empty())
+    }
+
     /// Creates an empty topology whose routers take their rows from `rows`.
     pub(crate) fn new(rows: Rows) -> Self {
         Self {
@@ -91,7 +97,8 @@ impl Topology {
                 links.add(Link::new(format!("the macvlan of {}", settings.name), role))
             });
             let vip_links = vip_links(links, &settings, link, macvlan);
-            Instance::new(settings, row, link, vip_links, macvlan)
+            let routing = Wanted::all(&settings, links);
+            Instance::new(settings, row, link, vip_links, macvlan, routing)
         });
         let position = row.number() as usize;
         self.by_row.resize(self.by_row.len().max(position + 1), None);
@@ -115,7 +122,8 @@ impl Topology {
         }
     }
 
-    /// Replaces the settings of a router that keeps its link, and adds and removes links for its VIPs.
+    /// Replaces the settings of a router that keeps its link, and adds and removes links for its VIPs and
+    /// routes.
     pub(crate) fn change_router(
         &mut self,
         router: RouterId,
@@ -124,7 +132,8 @@ impl Topology {
         let former = self.links_of(router);
         let instance = self.routers.get_mut(router)?;
         let vip_links = vip_links(&mut self.links, &settings, instance.link, instance.macvlan);
-        let positions = instance.change(settings, vip_links);
+        let routing = Wanted::all(&settings, &mut self.links);
+        let positions = instance.change(settings, vip_links, routing);
         for link in &former {
             if let Some(link) = self.links.get_mut(*link) {
                 link.remove_router(router);
@@ -176,13 +185,14 @@ impl Topology {
         self.by_row.get(row.number() as usize).copied().flatten()
     }
 
-    /// Returns the links that a router uses for adverts or addresses, without duplicates.
+    /// Returns the links that a router uses for adverts, addresses or routes, without duplicates.
     fn links_of(&self, router: RouterId) -> Vec<LinkId> {
         let Some(instance) = self.routers.get(router) else { return Vec::new() };
         let mut links: Vec<_> = [instance.link]
             .into_iter()
             .chain(instance.vip_links.iter().copied())
             .chain(instance.macvlan)
+            .chain(instance.routing.iter().filter_map(|wanted| wanted.link))
             .collect();
         links.sort_unstable();
         links.dedup();

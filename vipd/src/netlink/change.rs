@@ -1,26 +1,38 @@
-//! Changes to addresses and to the state of macvlans.
+//! Changes to addresses, routes and policy rules, and to the state of macvlans.
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use rtnetlink::LinkUnspec;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::message::{Address, PROTO_VIPD};
+use super::route::Route;
+use super::routing::RoutingEntry;
 use super::wire::acknowledged;
 
-/// A change to an address or a link. [`Requests`](super::Requests) applies changes in batches.
+/// A change to an address, a route, a policy rule or a link. [`Requests`](super::Requests) applies
+/// changes in batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Adds an address with vipd's mark, or marks an existing one.
     Add(Address, Attributes),
     /// Removes an address. Succeeds if the address does not exist.
     Remove(Address),
+    /// Adds a route or a policy rule with vipd's mark. Fails with `EEXIST` if the table has a route
+    /// with the same destination and metric, whichever tool added it, or if the rule exists with
+    /// vipd's mark.
+    AddEntry(RoutingEntry),
+    /// Adds an IPv4 route behind others with the same destination and metric. Fails with `EEXIST` only if
+    /// exactly this route is present, with vipd's mark. IPv6 would combine the routes to a multipath route.
+    AppendRoute(Route),
+    /// Removes a route or a policy rule with vipd's mark. Succeeds if it does not exist.
+    RemoveEntry(RoutingEntry),
     /// Brings a link up.
     Up {
         /// Index of the link.
@@ -49,8 +61,8 @@ pub struct Attributes {
     pub no_prefix_route: bool,
 }
 
-/// An address label, stored inline so that copying a [`Change`] does not allocate.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// An address label or interface name, stored inline so that copying a [`Change`] does not allocate.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Label {
     bytes: [u8; Self::MAX],
     length: u8,
@@ -74,14 +86,20 @@ impl Label {
     }
 }
 
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl fmt::Debug for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().fmt(f)
     }
 }
 
-/// Scope of an address (`RT_SCOPE_*`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Scope of an address or a route (`RT_SCOPE_*`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// `RT_SCOPE_UNIVERSE`.
     #[default]
@@ -93,11 +111,15 @@ pub enum Scope {
 }
 
 impl Change {
-    /// Returns the address to add or remove; `None` for a change to a link.
+    /// Returns the address to add or remove; `None` for other changes.
     pub fn address(&self) -> Option<&Address> {
         match self {
             Self::Add(address, _) | Self::Remove(address) => Some(address),
-            Self::Up { .. } | Self::Down { .. } => None,
+            Self::AddEntry(_)
+            | Self::AppendRoute(_)
+            | Self::RemoveEntry(_)
+            | Self::Up { .. }
+            | Self::Down { .. } => None,
         }
     }
 
@@ -110,6 +132,11 @@ impl Change {
                 (RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
             }
             Self::Remove(address) => (RouteNetlinkMessage::DelAddress(identify(address)), 0),
+            Self::AddEntry(entry) => (entry.addition(), NLM_F_CREATE | NLM_F_EXCL),
+            Self::AppendRoute(route) => {
+                (RouteNetlinkMessage::NewRoute(route.addition()), NLM_F_CREATE | NLM_F_APPEND)
+            }
+            Self::RemoveEntry(entry) => (entry.removal(), 0),
             Self::Up { ifindex } => {
                 (RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(*ifindex).up().build()), 0)
             }
@@ -119,13 +146,15 @@ impl Change {
         }
     }
 
-    /// Converts an errno to the result of this change. Removing an address and bringing a link down
-    /// succeed if the object no longer exists.
+    /// Converts an errno to the result of this change. Removals and bringing a link down succeed if the
+    /// object no longer exists.
     pub(super) fn outcome(&self, errno: i32) -> io::Result<()> {
         match (self, errno) {
             (Self::Remove(_), libc::EADDRNOTAVAIL | libc::ENODEV) | (Self::Down { .. }, libc::ENODEV) => {
                 Ok(())
             }
+            // ESRCH for a route, ENOENT for a rule.
+            (Self::RemoveEntry(_), libc::ESRCH | libc::ENOENT | libc::ENODEV) => Ok(()),
             _ => acknowledged(errno),
         }
     }
@@ -137,6 +166,8 @@ impl fmt::Display for Change {
             Self::Add(address, _) | Self::Remove(address) => {
                 write!(f, "{}/{}", address.address, address.prefix)
             }
+            Self::AddEntry(entry) | Self::RemoveEntry(entry) => entry.fmt(f),
+            Self::AppendRoute(route) => route.fmt(f),
             Self::Up { ifindex } | Self::Down { ifindex } => write!(f, "link {ifindex}"),
         }
     }

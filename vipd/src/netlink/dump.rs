@@ -153,7 +153,7 @@ impl Requests {
 
     /// Repeats a dump while changes interrupt it, because entries may be missing. Reporting an entry
     /// twice is harmless.
-    fn repeat(&mut self, mut dump: impl FnMut(&mut Self) -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn repeat(&mut self, mut dump: impl FnMut(&mut Self) -> io::Result<()>) -> io::Result<()> {
         let mut attempts = 1;
         loop {
             match dump(self) {

@@ -10,6 +10,9 @@ use std::net::IpAddr;
 
 use socket2::SockFilter;
 
+use super::message::PROTO_VIPD;
+use super::rule::FRA_PROTOCOL;
+
 /// Maximum number of instructions that the kernel accepts (`BPF_MAXINSNS`).
 const MAX_LEN: usize = 4096;
 /// Number of instructions for a range of indices.
@@ -19,7 +22,7 @@ const NAME_LEN: usize = 14;
 /// Maximum number of instructions for a peer.
 const PEER_LEN: usize = 2;
 /// Upper limit on the number of all other instructions.
-const FIXED_LEN: usize = 64;
+const FIXED_LEN: usize = 96;
 /// With more names than this, all new links pass.
 const MAX_NAMES: usize = 128;
 /// With more peers than this, all neighbors pass.
@@ -29,6 +32,10 @@ const MAX_PEERS: usize = 256;
 pub(super) const TYPE: u32 = 4;
 /// Offset of the address family, the first byte of the payload.
 pub(super) const FAMILY: u32 = 16;
+/// Offset of `rtm_protocol` in a route message.
+const ROUTE_PROTOCOL: u32 = 21;
+/// Offset of the first attribute in a rule message.
+const RULE_ATTRIBUTES: u32 = 28;
 /// Offset of the interface index in link and address messages.
 const INDEX: u32 = 20;
 /// Offset of the first attribute in a link message.
@@ -44,6 +51,7 @@ pub(super) const LOAD_U8: u16 = 0x30;
 pub(super) const LOAD_U16: u16 = 0x28;
 pub(super) const LOAD_U32: u16 = 0x20;
 pub(super) const LOAD_U32_AT_X: u16 = 0x40;
+const LOAD_U8_AT_X: u16 = 0x50;
 pub(super) const LOAD_CONSTANT: u16 = 0x00;
 pub(super) const LOAD_X_CONSTANT: u16 = 0x01;
 const LOAD_MEMORY: u16 = 0x60;
@@ -83,14 +91,24 @@ impl From<Instruction> for SockFilter {
 /// Builds the program for these links and unicast peers. `indices` must be sorted.
 ///
 /// The program passes notifications about links and addresses with one of the indices, about new
-/// links with one of the names, and about neighbors with a peer's address.
-pub(super) fn program(names: &[String], indices: &[u32], peers: &[IpAddr]) -> Vec<Instruction> {
+/// links with one of the names, and about neighbors with a peer's address. If `routing` is true, it
+/// also passes removals of routes and rules with vipd's mark; otherwise, the socket must not have
+/// joined their groups.
+pub(super) fn program(
+    names: &[String],
+    indices: &[u32],
+    peers: &[IpAddr],
+    routing: bool,
+) -> Vec<Instruction> {
     let used = FIXED_LEN + names.len().min(MAX_NAMES) * NAME_LEN + peers.len().min(MAX_PEERS) * PEER_LEN;
     let links = link_block(names, &ranges(indices, (MAX_LEN - used) / RANGE_LEN));
     // BPF loads in network byte order, but netlink messages are in host byte order.
     let kind = |kind: u16| u32::from(kind.to_be());
     let mut program = Program::default();
     program.push(LOAD_U16, TYPE);
+    if routing {
+        program.routing_block(kind);
+    }
     program.push(STORE, 0);
     program.branch(IF_EQUAL, kind(libc::RTM_NEWADDR), 10, 0);
     program.branch(IF_EQUAL, kind(libc::RTM_DELADDR), 9, 0);
@@ -211,6 +229,28 @@ impl Program {
         }
     }
 
+    /// Passes the removal of a route or rule with vipd's mark, and drops other messages about routes
+    /// and rules. Other types of messages continue with the type loaded.
+    fn routing_block(&mut self, kind: impl Fn(u16) -> u32) {
+        let mut block = Self::default();
+        block.push(RETURN, DROP);
+        block.push(LOAD_U8, ROUTE_PROTOCOL);
+        block.branch(IF_EQUAL, PROTO_VIPD.into(), 1, 0);
+        block.push(RETURN, DROP);
+        block.push(RETURN, PASS);
+        block.find_attribute(RULE_ATTRIBUTES, FRA_PROTOCOL);
+        block.push(LOAD_U8_AT_X, 4);
+        block.branch(IF_EQUAL, PROTO_VIPD.into(), 1, 0);
+        block.push(RETURN, DROP);
+        block.push(RETURN, PASS);
+        self.branch(IF_EQUAL, kind(libc::RTM_NEWROUTE), 4, 0);
+        self.branch(IF_EQUAL, kind(libc::RTM_NEWRULE), 3, 0);
+        self.branch(IF_EQUAL, kind(libc::RTM_DELROUTE), 3, 0);
+        self.branch(IF_EQUAL, kind(libc::RTM_DELRULE), 6, 0);
+        self.push(JUMP, u32::try_from(block.0.len()).unwrap_or_default());
+        self.0.extend(block.0);
+    }
+
     /// Sets X to the offset of an attribute, or drops the message if it lacks the attribute.
     fn find_attribute(&mut self, first: u32, kind: u16) {
         self.push(LOAD_X_CONSTANT, kind.into());
@@ -254,6 +294,10 @@ pub(super) mod tests {
     use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
     use super::*;
+    use crate::netlink::change::Scope;
+    use crate::netlink::route::{Route, RouteKind};
+    use crate::netlink::routing::RoutingEntry;
+    use crate::netlink::rule::Rule;
     use crate::netlink::wire::{append, attribute};
 
     /// Interprets the program as the kernel would, and returns whether the message passes.
@@ -272,6 +316,7 @@ pub(super) mod tests {
                 LOAD_U32 if k == FIND_ATTRIBUTE => Some(find(message, a, x)),
                 LOAD_U32 => load(k, 4),
                 LOAD_U32_AT_X => load(x + k, 4),
+                LOAD_U8_AT_X => load(x + k, 1),
                 LOAD_CONSTANT => Some(k),
                 LOAD_MEMORY => Some(memory[k as usize]),
                 SHIFT_LEFT => Some(a << k),
@@ -336,7 +381,7 @@ pub(super) mod tests {
     #[test]
     fn links_pass_by_index_and_new_links_by_name() {
         let names = ["eth0", "eth1", "vrrp4-51", "abc", "fifteen-letters"].map(str::to_owned);
-        let program = program(&names, &[3, 4, 300, 70_000], &[]);
+        let program = program(&names, &[3, 4, 300, 70_000], &[], false);
         for index in [3, 4, 300, 70_000] {
             assert!(run(&program, &address(index)), "{index}");
             assert!(run(&program, &link(libc::RTM_DELLINK, 0, index, "x")), "{index}");
@@ -359,7 +404,7 @@ pub(super) mod tests {
     fn only_neighbors_that_are_peers_pass() {
         let peers = ["192.0.2.1", "192.0.2.2", "fe80::1", "2001:db8::2"]
             .map(|text| text.parse().expect("an address"));
-        let program = program(&[], &[], &peers);
+        let program = program(&[], &[], &peers, false);
         for peer in peers {
             assert!(run(&program, &neighbor(peer)), "{peer}");
         }
@@ -368,17 +413,57 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn only_removals_of_routes_and_rules_with_vipds_mark_pass() {
+        let to = "10.0.0.0".parse().expect("an address");
+        let route = Route {
+            to,
+            prefix: 8,
+            table: 9,
+            metric: 0,
+            kind: RouteKind::Unicast,
+            via: None,
+            ifindex: Some(3),
+            source: None,
+            scope: Scope::Link,
+            onlink: false,
+        };
+        let rule = Rule {
+            is_ipv6: false,
+            priority: 9,
+            table: 9,
+            from: Some((to, 8)),
+            to: None,
+            iif: None,
+            oif: None,
+            fwmark: None,
+        };
+        let (routing, links) = (program(&[], &[3], &[], true), program(&[], &[3], &[], false));
+        for entry in [RoutingEntry::Route(route), RoutingEntry::Rule(rule)] {
+            let mut removal = encoded(entry.removal());
+            assert!(run(&routing, &removal), "{entry}");
+            assert!(!run(&routing, &encoded(entry.addition())), "{entry}");
+            let mark = removal.iter().position(|byte| *byte == PROTO_VIPD).expect("the mark");
+            removal[mark] = 4;
+            assert!(!run(&routing, &removal), "{entry} of another tool");
+            assert!(!run(&routing, &removal[..28]), "{entry} without attributes");
+        }
+        for message in [address(3), address(4), link(libc::RTM_DELLINK, 0, 3, "x")] {
+            assert_eq!(run(&routing, &message), run(&links, &message));
+        }
+    }
+
+    #[test]
     fn programs_for_many_links_and_peers_stay_within_the_instruction_limit() {
         let names: Vec<_> = (0..MAX_NAMES).map(|n| format!("interface-{n}")).collect();
         let indices: Vec<_> = (1..5000).map(|n| n * 7).collect();
         let peers: Vec<_> = (0..256).map(|n| IpAddr::V4(n.into())).collect();
-        let many = program(&names, &indices, &peers);
+        let many = program(&names, &indices, &peers, true);
         assert!(many.len() <= MAX_LEN, "{}", many.len());
         assert!(indices.iter().all(|index| run(&many, &address(*index))));
         assert!(!run(&many, &address(40_000)));
         let names: Vec<_> = (0..5000).map(|n| format!("interface-{n}")).collect();
         let peers: Vec<_> = (0..5000).map(|n| IpAddr::V4(n.into())).collect();
-        let more = program(&names, &indices, &peers);
+        let more = program(&names, &indices, &peers, true);
         assert!(more.len() <= MAX_LEN, "{}", more.len());
         assert!(run(&more, &link(libc::RTM_NEWLINK, 0, 40_000, "interface-4999")));
         assert!(run(&more, &neighbor([10, 0, 0, 1].into())));

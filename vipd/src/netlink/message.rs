@@ -10,10 +10,14 @@ use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 
+use super::routing::RoutingEntry;
 use super::wire::{Message, link_attributes};
 
-/// The mark on addresses added by vipd (`IFA_PROTO`, Linux 5.18), which `ip address` shows as
-/// `proto 0x76`. The kernel reserves only the values up to 3 (`include/uapi/linux/if_addr.h`).
+/// The mark on addresses, routes and policy rules added by vipd. For addresses (`IFA_PROTO`, Linux
+/// 5.18), the kernel reserves only the values up to 3 (`include/uapi/linux/if_addr.h`), and
+/// `ip address` shows `proto 0x76`. For routes (`rtm_protocol`) and rules (`FRA_PROTOCOL`), neither
+/// the kernel (`include/uapi/linux/rtnetlink.h`) nor iproute2 (`rt_protos`) assigns this number, and
+/// `ip route` and `ip rule` show `proto 118`.
 pub const PROTO_VIPD: u8 = b'v';
 
 /// A link.
@@ -76,6 +80,10 @@ pub enum Notice {
     Address(Address),
     /// An address was removed.
     AddressGone(Address),
+    /// A route or policy rule with vipd's mark exists.
+    RoutingEntry(RoutingEntry),
+    /// A route or policy rule with vipd's mark was removed.
+    RoutingEntryGone(RoutingEntry),
     /// The neighbor entry of a unicast peer has changed.
     Neighbor {
         /// Index of the interface.
@@ -106,6 +114,10 @@ impl Notice {
             libc::RTM_DELADDR => decode_address(message.payload()).map(Self::AddressGone),
             libc::RTM_NEWNEIGH => decode_neighbor(message.payload(), true),
             libc::RTM_DELNEIGH => decode_neighbor(message.payload(), false),
+            libc::RTM_NEWROUTE | libc::RTM_NEWRULE => RoutingEntry::decode(message).map(Self::RoutingEntry),
+            libc::RTM_DELROUTE | libc::RTM_DELRULE => {
+                RoutingEntry::decode(message).map(Self::RoutingEntryGone)
+            }
             _ => None,
         }
     }

@@ -1,9 +1,10 @@
-//! Links and addresses, through rtnetlink(7).
+//! Links, addresses, routes and policy rules, through rtnetlink(7).
 //!
-//! [`Requests`] reads links and addresses and changes addresses. [`Monitor`] receives notifications
-//! about the links in use and their addresses. Each has its own socket, so that a burst of
-//! notifications cannot displace a response. [`Macvlans`] creates and deletes the macvlans of
-//! virtual routers that use a virtual MAC. [`RouteMonitor`] and [`Routes`] follow tracked routes.
+//! [`Requests`] reads links and addresses, and changes addresses, routes and rules. [`Monitor`]
+//! receives notifications about the links in use and their addresses, and about removals of vipd's
+//! routes and rules. Each has its own socket, so that a burst of notifications cannot displace a
+//! response. [`Macvlans`] creates and deletes the macvlans of virtual routers that use a virtual MAC.
+//! [`RouteMonitor`] and [`Routes`] follow tracked routes.
 
 mod change;
 mod dump;
@@ -12,9 +13,12 @@ mod macvlan;
 mod message;
 mod monitor;
 mod requests;
+mod route;
 mod route_filter;
 mod route_monitor;
 mod route_state;
+mod routing;
+mod rule;
 mod stale;
 mod sysctl;
 mod wire;
@@ -25,5 +29,8 @@ pub use macvlan::{Macvlan, Macvlans, Wanted};
 pub use message::{Address, Link, Notice, PROTO_VIPD};
 pub use monitor::{Drained, Monitor, MonitorTraffic};
 pub use requests::{BATCH, Requests, Traffic};
+pub use route::{Route, RouteKind};
 pub use route_monitor::RouteMonitor;
 pub use route_state::{Destination, RouteState, Routes};
+pub use routing::RoutingEntry;
+pub use rule::Rule;

@@ -1,4 +1,5 @@
-//! Notifications about the links in use, their addresses, and the neighbor entries of unicast peers.
+//! Notifications about the links in use and their addresses, the neighbor entries of unicast peers, and
+//! removals of vipd's routes and policy rules.
 
 use std::io;
 use std::net::IpAddr;
@@ -15,6 +16,8 @@ use super::wire::{Message, ifindex, link_name, messages, neighbor_address};
 
 /// RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR (`include/uapi/linux/rtnetlink.h`).
 const GROUPS: [u32; 3] = [1, 5, 9];
+/// RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_ROUTE and RTNLGRP_IPV6_RULE.
+const ROUTING: [u32; 4] = [7, 8, 11, 19];
 /// RTNLGRP_NEIGH.
 const NEIGHBORS: u32 = 3;
 /// Size of the receive buffer in bytes, enough for several thousand notifications.
@@ -31,6 +34,8 @@ pub struct Monitor {
     buffer: Vec<u8>,
     watched: Option<Watched>,
     peers: Vec<IpAddr>,
+    /// Whether removals of routes and policy rules with vipd's mark are reported.
+    routing: bool,
     traffic: MonitorTraffic,
 }
 
@@ -87,7 +92,8 @@ impl Monitor {
             socket.add_membership(group)?;
         }
         let buffer = Vec::with_capacity(DATAGRAM);
-        Ok(Self { socket, buffer, watched: None, peers: Vec::new(), traffic: MonitorTraffic::default() })
+        let traffic = MonitorTraffic::default();
+        Ok(Self { socket, buffer, watched: None, peers: Vec::new(), routing: false, traffic })
     }
 
     /// Limits notifications to these links, sorted by index, and to new links with these names.
@@ -121,6 +127,34 @@ impl Monitor {
         });
         if result.is_err() {
             self.peers = former;
+        }
+        result
+    }
+
+    /// Enables or disables [`Notice::RoutingEntryGone`]. The socket filter drops notifications about
+    /// all other routes, so that the churn of a host's routing table does not wake the reader. Call
+    /// [`Requests::read`](super::Requests::read) first, which sets the links that the filter needs.
+    ///
+    /// # Errors
+    /// `ENOMEM` if the kernel cannot install the socket filter or join the groups. The next call tries
+    /// again.
+    pub fn watch_routing(&mut self, wanted: bool) -> io::Result<()> {
+        if self.routing == wanted {
+            return Ok(());
+        }
+        self.routing = wanted;
+        let result = if wanted {
+            // The filter comes first, so that no other notification is queued.
+            let mut groups = ROUTING.into_iter();
+            self.attach_filter().and_then(|()| groups.try_for_each(|group| self.socket.add_membership(group)))
+        } else {
+            let mut groups = ROUTING.into_iter();
+            groups
+                .try_for_each(|group| self.socket.drop_membership(group))
+                .and_then(|()| self.attach_filter())
+        };
+        if result.is_err() {
+            self.routing = !wanted;
         }
         result
     }
@@ -178,7 +212,7 @@ impl Monitor {
     fn attach_filter(&self) -> io::Result<()> {
         let Some(Watched { names, links }) = &self.watched else { return Ok(()) };
         let indices: Vec<u32> = links.iter().map(|link| link.index).collect();
-        let program = filter::program(names, &indices, &self.peers);
+        let program = filter::program(names, &indices, &self.peers, self.routing);
         let program: Vec<_> = program.into_iter().map(Into::into).collect();
         SockRef::from(self).attach_filter(&program)
     }
@@ -219,8 +253,12 @@ enum Relevance {
 /// Returns whether a message must be decoded, from as few of its fields as possible. Also updates
 /// the indices of the watched links.
 fn relevance(watched: &mut Option<Watched>, peers: &[IpAddr], message: &Message<'_>) -> Relevance {
-    let Some(index) = ifindex(message) else { return Relevance::Irrelevant };
     let kind = message.message_type();
+    if matches!(kind, libc::RTM_DELROUTE | libc::RTM_DELRULE) {
+        // Rare, because the socket filter passes only those with vipd's mark.
+        return Relevance::Relevant;
+    }
+    let Some(index) = ifindex(message) else { return Relevance::Irrelevant };
     if matches!(kind, libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH) {
         let is_peer = neighbor_address(message).is_some_and(|address| peers.contains(&address));
         return if is_peer { Relevance::Relevant } else { Relevance::Irrelevant };

@@ -12,7 +12,7 @@ use rtnetlink::sys::{Socket, SocketAddr};
 
 use super::change::Change;
 use super::message::{Notice, PROTO_VIPD};
-use super::wire::{Message, acknowledged, append, errno, messages};
+use super::wire::{Message, acknowledged, append, errno, explanation, messages};
 use super::worker::{AddressWorker, Batch, receive};
 
 /// Number of changes per system call. The kernel takes the rtnl lock for each change, and needs 5 to
@@ -69,6 +69,8 @@ impl Requests {
         socket.connect(&SocketAddr::new(0, 0))?;
         // Errors do not have to include the payload of the request.
         socket.set_cap_ack(true)?;
+        // Errors include the kernel's explanation (Linux 4.12).
+        let _ = socket.set_ext_ack(true);
         // Makes the kernel filter dumps (Linux 4.20). Otherwise it dumps everything, and the reader
         // filters.
         let _ = socket.set_netlink_get_strict_chk(true);
@@ -133,6 +135,19 @@ impl Requests {
     /// # Errors
     /// Returns an error if the socket fails. It is then unknown which of the changes were applied.
     pub fn wait(&mut self, changes: &[Change], mut failed: impl FnMut(&Change, io::Error)) -> io::Result<()> {
+        self.wait_explained(changes, |change, error, _| failed(change, error))
+    }
+
+    /// Like [`wait`](Self::wait), but also passes the kernel's explanation of each failure, if there is
+    /// one (extended acknowledgment).
+    ///
+    /// # Errors
+    /// See [`wait`](Self::wait).
+    pub fn wait_explained(
+        &mut self,
+        changes: &[Change],
+        mut failed: impl FnMut(&Change, io::Error, Option<&str>),
+    ) -> io::Result<()> {
         let (batch, result) = match (self.pending.pop_front(), &self.worker) {
             (None, _) => return Ok(()),
             (Some(Pending::Deferred(mut batch)), _) => {
@@ -156,7 +171,7 @@ impl Requests {
                 // Skips answers to requests from before this batch.
                 let Some(change) = changes.get(index) else { continue };
                 if let Err(error) = change.outcome(errno) {
-                    failed(change, error);
+                    failed(change, error, explanation(&answer));
                 }
             }
         }

@@ -9,8 +9,8 @@ use socket2::SockRef;
 
 use super::monitor::Drained;
 use super::route_filter::program;
-use super::route_state::{Destination, Routes, address};
-use super::wire::{Message, attribute, ifindex, messages};
+use super::route_state::{Destination, Routes};
+use super::wire::{Message, address, attribute, ifindex, messages};
 
 /// RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE and RTNLGRP_IPV6_ROUTE
 /// (`include/uapi/linux/rtnetlink.h`).

@@ -9,7 +9,7 @@ use rtnetlink::packet_route::route::{RouteMessage, RouteProtocol, RouteScope, Ro
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::requests::Requests;
-use super::wire::{Message, attribute};
+use super::wire::{Message, address, attribute};
 
 /// Length of `struct rtmsg` in bytes.
 const RTMSG_LEN: usize = 12;
@@ -213,12 +213,6 @@ impl<'a> RouteEntry<'a> {
     fn attribute(&self, kind: u16) -> Option<&'a [u8]> {
         attribute(self.attributes, kind)
     }
-}
-
-/// Decodes an address of 4 or 16 bytes.
-pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::io;
 use std::net::IpAddr;
 
 use rtnetlink::packet_core::{
-    DoneBuffer, ErrorBuffer, NLA_HEADER_SIZE, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
-    NetlinkMessage, NlaBuffer, NlasIterator,
+    DoneBuffer, ErrorBuffer, NLA_HEADER_SIZE, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NetlinkBuffer, NetlinkMessage, NlaBuffer, NlasIterator,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
 
@@ -57,6 +57,19 @@ pub(super) fn errno(message: &Message<'_>) -> Option<i32> {
     }
 }
 
+/// Returns the kernel's explanation of an error (`NLMSGERR_ATTR_MSG`), if there is one.
+pub(super) fn explanation<'a>(message: &Message<'a>) -> Option<&'a str> {
+    /// Length of `struct nlmsgerr` in bytes: the errno and the header of the request.
+    const NLMSGERR_LEN: usize = 20;
+    const NLMSGERR_ATTR_MSG: u16 = 1;
+    // Without NLM_F_CAPPED, the payload of the request would come first.
+    if message.flags() & (NLM_F_ACK_TLVS | NLM_F_CAPPED) != NLM_F_ACK_TLVS | NLM_F_CAPPED {
+        return None;
+    }
+    let text = attribute(message.payload().get(NLMSGERR_LEN..)?, NLMSGERR_ATTR_MSG)?;
+    std::str::from_utf8(text.strip_suffix(&[0]).unwrap_or(text)).ok()
+}
+
 /// Converts the errno of an acknowledgment to a result; 0 means success.
 pub(super) fn acknowledged(errno: i32) -> io::Result<()> {
     if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
@@ -77,9 +90,18 @@ pub(super) fn link_name<'a>(message: &Message<'a>) -> Option<&'a str> {
 
 /// Returns the address in a neighbor message.
 pub(super) fn neighbor_address(message: &Message<'_>) -> Option<IpAddr> {
-    let address = attribute(message.payload().get(NDMSG_LEN..)?, libc::NDA_DST)?;
-    let v4 = <[u8; 4]>::try_from(address).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(address).map(IpAddr::from)).ok()
+    address(attribute(message.payload().get(NDMSG_LEN..)?, libc::NDA_DST)?)
+}
+
+/// Decodes an address of 4 or 16 bytes.
+pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+/// Decodes a number of 32 bits in host byte order.
+pub(super) fn number(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
 /// Iterates over the attributes of a link message, up to the first one with an invalid length.

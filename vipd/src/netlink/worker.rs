@@ -10,8 +10,8 @@ use rtnetlink::sys::Socket;
 use super::wire::messages;
 
 /// Buffer size for one answer, in bytes. An error takes 36, because `NETLINK_CAP_ACK` leaves out
-/// the payload of the request.
-const ANSWER: usize = 256;
+/// the payload of the request, and its explanation up to about 120 more.
+const ANSWER: usize = 512;
 
 /// Requests that are sent in one system call, and the answers to them.
 #[derive(Debug, Default)]

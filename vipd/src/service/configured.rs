@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Instance;
+use crate::engine::routing::is_configured;
+use crate::netlink::Requests;
 
 /// The instances whose VIPs may be on the interfaces. Needed if the engine fails.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,17 @@ impl Configured {
         };
         let vips = instances.iter().flat_map(|one| one.router.all_addresses()).map(|vip| vip.address);
         (instances.iter().flat_map(devices).collect(), vips.collect())
+    }
+
+    /// Removes the routes and policy rules of all instances. Logs a failure.
+    pub(super) fn remove_routing(&self) {
+        let instances = self.lock();
+        let instances: Vec<&Instance> = instances.iter().map(AsRef::as_ref).collect();
+        let removed = Requests::open()
+            .and_then(|mut requests| requests.remove_routing(|found| is_configured(found, &instances)));
+        if let Err(error) = removed {
+            tracing::error!(%error, "cannot remove the routes and rules; remove them with `ip route flush proto 118`");
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Instance>>> {

@@ -131,8 +131,8 @@ impl Differences {
         note(in_place, "garp.interval", &Pause(from.announce_interval), &Pause(to.announce_interval));
         note_changed(in_place, "track", &from.track, &to.track);
         note_changed(in_place, "notify", &from.notify, &to.notify);
-        note_changed(in_place, "routes", &from.routes, &to.routes);
-        note_changed(in_place, "rules", &from.rules, &to.rules);
+        note_entries(in_place, &from.routes, &to.routes);
+        note_entries(in_place, &from.rules, &to.rules);
     }
 }
 
@@ -169,6 +169,13 @@ fn note_changed<T: PartialEq>(differences: &mut Vec<String>, key: &str, from: &T
     if from != to {
         differences.push(format!("{key} changed"));
     }
+}
+
+/// Adds each route or rule that only one of the lists has.
+fn note_entries<T: PartialEq + Display>(differences: &mut Vec<String>, from: &[T], to: &[T]) {
+    let removed = from.iter().filter(|one| !to.contains(one)).map(|one| format!("{one} removed"));
+    let added = to.iter().filter(|one| !from.contains(one)).map(|one| format!("{one} added"));
+    differences.extend(removed.chain(added));
 }
 
 /// A duration in nanoseconds, displayed with the largest unit.

@@ -34,6 +34,7 @@ mod notify;
 pub(crate) mod plan;
 mod privilege;
 mod report;
+mod routing;
 mod signals;
 mod supervisor;
 mod systemd;
@@ -126,7 +127,7 @@ pub fn run(
 
     let opener = LinkOpener::new(kernel, macvlans, claims);
     let topology = topology(config, sizes)?;
-    let to_open = topology.links.iter().filter(|(_, link)| !link.is_virtual_mac());
+    let to_open = topology.links.iter().filter(|(_, link)| link.is_opened());
     let has_single_link = to_open.count() == 1;
     let roster = topology.routers.iter();
     let roster: Vec<_> = roster.map(|(id, router)| (id, router.row, Arc::clone(&router.settings))).collect();
@@ -207,6 +208,7 @@ pub fn run(
         Ok(Remaining { vips, .. }) if vips.is_empty() => Ok(()),
         Ok(Remaining { interfaces, vips }) => withdraw(interfaces, vips),
         Err(_) => {
+            configured.remove_routing();
             let (interfaces, vips) = configured.interfaces_and_vips();
             withdraw(&interfaces, &vips)
         }
@@ -216,7 +218,7 @@ pub fn run(
     ended.map(drop).and(served).and(withdrawn)
 }
 
-/// Claims the VRRP interfaces that exist, and removes stale VIPs of a killed agent. Skips the VIPs of
+/// Claims the VRRP interfaces that exist, and removes stale VIPs, routes and rules of a killed agent. Skips the VIPs of
 /// routers whose interface cannot be claimed, because another agent serves it; this is reported when the
 /// interface is opened. Failures to remove VIPs are logged and do not prevent the agent from starting.
 pub fn claim_interfaces(config: &Config) -> Claims {
@@ -246,6 +248,14 @@ pub fn claim_interfaces(config: &Config) -> Claims {
             }
         }
         Err(error) => tracing::error!(%error, "cannot remove stale VIPs left by a previous run"),
+    }
+    match routing::remove_stale(config, &refused) {
+        Ok(removed) => {
+            for found in removed {
+                tracing::warn!("removed stale {found} left by a previous run");
+            }
+        }
+        Err(error) => tracing::error!(%error, "cannot remove stale routes and rules left by a previous run"),
     }
     claims
 }

@@ -12,6 +12,7 @@ use super::bus::{Latest, Transition};
 use super::events::EventLog;
 use super::groups::group_state;
 use super::notify::{Counts, SharedCounts};
+use super::routing::missing;
 use super::supervisor::DiscardCounters;
 use super::track::SharedTracker;
 use crate::config::Instance;
@@ -119,7 +120,10 @@ impl Source for Reporter {
                 kernel: row,
                 core: &router.router.counters,
                 sent: &router.sent,
-                engine: Computed { missing_addresses: router.missing.len() as u64 },
+                engine: Computed {
+                    missing_addresses: router.missing.len() as u64,
+                    missing_routes: router.missing_routes.len() as u64,
+                },
                 service: self.notifications.of(&router.settings),
             }),
         });
@@ -176,6 +180,7 @@ fn status(
         preempt: config.router.preempt,
         xdp_mode: instance.mode.map(|mode| mode.to_string()),
         missing_addresses: instance.missing.iter().map(ToString::to_string).collect(),
+        missing_routes: instance.missing_routes.iter().filter_map(|one| missing(config, *one)).collect(),
         primary_address: instance.primary,
         fault_reason: match router.state {
             State::Fault(Fault::Group) => Some(failed_member(members)),
@@ -320,6 +325,7 @@ struct InstanceSources<'a> {
 /// Counts that are computed from the snapshot.
 struct Computed {
     missing_addresses: u64,
+    missing_routes: u64,
 }
 
 /// Fills each field of the statistics from its source.

@@ -5,6 +5,7 @@ mod macvlans;
 mod membership;
 mod notifications;
 mod routes;
+mod routing;
 
 use std::net::IpAddr;
 use std::process::Command;

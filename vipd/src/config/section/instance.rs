@@ -13,6 +13,7 @@ use crate::config::host;
 use super::check::Checks;
 use super::notify;
 use super::password;
+use super::routing::Routing;
 use super::track;
 use super::transport::{self, Route};
 use super::wire;
@@ -42,6 +43,7 @@ pub(in crate::config) struct Draft {
     announce_interval: u64,
     track: Vec<Track>,
     notify: Option<Arc<Notify>>,
+    pub(in crate::config) routing: Routing,
 }
 
 impl Draft {
@@ -100,6 +102,7 @@ impl Draft {
             announce_interval,
             track: track::read(table, checks, election.priority == PRIORITY_OWNER, problems),
             notify: notify::read(table, problems),
+            routing: Routing::read(table, addresses.family, problems),
             election,
             addresses,
         }
@@ -152,8 +155,8 @@ impl Draft {
             placements,
             track: self.track,
             notify: self.notify,
-            routes: Vec::new(),
-            rules: Vec::new(),
+            routes: self.routing.routes.into_iter().map(|route| route.value).collect(),
+            rules: self.routing.rules.into_iter().map(|rule| rule.value).collect(),
         })
     }
 }

@@ -12,6 +12,7 @@ pub(super) mod interface;
 mod interval;
 pub(super) mod notify;
 mod password;
+pub(super) mod routing;
 mod track;
 pub(super) mod transport;
 mod virtual_address;

@@ -116,6 +116,11 @@ impl Effects {
             }
         }
         let instance = &*instance;
+        if !add {
+            self.routing.set(self.now, router, &[]);
+        } else if matches!(which, Addresses::All) {
+            self.routing.set(self.now, router, &instance.routing);
+        }
         for (position, vip) in instance.addresses.iter().enumerate() {
             if !matches!(which, Addresses::All) && which != Addresses::One(*vip) {
                 continue;

@@ -1,7 +1,7 @@
 //! Carries out the actions of the virtual routers.
 //!
-//! The actions of a turn are carried out together, in three passes over all routers: adverts,
-//! addresses, announcements. This preserves the order required for each router (RFC 9568 section
+//! The actions of a turn are carried out together, in passes over all routers: adverts, addresses,
+//! announcements, and last routes and policy rules. This preserves the order required for each router (RFC 9568 section
 //! 6.4: advert, addresses, announcement; or priority-0 advert, removal). All adverts are sent before
 //! any slower work, and address changes are combined into a few netlink batches. An address is
 //! announced as soon as netlink has acknowledged it. Further announcements are limited per turn, so
@@ -12,6 +12,7 @@ mod adverts;
 mod announce;
 mod announcer;
 mod closed;
+mod routes;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -34,6 +35,8 @@ use crate::xdp::Closed;
 use addresses::Origin;
 pub(crate) use addresses::{Added, MACVLAN, Removal, Vip};
 use announcer::Announcer;
+pub(crate) use routes::Missing;
+use routes::Routing;
 
 /// Limits on the work per turn. Adverts are not limited.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +45,8 @@ pub(crate) struct Budget {
     pub(crate) changes: usize,
     /// Maximum number of further announcements.
     pub(crate) announcements: usize,
+    /// Maximum number of changes to routes and rules.
+    pub(crate) routing: usize,
 }
 
 /// Identifies an address change: interface index, address, prefix length, and whether the address
@@ -69,6 +74,8 @@ pub(crate) struct Effects {
     /// Entries to remove from the map of closed VIPs once the VIPs are removed from the interface.
     reopen: Vec<(RouterId, ClosedKey)>,
     announcer: Announcer,
+    /// Routes and policy rules of masters.
+    pub(super) routing: Routing,
     /// Unicast peers whose neighbor entries must be read.
     unchecked: VecDeque<(LinkId, IpAddr)>,
     /// Whether a change has failed since the last [`Effects::take_failure`].
@@ -94,6 +101,7 @@ impl Effects {
             downs: Vec::new(),
             reopen: Vec::new(),
             announcer: Announcer::default(),
+            routing: Routing::default(),
             unchecked: VecDeque::new(),
             failed: false,
             batched: Vec::new(),
@@ -140,12 +148,15 @@ impl Effects {
 
     /// Returns whether there is work that can be done immediately.
     pub(crate) fn is_busy(&self) -> bool {
-        self.has_changes() || self.announcer.is_ready() || !self.unchecked.is_empty()
+        self.has_changes()
+            || self.announcer.is_ready()
+            || !self.unchecked.is_empty()
+            || self.routing.is_busy()
     }
 
-    /// Returns when the next paced announcement or retry is due.
+    /// Returns when the next paced announcement, retry or check of routes is due.
     pub(crate) fn next(&self) -> Option<Timestamp> {
-        [self.announcer.next(), self.retries.next()].into_iter().flatten().min()
+        [self.announcer.next(), self.retries.next(), self.routing.next()].into_iter().flatten().min()
     }
 
     /// Returns the number of VIPs to which the BPF program drops packets.
@@ -164,7 +175,8 @@ impl Effects {
         self.applied < self.changes.len()
     }
 
-    /// Sends all adverts, then applies changes and sends announcements within the budget.
+    /// Sends all adverts, then applies changes and sends announcements within the budget. Routes and rules
+    /// are removed before addresses, but do not delay the removal of addresses beyond their own budget.
     pub(crate) fn flush(
         &mut self,
         now: Timestamp,
@@ -173,11 +185,15 @@ impl Effects {
         reports: &mut Reports,
     ) {
         self.now = now;
-        if !self.actions.is_empty() || self.has_changes() {
+        let removed;
+        if self.actions.is_empty() && !self.has_changes() {
+            removed = self.remove_routing(budget.routing, now, topology, reports);
+        } else {
             let actions = std::mem::take(&mut self.actions);
             self.send_adverts(&actions, topology, reports);
             self.collect_changes(&actions, topology, reports);
             self.queue_announcements(&actions, topology);
+            removed = self.remove_routing(budget.routing, now, topology, reports);
             self.apply_changes(budget.changes, now, topology, reports);
             // Keep the allocation.
             self.actions = actions;
@@ -188,6 +204,9 @@ impl Effects {
         let all_made = !self.has_changes();
         self.announce(budget.announcements, now, topology, reports, all_made);
         self.check_neighbors(topology);
+        if all_made && !self.is_urgent() {
+            self.add_routing(budget.routing - removed, now, topology, reports);
+        }
     }
 
     /// Sends the frames in the batches of all links.

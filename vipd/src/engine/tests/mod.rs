@@ -6,6 +6,7 @@ mod groups;
 mod order;
 mod probe;
 mod reload;
+mod routes;
 mod topology;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@ use super::*;
 use crate::config;
 use crate::engine::command::{Addition, Change};
 use crate::engine::id::RouterId;
+use crate::engine::routing::Wanted;
 use crate::service::plan::Plan;
 
 const SEQUENCES: u64 = 6;
@@ -44,15 +45,34 @@ fn random_configuration(random: &mut Random) -> Config {
         let interval = 10 * (1 + random.below(2));
         let mut own = vips.remove(&number).unwrap_or_default();
         own.push(format!("\"10.1.{number}.1\""));
+        let (routes, rules) = random_routing(random);
         let _ = write!(
             text,
             "[[instance]]\nname = \"{number}\"\ninterface = \"eth1\"\nvrid = {vrid}\npriority = {priority}\n\
              advert_interval = \"{interval}ms\"\n\
-             virtual_addresses = [{}]\ngarp = {{ delay = \"0s\" }}\n",
+             virtual_addresses = [{}]\ngarp = {{ delay = \"0s\" }}\nroutes = [{routes}]\nrules = [{rules}]\n",
             own.join(", ")
         );
     }
     Config::parse(&text, "vipd.toml").expect("a valid configuration")
+}
+
+/// Returns routes and rules, some of which other instances have, too. Routes to the same destination have
+/// the same next hop, because the table has room for only one of them.
+fn random_routing(random: &mut Random) -> (String, String) {
+    let mut routes = Vec::new();
+    for last in 1..=3 {
+        match random.below(4) {
+            0 => routes.push(format!("{{ to = \"10.2.{last}.0/24\", dev = \"eth1\", table = 100 }}")),
+            1 => {
+                routes.push(format!("{{ to = \"2001:db8:{last}::/48\", type = \"blackhole\", table = 100 }}"))
+            }
+            _ => {}
+        }
+    }
+    let from = 1 + random.below(3);
+    let rule = format!("{{ from = \"10.1.9.{from}\", table = 100, priority = {from} }}");
+    (routes.join(", "), if random.below(2) == 0 { rule } else { String::new() })
 }
 
 /// The running instances by name, with their numbers of transitions to Master and of priority-0 adverts.
@@ -75,6 +95,23 @@ fn present() -> Result<Vec<String>> {
     let mut found: Vec<_> = words.map(str::to_owned).collect();
     found.sort();
     Ok(found)
+}
+
+/// Returns the routes and rules with vipd's mark, sorted and without duplicates.
+fn present_routing() -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    Requests::open()?.dump_routing(|entry| found.push(entry.to_string()))?;
+    found.sort();
+    Ok(found)
+}
+
+fn configured_routing(config: &Config) -> Vec<String> {
+    let mut links = links::Links::default();
+    let wanted = config.instances.iter().flat_map(|one| Wanted::all(one, &mut links));
+    let mut all: Vec<_> = wanted.map(|wanted| wanted.entry.to_string()).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 fn configured(config: &Config) -> Vec<String> {
@@ -103,7 +140,7 @@ fn reload(bench: &mut Bench, plan: Plan, before: &Running) -> Result<()> {
     bench.reload(changes).map(drop)
 }
 
-/// After each reload, routers, adverts and addresses are the same as after a start with that file.
+/// After each reload, routers, adverts, addresses, routes and rules are the same as after a start with that file.
 /// Routers that keep running make no transition.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
@@ -126,6 +163,8 @@ fn state_after_any_sequence_of_reloads_is_that_of_a_fresh_start() -> Result<()> 
                 bench.serve_until(&at, |bench| bench.all_are(State::Master))?;
                 let wanted = configured(&config);
                 bench.serve_until(&at, |_| present().is_ok_and(|found| found == wanted))?;
+                let wanted = configured_routing(&config);
+                bench.serve_until(&at, |_| present_routing().is_ok_and(|found| found == wanted))?;
                 let after = running(&bench);
                 assert!(after.keys().eq(config.instances.iter().map(|one| &one.name)), "{at}");
                 for name in after.keys().filter(|name| !added.contains(name)) {
@@ -142,6 +181,7 @@ fn state_after_any_sequence_of_reloads_is_that_of_a_fresh_start() -> Result<()> 
             }
             bench.engine.shut_down(clock::now());
             assert_eq!(present()?, [""; 0], "seed {seed}: nothing remains");
+            assert_eq!(present_routing()?, [""; 0], "seed {seed}: no route remains");
         }
         Ok(())
     })

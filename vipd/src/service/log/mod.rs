@@ -9,12 +9,14 @@ mod event;
 pub(super) mod limit;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use vipd_common::counters::CounterRow;
 
 use super::bus::Transition;
+use super::routing;
 use crate::config::Instance;
 use crate::control::counters::drop_reasons;
 use crate::engine::command::{Added, Report};
@@ -157,6 +159,24 @@ impl Log {
             Report::MacvlanRefused { router, error } => {
                 let instance = self.instances.get(&router).map_or("", |log| log.config.name.as_str());
                 tracing::error!(instance, %error, "cannot bring the macvlan up; retrying after 1 to 60 s");
+            }
+            Report::RoutingRefused { settings, position, errno, explanation } => {
+                let (instance, explanation) = (settings.name.as_str(), explanation.as_deref());
+                let Some(entry) = routing::entry(&settings, position) else { return };
+                let reason = routing::reason(errno);
+                tracing::error!(
+                    instance,
+                    explanation,
+                    "cannot add {entry}: {reason}; retrying after 1 to 60 s"
+                );
+            }
+            Report::RoutingRestored { settings, position } => {
+                let Some(entry) = routing::entry(&settings, position) else { return };
+                tracing::warn!(instance = settings.name, "{entry} was missing; restored");
+            }
+            Report::RoutingNotRemoved { entry, errno } => {
+                let error = io::Error::from_raw_os_error(errno);
+                tracing::error!(%error, "cannot remove {entry}; retrying after 1 to 60 s");
             }
             Report::NotClosed { router, error } => {
                 let instance = self.instances.get(&router).map_or("", |log| log.config.name.as_str());

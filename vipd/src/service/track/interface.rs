@@ -37,7 +37,11 @@ impl Links {
         match notice {
             Notice::Link(link) => drop(self.0.insert(link.ifindex, (link.name, link.running))),
             Notice::LinkGone { ifindex } => drop(self.0.remove(&ifindex)),
-            Notice::Address(_) | Notice::AddressGone(_) | Notice::Neighbor { .. } => {}
+            Notice::Address(_)
+            | Notice::AddressGone(_)
+            | Notice::Neighbor { .. }
+            | Notice::RoutingEntry(_)
+            | Notice::RoutingEntryGone(_) => {}
         }
     }
 

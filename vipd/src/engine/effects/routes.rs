@@ -1,0 +1,400 @@
+//! Last pass: routes and policy rules, which exist while their router is master.
+//!
+//! They are removed before the addresses of the router and added after all addresses, so that a source
+//! address exists as long as its routes. Routers may share an entry; it is removed with its last holder.
+//!
+//! The kernel removes IPv4 routes without a notification when their interface goes down. An entry is
+//! therefore checked after events that may have removed it, and every [`VERIFY_AFTER`], by adding it again:
+//! the kernel answers `EEXIST` if it is present. A dump would have to pass over the whole table, which may
+//! contain a million routes of a routing daemon. `EEXIST` may also be about a route by which another tool
+//! has replaced vipd's. For IPv4, a second request that appends the route tells the two apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use vipd_common::Timestamp;
+
+use super::Effects;
+use crate::engine::command::{Report, Reports};
+use crate::engine::id::{RouterId, Slab};
+use crate::engine::instance::Instance;
+use crate::engine::retry::Retries;
+use crate::engine::routing::Wanted;
+use crate::engine::topology::Topology;
+use crate::netlink::{BATCH, Change, RoutingEntry};
+
+/// Time between two checks of all entries, in nanoseconds.
+const VERIFY_AFTER: u64 = 30_000_000_000;
+
+/// Routes and rules of masters, and those that still have to be removed.
+#[derive(Debug, Default)]
+pub(crate) struct Routing {
+    entries: BTreeMap<Wanted, Entry>,
+    /// Entries of each master, in the order of its configuration.
+    held: BTreeMap<RouterId, Vec<Wanted>>,
+    /// Entries without a holder, to be removed from the kernel.
+    removals: BTreeSet<Wanted>,
+    /// Entries to add, or to check by adding them again.
+    additions: BTreeSet<Wanted>,
+    /// Changes that were refused, or postponed by their rate limit.
+    retries: Retries<Wanted>,
+    /// When to check all entries.
+    verify_at: Option<Timestamp>,
+}
+
+/// State of an entry.
+#[derive(Debug, Default)]
+struct Entry {
+    /// Masters that have it in their configuration.
+    holders: Vec<RouterId>,
+    /// The entry as vipd added it, until vipd removes it. Another tool may have removed it since.
+    added: Option<RoutingEntry>,
+    /// Error number of the last attempt to add it, if it failed.
+    refused: Option<i32>,
+    /// Rate-limit state for checks after external removals: a theoretical arrival time (GCRA).
+    checked: Timestamp,
+}
+
+/// An entry that is missing although its router is master: its position among the routes and rules of the
+/// instance, and the error number of the last attempt to add it.
+pub(crate) type Missing = (usize, Option<i32>);
+
+impl Routing {
+    /// Sets the entries of a router: those of its configuration if it is master, otherwise none.
+    pub(crate) fn set(&mut self, now: Timestamp, router: RouterId, wanted: &[Wanted]) {
+        let former = if wanted.is_empty() {
+            self.held.remove(&router)
+        } else {
+            self.held.insert(router, wanted.to_vec())
+        };
+        let former: BTreeSet<Wanted> = former.into_iter().flatten().collect();
+        let wanted: BTreeSet<Wanted> = wanted.iter().copied().collect();
+        for entry in former.difference(&wanted) {
+            self.release(router, *entry);
+        }
+        for entry in wanted.difference(&former) {
+            self.acquire(router, *entry);
+        }
+        if !self.held.is_empty() {
+            self.verify_at.get_or_insert(now + VERIFY_AFTER);
+        }
+    }
+
+    fn acquire(&mut self, router: RouterId, wanted: Wanted) {
+        let entry = self.entries.entry(wanted).or_default();
+        entry.holders.push(router);
+        if self.removals.remove(&wanted) || entry.holders.len() == 1 {
+            self.retries.take(wanted);
+            self.additions.insert(wanted);
+        }
+    }
+
+    fn release(&mut self, router: RouterId, wanted: Wanted) {
+        let Some(entry) = self.entries.get_mut(&wanted) else { return };
+        entry.holders.retain(|other| *other != router);
+        if !entry.holders.is_empty() {
+            return;
+        }
+        entry.refused = None;
+        self.additions.remove(&wanted);
+        self.retries.take(wanted);
+        if entry.added.is_some() {
+            self.removals.insert(wanted);
+        } else {
+            self.entries.remove(&wanted);
+        }
+    }
+
+    /// Checks the entries of a router after an event that may have removed them.
+    pub(crate) fn verify(&mut self, router: RouterId) {
+        self.additions.extend(self.held.get(&router).into_iter().flatten());
+    }
+
+    /// Checks the entries of a router after a VIP was missing. The kernel removes IPv4 routes along with
+    /// their source address, and the source address from IPv6 routes, which are therefore added anew.
+    pub(crate) fn vip_restored(&mut self, router: RouterId, vip: IpAddr) {
+        for wanted in self.held.get(&router).into_iter().flatten() {
+            if let Some(Entry { added: Some(RoutingEntry::Route(added)), .. }) = self.entries.get_mut(wanted)
+                && added.to.is_ipv6()
+                && added.source == Some(vip)
+            {
+                added.source = None;
+            }
+        }
+        self.verify(router);
+    }
+
+    /// Checks all entries.
+    pub(crate) fn verify_all(&mut self) {
+        self.additions.extend(self.held.values().flatten());
+    }
+
+    /// Checks an entry about whose removal the kernel has sent a notification, which vipd may have caused
+    /// itself. At most one check per second after a burst of five, because another tool may remove the entry
+    /// every time.
+    pub(crate) fn gone(&mut self, now: Timestamp, found: RoutingEntry) {
+        const PERIOD: u64 = 1_000_000_000;
+        const BURST: u64 = 5;
+        let candidates = self.entries.range_mut(Wanted::first_like(found)..);
+        for (wanted, entry) in candidates.take_while(|(wanted, _)| wanted.is_like(found)) {
+            if entry.holders.is_empty() || entry.added.is_none() {
+                continue;
+            }
+            let next = entry.checked.max(now);
+            if next.nanos_since(now) > (BURST - 1) * PERIOD {
+                self.retries.postpone(*wanted, now + PERIOD, true);
+            } else {
+                entry.checked = next + PERIOD;
+                self.additions.insert(*wanted);
+            }
+        }
+    }
+
+    /// Queues the changes whose retry is due, and the periodic check.
+    fn queue_due(&mut self, now: Timestamp) {
+        for wanted in self.retries.due(now) {
+            match self.entries.get(&wanted) {
+                Some(entry) if !entry.holders.is_empty() => self.additions.insert(wanted),
+                _ => self.removals.insert(wanted),
+            };
+        }
+        if self.verify_at.take_if(|at| *at <= now).is_some() && !self.held.is_empty() {
+            self.verify_all();
+            self.verify_at = Some(now + VERIFY_AFTER);
+        }
+    }
+
+    /// Records changes of which it is unknown whether they were made. A resync follows, which checks the
+    /// entries.
+    fn assume_added(&mut self, now: Timestamp, changes: &[Change], subjects: &[Wanted]) {
+        const PAUSE: u64 = 1_000_000_000;
+        for (change, wanted) in changes.iter().zip(subjects) {
+            match (change, self.entries.get_mut(wanted)) {
+                (Change::AddEntry(added), Some(entry)) => entry.added = Some(*added),
+                _ => self.retries.postpone(*wanted, now + PAUSE, false),
+            }
+        }
+    }
+
+    /// Returns whether entries without a holder must be removed.
+    pub(crate) fn has_removals(&self) -> bool {
+        !self.removals.is_empty()
+    }
+
+    /// Returns whether there are changes that can be made immediately.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.removals.is_empty() || !self.additions.is_empty()
+    }
+
+    /// Returns when the next retry or check is due.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        [self.retries.next(), self.verify_at].into_iter().flatten().min()
+    }
+
+    /// Iterates over the entries that a master should have but does not.
+    pub(crate) fn missing(&self, router: RouterId) -> impl Iterator<Item = Missing> {
+        let held = self.held.get(&router).into_iter().flatten().enumerate();
+        held.filter_map(|(position, wanted)| {
+            let entry = self.entries.get(wanted)?;
+            (entry.added.is_none() || entry.refused.is_some()).then_some((position, entry.refused))
+        })
+    }
+}
+
+impl Effects {
+    /// Queues the retries that are due, and removes up to `max` of the entries without a holder, rules
+    /// first: without them, no packet uses a table whose routes are gone. Returns the number of requests.
+    pub(super) fn remove_routing(
+        &mut self,
+        max: usize,
+        now: Timestamp,
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) -> usize {
+        self.routing.queue_due(now);
+        let (mut changes, mut subjects) = (Vec::new(), Vec::new());
+        while changes.len() < max
+            && let Some(wanted) = self.routing.removals.pop_last()
+        {
+            match self.routing.entries.get(&wanted).and_then(|entry| entry.added) {
+                Some(added) => {
+                    changes.push(Change::RemoveEntry(added));
+                    subjects.push(wanted);
+                }
+                None => {
+                    self.routing.retries.take(wanted);
+                    self.routing.entries.remove(&wanted);
+                }
+            }
+        }
+        self.change_routing(&changes, &subjects, now, topology, reports);
+        changes.len()
+    }
+
+    /// Adds up to `max` entries or checks that they are present, routes first.
+    pub(super) fn add_routing(
+        &mut self,
+        max: usize,
+        now: Timestamp,
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
+        let (mut changes, mut subjects) = (Vec::new(), Vec::new());
+        // An entry may need two requests.
+        while changes.len() + 1 < max
+            && let Some(wanted) = self.routing.additions.pop_first()
+        {
+            let Some(entry) = self.routing.entries.get(&wanted) else { continue };
+            let Some(resolved) = wanted.resolve(&topology.links) else {
+                self.refused(wanted, libc::ENODEV, None, now, topology, reports);
+                continue;
+            };
+            // The name of the interface belongs to another one now, or the source address was lost.
+            let moved = entry.added.filter(|added| *added != resolved).map(Change::RemoveEntry);
+            let append = match (entry.added, resolved) {
+                (Some(_), RoutingEntry::Route(route)) if route.to.is_ipv4() && moved.is_none() => {
+                    Some(Change::AppendRoute(route))
+                }
+                _ => None,
+            };
+            for change in moved.into_iter().chain([Change::AddEntry(resolved)]).chain(append) {
+                changes.push(change);
+                subjects.push(wanted);
+            }
+        }
+        self.change_routing(&changes, &subjects, now, topology, reports);
+    }
+
+    /// Sends the requests and records their results.
+    fn change_routing(
+        &mut self,
+        changes: &[Change],
+        subjects: &[Wanted],
+        now: Timestamp,
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
+        let mut replaced = Vec::new();
+        self.netlink.submit(changes);
+        for (batch, subjects) in changes.chunks(BATCH).zip(subjects.chunks(BATCH)) {
+            let mut errors: [Option<(i32, Option<Box<str>>)>; BATCH] = Default::default();
+            let result = self.netlink.wait_explained(batch, |change, error, explanation| {
+                let index = batch.iter().position(|other| std::ptr::eq(other, change)).unwrap_or_default();
+                errors[index] = Some((error.raw_os_error().unwrap_or_default(), explanation.map(Box::from)));
+            });
+            if let Err(error) = result {
+                self.failed = true;
+                reports.send(Report::NetlinkFailed(error));
+                self.routing.assume_added(now, batch, subjects);
+                continue;
+            }
+            for ((change, wanted), error) in batch.iter().zip(subjects).zip(errors) {
+                match (change, error) {
+                    (Change::RemoveEntry(_), None) => self.removed(*wanted),
+                    (Change::RemoveEntry(entry), Some((errno, _))) => {
+                        if self.routing.retries.refused(*wanted, errno, false, now) {
+                            reports.send(Report::RoutingNotRemoved { entry: *entry, errno });
+                        }
+                    }
+                    (Change::AddEntry(entry), None) => self.added(*wanted, *entry, topology, reports),
+                    (Change::AddEntry(entry), Some((libc::EEXIST, _))) if self.has_added(*wanted, *entry) => {
+                        self.routing.retries.take(*wanted);
+                        if let Some(known) = self.routing.entries.get_mut(wanted) {
+                            known.refused = None;
+                        }
+                    }
+                    (Change::AddEntry(_), Some((errno, explanation))) => {
+                        self.refused(*wanted, errno, explanation, now, topology, reports);
+                    }
+                    (Change::AppendRoute(route), None) => {
+                        replaced.push((Change::RemoveEntry(RoutingEntry::Route(*route)), *wanted));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        // Behind the route of another tool, which stays.
+        for (change, wanted) in replaced {
+            self.change_routing(&[change], &[wanted], now, topology, reports);
+            self.refused(wanted, libc::EEXIST, None, now, topology, reports);
+        }
+    }
+
+    fn has_added(&self, wanted: Wanted, entry: RoutingEntry) -> bool {
+        self.routing.entries.get(&wanted).is_some_and(|known| known.added == Some(entry))
+    }
+
+    /// Records that an entry was removed.
+    fn removed(&mut self, wanted: Wanted) {
+        self.routing.retries.take(wanted);
+        if let Some(entry) = self.routing.entries.get_mut(&wanted) {
+            entry.added = None;
+            if entry.holders.is_empty() {
+                self.routing.entries.remove(&wanted);
+            }
+        }
+    }
+
+    /// Records that an entry was added, and reports it if vipd had added it before.
+    fn added(&mut self, wanted: Wanted, added: RoutingEntry, topology: &mut Topology, reports: &mut Reports) {
+        self.routing.retries.take(wanted);
+        let Some(entry) = self.routing.entries.get_mut(&wanted) else { return };
+        entry.refused = None;
+        if entry.added.replace(added).is_none() {
+            return;
+        }
+        for router in &entry.holders {
+            if let Some(instance) = topology.routers.get_mut(*router) {
+                instance.sent.routes_restored += 1;
+            }
+        }
+        if let Some((settings, position)) = subject(&entry.holders, wanted, &topology.routers) {
+            reports.send(Report::RoutingRestored { settings, position });
+        }
+    }
+
+    /// Records that an entry could not be added, and reports it if the last attempt did not fail in the
+    /// same way. An interface that does not exist is reported only at the second attempt, because it may be
+    /// new in the configuration and not known yet.
+    fn refused(
+        &mut self,
+        wanted: Wanted,
+        errno: i32,
+        explanation: Option<Box<str>>,
+        now: Timestamp,
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
+        const FIRST_PAUSE: u64 = 1_000_000_000;
+        let Some(entry) = self.routing.entries.get_mut(&wanted) else { return };
+        let is_first = entry.refused.replace(errno).is_none();
+        if is_first && wanted.resolve(&topology.links).is_none() {
+            return self.routing.retries.postpone(wanted, now + FIRST_PAUSE, false);
+        }
+        for router in &entry.holders {
+            if let Some(instance) = topology.routers.get_mut(*router) {
+                instance.sent.route_errors += 1;
+            }
+        }
+        if self.routing.retries.refused(wanted, errno, false, now)
+            && let Some((settings, position)) = subject(&entry.holders, wanted, &topology.routers)
+        {
+            reports.send(Report::RoutingRefused { settings, position, errno, explanation });
+        }
+    }
+}
+
+/// Returns the settings of the first holder, and the position of the entry among its routes and rules.
+fn subject(
+    holders: &[RouterId],
+    wanted: Wanted,
+    routers: &Slab<RouterId, Instance>,
+) -> Option<(Arc<crate::config::Instance>, usize)> {
+    let instance = routers.get(*holders.first()?)?;
+    let position = instance.routing.iter().position(|other| *other == wanted)?;
+    Some((Arc::clone(&instance.settings), position))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+use super::*;
+use crate::config::Config;
+use crate::engine::id::Id as _;
+use crate::engine::links::Links;
+
+const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
+const SECOND: u64 = 1_000_000_000;
+
+/// Returns two routes and a rule.
+fn wanted() -> Vec<Wanted> {
+    let text = "[[instance]]\nname = \"a\"\ninterface = \"eth1\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n\
+                routes = [{ to = \"10.2.0.0/16\", via = \"10.0.0.2\" }, { to = \"10.1.0.0/16\", dev = \"eth2\" }]\n\
+                rules = [{ from = \"10.0.0.1\", table = 9, priority = 9 }]\n";
+    let config = Config::parse(text, "vipd.toml").expect("a valid configuration");
+    Wanted::all(&config.instances[0], &mut Links::default())
+}
+
+fn router(number: u32) -> RouterId {
+    RouterId::new(number, 0)
+}
+
+/// Records that all queued entries were added, and returns them in their order.
+fn add_all(routing: &mut Routing) -> Vec<Wanted> {
+    let added: Vec<_> = std::iter::from_fn(|| routing.additions.pop_first()).collect();
+    for wanted in &added {
+        routing.entries.get_mut(wanted).expect("an entry").added = Some(wanted.entry);
+    }
+    added
+}
+
+#[test]
+fn routes_are_added_before_rules_and_removed_after_them() {
+    let (all, mut routing) = (wanted(), Routing::default());
+    routing.set(NOW, router(1), &all);
+    assert_eq!(add_all(&mut routing), [all[1], all[0], all[2]]);
+    routing.set(NOW, router(1), &[]);
+    let removed: Vec<_> = std::iter::from_fn(|| routing.removals.pop_last()).collect();
+    assert_eq!(removed, [all[2], all[0], all[1]]);
+}
+
+#[test]
+fn shared_entries_are_removed_with_their_last_holder() {
+    let (all, mut routing) = (wanted(), Routing::default());
+    routing.set(NOW, router(1), &all);
+    add_all(&mut routing);
+    routing.set(NOW, router(2), &all[..1]);
+    assert!(routing.additions.is_empty(), "it is already present");
+    routing.set(NOW, router(1), &[]);
+    assert_eq!(routing.removals.iter().copied().collect::<Vec<_>>(), [all[1], all[2]]);
+    assert_eq!(routing.missing(router(2)).count(), 0);
+    routing.set(NOW, router(2), &[]);
+    assert_eq!(routing.removals.len(), 3);
+    // A router that becomes master again before the removal keeps the entry.
+    routing.set(NOW, router(1), &all[..1]);
+    assert_eq!((routing.removals.len(), routing.additions.len()), (2, 1));
+}
+
+#[test]
+fn entries_that_were_not_added_need_no_removal() {
+    let (all, mut routing) = (wanted(), Routing::default());
+    routing.set(NOW, router(1), &all);
+    assert_eq!(routing.missing(router(1)).collect::<Vec<_>>(), [(0, None), (1, None), (2, None)]);
+    routing.set(NOW, router(1), &[]);
+    assert!(!routing.is_busy() && routing.entries.is_empty());
+}
+
+#[test]
+fn checks_after_external_removals_are_rate_limited() {
+    let (all, mut routing) = (wanted(), Routing::default());
+    routing.set(NOW, router(1), &all);
+    add_all(&mut routing);
+    for _ in 0..5 {
+        routing.gone(NOW, all[0].entry);
+        assert_eq!(add_all(&mut routing), [all[0]]);
+    }
+    routing.gone(NOW, all[0].entry);
+    assert!(!routing.is_busy());
+    assert_eq!(routing.retries.next(), Some(NOW + SECOND));
+    routing.queue_due(NOW + SECOND);
+    assert_eq!(add_all(&mut routing), [all[0]]);
+    routing.gone(NOW, all[1].entry);
+    assert_eq!(add_all(&mut routing), [all[1]], "the limit is that of each entry");
+}
+
+#[test]
+fn all_entries_are_checked_periodically() {
+    let (all, mut routing) = (wanted(), Routing::default());
+    assert_eq!(routing.next(), None);
+    routing.set(NOW, router(1), &all);
+    add_all(&mut routing);
+    assert_eq!(routing.next(), Some(NOW + VERIFY_AFTER));
+    routing.queue_due(NOW + VERIFY_AFTER);
+    assert_eq!(add_all(&mut routing).len(), 3);
+    assert_eq!(routing.next(), Some(NOW + 2 * VERIFY_AFTER));
+    routing.set(NOW, router(1), &[]);
+    routing.queue_due(NOW + 2 * VERIFY_AFTER);
+    assert_eq!(routing.next(), None, "without entries, the engine is not woken");
+}

@@ -1,0 +1,106 @@
+//! The routes and policy rules of an instance, as the engine adds them.
+
+use super::id::LinkId;
+use super::link::LinkRole;
+use super::links::Links;
+use crate::config;
+use crate::config::operate;
+use crate::config::settings::Scope;
+use crate::netlink::{self, Label, Route, RouteKind, RoutingEntry, Rule};
+
+/// A route or policy rule of an instance. Instances with the same settings share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Wanted {
+    /// The entry, without the interface of a route. Routes are sorted before rules.
+    pub(super) entry: RoutingEntry,
+    /// Interface of a route, if it is configured.
+    pub(super) link: Option<LinkId>,
+}
+
+impl Wanted {
+    /// Returns the routes and then the rules of an instance, in the order of the configuration. Adds links
+    /// that do not exist yet.
+    pub(crate) fn all(settings: &config::Instance, links: &mut Links) -> Vec<Self> {
+        let routes = settings.routes.iter().map(|one| Self {
+            entry: RoutingEntry::Route(route(one)),
+            link: one.dev.as_ref().map(|dev| links.find_or_add(dev, LinkRole::RouteOnly)),
+        });
+        let rules =
+            settings.rules.iter().map(|one| Self { entry: RoutingEntry::Rule(rule(one)), link: None });
+        routes.chain(rules).collect()
+    }
+
+    /// Returns the entry with the interface that a route's link has now, or `None` if it has none.
+    pub(crate) fn resolve(&self, links: &Links) -> Option<RoutingEntry> {
+        match (self.entry, self.link) {
+            (RoutingEntry::Route(route), Some(link)) => {
+                let ifindex = Some(links.get(link)?.ifindex?);
+                Some(RoutingEntry::Route(Route { ifindex, ..route }))
+            }
+            (entry, _) => Some(entry),
+        }
+    }
+
+    /// Returns the first entry, in the order of an ordered map, that the kernel regards as the same as
+    /// `found`.
+    pub(crate) fn first_like(found: RoutingEntry) -> Self {
+        let entry = match found {
+            RoutingEntry::Route(route) => RoutingEntry::Route(route.first_of_its_key()),
+            rule @ RoutingEntry::Rule(_) => rule,
+        };
+        Self { entry, link: None }
+    }
+
+    /// Returns whether the kernel regards this entry as the same as `found`: a table has one route of each
+    /// destination and metric.
+    pub(crate) fn is_like(&self, found: RoutingEntry) -> bool {
+        Self::first_like(self.entry) == Self::first_like(found)
+    }
+}
+
+fn route(route: &operate::Route) -> Route {
+    Route {
+        to: route.to.0,
+        prefix: route.to.1,
+        table: route.table,
+        metric: route.metric,
+        kind: match route.kind {
+            operate::RouteKind::Unicast => RouteKind::Unicast,
+            operate::RouteKind::Blackhole => RouteKind::Blackhole,
+            operate::RouteKind::Unreachable => RouteKind::Unreachable,
+            operate::RouteKind::Prohibit => RouteKind::Prohibit,
+            operate::RouteKind::Throw => RouteKind::Throw,
+        },
+        via: route.via,
+        ifindex: None,
+        source: route.source,
+        scope: match route.scope {
+            Scope::Global => netlink::Scope::Global,
+            Scope::Link => netlink::Scope::Link,
+            Scope::Host => netlink::Scope::Host,
+        },
+        onlink: route.onlink,
+    }
+}
+
+fn rule(rule: &operate::Rule) -> Rule {
+    Rule {
+        is_ipv6: rule.is_ipv6,
+        priority: rule.priority,
+        table: rule.table,
+        from: rule.from,
+        to: rule.to,
+        // The configuration limits interface names to the length of a label.
+        iif: rule.iif.as_deref().and_then(Label::new),
+        oif: rule.oif.as_deref().and_then(Label::new),
+        fwmark: rule.fwmark,
+    }
+}
+
+/// Returns whether a route or rule that vipd may have left behind is configured. The interface of a route
+/// is not compared, because it may have another index now.
+pub(crate) fn is_configured(found: &RoutingEntry, instances: &[&config::Instance]) -> bool {
+    let routes = instances.iter().flat_map(|one| &one.routes).map(|one| RoutingEntry::Route(route(one)));
+    let rules = instances.iter().flat_map(|one| &one.rules).map(|one| RoutingEntry::Rule(rule(one)));
+    routes.chain(rules).any(|entry| Wanted { entry, link: None }.is_like(*found))
+}

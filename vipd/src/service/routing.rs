@@ -1,0 +1,50 @@
+//! Routes and policy rules: texts for reports, and the removal of those of a previous run.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+
+use crate::config::Config;
+use crate::config::Instance;
+use crate::engine::routing::is_configured;
+use crate::netlink::{Requests, RoutingEntry};
+use crate::process::several_agents_run;
+
+/// Returns the route or rule at a position, as in the engine's reports: rules follow the routes.
+pub(super) fn entry(settings: &Instance, position: usize) -> Option<&dyn fmt::Display> {
+    match settings.routes.get(position) {
+        Some(route) => Some(route),
+        None => Some(settings.rules.get(position - settings.routes.len())?),
+    }
+}
+
+/// Describes a missing route or rule.
+pub(super) fn missing(settings: &Instance, (position, errno): (usize, Option<i32>)) -> Option<String> {
+    let entry = entry(settings, position)?;
+    Some(match errno {
+        Some(errno) => format!("{entry}: {}", reason(errno)),
+        None => format!("{entry}: being added"),
+    })
+}
+
+/// Describes an error number from an attempt to add a route or rule.
+pub(super) fn reason(errno: i32) -> String {
+    match errno {
+        libc::EEXIST => {
+            "the table has another route with this destination and metric, which is left alone".to_owned()
+        }
+        libc::ENODEV => "its interface does not exist".to_owned(),
+        libc::ENETDOWN => "its interface is down".to_owned(),
+        libc::ENETUNREACH => "its next hop is not reachable through a connected network".to_owned(),
+        errno => io::Error::from_raw_os_error(errno).to_string(),
+    }
+}
+
+/// Removes the routes and rules that a killed agent has left behind. If another agent runs in the network
+/// namespace, only those that are configured for instances whose interface is not in `refused`.
+pub(super) fn remove_stale(config: &Config, refused: &BTreeSet<&str>) -> io::Result<Vec<RoutingEntry>> {
+    let free = config.instances.iter().filter(|instance| !refused.contains(instance.interface.as_str()));
+    let free: Vec<&Instance> = free.map(AsRef::as_ref).collect();
+    let is_alone = !several_agents_run();
+    Requests::open()?.remove_routing(|found| is_alone || is_configured(found, &free))
+}
