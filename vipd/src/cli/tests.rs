@@ -108,20 +108,21 @@ fn instance_status(name: &str, state: State) -> InstanceStatus {
 }
 
 #[test]
-fn status_shows_the_reason_below_an_instance_in_fault() {
+fn status_shows_faults_and_missing_routes_below_their_instance() {
     let broken = InstanceStatus {
         interface: "bond0.12".to_owned(),
         vrid: 7,
         last_adv_source: None,
         xdp_mode: None,
-        missing_addresses: Vec::new(),
-        missing_routes: Vec::new(),
         last_transition_ms: None,
         fault_reason: Some("the interface is down".to_owned()),
         virtual_addresses: vec!["198.51.100.1/32".to_owned()],
         ..instance_status("broken", State::Fault)
     };
-    let report = StatusReport { instances: vec![instance_status("VI_1", State::Master), broken] };
+    let reason = "route 10.0.0.0/8 via 192.0.2.3: its interface is down";
+    let master =
+        InstanceStatus { missing_routes: vec![reason.to_owned()], ..instance_status("VI_1", State::Master) };
+    let report = StatusReport { instances: vec![master, broken] };
     let colored = status::render(&report);
     assert!(colored.contains("\u{1b}[32mmaster\u{1b}[0m"), "{colored:?}");
     assert!(colored.contains("\u{1b}[31mfault\u{1b}[0m"), "{colored:?}");
@@ -130,6 +131,7 @@ fn status_shows_the_reason_below_an_instance_in_fault() {
         "\
 NAME    INTERFACE  VRID  STATE   PRIO  INTERVAL  MASTER-DOWN  LAST-ADVERT-FROM  XDP     SINCE  ADDRESSES
 VI_1    eth1         51  master   100        1s       3.609s  192.0.2.2         native  4m05s  192.0.2.10/24,192.0.2.11/24
+  missing: route 10.0.0.0/8 via 192.0.2.3: its interface is down
 broken  bond0.12      7  fault    100        1s       3.609s  -                 -           -  198.51.100.1/32
   fault: the interface is down
 "

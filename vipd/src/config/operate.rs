@@ -106,9 +106,9 @@ pub enum RouteKind {
     Unicast,
     /// They are dropped silently.
     Blackhole,
-    /// They are dropped, and the sender is told that the destination is unreachable.
+    /// They are dropped, and the sender receives ICMP "host unreachable".
     Unreachable,
-    /// They are dropped, and the sender is told that an administrator prohibits them.
+    /// They are dropped, and the sender receives ICMP "communication administratively prohibited".
     Prohibit,
     /// The lookup continues with the next rule.
     Throw,
@@ -198,8 +198,8 @@ impl fmt::Display for Rule {
             write!(f, " oif {oif}")?;
         }
         match fwmark {
-            Some((mark, u32::MAX)) => write!(f, " fwmark {mark:#x}")?,
-            Some((mark, mask)) => write!(f, " fwmark {mark:#x}/{mask:#x}")?,
+            Some((bits, u32::MAX)) => write!(f, " fwmark {bits:#x}")?,
+            Some((bits, mask)) => write!(f, " fwmark {bits:#x}/{mask:#x}")?,
             None => {}
         }
         write!(f, " table {table} priority {priority}")

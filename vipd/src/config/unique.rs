@@ -166,14 +166,14 @@ fn rules(drafts: &[Draft], problems: &mut Collector<'_>) {
 
 /// Returns whether a rule has all its selectors in common with another one that has more.
 fn covers(rule: &Rule, other: &Rule) -> bool {
-    fn is_common<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
+    fn is_common<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
         one.is_none() || one == other
     }
     rule != other
         && (rule.is_ipv6, rule.table, rule.priority) == (other.is_ipv6, other.table, other.priority)
-        && is_common(&rule.from, &other.from)
-        && is_common(&rule.to, &other.to)
-        && is_common(&rule.iif, &other.iif)
-        && is_common(&rule.oif, &other.oif)
-        && is_common(&rule.fwmark, &other.fwmark)
+        && is_common(rule.from.as_ref(), other.from.as_ref())
+        && is_common(rule.to.as_ref(), other.to.as_ref())
+        && is_common(rule.iif.as_ref(), other.iif.as_ref())
+        && is_common(rule.oif.as_ref(), other.oif.as_ref())
+        && is_common(rule.fwmark.as_ref(), other.fwmark.as_ref())
 }

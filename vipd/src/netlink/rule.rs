@@ -71,8 +71,8 @@ impl Rule {
         }
         attributes.extend(self.iif.map(|name| RuleAttribute::Iifname(name.to_string())));
         attributes.extend(self.oif.map(|name| RuleAttribute::Oifname(name.to_string())));
-        if let Some((mark, mask)) = self.fwmark {
-            attributes.extend([RuleAttribute::FwMark(mark), RuleAttribute::FwMask(mask)]);
+        if let Some((bits, mask)) = self.fwmark {
+            attributes.extend([RuleAttribute::FwMark(bits), RuleAttribute::FwMask(mask)]);
         }
         if u8::try_from(self.table).is_err() {
             attributes.push(RuleAttribute::Table(self.table));
@@ -108,7 +108,7 @@ impl Rule {
             let bytes = find(kind)?;
             Label::new(std::str::from_utf8(bytes.strip_suffix(&[0]).unwrap_or(bytes)).ok()?)
         };
-        let mark = find(FRA_FWMARK).and_then(number);
+        let bits = find(FRA_FWMARK).and_then(number);
         let mask = find(FRA_FWMASK).and_then(number).unwrap_or(u32::MAX);
         Some(Self {
             is_ipv6,
@@ -118,7 +118,7 @@ impl Rule {
             to: network(FRA_DST, to_prefix),
             iif: name(FRA_IIFNAME),
             oif: name(FRA_OIFNAME),
-            fwmark: mark.map(|mark| (mark, mask)),
+            fwmark: bits.map(|bits| (bits, mask)),
         })
     }
 }
@@ -141,8 +141,8 @@ impl fmt::Display for Rule {
             write!(f, " oif {name}")?;
         }
         match fwmark {
-            Some((mark, u32::MAX)) => write!(f, " fwmark {mark:#x}")?,
-            Some((mark, mask)) => write!(f, " fwmark {mark:#x}/{mask:#x}")?,
+            Some((bits, u32::MAX)) => write!(f, " fwmark {bits:#x}")?,
+            Some((bits, mask)) => write!(f, " fwmark {bits:#x}/{mask:#x}")?,
             None => {}
         }
         write!(f, " table {table} priority {priority}")

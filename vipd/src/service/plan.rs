@@ -11,7 +11,7 @@ use crate::xdp::Sizes;
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) removed: Vec<Arc<Instance>>,
-    /// Instances whose settings change while they run. Those that lose addresses come first.
+    /// Instances whose settings change while they run. Those that lose addresses or routes come first.
     pub(crate) changed: Vec<Arc<Instance>>,
     pub(crate) added: Vec<Arc<Instance>>,
     pub(crate) lines: Vec<String>,
@@ -49,11 +49,13 @@ impl Plan {
         if plan.lines.is_empty() {
             plan.lines.push("nothing has changed".to_owned());
         }
-        let loses_addresses = |one: &Arc<Instance>| {
-            let known = before.get(&one.name).into_iter().flat_map(|known| known.router.all_addresses());
-            known.into_iter().any(|vip| !one.router.all_addresses().any(|other| other == vip))
+        let loses_any = |one: &Arc<Instance>| {
+            before.get(&one.name).is_some_and(|known| {
+                known.router.all_addresses().any(|vip| !one.router.all_addresses().any(|other| other == vip))
+                    || known.routes.iter().any(|route| !one.routes.contains(route))
+            })
         };
-        plan.changed.sort_by_cached_key(|one| !loses_addresses(one));
+        plan.changed.sort_by_cached_key(|one| !loses_any(one));
         plan
     }
 

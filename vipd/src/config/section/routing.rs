@@ -64,93 +64,110 @@ impl Routing {
             self.devs.push(dev.clone());
         }
         // Checked together only if each is valid.
-        let (to, via, dev) = (to?.value, via?, dev?);
-        let (source, scope, onlink) = (source?, scope?, onlink?);
-        let (kind, number, metric) = (kind?.unwrap_or_default(), number?, metric?);
-        let mut is_valid = true;
-        let mut reject = |at: usize, message: String| {
-            problems.add(at, message);
-            is_valid = false;
+        let given = Given {
+            at: table.at(),
+            to: to?.value,
+            via: via?,
+            dev: dev?,
+            table: number?.unwrap_or(TABLE_MAIN),
+            metric: metric?,
+            source: source?,
+            scope: scope?,
+            kind: kind?.unwrap_or_default(),
+            onlink: onlink?,
         };
-        let is_ipv6 = to.0.is_ipv6();
-        for (key, found) in [(&schema::ROUTE_VIA, &via), (&schema::ROUTE_SOURCE, &source)] {
-            if let Some(Located { at, value }) = found
-                && value.is_ipv6() != is_ipv6
+        let contradictions = given.contradictions();
+        let is_valid = contradictions.is_empty();
+        for (at, message) in contradictions {
+            problems.add(at, message);
+        }
+        is_valid.then(|| given.route())
+    }
+}
+
+/// The valid keys of a route.
+struct Given {
+    at: usize,
+    to: Network,
+    via: Option<Located<IpAddr>>,
+    dev: Option<Located<String>>,
+    table: u32,
+    metric: Option<u32>,
+    source: Option<Located<IpAddr>>,
+    scope: Option<Located<Scope>>,
+    kind: RouteKind,
+    onlink: Option<Located<bool>>,
+}
+
+impl Given {
+    /// Returns what is wrong with the keys together.
+    fn contradictions(&self) -> Vec<Rejection> {
+        let Self { at, to: (network, length), via, dev, source, scope, kind, onlink, .. } = self;
+        let mut found = Vec::new();
+        for (key, address) in [(&schema::ROUTE_VIA, via), (&schema::ROUTE_SOURCE, source)] {
+            if let Some(Located { at, value }) = address
+                && value.is_ipv6() != network.is_ipv6()
             {
-                reject(
-                    *at,
-                    format!(
-                        "{key} is {value}, but the route is to {}/{}; use addresses of one family",
-                        to.0, to.1
-                    ),
+                let message = format!(
+                    "{key} is {value}, but the route is to {network}/{length}; use addresses of one family"
                 );
+                found.push((*at, message));
             }
         }
-        if kind != RouteKind::Unicast {
+        if *kind != RouteKind::Unicast {
             for (key, at) in [
                 (&schema::ROUTE_VIA, via.as_ref().map(|via| via.at)),
                 (&schema::ROUTE_DEV, dev.as_ref().map(|dev| dev.at)),
                 (&schema::ROUTE_SOURCE, source.as_ref().map(|source| source.at)),
                 (&schema::ROUTE_SCOPE, scope.as_ref().map(|scope| scope.at)),
             ] {
-                if let Some(at) = at {
-                    reject(
-                        at,
-                        format!(
-                            "{key} is set for a route of type \"{kind}\", which sends no packets; remove it"
-                        ),
-                    );
-                }
+                let reason =
+                    format!("{key} is set for a route of type \"{kind}\", which sends no packets; remove it");
+                found.extend(at.map(|at| (at, reason)));
             }
         } else if via.is_none() && dev.is_none() {
-            reject(
-                table.at(),
+            found.push((
+                *at,
                 "a route has neither `via` nor `dev`; packets need a next hop or an outgoing interface; add e.g. \
                  `via = \"192.0.2.1\"`, or `type = \"blackhole\"` to drop them"
                     .to_owned(),
-            );
+            ));
         }
-        if let Some(via) = &via
-            && dev.is_none()
-            && host::is_link_local(via.value)
+        if let (Some(Located { at, value }), None) = (via, dev)
+            && host::is_link_local(*value)
         {
-            reject(
-                via.at,
-                format!(
-                    "via is {}, a link-local address, and `dev` is missing; add the interface on which it is",
-                    via.value
-                ),
+            let message = format!(
+                "via is {value}, a link-local address, and `dev` is missing; add the interface on which it is"
             );
+            found.push((*at, message));
         }
         if let Some(Located { at, value: true }) = onlink
             && (via.is_none() || dev.is_none())
         {
-            reject(
-                at,
-                "onlink is true, but `via` or `dev` is missing; add it, or remove `onlink`".to_owned(),
-            );
+            let message = "onlink is true, but `via` or `dev` is missing; add it, or remove `onlink`";
+            found.push((*at, message.to_owned()));
         }
-        if let Some(scope) = &scope
-            && is_ipv6
-        {
-            reject(
-                scope.at,
-                "scope is set for an IPv6 route; IPv6 routes have no scope; remove it".to_owned(),
-            );
+        if let (Some(scope), true) = (scope, network.is_ipv6()) {
+            let message = "scope is set for an IPv6 route; IPv6 routes have no scope; remove it";
+            found.push((scope.at, message.to_owned()));
         }
-        let on_link = via.is_none() && !is_ipv6 && kind == RouteKind::Unicast;
-        let default_scope = if on_link { Scope::Link } else { Scope::Global };
-        is_valid.then(|| Route {
-            to,
-            via: via.map(|via| via.value),
-            dev: dev.map(|dev| dev.value),
-            table: number.unwrap_or(TABLE_MAIN),
-            metric: metric.filter(|metric| *metric > 0).unwrap_or_else(|| default_metric(to.0)),
-            source: source.map(|source| source.value),
-            scope: scope.map_or(default_scope, |scope| scope.value),
-            kind,
-            onlink: onlink.is_some_and(|onlink| onlink.value),
-        })
+        found
+    }
+
+    fn route(self) -> Route {
+        let is_direct = self.via.is_none() && self.to.0.is_ipv4() && self.kind == RouteKind::Unicast;
+        let default_scope = if is_direct { Scope::Link } else { Scope::Global };
+        Route {
+            to: self.to,
+            via: self.via.map(|via| via.value),
+            dev: self.dev.map(|dev| dev.value),
+            table: self.table,
+            metric: self.metric.filter(|metric| *metric > 0).unwrap_or_else(|| default_metric(self.to.0)),
+            source: self.source.map(|source| source.value),
+            scope: self.scope.map_or(default_scope, |scope| scope.value),
+            kind: self.kind,
+            onlink: self.onlink.is_some_and(|onlink| onlink.value),
+        }
     }
 }
 
@@ -236,14 +253,14 @@ fn fwmark(value: &Value<'_>) -> Result<(u32, u32), Rejection> {
         Some(digits) => u32::from_str_radix(digits, 16).ok(),
         None => text.parse().ok(),
     };
-    let (mark, mask) = match text.split_once('/') {
-        Some((mark, mask)) => (number(mark), number(mask)),
+    let (bits, mask) = match text.split_once('/') {
+        Some((bits, mask)) => (number(bits), number(mask)),
         None => (number(text), Some(u32::MAX)),
     };
-    match (mark, mask) {
+    match (bits, mask) {
         // The kernel ignores a mark of 0 without a mask.
-        (Some(mark), Some(mask)) if mask > 0 && mark & !mask == 0 && (mark > 0 || mask < u32::MAX) => {
-            Ok((mark, mask))
+        (Some(bits), Some(mask)) if mask > 0 && bits & !mask == 0 && (bits > 0 || mask < u32::MAX) => {
+            Ok((bits, mask))
         }
         _ => Err(value.rejected(format!("{text:?}"), "the mark must not have bits outside the mask")),
     }

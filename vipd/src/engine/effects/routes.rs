@@ -213,19 +213,19 @@ impl Effects {
         reports: &mut Reports,
     ) -> usize {
         self.routing.queue_due(now);
+        if self.routing.removals.is_empty() {
+            return 0;
+        }
         let (mut changes, mut subjects) = (Vec::new(), Vec::new());
         while changes.len() < max
             && let Some(wanted) = self.routing.removals.pop_last()
         {
-            match self.routing.entries.get(&wanted).and_then(|entry| entry.added) {
-                Some(added) => {
-                    changes.push(Change::RemoveEntry(added));
-                    subjects.push(wanted);
-                }
-                None => {
-                    self.routing.retries.take(wanted);
-                    self.routing.entries.remove(&wanted);
-                }
+            if let Some(added) = self.routing.entries.get(&wanted).and_then(|entry| entry.added) {
+                changes.push(Change::RemoveEntry(added));
+                subjects.push(wanted);
+            } else {
+                self.routing.retries.take(wanted);
+                self.routing.entries.remove(&wanted);
             }
         }
         self.change_routing(&changes, &subjects, now, topology, reports);
@@ -240,6 +240,9 @@ impl Effects {
         topology: &mut Topology,
         reports: &mut Reports,
     ) {
+        if self.routing.additions.is_empty() {
+            return;
+        }
         let (mut changes, mut subjects) = (Vec::new(), Vec::new());
         // An entry may need two requests.
         while changes.len() + 1 < max
@@ -292,10 +295,10 @@ impl Effects {
             for ((change, wanted), error) in batch.iter().zip(subjects).zip(errors) {
                 match (change, error) {
                     (Change::RemoveEntry(_), None) => self.removed(*wanted),
-                    (Change::RemoveEntry(entry), Some((errno, _))) => {
-                        if self.routing.retries.refused(*wanted, errno, false, now) {
-                            reports.send(Report::RoutingNotRemoved { entry: *entry, errno });
-                        }
+                    (Change::RemoveEntry(entry), Some((errno, _)))
+                        if self.routing.retries.refused(*wanted, errno, false, now) =>
+                    {
+                        reports.send(Report::RoutingNotRemoved { entry: *entry, errno });
                     }
                     (Change::AddEntry(entry), None) => self.added(*wanted, *entry, topology, reports),
                     (Change::AddEntry(entry), Some((libc::EEXIST, _))) if self.has_added(*wanted, *entry) => {

@@ -65,7 +65,8 @@ fn random_routing(random: &mut Random) -> (String, String) {
         match random.below(4) {
             0 => routes.push(format!("{{ to = \"10.2.{last}.0/24\", dev = \"eth1\", table = 100 }}")),
             1 => {
-                routes.push(format!("{{ to = \"2001:db8:{last}::/48\", type = \"blackhole\", table = 100 }}"))
+                routes
+                    .push(format!("{{ to = \"2001:db8:{last}::/48\", type = \"blackhole\", table = 100 }}"));
             }
             _ => {}
         }
