@@ -308,6 +308,14 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Read as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::thread;
+    use std::time::Instant;
+
+    use rustix::fs::{CWD, FileType, Mode};
+
     use super::*;
 
     /// Runs a shell command to its end.
@@ -353,16 +361,22 @@ mod tests {
     fn whole_group_is_killed_after_the_timeout() {
         let directory = tempfile::tempdir().expect("a directory");
         let fifo = directory.path().join("fifo");
-        // Both processes ignore SIGTERM and keep the FIFO open.
+        rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("create a FIFO");
+        let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&fifo);
+        let mut reader = reader.expect("open the FIFO");
+        // Both processes ignore SIGTERM and keep the FIFO open for writing.
         let script = format!(
-            "trap '' TERM; mkfifo {0}; sleep 1000 >{0} & exec 3<{0}; while :; do sleep 1000; done",
+            "trap '' TERM; exec 3>{}; echo >&3; sleep 1000 & while :; do sleep 1000; done",
             fifo.display()
         );
-        assert_eq!(run(&script, Duration::from_millis(300)).end, End::TimedOut);
-        let writers = process::Command::new("fuser").arg(&fifo).output();
-        if let Ok(writers) = writers {
-            assert_eq!(String::from_utf8_lossy(&writers.stdout), "", "no process is left");
+        assert_eq!(run(&script, Duration::from_secs(2)).end, End::TimedOut);
+        // The end of the file follows when the last writer has exited, soon after it was killed.
+        let (mut text, begin) = (Vec::new(), Instant::now());
+        while reader.read_to_end(&mut text).is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "a process is left");
+            thread::sleep(Duration::from_millis(5));
         }
+        assert_eq!(text, b"\n", "both processes were running");
     }
 
     #[test]
