@@ -1,5 +1,6 @@
 //! Routes and policy rules exist while their router is master.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use vipd_tests::binary::{vipd, vipd_binary};
 use vipd_tests::command::run;
 use vipd_tests::control::{change, counter, reload, status, wait_for, wait_for_state};
 use vipd_tests::lab::Lab;
+use vipd_tests::process::Process;
 use vipd_tests::station::Station;
 use vipd_tests::wait::try_wait_until;
 
@@ -271,6 +273,37 @@ fn route_replaced_by_another_tool_is_reported_as_missing() {
     assert!(left.contains("192.168.122.12") && left.lines().count() == 1, "{left}");
 }
 
+/// While another agent runs in the network namespace, only routes of the agent's own configuration are
+/// regarded as stale.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn routes_of_a_second_agent_stay() {
+    const OWN: &str = "{ to = \"10.9.0.0/16\", type = \"blackhole\" }";
+    let lab = Lab::new(1).expect("create the lab");
+    for command in ["link add eth2 type bridge", "link set eth2 up", "address add 192.0.2.1/24 dev eth2"] {
+        ip(&lab, ONE, command).expect("an interface");
+    }
+    let mut one = start(&lab, ONE, configuration(200, OWN, ""));
+    wait_for_marked(&lab, ONE, &["blackhole 10.9.0.0/16"]);
+    let text = "[[instance]]\nname = \"VI_2\"\ninterface = \"eth2\"\nvrid = 2\nadvert_interval = \"100ms\"\n\
+                virtual_addresses = [\"192.0.2.10\"]\nroutes = [{ to = \"10.20.0.0/16\", type = \"blackhole\" }]\n";
+    let host = lab.host(ONE).expect("node 1");
+    let directory = Agent::runtime_dir().join("second");
+    let (folder, file) = (directory.clone(), directory.join("vipd.toml"));
+    host.run(move || fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join("vipd.toml"), text)))
+        .expect("written");
+    let mut command = Command::new(vipd_binary().expect("vipd binary"));
+    command.arg("run").arg("-c").arg(file).arg("--runtime-dir").arg(&directory);
+    let mut two = Process::spawn(host, command).expect("the second agent");
+    wait_for_marked(&lab, ONE, &["blackhole 10.20.0.0/16", "blackhole 10.9.0.0/16"]);
+    one.kill().expect("killed");
+    one.configure(configuration(200, OWN, "") + "startup_delay = \"1000s\"\n").expect("written");
+    one.start().expect("started");
+    wait_for_marked(&lab, ONE, &["blackhole 10.20.0.0/16"]);
+    assert!(two.terminate(TIMEOUT).expect("stopped").success(), "{:#?}", two.log());
+    assert_eq!(marked(&lab, ONE).expect("ip"), [""; 0]);
+}
+
 /// Both instances are masters with the same route, which exists until the last of them has left.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
@@ -299,7 +332,7 @@ fn invalid_routes_are_problems_of_check() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("vipd.toml");
     let check = |routes: &str| {
-        std::fs::write(&file, configuration(200, routes, "")).expect("written");
+        fs::write(&file, configuration(200, routes, "")).expect("written");
         let program = vipd_binary().expect("vipd binary");
         let output = Command::new(program).arg("check").arg("-c").arg(&file).output().expect("it runs");
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())

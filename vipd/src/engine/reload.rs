@@ -28,7 +28,8 @@ const ROUTERS_PER_TURN: usize = 32;
 pub(super) struct Reload {
     /// Routers that have been stopped and must be removed.
     removed: VecDeque<RouterId>,
-    /// Routers to change. Those that lose addresses or routes come first, because others may gain these.
+    /// Routers to change. Those that lose addresses, routes or rules come first, because others may gain
+    /// these.
     changed: VecDeque<Change>,
     /// Routers to add, in order.
     remaining: VecDeque<Addition>,

@@ -11,7 +11,7 @@ use crate::xdp::Sizes;
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) removed: Vec<Arc<Instance>>,
-    /// Instances whose settings change while they run. Those that lose addresses or routes come first.
+    /// Instances whose settings change while they run. Those that lose addresses, routes or rules come first.
     pub(crate) changed: Vec<Arc<Instance>>,
     pub(crate) added: Vec<Arc<Instance>>,
     pub(crate) lines: Vec<String>,
@@ -53,6 +53,7 @@ impl Plan {
             before.get(&one.name).is_some_and(|known| {
                 known.router.all_addresses().any(|vip| !one.router.all_addresses().any(|other| other == vip))
                     || known.routes.iter().any(|route| !one.routes.contains(route))
+                    || known.rules.iter().any(|rule| !one.rules.contains(rule))
             })
         };
         plan.changed.sort_by_cached_key(|one| !loses_any(one));

@@ -209,5 +209,5 @@ fn syntax_errors_are_reported_once_per_line() {
 
 #[test]
 fn the_reference_is_current() {
-    crate::generated::check("docs/configuration.md", &crate::config::schema::markdown());
+    crate::generated::check("docs/configuration.md", &crate::config::schema::reference::markdown());
 }

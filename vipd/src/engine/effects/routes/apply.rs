@@ -1,0 +1,211 @@
+//! Sends the requests for routes and rules, and records their results.
+
+use std::sync::Arc;
+
+use vipd_common::Timestamp;
+
+use super::Wanted;
+use crate::config;
+use crate::engine::command::{Report, Reports};
+use crate::engine::effects::Effects;
+use crate::engine::id::{RouterId, Slab};
+use crate::engine::instance::Instance;
+use crate::engine::topology::Topology;
+use crate::netlink::{BATCH, Change, RoutingEntry};
+
+impl Effects {
+    /// Queues the retries that are due, and removes up to `max` of the entries without a holder, rules
+    /// first: without them, no packet uses a table whose routes are gone. Returns the number of requests.
+    pub(in crate::engine::effects) fn remove_routing(
+        &mut self,
+        max: usize,
+        now: Timestamp,
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) -> usize {
+        self.routing.queue_due(now);
+        if self.routing.removals.is_empty() {
+            return 0;
+        }
+        let (mut changes, mut subjects) = (Vec::new(), Vec::new());
+        while changes.len() < max
+            && let Some(wanted) = self.routing.removals.pop_last()
+        {
+            if let Some(added) = self.routing.entries.get(&wanted).and_then(|entry| entry.added) {
+                changes.push(Change::RemoveEntry(added));
+                subjects.push(wanted);
+            } else {
+                self.routing.retries.take(wanted);
+                self.routing.entries.remove(&wanted);
+            }
+        }
+        self.change_routing(&changes, &subjects, now, topology, reports);
+        changes.len()
+    }
+
+    /// Adds up to `max` entries or checks that they are present, routes first.
+    pub(in crate::engine::effects) fn add_routing(
+        &mut self,
+        max: usize,
+        now: Timestamp,
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
+        if self.routing.additions.is_empty() {
+            return;
+        }
+        let (mut changes, mut subjects) = (Vec::new(), Vec::new());
+        // An entry may need two requests.
+        while changes.len() + 1 < max
+            && let Some(wanted) = self.routing.additions.pop_first()
+        {
+            let Some(entry) = self.routing.entries.get(&wanted) else { continue };
+            let Some(resolved) = wanted.resolve(&topology.links) else {
+                self.refused(wanted, libc::ENODEV, None, now, topology, reports);
+                continue;
+            };
+            // The name of the interface belongs to another one now, or the source address was lost.
+            let moved = entry.added.filter(|added| *added != resolved).map(Change::RemoveEntry);
+            let append = match (entry.added, resolved) {
+                (Some(_), RoutingEntry::Route(route)) if route.to.is_ipv4() && moved.is_none() => {
+                    Some(Change::AppendRoute(route))
+                }
+                _ => None,
+            };
+            for change in moved.into_iter().chain([Change::AddEntry(resolved)]).chain(append) {
+                changes.push(change);
+                subjects.push(wanted);
+            }
+        }
+        self.change_routing(&changes, &subjects, now, topology, reports);
+    }
+
+    /// Sends the requests and records their results.
+    fn change_routing(
+        &mut self,
+        changes: &[Change],
+        subjects: &[Wanted],
+        now: Timestamp,
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
+        let mut replaced = Vec::new();
+        self.netlink.submit(changes);
+        for (batch, subjects) in changes.chunks(BATCH).zip(subjects.chunks(BATCH)) {
+            let mut errors: [Option<(i32, Option<Box<str>>)>; BATCH] = Default::default();
+            let result = self.netlink.wait_explained(batch, |change, error, explanation| {
+                let index = batch.iter().position(|other| std::ptr::eq(other, change)).unwrap_or_default();
+                errors[index] = Some((error.raw_os_error().unwrap_or_default(), explanation.map(Box::from)));
+            });
+            if let Err(error) = result {
+                self.failed = true;
+                reports.send(Report::NetlinkFailed(error));
+                self.routing.assume_added(now, batch, subjects);
+                continue;
+            }
+            for ((change, wanted), error) in batch.iter().zip(subjects).zip(errors) {
+                match (change, error) {
+                    (Change::RemoveEntry(_), None) => self.removed(*wanted),
+                    (Change::RemoveEntry(entry), Some((errno, _)))
+                        if self.routing.retries.refused(*wanted, errno, false, now) =>
+                    {
+                        reports.send(Report::RoutingNotRemoved { entry: *entry, errno });
+                    }
+                    (Change::AddEntry(entry), None) => self.added(*wanted, *entry, topology, reports),
+                    (Change::AddEntry(entry), Some((libc::EEXIST, _))) if self.has_added(*wanted, *entry) => {
+                        self.routing.retries.take(*wanted);
+                        if let Some(known) = self.routing.entries.get_mut(wanted) {
+                            known.refused = None;
+                        }
+                    }
+                    (Change::AddEntry(_), Some((errno, explanation))) => {
+                        self.refused(*wanted, errno, explanation, now, topology, reports);
+                    }
+                    (Change::AppendRoute(route), None) => {
+                        replaced.push((Change::RemoveEntry(RoutingEntry::Route(*route)), *wanted));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        // Behind the route of another tool, which stays.
+        for (change, wanted) in replaced {
+            self.change_routing(&[change], &[wanted], now, topology, reports);
+            self.refused(wanted, libc::EEXIST, None, now, topology, reports);
+        }
+    }
+
+    fn has_added(&self, wanted: Wanted, entry: RoutingEntry) -> bool {
+        self.routing.entries.get(&wanted).is_some_and(|known| known.added == Some(entry))
+    }
+
+    /// Records that an entry was removed.
+    fn removed(&mut self, wanted: Wanted) {
+        self.routing.retries.take(wanted);
+        if let Some(entry) = self.routing.entries.get_mut(&wanted) {
+            entry.added = None;
+            if entry.holders.is_empty() {
+                self.routing.entries.remove(&wanted);
+            }
+        }
+    }
+
+    /// Records that an entry was added, and reports it if vipd had added it before.
+    fn added(&mut self, wanted: Wanted, added: RoutingEntry, topology: &mut Topology, reports: &mut Reports) {
+        self.routing.retries.take(wanted);
+        let Some(entry) = self.routing.entries.get_mut(&wanted) else { return };
+        entry.refused = None;
+        if entry.added.replace(added).is_none() {
+            return;
+        }
+        for router in &entry.holders {
+            if let Some(instance) = topology.routers.get_mut(*router) {
+                instance.sent.routes_restored += 1;
+            }
+        }
+        if let Some((settings, position)) = subject(&entry.holders, wanted, &topology.routers) {
+            reports.send(Report::RoutingRestored { settings, position });
+        }
+    }
+
+    /// Records that an entry could not be added, and reports it if the last attempt did not fail in the
+    /// same way. An interface that does not exist is reported only at the second attempt, because it may be
+    /// new in the configuration and not known yet.
+    fn refused(
+        &mut self,
+        wanted: Wanted,
+        errno: i32,
+        explanation: Option<Box<str>>,
+        now: Timestamp,
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
+        const FIRST_PAUSE: u64 = 1_000_000_000;
+        let Some(entry) = self.routing.entries.get_mut(&wanted) else { return };
+        let is_first = entry.refused.replace(errno).is_none();
+        if is_first && wanted.resolve(&topology.links).is_none() {
+            return self.routing.retries.postpone(wanted, now + FIRST_PAUSE, false);
+        }
+        for router in &entry.holders {
+            if let Some(instance) = topology.routers.get_mut(*router) {
+                instance.sent.route_errors += 1;
+            }
+        }
+        if self.routing.retries.refused(wanted, errno, false, now)
+            && let Some((settings, position)) = subject(&entry.holders, wanted, &topology.routers)
+        {
+            reports.send(Report::RoutingRefused { settings, position, errno, explanation });
+        }
+    }
+}
+
+/// Returns the settings of the first holder, and the position of the entry among its routes and rules.
+fn subject(
+    holders: &[RouterId],
+    wanted: Wanted,
+    routers: &Slab<RouterId, Instance>,
+) -> Option<(Arc<config::Instance>, usize)> {
+    let instance = routers.get(*holders.first()?)?;
+    let position = instance.routing.iter().position(|other| *other == wanted)?;
+    Some((Arc::clone(&instance.settings), position))
+}
