@@ -1,10 +1,14 @@
 //! Whether an administrator's command is safe to run.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::process::geteuid;
+
+/// Maximum number of symbolic links on the way to a file, as in the kernel.
+const MAX_LINKS: usize = 40;
 
 /// Returns why a command must not be run, as the end of a sentence that starts with its path; `None` if
 /// it may be.
@@ -22,27 +26,67 @@ pub(crate) fn defect(path: &Path) -> Option<String> {
     if metadata.mode() & 0o111 == 0 {
         return Some("is not executable; use chmod +x".to_owned());
     }
-    // The real path, so that the directories behind symbolic links are checked.
-    let path = match fs::canonicalize(path) {
-        Ok(path) => path,
+    let parts = match parts(path) {
+        Ok(parts) => parts,
         Err(error) => return Some(format!("cannot be run: {error}")),
     };
-    for part in path.ancestors() {
-        let Ok(found) = fs::metadata(part) else { return Some("cannot be inspected".to_owned()) };
+    for part in &parts {
         let what = if part == path { "it".to_owned() } else { part.display().to_string() };
+        let Ok(found) = fs::symlink_metadata(part) else {
+            return Some(format!("is unsafe: cannot inspect {what}"));
+        };
         if found.uid() != 0 && found.uid() != geteuid().as_raw() {
             return Some(format!(
                 "is unsafe: {what} belongs to user {}; it must belong to root",
                 found.uid()
             ));
         }
-        // In a directory with the sticky bit, only the owner of a file can replace it.
+        // In a directory with the sticky bit, only the owner of a file can replace it. The mode of a symbolic
+        // link has no meaning.
         let is_sticky = found.is_dir() && found.mode() & 0o1000 != 0;
-        if found.mode() & 0o022 != 0 && !is_sticky {
+        if found.mode() & 0o022 != 0 && !is_sticky && !found.is_symlink() {
             return Some(format!("is unsafe: {what} is writable by its group or others; use chmod go-w"));
         }
     }
     None
+}
+
+/// Returns everything that the kernel passes on its way to a file: directories, symbolic links, the
+/// directories that these lead through, and the file. Whoever can change one of them decides what is run.
+fn parts(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut parts = vec![PathBuf::from("/")];
+    let mut at = PathBuf::from("/");
+    let mut links = 0;
+    let mut remaining: Vec<PathBuf> = names(path);
+    while let Some(name) = remaining.pop() {
+        if name.as_os_str() == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&name);
+        parts.push(next.clone());
+        if !fs::symlink_metadata(&next)?.is_symlink() {
+            at = next;
+            continue;
+        }
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(rustix::io::Errno::LOOP.into());
+        }
+        let target = fs::read_link(&next)?;
+        if target.is_absolute() {
+            at = PathBuf::from("/");
+        }
+        remaining.extend(names(&target));
+    }
+    Ok(parts)
+}
+
+/// Returns the components of a path below its root, the last one first.
+fn names(path: &Path) -> Vec<PathBuf> {
+    let names =
+        path.components().rev().filter(|one| matches!(one, Component::Normal(_) | Component::ParentDir));
+    names.map(|one| PathBuf::from(one.as_os_str())).collect()
 }
 
 #[cfg(test)]
@@ -79,5 +123,25 @@ mod tests {
         symlink(&path, &link).expect("linked");
         assert_eq!(defect(&link), None);
         assert_eq!(defect(directory.path()).as_deref(), Some("is not a file"));
+    }
+
+    /// Otherwise, the owner of a link could point it to another program after the check.
+    #[test]
+    fn symbolic_links_that_others_can_replace_are_unsafe() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [inner, link, chain] = ["inner", "inner/link", "chain"].map(|name| directory.path().join(name));
+        fs::create_dir(&inner).expect("created");
+        symlink("/bin/../bin/sh", &link).expect("linked");
+        symlink("inner/link", &chain).expect("linked");
+        assert_eq!((defect(&link), defect(&chain)), (None, None));
+        let inner_is_writable = format!("is unsafe: {} is writable by its group or others", inner.display());
+        fs::set_permissions(&inner, Permissions::from_mode(0o777)).expect("changed");
+        for path in [&link, &chain] {
+            let why = defect(path).unwrap_or_default();
+            assert!(why.starts_with(&inner_is_writable), "{}: {why}", path.display());
+        }
+        let itself = directory.path().join("itself");
+        symlink("itself", &itself).expect("linked");
+        assert!(defect(&itself).is_some_and(|why| why.starts_with("cannot be run: ")));
     }
 }
