@@ -174,26 +174,43 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Waits until the command exits. Does not wait for processes that it has left in the background.
-    ///
-    /// After `timeout`, sends SIGTERM to its process group, and SIGKILL once the command has ended, but
-    /// at most [`GRACE`] later.
+    /// Waits until the command exits, and [ends](Self::terminate) it after `timeout`. Does not wait for
+    /// processes that it has left in the background.
     pub(crate) async fn wait_with_last_line(mut self, timeout: Duration) -> Outcome {
-        let timed_out = timeout_at(Instant::now() + timeout, self.exit()).await.is_err();
-        if timed_out {
-            self.signal(Signal::TERM);
-            let _ = timeout_at(Instant::now() + GRACE, self.exit()).await;
-            // Before the process is collected, so that its group's ID cannot have been reused.
-            self.signal(Signal::KILL);
-            self.exit().await;
+        match self.wait(timeout).await {
+            Some(outcome) => outcome,
+            None => self.terminate().await,
         }
+    }
+
+    /// Waits until the command exits, or returns `None` after `timeout`. Then, it still runs.
+    pub(crate) async fn wait(&mut self, timeout: Duration) -> Option<Outcome> {
+        timeout_at(Instant::now() + timeout, self.exit()).await.ok()?;
         self.read_rest();
         let end = match self.child.try_wait() {
-            _ if timed_out => End::TimedOut,
             Ok(Some(status)) => End::of(status),
             Ok(None) | Err(_) => End::Unknown,
         };
-        Outcome { end, last_line: std::mem::take(&mut self.tail).into_line() }
+        Some(Outcome { end, last_line: std::mem::take(&mut self.tail).into_line() })
+    }
+
+    /// Returns the last line of output so far.
+    pub(crate) fn last_line(&self) -> String {
+        self.tail.clone().into_line()
+    }
+
+    /// Sends SIGTERM to the process group of a command that has timed out, and SIGKILL once the command has
+    /// ended, but at most [`GRACE`] later. Returns when it has ended, which may take long if it waits for a
+    /// device or a file server, because the kernel then delays even SIGKILL.
+    pub(crate) async fn terminate(mut self) -> Outcome {
+        self.signal(Signal::TERM);
+        let _ = timeout_at(Instant::now() + GRACE, self.exit()).await;
+        // Before the process is collected, so that its group's ID cannot have been reused.
+        self.signal(Signal::KILL);
+        self.exit().await;
+        self.read_rest();
+        let _ = self.child.try_wait();
+        Outcome { end: End::TimedOut, last_line: std::mem::take(&mut self.tail).into_line() }
     }
 
     /// Reads output until the process has exited. The process remains a zombie.
@@ -277,7 +294,7 @@ async fn read_all(output: &AsyncFd<PipeReader>, tail: &mut Tail) {
 }
 
 /// The last line of a stream of bytes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Tail {
     /// Last complete line that is not blank.
     complete: Vec<u8>,
@@ -377,6 +394,22 @@ mod tests {
             thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(text, b"\n", "both processes were running");
+    }
+
+    /// The caller reports the failure before it ends the command, because that may take long.
+    #[test]
+    fn command_that_has_timed_out_runs_until_it_is_ended() {
+        let argv = ["/bin/sh", "-c", "echo started; exec sleep 1000"].map(str::to_owned).to_vec();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut running = Child::spawn(&Spec { argv, ..Spec::default() }).expect("started");
+            while running.last_line().is_empty() {
+                assert_eq!(running.wait(Duration::from_millis(10)).await, None);
+            }
+            assert_eq!(running.child.try_wait().expect("its status"), None);
+            let outcome = running.terminate().await;
+            assert_eq!(outcome, Outcome { end: End::TimedOut, last_line: "started".to_owned() });
+        });
     }
 
     #[test]

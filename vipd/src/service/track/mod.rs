@@ -69,8 +69,14 @@ struct Tracking {
     /// Whether objects count as up until they are read for the first time. Otherwise, a reload that adds an
     /// object would put a running instance into Fault for a moment.
     assumes_up: bool,
-    priority: u8,
-    is_fault: bool,
+    engine: Known,
+}
+
+/// What the engine has been told about an instance; `None` if it may have been told something else since.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    is_fault: Option<bool>,
+    priority: Option<u8>,
 }
 
 /// A change of an object, for the events of an instance that tracks it.
@@ -135,7 +141,8 @@ impl SharedTracker {
     /// afterwards.
     pub(super) fn add(&self, router: RouterId, settings: &Instance) {
         let base = settings.router.priority;
-        self.lock().set(router, settings, base, (false, base), false);
+        let known = Known { is_fault: Some(false), priority: Some(base) };
+        self.lock().set(router, settings, base, known, false);
     }
 
     /// Tracks what the new settings of a running instance say. Call [`start`](Self::start) afterwards.
@@ -144,12 +151,14 @@ impl SharedTracker {
     }
 
     /// Begins to track the objects of an instance that a reload has added with what
-    /// [`preview`](Self::preview) returned.
+    /// [`preview`](Self::preview) returned, which may have changed since.
     pub(super) fn set_added(&self, router: RouterId, settings: &Instance) {
-        let mut tracker = self.lock();
-        let base = settings.router.priority;
-        let known = tracker.preview(settings, base);
-        tracker.set(router, settings, base, known, false);
+        self.lock().set(router, settings, settings.router.priority, Known::default(), false);
+    }
+
+    /// Returns the effective priority of an instance.
+    pub(super) fn priority(&self, instance: &str) -> Option<u8> {
+        self.lock().instances.get(instance)?.engine.priority
     }
 
     /// Stops tracking the objects of an instance.
@@ -206,41 +215,42 @@ impl Tracker {
 
     fn preview(&self, settings: &Instance, base: u8) -> (bool, u8) {
         let known = |track: &Track| {
-            let source = Source::of(&track.object, settings.router.family);
-            self.objects.values().find(|object| object.source == source)?.reading
+            self.find(&Source::of(&track.object, settings.router.family))
+                .and_then(|(_, object)| object.reading)
         };
         let effect = Effect::of(settings.track.iter().map(|track| (track.weight, known(track))));
         (effect.is_fault, priority::effective(base, [effect.sum]))
     }
 
-    /// Tracks what an instance is configured to track. `known` is what the engine has been told: whether the
-    /// router is in Fault because of its objects, and its priority.
-    fn set(&mut self, router: RouterId, settings: &Instance, base: u8, known: (bool, u8), assumes_up: bool) {
-        let (is_fault, priority) = known;
+    /// Tracks what an instance is configured to track.
+    fn set(&mut self, router: RouterId, settings: &Instance, base: u8, engine: Known, assumes_up: bool) {
         let object =
             |track: &Track| (self.object(Source::of(&track.object, settings.router.family)), track.weight);
         let objects = settings.track.iter().map(object).collect();
-        let tracking = Tracking { router, base, objects, assumes_up, priority, is_fault };
+        let tracking = Tracking { router, base, objects, assumes_up, engine };
         self.instances.insert(settings.name.clone(), tracking);
         self.tell(&settings.name);
     }
 
     fn change(&mut self, router: RouterId, settings: &Instance, base: u8) {
-        let known = self
-            .instances
-            .get(&settings.name)
-            .map_or((false, settings.router.priority), |known| (known.is_fault, known.priority));
-        self.set(router, settings, base, known, true);
+        let known = self.instances.get(&settings.name).map_or(Some(false), |known| known.engine.is_fault);
+        // The reload has replaced the priority, perhaps after a later one had been sent.
+        self.set(router, settings, base, Known { is_fault: known, priority: None }, true);
     }
 
-    /// Returns the object with this source, which is added if it is new.
+    /// Returns the object with this source, or the one that a reload replaces by it.
+    fn find(&self, source: &Source) -> Option<(ObjectId, &Object)> {
+        let is_same = |object: &Object| object.source == *source;
+        let is_former = |object: &Object| source.is_successor(&object.source);
+        let mut objects = self.objects.iter();
+        let found = objects.clone().find(|(_, object)| is_same(object));
+        found.or_else(|| objects.find(|(_, object)| is_former(object))).map(|(id, object)| (*id, object))
+    }
+
+    /// Returns the object with this source, which is added if it is new. If it replaces another with the same
+    /// name, it keeps that one's state until it is read, because new settings alone must not move mastership.
     fn object(&mut self, source: Source) -> ObjectId {
-        if let Some((id, _)) = self.objects.iter().find(|(_, object)| object.source == source) {
-            return *id;
-        }
-        self.last_id += 1;
-        let id = ObjectId(self.last_id);
-        let object = Object {
+        let mut new = Object {
             source,
             reading: None,
             detail: None,
@@ -249,7 +259,16 @@ impl Tracker {
             log_limit: Limit::new(),
             task: None,
         };
-        self.objects.insert(id, object);
+        if let Some((id, found)) = self.find(&new.source) {
+            if found.source == new.source {
+                return id;
+            }
+            (new.reading, new.since, new.changes) = (found.reading, found.since, found.changes);
+            new.detail.clone_from(&found.detail);
+        }
+        self.last_id += 1;
+        let id = ObjectId(self.last_id);
+        self.objects.insert(id, new);
         id
     }
 
@@ -258,21 +277,23 @@ impl Tracker {
         let Some(tracking) = self.instances.get(instance) else { return };
         let (router, effect) = (tracking.router, self.effect(tracking));
         let priority = priority::effective(tracking.base, [effect.sum]);
+        let Known { is_fault, priority: told } = tracking.engine;
+        let is_fault_new = is_fault != Some(effect.is_fault);
         let mut inputs = Vec::new();
-        if effect.is_fault && !tracking.is_fault {
+        if is_fault_new && effect.is_fault {
             inputs.push(Input::Impede(Fault::Tracking));
         }
-        if priority != tracking.priority {
+        if told != Some(priority) {
             inputs.push(Input::Priority(priority));
         }
-        if !effect.is_fault && tracking.is_fault {
+        if is_fault_new && !effect.is_fault {
             inputs.push(Input::Clear(Impediment::Tracking));
         }
         for input in inputs {
             self.engine.send(Command::Input { router, input });
         }
         if let Some(tracking) = self.instances.get_mut(instance) {
-            (tracking.priority, tracking.is_fault) = (priority, effect.is_fault);
+            tracking.engine = Known { is_fault: Some(effect.is_fault), priority: Some(priority) };
         }
     }
 
@@ -287,9 +308,14 @@ impl Tracker {
             is_used
         });
         let (mut has_new_interface, mut has_new_route) = (false, false);
-        let is_checked = |object: &Object| object.task.is_some() || object.reading.is_some();
+        // The states of interfaces and routes are never taken over from other objects.
+        let is_checked = |object: &Object| match object.source {
+            Source::Interface(_) | Source::Route(..) => object.reading.is_some(),
+            Source::Script(_) | Source::Process(_) | Source::File(_) => object.task.is_some(),
+        };
         for (id, object) in self.objects.iter_mut().filter(|(_, object)| !is_checked(object)) {
             let updates = self.updates.clone();
+            let former = object.reading;
             let task = match &object.source {
                 Source::Interface(_) => {
                     has_new_interface = true;
@@ -302,9 +328,11 @@ impl Tracker {
                 Source::Script(script) => {
                     let delay = Duration::from_nanos(self.delay % script.interval);
                     self.delay += STAGGER;
-                    tokio::spawn(script::watch(*id, Arc::clone(script), delay, updates))
+                    tokio::spawn(script::watch(*id, Arc::clone(script), former, delay, updates))
                 }
-                Source::Process(process) => tokio::spawn(process::watch(*id, Arc::clone(process), updates)),
+                Source::Process(process) => {
+                    tokio::spawn(process::watch(*id, Arc::clone(process), former, updates))
+                }
                 Source::File(file) => tokio::spawn(file::watch(*id, Arc::clone(file), updates)),
             };
             object.task = Some(task.abort_handle());

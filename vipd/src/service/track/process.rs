@@ -19,8 +19,14 @@ const PROC: &str = "/proc";
 /// Interval of the searches while there are too few processes.
 const SEARCH: Duration = Duration::from_millis(500);
 
-/// Watches the processes of a program until the task is aborted.
-pub(super) async fn watch(object: ObjectId, process: Arc<Process>, updates: Updates) {
+/// Watches the processes of a program until the task is aborted. `former` is the state under other settings,
+/// if there was one.
+pub(super) async fn watch(
+    object: ObjectId,
+    process: Arc<Process>,
+    former: Option<Reading>,
+    updates: Updates,
+) {
     let quorum = usize::from(process.quorum);
     let delay = Duration::from_nanos(process.terminate_delay);
     let mut last = None;
@@ -39,7 +45,8 @@ pub(super) async fn watch(object: ObjectId, process: Arc<Process>, updates: Upda
         let count = ends.len() + unwatched;
         let is_up = count >= quorum;
         missing_since = if is_up { None } else { missing_since.or_else(|| Some(Instant::now())) };
-        let is_within_delay = missing_since.is_some_and(|since| since.elapsed() < delay) && last.is_some();
+        let is_within_delay = missing_since.is_some_and(|since| since.elapsed() < delay)
+            && (last.is_some() || former == Some(Reading::Up));
         if !is_within_delay {
             let reading = if is_up { Reading::Up } else { Reading::Down };
             let detail = (!is_up).then(|| format!("{count} of {quorum} processes"));
@@ -141,7 +148,7 @@ mod tests {
                 quorum: 2,
                 terminate_delay: 0,
             };
-            let task = tokio::spawn(watch(ObjectId(1), Arc::new(process), updates));
+            let task = tokio::spawn(watch(ObjectId(1), Arc::new(process), None, updates));
             let mut next = async || {
                 let update = received.recv().await.expect("an update");
                 (update.reading, update.detail.unwrap_or_default())

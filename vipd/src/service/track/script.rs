@@ -1,5 +1,6 @@
 //! Script checks: run commands periodically.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,10 @@ struct Hysteresis {
 }
 
 impl Hysteresis {
-    fn new(script: &Script) -> Self {
-        Self { is_up: script.initially_up, streak: 0, rise: script.rise, fall: script.fall }
+    /// `former` is the state under other settings, if there was one.
+    fn new(script: &Script, former: Option<Reading>) -> Self {
+        let is_up = former.map_or(script.initially_up, |former| former == Reading::Up);
+        Self { is_up, streak: 0, rise: script.rise, fall: script.fall }
     }
 
     /// Adds a result.
@@ -43,35 +46,80 @@ impl Hysteresis {
 
 /// Runs a script until the task is aborted, which also kills the command. The first run starts after
 /// `delay`, so that many scripts do not start at once. A run starts only after the previous one has ended.
-pub(super) async fn watch(object: ObjectId, script: Arc<Script>, delay: Duration, updates: Updates) {
+///
+/// `former` is the state under other settings, if there was one.
+pub(super) async fn watch(
+    object: ObjectId,
+    script: Arc<Script>,
+    former: Option<Reading>,
+    delay: Duration,
+    updates: Updates,
+) {
     let spec = Spec {
         argv: script.command.clone(),
         environment: vec![("VIPD_SCRIPT", script.name.clone())],
         user: script.user.as_ref().map(|user| user.name.clone()),
     };
-    let mut state = Hysteresis::new(&script);
+    let state = Hysteresis::new(&script, former);
     let detail = Some("has not run yet".to_owned());
-    let mut last = Update { object, reading: state.reading(), detail };
-    let _ = updates.send(last.clone()).await;
+    let last = Update { object, reading: state.reading(), detail };
+    let mut check = Check { state, last, updates };
+    if former.is_none() {
+        check.send().await;
+    }
     sleep(delay).await;
     let mut starts = interval(Duration::from_nanos(script.interval));
     starts.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         starts.tick().await;
-        let outcome = match Child::spawn(&spec) {
-            Ok(running) => running.wait_with_last_line(Duration::from_nanos(script.timeout)).await,
+        let mut running = match Child::spawn(&spec) {
+            Ok(running) => running,
             Err(error) => {
                 // Lack of resources says nothing about what the script checks, but it must not count as up.
                 let last_line = format!("cannot start a process: {error}");
-                Outcome { end: End::Unknown, last_line }
+                check.add(&Outcome { end: End::Unknown, last_line }).await;
+                continue;
             }
         };
-        state.add(outcome.end.is_success());
-        let update = Update { object, reading: state.reading(), detail: Some(describe(&outcome)) };
-        if update != last {
-            last.clone_from(&update);
-            let _ = updates.send(update).await;
+        if let Some(outcome) = running.wait(Duration::from_nanos(script.timeout)).await {
+            check.add(&outcome).await;
+            continue;
         }
+        // Reported before the command is ended, which may take long.
+        let outcome = Outcome { end: End::TimedOut, last_line: running.last_line() };
+        check.add(&outcome).await;
+        starts.reset();
+        let mut termination = pin!(running.terminate());
+        loop {
+            tokio::select! {
+                _ = &mut termination => break,
+                // Counts like a run that fails.
+                _ = starts.tick() => check.add(&outcome).await,
+            }
+        }
+    }
+}
+
+/// The state of a check and its last update.
+struct Check {
+    state: Hysteresis,
+    last: Update,
+    updates: Updates,
+}
+
+impl Check {
+    /// Adds the result of a run.
+    async fn add(&mut self, outcome: &Outcome) {
+        self.state.add(outcome.end.is_success());
+        let (reading, detail) = (self.state.reading(), Some(describe(outcome)));
+        if (self.last.reading, &self.last.detail) != (reading, &detail) {
+            (self.last.reading, self.last.detail) = (reading, detail);
+            self.send().await;
+        }
+    }
+
+    async fn send(&self) {
+        let _ = self.updates.send(self.last.clone()).await;
     }
 }
 

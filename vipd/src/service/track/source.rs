@@ -38,6 +38,12 @@ impl Source {
         }
     }
 
+    /// Returns whether this has the name of a check with other settings, which a reload replaces by this.
+    pub(super) fn is_successor(&self, former: &Self) -> bool {
+        let is_check = matches!(self, Self::Script(_) | Self::Process(_) | Self::File(_));
+        is_check && (self.kind(), self.name()) == (former.kind(), former.name())
+    }
+
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Interface(_) => "interface",

@@ -4,10 +4,14 @@ use std::sync::mpsc::Receiver;
 
 use super::*;
 use crate::config::Config;
+use crate::config::track::{Script, Tracked};
 use crate::engine::id::Id as _;
 
 const CONFIG: &str = "[[script]]\nname = \"web\"\ncommand = [\"/bin/true\"]\n\
                       [[file]]\nname = \"manual\"\npath = \"/no/such/file\"\n";
+
+/// What the engine knows about an instance that starts with priority 100.
+const NOTHING_TRACKED: Known = Known { is_fault: Some(false), priority: Some(100) };
 
 fn instance(track: &str) -> Instance {
     let text = format!(
@@ -53,7 +57,7 @@ fn engine_is_told_only_what_has_changed() {
     let settings =
         instance("{ interface = \"eth2\" }, { script = \"web\", weight = -60 }, { file = \"manual\" }");
     assert_eq!(tracker.preview(&settings, 100), (true, 100), "eth2 is not known yet");
-    tracker.set(RouterId::new(3, 1), &settings, 100, (false, 100), false);
+    tracker.set(RouterId::new(3, 1), &settings, 100, NOTHING_TRACKED, false);
     assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
     let changes = update(&mut tracker, "interface eth2", Reading::Up);
     assert_eq!(changes.len(), 1);
@@ -79,7 +83,7 @@ fn administrators_priority_is_the_base_of_the_weights() {
         RouterId::new(3, 1),
         &instance("{ script = \"web\", weight = -60 }"),
         100,
-        (false, 100),
+        NOTHING_TRACKED,
         false,
     );
     update(&mut tracker, "script web", Reading::Down);
@@ -94,7 +98,7 @@ fn administrators_priority_is_the_base_of_the_weights() {
 fn new_settings_keep_the_states_of_known_objects() {
     let (mut tracker, commands) = tracker();
     let router = RouterId::new(3, 1);
-    tracker.set(router, &instance("{ script = \"web\", weight = -60 }"), 100, (false, 100), false);
+    tracker.set(router, &instance("{ script = \"web\", weight = -60 }"), 100, NOTHING_TRACKED, false);
     update(&mut tracker, "script web", Reading::Down);
     assert_eq!(inputs(&commands), [Input::Priority(40)]);
     tracker.change(router, &instance("{ script = \"web\", weight = -20 }"), 100);
@@ -102,7 +106,7 @@ fn new_settings_keep_the_states_of_known_objects() {
     tracker.change(router, &instance("{ script = \"web\" }"), 100);
     assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking), Input::Priority(100)]);
     tracker.change(router, &instance(""), 100);
-    assert_eq!(inputs(&commands), [Input::Clear(Impediment::Tracking)]);
+    assert_eq!(inputs(&commands), [Input::Priority(100), Input::Clear(Impediment::Tracking)]);
     tracker.start();
     assert!(tracker.objects.is_empty(), "no object is tracked any more");
 }
@@ -112,11 +116,52 @@ fn new_settings_keep_the_states_of_known_objects() {
 fn object_added_to_a_running_instance_counts_as_up_until_it_is_read() {
     let (mut tracker, commands) = tracker();
     let router = RouterId::new(3, 1);
-    tracker.set(router, &instance(""), 100, (false, 100), false);
+    tracker.set(router, &instance(""), 100, NOTHING_TRACKED, false);
     tracker.change(router, &instance("{ interface = \"eth2\" }, { interface = \"eth3\", weight = 50 }"), 100);
-    assert_eq!(inputs(&commands), []);
+    assert_eq!(inputs(&commands), [Input::Priority(100)]);
     update(&mut tracker, "interface eth3", Reading::Up);
     assert_eq!(inputs(&commands), [Input::Priority(150)]);
     update(&mut tracker, "interface eth2", Reading::Down);
     assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
+}
+
+/// The engine applies a reload in several turns. A priority that it receives between two of them must not be
+/// replaced for good by the one that was computed when the reload began.
+#[test]
+fn change_of_an_object_while_a_reload_is_in_progress_is_not_lost() {
+    let (mut tracker, commands) = tracker();
+    let router = RouterId::new(3, 1);
+    let settings = instance("{ script = \"web\", weight = -60 }, { interface = \"eth2\" }");
+    tracker.set(router, &settings, 100, NOTHING_TRACKED, false);
+    update(&mut tracker, "interface eth2", Reading::Up);
+    update(&mut tracker, "script web", Reading::Up);
+    drop(inputs(&commands));
+    assert_eq!(tracker.preview(&settings, 100), (false, 100));
+    update(&mut tracker, "script web", Reading::Down);
+    assert_eq!(inputs(&commands), [Input::Priority(40)]);
+    tracker.change(router, &settings, 100);
+    assert_eq!(inputs(&commands), [Input::Priority(40)], "sent again after the reload");
+    // The same for an instance that was added with the states of that time.
+    tracker.set(router, &settings, 100, Known::default(), false);
+    assert_eq!(inputs(&commands), [Input::Priority(40), Input::Clear(Impediment::Tracking)]);
+}
+
+/// For example, a longer timeout for a script that is down must not make its instance preempt the master.
+#[test]
+fn check_with_new_settings_keeps_its_state_until_it_has_run() {
+    let (mut tracker, commands) = tracker();
+    let router = RouterId::new(3, 1);
+    let track = "{ script = \"web\", weight = -60 }";
+    let old = instance(track);
+    tracker.set(router, &old, 100, NOTHING_TRACKED, false);
+    update(&mut tracker, "script web", Reading::Down);
+    assert_eq!(inputs(&commands), [Input::Priority(40)]);
+    let Tracked::Script(script) = &old.track[0].object else { panic!("a script") };
+    let slower = Script { timeout: script.timeout * 2, ..Script::clone(script) };
+    let object = Tracked::Script(Arc::new(slower));
+    let new = Instance { track: vec![Track { object, weight: Some(-60) }], ..old };
+    assert_eq!(tracker.preview(&new, 100), (false, 40));
+    tracker.change(router, &new, 100);
+    assert_eq!(inputs(&commands), [Input::Priority(40)]);
+    assert_eq!(tracker.report("VI_1").0[0].state, "down");
 }
