@@ -16,7 +16,7 @@ use super::configured::Configured;
 use super::drained::Drained;
 use super::plan::{self, Plan};
 use super::track::SharedTracker;
-use crate::config::operate::{Control, Group};
+use crate::config::operate::{Control, Group, Notifications};
 use crate::config::{Config, ConfigError, Instance};
 use crate::control::access::Credentials;
 use crate::control::model::ChangeReport;
@@ -76,6 +76,8 @@ pub(super) struct Reloaded {
     pub(super) control: Control,
     /// All sync groups.
     pub(super) groups: Vec<Arc<Group>>,
+    /// Settings for all notifications.
+    pub(super) notifications: Notifications,
 }
 
 /// A step of a reload, reported to the service manager.
@@ -282,7 +284,8 @@ impl Administrator {
             self.config = config;
             finish(author, Ok(ChangeReport { changes: plan.lines }));
             let groups = self.config.groups.clone();
-            return Some(Step::Reloaded(Reloaded { control, groups, ..Reloaded::default() }));
+            let notifications = self.config.notifications.clone();
+            return Some(Step::Reloaded(Reloaded { control, groups, notifications, ..Reloaded::default() }));
         }
         self.configured.add(&config.instances);
         let (reply, answer) = oneshot::channel();
@@ -321,8 +324,9 @@ impl Administrator {
         self.config = config;
         finish(author, Ok(ChangeReport { changes: plan.lines }));
         let groups = self.config.groups.clone();
+        let notifications = self.config.notifications.clone();
         let removed = removed.into_iter().map(|gone| gone.id).collect();
-        Reloaded { removed, changed, added, control, groups }
+        Reloaded { removed, changed, added, control, groups, notifications }
     }
 
     /// Drains instances or undoes this. All instances if `names` is empty.

@@ -63,6 +63,13 @@ impl Changes {
         Some(Change { router, from, to, reason, at, late: Some(late), changes: 1 })
     }
 
+    /// Forgets routers that were removed.
+    pub(super) fn forget(&mut self, removed: &[RouterId]) {
+        for router in removed {
+            self.seen.remove(router);
+        }
+    }
+
     /// Returns the latest change of each router whose latest change has not been returned yet.
     ///
     /// All reports sent before `published` was read must have been passed to
@@ -108,6 +115,15 @@ mod tests {
         assert_eq!(missed.len(), 1);
         assert_eq!((missed[0].from, missed[0].to, missed[0].changes), (master, master, 2));
         assert_eq!(changes.published(&[(router, transition(master, 4))]), []);
+    }
+
+    #[test]
+    fn removed_routers_leave_nothing_behind() {
+        let router = RouterId::new(3, 1);
+        let mut changes = Changes::default();
+        changes.published(&[(router, transition(State::Backup, 1))]);
+        changes.forget(&[router]);
+        assert!(changes.seen.is_empty());
     }
 
     #[test]

@@ -74,7 +74,8 @@ impl Recorder {
         Self { log, changes: Changes::default(), latest }
     }
 
-    /// Records a report, if it is an event of an instance, and returns the state change if it is one. `instance` finds the instance of a router.
+    /// Records a report, if it is an event of an instance, and returns the state change if it is one. `instance`
+    /// finds the instance of a router.
     pub(super) fn report<'a>(
         &mut self,
         report: &Report,
@@ -88,6 +89,11 @@ impl Recorder {
             None => describe(&instance.name, event),
         });
         change.map(|change| (change, instance))
+    }
+
+    /// Forgets routers that a reload has removed.
+    pub(super) fn forget(&mut self, removed: &[RouterId]) {
+        self.changes.forget(removed);
     }
 
     /// Records a state change of a sync group.
@@ -121,13 +127,16 @@ impl Recorder {
     }
 
     /// Records and returns the latest change of each router that has not been recorded, because its report
-    /// was dropped. All earlier reports must have been recorded.
+    /// was dropped or arrived before the router was known. All earlier reports must have been recorded.
     pub(super) fn published<'a>(
         &mut self,
         published: &[(RouterId, Transition)],
         instance: impl Fn(RouterId) -> Option<&'a Arc<Instance>>,
     ) -> Vec<(Change, &'a Arc<Instance>)> {
-        let changes = self.changes.published(published).into_iter();
+        // A router that a reload is adding is returned later.
+        let known = published.iter().filter(|(router, _)| instance(*router).is_some());
+        let known: Vec<_> = known.copied().collect();
+        let changes = self.changes.published(&known).into_iter();
         let known: Vec<_> = changes.filter_map(|change| Some((change, instance(change.router)?))).collect();
         for (change, instance) in &known {
             self.log.push(&record(&instance.name, change));
@@ -212,6 +221,9 @@ fn rfc3339(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::engine::id::Id as _;
+    use crate::vrrp::{Fault, Reason, State};
 
     #[test]
     fn times_are_formatted_in_utc() {
@@ -228,6 +240,28 @@ mod tests {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         let [at, now] = [3, 5].map(|seconds| Timestamp::from_nanos(seconds * 1_000_000_000));
         assert_eq!(wall_clock(at, now, wall), SystemTime::UNIX_EPOCH + Duration::from_secs(98));
+    }
+
+    /// The engine may report the fault of a router before the service has learned that it was added.
+    #[test]
+    fn change_of_a_router_that_is_not_known_yet_is_recorded_later() {
+        let (_publisher, transitions) = crate::service::bus::bus(1);
+        let log = EventLog::new();
+        let mut recorder = Recorder::new(log.clone(), transitions.latest());
+        let text = "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
+        let config = Config::parse(text, "vipd.toml").expect("a valid configuration");
+        let (router, fault) = (RouterId::new(3, 1), Fault::Tracking);
+        let (from, to, reason) = (State::Initialize, State::Fault(fault), Reason::Fault(fault));
+        let report = Report::Router { router, event: Event::StateChanged { from, to, reason, late: 0 } };
+        assert!(recorder.report(&report, |_| None).is_none());
+        let transition = Transition { state: to, reason, at: Timestamp::from_nanos(1), count: 1 };
+        assert!(recorder.published(&[(router, transition)], |_| None).is_empty());
+        let changes = recorder.published(&[(router, transition)], |_| config.instances.first());
+        assert_eq!(
+            changes.iter().map(|(change, _)| (change.from, change.to)).collect::<Vec<_>>(),
+            [(from, to)]
+        );
+        assert_eq!(log.subscribe().history.len(), 1);
     }
 
     #[test]

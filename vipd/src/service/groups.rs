@@ -34,11 +34,20 @@ impl GroupStates {
         self.groups.iter().find(|group| group.members.iter().any(|member| member == instance))
     }
 
-    /// Replaces all groups, and returns those whose names no longer exist.
-    pub(super) fn replace(&mut self, groups: &[Arc<Group>]) -> Vec<Arc<Group>> {
+    /// Replaces all groups. Returns those whose names no longer exist, each with whether its members have
+    /// stopped or not yet started.
+    pub(super) fn replace(&mut self, groups: &[Arc<Group>]) -> Vec<(Arc<Group>, bool)> {
         let former = std::mem::replace(&mut self.groups, groups.to_vec());
-        self.last.retain(|name, _| groups.iter().any(|group| group.name == *name));
-        former.into_iter().filter(|old| groups.iter().all(|new| new.name != old.name)).collect()
+        let last = std::mem::take(&mut self.last);
+        let is_gone = |name: &str| groups.iter().all(|new| new.name != name);
+        let gone = former.into_iter().filter(|old| is_gone(&old.name));
+        let gone = gone.map(|old| {
+            let is_stopped = last.get(&old.name).is_none_or(|state| *state == State::Initialize);
+            (old, is_stopped)
+        });
+        let gone = gone.collect();
+        self.last = last.into_iter().filter(|(name, _)| !is_gone(name)).collect();
+        gone
     }
 
     /// Forgets an instance that was removed.

@@ -158,9 +158,7 @@ pub fn run(
     let recorder = Recorder::new(events.clone(), latest.clone());
     let mut notifications =
         Notifications::new(roster.iter().map(|(_, _, settings)| settings), &config.groups);
-    if let Some(path) = &config.notifications.fifo {
-        notifications.open_fifo(path);
-    }
+    notifications.set_fifo(config.notifications.fifo.as_deref());
     let counts = notifications.counts();
     let supervisor = Supervisor {
         engine: handle.clone(),

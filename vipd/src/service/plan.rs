@@ -46,6 +46,9 @@ impl Plan {
         if from.control != to.control {
             plan.lines.push("control: access to the control socket changed".to_owned());
         }
+        if from.notifications != to.notifications {
+            plan.lines.push("notify: fifo changed".to_owned());
+        }
         if plan.lines.is_empty() {
             plan.lines.push("nothing has changed".to_owned());
         }
@@ -124,6 +127,14 @@ mod tests {
         let plan = Plan::new(&one, &one.clone());
         assert!(plan.removed.is_empty() && plan.added.is_empty());
         assert_eq!(plan.lines, ["nothing has changed"]);
+    }
+
+    #[test]
+    fn settings_of_the_agent_that_differ_are_listed() {
+        let from = config(&[("a", 1, 100)]);
+        let mut to = from.clone();
+        to.notifications.fifo = Some("/run/vipd/fifo".into());
+        assert_eq!(Plan::new(&from, &to).lines, ["notify: fifo changed"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The control thread: handles signals, writes log lines, serves the control socket, and passes the
 //! engine's requests to the worker.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -210,9 +211,14 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     /// Logs the last events of removed routers, which are in the channel by now, and from now on those
     /// of added routers.
     fn reloaded(&mut self, reloaded: &Reloaded, runtime_dir: &RuntimeDir, from: &mut FromEngine) {
-        self.log.add(&reloaded.added);
+        let new: BTreeSet<_> = reloaded.added.iter().map(|added| added.router).collect();
+        let mut of_new = Vec::new();
         while let Ok(report) = from.reports.try_recv() {
-            self.write(report);
+            match report {
+                // Written when the commands of the instance are known.
+                Report::Router { router, .. } if new.contains(&router) => of_new.push(report),
+                _ => self.write(report),
+            }
         }
         let removed = reloaded.removed.iter().filter_map(|router| self.log.instance(*router));
         let removed: Vec<_> = removed.cloned().collect();
@@ -220,8 +226,14 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let changed = reloaded.changed.iter().map(|(_, settings)| Arc::clone(settings));
         let added: Vec<_> = added.chain(changed).collect();
         self.notifications.reload(&removed, &added, &reloaded.groups);
+        self.notifications.set_fifo(reloaded.notifications.fifo.as_deref());
         self.log.change(&reloaded.changed);
         self.log.remove(&reloaded.removed);
+        self.log.add(&reloaded.added);
+        self.events.forget(&reloaded.removed);
+        of_new.into_iter().for_each(|report| self.write(report));
+        // Changes of added routers whose reports arrived before this.
+        self.log_lost_transitions(from);
         self.access.replace(super::rules(&reloaded.control));
         if let Err(error) = runtime_dir.set_access(&self.access) {
             tracing::warn!(%error, "cannot apply the new access rules");
@@ -256,10 +268,11 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
 
     /// Records and logs a report, and delivers its notification.
     fn write(&mut self, report: Report) {
-        if let Some((change, instance)) = self.events.report(&report, |router| self.log.instance(router))
-            && let Some(change) = self.notifications.change(&change, instance)
-        {
-            self.events.group(&change);
+        if let Some((change, instance)) = self.events.report(&report, |router| self.log.instance(router)) {
+            let priority = self.tracker.priority(&instance.name);
+            if let Some(change) = self.notifications.change(&change, instance, priority) {
+                self.events.group(&change);
+            }
         }
         self.log.write(report);
     }
@@ -279,7 +292,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             self.write(report);
         }
         for (change, instance) in self.events.published(&published, |router| self.log.instance(router)) {
-            if let Some(change) = self.notifications.change(&change, instance) {
+            let priority = self.tracker.priority(&instance.name);
+            if let Some(change) = self.notifications.change(&change, instance, priority) {
                 self.events.group(&change);
             }
         }

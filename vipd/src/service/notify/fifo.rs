@@ -39,6 +39,11 @@ impl Fifo {
         Ok(Self { path: path.to_owned(), descriptor, dropped: 0, is_full: false })
     }
 
+    /// Returns the path of the FIFO.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes a line without blocking. If the FIFO is full, drops and counts the line; this is logged once
     /// until a line can be written again.
     pub(super) fn write(&mut self, subject: &Subject, notice: &Notice) {
@@ -72,7 +77,7 @@ impl Fifo {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs::{self, File, OpenOptions};
     use std::io::Read as _;
     use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -84,7 +89,8 @@ mod tests {
         Notice { kind, reason: "startup".to_owned(), priority: 150 }
     }
 
-    fn read_all(path: &Path) -> String {
+    /// Reads all lines in a FIFO.
+    pub(in crate::service::notify) fn read_all(path: &Path) -> String {
         let mut options = OpenOptions::new();
         let mut reader = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).expect("the FIFO");
         let mut bytes = Vec::new();

@@ -13,6 +13,7 @@ use super::changes::Change;
 use super::groups::{GroupChange, GroupStates};
 use crate::config::Instance;
 use crate::config::operate::{Group, Notify};
+use crate::vrrp::{Reason, State};
 use fifo::Fifo;
 use notice::{Kind, Notice, Subject, Target};
 use runner::{Runner, STOP_TIMEOUT};
@@ -23,6 +24,8 @@ pub(super) use runner::{Counts, SharedCounts};
 pub(super) struct Notifications {
     runner: Runner,
     fifo: Option<Fifo>,
+    /// Number of lines that previous FIFOs have dropped.
+    fifo_dropped: u64,
     groups: GroupStates,
 }
 
@@ -31,7 +34,8 @@ impl Notifications {
         instances: impl IntoIterator<Item = &'a Arc<Instance>>,
         groups: &[Arc<Group>],
     ) -> Self {
-        let mut new = Self { runner: Runner::new(), fifo: None, groups: GroupStates::default() };
+        let states = GroupStates::default();
+        let mut new = Self { runner: Runner::new(), fifo: None, fifo_dropped: 0, groups: states };
         new.set_groups(groups);
         instances.into_iter().for_each(|instance| new.configure(instance));
         new
@@ -42,9 +46,15 @@ impl Notifications {
         self.runner.counts()
     }
 
-    /// Writes a line to a FIFO for each change from now on. A FIFO that cannot be opened is logged and
-    /// does not prevent the agent from running.
-    pub(super) fn open_fifo(&mut self, path: &Path) {
+    /// Writes a line to this FIFO for each change from now on, or to none. A FIFO that cannot be opened is
+    /// logged and does not prevent the agent from running.
+    pub(super) fn set_fifo(&mut self, path: Option<&Path>) {
+        if self.fifo.as_ref().is_some_and(|fifo| Some(fifo.path()) == path) {
+            return;
+        }
+        let dropped = self.fifo.take().map_or(0, |fifo| fifo.dropped());
+        self.fifo_dropped += dropped;
+        let Some(path) = path else { return };
         match Fifo::open(path) {
             Ok(fifo) => self.fifo = Some(fifo),
             Err(error) => {
@@ -66,9 +76,11 @@ impl Notifications {
 
     /// Replaces all groups and their commands.
     fn set_groups(&mut self, groups: &[Arc<Group>]) {
-        for old in self.groups.replace(groups) {
+        for (old, is_stopped) in self.groups.replace(groups) {
             let subject = group_subject(&old.name);
-            self.runner.push(&subject, group_notice(Kind::Stop, "shutdown".to_owned()), 1);
+            if !is_stopped {
+                self.deliver(&subject, group_notice(Kind::Stop, Reason::Shutdown.to_string()), 1);
+            }
             self.runner.remove(&subject);
         }
         for group in groups {
@@ -95,7 +107,12 @@ impl Notifications {
         for old in removed {
             if added.iter().all(|new| new.name != old.name) {
                 // Does nothing if the change to `stop` was reported.
-                self.runner.push(&subject(old), notice(old, Kind::Stop, "shutdown".to_owned()), 1);
+                let stop = Notice {
+                    kind: Kind::Stop,
+                    reason: Reason::Shutdown.to_string(),
+                    priority: old.router.priority,
+                };
+                self.runner.push(&subject(old), stop, 1);
                 self.runner.remove(&subject(old));
                 self.groups.remove(&old.name);
             }
@@ -106,10 +123,20 @@ impl Notifications {
     }
 
     /// Delivers the notifications of a change of state: that of the instance, and that of its group if
-    /// the group has changed, which is returned.
-    pub(super) fn change(&mut self, change: &Change, instance: &Instance) -> Option<GroupChange> {
-        if let Some(kind) = Kind::of(change.to, change.reason) {
-            let notice = notice(instance, kind, change.reason.to_string());
+    /// the group has changed, which is returned. `priority` is the effective priority, if it is known.
+    pub(super) fn change(
+        &mut self,
+        change: &Change,
+        instance: &Instance,
+        priority: Option<u8>,
+    ) -> Option<GroupChange> {
+        // Another reason for the same state has no notification.
+        let is_same = matches!((change.from, change.to), (State::Fault(_), State::Fault(_)));
+        if let Some(kind) = Kind::of(change.to, change.reason)
+            && !(is_same && change.changes == 1)
+        {
+            let priority = priority.unwrap_or(instance.router.priority);
+            let notice = Notice { kind, reason: change.reason.to_string(), priority };
             self.deliver(&subject(instance), notice, change.changes);
         }
         let changed = self.groups.changed(&instance.name, change.to, change.reason)?;
@@ -123,7 +150,7 @@ impl Notifications {
     fn deliver(&mut self, subject: &Subject, notice: Notice, changes: u64) {
         if let Some(fifo) = &mut self.fifo {
             fifo.write(subject, &notice);
-            self.runner.counts().set_fifo_dropped(fifo.dropped());
+            self.runner.counts().set_fifo_dropped(self.fifo_dropped + fifo.dropped());
         }
         self.runner.push(subject, notice, changes);
     }
@@ -153,10 +180,6 @@ fn group_notice(kind: Kind, reason: String) -> Notice {
     Notice { kind, reason, priority: 0 }
 }
 
-fn notice(instance: &Instance, kind: Kind, reason: String) -> Notice {
-    Notice { kind, reason, priority: instance.router.priority }
-}
-
 /// Returns the commands of an instance that may be in a group, or those of a group.
 fn target(notify: &Notify, instance: Option<&Instance>, group: Option<String>) -> Target {
     let Notify { master, backup, fault, stop, any, user, timeout } = notify.clone();
@@ -180,7 +203,8 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::engine::id::{Id as _, RouterId};
-    use crate::vrrp::{Reason, State};
+    use crate::service::notify::fifo::tests::read_all;
+    use crate::vrrp::Fault;
 
     fn instance(name: &str, vrid: u8, script: Option<&Path>) -> Arc<Instance> {
         let text = format!(
@@ -214,20 +238,42 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let mut notifications = Notifications::new([&old, &quiet], &[]);
-            notifications.open_fifo(&fifo);
-            notifications.change(&change(0, State::Backup, Reason::Startup), &old);
-            notifications.change(&change(0, State::Backup, Reason::Startup), &quiet);
+            notifications.set_fifo(Some(&fifo));
+            notifications.change(&change(0, State::Backup, Reason::Startup), &old, None);
+            notifications.change(&change(0, State::Backup, Reason::Startup), &quiet, None);
             while fs::read_to_string(&out).unwrap_or_default().is_empty() {
                 notifications.next().await;
             }
-            notifications.change(&change(0, State::Initialize, Reason::Shutdown), &old);
+            notifications.change(&change(0, State::Initialize, Reason::Shutdown), &old, None);
             notifications.reload(&[Arc::clone(&old)], &[Arc::clone(&new)], &[]);
             // `stop` is running.
-            notifications.change(&change(1, State::Backup, Reason::Startup), &new);
+            notifications.change(&change(1, State::Backup, Reason::Startup), &new, None);
             notifications.next().await;
             notifications.reload(&[Arc::clone(&new)], &[], &[]);
             notifications.stop().await;
         });
         assert_eq!(fs::read_to_string(&out).expect("written"), "BACKUP 1\nSTOP 1\nBACKUP 2\nSTOP 2\n");
+    }
+
+    #[test]
+    fn fifo_has_one_line_per_state_with_the_effective_priority_and_can_be_replaced() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [first, second] = ["first", "second"].map(|name| directory.path().join(name));
+        let one = instance("VI_1", 1, None);
+        let mut notifications = Notifications::new([&one], &[]);
+        notifications.set_fifo(Some(&first));
+        let fault = |fault| (State::Fault(fault), Reason::Fault(fault));
+        let (down, tracking) = (fault(Fault::InterfaceDown), fault(Fault::Tracking));
+        for ((from, _), (to, reason), priority) in [
+            ((State::Backup, Reason::Startup), (State::Master, Reason::MasterTimeout), Some(40)),
+            ((State::Master, Reason::Startup), down, None),
+            (down, tracking, None),
+        ] {
+            notifications.change(&Change { from, ..change(0, to, reason) }, &one, priority);
+        }
+        assert_eq!(read_all(&first), "INSTANCE \"VI_1\" MASTER 40\nINSTANCE \"VI_1\" FAULT 100\n");
+        notifications.set_fifo(Some(&second));
+        notifications.change(&change(0, State::Backup, Reason::Startup), &one, None);
+        assert_eq!(read_all(&second), "INSTANCE \"VI_1\" BACKUP 100\n");
     }
 }
