@@ -1,6 +1,8 @@
 //! Invalid configurations and environments are reported, and do not affect other instances.
 
+use std::fs::{self, Permissions};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -306,6 +308,7 @@ fn capabilities_of_the_systemd_unit_suffice() {
         ("CAP_SETUID", CapabilitySet::SETUID),
         ("CAP_SETGID", CapabilitySet::SETGID),
         ("CAP_KILL", CapabilitySet::KILL),
+        ("CAP_SYS_PTRACE", CapabilitySet::SYS_PTRACE),
     ];
     let kept = granted.split_whitespace().fold(CapabilitySet::empty(), |kept, name| {
         kept | known
@@ -318,7 +321,18 @@ fn capabilities_of_the_systemd_unit_suffice() {
 
     let lab = Lab::new(1).expect("create the lab");
     let node = lab.host(NODE).expect("lab host").clone();
-    let mut limited = command(&node, "a", &configuration(&[(INTERFACE, 1)]));
+    // A program that runs as another user, like most servers.
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = directory.path().join("daemon");
+    fs::copy("/usr/bin/sleep", &program).expect("copy the program");
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("let others use it");
+    let mut daemon = Command::new(&program).arg("1000").uid(65_534).spawn().expect("start the program");
+    let text = format!(
+        "{}track = [{{ process = \"daemon\" }}]\n[[process]]\nname = \"daemon\"\nexecutable = \"{}\"\n",
+        configuration(&[(INTERFACE, 1)]),
+        program.display()
+    );
+    let mut limited = command(&node, "a", &text);
     // SAFETY: between fork and exec the closure makes only system calls and does not allocate.
     unsafe {
         limited.pre_exec(move || {
@@ -334,6 +348,9 @@ fn capabilities_of_the_systemd_unit_suffice() {
     agent.expect(1, "master", "");
     let log = agent.process.log();
     assert!(!log.iter().any(|line| line.text.contains("WARN") || line.text.contains("ERROR")), "{log:#?}");
+    daemon.kill().expect("kill the program");
+    daemon.wait().expect("the program has ended");
+    agent.expect(1, "fault", "process daemon is down: 0 of 1 processes");
     agent.stop();
 }
 

@@ -1,10 +1,11 @@
-//! Links, addresses, routes and policy rules, through rtnetlink(7).
+//! Links, addresses, routes and policy rules, through rtnetlink(7), and events of processes, through the
+//! kernel's connector.
 //!
 //! [`Requests`] reads links and addresses, and changes addresses, routes and rules. [`Monitor`]
 //! receives notifications about the links in use and their addresses, and about removals of vipd's
 //! routes and rules. Each has its own socket, so that a burst of notifications cannot displace a
 //! response. [`Macvlans`] creates and deletes the macvlans of virtual routers that use a virtual MAC.
-//! [`RouteMonitor`] and [`Routes`] follow tracked routes.
+//! [`RouteMonitor`] and [`Routes`] follow tracked routes, [`ProcessEvents`] tracked processes.
 
 mod change;
 mod dump;
@@ -12,6 +13,8 @@ mod filter;
 mod macvlan;
 mod message;
 mod monitor;
+mod process_events;
+mod process_filter;
 mod requests;
 mod route;
 mod route_filter;
@@ -28,6 +31,8 @@ pub use change::{Attributes, Change, Label, Scope};
 pub use macvlan::{Macvlan, Macvlans, Wanted};
 pub use message::{Address, Link, Notice, PROTO_VIPD};
 pub use monitor::{Drained, Monitor, MonitorTraffic};
+pub use process_events::{DrainedEvents, ProcessEvents};
+pub use process_filter::Selection;
 pub use requests::{BATCH, Requests, Traffic};
 pub use route::{Route, RouteKind};
 pub use route_monitor::RouteMonitor;

@@ -1,23 +1,40 @@
-//! Tracked processes: their end is reported by pidfds, so that it is noticed at once. `/proc` is searched
-//! for new ones only while there are too few, or while it shows processes of another PID namespace, which
-//! have no pidfd here.
+//! Tracked processes.
+//!
+//! Their ends are reported by pidfds, and their starts by the kernel's connector ([`ProcessEvents`]), which
+//! also reports that one of them executes another program. `/proc` has the facts: it is searched first, and
+//! when an event shows that the result may have changed. Without the connector (in another network or PID
+//! namespace than the initial ones), `/proc` is searched periodically while there are too few processes, and
+//! while it shows processes of another PID namespace, which have no pidfd here.
 
+use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::io::unix::AsyncFd;
+use tokio::task::{JoinSet, spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::object::{ObjectId, Reading, Update, Updates};
 use crate::config::track::{Process, ProcessMatch};
+use crate::netlink::{ProcessEvents, Selection};
 use crate::process::register;
 
 const PROC: &str = "/proc";
-/// Interval of the searches while there are too few processes.
+/// Length to which the kernel truncates command names.
+const MAX_COMM: usize = 15;
+/// Interval of the searches while there are too few processes, without the connector.
 const SEARCH: Duration = Duration::from_millis(500);
+/// The same with the connector, because the kernel loses events if it has no memory.
+const SEARCH_WITH_EVENTS: Duration = Duration::from_secs(10);
+/// Number of events that are handled before other tasks run.
+const BUDGET: usize = 64;
+/// Pause after events while there are too few processes, so that a host that starts many causes few wake-ups.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Watches the processes of a program until the task is aborted. `former` is the state under other settings,
 /// if there was one.
@@ -29,13 +46,22 @@ pub(super) async fn watch(
 ) {
     let quorum = usize::from(process.quorum);
     let delay = Duration::from_nanos(process.terminate_delay);
+    let mut events = Events::open();
+    let mut known = HashSet::new();
     let mut last = None;
     // When there were first too few processes. The delay does not apply to the first reading.
     let mut missing_since: Option<Instant> = None;
     loop {
+        // Before the search, so that no process is missed that starts during it.
+        events.select(&known, Events::starts);
+        let started = Instant::now();
+        let Search { found, unreadable } = find(&process).await;
+        let duration = started.elapsed();
+        let is_complete = found.is_subset(&known);
+        known = found;
         let mut ends = JoinSet::new();
         let mut unwatched = 0;
-        for pid in find(&process).await {
+        for pid in known.iter().copied() {
             match pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(Into::into).and_then(register) {
                 Ok(descriptor) => drop(ends.spawn(async move { drop(descriptor.readable().await) })),
                 // Has ended meanwhile, or is in another PID namespace.
@@ -45,65 +71,199 @@ pub(super) async fn watch(
         let count = ends.len() + unwatched;
         let is_up = count >= quorum;
         missing_since = if is_up { None } else { missing_since.or_else(|| Some(Instant::now())) };
-        let is_within_delay = missing_since.is_some_and(|since| since.elapsed() < delay)
-            && (last.is_some() || former == Some(Reading::Up));
+        let is_first = last.is_none() && former != Some(Reading::Up);
+        let is_within_delay = missing_since.is_some_and(|since| since.elapsed() < delay) && !is_first;
         if !is_within_delay {
             let reading = if is_up { Reading::Up } else { Reading::Down };
-            let detail = (!is_up).then(|| format!("{count} of {quorum} processes"));
+            let detail = (!is_up).then(|| describe(count, quorum, unreadable));
             let update = Update { object, reading, detail };
             if last.as_ref() != Some(&update) {
                 last = Some(update.clone());
                 let _ = updates.send(update).await;
             }
         }
-        if is_up && unwatched > 0 {
-            sleep(SEARCH).await;
-        } else if is_up {
-            // Until too few are left.
-            while ends.len() >= quorum && ends.join_next().await.is_some() {}
-        } else {
-            let end = missing_since.map_or_else(Instant::now, |since| since + delay);
-            let search = sleep(SEARCH);
+        if is_up {
+            events.select(&known, Events::changes);
+            let too_few = async {
+                // Until too few are left.
+                while ends.len() >= quorum && ends.join_next().await.is_some() {}
+            };
             tokio::select! {
-                () = search => {}
+                () = events.changed(&process.matches, &known) => {}
+                () = too_few, if unwatched == 0 => {}
+                () = sleep(SEARCH), if unwatched > 0 => {}
+            }
+            continue;
+        }
+        // Otherwise, a process may have forked before its forks were selected.
+        if is_complete || !events.are_available() {
+            let end = missing_since.map_or_else(Instant::now, |since| since + delay);
+            let interval = if events.are_available() { SEARCH_WITH_EVENTS } else { SEARCH };
+            tokio::select! {
+                () = events.changed(&process.matches, &known) => {}
+                Some(_) = ends.join_next() => {}
+                () = sleep(interval) => {}
                 () = sleep_until(end), if is_within_delay => {}
+            }
+        }
+        // So that processes that start and end all the time take at most half of a CPU.
+        sleep(PAUSE.max(duration)).await;
+    }
+}
+
+fn describe(count: usize, quorum: usize, unreadable: usize) -> String {
+    let found = format!("{count} of {quorum} processes");
+    if unreadable == 0 {
+        return found;
+    }
+    format!(
+        "{found}; cannot read the executable of {unreadable} more of this name; vipd needs CAP_SYS_PTRACE"
+    )
+}
+
+/// The connector, if it is available.
+struct Events(Option<AsyncFd<ProcessEvents>>);
+
+impl Events {
+    fn open() -> Self {
+        Self::of(ProcessEvents::open().and_then(register))
+    }
+
+    /// Logs once if the connector is not available.
+    fn of(opened: io::Result<AsyncFd<ProcessEvents>>) -> Self {
+        static IS_LOGGED: AtomicBool = AtomicBool::new(false);
+        if let Err(error) = &opened
+            && !IS_LOGGED.swap(true, Ordering::Relaxed)
+        {
+            tracing::info!(
+                %error,
+                "no process events from the kernel, as outside the initial network namespace; searching /proc \
+                 every {} ms for missing processes",
+                SEARCH.as_millis()
+            );
+        }
+        Self(opened.ok())
+    }
+
+    fn are_available(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn starts(processes: &[u32]) -> Selection<'_> {
+        Selection::Starts(processes)
+    }
+
+    fn changes(processes: &[u32]) -> Selection<'_> {
+        Selection::Changes(processes)
+    }
+
+    fn select(&mut self, known: &HashSet<Pid>, selection: impl FnOnce(&[u32]) -> Selection<'_>) {
+        let Some(events) = &self.0 else { return };
+        let known: Vec<u32> = known.iter().map(|pid| pid.as_raw_nonzero().get().cast_unsigned()).collect();
+        if let Err(error) = events.get_ref().select(selection(&known)) {
+            *self = Self::of(Err(error));
+        }
+    }
+
+    /// Waits until a process has become one of the program, or one of the known ones may no longer be, or events
+    /// were lost. Waits forever without the connector. Safe to cancel: a search follows in any case.
+    async fn changed(&mut self, matches: &ProcessMatch, known: &HashSet<Pid>) {
+        let Some(events) = &mut self.0 else { return std::future::pending().await };
+        loop {
+            let Ok(mut ready) = events.readable_mut().await else { return std::future::pending().await };
+            let mut is_changed = false;
+            let drained = ready.get_inner_mut().drain(BUDGET, |process| {
+                let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+                is_changed |=
+                    pid.is_some_and(|pid| is_found(Path::new(PROC), pid, matches) != known.contains(&pid));
+            });
+            match drained {
+                Ok(drained) => {
+                    if !drained.more {
+                        ready.clear_ready();
+                    }
+                    if is_changed || drained.overrun {
+                        return;
+                    }
+                    if drained.more { yield_now().await } else { sleep(PAUSE).await }
+                }
+                Err(error) => {
+                    *self = Self::of(Err(error));
+                    return;
+                }
             }
         }
     }
 }
 
+/// The result of a search.
+#[derive(Debug, Default)]
+struct Search {
+    found: HashSet<Pid>,
+    /// Number of processes with the name of the program whose executable this process may not read.
+    unreadable: usize,
+}
+
 /// Returns the processes of a program. Reads `/proc` on another thread.
-async fn find(process: &Arc<Process>) -> Vec<Pid> {
+async fn find(process: &Arc<Process>) -> Search {
     let process = Arc::clone(process);
     spawn_blocking(move || find_in(Path::new(PROC), &process.matches)).await.unwrap_or_default()
 }
 
-fn find_in(proc: &Path, matches: &ProcessMatch) -> Vec<Pid> {
-    let Ok(entries) = fs::read_dir(proc) else { return Vec::new() };
+fn find_in(proc: &Path, matches: &ProcessMatch) -> Search {
+    let mut search = Search::default();
+    let Ok(entries) = fs::read_dir(proc) else { return search };
     let pids = entries.flatten().filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    pids.filter(|pid| is_found(proc, *pid, matches)).collect()
+    for pid in pids {
+        match is_of(proc, pid, matches) {
+            Ok(true) => drop(search.found.insert(pid)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                search.unreadable += usize::from(has_name_of(proc, pid, matches));
+            }
+            // Another program, a process that has ended, or a thread of the kernel.
+            Ok(false) | Err(_) => {}
+        }
+    }
+    search
 }
 
 fn is_found(proc: &Path, pid: Pid, matches: &ProcessMatch) -> bool {
+    is_of(proc, pid, matches).unwrap_or(false)
+}
+
+/// Returns whether the command name of a process, which all may read, is that of the program.
+fn has_name_of(proc: &Path, pid: Pid, matches: &ProcessMatch) -> bool {
+    let ProcessMatch::Executable(path) = matches else { return false };
+    let name = path.file_name().map_or(&[][..], |name| name.as_encoded_bytes());
+    let directory = proc.join(pid.as_raw_nonzero().to_string());
+    let comm = fs::read(directory.join("comm")).unwrap_or_default();
+    comm.trim_ascii_end() == &name[..name.len().min(MAX_COMM)]
+}
+
+/// Returns whether a process is one of the program.
+fn is_of(proc: &Path, pid: Pid, matches: &ProcessMatch) -> io::Result<bool> {
     let directory = proc.join(pid.as_raw_nonzero().to_string());
     match matches {
         ProcessMatch::Comm(comm) => {
-            let found = fs::read_to_string(directory.join("comm"));
-            found.is_ok_and(|found| found.strip_suffix('\n') == Some(comm))
+            let found = fs::read_to_string(directory.join("comm"))?;
+            Ok(found.strip_suffix('\n') == Some(comm))
         }
         // The kernel appends " (deleted)" after the file was replaced. Such a process still runs.
-        ProcessMatch::Executable(path) => fs::read_link(directory.join("exe")).is_ok_and(|found| {
-            found == *path
-                || found.to_str().and_then(|found| found.strip_suffix(" (deleted)")) == path.to_str()
-        }),
+        ProcessMatch::Executable(path) => {
+            let found = fs::read_link(directory.join("exe"))?;
+            let replaced = found.to_str().and_then(|found| found.strip_suffix(" (deleted)"));
+            Ok(found == *path || replaced.is_some_and(|found| Some(found) == path.to_str()))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
     use std::os::unix::fs::symlink;
-    use std::process::{Child, Command};
+    use std::process::{Child, Command, Stdio};
 
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -124,7 +284,7 @@ mod tests {
         }
         let find = |matches: ProcessMatch| {
             let mut pids: Vec<_> =
-                find_in(proc.path(), &matches).iter().map(|pid| pid.as_raw_nonzero().get()).collect();
+                find_in(proc.path(), &matches).found.iter().map(|pid| pid.as_raw_nonzero().get()).collect();
             pids.sort_unstable();
             pids
         };
@@ -166,6 +326,78 @@ mod tests {
                 one.kill().expect("killed");
                 one.wait().expect("ended");
             }
+        });
+    }
+
+    /// The count of a shell that becomes another program, and of one that becomes the program.
+    #[test]
+    fn process_that_executes_another_program_no_longer_counts() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let program = directory.path().join("daemon");
+        fs::copy("/bin/sh", &program).expect("copied");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (updates, mut received) = mpsc::channel(16);
+            let process = Process {
+                name: "daemon".to_owned(),
+                matches: ProcessMatch::Executable(program.clone()),
+                quorum: 1,
+                terminate_delay: 0,
+            };
+            let has_events = Events::open().are_available();
+            let task = tokio::spawn(watch(ObjectId(1), Arc::new(process), None, updates));
+            let mut next = async || received.recv().await.expect("an update").reading;
+            assert_eq!(next().await, Reading::Down);
+            let mut child = Command::new(&program)
+                .args(["-c", "read line; exec sleep 1000"])
+                .stdin(Stdio::piped())
+                .spawn()
+                .expect("started");
+            assert_eq!(next().await, Reading::Up);
+            if has_events {
+                drop(child.stdin.take());
+                assert_eq!(next().await, Reading::Down, "it has become another program");
+            }
+            task.abort();
+            child.kill().expect("killed");
+            child.wait().expect("ended");
+        });
+    }
+
+    /// With the connector, a fork of a known process is found although it executes nothing.
+    #[test]
+    fn forked_process_counts() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [program, fifo] = ["daemon", "fifo"].map(|name| directory.path().join(name));
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("created");
+        fs::copy("/bin/sh", &program).expect("copied");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (updates, mut received) = mpsc::channel(16);
+            let process = Process {
+                name: "daemon".to_owned(),
+                matches: ProcessMatch::Executable(program.clone()),
+                quorum: 2,
+                terminate_delay: 0,
+            };
+            let task = tokio::spawn(watch(ObjectId(1), Arc::new(process), None, updates));
+            let mut next = async || {
+                let update = received.recv().await.expect("an update");
+                (update.reading, update.detail.unwrap_or_default())
+            };
+            assert_eq!(next().await, (Reading::Down, "0 of 2 processes".to_owned()));
+            let mut child = Command::new(&program)
+                .args(["-c", "read line; (read line <\"$0\") & wait"])
+                .arg(&fifo)
+                .stdin(Stdio::piped())
+                .spawn()
+                .expect("started");
+            assert_eq!(next().await, (Reading::Down, "1 of 2 processes".to_owned()));
+            drop(child.stdin.take());
+            while next().await.0 != Reading::Up {}
+            task.abort();
+            drop(OpenOptions::new().write(true).open(&fifo).expect("the child reads it"));
+            child.wait().expect("ended");
         });
     }
 }
