@@ -40,8 +40,8 @@ fn command(node: &Namespace, name: &str, configuration: &str) -> Command {
     let file = directory.join("vipd.toml");
     let (text, path, folder) = (configuration.to_owned(), file.clone(), directory.clone());
     node.run(move || -> std::io::Result<()> {
-        std::fs::create_dir_all(&folder)?;
-        std::fs::write(path, text)
+        fs::create_dir_all(&folder)?;
+        fs::write(path, text)
     })
     .expect("write the configuration");
     let mut command = Command::new(vipd_binary().expect("vipd binary"));
@@ -258,7 +258,7 @@ fn rejected_agent_creates_no_macvlan_and_keeps_the_original_sysctls() {
     let node = lab.host(NODE).expect("lab host");
     let sysctl = || {
         let path = format!("/proc/sys/net/ipv4/conf/{INTERFACE}/arp_ignore");
-        node.run(|| std::fs::read_to_string(path)).expect("read the sysctl").trim().to_owned()
+        node.run(|| fs::read_to_string(path)).expect("read the sysctl").trim().to_owned()
     };
     let original = sysctl();
     let first = Running::start(&lab, "first", &with_mac(&[(INTERFACE, 1)]));
@@ -371,6 +371,6 @@ fn invalid_configuration_changes_nothing() {
         assert!(message.contains(words), "no {words:?} in: {message}");
     }
     let left =
-        node.run(|| std::fs::exists(Agent::runtime_dir().join("a/vipd.lock"))).expect("check the lock file");
+        node.run(|| fs::exists(Agent::runtime_dir().join("a/vipd.lock"))).expect("check the lock file");
     assert!(!left, "the runtime directory is untouched");
 }

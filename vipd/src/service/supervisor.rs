@@ -231,7 +231,9 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         self.log.remove(&reloaded.removed);
         self.log.add(&reloaded.added);
         self.events.forget(&reloaded.removed);
-        of_new.into_iter().for_each(|report| self.write(report));
+        for report in of_new {
+            self.write(report);
+        }
         // Changes of added routers whose reports arrived before this.
         self.log_lost_transitions(from);
         self.access.replace(super::rules(&reloaded.control));
