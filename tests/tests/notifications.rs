@@ -245,6 +245,30 @@ fn no_notification_is_lost_in_a_mass_failover() {
     dropping.stop().expect("stop the backup");
 }
 
+/// The engine reports the faults of instances before the service knows that it has added them, because a
+/// reload with many instances takes several turns.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn faults_of_instances_that_a_reload_adds_are_notified() {
+    // The agent has room for 64.
+    const COUNT: u8 = 60;
+    let lab = Lab::new(1).expect("create the lab");
+    let recorder = Recorder::new("");
+    let more =
+        format!("track = [{{ interface = \"missing0\" }}]\nnotify = {{ any = [\"{}\"] }}", recorder.path());
+    let mut agent = start(&lab, NODE, configuration(1, 150, ""));
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
+    let all = configuration(COUNT, 150, &more);
+    agent.configure(all).expect("configured");
+    reload(&agent).expect("reloaded");
+    let lines = recorder.wait_for("all faults to be notified", |lines| lines.len() >= COUNT.into());
+    for vrid in 1..=COUNT {
+        let fault = format!("INSTANCE VI_{vrid} FAULT ");
+        assert_eq!(lines.iter().filter(|line| line.starts_with(&fault)).count(), 1, "{fault}: {lines:#?}");
+    }
+    agent.stop().expect("stop the agent");
+}
+
 /// The FIFO has keepalived's lines.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]

@@ -9,6 +9,9 @@ use crate::control::protocol::Request;
 /// Requests a change and prints a line for each thing that has changed.
 pub(super) fn run(request: &Request, runtime_dir: &Path) -> anyhow::Result<()> {
     let report = Client::new(runtime_dir).change(request)?;
+    for warning in &report.warnings {
+        eprintln!("vipd: warning: {warning}");
+    }
     let text: String = report.changes.iter().flat_map(|change| [change, "\n"]).collect();
     output::print(&text)?;
     Ok(())

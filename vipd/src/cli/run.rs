@@ -32,8 +32,9 @@ pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     }
     let lock = lock?;
     let _guard = log?;
+    let main = args.config.display().to_string();
     for warning in &config.warnings {
-        tracing::warn!("{}:{warning}", args.config.display());
+        tracing::warn!("{}", warning.in_file(&main));
     }
     service::run(&config, &args.config, &lock, claims, runtime_dir, signals)
 }

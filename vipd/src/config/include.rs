@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -37,7 +38,10 @@ impl Sources {
     /// Returns an error if a file cannot be read, or the problems that prevent files from being combined.
     pub(super) fn gather(main: String, folder: &Path, name: &str) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
-        let files = files(&main, folder, &mut problems);
+        let mut files = files(&main, folder, &mut problems);
+        // A pattern may match the main file, too.
+        let main_file = identity(Path::new(name));
+        files.retain(|path| main_file.is_none() || identity(path) != main_file);
         let mut sources = Self { text: main, included: Vec::new() };
         for path in files {
             let file = path.display().to_string();
@@ -51,12 +55,13 @@ impl Sources {
                     return Err(Problems::not_utf8(error.as_bytes(), valid_up_to, &file).into());
                 }
             };
-            check(&text, &file, &mut problems);
+            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+            check(text, &file, &mut problems);
             if !sources.text.ends_with('\n') && !sources.text.is_empty() {
                 sources.text.push('\n');
             }
             sources.included.push((sources.text.matches('\n').count() + 1, file));
-            sources.text += &text;
+            sources.text += text;
             if sources.text.len() > MAX_TOTAL {
                 let cause = io::Error::new(io::ErrorKind::FileTooLarge, "all files together are too large");
                 return Err(ConfigError::Read {
@@ -71,6 +76,11 @@ impl Sources {
             None => Ok(sources),
         }
     }
+}
+
+/// Returns the device and inode of a file.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// Returns the files that `include` names. Values of a wrong type are reported when the whole text is read.
@@ -105,7 +115,9 @@ fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let name = pattern.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let folder = pattern.parent().unwrap_or(Path::new(""));
     if !name.contains('*') {
-        fs::metadata(pattern)?;
+        if !fs::metadata(pattern)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
         return Ok(vec![pattern.to_owned()]);
     }
     let entries = match fs::read_dir(folder) {
@@ -120,7 +132,9 @@ fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
         // Like a shell, ignores hidden files, such as those of editors.
         let is_match =
             entry.file_name().to_str().is_some_and(|one| !one.starts_with('.') && matches(name, one));
-        if is_match && fs::metadata(entry.path())?.is_file() {
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", entry.path().display()));
+        if is_match && fs::metadata(entry.path()).map_err(named)?.is_file() {
             found.push(entry.path());
         }
     }
@@ -228,13 +242,36 @@ mod tests {
     }
 
     #[test]
+    fn main_file_and_byte_order_marks_are_not_included() {
+        let main = "include = [\"*.toml\"]\n".to_owned() + &instance("main", 1);
+        let marked = "\u{feff}".to_owned() + &instance("a", 2);
+        let config = load(&[("vipd.toml", main), ("a.toml", marked)]);
+        assert_eq!(names(&config.expect("valid")), ["main", "a"]);
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_named() {
+        let main = "include = [\"conf.d/*.toml\", \"conf.d\"]\n".to_owned() + &instance("main", 1);
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::create_dir(directory.path().join("conf.d")).expect("created");
+        let link = directory.path().join("conf.d/a.toml");
+        std::os::unix::fs::symlink("missing", &link).expect("linked");
+        let path = directory.path().join("vipd.toml");
+        fs::write(&path, main).expect("written");
+        let error = Config::load(&path).expect_err("a broken link").to_string();
+        let (first, second) = error.split_once('\n').expect("two problems");
+        assert!(first.contains(&format!("{}: No such file", link.display())), "{first}");
+        assert!(second.ends_with("cannot be read: it is not a regular file; correct it"), "{second}");
+    }
+
+    #[test]
     fn problems_are_reported_under_the_name_of_their_file() {
         let main = "include = [\"conf.d/*.toml\"]\n".to_owned() + &instance("main", 1);
         let wrong = instance("main", 0);
         let error = load(&[("vipd.toml", main.clone()), ("conf.d/a.toml", wrong)]).expect_err("wrong");
         assert_eq!(
             error,
-            "conf.d/a.toml:2:8: name \"main\" is already used at line 3, column 8; names must be unique; rename one of \
+            "conf.d/a.toml:2:8: name \"main\" is already used at line 3 of the main file, column 8; names must be unique; rename one of \
              them\n\
              conf.d/a.toml:4:8: vrid is 0; it must be an integer from 1 to 255; choose another number"
         );

@@ -27,6 +27,11 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
+    /// Formats the problem with the name of its file, which is `main` unless it is in an included file.
+    pub fn in_file(&self, main: &str) -> String {
+        format!("{}:{self}", self.file.as_deref().unwrap_or(main))
+    }
+
     /// Creates a problem at a byte offset of the main file.
     pub(super) fn at(source: &str, at: usize, message: String) -> Self {
         let (line, column) = position(source, at);
@@ -80,8 +85,7 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.list.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
-            let file = problem.file.as_ref().unwrap_or(&self.file);
-            write!(f, "{separator}{file}:{problem}")?;
+            write!(f, "{separator}{}", problem.in_file(&self.file))?;
         }
         Ok(())
     }
@@ -173,7 +177,8 @@ impl<'s> Collector<'s> {
         let (line, column) = position(self.source, at);
         match self.file_of(line) {
             Some((first, file)) => format!("line {} of {file}, column {column}", line + 1 - first),
-            None => format!("line {line}, column {column}"),
+            None if self.included.is_empty() => format!("line {line}, column {column}"),
+            None => format!("line {line} of the main file, column {column}"),
         }
     }
 

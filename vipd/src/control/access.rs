@@ -79,9 +79,14 @@ impl Access {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
+    /// Returns whether these are the rules.
+    pub fn has(&self, rules: &Rules) -> bool {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner) == *rules
+    }
+
     /// Returns whether any process may connect, because groups are configured.
     pub fn is_by_group(&self) -> bool {
-        *self.0.read().unwrap_or_else(PoisonError::into_inner) != Rules::default()
+        !self.has(&Rules::default())
     }
 
     /// Returns what a client may do.

@@ -14,6 +14,9 @@ use super::runtime::socket_path;
 
 /// Timeout for connecting, for sending the request, and for each read of the reply.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout for the reply to a change. A reload of thousands of instances takes seconds, and waits for earlier
+/// changes.
+pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a request failed, with the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,13 @@ pub enum ClientError {
         TIMEOUT.as_secs()
     )]
     Timeout(PathBuf),
+    /// The agent did not reply to a change in time.
+    #[error(
+        "the agent in {} did not reply within {} s; it may still make the change; check its log",
+        .0.display(),
+        CHANGE_TIMEOUT.as_secs()
+    )]
+    ChangeTimeout(PathBuf),
     /// The path does not fit in a socket address.
     #[error(
         "the path of the runtime directory {} is too long: including the socket's name, it must be shorter than \
@@ -85,7 +95,7 @@ impl Client {
     /// Returns an error if there is no agent, access is denied, or no valid reply arrives within
     /// [`TIMEOUT`].
     pub fn status(&self) -> Result<StatusReport, ClientError> {
-        self.request(&Request::Status)
+        self.request(&Request::Status, TIMEOUT)
     }
 
     /// Requests `stats`.
@@ -93,15 +103,19 @@ impl Client {
     /// # Errors
     /// Same as for [`Client::status`].
     pub fn stats(&self) -> Result<StatsReport, ClientError> {
-        self.request(&Request::Stats)
+        self.request(&Request::Stats, TIMEOUT)
     }
 
     /// Requests a change.
     ///
     /// # Errors
-    /// Same as for [`Client::status`]. [`ClientError::Agent`] if the agent refuses the change.
+    /// Same as for [`Client::status`], but with [`CHANGE_TIMEOUT`]. [`ClientError::Agent`] if the agent refuses
+    /// the change.
     pub fn change(&self, request: &Request) -> Result<ChangeReport, ClientError> {
-        self.request(request)
+        self.request(request, CHANGE_TIMEOUT).map_err(|error| match error {
+            ClientError::Timeout(directory) => ClientError::ChangeTimeout(directory),
+            other => other,
+        })
     }
 
     /// Requests events and passes each line of JSON to `on_event`: those that the agent keeps and, with
@@ -134,8 +148,8 @@ impl Client {
         Ok(())
     }
 
-    fn request<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ClientError> {
-        let reply = self.exchange(request).map_err(|cause| self.explain(cause))?;
+    fn request<T: DeserializeOwned>(&self, request: &Request, wait: Duration) -> Result<T, ClientError> {
+        let reply = self.exchange(request, wait).map_err(|cause| self.explain(cause))?;
         if let Ok(ErrorReply { error }) = serde_json::from_slice(&reply) {
             return Err(ClientError::Agent(error));
         }
@@ -145,11 +159,12 @@ impl Client {
         })
     }
 
-    fn exchange(&self, request: &Request) -> io::Result<Vec<u8>> {
+    fn exchange(&self, request: &Request, wait: Duration) -> io::Result<Vec<u8>> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         let mut stream = self.connect()?;
         send(&mut stream, &line)?;
+        stream.set_read_timeout(Some(wait))?;
         let mut reply = Vec::new();
         match BufReader::new(stream.take(MAX_REPLY_BYTES)).read_until(b'\n', &mut reply) {
             Err(error) if reply.is_empty() => Err(error),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::process::geteuid;
 
-use super::access::Access;
+use super::access::{Access, Rules};
 
 const LOCK: &str = "vipd.lock";
 const SOCKET: &str = "control.sock";
@@ -143,24 +143,35 @@ impl RuntimeDir {
         let path = socket_path(&self.directory);
         let bind = || {
             let listener = UnixListener::bind(&path)?;
-            fs::set_permissions(&path, mode(access))?;
+            fs::set_permissions(&path, mode(access.is_by_group()))?;
             listener.set_nonblocking(true)?;
             Ok(listener)
         };
         bind().map_err(|cause| RuntimeError::System { action: "listen on", path: path.clone(), cause })
     }
 
-    /// Adapts the mode of the control socket to new access rules.
+    /// Replaces the access rules, and adapts the mode of the control socket to them. If the rules have not
+    /// changed, the mode stays as it is, because an administrator may have changed it.
     ///
     /// # Errors
-    /// Returns an error if a system call fails.
-    pub fn set_access(&self, access: &Access) -> Result<(), RuntimeError> {
+    /// Returns an error if a system call fails. Rules without groups are then not applied.
+    pub fn set_access(&self, access: &Access, rules: Rules) -> Result<(), RuntimeError> {
+        if access.has(&rules) {
+            return Ok(());
+        }
+        // Never with the open mode and without the groups: without these, the mode decides.
+        let is_by_group = rules != Rules::default();
+        if is_by_group {
+            access.replace(rules.clone());
+        }
         let path = socket_path(&self.directory);
-        fs::set_permissions(&path, mode(access)).map_err(|cause| RuntimeError::System {
+        fs::set_permissions(&path, mode(is_by_group)).map_err(|cause| RuntimeError::System {
             action: "change the mode of",
             path,
             cause,
-        })
+        })?;
+        access.replace(rules);
+        Ok(())
     }
 
     fn remove_socket(&self) -> Result<(), RuntimeError> {
@@ -181,8 +192,8 @@ impl Drop for RuntimeDir {
     }
 }
 
-fn mode(access: &Access) -> Permissions {
-    Permissions::from_mode(if access.is_by_group() { 0o666 } else { 0o660 })
+fn mode(is_by_group: bool) -> Permissions {
+    Permissions::from_mode(if is_by_group { 0o666 } else { 0o660 })
 }
 
 fn create(directory: &Path) -> Result<(), RuntimeError> {

@@ -24,6 +24,9 @@ use super::stream::{Subscription, stream_events};
 
 /// Maximum number of simultaneous clients. Further clients receive an error and are disconnected.
 pub const MAX_CLIENTS: usize = 64;
+/// The last clients must be allowed to change the agent, so that others, who may follow events for as long as
+/// they like, cannot keep administrators out.
+const RESERVED: usize = 8;
 /// How long a client may take to send its next request.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take to read a reply.
@@ -108,13 +111,19 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>, access: 
 /// slot from others.
 fn admit(stream: &UnixStream, access: &Access, clients: usize) -> Result<Credentials, String> {
     let peer = Credentials::of(stream).map_err(|error| format!("cannot identify the client: {error}"))?;
-    if access.right(&peer) < Right::Query {
+    let right = access.right(&peer);
+    if right < Right::Query {
         return Err(access.refusal(&peer, Right::Query).to_string());
     }
-    if clients >= MAX_CLIENTS {
-        return Err(format!("{MAX_CLIENTS} clients are already connected; try again later"));
+    if clients >= limit(right) {
+        return Err(format!("{clients} clients are already connected; try again later"));
     }
     Ok(peer)
+}
+
+/// Returns the number of clients from which on a client with this right is rejected.
+fn limit(right: Right) -> usize {
+    if right < Right::Change { MAX_CLIENTS - RESERVED } else { MAX_CLIENTS }
 }
 
 /// Sends an error to a client that is not served. Does not block: the buffer of a new socket has room
@@ -311,6 +320,12 @@ mod tests {
         async fn change(&self, _request: Request, _by: Credentials) -> Result<ChangeReport, String> {
             Err("unexpected request".to_owned())
         }
+    }
+
+    #[test]
+    fn clients_without_the_right_to_change_the_agent_leave_slots_to_others() {
+        assert_eq!(limit(Right::Change), MAX_CLIENTS);
+        assert_eq!(limit(Right::Query), MAX_CLIENTS - RESERVED);
     }
 
     #[test]

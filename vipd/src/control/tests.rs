@@ -29,7 +29,8 @@ impl Source for Fixed {
     }
 
     async fn change(&self, _request: Request, by: Credentials) -> Result<ChangeReport, String> {
-        Ok(ChangeReport { changes: vec![format!("requested by user {}", by.uid)] })
+        let changes = vec![format!("requested by user {}", by.uid)];
+        Ok(ChangeReport { changes, ..ChangeReport::default() })
     }
 }
 

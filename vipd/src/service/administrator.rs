@@ -1,10 +1,11 @@
 //! Changes to the running agent: reload, drain, failover, priority.
 //!
-//! Changes are made one at a time, in the order requested. A reload has two steps that take time:
-//! reading the file, which may block, and the engine's answer. The control thread serves other events
-//! meanwhile.
+//! Changes are made one at a time. A reload has two steps that take time: reading the file, which may block,
+//! and the engine's answer. The control thread serves other events meanwhile. Other changes than reloads do not
+//! wait until the file has been read, so that a file server that does not answer cannot prevent `vipd drain`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -117,6 +118,8 @@ pub(super) struct Administrator {
     tracker: SharedTracker,
     configured: Configured,
     orders: mpsc::Receiver<Order>,
+    /// Reloads that were requested while another one was reading the file.
+    waiting: VecDeque<Order>,
     phase: Phase,
 }
 
@@ -130,7 +133,7 @@ enum Phase {
     Applying {
         answer: oneshot::Receiver<Vec<Added>>,
         author: Author,
-        next: Box<(Config, Plan)>,
+        next: Box<(Config, Plan, ChangeReport)>,
     },
 }
 
@@ -158,6 +161,7 @@ impl Administrator {
             tracker,
             configured,
             orders,
+            waiting: VecDeque::new(),
             phase: Phase::Idle,
         };
         (administrator, sender)
@@ -168,6 +172,9 @@ impl Administrator {
     pub(super) fn prepare(&mut self) {
         for running in self.running.values() {
             self.tracker.add(running.id, &running.settings);
+        }
+        if let Some(warning) = self.forget_drained() {
+            tracing::warn!("{warning}");
         }
         for name in self.drained.names() {
             if let Some(running) = self.running.get(name) {
@@ -181,16 +188,31 @@ impl Administrator {
     pub(super) async fn next(&mut self) -> Step {
         loop {
             match &mut self.phase {
-                Phase::Idle => match self.orders.recv().await {
-                    Some(order) => {
-                        if let Some(step) = self.begin(order) {
-                            return step;
+                Phase::Idle => {
+                    let order = match self.waiting.pop_front() {
+                        Some(order) => Some(order),
+                        None => self.orders.recv().await,
+                    };
+                    match order {
+                        Some(order) => {
+                            if let Some(step) = self.begin(order) {
+                                return step;
+                            }
                         }
+                        None => std::future::pending().await,
                     }
-                    None => std::future::pending().await,
-                },
+                }
                 Phase::Reading(reading, _) => {
-                    let read = reading.await;
+                    let read = tokio::select! {
+                        read = reading => read,
+                        Some(order) = self.orders.recv(), if self.waiting.len() < ORDERS => {
+                            match order.request {
+                                Request::Reload => self.waiting.push_back(order),
+                                _ => self.carry_out(order),
+                            }
+                            continue;
+                        }
+                    };
                     let Phase::Reading(_, author) = std::mem::replace(&mut self.phase, Phase::Idle) else {
                         continue;
                     };
@@ -224,12 +246,18 @@ impl Administrator {
     }
 
     fn begin(&mut self, order: Order) -> Option<Step> {
-        let Order { request, by } = order;
-        if let Request::Reload = request {
+        if let Request::Reload = order.request {
             let path = self.path.clone();
-            self.phase = Phase::Reading(spawn_blocking(move || Config::load(path)), by);
+            self.phase = Phase::Reading(spawn_blocking(move || Config::load(path)), order.by);
             return Some(Step::ReloadBegun);
         }
+        self.carry_out(order);
+        None
+    }
+
+    /// Carries out a change that takes no time.
+    fn carry_out(&mut self, order: Order) {
+        let Order { request, by } = order;
         let outcome = match request {
             Request::Drain { instances } => self.drain(&instances, true),
             Request::Undrain { instances } => self.drain(&instances, false),
@@ -240,13 +268,13 @@ impl Administrator {
             }
         };
         finish(by, outcome);
-        None
     }
 
     /// Compares the new configuration with the present one and passes the difference to the engine.
     /// Returns `None` if the engine has work to do.
     fn apply(&mut self, read: Result<Config, ConfigError>, author: Author) -> Option<Step> {
         let planned = read.map_err(|error| error.to_string()).and_then(|config| {
+            super::check_open_files(&config).map_err(|error| error.to_string())?;
             let needed = super::needed_sizes(&config).map_err(|error| error.to_string())?;
             plan::check_room(self.sizes, needed)?;
             let plan = Plan::new(&self.config, &config);
@@ -259,6 +287,9 @@ impl Administrator {
                 return Some(Step::ReloadRejected);
             }
         };
+        let main = self.path.display().to_string();
+        let warnings = config.warnings.iter().map(|warning| warning.in_file(&main)).collect();
+        let report = ChangeReport { changes: plan.lines.clone(), warnings };
         let id = |instance: &Arc<Instance>| self.running.get(&instance.name).map(|running| running.id);
         let added = plan.added.iter().map(|settings| {
             let is_drained = self.drained.contains(&settings.name).then_some(Fault::Drained);
@@ -282,7 +313,7 @@ impl Administrator {
         if is_same && config.groups == self.config.groups {
             let control = config.control.clone();
             self.config = config;
-            finish(author, Ok(ChangeReport { changes: plan.lines }));
+            finish(author, Ok(report));
             let groups = self.config.groups.clone();
             let notifications = self.config.notifications.clone();
             return Some(Step::Reloaded(Reloaded { control, groups, notifications, ..Reloaded::default() }));
@@ -290,11 +321,16 @@ impl Administrator {
         self.configured.add(&config.instances);
         let (reply, answer) = oneshot::channel();
         self.engine.send(Command::Reload { changes, reply });
-        self.phase = Phase::Applying { answer, author, next: Box::new((config, plan)) };
+        self.phase = Phase::Applying { answer, author, next: Box::new((config, plan, report)) };
         None
     }
 
-    fn applied(&mut self, (config, plan): (Config, Plan), added: Vec<Added>, author: Author) -> Reloaded {
+    fn applied(
+        &mut self,
+        (config, plan, mut report): (Config, Plan, ChangeReport),
+        added: Vec<Added>,
+        author: Author,
+    ) -> Reloaded {
         let removed: Vec<_> =
             plan.removed.iter().filter_map(|gone| self.running.remove(&gone.name)).collect();
         let mut changed = Vec::new();
@@ -314,15 +350,12 @@ impl Administrator {
             let running = Running { id: *router, settings: Arc::clone(settings), priority: None };
             self.running.insert(settings.name.clone(), running);
         }
-        let names: BTreeSet<&str> = self.running.keys().map(String::as_str).collect();
-        if let Err(error) = self.drained.retain(|name| names.contains(name)) {
-            tracing::warn!(%error, "cannot store which instances are drained");
-        }
+        report.warnings.extend(self.forget_drained());
         self.tracker.start();
         self.configured.replace(&config.instances);
         let control = config.control.clone();
         self.config = config;
-        finish(author, Ok(ChangeReport { changes: plan.lines }));
+        finish(author, Ok(report));
         let groups = self.config.groups.clone();
         let notifications = self.config.notifications.clone();
         let removed = removed.into_iter().map(|gone| gone.id).collect();
@@ -341,10 +374,13 @@ impl Administrator {
             self.engine.send(input(running.id, change));
             changes.push(format!("{name}: {}", if is_drained { "drained" } else { "no longer drained" }));
         }
-        match stored {
-            Ok(()) => Ok(ChangeReport { changes }),
-            Err(error) => Err(format!("done, but cannot be remembered for the next start: {error}")),
-        }
+        Ok(ChangeReport { changes, warnings: stored.err().iter().map(not_stored).collect() })
+    }
+
+    /// Forgets drained instances that are not configured. Returns a warning if this cannot be stored.
+    fn forget_drained(&mut self) -> Option<String> {
+        let names: BTreeSet<&str> = self.running.keys().map(String::as_str).collect();
+        self.drained.retain(|name| names.contains(name)).err().as_ref().map(not_stored)
     }
 
     /// Gives mastership of instances away, if all of them are masters.
@@ -371,7 +407,7 @@ impl Administrator {
             self.engine.send(input(router, Input::Failover));
             changes.push(format!("{name}: mastership given away"));
         }
-        Ok(ChangeReport { changes })
+        Ok(ChangeReport { changes, ..ChangeReport::default() })
     }
 
     fn set_priority(&mut self, name: &str, priority: Option<u8>) -> Outcome {
@@ -392,7 +428,7 @@ impl Administrator {
             Some(_) => format!("{name}: priority {before} → {now}, until `vipd priority {name} reset`"),
             None => format!("{name}: priority {before} → {now}, as configured"),
         };
-        Ok(ChangeReport { changes: vec![change] })
+        Ok(ChangeReport { changes: vec![change], ..ChangeReport::default() })
     }
 
     /// Checks that all instances exist. Returns all instances if `names` is empty.
@@ -400,12 +436,22 @@ impl Administrator {
         if let Some(name) = names.iter().find(|name| !self.running.contains_key(*name)) {
             return Err(unknown(name));
         }
-        Ok(if names.is_empty() { self.running.keys().cloned().collect() } else { names.to_vec() })
+        let mut unique: Vec<String> = Vec::new();
+        for name in names {
+            if !unique.contains(name) {
+                unique.push(name.clone());
+            }
+        }
+        Ok(if names.is_empty() { self.running.keys().cloned().collect() } else { unique })
     }
 }
 
 /// Capacity of the channel of requested changes.
 const ORDERS: usize = 64;
+
+fn not_stored(error: &io::Error) -> String {
+    format!("cannot store which instances are drained for the next start: {error}")
+}
 
 fn unknown(name: &str) -> String {
     format!("no instance is named {name:?}; `vipd status` lists the instances")
@@ -425,6 +471,9 @@ fn finish(author: Author, outcome: Outcome) {
         Ok(report) => {
             for change in &report.changes {
                 tracing::info!(user, process, "{change}");
+            }
+            for warning in &report.warnings {
+                tracing::warn!(user, process, "{warning}");
             }
         }
         Err(error) => {

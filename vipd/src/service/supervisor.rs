@@ -236,8 +236,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
         // Changes of added routers whose reports arrived before this.
         self.log_lost_transitions(from);
-        self.access.replace(super::rules(&reloaded.control));
-        if let Err(error) = runtime_dir.set_access(&self.access) {
+        if let Err(error) = runtime_dir.set_access(&self.access, super::rules(&reloaded.control)) {
             tracing::warn!(%error, "cannot apply the new access rules");
         }
     }

@@ -1,5 +1,7 @@
 //! Files that contain a number, watched with inotify.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
@@ -10,7 +12,8 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use tokio::time::sleep;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 
 use super::object::{ObjectId, Reading, Update, Updates};
 use crate::config::track::TrackedFile;
@@ -20,51 +23,87 @@ use crate::process::register;
 const MAX_BYTES: u64 = 64;
 /// Pause after an event, so that many events in the directory cause one reading.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Time after which a file that has not been read counts as unreadable.
+const SLOW: Duration = Duration::from_secs(5);
 /// Pause before a file is watched again after an error.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Watches a file until the task is aborted.
 ///
 /// The watches are on the file, which may be a symbolic link, and on its directory, because most programs
-/// replace a file by renaming another. They are made anew after each event, before the file is read, so
-/// that no change is missed.
+/// replace a file by renaming another. They are renewed after each event, before the file is read, so that
+/// no change is missed. Another thread does both, because a file server may not answer.
 pub(super) async fn watch(object: ObjectId, file: Arc<TrackedFile>, updates: Updates) {
     let mut last = None;
     loop {
-        let watches = watches(&file.path);
-        let (number, problem) = match read(&file.path) {
-            Ok(number) => (number, None),
-            Err(problem) => (0, Some(format!("{problem}; counts as 0"))),
-        };
-        let update = Update { object, reading: Reading::Value(number), detail: problem };
-        if last.as_ref() != Some(&update) {
-            last = Some(update.clone());
-            let _ = updates.send(update).await;
-        }
-        match watches.and_then(register) {
-            Ok(events) => {
-                let _ = events.readable().await;
-                sleep(PAUSE).await;
-            }
-            // For lack of descriptors or watches.
-            Err(_) => sleep(RETRY).await,
-        }
+        // For lack of descriptors or watches.
+        let Err(_) = follow(object, &file, &mut last, &updates).await;
+        sleep(RETRY).await;
     }
 }
 
-/// Watches a file and its directory, or the nearest directory that exists.
-fn watches(path: &Path) -> io::Result<OwnedFd> {
-    let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+async fn follow(
+    object: ObjectId,
+    file: &TrackedFile,
+    last: &mut Option<Update>,
+    updates: &Updates,
+) -> io::Result<Infallible> {
+    let mut report = async |result: Result<i32, String>| {
+        let (number, detail) = match result {
+            Ok(number) => (number, None),
+            Err(problem) => (0, Some(format!("{problem}; counts as 0"))),
+        };
+        let update = Update { object, reading: Reading::Value(number), detail };
+        if last.as_ref() != Some(&update) {
+            *last = Some(update.clone());
+            let _ = updates.send(update).await;
+        }
+    };
+    let events = match inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC) {
+        Ok(inotify) => register(Arc::new(inotify))?,
+        Err(error) => {
+            let path = file.path.clone();
+            report(spawn_blocking(move || read(&path)).await.map_err(io::Error::other)?).await;
+            return Err(error.into());
+        }
+    };
+    let mut watches = BTreeSet::new();
+    loop {
+        let (inotify, path) = (Arc::clone(events.get_ref()), file.path.clone());
+        let mut reading = spawn_blocking(move || (renew(&inotify, &path, &watches), read(&path)));
+        let read = if let Ok(read) = timeout(SLOW, &mut reading).await {
+            read
+        } else {
+            report(Err(format!("cannot be read: no answer for {} s", SLOW.as_secs()))).await;
+            reading.await
+        };
+        let (renewed, number) = read.map_err(io::Error::other)?;
+        watches = renewed;
+        report(number).await;
+        let mut ready = events.readable().await?;
+        sleep(PAUSE).await;
+        let mut buffer = [0; 4096];
+        while rustix::io::read(ready.get_inner(), &mut buffer).is_ok() {}
+        ready.clear_ready();
+    }
+}
+
+/// Watches a file and its directory, or the nearest directory that exists, and nothing else. Returns the
+/// watches, which are those from `before` if nothing was replaced.
+fn renew(inotify: &OwnedFd, path: &Path, before: &BTreeSet<i32>) -> BTreeSet<i32> {
     let changes = WatchFlags::CLOSE_WRITE | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
     let entries = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
     // Fails if the file does not exist.
-    let _ = inotify::add_watch(&inotify, path, changes | WatchFlags::ATTRIB);
-    for directory in path.ancestors().skip(1) {
-        if inotify::add_watch(&inotify, directory, changes | entries).is_ok() {
-            break;
-        }
+    let file = inotify::add_watch(inotify, path, changes | WatchFlags::ATTRIB);
+    let directories = path.ancestors().skip(1);
+    let directory =
+        directories.map(|one| inotify::add_watch(inotify, one, changes | entries)).find_map(Result::ok);
+    let watches = file.ok().into_iter().chain(directory).collect();
+    for former in before.difference(&watches) {
+        // Fails if the kernel has removed it together with the file.
+        let _ = inotify::remove_watch(inotify, *former);
     }
-    Ok(inotify)
+    watches
 }
 
 /// Reads the number.
