@@ -327,10 +327,13 @@ impl World {
             return;
         }
         while let Some(member) = changed.pop() {
-            while let Some((other, input)) = group::next(member, self.nodes[node].members.iter().enumerate())
-            {
-                if self.handle(node, other, input) {
-                    changed.push(other);
+            while let Some(step) = group::next(member, self.nodes[node].members.iter().enumerate()) {
+                for other in 0..self.segments {
+                    if let Some(input) = step.input(other, &self.nodes[node].members[other])
+                        && self.handle(node, other, input)
+                    {
+                        changed.push(other);
+                    }
                 }
             }
         }

@@ -19,7 +19,8 @@
 //! one and a half advert intervals after the last advert. This proves that the master's adverts are
 //! really missing. A later advert that is recorded in the ring proves the same, for example one with
 //! priority 0. If there is no proof yet, a probe is requested when the engine begins to spin for the
-//! deadline.
+//! deadline. The same is required of all members of a sync group before one of them makes the group
+//! master.
 //!
 //! An election without proof waits for a probe. That takes microseconds, unless another process holds
 //! the rtnl lock, which adding VIPs takes as well.
@@ -32,8 +33,9 @@ use super::id::{LinkId, RouterId, Slab};
 use super::instance::Instance;
 use super::links::Links;
 use super::prober::Attachment;
+use super::topology::Topology;
 use crate::vrrp::{Input, State};
-use crate::xdp::{Position, Row};
+use crate::xdp::{Position, Row, Steady};
 
 /// Delay before retrying an election that waits for a probe, in nanoseconds. Usually the probe's
 /// result wakes the engine earlier.
@@ -158,8 +160,9 @@ impl Engine {
         }
     }
 
-    /// Returns whether a router whose timer has fired may handle the timeout now. If it is a backup
-    /// without a recent probe, requests a probe and postpones the timeout.
+    /// Returns whether a router whose timer has fired may handle the timeout now. If a backup that would
+    /// become master, itself or with its sync group, has no recent proof that its program is attached,
+    /// requests a probe and postpones the timeout.
     pub(super) fn may_elect(&mut self, now: Timestamp, id: RouterId) -> bool {
         let backup = |instance: &&Instance| instance.router.state() == State::Backup;
         let Some(instance) = self.topology.routers.get(id).filter(backup) else { return true };
@@ -168,35 +171,53 @@ impl Engine {
             return true;
         }
         let waiting = self.waiting.iter().position(|(waiting, _)| *waiting == id);
-        let needed = waiting
-            .and_then(|position| self.waiting.get(position))
-            .map_or_else(|| needed_probe(now, instance), |(_, needed)| *needed);
-        let Some(attachment) = attachment(&self.topology.links, instance, needed) else {
-            if let Some(position) = waiting {
-                self.waiting.swap_remove(position);
-            }
-            return true;
-        };
-        self.prober.request_awaited(attachment);
-        if waiting.is_none() {
-            self.waiting.push((id, needed));
+        let since = waiting.and_then(|position| self.waiting.get(position)).map_or(now, |(_, since)| *since);
+        let mut is_proven = true;
+        for attachment in unproven(&self.topology, &self.steady, id, since) {
+            self.prober.request_awaited(attachment);
+            is_proven = false;
         }
-        self.schedule.postpone(id, now + ELECTION_RETRY, &instance.router);
-        false
+        match waiting {
+            Some(position) if is_proven => drop(self.waiting.swap_remove(position)),
+            None if !is_proven => self.waiting.push((id, since)),
+            _ => {}
+        }
+        if !is_proven {
+            self.schedule.postpone(id, now + ELECTION_RETRY, &instance.router);
+        }
+        is_proven
     }
 
     /// Handles elections that were waiting for a probe which has now completed.
     pub(super) fn elect_waiting(&mut self, now: Timestamp) {
         for position in (0..self.waiting.len()).rev() {
-            let Some((id, needed)) = self.waiting.get(position).copied() else { continue };
-            let instance = self.topology.routers.get(id);
-            if instance.is_none_or(|instance| attachment(&self.topology.links, instance, needed).is_none()) {
+            let Some((id, since)) = self.waiting.get(position).copied() else { continue };
+            if unproven(&self.topology, &self.steady, id, since).next().is_none() {
                 self.waiting.swap_remove(position);
                 // Has no effect if an advert has arrived in the meantime.
                 self.dispatch(now, id, Input::Timeout);
             }
         }
     }
+}
+
+/// Returns the attachments that must be probed before a backup whose timer has fired at `at` becomes
+/// master: its own, and those of the other members of its sync group, which would become masters, too.
+pub(super) fn unproven<'a>(
+    topology: &'a Topology,
+    steady: &Steady,
+    id: RouterId,
+    at: Timestamp,
+) -> impl Iterator<Item = &'a Attachment> {
+    let routers = &topology.routers;
+    let own = routers.get(id).and_then(|own| attachment(&topology.links, own, needed_probe(at, own)));
+    let others = topology.other_members(id).filter_map(move |other| {
+        let other = routers.get(other)?;
+        let needed = needed_probe(at, other);
+        // An unchanged advert proves it, too.
+        attachment(&topology.links, other, needed).filter(|_| steady.last_arrival(other.row) < needed)
+    });
+    own.into_iter().chain(others)
 }
 
 /// Returns the row and the advert interval in nanoseconds of each backup on a link.
@@ -212,7 +233,7 @@ fn backups<'a>(
 }
 
 /// Returns the earliest time at which the probe for an election at `deadline` may have begun.
-pub(super) fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestamp {
+fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestamp {
     let snapshot = instance.router.snapshot();
     let interval = snapshot.active_interval.nanos();
     let age = snapshot.master_down_interval.saturating_sub(interval + interval / 2);
@@ -222,11 +243,7 @@ pub(super) fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestam
 /// Returns the attachment of a backup's link if it must be probed before an election. Returns `None`
 /// if a probe that began at or after `needed` found the program attached, or an advert that arrived
 /// since then was recorded in the ring.
-pub(super) fn attachment<'a>(
-    links: &'a Links,
-    instance: &Instance,
-    needed: Timestamp,
-) -> Option<&'a Attachment> {
+fn attachment<'a>(links: &'a Links, instance: &Instance, needed: Timestamp) -> Option<&'a Attachment> {
     if instance.router.state() != State::Backup {
         return None;
     }

@@ -10,7 +10,8 @@ use super::Engine;
 use super::id::RouterId;
 use super::topology::Topology;
 use crate::config::operate;
-use crate::vrrp::{Input, Router, group};
+use crate::vrrp::group::{self, Step};
+use crate::vrrp::{Input, Router};
 
 /// A sync group and its members, in the order of [`group::order`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,9 @@ impl Topology {
     /// Replaces all groups. Returns the routers that have joined, left or moved to another group; the
     /// engine must regroup them. Names of routers that do not exist are skipped.
     pub(crate) fn set_groups(&mut self, groups: &[Arc<operate::Group>]) -> Vec<RouterId> {
+        if groups.is_empty() && self.groups.is_empty() {
+            return Vec::new();
+        }
         let by_name: BTreeMap<&str, RouterId> =
             self.routers.iter().map(|(id, instance)| (instance.settings.name.as_str(), id)).collect();
         let groups = groups.iter().map(|one| {
@@ -38,10 +42,15 @@ impl Topology {
         let name_of = |groups: &[Group], position: Option<usize>| {
             position.and_then(|position| groups.get(position)).map(|one| Arc::clone(&one.name))
         };
+        let members = groups
+            .iter()
+            .zip(0_usize..)
+            .flat_map(|(one, position)| one.members.iter().map(move |member| (*member, position)));
+        let positions: BTreeMap<RouterId, usize> = members.collect();
         let mut moved = Vec::new();
         let routers: Vec<_> = self.routers.iter().map(|(id, _)| id).collect();
         for id in routers {
-            let position = groups.iter().position(|one| one.members.contains(&id));
+            let position = positions.get(&id).copied();
             let Some(instance) = self.routers.get_mut(id) else { continue };
             let before = std::mem::replace(&mut instance.group, position);
             if name_of(&former, before) != name_of(&groups, position) {
@@ -65,6 +74,18 @@ impl Topology {
         Some(&self.groups.get(self.routers.get(router)?.group?)?.name)
     }
 
+    /// Returns the other members of the router's group.
+    pub(super) fn other_members(&self, router: RouterId) -> impl Iterator<Item = RouterId> {
+        let position = self.routers.get(router).and_then(|instance| instance.group);
+        let group = position.and_then(|position| self.groups.get(position));
+        let members = group.map_or(&[][..], |one| &one.members);
+        members.iter().copied().filter(move |member| *member != router)
+    }
+
+    fn member(&self, position: usize, index: usize) -> Option<RouterId> {
+        self.groups.get(position)?.members.get(index).copied()
+    }
+
     /// Returns the routers of a group.
     fn members(&self, position: usize) -> impl Iterator<Item = (RouterId, &Router)> + Clone {
         let members = self.groups.get(position).map_or(&[][..], |one| &one.members);
@@ -82,8 +103,7 @@ impl Engine {
             return;
         }
         for index in 0.. {
-            let members = self.topology.groups.get(position).map(|one| &one.members);
-            let Some(member) = members.and_then(|members| members.get(index)).copied() else { break };
+            let Some(member) = self.topology.member(position, index) else { break };
             self.catch_up(member);
         }
     }
@@ -105,15 +125,43 @@ impl Engine {
     pub(super) fn follow_up(&mut self, now: Timestamp) {
         while let Some(changed) = self.changed.last().copied() {
             let position = self.topology.routers.get(changed).and_then(|instance| instance.group);
-            let next = position.and_then(|position| group::next(changed, self.topology.members(position)));
-            let Some((member, input)) = next else {
+            let Some(position) = position else {
                 self.changed.pop();
                 continue;
             };
-            if let Some(advert) = self.unchanged_advert(member) {
-                self.handle(now, member, Input::Advert(advert));
+            let Some(step) = group::next(changed, self.topology.members(position)) else {
+                self.drop_alike(changed);
+                continue;
+            };
+            for index in 0.. {
+                let Some(member) = self.topology.member(position, index) else { break };
+                if self.input_of(step, member).is_none() {
+                    continue;
+                }
+                if let Some(advert) = self.unchanged_advert(member) {
+                    self.handle(now, member, Input::Advert(advert));
+                }
+                if let Some(input) = self.input_of(step, member) {
+                    self.handle(now, member, input);
+                }
             }
-            self.handle(now, member, input);
+        }
+    }
+
+    fn input_of(&self, step: Step<RouterId>, member: RouterId) -> Option<Input> {
+        step.input(member, &self.topology.routers.get(member)?.router)
+    }
+
+    /// Drops the last changes, from which nothing follows: that of this member, and those of other
+    /// members that changed to the same state along with it.
+    fn drop_alike(&mut self, member: RouterId) {
+        let routers = &self.topology.routers;
+        let Some(one) = routers.get(member) else { return };
+        while let Some(last) = self.changed.last().and_then(|last| routers.get(*last))
+            && last.group == one.group
+            && group::is_alike(&one.router, &last.router)
+        {
+            self.changed.pop();
         }
     }
 

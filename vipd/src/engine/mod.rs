@@ -112,8 +112,7 @@ pub(crate) struct Engine {
     schedule: Schedule,
     effects: Effects,
     prober: Prober,
-    /// Backups whose election waits for a probe, and the earliest time at which that probe may have
-    /// begun.
+    /// Backups whose election waits for a probe, and since when.
     waiting: Vec<(RouterId, Timestamp)>,
     /// When to check again whether an advert is overdue on any link.
     check_attachments_at: Option<Timestamp>,

@@ -6,7 +6,7 @@ use std::hint;
 use vipd_common::Timestamp;
 use vipd_common::records::AdvertRecord;
 
-use super::attachment::{attachment, needed_probe};
+use super::attachment::unproven;
 use super::instance::received;
 use super::{Engine, RING_BUDGET, clock};
 use crate::vrrp::Input;
@@ -82,10 +82,8 @@ impl Engine {
             |row| steady.last_arrival(row),
             |id| {
                 let Some(instance) = topology.routers.get(id) else { return false };
-                // Requested now, so that its result arrives while the engine spins.
-                if let Some(attachment) = attachment(&topology.links, instance, needed_probe(now, instance)) {
-                    prober.request_awaited(attachment);
-                }
+                // Requested now, so that their results arrive while the engine spins.
+                unproven(topology, steady, id, now).for_each(|attachment| prober.request_awaited(attachment));
                 instance.router.config().down_after_adverts > 1
             },
         );

@@ -30,44 +30,96 @@ pub fn order(config: &RouterConfig) -> (u8, u8, Option<core::net::IpAddr>) {
     (config.vrid, config.family.number(), config.virtual_addresses.first().map(|vip| vip.address))
 }
 
-/// Returns the next input for a member after a change of `changed`: its state, its impediments, its
-/// priority, or its membership. Call it again after that input, until it returns `None`; a member
-/// whose state changes meanwhile is then the changed one.
+/// What follows for the members of a group after one has changed: the same input for each member that
+/// needs it. A group is looked at once a step, whatever its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step<K> {
+    kind: Kind<K>,
+    faults: Faults<K>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind<K> {
+    Impede,
+    Priority(u8),
+    Clear,
+    Lead,
+    /// Only this member, which has just started.
+    LeadOne(K),
+    Yield,
+}
+
+/// The members with faults of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Faults<K> {
+    None,
+    One(K),
+    Several,
+}
+
+impl<K: Copy + PartialEq> Step<K> {
+    /// Returns the input for a member; `None` if it needs none, or has had it.
+    pub fn input(&self, member: K, router: &Router) -> Option<Input> {
+        let others_fail = match self.faults {
+            Faults::None => false,
+            Faults::One(faulty) => faulty != member,
+            Faults::Several => true,
+        };
+        let is_impeded = router.impediment(Impediment::Group).is_some();
+        let is = |state| router.state() == state;
+        let (is_needed, input) = match self.kind {
+            Kind::Impede => (others_fail && !is_impeded, Input::Impede(Fault::Group)),
+            Kind::Priority(priority) => {
+                (router.common.group_priority != priority, Input::Group(GroupInput::Priority(priority)))
+            }
+            Kind::Clear => (!others_fail && is_impeded, Input::Clear(Impediment::Group)),
+            Kind::Lead => (is(State::Backup), Input::Group(GroupInput::Lead)),
+            Kind::LeadOne(one) => (one == member && is(State::Backup), Input::Group(GroupInput::Lead)),
+            Kind::Yield => (is(State::Master), Input::Group(GroupInput::Yield)),
+        };
+        is_needed.then_some(input)
+    }
+}
+
+/// Returns what follows from a change of `changed`: its state, its impediments, its priority, or its
+/// membership. Call it again after the inputs of a step, until it returns `None`; a member whose state
+/// has changed meanwhile is then the changed one.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "an iterator is cheap to clone, and a reference would be one more to follow"
+)]
 pub fn next<'a, K: Copy + PartialEq>(
     changed: K,
-    mut members: impl Iterator<Item = (K, &'a Router)> + Clone,
-) -> Option<(K, Input)> {
-    let mut faulty = members.clone().filter(|(_, router)| router.own_fault().is_some());
-    let (first, several) = (faulty.next().map(|(key, _)| key), faulty.next().is_some());
-    let others_fail = |key| several || first.is_some_and(|first| first != key);
-    let lowest = members.clone().map(|(_, router)| router.common.own_priority).min()?;
-    let is_impeded = |router: &Router| router.impediment(Impediment::Group).is_some();
-    let mut impede = members.clone().filter(|(key, router)| others_fail(*key) && !is_impeded(router));
-    if let Some((key, _)) = impede.next() {
-        return Some((key, Input::Impede(Fault::Group)));
-    }
-    // Before the members start again, so that their first adverts have the right priority.
-    if let Some((key, _)) = members.clone().find(|(_, router)| router.common.group_priority != lowest) {
-        return Some((key, Input::Group(GroupInput::Priority(lowest))));
-    }
-    let mut clear = members.clone().filter(|(key, router)| !others_fail(*key) && is_impeded(router));
-    if let Some((key, _)) = clear.next() {
-        return Some((key, Input::Clear(Impediment::Group)));
-    }
-    let state = members
-        .clone()
-        .find(|(key, _)| *key == changed)
-        .map(|(_, router)| (router.state(), has_left_master(router)));
-    let mut in_state = |state| members.find(|(_, router)| router.state() == state).map(|(key, _)| key);
-    let (state, has_left) = state?;
-    let (key, input) = match state {
-        State::Initialize | State::Fault(_) => return None,
-        State::Master => (in_state(State::Backup)?, GroupInput::Lead),
-        State::Backup if has_left => (in_state(State::Master)?, GroupInput::Yield),
-        // It has just started.
-        State::Backup => in_state(State::Master).map(|_| (changed, GroupInput::Lead))?,
+    members: impl Iterator<Item = (K, &'a Router)> + Clone,
+) -> Option<Step<K>> {
+    let mut failed = members.clone().filter(|(_, router)| router.own_fault().is_some());
+    let faults = match (failed.next(), failed.next()) {
+        (None, _) => Faults::None,
+        (Some((key, _)), None) => Faults::One(key),
+        (Some(_), Some(_)) => Faults::Several,
     };
-    Some((key, Input::Group(input)))
+    let step = |kind| Step { kind, faults };
+    let priority = members.clone().map(|(_, router)| router.common.own_priority).min()?;
+    let (_, router) = members.clone().find(|(key, _)| *key == changed)?;
+    let by_state = match router.state() {
+        State::Initialize | State::Fault(_) => None,
+        State::Master => Some(Kind::Lead),
+        State::Backup if has_left_master(router) => Some(Kind::Yield),
+        State::Backup => {
+            members.clone().any(|(_, one)| one.state() == State::Master).then_some(Kind::LeadOne(changed))
+        }
+    };
+    // The priority before the members start again, so that their first adverts have the right one.
+    let kinds = [Some(Kind::Impede), Some(Kind::Priority(priority)), Some(Kind::Clear), by_state];
+    let steps = kinds.map(|kind| kind.map(step));
+    let is_needed = |step: &Step<K>| members.clone().any(|(key, router)| step.input(key, router).is_some());
+    steps.into_iter().flatten().find(is_needed)
+}
+
+/// Returns whether [`next`] returns the same for both members of a group.
+pub fn is_alike(one: &Router, other: &Router) -> bool {
+    let kind = |router: &Router| (core::mem::discriminant(&router.state), has_left_master(router));
+    kind(one) == kind(other)
 }
 
 /// Returns the inputs for a router that leaves its group.

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use vipd_tests::links;
+
+use super::probe::block_probes;
 use super::*;
 use crate::config::operate::Group;
 use crate::vrrp::{Fault, Impediment, Reason};
@@ -73,5 +76,37 @@ fn members_share_mastership_faults_and_priority_until_the_group_is_removed() -> 
         bench.serve_until("the group has failed", |bench| states(bench)[0] == State::Fault(Fault::Group))?;
         bench.reload(Changes { removed: vec![ids[1]], ..Changes::default() })?;
         bench.serve_until("the remaining member is master", |bench| states(bench)[0] == State::Master)
+    })
+}
+
+/// The member on the other interface hears no master, and would lead this one, whose BPF program may be
+/// detached.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn election_waits_for_probes_of_all_members() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        links::add_pair("eth2", "peer2")?;
+        links::add_address("eth2", Ipv4Addr::new(10, 2, 0, 1), 24)?;
+        let other = "[[instance]]\nname = \"other\"\ninterface = \"eth2\"\nvrid = 1\npriority = 150\n\
+             advert_interval = \"10ms\"\nvirtual_addresses = [\"10.2.9.1\"]\n";
+        let mut config = Config::parse(&format!("{CONFIGURATION}{other}"), "vipd.toml")
+            .map_err(|found| anyhow::anyhow!("{found}"))?;
+        config.groups = group(&["v4", "other"]);
+        let mut bench = Bench::with_configuration(&config, 0)?;
+        let is = |bench: &Bench, name: &str, state| {
+            let mut routers = bench.engine.topology().routers.values();
+            routers.any(|one| one.settings.name == name && one.router.state() == state)
+        };
+        let both_are = |bench: &Bench, state| is(bench, "v4", state) && is(bench, "other", state);
+        bench.serve_until("both are backups", |bench| both_are(bench, State::Backup))?;
+        let release = block_probes(&mut bench);
+        bench.serve_until("the elections on eth1 wait", |bench| bench.engine.waiting.len() == 4)?;
+        for _ in 0..20 {
+            bench.engine.turn()?;
+        }
+        assert!(both_are(&bench, State::Backup));
+        drop(release);
+        bench.serve_until("both are masters", |bench| both_are(bench, State::Master))
     })
 }

@@ -40,32 +40,8 @@ impl Pair {
 
     /// Passes an input to a member, and to both what follows. Returns the actions of both.
     fn input(&mut self, member: usize, input: Input) -> [Vec<Action>; 2] {
-        let mut actions = [Vec::new(), Vec::new()];
-        let input = if group::is_adjustable(self.now, &self.members[member], &input) {
-            group::adjust(self.now, member, input, self.members.iter().enumerate())
-        } else {
-            input
-        };
-        let mut next = Some((member, input));
-        let mut changed = vec![member];
-        while let Some((one, input)) = next {
-            self.members[one].handle(self.now, input);
-            actions[one].extend(std::iter::from_fn(|| self.members[one].poll_action()));
-            self.members[one].advert_sent(self.now);
-            let mut events = std::iter::from_fn(|| self.members[one].poll_event());
-            if events.any(|event| matches!(event, Event::StateChanged { .. })) {
-                changed.push(one);
-            }
-            next = None;
-            while let Some(one) = changed.last() {
-                next = group::next(*one, self.members.iter().enumerate());
-                if next.is_some() {
-                    break;
-                }
-                changed.pop();
-            }
-        }
-        actions
+        let (actions, _) = apply(&mut self.members, self.now, member, input);
+        actions.try_into().expect("a pair")
     }
 
     fn advert(&mut self, member: usize, priority: u8, source: IpAddr) -> [Vec<Action>; 2] {
@@ -80,6 +56,69 @@ impl Pair {
         };
         self.input(member, Input::Advert(advert))
     }
+}
+
+/// Passes an input to a member, and to all what follows. Returns the actions of each, and the number of
+/// steps.
+fn apply(members: &mut [Router], now: Timestamp, member: usize, input: Input) -> (Vec<Vec<Action>>, usize) {
+    let input = if group::is_adjustable(now, &members[member], &input) {
+        group::adjust(now, member, input, members.iter().enumerate())
+    } else {
+        input
+    };
+    let mut actions = vec![Vec::new(); members.len()];
+    let mut changed = vec![member];
+    let mut handle = |members: &mut [Router], changed: &mut Vec<usize>, one: usize, input| {
+        members[one].handle(now, input);
+        actions[one].extend(std::iter::from_fn(|| members[one].poll_action()));
+        members[one].advert_sent(now);
+        while let Some(event) = members[one].poll_event() {
+            if let Event::StateChanged { .. } = event {
+                changed.push(one);
+            }
+        }
+    };
+    handle(members, &mut changed, member, input);
+    let mut steps = 0;
+    while let Some(last) = changed.last().copied() {
+        let Some(step) = group::next(last, members.iter().enumerate()) else {
+            changed.retain(|one| !group::is_alike(&members[*one], &members[last]));
+            continue;
+        };
+        steps += 1;
+        for one in 0..members.len() {
+            if let Some(input) = step.input(one, &members[one]) {
+                handle(members, &mut changed, one, input);
+            }
+        }
+    }
+    (actions, steps)
+}
+
+/// A group of thousands must not keep the engine busy for longer than its members' own work.
+#[test]
+fn number_of_steps_does_not_depend_on_the_number_of_members() {
+    let mut now = Timestamp::from_nanos(1000 * SECOND);
+    let router = |_| Router::new(config(Version::V3, SECOND));
+    let mut members: Vec<_> = (0..4080).map(router).collect();
+    for member in 0..members.len() {
+        apply(&mut members, now, member, Input::PrimaryAddress(OURS));
+    }
+    now = now + 4 * SECOND;
+    let all = |members: &[Router], state| members.iter().all(|router| router.state() == state);
+    for (input, state, expected) in [
+        (Input::Timeout, State::Master, 1),
+        (Input::Failover, State::Backup, 1),
+        (Input::Impede(Fault::Tracking), State::Fault(Fault::Group), 1),
+        (Input::Clear(Impediment::Tracking), State::Backup, 1),
+        (Input::Priority(50), State::Backup, 1),
+    ] {
+        let (_, steps) = apply(&mut members, now, 7, input);
+        assert_eq!(steps, expected, "{input:?}");
+        assert!(all(&members[8..], state), "{input:?}");
+        assert!(members[..7].iter().all(|router| router.state() == state), "{input:?}");
+    }
+    assert!(members.iter().all(|router| router.snapshot().priority == 50));
 }
 
 #[test]
