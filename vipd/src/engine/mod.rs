@@ -1,7 +1,8 @@
 //! The engine: the real-time thread that runs the virtual routers. It waits only for the kernel,
 //! never for the log, a disk or a client. It takes the rtnl lock, which a driver may hold for
-//! seconds, only to read links and neighbor entries, to change addresses and to bring macvlans up.
-//! Probing XDP attachments also takes that lock, so `prober` is a separate thread.
+//! seconds, only to read links and neighbor entries, to change addresses, to remove routes and to bring
+//! macvlans up. Probing XDP attachments and adding routes also takes that lock, so that `prober` and
+//! `effects/routes/thread` are separate threads.
 //!
 //! ```text
 //!  BPF program ── ring ──────► rx ────────┐
@@ -349,6 +350,7 @@ impl Engine {
     fn flush_all(&mut self, now: Timestamp) {
         self.flush(now);
         while self.effects.has_changes() || self.effects.routing.has_removals() {
+            self.effects.await_routing(now, &mut self.topology, &mut self.reports);
             self.flush(now);
         }
     }

@@ -93,10 +93,20 @@ impl Engine {
         for (link, gone) in all_gone {
             self.close(link, gone);
         }
-        self.monitor.watch_routing(self.topology.uses_routing())?;
+        self.prepare_routing()?;
         // The lost notifications may have been about removals of routes.
         self.effects.routing.verify_all();
         Ok(())
+    }
+
+    /// Prepares for the routes of the present configuration: starts the thread that adds them, and
+    /// subscribes to notifications about their removal.
+    pub(super) fn prepare_routing(&mut self) -> io::Result<()> {
+        let is_used = self.topology.uses_routing();
+        if is_used {
+            self.effects.routing.start_thread(self.poll.waker(), self.realtime)?;
+        }
+        self.monitor.watch_routing(is_used)
     }
 
     /// Requests that the service close a link whose interface was deleted or renamed, and removes

@@ -48,7 +48,7 @@ impl Engine {
             self.effects.routing.set(now, id, &instance.routing);
         }
         // After a failure, the next resync tries again.
-        self.resync_needed |= self.monitor.watch_routing(self.topology.uses_routing()).is_err();
+        self.resync_needed |= self.prepare_routing().is_err();
         let has_new_links = self.topology.links.iter().count() > known_links;
         self.close_unused(reconfigured.unused);
         for action in actions {

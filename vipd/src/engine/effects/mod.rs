@@ -185,6 +185,7 @@ impl Effects {
         reports: &mut Reports,
     ) {
         self.now = now;
+        self.take_routing_results(now, topology, reports);
         let removed;
         if self.actions.is_empty() && !self.has_changes() {
             removed = self.remove_routing(budget.routing, now, topology, reports);

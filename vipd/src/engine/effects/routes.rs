@@ -8,18 +8,26 @@
 //! the kernel answers `EEXIST` if it is present. A dump would have to pass over the whole table, which may
 //! contain a million routes of a routing daemon. `EEXIST` may also be about a route by which another tool
 //! has replaced vipd's. For IPv4, a second request that appends the route tells the two apart.
+//!
+//! Checks happen at any time, and each request takes the rtnl lock, so that a thread makes them. While it
+//! changes an entry, nothing else does.
 
 mod apply;
+mod thread;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
 
 use vipd_common::Timestamp;
 
+use crate::config::Realtime;
 use crate::engine::id::RouterId;
+use crate::engine::poll::Waker;
 use crate::engine::retry::Retries;
 use crate::engine::routing::Wanted;
 use crate::netlink::{Change, RoutingEntry};
+use thread::RouteThread;
 
 /// Time between two checks of all entries, in nanoseconds.
 const VERIFY_AFTER: u64 = 30_000_000_000;
@@ -38,6 +46,17 @@ pub(crate) struct Routing {
     retries: Retries<Wanted>,
     /// When to check all entries.
     verify_at: Option<Timestamp>,
+    /// Makes additions and checks. Without it, the engine makes them itself.
+    thread: Option<RouteThread>,
+    /// The changes that the thread is making.
+    in_flight: Option<InFlight>,
+}
+
+/// Changes, and the entry that each is for.
+#[derive(Debug)]
+struct InFlight {
+    changes: Vec<Change>,
+    subjects: Vec<Wanted>,
 }
 
 /// State of an entry.
@@ -58,6 +77,17 @@ struct Entry {
 pub(crate) type Missing = (usize, Option<i32>);
 
 impl Routing {
+    /// Starts the thread that makes additions and checks, if it does not run.
+    ///
+    /// # Errors
+    /// Returns an error if its socket cannot be opened or it cannot be started.
+    pub(crate) fn start_thread(&mut self, waker: Waker, realtime: Realtime) -> io::Result<()> {
+        if self.thread.is_none() {
+            self.thread = Some(RouteThread::start(waker, realtime)?);
+        }
+        Ok(())
+    }
+
     /// Sets the entries of a router: those of its configuration if it is master, otherwise none.
     pub(crate) fn set(&mut self, now: Timestamp, router: RouterId, wanted: &[Wanted]) {
         let former = if wanted.is_empty() {
@@ -96,11 +126,23 @@ impl Routing {
         entry.refused = None;
         self.additions.remove(&wanted);
         self.retries.take(wanted);
-        if entry.added.is_some() {
+        if !self.is_in_flight(&wanted) {
+            self.discard(wanted);
+        }
+    }
+
+    /// Removes an entry that has no holder, from the kernel if vipd has added it.
+    fn discard(&mut self, wanted: Wanted) {
+        if self.entries.get(&wanted).is_some_and(|entry| entry.added.is_some()) {
             self.removals.insert(wanted);
         } else {
             self.entries.remove(&wanted);
         }
+    }
+
+    /// Returns whether the thread is changing an entry. Its state is then unknown.
+    fn is_in_flight(&self, wanted: &Wanted) -> bool {
+        self.in_flight.as_ref().is_some_and(|in_flight| in_flight.subjects.contains(wanted))
     }
 
     /// Checks the entries of a router after an event that may have removed them.
@@ -174,14 +216,15 @@ impl Routing {
         }
     }
 
-    /// Returns whether entries without a holder must be removed.
+    /// Returns whether entries without a holder may have to be removed.
     pub(crate) fn has_removals(&self) -> bool {
-        !self.removals.is_empty()
+        !self.removals.is_empty() || self.in_flight.is_some()
     }
 
-    /// Returns whether there are changes that can be made immediately.
+    /// Returns whether there are changes that can be made immediately. The thread wakes the engine when
+    /// others can be made.
     pub(super) fn is_busy(&self) -> bool {
-        !self.removals.is_empty() || !self.additions.is_empty()
+        !self.removals.is_empty() || (!self.additions.is_empty() && self.in_flight.is_none())
     }
 
     /// Returns when the next retry or check is due.

@@ -4,16 +4,55 @@ use std::sync::Arc;
 
 use vipd_common::Timestamp;
 
-use super::Wanted;
+use super::thread::{self, Refusal, Results, RouteThread};
+use super::{Entry, InFlight, Wanted};
 use crate::config;
 use crate::engine::command::{Report, Reports};
 use crate::engine::effects::Effects;
 use crate::engine::id::{RouterId, Slab};
 use crate::engine::instance::Instance;
 use crate::engine::topology::Topology;
-use crate::netlink::{BATCH, Change, RoutingEntry};
+use crate::netlink::{Change, RoutingEntry};
 
 impl Effects {
+    /// Records the results of the changes that the thread has made.
+    pub(in crate::engine::effects) fn take_routing_results(
+        &mut self,
+        now: Timestamp,
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
+        if self.routing.in_flight.is_some()
+            && let Some(results) = self.routing.thread.as_ref().and_then(RouteThread::try_receive)
+        {
+            self.record_in_flight(results, now, topology, reports);
+        }
+    }
+
+    /// Waits for the changes that the thread is making, and records their results.
+    pub(crate) fn await_routing(&mut self, now: Timestamp, topology: &mut Topology, reports: &mut Reports) {
+        if self.routing.in_flight.is_some()
+            && let Some(results) = self.routing.thread.as_ref().map(RouteThread::receive)
+        {
+            self.record_in_flight(results, now, topology, reports);
+        }
+    }
+
+    fn record_in_flight(
+        &mut self,
+        results: Results,
+        now: Timestamp,
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
+        let Some(InFlight { changes, subjects }) = self.routing.in_flight.take() else { return };
+        if results.is_err() {
+            // The next resync starts another one.
+            self.routing.thread = None;
+        }
+        self.record(&changes, &subjects, results, now, topology, reports);
+    }
+
     /// Queues the retries that are due, and removes up to `max` of the entries without a holder, rules
     /// first: without them, no packet uses a table whose routes are gone. Returns the number of requests.
     pub(in crate::engine::effects) fn remove_routing(
@@ -39,7 +78,8 @@ impl Effects {
                 self.routing.entries.remove(&wanted);
             }
         }
-        self.change_routing(&changes, &subjects, now, topology, reports);
+        let results = thread::apply(&mut self.netlink, &changes);
+        self.record(&changes, &subjects, results, now, topology, reports);
         changes.len()
     }
 
@@ -51,7 +91,7 @@ impl Effects {
         topology: &mut Topology,
         reports: &mut Reports,
     ) {
-        if self.routing.additions.is_empty() {
+        if self.routing.additions.is_empty() || self.routing.in_flight.is_some() {
             return;
         }
         let (mut changes, mut subjects) = (Vec::new(), Vec::new());
@@ -77,77 +117,102 @@ impl Effects {
                 subjects.push(wanted);
             }
         }
-        self.change_routing(&changes, &subjects, now, topology, reports);
+        if changes.is_empty() {
+            return;
+        }
+        if let Some(thread) = &self.routing.thread {
+            thread.submit(&changes);
+            self.routing.in_flight = Some(InFlight { changes, subjects });
+        } else {
+            let results = thread::apply(&mut self.netlink, &changes);
+            self.record(&changes, &subjects, results, now, topology, reports);
+        }
     }
 
-    /// Sends the requests and records their results.
-    fn change_routing(
+    /// Records the results of changes.
+    fn record(
         &mut self,
         changes: &[Change],
         subjects: &[Wanted],
+        results: Results,
         now: Timestamp,
         topology: &mut Topology,
         reports: &mut Reports,
     ) {
         let mut replaced = Vec::new();
-        self.netlink.submit(changes);
-        for (batch, subjects) in changes.chunks(BATCH).zip(subjects.chunks(BATCH)) {
-            let mut errors: [Option<(i32, Option<Box<str>>)>; BATCH] = Default::default();
-            let result = self.netlink.wait_explained(batch, |change, error, explanation| {
-                let index = batch.iter().position(|other| std::ptr::eq(other, change)).unwrap_or_default();
-                errors[index] = Some((error.raw_os_error().unwrap_or_default(), explanation.map(Box::from)));
-            });
-            if let Err(error) = result {
-                self.failed = true;
-                reports.send(Report::NetlinkFailed(error));
-                self.routing.assume_added(now, batch, subjects);
-                continue;
-            }
-            for ((change, wanted), error) in batch.iter().zip(subjects).zip(errors) {
-                match (change, error) {
-                    (Change::RemoveEntry(_), None) => self.removed(*wanted),
-                    (Change::RemoveEntry(entry), Some((errno, _)))
-                        if self.routing.retries.refused(*wanted, errno, false, now) =>
-                    {
-                        reports.send(Report::RoutingNotRemoved { entry: *entry, errno });
-                    }
-                    (Change::AddEntry(entry), None) => self.added(*wanted, *entry, topology, reports),
-                    (Change::AddEntry(entry), Some((libc::EEXIST, _))) if self.has_added(*wanted, *entry) => {
-                        self.routing.retries.take(*wanted);
-                        if let Some(known) = self.routing.entries.get_mut(wanted) {
-                            known.refused = None;
+        match results {
+            Ok(refusals) => {
+                for ((change, wanted), refusal) in changes.iter().zip(subjects).zip(refusals) {
+                    match (change, refusal) {
+                        (Change::AppendRoute(route), None) => {
+                            replaced.push((Change::RemoveEntry(RoutingEntry::Route(*route)), *wanted));
+                        }
+                        (change, refusal) => {
+                            self.record_one(change, *wanted, refusal, now, topology, reports);
                         }
                     }
-                    (Change::AddEntry(_), Some((errno, explanation))) => {
-                        self.refused(*wanted, errno, explanation, now, topology, reports);
-                    }
-                    (Change::AppendRoute(route), None) => {
-                        replaced.push((Change::RemoveEntry(RoutingEntry::Route(*route)), *wanted));
-                    }
-                    _ => {}
                 }
+            }
+            Err(error) => {
+                self.failed = true;
+                reports.send(Report::NetlinkFailed(error));
+                self.routing.assume_added(now, changes, subjects);
             }
         }
         // Behind the route of another tool, which stays.
         for (change, wanted) in replaced {
-            self.change_routing(&[change], &[wanted], now, topology, reports);
+            let results = thread::apply(&mut self.netlink, &[change]);
+            self.record(&[change], &[wanted], results, now, topology, reports);
             self.refused(wanted, libc::EEXIST, None, now, topology, reports);
+        }
+        // Entries that have lost their last holder in the meantime.
+        for wanted in subjects {
+            let is_unwanted = |entry: &Entry| entry.holders.is_empty();
+            if self.routing.entries.get(wanted).is_some_and(is_unwanted)
+                && !self.routing.retries.is_pending(*wanted, now)
+            {
+                self.routing.discard(*wanted);
+            }
+        }
+    }
+
+    fn record_one(
+        &mut self,
+        change: &Change,
+        wanted: Wanted,
+        refusal: Option<Refusal>,
+        now: Timestamp,
+        topology: &mut Topology,
+        reports: &mut Reports,
+    ) {
+        match (change, refusal) {
+            (Change::RemoveEntry(_), None) => {
+                self.routing.retries.take(wanted);
+                if let Some(entry) = self.routing.entries.get_mut(&wanted) {
+                    entry.added = None;
+                }
+            }
+            (Change::RemoveEntry(entry), Some((errno, _)))
+                if self.routing.retries.refused(wanted, errno, false, now) =>
+            {
+                reports.send(Report::RoutingNotRemoved { entry: *entry, errno });
+            }
+            (Change::AddEntry(entry), None) => self.added(wanted, *entry, topology, reports),
+            (Change::AddEntry(entry), Some((libc::EEXIST, _))) if self.has_added(wanted, *entry) => {
+                self.routing.retries.take(wanted);
+                if let Some(known) = self.routing.entries.get_mut(&wanted) {
+                    known.refused = None;
+                }
+            }
+            (Change::AddEntry(_), Some((errno, explanation))) => {
+                self.refused(wanted, errno, explanation, now, topology, reports);
+            }
+            _ => {}
         }
     }
 
     fn has_added(&self, wanted: Wanted, entry: RoutingEntry) -> bool {
         self.routing.entries.get(&wanted).is_some_and(|known| known.added == Some(entry))
-    }
-
-    /// Records that an entry was removed.
-    fn removed(&mut self, wanted: Wanted) {
-        self.routing.retries.take(wanted);
-        if let Some(entry) = self.routing.entries.get_mut(&wanted) {
-            entry.added = None;
-            if entry.holders.is_empty() {
-                self.routing.entries.remove(&wanted);
-            }
-        }
     }
 
     /// Records that an entry was added, and reports it if vipd had added it before.
@@ -182,6 +247,9 @@ impl Effects {
     ) {
         const FIRST_PAUSE: u64 = 1_000_000_000;
         let Some(entry) = self.routing.entries.get_mut(&wanted) else { return };
+        if entry.holders.is_empty() {
+            return;
+        }
         let is_first = entry.refused.replace(errno).is_none();
         if is_first && wanted.resolve(&topology.links).is_none() {
             return self.routing.retries.postpone(wanted, now + FIRST_PAUSE, false);
