@@ -326,7 +326,9 @@ fn capabilities_of_the_systemd_unit_suffice() {
     let program = directory.path().join("daemon");
     fs::copy("/usr/bin/sleep", &program).expect("copy the program");
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("let others use it");
-    let mut daemon = Command::new(&program).arg("1000").uid(65_534).spawn().expect("start the program");
+    let mut daemon = Command::new(&program);
+    daemon.arg("1000").uid(65_534);
+    let daemon = Process::spawn(&node, daemon).expect("start the program");
     let text = format!(
         "{}track = [{{ process = \"daemon\" }}]\n[[process]]\nname = \"daemon\"\nexecutable = \"{}\"\n",
         configuration(&[(INTERFACE, 1)]),
@@ -351,8 +353,7 @@ fn capabilities_of_the_systemd_unit_suffice() {
     let is_problem =
         |text: &str| text.contains("WARN") && !text.contains("state changed") || text.contains("ERROR");
     assert!(!log.iter().any(|line| is_problem(&line.text)), "{log:#?}");
-    daemon.kill().expect("kill the program");
-    daemon.wait().expect("the program has ended");
+    drop(daemon);
     agent.expect(1, "fault", "process daemon is down: 0 of 1 processes");
     agent.stop();
 }

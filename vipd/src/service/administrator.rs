@@ -15,11 +15,11 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::bus::Latest;
 use super::configured::Configured;
 use super::drained::Drained;
+use super::order::{Author, Order, Orders, Outcome, finish};
 use super::plan::{self, Plan};
 use super::track::SharedTracker;
 use crate::config::operate::{Control, Group, Notifications};
 use crate::config::{Config, ConfigError, Instance};
-use crate::control::access::Credentials;
 use crate::control::model::ChangeReport;
 use crate::control::protocol::Request;
 use crate::engine::Handle;
@@ -28,28 +28,6 @@ use crate::engine::id::RouterId;
 use crate::vrrp::config::PRIORITY_OWNER;
 use crate::vrrp::{Fault, Impediment, Input, State};
 use crate::xdp::Sizes;
-
-/// Reply to a change, or a message for the user.
-pub(super) type Outcome = Result<ChangeReport, String>;
-
-/// A requested change.
-#[derive(Debug)]
-pub(super) struct Order {
-    pub(super) request: Request,
-    pub(super) by: Author,
-}
-
-/// Who has requested a change.
-#[derive(Debug)]
-pub(super) enum Author {
-    /// A client of the control socket, which waits for the outcome.
-    Client(Credentials, oneshot::Sender<Outcome>),
-    /// The sender of SIGHUP. The outcome is logged.
-    Signal(u32),
-}
-
-/// The channel through which changes are requested.
-pub(super) type Orders = mpsc::Sender<Order>;
 
 /// A router that runs.
 #[derive(Debug)]
@@ -459,31 +437,4 @@ fn unknown(name: &str) -> String {
 
 fn input(router: RouterId, input: Input) -> Command {
     Command::Input { router, input }
-}
-
-/// Logs the outcome of a change and passes it to the client.
-fn finish(author: Author, outcome: Outcome) {
-    let (user, process) = match &author {
-        Author::Client(peer, _) => (Some(peer.uid), peer.pid.and_then(|pid| u32::try_from(pid).ok())),
-        Author::Signal(sender) => (None, Some(*sender)),
-    };
-    match &outcome {
-        Ok(report) => {
-            for change in &report.changes {
-                tracing::info!(user, process, "{change}");
-            }
-            for warning in &report.warnings {
-                tracing::warn!(user, process, "{warning}");
-            }
-        }
-        Err(error) => {
-            for line in error.lines() {
-                tracing::error!(user, process, "{line}");
-            }
-        }
-    }
-    if let Author::Client(_, reply) = author {
-        // The client may have disconnected.
-        let _ = reply.send(outcome);
-    }
 }

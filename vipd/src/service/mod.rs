@@ -31,6 +31,7 @@ mod groups;
 pub(crate) mod link_io;
 mod log;
 mod notify;
+mod order;
 pub(crate) mod plan;
 mod privilege;
 mod report;

@@ -7,11 +7,11 @@ use vipd_common::Timestamp;
 use vipd_common::counters::{Counter, CounterRow, ROW_UNASSIGNED};
 use vipd_common::parse::ChecksumForm;
 
-use super::administrator::{Author, Order, Orders};
 use super::bus::{Latest, Transition};
 use super::events::EventLog;
 use super::groups::group_state;
 use super::notify::{Counts, SharedCounts};
+use super::order::{Author, Order, Orders};
 use super::routing::missing;
 use super::supervisor::DiscardCounters;
 use super::track::SharedTracker;

@@ -10,11 +10,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use vipd_common::counters::CounterRow;
 
-use super::administrator::{Administrator, Author, Order, Orders, Reloaded, Step};
+use super::administrator::{Administrator, Reloaded, Step};
 use super::bus::Transitions;
 use super::events::Recorder;
 use super::log::Log;
 use super::notify::Notifications;
+use super::order::{Author, Order, Orders};
 use super::signals::Response;
 use super::systemd::Systemd;
 use super::track::{Readings, SharedTracker};

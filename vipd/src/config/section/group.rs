@@ -19,7 +19,7 @@ use crate::vrrp::config::PRIORITY_OWNER;
 pub(in crate::config) struct GroupDraft {
     name: Option<Located<String>>,
     members: Option<Located<Vec<Located<String>>>>,
-    track: Vec<Track>,
+    track: Vec<Located<Track>>,
     notify: Option<Arc<Notify>>,
 }
 
@@ -29,7 +29,7 @@ impl GroupDraft {
         Self {
             name: table.required(&schema::GROUP_NAME, problems, name),
             members: table.required(&schema::MEMBERS, problems, members),
-            track: track::read(table, checks, false, problems),
+            track: track::read(table, checks, None, problems),
             notify: notify::read(table, problems),
         }
     }
@@ -72,7 +72,8 @@ pub(in crate::config) fn finish(
             check_member(member, instances, &taken, problems);
             taken.entry(member.value.clone()).or_insert(member.at);
         }
-        check_owners(&name.value, &members, instances, problems);
+        check_owners(&name.value, &members, &track, instances, problems);
+        let track = track.into_iter().map(|track| track.value).collect();
         let members = members.value.into_iter().map(|member| member.value).collect();
         groups.push(Arc::new(Group { name: name.value, members, track, notify }));
     }
@@ -102,10 +103,12 @@ fn check_member(
     }
 }
 
-/// Reports a group in which only some members are owners: the others could not keep them from mastership.
+/// Reports a group in which only some members are owners: the others could not keep them from mastership. Warns
+/// about weights if all of them are.
 fn check_owners(
     name: &str,
     members: &Located<Vec<Located<String>>>,
+    track: &[Located<Track>],
     instances: &[Draft],
     problems: &mut Collector<'_>,
 ) {
@@ -119,6 +122,17 @@ fn check_owners(
                  the priorities"
             ),
         );
+    } else if owners.contains(&true) {
+        let weights = track.iter().filter(|track| track.value.weight.is_some_and(|weight| weight != 0));
+        for Located { at, .. } in weights {
+            problems.warn(
+                *at,
+                format!(
+                    "weight has no effect, because the members of group {name:?} are address owners, whose priority \
+                     is always 255"
+                ),
+            );
+        }
     }
 }
 

@@ -8,19 +8,21 @@ use super::check::Checks;
 use crate::config::host;
 use crate::config::problem::Collector;
 use crate::config::schema::{self, Key};
-use crate::config::table::{Rejection, Table, Value};
+use crate::config::table::{Located, Rejection, Table, Value};
 use crate::config::track::{Track, Tracked, TrackedRoute};
+use crate::vrrp::config::PRIORITY_OWNER;
 
 /// Largest absolute value of a weight.
 const MAX_WEIGHT: i128 = 253;
 
-/// Reads `track`. `is_owner` states whether the priority is 255, which no weight changes.
+/// Reads `track`. Each element has the position of its weight, if it has one. `priority` is the configured
+/// priority of an instance; `None` for a group.
 pub(super) fn read(
     table: &Table<'_>,
     checks: &Checks,
-    is_owner: bool,
+    priority: Option<u8>,
     problems: &mut Collector<'_>,
-) -> Vec<Track> {
+) -> Vec<Located<Track>> {
     let elements = table
         .optional(&schema::TRACK, problems, |value| value.elements(&schema::TRACKED))
         .flatten()
@@ -28,14 +30,44 @@ pub(super) fn read(
     let mut all = Vec::new();
     for element in elements {
         match element.table("in a tracked object") {
-            Ok(table) => all.extend(one(&table, checks, is_owner, problems)),
+            Ok(table) => all.extend(one(&table, checks, priority, problems)),
             Err((at, message)) => problems.add(at, message),
         }
+    }
+    if let Some(limit @ (1 | 254)) = priority {
+        warn_at_limit(&all, limit, problems);
     }
     all
 }
 
-fn one(table: &Table<'_>, checks: &Checks, is_owner: bool, problems: &mut Collector<'_>) -> Option<Track> {
+/// Warns about weights that would only move a priority beyond the limit that it has reached already.
+fn warn_at_limit(all: &[Located<Track>], limit: u8, problems: &mut Collector<'_>) {
+    let is_outwards = |weight: i16| if limit == 1 { weight < 0 } else { weight > 0 };
+    // A file's number may have either sign.
+    let may_move = |track: &Track| {
+        matches!(track.object, Tracked::File(_))
+            || track.weight.is_some_and(|weight| weight != 0 && !is_outwards(weight))
+    };
+    if all.iter().any(|track| may_move(&track.value)) {
+        return;
+    }
+    for track in all.iter().filter(|track| track.value.weight.is_some_and(is_outwards)) {
+        problems.warn(
+            track.at,
+            format!(
+                "weight has no effect, because the priority is {limit} already; effective priorities are 1 to 254; \
+                 change the priority"
+            ),
+        );
+    }
+}
+
+fn one(
+    table: &Table<'_>,
+    checks: &Checks,
+    priority: Option<u8>,
+    problems: &mut Collector<'_>,
+) -> Option<Located<Track>> {
     table.reject_unknown(schema::Section::Track, problems);
     let kinds = [
         &schema::TRACK_INTERFACE,
@@ -62,14 +94,16 @@ fn one(table: &Table<'_>, checks: &Checks, is_owner: bool, problems: &mut Collec
         if found.value == 0 {
             problems
                 .warn(found.at, "weight is 0 and has no effect; without a weight, failure causes a fault");
-        } else if is_owner {
+        } else if priority == Some(PRIORITY_OWNER) {
             problems.warn(
                 found.at,
                 "weight has no effect, because the priority of an address owner is always 255",
             );
         }
     }
-    let weight = weight?.map(|found| found.value);
+    let weight = weight?;
+    let at = weight.as_ref().map_or_else(|| table.at(), |found| found.at);
+    let weight = weight.map(|found| found.value);
     let mut object = None;
     let mut set = |found: Option<Option<Tracked>>| object = object.take().or(found.flatten());
     set(table.optional(&schema::TRACK_INTERFACE, problems, |value| {
@@ -88,7 +122,7 @@ fn one(table: &Table<'_>, checks: &Checks, is_owner: bool, problems: &mut Collec
     let object = object?;
     // A number cannot be up or down.
     let weight = weight.or(matches!(object, Tracked::File(_)).then_some(1));
-    Some(Track { object, weight })
+    Some(Located { at, value: Track { object, weight } })
 }
 
 /// Returns the check with this name.

@@ -128,6 +128,22 @@ fn weights_without_effect_cause_a_warning() {
             "7:41: weight has no effect, because the priority of an address owner is always 255",
         ),
         ("track = [{ interface = \"eth2\", weight = 5 }]", ""),
+        (
+            "priority = 1\ntrack = [{ interface = \"eth2\", weight = -5 }, { interface = \"eth3\" }]",
+            "7:41: weight has no effect, because the priority is 1 already; effective priorities are 1 to 254; change \
+             the priority",
+        ),
+        (
+            "priority = 254\ntrack = [{ interface = \"eth2\", weight = 5 }, { interface = \"eth3\", weight = 0 }]",
+            "7:41: weight has no effect, because the priority is 254 already; effective priorities are 1 to 254; \
+             change the priority\n\
+             7:77: weight is 0 and has no effect; without a weight, failure causes a fault",
+        ),
+        (
+            "priority = 1\ntrack = [{ interface = \"eth2\", weight = -5 }, { interface = \"eth3\", weight = 5 }]",
+            "",
+        ),
+        ("priority = 1\ntrack = [{ interface = \"eth2\", weight = -5 }, { file = \"manual\" }]", ""),
     ] {
         assert_eq!(warnings(line), expected, "\n{line}");
     }

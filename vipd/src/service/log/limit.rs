@@ -47,13 +47,13 @@ impl Limit {
 /// A failure that may repeat. It is logged again when its text changes, or after a pause that
 /// doubles each time.
 #[derive(Default)]
-pub(super) struct Repeats {
+pub(in crate::service) struct Repeats {
     last: String,
     next: Option<(Instant, Duration)>,
 }
 
 impl Repeats {
-    pub(super) fn is_due(&mut self, failure: &str, now: Instant) -> bool {
+    pub(in crate::service) fn is_due(&mut self, failure: &str, now: Instant) -> bool {
         let pause = match self.next {
             Some((at, _)) if self.last == failure && now < at => return false,
             Some((at, pause)) if self.last == failure && now < at + pause => (pause * 2).min(MAX_PAUSE),

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use super::object::{ObjectId, Reading, Update, Updates};
 use crate::netlink::{Monitor, Notice, Requests};
 use crate::process::register;
+use crate::service::log::limit::Repeats;
 
 /// Number of notifications that are handled before other tasks run.
 const BUDGET: usize = 64;
@@ -19,10 +20,13 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) async fn watch(objects: Vec<(ObjectId, String)>, updates: Updates) {
     let mut links = Links::default();
     let mut sent = BTreeMap::new();
+    let mut repeats = Repeats::default();
     loop {
         // Ends after lost notifications, to read everything again.
         if let Err(error) = follow(&objects, &mut links, &mut sent, &updates).await {
-            tracing::warn!(%error, "cannot watch tracked interfaces; trying again");
+            if repeats.is_due(&error.to_string(), std::time::Instant::now()) {
+                tracing::warn!(%error, "cannot watch tracked interfaces; trying again");
+            }
             sleep(RETRY).await;
         }
     }

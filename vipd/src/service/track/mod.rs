@@ -14,6 +14,7 @@
 mod file;
 mod interface;
 mod object;
+mod proc;
 mod process;
 mod route;
 mod script;

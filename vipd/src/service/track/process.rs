@@ -7,26 +7,22 @@
 //! while it shows processes of another PID namespace, which have no pidfd here.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
-use tokio::task::{JoinSet, spawn_blocking, yield_now};
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::object::{ObjectId, Reading, Update, Updates};
+use super::proc::{Search, find, is_found};
 use crate::config::track::{Process, ProcessMatch};
 use crate::netlink::{ProcessEvents, Selection};
 use crate::process::register;
 
-const PROC: &str = "/proc";
-/// Length to which the kernel truncates command names.
-const MAX_COMM: usize = 15;
 /// Interval of the searches while there are too few processes, without the connector.
 const SEARCH: Duration = Duration::from_millis(500);
 /// The same with the connector, because the kernel loses events if it has no memory.
@@ -65,7 +61,7 @@ pub(super) async fn watch(
             match pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(Into::into).and_then(register) {
                 Ok(descriptor) => drop(ends.spawn(async move { drop(descriptor.readable().await) })),
                 // Has ended meanwhile, or is in another PID namespace.
-                Err(_) => unwatched += usize::from(is_found(Path::new(PROC), pid, &process.matches)),
+                Err(_) => unwatched += usize::from(is_found(pid, &process.matches)),
             }
         }
         let count = ends.len() + unwatched;
@@ -174,8 +170,7 @@ impl Events {
             let mut is_changed = false;
             let drained = ready.get_inner_mut().drain(BUDGET, |process| {
                 let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
-                is_changed |=
-                    pid.is_some_and(|pid| is_found(Path::new(PROC), pid, matches) != known.contains(&pid));
+                is_changed |= pid.is_some_and(|pid| is_found(pid, matches) != known.contains(&pid));
             });
             match drained {
                 Ok(drained) => {
@@ -196,102 +191,15 @@ impl Events {
     }
 }
 
-/// The result of a search.
-#[derive(Debug, Default)]
-struct Search {
-    found: HashSet<Pid>,
-    /// Number of processes with the name of the program whose executable this process may not read.
-    unreadable: usize,
-}
-
-/// Returns the processes of a program. Reads `/proc` on another thread.
-async fn find(process: &Arc<Process>) -> Search {
-    let process = Arc::clone(process);
-    spawn_blocking(move || find_in(Path::new(PROC), &process.matches)).await.unwrap_or_default()
-}
-
-fn find_in(proc: &Path, matches: &ProcessMatch) -> Search {
-    let mut search = Search::default();
-    let Ok(entries) = fs::read_dir(proc) else { return search };
-    let pids = entries.flatten().filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    for pid in pids {
-        match is_of(proc, pid, matches) {
-            Ok(true) => drop(search.found.insert(pid)),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                search.unreadable += usize::from(has_name_of(proc, pid, matches));
-            }
-            // Another program, a process that has ended, or a thread of the kernel.
-            Ok(false) | Err(_) => {}
-        }
-    }
-    search
-}
-
-fn is_found(proc: &Path, pid: Pid, matches: &ProcessMatch) -> bool {
-    is_of(proc, pid, matches).unwrap_or(false)
-}
-
-/// Returns whether the command name of a process, which all may read, is that of the program.
-fn has_name_of(proc: &Path, pid: Pid, matches: &ProcessMatch) -> bool {
-    let ProcessMatch::Executable(path) = matches else { return false };
-    let name = path.file_name().map_or(&[][..], |name| name.as_encoded_bytes());
-    let directory = proc.join(pid.as_raw_nonzero().to_string());
-    let comm = fs::read(directory.join("comm")).unwrap_or_default();
-    comm.trim_ascii_end() == &name[..name.len().min(MAX_COMM)]
-}
-
-/// Returns whether a process is one of the program.
-fn is_of(proc: &Path, pid: Pid, matches: &ProcessMatch) -> io::Result<bool> {
-    let directory = proc.join(pid.as_raw_nonzero().to_string());
-    match matches {
-        ProcessMatch::Comm(comm) => {
-            let found = fs::read_to_string(directory.join("comm"))?;
-            Ok(found.strip_suffix('\n') == Some(comm))
-        }
-        // The kernel appends " (deleted)" after the file was replaced. Such a process still runs.
-        ProcessMatch::Executable(path) => {
-            let found = fs::read_link(directory.join("exe"))?;
-            let replaced = found.to_str().and_then(|found| found.strip_suffix(" (deleted)"));
-            Ok(found == *path || replaced.is_some_and(|found| Some(found) == path.to_str()))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
-    use std::os::unix::fs::symlink;
+    use std::fs::{self, OpenOptions};
     use std::process::{Child, Command, Stdio};
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use tokio::sync::mpsc;
 
     use super::*;
-
-    #[test]
-    fn processes_are_found_by_executable_and_by_command_name() {
-        let proc = tempfile::tempdir().expect("a directory");
-        for (pid, comm, exe) in [
-            ("10", "web", "/usr/sbin/web"),
-            ("11", "web", "/usr/sbin/web (deleted)"),
-            ("12", "web2", "/usr/sbin/web2"),
-            ("self", "web", "/usr/sbin/web"),
-        ] {
-            let directory = proc.path().join(pid);
-            fs::create_dir(&directory).expect("created");
-            fs::write(directory.join("comm"), format!("{comm}\n")).expect("written");
-            symlink(exe, directory.join("exe")).expect("linked");
-        }
-        let find = |matches: ProcessMatch| {
-            let mut pids: Vec<_> =
-                find_in(proc.path(), &matches).found.iter().map(|pid| pid.as_raw_nonzero().get()).collect();
-            pids.sort_unstable();
-            pids
-        };
-        assert_eq!(find(ProcessMatch::Executable("/usr/sbin/web".into())), [10, 11]);
-        assert_eq!(find(ProcessMatch::Comm("web2".to_owned())), [12]);
-        assert_eq!(find(ProcessMatch::Comm("mail".to_owned())), [0; 0]);
-    }
 
     #[test]
     fn end_of_a_process_is_noticed_and_its_successor_is_found() {

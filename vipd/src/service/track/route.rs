@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::object::{ObjectId, Reading, Update, Updates};
 use crate::netlink::{Destination, RouteMonitor, RouteState, Routes};
 use crate::process::register;
+use crate::service::log::limit::Repeats;
 
 /// Number of notifications that are handled before other tasks run.
 const BUDGET: usize = 64;
@@ -27,9 +28,12 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Watches routes in the main table until the task is aborted.
 pub(super) async fn watch(objects: Vec<(ObjectId, Destination)>, updates: Updates) {
     let mut sent = BTreeMap::new();
+    let mut repeats = Repeats::default();
     loop {
         let Err(error) = follow(&objects, &mut sent, &updates).await;
-        tracing::warn!(%error, "cannot watch tracked routes; trying again");
+        if repeats.is_due(&error.to_string(), std::time::Instant::now()) {
+            tracing::warn!(%error, "cannot watch tracked routes; trying again");
+        }
         sleep(RETRY).await;
     }
 }
