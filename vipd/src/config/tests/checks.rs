@@ -143,7 +143,10 @@ fn weights_without_effect_cause_a_warning() {
             "priority = 1\ntrack = [{ interface = \"eth2\", weight = -5 }, { interface = \"eth3\", weight = 5 }]",
             "",
         ),
-        ("priority = 1\ntrack = [{ interface = \"eth2\", weight = -5 }, { file = \"manual\" }]", ""),
+        (
+            "priority = 1\ntrack = [{ interface = \"eth2\", weight = -5 }, { file = \"manual\" }]\n[[file]]\nname = \"manual\"\npath = \"/etc/x\"",
+            "",
+        ),
     ] {
         assert_eq!(warnings(line), expected, "\n{line}");
     }
