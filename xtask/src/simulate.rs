@@ -20,11 +20,12 @@ const TAKEOVERS: u64 = 1_000_000;
 Examples:
   cargo xtask simulate                              a million takeovers
   cargo xtask simulate --from 5000 --takeovers 10000000
+  cargo xtask simulate --takeovers 1 --groups 100000
   cargo xtask simulate --seed 17 --trace            one world, with all its events"
 )]
 pub(crate) struct Args {
-    /// Arguments for the simulator: `--takeovers N`, `--from SEED`, `--seed SEED`, `--trace`,
-    /// `--threads N`
+    /// Arguments for the simulator: `--takeovers N`, `--groups N`, `--from SEED`, `--seed SEED`,
+    /// `--trace`, `--threads N`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
 }

@@ -73,7 +73,7 @@ impl Watched {
                 self.give(Input::Timeout);
             }
             Step::Give(piece, times) => {
-                let input = piece.input(self.router.config());
+                let input = piece.input(self.now, self.router.config());
                 self.repeat(input, *times, piece.is_from_the_wire());
             }
             Step::Advert(advert, times) => {

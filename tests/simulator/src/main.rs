@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use vipd_simulator::campaign::{Summary, run_all};
-use vipd_simulator::{Sabotage, run};
+use vipd_simulator::{Sabotage, run, sync};
 
 /// Simulate hundreds of virtual routers on virtual LANs in virtual time, and check the protocol's
 /// invariants
@@ -20,8 +20,11 @@ struct Args {
     /// Start with this seed
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     from: u64,
+    /// Also run this number of worlds of each kind with sync groups
+    #[arg(long, value_name = "N", default_value_t = 5_000)]
+    groups: u64,
     /// Run only the world with this seed
-    #[arg(long, value_name = "SEED", conflicts_with_all = ["takeovers", "from", "threads"])]
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["takeovers", "from", "groups", "threads"])]
     seed: Option<u64>,
     /// Print all events of that world
     #[arg(long, requires = "seed")]
@@ -39,13 +42,35 @@ fn main() -> ExitCode {
         None => campaign(&args),
     };
     report(&summary, start.elapsed().as_secs_f64());
-    match summary.violation {
+    if let Some(violation) = summary.violation {
+        eprintln!("{violation}");
+        return ExitCode::FAILURE;
+    }
+    if args.seed.is_none() && args.groups > 0 {
+        return groups(&args);
+    }
+    ExitCode::SUCCESS
+}
+
+/// Runs the worlds with sync groups.
+fn groups(args: &Args) -> ExitCode {
+    let start = Instant::now();
+    let sync::Summary { worlds, transitions, violation } =
+        sync::run_all(args.from, args.groups, threads(args));
+    let seconds = start.elapsed().as_secs_f64();
+    anstream::println!("{worlds:>12} worlds with sync groups in {seconds:.1} s, {transitions} transitions");
+    match violation {
         None => ExitCode::SUCCESS,
-        Some(violation) => {
+        Some((_, violation)) => {
             eprintln!("{violation}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Returns the number of worlds to run in parallel.
+fn threads(args: &Args) -> usize {
+    args.threads.unwrap_or_else(|| available_parallelism().map_or(1, Into::into))
 }
 
 fn repeat(seed: u64, trace: bool) -> Summary {
@@ -55,9 +80,8 @@ fn repeat(seed: u64, trace: bool) -> Summary {
 }
 
 fn campaign(args: &Args) -> Summary {
-    let threads = args.threads.unwrap_or_else(|| available_parallelism().map_or(1, Into::into));
     let terminal = stderr().is_terminal();
-    let summary = run_all(args.from, args.takeovers, threads, |so_far| {
+    let summary = run_all(args.from, args.takeovers, threads(args), |so_far| {
         if terminal {
             // Ignore errors: the terminal may be gone.
             let _ = write!(stderr(), "\r{so_far} of {} takeovers", args.takeovers);

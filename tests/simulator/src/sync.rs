@@ -17,6 +17,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use vipd::vrrp::{
     Action, Event, Family, Fault, Impediment, Input, Interval, Received, Router, RouterConfig, State,
@@ -86,6 +89,11 @@ pub enum Nodes {
     OneWithoutGroup,
 }
 
+impl Nodes {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Grouped, Self::OneWithoutGroup];
+}
+
 /// A rule of sync groups that is left out, to check that the invariants detect this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOut {
@@ -95,6 +103,52 @@ pub enum LeftOut {
     Waiting,
     /// Each member yields to an equal priority with a higher address.
     Contest,
+}
+
+/// The combined results of many worlds.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Number of worlds.
+    pub worlds: u64,
+    /// Number of transitions in them.
+    pub transitions: u64,
+    /// The violation with the lowest seed, with the last events that led to it.
+    pub violation: Option<(u64, String)>,
+}
+
+/// Runs `count` worlds of each kind in parallel, starting with seed `first`.
+pub fn run_all(first: u64, count: u64, threads: usize) -> Summary {
+    let next = AtomicU64::new(0);
+    let summary = Mutex::new(Summary::default());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let (seed, kind) = (first + number / 2, Nodes::ALL[usize::from(number % 2 == 1)]);
+                    if number >= 2 * count {
+                        break;
+                    }
+                    let outcome = run(seed, kind, LeftOut::Nothing, false);
+                    let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
+                    summary.worlds += 1;
+                    summary.transitions += outcome.transitions;
+                    let is_lowest = summary.violation.as_ref().is_none_or(|(known, _)| seed < *known);
+                    if let Some(violation) = outcome.violation.filter(|_| is_lowest) {
+                        summary.violation = Some((seed, explain(seed, kind, &violation)));
+                    }
+                }
+            });
+        }
+    });
+    summary.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a world again, and returns its violation with the last events.
+fn explain(seed: u64, kind: Nodes, violation: &str) -> String {
+    let events = run(seed, kind, LeftOut::Nothing, true).events;
+    let last = &events[events.len().saturating_sub(60)..];
+    format!("{}\nseed {seed}, {kind:?}: {violation}", last.join("\n"))
 }
 
 /// Runs a world. Records all events if `verbose` is set.

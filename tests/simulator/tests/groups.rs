@@ -1,34 +1,20 @@
 //! Sync groups are masters together, settle after faults, and have one owner on connected segments.
 
-use vipd_simulator::sync::{LeftOut, Nodes, run};
+use std::thread::available_parallelism;
 
-/// Number of worlds of each kind. `WORLDS=N` in the environment runs more.
-fn worlds() -> u64 {
-    std::env::var("WORLDS").map_or(300, |worlds| worlds.parse().expect("WORLDS is a number"))
-}
+use vipd_simulator::sync::{LeftOut, Nodes, run, run_all};
 
-fn expect_none(nodes: Nodes) {
-    let mut transitions = 0;
-    for seed in 1..=worlds() {
-        let outcome = run(seed, nodes, LeftOut::Nothing, false);
-        if let Some(violation) = outcome.violation {
-            let events = run(seed, nodes, LeftOut::Nothing, true).events;
-            let last = &events[events.len().saturating_sub(60)..];
-            panic!("{}\nseed {seed}: {violation}", last.join("\n"));
-        }
-        transitions += outcome.transitions;
+/// Number of worlds of each kind. `cargo xtask simulate` runs more.
+const WORLDS: u64 = 300;
+
+#[test]
+fn groups_settle_beside_groups_and_beside_independent_routers() {
+    let summary = run_all(1, WORLDS, available_parallelism().map_or(1, Into::into));
+    if let Some((_, violation)) = summary.violation {
+        panic!("{violation}");
     }
-    assert!(transitions > 20 * worlds(), "{transitions} transitions");
-}
-
-#[test]
-fn nodes_with_groups_settle_and_one_owns_all_connected_segments() {
-    expect_none(Nodes::Grouped);
-}
-
-#[test]
-fn group_settles_beside_a_node_with_independent_routers() {
-    expect_none(Nodes::OneWithoutGroup);
+    assert_eq!(summary.worlds, 2 * WORLDS);
+    assert!(summary.transitions > 20 * summary.worlds, "{} transitions", summary.transitions);
 }
 
 #[test]

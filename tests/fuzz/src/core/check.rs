@@ -1,8 +1,8 @@
 //! Invariants that are checked after every input to a virtual router.
 
 use vipd::vrrp::{
-    Counters, Event, Input, Interval, Policy, Reason, Received, Router, RouterConfig, Snapshot, State,
-    Version,
+    Counters, Event, GroupInput, Input, Interval, Policy, Reason, Received, Router, RouterConfig, Snapshot,
+    State, Version,
 };
 use vipd_common::Timestamp;
 
@@ -34,9 +34,14 @@ pub(super) fn transition(input: Input, due: bool, before: &Snapshot, after: &Sna
             }
             // Without a primary address, or within startup_delay.
             (State::Fault(_), State::Initialize) => input == Input::Shutdown || readiness,
-            (State::Backup, State::Master) => input == Input::Timeout && due,
+            (State::Backup, State::Master) => {
+                (input == Input::Timeout && due) || input == Input::Group(GroupInput::Lead)
+            }
             (State::Master, State::Backup) => {
-                matches!(input, Input::Advert(_) | Input::FeedLoss | Input::Failover)
+                matches!(
+                    input,
+                    Input::Advert(_) | Input::FeedLoss | Input::Failover | Input::Group(GroupInput::Yield)
+                )
             }
             (_, State::Initialize) => input == Input::Shutdown,
             (State::Fault(_), State::Backup | State::Master) | (_, State::Fault(_)) => readiness,

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use arbitrary::Arbitrary;
 use vipd::vrrp::config::Family;
 use vipd::vrrp::{
-    Announcements, Fault, Impediment, Input, Interval, Received, RouterConfig, Version, VirtualAddress,
+    Announcements, Fault, GroupInput, Impediment, Input, Interval, Received, RouterConfig, Version,
+    VirtualAddress,
 };
 use vipd_common::Timestamp;
 use vipd_common::parse::{ChecksumForm, address_digest};
@@ -141,6 +142,17 @@ pub(super) enum Piece {
     FeedLoss,
     Restored(u8),
     Failover,
+    Group(GroupPiece),
+}
+
+/// An input from a sync group.
+#[derive(Debug, Arbitrary)]
+pub(super) enum GroupPiece {
+    Priority(u8),
+    Lead,
+    Yield,
+    Wait(Span),
+    Contest(Advert),
 }
 
 #[derive(Debug, Arbitrary)]
@@ -164,10 +176,10 @@ enum AdvertInterval {
 impl Piece {
     /// Returns whether other routers can cause the input at an unlimited rate.
     pub(super) fn is_from_the_wire(&self) -> bool {
-        matches!(self, Self::FeedLoss)
+        matches!(self, Self::FeedLoss | Self::Group(GroupPiece::Contest(_)))
     }
 
-    pub(super) fn input(&self, config: &RouterConfig) -> Input {
+    pub(super) fn input(&self, now: Timestamp, config: &RouterConfig) -> Input {
         match self {
             Self::PrimaryAddress(last) => Input::PrimaryAddress(primary(config, *last)),
             Self::Impede(which) => Input::Impede(FAULTS[usize::from(*which) % FAULTS.len()]),
@@ -176,6 +188,14 @@ impl Piece {
             Self::Shutdown => Input::Shutdown,
             Self::Failover => Input::Failover,
             Self::FeedLoss => Input::FeedLoss,
+            Self::Group(piece) => Input::Group(match piece {
+                GroupPiece::Priority(priority) => GroupInput::Priority((*priority).max(1)),
+                GroupPiece::Lead => GroupInput::Lead,
+                GroupPiece::Yield => GroupInput::Yield,
+                // Always later.
+                GroupPiece::Wait(span) => GroupInput::Wait(now + span.nanos().max(1)),
+                GroupPiece::Contest(advert) => GroupInput::Contest(advert.received(now, config)),
+            }),
             Self::Restored(which) => {
                 let other = VirtualAddress { address: address(config.family, 1), prefix: 9 };
                 let found = config.all_addresses().nth(usize::from(which % 13));
