@@ -288,3 +288,53 @@ fn fifo_receives_a_line_for_each_change() {
         "{lines:?}"
     );
 }
+
+/// A sync group notifies as one; its members do so on their own only if they have commands.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn group_notifies_once_for_all_members() {
+    let lab = Lab::new(1).expect("create the lab");
+    let recorder = Recorder::new("[ -n \"$VIPD_GROUP\" ] || echo \"no group\" >&2");
+    let path = recorder.directory.path().join("fifo");
+    let text = format!(
+        "notify = {{ fifo = \"{}\" }}\n{}[[group]]\nname = \"gateway\"\nmembers = [\"VI_1\", \"VI_2\"]\n\
+         notify = {{ any = [\"{}\"] }}\n",
+        path.display(),
+        configuration(2, 150, ""),
+        recorder.path()
+    );
+    let mut agent = start(&lab, NODE, text);
+    recorder.wait_for("the command for Master", |lines| lines.iter().any(|line| line.contains("MASTER")));
+    let reader = BufReader::new(File::open(&path).expect("open the FIFO"));
+    let follower = events(&agent, true);
+    lab.cut(NODE).expect("cut the node's link");
+    recorder.wait_for("the command for Fault", |lines| lines.iter().any(|line| line.contains("FAULT")));
+    agent.stop().expect("stop the agent");
+
+    let commands = recorder.lines();
+    let from_master = commands.iter().position(|line| line.contains("MASTER")).expect("a master");
+    // As with keepalived, a group has no priority.
+    let expected = [
+        "GROUP gateway MASTER 0 /  master backup master-timeout",
+        "GROUP gateway FAULT 0 /  fault master interface-down",
+        "GROUP gateway STOP 0 /  stop fault shutdown",
+    ];
+    assert_eq!(commands[from_master..], expected, "the command runs once a state");
+    let lines: Vec<_> = reader.lines().map(|line| line.expect("a line")).collect();
+    let of_group: Vec<_> = lines.iter().filter(|line| line.starts_with("GROUP")).collect();
+    assert!(
+        of_group.ends_with(&[
+            &"GROUP \"gateway\" MASTER 0".to_owned(),
+            &"GROUP \"gateway\" FAULT 0".to_owned(),
+            &"GROUP \"gateway\" STOP 0".to_owned()
+        ]),
+        "{lines:?}"
+    );
+    for instance in ["VI_1", "VI_2"] {
+        assert!(lines.contains(&format!("INSTANCE \"{instance}\" FAULT 150")), "{lines:?}");
+    }
+    let received = read_all(follower);
+    let of_group = received.iter().filter(|event| event.text("event") == "group-state-changed");
+    let to: Vec<_> = of_group.map(|event| (event.text("group"), event.text("to"))).collect();
+    assert!(to.contains(&("gateway", "master")) && to.contains(&("gateway", "fault")), "{to:?}");
+}

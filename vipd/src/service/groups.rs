@@ -14,7 +14,7 @@ pub(super) struct GroupChange {
     pub(super) from: State,
     /// The new state.
     pub(super) to: State,
-    /// Reason for the change of the member that completed it.
+    /// Reason for the change of the member that the others have followed.
     pub(super) reason: Reason,
 }
 
@@ -26,6 +26,8 @@ pub(super) struct GroupStates {
     instances: BTreeMap<String, State>,
     /// The last states of the groups.
     last: BTreeMap<String, State>,
+    /// By group, why a member has changed since the group last did, other than because of the group.
+    causes: BTreeMap<String, Reason>,
 }
 
 impl GroupStates {
@@ -47,6 +49,7 @@ impl GroupStates {
         });
         let gone = gone.collect();
         self.last = last.into_iter().filter(|(name, _)| !is_gone(name)).collect();
+        self.causes.retain(|name, _| !is_gone(name));
         gone
     }
 
@@ -60,6 +63,9 @@ impl GroupStates {
     pub(super) fn changed(&mut self, instance: &str, to: State, reason: Reason) -> Option<GroupChange> {
         self.instances.insert(instance.to_owned(), to);
         let group = Arc::clone(self.of(instance)?);
+        if reason != Reason::Group {
+            self.causes.insert(group.name.clone(), reason);
+        }
         let state = |name: &String| self.instances.get(name).copied().unwrap_or(State::Initialize);
         let members = group.members.iter().map(state);
         let to = group_state(members.clone())?;
@@ -68,7 +74,10 @@ impl GroupStates {
         }
         let from = self.last.insert(group.name.clone(), to).unwrap_or(State::Initialize);
         let same = std::mem::discriminant(&from) == std::mem::discriminant(&to);
-        (!same).then(|| GroupChange { name: group.name.clone(), from, to, reason })
+        (!same).then(|| {
+            let reason = self.causes.remove(&group.name).unwrap_or(reason);
+            GroupChange { name: group.name.clone(), from, to, reason }
+        })
     }
 }
 
@@ -94,27 +103,28 @@ mod tests {
         states.replace(&[Arc::new(group)]);
         let mut changes = Vec::new();
         let down = State::Fault(Fault::InterfaceDown);
-        for (instance, to) in [
-            ("a", State::Backup),
-            ("other", State::Master),
-            ("b", State::Backup),
-            ("a", State::Master),
-            ("b", State::Master),
-            ("b", down),
-            ("a", State::Fault(Fault::Group)),
-            ("b", State::Backup),
-            ("a", State::Backup),
-            ("a", State::Initialize),
-            ("b", State::Initialize),
+        for (instance, to, reason) in [
+            ("a", State::Backup, Reason::Startup),
+            ("other", State::Master, Reason::MasterTimeout),
+            ("b", State::Backup, Reason::Startup),
+            ("a", State::Master, Reason::MasterTimeout),
+            ("b", State::Master, Reason::Group),
+            ("b", down, Reason::Fault(Fault::InterfaceDown)),
+            ("a", State::Fault(Fault::Group), Reason::Group),
+            ("b", State::Backup, Reason::InterfaceUp),
+            ("a", State::Backup, Reason::Group),
+            ("a", State::Initialize, Reason::Shutdown),
+            ("b", State::Initialize, Reason::Shutdown),
         ] {
-            changes.extend(states.changed(instance, to, Reason::Group).map(|change| (instance, change.to)));
+            let change = states.changed(instance, to, reason);
+            changes.extend(change.map(|change| (instance, change.to, change.reason)));
         }
         let expected = [
-            ("b", State::Backup),
-            ("b", State::Master),
-            ("b", down),
-            ("a", State::Backup),
-            ("b", State::Initialize),
+            ("b", State::Backup, Reason::Startup),
+            ("b", State::Master, Reason::MasterTimeout),
+            ("b", down, Reason::Fault(Fault::InterfaceDown)),
+            ("a", State::Backup, Reason::InterfaceUp),
+            ("b", State::Initialize, Reason::Shutdown),
         ];
         assert_eq!(changes, expected);
     }
