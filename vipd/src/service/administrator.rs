@@ -145,8 +145,7 @@ impl Administrator {
         (administrator, sender)
     }
 
-    /// Restores the drained state of a previous run, and impedes the instances whose tracked objects are
-    /// not known yet. Call before the engine starts.
+    /// Restores the drained state of a previous run, and begins to track objects. Call before the engine starts.
     pub(super) fn prepare(&mut self) {
         for running in self.running.values() {
             self.tracker.add(running.id, &running.settings);
@@ -438,3 +437,6 @@ fn unknown(name: &str) -> String {
 fn input(router: RouterId, input: Input) -> Command {
     Command::Input { router, input }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,9 @@ use crate::xdp::Row;
 
 /// Interval at which the counters of discarded adverts are read for the log.
 const DISCARD_CHECK: Duration = Duration::from_secs(5);
+/// Maximum time that the engine's start waits for the first readings of tracked objects. They usually take
+/// milliseconds.
+const FIRST_READINGS: Duration = Duration::from_secs(1);
 /// Maximum time to wait for the worker at shutdown; it may be waiting for a slow driver.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -103,6 +106,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
             ));
             let worker = Worker::start(work, self.engine.clone(), fatal)?;
             self.tracker.start();
+            self.events.objects(self.readings.settle(&self.tracker, FIRST_READINGS).await);
             start_engine()?;
             let result = self.serve(runtime_dir, &mut signals, &worker, &mut failed, &mut from_engine).await;
             server.abort();

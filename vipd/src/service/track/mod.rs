@@ -103,6 +103,8 @@ struct Tracker {
     routes: Option<AbortHandle>,
     /// Delay before the first run of the next script, in nanoseconds.
     delay: u64,
+    /// Whether the engine is told nothing yet, because objects have not been read for the first time.
+    is_held: bool,
 }
 
 /// The tracker, shared by the parts of the service that run on the control thread.
@@ -125,6 +127,7 @@ impl SharedTracker {
             interfaces: None,
             routes: None,
             delay: 0,
+            is_held: false,
         };
         (Self(Arc::new(Mutex::new(tracker))), Readings(received))
     }
@@ -139,11 +142,13 @@ impl SharedTracker {
     }
 
     /// Begins to track the objects of an instance that has not started yet. Call [`start`](Self::start)
-    /// afterwards.
+    /// and [`settle`](Readings::settle) afterwards, and before the engine starts.
     pub(super) fn add(&self, router: RouterId, settings: &Instance) {
         let base = settings.router.priority;
         let known = Known { is_fault: Some(false), priority: Some(base) };
-        self.lock().set(router, settings, base, known, false);
+        let mut tracker = self.lock();
+        tracker.is_held = true;
+        tracker.set(router, settings, base, known, false);
     }
 
     /// Tracks what the new settings of a running instance say. Call [`start`](Self::start) afterwards.
@@ -194,6 +199,21 @@ impl SharedTracker {
 }
 
 impl Readings {
+    /// Waits until all objects have been read for the first time, but at most `limit`, and then tells the
+    /// engine the result. Otherwise, each start would put instances into Fault for a moment. Returns the
+    /// changes so far.
+    pub(super) async fn settle(&mut self, tracker: &SharedTracker, limit: Duration) -> Vec<ObjectChange> {
+        let deadline = tokio::time::Instant::now() + limit;
+        let mut changes = Vec::new();
+        while tracker.lock().objects.values().any(|object| object.reading.is_none())
+            && let Ok(Some(update)) = tokio::time::timeout_at(deadline, self.0.recv()).await
+        {
+            changes.extend(tracker.apply(update));
+        }
+        tracker.lock().release();
+        changes
+    }
+
     /// Waits for the next update and applies it. Waits forever if nothing is tracked. Safe to cancel.
     pub(super) async fn next(&mut self, tracker: &SharedTracker) -> Vec<ObjectChange> {
         match self.0.recv().await {
@@ -275,7 +295,7 @@ impl Tracker {
 
     /// Tells the engine what has changed for an instance.
     fn tell(&mut self, instance: &str) {
-        let Some(tracking) = self.instances.get(instance) else { return };
+        let Some(tracking) = self.instances.get(instance).filter(|_| !self.is_held) else { return };
         let (router, effect) = (tracking.router, self.effect(tracking));
         let priority = priority::effective(tracking.base, [effect.sum]);
         let Known { is_fault, priority: told } = tracking.engine;
@@ -295,6 +315,15 @@ impl Tracker {
         }
         if let Some(tracking) = self.instances.get_mut(instance) {
             tracking.engine = Known { is_fault: Some(effect.is_fault), priority: Some(priority) };
+        }
+    }
+
+    /// Tells the engine the states of all objects.
+    fn release(&mut self) {
+        self.is_held = false;
+        let instances: Vec<String> = self.instances.keys().cloned().collect();
+        for instance in instances {
+            self.tell(&instance);
         }
     }
 

@@ -165,3 +165,28 @@ fn check_with_new_settings_keeps_its_state_until_it_has_run() {
     assert_eq!(inputs(&commands), [Input::Priority(40)]);
     assert_eq!(tracker.report("VI_1").0[0].state, "down");
 }
+
+/// A start must not put instances into Fault until their objects have been read.
+#[test]
+fn engine_is_told_nothing_until_all_objects_have_been_read() {
+    let (engine, commands) = Handle::without_engine().expect("a handle");
+    let (tracker, mut readings) = SharedTracker::new(engine);
+    let settings = instance("{ script = \"web\", weight = -60 }, { interface = \"eth2\" }");
+    tracker.add(RouterId::new(3, 1), &settings);
+    let [web, eth2] = ["script web", "interface eth2"].map(|name| id(&tracker.lock(), name));
+    let updates = tracker.lock().updates.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(async {
+        for (object, reading) in [(web, Reading::Down), (eth2, Reading::Up)] {
+            updates.send(Update { object, reading, detail: None }).await.expect("room");
+        }
+        assert_eq!(inputs(&commands), []);
+        let changes = readings.settle(&tracker, Duration::from_secs(3600)).await;
+        assert_eq!(changes.len(), 2);
+    });
+    assert_eq!(inputs(&commands), [Input::Priority(40)]);
+    // Objects that cannot be read in time count as failed.
+    tracker.add(RouterId::new(3, 1), &instance("{ interface = \"eth3\" }"));
+    runtime.block_on(readings.settle(&tracker, Duration::ZERO));
+    assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
+}
