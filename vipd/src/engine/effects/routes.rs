@@ -18,6 +18,7 @@ mod thread;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::ops::Bound;
 
 use vipd_common::Timestamp;
 
@@ -46,6 +47,8 @@ pub(crate) struct Routing {
     retries: Retries<Wanted>,
     /// When to check all entries.
     verify_at: Option<Timestamp>,
+    /// Where the check of all entries continues; `None` if none is in progress.
+    unverified: Option<Bound<Wanted>>,
     /// Makes additions and checks. Without it, the engine makes them itself.
     thread: Option<RouteThread>,
     /// The changes that the thread is making.
@@ -166,7 +169,24 @@ impl Routing {
 
     /// Checks all entries.
     pub(crate) fn verify_all(&mut self) {
-        self.additions.extend(self.held.values().flatten());
+        self.unverified = Some(Bound::Unbounded);
+    }
+
+    /// Returns the next entry to add or check.
+    fn next_addition(&mut self) -> Option<Wanted> {
+        if let Some(wanted) = self.additions.pop_first() {
+            return Some(wanted);
+        }
+        // Entries that were refused have a retry of their own.
+        let mut rest = self.entries.range((self.unverified?, Bound::Unbounded));
+        let is_checked = |entry: &Entry| entry.added.is_some() && !entry.holders.is_empty();
+        let found = rest.find(|(_, entry)| is_checked(entry)).map(|(wanted, _)| *wanted);
+        self.unverified = found.map(Bound::Excluded);
+        found
+    }
+
+    fn has_additions(&self) -> bool {
+        !self.additions.is_empty() || self.unverified.is_some()
     }
 
     /// Checks an entry about whose removal the kernel has sent a notification, which vipd may have caused
@@ -224,7 +244,7 @@ impl Routing {
     /// Returns whether there are changes that can be made immediately. The thread wakes the engine when
     /// others can be made.
     pub(super) fn is_busy(&self) -> bool {
-        !self.removals.is_empty() || (!self.additions.is_empty() && self.in_flight.is_none())
+        !self.removals.is_empty() || (self.has_additions() && self.in_flight.is_none())
     }
 
     /// Returns when the next retry or check is due.

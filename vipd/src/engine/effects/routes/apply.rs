@@ -91,13 +91,13 @@ impl Effects {
         topology: &mut Topology,
         reports: &mut Reports,
     ) {
-        if self.routing.additions.is_empty() || self.routing.in_flight.is_some() {
+        if !self.routing.has_additions() || self.routing.in_flight.is_some() {
             return;
         }
         let (mut changes, mut subjects) = (Vec::new(), Vec::new());
         // An entry may need two requests.
         while changes.len() + 1 < max
-            && let Some(wanted) = self.routing.additions.pop_first()
+            && let Some(wanted) = self.routing.next_addition()
         {
             let Some(entry) = self.routing.entries.get(&wanted) else { continue };
             let Some(resolved) = wanted.resolve(&topology.links) else {

@@ -21,7 +21,7 @@ fn router(number: u32) -> RouterId {
 
 /// Records that all queued entries were added, and returns them in their order.
 fn add_all(routing: &mut Routing) -> Vec<Wanted> {
-    let added: Vec<_> = std::iter::from_fn(|| routing.additions.pop_first()).collect();
+    let added: Vec<_> = std::iter::from_fn(|| routing.next_addition()).collect();
     for wanted in &added {
         routing.entries.get_mut(wanted).expect("an entry").added = Some(wanted.entry);
     }
