@@ -35,7 +35,10 @@ pub(super) fn reason(errno: i32) -> String {
         }
         libc::ENODEV => "its interface does not exist".to_owned(),
         libc::ENETDOWN => "its interface is down".to_owned(),
-        libc::ENETUNREACH => "its next hop is not reachable through a connected network".to_owned(),
+        libc::EINVAL => "the kernel rejects it; the log has the explanation".to_owned(),
+        libc::ENETUNREACH | libc::EHOSTUNREACH => {
+            "its next hop is not reachable through a connected network".to_owned()
+        }
         errno => io::Error::from_raw_os_error(errno).to_string(),
     }
 }
