@@ -22,14 +22,17 @@ pub(super) fn entry(settings: &Instance, position: usize) -> Option<&dyn fmt::Di
 pub(super) fn missing(settings: &Instance, (position, errno): (usize, Option<i32>)) -> Option<String> {
     let entry = entry(settings, position)?;
     Some(match errno {
-        Some(errno) => format!("{entry}: {}", reason(errno)),
+        Some(errno) => format!("{entry}: {}", reason(settings, position, errno)),
         None => format!("{entry}: being added"),
     })
 }
 
-/// Describes an error number from an attempt to add a route or rule.
-pub(super) fn reason(errno: i32) -> String {
+/// Describes an error number from an attempt to add the route or rule at a position.
+pub(super) fn reason(settings: &Instance, position: usize, errno: i32) -> String {
     match errno {
+        libc::EEXIST if position >= settings.routes.len() => {
+            "another vipd in this network namespace has added it".to_owned()
+        }
         libc::EEXIST => {
             "the table has another route with this destination and metric, which is left alone".to_owned()
         }

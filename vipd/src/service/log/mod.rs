@@ -163,7 +163,7 @@ impl Log {
             Report::RoutingRefused { settings, position, errno, explanation } => {
                 let (instance, explanation) = (settings.name.as_str(), explanation.as_deref());
                 let Some(entry) = routing::entry(&settings, position) else { return };
-                let reason = routing::reason(errno);
+                let reason = routing::reason(&settings, position, errno);
                 tracing::error!(
                     instance,
                     explanation,
