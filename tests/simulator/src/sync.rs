@@ -9,7 +9,7 @@
 //!
 //! These invariants are checked:
 //!
-//! 1. After each input and what follows from it, all members of a node are masters or none is.
+//! 1. After each input and its consequences, all members of a node are masters or none is.
 //! 2. Once the cuts no longer change, the number of transitions is bounded: there are none after the
 //!    settling time.
 //! 3. Once all segments are connected and no node is drained, one node is master on all segments.
@@ -80,7 +80,7 @@ struct World {
     outcome: Outcome,
 }
 
-/// What the nodes of a world have in common.
+/// The nodes of a world that have the sync group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nodes {
     /// All nodes have the sync group.
@@ -357,7 +357,7 @@ impl World {
         self.input(to, segment, Input::Advert(advert));
     }
 
-    /// Passes an input to a member, and to the other members what follows from it.
+    /// Passes an input to a member, and its consequences to the other members.
     fn input(&mut self, node: usize, segment: usize, input: Input) {
         if !self.nodes[node].is_up {
             return;

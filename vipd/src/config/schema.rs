@@ -316,7 +316,7 @@ schema! {
         NOTIFY_MASTER "master", ARGV, "none", "[\"/etc/vipd/notify\", \"master\"]", "runs on the transition to Master", "`notify_master`";
         NOTIFY_BACKUP "backup", ARGV, "none", "[\"/etc/vipd/notify\", \"backup\"]", "runs on the transition to Backup", "`notify_backup`";
         NOTIFY_FAULT "fault", ARGV, "none", "[\"/etc/vipd/notify\", \"fault\"]", "runs on the transition to Fault", "`notify_fault`";
-        NOTIFY_STOP "stop", ARGV, "none", "[\"/etc/vipd/notify\", \"stop\"]", "runs when the instance has stopped: at the end of the agent, or when a reload removes it", "`notify_stop`";
+        NOTIFY_STOP "stop", ARGV, "none", "[\"/etc/vipd/notify\", \"stop\"]", "runs when the instance has stopped: when the agent shuts down, or when a reload removes it", "`notify_stop`";
         NOTIFY_ANY "any", ARGV, "none", "[\"/etc/vipd/notify\"]", "runs after each of the others, with keepalived's arguments appended", "`notify`";
         NOTIFY_USER "user", USER, "the agent's user", "\"nobody\"", "user that the commands run as", "`script_user`";
         NOTIFY_TIMEOUT "timeout", Kind::Duration(SECOND / 10, 3600 * SECOND), "`\"10s\"`", "\"10s\"",

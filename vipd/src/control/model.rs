@@ -29,7 +29,7 @@ pub enum State {
 pub struct ChangeReport {
     /// What has changed, one human-readable line for each change.
     pub changes: Vec<String>,
-    /// What the user should know in addition, one human-readable line each.
+    /// Warnings for the user, one human-readable line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }

@@ -121,7 +121,7 @@ impl Engine {
         }
     }
 
-    /// Passes on to the other members what follows from the changes of members.
+    /// Passes the consequences of changed members to the other members.
     pub(super) fn follow_up(&mut self, now: Timestamp) {
         while let Some(changed) = self.changed.last().copied() {
             let position = self.topology.routers.get(changed).and_then(|instance| instance.group);
@@ -182,7 +182,7 @@ impl Engine {
         }
     }
 
-    /// Replaces all groups, and passes what follows to the routers.
+    /// Replaces all groups, and passes the consequences to the routers.
     pub(super) fn regroup(&mut self, now: Timestamp, groups: &[Arc<operate::Group>]) {
         for router in self.topology.set_groups(groups) {
             let is_member = self.topology.routers.get(router).is_some_and(|one| one.group.is_some());

@@ -97,7 +97,7 @@ fn rule(rule: &operate::Rule) -> Rule {
     }
 }
 
-/// Returns whether a route or rule that vipd may have left behind is configured. The interface of a route
+/// Returns whether a possibly stale route or rule is configured. The interface of a route
 /// is not compared, because it may have another index now.
 pub(crate) fn is_configured(found: &RoutingEntry, instances: &[&config::Instance]) -> bool {
     let routes = instances.iter().flat_map(|one| &one.routes).map(|one| RoutingEntry::Route(route(one)));

@@ -29,7 +29,7 @@ pub enum Change {
     /// vipd's mark.
     AddEntry(RoutingEntry),
     /// Adds an IPv4 route behind others with the same destination and metric. Fails with `EEXIST` only if
-    /// exactly this route is present, with vipd's mark. IPv6 would combine the routes to a multipath route.
+    /// exactly this route is present, with vipd's mark. IPv6 would combine the routes into a multipath route.
     AppendRoute(Route),
     /// Removes a route or a policy rule with vipd's mark. Succeeds if it does not exist.
     RemoveEntry(RoutingEntry),

@@ -13,8 +13,8 @@ const MAX_LINKS: usize = 40;
 /// Returns why a command must not be run, as the end of a sentence that starts with its path; `None` if
 /// it may be.
 ///
-/// The agent runs commands with its own privileges. Whoever can replace the file, or a directory on its
-/// path, would have them as well.
+/// The agent runs commands with its own privileges. A user who can replace the file, or a directory on
+/// its path, would gain them as well.
 pub(crate) fn defect(path: &Path) -> Option<String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -52,7 +52,8 @@ pub(crate) fn defect(path: &Path) -> Option<String> {
 }
 
 /// Returns everything that the kernel passes on its way to a file: directories, symbolic links, the
-/// directories that these lead through, and the file. Whoever can change one of them decides what is run.
+/// directories that these lead through, and the file. A user who can change one of
+/// them controls which program runs.
 fn parts(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut parts = vec![PathBuf::from("/")];
     let mut at = PathBuf::from("/");

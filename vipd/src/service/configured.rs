@@ -12,7 +12,7 @@ use crate::netlink::Requests;
 pub(super) struct Configured(Arc<Mutex<Vec<Arc<Instance>>>>);
 
 impl Configured {
-    /// Adds instances before the engine is told about them.
+    /// Adds instances before they are sent to the engine.
     pub(super) fn add(&self, instances: &[Arc<Instance>]) {
         self.lock().extend_from_slice(instances);
     }

@@ -31,7 +31,7 @@ impl Differences {
 
     /// Adds the differences in what identifies the virtual router and in how it communicates.
     fn identity(&mut self, from: &Instance, to: &Instance) {
-        // All fields are listed, so that a new one cannot be forgotten. Names are equal.
+        // All fields are listed, so that a new one cannot be forgotten. The names are known to be equal.
         let Instance {
             name: _,
             interface,

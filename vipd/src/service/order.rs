@@ -1,4 +1,4 @@
-//! Requested changes, and what becomes of them.
+//! Requested changes and their results.
 
 use tokio::sync::{mpsc, oneshot};
 

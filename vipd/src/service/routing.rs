@@ -46,7 +46,7 @@ pub(super) fn reason(settings: &Instance, position: usize, errno: i32) -> String
     }
 }
 
-/// Removes the routes and rules that a killed agent has left behind. If another agent runs in the network
+/// Removes stale routes and rules of a killed agent. If another agent runs in the network
 /// namespace, only those that are configured for instances whose interface is not in `refused`.
 pub(super) fn remove_stale(config: &Config, refused: &BTreeSet<&str>) -> io::Result<Vec<RoutingEntry>> {
     let free = config.instances.iter().filter(|instance| !refused.contains(instance.interface.as_str()));

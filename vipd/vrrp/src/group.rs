@@ -30,8 +30,8 @@ pub fn order(config: &RouterConfig) -> (u8, u8, Option<core::net::IpAddr>) {
     (config.vrid, config.family.number(), config.virtual_addresses.first().map(|vip| vip.address))
 }
 
-/// What follows for the members of a group after one has changed: the same input for each member that
-/// needs it. A group is looked at once a step, whatever its size.
+/// The consequence of a member's change for the other members of its group: the same input for each
+/// member that needs it. A group is scanned once per step, whatever its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step<K> {
     kind: Kind<K>,
@@ -81,7 +81,7 @@ impl<K: Copy + PartialEq> Step<K> {
     }
 }
 
-/// Returns what follows from a change of `changed`: its state, its impediments, its priority, or its
+/// Returns the consequence of a change of `changed`: its state, its impediments, its priority, or its
 /// membership. Call it again after the inputs of a step, until it returns `None`; a member whose state
 /// has changed meanwhile is then the changed one.
 #[expect(

@@ -100,7 +100,7 @@ struct Given {
 }
 
 impl Given {
-    /// Returns what is wrong with the keys together.
+    /// Returns the invalid combinations of keys.
     fn contradictions(&self) -> Vec<Rejection> {
         let Self { at, to: (network, length), via, dev, source, scope, kind, onlink, .. } = self;
         let mut found = Vec::new();

@@ -5,7 +5,7 @@
 //!
 //! The kernel removes IPv4 routes without a notification when their interface goes down. An entry is
 //! therefore checked after events that may have removed it, and every [`VERIFY_AFTER`], by adding it again:
-//! the kernel answers `EEXIST` if it is present. A dump would have to pass over the whole table, which may
+//! the kernel answers `EEXIST` if it is present. A dump would have to walk the whole table, which may
 //! contain a million routes of a routing daemon. `EEXIST` may also be about a route by which another tool
 //! has replaced vipd's. For IPv4, a second request that appends the route tells the two apart.
 //!
@@ -154,7 +154,7 @@ impl Routing {
     }
 
     /// Checks the entries of a router after a VIP was missing. The kernel removes IPv4 routes along with
-    /// their source address, and the source address from IPv6 routes, which are therefore added anew.
+    /// their source address, and the source address from IPv6 routes, which are therefore added again.
     pub(crate) fn vip_restored(&mut self, router: RouterId, vip: IpAddr) {
         for wanted in self.held.get(&router).into_iter().flatten() {
             if let Some(Entry { added: Some(RoutingEntry::Route(added)), .. }) = self.entries.get_mut(wanted)

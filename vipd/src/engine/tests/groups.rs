@@ -79,7 +79,7 @@ fn members_share_mastership_faults_and_priority_until_the_group_is_removed() -> 
     })
 }
 
-/// The member on the other interface hears no master, and would lead this one, whose BPF program may be
+/// The member on the other interface receives no adverts, and would lead this one, whose BPF program may be
 /// detached.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]

@@ -1,4 +1,4 @@
-//! Tracked objects: their checks, and what these mean for the priority and faults of routers.
+//! Tracked objects: their checks, and their effect on the priority and faults of routers.
 //!
 //! ```text
 //!  script ─────┐
@@ -61,7 +61,7 @@ struct Object {
     task: Option<AbortHandle>,
 }
 
-/// What an instance tracks, and what the engine has been told about it.
+/// The objects that an instance tracks, and the values last sent to the engine.
 struct Tracking {
     router: RouterId,
     /// Configured priority, or that of an administrator.
@@ -73,7 +73,7 @@ struct Tracking {
     engine: Known,
 }
 
-/// What the engine has been told about an instance; `None` if it may have been told something else since.
+/// Values last sent to the engine for an instance; `None` if another value may have been sent since.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     is_fault: Option<bool>,
@@ -103,7 +103,7 @@ struct Tracker {
     routes: Option<AbortHandle>,
     /// Delay before the first run of the next script, in nanoseconds.
     delay: u64,
-    /// Whether the engine is told nothing yet, because objects have not been read for the first time.
+    /// Whether updates to the engine are held back, because objects have not been read for the first time.
     is_held: bool,
 }
 
@@ -136,7 +136,8 @@ impl SharedTracker {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether a router must start in Fault, and its priority, if it tracks what `settings` says.
+    /// Returns whether a router that tracks the objects in `settings` must start in Fault, and its
+    /// priority.
     pub(super) fn preview(&self, settings: &Instance, base: u8) -> (bool, u8) {
         self.lock().preview(settings, base)
     }
@@ -151,7 +152,7 @@ impl SharedTracker {
         tracker.set(router, settings, base, known, false);
     }
 
-    /// Tracks what the new settings of a running instance say. Call [`start`](Self::start) afterwards.
+    /// Tracks the objects in the new settings of a running instance. Call [`start`](Self::start) afterwards.
     pub(super) fn change(&self, router: RouterId, settings: &Instance, base: u8) {
         self.lock().change(router, settings, base);
     }
@@ -243,7 +244,7 @@ impl Tracker {
         (effect.is_fault, priority::effective(base, [effect.sum]))
     }
 
-    /// Tracks what an instance is configured to track.
+    /// Tracks the configured objects of an instance.
     fn set(&mut self, router: RouterId, settings: &Instance, base: u8, engine: Known, assumes_up: bool) {
         let object =
             |track: &Track| (self.object(Source::of(&track.object, settings.router.family)), track.weight);
@@ -293,7 +294,7 @@ impl Tracker {
         id
     }
 
-    /// Tells the engine what has changed for an instance.
+    /// Sends the changes for an instance to the engine.
     fn tell(&mut self, instance: &str) {
         let Some(tracking) = self.instances.get(instance).filter(|_| !self.is_held) else { return };
         let (router, effect) = (tracking.router, self.effect(tracking));
@@ -318,7 +319,7 @@ impl Tracker {
         }
     }
 
-    /// Tells the engine the states of all objects.
+    /// Sends the states of all objects to the engine.
     fn release(&mut self) {
         self.is_held = false;
         let instances: Vec<String> = self.instances.keys().cloned().collect();

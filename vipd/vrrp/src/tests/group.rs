@@ -1,4 +1,4 @@
-//! Sync groups: what follows for the other members.
+//! Sync groups: the effect of one member's change on the others.
 
 use super::*;
 use crate::{GroupInput, Reason, group};
@@ -38,7 +38,7 @@ impl Pair {
         [self.members[0].state(), self.members[1].state()]
     }
 
-    /// Passes an input to a member, and to both what follows. Returns the actions of both.
+    /// Passes an input to a member, and the consequences to both. Returns the actions of both.
     fn input(&mut self, member: usize, input: Input) -> [Vec<Action>; 2] {
         let (actions, _) = apply(&mut self.members, self.now, member, input);
         actions.try_into().expect("a pair")
@@ -58,7 +58,7 @@ impl Pair {
     }
 }
 
-/// Passes an input to a member, and to all what follows. Returns the actions of each, and the number of
+/// Passes an input to a member, and the consequences to all. Returns the actions of each, and the number of
 /// steps.
 fn apply(members: &mut [Router], now: Timestamp, member: usize, input: Input) -> (Vec<Vec<Action>>, usize) {
     let input = if group::is_adjustable(now, &members[member], &input) {
