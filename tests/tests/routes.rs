@@ -328,7 +328,7 @@ fn shared_route_is_removed_with_its_last_holder() {
 }
 
 #[test]
-fn invalid_routes_are_problems_of_check() {
+fn check_reports_invalid_routes() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("vipd.toml");
     let check = |routes: &str| {

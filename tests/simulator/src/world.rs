@@ -132,7 +132,7 @@ impl World {
         self.watch();
     }
 
-    /// Gives the records in the ring to the routers, then reports lost records.
+    /// Passes the records in the ring to the routers, then reports lost records.
     pub(crate) fn drain_ring(&mut self, host: usize) {
         for Record { member, advert: mut received, before } in std::mem::take(&mut self.hosts[host].ring) {
             self.catch_up(member, before);

@@ -9,8 +9,8 @@ use super::section::instance::Draft;
 use super::settings::Transport;
 use crate::vrrp::config::{Family, PRIORITY_OWNER};
 
-/// What a configuration is checked against. Apart from those of routes, interfaces that do not exist cause
-/// no warnings.
+/// The properties of this machine that a configuration is checked against. Apart from those of routes,
+/// interfaces that do not exist cause no warnings.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
     /// The interfaces by name.

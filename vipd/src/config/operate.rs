@@ -18,7 +18,7 @@ pub struct Notify {
     pub backup: Option<Vec<String>>,
     /// Runs on the transition to Fault.
     pub fault: Option<Vec<String>>,
-    /// Runs before the agent stops or removes the instance.
+    /// Runs when the instance has stopped, at shutdown or in a reload that removes it.
     pub stop: Option<Vec<String>>,
     /// Runs on every transition, after the command for the state.
     pub any: Option<Vec<String>>,

@@ -299,7 +299,7 @@ schema! {
         TRACK_PROCESS "process", Kind::Other("the name of a `[[process]]`"), "none", "\"haproxy\"", "", "`track_process`";
         TRACK_FILE "file", Kind::Other("the name of a `[[file]]`"), "none", "\"manual\"", "", "`track_file`";
         TRACK_ROUTE "route", Kind::Other("\"default\" or a network with its prefix length"), "none", "\"default\"",
-            "up while the main table has this route; `\"default\"` is that of the instance's family", "";
+            "up while the main table has this route with a usable next hop; `\"default\"` is that of the instance's family", "";
         WEIGHT "weight", Kind::Other("an integer from -253 to 253"), "a fault if it is down; `1` for a file", "-20",
             "a negative weight is added to the priority while the object is down, a positive one while it is up; a file's number is multiplied by it", "`weight`";
     }

@@ -1,4 +1,4 @@
-//! Objects whose health moves an instance's effective priority or puts it into Fault.
+//! Objects whose state changes an instance's effective priority or puts it into Fault.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ pub enum Tracked {
     Process(Arc<Process>),
     /// A file with a number.
     File(Arc<TrackedFile>),
-    /// A route in the main table. It is up while the table contains it.
+    /// A route in the main table. It is up while the table contains it with a usable next hop.
     Route(TrackedRoute),
 }
 

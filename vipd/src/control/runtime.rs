@@ -159,7 +159,7 @@ impl RuntimeDir {
         if access.has(&rules) {
             return Ok(());
         }
-        // Never with the open mode and without the groups: without these, the mode decides.
+        // The mode must never be open without the groups, because then only the mode restricts access.
         let is_by_group = rules != Rules::default();
         if is_by_group {
             access.replace(rules.clone());

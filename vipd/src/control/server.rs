@@ -24,8 +24,8 @@ use super::stream::{Subscription, stream_events};
 
 /// Maximum number of simultaneous clients. Further clients receive an error and are disconnected.
 pub const MAX_CLIENTS: usize = 64;
-/// The last clients must be allowed to change the agent, so that others, who may follow events for as long as
-/// they like, cannot keep administrators out.
+/// Slots reserved for clients that may change the agent. Other clients may follow events for as long as
+/// they like, and could otherwise keep administrators out.
 const RESERVED: usize = 8;
 /// How long a client may take to send its next request.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -121,7 +121,7 @@ fn admit(stream: &UnixStream, access: &Access, clients: usize) -> Result<Credent
     Ok(peer)
 }
 
-/// Returns the number of clients from which on a client with this right is rejected.
+/// Returns the number of connected clients at which a further one with this right is rejected.
 fn limit(right: Right) -> usize {
     if right < Right::Change { MAX_CLIENTS - RESERVED } else { MAX_CLIENTS }
 }

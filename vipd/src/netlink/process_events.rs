@@ -1,4 +1,4 @@
-//! Events of processes, from the kernel's connector (`Documentation/driver-api/connector.rst`,
+//! Process events from the kernel's connector (`Documentation/driver-api/connector.rst`,
 //! `drivers/connector/cn_proc.c`).
 //!
 //! Only available in the initial network, PID and user namespaces, and with CAP_NET_ADMIN. An event is a
@@ -45,7 +45,7 @@ const DONE: u16 = 3;
 /// Maximum size of a datagram in bytes; an event has 76.
 const DATAGRAM: usize = 256;
 
-/// A socket that receives events of processes.
+/// A socket that receives process events.
 #[derive(Debug)]
 pub struct ProcessEvents {
     socket: Socket,
@@ -65,8 +65,8 @@ impl ProcessEvents {
     /// Opens the socket and subscribes. Until [`select`](Self::select) is called, no events are received.
     ///
     /// # Errors
-    /// `ECONNREFUSED` in another network namespace than the initial one, `ENOTSUP` if the kernel does not
-    /// reply, as in another PID namespace, or the error that it replies.
+    /// `ECONNREFUSED` outside the initial network namespace, `ENOTSUP` if the kernel does not
+    /// reply, as in another PID namespace, or the error in its reply.
     pub fn open() -> io::Result<Self> {
         let socket = Socket::new(NETLINK_CONNECTOR)?;
         socket.set_non_blocking(true)?;
@@ -153,7 +153,8 @@ impl ProcessEvents {
 
 impl Drop for ProcessEvents {
     fn drop(&mut self) {
-        // Before Linux 6.6, the kernel does not notice that the socket is closed, and goes on to build events.
+        // Before Linux 6.6, the kernel does not notice that the socket is closed, and keeps generating
+        // events.
         let _ = self.request(IGNORE, 0);
     }
 }

@@ -25,7 +25,7 @@ pub struct Route {
     pub prefix: u8,
     /// Routing table.
     pub table: u32,
-    /// Metric: lower numbers are preferred. Not 0 in IPv6, where the kernel would replace it by 1024.
+    /// Metric: lower numbers are preferred. Not 0 in IPv6, where the kernel would replace it with 1024.
     pub metric: u32,
     /// What happens to packets.
     pub kind: RouteKind,

@@ -67,7 +67,7 @@ pub enum RouteState {
     Usable,
 }
 
-/// The tracked routes in the main table, and what they depend on.
+/// The tracked routes in the main table, and their interfaces and source addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routes {
     /// States of the destinations, in their order.
@@ -95,7 +95,7 @@ impl Routes {
         }
         if destinations.iter().any(|destination| destination.address.is_ipv6()) {
             routes.dump(destinations, AddressFamily::Inet6, &mut requests)?;
-            // If a route is removed during a dump, the kernel may skip another one without a sign of it
+            // If a route is removed during a dump, the kernel may silently skip another one
             // (`fib6_dump_table` in `net/ipv6/ip6_fib.c`).
             let states = destinations.iter().zip(&routes.states);
             let mut states = states.filter(|(destination, _)| destination.address.is_ipv6());

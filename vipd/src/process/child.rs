@@ -56,7 +56,7 @@ impl Child {
     /// SIGTERM when this thread ends.
     ///
     /// If the command cannot be executed, this is reported as exit status [`exec::CANNOT_RUN`], and the last
-    /// line has the reason.
+    /// line gives the reason.
     ///
     /// # Errors
     /// Returns an error if `argv` is empty, or no process or file descriptor is available.
@@ -80,7 +80,7 @@ impl Child {
         match watch(&child) {
             Ok(exited) => Ok(Running { child, exited, output, tail: Tail::default() }),
             Err(error) => {
-                // The process is still this agent's executable, which nothing keeps from ending.
+                // The process still runs this agent's executable, so SIGKILL ends it without delay.
                 let _ = child.kill();
                 let _ = child.wait();
                 Err(error)
@@ -183,7 +183,8 @@ impl Running {
         }
     }
 
-    /// Waits until the command exits, or returns `None` after `timeout`. Then, it still runs.
+    /// Waits until the command exits, or returns `None` after `timeout`, in which case it
+    /// is still running.
     pub(crate) async fn wait(&mut self, timeout: Duration) -> Option<Outcome> {
         timeout_at(Instant::now() + timeout, self.exit()).await.ok()?;
         self.read_rest();

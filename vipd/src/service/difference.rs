@@ -1,4 +1,4 @@
-//! What differs between two configurations of an instance.
+//! Differences between two configurations of an instance.
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl Differences {
         found
     }
 
-    /// Adds the differences in what identifies the virtual router and in how it communicates.
+    /// Adds the differences in the identity and transport of the virtual router.
     fn identity(&mut self, from: &Instance, to: &Instance) {
         // All fields are listed, so that a new one cannot be forgotten. The names are known to be equal.
         let Instance {
@@ -117,13 +117,13 @@ impl Differences {
         let (former, new) = (&from.router.virtual_addresses, &to.router.virtual_addresses);
         let is_known =
             |vip: &&VirtualAddress| find(&before, **vip).is_some() && find(&after, **vip).is_some();
-        // Present before and after, but advertised in another order or no longer or newly advertised.
+        // Present before and after, but newly advertised, no longer advertised, or in a different order.
         if !former.iter().filter(is_known).eq(new.iter().filter(is_known)) {
             self.in_place.push("advertised addresses changed".to_owned());
         }
     }
 
-    /// Adds the remaining differences, which other nodes notice at most in the next advert.
+    /// Adds the remaining differences, which other nodes notice in the next advert, if at all.
     fn service(&mut self, from: &Instance, to: &Instance) {
         let in_place = &mut self.in_place;
         note_changed(in_place, "checksum", &from.checksum, &to.checksum);

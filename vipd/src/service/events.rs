@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(wall_clock(at, now, wall), SystemTime::UNIX_EPOCH + Duration::from_secs(98));
     }
 
-    /// The engine may report the fault of a router before the service has learned that it was added.
+    /// The engine may report the fault of a router before the service has recorded that it was added.
     #[test]
     fn change_of_a_router_that_is_not_known_yet_is_recorded_later() {
         let (_publisher, transitions) = crate::service::bus::bus(1);

@@ -9,8 +9,8 @@
 //! contain a million routes of a routing daemon. `EEXIST` may also be about a route by which another tool
 //! has replaced vipd's. For IPv4, a second request that appends the route tells the two apart.
 //!
-//! Checks happen at any time, and each request takes the rtnl lock, so that a thread makes them. While it
-//! changes an entry, nothing else does.
+//! Checks can happen at any time, and each request takes the rtnl lock, so a separate thread makes them.
+//! While it changes an entry, nothing else changes it.
 
 mod apply;
 mod thread;

@@ -80,8 +80,8 @@ async fn follow(
     }
 }
 
-/// Waits until the routes may have changed. Safe to cancel: a notification that was read is followed by a
-/// reading in any case.
+/// Waits until the routes may have changed. Safe to cancel: once a notification has been read, the
+/// routes are always read again.
 async fn changed(monitor: &mut AsyncFd<RouteMonitor>, routes: &Routes) -> io::Result<()> {
     loop {
         let mut ready = monitor.readable_mut().await?;

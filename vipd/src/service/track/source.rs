@@ -38,7 +38,7 @@ impl Source {
         }
     }
 
-    /// Returns whether this has the name of a check with other settings, which a reload replaces by this.
+    /// Returns whether this check replaces `former` in a reload: both have the same kind and name.
     pub(super) fn is_successor(&self, former: &Self) -> bool {
         let is_check = matches!(self, Self::Script(_) | Self::Process(_) | Self::File(_));
         is_check && (self.kind(), self.name()) == (former.kind(), former.name())
