@@ -59,7 +59,7 @@ pub(crate) struct Notice {
     pub(crate) kind: Kind,
     /// Reason for the change.
     pub(crate) reason: String,
-    /// Configured priority.
+    /// Effective priority, or the configured one if that is not known. 0 for a group.
     pub(crate) priority: u8,
 }
 

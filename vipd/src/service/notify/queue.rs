@@ -48,7 +48,7 @@ struct Subject<C> {
     notified: Option<Kind>,
     /// Changes without a notification, because a later one replaced them.
     coalesced: u64,
-    /// Whether the subject is to be forgotten after its last notification.
+    /// Whether to remove the subject after its last notification.
     is_leaving: bool,
 }
 
@@ -317,7 +317,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens: one command of a subject at a time, never more than the limit, in order, and
+        /// In any order of changes: one command of a subject at a time, never more than the limit, in order, and
         /// in the end the latest change of each subject has its notification, or was no change of state.
         #[test]
         fn latest_change_of_each_subject_has_its_notification_in_order(

@@ -200,8 +200,8 @@ impl SharedTracker {
 }
 
 impl Readings {
-    /// Waits until all objects have been read for the first time, but at most `limit`, and then tells the
-    /// engine the result. Otherwise, each start would put instances into Fault for a moment. Returns the
+    /// Waits until all objects have been read for the first time, but at most `limit`, and then sends the
+    /// result to the engine. Otherwise, each start would put instances into Fault for a moment. Returns the
     /// changes so far.
     pub(super) async fn settle(&mut self, tracker: &SharedTracker, limit: Duration) -> Vec<ObjectChange> {
         let deadline = tokio::time::Instant::now() + limit;
@@ -260,7 +260,7 @@ impl Tracker {
         self.set(router, settings, base, Known { is_fault: known, priority: None }, true);
     }
 
-    /// Returns the object with this source, or the one that a reload replaces by it.
+    /// Returns the object with this source, or the one that a reload replaces with it.
     fn find(&self, source: &Source) -> Option<(ObjectId, &Object)> {
         let is_same = |object: &Object| object.source == *source;
         let is_former = |object: &Object| source.is_successor(&object.source);
@@ -339,7 +339,7 @@ impl Tracker {
             is_used
         });
         let (mut has_new_interface, mut has_new_route) = (false, false);
-        // The states of interfaces and routes are never taken over from other objects.
+        // The states of interfaces and routes are never copied from other objects.
         let is_checked = |object: &Object| match object.source {
             Source::Interface(_) | Source::Route(..) => object.reading.is_some(),
             Source::Script(_) | Source::Process(_) | Source::File(_) => object.task.is_some(),

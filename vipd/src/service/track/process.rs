@@ -1,9 +1,9 @@
 //! Tracked processes.
 //!
 //! Their ends are reported by pidfds, and their starts by the kernel's connector ([`ProcessEvents`]), which
-//! also reports that one of them executes another program. `/proc` has the facts: it is searched first, and
-//! when an event shows that the result may have changed. Without the connector (in another network or PID
-//! namespace than the initial ones), `/proc` is searched periodically while there are too few processes, and
+//! also reports that one of them executes another program. `/proc` is authoritative: it is searched first, and
+//! when an event shows that the result may have changed. Without the connector (outside the initial network
+//! and PID namespaces), `/proc` is searched periodically while there are too few processes, and
 //! while it shows processes of another PID namespace, which have no pidfd here.
 
 use std::collections::HashSet;
@@ -161,7 +161,7 @@ impl Events {
         }
     }
 
-    /// Waits until a process has become one of the program, or one of the known ones may no longer be, or events
+    /// Waits until a process has become one of the program, or one of the known ones may no longer be one, or events
     /// were lost. Waits forever without the connector. Safe to cancel: a search follows in any case.
     async fn changed(&mut self, matches: &ProcessMatch, known: &HashSet<Pid>) {
         let Some(events) = &mut self.0 else { return std::future::pending().await };

@@ -1,4 +1,4 @@
-//! What is checked.
+//! Sources of checks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::config::track::{Process, Script, Tracked, TrackedFile, TrackedRoute};
 use crate::netlink::Destination;
 use crate::vrrp::config::Family;
 
-/// What is checked. Two instances that track the same share its check.
+/// An object to check. Instances that track the same object share one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Interface(String),

@@ -1,4 +1,4 @@
-//! What the readings of tracked objects mean for a virtual router.
+//! The effect of the readings of tracked objects on a virtual router.
 
 use super::object::Reading;
 
