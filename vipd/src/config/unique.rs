@@ -164,7 +164,7 @@ fn rules(drafts: &[Draft], problems: &mut Collector<'_>) {
     }
 }
 
-/// Returns whether a rule has all its selectors in common with another one that has more.
+/// Returns whether the selectors of a rule are a proper subset of those of another rule.
 fn covers(rule: &Rule, other: &Rule) -> bool {
     fn is_common<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
         one.is_none() || one == other

@@ -189,9 +189,9 @@ impl Routing {
         !self.additions.is_empty() || self.unverified.is_some()
     }
 
-    /// Checks an entry about whose removal the kernel has sent a notification, which vipd may have caused
-    /// itself. At most one check per second after a burst of five, because another tool may remove the entry
-    /// every time.
+    /// Checks an entry after a notification about its removal, which vipd may have caused itself. Makes at
+    /// most one check per second after a burst of five, because another tool may remove the entry every
+    /// time.
     pub(crate) fn gone(&mut self, now: Timestamp, found: RoutingEntry) {
         const PERIOD: u64 = 1_000_000_000;
         const BURST: u64 = 5;

@@ -1,7 +1,7 @@
 //! A thread that adds routes and rules, and checks them.
 //!
-//! Each request takes the rtnl lock, which a driver may hold for seconds. Checks are made while nothing
-//! else happens, so that the engine must not wait for them.
+//! Each request takes the rtnl lock, which a driver may hold for seconds. Checks are made even while
+//! nothing else happens, and the engine must not wait for them.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
