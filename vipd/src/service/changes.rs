@@ -58,9 +58,12 @@ impl Changes {
     ) -> Option<Change> {
         let Event::StateChanged { from, to, reason, late } = *event else { return None };
         let seen = self.seen.entry(router).or_default();
-        *seen = Seen { count: seen.count + 1, state: to };
+        // If the report before this one was dropped, the state before that one counts.
+        let changes = if from == seen.state { 1 } else { 2 };
+        let from = seen.state;
+        *seen = Seen { count: seen.count + changes, state: to };
         let at = latest.filter(|latest| latest.count == seen.count).map(|latest| latest.at);
-        Some(Change { router, from, to, reason, at, late: Some(late), changes: 1 })
+        Some(Change { router, from, to, reason, at, late: Some(late), changes })
     }
 
     /// Forgets routers that were removed.
@@ -91,6 +94,7 @@ impl Changes {
 mod tests {
     use super::*;
     use crate::engine::id::Id as _;
+    use crate::vrrp::Fault;
 
     fn event(from: State, to: State) -> Event {
         Event::StateChanged { from, to, reason: Reason::PriorityZero, late: 5 }
@@ -115,6 +119,17 @@ mod tests {
         assert_eq!(missed.len(), 1);
         assert_eq!((missed[0].from, missed[0].to, missed[0].changes), (master, master, 2));
         assert_eq!(changes.published(&[(router, transition(master, 4))]), []);
+    }
+
+    /// The first change is from Initialize to a fault, the second to another fault.
+    #[test]
+    fn change_before_the_first_report_is_noticed() {
+        let router = RouterId::new(3, 1);
+        let mut changes = Changes::default();
+        let (first, second) = (State::Fault(Fault::NotAttached), State::Fault(Fault::Tracking));
+        let change = changes.reported(router, &event(first, second), None).expect("a change");
+        assert_eq!((change.from, change.to, change.changes), (State::Initialize, second, 2));
+        assert_eq!(changes.published(&[(router, transition(second, 2))]), [], "it was returned");
     }
 
     #[test]

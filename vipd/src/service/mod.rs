@@ -178,6 +178,7 @@ pub fn run(
         events: recorder,
         tracker,
         readings,
+        early: Vec::new(),
         notifications,
         log: Log::new(&roster),
         has_single_link,

@@ -34,6 +34,9 @@ const DISCARD_CHECK: Duration = Duration::from_secs(5);
 /// Maximum time that the engine's start waits for the first readings of tracked objects. They usually take
 /// milliseconds.
 const FIRST_READINGS: Duration = Duration::from_secs(1);
+/// Maximum number of reports to keep until their routers are known. If there are more, the bus still has
+/// the latest state of each.
+const MAX_EARLY: usize = 16_384;
 /// Maximum time to wait for the worker at shutdown; it may be waiting for a slow driver.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -70,6 +73,8 @@ pub(super) struct Supervisor<S> {
     pub(super) tracker: SharedTracker,
     pub(super) readings: Readings,
     pub(super) log: Log,
+    /// Reports of routers that a reload is adding, at most [`MAX_EARLY`].
+    pub(super) early: Vec<Report>,
     /// Whether the configuration has only one interface. If so, the agent exits if the interface
     /// cannot be opened at startup.
     pub(super) has_single_link: bool,
@@ -236,7 +241,10 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         self.log.remove(&reloaded.removed);
         self.log.add(&reloaded.added);
         self.events.forget(&reloaded.removed);
-        for report in of_new {
+        let early = std::mem::take(&mut self.early).into_iter();
+        let early =
+            early.filter(|report| matches!(report, Report::Router { router, .. } if new.contains(router)));
+        for report in early.chain(of_new) {
             self.write(report);
         }
         // Changes of added routers whose reports arrived before this.
@@ -274,6 +282,15 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
 
     /// Records and logs a report, and delivers its notification.
     fn write(&mut self, report: Report) {
+        if let Report::Router { router, .. } = &report
+            && self.log.instance(*router).is_none()
+        {
+            // A reload is adding it, and its commands are not known yet.
+            if self.early.len() < MAX_EARLY {
+                self.early.push(report);
+            }
+            return;
+        }
         if let Some((change, instance)) = self.events.report(&report, |router| self.log.instance(router)) {
             let priority = self.tracker.priority(&instance.name);
             if let Some(change) = self.notifications.change(&change, instance, priority) {
@@ -460,6 +477,7 @@ mod tests {
             access: Access::default(),
             tracker,
             readings,
+            early: Vec::new(),
             events: Recorder::new(EventLog::new(), transitions.latest()),
             log: Log::new(&[]),
             has_single_link: false,
