@@ -30,7 +30,7 @@ pub const MAP_ROUTERS: &str = "ROUTERS";
 /// Per-CPU array of [`CounterRow`](crate::counters::CounterRow), indexed by row. Row 0 counts packets
 /// that belong to no virtual router.
 pub const MAP_COUNTERS: &str = "COUNTERS";
-/// Hash of [`PeerKey`](crate::records::PeerKey) to the lowest accepted TTL, a u8: the unicast peers.
+/// Hash map from [`PeerKey`](crate::records::PeerKey) to the lowest accepted TTL, a u8: the unicast peers.
 pub const MAP_PEERS: &str = "PEERS";
 /// Hash of [`ClosedKey`](crate::records::ClosedKey) to a row, a u32: VIPs with Accept_Mode false.
 pub const MAP_CLOSED: &str = "CLOSED";
