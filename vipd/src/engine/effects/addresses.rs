@@ -386,7 +386,10 @@ fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(Change, Lin
     let ours = |found: &Address| link.addresses.is_ours(found);
     // The addresses of an owner belong to the interface and must not be changed.
     let is_own = instance.is_owner() && !link.addresses.entries(address.address).all(ours);
-    if is_own || !instance.may_add(address.address) {
+    // An addition replaces an entry with the same prefix length, which would then have vipd's mark and no
+    // longer be protected.
+    let is_primary = !instance.is_owner() && link.conflicts(address.address);
+    if is_own || is_primary || !instance.may_add(address.address) {
         return None;
     }
     let address = Address::vipd(link.ifindex?, address.address, address.prefix);

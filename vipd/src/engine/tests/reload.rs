@@ -8,8 +8,11 @@ use super::*;
 use crate::config;
 use crate::engine::command::{Addition, Change};
 use crate::engine::id::RouterId;
+use crate::engine::ownership::Primary;
 use crate::engine::routing::Wanted;
+use crate::netlink::PROTO_VIPD;
 use crate::service::plan::Plan;
+use crate::vrrp::{Family, Fault};
 
 const SEQUENCES: u64 = 6;
 const RELOADS: usize = 25;
@@ -184,6 +187,41 @@ fn state_after_any_sequence_of_reloads_is_that_of_a_fresh_start() -> Result<()> 
             assert_eq!(present()?, [""; 0], "seed {seed}: nothing remains");
             assert_eq!(present_routing()?, [""; 0], "seed {seed}: no route remains");
         }
+        Ok(())
+    })
+}
+
+/// Returns the configuration of one instance with these addresses.
+fn with_vips(vips: &str) -> Config {
+    let text = format!(
+        "realtime = \"off\"\n[[instance]]\nname = \"1\"\ninterface = \"eth1\"\nvrid = 1\n\
+         advert_interval = \"10ms\"\nvirtual_addresses = [{vips}]\n"
+    );
+    Config::parse(&text, "vipd.toml").expect("a valid configuration")
+}
+
+/// Adding the address with `NLM_F_REPLACE` would mark it as vipd's, and the next transition would remove it.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn reload_that_makes_the_primary_address_a_vip_of_a_master_leaves_it_unchanged() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.host(NODE)?.run(|| {
+        let config = with_vips("\"10.1.1.1/32\"");
+        let mut bench = Bench::with_configuration(&config, 0)?;
+        bench.turn_until("the router is master", |bench| bench.all_are(State::Master))?;
+        let (id, link) = bench.engine.topology.links.iter().next().expect("eth1");
+        let Primary::Own(own) = link.primary(Family::V4, None) else { panic!("eth1 has an address") };
+        let before = *link.addresses.entries(own).next().expect("the address");
+        let next = with_vips(&format!("\"10.1.1.1/32\", \"{own}/{}\"", before.prefix));
+        let running = running(&bench);
+        reload(&mut bench, Plan::new(&config, &next), &running)?;
+        bench.serve_until("the fault", |bench| bench.all_are(State::Fault(Fault::PrimaryIsVirtual)))?;
+        bench.engine.shut_down(clock::now());
+        bench.engine.resync()?;
+        let link = bench.engine.topology.links.get(id).expect("eth1");
+        let after = link.addresses.entries(own).next().map(|found| found.protocol);
+        assert_ne!(before.protocol, PROTO_VIPD);
+        assert_eq!(after, Some(before.protocol));
         Ok(())
     })
 }
