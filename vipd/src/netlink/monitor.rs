@@ -12,6 +12,7 @@ use socket2::SockRef;
 
 use super::filter;
 use super::message::Notice;
+use super::receive::drain;
 use super::wire::{Message, ifindex, link_name, messages, neighbor_address};
 
 /// RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR (`include/uapi/linux/rtnetlink.h`).
@@ -170,34 +171,23 @@ impl Monitor {
     /// Any socket error except `ENOBUFS`, which sets [`Drained::overrun`]. After an error, the caller
     /// must read everything again, because the flags in [`Drained`] are lost.
     pub fn drain(&mut self, budget: usize, mut notice: impl FnMut(Notice)) -> io::Result<Drained> {
-        let mut drained = Drained::default();
-        for _ in 0..budget {
-            self.buffer.clear();
-            match self.socket.recv(&mut self.buffer, 0) {
-                Ok(_) => {
-                    for message in messages(&self.buffer) {
-                        self.traffic.received += 1;
-                        let relevance = relevance(&mut self.watched, &self.peers, &message);
-                        if relevance == Relevance::Irrelevant {
-                            continue;
-                        }
-                        self.traffic.decoded += 1;
-                        if let Some(found) = Notice::decode(&message) {
-                            notice(found);
-                        }
-                        drained.appeared |= relevance == Relevance::Appeared;
-                    }
+        let Self { socket, buffer, watched, peers, traffic, .. } = self;
+        let mut appeared = false;
+        let batch = drain(socket, buffer, budget, |datagram| {
+            for message in messages(datagram) {
+                traffic.received += 1;
+                let relevance = relevance(watched, peers, &message);
+                if relevance == Relevance::Irrelevant {
+                    continue;
                 }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return self.refilter(drained),
-                    Some(libc::ENOBUFS) => drained.overrun = true,
-                    Some(libc::EINTR) => {}
-                    _ => return Err(error),
-                },
+                traffic.decoded += 1;
+                if let Some(found) = Notice::decode(&message) {
+                    notice(found);
+                }
+                appeared |= relevance == Relevance::Appeared;
             }
-        }
-        drained.more = true;
-        self.refilter(drained)
+        })?;
+        self.refilter(Drained { overrun: batch.overrun, appeared, more: batch.more })
     }
 
     /// Updates the filter if an interface has appeared, because the previous filter drops

@@ -12,6 +12,7 @@ use rtnetlink::sys::{Socket, SocketAddr};
 use socket2::SockRef;
 
 use super::process_filter::{Selection, program};
+use super::receive::{Batch, drain};
 
 /// `CN_IDX_PROC`: the multicast group, and the first half of the connector's ID.
 const GROUP: u32 = 1;
@@ -50,15 +51,6 @@ const DATAGRAM: usize = 256;
 pub struct ProcessEvents {
     socket: Socket,
     buffer: Vec<u8>,
-}
-
-/// Result of [`ProcessEvents::drain`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DrainedEvents {
-    /// Whether events were lost (`ENOBUFS`).
-    pub overrun: bool,
-    /// Whether the budget was used up, in which case more events may be pending.
-    pub more: bool,
 }
 
 impl ProcessEvents {
@@ -104,30 +96,16 @@ impl ProcessEvents {
     }
 
     /// Reads at most `budget` events, and passes the ID of the process that has executed a program or changed
-    /// its name, or that a selected process has started. Sets [`DrainedEvents::overrun`] if events were lost.
+    /// its name, or that a selected process has started. Sets [`Batch::overrun`] if events were lost.
     ///
     /// # Errors
     /// Any socket error except `ENOBUFS`.
-    pub fn drain(&mut self, budget: usize, mut on_process: impl FnMut(u32)) -> io::Result<DrainedEvents> {
-        let mut drained = DrainedEvents::default();
-        for _ in 0..budget {
-            self.buffer.clear();
-            match self.socket.recv(&mut self.buffer, 0) {
-                Ok(_) => {
-                    if let Some(process) = process(&self.buffer) {
-                        on_process(process);
-                    }
-                }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return Ok(drained),
-                    Some(libc::ENOBUFS) => drained.overrun = true,
-                    Some(libc::EINTR) => {}
-                    _ => return Err(error),
-                },
+    pub fn drain(&mut self, budget: usize, mut on_process: impl FnMut(u32)) -> io::Result<Batch> {
+        drain(&self.socket, &mut self.buffer, budget, |datagram| {
+            if let Some(process) = process(datagram) {
+                on_process(process);
             }
-        }
-        drained.more = true;
-        Ok(drained)
+        })
     }
 
     fn request(&self, operation: u32, cookie: u32) -> io::Result<()> {

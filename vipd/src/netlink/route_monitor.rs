@@ -8,6 +8,7 @@ use rtnetlink::sys::{Socket, SocketAddr};
 use socket2::SockRef;
 
 use super::monitor::Drained;
+use super::receive::drain;
 use super::route_filter::program;
 use super::route_state::{Destination, Routes};
 use super::wire::{Message, address, attribute, ifindex, messages};
@@ -62,23 +63,11 @@ impl RouteMonitor {
     /// # Errors
     /// Any socket error except `ENOBUFS`.
     pub fn drain(&mut self, budget: usize, routes: &Routes) -> io::Result<Drained> {
-        let mut drained = Drained::default();
-        for _ in 0..budget {
-            self.buffer.clear();
-            match self.socket.recv(&mut self.buffer, 0) {
-                Ok(_) => {
-                    drained.appeared |= messages(&self.buffer).any(|message| concerns(routes, &message));
-                }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return Ok(drained),
-                    Some(libc::ENOBUFS) => drained.overrun = true,
-                    Some(libc::EINTR) => {}
-                    _ => return Err(error),
-                },
-            }
-        }
-        drained.more = true;
-        Ok(drained)
+        let mut appeared = false;
+        let batch = drain(&self.socket, &mut self.buffer, budget, |datagram| {
+            appeared |= messages(datagram).any(|message| concerns(routes, &message));
+        })?;
+        Ok(Drained { overrun: batch.overrun, appeared, more: batch.more })
     }
 }
 

@@ -6,8 +6,8 @@
 //! The kernel removes IPv4 routes without a notification when their interface goes down. An entry is
 //! therefore checked after events that may have removed it, and every [`VERIFY_AFTER`], by adding it again:
 //! the kernel answers `EEXIST` if it is present. A dump would have to walk the whole table, which may
-//! contain a million routes of a routing daemon. `EEXIST` may also be about a route by which another tool
-//! has replaced vipd's. For IPv4, a second request that appends the route tells the two apart.
+//! contain a million routes of a routing daemon. `EEXIST` is also the answer if another tool has
+//! replaced vipd's route. For IPv4, appending the route distinguishes the two cases.
 //!
 //! Checks can happen at any time, and each request takes the rtnl lock, so a separate thread makes them.
 //! While it changes an entry, nothing else changes it.

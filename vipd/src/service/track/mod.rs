@@ -179,7 +179,7 @@ impl SharedTracker {
         if let Some(tracking) = tracker.instances.get_mut(instance) {
             tracking.base = base;
         }
-        tracker.tell(instance);
+        tracker.update_engine(instance);
     }
 
     /// Starts the checks of new objects, and ends those of objects that are no longer tracked. Must be
@@ -251,7 +251,7 @@ impl Tracker {
         let objects = settings.track.iter().map(object).collect();
         let tracking = Tracking { router, base, objects, assumes_up, engine };
         self.instances.insert(settings.name.clone(), tracking);
-        self.tell(&settings.name);
+        self.update_engine(&settings.name);
     }
 
     fn change(&mut self, router: RouterId, settings: &Instance, base: u8) {
@@ -295,17 +295,17 @@ impl Tracker {
     }
 
     /// Sends the changes for an instance to the engine.
-    fn tell(&mut self, instance: &str) {
+    fn update_engine(&mut self, instance: &str) {
         let Some(tracking) = self.instances.get(instance).filter(|_| !self.is_held) else { return };
         let (router, effect) = (tracking.router, self.effect(tracking));
         let priority = priority::effective(tracking.base, [effect.sum]);
-        let Known { is_fault, priority: told } = tracking.engine;
+        let Known { is_fault, priority: sent } = tracking.engine;
         let is_fault_new = is_fault != Some(effect.is_fault);
         let mut inputs = Vec::new();
         if is_fault_new && effect.is_fault {
             inputs.push(Input::Impede(Fault::Tracking));
         }
-        if told != Some(priority) {
+        if sent != Some(priority) {
             inputs.push(Input::Priority(priority));
         }
         if is_fault_new && !effect.is_fault {
@@ -324,7 +324,7 @@ impl Tracker {
         self.is_held = false;
         let instances: Vec<String> = self.instances.keys().cloned().collect();
         for instance in instances {
-            self.tell(&instance);
+            self.update_engine(&instance);
         }
     }
 
@@ -422,7 +422,7 @@ impl Tracker {
             .map(|(name, _)| name.clone())
             .collect();
         let change = |instance: String| {
-            self.tell(&instance);
+            self.update_engine(&instance);
             let (object, from, detail) = (name.clone(), from.clone(), detail.clone());
             ObjectChange { instance, object, from, to: text(reading), detail }
         };

@@ -194,12 +194,34 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, OpenOptions};
+    use std::path::Path;
     use std::process::{Child, Command, Stdio};
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use tokio::sync::mpsc;
+    use tokio::task::JoinHandle;
 
     use super::*;
+
+    /// Watches a program. Returns the task, and a function that waits for the next update.
+    fn start_watch(
+        program: &Path,
+        quorum: usize,
+    ) -> (JoinHandle<()>, impl AsyncFnMut() -> (Reading, String) + use<>) {
+        let (updates, mut received) = mpsc::channel(16);
+        let process = Process {
+            name: "daemon".to_owned(),
+            matches: ProcessMatch::Executable(program.to_owned()),
+            quorum: quorum.try_into().expect("small"),
+            terminate_delay: 0,
+        };
+        let task = tokio::spawn(watch(ObjectId(1), Arc::new(process), None, updates));
+        let next = async move || {
+            let update = received.recv().await.expect("an update");
+            (update.reading, update.detail.unwrap_or_default())
+        };
+        (task, next)
+    }
 
     #[test]
     fn end_of_a_process_is_noticed_and_its_successor_is_found() {
@@ -209,18 +231,7 @@ mod tests {
         let start = || -> Child { Command::new(&program).arg("1000").spawn().expect("started") };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let (updates, mut received) = mpsc::channel(16);
-            let process = Process {
-                name: "daemon".to_owned(),
-                matches: ProcessMatch::Executable(program.clone()),
-                quorum: 2,
-                terminate_delay: 0,
-            };
-            let task = tokio::spawn(watch(ObjectId(1), Arc::new(process), None, updates));
-            let mut next = async || {
-                let update = received.recv().await.expect("an update");
-                (update.reading, update.detail.unwrap_or_default())
-            };
+            let (task, mut next) = start_watch(&program, 2);
             assert_eq!(next().await, (Reading::Down, "0 of 2 processes".to_owned()));
             let mut running = [start(), start()];
             while next().await.0 != Reading::Up {}
@@ -245,26 +256,18 @@ mod tests {
         fs::copy("/bin/sh", &program).expect("copied");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let (updates, mut received) = mpsc::channel(16);
-            let process = Process {
-                name: "daemon".to_owned(),
-                matches: ProcessMatch::Executable(program.clone()),
-                quorum: 1,
-                terminate_delay: 0,
-            };
             let has_events = Events::open().are_available();
-            let task = tokio::spawn(watch(ObjectId(1), Arc::new(process), None, updates));
-            let mut next = async || received.recv().await.expect("an update").reading;
-            assert_eq!(next().await, Reading::Down);
+            let (task, mut next) = start_watch(&program, 1);
+            assert_eq!(next().await.0, Reading::Down);
             let mut child = Command::new(&program)
                 .args(["-c", "read line; exec sleep 1000"])
                 .stdin(Stdio::piped())
                 .spawn()
                 .expect("started");
-            assert_eq!(next().await, Reading::Up);
+            assert_eq!(next().await.0, Reading::Up);
             if has_events {
                 drop(child.stdin.take());
-                assert_eq!(next().await, Reading::Down, "it has become another program");
+                assert_eq!(next().await.0, Reading::Down, "it has become another program");
             }
             task.abort();
             child.kill().expect("killed");
@@ -281,18 +284,7 @@ mod tests {
         fs::copy("/bin/sh", &program).expect("copied");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let (updates, mut received) = mpsc::channel(16);
-            let process = Process {
-                name: "daemon".to_owned(),
-                matches: ProcessMatch::Executable(program.clone()),
-                quorum: 2,
-                terminate_delay: 0,
-            };
-            let task = tokio::spawn(watch(ObjectId(1), Arc::new(process), None, updates));
-            let mut next = async || {
-                let update = received.recv().await.expect("an update");
-                (update.reading, update.detail.unwrap_or_default())
-            };
+            let (task, mut next) = start_watch(&program, 2);
             assert_eq!(next().await, (Reading::Down, "0 of 2 processes".to_owned()));
             let mut child = Command::new(&program)
                 .args(["-c", "read line; (read line <\"$0\") & wait"])

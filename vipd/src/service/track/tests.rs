@@ -89,7 +89,7 @@ fn administrators_priority_is_the_base_of_the_weights() {
     update(&mut tracker, "script web", Reading::Down);
     assert_eq!(inputs(&commands), [Input::Priority(40)]);
     tracker.instances.get_mut("VI_1").expect("tracked").base = 200;
-    tracker.tell("VI_1");
+    tracker.update_engine("VI_1");
     assert_eq!(inputs(&commands), [Input::Priority(140)]);
 }
 
