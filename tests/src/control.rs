@@ -57,7 +57,7 @@ pub fn stats(agent: &Agent) -> Result<(Reply, Vec<Reply>)> {
     Ok((Reply(answer["global"].clone()), each.collect()))
 }
 
-/// Requests a change, such as `{"command":"reload"}`, and returns a line for each thing that has changed.
+/// Requests a change, such as `{"command":"reload"}`, and returns one line per change.
 ///
 /// # Errors
 /// Returns an error if the agent is not vipd, refuses the change, or does not reply.

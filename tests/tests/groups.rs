@@ -24,7 +24,7 @@ fn port(station: Station) -> String {
     format!("lan-{station}").replace(' ', "-")
 }
 
-/// Pulls or restores a node's cable to `lan`.
+/// Sets the port of a node's cable to `lan` up or down.
 fn set_cable(lab: &Lab, station: Station, state: &str) -> Result<()> {
     run(lab.switch(), "ip", &["link", "set", &port(station), state]).map(drop)
 }
@@ -72,14 +72,14 @@ fn wait_for_states(agent: &Agent, wan: &str, lan: &str) -> Result<()> {
 }
 
 /// Waits until a node has both VIPs and the other one has none.
-fn wait_for_owner(lab: &Lab, owner: Station) -> Result<()> {
-    try_wait_until(&format!("{owner:?} to have both VIPs"), TIMEOUT, || {
+fn wait_for_vips_on(lab: &Lab, master: Station) -> Result<()> {
+    try_wait_until(&format!("{master:?} to have both VIPs"), TIMEOUT, || {
         let mut is_met = true;
         for station in [ONE, TWO] {
             for (vip, interface) in VIPS {
                 let shown =
                     run(lab.host(station)?, "ip", &["-4", "-o", "address", "show", "dev", interface])?;
-                is_met &= shown.contains(&format!("{vip}/")) == (station == owner);
+                is_met &= shown.contains(&format!("{vip}/")) == (station == master);
             }
         }
         Ok(is_met)
@@ -94,9 +94,9 @@ fn both_vips_move_when_one_segment_fails_and_come_back() {
     wait_for_states(&one, "master", "master").unwrap();
     let two = start(&lab, TWO, 100, LAN).unwrap();
     wait_for_states(&two, "backup", "backup").unwrap();
-    wait_for_owner(&lab, ONE).unwrap();
+    wait_for_vips_on(&lab, ONE).unwrap();
     set_cable(&lab, ONE, "down").unwrap();
-    wait_for_owner(&lab, TWO).unwrap();
+    wait_for_vips_on(&lab, TWO).unwrap();
     wait_for_states(&one, "fault", "fault").unwrap();
     let wan = status(&one).unwrap().remove(0);
     assert_eq!(wan.text("vipd:group"), "gateway");
@@ -107,7 +107,7 @@ fn both_vips_move_when_one_segment_fails_and_come_back() {
         "{reason}"
     );
     set_cable(&lab, ONE, "up").unwrap();
-    wait_for_owner(&lab, ONE).unwrap();
+    wait_for_vips_on(&lab, ONE).unwrap();
     wait_for_states(&two, "backup", "backup").unwrap();
 }
 
@@ -120,13 +120,13 @@ fn drain_and_failover_of_one_member_move_the_group() {
     let two = start(&lab, TWO, 100, LAN).unwrap();
     wait_for_states(&two, "backup", "backup").unwrap();
     change(&one, &json!({ "command": "drain", "instances": ["LAN"] })).unwrap();
-    wait_for_owner(&lab, TWO).unwrap();
+    wait_for_vips_on(&lab, TWO).unwrap();
     wait_for_states(&one, "fault", "fault").unwrap();
     change(&one, &json!({ "command": "undrain", "instances": ["LAN"] })).unwrap();
-    wait_for_owner(&lab, ONE).unwrap();
+    wait_for_vips_on(&lab, ONE).unwrap();
     wait_for_states(&two, "backup", "backup").unwrap();
     change(&one, &json!({ "command": "failover", "instances": ["WAN"] })).unwrap();
-    wait_for_owner(&lab, TWO).unwrap();
+    wait_for_vips_on(&lab, TWO).unwrap();
     wait_for_states(&one, "backup", "backup").unwrap();
 }
 
@@ -168,17 +168,17 @@ fn group_and_a_sync_group_of_keepalived_take_over_from_each_other() {
     let mut two =
         Agent::with_configuration(&lab, TWO, AgentKind::Keepalived, configuration.concat()).unwrap();
     two.start().unwrap();
-    wait_for_owner(&lab, ONE).unwrap();
+    wait_for_vips_on(&lab, ONE).unwrap();
     set_cable(&lab, ONE, "down").unwrap();
-    wait_for_owner(&lab, TWO).unwrap();
+    wait_for_vips_on(&lab, TWO).unwrap();
     set_cable(&lab, ONE, "up").unwrap();
-    wait_for_owner(&lab, ONE).unwrap();
+    wait_for_vips_on(&lab, ONE).unwrap();
     change(&one, &json!({ "command": "drain", "instances": [] })).unwrap();
-    wait_for_owner(&lab, TWO).unwrap();
+    wait_for_vips_on(&lab, TWO).unwrap();
     change(&one, &json!({ "command": "undrain", "instances": [] })).unwrap();
-    wait_for_owner(&lab, ONE).unwrap();
+    wait_for_vips_on(&lab, ONE).unwrap();
     set_cable(&lab, TWO, "down").unwrap();
-    wait_for_owner(&lab, ONE).unwrap();
+    wait_for_vips_on(&lab, ONE).unwrap();
     set_cable(&lab, TWO, "up").unwrap();
     two.stop().unwrap();
     wait_for_states(&one, "master", "master").unwrap();

@@ -140,7 +140,7 @@ fn discarded_adverts_are_logged_at_debug_level() -> TestResult {
     let injector = Injector::open(lab.host(PEER)?)?;
     let invalid = Advert { ttl: 254, ..PEER.advert(Version::V3, 51, 254) }.frame();
     try_wait_until("the discarded advert to be logged", TIMEOUT, || {
-        // Until the BPF program is attached, adverts are not seen.
+        // Adverts that arrive before the BPF program is attached are not reported.
         injector.send(&invalid)?;
         Ok(agent.log().iter().any(|line| line.text.contains("vrid 51") && line.text.contains("discarded")))
     })

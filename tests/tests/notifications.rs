@@ -245,8 +245,8 @@ fn no_notification_is_lost_in_a_mass_failover() {
     dropping.stop().expect("stop the backup");
 }
 
-/// The engine reports the faults of instances before the service knows that it has added them, because a
-/// reload with many instances takes several turns.
+/// The engine reports faults of added instances before the reload is complete, because a reload
+/// with many instances takes several turns.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn faults_of_instances_that_a_reload_adds_are_notified() {
@@ -269,7 +269,7 @@ fn faults_of_instances_that_a_reload_adds_are_notified() {
     agent.stop().expect("stop the agent");
 }
 
-/// The FIFO has keepalived's lines.
+/// The FIFO receives lines in keepalived's format.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn fifo_receives_a_line_for_each_change() {
@@ -289,7 +289,8 @@ fn fifo_receives_a_line_for_each_change() {
     );
 }
 
-/// A sync group notifies as one; its members do so on their own only if they have commands.
+/// The commands of a sync group run once per state of the group. The FIFO also receives lines of
+/// the members, which have no commands here.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn group_notifies_once_for_all_members() {
@@ -319,7 +320,7 @@ fn group_notifies_once_for_all_members() {
         "GROUP gateway FAULT 0 /  fault master interface-down",
         "GROUP gateway STOP 0 /  stop fault shutdown",
     ];
-    assert_eq!(commands[from_master..], expected, "the command runs once a state");
+    assert_eq!(commands[from_master..], expected, "the command runs once per state");
     let lines: Vec<_> = reader.lines().map(|line| line.expect("a line")).collect();
     let of_group: Vec<_> = lines.iter().filter(|line| line.starts_with("GROUP")).collect();
     assert!(

@@ -111,8 +111,9 @@ fn master_with_detached_xdp_link_recovers_without_state_change() {
     assert_eq!(counter(&one, "master-transitions").unwrap(), 1);
 }
 
-/// A program that another application attaches before vipd's drops all adverts. The backup must notice
-/// this instead of electing itself, and receive adverts again although the other program stays.
+/// A program that another application attaches before vipd's drops all adverts. The backup must
+/// detect this instead of electing itself, and receive adverts again although the other program
+/// stays.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn backup_behind_a_foreign_tc_program_recovers_without_takeover() {

@@ -83,10 +83,10 @@ fn master_transitions(agent: &Agent) -> Result<Vec<u64>> {
     stats(agent)?.1.iter().map(|statistics| statistics.number("master-transitions")).collect()
 }
 
-/// Returns the number of adverts of a virtual router with priority 0.
-fn releases(capture: &Capture, since: WallTime, vrid: u8) -> usize {
-    let is_release = |advert: &vipd_tests::frame::Advert| advert.vrid == vrid && advert.priority == 0;
-    capture.filter_map(since, |frame| frame.advert().filter(is_release)).len()
+/// Returns the number of priority-0 adverts of a virtual router.
+fn priority_zero_adverts(capture: &Capture, since: WallTime, vrid: u8) -> usize {
+    let is_priority_zero = |advert: &vipd_tests::frame::Advert| advert.vrid == vrid && advert.priority == 0;
+    capture.filter_map(since, |frame| frame.advert().filter(is_priority_zero)).len()
 }
 
 /// Returns the priorities that a virtual router has advertised, without consecutive duplicates.
@@ -135,15 +135,15 @@ fn only_instances_that_differ_are_changed() {
         })
         .unwrap();
     }
-    assert_eq!([51, 52, 53, 54].map(|vrid| releases(&capture, since, vrid)), [0, 1, 1, 0]);
-    assert_eq!(priorities(&capture, since, 51), [150], "the untouched instance goes on");
+    assert_eq!([51, 52, 53, 54].map(|vrid| priority_zero_adverts(&capture, since, vrid)), [0, 1, 1, 0]);
+    assert_eq!(priorities(&capture, since, 51), [150], "the unchanged instance keeps advertising");
     let untouched = status(&agent).unwrap().iter().position(|status| status.text("name") == "VI_51");
     let transitions = master_transitions(&agent).unwrap();
     assert_eq!(transitions[untouched.expect("it is listed")], 1);
 }
 
-/// The master changes its priority, interval and addresses. Its backup sees no transition: it follows
-/// the new interval and addresses, and is never released.
+/// The master changes its priority, interval and addresses. The backup adopts the new interval and
+/// addresses without a transition, and receives no priority-0 advert.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn master_changes_its_settings_without_a_transition() {
@@ -257,7 +257,7 @@ fn sighup_reloads_and_logs_each_change() {
     assert_eq!(status(&agent).unwrap().len(), 2);
 }
 
-/// Reloads with other instances coming and going: the backup of an instance that is not touched never
+/// Each reload adds one instance and removes another. The backup of an unchanged instance never
 /// takes over.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
@@ -305,7 +305,7 @@ fn drained_instance_stays_drained_after_reload_and_restart() {
     };
     check(&agent).unwrap();
     // The capture may be behind.
-    wait_until("the release", TIMEOUT, || releases(&capture, since, 51) == 1).unwrap();
+    wait_until("the priority-0 advert", TIMEOUT, || priority_zero_adverts(&capture, since, 51) == 1).unwrap();
     // The drained instance itself is changed while it runs, and then started again.
     for more in ["", "accept = false"] {
         let changed = Settings { vip: 98, more, ..Settings::new(51) };
@@ -330,8 +330,8 @@ fn drained_instance_stays_drained_after_reload_and_restart() {
 
 /// Runs a `vipd` command on node 1 as an unprivileged user in one group. Returns its standard error.
 fn run_as(lab: &Lab, group: u32, arguments: &[&str]) -> Result<String, String> {
-    let AgentKind::Vipd(built) = vipd().unwrap() else { panic!("it is vipd") };
-    // The user may not have access to the directory that it was built in.
+    let AgentKind::Vipd(built) = vipd().unwrap() else { panic!("not vipd") };
+    // The user may lack access to the build directory.
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     let program = directory.path().join("vipd");
@@ -348,8 +348,8 @@ fn run_as(lab: &Lab, group: u32, arguments: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(text) } else { Err(text) }
 }
 
-/// Group 1 (daemon) may query, group 2 (bin) may change, and others may do nothing. A reload changes the
-/// rules.
+/// Group 1 (daemon) may query the agent, group 2 (bin) may also change it, and other users may do
+/// neither. A reload applies a changed `[control]` table.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn groups_decide_who_may_query_and_change_the_agent() {
@@ -371,7 +371,7 @@ fn groups_decide_who_may_query_and_change_the_agent() {
     );
     assert_eq!(run_as(&lab, 2, &["drain"]), Ok(String::new()));
     wait_for_vrid(&agent, 51, "fault").unwrap();
-    // Without the table, only root may do anything.
+    // Without the table, users other than root have no access.
     agent.configure(instances).unwrap();
     assert_eq!(reload(&agent).unwrap(), ["control: access to the control socket changed"]);
     for group in [1, 2] {
@@ -379,8 +379,8 @@ fn groups_decide_who_may_query_and_change_the_agent() {
     }
 }
 
-/// The master with the higher priority gives mastership away, and gets it back when its successor does
-/// the same.
+/// The higher-priority master hands over mastership, and becomes master again when its successor
+/// does the same.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn failover_moves_mastership_once_although_the_priority_is_higher() {
@@ -400,7 +400,7 @@ fn failover_moves_mastership_once_although_the_priority_is_higher() {
     wait_for_state(&two, "master", TIMEOUT).unwrap();
     wait_for_state(&one, "backup", TIMEOUT).unwrap();
     assert_eq!(status(&one).unwrap()[0].text("vipd:last-transition-reason"), "failover");
-    // Would be enough for several elections.
+    // Long enough for several elections.
     wait_until("twenty adverts of the new master", TIMEOUT, || {
         let of_two = |advert: &vipd_tests::frame::Advert| advert.priority == 100;
         capture.filter_map(since, |frame| frame.advert().filter(of_two)).len() >= 20
@@ -413,7 +413,7 @@ fn failover_moves_mastership_once_although_the_priority_is_higher() {
     wait_for_state(&two, "backup", TIMEOUT).unwrap();
     let mut all = priorities(&capture, since, 51);
     all.retain(|priority| *priority != 150);
-    assert_eq!(all, [0, 100, 0], "each release is answered by one takeover");
+    assert_eq!(all, [0, 100, 0], "each priority-0 advert causes one takeover");
 }
 
 #[test]

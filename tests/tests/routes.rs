@@ -54,7 +54,7 @@ fn ip(lab: &Lab, station: Station, arguments: &str) -> Result<String> {
     run(lab.host(station)?, "ip", &arguments.split_whitespace().collect::<Vec<_>>())
 }
 
-/// Returns the routes and rules with vipd's mark, sorted, without it.
+/// Returns the routes and rules that have vipd's mark, sorted and with the mark removed.
 fn marked(lab: &Lab, station: Station) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for family in ["-4", "-6"] {
@@ -128,7 +128,8 @@ fn removed_routes_and_rules_are_restored() {
     }
     wait_for(&agent, "master", TIMEOUT, |status| status.text("state") == "master").expect("still master");
     assert_eq!(counter(&agent, "vipd:routes-restored").expect("a counter"), 4);
-    // The kernel removes the IPv4 route along with its source address, and the source of the IPv6 route.
+    // When the address is removed, the kernel also removes the IPv4 route with that source, and
+    // clears the source of the IPv6 route.
     ip(&lab, ONE, "address del 192.168.122.50/24 dev eth1").expect("removed");
     wait_for_marked(&lab, ONE, &SHOWN);
     ip(&lab, ONE, "address del fd00:122::50/64 dev eth1").expect("removed");
@@ -185,7 +186,7 @@ fn reload_changes_routes_and_rules_without_a_transition() {
     assert_eq!(lines.len(), 6, "{lines:#?}");
     assert_eq!(lines[1], "VI_1: route 10.8.0.0/16 via 192.168.122.100 metric 50 added");
     wait_for_marked(&lab, ONE, &SHOWN);
-    // Notifications about them are now received.
+    // From now on, vipd receives notifications of removed routes.
     ip(&lab, ONE, "route del 10.8.0.0/16 metric 50").expect("removed");
     wait_for_marked(&lab, ONE, &SHOWN);
     agent
@@ -193,7 +194,7 @@ fn reload_changes_routes_and_rules_without_a_transition() {
         .expect("written");
     assert_eq!(reload(&agent).expect("reloaded").len(), 5);
     wait_for_marked(&lab, ONE, &["blackhole 10.9.0.0/16"]);
-    // A route with the same destination and metric takes the place of the former one.
+    // A route with the same destination and metric replaces the former one.
     let other = "{ to = \"10.9.0.0/16\", via = \"192.168.122.100\" }";
     agent.configure(configuration(200, other, "")).expect("written");
     assert_eq!(
@@ -253,8 +254,8 @@ fn stale_routes_and_rules_are_removed_at_start() {
     wait_for_state(&one, "backup", TIMEOUT).expect("node 1 is backup");
 }
 
-/// The kernel sends no removal of the replaced route. It is noticed at the next check, at the latest after
-/// 30 s.
+/// The kernel sends no notification that the route was removed. The next check, after at most 30 s,
+/// detects the replacement.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn route_replaced_by_another_tool_is_reported_as_missing() {
@@ -304,7 +305,7 @@ fn routes_of_a_second_agent_stay() {
     assert_eq!(marked(&lab, ONE).expect("ip"), [""; 0]);
 }
 
-/// Both instances are masters with the same route, which exists until the last of them has left.
+/// Both instances are masters with the same route, which exists until neither is master.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn shared_route_is_removed_with_its_last_holder() {

@@ -1,4 +1,4 @@
-//! Which source address a node selects for its own connections.
+//! Selection of the source address of a node's own connections.
 
 use std::time::Duration;
 

@@ -129,14 +129,14 @@ fn unweighted_script_causes_a_fault_with_a_priority_zero_advert() {
     wait_for_state(&two, "master", TIMEOUT).expect("node 2 takes over");
     let reason = wait_for(&one, "fault", TIMEOUT, |status| status.text("state") == "fault").expect("fault");
     assert_eq!(reason.text("vipd:fault-reason"), "script web is down: exit status 1");
-    let releases = capture.filter_map(since, |frame| frame.advert().filter(|advert| advert.priority == 0));
-    assert_eq!(releases.len(), 1, "mastership is released");
+    let zeros = capture.filter_map(since, |frame| frame.advert().filter(|advert| advert.priority == 0));
+    assert_eq!(zeros.len(), 1, "one priority-0 advert");
     fs::write(&flag, "").expect("written");
     wait_for_state(&one, "master", TIMEOUT).expect("node 1 is master again");
 }
 
-/// Checks that hang, leave processes behind, flood their output, die by a signal, or do not exist. Each
-/// is a failure of that check alone: the master goes on.
+/// Checks that hang, leave processes behind, flood their output, die by a signal, or do not exist.
+/// Each fails that check alone, and the master keeps advertising.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn misbehaving_scripts_fail_without_disturbing_the_master() {
@@ -184,7 +184,7 @@ fn misbehaving_scripts_fail_without_disturbing_the_master() {
     wait_until("all processes of the checks to be gone", TIMEOUT, || !is_slept_for(&duration)).expect("gone");
 }
 
-/// A default route and a prefix, each withdrawn and added again.
+/// A default route and a prefix are added and removed.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn priority_follows_tracked_routes() {
@@ -202,7 +202,7 @@ fn priority_follows_tracked_routes() {
     wait_for_priority(&agent, 143);
     ip("route add 172.16.0.0/12 dev eth1");
     wait_for_priority(&agent, 150);
-    // A more specific route is another one.
+    // A more specific route does not count.
     ip("route add 172.16.1.0/24 dev eth1");
     ip("route delete 172.16.0.0/12");
     wait_for_priority(&agent, 143);

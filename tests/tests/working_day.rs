@@ -1,4 +1,4 @@
-//! A working day of an administrator, from start to stop, watched by a client.
+//! A working day of an administrator, from start to stop, as observed by a client.
 
 use std::fs::{self, Permissions};
 use std::net::Ipv4Addr;
@@ -18,7 +18,8 @@ const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 50);
-/// Active_Down_Interval of node 2: what the loss of a master without a priority-0 advert would cost.
+/// Active_Down_Interval of node 2: the outage after the loss of a master that sends no priority-0
+/// advert.
 const MASTER_DOWN: Duration = Duration::from_millis(3609);
 
 /// Returns a configuration that tracks whether the served program is installed.
@@ -51,8 +52,8 @@ fn transitions(agent: &Agent) -> u64 {
     stats(agent).expect("stats").1[0].number("master-transitions").expect("a number")
 }
 
-/// The client notices none of the planned changes by more than a planned handover: no master is ever lost
-/// without a priority-0 advert.
+/// Planned changes interrupt the service for no longer than a clean handover takes, because each
+/// master sends a priority-0 advert before it leaves.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn client_never_waits_for_a_timeout_during_planned_changes() {
@@ -97,7 +98,7 @@ fn client_never_waits_for_a_timeout_during_planned_changes() {
     change(&one, &json!({ "command": "drain", "instances": [] })).expect("drained");
     wait_for_state(&two, "master", TIMEOUT).expect("node 2 takes over");
     fs::remove_file(&program).expect("removed");
-    // Node 2 has the check as well, and keeps mastership without a better router.
+    // The check also fails on node 2, which remains master because there is no other router.
     wait(&two, "master", 1);
     fs::write(&program, "version 2").expect("installed");
     wait(&two, "master", 100);
@@ -107,7 +108,7 @@ fn client_never_waits_for_a_timeout_during_planned_changes() {
     wait_for_state(&two, "backup", TIMEOUT).expect("node 2 is backup");
 
     // A failover by hand, and the end of the day.
-    change(&one, &json!({ "command": "failover", "instances": ["VI_1"] })).expect("given away");
+    change(&one, &json!({ "command": "failover", "instances": ["VI_1"] })).expect("handed over");
     wait_for_state(&two, "master", TIMEOUT).expect("node 2 is master");
     two.stop().expect("stop node 2");
     wait(&one, "master", 180);

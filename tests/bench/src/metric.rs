@@ -62,7 +62,7 @@ metrics! {
     BackupGarps "backup-garps" "" "stray GARPs sent by the backup";
     MasterGap "master-gap" "ms" "longest gap between adverts of the master";
     ReloadGap "reload-gap" "ms" "longest gap between adverts of unchanged routers";
-    ReloadTakeovers "reload-takeovers" "" "takeovers and releases of unchanged routers";
+    ReloadTakeovers "reload-takeovers" "" "takeovers and priority-0 adverts of unchanged routers";
     ReloadDelay "reload-delay" "ms" "from the signal to the first advert with the new priority";
     NotifyDelay "notify-delay" "ms" "from the link cut until the notification command of an instance has run";
     NotifyTime "notify-time" "ms" "from the link cut until all notification commands have run";

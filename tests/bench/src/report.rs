@@ -72,8 +72,9 @@ pub(crate) fn markdown(
 ) -> Result<String> {
     let mut text = format!(
         "# Benchmark\n\n\
-         Results of `{}`, which took {} minutes. The measured programs ({}) took turns, in identical labs of network \
-         namespaces connected by veth pairs and a bridge.\n\n\
+         Results of `{}`,\n\
+         which took {} minutes. The measured programs ({}) took turns,\n\
+         in identical labs of network namespaces connected by veth pairs and a bridge.\n\n\
          Machine: {}.\n\n\
          ## Targets\n\n",
         run.command,
@@ -101,16 +102,19 @@ pub(crate) fn markdown(
 }
 
 const ABOUT_TARGETS: &str = "\n\
-    A floor is the time that the system calls alone take, one after the other, measured in the same lab and run. A program that \
-    overlaps them can be faster. Memory is the resident memory of the process, without the maps of the BPF program. Machine CPU \
-    is the time that was not left to idle-priority threads on all CPUs, so it includes interrupts. It also includes the traffic \
-    generator (32 adverts per system call) and each frame's path through a veth, which cost the same without an agent. The \
-    fairer comparison is therefore the CPU that the agent adds; a limit of one third of keepalived's total is stricter.\n";
+    A floor is the time that the system calls alone take, one after the other, measured in the same lab\n\
+    and run. A program that overlaps them can be faster. Memory is the resident memory of the process,\n\
+    without the maps of the BPF program. Machine CPU is the time that was not left to idle-priority\n\
+    threads on all CPUs, so it includes interrupts. It also includes the traffic generator (32 adverts\n\
+    per system call) and each frame's path through a veth, which cost the same without an agent. The CPU\n\
+    added by the agent is therefore the fairer comparison, and the limit on machine CPU, one third of\n\
+    keepalived's total, is the stricter one.\n";
 
 const ABOUT_TABLES: &str = "\n## Results\n\n\
-    A cell shows the median of all runs, with minimum and maximum. For metrics with many samples per run, it shows the median \
-    and the 99th percentile of all samples, and their number. Process CPU is the time that the kernel accounts to the program \
-    and its child processes; for adverts sent, this includes each frame's path through veth and bridge.\n";
+    A cell shows the median of all runs, with minimum and maximum. For metrics with many samples per\n\
+    run, it shows the median and the 99th percentile of all samples, and their number. Process CPU is\n\
+    the time that the kernel accounts to the program and its child processes; for adverts sent, this\n\
+    includes each frame's path through veth and bridge.\n";
 
 /// Returns the names of the measured programs.
 fn programs(results: &Results) -> Result<String> {

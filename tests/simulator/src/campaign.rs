@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::world::Tally;
-use crate::{Sabotage, Violation, run};
+use crate::{Defect, Violation, run};
 
 /// The combined results of all worlds.
 #[derive(Default)]
@@ -34,7 +34,7 @@ pub fn run_all(first: u64, takeovers: u64, threads: usize, progress: impl Fn(u64
         for _ in 0..threads {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    let outcome = run(seed.fetch_add(1, Ordering::Relaxed), Sabotage::None, false);
+                    let outcome = run(seed.fetch_add(1, Ordering::Relaxed), Defect::None, false);
                     let more = outcome.tally.takeovers();
                     let so_far = total.fetch_add(more, Ordering::Relaxed) + more;
                     if so_far >= takeovers || outcome.violation.is_some() {

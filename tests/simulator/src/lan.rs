@@ -11,7 +11,7 @@ use crate::world::{Due, World};
 
 /// Loss, duplication and reordering of adverts in the LAN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Weather {
+pub(crate) struct LanConditions {
     /// Percentage of adverts that are lost.
     pub(crate) loss: u64,
     /// Percentage of adverts that are delivered twice.
@@ -44,10 +44,10 @@ impl World {
             if to == from || self.hosts[self.members[to].host].partition != partition {
                 continue;
             }
-            if self.random.between(1, 100) > self.weather.loss {
+            if self.random.between(1, 100) > self.conditions.loss {
                 self.deliver(from, index, to, in_transit);
             }
-            if self.random.between(1, 100) <= self.weather.duplication {
+            if self.random.between(1, 100) <= self.conditions.duplication {
                 self.deliver(from, index, to, in_transit);
             }
         }
@@ -59,7 +59,7 @@ impl World {
     fn deliver(&mut self, from: usize, index: usize, to: usize, in_transit: InTransit) {
         let mut arrival = self.now + self.random.between(self.delay / 10, self.delay);
         let last = &mut self.members[from].last_arrival[index];
-        if !self.weather.reorders {
+        if !self.conditions.reorders {
             arrival = arrival.max(*last);
         }
         *last = arrival.max(*last);

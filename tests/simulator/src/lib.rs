@@ -13,6 +13,7 @@
 
 pub mod campaign;
 mod clock;
+pub mod defect;
 mod host;
 mod lan;
 mod machine;
@@ -20,12 +21,11 @@ mod phases;
 mod plan;
 mod random;
 mod rest;
-pub mod sabotage;
 pub mod sync;
 pub mod trace;
 pub mod violation;
 mod world;
 
+pub use defect::Defect;
 pub use phases::{Outcome, run};
-pub use sabotage::Sabotage;
 pub use violation::Violation;

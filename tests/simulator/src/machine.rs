@@ -2,7 +2,7 @@
 
 use vipd::vrrp::{Fault, Impediment, Input};
 
-use crate::Sabotage;
+use crate::Defect;
 use crate::trace::TraceEvent;
 use crate::world::{Due, World};
 
@@ -36,7 +36,7 @@ impl World {
         self.publish_fast_paths(host);
         (self.hosts[host].up, self.hosts[host].left) = (false, true);
         self.hosts[host].ring.clear();
-        if self.sabotage == Sabotage::Restarts {
+        if self.defect == Defect::Restarts {
             for index in 0..self.hosts[host].members.len() {
                 let member = self.hosts[host].members[index];
                 let primary = self.members[member].address;
@@ -74,7 +74,7 @@ impl World {
             return;
         }
         self.trace.add(self.now, host, None, TraceEvent::Resumed);
-        let timers_first = self.sabotage == Sabotage::TimersFirst;
+        let timers_first = self.defect == Defect::TimersFirst;
         if !timers_first {
             self.drain_ring(host);
         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use vipd_simulator::campaign::{Summary, run_all};
-use vipd_simulator::{Sabotage, run, sync};
+use vipd_simulator::{Defect, run, sync};
 
 /// Simulate hundreds of virtual routers on virtual LANs in virtual time, and check the protocol's
 /// invariants
@@ -75,7 +75,7 @@ fn threads(args: &Args) -> usize {
 
 fn repeat(seed: u64, trace: bool) -> Summary {
     let mut summary = Summary::default();
-    summary.add(run(seed, Sabotage::None, trace));
+    summary.add(run(seed, Defect::None, trace));
     summary
 }
 

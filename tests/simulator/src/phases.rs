@@ -1,7 +1,7 @@
 //! The phases of a world: simultaneous failures, healing, rest, and single failures.
 
-use crate::Sabotage;
-use crate::lan::Weather;
+use crate::Defect;
+use crate::lan::LanConditions;
 use crate::plan::Group;
 use crate::rest::Succession;
 use crate::trace::TraceEvent;
@@ -21,15 +21,15 @@ pub struct Outcome {
     pub routers: usize,
     /// Virtual time that passed, in nanoseconds.
     pub passed: u64,
-    /// Digest of all events, which depends only on the seed and the sabotage.
+    /// Digest of all events, which depends only on the seed and the defect.
     pub digest: u64,
     /// The first violation of an invariant.
     pub violation: Option<Violation>,
 }
 
 /// Runs a world to its end or to the first violation. Prints all events if `verbose` is set.
-pub fn run(seed: u64, sabotage: Sabotage, verbose: bool) -> Outcome {
-    let mut world = World::new(seed, sabotage, verbose);
+pub fn run(seed: u64, defect: Defect, verbose: bool) -> Outcome {
+    let mut world = World::new(seed, defect, verbose);
     for _ in 0..ROUNDS {
         if world.violation.is_none() {
             world.simultaneous_failures();
@@ -52,7 +52,7 @@ impl World {
         self.strict = None;
         let down = self.longest_down();
         let loss = self.random.of(&[0, 0, 10, 50]);
-        self.weather = Weather { loss, duplication: self.random.of(&[0, 5, 30]), reorders: true };
+        self.conditions = LanConditions { loss, duplication: self.random.of(&[0, 5, 30]), reorders: true };
         self.trace.add(self.now, 0, None, TraceEvent::Loses(loss));
         for _ in 0..20 {
             let host = self.random.index(self.hosts.len());
@@ -100,7 +100,7 @@ impl World {
     /// Ends all failures: the LAN is no longer partitioned, all hosts run, and no adverts are lost.
     /// Then waits until the routers are at rest.
     fn heal(&mut self) {
-        self.weather = Weather::default();
+        self.conditions = LanConditions::default();
         self.trace.add(self.now, 0, None, TraceEvent::Loses(0));
         self.partition(1);
         for host in 0..self.hosts.len() {
@@ -123,7 +123,7 @@ impl World {
     /// Simulates single failures in a LAN that has recovered from the one before, so that every
     /// invariant applies.
     fn single_failures(&mut self) {
-        self.weather.duplication = self.random.of(&[0, 0, 10, 50]);
+        self.conditions.duplication = self.random.of(&[0, 0, 10, 50]);
         for _ in 0..FAILURES {
             if self.violation.is_some() {
                 return;

@@ -161,7 +161,7 @@ pub fn run(seed: u64, nodes: Nodes, left_out: LeftOut, verbose: bool) -> Outcome
         world.expect_rest("with cuts");
         world.heal();
         world.expect_rest("without cuts");
-        world.expect_one_owner(nodes);
+        world.expect_one_master(nodes);
     }
     world.outcome
 }
@@ -451,16 +451,16 @@ impl World {
         }
     }
 
-    fn expect_one_owner(&mut self, kind: Nodes) {
-        let owners = |segment: usize| -> Vec<usize> {
+    fn expect_one_master(&mut self, kind: Nodes) {
+        let masters_of = |segment: usize| -> Vec<usize> {
             let nodes = self.nodes.iter().enumerate();
             let masters = nodes.filter(|(_, node)| node.members[segment].state() == State::Master);
             masters.map(|(node, _)| node).collect()
         };
-        let owners: Vec<_> = (0..self.segments).map(owners).collect();
-        let is_one = owners.iter().all(|masters| masters.len() == 1 && masters == &owners[0]);
+        let masters: Vec<_> = (0..self.segments).map(masters_of).collect();
+        let is_one = masters.iter().all(|of_segment| of_segment.len() == 1 && of_segment == &masters[0]);
         if kind == Nodes::Grouped && !is_one {
-            self.violate(format!("the masters of the segments are {owners:?}"));
+            self.violate(format!("the masters of the segments are {masters:?}"));
         }
     }
 }

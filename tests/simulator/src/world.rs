@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 use vipd::vrrp::{Action, Addresses, Event, Input, State};
 use vipd_common::Timestamp;
 
-use crate::Sabotage;
+use crate::Defect;
 use crate::host::{Host, Member, Record};
-use crate::lan::{InTransit, Weather};
+use crate::lan::{InTransit, LanConditions};
 use crate::plan::{Group, Plan};
 use crate::random::Random;
 use crate::trace::{Trace, TraceEvent};
@@ -57,7 +57,7 @@ pub(crate) struct World {
     pub(crate) members: Vec<Member>,
     pub(crate) groups: Vec<Group>,
     pub(crate) delay: u64,
-    pub(crate) weather: Weather,
+    pub(crate) conditions: LanConditions,
     pub(crate) trace: Trace,
     pub(crate) tally: Tally,
     /// Time from which two masters are a violation; `None` while they are allowed.
@@ -67,11 +67,11 @@ pub(crate) struct World {
     contested: Vec<usize>,
     queue: BinaryHeap<Reverse<(u64, u64, Due)>>,
     planned: u64,
-    pub(crate) sabotage: Sabotage,
+    pub(crate) defect: Defect,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, sabotage: Sabotage, verbose: bool) -> Self {
+    pub(crate) fn new(seed: u64, defect: Defect, verbose: bool) -> Self {
         let mut random = Random::new(seed);
         let Plan { mut hosts, groups, roles, delay } = Plan::new(&mut random);
         for (place, role) in roles.iter().enumerate() {
@@ -91,7 +91,7 @@ impl World {
                 .collect(),
             groups,
             delay,
-            weather: Weather::default(),
+            conditions: LanConditions::default(),
             trace: Trace::new(verbose),
             tally: Tally::default(),
             strict: None,
@@ -99,7 +99,7 @@ impl World {
             contested: Vec::new(),
             queue: BinaryHeap::new(),
             planned: 0,
-            sabotage,
+            defect,
         }
     }
 
@@ -139,12 +139,12 @@ impl World {
             self.members[member].fast_path.handled(received.arrival);
             let event = TraceEvent::Received(received.source, received.priority);
             self.trace.add(self.now, host, Some(self.members[member].group), event);
-            let dropped = match self.sabotage {
-                Sabotage::MasterReceivesNothing => self.members[member].is_master(),
-                Sabotage::NoPriorityZero => received.priority == 0,
+            let dropped = match self.defect {
+                Defect::MasterReceivesNothing => self.members[member].is_master(),
+                Defect::NoPriorityZero => received.priority == 0,
                 _ => false,
             };
-            if self.sabotage == Sabotage::NeverPreempts
+            if self.defect == Defect::NeverPreempts
                 && received.priority > 0
                 && !self.members[member].is_master()
             {
@@ -191,7 +191,7 @@ impl World {
         let place = self.members[member].host;
         let host = &self.hosts[place];
         if host.is_running() || host.left {
-            if self.sabotage != Sabotage::TimersFirst {
+            if self.defect != Defect::TimersFirst {
                 self.drain_ring(place);
             }
             self.serve(member);
@@ -201,7 +201,7 @@ impl World {
 
     /// Handles a member's timer if it is due, and arms the next one.
     pub(crate) fn serve(&mut self, member: usize) {
-        if self.sabotage != Sabotage::TimersFirst {
+        if self.defect != Defect::TimersFirst {
             self.catch_up(member, self.members[member].slot.arrival);
         }
         let host = &self.hosts[self.members[member].host];
@@ -283,7 +283,7 @@ impl World {
                 sender.router.advert_sent(self.hosts[sender.host].clock.shows(self.now));
             }
             Action::AddAddresses(Addresses::All) => self.members[member].has_addresses = true,
-            Action::RemoveAddresses if self.sabotage == Sabotage::KeepsAddresses => {}
+            Action::RemoveAddresses if self.defect == Defect::KeepsAddresses => {}
             Action::RemoveAddresses => self.members[member].has_addresses = false,
             Action::AddAddresses(Addresses::One(_)) | Action::RemoveAddress(_) | Action::Announce { .. } => {
                 if !self.members[member].has_addresses {

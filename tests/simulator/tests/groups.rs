@@ -1,4 +1,5 @@
-//! Sync groups are masters together, settle after faults, and have one owner on connected segments.
+//! Members of a sync group are masters together, transitions end after the last fault, and one node
+//! is master on all connected segments.
 
 use std::thread::available_parallelism;
 

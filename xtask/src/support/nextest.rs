@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::process::{ask, run, say};
 use super::workspace;
 
-/// Version that is installed if there is none. Any version that is already installed is used.
+/// Version to install if cargo-nextest is missing. An installed version is used as it is.
 const VERSION: &str = "0.9.151";
 
 /// Installs cargo-nextest from crates.io if it is missing.

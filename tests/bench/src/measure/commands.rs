@@ -1,4 +1,4 @@
-//! Commands of administrators: notifications of a mass failover, and a check that hangs.
+//! Commands that the agent runs: notifications in a mass failover, and a check that hangs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};

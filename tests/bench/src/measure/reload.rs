@@ -24,7 +24,7 @@ const BACKUP: Station = Station::Node(2);
 const PRIORITIES: [u8; 2] = [200, 201];
 
 /// Reloads the master `count` times. Each reload changes the priority of the last router and is
-/// complete once the router advertises it. Measures what this does to all other routers.
+/// complete once the router advertises it. Measures the effect on all other routers.
 ///
 /// # Errors
 /// Returns an error if the lab fails, or if a reload has no effect.
@@ -80,7 +80,7 @@ fn hang_up(agent: &Agent) -> Result<()> {
 struct Seen {
     /// Longest gap between adverts of a router's master, in milliseconds.
     gap: f64,
-    /// Number of routers for which the backup advertised, or the master released mastership.
+    /// Number of routers for which the backup sent adverts, plus the number of priority-0 adverts.
     takeovers: f64,
 }
 

@@ -1,4 +1,4 @@
-//! How fast a backup takes over after the master's link is cut.
+//! Takeovers after the master's link is cut.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;

@@ -62,7 +62,7 @@ pub(super) const TARGETS: &[Target] = targets! {
         Worst(Flood, Metric::MasterGap), Fixed(10.0, "interval"), AtMost(20.0);
     "reload" "100 reloads, 255 virtual routers at 10 ms: longest gap between adverts of unchanged routers" "ms"
         Median(Reload, Metric::ReloadGap), Fixed(10.0, "interval"), AtMost(20.0);
-    "reloads" "100 reloads, 255 virtual routers at 10 ms: takeovers and releases of unchanged routers" ""
+    "reloads" "100 reloads, 255 virtual routers at 10 ms: takeovers and priority-0 adverts of unchanged routers" ""
         Median(Reload, Metric::ReloadTakeovers), Fixed(0.0, ""), AtMost(0.0);
     "notified" "link cut, 255 virtual routers at 10 ms: time until all notification commands have run" "ms"
         Median(Notify, Metric::NotifyTime), Unknown, OfKeepalived(1.0);

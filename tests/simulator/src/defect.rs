@@ -1,9 +1,9 @@
-//! Faulty routers, which the invariants must detect.
+//! Defects of routers, which the invariants must detect.
 
-/// A fault that is injected into all routers of a world.
+/// A defect that is injected into all routers of a world.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sabotage {
-    /// No fault.
+pub enum Defect {
+    /// No defect.
     #[default]
     None,
     /// A master receives no adverts.
