@@ -1,6 +1,7 @@
 //! Routers that cannot send or receive adverts do not become master, and recover on their own.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use aya::programs::{SchedClassifier, TcAttachType};
@@ -147,6 +148,58 @@ fn backup_behind_a_foreign_tc_program_recovers_without_takeover() {
     })
     .unwrap();
     drop(programs);
+}
+
+/// Another application attaches its program in front of vipd's whenever vipd's is the first, and drops all
+/// adverts. The pauses between vipd's attachments grow, and the backup is in Fault in the meantime.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn rival_tc_program_is_displaced_with_growing_pauses() {
+    let lab = Lab::new(2).unwrap();
+    let capture = lab.capture().unwrap();
+    let one = start_agent(&lab, ONE, &[instance(Family::V4, 200)]).unwrap();
+    wait_for_state(&one, "master", TIMEOUT).unwrap();
+    let mut two = Agent::new(&lab, TWO, vipd().unwrap(), &[instance(Family::V4, 100)]).unwrap();
+    two.set_xdp_mode(XdpMode::Auto).unwrap();
+    two.start().unwrap();
+    wait_for_backup_of(&two, ONE.ipv4()).unwrap();
+    let node = lab.host(TWO).unwrap();
+    let hidden = WallTime::now();
+    let (rounds, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut rival: Option<ForeignProgram> = None;
+            while !is_over.load(Ordering::Relaxed) {
+                let first = node.run(|| tc_program(INTERFACE)).unwrap();
+                if rival.as_ref().is_none_or(|rival| u64::from(rival.id()) != first) {
+                    rival = Some(ForeignProgram::attach(node, INTERFACE, Kind::DroppingTc).unwrap());
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let start = Instant::now();
+        let displaced = wait_until("the rival to be displaced three times", TIMEOUT, || {
+            rounds.load(Ordering::Relaxed) >= 4
+        });
+        // The first at once, then after 1 s and 2 s.
+        let elapsed = start.elapsed();
+        let in_fault = wait_for(&two, "fault", TIMEOUT, |status| {
+            status.text("vipd:fault-reason").contains("another program was attached before vipd's")
+        });
+        is_over.store(true, Ordering::Relaxed);
+        displaced.unwrap();
+        in_fault.unwrap();
+        assert!(elapsed >= Duration::from_secs(3), "{elapsed:?}");
+    });
+    let lines: Vec<_> = two.log().into_iter().map(|line| line.text).collect();
+    let lines: Vec<_> = lines.iter().filter(|line| line.contains("another program was attached")).collect();
+    let has_pause = |line: &String| line.contains("attaching it again after 1 to 60 s");
+    assert!(!has_pause(lines[0]) && has_pause(lines[1]), "{lines:?}");
+    wait_for_state(&two, "backup", Duration::from_secs(90)).unwrap();
+    wait_for_backup_of(&two, ONE.ipv4()).unwrap();
+    assert!(!has_advert(&capture, hidden, TWO), "the backup became a second master");
+    assert_eq!(counter(&two, "master-transitions").unwrap(), 0);
 }
 
 /// Reopening a link, here to create a macvlan, must not detach the BPF program: adverts that arrive

@@ -122,8 +122,8 @@ impl Watch {
 
 impl Engine {
     /// Finds links whose program is detached or behind another one, marks their routers for
-    /// reconciliation, and requests that the program be attached again. Requests probes of links on
-    /// which an advert is overdue.
+    /// reconciliation, and requests that the program be attached again, with growing pauses while the
+    /// attachment does not last. Requests probes of links on which an advert is overdue.
     pub(super) fn check_attachments(&mut self, now: Timestamp) {
         self.check_attachments_at = None;
         let grace_ended = self.grace_ends.take_if(|ends| *ends <= now).is_some();
@@ -131,17 +131,22 @@ impl Engine {
             let Some(id) = self.topology.links.id_at(slot) else { continue };
             let Some(link) = self.topology.links.get_mut(id) else { continue };
             let Some(io) = &mut link.io else { continue };
-            if io.detached_at.is_some() {
-                link.changed |= grace_ended;
-                continue;
-            }
             let Some(attachment) = &io.attachment else { continue };
             let position = attachment.position();
             if position != Position::First {
-                io.detached_at = Some(now);
-                link.changed = true;
-                self.reports.send(Report::ProgramLost { interface: link.name.clone(), position });
-                self.reattach(id);
+                link.changed |= grace_ended;
+                if io.detached_at.is_none() {
+                    io.detached_at = Some(now);
+                    link.changed = true;
+                    let lasted = link.reattachment.lost(now);
+                    let interface = link.name.clone();
+                    self.reports.send(Report::ProgramLost { interface, position, lasted });
+                }
+                if link.reattachment.take_due(now) {
+                    self.reattach(id);
+                } else if let Some(next) = link.reattachment.next() {
+                    self.check_attachments_by(next);
+                }
                 continue;
             }
             let routers = &self.topology.routers;
@@ -150,8 +155,12 @@ impl Engine {
                 self.prober.request(attachment);
             }
             let next = io.watch.wake_at;
-            self.check_attachments_at = Some(self.check_attachments_at.map_or(next, |at| at.min(next)));
+            self.check_attachments_by(next);
         }
+    }
+
+    fn check_attachments_by(&mut self, at: Timestamp) {
+        self.check_attachments_at = Some(self.check_attachments_at.map_or(at, |known| known.min(at)));
     }
 
     fn reattach(&mut self, id: LinkId) {

@@ -124,8 +124,8 @@ pub(crate) enum Report {
     /// A VIP was removed because its router is not master.
     VipRemoved { router: RouterId, address: Address },
     /// The BPF program of a link was detached externally or is behind another program; the service
-    /// attaches it again.
-    ProgramLost { interface: String, position: Position },
+    /// attaches it again, after a pause if the previous attachment did not last.
+    ProgramLost { interface: String, position: Position, lasted: bool },
     /// There is no room for another virtual router.
     NoRoom(NoRoom),
     /// The kernel refused to add or remove an address.
@@ -209,7 +209,8 @@ pub(crate) struct RouterSnapshot {
     pub(crate) primary: Option<IpAddr>,
     /// Mode of the BPF program on the router's link.
     pub(crate) mode: Option<Mode>,
-    /// Why the router's link could not be opened, or its multicast group not joined.
+    /// Why the router's link could not be opened, its multicast group not joined, or the BPF program
+    /// does not run first.
     pub(crate) failure: Option<String>,
     /// Why the router's macvlan could not be created.
     pub(crate) macvlan_failure: Option<String>,

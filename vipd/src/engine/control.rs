@@ -110,10 +110,7 @@ impl Engine {
                 sent: instance.sent,
                 primary: instance.primary().filter(|_| exists),
                 mode: link.and_then(Link::mode),
-                failure: link.and_then(|link| {
-                    let unjoined = link.unjoined(instance.router.config().family);
-                    link.failure.clone().or_else(|| unjoined.map(str::to_owned))
-                }),
+                failure: link.and_then(|link| link.failure(instance.router.config().family)),
                 macvlan_failure: instance
                     .macvlan
                     .and_then(|macvlan| self.topology.links.get(macvlan)?.failure.clone()),

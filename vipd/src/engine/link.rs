@@ -7,10 +7,11 @@ use super::address_table::AddressTable;
 use super::id::{LinkId, RouterId};
 use super::link_io::LinkIo;
 use super::ownership::{Primary, dependent};
+use super::reattachment::Reattachment;
 use super::unicast_peer::Neighbor;
 use crate::netlink::{self, Address};
 use crate::vrrp::{Family, Fault};
-use crate::xdp::{Framing, Mode};
+use crate::xdp::{Framing, Mode, Position};
 
 /// The purpose of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(crate) struct Link {
     pub(crate) addresses: AddressTable,
     /// Sockets and XDP attachment of the link, once the service has opened it.
     pub(crate) io: Option<LinkIo>,
+    /// When to attach the BPF program again after it was lost.
+    pub(super) reattachment: Reattachment,
     /// Unicast peers that are in the same subnet as the source of the adverts sent to them.
     pub(crate) neighbors: BTreeMap<IpAddr, Neighbor>,
     /// Why the link could not be opened, or the macvlan not created.
@@ -91,6 +94,7 @@ impl Link {
             is_point_to_point: false,
             addresses: AddressTable::default(),
             io: None,
+            reattachment: Reattachment::default(),
             neighbors: BTreeMap::new(),
             failure: None,
             routers: Vec::new(),
@@ -148,6 +152,19 @@ impl Link {
     pub(crate) fn unjoined(&self, family: Family) -> Option<&str> {
         let unjoined = &self.io.as_ref()?.unjoined;
         unjoined.iter().find(|(other, _)| *other == family).map(|(_, reason)| reason.as_str())
+    }
+
+    /// Returns why adverts of a family cannot be sent or received, or `None` if there is no failure or it
+    /// needs no description.
+    pub(crate) fn failure(&self, family: Family) -> Option<String> {
+        let known = self.failure.clone().or_else(|| self.unjoined(family).map(str::to_owned));
+        known.or_else(|| {
+            let io = self.io.as_ref().filter(|io| io.detached_at.is_some())?;
+            let position = io.attachment.as_ref()?.position();
+            (position == Position::Behind).then(|| {
+                format!("another program was attached before vipd's BPF program on interface {}", self.name)
+            })
+        })
     }
 
     /// Checks that addresses can be added to the link. A macvlan may be down, because it is up only
@@ -321,6 +338,7 @@ impl Link {
         self.failure = None;
         self.requested = false;
         self.swept = false;
+        self.reattachment = Reattachment::default();
         (self.changed, self.own_changed) = (true, true);
         Some(Gone { ifindex, stale, io: self.io.take() })
     }

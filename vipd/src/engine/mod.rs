@@ -45,6 +45,7 @@ mod ownership;
 mod poll;
 mod prober;
 mod readiness;
+mod reattachment;
 mod reconcile;
 mod reconfigure;
 mod reload;

@@ -135,13 +135,15 @@ impl Log {
                     tracing::warn!("netlink notifications were lost; reading all links and addresses again");
                 }
             }
-            Report::ProgramLost { interface, position } => {
+            Report::ProgramLost { interface, position, lasted } => {
                 let what = match position {
                     Position::Behind => "another program was attached before vipd's BPF program",
                     _ => "BPF program detached externally",
                 };
-                if self.is_due(&interface, what) {
-                    tracing::warn!(interface, "{what}; attaching it again");
+                let remedy = if lasted { "attaching it again" } else { "attaching it again after 1 to 60 s" };
+                let line = format!("{what}; {remedy}");
+                if self.is_due(&interface, &line) {
+                    tracing::warn!(interface, "{line}");
                 }
             }
             _ if !self.agent.permits("agent") => {}
