@@ -277,7 +277,11 @@ mod tests {
         );
         let error = load(&[
             ("vipd.toml", main),
-            ("conf.d/a.toml", "realtime = \"off\"\n[instance.notify]\nany = [\"/bin/x\"]\n".to_owned()),
+            (
+                "conf.d/a.toml",
+                "realtime = \"off\"\n include = [\"b.toml\"]\n[instance.notify]\nany = [\"/bin/x\"]\n"
+                    .to_owned(),
+            ),
         ])
         .expect_err("not only arrays of tables");
         let allowed = "`[[instance]]`, `[[group]]`, `[[script]]`, `[[process]]`, `[[file]]`, `[[interface]]`";
@@ -286,7 +290,9 @@ mod tests {
             format!(
                 "conf.d/a.toml:1:1: `realtime` is not allowed in an included file; it must contain only {allowed}; move it \
                  to the main file\n\
-                 conf.d/a.toml:2:2: `instance` is not allowed in an included file; it must contain only {allowed}; move it \
+                 conf.d/a.toml:2:2: `include` is not allowed in an included file; it must contain only {allowed}; move it \
+                 to the main file\n\
+                 conf.d/a.toml:3:2: `instance` is not allowed in an included file; it must contain only {allowed}; move it \
                  to the main file"
             )
         );

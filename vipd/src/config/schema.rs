@@ -173,7 +173,7 @@ schema! {
         XDP "xdp", XDP_MODE, "`\"auto\"`", "\"auto\"",
             "XDP mode of all interfaces; `\"auto\"` uses TC ingress on drivers whose native mode disables offloads or interrupts traffic", "";
         INCLUDE "include", Kind::Other("an array of strings"), "`[]`", "[\"conf.d/*.toml\"]",
-            "further files, relative to this one, with `*` in their names; they contain only arrays of tables, such as `[[instance]]`", "`include`";
+            "further files, relative to this one, with `*` in their names; they contain only arrays of tables, such as `[[instance]]`, and cannot include others", "`include`";
         INSTANCES "instance", Kind::Other("an array of tables"), "required", "…", "the virtual routers, at least one", "`vrrp_instance`";
         SCRIPTS "script", Kind::Other("an array of tables"), "none", "…", "commands that check something", "`vrrp_script`";
         PROCESSES "process", Kind::Other("an array of tables"), "none", "…", "programs that must run", "`vrrp_track_process`";
