@@ -243,18 +243,69 @@ fn sighup_reloads_and_logs_each_change() {
     let pid = Pid::from_raw(agent.pid().unwrap().try_into().unwrap()).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
     wait_for_vrid(&agent, 52, "master").unwrap();
-    wait_until("the change to be logged", TIMEOUT, || {
-        agent.log().iter().any(|line| line.text.contains("VI_52: added"))
-    })
-    .unwrap();
+    let logged = wait_for_log(&agent, " added ");
+    assert!(logged.contains(" INFO ") && logged.contains(" instance=\"VI_52\" "), "{logged}");
     agent.configure("nonsense = 1\n".to_owned()).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
-    wait_until("the problem to be logged", TIMEOUT, || {
-        agent.log().iter().any(|line| line.text.contains("nonsense"))
-    })
-    .unwrap();
+    let logged = wait_for_log(&agent, "nonsense");
+    assert!(logged.contains(" ERROR "), "{logged}");
     assert!(agent.is_alive().unwrap());
     assert_eq!(status(&agent).unwrap().len(), 2);
+}
+
+/// Waits for a log line that contains `text`, and returns the latest one.
+fn wait_for_log(agent: &Agent, text: &str) -> String {
+    let find = || agent.log().into_iter().rev().find(|line| line.text.contains(text));
+    wait_until(&format!("the log to contain {text:?}"), TIMEOUT, || find().is_some())
+        .unwrap_or_else(|error| panic!("{error}: {:#?}", agent.log()));
+    find().expect("it was found").text
+}
+
+/// Each change is one line for an instance or group, whose name is a field as in all other lines.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn changes_are_logged_with_the_instance_and_the_user_as_fields() {
+    let lab = Lab::new(1).unwrap();
+    let mut agent = start(&lab, &[Settings::new(51), Settings::new(52)]).unwrap();
+    let drain = |command: &str| change(&agent, &json!({ "command": command, "instances": [] }));
+    assert_eq!(drain("drain").unwrap(), ["VI_51: drained", "VI_52: drained"]);
+    assert_eq!(drain("undrain").unwrap(), ["VI_51: no longer drained", "VI_52: no longer drained"]);
+    for vrid in [51, 52] {
+        wait_for_vrid(&agent, vrid, "master").unwrap();
+    }
+    let priority = json!({ "command": "priority", "instance": "VI_51", "priority": 160 });
+    change(&agent, &priority).unwrap();
+    change(&agent, &json!({ "command": "failover", "instances": ["VI_52"] })).unwrap();
+    drain("drain").unwrap();
+    wait_for_vrid(&agent, 52, "fault").unwrap();
+    change(&agent, &json!({ "command": "failover", "instances": ["VI_52"] })).expect_err("it is drained");
+    let group = "[[group]]\nname = \"both\"\nmembers = [\"VI_51\", \"VI_52\"]\n";
+    let changed = Settings { priority: 170, vip: 99, ..Settings::new(51) };
+    agent.configure(configuration(&[changed, Settings::new(52)]) + group).unwrap();
+    reload(&agent).unwrap();
+
+    for (message, subjects) in [
+        ("INFO drained ", &["instance=\"VI_51\"", "instance=\"VI_52\""][..]),
+        ("INFO no longer drained ", &["instance=\"VI_51\"", "instance=\"VI_52\""]),
+        ("INFO priority 150 → 160, until `vipd priority VI_51 reset` ", &["instance=\"VI_51\""]),
+        ("INFO mastership given away ", &["instance=\"VI_52\""]),
+        (
+            "ERROR VI_52 is in state fault, not master; run the command on the master ",
+            &["instance=\"VI_52\""],
+        ),
+        (
+            "INFO priority 150 → 170; virtual address 10.0.0.51/32 removed; virtual address 10.0.0.99/32 added ",
+            &["instance=\"VI_51\""],
+        ),
+        ("INFO added with VI_51, VI_52 ", &["group=\"both\""]),
+    ] {
+        for subject in subjects {
+            wait_for_log(&agent, &format!("{message}{subject} user=0"));
+        }
+    }
+    let log = agent.log();
+    assert!(!log.iter().any(|line| line.text.contains("VI_51: ")), "{log:#?}");
+    agent.stop().unwrap();
 }
 
 /// Each reload adds one instance and removes another. The backup of an unchanged instance never

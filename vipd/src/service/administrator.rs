@@ -15,12 +15,12 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::bus::Latest;
 use super::configured::Configured;
 use super::drained::Drained;
-use super::order::{Author, Order, Orders, Outcome, finish};
+use super::line::Line;
+use super::order::{Author, Done, Order, Orders, Outcome, Refusal, finish};
 use super::plan::{self, Plan};
 use super::track::SharedTracker;
 use crate::config::operate::{Control, Group, Notifications};
 use crate::config::{Config, ConfigError, Instance};
-use crate::control::model::ChangeReport;
 use crate::control::protocol::Request;
 use crate::engine::Handle;
 use crate::engine::command::{Added, Addition, Change, Changes, Command};
@@ -111,7 +111,7 @@ enum Phase {
     Applying {
         answer: oneshot::Receiver<Vec<Added>>,
         author: Author,
-        next: Box<(Config, Plan, ChangeReport)>,
+        next: Box<(Config, Plan, Done)>,
     },
 }
 
@@ -200,7 +200,7 @@ impl Administrator {
                             }
                         }
                         Err(error) => {
-                            finish(author, Err(format!("cannot read the configuration: {error}")));
+                            finish(author, Err(format!("cannot read the configuration: {error}").into()));
                             return Step::ReloadRejected;
                         }
                     }
@@ -215,7 +215,7 @@ impl Administrator {
                     if let Ok(added) = answer {
                         return Step::Reloaded(self.applied(*next, added, author));
                     }
-                    finish(author, Err("the agent is stopping".to_owned()));
+                    finish(author, Err("the agent is stopping".to_owned().into()));
                     return Step::ReloadRejected;
                 }
             }
@@ -241,7 +241,7 @@ impl Administrator {
             Request::Failover { instances } => self.fail_over(&instances),
             Request::Priority { instance, priority } => self.set_priority(&instance, priority),
             Request::Status | Request::Stats | Request::Events { .. } | Request::Reload => {
-                Err("not a change".to_owned())
+                Err("not a change".to_owned().into())
             }
         };
         finish(by, outcome);
@@ -260,13 +260,13 @@ impl Administrator {
         let (config, plan) = match planned {
             Ok(planned) => planned,
             Err(error) => {
-                finish(author, Err(error));
+                finish(author, Err(error.into()));
                 return Some(Step::ReloadRejected);
             }
         };
         let main = self.path.display().to_string();
         let warnings = config.warnings.iter().map(|warning| warning.in_file(&main)).collect();
-        let report = ChangeReport { changes: plan.lines.clone(), warnings };
+        let done = Done { changes: plan.lines.clone(), warnings };
         let id = |instance: &Arc<Instance>| self.running.get(&instance.name).map(|running| running.id);
         let added = plan.added.iter().map(|settings| {
             let is_drained = self.drained.contains(&settings.name).then_some(Fault::Drained);
@@ -290,7 +290,7 @@ impl Administrator {
         if is_same && config.groups == self.config.groups {
             let control = config.control.clone();
             self.config = config;
-            finish(author, Ok(report));
+            finish(author, Ok(done));
             let groups = self.config.groups.clone();
             let notifications = self.config.notifications.clone();
             return Some(Step::Reloaded(Reloaded { control, groups, notifications, ..Reloaded::default() }));
@@ -298,13 +298,13 @@ impl Administrator {
         self.configured.add(&config.instances);
         let (reply, answer) = oneshot::channel();
         self.engine.send(Command::Reload { changes, reply });
-        self.phase = Phase::Applying { answer, author, next: Box::new((config, plan, report)) };
+        self.phase = Phase::Applying { answer, author, next: Box::new((config, plan, done)) };
         None
     }
 
     fn applied(
         &mut self,
-        (config, plan, mut report): (Config, Plan, ChangeReport),
+        (config, plan, mut done): (Config, Plan, Done),
         added: Vec<Added>,
         author: Author,
     ) -> Reloaded {
@@ -327,12 +327,12 @@ impl Administrator {
             let running = Running { id: *router, settings: Arc::clone(settings), priority: None };
             self.running.insert(settings.name.clone(), running);
         }
-        report.warnings.extend(self.forget_drained());
+        done.warnings.extend(self.forget_drained());
         self.tracker.start();
         self.configured.replace(&config.instances);
         let control = config.control.clone();
         self.config = config;
-        finish(author, Ok(report));
+        finish(author, Ok(done));
         let groups = self.config.groups.clone();
         let notifications = self.config.notifications.clone();
         let removed = removed.into_iter().map(|gone| gone.id).collect();
@@ -349,9 +349,9 @@ impl Administrator {
             let change =
                 if is_drained { Input::Impede(Fault::Drained) } else { Input::Clear(Impediment::Drained) };
             self.engine.send(input(running.id, change));
-            changes.push(format!("{name}: {}", if is_drained { "drained" } else { "no longer drained" }));
+            changes.push(Line::instance(name, if is_drained { "drained" } else { "no longer drained" }));
         }
-        Ok(ChangeReport { changes, warnings: stored.err().iter().map(not_stored).collect() })
+        Ok(Done { changes, warnings: stored.err().iter().map(not_stored).collect() })
     }
 
     /// Forgets drained instances that are not configured. Returns a warning if this cannot be stored.
@@ -363,49 +363,53 @@ impl Administrator {
     /// Gives mastership of instances away, if all of them are masters.
     fn fail_over(&self, names: &[String]) -> Outcome {
         if names.is_empty() {
-            return Err("name at least one instance".to_owned());
+            return Err("name at least one instance".to_owned().into());
         }
         let mut routers = Vec::new();
         for name in self.resolve(names)? {
-            let Some(running) = self.running.get(&name) else { return Err(unknown(&name)) };
+            let Some(running) = self.running.get(&name) else { return Err(unknown(&name).into()) };
             if running.settings.router.priority == PRIORITY_OWNER {
-                return Err(format!(
+                let message = format!(
                     "{name} is the address owner, which takes mastership back at once; use `vipd drain {name}`"
-                ));
+                );
+                return Err(Refusal::of(&name, message));
             }
             let state = self.latest.get(running.id).map_or(State::Initialize, |latest| latest.state);
             if state != State::Master {
-                return Err(format!("{name} is in state {state}, not master; run the command on the master"));
+                let message =
+                    format!("{name} is in state {state}, not master; run the command on the master");
+                return Err(Refusal::of(&name, message));
             }
             routers.push((running.id, name));
         }
         let mut changes = Vec::new();
         for (router, name) in routers {
             self.engine.send(input(router, Input::Failover));
-            changes.push(format!("{name}: mastership given away"));
+            changes.push(Line::instance(&name, "mastership given away"));
         }
-        Ok(ChangeReport { changes, ..ChangeReport::default() })
+        Ok(Done { changes, ..Done::default() })
     }
 
     fn set_priority(&mut self, name: &str, priority: Option<u8>) -> Outcome {
         let name = self.resolve(&[name.to_owned()])?.remove(0);
-        let Some(running) = self.running.get_mut(&name) else { return Err(unknown(&name)) };
+        let Some(running) = self.running.get_mut(&name) else { return Err(unknown(&name).into()) };
         let configured = running.settings.router.priority;
         if configured == PRIORITY_OWNER {
-            return Err(format!("{name} is the address owner, whose priority is always 255"));
+            let message = format!("{name} is the address owner, whose priority is always 255");
+            return Err(Refusal::of(&name, message));
         }
         if priority.is_some_and(|priority| !(1..PRIORITY_OWNER).contains(&priority)) {
-            return Err("a priority must be 1 to 254".to_owned());
+            return Err(Refusal::of(&name, "a priority must be 1 to 254".to_owned()));
         }
         let before = running.priority.unwrap_or(configured);
         running.priority = priority;
         let now = priority.unwrap_or(configured);
         self.tracker.set_base(&name, now);
         let change = match priority {
-            Some(_) => format!("{name}: priority {before} → {now}, until `vipd priority {name} reset`"),
-            None => format!("{name}: priority {before} → {now}, as configured"),
+            Some(_) => format!("priority {before} → {now}, until `vipd priority {name} reset`"),
+            None => format!("priority {before} → {now}, as configured"),
         };
-        Ok(ChangeReport { changes: vec![change], ..ChangeReport::default() })
+        Ok(Done { changes: vec![Line::instance(&name, change)], ..Done::default() })
     }
 
     /// Checks that all instances exist. Returns all instances if `names` is empty.

@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::line::Line;
 use crate::config::Instance;
 use crate::config::operate::Group;
 use crate::config::settings::Transport;
@@ -138,13 +139,13 @@ impl Differences {
 
 /// Returns a line for each difference between two lists of sync groups. Groups with the same name are
 /// the same group.
-pub(super) fn groups(from: &[Arc<Group>], to: &[Arc<Group>]) -> Vec<String> {
+pub(super) fn groups(from: &[Arc<Group>], to: &[Arc<Group>]) -> Vec<Line> {
     let find = |groups: &[Arc<Group>], name: &str| groups.iter().find(|one| one.name == name).cloned();
     let removed = from.iter().filter(|one| find(to, &one.name).is_none());
-    let mut lines: Vec<_> = removed.map(|one| format!("group {}: removed", one.name)).collect();
+    let mut lines: Vec<_> = removed.map(|one| Line::group(&one.name, "removed")).collect();
     for one in to {
         let Some(known) = find(from, &one.name) else {
-            lines.push(format!("group {}: added with {}", one.name, one.members.join(", ")));
+            lines.push(Line::group(&one.name, format!("added with {}", one.members.join(", "))));
             continue;
         };
         let Group { name, members, track, notify } = &*known;
@@ -152,7 +153,7 @@ pub(super) fn groups(from: &[Arc<Group>], to: &[Arc<Group>]) -> Vec<String> {
         note(&mut found, "members", &members.join(", "), &one.members.join(", "));
         note_changed(&mut found, "track", track, &one.track);
         note_changed(&mut found, "notify", notify, &one.notify);
-        lines.extend(found.into_iter().map(|difference| format!("group {name}: {difference}")));
+        lines.extend(found.into_iter().map(|difference| Line::group(name, difference)));
     }
     lines
 }

@@ -28,6 +28,7 @@ mod drained;
 mod events;
 mod foreign_xdp;
 mod groups;
+mod line;
 pub(crate) mod link_io;
 mod log;
 mod notify;

@@ -2,12 +2,42 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::line::{Line, by_subject};
 use crate::control::access::Credentials;
 use crate::control::model::ChangeReport;
 use crate::control::protocol::Request;
 
-/// Reply to a change, or a message for the user.
-pub(super) type Outcome = Result<ChangeReport, String>;
+/// Result of a requested change.
+pub(super) type Outcome = Result<Done, Refusal>;
+
+/// A change that was made.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub(super) changes: Vec<Line>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// A change that was refused.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// The instance that cannot be changed, if it is only one and exists.
+    instance: Option<String>,
+    /// Message for the user. May have several lines.
+    message: String,
+}
+
+impl Refusal {
+    /// Creates a refusal to change an instance.
+    pub(super) fn of(instance: &str, message: String) -> Self {
+        Self { instance: Some(instance.to_owned()), message }
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(message: String) -> Self {
+        Self { instance: None, message }
+    }
+}
 
 /// A requested change.
 #[derive(Debug)]
@@ -20,7 +50,7 @@ pub(super) struct Order {
 #[derive(Debug)]
 pub(super) enum Author {
     /// A client of the control socket, which waits for the outcome.
-    Client(Credentials, oneshot::Sender<Outcome>),
+    Client(Credentials, oneshot::Sender<Result<ChangeReport, String>>),
     /// The sender of SIGHUP. The outcome is logged.
     Signal(u32),
 }
@@ -35,22 +65,29 @@ pub(super) fn finish(author: Author, outcome: Outcome) {
         Author::Signal(sender) => (None, Some(*sender)),
     };
     match &outcome {
-        Ok(report) => {
-            for change in &report.changes {
-                tracing::info!(user, process, "{change}");
+        Ok(done) => {
+            for (subject, text) in by_subject(&done.changes) {
+                let (instance, group) = subject.fields();
+                tracing::info!(instance, group, user, process, "{text}");
             }
-            for warning in &report.warnings {
+            for warning in &done.warnings {
                 tracing::warn!(user, process, "{warning}");
             }
         }
-        Err(error) => {
-            for line in error.lines() {
-                tracing::error!(user, process, "{line}");
+        Err(Refusal { instance, message }) => {
+            for line in message.lines() {
+                tracing::error!(instance = instance.as_deref(), user, process, "{line}");
             }
         }
     }
     if let Author::Client(_, reply) = author {
+        let answer = match outcome {
+            Ok(Done { changes, warnings }) => {
+                Ok(ChangeReport { changes: changes.iter().map(Line::to_string).collect(), warnings })
+            }
+            Err(refusal) => Err(refusal.message),
+        };
         // The client may have disconnected.
-        let _ = reply.send(outcome);
+        let _ = reply.send(answer);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::difference::Differences;
+use super::line::Line;
 use crate::config::{Config, Instance};
 use crate::xdp::Sizes;
 
@@ -14,7 +15,7 @@ pub(crate) struct Plan {
     /// Instances whose settings change while they run. Those that lose addresses, routes or rules come first.
     pub(crate) changed: Vec<Arc<Instance>>,
     pub(crate) added: Vec<Arc<Instance>>,
-    pub(crate) lines: Vec<String>,
+    pub(crate) lines: Vec<Line>,
 }
 
 impl Plan {
@@ -26,7 +27,7 @@ impl Plan {
         let (before, after) = (by_name(from), by_name(to));
         let mut plan = Self::default();
         for one in from.instances.iter().filter(|one| !after.contains_key(&one.name)) {
-            plan.lines.push(format!("{}: removed", one.name));
+            plan.lines.push(Line::instance(&one.name, "removed"));
             plan.removed.push(Arc::clone(one));
         }
         for one in &to.instances {
@@ -34,23 +35,23 @@ impl Plan {
                 Some(known) if known == one => {}
                 Some(known) => plan.change(known, one),
                 None => {
-                    plan.lines.push(format!("{}: added", one.name));
+                    plan.lines.push(Line::instance(&one.name, "added"));
                     plan.added.push(Arc::clone(one));
                 }
             }
         }
         plan.lines.extend(super::difference::groups(&from.groups, &to.groups));
         if from.realtime != to.realtime {
-            plan.lines.push("realtime: takes effect at the next start".to_owned());
+            plan.lines.push(Line::agent("realtime: takes effect at the next start"));
         }
         if from.control != to.control {
-            plan.lines.push("control: access to the control socket changed".to_owned());
+            plan.lines.push(Line::agent("control: access to the control socket changed"));
         }
         if from.notifications != to.notifications {
-            plan.lines.push("notify: fifo changed".to_owned());
+            plan.lines.push(Line::agent("notify: fifo changed"));
         }
         if plan.lines.is_empty() {
-            plan.lines.push("nothing has changed".to_owned());
+            plan.lines.push(Line::agent("nothing has changed"));
         }
         let loses_any = |one: &Arc<Instance>| {
             before.get(&one.name).is_some_and(|known| {
@@ -67,11 +68,11 @@ impl Plan {
     fn change(&mut self, known: &Arc<Instance>, one: &Arc<Instance>) {
         let Differences { in_place, restarting } = Differences::between(known, one);
         let name = &one.name;
-        self.lines.extend(in_place.iter().map(|difference| format!("{name}: {difference}")));
+        self.lines.extend(in_place.into_iter().map(|difference| Line::instance(name, difference)));
         if restarting.is_empty() {
             self.changed.push(Arc::clone(one));
         } else {
-            self.lines.push(format!("{name}: {}; started again", restarting.join(", ")));
+            self.lines.push(Line::instance(name, format!("{}; started again", restarting.join(", "))));
             self.removed.push(Arc::clone(known));
             self.added.push(Arc::clone(one));
         }
@@ -121,12 +122,16 @@ mod tests {
         instances.iter().map(|one| one.name.as_str()).collect()
     }
 
+    fn texts(plan: &Plan) -> Vec<String> {
+        plan.lines.iter().map(Line::to_string).collect()
+    }
+
     #[test]
     fn same_configuration_changes_nothing() {
         let one = config(&[("a", 1, 100), ("b", 2, 100)]);
         let plan = Plan::new(&one, &one.clone());
         assert!(plan.removed.is_empty() && plan.added.is_empty());
-        assert_eq!(plan.lines, ["nothing has changed"]);
+        assert_eq!(texts(&plan), ["nothing has changed"]);
     }
 
     #[test]
@@ -134,7 +139,7 @@ mod tests {
         let from = config(&[("a", 1, 100)]);
         let mut to = from.clone();
         to.notifications.fifo = Some("/run/vipd/fifo".into());
-        assert_eq!(Plan::new(&from, &to).lines, ["notify: fifo changed"]);
+        assert_eq!(texts(&Plan::new(&from, &to)), ["notify: fifo changed"]);
     }
 
     #[test]
@@ -146,7 +151,7 @@ mod tests {
         assert_eq!(names(&plan.changed), ["b"]);
         assert_eq!(names(&plan.added), ["d", "e"]);
         assert_eq!(
-            plan.lines,
+            texts(&plan),
             [
                 "a: removed",
                 "b: priority 100 → 150",

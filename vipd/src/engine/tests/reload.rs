@@ -160,10 +160,11 @@ fn state_after_any_sequence_of_reloads_is_that_of_a_fresh_start() -> Result<()> 
                 let next = random_configuration(&mut random);
                 let plan = Plan::new(&config, &next);
                 let added: Vec<_> = plan.added.iter().map(|one| one.name.clone()).collect();
-                let (before, lines) = (running(&bench), plan.lines.join("; "));
+                let before = running(&bench);
+                let lines: Vec<_> = plan.lines.iter().map(ToString::to_string).collect();
                 config = next;
                 reload(&mut bench, plan, &before)?;
-                let at = format!("seed {seed}, reload {round}: {lines}");
+                let at = format!("seed {seed}, reload {round}: {}", lines.join("; "));
                 bench.serve_until(&at, |bench| bench.all_are(State::Master))?;
                 let wanted = configured(&config);
                 bench.serve_until(&at, |_| present().is_ok_and(|found| found == wanted))?;

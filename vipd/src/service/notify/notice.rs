@@ -77,20 +77,19 @@ impl Subject {
         name
     }
 
+    /// Returns the fields `instance` and `group` of log lines.
+    pub(super) fn fields(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Self::Instance(name) => (Some(name), None),
+            Self::Group(name) => (None, Some(name)),
+        }
+    }
+
     /// Returns the word for it in keepalived's FIFO and arguments.
     pub(super) fn upper_case(&self) -> &'static str {
         match self {
             Self::Instance(_) => "INSTANCE",
             Self::Group(_) => "GROUP",
-        }
-    }
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Instance(name) => write!(f, "instance {name}"),
-            Self::Group(name) => write!(f, "group {name}"),
         }
     }
 }

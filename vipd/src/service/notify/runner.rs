@@ -164,6 +164,7 @@ impl Runner {
     /// Counts and logs failures: each when it occurs first or has changed since the last run.
     fn report(&mut self, finished: Finished) {
         let Finished { subject, results } = finished;
+        let (instance, group) = subject.fields();
         for (command, result) in results {
             let (failure, last_line) = match result {
                 Ok(Outcome { end, .. }) if end.is_success() => (None, String::new()),
@@ -173,7 +174,7 @@ impl Runner {
             let key = (subject.clone(), command);
             let Some(failure) = failure else {
                 if self.failing.remove(&key).is_some() && self.log_limit.permits("agent") {
-                    tracing::info!("{subject}: notification command `{command}` succeeds again");
+                    tracing::info!(instance, group, "notification command `{command}` succeeds again");
                 }
                 continue;
             };
@@ -182,8 +183,10 @@ impl Runner {
                 continue;
             }
             tracing::warn!(
+                instance,
+                group,
                 last_line,
-                "{subject}: notification command `{command}` failed: {failure}; not logged again until this changes"
+                "notification command `{command}` failed: {failure}; not logged again until this changes"
             );
             self.failing.insert(key, failure);
         }
