@@ -18,11 +18,11 @@ pub mod control;
 mod engine;
 #[cfg(test)]
 mod generated;
-#[expect(unsafe_code, reason = "borrows rtnetlink's socket for poll(2)")]
+#[expect(unsafe_code, reason = "borrows rtnetlink's sockets as descriptors")]
 pub mod netlink;
 #[expect(unsafe_code, reason = "sockaddr_ll and sendmmsg(2)")]
 pub mod packet;
-#[expect(unsafe_code, reason = "signalfd, signal masks, SO_PEERCRED and users")]
+#[expect(unsafe_code, reason = "signals, users and groups, socket options, preparation of child processes")]
 pub mod process;
 #[expect(unsafe_code, reason = "sched_setscheduler(2)")]
 pub mod realtime;

@@ -28,8 +28,9 @@ pub enum Change {
     /// with the same destination and metric, whichever tool added it, or if the rule exists with
     /// vipd's mark.
     AddEntry(RoutingEntry),
-    /// Adds an IPv4 route behind others with the same destination and metric. Fails with `EEXIST` only if
-    /// exactly this route is present, with vipd's mark. IPv6 would combine the routes into a multipath route.
+    /// Adds an IPv4 route behind others with the same destination and metric. Fails with `EEXIST`
+    /// only if exactly this route is present, with vipd's mark. IPv6 would combine the routes into
+    /// a multipath route.
     AppendRoute(Route),
     /// Removes a route or a policy rule with vipd's mark. Succeeds if it does not exist.
     RemoveEntry(RoutingEntry),
@@ -61,7 +62,8 @@ pub struct Attributes {
     pub no_prefix_route: bool,
 }
 
-/// An address label or interface name, stored inline so that copying a [`Change`] does not allocate.
+/// An address label or interface name, stored inline so that copying a [`Change`] does not
+/// allocate.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Label {
     bytes: [u8; Self::MAX],
@@ -146,8 +148,8 @@ impl Change {
         }
     }
 
-    /// Converts an errno to the result of this change. Removals and bringing a link down succeed if the
-    /// object no longer exists.
+    /// Converts an errno to the result of this change. Removals and bringing a link down succeed if
+    /// the object no longer exists.
     pub(super) fn outcome(&self, errno: i32) -> io::Result<()> {
         match (self, errno) {
             (Self::Remove(_), libc::EADDRNOTAVAIL | libc::ENODEV) | (Self::Down { .. }, libc::ENODEV) => {

@@ -32,8 +32,8 @@ impl Requests {
         self.dump_addresses(0, |address| notice_of(address, &mut notice))
     }
 
-    /// Reads the named links and their addresses, and sets the monitor to report changes to them.
-    /// The monitor is set before the addresses are read, so that no change to them is missed.
+    /// Reads the named links and their addresses, and makes the monitor report changes to them. The
+    /// monitor is set up before the addresses are read, so that no change to them is missed.
     ///
     /// # Errors
     /// See [`dump`](Self::dump).
@@ -43,7 +43,7 @@ impl Requests {
         names: &[&str],
         mut notice: impl FnMut(Notice),
     ) -> io::Result<()> {
-        // For a macvlan that does not exist yet, the engine passes a description instead of a name.
+        // The kernel rejects a request for a longer name (`ERANGE`), and no interface can have it.
         let names: Vec<&str> = names.iter().copied().filter(|name| is_interface_name(name)).collect();
         let mut links = Vec::with_capacity(names.len());
         let mut found = |message: &Message<'_>| {
@@ -98,7 +98,8 @@ impl Requests {
     }
 
     /// Returns the ID of the XDP program that is attached to an interface, or `None` if there is no
-    /// program or no such interface. If programs are attached in several modes, the kernel reports no ID.
+    /// program or no such interface. If programs are attached in several modes, the kernel reports
+    /// no ID.
     ///
     /// # Errors
     /// The error returned by the kernel.
@@ -151,8 +152,8 @@ impl Requests {
         })
     }
 
-    /// Repeats a dump while changes interrupt it, because entries may be missing. Reporting an entry
-    /// twice is harmless.
+    /// Repeats a dump while changes interrupt it, because entries may be missing. Reporting an
+    /// entry twice is harmless.
     pub(super) fn repeat(&mut self, mut dump: impl FnMut(&mut Self) -> io::Result<()>) -> io::Result<()> {
         let mut attempts = 1;
         loop {
@@ -176,8 +177,7 @@ impl Requests {
     }
 }
 
-/// Returns whether an interface can have this name. The kernel rejects a request with a longer one
-/// (`IFNAMSIZ`) with `ERANGE`.
+/// Returns whether an interface can have a name of this length (`IFNAMSIZ`).
 fn is_interface_name(name: &str) -> bool {
     (1..libc::IFNAMSIZ).contains(&name.len())
 }

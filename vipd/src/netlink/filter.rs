@@ -1,10 +1,10 @@
-//! The monitor's socket filter, which selects the notifications that the kernel queues and wakes the
-//! engine for.
+//! The monitor's socket filter, which selects the notifications that the kernel queues and wakes
+//! the engine for.
 //!
 //! A host may run thousands of containers whose links and addresses come and go. A classic BPF
 //! program on the socket drops their notifications before they are queued (`sk_filter`, called by
-//! `do_one_broadcast` in `net/netlink/af_netlink.c`). The filter may pass notifications that are not
-//! needed, because the monitor checks them again, but must not drop any that are.
+//! `do_one_broadcast` in `net/netlink/af_netlink.c`). The filter may pass notifications that are
+//! not needed, because the monitor checks them again, but must not drop any that are.
 
 use std::net::IpAddr;
 
@@ -229,8 +229,8 @@ impl Program {
         }
     }
 
-    /// Passes the removal of a route or rule with vipd's mark, and drops other messages about routes
-    /// and rules. Other types of messages continue with the type loaded.
+    /// Passes the removal of a route or rule with vipd's mark, and drops other messages about
+    /// routes and rules. Other types of messages continue with the type loaded.
     fn routing_block(&mut self, kind: impl Fn(u16) -> u32) {
         let mut block = Self::default();
         block.push(RETURN, DROP);

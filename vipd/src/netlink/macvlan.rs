@@ -1,10 +1,10 @@
 //! Macvlans that have the virtual MAC of a virtual router (RFC 9568 section 7.3).
 //!
-//! The macvlan is **down** while its router is not master. A backup therefore receives no frames for
-//! the virtual MAC, answers no ARP requests, and sends no IGMP or MLD reports that would update the
-//! forwarding tables of switches. The macvlan is in private mode: macvlans on the same parent do not
-//! receive each other's frames, and adverts that the current master sends from the virtual MAC are
-//! not mistaken for looped-back frames.
+//! The macvlan is **down** while its router is not master. A backup therefore receives no frames
+//! for the virtual MAC, answers no ARP requests, and sends no IGMP or MLD reports that would update
+//! the forwarding tables of switches. The macvlan is in private mode: macvlans on the same parent
+//! do not receive each other's frames, and adverts that the current master sends from the virtual
+//! MAC are not mistaken for looped-back frames.
 //!
 //! The alias of the link records what the next run needs to clean up after a crash: the agent that
 //! created it and the parent's original sysctls.
@@ -82,8 +82,8 @@ pub struct Macvlans {
 }
 
 impl Macvlans {
-    /// Deletes macvlans left by a previous run of the same agent. `owner` is the agent's name and
-    /// must not contain spaces.
+    /// Deletes stale macvlans of the same agent. `owner` is the agent's name and must not contain
+    /// spaces.
     ///
     /// # Errors
     /// Returns an error if the netlink socket cannot be opened or the links cannot be read.
@@ -188,8 +188,9 @@ impl Macvlans {
         Ok(())
     }
 
-    /// Forgets the macvlans and sysctls of a former interface with the parent's name. The kernel
-    /// deleted the macvlans along with that interface, and the new one has its own sysctls.
+    /// Drops the records of the macvlans and sysctls of a former interface with the parent's name.
+    /// The kernel deleted the macvlans along with that interface, and the new one has its own
+    /// sysctls.
     fn forget_former_parent(&mut self, wanted: &Wanted<'_>) {
         let former = |key: &Key, parent: &str| parent == wanted.parent_name && key.0 != wanted.parent;
         if self.created.iter().any(|(key, (_, parent))| former(key, parent)) {

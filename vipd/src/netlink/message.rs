@@ -13,11 +13,13 @@ use rtnetlink::packet_route::neighbour::{
 use super::routing::RoutingEntry;
 use super::wire::{Message, link_attributes};
 
-/// The mark on addresses, routes and policy rules added by vipd. For addresses (`IFA_PROTO`, Linux
-/// 5.18), the kernel reserves only the values up to 3 (`include/uapi/linux/if_addr.h`), and
-/// `ip address` shows `proto 0x76`. For routes (`rtm_protocol`) and rules (`FRA_PROTOCOL`), neither
-/// the kernel (`include/uapi/linux/rtnetlink.h`) nor iproute2 (`rt_protos`) assigns this number, and
-/// `ip route` and `ip rule` show `proto 118`.
+/// The mark on addresses, routes and policy rules added by vipd.
+///
+/// For addresses (`IFA_PROTO`, Linux 5.18), the kernel reserves only the values up to 3
+/// (`include/uapi/linux/if_addr.h`), and `ip address` shows `proto 0x76`. For routes
+/// (`rtm_protocol`) and rules (`FRA_PROTOCOL`), neither the kernel
+/// (`include/uapi/linux/rtnetlink.h`) nor iproute2 (`rt_protos`) assigns this number, and `ip
+/// route` and `ip rule` show `proto 118`.
 pub const PROTO_VIPD: u8 = b'v';
 
 /// A link.

@@ -1,11 +1,12 @@
-//! Links, addresses, routes and policy rules, through rtnetlink(7), and events of processes, through the
+//! Links, addresses, routes and policy rules through rtnetlink(7), and process events through the
 //! kernel's connector.
 //!
 //! [`Requests`] reads links and addresses, and changes addresses, routes and rules. [`Monitor`]
 //! receives notifications about the links in use and their addresses, and about removals of vipd's
 //! routes and rules. Each has its own socket, so that a burst of notifications cannot displace a
-//! response. [`Macvlans`] creates and deletes the macvlans of virtual routers that use a virtual MAC.
-//! [`RouteMonitor`] and [`Routes`] follow tracked routes, [`ProcessEvents`] tracked processes.
+//! response. [`Macvlans`] creates and deletes the macvlans of virtual routers that use a virtual
+//! MAC. [`RouteMonitor`] and [`Routes`] serve tracked routes, and [`ProcessEvents`] serves tracked
+//! processes.
 
 mod change;
 mod dump;

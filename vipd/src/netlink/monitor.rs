@@ -1,5 +1,5 @@
-//! Notifications about the links in use and their addresses, the neighbor entries of unicast peers, and
-//! removals of vipd's routes and policy rules.
+//! Notifications about the links in use and their addresses, the neighbor entries of unicast peers,
+//! and removals of vipd's routes and policy rules.
 
 use std::io;
 use std::net::IpAddr;
@@ -59,7 +59,7 @@ pub(super) struct WatchedLink {
 /// Result of [`Monitor::drain`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
-    /// Whether notifications were lost (`ENOBUFS`). The caller must read everything again.
+    /// Whether notifications were lost (`ENOBUFS`). The caller must resync: read everything again.
     pub overrun: bool,
     /// Whether a watched name now belongs to a different interface, new or renamed. The caller must
     /// read its addresses, because earlier notifications about them were not received.
@@ -132,13 +132,13 @@ impl Monitor {
         result
     }
 
-    /// Enables or disables [`Notice::RoutingEntryGone`]. The socket filter drops notifications about
-    /// all other routes, so that the churn of a host's routing table does not wake the reader. Call
-    /// [`Requests::read`](super::Requests::read) first, which sets the links that the filter needs.
+    /// Enables or disables [`Notice::RoutingEntryGone`]. The socket filter drops notifications
+    /// about all other routes, so that changes to the host's other routes do not wake the reader.
+    /// Call [`Requests::read`](super::Requests::read) first, which sets the links for the filter.
     ///
     /// # Errors
-    /// `ENOMEM` if the kernel cannot install the socket filter or join the groups. The next call tries
-    /// again.
+    /// `ENOMEM` if the kernel cannot install the socket filter or join the groups. The next call
+    /// tries again.
     pub fn watch_routing(&mut self, wanted: bool) -> io::Result<()> {
         if self.routing == wanted {
             return Ok(());
@@ -168,8 +168,8 @@ impl Monitor {
     /// Passes pending notifications to `notice`, reading at most `budget` datagrams.
     ///
     /// # Errors
-    /// Any socket error except `ENOBUFS`, which sets [`Drained::overrun`]. After an error, the caller
-    /// must read everything again, because the flags in [`Drained`] are lost.
+    /// Any socket error except `ENOBUFS`, which sets [`Drained::overrun`]. After an error, the
+    /// caller must resync, because the flags in [`Drained`] are lost.
     pub fn drain(&mut self, budget: usize, mut notice: impl FnMut(Notice)) -> io::Result<Drained> {
         let Self { socket, buffer, watched, peers, traffic, .. } = self;
         let mut appeared = false;

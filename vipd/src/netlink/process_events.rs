@@ -1,8 +1,8 @@
 //! Process events from the kernel's connector (`Documentation/driver-api/connector.rst`,
 //! `drivers/connector/cn_proc.c`).
 //!
-//! Only available in the initial network, PID and user namespaces, and with CAP_NET_ADMIN. An event is a
-//! hint: the kernel loses some silently if it has no memory.
+//! Only available in the initial network, PID and user namespaces, and with CAP_NET_ADMIN. Events
+//! may be lost: without free memory, the kernel drops them silently.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -22,7 +22,8 @@ const VALUE: u32 = 1;
 const LISTEN: u32 = 1;
 /// `PROC_CN_MCAST_IGNORE`.
 const IGNORE: u32 = 2;
-// `PROC_EVENT_NONE`, the reply to a request, `PROC_EVENT_FORK`, `PROC_EVENT_EXEC` and `PROC_EVENT_COMM`.
+// Values of `what`: `PROC_EVENT_NONE` (the reply to a request), `PROC_EVENT_FORK`,
+// `PROC_EVENT_EXEC` and `PROC_EVENT_COMM`.
 pub(super) const NONE: u32 = 0;
 pub(super) const FORK: u32 = 1;
 pub(super) const EXEC: u32 = 2;
@@ -35,7 +36,7 @@ const ACK: usize = 28;
 pub(super) const WHAT: u32 = 36;
 /// Offset of the error in the reply to a request.
 const ERROR: usize = 52;
-/// Offset of the process ID; that of the parent in a fork.
+/// Offset of the process ID; in a fork, that of the parent.
 pub(super) const PROCESS: u32 = 56;
 /// Offset of the child's process ID in a fork.
 const CHILD: usize = 64;
@@ -54,7 +55,8 @@ pub struct ProcessEvents {
 }
 
 impl ProcessEvents {
-    /// Opens the socket and subscribes. Until [`select`](Self::select) is called, no events are received.
+    /// Opens the socket and subscribes. Until [`select`](Self::select) is called, no events are
+    /// received.
     ///
     /// # Errors
     /// `ECONNREFUSED` outside the initial network namespace, `ENOTSUP` if the kernel does not
@@ -67,7 +69,8 @@ impl ProcessEvents {
         events.socket.bind(&SocketAddr::new(0, GROUP))?;
         let cookie = std::process::id();
         events.request(LISTEN, cookie)?;
-        // The kernel has replied before the call returned. Other programs may have sent requests as well.
+        // The kernel has queued the reply by the time the send returns. Replies to requests of
+        // other programs may be queued as well.
         loop {
             events.buffer.clear();
             match events.socket.recv(&mut events.buffer, 0) {
@@ -86,7 +89,7 @@ impl ProcessEvents {
         }
     }
 
-    /// Selects the events to receive from now on. Those that are already queued remain.
+    /// Selects the events to receive from now on. Events that are already queued remain.
     ///
     /// # Errors
     /// `ENOMEM` if the kernel cannot install the socket filter.
@@ -95,8 +98,9 @@ impl ProcessEvents {
         SockRef::from(self).attach_filter(&program)
     }
 
-    /// Reads at most `budget` events, and passes the ID of the process that has executed a program or changed
-    /// its name, or that a selected process has started. Sets [`Batch::overrun`] if events were lost.
+    /// Reads at most `budget` events. Passes to `on_process` the ID of each process that has
+    /// executed a program or changed its name, or that a selected process has started. Sets
+    /// [`Batch::overrun`] if events were lost.
     ///
     /// # Errors
     /// Any socket error except `ENOBUFS`.
@@ -114,7 +118,7 @@ impl ProcessEvents {
         message.extend(DONE.to_ne_bytes());
         // Flags, sequence number and port ID.
         message.extend([0; 10]);
-        // The connector's ID, sequence number and acknowledgement, then length and flags.
+        // The connector's ID, sequence number and acknowledgment, then length and flags.
         for word in [GROUP, VALUE, 0, cookie] {
             message.extend(word.to_ne_bytes());
         }
@@ -131,8 +135,7 @@ impl ProcessEvents {
 
 impl Drop for ProcessEvents {
     fn drop(&mut self) {
-        // Before Linux 6.6, the kernel does not notice that the socket is closed, and keeps generating
-        // events.
+        // Before Linux 6.6, the kernel continues to generate events after the socket is closed.
         let _ = self.request(IGNORE, 0);
     }
 }
@@ -188,8 +191,8 @@ pub(super) mod tests {
         assert_eq!(process(&event(EXEC, 0, 7, 0)[..59]), None, "truncated");
     }
 
-    /// `PROC_PID_INIT_INO` identifies the initial PID namespace; `kthreadd`, which has the process ID 2 there,
-    /// is in the initial network namespace.
+    /// `PROC_PID_INIT_INO` identifies the initial PID namespace; `kthreadd`, which has the process
+    /// ID 2 there, is in the initial network namespace.
     fn is_in_initial_namespaces() -> bool {
         let link = |path: &str| std::fs::read_link(path).expect("a namespace");
         link("/proc/self/ns/pid").as_os_str() == "pid:[4026531836]"

@@ -9,7 +9,7 @@ use super::process_events::{COMM, EXEC, FORK, NONE, PROCESS, WHAT};
 /// With more processes than this, the events of all processes pass.
 const MAX_PROCESSES: usize = 512;
 
-/// Which events of processes are received.
+/// The process events to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection<'a> {
     /// Only the reply to a request.
@@ -58,7 +58,8 @@ pub(super) fn program(selection: Selection<'_>) -> Vec<Instruction> {
     program.0
 }
 
-/// Returns a word as BPF loads it, in network byte order; the kernel's messages are in host byte order.
+/// Returns a word as BPF loads it, in network byte order; the kernel's messages are in host byte
+/// order.
 fn word(value: u32) -> u32 {
     value.to_be()
 }

@@ -15,10 +15,10 @@ use super::message::{Notice, PROTO_VIPD};
 use super::wire::{Message, acknowledged, append, errno, explanation, messages};
 use super::worker::{AddressWorker, Batch, receive};
 
-/// Number of changes per system call. The kernel takes the rtnl lock for each change, and needs 5 to
-/// 15 µs for an IPv4 address, mostly for its route. A batch is large enough to make the cost of the
-/// system call and of a wake-up negligible, and small enough for the engine to announce addresses
-/// between batches.
+/// Number of changes per system call. The kernel takes the rtnl lock for each change, and needs 5
+/// to 15 µs for an IPv4 address, mostly for its route. A batch is large enough to make the cost of
+/// the system call and of a wake-up negligible, and small enough for the engine to announce
+/// addresses between batches.
 pub const BATCH: usize = 16;
 /// Maximum size of a datagram of a dump in bytes (`netlink_dump` in `net/netlink/af_netlink.c`).
 const DATAGRAM: usize = 32 << 10;
@@ -34,7 +34,7 @@ pub struct Traffic {
     pub received: u64,
 }
 
-/// A batch that was submitted but not yet waited for.
+/// A batch that was submitted and whose result is pending.
 #[derive(Debug)]
 enum Pending {
     /// The worker thread runs the batch.
@@ -138,8 +138,8 @@ impl Requests {
         self.wait_explained(changes, |change, error, _| failed(change, error))
     }
 
-    /// Like [`wait`](Self::wait), but also passes the kernel's explanation of each failure, if there is
-    /// one (extended acknowledgment).
+    /// Like [`wait`](Self::wait), but also passes the kernel's explanation of each failure, if
+    /// there is one (extended acknowledgment).
     ///
     /// # Errors
     /// See [`wait`](Self::wait).

@@ -15,7 +15,7 @@ use super::wire::{address, attribute, number};
 /// Length of `struct rtmsg` in bytes.
 const RTMSG_LEN: usize = 12;
 
-/// A route with at most one next hop. A table has room for one route of each destination and metric.
+/// A route with at most one next hop. A table has room for one route per destination and metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     // The first four fields identify the route, and come first for lookups in an ordered map.
@@ -25,9 +25,10 @@ pub struct Route {
     pub prefix: u8,
     /// Routing table.
     pub table: u32,
-    /// Metric: lower numbers are preferred. Not 0 in IPv6, where the kernel would replace it with 1024.
+    /// Metric: lower numbers are preferred. Not 0 in IPv6, where the kernel would replace it with
+    /// 1024.
     pub metric: u32,
-    /// What happens to packets.
+    /// Type of the route (`RTN_*`).
     pub kind: RouteKind,
     /// Next hop, or `None` if the destination is on the link.
     pub via: Option<IpAddr>,
@@ -35,24 +36,25 @@ pub struct Route {
     pub ifindex: Option<u32>,
     /// Preferred source address (`RTA_PREFSRC`).
     pub source: Option<IpAddr>,
-    /// Scope of the destination. [`Scope::Global`] in IPv6, which has no scopes of routes.
+    /// Scope of the destination. [`Scope::Global`] in IPv6, where routes have no scope.
     pub scope: Scope,
     /// Whether the next hop is on the link, even if no prefix of the interface contains it
     /// (`RTNH_F_ONLINK`).
     pub onlink: bool,
 }
 
-/// What happens to packets that use a route (`RTN_*`).
+/// The type of a route (`RTN_*`), which determines the treatment of its packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RouteKind {
-    /// They are forwarded.
+    /// Packets are forwarded.
     #[default]
     Unicast,
-    /// They are dropped silently.
+    /// Packets are dropped silently.
     Blackhole,
-    /// They are dropped, and the sender receives ICMP "host unreachable".
+    /// Packets are dropped, and the sender receives ICMP "host unreachable".
     Unreachable,
-    /// They are dropped, and the sender receives ICMP "communication administratively prohibited".
+    /// Packets are dropped, and the sender receives ICMP "communication administratively
+    /// prohibited".
     Prohibit,
     /// The lookup continues with the next policy rule.
     Throw,
@@ -76,7 +78,8 @@ impl RouteKind {
 }
 
 impl Route {
-    /// Returns the lowest route with the destination, table and metric of this one.
+    /// Returns the route that sorts first among those with the destination, table and metric of
+    /// this one.
     #[must_use]
     pub fn first_of_its_key(self) -> Self {
         Self {
@@ -105,7 +108,8 @@ impl Route {
         message
     }
 
-    /// Builds the request that removes the route. The kernel matches all scopes and source addresses.
+    /// Builds the request that removes the route. The kernel matches all scopes and source
+    /// addresses.
     pub(super) fn removal(&self) -> RouteMessage {
         let mut message = self.identify();
         message.header.scope = RouteScope::NoWhere;
@@ -136,8 +140,8 @@ impl Route {
         message
     }
 
-    /// Decodes the body of a route message. Returns `None` unless the route has vipd's mark and a type
-    /// that vipd uses.
+    /// Decodes the body of a route message. Returns `None` unless the route has vipd's mark and a
+    /// type that vipd uses.
     pub(super) fn decode(body: &[u8]) -> Option<Self> {
         let [family, prefix, _, _, table, protocol, scope, kind, flags @ ..] =
             *body.first_chunk::<RTMSG_LEN>()?;

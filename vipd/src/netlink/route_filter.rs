@@ -1,7 +1,7 @@
 //! The socket filter of [`RouteMonitor`](super::RouteMonitor).
 //!
-//! A router with a full BGP table changes thousands of routes a second. The filter drops changes of
-//! routes that are not tracked before they are queued.
+//! On a router with a full BGP table, thousands of routes may change per second. The filter drops
+//! the notifications about routes that are not tracked before they are queued.
 
 use std::net::IpAddr;
 
@@ -20,8 +20,9 @@ const TABLE: u32 = 20;
 /// Offset of the first attribute in a route message.
 const ATTRIBUTES: u32 = 28;
 
-/// Builds the program that passes changes of these routes in the main table, and all notifications
-/// of other types except new addresses. Only the first 32 bits of a destination are compared.
+/// Builds the program that passes notifications about routes to these destinations in the main
+/// table, and those of all other types except new addresses. Only the first 32 bits of a
+/// destination are compared.
 pub(super) fn program(destinations: &[Destination]) -> Vec<Instruction> {
     // BPF loads in network byte order, but netlink messages are in host byte order.
     let kind = |kind: u16| u32::from(kind.to_be());

@@ -27,8 +27,9 @@ const IFADDRMSG_LEN: usize = 8;
 
 /// A socket that becomes readable when tracked routes may have changed.
 ///
-/// The kernel does not report IPv4 routes that it removes along with a link, an address or a nexthop object
-/// (`fib_table_flush` in `net/ipv4/fib_trie.c`), so that changes of these are received as well.
+/// The kernel does not report IPv4 routes that it removes along with a link, an address or a
+/// nexthop object (`fib_table_flush` in `net/ipv4/fib_trie.c`). The socket therefore also receives
+/// notifications about these.
 #[derive(Debug)]
 pub struct RouteMonitor {
     socket: Socket,
@@ -36,12 +37,12 @@ pub struct RouteMonitor {
 }
 
 impl RouteMonitor {
-    /// Opens the socket and subscribes to notifications. Call this before the routes are read, so that
-    /// no change is missed.
+    /// Opens the socket and subscribes to notifications. Call this before the routes are read, so
+    /// that no change is missed.
     ///
     /// # Errors
-    /// `EMFILE` or `ENFILE` if no file descriptor is available, `ENOMEM` if the kernel cannot install the
-    /// socket filter.
+    /// `EMFILE` or `ENFILE` if no file descriptor is available, `ENOMEM` if the kernel cannot
+    /// install the socket filter.
     pub fn open(destinations: &[Destination]) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, 0))?;
@@ -57,8 +58,9 @@ impl RouteMonitor {
         Ok(monitor)
     }
 
-    /// Reads at most `budget` datagrams. Sets [`Drained::appeared`] if `routes` may have changed, and
-    /// [`Drained::overrun`] if notifications were lost. In both cases, the caller must read the routes again.
+    /// Reads at most `budget` datagrams. Sets [`Drained::appeared`] if `routes` may have changed,
+    /// and [`Drained::overrun`] if notifications were lost. In both cases, the caller must read the
+    /// routes again.
     ///
     /// # Errors
     /// Any socket error except `ENOBUFS`.

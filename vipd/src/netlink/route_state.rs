@@ -61,9 +61,9 @@ pub enum RouteState {
     Missing,
     /// The route rejects packets, for example with type `unreachable` or `blackhole`.
     Rejecting,
-    /// All nexthops are dead, or their links have no carrier.
+    /// All next hops are dead, or their links have no carrier.
     Unusable,
-    /// At least one nexthop can be used.
+    /// At least one next hop can be used.
     Usable,
 }
 
@@ -74,16 +74,17 @@ pub struct Routes {
     pub states: Vec<RouteState>,
     /// Whether changes interrupted the dump, so that routes may be missing from it.
     pub is_interrupted: bool,
-    /// Indices of the nexthops' interfaces.
+    /// Indices of the next hops' interfaces.
     pub(super) links: BTreeSet<u32>,
     /// Preferred source addresses.
     pub(super) sources: BTreeSet<IpAddr>,
+    /// Whether one of the routes uses a nexthop object (`RTA_NH_ID`).
     pub(super) has_nexthop_objects: bool,
 }
 
 impl Routes {
-    /// Reads the routes. The kernel can select routes by table only, so that the time grows with the table:
-    /// 0.3 s for 500,000 IPv4 routes. Call it on a thread that may block.
+    /// Reads the routes. The kernel can filter a dump by table, but not by destination, so the time
+    /// grows with the table: 0.3 s for 500,000 IPv4 routes. Call this on a thread that may block.
     ///
     /// # Errors
     /// The error returned by the kernel.
@@ -106,7 +107,7 @@ impl Routes {
         Ok(routes)
     }
 
-    /// Adds all routes of one family.
+    /// Reads the main table of one family, and adds its routes.
     fn dump(
         &mut self,
         destinations: &[Destination],
@@ -164,12 +165,12 @@ struct RouteEntry<'a> {
 }
 
 impl<'a> RouteEntry<'a> {
-    /// Decodes the header. Returns `None` for routes of other tables, and for routes that apply only to some
-    /// sources.
+    /// Decodes the header. Returns `None` for routes of other tables, and for routes that apply
+    /// only to some sources.
     fn new(body: &'a [u8]) -> Option<Self> {
         let (header, attributes) = body.split_first_chunk::<RTMSG_LEN>()?;
         let [family, prefix, source_prefix, _, table, _, _, kind, flags @ ..] = *header;
-        // The flags of nexthops are in the lowest 8 bits.
+        // The flags of the next hop are in the lowest 8 bits.
         let flags = u8::try_from(u32::from_ne_bytes(flags) & 0xff).unwrap_or_default();
         (table == libc::RT_TABLE_MAIN && source_prefix == 0).then_some(Self {
             family,
@@ -187,7 +188,7 @@ impl<'a> RouteEntry<'a> {
             && (self.prefix == 0 || self.attribute(libc::RTA_DST).and_then(address) == Some(destination.address))
     }
 
-    /// Returns the state, and adds the interfaces of the nexthops to `links`.
+    /// Returns the state, and adds the interfaces of the next hops to `links`.
     fn state(&self, links: &mut BTreeSet<u32>) -> RouteState {
         if self.kind != libc::RTN_UNICAST {
             return RouteState::Rejecting;
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn route_is_usable_if_one_of_its_nexthops_is() {
+    fn route_is_usable_if_one_of_its_next_hops_is() {
         let oif = (libc::RTA_OIF, &3_u32.to_ne_bytes()[..]);
         assert_eq!(state(&route(0, 1, 0, &[oif])), (RouteState::Usable, vec![3]));
         assert_eq!(state(&route(0, 1, 0x10, &[oif])), (RouteState::Unusable, vec![3]));
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn truncated_nexthops_end_the_list() {
+    fn truncated_next_hop_ends_the_list() {
         let whole = nexthop(0, 3);
         for length in 0..whole.len() {
             let (_, links) = state(&route(0, 1, 0, &[(libc::RTA_MULTIPATH, &whole[..length])]));

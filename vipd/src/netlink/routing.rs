@@ -60,8 +60,8 @@ impl fmt::Display for RoutingEntry {
 }
 
 impl Requests {
-    /// Reads the routes and policy rules with vipd's mark. If a change interrupts a dump, an entry may
-    /// be passed to `each` twice.
+    /// Reads the routes and policy rules with vipd's mark. If a change interrupts a dump, an entry
+    /// may be passed to `each` twice.
     ///
     /// # Errors
     /// See [`dump`](Self::dump).
@@ -110,7 +110,7 @@ impl Requests {
                 stale.push(found);
             }
         })?;
-        // Rules first: without them, no packet is sent to a table whose routes are gone.
+        // Rules are removed first, so that they do not refer to a table without its routes.
         stale.sort_by_key(|found| matches!(found, RoutingEntry::Route(_)));
         let changes: Vec<Change> = stale.iter().map(|found| Change::RemoveEntry(*found)).collect();
         let mut refused = Ok(());

@@ -30,7 +30,8 @@ const TO_TABLE: u8 = 1;
 /// A network: its address, and its prefix length in bits.
 type Network = (IpAddr, u8);
 
-/// A policy rule that selects the routing table of packets. `None` matches all packets.
+/// A policy rule that selects the routing table of packets. A selector that is `None` matches all
+/// packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
     /// Whether the rule is for IPv6.
@@ -82,8 +83,8 @@ impl Rule {
         message
     }
 
-    /// Builds the request that removes the rule. The kernel ignores selectors that are not given, so that
-    /// the request may also match a rule with more selectors.
+    /// Builds the request that removes the rule. The kernel compares only the selectors in the
+    /// request, so a rule with more selectors also matches.
     pub(super) fn removal(&self) -> RuleMessage {
         self.addition()
     }

@@ -1,4 +1,4 @@
-//! Removes stale addresses that a killed agent has left on its interfaces.
+//! Removes stale VIPs of a killed agent.
 
 use std::io;
 use std::net::IpAddr;

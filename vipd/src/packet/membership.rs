@@ -13,11 +13,11 @@ use super::unicast::drop_all_input;
 
 /// Membership in a VRRP multicast group on one interface. Dropping the value leaves the group.
 ///
-/// XDP processes only frames that the NIC accepts. Joining the group configures the NIC's filter,
-/// and the kernel's IGMP or MLD reports configure snooping switches.
+/// The BPF program receives only frames that the NIC accepts. Joining the group configures the NIC's
+/// filter, and the kernel's IGMP or MLD reports configure snooping switches.
 ///
-/// The socket is a raw socket of protocol 112 that drops all input. While it exists, the kernel does
-/// not reply with ICMP errors to unicast adverts on interfaces without the BPF program.
+/// The socket is a raw socket of protocol 112 that drops all input. While it exists, the kernel
+/// does not reply with ICMP errors to unicast adverts on interfaces without the BPF program.
 #[derive(Debug)]
 pub struct Membership {
     socket: Socket,
@@ -30,8 +30,8 @@ impl Membership {
     ///
     /// # Errors
     /// `EPERM` without CAP_NET_RAW, `ENODEV` if the interface does not exist, `EINVAL` if it has no
-    /// IPv6, for example because its MTU is below 1280, `ENOBUFS` if `net.ipv4.igmp_max_memberships`
-    /// is exceeded.
+    /// IPv6, for example because its MTU is below 1280, `ENOBUFS` if
+    /// `net.ipv4.igmp_max_memberships` is exceeded.
     pub fn join(ifindex: u32, family: u8) -> io::Result<Self> {
         let is_ipv6 = family == 6;
         let domain = if is_ipv6 { Domain::IPV6 } else { Domain::IPV4 };
@@ -46,9 +46,9 @@ impl Membership {
     /// not among the members. Returns whether the membership had been dropped.
     ///
     /// When the kernel disables IPv6 or IPv4 on an interface, for example because its MTU falls
-    /// below 1280 or 68, it drops the interface's memberships but still counts the socket as a member
-    /// (`addrconf_ifdown`, `inetdev_destroy`). An existing membership is not interrupted,
-    /// and the kernel sends no IGMP or MLD report for it.
+    /// below 1280 or 68, it drops the interface's memberships but still counts the socket as a
+    /// member (`addrconf_ifdown`, `inetdev_destroy`). A membership that the kernel has kept is not
+    /// interrupted, and the kernel sends no IGMP or MLD report for it.
     ///
     /// # Errors
     /// See [`join`](Self::join). There is then no membership, and the call can be repeated.
@@ -103,8 +103,8 @@ impl Members {
     }
 }
 
-/// Returns the members of a group in the contents of `/proc/net/igmp6`. Each line is one group and starts
-/// with the interface index, the interface name and the group address.
+/// Returns the members of a group in the contents of `/proc/net/igmp6`. Each line is one group and
+/// starts with the interface index, the interface name and the group address.
 fn members_ipv6(table: &str, group: Ipv6Addr) -> BTreeSet<u32> {
     let group = format!("{:032x}", group.to_bits());
     let members = table.lines().filter_map(|line| {
@@ -115,9 +115,9 @@ fn members_ipv6(table: &str, group: Ipv6Addr) -> BTreeSet<u32> {
     members.collect()
 }
 
-/// Returns the members of a group in the contents of `/proc/net/igmp`. The line of an interface starts with
-/// its index, and is followed by an indented line for each of its groups: the address in network byte order,
-/// printed as an integer in host byte order.
+/// Returns the members of a group in the contents of `/proc/net/igmp`. The line of an interface
+/// starts with its index, and is followed by an indented line for each of its groups: the address
+/// in network byte order, printed as an integer in host byte order.
 fn members_ipv4(table: &str, group: Ipv4Addr) -> BTreeSet<u32> {
     let group = format!("{:08X}", u32::from_ne_bytes(group.octets()));
     let mut interface: Option<u32> = None;

@@ -9,8 +9,8 @@ use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 /// Maximum number of frames per system call.
 pub(super) const AT_ONCE: usize = 64;
 /// `SO_PRIORITY` of adverts and announcements (`include/uapi/linux/pkt_sched.h`). Priority-aware
-/// queueing disciplines send them before other traffic, so that a saturated uplink does not delay or
-/// drop them. AF_PACKET does not derive the priority from the DSCP.
+/// queueing disciplines send them before other traffic, so that a saturated uplink does not delay
+/// or drop them. AF_PACKET does not derive the priority from the DSCP.
 pub(super) const TC_PRIO_CONTROL: u32 = 7;
 
 /// A socket that sends complete Ethernet frames from one interface.
@@ -51,8 +51,9 @@ impl PacketSocket {
             message.msg_hdr.msg_iov = part;
             message.msg_hdr.msg_iovlen = 1;
         }
-        // SAFETY: each of the first `count` messages has one part, which points into a frame that is
-        // borrowed until this function returns. sendmmsg(2) only writes the lengths in `messages`.
+        // SAFETY: each of the first `count` messages has one part, which points into a frame that
+        // is borrowed until this function returns. sendmmsg(2) only writes the lengths in
+        // `messages`.
         let sent = unsafe { libc::sendmmsg(self.0.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
@@ -65,7 +66,8 @@ fn link_layer(ifindex: u32) -> io::Result<SockAddr> {
     let length =
         libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut storage = SockAddrStorage::zeroed();
-    // SAFETY: sockaddr_ll consists of integers, and the storage is large enough, aligned and zeroed.
+    // SAFETY: sockaddr_ll consists of integers, and the storage is large enough, aligned and
+    // zeroed.
     let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
     address.sll_family = family;
     address.sll_ifindex = index;

@@ -24,8 +24,8 @@ pub(crate) fn group_id(name: &str) -> Option<u32> {
     loop {
         let mut entry = MaybeUninit::<libc::group>::uninit();
         let mut found = ptr::null_mut();
-        // SAFETY: the pointers are valid for the call, the name ends with a null byte, and the length is
-        // that of the buffer.
+        // SAFETY: the pointers are valid for the call, the name ends with a null byte, and the
+        // length is that of the buffer.
         let errno = unsafe {
             libc::getgrnam_r(
                 name.as_ptr(),
@@ -56,14 +56,15 @@ pub(super) struct User {
 }
 
 impl User {
-    /// Finds a user by name or numeric ID; the current user if it is empty. Returns `None` if the current
-    /// user has no name.
+    /// Finds a user by name or numeric ID; the current user if it is empty. Returns `None` if the
+    /// current user has no name.
     pub(super) fn find(user: &OsStr) -> Result<Option<Self>, String> {
         if user.is_empty() {
             // SAFETY: no preconditions.
             let uid = unsafe { libc::geteuid() };
             return Ok(Self::lookup(|entry, buffer, found| {
-                // SAFETY: the pointers are valid for the call, and the length is that of the buffer.
+                // SAFETY: the pointers are valid for the call, and the length is that of the
+                // buffer.
                 unsafe { libc::getpwuid_r(uid, entry, buffer.as_mut_ptr(), buffer.len(), found) }
             }));
         }
@@ -98,14 +99,15 @@ impl User {
             }
             // SAFETY: the call has succeeded and filled the entry.
             let entry = unsafe { entry.assume_init() };
-            // SAFETY: the strings end with a null byte, and the buffer that they are in still exists.
+            // SAFETY: the strings end with a null byte, and the buffer that they are in still
+            // exists.
             let copy = |text: *mut libc::c_char| unsafe { CStr::from_ptr(text) }.to_owned();
             let (name, home) = (copy(entry.pw_name), copy(entry.pw_dir));
             return Some(Self { name, home, uid: entry.pw_uid, gid: entry.pw_gid });
         }
     }
 
-    /// Returns the variables that depend on the user.
+    /// Returns the environment variables that depend on the user.
     pub(super) fn environment(&self) -> [(&'static str, &OsStr); 3] {
         let (name, home) = (OsStr::from_bytes(self.name.as_bytes()), OsStr::from_bytes(self.home.as_bytes()));
         [("USER", name), ("LOGNAME", name), ("HOME", home)]
@@ -120,7 +122,8 @@ impl User {
         (effective, real) != (self.uid, self.uid)
     }
 
-    /// Gives up the privileges of the current user for those of this one.
+    /// Switches this process to the user and its groups. It thereby loses the privileges of the
+    /// current user.
     pub(super) fn switch(&self) -> io::Result<()> {
         let mut groups: Vec<libc::gid_t> = vec![0; 64];
         loop {
@@ -142,7 +145,8 @@ impl User {
             |result: libc::c_int| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
         // SAFETY: the list has `len` groups.
         checked(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
-        // SAFETY: no preconditions. The user's ID must be last, because it takes the privilege away.
+        // SAFETY: no preconditions. The user ID is set last, because the process may then no longer
+        // set the others.
         checked(unsafe { libc::setresgid(self.gid, self.gid, self.gid) })?;
         // SAFETY: no preconditions.
         checked(unsafe { libc::setresuid(self.uid, self.uid, self.uid) })

@@ -1,12 +1,12 @@
 //! Runs commands that an administrator has configured: checks and notifications.
 //!
-//! A command starts in two steps. The agent starts its own executable with [`exec::VERB`] as first argument,
-//! and the new process prepares itself (see [`exec`](super::exec)) and becomes the command. The agent
-//! itself only calls `posix_spawn`, which does not copy its page tables: it has many threads and locked
-//! memory, so that `fork` would take long and delay page faults of the engine. The standard library uses
-//! `posix_spawn` as long as neither a user nor a hook to run before exec is set here.
+//! A command starts in two steps. The agent starts its own executable with [`exec::VERB`] as first
+//! argument. The new process prepares itself (see [`exec`](super::exec)) and then executes the
+//! command. The agent itself only calls `posix_spawn`, which does not copy its page tables. `fork`
+//! would, which takes long with locked memory and delays page faults of the engine. The standard
+//! library uses `posix_spawn` only if neither a user nor a hook to run before exec is set here.
 //!
-//! stdout and stderr are one pipe. It is always read, and only its last line is kept.
+//! stdout and stderr are one pipe. All output is read, but only the last line is kept.
 
 use std::fmt;
 use std::io::{self, PipeReader, Read as _};
@@ -27,8 +27,8 @@ use super::exec;
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
 /// Maximum length of the last line of output, in bytes. Longer lines are cut.
 const MAX_LINE: usize = 256;
-/// After this many bytes of output, the agent pauses for [`PAUSE`] before it reads on, so that a command
-/// that floods its output is slowed down instead of keeping the agent busy.
+/// After this many bytes of output, the agent pauses for [`PAUSE`] before it reads on. This slows
+/// down a command that floods its output.
 const BURST: usize = 64 * 1024;
 const PAUSE: Duration = Duration::from_millis(10);
 /// `PATH` of commands.
@@ -39,7 +39,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub(crate) struct Spec {
     /// Path of the executable and its arguments. There is no shell.
     pub(crate) argv: Vec<String>,
-    /// Environment, in addition to `PATH`, `HOME`, `USER` and `LOGNAME`. Nothing else is passed on.
+    /// Environment, in addition to `PATH`, `HOME`, `USER` and `LOGNAME`. The agent's own
+    /// environment is not passed on.
     pub(crate) environment: Vec<(&'static str, String)>,
     /// Name or numeric ID of the user; `None` for the agent's user. Looked up by the new process,
     /// because directory services may take long to answer.
@@ -51,12 +52,12 @@ pub(crate) struct Spec {
 pub(crate) struct Child;
 
 impl Child {
-    /// Starts a command in its own session and process group, with stdin from `/dev/null`. Must be called
-    /// in a tokio runtime, in a thread that lives as long as the agent: the kernel sends the command
-    /// SIGTERM when this thread ends.
+    /// Starts a command in its own session and process group, with stdin from `/dev/null`. Must be
+    /// called in a tokio runtime, in a thread that lives as long as the agent: the kernel sends the
+    /// command SIGTERM when this thread ends.
     ///
-    /// If the command cannot be executed, this is reported as exit status [`exec::CANNOT_RUN`], and the last
-    /// line gives the reason.
+    /// If the command cannot be executed, this is reported as exit status [`exec::CANNOT_RUN`], and
+    /// the last line gives the reason.
     ///
     /// # Errors
     /// Returns an error if `argv` is empty, or no process or file descriptor is available.
@@ -93,7 +94,7 @@ impl Child {
 fn command_line(spec: &Spec) -> process::Command {
     let mut command;
     if cfg!(test) {
-        // Stands in for `vipd exec`, which the executable of the unit tests does not have.
+        // Replaces `vipd exec`, which the executable of the unit tests lacks.
         command = process::Command::new("/usr/bin/setsid");
         command.args(&spec.argv);
     } else {
@@ -122,9 +123,9 @@ pub(crate) enum End {
     Exited(i32),
     /// It was ended by this signal.
     Signaled(i32),
-    /// It did not end in time and was ended by the agent, with its process group.
+    /// It did not end in time, and the agent ended it along with its process group.
     TimedOut,
-    /// Its status was lost, because another part of the process has collected it.
+    /// Its status was lost, because other code in this process has reaped it.
     Unknown,
 }
 
@@ -159,8 +160,8 @@ impl fmt::Display for End {
 pub(crate) struct Outcome {
     /// How it ended.
     pub(crate) end: End,
-    /// Last line that it wrote to stdout or stderr and that is not blank: at most 256 bytes, without control
-    /// characters. Empty if there was none.
+    /// Last line that it wrote to stdout or stderr and that is not blank: at most 256 bytes,
+    /// without control characters. Empty if there was none.
     pub(crate) last_line: String,
 }
 
@@ -174,8 +175,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Waits until the command exits, and [ends](Self::terminate) it after `timeout`. Does not wait for
-    /// processes that it has left in the background.
+    /// Waits until the command exits, and [ends](Self::terminate) it after `timeout`. Does not wait
+    /// for background processes that the command has started.
     pub(crate) async fn wait_with_last_line(mut self, timeout: Duration) -> Outcome {
         match self.wait(timeout).await {
             Some(outcome) => outcome,
@@ -183,8 +184,7 @@ impl Running {
         }
     }
 
-    /// Waits until the command exits, or returns `None` after `timeout`, in which case it
-    /// is still running.
+    /// Waits until the command exits. Returns `None` if it is still running after `timeout`.
     pub(crate) async fn wait(&mut self, timeout: Duration) -> Option<Outcome> {
         timeout_at(Instant::now() + timeout, self.exit()).await.ok()?;
         self.read_rest();
@@ -200,13 +200,14 @@ impl Running {
         self.tail.clone().into_line()
     }
 
-    /// Sends SIGTERM to the process group of a command that has timed out, and SIGKILL once the command has
-    /// ended, but at most [`GRACE`] later. Returns when it has ended, which may take long if it waits for a
-    /// device or a file server, because the kernel then delays even SIGKILL.
+    /// Ends a command that has timed out. Sends SIGTERM to its process group, and SIGKILL once the
+    /// command has ended, but no later than after [`GRACE`]. Returns when the command has ended.
+    /// This may take long while it waits for a device or a file server, because the kernel then
+    /// delays even SIGKILL.
     pub(crate) async fn terminate(mut self) -> Outcome {
         self.signal(Signal::TERM);
         let _ = timeout_at(Instant::now() + GRACE, self.exit()).await;
-        // Before the process is collected, so that its group's ID cannot have been reused.
+        // Before the process is reaped, because its group's ID may be reused afterwards.
         self.signal(Signal::KILL);
         self.exit().await;
         self.read_rest();
@@ -226,7 +227,8 @@ impl Running {
         }
     }
 
-    /// Reads what is in the pipe: at most what fits into it, because other processes may be writing.
+    /// Reads what is in the pipe: at most what fits into it, because other processes may be
+    /// writing.
     fn read_rest(&mut self) {
         let mut buffer = [0; 4096];
         for _ in 0..BURST / buffer.len() {
@@ -237,11 +239,11 @@ impl Running {
         }
     }
 
-    /// Sends a signal to the process group. The group does not exist yet if the process has not called
-    /// `setsid`; then only the process receives the signal.
+    /// Sends a signal to the process group. The group does not exist yet if the process has not
+    /// called `setsid`; then only the process receives the signal.
     fn signal(&self, signal: Signal) {
         if kill_process_group(Pid::from_child(&self.child), signal).is_err() {
-            // Fails only if the process has already been collected.
+            // Fails only if the process has already been reaped.
             let _ = pidfd_send_signal(self.exited.get_ref(), signal);
         }
     }
@@ -253,7 +255,8 @@ impl Drop for Running {
             return;
         }
         self.signal(Signal::KILL);
-        // Usually too early. The kernel collects it when the agent exits, if there is no runtime.
+        // The process has usually not ended yet, and is reaped later. Without a runtime, it remains
+        // a zombie until the agent exits.
         if let (Ok(None), Ok(runtime)) = (self.child.try_wait(), tokio::runtime::Handle::try_current())
             && let (Ok(exited), Some(pid)) =
                 (self.exited.get_ref().try_clone(), Pid::from_raw(id(&self.child)))

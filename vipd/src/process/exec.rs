@@ -1,8 +1,8 @@
 //! `vipd exec`: the process that becomes a configured command.
 //!
-//! Not meant for users, and not in the help. It must not depend on anything that the agent has set up,
-//! and leaves nothing of the agent to the command: no descriptors, no signal mask, no real-time
-//! scheduling, no privileges of another user.
+//! Not meant for users, and not in the help. It must not depend on anything that the agent has set
+//! up. The command does not inherit the agent's descriptors, signal mask or real-time scheduling,
+//! nor its privileges if it runs as another user.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -17,7 +17,7 @@ use rustix::process::{getpid, getppid, set_parent_process_death_signal};
 use super::accounts::User;
 use super::executable;
 
-/// First argument of the executable.
+/// First argument of vipd's executable that selects this mode.
 pub(crate) const VERB: &str = "exec";
 /// The executable of this process, even if its file has been replaced or deleted.
 pub(crate) const EXECUTABLE: &str = "/proc/self/exe";
@@ -26,13 +26,14 @@ pub(crate) const CANNOT_RUN: u8 = 126;
 /// Soft limit on open files: the usual one, because the agent raises its own.
 const OPEN_FILES: u64 = 1024;
 
-/// Returns the arguments of the executable that run `argv` as `user`.
+/// Returns the arguments of vipd's executable for running `argv` as `user`.
 pub(crate) fn arguments(user: Option<&str>, argv: &[String]) -> impl Iterator<Item = String> {
     let parent = getpid().as_raw_nonzero().to_string();
     [VERB.to_owned(), parent, user.unwrap_or_default().to_owned()].into_iter().chain(argv.iter().cloned())
 }
 
-/// Becomes the command, or reports on stderr why it cannot. `arguments` are those after [`VERB`].
+/// Replaces this process with the command, or reports on stderr why this is not possible.
+/// `arguments` are those after [`VERB`].
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     let [parent, user, program, rest @ ..] = arguments else {
         eprintln!("`vipd exec` is for internal use only");
@@ -54,7 +55,8 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     ExitCode::from(CANNOT_RUN)
 }
 
-/// Prepares this process. Returns the user that it runs as, if that user has a name.
+/// Prepares this process for the command. Returns the user that it runs as, if that user has a
+/// name.
 fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
     let cannot = |what: &'static str| move |error: io::Error| format!("cannot {what}: {error}");
     setsid().map_err(|error| cannot("start a session")(error.into()))?;
@@ -74,7 +76,7 @@ fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
     close_descriptors().map_err(cannot("close file descriptors"))?;
     // Switching the user clears this.
     set_parent_process_death_signal(Some(Signal::TERM))
-        .map_err(|error| cannot("request a signal for the end of the agent")(error.into()))?;
+        .map_err(|error| cannot("set the signal to receive when the agent ends")(error.into()))?;
     let agent = getppid().map(|pid| pid.as_raw_nonzero().to_string());
     if agent.as_deref().map(OsStr::new) != Some(parent) {
         return Err("the agent has ended".to_owned());
@@ -85,8 +87,8 @@ fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
 /// Sets all signals to their default action and unblocks them.
 fn reset_signals() {
     for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: the default action runs no code. SIGKILL, SIGSTOP and the signals of the C library are
-        // refused, which has no effect.
+        // SAFETY: the default action runs no code. SIGKILL, SIGSTOP and the signals of the C
+        // library are refused, which has no effect.
         unsafe { libc::signal(number, libc::SIG_DFL) };
     }
     let mut none = std::mem::MaybeUninit::uninit();

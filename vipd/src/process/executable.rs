@@ -1,4 +1,4 @@
-//! Whether an administrator's command is safe to run.
+//! Checks whether a configured command is safe to run.
 
 use std::fs;
 use std::io;
@@ -10,11 +10,11 @@ use rustix::process::geteuid;
 /// Maximum number of symbolic links on the way to a file, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// Returns why a command must not be run, as the end of a sentence that starts with its path; `None` if
-/// it may be.
+/// Returns why a command must not be run, as the end of a sentence that starts with its path;
+/// `None` if it may be run.
 ///
-/// The agent runs commands with its own privileges. A user who can replace the file, or a directory on
-/// its path, would gain them as well.
+/// The agent runs commands with its own privileges. A user who can replace the file, or a directory
+/// on its path, would gain them as well.
 pub(crate) fn defect(path: &Path) -> Option<String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -41,8 +41,8 @@ pub(crate) fn defect(path: &Path) -> Option<String> {
                 found.uid()
             ));
         }
-        // In a directory with the sticky bit, only the owner of a file can replace it. The mode of a symbolic
-        // link has no meaning.
+        // In a directory with the sticky bit, only the owner of a file can replace it. The mode of
+        // a symbolic link has no meaning.
         let is_sticky = found.is_dir() && found.mode() & 0o1000 != 0;
         if found.mode() & 0o022 != 0 && !is_sticky && !found.is_symlink() {
             return Some(format!("is unsafe: {what} is writable by its group or others; use chmod go-w"));
@@ -51,9 +51,9 @@ pub(crate) fn defect(path: &Path) -> Option<String> {
     None
 }
 
-/// Returns everything that the kernel passes on its way to a file: directories, symbolic links, the
-/// directories that these lead through, and the file. A user who can change one of
-/// them controls which program runs.
+/// Returns all paths that the kernel visits when it resolves `path`: directories, symbolic links,
+/// the directories in their targets, and the file. A user who can change one of them controls which
+/// program runs.
 fn parts(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut parts = vec![PathBuf::from("/")];
     let mut at = PathBuf::from("/");

@@ -3,9 +3,9 @@
 //!
 //! The kernel does not prevent a second agent: an interface has room for several TC ingress
 //! programs, and for a TC ingress program in addition to an XDP program. Whichever program runs
-//! first would drop the adverts that the other agent waits for. Finding the program of another agent
-//! would require CAP_SYS_ADMIN (`BPF_PROG_GET_FD_BY_ID`), so each agent holds a name per interface
-//! instead.
+//! first would drop the adverts that the other agent waits for. Finding the program of another
+//! agent would require CAP_SYS_ADMIN (`BPF_PROG_GET_FD_BY_ID`), so each agent holds a name per
+//! interface instead.
 
 use std::io;
 

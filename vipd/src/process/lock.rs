@@ -74,8 +74,8 @@ impl AgentLock {
     /// Takes the lock for a runtime directory. The directory need not exist.
     ///
     /// # Errors
-    /// Returns an error if another process holds the lock, the path is too long, or the socket cannot
-    /// be created.
+    /// Returns an error if another process holds the lock, the path is too long, or the socket
+    /// cannot be created.
     pub fn acquire(directory: &Path) -> Result<Self, LockError> {
         let name = name(directory);
         let socket_name = format!("{PREFIX}{name}");
@@ -90,8 +90,8 @@ impl AgentLock {
     }
 
     /// Returns the agent's name, which is unique in the network namespace: the absolute path of its
-    /// runtime directory with symbolic links resolved, and with `_` in place of spaces and non-ASCII
-    /// characters.
+    /// runtime directory with symbolic links resolved, and with `_` in place of spaces and
+    /// non-ASCII characters.
     pub fn name(&self) -> &str {
         &self.name
     }

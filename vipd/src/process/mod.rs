@@ -1,5 +1,5 @@
-//! Signals, resource limits, child processes, and the locks against a second agent: with the same runtime
-//! directory, or on the same interface.
+//! Signals, users, resource limits, child processes, and the locks that prevent a second agent with
+//! the same runtime directory or on the same interface.
 
 mod accounts;
 pub(crate) mod child;

@@ -1,8 +1,8 @@
 //! A name that only one process at a time can hold in a network namespace: an abstract Unix socket
 //! (unix(7)).
 //!
-//! Like addresses and macvlans, the socket belongs to the network namespace. The kernel removes it when
-//! the process ends, however it ends.
+//! Like addresses and macvlans, the socket belongs to the network namespace. The kernel removes it
+//! when the process ends for any reason.
 
 use std::fs;
 use std::io;
@@ -32,8 +32,8 @@ impl NameLock {
     /// Acquires a name of at most [`MAX_LEN`] bytes.
     ///
     /// # Errors
-    /// Returns an error of the kind `AddrInUse` if a process holds the name, or any other error from
-    /// the kernel.
+    /// Returns an error of the kind `AddrInUse` if a process holds the name, or any other error
+    /// from the kernel.
     pub(super) fn acquire(name: &str) -> io::Result<Self> {
         let address = SocketAddr::from_abstract_name(name)?;
         Ok(Self { _socket: UnixListener::bind_addr(&address)? })
@@ -57,8 +57,8 @@ impl Holder {
     }
 
     /// Returns whether the process can be an agent: it runs as root or as this process's user, has
-    /// CAP_NET_ADMIN, or its capabilities cannot be read. The name alone proves nothing, because any
-    /// user who can enter the network namespace can bind it.
+    /// CAP_NET_ADMIN, or its capabilities cannot be read. The name alone proves nothing, because
+    /// any user who can enter the network namespace can bind it.
     pub(super) fn is_trusted(self) -> bool {
         self.uid == 0
             || self.uid == rustix::process::geteuid().as_raw()

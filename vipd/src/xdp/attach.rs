@@ -1,9 +1,10 @@
 //! Attachments of the program to interfaces.
 //!
-//! Each is a BPF link. [`Attachments::ensure`] is idempotent: it keeps a link that is attached in the
-//! wanted mode or was last requested with the same preference, and with `Auto` it keeps any link. If
-//! only the program differs, it is replaced in place (`BPF_LINK_UPDATE`) without missing adverts. A
-//! new link is needed only if the mode changes, or if another program runs before this one.
+//! Each attachment is a BPF link. [`Attachments::ensure`] is idempotent. It keeps a link in the
+//! wanted mode, or one that was last requested with the same preference; with `Auto`, it keeps any
+//! link. If only the program differs, it is replaced in place (`BPF_LINK_UPDATE`), and no advert is
+//! missed. A new link is needed only if the mode changes, or if another program runs before this
+//! one.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -42,12 +43,12 @@ pub struct Attached {
     pub probe: LinkProbe,
 }
 
-/// The position of a program at its hook, as found by a [`LinkProbe`].
+/// The position of a program among those at its hook, as found by a [`LinkProbe`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
     /// The program is attached and is the first to run at its hook.
     First,
-    /// Another program was attached before it at TC ingress, and may hide packets from it.
+    /// Another program was attached before it at TC ingress, and may drop or redirect adverts.
     Behind,
     /// The program is no longer attached.
     Detached,
@@ -55,8 +56,8 @@ pub enum Position {
 
 /// Queries the kernel for the position of a program. Cheap to clone, and usable from any thread.
 ///
-/// A probe does not keep the program attached: [`Kernel::detach`](super::Kernel::detach) detaches the
-/// link even if probes exist, and the kernel closes all descriptors when the process ends.
+/// A probe does not keep the program attached: [`Kernel::detach`](super::Kernel::detach) detaches
+/// the link even if probes exist, and the kernel closes all descriptors when the process ends.
 #[derive(Clone, Debug)]
 pub struct LinkProbe {
     link: Arc<OwnedFd>,
@@ -64,11 +65,12 @@ pub struct LinkProbe {
 }
 
 impl LinkProbe {
-    /// Returns the program's position. It is [`Position::Detached`] after `BPF_LINK_DETACH` (`bpftool
-    /// link detach`) and after the interface was deleted, and [`Position::First`] if a query fails.
+    /// Returns the program's position. It is [`Position::Detached`] after `BPF_LINK_DETACH`
+    /// (`bpftool link detach`) and after the interface was deleted, and [`Position::First`] if a
+    /// query fails.
     ///
-    /// Makes one system call, two at TC ingress, and does not allocate. The kernel takes the rtnl lock,
-    /// so the calls block while another process reconfigures an interface.
+    /// Makes one system call, two at TC ingress, and does not allocate. The kernel takes the rtnl
+    /// lock, so the calls block while another process reconfigures an interface.
     pub fn position(&self) -> Position {
         let Ok(info) = syscall::link_info(self.link.as_fd()) else { return Position::First };
         if info.ifindex == 0 {
@@ -91,8 +93,8 @@ impl LinkProbe {
 #[derive(Debug)]
 struct Attachment {
     link: LinkProbe,
-    /// The preference for which it was created or kept. With `Native`, a driver that has refused native
-    /// mode is not tried again.
+    /// The preference for which it was created or kept. With `Native`, a driver that has refused
+    /// native mode is not tried again.
     preference: Preference,
     mode: Mode,
     entry: Entry,
@@ -155,15 +157,17 @@ impl Attachments {
                 }
                 Err(error) => error,
             };
-            // The errno is ambiguous: for a missing interface, `bpf_xdp_link_attach` returns `EINVAL`.
+            // The errno is ambiguous: for a missing interface, `bpf_xdp_link_attach` returns
+            // `EINVAL`.
             if !driver::exists(ifindex) {
                 return Err(AttachError::NoDevice { interface: interface.to_owned() });
             }
             if let Some(fatal) = AttachError::fatal(interface, &error) {
                 return Err(fatal);
             }
-            // Describes a mode after its last candidate, and before the next mode is tried: with a
-            // program attached in the other XDP mode, the kernel would give that as the reason.
+            // Describes the refusal of a mode after its last candidate, and before the next mode is
+            // tried. If a program were attached in the other XDP mode by then, the kernel would
+            // report that as the reason.
             if selection.candidates.get(position + 1).is_none_or(|next| next.mode != mode) {
                 let detail = describe(programs, ifindex, *candidate, &error);
                 reason = format!("{reason}; {mode} mode refused: {detail}");
@@ -177,8 +181,9 @@ impl Attachments {
         })
     }
 
-    /// Returns the attachment to an interface if the kernel has not removed it, and no other program runs
-    /// before it. An attachment that is behind another program is created again in front of it.
+    /// Returns the attachment to an interface if the kernel has not removed it, and no other
+    /// program runs before it. An attachment that is behind another program is created again in
+    /// front of it.
     fn attached(&mut self, ifindex: u32) -> Option<&mut Attachment> {
         self.0.get_mut(&ifindex).filter(|attachment| attachment.link.position() == Position::First)
     }
@@ -199,7 +204,7 @@ impl Drop for Attachments {
     }
 }
 
-/// Why a program is not attached.
+/// Why the kernel did not attach a program.
 pub(super) enum Refusal {
     /// The kernel refuses to load it.
     Load(ProgramError),
@@ -227,7 +232,7 @@ fn replace(programs: &mut Programs<'_>, link: &LinkProbe, entry: Entry) -> bool 
     programs.load(entry).is_ok_and(|program| syscall::update_link(link.link.as_fd(), program).is_ok())
 }
 
-/// Describes a refusal: the errno by name, and the kernel's text if there is one.
+/// Describes a refusal: the errno by name, and the kernel's message if there is one.
 fn describe(programs: &mut Programs<'_>, ifindex: u32, candidate: Candidate, refusal: &Refusal) -> String {
     let error = match refusal {
         Refusal::Load(error) => return rejection(candidate.entry.name(), error),

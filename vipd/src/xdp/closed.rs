@@ -10,8 +10,8 @@ use super::Row;
 use super::mapping::Mapping;
 use super::routers::ignore_missing;
 
-/// The map of closed VIPs. The engine owns it, because a VIP must be closed before it is added to an
-/// interface.
+/// The map of closed VIPs. The engine owns it, because a VIP must be closed before it is added to
+/// an interface.
 pub struct Closed {
     entries: HashMap<MapData, [u8; 24], u32>,
     /// The program's `FILTERING` variable: the number of entries.

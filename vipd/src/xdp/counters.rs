@@ -21,8 +21,8 @@ impl Counters {
         Ok(Self { rows, discarded: Mapping::new(discarded, 1)? })
     }
 
-    /// Returns whether an advert was discarded since the last call. Makes no system call, so that
-    /// checking for discards is cheaper than reading all rows.
+    /// Returns whether an advert was discarded since the last call. Makes no system call, so it is
+    /// cheaper than reading all rows.
     pub fn take_discarded(&self) -> bool {
         self.discarded.values().iter().any(|discarded| discarded.swap(0, Ordering::AcqRel) != 0)
     }

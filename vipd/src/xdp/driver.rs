@@ -1,7 +1,7 @@
 //! The cost of native XDP to the other traffic of an interface, by driver.
 //!
-//! Taken from the source code of the kernel's drivers. `docs/xdp-modes.md` lists the functions, the
-//! details and the measurements.
+//! The table is based on the source code of the kernel's drivers. `docs/xdp-modes.md` lists the
+//! functions, the details and the measurements.
 
 use std::mem::size_of;
 use std::os::fd::AsRawFd;
@@ -22,8 +22,8 @@ pub(super) struct Driver {
 pub(super) enum Cost {
     /// No cost.
     None,
-    /// Native mode disables an offload, interrupts traffic or drops frames. The text continues
-    /// "native mode on <driver> …".
+    /// Native mode disables an offload, interrupts traffic or drops frames. The text completes the
+    /// sentence "native mode on <driver> …".
     Loses(&'static str),
     /// The driver has no native mode.
     Unsupported,

@@ -1,6 +1,6 @@
-//! Finds out why the kernel refused to attach a program.
+//! Retrieves the driver's message about a refused attachment.
 //!
-//! `BPF_LINK_CREATE` returns only an errno; the driver's message goes to a tracepoint. An equivalent
+//! `BPF_LINK_CREATE` returns only an errno, and the message goes to a tracepoint. An equivalent
 //! netlink request (`IFLA_XDP`) fails for the same reason, and returns the message in the extended
 //! ack.
 

@@ -36,8 +36,8 @@ impl Feed {
         fence(Ordering::SeqCst);
     }
 
-    /// Returns the next record, if any, without a system call. Skips records whose size differs from
-    /// [`AdvertRecord`], which the program never writes.
+    /// Returns the next record, if any, without a system call. Skips records whose size differs
+    /// from [`AdvertRecord`], which the program never writes.
     pub fn pop(&mut self) -> Option<AdvertRecord> {
         loop {
             let item = self.ring.next()?;
@@ -48,8 +48,8 @@ impl Feed {
     }
 }
 
-/// The descriptor is readable while records are pending. A record wakes a reader that waits for it
-/// only if the reader has called [`Feed::sleep`].
+/// The descriptor is readable while records are pending. A record wakes a reader that polls the
+/// descriptor only if the reader has called [`Feed::sleep`].
 impl AsFd for Feed {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()

@@ -24,7 +24,7 @@ pub enum Verbosity {
     Discards,
 }
 
-/// Entries that the program's maps have room for. Fixed at load.
+/// Number of entries in the program's maps. Fixed at load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Virtual routers.
@@ -40,16 +40,16 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Minimum number of virtual routers, of peers and of VIPs that there is room for.
+    /// Minimum number of entries each for virtual routers, peers and VIPs.
     const FLOOR: u32 = 64;
 
-    /// Returns larger sizes, so that routers can be added while vipd runs: one and a half times the given
-    /// numbers, at least 64 routers, peers and VIPs, rounded up to a power of two. The number of senders
-    /// grows with the number of routers.
+    /// Returns larger sizes, so that routers can be added while vipd runs: one and a half times the
+    /// given numbers of routers, peers and VIPs, but at least 64, rounded up to powers of two. The
+    /// number of senders grows with the number of routers.
     ///
-    /// Memory: 40 bytes per row for `STEADY` and `LOST`, 192 bytes per row and CPU for `COUNTERS`, and
-    /// about 100 bytes per entry of a hash. On 8 CPUs, 64 routers take 120 kB, plus 400 kB for the
-    /// senders; 8192 routers take 14 MB, plus 13 MB.
+    /// Memory: 40 bytes per row for `STEADY` and `LOST`, 192 bytes per row and CPU for `COUNTERS`,
+    /// and about 100 bytes per entry of a hash. On 8 CPUs, 64 routers take 120 kB, plus 400 kB for
+    /// the senders; 8192 routers take 14 MB, plus 13 MB.
     #[must_use]
     pub fn with_head_room(self) -> Self {
         let room = |needed: u32| {
@@ -130,8 +130,8 @@ impl Kernel {
         for name in Entry::ALL.map(Entry::name) {
             ebpf.program(name).ok_or(LoadError::Missing { kind: "program", name })?;
         }
-        // The one that most hosts need. It shows whether the verifier accepts the parser, which all
-        // programs share.
+        // Most hosts need only this program. Loading it shows whether the verifier accepts the
+        // parser, which all programs share.
         Programs(&mut ebpf).load(Entry::Tc).map_err(|error| LoadError::program(names::TC, &error))?;
         let filtering = take_array(&mut ebpf, names::MAP_FILTERING)?;
         let closed = Closed::new(take(&mut ebpf, names::MAP_CLOSED, HashMap::try_from)?, &filtering)
@@ -182,8 +182,8 @@ impl Kernel {
         self.routers.insert(key, slot)
     }
 
-    /// Stops receiving the adverts of a virtual router; they then pass to the network stack. Succeeds if
-    /// there is no entry.
+    /// Stops receiving the adverts of a virtual router; they then pass to the network stack.
+    /// Succeeds if there is no entry.
     ///
     /// # Errors
     /// Returns an error if `bpf(2)` fails for another reason.
@@ -199,7 +199,8 @@ impl Kernel {
         self.routers.insert_peer(peer, min_ttl)
     }
 
-    /// Stops accepting adverts from a unicast peer, which are then dropped. Succeeds if there is no entry.
+    /// Stops accepting adverts from a unicast peer, which are then dropped. Succeeds if there is no
+    /// entry.
     ///
     /// # Errors
     /// Returns an error if `bpf(2)` fails for another reason.
@@ -207,9 +208,10 @@ impl Kernel {
         self.routers.remove_peer(peer)
     }
 
-    /// Resets the counters, fast path and token buckets of rows, so that other virtual routers can use
-    /// them. Their routers and peers must have been removed. Waits for running programs, and makes a
-    /// `bpf(2)` call for each sender in the map, so it must not be called on the engine's thread.
+    /// Resets the counters, fast path and token buckets of rows, so that other virtual routers can
+    /// use them. Their routers and peers must have been removed. Waits for running programs, and
+    /// makes a `bpf(2)` call for each sender in the map, so it must not be called on the engine's
+    /// thread.
     ///
     /// # Errors
     /// Returns an error if a row does not exist.
@@ -217,15 +219,15 @@ impl Kernel {
         self.routers.clear_rows(rows)
     }
 
-    /// Attaches the program for this framing in the preferred mode, or keeps it if it is attached. Loads
-    /// the program if it is the first of its kind, which takes 0.1 s.
+    /// Attaches the program for this framing in the preferred mode, or keeps it if it is attached.
+    /// Loads the program if this is its first attachment, which takes 0.1 s.
     ///
-    /// An attachment in the wanted mode is not interrupted, unless another program runs before it. Then,
-    /// or if the mode changes, the program is detached and attached again.
+    /// An attachment in the wanted mode is not interrupted. If the mode changes, or another program
+    /// runs before this one, the program is detached and attached again.
     ///
     /// # Errors
-    /// Returns an error if the interface does not exist, or no mode works, for example because another
-    /// XDP program is attached.
+    /// Returns an error if the interface does not exist, or no mode works, for example because
+    /// another XDP program is attached.
     pub fn attach(
         &mut self,
         ifindex: u32,
@@ -254,8 +256,8 @@ impl Kernel {
     /// Returns its action and the mean duration of a run in nanoseconds.
     ///
     /// # Errors
-    /// Returns an error if the program is not loaded, the frame is shorter than 14 bytes, or the interface
-    /// does not exist.
+    /// Returns an error if the program is not loaded, the frame is shorter than 14 bytes, or the
+    /// interface does not exist.
     pub fn test_run(
         &self,
         entry: Entry,

@@ -23,8 +23,8 @@ impl KernelLog {
         EbpfLogger::init(ebpf).ok().map(Self)
     }
 
-    /// Starts a thread that passes the lines to the `log` crate. A separate thread, because reading
-    /// the lines may never finish during a flood.
+    /// Starts a thread that passes the lines to the `log` crate. The thread does nothing else,
+    /// because reading the lines may never finish during a flood.
     ///
     /// # Errors
     /// Returns an error if the thread cannot be started.

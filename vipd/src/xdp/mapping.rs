@@ -29,8 +29,8 @@ impl<T: Shared> Mapping<T> {
     /// descriptor is closed.
     ///
     /// # Errors
-    /// Returns an error if the map lacks the flag or has too few values, or if its values have a different
-    /// size.
+    /// Returns an error if the map lacks the flag or has too few values, or if its values have a
+    /// different size.
     pub(super) fn new(map: &MapData, values: usize) -> io::Result<Self> {
         let info = map.info().map_err(io::Error::other)?;
         // The kernel pads values to a multiple of 8 bytes (`kernel/bpf/arraymap.c`).
@@ -53,8 +53,9 @@ impl<T: Shared> Mapping<T> {
 
     /// Returns the values.
     pub(super) fn values(&self) -> &[T] {
-        // SAFETY: the mapping is page-aligned, has this length and lives as long as `self`. `Shared`
-        // guarantees that any bytes are valid values and that they may change concurrently.
+        // SAFETY: the mapping is page-aligned, has this length and lives as long as `self`.
+        // `Shared` guarantees that any bytes are valid values and that they may change
+        // concurrently.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.values) }
     }
 }

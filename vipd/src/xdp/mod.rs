@@ -1,4 +1,5 @@
-//! The BPF program: loading, attaching, its ring buffer, its maps. The only module that uses aya.
+//! The BPF program: loads and attaches it, and gives access to its ring buffer and maps. No other
+//! module uses aya.
 //!
 //! [`Kernel`] owns the program, its attachments and the router entries, [`Feed`] the reading end of
 //! the ring, [`Steady`] the fast path, [`Closed`] the VIPs with Accept_Mode false, [`Counters`] a

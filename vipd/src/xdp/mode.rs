@@ -31,8 +31,8 @@ impl fmt::Display for Mode {
 /// The configured mode of an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preference {
-    /// Native if the driver's native mode is known not to affect other traffic, otherwise TC ingress,
-    /// or generic if TC ingress is refused.
+    /// Native if the driver's native mode is known not to affect other traffic, otherwise TC
+    /// ingress, or generic if TC ingress is refused.
     #[default]
     Auto,
     /// Native; if refused, TC ingress, then generic.
@@ -103,8 +103,8 @@ impl Selection {
             candidates.push(Candidate { mode, entry: Entry::of(mode, framing, frags) });
         };
         if native {
-            // The program with multi-buffer support first: for one without, drivers limit the MTU of
-            // the interface (veth: of its peer) to about a page.
+            // The program with multi-buffer support first: for one without, drivers limit the MTU
+            // of the interface (veth: of its peer) to about a page.
             add(Mode::Native, true);
             add(Mode::Native, false);
         }

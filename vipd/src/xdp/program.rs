@@ -1,6 +1,8 @@
-//! The programs of the object. Apart from [`Entry::Tc`], which shows at startup whether the kernel
-//! accepts the parser, each is loaded when it is first attached: the verifier takes 0.1 s for each,
-//! and most hosts need only one.
+//! The programs of the object.
+//!
+//! [`Entry::Tc`] is loaded at startup, which shows whether the kernel accepts the parser. Each of
+//! the others is loaded when it is first attached, because the verifier takes 0.1 s for each, and
+//! most hosts need only one.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -49,8 +51,8 @@ impl Entry {
     }
 
     /// Returns the program for a mode. In native mode, `frags` selects the program for multi-buffer
-    /// frames. Generic mode always uses that program, because the kernel would linearize multi-buffer
-    /// packets for the other one.
+    /// frames. Generic mode always uses that program, because the kernel would linearize
+    /// multi-buffer packets for the other one.
     pub(super) const fn of(mode: Mode, framing: Framing, frags: bool) -> Self {
         match (mode, framing) {
             (Mode::Tc, Framing::Ethernet) => Self::Tc,

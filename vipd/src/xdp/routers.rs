@@ -43,7 +43,8 @@ impl Routers {
     /// Clears the rows of routers whose entries have been removed.
     ///
     /// First waits until all runs of the program that may still use the removed entries have ended,
-    /// because they may write to the rows. This takes tens of milliseconds, however many rows there are.
+    /// because they may write to the rows. This takes tens of milliseconds, however many rows there
+    /// are.
     pub(super) fn clear_rows(&mut self, rows: &[Row]) -> Result<(), MapError> {
         wait_for_running_programs();
         let cpus = nr_cpus().map_err(|(_, error)| MapError::IoError(error))?;
@@ -71,9 +72,10 @@ pub(super) fn ignore_missing(result: Result<(), MapError>) -> Result<(), MapErro
 /// Waits until all runs of the BPF program that began before the call have ended.
 ///
 /// `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period (`synchronize_rcu` in
-/// `kernel/sched/membarrier.c`), and XDP and TC programs run in RCU read-side critical sections. The kernel
-/// does not support the command with full dynticks (`nohz_full`) or without CONFIG_MEMBARRIER. In
-/// this case, the function sleeps for much longer than a run, which takes microseconds.
+/// `kernel/sched/membarrier.c`), and XDP and TC programs run in RCU read-side critical sections.
+/// The kernel does not support the command with full dynticks (`nohz_full`) or without
+/// CONFIG_MEMBARRIER. In this case, the function sleeps for much longer than a run, which takes
+/// microseconds.
 fn wait_for_running_programs() {
     const NO_FLAGS: libc::c_uint = 0;
     const NO_CPU: libc::c_int = 0;

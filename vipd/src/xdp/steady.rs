@@ -37,12 +37,12 @@ impl Steady {
     }
 
     /// Puts adverts with this [fingerprint](vipd_common::parse::fingerprint) on the fast path: from
-    /// now on, they update the row's arrival time, initially `arrival`, instead of writing a record.
-    /// Without a fingerprint, every advert within the rate limit writes a record.
+    /// now on, they update the row's arrival time, initially `arrival`, instead of writing a
+    /// record. Without a fingerprint, every advert within the rate limit writes a record.
     ///
     /// Returns the last arrival time under the previous fingerprint. If the program is handling an
-    /// advert at the same moment, its arrival time may be stored too late or not at all. In the worst
-    /// case, this has the effect of one advert lost on the wire.
+    /// advert at the same moment, its arrival time may be stored too late or not at all. In the
+    /// worst case, this has the effect of one advert lost on the wire.
     pub fn publish(&self, row: Row, fingerprint: Option<u64>, arrival: Timestamp) -> Timestamp {
         let Some(slot) = self.slots.values().get(row.index()) else { return arrival };
         slot.expected.store(0, Ordering::Relaxed);

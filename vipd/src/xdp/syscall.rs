@@ -1,4 +1,4 @@
-//! The `bpf(2)` commands on BPF links that aya does not offer, or whose error it does not pass on.
+//! The `bpf(2)` commands on BPF links that aya lacks, or whose errors it does not pass on.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -12,7 +12,7 @@ const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
 pub(super) const BPF_XDP: u32 = 37;
 pub(super) const BPF_TCX_INGRESS: u32 = 46;
-/// Before all other programs of the hook, if no other program is named.
+/// Attaches before another program; if none is given, before all programs of the hook.
 pub(super) const BPF_F_BEFORE: u32 = 1 << 3;
 pub(super) const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 pub(super) const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
@@ -132,8 +132,8 @@ fn fd(fd: BorrowedFd<'_>) -> u32 {
 }
 
 fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
-    // SAFETY: the kernel accesses at most `size_of::<T>()` bytes of the attributes, and all pointers in
-    // them outlive the call.
+    // SAFETY: the kernel accesses at most `size_of::<T>()` bytes of the attributes, and all
+    // pointers in them outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     if result < 0 {
         return Err(io::Error::last_os_error());

@@ -36,10 +36,10 @@ pub(crate) struct Common {
     pub(crate) impediments: Impediments,
     /// Whether the router has given mastership away and must not preempt its successor.
     pub(crate) has_yielded: bool,
-    /// Whether another router outranked this one soon after its sync group had made it master. Until
-    /// it has been master for longer, a priority-0 advert to another member does not make the group
-    /// take over while this member follows a master.
-    pub(crate) led_in_vain: bool,
+    /// Whether another router outranked this one soon after its sync group had made it master.
+    /// Until it has been master for longer, a priority-0 advert to another member does not make the
+    /// group take over while this member follows a master.
+    pub(crate) group_takeover_failed: bool,
     /// End of `startup_delay`, counted from when the router could first have started.
     pub(crate) starts_at: Option<Timestamp>,
     /// Reason and time of the last transition.
@@ -82,7 +82,7 @@ impl Common {
             has_primary: false,
             impediments: Impediments::default(),
             has_yielded: false,
-            led_in_vain: false,
+            group_takeover_failed: false,
             starts_at: None,
             reason: None,
             since: Timestamp::ZERO,

@@ -13,8 +13,8 @@
 //! | [`reannounce_after_split_brain`](Policy::reannounce_after_split_brain) | 6.4.3 (S23) | none: the RFC allows additional announcements |
 //! | [`group_adverts`](Policy::group_adverts) | 6.4.1 to 6.4.3 (S1, S9, S21) | none: the scenarios run without it, because it shortens an interval by up to 1.6 % |
 //!
-//! `preempt_delay` (RFC 8347 hold-time), `startup_delay`, `down_after_adverts` and the repetition of
-//! announcements are extensions set in the configuration, not deviations.
+//! `preempt_delay` (RFC 8347 hold-time), `startup_delay`, `down_after_adverts` and the repetition
+//! of announcements are extensions set in the configuration, not deviations.
 
 pub(crate) mod advert_phase;
 pub(crate) mod answer_limit;

@@ -1,8 +1,8 @@
 //! The fast path: for unchanged adverts, the BPF program stores only the last arrival time.
 //!
 //! A backup receives the same advert over and over, and only the last arrival matters. The engine
-//! publishes that advert ([`Router::steady`](crate::Router::steady)). The BPF program then stores the
-//! arrival time of adverts equal to it, and writes records only for other adverts. [`FastPath`]
+//! publishes that advert ([`Router::steady`](crate::Router::steady)). The BPF program then stores
+//! the arrival time of adverts equal to it, and writes records only for other adverts. [`FastPath`]
 //! preserves the order of inputs, as if every advert had been recorded:
 //!
 //! * Before any other input, the last unchanged advert is passed to the router
@@ -19,8 +19,8 @@ use crate::output::Steady;
 
 /// The BPF program's side of one virtual router's fast path.
 pub trait FastPathSlot {
-    /// Publishes `unchanged`, with `arrival` as its last arrival so far; with `None`, every advert is
-    /// recorded. Returns the last arrival of the previously published advert.
+    /// Publishes `unchanged`, with `arrival` as its last arrival so far; with `None`, every advert
+    /// is recorded. Returns the last arrival of the previously published advert.
     fn publish(&mut self, unchanged: Option<&Steady>, arrival: Timestamp) -> Timestamp;
 }
 

@@ -4,10 +4,10 @@
 //! so that a group can gain and lose members at any time.
 //!
 //! 1. While one member has a fault of its own, all others have [`Fault::Group`].
-//! 2. All members advertise the lowest of their effective priorities, so that two nodes have the same
-//!    order on all segments.
-//! 3. A backup becomes master when its timer fires and no other member follows a running master. The
-//!    others then become master at once.
+//! 2. All members advertise the lowest of their effective priorities, so that two nodes have the
+//!    same order on all segments.
+//! 3. A backup becomes master when its timer fires and no other member follows a running master.
+//!    The others then become master at once.
 //! 4. When a master is outranked or gives mastership away, the others send a priority-0 advert and
 //!    become backups.
 //! 5. If two nodes have equal priorities, the first member with a competing master decides by the
@@ -30,8 +30,8 @@ pub fn order(config: &RouterConfig) -> (u8, u8, Option<core::net::IpAddr>) {
     (config.vrid, config.family.number(), config.virtual_addresses.first().map(|vip| vip.address))
 }
 
-/// The consequence of a member's change for the other members of its group: the same input for each
-/// member that needs it. A group is scanned once per step, whatever its size.
+/// An input that follows from the change of a member, for each member that needs it. A step takes
+/// one pass over the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step<K> {
     kind: Kind<K>,
@@ -58,7 +58,7 @@ enum Faults<K> {
 }
 
 impl<K: Copy + PartialEq> Step<K> {
-    /// Returns the input for a member; `None` if it needs none, or has had it.
+    /// Returns the input for a member; `None` if it does not need it (any more).
     pub fn input(&self, member: K, router: &Router) -> Option<Input> {
         let others_fail = match self.faults {
             Faults::None => false,
@@ -81,9 +81,9 @@ impl<K: Copy + PartialEq> Step<K> {
     }
 }
 
-/// Returns the consequence of a change of `changed`: its state, its impediments, its priority, or its
-/// membership. Call it again after the inputs of a step, until it returns `None`; a member whose state
-/// has changed meanwhile is then the changed one.
+/// Returns the next step after a change of a member: of its state, impediments, priority or
+/// membership. Call this again after the inputs of each step, until it returns `None`. If a step
+/// changes the state of another member, call this for that member first.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "an iterator is cheap to clone, and a reference would be one more to follow"
@@ -127,8 +127,8 @@ pub fn leave() -> [Input; 2] {
     [Input::Group(GroupInput::Priority(crate::priority::PRIORITY_OWNER)), Input::Clear(Impediment::Group)]
 }
 
-/// Returns the input for a member instead of [`Input::Timeout`] or [`Input::Advert`], according to the
-/// other members. The last unchanged adverts of all members must have been passed in.
+/// Returns the input for a member instead of [`Input::Timeout`] or [`Input::Advert`], according to
+/// the other members. The last unchanged adverts of all members must have been passed in.
 pub fn adjust<'a, K: Copy + PartialEq>(
     now: Timestamp,
     member: K,
@@ -147,8 +147,8 @@ pub fn adjust<'a, K: Copy + PartialEq>(
     }
 }
 
-/// Returns whether [`adjust`] may change the input, so that the other members need not be looked at for
-/// most inputs.
+/// Returns whether [`adjust`] may change the input. For most inputs it cannot, and the other
+/// members need not be examined.
 pub fn is_adjustable(now: Timestamp, router: &Router, input: &Input) -> bool {
     match (input, &router.state) {
         (Input::Timeout, StateData::Backup(backup)) => backup.down_timer() <= now,
@@ -157,8 +157,8 @@ pub fn is_adjustable(now: Timestamp, router: &Router, input: &Input) -> bool {
     }
 }
 
-/// Returns when a backup whose timer has fired must check again whether it may become master: when
-/// all other members want to.
+/// Returns when a backup whose timer has fired must check again whether it may become master;
+/// `None` if it may now.
 fn waits_until<'a, K: Copy + PartialEq>(
     now: Timestamp,
     member: K,
@@ -170,9 +170,10 @@ fn waits_until<'a, K: Copy + PartialEq>(
         return None;
     }
     let master_left = backup.priority_zero_at();
-    // The master has left with a priority-0 advert and has not sent an advert to the other member since.
+    // The master has left with a priority-0 advert and has not sent an advert to the other member
+    // since.
     let overrides = |other: &Backup, common: &Common| {
-        !common.led_in_vain && master_left.is_some_and(|at| other.down_from() <= at)
+        !common.group_takeover_failed && master_left.is_some_and(|at| other.down_from() <= at)
     };
     let others = members.filter(|(key, _)| *key != member);
     let objections = others.filter_map(|(_, other)| match &other.state {
@@ -188,7 +189,8 @@ fn waits_until<'a, K: Copy + PartialEq>(
 }
 
 /// Returns whether a master stays master despite an advert with the same priority from a higher
-/// address: while an earlier member wins against a master with the same priority, or may still.
+/// address. It does while an earlier member wins the tie-break on its own segment, or may still win
+/// it.
 fn contests<'a, K: Copy + PartialEq>(
     now: Timestamp,
     member: K,

@@ -24,16 +24,16 @@ pub enum Input {
     /// An address owner's priority stays 255.
     ///
     /// The effective priority is used wherever the RFC uses Priority: in adverts, in comparisons
-    /// and in Skew_Time. A backup recomputes its running Active_Down_Timer from the time at which it
-    /// was set, so that the backup with the highest priority still takes over first. Starting with
-    /// the master's next advert, it follows a master that it no longer outranks, and preempts one
-    /// that it now outranks. A master does not send an extra advert, which would not change when a
-    /// backup preempts: backups count from the last advert they accepted.
+    /// and in Skew_Time. A backup recomputes its running Active_Down_Timer from the time at which
+    /// it was set, so that the backup with the highest priority still takes over first. Starting
+    /// with the master's next advert, it follows a master that it no longer outranks, and preempts
+    /// one that it now outranks. A master does not send an extra advert, which would not change
+    /// when a backup preempts: backups count from the last advert they accepted.
     Priority(u8),
-    /// The administrator gives mastership away once. A master that is not the owner sends a priority-0
-    /// advert and transitions to Backup. Until it becomes master again or restarts, it does not
-    /// preempt, because it would otherwise take mastership back from a lower-priority router at once.
-    /// Has no effect in other states.
+    /// The administrator gives mastership away once. A master that is not the owner sends a
+    /// priority-0 advert and transitions to Backup. Until it becomes master again or restarts, it
+    /// does not preempt, because it would otherwise take mastership back from a lower-priority
+    /// router at once. Has no effect in other states.
     Failover,
     /// An input from the router's sync group.
     Group(GroupInput),
@@ -58,14 +58,14 @@ pub enum GroupInput {
     Priority(u8),
     /// Another member is master: a backup becomes master at once.
     Lead,
-    /// Another member has left Master: a master sends a priority-0 advert and transitions to Backup.
-    /// A stalled master sends none, because another router may have taken over.
+    /// Another member has left Master: a master sends a priority-0 advert and transitions to
+    /// Backup. A stalled master sends none, because another router may have taken over.
     Yield,
     /// Another member follows a master: a backup checks again at this time whether it may become
     /// master.
     Wait(Timestamp),
-    /// An advert with the same priority from a higher address, which the router answers as if it
-    /// were a losing advert, because an earlier member decides.
+    /// An advert with the same priority from a higher address. The router answers it like a losing
+    /// advert, because an earlier member of the group decides the tie.
     Contest(Received),
 }
 
@@ -104,7 +104,7 @@ pub enum Impediment {
     Tracking,
     /// Disabled by the administrator.
     Administrator,
-    /// Drained by the administrator: another node takes over and keeps the addresses.
+    /// Drained by the administrator: another node takes over, and this one stays out of elections.
     Drained,
     /// Another member of the sync group has a fault of its own. Last, so that a member reports its
     /// own fault first.
@@ -123,7 +123,7 @@ pub enum Fault {
     NoInterface,
     /// The interface is down or has no carrier.
     InterfaceDown,
-    /// The interface's BPF program or sockets are not set up; the agent has the details.
+    /// The interface's BPF program or sockets are not set up; the agent logs the reason.
     NotAttached,
     /// The interface's BPF program and sockets were set up, but adverts can no longer be received.
     NotReceiving,
@@ -135,7 +135,7 @@ pub enum Fault {
     PrimaryIsVirtual,
     /// An interface for the router's addresses is missing or down. Adverts can still be sent.
     AddressInterface,
-    /// A tracked object failed; the agent has its name.
+    /// A tracked object failed; the agent reports its name.
     Tracking,
     /// A member of the router's sync group failed.
     Group,

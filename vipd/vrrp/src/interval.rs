@@ -1,7 +1,9 @@
-//! Advertisement intervals and the times derived from them (RFC 9568 section 6.1, RFC 3768 section 6.1).
+//! Advertisement intervals and the times derived from them (RFC 9568 section 6.1, RFC 3768 section
+//! 6.1).
 //!
-//! All arithmetic is in nanoseconds and multiplies before it divides (M3): at 10 ms and priority 254,
-//! Skew_Time is 78,125 ns rather than 0, and timers of different priorities never fire together.
+//! All arithmetic is in nanoseconds and multiplies before it divides (M3): at 10 ms and priority
+//! 254, Skew_Time is 78,125 ns rather than 0, and timers of different priorities never fire
+//! together.
 
 use core::error::Error;
 use core::fmt;
@@ -111,8 +113,8 @@ impl Interval {
 
     /// Returns the Skew_Time for a router of this priority.
     ///
-    /// VRRPv3: `(256 - priority) × interval / 256`. VRRPv2: `(256 - priority) / 256` seconds for any
-    /// interval (RFC 3768 section 6.1).
+    /// VRRPv3: `(256 - priority) × interval / 256`. VRRPv2: `(256 - priority) / 256` seconds for
+    /// any interval (RFC 3768 section 6.1).
     pub const fn skew(self, priority: u8) -> Nanos {
         let base = match self.version {
             Version::V2 => NANOS_PER_SECOND,
@@ -121,8 +123,8 @@ impl Interval {
         (256 - priority as u64) * base / 256
     }
 
-    /// Returns the Active_Down_Interval (RFC 3768: Master_Down_Interval): `adverts` intervals (three in
-    /// the RFC) plus Skew_Time.
+    /// Returns the Active_Down_Interval (RFC 3768: Master_Down_Interval): `adverts` intervals
+    /// (three in the RFC) plus Skew_Time.
     pub const fn master_down(self, priority: u8, adverts: u8) -> Nanos {
         adverts as u64 * self.nanos() + self.skew(priority)
     }

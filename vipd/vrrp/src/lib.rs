@@ -12,20 +12,20 @@
 //!
 //! # Contract
 //!
-//! 1. Call [`handle`](Router::handle) with one [`Input`]. `now` never decreases.
+//! 1. Call [`handle`](Router::handle) with one [`Input`]. `now` must never decrease.
 //! 2. Drain [`poll_action`](Router::poll_action) and [`poll_event`](Router::poll_event), then read
 //!    [`next_timeout`](Router::next_timeout).
-//! 3. Call [`advert_sent`](Router::advert_sent) for each advert that the kernel accepted, but not for
-//!    one that it refused.
-//! 4. Before [`Input::Timeout`], and before anything is sent, pass in every advert that arrived
-//!    before `now`. A process that was not scheduled for seconds then handles the adverts it missed
-//!    before its timers fire.
+//! 3. Call [`advert_sent`](Router::advert_sent) for each advert that the kernel accepted, but not
+//!    for one that it refused.
+//! 4. Before any other input, in particular [`Input::Timeout`], pass in every advert that arrived
+//!    before `now`. After a stall, the adverts that arrived in the meantime are then handled before
+//!    the timers fire.
 //! 5. At startup and after the interface changes, set impediments first, then report the primary
 //!    address, then clear impediments: the router starts as soon as none is left.
 //!
-//! `handle` returns no errors. Invalid adverts never reach this crate. Adverts that do not match the
-//! configuration are counted, and each kind of mismatch is logged once until the state or the master
-//! changes. Durations are in [nanoseconds](interval::Nanos).
+//! `handle` returns no errors. Invalid adverts never reach this crate. Adverts that do not match
+//! the configuration are counted, and each kind of mismatch is logged once until the state or the
+//! master changes. Durations are in [nanoseconds](interval::Nanos).
 //!
 //! The crate is `no_std` and uses no clocks, sockets, threads or random numbers. The same inputs at
 //! the same times give the same results.

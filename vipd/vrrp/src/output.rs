@@ -66,7 +66,7 @@ pub enum Action {
     },
 }
 
-/// The unchanged advert of the current master: one that equals the master's last advert and only
+/// The unchanged advert of the current master: it equals the master's last advert, and only
 /// restarts Active_Down_Timer.
 ///
 /// The BPF program compares a fingerprint of the advert's fields and stores only the arrival time.

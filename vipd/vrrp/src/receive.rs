@@ -16,7 +16,8 @@ use crate::interval::Version;
 use crate::output::{Discard, Event};
 use crate::priority::PRIORITY_OWNER;
 
-/// Counts mismatches with the configuration, and logs those for which the advert is ignored.
+/// Checks an advert against the configuration. Counts each mismatch, and logs those for which the
+/// advert is ignored.
 ///
 /// # Errors
 /// Returns an error if the advert must be ignored.

@@ -11,9 +11,9 @@ use crate::router::Router;
 use crate::state::StateData;
 
 impl RouterConfig {
-    /// Returns whether [`Router::reconfigure`] can change a router from this configuration to `new`.
-    /// If not, the router must be removed and added again: other routers treat a different VRID,
-    /// family or version as a different virtual router, and the owner is in Master from its start.
+    /// Returns whether [`Router::reconfigure`] can change a router from this configuration to
+    /// `new`. If not, the router must be removed and added again: other routers treat a different
+    /// VRID, family or version as a different virtual router, and an owner starts in Master.
     pub fn can_change_to(&self, new: &Self) -> bool {
         let identity = |config: &Self| (config.vrid, config.family, config.version(), config.is_owner());
         identity(self) == identity(new)
@@ -24,18 +24,18 @@ impl Router {
     /// Changes the configuration without a transition. Returns `false` and changes nothing unless
     /// [`RouterConfig::can_change_to`] allows the change.
     ///
-    /// `priority` is the effective priority, because the caller owns the weights of tracked objects:
-    /// pass `priority::effective(config.priority, weights)`. It is applied like
+    /// `priority` is the effective priority, because the caller owns the weights of tracked
+    /// objects: pass `priority::effective(config.priority, weights)`. It is applied like
     /// [`Input::Priority`](crate::Input::Priority).
     ///
     /// The contract of [`handle`](Self::handle) applies: pass in earlier adverts first, and drain
     /// the actions afterwards. Nothing is sent at once except announcements:
     ///
-    /// * A master removes and adds only the addresses that differ, and announces the added ones. Its
-    ///   next advert carries the new priority, interval and addresses. Adver_Timer keeps running, but
-    ///   a shorter interval applies immediately.
-    /// * A backup recomputes its running Active_Down_Timer and `preempt_delay` from the times at which
-    ///   they were set. In VRRPv3, it keeps the interval learned from the master.
+    /// * A master removes and adds only the addresses that differ, and announces the added ones.
+    ///   Its next advert carries the new priority, interval and addresses. Adver_Timer keeps
+    ///   running, but a shorter interval applies immediately.
+    /// * A backup recomputes its running Active_Down_Timer and `preempt_delay` from the times at
+    ///   which they were set. In VRRPv3, it keeps the interval learned from the master.
     /// * A router that waits in Initialize recomputes the end of `startup_delay`. It starts at the
     ///   next timeout if that time has passed.
     #[must_use = "a change that is not possible in place needs a new router"]
@@ -61,7 +61,7 @@ impl Router {
         if old.interval != common.config.interval || old.virtual_addresses != common.config.virtual_addresses
         {
             common.digest = address_digest(common.config.virtual_addresses.iter().map(|vip| vip.address));
-            // Adverts that differ from the new configuration are logged even if others were before.
+            // Mismatches with the new configuration are logged even if others were logged before.
             common.logged = 0;
         }
         // Once `startup_delay` is over, it does not apply again.
@@ -96,7 +96,8 @@ impl Router {
     }
 }
 
-/// Returns a deadline set `old` after some time, recomputed for `new` after the same time.
+/// Returns the deadline of a timer that was set to `old`, as if it had been set to `new` at the
+/// same time.
 pub(crate) fn rebased(deadline: Timestamp, old: Nanos, new: Nanos) -> Timestamp {
     Timestamp::from_nanos(deadline.as_nanos().saturating_sub(old)) + new
 }

@@ -102,7 +102,8 @@ impl Router {
         self.common.events.pop_front()
     }
 
-    /// Returns when to call [`handle`](Self::handle) with [`Input::Timeout`].
+    /// Returns when to call [`handle`](Self::handle) with [`Input::Timeout`]; `None` if no timer is
+    /// running.
     #[inline]
     pub fn next_timeout(&self) -> Option<Timestamp> {
         self.state.next_timeout()
@@ -258,7 +259,7 @@ impl Router {
             self.common.events.push_back(Event::PrimaryChanged { primary });
         }
         if changed && matches!(self.state, StateData::Master(_)) {
-            // Other routers compare source addresses (S26), so they must learn the new one at once.
+            // Other routers compare source addresses (S26), so the new one is advertised at once.
             self.common.send_advert();
         }
         self.common.impediments.clear(Fault::NoPrimaryAddress.impediment());
@@ -367,7 +368,7 @@ impl Router {
     /// Transitions to Initialize or Fault.
     fn leave(&mut self, now: Timestamp, to: StateData, reason: Reason) {
         self.common.has_yielded = false;
-        self.common.led_in_vain = false;
+        self.common.group_takeover_failed = false;
         if let StateData::Master(_) = self.state {
             let fault = match to {
                 StateData::Fault(fault) => Some(fault),
@@ -384,9 +385,9 @@ impl Router {
         if let State::Master = from {
             let lasted = now.nanos_since(self.common.since);
             if lasted > self.common.down_interval(self.common.config.interval) {
-                self.common.led_in_vain = false;
+                self.common.group_takeover_failed = false;
             } else if (self.common.reason, reason) == (Some(Reason::Group), Reason::HigherPriority) {
-                self.common.led_in_vain = true;
+                self.common.group_takeover_failed = true;
             }
         }
         self.state = to;

@@ -50,7 +50,7 @@ pub struct Snapshot {
     pub preempts: bool,
     /// In Backup, the source of the last accepted advert.
     pub master: Option<IpAddr>,
-    /// Active_Adver_Interval: learned from the master, else the configured interval.
+    /// Active_Adver_Interval: learned from the master, or the configured interval.
     pub active_interval: Interval,
     /// Active_Down_Interval, with the current Active_Adver_Interval and priority.
     pub master_down_interval: Nanos,

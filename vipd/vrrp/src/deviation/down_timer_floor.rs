@@ -3,11 +3,11 @@
 //!
 //! RFC 9568 section 6.4.2 has a backup adopt the interval of every advert it accepts (S11). If
 //! intervals differ, the last advert of a yielding master, or an advert delayed by a switch, would
-//! set Active_Down_Timer from its shorter interval, and a backup would take over before the winner's
-//! next advert is due. An accepted advert therefore sets a floor for the timer: the time at which
-//! its sender's next advert is overdue by Skew_Time. Adverts from lower-ranking routers cannot set
-//! the timer earlier than the floor. If the sender dies, its floor delays a takeover only until its
-//! next advert is overdue.
+//! set Active_Down_Timer from its shorter interval, and a backup would take over before the
+//! winner's next advert is due. An accepted advert therefore sets a floor for the timer: the time
+//! at which its sender's next advert is overdue by Skew_Time. Adverts from lower-ranking routers
+//! cannot set the timer earlier than the floor. If the sender dies, its floor delays a takeover
+//! only until its next advert is overdue.
 
 use core::net::IpAddr;
 

@@ -2,8 +2,8 @@
 //!
 //! RFC 9568 section 6.4.3 has a master yield without sending one (S22). If a split brain heals and
 //! the loser receives the winner's advert first, the winner never detects the other master, and
-//! hosts keep sending to the loser's MAC until their caches expire. The last advert makes the winner
-//! announce its addresses again. keepalived does this with `higher_prio_send_advert`.
+//! hosts keep sending to the loser's MAC until their caches expire. The last advert makes the
+//! winner announce its addresses again. keepalived does this with `higher_prio_send_advert`.
 
 use super::Policy;
 

@@ -23,7 +23,8 @@ use crate::reconfigure::rebased;
 pub(crate) struct Backup {
     /// When Active_Down_Timer fires.
     down_timer: Timestamp,
-    /// Time from which Active_Down_Timer is counted: the arrival of an advert, a feed loss, or the start.
+    /// Time from which Active_Down_Timer is counted: the arrival of an advert, a feed loss, or the
+    /// entry into Backup.
     down_from: Timestamp,
     /// Reason for the transition when the timer fires: [`Reason::MasterTimeout`],
     /// [`Reason::PriorityZero`] or [`Reason::Preempted`].
@@ -32,7 +33,8 @@ pub(crate) struct Backup {
     active_interval: Interval,
     /// Source of the last accepted advert.
     master: Option<IpAddr>,
-    /// The last advert of the master, if it matches the configuration: every mismatch is counted.
+    /// The last advert of the master, if it matches the configuration. Adverts that do not match
+    /// are counted, so the BPF program must record them.
     unchanged: Option<Steady>,
     floor: Option<DownTimerFloor>,
     /// End of `preempt_delay`, while the router follows a lower-priority master.
@@ -79,13 +81,14 @@ impl Backup {
         self.unchanged = None;
     }
 
-    /// Returns the time until which this member of a sync group assumes that its master is alive;
-    /// `None` if it wants to become master.
+    /// Returns the time until which this member of a sync group assumes that a master is alive;
+    /// `None` after a priority-0 advert, or if it is about to preempt the master.
     ///
-    /// This is one interval before Active_Down_Timer would fire. If the node of the master fails, the
-    /// last adverts of two routers with equal intervals were sent less than an interval apart, so
-    /// this member does not delay the takeover of the other. It never assumes so for less than one and
-    /// a half intervals, because the next advert of a running master may be a little late.
+    /// This is one interval before Active_Down_Timer would fire. If the node of the master fails,
+    /// the last adverts of two routers with equal intervals were sent less than an interval apart,
+    /// so this member does not delay the takeover of the other. The time is at least one and a half
+    /// intervals after the last advert, because the next advert of a running master may be a little
+    /// late.
     pub(crate) fn follows_until(&self, common: &Common) -> Option<Timestamp> {
         let interval = self.active_interval.nanos();
         let down = common.down_interval(self.active_interval);
@@ -98,7 +101,7 @@ impl Backup {
         (self.down_reason == Reason::PriorityZero).then_some(self.down_from)
     }
 
-    /// Time from which Active_Down_Timer is counted.
+    /// Returns the time from which Active_Down_Timer is counted.
     pub(crate) fn down_from(&self) -> Timestamp {
         self.down_from
     }
@@ -181,7 +184,8 @@ impl Backup {
         self.set_down_timer(common);
     }
 
-    /// Sets Active_Down_Timer according to the RFC's formulas (section 6.1), but not below the floor.
+    /// Sets Active_Down_Timer according to the RFC's formulas (section 6.1), but not below the
+    /// floor.
     fn set_down_timer(&mut self, common: &Common) {
         let wait = if self.down_reason == Reason::PriorityZero {
             self.active_interval.skew(common.priority)

@@ -40,8 +40,8 @@ pub(crate) struct Master {
 }
 
 impl Master {
-    /// S1, S9: enters Master with Adver_Timer set to Advertisement_Interval, after the advert and the
-    /// announcements.
+    /// S1, S9: enters Master with Adver_Timer set to Advertisement_Interval, after the advert and
+    /// the announcements.
     pub(crate) fn new(common: &mut Common, now: Timestamp, reason: Reason) -> Self {
         common.counters.master_transitions += 1;
         common.has_yielded = false;
@@ -109,8 +109,8 @@ impl Master {
             }
             return None;
         }
-        // S22, S26: the higher priority wins, or at equal priority the higher source address. Backup
-        // then handles the advert: it adopts the interval and sets Active_Down_Timer.
+        // S22, S26: the higher priority wins, or at equal priority the higher source address.
+        // Backup then handles the advert: it adopts the interval and sets Active_Down_Timer.
         if (advert.priority, advert.source) > (common.priority, common.primary) {
             if last_advert::is_due(common.policy, stalled) {
                 common.send_advert();
@@ -178,7 +178,8 @@ impl Master {
         Transition { to: StateData::Backup(Backup::new(common, from)), reason, late: 0 }
     }
 
-    /// Gives mastership away, as S19 does at Shutdown, but stays available as a backup.
+    /// Gives mastership away with a priority-0 advert, as S19 does at Shutdown, and becomes a
+    /// backup.
     pub(crate) fn fail_over(common: &mut Common, now: Timestamp) -> Transition {
         common.send_priority_zero();
         common.has_yielded = true;
@@ -200,7 +201,8 @@ impl Master {
         self.losing_advert(common, now, self.is_stalled(common, now), advert);
     }
 
-    /// Returns since when another master has had the same priority and a higher address.
+    /// Returns the time of the first advert of another master with the same priority and a higher
+    /// address; `None` if the last one is more than three intervals ago.
     pub(crate) fn contested_since(&self, common: &Common, now: Timestamp) -> Option<Timestamp> {
         let recent = 3 * common.config.interval.nanos();
         let (first, last) = self.contested?;

@@ -43,8 +43,7 @@ fn stall_limit_is_the_smaller_of_down_after_adverts_and_three_intervals() {
 fn master_that_gave_mastership_away_does_not_preempt_its_successor() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, SECOND));
-        let release = Action::SendAdvert { priority: 0 };
-        assert_eq!(script.input(Input::Failover), [release, Action::RemoveAddresses]);
+        assert_eq!(script.input(Input::Failover), [PRIORITY_ZERO, Action::RemoveAddresses]);
         assert_eq!(script.state(), State::Backup);
         for _ in 0..10 {
             script.advert(50, LOWER);

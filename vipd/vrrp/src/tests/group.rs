@@ -58,8 +58,8 @@ impl Pair {
     }
 }
 
-/// Passes an input to a member, and the consequences to all. Returns the actions of each, and the number of
-/// steps.
+/// Passes an input to a member, and the consequences to all. Returns the actions of each, and the
+/// number of steps.
 fn apply(members: &mut [Router], now: Timestamp, member: usize, input: Input) -> (Vec<Vec<Action>>, usize) {
     let input = if group::is_adjustable(now, &members[member], &input) {
         group::adjust(now, member, input, members.iter().enumerate())

@@ -1,5 +1,5 @@
-//! Several owners of the same addresses: a misconfiguration that is logged (P2) and, in VRRPv3, ends
-//! with one master.
+//! Several owners of the same addresses: a misconfiguration that is logged (P2) and, in VRRPv3,
+//! ends with one master.
 //!
 //! RFC 9568 section 7.1, like RFC 3768, requires an owner to discard all received adverts (R7), so
 //! all owners would stay master. Erratum 8298 corrects this: the usual rules apply, and the owner

@@ -9,7 +9,7 @@ impl Script {
     /// Applies a configuration whose effective priority is its configured priority.
     fn reconfigure(&mut self, config: RouterConfig) -> Vec<Action> {
         let priority = config.priority;
-        assert!(self.router.reconfigure(self.now, config, priority), "in place");
+        assert!(self.router.reconfigure(self.now, config, priority), "possible without a restart");
         assert_eq!(self.router.poll_event(), None, "no event");
         std::iter::from_fn(|| self.router.poll_action()).collect()
     }
@@ -60,7 +60,7 @@ fn an_address_that_is_no_longer_advertised_stays_on_the_interface() {
 }
 
 #[test]
-fn a_shorter_interval_of_a_master_applies_immediately_and_is_no_stall() {
+fn a_shorter_interval_of_a_master_applies_immediately_and_is_not_a_stall() {
     for version in VERSIONS {
         let mut script = Script::master(config(version, 10 * SECOND));
         script.wait(8 * SECOND);
@@ -144,7 +144,7 @@ fn a_shorter_startup_delay_that_has_passed_starts_the_router_at_the_next_timeout
 }
 
 #[test]
-fn identity_version_and_ownership_do_not_change_in_place() {
+fn identity_version_and_ownership_of_a_running_router_cannot_change() {
     let v3 = || config(Version::V3, SECOND);
     for new in [
         RouterConfig { vrid: 52, ..v3() },

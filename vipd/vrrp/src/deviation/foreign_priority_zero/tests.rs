@@ -80,7 +80,7 @@ fn after_a_change_of_master_only_priority_zero_from_the_new_master_is_accepted()
 }
 
 #[test]
-fn a_restart_forgets_the_master() {
+fn after_a_restart_any_priority_zero_sets_the_timer_to_skew_time() {
     let mut script = Script::started(config(Version::V3, SECOND));
     script.advert(200, HIGHER);
     script.input(Input::Shutdown);
