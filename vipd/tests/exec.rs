@@ -1,4 +1,4 @@
-//! Tests of `vipd exec`, which becomes a command that an administrator has configured.
+//! Tests of `vipd exec`, which replaces itself with a configured command.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Output, Stdio};
@@ -53,7 +53,7 @@ fn descriptors_are_not_inherited() {
 }
 
 #[test]
-fn limit_on_open_files_is_the_usual_one() {
+fn soft_limit_on_open_files_is_at_most_1024() {
     let output = exec("", &["/bin/sh", "-c", "test $(ulimit -Sn) -le 1024"]);
     assert_output(&output, 0, "", "");
 }
@@ -74,7 +74,7 @@ fn command_does_not_start_after_the_agent_has_ended() {
 }
 
 #[test]
-fn command_is_ended_by_its_own_signals() {
+fn status_of_a_command_that_dies_by_a_signal_has_that_signal() {
     let output = exec("", &["/bin/sh", "-c", "kill -TERM $$"]);
     assert_eq!(output.status.signal(), Some(15));
 }

@@ -86,7 +86,7 @@ fn tracked_routes_follow_the_main_table() {
 
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN and CAP_NET_ADMIN"]
-fn routes_removed_along_with_an_address_or_a_nexthop_object_are_noticed() {
+fn routes_removed_along_with_an_address_or_a_nexthop_object_are_detected() {
     private_namespace();
     uplink();
     let mut follower = Follower::new(&[Destination::DEFAULT_V4]);

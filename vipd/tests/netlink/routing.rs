@@ -65,7 +65,7 @@ fn dump(requests: &mut Requests) -> Vec<RoutingEntry> {
     found
 }
 
-/// Everything that the configuration can express.
+/// Returns routes and rules with every attribute that the configuration supports.
 fn all(ifindex: u32) -> Vec<RoutingEntry> {
     let blackhole = Route {
         ifindex: None,

@@ -47,7 +47,7 @@ fn not_ours(version: u8) -> Vec<Line> {
         pass("another VLAN inside VLAN 0", tagged(&[(vlan, 0), (vlan, 5)]), None),
         pass("another service VLAN", tagged(&[(ethernet::TYPE_QINQ, 5), (vlan, 0)]), None),
         pass("three tags", tagged(&[(vlan, 0); 3]), None),
-        pass("foreign VRID", Advert { vrid: 53, ..valid() }, Some(Counter::VridErrors)),
+        pass("unconfigured VRID", Advert { vrid: 53, ..valid() }, Some(Counter::VridErrors)),
         pass("VRID 0", Advert { vrid: 0, ..valid() }, Some(Counter::VridErrors)),
         pass("first fragment", header(version, ipv4::FRAGMENT, 0x20), Some(Counter::FragmentsPassed)),
         pass("last fragment", header(version, ipv4::FRAGMENT + 1, 1), Some(Counter::FragmentsPassed)),
@@ -111,9 +111,9 @@ fn ours(version: u8) -> Vec<Line> {
         accept("valid, VLAN 0 twice", Advert { tags: vec![(ethernet::TYPE_QINQ, 0), (vlan, 0)], ..valid() }),
         accept("valid, priority 255", Advert { priority: 255, ..valid() }),
     ]);
-    let mut release = counters.clone();
-    release.push(Counter::PriorityZeroRcvd);
-    lines.push(Line("valid, priority 0", Advert { priority: 0, ..valid() }, Action::Drop, release));
+    let mut priority_zero = counters.clone();
+    priority_zero.push(Counter::PriorityZeroRcvd);
+    lines.push(Line("valid, priority 0", Advert { priority: 0, ..valid() }, Action::Drop, priority_zero));
     if version == 3 {
         let counters = vec![Counter::AdvertisementRcvd, Counter::ChecksumRfc9568Rcvd];
         lines.push(Line("C4", Advert { checksum: Checksum::Message, ..valid() }, Action::Drop, counters));
@@ -146,7 +146,7 @@ fn ipv6() -> Vec<Line> {
         pass("a fragment", header(wire6::NEXT_HEADER, 44), None),
         pass("ICMPv6", header(wire6::NEXT_HEADER, 58), None),
         pass("IPv4 inside", header(0, 0x45), Some(Counter::UnparsablePassed)),
-        pass("foreign VRID", Advert { vrid: 52, ..valid() }, Some(Counter::VridErrors)),
+        pass("unconfigured VRID", Advert { vrid: 52, ..valid() }, Some(Counter::VridErrors)),
         pass("unicast", header(wire6::DESTINATION, 0xfd), Some(Counter::DestinationPassed)),
         pass("another group", header(wire6::DESTINATION + 15, 1), Some(Counter::DestinationPassed)),
         pass("no room for a VRID", header(wire6::PAYLOAD_LENGTH + 1, 1), Some(Counter::UnparsablePassed)),
