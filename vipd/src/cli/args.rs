@@ -95,7 +95,7 @@ Examples:
   sudo vipd undrain
   sudo vipd undrain VI_1 VI_2")]
     Undrain(Instances),
-    /// Give mastership of instances away once
+    /// Hand mastership of instances over to another node once
     #[command(after_help = "\
 Examples:
   sudo vipd failover VI_1
@@ -169,7 +169,7 @@ pub(super) struct EventsArgs {
     /// Continue with new events until interrupted
     #[arg(long, short = 'f')]
     pub(super) follow: bool,
-    /// Print a JSON object per line
+    /// Print one JSON object per line
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -6,7 +6,7 @@ use super::output;
 use crate::control::client::Client;
 use crate::control::protocol::Request;
 
-/// Requests a change and prints a line for each thing that has changed.
+/// Requests a change and prints one line per change.
 pub(super) fn run(request: &Request, runtime_dir: &Path) -> anyhow::Result<()> {
     let report = Client::new(runtime_dir).change(request)?;
     for warning in &report.warnings {

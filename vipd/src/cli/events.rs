@@ -28,7 +28,7 @@ pub(super) fn run(args: &EventsArgs, runtime_dir: &Path) -> anyhow::Result<()> {
 
 /// Renders an event as one line.
 pub(super) fn render(record: &EventRecord) -> String {
-    // Microseconds are enough to read.
+    // Microseconds are precise enough for readers.
     let time = record.time.get(..26).map_or_else(|| record.time.clone(), |start| format!("{start}Z"));
     let instance = record.group.as_ref().unwrap_or(&record.instance);
     let mut line = format!("{time}  {instance:<12}  ");

@@ -1,6 +1,6 @@
 //! Durations as text: a decimal number and a unit.
 
-/// Why a string is not a valid duration.
+/// The reason why a string is not a valid duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DurationError {
     /// No number, or characters other than digits and one decimal point.

@@ -122,7 +122,7 @@ fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     }
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        // No directory has no files, either.
+        // A directory that does not exist contains no files.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
@@ -152,8 +152,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Reports what an included file must not contain: it has only arrays of tables, because anything else
-/// would become part of the last table before it.
+/// Reports keys that an included file must not contain. Only arrays of tables are allowed, because
+/// anything else would become part of the last table before it.
 fn check(text: &str, file: &str, problems: &mut Vec<Problem>) {
     let (document, _) = DeTable::parse_recoverable(text);
     let allowed = schema::INCLUDABLE;

@@ -9,8 +9,8 @@ use super::section::instance::Draft;
 use super::settings::Transport;
 use crate::vrrp::config::{Family, PRIORITY_OWNER};
 
-/// The properties of this machine that a configuration is checked against. Apart from those of routes,
-/// interfaces that do not exist cause no warnings.
+/// The properties of this machine that a configuration is checked against. An interface that does
+/// not exist causes a warning only in a route.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
     /// The interfaces by name.

@@ -51,7 +51,7 @@ pub struct Group {
 /// Access to the control socket (`[control]`). Root always has full access.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Control {
-    /// Group whose members may read reports and events.
+    /// Group whose members may query status, counters and events.
     pub read_group: Option<UserGroup>,
     /// Group whose members may also change the running agent.
     pub admin_group: Option<UserGroup>,

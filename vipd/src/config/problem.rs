@@ -76,7 +76,9 @@ impl Problems {
 
     /// Creates the problem for a configuration that was rejected without a message, which is a bug.
     pub(super) fn unexplained(file: &str) -> Self {
-        let message = "the configuration was rejected without a reason; please report this file".to_owned();
+        let message =
+            "the configuration was rejected without a reason; please report this bug and attach the file"
+                .to_owned();
         Self { file: file.to_owned(), list: vec![Problem { file: None, line: 1, column: 1, message }] }
     }
 }

@@ -175,12 +175,12 @@ schema! {
         INCLUDE "include", Kind::Other("an array of strings"), "`[]`", "[\"conf.d/*.toml\"]",
             "further files, relative to this one, with `*` in their names; they contain only arrays of tables, such as `[[instance]]`, and cannot include others", "`include`";
         INSTANCES "instance", Kind::Other("an array of tables"), "required", "…", "the virtual routers, at least one", "`vrrp_instance`";
-        SCRIPTS "script", Kind::Other("an array of tables"), "none", "…", "commands that check something", "`vrrp_script`";
+        SCRIPTS "script", Kind::Other("an array of tables"), "none", "…", "commands whose exit status is tracked", "`vrrp_script`";
         PROCESSES "process", Kind::Other("an array of tables"), "none", "…", "programs that must run", "`vrrp_track_process`";
         FILES "file", Kind::Other("an array of tables"), "none", "…", "files with a number that changes the priority", "`vrrp_track_file`";
         GROUPS "group", Kind::Other("an array of tables"), "none", "…", "instances that are masters together or not at all", "`vrrp_sync_group`";
         NOTIFICATIONS "notify", Kind::Other("a table"), "none", "{ fifo = \"/run/vipd/notify\" }", "settings for all notifications", "";
-        CONTROL "control", Kind::Other("a table"), "none", "{ read_group = \"adm\" }", "who may use the control socket, besides root", "";
+        CONTROL "control", Kind::Other("a table"), "none", "{ read_group = \"adm\" }", "access to the control socket for users other than root", "";
         INTERFACES "interface", Kind::Other("an array of tables"), "none", "…", "settings for individual interfaces", "";
     }
     Instance {
@@ -300,7 +300,7 @@ schema! {
         TRACK_FILE "file", Kind::Other("the name of a `[[file]]`"), "none", "\"manual\"", "", "`track_file`";
         TRACK_ROUTE "route", Kind::Other("\"default\" or a network with its prefix length"), "none", "\"default\"",
             "up while the main table has this route with a usable next hop; `\"default\"` is that of the instance's family", "";
-        WEIGHT "weight", Kind::Other("an integer from -253 to 253"), "a fault if it is down; `1` for a file", "-20",
+        WEIGHT "weight", Kind::Other("an integer from -253 to 253"), "none: a fault while the object is down; `1` for a file", "-20",
             "a negative weight is added to the priority while the object is down, a positive one while it is up; a file's number is multiplied by it", "`weight`";
     }
     Group {

@@ -9,7 +9,7 @@ pub enum XdpMode {
     /// Native if the driver's native mode does not affect other traffic, otherwise TC ingress.
     #[default]
     Auto,
-    /// Native, or TC ingress if the driver refuses.
+    /// Native, or TC ingress if the driver rejects it.
     Native,
     /// Generic only.
     Generic,

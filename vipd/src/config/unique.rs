@@ -149,7 +149,8 @@ fn rules(drafts: &[Draft], problems: &mut Collector<'_>) {
                 .add(rule.at, format!("{} is already defined at {place}; remove one of them", rule.value));
             continue;
         }
-        // The kernel removes the first rule that has the selectors of the request.
+        // RTM_DELRULE removes the first rule that has the selectors of the request, which could be
+        // the other rule.
         if let Some((_, other)) = all.iter().find(|(_, other)| covers(&other.value, &rule.value)) {
             let place = problems.place(other.at);
             problems.add(

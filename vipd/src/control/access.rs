@@ -1,4 +1,4 @@
-//! Who may use the control socket.
+//! Access control of the control socket.
 //!
 //! The kernel reports the user and the groups of a client ([`Credentials`]); they cannot be forged.
 //! Without `[control]`, the mode of the socket file admits its owner and its group, and only root and the
@@ -15,7 +15,8 @@ use tokio::net::UnixStream;
 
 use crate::process::peer_groups;
 
-/// The groups whose members may use the control socket. Root and the agent's user always may.
+/// The groups whose members may use the control socket. Root and the agent's user always have
+/// access.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// Group whose members may query the agent.
@@ -53,10 +54,10 @@ impl Credentials {
     }
 }
 
-/// What a client may do. Each right includes the previous ones.
+/// The rights of a client. Each right includes the previous ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Right {
-    /// Nothing.
+    /// No access.
     Nothing,
     /// Query status, counters and events.
     Query,
@@ -79,7 +80,7 @@ impl Access {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
-    /// Returns whether these are the rules.
+    /// Returns whether these rules are in use.
     pub fn has(&self, rules: &Rules) -> bool {
         *self.0.read().unwrap_or_else(PoisonError::into_inner) == *rules
     }
@@ -89,7 +90,7 @@ impl Access {
         !self.has(&Rules::default())
     }
 
-    /// Returns what a client may do.
+    /// Returns the rights of a client.
     pub fn right(&self, client: &Credentials) -> Right {
         let rules = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let Rules { read_group, admin_group } = &*rules;
@@ -105,7 +106,7 @@ impl Access {
         }
     }
 
-    /// Describes, for a client without sufficient rights, who has them.
+    /// Returns the error for a client with insufficient rights; it names the group that has them.
     pub(super) fn refusal(&self, client: &Credentials, needed: Right) -> Refusal {
         let rules = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let group = match needed {

@@ -1,4 +1,5 @@
-//! The control socket, which serves `vipd status`, `vipd stats` and `vipd events`: one JSON object per line.
+//! The control socket, which serves all commands that query or change a running agent: one JSON
+//! object per line.
 
 pub mod access;
 pub mod client;

@@ -27,7 +27,7 @@ pub enum State {
 /// Reply to a request that changes the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeReport {
-    /// What has changed, one human-readable line for each change.
+    /// The changes, one human-readable line each.
     pub changes: Vec<String>,
     /// Warnings for the user, one human-readable line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -159,7 +159,8 @@ impl RuntimeDir {
         if access.has(&rules) {
             return Ok(());
         }
-        // The mode must never be open without the groups, because then only the mode restricts access.
+        // The socket must never be open to all users while no groups are configured, because then
+        // only its mode restricts access.
         let is_by_group = rules != Rules::default();
         if is_by_group {
             access.replace(rules.clone());

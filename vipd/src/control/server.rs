@@ -24,8 +24,8 @@ use super::stream::{Subscription, stream_events};
 
 /// Maximum number of simultaneous clients. Further clients receive an error and are disconnected.
 pub const MAX_CLIENTS: usize = 64;
-/// Slots reserved for clients that may change the agent. Other clients may follow events for as long as
-/// they like, and could otherwise keep administrators out.
+/// Slots reserved for clients that may change the agent. Other clients may follow events
+/// indefinitely, and could otherwise occupy all slots.
 const RESERVED: usize = 8;
 /// How long a client may take to send its next request.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -107,8 +107,8 @@ pub async fn serve(listener: StdUnixListener, source: Arc<impl Source>, access: 
     }
 }
 
-/// Returns who the client is, or why it is not served. A client that may not query the agent takes no
-/// slot from others.
+/// Returns the credentials of a client, or the error for one that is not served. A client without
+/// the right to query the agent occupies no slot.
 fn admit(stream: &UnixStream, access: &Access, clients: usize) -> Result<Credentials, String> {
     let peer = Credentials::of(stream).map_err(|error| format!("cannot identify the client: {error}"))?;
     let right = access.right(&peer);
@@ -199,7 +199,7 @@ async fn serve_client(
         if let Received::Request(text) = &request
             && let Ok(Request::Events { follow }) = serde_json::from_slice(text)
         {
-            // The end of the connection is the end of the events.
+            // Closing the connection ends the stream of events.
             let _ = stream_events(source.events(), follow, &mut reader, &mut write_half).await;
             return;
         }

@@ -1,4 +1,4 @@
-//! `[control]`: who may use the control socket.
+//! `[control]`: access to the control socket.
 
 use crate::config::operate::{Control, UserGroup};
 use crate::config::problem::Collector;

@@ -92,7 +92,10 @@ fn check_member(
         let place = problems.place(*first);
         problems.add(
             *at,
-            format!("instance {value:?} is already a member at {place}; remove it from one of them"),
+            format!(
+                "instance {value:?} is already a member at {place}; an instance can be in one group only; \
+                 remove one of the entries"
+            ),
         );
     } else if find(value, instances).is_none() {
         let names: Vec<_> = instances.iter().filter_map(|draft| Some(&*draft.name.as_ref()?.value)).collect();
@@ -103,8 +106,8 @@ fn check_member(
     }
 }
 
-/// Reports a group in which only some members are owners: the others could not keep them from mastership. Warns
-/// about weights if all of them are.
+/// Reports a group in which only some members are address owners, because the priority of an owner
+/// is not limited to that of its group. Warns about weights if all of them are.
 fn check_owners(
     name: &str,
     members: &Located<Vec<Located<String>>>,
@@ -118,8 +121,8 @@ fn check_owners(
         problems.add(
             members.at,
             format!(
-                "only some members of group {name:?} have priority 255; an owner cannot follow the others; change \
-                 the priorities"
+                "only some members of group {name:?} have priority 255; an owner always advertises 255, not the \
+                 priority of the group; set 255 for all members or for none"
             ),
         );
     } else if owners.contains(&true) {

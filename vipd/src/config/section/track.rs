@@ -83,7 +83,7 @@ fn one(
             table.at(),
             format!(
                 "a tracked object has {given} of the keys interface, script, process, file and route; it must have \
-                 one of them; use e.g. `{}`",
+                 exactly one of them; use e.g. `{}`",
                 schema::TRACKED.example
             ),
         );

@@ -85,13 +85,13 @@ fn invalid_tracked_objects_are_rejected() {
         ),
         (
             "{ weight = 5 }",
-            "6:10: a tracked object has 0 of the keys interface, script, process, file and route; it must have one of \
-             them; use e.g. `{ interface = \"eth2\", weight = -50 }`",
+            "6:10: a tracked object has 0 of the keys interface, script, process, file and route; it must have \
+             exactly one of them; use e.g. `{ interface = \"eth2\", weight = -50 }`",
         ),
         (
             "{ script = \"web\", file = \"manual\" }",
-            "6:10: a tracked object has 2 of the keys interface, script, process, file and route; it must have one of \
-             them; use e.g. `{ interface = \"eth2\", weight = -50 }`",
+            "6:10: a tracked object has 2 of the keys interface, script, process, file and route; it must have \
+             exactly one of them; use e.g. `{ interface = \"eth2\", weight = -50 }`",
         ),
         (
             "{ script = \"web\", weight = 254 }",
@@ -249,7 +249,7 @@ fn invalid_groups_are_rejected() {
         ),
         (
             "members = [\"a\", \"a\"]",
-            "15:17: instance \"a\" is already a member at line 15, column 12; remove it from one of them",
+            "15:17: instance \"a\" is already a member at line 15, column 12; an instance can be in one group only; remove one of the entries",
         ),
         (
             "members = [\"a\", \"c\"]",
@@ -257,8 +257,8 @@ fn invalid_groups_are_rejected() {
         ),
         (
             "members = [\"a\", \"b\"]\n[[group]]\nname = \"h\"\nmembers = [\"b\", \"a\"]",
-            "18:12: instance \"b\" is already a member at line 15, column 17; remove it from one of them\n\
-             18:17: instance \"a\" is already a member at line 15, column 12; remove it from one of them",
+            "18:12: instance \"b\" is already a member at line 15, column 17; an instance can be in one group only; remove one of the entries\n\
+             18:17: instance \"a\" is already a member at line 15, column 12; an instance can be in one group only; remove one of the entries",
         ),
     ] {
         let source = pair([100; 2], &format!("[[group]]\nname = \"g\"\n{group}\n"));
@@ -267,7 +267,7 @@ fn invalid_groups_are_rejected() {
     let mixed = pair([255, 100], "[[group]]\nname = \"g\"\nmembers = [\"a\", \"b\"]\n");
     assert_eq!(
         problems(&mixed),
-        "15:11: only some members of group \"g\" have priority 255; an owner cannot follow the others; change the \
-         priorities"
+        "15:11: only some members of group \"g\" have priority 255; an owner always advertises 255, not the \
+         priority of the group; set 255 for all members or for none"
     );
 }

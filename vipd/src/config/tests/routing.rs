@@ -165,7 +165,7 @@ fn two_instances(one: &str, other: &str) -> String {
 }
 
 #[test]
-fn instances_can_share_a_route_but_not_its_place_in_the_table() {
+fn instances_can_share_a_route_and_conflicting_routes_cause_a_warning() {
     let route = "{ to = \"10.0.0.0/8\", via = \"192.0.2.1\" }";
     let warnings = |other: &str| {
         let config =
