@@ -121,7 +121,7 @@ fn watch(child: &process::Child) -> io::Result<AsyncFd<OwnedFd>> {
 pub(crate) enum End {
     /// It exited with this status.
     Exited(i32),
-    /// It was ended by this signal.
+    /// A signal with this number killed it.
     Signaled(i32),
     /// It did not end in time, and the agent ended it along with its process group.
     TimedOut,

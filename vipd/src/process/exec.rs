@@ -1,4 +1,4 @@
-//! `vipd exec`: the process that becomes a configured command.
+//! `vipd exec`: prepares a process and executes a configured command in it.
 //!
 //! Not meant for users, and not in the help. It must not depend on anything that the agent has set
 //! up. The command does not inherit the agent's descriptors, signal mask or real-time scheduling,
@@ -23,7 +23,7 @@ pub(crate) const VERB: &str = "exec";
 pub(crate) const EXECUTABLE: &str = "/proc/self/exe";
 /// Exit status if the command cannot be executed, as in a shell.
 pub(crate) const CANNOT_RUN: u8 = 126;
-/// Soft limit on open files: the usual one, because the agent raises its own.
+/// Soft limit on open files: the usual default, because the agent raises its own limit.
 const OPEN_FILES: u64 = 1024;
 
 /// Returns the arguments of vipd's executable for running `argv` as `user`.
