@@ -7,15 +7,15 @@ use crate::netlink::{Address, PROTO_VIPD};
 
 /// The addresses of one link.
 ///
-/// The prefix length is part of the key: the kernel allows 192.0.2.1/24 and 192.0.2.1/32 at the same
-/// time, and answers ARP requests as long as one of them exists. The order matters because the
+/// The prefix length is part of the key: the kernel allows 192.0.2.1/24 and 192.0.2.1/32 at the
+/// same time, and answers ARP requests as long as one of them exists. The order matters because the
 /// first address of a family is the primary one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AddressTable {
     in_order: BTreeMap<u64, Address>,
     by_key: BTreeMap<(IpAddr, u8), u64>,
-    /// Addresses that vipd added in this run. The mark in the kernel (`IFA_PROTO`) is lost if another
-    /// tool writes the address again.
+    /// Addresses that vipd added in this run. The mark in the kernel (`IFA_PROTO`) is lost if
+    /// another tool writes the address again.
     added: BTreeSet<(IpAddr, u8)>,
     next: u64,
 }
@@ -57,7 +57,7 @@ impl AddressTable {
         self.by_key.clear();
     }
 
-    /// Completes a dump: forgets addresses added by vipd that the dump did not contain.
+    /// Completes a dump. Addresses that the dump did not contain no longer count as added by vipd.
     pub(crate) fn end_dump(&mut self) {
         self.added.retain(|key| self.by_key.contains_key(key));
     }

@@ -1,8 +1,8 @@
 //! Detects BPF programs that were detached externally, or that no longer run first at their hook.
 //!
-//! The kernel sends no notification when a BPF link is detached (neither for XDP nor for TCX), or when
-//! another program is attached before it, and a router that receives no adverts would elect itself.
-//! The [`prober`](super::prober) thread therefore queries the kernel.
+//! The kernel sends no notification when a BPF link is detached (neither for XDP nor for TCX), or
+//! when another program is attached before it, and a router that receives no adverts would elect
+//! itself. The [`prober`](super::prober) thread therefore queries the kernel.
 //!
 //! Every advert that arrives proves that the program is attached. A link with backups is therefore
 //! probed only when the next advert is overdue by half an interval, and never in the steady state.
@@ -17,13 +17,13 @@
 //!
 //! Before an election, a probe must have found the program attached, and must have begun at least
 //! one and a half advert intervals after the last advert. This proves that the master's adverts are
-//! really missing. A later advert that is recorded in the ring proves the same, for example one with
-//! priority 0. If there is no proof yet, a probe is requested when the engine begins to spin for the
-//! deadline. The same is required of all members of a sync group before one of them makes the group
-//! master.
+//! really missing. A later advert that is recorded in the ring proves the same, for example one
+//! with priority 0. If there is no proof yet, a probe is requested when the engine begins to spin
+//! for the deadline. The same is required of all members of a sync group before one of them makes
+//! the group master.
 //!
-//! An election without proof waits for a probe. That takes microseconds, unless another process holds
-//! the rtnl lock, which adding VIPs takes as well.
+//! An election without proof waits for a probe. That takes microseconds, unless another process
+//! holds the rtnl lock, which adding VIPs takes as well.
 
 use vipd_common::Timestamp;
 
@@ -40,8 +40,8 @@ use crate::xdp::{Position, Row, Steady};
 /// Delay before retrying an election that waits for a probe, in nanoseconds. Usually the probe's
 /// result wakes the engine earlier.
 const ELECTION_RETRY: u64 = 10_000_000;
-/// Maximum time without adverts before a link with backups is probed, in nanoseconds: one and a half
-/// times the default interval.
+/// Maximum time without adverts before a link with backups is probed, in nanoseconds: one and a
+/// half times the default interval.
 const OVERDUE_MAX: u64 = 1_500_000_000;
 /// Minimum time without adverts before the engine wakes up for the check, in nanoseconds. With an
 /// interval of 100 ms, a backup wakes up more often anyway, for its deadline.
@@ -122,8 +122,8 @@ impl Watch {
 
 impl Engine {
     /// Finds links whose program is detached or behind another one, marks their routers for
-    /// reconciliation, and requests that the program be attached again, with growing pauses while the
-    /// attachment does not last. Requests probes of links on which an advert is overdue.
+    /// reconciliation, and requests that the program be attached again, with growing pauses while
+    /// the attachment does not last. Requests probes of links on which an advert is overdue.
     pub(super) fn check_attachments(&mut self, now: Timestamp) {
         self.check_attachments_at = None;
         let grace_ended = self.grace_ends.take_if(|ends| *ends <= now).is_some();
@@ -169,9 +169,9 @@ impl Engine {
         }
     }
 
-    /// Returns whether a router whose timer has fired may handle the timeout now. If a backup that would
-    /// become master, itself or with its sync group, has no recent proof that its program is attached,
-    /// requests a probe and postpones the timeout.
+    /// Returns whether a router whose timer has fired may handle the timeout now. If a backup that
+    /// would become master, itself or with its sync group, has no recent proof that its program is
+    /// attached, requests a probe and postpones the timeout.
     pub(super) fn may_elect(&mut self, now: Timestamp, id: RouterId) -> bool {
         let backup = |instance: &&Instance| instance.router.state() == State::Backup;
         let Some(instance) = self.topology.routers.get(id).filter(backup) else { return true };
@@ -210,8 +210,9 @@ impl Engine {
     }
 }
 
-/// Returns the attachments that must be probed before a backup whose timer has fired at `at` becomes
-/// master: its own, and those of the other members of its sync group, which would become masters, too.
+/// Returns the attachments that must be probed before a backup whose timer has fired at `at`
+/// becomes master: its own, and those of the other members of its sync group, which would become
+/// masters, too.
 pub(super) fn unproven<'a>(
     topology: &'a Topology,
     steady: &Steady,
@@ -249,9 +250,9 @@ fn needed_probe(deadline: Timestamp, instance: &Instance) -> Timestamp {
     Timestamp::from_nanos(deadline.as_nanos().saturating_sub(age))
 }
 
-/// Returns the attachment of a backup's link if it must be probed before an election. Returns `None`
-/// if a probe that began at or after `needed` found the program attached, or an advert that arrived
-/// since then was recorded in the ring.
+/// Returns the attachment of a backup's link if it must be probed before an election. Returns
+/// `None` if a probe that began at or after `needed` found the program attached, or an advert that
+/// arrived since then was recorded in the ring.
 fn attachment<'a>(links: &'a Links, instance: &Instance, needed: Timestamp) -> Option<&'a Attachment> {
     if instance.router.state() != State::Backup {
         return None;

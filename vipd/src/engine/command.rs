@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Input { router: RouterId, input: Input },
     /// Removes, changes and adds virtual routers, and replies with the added ones.
     Reload { changes: Changes, reply: oneshot::Sender<Vec<Added>> },
-    /// Asks for a sign that the engine still works.
+    /// Requests a reply, which shows that the engine is not hung.
     Ping(oneshot::Sender<()>),
     /// Requests a snapshot of the current state.
     Snapshot(oneshot::Sender<Arc<EngineSnapshot>>),
@@ -52,7 +52,8 @@ pub(crate) struct Changes {
     pub(crate) changed: Vec<Change>,
     /// Routers to add, after the others have been removed.
     pub(crate) added: Vec<Addition>,
-    /// All sync groups, unchanged ones included. They take effect after the routers have been added.
+    /// All sync groups, unchanged ones included. They take effect after the routers have been
+    /// added.
     pub(crate) groups: Vec<Arc<config::operate::Group>>,
 }
 
@@ -69,7 +70,7 @@ pub(crate) struct Change {
 #[derive(Clone, Debug)]
 pub(crate) struct Addition {
     pub(crate) settings: Arc<config::Instance>,
-    /// Faults that keep it from starting.
+    /// Initial faults, which keep it from starting.
     pub(crate) faults: Vec<Fault>,
     /// Effective priority.
     pub(crate) priority: u8,
@@ -102,8 +103,8 @@ pub(crate) enum Request {
     },
     /// Closes sockets that have been replaced.
     Drop(LinkIo),
-    /// Removes a router's entries from the BPF program and clears its row. The service responds with
-    /// [`Command::RowReleased`].
+    /// Removes a router's entries from the BPF program and clears its row. The service responds
+    /// with [`Command::RowReleased`].
     Forget {
         /// Index of the router's VRRP interface, if it exists.
         ifindex: Option<u32>,
@@ -130,9 +131,10 @@ pub(crate) enum Report {
     NoRoom(NoRoom),
     /// The kernel refused to add or remove an address.
     AddressRefused { address: Address, is_added: bool, error: io::Error },
-    /// The kernel refused to add a route or rule: its position among those of the instance.
+    /// The kernel refused to add a route or rule.
     RoutingRefused {
         settings: Arc<config::Instance>,
+        /// Position among the routes and rules of the instance.
         position: usize,
         errno: i32,
         /// The kernel's explanation.
@@ -148,11 +150,11 @@ pub(crate) enum Report {
     NotClosed { router: RouterId, error: io::Error },
     /// The kernel refused to send a frame.
     SendRefused { router: RouterId, error: io::Error },
-    /// Netlink notifications were lost; links and addresses are read again.
+    /// Netlink notifications were lost, and a resync follows.
     NetlinkOverrun,
     /// Links and addresses could not be read or changed.
     NetlinkFailed(io::Error),
-    /// The engine runs without real-time scheduling or without locked memory.
+    /// The engine runs without `what`: real-time scheduling or locked memory.
     NotRealtime { what: &'static str, error: io::Error },
 }
 
@@ -209,8 +211,7 @@ pub(crate) struct RouterSnapshot {
     pub(crate) primary: Option<IpAddr>,
     /// Mode of the BPF program on the router's link.
     pub(crate) mode: Option<Mode>,
-    /// Why the router's link could not be opened, its multicast group not joined, or the BPF program
-    /// does not run first.
+    /// Why adverts cannot be sent or received on the router's link.
     pub(crate) failure: Option<String>,
     /// Why the router's macvlan could not be created.
     pub(crate) macvlan_failure: Option<String>,

@@ -30,8 +30,8 @@ impl Engine {
         self.work(now);
     }
 
-    /// Passes an advert from the ring to a router, after the last unchanged advert, which arrived at
-    /// `before`. `advert` is `None` if the record cannot be converted.
+    /// Passes an advert from the ring to a router, after the last unchanged advert, which arrived
+    /// at `before`. `advert` is `None` if the record cannot be converted.
     pub(super) fn dispatch_advert(
         &mut self,
         now: Timestamp,
@@ -55,6 +55,7 @@ impl Engine {
         self.work(now);
     }
 
+    /// Queues the last unchanged advert of a router, if it has not been handled yet.
     pub(super) fn catch_up(&mut self, router: RouterId) {
         let unchanged = self.unchanged_advert(router);
         self.worklist.extend(unchanged.map(|advert| (router, Input::Advert(advert))));
@@ -109,7 +110,7 @@ impl Engine {
     }
 
     /// Publishes each fast path that has changed. Returns whether another turn is needed, because
-    /// an advert that arrived at the last moment on a previous fast path may have caused actions.
+    /// an advert that arrived on a former fast path just before the change may have caused actions.
     pub(super) fn publish_fast_paths(&mut self, now: Timestamp) -> bool {
         let mut more = false;
         let count = self.dirty.len();

@@ -1,5 +1,5 @@
-//! Sync groups: which routers are members of which group, and the inputs that follow for other members
-//! after one has changed. The rules are those of [`vrrp::group`](crate::vrrp::group).
+//! Sync groups: the membership of routers, and the inputs of the other members after one has
+//! changed. The rules are those of [`vrrp::group`](crate::vrrp::group).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ pub(crate) struct Group {
 }
 
 impl Topology {
-    /// Replaces all groups. Returns the routers that have joined, left or moved to another group; the
-    /// engine must regroup them. Names of routers that do not exist are skipped.
+    /// Replaces all groups. Returns the routers that have joined, left or moved to another group;
+    /// the engine must regroup them. Names of routers that do not exist are skipped.
     pub(crate) fn set_groups(&mut self, groups: &[Arc<operate::Group>]) -> Vec<RouterId> {
         if groups.is_empty() && self.groups.is_empty() {
             return Vec::new();
@@ -94,8 +94,8 @@ impl Topology {
 }
 
 impl Engine {
-    /// Handles the last unchanged adverts of the other members, if one whose timer has fired may become
-    /// master only with regard to them.
+    /// Queues the last unchanged adverts of all members of a router's group, if the effect of the
+    /// input depends on the other members.
     pub(super) fn catch_up_group(&mut self, now: Timestamp, router: RouterId, input: Input) {
         let Some(instance) = self.topology.routers.get(router) else { return };
         let Some(position) = instance.group else { return };
@@ -152,8 +152,8 @@ impl Engine {
         step.input(member, &self.topology.routers.get(member)?.router)
     }
 
-    /// Drops the last changes, from which nothing follows: that of this member, and those of other
-    /// members that changed to the same state along with it.
+    /// Drops the latest changes, which need no further step: that of this member, and those of
+    /// other members that changed to the same state.
     fn drop_alike(&mut self, member: RouterId) {
         let routers = &self.topology.routers;
         let Some(one) = routers.get(member) else { return };

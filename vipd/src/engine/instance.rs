@@ -121,8 +121,8 @@ impl Instance {
     }
 
     /// Replaces the settings, and prepares the adverts for them. The router itself has been
-    /// [reconfigured](Router::reconfigure). `vip_links` has the link of each VIP, `routing` the routes and
-    /// rules of the new settings. Returns the new position of each former VIP.
+    /// [reconfigured](Router::reconfigure). `vip_links` has the link of each VIP, `routing` the
+    /// routes and rules of the new settings. Returns the new position of each former VIP.
     pub(crate) fn change(
         &mut self,
         settings: Arc<config::Instance>,
@@ -168,7 +168,7 @@ impl Instance {
         }
     }
 
-    /// Returns the prepared adverts, or `None` if the link has not been ready yet.
+    /// Returns the prepared adverts, or `None` if the router has never been ready.
     pub(crate) fn adverts_mut(&mut self) -> Option<&mut Adverts> {
         self.frames.as_mut().map(|frames| &mut frames.adverts)
     }

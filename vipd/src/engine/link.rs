@@ -119,8 +119,8 @@ impl Link {
     }
 
     /// Returns the header with which the link's frames start, or `None` if the BPF program cannot
-    /// parse the frames. Examples are InfiniBand, and GRE interfaces without a remote address, whose
-    /// frames start with the outer header.
+    /// parse the frames. Examples are InfiniBand, and GRE interfaces without a remote address,
+    /// whose frames start with the outer header.
     pub(crate) fn framing(&self) -> Option<Framing> {
         match self.mac {
             Some(_) => Some(Framing::Ethernet),
@@ -148,14 +148,15 @@ impl Link {
         }
     }
 
-    /// Returns why the multicast group of a family could not be joined, or `None` if no join failed.
+    /// Returns why the multicast group of a family could not be joined, or `None` if no join
+    /// failed.
     pub(crate) fn unjoined(&self, family: Family) -> Option<&str> {
         let unjoined = &self.io.as_ref()?.unjoined;
         unjoined.iter().find(|(other, _)| *other == family).map(|(_, reason)| reason.as_str())
     }
 
-    /// Returns why adverts of a family cannot be sent or received, or `None` if there is no failure or it
-    /// needs no description.
+    /// Returns why adverts of a family cannot be sent or received, or `None` if there is no failure
+    /// or it needs no description.
     pub(crate) fn failure(&self, family: Family) -> Option<String> {
         let known = self.failure.clone().or_else(|| self.unjoined(family).map(str::to_owned));
         known.or_else(|| {
@@ -233,8 +234,8 @@ impl Link {
         self.failure.is_none() && self.io.as_ref().is_some_and(|io| !is_served(io))
     }
 
-    /// Returns whether the service opens the link for adverts or announcements. It creates macvlans when
-    /// it opens their parents.
+    /// Returns whether the service opens the link for adverts or announcements. It creates macvlans
+    /// when it opens their parents.
     pub(crate) fn is_opened(&self) -> bool {
         matches!(self.role, LinkRole::Vrrp | LinkRole::AddressOnly)
     }
@@ -281,14 +282,15 @@ impl Link {
         self.io.as_ref().filter(|io| io.detached_at.is_none()).and_then(|io| io.mode)
     }
 
-    /// Returns whether routes that use the link must be checked: since the last call, it came up, went
-    /// down or was replaced, or lost an address other than a VIP.
+    /// Returns whether routes that use the link must be checked: since the last call, it came up,
+    /// went down or was replaced, or lost an address other than a VIP.
     pub(crate) fn take_routes_uncertain(&mut self) -> bool {
         std::mem::take(&mut self.routes_uncertain)
     }
 
     pub(super) fn created(&mut self, ifindex: u32) {
-        // The macvlan may already be known: its parent may have been opened again for another macvlan.
+        // The macvlan may already be known: its parent may have been opened again for another
+        // macvlan.
         self.changed |= self.ifindex != Some(ifindex);
         self.ifindex = Some(ifindex);
         self.failure = None;

@@ -33,7 +33,7 @@ pub(crate) enum FrameKind {
 /// The I/O resources of an open link. Opened and dropped by the service, because closing a packet
 /// socket blocks (`synchronize_net`).
 pub(crate) struct LinkIo {
-    /// Routers whose adverts the BPF program receives.
+    /// Routers that have an entry in the BPF program's map, so that it accepts their adverts.
     pub(crate) routers: Vec<RouterId>,
     /// Mode of the BPF program; `None` on an address-only link.
     pub(crate) mode: Option<Mode>,
@@ -45,8 +45,8 @@ pub(crate) struct LinkIo {
     pub(crate) watch: Watch,
     /// When the BPF program was found to be detached externally, or behind another program.
     pub(crate) detached_at: Option<Timestamp>,
-    /// Families whose group cannot be joined, each with a human-readable error. Their routers do not
-    /// receive multicast adverts.
+    /// Families whose group cannot be joined, each with a human-readable error. Their routers do
+    /// not receive multicast adverts.
     pub(crate) unjoined: Vec<(Family, String)>,
     /// Sends adverts and announcements.
     pub(crate) socket: PacketSocket,

@@ -29,8 +29,9 @@ impl Links {
         id
     }
 
-    /// Returns the link with this name, adding it if it is new. A route-only link becomes an address-only
-    /// link or a VRRP link, and an address-only link a VRRP link, if `role` requires it.
+    /// Returns the link with this name, adding it if it is new. A route-only link becomes an
+    /// address-only link or a VRRP link, and an address-only link a VRRP link, if `role` requires
+    /// it.
     pub(crate) fn find_or_add(&mut self, name: &str, role: LinkRole) -> LinkId {
         let Some(id) = self.by_name.get(name).copied() else {
             return self.add(Link::new(name.to_owned(), role));
@@ -81,8 +82,8 @@ impl Links {
         self.slab.id_at(slot)
     }
 
-    /// Records the name and index of a macvlan that the service has created for a link. Returns whether
-    /// the macvlan is new.
+    /// Records the name and index of a macvlan that the service has created for a link. Returns
+    /// whether the macvlan is new.
     pub(crate) fn macvlan_created(&mut self, id: LinkId, name: String, ifindex: u32) -> bool {
         let Some(link) = self.slab.get_mut(id) else { return false };
         let is_new = link.ifindex != Some(ifindex) || link.name != name;
@@ -95,8 +96,8 @@ impl Links {
         is_new
     }
 
-    /// Applies a notification. Returns the links that have lost their interface. There are two if an
-    /// interface was renamed to the name of a link that still had another interface.
+    /// Applies a notification. Returns the links that have lost their interface. There are two if
+    /// an interface was renamed to the name of a link that still had another interface.
     pub(crate) fn apply(&mut self, notice: &Notice) -> [Option<(LinkId, Gone)>; 2] {
         match notice {
             Notice::Link(link) => {

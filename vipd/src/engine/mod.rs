@@ -1,8 +1,8 @@
 //! The engine: the real-time thread that runs the virtual routers. It waits only for the kernel,
 //! never for the log, a disk or a client. It takes the rtnl lock, which a driver may hold for
-//! seconds, only to read links and neighbor entries, to change addresses, to remove routes and to bring
-//! macvlans up. Probing XDP attachments and adding routes also takes that lock, so that `prober` and
-//! `effects/routes/thread` are separate threads.
+//! seconds, only to read links, addresses and neighbor entries, to change addresses, to remove
+//! routes and to bring macvlans up. Probing XDP attachments and adding routes also take that lock,
+//! and therefore run on separate threads (`prober`, `effects/routes/thread`).
 //!
 //! ```text
 //!  BPF program ── ring ──────► rx ────────┐
@@ -13,13 +13,13 @@
 //! ```
 //!
 //! [`Engine::turn`] runs these from left to right, then waits. They operate on `topology`, which
-//! contains the routers (`instance`) and the links (`link`, `links`, `address_table`), identified by
-//! the types in `id`.
+//! contains the routers (`instance`) and the links (`link`, `links`, `address_table`), identified
+//! by the types in `id`.
 //!
 //! An advert and the takeover it causes pass through seven files:
 //!
-//! 1. `vipd-ebpf/src/main.rs`: classifies the frame. Writes a record to the ring, or only stores the
-//!    arrival time if the advert is unchanged.
+//! 1. `vipd-ebpf/src/main.rs`: classifies the frame. Writes a record to the ring, or only stores
+//!    the arrival time if the advert is unchanged.
 //! 2. `rx.rs`: reads the record, and finds the routers whose master-down timer has fired.
 //! 3. `dispatch.rs`: passes the input to the router, and collects the router's actions.
 //! 4. `vipd/vrrp/src/state/backup.rs`: decides whether the router becomes master.
@@ -85,8 +85,8 @@ use topology::Topology;
 /// Maximum number of records read from the ring per turn: its capacity. During a flood, the ring
 /// never becomes empty, but records that arrived after the turn began can wait for the next one.
 const RING_BUDGET: usize = MAX_PENDING;
-/// Maximum number of address changes, of further announcements, and of changes to routes and rules per
-/// turn, so that adverts that become due are not delayed. A change of an address and its first
+/// Maximum number of address changes, of further announcements, and of changes to routes and rules
+/// per turn, so that adverts that become due are not delayed. A change of an address and its first
 /// announcement take about 20 µs, a further announcement or a change of a route about 10 µs.
 const BUDGET: Budget = Budget { changes: 128, announcements: 64, routing: 32 };
 /// Delay before the next reconciliation after a failed change or dump, in nanoseconds.
@@ -108,8 +108,8 @@ pub(crate) struct Engine {
     worklist: VecDeque<(RouterId, Input)>,
     /// Members of sync groups whose change may concern the other members.
     changed: Vec<RouterId>,
-    /// Routers whose fast path may have to be published again. Each is listed at most once, or twice
-    /// during publication.
+    /// Routers whose fast path may have to be published again. Each is listed at most once, or
+    /// twice during publication.
     dirty: Vec<RouterId>,
     schedule: Schedule,
     effects: Effects,
@@ -118,8 +118,8 @@ pub(crate) struct Engine {
     waiting: Vec<(RouterId, Timestamp)>,
     /// When to check again whether an advert is overdue on any link.
     check_attachments_at: Option<Timestamp>,
-    /// When the earliest grace period ends. A master whose BPF program is still detached then becomes
-    /// impeded.
+    /// When the earliest grace period ends. A master whose BPF program is still detached then
+    /// becomes impeded.
     grace_ends: Option<Timestamp>,
     /// Reloads in progress, the oldest first.
     reloads: VecDeque<Reload>,
@@ -170,7 +170,7 @@ pub(crate) struct Outlets {
     pub(crate) transitions: Publisher,
 }
 
-/// What may remain on the interfaces after the engine has ended.
+/// The VIPs that may remain on interfaces after the engine has ended.
 #[derive(Debug, Default)]
 pub(crate) struct Remaining {
     /// Names of the interfaces in use.

@@ -51,8 +51,9 @@ impl Primary {
     }
 }
 
-/// Returns an IPv4 address in `own` that the kernel would remove along with the VIP `found`, because
-/// it is secondary to `found` in the same subnet (`__inet_del_ifa`, without `promote_secondaries`).
+/// Returns an IPv4 address in `own` that the kernel would remove along with the VIP `found`,
+/// because it is secondary to `found` in the same subnet (`__inet_del_ifa`, without
+/// `promote_secondaries`).
 pub(crate) fn dependent(found: &Address, own: &[Address]) -> Option<IpAddr> {
     let IpAddr::V4(primary) = found.address else { return None };
     let mask = u32::MAX.checked_shl(32 - u32::from(found.prefix)).unwrap_or(0);

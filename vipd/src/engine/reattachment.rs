@@ -1,18 +1,20 @@
 //! Limits how often the BPF program of a link is attached again.
 //!
-//! If another application insists on the first place at TC ingress, or detaches the program again and
-//! again, the two would otherwise replace each other forever. Each attachment takes the rtnl lock.
+//! Another application may repeatedly attach its program before vipd's at TC ingress, or detach
+//! vipd's. Without a limit, the two would displace each other continuously, and each attachment
+//! takes the rtnl lock.
 
 use vipd_common::Timestamp;
 
-/// Pause after the first attachment that did not last, in nanoseconds. Doubles with each further one.
+/// Pause after the first attachment that did not last, in nanoseconds. Doubles with each further
+/// one.
 const MIN_PAUSE: u64 = 1_000_000_000;
 /// Maximum pause, in nanoseconds.
 const MAX_PAUSE: u64 = 60_000_000_000;
-/// Time after which an attachment has lasted, in nanoseconds.
+/// Time after which an attachment counts as lasting, in nanoseconds.
 const LASTED: u64 = 60_000_000_000;
 
-/// When to attach the program of a link again.
+/// Determines when to attach the program of a link again.
 #[derive(Debug, Default)]
 pub(crate) struct Reattachment {
     /// When to request the next attachment, if the program was lost and none was requested since.
@@ -52,8 +54,8 @@ impl Reattachment {
 mod tests {
     use super::*;
 
-    /// Returns the times at which an attachment is requested, in seconds. Each is lost after the time
-    /// in `lasted`; the first loss is at 0.
+    /// Returns the times at which an attachment is requested, in seconds. Each is lost after the
+    /// time in `lasted`; the first loss is at 0.
     fn requested(lasted: &[u64]) -> Vec<u64> {
         const SECOND: u64 = 1_000_000_000;
         let (start, mut reattachment) = (Timestamp::from_nanos(5), Reattachment::default());

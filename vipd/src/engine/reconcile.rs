@@ -1,5 +1,5 @@
-//! Compares the wanted state with the state reported by netlink, and opens links, restores macvlans,
-//! and adds or removes addresses accordingly.
+//! Compares the wanted state with the state reported by netlink, and opens links, restores
+//! macvlans, and adds or removes addresses accordingly.
 
 use std::io;
 
@@ -33,8 +33,8 @@ impl Engine {
             notice => all_gone.extend(links.apply(&notice).into_iter().flatten()),
         });
         let drained = drained.unwrap_or_else(|error| {
-            // Notifications may have been lost, so a resync is needed. It is delayed, because most causes
-            // of such errors persist for a while.
+            // Notifications may have been lost, so a resync is needed. It is delayed, because most
+            // causes of such errors persist for a while.
             self.reconcile_at.get_or_insert(now + RECONCILE_AFTER);
             self.reports.send(Report::NetlinkFailed(error));
             Drained::default()
@@ -51,8 +51,8 @@ impl Engine {
         drained.more
     }
 
-    /// Reads links and addresses again if needed. After a failure, tries again after a pause, because
-    /// a dump takes milliseconds and most causes persist for a while.
+    /// Reads links and addresses again if needed. After a failure, tries again after a pause,
+    /// because a dump takes milliseconds and most causes persist for a while.
     pub(super) fn resync_if_needed(&mut self, now: Timestamp) {
         if std::mem::take(&mut self.resync_needed)
             && let Err(error) = self.resync()
@@ -171,8 +171,8 @@ impl Engine {
         }
     }
 
-    /// Retries refused and postponed changes that are due. A change remains recorded until it succeeds
-    /// or becomes obsolete.
+    /// Retries refused and postponed changes that are due. A change remains recorded until it
+    /// succeeds or becomes obsolete.
     fn retry_refused(&mut self, now: Timestamp) {
         if self.effects.retries.next().is_none_or(|next| next > now) {
             return;
@@ -230,8 +230,8 @@ impl Engine {
         }
     }
 
-    /// Reconciles one VIP. Returns whether there was a difference. Does nothing while the router's link
-    /// is not open: another agent may serve the interface, and the VIP may belong to it.
+    /// Reconciles one VIP. Returns whether there was a difference. Does nothing while the router's
+    /// link is not open: another agent may serve the interface, and the VIP may belong to it.
     fn reconcile_vip(&mut self, now: Timestamp, vip: Vip) -> bool {
         let Some(instance) = self.topology.routers.get(vip.0) else { return false };
         let Some((address, on)) = instance.vip(vip.1) else { return false };
@@ -320,8 +320,8 @@ impl Engine {
     }
 
     /// Removes stale VIPs of a previous run that are no longer configured. Runs once per link, when
-    /// it has been opened. Does nothing if another agent runs in this network namespace, because the
-    /// VIPs may belong to it.
+    /// it has been opened. Does nothing if another agent runs in this network namespace, because
+    /// the VIPs may belong to it.
     fn sweep(&mut self, id: LinkId) {
         let Some(link) = self.topology.links.get_mut(id) else { return };
         if (link.io.is_none() && !link.is_virtual_mac()) || std::mem::replace(&mut link.swept, true) {

@@ -1,8 +1,8 @@
 //! Changes the settings of a virtual router without a transition.
 //!
-//! The new settings differ only in what a running router can change: the priority, timers, addresses
-//! and announcements, but not in its identity or transport, on which other nodes and the BPF program
-//! depend.
+//! The new settings differ only in what a running router can change: the priority, timers,
+//! addresses and announcements, but not in its identity or transport, on which other nodes and the
+//! BPF program depend.
 
 use vipd_common::Timestamp;
 
@@ -11,7 +11,7 @@ use super::command::Change;
 use super::id::LinkId;
 use crate::vrrp::Action;
 
-/// What remains to be done after a change.
+/// The work that remains after a change.
 #[derive(Debug, Default)]
 pub(super) struct Reconfigured {
     /// Link to open again, because the router's entry in the BPF program has changed.
@@ -22,10 +22,11 @@ pub(super) struct Reconfigured {
 
 impl Engine {
     /// Applies new settings to a router. As master, the router adds and announces new addresses and
-    /// removes former ones, and likewise its routes and rules; its next advert has the new contents.
+    /// removes former ones, and likewise its routes and rules; its next advert has the new
+    /// contents.
     pub(super) fn reconfigure(&mut self, now: Timestamp, change: Change) -> Reconfigured {
         let Change { router: id, settings, priority } = change;
-        // The advert was received under the former settings.
+        // An advert that has arrived is handled under the former settings.
         self.dispatch_unchanged(now, id);
         let Some(instance) = self.topology.routers.get_mut(id) else { return Reconfigured::default() };
         if !instance.router.reconfigure(now, settings.router.clone(), priority) {
@@ -34,7 +35,8 @@ impl Engine {
         }
         let actions: Vec<_> = std::iter::from_fn(|| instance.router.poll_action()).collect();
         let former_entry = instance.xdp_entry();
-        // Former addresses are removed while their positions are still known, and before others are added.
+        // Former addresses are removed while their positions are still known, and before new ones
+        // are added.
         for action in &actions {
             if let Action::RemoveAddress(vip) = action {
                 self.effects.remove_one(id, *vip, &mut self.topology);

@@ -1,12 +1,12 @@
 //! Removes, changes and adds virtual routers while others run.
 //!
-//! Removals come first: a row, a VRID or an address may move from a removed router to another one. A
-//! link whose routers have changed is opened again once, however many of them there are. An added router
-//! stays in Initialize until then, because the BPF program does not accept its VRID yet.
+//! Removals come first: a row, a VRID or an address may move from a removed router to another one.
+//! A link whose routers have changed is opened again only once per reload. An added router stays in
+//! Initialize until then, because the BPF program does not accept its VRID yet.
 //!
-//! A reload takes several turns, so that the adverts of other routers are not delayed: the addresses of
-//! removed routers are removed within the budget of a turn, and then up to [`ROUTERS_PER_TURN`] routers
-//! are removed, changed or added per turn.
+//! A reload takes several turns, so that the adverts of other routers are not delayed: the
+//! addresses of removed routers are removed within the budget of a turn, and then up to
+//! [`ROUTERS_PER_TURN`] routers are removed, changed or added per turn.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -28,8 +28,8 @@ const ROUTERS_PER_TURN: usize = 32;
 pub(super) struct Reload {
     /// Routers that have been stopped and must be removed.
     removed: VecDeque<RouterId>,
-    /// Routers to change. Those that lose addresses, routes or rules come first, because others may gain
-    /// these.
+    /// Routers to change. Those that lose addresses, routes or rules come first, because other
+    /// routers may gain these.
     changed: VecDeque<Change>,
     /// Routers to add, in order.
     remaining: VecDeque<Addition>,
@@ -44,9 +44,9 @@ pub(super) struct Reload {
 }
 
 impl Engine {
-    /// Begins to apply the difference between two configurations: stops the removed routers, which send
-    /// their priority-0 adverts and then remove their addresses. Replies with the added routers once
-    /// all of them have been added.
+    /// Begins to apply the difference between two configurations: stops the removed routers, which
+    /// send their priority-0 adverts and then remove their addresses. Replies with the added
+    /// routers once all of them have been added.
     pub(super) fn reload(&mut self, now: Timestamp, changes: Changes, reply: oneshot::Sender<Vec<Added>>) {
         let Changes { removed, changed, added, groups } = changes;
         for router in &removed {
@@ -111,7 +111,7 @@ impl Engine {
                     }
                     self.dispatch(now, router, Input::Priority(priority));
                 }
-                // Continued when the service has released a row.
+                // Continues once the service has released a row.
                 Err(_) if self.topology.awaits_rows() => {
                     reload.remaining.push_front(addition);
                     awaits_rows = true;
@@ -133,13 +133,13 @@ impl Engine {
         !self.reloads.is_empty()
     }
 
-    /// Removes a router that has been stopped, and releases its resources. Returns its link if other
-    /// routers use it.
+    /// Removes a router that has been stopped, and releases its resources. Returns its link if
+    /// other routers use it.
     fn remove_router(&mut self, router: RouterId) -> Option<LinkId> {
         self.schedule.remove(router);
         self.dirty.retain(|other| *other != router);
         self.waiting.retain(|(other, _)| *other != router);
-        self.sweep_leftovers(router);
+        self.sweep_links_of(router);
         let (instance, unused) = self.topology.remove_router(router)?;
         let ifindex = self.topology.links.get(instance.link).and_then(|link| link.ifindex);
         let ifindex = ifindex.or_else(|| {
@@ -151,7 +151,7 @@ impl Engine {
         self.topology.links.get(instance.link).map(|_| instance.link)
     }
 
-    /// Requests that links be closed that no router uses any more.
+    /// Requests that the service close links without routers.
     pub(super) fn close_unused(&self, unused: Vec<(LinkId, Link)>) {
         for (id, link) in unused {
             if link.role != LinkRole::RouteOnly
@@ -162,8 +162,9 @@ impl Engine {
         }
     }
 
-    /// Lets the next sweep remove the addresses of a router whose removal the kernel has refused.
-    fn sweep_leftovers(&mut self, router: RouterId) {
+    /// Schedules a sweep of the links on which addresses of a removed router are still present,
+    /// because the kernel has refused to remove them.
+    fn sweep_links_of(&mut self, router: RouterId) {
         let Some(instance) = self.topology.routers.get(router) else { return };
         for (vip, on) in instance.vips() {
             if let Some(link) = self.topology.links.get_mut(on)
@@ -174,8 +175,8 @@ impl Engine {
         }
     }
 
-    /// Requests that a link be opened again for its present routers, if it has been opened before.
-    /// Otherwise, it is opened once its interface exists.
+    /// Requests that the service open a link again for its present routers, if it has been opened
+    /// before. Otherwise, it is opened once its interface exists.
     fn reopen(&mut self, id: LinkId) {
         let is_open = self.topology.links.get(id).is_some_and(|link| link.requested);
         if let (true, Some(spec)) = (is_open, self.topology.spec(id)) {

@@ -14,11 +14,11 @@ struct Retry {
     at: Timestamp,
     pause: u64,
     errno: i32,
-    /// Whether the change restores an address after it was removed externally.
+    /// Whether the change restores an address, route or rule after it was removed externally.
     restores: bool,
 }
 
-/// Refused and postponed changes by key, which identifies a VIP or macvlan.
+/// Refused and postponed changes by key, which identifies a VIP, a macvlan, or a route or rule.
 #[derive(Debug)]
 pub(crate) struct Retries<K> {
     all: BTreeMap<K, Retry>,
@@ -32,8 +32,8 @@ impl<K> Default for Retries<K> {
 }
 
 impl<K: Copy + Ord> Retries<K> {
-    /// Records a refusal and schedules a retry. Returns whether the refusal is the first or its errno
-    /// differs from the previous one.
+    /// Records a refusal and schedules a retry. Returns whether the refusal is the first or its
+    /// errno differs from the previous one.
     pub(crate) fn refused(&mut self, key: K, errno: i32, restores: bool, now: Timestamp) -> bool {
         let former = self.all.get(&key).copied();
         let pause = former.map_or(MIN_PAUSE, |former| (former.pause * 2).min(MAX_PAUSE));
@@ -55,8 +55,8 @@ impl<K: Copy + Ord> Retries<K> {
         self.schedule.insert((at, key));
     }
 
-    /// Removes the retry of a change that has succeeded or is obsolete. Returns its `restores` flag,
-    /// or `None` if there was no retry.
+    /// Removes the retry of a change that has succeeded or is obsolete. Returns its `restores`
+    /// flag, or `None` if there was no retry.
     pub(crate) fn take(&mut self, key: K) -> Option<bool> {
         let retry = self.all.remove(&key)?;
         self.schedule.remove(&(retry.at, key));

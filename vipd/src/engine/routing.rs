@@ -18,8 +18,8 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Returns the routes and then the rules of an instance, in the order of the configuration. Adds links
-    /// that do not exist yet.
+    /// Returns the routes and then the rules of an instance, in the order of the configuration.
+    /// Adds links that do not exist yet.
     pub(crate) fn all(settings: &config::Instance, links: &mut Links) -> Vec<Self> {
         let routes = settings.routes.iter().map(|one| Self {
             entry: RoutingEntry::Route(route(one)),
@@ -41,8 +41,8 @@ impl Wanted {
         }
     }
 
-    /// Returns the first entry, in the order of an ordered map, that the kernel regards as the same as
-    /// `found`.
+    /// Returns the first entry, in the order of an ordered map, that the kernel regards as the same
+    /// as `found`.
     pub(crate) fn first_like(found: RoutingEntry) -> Self {
         let entry = match found {
             RoutingEntry::Route(route) => RoutingEntry::Route(route.first_of_its_key()),
@@ -51,8 +51,8 @@ impl Wanted {
         Self { entry, link: None }
     }
 
-    /// Returns whether the kernel regards this entry as the same as `found`: a table has one route of each
-    /// destination and metric.
+    /// Returns whether the kernel regards this entry as the same as `found`: a table has room for
+    /// one route per destination and metric.
     pub(crate) fn is_like(&self, found: RoutingEntry) -> bool {
         Self::first_like(self.entry) == Self::first_like(found)
     }

@@ -61,7 +61,7 @@ impl Engine {
         }
     }
 
-    /// Informs routers whose records were lost because the ring was full.
+    /// Dispatches a feed loss to each router whose records were lost because the ring was full.
     fn check_for_losses(&mut self, now: Timestamp) {
         for slot in 0..self.topology.routers.slots() {
             let Some(id) = self.topology.routers.id_at(slot) else { continue };
@@ -72,8 +72,8 @@ impl Engine {
         }
     }
 
-    /// Busy-waits for a master-down deadline that lies within the spin window. This is rare, because
-    /// adverts of a running master move the deadline long before then.
+    /// Busy-waits for a master-down deadline that lies within the spin window. This is rare,
+    /// because adverts of a running master move the deadline long before then.
     pub(super) fn spin(&mut self) {
         let (steady, topology, prober) = (&self.steady, &self.topology, &self.prober);
         let now = clock::now();
@@ -82,7 +82,7 @@ impl Engine {
             |row| steady.last_arrival(row),
             |id| {
                 let Some(instance) = topology.routers.get(id) else { return false };
-                // Requested now, so that their results arrive while the engine spins.
+                // Probes are requested now, so that their results arrive while the engine spins.
                 unproven(topology, steady, id, now).for_each(|attachment| prober.request_awaited(attachment));
                 instance.router.config().down_after_adverts > 1
             },

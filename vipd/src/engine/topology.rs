@@ -1,7 +1,7 @@
 //! The virtual routers and links, and which router uses which link.
 //!
-//! This module does no I/O. The engine adds and removes routers here while others run, and sends the
-//! resulting requests to the service itself.
+//! This module does no I/O. The engine adds and removes routers here while others run, and sends
+//! the resulting requests to the service.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) struct Topology {
 pub(crate) struct Changed {
     /// New position of each former VIP, or `None` if it was removed.
     pub(crate) positions: Vec<Option<usize>>,
-    /// Links that no router uses any more.
+    /// Removed links, which no router uses any more.
     pub(crate) unused: Vec<(LinkId, Link)>,
 }
 
@@ -114,7 +114,8 @@ impl Topology {
         for link in self.links_of(router) {
             let Some(instance) = self.routers.get(router) else { continue };
             if let Some(found) = self.links.get_mut(link) {
-                // The VIPs of a macvlan may also be on its parent, if another tool added them there.
+                // The VIPs of a macvlan may also be on its parent, if another tool added them
+                // there.
                 let own = |on: LinkId| on == link || (link == instance.link && Some(on) == instance.macvlan);
                 let vips = instance.vips().filter(|(_, on)| own(*on));
                 found.add_router(router, instance.is_owner(), vips.map(|(vip, _)| vip.address));
@@ -122,8 +123,8 @@ impl Topology {
         }
     }
 
-    /// Replaces the settings of a router that keeps its link, and adds and removes links for its VIPs and
-    /// routes.
+    /// Replaces the settings of a router that keeps its link, and adds and removes links for its
+    /// VIPs and routes.
     pub(crate) fn change_router(
         &mut self,
         router: RouterId,
@@ -143,7 +144,7 @@ impl Topology {
         Some(Changed { positions, unused: self.remove_unused(former) })
     }
 
-    /// Removes those of the links that no router uses.
+    /// Removes and returns those of the links that no router uses.
     fn remove_unused(&mut self, links: Vec<LinkId>) -> Vec<(LinkId, Link)> {
         let mut unused = Vec::new();
         for id in links {
@@ -174,7 +175,7 @@ impl Topology {
         self.rows.release(row);
     }
 
-    /// Returns whether rows of removed routers will be released.
+    /// Returns whether rows of removed routers have yet to be released.
     pub(crate) fn awaits_rows(&self) -> bool {
         self.unreleased > 0
     }

@@ -7,7 +7,7 @@ use vipd_common::Timestamp;
 use crate::packet::{AdvertFrame, Solicitation};
 
 /// Interval between two solicitations of a peer, in nanoseconds. Less than the Active_Down_Interval
-/// at an advert interval of 100 ms. There is no back-off while a peer is absent, so that it is
+/// at an advert interval of 100 ms. There is no back-off while a peer is absent, so that its MAC is
 /// resolved soon after it returns.
 const SOLICITATION_INTERVAL: u64 = 100_000_000;
 
@@ -31,8 +31,8 @@ impl Neighbor {
         !self.is_resolved && self.solicit_at_start(now)
     }
 
-    /// Returns whether to solicit the peer when the interface comes up, even if its MAC is resolved:
-    /// the peer's entry for this node may have failed. If so, records the solicitation.
+    /// Returns whether to solicit the peer when the interface comes up, even if its MAC is
+    /// resolved: the peer's entry for this node may have failed. If so, records the solicitation.
     pub(crate) fn solicit_at_start(&mut self, now: Timestamp) -> bool {
         let is_due = self.solicited_at.is_none_or(|last| now >= last + SOLICITATION_INTERVAL);
         if is_due {

@@ -1,5 +1,5 @@
-//! Pass 2: addresses. Changes are sent to netlink in batches, and each address is announced once its
-//! batch is acknowledged.
+//! Pass 2: addresses. Changes are sent to netlink in batches, and each address is announced once
+//! its batch is acknowledged.
 
 use std::ptr;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(super) struct Origin {
     /// `None` for an address that is no longer configured.
     vip: Option<Vip>,
     purpose: Purpose,
-    /// What to log once the kernel has acknowledged the change.
+    /// The removal to log once the kernel has acknowledged the change.
     removal: Option<Removal>,
 }
 
@@ -49,7 +49,7 @@ impl Origin {
 pub(crate) enum Removal {
     /// A VIP of a router that is not master, added by another tool.
     NotMaster(RouterId),
-    /// A VIP left by a previous run.
+    /// A stale VIP of a previous run.
     Stale,
 }
 
@@ -152,8 +152,8 @@ impl Effects {
         }
     }
 
-    /// Renumbers pending work after a router's list of VIPs has changed. `positions` has the new
-    /// position of each former VIP.
+    /// Updates the positions in pending work after a router's list of VIPs has changed. `positions`
+    /// has the new position of each former VIP.
     pub(crate) fn renumber(&mut self, router: RouterId, positions: &[Option<usize>]) {
         let renumbered = |vip: Vip| match vip {
             (other, position) if other == router && position != MACVLAN => {
@@ -377,8 +377,8 @@ impl Effects {
     }
 }
 
-/// Returns the change that adds a VIP, and its link. Returns `None` if the VIP cannot or must not be
-/// added.
+/// Returns the change that adds a VIP, and its link. Returns `None` if the VIP cannot or must not
+/// be added.
 fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(Change, LinkId)> {
     let (address, on) = instance.vip(vip.1)?;
     let placement = instance.settings.placements.get(vip.1)?;
@@ -386,8 +386,8 @@ fn addition(vip: Vip, instance: &Instance, links: &Links) -> Option<(Change, Lin
     let ours = |found: &Address| link.addresses.is_ours(found);
     // The addresses of an owner belong to the interface and must not be changed.
     let is_own = instance.is_owner() && !link.addresses.entries(address.address).all(ours);
-    // An addition replaces an entry with the same prefix length, which would then have vipd's mark and no
-    // longer be protected.
+    // An addition replaces an entry with the same prefix length, which would then have vipd's mark
+    // and no longer be protected.
     let is_primary = !instance.is_owner() && link.conflicts(address.address);
     if is_own || is_primary || !instance.may_add(address.address) {
         return None;

@@ -32,8 +32,8 @@ impl Effects {
     }
 
     /// Sends up to `max` announcements. While changes are pending (`all_made` is false),
-    /// announcements of addresses that have not been added yet must wait. Announcements of addresses
-    /// that the kernel refused are skipped; they are announced once a retry succeeds.
+    /// announcements of addresses that have not been added yet must wait. Announcements of
+    /// addresses that the kernel refused are skipped; they are announced once a retry succeeds.
     pub(super) fn announce(
         &mut self,
         max: usize,
@@ -59,8 +59,9 @@ impl Effects {
         self.send_batches(topology, reports);
     }
 
-    /// Announces the source of a router's unicast adverts on its link and solicits its peers. Peers
-    /// whose neighbor entry failed while the link was down thus learn the MAC immediately.
+    /// Announces the source of a router's unicast adverts on its link and solicits its peers. This
+    /// updates the neighbor entries of peers immediately, even if they failed while the link was
+    /// down.
     pub(crate) fn announce_source(
         &mut self,
         now: Timestamp,

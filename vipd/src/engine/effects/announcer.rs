@@ -3,8 +3,8 @@
 //!
 //! A burst consists of several rounds over a router's addresses. With many addresses, it has
 //! hundreds of packets, which must not delay adverts. The queue therefore returns one packet at a
-//! time. It serves all routers round by round, so that every address is announced once before any is
-//! announced again. In a paced burst (`garp.interval`), each packet has its own due time.
+//! time. It serves all routers round by round, so that every address is announced once before any
+//! is announced again. In a paced burst (`garp.interval`), each packet has its own due time.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;

@@ -1,11 +1,11 @@
 //! Carries out the actions of the virtual routers.
 //!
 //! The actions of a turn are carried out together, in passes over all routers: adverts, addresses,
-//! announcements, and last routes and policy rules. This preserves the order required for each router (RFC 9568 section
-//! 6.4: advert, addresses, announcement; or priority-0 advert, removal). All adverts are sent before
-//! any slower work, and address changes are combined into a few netlink batches. An address is
-//! announced as soon as netlink has acknowledged it. Further announcements are limited per turn, so
-//! that they do not delay adverts.
+//! announcements, and last routes and policy rules. This preserves the order required for each
+//! router (RFC 9568 section 6.4: advert, addresses, announcement; or priority-0 advert, removal).
+//! All adverts are sent before any slower work, and address changes are combined into a few netlink
+//! batches. An address is announced as soon as netlink has acknowledged it. Further announcements
+//! are limited per turn, so that they do not delay adverts.
 
 mod addresses;
 mod adverts;
@@ -175,8 +175,9 @@ impl Effects {
         self.applied < self.changes.len()
     }
 
-    /// Sends all adverts, then applies changes and sends announcements within the budget. Routes and rules
-    /// are removed before addresses, but do not delay the removal of addresses beyond their own budget.
+    /// Sends all adverts, then applies changes and sends announcements within the budget. Routes
+    /// and rules are removed before addresses, but do not delay the removal of addresses beyond
+    /// their own budget.
     pub(crate) fn flush(
         &mut self,
         now: Timestamp,

@@ -1,16 +1,18 @@
 //! Last pass: routes and policy rules, which exist while their router is master.
 //!
-//! They are removed before the addresses of the router and added after all addresses, so that a source
-//! address exists as long as its routes. Routers may share an entry; it is removed with its last holder.
+//! They are removed before the addresses of the router and added after all addresses, so that a
+//! source address exists as long as its routes. Routers may share an entry; it is removed when no
+//! master has it any more.
 //!
-//! The kernel removes IPv4 routes without a notification when their interface goes down. An entry is
-//! therefore checked after events that may have removed it, and every [`VERIFY_AFTER`], by adding it again:
-//! the kernel answers `EEXIST` if it is present. A dump would have to walk the whole table, which may
-//! contain a million routes of a routing daemon. `EEXIST` is also the answer if another tool has
-//! replaced vipd's route. For IPv4, appending the route distinguishes the two cases.
+//! The kernel removes IPv4 routes without a notification when their interface goes down. An entry
+//! is therefore checked after events that may have removed it, and every 30 s ([`VERIFY_AFTER`]),
+//! by adding it again: the kernel answers `EEXIST` if it is present. A dump would have to walk the
+//! whole table, which may contain a million routes of a routing daemon. `EEXIST` is also the answer
+//! if another tool has replaced vipd's route. For IPv4, appending the route distinguishes the two
+//! cases.
 //!
-//! Checks can happen at any time, and each request takes the rtnl lock, so a separate thread makes them.
-//! While it changes an entry, nothing else changes it.
+//! Each request takes the rtnl lock, so a separate thread adds and checks the entries. The engine
+//! does not change an entry that is in flight in this thread.
 
 mod apply;
 mod thread;
@@ -55,7 +57,7 @@ pub(crate) struct Routing {
     in_flight: Option<InFlight>,
 }
 
-/// Changes, and the entry that each is for.
+/// Changes, and the entry to which each of them belongs.
 #[derive(Debug)]
 struct InFlight {
     changes: Vec<Change>,
@@ -67,7 +69,8 @@ struct InFlight {
 struct Entry {
     /// Masters that have it in their configuration.
     holders: Vec<RouterId>,
-    /// The entry as vipd added it, until vipd removes it. Another tool may have removed it since.
+    /// The entry as vipd added it, until vipd removes it. Another tool may have removed it in the
+    /// meantime.
     added: Option<RoutingEntry>,
     /// Error number of the last attempt to add it, if it failed.
     refused: Option<i32>,
@@ -75,8 +78,8 @@ struct Entry {
     checked: Timestamp,
 }
 
-/// An entry that is missing although its router is master: its position among the routes and rules of the
-/// instance, and the error number of the last attempt to add it.
+/// An entry that is missing although its router is master: its position among the routes and rules
+/// of the instance, and the error number of the last attempt to add it.
 pub(crate) type Missing = (usize, Option<i32>);
 
 impl Routing {
@@ -91,7 +94,8 @@ impl Routing {
         Ok(())
     }
 
-    /// Sets the entries of a router: those of its configuration if it is master, otherwise none.
+    /// Replaces the entries of a router: those of its configuration if it is master, otherwise
+    /// none.
     pub(crate) fn set(&mut self, now: Timestamp, router: RouterId, wanted: &[Wanted]) {
         let former = if wanted.is_empty() {
             self.held.remove(&router)
@@ -153,8 +157,9 @@ impl Routing {
         self.additions.extend(self.held.get(&router).into_iter().flatten());
     }
 
-    /// Checks the entries of a router after a VIP was missing. The kernel removes IPv4 routes along with
-    /// their source address, and the source address from IPv6 routes, which are therefore added again.
+    /// Checks the entries of a router after a VIP was missing. The kernel removes IPv4 routes along
+    /// with their source address, and the source address from IPv6 routes, which are therefore
+    /// added again.
     pub(crate) fn vip_restored(&mut self, router: RouterId, vip: IpAddr) {
         for wanted in self.held.get(&router).into_iter().flatten() {
             if let Some(Entry { added: Some(RoutingEntry::Route(added)), .. }) = self.entries.get_mut(wanted)
@@ -189,9 +194,9 @@ impl Routing {
         !self.additions.is_empty() || self.unverified.is_some()
     }
 
-    /// Checks an entry after a notification about its removal, which vipd may have caused itself. Makes at
-    /// most one check per second after a burst of five, because another tool may remove the entry every
-    /// time.
+    /// Checks an entry after a notification about its removal, which vipd may have caused itself.
+    /// Makes at most one check per second after a burst of five, because another tool may remove
+    /// the entry every time.
     pub(crate) fn gone(&mut self, now: Timestamp, found: RoutingEntry) {
         const PERIOD: u64 = 1_000_000_000;
         const BURST: u64 = 5;
@@ -224,8 +229,7 @@ impl Routing {
         }
     }
 
-    /// Records changes of which it is unknown whether they were made. A resync follows, which checks the
-    /// entries.
+    /// Records changes whose outcome is unknown. A resync follows, which checks the entries.
     fn assume_added(&mut self, now: Timestamp, changes: &[Change], subjects: &[Wanted]) {
         const PAUSE: u64 = 1_000_000_000;
         for (change, wanted) in changes.iter().zip(subjects) {
@@ -241,8 +245,8 @@ impl Routing {
         !self.removals.is_empty() || self.in_flight.is_some()
     }
 
-    /// Returns whether there are changes that can be made immediately. The thread wakes the engine when
-    /// others can be made.
+    /// Returns whether there are changes that can be made immediately. When the thread has
+    /// completed a batch, it wakes the engine for the next one.
     pub(super) fn is_busy(&self) -> bool {
         !self.removals.is_empty() || (self.has_additions() && self.in_flight.is_none())
     }

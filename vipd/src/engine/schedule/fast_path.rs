@@ -12,8 +12,8 @@ use crate::xdp::Row;
 
 /// The master-down deadlines of the backups on the fast path, by slot.
 ///
-/// A pass reads every slot, usually from memory rather than from a cache, so the slots are small. What
-/// it rarely needs is stored separately.
+/// A pass reads every slot, usually from memory rather than from a cache, so the slots are small.
+/// Fields that a pass rarely needs are in [`Armed`].
 #[derive(Debug)]
 pub(crate) struct FastPathDeadlines {
     slots: Vec<Slot>,
@@ -22,13 +22,13 @@ pub(crate) struct FastPathDeadlines {
     next: u64,
 }
 
-/// What a pass reads for each router.
+/// The fields of a router that every pass reads.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     /// The router's row, or `None` if the router is not on the fast path.
     row: Option<Row>,
-    /// Time from the last unchanged advert to the deadline, in microseconds, rounded up.
-    /// [`SEE_ARMED`] while only [`Armed`] determines the deadline.
+    /// Time from the last unchanged advert to the deadline, in microseconds, rounded up;
+    /// [`SEE_ARMED`] while the deadline must be computed from [`Armed`].
     down_micros: u32,
 }
 
@@ -125,7 +125,7 @@ impl FastPathDeadlines {
             let at = if slot.down_micros == SEE_ARMED {
                 let Armed { down_interval, not_before, .. } = armed();
                 let at = arrival.saturating_add(down_interval);
-                // Later adverts can only move it further beyond the lower bound.
+                // Later adverts can only move the deadline further beyond the lower bound.
                 if at >= not_before {
                     slot.down_micros = u32::try_from(down_interval.div_ceil(1_000)).unwrap_or(SEE_ARMED);
                 }

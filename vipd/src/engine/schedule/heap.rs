@@ -10,7 +10,8 @@ use crate::engine::id::{Id as _, RouterId};
 /// The deadlines of routers that are not on the fast path.
 ///
 /// If a deadline moves later, the heap does not change: the old entry stays and is corrected before
-/// the engine waits for it. The heap therefore changes about once per deadline, not once per advert.
+/// the engine waits for it. The heap therefore changes about once per deadline, not once per
+/// advert.
 #[derive(Debug, Default)]
 pub(crate) struct Heap {
     heap: BinaryHeap<Reverse<(Timestamp, RouterId)>>,

@@ -37,8 +37,8 @@ impl Schedule {
     }
 
     /// Records a router's next timeout after an input. `published` is whether its current fast path
-    /// is published. On the fast path, the timeout is only a lower bound, because the deadline moves
-    /// with each unchanged advert.
+    /// is published. On the fast path, the timeout is only a lower bound, because the deadline
+    /// moves with each unchanged advert.
     pub(crate) fn arm(&mut self, id: RouterId, published: bool, router: &Router) {
         let deadline = router.next_timeout();
         match (router.steady(), deadline) {

@@ -1,11 +1,12 @@
-//! Addresses that take several turns, addresses with `accept = false`, and removals in the log.
+//! Many addresses that take several turns, addresses with `accept = false`, and removals in the
+//! log.
 
 use super::*;
 use crate::netlink::{Address, Attributes, Change};
 use crate::vrrp::{Action, Addresses};
 
-/// Adverts that become due in the meantime are sent. Each address is added and announced once, and
-/// shutdown removes all of them.
+/// Adverts that become due during the takeover are sent. Each address is added and announced once,
+/// and shutdown removes all of them.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn takeover_of_many_addresses_takes_several_turns() -> Result<()> {

@@ -79,8 +79,8 @@ fn members_share_mastership_faults_and_priority_until_the_group_is_removed() -> 
     })
 }
 
-/// The member on the other interface receives no adverts, and would lead this one, whose BPF program may be
-/// detached.
+/// The member on the other interface receives no adverts and would make the group master, although
+/// the BPF program of the member on eth1 may be detached.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn election_waits_for_probes_of_all_members() -> Result<()> {

@@ -89,8 +89,8 @@ fn stopped_master_is_replaced_on_and_off_the_fast_path() -> Result<()> {
     Ok(())
 }
 
-/// A record may still be in the ring when its router is removed, and its row may have been reused by
-/// the time it is read.
+/// A record may still be in the ring when its router is removed, and its row may have been reused
+/// by the time it is read.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn record_of_a_removed_router_is_not_passed_to_the_next_router_with_its_row() -> Result<()> {

@@ -60,8 +60,8 @@ fn random_configuration(random: &mut Random) -> Config {
     Config::parse(&text, "vipd.toml").expect("a valid configuration")
 }
 
-/// Returns routes and rules, some of which other instances have, too. Routes to the same destination have
-/// the same next hop, because the table has room for only one of them.
+/// Returns routes and rules, some of which other instances have, too. Routes to the same
+/// destination have the same next hop, because the table has room for only one of them.
 fn random_routing(random: &mut Random) -> (String, String) {
     let mut routes = Vec::new();
     for last in 1..=3 {
@@ -79,7 +79,8 @@ fn random_routing(random: &mut Random) -> (String, String) {
     (routes.join(", "), if random.below(2) == 0 { rule } else { String::new() })
 }
 
-/// The running instances by name, with their numbers of transitions to Master and of priority-0 adverts.
+/// The running instances by name, with their numbers of transitions to Master and of priority-0
+/// adverts.
 type Running = BTreeMap<String, (RouterId, u64, u64)>;
 
 fn running(bench: &Bench) -> Running {
@@ -144,8 +145,8 @@ fn reload(bench: &mut Bench, plan: Plan, before: &Running) -> Result<()> {
     bench.reload(changes).map(drop)
 }
 
-/// After each reload, routers, adverts, addresses, routes and rules are the same as after a start with that file.
-/// Routers that keep running make no transition.
+/// After each reload, routers, adverts, addresses, routes and rules are the same as after a start
+/// with that file. Routers that keep running make no transition.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn state_after_any_sequence_of_reloads_is_that_of_a_fresh_start() -> Result<()> {
@@ -201,7 +202,8 @@ fn with_vips(vips: &str) -> Config {
     Config::parse(&text, "vipd.toml").expect("a valid configuration")
 }
 
-/// Adding the address with `NLM_F_REPLACE` would mark it as vipd's, and the next transition would remove it.
+/// Adding the address with `NLM_F_REPLACE` would mark it as vipd's, and the next transition would
+/// remove it.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn reload_that_makes_the_primary_address_a_vip_of_a_master_leaves_it_unchanged() -> Result<()> {

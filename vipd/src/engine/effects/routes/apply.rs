@@ -53,8 +53,9 @@ impl Effects {
         self.record(&changes, &subjects, results, now, topology, reports);
     }
 
-    /// Queues the retries that are due, and removes up to `max` of the entries without a holder, rules
-    /// first: without them, no packet uses a table whose routes are gone. Returns the number of requests.
+    /// Queues the retries that are due, and removes up to `max` of the entries without a holder.
+    /// Rules are removed first, so that they do not refer to a table without its routes. Returns
+    /// the number of requests.
     pub(in crate::engine::effects) fn remove_routing(
         &mut self,
         max: usize,
@@ -104,7 +105,8 @@ impl Effects {
                 self.refused(wanted, libc::ENODEV, None, now, topology, reports);
                 continue;
             };
-            // The name of the interface belongs to another one now, or the source address was lost.
+            // The interface's name now belongs to another interface, or the source address was
+            // lost.
             let moved = entry.added.filter(|added| *added != resolved).map(Change::RemoveEntry);
             let append = match (entry.added, resolved) {
                 (Some(_), RoutingEntry::Route(route)) if route.to.is_ipv4() && moved.is_none() => {
@@ -159,13 +161,14 @@ impl Effects {
                 self.routing.assume_added(now, changes, subjects);
             }
         }
-        // Behind the route of another tool, which stays.
+        // Another tool has replaced these routes. Its routes stay, and vipd's appended ones are
+        // removed.
         for (change, wanted) in replaced {
             let results = thread::apply(&mut self.netlink, &[change]);
             self.record(&[change], &[wanted], results, now, topology, reports);
             self.refused(wanted, libc::EEXIST, None, now, topology, reports);
         }
-        // Entries that have lost their last holder in the meantime.
+        // Some entries may have lost their last holder in the meantime.
         for wanted in subjects {
             let is_unwanted = |entry: &Entry| entry.holders.is_empty();
             if self.routing.entries.get(wanted).is_some_and(is_unwanted)
@@ -233,9 +236,9 @@ impl Effects {
         }
     }
 
-    /// Records that an entry could not be added, and reports it if the last attempt did not fail in the
-    /// same way. An interface that does not exist is reported only at the second attempt, because it may be
-    /// new in the configuration and not known yet.
+    /// Records that an entry could not be added, and reports it if the last attempt did not fail in
+    /// the same way. An interface that does not exist is reported only at the second attempt,
+    /// because it may be new in the configuration and not known yet.
     fn refused(
         &mut self,
         wanted: Wanted,
@@ -267,7 +270,8 @@ impl Effects {
     }
 }
 
-/// Returns the settings of the first holder, and the position of the entry among its routes and rules.
+/// Returns the settings of the first holder, and the position of the entry among its routes and
+/// rules.
 fn subject(
     holders: &[RouterId],
     wanted: Wanted,

@@ -1,7 +1,7 @@
 //! A thread that adds routes and rules, and checks them.
 //!
-//! Each request takes the rtnl lock, which a driver may hold for seconds. Checks are made even while
-//! nothing else happens, and the engine must not wait for them.
+//! Each request takes the rtnl lock, which a driver may hold for seconds. Checks run at any time,
+//! and must not block the engine.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -59,7 +59,7 @@ impl RouteThread {
         let _ = self.submitted.send(changes.to_vec());
     }
 
-    /// Returns the results, or `None` if they are not there yet.
+    /// Returns the results, or `None` if they are not available yet.
     pub(super) fn try_receive(&self) -> Option<Results> {
         match self.results.try_recv() {
             Ok(results) => Some(results),
@@ -79,8 +79,8 @@ pub(super) fn apply(requests: &mut Requests, changes: &[Change]) -> Results {
     let mut refusals = vec![None; changes.len()];
     let mut result = Ok(());
     requests.submit(changes);
-    // Waits for all batches even after an error. Otherwise the next wait would receive the result of a
-    // batch that was skipped here.
+    // Waits for all batches even after an error. Otherwise the next wait would receive the result
+    // of a batch that was skipped here.
     for (batch, refusals) in changes.chunks(BATCH).zip(refusals.chunks_mut(BATCH)) {
         result = result.and(requests.wait_explained(batch, |change, error, explanation| {
             let index = batch.iter().position(|other| std::ptr::eq(other, change)).unwrap_or_default();
