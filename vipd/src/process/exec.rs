@@ -1,10 +1,11 @@
 //! `vipd exec`: prepares a process and executes a configured command in it.
 //!
 //! Not meant for users, and not in the help. It must not depend on anything that the agent has set
-//! up. The command does not inherit the agent's descriptors, signal mask or real-time scheduling,
-//! nor its privileges if it runs as another user.
+//! up. The command does not inherit the agent's descriptors, signal mask, scheduling priority or
+//! lowered OOM score, nor its privileges if it runs as another user.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -12,7 +13,9 @@ use std::process::{Command, ExitCode};
 
 use rustix::fs::Mode;
 use rustix::process::{Resource, Signal, getrlimit, setrlimit, setsid, umask};
-use rustix::process::{getpid, getppid, set_parent_process_death_signal};
+use rustix::process::{
+    getpid, getppid, getpriority_process, set_parent_process_death_signal, setpriority_process,
+};
 
 use super::accounts::User;
 use super::executable;
@@ -23,6 +26,8 @@ pub(crate) const VERB: &str = "exec";
 pub(crate) const EXECUTABLE: &str = "/proc/self/exe";
 /// Exit status if the command cannot be executed, as in a shell.
 pub(crate) const CANNOT_RUN: u8 = 126;
+/// Score of this process for the out-of-memory killer (proc_pid_oom_score_adj(5)).
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 /// Soft limit on open files: the usual default, because the agent raises its own limit.
 const OPEN_FILES: u64 = 1024;
 
@@ -61,7 +66,8 @@ fn prepare(parent: &OsStr, user: &OsStr) -> Result<Option<User>, String> {
     let cannot = |what: &'static str| move |error: io::Error| format!("cannot {what}: {error}");
     setsid().map_err(|error| cannot("start a session")(error.into()))?;
     reset_signals();
-    reset_scheduling().map_err(cannot("reset the scheduling policy"))?;
+    reset_scheduling().map_err(cannot("reset the scheduling policy and nice value"))?;
+    reset_oom_score().map_err(cannot("reset the score for the out-of-memory killer"))?;
     umask(Mode::from_raw_mode(0o022));
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = Some(limit.current.map_or(OPEN_FILES, |current| current.min(OPEN_FILES)));
@@ -100,17 +106,33 @@ fn reset_signals() {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
 }
 
-/// Switches to ordinary scheduling, unless this thread already has a policy that is not real-time.
+/// Switches to ordinary scheduling with nice value 0. Keeps a policy or nice value that gives less CPU time and
+/// that only a privileged process may leave.
 fn reset_scheduling() -> io::Result<()> {
     // SAFETY: 0 means the calling thread.
-    let policy = unsafe { libc::sched_getscheduler(0) };
-    if !matches!(policy & !libc::SCHED_RESET_ON_FORK, libc::SCHED_FIFO | libc::SCHED_RR) {
-        return Ok(());
+    let policy = unsafe { libc::sched_getscheduler(0) } & !libc::SCHED_RESET_ON_FORK;
+    if policy != libc::SCHED_OTHER {
+        let parameters = libc::sched_param { sched_priority: 0 };
+        // SAFETY: `parameters` outlives the call.
+        let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameters) };
+        if result != 0 && matches!(policy, libc::SCHED_FIFO | libc::SCHED_RR) {
+            return Err(io::Error::last_os_error());
+        }
     }
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: `parameters` outlives the call.
-    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameters) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    match setpriority_process(None, 0) {
+        Err(error) if getpriority_process(None)? < 0 => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Sets the score for the out-of-memory killer to the default, so that it does not spare a command that leaks
+/// memory. Keeps a higher score, which only a privileged process may lower.
+fn reset_oom_score() -> io::Result<()> {
+    let is_spared = || fs::read_to_string(OOM_SCORE).is_ok_and(|score| score.starts_with('-'));
+    match fs::write(OOM_SCORE, "0") {
+        Err(error) if is_spared() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Closes all descriptors except stdin, stdout and stderr.

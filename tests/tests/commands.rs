@@ -1,0 +1,87 @@
+//! Scripts and notification commands do not inherit what only the agent needs.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use vipd_tests::agent::Agent;
+use vipd_tests::binary::vipd;
+use vipd_tests::control::wait_for_state;
+use vipd_tests::lab::Lab;
+use vipd_tests::station::Station;
+use vipd_tests::wait::wait_until;
+
+const NODE: Station = Station::Node(1);
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Signals 32 and 33 belong to the C library, which does not allow changing them.
+const RESERVED: u64 = 0b11 << 31;
+
+/// Appends a line with the nice value, real-time priority, scheduling policy, masks of blocked and ignored
+/// signals, and score for the out-of-memory killer.
+const SCRIPT: &str = "set -- $(cut -d ' ' -f 19,40,41 /proc/self/stat) $(grep -E '^Sig(Blk|Ign)' /proc/self/status) \
+                      $(cat /proc/self/oom_score_adj)\necho \"$1 $2 $3 $5 $7 $8\" >>\"$0.out\"\n";
+
+fn write_script(path: &Path) -> String {
+    fs::write(path, format!("#!/bin/sh\n{SCRIPT}")).expect("written");
+    fs::set_permissions(path, Permissions::from_mode(0o755)).expect("executable");
+    path.display().to_string()
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path.with_extension("out")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let status = Command::new(program).args(arguments).status();
+    assert!(status.unwrap_or_else(|error| panic!("{program}: {error}")).success(), "{program} {arguments:?}");
+}
+
+/// The agent may run with a negative nice value, `CPUSchedulingPolicy=fifo` and `OOMScoreAdjust=-1000`, which
+/// its commands must not have: a script that loops would delay the agent, and one that leaks could not be
+/// killed.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn commands_have_ordinary_scheduling_signals_and_oom_score() {
+    let lab = Lab::new(1).expect("create the lab");
+    let directory = tempfile::tempdir().expect("a directory");
+    let [check, notify] = ["check", "notify"].map(|name| directory.path().join(name));
+    let text = format!(
+        "[[script]]\nname = \"check\"\ncommand = [\"{}\"]\ninterval = \"100ms\"\ntimeout = \"20s\"\n\
+         [[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 1\nadvert_interval = \"100ms\"\n\
+         virtual_addresses = [\"10.0.1.1\"]\ntrack = [{{ script = \"check\", weight = -1 }}]\n\
+         notify = {{ fault = [\"{}\"] }}\n",
+        write_script(&check),
+        write_script(&notify)
+    );
+    let mut agent =
+        Agent::with_configuration(&lab, NODE, vipd().expect("vipd binary"), text).expect("create the agent");
+    agent.start().expect("start the agent");
+    wait_for_state(&agent, "master", TIMEOUT).expect("master");
+    let pid = agent.pid().expect("it runs").to_string();
+    // Of the thread that starts commands.
+    run("renice", &["-n", "-7", "-p", &pid]);
+    run("chrt", &["--fifo", "--pid", "7", &pid]);
+    let score = format!("/proc/{pid}/oom_score_adj");
+    // A lower score than at the start needs CAP_SYS_RESOURCE.
+    fs::write(&score, "-1000").or_else(|_| fs::write(&score, "300")).expect("changed");
+    let before = lines(&check).len();
+    // The first of them may have started earlier.
+    wait_until("two runs of the script", TIMEOUT, || lines(&check).len() >= before + 2).expect("it runs");
+    lab.cut(NODE).expect("cut the node's link");
+    wait_until("the notification", TIMEOUT, || !lines(&notify).is_empty()).expect("it runs");
+    for path in [&check, &notify] {
+        let line = lines(path).pop().expect("a line");
+        let [nice, real_time, policy, blocked, ignored, oom] = *line.split(' ').collect::<Vec<_>>() else {
+            panic!("not six words: {line}");
+        };
+        assert_eq!([nice, real_time, policy, oom], ["0"; 4], "{line}");
+        for mask in [blocked, ignored] {
+            let mask = u64::from_str_radix(mask, 16).expect("a mask");
+            assert_eq!(mask & !RESERVED, 0, "{line}");
+        }
+    }
+    agent.stop().expect("stop the agent");
+}
