@@ -254,6 +254,34 @@ fn stale_routes_and_rules_are_removed_at_start() {
     wait_for_state(&one, "backup", TIMEOUT).expect("node 1 is backup");
 }
 
+/// The macvlan of a virtual MAC does not exist before the agent has started, and is down in Backup.
+#[test]
+#[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
+fn routes_may_use_the_macvlan_of_an_instance() {
+    const ROUTE: &str = "{ to = \"10.7.0.0/16\", dev = \"vrrp4-1\" }";
+    const OTHER: &str = "{ to = \"10.8.0.0/16\", dev = \"vrrp4-1\" }";
+    let lab = Lab::new(1).expect("create the lab");
+    let configured = |routes: &str| configuration(200, routes, "") + "virtual_mac = true\n";
+    let mut agent = start(&lab, ONE, configured(ROUTE));
+    let shown = ["10.7.0.0/16 dev vrrp4-1 scope link", "10.8.0.0/16 dev vrrp4-1 scope link"];
+    for _ in 0..2 {
+        wait_for_marked(&lab, ONE, &shown[..1]);
+        // vipd creates it again, with another index.
+        ip(&lab, ONE, "link del vrrp4-1").expect("deleted");
+    }
+    wait_for_marked(&lab, ONE, &shown[..1]);
+    agent.configure(configured(&format!("{ROUTE}, {OTHER}"))).expect("written");
+    let lines = reload(&agent).expect("reloaded");
+    assert_eq!(lines, ["VI_1: route 10.8.0.0/16 dev vrrp4-1 added"]);
+    wait_for_marked(&lab, ONE, &shown);
+    ip(&lab, ONE, "link del vrrp4-1").expect("deleted");
+    wait_for_marked(&lab, ONE, &shown);
+    agent.configure(configured("")).expect("written");
+    reload(&agent).expect("reloaded");
+    wait_for_marked(&lab, ONE, &[]);
+    assert!(agent.stop().expect("stopped").success());
+}
+
 /// The kernel sends no notification that the route was removed. The next check, after at most 30 s,
 /// detects the replacement.
 #[test]

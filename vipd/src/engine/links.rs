@@ -31,13 +31,19 @@ impl Links {
 
     /// Returns the link with this name, adding it if it is new. A route-only link becomes an
     /// address-only link or a VRRP link, and an address-only link a VRRP link, if `role` requires
-    /// it.
+    /// it. Routes through a macvlan have a route-only link with its name, because they may have
+    /// been configured before the macvlan was created.
     pub(crate) fn find_or_add(&mut self, name: &str, role: LinkRole) -> LinkId {
         let Some(id) = self.by_name.get(name).copied() else {
             return self.add(Link::new(name.to_owned(), role));
         };
         if let Some(link) = self.slab.get_mut(id) {
             match (link.role, role) {
+                (LinkRole::VirtualMac { .. }, LinkRole::RouteOnly) => {
+                    let is_known = |link: &Link| link.role == role && link.name == name;
+                    let known = self.iter().find(|(_, link)| is_known(link)).map(|(id, _)| id);
+                    return known.unwrap_or_else(|| self.slab.insert(Link::new(name.to_owned(), role)));
+                }
                 (LinkRole::AddressOnly | LinkRole::RouteOnly, LinkRole::Vrrp)
                 | (LinkRole::RouteOnly, LinkRole::AddressOnly) => link.role = role,
                 _ => {}
@@ -90,10 +96,24 @@ impl Links {
         let (former, former_name) = (link.ifindex, std::mem::replace(&mut link.name, name.clone()));
         link.created(ifindex);
         self.by_name.remove(&former_name);
-        self.by_name.insert(name, id);
+        let namesake = self.by_name.insert(name, id).filter(|namesake| *namesake != id);
+        if let Some((namesake, link)) = namesake.and_then(|id| Some((id, self.slab.get_mut(id)?)))
+            && link.role == LinkRole::RouteOnly
+        {
+            link.routes_uncertain = true;
+            self.gone(namesake);
+        }
         self.forget_ifindex(id, former);
         self.by_ifindex.insert(ifindex, id);
         is_new
+    }
+
+    /// Returns the index of the interface that a route with this link uses: that of the link, or of
+    /// the macvlan with the link's name.
+    pub(crate) fn route_ifindex(&self, id: LinkId) -> Option<u32> {
+        let link = self.slab.get(id)?;
+        let namesake = || self.slab.get(*self.by_name.get(&link.name)?)?.ifindex;
+        link.ifindex.or_else(namesake)
     }
 
     /// Applies a notification. Returns the links that have lost their interface. There are two if
@@ -301,6 +321,29 @@ mod tests {
         assert!(is_uncertain(&|links| drop(links.apply(&Notice::AddressGone(second)))));
         assert!(is_uncertain(&|links| drop(links.apply(&Notice::AddressGone(own)))));
         assert!(is_uncertain(&Links::begin_dump));
+    }
+
+    #[test]
+    fn routes_use_the_macvlan_with_the_name_of_their_link() {
+        let (mut links, eth0, _) = links();
+        let role = LinkRole::VirtualMac { router: RouterId::new(0, 0), parent: eth0 };
+        let macvlan = links.add(Link::new("the macvlan of a".to_owned(), role));
+        let route = links.find_or_add("vrrp4-1", LinkRole::RouteOnly);
+        assert_eq!(links.route_ifindex(route), None);
+        for ifindex in [7, 8] {
+            // The notification may arrive before the macvlan's name is known.
+            links.apply(&notice(ifindex, "vrrp4-1"));
+            links.macvlan_created(macvlan, "vrrp4-1".to_owned(), ifindex);
+            assert_eq!(links.route_ifindex(route), Some(ifindex));
+            assert_eq!(gone(&mut links, &Notice::LinkGone { ifindex }), Some((macvlan, ifindex)));
+            assert_eq!(links.route_ifindex(route), None);
+        }
+        assert_eq!(links.find_or_add("vrrp4-1", LinkRole::RouteOnly), route);
+        links.remove(route);
+        let added = links.find_or_add("vrrp4-1", LinkRole::RouteOnly);
+        assert_eq!(links.find_or_add("vrrp4-1", LinkRole::RouteOnly), added);
+        links.macvlan_created(macvlan, "vrrp4-1".to_owned(), 9);
+        assert_eq!(links.route_ifindex(added), Some(9));
     }
 
     #[test]

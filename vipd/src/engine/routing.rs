@@ -34,7 +34,7 @@ impl Wanted {
     pub(crate) fn resolve(&self, links: &Links) -> Option<RoutingEntry> {
         match (self.entry, self.link) {
             (RoutingEntry::Route(route), Some(link)) => {
-                let ifindex = Some(links.get(link)?.ifindex?);
+                let ifindex = Some(links.route_ifindex(link)?);
                 Some(RoutingEntry::Route(Route { ifindex, ..route }))
             }
             (entry, _) => Some(entry),
