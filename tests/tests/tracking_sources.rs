@@ -51,7 +51,7 @@ fn loss_of_the_uplink_or_of_its_route_moves_mastership() {
     wait_for_state(&two, "backup", TIMEOUT).expect("node 2 is backup");
     for (lost, detail, returned) in [
         ("route del default", "is not in the main table", "route add default via 192.0.2.1"),
-        ("link set uplink1 down", "has no nexthop with a carrier", "link set uplink1 up"),
+        ("link set uplink1 down", "has no next hop with a carrier", "link set uplink1 up"),
     ] {
         ip(&lab, lost);
         wait_for_state(&two, "master", TIMEOUT).expect("node 2 takes over");

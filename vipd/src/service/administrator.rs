@@ -1,8 +1,9 @@
 //! Changes to the running agent: reload, drain, failover, priority.
 //!
-//! Changes are made one at a time. A reload has two steps that take time: reading the file, which may block,
-//! and the engine's answer. The control thread serves other events meanwhile. Other changes than reloads do not
-//! wait until the file has been read, so that a file server that does not answer cannot prevent `vipd drain`.
+//! Changes are made one at a time. A reload waits twice: for the file, because reading it may
+//! block, and for the engine's answer. Meanwhile, the control thread handles other events. Changes
+//! other than reloads are made even while a file is being read, so a file server that does not
+//! respond cannot block `vipd drain`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -29,7 +30,7 @@ use crate::vrrp::config::PRIORITY_OWNER;
 use crate::vrrp::{Fault, Impediment, Input, State};
 use crate::xdp::Sizes;
 
-/// A router that runs.
+/// A running router.
 #[derive(Debug)]
 struct Running {
     id: RouterId,
@@ -51,7 +52,7 @@ pub(super) struct Reloaded {
     pub(super) removed: Vec<RouterId>,
     pub(super) changed: Vec<(RouterId, Arc<Instance>)>,
     pub(super) added: Vec<Added>,
-    /// Who may use the control socket.
+    /// Access to the control socket.
     pub(super) control: Control,
     /// All sync groups.
     pub(super) groups: Vec<Arc<Group>>,
@@ -64,7 +65,7 @@ pub(super) struct Reloaded {
 pub(super) enum Step {
     /// The file is being read.
     ReloadBegun,
-    /// The file was wrong, and nothing has changed; or the agent is stopping.
+    /// Nothing has changed, because the file has errors or the agent is stopping.
     ReloadRejected,
     /// The changes have been made.
     Reloaded(Reloaded),
@@ -145,7 +146,8 @@ impl Administrator {
         (administrator, sender)
     }
 
-    /// Restores the drained state of a previous run, and begins to track objects. Call before the engine starts.
+    /// Restores the drained state of a previous run, and begins to track objects. Must be called
+    /// before the engine starts.
     pub(super) fn prepare(&mut self) {
         for running in self.running.values() {
             self.tracker.add(running.id, &running.settings);
@@ -161,7 +163,7 @@ impl Administrator {
         }
     }
 
-    /// Carries out the changes requested, until the next step of a reload. Safe to cancel.
+    /// Carries out requested changes until the next step of a reload. Safe to cancel.
     pub(super) async fn next(&mut self) -> Step {
         loop {
             match &mut self.phase {
@@ -232,7 +234,7 @@ impl Administrator {
         None
     }
 
-    /// Carries out a change that takes no time.
+    /// Carries out a change that does not wait.
     fn carry_out(&mut self, order: Order) {
         let Order { request, by } = order;
         let outcome = match request {
@@ -339,7 +341,7 @@ impl Administrator {
         Reloaded { removed, changed, added, control, groups, notifications }
     }
 
-    /// Drains instances or undoes this. All instances if `names` is empty.
+    /// Drains or undrains instances: all of them if `names` is empty.
     fn drain(&mut self, names: &[String], is_drained: bool) -> Outcome {
         let names = self.resolve(names)?;
         let mut changes = Vec::new();
@@ -360,7 +362,7 @@ impl Administrator {
         self.drained.retain(|name| names.contains(name)).err().as_ref().map(not_stored)
     }
 
-    /// Gives mastership of instances away, if all of them are masters.
+    /// Hands mastership of instances over, if all of them are masters.
     fn fail_over(&self, names: &[String]) -> Outcome {
         if names.is_empty() {
             return Err("name at least one instance".to_owned().into());
@@ -370,7 +372,7 @@ impl Administrator {
             let Some(running) = self.running.get(&name) else { return Err(unknown(&name).into()) };
             if running.settings.router.priority == PRIORITY_OWNER {
                 let message = format!(
-                    "{name} is the address owner, which takes mastership back at once; use `vipd drain {name}`"
+                    "{name} is the address owner, which would become master again at once; use `vipd drain {name}`"
                 );
                 return Err(Refusal::of(&name, message));
             }
@@ -385,7 +387,7 @@ impl Administrator {
         let mut changes = Vec::new();
         for (router, name) in routers {
             self.engine.send(input(router, Input::Failover));
-            changes.push(Line::instance(&name, "mastership given away"));
+            changes.push(Line::instance(&name, "mastership handed over"));
         }
         Ok(Done { changes, ..Done::default() })
     }
@@ -431,7 +433,7 @@ impl Administrator {
 const ORDERS: usize = 64;
 
 fn not_stored(error: &io::Error) -> String {
-    format!("cannot store which instances are drained for the next start: {error}")
+    format!("cannot store the list of drained instances for the next start: {error}")
 }
 
 fn unknown(name: &str) -> String {

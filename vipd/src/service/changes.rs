@@ -1,7 +1,7 @@
 //! Merges the engine's reports and the bus into one stream of state changes.
 //!
-//! There is a report of every change, but it is dropped if the channel is full. The bus never loses the
-//! latest change of a router, but does not keep earlier ones.
+//! The engine reports every change, but the report is dropped if the channel is full. The bus never
+//! loses the latest change of a router, but does not keep earlier ones.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,8 @@ impl Changes {
     ) -> Option<Change> {
         let Event::StateChanged { from, to, reason, late } = *event else { return None };
         let seen = self.seen.entry(router).or_default();
-        // If the report before this one was dropped, the state before that one counts.
+        // If reports before this one were dropped, the change starts from the last reported state.
+        // Their number is unknown: one is counted here, and `published` adds the others.
         let changes = if from == seen.state { 1 } else { 2 };
         let from = seen.state;
         *seen = Seen { count: seen.count + changes, state: to };
@@ -73,7 +74,7 @@ impl Changes {
         }
     }
 
-    /// Returns the latest change of each router whose latest change has not been returned yet.
+    /// Returns the latest change of each router, unless it has been returned already.
     ///
     /// All reports sent before `published` was read must have been passed to
     /// [`reported`](Self::reported).
@@ -123,7 +124,7 @@ mod tests {
 
     /// The first change is from Initialize to a fault, the second to another fault.
     #[test]
-    fn change_before_the_first_report_is_noticed() {
+    fn change_before_the_first_report_is_counted() {
         let router = RouterId::new(3, 1);
         let mut changes = Changes::default();
         let (first, second) = (State::Fault(Fault::NotAttached), State::Fault(Fault::Tracking));
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn removed_routers_leave_nothing_behind() {
+    fn removed_routers_are_forgotten() {
         let router = RouterId::new(3, 1);
         let mut changes = Changes::default();
         changes.published(&[(router, transition(State::Backup, 1))]);

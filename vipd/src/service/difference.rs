@@ -10,13 +10,13 @@ use crate::config::operate::Group;
 use crate::config::settings::Transport;
 use crate::vrrp::{RouterConfig, VirtualAddress};
 
-/// The differences between two configurations of an instance, in words.
+/// The differences between two configurations of an instance, as text.
 #[derive(Debug, Default)]
 pub(super) struct Differences {
     /// Those that take effect without a transition.
     pub(super) in_place: Vec<String>,
-    /// Those for which the instance must be started again: other nodes would regard it as another
-    /// virtual router, or it sends and receives its adverts in another way.
+    /// Those that require a restart of the instance: they change its identity on the network, its
+    /// transport, or the setup of its interfaces.
     pub(super) restarting: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ impl Differences {
             virtual_addresses: _,
             excluded_addresses: _,
         } = from;
-        // An owner is master from its start.
+        // An owner becomes master as soon as it starts.
         let becomes_owner = from.is_owner() != to.is_owner();
         let priorities = if becomes_owner { &mut self.restarting } else { &mut self.in_place };
         note(priorities, "priority", priority, &to.priority);
@@ -124,7 +124,7 @@ impl Differences {
         }
     }
 
-    /// Adds the remaining differences, which other nodes notice in the next advert, if at all.
+    /// Adds the remaining differences, which affect at most the content of adverts.
     fn service(&mut self, from: &Instance, to: &Instance) {
         let in_place = &mut self.in_place;
         note_changed(in_place, "checksum", &from.checksum, &to.checksum);

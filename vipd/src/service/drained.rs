@@ -24,7 +24,7 @@ impl Drained {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 tracing::warn!(
                     path = %path.display(), %error,
-                    "cannot parse which instances are drained; none is"
+                    "cannot parse the list of drained instances; no instance is drained"
                 );
                 BTreeSet::new()
             }),
@@ -32,7 +32,7 @@ impl Drained {
                 if error.kind() != io::ErrorKind::NotFound {
                     tracing::warn!(
                         path = %path.display(), %error,
-                        "cannot read which instances are drained; none is"
+                        "cannot read the list of drained instances; no instance is drained"
                     );
                 }
                 BTreeSet::new()
@@ -64,7 +64,7 @@ impl Drained {
         self.store()
     }
 
-    /// Keeps only some names.
+    /// Removes the names for which `keep` returns false.
     ///
     /// # Errors
     /// Same as for [`set`](Self::set).
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_file_drains_nothing() {
+    fn no_instance_is_drained_if_the_file_is_damaged() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         fs::write(directory.path().join(FILE), "[\"a\"").expect("written");
         assert_eq!(Drained::load(directory.path()).names().count(), 0);

@@ -74,8 +74,8 @@ impl Recorder {
         Self { log, changes: Changes::default(), latest }
     }
 
-    /// Records a report, if it is an event of an instance, and returns the state change if it is one. `instance`
-    /// finds the instance of a router.
+    /// Records a report, if it is an event of an instance, and returns the state change if it is
+    /// one. `instance` returns the instance of a router.
     pub(super) fn report<'a>(
         &mut self,
         report: &Report,
@@ -133,7 +133,7 @@ impl Recorder {
         published: &[(RouterId, Transition)],
         instance: impl Fn(RouterId) -> Option<&'a Arc<Instance>>,
     ) -> Vec<(Change, &'a Arc<Instance>)> {
-        // A router that a reload is adding is returned later.
+        // Changes of a router that a reload is adding are returned later.
         let known = published.iter().filter(|(router, _)| instance(*router).is_some());
         let known: Vec<_> = known.copied().collect();
         let changes = self.changes.published(&known).into_iter();

@@ -1,7 +1,8 @@
 //! Reports XDP programs of other applications on interfaces where vipd uses TC ingress.
 //!
-//! Such a program runs before vipd's, which cannot be moved in front of it. If it drops or redirects
-//! adverts, a backup elects itself, because nothing distinguishes that from a master that has failed.
+//! Such a program runs before vipd's, which cannot be moved in front of it. If it drops or
+//! redirects adverts, a backup becomes master, because it cannot distinguish their loss from a
+//! failure of the master.
 
 use std::collections::BTreeMap;
 

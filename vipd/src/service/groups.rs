@@ -1,4 +1,4 @@
-//! States of sync groups, from those of their members.
+//! States of sync groups, derived from those of their members.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub(super) struct GroupChange {
     pub(super) from: State,
     /// The new state.
     pub(super) to: State,
-    /// Reason for the change of the member that the others have followed.
+    /// Reason for the change of the member that caused it.
     pub(super) reason: Reason,
 }
 
@@ -26,7 +26,8 @@ pub(super) struct GroupStates {
     instances: BTreeMap<String, State>,
     /// The last states of the groups.
     last: BTreeMap<String, State>,
-    /// By group, why a member has changed since the group last did, other than because of the group.
+    /// Reason for the latest change of a member since the last change of its group, other than
+    /// [`Reason::Group`]; by group name.
     causes: BTreeMap<String, Reason>,
 }
 
@@ -36,8 +37,8 @@ impl GroupStates {
         self.groups.iter().find(|group| group.members.iter().any(|member| member == instance))
     }
 
-    /// Replaces all groups. Returns those whose names no longer exist, each with whether its members have
-    /// stopped or not yet started.
+    /// Replaces all groups. Returns those whose names no longer exist, each with whether it was in
+    /// Initialize: its members have stopped, or not started yet.
     pub(super) fn replace(&mut self, groups: &[Arc<Group>]) -> Vec<(Arc<Group>, bool)> {
         let former = std::mem::replace(&mut self.groups, groups.to_vec());
         let last = std::mem::take(&mut self.last);
@@ -58,8 +59,8 @@ impl GroupStates {
         self.instances.remove(instance);
     }
 
-    /// Records the new state of an instance. Returns the change of its group, if its state has changed.
-    /// While some members have already started or stopped, the group keeps its former state.
+    /// Records the new state of an instance. Returns the change of its group, if its state has
+    /// changed. While only some members have started or stopped, the group keeps its former state.
     pub(super) fn changed(&mut self, instance: &str, to: State, reason: Reason) -> Option<GroupChange> {
         self.instances.insert(instance.to_owned(), to);
         let group = Arc::clone(self.of(instance)?);
@@ -81,8 +82,9 @@ impl GroupStates {
     }
 }
 
-/// Returns the state of a group: that of all members, the first fault if any member has one, or
-/// Initialize while members differ because they start. `None` for a group without members.
+/// Returns the state of a group: the first fault of a member if there is one, the common state of
+/// all members, or Initialize while they differ, as during startup. `None` for a group without
+/// members.
 pub(super) fn group_state(mut members: impl Iterator<Item = State> + Clone) -> Option<State> {
     let fault = members.clone().find(|state| matches!(state, State::Fault(_)));
     let first = members.next()?;

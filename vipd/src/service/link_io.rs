@@ -36,7 +36,8 @@ pub(crate) struct LinkOpener {
     /// Open links, by interface index.
     open: BTreeMap<u32, Open>,
     foreign_xdp: ForeignXdp,
-    /// Exclude other agents from the interfaces. Dropped last, after the programs are detached.
+    /// Claims that exclude other agents from the interfaces. Dropped last, after the programs are
+    /// detached.
     claims: BTreeMap<u32, InterfaceClaim>,
 }
 
@@ -92,8 +93,8 @@ impl LinkOpener {
         })
     }
 
-    /// Claims the interface if it has routers. This is the first step, so that an agent that is refused
-    /// changes nothing on the interface.
+    /// Claims the interface if it has routers. This is the first step, so that an agent whose claim
+    /// fails changes nothing on the interface.
     fn ensure_claim(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
         if !spec.routers.is_empty() && !self.claims.contains_key(&spec.ifindex) {
             self.claims.insert(spec.ifindex, InterfaceClaim::acquire(spec.ifindex, &spec.name)?);

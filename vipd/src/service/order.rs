@@ -46,7 +46,7 @@ pub(super) struct Order {
     pub(super) by: Author,
 }
 
-/// Who has requested a change.
+/// The origin of a requested change.
 #[derive(Debug)]
 pub(super) enum Author {
     /// A client of the control socket, which waits for the outcome.

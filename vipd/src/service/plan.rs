@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn configuration_without_room_is_rejected_by_the_map_that_is_too_small() {
+    fn rejection_of_a_configuration_names_the_map_that_is_too_small() {
         let sizes = Sizes { routers: 64, peers: 64, closed: 64, senders: 4096, burst: 1 };
         assert_eq!(check_room(sizes, sizes), Ok(()));
         let error = check_room(sizes, Sizes { peers: 65, ..sizes }).expect_err("too many peers");

@@ -56,7 +56,7 @@ impl Reporter {
         Self { counters, engine, latest, orders, tracker, events, notifications }
     }
 
-    /// Adds what the instance tracks.
+    /// Adds the tracked objects of the instance.
     fn tracked(&self, status: InstanceStatus) -> InstanceStatus {
         let (track, track_weight) = self.tracker.report(&status.name);
         let fault_reason = status.fault_reason.map(|reason| {
@@ -216,7 +216,8 @@ fn state(state: State) -> model::State {
     }
 }
 
-/// Describes the fault of a sync group by the member that has one of its own.
+/// Describes the fault of a sync group by that of the first member whose fault does not come from
+/// the group.
 fn failed_member<'a>(mut members: impl Iterator<Item = &'a RouterSnapshot>) -> String {
     let failed = members.find_map(|member| match member.router.state {
         State::Fault(fault) if fault != Fault::Group => Some((member, fault)),

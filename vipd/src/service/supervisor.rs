@@ -66,7 +66,7 @@ pub(super) struct Supervisor<S> {
     pub(super) administrator: Administrator,
     /// Requests changes, on behalf of a signal.
     pub(super) orders: Orders,
-    /// Who may use the control socket.
+    /// Access to the control socket.
     pub(super) access: Access,
     pub(super) events: Recorder,
     pub(super) notifications: Notifications,
@@ -181,7 +181,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
                         result = Err(error);
                     }
                 }
-                // The answer shows that the engine works, and not only this thread.
+                // systemd is notified only after the engine has answered, so that the watchdog also
+                // detects a hung engine.
                 () = tick(&mut watchdog), if pong.is_none() => {
                     pong = Some(self.ping());
                 }
@@ -225,7 +226,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         let mut of_new = Vec::new();
         while let Ok(report) = from.reports.try_recv() {
             match report {
-                // Written when the commands of the instance are known.
+                // Written once the commands of the instance are known.
                 Report::Router { router, .. } if new.contains(&router) => of_new.push(report),
                 _ => self.write(report),
             }
@@ -273,7 +274,7 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         }
     }
 
-    /// Asks the engine for a sign that it works.
+    /// Sends a ping to the engine, which answers it unless it hangs.
     fn ping(&self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         self.engine.send(Command::Ping(sender));
@@ -400,7 +401,7 @@ mod tests {
     impl LinkWork for Slow {
         fn open(&mut self, _spec: &LinkSpec) -> anyhow::Result<LinkIo> {
             self.opening.send(()).expect("the test is waiting");
-            self.attached.recv().expect("the test allows it");
+            self.attached.recv().expect("the test releases it");
             anyhow::bail!("the driver refused")
         }
 

@@ -41,7 +41,7 @@ impl Systemd {
         self.send(&[NotifyState::Stopping]);
     }
 
-    /// Reports that the engine still works.
+    /// Resets the watchdog, because the engine has answered.
     pub(super) fn alive(&mut self) {
         self.send(&[NotifyState::Watchdog]);
     }

@@ -258,8 +258,9 @@ impl<W: LinkWork> State<W> {
         }
     }
 
-    /// Restores multicast memberships that the kernel has dropped, and reports XDP programs attached by
-    /// other applications. The kernel does not always send a notification of these.
+    /// Restores multicast memberships that the kernel has dropped, and reports XDP programs
+    /// attached by other applications. The kernel does not always send notifications of these
+    /// events.
     fn check(&mut self) {
         self.work.check(self.open.values());
         for spec in self.work.renew_groups(self.open.values()) {

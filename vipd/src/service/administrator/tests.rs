@@ -8,7 +8,7 @@ use crate::service::bus::bus;
 const CONFIG: &str =
     "[[instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvrid = 1\nvirtual_addresses = [\"10.0.0.1\"]\n";
 
-/// A configuration file on a file server that does not answer.
+/// The FIFO stands for a configuration file on a file server that does not respond.
 #[test]
 fn other_changes_do_not_wait_until_a_reload_has_read_the_file() {
     let directory = tempfile::tempdir().expect("a directory");

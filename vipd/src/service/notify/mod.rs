@@ -122,15 +122,16 @@ impl Notifications {
         }
     }
 
-    /// Delivers the notifications of a change of state: that of the instance, and that of its group if
-    /// the group has changed, which is returned. `priority` is the effective priority, if it is known.
+    /// Delivers the notification of a state change of an instance, and that of its group if the
+    /// state of the group changes as well. Returns the change of the group. `priority` is the
+    /// effective priority, if it is known.
     pub(super) fn change(
         &mut self,
         change: &Change,
         instance: &Instance,
         priority: Option<u8>,
     ) -> Option<GroupChange> {
-        // Another reason for the same state has no notification.
+        // Another fault while in Fault causes no notification.
         let is_same = matches!((change.from, change.to), (State::Fault(_), State::Fault(_)));
         if let Some(kind) = Kind::of(change.to, change.reason)
             && !(is_same && change.changes == 1)
@@ -155,8 +156,8 @@ impl Notifications {
         self.runner.push(subject, notice, changes);
     }
 
-    /// Waits until the commands of an instance have ended, and starts others. Waits forever if none run.
-    /// May be cancelled.
+    /// Waits until the commands of an instance have ended, and starts others. Waits forever if none
+    /// run. Safe to cancel.
     pub(super) async fn next(&mut self) {
         self.runner.next().await;
     }

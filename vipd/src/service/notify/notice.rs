@@ -19,8 +19,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Returns the state in the notification of a transition, or `None` if the transition has none: that
-    /// of an instance that begins its startup delay.
+    /// Returns the state in the notification of a transition, or `None` if the transition has no
+    /// notification, as at the beginning of the startup delay.
     pub(crate) fn of(state: State, reason: Reason) -> Option<Self> {
         match state {
             State::Master => Some(Self::Master),
@@ -52,7 +52,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What a notification reports.
+/// The content of a notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Notice {
     /// The new state.
@@ -85,7 +85,7 @@ impl Subject {
         }
     }
 
-    /// Returns the word for it in keepalived's FIFO and arguments.
+    /// Returns the word for this kind of subject in keepalived's FIFO and arguments.
     pub(super) fn upper_case(&self) -> &'static str {
         match self {
             Self::Instance(_) => "INSTANCE",

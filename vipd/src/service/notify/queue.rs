@@ -1,9 +1,10 @@
-//! Decides which notification command runs next. Does no I/O.
+//! Schedules notification commands. Does no I/O.
 //!
-//! The commands of one subject (an instance or a group) run one at a time, in the order of its changes:
-//! for each notification, first the command for the new state, then the one for any change. While they
-//! run, further changes of the subject replace each other, and only the latest gets a notification.
-//! Subjects take turns: one that changes all the time cannot keep the others waiting.
+//! The commands of one subject (an instance or a group) run one at a time, in the order of its
+//! changes: for each notification, first the command for the new state, then the one for any
+//! change. While they run, further changes of the subject replace each other, and only the latest
+//! gets a notification. Subjects are served in turn, so one that changes constantly does not delay
+//! the others.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -143,7 +144,8 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
         self.subjects.values().filter(|known| known.pending.is_some()).count()
     }
 
-    /// Returns how many changes of a subject had no notification, because a later one replaced them.
+    /// Returns the number of changes of a subject without a notification, because a later one
+    /// replaced them.
     pub(super) fn coalesced(&self, subject: &K) -> u64 {
         self.subjects.get(subject).map_or(0, |known| known.coalesced)
     }
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn states_without_a_command_take_no_place() {
+    fn states_without_a_command_do_not_count_towards_the_limit() {
         let mut queue = Queue::new(1);
         queue.configure(0, Only(Kind::Stop));
         queue.configure(1, Only(Kind::Master));
@@ -317,8 +319,9 @@ mod tests {
     }
 
     proptest! {
-        /// In any order of changes: one command of a subject at a time, never more than the limit, in order, and
-        /// in the end the latest change of each subject has its notification, or was no change of state.
+        /// In any sequence of changes, the commands of a subject run one at a time and in order,
+        /// the number of running jobs stays within the limit, and in the end the last notification
+        /// of each subject is for its latest state.
         #[test]
         fn latest_change_of_each_subject_has_its_notification_in_order(
             steps in proptest::collection::vec(step(), 0..200),

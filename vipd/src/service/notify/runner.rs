@@ -14,11 +14,14 @@ use crate::config::Instance;
 use crate::process::child::{Child, Outcome, Spec};
 use crate::service::log::limit::Limit;
 
-/// Number of subjects per CPU whose commands run at a time. Commands mostly wait.
+/// Number of subjects per CPU whose commands run at a time. More than 1, because commands spend
+/// most of their time waiting.
 const PER_CPU: usize = 4;
-/// Pause before a command is started again that could not be started for lack of resources.
+/// Pause before another attempt to start a command for which no process or descriptor was
+/// available.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long the agent waits for commands at its end, in addition to the timeout of each.
+/// How long the agent waits for commands when it stops. The timeout of each command applies as
+/// well.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Counts of one subject.
@@ -128,8 +131,8 @@ impl Runner {
         }
     }
 
-    /// Waits until the commands of a subject have ended, and starts others. Waits forever if none run.
-    /// May be cancelled.
+    /// Waits until the commands of a subject have ended, and starts others. Waits forever if none
+    /// run. Safe to cancel.
     pub(super) async fn next(&mut self) {
         match self.running.join_next().await {
             Some(Ok(finished)) => {
@@ -186,7 +189,7 @@ impl Runner {
                 instance,
                 group,
                 last_line,
-                "notification command `{command}` failed: {failure}; not logged again until this changes"
+                "notification command `{command}` failed: {failure}; repetitions are not logged"
             );
             self.failing.insert(key, failure);
         }

@@ -30,13 +30,14 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Watches a file until the task is aborted.
 ///
-/// The watches are on the file, which may be a symbolic link, and on its directory, because most programs
-/// replace a file by renaming another. They are renewed after each event, before the file is read, so that
-/// no change is missed. Another thread does both, because a file server may not answer.
+/// The watches are on the file, which may be a symbolic link, and on its directory, because most
+/// programs replace a file by renaming another. They are renewed after each event, before the file
+/// is read, so that no change is missed. Another thread does both, because a file server may not
+/// respond.
 pub(super) async fn watch(object: ObjectId, file: Arc<TrackedFile>, updates: Updates) {
     let mut last = None;
     loop {
-        // For lack of descriptors or watches.
+        // Fails if no descriptors or watches are available.
         let Err(_) = follow(object, &file, &mut last, &updates).await;
         sleep(RETRY).await;
     }
@@ -88,8 +89,8 @@ async fn follow(
     }
 }
 
-/// Watches a file and its directory, or the nearest directory that exists, and nothing else. Returns the
-/// watches, which are those from `before` if nothing was replaced.
+/// Watches a file and its directory, or the nearest ancestor that exists, and removes all other
+/// watches. Returns the watches, which equal `before` if neither was replaced.
 fn renew(inotify: &OwnedFd, path: &Path, before: &BTreeSet<i32>) -> BTreeSet<i32> {
     let changes = WatchFlags::CLOSE_WRITE | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
     let entries = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_noticed_however_the_file_is_written() {
+    fn changes_are_detected_however_the_file_is_written() {
         let directory = tempfile::tempdir().expect("a directory");
         let folder = directory.path().join("created/later");
         let path = folder.join("weight");

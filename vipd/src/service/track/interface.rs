@@ -98,7 +98,7 @@ mod tests {
     use crate::netlink::Link;
 
     #[test]
-    fn interface_is_up_only_if_it_runs_under_this_name() {
+    fn interface_is_up_only_if_a_running_link_has_its_name() {
         let mut links = Links::default();
         let state = |links: &Links| {
             let update = links.update(ObjectId(1), "eth2");

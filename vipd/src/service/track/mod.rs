@@ -8,8 +8,8 @@
 //!  route ──────┘
 //! ```
 //!
-//! Each object is checked once, however many instances track it. The tracker owns the effective priority:
-//! the configured one, or that of an administrator, plus the weights.
+//! Each object is checked once, however many instances track it. The tracker computes the effective
+//! priority: the configured one, or that of an administrator, plus the weights.
 
 mod file;
 mod interface;
@@ -42,7 +42,7 @@ use object::{ObjectId, Reading, Update, Updates};
 use source::Source;
 use weights::Effect;
 
-/// Capacity of the channel of updates. A source that finds it full waits.
+/// Capacity of the channel of updates. Sources wait while it is full.
 const UPDATES: usize = 256;
 /// Time between the first runs of two scripts, in nanoseconds.
 const STAGGER: u64 = 20_000_000;
@@ -103,7 +103,7 @@ struct Tracker {
     routes: Option<AbortHandle>,
     /// Delay before the first run of the next script, in nanoseconds.
     delay: u64,
-    /// Whether updates to the engine are held back, because objects have not been read for the first time.
+    /// Whether updates to the engine are held back until all objects have been read once.
     is_held: bool,
 }
 
@@ -157,8 +157,8 @@ impl SharedTracker {
         self.lock().change(router, settings, base);
     }
 
-    /// Begins to track the objects of an instance that a reload has added with what
-    /// [`preview`](Self::preview) returned, which may have changed since.
+    /// Begins to track the objects of an instance that a reload has added. It started with the
+    /// result of [`preview`](Self::preview), which may be outdated by now.
     pub(super) fn set_added(&self, router: RouterId, settings: &Instance) {
         self.lock().set(router, settings, settings.router.priority, Known::default(), false);
     }
@@ -200,9 +200,9 @@ impl SharedTracker {
 }
 
 impl Readings {
-    /// Waits until all objects have been read for the first time, but at most `limit`, and then sends the
-    /// result to the engine. Otherwise, each start would put instances into Fault for a moment. Returns the
-    /// changes so far.
+    /// Waits until all objects have been read for the first time, but at most `limit`, and then
+    /// sends the result to the engine. Without this, each start would put instances into Fault for
+    /// a moment. Returns the changes so far.
     pub(super) async fn settle(&mut self, tracker: &SharedTracker, limit: Duration) -> Vec<ObjectChange> {
         let deadline = tokio::time::Instant::now() + limit;
         let mut changes = Vec::new();
@@ -219,7 +219,7 @@ impl Readings {
     pub(super) async fn next(&mut self, tracker: &SharedTracker) -> Vec<ObjectChange> {
         match self.0.recv().await {
             Some(update) => tracker.apply(update),
-            // The tracker has a sender.
+            // Impossible, because the tracker has a sender.
             None => std::future::pending().await,
         }
     }
@@ -256,7 +256,8 @@ impl Tracker {
 
     fn change(&mut self, router: RouterId, settings: &Instance, base: u8) {
         let known = self.instances.get(&settings.name).map_or(Some(false), |known| known.engine.is_fault);
-        // The reload has replaced the priority, perhaps after a later one had been sent.
+        // The reload has replaced the priority in the engine, possibly after a newer one had been
+        // sent.
         self.set(router, settings, base, Known { is_fault: known, priority: None }, true);
     }
 
@@ -400,7 +401,7 @@ impl Tracker {
 
     fn apply(&mut self, update: Update) -> Vec<ObjectChange> {
         let Update { object: id, reading, detail } = update;
-        // A removed object.
+        // The object has been removed.
         let Some(object) = self.objects.get_mut(&id) else { return Vec::new() };
         object.detail.clone_from(&detail);
         if object.reading == Some(reading) {

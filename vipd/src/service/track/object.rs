@@ -1,6 +1,6 @@
 //! Updates that the sources of checks send to the tracker.
 
-/// A tracked object, by its position in the tracker's table. Never reused while the agent runs.
+/// Identifies a tracked object. Never reused while the agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct ObjectId(pub(super) u32);
 

@@ -39,7 +39,7 @@ fn find_in(proc: &Path, matches: &ProcessMatch) -> Search {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 search.unreadable += usize::from(has_name_of(proc, pid, matches));
             }
-            // Another program, a process that has ended, or a thread of the kernel.
+            // Another program, a process that has exited, or a kernel thread.
             Ok(false) | Err(_) => {}
         }
     }
@@ -51,7 +51,8 @@ pub(super) fn is_found(pid: Pid, matches: &ProcessMatch) -> bool {
     is_of(Path::new(PROC), pid, matches).unwrap_or(false)
 }
 
-/// Returns whether the command name of a process, which all may read, is that of the program.
+/// Returns whether the command name of a process, which every user may read, is that of the
+/// program.
 fn has_name_of(proc: &Path, pid: Pid, matches: &ProcessMatch) -> bool {
     let ProcessMatch::Executable(path) = matches else { return false };
     let name = path.file_name().map_or(&[][..], |name| name.as_encoded_bytes());

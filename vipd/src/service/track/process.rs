@@ -1,10 +1,11 @@
 //! Tracked processes.
 //!
-//! Their ends are reported by pidfds, and their starts by the kernel's connector ([`ProcessEvents`]), which
-//! also reports that one of them executes another program. `/proc` is authoritative: it is searched first, and
-//! when an event shows that the result may have changed. Without the connector (outside the initial network
-//! and PID namespaces), `/proc` is searched periodically while there are too few processes, and
-//! while it shows processes of another PID namespace, which have no pidfd here.
+//! Their exits are reported by pidfds, and their starts by the kernel's process events connector
+//! ([`ProcessEvents`]), which also reports when one of them executes another program. `/proc` is
+//! authoritative: it is searched at the start, and whenever an event shows that the result may have
+//! changed. Without the connector (outside the initial network and PID namespaces), `/proc` is
+//! searched periodically while there are too few processes, and while it shows processes of another
+//! PID namespace, which have no pidfd here.
 
 use std::collections::HashSet;
 use std::io;
@@ -25,15 +26,16 @@ use crate::process::register;
 
 /// Interval of the searches while there are too few processes, without the connector.
 const SEARCH: Duration = Duration::from_millis(500);
-/// The same with the connector, because the kernel loses events if it has no memory.
+/// The same with the connector, because the kernel drops events if it cannot allocate memory for
+/// them.
 const SEARCH_WITH_EVENTS: Duration = Duration::from_secs(10);
 /// Number of events that are handled before other tasks run.
 const BUDGET: usize = 64;
 /// Pause after events while there are too few processes, so that a host that starts many causes few wake-ups.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Watches the processes of a program until the task is aborted. `former` is the state under other settings,
-/// if there was one.
+/// Watches the processes of a program until the task is aborted. `former` is the state under the
+/// previous settings, if there was one.
 pub(super) async fn watch(
     object: ObjectId,
     process: Arc<Process>,
@@ -45,10 +47,11 @@ pub(super) async fn watch(
     let mut events = Events::open();
     let mut known = HashSet::new();
     let mut last = None;
-    // When there were first too few processes. The delay does not apply to the first reading.
+    // Time since which there have been too few processes. The delay does not apply to the first
+    // reading.
     let mut missing_since: Option<Instant> = None;
     loop {
-        // Before the search, so that no process is missed that starts during it.
+        // Before the search, so that a process that starts during it is not missed.
         events.select(&known, Events::starts);
         let started = Instant::now();
         let Search { found, unreadable } = find(&process).await;
@@ -60,7 +63,7 @@ pub(super) async fn watch(
         for pid in known.iter().copied() {
             match pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(Into::into).and_then(register) {
                 Ok(descriptor) => drop(ends.spawn(async move { drop(descriptor.readable().await) })),
-                // Has ended meanwhile, or is in another PID namespace.
+                // The process has exited, or is in another PID namespace.
                 Err(_) => unwatched += usize::from(is_found(pid, &process.matches)),
             }
         }
@@ -91,7 +94,8 @@ pub(super) async fn watch(
             }
             continue;
         }
-        // Otherwise, a process may have forked before its forks were selected.
+        // Otherwise, the search is repeated at once: a new process may have forked before its forks
+        // were selected.
         if is_complete || !events.are_available() {
             let end = missing_since.map_or_else(Instant::now, |since| since + delay);
             let interval = if events.are_available() { SEARCH_WITH_EVENTS } else { SEARCH };
@@ -102,7 +106,7 @@ pub(super) async fn watch(
                 () = sleep_until(end), if is_within_delay => {}
             }
         }
-        // So that processes that start and end all the time take at most half of a CPU.
+        // Limits the searches to half of a CPU if processes start and end constantly.
         sleep(PAUSE.max(duration)).await;
     }
 }
@@ -133,8 +137,8 @@ impl Events {
         {
             tracing::info!(
                 %error,
-                "no process events from the kernel, as outside the initial network namespace; searching /proc \
-                 every {} ms for missing processes",
+                "no process events from the kernel, which reports them only in the initial network and PID \
+                 namespaces; searching /proc every {} ms for missing processes",
                 SEARCH.as_millis()
             );
         }
@@ -161,8 +165,9 @@ impl Events {
         }
     }
 
-    /// Waits until a process has become one of the program, or one of the known ones may no longer be one, or events
-    /// were lost. Waits forever without the connector. Safe to cancel: a search follows in any case.
+    /// Waits until another process runs the program, a known process may no longer run it, or
+    /// events were lost. Waits forever without the connector. Safe to cancel: a search follows in
+    /// any case.
     async fn changed(&mut self, matches: &ProcessMatch, known: &HashSet<Pid>) {
         let Some(events) = &mut self.0 else { return std::future::pending().await };
         loop {
@@ -224,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn end_of_a_process_is_noticed_and_its_successor_is_found() {
+    fn exit_of_a_process_is_detected_and_its_successor_is_found() {
         let directory = tempfile::tempdir().expect("a directory");
         let program = directory.path().join("daemon");
         fs::copy("/usr/bin/sleep", &program).expect("copied");
@@ -248,7 +253,7 @@ mod tests {
         });
     }
 
-    /// The count of a shell that becomes another program, and of one that becomes the program.
+    /// A copy of the shell counts until it executes `sleep`.
     #[test]
     fn process_that_executes_another_program_no_longer_counts() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -267,7 +272,7 @@ mod tests {
             assert_eq!(next().await.0, Reading::Up);
             if has_events {
                 drop(child.stdin.take());
-                assert_eq!(next().await.0, Reading::Down, "it has become another program");
+                assert_eq!(next().await.0, Reading::Down, "it has executed another program");
             }
             task.abort();
             child.kill().expect("killed");
@@ -275,7 +280,7 @@ mod tests {
         });
     }
 
-    /// With the connector, a fork of a known process is found although it executes nothing.
+    /// The child of a known process counts, although it does not call `execve`.
     #[test]
     fn forked_process_counts() {
         let directory = tempfile::tempdir().expect("a directory");

@@ -99,7 +99,7 @@ async fn changed(monitor: &mut AsyncFd<RouteMonitor>, routes: &Routes) -> io::Re
 fn update(object: ObjectId, state: RouteState) -> Update {
     let (reading, detail) = match state {
         RouteState::Usable => (Reading::Up, None),
-        RouteState::Unusable => (Reading::Down, Some("has no nexthop with a carrier")),
+        RouteState::Unusable => (Reading::Down, Some("has no next hop with a carrier")),
         RouteState::Rejecting => (Reading::Down, Some("rejects packets")),
         RouteState::Missing => (Reading::Down, Some("is not in the main table")),
     };

@@ -21,7 +21,7 @@ struct Hysteresis {
 }
 
 impl Hysteresis {
-    /// `former` is the state under other settings, if there was one.
+    /// `former` is the state under the previous settings, if there was one.
     fn new(script: &Script, former: Option<Reading>) -> Self {
         let is_up = former.map_or(script.initially_up, |former| former == Reading::Up);
         Self { is_up, streak: 0, rise: script.rise, fall: script.fall }
@@ -47,7 +47,7 @@ impl Hysteresis {
 /// Runs a script until the task is aborted, which also kills the command. The first run starts after
 /// `delay`, so that many scripts do not start at once. A run starts only after the previous one has ended.
 ///
-/// `former` is the state under other settings, if there was one.
+/// `former` is the state under the previous settings, if there was one.
 pub(super) async fn watch(
     object: ObjectId,
     script: Arc<Script>,
@@ -75,7 +75,8 @@ pub(super) async fn watch(
         let mut running = match Child::spawn(&spec) {
             Ok(running) => running,
             Err(error) => {
-                // Lack of resources says nothing about what the script checks, but it must not count as up.
+                // A lack of resources does not show that the tracked service has failed, but the
+                // check must not count as up.
                 let last_line = format!("cannot start a process: {error}");
                 check.add(&Outcome { end: End::Unknown, last_line }).await;
                 continue;
@@ -85,7 +86,7 @@ pub(super) async fn watch(
             check.add(&outcome).await;
             continue;
         }
-        // Reported before the command is ended, which may take long.
+        // Reported before the command is killed, which may take long.
         let outcome = Outcome { end: End::TimedOut, last_line: running.last_line() };
         check.add(&outcome).await;
         starts.reset();
@@ -93,7 +94,7 @@ pub(super) async fn watch(
         loop {
             tokio::select! {
                 _ = &mut termination => break,
-                // Counts like a run that fails.
+                // Each interval counts as another failed run.
                 _ = starts.tick() => check.add(&outcome).await,
             }
         }

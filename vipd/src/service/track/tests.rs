@@ -10,7 +10,7 @@ use crate::engine::id::Id as _;
 const CONFIG: &str = "[[script]]\nname = \"web\"\ncommand = [\"/bin/true\"]\n\
                       [[file]]\nname = \"manual\"\npath = \"/no/such/file\"\n";
 
-/// What the engine knows about an instance that starts with priority 100.
+/// The values last sent to the engine for an instance that starts with priority 100.
 const NOTHING_TRACKED: Known = Known { is_fault: Some(false), priority: Some(100) };
 
 fn instance(track: &str) -> Instance {
@@ -52,7 +52,7 @@ fn update(tracker: &mut Tracker, name: &str, reading: Reading) -> Vec<ObjectChan
 }
 
 #[test]
-fn engine_is_told_only_what_has_changed() {
+fn only_changes_are_sent_to_the_engine() {
     let (mut tracker, commands) = tracker();
     let settings =
         instance("{ interface = \"eth2\" }, { script = \"web\", weight = -60 }, { file = \"manual\" }");
@@ -111,7 +111,7 @@ fn new_settings_keep_the_states_of_known_objects() {
     assert!(tracker.objects.is_empty(), "no object is tracked any more");
 }
 
-/// A master must not resign because a reload has added an object that has not been read yet.
+/// A master must not go into Fault because a reload has added an object that has not been read yet.
 #[test]
 fn object_added_to_a_running_instance_counts_as_up_until_it_is_read() {
     let (mut tracker, commands) = tracker();
@@ -168,7 +168,7 @@ fn check_with_new_settings_keeps_its_state_until_it_has_run() {
 
 /// A start must not put instances into Fault until their objects have been read.
 #[test]
-fn engine_is_told_nothing_until_all_objects_have_been_read() {
+fn nothing_is_sent_to_the_engine_until_all_objects_have_been_read() {
     let (engine, commands) = Handle::without_engine().expect("a handle");
     let (tracker, mut readings) = SharedTracker::new(engine);
     let settings = instance("{ script = \"web\", weight = -60 }, { interface = \"eth2\" }");
