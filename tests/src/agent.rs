@@ -188,7 +188,8 @@ impl Agent {
     /// reload.
     ///
     /// # Errors
-    /// Returns an error if the program does not support a setting, or if the file cannot be written.
+    /// Returns an error if the program does not support a setting, or if the file cannot be
+    /// written.
     pub fn set_instances(&mut self, instances: &[Instance]) -> Result<()> {
         self.instances = instances.to_vec();
         self.configure(self.kind.configuration(self.station, instances)?)
@@ -210,7 +211,8 @@ impl Agent {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Redirects the program's standard error from the next start. The lab then no longer collects it.
+    /// Redirects the program's standard error from the next start. The lab then no longer collects
+    /// it.
     pub fn redirect_stderr(&mut self, to: OwnedFd) {
         self.stderr = Some(to);
     }

@@ -75,8 +75,8 @@ pub struct Instance {
     pub password: Option<String>,
     /// Path of a command that runs on each change of state.
     pub notify: Option<String>,
-    /// Path of a command that is tracked with weight -5: it runs every second, for at most a second. All
-    /// instances with a check share one.
+    /// Path of a command that is tracked with weight -5: it runs every second, for at most a
+    /// second. All instances with a check share one.
     pub check: Option<String>,
 }
 

@@ -110,8 +110,8 @@ fn owned(fd: libc::c_int) -> OwnedFd {
 }
 
 fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
-    // SAFETY: the kernel accesses at most `size_of::<T>()` bytes of the attributes, and all pointers in
-    // them outlive the call.
+    // SAFETY: the kernel accesses at most `size_of::<T>()` bytes of the attributes, and all
+    // pointers in them outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     if result < 0 {
         return Err(io::Error::last_os_error());

@@ -247,8 +247,8 @@ fn macvlans(node: &Namespace, interface: &str) -> usize {
     list.as_array().expect("an array").iter().filter(|macvlan| macvlan["link"] == interface).count()
 }
 
-/// The first agent changes sysctls of the interface and restores them. A second agent must not take the
-/// changed values for the original ones.
+/// The first agent changes sysctls of the interface and restores them. A second agent must not take
+/// the changed values for the original ones.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn rejected_agent_creates_no_macvlan_and_keeps_the_original_sysctls() {

@@ -36,8 +36,8 @@ fn flood_changes_no_state_and_is_logged_once() -> TestResult {
     Ok(())
 }
 
-/// The forged adverts have the master's source address and a long interval. The backup must not adopt
-/// the interval, and the rate limit must not drop the master's own adverts.
+/// The forged adverts have the master's source address and a long interval. The backup must not
+/// adopt the interval, and the rate limit must not drop the master's own adverts.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn flood_with_forged_master_source_changes_no_state() -> TestResult {

@@ -69,9 +69,9 @@ fn is_request(frame: &Frame) -> bool {
     frame.from == LOWER && frame.bytes[0] == 0xff && is_for_higher
 }
 
-/// Disconnects the higher-priority node until the other node's neighbor entry for it has failed, and
-/// reconnects it just after an ARP request from that node, whose kernel sends the next one a second
-/// later. Adverts must arrive before the higher-priority node's master-down timer fires.
+/// Disconnects the higher-priority node until the other node's neighbor entry for it has failed,
+/// and reconnects it just after an ARP request from that node, whose kernel sends the next one a
+/// second later. Adverts must arrive before the higher-priority node's master-down timer fires.
 fn check_preempt_delay_after_link_recovery(lower: fn(&Lab, Station, Station, u8) -> Agent) {
     let lab = Lab::new(2).unwrap();
     let capture = lab.capture().unwrap();

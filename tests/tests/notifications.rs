@@ -176,8 +176,8 @@ fn reload_without_a_state_change_runs_no_command() {
     assert_eq!(new.lines(), ["INSTANCE VI_1 STOP 150 / VI_1 stop master shutdown"]);
 }
 
-/// A command that hangs is killed with its children, and one that does not exist is reported; neither
-/// delays adverts or later notifications.
+/// A command that hangs is killed with its children, and one that does not exist is reported;
+/// neither delays adverts or later notifications.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn hanging_and_missing_commands_delay_nothing() {

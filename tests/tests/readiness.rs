@@ -150,8 +150,9 @@ fn backup_behind_a_foreign_tc_program_recovers_without_takeover() {
     drop(programs);
 }
 
-/// Another application attaches its program in front of vipd's whenever vipd's is the first, and drops all
-/// adverts. The pauses between vipd's attachments grow, and the backup is in Fault in the meantime.
+/// Another application attaches its program in front of vipd's whenever vipd's is the first, and
+/// drops all adverts. The pauses between vipd's attachments grow, and the backup is in Fault in the
+/// meantime.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn rival_tc_program_is_displaced_with_growing_pauses() {

@@ -379,7 +379,8 @@ fn drained_instance_stays_drained_after_reload_and_restart() {
     assert!(error.contains("no instance is named \"VI_9\""), "{error}");
 }
 
-/// Runs a `vipd` command on node 1 as an unprivileged user in one group. Returns its standard error.
+/// Runs a `vipd` command on node 1 as an unprivileged user in one group. Returns its standard
+/// error.
 fn run_as(lab: &Lab, group: u32, arguments: &[&str]) -> Result<String, String> {
     let AgentKind::Vipd(built) = vipd().unwrap() else { panic!("not vipd") };
     // The user may lack access to the build directory.

@@ -302,8 +302,8 @@ fn route_replaced_by_another_tool_is_reported_as_missing() {
     assert!(left.contains("192.168.122.12") && left.lines().count() == 1, "{left}");
 }
 
-/// While another agent runs in the network namespace, only routes of the agent's own configuration are
-/// regarded as stale.
+/// While another agent runs in the network namespace, only routes of the agent's own configuration
+/// are regarded as stale.
 #[test]
 #[ignore = "needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON"]
 fn routes_of_a_second_agent_stay() {

@@ -21,7 +21,8 @@ const ONE: Station = Station::Node(1);
 const TWO: Station = Station::Node(2);
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Returns the configuration of one instance at 100 ms with these tracked objects, and further tables.
+/// Returns the configuration of one instance at 100 ms with these tracked objects, and further
+/// tables.
 fn configuration(priority: u8, track: &str, tables: &str) -> String {
     format!(
         "[[instance]]\nname = \"VI_1\"\ninterface = \"eth1\"\nvrid = 1\npriority = {priority}\n\
@@ -53,8 +54,8 @@ impl Scripts {
         self.0.path().join(name)
     }
 
-    /// Creates a script and returns a `[[script]]` that runs it every 200 ms. On a busy machine, a run may
-    /// take seconds.
+    /// Creates a script and returns a `[[script]]` that runs it every 200 ms. On a busy machine, a
+    /// run may take seconds.
     fn check(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
         fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");

@@ -3,8 +3,8 @@
 //! `BPF_PROG_TEST_RUN` runs a program many times on one frame and reports the mean time. An
 //! unrelated frame is also timed with a program that only returns `XDP_PASS`; the difference is the
 //! overhead that vipd adds to every packet the host receives. Each line of output is the key of a
-//! metric in `tests/bench/src/metric.rs`, a tab, and nanoseconds. `cargo xtask bench xdp` shows them
-//! as a table.
+//! metric in `tests/bench/src/metric.rs`, a tab, and nanoseconds. `cargo xtask bench xdp` shows
+//! them as a table.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -47,8 +47,8 @@ fn main() -> Result<()> {
     let wrong = Advert { checksum: Checksum::Bad, ..valid.clone() }.frame();
     print("xdp-bad-checksum", median(|| ours(&wrong))?);
 
-    // Every changed advert leaves a record in the ring, so half the ring is filled and then drained.
-    // The burst is unlimited here, but the bucket is charged as usual.
+    // Every changed advert leaves a record in the ring, so half the ring is filled and then
+    // drained. The burst is unlimited here, but the bucket is charged as usual.
     let batch = u32::try_from(MAX_PENDING / 2)?;
     let mut unlimited = load(u32::MAX)?;
     let frame = valid.frame();
@@ -119,7 +119,8 @@ impl Empty {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(i32::try_from(descriptor)?) }))
     }
 
-    /// Runs the program with `BPF_PROG_TEST_RUN` of bpf(2) and returns the mean time in nanoseconds.
+    /// Runs the program with `BPF_PROG_TEST_RUN` of bpf(2) and returns the mean time in
+    /// nanoseconds.
     fn test_run(&self, frame: &[u8], repeat: u32) -> Result<u64> {
         let mut test = Test {
             program: u32::try_from(self.0.as_raw_fd())?,

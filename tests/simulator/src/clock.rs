@@ -36,8 +36,8 @@ impl Clock {
     }
 }
 
-/// Returns an upper bound for the true duration of a timer of `nanos` nanoseconds, whatever the drift
-/// of its clock.
+/// Returns an upper bound for the true duration of a timer of `nanos` nanoseconds, whatever the
+/// drift of its clock.
 pub(crate) fn longest(nanos: u64) -> u64 {
     scale(nanos, MILLION + MAX_DRIFT + MAX_DRIFT / 50)
 }

@@ -77,7 +77,8 @@ impl Plan {
             groups: Vec::new(),
             roles: Vec::new(),
             // A priority difference of 1 is 39 µs of Skew_Time at the shortest interval. With
-            // longer delays, a backup's timer may fire before the advert of a faster backup arrives.
+            // longer delays, a backup's timer may fire before the advert of a faster backup
+            // arrives.
             delay: random.of(&[20_000, 200_000, 2 * MILLI]),
         };
         for group in 0..if crowd { 3 } else { random.between(30, 60) } {

@@ -1,5 +1,5 @@
-//! Simulates sync groups: two or three nodes on several segments, each of which can be cut between any
-//! two nodes in either direction.
+//! Simulates sync groups: two or three nodes on several segments, each of which can be cut between
+//! any two nodes in either direction.
 //!
 //! ```text
 //!   node 0 ──┬── segment 0 ──┬── node 1      a member on each segment, all in one sync group
@@ -10,8 +10,8 @@
 //! These invariants are checked:
 //!
 //! 1. After each input and its consequences, all members of a node are masters or none is.
-//! 2. Once the cuts no longer change, the number of transitions is bounded: there are none after the
-//!    settling time.
+//! 2. Once the cuts no longer change, the number of transitions is bounded: there are none after
+//!    the settling time.
 //! 3. Once all segments are connected and no node is drained, one node is master on all segments.
 
 use std::cmp::Reverse;

@@ -1,4 +1,5 @@
-//! Runs one combination through an election, a crash, a return, a clean shutdown and another return.
+//! Runs one combination through an election, a crash, a return, a clean shutdown and another
+//! return.
 
 use std::time::Duration;
 

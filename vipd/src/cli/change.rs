@@ -1,4 +1,5 @@
-//! The commands that change a running agent: `reload`, `drain`, `undrain`, `failover` and `priority`.
+//! The commands that change a running agent: `reload`, `drain`, `undrain`, `failover` and
+//! `priority`.
 
 use std::path::Path;
 

@@ -28,7 +28,8 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the interfaces of this machine and their usable addresses, without those that vipd added.
+/// Returns the interfaces of this machine and their usable addresses, without those that vipd
+/// added.
 fn machine() -> io::Result<Machine> {
     let mut names = BTreeMap::new();
     let mut machine = Machine::default();

@@ -90,8 +90,8 @@ fn report_without_blocking(error: &anyhow::Error) {
     }
 }
 
-/// Prints the error as one `vipd: …` line. For a configuration error, the problems come first, in the
-/// format that editors recognize.
+/// Prints the error as one `vipd: …` line. For a configuration error, the problems come first, in
+/// the format that editors recognize.
 fn report(error: &anyhow::Error, stderr: &mut impl io::Write) -> io::Result<()> {
     let Some(ConfigError::Problems(problems)) = error.downcast_ref() else {
         return writeln!(stderr, "vipd: {error:#}");

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use crate::control::counters::{Counter, Kind};
 use crate::control::model::{InstanceStats, StatsReport};
 
-/// Renders every counter: those of the agent as `vipd_global_…`, those of instances as `vipd_…` with
-/// labels.
+/// Renders every counter: those of the agent as `vipd_global_…`, those of instances as `vipd_…`
+/// with labels.
 ///
 /// The names differ because the agent's counters include those of the instances: a sum over a
 /// common name would count them twice.

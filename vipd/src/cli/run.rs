@@ -12,9 +12,10 @@ use crate::service;
 
 /// Runs the agent.
 ///
-/// First claims the interfaces and removes stale VIPs left by a killed agent, unless the configuration is
-/// invalid, signals cannot be blocked, or another agent with this runtime directory is running. All other
-/// failures are reported only after that, including a lock that a process of another user holds.
+/// First claims the interfaces and removes stale VIPs left by a killed agent, unless the
+/// configuration is invalid, signals cannot be blocked, or another agent with this runtime
+/// directory is running. All other failures are reported only after that, including a lock that a
+/// process of another user holds.
 pub(super) fn run(args: &ConfigArgs, runtime_dir: &Path) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     // Must precede the first thread and any step that a signal must not interrupt.

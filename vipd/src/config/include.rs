@@ -26,16 +26,18 @@ const MAX_TOTAL: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Sources {
     pub(super) text: String,
-    /// Number of the first line of each included file in `text`, counted from 1, and the file's name.
+    /// Number of the first line of each included file in `text`, counted from 1, and the file's
+    /// name.
     pub(super) included: Vec<(usize, String)>,
 }
 
 impl Sources {
-    /// Appends the files that the main file includes, sorted by name. `folder` is the directory of the main
-    /// file, `name` its name in messages.
+    /// Appends the files that the main file includes, sorted by name. `folder` is the directory of
+    /// the main file, `name` its name in messages.
     ///
     /// # Errors
-    /// Returns an error if a file cannot be read, or the problems that prevent files from being combined.
+    /// Returns an error if a file cannot be read, or the problems that prevent files from being
+    /// combined.
     pub(super) fn gather(main: String, folder: &Path, name: &str) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let mut files = files(&main, folder, &mut problems);
@@ -83,7 +85,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Returns the files that `include` names. Values of a wrong type are reported when the whole text is read.
+/// Returns the files that `include` names. Values of a wrong type are reported when the whole text
+/// is read.
 fn files(main: &str, folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     let (document, _) = DeTable::parse_recoverable(main);
     let include = document.get_ref().get(schema::INCLUDE.name);
@@ -109,8 +112,8 @@ fn files(main: &str, folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf>
     all
 }
 
-/// Returns the files that a pattern matches, in order. `*` in the last component stands for any characters.
-/// A pattern without `*` is returned as it is.
+/// Returns the files that a pattern matches, in order. `*` in the last component stands for any
+/// characters. A pattern without `*` is returned as it is.
 fn expand(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let name = pattern.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let folder = pattern.parent().unwrap_or(Path::new(""));

@@ -29,7 +29,8 @@ pub struct Interface {
 }
 
 impl Machine {
-    /// Warns about instances that will be in Fault on this machine, and about routes that cannot be added.
+    /// Warns about instances that will be in Fault on this machine, and about routes that cannot be
+    /// added.
     pub(super) fn check(&self, drafts: &[Draft], problems: &mut Collector<'_>) {
         for dev in drafts.iter().flat_map(|draft| &draft.routing.devs) {
             if !self.interfaces.is_empty() && !self.interfaces.contains_key(&dev.value) {

@@ -68,8 +68,8 @@ pub struct Config {
 /// Whether the engine requests real-time scheduling and locked memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Realtime {
-    /// Requests `SCHED_FIFO` and `mlockall`. If they are denied, the agent logs this and runs without
-    /// them.
+    /// Requests `SCHED_FIFO` and `mlockall`. If they are denied, the agent logs this and runs
+    /// without them.
     #[default]
     Auto,
     /// Requests neither.
@@ -162,8 +162,8 @@ impl Config {
         Ok(Self::parse_in(folder(path), &sources, &file_name, machine)?)
     }
 
-    /// Parses and checks a configuration. Problems are reported under `file_name`; relative paths in
-    /// the configuration are relative to that file's directory.
+    /// Parses and checks a configuration. Problems are reported under `file_name`; relative paths
+    /// in the configuration are relative to that file's directory.
     ///
     /// # Errors
     /// Returns every problem in the configuration, in file order.
@@ -257,8 +257,8 @@ fn checks(table: &Table<'_>, problems: &mut Collector<'_>) -> Checks {
 /// The instances and their groups.
 type Members = (Vec<Arc<Instance>>, Vec<Arc<Group>>);
 
-/// Reads every `[[instance]]`, `[[group]]` and `[[interface]]`, and checks them for conflicts. Members track
-/// what their group tracks.
+/// Reads every `[[instance]]`, `[[group]]` and `[[interface]]`, and checks them for conflicts.
+/// Members track what their group tracks.
 fn instances(
     table: &Table<'_>,
     folder: &Path,
@@ -302,8 +302,8 @@ fn instances(
     Some((instances.collect::<Option<_>>()?, groups))
 }
 
-/// Reads an array of tables and returns the number of elements. If the value is not an array, reports
-/// this and returns `None`.
+/// Reads an array of tables and returns the number of elements. If the value is not an array,
+/// reports this and returns `None`.
 fn tables(
     table: &Table<'_>,
     key: &schema::Key,

@@ -27,7 +27,8 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
-    /// Formats the problem with the name of its file, which is `main` unless it is in an included file.
+    /// Formats the problem with the name of its file, which is `main` unless it is in an included
+    /// file.
     pub fn in_file(&self, main: &str) -> String {
         format!("{}:{self}", self.file.as_deref().unwrap_or(main))
     }
@@ -97,8 +98,8 @@ impl std::error::Error for Problems {}
 
 /// Collects problems while a file is read.
 ///
-/// A syntax error is reported alone: other problems on its line, and keys missing because of it, are
-/// not reported.
+/// A syntax error is reported alone: other problems on its line, and keys missing because of it,
+/// are not reported.
 #[derive(Debug)]
 pub(super) struct Collector<'s> {
     source: &'s str,
@@ -107,7 +108,8 @@ pub(super) struct Collector<'s> {
     broken_lines: Vec<usize>,
     found: Vec<Problem>,
     warnings: Vec<Problem>,
-    /// Returns why an executable of this machine must not be run. Not set where the file is only parsed.
+    /// Returns why an executable of this machine must not be run. Not set where the file is only
+    /// parsed.
     defect: Option<fn(&Path) -> Option<String>>,
 }
 
@@ -123,12 +125,14 @@ impl<'s> Collector<'s> {
         }
     }
 
-    /// Makes [`check_executable`](Self::check_executable) report what `defect` returns for an executable.
+    /// Makes [`check_executable`](Self::check_executable) report what `defect` returns for an
+    /// executable.
     pub(super) fn check_executables(&mut self, defect: fn(&Path) -> Option<String>) {
         self.defect = Some(defect);
     }
 
-    /// Reports if the executable named by `key` at byte offset `at` must not be run on this machine.
+    /// Reports if the executable named by `key` at byte offset `at` must not be run on this
+    /// machine.
     pub(super) fn check_executable(&mut self, at: usize, key: &Key, program: &str) {
         if let Some(defect) = self.defect.and_then(|defect| defect(Path::new(program))) {
             self.add(at, format!("{key}: {program} {defect}"));

@@ -40,7 +40,8 @@ impl<'t> Table<'t> {
         self.entries.get(key)
     }
 
-    /// Reports every key that the schema does not have in `section`, and suggests the closest match.
+    /// Reports every key that the schema does not have in `section`, and suggests the closest
+    /// match.
     pub(super) fn reject_unknown(&self, section: Section, problems: &mut Collector<'_>) {
         let known = schema::names(section);
         for key in self.entries.keys() {

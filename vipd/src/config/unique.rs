@@ -1,5 +1,5 @@
-//! Conflicts between instances: duplicate names, VRIDs and addresses, and routes and rules that cannot
-//! exist together.
+//! Conflicts between instances: duplicate names, VRIDs and addresses, and routes and rules that
+//! cannot exist together.
 
 use std::collections::BTreeMap;
 
@@ -97,8 +97,8 @@ fn addresses(drafts: &[Draft], problems: &mut Collector<'_>) {
     }
 }
 
-/// Reports routes of an instance with the same destination, table and metric, of which the kernel accepts
-/// only one. Instances may share a route.
+/// Reports routes of an instance with the same destination, table and metric, of which the kernel
+/// accepts only one. Instances may share a route.
 fn routes(drafts: &[Draft], problems: &mut Collector<'_>) {
     let mut first: BTreeMap<_, (usize, &Located<Route>)> = BTreeMap::new();
     for (instance, draft) in drafts.iter().enumerate() {
@@ -132,8 +132,8 @@ fn routes(drafts: &[Draft], problems: &mut Collector<'_>) {
     }
 }
 
-/// Reports rules that occur twice in an instance, and rules that another one makes ineffective. Instances
-/// may share a rule.
+/// Reports rules that occur twice in an instance, and rules that another one makes ineffective.
+/// Instances may share a rule.
 fn rules(drafts: &[Draft], problems: &mut Collector<'_>) {
     let all = drafts
         .iter()

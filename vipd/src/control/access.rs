@@ -1,9 +1,9 @@
 //! Access control of the control socket.
 //!
 //! The kernel reports the user and the groups of a client ([`Credentials`]); they cannot be forged.
-//! Without `[control]`, the mode of the socket file admits its owner and its group, and only root and the
-//! agent's user may change the agent. With `[control]`, any process can connect, and the agent rejects
-//! clients outside the configured groups at once.
+//! Without `[control]`, the mode of the socket file admits its owner and its group, and only root
+//! and the agent's user may change the agent. With `[control]`, any process can connect, and the
+//! agent rejects clients outside the configured groups at once.
 
 use std::fmt;
 use std::io;

@@ -14,8 +14,8 @@ use super::runtime::socket_path;
 
 /// Timeout for connecting, for sending the request, and for each read of the reply.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
-/// Timeout for the reply to a change. A reload of thousands of instances takes seconds, and waits for earlier
-/// changes.
+/// Timeout for the reply to a change. A reload of thousands of instances takes seconds, and waits
+/// for earlier changes.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a request failed, with the remedy.
@@ -109,8 +109,8 @@ impl Client {
     /// Requests a change.
     ///
     /// # Errors
-    /// Same as for [`Client::status`], but with [`CHANGE_TIMEOUT`]. [`ClientError::Agent`] if the agent refuses
-    /// the change.
+    /// Same as for [`Client::status`], but with [`CHANGE_TIMEOUT`]. [`ClientError::Agent`] if the
+    /// agent refuses the change.
     pub fn change(&self, request: &Request) -> Result<ChangeReport, ClientError> {
         self.request(request, CHANGE_TIMEOUT).map_err(|error| match error {
             ClientError::Timeout(directory) => ClientError::ChangeTimeout(directory),
@@ -118,8 +118,8 @@ impl Client {
         })
     }
 
-    /// Requests events and passes each line of JSON to `on_event`: those that the agent keeps and, with
-    /// `follow`, later ones until the agent closes the connection.
+    /// Requests events and passes each line of JSON to `on_event`: those that the agent keeps and,
+    /// with `follow`, later ones until the agent closes the connection.
     ///
     /// # Errors
     /// Same as for [`Client::status`], and the errors of `on_event`.
@@ -194,8 +194,9 @@ impl Client {
     }
 }
 
-/// Sends a request. Succeeds if the agent has already closed the connection, because an agent that rejects
-/// a client sends the reason without waiting for the request, and the reason can still be read.
+/// Sends a request. Succeeds if the agent has already closed the connection, because an agent that
+/// rejects a client sends the reason without waiting for the request, and the reason can still be
+/// read.
 fn send(stream: &mut UnixStream, request: &[u8]) -> io::Result<()> {
     match stream.write_all(request) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -27,12 +27,12 @@ pub struct EventRecord {
     /// Reason for the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// `state-changed`: how late the timer that caused the change was handled, in nanoseconds; 0 if no
-    /// timer caused it. Absent if the measurement was lost.
+    /// `state-changed`: how late the timer that caused the change was handled, in nanoseconds; 0 if
+    /// no timer caused it. Absent if the measurement was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_ns: Option<u64>,
-    /// `state-changed`: number of earlier changes that have no event of their own, because the agent was
-    /// overloaded.
+    /// `state-changed`: number of earlier changes that have no event of their own, because the
+    /// agent was overloaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<u64>,
     /// `object-changed`: the tracked object, such as `script web`.

@@ -1,8 +1,8 @@
 //! The JSON reports of `status` and `stats`.
 //!
-//! Where RFC 8347 (`ietf-vrrp`) has a leaf for a value, the report uses its name and unit. Other names
-//! have the prefix `vipd:`, except those that identify an instance or are inside `vipd:peers`. Names
-//! must not change, because scripts depend on them.
+//! Where RFC 8347 (`ietf-vrrp`) has a leaf for a value, the report uses its name and unit. Other
+//! names have the prefix `vipd:`, except those that identify an instance or are inside
+//! `vipd:peers`. Names must not change, because scripts depend on them.
 
 use std::net::IpAddr;
 

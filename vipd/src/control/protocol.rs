@@ -34,8 +34,8 @@ pub enum Request {
         /// Names of instances, at least one. All must be masters.
         instances: Vec<String>,
     },
-    /// `{"command":"priority","instance":"VI_1","priority":150}`: replace the configured priority, or
-    /// restore it if the priority is `null`.
+    /// `{"command":"priority","instance":"VI_1","priority":150}`: replace the configured priority,
+    /// or restore it if the priority is `null`.
     Priority {
         /// Name of the instance.
         instance: String,
@@ -45,8 +45,8 @@ pub enum Request {
         priority: Option<u8>,
     },
     /// `{"command":"events","follow":true}`. The reply is an
-    /// [`EventRecord`](super::event::EventRecord) per line: the events that are kept and, with `follow`,
-    /// all later ones. Then the agent closes the connection.
+    /// [`EventRecord`](super::event::EventRecord) per line: the events that are kept and, with
+    /// `follow`, all later ones. Then the agent closes the connection.
     Events {
         /// Whether to send later events.
         #[serde(default)]

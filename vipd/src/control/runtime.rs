@@ -133,8 +133,8 @@ impl RuntimeDir {
         &self.directory
     }
 
-    /// Binds the control socket: non-blocking, accessible to its owner and group, or to all users if the
-    /// agent checks their groups.
+    /// Binds the control socket: non-blocking, accessible to its owner and group, or to all users
+    /// if the agent checks their groups.
     ///
     /// # Errors
     /// Returns an error if a system call fails, for example because the path does not fit in a
@@ -150,8 +150,8 @@ impl RuntimeDir {
         bind().map_err(|cause| RuntimeError::System { action: "listen on", path: path.clone(), cause })
     }
 
-    /// Replaces the access rules, and adapts the mode of the control socket to them. If the rules have not
-    /// changed, the mode stays as it is, because an administrator may have changed it.
+    /// Replaces the access rules, and adapts the mode of the control socket to them. If the rules
+    /// have not changed, the mode stays as it is, because an administrator may have changed it.
     ///
     /// # Errors
     /// Returns an error if a system call fails. Rules without groups are then not applied.

@@ -1,9 +1,9 @@
 //! Server of the control socket.
 //!
 //! The number of clients is limited, and so are the memory and time that each may use: a stuck or
-//! hostile client occupies only its own slot and does not delay others. Requests that arrive while a
-//! report is being built share the next one, because each report for thousands of routers also costs
-//! the engine thread time.
+//! hostile client occupies only its own slot and does not delay others. Requests that arrive while
+//! a report is being built share the next one, because each report for thousands of routers also
+//! costs the engine thread time.
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -126,8 +126,8 @@ fn limit(right: Right) -> usize {
     if right < Right::Change { MAX_CLIENTS - RESERVED } else { MAX_CLIENTS }
 }
 
-/// Sends an error to a client that is not served. Does not block: the buffer of a new socket has room
-/// for one line.
+/// Sends an error to a client that is not served. Does not block: the buffer of a new socket has
+/// room for one line.
 fn reject_client(stream: UnixStream, error: String) {
     if let Ok(mut stream) = stream.into_std() {
         let _ = stream.write(&error_line(error));

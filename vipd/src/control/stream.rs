@@ -21,8 +21,8 @@ pub struct Subscription {
     pub live: broadcast::Receiver<Arc<str>>,
 }
 
-/// Sends the events that are kept and, with `follow`, later ones until the client disconnects, sends
-/// anything, or is too slow.
+/// Sends the events that are kept and, with `follow`, later ones until the client disconnects,
+/// sends anything, or is too slow.
 pub(super) async fn stream_events(
     events: Option<Subscription>,
     follow: bool,

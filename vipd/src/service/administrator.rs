@@ -356,7 +356,8 @@ impl Administrator {
         Ok(Done { changes, warnings: stored.err().iter().map(not_stored).collect() })
     }
 
-    /// Forgets drained instances that are not configured. Returns a warning if this cannot be stored.
+    /// Forgets drained instances that are not configured. Returns a warning if this cannot be
+    /// stored.
     fn forget_drained(&mut self) -> Option<String> {
         let names: BTreeSet<&str> = self.running.keys().map(String::as_str).collect();
         self.drained.retain(|name| names.contains(name)).err().as_ref().map(not_stored)

@@ -1,9 +1,9 @@
 //! Carries the latest state change of each virtual router from the engine to the service.
 //!
 //! Each router has a slot that holds its latest state change and the number of changes so far. A
-//! slot is a seqlock. Its only writer, the engine, never waits, allocates or fails; a reader retries
-//! if it overlaps with a write. The first change after [`Transitions::take`] wakes the reader;
-//! further changes cost only a few stores.
+//! slot is a seqlock. Its only writer, the engine, never waits, allocates or fails; a reader
+//! retries if it overlaps with a write. The first change after [`Transitions::take`] wakes the
+//! reader; further changes cost only a few stores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};

@@ -24,7 +24,8 @@ pub(crate) struct Change {
     pub(crate) reason: Reason,
     /// Time of the change, if it is known.
     pub(crate) at: Option<Timestamp>,
-    /// How late the timer was handled that caused the change, if it is known; 0 if no timer caused it.
+    /// How late the timer was handled that caused the change, if it is known; 0 if no timer caused
+    /// it.
     pub(crate) late: Option<Nanos>,
     /// Number of changes since the last call, including this one; above 1 if reports were dropped.
     pub(crate) changes: u64,
@@ -113,7 +114,8 @@ mod tests {
         let first = changes.reported(router, &event(State::Initialize, backup), Some(transition(backup, 1)));
         assert_eq!(first.and_then(|change| change.at), Some(Timestamp::from_nanos(1)));
         assert_eq!(changes.published(&[(router, transition(backup, 1))]), []);
-        // The bus is already ahead of this report, and the reports of two further changes were dropped.
+        // The bus is already ahead of this report, and the reports of two further changes were
+        // dropped.
         let second = changes.reported(router, &event(backup, master), Some(transition(master, 4)));
         assert_eq!(second.map(|change| (change.at, change.late)), Some((None, Some(5))));
         let missed = changes.published(&[(router, transition(master, 4))]);

@@ -32,7 +32,8 @@ impl Differences {
 
     /// Adds the differences in the identity and transport of the virtual router.
     fn identity(&mut self, from: &Instance, to: &Instance) {
-        // All fields are listed, so that a new one cannot be forgotten. The names are known to be equal.
+        // All fields are listed, so that a new one cannot be forgotten. The names are known to be
+        // equal.
         let Instance {
             name: _,
             interface,
@@ -118,7 +119,8 @@ impl Differences {
         let (former, new) = (&from.router.virtual_addresses, &to.router.virtual_addresses);
         let is_known =
             |vip: &&VirtualAddress| find(&before, **vip).is_some() && find(&after, **vip).is_some();
-        // Present before and after, but newly advertised, no longer advertised, or in a different order.
+        // Present before and after, but newly advertised, no longer advertised, or in a different
+        // order.
         if !former.iter().filter(is_known).eq(new.iter().filter(is_known)) {
             self.in_place.push("advertised addresses changed".to_owned());
         }
@@ -137,8 +139,8 @@ impl Differences {
     }
 }
 
-/// Returns a line for each difference between two lists of sync groups. Groups with the same name are
-/// the same group.
+/// Returns a line for each difference between two lists of sync groups. Groups with the same name
+/// are the same group.
 pub(super) fn groups(from: &[Arc<Group>], to: &[Arc<Group>]) -> Vec<Line> {
     let find = |groups: &[Arc<Group>], name: &str| groups.iter().find(|one| one.name == name).cloned();
     let removed = from.iter().filter(|one| find(to, &one.name).is_none());

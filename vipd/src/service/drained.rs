@@ -1,5 +1,5 @@
-//! The drained instances, stored in the runtime directory so that a restart does not put them back into
-//! service.
+//! The drained instances, stored in the runtime directory so that a restart does not put them back
+//! into service.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,8 +16,8 @@ pub(super) struct Drained {
 }
 
 impl Drained {
-    /// Reads the names that a previous run has stored. If the file cannot be read or parsed, logs this,
-    /// and no instance is drained.
+    /// Reads the names that a previous run has stored. If the file cannot be read or parsed, logs
+    /// this, and no instance is drained.
     pub(super) fn load(directory: &Path) -> Self {
         let path = directory.join(FILE);
         let names = match fs::read(&path) {

@@ -21,8 +21,8 @@ use crate::vrrp::{Discard, Event};
 
 /// Number of events that are kept.
 const HISTORY: usize = 1024;
-/// Number of events that a client may be behind: enough for all routers to change state several times
-/// while the client is not scheduled.
+/// Number of events that a client may be behind: enough for all routers to change state several
+/// times while the client is not scheduled.
 const BACKLOG: usize = 16_384;
 
 /// The events, shared by the control thread and its clients.
@@ -126,8 +126,9 @@ impl Recorder {
         }
     }
 
-    /// Records and returns the latest change of each router that has not been recorded, because its report
-    /// was dropped or arrived before the router was known. All earlier reports must have been recorded.
+    /// Records and returns the latest change of each router that has not been recorded, because its
+    /// report was dropped or arrived before the router was known. All earlier reports must have
+    /// been recorded.
     pub(super) fn published<'a>(
         &mut self,
         published: &[(RouterId, Transition)],
@@ -242,7 +243,8 @@ mod tests {
         assert_eq!(wall_clock(at, now, wall), SystemTime::UNIX_EPOCH + Duration::from_secs(98));
     }
 
-    /// The engine may report the fault of a router before the service has recorded that it was added.
+    /// The engine may report the fault of a router before the service has recorded that it was
+    /// added.
     #[test]
     fn change_of_a_router_that_is_not_known_yet_is_recorded_later() {
         let (_publisher, transitions) = crate::service::bus::bus(1);

@@ -55,8 +55,8 @@ impl fmt::Display for Line {
     }
 }
 
-/// Combines consecutive lines about the same instance or group into one text for the log, which has the
-/// name in a field.
+/// Combines consecutive lines about the same instance or group into one text for the log, which has
+/// the name in a field.
 pub(super) fn by_subject(lines: &[Line]) -> impl Iterator<Item = (&Subject, String)> {
     let is_same = |a: &Line, b: &Line| a.subject == b.subject && a.subject != Subject::Agent;
     lines.chunk_by(is_same).filter_map(|lines| {

@@ -219,9 +219,10 @@ pub fn run(
     ended.map(drop).and(served).and(withdrawn)
 }
 
-/// Claims the VRRP interfaces that exist, and removes stale VIPs, routes and rules of a killed agent. Skips the VIPs of
-/// routers whose interface cannot be claimed, because another agent serves it; this is reported when the
-/// interface is opened. Failures to remove VIPs are logged and do not prevent the agent from starting.
+/// Claims the VRRP interfaces that exist, and removes stale VIPs, routes and rules of a killed
+/// agent. Skips the VIPs of routers whose interface cannot be claimed, because another agent serves
+/// it; this is reported when the interface is opened. Failures to remove VIPs are logged and do not
+/// prevent the agent from starting.
 pub fn claim_interfaces(config: &Config) -> Claims {
     let mut claims = Claims::new();
     let mut refused = BTreeSet::new();

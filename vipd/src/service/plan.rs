@@ -12,7 +12,8 @@ use crate::xdp::Sizes;
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) removed: Vec<Arc<Instance>>,
-    /// Instances whose settings change while they run. Those that lose addresses, routes or rules come first.
+    /// Instances whose settings change while they run. Those that lose addresses, routes or rules
+    /// come first.
     pub(crate) changed: Vec<Arc<Instance>>,
     pub(crate) added: Vec<Arc<Instance>>,
     pub(crate) lines: Vec<Line>,

@@ -31,11 +31,11 @@ use crate::xdp::Row;
 
 /// Interval at which the counters of discarded adverts are read for the log.
 const DISCARD_CHECK: Duration = Duration::from_secs(5);
-/// Maximum time that the engine's start waits for the first readings of tracked objects. They usually take
-/// milliseconds.
+/// Maximum time that the engine's start waits for the first readings of tracked objects. They
+/// usually take milliseconds.
 const FIRST_READINGS: Duration = Duration::from_secs(1);
-/// Maximum number of reports to keep until their routers are known. If there are more, the bus still has
-/// the latest state of each.
+/// Maximum number of reports to keep until their routers are known. If there are more, the bus
+/// still has the latest state of each.
 const MAX_EARLY: usize = 16_384;
 /// Maximum time to wait for the worker at shutdown; it may be waiting for a slow driver.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -86,8 +86,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
     /// removed their addresses.
     ///
     /// # Errors
-    /// Returns an error if the control socket cannot be opened, a thread cannot be started, the only
-    /// interface cannot be opened, signals cannot be received, or the worker panics.
+    /// Returns an error if the control socket cannot be opened, a thread cannot be started, the
+    /// only interface cannot be opened, signals cannot be received, or the worker panics.
     pub(super) fn run(
         mut self,
         signals: Signals,
@@ -219,8 +219,8 @@ impl<S: Source + DiscardCounters> Supervisor<S> {
         result
     }
 
-    /// Logs the last events of removed routers, which are in the channel by now, and from now on those
-    /// of added routers.
+    /// Logs the last events of removed routers, which are in the channel by now, and from now on
+    /// those of added routers.
     fn reloaded(&mut self, reloaded: &Reloaded, runtime_dir: &RuntimeDir, from: &mut FromEngine) {
         let new: BTreeSet<_> = reloaded.added.iter().map(|added| added.router).collect();
         let mut of_new = Vec::new();

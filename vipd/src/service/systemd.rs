@@ -16,8 +16,8 @@ impl Systemd {
         Self { failed: false }
     }
 
-    /// Returns how often to call [`alive`](Self::alive): twice per watchdog interval (`WatchdogSec=`).
-    /// `None` if the watchdog is off.
+    /// Returns how often to call [`alive`](Self::alive): twice per watchdog interval
+    /// (`WatchdogSec=`). `None` if the watchdog is off.
     pub(super) fn watchdog_period() -> Option<Duration> {
         sd_notify::watchdog_enabled().map(|interval| interval / 2)
     }

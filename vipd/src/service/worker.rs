@@ -126,8 +126,8 @@ struct State<W> {
     /// Open links.
     open: BTreeMap<LinkId, LinkSpec>,
     failed: BTreeMap<LinkId, Failure>,
-    /// Rows of removed routers. Cleared together when no other job waits, because clearing takes tens of
-    /// milliseconds.
+    /// Rows of removed routers. Cleared together when no other job waits, because clearing takes
+    /// tens of milliseconds.
     unused: Vec<Row>,
     stopping: Arc<AtomicBool>,
     /// Dropped last, after the links are released.
@@ -269,8 +269,8 @@ impl<W: LinkWork> State<W> {
     }
 }
 
-/// Takes the next job: the first [`Request::Reattach`] with no earlier job for the same link, or the
-/// oldest job if there is none.
+/// Takes the next job: the first [`Request::Reattach`] with no earlier job for the same link, or
+/// the oldest job if there is none.
 fn take_next(queue: &mut VecDeque<Request>) -> Option<Request> {
     let is_first = |position: usize, request: &Request| {
         let Request::Reattach(spec) = request else { return false };

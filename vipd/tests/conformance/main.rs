@@ -1,7 +1,8 @@
-//! Runs the conformance suite on vipd's core in virtual time: frames in, frames out, with times exact
-//! to the microsecond.
+//! Runs the conformance suite on vipd's core in virtual time: frames in, frames out, with times
+//! exact to the microsecond.
 //!
-//! The scenarios are in `tests/conformance`. `cargo xtask conformance` runs them with real programs.
+//! The scenarios are in `tests/conformance`. `cargo xtask conformance` runs them with real
+//! programs.
 
 mod node;
 mod receive;
@@ -15,7 +16,8 @@ use vipd::vrrp::Policy;
 use vipd_tests::conformance::lab::At;
 use vipd_tests::conformance::{Note, Program, document, items};
 
-/// vipd's behavior, except for a deviation that shortens one interval by less than a lab can measure.
+/// vipd's behavior, except for a deviation that shortens one interval by less than a lab can
+/// measure.
 const POLICY: Policy = Policy { group_adverts: false, ..Policy::VIPD };
 
 #[test]
@@ -67,7 +69,8 @@ fn every_item_has_a_scenario_a_test_or_a_reason() {
     }
 }
 
-/// Returns whether the source contains this function with the attribute `#[test]`, outside comments.
+/// Returns whether the source contains this function with the attribute `#[test]`, outside
+/// comments.
 fn has_test(source: &str, function: &str) -> bool {
     let lines: Vec<_> = source.lines().map(str::trim).collect();
     let starts = format!("fn {function}(");

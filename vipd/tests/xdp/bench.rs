@@ -32,8 +32,8 @@ pub(crate) const PEER: [u8; 4] = [10, 0, 0, 1];
 pub(crate) const PASSWORD: [u8; 8] = *b"geheim\0\0";
 /// Row that counts packets to closed addresses.
 pub(crate) const CLOSED_ROW: u32 = 7;
-/// Minimum length of an Ethernet frame in bytes, without its checksum. `BPF_PROG_TEST_RUN` rejects shorter
-/// frames for TC programs.
+/// Minimum length of an Ethernet frame in bytes, without its checksum. `BPF_PROG_TEST_RUN` rejects
+/// shorter frames for TC programs.
 const MIN_FRAME: usize = 60;
 /// Maximum length in bytes of a frame for TC programs: `BPF_PROG_TEST_RUN` copies it to one page.
 const TC_MAX: usize = 3500;
@@ -174,8 +174,8 @@ impl Bench {
         }
     }
 
-    /// Returns a frame as a NIC would deliver it: TC programs get it padded to the minimum length. The
-    /// padding is not zeros, which could complete a truncated frame.
+    /// Returns a frame as a NIC would deliver it: TC programs get it padded to the minimum length.
+    /// The padding is not zeros, which could complete a truncated frame.
     fn padded<'a>(&self, frame: &'a [u8]) -> Cow<'a, [u8]> {
         let is_short = matches!(self.entry, Entry::Tc | Entry::TcBare) && frame.len() < MIN_FRAME;
         if !is_short {
@@ -186,7 +186,8 @@ impl Bench {
         padded.into()
     }
 
-    /// Returns the program under test, or its XDP counterpart if the frame is too long for TC programs.
+    /// Returns the program under test, or its XDP counterpart if the frame is too long for TC
+    /// programs.
     fn runnable(&self, frame: &[u8]) -> Entry {
         match self.entry {
             Entry::Tc if frame.len() > TC_MAX => Entry::XdpFrags,

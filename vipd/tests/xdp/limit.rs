@@ -11,8 +11,8 @@ use crate::reference::Verdict;
 
 const BURST: u64 = AT_ONCE as u64;
 
-/// Sends `count` adverts from one sender back to back. Returns the number of records, and the time taken
-/// in nanoseconds.
+/// Sends `count` adverts from one sender back to back. Returns the number of records, and the time
+/// taken in nanoseconds.
 fn flood(bench: &mut Bench, frame: &Advert, count: u64) -> (u64, u64) {
     let (bytes, begin) = (frame.frame(), now());
     for _ in 0..count {

@@ -12,8 +12,8 @@ use crate::frame;
 
 const VERSIONS: [u8; 2] = [2, 3];
 
-/// Description, frame, action, and the counters that increase: in row 0 with [`Action::Pass`], in the
-/// virtual router's row with [`Action::Drop`].
+/// Description, frame, action, and the counters that increase: in row 0 with [`Action::Pass`], in
+/// the virtual router's row with [`Action::Drop`].
 struct Line(&'static str, Advert, Action, Vec<Counter>);
 
 fn header(version: u8, at: usize, value: u8) -> Advert {

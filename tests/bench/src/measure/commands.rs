@@ -24,8 +24,8 @@ const BACKUP: Station = Station::Node(2);
 /// Maximum time until all commands have run.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// Fails over `number` virtual routers that each have a notification command, and measures when the last
-/// command has run.
+/// Fails over `number` virtual routers that each have a notification command, and measures when the
+/// last command has run.
 ///
 /// # Errors
 /// Returns an error if the lab fails.
@@ -65,7 +65,8 @@ pub(crate) fn notifications(subject: &Subject, number: u8, interval: Duration) -
     ])
 }
 
-/// Measures the adverts of masters while a check that they track hangs, and is killed once a second.
+/// Measures the adverts of masters while a check that they track hangs, and is killed once a
+/// second.
 ///
 /// # Errors
 /// Returns an error if the lab fails.

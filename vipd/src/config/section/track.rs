@@ -15,8 +15,8 @@ use crate::vrrp::config::PRIORITY_OWNER;
 /// Largest absolute value of a weight.
 const MAX_WEIGHT: i128 = 253;
 
-/// Reads `track`. Each element has the position of its weight, if it has one. `priority` is the configured
-/// priority of an instance; `None` for a group.
+/// Reads `track`. Each element has the position of its weight, if it has one. `priority` is the
+/// configured priority of an instance; `None` for a group.
 pub(super) fn read(
     table: &Table<'_>,
     checks: &Checks,
@@ -40,7 +40,8 @@ pub(super) fn read(
     all
 }
 
-/// Warns about weights that would only move a priority beyond the limit that it has reached already.
+/// Warns about weights that would only move a priority beyond the limit that it has reached
+/// already.
 fn warn_at_limit(all: &[Located<Track>], limit: u8, problems: &mut Collector<'_>) {
     let is_outwards = |weight: i16| if limit == 1 { weight < 0 } else { weight > 0 };
     // A file's number may have either sign.

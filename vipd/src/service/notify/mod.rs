@@ -46,8 +46,8 @@ impl Notifications {
         self.runner.counts()
     }
 
-    /// Writes a line to this FIFO for each change from now on, or to none. A FIFO that cannot be opened is
-    /// logged and does not prevent the agent from running.
+    /// Writes a line to this FIFO for each change from now on, or to none. A FIFO that cannot be
+    /// opened is logged and does not prevent the agent from running.
     pub(super) fn set_fifo(&mut self, path: Option<&Path>) {
         if self.fifo.as_ref().is_some_and(|fifo| Some(fifo.path()) == path) {
             return;
@@ -94,9 +94,9 @@ impl Notifications {
     }
 
     /// Applies a reload. Reports of the removed instances must have been passed to
-    /// [`change`](Self::change) before. An instance with the name of a removed one is its successor:
-    /// notifications of both are delivered in order. `added` includes the instances whose settings have
-    /// changed.
+    /// [`change`](Self::change) before. An instance with the name of a removed one is its
+    /// successor: notifications of both are delivered in order. `added` includes the instances
+    /// whose settings have changed.
     pub(super) fn reload(
         &mut self,
         removed: &[Arc<Instance>],

@@ -131,10 +131,11 @@ impl Commands for Arc<Target> {
     }
 }
 
-/// Returns the commands of a job with their names in the configuration, in the order in which they run.
+/// Returns the commands of a job with their names in the configuration, in the order in which they
+/// run.
 ///
-/// The command `any` receives further arguments: `INSTANCE` or `GROUP`, the name, the state in capitals
-/// and the priority, as keepalived's `notify` scripts do.
+/// The command `any` receives further arguments: `INSTANCE` or `GROUP`, the name, the state in
+/// capitals and the priority, as keepalived's `notify` scripts do.
 pub(super) fn commands(job: &Job<Subject, Arc<Target>>) -> Vec<(&'static str, Spec)> {
     let Job { subject, notice, previous, commands: target } = job;
     let key = match notice.kind {

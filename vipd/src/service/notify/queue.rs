@@ -85,13 +85,13 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
         }
     }
 
-    /// Adds a change. `changes` is the number of changes since the last call for this subject, including
-    /// this one. Ignored if the subject is unknown.
+    /// Adds a change. `changes` is the number of changes since the last call for this subject,
+    /// including this one. Ignored if the subject is unknown.
     pub(super) fn push(&mut self, subject: &K, notice: Notice, changes: u64) {
         let Some(known) = self.subjects.get_mut(subject) else { return };
         let missed = changes.saturating_sub(1);
-        // For example, another fault while in Fault. A single change cannot lead from a state to itself in
-        // any other way.
+        // For example, another fault while in Fault. A single change cannot lead from a state to
+        // itself in any other way.
         if missed == 0 && known.latest() == Some(notice.kind) {
             return;
         }
@@ -102,8 +102,8 @@ impl<K: Ord + Clone, C: Commands + Clone> Queue<K, C> {
         }
     }
 
-    /// Returns the next notification whose commands may run now. [`finish`](Self::finish) must be called
-    /// when they have ended.
+    /// Returns the next notification whose commands may run now. [`finish`](Self::finish) must be
+    /// called when they have ended.
     pub(super) fn start(&mut self) -> Option<Job<K, C>> {
         while self.running < self.limit {
             let subject = self.ready.pop_front()?;
@@ -329,7 +329,8 @@ mod tests {
         ) {
             let mut queue = queue(5, limit);
             let mut running: Vec<Job<u32, All>> = Vec::new();
-            // Number of each change, in the reason; latest change and latest notification by subject.
+            // Number of each change, in the reason; latest change and latest notification by
+            // subject.
             let mut number = 0_u64;
             let mut latest: BTreeMap<u32, Kind> = BTreeMap::new();
             let mut notified: BTreeMap<u32, (Kind, u64)> = BTreeMap::new();

@@ -113,9 +113,9 @@ impl Runner {
         self.queue.remove(subject);
     }
 
-    /// Delivers the notification of a change, now or when the earlier commands of the subject have ended.
-    /// `changes` is the number of changes since the last call for the subject. Must be called in a tokio
-    /// runtime.
+    /// Delivers the notification of a change, now or when the earlier commands of the subject have
+    /// ended. `changes` is the number of changes since the last call for the subject. Must be
+    /// called in a tokio runtime.
     pub(super) fn push(&mut self, subject: &Subject, notice: Notice, changes: u64) {
         self.queue.push(subject, notice, changes);
         let coalesced = self.queue.coalesced(subject);
@@ -146,8 +146,8 @@ impl Runner {
         }
     }
 
-    /// Waits until all commands have ended, but at most `timeout`. After that, the remaining ones are
-    /// killed or not started.
+    /// Waits until all commands have ended, but at most `timeout`. After that, the remaining ones
+    /// are killed or not started.
     pub(super) async fn stop(&mut self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         while !self.queue.is_idle() {

@@ -67,13 +67,14 @@ struct Tracking {
     /// Configured priority, or that of an administrator.
     base: u8,
     objects: Vec<(ObjectId, Option<i16>)>,
-    /// Whether objects count as up until they are read for the first time. Otherwise, a reload that adds an
-    /// object would put a running instance into Fault for a moment.
+    /// Whether objects count as up until they are read for the first time. Otherwise, a reload that
+    /// adds an object would put a running instance into Fault for a moment.
     assumes_up: bool,
     engine: Known,
 }
 
-/// Values last sent to the engine for an instance; `None` if another value may have been sent since.
+/// Values last sent to the engine for an instance; `None` if another value may have been sent
+/// since.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     is_fault: Option<bool>,
@@ -142,8 +143,9 @@ impl SharedTracker {
         self.lock().preview(settings, base)
     }
 
-    /// Begins to track the objects of an instance that has not started yet. Call [`start`](Self::start)
-    /// and [`settle`](Readings::settle) afterwards, and before the engine starts.
+    /// Begins to track the objects of an instance that has not started yet. Call
+    /// [`start`](Self::start) and [`settle`](Readings::settle) afterwards, and before the engine
+    /// starts.
     pub(super) fn add(&self, router: RouterId, settings: &Instance) {
         let base = settings.router.priority;
         let known = Known { is_fault: Some(false), priority: Some(base) };
@@ -152,7 +154,8 @@ impl SharedTracker {
         tracker.set(router, settings, base, known, false);
     }
 
-    /// Tracks the objects in the new settings of a running instance. Call [`start`](Self::start) afterwards.
+    /// Tracks the objects in the new settings of a running instance. Call [`start`](Self::start)
+    /// afterwards.
     pub(super) fn change(&self, router: RouterId, settings: &Instance, base: u8) {
         self.lock().change(router, settings, base);
     }
@@ -182,8 +185,8 @@ impl SharedTracker {
         tracker.update_engine(instance);
     }
 
-    /// Starts the checks of new objects, and ends those of objects that are no longer tracked. Must be
-    /// called in the control thread's runtime.
+    /// Starts the checks of new objects, and ends those of objects that are no longer tracked. Must
+    /// be called in the control thread's runtime.
     pub(super) fn start(&self) {
         self.lock().start();
     }
@@ -215,7 +218,8 @@ impl Readings {
         changes
     }
 
-    /// Waits for the next update and applies it. Waits forever if nothing is tracked. Safe to cancel.
+    /// Waits for the next update and applies it. Waits forever if nothing is tracked. Safe to
+    /// cancel.
     pub(super) async fn next(&mut self, tracker: &SharedTracker) -> Vec<ObjectChange> {
         match self.0.recv().await {
             Some(update) => tracker.apply(update),
@@ -270,8 +274,9 @@ impl Tracker {
         found.or_else(|| objects.find(|(_, object)| is_former(object))).map(|(id, object)| (*id, object))
     }
 
-    /// Returns the object with this source, which is added if it is new. If it replaces another with the same
-    /// name, it keeps that one's state until it is read, because new settings alone must not move mastership.
+    /// Returns the object with this source, which is added if it is new. If it replaces another
+    /// with the same name, it keeps that one's state until it is read, because new settings alone
+    /// must not move mastership.
     fn object(&mut self, source: Source) -> ObjectId {
         let mut new = Object {
             source,

@@ -31,7 +31,8 @@ const SEARCH: Duration = Duration::from_millis(500);
 const SEARCH_WITH_EVENTS: Duration = Duration::from_secs(10);
 /// Number of events that are handled before other tasks run.
 const BUDGET: usize = 64;
-/// Pause after events while there are too few processes, so that a host that starts many causes few wake-ups.
+/// Pause after events while there are too few processes, so that a host that starts many causes few
+/// wake-ups.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Watches the processes of a program until the task is aborted. `former` is the state under the

@@ -44,8 +44,9 @@ impl Hysteresis {
     }
 }
 
-/// Runs a script until the task is aborted, which also kills the command. The first run starts after
-/// `delay`, so that many scripts do not start at once. A run starts only after the previous one has ended.
+/// Runs a script until the task is aborted, which also kills the command. The first run starts
+/// after `delay`, so that many scripts do not start at once. A run starts only after the previous
+/// one has ended.
 ///
 /// `former` is the state under the previous settings, if there was one.
 pub(super) async fn watch(

@@ -125,8 +125,8 @@ fn object_added_to_a_running_instance_counts_as_up_until_it_is_read() {
     assert_eq!(inputs(&commands), [Input::Impede(Fault::Tracking)]);
 }
 
-/// The engine applies a reload in several turns. A priority that it receives between two of them must not be
-/// replaced for good by the one that was computed when the reload began.
+/// The engine applies a reload in several turns. A priority that it receives between two of them
+/// must not be replaced for good by the one that was computed when the reload began.
 #[test]
 fn change_of_an_object_while_a_reload_is_in_progress_is_not_lost() {
     let (mut tracker, commands) = tracker();
@@ -146,7 +146,8 @@ fn change_of_an_object_while_a_reload_is_in_progress_is_not_lost() {
     assert_eq!(inputs(&commands), [Input::Priority(40), Input::Clear(Impediment::Tracking)]);
 }
 
-/// For example, a longer timeout for a script that is down must not make its instance preempt the master.
+/// For example, a longer timeout for a script that is down must not make its instance preempt the
+/// master.
 #[test]
 fn check_with_new_settings_keeps_its_state_until_it_has_run() {
     let (mut tracker, commands) = tracker();
