@@ -136,8 +136,10 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks a file.
     ///
-    /// # Errors Returns an error if the file cannot be read, or if it has problems, all of which
-    /// are reported.
+    /// # Errors
+    ///
+    /// Returns an error if the file cannot be read, or if it has problems, all of which are
+    /// reported.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         Self::load_on(path, &Machine::default())
     }

@@ -31,8 +31,8 @@ impl Links {
 
     /// Returns the link with this name, adding it if it is new. A route-only link becomes an
     /// address-only link or a VRRP link, and an address-only link a VRRP link, if `role` requires
-    /// it. Routes through a macvlan have a route-only link with its name, because they may have
-    /// been configured before the macvlan was created.
+    /// it. Routes through a macvlan have a separate route-only link of the same name, because they
+    /// may have been configured before the macvlan was created.
     pub(crate) fn find_or_add(&mut self, name: &str, role: LinkRole) -> LinkId {
         let Some(id) = self.by_name.get(name).copied() else {
             return self.add(Link::new(name.to_owned(), role));

@@ -30,7 +30,7 @@ pub struct Traffic {
     pub requests: u64,
     /// Dumps requested; included in `requests`.
     pub dumps: u64,
-    /// Messages received, except answers to address batches.
+    /// Messages received, except answers to batches of changes.
     pub received: u64,
 }
 

@@ -106,8 +106,8 @@ fn reset_signals() {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
 }
 
-/// Switches to ordinary scheduling with nice value 0. Keeps a policy or nice value that gives less CPU time and
-/// that only a privileged process may leave.
+/// Switches to ordinary scheduling with nice value 0. Without the privilege to do so, keeps a policy
+/// or nice value that gives the command less CPU time.
 fn reset_scheduling() -> io::Result<()> {
     // SAFETY: 0 means the calling thread.
     let policy = unsafe { libc::sched_getscheduler(0) } & !libc::SCHED_RESET_ON_FORK;
@@ -125,8 +125,8 @@ fn reset_scheduling() -> io::Result<()> {
     }
 }
 
-/// Sets the score for the out-of-memory killer to the default, so that it does not spare a command that leaks
-/// memory. Keeps a higher score, which only a privileged process may lower.
+/// Resets the score for the out-of-memory killer to 0, so that the killer does not spare a command
+/// that leaks memory. Without the privilege to do so, keeps a score that is higher.
 fn reset_oom_score() -> io::Result<()> {
     let is_spared = || fs::read_to_string(OOM_SCORE).is_ok_and(|score| score.starts_with('-'));
     match fs::write(OOM_SCORE, "0") {

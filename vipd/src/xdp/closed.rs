@@ -14,7 +14,7 @@ use super::routers::ignore_missing;
 /// an interface.
 pub struct Closed {
     entries: HashMap<MapData, [u8; 24], u32>,
-    /// The program's `FILTERING` variable: the number of entries.
+    /// The program's array `FILTERING`: the number of entries.
     count: Mapping<AtomicU64>,
 }
 
@@ -23,7 +23,7 @@ impl Closed {
         Ok(Self { entries, count: Mapping::new(count, 1)? })
     }
 
-    /// Closes a VIP: packets to it are dropped and counted in this row, except ARP and Neighbor
+    /// Closes a VIP: packets to it are dropped and counted in `row`, except ARP and Neighbor
     /// Discovery. At most two `bpf(2)` calls.
     ///
     /// # Errors

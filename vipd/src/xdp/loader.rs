@@ -24,7 +24,7 @@ pub enum Verbosity {
     Discards,
 }
 
-/// Number of entries in the program's maps. Fixed at load.
+/// Numbers of entries in the program's maps, and the capacity of token buckets. Fixed at load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Virtual routers.

@@ -103,8 +103,8 @@ impl Selection {
             candidates.push(Candidate { mode, entry: Entry::of(mode, framing, frags) });
         };
         if native {
-            // The program with multi-buffer support first: for one without, drivers limit the MTU
-            // of the interface (veth: of its peer) to about a page.
+            // The program with multi-buffer support is tried first: for one without, drivers limit
+            // the MTU of the interface (veth: of its peer) to about a page.
             add(Mode::Native, true);
             add(Mode::Native, false);
         }

@@ -58,7 +58,7 @@ enum Faults<K> {
 }
 
 impl<K: Copy + PartialEq> Step<K> {
-    /// Returns the input for a member; `None` if it does not need it (any more).
+    /// Returns the input for a member, or `None` if the member needs none (any more).
     pub fn input(&self, member: K, router: &Router) -> Option<Input> {
         let others_fail = match self.faults {
             Faults::None => false,
@@ -109,7 +109,7 @@ pub fn next<'a, K: Copy + PartialEq>(
             members.clone().any(|(_, one)| one.state() == State::Master).then_some(Kind::LeadOne(changed))
         }
     };
-    // The priority before the members start again, so that their first adverts have the right one.
+    // The priority is set before the members start again, so that their first adverts contain it.
     let kinds = [Some(Kind::Impede), Some(Kind::Priority(priority)), Some(Kind::Clear), by_state];
     let steps = kinds.map(|kind| kind.map(step));
     let is_needed = |step: &Step<K>| members.clone().any(|(key, router)| step.input(key, router).is_some());

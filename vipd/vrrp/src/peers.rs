@@ -8,7 +8,7 @@ use vipd_common::parse::ChecksumForm;
 
 use crate::input::Received;
 
-/// Maximum number of peers remembered per virtual router.
+/// Maximum number of peers recorded per virtual router.
 const CAPACITY: usize = 16;
 
 /// Another router that has sent valid adverts for the same virtual router.

@@ -138,7 +138,8 @@ impl Routing {
         }
     }
 
-    /// Removes an entry that has no holder, from the kernel if vipd has added it.
+    /// Discards an entry that has no holder. If vipd has added it, queues its removal from the
+    /// kernel.
     fn discard(&mut self, wanted: Wanted) {
         if self.entries.get(&wanted).is_some_and(|entry| entry.added.is_some()) {
             self.removals.insert(wanted);

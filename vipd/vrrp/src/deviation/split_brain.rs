@@ -4,12 +4,12 @@
 //! hosts may have learned the other master's MAC from its announcements, and an advert does not
 //! correct their caches.
 //!
-//! The announcement waits until the competing master has been silent long enough to have yielded:
-//! one and a half intervals, but no more than 100 ms. A competing master is persistent if it keeps
-//! advertising for more than a second and three intervals or resumes right after the announcement
-//! (it does not receive this router's adverts), or if it sends faster than a VRRP router would.
-//! Announcing at each of its pauses would not help, so a persistent one must be silent for one and
-//! a half intervals, and for no less than a second.
+//! The announcement waits until the competing master has sent no adverts for long enough to have
+//! yielded: one and a half intervals, but no more than 100 ms. A competing master is persistent if
+//! it keeps advertising for more than a second and three intervals or resumes right after the
+//! announcement (it does not receive this router's adverts), or if it sends faster than a VRRP
+//! router would. Announcing at each of its pauses would not help, so a persistent one must send no
+//! adverts for one and a half intervals, and for no less than a second.
 
 use vipd_common::Timestamp;
 

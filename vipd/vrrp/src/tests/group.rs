@@ -132,7 +132,7 @@ fn members_become_masters_together() {
 }
 
 #[test]
-fn fault_and_drain_of_one_member_are_those_of_all() {
+fn fault_or_drain_of_one_member_applies_to_all() {
     for fault in [Fault::InterfaceDown, Fault::Tracking, Fault::Drained, Fault::Administrator] {
         let mut pair = Pair::masters();
         let [_, other] = pair.input(0, Input::Impede(fault));
