@@ -326,14 +326,29 @@ impl Engine {
             busy = self.receive(now);
         }
         if busy {
-            self.has_notices = self.poll.poll()?;
+            self.has_notices = self.poll.poll()?.netlink;
         } else {
-            let next = self.next_deadline();
-            self.has_notices = self.poll.wait(next)?;
-            self.wakeups += 1;
-            self.spin();
+            self.has_notices = self.wait()?;
         }
         Ok(true)
+    }
+
+    /// Waits until there is work for a turn. Returns whether netlink notifications are pending.
+    ///
+    /// While all masters are running, each wake-up is for a master-down deadline that adverts have
+    /// moved in the meantime. The engine then only computes the next one, and waits again.
+    fn wait(&mut self) -> io::Result<bool> {
+        let mut next = self.next_deadline();
+        loop {
+            let ready = self.poll.wait(next)?;
+            self.wakeups += 1;
+            let now = self.spin();
+            next = self.next_deadline();
+            let is_due = next.is_some_and(|next| next <= now);
+            if ready.netlink || ready.other || is_due {
+                return Ok(ready.netlink);
+            }
+        }
     }
 
     /// Carries out the actions that routers have returned, within the budget of a turn.

@@ -24,6 +24,15 @@ pub(crate) enum Source {
     Netlink = 3,
 }
 
+/// What is ready, apart from the timer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ready {
+    /// Whether netlink notifications are pending.
+    pub(crate) netlink: bool,
+    /// Whether records are pending in the ring, or another thread has woken the engine.
+    pub(crate) other: bool,
+}
+
 /// An epoll set with a timerfd and an eventfd.
 #[derive(Debug)]
 pub(crate) struct Poll {
@@ -75,35 +84,34 @@ impl Poll {
         Waker(Arc::clone(&self.event))
     }
 
-    /// Waits until a descriptor is ready or `deadline` has passed. Returns whether
-    /// [`Source::Netlink`] is ready. If the deadline has changed, setting the timer takes an
-    /// additional system call.
+    /// Waits until a descriptor is ready or `deadline` has passed. Returns what is ready. If the
+    /// deadline has changed, setting the timer takes an additional system call.
     ///
     /// # Errors
     /// Not expected, because the descriptors are valid.
-    pub(crate) fn wait(&mut self, deadline: Option<Timestamp>) -> io::Result<bool> {
+    pub(crate) fn wait(&mut self, deadline: Option<Timestamp>) -> io::Result<Ready> {
         if self.expired || deadline != self.armed {
             self.arm(deadline)?;
         }
         self.take(None)
     }
 
-    /// Returns whether [`Source::Netlink`] is ready, without waiting. One system call.
+    /// Returns what is ready, without waiting. One system call.
     ///
     /// # Errors
     /// Not expected, because the descriptors are valid.
-    pub(crate) fn poll(&mut self) -> io::Result<bool> {
+    pub(crate) fn poll(&mut self) -> io::Result<Ready> {
         self.take(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
     }
 
-    fn take(&mut self, timeout: Option<&Timespec>) -> io::Result<bool> {
+    fn take(&mut self, timeout: Option<&Timespec>) -> io::Result<Ready> {
         let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(TIMER) }; 8];
         let count = match epoll::wait(&self.epoll, &mut events[..], timeout) {
             Ok(count) => count,
             Err(Errno::INTR) => 0,
             Err(error) => return Err(error.into()),
         };
-        let mut netlink = false;
+        let mut ready = Ready::default();
         for event in events.iter().take(count) {
             match event.data.u64() {
                 // The timer is not read, because setting it again makes it unreadable.
@@ -111,11 +119,13 @@ impl Poll {
                 EVENT => {
                     let mut count = [0; size_of::<u64>()];
                     let _ = rustix::io::read(&self.event, &mut count);
+                    ready.other = true;
                 }
-                other => netlink |= other == Source::Netlink as u64,
+                source if source == Source::Netlink as u64 => ready.netlink = true,
+                _ => ready.other = true,
             }
         }
-        Ok(netlink)
+        Ok(ready)
     }
 
     fn arm(&mut self, deadline: Option<Timestamp>) -> io::Result<()> {

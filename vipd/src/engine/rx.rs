@@ -73,8 +73,9 @@ impl Engine {
     }
 
     /// Busy-waits for a master-down deadline that lies within the spin window. This is rare,
-    /// because adverts of a running master move the deadline long before then.
-    pub(super) fn spin(&mut self) {
+    /// because adverts of a running master move the deadline long before then. Returns the time at
+    /// which it was called.
+    pub(super) fn spin(&mut self) -> Timestamp {
         let (steady, topology, prober) = (&self.steady, &self.topology, &self.prober);
         let now = clock::now();
         let deadline = self.schedule.spin_deadline(
@@ -92,6 +93,7 @@ impl Engine {
                 hint::spin_loop();
             }
         }
+        now
     }
 
     /// Dispatches all timeouts that are due.
