@@ -106,8 +106,8 @@ fn reset_signals() {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
 }
 
-/// Switches to ordinary scheduling with nice value 0. Without the privilege to do so, keeps a policy
-/// or nice value that gives the command less CPU time.
+/// Switches to ordinary scheduling with nice value 0. Without the privilege to do so, keeps a
+/// policy or nice value that gives the command less CPU time.
 fn reset_scheduling() -> io::Result<()> {
     // SAFETY: 0 means the calling thread.
     let policy = unsafe { libc::sched_getscheduler(0) } & !libc::SCHED_RESET_ON_FORK;
